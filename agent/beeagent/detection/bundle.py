@@ -1,0 +1,261 @@
+"""The model bundle: a folder with a model, its labels and a manifest that vouches for both."""
+
+import hashlib
+import io
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from beeagent.detection.geometry import Fit
+from beeagent.errors import InputError
+
+MODEL_FILE = "model.tflite"
+LABELS_FILE = "labels.txt"
+MANIFEST_FILE = "manifest.json"
+
+Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+_DEFAULT_THRESHOLD = 0.5
+_COLOUR_MIDDLE = 127.5
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InputSpec(_Strict):
+    """The model's picture input.
+
+    Attributes:
+        width: pixels.
+        height: pixels.
+        fit: how a frame is laid into it.
+        mean: what is subtracted from a pixel's 0 to 255, for models whose input is float or int8.
+        std: what the difference is divided by. A uint8 input takes the pixels as they are.
+    """
+
+    width: int = Field(ge=1, le=8192)
+    height: int = Field(ge=1, le=8192)
+    fit: Fit
+    mean: float = _COLOUR_MIDDLE
+    std: float = Field(default=_COLOUR_MIDDLE, gt=0)
+
+
+class Threshold(_Strict):
+    """The confidence from which a detection counts, and how it was chosen."""
+
+    value: Ratio
+    chosen_by: str
+
+
+class Metrics(_Strict):
+    """What was measured on one data set; precision and recall are those at IoU 0.5 and the threshold."""
+
+    dataset: str
+    split: str
+    ap: Ratio
+    ap50: Ratio
+    precision: Ratio
+    recall: Ratio
+    threshold: Ratio
+
+
+class Manifest(_Strict):
+    """What `manifest.json` says of a bundle.
+
+    Attributes:
+        schema_: the form of this file, always `beeagent.bundle/1`; `schema` in JSON.
+        name: of the model, such as `bees-lite0`.
+        version: of the model.
+        licence: SPDX expression for the weights.
+        files: SHA-256 of each other file of the bundle that matters, by name.
+        input: of the model.
+        labels: the classes, in the order of their ids.
+        threshold: the default one.
+        metrics: what was measured.
+        provenance: how the model was made: command, commit, data, seed.
+    """
+
+    schema_: str = Field(default="beeagent.bundle/1", alias="schema", pattern=r"^beeagent\.bundle/1$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    version: str = Field(min_length=1, max_length=64)
+    licence: str
+    files: dict[str, Sha256]
+    input: InputSpec
+    labels: Annotated[list[str], Field(min_length=1)]
+    threshold: Threshold
+    metrics: list[Metrics] = []
+    provenance: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelBundle:
+    """A model and all that is needed to run it, checked and in memory.
+
+    Attributes:
+        path: where it came from, for messages.
+        name: of the model.
+        sha256: of the .tflite, in hexadecimal.
+        model: the .tflite's content.
+        labels: the classes in the order of their ids.
+        input: how its picture input wants to be fed; None for a bare model, whose own input then decides.
+        threshold: the confidence from which a detection counts.
+        manifest: the bundle's; None for a bare model.
+    """
+
+    path: Path
+    name: str
+    sha256: str
+    model: bytes
+    labels: tuple[str, ...]
+    input: InputSpec | None
+    threshold: float
+    manifest: Manifest | None
+
+    @property
+    def identity(self) -> str:
+        """Name the model for messages, as in `bees-lite0@3f9c21d0`."""
+        return f"{self.name}@{self.sha256[:8]}"
+
+
+def load_bundle(path: Path, *, labels: Path | None = None) -> ModelBundle:
+    """Load a bundle folder, or a bare `.tflite` with its labels.
+
+    A bare model without a labels file may have its labels packed in (TFLite metadata).
+
+    Args:
+        path: a bundle folder or a .tflite file.
+        labels: a text file with a label a line, for a bare model.
+
+    Raises:
+        InputError: something is missing, unreadable, or not what the manifest says.
+    """
+    if path.is_dir():
+        if labels is not None:
+            raise InputError(f"labels {labels} cannot be combined with the bundle {path}, which has its own")
+        return _load_folder(path)
+    return _load_bare(path, labels)
+
+
+def read_labels(text: str, *, name: str) -> tuple[str, ...]:
+    """Read a labels file: a label a line, or `id label` on every line.
+
+    Ids that are left out become `???`, the name that COCO label files use for ids without a class.
+
+    Raises:
+        InputError: there is no label, a label is missing in the middle, or an id comes twice.
+    """
+    lines = text.lstrip("\ufeff").rstrip().splitlines()
+    if not lines:
+        raise InputError(f"the labels file {name} is empty: it needs one label a line")
+    numbered = [re.fullmatch(r"\s*(\d{1,5})(?:\s*[:,]\s*|\s+)(\S.*?)\s*", line) for line in lines]
+    if all(numbered):
+        by_id: dict[int, str] = {}
+        for match in numbered:
+            if match is None:  # all() has seen to it
+                continue
+            if int(match[1]) in by_id:
+                raise InputError(f"the labels file {name} gives id {int(match[1])} twice")
+            by_id[int(match[1])] = match[2]
+        return tuple(by_id.get(i, "???") for i in range(max(by_id) + 1))
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            raise InputError(f"the labels file {name} has no label in line {number}")
+    return tuple(line.strip() for line in lines)
+
+
+def _load_folder(path: Path) -> ModelBundle:
+    manifest = _read_manifest(path / MANIFEST_FILE)
+    for file in (MODEL_FILE, LABELS_FILE):
+        if file not in manifest.files:
+            raise InputError(f"the bundle {path} is not complete: its manifest gives no SHA-256 for {file}")
+    contents: dict[str, bytes] = {}
+    for file, expected in manifest.files.items():
+        if Path(file).name != file:
+            raise InputError(f"the bundle {path} names the file {file!r}: only files in the bundle itself are allowed")
+        content = _read_bytes(path / file, what="bundle file")
+        actual = hashlib.sha256(content).hexdigest()
+        if actual != expected:
+            raise InputError(
+                f"{path / file} does not match its manifest (SHA-256 {actual[:12]}… instead of {expected[:12]}…): "
+                "install the bundle again"
+            )
+        contents[file] = content
+    labels = read_labels(_decode(contents[LABELS_FILE], path / LABELS_FILE), name=str(path / LABELS_FILE))
+    if labels != tuple(manifest.labels):
+        raise InputError(
+            f"{path / LABELS_FILE} and the labels in {path / MANIFEST_FILE} differ: install the bundle again"
+        )
+    return ModelBundle(
+        path=path,
+        name=manifest.name,
+        sha256=manifest.files[MODEL_FILE],
+        model=contents[MODEL_FILE],
+        labels=labels,
+        input=manifest.input,
+        threshold=manifest.threshold.value,
+        manifest=manifest,
+    )
+
+
+def _load_bare(path: Path, labels: Path | None) -> ModelBundle:
+    model = _read_bytes(path, what="model")
+    if labels is not None:
+        names = read_labels(_decode(_read_bytes(labels, what="labels file"), labels), name=str(labels))
+    else:
+        packed = _packed_labels(model, path)
+        if packed is None:
+            raise InputError(f"the model {path} has no labels packed in: give them with --labels FILE")
+        names = packed
+    return ModelBundle(
+        path=path,
+        name=re.sub(r"[^A-Za-z0-9._-]", "-", path.stem) or "model",
+        sha256=hashlib.sha256(model).hexdigest(),
+        model=model,
+        labels=names,
+        input=None,
+        threshold=_DEFAULT_THRESHOLD,
+        manifest=None,
+    )
+
+
+def _read_manifest(path: Path) -> Manifest:
+    content = _read_bytes(path, what="bundle's manifest")
+    try:
+        return Manifest.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path}: {f'{where}: ' if where else ''}{first['msg']}") from error
+
+
+def _packed_labels(model: bytes, path: Path) -> tuple[str, ...] | None:
+    """Read the labels that TFLite metadata packs behind the model as a ZIP archive, if there are any."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(model)) as archive:
+            names = [name for name in archive.namelist() if name.endswith(".txt")]
+            if len(names) != 1:
+                return None
+            return read_labels(_decode(archive.read(names[0]), path), name=f"{path}!{names[0]}")
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError):
+        # No archive, or one that is encrypted or packed in an unknown way: there are no labels to be had.
+        return None
+
+
+def _read_bytes(path: Path, *, what: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"the {what} {path} cannot be read: {error.strerror or error}") from error
+
+
+def _decode(content: bytes, path: Path) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text (byte {error.start})") from error

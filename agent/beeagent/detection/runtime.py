@@ -1,0 +1,85 @@
+"""The TFLite runtime: LiteRT, or tflite-runtime where LiteRT has no wheel."""
+
+import importlib
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beeagent.errors import BeeagentError, InputError
+
+TensorDetails = dict[str, Any]
+
+
+class Interpreter(Protocol):
+    """The part of the TFLite interpreter's interface that is used; both runtimes have it."""
+
+    def allocate_tensors(self) -> None:
+        """Reserve the memory; to be called before all else."""
+
+    def get_input_details(self) -> list[TensorDetails]:
+        """Give `index`, `name`, `shape`, `dtype` and `quantization` of each input."""
+
+    def get_output_details(self) -> list[TensorDetails]:
+        """Give the same of each output."""
+
+    def get_signature_list(self) -> dict[str, dict[str, list[str]]]:
+        """Give the names of inputs and outputs by signature."""
+
+    def set_tensor(self, index: int, value: NDArray[Any]) -> None:
+        """Copy a value into an input."""
+
+    def invoke(self) -> None:
+        """Run the model."""
+
+    def get_tensor(self, index: int) -> NDArray[Any]:
+        """Copy a value out of an output."""
+
+
+def runtime_name() -> str:
+    """Name the installed runtime, `ai_edge_litert` or `tflite_runtime`.
+
+    Raises:
+        BeeagentError: neither is installed.
+    """
+    for name in ("ai_edge_litert", "tflite_runtime"):
+        try:
+            importlib.import_module(f"{name}.interpreter")
+        except ImportError:
+            continue
+        return name
+    raise BeeagentError(
+        "no TFLite runtime is installed: pip install ai-edge-litert, or on 32-bit Arm "
+        "pip install 'beeagent[tflite-runtime]'"
+    )
+
+
+def load_interpreter(model: bytes, *, name: str, threads: int) -> Interpreter:
+    """Load a model, ready to be invoked.
+
+    The model is given as bytes, so that what runs is what was hashed. An interpreter is not thread-safe.
+
+    Args:
+        model: the content of a .tflite file.
+        name: what to call the model in an error.
+        threads: CPU threads to compute with, at least 1.
+
+    Raises:
+        InputError: the bytes are not a model that this runtime can run.
+        BeeagentError: no runtime is installed, or it does not work on this machine.
+    """
+    if len(model) < 8 or model[4:8] != b"TFL3":
+        raise InputError(f"{name} is not a TFLite model: its content does not begin as one; give a .tflite file")
+    runtime = importlib.import_module(f"{runtime_name()}.interpreter")
+    try:
+        interpreter: Interpreter = runtime.Interpreter(model_content=model, num_threads=threads)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{name} cannot be loaded as a TFLite model: {reason}") from error
+    except AttributeError as error:
+        # tflite-runtime 2.14 imports beside NumPy 2 and fails here.
+        raise BeeagentError(
+            f"the TFLite runtime does not work with NumPy {np.__version__}: install 'numpy<2'"
+        ) from error
+    return interpreter
