@@ -1,0 +1,149 @@
+"""Puts a data set together picture by picture; what every form of data set is held to is checked here."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from beeagent.errors import InputError
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from beeagent_models.datasets.dataset import Dataset, LabelledImage
+
+logger = logging.getLogger(__name__)
+
+# EXIF tag 0x0112; from 5 to 8 the picture is stored lying on its side (EXIF 2.32, section 4.6.4).
+_ORIENTATION_TAG = 0x0112
+_LYING_ORIENTATIONS = range(5, 9)
+
+_SMALLEST_SIDE = 1.0
+"""Pixels; what is left of a box at the picture's edge is left out if a side is shorter than this."""
+
+
+class DatasetBuilder:
+    """Collects labelled pictures that share their labels, and refuses what does not fit together.
+
+    Args:
+        name: what the data set is called in reports.
+        labels: the names of the classes, in order.
+
+    Raises:
+        InputError: there is no label, an empty one, or one of them twice.
+    """
+
+    def __init__(self, *, name: str, labels: Sequence[str]) -> None:
+        if not labels or not all(label.strip() for label in labels):
+            raise InputError(f"{name}: a data set needs at least one label, and none may be empty: {list(labels)}")
+        if len(set(labels)) != len(labels):
+            raise InputError(f"{name}: a label is there twice: {', '.join(labels)}")
+        self._name = name
+        self._labels = tuple(labels)
+        self._ids = {label: index for index, label in enumerate(labels)}
+        self._images: list[LabelledImage] = []
+        self._places: dict[Path, str] = {}
+        self._clipped = 0
+        self._left_out = 0
+
+    def add(
+        self,
+        path: Path,
+        *,
+        boxes: NDArray[np.floating],
+        labels: Sequence[str],
+        where: str,
+        stated_size: tuple[int, int] | None = None,
+    ) -> None:
+        """Take one picture and its boxes; boxes are clipped to the picture, and left out if outside of it.
+
+        Args:
+            path: the picture.
+            boxes: shape (n, 4): left, top, right, bottom in pixels of the upright picture.
+            labels: the class name of each box.
+            where: file and line that say so, for errors.
+            stated_size: width and height in pixels that the source claims for the picture.
+
+        Raises:
+            InputError: the picture is missing, is none, was taken before or has another size than stated; a
+                box is not finite or has no area; a label is not among the data set's.
+        """
+        if path in self._places:
+            raise InputError(f"{where}: the picture {path} was given before, at {self._places[path]}; remove one")
+        size = picture_size(path, where=where)
+        if stated_size is not None and stated_size != size:
+            raise InputError(
+                f"{where}: the picture {path} is {size[0]}x{size[1]}, not {stated_size[0]}x{stated_size[1]} as stated"
+            )
+        inside, kept = self._clip(np.asarray(boxes, np.float64).reshape(-1, 4), size, where)
+        for label in labels:
+            if label not in self._ids:
+                raise InputError(f"{where}: label '{label}' is not one of {', '.join(self._labels)}")
+        class_ids = np.array([self._ids[label] for label in labels], np.int64)
+        self._places[path] = where
+        self._images.append(
+            LabelledImage(
+                path=path,
+                width=size[0],
+                height=size[1],
+                boxes=inside[kept].astype(np.float32),
+                class_ids=class_ids[kept],
+            )
+        )
+
+    def build(self) -> Dataset:
+        """Give the data set; say in the log what was done to boxes at the edge.
+
+        Raises:
+            InputError: there is no picture.
+        """
+        if not self._images:
+            raise InputError(f"{self._name}: there is no picture in it")
+        if self._clipped or self._left_out:
+            logger.warning(
+                "%s: boxes clipped to their picture: %d; left out because they lie outside of it: %d",
+                self._name,
+                self._clipped,
+                self._left_out,
+            )
+        return Dataset(name=self._name, images=tuple(self._images), labels=self._labels)
+
+    def _clip(
+        self, boxes: NDArray[np.float64], size: tuple[int, int], where: str
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        sides = boxes[:, 2:] - boxes[:, :2]
+        for box in boxes[~(np.isfinite(boxes).all(axis=1) & (sides > 0).all(axis=1))]:
+            raise InputError(
+                f"{where}: the box from ({box[0]:g}, {box[1]:g}) to ({box[2]:g}, {box[3]:g}) has no area; "
+                "correct or remove it"
+            )
+        inside = np.clip(boxes, 0, np.array([*size, *size], np.float64))
+        cut = (inside != boxes).any(axis=1)
+        # Only the cut ones: a box that was drawn this small is the author's business.
+        remains = ~cut | ((inside[:, 2:] - inside[:, :2]) >= _SMALLEST_SIDE).all(axis=1)
+        # Half a pixel beyond the edge is rounding, and not worth a word.
+        beyond = (np.abs(inside - boxes) > 0.5).any(axis=1)
+        self._clipped += int((beyond & remains).sum())
+        self._left_out += int((~remains).sum())
+        return inside, remains
+
+
+def picture_size(path: Path, *, where: str) -> tuple[int, int]:
+    """Read a picture's width and height from its header, as it stands upright (which is how OpenCV loads it).
+
+    Args:
+        path: the picture.
+        where: who asks for it, for errors.
+
+    Raises:
+        InputError: there is no such file, or it is not a picture.
+    """
+    try:
+        with Image.open(path) as image:
+            lying = image.getexif().get(_ORIENTATION_TAG) in _LYING_ORIENTATIONS
+            return (image.height, image.width) if lying else (image.width, image.height)
+    except FileNotFoundError:
+        raise InputError(f"{where}: the picture {path} is missing") from None
+    except UnidentifiedImageError:
+        raise InputError(f"{where}: {path} is not a picture") from None
+    except OSError as error:
+        raise InputError(f"{where}: the picture {path} cannot be read: {error}") from None
