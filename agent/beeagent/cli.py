@@ -1,0 +1,203 @@
+"""The command line: parse, build, run. No logic of its own."""
+
+import json
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from beeagent import __version__
+from beeagent.config import DEFAULT_BROKER, load_settings
+from beeagent.errors import BeeagentError, InputError
+
+_EXIT_FAILURE = 1
+_EXIT_USAGE = 2
+
+_EPILOG = (
+    'Every option is also a key of the TOML file (camera_name = "front") and an environment variable '
+    "(BEEAGENT_CAMERA_NAME=front). The command line wins over the environment, the environment over the file. "
+    "Exit codes: 0 done or stopped by a signal, 2 bad usage or configuration, 1 anything else."
+)
+
+Model = Annotated[
+    Path | None,
+    typer.Option(help="Model bundle (a folder), or a bare .tflite. Default: the bee model that comes along."),
+]
+Labels = Annotated[Path | None, typer.Option(help="Labels of a bare .tflite, one a line.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads of an inference. Default: all cores, at most 4.")]
+Broker = Annotated[
+    str | None,
+    typer.Option(help=f"mqtt://HOST[:PORT], mqtts://HOST[:PORT], embedded, or none. Default: {DEFAULT_BROKER}."),
+]
+Config = Annotated[Path | None, typer.Option(envvar="BEEAGENT_CONFIG", help="TOML file with any of these settings.")]
+
+
+def main() -> None:
+    """Run the `beeagent` command and leave the process with its exit code."""
+    try:
+        build_app()()
+    except InputError as error:
+        _fail(error, _EXIT_USAGE)
+    except BeeagentError as error:
+        _fail(error, _EXIT_FAILURE)
+
+
+def build_app() -> typer.Typer:
+    """Put the command line together: the commands below and those that other packages bring along."""
+    app = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog=_EPILOG,
+    )
+    app.callback(invoke_without_command=True)(run)
+    for command in (demo, watch, doctor, bench, schema):
+        app.command(epilog=None)(command)
+    for entry in sorted(entry_points(group="beeagent.commands"), key=lambda entry: entry.name):
+        command = entry.load()
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=entry.name)
+        else:
+            app.command(entry.name)(command)
+    return app
+
+
+def run(  # noqa: PLR0913 - an argument is an option of the command
+    context: typer.Context,
+    *,
+    camera: Annotated[
+        str | None,
+        typer.Option(
+            help="What to look at: a camera's number or /dev/videoN, csi, an rtsp:// or http:// address, a video "
+            "file, a picture, a folder or glob of pictures, or synthetic."
+        ),
+    ] = None,
+    camera_name: Annotated[str | None, typer.Option(help="The camera's name in topics. Default: camera.")] = None,
+    device: Annotated[str | None, typer.Option(help="The device's name in topics. Default: the host name.")] = None,
+    model: Model = None,
+    labels: Labels = None,
+    broker: Broker = None,
+    topic_prefix: Annotated[str | None, typer.Option(help="First levels of every topic. Default: beeagent.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Confidence from which a detection counts, 0 to 1. Default: the bundle's.")
+    ] = None,
+    threads: Threads = None,
+    publish: Annotated[
+        str | None,
+        typer.Option(
+            metavar="detections|always|changes",
+            help="Frames that make a message: those with detections (the default), all, or those whose counts changed.",
+        ),
+    ] = None,
+    max_rate: Annotated[float | None, typer.Option(help="Frames per second to look at, at most.")] = None,
+    realtime: Annotated[bool | None, typer.Option("--realtime", help="Play a file like a camera.")] = None,
+    frames: Annotated[int | None, typer.Option(help="Stop after so many frames.")] = None,
+    stdout: Annotated[
+        bool | None, typer.Option("--stdout", help="Write each message as a JSON line to standard output.")
+    ] = None,
+    state_dir: Annotated[Path | None, typer.Option(help="Folder for what must survive a restart.")] = None,
+    config: Config = None,
+    log_format: Annotated[
+        str | None, typer.Option(metavar="text|json", help="Form of the log on standard error. Default: text.")
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    """Find the bees in every frame of a camera, and publish only what was seen.
+
+    beeagent --camera 0 looks until it is stopped; frames stay on this machine.
+    """
+    given = {key: value for key, value in context.params.items() if key not in {"config", "version"}}
+    if version:
+        typer.echo(__version__)
+        return
+    if context.invoked_subcommand is not None:
+        _refuse_options_before_command(given, context.invoked_subcommand)
+        return
+    if camera is None and config is None and not any(value is not None for value in given.values()):
+        typer.echo(context.get_help())
+        return
+    from beeagent.agent import run_agent
+
+    run_agent(load_settings(given, config=config))
+
+
+def demo(
+    frames: Annotated[int | None, typer.Option(help="Stop after so many frames. Default: when interrupted.")] = None,
+    model: Model = None,
+    labels: Labels = None,
+    threads: Threads = None,
+) -> None:
+    """Show it all at work in one terminal: synthetic camera, embedded broker, a subscriber."""
+    from beeagent.demo import run_demo
+
+    run_demo(load_settings({"frames": frames, "model": model, "labels": labels, "threads": threads}, config=None))
+
+
+def watch(
+    broker: Broker = None,
+    topic_prefix: Annotated[str | None, typer.Option(help="First levels of the topics. Default: beeagent.")] = None,
+    device: Annotated[str, typer.Option(help="Only this device.")] = "+",
+    camera: Annotated[str, typer.Option(help="Only this camera.")] = "+",
+    messages: Annotated[int | None, typer.Option(help="Stop after so many messages.")] = None,
+    config: Config = None,
+) -> None:
+    """Subscribe, and show detections readably as they come."""
+    from beeagent.watch import run_watch
+
+    settings = load_settings({"broker": broker, "topic_prefix": topic_prefix}, config=config)
+    run_watch(settings, device=device, camera=camera, messages=messages)
+
+
+def doctor(  # noqa: PLR0913 - an argument is an option of the command
+    camera: Annotated[str | None, typer.Option(help="The camera to check, as for the agent.")] = None,
+    model: Model = None,
+    labels: Labels = None,
+    broker: Broker = None,
+    threads: Threads = None,
+    config: Config = None,
+) -> None:
+    """Check runtime, model, camera and broker, and say in plain words what is wrong and what to do."""
+    from beeagent.doctor import examine
+
+    options: dict[str, Any] = {"camera": camera, "model": model, "labels": labels, "broker": broker, "threads": threads}
+    if not examine(load_settings(options, config=config), write=typer.echo):
+        raise typer.Exit(_EXIT_FAILURE)
+
+
+def bench(
+    camera: Annotated[str, typer.Option(help="What to look at, as for the agent.")] = "synthetic",
+    model: Model = None,
+    labels: Labels = None,
+    threads: Threads = None,
+    seconds: Annotated[float, typer.Option(min=1, max=3600, help="How long to measure each part.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Measure the whole agent against the bare model on the same threads, and where the rest of the time goes."""
+    from beeagent.bench import measure
+
+    options = {"camera": camera, "model": model, "labels": labels, "threads": threads}
+    report = measure(load_settings(options, config=None), seconds=seconds)
+    typer.echo(json.dumps(report.to_json(), indent=2) if as_json else report.to_text())
+
+
+def schema(
+    name: Annotated[str, typer.Argument(metavar="[detections|status]", help="Which message.")] = "detections",
+) -> None:
+    """Print the JSON Schema of a message."""
+    from beeagent.delivery.message import load_schema
+
+    typer.echo(json.dumps(load_schema(name), indent=2))
+
+
+def _refuse_options_before_command(given: dict[str, Any], command: str) -> None:
+    for key, value in given.items():
+        if value is not None:
+            raise InputError(f"--{key.replace('_', '-')} stands before {command}: options go behind the command")
+
+
+def _fail(error: Exception, code: int) -> None:
+    sys.stderr.write(f"beeagent: {' '.join(str(error).split())}\n")
+    sys.exit(code)

@@ -1,0 +1,176 @@
+"""The settings: one typed tree, from defaults, a TOML file, the environment and the command line."""
+
+import difflib
+import os
+import re
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from beeagent.errors import InputError
+
+if sys.version_info >= (3, 11):
+    from tomllib import TOMLDecodeError
+else:
+    from tomli import TOMLDecodeError
+
+ENVIRONMENT_PREFIX = "BEEAGENT_"
+DEFAULT_BROKER = "mqtt://127.0.0.1:1883"
+
+# A level of an MQTT topic, and so without its separators and wildcards.
+TopicLevel = Annotated[str, Field(pattern=r"^[^/+#\x00-\x1f\x7f]{1,64}$")]
+
+
+def _host_name() -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname())[:64] or "device"
+
+
+def _all_cores_up_to_four() -> int:
+    return min(4, os.cpu_count() or 1)
+
+
+def _state_dir() -> Path:
+    # systemd names the first; the XDG base directory specification the second.
+    if given := os.environ.get("STATE_DIRECTORY"):
+        return Path(given.split(":")[0])
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "beeagent"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. A key is the same in TOML, as `BEEAGENT_KEY`, and as `--key` with hyphens.
+
+    Attributes:
+        camera: what to look at; see `beeagent.frames.address.parse_camera`.
+        camera_name: the camera's level in topics and its name in messages.
+        device: the device's level in topics and its name in messages.
+        model: a bundle folder or a .tflite; None for the bee model that comes along.
+        labels: the labels of a bare .tflite.
+        broker: where results go; see `beeagent.delivery.broker_url.parse_broker`.
+        topic_prefix: the first levels of every topic.
+        threshold: confidence from which a detection counts; None takes the bundle's.
+        threads: CPU threads of an inference.
+        publish: which frames make a message: those with detections, all, or those whose counts differ from
+            the message before.
+        max_rate: frames per second at most; None for as many as there are.
+        realtime: play a file at its own speed, as if it were a camera.
+        frames: stop after so many frames; None for no end.
+        stdout: write each message as a line to standard output.
+        log_format: of the log on standard error.
+        state_dir: where the outbox is kept.
+        mqtt_username: for the broker.
+        mqtt_password: for the broker; from the environment or the file, there is no option for it.
+        mqtt_password_file: a file that holds the password.
+        mqtt_ca_file: PEM file of the authorities to trust; None for the system's.
+        mqtt_certificate_file: PEM file of the client certificate.
+        mqtt_key_file: PEM file of its key.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True)
+
+    camera: str | None = None
+    camera_name: TopicLevel = "camera"
+    device: TopicLevel = Field(default_factory=_host_name)
+    model: Path | None = None
+    labels: Path | None = None
+    broker: str = DEFAULT_BROKER
+    topic_prefix: str = "beeagent"
+    threshold: float | None = Field(default=None, ge=0, le=1)
+    threads: int = Field(default_factory=_all_cores_up_to_four, ge=1, le=64)
+    publish: Literal["detections", "always", "changes"] = "detections"
+    max_rate: float | None = Field(default=None, gt=0, le=1000)
+    realtime: bool = False
+    frames: int | None = Field(default=None, ge=1)
+    stdout: bool = False
+    log_format: Literal["text", "json"] = "text"
+    state_dir: Path = Field(default_factory=_state_dir)
+    mqtt_username: str | None = None
+    mqtt_password: SecretStr | None = None
+    mqtt_password_file: Path | None = None
+    mqtt_ca_file: Path | None = None
+    mqtt_certificate_file: Path | None = None
+    mqtt_key_file: Path | None = None
+
+    def password(self) -> str | None:
+        """Give the broker's password, from the environment or from its file.
+
+        Raises:
+            InputError: both are given, or the file cannot be read.
+        """
+        if self.mqtt_password_file is None:
+            return self.mqtt_password.get_secret_value() if self.mqtt_password else None
+        if self.mqtt_password is not None:
+            raise InputError("mqtt_password and mqtt_password_file are both set: give one of them")
+        try:
+            return self.mqtt_password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"mqtt_password_file {self.mqtt_password_file} cannot be read: {error}") from error
+
+
+def load_settings(options: Mapping[str, Any], *, config: Path | None) -> Settings:
+    """Merge defaults, file, environment and command line, each over the one before.
+
+    Args:
+        options: what the command line gave, by key; None where it gave nothing.
+        config: the TOML file; None for none.
+
+    Raises:
+        InputError: a file that cannot be read, an unknown key, a value that is not allowed. The message names
+            the key where the user wrote it, the value and what is allowed.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    if config is not None and not config.is_file():
+        raise InputError(f"the configuration file {config} does not exist or is not a file")
+
+    class _FromAllSources(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            if config is None:
+                return init_settings, env_settings
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=config)
+
+    try:
+        merged = _FromAllSources(**given)
+    except (TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"the configuration file {config} is not TOML: {error}") from error
+    except OSError as error:
+        raise InputError(f"the configuration file {config} cannot be read: {error.strerror or error}") from error
+    except ValidationError as error:
+        raise InputError(_explain(error, given, config)) from error
+    # The class above is ours alone; what is handed out does not remember where it was read from.
+    return Settings.model_construct(**{key: getattr(merged, key) for key in Settings.model_fields})
+
+
+def _explain(error: ValidationError, given: Mapping[str, Any], config: Path | None) -> str:
+    first = error.errors()[0]
+    key = str(first["loc"][0])
+    where = _place(key, given, config)
+    if first["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(key, Settings.model_fields, n=1)
+        hint = f": did you mean {close[0]}?" if close else f": the keys are {', '.join(Settings.model_fields)}"
+        return f"{where} is no setting{hint}"
+    # Pydantic capitalises its messages; a secret's value must not be repeated.
+    reason = first["msg"][0].lower() + first["msg"][1:]
+    if key == "mqtt_password":
+        return f"{where}: {reason}"
+    return f"{where} is {first['input']!r}: {reason}"
+
+
+def _place(key: str, given: Mapping[str, Any], config: Path | None) -> str:
+    """Name the place where the user wrote the value that counts."""
+    if key in given:
+        return f"--{key.replace('_', '-')}"
+    if f"{ENVIRONMENT_PREFIX}{key.upper()}" in os.environ:
+        return f"{ENVIRONMENT_PREFIX}{key.upper()}"
+    return f"{key} in {config}"

@@ -1,0 +1,123 @@
+"""Settings come from four places, in one order, and a mistake is told where it was made."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beeagent.config import Settings, load_settings
+from beeagent.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in Settings.model_fields:
+        monkeypatch.delenv(f"BEEAGENT_{key.upper()}", raising=False)
+
+
+def _file(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "beeagent.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_each_place_wins_over_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = _file(tmp_path, 'camera = "file"\ncamera_name = "file"\ndevice = "file"\n')
+    monkeypatch.setenv("BEEAGENT_CAMERA", "environment")
+    monkeypatch.setenv("BEEAGENT_CAMERA_NAME", "environment")
+    settings = load_settings({"camera": "option", "device": None}, config=config)
+    assert (settings.camera, settings.camera_name, settings.device) == ("option", "environment", "file")
+    assert settings.topic_prefix == "beeagent"
+
+
+def test_every_key_can_be_set_in_the_file_and_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {
+        "camera": "0", "camera_name": "front", "device": "hive-7", "model": "/m", "labels": "/l", "broker": "none",
+        "topic_prefix": "a/b", "threshold": 0.25, "threads": 3, "publish": "changes", "max_rate": 2.5,
+        "realtime": True, "frames": 9, "stdout": True, "log_format": "json", "state_dir": "/s",
+        "mqtt_username": "u", "mqtt_password": "p", "mqtt_password_file": "/p", "mqtt_ca_file": "/ca",
+        "mqtt_certificate_file": "/c", "mqtt_key_file": "/k",
+    }  # fmt: skip
+    assert set(values) == set(Settings.model_fields)
+    toml = "".join(
+        f"{k} = {str(v).lower() if isinstance(v, bool | int | float) else repr(v)}\n" for k, v in values.items()
+    )
+    from_file = load_settings({}, config=_file(tmp_path, toml))
+    for key, value in values.items():
+        monkeypatch.setenv(f"BEEAGENT_{key.upper()}", str(value))
+    assert load_settings({}, config=None) == from_file
+    assert from_file.threshold == 0.25
+    assert from_file.state_dir == Path("/s")
+
+
+def test_a_typo_in_the_file_names_the_key_and_the_likely_one(tmp_path: Path) -> None:
+    config = _file(tmp_path, "treshold = 0.5\n")
+    with pytest.raises(InputError, match=r"treshold in .*beeagent\.toml is no setting: did you mean threshold\?"):
+        load_settings({}, config=config)
+
+
+@pytest.mark.parametrize(
+    ("where", "named"),
+    [("option", "--threshold is"), ("environment", "BEEAGENT_THRESHOLD is"), ("file", "threshold in ")],
+)
+def test_a_value_out_of_range_is_told_where_it_was_written(
+    where: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _file(tmp_path, "threshold = 1.5\n" if where == "file" else "")
+    if where == "environment":
+        monkeypatch.setenv("BEEAGENT_THRESHOLD", "1.5")
+    with pytest.raises(InputError) as caught:
+        load_settings({"threshold": 1.5 if where == "option" else None}, config=config)
+    message = str(caught.value)
+    assert message.startswith(named)
+    assert "1.5" in message
+    assert "less than or equal to 1" in message
+    assert "\n" not in message
+
+
+def test_broken_toml_names_the_file_and_the_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"beeagent\.toml is not TOML: .*line 2"):
+        load_settings({}, config=_file(tmp_path, 'camera = "0"\nthreads = = 2\n'))
+
+
+def test_a_missing_file_is_an_error_and_not_an_empty_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        load_settings({}, config=tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize("name", ["a/b", "+", "#", "", "x" * 65, "a\nb"])
+def test_names_that_break_a_topic_are_refused(name: str) -> None:
+    with pytest.raises(InputError, match="--camera-name"):
+        load_settings({"camera_name": name}, config=None)
+
+
+def test_the_password_shows_nowhere(tmp_path: Path) -> None:
+    settings = load_settings({}, config=_file(tmp_path, 'mqtt_password = "hunter2"\n'))
+    assert settings.password() == "hunter2"
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" not in settings.model_dump_json()
+    with pytest.raises(InputError) as caught:
+        load_settings({}, config=_file(tmp_path, 'mqtt_password = ["hunter2"]\n'))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_the_password_file_is_read_without_its_line_end(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("s3 cret\n", encoding="utf-8")
+    settings = load_settings({}, config=_file(tmp_path, f'mqtt_password_file = "{secret}"\n'))
+    assert settings.password() == "s3 cret"
+    secret.unlink()
+    with pytest.raises(InputError, match="mqtt_password_file"):
+        settings.password()
+
+
+@given(text=st.text(alphabet=st.characters(codec="utf-8"), max_size=200))
+def test_any_file_gives_settings_or_one_line(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    config = _file(tmp_path_factory.mktemp("config"), text)
+    try:
+        load_settings({}, config=config)
+    except InputError as error:
+        assert str(error)
