@@ -1,0 +1,134 @@
+"""Draws on pictures what was found in them, and what became of it beside the truth. Uses supervision."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import supervision as sv
+from beeagent.detection.detections import Detections
+from numpy.typing import NDArray
+
+from beeagent_models.coco_metrics import ImageMatches
+from beeagent_models.datasets.dataset import LabelledImage
+
+Pixels = NDArray[np.uint8]
+
+# Told apart by people who see no difference of red and green, too (Okabe and Ito, "Color Universal Design", 2008).
+HIT = sv.Color.from_hex("#009E73")
+MISS = sv.Color.from_hex("#E69F00")
+FALSE_ALARM = sv.Color.from_hex("#D62728")
+
+_SMALLEST_SIDE = 640
+"""Pixels; a picture whose longer side is shorter is enlarged first, else letters would hide the bees."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Style:
+    line: int
+    text: float
+    padding: int
+
+
+def draw(pixels: Pixels, detections: Detections) -> Pixels:
+    """Draw boxes, labels and confidences.
+
+    Args:
+        pixels: uint8, shape (height, width, 3), BGR; left as it is.
+        detections: what was found in it.
+
+    Returns:
+        uint8, BGR: a copy, enlarged by a whole factor if the picture is small.
+    """
+    scene = _enlarged(pixels)
+    texts = [f"{detections.label(i)} {confidence:.2f}" for i, confidence in enumerate(detections.confidences)]
+    return _annotate(scene, detections.boxes, detections.class_ids, texts, sv.ColorPalette.DEFAULT)
+
+
+def draw_truth(
+    pixels: Pixels, image: LabelledImage, detections: Detections, matches: ImageMatches, *, threshold: float
+) -> Pixels:
+    """Draw hits green, false alarms red and missed boxes orange, with a line that counts them.
+
+    Args:
+        pixels: uint8, shape (height, width, 3), BGR; left as it is.
+        image: the truth.
+        detections: what was found, weak ones too.
+        matches: which of them matched what.
+        threshold: detections below it are as if they were not there.
+
+    Returns:
+        uint8, BGR: a copy, enlarged by a whole factor if the picture is small.
+    """
+    scene = _enlarged(pixels)
+    counted = matches.scored & (detections.confidences >= np.float32(threshold))
+    hits, alarms = counted & matches.hits, counted & ~matches.hits
+    missed = matches.found_at < np.float32(threshold)
+    ratios = image.boxes / np.array([image.width, image.height] * 2, np.float32)
+    confidences = [f"{confidence:.2f}" for confidence in detections.confidences]
+    for boxes, texts, colour in (
+        (ratios[missed], ["missed"] * int(missed.sum()), MISS),
+        (detections.boxes[alarms], [confidences[i] for i in np.flatnonzero(alarms)], FALSE_ALARM),
+        (detections.boxes[hits], [confidences[i] for i in np.flatnonzero(hits)], HIT),
+    ):
+        scene = _annotate(scene, boxes, np.zeros(len(boxes), np.int64), texts, colour)
+    counts = (
+        (f"hits {int(hits.sum())}", HIT),
+        (f"missed {int(missed.sum())}", MISS),
+        (f"false alarms {int(alarms.sum())}", FALSE_ALARM),
+    )
+    return _with_counts(scene, counts)
+
+
+def _enlarged(pixels: Pixels) -> Pixels:
+    factor = -(-_SMALLEST_SIDE // max(pixels.shape[:2]))
+    if factor <= 1:
+        return np.array(pixels)
+    size = (pixels.shape[1] * factor, pixels.shape[0] * factor)
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def _style(scene: Pixels) -> _Style:
+    size = (scene.shape[1], scene.shape[0])
+    text = max(0.45, sv.calculate_optimal_text_scale(size) * 0.75)
+    return _Style(line=sv.calculate_optimal_line_thickness(size), text=text, padding=max(2, round(text * 5)))
+
+
+def _annotate(
+    scene: Pixels,
+    ratios: NDArray[np.float32],
+    class_ids: NDArray[np.int64],
+    texts: list[str],
+    colour: sv.Color | sv.ColorPalette,
+) -> Pixels:
+    if not len(ratios):
+        return scene
+    style = _style(scene)
+    boxes = sv.Detections(
+        xyxy=ratios * np.array([scene.shape[1], scene.shape[0]] * 2, np.float32), class_id=class_ids.astype(np.int_)
+    )
+    scene = sv.BoxAnnotator(color=colour, thickness=style.line).annotate(scene, boxes)
+    labels = sv.LabelAnnotator(
+        color=colour,
+        text_color=sv.Color.BLACK,
+        text_scale=style.text,
+        text_padding=style.padding,
+        text_thickness=max(1, style.line // 2),
+        smart_position=True,
+    )
+    return np.asarray(labels.annotate(scene, boxes, labels=texts), np.uint8)
+
+
+def _with_counts(scene: Pixels, counts: tuple[tuple[str, sv.Color], ...]) -> Pixels:
+    """Add a strip below the picture, so that it hides nothing."""
+    style = _style(scene)
+    thickness = max(1, style.line // 2)
+    sizes = [cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, style.text, thickness)[0] for text, _ in counts]
+    row = sizes[0][1] + 4 * style.padding
+    strip = np.full((row, scene.shape[1], 3), 255, np.uint8)
+    left = 2 * style.padding
+    for (text, colour), (width, _) in zip(counts, sizes, strict=True):
+        # Straight onto the strip: supervision's text has a box of its own that knows no left edge.
+        origin = (left, row - 2 * style.padding)
+        cv2.putText(strip, text, origin, cv2.FONT_HERSHEY_SIMPLEX, style.text, colour.as_bgr(), thickness, cv2.LINE_AA)
+        left += width + 6 * style.padding
+    return np.vstack([scene, strip])
