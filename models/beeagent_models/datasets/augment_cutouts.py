@@ -1,0 +1,162 @@
+"""Bees cut out of photographs with a blue ground, to be put on other grounds."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from beeagent_models.datasets.augment_geometry import affine_matrix
+
+Image = NDArray[np.uint8]
+
+# (blue - red) / (blue + red): a blue board has 0.5 and more in any light, a bee less than 0.15, its wings between.
+_KEY_BEE, _KEY_GROUND = 0.18, 0.38
+# A cut-out is used when no more than this of the rim of its box is object (the rest would be a neighbour), and
+# when it fills this share of its box.
+_RIM_OBJECT = 0.15
+_FILLED = (0.18, 0.75)
+
+
+@dataclass(frozen=True, slots=True)
+class Cutout:
+    """One object without its ground.
+
+    Attributes:
+        pixels: uint8, shape (height, width, 4): BGR and opacity.
+        class_id: what it is.
+    """
+
+    pixels: Image
+    class_id: int
+
+
+def ground_opacity(pixels: Image) -> NDArray[np.float32]:
+    """Tell objects from a blue ground.
+
+    Args:
+        pixels: uint8, shape (height, width, 3), BGR.
+
+    Returns:
+        float32, shape (height, width): 0 on the ground, 1 on objects, between in wings and at rims.
+    """
+    blue, red = pixels[..., 0].astype(np.float32), pixels[..., 2].astype(np.float32)
+    key = (blue - red) / (blue + red + 8)
+    return np.clip((_KEY_GROUND - key) / (_KEY_GROUND - _KEY_BEE), 0, 1)
+
+
+def cut_out(pixels: Image, boxes: NDArray[np.float32], class_ids: NDArray[np.int64]) -> Iterator[Cutout]:
+    """Cut the objects out of a photograph that stand free on a blue ground.
+
+    Args:
+        pixels: uint8, shape (height, width, 3), BGR.
+        boxes: float32, shape (n, 4): left, top, right, bottom in pixels.
+        class_ids: int64, shape (n,).
+    """
+    height, width = pixels.shape[:2]
+    for index, box in enumerate(boxes):
+        left, top, right, bottom = (int(value) for value in box)
+        if left <= 1 or top <= 1 or right >= width - 1 or bottom >= height - 1:
+            continue
+        others = np.delete(boxes, index, axis=0)
+        piece = pixels[top:bottom, left:right]
+        opacity = ground_opacity(piece)
+        # What belongs to a neighbour is not this object's.
+        center = np.array([(left + right) / 2, (top + bottom) / 2])
+        if len(others) and _inside(center, others):
+            continue
+        labels = cv2.connectedComponentsWithStats((opacity > 0.5).astype(np.uint8))
+        _, regions, stats, _ = labels
+        if len(stats) == 1:
+            continue
+        largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+        body = (regions == largest).astype(np.uint8)
+        near = cv2.dilate(body, np.ones((5, 5), np.uint8))
+        opacity = cv2.GaussianBlur(opacity * near, (0, 0), 0.7)
+        rim = np.concatenate([body[0], body[-1], body[:, 0], body[:, -1]])
+        filled = float(body.mean())
+        if rim.mean() > _RIM_OBJECT or not _FILLED[0] <= filled <= _FILLED[1]:
+            continue
+        yield Cutout(_unspilled(piece, opacity), int(class_ids[index]))
+
+
+def paste(
+    rng: np.random.Generator, ground: Image, cutout: Image, *, center: tuple[float, float], size: float
+) -> NDArray[np.float32] | None:
+    """Put a cut-out on a picture, turned and lit at random, with a shadow below it.
+
+    Args:
+        rng: decides turn, light and shadow.
+        ground: uint8, shape (height, width, 3), BGR; is written to.
+        cutout: uint8, shape (height, width, 4).
+        center: x and y in pixels of the ground.
+        size: root of the area of the cut-out's rectangle, in pixels of the ground.
+
+    Returns:
+        float32, shape (4,): left, top, right, bottom of what is opaque, reaching beyond the picture where it does;
+        None if nothing is.
+    """
+    rows, columns = cutout.shape[:2]
+    scale = size / math.sqrt(rows * columns)
+    if scale < 0.5:  # noqa: PLR2004 - below this, linear sampling would skip pixels
+        factor = scale * 1.5
+        shrunk = (max(2, round(columns * factor)), max(2, round(rows * factor)))
+        cutout = np.asarray(cv2.resize(cutout, shrunk, interpolation=cv2.INTER_AREA), np.uint8)
+        rows, columns = cutout.shape[:2]
+        scale = size / math.sqrt(rows * columns)
+    stretch = math.exp(rng.normal(0, 0.07))
+    side = math.ceil(scale * math.hypot(rows, columns) * 1.25) + 6
+    matrix = affine_matrix(
+        scale_x=scale * stretch,
+        scale_y=scale / stretch,
+        angle=rng.uniform(0, 2 * math.pi),
+        mirror=bool(rng.random() < 0.5),
+        source=((columns - 1) / 2, (rows - 1) / 2),
+        target=((side - 1) / 2, (side - 1) / 2),
+    )
+    turned = cv2.warpAffine(cutout, matrix, (side, side), flags=cv2.INTER_LINEAR)
+    if rng.random() < 0.15:
+        turned = cv2.blur(turned, (1, int(rng.integers(2, 3 + side // 12))))
+    opaque = turned[..., 3] > 100  # noqa: PLR2004 - two fifths of 255: a wing counts, a haze does not
+    if not opaque.any():
+        return None
+    left, top = round(center[0] - side / 2), round(center[1] - side / 2)
+    xs, ys = np.flatnonzero(opaque.any(0)), np.flatnonzero(opaque.any(1))
+    box = np.array([left + xs[0], top + ys[0], left + xs[-1] + 1, top + ys[-1] + 1], np.float32)
+    gain = np.exp(rng.normal(0.15, 0.22) + rng.normal(0, 0.06, 3)).astype(np.float32)
+    color = np.clip(turned[..., :3] * gain + rng.normal(0, 8), 0, 255)
+    opacity = turned[..., 3].astype(np.float32) / 255
+    if rng.random() < 0.6:
+        shade = cv2.GaussianBlur(opacity, (0, 0), max(0.5, size * rng.uniform(0.02, 0.12)))
+        reach = size * rng.uniform(0, 0.15)
+        angle = rng.uniform(0, 2 * math.pi)
+        offset = (round(left + reach * math.cos(angle)), round(top + reach * math.sin(angle)))
+        _blend(ground, np.zeros((side, side, 3), np.float32), shade * rng.uniform(0.15, 0.6), offset)
+    _blend(ground, color, opacity, (left, top))
+    return box
+
+
+def _blend(ground: Image, color: NDArray[np.float32], opacity: NDArray[np.float32], corner: tuple[int, int]) -> None:
+    left, top = corner
+    height, width = ground.shape[:2]
+    x0, y0 = max(left, 0), max(top, 0)
+    x1, y1 = min(left + opacity.shape[1], width), min(top + opacity.shape[0], height)
+    if x0 >= x1 or y0 >= y1:
+        return
+    here = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
+    below = ground[y0:y1, x0:x1]
+    weight = opacity[here][..., None]
+    below[:] = (below + weight * (color[here] - below)).astype(np.uint8)
+
+
+def _unspilled(piece: Image, opacity: NDArray[np.float32]) -> Image:
+    """Take the blue shine of the ground out of an object, and append its opacity."""
+    limit = np.maximum(piece[..., 1], piece[..., 2])
+    blue = np.minimum(piece[..., 0], limit)
+    return np.dstack([blue, piece[..., 1], piece[..., 2], (opacity * 255).astype(np.uint8)])
+
+
+def _inside(point: NDArray[np.float64], boxes: NDArray[np.float32]) -> bool:
+    return bool(np.any(np.all((boxes[:, :2] < point) & (point < boxes[:, 2:]), axis=1)))

@@ -1,0 +1,118 @@
+"""Decoded pictures on disk, mapped into memory, so that loader processes share them and none decodes twice."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+_SMALLEST_SIDE = 48
+_HALVINGS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPicture:
+    """A picture to be put into a store.
+
+    Attributes:
+        pixels: uint8, shape (height, width, channels), BGR or BGR with opacity.
+        boxes: float32, shape (n, 4): left, top, right, bottom in pixels.
+        class_ids: int64, shape (n,).
+        ignored: float32, shape (m, 4): regions in which there may be objects that nobody labelled.
+        kind: what it is: the composer asks for pictures by kind.
+    """
+
+    pixels: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    class_ids: NDArray[np.int64]
+    ignored: NDArray[np.float32]
+    kind: str
+
+
+class PictureStore:
+    """Pictures and their boxes, each picture also at half, a quarter and an eighth of its size.
+
+    Args:
+        folder: what `write_store` filled.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        index: list[dict[str, Any]] = json.loads((folder / "index.json").read_text())
+        pixels = np.memmap(folder / "pixels.bin", np.uint8, mode="r")
+        self._levels: list[list[NDArray[np.uint8]]] = []
+        self._boxes: list[NDArray[np.float32]] = []
+        self._class_ids: list[NDArray[np.int64]] = []
+        self._ignored: list[NDArray[np.float32]] = []
+        self.by_kind: dict[str, list[int]] = {}
+        for number, entry in enumerate(index):
+            levels = []
+            for start, shape in entry["levels"]:
+                levels.append(pixels[start : start + int(np.prod(shape))].reshape(shape))
+            self._levels.append(levels)
+            self._boxes.append(np.asarray(entry["boxes"], np.float32).reshape(-1, 4))
+            self._class_ids.append(np.asarray(entry["class_ids"], np.int64))
+            self._ignored.append(np.asarray(entry["ignored"], np.float32).reshape(-1, 4))
+            self.by_kind.setdefault(entry["kind"], []).append(number)
+
+    def picture(self, index: int) -> NDArray[np.uint8]:
+        """Give a picture at full size; not to be written to."""
+        return self._levels[index][0]
+
+    def shrunk(self, index: int, scale: float) -> tuple[NDArray[np.uint8], float]:
+        """Give the smallest stored size that need not be enlarged to reach `scale`, and its own scale."""
+        levels = self._levels[index]
+        level = 0
+        while level + 1 < len(levels) and scale <= 0.5 ** (level + 1):
+            level += 1
+        return levels[level], 0.5**level
+
+    def boxes(self, index: int) -> NDArray[np.float32]:
+        """Give the boxes of a picture: left, top, right, bottom in pixels of the full size."""
+        return self._boxes[index]
+
+    def class_ids(self, index: int) -> NDArray[np.int64]:
+        """Give the class of each box."""
+        return self._class_ids[index]
+
+    def ignored(self, index: int) -> NDArray[np.float32]:
+        """Give the regions of a picture that may hold unlabelled objects."""
+        return self._ignored[index]
+
+
+def write_store(folder: Path, pictures: Iterable[StoredPicture]) -> None:
+    """Write pictures to a folder. `index.json` comes last: with it there, the store is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    index, position = [], 0
+    with (folder / "pixels.bin").open("wb") as file:
+        for picture in pictures:
+            levels, pixels = [], picture.pixels
+            for halving in range(_HALVINGS + 1):
+                if halving:
+                    if min(pixels.shape[:2]) < 2 * _SMALLEST_SIDE:
+                        break
+                    pixels = halve(pixels)
+                levels.append((position, pixels.shape))
+                position += file.write(np.ascontiguousarray(pixels).tobytes())
+            index.append(
+                {
+                    "levels": levels,
+                    "boxes": picture.boxes.tolist(),
+                    "class_ids": picture.class_ids.tolist(),
+                    "ignored": picture.ignored.tolist(),
+                    "kind": picture.kind,
+                }
+            )
+    partial = folder / "index.json.partial"
+    partial.write_text(json.dumps(index))
+    partial.replace(folder / "index.json")
+
+
+def halve(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Halve a picture by the mean of each four pixels; an odd last row or column is dropped."""
+    height, width = pixels.shape[0] // 2, pixels.shape[1] // 2
+    even = pixels[: 2 * height, : 2 * width]
+    return np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA), np.uint8)

@@ -1,0 +1,41 @@
+"""A run's state on disk: what it takes to go on after a kill as if nothing had happened.
+
+Pictures are decided by the seed and the number of the step alone, so no random state has to be kept.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from beeagent.errors import InputError
+from beeagent_models.efficientdet.checkpoint import assign_weights, read_archive, write_archive
+
+_OPTIMIZER = "optimizer:"
+
+
+def save_state(path: Path, model: keras.Model, *, step: int, record: dict[str, Any]) -> None:
+    """Write weights, the optimizer's variables (momenta, averages, iteration) and the step, whole or not at all."""
+    arrays = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
+    for index, variable in enumerate(model.optimizer.variables):
+        arrays[f"{_OPTIMIZER}{index}"] = keras.ops.convert_to_numpy(variable)
+    write_archive(path, {"step": step, "record": record}, arrays)
+
+
+def load_state(path: Path, model: keras.Model) -> tuple[int, dict[str, Any]]:
+    """Put back what `save_state` wrote into a compiled model whose optimizer is built.
+
+    Returns:
+        The number of steps done, and the record.
+
+    Raises:
+        InputError: the file is cut short, or of another model.
+    """
+    header, arrays = read_archive(path)
+    assign_weights(path, model, arrays)
+    for index, variable in enumerate(model.optimizer.variables):
+        array = arrays.get(f"{_OPTIMIZER}{index}")
+        if array is None or array.shape != tuple(variable.shape):
+            raise InputError(f"training state {path}: does not fit this optimizer; start anew in another folder")
+        variable.assign(array)
+    return int(header["step"]), dict(header["record"])
