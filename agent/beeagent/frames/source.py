@@ -1,6 +1,6 @@
 """What every source of frames offers."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from beeagent.errors import BeeagentError
 from beeagent.frames.frame import Frame
@@ -37,4 +37,30 @@ class FrameSource(Protocol):
 
     def close(self) -> None:
         """Let go of the device, file or connection. Safe to call twice, and from another thread."""
+        ...
+
+
+@runtime_checkable
+class GrabbingSource(FrameSource, Protocol):
+    """A source that can wait for a frame and decode it in two steps, so that a frame nobody wants costs little.
+
+    `read` is `grab` followed by `retrieve`.
+    """
+
+    def grab(self) -> bool:
+        """Wait for the next frame and hold it undecoded; False when the source has come to its end.
+
+        Raises:
+            BadFrameError: this frame is unusable; grabbing on is fine.
+            SourceLostError: the source broke; close it and open it again later.
+        """
+        ...
+
+    def retrieve(self) -> Frame:
+        """Decode the frame that was grabbed last; call it once for each.
+
+        Raises:
+            BadFrameError: it cannot be decoded; grabbing on is fine.
+            SourceLostError: the source broke; close it and open it again later.
+        """
         ...

@@ -1,0 +1,143 @@
+"""Frames from a video file."""
+
+import math
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+
+import cv2
+
+from beeagent.errors import InputError
+from beeagent.frames.frame import Frame
+from beeagent.frames.opencv import VideoReader
+from beeagent.frames.source import BadFrameError
+
+VIDEO_SUFFIXES = frozenset(
+    {
+        ".264", ".265", ".3gp", ".avi", ".flv", ".gif", ".h264", ".h265", ".hevc", ".m2ts", ".m4v", ".mjpeg",
+        ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv", ".y4m",
+    }
+)  # fmt: skip
+"""What counts as a video file. A closed set, because FFmpeg plays more than that: a text file, for one, as a
+picture of its text."""
+
+_DECODE_ATTEMPTS = 64
+"""After a frame fails to decode: how many more to try until the file is taken to be at its end."""
+
+_DEFAULT_FPS = 30.0
+_SANE_FPS = (0.1, 1000.0)
+
+
+class TruncatedVideoError(BadFrameError):
+    """A video file ended before the end that its header promises. Told once; the next read gives the end."""
+
+
+class VideoFileSource:
+    """A video file, in order, no frame skipped, as fast as it is asked for. A `GrabbingSource`.
+
+    A frame that cannot be decoded is told as BadFrameError and keeps its index, so the frames after it have the
+    index they have in the file. Where the file ends before its promised end, TruncatedVideoError says so once.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: it cannot be opened, or is not a video with at least one frame that can be decoded.
+    """
+
+    live = False
+
+    def __init__(self, path: Path) -> None:
+        self.description = str(path)
+        self._exact_count = path.is_file() and _counts_its_frames(path)
+        # Made absolute, because FFmpeg takes `a:b.mp4` for the address of a protocol named a.
+        self._reader = VideoReader(str(path.absolute()), cv2.CAP_FFMPEG)
+        if not self._reader.is_open or not self._reader.grab():
+            self._reader.close()
+            raise InputError(f"video {path}: is not a video that can be decoded, or its beginning or index is missing")
+        # The first frame is grabbed already: opening alone does not tell whether anything can be decoded.
+        self._ahead = True
+        self._index = 0
+        self._bad = 0
+        self._ended = False
+        self.fps = _sane_fps(self._reader.get(cv2.CAP_PROP_FPS))
+        promised = self._reader.get(cv2.CAP_PROP_FRAME_COUNT)
+        self._promised = int(promised) if 0 < promised < 2**53 else None
+
+    def grab(self) -> bool:
+        """See `GrabbingSource.grab`."""
+        if self._ended:
+            return False
+        if not self._ahead and not self._bad and not self._reader.grab():
+            # Either the end or a frame that cannot be decoded: OpenCV does not tell. It is a bad frame if a good
+            # one follows it.
+            self._bad = self._count_bad_frames()
+            if self._ended:  # closed meanwhile, from another thread
+                return False
+            if not self._bad:
+                self._ended = True
+                self._tell_truncation()
+                return False
+            self._ahead = True
+        self._index += 1
+        if self._bad:
+            self._bad -= 1
+            raise BadFrameError(f"{self.description}: frame {self._index - 1} cannot be decoded")
+        self._ahead = False
+        return True
+
+    def retrieve(self) -> Frame:
+        """See `GrabbingSource.retrieve`."""
+        captured_at, captured_ns = datetime.now(timezone.utc), time.monotonic_ns()
+        pixels = self._reader.retrieve()
+        index = self._index - 1
+        if pixels is None:
+            raise BadFrameError(f"{self.description}: frame {index} cannot be decoded")
+        return Frame(
+            pixels=pixels,
+            captured_at=captured_at,
+            captured_ns=captured_ns,
+            index=index,
+            name=self.description,
+        )
+
+    def read(self) -> Frame | None:
+        """See `FrameSource.read`."""
+        return self.retrieve() if self.grab() else None
+
+    def close(self) -> None:
+        """See `FrameSource.close`."""
+        self._ended = True
+        self._reader.close()
+
+    def _count_bad_frames(self) -> int:
+        for failed in range(1, _DECODE_ATTEMPTS + 1):
+            if self._reader.grab():
+                return failed
+        return 0
+
+    def _tell_truncation(self) -> None:
+        if self._promised is None:
+            return
+        # Where the header has no count, OpenCV works one out from the duration: a second more or less is no news.
+        tolerance = 0 if self._exact_count else math.ceil(self.fps)
+        if self._index < self._promised - tolerance:
+            raise TruncatedVideoError(
+                f"{self.description}: frame {self._index} cannot be read: the file ends after {self._index} of the "
+                f"{self._promised} frames that its header promises"
+            )
+
+
+def _counts_its_frames(path: Path) -> bool:
+    """Whether a container's header has an exact count: AVI's does (`RIFF....AVI `), MP4's too (`....ftyp`)."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(12)
+    except OSError as error:
+        raise InputError(f"video {path}: cannot be read: {error.strerror or error}") from error
+    return (start[:4] == b"RIFF" and start[8:12] == b"AVI ") or start[4:8] == b"ftyp"
+
+
+def _sane_fps(fps: float) -> float:
+    low, high = _SANE_FPS
+    return fps if low <= fps <= high else _DEFAULT_FPS
