@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -67,14 +68,13 @@ def cut_out(pixels: Image, boxes: NDArray[np.float32], class_ids: NDArray[np.int
         center = np.array([(left + right) / 2, (top + bottom) / 2])
         if len(others) and _inside(center, others):
             continue
-        labels = cv2.connectedComponentsWithStats((opacity > 0.5).astype(np.uint8))
-        _, regions, stats, _ = labels
+        _, regions, stats, _ = cv2.connectedComponentsWithStats((opacity > 0.5).astype(np.uint8))
         if len(stats) == 1:
             continue
         largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
         body = (regions == largest).astype(np.uint8)
         near = cv2.dilate(body, np.ones((5, 5), np.uint8))
-        opacity = cv2.GaussianBlur(opacity * near, (0, 0), 0.7)
+        opacity = np.asarray(cv2.GaussianBlur(opacity * near, (0, 0), 0.7), np.float32)
         rim = np.concatenate([body[0], body[-1], body[:, 0], body[:, -1]])
         filled = float(body.mean())
         if rim.mean() > _RIM_OBJECT or not _FILLED[0] <= filled <= _FILLED[1]:
@@ -100,7 +100,7 @@ def paste(
     """
     rows, columns = cutout.shape[:2]
     scale = size / math.sqrt(rows * columns)
-    if scale < 0.5:  # noqa: PLR2004 - below this, linear sampling would skip pixels
+    if scale < 0.5:
         factor = scale * 1.5
         shrunk = (max(2, round(columns * factor)), max(2, round(rows * factor)))
         cutout = np.asarray(cv2.resize(cutout, shrunk, interpolation=cv2.INTER_AREA), np.uint8)
@@ -119,7 +119,7 @@ def paste(
     turned = cv2.warpAffine(cutout, matrix, (side, side), flags=cv2.INTER_LINEAR)
     if rng.random() < 0.15:
         turned = cv2.blur(turned, (1, int(rng.integers(2, 3 + side // 12))))
-    opaque = turned[..., 3] > 100  # noqa: PLR2004 - two fifths of 255: a wing counts, a haze does not
+    opaque = turned[..., 3] > 100
     if not opaque.any():
         return None
     left, top = round(center[0] - side / 2), round(center[1] - side / 2)
@@ -138,7 +138,9 @@ def paste(
     return box
 
 
-def _blend(ground: Image, color: NDArray[np.float32], opacity: NDArray[np.float32], corner: tuple[int, int]) -> None:
+def _blend(
+    ground: Image, color: NDArray[np.floating[Any]], opacity: NDArray[np.float32], corner: tuple[int, int]
+) -> None:
     left, top = corner
     height, width = ground.shape[:2]
     x0, y0 = max(left, 0), max(top, 0)

@@ -30,8 +30,14 @@ class Crop:
     ignored: NDArray[np.float32]
 
 
-def affine_matrix(
-    *, scale_x: float, scale_y: float, angle: float, mirror: bool, source: tuple[float, float], target: tuple[float, float]
+def affine_matrix(  # noqa: PLR0913 - an affine map has six degrees of freedom
+    *,
+    scale_x: float,
+    scale_y: float,
+    angle: float,
+    mirror: bool,
+    source: tuple[float, float],
+    target: tuple[float, float],
 ) -> NDArray[np.float64]:
     """Compose a map that scales, mirrors and turns about `source` and puts that point on `target`.
 
@@ -71,7 +77,7 @@ def transform_boxes(boxes: NDArray[np.float32], matrix: NDArray[np.float64]) -> 
     return np.concatenate([new_center - new_half, new_center + new_half], axis=1).astype(np.float32)
 
 
-def cut_to_frame(
+def cut_to_frame(  # noqa: PLR0913 - what is labelled, and the frame
     boxes: NDArray[np.float32],
     class_ids: NDArray[np.int64],
     ignored: NDArray[np.float32],

@@ -68,7 +68,7 @@ def _smear(rng: np.random.Generator, pixels: Image) -> Image:
     kernel = np.zeros((length, length), np.float32)
     kernel[length // 2] = 1
     matrix = cv2.getRotationMatrix2D(((length - 1) / 2, (length - 1) / 2), rng.uniform(0, 180), 1)
-    kernel = cv2.warpAffine(kernel, matrix, (length, length))
+    kernel = np.asarray(cv2.warpAffine(kernel, matrix, (length, length)), np.float32)
     return _uint8(cv2.filter2D(pixels, -1, kernel / kernel.sum()))
 
 

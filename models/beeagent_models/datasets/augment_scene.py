@@ -84,10 +84,7 @@ class SceneComposer:
             rng: decides everything.
             size: width and height in pixels.
         """
-        if rng.random() < _MOSAIC:
-            crop = self._mosaic(rng, size)
-        else:
-            crop = self._part(rng, width=size, height=size)
+        crop = self._mosaic(rng, size) if rng.random() < _MOSAIC else self._part(rng, width=size, height=size)
         pixels = vary_camera(rng, crop.pixels)
         boxes, class_ids, ignored = cut_to_frame(
             crop.boxes, crop.class_ids, crop.ignored, width=size, height=size, smallest=0.6 * self._sizes.smallest
@@ -119,7 +116,7 @@ class SceneComposer:
             if kind == PHOTOGRAPH and self._store.by_kind.get(GROUND):
                 if rng.random() < _REGROUND:
                     crop = self._regrounded(rng, crop)
-                if self._store.by_kind.get(CUTOUT) and rng.random() < 0.25:  # noqa: PLR2004 - a share
+                if self._store.by_kind.get(CUTOUT) and rng.random() < 0.25:
                     crop = self._with_cutouts(rng, crop, wanted, count=int(rng.integers(1, 4)))
         return Crop(vary_light(rng, crop.pixels), crop.boxes, crop.class_ids, crop.ignored)
 
@@ -142,7 +139,7 @@ class SceneComposer:
             scale = float(np.exp(rng.uniform(np.log(0.3), np.log(1.5))))
             anchor = rng.uniform(0, 1, 2) * (columns, rows)
         quarter = int(rng.integers(4)) * math.pi / 2
-        loose = kind == PHOTOGRAPH and rng.random() < 0.35  # noqa: PLR2004 - a share
+        loose = kind == PHOTOGRAPH and rng.random() < 0.35
         angle = quarter + (rng.uniform(-math.pi / 4, math.pi / 4) if loose else rng.normal(0, 0.12))
         stretch = math.exp(rng.normal(0, 0.08))
         place = rng.uniform(0.08, 0.92, 2) * (width, height)
@@ -151,13 +148,15 @@ class SceneComposer:
             "scale_x": scale * stretch,
             "scale_y": scale / stretch,
             "angle": angle,
-            "mirror": bool(rng.random() < 0.5),  # noqa: PLR2004 - even chances
+            "mirror": bool(rng.random() < 0.5),
         }
         matrix = affine_matrix(**parts, source=tuple(anchor), target=tuple(place))  # type: ignore[arg-type]  # a mapping
         matrix = _kept_inside(matrix, columns=columns, rows=rows, width=width, height=height)
         scaled = matrix.copy()
         scaled[:, :2] /= level_scale
-        fill = tuple(float(v) for v in (rng.uniform(0, 255, 3) if rng.random() < 0.5 else level[::16, ::16].mean((0, 1))))
+        fill = tuple(
+            float(v) for v in (rng.uniform(0, 255, 3) if rng.random() < 0.5 else level[::16, ::16].mean((0, 1)))
+        )
         pixels = warp(level, scaled, width=width, height=height, fill=fill)
         moved, class_ids, ignored = cut_to_frame(
             transform_boxes(boxes, matrix),
@@ -173,7 +172,7 @@ class SceneComposer:
         """Put another ground behind the objects of a crop with a blue one."""
         height, width = crop.pixels.shape[:2]
         opacity = ground_opacity(crop.pixels)
-        if float(opacity.mean()) > 0.8:  # noqa: PLR2004 - hardly any blue ground to replace
+        if float(opacity.mean()) > 0.8:
             return crop
         opacity = opacity[..., None]
         ground = self._crop(rng, GROUND, 0.0, width=width, height=height).pixels
@@ -192,7 +191,7 @@ class SceneComposer:
             size = wanted * math.exp(rng.normal(0, 0.2)) * 1.05
             x, y = rng.uniform(-0.02, 1.02, 2) * (width, height)
             reach = np.array([[x - size / 2, y - size / 2, x + size / 2, y + size / 2]], np.float32)
-            if boxes and float((shared_areas(reach, np.stack(boxes)) / box_areas(np.stack(boxes))).max()) > 0.25:  # noqa: PLR2004 - a share
+            if boxes and float((shared_areas(reach, np.stack(boxes)) / box_areas(np.stack(boxes))).max()) > 0.25:
                 continue
             source, _ = self._store.shrunk(index, size / math.sqrt(self._store.picture(index)[..., 0].size))
             box = paste(rng, pixels, source, center=(x, y), size=size)
@@ -220,11 +219,11 @@ def _kept_inside(
     matrix: NDArray[np.float64], *, columns: int, rows: int, width: int, height: int
 ) -> NDArray[np.float64]:
     """Shift a map so that the piece it cuts lies within the picture, or about its middle if it is larger."""
-    inverse = cv2.invertAffineTransform(matrix)
+    inverse = np.asarray(cv2.invertAffineTransform(matrix), np.float64)
     middle = inverse[:, :2] @ np.array([width / 2, height / 2]) + inverse[:, 2]
     reach = np.abs(inverse[:, :2]) @ np.array([width / 2, height / 2])
     sides = np.array([columns, rows], np.float64)
     wanted = np.where(2 * reach < sides, np.clip(middle, reach, np.maximum(sides - reach, reach)), sides / 2)
-    shifted = matrix.copy()
+    shifted: NDArray[np.float64] = matrix.copy()
     shifted[:, 2] += matrix[:, :2] @ (middle - wanted)
     return shifted

@@ -97,7 +97,7 @@ class BatchLoader:
         self._queues: list[Any] = []
         self._step = options.first_step
 
-    def __enter__(self) -> "BatchLoader":
+    def __enter__(self) -> "BatchLoader":  # noqa: PYI034 - typing has Self from Python 3.11 on
         # Processes started afresh share no threads or locks with a running TensorFlow.
         context = multiprocessing.get_context("spawn")
         for worker in range(self._workers):
@@ -130,7 +130,9 @@ class BatchLoader:
             except queue.Empty:
                 if not self._processes[worker].is_alive():
                     code = self._processes[worker].exitcode
-                    raise BeeagentError(f"loader process {worker} ended with code {code} at step {self._step}") from None
+                    raise BeeagentError(
+                        f"loader process {worker} ended with code {code} at step {self._step}"
+                    ) from None
         if isinstance(item, str):
             raise BeeagentError(f"loader process {worker} failed at step {self._step}: {item}")
         self._step += 1

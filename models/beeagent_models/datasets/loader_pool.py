@@ -82,7 +82,9 @@ def _scene_size(rng: np.random.Generator) -> tuple[int, int]:
     return [(480, 360), (640, 360), (480, 480), (360, 480)][int(rng.integers(4))]
 
 
-def _decoded(image: LabelledImage) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.uint8]], np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+def _decoded(
+    image: LabelledImage,
+) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.uint8]], np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
     pixels = cv2.imread(str(image.path), cv2.IMREAD_COLOR)
     if pixels is None:
         raise InputError(f"picture {image.path}: cannot be read; is it a whole JPEG or PNG file?")
@@ -100,7 +102,9 @@ def _decoded(image: LabelledImage) -> tuple[np.ndarray[tuple[int, ...], np.dtype
     return np.asarray(pixels, np.uint8), boxes
 
 
-def _strips(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], border: tuple[float, float, float, float]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _strips(
+    pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], border: tuple[float, float, float, float]
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     height, width = pixels.shape[:2]
     left, top, right, bottom = border[0] * width, border[1] * height, border[2] * width, border[3] * height
     strips = np.array(

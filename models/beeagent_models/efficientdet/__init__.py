@@ -1,13 +1,19 @@
 """The EfficientDet-Lite network in `keras.ops`: configuration, backbone, BiFPN, heads, anchors, box coding.
 
-Nothing here knows of data sets, training loops or TFLite.
+Nothing here knows of data sets, training loops or TFLite. Keras is imported when the network itself is first asked for:
+configuration and anchors do without, in the loader's processes and in evaluation.
 """
 
+import importlib
+from typing import TYPE_CHECKING
+
 from beeagent_models.efficientdet.anchors import anchor_boxes, decode_boxes, encode_boxes
-from beeagent_models.efficientdet.backbone import load_backbone_weights
-from beeagent_models.efficientdet.checkpoint import load_checkpoint, save_checkpoint
 from beeagent_models.efficientdet.config import EfficientDetConfig, config_for
-from beeagent_models.efficientdet.model import build_model
+
+if TYPE_CHECKING:
+    from beeagent_models.efficientdet.backbone import load_backbone_weights
+    from beeagent_models.efficientdet.checkpoint import load_checkpoint, save_checkpoint
+    from beeagent_models.efficientdet.model import build_model
 
 __all__ = [
     "EfficientDetConfig",
@@ -20,3 +26,16 @@ __all__ = [
     "load_checkpoint",
     "save_checkpoint",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import what needs Keras on first use (PEP 562)."""
+    modules = {
+        "build_model": "model",
+        "load_backbone_weights": "backbone",
+        "load_checkpoint": "checkpoint",
+        "save_checkpoint": "checkpoint",
+    }
+    if name not in modules:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{modules[name]}"), name)

@@ -70,9 +70,7 @@ def encode_boxes(boxes: NDArray[np.float32], anchors: NDArray[np.float32]) -> ND
     """
     size = np.maximum(np.stack([boxes[..., 3] - boxes[..., 1], boxes[..., 2] - boxes[..., 0]], axis=-1), 1e-8)
     center = np.stack([boxes[..., 1] + boxes[..., 3], boxes[..., 0] + boxes[..., 2]], axis=-1) / 2
-    codes = np.concatenate(
-        [(center - anchors[..., :2]) / anchors[..., 2:], np.log(size / anchors[..., 2:])], axis=-1
-    )
+    codes = np.concatenate([(center - anchors[..., :2]) / anchors[..., 2:], np.log(size / anchors[..., 2:])], axis=-1)
     return codes.astype(np.float32)
 
 

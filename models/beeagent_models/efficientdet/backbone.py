@@ -11,8 +11,8 @@ from typing import Any
 
 import keras
 import numpy as np
-
 from beeagent.errors import InputError
+
 from beeagent_models.efficientdet.config import EfficientDetConfig
 
 _STEM_CHANNELS = 32
@@ -79,9 +79,7 @@ def build_backbone(config: EfficientDetConfig, image: Any) -> list[Any]:  # noqa
 def backbone_layers(model: keras.Model) -> list[keras.layers.Layer]:
     """Give the convolutions of a model's backbone, in the order of the network."""
     return [
-        layer
-        for layer in model.layers
-        if layer.name == "stem" or (layer.name.startswith("stage") and layer.weights)
+        layer for layer in model.layers if layer.name == "stem" or (layer.name.startswith("stage") and layer.weights)
     ]
 
 

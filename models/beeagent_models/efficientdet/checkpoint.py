@@ -8,8 +8,8 @@ from typing import Any
 
 import keras
 import numpy as np
-
 from beeagent.errors import InputError
+
 from beeagent_models.efficientdet.config import EfficientDetConfig
 from beeagent_models.efficientdet.model import build_model
 
@@ -17,9 +17,7 @@ _FORMAT = "beeagent.efficientdet/1"
 _HEADER = "header.json"
 
 
-def save_checkpoint(
-    path: Path, model: keras.Model, config: EfficientDetConfig, provenance: dict[str, Any]
-) -> None:
+def save_checkpoint(path: Path, model: keras.Model, config: EfficientDetConfig, provenance: dict[str, Any]) -> None:
     """Write weights, configuration and provenance to one file, whole or not at all.
 
     The file is a NumPy `.npz` archive: one array a weight, named by its path in the model, and a JSON text under

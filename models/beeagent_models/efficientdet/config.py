@@ -70,7 +70,9 @@ class EfficientDetConfig:
         Raises:
             InputError: a value is missing or unknown.
         """
-        lists = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        lists: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
         try:
             return cls(**lists)
         except TypeError as error:
@@ -104,9 +106,9 @@ def config_for(
     """
     if name not in _PUBLISHED:
         raise InputError(f"model {name!r}: choose one of {', '.join(_PUBLISHED)}")
-    if anchor_scale is not None and not 0.25 <= anchor_scale <= 16:  # noqa: PLR2004 - the range is said below
+    if anchor_scale is not None and not 0.25 <= anchor_scale <= 16:
         raise InputError(f"anchor scale {anchor_scale}: give a number from 0.25 to 16")
-    if input_size is not None and not 64 <= input_size <= 2048:  # noqa: PLR2004 - the range is said below
+    if input_size is not None and not 64 <= input_size <= 2048:
         raise InputError(f"input size {input_size}: give a number of pixels from 64 to 2048")
     published = _PUBLISHED[name]
     return EfficientDetConfig(

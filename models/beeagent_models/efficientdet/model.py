@@ -1,8 +1,8 @@
 """The whole network."""
 
 import keras
-
 from beeagent.errors import InputError
+
 from beeagent_models.efficientdet.backbone import build_backbone
 from beeagent_models.efficientdet.config import EfficientDetConfig
 from beeagent_models.efficientdet.heads import build_heads

@@ -1,9 +1,5 @@
 """Training: what the network is compared with, the loss, the schedule, and the run that can be resumed.
 
-Nothing here reads annotation formats or evaluates a finished model.
+`options.TrainingOptions` says what a run is, `run.train` does it. Nothing here reads annotation formats or evaluates a
+finished model, and nothing is imported here: the loader's processes need parts of this package but not Keras.
 """
-
-from beeagent_models.training.options import Phase, TrainingOptions
-from beeagent_models.training.run import TrainingProgress, train
-
-__all__ = ["Phase", "TrainingOptions", "TrainingProgress", "train"]

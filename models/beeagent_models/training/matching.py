@@ -1,7 +1,5 @@
 """Decides which anchor answers for which object."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +9,8 @@ from beeagent_models.efficientdet.config import EfficientDetConfig
 
 # Class targets of anchors that answer for no object.
 BACKGROUND, IGNORED = 0, -1
+# In place of the index of an object: the anchor answers for none, or does not count.
+NO_OBJECT, NEITHER = -1, -2
 
 # Anchors that overlap an object nearly as well as its best one answer for it too, however little that is: small
 # objects, which no anchor fits well, would otherwise be taught by a single anchor.
@@ -40,18 +40,18 @@ def match_anchors(
         negative_iou: see above.
 
     Returns:
-        int64, shape (a,): the index of the object, -1 for background, -2 for neither.
+        int64, shape (a,): the index of the object, or `NO_OBJECT`, or `NEITHER`.
     """
-    matched = np.full(len(anchors), -1, np.int64)
+    matched = np.full(len(anchors), NO_OBJECT, np.int64)
     areas = box_areas(anchors)
     if len(ignored):
-        matched[(shared_areas(anchors, ignored) / areas[:, None]).max(1) >= _IGNORED_SHARE] = -2
+        matched[(shared_areas(anchors, ignored) / areas[:, None]).max(1) >= _IGNORED_SHARE] = NEITHER
     if len(boxes):
         shared = shared_areas(boxes, anchors)
         iou = shared / (box_areas(boxes)[:, None] + areas[None] - shared)
         best = iou.argmax(0)
         overlap = np.take_along_axis(iou, best[None], 0)[0]
-        matched[overlap >= negative_iou] = -2
+        matched[overlap >= negative_iou] = NEITHER
         positive = overlap >= positive_iou
         matched[positive] = best[positive]
         forced = (iou >= np.maximum(iou.max(1, keepdims=True) * _NEARLY_BEST, 1e-6)) & (overlap < positive_iou)
@@ -64,17 +64,18 @@ def match_anchors(
     return matched
 
 
-@dataclass(frozen=True, slots=True)
 class AnchorTargets:
     """Makes the targets of both heads for pictures of one size.
 
-    Attributes:
+    Args:
         config: says where the anchors are.
         size: width and height of the pictures in pixels.
     """
 
-    config: EfficientDetConfig
-    size: int
+    def __init__(self, config: EfficientDetConfig, size: int) -> None:
+        self._anchors = anchor_boxes(config, size, size) * np.float32(size)
+        center, half = self._anchors[:, 1::-1], self._anchors[:, :1:-1] / 2
+        self._corners = np.concatenate([center - half, center + half], axis=1)
 
     def __call__(self, crop: Crop) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Give the targets of one picture.
@@ -83,13 +84,11 @@ class AnchorTargets:
             float32, shape (anchors, 5): box codes ty, tx, th, tw, and 1 where the anchor answers for an object.
             float32, shape (anchors, 1): class id + 1, or `BACKGROUND` or `IGNORED`.
         """
-        anchors = anchor_boxes(self.config, self.size, self.size) * np.float32(self.size)
-        half = anchors[:, 2:] / 2
-        corners = np.concatenate([anchors[:, :2] - half, anchors[:, :2] + half], axis=1)[:, [1, 0, 3, 2]]
-        matched = match_anchors(corners, crop.boxes, crop.ignored)
+        anchors = self._anchors
+        matched = match_anchors(self._corners, crop.boxes, crop.ignored)
         positive = matched >= 0
         box_targets = np.zeros((len(anchors), 5), np.float32)
-        class_targets = np.where(matched == -2, IGNORED, BACKGROUND).astype(np.float32)[:, None]  # noqa: PLR2004 - as match_anchors says
+        class_targets = np.where(matched == NEITHER, IGNORED, BACKGROUND).astype(np.float32)[:, None]
         if positive.any():
             box_targets[positive, :4] = encode_boxes(crop.boxes[matched[positive]], anchors[positive])
             box_targets[positive, 4] = 1

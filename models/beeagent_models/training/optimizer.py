@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from beeagent_models.efficientdet.backbone import backbone_layers
+from beeagent_models.training.options import TrainingOptions
 
 
 @keras.saving.register_keras_serializable(package="beeagent")
@@ -39,44 +40,29 @@ class SlowBackboneAdamW(keras.optimizers.AdamW):  # type: ignore[misc]  # Keras 
         return {**super().get_config(), "slow_paths": sorted(self._slow_paths), "slow_factor": self._slow_factor}
 
 
-def make_optimizer(
-    model: keras.Model,
-    *,
-    steps: int,
-    warmup_steps: int,
-    learning_rate: float,
-    backbone_factor: float,
-    weight_decay: float,
-    gradient_norm: float,
-    ema_momentum: float,
-) -> SlowBackboneAdamW:
+def make_optimizer(model: keras.Model, options: TrainingOptions) -> SlowBackboneAdamW:
     """Make the optimizer of a run: warm-up, then a cosine down to a hundredth of the learning rate.
 
     Args:
         model: what will be trained.
-        steps: of the whole run.
-        warmup_steps: over which the learning rate rises from 0.
-        learning_rate: the highest, of the pyramid and the heads.
-        backbone_factor: on the learning rate of the backbone.
-        weight_decay: of kernels.
-        gradient_norm: the norm of all gradients together is clipped to this.
-        ema_momentum: of the moving average of the weights.
+        options: of the run.
     """
+    warmup_steps = min(options.warmup_steps, options.steps // 2)
     schedule = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        decay_steps=max(1, steps - warmup_steps),
+        0.0 if warmup_steps else options.learning_rate,
+        decay_steps=options.steps - warmup_steps,
         alpha=0.01,
-        warmup_target=learning_rate,
+        warmup_target=options.learning_rate if warmup_steps else None,
         warmup_steps=warmup_steps,
     )
     optimizer = SlowBackboneAdamW(
         slow_paths=frozenset(weight.path for layer in backbone_layers(model) for weight in layer.weights),
-        slow_factor=backbone_factor,
+        slow_factor=options.backbone_factor,
         learning_rate=schedule,
-        weight_decay=weight_decay,
-        global_clipnorm=gradient_norm,
+        weight_decay=options.weight_decay,
+        global_clipnorm=options.gradient_norm,
         use_ema=True,
-        ema_momentum=ema_momentum,
+        ema_momentum=options.ema_momentum,
         name="adamw",
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])

@@ -26,7 +26,7 @@ class Phase:
     steps: int
 
     def __post_init__(self) -> None:
-        if self.size < 64 or self.batch_size < 1 or self.steps < 1:  # noqa: PLR2004 - said in the message
+        if self.size < 64 or self.batch_size < 1 or self.steps < 1:
             raise InputError(f"phase {self}: give a size of at least 64 pixels, and a batch and steps of at least 1")
 
 
@@ -57,7 +57,7 @@ class TrainingOptions:
         synthetic_label: what the synthetic scenes show; without that label there are none.
         scenes: number of synthetic scenes in the pool.
         grounds: number of empty grounds in the pool, for cut-outs.
-        ignored_border: left, top, right and bottom strips of photographs, as ratios, in which objects may be unlabelled.
+        ignored_border: left, top, right and bottom strips of photographs, as ratios, where objects may be unlabelled.
         sizes: of the objects in the composed pictures.
         held_back: every n-th photograph of each data set is used for watching the loss, not for training; 0: none.
         watch_every: steps between looks at the loss on what is held back.
@@ -108,6 +108,8 @@ class TrainingOptions:
         _within("learning rate", self.learning_rate, 1e-7, 1.0)
         _within("backbone factor", self.backbone_factor, 0.0, 10.0)
         _within("frozen stages", self.frozen_stages, 0, 7)
+        if len(self.ignored_border) != len(("left", "top", "right", "bottom")):
+            raise InputError(f"ignored border {self.ignored_border}: give left, top, right and bottom")
         _within("weight decay", self.weight_decay, 0.0, 1.0)
         _within("EMA momentum", self.ema_momentum, 0.0, 0.99999)
         _within("synthetic fraction", self.synthetic_fraction, 0.0, 1.0)

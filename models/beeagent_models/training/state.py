@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import keras
-
 from beeagent.errors import InputError
+
 from beeagent_models.efficientdet.checkpoint import assign_weights, read_archive, write_archive
 
 _OPTIMIZER = "optimizer:"
