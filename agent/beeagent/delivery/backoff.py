@@ -1,0 +1,38 @@
+"""How long to wait before trying again."""
+
+import random
+
+
+class Backoff:
+    """Waits that double from try to try, up to a longest one, and are spread at random.
+
+    The spread keeps a whole apiary of devices from coming back to a restarted broker at the same moment: each
+    wait is drawn evenly from the upper half of its range ("equal jitter",
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+    """
+
+    def __init__(self, *, first: float, longest: float) -> None:
+        """Set the range of the waits.
+
+        Args:
+            first: the first wait at its longest, in seconds.
+            longest: no wait is longer, in seconds.
+
+        Raises:
+            ValueError: not 0 < first <= longest.
+        """
+        if not 0 < first <= longest:
+            raise ValueError(f"first {first} and longest {longest} are no range of waits")
+        self._first = first
+        self._longest = longest
+        self._ceiling = first
+
+    def next(self) -> float:
+        """Give the next wait in seconds."""
+        ceiling = self._ceiling
+        self._ceiling = min(self._longest, ceiling * 2)
+        return random.uniform(ceiling / 2, ceiling)  # noqa: S311 - spreads devices, protects nothing
+
+    def reset(self) -> None:
+        """Begin anew, after it went well."""
+        self._ceiling = self._first

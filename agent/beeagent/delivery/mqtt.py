@@ -1,0 +1,175 @@
+"""Publishing to an MQTT broker."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from beeagent.delivery.backoff import Backoff
+from beeagent.delivery.mqtt_client import MQTT_3, MQTT_5, RetainedMessage
+from beeagent.delivery.mqtt_connection import MqttConnection
+from beeagent.delivery.mqtt_options import MqttOptions
+from beeagent.delivery.publisher import Outcome, PublisherState, Receipt
+
+_LOG: Final = logging.getLogger(__name__)
+
+_HEALTHY_AFTER: Final = 10.0  # seconds a connection has to last before the next failure counts as the first
+_STOPPED: Final = PublisherState(connected=False, reason="stopped")
+
+
+class MqttPublisher:
+    """Publishes at QoS 1 to a broker, and connects again whenever the connection is gone.
+
+    It speaks MQTT 5, and MQTT 3.1.1 to a broker that refuses 5. Every connection starts clean and leaves no
+    session behind, since the outbox keeps what the broker does not have yet. The status topic is retained, and is
+    also the topic of the last will.
+    """
+
+    def __init__(
+        self,
+        *,
+        options: MqttOptions,
+        status_topic: str,
+        last_will: Callable[[], bytes],
+        first_wait_s: float = 1.0,
+        longest_wait_s: float = 60.0,
+    ) -> None:
+        """Describe the broker; nothing happens before `start`.
+
+        Args:
+            options: the broker and how to be let in.
+            status_topic: where `report`, `stop` and the last will publish, retained.
+            last_will: gives the payload of the last will; called anew for every connection.
+            first_wait_s: seconds before the first new try, at most.
+            longest_wait_s: seconds between later tries, at most.
+
+        Raises:
+            ValueError: the waits are no range.
+        """
+        self._options = options
+        self._status_topic = status_topic
+        self._last_will = last_will
+        self._backoff = Backoff(first=first_wait_s, longest=longest_wait_s)
+        self._listeners: list[Callable[[], None]] = []
+        self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._state = PublisherState(connected=False, reason="not yet connected")
+        self._connection: MqttConnection | None = None
+        self._report: bytes | None = None
+        self._reporting = False
+
+    @property
+    def state(self) -> PublisherState:
+        """Whether there is a connection."""
+        with self._lock:
+            return self._state
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever `state` has changed."""
+        self._listeners.append(listener)
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._thread.start()
+
+    def publish(self, *, topic: str, payload: bytes, done: Callable[[Receipt], None]) -> None:
+        """Publish with QoS 1; `done` tells of the PUBACK, or that there will be none."""
+        with self._lock:
+            state, connection = self._state, self._connection
+        if connection is None or not state.connected:
+            done(Receipt(Outcome.LOST, state.reason))
+        else:
+            connection.publish(topic=topic, payload=payload, retain=False, done=done)
+
+    def report(self, payload: bytes) -> None:
+        """Make `payload` the retained status, now and after each new connection."""
+        with self._lock:
+            if self._stopping.is_set():
+                return
+            self._report = payload
+        self._send_report()
+
+    def stop(self, *, farewell: bytes | None, timeout: float) -> None:
+        """Wait for what is under way, publish `farewell` as the retained status, and disconnect."""
+        with self._lock:
+            already = self._stopping.is_set()
+            self._stopping.set()
+            connection, connected = self._connection, self._state.connected
+        if connection is not None and not already:
+            if connected and farewell is not None:
+                connection.publish(topic=self._status_topic, payload=farewell, retain=True, done=_forget)
+            connection.close(grace=timeout * 0.7)  # leaves time for DISCONNECT
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+        self._set_state(_STOPPED)
+
+    def _run(self) -> None:
+        version = MQTT_5
+        while not self._stopping.is_set():
+            connection = MqttConnection(
+                options=self._options,
+                version=version,
+                will=RetainedMessage(self._status_topic, self._last_will()),
+                on_open=self._handle_open,
+            )
+            with self._lock:
+                self._connection = connection
+                self._reporting = False
+            if self._stopping.is_set():  # `stop` may have come too early to see this connection
+                connection.close(grace=0.0)
+            began = time.monotonic()
+            ending = connection.run()
+            with self._lock:
+                self._connection = None
+            if self._stopping.is_set():
+                break
+            self._set_state(PublisherState(connected=False, reason=ending.reason))
+            if ending.other_version:
+                version, refused = (MQTT_3 if version == MQTT_5 else MQTT_5), version
+                if refused == MQTT_5:
+                    _LOG.info("%s does not speak MQTT 5: going on with MQTT 3.1.1", self._options.address)
+                    continue
+            if ending.opened and time.monotonic() - began >= _HEALTHY_AFTER:
+                self._backoff.reset()
+            self._stopping.wait(self._backoff.next())
+
+    def _handle_open(self) -> None:
+        self._set_state(PublisherState(connected=True))
+        self._send_report()
+
+    def _send_report(self) -> None:
+        """Publish the newest report, unless one is under way: then it follows that one."""
+        with self._lock:
+            report, connection = self._report, self._connection
+            if report is None or connection is None or not self._state.connected or self._reporting:
+                return
+            self._reporting = True
+
+        def handle_end(receipt: Receipt) -> None:
+            with self._lock:
+                if self._connection is not connection:
+                    return  # the next connection begins with the newest report anyway
+                self._reporting = False
+                newer = self._report is not report
+            if newer and receipt.outcome is Outcome.DELIVERED:
+                self._send_report()
+
+        connection.publish(topic=self._status_topic, payload=report, retain=True, done=handle_end)
+
+    def _set_state(self, state: PublisherState) -> None:
+        with self._lock:
+            if state == self._state:
+                return
+            self._state = state
+        if state.connected:
+            _LOG.info("connected to %s", self._options.address)
+        elif state is not _STOPPED:
+            _LOG.warning("no connection to the broker: %s; trying again", state.reason)
+        for listener in self._listeners:
+            listener()
+
+
+def _forget(_: Receipt) -> None:
+    """Nobody waits for this one."""

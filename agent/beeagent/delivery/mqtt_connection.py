@@ -1,0 +1,336 @@
+"""One connection to an MQTT broker, from CONNECT to its end."""
+
+import selectors
+import socket
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from paho.mqtt import client as paho
+from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from beeagent.delivery.mqtt_client import RetainedMessage, make_client, message_properties
+from beeagent.delivery.mqtt_options import MqttOptions
+from beeagent.delivery.mqtt_reasons import connect_error, is_final, is_other_version, refusal
+from beeagent.delivery.publisher import Outcome, Receipt
+
+_LONGEST_SLEEP: Final = 1.0  # seconds between two looks at the time-outs
+_FAREWELL_TIME: Final = 0.5  # seconds for a DISCONNECT to leave
+_PUBLISH_OVERHEAD: Final = 64  # bytes, more than a PUBLISH has besides topic and payload, our properties included
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message that came in; `retained` if it was there before the subscription."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a connection ended.
+
+    Attributes:
+        reason: in plain words, without secrets.
+        opened: whether the broker had accepted it.
+        other_version: True if the broker does not speak this version of MQTT.
+    """
+
+    reason: str
+    opened: bool
+    other_version: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Publish:
+    topic: str
+    payload: bytes
+    retain: bool
+    done: Callable[[Receipt], None]
+
+
+def _ignore(_: object = None) -> None:
+    pass
+
+
+class MqttConnection:
+    """One connection: made, used and ended once. `run` does all the work on the thread that calls it.
+
+    That thread alone touches paho's client, so none of paho's locks can be waited for in the wrong order, and no
+    publish meets a client that is offline, which would keep it and send it later behind our back. There is
+    nothing to carry over to the next connection, so each has a client of its own and a clean start: what the
+    broker should have and does not is in the outbox.
+    """
+
+    def __init__(  # noqa: PLR0913 - what distinguishes a connection
+        self,
+        *,
+        options: MqttOptions,
+        version: MQTTProtocolVersion,
+        will: RetainedMessage | None = None,
+        subscriptions: Sequence[str] = (),
+        on_open: Callable[[], None] = _ignore,
+        on_message: Callable[[Received], None] = _ignore,
+    ) -> None:
+        """Describe the connection; nothing happens before `run`.
+
+        Args:
+            options: the broker and how to be let in.
+            version: of MQTT to speak.
+            will: published by the broker if the connection ends without a word.
+            subscriptions: topic filters to subscribe to with QoS 1.
+            on_open: called once the broker has accepted the connection and the subscriptions.
+            on_message: called for each message that comes in. Both are called on `run`'s thread.
+        """
+        self._options = options
+        self._version = version
+        self._will = will
+        self._subscriptions = list(subscriptions)
+        self._on_open = on_open
+        self._on_message = on_message
+        self._lock = threading.Lock()
+        self._requests: deque[_Publish] = deque()
+        self._accepting = True
+        self._close_by: float | None = None
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_reader.setblocking(False)  # noqa: FBT003 - the standard library's own signature
+        self._wake_writer.setblocking(False)  # noqa: FBT003 - the standard library's own signature
+        # From here on, for the thread of `run` only.
+        self._in_flight: dict[int, tuple[_Publish, float]] = {}
+        self._receipts: list[tuple[_Publish, Receipt]] = []
+        self._received: list[Received] = []
+        self._window = options.max_in_flight
+        self._max_packet: int | None = None
+        self._opened = False
+        self._announced = False
+        self._ended = False
+        self._reason = ""
+        self._other_version = False
+        self._farewell_by: float | None = None
+
+    def publish(self, *, topic: str, payload: bytes, retain: bool, done: Callable[[Receipt], None]) -> None:
+        """Publish with QoS 1; from any thread. `done` is called exactly once, from the thread of `run` or this one."""
+        with self._lock:
+            if accepting := self._accepting:
+                self._requests.append(_Publish(topic, payload, retain, done))
+                self._wake()
+        if not accepting:
+            done(Receipt(Outcome.LOST, "the connection is closed"))
+
+    def close(self, *, grace: float) -> None:
+        """Take no more, and end once all is acknowledged or `grace` seconds have passed; from any thread."""
+        with self._lock:
+            if self._close_by is None:
+                self._close_by = time.monotonic() + grace
+            if self._accepting:
+                self._accepting = False
+                self._wake()
+
+    def run(self) -> Ending:
+        """Connect, and serve the connection until it ends. To be called once."""
+        try:
+            if (client := self._connect()) is not None:
+                self._serve(client)
+        finally:
+            with self._lock:
+                self._accepting = False
+                requests, self._requests = self._requests, deque()
+                self._wake_reader.close()
+                self._wake_writer.close()
+            left = [publish for publish, _ in self._in_flight.values()] + list(requests)
+            self._receipts += [(publish, Receipt(Outcome.LOST, self._reason)) for publish in left]
+            self._hand_out()
+        return Ending(self._reason, self._opened, self._other_version)
+
+    def _wake(self) -> None:
+        with suppress(BlockingIOError):  # full: awake already
+            self._wake_writer.send(b"\0")
+
+    def _connect(self) -> paho.Client | None:
+        client = make_client(options=self._options, version=self._version, will=self._will)
+        client.on_connect = self._handle_connect
+        client.on_disconnect = self._handle_disconnect
+        client.on_publish = self._handle_puback
+        client.on_subscribe = self._handle_suback
+        client.on_message = self._handle_message
+        address = self._options.address
+        try:
+            client.connect(address.host, address.port, keepalive=self._options.keepalive_s)
+        except (OSError, ValueError) as error:
+            self._reason = connect_error(address, error)
+            return None
+        return client
+
+    def _serve(self, client: paho.Client) -> None:
+        connection = client.socket()
+        if connection is None:  # lost while CONNECT was written
+            self._reason = self._reason or "the connection was lost"
+            return
+        answer_by = time.monotonic() + self._options.connect_timeout_s
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._wake_reader, selectors.EVENT_READ)
+            selector.register(connection, selectors.EVENT_READ)
+            try:
+                while client.socket() is not None and not self._ended:
+                    self._turn(client, selector)
+                    self._hand_out()
+                    self._send_requests(client)
+                    self._check_times(answer_by)
+                    self._say_farewell(client)
+            finally:
+                connection.close()
+        self._reason = self._reason or "the connection was lost"
+
+    def _turn(self, client: paho.Client, selector: selectors.DefaultSelector) -> None:
+        if (connection := client.socket()) is None:
+            return
+        selector.modify(connection, selectors.EVENT_READ | (selectors.EVENT_WRITE if client.want_write() else 0))
+        # What TLS has taken from the socket and decrypted already makes no selector wake up.
+        decrypted = isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
+        ready = {key.fileobj: mask for key, mask in selector.select(0 if decrypted else self._sleep())}
+        if self._wake_reader in ready:
+            self._wake_reader.recv(4096)
+        mask = ready.get(connection, 0)
+        try:
+            if decrypted or mask & selectors.EVENT_READ:
+                client.loop_read()
+            if mask & selectors.EVENT_WRITE:
+                client.loop_write()
+            client.loop_misc()
+        except Exception as error:  # noqa: BLE001 - paho raises many kinds for what is not MQTT
+            self._end(f"{self._options.address} sent what is not MQTT ({type(error).__name__})")
+
+    def _sleep(self) -> float:
+        with self._lock:
+            times = [time for time in (self._close_by, self._farewell_by) if time is not None]
+        return max(0.0, min([_LONGEST_SLEEP, *(moment - time.monotonic() for moment in times)]))
+
+    def _send_requests(self, client: paho.Client) -> None:
+        while self._opened and len(self._in_flight) < self._window and client.socket() is not None:
+            with self._lock:
+                if not self._requests:
+                    return
+                publish = self._requests.popleft()
+            self._send(client, publish)
+        self._hand_out()
+
+    def _send(self, client: paho.Client, publish: _Publish) -> None:
+        size = len(publish.topic.encode()) + len(publish.payload) + _PUBLISH_OVERHEAD
+        if self._max_packet is not None and size > self._max_packet:
+            reason = f"a message of {size} bytes is more than the {self._max_packet} that the broker takes"
+            self._receipts.append((publish, Receipt(Outcome.REFUSED, reason)))
+            return
+        properties = message_properties(self._version, PacketTypes.PUBLISH)
+        try:
+            sent = client.publish(publish.topic, publish.payload, qos=1, retain=publish.retain, properties=properties)
+        except ValueError as error:
+            self._receipts.append((publish, Receipt(Outcome.REFUSED, f"not a valid message: {error}")))
+            return
+        if sent.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self._in_flight[sent.mid] = (publish, time.monotonic())
+        else:
+            self._receipts.append((publish, Receipt(Outcome.LOST, paho.error_string(sent.rc))))
+
+    def _check_times(self, answer_by: float) -> None:
+        now = time.monotonic()
+        if not self._opened and now > answer_by:
+            self._end(f"{self._options.address} does not answer")
+        oldest = next(iter(self._in_flight.values()), None)
+        if oldest is not None and now - oldest[1] > self._options.acknowledge_timeout_s:
+            self._end(f"no acknowledgement for {self._options.acknowledge_timeout_s:g} s")
+
+    def _say_farewell(self, client: paho.Client) -> None:
+        now = time.monotonic()
+        with self._lock:
+            close_by, idle = self._close_by, not self._requests and not self._in_flight
+        if close_by is None:
+            return
+        if self._farewell_by is None:
+            if (self._opened and idle) or now >= close_by:
+                self._reason = self._reason or "disconnected"
+                self._farewell_by = now + _FAREWELL_TIME
+                client.disconnect()
+        elif now >= self._farewell_by:  # not even DISCONNECT gets through
+            self._end("disconnected")
+
+    def _end(self, reason: str) -> None:
+        """Let `run` end the connection without a word, so that the broker publishes the will."""
+        self._reason = self._reason or reason
+        self._ended = True
+
+    def _hand_out(self) -> None:
+        """Tell the others what happened; outside of paho's callbacks, which run under its locks."""
+        if self._opened and not self._announced:
+            self._announced = True
+            self._on_open()
+        received, self._received = self._received, []
+        for message in received:
+            self._on_message(message)
+        receipts, self._receipts = self._receipts, []
+        for publish, receipt in receipts:
+            publish.done(receipt)
+
+    def _handle_connect(
+        self,
+        client: paho.Client,
+        _data: object,
+        _flags: paho.ConnectFlags,
+        code: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        if code.is_failure:
+            self._other_version = is_other_version(code)
+            self._reason = refusal(self._options.address, code)
+            return
+        self._window = min(self._window, getattr(properties, "ReceiveMaximum", self._window))
+        self._max_packet = getattr(properties, "MaximumPacketSize", None)
+        if self._subscriptions:
+            client.subscribe([(topic_filter, 1) for topic_filter in self._subscriptions])
+        else:
+            self._opened = True
+
+    def _handle_suback(
+        self, _client: paho.Client, _data: object, _mid: int, codes: list[ReasonCode], _properties: Properties | None
+    ) -> None:
+        if refused := [code for code in codes if code.is_failure]:
+            self._end(f"{self._options.address} refuses the subscription ({str(refused[0]).lower()})")
+        else:
+            self._opened = True
+
+    def _handle_disconnect(
+        self,
+        _client: paho.Client,
+        _data: object,
+        flags: paho.DisconnectFlags,
+        code: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        what = (
+            "the broker ended the connection" if flags.is_disconnect_packet_from_server else "the connection was lost"
+        )
+        told = "" if code.getName() in ("Unspecified error", "Success") else f" ({str(code).lower()})"
+        self._reason = self._reason or what + told
+
+    def _handle_puback(
+        self, _client: paho.Client, _data: object, mid: int, code: ReasonCode, _properties: Properties | None
+    ) -> None:
+        publish, _ = self._in_flight.pop(mid)
+        if code.is_failure:
+            outcome = Outcome.REFUSED if is_final(code) else Outcome.LOST
+            receipt = Receipt(outcome, f"the broker refused a message ({str(code).lower()})")
+        else:
+            receipt = Receipt(Outcome.DELIVERED)
+        self._receipts.append((publish, receipt))
+
+    def _handle_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+        self._received.append(Received(message.topic, bytes(message.payload), message.retain))

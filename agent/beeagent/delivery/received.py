@@ -1,0 +1,100 @@
+"""Messages read back, by a program that has not made them and does not trust who has."""
+
+from typing import Annotated, Final, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+_MAX_BYTES: Final = 512 * 1024  # four times the most that AWS IoT carries
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class UnreadableError(Exception):
+    """What came in is not one of our messages; the text says why, in a few words."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+
+class Box(_Model):
+    """Where a detection is, in ratios of the frame."""
+
+    left: Ratio
+    top: Ratio
+    width: Ratio
+    height: Ratio
+
+
+class Detection(_Model):
+    """One thing that was found."""
+
+    label: str
+    confidence: Ratio
+    box: Box
+
+
+class Latency(_Model):
+    """Where the time went, in milliseconds."""
+
+    inference: Milliseconds
+    total: Milliseconds
+
+
+class ReceivedDetections(_Model):
+    """What a reader needs of `beeagent.detections/1`; see its JSON Schema for what the fields mean."""
+
+    schema_: Literal["beeagent.detections/1"] = Field(alias="schema")
+    device: Name
+    camera: Name
+    seq: Annotated[int, Field(ge=1)]
+    captured_at: Annotated[str, StringConstraints(max_length=40)]
+    decided_by: Literal["edge", "cloud", "edge-degraded"]
+    detections: list[Detection]
+    omitted: Annotated[int, Field(ge=1)] | None = None
+    counts: dict[str, int]
+    latency_ms: Latency
+
+
+class ReceivedStatus(_Model):
+    """What a reader needs of `beeagent.status/1`; see its JSON Schema for what the fields mean."""
+
+    schema_: Literal["beeagent.status/1"] = Field(alias="schema")
+    device: Name
+    state: Literal["online", "degraded", "offline"]
+    reasons: list[str]
+    at: Annotated[str, StringConstraints(max_length=40)]
+
+
+def read_detections(payload: bytes) -> ReceivedDetections:
+    """Read the message of one frame.
+
+    Raises:
+        UnreadableError: it is none.
+    """
+    return _read(ReceivedDetections, payload)
+
+
+def read_status(payload: bytes) -> ReceivedStatus:
+    """Read a status message.
+
+    Raises:
+        UnreadableError: it is none.
+    """
+    return _read(ReceivedStatus, payload)
+
+
+_Message = TypeVar("_Message", ReceivedDetections, ReceivedStatus)
+
+
+def _read(form: type[_Message], payload: bytes) -> _Message:
+    if len(payload) > _MAX_BYTES:
+        raise UnreadableError(f"{len(payload)} bytes long")
+    try:
+        return form.model_validate_json(payload)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UnreadableError(f"{place}: {first['msg']}" if place else first["msg"]) from error

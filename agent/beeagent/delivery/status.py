@@ -1,0 +1,100 @@
+"""The message that tells how the device is, `beeagent.status/1`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal, get_args
+
+from beeagent.delivery.outbox import OutboxCounts
+from beeagent.delivery.timestamps import rfc3339
+
+SCHEMA: Final = "beeagent.status/1"
+
+State = Literal["online", "degraded", "offline"]
+
+
+@dataclass(frozen=True, slots=True)
+class CameraStatus:
+    """How a camera is doing.
+
+    Attributes:
+        name: as in its topic.
+        frames_read: looked at since the start.
+        frames_skipped: could not be read since the start.
+        frames_per_s: looked at per second, lately.
+        frame_age_s: seconds since the newest frame was taken; None before the first.
+    """
+
+    name: str
+    frames_read: int
+    frames_skipped: int
+    frames_per_s: float
+    frame_age_s: float | None = None
+
+
+def status_message(  # noqa: PLR0913 - one argument for each thing a message tells
+    *,
+    device: str,
+    state: State,
+    reasons: Sequence[str],
+    at: datetime,
+    agent_version: str,
+    uptime_s: float | None = None,
+    model: str | None = None,
+    cameras: Sequence[CameraStatus] = (),
+    outbox: OutboxCounts | None = None,
+) -> dict[str, Any]:
+    """Build a status message; its JSON Schema is `load_schema("status")`.
+
+    Args:
+        device: name of the device, a topic level.
+        state: `online`, `degraded` or `offline`.
+        reasons: why it is not online; none when it is.
+        at: now, with a time zone.
+        agent_version: of beeagent.
+        uptime_s: seconds since the agent started.
+        model: name and short hash, such as `bees-lite0@3f9c21d0`.
+        cameras: how each camera is doing.
+        outbox: what became of the results.
+
+    Raises:
+        ValueError: the state and the reasons contradict each other, or a value is out of its range.
+    """
+    if state not in get_args(State):
+        raise ValueError(f"state {state!r} is none of {', '.join(get_args(State))}")
+    if (state == "online") != (not reasons):
+        raise ValueError(f"reasons go with every state but online: {state!r}, {list(reasons)!r}")
+    message: dict[str, Any] = {
+        "schema": SCHEMA,
+        "device": device,
+        "state": state,
+        "reasons": list(reasons),
+        "at": rfc3339(at),
+        "agent": agent_version,
+    }
+    if uptime_s is not None:
+        message["uptime_s"] = round(uptime_s, 1)
+    if model is not None:
+        message["model"] = model
+    if cameras:
+        message["cameras"] = [_camera(camera) for camera in cameras]
+    if outbox is not None:
+        message["outbox"] = {
+            "produced": outbox.produced,
+            "delivered": outbox.delivered,
+            "waiting": outbox.waiting,
+            "dropped": dict(outbox.dropped),
+        }
+    return message
+
+
+def _camera(camera: CameraStatus) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "name": camera.name,
+        "frames_read": camera.frames_read,
+        "frames_skipped": camera.frames_skipped,
+        "frames_per_s": round(camera.frames_per_s, 2),
+    }
+    if camera.frame_age_s is not None:
+        entry["frame_age_s"] = round(camera.frame_age_s, 3)
+    return entry

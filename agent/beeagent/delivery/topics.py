@@ -1,0 +1,64 @@
+"""The topics that results and states are published on."""
+
+from typing import Final
+
+from beeagent.errors import InputError
+
+DEFAULT_PREFIX: Final = "beeagent"
+
+# AWS IoT Core's limits on a topic; a broker of one's own takes more, but moving to AWS must not be a surprise.
+# https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits
+_MAX_SLASHES: Final = 7
+_MAX_BYTES: Final = 256
+
+
+def detections_topic(prefix: str, device: str, camera: str) -> str:
+    """Give the topic of a camera's results, such as `beeagent/hive-7/front/detections`.
+
+    Raises:
+        InputError: the prefix or a name cannot be in a topic, or the topic passes a limit of AWS IoT.
+    """
+    return _topic(prefix, ("device", device), ("camera", camera), leaf="detections")
+
+
+def status_topic(prefix: str, device: str) -> str:
+    """Give the topic of a device's state, such as `beeagent/hive-7/status`.
+
+    Raises:
+        InputError: the prefix or a name cannot be in a topic, or the topic passes a limit of AWS IoT.
+    """
+    return _topic(prefix, ("device", device), leaf="status")
+
+
+def _topic(prefix: str, *names: tuple[str, str], leaf: str) -> str:
+    if prefix.startswith("$"):
+        raise InputError(f"topic prefix {prefix!r} begins with '$': such topics belong to the broker; choose another")
+    for level in prefix.split("/"):
+        _check_level("topic prefix", prefix, level)
+    for what, name in names:
+        if "/" in name:
+            raise InputError(f"{what} name {name!r} has a '/': it is one level of the topic; leave the '/' out")
+        _check_level(f"{what} name", name, name)
+    topic = "/".join((prefix, *(name for _, name in names), leaf))
+    if topic.count("/") > _MAX_SLASHES:
+        raise InputError(
+            f"topic {topic!r} has {topic.count('/')} slashes and AWS IoT takes {_MAX_SLASHES} at most: "
+            f"shorten the topic prefix {prefix!r}"
+        )
+    if len(topic.encode()) > _MAX_BYTES:
+        raise InputError(
+            f"topic {topic!r} is {len(topic.encode())} bytes long and AWS IoT takes {_MAX_BYTES} at most: "
+            "shorten the topic prefix or the names"
+        )
+    return topic
+
+
+def _check_level(what: str, value: str, level: str) -> None:
+    if not level:
+        raise InputError(f"{what} {value!r} is or has an empty level: give it a name")
+    for character in level:
+        if character in "+#":
+            raise InputError(f"{what} {value!r} has a {character!r}, which MQTT keeps for subscriptions: leave it out")
+        # Control characters are a "should not" in MQTT and NUL a "must not"; lone surrogates have no UTF-8 form.
+        if ord(character) < 0x20 or 0x7F <= ord(character) <= 0x9F or 0xD800 <= ord(character) <= 0xDFFF:
+            raise InputError(f"{what} {value!r} has the character {character!r}, which no topic may have: leave it out")
