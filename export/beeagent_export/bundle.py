@@ -1,0 +1,87 @@
+"""Writes a model bundle: whole or not at all."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from beeagent.detection.bundle import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, load_bundle
+from beeagent.detection.detector import Detector, DetectorOptions
+from beeagent.errors import InputError
+
+
+def refuse_existing(out: Path, *, force: bool) -> None:
+    """Refuse an output that may not be replaced.
+
+    Raises:
+        InputError: there is a bundle and `force` is not given, or something that is no bundle.
+    """
+    if not out.name:
+        raise InputError(f"{out} is no name for a bundle: give a folder that does not exist yet")
+    if not os.path.lexists(out):
+        return
+    if not _is_bundle(out):
+        raise InputError(f"{out} exists and is no model bundle: give another --out")
+    if not force:
+        raise InputError(f"the bundle {out} exists: give another --out, or --force to replace it")
+
+
+def bundle_files(model: bytes, labels: tuple[str, ...]) -> dict[str, bytes]:
+    """Give the content of a bundle's files, but for its manifest, by name."""
+    return {MODEL_FILE: model, LABELS_FILE: "".join(f"{label}\n" for label in labels).encode()}
+
+
+def hashes(files: dict[str, bytes]) -> dict[str, str]:
+    """Give the SHA-256 of each file, in hexadecimal, as a manifest wants it."""
+    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+
+
+def write_bundle(out: Path, manifest: Manifest, files: dict[str, bytes], *, force: bool) -> None:
+    """Write a bundle beside its place, load and run it as the device does, and only then move it there.
+
+    Args:
+        out: the bundle's folder. Folders above it are made.
+        manifest: with the hashes of the files.
+        files: the other files' content by name.
+        force: replace a bundle that is there; it stays until the new one takes its place.
+
+    Raises:
+        InputError: the place is taken or cannot be written, or the bundle is not one that the agent accepts.
+    """
+    refuse_existing(out, force=force)
+    text = manifest.model_dump_json(by_alias=True, indent=2) + "\n"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+            new = Path(temporary) / "new"
+            new.mkdir()
+            for name, content in {**files, MANIFEST_FILE: text.encode()}.items():
+                _write(new / name, content)
+            Detector(load_bundle(new), DetectorOptions(threads=1))
+            _replace(out, new, aside=Path(temporary) / "old")
+    except OSError as error:
+        raise InputError(f"the bundle {out} cannot be written: {error.strerror or error}") from error
+
+
+def _replace(out: Path, new: Path, *, aside: Path) -> None:
+    """Put a folder in the place of another, which is moved aside, and back if that fails."""
+    replaced = os.path.lexists(out)
+    if replaced:
+        out.rename(aside)
+    try:
+        new.rename(out)
+    except OSError:
+        if replaced:
+            aside.rename(out)
+        raise
+
+
+def _is_bundle(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and (path / MANIFEST_FILE).is_file()
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

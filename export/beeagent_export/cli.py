@@ -1,0 +1,81 @@
+"""The command `beeagent export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from beeagent.errors import InputError
+
+
+def export(  # noqa: PLR0913 - an argument is an option of the command
+    source: Annotated[Path, typer.Argument(help="A checkpoint that `beeagent train` wrote.")],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder of the bundle to write.")],
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PICTURES",
+            help="Your own pictures, from which int8 learns its ranges: a Ground Truth manifest, a COCO file, or a "
+            "folder (a YOLO folder, or just pictures).",
+        ),
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(metavar="int8|dynamic|float16|float32", help="What the model computes in.")
+    ] = "int8",
+    calibration_pictures: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Calibrate on at most so many pictures, evenly spread.")
+    ] = 200,
+    input_size: Annotated[
+        int | None, typer.Option(min=64, max=2048, help="Side of the input in pixels. Default: the checkpoint's.")
+    ] = None,
+    fit: Annotated[
+        str, typer.Option(metavar="letterbox|stretch", help="How the agent lays a frame into the input.")
+    ] = "letterbox",
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Confidence from which a detection counts. Default: 0.5; see evaluate."),
+    ] = None,
+    max_detections: Annotated[int, typer.Option(min=1, max=1000, help="Detections of a picture, at most.")] = 100,
+    min_score: Annotated[
+        float, typer.Option(min=0, max=1, help="Confidence below which the model itself drops a detection.")
+    ] = 0.05,
+    iou: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Overlap from which the weaker of two boxes is dropped.")
+    ] = 0.5,
+    name: Annotated[str | None, typer.Option(help="Name of the model. Default: the bundle's folder.")] = None,
+    model_version: Annotated[str, typer.Option(help="Version of the model.")] = "0.1.0",
+    licence: Annotated[str, typer.Option(help="SPDX licence expression of the weights.")] = "NOASSERTION",
+    report: Annotated[Path | None, typer.Option(help="Parity report. Default: OUT.report.json.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show what TensorFlow prints.")] = False,
+) -> None:
+    """Turn a trained EfficientDet into a quantized, standard TFLite model, in a bundle with labels and manifest.
+
+    beeagent export bees.npz --calibrate photos/ --out bees
+    """
+    try:
+        from beeagent_export.export_command import run_export  # noqa: PLC0415 - the command line starts light
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in {"beeagent", "beeagent_models", "beeagent_export"}:
+            raise
+        raise InputError(f"this command needs the package {package}: pip install 'beeagent[export]'") from None
+    run_export(
+        source=source,
+        out=out,
+        calibrate=calibrate,
+        precision=precision,
+        calibration_pictures=calibration_pictures,
+        input_size=input_size,
+        fit=fit,
+        threshold=threshold,
+        max_detections=max_detections,
+        min_score=min_score,
+        iou=iou,
+        name=name,
+        model_version=model_version,
+        licence=licence,
+        report=report,
+        force=force,
+        verbose=verbose,
+    )

@@ -1,0 +1,97 @@
+"""A trained detector cut before its post-processing: what every source is brought to before it is converted."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from beeagent.detection.geometry import Fit
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoxScales:
+    """What the box codes are divided by before they correct an anchor (the "variances" of SSD, inverted)."""
+
+    y: float = 1.0
+    x: float = 1.0
+    height: float = 1.0
+    width: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawHeads:
+    """The two heads of a trained detector and how to read them.
+
+    Attributes:
+        function: a TensorFlow concrete function without variables. It takes `images`, float32, shape
+            (1, height, width, 3), RGB, `(pixel - mean) / std`, and gives box codes, float32, shape (1, n, 4),
+            as ty, tx, th, tw, and scores, float32, shape (1, n, classes), within 0 to 1.
+        width: of the input, in pixels.
+        height: of the input, in pixels.
+        fit: how a frame is laid into the input.
+        mean: subtracted from every RGB value (0 to 255).
+        std: what the difference is divided by, more than 0.
+        labels: the names of the classes, in the order of the scores.
+        anchors: float32, shape (n, 4): y_center, x_center, height, width as ratios of the input.
+        box_scales: of the box codes.
+
+    Raises:
+        ValueError: anchors, labels or normalisation do not fit together.
+    """
+
+    function: Any
+    width: int
+    height: int
+    fit: Fit
+    mean: float
+    std: float
+    labels: tuple[str, ...]
+    anchors: NDArray[np.float32]
+    box_scales: BoxScales = BoxScales()
+
+    def __post_init__(self) -> None:
+        boxes, scores = (tuple(output.shape) for output in self.function.outputs)
+        count = len(self.anchors)
+        if boxes != (1, count, 4) or scores != (1, count, len(self.labels)):
+            raise ValueError(
+                f"box codes {boxes} and scores {scores} do not fit {count} anchors and {len(self.labels)} labels"
+            )
+        if not self.std > 0:
+            raise ValueError(f"std is {self.std}: it must be more than 0")
+
+    def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Turn a picture into the function's input.
+
+        Args:
+            pixels: uint8, shape (height, width, 3), RGB.
+
+        Returns:
+            float32, shape (1, height, width, 3).
+        """
+        return ((pixels[np.newaxis].astype(np.float32) - self.mean) / self.std).astype(np.float32)
+
+    def run(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Run the function on what `normalise` gave.
+
+        Returns:
+            Box codes, float32, shape (n, 4), and scores, float32, shape (n, classes).
+        """
+        import tensorflow as tf  # noqa: PLC0415 - seconds of start-up that only an export should pay
+
+        box_codes, scores = self.function(tf.constant(images))
+        return box_codes.numpy()[0], scores.numpy()[0]
+
+    def decode(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Turn box codes into boxes, as `TFLite_Detection_PostProcess` does.
+
+        Args:
+            codes: float32, shape (n, 4): ty, tx, th, tw.
+
+        Returns:
+            float32, shape (n, 4): top, left, bottom, right as ratios of the input, not clipped.
+        """
+        scales = self.box_scales
+        scaled = codes / np.array([scales.y, scales.x, scales.height, scales.width], dtype=np.float32)
+        center = scaled[:, :2] * self.anchors[:, 2:] + self.anchors[:, :2]
+        half = np.exp(scaled[:, 2:]) * self.anchors[:, 2:] / 2
+        return np.concatenate([center - half, center + half], axis=1).astype(np.float32)

@@ -1,0 +1,141 @@
+"""Appends `TFLite_Detection_PostProcess` to a TFLite model of two raw heads.
+
+The op is the one that the TensorFlow Object Detection API's and Model Maker's detectors end in; every TFLite runtime
+has it. It decodes the boxes, drops the weak ones and suppresses those that overlap a stronger one (NMS).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from flatbuffers import flexbuffers
+from numpy.typing import NDArray
+
+from beeagent_export.conversion import BOX_CODES_OUTPUT, SCORES_OUTPUT
+from beeagent_export.heads import BoxScales, RawHeads
+from beeagent_export.tflite_file import pack, unpack
+
+SIGNATURE = "serving_default"
+INPUT_NAME = "images"
+OUTPUT_NAMES = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
+"""In the order in which the op gives them."""
+
+_OP = "TFLite_Detection_PostProcess"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostProcessOptions:
+    """How raw heads become detections.
+
+    Attributes:
+        max_detections: at most so many are given for a picture, at least 1.
+        score_threshold: weaker detections are dropped, 0 to 1. Keep it low: thresholds are chosen later.
+        iou_threshold: of two boxes that overlap more than this, the weaker is dropped, above 0 to 1.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    max_detections: int = 100
+    score_threshold: float = 0.05
+    iou_threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.max_detections < 1 or not 0 <= self.score_threshold <= 1 or not 0 < self.iou_threshold <= 1:
+            raise ValueError(f"out of range: {self}")
+
+
+def append_postprocess(model: bytes, heads: RawHeads, options: PostProcessOptions) -> bytes:
+    """Append the op, with the anchors as its constant input.
+
+    The result's signature `serving_default` takes `images` and gives, as float32, `detection_boxes`, shape
+    (1, max_detections, 4): top, left, bottom, right in ratios of the input; `detection_classes` and
+    `detection_scores`, shape (1, max_detections), strongest first; `num_detections`, shape (1,).
+
+    Args:
+        model: what `convert_heads` gave.
+        heads: that it was made from.
+        options: of the op.
+    """
+    tree = unpack(model)
+    graph = tree.subgraphs[0]
+    outputs = {tensor.name: tensor.tensorIndex for tensor in tree.signatureDefs[0].outputs}
+    anchors = _add_tensor(tree, "anchors", heads.anchors.shape, values=heads.anchors)
+    most = options.max_detections
+    shapes = ((1, most, 4), (1, most), (1, most), (1,))
+    detections = [_add_tensor(tree, name, shape) for name, shape in zip(OUTPUT_NAMES, shapes, strict=True)]
+
+    operator = schema.OperatorT()
+    operator.opcodeIndex = len(tree.operatorCodes)
+    operator.inputs = [outputs[BOX_CODES_OUTPUT.encode()], outputs[SCORES_OUTPUT.encode()], anchors]
+    operator.outputs = detections
+    operator.customOptions = np.frombuffer(
+        _encode(options, classes=len(heads.labels), scales=heads.box_scales), dtype=np.uint8
+    )
+    operator.customOptionsFormat = schema.CustomOptionsFormat.FLEXBUFFERS
+    tree.operatorCodes.append(_operator_code())
+    graph.operators.append(operator)
+    graph.outputs = detections
+    graph.tensors[graph.inputs[0]].name = INPUT_NAME
+    tree.signatureDefs = [_signature(graph.inputs[0], detections)]
+    return pack(tree)
+
+
+def _add_tensor(
+    tree: schema.ModelT, name: str, shape: tuple[int, ...], values: NDArray[np.float32] | None = None
+) -> int:
+    """Add a float32 tensor, constant where values are given, and return its index."""
+    tensor = schema.TensorT()
+    tensor.name = name
+    tensor.shape = list(shape)
+    tensor.type = schema.TensorType.FLOAT32
+    tensor.buffer = 0  # by convention the empty buffer
+    if values is not None:
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(np.ascontiguousarray(values, dtype="<f4").tobytes(), dtype=np.uint8)
+        tensor.buffer = len(tree.buffers)
+        tree.buffers.append(buffer)
+    tensors = tree.subgraphs[0].tensors
+    tensors.append(tensor)
+    return len(tensors) - 1
+
+
+def _operator_code() -> schema.OperatorCodeT:
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+    code.customCode = _OP
+    code.version = 1
+    return code
+
+
+def _signature(image: int, detections: list[int]) -> schema.SignatureDefT:
+    signature = schema.SignatureDefT()
+    signature.signatureKey = SIGNATURE
+    signature.subgraphIndex = 0
+    signature.inputs = [_tensor_map(INPUT_NAME, image)]
+    signature.outputs = [_tensor_map(name, index) for name, index in zip(OUTPUT_NAMES, detections, strict=True)]
+    return signature
+
+
+def _tensor_map(name: str, index: int) -> schema.TensorMapT:
+    tensor_map = schema.TensorMapT()
+    tensor_map.name = name
+    tensor_map.tensorIndex = index
+    return tensor_map
+
+
+def _encode(options: PostProcessOptions, *, classes: int, scales: BoxScales) -> bytes:
+    """Write the op's options, under the names that its kernel reads."""
+    builder = flexbuffers.Builder()
+    with builder.Map():
+        builder.Int("max_detections", options.max_detections)
+        builder.Int("max_classes_per_detection", 1)
+        builder.Bool("use_regular_nms", False)  # noqa: FBT003 - the library's signature
+        builder.Float("nms_score_threshold", options.score_threshold)
+        builder.Float("nms_iou_threshold", options.iou_threshold)
+        builder.Int("num_classes", classes)
+        builder.Float("y_scale", scales.y)
+        builder.Float("x_scale", scales.x)
+        builder.Float("h_scale", scales.height)
+        builder.Float("w_scale", scales.width)
+    return bytes(builder.Finish())

@@ -1,0 +1,58 @@
+"""How far an export has come."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
+
+import rich.progress
+from rich.console import Console
+
+_Item = TypeVar("_Item")
+
+
+class Progress(Protocol):
+    """What an export tells of its progress."""
+
+    def stage(self, what: str) -> None:
+        """Say what begins, where it cannot be counted."""
+        ...
+
+    def track(self, items: Iterable[_Item], what: str, total: int) -> Iterator[_Item]:
+        """Pass on `total` items, counting them."""
+        ...
+
+
+@contextmanager
+def console_progress(console: Console) -> Iterator[Progress]:
+    """Show progress as a line on a terminal, which is gone when the block is done."""
+    with rich.progress.Progress(
+        rich.progress.SpinnerColumn(),
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.BarColumn(),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        redirect_stderr=False,
+        redirect_stdout=False,
+    ) as bar:
+        yield _ConsoleProgress(bar)
+
+
+class _ConsoleProgress:
+    def __init__(self, bar: rich.progress.Progress) -> None:
+        self._bar = bar
+
+    def stage(self, what: str) -> None:
+        self._begin(what, None)
+
+    def track(self, items: Iterable[_Item], what: str, total: int) -> Iterator[_Item]:
+        task = self._begin(what, total)
+        for item in items:
+            yield item
+            self._bar.advance(task)
+
+    def _begin(self, what: str, total: int | None) -> rich.progress.TaskID:
+        for task in self._bar.task_ids:
+            self._bar.remove_task(task)
+        return self._bar.add_task(what, total=total)

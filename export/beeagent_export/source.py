@@ -1,0 +1,123 @@
+"""What can be exported: recognises it and brings it to raw heads."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from beeagent.detection.geometry import Fit
+from beeagent.errors import InputError
+
+from beeagent_export.heads import RawHeads
+
+_SUPPORTED = "give a checkpoint that `beeagent train` wrote"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A trained detector, ready to be converted.
+
+    Attributes:
+        heads: its raw heads.
+        architecture: such as `efficientdet-lite0`.
+        provenance: how it was made, with the name and SHA-256 of its file.
+    """
+
+    heads: RawHeads
+    architecture: str
+    provenance: dict[str, Any]
+
+
+def refuse_unsupported(path: Path) -> None:
+    """Refuse what is known not to be exportable, before anything slow is done.
+
+    Raises:
+        InputError: there is nothing at the path, or something that no exporter is there for.
+    """
+    if not path.exists():
+        raise InputError(f"the source {path} does not exist: {_SUPPORTED}")
+    if path.is_dir():
+        if (path / "saved_model.pb").is_file() or (path / "saved_model" / "saved_model.pb").is_file():
+            raise InputError(
+                f"the source {path} is a TensorFlow SavedModel, which cannot be exported yet: {_SUPPORTED}"
+            )
+        if (path / "manifest.json").is_file():
+            raise InputError(f"the source {path} is a model bundle already: {_SUPPORTED}")
+        raise InputError(f"the source {path} is a folder: {_SUPPORTED}")
+    if path.suffix in {".keras", ".h5"}:
+        raise InputError(f"the source {path} is a Keras model of unknown make, which cannot be exported: {_SUPPORTED}")
+    if path.suffix == ".tflite":
+        raise InputError(f"the source {path} is a TFLite model already: run it with `beeagent --model {path}`")
+
+
+def load_source(path: Path, *, input_size: int | None, fit: Fit) -> Source:
+    """Load a checkpoint of `beeagent train`.
+
+    Args:
+        path: of the checkpoint.
+        input_size: side of the square input in pixels; None takes the one that the checkpoint was made for.
+        fit: how frames were laid into the input in training.
+
+    Raises:
+        InputError: the file cannot be used, or TensorFlow is missing.
+    """
+    refuse_unsupported(path)
+    _prepare_keras()
+    from beeagent_models.efficientdet import anchor_boxes, load_checkpoint  # noqa: PLC0415 - imports Keras
+
+    model, config, training = load_checkpoint(path)
+    size = input_size or config.input_size
+    heads = RawHeads(
+        function=_freeze(model, size),
+        width=size,
+        height=size,
+        fit=fit,
+        mean=config.mean,
+        std=config.std,
+        labels=config.labels,
+        anchors=anchor_boxes(config, size, size),
+    )
+    provenance = {
+        "checkpoint": {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
+        "architecture": config.to_json(),
+        "training": training,
+    }
+    return Source(heads=heads, architecture=f"efficientdet-{config.name}", provenance=provenance)
+
+
+def _prepare_keras() -> None:
+    """Make Keras run on TensorFlow, which alone converts to TFLite.
+
+    Raises:
+        InputError: TensorFlow is not installed, or this process already runs Keras on another backend.
+    """
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    try:
+        import keras  # noqa: PLC0415 - takes seconds
+        import tensorflow  # noqa: F401, ICN001, PLC0415 - to see whether it is there
+    except ImportError as error:
+        raise InputError("export needs TensorFlow: pip install 'beeagent[export]'") from error
+    if keras.backend.backend() != "tensorflow":
+        raise InputError(
+            f"export needs Keras on TensorFlow, but this process runs it on {keras.backend.backend()}: "
+            "set KERAS_BACKEND=tensorflow"
+        )
+
+
+def _freeze(model: Any, size: int) -> Any:  # noqa: ANN401 - Keras and TensorFlow ship no types
+    """Give the model with its sigmoid as a concrete function with constants in place of variables.
+
+    The converter's calibration fails on a graph that still has variables (TensorFlow 2.21).
+    """
+    import tensorflow as tf  # noqa: PLC0415 - takes seconds
+    from tensorflow.python.framework.convert_to_constants import (  # noqa: PLC0415
+        convert_variables_to_constants_v2,
+    )
+
+    @tf.function(input_signature=[tf.TensorSpec([1, size, size, 3], tf.float32, name="images")])  # type: ignore[untyped-decorator, unused-ignore]  # TensorFlow ships no types
+    def heads(images: Any) -> Any:  # noqa: ANN401
+        box_codes, class_logits = model(images, training=False)
+        return box_codes, tf.sigmoid(class_logits)
+
+    return convert_variables_to_constants_v2(heads.get_concrete_function())
