@@ -23,7 +23,6 @@ class Bee:
         x: of its middle, in pixels.
         y: likewise.
         heading: radians, 0 to the right, growing clockwise on the screen.
-        size: body length in pixels.
         look: which of the scene's individuals it looks like.
         doing: whether it comes, stays or leaves.
         flying: in the air; else on foot.
@@ -38,7 +37,6 @@ class Bee:
     x: float
     y: float
     heading: float
-    size: float
     look: int
     doing: Doing = Doing.STAYING
     flying: bool = False
@@ -72,8 +70,7 @@ class Colony:
         rng: decides everything.
         ground: where they can be.
         bees: least and most that are in view.
-        length: the typical body length in pixels.
-        looks: how many different individuals there are, each with its factor on the length.
+        lengths: body length in pixels of each individual that a bee can look like.
     """
 
     def __init__(
@@ -82,14 +79,13 @@ class Colony:
         *,
         ground: Ground,
         bees: tuple[int, int],
-        length: float,
-        looks: tuple[float, ...],
+        lengths: tuple[float, ...],
     ) -> None:
         self._rng = rng
         self._ground = ground
         self._least, self._most = bees
-        self._length = length
-        self._looks = looks
+        self._length = sum(lengths) / len(lengths)
+        self._looks = len(lengths)
         self.bees: list[Bee] = [self._settled() for _ in range(int(rng.integers(self._least, self._most + 1)))]
 
     def advance(self, seconds: float) -> None:
@@ -112,9 +108,8 @@ class Colony:
             self._send_off([bee for bee in self.bees if bee.doing is Doing.STAYING])
 
     def _new(self, x: float, y: float, heading: float) -> Bee:
-        look = int(self._rng.integers(len(self._looks)))
-        return Bee(x=x, y=y, heading=heading, size=self._length * self._looks[look], look=look,
-                   gait=float(self._rng.uniform(0, 2 * math.pi)))  # fmt: skip
+        look = int(self._rng.integers(self._looks))
+        return Bee(x=x, y=y, heading=heading, look=look, gait=float(self._rng.uniform(0, 2 * math.pi)))  # fmt: skip
 
     def _settled(self) -> Bee:
         x, y = self._place()
@@ -173,7 +168,7 @@ class Colony:
                 bee.rest = float(rng.exponential(1.0))
             if rng.random() < (0.8 if bee.flying else 0.04) * seconds:
                 bee.flying = not bee.flying
-            bee.turning += float(rng.normal(0, 6)) * math.sqrt(seconds) - bee.turning * 2 * seconds
+            bee.turning += float(rng.normal(0, 2)) * math.sqrt(seconds) - bee.turning * 2 * seconds
             margin = 0.7 * self._length
             if not (margin < bee.x < self._ground.width - margin and margin < bee.y < self._ground.height - margin):
                 bee.turning = 4 * self._bearing(bee, (self._ground.width / 2, self._ground.height / 2))

@@ -13,9 +13,9 @@ def lit(picture: Image, light: Plane) -> Image:
     return as_image(cv2.multiply(picture, levels, scale=1 / 128))
 
 
-def toned(picture: Image, *, exposure: float, balance: tuple[float, float, float], gamma: float, black: float) -> Image:
-    """Apply exposure (a factor), white balance (factors for B, G, R), gamma and a raised black level (0 to 1)."""
-    level = np.arange(256, dtype=np.float64)[:, None] / 255 * exposure * np.array(balance)
+def toned(picture: Image, *, gains: tuple[float, float, float], gamma: float = 1.0, black: float = 0.0) -> Image:
+    """Apply exposure and white balance (factors for B, G, R), gamma, and a raised black level (0 to 1)."""
+    level = np.arange(256, dtype=np.float64)[:, None] / 255 * np.array(gains)
     table = black + (1 - black) * np.clip(level, 0, 1) ** gamma
     return as_image(cv2.LUT(picture, as_image(np.clip(table * 255 + 0.5, 0, 255)).reshape(256, 1, 3)))
 
@@ -43,11 +43,14 @@ def _mirrored(tile: np.ndarray, way: int) -> np.ndarray:
 def photographed(rng: np.random.Generator, picture: Image) -> Image:
     """Take a picture of the scene with a camera of random quality and settings."""
     size = max(picture.shape[:2])
-    tint = rng.normal(0, 0.09)
+    tint, exposure = rng.normal(0, 0.09), _exposure(rng, picture)
     picture = toned(
         picture,
-        exposure=_exposure(rng, picture),
-        balance=(float(1 - tint + rng.normal(0, 0.03)), 1.0, float(1 + tint + rng.normal(0, 0.03))),
+        gains=(
+            exposure * float(1 - tint + rng.normal(0, 0.03)),
+            exposure,
+            exposure * float(1 + tint + rng.normal(0, 0.03)),
+        ),
         gamma=float(np.exp(rng.normal(-0.08, 0.22))),
         black=float(rng.uniform(0, 0.12)) if rng.random() < 0.4 else 0.0,
     )

@@ -2,7 +2,7 @@
 
 import cv2
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from beeagent.frames.synthetic.sprite import Image
 
@@ -12,8 +12,9 @@ _SHIFT = 4
 """OpenCV takes places as fixed-point numbers: so many bits behind the point."""
 
 
-def _path(points: ArrayLike) -> np.ndarray:
-    return (np.asarray(points) * 2**_SHIFT).round().astype(np.int32)
+def _path(points: ArrayLike) -> NDArray[np.int32]:
+    places = np.asarray(points, dtype=np.float64) * 2**_SHIFT
+    return np.asarray(places.round(), dtype=np.int32)
 
 
 def draw_line(picture: Image, points: ArrayLike, colour: Colour, *, thickness: int = 1) -> None:

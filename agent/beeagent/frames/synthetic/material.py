@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from beeagent.frames.synthetic.drawing import Colour, draw_line, draw_shape
 from beeagent.frames.synthetic.noise import Plane, fractal_noise, stretched, value_noise
 from beeagent.frames.synthetic.sprite import Image, as_image
 
-Colour = tuple[float, float, float]
 Material = Callable[[np.random.Generator, int, int], Image]
 
 
@@ -93,8 +93,7 @@ def worn_paint(rng: np.random.Generator, width: int, height: int) -> Image:
     below, above = wood(rng, width, height), paint(rng, width, height)
     size = max(width, height)
     stretch = rng.uniform(0.5, 4)
-    field = fractal_noise(rng, (width, height), (size * 0.15 * stretch, size * 0.15), octaves=5, gain=0.6
-    )
+    field = fractal_noise(rng, (width, height), (size * 0.15 * stretch, size * 0.15), octaves=5, gain=0.6)
     share = np.clip((field - rng.uniform(0.35, 0.6)) * rng.uniform(6, 30), 0, 1)
     if rng.random() < 0.5:
         share = share * (0.4 + 0.6 * value_noise(rng, (width, height), (size * 0.1, 1.5)))
@@ -137,8 +136,7 @@ def grass(rng: np.random.Generator, width: int, height: int) -> Image:
             (x + math.cos(angle + bow * t) * length * t, y + math.sin(angle + bow * t) * length * t)
             for t in (0, 0.5, 1)
         ]
-        path = (np.array(points) * 16).round().astype(np.int32)
-        cv2.polylines(picture, [path], False, jittered(rng, tone, 0.3), int(rng.integers(1, 4)), cv2.LINE_AA, 4)
+        draw_line(picture, points, jittered(rng, tone, 0.3), thickness=int(rng.integers(1, 4)))
     return picture
 
 
@@ -169,11 +167,10 @@ def leaf(rng: np.random.Generator, picture: Image, middle: tuple[float, float], 
     outline = np.concatenate([np.stack([t * 2 - 1, half], 1), np.stack([1 - t * 2, -half[::-1]], 1)]) * radius
     angle = rng.uniform(0, 2 * math.pi)
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-    path = ((outline @ turn + np.array(middle)) * 16).round().astype(np.int32)
-    cv2.fillPoly(picture, [path], colour, cv2.LINE_AA, 4)
-    rib = ((np.array([[-radius, 0.0], [radius * 0.9, 0.0]]) @ turn + np.array(middle)) * 16).round().astype(np.int32)
+    draw_shape(picture, outline @ turn + np.array(middle), colour)
+    rib = np.array([[-radius, 0.0], [radius * 0.9, 0.0]]) @ turn + np.array(middle)
     lighter = (min(255.0, colour[0] * 1.25), min(255.0, colour[1] * 1.25), min(255.0, colour[2] * 1.25))
-    cv2.polylines(picture, [rib], False, lighter, 1, cv2.LINE_AA, 4)
+    draw_line(picture, rib, lighter)
 
 
 def comb(rng: np.random.Generator, width: int, height: int) -> Image:
@@ -189,8 +186,7 @@ def comb(rng: np.random.Generator, width: int, height: int) -> Image:
         for column in range(int(width / cell) + 2):
             middle = np.array([(column + 0.5 * (row % 2)) * cell, row * cell * 0.86])
             tone = jittered(rng, wall if rng.random() < capped else inside, 0.12)
-            path = ((middle + corners) * 16).round().astype(np.int32)
-            cv2.fillPoly(picture, [path], tone, cv2.LINE_AA, 4)
+            draw_shape(picture, middle + corners, tone)
     field = fractal_noise(rng, (width, height), (size * 0.3, size * 0.3), octaves=4)
     return blended(picture, filled(width, height, inside), field * np.float32(0.5))
 

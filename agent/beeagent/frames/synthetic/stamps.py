@@ -1,0 +1,117 @@
+"""The bees of a scene, drawn in advance and kept turned as they were last needed."""
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from beeagent.frames.synthetic.bee import draw_bee
+from beeagent.frames.synthetic.behaviour import Bee
+from beeagent.frames.synthetic.camera import toned
+from beeagent.frames.synthetic.layout import Stamp
+from beeagent.frames.synthetic.look import BeeLook, BeePose, random_look
+from beeagent.frames.synthetic.sprite import Sprite, shadow_of, smeared, turned, with_shadow
+
+_GAITS = 4
+_WING_PHASES = 3
+_HEADINGS = 60
+_MOST_BYTES = 32_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sun:
+    """How far the shadow of a walking bee lies to the right and below, in pixels."""
+
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
+class BeeStamps:
+    """A bee as it is laid on the picture; one in flight has a shadow that is far from it."""
+
+    body: Stamp
+    shadow: Stamp | None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that they take, in bytes."""
+        return self.body.nbytes + (self.shadow.nbytes if self.shadow else 0)
+
+
+class StampBook:
+    """Gives the stamp of any bee in any heading; the least recently used are forgotten beyond 32 MB.
+
+    Args:
+        rng: decides the looks of the individuals.
+        lengths: body length in pixels of each individual.
+        sun: where shadows fall.
+        gains: factors for B, G and R: exposure and white balance.
+    """
+
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        *,
+        lengths: tuple[float, ...],
+        sun: Sun,
+        gains: tuple[float, float, float],
+    ) -> None:
+        self._length = sum(lengths) / len(lengths)
+        self._sun = sun
+        colony = random_look(rng)
+        self._walking: list[list[Sprite]] = []
+        self._flying: list[list[Sprite]] = []
+        for length in lengths:
+            look = replace(random_look(rng), amber=colony.amber, dark=colony.dark, fur=colony.fur)
+            roll, folded = float(rng.normal(0, 0.2)), float(rng.uniform(0.06, 0.4))
+            hairs = int(rng.integers(2**32))
+            walk = [
+                BeePose(wing_angle=(folded, folded), roll=roll, gait=2 * math.pi * k / _GAITS) for k in range(_GAITS)
+            ]
+            fly = [
+                BeePose(wing_angle=(angle, angle), wing_beat=0.8, roll=roll / 2, legs=0.4)
+                for angle in (1.2, 1.45, 1.7)[:_WING_PHASES]
+            ]
+            self._walking.append([_drawn(look, pose, length, hairs, gains) for pose in walk])
+            airborne = [_drawn(look, pose, length, hairs, gains) for pose in fly]
+            self._flying.append([smeared(sprite, along=0.1 * length, across=0) for sprite in airborne])
+        self._kept: OrderedDict[tuple[int, bool, int, int], BeeStamps] = OrderedDict()
+        self._kept_bytes = 0
+
+    def stamps(self, bee: Bee) -> BeeStamps:
+        """Give what shows a bee in its heading and phase of movement, each to the nearest step."""
+        phases = _WING_PHASES if bee.flying else _GAITS
+        phase = int(bee.gait / (2 * math.pi) * phases) % phases
+        heading = round(bee.heading / (2 * math.pi) * _HEADINGS) % _HEADINGS
+        key = (bee.look, bee.flying, phase, heading)
+        found = self._kept.get(key)
+        if found is not None:
+            self._kept.move_to_end(key)
+            return found
+        drawn = (self._flying if bee.flying else self._walking)[bee.look][phase]
+        made = self._made(turned(drawn, heading=2 * math.pi * heading / _HEADINGS), flying=bee.flying)
+        self._kept[key] = made
+        self._kept_bytes += made.nbytes
+        while self._kept_bytes > _MOST_BYTES and len(self._kept) > 1:
+            self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
+        return made
+
+    def _made(self, sprite: Sprite, *, flying: bool) -> BeeStamps:
+        if flying:
+            shadow = shadow_of(sprite, softness=max(0.8, 0.1 * self._length), strength=0.3)
+            return BeeStamps(body=Stamp(sprite), shadow=Stamp(shadow))
+        shaded = with_shadow(
+            sprite,
+            offset=(round(self._sun.x), round(self._sun.y)),
+            softness=max(0.6, 0.03 * self._length),
+            strength=0.55,
+        )
+        return BeeStamps(body=Stamp(shaded), shadow=None)
+
+
+def _drawn(look: BeeLook, pose: BeePose, length: float, hairs: int, gains: tuple[float, float, float]) -> Sprite:
+    """Draw one phase; the same hair in every phase, or the fur would flicker."""
+    sprite = draw_bee(look, pose, length=max(length, 1.0), rng=np.random.default_rng(hairs))
+    return replace(sprite, colour=toned(sprite.colour, gains=gains))
