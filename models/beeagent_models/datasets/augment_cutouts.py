@@ -139,7 +139,7 @@ def paste(
 
 
 def _blend(
-    ground: Image, color: NDArray[np.floating[Any]], opacity: NDArray[np.float32], corner: tuple[int, int]
+    ground: Image, color: NDArray[np.floating[Any]], opacity: NDArray[np.floating[Any]], corner: tuple[int, int]
 ) -> None:
     left, top = corner
     height, width = ground.shape[:2]

@@ -5,6 +5,8 @@ none here: what is left trains steadily at a small learning rate, and quantizes 
 """
 
 import math
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,7 +102,7 @@ def load_backbone_weights(model: keras.Model, config: EfficientDetConfig, path: 
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"backbone weights {path}: not a readable .npz file ({error})") from None
     kernels = sorted(key for key in arrays if key.endswith("_w"))
     layers = backbone_layers(model)

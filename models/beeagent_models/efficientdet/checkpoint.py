@@ -3,6 +3,7 @@
 import json
 import os
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,15 @@ def read_archive(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, 
         header = json.loads(arrays.pop(_HEADER).tobytes())
     except FileNotFoundError:
         raise InputError(f"checkpoint {path}: no such file") from None
-    except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise InputError(f"checkpoint {path}: cut short or not a checkpoint ({error})") from None
     return header, arrays
