@@ -1,11 +1,13 @@
 """Draws on pictures what was found in them, and what became of it beside the truth. Uses supervision."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 import supervision as sv
 from beeagent.detection.detections import Detections
+from beeagent.errors import InputError
 from numpy.typing import NDArray
 
 from beeagent_models.coco_metrics import ImageMatches
@@ -77,6 +79,32 @@ def draw_truth(
         (f"false alarms {int(alarms.sum())}", FALSE_ALARM),
     )
     return _with_counts(scene, counts)
+
+
+def check_picture_path(path: Path) -> None:
+    """Refuse a file that no picture can be written to.
+
+    Raises:
+        InputError: its suffix is not that of a picture, or its folder is missing.
+    """
+    if not path.suffix or not cv2.haveImageWriter(str(path)):
+        raise InputError(f"the picture {path} cannot be written in this form: end its name in .png or .jpg")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"the picture {path} cannot be written: there is no folder {path.absolute().parent}")
+
+
+def write_picture(path: Path, pixels: Pixels) -> None:
+    """Write a picture in the form that the file's suffix says.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    check_picture_path(path)
+    _, encoded = cv2.imencode(path.suffix, pixels)
+    try:
+        path.write_bytes(encoded.tobytes())
+    except OSError as error:
+        raise InputError(f"the picture {path} cannot be written: {error.strerror or error}") from None
 
 
 def _enlarged(pixels: Pixels) -> Pixels:

@@ -116,6 +116,9 @@ def evaluate(
         start = time.perf_counter()
         found.append(detector.detect(pixels))
         seconds.append(time.perf_counter() - start)
+        if len(found) == 1:
+            # Better now than after an hour.
+            _refuse_unrelated(dataset, frozenset(found[0].labels))
         if progress is not None:
             progress()
     return measure(dataset, found, choice=choice, input_size=input_size, seconds=np.array(seconds))
@@ -138,12 +141,7 @@ def measure(
     truths = sum(len(image.boxes) for image in dataset.images)
     if not truths:
         raise InputError(f"{dataset.name}: not one of its {len(dataset.images)} pictures has a box: nothing to measure")
-    known = {label for detections in found for label in detections.labels}
-    if not known & set(dataset.labels):
-        raise InputError(
-            f"{dataset.name} is labelled {', '.join(dataset.labels)}, but the model knows "
-            f"{', '.join(sorted(known)[:20])}: they have no label in common"
-        )
+    _refuse_unrelated(dataset, frozenset(label for detections in found for label in detections.labels))
     metrics = coco_metrics(dataset, found, input_size=input_size)
     confidences = [d.confidences[m.scored] for d, m in zip(found, metrics.matches, strict=True)]
     hits = [match.hits[match.scored] for match in metrics.matches]
@@ -156,6 +154,15 @@ def measure(
         point=choose_threshold(curve, choice),
         seconds=seconds,
     )
+
+
+def _refuse_unrelated(dataset: Dataset, labels: frozenset[str]) -> None:
+    if labels.isdisjoint(dataset.labels):
+        shown = ", ".join(sorted(labels - {"???"})[:10]) + (", …" if len(labels) > 10 else "")
+        raise InputError(
+            f"{dataset.name} is labelled {', '.join(dataset.labels)}, but the model knows {shown}: "
+            "they have no label in common"
+        )
 
 
 def read_picture(image: LabelledImage) -> NDArray[np.uint8]:

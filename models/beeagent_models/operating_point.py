@@ -48,6 +48,7 @@ class ThresholdChoice:
         precision_floor: at least this precision, 0 to 1, and among those the best recall.
         recall_floor: at least this recall, 0 to 1, and among those the best precision. With both floors, the
             best F1 among those that keep both.
+        fixed_by: where `fixed` comes from, in words.
 
     Raises:
         InputError: a value is out of range, or `fixed` does not stand alone.
@@ -56,6 +57,7 @@ class ThresholdChoice:
     fixed: float | None = None
     precision_floor: float | None = None
     recall_floor: float | None = None
+    fixed_by: str = "given"
 
     def __post_init__(self) -> None:
         given = {
@@ -136,7 +138,7 @@ def choose_threshold(curve: Curve, choice: ThresholdChoice) -> OperatingPoint:
     if choice.fixed is not None:
         # The detector compares in float32, the type of its confidences.
         index = int(np.searchsorted(-curve.thresholds, -float(np.float32(choice.fixed)), side="right")) - 1
-        return _point(curve, index, threshold=choice.fixed, chosen_by="given", floors_kept=True)
+        return _point(curve, index, threshold=choice.fixed, chosen_by=choice.fixed_by, floors_kept=True)
     floors = [
         f"{name} >= {floor:g}"
         for name, floor in (("precision", choice.precision_floor), ("recall", choice.recall_floor))

@@ -201,6 +201,7 @@ def manifest_line(image: LabelledImage, *, source_ref: str, labels: Sequence[str
     annotations = []
     for class_id, box in zip(image.class_ids, image.boxes, strict=True):
         left, top, right, bottom = (round(float(value)) for value in box)
+        left, top = min(left, image.width - 1), min(top, image.height - 1)
         annotations.append(
             {
                 "class_id": int(class_id),

@@ -1,0 +1,200 @@
+"""The commands `train`, `evaluate`, `show` and `dataset`: parse, build, run. No logic of its own.
+
+The device's command line loads this module to list the commands, so it imports nothing heavy before one runs.
+"""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from beeagent.errors import InputError
+
+_DATA_HELP = (
+    "A Ground Truth manifest, a COCO file, or a YOLO folder; one without data.yaml names its classes, as in "
+    "PATH=bee,wasp."
+)
+
+dataset = typer.Typer(no_args_is_help=True, help="Make data sets.")
+
+
+def train(  # noqa: PLR0913 - an argument is an option of the command
+    *,
+    data: Annotated[list[str] | None, typer.Option(metavar="PATH[=LABELS]", help=f"{_DATA_HELP} Repeatable.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the run. A run found there is resumed.")],
+    labels: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Classes of the detector. Default: those of the data, or bee.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(metavar="lite0|…|lite4", help="Architecture. Default: lite0.")] = None,
+    input_size: Annotated[int | None, typer.Option(help="Pixels a side. Default: the architecture's.")] = None,
+    anchor_scale: Annotated[float | None, typer.Option(help="Side of the finest anchors in strides.")] = None,
+    backbone_weights: Annotated[
+        Path | None, typer.Option(help="ImageNet weights of the backbone, .npz, to start from.")
+    ] = None,
+    warm_start: Annotated[Path | None, typer.Option(help="Checkpoint of the same architecture to start from.")] = None,
+    phase: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SIZE:BATCH:STEPS", help="A stretch of the run at one picture size. Repeatable."),
+    ] = None,
+    synthetic: Annotated[
+        float | None, typer.Option(metavar="RATIO", help="Share of the pictures that are synthetic scenes, 0 to 1.")
+    ] = None,
+    scenes: Annotated[int | None, typer.Option(help="Number of synthetic scenes to draw.")] = None,
+    grounds: Annotated[int | None, typer.Option(help="Number of empty grounds to draw, for cut-outs.")] = None,
+    ignored_border: Annotated[
+        str | None,
+        typer.Option(metavar="L,T,R,B", help="Ratios of the photographs at whose edge bees may be unlabelled."),
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="The highest, of pyramid and heads.")] = None,
+    backbone_factor: Annotated[float | None, typer.Option(help="On the learning rate of the backbone.")] = None,
+    frozen_stages: Annotated[int | None, typer.Option(help="First stages of the backbone left as they are.")] = None,
+    held_back: Annotated[
+        int | None, typer.Option(help="Every n-th photograph only watches the loss; 0 trains on all.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides weights, pictures and their order.")] = 0,
+    workers: Annotated[int | None, typer.Option(help="Processes that make batches.")] = None,
+) -> None:
+    """Train a detector from labelled pictures and synthetic scenes.
+
+    Leaves checkpoint.npz, which beeagent export turns into a bundle, and training.json, the record of the run.
+    Stop it at any time: the same command goes on.
+    """
+    given: dict[str, Any] = {
+        "model": model,
+        "input_size": input_size,
+        "anchor_scale": anchor_scale,
+        "backbone_weights": backbone_weights,
+        "warm_start": warm_start,
+        "synthetic_fraction": synthetic,
+        "scenes": scenes,
+        "grounds": grounds,
+        "learning_rate": learning_rate,
+        "backbone_factor": backbone_factor,
+        "frozen_stages": frozen_stages,
+        "held_back": held_back,
+        "workers": workers,
+    }
+    with _extra("train"):
+        from beeagent_models.training_command import run_training  # noqa: PLC0415 - the command line starts light
+    run_training(
+        data=data or [],
+        labels=labels,
+        phases=phase or [],
+        ignored_border=ignored_border,
+        out=out,
+        seed=seed,
+        command=" ".join(["beeagent", *sys.argv[1:]]),
+        given={key: value for key, value in given.items() if value is not None},
+    )
+
+
+def evaluate(  # noqa: PLR0913 - an argument is an option of the command
+    model: Annotated[Path, typer.Argument(help="Model bundle (a folder), or a bare .tflite.")],
+    data: Annotated[list[str], typer.Argument(metavar="DATA[=LABELS]...", help=_DATA_HELP)],
+    *,
+    labels: Annotated[Path | None, typer.Option(help="Labels of a bare .tflite, one a line.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Confidence from which a detection counts, 0 to 1. Default: the bundle's.")
+    ] = None,
+    best_f1: Annotated[bool, typer.Option("--best-f1", help="Choose the threshold with the best F1.")] = False,
+    precision_floor: Annotated[
+        float | None, typer.Option(help="Choose the threshold with the best recall at this precision or more.")
+    ] = None,
+    recall_floor: Annotated[
+        float | None, typer.Option(help="Choose the threshold with the best precision at this recall or more.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures and the curve as JSON.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw the precision-recall curve: .png, .svg or .pdf.")] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder for each picture with hits, misses and false alarms drawn.")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads of an inference.")] = 2,
+) -> None:
+    """Measure a model on labelled pictures: AP, AP50, precision and recall at IoU 0.5, time a picture.
+
+    Several data sets are measured as one.
+    """
+    with _extra("evaluate"):
+        from beeagent_models.evaluation_command import run_evaluation  # noqa: PLC0415 - the command line starts light
+        from beeagent_models.operating_point import ThresholdChoice  # noqa: PLC0415 - the command line starts light
+    chosen = best_f1 or not (threshold is None and precision_floor is None and recall_floor is None)
+    choice = ThresholdChoice(fixed=threshold, precision_floor=precision_floor, recall_floor=recall_floor)
+    if best_f1 and choice != ThresholdChoice():
+        raise InputError("--best-f1 chooses the threshold by itself: leave out --threshold and the floors")
+    run_evaluation(
+        model=model,
+        labels=labels,
+        data=data,
+        choice=choice if chosen else None,
+        threads=threads,
+        as_json=as_json,
+        plot=plot,
+        pictures=pictures,
+    )
+
+
+def show(
+    image: Annotated[Path, typer.Argument(help="The picture that the result is about.")],
+    result: Annotated[Path, typer.Argument(help="A message of the agent, or a file with one in each line.")],
+    *,
+    out: Annotated[Path, typer.Option(help="Picture to write, .png or .jpg.")],
+    line: Annotated[int, typer.Option(min=1, help="Which line of the result.")] = 1,
+) -> None:
+    """Draw the boxes, labels and confidences of a result onto its picture."""
+    with _extra("evaluate"):
+        from beeagent_models.show_command import run_show  # noqa: PLC0415 - the command line starts light
+    typer.echo(run_show(image=image, result=result, out=out, line=line))
+
+
+@dataset.command()
+def synthesize(
+    *,
+    out: Annotated[Path, typer.Option(help="New folder for output.manifest and images/.")],
+    frames: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 100,
+    size: Annotated[str, typer.Option(metavar="WxH", help="Width and height of each in pixels.")] = "1280x720",
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same pictures.")] = 0,
+) -> None:
+    """Draw hive entrances with bees, and a Ground Truth manifest with the exact boxes."""
+    with _extra("evaluate"):
+        from beeagent_models.datasets.synthesize import synthesize as run  # noqa: PLC0415 - the command line starts light
+        from beeagent_models.progress import counted  # noqa: PLC0415 - the command line starts light
+    width, height = _size(size)
+    with counted("drawing", frames) as step:
+        manifest = run(
+            out,
+            frames=frames,
+            width=width,
+            height=height,
+            seed=seed,
+            created_at=datetime.now(timezone.utc),
+            progress=step,
+        )
+    typer.echo(manifest)
+
+
+# Typer makes a lone command the whole program; with a callback it stays a command among others to come.
+@dataset.callback()
+def _dataset() -> None:
+    pass
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
+        raise InputError(f"size is '{text}': write WIDTHxHEIGHT, such as 1280x720")
+    return int(width), int(height)
+
+
+@contextlib.contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Say which extra to install when a package is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in {"beeagent", "beeagent_models"}:
+            raise
+        raise InputError(f"this command needs the package {package}: pip install 'beeagent[{name}]'") from None

@@ -1,0 +1,86 @@
+"""Makes a labelled data set of drawn hive entrances: pictures and a Ground Truth manifest."""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+from beeagent.errors import InputError
+from beeagent.frames.synthetic.options import LEAST_SIDE, MOST_SIDE
+from beeagent.frames.synthetic.picture import random_scene_frame
+
+from beeagent_models.datasets.dataset import LabelledImage
+from beeagent_models.datasets.ground_truth import Labelling, manifest_line
+
+LABELS = ("bee",)
+MANIFEST = "output.manifest"
+
+_JPEG_QUALITY = 92
+_MOST_FRAMES = 1_000_000
+
+
+def synthesize(  # noqa: PLR0913 - each a choice of its own
+    folder: Path,
+    *,
+    frames: int,
+    width: int,
+    height: int,
+    seed: int,
+    created_at: datetime,
+    progress: Callable[[], None] | None = None,
+) -> Path:
+    """Draw pictures and write what is on them.
+
+    Each picture depends on the seed and its number alone, so that a larger set begins with the smaller one.
+
+    Args:
+        folder: where `output.manifest` and `images/` go; made if need be, and empty before.
+        frames: how many pictures, 1 to 1,000,000.
+        width: of each, 16 to 8192 pixels.
+        height: likewise.
+        seed: 0 or more.
+        created_at: the date to write into the manifest.
+        progress: called after each picture.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        InputError: a value is out of range, the folder is not empty or cannot be written to.
+    """
+    if not 1 <= frames <= _MOST_FRAMES:
+        raise InputError(f"frames is {frames}: allowed are 1 to {_MOST_FRAMES}")
+    if not (LEAST_SIDE <= width <= MOST_SIDE and LEAST_SIDE <= height <= MOST_SIDE):
+        raise InputError(f"size is {width}x{height}: allowed are {LEAST_SIDE} to {MOST_SIDE} pixels each way")
+    if seed < 0:
+        raise InputError(f"seed is {seed}: allowed are 0 and more")
+    labelling = Labelling(attribute="bees", job_name=f"synthetic-scene/seed-{seed}", created_at=created_at, human=False)
+    manifest = folder / MANIFEST
+    try:
+        _make_empty(folder)
+        (folder / "images").mkdir()
+        with manifest.open("w", encoding="utf-8") as file:
+            for index in range(frames):
+                image = _draw(folder / "images" / f"{index:06}.jpg", index, width=width, height=height, seed=seed)
+                reference = image.path.relative_to(folder).as_posix()
+                file.write(manifest_line(image, source_ref=reference, labels=LABELS, labelling=labelling) + "\n")
+                if progress is not None:
+                    progress()
+    except OSError as error:
+        raise InputError(f"the data set cannot be written to {folder}: {error.strerror or error}") from None
+    return manifest
+
+
+def _make_empty(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if next(folder.iterdir(), None) is not None:
+        raise InputError(f"{folder} is not empty: name a new folder")
+
+
+def _draw(path: Path, index: int, *, width: int, height: int, seed: int) -> LabelledImage:
+    scene = random_scene_frame(np.random.default_rng([seed, index]), width=width, height=height)
+    _, encoded = cv2.imencode(".jpg", scene.pixels, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    path.write_bytes(encoded.tobytes())
+    class_ids = np.zeros(len(scene.boxes), np.int64)
+    return LabelledImage(path=path, width=width, height=height, boxes=scene.boxes, class_ids=class_ids)
