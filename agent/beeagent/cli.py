@@ -65,7 +65,7 @@ def build_app() -> typer.Typer:
     return app
 
 
-def run(  # noqa: PLR0913 - an argument is an option of the command
+def run(
     context: typer.Context,
     *,
     camera: Annotated[
@@ -148,10 +148,10 @@ def watch(
     from beeagent.watch import run_watch
 
     settings = load_settings({"broker": broker, "topic_prefix": topic_prefix}, config=config)
-    run_watch(settings, device=device, camera=camera, messages=messages)
+    run_watch(settings, device=device, camera=camera, messages=messages, write=typer.echo)
 
 
-def doctor(  # noqa: PLR0913 - an argument is an option of the command
+def doctor(
     camera: Annotated[str | None, typer.Option(help="The camera to check, as for the agent.")] = None,
     model: Model = None,
     labels: Labels = None,
@@ -168,7 +168,9 @@ def doctor(  # noqa: PLR0913 - an argument is an option of the command
 
 
 def bench(
-    camera: Annotated[str, typer.Option(help="What to look at, as for the agent.")] = "synthetic",
+    camera: Annotated[
+        str | None, typer.Option(help="What to look at, as for the agent. Default: synthetic:1280x720?live=no.")
+    ] = None,
     model: Model = None,
     labels: Labels = None,
     threads: Threads = None,
@@ -187,7 +189,7 @@ def schema(
     name: Annotated[str, typer.Argument(metavar="[detections|status]", help="Which message.")] = "detections",
 ) -> None:
     """Print the JSON Schema of a message."""
-    from beeagent.delivery.message import load_schema
+    from beeagent.delivery.schemas import load_schema
 
     typer.echo(json.dumps(load_schema(name), indent=2))
 

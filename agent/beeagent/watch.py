@@ -8,8 +8,8 @@ from collections.abc import Callable
 from threading import Event
 from typing import Final
 
+from beeagent.backoff import Backoff
 from beeagent.config import Settings
-from beeagent.delivery.backoff import Backoff
 from beeagent.delivery.broker_url import BrokerAddress, parse_broker
 from beeagent.delivery.mqtt_client import MQTT_3, MQTT_5
 from beeagent.delivery.mqtt_connection import MqttConnection, Received

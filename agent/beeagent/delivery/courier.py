@@ -67,13 +67,20 @@ class Courier:
         self._thread.start()
 
     def drain(self, *, timeout: float) -> bool:
-        """Wait until nothing waits any more; say whether that was within `timeout` seconds."""
+        """Wait until nothing waits any more; say whether it came to that.
+
+        Gives up after `timeout` seconds, or as soon as the publisher has tried to connect and could not.
+        """
         deadline = time.monotonic() + timeout
         self._outbox.flush(timeout=timeout)
+
+        def ended() -> bool:
+            state = self._publisher.state
+            return self._outbox.depth() == 0 or not (state.connected or state.untried)
+
         with self._settled:
-            return self._settled.wait_for(
-                lambda: self._outbox.depth() == 0, timeout=max(0.0, deadline - time.monotonic())
-            )
+            self._settled.wait_for(ended, timeout=max(0.0, deadline - time.monotonic()))
+        return self._outbox.depth() == 0
 
     def stop(self, *, timeout: float = 2.0) -> bool:
         """Take in the receipts that have come, and end; say whether that was within `timeout` seconds."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from beeagent.delivery.backoff import Backoff
+from beeagent.backoff import Backoff
 from beeagent.delivery.mqtt_client import MQTT_3, MQTT_5, RetainedMessage
 from beeagent.delivery.mqtt_connection import MqttConnection
 from beeagent.delivery.mqtt_options import MqttOptions
@@ -55,7 +55,7 @@ class MqttPublisher:
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._state = PublisherState(connected=False, reason="not yet connected")
+        self._state = PublisherState(connected=False, reason="not yet connected", untried=True)
         self._connection: MqttConnection | None = None
         self._report: bytes | None = None
         self._reporting = False
@@ -125,12 +125,13 @@ class MqttPublisher:
                 self._connection = None
             if self._stopping.is_set():
                 break
-            self._set_state(PublisherState(connected=False, reason=ending.reason))
+            if ending.other_version and version == MQTT_5:
+                _LOG.info("%s does not speak MQTT 5: going on with MQTT 3.1.1", self._options.address)
+                version = MQTT_3
+                continue
             if ending.other_version:
-                version, refused = (MQTT_3 if version == MQTT_5 else MQTT_5), version
-                if refused == MQTT_5:
-                    _LOG.info("%s does not speak MQTT 5: going on with MQTT 3.1.1", self._options.address)
-                    continue
+                version = MQTT_5
+            self._set_state(PublisherState(connected=False, reason=ending.reason))
             if ending.opened and time.monotonic() - began >= _HEALTHY_AFTER:
                 self._backoff.reset()
             self._stopping.wait(self._backoff.next())

@@ -285,6 +285,7 @@ class Outbox:
             if self._fault != fault:
                 _LOG.error("%s", fault)
             self._fault = fault
+            self._changed.notify_all()
             if self._closing:
                 return False
             self._changed.wait_for(lambda: self._closing, _RETRY_S)

@@ -41,10 +41,12 @@ class PublisherState:
     Attributes:
         connected: True if it is.
         reason: why not, in plain words and without secrets; empty when connected.
+        untried: True as long as the first attempt to connect has not come to an end.
     """
 
     connected: bool
     reason: str = ""
+    untried: bool = False
 
 
 class Publisher(Protocol):

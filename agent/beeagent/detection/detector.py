@@ -125,6 +125,11 @@ class Detector:
         """Width and height of the model's input in pixels."""
         return self._image.width, self._image.height
 
+    @property
+    def interpreter(self) -> Interpreter:
+        """The runtime's interpreter, for measuring it alone."""
+        return self._interpreter
+
     def detect(self, pixels: NDArray[np.uint8]) -> Detections:
         """Find what is in one picture.
 

@@ -19,4 +19,6 @@ def shipped_bundle() -> Path:
     for folder in (package / "bundles" / _NAME, package.parent.parent / "models" / _NAME):
         if (folder / "manifest.json").is_file():
             return folder
-    raise BeeagentError(f"the model {_NAME} that belongs to beeagent is missing: install beeagent again, or give --model")
+    raise BeeagentError(
+        f"the model {_NAME} that belongs to beeagent is missing: install beeagent again, or give --model"
+    )

@@ -20,6 +20,7 @@ ALLOWED = (
 
 _STREAM_SCHEMES = ("rtsp", "rtsps", "http", "https")
 _MOST_DIGITS = 4
+_LIKE_CREDENTIALS = re.compile(".*:.*@", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +196,8 @@ def redacted(url: str) -> str:
     has a `/`, `?` or `@` in it.
     """
     scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "", url
     if "@" in rest:
         rest = "***@" + rest.rpartition("@")[2]
     shown = re.split("[?#]", rest, maxsplit=1)
@@ -202,11 +205,7 @@ def redacted(url: str) -> str:
 
 
 def _refuse(text: str, problem: str) -> NoReturn:
-    shown = text
-    if "://" in text:
-        shown = redacted(text)
-    elif re.match("[^/]*:[^/]*@", text):  # an address that lacks its scheme
-        shown = "***@" + text.rpartition("@")[2]
+    shown = redacted(text) if "://" in text or _LIKE_CREDENTIALS.match(text) else text
     raise InputError(f"camera {shown!r}: {problem}; use {ALLOWED}")
 
 
@@ -244,6 +243,8 @@ def _parse_path(text: str) -> CameraAddress:
     if text.startswith("/dev/") or (mode is not None and stat.S_ISCHR(mode)):
         return DeviceAddress(path)
     if mode is None:
+        if _LIKE_CREDENTIALS.match(text):
+            _refuse(text, "there is no such file, and an address begins with rtsp:// or http://")
         if re.search(r"[*?\[]", text):
             return PatternAddress(str(path))
         _refuse(text, "there is no such file, or it cannot be reached")

@@ -1,13 +1,13 @@
 """What cv2.VideoCapture needs so that a program can rely on it."""
 
 import os
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from beeagent.frames.release import LastOneOut
 
 
 def silence_opencv() -> None:
@@ -29,9 +29,6 @@ def silence_opencv() -> None:
 class VideoReader:
     """A cv2.VideoCapture that may be closed from another thread at any moment.
 
-    Releasing a VideoCapture while another thread is inside it crashes the process. Here, whoever comes last
-    releases it: `close` when nobody is inside, else the thread that is, as soon as it comes out.
-
     Args:
         name: a path or an address, as the backend takes it.
         backend: `cv2.CAP_V4L2` or `cv2.CAP_FFMPEG`; never left to OpenCV's guess.
@@ -39,30 +36,29 @@ class VideoReader:
     """
 
     def __init__(self, name: str, backend: int, parameters: Sequence[int] = ()) -> None:
-        self._inside = threading.Lock()
-        self._closing = False
         self._capture = cv2.VideoCapture(name, backend, list(parameters))
+        self._use = LastOneOut(self._capture.release)
 
     @property
     def is_open(self) -> bool:
         """Whether there is something to read from."""
-        with self._alone():
-            return not self._closing and self._capture.isOpened()
+        with self._use.inside():
+            return self._capture.isOpened()
 
     def get(self, prop: int) -> float:
         """Give one of the `cv2.CAP_PROP_` values; negative or 0 where it is not known."""
-        with self._alone():
+        with self._use.inside():
             return float(self._capture.get(prop))
 
     def set(self, prop: int, value: float) -> bool:
         """Ask for one of the `cv2.CAP_PROP_` values; False if it cannot be had."""
-        with self._alone():
+        with self._use.inside():
             return bool(self._capture.set(prop, value))
 
     def grab(self) -> bool:
         """Wait for the next frame and keep it undecoded; False if none came, or after `close`."""
-        with self._alone():
-            return not self._closing and bool(self._capture.grab())
+        with self._use.inside():
+            return not self._use.closing and bool(self._capture.grab())
 
     def retrieve(self) -> NDArray[np.uint8] | None:
         """Decode the frame last grabbed.
@@ -70,8 +66,8 @@ class VideoReader:
         Returns:
             uint8, shape (height, width, 3), BGR, owned by the caller; None if it cannot be decoded.
         """
-        with self._alone():
-            if self._closing:
+        with self._use.inside():
+            if self._use.closing:
                 return None
             try:
                 decoded, pixels = self._capture.retrieve()
@@ -81,25 +77,7 @@ class VideoReader:
 
     def close(self) -> None:
         """Let go of the device, file or connection, now or as soon as no thread is inside any more."""
-        self._closing = True
-        self._release_if_closing()
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        try:
-            with self._inside:
-                yield
-        finally:
-            self._release_if_closing()
-
-    def _release_if_closing(self) -> None:
-        # `close` may find the lock taken by a thread that has looked at `_closing` before it was set: that
-        # thread comes here after it has given the lock back, and finds it set.
-        if self._closing and self._inside.acquire(blocking=False):
-            try:
-                self._capture.release()
-            finally:
-                self._inside.release()
+        self._use.close()
 
 
 def as_bgr(pixels: NDArray[np.generic]) -> NDArray[np.uint8] | None:

@@ -1,6 +1,5 @@
-"""Keeping time: playing at a rate, holding to a rate, waiting longer after each failure."""
+"""Keeping time: a clock that tests can replace, and holding to a rate."""
 
-import random
 import threading
 import time
 from typing import Protocol
@@ -64,34 +63,3 @@ class RateLimit:
         behind = now - self._due > self._step
         self._due = (now if behind else self._due) + self._step
         return True
-
-
-class Backoff:
-    """How long to wait before trying again: longer after each failure, and never in step with others.
-
-    The wait doubles from `first` to `longest`; each is shortened by a random part of up to half of it, so that
-    many agents that lost the same server do not all come back to it at the same moment.
-
-    Args:
-        first: seconds, above 0.
-        longest: seconds, at least `first`.
-        rng: where the randomness comes from.
-    """
-
-    def __init__(self, *, first: float, longest: float, rng: random.Random) -> None:
-        if not 0 < first <= longest:
-            raise ValueError(f"need 0 < first <= longest, not first={first}, longest={longest}")
-        self._first = first
-        self._longest = longest
-        self._rng = rng
-        self._wait = first
-
-    def next(self) -> float:
-        """Seconds to wait now; the next answer will be longer."""
-        wait = self._wait
-        self._wait = min(self._longest, wait * 2)
-        return wait * self._rng.uniform(0.5, 1)
-
-    def reset(self) -> None:
-        """Start anew: what was tried has worked."""
-        self._wait = self._first

@@ -168,7 +168,7 @@ class Colony:
                 bee.rest = float(rng.exponential(1.0))
             if rng.random() < (0.8 if bee.flying else 0.04) * seconds:
                 bee.flying = not bee.flying
-            bee.turning += float(rng.normal(0, 2)) * math.sqrt(seconds) - bee.turning * 2 * seconds
+            bee.turning += float(rng.normal(0, 1.2)) * math.sqrt(seconds) - bee.turning * 2 * seconds
             margin = 0.7 * self._length
             if not (margin < bee.x < self._ground.width - margin and margin < bee.y < self._ground.height - margin):
                 bee.turning = 4 * self._bearing(bee, (self._ground.width / 2, self._ground.height / 2))

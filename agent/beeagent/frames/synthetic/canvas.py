@@ -93,11 +93,8 @@ class Canvas:
             np.asarray(cv2.resize(plane, (side, side), interpolation=cv2.INTER_AREA))
             for plane in (self._colour, self._cover, self._solid)
         )
-        return Sprite(
-            colour=as_image(np.clip(colour, 0, 255)),
-            passing=as_image(np.clip(255 * (1 - cover) + 0.5, 0, 255)),
-            solid=as_image(np.clip(255 * solid + 0.5, 0, 255)),
-        )
+        paint = np.dstack([colour, 255 * cover])
+        return Sprite(paint=as_image(np.clip(paint + 0.5, 0, 255)), solid=as_image(np.clip(255 * solid + 0.5, 0, 255)))
 
 
 def blank(where: Patch) -> Image:

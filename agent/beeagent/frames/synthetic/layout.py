@@ -25,11 +25,9 @@ class Stamp:
 
     def __init__(self, sprite: Sprite) -> None:
         sprite = trimmed(sprite)
-        self.colour = sprite.colour
-        self.passing = as_image(cv2.cvtColor(sprite.passing, cv2.COLOR_GRAY2BGR))
+        self.colour = as_image(cv2.cvtColor(sprite.paint, cv2.COLOR_BGRA2BGR))
+        self.passing = as_image(cv2.bitwise_not(sprite.paint[..., 3]))
         self.mask = sprite.solid >= _COVERED
-        # Wings let through what lies below, so they do not hide it.
-        self.hiding = self.mask & (sprite.passing < 128)
         self.area = int(np.count_nonzero(self.mask))
         left, top, width, height = cv2.boundingRect(self.mask.view(np.uint8))
         self.bounds: Box = (left, top, left + width, top + height)
@@ -37,7 +35,7 @@ class Stamp:
     @property
     def nbytes(self) -> int:
         """Memory that it takes, in bytes."""
-        return self.colour.nbytes + self.passing.nbytes + self.mask.nbytes + self.hiding.nbytes
+        return self.colour.nbytes + self.passing.nbytes + self.mask.nbytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +70,18 @@ class Placed:
             min(part[3] + y, shape[0]),
         )
 
-    def cut(self, plane: NDArray[np.bool_], area: Box) -> NDArray[np.bool_]:
-        """Give the part of one of the stamp's planes that lies on an area of the picture within its reach."""
+    def mask(self, area: Box) -> NDArray[np.bool_]:
+        """Give what the box is about, on an area of the picture within the stamp's reach."""
+        return self.stamp.mask[self._inside(area)]
+
+    def hiding(self, area: Box) -> NDArray[np.bool_]:
+        """Give what cannot be seen through; wings hide nothing, and shadows do not either."""
+        inside = self._inside(area)
+        return self.stamp.mask[inside] & (self.stamp.passing[inside] < 128)
+
+    def _inside(self, area: Box) -> tuple[slice, slice]:
         x, y = self.corner
-        return plane[area[1] - y : area[3] - y, area[0] - x : area[2] - x]
+        return slice(area[1] - y, area[3] - y), slice(area[0] - x, area[2] - x)
 
 
 def paste(picture: Image, placed: Placed) -> None:
@@ -91,11 +97,12 @@ def paste(picture: Image, placed: Placed) -> None:
     if placed.light != 1.0:
         colour = as_image(cv2.convertScaleAbs(colour, alpha=placed.light))
     below = picture[top:bottom, left:right]
-    picture[top:bottom, left:right] = cv2.add(cv2.multiply(below, stamp.passing[inside], scale=1 / 255), colour)
+    passing = cv2.cvtColor(stamp.passing[inside], cv2.COLOR_GRAY2BGR)
+    picture[top:bottom, left:right] = cv2.add(cv2.multiply(below, passing, scale=1 / 255), colour)
 
 
 def visible_boxes(
-    shape: tuple[int, int], placed: Sequence[Placed], *, least_visible: float = 0.25, least_size: float = 8.0
+    shape: tuple[int, ...], placed: Sequence[Placed], *, least_visible: float = 0.25, least_size: float = 8.0
 ) -> NDArray[np.float32]:
     """Find the tight boxes of what can be seen of each stamp.
 
@@ -111,19 +118,37 @@ def visible_boxes(
     areas = [one.shown(one.stamp.bounds, shape) for one in placed]
     boxes = []
     for index, one in enumerate(placed):
-        area = areas[index]
-        if area[0] >= area[2] or area[1] >= area[3]:
-            continue
-        seen = one.cut(one.stamp.mask, area)
-        for other, its_area in zip(placed[index + 1 :], areas[index + 1 :], strict=True):
-            common = (max(area[0], its_area[0]), max(area[1], its_area[1]),
-                      min(area[2], its_area[2]), min(area[3], its_area[3]))  # fmt: skip
-            if common[0] < common[2] and common[1] < common[3]:
-                seen = seen.copy() if seen.base is not None else seen
-                rows = slice(common[1] - area[1], common[3] - area[1])
-                seen[rows, common[0] - area[0] : common[2] - area[0]] &= ~other.cut(other.stamp.hiding, common)
-        left, top, width, height = cv2.boundingRect(np.ascontiguousarray(seen).view(np.uint8))
-        visible = int(np.count_nonzero(seen))
-        if visible >= max(1, least_visible * one.stamp.area) and max(width, height) >= least_size:
-            boxes.append((area[0] + left, area[1] + top, area[0] + left + width, area[1] + top + height))
+        above = [(two, common) for two, area in zip(placed[index + 1 :], areas[index + 1 :], strict=True)
+                 if not _empty(common := _common(areas[index], area))]  # fmt: skip
+        box, visible = _seen(one, areas[index], above)
+        if visible >= max(1, least_visible * one.stamp.area) and _longer_side(box) >= least_size:
+            boxes.append(box)
     return np.array(boxes, dtype=np.float32).reshape(-1, 4)
+
+
+def _seen(one: Placed, area: Box, above: list[tuple[Placed, Box]]) -> tuple[Box, int]:
+    """Find the box of what can be seen of one stamp within an area, and its number of pixels."""
+    if _empty(area):
+        return area, 0
+    left, top, right, bottom = one.stamp.bounds
+    if not above and (area[2] - area[0], area[3] - area[1]) == (right - left, bottom - top):
+        return area, one.stamp.area
+    seen = one.mask(area).copy()
+    for other, common in above:
+        rows = slice(common[1] - area[1], common[3] - area[1])
+        seen[rows, common[0] - area[0] : common[2] - area[0]] &= ~other.hiding(common)
+    x, y, width, height = cv2.boundingRect(seen.view(np.uint8))
+    box = (area[0] + x, area[1] + y, area[0] + x + width, area[1] + y + height)
+    return box, int(np.count_nonzero(seen))
+
+
+def _common(a: Box, b: Box) -> Box:
+    return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
+
+
+def _empty(box: Box) -> bool:
+    return box[0] >= box[2] or box[1] >= box[3]
+
+
+def _longer_side(box: Box) -> int:
+    return max(box[2] - box[0], box[3] - box[1])

@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from beeagent.frames.synthetic.background import daylight, random_background
@@ -12,7 +11,17 @@ from beeagent.frames.synthetic.camera import lit, photographed
 from beeagent.frames.synthetic.layout import Placed, Stamp, paste, visible_boxes
 from beeagent.frames.synthetic.look import random_look, random_pose
 from beeagent.frames.synthetic.scene_frame import SceneFrame
-from beeagent.frames.synthetic.sprite import Image, Sprite, as_image, shadow_of, smeared, turned, with_shadow
+from beeagent.frames.synthetic.sprite import (
+    Image,
+    Sprite,
+    as_sprite,
+    over_shadow,
+    recoloured,
+    shadow_of,
+    smeared,
+    turned,
+    turned_shadow,
+)
 
 _FEW, _MANY = 9, 20
 """From how many bees on a picture shows them from farther away."""
@@ -37,12 +46,13 @@ def random_scene_frame(rng: np.random.Generator, *, width: int, height: int) -> 
         softness=float(rng.uniform(0.01, 0.12)) * length,
         strength=float(rng.uniform(0.15, 0.8)),
     )
-    individuals = _individuals(rng, length, max(1, min(count, 4)))
+    individuals = _individuals(rng, length, max(1, min(count, 4)), sun)
     if rng.random() < 0.2:
-        _lone_shadows(rng, picture, individuals, sun)
+        _lone_shadows(rng, picture, individuals)
     placed = []
     for middle, heading in _places(rng, count, size=(width, height), length=length):
-        placed.append(Placed(stamp=_stamp(rng, individuals, heading=heading, sun=sun), middle=middle))
+        bee = individuals[int(rng.integers(len(individuals)))]
+        placed.append(Placed(stamp=_stamp(rng, bee, heading=heading, sun=sun), middle=middle))
         paste(picture, placed[-1])
     boxes = visible_boxes((height, width), placed)
     picture = lit(picture, daylight(rng, width=width, height=height))
@@ -66,22 +76,34 @@ class _Sun:
 
 @dataclass(frozen=True, slots=True)
 class _Individual:
-    """A bee drawn once, heading to the right; it may be shown several times."""
+    """A bee drawn once, heading to the right; it may be shown several times.
+
+    Attributes:
+        sprite: what it looks like.
+        shadow: what it throws.
+        lift: how much farther its shadow falls than that of a bee on foot; 1 for one on foot.
+    """
 
     sprite: Sprite
-    flying: bool
-    length: float
+    shadow: Image
+    lift: float
 
 
-def _individuals(rng: np.random.Generator, length: float, count: int) -> list[_Individual]:
-    """Draw a few bees of one colony, alike but not the same."""
+def _individuals(rng: np.random.Generator, length: float, count: int, sun: _Sun) -> list[_Individual]:
+    """Draw a few bees of one colony, alike but not the same, on foot and in the air."""
     colony = random_look(rng)
     bees = []
     for _ in range(count):
         flying = bool(rng.random() < 0.2)
         look = colony if rng.random() < 0.5 else random_look(rng)
         sprite = draw_bee(look, random_pose(rng, flying=flying), length=length, rng=rng)
-        bees.append(_Individual(sprite=sprite, flying=flying, length=length))
+        lift = float(rng.uniform(1, 5)) if flying else 1.0
+        shadow = shadow_of(
+            sprite, softness=max(0.5, sun.softness * math.sqrt(lift)), strength=sun.strength / math.sqrt(lift)
+        )
+        along, across = length * rng.uniform((0.02, 0.0), (0.4, 0.12)) if flying else length * rng.uniform(0, 0.05, 2)
+        sprite = smeared(sprite, along=float(along), across=float(across))
+        bees.append(_Individual(sprite=sprite, shadow=shadow, lift=lift))
     return bees
 
 
@@ -108,42 +130,28 @@ def _places(
     return chosen
 
 
-def _posed(rng: np.random.Generator, bee: _Individual, heading: float) -> Sprite:
-    """Turn a bee, tilt it out of the picture's plane, and vary its size."""
-    scale = float(np.clip(rng.normal(0.9, 0.06), 0.7, 1.05)) * (float(rng.uniform(1, 1.3)) if bee.flying else 1.0)
+def _stretch(rng: np.random.Generator, bee: _Individual) -> tuple[float, float]:
+    """Vary a bee's size, tilt it out of the picture's plane, and mirror it."""
+    scale = float(np.clip(rng.normal(0.9, 0.06), 0.7, 1.05)) * (float(rng.uniform(1, 1.3)) if bee.lift > 1 else 1.0)
     tilt = float(rng.uniform(0.65, 1.0)) if rng.random() < 0.45 else 1.0
-    mirror = -1.0 if rng.random() < 0.5 else 1.0
-    return turned(bee.sprite, heading=heading, stretch=(scale * tilt, scale * mirror))
+    return scale * tilt, -scale if rng.random() < 0.5 else scale
 
 
-def _stamp(rng: np.random.Generator, individuals: list[_Individual], *, heading: float, sun: _Sun) -> Stamp:
-    bee = individuals[int(rng.integers(len(individuals)))]
-    if bee.flying:
-        along, across = bee.length * rng.uniform((0.02, 0.0), (0.4, 0.12))
-    else:
-        along, across = bee.length * rng.uniform(0, 0.05, 2)
-    moving = _Individual(
-        sprite=smeared(bee.sprite, along=float(along), across=float(across)), flying=bee.flying, length=bee.length
-    )
-    sprite = _recoloured(rng, _posed(rng, moving, heading))
-    lift = float(rng.uniform(1, 5)) if bee.flying else 1.0
-    offset = (round(math.cos(sun.angle) * sun.reach * lift), round(math.sin(sun.angle) * sun.reach * lift))
-    softness = max(0.5, sun.softness * math.sqrt(lift))
-    return Stamp(with_shadow(sprite, offset=offset, softness=softness, strength=sun.strength / math.sqrt(lift)))
-
-
-def _recoloured(rng: np.random.Generator, sprite: Sprite) -> Sprite:
+def _stamp(rng: np.random.Generator, bee: _Individual, *, heading: float, sun: _Sun) -> Stamp:
+    stretch = _stretch(rng, bee)
     bright = float(rng.normal(1, 0.14))
-    factors = np.array([[[bright * rng.normal(1, 0.04)] for _ in range(3)]]).reshape(3)
-    tables = as_image(np.clip(np.arange(256)[:, None] * factors, 0, 255)).reshape(256, 1, 3)
-    return Sprite(colour=as_image(cv2.LUT(sprite.colour, tables)), passing=sprite.passing, solid=sprite.solid)
+    b, g, r = (bright * rng.normal(1, 0.04, 3)).tolist()
+    sprite = recoloured(turned(bee.sprite, heading=heading, stretch=stretch), (b, g, r))
+    shadow = turned_shadow(bee.shadow, heading=heading, stretch=stretch)
+    reach = sun.reach * bee.lift
+    return Stamp(over_shadow(sprite, shadow, (round(math.cos(sun.angle) * reach), round(math.sin(sun.angle) * reach))))
 
 
-def _lone_shadows(rng: np.random.Generator, picture: Image, individuals: list[_Individual], sun: _Sun) -> None:
+def _lone_shadows(rng: np.random.Generator, picture: Image, individuals: list[_Individual]) -> None:
     """Show the shadows of bees that fly out of view: dark, bee-shaped, and no bees."""
     for _ in range(int(rng.integers(1, 5))):
         bee = individuals[int(rng.integers(len(individuals)))]
-        sprite = _posed(rng, bee, float(rng.uniform(0, 2 * math.pi)))
-        shadow = shadow_of(sprite, softness=max(0.5, 1.5 * sun.softness), strength=sun.strength)
+        heading = float(rng.uniform(0, 2 * math.pi))
+        shadow = turned_shadow(bee.shadow, heading=heading, stretch=_stretch(rng, bee))
         middle = (int(rng.integers(picture.shape[1])), int(rng.integers(picture.shape[0])))
-        paste(picture, Placed(stamp=Stamp(shadow), middle=middle))
+        paste(picture, Placed(stamp=Stamp(as_sprite(shadow)), middle=middle))

@@ -1,4 +1,4 @@
-"""Small pictures with transparency: turning, shading, smearing and trimming them."""
+"""Small pictures with transparency and their shadows: turning, smearing, trimming them, laying one over the other."""
 
 import math
 from dataclasses import dataclass
@@ -15,25 +15,17 @@ class Sprite:
     """One drawn thing, its middle in the middle of the arrays.
 
     Attributes:
-        colour: uint8, shape (h, w, 3), BGR, already multiplied by its coverage.
-        passing: uint8, shape (h, w): how much of what lies below shows through, 255 for all of it; the cast
-            shadow is in here too.
+        paint: uint8, shape (h, w, 4), BGR already multiplied by alpha, and alpha.
         solid: uint8, shape (h, w): coverage by what belongs in the box (body and wings).
     """
 
-    colour: Image
-    passing: Image
+    paint: Image
     solid: Image
 
 
 def as_image(array: object) -> Image:
     """Give what OpenCV returned its exact type."""
     return np.asarray(array, dtype=np.uint8)
-
-
-def inverted(plane: Image) -> Image:
-    """Swap covering and letting through."""
-    return as_image(cv2.bitwise_not(plane))
 
 
 def turned(sprite: Sprite, *, heading: float, stretch: tuple[float, float] = (1.0, 1.0)) -> Sprite:
@@ -44,82 +36,50 @@ def turned(sprite: Sprite, *, heading: float, stretch: tuple[float, float] = (1.
         heading: radians, 0 to the right, growing clockwise on the screen.
         stretch: factors along and across; a negative one mirrors.
     """
-    height, width = sprite.passing.shape
+    matrix, size = _turn(sprite.solid.shape, heading, stretch)
+    return Sprite(
+        paint=as_image(cv2.warpAffine(sprite.paint, matrix, size)),
+        solid=as_image(cv2.warpAffine(sprite.solid, matrix, size)),
+    )
+
+
+def turned_shadow(shadow: Image, *, heading: float, stretch: tuple[float, float] = (1.0, 1.0)) -> Image:
+    """Do to a shadow what `turned` does to the sprite that throws it."""
+    matrix, size = _turn(shadow.shape, heading, stretch)
+    return as_image(cv2.warpAffine(shadow, matrix, size))
+
+
+def _turn(
+    shape: tuple[int, ...], heading: float, stretch: tuple[float, float]
+) -> tuple[NDArray[np.float64], tuple[int, int]]:
+    """Give the affine map around the middle, and width and height of what has room for the result."""
+    height, width = shape
     cos, sin = math.cos(heading), math.sin(heading)
     matrix = np.array([[cos * stretch[0], -sin * stretch[1], 0.0], [sin * stretch[0], cos * stretch[1], 0.0]])
     across = math.ceil(abs(matrix[0, 0]) * width + abs(matrix[0, 1]) * height) + 2
     down = math.ceil(abs(matrix[1, 0]) * width + abs(matrix[1, 1]) * height) + 2
     middle = np.array([(width - 1) / 2, (height - 1) / 2])
     matrix[:, 2] = np.array([(across - 1) / 2, (down - 1) / 2]) - matrix[:, :2] @ middle
-    size = (across, down)
-    return Sprite(
-        colour=as_image(cv2.warpAffine(sprite.colour, matrix, size)),
-        passing=as_image(cv2.warpAffine(sprite.passing, matrix, size, borderValue=(255,))),
-        solid=as_image(cv2.warpAffine(sprite.solid, matrix, size)),
-    )
-
-
-def padded(sprite: Sprite, margin: int) -> Sprite:
-    """Add an empty border of `margin` pixels all around."""
-
-    def border(plane: Image, value: int) -> Image:
-        edges = (margin, margin, margin, margin)
-        return as_image(cv2.copyMakeBorder(plane, *edges, cv2.BORDER_CONSTANT, value=(value, value, value)))
-
-    return Sprite(colour=border(sprite.colour, 0), passing=border(sprite.passing, 255), solid=border(sprite.solid, 0))
+    return matrix, (across, down)
 
 
 def trimmed(sprite: Sprite) -> Sprite:
     """Cut off empty borders, the same on opposite sides, so that the middle stays the middle."""
-    left, top, width, height = cv2.boundingRect(inverted(sprite.passing))
-    down, across = sprite.passing.shape
+    left, top, width, height = cv2.boundingRect(sprite.paint[..., 3])
+    down, across = sprite.solid.shape
     if not width:
         return sprite
     x = min(left, across - left - width)
     y = min(top, down - top - height)
     kept = (slice(y, down - y), slice(x, across - x))
-    return Sprite(
-        colour=np.ascontiguousarray(sprite.colour[kept]),
-        passing=np.ascontiguousarray(sprite.passing[kept]),
-        solid=np.ascontiguousarray(sprite.solid[kept]),
-    )
+    return Sprite(paint=np.ascontiguousarray(sprite.paint[kept]), solid=np.ascontiguousarray(sprite.solid[kept]))
 
 
-def with_shadow(sprite: Sprite, *, offset: tuple[int, int], softness: float, strength: float) -> Sprite:
-    """Lay the sprite's shadow under it, growing the arrays by as much as the shadow needs.
-
-    Args:
-        sprite: without a shadow.
-        offset: how far the shadow lies to the right and below, in pixels.
-        softness: standard deviation of its blur in pixels.
-        strength: 0 for none, 1 for black.
-    """
-    margin = math.ceil(max(abs(offset[0]), abs(offset[1])) + 2.5 * softness)
-    grown = padded(sprite, margin)
-    shade = _softened(inverted(grown.passing), softness, strength)
-    moved = cv2.warpAffine(
-        shade, np.array([[1.0, 0.0, offset[0]], [0.0, 1.0, offset[1]]]), shade.shape[::-1], flags=cv2.INTER_NEAREST
-    )
-    passing = as_image(cv2.multiply(grown.passing, inverted(as_image(moved)), scale=1 / 255))
-    return Sprite(colour=grown.colour, passing=passing, solid=grown.solid)
-
-
-def shadow_of(sprite: Sprite, *, softness: float, strength: float) -> Sprite:
-    """Give the shadow alone, as something far below in the light's way would show it."""
-    grown = padded(sprite, math.ceil(2.5 * softness))
-    passing = inverted(_softened(inverted(grown.passing), softness, strength))
-    return Sprite(colour=np.zeros_like(grown.colour), passing=passing, solid=np.zeros_like(passing))
-
-
-def _softened(shade: Image, softness: float, strength: float) -> Image:
-    """Blur and weaken a shadow; a very soft one at a fraction of its size, which looks the same."""
-    height, width = shade.shape
-    shrink = max(1, int(softness / 2))
-    small = cv2.resize(shade, (max(1, width // shrink), max(1, height // shrink)), interpolation=cv2.INTER_AREA)
-    if softness > 0:
-        small = cv2.GaussianBlur(small, (0, 0), softness / shrink)
-    weak = cv2.convertScaleAbs(small, alpha=strength)
-    return as_image(cv2.resize(weak, (width, height), interpolation=cv2.INTER_LINEAR))
+def recoloured(sprite: Sprite, gains: tuple[float, float, float]) -> Sprite:
+    """Multiply the colours by factors for B, G and R."""
+    table = np.arange(256)[:, None] * np.array((*gains, 1.0))
+    table = as_image(np.clip(table, 0, 255)).reshape(256, 1, 4)
+    return Sprite(paint=as_image(cv2.LUT(sprite.paint, table)), solid=sprite.solid)
 
 
 def smeared(sprite: Sprite, *, along: float, across: float) -> Sprite:
@@ -130,9 +90,54 @@ def smeared(sprite: Sprite, *, along: float, across: float) -> Sprite:
     size = (2 * round(along / 2) + 1, 2 * round(across / 2) + 1)
     if size == (1, 1):
         return sprite
-    grown = padded(sprite, max(size) // 2)
-    return Sprite(
-        colour=as_image(cv2.blur(grown.colour, size)),
-        passing=as_image(cv2.blur(grown.passing, size)),
-        solid=grown.solid,
-    )
+    margin = max(size) // 2
+    return Sprite(paint=as_image(cv2.blur(_grown(sprite.paint, margin), size)), solid=_grown(sprite.solid, margin))
+
+
+def shadow_of(sprite: Sprite, *, softness: float, strength: float) -> Image:
+    """Give the shadow that a sprite throws.
+
+    Args:
+        sprite: what stands in the light's way.
+        softness: standard deviation of the shadow's blur in pixels.
+        strength: 0 for none, 1 for black.
+
+    Returns:
+        uint8, shape (h, w), larger than the sprite and with the same middle: how dark it is, 255 for black.
+    """
+    shadow = _grown(np.ascontiguousarray(sprite.paint[..., 3]), math.ceil(2.5 * softness))
+    height, width = shadow.shape
+    # A very soft shadow is blurred at a fraction of its size, which looks the same.
+    shrink = max(1, int(softness / 2))
+    small = cv2.resize(shadow, (max(1, width // shrink), max(1, height // shrink)), interpolation=cv2.INTER_AREA)
+    if softness > 0:
+        small = cv2.GaussianBlur(small, (0, 0), softness / shrink)
+    small = cv2.convertScaleAbs(small, alpha=strength)
+    return as_image(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+def over_shadow(sprite: Sprite, shadow: Image, offset: tuple[int, int]) -> Sprite:
+    """Lay a sprite over a shadow that lies `offset` pixels to the right of it and below."""
+    height, width = sprite.solid.shape
+    down, across = shadow.shape
+    # Room for both around the common middle, with sides as odd or even as the sprite's.
+    x = max(0, math.ceil((across - width) / 2) + abs(offset[0]))
+    y = max(0, math.ceil((down - height) / 2) + abs(offset[1]))
+    paint = as_image(cv2.copyMakeBorder(sprite.paint, y, y, x, x, cv2.BORDER_CONSTANT))
+    solid = as_image(cv2.copyMakeBorder(sprite.solid, y, y, x, x, cv2.BORDER_CONSTANT))
+    left, top = (paint.shape[1] - across) // 2 + offset[0], (paint.shape[0] - down) // 2 + offset[1]
+    patch = paint[top : top + down, left : left + across, 3]
+    through = cv2.multiply(cv2.bitwise_not(patch), shadow, scale=1 / 255)
+    patch[:] = cv2.add(patch, through)
+    return Sprite(paint=paint, solid=solid)
+
+
+def as_sprite(shadow: Image) -> Sprite:
+    """Make a shadow a sprite of its own; nothing of it belongs in a box."""
+    paint = np.zeros((*shadow.shape, 4), dtype=np.uint8)
+    paint[..., 3] = shadow
+    return Sprite(paint=paint, solid=np.zeros_like(shadow))
+
+
+def _grown(plane: Image, margin: int) -> Image:
+    return as_image(cv2.copyMakeBorder(plane, margin, margin, margin, margin, cv2.BORDER_CONSTANT))

@@ -8,10 +8,19 @@ import numpy as np
 
 from beeagent.frames.synthetic.bee import draw_bee
 from beeagent.frames.synthetic.behaviour import Bee
-from beeagent.frames.synthetic.camera import toned
 from beeagent.frames.synthetic.layout import Stamp
-from beeagent.frames.synthetic.look import BeeLook, BeePose, random_look
-from beeagent.frames.synthetic.sprite import Sprite, shadow_of, smeared, turned, with_shadow
+from beeagent.frames.synthetic.look import BeePose, random_look
+from beeagent.frames.synthetic.sprite import (
+    Image,
+    Sprite,
+    as_sprite,
+    over_shadow,
+    recoloured,
+    shadow_of,
+    smeared,
+    turned,
+    turned_shadow,
+)
 
 _GAITS = 4
 _WING_PHASES = 3
@@ -40,6 +49,14 @@ class BeeStamps:
         return self.body.nbytes + (self.shadow.nbytes if self.shadow else 0)
 
 
+@dataclass(frozen=True, slots=True)
+class _Phase:
+    """A bee heading to the right in one phase of its movement, and the shadow that it throws."""
+
+    sprite: Sprite
+    shadow: Image
+
+
 class StampBook:
     """Gives the stamp of any bee in any heading; the least recently used are forgotten beyond 32 MB.
 
@@ -58,25 +75,27 @@ class StampBook:
         sun: Sun,
         gains: tuple[float, float, float],
     ) -> None:
-        self._length = sum(lengths) / len(lengths)
         self._sun = sun
         colony = random_look(rng)
-        self._walking: list[list[Sprite]] = []
-        self._flying: list[list[Sprite]] = []
+        self._walking: list[list[_Phase]] = []
+        self._flying: list[list[_Phase]] = []
         for length in lengths:
             look = replace(random_look(rng), amber=colony.amber, dark=colony.dark, fur=colony.fur)
             roll, folded = float(rng.normal(0, 0.2)), float(rng.uniform(0.06, 0.4))
+            # The same hair in every phase, or the fur would flicker.
             hairs = int(rng.integers(2**32))
-            walk = [
-                BeePose(wing_angle=(folded, folded), roll=roll, gait=2 * math.pi * k / _GAITS) for k in range(_GAITS)
-            ]
-            fly = [
-                BeePose(wing_angle=(angle, angle), wing_beat=0.8, roll=roll / 2, legs=0.4)
-                for angle in (1.2, 1.45, 1.7)[:_WING_PHASES]
-            ]
-            self._walking.append([_drawn(look, pose, length, hairs, gains) for pose in walk])
-            airborne = [_drawn(look, pose, length, hairs, gains) for pose in fly]
-            self._flying.append([smeared(sprite, along=0.1 * length, across=0) for sprite in airborne])
+            walk, fly = [], []
+            for k in range(_GAITS):
+                pose = BeePose(wing_angle=(folded, folded), roll=roll, gait=2 * math.pi * k / _GAITS)
+                sprite = draw_bee(look, pose, length=length, rng=np.random.default_rng(hairs))
+                walk.append(_phase(recoloured(sprite, gains), softness=max(0.6, 0.03 * length), strength=0.55))
+            for angle in np.linspace(1.2, 1.7, _WING_PHASES):
+                pose = BeePose(wing_angle=(angle, angle), wing_beat=0.8, roll=roll / 2, legs=0.4)
+                sprite = draw_bee(look, pose, length=length, rng=np.random.default_rng(hairs))
+                sprite = smeared(recoloured(sprite, gains), along=0.1 * length, across=0)
+                fly.append(_phase(sprite, softness=max(0.8, 0.1 * length), strength=0.3))
+            self._walking.append(walk)
+            self._flying.append(fly)
         self._kept: OrderedDict[tuple[int, bool, int, int], BeeStamps] = OrderedDict()
         self._kept_bytes = 0
 
@@ -91,27 +110,20 @@ class StampBook:
             self._kept.move_to_end(key)
             return found
         drawn = (self._flying if bee.flying else self._walking)[bee.look][phase]
-        made = self._made(turned(drawn, heading=2 * math.pi * heading / _HEADINGS), flying=bee.flying)
+        made = self._made(drawn, heading=2 * math.pi * heading / _HEADINGS, flying=bee.flying)
         self._kept[key] = made
         self._kept_bytes += made.nbytes
         while self._kept_bytes > _MOST_BYTES and len(self._kept) > 1:
             self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
         return made
 
-    def _made(self, sprite: Sprite, *, flying: bool) -> BeeStamps:
+    def _made(self, drawn: _Phase, *, heading: float, flying: bool) -> BeeStamps:
+        sprite = turned(drawn.sprite, heading=heading)
+        shadow = turned_shadow(drawn.shadow, heading=heading)
         if flying:
-            shadow = shadow_of(sprite, softness=max(0.8, 0.1 * self._length), strength=0.3)
-            return BeeStamps(body=Stamp(sprite), shadow=Stamp(shadow))
-        shaded = with_shadow(
-            sprite,
-            offset=(round(self._sun.x), round(self._sun.y)),
-            softness=max(0.6, 0.03 * self._length),
-            strength=0.55,
-        )
-        return BeeStamps(body=Stamp(shaded), shadow=None)
+            return BeeStamps(body=Stamp(sprite), shadow=Stamp(as_sprite(shadow)))
+        return BeeStamps(body=Stamp(over_shadow(sprite, shadow, (round(self._sun.x), round(self._sun.y)))), shadow=None)
 
 
-def _drawn(look: BeeLook, pose: BeePose, length: float, hairs: int, gains: tuple[float, float, float]) -> Sprite:
-    """Draw one phase; the same hair in every phase, or the fur would flicker."""
-    sprite = draw_bee(look, pose, length=max(length, 1.0), rng=np.random.default_rng(hairs))
-    return replace(sprite, colour=toned(sprite.colour, gains=gains))
+def _phase(sprite: Sprite, *, softness: float, strength: float) -> _Phase:
+    return _Phase(sprite=sprite, shadow=shadow_of(sprite, softness=softness, strength=strength))

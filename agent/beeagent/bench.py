@@ -1,0 +1,225 @@
+"""`beeagent bench`: what the whole agent makes of the model's speed."""
+
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from beeagent.agent import Agent
+from beeagent.config import Settings
+from beeagent.detection.bundle import ModelBundle, load_bundle
+from beeagent.detection.detector import Detector, DetectorOptions
+from beeagent.detection.runtime import runtime_name
+from beeagent.detection.shipped import shipped_bundle
+from beeagent.errors import InputError
+from beeagent.frames.address import parse_camera
+from beeagent.frames.frame import Frame
+from beeagent.frames.opening import SourceOptions, open_source
+from beeagent.pipeline import FrameResult
+
+# As fast as it is asked: at a camera's own rate, the camera would be what is measured.
+DEFAULT_CAMERA = "synthetic:1280x720?live=no"
+_ROUNDS = 3
+_STAGE_ROUNDS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class BenchReport:
+    """What was measured. Rates and times are medians over the rounds; a round runs the agent, then the model alone.
+
+    Attributes:
+        model: identity of the model.
+        runtime: the TFLite runtime.
+        threads: CPU threads of an inference.
+        camera: what was looked at.
+        frame: width and height of its frames in pixels.
+        frames: frames the agent looked at, over all rounds.
+        agent_fps: frames/s of the whole agent: read, prepare, infer, decode, message, outbox, publisher.
+        bare_fps: frames/s of `Interpreter.invoke()` alone, on the same threads, with nothing else running.
+        ratio: the first over the second: the median of the rounds' ratios.
+        inference_ms: one inference within the agent.
+        bare_ms: one inference alone.
+        read_ms: reading and decoding a frame, measured alone; overlaps with inference.
+        prepare_ms: laying a frame into the model's input, measured alone; overlaps with inference.
+        age_p95_ms: age of a frame when its result is ready to publish, 95th percentile.
+        peak_memory_mb: largest resident memory of the process while the agent ran (10^6 bytes).
+    """
+
+    model: str
+    runtime: str
+    threads: int
+    camera: str
+    frame: tuple[int, int]
+    frames: int
+    agent_fps: float
+    bare_fps: float
+    ratio: float
+    inference_ms: float
+    bare_ms: float
+    read_ms: float
+    prepare_ms: float
+    age_p95_ms: float
+    peak_memory_mb: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the figures for machines."""
+        return {key: round(value, 3) if isinstance(value, float) else value for key, value in asdict(self).items()}
+
+    def to_text(self) -> str:
+        """Give the figures for people."""
+        period = 1000 / self.agent_fps
+        width, height = self.frame
+        return "\n".join(
+            (
+                f"{self.model}, {self.runtime}, {self.threads} thread(s); {self.camera}, {width}x{height}",
+                f"  whole agent         {self.agent_fps:8.2f} frames/s   ({self.frames} frames)",
+                f"  bare invoke()       {self.bare_fps:8.2f} frames/s",
+                f"  agent / bare        {self.ratio:8.3f}",
+                f"Of {period:.2f} ms a frame in the agent:",
+                f"  inference           {self.bare_ms:8.2f} ms   as fast as alone",
+                f"  sharing the cores   {self.inference_ms - self.bare_ms:8.2f} ms   slower than alone",
+                f"  model idle          {period - self.inference_ms:8.2f} ms   waiting for a frame, handing over",
+                "Beside it, on other threads (measured alone):",
+                f"  reading a frame     {self.read_ms:8.2f} ms",
+                f"  preparing it        {self.prepare_ms:8.2f} ms",
+                (
+                    f"Frame age at the 95th percentile when published: {self.age_p95_ms:.1f} ms, or "
+                    f"{self.age_p95_ms / self.inference_ms:.2f} inferences"
+                ),
+                f"Peak resident memory of the agent: {self.peak_memory_mb:.0f} MB",
+            )
+        )
+
+
+@dataclass(slots=True)
+class _Round:
+    """One run of the agent, as its results tell it."""
+
+    began_ns: int = 0
+    ended_ns: int = 0
+    frames: int = 0
+
+
+class _Meter:
+    """Takes the time of the agent's results, from the first on; start-up does not count."""
+
+    def __init__(self, *, seconds: float) -> None:
+        self._seconds = seconds
+        self.full = False
+        self.round = _Round()
+        self.inference_ms: list[float] = []
+        self.age_ms: list[float] = []
+
+    def take(self, result: FrameResult) -> None:
+        now = time.monotonic_ns()
+        if self.round.began_ns == 0:
+            self.round.began_ns = now
+            return
+        self.round.ended_ns = now
+        self.round.frames += 1
+        self.inference_ms.append(result.inference_ms)
+        self.age_ms.append((now - result.frame.captured_ns) / 1e6)
+        self.full = now - self.round.began_ns >= self._seconds * 1e9
+
+
+def measure(settings: Settings, *, seconds: float) -> BenchReport:
+    """Measure the agent against the bare model.
+
+    Args:
+        settings: of which camera, model, labels and threads count.
+        seconds: how long, for agent and model each, over all rounds.
+
+    Raises:
+        InputError: something in the settings cannot be used, or the camera gave fewer than two frames.
+    """
+    bundle = load_bundle(settings.model or shipped_bundle(), labels=settings.labels)
+    camera = settings.camera or DEFAULT_CAMERA
+    wanted = settings.model_copy(update={"camera": camera, "broker": "none", "publish": "always", "stdout": False})
+    meters: list[_Meter] = []
+    bare_ms: list[float] = []
+    peak = 0.0
+    for _ in range(_ROUNDS):
+        meters.append(_run_agent(wanted, bundle, seconds / _ROUNDS))
+        if not peak:
+            # Before the bare model is loaded beside it. Linux counts in KiB.
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1024 if sys.platform == "linux" else 1) / 1e6
+        bare_ms.append(_bare_inference_ms(bundle, settings.threads, seconds / _ROUNDS))
+    agent_ms = [(m.round.ended_ns - m.round.began_ns) / 1e6 / m.round.frames for m in meters]
+    inference = statistics.median(ms for meter in meters for ms in meter.inference_ms)
+    read_ms, prepare_ms, frame = _stages_alone(camera, bundle)
+    return BenchReport(
+        model=bundle.identity,
+        runtime=runtime_name(),
+        threads=settings.threads,
+        camera=camera,
+        frame=(frame.width, frame.height),
+        frames=sum(meter.round.frames for meter in meters),
+        agent_fps=1000 / statistics.median(agent_ms),
+        bare_fps=1000 / statistics.median(bare_ms),
+        ratio=statistics.median(bare / agent for bare, agent in zip(bare_ms, agent_ms, strict=True)),
+        inference_ms=inference,
+        bare_ms=statistics.median(bare_ms),
+        read_ms=read_ms,
+        prepare_ms=prepare_ms,
+        age_p95_ms=float(np.percentile([ms for meter in meters for ms in meter.age_ms], 95)),
+        peak_memory_mb=peak,
+    )
+
+
+def _run_agent(settings: Settings, bundle: ModelBundle, seconds: float) -> _Meter:
+    meter = _Meter(seconds=seconds)
+
+    def take(result: FrameResult) -> None:
+        meter.take(result)
+        if meter.full:
+            agent.stop()
+
+    with tempfile.TemporaryDirectory(prefix="beeagent-bench-") as folder:
+        agent = Agent(settings, bundle=bundle, outbox_path=Path(folder) / "outbox.sqlite3", on_result=take)
+        agent.run()
+    if not meter.round.frames:
+        raise InputError(f"camera {settings.camera!r} gave too few frames to measure: give a video or a camera")
+    return meter
+
+
+def _bare_inference_ms(bundle: ModelBundle, threads: int, seconds: float) -> float:
+    detector = Detector(bundle, DetectorOptions(threads=threads))
+    width, height = detector.input_size
+    detector.prepare(np.zeros((height, width, 3), dtype=np.uint8))
+    interpreter = detector.interpreter
+    began = time.monotonic_ns()
+    count = 0
+    while (now := time.monotonic_ns()) - began < seconds * 1e9:
+        interpreter.invoke()
+        count += 1
+    return (now - began) / 1e6 / count
+
+
+def _stages_alone(camera: str, bundle: ModelBundle) -> tuple[float, float, Frame]:
+    source = open_source(parse_camera(camera), SourceOptions())
+    detector = Detector(bundle, DetectorOptions(threads=1))
+    reading: list[float] = []
+    preparing: list[float] = []
+    frame: Frame | None = None
+    try:
+        for _ in range(_STAGE_ROUNDS):
+            began = time.perf_counter_ns()
+            newest = source.read()
+            if newest is None:
+                break
+            frame = newest
+            read = time.perf_counter_ns()
+            detector.prepare(frame.pixels)
+            reading.append((read - began) / 1e6)
+            preparing.append((time.perf_counter_ns() - read) / 1e6)
+    finally:
+        source.close()
+    if frame is None:
+        raise InputError(f"camera {camera!r} gave no frame to measure")
+    return statistics.median(reading), statistics.median(preparing), frame

@@ -1,0 +1,183 @@
+"""`beeagent doctor`: what works, what does not, and what to do about it."""
+
+import os
+import queue
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from importlib.metadata import version
+
+import numpy as np
+
+from beeagent.config import Settings
+from beeagent.delivery.broker_url import Embedded, NoBroker, parse_broker
+from beeagent.delivery.embedded import EmbeddedBroker
+from beeagent.delivery.mqtt import MqttPublisher
+from beeagent.delivery.mqtt_options import mqtt_options
+from beeagent.delivery.topics import status_topic
+from beeagent.detection.bundle import ModelBundle, load_bundle
+from beeagent.detection.detector import Detector, DetectorOptions
+from beeagent.detection.runtime import runtime_name
+from beeagent.detection.shipped import shipped_bundle
+from beeagent.errors import BeeagentError
+from beeagent.frames.address import parse_camera
+from beeagent.frames.discovery import Cameras
+from beeagent.frames.frame import Frame
+from beeagent.frames.opencv import silence_opencv
+from beeagent.frames.opening import SourceOptions, open_source
+
+_CAMERA_WITHIN_S = 10.0
+_BROKER_WITHIN_S = 10.0
+_INFERENCES = 5
+
+
+class Verdict(Enum):
+    """How a check ended."""
+
+    FINE = "ok"
+    NOTE = "note"
+    WRONG = "WRONG"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found: in plain words, and with what to do where something is wrong."""
+
+    part: str
+    verdict: Verdict
+    words: str
+
+    def __str__(self) -> str:
+        return f"{self.verdict.value:<5}  {self.part:<8} {self.words}"
+
+
+def examine(settings: Settings, *, write: Callable[[str], None]) -> bool:
+    """Check every part that the settings name, write a line for each, and say whether nothing is wrong.
+
+    Args:
+        settings: what to check: camera, model, broker, threads, state folder.
+        write: takes each line as it is found.
+    """
+    silence_opencv()
+    fine = True
+    for part, check in (
+        ("model", _check_model),
+        ("camera", _check_camera),
+        ("broker", _check_broker),
+        ("state", _check_state),
+    ):
+        try:
+            finding = check(settings)
+        except BeeagentError as error:
+            finding = Finding(part, Verdict.WRONG, " ".join(str(error).split()))
+        write(str(finding))
+        fine = fine and finding.verdict is not Verdict.WRONG
+    write("Nothing is wrong." if fine else "Something is wrong: see the lines that begin with WRONG.")
+    return fine
+
+
+def _check_model(settings: Settings) -> Finding:
+    """Run the model: that a runtime can be imported says little about whether it works."""
+    bundle = load_bundle(settings.model or shipped_bundle(), labels=settings.labels)
+    detector = Detector(bundle, DetectorOptions(threads=settings.threads, threshold=settings.threshold))
+    width, height = detector.input_size
+    grey = np.full((height, width, 3), 127, dtype=np.uint8)
+    began = time.perf_counter()
+    for _ in range(_INFERENCES):
+        detector.detect(grey)
+    took = (time.perf_counter() - began) / _INFERENCES * 1e3
+    runtime = runtime_name()
+    return Finding(
+        "model",
+        Verdict.FINE,
+        f"{bundle.identity}, {_vouched(bundle)}; {width}x{height} pixels; an inference takes {took:.1f} ms with "
+        f"{settings.threads} thread(s) of {runtime} {version(runtime.replace('_', '-'))}",
+    )
+
+
+def _vouched(bundle: ModelBundle) -> str:
+    return "a bare file without checksum" if bundle.manifest is None else "checksums right"
+
+
+def _check_camera(settings: Settings) -> Finding:
+    if settings.camera is None:
+        found = Cameras().find()
+        if found:
+            return Finding("camera", Verdict.NOTE, f"none chosen; found: {', '.join(map(str, found))}")
+        return Finding("camera", Verdict.NOTE, "none chosen and none found on this machine; give --camera to check one")
+    address = parse_camera(settings.camera)
+    answers: queue.SimpleQueue[Frame | BeeagentError | None] = queue.SimpleQueue()
+
+    def look() -> None:
+        try:
+            source = open_source(address, SourceOptions())
+            try:
+                answers.put(source.read())
+            finally:
+                source.close()
+        except BeeagentError as error:
+            answers.put(error)
+
+    # On a thread of its own, which a camera that never answers keeps for ever.
+    threading.Thread(target=look, name="doctor-camera", daemon=True).start()
+    try:
+        answer = answers.get(timeout=_CAMERA_WITHIN_S)
+    except queue.Empty:
+        words = f"{address.description} gives no frame within {_CAMERA_WITHIN_S:.0f} s: plug it in again"
+        return Finding("camera", Verdict.WRONG, words)
+    if isinstance(answer, BeeagentError):
+        raise answer
+    if answer is None:
+        return Finding("camera", Verdict.WRONG, f"{address.description} has no frame in it: give another one")
+    return Finding("camera", Verdict.FINE, f"{address.description} gives frames of {answer.width}x{answer.height}")
+
+
+def _check_broker(settings: Settings) -> Finding:
+    address = parse_broker(settings.broker)
+    if isinstance(address, NoBroker):
+        return Finding("broker", Verdict.NOTE, "none: results go nowhere but to --stdout")
+    if isinstance(address, Embedded):
+        EmbeddedBroker(port=None)
+        return Finding("broker", Verdict.FINE, "embedded: its package is installed")
+    publisher = MqttPublisher(
+        options=mqtt_options(
+            address=address,
+            client_id=f"beeagent-doctor-{uuid.uuid4().hex[:8]}",
+            username=settings.mqtt_username,
+            password=settings.password(),
+            ca_file=settings.mqtt_ca_file,
+            certificate_file=settings.mqtt_certificate_file,
+            key_file=settings.mqtt_key_file,
+        ),
+        # A topic of its own: the device's status is not the doctor's to overwrite.
+        status_topic=status_topic(settings.topic_prefix, "doctor"),
+        last_will=lambda: b"",
+    )
+    changed = threading.Event()
+    publisher.listen(changed.set)
+    publisher.start()
+    try:
+        changed.wait(_BROKER_WITHIN_S)
+        state = publisher.state
+    finally:
+        publisher.stop(farewell=None, timeout=1.0)
+    if state.connected:
+        return Finding("broker", Verdict.FINE, f"{address} accepts the connection")
+    return Finding("broker", Verdict.WRONG, f"{state.reason}: check --broker, and that the broker runs")
+
+
+def _check_state(settings: Settings) -> Finding:
+    folder = settings.state_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"beeagent")
+            os.fsync(probe.fileno())
+    except OSError as error:
+        words = f"{folder} cannot be written to ({error.strerror}): give --state-dir a folder that can"
+        return Finding("state", Verdict.WRONG, words)
+    return Finding("state", Verdict.FINE, f"{folder} can be written to")

@@ -1,0 +1,111 @@
+"""From an address to a source of frames."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from beeagent.frames.address import (
+    CameraAddress,
+    CsiAddress,
+    DeviceAddress,
+    FolderAddress,
+    NumberAddress,
+    PatternAddress,
+    PictureAddress,
+    StreamAddress,
+    VideoAddress,
+)
+from beeagent.frames.camera import open_v4l2
+from beeagent.frames.capture_format import CaptureFormat
+from beeagent.frames.csi import CsiSource
+from beeagent.frames.discovery import Cameras
+from beeagent.frames.freeze import FreezeDetector
+from beeagent.frames.opencv import silence_opencv
+from beeagent.frames.pacing import MonotonicClock
+from beeagent.frames.pictures import PictureSource, list_folder, list_pattern
+from beeagent.frames.realtime import RealtimeSource
+from beeagent.frames.source import FrameSource
+from beeagent.frames.stream import StreamTimeouts, open_stream
+from beeagent.frames.synthetic.source import SyntheticSource
+from beeagent.frames.synthetic_address import SyntheticAddress
+from beeagent.frames.video import VideoFileSource
+
+DEFAULT_PICTURE_FPS = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceOptions:
+    """How to open a source; what does not apply to its kind is ignored.
+
+    Attributes:
+        realtime: files only: play them like a camera, live, at their own rate (pictures: at `wanted.fps`, or
+            30 frames/s).
+        wanted: cameras: size and rate to ask for.
+        timeouts: streams: how long to wait for the other side.
+        frozen_after: cameras and streams: seconds without any change in the picture after which the source counts
+            as lost; None not to look, as for a test picture without noise.
+    """
+
+    realtime: bool = False
+    wanted: CaptureFormat = field(default_factory=CaptureFormat)
+    timeouts: StreamTimeouts = field(default_factory=StreamTimeouts)
+    frozen_after: float | None = 5.0
+
+    def __post_init__(self) -> None:
+        if self.frozen_after is not None and not self.frozen_after > 0:
+            raise ValueError(f"frozen_after must be above 0 or None, not {self.frozen_after}")
+
+
+def open_source(address: CameraAddress, options: SourceOptions, *, cameras: Cameras | None = None) -> FrameSource:
+    """Open what an address names.
+
+    Args:
+        address: from `parse_camera`.
+        options: how.
+        cameras: what is attached to this machine; None looks at the real one.
+
+    Raises:
+        InputError: there is no such thing, or it is not what it should be: trying again is no use unless someone
+            does something about it.
+        SourceLostError: it is there, or may be, but gives nothing now: try again later.
+    """
+    silence_opencv()
+    attached = Cameras() if cameras is None else cameras
+    if isinstance(address, NumberAddress):
+        address = attached.by_number(address.number)
+    if isinstance(address, SyntheticAddress):
+        return SyntheticSource(address.scene, live=address.live, frames=address.frames)
+    if isinstance(address, DeviceAddress | CsiAddress | StreamAddress):
+        return _open_live(address, options, attached)
+    return _open_file(address, options)
+
+
+def _open_live(
+    address: DeviceAddress | CsiAddress | StreamAddress, options: SourceOptions, cameras: Cameras
+) -> FrameSource:
+    freeze = None
+    if options.frozen_after is not None:
+        freeze = FreezeDetector(after=options.frozen_after, clock=MonotonicClock())
+    if isinstance(address, StreamAddress):
+        return open_stream(address, timeouts=options.timeouts, freeze=freeze)
+    if isinstance(address, CsiAddress):
+        return CsiSource(address.number, wanted=options.wanted, freeze=freeze)
+    return open_v4l2(cameras.by_path(address.path), wanted=options.wanted, freeze=freeze)
+
+
+def _open_file(
+    address: VideoAddress | PictureAddress | FolderAddress | PatternAddress, options: SourceOptions
+) -> FrameSource:
+    source: VideoFileSource | PictureSource
+    if isinstance(address, VideoAddress):
+        source = VideoFileSource(address.path)
+        fps = source.fps
+    else:
+        source = PictureSource(_list_pictures(address), description=address.description)
+        fps = options.wanted.fps or DEFAULT_PICTURE_FPS
+    return RealtimeSource(source, fps=fps, clock=MonotonicClock()) if options.realtime else source
+
+
+def _list_pictures(address: PictureAddress | FolderAddress | PatternAddress) -> tuple[Path, ...]:
+    if isinstance(address, PictureAddress):
+        return (address.path,)
+    return list_folder(address.path) if isinstance(address, FolderAddress) else list_pattern(address.pattern)

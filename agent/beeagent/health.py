@@ -1,0 +1,115 @@
+"""How the agent is: what the stages report, gathered into the status message."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime, timezone
+
+from beeagent import __version__
+from beeagent.delivery.message import encode
+from beeagent.delivery.outbox import OutboxCounts
+from beeagent.delivery.status import CameraStatus, State, status_message
+
+_RATE_WINDOW = 64  # results over which frames/s is averaged
+_STATUS_LIMIT = 7000  # bytes; what a Greengrass nucleus lite lets through
+
+
+class Health:
+    """Collects what is wrong and what was done, from any thread, and puts it into status messages.
+
+    Args:
+        device: name of the device.
+        camera: name of the camera.
+        model: identity of the model.
+        skipped: gives how many frames could not be read.
+        outbox: gives what became of the results.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: str,
+        camera: str,
+        model: str,
+        skipped: Callable[[], int],
+        outbox: Callable[[], OutboxCounts],
+    ) -> None:
+        self._device = device
+        self._camera = camera
+        self._model = model
+        self._skipped = skipped
+        self._outbox = outbox
+        self._lock = threading.Lock()
+        self._troubles: dict[str, str] = {}
+        self._looked_at = 0
+        self._recent: deque[int] = deque(maxlen=_RATE_WINDOW)
+        self._newest_ns: int | None = None
+        self._began = time.monotonic()
+
+    def set_trouble(self, part: str, reason: str | None) -> bool:
+        """Note what is wrong with a part, or with None that nothing is; say whether that is news."""
+        with self._lock:
+            before = self._troubles.get(part)
+            if reason is None:
+                self._troubles.pop(part, None)
+            else:
+                self._troubles[part] = reason
+            return before != reason
+
+    def count_frame(self, *, captured_ns: int) -> None:
+        """Note that a frame was looked at; `captured_ns` is its `Frame.captured_ns`."""
+        with self._lock:
+            self._looked_at += 1
+            self._newest_ns = captured_ns
+            self._recent.append(time.monotonic_ns())
+
+    @property
+    def frames(self) -> int:
+        """How many frames were looked at."""
+        with self._lock:
+            return self._looked_at
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """What is wrong, a reason each; empty when nothing is."""
+        with self._lock:
+            return tuple(f"{part}: {reason}" for part, reason in sorted(self._troubles.items()))
+
+    def status(self) -> bytes:
+        """Give the status message of now."""
+        troubles = self.troubles
+        return self._message("degraded" if troubles else "online", troubles)
+
+    def farewell(self, reason: str) -> bytes:
+        """Give the status message of an agent that is gone."""
+        return self._message("offline", (reason,))
+
+    def _message(self, state: State, reasons: tuple[str, ...]) -> bytes:
+        with self._lock:
+            now = time.monotonic_ns()
+            camera = CameraStatus(
+                name=self._camera,
+                frames_read=self._looked_at,
+                frames_skipped=self._skipped(),
+                frames_per_s=self._rate(now),
+                frame_age_s=None if self._newest_ns is None else (now - self._newest_ns) / 1e9,
+            )
+        message = status_message(
+            device=self._device,
+            state=state,
+            reasons=reasons,
+            at=datetime.now(timezone.utc),
+            agent_version=__version__,
+            uptime_s=time.monotonic() - self._began,
+            model=self._model,
+            cameras=(camera,),
+            outbox=self._outbox(),
+        )
+        return encode(message, limit=_STATUS_LIMIT)
+
+    def _rate(self, now: int) -> float:
+        if len(self._recent) < 2:
+            return 0.0
+        # Up to now, not up to the newest result: a camera that stands still must not look busy.
+        return (len(self._recent) - 1) / max((now - self._recent[0]) / 1e9, 1e-9)
