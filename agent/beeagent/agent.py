@@ -34,7 +34,7 @@ from beeagent.frames.frame import Frame
 from beeagent.frames.handoff import Handoff
 from beeagent.frames.opencv import silence_opencv
 from beeagent.frames.opening import SourceOptions, open_source
-from beeagent.frames.video import TruncatedVideoError
+from beeagent.frames.video import IncompleteVideoError
 from beeagent.health import Health
 from beeagent.log import configure_log
 from beeagent.pipeline import FrameResult, Pipeline
@@ -141,7 +141,7 @@ class Agent:
             self._pipeline.stop()
             self._pipeline.join(_STOP_WITHIN_S)
             self._end_delivery(interrupted=interrupted)
-        if isinstance(self._capture.failure, TruncatedVideoError):
+        if isinstance(self._capture.failure, IncompleteVideoError):
             raise InputError(str(self._capture.failure)) from self._capture.failure
         if self._capture.failure is not None:
             raise self._capture.failure
