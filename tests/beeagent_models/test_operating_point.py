@@ -1,0 +1,137 @@
+import numpy as np
+import pytest
+from beeagent.errors import InputError
+from beeagent_models.operating_point import (
+    Curve,
+    ThresholdChoice,
+    choose_threshold,
+    precision_recall_curve,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def curve(*rows: tuple[float, bool], truths: int) -> Curve:
+    return precision_recall_curve(
+        np.array([confidence for confidence, _ in rows], np.float32),
+        np.array([hit for _, hit in rows], np.bool_),
+        truths=truths,
+    )
+
+
+# Precision 1, 1, 2/3, 3/4, 3/5 at recall 1/4, 1/2, 1/2, 3/4, 3/4.
+FIVE = curve((0.9, True), (0.8, True), (0.7, False), (0.6, True), (0.5, False), truths=4)
+
+
+def test_the_curve_counts_down_from_the_strongest() -> None:
+    assert FIVE.thresholds == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5])
+    assert FIVE.precision == pytest.approx([1, 1, 2 / 3, 3 / 4, 3 / 5])
+    assert FIVE.recall == pytest.approx([1 / 4, 2 / 4, 2 / 4, 3 / 4, 3 / 4])
+    assert FIVE.f1 == pytest.approx([2 / 5, 2 / 3, 4 / 7, 3 / 4, 2 / 3])
+
+
+def test_detections_of_one_confidence_come_together() -> None:
+    together = curve((0.5, False), (0.9, True), (0.5, True), (0.5, False), truths=2)
+    assert together.thresholds == pytest.approx([0.9, 0.5])
+    assert together.true_positives.tolist() == [1, 2]
+    assert together.false_positives.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("choice", "threshold", "hits", "alarms", "chosen_by"),
+    [
+        (ThresholdChoice(), 0.55, 3, 1, "best F1"),
+        (ThresholdChoice(precision_floor=0.9), 0.75, 2, 0, "best recall with precision >= 0.9"),
+        (ThresholdChoice(precision_floor=0.7), 0.55, 3, 1, "best recall with precision >= 0.7"),
+        (ThresholdChoice(recall_floor=0.5), 0.75, 2, 0, "best precision with recall >= 0.5"),
+        (ThresholdChoice(recall_floor=0.6), 0.55, 3, 1, "best precision with recall >= 0.6"),
+        (
+            ThresholdChoice(precision_floor=0.6, recall_floor=0.5),
+            0.55,
+            3,
+            1,
+            "best F1 with precision >= 0.6 and recall >= 0.5",
+        ),
+        (ThresholdChoice(fixed=0.65), 0.65, 2, 1, "given"),
+        (ThresholdChoice(fixed=0.7, fixed_by="the bundle's"), 0.7, 2, 1, "the bundle's"),
+        (ThresholdChoice(fixed=1.0), 1.0, 0, 0, "given"),
+        (ThresholdChoice(fixed=0.0), 0.0, 3, 2, "given"),
+    ],
+)
+def test_choices(choice: ThresholdChoice, threshold: float, hits: int, alarms: int, chosen_by: str) -> None:
+    point = choose_threshold(FIVE, choice)
+    assert point.threshold == pytest.approx(threshold)
+    assert (point.true_positives, point.false_positives, point.false_negatives) == (hits, alarms, 4 - hits)
+    assert point.chosen_by == chosen_by
+    assert point.floors_kept
+
+
+def test_floors_that_cannot_be_kept_fall_back_and_say_so() -> None:
+    point = choose_threshold(FIVE, ThresholdChoice(precision_floor=0.9, recall_floor=0.7))
+    assert not point.floors_kept
+    assert point.chosen_by == "best F1, for no threshold gives precision >= 0.9 and recall >= 0.7"
+    assert point.threshold == pytest.approx(0.55)
+
+
+def test_nothing_found_leads_to_zero() -> None:
+    point = choose_threshold(curve(truths=3), ThresholdChoice(recall_floor=0.5))
+    assert (point.precision, point.recall, point.f1) == (0, 0, 0)
+    assert point.false_negatives == 3
+    assert not point.floors_kept
+
+
+@pytest.mark.parametrize("value", [1.1, -0.1, float("nan")])
+def test_values_out_of_range_are_refused(value: float) -> None:
+    with pytest.raises(InputError, match=r"threshold is .* allowed are 0 to 1"):
+        ThresholdChoice(fixed=value)
+    with pytest.raises(InputError, match=r"precision floor is .* allowed are 0 to 1"):
+        ThresholdChoice(precision_floor=value)
+    with pytest.raises(InputError, match=r"recall floor is .* allowed are 0 to 1"):
+        ThresholdChoice(recall_floor=value)
+
+
+def test_a_threshold_and_a_floor_exclude_each_other() -> None:
+    with pytest.raises(InputError, match="exclude each other"):
+        ThresholdChoice(fixed=0.5, recall_floor=0.5)
+
+
+rows = st.lists(st.tuples(st.integers(0, 255).map(lambda n: n / 256), st.booleans()), min_size=1, max_size=40)
+floors = st.none() | st.floats(0, 1)
+
+
+@given(rows, st.integers(0, 20), floors, floors)
+def test_a_chosen_threshold_gives_what_it_says(
+    drawn: list[tuple[float, bool]], unfound: int, precision_floor: float | None, recall_floor: float | None
+) -> None:
+    truths = max(sum(hit for _, hit in drawn) + unfound, 1)
+    whole = curve(*drawn, truths=truths)
+    point = choose_threshold(whole, ThresholdChoice(precision_floor=precision_floor, recall_floor=recall_floor))
+    above = [hit for confidence, hit in drawn if confidence >= point.threshold]
+    assert point.true_positives == sum(above)
+    assert point.false_positives == len(above) - sum(above)
+    assert point.false_negatives == truths - sum(above)
+    keeping = [
+        index
+        for index in range(len(whole.thresholds))
+        if whole.precision[index] >= (precision_floor or 0) and whole.recall[index] >= (recall_floor or 0)
+    ]
+    if point.floors_kept and keeping:
+        assert point.precision >= (precision_floor or 0)
+        assert point.recall >= (recall_floor or 0)
+        if precision_floor is not None and recall_floor is None:
+            assert point.recall == max(whole.recall[index] for index in keeping)
+        elif recall_floor is not None and precision_floor is None:
+            assert point.precision == max(whole.precision[index] for index in keeping)
+        else:
+            assert point.f1 == pytest.approx(max(whole.f1[index] for index in keeping))
+    else:
+        assert not keeping
+
+
+@given(rows)
+def test_a_fixed_threshold_compares_as_the_detector_does(drawn: list[tuple[float, bool]]) -> None:
+    # 0.7 has no float32 of its own: the detector holds such a confidence to be at the threshold, not below it.
+    confidences = np.array([0.7 for _ in drawn], np.float32)
+    whole = precision_recall_curve(confidences, np.array([hit for _, hit in drawn]), truths=len(drawn))
+    point = choose_threshold(whole, ThresholdChoice(fixed=0.7))
+    assert point.true_positives + point.false_positives == len(drawn)
