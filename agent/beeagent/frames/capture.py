@@ -158,7 +158,7 @@ class Capture:
     def failure(self) -> BeeagentError | None:
         """Why capture ended by itself before the source's proper end; set before the hand-over is closed.
 
-        InputError: the source was refused at the first opening. TruncatedVideoError: the file ended too early, after
+        InputError: the source was refused at the first opening. IncompleteVideoError: the file ended too early, after
         all its readable frames were handed over. Another BeeagentError: a source that is not live broke.
         """
         return self._failure

@@ -12,7 +12,7 @@ from beeagent.frames.frame import Frame
 from beeagent.frames.handoff import Handoff, HandoffClosedError
 from beeagent.frames.pacing import MonotonicClock, RateLimit
 from beeagent.frames.source import BadFrameError, FrameSource, GrabbingSource
-from beeagent.frames.video import TruncatedVideoError
+from beeagent.frames.video import IncompleteVideoError
 
 _LOG = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class CaptureRun:
         self._on_frame = on_frame
         self._given_up = threading.Event()
         self._source: FrameSource | None = None
-        self._truncated: TruncatedVideoError | None = None
+        self._incomplete: IncompleteVideoError | None = None
         self._last_was_bad = False
         # Guarded by `changed`.
         self.phase = Phase.OPENING
@@ -134,7 +134,7 @@ class CaptureRun:
         except Exception as error:  # noqa: BLE001 - whatever a driver's binding raises must not end capturing without a word
             _LOG.exception("capture failed in an unforeseen way")
             return RunEnd(BeeagentError(f"capture failed: {type(error).__name__}: {error}"), heals=live)
-        return RunEnd(self._truncated, heals=False)
+        return RunEnd(self._incomplete, heals=False)
 
     def _read(self, source: FrameSource) -> None:
         grabbing = source if isinstance(source, GrabbingSource) else None
@@ -194,8 +194,8 @@ class CaptureRun:
     def _note_bad(self, error: BadFrameError, *, live: bool) -> None:
         with self._changed:
             self._tally.bad += 1
-        if isinstance(error, TruncatedVideoError):
-            self._truncated = error
+        if isinstance(error, IncompleteVideoError):
+            self._incomplete = error
         # A camera that stutters would fill the log: there, only the first of several in a row is told.
         if not (live and self._last_was_bad):
             _LOG.warning("%s", error)

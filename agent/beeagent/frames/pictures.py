@@ -20,7 +20,7 @@ PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", "
 """The formats that every OpenCV from 4.10 on can read, whatever it was built with."""
 
 
-def natural_key(path: Path) -> tuple[object, ...]:
+def natural_key(path: Path) -> tuple[tuple[str | int, ...], str]:
     """Sort key that puts `frame2` before `frame10`, and ignores case where nothing else differs.
 
     Runs of the digits 0 to 9 compare as numbers, everything else as text. The order is total: only equal paths
@@ -29,7 +29,7 @@ def natural_key(path: Path) -> tuple[object, ...]:
     text = str(path)
     # Text and digits alternate, text first, so a number is never compared with a text.
     pieces = re.split("([0-9]+)", text.casefold())
-    return (*(int(piece) if position % 2 else piece for position, piece in enumerate(pieces)), text)
+    return tuple(int(piece) if place % 2 else piece for place, piece in enumerate(pieces)), text
 
 
 def decode_picture(path: Path) -> NDArray[np.uint8]:

@@ -28,15 +28,18 @@ _DEFAULT_FPS = 30.0
 _SANE_FPS = (0.1, 1000.0)
 
 
-class TruncatedVideoError(BadFrameError):
-    """A video file ended before the end that its header promises. Told once; the next read gives the end."""
+class IncompleteVideoError(BadFrameError):
+    """A video file gave fewer frames than its header promises: it is cut off or damaged.
+
+    Told once, after all frames that can be had; the next read gives the end.
+    """
 
 
 class VideoFileSource:
     """A video file, in order, no frame skipped, as fast as it is asked for. A `GrabbingSource`.
 
-    A frame that cannot be decoded is told as BadFrameError and keeps its index, so the frames after it have the
-    index they have in the file. Where the file ends before its promised end, TruncatedVideoError says so once.
+    A frame that cannot be decoded is told as BadFrameError and keeps its index. Damage may also make FFmpeg pass
+    over frames without telling. Where frames are missing at the end, IncompleteVideoError says so once.
 
     Args:
         path: the file.
@@ -76,7 +79,7 @@ class VideoFileSource:
                 return False
             if not self._bad:
                 self._ended = True
-                self._tell_truncation()
+                self._tell_if_incomplete()
                 return False
             self._ahead = True
         self._index += 1
@@ -116,15 +119,15 @@ class VideoFileSource:
                 return failed
         return 0
 
-    def _tell_truncation(self) -> None:
+    def _tell_if_incomplete(self) -> None:
         if self._promised is None:
             return
         # Where the header has no count, OpenCV works one out from the duration: a second more or less is no news.
         tolerance = 0 if self._exact_count else math.ceil(self.fps)
         if self._index < self._promised - tolerance:
-            raise TruncatedVideoError(
-                f"{self.description}: frame {self._index} cannot be read: the file ends after {self._index} of the "
-                f"{self._promised} frames that its header promises"
+            raise IncompleteVideoError(
+                f"{self.description}: frame {self._index} cannot be read: the file gives only {self._index} of the "
+                f"{self._promised} frames that its header promises; it is cut off or damaged"
             )
 
 

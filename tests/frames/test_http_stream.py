@@ -1,0 +1,123 @@
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from beeagent.frames.address import StreamAddress
+from beeagent.frames.freeze import FreezeDetector
+from beeagent.frames.pacing import MonotonicClock
+from beeagent.frames.source import GrabbingSource, SourceLostError
+from beeagent.frames.stream import StreamTimeouts, open_stream
+from mjpeg_server import MjpegServer
+from numbered_frames import number_in
+
+TIMEOUTS = StreamTimeouts(opening=10, reading=0.5)
+
+
+@pytest.fixture
+def server() -> Iterator[MjpegServer]:
+    with MjpegServer() as running:
+        yield running
+
+
+def test_frames_come_in_order_and_with_the_time_of_their_arrival(server: MjpegServer) -> None:
+    source = open_stream(StreamAddress(server.url), timeouts=TIMEOUTS, freeze=None)
+    assert source.live
+    assert isinstance(source, GrabbingSource)
+    before = time.monotonic_ns()
+    frames = [source.read() for _ in range(20)]
+    source.close()
+    numbers = [number_in(frame.pixels) for frame in frames if frame]
+    assert numbers == list(range(numbers[0], numbers[0] + 20))
+    assert [frame.index for frame in frames if frame] == list(range(20))
+    stamps = [frame.captured_ns for frame in frames if frame]
+    assert before <= stamps[0]
+    assert stamps == sorted(set(stamps))
+
+
+def test_a_stall_is_noticed_and_a_new_connection_works(server: MjpegServer) -> None:
+    source = open_stream(StreamAddress(server.url), timeouts=TIMEOUTS, freeze=None)
+    assert source.read() is not None
+    server.stall()
+    with pytest.raises(SourceLostError, match=r"nothing came for 0\.5 s"):
+        while True:
+            source.read()
+    source.close()
+    server.go_on()
+    again = open_stream(StreamAddress(server.url), timeouts=TIMEOUTS, freeze=None)
+    assert again.read() is not None
+    again.close()
+
+
+def test_a_dropped_connection_is_noticed(server: MjpegServer) -> None:
+    source = open_stream(StreamAddress(server.url), timeouts=TIMEOUTS, freeze=None)
+    assert source.read() is not None
+    server.drop_connections()
+    with pytest.raises(SourceLostError, match="the stream ended"):
+        while True:
+            source.read()
+    source.close()
+
+
+def test_a_picture_that_stands_still_is_a_lost_stream(server: MjpegServer) -> None:
+    class Stuck(FreezeDetector):
+        def is_frozen(self, pixels) -> bool:
+            return super().is_frozen(pixels[32:])  # below the number nothing moves
+
+    freeze = Stuck(after=0.2, clock=MonotonicClock())
+    source = open_stream(StreamAddress(server.url), timeouts=TIMEOUTS, freeze=freeze)
+    with pytest.raises(SourceLostError, match=r"the picture has not changed for 0\.2 s"):
+        while True:
+            source.read()
+    source.close()
+
+
+def test_closing_during_a_read_is_safe_and_ends_it(server: MjpegServer) -> None:
+    for _ in range(5):
+        source = open_stream(StreamAddress(server.url), timeouts=TIMEOUTS, freeze=None)
+        lost = threading.Event()
+
+        def read(source=source, lost=lost) -> None:
+            try:
+                while True:
+                    source.read()
+            except Exception:  # noqa: BLE001 - either kind of error may be the last
+                lost.set()
+
+        threading.Thread(target=read, daemon=True).start()
+        source.close()
+        assert lost.wait(10)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("/nothing", "answers at port .*, but gives no video"), ("/stream", "cannot connect to .*: connection refused")],
+)
+def test_no_stream_there_says_what_is_known_and_no_password(path: str, message: str) -> None:
+    with MjpegServer() as server:
+        url = f"http://user:secret@127.0.0.1:{server.port}{path}?token=secret"
+        if "refused" in message:
+            server.close()
+        with pytest.raises(SourceLostError, match=message) as lost:
+            open_stream(StreamAddress(url), timeouts=TIMEOUTS, freeze=None)
+    assert "secret" not in str(lost.value)
+    assert str(lost.value).startswith(f"http://***@127.0.0.1:{server.port}{path}?***: ")
+
+
+def test_a_server_that_accepts_and_says_nothing_does_not_hold_up_opening_for_ever() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        with pytest.raises(SourceLostError, match="gives no video"):
+            open_stream(StreamAddress(url), timeouts=StreamTimeouts(opening=0.3, reading=0.3), freeze=None)
+
+
+def test_an_unknown_host_is_told() -> None:
+    with pytest.raises(SourceLostError, match=r"cannot connect to no-such-host\.invalid at port 554"):
+        open_stream(StreamAddress("rtsp://no-such-host.invalid/"), timeouts=TIMEOUTS, freeze=None)
+
+
+@pytest.mark.parametrize("wrong", [{"opening": 0}, {"reading": -1}])
+def test_time_outs_that_are_none_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="time-outs"):
+        StreamTimeouts(**wrong)
