@@ -66,7 +66,7 @@ def photographed(rng: np.random.Generator, picture: Image) -> Image:
         strength = float(rng.uniform(0.3, 1.2))
         picture = as_image(cv2.addWeighted(picture, 1 + strength, soft, -strength, 0))
     if rng.random() < 0.7:
-        picture = noisy(rng, picture, sigma=float(rng.exponential(4) + 0.5), coarse=bool(rng.random() < 0.4))
+        picture = noisy(rng, picture, sigma=float(rng.exponential(3) + 0.5), coarse=bool(rng.random() < 0.4))
     if rng.random() < 0.6:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(30, 96))]
         picture = as_image(cv2.imdecode(cv2.imencode(".jpg", picture, quality)[1], cv2.IMREAD_COLOR))
@@ -76,5 +76,5 @@ def photographed(rng: np.random.Generator, picture: Image) -> Image:
 def _exposure(rng: np.random.Generator, picture: Image) -> float:
     """Expose for the picture's mean, as automatic exposure does, not quite exactly."""
     mean = max(10.0, float(picture.mean()))
-    wanted = float(np.clip(rng.normal(115, 28), 50, 190))
-    return float(np.clip((wanted / mean) ** rng.uniform(0.3, 0.9), 0.4, 4.0))
+    wanted = float(np.clip(rng.normal(118, 28), 65, 190))
+    return float(np.clip((wanted / mean) ** rng.uniform(0.55, 1.0), 0.4, 6.0))

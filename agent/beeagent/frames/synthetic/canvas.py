@@ -13,6 +13,8 @@ from beeagent.frames.synthetic.noise import Plane
 from beeagent.frames.synthetic.sprite import Image, Sprite, as_image
 
 Patch = tuple[slice, slice]
+Line = tuple[Sequence[tuple[float, float]], float]
+"""The places that a line goes through, and its width; in body lengths."""
 
 
 class Canvas:
@@ -79,12 +81,13 @@ class Canvas:
         if solid is not None:
             np.maximum(self._solid[where], solid, out=self._solid[where])
 
-    def stroke(self, points: Sequence[tuple[float, float]], *, width: float, colour: Colour) -> None:
-        """Draw a line through places; `width` is in body lengths too."""
-        where = self.patch_around(points, width)
+    def strokes(self, lines: Sequence[Line], *, colour: Colour) -> None:
+        """Draw lines of one colour, all at once: what overlaps is not darker."""
+        widest = max(width for _, width in lines)
+        where = self.patch_around([place for places, _ in lines for place in places], widest)
         mask = blank(where)
-        path = self.pixels(points, where)
-        draw_line(mask, path, (255.0, 0, 0), thickness=max(1, round(width * self.scale)))
+        for places, width in lines:
+            draw_line(mask, self.pixels(places, where), (255.0, 0, 0), thickness=max(1, round(width * self.scale)))
         self.lay(where, np.array(colour, dtype=np.float32), as_share(mask))
 
     def sprite(self, side: int) -> Sprite:

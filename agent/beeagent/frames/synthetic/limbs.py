@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from beeagent.frames.synthetic.canvas import Canvas, as_share, blank
+from beeagent.frames.synthetic.canvas import Canvas, Line, as_share, blank
 from beeagent.frames.synthetic.drawing import draw_line, draw_shape
 from beeagent.frames.synthetic.look import BeeLook, BeePose
 from beeagent.frames.synthetic.noise import Plane
@@ -29,13 +29,14 @@ _VEINS = (((0.0, 0.0), (0.4, -0.05), (0.85, -0.06)), ((0.1, 0.0), (0.45, 0.03), 
 _WINGS = ((_HIND_WING, 0.46, (0.14, 0.09), 0.12), (_FORE_WING, 0.66, (0.22, 0.1), 0.0))
 """Outline, length in body lengths, hinge, and how far each kind of wing lags behind the fore wing, in radians."""
 
-_LEAST_SEEN = 0.06
+_LEAST_SEEN = 0.12
 """A place swept by a wing belongs in the box where at least this much of what lies below is covered."""
 
 
 def draw_legs(canvas: Canvas, look: BeeLook, pose: BeePose) -> None:
     """Draw six legs in the middle of their step, pollen on the hind legs, and two feelers."""
-    brown = (look.dark[0] * 1.15, look.dark[1] * 1.2, look.dark[2] * 1.3)
+    legs: list[Line] = []
+    loads: list[Line] = []
     for side in (-1, 1):
         for index, (*joints, phase) in enumerate(_LEGS):
             swing = 0.06 * math.sin(pose.gait + phase + (math.pi if side < 0 else 0.0)) * pose.legs
@@ -43,15 +44,19 @@ def draw_legs(canvas: Canvas, look: BeeLook, pose: BeePose) -> None:
             for step, (x, y) in enumerate(joints):
                 ahead = hip_x + (x - hip_x) * pose.legs + swing * step / 3
                 places.append(canvas.rolled(ahead, side * (hip_y + (y - hip_y) * pose.legs), -0.05 - 0.04 * step))
-            for width, start, end in zip(_LEG_WIDTHS[index], places[:-1], places[1:], strict=True):
-                canvas.stroke([start, end], width=width, colour=brown)
-            if look.pollen and index == _HIND:
+            legs += [(places[k : k + 2], width) for k, width in enumerate(_LEG_WIDTHS[index])]
+            if index == _HIND:
                 knee, heel = np.array(places[1]), np.array(places[2])
                 ball = [(float(x), float(y)) for x, y in (knee * 0.55 + heel * 0.45, knee * 0.3 + heel * 0.7)]
-                canvas.stroke(ball, width=0.085, colour=look.pollen)
+                loads.append((ball, 0.085))
         elbow = canvas.rolled(0.55, side * 0.07, 0.0)
         tip = canvas.rolled(0.63, side * (0.13 + 0.04 * math.sin(pose.gait + side)), 0.0)
-        canvas.stroke([canvas.rolled(0.48, side * 0.03, 0.0), elbow, tip], width=0.014, colour=brown)
+        legs.append(([canvas.rolled(0.48, side * 0.03, 0.0), elbow, tip], 0.014))
+    canvas.strokes(legs, colour=(look.dark[0] * 1.15, look.dark[1] * 1.2, look.dark[2] * 1.3))
+    if look.pollen:
+        b, g, r = look.pollen
+        canvas.strokes(loads, colour=(b * 0.6, g * 0.6, r * 0.6))
+        canvas.strokes([(places, width * 0.6) for places, width in loads], colour=look.pollen)
 
 
 def draw_wings(canvas: Canvas, look: BeeLook, pose: BeePose) -> None:
@@ -94,7 +99,7 @@ class _Wing:
 
     def draw(self, look: BeeLook, *, angle: float, beat: float) -> None:
         """Draw it at an angle, or swept over `beat` radians around it."""
-        count = 1 + min(10, math.ceil(beat / 0.09))
+        count = 1 + min(7, math.ceil(beat / 0.12))
         places = [self._placed(self._curve, angle + beat * (k / max(count - 1, 1) - 0.5)) for k in range(count)]
         where = self._canvas.patch_around([(p[0], p[1]) for p in np.concatenate(places)], 0)
         total = np.zeros_like(blank(where), dtype=np.float32)
@@ -103,12 +108,12 @@ class _Wing:
             draw_shape(mask, self._canvas.pixels(outline, where), (255.0, 0, 0))
             total += as_share(mask)
         swept = np.asarray(total / count, dtype=np.float32)
-        opacity = look.wing_opacity + 0.35 * look.wing_glint
+        opacity = look.wing_opacity + 0.2 * look.wing_glint
         # A wing that sweeps is at each place for a part of the time; the eye sees a little more than that.
         cover = np.asarray(swept**0.7 * opacity, dtype=np.float32)
         solid = (cover > _LEAST_SEEN if count > 1 else swept > 0.5).astype(np.float32)
         tint = (
-            np.array(look.wing_tint, dtype=np.float32) + (self._glint(where, angle) * 120 * look.wing_glint)[..., None]
+            np.array(look.wing_tint, dtype=np.float32) + (self._glint(where, angle) * 100 * look.wing_glint)[..., None]
         )
         if count == 1:
             veins = self._veins(where, angle)

@@ -93,7 +93,7 @@ def random_look(rng: np.random.Generator) -> BeeLook:
         abdomen=float(rng.uniform(0.5, 0.6)),
         wing_tint=mixed((150, 168, 188), (88, 108, 130), float(rng.random()), 0.12),
         wing_opacity=float(rng.uniform(0.08, 0.4)),
-        wing_glint=float(rng.random() ** 2),
+        wing_glint=float(rng.random() ** 3),
         pollen=_pollen(rng) if rng.random() < 0.12 else None,
     )
 

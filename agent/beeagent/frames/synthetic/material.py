@@ -54,7 +54,9 @@ def wood(rng: np.random.Generator, width: int, height: int) -> Image:
         dx = (np.arange(width, dtype=np.float32)[None, :] - cx) / (radius * 2.2)
         dy = (np.arange(height, dtype=np.float32)[:, None] - cy) / radius
         phase += np.float32(rng.uniform(1, 4)) * np.exp(-(dx * dx + dy * dy))
-    sharp = phase - np.floor(phase)
+    # A ring is pale early wood that darkens slowly, then ends at once; softly, or the edge would be jagged.
+    place = phase - np.floor(phase)
+    sharp = np.minimum(place / np.float32(0.8), (1 - place) / np.float32(0.2))
     streaks = value_noise(rng, (width, height), (size * 0.12, 1.5))
     field = np.float32(rng.uniform(0.2, 0.6)) * sharp + np.float32(rng.uniform(0.25, 0.6)) * streaks
     field += np.float32(0.35) * value_noise(rng, (width, height), (size * 0.25, size * 0.08))

@@ -10,6 +10,7 @@ from beeagent.frames.synthetic.bee import draw_bee
 from beeagent.frames.synthetic.camera import lit, photographed
 from beeagent.frames.synthetic.layout import Placed, Stamp, paste, visible_boxes
 from beeagent.frames.synthetic.look import random_look, random_pose
+from beeagent.frames.synthetic.options import LEAST_SIDE
 from beeagent.frames.synthetic.scene_frame import SceneFrame
 from beeagent.frames.synthetic.sprite import (
     Image,
@@ -34,7 +35,12 @@ def random_scene_frame(rng: np.random.Generator, *, width: int, height: int) -> 
         rng: decides everything: place, light, camera, and 0 to 35 bees from 1/40 to 3/10 of the picture long.
         width: of the picture in pixels, at least 16.
         height: likewise.
+
+    Raises:
+        ValueError: the picture would be smaller than that.
     """
+    if min(width, height) < LEAST_SIDE:
+        raise ValueError(f"a picture needs {LEAST_SIDE} pixels each way, not {width}x{height}")
     size = max(width, height)
     picture = random_background(rng, width=width, height=height)
     count = _count(rng)

@@ -1,7 +1,6 @@
 """A scene that goes on: one hive entrance, one camera, bees that come, walk, fly and leave."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
@@ -87,12 +86,6 @@ class Scene:
             placed.append(Placed(stamp=stamps.body, middle=middle, top=top, light=self._light_on(bee)))
             paste(picture, placed[-1])
         return SceneFrame(pixels=picture, boxes=visible_boxes(picture.shape[:2], placed))
-
-    def without_bees(self) -> "Scene":
-        """Give the same scene, at the same moment, with nothing in it but the place."""
-        empty = Scene(replace(self.options, bees=(0, 0)))
-        empty._frames = self._frames
-        return empty
 
     def _light_on(self, bee: Bee) -> float:
         x = min(max(round(bee.x), 0), self.options.width - 1)

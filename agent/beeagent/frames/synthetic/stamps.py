@@ -24,7 +24,7 @@ from beeagent.frames.synthetic.sprite import (
 
 _GAITS = 4
 _WING_PHASES = 3
-_HEADINGS = 60
+_HEADINGS = 48
 _MOST_BYTES = 32_000_000
 
 
