@@ -11,7 +11,7 @@ from typing import Final
 from beeagent.backoff import Backoff
 from beeagent.config import Settings
 from beeagent.delivery.broker_url import BrokerAddress, parse_broker
-from beeagent.delivery.mqtt_client import MQTT_3, MQTT_5
+from beeagent.delivery.mqtt_client import MQTT_3, MQTT_5, first_version
 from beeagent.delivery.mqtt_connection import MqttConnection, Received
 from beeagent.delivery.mqtt_options import MqttOptions, mqtt_options
 from beeagent.delivery.received import (
@@ -109,7 +109,7 @@ class Watcher:
         Raises:
             InputError: the broker cannot be reached, or refuses.
         """
-        version, opened = MQTT_5, False
+        version, opened = first_version(self._options), False
         backoff = Backoff(first=1.0, longest=30.0)
         while not self._stopping.is_set():
             self._connection = MqttConnection(

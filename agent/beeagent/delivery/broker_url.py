@@ -1,7 +1,7 @@
 """What `--broker` may say."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import unquote, urlsplit
 
 from beeagent.errors import InputError
@@ -23,12 +23,15 @@ class BrokerAddress:
         port: 1 to 65535.
         tls: True for `mqtts`.
         username: as the URL gave it, decoded; None when it gave none.
+        mqtt: the version of MQTT to begin with. A broker that refuses 5 is spoken to in 3.1.1; 3.1.1 here is for
+            one that is known to know no other and does not refuse 5 properly.
     """
 
     host: str
     port: int
     tls: bool
     username: str | None = None
+    mqtt: Literal["5", "3.1.1"] = "5"
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -10,6 +10,8 @@ from typing import Any, Final
 from beeagent.delivery.broker_url import DEFAULT_PORT, BrokerAddress
 from beeagent.errors import BeeagentError, InputError
 
+_LOG: Final = logging.getLogger(__name__)
+
 _HOST: Final = "127.0.0.1"
 _TIMEOUT: Final = 10.0  # seconds to start, and to stop
 
@@ -17,8 +19,8 @@ _TIMEOUT: Final = 10.0  # seconds to start, and to stop
 class EmbeddedBroker:
     """A broker on this machine alone, without logins and without memory of former runs.
 
-    It speaks MQTT 3.1.1 (amqtt knows no other), keeps everything in memory and is written in Python: right for a
-    demo, wrong for a year on a pole.
+    It speaks MQTT 3.1.1: amqtt knows no other, and does not answer an MQTT 5 client that has a last will. It keeps
+    everything in memory and is written in Python: right for a demo, wrong for a year on a pole.
     """
 
     def __init__(self, *, port: int | None = DEFAULT_PORT) -> None:
@@ -64,7 +66,7 @@ class EmbeddedBroker:
         """
         port = _free_port() if self._wanted_port is None else self._wanted_port
         _check_free(port)
-        self._address = BrokerAddress(host=_HOST, port=port, tls=False)
+        self._address = BrokerAddress(host=_HOST, port=port, tls=False, mqtt="3.1.1")
         self._thread.start()
         if not self._started.wait(_TIMEOUT) or self._failure is not None:
             raise BeeagentError(f"the embedded broker did not start: {self._failure or 'no answer'}")
@@ -93,6 +95,8 @@ class EmbeddedBroker:
 
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
+        # A client that is gone in the middle of a packet is no concern of whoever sits at the terminal.
+        self._loop.set_exception_handler(lambda _, context: _LOG.debug("%s", context.get("message")))
         config: dict[str, Any] = {
             "listeners": {"default": {"type": "tcp", "bind": f"{_HOST}:{self.address.port}"}},
             # Named one by one, as the default ones log every packet and publish on $SYS.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from beeagent.backoff import Backoff
-from beeagent.delivery.mqtt_client import MQTT_3, MQTT_5, RetainedMessage
+from beeagent.delivery.mqtt_client import MQTT_3, MQTT_5, RetainedMessage, first_version
 from beeagent.delivery.mqtt_connection import MqttConnection
 from beeagent.delivery.mqtt_options import MqttOptions
 from beeagent.delivery.publisher import Outcome, PublisherState, Receipt
@@ -106,7 +106,7 @@ class MqttPublisher:
         self._set_state(_STOPPED)
 
     def _run(self) -> None:
-        version = MQTT_5
+        version = first_version(self._options)
         while not self._stopping.is_set():
             connection = MqttConnection(
                 options=self._options,

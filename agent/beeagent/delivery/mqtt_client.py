@@ -14,6 +14,11 @@ MQTT_5: Final = MQTTProtocolVersion.MQTTv5
 MQTT_3: Final = MQTTProtocolVersion.MQTTv311
 
 
+def first_version(options: MqttOptions) -> MQTTProtocolVersion:
+    """Give the version of MQTT to try first."""
+    return MQTT_5 if options.address.mqtt == "5" else MQTT_3
+
+
 @dataclass(frozen=True, slots=True)
 class RetainedMessage:
     """What stays on a topic for those who subscribe later."""

@@ -1,0 +1,80 @@
+"""A TCP proxy between a client and a broker that can hold back what the broker says, and cut connections."""
+
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+
+class TcpProxy:
+    """Listens on a port of its own and passes bytes on to another port of this machine."""
+
+    def __init__(self, target_port: int, *, port: int = 0) -> None:
+        self._target_port = target_port
+        self._listener = socket.create_server(("127.0.0.1", port))
+        self.port = int(self._listener.getsockname()[1])
+        self._answers_flow = threading.Event()
+        self._answers_flow.set()
+        self._lock = threading.Lock()
+        self._sockets: list[socket.socket] = []
+        self.accepted = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def hold_answers(self) -> None:
+        """Keep what the broker says from here on."""
+        self._answers_flow.clear()
+
+    def let_answers_through(self) -> None:
+        self._answers_flow.set()
+
+    def cut(self) -> None:
+        """Reset all connections; what was held back is gone with them."""
+        with self._lock:
+            sockets, self._sockets = self._sockets, []
+        for one in sockets:
+            with suppress(OSError):
+                # Lingering for zero seconds makes closing a reset.
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def close(self) -> None:
+        self._listener.close()
+        self.cut()
+        self._answers_flow.set()
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # closed
+            while True:
+                client, _ = self._listener.accept()
+                try:
+                    broker = socket.create_connection(("127.0.0.1", self._target_port))
+                except OSError:
+                    client.close()
+                    continue
+                with self._lock:
+                    self.accepted += 1
+                    self._sockets += [client, broker]
+                for source, sink, held in ((client, broker, False), (broker, client, True)):
+                    threading.Thread(target=self._pump, args=(source, sink, held), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, held: bool) -> None:  # noqa: FBT001 - thread argument
+        with suppress(OSError):
+            while data := source.recv(65536):
+                if held:
+                    self._answers_flow.wait()
+                sink.sendall(data)
+        for one in (source, sink):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def tcp_proxy(target_port: int, *, port: int = 0) -> Iterator[TcpProxy]:
+    """Run a proxy for as long as the context lasts, on the given port or a free one."""
+    proxy = TcpProxy(target_port, port=port)
+    try:
+        yield proxy
+    finally:
+        proxy.close()
