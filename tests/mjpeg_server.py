@@ -5,6 +5,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
 from numbered_frames import numbered_picture
+from typing_extensions import Self
 
 _BOUNDARY = "frame"
 
@@ -63,7 +64,7 @@ class MjpegServer:
         self._server.server_close()
         self._thread.join(10)
 
-    def __enter__(self) -> "MjpegServer":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 
+from typing_extensions import Self
+
 _SYSTEM_PYTHON = "/usr/bin/python3"
 _PROBE = """
 import gi
@@ -92,7 +94,7 @@ class RtspServer:
         if self._process.stdout is not None:
             self._process.stdout.close()
 
-    def __enter__(self) -> "RtspServer":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -18,9 +18,11 @@ from beeagent.frames.csi import CsiInfo, CsiSource, find_csi_cameras, load_picam
 from beeagent.frames.freeze import FreezeDetector
 from beeagent.frames.pacing import MonotonicClock
 from beeagent.frames.source import BadFrameError, GrabbingSource, SourceLostError
+from numpy.typing import NDArray
 
 # What picamera2's manual says of the bytes of one pixel in memory.
 MEMORY_ORDER = {"RGB888": "bgr", "BGR888": "rgb"}
+SMALL = CaptureFormat(width=32, height=32)
 ORANGE = {"r": 255, "g": 128, "b": 0}
 
 
@@ -48,7 +50,7 @@ class StandIn:
             def global_camera_info() -> list[dict[str, Any]]:
                 return stand_in.infos
 
-            def create_video_configuration(self, **options: Any) -> dict[str, Any]:
+            def create_video_configuration(self, **options: object) -> dict[str, object]:
                 return options
 
             def configure(self, configuration: dict[str, Any]) -> None:
@@ -57,7 +59,7 @@ class StandIn:
             def start(self) -> None:
                 stand_in.step("start")
 
-            def capture_request(self) -> Any:
+            def capture_request(self) -> SimpleNamespace:
                 stand_in.block.wait(30)
                 stand_in.step("request")
                 stand_in.held += 1
@@ -78,7 +80,7 @@ class StandIn:
         if name in self.fail:
             raise self.fail[name]
 
-    def make_array(self, name: str) -> Any:
+    def make_array(self, name: str) -> NDArray[np.uint8]:
         assert name == "main"
         if "array" in self.fail:
             raise self.fail["array"]
@@ -93,13 +95,13 @@ class StandIn:
         self.held -= 1
 
 
-def open_source(module: Any, number: int = 0, **wanted: Any) -> CsiSource:
-    return CsiSource(number, wanted=CaptureFormat(**wanted), freeze=None, module=module)
+def open_source(module: StandIn | None, number: int = 0, wanted: CaptureFormat = SMALL) -> CsiSource:
+    return CsiSource(number, wanted=wanted, freeze=None, module=module)
 
 
 def test_frames_are_blue_green_red_in_the_size_asked_for() -> None:
     module = StandIn()
-    source = open_source(module, width=640, height=480, fps=15)
+    source = open_source(module, wanted=CaptureFormat(width=640, height=480, fps=15))
     assert source.live
     assert isinstance(source, GrabbingSource)
     assert source.description == "csi:0 (imx708)"
@@ -112,7 +114,7 @@ def test_frames_are_blue_green_red_in_the_size_asked_for() -> None:
 
 def test_the_default_is_a_size_that_a_model_can_use() -> None:
     module = StandIn()
-    frame = open_source(module).read()
+    frame = open_source(module, wanted=CaptureFormat()).read()
     assert frame is not None
     assert (frame.width, frame.height) == (1280, 720)
     assert module.configuration["controls"] == {}
@@ -120,7 +122,7 @@ def test_the_default_is_a_size_that_a_model_can_use() -> None:
 
 def test_the_time_is_that_of_the_sensor() -> None:
     module = StandIn()
-    source = open_source(module, width=32, height=32)
+    source = open_source(module)
     before = time.monotonic_ns()
     frame = source.read()
     after = time.monotonic_ns()
@@ -136,7 +138,7 @@ def test_the_time_is_that_of_the_sensor() -> None:
 
 def test_every_buffer_is_given_back_and_the_camera_closed_once() -> None:
     module = StandIn()
-    source = open_source(module, width=32, height=32)
+    source = open_source(module)
     for _ in range(5):
         assert source.grab()
     assert module.held == 1
@@ -154,7 +156,7 @@ def test_every_buffer_is_given_back_and_the_camera_closed_once() -> None:
 
 def test_closing_does_not_wait_for_a_blocked_read_and_the_camera_is_closed_after_it() -> None:
     module = StandIn()
-    source = open_source(module, width=32, height=32)
+    source = open_source(module)
     module.block.clear()
     reading = threading.Event()
 
@@ -201,7 +203,7 @@ def test_a_camera_in_use_can_be_tried_again(step: str) -> None:
 
 def test_a_camera_that_fails_while_running_is_lost_or_has_a_bad_frame() -> None:
     module = StandIn()
-    source = open_source(module, width=32, height=32)
+    source = open_source(module)
     module.fail["array"] = ValueError("no")
     with pytest.raises(BadFrameError):
         source.read()
@@ -216,7 +218,7 @@ def test_a_camera_that_fails_while_running_is_lost_or_has_a_bad_frame() -> None:
 
 def test_a_picture_that_stands_still_is_a_lost_camera() -> None:
     freeze = FreezeDetector(after=1e-9, clock=MonotonicClock())
-    source = CsiSource(0, wanted=CaptureFormat(width=32, height=32), freeze=freeze, module=StandIn())  # type: ignore[arg-type]
+    source = CsiSource(0, wanted=SMALL, freeze=freeze, module=StandIn())
     assert source.read() is not None
     with pytest.raises(SourceLostError, match="has not changed"):
         source.read()

@@ -62,18 +62,18 @@ def test_where_there_is_no_such_v4l2_camera_it_is_the_csi_camera(
         ),
         (
             {0: CAMERA, 1: METADATA}, [CsiInfo(0, "imx708")], 1,
-            "camera 1: {}/video1 carries a camera's metadata, not its picture; "
-            "cameras found: {}/video0 (HD Webcam), csi:0 (imx708)",
+            ("camera 1: {}/video1 carries a camera's metadata, not its picture; "
+             "cameras found: {}/video0 (HD Webcam), csi:0 (imx708)"),
         ),
         (
             {0: errno.EACCES}, [CsiInfo(0, "imx708")], 0,
-            "camera 0: {}/video0 may not be opened by this user; add the user to the group video "
-            "(sudo usermod -aG video USER); cameras found: csi:0 (imx708)",
+            ("camera 0: {}/video0 may not be opened by this user; add the user to the group video "
+             "(sudo usermod -aG video USER); cameras found: csi:0 (imx708)"),
         ),
         (
             {0: RAW}, [], 0,
-            "camera 0: {}/video0 is a part of a CSI camera's pipeline (driver unicam), which only libcamera can drive; "
-            "no camera was found",
+            ("camera 0: {}/video0 is a part of a CSI camera's pipeline (driver unicam), which "
+             "only libcamera can drive; no camera was found"),
         ),
     ],
 )  # fmt: skip

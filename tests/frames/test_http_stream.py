@@ -3,16 +3,24 @@ import threading
 import time
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from beeagent.frames.address import StreamAddress
 from beeagent.frames.freeze import FreezeDetector
 from beeagent.frames.pacing import MonotonicClock
-from beeagent.frames.source import GrabbingSource, SourceLostError
+from beeagent.frames.source import FrameSource, GrabbingSource, SourceLostError
 from beeagent.frames.stream import StreamTimeouts, open_stream
 from mjpeg_server import MjpegServer
 from numbered_frames import number_in
+from numpy.typing import NDArray
 
 TIMEOUTS = StreamTimeouts(opening=10, reading=0.5)
+
+
+def read_on(source: FrameSource) -> None:
+    """Read until something is raised."""
+    while source.read() is not None:
+        pass
 
 
 @pytest.fixture
@@ -41,8 +49,7 @@ def test_a_stall_is_noticed_and_a_new_connection_works(server: MjpegServer) -> N
     assert source.read() is not None
     server.stall()
     with pytest.raises(SourceLostError, match=r"nothing came for 0\.5 s"):
-        while True:
-            source.read()
+        read_on(source)
     source.close()
     server.go_on()
     again = open_stream(StreamAddress(server.url), timeouts=TIMEOUTS, freeze=None)
@@ -55,21 +62,19 @@ def test_a_dropped_connection_is_noticed(server: MjpegServer) -> None:
     assert source.read() is not None
     server.drop_connections()
     with pytest.raises(SourceLostError, match="the stream ended"):
-        while True:
-            source.read()
+        read_on(source)
     source.close()
 
 
 def test_a_picture_that_stands_still_is_a_lost_stream(server: MjpegServer) -> None:
     class Stuck(FreezeDetector):
-        def is_frozen(self, pixels) -> bool:
+        def is_frozen(self, pixels: NDArray[np.uint8]) -> bool:
             return super().is_frozen(pixels[32:])  # below the number nothing moves
 
     freeze = Stuck(after=0.2, clock=MonotonicClock())
     source = open_stream(StreamAddress(server.url), timeouts=TIMEOUTS, freeze=freeze)
     with pytest.raises(SourceLostError, match=r"the picture has not changed for 0\.2 s"):
-        while True:
-            source.read()
+        read_on(source)
     source.close()
 
 
@@ -78,10 +83,9 @@ def test_closing_during_a_read_is_safe_and_ends_it(server: MjpegServer) -> None:
         source = open_stream(StreamAddress(server.url), timeouts=TIMEOUTS, freeze=None)
         lost = threading.Event()
 
-        def read(source=source, lost=lost) -> None:
+        def read(source: FrameSource = source, lost: threading.Event = lost) -> None:
             try:
-                while True:
-                    source.read()
+                read_on(source)
             except Exception:  # noqa: BLE001 - either kind of error may be the last
                 lost.set()
 

@@ -1,5 +1,6 @@
 import threading
 
+import pytest
 from beeagent.frames.release import LastOneOut
 
 SOON = 10.0
@@ -42,32 +43,37 @@ def test_a_thread_that_is_inside_releases_when_it_comes_out_and_closing_does_not
 def test_an_error_inside_does_not_keep_the_thing_from_being_released() -> None:
     released: list[int] = []
     use = LastOneOut(lambda: released.append(1))
-    try:
-        with use.inside():
-            use.close()
-            raise KeyError
-    except KeyError:
-        pass
+
+    def close_and_fail() -> None:
+        use.close()
+        raise KeyError
+
+    with pytest.raises(KeyError), use.inside():
+        close_and_fail()
     assert released == [1]
 
 
 def test_closing_and_using_at_the_same_time_releases_exactly_once_and_never_while_in_use() -> None:
     for _ in range(300):
-        in_use = threading.Event()
-        released: list[bool] = []
-        use = LastOneOut(lambda released=released, in_use=in_use: released.append(in_use.is_set()))
-        start = threading.Barrier(2)
+        assert race_closing_against_using() == [False]
 
-        def work(use=use, in_use=in_use, start=start) -> None:
-            start.wait(SOON)
-            for _ in range(3):
-                with use.inside():
-                    in_use.set()
-                    in_use.clear()
 
-        worker = threading.Thread(target=work, daemon=True)
-        worker.start()
+def race_closing_against_using() -> list[bool]:
+    """Give, for each release, whether the thing was in use."""
+    in_use, start = threading.Event(), threading.Barrier(2)
+    released: list[bool] = []
+    use = LastOneOut(lambda: released.append(in_use.is_set()))
+
+    def work() -> None:
         start.wait(SOON)
-        use.close()
-        worker.join(SOON)
-        assert released == [False]
+        for _ in range(3):
+            with use.inside():
+                in_use.set()
+                in_use.clear()
+
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    start.wait(SOON)
+    use.close()
+    worker.join(SOON)
+    return released

@@ -8,7 +8,7 @@ from beeagent.frames.frame import Frame
 from beeagent.frames.freeze import FreezeDetector
 from beeagent.frames.handoff import Handoff
 from beeagent.frames.pacing import MonotonicClock
-from beeagent.frames.source import SourceLostError
+from beeagent.frames.source import FrameSource, SourceLostError
 from beeagent.frames.stream import StreamTimeouts, open_stream
 from rtsp_server import RtspServer, why_no_rtsp_server
 
@@ -16,6 +16,12 @@ TIMEOUTS = StreamTimeouts(opening=15, reading=1)
 MISSING = why_no_rtsp_server()
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
+
+
+def read_on(source: FrameSource) -> None:
+    """Read until something is raised."""
+    while source.read() is not None:
+        pass
 
 
 def test_a_moving_picture_is_read() -> None:
@@ -45,8 +51,7 @@ def test_an_encoder_that_repeats_itself_is_a_lost_stream() -> None:
         freeze = FreezeDetector(after=0.5, clock=MonotonicClock())
         source = open_stream(StreamAddress(server.url), timeouts=TIMEOUTS, freeze=freeze)
         with pytest.raises(SourceLostError, match="has not changed"):
-            while True:
-                source.read()
+            read_on(source)
         source.close()
 
 

@@ -145,7 +145,7 @@ def test_the_real_request_on_what_is_no_video_device(tmp_path: Path) -> None:
 def test_asking_leaves_no_file_open(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.touch()
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(20):
         inspect_node(plain)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
