@@ -111,6 +111,12 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of the command
     pictures: Annotated[
         Path | None, typer.Option(help="Folder for each picture with hits, misses and false alarms drawn.")
     ] = None,
+    record: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPLIT", help="Write threshold and figures into the bundle's manifest, as those of this split."
+        ),
+    ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads of an inference.")] = 2,
 ) -> None:
     """Measure a model on labelled pictures: AP, AP50, precision and recall at IoU 0.5, time a picture.
@@ -133,6 +139,7 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of the command
         as_json=as_json,
         plot=plot,
         pictures=pictures,
+        record=record,
     )
 
 

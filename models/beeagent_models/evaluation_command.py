@@ -15,6 +15,7 @@ from beeagent_models.evaluation import Evaluation, evaluate, read_picture
 from beeagent_models.evaluation_report import check_plot_path, evaluation_table, plot_curve
 from beeagent_models.operating_point import ThresholdChoice
 from beeagent_models.progress import counted
+from beeagent_models.recording import record_evaluation
 
 _WEAKEST = 0.001
 """Confidence; average precision sums over all thresholds, so next to nothing is held back from it."""
@@ -30,6 +31,7 @@ def run_evaluation(  # noqa: PLR0913 - each a choice of its own
     as_json: bool,
     plot: Path | None,
     pictures: Path | None,
+    record: str | None = None,
 ) -> None:
     """Measure a model and print what was found.
 
@@ -42,6 +44,7 @@ def run_evaluation(  # noqa: PLR0913 - each a choice of its own
         as_json: print JSON in place of a table.
         plot: where to draw the precision-recall curve.
         pictures: folder for pictures with hits, misses and false alarms.
+        record: what the data set is to the model; writes threshold and figures into the bundle's manifest.
 
     Raises:
         InputError: something given cannot be used.
@@ -66,6 +69,8 @@ def run_evaluation(  # noqa: PLR0913 - each a choice of its own
         plot_curve(evaluation, plot)
     if pictures is not None:
         _draw_all(evaluation, pictures)
+    if record is not None:
+        record_evaluation(bundle, evaluation, split=record)
     if as_json:
         print(json.dumps({"model": bundle.identity, "threads": threads, **evaluation.to_json()}, indent=2))  # noqa: T201 - the command's result
     else:

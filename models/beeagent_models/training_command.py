@@ -81,7 +81,7 @@ class _Display:
         self._progress.update(self._tasks[news.stage], completed=news.done, total=news.total, figures=figures)
         if figures and not self._progress.console.is_terminal:
             # In a log file there is no bar to look at.
-            self._progress.console.print(f"step {news.done}/{news.total}  {figures}", highlight=False)
+            self._progress.console.print(f"step {news.done}/{news.total}  {figures}", highlight=False, soft_wrap=True)
 
 
 def _labels(text: str) -> tuple[str, ...]:

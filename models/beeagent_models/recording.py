@@ -1,0 +1,56 @@
+"""Writing what was measured into a bundle's manifest."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from beeagent.detection.bundle import MANIFEST_FILE, Metrics, ModelBundle, Threshold
+from beeagent.errors import InputError
+
+from beeagent_models.evaluation import Evaluation
+
+
+def record_evaluation(bundle: ModelBundle, evaluation: Evaluation, *, split: str) -> None:
+    """Make an evaluation's threshold the bundle's, and add its figures to the manifest.
+
+    Earlier figures of the same data set and split are replaced. The manifest is replaced in one step.
+
+    Args:
+        bundle: the bundle that was evaluated.
+        evaluation: what was measured.
+        split: what the data set was to the model, such as `validation`.
+
+    Raises:
+        InputError: the model is bare, or the manifest cannot be written.
+    """
+    if bundle.manifest is None:
+        raise InputError(f"--record needs a bundle, whose manifest takes the figures; {bundle.path} is a bare model")
+    point, name = evaluation.point, evaluation.dataset.name
+    threshold = round(point.threshold, 4)
+    figures = Metrics(
+        dataset=name,
+        split=split,
+        ap=round(evaluation.metrics.ap, 4),
+        ap50=round(evaluation.metrics.ap50, 4),
+        precision=round(point.precision, 4),
+        recall=round(point.recall, 4),
+        threshold=threshold,
+    )
+    others = [known for known in bundle.manifest.metrics if (known.dataset, known.split) != (name, split)]
+    manifest = bundle.manifest.model_copy(
+        update={
+            "threshold": Threshold(value=threshold, chosen_by=f"{point.chosen_by}, on {name} ({split})"),
+            "metrics": [*others, figures],
+        }
+    )
+    _replace(bundle.path / MANIFEST_FILE, manifest.model_dump_json(by_alias=True, indent=2) + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    try:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".", delete=False) as file:
+            file.write(text)
+        os.chmod(file.name, path.stat().st_mode)  # noqa: PTH101 - the temporary file's name is text
+        os.replace(file.name, path)  # noqa: PTH105 - as above
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
