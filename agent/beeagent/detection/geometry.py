@@ -105,6 +105,14 @@ def _scale(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uin
     while pixels.shape[1] >= 2 * width and pixels.shape[0] >= 2 * height:
         half = (pixels.shape[1] // 2, pixels.shape[0] // 2)
         pixels = cv2.resize(pixels, half, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    # A wide frame that is stretched has more to lose in one direction. Halved in one direction only, bilinear
+    # sampling is averaging too, and the faster.
+    while pixels.shape[1] > 2 * width or pixels.shape[0] > 2 * height:
+        half = (
+            pixels.shape[1] // 2 if pixels.shape[1] > 2 * width else pixels.shape[1],
+            pixels.shape[0] // 2 if pixels.shape[0] > 2 * height else pixels.shape[0],
+        )
+        pixels = cv2.resize(pixels, half, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
     if (pixels.shape[1], pixels.shape[0]) == (width, height):
         return pixels
     return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
