@@ -2,7 +2,15 @@
 
 
 class BeeagentError(Exception):
-    """Something went wrong that is worth one clear line and no traceback; the command line exits with 1."""
+    """Something went wrong that is worth one clear line and no traceback; the command line exits with 1.
+
+    Args:
+        message: what went wrong. What cannot be printed in one line (such as a line break in a file's name that
+            the message quotes) is escaped.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message))
 
 
 class InputError(BeeagentError):

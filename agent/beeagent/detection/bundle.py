@@ -22,10 +22,12 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 _DEFAULT_THRESHOLD = 0.5
 _COLOUR_MIDDLE = 127.5
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ -]{0,127}")
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class InputSpec(_Strict):
@@ -148,11 +150,16 @@ def read_labels(text: str, *, name: str) -> tuple[str, ...]:
     Ids that are left out become `???`, the name that COCO label files use for ids without a class.
 
     Raises:
-        InputError: there is no label, a label is missing in the middle, or an id comes twice.
+        InputError: there is no label, a label is missing in the middle or is no text, or an id comes twice.
     """
     lines = text.lstrip("\ufeff").rstrip().splitlines()
     if not lines:
         raise InputError(f"the labels file {name} is empty: it needs one label a line")
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            raise InputError(f"the labels file {name} has no label in line {number}")
+        if _CONTROL_CHARACTER.search(line):
+            raise InputError(f"the labels file {name} has a control character in line {number}: it is no text file")
     numbered = [re.fullmatch(r"\s*(\d{1,5})(?:\s*[:,]\s*|\s+)(\S.*?)\s*", line) for line in lines]
     if all(numbered):
         by_id: dict[int, str] = {}
@@ -163,9 +170,6 @@ def read_labels(text: str, *, name: str) -> tuple[str, ...]:
                 raise InputError(f"the labels file {name} gives id {int(match[1])} twice")
             by_id[int(match[1])] = match[2]
         return tuple(by_id.get(i, "???") for i in range(max(by_id) + 1))
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            raise InputError(f"the labels file {name} has no label in line {number}")
     return tuple(line.strip() for line in lines)
 
 
@@ -176,7 +180,7 @@ def _load_folder(path: Path) -> ModelBundle:
             raise InputError(f"the bundle {path} is not complete: its manifest gives no SHA-256 for {file}")
     contents: dict[str, bytes] = {}
     for file, expected in manifest.files.items():
-        if Path(file).name != file:
+        if not _FILE_NAME.fullmatch(file):
             raise InputError(f"the bundle {path} names the file {file!r}: only files in the bundle itself are allowed")
         content = _read_bytes(path / file, what="bundle file")
         actual = hashlib.sha256(content).hexdigest()
@@ -241,10 +245,11 @@ def _packed_labels(model: bytes, path: Path) -> tuple[str, ...] | None:
             names = [name for name in archive.namelist() if name.endswith(".txt")]
             if len(names) != 1:
                 return None
-            return read_labels(_decode(archive.read(names[0]), path), name=f"{path}!{names[0]}")
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError):
-        # No archive, or one that is encrypted or packed in an unknown way: there are no labels to be had.
+            content = archive.read(names[0])
+    except Exception:  # noqa: BLE001 - on damaged archives, zipfile raises whatever its many decoders do
+        # No archive, or one that cannot be unpacked: there are no labels to be had.
         return None
+    return read_labels(_decode(content, path), name=f"{path}!{names[0]}")
 
 
 def _read_bytes(path: Path, *, what: str) -> bytes:
@@ -252,6 +257,8 @@ def _read_bytes(path: Path, *, what: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"the {what} {path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:  # a NUL in the path
+        raise InputError(f"the {what} {path} cannot be read: {error}") from error
 
 
 def _decode(content: bytes, path: Path) -> str:
