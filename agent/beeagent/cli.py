@@ -11,6 +11,7 @@ import typer
 from beeagent import __version__
 from beeagent.config import DEFAULT_BROKER, load_settings
 from beeagent.errors import BeeagentError, InputError
+from beeagent.frames.address import redacted
 
 _EXIT_FAILURE = 1
 _EXIT_USAGE = 2
@@ -119,6 +120,7 @@ def run(
     if camera is None and config is None and not any(value is not None for value in given.values()):
         typer.echo(context.get_help())
         return
+    _refuse_password(camera)
     from beeagent.agent import run_agent
 
     run_agent(load_settings(given, config=config))
@@ -192,6 +194,15 @@ def schema(
     from beeagent.delivery.schemas import load_schema
 
     typer.echo(json.dumps(load_schema(name), indent=2))
+
+
+def _refuse_password(camera: str | None) -> None:
+    """Keep passwords off the command line, which every user of the machine can read."""
+    if camera is not None and redacted(camera).startswith(camera.partition("://")[0] + "://***@"):
+        raise InputError(
+            f"--camera {redacted(camera)} has a user or password in it, where others can read it: give the address as "
+            "BEEAGENT_CAMERA, or as camera in the TOML file"
+        )
 
 
 def _refuse_options_before_command(given: dict[str, Any], command: str) -> None:

@@ -1,0 +1,58 @@
+"""The status message says what the stages reported."""
+
+import json
+import time
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from beeagent.delivery.outbox import OutboxCounts
+from beeagent.delivery.schemas import load_schema
+from beeagent.health import Health
+
+
+def _health() -> Health:
+    return Health(
+        device="hive-7",
+        camera="front",
+        model="bees@12345678",
+        skipped=lambda: 4,
+        outbox=lambda: OutboxCounts(produced=9, delivered=5, dropped={"full": 1}),
+    )
+
+
+def _read(payload: bytes) -> dict[str, Any]:
+    message: dict[str, Any] = json.loads(payload)
+    Draft202012Validator(load_schema("status")).validate(message)
+    return message
+
+
+def test_online_without_troubles() -> None:
+    status = _read(_health().status())
+    assert (status["state"], status["reasons"]) == ("online", [])
+    assert status["outbox"] == {"produced": 9, "delivered": 5, "waiting": 3, "dropped": {"full": 1}}
+    assert status["cameras"][0]["frames_skipped"] == 4
+
+
+def test_a_trouble_degrades_until_it_is_over() -> None:
+    health = _health()
+    assert health.set_trouble("camera", "gone")
+    assert not health.set_trouble("camera", "gone")
+    status = _read(health.status())
+    assert (status["state"], status["reasons"]) == ("degraded", ["camera: gone"])
+    assert health.set_trouble("camera", None)
+    assert _read(health.status())["state"] == "online"
+
+
+def test_frames_are_counted_with_their_age() -> None:
+    health = _health()
+    for _ in range(3):
+        health.count_frame(captured_ns=time.monotonic_ns() - 2_000_000_000)
+    camera = _read(health.status())["cameras"][0]
+    assert camera["frames_read"] == 3
+    assert camera["frame_age_s"] >= 2
+    assert camera["frames_per_s"] > 0
+
+
+def test_the_farewell_is_offline() -> None:
+    assert _read(_health().farewell("stopped"))["reasons"] == ["stopped"]
