@@ -22,6 +22,7 @@ from mqtt_subscriber import subscriber
 from tcp_proxy import tcp_proxy
 
 DEADLINE = 20.0
+NEVER = 3600.0
 STATUS = "bees/hive/status"
 PASSWORD = uuid.uuid4().hex
 WRONG_PASSWORD = uuid.uuid4().hex
@@ -155,18 +156,21 @@ def test_many_threads_can_publish(mosquitto: Mosquitto) -> None:
 
 
 def test_no_more_publishes_are_under_way_than_the_broker_allows(tmp_path: Path) -> None:
-    # mosquitto announces max_inflight_messages as the receive maximum of MQTT 5, and ends connections that pass it.
+    # mosquitto announces max_inflight_messages as the receive maximum of MQTT 5.
     with (
         running_mosquitto(tmp_path, settings="allow_anonymous true\nmax_inflight_messages 2") as broker,
-        publishing(broker.options) as watched,
+        tcp_proxy(broker.port) as proxy,
+        publishing(replace(broker.options, address=BrokerAddress("127.0.0.1", proxy.port, tls=False))) as watched,
     ):
         watched.wait_connected()
-        broker.pause()
+        proxy.hold_answers()
         for number in range(50):
             watched.publish(b"%d" % number)
-        broker.resume()
+        broker.wait_for_log("Received PUBLISH from beeagent-test", "m2,")
+        assert watched.publisher._connection is not None
+        assert len(watched.publisher._connection._in_flight) == 2
+        proxy.let_answers_through()
         assert watched.wait_receipts(50) == [Receipt(Outcome.DELIVERED)] * 50
-        assert [state.connected for state in watched.states] == [True]
 
 
 def test_a_message_that_is_too_large_for_the_broker_is_refused_and_the_next_flows(tmp_path: Path) -> None:
@@ -355,6 +359,19 @@ def test_a_stop_does_not_wait_for_a_broker_that_hangs(mosquitto: Mosquitto) -> N
     watched.publisher.stop(farewell=b"offline", timeout=1.0)
     assert watched.receipts == [Receipt(Outcome.LOST, "disconnected")]
     assert not watched.publisher._thread.is_alive()
+    mosquitto.resume()
+    with subscriber(mosquitto.port, STATUS) as seen:  # the farewell got no answer, so the last will had to be left
+        seen.wait_until(lambda: b"offline: lost" in seen.payloads())
+
+
+def test_a_stop_does_not_wait_for_a_broker_that_has_not_answered_yet(mosquitto: Mosquitto) -> None:
+    with tcp_proxy(mosquitto.port) as proxy:
+        proxy.hold_answers()
+        watched = Watched(replace(mosquitto.options, address=BrokerAddress("127.0.0.1", proxy.port, tls=False)))
+        watched.publisher.start()
+        mosquitto.wait_for_log("Sending CONNACK to beeagent-test")
+        watched.publisher.stop(farewell=b"offline", timeout=NEVER)
+        assert not watched.publisher._thread.is_alive()
 
 
 def test_a_publisher_that_never_started_can_be_stopped() -> None:

@@ -40,12 +40,14 @@ def rows_in_file(path: Path) -> list[bytes]:
 
 def test_numbers_rise_by_one_for_each_stream() -> None:
     outbox = Outbox(None)
-    assert [put(outbox, "a"), put(outbox, "a"), put(outbox, "b"), put(outbox, "a")] == [1, 2, 1, 3]
+    assert [put(outbox, stream) for stream in "aabaab"] == [1, 2, 1, 3, 4, 2]
     assert [(row.topic, row.payload) for row in stored(outbox)] == [
         ("bees/a", b"result 1"),
         ("bees/a", b"result 2"),
         ("bees/b", b"result 1"),
         ("bees/a", b"result 3"),
+        ("bees/a", b"result 4"),
+        ("bees/b", b"result 2"),
     ]
     outbox.close()
 

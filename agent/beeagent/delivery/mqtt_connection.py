@@ -255,12 +255,15 @@ class MqttConnection:
             close_by, idle = self._close_by, not self._requests and not self._in_flight
         if close_by is None:
             return
-        if self._farewell_by is None:
-            if (self._opened and idle) or now >= close_by:
-                self._reason = self._reason or "disconnected"
-                self._farewell_by = now + _FAREWELL_TIME
-                client.disconnect()
-        elif now >= self._farewell_by:  # not even DISCONNECT gets through
+        if self._farewell_by is not None:
+            if now >= self._farewell_by:  # not even DISCONNECT gets through
+                self._end("disconnected")
+        elif self._opened and idle:
+            self._reason = self._reason or "disconnected"
+            self._farewell_by = now + _FAREWELL_TIME
+            client.disconnect()
+        elif not self._opened or now >= close_by:
+            # What was to be said last has not got through: the will says it.
             self._end("disconnected")
 
     def _end(self, reason: str) -> None:
