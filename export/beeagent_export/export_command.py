@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -99,7 +98,7 @@ def _choice(kind: type[_Choice], value: str, option: str) -> _Choice:
 def _progress() -> Iterator[Progress]:
     """Show progress on what is standard error now, whatever becomes of the descriptor meanwhile."""
     with (
-        os.fdopen(os.dup(sys.stderr.fileno()), "w") as file,
+        os.fdopen(os.dup(2), "w") as file,
         console_progress(Console(file=file)) as progress,
     ):
         yield progress

@@ -1,9 +1,8 @@
 """The export as a whole: source in, bundle and parity report out."""
 
-import json
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +22,9 @@ from beeagent_export.parity import ParityReport, compare
 from beeagent_export.pictures import find_pictures, lay_pictures, spread
 from beeagent_export.postprocess import PostProcessOptions, append_postprocess
 from beeagent_export.progress import Progress
+from beeagent_export.report import report_to_json, written_report
 from beeagent_export.source import Source, load_source, refuse_unsupported
+from beeagent_export.writable import refuse_unwritable
 
 _PARITY_PICTURES = 8
 # What a manifest takes, and stays readable in file names and messages.
@@ -121,6 +122,8 @@ def export_bundle(options: ExportOptions, *, progress: Progress) -> ExportResult
         BeeagentError: the conversion failed; nothing is left behind.
     """
     refuse_existing(options.out, force=options.force)
+    refuse_unwritable(options.out, what="bundle")
+    refuse_unwritable(options.report, what="report")
     refuse_unsupported(options.source)
     paths = find_pictures(options.calibrate) if options.calibrate is not None else ()
     progress.stage("loading the checkpoint")
@@ -166,7 +169,8 @@ def export_bundle(options: ExportOptions, *, progress: Progress) -> ExportResult
         threshold=threshold,
         provenance={**source.provenance, "export": _provenance(options, len(calibration), parity)},
     )
-    with _report(options.report, manifest, parity):
+    report = nullcontext() if parity is None else written_report(options.report, report_to_json(manifest, parity))
+    with report:
         write_bundle(options.out, manifest, files, force=options.force)
     return ExportResult(manifest=manifest, size=len(model), parity=parity)
 
@@ -226,22 +230,3 @@ def _provenance(options: ExportOptions, calibrated_on: int, parity: ParityReport
         "versions": {name: version(name) for name in ("tensorflow", "keras", "ai-edge-litert")}
         | {"beeagent": __version__},
     }
-
-
-@contextmanager
-def _report(path: Path, manifest: Manifest, parity: ParityReport | None) -> Iterator[None]:
-    """Write the report if the block succeeds; that it can be written is made sure of before the block."""
-    if parity is None:
-        yield
-        return
-    report = {"model": manifest.name, "files": manifest.files, "parity": parity.to_json()}
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        try:
-            partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"the report {path} cannot be written: {error.strerror or error}") from error
-        yield
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import cv2
 import numpy as np
 from beeagent.detection.geometry import lay_in, place
 from beeagent.errors import InputError
+from beeagent.frames.pictures import PICTURE_SUFFIXES, decode_picture, natural_key
+from beeagent.frames.source import BadFrameError
 from beeagent_models.datasets.reading import read_dataset
-from beeagent_models.datasets.yolo import PICTURE_SUFFIXES
 from numpy.typing import NDArray
 
 from beeagent_export.heads import RawHeads
@@ -25,7 +25,7 @@ def find_pictures(source: Path) -> tuple[Path, ...]:
             are taken, at any depth.
 
     Returns:
-        The paths, in the data set's order or, of a folder, sorted.
+        The paths, in the data set's order or, of a folder, in natural order.
 
     Raises:
         InputError: there is none, or the data set cannot be read.
@@ -33,7 +33,7 @@ def find_pictures(source: Path) -> tuple[Path, ...]:
     if not source.exists():
         raise InputError(f"the pictures {source} do not exist: give a folder of pictures or a Ground Truth manifest")
     if source.is_dir():
-        found = sorted(path for path in source.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+        found = sorted((path for path in source.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES), key=natural_key)
     else:
         found = [image.path for image in read_dataset(source).images]
     if not found:
@@ -58,9 +58,10 @@ def lay_pictures(paths: Sequence[Path], heads: RawHeads) -> Iterator[NDArray[np.
         InputError: a picture cannot be read.
     """
     for path in paths:
-        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if pixels is None:
-            raise InputError(f"the picture {path} cannot be read: mend it or take it out")
+        try:
+            pixels = decode_picture(path)
+        except BadFrameError as error:
+            raise InputError(f"the picture {error}; take it out of the set") from error
         placement = place(
             frame_width=pixels.shape[1],
             frame_height=pixels.shape[0],
@@ -68,4 +69,4 @@ def lay_pictures(paths: Sequence[Path], heads: RawHeads) -> Iterator[NDArray[np.
             input_height=heads.height,
             fit=heads.fit,
         )
-        yield lay_in(pixels.astype(np.uint8, copy=False), placement, fill=min(255, max(0, round(heads.mean))))
+        yield lay_in(pixels, placement, fill=min(255, max(0, round(heads.mean))))

@@ -24,7 +24,10 @@ class Progress(Protocol):
 
 @contextmanager
 def console_progress(console: Console) -> Iterator[Progress]:
-    """Show progress as a line on a terminal, which is gone when the block is done."""
+    """Show progress as a line on a terminal, which is gone when the block is done; elsewhere show nothing."""
+    if not console.is_terminal:
+        yield _NoProgress()
+        return
     with rich.progress.Progress(
         rich.progress.SpinnerColumn(),
         rich.progress.TextColumn("{task.description}"),
@@ -37,6 +40,15 @@ def console_progress(console: Console) -> Iterator[Progress]:
         redirect_stdout=False,
     ) as bar:
         yield _ConsoleProgress(bar)
+
+
+class _NoProgress:
+    def stage(self, what: str) -> None:
+        pass
+
+    def track(self, items: Iterable[_Item], what: str, total: int) -> Iterator[_Item]:
+        del what, total
+        return iter(items)
 
 
 class _ConsoleProgress:

@@ -1,0 +1,248 @@
+"""The whole command, on a checkpoint of the real architecture at a small size."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import typer
+from beeagent.detection.bundle import load_bundle
+from beeagent.detection.detections import Detections
+from beeagent.detection.detector import Detector, DetectorOptions
+from beeagent.errors import InputError
+from beeagent_export.cli import export
+from typer.testing import CliRunner
+
+pytest.importorskip("tensorflow")
+
+LABELS = ("bee", "wasp")
+SIZE = 128
+
+
+def run(*arguments: object) -> str:
+    """Run the command in this process; errors come out as they would reach the command line's end."""
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(export)
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The checkpoint as a float32 and as an int8 bundle, and what the command said to the latter."""
+
+    float32: Path
+    int8: Path
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture(scope="module")
+def exported(checkpoint: Path, picture_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    folder = tmp_path_factory.mktemp("exported")
+    # fmt: off
+    common = (
+        str(checkpoint), "--calibrate", str(picture_folder), "--calibration-pictures", "8", "--name", "test-bees",
+        "--model-version", "3.1", "--licence", "Apache-2.0", "--min-score", "0.02",
+    )
+    # fmt: on
+    run(*common, "--precision", "float32", "--out", folder / "float32")
+    # As a program, for what native libraries print would not go through Python.
+    program = "import typer; from beeagent_export.cli import export; typer.run(export)"
+    command = [sys.executable, "-c", program, *common, "--out", str(folder / "int8")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return Exported(folder / "float32", folder / "int8", done.stdout, done.stderr)
+
+
+def report_of(bundle: Path) -> Path:
+    return bundle.with_name(f"{bundle.name}.report.json")
+
+
+def detect(bundle: Path, picture: Path) -> Detections:
+    pixels = np.asarray(cv2.imread(str(picture)), dtype=np.uint8)
+    return Detector(load_bundle(bundle), DetectorOptions(threads=1, threshold=0.02)).detect(pixels)
+
+
+def overlaps(boxes: Any, others: Any) -> Any:  # noqa: ANN401 - NumPy arrays (n, 4) and (m, 4), giving (n, m)
+    top_left = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    bottom_right = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    shared = np.prod(np.clip(bottom_right - top_left, 0, None), axis=2)
+    areas = [np.prod(array[:, 2:] - array[:, :2], axis=1) for array in (boxes, others)]
+    return shared / (areas[0][:, None] + areas[1][None] - shared)
+
+
+def test_int8_finds_what_float_finds(exported: Exported, picture_folder: Path) -> None:
+    compared = 0
+    for picture in sorted(picture_folder.iterdir()):
+        exact, quantized = detect(exported.float32, picture), detect(exported.int8, picture)
+        strong = np.flatnonzero(exact.confidences >= 0.6 * exact.confidences[0])[:5]
+        for index in strong:
+            same = quantized.class_ids == exact.class_ids[index]
+            overlap = overlaps(exact.boxes[[index]], quantized.boxes)[0] * same
+            # The strongest that covers it: which of two neighbouring anchors wins may change.
+            near = np.flatnonzero(overlap >= 0.5)
+            assert near.size, f"{picture.name}: detection {index} was lost"
+            assert quantized.confidences[near].max() == pytest.approx(exact.confidences[index], abs=0.1)
+            compared += 1
+    assert compared >= 12
+
+
+def test_float_bundle_is_the_network_itself(exported: Exported) -> None:
+    parity = json.loads(report_of(exported.float32).read_text())["parity"]
+    assert parity["score_difference"] < 1e-4
+    assert parity["box_difference"] < 1e-3
+    assert parity["smallest_iou"] > 0.999
+    assert parity["seen_in_calibration"] is False
+
+
+def test_int8_parity_is_reported(exported: Exported) -> None:
+    report = json.loads(report_of(exported.int8).read_text())
+    parity = report["parity"]
+    assert report["files"] == json.loads((exported.int8 / "manifest.json").read_text())["files"]
+    # Eight of the twelve pictures calibrate; the others are new to the model.
+    assert parity["seen_in_calibration"] is False
+    assert len(parity["pictures"]) == 4
+    for key in ("score_difference", "box_difference"):
+        assert parity[key] == max(picture[key] for picture in parity["pictures"])
+        assert parity[key] > 0
+    assert parity["score_difference"] < 0.2
+    assert all(
+        abs(picture["strongest_source"] - picture["strongest_converted"]) < 0.1 for picture in parity["pictures"]
+    )
+    assert all(picture["strongest_source"] > 0.3 for picture in parity["pictures"])
+
+
+def test_manifest_says_what_was_done(exported: Exported, checkpoint: Path, tmp_path: Path) -> None:
+    text = (exported.int8 / "manifest.json").read_text()
+    manifest = json.loads(text)
+    assert [manifest[key] for key in ("name", "version", "licence")] == ["test-bees", "3.1", "Apache-2.0"]
+    assert manifest["input"] == {"width": SIZE, "height": SIZE, "fit": "letterbox", "mean": 127.0, "std": 128.0}
+    assert manifest["labels"] == list(LABELS)
+    assert manifest["threshold"] == {"value": 0.5, "chosen_by": "default, not chosen on any data"}
+    provenance = manifest["provenance"]
+    assert provenance["training"] == {"seed": 1}
+    assert provenance["checkpoint"]["file"] == checkpoint.name
+    assert provenance["export"]["precision"] == "int8"
+    assert provenance["export"]["calibration"]["pictures"] == 8
+    assert provenance["export"]["postprocess"]["score_threshold"] == 0.02
+    assert str(tmp_path.parent) not in text
+
+
+def test_int8_is_int8_from_picture_to_heads(exported: Exported) -> None:
+    from ai_edge_litert.interpreter import (  # noqa: PLC0415 - may not be there
+        Interpreter,
+        OpResolverType,
+    )
+
+    interpreter = Interpreter(
+        model_path=str(exported.int8 / "model.tflite"),
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    interpreter.allocate_tensors()
+    (image,) = interpreter.get_input_details()
+    assert image["dtype"] == np.uint8
+    assert image["quantization"] == (pytest.approx(1 / 128), 127)
+    names = [operation["op_name"] for operation in interpreter._get_ops_details()]
+    # One conversion at each end, none between: every other op computes in int8.
+    assert names.count("QUANTIZE") == 1
+    assert names.count("DEQUANTIZE") == 2
+    assert names[-1] == "TFLite_Detection_PostProcess"
+    kernels = [
+        interpreter._get_tensor_details(int(operation["inputs"][1]), 0)
+        for operation in interpreter._get_ops_details()
+        if operation["op_name"] == "CONV_2D"
+    ]
+    assert {kernel["dtype"] for kernel in kernels} == {np.int8}
+    assert all(len(kernel["quantization_parameters"]["scales"]) == kernel["shape"][0] for kernel in kernels)
+
+
+def test_command_says_what_it_made_and_nothing_else(exported: Exported) -> None:
+    assert exported.stderr == ""
+    made, compared = exported.stdout.splitlines()
+    assert made.startswith(f"{exported.int8}: test-bees 3.1, int8, {SIZE}x{SIZE}, ")
+    assert compared.startswith("against its source on 4 pictures: scores differ by ")
+    assert compared.endswith(f"see {exported.int8}.report.json")
+    made_files = {path.name for path in exported.int8.parent.iterdir()}
+    assert made_files == {"int8", "int8.report.json", "float32", "float32.report.json"}
+
+
+def test_listing_the_command_loads_nothing_heavy() -> None:
+    source = "import sys, beeagent_export.cli; print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"tensorflow", "keras", "numpy", "cv2", "ai_edge_litert", "flatbuffers"} & set(loaded)
+
+
+def refuse(message: str, out: Path, *arguments: object) -> None:
+    """Run the command and expect one line that matches, and nothing new where the output goes."""
+    out.parent.mkdir(exist_ok=True)
+    before = sorted(out.parent.rglob("*"))
+    with pytest.raises(InputError, match=message) as caught:
+        run("--out", out, *arguments)
+    assert "\n" not in str(caught.value)
+    assert sorted(out.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing.npz", r"source .*missing\.npz does not exist"),
+        ("cut.npz", r"cut\.npz: cut short or not a checkpoint"),
+        ("text.npz", r"text\.npz: cut short or not a checkpoint"),
+        ("saved", r"is a TensorFlow SavedModel, which cannot be exported yet"),
+        ("model.keras", r"is a Keras model of unknown make"),
+        ("model.tflite", r"is a TFLite model already"),
+        ("bundle", r"is a model bundle already"),
+        ("folder", r"is a folder: give a checkpoint"),
+    ],
+)
+def test_unusable_sources_are_refused(
+    name: str, message: str, checkpoint: Path, picture_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "cut.npz").write_bytes(checkpoint.read_bytes()[:100_000])
+    for folder, file in (("saved", "saved_model.pb"), ("bundle", "manifest.json"), ("folder", "something")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / file).write_bytes(b"")
+    for file in ("text.npz", "model.keras", "model.tflite"):
+        (tmp_path / file).write_text("not what its name says")
+    refuse(message, tmp_path / "out" / "bees", tmp_path / name, "--calibrate", picture_folder)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], r"int8 needs --calibrate"),
+        (["--calibrate", "missing"], r"pictures .*missing do not exist"),
+        (["--calibrate", "empty"], r"empty holds no picture"),
+        (["--precision", "int4"], r"--precision is 'int4': choose one of int8, dynamic, float16, float32"),
+        (["--precision", "float32", "--fit", "crop"], r"--fit is 'crop': choose one of letterbox, stretch"),
+        (["--precision", "float32", "--name", "my bees"], r"--name is 'my bees'"),
+        (["--precision", "float32", "--model-version", ""], r"--model-version is ''"),
+        (["--precision", "float32", "--report", "empty"], r"report .*empty is a folder"),
+        (["--precision", "float32", "--report", "file/report.json"], r"report .* cannot be written: .*file is not"),
+        (["--precision", "float32", "--out", "file/bees"], r"bundle .* cannot be written: .*file is not"),
+    ],
+)
+def test_unusable_options_are_refused(
+    options: list[str], message: str, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_bytes(b"")
+    refuse(message, tmp_path / "out" / "bees", checkpoint, *options)
+
+
+def test_an_output_that_is_taken_is_refused(
+    exported: Exported, checkpoint: Path, picture_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(exported.int8, tmp_path / "out" / "bees")
+    (tmp_path / "out" / "diary").mkdir()
+    arguments = (checkpoint, "--calibrate", picture_folder)
+    refuse(r"exists: give another --out, or --force", tmp_path / "out" / "bees", *arguments)
+    refuse(r"exists and is no model bundle", tmp_path / "out" / "diary", *arguments, "--force")

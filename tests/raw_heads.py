@@ -1,0 +1,76 @@
+"""Detectors that are nothing but arithmetic on their input, so that a test decides what their heads give."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from beeagent.detection.geometry import Fit
+from beeagent_export.heads import BoxScales, RawHeads
+from numpy.typing import NDArray
+
+
+def make_heads(  # noqa: PLR0913 - what a detector is made of
+    function: Callable[[Any], tuple[Any, Any]],
+    *,
+    anchors: NDArray[np.float32],
+    labels: Sequence[str],
+    size: int,
+    mean: float = 0.0,
+    std: float = 1.0,
+    box_scales: BoxScales | None = None,
+) -> RawHeads:
+    """Make heads of a TensorFlow function that takes images (1, size, size, 3)."""
+    import tensorflow as tf  # noqa: PLC0415 - takes seconds, and may not be there
+
+    signature = [tf.TensorSpec([1, size, size, 3], tf.float32, name="images")]
+    concrete = tf.function(function, input_signature=signature).get_concrete_function()
+    return RawHeads(
+        function=concrete,
+        width=size,
+        height=size,
+        fit=Fit.STRETCH,
+        mean=mean,
+        std=std,
+        labels=tuple(labels),
+        anchors=anchors,
+        box_scales=box_scales or BoxScales(),
+    )
+
+
+def free_heads(*, count: int, classes: int, seed: int, box_scales: BoxScales | None = None) -> tuple[RawHeads, int]:
+    """Make heads that give whatever numbers stand in their input, with anchors of random place and size.
+
+    Returns:
+        The heads, and the side of their input. Its first `count * (4 + classes)` numbers are, anchor by anchor,
+        the box code and the scores.
+    """
+    import tensorflow as tf  # noqa: PLC0415
+
+    width = 4 + classes
+    size = int(np.ceil(np.sqrt(count * width / 3)))
+    rng = np.random.default_rng(seed)
+    anchors = np.concatenate([rng.random((count, 2)), rng.uniform(0.05, 0.4, (count, 2))], axis=1)
+
+    def function(images: Any) -> tuple[Any, Any]:  # noqa: ANN401 - TensorFlow ships no types
+        rows = tf.reshape(tf.reshape(images, [1, -1])[:, : count * width], [1, count, width])
+        return rows[..., :4], rows[..., 4:]
+
+    labels = [f"class{index}" for index in range(classes)]
+    heads = make_heads(function, anchors=anchors.astype(np.float32), labels=labels, size=size, box_scales=box_scales)
+    return heads, size
+
+
+def colour_heads(*, mean: float, std: float, size: int = 32) -> RawHeads:
+    """Make heads with one anchor, the middle quarter, whose three scores are the mean of red, green and blue.
+
+    The mean is taken over the whole picture, in ratios of 255.
+    """
+    import tensorflow as tf  # noqa: PLC0415
+
+    def function(images: Any) -> tuple[Any, Any]:  # noqa: ANN401
+        means = tf.reduce_mean(images, axis=[1, 2], keepdims=True)
+        scores = tf.reshape(means * (std / 255) + mean / 255, [1, 1, 3])
+        return tf.zeros([1, 1, 4]) * scores[..., :1], scores
+
+    anchors = np.array([[0.5, 0.5, 0.5, 0.5]], dtype=np.float32)
+    return make_heads(function, anchors=anchors, labels=("red", "green", "blue"), size=size, mean=mean, std=std)
