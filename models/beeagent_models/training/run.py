@@ -122,6 +122,8 @@ class _Run:
         loading = self._loading(pool, phase, seed=options.seed, first=first, last=last)
         watched = self._watched_batches(phase)
         with BatchLoader(loading, AnchorTargets(self.config, phase.size), workers=options.workers) as loader:
+            # Compiled anew, for the one size of this phase: a step that takes any size would be slower.
+            model.make_train_function(force=True)
             model.reset_metrics()
             since, started = first, time.monotonic()
             for step in range(first + 1, last + 1):
