@@ -7,14 +7,13 @@ from typing import Any
 
 import cv2
 import pytest
+from beeagent.delivery.schemas import load_schema
 from beeagent_process import DEADLINE, run_beeagent, running_agent, tiny_model
 from jsonschema import Draft202012Validator, FormatChecker
 from mosquitto import Mosquitto
 from mqtt_subscriber import subscriber
 from numbered_frames import write_video
 from tiny_models import RED, painted
-
-from beeagent.delivery.schemas import load_schema
 
 
 def _valid(message: dict[str, Any], name: str = "detections") -> dict[str, Any]:

@@ -5,12 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from beeagent import __version__
+from beeagent.detection.shipped import shipped_bundle
 from beeagent_process import run_beeagent, tiny_model
 from jsonschema import Draft202012Validator
 from numbered_frames import write_video
-
-from beeagent import __version__
-from beeagent.detection.shipped import shipped_bundle
 
 
 def _complaint(*arguments: str | Path, folder: Path, **environment: str) -> str:
@@ -42,7 +41,7 @@ def test_a_bundle_that_was_tampered_with_is_refused(tmp_path: Path) -> None:
     ("options", "words"),
     [
         (("--model", "absent.tflite"), "absent.tflite cannot be read"),
-        (("--model", __file__, "--labels", __file__), "is not a TFLite model"),
+        (("--model", __file__), "is not a TFLite model"),
         (("--camera", "no-such-thing"), "camera 'no-such-thing'"),
         (("--camera", "/dev/video99"), "/dev/video99 does not exist"),
         (("--camera", "rtsp://"), "the address has no host"),
@@ -61,8 +60,7 @@ def test_a_bundle_that_was_tampered_with_is_refused(tmp_path: Path) -> None:
 def test_a_mistake_gets_one_line(options: tuple[str, ...], words: str, tmp_path: Path) -> None:
     fine = {"--camera": "synthetic:64x48", "--broker": "none", "--frames": "1"}
     given = dict(zip(options[::2], options[1::2], strict=True))
-    if "--model" not in given:
-        fine.update(zip(("--model", "--labels"), map(str, tiny_model(tmp_path)[1::2]), strict=True))
+    fine.update(zip(("--model", "--labels"), map(str, tiny_model(tmp_path)[1::2]), strict=True))
     arguments = [part for pair in {**fine, **given}.items() for part in pair]
     line = _complaint(*arguments, folder=tmp_path)
     assert words in line

@@ -34,6 +34,8 @@ def test_bench_measures_agent_and_bare_model(tmp_path: Path) -> None:
 
 
 def test_bench_refuses_a_single_picture(tmp_path: Path) -> None:
-    ended = run_beeagent("bench", *tiny_model(tmp_path), "--camera", "synthetic:64x48?live=no&frames=1", folder=tmp_path)
+    ended = run_beeagent(
+        "bench", *tiny_model(tmp_path), "--camera", "synthetic:64x48?live=no&frames=1", folder=tmp_path
+    )
     assert ended.returncode == 2
     assert "too few frames" in ended.stderr

@@ -4,11 +4,10 @@ import json
 import time
 from typing import Any
 
-from jsonschema import Draft202012Validator
-
 from beeagent.delivery.outbox import OutboxCounts
 from beeagent.delivery.schemas import load_schema
 from beeagent.health import Health
+from jsonschema import Draft202012Validator
 
 
 def _health() -> Health:

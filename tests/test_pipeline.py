@@ -7,14 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tiny_models import RED, painted, square_finder
-
 from beeagent.detection.bundle import ModelBundle
 from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.errors import InputError
 from beeagent.frames.frame import Frame
 from beeagent.frames.handoff import Handoff, HandoffClosedError
 from beeagent.pipeline import Pipeline
+from tiny_models import RED, painted, square_finder
 
 
 def _detector(labels: tuple[str, ...] = ("red",), classes: int = 1) -> Detector:

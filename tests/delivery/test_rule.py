@@ -4,7 +4,6 @@ from typing import Literal
 
 import numpy as np
 import pytest
-
 from beeagent.delivery.rule import PublishRule
 from beeagent.detection.detections import Detections
 
