@@ -3,15 +3,16 @@
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 
 class TcpProxy:
     """Listens on a port of its own and passes bytes on to another port of this machine."""
 
-    def __init__(self, target_port: int, *, port: int = 0) -> None:
+    def __init__(self, target_port: int, *, port: int, admit: Callable[[socket.socket], bool]) -> None:
         self._target_port = target_port
+        self._admit = admit
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port = int(self._listener.getsockname()[1])
         self._answers_flow = threading.Event()
@@ -48,6 +49,9 @@ class TcpProxy:
         with suppress(OSError):  # closed
             while True:
                 client, _ = self._listener.accept()
+                if not self._admit(client):
+                    client.close()
+                    continue
                 try:
                     broker = socket.create_connection(("127.0.0.1", self._target_port))
                 except OSError:
@@ -71,9 +75,14 @@ class TcpProxy:
 
 
 @contextmanager
-def tcp_proxy(target_port: int, *, port: int = 0) -> Iterator[TcpProxy]:
-    """Run a proxy for as long as the context lasts, on the given port or a free one."""
-    proxy = TcpProxy(target_port, port=port)
+def tcp_proxy(
+    target_port: int, *, port: int = 0, admit: Callable[[socket.socket], bool] = lambda _: True
+) -> Iterator[TcpProxy]:
+    """Run a proxy for as long as the context lasts, on the given port or a free one.
+
+    `admit` looks at each new client, may answer it, and says whether to pass it on.
+    """
+    proxy = TcpProxy(target_port, port=port, admit=admit)
     try:
         yield proxy
     finally:

@@ -1,5 +1,6 @@
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -294,8 +295,6 @@ def test_a_broker_that_accepts_and_says_nothing_is_left(mosquitto: Mosquitto) ->
 
 
 def test_what_is_no_broker_at_all_is_told_and_tried_again() -> None:
-    import socket  # noqa: PLC0415 - only here
-
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = BrokerAddress("127.0.0.1", int(listener.getsockname()[1]), tls=False)
 
@@ -311,6 +310,25 @@ def test_what_is_no_broker_at_all_is_told_and_tried_again() -> None:
             watched.wait_until(lambda: bool(watched.states))
             assert not watched.publisher.state.connected
             assert watched.publisher.state.reason
+
+
+def test_a_broker_that_refuses_mqtt_5_is_spoken_to_in_3_1_1(mosquitto: Mosquitto) -> None:
+    def admit(client: socket.socket) -> bool:
+        level = client.recv(64, socket.MSG_PEEK).partition(b"\x00\x04MQTT")[2][0]
+        if level == 5:
+            client.recv(65536)
+            client.sendall(b"\x20\x02\x00\x01")  # CONNACK of MQTT 3.1.1: unacceptable protocol version
+        return level == 4
+
+    with tcp_proxy(mosquitto.port, admit=admit) as proxy, subscriber(mosquitto.port) as seen:
+        options = replace(mosquitto.options, address=BrokerAddress("127.0.0.1", proxy.port, tls=False))
+        with publishing(options, first_wait_s=NEVER, longest_wait_s=NEVER) as watched:
+            watched.wait_connected()  # without a wait, and without having told of trouble
+            assert watched.states == [PublisherState(connected=True)]
+            mosquitto.wait_for_log("as beeagent-test", "p2", "c1")
+            watched.publish(b"x")
+            assert watched.wait_receipts(1) == [Receipt(Outcome.DELIVERED)]
+            assert seen.wait_for(1)[0].payload == b"x"
 
 
 def test_the_status_is_retained_and_only_the_newest_counts(mosquitto: Mosquitto) -> None:
