@@ -6,7 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 from beeagent.errors import InputError
-from beeagent_models.efficientdet import (
+from numpy.typing import NDArray
+
+keras = pytest.importorskip("keras")
+tf = pytest.importorskip("tensorflow")
+
+from beeagent_models.efficientdet import (  # noqa: E402 - imports Keras, and so comes after the question for it
     EfficientDetConfig,
     anchor_boxes,
     build_model,
@@ -15,10 +20,6 @@ from beeagent_models.efficientdet import (
     load_checkpoint,
     save_checkpoint,
 )
-from numpy.typing import NDArray
-
-keras = pytest.importorskip("keras")
-tf = pytest.importorskip("tensorflow")
 
 # Output channels, kernel and stride of EfficientNet-Lite0's blocks, and whether they expand, written out one by one.
 LITE0_BLOCKS = [
