@@ -14,6 +14,10 @@ _SIDE = 1.9
 """Width and height of the drawing in body lengths: room for spread wings, legs and feelers."""
 
 
+_FACTORS = ((110, 1.5), (60, 2.0), (24, 3.0), (0, 4.0))
+"""From which body length in pixels a bee is drawn so many times larger."""
+
+
 def draw_bee(look: BeeLook, pose: BeePose, *, length: float, rng: np.random.Generator) -> Sprite:
     """Draw one bee heading to the right, larger than asked for, and shrink it.
 
@@ -27,8 +31,9 @@ def draw_bee(look: BeeLook, pose: BeePose, *, length: float, rng: np.random.Gene
         A sprite whose middle is the middle of the body, without a shadow.
     """
     side = max(4, round(_SIDE * length))
-    factor = 4 if length < 24 else 3 if length < 60 else 2
-    canvas = Canvas(side * factor, scale=length * factor, pose=pose)
+    # The smaller the bee, the more it gains from being drawn larger; lines are smooth at any size.
+    factor = next(factor for least, factor in _FACTORS if length >= least)
+    canvas = Canvas(round(side * factor), scale=length * factor, pose=pose)
     upright = math.cos(pose.roll) > 0
     (draw_legs if upright else draw_wings)(canvas, look, pose)
     draw_body(canvas, look, rng)

@@ -107,7 +107,7 @@ def stone(rng: np.random.Generator, width: int, height: int) -> Image:
     size = max(width, height)
     cell = size * rng.uniform(0.01, 0.12)
     field = fractal_noise(rng, (width, height), (cell, cell), octaves=5, gain=rng.uniform(0.5, 0.85))
-    base = picked(rng, (140, 145, 150), (70, 90, 115), (40, 60, 85), (165, 180, 195), (60, 75, 130), spread=0.2)
+    base = picked(rng, (140, 145, 150), (70, 90, 115), (40, 60, 85), (165, 180, 195), (75, 88, 118), spread=0.2)
     dark = (base[0] * 0.35, base[1] * 0.37, base[2] * 0.4)
     light = (min(255, base[0] * 1.35), min(255, base[1] * 1.35), min(255, base[2] * 1.35))
     return coloured(field, [dark, base, light] if rng.random() < 0.6 else [dark, base, base, light])

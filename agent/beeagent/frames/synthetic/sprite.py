@@ -39,7 +39,8 @@ def turned(sprite: Sprite, *, heading: float, stretch: tuple[float, float] = (1.
     matrix, size = _turn(sprite.solid.shape, heading, stretch)
     return Sprite(
         paint=as_image(cv2.warpAffine(sprite.paint, matrix, size)),
-        solid=as_image(cv2.warpAffine(sprite.solid, matrix, size)),
+        # What is counted and not seen needs no smooth edge.
+        solid=as_image(cv2.warpAffine(sprite.solid, matrix, size, flags=cv2.INTER_NEAREST)),
     )
 
 
