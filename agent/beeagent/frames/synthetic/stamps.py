@@ -25,7 +25,7 @@ from beeagent.frames.synthetic.sprite import (
 _GAITS = 4
 _WING_PHASES = 3
 _HEADINGS = 48
-_MOST_BYTES = 32_000_000
+_MOST_BYTES = 16_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class _Phase:
 
 
 class StampBook:
-    """Gives the stamp of any bee in any heading; the least recently used are forgotten beyond 32 MB.
+    """Gives the stamp of any bee in any heading; the least recently used are forgotten beyond 16 MB.
 
     Args:
         rng: decides the looks of the individuals.
