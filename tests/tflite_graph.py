@@ -50,13 +50,16 @@ class Graph:
         name: str | None = None,
         dtype: str = "float32",
         quantization: Quantization | None = None,
+        any_size: Sequence[int] = (),
     ) -> int:
-        """Add a tensor that is computed or fed."""
+        """Add a tensor that is computed or fed; the axes in `any_size` can be resized before running."""
         tensor = schema.TensorT()
         tensor.name = f"t{len(self._tensors)}" if name is None else name
         tensor.shape = list(shape)
         tensor.type = _TYPES[dtype]
         tensor.buffer = 0
+        if any_size:
+            tensor.shapeSignature = [-1 if axis in any_size else size for axis, size in enumerate(shape)]
         if quantization is not None:
             tensor.quantization = schema.QuantizationParametersT()
             tensor.quantization.scale = [quantization.scale]

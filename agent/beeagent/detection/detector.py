@@ -1,5 +1,6 @@
 """The TFLite detector: a frame's pixels in, `Detections` out."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,11 +11,13 @@ from numpy.typing import NDArray
 from beeagent.detection.bundle import InputSpec, ModelBundle
 from beeagent.detection.detections import Detections
 from beeagent.detection.geometry import Fit, Placement, lay_in, place
-from beeagent.detection.outputs import OutputIndices, dequantize, find_outputs
+from beeagent.detection.outputs import dequantize, find_outputs
 from beeagent.detection.runtime import Interpreter, TensorDetails, load_interpreter
 from beeagent.errors import InputError
 
 _CHANNELS = 3
+_NO_CLASS = re.compile(r"\?\?\?|_*background_*", re.IGNORECASE)
+"""What label files call the background in their first line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,14 +114,21 @@ class Detector:
         self.threshold = bundle.threshold if options.threshold is None else options.threshold
         self._wanted = _wanted_ids(bundle.labels, options.labels_wanted)
         self._interpreter = load_interpreter(bundle.model, name=self._name, threads=options.threads)
-        self._image = _image_input(self._interpreter, bundle.input, self._name)
-        _hold_other_inputs_at_zero(self._interpreter, self._image.index)
-        self._outputs = find_outputs(self._interpreter, name=self._name)
-        self._quantization = {
-            int(output["index"]): output["quantization"] for output in self._interpreter.get_output_details()
-        }
-        _check_labels(self._outputs, len(bundle.labels), self._name)
-        self._try_once()
+        try:
+            self._image = _image_input(self._interpreter, bundle.input, self._name)
+            _hold_other_inputs_at_zero(self._interpreter, self._image.index)
+            # Noise makes most models see something, if weakly: values that tell classes and scores apart.
+            noise = np.random.default_rng(0).integers(0, 256, (*self.input_size[::-1], _CHANNELS), dtype=np.uint8)
+            self._interpreter.set_tensor(self._image.index, self.prepare(noise).tensor)
+            self._outputs = find_outputs(self._interpreter, name=self._name)
+            self._quantization = {
+                int(output["index"]): output["quantization"] for output in self._interpreter.get_output_details()
+            }
+            self._first_label = _first_label(self._outputs.class_count, bundle.labels, self._name)
+            # Run it, so that a model that cannot be run is refused at start, not at a frame.
+            self.detect(noise)
+        except (ValueError, RuntimeError) as error:
+            raise InputError(f"{self._name} cannot be run: {' '.join(str(error).split())}") from error
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -166,7 +176,8 @@ class Detector:
         boxes = self._output(self._outputs.boxes).reshape(-1, 4)
         count = len(boxes)
         if self._outputs.count is not None:
-            count = min(count, max(0, int(self._output(self._outputs.count).reshape(-1)[0])))
+            # In this order, what is not a number counts as none.
+            count = round(min(count, max(0.0, float(self._output(self._outputs.count).reshape(-1)[0]))))
         return RawOutputs(
             boxes[:count],
             self._output(self._outputs.classes).reshape(-1)[:count],
@@ -182,16 +193,19 @@ class Detector:
             InputError: the model gave a class that the labels do not name.
         """
         corners = raw.boxes[:, [1, 0, 3, 2]]
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             boxes = placement.to_frame(corners)
             kept = (
                 (raw.scores >= self.threshold)
+                & np.isfinite(raw.scores)
+                & np.isfinite(raw.classes)
                 & np.isfinite(corners).all(axis=1)
                 & (boxes[:, 0] < boxes[:, 2])
                 & (boxes[:, 1] < boxes[:, 3])
             )
         class_ids = np.rint(raw.classes[kept]).astype(np.int64)
         self._check_classes(class_ids)
+        class_ids += self._first_label
         boxes, scores = boxes[kept], np.clip(raw.scores[kept], 0.0, 1.0)
         if self._wanted is not None:
             chosen = np.isin(class_ids, self._wanted)
@@ -203,20 +217,13 @@ class Detector:
         return dequantize(self._interpreter.get_tensor(index), self._quantization[index])
 
     def _check_classes(self, class_ids: NDArray[np.int64]) -> None:
-        unknown = class_ids[(class_ids < 0) | (class_ids >= len(self.labels))]
+        known = len(self.labels) - self._first_label
+        unknown = class_ids[(class_ids < 0) | (class_ids >= known)]
         if unknown.size:
             raise InputError(
-                f"{self._name} found class {int(unknown[0])}, but there are only {len(self.labels)} labels: "
+                f"{self._name} found class {int(unknown[0])}, but there are only {known} labels: "
                 "give it the labels it was trained with"
             )
-
-    def _try_once(self) -> None:
-        """Run the model on a grey picture, so that one that cannot run is refused at start, not at a frame."""
-        grey = np.full((self._image.height, self._image.width, 3), 127, dtype=np.uint8)
-        try:
-            self.detect(grey)
-        except (ValueError, RuntimeError) as error:
-            raise InputError(f"{self._name} cannot be run: {' '.join(str(error).split())}") from error
 
 
 def _image_input(interpreter: Interpreter, spec: InputSpec | None, name: str) -> _ImageInput:
@@ -228,6 +235,8 @@ def _image_input(interpreter: Interpreter, spec: InputSpec | None, name: str) ->
             f"and has inputs {shapes}"
         )
     _, height, width, _ = (int(size) for size in details[0]["shape"])
+    if any(int(size) < 0 for size in details[0]["shape_signature"][1:3]):
+        raise InputError(f"{name} takes pictures of any size: convert it again with the size it is to work at")
     if spec is None:
         spec = InputSpec(width=width, height=height, fit=Fit.STRETCH)
     if (spec.width, spec.height) != (width, height):
@@ -274,14 +283,30 @@ def _hold_other_inputs_at_zero(interpreter: Interpreter, image: int) -> None:
             interpreter.set_tensor(int(details["index"]), value)
 
 
-def _check_labels(outputs: OutputIndices, labels: int, name: str) -> None:
-    # A model may score a background class that it never reports, so one label less is right as well.
-    classes = outputs.class_count
-    if classes is not None and labels not in {classes, classes - 1}:
-        raise InputError(
-            f"{name} tells {classes} classes apart (one of them may be the background), but there are {labels} "
-            "labels: give it the labels it was trained with"
-        )
+def _first_label(classes: int | None, labels: tuple[str, ...], name: str) -> int:
+    """Give the index of the label of class 0.
+
+    A model may score a background class that it never reports. Its ids start behind it, its labels may or may not.
+
+    Args:
+        classes: how many the model tells apart, the background included; None where that is unknown.
+        labels: the classes' names.
+        name: what to call the model in an error.
+
+    Raises:
+        InputError: there are too few or too many labels.
+    """
+    if classes is None:
+        return 0
+    fitting = {classes, classes - 1}
+    if _NO_CLASS.fullmatch(labels[0]) and len(labels) - 1 in fitting:
+        return 1
+    if len(labels) in fitting:
+        return 0
+    raise InputError(
+        f"{name} tells {classes} classes apart (one of them may be the background), but there are {len(labels)} "
+        "labels: give it the labels it was trained with"
+    )
 
 
 def _wanted_ids(labels: tuple[str, ...], wanted: frozenset[str] | None) -> NDArray[np.int64] | None:

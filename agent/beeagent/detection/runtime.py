@@ -74,7 +74,7 @@ def load_interpreter(model: bytes, *, name: str, threads: int) -> Interpreter:
     try:
         interpreter: Interpreter = runtime.Interpreter(model_content=model, num_threads=threads)
         interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, MemoryError) as error:  # a damaged model may ask for any amount of memory
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{name} cannot be loaded as a TFLite model: {reason}") from error
     except AttributeError as error:

@@ -1,0 +1,289 @@
+"""The detector's own part: what it feeds, what it leaves out, and which models it refuses."""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from beeagent.detection.bundle import InputSpec
+from beeagent.detection.detections import Detections
+from beeagent.detection.detector import Detector, DetectorOptions, RawOutputs
+from beeagent.detection.geometry import Fit, place
+from beeagent.errors import InputError
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from memory_bundle import bundle_of
+from numpy.typing import ArrayLike, NDArray
+from tflite_graph import Graph
+from tiny_models import BLUE, GREEN, OUTPUTS, RED, InputType, Output, edge_finder, fixed_outputs, painted, square_finder
+
+LABELS = ("red", "green", "blue")
+
+
+def detections_of(
+    boxes: Sequence[Sequence[float]], scores: Sequence[float], classes: Sequence[float], options: DetectorOptions
+) -> Detections:
+    """Give what becomes of these outputs of a model; boxes as top, left, bottom, right."""
+    values: dict[str, ArrayLike] = {"boxes": [boxes], "scores": [scores], "classes": [classes], "count": [len(scores)]}
+    model = fixed_outputs(values, {kind: Output(name=kind) for kind in OUTPUTS})
+    detector = Detector(bundle_of(model), options)
+    return detector.detect(np.zeros((20, 30, 3), dtype=np.uint8))
+
+
+SQUARE = [0.25, 0.5, 0.75, 1.0]
+
+
+def test_the_strongest_comes_first() -> None:
+    found = detections_of([SQUARE] * 4, [0.6, 0.9, 0.7, 0.9], [0, 1, 2, 0], DetectorOptions())
+    np.testing.assert_allclose(found.confidences, [0.9, 0.9, 0.7, 0.6])
+    np.testing.assert_array_equal(found.class_ids, [1, 0, 2, 0])
+    assert found.counts() == {"red": 2, "green": 1, "blue": 1}
+
+
+@pytest.mark.parametrize(("threshold", "expected"), [(None, 2), (0.0, 3), (0.25, 3), (0.75, 1), (0.76, 0), (1.0, 0)])
+def test_a_detection_counts_from_the_threshold_on(threshold: float | None, expected: int) -> None:
+    """Without an option, the bundle's own threshold, here 0.5, holds. All are exact in binary."""
+    found = detections_of([SQUARE] * 3, [0.25, 0.5, 0.75], [0, 0, 0], DetectorOptions(threshold=threshold))
+    assert len(found) == expected
+
+
+def test_only_the_wanted_classes_are_given() -> None:
+    options = DetectorOptions(labels_wanted=frozenset({"blue", "red"}))
+    found = detections_of([SQUARE] * 3, [0.9, 0.8, 0.7], [0, 1, 2], options)
+    assert [found.label(index) for index in range(len(found))] == ["red", "blue"]
+    assert found.labels == LABELS
+
+
+def test_a_wanted_class_that_the_model_does_not_know_is_refused() -> None:
+    options = DetectorOptions(labels_wanted=frozenset({"red", "bee"}))
+    with pytest.raises(InputError, match="no class 'bee': it knows red, green, blue"):
+        detections_of([SQUARE], [0.9], [0], options)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_a_number_is_left_out(bad: float) -> None:
+    boxes = [SQUARE, [bad, 0.5, 0.75, 1.0], [0.25, 0.5, 0.75, bad], SQUARE, SQUARE, SQUARE]
+    scores = [0.9, 0.9, 0.9, bad, 0.9, 0.8]
+    classes = [0, 0, 0, 0, bad, 1]
+    found = detections_of(boxes, scores, classes, DetectorOptions())
+    np.testing.assert_allclose(found.confidences, [0.9, 0.8])
+    np.testing.assert_array_equal(found.class_ids, [0, 1])
+    np.testing.assert_allclose(found.boxes, [[0.5, 0.25, 1.0, 0.75]] * 2)
+
+
+def test_boxes_are_clipped_and_what_has_no_area_is_left_out() -> None:
+    boxes = [
+        [-0.5, 0.5, 0.5, 2.0],  # reaches out at the top and the right
+        [0.2, 1.1, 0.4, 1.3],  # outside
+        [0.5, 0.5, 0.5, 0.75],  # no height
+        [0.75, 0.5, 0.25, 0.75],  # upside down
+    ]
+    found = detections_of(boxes, [0.9] * 4, [0] * 4, DetectorOptions())
+    np.testing.assert_allclose(found.boxes, [[0.5, 0.0, 1.0, 0.5]])
+
+
+def test_confidences_are_within_their_range() -> None:
+    """Dequantized scores may be a step above one."""
+    found = detections_of([SQUARE], [1.004], [0], DetectorOptions())
+    np.testing.assert_array_equal(found.confidences, [1.0])
+
+
+@pytest.mark.parametrize("class_id", [3, 300, -1])
+def test_a_class_without_a_label_is_an_error_at_start(class_id: int) -> None:
+    with pytest.raises(InputError, match=f"found class {class_id}, but there are only 3 labels"):
+        detections_of([SQUARE], [0.9], [class_id], DetectorOptions())
+
+
+finite_or_not = st.floats(width=32) | st.floats(-0.5, 1.5, width=32)
+
+
+@given(
+    boxes=hnp.arrays(np.float32, (4, 4), elements=finite_or_not),
+    scores=hnp.arrays(np.float32, 4, elements=finite_or_not),
+    classes=hnp.arrays(np.float32, 4, elements=st.sampled_from([0.0, 1.0, 2.0, np.nan, np.inf])),
+    threshold=st.floats(0, 1),
+    fit=st.sampled_from(list(Fit)),
+    size=st.tuples(st.integers(1, 3000), st.integers(1, 3000)),
+)
+def test_whatever_a_model_gives_detections_keep_their_promise(  # noqa: PLR0913 - all that varies
+    *,
+    boxes: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    classes: NDArray[np.float32],
+    threshold: float,
+    fit: Fit,
+    size: tuple[int, int],
+) -> None:
+    detector = ANY_DETECTOR
+    detector.threshold = threshold
+    placed = place(frame_width=size[0], frame_height=size[1], input_width=64, input_height=64, fit=fit)
+    found = detector.decode(RawOutputs(boxes, classes, scores), placed)
+    assert found.boxes.dtype == np.float32
+    assert np.isfinite(found.boxes).all()
+    assert ((found.boxes >= 0) & (found.boxes <= 1)).all()
+    assert (found.boxes[:, 0] < found.boxes[:, 2]).all()
+    assert (found.boxes[:, 1] < found.boxes[:, 3]).all()
+    assert (np.diff(found.confidences) <= 0).all()
+    assert ((found.confidences >= 0) & (found.confidences <= 1)).all()
+    assert (found.confidences >= np.float32(threshold)).all()
+    assert np.isin(found.class_ids, [0, 1, 2]).all()
+
+
+ANY_DETECTOR = Detector(bundle_of(edge_finder()), DetectorOptions(threads=1))
+
+
+# Labels against classes
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 90, 300])
+@pytest.mark.parametrize("background", [False, True])
+@pytest.mark.parametrize("listed", ["", "???", "background", "__background__"])
+def test_labels_name_the_classes_whether_or_not_the_background_is_among_them(
+    classes: int,
+    background: bool,  # noqa: FBT001 - a test's parameter
+    listed: str,
+) -> None:
+    model = square_finder(classes=classes, background=background)
+    names = (*LABELS, *(f"class {index}" for index in range(3, classes)))[:classes]
+    labels = (listed, *names) if listed else names
+    colour = (RED, GREEN, BLUE)[min(classes, 3) - 1]
+    found = Detector(bundle_of(model, labels=labels), DetectorOptions()).detect(
+        painted((64, 64), {colour: (8, 16, 16, 24)})
+    )
+    assert [found.label(index) for index in range(len(found))] == [names[min(classes, 3) - 1]]
+    np.testing.assert_allclose(found.boxes, [[0.125, 0.25, 0.25, 0.375]], atol=1e-6)
+    if not background:
+        assert found.labels == labels
+
+
+@pytest.mark.parametrize(("classes", "labels"), [(1, 2), (3, 1), (3, 4), (90, 92), (300, 1)])
+def test_labels_that_do_not_match_the_outputs_are_refused(classes: int, labels: int) -> None:
+    with pytest.raises(InputError, match=f"tells {classes} classes apart.* there are {labels} labels"):
+        Detector(
+            bundle_of(square_finder(classes=classes), labels=[f"l{index}" for index in range(labels)]),
+            DetectorOptions(),
+        )
+
+
+# Inputs
+
+
+def test_a_recurrent_models_state_is_held_at_zero() -> None:
+    """Its state is quantized, with a zero point that is not 0; the scores would rise from frame to frame."""
+    detector = Detector(bundle_of(square_finder(classes=3, state=True)), DetectorOptions(threads=1))
+    frame = painted((64, 64), {BLUE: (8, 0, 16, 8), GREEN: (32, 32, 40, 40)}, grey=0)
+    for _ in range(4):
+        found = detector.detect(frame)
+        np.testing.assert_allclose(found.confidences, [1, 1], atol=1e-5)
+        assert found.counts() == {"green": 1, "blue": 1}
+        assert len(detector.detect(np.zeros((64, 64, 3), dtype=np.uint8))) == 0
+
+
+def picture_model(*shapes: Sequence[int], dtype: str = "uint8", any_size: Sequence[int] = ()) -> bytes:
+    """Build a model with these inputs that it does not look at."""
+    graph = Graph()
+    inputs = [graph.tensor(shape, name=f"in{i}", dtype=dtype, any_size=any_size) for i, shape in enumerate(shapes)]
+    values: dict[str, ArrayLike] = {"boxes": np.zeros((1, 2, 4)), "classes": [[0, 1]], "scores": [[0.25, 0.5]]}
+    outputs = []
+    for name, value in values.items():
+        shape = np.shape(value)
+        outputs.append(graph.operator("ABS", [graph.constant(value)], shape, name=name))
+    return graph.build(inputs, outputs)
+
+
+@pytest.mark.parametrize("shapes", [[(1, 8, 8, 1)], [(1, 8, 8)], [(2, 8, 8, 3)], [(1, 3, 8, 8)], [(1, 8, 8, 3)] * 2])
+def test_a_model_without_one_picture_input_is_refused(shapes: list[tuple[int, ...]]) -> None:
+    with pytest.raises(InputError, match="needs one picture input"):
+        Detector(bundle_of(picture_model(*shapes)), DetectorOptions())
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float16", "int8"])
+def test_a_picture_of_an_unusual_type_is_refused(dtype: str) -> None:
+    """An int8 input without quantization does not say what its integers stand for."""
+    with pytest.raises(InputError, match=f"takes its picture as {dtype}"):
+        Detector(bundle_of(picture_model((1, 8, 8, 3), dtype=dtype)), DetectorOptions())
+
+
+def test_a_model_for_any_batch_runs_and_one_for_any_size_is_refused() -> None:
+    model = picture_model((1, 8, 8, 3), any_size=[0])
+    assert Detector(bundle_of(model), DetectorOptions()).input_size == (8, 8)
+    with pytest.raises(InputError, match="pictures of any size"):
+        Detector(bundle_of(picture_model((1, 1, 1, 3), any_size=[0, 1, 2])), DetectorOptions())
+
+
+def test_a_manifest_that_gives_another_size_is_refused() -> None:
+    spec = InputSpec(width=320, height=64, fit=Fit.LETTERBOX)
+    with pytest.raises(InputError, match="takes pictures of 64x64, but its manifest says 320x64"):
+        Detector(bundle_of(square_finder(classes=3), spec=spec), DetectorOptions())
+
+
+def test_width_and_height_are_not_confused() -> None:
+    model = square_finder(size=(96, 32), cells=(6, 2), classes=3)
+    detector = Detector(bundle_of(model, spec=InputSpec(width=96, height=32, fit=Fit.STRETCH)), DetectorOptions())
+    assert detector.input_size == (96, 32)
+    assert detector.prepare(np.zeros((10, 10, 3), dtype=np.uint8)).tensor.shape == (1, 32, 96, 3)
+    found = detector.detect(painted((192, 64), {RED: (160, 0, 192, 32)}))
+    np.testing.assert_allclose(found.boxes, [[5 / 6, 0, 1, 0.5]], atol=1e-6)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 65])
+def test_threads_out_of_range_are_refused(threads: int) -> None:
+    with pytest.raises(InputError, match=f"threads is {threads}: allowed are 1 to 64"):
+        DetectorOptions(threads=threads)
+
+
+@pytest.mark.parametrize("threshold", [-0.01, 1.01, float("nan"), float("inf")])
+def test_a_threshold_out_of_range_is_refused(threshold: float) -> None:
+    with pytest.raises(InputError, match="allowed are 0 to 1"):
+        DetectorOptions(threshold=threshold)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_threads_do_not_change_the_answer(threads: int) -> None:
+    found = Detector(bundle_of(edge_finder()), DetectorOptions(threads=threads)).detect(
+        painted((100, 100), {RED: (25, 50, 50, 100)})
+    )
+    np.testing.assert_allclose(found.boxes, [[0.25, 0.5, 0.5, 1.0]], atol=1 / 64)
+
+
+def test_preparing_and_decoding_overlap_with_inference() -> None:
+    """Three threads prepare, decode and infer at once, each on other frames; every answer is the sequential one."""
+    kind = InputType("float32", 127.5, 127.5)
+    model = edge_finder(input_type=kind)
+    detector = Detector(bundle_of(model), DetectorOptions(threads=1))
+    rng = np.random.default_rng(3)
+    frames = []
+    for _ in range(60):
+        width, height = (int(side) for side in rng.integers(60, 400, 2))
+        left, top = int(rng.integers(0, width // 2)), int(rng.integers(0, height // 2))
+        colour = (RED, GREEN, BLUE)[int(rng.integers(3))]
+        frames.append(painted((width, height), {colour: (left, top, left + width // 3, top + height // 3)}))
+    expected = [detector.detect(frame) for frame in frames]
+    assert all(len(found) == 1 for found in expected)
+
+    inferring = threading.Lock()  # `infer` is for one thread at a time; nothing else is guarded
+
+    def one(index: int) -> Detections:
+        prepared = detector.prepare(frames[index])
+        with inferring:
+            raw = detector.infer(prepared)
+        return detector.decode(raw, prepared.placement)
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        answers = list(pool.map(one, list(range(60)) * 3))
+    for index, found in enumerate(answers):
+        np.testing.assert_array_equal(found.boxes, expected[index % 60].boxes)
+        np.testing.assert_array_equal(found.class_ids, expected[index % 60].class_ids)
+
+
+def test_raw_outputs_outlive_the_next_inference() -> None:
+    detector = Detector(bundle_of(edge_finder()), DetectorOptions(threads=1))
+    first = detector.prepare(painted((64, 64), {RED: (0, 0, 32, 32)}))
+    second = detector.prepare(painted((64, 64), {BLUE: (32, 32, 64, 64)}))
+    raw = detector.infer(first)
+    detector.infer(second)
+    found = detector.decode(raw, first.placement)
+    assert found.label(0) == "red"
+    np.testing.assert_allclose(found.boxes, [[0, 0, 0.5, 0.5]], atol=1 / 64)
