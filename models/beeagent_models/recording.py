@@ -13,6 +13,7 @@ from beeagent_models.evaluation import Evaluation
 def record_evaluation(bundle: ModelBundle, evaluation: Evaluation, *, split: str) -> None:
     """Make an evaluation's threshold the bundle's, and add its figures to the manifest.
 
+    A threshold that came from the bundle keeps the word on how it was chosen.
     Earlier figures of the same data set and split are replaced. The manifest is replaced in one step.
 
     Args:
@@ -36,10 +37,11 @@ def record_evaluation(bundle: ModelBundle, evaluation: Evaluation, *, split: str
         recall=round(point.recall, 4),
         threshold=threshold,
     )
+    chosen = Threshold(value=threshold, chosen_by=f"{point.chosen_by}, on {name} ({split})")
     others = [known for known in bundle.manifest.metrics if (known.dataset, known.split) != (name, split)]
     manifest = bundle.manifest.model_copy(
         update={
-            "threshold": Threshold(value=threshold, chosen_by=f"{point.chosen_by}, on {name} ({split})"),
+            "threshold": bundle.manifest.threshold if point.threshold == bundle.threshold else chosen,
             "metrics": [*others, figures],
         }
     )
