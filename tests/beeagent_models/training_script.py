@@ -9,11 +9,11 @@ from pathlib import Path
 
 def main(out: Path) -> None:
     """Train 12 steps at two sizes on synthetic scenes alone, and write a line a report."""
-    import tensorflow as tf
-    from beeagent_models.efficientdet import EfficientDetConfig
-    from beeagent_models.training import network
-    from beeagent_models.training.options import Phase, TrainingOptions
-    from beeagent_models.training.run import TrainingProgress, train
+    import tensorflow as tf  # noqa: PLC0415 - see above
+    from beeagent_models.efficientdet import EfficientDetConfig  # noqa: PLC0415 - see above
+    from beeagent_models.training import network  # noqa: PLC0415 - see above
+    from beeagent_models.training.options import Phase, TrainingOptions  # noqa: PLC0415 - see above
+    from beeagent_models.training.run import TrainingProgress, train  # noqa: PLC0415 - see above
 
     def thin_config(
         name: str, *, labels: tuple[str, ...], anchor_scale: float, input_size: int | None
@@ -35,7 +35,7 @@ def main(out: Path) -> None:
         sys.stdout.write(f"{progress.stage} {progress.done}\n")
         sys.stdout.flush()
 
-    network.config_for = thin_config  # type: ignore[attr-defined]  # a smaller network of the same make
+    network.config_for = thin_config  # type: ignore[assignment, attr-defined]  # a smaller network of the same make
     # Compiling takes far longer than these few steps do.
     tf.config.run_functions_eagerly(True)  # noqa: FBT003 - TensorFlow takes it by position
     options = TrainingOptions(
