@@ -44,7 +44,7 @@ def test_coco_ssd_finds_the_same_in_the_full_picture() -> None:
     plain = detector.detect(cv2.resize(pixels, detector.input_size).astype(np.uint8))
     assert cats(found)[:3] == [0, 1, 2]
     np.testing.assert_allclose(found.confidences[:3], PUBLISHED, atol=0.03)
-    np.testing.assert_allclose(found.boxes[:3], plain.boxes[:3], atol=0.02)
+    np.testing.assert_allclose(found.boxes[:3], plain.boxes[:3], atol=0.03)
     assert overlap(found.boxes[0], np.array(LYING_CAT)) > 0.8
     assert overlap(found.boxes[1], np.array(CORGI)) > 0.6
 
