@@ -79,19 +79,18 @@ def overlaps(boxes: Any, others: Any) -> Any:  # noqa: ANN401 - NumPy arrays (n,
 
 
 def test_int8_finds_what_float_finds(exported: Exported, picture_folder: Path) -> None:
-    compared = 0
+    """A few may change: of two anchors that score alike, either may suppress the other."""
+    strong = found = 0
     for picture in sorted(picture_folder.iterdir()):
         exact, quantized = detect(exported.float32, picture), detect(exported.int8, picture)
-        strong = np.flatnonzero(exact.confidences >= 0.6 * exact.confidences[0])[:5]
-        for index in strong:
-            same = quantized.class_ids == exact.class_ids[index]
-            overlap = overlaps(exact.boxes[[index]], quantized.boxes)[0] * same
-            # The strongest that covers it: which of two neighbouring anchors wins may change.
-            near = np.flatnonzero(overlap >= 0.5)
-            assert near.size, f"{picture.name}: detection {index} was lost"
-            assert quantized.confidences[near].max() == pytest.approx(exact.confidences[index], abs=0.1)
-            compared += 1
-    assert compared >= 12
+        assert quantized.confidences[0] == pytest.approx(exact.confidences[0], abs=0.05)
+        overlap = overlaps(exact.boxes[:5], quantized.boxes)
+        same_class = exact.class_ids[:5, None] == quantized.class_ids[None]
+        same_score = np.abs(exact.confidences[:5, None] - quantized.confidences[None]) < 0.1
+        strong += len(overlap)
+        found += int(((overlap > 0.6) & same_class & same_score).any(axis=1).sum())
+    assert strong == 60
+    assert found >= 0.8 * strong
 
 
 def test_float_bundle_is_the_network_itself(exported: Exported) -> None:
@@ -112,9 +111,10 @@ def test_int8_parity_is_reported(exported: Exported) -> None:
     for key in ("score_difference", "box_difference"):
         assert parity[key] == max(picture[key] for picture in parity["pictures"])
         assert parity[key] > 0
-    assert parity["score_difference"] < 0.2
+    assert parity["score_difference"] < 0.1
+    assert parity["smallest_iou"] > 0.5
     assert all(
-        abs(picture["strongest_source"] - picture["strongest_converted"]) < 0.1 for picture in parity["pictures"]
+        abs(picture["strongest_source"] - picture["strongest_converted"]) < 0.05 for picture in parity["pictures"]
     )
     assert all(picture["strongest_source"] > 0.3 for picture in parity["pictures"])
 
