@@ -99,20 +99,18 @@ def _scale(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uin
     """Scale a picture, averaging where it shrinks.
 
     Bilinear sampling of a large frame would skip most of its pixels, and a bee's stripes with them. Averaging
-    over areas does not, but costs four times as much at the usual factors as halving (which OpenCV does in
-    vector instructions) until less than a factor of two is left, and bilinear sampling for that rest.
+    over areas does not, but costs four times as much at the usual factors as halving, which is averaging when
+    done by bilinear sampling, until a factor of at most two is left. Each side is halved by itself: a wide frame
+    that is stretched has more to lose in one direction.
     """
-    while pixels.shape[1] >= 2 * width and pixels.shape[0] >= 2 * height:
-        half = (pixels.shape[1] // 2, pixels.shape[0] // 2)
-        pixels = cv2.resize(pixels, half, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    # A wide frame that is stretched has more to lose in one direction. Halved in one direction only, bilinear
-    # sampling is averaging too, and the faster.
     while pixels.shape[1] > 2 * width or pixels.shape[0] > 2 * height:
         half = (
             pixels.shape[1] // 2 if pixels.shape[1] > 2 * width else pixels.shape[1],
             pixels.shape[0] // 2 if pixels.shape[0] > 2 * height else pixels.shape[0],
         )
-        pixels = cv2.resize(pixels, half, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
-    if (pixels.shape[1], pixels.shape[0]) == (width, height):
-        return pixels
-    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+        pixels = _resize(pixels, half)
+    return pixels if (pixels.shape[1], pixels.shape[0]) == (width, height) else _resize(pixels, (width, height))
+
+
+def _resize(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
