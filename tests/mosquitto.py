@@ -115,7 +115,7 @@ class Mosquitto:
         )
         threading.Thread(target=self._read_log, args=(self._process,), daemon=True).start()
         try:
-            self.wait_for_log("running", since=mark)
+            self.wait_for_log("mosquitto version", " running", since=mark)  # a path in the log may say running too
         except RuntimeError:
             self.stop()
             raise

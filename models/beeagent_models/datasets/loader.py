@@ -123,20 +123,24 @@ class BatchLoader:
     def next_batch(self) -> Batch:
         """Give the batch of the next step, waiting for it where need be."""
         worker = (self._step - self._options.first_step) % self._workers
-        while True:
-            try:
-                item = self._queues[worker].get(timeout=_LOOK_SECONDS)
-                break
-            except queue.Empty:
-                if not self._processes[worker].is_alive():
-                    code = self._processes[worker].exitcode
-                    raise BeeagentError(
-                        f"loader process {worker} ended with code {code} at step {self._step}"
-                    ) from None
+        item = self._wait_for_item(worker)
         if isinstance(item, str):
             raise BeeagentError(f"loader process {worker} failed at step {self._step}: {item}")
         self._step += 1
         return Batch(*item)
+
+    def _wait_for_item(self, worker: int) -> Any:  # noqa: ANN401 - a batch's arrays, or the words of a failure
+        while True:
+            # Asked before looking: what a process sent before its end is there once it has ended.
+            alive = self._processes[worker].is_alive()
+            try:
+                return self._queues[worker].get(timeout=_LOOK_SECONDS)
+            except queue.Empty:
+                if not alive:
+                    code = self._processes[worker].exitcode
+                    raise BeeagentError(
+                        f"loader process {worker} ended with code {code} at step {self._step}"
+                    ) from None
 
 
 def _work(options: LoaderOptions, targets: Targets, worker: int, workers: int, batches: Any) -> None:  # noqa: ANN401 - a queue of any context
