@@ -129,11 +129,17 @@ def test_the_time_is_that_of_the_sensor() -> None:
     assert frame is not None
     # Taken 40 ms before it was given.
     assert before - module.age_ns - 1_000_000 <= frame.captured_ns <= after - module.age_ns + 1_000_000
-    module.age_ns = -5
-    now = time.monotonic_ns()
+
+
+@pytest.mark.parametrize("age_s", [-3600, 3600])
+def test_a_time_that_cannot_be_right_is_replaced_by_that_of_arrival(age_s: int) -> None:
+    module = StandIn()
+    source = open_source(module)
+    module.age_ns = age_s * 10**9
+    before = time.monotonic_ns()
     frame = source.read()
     assert frame is not None
-    assert frame.captured_ns >= now
+    assert before <= frame.captured_ns <= time.monotonic_ns()
 
 
 def test_every_buffer_is_given_back_and_the_camera_closed_once() -> None:

@@ -44,6 +44,7 @@ def test_frames_come_in_order_and_with_the_time_of_their_arrival(server: MjpegSe
     assert stamps == sorted(set(stamps))
 
 
+@pytest.mark.timeout(15)  # much less than OpenCV's own time-out of 30 s
 def test_a_stall_is_noticed_and_a_new_connection_works(server: MjpegServer) -> None:
     source = open_stream(StreamAddress(server.url), timeouts=TIMEOUTS, freeze=None)
     assert source.read() is not None
@@ -109,6 +110,7 @@ def test_no_stream_there_says_what_is_known_and_no_password(path: str, message: 
     assert str(lost.value).startswith(f"http://***@127.0.0.1:{server.port}{path}?***: ")
 
 
+@pytest.mark.timeout(15)  # much less than OpenCV's own time-out of 30 s
 def test_a_server_that_accepts_and_says_nothing_does_not_hold_up_opening_for_ever() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"

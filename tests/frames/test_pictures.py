@@ -56,7 +56,10 @@ def test_a_pattern_matches_across_folders(tmp_path: Path) -> None:
         write(folder / "b.png", 500)
     paths = list_pattern(str(tmp_path / "night*" / "*.jpg"))
     assert numbers_from(PictureSource(paths, description="nights")) == [1, 2, 10]
-    assert len(list_pattern(str(tmp_path / "**" / "*.png"))) == 3
+    deep = tmp_path / "night1" / "early" / "morning"
+    deep.mkdir(parents=True)
+    write(deep / "c.png", 501)
+    assert len(list_pattern(str(tmp_path / "**" / "*.png"))) == 4
 
 
 def test_frames_say_which_file_they_are(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -151,22 +152,43 @@ def test_a_file_that_is_gone_or_forbidden_is_refused(tmp_path: Path) -> None:
         VideoFileSource(tmp_path / "gone.mp4")
 
 
-def test_closing_from_another_thread_ends_the_frames_without_an_error(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "a.avi", 300, codec="MJPG")
-    for _ in range(20):
-        source = VideoFileSource(path)
+def test_closing_ends_the_frames(tmp_path: Path) -> None:
+    source = VideoFileSource(write_video(tmp_path / "a.avi", 5, codec="MJPG"))
+    assert source.read() is not None
+    source.close()
+    source.close()
+    assert source.read() is None
+
+
+def test_closing_in_the_middle_of_a_read_is_not_taken_for_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = VideoFileSource(write_video(tmp_path / "a.avi", 50, codec="MJPG"))
+    assert source.read() is not None
+    grab = source._reader.grab
+
+    def close_first() -> bool:
         closer = threading.Thread(target=source.close)
         closer.start()
-        while True:
-            try:
-                frame = source.read()
-            except BadFrameError as error:
-                assert not isinstance(error, IncompleteVideoError)  # noqa: PT017 - a frame lost to closing is fine
-                continue
-            if frame is None:
-                break
-        closer.join()
-        source.close()
+        closer.join(10)
+        return grab()
+
+    monkeypatch.setattr(source._reader, "grab", close_first)
+    assert source.read() is None
+
+
+def test_closing_from_another_thread_while_frames_are_read_is_safe(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.avi", 300, codec="MJPG")
+    for delay in range(20):
+        source = VideoFileSource(path)
+        closer = threading.Thread(target=source.close)
+        for _ in range(delay):
+            source.read()
+        closer.start()
+        with suppress(BadFrameError):  # the frame that was grabbed and then not decoded any more
+            while source.read() is not None:
+                pass
+        closer.join(10)
         assert source.read() is None
 
 

@@ -242,7 +242,7 @@ class Capture:
         return self._limits.stall_after if run.live else None
 
     def _stall_reason(self, run: CaptureRun) -> str:
-        seconds = f"{time.monotonic() - run.since:.0f} s"
+        seconds = f"{time.monotonic() - run.since:.3g} s"
         if run.description is None:
             return f"opening the camera has taken {seconds} so far"
         return f"{run.description}: no usable frame for {seconds}"

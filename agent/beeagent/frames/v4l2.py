@@ -76,7 +76,7 @@ class CapabilityQuery(Protocol):
 
 def query_capability(path: Path) -> Capability:
     """Ask the driver behind a device node what it is. See `CapabilityQuery`."""
-    # Non-blocking, so that opening something that is not a device, such as a fifo, cannot hang.
+    # Non-blocking, since opening what is no camera may wait: a serial line for its carrier, a tape for its medium.
     node = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         answer = bytearray(_CAPABILITY.size)
