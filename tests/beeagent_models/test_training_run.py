@@ -20,7 +20,7 @@ from beeagent_models.training.options import Phase, TrainingOptions
 from beeagent_models.training.run import train
 
 SCRIPT = Path(__file__).with_name("training_script.py")
-DEADLINE = 240
+DEADLINE = 900
 
 
 def start(out: Path) -> subprocess.Popen[str]:
