@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import contextlib
 import os
 import signal
 import subprocess
@@ -46,7 +47,9 @@ def kill_after_first_save(out: Path) -> int:
     deadline = time.monotonic() + DEADLINE
     with start(out) as process:
         while not (out / "state.npz").exists() and process.poll() is None and time.monotonic() < deadline:
-            pass
+            # Looks again soon, and leaves the processor to the run meanwhile.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.02)
         process.send_signal(signal.SIGKILL)
     return int(read_archive(out / "state.npz")[0]["step"])
 
