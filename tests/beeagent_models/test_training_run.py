@@ -1,6 +1,6 @@
+import contextlib
 import dataclasses
 import json
-import contextlib
 import os
 import signal
 import subprocess
