@@ -163,7 +163,11 @@ def edge_finder(
 
 
 def fixed_outputs(
-    values: Mapping[str, ArrayLike], outputs: Mapping[str, Output], *, input_type: InputType = UINT8
+    values: Mapping[str, ArrayLike],
+    outputs: Mapping[str, Output],
+    *,
+    input_type: InputType = UINT8,
+    signature: Mapping[str, str] | None = None,
 ) -> bytes:
     """Build a model that gives the same outputs whatever the picture, 8x8 pixels, shows.
 
@@ -171,6 +175,7 @@ def fixed_outputs(
         values: of each output, in the shape the model gives them.
         outputs: how it gives them, in the model's order.
         input_type: of the picture.
+        signature: names in the signature by kind; without, the model has none.
     """
     graph = Graph()
     image, _ = _picture_input(graph, (8, 8), input_type)
@@ -182,7 +187,8 @@ def fixed_outputs(
         indices.append(
             _reshape(graph, flat, array.shape, name=output.name, dtype=output.dtype, quantization=output.quantization)
         )
-    return graph.build([image], indices)
+    named = None if signature is None else {signature[kind]: indices[i] for i, kind in enumerate(outputs)}
+    return graph.build([image], indices, signature=named)
 
 
 def with_packed_files(model: bytes, files: Mapping[str, str | bytes]) -> bytes:

@@ -13,6 +13,7 @@ from beeagent.errors import InputError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from memory_bundle import bundle_of
+from tflite_graph import Graph
 from tiny_models import edge_finder, square_finder
 
 MODEL = square_finder(classes=3)
@@ -83,6 +84,28 @@ def test_a_model_with_an_unknown_operation_names_it() -> None:
     model = MODEL.replace(b"TFLite_Detection_PostProcess", b"TFLite_Detection_PostProcesz")
     with pytest.raises(InputError, match="TFLite_Detection_PostProcesz"):
         Detector(bundle_of(model), DetectorOptions())
+
+
+def test_names_that_are_no_text_are_refused() -> None:
+    model = edge_finder().replace(b"Identity_2", b"Identity\xff\xfe")
+    with pytest.raises(InputError, match=r"model\.tflite cannot be run") as caught:
+        Detector(bundle_of(model), DetectorOptions())
+    assert str(caught.value).isprintable()
+
+
+def test_a_model_that_fails_when_run_is_refused_at_start() -> None:
+    """It gathers a box by the brightness of the picture, of which there are three: only running shows the fault."""
+    graph = Graph()
+    picture = graph.tensor((1, 8, 8, 3), name="image")
+    axes = graph.constant([0, 1, 2], dtype="int32")
+    bright = graph.operator("REDUCE_MAX", [picture, axes], (3,), options_type="ReducerOptions", keepDims=False)
+    far = graph.operator("MUL", [bright, graph.constant([1000.0] * 3)], (3,), options_type="MulOptions")
+    which = graph.operator("CAST", [far], (3,), dtype="int32")
+    three = graph.constant(np.zeros((1, 3, 4)))
+    boxes = graph.operator("GATHER", [three, which], (1, 3, 4), name="boxes", options_type="GatherOptions", axis=1)
+    rows = [graph.operator("ABS", [graph.constant([[0, 1, 2]])], (1, 3), name=name) for name in ("classes", "scores")]
+    with pytest.raises(InputError, match=r"model\.tflite cannot be run: .*index"):
+        Detector(bundle_of(graph.build([picture], [boxes, *rows])), DetectorOptions())
 
 
 def test_an_interpreter_is_ready_to_run() -> None:

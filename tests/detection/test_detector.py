@@ -42,6 +42,19 @@ def test_the_strongest_comes_first() -> None:
     assert found.counts() == {"red": 2, "green": 1, "blue": 1}
 
 
+def test_equally_strong_ones_keep_the_models_order() -> None:
+    classes = [0, 1, 2, 1, 0, 2, 2] * 10
+    scores = [0.75, 0.875, 0.75, 0.625, 0.875] * 14
+    found = detections_of([SQUARE] * 70, scores, classes, DetectorOptions())
+    expected = [
+        id_
+        for strength in (0.875, 0.75, 0.625)
+        for id_, score in zip(classes, scores, strict=True)
+        if score == strength
+    ]
+    np.testing.assert_array_equal(found.class_ids, expected)
+
+
 @pytest.mark.parametrize(("threshold", "expected"), [(None, 2), (0.0, 3), (0.25, 3), (0.75, 1), (0.76, 0), (1.0, 0)])
 def test_a_detection_counts_from_the_threshold_on(threshold: float | None, expected: int) -> None:
     """Without an option, the bundle's own threshold, here 0.5, holds. All are exact in binary."""

@@ -71,6 +71,19 @@ def test_names_of_a_signature_settle_any_order(order: tuple[str, ...]) -> None:
 
 
 @ORDERS
+def test_a_signature_goes_before_values(order: tuple[str, ...]) -> None:
+    """Scores of 1 and 0 could be classes."""
+    signature = {"boxes": "output_0", "classes": "classes", "scores": "scores", "count": "output_3"}
+    model = fixed_outputs(
+        VALUES | {"scores": [[1.0, 1.0, 0.0]]},
+        {kind: Output(name=f"t{kind[1]}") for kind in order},
+        signature=signature,
+    )
+    found = Detector(bundle_of(model), DetectorOptions()).detect(FRAME)
+    assert [found.label(index) for index in range(len(found))] == ["blue", "red"]
+
+
+@ORDERS
 def test_values_settle_any_order_where_names_say_nothing(order: tuple[str, ...]) -> None:
     assert_finds_red_and_blue(edge_finder(order=order))
 
