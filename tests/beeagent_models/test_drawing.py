@@ -62,7 +62,13 @@ def test_nothing_found_draws_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("size", "expected"),
-    [((320, 240), (640, 480)), ((64, 64), (640, 640)), ((100, 700), (100, 700)), ((1, 1), (640, 640))],
+    [
+        ((320, 240), (640, 480)),
+        ((64, 64), (640, 640)),
+        ((300, 200), (900, 600)),
+        ((100, 700), (100, 700)),
+        ((1, 1), (640, 640)),
+    ],
 )
 def test_small_pictures_are_enlarged(size: tuple[int, int], expected: tuple[int, int]) -> None:
     drawn = draw(grey(*size), detections((0, 0, 1, 1, 0.5)))

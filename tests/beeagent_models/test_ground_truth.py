@@ -15,7 +15,7 @@ from beeagent_models.datasets.ground_truth import (
     parse_line,
     read_ground_truth,
 )
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 LABELLING = Labelling(
@@ -81,6 +81,7 @@ def test_a_line_comes_back_as_written(
     assert line.class_map == dict(enumerate(labels))
 
 
+@example((119.8, 79.9, 120.0, 80.0))
 @given(st.tuples(st.floats(0, 120), st.floats(0, 80), st.floats(0, 120), st.floats(0, 80)))
 def test_a_written_box_is_within_half_a_pixel_and_never_without_area(edges: tuple[float, ...]) -> None:
     left, right = sorted((edges[0], edges[2]))

@@ -66,6 +66,13 @@ def test_choices(choice: ThresholdChoice, threshold: float, hits: int, alarms: i
     assert point.floors_kept
 
 
+def test_recall_counts_under_a_precision_floor_not_f1() -> None:
+    # F1 is best at the first, recall at the last, whose precision is 2/7.
+    long = curve((0.9, True), *[(0.8, False)] * 5, (0.7, True), truths=2)
+    assert choose_threshold(long, ThresholdChoice()).recall == 0.5
+    assert choose_threshold(long, ThresholdChoice(precision_floor=0.25)).recall == 1
+
+
 def test_floors_that_cannot_be_kept_fall_back_and_say_so() -> None:
     point = choose_threshold(FIVE, ThresholdChoice(precision_floor=0.9, recall_floor=0.7))
     assert not point.floors_kept

@@ -52,6 +52,12 @@ def test_a_manifest_is_known_by_name_or_content(folder: Path, file: str) -> None
     check(read_dataset(folder / file), folder)
 
 
+def test_a_manifest_known_by_name_is_one_even_if_broken(folder: Path) -> None:
+    (folder / "output.manifest").write_text('{"source-ref": ')
+    with pytest.raises(InputError, match=r"output\.manifest:1: broken JSON"):
+        read_dataset(folder / "output.manifest")
+
+
 def test_a_folder_with_a_manifest_will_do(folder: Path) -> None:
     (folder / "output.manifest").write_text(json.dumps(MANIFEST_ROW))
     check(read_dataset(folder), folder)
