@@ -169,9 +169,13 @@ class Detector:
         tensor: NDArray[Any] = laid if image.table is None else cv2.LUT(laid, image.table)
         return PreparedInput(tensor[np.newaxis], placement)
 
+    def feed(self, prepared: PreparedInput) -> None:
+        """Copy an input into the model: the first part of `infer`, for measuring the rest alone."""
+        self._interpreter.set_tensor(self._image.index, prepared.tensor)
+
     def infer(self, prepared: PreparedInput) -> RawOutputs:
         """Run the model."""
-        self._interpreter.set_tensor(self._image.index, prepared.tensor)
+        self.feed(prepared)
         self._interpreter.invoke()
         boxes = self._output(self._outputs.boxes).reshape(-1, 4)
         count = len(boxes)
