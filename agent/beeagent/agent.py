@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
+import cv2
+
 from beeagent.config import Settings
 from beeagent.delivery.broker_url import BrokerAddress, Embedded, parse_broker
 from beeagent.delivery.courier import Courier
@@ -127,6 +129,8 @@ class Agent:
         """
         supervisor = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
         delivery = self._delivery
+        # OpenCV's own threads would only take the cores from the model's.
+        cv2.setNumThreads(1)
         try:
             self._capture.start()
             self._pipeline.start()

@@ -11,6 +11,7 @@ from beeagent.detection.detector import Detector, PreparedInput, RawOutputs
 from beeagent.detection.geometry import Placement
 from beeagent.frames.frame import Frame
 from beeagent.frames.handoff import Handoff, HandoffClosedError
+from beeagent.priority import give_way
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ class Pipeline:
             raise self._failure
 
     def _prepare(self) -> None:
+        give_way()
         try:
             for frame in self._frames:
                 self._prepared.put(_Prepared(frame, self._detector.prepare(frame.pixels)))

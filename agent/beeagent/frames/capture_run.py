@@ -13,6 +13,7 @@ from beeagent.frames.handoff import Handoff, HandoffClosedError
 from beeagent.frames.pacing import MonotonicClock, RateLimit
 from beeagent.frames.source import BadFrameError, FrameSource, GrabbingSource
 from beeagent.frames.video import IncompleteVideoError
+from beeagent.priority import give_way
 
 _LOG = logging.getLogger(__name__)
 
@@ -112,6 +113,7 @@ class CaptureRun:
             threading.Thread(target=source.close, name="capture-close", daemon=True).start()
 
     def _run(self) -> None:
+        give_way()
         end = self._live()
         with self._changed:
             self.end = end
@@ -147,6 +149,8 @@ class CaptureRun:
             try:
                 ended, frame = self._next(source, grabbing)
             except BadFrameError as error:
+                if self._given_up.is_set():  # closed while it was read: no fault of the frame's
+                    return
                 self._note_bad(error, live=source.live)
                 continue
             if ended:
