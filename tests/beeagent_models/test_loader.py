@@ -3,7 +3,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from beeagent.errors import BeeagentError, InputError
-from beeagent_models.datasets.augment_geometry import Crop
 from beeagent_models.datasets.augment_scene import SCENE, SceneComposer, Sizes
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
 from beeagent_models.datasets.loader import Batch, BatchLoader, LoaderOptions, make_batch
@@ -11,7 +10,7 @@ from beeagent_models.datasets.loader_pool import PoolOptions, pool_pictures
 from beeagent_models.datasets.loader_store import PictureStore, StoredPicture, halve, write_store
 from beeagent_models.efficientdet import config_for
 from beeagent_models.training.matching import AnchorTargets
-from numpy.typing import NDArray
+from failing_targets import failing_targets
 
 NOTHING = np.zeros((0, 4), np.float32)
 SCENES = PoolOptions(scenes=3, grounds=2, scene_label=0, ignored_border=(0, 0, 0, 0), seed=5)
@@ -19,10 +18,6 @@ SCENES = PoolOptions(scenes=3, grounds=2, scene_label=0, ignored_border=(0, 0, 0
 
 def no_progress(done: int, total: int) -> None:
     assert done <= total
-
-
-def failing_targets(crop: Crop) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    raise ValueError(f"no targets for {crop.pixels.shape}")
 
 
 def loading(store: Path) -> LoaderOptions:
