@@ -7,7 +7,11 @@ from typing import Any
 
 import cv2
 import pytest
+from beeagent.agent import Agent
+from beeagent.config import load_settings
 from beeagent.delivery.schemas import load_schema
+from beeagent.detection.bundle import load_bundle
+from beeagent.pipeline import FrameResult
 from beeagent_process import DEADLINE, run_beeagent, running_agent, tiny_model
 from jsonschema import Draft202012Validator, FormatChecker
 from mosquitto import Mosquitto
@@ -160,6 +164,27 @@ def test_a_reader_that_has_enough_ends_the_agent(tmp_path: Path) -> None:
         agent.process.stdout.close()
         assert agent.process.wait(DEADLINE) == 0
     assert not any("Traceback" in line for line in agent.errors)
+
+
+def test_no_result_is_handled_after_stop(tmp_path: Path) -> None:
+    """Once standard output had broken, the results still on their way were written to what was gone."""
+    _, model, _, labels = tiny_model(tmp_path)
+    seen: list[int] = []
+
+    def stop_at_the_first(result: FrameResult) -> None:
+        seen.append(result.frame.index)
+        following = agent._pipeline._inferred
+        with following._changed:  # until the next result is there to be taken
+            assert following._changed.wait_for(lambda: following._slot, DEADLINE)
+        agent.stop()
+
+    settings = load_settings(
+        {"camera": str(write_video(tmp_path / "film.mp4", 60)), "broker": "none", "threads": 1}, config=None
+    )
+    bundle = load_bundle(Path(model), labels=Path(labels))
+    agent = Agent(settings, bundle=bundle, outbox_path=None, on_result=stop_at_the_first)
+    agent.run()
+    assert seen == [0]
 
 
 def test_frames_stops_a_live_source(tmp_path: Path) -> None:

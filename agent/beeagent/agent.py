@@ -157,7 +157,7 @@ class Agent:
                 self._on_result(result)
             if self._rule.admits(result.detections):
                 self._send(result)
-            if self._health.frames == self._settings.frames:
+            if self._health.frames == self._settings.frames or self._stopping.is_set():
                 return
 
     def _send(self, result: FrameResult) -> None:
