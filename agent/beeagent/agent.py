@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import cv2
 
+from beeagent.choices import chosen_bundle, chosen_mqtt_options
 from beeagent.config import Settings
 from beeagent.delivery.broker_url import BrokerAddress, Embedded, parse_broker
 from beeagent.delivery.courier import Courier
@@ -21,14 +22,12 @@ from beeagent.delivery.discard import DiscardPublisher
 from beeagent.delivery.embedded import EmbeddedBroker
 from beeagent.delivery.message import detections_message, encode
 from beeagent.delivery.mqtt import MqttPublisher
-from beeagent.delivery.mqtt_options import mqtt_options
 from beeagent.delivery.outbox import Outbox
 from beeagent.delivery.publisher import Publisher
 from beeagent.delivery.rule import PublishRule
 from beeagent.delivery.topics import detections_topic, status_topic
-from beeagent.detection.bundle import ModelBundle, load_bundle
+from beeagent.detection.bundle import ModelBundle
 from beeagent.detection.detector import Detector, DetectorOptions
-from beeagent.detection.shipped import shipped_bundle
 from beeagent.errors import BeeagentError, InputError
 from beeagent.frames.address import ALLOWED, is_live, parse_camera
 from beeagent.frames.capture import Capture, CaptureLimits
@@ -249,7 +248,7 @@ def run_agent(settings: Settings) -> None:
     """
     configure_log(settings.log_format)
     silence_opencv()
-    bundle = load_bundle(settings.model or shipped_bundle(), labels=settings.labels)
+    bundle = chosen_bundle(settings)
     embedded = EmbeddedBroker() if isinstance(parse_broker(settings.broker), Embedded) else None
     if embedded is not None:
         embedded.start()
@@ -287,14 +286,8 @@ def _build_delivery(
     publisher: Publisher = DiscardPublisher()
     if isinstance(address, BrokerAddress):
         publisher = MqttPublisher(
-            options=mqtt_options(
-                address=address,
-                client_id=f"beeagent-{settings.device}-{settings.camera_name}",
-                username=settings.mqtt_username,
-                password=settings.password(),
-                ca_file=settings.mqtt_ca_file,
-                certificate_file=settings.mqtt_certificate_file,
-                key_file=settings.mqtt_key_file,
+            options=chosen_mqtt_options(
+                settings, address=address, client_id=f"beeagent-{settings.device}-{settings.camera_name}"
             ),
             status_topic=status_topic(settings.topic_prefix, settings.device),
             last_will=last_will,

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from beeagent.agent import Agent
+from beeagent.choices import chosen_bundle
 from beeagent.config import Settings
-from beeagent.detection.bundle import ModelBundle, load_bundle
+from beeagent.detection.bundle import ModelBundle
 from beeagent.detection.detector import Detector, DetectorOptions, PreparedInput
 from beeagent.detection.runtime import runtime_name
-from beeagent.detection.shipped import shipped_bundle
 from beeagent.errors import InputError
 from beeagent.frames.address import parse_camera
 from beeagent.frames.opening import SourceOptions, open_source
@@ -148,7 +148,7 @@ def measure(settings: Settings, *, seconds: float) -> BenchReport:
     Raises:
         InputError: something in the settings cannot be used, or the camera gave fewer than two frames.
     """
-    bundle = load_bundle(settings.model or shipped_bundle(), labels=settings.labels)
+    bundle = chosen_bundle(settings)
     camera = settings.camera or DEFAULT_CAMERA
     wanted = settings.model_copy(update={"camera": camera, "broker": "none", "publish": "always", "stdout": False})
     meters: list[_Meter] = []

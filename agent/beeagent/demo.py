@@ -5,11 +5,10 @@ import threading
 import typer
 
 from beeagent.agent import Agent, stopping_on_signals
+from beeagent.choices import chosen_bundle
 from beeagent.config import Settings
 from beeagent.delivery.embedded import EmbeddedBroker
 from beeagent.delivery.mqtt_options import mqtt_options
-from beeagent.detection.bundle import load_bundle
-from beeagent.detection.shipped import shipped_bundle
 from beeagent.errors import BeeagentError
 from beeagent.log import configure_log
 from beeagent.watch import Watcher
@@ -32,7 +31,7 @@ def run_demo(settings: Settings) -> None:
         BeeagentError: the subscriber did not get what was published.
     """
     configure_log(settings.log_format)
-    bundle = load_bundle(settings.model or shipped_bundle(), labels=settings.labels)
+    bundle = chosen_bundle(settings)
     broker = EmbeddedBroker(port=None)
     broker.start()
     subscribed = threading.Event()

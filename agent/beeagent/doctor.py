@@ -13,16 +13,15 @@ from importlib.metadata import version
 
 import numpy as np
 
+from beeagent.choices import chosen_bundle, chosen_mqtt_options
 from beeagent.config import Settings
 from beeagent.delivery.broker_url import Embedded, NoBroker, parse_broker
 from beeagent.delivery.embedded import EmbeddedBroker
 from beeagent.delivery.mqtt import MqttPublisher
-from beeagent.delivery.mqtt_options import mqtt_options
 from beeagent.delivery.topics import status_topic
-from beeagent.detection.bundle import ModelBundle, load_bundle
+from beeagent.detection.bundle import ModelBundle
 from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.detection.runtime import runtime_name
-from beeagent.detection.shipped import shipped_bundle
 from beeagent.errors import BeeagentError
 from beeagent.frames.address import parse_camera
 from beeagent.frames.discovery import Cameras
@@ -82,7 +81,7 @@ def examine(settings: Settings, *, write: Callable[[str], None]) -> bool:
 
 def _check_model(settings: Settings) -> Finding:
     """Run the model: that a runtime can be imported says little about whether it works."""
-    bundle = load_bundle(settings.model or shipped_bundle(), labels=settings.labels)
+    bundle = chosen_bundle(settings)
     detector = Detector(bundle, DetectorOptions(threads=settings.threads, threshold=settings.threshold))
     width, height = detector.input_size
     grey = np.full((height, width, 3), 127, dtype=np.uint8)
@@ -144,15 +143,7 @@ def _check_broker(settings: Settings) -> Finding:
         EmbeddedBroker(port=None)
         return Finding("broker", Verdict.FINE, "embedded: its package is installed")
     publisher = MqttPublisher(
-        options=mqtt_options(
-            address=address,
-            client_id=f"beeagent-doctor-{uuid.uuid4().hex[:8]}",
-            username=settings.mqtt_username,
-            password=settings.password(),
-            ca_file=settings.mqtt_ca_file,
-            certificate_file=settings.mqtt_certificate_file,
-            key_file=settings.mqtt_key_file,
-        ),
+        options=chosen_mqtt_options(settings, address=address, client_id=f"beeagent-doctor-{uuid.uuid4().hex[:8]}"),
         # A topic of its own: the device's status is not the doctor's to overwrite.
         status_topic=status_topic(settings.topic_prefix, "doctor"),
         last_will=lambda: b"",

@@ -9,11 +9,12 @@ from threading import Event
 from typing import Final
 
 from beeagent.backoff import Backoff
+from beeagent.choices import chosen_mqtt_options
 from beeagent.config import Settings
 from beeagent.delivery.broker_url import BrokerAddress, parse_broker
 from beeagent.delivery.mqtt_client import MQTT_3, MQTT_5, first_version
 from beeagent.delivery.mqtt_connection import MqttConnection, Received
-from beeagent.delivery.mqtt_options import MqttOptions, mqtt_options
+from beeagent.delivery.mqtt_options import MqttOptions
 from beeagent.delivery.received import (
     ReceivedDetections,
     ReceivedStatus,
@@ -42,15 +43,7 @@ def run_watch(
     address = parse_broker(settings.broker)
     if not isinstance(address, BrokerAddress):
         raise InputError(f"there is nothing to watch at broker {settings.broker}: give --broker mqtt://HOST[:PORT]")
-    options = mqtt_options(
-        address=address,
-        client_id=f"beeagent-watch-{uuid.uuid4().hex[:8]}",
-        username=settings.mqtt_username,
-        password=settings.password(),
-        ca_file=settings.mqtt_ca_file,
-        certificate_file=settings.mqtt_certificate_file,
-        key_file=settings.mqtt_key_file,
-    )
+    options = chosen_mqtt_options(settings, address=address, client_id=f"beeagent-watch-{uuid.uuid4().hex[:8]}")
     watcher = Watcher(
         options=options, prefix=settings.topic_prefix, device=device, camera=camera, limit=messages, write=write
     )

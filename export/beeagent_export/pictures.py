@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from beeagent.detection.geometry import lay_in, place
+from beeagent.detection.geometry import lay_in, neutral_fill, place
 from beeagent.errors import InputError
 from beeagent.frames.pictures import PICTURE_SUFFIXES, decode_picture, natural_key
 from beeagent.frames.source import BadFrameError
@@ -69,4 +69,4 @@ def lay_pictures(paths: Sequence[Path], heads: RawHeads) -> Iterator[NDArray[np.
             input_height=heads.height,
             fit=heads.fit,
         )
-        yield lay_in(pixels, placement, fill=min(255, max(0, round(heads.mean))))
+        yield lay_in(pixels, placement, fill=neutral_fill(heads.mean))

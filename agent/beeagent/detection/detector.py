@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from beeagent.detection.bundle import InputSpec, ModelBundle
 from beeagent.detection.detections import Detections
-from beeagent.detection.geometry import Fit, Placement, lay_in, place
+from beeagent.detection.geometry import Fit, Placement, lay_in, neutral_fill, place
 from beeagent.detection.outputs import dequantize, find_outputs
 from beeagent.detection.runtime import Interpreter, TensorDetails, load_interpreter
 from beeagent.errors import InputError
@@ -253,7 +253,7 @@ def _image_input(interpreter: Interpreter, spec: InputSpec | None, name: str) ->
         width=width,
         height=height,
         fit=spec.fit,
-        fill=min(255, max(0, round(spec.mean))),
+        fill=neutral_fill(spec.mean),
         table=_pixel_table(details[0], spec, name),
     )
 

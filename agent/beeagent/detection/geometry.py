@@ -75,6 +75,11 @@ def place(*, frame_width: int, frame_height: int, input_width: int, input_height
     return Placement(input_width, input_height, (input_width - width) // 2, (input_height - height) // 2, width, height)
 
 
+def neutral_fill(mean: float) -> int:
+    """Give what a letterbox is filled with: the pixel value, 0 to 255, that this mean brings nearest to zero."""
+    return min(255, max(0, round(mean)))
+
+
 def lay_in(pixels: NDArray[np.uint8], placement: Placement, *, fill: int) -> NDArray[np.uint8]:
     """Scale a frame to its place in the input and turn it into RGB.
 
