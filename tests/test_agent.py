@@ -175,7 +175,7 @@ def test_no_result_is_handled_after_stop(tmp_path: Path) -> None:
         seen.append(result.frame.index)
         following = agent._pipeline._inferred
         with following._changed:  # until the next result is there to be taken
-            assert following._changed.wait_for(lambda: following._slot, DEADLINE)
+            assert following._changed.wait_for(lambda: following._items, DEADLINE)
         agent.stop()
 
     settings = load_settings(

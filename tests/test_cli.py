@@ -49,6 +49,7 @@ def test_a_bundle_that_was_tampered_with_is_refused(tmp_path: Path) -> None:
         (("--broker", "mqtt://user:secret@host"), "has a password in it"),
         (("--threshold", "1.5"), "--threshold is 1.5"),
         (("--threads", "0"), "--threads is 0"),
+        (("--threads", "2", "--workers", "3"), "workers is 3 and threads is 2"),
         (("--publish", "sometimes"), "--publish is 'sometimes'"),
         (("--max-rate", "-1"), "--max-rate is -1"),
         (("--frames", "0"), "--frames is 0"),

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import cv2
 
-from beeagent.choices import chosen_bundle, chosen_mqtt_options
+from beeagent.choices import chosen_bundle, chosen_detectors, chosen_mqtt_options
 from beeagent.config import Settings
 from beeagent.delivery.broker_url import BrokerAddress, Embedded, parse_broker
 from beeagent.delivery.courier import Courier
@@ -27,7 +27,6 @@ from beeagent.delivery.publisher import Publisher
 from beeagent.delivery.rule import PublishRule
 from beeagent.delivery.topics import detections_topic, status_topic
 from beeagent.detection.bundle import ModelBundle
-from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.errors import BeeagentError, InputError
 from beeagent.frames.address import ALLOWED, is_live, parse_camera
 from beeagent.frames.capture import Capture, CaptureLimits
@@ -92,7 +91,6 @@ class Agent:
         live = is_live(address, realtime=settings.realtime)
         self._rule = PublishRule(settings.publish)
         self._stopping = threading.Event()
-        detector = Detector(bundle, DetectorOptions(threads=settings.threads, threshold=settings.threshold))
         frames: Handoff[Frame] = Handoff("newest" if live else "every")
         self._capture = Capture(
             partial(open_source, address, SourceOptions(realtime=settings.realtime)),
@@ -100,7 +98,9 @@ class Agent:
             on_state=lambda fine, reason: self._note_trouble("camera", None if fine else reason),
             limits=CaptureLimits(max_rate=settings.max_rate),
         )
-        self._pipeline = Pipeline(detector=detector, frames=frames, keep="newest" if live else "every")
+        self._pipeline = Pipeline(
+            detectors=chosen_detectors(settings, bundle), frames=frames, keep="newest" if live else "every"
+        )
         self._delivery = _build_delivery(settings, broker, outbox_path, last_will=self._last_will)
         self._health = Health(
             device=settings.device,

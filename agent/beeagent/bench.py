@@ -1,5 +1,6 @@
 """`beeagent bench`: what the whole agent makes of the model's speed."""
 
+import os
 import resource
 import statistics
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from beeagent.agent import Agent
-from beeagent.choices import chosen_bundle
+from beeagent.choices import chosen_bundle, chosen_workers
 from beeagent.config import Settings
 from beeagent.detection.bundle import ModelBundle
 from beeagent.detection.detector import Detector, DetectorOptions, PreparedInput
@@ -36,15 +37,19 @@ class BenchReport:
     Attributes:
         model: identity of the model.
         runtime: the TFLite runtime.
-        threads: CPU threads of an inference.
+        threads: CPU threads to compute with.
+        workers: frames the agent looks at at the same time, on its share of the threads each.
+        cores: how many the machine has for this process.
         camera: what was looked at.
         frame: width and height of its frames in pixels.
         frames: frames the agent looked at, over all rounds.
         agent_fps: frames/s of the whole agent: read, prepare, infer, decode, message, outbox, publisher.
         bare_fps: frames/s of `Interpreter.invoke()` alone, on the same threads, with nothing else running.
         ratio: the first over the second: the median of the rounds' ratios.
-        inference_ms: one inference within the agent.
-        bare_ms: one inference alone.
+        inference_ms: one inference within the agent, on a worker's share of the threads and beside all else.
+        bare_ms: one inference alone, on all the threads.
+        cpu_ms: processor time of the whole agent for a frame, on all cores together.
+        bare_cpu_ms: processor time of one inference alone.
         read_ms: reading and decoding a frame, measured alone; overlaps with inference.
         prepare_ms: laying a frame into the model's input, measured alone; overlaps with inference.
         age_p95_ms: age of a frame when its result is ready to publish, 95th percentile.
@@ -54,6 +59,8 @@ class BenchReport:
     model: str
     runtime: str
     threads: int
+    workers: int
+    cores: int
     camera: str
     frame: tuple[int, int]
     frames: int
@@ -62,6 +69,8 @@ class BenchReport:
     ratio: float
     inference_ms: float
     bare_ms: float
+    cpu_ms: float
+    bare_cpu_ms: float
     read_ms: float
     prepare_ms: float
     age_p95_ms: float
@@ -73,19 +82,19 @@ class BenchReport:
 
     def to_text(self) -> str:
         """Give the figures for people."""
-        period = 1000 / self.agent_fps
         width, height = self.frame
+        available = 1000 * self.cores / self.agent_fps
         return "\n".join(
             (
                 f"{self.model}, {self.runtime}, {self.threads} thread(s); {self.camera}, {width}x{height}",
-                f"  whole agent         {self.agent_fps:8.2f} frames/s   ({self.frames} frames)",
+                f"  whole agent         {self.agent_fps:8.2f} frames/s   ({self.frames}, {self.workers} at a time)",
                 f"  bare invoke()       {self.bare_fps:8.2f} frames/s",
                 f"  agent / bare        {self.ratio:8.3f}",
-                f"Of {period:.2f} ms a frame in the agent:",
-                f"  inference           {self.bare_ms:8.2f} ms   as fast as alone",
-                f"  sharing the cores   {self.inference_ms - self.bare_ms:8.2f} ms   slower than alone",
-                f"  model idle          {period - self.inference_ms:8.2f} ms   waiting for a frame, handing over",
-                "Beside it, on other threads (measured alone):",
+                f"Of {available:.2f} ms that {self.cores} core(s) have for a frame:",
+                f"  the whole agent     {self.cpu_ms:8.2f} ms   an inference alone takes {self.bare_cpu_ms:.2f}",
+                f"  unused              {available - self.cpu_ms:8.2f} ms",
+                f"  with none unused    {1000 * self.cores / self.cpu_ms:8.2f} frames/s",
+                "Beside the model, on other threads (measured alone):",
                 f"  reading a frame     {self.read_ms:8.2f} ms",
                 f"  preparing it        {self.prepare_ms:8.2f} ms",
                 (
@@ -103,7 +112,17 @@ class _Round:
 
     began_ns: int = 0
     ended_ns: int = 0
+    began_cpu_ns: int = 0
+    ended_cpu_ns: int = 0
     frames: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Bare:
+    """One inference of the model alone: time on the clock and on all cores together, in milliseconds."""
+
+    ms: float
+    cpu_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +148,9 @@ class _Meter:
     def take(self, result: FrameResult) -> None:
         now = time.monotonic_ns()
         if self.round.began_ns == 0:
-            self.round.began_ns = now
+            self.round.began_ns, self.round.began_cpu_ns = now, time.process_time_ns()
             return
-        self.round.ended_ns = now
+        self.round.ended_ns, self.round.ended_cpu_ns = now, time.process_time_ns()
         self.round.frames += 1
         self.inference_ms.append(result.inference_ms)
         self.age_ms.append((now - result.frame.captured_ns) / 1e6)
@@ -152,29 +171,33 @@ def measure(settings: Settings, *, seconds: float) -> BenchReport:
     camera = settings.camera or DEFAULT_CAMERA
     wanted = settings.model_copy(update={"camera": camera, "broker": "none", "publish": "always", "stdout": False})
     meters: list[_Meter] = []
-    bare_ms: list[float] = []
+    bare: list[_Bare] = []
     meters.append(_run_agent(wanted, bundle, seconds / _ROUNDS))
     # Before anything but the agent has taken memory. Linux counts in KiB.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1024 if sys.platform == "linux" else 1) / 1e6
     sample = _sample(camera, bundle)
-    bare_ms.append(_bare_inference_ms(bundle, settings.threads, sample.inputs, seconds / _ROUNDS))
+    bare.append(_bare_inference(bundle, settings.threads, sample.inputs, seconds / _ROUNDS))
     for _ in range(1, _ROUNDS):
         meters.append(_run_agent(wanted, bundle, seconds / _ROUNDS))
-        bare_ms.append(_bare_inference_ms(bundle, settings.threads, sample.inputs, seconds / _ROUNDS))
+        bare.append(_bare_inference(bundle, settings.threads, sample.inputs, seconds / _ROUNDS))
     agent_ms = [(m.round.ended_ns - m.round.began_ns) / 1e6 / m.round.frames for m in meters]
     inference = statistics.median(ms for meter in meters for ms in meter.inference_ms)
     return BenchReport(
         model=bundle.identity,
         runtime=runtime_name(),
         threads=settings.threads,
+        workers=chosen_workers(settings),
+        cores=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1,
         camera=camera,
         frame=sample.size,
         frames=sum(meter.round.frames for meter in meters),
         agent_fps=1000 / statistics.median(agent_ms),
-        bare_fps=1000 / statistics.median(bare_ms),
-        ratio=statistics.median(bare / agent for bare, agent in zip(bare_ms, agent_ms, strict=True)),
+        bare_fps=1000 / statistics.median(one.ms for one in bare),
+        ratio=statistics.median(one.ms / ms for one, ms in zip(bare, agent_ms, strict=True)),
         inference_ms=inference,
-        bare_ms=statistics.median(bare_ms),
+        bare_ms=statistics.median(one.ms for one in bare),
+        cpu_ms=statistics.median((m.round.ended_cpu_ns - m.round.began_cpu_ns) / 1e6 / m.round.frames for m in meters),
+        bare_cpu_ms=statistics.median(one.cpu_ms for one in bare),
         read_ms=sample.read_ms,
         prepare_ms=sample.prepare_ms,
         age_p95_ms=float(np.percentile([ms for meter in meters for ms in meter.age_ms], 95)),
@@ -198,19 +221,20 @@ def _run_agent(settings: Settings, bundle: ModelBundle, seconds: float) -> _Mete
     return meter
 
 
-def _bare_inference_ms(bundle: ModelBundle, threads: int, inputs: list[PreparedInput], seconds: float) -> float:
+def _bare_inference(bundle: ModelBundle, threads: int, inputs: list[PreparedInput], seconds: float) -> _Bare:
     """Time `invoke()` alone, on the camera's own frames: how long the post-processing takes depends on what is seen."""
     detector = Detector(bundle, DetectorOptions(threads=threads))
     invoke = detector.interpreter.invoke
-    spent = 0
+    spent = spent_cpu = 0
     count = 0
     while spent < seconds * 1e9:
         detector.feed(inputs[count % len(inputs)])
-        began = time.perf_counter_ns()
+        began, began_cpu = time.perf_counter_ns(), time.process_time_ns()
         invoke()
         spent += time.perf_counter_ns() - began
+        spent_cpu += time.process_time_ns() - began_cpu
         count += 1
-    return spent / 1e6 / count
+    return _Bare(spent / 1e6 / count, spent_cpu / 1e6 / count)
 
 
 def _sample(camera: str, bundle: ModelBundle) -> _Sample:

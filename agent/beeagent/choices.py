@@ -1,10 +1,12 @@
-"""What the settings choose: the model, and how to be let in by the broker."""
+"""What the settings choose: the model and how to run it, and how to be let in by the broker."""
 
 from beeagent.config import Settings
 from beeagent.delivery.broker_url import BrokerAddress
 from beeagent.delivery.mqtt_options import MqttOptions, mqtt_options
 from beeagent.detection.bundle import ModelBundle, load_bundle
+from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.detection.shipped import shipped_bundle
+from beeagent.errors import InputError
 
 
 def chosen_bundle(settings: Settings) -> ModelBundle:
@@ -15,6 +17,43 @@ def chosen_bundle(settings: Settings) -> ModelBundle:
         BeeagentError: the installation lacks the bee model.
     """
     return load_bundle(settings.model or shipped_bundle(), labels=settings.labels)
+
+
+def chosen_workers(settings: Settings) -> int:
+    """Give how many frames are to be looked at at the same time.
+
+    Two frames on one thread each are looked at in less time than one after the other on two threads: an inference
+    has parts that only one thread can do, and its threads wait for each other whenever one has lost its core to
+    another task. More than two at once would cost memory and make each result later, for little.
+
+    Args:
+        settings: of which threads and workers count.
+
+    Raises:
+        InputError: there are more workers than threads.
+    """
+    if settings.workers is None:
+        return min(2, settings.threads)
+    if settings.workers > settings.threads:
+        raise InputError(
+            f"workers is {settings.workers} and threads is {settings.threads}: each worker needs a thread of its own"
+        )
+    return settings.workers
+
+
+def chosen_detectors(settings: Settings, bundle: ModelBundle) -> list[Detector]:
+    """Load the model once for each frame that is to be looked at at the same time.
+
+    Args:
+        settings: of which threads, workers and threshold count.
+        bundle: the model.
+
+    Raises:
+        InputError: there are more workers than threads, or the model cannot be used.
+    """
+    workers = chosen_workers(settings)
+    options = DetectorOptions(threads=settings.threads // workers, threshold=settings.threshold)
+    return [Detector(bundle, options) for _ in range(workers)]
 
 
 def chosen_mqtt_options(settings: Settings, *, address: BrokerAddress, client_id: str) -> MqttOptions:

@@ -27,7 +27,11 @@ Model = Annotated[
     typer.Option(help="Model bundle (a folder), or a bare .tflite. Default: the bee model that comes along."),
 ]
 Labels = Annotated[Path | None, typer.Option(help="Labels of a bare .tflite, one a line.")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads of an inference. Default: all cores, at most 4.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads to compute with. Default: all cores, at most 4.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Frames to look at at the same time, sharing the threads. Default: at most 2."),
+]
 Broker = Annotated[
     str | None,
     typer.Option(help=f"mqtt://HOST[:PORT], mqtts://HOST[:PORT], embedded, or none. Default: {DEFAULT_BROKER}."),
@@ -86,6 +90,7 @@ def run(
         float | None, typer.Option(help="Confidence from which a detection counts, 0 to 1. Default: the bundle's.")
     ] = None,
     threads: Threads = None,
+    workers: Workers = None,
     publish: Annotated[
         str | None,
         typer.Option(
@@ -176,13 +181,14 @@ def bench(
     model: Model = None,
     labels: Labels = None,
     threads: Threads = None,
+    workers: Workers = None,
     seconds: Annotated[float, typer.Option(min=1, max=3600, help="How long to measure each part.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Measure the whole agent against the bare model on the same threads, and where the rest of the time goes."""
     from beeagent.bench import measure
 
-    options = {"camera": camera, "model": model, "labels": labels, "threads": threads}
+    options = {"camera": camera, "model": model, "labels": labels, "threads": threads, "workers": workers}
     report = measure(load_settings(options, config=None), seconds=seconds)
     typer.echo(json.dumps(report.to_json(), indent=2) if as_json else report.to_text())
 

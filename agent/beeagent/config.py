@@ -53,7 +53,9 @@ class Settings(BaseSettings):
         broker: where results go; see `beeagent.delivery.broker_url.parse_broker`.
         topic_prefix: the first levels of every topic.
         threshold: confidence from which a detection counts; None takes the bundle's.
-        threads: CPU threads of an inference.
+        threads: CPU threads to compute with.
+        workers: frames looked at at the same time, each on its share of the threads; None for two where there are
+            two threads. One gives each result sooner, several more results.
         publish: which frames make a message: those with detections, all, or those whose counts differ from
             the message before.
         max_rate: frames per second at most; None for as many as there are.
@@ -81,6 +83,7 @@ class Settings(BaseSettings):
     topic_prefix: str = "beeagent"
     threshold: float | None = Field(default=None, ge=0, le=1)
     threads: int = Field(default_factory=_all_cores_up_to_four, ge=1, le=64)
+    workers: int | None = Field(default=None, ge=1, le=64)
     publish: Literal["detections", "always", "changes"] = "detections"
     max_rate: float | None = Field(default=None, gt=0, le=1000)
     realtime: bool = False

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from beeagent.frames.synthetic.background import daylight, entrance
 from beeagent.frames.synthetic.behaviour import Bee, Colony, Ground
@@ -65,6 +66,14 @@ class Scene:
         self._colony.advance(1 / self.options.fps if seconds is None else seconds)
         self._frames += 1
 
+    def picture(self) -> NDArray[np.uint8]:
+        """Draw the scene as it is now, without working out the boxes.
+
+        Returns:
+            uint8, shape (height, width, 3), BGR, in memory of its own.
+        """
+        return self._draw()[0]
+
     def render(self) -> SceneFrame:
         """Draw the scene as it is now; nothing moves by it.
 
@@ -72,6 +81,10 @@ class Scene:
             The picture, in memory of its own, and the boxes of the bees that can be seen: at least 25 % of them
             and at least 8 pixels long.
         """
+        picture, placed = self._draw()
+        return SceneFrame(pixels=picture, boxes=visible_boxes(picture.shape[:2], placed))
+
+    def _draw(self) -> tuple[NDArray[np.uint8], list[Placed]]:
         picture = self._backgrounds[self._frames % _GRAINS].copy()
         placed: list[Placed] = []
         # Those on foot first; those in the air are nearer to the camera, and so are their shadows.
@@ -85,7 +98,7 @@ class Scene:
             top = self._slot_top if bee.by_slot else 0
             placed.append(Placed(stamp=stamps.body, middle=middle, top=top, light=self._light_on(bee)))
             paste(picture, placed[-1])
-        return SceneFrame(pixels=picture, boxes=visible_boxes(picture.shape[:2], placed))
+        return picture, placed
 
     def _light_on(self, bee: Bee) -> float:
         x = min(max(round(bee.x), 0), self.options.width - 1)

@@ -66,7 +66,7 @@ class SyntheticSource:
         if self._taken is None:
             raise RuntimeError("retrieve() comes after grab()")
         captured_at, captured_ns = self._taken
-        pixels = self._scene.render().pixels
+        pixels = self._scene.picture()
         return Frame(pixels=pixels, captured_at=captured_at, captured_ns=captured_ns, index=self._next - 1)
 
     def read(self) -> Frame | None:
