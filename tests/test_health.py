@@ -14,7 +14,7 @@ def _health() -> Health:
     return Health(
         device="hive-7",
         camera="front",
-        model="bees@12345678",
+        model=lambda: "bees@12345678",
         skipped=lambda: 4,
         outbox=lambda: OutboxCounts(produced=9, delivered=5, dropped={"full": 1}),
     )

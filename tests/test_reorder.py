@@ -19,6 +19,18 @@ def test_any_order_in_gives_the_numbers_order_out(order: list[int]) -> None:
     assert list(buffer) == [f"item {number}" for number in range(12)]
 
 
+@given(order=st.permutations(range(12)), left_out=st.sets(st.integers(0, 11)))
+def test_what_is_skipped_holds_nothing_up(order: list[int], left_out: set[int]) -> None:
+    buffer: ReorderBuffer[int] = ReorderBuffer(12)
+    for number in order:
+        if number in left_out:
+            buffer.skip(number)
+        else:
+            buffer.put(number, number)
+    buffer.close()
+    assert list(buffer) == [number for number in range(12) if number not in left_out]
+
+
 def test_several_threads_put_and_each_item_comes_out_once_in_order() -> None:
     buffer: ReorderBuffer[int] = ReorderBuffer(3)
     threads = [

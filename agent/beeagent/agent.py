@@ -1,12 +1,10 @@
 """The wiring: builds the stages from the settings, starts and stops them."""
 
 import logging
-import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,12 +12,11 @@ from uuid import uuid4
 
 import cv2
 
-from beeagent.choices import chosen_bundle, chosen_detectors, chosen_mqtt_options
+from beeagent.choices import chosen_mqtt_options, loaded_model
 from beeagent.config import Settings
 from beeagent.delivery.broker_url import BrokerAddress, Embedded, parse_broker
 from beeagent.delivery.courier import Courier
 from beeagent.delivery.discard import DiscardPublisher
-from beeagent.delivery.embedded import EmbeddedBroker
 from beeagent.delivery.message import detections_message, encode
 from beeagent.delivery.mqtt import MqttPublisher
 from beeagent.delivery.outbox import Outbox
@@ -32,11 +29,10 @@ from beeagent.frames.address import ALLOWED, is_live, parse_camera
 from beeagent.frames.capture import Capture, CaptureLimits
 from beeagent.frames.frame import Frame
 from beeagent.frames.handoff import Handoff
-from beeagent.frames.opencv import silence_opencv
 from beeagent.frames.opening import SourceOptions, open_source
 from beeagent.frames.video import IncompleteVideoError
 from beeagent.health import Health
-from beeagent.log import configure_log
+from beeagent.model_reload import ModelReload
 from beeagent.pipeline import FrameResult, Pipeline
 
 _LOG = logging.getLogger(__name__)
@@ -84,7 +80,6 @@ class Agent:
         if settings.camera is None:
             raise InputError(f"no camera is given: --camera takes {ALLOWED}")
         self._settings = settings
-        self._bundle = bundle
         self._on_result = on_result
         self._topic = detections_topic(settings.topic_prefix, settings.device, settings.camera_name)
         address = parse_camera(settings.camera)
@@ -99,14 +94,18 @@ class Agent:
             limits=CaptureLimits(max_rate=settings.max_rate),
         )
         self._pipeline = Pipeline(
-            detectors=chosen_detectors(settings, bundle), frames=frames, keep="newest" if live else "every"
+            model=loaded_model(settings, bundle),
+            frames=frames,
+            keep="newest" if live else "every",
+            on_trouble=partial(self._note_trouble, "inference"),
+            stuck_after=settings.inference_timeout,
         )
         self._delivery = _build_delivery(settings, broker, outbox_path, last_will=self._last_will)
         self._health = Health(
             device=settings.device,
             camera=settings.camera_name,
-            model=bundle.identity,
-            skipped=lambda: self._capture.counts.bad,
+            model=lambda: self._pipeline.model,
+            skipped=lambda: self._capture.counts.bad + self._pipeline.lost,
             outbox=self._delivery.outbox.counts,
         )
 
@@ -114,6 +113,15 @@ class Agent:
     def health(self) -> Health:
         """How it is."""
         return self._health
+
+    def reload_with(self, load: Callable[[], Settings]) -> ModelReload:
+        """Give what puts another model in place while the agent runs; `load` reads the settings anew."""
+        return ModelReload(
+            self._settings,
+            load=load,
+            swap=self._pipeline.swap,
+            on_trouble=partial(self._note_trouble, "model"),
+        )
 
     def stop(self) -> None:
         """Make `run` return soon. Safe from any thread and from a signal handler."""
@@ -173,7 +181,7 @@ class Agent:
                 captured_at=result.frame.captured_at,
                 frame_width=result.frame.width,
                 frame_height=result.frame.height,
-                model=self._bundle.identity,
+                model=result.model,
                 decided_by="edge",
                 detections=result.detections,
                 inference_ms=result.inference_ms,
@@ -237,46 +245,6 @@ class Agent:
         waiting = delivery.outbox.counts().waiting
         if waiting:
             _LOG.warning("%d results wait for the broker; they will go out when the agent runs again", waiting)
-
-
-def run_agent(settings: Settings) -> None:
-    """Run the agent as the command line does: log, signals, embedded broker and all.
-
-    Raises:
-        InputError: something in the settings cannot be used.
-        BeeagentError: a stage failed.
-    """
-    configure_log(settings.log_format)
-    silence_opencv()
-    bundle = chosen_bundle(settings)
-    embedded = EmbeddedBroker() if isinstance(parse_broker(settings.broker), Embedded) else None
-    if embedded is not None:
-        embedded.start()
-    try:
-        agent = Agent(
-            settings,
-            bundle=bundle,
-            outbox_path=settings.state_dir / f"{settings.device}-{settings.camera_name}.outbox.sqlite3",
-            broker=None if embedded is None else embedded.address,
-        )
-        _LOG.info("looking at %s with %s", settings.camera_name, bundle.identity)
-        with stopping_on_signals(agent.stop):
-            agent.run()
-        _LOG.info("looked at %d frames", agent.health.frames)
-    finally:
-        if embedded is not None:
-            embedded.stop()
-
-
-@contextmanager
-def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """While entered, let SIGINT and SIGTERM call `stop` instead of ending the process."""
-    before = {number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _build_delivery(

@@ -4,7 +4,8 @@ from beeagent.config import Settings
 from beeagent.delivery.broker_url import BrokerAddress
 from beeagent.delivery.mqtt_options import MqttOptions, mqtt_options
 from beeagent.detection.bundle import ModelBundle, load_bundle
-from beeagent.detection.detector import Detector, DetectorOptions
+from beeagent.detection.detector import DetectorOptions
+from beeagent.detection.loaded import LoadedModel
 from beeagent.detection.shipped import shipped_bundle
 from beeagent.errors import InputError
 
@@ -41,8 +42,8 @@ def chosen_workers(settings: Settings) -> int:
     return settings.workers
 
 
-def chosen_detectors(settings: Settings, bundle: ModelBundle) -> list[Detector]:
-    """Load the model once for each frame that is to be looked at at the same time.
+def loaded_model(settings: Settings, bundle: ModelBundle) -> LoadedModel:
+    """Load a model as often as frames are to be looked at at the same time.
 
     Args:
         settings: of which threads, workers and threshold count.
@@ -53,7 +54,7 @@ def chosen_detectors(settings: Settings, bundle: ModelBundle) -> list[Detector]:
     """
     workers = chosen_workers(settings)
     options = DetectorOptions(threads=settings.threads // workers, threshold=settings.threshold)
-    return [Detector(bundle, options) for _ in range(workers)]
+    return LoadedModel(bundle, options, places=workers)
 
 
 def chosen_mqtt_options(settings: Settings, *, address: BrokerAddress, client_id: str) -> MqttOptions:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
@@ -126,9 +127,9 @@ def run(
         typer.echo(context.get_help())
         return
     _refuse_password(camera)
-    from beeagent.agent import run_agent
+    from beeagent.run import run_agent
 
-    run_agent(load_settings(given, config=config))
+    run_agent(partial(load_settings, given, config=config))
 
 
 def demo(

@@ -56,6 +56,7 @@ class Settings(BaseSettings):
         threads: CPU threads to compute with.
         workers: frames looked at at the same time, each on its share of the threads; None for two where there are
             two threads. One gives each result sooner, several more results.
+        inference_timeout: seconds from which an inference counts as stuck; it is then begun anew elsewhere.
         publish: which frames make a message: those with detections, all, or those whose counts differ from
             the message before.
         max_rate: frames per second at most; None for as many as there are.
@@ -84,6 +85,7 @@ class Settings(BaseSettings):
     threshold: float | None = Field(default=None, ge=0, le=1)
     threads: int = Field(default_factory=_all_cores_up_to_four, ge=1, le=64)
     workers: int | None = Field(default=None, ge=1, le=64)
+    inference_timeout: float = Field(default=10.0, ge=0.1, le=600)
     publish: Literal["detections", "always", "changes"] = "detections"
     max_rate: float | None = Field(default=None, gt=0, le=1000)
     realtime: bool = False

@@ -4,13 +4,14 @@ import threading
 
 import typer
 
-from beeagent.agent import Agent, stopping_on_signals
+from beeagent.agent import Agent
 from beeagent.choices import chosen_bundle
 from beeagent.config import Settings
 from beeagent.delivery.embedded import EmbeddedBroker
 from beeagent.delivery.mqtt_options import mqtt_options
 from beeagent.errors import BeeagentError
 from beeagent.log import configure_log
+from beeagent.run import on_signals, stopping
 from beeagent.watch import Watcher
 
 _CAMERA = "synthetic:1280x720@5"
@@ -56,7 +57,7 @@ def run_demo(settings: Settings) -> None:
         if not subscribed.wait(_SUBSCRIBED_WITHIN_S):
             raise BeeagentError("the demo's subscriber could not connect to the demo's broker")
         agent = Agent(demo, bundle=bundle, outbox_path=None, broker=broker.address)
-        with stopping_on_signals(agent.stop):
+        with on_signals(stopping(agent.stop)):
             agent.run()
         if demo.frames is not None:
             watching.join(_ARRIVED_WITHIN_S)

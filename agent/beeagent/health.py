@@ -21,8 +21,8 @@ class Health:
     Args:
         device: name of the device.
         camera: name of the camera.
-        model: identity of the model.
-        skipped: gives how many frames could not be read.
+        model: gives the identity of the model.
+        skipped: gives how many frames could not be read or looked at.
         outbox: gives what became of the results.
     """
 
@@ -31,7 +31,7 @@ class Health:
         *,
         device: str,
         camera: str,
-        model: str,
+        model: Callable[[], str],
         skipped: Callable[[], int],
         outbox: Callable[[], OutboxCounts],
     ) -> None:
@@ -102,7 +102,7 @@ class Health:
             at=datetime.now(timezone.utc),
             agent_version=__version__,
             uptime_s=time.monotonic() - self._began,
-            model=self._model,
+            model=self._model(),
             cameras=(camera,),
             outbox=self._outbox(),
         )

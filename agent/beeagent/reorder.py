@@ -17,7 +17,8 @@ class ReorderBuffer(Generic[T]):
     """Takes numbered items from several threads, and gives them to one thread in the order of their numbers.
 
     An item that is too far ahead waits, with the thread that puts it, until the ones before it have been taken. So at
-    most `room` items are kept. Every number, from 0 on, must be put once; closing ends the wait for those that are not.
+    most `room` items are kept. Every number, from 0 on, must be put or skipped once; closing ends the wait for those
+    that are not.
 
     Args:
         room: how many items to keep, 1 or more.
@@ -28,6 +29,7 @@ class ReorderBuffer(Generic[T]):
             raise ValueError(f"room must be 1 or more, not {room}")
         self._room = room
         self._items: dict[int, T] = {}
+        self._skipped: set[int] = set()
         self._next = 0
         self._closed = False
         self._changed = threading.Condition()
@@ -45,6 +47,13 @@ class ReorderBuffer(Generic[T]):
             self._items[number] = item
             self._changed.notify_all()
 
+    def skip(self, number: int) -> None:
+        """Let the items go on without that of a number, which will not come."""
+        with self._changed:
+            self._skipped.add(number)
+            self._pass_skipped()
+            self._changed.notify_all()
+
     def close(self) -> None:
         """Let nothing more be put. Safe to call twice, from any thread."""
         with self._changed:
@@ -60,5 +69,11 @@ class ReorderBuffer(Generic[T]):
                     return
                 item = self._items.pop(self._next)
                 self._next += 1
+                self._pass_skipped()
                 self._changed.notify_all()
             yield item
+
+    def _pass_skipped(self) -> None:
+        while self._next in self._skipped:
+            self._skipped.remove(self._next)
+            self._next += 1

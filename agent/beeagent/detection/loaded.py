@@ -1,0 +1,61 @@
+"""A model in memory, once for each frame that is looked at at the same time."""
+
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beeagent.detection.bundle import ModelBundle
+from beeagent.detection.detections import Detections
+from beeagent.detection.detector import Detector, DetectorOptions, PreparedInput, RawOutputs
+from beeagent.detection.geometry import Placement
+
+
+class LoadedModel:
+    """The detectors of one model, all alike; each may be at a frame of its own.
+
+    Attributes:
+        identity: name and short hash, such as `bees-lite0@3f9c21d0`.
+        places: how many frames may be in it at the same time.
+    """
+
+    def __init__(self, bundle: ModelBundle, options: DetectorOptions, *, places: int) -> None:
+        """Load the model `places` times, and run each once.
+
+        Args:
+            bundle: the model.
+            options: how each of its detectors is to run.
+            places: how many frames may be in it at the same time, 1 or more.
+
+        Raises:
+            InputError: the model cannot be used.
+            BeeagentError: there is no working TFLite runtime.
+        """
+        self.identity = bundle.identity
+        self.places = places
+        self._load = partial(Detector, bundle, options)
+        self._detectors: list[Detector | None] = [self._load() for _ in range(places)]
+        # Preparing and decoding only read what never changes, so one detector does both for all of them.
+        self._first = self._at(0)
+
+    def prepare(self, pixels: NDArray[np.uint8]) -> PreparedInput:
+        """See `Detector.prepare`."""
+        return self._first.prepare(pixels)
+
+    def infer(self, place: int, prepared: PreparedInput) -> RawOutputs:
+        """Run the model in one of its places, from 0; by one thread at a time in each."""
+        return self._at(place).infer(prepared)
+
+    def decode(self, raw: RawOutputs, placement: Placement) -> Detections:
+        """See `Detector.decode`."""
+        return self._first.decode(raw, placement)
+
+    def give_up(self, place: int) -> None:
+        """Leave a place's detector to the thread that does not come back from it; the next use loads another."""
+        self._detectors[place] = None
+
+    def _at(self, place: int) -> Detector:
+        detector = self._detectors[place]
+        if detector is None:
+            detector = self._detectors[place] = self._load()
+        return detector

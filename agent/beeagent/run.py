@@ -1,0 +1,72 @@
+"""Runs the agent as the command line does: log, signals, embedded broker and all."""
+
+import logging
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from beeagent.agent import Agent
+from beeagent.choices import chosen_bundle
+from beeagent.config import Settings
+from beeagent.delivery.broker_url import Embedded, parse_broker
+from beeagent.delivery.embedded import EmbeddedBroker
+from beeagent.frames.opencv import silence_opencv
+from beeagent.log import configure_log
+
+_LOG = logging.getLogger(__name__)
+
+_RELOAD_ENDS_WITHIN_S = 0.5
+
+
+def run_agent(load: Callable[[], Settings]) -> None:
+    """Run the agent until its camera ends or SIGINT or SIGTERM comes; at SIGHUP, look for a new model.
+
+    Args:
+        load: reads the settings; called at the start, and at each SIGHUP.
+
+    Raises:
+        InputError: something in the settings cannot be used.
+        BeeagentError: a stage failed.
+    """
+    settings = load()
+    configure_log(settings.log_format)
+    silence_opencv()
+    bundle = chosen_bundle(settings)
+    embedded = EmbeddedBroker() if isinstance(parse_broker(settings.broker), Embedded) else None
+    if embedded is not None:
+        embedded.start()
+    try:
+        agent = Agent(
+            settings,
+            bundle=bundle,
+            outbox_path=settings.state_dir / f"{settings.device}-{settings.camera_name}.outbox.sqlite3",
+            broker=None if embedded is None else embedded.address,
+        )
+        _LOG.info("looking at %s with %s", settings.camera_name, bundle.identity)
+        reload = agent.reload_with(load)
+        reload.start()
+        try:
+            with on_signals({**stopping(agent.stop), signal.SIGHUP: reload.request}):
+                agent.run()
+        finally:
+            reload.stop(_RELOAD_ENDS_WITHIN_S)
+        _LOG.info("looked at %d frames", agent.health.frames)
+    finally:
+        if embedded is not None:
+            embedded.stop()
+
+
+def stopping(stop: Callable[[], None]) -> dict[signal.Signals, Callable[[], None]]:
+    """Give what SIGINT and SIGTERM are to do where they are to call `stop` instead of ending the process."""
+    return {signal.SIGINT: stop, signal.SIGTERM: stop}
+
+
+@contextmanager
+def on_signals(calls: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
+    """While entered, let signals call something instead of what they would do."""
+    before = {number: signal.signal(number, lambda number, _: calls[signal.Signals(number)]()) for number in calls}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
