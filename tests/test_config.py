@@ -36,7 +36,7 @@ def test_every_key_can_be_set_in_the_file_and_in_the_environment(
 ) -> None:
     values = {
         "camera": "0", "camera_name": "front", "device": "hive-7", "model": "/m", "labels": "/l", "broker": "none",
-        "topic_prefix": "a/b", "threshold": 0.25, "threads": 3, "workers": 2, "inference_timeout": 3.0,
+        "topic_prefix": "a/b", "threshold": 0.25, "tiles": "3x2", "threads": 3, "workers": 2, "inference_timeout": 3.0,
         "publish": "changes", "max_rate": 2.5, "realtime": True, "frames": 9, "stdout": True,
         "log_format": "json", "state_dir": "/s", "mqtt_username": "u", "mqtt_password": "p", "mqtt_password_file": "/p",
         "mqtt_ca_file": "/ca",

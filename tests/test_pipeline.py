@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from beeagent.backoff import Backoff
 from beeagent.detection.bundle import ModelBundle
-from beeagent.detection.detector import DetectorOptions, PreparedInput, RawOutputs
+from beeagent.detection.detector import DetectorOptions, RawOutputs
 from beeagent.detection.loaded import LoadedModel
+from beeagent.detection.tiled import PreparedFrame
 from beeagent.errors import InputError
 from beeagent.frames.frame import Frame
 from beeagent.frames.handoff import Handoff, HandoffClosedError
@@ -40,7 +41,7 @@ class _Model(LoadedModel):
         super().__init__(_bundle(), DetectorOptions(threads=1), places=places)
         self._before = before
 
-    def infer(self, place: int, prepared: PreparedInput) -> RawOutputs:
+    def infer(self, place: int, prepared: PreparedFrame) -> tuple[RawOutputs, ...]:
         self._before(place)
         return super().infer(place, prepared)
 

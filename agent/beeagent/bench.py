@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from beeagent.agent import Agent
-from beeagent.choices import chosen_bundle, chosen_workers
+from beeagent.choices import chosen_bundle, chosen_tiling, chosen_workers
 from beeagent.config import Settings
 from beeagent.detection.bundle import ModelBundle
-from beeagent.detection.detector import Detector, DetectorOptions, PreparedInput
+from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.detection.runtime import runtime_name
+from beeagent.detection.tiled import PreparedFrame, TiledDetector
+from beeagent.detection.tiles import Tiling
 from beeagent.errors import InputError
 from beeagent.frames.address import parse_camera
 from beeagent.frames.opening import SourceOptions, open_source
@@ -44,7 +46,8 @@ class BenchReport:
         frame: width and height of its frames in pixels.
         frames: frames the agent looked at, over all rounds.
         agent_fps: frames/s of the whole agent: read, prepare, infer, decode, message, outbox, publisher.
-        bare_fps: frames/s of `Interpreter.invoke()` alone, on the same threads, with nothing else running.
+        bare_fps: frames/s of `Interpreter.invoke()` alone, once for each region of a frame, on the same threads, with
+            nothing else running.
         ratio: the first over the second: the median of the rounds' ratios.
         inference_ms: one inference within the agent, on a worker's share of the threads and beside all else.
         bare_ms: one inference alone, on all the threads.
@@ -119,7 +122,7 @@ class _Round:
 
 @dataclass(frozen=True, slots=True)
 class _Bare:
-    """One inference of the model alone: time on the clock and on all cores together, in milliseconds."""
+    """A frame in the model alone: time on the clock and on all cores together, in milliseconds."""
 
     ms: float
     cpu_ms: float
@@ -129,7 +132,7 @@ class _Bare:
 class _Sample:
     """Some of a camera's frames, ready for the model, and what reading and preparing one took in milliseconds."""
 
-    inputs: list[PreparedInput]
+    frames: list[PreparedFrame]
     size: tuple[int, int]
     read_ms: float
     prepare_ms: float
@@ -175,11 +178,11 @@ def measure(settings: Settings, *, seconds: float) -> BenchReport:
     meters.append(_run_agent(wanted, bundle, seconds / _ROUNDS))
     # Before anything but the agent has taken memory. Linux counts in KiB.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1024 if sys.platform == "linux" else 1) / 1e6
-    sample = _sample(camera, bundle)
-    bare.append(_bare_inference(bundle, settings.threads, sample.inputs, seconds / _ROUNDS))
+    sample = _sample(camera, bundle, chosen_tiling(settings.tiles, bundle))
+    bare.append(_bare_inference(bundle, settings.threads, sample.frames, seconds / _ROUNDS))
     for _ in range(1, _ROUNDS):
         meters.append(_run_agent(wanted, bundle, seconds / _ROUNDS))
-        bare.append(_bare_inference(bundle, settings.threads, sample.inputs, seconds / _ROUNDS))
+        bare.append(_bare_inference(bundle, settings.threads, sample.frames, seconds / _ROUNDS))
     agent_ms = [(m.round.ended_ns - m.round.began_ns) / 1e6 / m.round.frames for m in meters]
     inference = statistics.median(ms for meter in meters for ms in meter.inference_ms)
     return BenchReport(
@@ -221,32 +224,33 @@ def _run_agent(settings: Settings, bundle: ModelBundle, seconds: float) -> _Mete
     return meter
 
 
-def _bare_inference(bundle: ModelBundle, threads: int, inputs: list[PreparedInput], seconds: float) -> _Bare:
+def _bare_inference(bundle: ModelBundle, threads: int, frames: list[PreparedFrame], seconds: float) -> _Bare:
     """Time `invoke()` alone, on the camera's own frames: how long the post-processing takes depends on what is seen."""
     detector = Detector(bundle, DetectorOptions(threads=threads))
     invoke = detector.interpreter.invoke
     spent = spent_cpu = 0
     count = 0
     while spent < seconds * 1e9:
-        detector.feed(inputs[count % len(inputs)])
-        began, began_cpu = time.perf_counter_ns(), time.process_time_ns()
-        invoke()
-        spent += time.perf_counter_ns() - began
-        spent_cpu += time.process_time_ns() - began_cpu
+        for one in frames[count % len(frames)].inputs:
+            detector.feed(one)
+            began, began_cpu = time.perf_counter_ns(), time.process_time_ns()
+            invoke()
+            spent += time.perf_counter_ns() - began
+            spent_cpu += time.process_time_ns() - began_cpu
         count += 1
     return _Bare(spent / 1e6 / count, spent_cpu / 1e6 / count)
 
 
-def _sample(camera: str, bundle: ModelBundle) -> _Sample:
+def _sample(camera: str, bundle: ModelBundle, tiling: Tiling) -> _Sample:
     """Read and prepare some frames, spread over a file, with nothing else running."""
     source = open_source(parse_camera(camera), SourceOptions())
-    detector = Detector(bundle, DetectorOptions(threads=1))
-    inputs: list[PreparedInput] = []
+    detector = TiledDetector(bundle, DetectorOptions(threads=1), tiling)
+    frames: list[PreparedFrame] = []
     reading: list[float] = []
     preparing: list[float] = []
     size = (0, 0)
     try:
-        while len(inputs) < _SAMPLES:
+        while len(frames) < _SAMPLES:
             began = time.perf_counter_ns()
             frame = source.read()
             if frame is None:
@@ -254,11 +258,11 @@ def _sample(camera: str, bundle: ModelBundle) -> _Sample:
             read = time.perf_counter_ns()
             reading.append((read - began) / 1e6)
             if source.live or len(reading) % _STRIDE == 1:
-                inputs.append(detector.prepare(frame.pixels))
+                frames.append(detector.prepare(frame.pixels))
                 preparing.append((time.perf_counter_ns() - read) / 1e6)
                 size = (frame.width, frame.height)
     finally:
         source.close()
-    if not inputs:
+    if not frames:
         raise InputError(f"camera {camera!r} gave no frame to measure")
-    return _Sample(inputs, size, statistics.median(reading), statistics.median(preparing))
+    return _Sample(frames, size, statistics.median(reading), statistics.median(preparing))

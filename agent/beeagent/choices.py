@@ -7,6 +7,7 @@ from beeagent.detection.bundle import ModelBundle, load_bundle
 from beeagent.detection.detector import DetectorOptions
 from beeagent.detection.loaded import LoadedModel
 from beeagent.detection.shipped import shipped_bundle
+from beeagent.detection.tiles import NO_TILES, Tiling, parse_tiling
 from beeagent.errors import InputError
 
 
@@ -42,11 +43,22 @@ def chosen_workers(settings: Settings) -> int:
     return settings.workers
 
 
+def chosen_tiling(tiles: str | None, bundle: ModelBundle) -> Tiling:
+    """Give into how many tiles frames are to be cut: as said, or as the bundle recommends.
+
+    Raises:
+        InputError: it is not understood.
+    """
+    if tiles is not None:
+        return parse_tiling(tiles)
+    return NO_TILES if bundle.manifest is None else parse_tiling(bundle.manifest.tiles)
+
+
 def loaded_model(settings: Settings, bundle: ModelBundle) -> LoadedModel:
     """Load a model as often as frames are to be looked at at the same time.
 
     Args:
-        settings: of which threads, workers and threshold count.
+        settings: of which threads, workers, threshold and tiles count.
         bundle: the model.
 
     Raises:
@@ -54,7 +66,7 @@ def loaded_model(settings: Settings, bundle: ModelBundle) -> LoadedModel:
     """
     workers = chosen_workers(settings)
     options = DetectorOptions(threads=settings.threads // workers, threshold=settings.threshold)
-    return LoadedModel(bundle, options, places=workers)
+    return LoadedModel(bundle, options, places=workers, tiling=chosen_tiling(settings.tiles, bundle))
 
 
 def chosen_mqtt_options(settings: Settings, *, address: BrokerAddress, client_id: str) -> MqttOptions:

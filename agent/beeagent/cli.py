@@ -28,6 +28,14 @@ Model = Annotated[
     typer.Option(help="Model bundle (a folder), or a bare .tflite. Default: the bee model that comes along."),
 ]
 Labels = Annotated[Path | None, typer.Option(help="Labels of a bare .tflite, one a line.")]
+Tiles = Annotated[
+    str | None,
+    typer.Option(
+        metavar="none|auto|CxR",
+        help="Look at overlapping tiles as well, for what is small in the frame: columns and rows such as 3x2. "
+        "Default: as the bundle recommends.",
+    ),
+]
 Threads = Annotated[int | None, typer.Option(help="CPU threads to compute with. Default: all cores, at most 4.")]
 Workers = Annotated[
     int | None,
@@ -90,6 +98,7 @@ def run(
     threshold: Annotated[
         float | None, typer.Option(help="Confidence from which a detection counts, 0 to 1. Default: the bundle's.")
     ] = None,
+    tiles: Tiles = None,
     threads: Threads = None,
     workers: Workers = None,
     publish: Annotated[
@@ -181,6 +190,7 @@ def bench(
     ] = None,
     model: Model = None,
     labels: Labels = None,
+    tiles: Tiles = None,
     threads: Threads = None,
     workers: Workers = None,
     seconds: Annotated[float, typer.Option(min=1, max=3600, help="How long to measure each part.")] = 10,
@@ -189,7 +199,14 @@ def bench(
     """Measure the whole agent against the bare model on the same threads, and where the rest of the time goes."""
     from beeagent.bench import measure
 
-    options = {"camera": camera, "model": model, "labels": labels, "threads": threads, "workers": workers}
+    options = {
+        "camera": camera,
+        "model": model,
+        "labels": labels,
+        "tiles": tiles,
+        "threads": threads,
+        "workers": workers,
+    }
     report = measure(load_settings(options, config=None), seconds=seconds)
     typer.echo(json.dumps(report.to_json(), indent=2) if as_json else report.to_text())
 

@@ -53,6 +53,8 @@ class Settings(BaseSettings):
         broker: where results go; see `beeagent.delivery.broker_url.parse_broker`.
         topic_prefix: the first levels of every topic.
         threshold: confidence from which a detection counts; None takes the bundle's.
+        tiles: into how many tiles each frame is cut beside being looked at whole: none, auto, or columns and rows
+            such as 3x2; None takes what the bundle recommends.
         threads: CPU threads to compute with.
         workers: frames looked at at the same time, each on its share of the threads; None for two where there are
             two threads. One gives each result sooner, several more results.
@@ -83,6 +85,7 @@ class Settings(BaseSettings):
     broker: str = DEFAULT_BROKER
     topic_prefix: str = "beeagent"
     threshold: float | None = Field(default=None, ge=0, le=1)
+    tiles: Annotated[str, Field(pattern=r"^(none|auto|[1-8]x[1-8])$")] | None = None
     threads: int = Field(default_factory=_all_cores_up_to_four, ge=1, le=64)
     workers: int | None = Field(default=None, ge=1, le=64)
     inference_timeout: float = Field(default=10.0, ge=0.1, le=600)

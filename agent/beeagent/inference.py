@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from beeagent.backoff import Backoff
-from beeagent.detection.detector import PreparedInput, RawOutputs
-from beeagent.detection.geometry import Placement
+from beeagent.detection.detector import RawOutputs
 from beeagent.detection.loaded import LoadedModel
+from beeagent.detection.tiled import Layout, PreparedFrame
 from beeagent.frames.frame import Frame
 from beeagent.frames.handoff import Handoff, HandoffClosedError
 from beeagent.reorder import ReorderBuffer, ReorderClosedError
@@ -23,7 +23,7 @@ class Prepared:
 
     frame: Frame
     model: LoadedModel
-    input: PreparedInput
+    input: PreparedFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class Inferred:
 
     frame: Frame
     model: LoadedModel
-    placement: Placement
-    raw: RawOutputs
+    layout: Layout
+    raw: tuple[RawOutputs, ...]
     inference_ms: float
 
 
@@ -164,7 +164,7 @@ class InferenceWorkers:
                 return False
             worker.number = None
             self._tell(fine=True)
-        self._inferred.put(number, Inferred(item.frame, item.model, item.input.placement, raw, took))
+        self._inferred.put(number, Inferred(item.frame, item.model, item.input.layout, raw, took))
         return True
 
     def _take(self, worker: _Worker) -> tuple[int, Prepared]:

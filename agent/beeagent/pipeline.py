@@ -131,7 +131,7 @@ class Pipeline:
             InputError: the model gave a class that the labels do not name.
         """
         for item in self._inferred:
-            detections = item.model.decode(item.raw, item.placement)
+            detections = item.model.decode(item.raw, item.layout)
             yield FrameResult(item.frame, item.model.identity, detections, item.inference_ms)
         if self._failure is not None:
             raise self._failure

@@ -117,6 +117,9 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of the command
             metavar="SPLIT", help="Write threshold and figures into the bundle's manifest, as those of this split."
         ),
     ] = None,
+    tiles: Annotated[
+        str | None, typer.Option(metavar="none|auto|CxR", help="As for the agent. Default: as the bundle recommends.")
+    ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads of an inference.")] = 2,
 ) -> None:
     """Measure a model on labelled pictures: AP, AP50, precision and recall at IoU 0.5, time a picture.
@@ -135,6 +138,7 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of the command
         labels=labels,
         data=data,
         choice=choice if chosen else None,
+        tiles=tiles,
         threads=threads,
         as_json=as_json,
         plot=plot,

@@ -4,8 +4,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from beeagent.choices import chosen_tiling
 from beeagent.detection.bundle import ModelBundle, load_bundle
-from beeagent.detection.detector import Detector, DetectorOptions
+from beeagent.detection.detector import DetectorOptions
+from beeagent.detection.tiled import TiledDetector
 from beeagent.errors import InputError
 from rich.console import Console
 
@@ -27,6 +29,7 @@ def run_evaluation(  # noqa: PLR0913 - each a choice of its own
     labels: Path | None,
     data: Sequence[str],
     choice: ThresholdChoice | None,
+    tiles: str | None,
     threads: int,
     as_json: bool,
     plot: Path | None,
@@ -40,6 +43,7 @@ def run_evaluation(  # noqa: PLR0913 - each a choice of its own
         labels: of a bare .tflite.
         data: as on the command line, `PATH` or `PATH=label,label`; measured as one data set.
         choice: of the threshold; None takes the bundle's own, or the best F1 for a bare model.
+        tiles: into how many tiles to cut each picture, as the agent takes it; None as the bundle recommends.
         threads: CPU threads of an inference.
         as_json: print JSON in place of a table.
         plot: where to draw the precision-recall curve.
@@ -52,7 +56,8 @@ def run_evaluation(  # noqa: PLR0913 - each a choice of its own
     if plot is not None:
         check_plot_path(plot)
     bundle = load_bundle(model, labels=labels)
-    detector = Detector(bundle, DetectorOptions(threads=threads, threshold=_WEAKEST))
+    tiling = chosen_tiling(tiles, bundle)
+    detector = TiledDetector(bundle, DetectorOptions(threads=threads, threshold=_WEAKEST), tiling)
     sources = [parse_source(source) for source in data]
     dataset = merge_datasets([read_dataset(path, labels=names) for path, names in sources])
     if pictures is not None:
@@ -72,10 +77,11 @@ def run_evaluation(  # noqa: PLR0913 - each a choice of its own
     if record is not None:
         record_evaluation(bundle, evaluation, split=record)
     if as_json:
-        print(json.dumps({"model": bundle.identity, "threads": threads, **evaluation.to_json()}, indent=2))  # noqa: T201 - the command's result
+        figures = {"model": bundle.identity, "tiles": str(tiling), "threads": threads, **evaluation.to_json()}
+        print(json.dumps(figures, indent=2))  # noqa: T201 - the command's result
     else:
         console = Console()
-        console.print(f"{bundle.identity}, {threads} threads", highlight=False)
+        console.print(f"{bundle.identity}, tiles {tiling}, {threads} threads", highlight=False)
         console.print(evaluation_table(evaluation))
 
 

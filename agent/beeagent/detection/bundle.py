@@ -79,6 +79,7 @@ class Manifest(_Strict):
         input: of the model.
         labels: the classes, in the order of their ids.
         threshold: the default one.
+        tiles: into how many tiles frames are best cut, as `--tiles` takes it.
         metrics: what was measured.
         provenance: how the model was made: command, commit, data, seed.
     """
@@ -91,6 +92,7 @@ class Manifest(_Strict):
     input: InputSpec
     labels: Annotated[list[str], Field(min_length=1)]
     threshold: Threshold
+    tiles: str = Field(default="none", pattern=r"^(none|auto|[1-8]x[1-8])$")
     metrics: list[Metrics] = []
     provenance: dict[str, Any] = {}
 

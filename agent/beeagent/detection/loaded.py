@@ -1,5 +1,6 @@
 """A model in memory, once for each frame that is looked at at the same time."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -7,8 +8,9 @@ from numpy.typing import NDArray
 
 from beeagent.detection.bundle import ModelBundle
 from beeagent.detection.detections import Detections
-from beeagent.detection.detector import Detector, DetectorOptions, PreparedInput, RawOutputs
-from beeagent.detection.geometry import Placement
+from beeagent.detection.detector import DetectorOptions, RawOutputs
+from beeagent.detection.tiled import Layout, PreparedFrame, TiledDetector
+from beeagent.detection.tiles import NO_TILES, Tiling
 
 
 class LoadedModel:
@@ -19,13 +21,16 @@ class LoadedModel:
         places: how many frames may be in it at the same time.
     """
 
-    def __init__(self, bundle: ModelBundle, options: DetectorOptions, *, places: int) -> None:
+    def __init__(
+        self, bundle: ModelBundle, options: DetectorOptions, *, places: int, tiling: Tiling = NO_TILES
+    ) -> None:
         """Load the model `places` times, and run each once.
 
         Args:
             bundle: the model.
             options: how each of its detectors is to run.
             places: how many frames may be in it at the same time, 1 or more.
+            tiling: into how many tiles to cut each frame.
 
         Raises:
             InputError: the model cannot be used.
@@ -33,28 +38,28 @@ class LoadedModel:
         """
         self.identity = bundle.identity
         self.places = places
-        self._load = partial(Detector, bundle, options)
-        self._detectors: list[Detector | None] = [self._load() for _ in range(places)]
+        self._load = partial(TiledDetector, bundle, options, tiling)
+        self._detectors: list[TiledDetector | None] = [self._load() for _ in range(places)]
         # Preparing and decoding only read what never changes, so one detector does both for all of them.
         self._first = self._at(0)
 
-    def prepare(self, pixels: NDArray[np.uint8]) -> PreparedInput:
-        """See `Detector.prepare`."""
+    def prepare(self, pixels: NDArray[np.uint8]) -> PreparedFrame:
+        """See `TiledDetector.prepare`."""
         return self._first.prepare(pixels)
 
-    def infer(self, place: int, prepared: PreparedInput) -> RawOutputs:
+    def infer(self, place: int, prepared: PreparedFrame) -> tuple[RawOutputs, ...]:
         """Run the model in one of its places, from 0; by one thread at a time in each."""
         return self._at(place).infer(prepared)
 
-    def decode(self, raw: RawOutputs, placement: Placement) -> Detections:
-        """See `Detector.decode`."""
-        return self._first.decode(raw, placement)
+    def decode(self, raw: Sequence[RawOutputs], layout: Layout) -> Detections:
+        """See `TiledDetector.decode`."""
+        return self._first.decode(raw, layout)
 
     def give_up(self, place: int) -> None:
         """Leave a place's detector to the thread that does not come back from it; the next use loads another."""
         self._detectors[place] = None
 
-    def _at(self, place: int) -> Detector:
+    def _at(self, place: int) -> TiledDetector:
         detector = self._detectors[place]
         if detector is None:
             detector = self._detectors[place] = self._load()
