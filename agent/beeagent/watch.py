@@ -3,17 +3,13 @@
 What comes in is not trusted: whoever may publish may have written it.
 """
 
-import uuid
 from collections.abc import Callable
-from threading import Event
 from typing import Final
 
-from beeagent.backoff import Backoff
 from beeagent.choices import chosen_mqtt_options
 from beeagent.config import Settings
 from beeagent.delivery.broker_url import BrokerAddress, parse_broker
-from beeagent.delivery.mqtt_client import MQTT_3, MQTT_5, first_version
-from beeagent.delivery.mqtt_connection import MqttConnection, Received
+from beeagent.delivery.mqtt_connection import Received
 from beeagent.delivery.mqtt_options import MqttOptions
 from beeagent.delivery.received import (
     ReceivedDetections,
@@ -22,13 +18,14 @@ from beeagent.delivery.received import (
     read_detections,
     read_status,
 )
+from beeagent.delivery.subscription import Subscription, reader_id
 from beeagent.delivery.topics import detections_topic
 from beeagent.errors import InputError
+from beeagent.shown_text import shown
 
 _ANY: Final = "+"
 _SHOWN_BOXES: Final = 3
 _SHOWN_LABELS: Final = 6
-_MAX_TEXT: Final = 80  # characters of a name or a label
 _MAX_REMEMBERED: Final = 1000  # devices, and cameras
 
 
@@ -43,7 +40,7 @@ def run_watch(
     address = parse_broker(settings.broker)
     if not isinstance(address, BrokerAddress):
         raise InputError(f"there is nothing to watch at broker {settings.broker}: give --broker mqtt://HOST[:PORT]")
-    options = chosen_mqtt_options(settings, address=address, client_id=f"beeagent-watch-{uuid.uuid4().hex[:8]}")
+    options = chosen_mqtt_options(settings, address=address, client_id=reader_id("watch"))
     watcher = Watcher(
         options=options, prefix=settings.topic_prefix, device=device, camera=camera, limit=messages, write=write
     )
@@ -84,12 +81,16 @@ class Watcher:
             raise ValueError(f"limit {limit} is not positive")
         for name in (device, camera):  # `+` stands for a name here and in no other place
             detections_topic(prefix, "any" if name == _ANY else name, "any")
-        self._options = options
         self._filters = (f"{prefix}/{device}/{camera}/detections", f"{prefix}/{device}/status")
         self._limit = limit
         self._write = write
-        self._stopping = Event()
-        self._connection: MqttConnection | None = None
+        self._subscription = Subscription(
+            options=options,
+            filters=self._filters,
+            on_open=lambda: write(f"watching {', '.join(self._filters)} at {options.address}"),
+            on_message=self._handle_message,
+            on_lost=lambda reason: write(f"{shown(reason)}; trying again"),
+        )
         self._seen = 0
         self._last_seq: dict[tuple[str, str], int] = {}
         self._last_state: dict[str, tuple[str, ...]] = {}
@@ -102,49 +103,21 @@ class Watcher:
         Raises:
             InputError: the broker cannot be reached, or refuses.
         """
-        version, opened = first_version(self._options), False
-        backoff = Backoff(first=1.0, longest=30.0)
-        while not self._stopping.is_set():
-            self._connection = MqttConnection(
-                options=self._options,
-                version=version,
-                subscriptions=self._filters,
-                on_open=lambda: self._write(f"watching {', '.join(self._filters)} at {self._options.address}"),
-                on_message=self._handle_message,
-            )
-            if self._stopping.is_set():
-                self._connection.close(grace=0.0)
-            ending = self._connection.run()
-            if self._stopping.is_set():
-                break
-            if ending.other_version and version == MQTT_5:
-                version = MQTT_3
-                continue
-            opened = opened or ending.opened
-            if not opened:
-                raise InputError(f"{ending.reason}: check --broker, and that the broker runs")
-            if ending.opened:
-                backoff.reset()
-            self._write(f"{_clean(ending.reason)}; trying again")
-            self._stopping.wait(backoff.next())
+        self._subscription.run()
         return self._seen
 
     def stop(self) -> None:
         """Let `run` end; from any thread."""
-        self._stopping.set()
-        if self._connection is not None:
-            self._connection.close(grace=0.0)
+        self._subscription.stop()
 
     def _handle_message(self, message: Received) -> None:
-        if self._stopping.is_set():
-            return
         try:
             if message.topic.endswith("/detections"):
                 self._show_detections(read_detections(message.payload))
             else:
                 self._show_status(read_status(message.payload))
         except UnreadableError as error:
-            self._write(f"not a message of beeagent on {_clean(message.topic)}: {_clean(str(error))}")
+            self._write(f"not a message of beeagent on {shown(message.topic)}: {shown(str(error))}")
 
     def _show_detections(self, message: ReceivedDetections) -> None:
         key = (message.device, message.camera)
@@ -174,17 +147,17 @@ def detections_line(message: ReceivedDetections, *, previous_seq: int | None) ->
         message: the result.
         previous_seq: number of the result of the same camera before it, where there was one.
     """
-    counts = [f"{count} {_clean(label)}" for label, count in list(message.counts.items())[:_SHOWN_LABELS]]
+    counts = [f"{count} {shown(label)}" for label, count in list(message.counts.items())[:_SHOWN_LABELS]]
     if len(message.counts) > _SHOWN_LABELS:
         counts.append("…")
     boxes = [
-        f"{_clean(found.label)} {found.confidence:.0%} at {found.box.left:.2f} {found.box.top:.2f} "
+        f"{shown(found.label)} {found.confidence:.0%} at {found.box.left:.2f} {found.box.top:.2f} "
         f"size {found.box.width:.2f} {found.box.height:.2f}"
         for found in message.detections[:_SHOWN_BOXES]
     ]
     if len(message.detections) > _SHOWN_BOXES or message.omitted:
         boxes.append("…")
-    place = f"{_clean(message.captured_at)} {_clean(message.device)}/{_clean(message.camera)} #{message.seq}"
+    place = f"{shown(message.captured_at)} {shown(message.device)}/{shown(message.camera)} #{message.seq}"
     parts = [
         place + _gap(message.seq, previous_seq),
         ", ".join(counts) or "nothing",
@@ -198,8 +171,8 @@ def detections_line(message: ReceivedDetections, *, previous_seq: int | None) ->
 
 def status_line(message: ReceivedStatus) -> str:
     """Write a state as one line that is safe to show in a terminal."""
-    reasons = "; ".join(_clean(reason) for reason in message.reasons[:_SHOWN_LABELS])
-    return f"{_clean(message.at)} {_clean(message.device)} is {message.state}" + (f": {reasons}" if reasons else "")
+    reasons = "; ".join(shown(reason) for reason in message.reasons[:_SHOWN_LABELS])
+    return f"{shown(message.at)} {shown(message.device)} is {message.state}" + (f": {reasons}" if reasons else "")
 
 
 def _gap(seq: int, previous: int | None) -> str:
@@ -208,9 +181,3 @@ def _gap(seq: int, previous: int | None) -> str:
     if seq > previous + 1:
         return f" ({seq - previous - 1} missing before)"
     return " (again)"
-
-
-def _clean(text: str) -> str:
-    """Replace what could steer a terminal (control, format and unassigned characters), and cut what is too long."""
-    shown = text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 1]}…"
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in shown)

@@ -1,0 +1,90 @@
+"""Taking in what is published, for the programs that show it."""
+
+import uuid
+from collections.abc import Callable, Sequence
+from threading import Event
+
+from beeagent.backoff import Backoff
+from beeagent.delivery.mqtt_client import MQTT_3, MQTT_5, first_version
+from beeagent.delivery.mqtt_connection import MqttConnection, Received
+from beeagent.delivery.mqtt_options import MqttOptions
+from beeagent.errors import InputError
+
+
+def reader_id(command: str) -> str:
+    """Give a client id that no other reader has, since a broker ends the connection of another client of the same."""
+    return f"beeagent-{command}-{uuid.uuid4().hex[:8]}"
+
+
+class Subscription:
+    """Subscribes, and again after each connection that ended, until it is stopped."""
+
+    def __init__(
+        self,
+        *,
+        options: MqttOptions,
+        filters: Sequence[str],
+        on_open: Callable[[], None],
+        on_message: Callable[[Received], None],
+        on_lost: Callable[[str], None],
+    ) -> None:
+        """Describe it; nothing happens before `run`.
+
+        Args:
+            options: the broker and how to be let in.
+            filters: of the topics.
+            on_open: called whenever the subscription has been made.
+            on_message: called for each message; not after `stop`.
+            on_lost: called with the reason when a connection that may heal has ended. All are called on `run`'s thread.
+        """
+        self._options = options
+        self._filters = tuple(filters)
+        self._on_open = on_open
+        self._on_message = on_message
+        self._on_lost = on_lost
+        self._stopping = Event()
+        self._connection: MqttConnection | None = None
+
+    def run(self) -> None:
+        """Take in messages until `stop` is called.
+
+        A connection that ends later is made again; one that cannot be made at first is an error.
+
+        Raises:
+            InputError: the broker cannot be reached, or refuses.
+        """
+        version, opened = first_version(self._options), False
+        backoff = Backoff(first=1.0, longest=30.0)
+        while not self._stopping.is_set():
+            self._connection = MqttConnection(
+                options=self._options,
+                version=version,
+                subscriptions=self._filters,
+                on_open=self._on_open,
+                on_message=self._handle_message,
+            )
+            if self._stopping.is_set():
+                self._connection.close(grace=0.0)
+            ending = self._connection.run()
+            if self._stopping.is_set():
+                break
+            if ending.other_version and version == MQTT_5:
+                version = MQTT_3
+                continue
+            opened = opened or ending.opened
+            if not opened:
+                raise InputError(f"{ending.reason}: check --broker, and that the broker runs")
+            if ending.opened:
+                backoff.reset()
+            self._on_lost(ending.reason)
+            self._stopping.wait(backoff.next())
+
+    def stop(self) -> None:
+        """Let `run` end; from any thread."""
+        self._stopping.set()
+        if self._connection is not None:
+            self._connection.close(grace=0.0)
+
+    def _handle_message(self, message: Received) -> None:
+        if not self._stopping.is_set():
+            self._on_message(message)
