@@ -36,13 +36,13 @@ def run_beeagent(*arguments: str | Path, folder: Path, **more: str) -> subproces
 class RunningAgent:
     """A `beeagent` that runs, whose standard output is read line by line."""
 
-    def __init__(self, arguments: Sequence[str | Path], folder: Path) -> None:
+    def __init__(self, arguments: Sequence[str | Path], folder: Path, program: Sequence[str], **more: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "beeagent", *map(str, arguments)],
+            [sys.executable, *program, *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=environment(folder),
+            env=environment(folder, **more),
         )
         self.errors: list[str] = []
         self._reader = threading.Thread(target=self._read_errors, daemon=True)
@@ -74,9 +74,11 @@ class RunningAgent:
 
 
 @contextmanager
-def running_agent(*arguments: str | Path, folder: Path) -> Iterator[RunningAgent]:
-    """Run the command for as long as the context lasts."""
-    agent = RunningAgent(arguments, folder)
+def running_agent(
+    *arguments: str | Path, folder: Path, program: Sequence[str] = ("-m", "beeagent"), **more: str
+) -> Iterator[RunningAgent]:
+    """Run the command, or the script that stands in for it, for as long as the context lasts."""
+    agent = RunningAgent(arguments, folder, program, **more)
     try:
         yield agent
     finally:

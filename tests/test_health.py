@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import datetime, timezone
 from typing import Any
 
 from beeagent.delivery.outbox import OutboxCounts
@@ -17,6 +18,7 @@ def _health() -> Health:
         model=lambda: "bees@12345678",
         skipped=lambda: 4,
         outbox=lambda: OutboxCounts(produced=9, delivered=5, dropped={"full": 1}),
+        last_delivery=lambda: datetime(2026, 5, 4, 10, 21, 7, tzinfo=timezone.utc),
     )
 
 
@@ -29,7 +31,13 @@ def _read(payload: bytes) -> dict[str, Any]:
 def test_online_without_troubles() -> None:
     status = _read(_health().status())
     assert (status["state"], status["reasons"]) == ("online", [])
-    assert status["outbox"] == {"produced": 9, "delivered": 5, "waiting": 3, "dropped": {"full": 1}}
+    assert status["outbox"] == {
+        "produced": 9,
+        "delivered": 5,
+        "waiting": 3,
+        "dropped": {"full": 1},
+        "last_delivery_at": "2026-05-04T10:21:07.000000Z",
+    }
     assert status["cameras"][0]["frames_skipped"] == 4
 
 

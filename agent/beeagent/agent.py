@@ -1,11 +1,9 @@
 """The wiring: builds the stages from the settings, starts and stops them."""
 
 import logging
-import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from uuid import uuid4
@@ -16,6 +14,7 @@ from beeagent.choices import chosen_mqtt_options, loaded_model
 from beeagent.config import Settings
 from beeagent.delivery.broker_url import BrokerAddress, Embedded, parse_broker
 from beeagent.delivery.courier import Courier
+from beeagent.delivery.delivery import Delivery
 from beeagent.delivery.discard import DiscardPublisher
 from beeagent.delivery.message import detections_message, encode
 from beeagent.delivery.mqtt import MqttPublisher
@@ -32,26 +31,23 @@ from beeagent.frames.handoff import Handoff
 from beeagent.frames.opening import SourceOptions, open_source
 from beeagent.frames.video import IncompleteVideoError
 from beeagent.health import Health
+from beeagent.line_output import LineOutput
 from beeagent.model_reload import ModelReload
 from beeagent.pipeline import FrameResult, Pipeline
+from beeagent.service_notify import ServiceNotifier
+from beeagent.supervisor import Supervisor
+from beeagent.work_clock import WorkClock
 
 _LOG = logging.getLogger(__name__)
 
 # AWS IoT Core's limit on a payload; a larger one ends the connection.
 # https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits
 _PAYLOAD_LIMIT = 128 * 1024
-_STATUS_INTERVAL_S = 30.0
-_STOP_WITHIN_S = 2.0
-_DRAIN_WITHIN_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """The way out: where results wait, who takes them there, and how they leave."""
-
-    outbox: Outbox
-    courier: Courier
-    publisher: Publisher
+# Told to stop, the agent is gone within 3 s: all of it but Python's own end has the first of these, and of that time
+# what makes results has the second.
+_STOP_WITHIN_S = 2.7
+_STAGES_END_WITHIN_S = 1.0
+_DRAIN_WITHIN_S = 10.0  # at the end of a file, where nobody waits
 
 
 class Agent:
@@ -63,12 +59,13 @@ class Agent:
         outbox_path: where results wait; None for memory alone.
         broker: where results go, in place of what the settings say.
         on_result: told of each frame's result, on the thread of `run`; None for nobody.
+        stopping: set to make `run` return soon, as `stop` does; None for an event of its own.
 
     Raises:
         InputError: something in the settings cannot be used.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what distinguishes an agent
         self,
         settings: Settings,
         *,
@@ -76,6 +73,7 @@ class Agent:
         outbox_path: Path | None,
         broker: BrokerAddress | None = None,
         on_result: Callable[[FrameResult], None] | None = None,
+        stopping: threading.Event | None = None,
     ) -> None:
         if settings.camera is None:
             raise InputError(f"no camera is given: --camera takes {ALLOWED}")
@@ -85,7 +83,9 @@ class Agent:
         address = parse_camera(settings.camera)
         live = is_live(address, realtime=settings.realtime)
         self._rule = PublishRule(settings.publish)
-        self._stopping = threading.Event()
+        self._stopping = stopping or threading.Event()
+        self._output = LineOutput(self._stopping)
+        self._handling = WorkClock()
         frames: Handoff[Frame] = Handoff("newest" if live else "every")
         self._capture = Capture(
             partial(open_source, address, SourceOptions(realtime=settings.realtime)),
@@ -107,6 +107,21 @@ class Agent:
             model=lambda: self._pipeline.model,
             skipped=lambda: self._capture.counts.bad + self._pipeline.lost,
             outbox=self._delivery.outbox.counts,
+            last_delivery=lambda: self._delivery.courier.last_delivery,
+        )
+        self._supervisor = Supervisor(
+            health=self._health,
+            checks={
+                "outbox": lambda: self._delivery.outbox.fault,
+                "delivery": lambda: self._delivery.courier.trouble,
+                "broker": lambda: self._delivery.broker_trouble,
+            },
+            note=self._note_trouble,
+            at_one_frame_s=lambda: max(self._pipeline.at_one_frame_s, self._handling.seconds),
+            report=self._delivery.publisher.report,
+            notifier=ServiceNotifier.from_environment(),
+            stopping=self._stopping,
+            on_stop=self._pipeline.stop,
         )
 
     @property
@@ -127,45 +142,45 @@ class Agent:
         """Make `run` return soon. Safe from any thread and from a signal handler."""
         self._stopping.set()
 
-    def run(self) -> None:
+    def run(self) -> bool:
         """Look until the source ends, `stop` is called, or the wanted number of frames was looked at.
+
+        Returns:
+            Whether every thread has ended; one that hangs in a camera or a model is left behind.
 
         Raises:
             InputError: the camera does not exist or is no camera; a file ends before its promised end.
             BeeagentError: a stage failed.
         """
-        supervisor = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
-        delivery = self._delivery
         # OpenCV's own threads would only take the cores from the model's.
         cv2.setNumThreads(1)
         try:
             self._capture.start()
             self._pipeline.start()
-            delivery.publisher.start()
-            delivery.courier.start()
-            supervisor.start()
+            self._delivery.start()
+            self._supervisor.start()
             self._look()
         finally:
-            interrupted = self._stopping.is_set()
-            self._stopping.set()
-            self._capture.stop(_STOP_WITHIN_S / 2)
-            self._pipeline.stop()
-            self._pipeline.join(_STOP_WITHIN_S)
-            self._end_delivery(interrupted=interrupted)
+            ended = self._end()
         if isinstance(self._capture.failure, IncompleteVideoError):
             raise InputError(str(self._capture.failure)) from self._capture.failure
         if self._capture.failure is not None:
             raise self._capture.failure
+        return ended
 
     def _look(self) -> None:
         for result in self._pipeline:
-            self._health.count_frame(captured_ns=result.frame.captured_ns)
-            if self._on_result is not None:
-                self._on_result(result)
-            if self._rule.admits(result.detections):
-                self._send(result)
+            with self._handling.running():
+                self._handle(result)
             if self._health.frames == self._settings.frames or self._stopping.is_set():
                 return
+
+    def _handle(self, result: FrameResult) -> None:
+        self._health.count_frame(captured_ns=result.frame.captured_ns)
+        if self._on_result is not None:
+            self._on_result(result)
+        if self._rule.admits(result.detections):
+            self._send(result)
 
     def _send(self, result: FrameResult) -> None:
         payload = b""
@@ -191,36 +206,11 @@ class Agent:
             return payload
 
         self._delivery.outbox.put(stream=f"{settings.device}/{settings.camera_name}", topic=self._topic, build=build)
-        if settings.stdout:
-            self._write(payload)
-
-    def _write(self, payload: bytes) -> None:
-        try:
-            sys.stdout.buffer.write(payload + b"\n")
-            sys.stdout.buffer.flush()
-        except BrokenPipeError:
-            # Whoever read has had enough, as `head` does; nothing more is to be written to it, at exit neither.
-            sys.stdout = None  # Python's own way to have no standard output
+        if settings.stdout and not self._output.write(payload):
             self.stop()
 
-    def _supervise(self) -> None:
-        """Tell the status when it changes and now and then, and end the stages when `stop` was called."""
-        reported, due = None, 0.0
-        while not self._stopping.wait(0.5):
-            self._note_delivery()
-            troubles = self._health.troubles
-            if troubles != reported or time.monotonic() >= due:
-                reported, due = troubles, time.monotonic() + _STATUS_INTERVAL_S
-                self._delivery.publisher.report(self._health.status())
-        self._pipeline.stop()
-
-    def _note_delivery(self) -> None:
-        delivery = self._delivery
-        self._note_trouble("outbox", delivery.outbox.fault)
-        self._note_trouble("delivery", delivery.courier.trouble)
-
     def _note_trouble(self, part: str, reason: str | None) -> None:
-        if self._health.set_trouble(part, reason):
+        if self._health.set_trouble(part, reason) and part != "broker":  # of which the publisher tells the log
             if reason is None:
                 _LOG.info("%s: fine again", part)
             else:
@@ -229,22 +219,22 @@ class Agent:
     def _last_will(self) -> bytes:
         return self._health.farewell("the connection broke off")
 
-    def _end_delivery(self, *, interrupted: bool) -> None:
-        """Let the last results out, tell that the agent is gone, and end in order.
+    def _end(self) -> bool:
+        """End the stages, let the last results out, tell that the agent is gone; say whether every thread has ended.
 
         Who stops the agent wants it to stop; at the end of a file there is time to wait even for a broker.
         """
-        delivery = self._delivery
-        if not interrupted:
-            delivery.courier.drain(timeout=_DRAIN_WITHIN_S)
-        elif delivery.publisher.state.connected:
-            delivery.courier.drain(timeout=_STOP_WITHIN_S / 4)
-        delivery.publisher.stop(farewell=self._health.farewell("stopped"), timeout=_STOP_WITHIN_S / 2)
-        delivery.courier.stop()
-        delivery.outbox.close()
-        waiting = delivery.outbox.counts().waiting
-        if waiting:
-            _LOG.warning("%d results wait for the broker; they will go out when the agent runs again", waiting)
+        began, told_to = time.monotonic(), self._stopping.is_set()
+        self._pipeline.stop()
+        ended = self._capture.stop(_STAGES_END_WITHIN_S)
+        ended = self._pipeline.join(max(0.0, began + _STAGES_END_WITHIN_S - time.monotonic())) and ended
+        if not told_to:
+            self._delivery.drain(timeout=_DRAIN_WITHIN_S, unless=self._stopping)
+            self._stopping.set()
+            began = time.monotonic()
+        self._supervisor.join(_STOP_WITHIN_S / 4)
+        self._delivery.end(farewell=lambda: self._health.farewell("stopped"), by=began + _STOP_WITHIN_S)
+        return ended and not self._pipeline.lost
 
 
 def _build_delivery(

@@ -68,7 +68,7 @@ def build_app() -> typer.Typer:
         epilog=_EPILOG,
     )
     app.callback(invoke_without_command=True)(run)
-    for command in (demo, watch, doctor, bench, schema):
+    for command in (demo, watch, status, doctor, bench, schema):
         app.command(epilog=None)(command)
     for entry in sorted(entry_points(group="beeagent.commands"), key=lambda entry: entry.name):
         command = entry.load()
@@ -115,6 +115,10 @@ def run(
         bool | None, typer.Option("--stdout", help="Write each message as a JSON line to standard output.")
     ] = None,
     state_dir: Annotated[Path | None, typer.Option(help="Folder for what must survive a restart.")] = None,
+    http_port: Annotated[
+        int | None, typer.Option(help="Serve /metrics (Prometheus) and /healthz at this port. Default: no HTTP.")
+    ] = None,
+    http_host: Annotated[str | None, typer.Option(help="The address to serve them at. Default: 127.0.0.1.")] = None,
     config: Config = None,
     log_format: Annotated[
         str | None, typer.Option(metavar="text|json", help="Form of the log on standard error. Default: text.")
@@ -166,6 +170,21 @@ def watch(
 
     settings = load_settings({"broker": broker, "topic_prefix": topic_prefix}, config=config)
     run_watch(settings, device=device, camera=camera, messages=messages, write=typer.echo)
+
+
+def status(
+    broker: Broker = None,
+    topic_prefix: Annotated[str | None, typer.Option(help="First levels of the topics. Default: beeagent.")] = None,
+    device: Annotated[str, typer.Option(help="Only this device.")] = "+",
+    wait: Annotated[float, typer.Option(min=0.1, max=60, help="Seconds to wait for states.")] = 2,
+    config: Config = None,
+) -> None:
+    """Ask the broker how the devices are, and show it; exit code 1 unless there is one and all are online."""
+    from beeagent.device_status import show_status
+
+    settings = load_settings({"broker": broker, "topic_prefix": topic_prefix}, config=config)
+    if not show_status(settings, device=device, wait_s=wait, write=typer.echo):
+        raise typer.Exit(_EXIT_FAILURE)
 
 
 def doctor(

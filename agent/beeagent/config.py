@@ -66,6 +66,8 @@ class Settings(BaseSettings):
         frames: stop after so many frames; None for no end.
         stdout: write each message as a line to standard output.
         log_format: of the log on standard error.
+        http_port: serve `/metrics` and `/healthz` at this port; None for no HTTP.
+        http_host: the address to serve them at; who can reach it can read them.
         state_dir: where the outbox is kept.
         mqtt_username: for the broker.
         mqtt_password: for the broker; from the environment or the file, there is no option for it.
@@ -95,6 +97,8 @@ class Settings(BaseSettings):
     frames: int | None = Field(default=None, ge=1)
     stdout: bool = False
     log_format: Literal["text", "json"] = "text"
+    http_port: int | None = Field(default=None, ge=1, le=65535)
+    http_host: str = Field(default="127.0.0.1", min_length=1)
     state_dir: Path = Field(default_factory=_state_dir)
     mqtt_username: str | None = None
     mqtt_password: SecretStr | None = None

@@ -3,7 +3,8 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from beeagent import __version__
@@ -15,6 +16,39 @@ _RATE_WINDOW = 64  # results over which frames/s is averaged
 _STATUS_LIMIT = 7000  # bytes; what a Greengrass nucleus lite lets through
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """How the agent is at one moment.
+
+    Attributes:
+        device: name of the device.
+        model: identity of the model.
+        troubles: what is wrong, by part.
+        uptime_s: seconds since the start.
+        camera: how the camera is doing.
+        outbox: what became of the results.
+        last_delivery: when the broker last acknowledged a result; None if it has not since the start.
+    """
+
+    device: str
+    model: str
+    troubles: Mapping[str, str]
+    uptime_s: float
+    camera: CameraStatus
+    outbox: OutboxCounts
+    last_delivery: datetime | None
+
+    @property
+    def state(self) -> State:
+        """`online`, or `degraded` when something is wrong."""
+        return "degraded" if self.troubles else "online"
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What is wrong, a line each."""
+        return tuple(f"{part}: {reason}" for part, reason in sorted(self.troubles.items()))
+
+
 class Health:
     """Collects what is wrong and what was done, from any thread, and puts it into status messages.
 
@@ -24,9 +58,10 @@ class Health:
         model: gives the identity of the model.
         skipped: gives how many frames could not be read or looked at.
         outbox: gives what became of the results.
+        last_delivery: gives when the broker last acknowledged a result; None for never.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - whom it asks
         self,
         *,
         device: str,
@@ -34,12 +69,14 @@ class Health:
         model: Callable[[], str],
         skipped: Callable[[], int],
         outbox: Callable[[], OutboxCounts],
+        last_delivery: Callable[[], datetime | None],
     ) -> None:
         self._device = device
         self._camera = camera
         self._model = model
         self._skipped = skipped
         self._outbox = outbox
+        self._last_delivery = last_delivery
         self._lock = threading.Lock()
         self._troubles: dict[str, str] = {}
         self._looked_at = 0
@@ -70,22 +107,8 @@ class Health:
         with self._lock:
             return self._looked_at
 
-    @property
-    def troubles(self) -> tuple[str, ...]:
-        """What is wrong, a reason each; empty when nothing is."""
-        with self._lock:
-            return tuple(f"{part}: {reason}" for part, reason in sorted(self._troubles.items()))
-
-    def status(self) -> bytes:
-        """Give the status message of now."""
-        troubles = self.troubles
-        return self._message("degraded" if troubles else "online", troubles)
-
-    def farewell(self, reason: str) -> bytes:
-        """Give the status message of an agent that is gone."""
-        return self._message("offline", (reason,))
-
-    def _message(self, state: State, reasons: tuple[str, ...]) -> bytes:
+    def snapshot(self) -> Snapshot:
+        """Give how it is now."""
         with self._lock:
             now = time.monotonic_ns()
             camera = CameraStatus(
@@ -95,21 +118,44 @@ class Health:
                 frames_per_s=self._rate(now),
                 frame_age_s=None if self._newest_ns is None else (now - self._newest_ns) / 1e9,
             )
-        message = status_message(
+            troubles = dict(self._troubles)
+        return Snapshot(
             device=self._device,
-            state=state,
-            reasons=reasons,
-            at=datetime.now(timezone.utc),
-            agent_version=__version__,
-            uptime_s=time.monotonic() - self._began,
             model=self._model(),
-            cameras=(camera,),
+            troubles=troubles,
+            uptime_s=time.monotonic() - self._began,
+            camera=camera,
             outbox=self._outbox(),
+            last_delivery=self._last_delivery(),
         )
-        return encode(message, limit=_STATUS_LIMIT)
+
+    def status(self) -> bytes:
+        """Give the status message of now."""
+        now = self.snapshot()
+        return _message(now, now.state, now.reasons)
+
+    def farewell(self, reason: str) -> bytes:
+        """Give the status message of an agent that is gone."""
+        return _message(self.snapshot(), "offline", (reason,))
 
     def _rate(self, now: int) -> float:
         if len(self._recent) < 2:
             return 0.0
         # Up to now, not up to the newest result: a camera that stands still must not look busy.
         return (len(self._recent) - 1) / max((now - self._recent[0]) / 1e9, 1e-9)
+
+
+def _message(now: Snapshot, state: State, reasons: tuple[str, ...]) -> bytes:
+    message = status_message(
+        device=now.device,
+        state=state,
+        reasons=reasons,
+        at=datetime.now(timezone.utc),
+        agent_version=__version__,
+        uptime_s=now.uptime_s,
+        model=now.model,
+        cameras=(now.camera,),
+        outbox=now.outbox,
+        last_delivery=now.last_delivery,
+    )
+    return encode(message, limit=_STATUS_LIMIT)

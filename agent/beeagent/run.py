@@ -1,7 +1,9 @@
 """Runs the agent as the command line does: log, signals, embedded broker and all."""
 
 import logging
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -11,6 +13,7 @@ from beeagent.config import Settings
 from beeagent.delivery.broker_url import Embedded, parse_broker
 from beeagent.delivery.embedded import EmbeddedBroker
 from beeagent.frames.opencv import silence_opencv
+from beeagent.health_server import serving_health
 from beeagent.log import configure_log
 
 _LOG = logging.getLogger(__name__)
@@ -31,6 +34,18 @@ def run_agent(load: Callable[[], Settings]) -> None:
     settings = load()
     configure_log(settings.log_format)
     silence_opencv()
+    stop = threading.Event()
+    with on_signals(stopping(stop.set)):
+        ended = _run_until(stop, settings, load)
+    if not ended:
+        # Python's own end takes apart what a thread that hangs in foreign code still uses, and may crash over it.
+        _LOG.warning("left behind what did not end in time")
+        logging.shutdown()
+        os._exit(0)
+
+
+def _run_until(stop: threading.Event, settings: Settings, load: Callable[[], Settings]) -> bool:
+    """Run the agent until its camera ends or `stop` is set; say whether every thread of it has ended."""
     bundle = chosen_bundle(settings)
     embedded = EmbeddedBroker() if isinstance(parse_broker(settings.broker), Embedded) else None
     if embedded is not None:
@@ -41,19 +56,21 @@ def run_agent(load: Callable[[], Settings]) -> None:
             bundle=bundle,
             outbox_path=settings.state_dir / f"{settings.device}-{settings.camera_name}.outbox.sqlite3",
             broker=None if embedded is None else embedded.address,
+            stopping=stop,
         )
         _LOG.info("looking at %s with %s", settings.camera_name, bundle.identity)
         reload = agent.reload_with(load)
         reload.start()
         try:
-            with on_signals({**stopping(agent.stop), signal.SIGHUP: reload.request}):
-                agent.run()
+            with on_signals({signal.SIGHUP: reload.request}), serving_health(settings, agent.health):
+                ended = agent.run()
         finally:
             reload.stop(_RELOAD_ENDS_WITHIN_S)
         _LOG.info("looked at %d frames", agent.health.frames)
     finally:
         if embedded is not None:
             embedded.stop()
+    return ended
 
 
 def stopping(stop: Callable[[], None]) -> dict[signal.Signals, Callable[[], None]]:

@@ -27,9 +27,16 @@ seconds = st.floats(0, 1e9, allow_nan=False)
     outbox=st.none()
     | st.builds(OutboxCounts, counts, counts, st.dictionaries(st.text(), st.integers(1, 9), max_size=2)),
     uptime=st.none() | seconds,
+    last_delivery=st.none() | st.datetimes(timezones=st.just(timezone.utc)),
 )
-def test_any_status_is_valid(
-    *, reasons: list[str], offline: bool, cameras: list[CameraStatus], outbox: OutboxCounts | None, uptime: float | None
+def test_any_status_is_valid(  # noqa: PLR0913 - what a status tells
+    *,
+    reasons: list[str],
+    offline: bool,
+    cameras: list[CameraStatus],
+    outbox: OutboxCounts | None,
+    uptime: float | None,
+    last_delivery: datetime | None,
 ) -> None:
     if outbox is not None and outbox.waiting < 0:
         outbox = None
@@ -43,9 +50,12 @@ def test_any_status_is_valid(
         model="bees-lite0@3f9c21d0",
         cameras=cameras,
         outbox=outbox,
+        last_delivery=last_delivery,
     )
     VALIDATOR.validate(json.loads(encode(message, limit=1_000_000)))
-    assert set(message) <= set(load_schema("status")["properties"])
+    properties = load_schema("status")["properties"]
+    assert set(message) <= set(properties)
+    assert set(message.get("outbox", {})) <= set(properties["outbox"]["properties"])
 
 
 def test_the_outbox_adds_up_in_the_status() -> None:

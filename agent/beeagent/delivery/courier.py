@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections import deque
+from datetime import datetime, timezone
 from functools import partial
 from typing import Final
 
@@ -53,6 +54,7 @@ class Courier:
         self._pause_until = 0.0
         self._settled = threading.Condition()
         self._trouble: str | None = None
+        self._last_delivery: datetime | None = None
         outbox.listen(self._wake.set)
         publisher.listen(self._wake.set)
 
@@ -61,6 +63,12 @@ class Courier:
         """Why results fail to be delivered though there is a connection, in plain words; None if they do not."""
         with self._settled:
             return self._trouble
+
+    @property
+    def last_delivery(self) -> datetime | None:
+        """When a result was last delivered, in UTC; None if none was since the start."""
+        with self._settled:
+            return self._last_delivery
 
     def start(self) -> None:
         """Begin to carry."""
@@ -124,6 +132,8 @@ class Courier:
             self._outbox.drop(refused, reason=REFUSED)
         with self._settled:
             self._trouble = trouble
+            if delivered:
+                self._last_delivery = datetime.now(timezone.utc)
             self._settled.notify_all()
 
     def _send(self) -> None:

@@ -8,7 +8,9 @@ _MAX_BYTES: Final = 512 * 1024  # four times the most that AWS IoT carries
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Time = Annotated[str, StringConstraints(max_length=40)]
 
 
 class UnreadableError(Exception):
@@ -39,8 +41,8 @@ class Detection(_Model):
 class Latency(_Model):
     """Where the time went, in milliseconds."""
 
-    inference: Milliseconds
-    total: Milliseconds
+    inference: Amount
+    total: Amount
 
 
 class ReceivedDetections(_Model):
@@ -50,12 +52,32 @@ class ReceivedDetections(_Model):
     device: Name
     camera: Name
     seq: Annotated[int, Field(ge=1)]
-    captured_at: Annotated[str, StringConstraints(max_length=40)]
+    captured_at: Time
     decided_by: Literal["edge", "cloud", "edge-degraded"]
     detections: list[Detection]
     omitted: Annotated[int, Field(ge=1)] | None = None
     counts: dict[str, int]
     latency_ms: Latency
+
+
+class ReceivedCamera(_Model):
+    """How a camera is doing."""
+
+    name: Name
+    frames_read: Count
+    frames_skipped: Count
+    frames_per_s: Amount
+    frame_age_s: Amount | None = None
+
+
+class ReceivedOutbox(_Model):
+    """What became of the results."""
+
+    produced: Count
+    delivered: Count
+    waiting: Count
+    dropped: dict[str, Count]
+    last_delivery_at: Time | None = None
 
 
 class ReceivedStatus(_Model):
@@ -65,7 +87,12 @@ class ReceivedStatus(_Model):
     device: Name
     state: Literal["online", "degraded", "offline"]
     reasons: list[str]
-    at: Annotated[str, StringConstraints(max_length=40)]
+    at: Time
+    agent: Name
+    uptime_s: Amount | None = None
+    model: Name | None = None
+    cameras: list[ReceivedCamera] = []
+    outbox: ReceivedOutbox | None = None
 
 
 def read_detections(payload: bytes) -> ReceivedDetections:

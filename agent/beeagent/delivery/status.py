@@ -43,6 +43,7 @@ def status_message(  # noqa: PLR0913 - one argument for each thing a message tel
     model: str | None = None,
     cameras: Sequence[CameraStatus] = (),
     outbox: OutboxCounts | None = None,
+    last_delivery: datetime | None = None,
 ) -> dict[str, Any]:
     """Build a status message; its JSON Schema is `load_schema("status")`.
 
@@ -56,6 +57,7 @@ def status_message(  # noqa: PLR0913 - one argument for each thing a message tel
         model: name and short hash, such as `bees-lite0@3f9c21d0`.
         cameras: how each camera is doing.
         outbox: what became of the results.
+        last_delivery: when the broker last acknowledged one of them, with a time zone; told with the outbox only.
 
     Raises:
         ValueError: the state and the reasons contradict each other, or a value is out of its range.
@@ -85,6 +87,8 @@ def status_message(  # noqa: PLR0913 - one argument for each thing a message tel
             "waiting": outbox.waiting,
             "dropped": dict(outbox.dropped),
         }
+        if last_delivery is not None:
+            message["outbox"]["last_delivery_at"] = rfc3339(last_delivery)
     return message
 
 
