@@ -38,7 +38,8 @@ def test_every_key_can_be_set_in_the_file_and_in_the_environment(
         "camera": "0", "camera_name": "front", "device": "hive-7", "model": "/m", "labels": "/l", "broker": "none",
         "topic_prefix": "a/b", "threshold": 0.25, "tiles": "3x2", "threads": 3, "workers": 2, "inference_timeout": 3.0,
         "publish": "changes", "max_rate": 2.5, "realtime": True, "frames": 9, "stdout": True,
-        "log_format": "json", "state_dir": "/s", "mqtt_username": "u", "mqtt_password": "p", "mqtt_password_file": "/p",
+        "log_format": "json", "http_port": 9465, "http_host": "::1",
+        "state_dir": "/s", "mqtt_username": "u", "mqtt_password": "p", "mqtt_password_file": "/p",
         "mqtt_ca_file": "/ca",
         "mqtt_certificate_file": "/c", "mqtt_key_file": "/k",
     }  # fmt: skip
