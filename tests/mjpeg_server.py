@@ -1,6 +1,8 @@
 """A camera on the network that tests can make misbehave: Motion JPEG over HTTP, with numbered pictures."""
 
+import random
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
@@ -21,7 +23,9 @@ class MjpegServer:
         self._halted = threading.Event()
         self._closing = threading.Event()
         self._drop = threading.Event()
+        self._encode: Callable[[int], bytes] = _numbered
         self.connections = 0
+        self._connected = threading.Condition()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -48,14 +52,32 @@ class MjpegServer:
         """Keep connections open, but send nothing more."""
         self._halted.set()
 
+    def repeat_itself(self, times: int | None = None) -> None:
+        """Send picture 1 for ever, or so many times at the begin of each connection."""
+        self._encode = lambda number: _numbered(1 if times is None or number < times else number)
+
+    def send_garbage(self) -> None:
+        """Send parts of the right form with noise in place of pictures."""
+        self._encode = lambda number: random.Random(number).randbytes(1000)  # noqa: S311 - for no secret
+
+    def grow(self) -> None:
+        """Send larger pictures, on open connections too."""
+        self._encode = lambda number: _numbered(number, width=320, height=240)
+
     def go_on(self) -> None:
-        """Send again."""
+        """Send as at the beginning."""
+        self._encode = _numbered
         self._halted.clear()
 
     def drop_connections(self) -> None:
         """End the connections there are; new ones are served."""
         self._drop.set()
         self._drop = threading.Event()
+
+    def wait_for_connections(self, count: int, timeout: float) -> bool:
+        """Wait until so many connections were made in all; False if they were not."""
+        with self._connected:
+            return self._connected.wait_for(lambda: self.connections >= count, timeout)
 
     def close(self) -> None:
         """End all connections and take no new ones."""
@@ -74,7 +96,9 @@ class MjpegServer:
         if handler.path != "/stream":
             handler.send_error(404)
             return
-        self.connections += 1
+        with self._connected:
+            self.connections += 1
+            self._connected.notify_all()
         drop = self._drop
         handler.send_response(200)
         handler.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
@@ -82,8 +106,12 @@ class MjpegServer:
         number = 0
         while not (self._closing.is_set() or drop.is_set()):
             if not self._halted.is_set():
-                jpeg = cv2.imencode(".jpg", numbered_picture(number % 1024))[1].tobytes()
+                jpeg = self._encode(number)
                 head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
                 handler.wfile.write(head.encode() + jpeg + b"\r\n")
                 number += 1
             drop.wait(0.02)
+
+
+def _numbered(number: int, *, width: int = 160, height: int = 64) -> bytes:
+    return cv2.imencode(".jpg", numbered_picture(number % 1024, width=width, height=height))[1].tobytes()

@@ -41,7 +41,7 @@ def test_every_key_can_be_set_in_the_file_and_in_the_environment(
         "log_format": "json", "http_port": 9465, "http_host": "::1",
         "state_dir": "/s", "mqtt_username": "u", "mqtt_password": "p", "mqtt_password_file": "/p",
         "mqtt_ca_file": "/ca",
-        "mqtt_certificate_file": "/c", "mqtt_key_file": "/k",
+        "mqtt_certificate_file": "/c", "mqtt_key_file": "/k", "camera_timeout": 2.5, "freeze_timeout": 0.5,
     }  # fmt: skip
     assert set(values) == set(Settings.model_fields)
     toml = "".join(

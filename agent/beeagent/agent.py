@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import cv2
 
-from beeagent.choices import chosen_mqtt_options, loaded_model
+from beeagent.choices import chosen_capture_limits, chosen_mqtt_options, chosen_source, loaded_model
 from beeagent.config import Settings
 from beeagent.delivery.broker_url import BrokerAddress, Embedded, parse_broker
 from beeagent.delivery.courier import Courier
@@ -24,11 +24,9 @@ from beeagent.delivery.rule import PublishRule
 from beeagent.delivery.topics import detections_topic, status_topic
 from beeagent.detection.bundle import ModelBundle
 from beeagent.errors import BeeagentError, InputError
-from beeagent.frames.address import ALLOWED, is_live, parse_camera
-from beeagent.frames.capture import Capture, CaptureLimits
+from beeagent.frames.capture import Capture
 from beeagent.frames.frame import Frame
 from beeagent.frames.handoff import Handoff
-from beeagent.frames.opening import SourceOptions, open_source
 from beeagent.frames.video import IncompleteVideoError
 from beeagent.health import Health
 from beeagent.line_output import LineOutput
@@ -75,28 +73,25 @@ class Agent:
         on_result: Callable[[FrameResult], None] | None = None,
         stopping: threading.Event | None = None,
     ) -> None:
-        if settings.camera is None:
-            raise InputError(f"no camera is given: --camera takes {ALLOWED}")
         self._settings = settings
         self._on_result = on_result
         self._topic = detections_topic(settings.topic_prefix, settings.device, settings.camera_name)
-        address = parse_camera(settings.camera)
-        live = is_live(address, realtime=settings.realtime)
+        source = chosen_source(settings)
         self._rule = PublishRule(settings.publish)
         self._stopping = stopping or threading.Event()
         self._output = LineOutput(self._stopping)
         self._handling = WorkClock()
-        frames: Handoff[Frame] = Handoff("newest" if live else "every")
+        frames: Handoff[Frame] = Handoff("newest" if source.live else "every")
         self._capture = Capture(
-            partial(open_source, address, SourceOptions(realtime=settings.realtime)),
+            source,
             frames,
             on_state=lambda fine, reason: self._note_trouble("camera", None if fine else reason),
-            limits=CaptureLimits(max_rate=settings.max_rate),
+            limits=chosen_capture_limits(settings),
         )
         self._pipeline = Pipeline(
             model=loaded_model(settings, bundle),
             frames=frames,
-            keep="newest" if live else "every",
+            keep="newest" if source.live else "every",
             on_trouble=partial(self._note_trouble, "inference"),
             stuck_after=settings.inference_timeout,
         )

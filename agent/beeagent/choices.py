@@ -1,4 +1,4 @@
-"""What the settings choose: the model and how to run it, and how to be let in by the broker."""
+"""What the settings choose: the model and how to run it, the camera, and how to be let in by the broker."""
 
 from beeagent.config import Settings
 from beeagent.delivery.broker_url import BrokerAddress
@@ -9,6 +9,15 @@ from beeagent.detection.loaded import LoadedModel
 from beeagent.detection.shipped import shipped_bundle
 from beeagent.detection.tiles import NO_TILES, Tiling, parse_tiling
 from beeagent.errors import InputError
+from beeagent.frames.address import ALLOWED, parse_camera
+from beeagent.frames.capture import CaptureLimits
+from beeagent.frames.opening import SourceOpener, SourceOptions
+from beeagent.frames.stream import StreamTimeouts
+
+_STREAM_OPENS_WITHIN_S = 8.0
+_OPENING_TAKES_MORE_S = 12.0
+"""How much longer than a stream's own time-out an opening may take: for looking up names, and finding out why it
+failed."""
 
 
 def chosen_bundle(settings: Settings) -> ModelBundle:
@@ -67,6 +76,34 @@ def loaded_model(settings: Settings, bundle: ModelBundle) -> LoadedModel:
     workers = chosen_workers(settings)
     options = DetectorOptions(threads=settings.threads // workers, threshold=settings.threshold)
     return LoadedModel(bundle, options, places=workers, tiling=chosen_tiling(settings.tiles, bundle))
+
+
+def chosen_source(settings: Settings) -> SourceOpener:
+    """Give what opens the camera that the settings name.
+
+    Raises:
+        InputError: they name none, or what cannot be one.
+    """
+    if settings.camera is None:
+        raise InputError(f"no camera is given: --camera takes {ALLOWED}")
+    # A stream that stalls should say so itself, a little before capture only sees that no frame comes.
+    timeouts = StreamTimeouts(opening=_stream_opens_within(settings), reading=0.8 * settings.camera_timeout)
+    options = SourceOptions(realtime=settings.realtime, timeouts=timeouts, frozen_after=settings.freeze_timeout or None)
+    return SourceOpener(parse_camera(settings.camera), options)
+
+
+def chosen_capture_limits(settings: Settings) -> CaptureLimits:
+    """Give what the settings let a camera do before it counts as lost."""
+    return CaptureLimits(
+        max_rate=settings.max_rate,
+        stall_after=settings.camera_timeout,
+        open_within=_stream_opens_within(settings) + _OPENING_TAKES_MORE_S,
+    )
+
+
+def _stream_opens_within(settings: Settings) -> float:
+    """Seconds; a stream whose frames may come slowly may open as slowly."""
+    return max(_STREAM_OPENS_WITHIN_S, settings.camera_timeout)
 
 
 def chosen_mqtt_options(settings: Settings, *, address: BrokerAddress, client_id: str) -> MqttOptions:

@@ -111,6 +111,15 @@ def run(
     max_rate: Annotated[float | None, typer.Option(help="Frames per second to look at, at most.")] = None,
     realtime: Annotated[bool | None, typer.Option("--realtime", help="Play a file like a camera.")] = None,
     frames: Annotated[int | None, typer.Option(help="Stop after so many frames.")] = None,
+    camera_timeout: Annotated[
+        float | None, typer.Option(help="Seconds without a frame until a camera is opened again. Default: 5.")
+    ] = None,
+    freeze_timeout: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds with the very same picture until a camera is opened again, 0 for never. Default: 5."
+        ),
+    ] = None,
     stdout: Annotated[
         bool | None, typer.Option("--stdout", help="Write each message as a JSON line to standard output.")
     ] = None,

@@ -26,8 +26,7 @@ from beeagent.errors import BeeagentError
 from beeagent.frames.address import parse_camera
 from beeagent.frames.discovery import Cameras
 from beeagent.frames.frame import Frame
-from beeagent.frames.opencv import silence_opencv
-from beeagent.frames.opening import SourceOptions, open_source
+from beeagent.frames.opening import SourceOpener, SourceOptions
 
 _CAMERA_WITHIN_S = 10.0
 _BROKER_WITHIN_S = 10.0
@@ -61,7 +60,6 @@ def examine(settings: Settings, *, write: Callable[[str], None]) -> bool:
         settings: what to check: camera, model, broker, threads, state folder.
         write: takes each line as it is found.
     """
-    silence_opencv()
     fine = True
     for part, check in (
         ("model", _check_model),
@@ -109,11 +107,12 @@ def _check_camera(settings: Settings) -> Finding:
             return Finding("camera", Verdict.NOTE, f"none chosen; found: {', '.join(map(str, found))}")
         return Finding("camera", Verdict.NOTE, "none chosen and none found on this machine; give --camera to check one")
     address = parse_camera(settings.camera)
+    open_source = SourceOpener(address, SourceOptions())
     answers: queue.SimpleQueue[Frame | BeeagentError | None] = queue.SimpleQueue()
 
     def look() -> None:
         try:
-            source = open_source(address, SourceOptions())
+            source = open_source()
             try:
                 answers.put(source.read())
             finally:

@@ -12,7 +12,6 @@ from beeagent.choices import chosen_bundle
 from beeagent.config import Settings
 from beeagent.delivery.broker_url import Embedded, parse_broker
 from beeagent.delivery.embedded import EmbeddedBroker
-from beeagent.frames.opencv import silence_opencv
 from beeagent.health_server import serving_health
 from beeagent.log import configure_log
 
@@ -33,7 +32,6 @@ def run_agent(load: Callable[[], Settings]) -> None:
     """
     settings = load()
     configure_log(settings.log_format)
-    silence_opencv()
     stop = threading.Event()
     with on_signals(stopping(stop.set)):
         ended = _run_until(stop, settings, load)

@@ -57,6 +57,37 @@ def test_a_change_of_size_is_a_change() -> None:
     assert not freeze.is_frozen(np.zeros((32, 64, 3), dtype=np.uint8))
 
 
+def test_a_source_opened_after_a_freeze_has_a_second_to_show_another_picture() -> None:
+    clock = FakeClock()
+    freeze = FreezeDetector(after=5, clock=clock)
+    still = np.zeros((64, 64, 3), dtype=np.uint8)
+    freeze.is_frozen(still)
+    clock.time += 5
+    assert freeze.is_frozen(still)
+    clock.time += 60
+    freeze.begin()
+    clock.time += 0.9
+    assert not freeze.is_frozen(still)
+    assert freeze.frozen
+    clock.time += 0.1
+    assert freeze.is_frozen(still)
+    assert not freeze.is_frozen(still + 1)
+    assert not freeze.frozen
+    clock.time += 4.9
+    assert not freeze.is_frozen(still + 1)
+
+
+def test_the_time_before_a_source_was_opened_does_not_count() -> None:
+    clock = FakeClock()
+    freeze = FreezeDetector(after=5, clock=clock)
+    still = np.zeros((64, 64, 3), dtype=np.uint8)
+    freeze.is_frozen(still)
+    clock.time += 60
+    freeze.begin()
+    clock.time += 1
+    assert not freeze.is_frozen(still)
+
+
 @pytest.mark.parametrize("after", [0, -1, float("nan")])
 def test_a_time_that_is_none_is_refused(after: float) -> None:
     with pytest.raises(ValueError, match="after"):

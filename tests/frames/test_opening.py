@@ -8,7 +8,7 @@ from beeagent.errors import InputError
 from beeagent.frames.address import is_live, parse_camera
 from beeagent.frames.csi import CsiInfo
 from beeagent.frames.discovery import Cameras
-from beeagent.frames.opening import SourceOptions, open_source
+from beeagent.frames.opening import SourceOpener, SourceOptions, open_source
 from beeagent.frames.source import FrameSource, SourceLostError
 from beeagent.frames.v4l2 import Capability
 from mjpeg_server import MjpegServer
@@ -86,6 +86,23 @@ def test_what_is_not_there_or_not_what_it_should_be_is_refused(folder: Path, tex
     cameras = Cameras(device_folder=Path("/nowhere"), csi=lambda: [CsiInfo(0, "imx708")])
     with pytest.raises(InputError, match=message):
         open_source(parse_camera(text), SourceOptions(), cameras=cameras)
+
+
+def test_a_camera_that_froze_is_open_only_once_its_picture_changes() -> None:
+    with MjpegServer() as server:
+        opener = SourceOpener(parse_camera(server.url), SourceOptions(frozen_after=0.3))
+        server.repeat_itself()
+        source = opener()
+        with pytest.raises(SourceLostError, match=r"has not changed for 0\.3 s"):
+            numbers_of(source)
+        with pytest.raises(SourceLostError, match=r"has not changed for 0\.3 s"):
+            opener()
+        server.repeat_itself(times=5)
+        source = opener()
+        frame = source.read()
+        source.close()
+    assert frame is not None
+    assert number_in(frame.pixels) != 1
 
 
 def test_a_csi_camera_needs_picamera2(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import cv2
 from beeagent.frames.capture_format import CaptureFormat
 from beeagent.frames.frame import Frame
 from beeagent.frames.freeze import FreezeDetector
+from beeagent.frames.live import LiveFrames
 from beeagent.frames.opencv import VideoReader
 from beeagent.frames.source import BadFrameError, SourceLostError
 from beeagent.frames.v4l2 import CameraInfo
@@ -33,8 +34,7 @@ class LiveReader:
         self.description = description
         self._reader = reader
         self._lost = lost
-        self._freeze = freeze
-        self._index = 0
+        self._frames = LiveFrames(description, freeze)
         self._captured_at = datetime.now(timezone.utc)
         self._captured_ns = 0
 
@@ -52,10 +52,7 @@ class LiveReader:
         pixels = self._reader.retrieve()
         if pixels is None:
             raise BadFrameError(f"{self.description}: a frame cannot be decoded")
-        if self._freeze is not None and self._freeze.is_frozen(pixels):
-            raise SourceLostError(f"{self.description}: the picture has not changed for {self._freeze.after:g} s")
-        self._index += 1
-        return Frame(pixels=pixels, captured_at=self._captured_at, captured_ns=self._captured_ns, index=self._index - 1)
+        return self._frames.make(pixels, captured_at=self._captured_at, captured_ns=self._captured_ns)
 
     def read(self) -> Frame | None:
         """See `FrameSource.read`."""

@@ -19,6 +19,7 @@ from beeagent.errors import InputError
 from beeagent.frames.capture_format import CaptureFormat
 from beeagent.frames.frame import Frame
 from beeagent.frames.freeze import FreezeDetector
+from beeagent.frames.live import LiveFrames
 from beeagent.frames.opencv import as_bgr
 from beeagent.frames.release import LastOneOut
 from beeagent.frames.source import BadFrameError, SourceLostError
@@ -178,8 +179,7 @@ class CsiSource:
             cameras = ", ".join(map(str, found)) or "none; check the ribbon cable"
             raise InputError(f"camera csi:{number}: there is no such camera; CSI cameras found: {cameras}")
         self.description = str(info)
-        self._freeze = freeze
-        self._index = 0
+        self._frames = LiveFrames(self.description, freeze)
         self._grabbed: Request | None = None
         self._captured_at = datetime.now(timezone.utc)
         self._captured_ns = 0
@@ -243,10 +243,7 @@ class CsiSource:
         pixels = as_bgr(array)
         if pixels is None:
             raise BadFrameError(f"{self.description}: gave a picture of shape {array.shape}, type {array.dtype}")
-        if self._freeze is not None and self._freeze.is_frozen(pixels):
-            raise SourceLostError(f"{self.description}: the picture has not changed for {self._freeze.after:g} s")
-        self._index += 1
-        return Frame(pixels=pixels, captured_at=self._captured_at, captured_ns=self._captured_ns, index=self._index - 1)
+        return self._frames.make(pixels, captured_at=self._captured_at, captured_ns=self._captured_ns)
 
     def read(self) -> Frame | None:
         """See `FrameSource.read`."""

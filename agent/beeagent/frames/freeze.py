@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from beeagent.frames.pacing import Clock
 
 _GRID = 64
+_SECOND_LOOK = 1.0
+"""Seconds that a source has to show another picture, once it stood still and was opened again: what it shows first may
+be a picture that was kept."""
 
 
 class FreezeDetector:
@@ -17,6 +20,9 @@ class FreezeDetector:
     hangs repeats itself exactly. Compared is a grid of samples, about 64 along the shorter side: a hundredth of
     the picture, and still tens of thousands of noisy values. A source without noise (a test picture, an encoder
     that smooths everything away) may stand still rightly, so this can be left out.
+
+    It serves all sources that are opened for one camera, one after the other, so that a camera which is frozen does not
+    pass for a working one each time it is opened again.
 
     Args:
         after: seconds without any change after which the picture counts as frozen, above 0.
@@ -30,6 +36,16 @@ class FreezeDetector:
         self._clock = clock
         self._fingerprint: tuple[tuple[int, ...], int] | None = None
         self._since = 0.0
+        self._frozen = False
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the picture stood still too long, and has not changed since."""
+        return self._frozen
+
+    def begin(self) -> None:
+        """Note that a source was opened, whose picture has yet to change."""
+        self._since = self._clock.now()
 
     def is_frozen(self, pixels: NDArray[np.uint8]) -> bool:
         """Look at the next picture.
@@ -43,5 +59,9 @@ class FreezeDetector:
         if fingerprint != self._fingerprint:
             self._fingerprint = fingerprint
             self._since = now
+            self._frozen = False
             return False
-        return now - self._since >= self.after
+        if now - self._since < (min(self.after, _SECOND_LOOK) if self._frozen else self.after):
+            return False
+        self._frozen = True
+        return True

@@ -1,5 +1,6 @@
 """From an address to a source of frames."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from beeagent.frames.address import (
     PictureAddress,
     StreamAddress,
     VideoAddress,
+    is_live,
 )
 from beeagent.frames.camera import open_v4l2
 from beeagent.frames.capture_format import CaptureFormat
@@ -23,7 +25,7 @@ from beeagent.frames.opencv import silence_opencv
 from beeagent.frames.pacing import MonotonicClock
 from beeagent.frames.pictures import PictureSource, list_folder, list_pattern
 from beeagent.frames.realtime import RealtimeSource
-from beeagent.frames.source import FrameSource
+from beeagent.frames.source import BadFrameError, FrameSource, SourceLostError
 from beeagent.frames.stream import StreamTimeouts, open_stream
 from beeagent.frames.synthetic.source import SyntheticSource
 from beeagent.frames.synthetic_address import SyntheticAddress
@@ -55,41 +57,75 @@ class SourceOptions:
             raise ValueError(f"frozen_after must be above 0 or None, not {self.frozen_after}")
 
 
-def open_source(address: CameraAddress, options: SourceOptions, *, cameras: Cameras | None = None) -> FrameSource:
-    """Open what an address names.
+class SourceOpener:
+    """Opens what an address names, anew at each call, from one thread at a time.
+
+    It quietens OpenCV for the whole process (see `silence_opencv`), so make it before other threads are busy.
 
     Args:
         address: from `parse_camera`.
-        options: how.
+        options: how to open it.
         cameras: what is attached to this machine; None looks at the real one.
 
-    Raises:
-        InputError: there is no such thing, or it is not what it should be: trying again is no use unless someone
-            does something about it.
-        SourceLostError: it is there, or may be, but gives nothing now: try again later.
+    Attributes:
+        live: whether the frames pass whether or not anyone reads them.
     """
-    silence_opencv()
-    attached = Cameras() if cameras is None else cameras
-    if isinstance(address, NumberAddress):
-        address = attached.by_number(address.number)
-    if isinstance(address, SyntheticAddress):
-        return SyntheticSource(address.scene, live=address.live, frames=address.frames)
-    if isinstance(address, DeviceAddress | CsiAddress | StreamAddress):
-        return _open_live(address, options, attached)
-    return _open_file(address, options)
+
+    def __init__(self, address: CameraAddress, options: SourceOptions, *, cameras: Cameras | None = None) -> None:
+        silence_opencv()
+        self._address = address
+        self._options = options
+        self._cameras = Cameras() if cameras is None else cameras
+        self.live = is_live(address, realtime=options.realtime)
+        after = options.frozen_after
+        self._freeze = None if after is None else FreezeDetector(after=after, clock=MonotonicClock())
+
+    def __call__(self) -> FrameSource:
+        """Open it.
+
+        A camera that stood still is open only once its picture has changed.
+
+        Raises:
+            InputError: there is no such thing, or it is not what it should be: trying again is no use unless someone
+                does something about it.
+            SourceLostError: it is there, or may be, but gives nothing now: try again later.
+        """
+        address = self._address
+        if isinstance(address, NumberAddress):
+            address = self._cameras.by_number(address.number)
+        if isinstance(address, SyntheticAddress):
+            return SyntheticSource(address.scene, live=address.live, frames=address.frames)
+        if isinstance(address, DeviceAddress | CsiAddress | StreamAddress):
+            source = self._open_live(address)
+            if self._freeze is not None:
+                self._freeze.begin()
+                _await_change(source, self._freeze)
+            return source
+        return _open_file(address, self._options)
+
+    def _open_live(self, address: DeviceAddress | CsiAddress | StreamAddress) -> FrameSource:
+        wanted = self._options.wanted
+        if isinstance(address, StreamAddress):
+            return open_stream(address, timeouts=self._options.timeouts, freeze=self._freeze)
+        if isinstance(address, CsiAddress):
+            return CsiSource(address.number, wanted=wanted, freeze=self._freeze)
+        return open_v4l2(self._cameras.by_path(address.path), wanted=wanted, freeze=self._freeze)
 
 
-def _open_live(
-    address: DeviceAddress | CsiAddress | StreamAddress, options: SourceOptions, cameras: Cameras
-) -> FrameSource:
-    freeze = None
-    if options.frozen_after is not None:
-        freeze = FreezeDetector(after=options.frozen_after, clock=MonotonicClock())
-    if isinstance(address, StreamAddress):
-        return open_stream(address, timeouts=options.timeouts, freeze=freeze)
-    if isinstance(address, CsiAddress):
-        return CsiSource(address.number, wanted=options.wanted, freeze=freeze)
-    return open_v4l2(cameras.by_path(address.path), wanted=options.wanted, freeze=freeze)
+def open_source(address: CameraAddress, options: SourceOptions, *, cameras: Cameras | None = None) -> FrameSource:
+    """Open what an address names, once; see `SourceOpener`."""
+    return SourceOpener(address, options, cameras=cameras)()
+
+
+def _await_change(source: FrameSource, freeze: FreezeDetector) -> None:
+    """Read until the picture is not the one that stood still; a source that goes on with it is closed."""
+    try:
+        while freeze.frozen:
+            with suppress(BadFrameError):
+                source.read()
+    except SourceLostError:
+        source.close()
+        raise
 
 
 def _open_file(

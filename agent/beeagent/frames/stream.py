@@ -39,6 +39,9 @@ def open_stream(address: StreamAddress, *, timeouts: StreamTimeouts, freeze: Fre
     RTSP goes over TCP where the server allows it, as OpenCV asks for by default: over UDP, lost packets smear the
     picture. Decoding uses one thread, since FFmpeg's frame threads hold back as many frames as there are threads.
 
+    A stream that changes its size goes on in the size it began with: OpenCV scales each picture to that, and does not
+    tell.
+
     Args:
         address: where.
         timeouts: how long to wait.

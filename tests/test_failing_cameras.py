@@ -1,0 +1,217 @@
+"""Cameras that fail while the agent runs: the status says so and why, and results flow again with no restart."""
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from beeagent_process import DEADLINE, RunningAgent, running_agent, tiny_model
+from mjpeg_server import MjpegServer
+from mosquitto import Mosquitto, free_port, running_mosquitto
+from mqtt_subscriber import Subscriber, subscriber
+from numbered_frames import write_video
+from rtsp_server import RtspServer, why_no_rtsp_server
+
+_ENOUGH = 60
+"""Results after which frames flow: at 50 a second, long enough for the waits between openings to begin anew."""
+
+
+class WatchedAgent:
+    """A `beeagent` process that looks at a camera, as its subscribers see it."""
+
+    def __init__(self, process: RunningAgent, subscribed: Subscriber) -> None:
+        self.process = process.process
+        self.errors = process.errors
+        self._subscribed = subscribed
+        self._seen = 0
+
+    def wait_until(self, state: str, words: str = "") -> None:
+        """Wait for a status of that state, with the words in a reason, later than those waited for before."""
+
+        def find() -> int | None:
+            for number, payload in enumerate(self._subscribed.payloads("/status")[self._seen :], self._seen):
+                status = json.loads(payload)
+                if status["state"] == state and words in " ".join(status.get("reasons", [])):
+                    return number
+            return None
+
+        self._subscribed.wait_until(lambda: find() is not None)
+        found = find()
+        assert found is not None
+        self._seen = found + 1
+
+    def wait_for_results(self, count: int = _ENOUGH) -> list[dict[str, Any]]:
+        """Wait for so many more results, and give them."""
+        before = len(self._subscribed.payloads("/detections"))
+        self._subscribed.wait_for(before + count, topic_end="/detections")
+        return [json.loads(payload) for payload in self._subscribed.payloads("/detections")[before:]]
+
+    def drain(self) -> None:
+        """Wait until all that is on its way has arrived: a message of our own comes behind it."""
+        before = len(self._subscribed.payloads("/drain"))
+        self._subscribed.client.publish("test/drain", qos=1)
+        self._subscribed.wait_for(before + 1, topic_end="/drain")
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """All results so far."""
+        return [json.loads(payload) for payload in self._subscribed.payloads("/detections")]
+
+
+@contextmanager
+def watched_agent(camera: str | Path, broker: Mosquitto, folder: Path) -> Iterator[WatchedAgent]:
+    """Run an agent that is soon out of patience with its camera."""
+    with (
+        subscriber(broker.port) as subscribed,
+        running_agent(
+            "--camera", camera, *tiny_model(folder), "--broker", f"mqtt://127.0.0.1:{broker.port}", "--publish",
+            "always", "--camera-timeout", "1", "--freeze-timeout", "1", folder=folder,
+        ) as process,
+    ):  # fmt: skip
+        yield WatchedAgent(process, subscribed)
+
+
+@pytest.fixture(scope="module")
+def network_camera(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MjpegServer, WatchedAgent]]:
+    """A camera on the network and one agent, which goes through all its failures."""
+    folder = tmp_path_factory.mktemp("network-camera")
+    with (
+        MjpegServer() as server,
+        running_mosquitto(folder) as broker,
+        watched_agent(server.url, broker, folder) as agent,
+    ):
+        yield server, agent
+
+
+@pytest.mark.parametrize(
+    ("fail", "words"),
+    [
+        (MjpegServer.stall, "nothing came for 0.8 s"),
+        (MjpegServer.send_garbage, "the stream ended, or nothing came"),
+        (MjpegServer.repeat_itself, "the picture has not changed for 1 s"),
+    ],
+    ids=["stalls", "sends garbage", "freezes"],
+)
+def test_a_network_camera_that_fails_is_told_and_heals(
+    network_camera: tuple[MjpegServer, WatchedAgent], fail: Callable[[MjpegServer], None], words: str
+) -> None:
+    server, agent = network_camera
+    agent.wait_for_results()
+    fail(server)
+    agent.wait_until("degraded", words)
+    server.go_on()
+    agent.wait_until("online")
+    agent.wait_for_results()
+    assert agent.process.poll() is None
+
+
+def test_a_network_camera_may_change_its_resolution(network_camera: tuple[MjpegServer, WatchedAgent]) -> None:
+    server, agent = network_camera
+    small, large = {"width": 160, "height": 64}, {"width": 320, "height": 240}
+    assert agent.wait_for_results()[-1]["frame"] == small
+    server.grow()
+    # OpenCV scales what comes on an open connection to the size it began with.
+    assert agent.wait_for_results()[-1]["frame"] == small
+    for change, size in ((lambda: None, large), (server.go_on, small)):
+        change()
+        server.drop_connections()
+        agent.wait_until("degraded", "the stream ended")
+        agent.wait_until("online")
+        assert agent.wait_for_results()[-1]["frame"] == size
+
+
+def test_a_frozen_camera_does_not_pass_for_a_working_one_when_it_is_opened_again(
+    network_camera: tuple[MjpegServer, WatchedAgent],
+) -> None:
+    server, agent = network_camera
+    agent.wait_for_results()
+    server.repeat_itself()
+    agent.wait_until("degraded", "the picture has not changed for 1 s")
+    connections = server.connections
+    assert server.wait_for_connections(connections + 1, DEADLINE)
+    agent.drain()
+    results = len(agent.results)
+    assert server.wait_for_connections(connections + 3, DEADLINE)
+    agent.drain()
+    assert len(agent.results) == results
+    server.go_on()
+    agent.wait_until("online")
+    agent.wait_for_results()
+
+
+@pytest.mark.skipif(bool(why_no_rtsp_server()), reason=why_no_rtsp_server())
+def test_an_rtsp_camera_that_is_not_up_yet_then_hangs_then_dies_heals_each_time(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    port = free_port()
+    with watched_agent(f"rtsp://127.0.0.1:{port}/bees", mosquitto, tmp_path) as agent:
+        agent.wait_until("degraded", "connection refused")
+        with RtspServer(port) as server:
+            agent.wait_until("online")
+            agent.wait_for_results(10)
+            server.freeze()
+            agent.wait_until("degraded", "nothing came for 0.8 s")
+            server.go_on()
+            agent.wait_until("online")
+            agent.wait_for_results(10)
+        agent.wait_until("degraded", "connection refused")
+        with RtspServer(port):
+            agent.wait_until("online")
+            agent.wait_for_results(10)
+            agent.process.send_signal(signal.SIGTERM)
+            assert agent.process.wait(DEADLINE) == 0
+        agent.wait_until("offline", "stopped")
+    assert not any("Traceback" in line for line in agent.errors)
+
+
+class StallingFile:
+    """A video file that is a pipe: it gives half of its frames, and the others when it is told to."""
+
+    def __init__(self, folder: Path, frames: int) -> None:
+        self.path = folder / "pipe.avi"
+        self._content = write_video(folder / "whole.avi", frames, codec="MJPG").read_bytes()
+        self._rest = threading.Event()
+        os.mkfifo(self.path)
+        self._thread = threading.Thread(target=self._write, daemon=True)
+        self._thread.start()
+
+    def go_on(self) -> None:
+        """Give the other half."""
+        self._rest.set()
+
+    def _write(self) -> None:
+        half = len(self._content) // 2
+        with self.path.open("wb", buffering=0) as pipe:
+            pipe.write(self._content[:half])
+            self._rest.wait()
+            pipe.write(self._content[half:])
+
+
+def test_a_file_that_stalls_is_told_and_read_to_its_end(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    file = StallingFile(tmp_path, 400)
+    with watched_agent(file.path, mosquitto, tmp_path) as agent:
+        agent.wait_until("degraded", "no usable frame for")
+        assert 0 < len(agent.results) < 400
+        file.go_on()
+        assert agent.process.wait(DEADLINE) == 0
+        agent.wait_until("offline", "stopped")
+        assert [result["seq"] for result in agent.results] == list(range(1, 401))
+
+
+@pytest.mark.parametrize("blocked_in", ["read", "open"])
+def test_a_camera_that_blocks_does_not_hold_up_the_end(blocked_in: str, mosquitto: Mosquitto, tmp_path: Path) -> None:
+    if blocked_in == "read":
+        camera, words = StallingFile(tmp_path, 400).path, "no usable frame for"
+    else:
+        camera, words = tmp_path / "nobody-writes.mp4", "opening the camera has taken"
+        os.mkfifo(camera)
+    with watched_agent(camera, mosquitto, tmp_path) as agent:
+        agent.wait_until("degraded", words)
+        agent.process.send_signal(signal.SIGTERM)
+        assert agent.process.wait(DEADLINE) == 0
+        agent.wait_until("offline", "stopped")
