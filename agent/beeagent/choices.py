@@ -4,6 +4,7 @@ from beeagent.config import Settings
 from beeagent.delivery.broker_url import BrokerAddress
 from beeagent.delivery.mqtt_options import MqttOptions, mqtt_options
 from beeagent.detection.bundle import ModelBundle, load_bundle
+from beeagent.detection.canary import try_in_child
 from beeagent.detection.detector import DetectorOptions
 from beeagent.detection.loaded import LoadedModel
 from beeagent.detection.shipped import shipped_bundle
@@ -23,11 +24,16 @@ failed."""
 def chosen_bundle(settings: Settings) -> ModelBundle:
     """Load the model that the settings name, or the bee model that comes along.
 
+    A bare model, for which no hash vouches, is tried in a process of its own first.
+
     Raises:
         InputError: it cannot be used.
         BeeagentError: the installation lacks the bee model.
     """
-    return load_bundle(settings.model or shipped_bundle(), labels=settings.labels)
+    bundle = load_bundle(settings.model or shipped_bundle(), labels=settings.labels)
+    if bundle.manifest is None:
+        try_in_child(bundle, threads=settings.threads // chosen_workers(settings))
+    return bundle
 
 
 def chosen_workers(settings: Settings) -> int:
