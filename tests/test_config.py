@@ -1,12 +1,14 @@
 """Settings come from four places, in one order, and a mistake is told where it was made."""
 
 import contextlib
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from beeagent.config import Settings, load_settings
 from beeagent.errors import InputError
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 
@@ -121,3 +123,74 @@ def test_any_file_gives_settings_or_one_line(text: str, tmp_path_factory: pytest
     config = _file(tmp_path_factory.mktemp("config"), text)
     with contextlib.suppress(InputError):
         load_settings({}, config=config)
+
+
+_ODD = st.text(max_size=30) | st.sampled_from(
+    ["", "0", "-1", "1e999", "nan", "inf", "true", "9" * 5000, "x" * 5000, "\x1b[2J"]
+)
+_TOML = st.recursive(
+    st.booleans() | st.integers() | st.floats() | _ODD,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{json.dumps(key)} = {_toml(inner)}' for key, inner in value.items())}}}"
+    return json.dumps(value).replace("NaN", "nan").replace("Infinity", "inf").replace("\x7f", "\\u007f")
+
+
+def _hold_what_is_promised(settings: Settings) -> None:
+    assert 0.5 <= settings.camera_timeout <= 3600
+    assert 0 <= settings.freeze_timeout <= 86400
+    assert 1 <= settings.threads <= 64
+    assert settings.max_rate is None or 0 < settings.max_rate <= 1000
+    assert "\0" not in f"{settings.model}{settings.labels}{settings.state_dir}{settings.mqtt_password_file}"
+
+
+@given(values=st.dictionaries(st.sampled_from(sorted(Settings.model_fields)) | _ODD, _TOML, max_size=3))
+@example(values={"camera": ["rtsp://me:hunter2@camera.local/"]})
+@example(values={"broker": {"a": "mqtt://me:hunter2@broker.local"}})
+@example(values={"mqtt_password": ["hunter2"]})
+@example(values={"state_dir": "a\0b"})
+@example(values={"\x1b[2J": 1})
+def test_any_value_is_taken_or_refused_in_one_line(
+    values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    config = _file(tmp_path_factory.getbasetemp(), "".join(f"{_toml(key)} = {_toml(values[key])}\n" for key in values))
+    try:
+        settings = load_settings({}, config=config)
+    except InputError as error:
+        message = str(error)
+        assert message.isprintable()
+        assert len(message) < 1500
+        assert "hunter2" not in message
+    else:
+        _hold_what_is_promised(settings)
+
+
+@given(key=st.sampled_from(sorted(Settings.model_fields)), text=_ODD)
+def test_any_value_in_the_environment_is_taken_or_refused_in_one_line(key: str, text: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        try:
+            patch.setenv(f"BEEAGENT_{key.upper()}", text)
+        except (ValueError, UnicodeEncodeError):  # what no environment can hold
+            return
+        try:
+            settings = load_settings({}, config=None)
+        except InputError as error:
+            message = str(error)
+            assert message.isprintable()
+            assert len(message) < 1500
+        else:
+            _hold_what_is_promised(settings)
+
+
+@pytest.mark.parametrize("text", ["x = " + "[" * 10_000, "threads = 1" + "0" * 5000], ids=["too deep", "too long"])
+def test_toml_that_only_wears_down_its_reader_is_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"beeagent\.toml is not TOML") as caught:
+        load_settings({}, config=_file(tmp_path, text))
+    assert str(caught.value).isprintable()

@@ -1,3 +1,4 @@
+import copy
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -14,13 +15,14 @@ from beeagent.config import Settings
 from beeagent.delivery.broker_url import BrokerAddress
 from beeagent.delivery.embedded import EmbeddedBroker
 from beeagent.delivery.message import detections_message, encode
+from beeagent.delivery.mqtt_connection import Received
 from beeagent.delivery.mqtt_options import MqttOptions
 from beeagent.delivery.received import UnreadableError, read_detections, read_status
 from beeagent.delivery.status import status_message
 from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
 from beeagent.watch import Watcher, detections_line, run_watch, status_line
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mosquitto import Mosquitto, free_port, running_mosquitto
 from paho.mqtt import publish
@@ -263,3 +265,40 @@ def test_nothing_in_a_status_can_steer_the_terminal(reasons: list[str]) -> None:
     read = read_status(json.dumps(json.loads(status("degraded", "x")) | {"reasons": reasons}).encode())
     assert status_line(read).isprintable()
     assert len(status_line(read)) < 1000
+
+
+_SEEN = [json.loads(detections(count=2)), json.loads(status("degraded", "no camera"))]
+_ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=300) | st.just(10**4000),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@st.composite
+def changed_messages(draw: st.DrawFn) -> bytes:
+    """Change a value, anywhere in a message, to anything else."""
+    message = copy.deepcopy(draw(st.sampled_from(_SEEN)))
+    here = message
+    while True:
+        place = draw(st.sampled_from(sorted(here)) if isinstance(here, dict) else st.integers(0, len(here) - 1))
+        if not isinstance(here[place], dict | list) or not here[place] or draw(st.booleans()):
+            here[place] = draw(_ANY_JSON)
+            return json.dumps(message).encode("utf-8", "surrogatepass")
+        here = here[place]
+
+
+@given(
+    payload=changed_messages() | st.binary(max_size=200),
+    topic=st.sampled_from(["bees/hive-7/front/detections", "bees/hive-7/status"]) | st.text(max_size=200),
+)
+@example(payload=json.dumps(_SEEN[0] | {"seq": 10**4000}).encode(), topic="bees/hive-7/front/detections")
+@example(payload=json.dumps(_SEEN[0] | {"counts": {"bee": 10**4000}}).encode(), topic="bees/hive-7/front/detections")
+def test_whatever_comes_makes_one_safe_line_at_most(payload: bytes, topic: str) -> None:
+    lines: list[str] = []
+    options = MqttOptions(address=BrokerAddress("127.0.0.1", 1, tls=False), client_id="w")
+    watcher = Watcher(options=options, prefix="bees", device="+", camera="+", write=lines.append)
+    for _ in range(2):  # the second time, it is compared with the first
+        watcher._handle_message(Received(topic=topic, payload=payload, retained=False))
+    assert 1 <= len(lines) <= 2
+    assert all(line.isprintable() and len(line) < 1500 for line in lines)

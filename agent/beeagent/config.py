@@ -4,26 +4,33 @@ import difflib
 import os
 import re
 import socket
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from beeagent.errors import InputError
 
-if sys.version_info >= (3, 11):
-    from tomllib import TOMLDecodeError
-else:
-    from tomli import TOMLDecodeError
-
 ENVIRONMENT_PREFIX = "BEEAGENT_"
 DEFAULT_BROKER = "mqtt://127.0.0.1:1883"
 
+_WITH_SECRETS = frozenset({"camera", "broker", "mqtt_password"})
+"""Settings whose values may have a password in them."""
+_LONGEST_SHOWN = 200
+
 # A level of an MQTT topic, and so without its separators and wildcards.
 TopicLevel = Annotated[str, Field(pattern=r"^[^/+#\x00-\x1f\x7f]{1,64}$")]
+
+
+def _without_nul(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError("a path has no NUL character")
+    return path
+
+
+FilePath = Annotated[Path, AfterValidator(_without_nul)]
 
 
 def _host_name() -> str:
@@ -85,8 +92,8 @@ class Settings(BaseSettings):
     camera: str | None = None
     camera_name: TopicLevel = "camera"
     device: TopicLevel = Field(default_factory=_host_name)
-    model: Path | None = None
-    labels: Path | None = None
+    model: FilePath | None = None
+    labels: FilePath | None = None
     broker: str = DEFAULT_BROKER
     topic_prefix: str = "beeagent"
     threshold: float | None = Field(default=None, ge=0, le=1)
@@ -104,13 +111,13 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = "text"
     http_port: int | None = Field(default=None, ge=1, le=65535)
     http_host: str = Field(default="127.0.0.1", min_length=1)
-    state_dir: Path = Field(default_factory=_state_dir)
+    state_dir: FilePath = Field(default_factory=_state_dir)
     mqtt_username: str | None = None
     mqtt_password: SecretStr | None = None
-    mqtt_password_file: Path | None = None
-    mqtt_ca_file: Path | None = None
-    mqtt_certificate_file: Path | None = None
-    mqtt_key_file: Path | None = None
+    mqtt_password_file: FilePath | None = None
+    mqtt_ca_file: FilePath | None = None
+    mqtt_certificate_file: FilePath | None = None
+    mqtt_key_file: FilePath | None = None
 
     def password(self) -> str | None:
         """Give the broker's password, from the environment or from its file.
@@ -159,12 +166,12 @@ def load_settings(options: Mapping[str, Any], *, config: Path | None) -> Setting
 
     try:
         merged = _FromAllSources(**given)
-    except (TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"the configuration file {config} is not TOML: {error}") from error
-    except OSError as error:
-        raise InputError(f"the configuration file {config} cannot be read: {error.strerror or error}") from error
     except ValidationError as error:
         raise InputError(_explain(error, given, config)) from error
+    except (ValueError, RecursionError) as error:  # of the last kinds: a number too long, brackets too deep
+        raise InputError(f"the configuration file {config} is not TOML: {_printable(str(error))}") from error
+    except OSError as error:
+        raise InputError(f"the configuration file {config} cannot be read: {error.strerror or error}") from error
     # The class above is ours alone; what is handed out does not remember where it was read from.
     return Settings.model_construct(**{key: getattr(merged, key) for key in Settings.model_fields})
 
@@ -178,10 +185,16 @@ def _explain(error: ValidationError, given: Mapping[str, Any], config: Path | No
         hint = f": did you mean {close[0]}?" if close else f": the keys are {', '.join(Settings.model_fields)}"
         return f"{where} is no setting{hint}"
     # Pydantic capitalises its messages; a secret's value must not be repeated.
-    reason = first["msg"][0].lower() + first["msg"][1:]
-    if key == "mqtt_password":
+    reason = (first["msg"][0].lower() + first["msg"][1:]).removeprefix("value error, ")
+    if key in _WITH_SECRETS:
         return f"{where}: {reason}"
-    return f"{where} is {first['input']!r}: {reason}"
+    return f"{where} is {_printable(repr(first['input']))}: {reason}"
+
+
+def _printable(text: str) -> str:
+    """Cut what is too long, and replace what could steer a terminal."""
+    shown = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in shown)
 
 
 def _place(key: str, given: Mapping[str, Any], config: Path | None) -> str:
@@ -190,4 +203,4 @@ def _place(key: str, given: Mapping[str, Any], config: Path | None) -> str:
         return f"--{key.replace('_', '-')}"
     if f"{ENVIRONMENT_PREFIX}{key.upper()}" in os.environ:
         return f"{ENVIRONMENT_PREFIX}{key.upper()}"
-    return f"{key} in {config}"
+    return f"{_printable(key)} in {config}"

@@ -8,9 +8,10 @@ _MAX_BYTES: Final = 512 * 1024  # four times the most that AWS IoT carries
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Time = Annotated[str, StringConstraints(max_length=40)]
+Milliseconds = Annotated[float, Field(ge=0, le=1e12)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class UnreadableError(Exception):
@@ -51,12 +52,12 @@ class ReceivedDetections(_Model):
     schema_: Literal["beeagent.detections/1"] = Field(alias="schema")
     device: Name
     camera: Name
-    seq: Annotated[int, Field(ge=1)]
+    seq: Annotated[int, Field(ge=1, lt=2**63)]
     captured_at: Time
     decided_by: Literal["edge", "cloud", "edge-degraded"]
     detections: list[Detection]
-    omitted: Annotated[int, Field(ge=1)] | None = None
-    counts: dict[str, int]
+    omitted: Annotated[int, Field(ge=1, lt=2**63)] | None = None
+    counts: dict[str, Count]
     latency_ms: Latency
 
 
