@@ -13,7 +13,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from beeagent.choices import chosen_bundle, chosen_mqtt_options
+from beeagent.choices import chosen_bundle, chosen_mqtt_options, chosen_source
 from beeagent.config import Settings
 from beeagent.delivery.broker_url import Embedded, NoBroker, parse_broker
 from beeagent.delivery.embedded import EmbeddedBroker
@@ -26,7 +26,6 @@ from beeagent.errors import BeeagentError
 from beeagent.frames.address import parse_camera
 from beeagent.frames.discovery import Cameras
 from beeagent.frames.frame import Frame
-from beeagent.frames.opening import SourceOpener, SourceOptions
 
 _CAMERA_WITHIN_S = 10.0
 _BROKER_WITHIN_S = 10.0
@@ -107,7 +106,7 @@ def _check_camera(settings: Settings) -> Finding:
             return Finding("camera", Verdict.NOTE, f"none chosen; found: {', '.join(map(str, found))}")
         return Finding("camera", Verdict.NOTE, "none chosen and none found on this machine; give --camera to check one")
     address = parse_camera(settings.camera)
-    open_source = SourceOpener(address, SourceOptions())
+    open_source = chosen_source(settings)
     answers: queue.SimpleQueue[Frame | BeeagentError | None] = queue.SimpleQueue()
 
     def look() -> None:
