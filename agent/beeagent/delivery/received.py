@@ -8,9 +8,8 @@ _MAX_BYTES: Final = 512 * 1024  # four times the most that AWS IoT carries
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 Time = Annotated[str, StringConstraints(max_length=40)]
-Milliseconds = Annotated[float, Field(ge=0, le=1e12)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
