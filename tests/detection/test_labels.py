@@ -113,6 +113,14 @@ def test_packed_labels_that_cannot_be_meant_are_refused(tmp_path: Path, content:
         load_bundle(tmp_path / "m.tflite")
 
 
+def test_packed_labels_that_would_fill_the_memory_are_not_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "m.tflite").write_bytes(
+        packed({"labelmap.txt": b"bee\n" * 10_000_000}, compression=zipfile.ZIP_DEFLATED)
+    )
+    with pytest.raises(InputError, match=r"m\.tflite has over 1000000 bytes of labels packed in"):
+        load_bundle(tmp_path / "m.tflite")
+
+
 @st.composite
 def damaged_archives(draw: st.DrawFn) -> bytes:
     """Cut a model with packed labels, or change bytes of its archive."""

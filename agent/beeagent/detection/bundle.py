@@ -22,6 +22,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 _DEFAULT_THRESHOLD = 0.5
 _COLOUR_MIDDLE = 127.5
+_MOST_PACKED = 1_000_000  # bytes of labels; the largest label sets have a tenth of it
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ -]{0,127}")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 
@@ -247,10 +248,16 @@ def _packed_labels(model: bytes, path: Path) -> tuple[str, ...] | None:
             names = [name for name in archive.namelist() if name.endswith(".txt")]
             if len(names) != 1:
                 return None
-            content = archive.read(names[0])
+            # Not `read`: what is packed in a few kilobytes may fill any memory.
+            with archive.open(names[0]) as packed:
+                content = packed.read(_MOST_PACKED + 1)
     except Exception:  # noqa: BLE001 - on damaged archives, zipfile raises whatever its many decoders do
         # No archive, or one that cannot be unpacked: there are no labels to be had.
         return None
+    if len(content) > _MOST_PACKED:
+        raise InputError(
+            f"the model {path} has over {_MOST_PACKED} bytes of labels packed in: give others with --labels"
+        )
     return read_labels(_decode(content, path), name=f"{path}!{names[0]}")
 
 
