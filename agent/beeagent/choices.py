@@ -131,4 +131,5 @@ def chosen_mqtt_options(settings: Settings, *, address: BrokerAddress, client_id
         ca_file=settings.mqtt_ca_file,
         certificate_file=settings.mqtt_certificate_file,
         key_file=settings.mqtt_key_file,
+        insecure=settings.insecure_tls,
     )

@@ -45,6 +45,18 @@ Broker = Annotated[
     str | None,
     typer.Option(help=f"mqtt://HOST[:PORT], mqtts://HOST[:PORT], embedded, or none. Default: {DEFAULT_BROKER}."),
 ]
+MqttUsername = Annotated[str | None, typer.Option(help="User name for the broker.")]
+MqttPasswordFile = Annotated[
+    Path | None, typer.Option(help="File that holds the broker's password. Or set BEEAGENT_MQTT_PASSWORD.")
+]
+MqttCaFile = Annotated[
+    Path | None, typer.Option(help="PEM file of the authorities to trust for mqtts://. Default: the system's.")
+]
+MqttCertificateFile = Annotated[Path | None, typer.Option(help="PEM file of the client certificate for mqtts://.")]
+MqttKeyFile = Annotated[Path | None, typer.Option(help="PEM file of the client certificate's key.")]
+InsecureTls = Annotated[
+    bool | None, typer.Option("--insecure-tls", help="Take any certificate for the broker's. Warned of at each start.")
+]
 Config = Annotated[Path | None, typer.Option(envvar="BEEAGENT_CONFIG", help="TOML file with any of these settings.")]
 
 
@@ -94,6 +106,12 @@ def run(
     model: Model = None,
     labels: Labels = None,
     broker: Broker = None,
+    mqtt_username: MqttUsername = None,
+    mqtt_password_file: MqttPasswordFile = None,
+    mqtt_ca_file: MqttCaFile = None,
+    mqtt_certificate_file: MqttCertificateFile = None,
+    mqtt_key_file: MqttKeyFile = None,
+    insecure_tls: InsecureTls = None,
     topic_prefix: Annotated[str | None, typer.Option(help="First levels of every topic. Default: beeagent.")] = None,
     threshold: Annotated[
         float | None, typer.Option(help="Confidence from which a detection counts, 0 to 1. Default: the bundle's.")
@@ -167,7 +185,15 @@ def demo(
 
 
 def watch(
+    context: typer.Context,
+    *,
     broker: Broker = None,
+    mqtt_username: MqttUsername = None,
+    mqtt_password_file: MqttPasswordFile = None,
+    mqtt_ca_file: MqttCaFile = None,
+    mqtt_certificate_file: MqttCertificateFile = None,
+    mqtt_key_file: MqttKeyFile = None,
+    insecure_tls: InsecureTls = None,
     topic_prefix: Annotated[str | None, typer.Option(help="First levels of the topics. Default: beeagent.")] = None,
     device: Annotated[str, typer.Option(help="Only this device.")] = "+",
     camera: Annotated[str, typer.Option(help="Only this camera.")] = "+",
@@ -177,7 +203,8 @@ def watch(
     """Subscribe, and show detections readably as they come."""
     from beeagent.watch import run_watch
 
-    settings = load_settings({"broker": broker, "topic_prefix": topic_prefix}, config=config)
+    options = {"broker": broker, "topic_prefix": topic_prefix, **_mqtt_options(context)}
+    settings = load_settings(options, config=config)
     run_watch(settings, device=device, camera=camera, messages=messages, write=typer.echo)
 
 
@@ -197,10 +224,18 @@ def status(
 
 
 def doctor(
+    context: typer.Context,
+    *,
     camera: Annotated[str | None, typer.Option(help="The camera to check, as for the agent.")] = None,
     model: Model = None,
     labels: Labels = None,
     broker: Broker = None,
+    mqtt_username: MqttUsername = None,
+    mqtt_password_file: MqttPasswordFile = None,
+    mqtt_ca_file: MqttCaFile = None,
+    mqtt_certificate_file: MqttCertificateFile = None,
+    mqtt_key_file: MqttKeyFile = None,
+    insecure_tls: InsecureTls = None,
     threads: Threads = None,
     config: Config = None,
 ) -> None:
@@ -208,6 +243,7 @@ def doctor(
     from beeagent.doctor import examine
 
     options: dict[str, Any] = {"camera": camera, "model": model, "labels": labels, "broker": broker, "threads": threads}
+    options.update(_mqtt_options(context))
     if not examine(load_settings(options, config=config), write=typer.echo):
         raise typer.Exit(_EXIT_FAILURE)
 
@@ -246,6 +282,11 @@ def schema(
     from beeagent.delivery.schemas import load_schema
 
     typer.echo(json.dumps(load_schema(name), indent=2))
+
+
+def _mqtt_options(context: typer.Context) -> dict[str, Any]:
+    """Give the options of how to be let in by the broker, which several commands have."""
+    return {key: value for key, value in context.params.items() if key.startswith("mqtt_") or key == "insecure_tls"}
 
 
 def _refuse_password(camera: str | None) -> None:

@@ -85,6 +85,7 @@ class Settings(BaseSettings):
         mqtt_ca_file: PEM file of the authorities to trust; None for the system's.
         mqtt_certificate_file: PEM file of the client certificate.
         mqtt_key_file: PEM file of its key.
+        insecure_tls: take any certificate for the broker's; warned of at each start.
     """
 
     model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True)
@@ -118,6 +119,7 @@ class Settings(BaseSettings):
     mqtt_ca_file: FilePath | None = None
     mqtt_certificate_file: FilePath | None = None
     mqtt_key_file: FilePath | None = None
+    insecure_tls: bool = False
 
     def password(self) -> str | None:
         """Give the broker's password, from the environment or from its file.

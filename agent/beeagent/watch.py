@@ -9,7 +9,7 @@ from typing import Final
 from beeagent.choices import chosen_mqtt_options
 from beeagent.config import Settings
 from beeagent.delivery.broker_url import BrokerAddress, parse_broker
-from beeagent.delivery.mqtt_connection import Received
+from beeagent.delivery.mqtt_client import Received
 from beeagent.delivery.mqtt_options import MqttOptions
 from beeagent.delivery.received import (
     ReceivedDetections,

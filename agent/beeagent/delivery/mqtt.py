@@ -11,6 +11,7 @@ from beeagent.delivery.mqtt_client import MQTT_3, MQTT_5, RetainedMessage, first
 from beeagent.delivery.mqtt_connection import MqttConnection
 from beeagent.delivery.mqtt_options import MqttOptions
 from beeagent.delivery.publisher import Outcome, PublisherState, Receipt
+from beeagent.delivery.suspects import Suspects
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ class MqttPublisher:
     also the topic of the last will.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what distinguishes a publisher
         self,
         *,
         options: MqttOptions,
@@ -34,6 +35,7 @@ class MqttPublisher:
         last_will: Callable[[], bytes],
         first_wait_s: float = 1.0,
         longest_wait_s: float = 60.0,
+        suspects: Suspects | None = None,
     ) -> None:
         """Describe the broker; nothing happens before `start`.
 
@@ -43,6 +45,7 @@ class MqttPublisher:
             last_will: gives the payload of the last will; called anew for every connection.
             first_wait_s: seconds before the first new try, at most.
             longest_wait_s: seconds between later tries, at most.
+            suspects: finds the messages that the broker will never take; None for one with the usual patience.
 
         Raises:
             ValueError: the waits are no range.
@@ -51,6 +54,7 @@ class MqttPublisher:
         self._status_topic = status_topic
         self._last_will = last_will
         self._backoff = Backoff(first=first_wait_s, longest=longest_wait_s)
+        self._suspects = suspects or Suspects()
         self._listeners: list[Callable[[], None]] = []
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
         self._stopping = threading.Event()
@@ -59,6 +63,7 @@ class MqttPublisher:
         self._connection: MqttConnection | None = None
         self._report: bytes | None = None
         self._reporting = False
+        self._report_refused = ""
 
     @property
     def state(self) -> PublisherState:
@@ -71,7 +76,9 @@ class MqttPublisher:
         self._listeners.append(listener)
 
     def start(self) -> None:
-        """Begin to connect."""
+        """Begin to connect, and warn of what is unsafe about it."""
+        for line in self._options.warnings:
+            _LOG.warning("%s", line)
         self._thread.start()
 
     def publish(self, *, topic: str, payload: bytes, done: Callable[[Receipt], None]) -> None:
@@ -112,7 +119,9 @@ class MqttPublisher:
                 options=self._options,
                 version=version,
                 will=RetainedMessage(self._status_topic, self._last_will()),
+                suspects=self._suspects,
                 on_open=self._handle_open,
+                on_close=self._handle_close,
             )
             with self._lock:
                 self._connection = connection
@@ -137,8 +146,15 @@ class MqttPublisher:
             self._stopping.wait(self._backoff.next())
 
     def _handle_open(self) -> None:
-        self._set_state(PublisherState(connected=True))
+        with self._lock:
+            self._state = PublisherState(connected=True)
+        # The state first: a broker that takes it, and not what follows, says something of what follows.
         self._send_report()
+        self._tell()
+
+    def _handle_close(self, reason: str) -> None:
+        if self.state.connected and not self._stopping.is_set():
+            self._set_state(PublisherState(connected=False, reason=reason))
 
     def _send_report(self) -> None:
         """Publish the newest report, unless one is under way: then it follows that one."""
@@ -154,6 +170,11 @@ class MqttPublisher:
                     return  # the next connection begins with the newest report anyway
                 self._reporting = False
                 newer = self._report is not report
+                refused = receipt.reason if receipt.outcome is Outcome.REFUSED else ""
+                news = refused != self._report_refused
+                self._report_refused = refused
+            if refused and news:
+                _LOG.error("the status is not published on %s: %s", self._status_topic, refused)
             if newer and receipt.outcome is Outcome.DELIVERED:
                 self._send_report()
 
@@ -164,9 +185,13 @@ class MqttPublisher:
             if state == self._state:
                 return
             self._state = state
+        self._tell()
+
+    def _tell(self) -> None:
+        state = self.state
         if state.connected:
             _LOG.info("connected to %s", self._options.address)
-        elif state is not _STOPPED:
+        elif state != _STOPPED:
             _LOG.warning("no connection to the broker: %s; trying again", state.reason)
         for listener in self._listeners:
             listener()

@@ -27,6 +27,15 @@ class RetainedMessage:
     payload: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message that came in; `retained` if it was there before the subscription."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+
+
 def make_client(*, options: MqttOptions, version: MQTTProtocolVersion, will: RetainedMessage | None) -> paho.Client:
     """Make a client for one connection: it starts clean, leaves no session behind, and does not reconnect.
 

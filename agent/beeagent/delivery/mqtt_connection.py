@@ -5,35 +5,26 @@ import socket
 import ssl
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from paho.mqtt import client as paho
-from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from beeagent.delivery.mqtt_client import RetainedMessage, make_client, message_properties
+from beeagent.delivery import mqtt_reasons
+from beeagent.delivery.mqtt_client import Received, RetainedMessage, make_client
 from beeagent.delivery.mqtt_options import MqttOptions
-from beeagent.delivery.mqtt_reasons import connect_error, is_final, is_other_version, refusal
+from beeagent.delivery.mqtt_sending import Publish, Sending
+from beeagent.delivery.mqtt_tls import TellingSocket
 from beeagent.delivery.publisher import Outcome, Receipt
+from beeagent.delivery.suspects import Suspects
 
 _LONGEST_SLEEP: Final = 1.0  # seconds between two looks at the time-outs
 _FAREWELL_TIME: Final = 0.5  # seconds for a DISCONNECT to leave
-_PUBLISH_OVERHEAD: Final = 64  # bytes, more than a PUBLISH has besides topic and payload, our properties included
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A message that came in; `retained` if it was there before the subscription."""
-
-    topic: str
-    payload: bytes
-    retained: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +40,6 @@ class Ending:
     reason: str
     opened: bool
     other_version: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Publish:
-    topic: str
-    payload: bytes
-    retain: bool
-    done: Callable[[Receipt], None]
 
 
 def _ignore(_: object = None) -> None:
@@ -79,7 +62,9 @@ class MqttConnection:
         version: MQTTProtocolVersion,
         will: RetainedMessage | None = None,
         subscriptions: Sequence[str] = (),
+        suspects: Suspects | None = None,
         on_open: Callable[[], None] = _ignore,
+        on_close: Callable[[str], None] = _ignore,
         on_message: Callable[[Received], None] = _ignore,
     ) -> None:
         """Describe the connection; nothing happens before `run`.
@@ -89,42 +74,44 @@ class MqttConnection:
             version: of MQTT to speak.
             will: published by the broker if the connection ends without a word.
             subscriptions: topic filters to subscribe to with QoS 1.
+            suspects: what earlier connections have learnt of messages that the broker does not take.
             on_open: called once the broker has accepted the connection and the subscriptions.
-            on_message: called for each message that comes in. Both are called on `run`'s thread.
+            on_close: called with the reason once the connection has ended, before what is lost with it is told.
+            on_message: called for each message that comes in. All are called on `run`'s thread.
         """
         self._options = options
         self._version = version
         self._will = will
         self._subscriptions = list(subscriptions)
         self._on_open = on_open
+        self._on_close = on_close
         self._on_message = on_message
+        self._sending = Sending(
+            version=version,
+            window=options.max_in_flight,
+            acknowledge_timeout_s=options.acknowledge_timeout_s,
+            suspects=suspects or Suspects(),
+        )
         self._lock = threading.Lock()
-        self._requests: deque[_Publish] = deque()
-        self._accepting = True
         self._close_by: float | None = None
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)  # noqa: FBT003 - the standard library's own signature
         self._wake_writer.setblocking(False)  # noqa: FBT003 - the standard library's own signature
         # From here on, for the thread of `run` only.
-        self._in_flight: dict[int, tuple[_Publish, float]] = {}
-        self._receipts: list[tuple[_Publish, Receipt]] = []
         self._received: list[Received] = []
-        self._window = options.max_in_flight
-        self._max_packet: int | None = None
         self._opened = False
         self._announced = False
         self._ended = False
+        self._by_broker = False
         self._reason = ""
         self._other_version = False
         self._farewell_by: float | None = None
 
     def publish(self, *, topic: str, payload: bytes, retain: bool, done: Callable[[Receipt], None]) -> None:
         """Publish with QoS 1; from any thread. `done` is called exactly once, from the thread of `run` or this one."""
-        with self._lock:
-            if accepting := self._accepting:
-                self._requests.append(_Publish(topic, payload, retain, done))
-                self._wake()
-        if not accepting:
+        if self._sending.add(Publish(topic, payload, retain, done)):
+            self._wake()
+        else:
             done(Receipt(Outcome.LOST, "the connection is closed"))
 
     def close(self, *, grace: float) -> None:
@@ -132,9 +119,8 @@ class MqttConnection:
         with self._lock:
             if self._close_by is None:
                 self._close_by = time.monotonic() + grace
-            if self._accepting:
-                self._accepting = False
-                self._wake()
+        if self._sending.close():
+            self._wake()
 
     def run(self) -> Ending:
         """Connect, and serve the connection until it ends. To be called once."""
@@ -142,18 +128,15 @@ class MqttConnection:
             if (client := self._connect()) is not None:
                 self._serve(client)
         finally:
+            self._on_close(self._reason)
+            self._sending.end(self._reason, by_broker=self._by_broker)
             with self._lock:
-                self._accepting = False
-                requests, self._requests = self._requests, deque()
                 self._wake_reader.close()
                 self._wake_writer.close()
-            left = [publish for publish, _ in self._in_flight.values()] + list(requests)
-            self._receipts += [(publish, Receipt(Outcome.LOST, self._reason)) for publish in left]
-            self._hand_out()
         return Ending(self._reason, self._opened, self._other_version)
 
     def _wake(self) -> None:
-        with suppress(BlockingIOError):  # full: awake already
+        with self._lock, suppress(OSError):  # full: awake already; closed: at its end already
             self._wake_writer.send(b"\0")
 
     def _connect(self) -> paho.Client | None:
@@ -167,14 +150,14 @@ class MqttConnection:
         try:
             client.connect(address.host, address.port, keepalive=self._options.keepalive_s)
         except (OSError, ValueError) as error:
-            self._reason = connect_error(address, error)
+            self._reason = mqtt_reasons.connect_error(address, error)
             return None
         return client
 
     def _serve(self, client: paho.Client) -> None:
         connection = client.socket()
         if connection is None:  # lost while CONNECT was written
-            self._reason = self._reason or "the connection was lost"
+            self._reason = self._reason or mqtt_reasons.lost_unanswered(self._options.address)
             return
         answer_by = time.monotonic() + self._options.connect_timeout_s
         with selectors.DefaultSelector() as selector:
@@ -184,11 +167,15 @@ class MqttConnection:
                 while client.socket() is not None and not self._ended:
                     self._turn(client, selector)
                     self._hand_out()
-                    self._send_requests(client)
+                    if self._opened:
+                        self._sending.send(client)
+                        self._hand_out()
                     self._check_times(answer_by)
                     self._say_farewell(client)
             finally:
                 connection.close()
+        if isinstance(connection, TellingSocket) and connection.fault is not None and not self._opened:
+            self._reason = mqtt_reasons.tls_error(self._options.address, connection.fault)
         self._reason = self._reason or "the connection was lost"
 
     def _turn(self, client: paho.Client, selector: selectors.DefaultSelector) -> None:
@@ -213,52 +200,28 @@ class MqttConnection:
     def _sleep(self) -> float:
         with self._lock:
             times = [time for time in (self._close_by, self._farewell_by) if time is not None]
-        return max(0.0, min([_LONGEST_SLEEP, *(moment - time.monotonic() for moment in times)]))
-
-    def _send_requests(self, client: paho.Client) -> None:
-        while self._opened and len(self._in_flight) < self._window and client.socket() is not None:
-            with self._lock:
-                if not self._requests:
-                    return
-                publish = self._requests.popleft()
-            self._send(client, publish)
-        self._hand_out()
-
-    def _send(self, client: paho.Client, publish: _Publish) -> None:
-        size = len(publish.topic.encode()) + len(publish.payload) + _PUBLISH_OVERHEAD
-        if self._max_packet is not None and size > self._max_packet:
-            reason = f"a message of {size} bytes is more than the {self._max_packet} that the broker takes"
-            self._receipts.append((publish, Receipt(Outcome.REFUSED, reason)))
-            return
-        properties = message_properties(self._version, PacketTypes.PUBLISH)
-        try:
-            sent = client.publish(publish.topic, publish.payload, qos=1, retain=publish.retain, properties=properties)
-        except ValueError as error:
-            self._receipts.append((publish, Receipt(Outcome.REFUSED, f"not a valid message: {error}")))
-            return
-        if sent.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
-            self._in_flight[sent.mid] = (publish, time.monotonic())
-        else:
-            self._receipts.append((publish, Receipt(Outcome.LOST, paho.error_string(sent.rc))))
+        sleeps = [_LONGEST_SLEEP, *(moment - time.monotonic() for moment in times)]
+        if self._opened and (pause := self._sending.pause()):
+            sleeps.append(pause)
+        return max(0.0, min(sleeps))
 
     def _check_times(self, answer_by: float) -> None:
         now = time.monotonic()
         if not self._opened and now > answer_by:
             self._end(f"{self._options.address} does not answer")
-        oldest = next(iter(self._in_flight.values()), None)
-        if oldest is not None and now - oldest[1] > self._options.acknowledge_timeout_s:
+        if self._sending.overdue:
             self._end(f"no acknowledgement for {self._options.acknowledge_timeout_s:g} s")
 
     def _say_farewell(self, client: paho.Client) -> None:
         now = time.monotonic()
         with self._lock:
-            close_by, idle = self._close_by, not self._requests and not self._in_flight
+            close_by = self._close_by
         if close_by is None:
             return
         if self._farewell_by is not None:
             if now >= self._farewell_by:  # not even DISCONNECT gets through
                 self._end("disconnected")
-        elif self._opened and idle:
+        elif self._opened and self._sending.idle:
             self._reason = self._reason or "disconnected"
             self._farewell_by = now + _FAREWELL_TIME
             client.disconnect()
@@ -279,9 +242,7 @@ class MqttConnection:
         received, self._received = self._received, []
         for message in received:
             self._on_message(message)
-        receipts, self._receipts = self._receipts, []
-        for publish, receipt in receipts:
-            publish.done(receipt)
+        self._sending.hand_out()
 
     def _handle_connect(
         self,
@@ -292,11 +253,13 @@ class MqttConnection:
         properties: Properties | None,
     ) -> None:
         if code.is_failure:
-            self._other_version = is_other_version(code)
-            self._reason = refusal(self._options.address, code)
+            self._other_version = mqtt_reasons.is_other_version(code)
+            self._reason = mqtt_reasons.refusal(self._options.address, code)
             return
-        self._window = min(self._window, getattr(properties, "ReceiveMaximum", self._window))
-        self._max_packet = getattr(properties, "MaximumPacketSize", None)
+        self._sending.open(
+            receive_maximum=getattr(properties, "ReceiveMaximum", None),
+            max_packet=getattr(properties, "MaximumPacketSize", None),
+        )
         if self._subscriptions:
             client.subscribe([(topic_filter, 1) for topic_filter in self._subscriptions])
         else:
@@ -322,18 +285,15 @@ class MqttConnection:
             "the broker ended the connection" if flags.is_disconnect_packet_from_server else "the connection was lost"
         )
         told = "" if code.getName() in ("Unspecified error", "Success") else f" ({str(code).lower()})"
+        if not self._opened and not told:
+            what = mqtt_reasons.lost_unanswered(self._options.address)
+        self._by_broker = not self._ended and self._farewell_by is None and mqtt_reasons.may_be_for_a_message(code)
         self._reason = self._reason or what + told
 
     def _handle_puback(
         self, _client: paho.Client, _data: object, mid: int, code: ReasonCode, _properties: Properties | None
     ) -> None:
-        publish, _ = self._in_flight.pop(mid)
-        if code.is_failure:
-            outcome = Outcome.REFUSED if is_final(code) else Outcome.LOST
-            receipt = Receipt(outcome, f"the broker refused a message ({str(code).lower()})")
-        else:
-            receipt = Receipt(Outcome.DELIVERED)
-        self._receipts.append((publish, receipt))
+        self._sending.acknowledge(mid, code)
 
     def _handle_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
         self._received.append(Received(message.topic, bytes(message.payload), message.retain))

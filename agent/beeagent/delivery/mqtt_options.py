@@ -1,10 +1,12 @@
 """What is needed to connect to an MQTT broker."""
 
+import ipaddress
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from beeagent.delivery.broker_url import BrokerAddress
+from beeagent.delivery.mqtt_tls import tls_context
 from beeagent.errors import InputError
 
 
@@ -47,6 +49,22 @@ class MqttOptions:
         if self.max_in_flight < 1 or self.connect_timeout_s <= 0 or self.acknowledge_timeout_s <= 0:
             raise ValueError("max_in_flight and the time-outs must be positive")
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed and yet unsafe, a line each."""
+        lines = []
+        if self.tls is not None and self.tls.verify_mode is ssl.CERT_NONE:
+            lines.append(
+                f"insecure_tls is set: whoever answers at {self.address} is taken for the broker, and could read and "
+                "change everything; give the broker's authority as mqtt_ca_file instead"
+            )
+        if self.tls is None and self.username is not None and not _is_this_machine(self.address.host):
+            lines.append(
+                f"user name and password go to {self.address} in clear text, for everyone on the way to read: "
+                "give the broker as mqtts://"
+            )
+        return tuple(lines)
+
 
 def mqtt_options(  # noqa: PLR0913 - what a user can set for a broker
     *,
@@ -57,6 +75,7 @@ def mqtt_options(  # noqa: PLR0913 - what a user can set for a broker
     ca_file: Path | None = None,
     certificate_file: Path | None = None,
     key_file: Path | None = None,
+    insecure: bool = False,
 ) -> MqttOptions:
     """Check what a user gave for a broker, and put it together.
 
@@ -68,6 +87,7 @@ def mqtt_options(  # noqa: PLR0913 - what a user can set for a broker
         ca_file: PEM file of the authorities to trust instead of the system's.
         certificate_file: PEM file of the client's certificate, with `key_file`.
         key_file: PEM file of the certificate's key, without a passphrase.
+        insecure: trust any certificate.
 
     Raises:
         InputError: things contradict each other, or a file cannot be used.
@@ -84,36 +104,21 @@ def mqtt_options(  # noqa: PLR0913 - what a user can set for a broker
         for key, path in files.items():
             if path is not None:
                 raise InputError(f"{key} {path} is set and {address} has no TLS: give the broker as mqtts://")
+        if insecure:
+            raise InputError(f"insecure_tls is set and {address} has no TLS anyway: leave it out")
         return MqttOptions(address=address, client_id=client_id, username=username, password=password)
-    tls = _tls(ca_file=ca_file, certificate_file=certificate_file, key_file=key_file)
+    tls = tls_context(
+        address=address,
+        ca_file=ca_file,
+        certificate_file=certificate_file,
+        key_file=key_file,
+        insecure=insecure,
+    )
     return MqttOptions(address=address, client_id=client_id, username=username, password=password, tls=tls)
 
 
-def _tls(*, ca_file: Path | None, certificate_file: Path | None, key_file: Path | None) -> ssl.SSLContext:
-    if (certificate_file is None) != (key_file is None):
-        raise InputError("mqtt_certificate_file and mqtt_key_file go together: give both or none")
+def _is_this_machine(host: str) -> bool:
     try:
-        context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
-    except (OSError, ValueError) as error:
-        raise InputError(f"mqtt_ca_file {ca_file} cannot be used: {_words(error)}") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if certificate_file is not None and key_file is not None:
-
-        def no_passphrase() -> str:
-            # Without this, OpenSSL asks for it on the terminal, and a service would wait there for ever.
-            raise InputError(f"mqtt_key_file {key_file} has a passphrase, which nobody can type here: give one without")
-
-        try:
-            context.load_cert_chain(str(certificate_file), str(key_file), password=no_passphrase)
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"mqtt_certificate_file {certificate_file} with mqtt_key_file {key_file} cannot be used: "
-                f"{_words(error)}"
-            ) from error
-    return context
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, ssl.SSLError):
-        return (error.reason or "not a PEM file").replace("_", " ").lower()
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")  # RFC 6761, section 6.3

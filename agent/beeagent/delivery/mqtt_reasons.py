@@ -11,16 +11,27 @@ from beeagent.delivery.broker_url import BrokerAddress
 # Reason codes of MQTT 5, section 2.4.
 _UNSUPPORTED_VERSION: Final = 0x84
 _LOGIN: Final = frozenset({0x86, 0x87})  # bad user name or password, not authorized
+_REFUSALS: Final = frozenset({0x80, 0x83, 0x87})  # unspecified, implementation specific, not authorized
 _TOPIC_NAME_INVALID: Final = 0x90
 _PAYLOAD_FORMAT_INVALID: Final = 0x99
+# Why a connection ends that has nothing to do with a message: keep alive, busy, shutting down, session taken over,
+# message rate, quota, administrative action, another server, connection rate, connect time.
+_OTHER_ENDS: Final = frozenset({0x89, 0x8B, 0x8D, 0x8E, 0x96, 0x97, 0x98, 0x9C, 0x9D, 0x9F, 0xA0})
+
+
+# Results of OpenSSL's verification of a certificate: openssl/x509_vfy.h.
+_NOT_YET_VALID: Final = 9
+_EXPIRED: Final = 10
+_UNKNOWN_AUTHORITY: Final = frozenset({2, 18, 19, 20, 21})
+_OTHER_HOST: Final = frozenset({62, 64})
 
 
 def connect_error(address: BrokerAddress, error: Exception) -> str:
     """Say why there is no connection to the broker at all."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"{address} is not trusted: {error.verify_message}"
+        return f"{address} is not trusted: {_distrust(address, error)}"
     if isinstance(error, ssl.SSLError):
-        return f"{address} does not agree on TLS: {(error.reason or 'handshake failed').replace('_', ' ').lower()}"
+        return tls_error(address, error)
     if isinstance(error, ConnectionRefusedError):
         return f"nothing listens at {address}"
     if isinstance(error, socket.gaierror):
@@ -28,6 +39,46 @@ def connect_error(address: BrokerAddress, error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"{address} does not answer"
     return f"{address} cannot be reached: {error.strerror if isinstance(error, OSError) else error}"
+
+
+def _distrust(address: BrokerAddress, error: ssl.SSLCertVerificationError) -> str:
+    code = error.verify_code
+    if code == _EXPIRED:
+        return "its certificate has expired: renew it at the broker, or set this device's clock if that is wrong"
+    if code == _NOT_YET_VALID:
+        return "its certificate is not valid yet: set this device's clock, which seems to be behind"
+    if code in _UNKNOWN_AUTHORITY:
+        return (
+            "its certificate comes from an authority that is not trusted here: give the PEM file of the authority's "
+            f"certificate as mqtt_ca_file ({error.verify_message})"
+        )
+    if code in _OTHER_HOST:
+        return (
+            f"its certificate is for another host than {address.host}: give the broker by a name that its "
+            "certificate has, or have one made for this name"
+        )
+    return error.verify_message
+
+
+def tls_error(address: BrokerAddress, error: ssl.SSLError) -> str:
+    """Say why TLS failed: before, in, or after the handshake."""
+    words = (error.reason or "handshake failed").replace("_", " ").lower()
+    if "wrong version number" in words or "record layer failure" in words or "packet length too long" in words:
+        return f"{address} does not speak TLS: give a port that does, or the broker as mqtt://"
+    if "alert" in words and "certificate required" in words:
+        return f"{address} asks for a client certificate: give mqtt_certificate_file and mqtt_key_file"
+    if "alert" in words and any(part in words for part in ("certificate", "unknown ca")):
+        told = words.partition("alert ")[2]
+        return f"{address} does not accept the client certificate, mqtt_certificate_file ({told}): give another one"
+    if "alert" in words and "handshake failure" in words:
+        return f"{address} breaks the handshake off: it may ask for a client certificate (mqtt_certificate_file)"
+    return f"{address} does not agree on TLS: {words}"
+
+
+def lost_unanswered(address: BrokerAddress) -> str:
+    """Say that the broker has closed the connection in place of an answer to CONNECT."""
+    hint = "" if address.tls else " (a port for mqtts:// does that)"
+    return f"{address} closed the connection without an answer{hint}"
 
 
 def refusal(address: BrokerAddress, code: ReasonCode) -> str:
@@ -45,3 +96,13 @@ def is_other_version(code: ReasonCode) -> bool:
 def is_final(code: ReasonCode) -> bool:
     """Whether publishing the same again would be refused again, whatever changes at the broker."""
     return code.value in (_TOPIC_NAME_INVALID, _PAYLOAD_FORMAT_INVALID)
+
+
+def is_refusal(code: ReasonCode) -> bool:
+    """Whether the broker refuses a message as things are, and may take it once it is set up otherwise."""
+    return code.value in _REFUSALS
+
+
+def may_be_for_a_message(code: ReasonCode) -> bool:
+    """Whether a connection that ended with this may have been ended because of a message."""
+    return code.value not in _OTHER_ENDS

@@ -13,7 +13,7 @@ class Outcome(Enum):
         DELIVERED: the other side has taken it over for good: in MQTT, the PUBACK came. A publisher whose own
             "success" means less than that may not call it delivered.
         LOST: it is not known to have arrived, and may or may not have: publish it again.
-        REFUSED: the other side will never take it as it is: publishing it again is no use.
+        REFUSED: the other side will not take it as it is: publishing it again is no use.
     """
 
     DELIVERED = "delivered"
@@ -28,10 +28,12 @@ class Receipt:
     Attributes:
         outcome: what became of it.
         reason: in plain words; empty when delivered.
+        cause: when refused, a word under which it is counted.
     """
 
     outcome: Outcome
     reason: str = ""
+    cause: str = "refused"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from threading import Event
 
 from beeagent.backoff import Backoff
-from beeagent.delivery.mqtt_client import MQTT_3, MQTT_5, first_version
-from beeagent.delivery.mqtt_connection import MqttConnection, Received
+from beeagent.delivery.mqtt_client import MQTT_3, MQTT_5, Received, first_version
+from beeagent.delivery.mqtt_connection import MqttConnection
 from beeagent.delivery.mqtt_options import MqttOptions
 from beeagent.errors import InputError
 
