@@ -1,4 +1,4 @@
-"""A TCP proxy between a client and a broker that can hold back what the broker says, and cut connections."""
+"""A TCP proxy between a client and a broker that holds back, drips, falls silent, or cuts connections."""
 
 import socket
 import struct
@@ -17,6 +17,8 @@ class TcpProxy:
         self.port = int(self._listener.getsockname()[1])
         self._answers_flow = threading.Event()
         self._answers_flow.set()
+        self._drip: tuple[int, float] | None = None
+        self._offences: tuple[bytes, ...] = ()
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
         self.accepted = 0
@@ -28,6 +30,14 @@ class TcpProxy:
 
     def let_answers_through(self) -> None:
         self._answers_flow.set()
+
+    def drip(self, count: int, seconds: float) -> None:
+        """Pass on so many bytes at a time, with so many seconds between them, both ways."""
+        self._drip = (count, seconds)
+
+    def take_offence(self, *at: bytes) -> None:
+        """Reset a connection as soon as the client says one of these, as some brokers do, and do not pass it on."""
+        self._offences = at
 
     def cut(self) -> None:
         """Reset all connections; what was held back is gone with them."""
@@ -68,10 +78,22 @@ class TcpProxy:
             while data := source.recv(65536):
                 if held:
                     self._answers_flow.wait()
-                sink.sendall(data)
+                elif any(offence in data for offence in self._offences):
+                    self.cut()
+                    return
+                self._pass_on(data, sink)
         for one in (source, sink):
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
+
+    def _pass_on(self, data: bytes, sink: socket.socket) -> None:
+        if self._drip is None:
+            sink.sendall(data)
+            return
+        count, seconds = self._drip
+        for start in range(0, len(data), count):
+            threading.Event().wait(seconds)
+            sink.sendall(data[start : start + count])
 
 
 @contextmanager

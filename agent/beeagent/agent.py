@@ -20,6 +20,7 @@ from beeagent.delivery.message import detections_message, encode
 from beeagent.delivery.mqtt import MqttPublisher
 from beeagent.delivery.outbox import Outbox
 from beeagent.delivery.publisher import Publisher
+from beeagent.delivery.quarantine import Quarantine
 from beeagent.delivery.rule import PublishRule
 from beeagent.delivery.topics import detections_topic, status_topic
 from beeagent.detection.bundle import ModelBundle
@@ -248,4 +249,5 @@ def _build_delivery(
     elif isinstance(address, Embedded):
         raise BeeagentError("the embedded broker is started by whoever runs the agent, and its address given")
     outbox = Outbox(outbox_path)
-    return Delivery(outbox, Courier(outbox=outbox, publisher=publisher), publisher)
+    courier = Courier(outbox=outbox, publisher=publisher, quarantine=Quarantine.beside(outbox_path))
+    return Delivery(outbox, courier, publisher)

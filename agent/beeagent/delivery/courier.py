@@ -1,19 +1,15 @@
 """Carries results from the outbox to the publisher."""
 
-import logging
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from datetime import datetime, timezone
 from functools import partial
-from typing import Final
 
 from beeagent.delivery.outbox import Outbox
+from beeagent.delivery.outbox_file import Row
 from beeagent.delivery.publisher import Outcome, Publisher, Receipt
-
-_LOG: Final = logging.getLogger(__name__)
-
-REFUSED: Final = "refused"
+from beeagent.delivery.quarantine import Quarantine
 
 
 class Courier:
@@ -26,13 +22,20 @@ class Courier:
     """
 
     def __init__(
-        self, *, outbox: Outbox, publisher: Publisher, max_in_flight: int = 16, retry_after_s: float = 1.0
+        self,
+        *,
+        outbox: Outbox,
+        publisher: Publisher,
+        quarantine: Quarantine | None = None,
+        max_in_flight: int = 16,
+        retry_after_s: float = 1.0,
     ) -> None:
         """Connect the two; nothing happens before `start`.
 
         Args:
             outbox: where the results are.
             publisher: where they go. Its `listen` is used, so it must not have been started.
+            quarantine: where results are kept that the publisher refuses; None for nowhere.
             max_in_flight: results on their way at any time, at most.
             retry_after_s: pause after a publish that failed though there is a connection, in seconds.
 
@@ -43,12 +46,13 @@ class Courier:
             raise ValueError(f"max_in_flight {max_in_flight} or retry_after_s {retry_after_s} is not positive")
         self._outbox = outbox
         self._publisher = publisher
+        self._quarantine = quarantine or Quarantine(None)
         self._max_in_flight = max_in_flight
         self._retry_after = retry_after_s
         self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
         self._wake = threading.Event()
         self._stopping = threading.Event()
-        self._receipts: deque[tuple[int, Receipt]] = deque()
+        self._receipts: deque[tuple[Row, Receipt]] = deque()
         self._in_flight: set[int] = set()
         self._cursor = 0  # rows up to this one were handed over
         self._pause_until = 0.0
@@ -62,7 +66,7 @@ class Courier:
     def trouble(self) -> str | None:
         """Why results fail to be delivered though there is a connection, in plain words; None if they do not."""
         with self._settled:
-            return self._trouble
+            return self._trouble or self._quarantine.trouble
 
     @property
     def last_delivery(self) -> datetime | None:
@@ -110,26 +114,27 @@ class Courier:
 
     def _settle(self) -> None:
         delivered: list[int] = []
-        refused: list[int] = []
+        refused: defaultdict[str, list[int]] = defaultdict(list)
         trouble = self._trouble
         while self._receipts:
-            row_id, receipt = self._receipts.popleft()
-            self._in_flight.discard(row_id)
+            row, receipt = self._receipts.popleft()
+            self._in_flight.discard(row.id)
             if receipt.outcome is Outcome.DELIVERED:
-                delivered.append(row_id)
+                delivered.append(row.id)
                 trouble = None
             elif receipt.outcome is Outcome.REFUSED:
-                refused.append(row_id)
-                _LOG.error("a result was given up: %s", receipt.reason)
+                self._quarantine.keep(row, receipt)
+                refused[receipt.cause].append(row.id)
+                trouble = None  # the quarantine tells
             else:
-                self._cursor = min(self._cursor, row_id - 1)
+                self._cursor = min(self._cursor, row.id - 1)
                 if self._publisher.state.connected:
                     self._pause_until = time.monotonic() + self._retry_after
                     trouble = receipt.reason
         if delivered:
             self._outbox.delivered(delivered)
-        if refused:
-            self._outbox.drop(refused, reason=REFUSED)
+        for cause, ids in refused.items():
+            self._outbox.drop(ids, reason=cause)
         with self._settled:
             self._trouble = trouble
             if delivered:
@@ -149,10 +154,8 @@ class Courier:
                 self._cursor = row.id
                 if row.id not in self._in_flight:
                     self._in_flight.add(row.id)
-                    self._publisher.publish(
-                        topic=row.topic, payload=row.payload, done=partial(self._handle_end, row.id)
-                    )
+                    self._publisher.publish(topic=row.topic, payload=row.payload, done=partial(self._handle_end, row))
 
-    def _handle_end(self, row_id: int, receipt: Receipt) -> None:
-        self._receipts.append((row_id, receipt))
+    def _handle_end(self, row: Row, receipt: Receipt) -> None:
+        self._receipts.append((row, receipt))
         self._wake.set()
