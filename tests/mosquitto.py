@@ -33,10 +33,14 @@ def find_program(name: str) -> str:
 class Mosquitto:
     """One broker, which can be stopped, paused and started again on the same port."""
 
-    def __init__(self, folder: Path, *, settings: str = "allow_anonymous true") -> None:
+    def __init__(
+        self, folder: Path, *, settings: str = "allow_anonymous true", host: str = "127.0.0.1", namespace: str = ""
+    ) -> None:
         self._program = find_program("mosquitto")
         self._config = folder / "mosquitto.conf"
         self._settings = settings
+        self._host = host
+        self._prefix = ["ip", "netns", "exec", namespace] if namespace else []
         self._process: subprocess.Popen[str] | None = None
         self._log: list[str] = []
         self._log_ended = False
@@ -45,7 +49,7 @@ class Mosquitto:
 
     @property
     def address(self) -> BrokerAddress:
-        return BrokerAddress(host="127.0.0.1", port=self.port, tls="certfile" in self._settings)
+        return BrokerAddress(host=self._host, port=self.port, tls="certfile" in self._settings)
 
     @property
     def options(self) -> MqttOptions:
@@ -106,12 +110,12 @@ class Mosquitto:
     def _try_start(self, port: int) -> None:
         # As root, mosquitto would become a user who cannot read the folders that pytest makes.
         self._config.write_text(
-            f"user {getpass.getuser()}\nlistener {port} 127.0.0.1\nlog_dest stderr\nlog_type all\n{self._settings}\n"
+            f"user {getpass.getuser()}\nlistener {port} {self._host}\nlog_dest stderr\nlog_type all\n{self._settings}\n"
         )
         mark = self.log_mark()
         self._log_ended = False
         self._process = subprocess.Popen(
-            [self._program, "-c", str(self._config)], stderr=subprocess.PIPE, text=True, errors="replace"
+            [*self._prefix, self._program, "-c", str(self._config)], stderr=subprocess.PIPE, text=True, errors="replace"
         )
         threading.Thread(target=self._read_log, args=(self._process,), daemon=True).start()
         try:
@@ -140,9 +144,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_mosquitto(folder: Path, *, settings: str = "allow_anonymous true") -> Iterator[Mosquitto]:
+def running_mosquitto(
+    folder: Path, *, settings: str = "allow_anonymous true", host: str = "127.0.0.1", namespace: str = ""
+) -> Iterator[Mosquitto]:
     """Run a broker for as long as the context lasts; `settings` are lines of mosquitto.conf."""
-    broker = Mosquitto(folder, settings=settings)
+    broker = Mosquitto(folder, settings=settings, host=host, namespace=namespace)
     broker.start()
     try:
         yield broker

@@ -16,7 +16,9 @@ _DEADLINE = 20.0
 class Subscriber:
     """Collects what arrives on some topics."""
 
-    def __init__(self, *, port: int, topics: list[str], protocol: MQTTProtocolVersion, persistent: bool) -> None:
+    def __init__(
+        self, *, host: str, port: int, topics: list[str], protocol: MQTTProtocolVersion, persistent: bool
+    ) -> None:
         self.messages: list[paho.MQTTMessage] = []
         self._arrived = threading.Condition()
         self._subscribed = threading.Event()
@@ -31,9 +33,9 @@ class Subscriber:
         if persistent:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho leaves this one untyped
             properties.SessionExpiryInterval = 3600
-            self.client.connect("127.0.0.1", port, clean_start=False, properties=properties)
+            self.client.connect(host, port, clean_start=False, properties=properties)
         else:
-            self.client.connect("127.0.0.1", port)
+            self.client.connect(host, port)
         self.client.loop_start()
         assert self._subscribed.wait(_DEADLINE)
 
@@ -67,13 +69,19 @@ class Subscriber:
 
 @contextmanager
 def subscriber(
-    port: int, *topics: str, protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5, persistent: bool = False
+    port: int,
+    *topics: str,
+    protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5,
+    persistent: bool = False,
+    host: str = "127.0.0.1",
 ) -> Iterator[Subscriber]:
     """Subscribe for as long as the context lasts; to everything unless topics are given.
 
     A persistent one keeps its session at the broker while it is not connected (MQTT 5 only).
     """
-    subscribed = Subscriber(port=port, topics=list(topics) or ["#"], protocol=protocol, persistent=persistent)
+    subscribed = Subscriber(
+        host=host, port=port, topics=list(topics) or ["#"], protocol=protocol, persistent=persistent
+    )
     try:
         yield subscribed
     finally:

@@ -55,6 +55,13 @@ def test_a_bundle_that_was_tampered_with_is_refused(tmp_path: Path) -> None:
         (("--frames", "0"), "--frames is 0"),
         (("--camera-name", "a/b"), "--camera-name is 'a/b'"),
         (("--topic-prefix", "a/b/c/d/e/f"), "slashes"),
+        (
+            ("--broker", "mqtt://h", "--mqtt-ca-file", "ca.pem"),
+            "mqtt_ca_file ca.pem is set and mqtt://h:1883 has no TLS",
+        ),
+        (("--broker", "mqtts://h", "--mqtt-ca-file", "absent.pem"), "mqtt_ca_file absent.pem cannot be used"),
+        (("--broker", "mqtts://h", "--mqtt-key-file", "k.pem"), "go together"),
+        (("--broker", "mqtts://h", "--mqtt-password-file", "absent"), "mqtt_password_file absent cannot be read"),
         (("--config", "absent.toml"), "absent.toml does not exist"),
     ],
 )
@@ -129,7 +136,21 @@ def test_help_names_every_command_and_option(tmp_path: Path) -> None:
     assert ended.returncode == 0
     for command in ("demo", "watch", "doctor", "bench", "schema", "train", "export", "evaluate", "show", "dataset"):
         assert f"  {command}" in ended.stdout
-    for option in ("--camera", "--model", "--labels", "--broker", "--publish", "--stdout", "--config", "--state-dir"):
+    for option in (
+        "--camera",
+        "--model",
+        "--labels",
+        "--broker",
+        "--publish",
+        "--stdout",
+        "--config",
+        "--state-dir",
+        "--mqtt-ca-file",
+        "--mqtt-certificate-file",
+        "--mqtt-key-file",
+        "--mqtt-username",
+        "--insecure-tls",
+    ):
         assert option in ended.stdout
 
 

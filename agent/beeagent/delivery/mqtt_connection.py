@@ -99,6 +99,7 @@ class MqttConnection:
         self._wake_writer.setblocking(False)  # noqa: FBT003 - the standard library's own signature
         # From here on, for the thread of `run` only.
         self._received: list[Received] = []
+        self._socket: TellingSocket | None = None
         self._opened = False
         self._announced = False
         self._ended = False
@@ -128,6 +129,9 @@ class MqttConnection:
             if (client := self._connect()) is not None:
                 self._serve(client)
         finally:
+            if self._socket is not None and self._socket.fault is not None and not self._opened:
+                self._reason = mqtt_reasons.tls_error(self._options.address, self._socket.fault)
+            self._reason = self._reason or "the connection was lost"
             self._on_close(self._reason)
             self._sending.end(self._reason, by_broker=self._by_broker)
             with self._lock:
@@ -141,6 +145,7 @@ class MqttConnection:
 
     def _connect(self) -> paho.Client | None:
         client = make_client(options=self._options, version=self._version, will=self._will)
+        client.on_socket_open = self._handle_socket
         client.on_connect = self._handle_connect
         client.on_disconnect = self._handle_disconnect
         client.on_publish = self._handle_puback
@@ -157,7 +162,6 @@ class MqttConnection:
     def _serve(self, client: paho.Client) -> None:
         connection = client.socket()
         if connection is None:  # lost while CONNECT was written
-            self._reason = self._reason or mqtt_reasons.lost_unanswered(self._options.address)
             return
         answer_by = time.monotonic() + self._options.connect_timeout_s
         with selectors.DefaultSelector() as selector:
@@ -174,9 +178,6 @@ class MqttConnection:
                     self._say_farewell(client)
             finally:
                 connection.close()
-        if isinstance(connection, TellingSocket) and connection.fault is not None and not self._opened:
-            self._reason = mqtt_reasons.tls_error(self._options.address, connection.fault)
-        self._reason = self._reason or "the connection was lost"
 
     def _turn(self, client: paho.Client, selector: selectors.DefaultSelector) -> None:
         if (connection := client.socket()) is None:
@@ -244,6 +245,9 @@ class MqttConnection:
             self._on_message(message)
         self._sending.hand_out()
 
+    def _handle_socket(self, _client: paho.Client, _data: object, connection: object) -> None:
+        self._socket = connection if isinstance(connection, TellingSocket) else None
+
     def _handle_connect(
         self,
         client: paho.Client,
@@ -274,12 +278,7 @@ class MqttConnection:
             self._opened = True
 
     def _handle_disconnect(
-        self,
-        _client: paho.Client,
-        _data: object,
-        flags: paho.DisconnectFlags,
-        code: ReasonCode,
-        _properties: Properties | None,
+        self, _client: paho.Client, _data: object, flags: paho.DisconnectFlags, code: ReasonCode, _: Properties | None
     ) -> None:
         what = (
             "the broker ended the connection" if flags.is_disconnect_packet_from_server else "the connection was lost"

@@ -30,7 +30,7 @@ def connect_error(address: BrokerAddress, error: Exception) -> str:
     """Say why there is no connection to the broker at all."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"{address} is not trusted: {_distrust(address, error)}"
-    if isinstance(error, ssl.SSLError):
+    if isinstance(error, ssl.SSLError) or (address.tls and isinstance(error, ConnectionResetError)):
         return tls_error(address, error)
     if isinstance(error, ConnectionRefusedError):
         return f"nothing listens at {address}"
@@ -60,11 +60,13 @@ def _distrust(address: BrokerAddress, error: ssl.SSLCertVerificationError) -> st
     return error.verify_message
 
 
-def tls_error(address: BrokerAddress, error: ssl.SSLError) -> str:
-    """Say why TLS failed: before, in, or after the handshake."""
+def tls_error(address: BrokerAddress, error: ssl.SSLError | ConnectionResetError) -> str:
+    """Say why TLS failed: in the handshake, or after it, when the broker has looked at the client's certificate."""
+    if isinstance(error, (ssl.SSLEOFError, ConnectionResetError)):
+        return f"{address} broke the handshake off: give a port that speaks TLS, or the broker as mqtt://"
     words = (error.reason or "handshake failed").replace("_", " ").lower()
     if "wrong version number" in words or "record layer failure" in words or "packet length too long" in words:
-        return f"{address} does not speak TLS: give a port that does, or the broker as mqtt://"
+        return f"{address} does not speak TLS: give a port that speaks TLS, or the broker as mqtt://"
     if "alert" in words and "certificate required" in words:
         return f"{address} asks for a client certificate: give mqtt_certificate_file and mqtt_key_file"
     if "alert" in words and any(part in words for part in ("certificate", "unknown ca")):
@@ -77,8 +79,8 @@ def tls_error(address: BrokerAddress, error: ssl.SSLError) -> str:
 
 def lost_unanswered(address: BrokerAddress) -> str:
     """Say that the broker has closed the connection in place of an answer to CONNECT."""
-    hint = "" if address.tls else " (a port for mqtts:// does that)"
-    return f"{address} closed the connection without an answer{hint}"
+    hint = "one that wants another client certificate, mqtt_certificate_file," if address.tls else "a port for mqtts://"
+    return f"{address} closed the connection without an answer ({hint} does that)"
 
 
 def refusal(address: BrokerAddress, code: ReasonCode) -> str:

@@ -1,8 +1,9 @@
 """Whom to trust and what to show when a broker is spoken to over TLS."""
 
 import ssl
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from beeagent.delivery.broker_url import BrokerAddress
 from beeagent.errors import InputError
@@ -30,6 +31,17 @@ class TellingSocket(ssl.SSLSocket):
             raise
         except ssl.SSLError as error:
             self.fault = error
+            raise
+
+    def send(self, data: Any, flags: int = 0) -> int:  # noqa: ANN401 - Buffer, which Python 3.10 has no name for
+        """Write as `ssl.SSLSocket` does; if the other side has closed, see what it said last."""
+        try:
+            return super().send(data, flags)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except OSError:
+            with suppress(OSError):
+                self.recv(1)
             raise
 
 

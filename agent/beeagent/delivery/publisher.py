@@ -56,6 +56,17 @@ class Publisher(Protocol):
 
     A publisher keeps nothing for later: what cannot go out now is lost to it at once, and the outbox has it
     still. It connects by itself, and again whenever the connection ends, until it is stopped.
+
+    Where the other side is not a broker, such as a Greengrass nucleus:
+
+    - If its success means only that it has taken a message over for now (into a spool in memory, say), a publish
+      is not delivered with it. The publisher waits for a proof that the message has arrived, such as its echo on
+      a subscription to the same topic, and calls it lost when none comes in time. The outbox then gives it again.
+    - If it fails while it is offline, and does not tell when it is online again, the failed publish is lost, and
+      `state` is not connected, with the reason, for a pause that grows from failure to failure; then connected
+      once more, for the next try. To stay connected would make the courier try again every second for ever.
+    - If it refuses what is too large, or a topic that nobody permitted, that is REFUSED: at once where nothing can
+      mend it, after some patience where a change of its settings may.
     """
 
     @property
