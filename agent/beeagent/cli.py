@@ -10,7 +10,22 @@ from typing import Annotated, Any
 import typer
 
 from beeagent import __version__
-from beeagent.config import DEFAULT_BROKER, load_settings
+from beeagent.cli_options import (
+    Broker,
+    Config,
+    InsecureTls,
+    Labels,
+    Model,
+    MqttCaFile,
+    MqttCertificateFile,
+    MqttKeyFile,
+    MqttPasswordFile,
+    MqttUsername,
+    Threads,
+    Tiles,
+    Workers,
+)
+from beeagent.config import load_settings
 from beeagent.errors import BeeagentError, InputError
 from beeagent.frames.address import redacted
 
@@ -22,42 +37,6 @@ _EPILOG = (
     "(BEEAGENT_CAMERA_NAME=front). The command line wins over the environment, the environment over the file. "
     "Exit codes: 0 done or stopped by a signal, 2 bad usage or configuration, 1 anything else."
 )
-
-Model = Annotated[
-    Path | None,
-    typer.Option(help="Model bundle (a folder), or a bare .tflite. Default: the bee model that comes along."),
-]
-Labels = Annotated[Path | None, typer.Option(help="Labels of a bare .tflite, one a line.")]
-Tiles = Annotated[
-    str | None,
-    typer.Option(
-        metavar="none|auto|CxR",
-        help="Look at overlapping tiles as well, for what is small in the frame: columns and rows such as 3x2. "
-        "Default: as the bundle recommends.",
-    ),
-]
-Threads = Annotated[int | None, typer.Option(help="CPU threads to compute with. Default: all cores, at most 4.")]
-Workers = Annotated[
-    int | None,
-    typer.Option(help="Frames to look at at the same time, sharing the threads. Default: at most 2."),
-]
-Broker = Annotated[
-    str | None,
-    typer.Option(help=f"mqtt://HOST[:PORT], mqtts://HOST[:PORT], embedded, or none. Default: {DEFAULT_BROKER}."),
-]
-MqttUsername = Annotated[str | None, typer.Option(help="User name for the broker.")]
-MqttPasswordFile = Annotated[
-    Path | None, typer.Option(help="File that holds the broker's password. Or set BEEAGENT_MQTT_PASSWORD.")
-]
-MqttCaFile = Annotated[
-    Path | None, typer.Option(help="PEM file of the authorities to trust for mqtts://. Default: the system's.")
-]
-MqttCertificateFile = Annotated[Path | None, typer.Option(help="PEM file of the client certificate for mqtts://.")]
-MqttKeyFile = Annotated[Path | None, typer.Option(help="PEM file of the client certificate's key.")]
-InsecureTls = Annotated[
-    bool | None, typer.Option("--insecure-tls", help="Take any certificate for the broker's. Warned of at each start.")
-]
-Config = Annotated[Path | None, typer.Option(envvar="BEEAGENT_CONFIG", help="TOML file with any of these settings.")]
 
 
 def main() -> None:
@@ -209,7 +188,15 @@ def watch(
 
 
 def status(
+    context: typer.Context,
+    *,
     broker: Broker = None,
+    mqtt_username: MqttUsername = None,
+    mqtt_password_file: MqttPasswordFile = None,
+    mqtt_ca_file: MqttCaFile = None,
+    mqtt_certificate_file: MqttCertificateFile = None,
+    mqtt_key_file: MqttKeyFile = None,
+    insecure_tls: InsecureTls = None,
     topic_prefix: Annotated[str | None, typer.Option(help="First levels of the topics. Default: beeagent.")] = None,
     device: Annotated[str, typer.Option(help="Only this device.")] = "+",
     wait: Annotated[float, typer.Option(min=0.1, max=60, help="Seconds to wait for states.")] = 2,
@@ -218,7 +205,8 @@ def status(
     """Ask the broker how the devices are, and show it; exit code 1 unless there is one and all are online."""
     from beeagent.device_status import show_status
 
-    settings = load_settings({"broker": broker, "topic_prefix": topic_prefix}, config=config)
+    options = {"broker": broker, "topic_prefix": topic_prefix, **_mqtt_options(context)}
+    settings = load_settings(options, config=config)
     if not show_status(settings, device=device, wait_s=wait, write=typer.echo):
         raise typer.Exit(_EXIT_FAILURE)
 

@@ -1,14 +1,18 @@
 """Taking in what is published, for the programs that show it."""
 
+import logging
 import uuid
 from collections.abc import Callable, Sequence
 from threading import Event
+from typing import Final
 
 from beeagent.backoff import Backoff
 from beeagent.delivery.mqtt_client import MQTT_3, MQTT_5, Received, first_version
 from beeagent.delivery.mqtt_connection import MqttConnection
 from beeagent.delivery.mqtt_options import MqttOptions
 from beeagent.errors import InputError
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 def reader_id(command: str) -> str:
@@ -53,6 +57,8 @@ class Subscription:
         Raises:
             InputError: the broker cannot be reached, or refuses.
         """
+        for line in self._options.warnings:
+            _LOG.warning("%s", line)
         version, opened = first_version(self._options), False
         backoff = Backoff(first=1.0, longest=30.0)
         while not self._stopping.is_set():

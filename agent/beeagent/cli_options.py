@@ -1,0 +1,44 @@
+"""The options that several commands of the command line have, each with its help."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from beeagent.config import DEFAULT_BROKER
+
+Model = Annotated[
+    Path | None,
+    typer.Option(help="Model bundle (a folder), or a bare .tflite. Default: the bee model that comes along."),
+]
+Labels = Annotated[Path | None, typer.Option(help="Labels of a bare .tflite, one a line.")]
+Tiles = Annotated[
+    str | None,
+    typer.Option(
+        metavar="none|auto|CxR",
+        help="Look at overlapping tiles as well, for what is small in the frame: columns and rows such as 3x2. "
+        "Default: as the bundle recommends.",
+    ),
+]
+Threads = Annotated[int | None, typer.Option(help="CPU threads to compute with. Default: all cores, at most 4.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Frames to look at at the same time, sharing the threads. Default: at most 2."),
+]
+Broker = Annotated[
+    str | None,
+    typer.Option(help=f"mqtt://HOST[:PORT], mqtts://HOST[:PORT], embedded, or none. Default: {DEFAULT_BROKER}."),
+]
+MqttUsername = Annotated[str | None, typer.Option(help="User name for the broker.")]
+MqttPasswordFile = Annotated[
+    Path | None, typer.Option(help="File that holds the broker's password. Or set BEEAGENT_MQTT_PASSWORD.")
+]
+MqttCaFile = Annotated[
+    Path | None, typer.Option(help="PEM file of the authorities to trust for mqtts://. Default: the system's.")
+]
+MqttCertificateFile = Annotated[Path | None, typer.Option(help="PEM file of the client certificate for mqtts://.")]
+MqttKeyFile = Annotated[Path | None, typer.Option(help="PEM file of the client certificate's key.")]
+InsecureTls = Annotated[
+    bool | None, typer.Option("--insecure-tls", help="Take any certificate for the broker's. Warned of at each start.")
+]
+Config = Annotated[Path | None, typer.Option(envvar="BEEAGENT_CONFIG", help="TOML file with any of these settings.")]
