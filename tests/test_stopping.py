@@ -74,6 +74,18 @@ def test_a_model_that_hangs_starves_the_watchdog_and_not_the_end(mosquitto: Mosq
     assert any("left behind" in line for line in agent.errors)
 
 
+def test_a_failure_beside_a_model_that_hangs_ends_the_process_at_once(tmp_path: Path) -> None:
+    """Python's own end waited for the thread in the model, for which systemd had to kill the process."""
+    with running_agent(
+        "--camera", "synthetic:320x240@30", *tiny_model(tmp_path), "--broker", "none",
+        "--threads", "2", "--workers", "2",
+        folder=tmp_path, program=HANGING, FAIL_BESIDE="1",
+    ) as agent:  # fmt: skip
+        assert agent.end() == 1, agent.errors
+    assert any("the model failed" in line for line in agent.errors)
+    assert "left behind" in agent.errors[-1]
+
+
 def test_a_broker_that_hangs_does_not_hold_up_the_end(mosquitto: Mosquitto, tmp_path: Path) -> None:
     with (
         subscriber(mosquitto.port, "beeagent/#") as subscribed,

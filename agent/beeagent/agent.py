@@ -82,6 +82,7 @@ class Agent:
         self._stopping = stopping or threading.Event()
         self._output = LineOutput(self._stopping)
         self._handling = WorkClock()
+        self._left_behind = False
         frames: Handoff[Frame] = Handoff("newest" if source.live else "every")
         self._capture = Capture(
             source,
@@ -125,6 +126,11 @@ class Agent:
         """How it is."""
         return self._health
 
+    @property
+    def left_behind(self) -> bool:
+        """Whether `run` has left a thread behind that hangs in a camera or a model."""
+        return self._left_behind
+
     def reload_with(self, load: Callable[[], Settings]) -> ModelReload:
         """Give what puts another model in place while the agent runs; `load` reads the settings anew."""
         return ModelReload(
@@ -138,11 +144,8 @@ class Agent:
         """Make `run` return soon. Safe from any thread and from a signal handler."""
         self._stopping.set()
 
-    def run(self) -> bool:
+    def run(self) -> None:
         """Look until the source ends, `stop` is called, or the wanted number of frames was looked at.
-
-        Returns:
-            Whether every thread has ended; one that hangs in a camera or a model is left behind.
 
         Raises:
             InputError: the camera does not exist or is no camera; a file ends before its promised end.
@@ -157,12 +160,11 @@ class Agent:
             self._supervisor.start()
             self._look()
         finally:
-            ended = self._end()
+            self._left_behind = not self._end()
         if isinstance(self._capture.failure, IncompleteVideoError):
             raise InputError(str(self._capture.failure)) from self._capture.failure
         if self._capture.failure is not None:
             raise self._capture.failure
-        return ended
 
     def _look(self) -> None:
         for result in self._pipeline:

@@ -6,18 +6,21 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import NoReturn
 
 from beeagent.agent import Agent
 from beeagent.choices import chosen_bundle
 from beeagent.config import Settings
 from beeagent.delivery.broker_url import Embedded, parse_broker
 from beeagent.delivery.embedded import EmbeddedBroker
+from beeagent.errors import InputError
 from beeagent.health_server import serving_health
 from beeagent.log import configure_log
 
 _LOG = logging.getLogger(__name__)
 
 _RELOAD_ENDS_WITHIN_S = 0.5
+_EXIT_FAILURE, _EXIT_USAGE = 1, 2  # as the command line's
 
 
 def run_agent(load: Callable[[], Settings]) -> None:
@@ -36,10 +39,7 @@ def run_agent(load: Callable[[], Settings]) -> None:
     with on_signals(stopping(stop.set)):
         ended = _run_until(stop, settings, load)
     if not ended:
-        # Python's own end takes apart what a thread that hangs in foreign code still uses, and may crash over it.
-        _LOG.warning("left behind what did not end in time")
-        logging.shutdown()
-        os._exit(0)
+        _leave_at_once(0)
 
 
 def _run_until(stop: threading.Event, settings: Settings, load: Callable[[], Settings]) -> bool:
@@ -61,14 +61,29 @@ def _run_until(stop: threading.Event, settings: Settings, load: Callable[[], Set
         reload.start()
         try:
             with on_signals({signal.SIGHUP: reload.request}), serving_health(settings, agent.health):
-                ended = agent.run()
+                agent.run()
+        except Exception as error:
+            if not agent.left_behind:
+                raise
+            _LOG.exception("the agent failed")
+            _leave_at_once(_EXIT_USAGE if isinstance(error, InputError) else _EXIT_FAILURE)
         finally:
             reload.stop(_RELOAD_ENDS_WITHIN_S)
         _LOG.info("looked at %d frames", agent.health.frames)
     finally:
         if embedded is not None:
             embedded.stop()
-    return ended
+    return not agent.left_behind
+
+
+def _leave_at_once(code: int) -> NoReturn:
+    """End the process without Python's own end.
+
+    That takes apart what a thread which hangs in foreign code still uses: it waits for it, or crashes over it.
+    """
+    _LOG.warning("left behind what did not end in time")
+    logging.shutdown()
+    os._exit(code)
 
 
 def stopping(stop: Callable[[], None]) -> dict[signal.Signals, Callable[[], None]]:
