@@ -13,7 +13,7 @@ from beeagent.backoff import Backoff
 from beeagent.detection.bundle import ModelBundle
 from beeagent.detection.detector import DetectorOptions, RawOutputs
 from beeagent.detection.loaded import LoadedModel
-from beeagent.detection.tiled import PreparedFrame
+from beeagent.detection.tiled import PreparedFrame, TiledDetector
 from beeagent.errors import InputError
 from beeagent.frames.frame import Frame
 from beeagent.frames.handoff import Handoff, HandoffClosedError
@@ -154,6 +154,29 @@ def test_a_stuck_inference_costs_its_frame_and_no_other(places: int, block: thre
     assert pipeline.lost == 1
     assert pipeline.troubles == ["an inference has taken more than 0.3 s; another thread goes on", None]  # type: ignore[attr-defined]
     assert pipeline.join(_DEADLINE)
+
+
+def test_a_thread_given_up_while_it_loads_keeps_its_interpreter_to_itself(block: threading.Event) -> None:
+    """It stored its detector all the same, and so its successor ran the same interpreter at the same time."""
+    model = _model()
+    model.give_up(0)
+    load, loading = model._load, threading.Event()
+
+    def slow_load() -> TiledDetector:
+        if not loading.is_set():
+            loading.set()
+            block.wait(_DEADLINE)
+        return load()
+
+    model._load = slow_load  # type: ignore[assignment]
+    first = threading.Thread(target=model._at, args=(0,), daemon=True)
+    first.start()
+    assert loading.wait(_DEADLINE)
+    model.give_up(0)
+    successors = model._at(0)
+    block.set()
+    first.join(_DEADLINE)
+    assert model._at(0) is successors
 
 
 def test_what_comes_back_late_from_a_stuck_inference_is_nobodys_business(block: threading.Event) -> None:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from beeagent.errors import InputError
+from beeagent.shown_text import shown
 
 ENVIRONMENT_PREFIX = "BEEAGENT_"
 DEFAULT_BROKER = "mqtt://127.0.0.1:1883"
@@ -171,7 +172,9 @@ def load_settings(options: Mapping[str, Any], *, config: Path | None) -> Setting
     except ValidationError as error:
         raise InputError(_explain(error, given, config)) from error
     except (ValueError, RecursionError) as error:  # of the last kinds: a number too long, brackets too deep
-        raise InputError(f"the configuration file {config} is not TOML: {_printable(str(error))}") from error
+        raise InputError(
+            f"the configuration file {config} is not TOML: {shown(str(error), most=_LONGEST_SHOWN)}"
+        ) from error
     except OSError as error:
         raise InputError(f"the configuration file {config} cannot be read: {error.strerror or error}") from error
     # The class above is ours alone; what is handed out does not remember where it was read from.
@@ -190,13 +193,7 @@ def _explain(error: ValidationError, given: Mapping[str, Any], config: Path | No
     reason = (first["msg"][0].lower() + first["msg"][1:]).removeprefix("value error, ")
     if key in _WITH_SECRETS:
         return f"{where}: {reason}"
-    return f"{where} is {_printable(repr(first['input']))}: {reason}"
-
-
-def _printable(text: str) -> str:
-    """Cut what is too long, and replace what could steer a terminal."""
-    shown = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in shown)
+    return f"{where} is {shown(repr(first['input']), most=_LONGEST_SHOWN)}: {reason}"
 
 
 def _place(key: str, given: Mapping[str, Any], config: Path | None) -> str:
@@ -205,4 +202,4 @@ def _place(key: str, given: Mapping[str, Any], config: Path | None) -> str:
         return f"--{key.replace('_', '-')}"
     if f"{ENVIRONMENT_PREFIX}{key.upper()}" in os.environ:
         return f"{ENVIRONMENT_PREFIX}{key.upper()}"
-    return f"{_printable(key)} in {config}"
+    return f"{shown(key)} in {config}"

@@ -5,7 +5,12 @@ from typing import Final
 _MAX_TEXT: Final = 80  # characters of a name or a label
 
 
-def shown(text: str) -> str:
-    """Replace what could steer a terminal (control, format and unassigned characters), and cut what is too long."""
-    cut = text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 1]}…"
+def shown(text: str, *, most: int = _MAX_TEXT) -> str:
+    """Replace what could steer a terminal (control, format and unassigned characters), and cut what is too long.
+
+    Args:
+        text: to show.
+        most: characters that are left.
+    """
+    cut = text if len(text) <= most else f"{text[: most - 1]}…"
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in cut)

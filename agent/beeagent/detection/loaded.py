@@ -1,5 +1,6 @@
 """A model in memory, once for each frame that is looked at at the same time."""
 
+import threading
 from collections.abc import Sequence
 from functools import partial
 
@@ -40,6 +41,8 @@ class LoadedModel:
         self.places = places
         self._load = partial(TiledDetector, bundle, options, tiling)
         self._detectors: list[TiledDetector | None] = [self._load() for _ in range(places)]
+        self._turns = [0] * places
+        self._changing = threading.Lock()
         # Preparing and decoding only read what never changes, so one detector does both for all of them.
         self._first = self._at(0)
 
@@ -57,10 +60,17 @@ class LoadedModel:
 
     def give_up(self, place: int) -> None:
         """Leave a place's detector to the thread that does not come back from it; the next use loads another."""
-        self._detectors[place] = None
+        with self._changing:
+            self._turns[place] += 1
+            self._detectors[place] = None
 
     def _at(self, place: int) -> TiledDetector:
-        detector = self._detectors[place]
+        with self._changing:
+            detector, turn = self._detectors[place], self._turns[place]
         if detector is None:
-            detector = self._detectors[place] = self._load()
+            detector = self._load()
+            with self._changing:
+                # Whoever was given up while loading keeps to itself what it has: an interpreter is for one thread.
+                if self._turns[place] == turn:
+                    self._detectors[place] = detector
         return detector
