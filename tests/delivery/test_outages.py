@@ -101,9 +101,10 @@ def test_connections_that_are_reset_at_every_turn(mosquitto: Mosquitto, tmp_path
         with line_to_broker(replace(mosquitto.options, address=address), tmp_path / "o") as line:
             for _ in range(8):
                 line.wait_state(lambda: line.publisher.state.connected)
-                arrived = len(seen.payloads())
+                delivered = line.outbox.counts().delivered
                 line.put(10)
-                seen.wait_for(arrived + 1)
+                # Some get through each time: a reset right after the same one each time would be that one's fault.
+                line.wait_settled(lambda delivered=delivered: line.outbox.counts().delivered > delivered)
                 proxy.cut()
                 line.wait_state(lambda: not line.publisher.state.connected)
             _all_arrived(line, seen, 80)
