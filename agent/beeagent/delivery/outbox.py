@@ -4,93 +4,99 @@ import logging
 import sqlite3
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-from beeagent.delivery.outbox_file import FULL, UNSTORED, Batch, OutboxFile, Row
+from beeagent.delivery.boot_clock import BootClock, boot_clock
+from beeagent.delivery.outbox_damage import is_damage
+from beeagent.delivery.outbox_file import OutboxFile
+from beeagent.delivery.outbox_ledger import Ledger
+from beeagent.delivery.outbox_records import DAMAGED, Batch, OutboxCounts, Row
+from beeagent.errors import BeeagentError
+
+__all__ = ["Outbox", "OutboxCounts", "UnreadableOutboxError"]
+
+_T = TypeVar("_T")
 
 _LOG: Final = logging.getLogger(__name__)
 
 _RETRY_S: Final = 1.0  # after a commit that failed
+_LOOK_FOR_EXPIRED_S: Final = 60.0  # when nothing else is to be committed
+# Of results that wait for a disk that takes nothing. A small device has no more to give.
+_MAX_UNSTORED_BYTES: Final = 16_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxCounts:
-    """What became of the results that the outbox took, over all restarts.
-
-    Attributes:
-        produced: taken.
-        delivered: acknowledged by the broker.
-        dropped: given up, by reason; only reasons that occurred.
-    """
-
-    produced: int
-    delivered: int
-    dropped: Mapping[str, int]
-
-    @property
-    def waiting(self) -> int:
-        """Not yet acknowledged."""
-        return self.produced - self.delivered - sum(self.dropped.values())
+class UnreadableOutboxError(BeeagentError):
+    """The file cannot be read at present."""
 
 
 class Outbox:
     """Takes results, numbers them, and keeps them in an SQLite file until they are delivered.
 
     `put` only notes a result in memory: it never waits for the disk. A thread of the outbox commits what was
-    noted, and a result can be had with `waiting` only after its commit. So a crash loses at most results that
-    nobody has seen, whose numbers are then given again; and a number that somebody has seen is never given to
-    another result. Removals are committed along with the results that follow them: a crash may bring back rows
-    that were delivered, which are then published a second time.
+    noted, and a result can be had with `waiting`, and counts as produced, only after its commit. So a crash loses at
+    most results that nobody has seen, whose numbers are then given again; and a number that somebody has seen is
+    never given to another result. Removals are committed along with the results that follow them: a crash may bring
+    back rows that were delivered, which are then published a second time.
 
     Commits are at most `commit_interval_s` apart. While `hurry` is set, each result is committed at once; set it
     while somebody waits for results, and leave it off during an outage, where it would only wear out the disk.
 
+    A file that turns out to be damaged, at the start or later, is set aside, and what can be read of it goes on in a
+    new one; what cannot is dropped and counted. docs/outbox.md tells all this to those who run it.
+
     One thread may put while another one takes and removes. The file belongs to one process at a time.
     """
 
-    def __init__(self, path: Path | None, *, max_megabytes: float = 100.0, commit_interval_s: float = 0.25) -> None:
+    def __init__(  # noqa: PLR0913 - what a user can set of it
+        self,
+        path: Path | None,
+        *,
+        max_megabytes: float = 100.0,
+        max_age_hours: float = 168.0,
+        commit_interval_s: float = 0.25,
+        commit_at_once: bool = True,
+        clock: BootClock | None = None,
+    ) -> None:
         """Open the outbox, or create it.
 
         Args:
             path: the SQLite file; its folder is made if need be. None keeps everything in memory only.
             max_megabytes: what may wait, in megabytes (10^6 bytes) of the file; beyond that the oldest go.
+            max_age_hours: how long a result may wait, in hours in which the device was on; older ones go.
             commit_interval_s: how long a commit waits for more to store with it, in seconds.
+            commit_at_once: whether `hurry` has an effect.
+            clock: what ages are measured with; None for the device's.
 
         Raises:
             InputError: the file cannot be used.
             ValueError: a limit is not positive.
         """
-        if max_megabytes <= 0 or commit_interval_s < 0:
-            raise ValueError(f"max_megabytes {max_megabytes} or commit_interval_s {commit_interval_s} is out of range")
-        self._max_bytes = int(max_megabytes * 1e6)
-        self._file = OutboxFile(path, max_bytes=self._max_bytes)
+        if max_megabytes <= 0 or max_age_hours <= 0 or commit_interval_s < 0:
+            raise ValueError(
+                f"max_megabytes {max_megabytes}, max_age_hours {max_age_hours} or commit_interval_s "
+                f"{commit_interval_s} is out of range"
+            )
+        max_bytes = int(max_megabytes * 1e6)
+        self._file = OutboxFile(path, max_bytes=max_bytes, max_age_s=max_age_hours * 3600, clock=clock or boot_clock())
         self._commit_interval = commit_interval_s
+        self._commit_at_once = commit_at_once
         self._listeners: list[Callable[[], None]] = []
         # `_file` is used under `_file_lock` only, which may be held while the disk works; everything else
         # under `_changed`, which is held for moments. Where both are taken, `_file_lock` comes first.
         self._file_lock = threading.Lock()
         self._changed = threading.Condition()
-        self._sequences = self._file.read_state("seq")
-        self._delivered = self._file.read_state("delivered").get("", 0)
-        self._dropped = Counter(self._file.read_state("dropped"))
-        self._next_id = self._file.last_id() + 1
-        self._puts: deque[Row] = deque()
-        self._put_bytes = 0
-        self._unstored = 0
-        self._removals: dict[int, str | None] = {}
-        self._removed: set[int] = set()  # rows whose removal is not yet committed
-        self._touched: set[str] = set()  # streams whose number is not yet committed
-        self._changes = 0
-        self._stored_changes = 0
+        self._ledger = Ledger(
+            self._file.read_totals(), last_id=self._file.last_id(), max_bytes=min(max_bytes, _MAX_UNSTORED_BYTES)
+        )
         self._commit_by = 0.0
         self._hurry = False
         self._flushing = 0
         self._closing = False
         self._fault: str | None = None
+        self._broken: str | None = None  # why the file is to be repaired before it is used; under `_file_lock`
         self._writer = threading.Thread(target=self._write, name="outbox", daemon=True)
         self._writer.start()
 
@@ -103,14 +109,20 @@ class Outbox:
     @hurry.setter
     def hurry(self, value: bool) -> None:
         with self._changed:
-            self._hurry = value
+            self._hurry = value and self._commit_at_once
             self._changed.notify_all()
 
     @property
     def fault(self) -> str | None:
-        """Why results cannot be stored at present, in plain words; None when they can."""
+        """Why results cannot be stored at present, or what was damaged within a day, in plain words; else None."""
         with self._changed:
-            return self._fault
+            return self._fault or self._file.damage
+
+    @property
+    def stored_id(self) -> int:
+        """The greatest id of a row that is stored, or was; rows that are stored later have greater ones."""
+        with self._changed:
+            return self._ledger.stored_id
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call `listener` after each commit of new results, on the outbox's thread; it must return at once."""
@@ -135,57 +147,54 @@ class Outbox:
         with self._changed:
             if self._closing:
                 raise ValueError("the outbox is closed")
-            number = self._sequences.get(stream, 0) + 1
-            payload = build(number)
-            self._sequences[stream] = number
-            self._touched.add(stream)
-            self._puts.append(Row(self._next_id, topic, payload))
-            self._next_id += 1
-            self._put_bytes += len(payload)
-            while self._put_bytes > self._max_bytes:  # the disk does not keep up
-                self._put_bytes -= len(self._puts.popleft().payload)
-                self._unstored += 1
-                self._dropped[UNSTORED] += 1
-            self._note_change()
+            began = not self._ledger.unsettled
+            number = self._ledger.take(stream=stream, topic=topic, build=build, taken_at=int(self._file.now()))
+            self._note_change(first=began)
         return number
 
     def waiting(self, *, after: int = 0, limit: int = 100) -> list[Row]:
         """Give the oldest stored rows whose id is greater than `after`, at most `limit` of them.
 
         Raises:
-            sqlite3.Error: the file cannot be read.
+            UnreadableOutboxError: the file cannot be read.
         """
-        with self._file_lock:
+
+        def read(file: OutboxFile) -> list[Row]:
             with self._changed:
-                removed = set(self._removed)
-            found = self._file.rows(after=after, limit=limit + len(removed))
-        return [row for row in found if row.id not in removed][:limit]
+                removed = self._ledger.removed
+            found = file.rows(after=after, limit=limit + len(removed))
+            return [row for row in found if row.id not in removed][:limit]
+
+        try:
+            return self._use_file(read)
+        except (sqlite3.Error, OSError) as error:
+            raise UnreadableOutboxError(f"results cannot be read: {error}") from error
 
     def delivered(self, ids: Iterable[int]) -> None:
         """Remove rows that the broker has acknowledged."""
-        self._remove(list(ids), reason=None)
+        self._remove(ids, reason=None)
 
     def drop(self, ids: Iterable[int], *, reason: str) -> None:
         """Remove rows that are given up."""
-        self._remove(list(ids), reason=reason)
+        self._remove(ids, reason=reason)
 
     def depth(self) -> int:
         """Give the number of results that wait, stored or not."""
-        return self.counts().waiting
+        with self._changed:
+            return self._ledger.depth()
 
     def counts(self) -> OutboxCounts:
-        """Give what became of the results so far."""
+        """Give what became of the results so far; of those that are stored."""
         with self._changed:
-            dropped = {reason: number for reason, number in self._dropped.items() if number}
-            return OutboxCounts(sum(self._sequences.values()), self._delivered, dropped)
+            return self._ledger.counts()
 
     def flush(self, *, timeout: float) -> bool:
         """Commit what has been noted so far; say whether that was done within `timeout` seconds."""
         with self._changed:
-            wanted = self._changes
+            wanted = self._ledger.changes
             self._flushing += 1
             self._changed.notify_all()
-            done = self._changed.wait_for(lambda: self._stored_changes >= wanted, timeout)
+            done = self._changed.wait_for(lambda: self._ledger.stored_changes >= wanted, timeout)
             self._flushing -= 1
         return done
 
@@ -203,85 +212,79 @@ class Outbox:
             return False  # the disk hangs; the file stays as after a crash, which it survives
         with self._file_lock, self._changed:
             self._file.close()
-            return self._stored_changes == self._changes
+            return not self._ledger.unsettled
 
     def _remove(self, ids: Iterable[int], *, reason: str | None) -> None:
         with self._changed:
-            for row_id in ids:
-                if row_id in self._removed:
-                    continue
-                self._removals[row_id] = reason
-                self._removed.add(row_id)
-                self._count(reason, 1)
-                self._note_change()
+            began = not self._ledger.unsettled
+            self._ledger.remove(ids, reason=reason)
+            self._note_change(first=began)
 
-    def _count(self, reason: str | None, number: int) -> None:
-        if reason is None:
-            self._delivered += number
-        else:
-            self._dropped[reason] += number
-
-    def _note_change(self) -> None:
-        if self._changes == self._stored_changes:
+    def _note_change(self, *, first: bool) -> None:
+        if first:
             self._commit_by = time.monotonic() + self._commit_interval
-        self._changes += 1
         self._changed.notify_all()
 
     def _write(self) -> None:
         while (batch := self._next_batch()) is not None:
             try:
-                with self._file_lock:
-                    gone, full = self._file.store(batch)
-                    with self._changed:
-                        self._removed.difference_update(batch.removals)
-            except sqlite3.Error as error:
+                self._use_file(partial(self._store, batch))
+            except (sqlite3.Error, OSError) as error:
                 if not self._take_back(batch, f"results cannot be stored: {error}"):
                     return
                 continue
             with self._changed:
-                for reason in gone:
-                    self._count(reason, -1)
-                if full:
-                    self._count(FULL, full)
                 if self._fault is not None:
                     _LOG.info("results are stored again")
                 self._fault = None
-                self._stored_changes = batch.changes
                 self._commit_by = time.monotonic() + self._commit_interval
                 self._changed.notify_all()
                 listeners = list(self._listeners) if batch.puts else []
             for listener in listeners:
                 listener()
 
-    def _next_batch(self) -> Batch | None:
-        """Wait until something is to be committed, and take it; None at the end."""
+    def _store(self, batch: Batch, file: OutboxFile) -> None:
+        stored = file.store(batch)
         with self._changed:
-            self._changed.wait_for(lambda: self._closing or self._changes != self._stored_changes)
-            while not (self._closing or self._flushing or (self._hurry and self._puts)):
+            self._ledger.settle(batch, stored)
+
+    def _use_file(self, work: Callable[[OutboxFile], _T]) -> _T:
+        """Do something with the file; where that finds it damaged, repair it, and do it again."""
+        with self._file_lock:
+            if self._broken is None:
+                try:
+                    return work(self._file)
+                except sqlite3.Error as error:
+                    if not is_damage(error):
+                        raise
+                    self._broken = str(error)
+            with self._changed:
+                totals = self._ledger.committed()
+            lost = self._file.repair(totals, self._broken)
+            self._broken = None
+            with self._changed:
+                self._ledger.lose(lost, reason=DAMAGED)
+            return work(self._file)
+
+    def _next_batch(self) -> Batch | None:
+        """Wait until something is to be committed, or may have waited too long, and take it; None at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing or self._ledger.unsettled, _LOOK_FOR_EXPIRED_S)
+            while self._ledger.unsettled and not self._urgent():
                 left = self._commit_by - time.monotonic()
                 if left <= 0 or not self._changed.wait(left):
                     break
-            if self._changes == self._stored_changes:
+            if self._closing and not self._ledger.unsettled:
                 return None
-            batch = Batch(
-                puts=self._puts,
-                removals=self._removals,
-                sequences={stream: self._sequences[stream] for stream in self._touched},
-                unstored=self._unstored,
-                changes=self._changes,
-            )
-            self._puts, self._put_bytes, self._unstored = deque(), 0, 0
-            self._removals, self._touched = {}, set()
-            return batch
+            return self._ledger.batch()
+
+    def _urgent(self) -> bool:
+        return bool(self._closing or self._flushing or (self._hurry and self._ledger.unstored_puts))
 
     def _take_back(self, batch: Batch, fault: str) -> bool:
         """Put what could not be stored back in its place, and wait; False if there is no use in waiting."""
         with self._changed:
-            self._puts.extendleft(reversed(batch.puts))
-            self._put_bytes += sum(len(row.payload) for row in batch.puts)
-            self._unstored += batch.unstored
-            self._removals = {**batch.removals, **self._removals}
-            self._touched.update(batch.sequences)
+            self._ledger.take_back(batch)
             if self._fault != fault:
                 _LOG.error("%s", fault)
             self._fault = fault

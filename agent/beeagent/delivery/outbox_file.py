@@ -1,63 +1,26 @@
 """The SQLite file in which results wait."""
 
+import logging
 import sqlite3
-from collections import Counter, deque
+import time
+from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from beeagent.delivery.boot_clock import BootClock
+from beeagent.delivery.outbox_damage import read_totals, readable_rows, set_aside
+from beeagent.delivery.outbox_opening import DamagedError, create_database, open_database, stored_totals
+from beeagent.delivery.outbox_records import DAMAGED, EXPIRED, FULL, UNSTORED, Batch, Row, Stored, Totals
 from beeagent.errors import InputError
 
-FULL: Final = "full"
-UNSTORED: Final = "not-stored"
-"""Reasons for dropping: the outbox is full; the disk takes nothing and memory is full."""
+__all__ = ["OutboxFile", "Row"]
 
-_APPLICATION_ID: Final = 0x62656573  # "bees"; marks the file as an outbox
-_FORMAT: Final = 1
+_LOG: Final = logging.getLogger(__name__)
+
+_DAMAGE_TOLD_S: Final = 24 * 3600.0  # how long a damaged file counts as trouble
 _DROP_STEP: Final = 16  # rows dropped at once when the outbox is full
-
-_TABLES: Final = """
-BEGIN;
-CREATE TABLE message (id INTEGER PRIMARY KEY, topic TEXT NOT NULL, payload BLOB NOT NULL);
-CREATE TABLE state (
-    kind TEXT NOT NULL,     -- seq: the last number of stream `name`; delivered; dropped: for reason `name`
-    name TEXT NOT NULL,
-    value INTEGER NOT NULL,
-    PRIMARY KEY (kind, name)
-) WITHOUT ROWID;
-PRAGMA application_id = {application_id};
-PRAGMA user_version = {format};
-COMMIT;
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A result that waits. Rows are in the order of their ids, which is that in which they were taken."""
-
-    id: int
-    topic: str
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What one commit stores.
-
-    Attributes:
-        puts: new rows.
-        removals: rows to remove, and why; None stands for delivered.
-        sequences: the last numbers of the streams that have new ones.
-        unstored: how many of those numbers were given up before they could be stored.
-        changes: how many changes there had been, all in all, with the last of these.
-    """
-
-    puts: deque[Row]
-    removals: dict[int, str | None]
-    sequences: dict[str, int]
-    unstored: int
-    changes: int
+_INSERT: Final = "INSERT INTO message (id, taken_at, topic, payload) VALUES (?, ?, ?, ?)"
 
 
 class OutboxFile:
@@ -67,22 +30,53 @@ class OutboxFile:
     delivered and the dropped together.
     """
 
-    def __init__(self, path: Path | None, *, max_bytes: int) -> None:
-        """Open the file, or create it.
+    def __init__(self, path: Path | None, *, max_bytes: int, max_age_s: float, clock: BootClock) -> None:
+        """Open the file, or create it. A damaged one is set aside, and what can be read of it goes on in a new one.
 
         Args:
             path: its folder is made if need be; None keeps everything in memory.
             max_bytes: of the file's used pages; when a commit passes it, the oldest rows are dropped.
+            max_age_s: seconds that a row may wait by the outbox's clock; a commit drops those that waited longer.
+            clock: of the device.
 
         Raises:
             InputError: the file cannot be used.
         """
+        self._path = path
         self._max_bytes = max_bytes
-        self._database = _open(path)
+        self._max_age = max_age_s
+        self._clock = clock
+        self._aside: Path | None = None
+        self._clock_noted = False
+        self._damage: str | None = None
+        self._told_until = 0.0
+        try:
+            self._database = open_database(path)
+        except DamagedError as damage:
+            try:
+                self.repair(None, str(damage))
+            except (OSError, sqlite3.Error) as error:
+                raise InputError(
+                    f"outbox {path} is damaged ({damage}) and cannot be replaced: {error}; move it away"
+                ) from error
+        self._clock_began = self._begin_clock()
 
-    def read_state(self, kind: str) -> dict[str, int]:
-        """Give values by name: `seq` the last numbers of streams, `delivered` (one, unnamed), `dropped` by reason."""
-        return dict(self._database.execute("SELECT name, value FROM state WHERE kind = ?", (kind,)).fetchall())
+    @property
+    def damage(self) -> str | None:
+        """What was found damaged within a day and what came of it, in plain words; else None. Safe from any thread."""
+        return self._damage if time.monotonic() < self._told_until else None
+
+    def now(self) -> float:
+        """Give the outbox's clock, in seconds.
+
+        It runs while the device is on, and stands still while it is off: nothing on the device knows how long that
+        was. It never goes back, and the time of day has no part in it. Safe from any thread.
+        """
+        return self._clock_began + self._clock.seconds()
+
+    def read_totals(self) -> Totals:
+        """Give numbers and counts."""
+        return stored_totals(self._database)
 
     def last_id(self) -> int:
         """Give the greatest id of a row; 0 if there is none."""
@@ -91,22 +85,17 @@ class OutboxFile:
     def rows(self, *, after: int, limit: int) -> list[Row]:
         """Give the oldest rows whose id is greater than `after`."""
         found = self._database.execute(
-            "SELECT id, topic, payload FROM message WHERE id > ? ORDER BY id LIMIT ?", (after, limit)
+            "SELECT id, topic, payload, taken_at FROM message WHERE id > ? ORDER BY id LIMIT ?", (after, limit)
         )
         return [Row(*row) for row in found.fetchall()]
 
-    def store(self, batch: Batch) -> tuple[list[str | None], int]:
-        """Commit a batch.
-
-        Returns:
-            The reasons of removals whose rows were gone already, and how many rows were dropped for being too many.
-        """
+    def store(self, batch: Batch) -> Stored:
+        """Commit a batch, and drop what has waited too long or is too much."""
         execute = self._database.execute
         execute("BEGIN IMMEDIATE")
         try:
-            self._database.executemany(
-                "INSERT INTO message VALUES (?, ?, ?)", ((row.id, row.topic, row.payload) for row in batch.puts)
-            )
+            self._note_clock()
+            self._database.executemany(_INSERT, ((row.id, row.taken_at, row.topic, row.payload) for row in batch.puts))
             gone: list[str | None] = []
             counted: Counter[tuple[str, str]] = Counter()
             for row_id, reason in batch.removals.items():
@@ -114,9 +103,9 @@ class OutboxFile:
                     counted["delivered" if reason is None else "dropped", reason or ""] += 1
                 else:
                     gone.append(reason)
+            dropped = {EXPIRED: self._drop_expired(), FULL: self._drop_oldest()}
             counted["dropped", UNSTORED] += batch.unstored
-            full = self._drop_oldest()
-            counted["dropped", FULL] += full
+            counted.update({("dropped", reason): number for reason, number in dropped.items()})
             self._database.executemany("INSERT OR REPLACE INTO state VALUES ('seq', ?, ?)", batch.sequences.items())
             self._database.executemany(
                 "INSERT INTO state VALUES (?, ?, ?)"
@@ -128,7 +117,97 @@ class OutboxFile:
             with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
                 execute("ROLLBACK")
             raise
-        return gone, full
+        self._clock_noted = True
+        return Stored(gone, dropped)
+
+    def repair(self, totals: Totals | None, reason: str) -> int:
+        """Set the file aside, and go on in a new one with the rows that can still be read.
+
+        To be called again when it fails.
+
+        Args:
+            totals: numbers and counts as they were stored last; None takes those that can be read, and where none
+                can, begins anew.
+            reason: what is wrong with the file.
+
+        Returns:
+            How many rows were lost.
+
+        Raises:
+            OSError: the file cannot be renamed.
+            sqlite3.Error: a new one cannot be made.
+        """
+        if hasattr(self, "_database"):
+            self._database.close()
+        if self._path is None:
+            raise sqlite3.OperationalError(f"memory is damaged: {reason}")
+        if self._aside is None:
+            self._aside = set_aside(self._path)
+        else:  # the new file of the try before
+            self._path.unlink(missing_ok=True)
+        known = totals if totals is not None else read_totals(self._aside)
+        self._database = create_database(self._path)
+        self._clock_noted = False
+        lost = 0 if known is None else self._refill(known, self._aside)
+        what = "its numbers could not be read, so they begin anew" if known is None else f"{lost} results are lost"
+        self._damage = f"the file was damaged ({reason}) and set aside as {self._aside.name}: {what}"
+        self._told_until = time.monotonic() + _DAMAGE_TOLD_S
+        _LOG.error("outbox: %s", self._damage)
+        self._aside = None
+        return lost
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def _refill(self, totals: Totals, aside: Path) -> int:
+        """Store what was saved; say how many rows are lost."""
+        execute = self._database.execute
+        execute("BEGIN IMMEDIATE")
+        lost = totals.waiting
+        for row in readable_rows(aside):
+            if lost == 0:
+                break
+            execute(_INSERT, (row.id, row.taken_at, row.topic, row.payload))
+            lost -= 1
+        dropped = Counter(totals.dropped)
+        dropped[DAMAGED] += lost
+        state = [("seq", *entry) for entry in totals.sequences.items()]
+        state += [("dropped", *entry) for entry in dropped.items() if entry[1]]
+        state += [("delivered", "", totals.delivered)]
+        self._database.executemany("INSERT INTO state VALUES (?, ?, ?)", state)
+        execute("COMMIT")
+        return lost
+
+    def _begin_clock(self) -> float:
+        """Give the outbox's clock at the begin of this boot of the device.
+
+        Rows are stored together with a note of it. So where there is no note of this boot, all rows are from
+        before it, and the clock goes on from the newest; whatever has been delivered, nobody asks for its age.
+        """
+        execute = self._database.execute
+        newest = int(execute("SELECT coalesce(max(taken_at), 0) FROM message").fetchone()[0])
+        if self._damage is not None:  # the note is lost: let no time have passed rather than too much
+            return newest - self._clock.seconds()
+        known = execute("SELECT value FROM state WHERE kind = 'clock' AND name = ?", (self._clock.boot,)).fetchone()
+        return newest if known is None else int(known[0])
+
+    def _note_clock(self) -> None:
+        if not self._clock_noted:
+            self._database.execute("DELETE FROM state WHERE kind = 'clock'")
+            self._database.execute(
+                "INSERT INTO state VALUES ('clock', ?, ?)", (self._clock.boot, int(self._clock_began))
+            )
+
+    def _drop_expired(self) -> int:
+        """Drop rows that have waited too long; say how many. Rows are in the order of their age."""
+        oldest = self.now() - self._max_age
+        kept = self._database.execute(
+            "SELECT id FROM message WHERE taken_at >= ? ORDER BY id LIMIT 1", (oldest,)
+        ).fetchone()
+        if kept is None:
+            return self._database.execute("DELETE FROM message").rowcount
+        return self._database.execute("DELETE FROM message WHERE id < ?", (kept[0],)).rowcount
 
     def _drop_oldest(self) -> int:
         """Drop rows until what is used of the file is within its limit; say how many."""
@@ -148,55 +227,3 @@ class OutboxFile:
             for name in ("page_count", "freelist_count", "page_size")
         )
         return int((pages - free) * size)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._database.close()
-
-
-def _open(path: Path | None) -> sqlite3.Connection:
-    try:
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        database = sqlite3.connect(
-            ":memory:" if path is None else path, timeout=1.0, isolation_level=None, check_same_thread=False
-        )
-    except (OSError, sqlite3.Error) as error:
-        raise InputError(f"outbox {path} cannot be opened: {error}; check the folder and its rights") from error
-    try:
-        _prepare(database, path)
-    except sqlite3.OperationalError as error:
-        database.close()
-        if "locked" in str(error):
-            raise InputError(f"outbox {path} is in use by another beeagent: stop that one first") from error
-        raise InputError(f"outbox {path} cannot be used: {error}; check the folder and its rights") from error
-    except sqlite3.DatabaseError as error:
-        database.close()
-        raise InputError(f"outbox {path} is damaged or no outbox ({error}): move it away") from error
-    except InputError:
-        database.close()
-        raise
-    return database
-
-
-def _prepare(database: sqlite3.Connection, path: Path | None) -> None:
-    # One process at a time: two would give the same numbers. It also spares the shared-memory file of WAL.
-    database.execute("PRAGMA locking_mode = EXCLUSIVE")
-    # WAL with NORMAL: a commit survives the end of the process at any moment without waiting for the disk. What
-    # a power cut takes, it takes from the end, and the file stays sound. https://www.sqlite.org/wal.html
-    database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = NORMAL")
-    application = database.execute("PRAGMA application_id").fetchone()[0]
-    tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if application == 0 and tables == 0:
-        database.executescript(_TABLES.format(application_id=_APPLICATION_ID, format=_FORMAT))
-    elif application != _APPLICATION_ID:
-        raise InputError(f"{path} is an SQLite file of another program: give the outbox another place")
-    version = database.execute("PRAGMA user_version").fetchone()[0]
-    if version != _FORMAT:
-        raise InputError(
-            f"outbox {path} has format {version} and this beeagent knows {_FORMAT}: use the beeagent that made it"
-        )
-    # Takes the lock now rather than at the first result.
-    database.execute("BEGIN IMMEDIATE")
-    database.execute("COMMIT")

@@ -1,0 +1,139 @@
+"""Opening the outbox's SQLite file: its form, its owner, its soundness."""
+
+import sqlite3
+from collections import Counter
+from pathlib import Path
+from typing import Final
+
+from beeagent.delivery.outbox_damage import is_damage
+from beeagent.delivery.outbox_records import Totals
+from beeagent.errors import InputError
+
+_APPLICATION_ID: Final = 0x62656573  # "bees"; marks the file as an outbox
+_FORMAT: Final = 2
+# The smaller the pages, the fewer bytes a commit writes: at least the page of the row and that of the numbers.
+# Measured in docs/outbox.md.
+_PAGE_BYTES: Final = 1024
+# As many pages as SQLite's own 1000 of 4096 bytes: each checkpoint waits for the disk twice.
+_CHECKPOINT_PAGES: Final = 4000
+
+_TABLES: Final = """
+BEGIN;
+CREATE TABLE message (id INTEGER PRIMARY KEY, taken_at INTEGER NOT NULL, topic TEXT NOT NULL, payload BLOB NOT NULL);
+CREATE TABLE state (
+    kind TEXT NOT NULL,     -- seq: the last number of stream `name`; delivered; dropped: for reason `name`;
+    name TEXT NOT NULL,     -- clock: the outbox's clock when the device's boot `name` began, in seconds
+    value INTEGER NOT NULL,
+    PRIMARY KEY (kind, name)
+) WITHOUT ROWID;
+PRAGMA application_id = {application_id};
+PRAGMA user_version = {format};
+COMMIT;
+"""
+
+
+class DamagedError(Exception):
+    """The file is an outbox no more; the text says what SQLite found."""
+
+
+def open_database(path: Path | None) -> sqlite3.Connection:
+    """Open the file, or create it, and see whether it is sound.
+
+    Args:
+        path: its folder is made if need be; None for a database in memory.
+
+    Raises:
+        DamagedError: it is broken.
+        InputError: it is in use, of another program or of another release, or the place cannot be used.
+    """
+    try:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        database = _connect(path)
+    except (OSError, sqlite3.Error) as error:
+        raise InputError(f"outbox {path} cannot be opened: {error}; check the folder and its rights") from error
+    try:
+        _prepare(database, path)
+    except sqlite3.DatabaseError as error:
+        database.close()
+        if is_damage(error):
+            raise DamagedError(str(error)) from error
+        if "locked" in str(error):
+            raise InputError(f"outbox {path} is in use by another beeagent: stop that one first") from error
+        raise InputError(f"outbox {path} cannot be used: {error}; check the folder and its rights") from error
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def create_database(path: Path) -> sqlite3.Connection:
+    """Create the file where there is none.
+
+    Raises:
+        sqlite3.Error: it cannot be made.
+    """
+    database = _connect(path)
+    try:
+        _prepare(database, path)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def stored_totals(database: sqlite3.Connection) -> Totals:
+    """Read numbers and counts."""
+    values: dict[str, dict[str, int]] = {"seq": {}, "delivered": {}, "dropped": {}, "clock": {}}
+    for kind, name, value in database.execute("SELECT kind, name, value FROM state"):
+        values[kind][name] = value
+    return Totals(values["seq"], values["delivered"].get("", 0), Counter(values["dropped"]))
+
+
+def _connect(path: Path | None) -> sqlite3.Connection:
+    return sqlite3.connect(
+        ":memory:" if path is None else path, timeout=1.0, isolation_level=None, check_same_thread=False
+    )
+
+
+def _prepare(database: sqlite3.Connection, path: Path | None) -> None:
+    database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a file that is yet to be made
+    # One process at a time: two would give the same numbers. It also spares the shared-memory file of WAL.
+    database.execute("PRAGMA locking_mode = EXCLUSIVE")
+    # WAL with NORMAL: a commit survives the end of the process at any moment without waiting for the disk. What
+    # a power cut takes, it takes from the end, and the file stays sound. https://www.sqlite.org/wal.html
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = NORMAL")
+    database.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+    application = database.execute("PRAGMA application_id").fetchone()[0]
+    tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if application == 0 and tables == 0:
+        database.executescript(_TABLES.format(application_id=_APPLICATION_ID, format=_FORMAT))
+    elif application != _APPLICATION_ID:
+        raise InputError(f"{path} is an SQLite file of another program: give the outbox another place")
+    version = database.execute("PRAGMA user_version").fetchone()[0]
+    if version != _FORMAT:
+        raise InputError(
+            f"outbox {path} has format {version} and this beeagent knows {_FORMAT}: use the beeagent that made it, or "
+            "move it away"
+        )
+    # Takes the lock now rather than at the first result.
+    database.execute("BEGIN IMMEDIATE")
+    database.execute("COMMIT")
+    _check(database)
+
+
+def _check(database: sqlite3.Connection) -> None:
+    found = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
+    if found != "ok":
+        raise sqlite3.DatabaseError(" ".join(found.split()))
+    try:
+        totals = stored_totals(database)
+        rows = database.execute("SELECT count(*) FROM message").fetchone()[0]
+        sound = totals.waiting == rows and all(
+            value >= 0 for value in (*totals.sequences.values(), totals.delivered, *totals.dropped.values())
+        )
+    except (KeyError, TypeError, sqlite3.OperationalError) as error:  # names or tables that are none of ours
+        raise sqlite3.DatabaseError(f"unknown content: {error}") from error
+    if not sound:
+        raise sqlite3.DatabaseError(f"{rows} rows where its counts say {totals.waiting}")
