@@ -21,9 +21,9 @@ def is_damage(error: sqlite3.Error) -> bool:
     """Say whether an error means that the file itself is broken, and not the disk, or the way to it.
 
     Python raises the plain class for SQLITE_CORRUPT and SQLITE_NOTADB, and one derived from it for full disks, failed
-    reads and missing rights. A row's number that is there already can only come from a broken file as well.
+    reads and missing rights. A row's id that is there already, and text that is none, come from a broken file too.
     """
-    return type(error) in {sqlite3.DatabaseError, sqlite3.IntegrityError}
+    return type(error) in {sqlite3.DatabaseError, sqlite3.IntegrityError} or "Could not decode" in str(error)
 
 
 def set_aside(path: Path) -> Path:
@@ -52,7 +52,7 @@ def read_totals(path: Path) -> Totals | None:
     try:
         with closing(_open(path)) as database:
             entries = database.execute("SELECT kind, name, value FROM state").fetchall()
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         return None
     totals = Totals()
     delivered = 0
@@ -91,9 +91,11 @@ def readable_rows(path: Path) -> Iterator[Row]:
 
 def _walk(path: Path, query: str, place: int) -> Iterator[tuple[int, list[Row]]]:
     """Go from row to row until that fails; give each one's id, and the row if it is whole."""
-    with suppress(sqlite3.Error), closing(_open(path)) as database:
+    with suppress(sqlite3.Error, UnicodeDecodeError), closing(_open(path)) as database:
         while (found := database.execute(query, (place,)).fetchone()) is not None:
             place, topic, payload, taken_at = found
+            if not isinstance(place, int):
+                return
             whole: list[Row] = []
             if isinstance(topic, bytes) and isinstance(payload, bytes) and isinstance(taken_at, int) and taken_at >= 0:
                 with suppress(UnicodeDecodeError):

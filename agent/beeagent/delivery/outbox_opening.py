@@ -17,17 +17,22 @@ _PAGE_BYTES: Final = 1024
 # As many pages as SQLite's own 1000 of 4096 bytes: each checkpoint waits for the disk twice.
 _CHECKPOINT_PAGES: Final = 4000
 
-_TABLES: Final = """
+_MESSAGE: Final = (
+    "CREATE TABLE message (id INTEGER PRIMARY KEY, taken_at INTEGER NOT NULL, topic TEXT NOT NULL, "
+    "payload BLOB NOT NULL)"
+)
+# seq: the last number of stream `name`; delivered; dropped: for reason `name`; clock: the outbox's clock when the
+# device's boot `name` began, in seconds.
+_STATE: Final = (
+    "CREATE TABLE state (kind TEXT NOT NULL, name TEXT NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (kind, name)) "
+    "WITHOUT ROWID"
+)
+_TABLES: Final = f"""
 BEGIN;
-CREATE TABLE message (id INTEGER PRIMARY KEY, taken_at INTEGER NOT NULL, topic TEXT NOT NULL, payload BLOB NOT NULL);
-CREATE TABLE state (
-    kind TEXT NOT NULL,     -- seq: the last number of stream `name`; delivered; dropped: for reason `name`;
-    name TEXT NOT NULL,     -- clock: the outbox's clock when the device's boot `name` began, in seconds
-    value INTEGER NOT NULL,
-    PRIMARY KEY (kind, name)
-) WITHOUT ROWID;
-PRAGMA application_id = {application_id};
-PRAGMA user_version = {format};
+{_MESSAGE};
+{_STATE};
+PRAGMA application_id = {_APPLICATION_ID};
+PRAGMA user_version = {_FORMAT};
 COMMIT;
 """
 
@@ -54,6 +59,9 @@ def open_database(path: Path | None) -> sqlite3.Connection:
         raise InputError(f"outbox {path} cannot be opened: {error}; check the folder and its rights") from error
     try:
         _prepare(database, path)
+    except UnicodeDecodeError as error:  # of what SQLite would say, quoting from the file
+        database.close()
+        raise DamagedError("unreadable text in its schema") from error
     except sqlite3.DatabaseError as error:
         database.close()
         if is_damage(error):
@@ -83,9 +91,15 @@ def create_database(path: Path) -> sqlite3.Connection:
 
 
 def stored_totals(database: sqlite3.Connection) -> Totals:
-    """Read numbers and counts."""
-    values: dict[str, dict[str, int]] = {"seq": {}, "delivered": {}, "dropped": {}, "clock": {}}
-    for kind, name, value in database.execute("SELECT kind, name, value FROM state"):
+    """Read numbers and counts.
+
+    Raises:
+        sqlite3.Error: they cannot be read, or are none.
+    """
+    values: dict[str, dict[str, int]] = {"seq": {}, "delivered": {}, "dropped": {}}
+    for kind, name, value in database.execute("SELECT kind, name, value FROM state WHERE kind <> 'clock'"):
+        if kind not in values or not isinstance(value, int) or value < 0:
+            raise sqlite3.DatabaseError("its counts are none")
         values[kind][name] = value
     return Totals(values["seq"], values["delivered"].get("", 0), Counter(values["dropped"]))
 
@@ -108,7 +122,7 @@ def _prepare(database: sqlite3.Connection, path: Path | None) -> None:
     application = database.execute("PRAGMA application_id").fetchone()[0]
     tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if application == 0 and tables == 0:
-        database.executescript(_TABLES.format(application_id=_APPLICATION_ID, format=_FORMAT))
+        database.executescript(_TABLES)
     elif application != _APPLICATION_ID:
         raise InputError(f"{path} is an SQLite file of another program: give the outbox another place")
     version = database.execute("PRAGMA user_version").fetchone()[0]
@@ -124,16 +138,24 @@ def _prepare(database: sqlite3.Connection, path: Path | None) -> None:
 
 
 def _check(database: sqlite3.Connection) -> None:
+    """See whether the file is sound, by SQLite's own check and by what the outbox knows of its rows.
+
+    Raises:
+        sqlite3.DatabaseError: it is not.
+    """
     found = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
     if found != "ok":
         raise sqlite3.DatabaseError(" ".join(found.split()))
-    try:
-        totals = stored_totals(database)
-        rows = database.execute("SELECT count(*) FROM message").fetchone()[0]
-        sound = totals.waiting == rows and all(
-            value >= 0 for value in (*totals.sequences.values(), totals.delivered, *totals.dropped.values())
-        )
-    except (KeyError, TypeError, sqlite3.OperationalError) as error:  # names or tables that are none of ours
-        raise sqlite3.DatabaseError(f"unknown content: {error}") from error
-    if not sound:
-        raise sqlite3.DatabaseError(f"{rows} rows where its counts say {totals.waiting}")
+    tables = {sql for (sql,) in database.execute("SELECT sql FROM sqlite_master")}
+    if tables != {_MESSAGE, _STATE}:
+        raise sqlite3.DatabaseError("its tables are not as they were made")
+    totals = stored_totals(database)
+    (rows,) = database.execute(
+        "SELECT count(*) FROM message"
+        " WHERE typeof(taken_at) = 'integer' AND typeof(topic) = 'text' AND typeof(payload) = 'blob'"
+    ).fetchone()
+    (clocks,) = database.execute(
+        "SELECT count(*) FROM state WHERE kind = 'clock' AND typeof(value) <> 'integer'"
+    ).fetchone()
+    if totals.waiting != rows or clocks:
+        raise sqlite3.DatabaseError(f"{rows} sound rows where its counts say {totals.waiting}")
