@@ -84,6 +84,7 @@ def first_arrivals(payloads: list[bytes]) -> list[int]:
 
 def test_results_arrive_once_in_order_and_leave_the_outbox(mosquitto: Mosquitto, tmp_path: Path) -> None:
     with subscriber(mosquitto.port, TOPIC) as seen, carrying(mosquitto.options, tmp_path / "o") as line:
+        line.wait_state(lambda: line.publisher.state.connected)
         line.put(200)
         assert line.courier.drain(timeout=DEADLINE)
         seen.wait_for(200)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from beeagent.delivery.outbox import Outbox, OutboxCounts
-from beeagent.delivery.outbox_file import Row
+from beeagent.delivery.outbox_records import Row
 from beeagent.errors import InputError
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from beeagent.delivery.broker_url import BrokerAddress
 from beeagent.delivery.outbox import OutboxCounts
-from beeagent.delivery.outbox_file import Row
+from beeagent.delivery.outbox_records import Row
 from beeagent.delivery.publisher import Outcome, Receipt
 from beeagent.delivery.quarantine import Quarantine
 from beeagent.delivery.suspects import Sent, Suspects

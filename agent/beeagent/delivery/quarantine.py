@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final
 
-from beeagent.delivery.outbox_file import Row
+from beeagent.delivery.outbox_records import Row
 from beeagent.delivery.publisher import Receipt
 from beeagent.delivery.timestamps import rfc3339
 
