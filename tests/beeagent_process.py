@@ -36,9 +36,16 @@ def run_beeagent(*arguments: str | Path, folder: Path, **more: str) -> subproces
 class RunningAgent:
     """A `beeagent` that runs, whose standard output is read line by line."""
 
-    def __init__(self, arguments: Sequence[str | Path], folder: Path, program: Sequence[str], **more: str) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str | Path],
+        folder: Path,
+        program: Sequence[str],
+        prefix: Sequence[str],
+        **more: str,
+    ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, *program, *map(str, arguments)],
+            [*prefix, sys.executable, *program, *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -75,10 +82,17 @@ class RunningAgent:
 
 @contextmanager
 def running_agent(
-    *arguments: str | Path, folder: Path, program: Sequence[str] = ("-m", "beeagent"), **more: str
+    *arguments: str | Path,
+    folder: Path,
+    program: Sequence[str] = ("-m", "beeagent"),
+    prefix: Sequence[str] = (),
+    **more: str,
 ) -> Iterator[RunningAgent]:
-    """Run the command, or the script that stands in for it, for as long as the context lasts."""
-    agent = RunningAgent(arguments, folder, program, **more)
+    """Run the command, or the script that stands in for it, for as long as the context lasts.
+
+    `prefix` is what stands before Python on the command line, and `more` is in the environment.
+    """
+    agent = RunningAgent(arguments, folder, program, prefix, **more)
     try:
         yield agent
     finally:

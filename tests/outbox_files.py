@@ -23,13 +23,18 @@ class Books:
 
 
 def read_books(path: Path) -> Books:
-    """Read a copy of a file that nobody has open, with its write-ahead log, just as a crash left it."""
+    """Read a copy of a file that nobody has open, with its write-ahead log, just as a crash left it.
+
+    A file that is not there yet, or has no tables yet, says nothing.
+    """
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
         for end in ("", "-wal"):
             if (source := Path(f"{path}{end}")).exists():
                 shutil.copy(source, f"{copy}{end}")
         with closing(sqlite3.connect(copy)) as database:
+            if not database.execute("SELECT * FROM sqlite_master").fetchall():
+                return Books(0, 0, {}, 0)
             state = database.execute("SELECT kind, name, value FROM state").fetchall()
             (rows,) = database.execute("SELECT count(*) FROM message").fetchone()
     return Books(

@@ -10,7 +10,13 @@ from uuid import uuid4
 
 import cv2
 
-from beeagent.choices import chosen_capture_limits, chosen_mqtt_options, chosen_source, loaded_model
+from beeagent.choices import (
+    chosen_capture_limits,
+    chosen_mqtt_options,
+    chosen_outbox,
+    chosen_source,
+    loaded_model,
+)
 from beeagent.config import Settings
 from beeagent.delivery.broker_url import BrokerAddress, Embedded, parse_broker
 from beeagent.delivery.courier import Courier
@@ -18,7 +24,6 @@ from beeagent.delivery.delivery import Delivery
 from beeagent.delivery.discard import DiscardPublisher
 from beeagent.delivery.message import detections_message, encode
 from beeagent.delivery.mqtt import MqttPublisher
-from beeagent.delivery.outbox import Outbox
 from beeagent.delivery.publisher import Publisher
 from beeagent.delivery.quarantine import Quarantine
 from beeagent.delivery.rule import PublishRule
@@ -250,6 +255,11 @@ def _build_delivery(
         )
     elif isinstance(address, Embedded):
         raise BeeagentError("the embedded broker is started by whoever runs the agent, and its address given")
-    outbox = Outbox(outbox_path)
-    courier = Courier(outbox=outbox, publisher=publisher, quarantine=Quarantine.beside(outbox_path))
+    outbox = chosen_outbox(settings, outbox_path)
+    courier = Courier(
+        outbox=outbox,
+        publisher=publisher,
+        quarantine=Quarantine.beside(outbox_path),
+        drain_rate=settings.outbox_drain_rate,
+    )
     return Delivery(outbox, courier, publisher)

@@ -1,8 +1,11 @@
 """What the settings choose: the model and how to run it, the camera, and how to be let in by the broker."""
 
+from pathlib import Path
+
 from beeagent.config import Settings
 from beeagent.delivery.broker_url import BrokerAddress
 from beeagent.delivery.mqtt_options import MqttOptions, mqtt_options
+from beeagent.delivery.outbox import Outbox
 from beeagent.detection.bundle import ModelBundle, load_bundle
 from beeagent.detection.canary import try_in_child
 from beeagent.detection.detector import DetectorOptions
@@ -132,4 +135,23 @@ def chosen_mqtt_options(settings: Settings, *, address: BrokerAddress, client_id
         certificate_file=settings.mqtt_certificate_file,
         key_file=settings.mqtt_key_file,
         insecure=settings.insecure_tls,
+    )
+
+
+def chosen_outbox(settings: Settings, path: Path | None) -> Outbox:
+    """Open the outbox with what the settings say of it.
+
+    Args:
+        settings: of which the keys that begin with `outbox_` count.
+        path: of the file; None for memory alone.
+
+    Raises:
+        InputError: the file cannot be used.
+    """
+    return Outbox(
+        path,
+        max_megabytes=settings.outbox_megabytes,
+        max_age_hours=settings.outbox_max_age_hours,
+        commit_interval_s=settings.outbox_commit_interval_ms / 1000,
+        commit_at_once=settings.outbox_commit_at_once,
     )

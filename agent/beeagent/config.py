@@ -80,6 +80,11 @@ class Settings(BaseSettings):
         http_port: serve `/metrics` and `/healthz` at this port; None for no HTTP.
         http_host: the address to serve them at; who can reach it can read them.
         state_dir: where the outbox is kept.
+        outbox_megabytes: what may wait for the broker, in megabytes (10^6 bytes) on disk; beyond that the oldest go.
+        outbox_max_age_hours: how long a result may wait, in hours in which the device is on; older ones go.
+        outbox_commit_interval_ms: how far apart commits are at most, in milliseconds; in between, results gather.
+        outbox_commit_at_once: while connected, commit each result at once, so that it is published at once.
+        outbox_drain_rate: results per second, at most, of those that have gathered while there was no connection.
         mqtt_username: for the broker.
         mqtt_password: for the broker; from the environment or the file, there is no option for it.
         mqtt_password_file: a file that holds the password.
@@ -114,6 +119,11 @@ class Settings(BaseSettings):
     http_port: int | None = Field(default=None, ge=1, le=65535)
     http_host: str = Field(default="127.0.0.1", min_length=1)
     state_dir: FilePath = Field(default_factory=_state_dir)
+    outbox_megabytes: float = Field(default=100.0, ge=0.1, le=1_000_000)
+    outbox_max_age_hours: float = Field(default=168.0, gt=0, le=1_000_000)
+    outbox_commit_interval_ms: float = Field(default=250.0, ge=0, le=3_600_000)
+    outbox_commit_at_once: bool = True
+    outbox_drain_rate: float = Field(default=50.0, gt=0, le=100_000)
     mqtt_username: str | None = None
     mqtt_password: SecretStr | None = None
     mqtt_password_file: FilePath | None = None

@@ -212,6 +212,8 @@ class Outbox:
             return False  # the disk hangs; the file stays as after a crash, which it survives
         with self._file_lock, self._changed:
             self._file.close()
+            if unstored := self._ledger.depth() - self._ledger.counts().waiting:
+                _LOG.error("%d results could not be stored and are gone; their numbers will be given again", unstored)
             return not self._ledger.unsettled
 
     def _remove(self, ids: Iterable[int], *, reason: str | None) -> None:
