@@ -95,7 +95,6 @@ class OutboxFile:
         execute("BEGIN IMMEDIATE")
         try:
             self._note_clock()
-            self._database.executemany(_INSERT, ((row.id, row.taken_at, row.topic, row.payload) for row in batch.puts))
             gone: list[str | None] = []
             counted: Counter[tuple[str, str]] = Counter()
             for row_id, reason in batch.removals.items():
@@ -103,6 +102,8 @@ class OutboxFile:
                     counted["delivered" if reason is None else "dropped", reason or ""] += 1
                 else:
                     gone.append(reason)
+            # After the removals: so a new row takes the place of an old one, and no page has to be split.
+            self._database.executemany(_INSERT, ((row.id, row.taken_at, row.topic, row.payload) for row in batch.puts))
             dropped = {EXPIRED: self._drop_expired(), FULL: self._drop_oldest()}
             counted["dropped", UNSTORED] += batch.unstored
             counted.update({("dropped", reason): number for reason, number in dropped.items()})

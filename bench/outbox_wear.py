@@ -1,0 +1,106 @@
+"""What the outbox writes to disk: `python bench/outbox_wear.py --seconds 600 --folder /somewhere/on/the/disk`.
+
+Each way of running it gets a process of its own, all at the same time, at the rate of a live camera. Bytes are those
+that the kernel has to write for the process (`write_bytes` in /proc/self/io: pages of its files that became dirty).
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from beeagent.delivery import outbox_opening
+from beeagent.delivery.courier import Courier
+from beeagent.delivery.discard import DiscardPublisher
+from beeagent.delivery.outbox import Outbox
+from beeagent.delivery.outbox_file import OutboxFile
+from beeagent.delivery.outbox_records import Batch, Stored
+
+_WAYS = {
+    "connected, each at once": {"connected": True},
+    "connected, outbox_commit_at_once = false": {"connected": True, "at_once": False},
+    "connected, that and outbox_commit_interval_ms = 2000": {"connected": True, "at_once": False, "interval": 2.0},
+    "outage, every 250 ms": {},
+    "outage, outbox_commit_interval_ms = 2000": {"interval": 2.0},
+    "connected, each at once, pages of 4096 bytes": {"connected": True, "page_bytes": 4096},
+}
+
+
+class _CountingFile(OutboxFile):
+    """Counts commits."""
+
+    commits = 0
+
+    def store(self, batch: Batch) -> Stored:
+        _CountingFile.commits += 1
+        return super().store(batch)
+
+
+def main() -> None:
+    """Run all ways, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--rate", type=float, default=5, help="messages a second")
+    parser.add_argument("--bytes", type=int, default=600, help="of a message")
+    parser.add_argument("--folder", type=Path, help="on the disk that counts; a tmpfs writes nothing")
+    parser.add_argument("--way", choices=_WAYS, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.way is not None:
+        _measure(given.way, given)
+        return
+    running = [
+        subprocess.Popen([sys.executable, __file__, *sys.argv[1:], "--way", way], stdout=subprocess.PIPE, text=True)  # noqa: S603
+        for way in _WAYS
+    ]
+    print(f"{given.rate:g} messages/s of {given.bytes} bytes, {given.seconds:g} s")
+    print("| way | commits an hour | MB an hour | bytes a message |\n| --- | --- | --- | --- |")
+    for way, process in zip(_WAYS, running, strict=True):
+        figures = json.loads(process.communicate()[0])
+        per_hour = 3600 / given.seconds
+        print(
+            f"| {way} | {figures['commits'] * per_hour:,.0f} | {figures['bytes'] * per_hour / 1e6:,.1f} "
+            f"| {figures['bytes'] / figures['messages']:,.0f} |"
+        )
+
+
+def _measure(way: str, given: argparse.Namespace) -> None:
+    settings = _WAYS[way]
+    outbox_opening._PAGE_BYTES = settings.get("page_bytes", outbox_opening._PAGE_BYTES)  # noqa: SLF001
+    sys.modules["beeagent.delivery.outbox"].OutboxFile = _CountingFile
+    payload = os.urandom(given.bytes // 2).hex().encode()
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+        outbox = Outbox(
+            Path(folder) / "outbox",
+            commit_interval_s=settings.get("interval", 0.25),
+            commit_at_once=settings.get("at_once", True),
+        )
+        publisher = DiscardPublisher()
+        courier = Courier(outbox=outbox, publisher=publisher)
+        if settings.get("connected"):
+            publisher.start()
+        courier.start()
+        before, commits = _written(), _CountingFile.commits
+        began = time.monotonic()
+        messages = 0
+        while (due := began + messages / given.rate) < began + given.seconds:
+            time.sleep(max(0.0, due - time.monotonic()))
+            outbox.put(stream="s", topic="beeagent/hive/front/detections", build=lambda _: payload)
+            messages += 1
+        print(
+            json.dumps({"commits": _CountingFile.commits - commits, "bytes": _written() - before, "messages": messages})
+        )
+        courier.stop()
+        outbox.close()
+
+
+def _written() -> int:
+    entries = dict(line.split(": ") for line in Path("/proc/self/io").read_text(encoding="ascii").splitlines())
+    return int(entries["write_bytes"])
+
+
+if __name__ == "__main__":
+    main()
