@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from beeagent.delivery.outbox import Outbox
+from beeagent.delivery.schemas import load_schema
 from beeagent_process import DEADLINE, RunningAgent, running_agent, tiny_model
+from jsonschema import Draft202012Validator, FormatChecker
 from mosquitto import Mosquitto
 from mqtt_subscriber import Subscriber, subscriber
 from outbox_files import read_books
@@ -108,6 +111,52 @@ def test_a_read_only_file_system_is_refused_in_a_line_and_keeps_all(mosquitto: M
             stop(agent)
         assert list(dict.fromkeys(seqs(seen))) == list(range(1, max(seqs(seen)) + 1))
         assert read_books(outbox_of(disk)).balanced
+
+
+def test_a_damaged_outbox_is_told_as_a_reason_and_work_goes_on(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "hive-camera.outbox.sqlite3").write_bytes(b"no outbox at all")
+    with (
+        subscriber(mosquitto.port, "beeagent/#") as seen,
+        running_agent(*arguments(tmp_path, mosquitto, state), folder=tmp_path) as agent,
+    ):
+        wait_for_status(seen, lambda status: "set aside as" in "".join(status["reasons"]))
+        seen.wait_for(5, topic_end="/detections")
+        stop(agent)
+    status = next(status for payload in seen.payloads("/status") if (status := json.loads(payload))["reasons"])
+    Draft202012Validator(load_schema("status"), format_checker=FormatChecker()).validate(status)
+    assert status["state"] == "degraded"
+    assert (state / "hive-camera.outbox.sqlite3.damaged-1").read_bytes() == b"no outbox at all"
+
+
+def test_the_settings_reach_the_outbox_and_what_is_too_much_is_told_by_its_reason(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    small = {
+        "BEEAGENT_OUTBOX_MEGABYTES": "0.1",
+        "BEEAGENT_OUTBOX_DRAIN_RATE": "1",
+    }  # so that it is still there at the first commit
+
+    def padded(seq: int) -> bytes:
+        return json.dumps({"seq": seq, "padding": "x" * 900}).encode()
+
+    outbox = Outbox(state / "hive-camera.outbox.sqlite3")
+    for _ in range(300):
+        outbox.put(stream="hive/camera", topic="beeagent/hive/camera/detections", build=padded)
+    assert outbox.close()
+    with (
+        subscriber(mosquitto.port, "beeagent/#") as seen,
+        running_agent(*arguments(tmp_path, mosquitto, state), folder=tmp_path, **small) as agent,
+    ):
+        seen.wait_until(lambda: max(seqs(seen), default=0) > 300)
+        stop(agent)
+        seen.wait_until(lambda: b'"offline"' in seen.payloads("/status")[-1])
+    counts = json.loads(seen.payloads("/status")[-1])["outbox"]
+    assert counts["produced"] == counts["delivered"] + counts["waiting"] + sum(counts["dropped"].values())
+    assert set(counts["dropped"]) == {"full"}
+    assert counts["dropped"]["full"] > 100  # a third of the three hundred kilobytes has room
 
 
 def outbox_of(disk: TinyDisk) -> Path:

@@ -248,6 +248,56 @@ def test_a_disk_that_takes_nothing_is_told_and_nothing_is_lost_when_it_heals(tmp
     assert len(rows_in_file(path)) == 3
 
 
+def test_a_file_system_that_turns_read_only_is_told_and_nothing_is_lost_when_it_heals(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "o")
+    put(outbox)
+    assert outbox.flush(timeout=DEADLINE)
+    with outbox._file_lock:  # SQLite's own switch; it fails as a file system does that has been remounted
+        outbox._file._database.execute("PRAGMA query_only = ON")
+    put(outbox)
+    with outbox._changed:
+        assert outbox._changed.wait_for(lambda: outbox._fault is not None, DEADLINE)
+    assert outbox.fault is not None
+    assert "readonly" in outbox.fault
+    assert [row.payload for row in outbox.waiting()] == [b"result 1"]
+    assert outbox.counts() == OutboxCounts(produced=1, delivered=0, dropped={})
+    with outbox._file_lock:
+        outbox._file._database.execute("PRAGMA query_only = OFF")
+    assert [row.payload for row in stored(outbox)] == [b"result 1", b"result 2"]
+    assert outbox.close()
+
+
+def test_what_could_not_be_stored_until_the_end_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    outbox = Outbox(tmp_path / "o")
+    with outbox._file_lock:
+        outbox._file._database.execute("PRAGMA query_only = ON")
+    put(outbox)
+    assert not outbox.close()
+    assert "1 results could not be stored and are gone" in caplog.text
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from beeagent.delivery.outbox import Outbox
+outbox = Outbox(Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY))
+for _ in range(200):
+    outbox.put(stream="s", topic="t", build=lambda n: b"%d" % n + bytes(1000))
+assert not outbox.flush(timeout=0.5) and outbox.fault, outbox.fault
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+assert outbox.flush(timeout=20) and outbox.fault is None, outbox.fault
+print(len(outbox.waiting(limit=1000)), outbox.counts().waiting, outbox.close())
+"""
+
+
+def test_a_file_that_may_not_grow_for_a_while_loses_nothing(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(tmp_path / "o")], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert ended.stdout == "200 200 True\n", ended.stderr
+
+
 def test_what_memory_cannot_hold_while_the_disk_hangs_is_dropped_and_counted() -> None:
     outbox = Outbox(None, max_megabytes=0.1, commit_interval_s=NEVER)
     for _ in range(50):
