@@ -19,6 +19,8 @@ class TcpProxy:
         self._answers_flow.set()
         self._drip: tuple[int, float] | None = None
         self._offences: tuple[bytes, ...] = ()
+        self.swallowing = False
+        """Whether what the client says is lost on the way, without anybody being told."""
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
         self.accepted = 0
@@ -78,6 +80,8 @@ class TcpProxy:
             while data := source.recv(65536):
                 if held:
                     self._answers_flow.wait()
+                elif self.swallowing:
+                    continue
                 elif any(offence in data for offence in self._offences):
                     self.cut()
                     return

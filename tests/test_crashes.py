@@ -7,6 +7,7 @@ import json
 import os
 import random
 import subprocess
+from itertools import cycle, islice, product
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,11 @@ from mqtt_subscriber import Subscriber, subscriber
 from outbox_files import Books, read_books
 from tcp_proxy import TcpProxy, tcp_proxy
 
-KILLS = int(os.environ.get("BEEAGENT_KILLS", "6"))
+OUTAGES = [
+    (None, "never"),
+    *product(("broker down", "no answers", "swallowed"), ("while it runs", "before the agent")),
+]
+KILLS = int(os.environ.get("BEEAGENT_KILLS", len(OUTAGES)))
 TOPIC = "beeagent/hive/front/detections"
 STARTING = 0.1  # share of kills that come while the agent starts
 LAST_RUNS = 5  # to get a backlog out at the end
@@ -55,6 +60,8 @@ def begin_outage(outage: str | None, broker: Mosquitto, proxy: TcpProxy) -> None
         broker.stop()
     elif outage == "no answers":
         proxy.hold_answers()
+    elif outage == "swallowed":
+        proxy.swallowing = True
 
 
 def end_outage(outage: str | None, broker: Mosquitto, proxy: TcpProxy) -> None:
@@ -63,6 +70,9 @@ def end_outage(outage: str | None, broker: Mosquitto, proxy: TcpProxy) -> None:
     elif outage == "no answers":
         proxy.cut()
         proxy.let_answers_through()
+    elif outage == "swallowed":
+        proxy.cut()
+        proxy.swallowing = False
 
 
 def live_for(agent: RunningAgent, seconds: float) -> None:
@@ -87,9 +97,7 @@ def test_whenever_it_is_killed_every_result_arrives_and_no_number_means_two(tmp_
             "--camera-name", "front", "--broker", f"mqtt://127.0.0.1:{proxy.port}", "--stdout", "--threads", "1",
         )  # fmt: skip
         before = Books(0, 0, {}, 0)
-        for _ in range(KILLS):
-            outage = rng.choice([None, None, "broker down", "no answers"])
-            begins = rng.choice(["before the agent", "while it runs"])
+        for outage, begins in islice(cycle(OUTAGES), KILLS):
             if begins == "before the agent":
                 begin_outage(outage, broker, proxy)
             with running_agent(*arguments, folder=tmp_path) as agent:
