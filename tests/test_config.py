@@ -196,3 +196,10 @@ def test_toml_that_only_wears_down_its_reader_is_refused(text: str, tmp_path: Pa
     with pytest.raises(InputError, match=r"beeagent\.toml is not TOML") as caught:
         load_settings({}, config=_file(tmp_path, text))
     assert str(caught.value).isprintable()
+
+
+def test_a_cameras_number_may_stand_in_the_file_as_a_number(tmp_path: Path) -> None:
+    """`camera = 0` was refused: "input should be a valid string"."""
+    assert load_settings({}, config=_file(tmp_path, "camera = 0\n")).camera == "0"
+    with pytest.raises(InputError, match="camera in "):
+        load_settings({}, config=_file(tmp_path, "camera = true\n"))

@@ -96,7 +96,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True)
 
-    camera: str | None = None
+    camera: Annotated[str, Field(coerce_numbers_to_str=True)] | None = None
     camera_name: TopicLevel = "camera"
     device: TopicLevel = Field(default_factory=_host_name)
     model: FilePath | None = None

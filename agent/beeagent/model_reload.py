@@ -11,7 +11,7 @@ from beeagent.errors import BeeagentError
 
 _LOG = logging.getLogger(__name__)
 
-RELOADED = ("model", "labels", "threshold")
+RELOADED = ("model", "labels", "threshold", "tiles")
 """The settings that take effect while the agent runs; all others, when it is started again."""
 
 
