@@ -88,6 +88,19 @@ def test_every_frame_comes_out_in_order_with_its_own_boxes(places: int) -> None:
     assert pipeline.join(_DEADLINE)
 
 
+def test_frames_that_end_before_the_first_end_the_results_too() -> None:
+    """A worker that ended while the next was started kept that one from starting, and the results from ending."""
+    model = _model(5)
+    for _ in range(50):
+        frames: Handoff[Frame] = Handoff("every")
+        frames.close()
+        pipeline = _pipeline(model, frames)
+        pipeline._prepared.close()
+        pipeline.start()
+        assert list(pipeline) == []
+        assert pipeline.join(_DEADLINE)
+
+
 def test_stop_ends_the_iteration_and_the_threads() -> None:
     frames: Handoff[Frame] = Handoff("newest")
     pipeline = _pipeline(_model(), frames, keep="newest")

@@ -116,7 +116,8 @@ class InferenceWorkers:
 
     def start(self) -> None:
         """Start the threads."""
-        for worker in self._workers:
+        # Of a copy: a worker that finds nothing to do leaves the list while the next is started.
+        for worker in list(self._workers):
             self._start(worker)
         self._watcher.start()
 
