@@ -39,15 +39,15 @@ class Subscriber:
         self.client.loop_start()
         assert self._subscribed.wait(_DEADLINE)
 
-    def wait_for(self, count: int, *, topic_end: str = "") -> list[paho.MQTTMessage]:
+    def wait_for(self, count: int, *, topic_end: str = "", deadline: float = _DEADLINE) -> list[paho.MQTTMessage]:
         """Wait for so many messages on topics with that ending, and give all of them that came."""
-        self.wait_until(lambda: len(self._on(topic_end)) >= count)
+        self.wait_until(lambda: len(self._on(topic_end)) >= count, deadline=deadline)
         return self._on(topic_end)
 
-    def wait_until(self, condition: Callable[[], bool]) -> None:
+    def wait_until(self, condition: Callable[[], bool], *, deadline: float = _DEADLINE) -> None:
         """Wait until the condition holds; it is looked at after each message."""
         with self._arrived:
-            assert self._arrived.wait_for(condition, _DEADLINE), [
+            assert self._arrived.wait_for(condition, deadline), [
                 (message.topic, message.payload[:300]) for message in self.messages
             ]
 

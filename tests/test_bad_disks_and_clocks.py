@@ -34,7 +34,9 @@ def seqs(seen: Subscriber) -> list[int]:
 def wait_for_status(seen: Subscriber, fits: Callable[[dict[str, Any]], bool]) -> None:
     """Wait for a status that fits, among those to come."""
     mark = len(seen.payloads("/status"))
-    seen.wait_until(lambda: any(fits(json.loads(payload)) for payload in seen.payloads("/status")[mark:]))
+    seen.wait_until(
+        lambda: any(fits(json.loads(payload)) for payload in seen.payloads("/status")[mark:]), deadline=DEADLINE
+    )
 
 
 def stop(agent: RunningAgent) -> None:
@@ -53,14 +55,14 @@ def test_a_full_disk_is_told_and_nothing_is_lost_when_there_is_room_again(mosqui
         tiny_disk(tmp_path / "disk") as disk,
         running_agent(*arguments(tmp_path, mosquitto, disk.folder), folder=tmp_path, prefix=disk.prefix) as agent,
     ):
-        seen.wait_for(5, topic_end="/detections")
+        seen.wait_for(5, topic_end="/detections", deadline=DEADLINE)
         disk.fill()
         wait_for_status(seen, cannot_store)
         assert "full" in seen.payloads("/status")[-1].decode()
         disk.empty()
         wait_for_status(seen, lambda status: status["state"] == "online")
         reached = len(seqs(seen))
-        seen.wait_for(reached + 5, topic_end="/detections")
+        seen.wait_for(reached + 5, topic_end="/detections", deadline=DEADLINE)
         stop(agent)
         assert seqs(seen) == list(range(1, len(seqs(seen)) + 1))
         books = read_books(outbox_of(disk))
@@ -72,7 +74,7 @@ def test_killed_on_a_full_disk_and_started_on_it_again(mosquitto: Mosquitto, tmp
     with subscriber(mosquitto.port, "beeagent/#") as seen, tiny_disk(tmp_path / "disk") as disk:
         given = arguments(tmp_path, mosquitto, disk.folder)
         with running_agent(*given, folder=tmp_path, prefix=disk.prefix) as agent:
-            seen.wait_for(5, topic_end="/detections")
+            seen.wait_for(5, topic_end="/detections", deadline=DEADLINE)
             disk.fill()
             wait_for_status(seen, cannot_store)
             agent.process.kill()
@@ -82,7 +84,7 @@ def test_killed_on_a_full_disk_and_started_on_it_again(mosquitto: Mosquitto, tmp
             wait_for_status(seen, cannot_store)
             reached = len(seqs(seen))
             disk.empty()
-            seen.wait_for(reached + 5, topic_end="/detections")
+            seen.wait_for(reached + 5, topic_end="/detections", deadline=DEADLINE)
             stop(agent)
         assert list(dict.fromkeys(seqs(seen))) == list(range(1, max(seqs(seen)) + 1))
         by_seq: dict[int, set[bytes]] = {}
@@ -96,7 +98,7 @@ def test_a_read_only_file_system_is_refused_in_a_line_and_keeps_all(mosquitto: M
     with subscriber(mosquitto.port, "beeagent/#") as seen, tiny_disk(tmp_path / "disk") as disk:
         given = arguments(tmp_path, mosquitto, disk.folder)
         with running_agent(*given, folder=tmp_path, prefix=disk.prefix) as agent:
-            seen.wait_for(5, topic_end="/detections")
+            seen.wait_for(5, topic_end="/detections", deadline=DEADLINE)
             agent.process.kill()
             agent.process.wait(DEADLINE)
         disk.remount("ro")
@@ -107,7 +109,7 @@ def test_a_read_only_file_system_is_refused_in_a_line_and_keeps_all(mosquitto: M
         disk.remount("rw")
         with running_agent(*given, folder=tmp_path, prefix=disk.prefix) as agent:
             reached = max(seqs(seen))
-            seen.wait_until(lambda: max(seqs(seen)) >= reached + 5)
+            seen.wait_until(lambda: max(seqs(seen)) >= reached + 5, deadline=DEADLINE)
             stop(agent)
         assert list(dict.fromkeys(seqs(seen))) == list(range(1, max(seqs(seen)) + 1))
         assert read_books(outbox_of(disk)).balanced
@@ -122,7 +124,7 @@ def test_a_damaged_outbox_is_told_as_a_reason_and_work_goes_on(mosquitto: Mosqui
         running_agent(*arguments(tmp_path, mosquitto, state), folder=tmp_path) as agent,
     ):
         wait_for_status(seen, lambda status: "set aside as" in "".join(status["reasons"]))
-        seen.wait_for(5, topic_end="/detections")
+        seen.wait_for(5, topic_end="/detections", deadline=DEADLINE)
         stop(agent)
     status = next(status for payload in seen.payloads("/status") if (status := json.loads(payload))["reasons"])
     Draft202012Validator(load_schema("status"), format_checker=FormatChecker()).validate(status)
@@ -150,7 +152,7 @@ def test_the_settings_reach_the_outbox_and_what_is_too_much_is_told_by_its_reaso
         subscriber(mosquitto.port, "beeagent/#") as seen,
         running_agent(*arguments(tmp_path, mosquitto, state), folder=tmp_path, **small) as agent,
     ):
-        seen.wait_until(lambda: max(seqs(seen), default=0) > 300)
+        seen.wait_until(lambda: max(seqs(seen), default=0) > 300, deadline=DEADLINE)
         stop(agent)
         seen.wait_until(lambda: b'"offline"' in seen.payloads("/status")[-1])
     counts = json.loads(seen.payloads("/status")[-1])["outbox"]
@@ -185,12 +187,14 @@ def test_a_clock_that_is_set_by_an_hour_loses_nothing(hours: int, mosquitto: Mos
         subscriber(mosquitto.port, "beeagent/#") as seen,
         running_agent(*arguments(tmp_path, mosquitto, tmp_path / "state"), folder=tmp_path, **fake) as agent,
     ):
-        seen.wait_for(5, topic_end="/detections")
+        seen.wait_for(5, topic_end="/detections", deadline=DEADLINE)
         offset.write_text(f"{hours * 3600:+d}\n")
         times = [json.loads(payload)["captured_at"][:13] for payload in seen.payloads("/detections")]
-        seen.wait_until(lambda: json.loads(seen.payloads("/detections")[-1])["captured_at"][:13] not in times)
+        seen.wait_until(
+            lambda: json.loads(seen.payloads("/detections")[-1])["captured_at"][:13] not in times, deadline=DEADLINE
+        )
         reached = len(seqs(seen))
-        seen.wait_for(reached + 20, topic_end="/detections")
+        seen.wait_for(reached + 20, topic_end="/detections", deadline=DEADLINE)
         stop(agent)
         assert seqs(seen) == list(range(1, len(seqs(seen)) + 1))
         states = [json.loads(payload) for payload in seen.payloads("/status")]

@@ -123,7 +123,7 @@ def test_whenever_it_is_killed_every_result_arrives_and_no_number_means_two(tmp_
                 break
         assert books == Books(produced=books.produced, delivered=books.produced, dropped={}, rows=0)
         arrivals = Arrivals(subscribed)
-        subscribed.wait_until(lambda: len(arrivals.update().by_seq) >= books.produced)
+        subscribed.wait_until(lambda: len(arrivals.update().by_seq) >= books.produced, deadline=DEADLINE)
         assert sorted(arrivals.by_seq) == list(range(1, books.produced + 1))
         assert [seq for seq, payloads in arrivals.by_seq.items() if len(payloads) > 1] == []
         print(f"{KILLS} kills: {books.produced} results, {arrivals.count} arrivals")  # noqa: T201
