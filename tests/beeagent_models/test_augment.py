@@ -69,7 +69,8 @@ def test_the_box_of_a_turned_ellipse_encloses_it_closely(
     turned = warp(picture, matrix, width=240, height=240, fill=(0, 0, 0))[..., 0] > 127
     xs, ys = np.flatnonzero(turned.any(0)), np.flatnonzero(turned.any(1))
     seen = [xs[0], ys[0], xs[-1] + 1, ys[-1] + 1]
-    np.testing.assert_allclose(transform_boxes(box, matrix)[0], seen, atol=2.5)
+    # What is seen is off by up to a pixel; the ellipse is drawn as a polygon, off in its own picture, which is scaled.
+    np.testing.assert_allclose(transform_boxes(box, matrix)[0], seen, atol=1 + 1.3 * scale)
 
 
 @settings(deadline=None, max_examples=50)
