@@ -1,24 +1,24 @@
-"""The commands `train`, `evaluate`, `show` and `dataset`: parse, build, run. No logic of its own.
+"""The commands `train`, `evaluate` and `show`, with `dataset` from beside: parse, build, run. No logic of its own.
 
 The device's command line loads this module to list the commands, so it imports nothing heavy before one runs.
 """
 
-import contextlib
 import sys
-from collections.abc import Iterator
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from beeagent.errors import InputError
 
+from beeagent_models.dataset_cli import dataset
+from beeagent_models.extras import extra
+
+__all__ = ["dataset", "evaluate", "show", "train"]
+
 _DATA_HELP = (
     "A Ground Truth manifest, a COCO file, or a YOLO folder; one without data.yaml names its classes, as in "
     "PATH=bee,wasp."
 )
-
-dataset = typer.Typer(no_args_is_help=True, help="Make data sets.")
 
 
 def train(  # noqa: PLR0913 - an argument is an option of the command
@@ -77,7 +77,7 @@ def train(  # noqa: PLR0913 - an argument is an option of the command
         "held_back": held_back,
         "workers": workers,
     }
-    with _extra("train"):
+    with extra("train"):
         from beeagent_models.training_command import run_training  # noqa: PLC0415 - the command line starts light
     run_training(
         data=data or [],
@@ -126,7 +126,7 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of the command
 
     Several data sets are measured as one.
     """
-    with _extra("evaluate"):
+    with extra("evaluate"):
         from beeagent_models.evaluation_command import run_evaluation  # noqa: PLC0415 - the command line starts light
         from beeagent_models.operating_point import ThresholdChoice  # noqa: PLC0415 - the command line starts light
     chosen = best_f1 or not (threshold is None and precision_floor is None and recall_floor is None)
@@ -149,63 +149,18 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of the command
 
 def show(
     image: Annotated[Path, typer.Argument(help="The picture that the result is about.")],
-    result: Annotated[Path, typer.Argument(help="A message of the agent, or a file with one in each line.")],
+    result: Annotated[
+        Path,
+        typer.Argument(
+            help="A message of the agent, or a file with one in each line; or Rekognition's answer, as JSON."
+        ),
+    ],
     *,
     out: Annotated[Path, typer.Option(help="Picture to write, .png or .jpg.")],
     line: Annotated[int, typer.Option(min=1, help="Which line of the result.")] = 1,
+    threshold: Annotated[float, typer.Option(help="Draw nothing of a lower confidence, 0 to 1.")] = 0.0,
 ) -> None:
     """Draw the boxes, labels and confidences of a result onto its picture."""
-    with _extra("evaluate"):
+    with extra("evaluate"):
         from beeagent_models.show_command import run_show  # noqa: PLC0415 - the command line starts light
-    typer.echo(run_show(image=image, result=result, out=out, line=line))
-
-
-@dataset.command()
-def synthesize(
-    *,
-    out: Annotated[Path, typer.Option(help="New folder for output.manifest and images/.")],
-    frames: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 100,
-    size: Annotated[str, typer.Option(metavar="WxH", help="Width and height of each in pixels.")] = "1280x720",
-    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same pictures.")] = 0,
-) -> None:
-    """Draw hive entrances with bees, and a Ground Truth manifest with the exact boxes."""
-    with _extra("evaluate"):
-        from beeagent_models.datasets.synthesize import synthesize as run  # noqa: PLC0415 - the command line starts light
-        from beeagent_models.progress import counted  # noqa: PLC0415 - the command line starts light
-    width, height = _size(size)
-    with counted("drawing", frames) as step:
-        manifest = run(
-            out,
-            frames=frames,
-            width=width,
-            height=height,
-            seed=seed,
-            created_at=datetime.now(timezone.utc),
-            progress=step,
-        )
-    typer.echo(manifest)
-
-
-# Typer makes a lone command the whole program; with a callback it stays a command among others to come.
-@dataset.callback()
-def _dataset() -> None:
-    pass
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.partition("x")
-    if not (width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
-        raise InputError(f"size is '{text}': write WIDTHxHEIGHT, such as 1280x720")
-    return int(width), int(height)
-
-
-@contextlib.contextmanager
-def _extra(name: str) -> Iterator[None]:
-    """Say which extra to install when a package is missing."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package in {"beeagent", "beeagent_models"}:
-            raise
-        raise InputError(f"this command needs the package {package}: pip install 'beeagent[{name}]'") from None
+    typer.echo(run_show(image=image, result=result, out=out, line=line, threshold=threshold))

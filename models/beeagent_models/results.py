@@ -1,16 +1,26 @@
-"""Reads results back: the messages `beeagent.detections/1` as the agent publishes them."""
+"""Reads results back: the messages `beeagent.detections/1` as the agent publishes them, and Rekognition's answers."""
 
+import json
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
 from pydantic import BaseModel, Field, ValidationError
 
+from beeagent_models.rekognition_result import (
+    PIXEL_BOXES,
+    RekognitionResponse,
+    pixel_detections,
+    strongest_first,
+)
+
 _Ratio = Annotated[float, Field(ge=0, le=1)]
+
+_BEYOND = 1.0
+"""Pixels by which a box may reach beyond its picture: whoever made whole pixels of it may have rounded both edges."""
 
 
 class _Box(BaseModel):
@@ -39,47 +49,61 @@ class _Message(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one message says about its frame.
+    """What one result says about its picture.
 
     Attributes:
-        width: of the frame in pixels.
-        height: likewise.
-        detections: what was found.
+        size: width and height in pixels of the frame that the result is about; None if it does not say.
+        detections: what was found, strongest first.
     """
 
-    width: int
-    height: int
+    size: tuple[int, int] | None
     detections: Detections
 
 
-def read_result(path: Path, *, line: int = 1) -> Result:
-    """Read one message.
+def read_result(path: Path, *, line: int = 1, picture: tuple[int, int] | None = None) -> Result:
+    """Read one result, whichever of three it is.
+
+    A message of the agent; the response of Rekognition's `DetectCustomLabels`; or a list of boxes in pixels with
+    `confidence` in percent, `left`, `top`, `width`, `height` and perhaps `label`, as the reference article's function
+    leaves it beside a picture.
 
     Args:
-        path: a file with a message, or with one in each line.
+        path: a file with a result, or with one in each line.
         line: which line, from 1, of a file with several.
+        picture: width and height in pixels of the picture, without which a list of boxes in pixels means nothing.
 
     Raises:
-        InputError: the file cannot be read, has no such line, or there is no message in it.
+        InputError: the file cannot be read, has no such line, or there is no result in it; or a box in pixels is
+            outside of the picture, or there is no picture to measure it by.
     """
+    where = f"{path}:{line}"
     try:
         text = path.read_text(encoding="utf-8") if line == 1 and _is_one_document(path) else _line(path, line)
-        message = _Message.model_validate_json(text)
+        content = json.loads(text)
     except OSError as error:
         raise InputError(f"the result {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InputError(f"the result {path} is not UTF-8 text") from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{where}: no result: Invalid JSON: {error}") from None
+    form = "message beeagent.detections/1"
+    try:
+        if isinstance(content, dict) and "CustomLabels" in content:
+            form = "response of Rekognition"
+            return Result(size=None, detections=RekognitionResponse.model_validate(content).detections())
+        if isinstance(content, list):
+            form = "list of boxes in pixels"
+            return Result(size=None, detections=_in_pixels(content, picture, where))
+        message = _Message.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise InputError(
-            f"{path}:{line}: no message beeagent.detections/1: {key + ': ' if key else ''}{first['msg']}"
-        ) from None
-    return Result(width=message.frame.width, height=message.frame.height, detections=_detections(message))
+        raise InputError(f"{where}: no {form}: {key + ': ' if key else ''}{first['msg']}") from None
+    return Result(size=(message.frame.width, message.frame.height), detections=_detections(message))
 
 
 def _is_one_document(path: Path) -> bool:
-    """Tell an indented message from a line of many: its first line is not all of it."""
+    """Tell an indented result from a line of many: its first line is not all of it."""
     with path.open(encoding="utf-8") as file:
         return not file.readline().rstrip().endswith("}")
 
@@ -91,13 +115,34 @@ def _line(path: Path, number: int) -> str:
     raise InputError(f"the result {path} has no line {number}")
 
 
+def _in_pixels(content: list[object], picture: tuple[int, int] | None, where: str) -> Detections:
+    boxes = PIXEL_BOXES.validate_python(content)
+    if picture is None:
+        raise InputError(f"{where}: its boxes are in pixels, which says nothing without the picture's size")
+    width, height = picture
+    for box in boxes:
+        right, bottom = box.left + box.width, box.top + box.height
+        if min(box.left, box.top) < -_BEYOND or right > width + _BEYOND or bottom > height + _BEYOND:
+            raise InputError(
+                f"{where}: the box from ({box.left:g}, {box.top:g}) to ({right:g}, {bottom:g}) is outside of the "
+                f"picture of {width}x{height}: it belongs to another picture"
+            )
+    return pixel_detections(boxes, width=width, height=height)
+
+
 def _detections(message: _Message) -> Detections:
-    labels = tuple(dict.fromkeys(detection.label for detection in message.detections))
-    ordered = sorted(message.detections, key=lambda detection: -detection.confidence)
-    boxes = [[d.box.left, d.box.top, d.box.left + d.box.width, d.box.top + d.box.height] for d in ordered]
-    return Detections(
-        boxes=np.clip(np.array(boxes, np.float32).reshape(-1, 4), 0, 1),
-        confidences=np.array([d.confidence for d in ordered], np.float32),
-        class_ids=np.array([labels.index(d.label) for d in ordered], np.int64),
-        labels=labels,
+    return strongest_first(
+        [
+            (
+                found.label,
+                found.confidence,
+                (
+                    found.box.left,
+                    found.box.top,
+                    found.box.left + found.box.width,
+                    found.box.top + found.box.height,
+                ),
+            )
+            for found in message.detections
+        ]
     )

@@ -176,6 +176,22 @@ def test_show_draws_a_message_onto_its_picture(message: Path, garden: Path, tmp_
     assert tuple(drawn[320, 160]) not in {(40, 40, 40), (0, 0, 255)}
 
 
+def test_show_draws_rekognitions_answer_from_a_threshold_on(garden: Path, tmp_path: Path) -> None:
+    answer = tmp_path / "a.png.json"
+    box = {"BoundingBox": {"Left": 0.25, "Top": 0.25, "Width": 0.5, "Height": 0.5}}
+    labels = [{"Name": "bee", "Confidence": confidence, "Geometry": box} for confidence in (99.97, 40.0)]
+    answer.write_text(json.dumps({"CustomLabels": labels}))
+    picture, out = garden / "images" / "a.png", tmp_path / "shown.png"
+    assert succeeding("show", picture, answer, "--out", out) == f"{out}: 2 bee\n"
+    assert succeeding("show", picture, answer, "--out", out, "--threshold", "0.5") == f"{out}: 1 bee\n"
+    drawn = cv2.imread(str(out))
+    assert drawn is not None
+    assert tuple(drawn[320, 160]) not in {(40, 40, 40), (0, 0, 255)}
+    assert succeeding("show", picture, answer, "--out", out, "--threshold", "1") == f"{out}: nothing found\n"
+    with pytest.raises(InputError, match="threshold is 50"):
+        beeagent("show", picture, answer, "--out", out, "--threshold", "50")
+
+
 @pytest.mark.parametrize(
     ("image", "out", "message_text"),
     [

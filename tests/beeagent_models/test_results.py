@@ -12,6 +12,7 @@ from beeagent.errors import InputError
 from beeagent_models.results import read_result
 from hypothesis import given
 from hypothesis import strategies as st
+from shared_data import shared_file
 
 LABELS = ("bee", "wasp")
 rows = st.lists(
@@ -63,7 +64,7 @@ def test_what_the_agent_publishes_is_read_back(
     path = tmp_path_factory.getbasetemp() / "message.json"
     path.write_text(json.dumps(message(found)))
     result = read_result(path)
-    assert (result.width, result.height) == (640, 480)
+    assert result.size == (640, 480)
     assert np.allclose(result.detections.boxes, found.boxes, atol=1e-4)
     assert np.allclose(result.detections.confidences, found.confidences, atol=1e-4)
     assert [result.detections.label(i) for i in range(len(found))] == [found.label(i) for i in range(len(found))]
@@ -86,18 +87,30 @@ def test_an_indented_message_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("", "Invalid JSON"),
-        ("{", "Invalid JSON"),
-        ("[]", "Input should be an object"),
-        ('{"schema": "beeagent.status/1"}', "schema: "),
-        (json.dumps(message(one(), frame=None)), "frame: "),
-        (json.dumps(message(one(), detections=[{"label": "bee", "confidence": 2}])), r"detections\.0\.confidence: "),
+        ("", "result: Invalid JSON"),
+        ("{", "result: Invalid JSON"),
+        ("[" * 100_000, "result: Invalid JSON"),
+        ("7", r"message beeagent\.detections/1: Input should be"),
+        ('{"schema": "beeagent.status/1"}', "message .*schema: "),
+        (json.dumps(message(one(), frame=None)), "message .*frame: "),
+        (
+            json.dumps(message(one(), detections=[{"label": "bee", "confidence": 2}])),
+            r"message .*detections\.0\.confidence: ",
+        ),
+        ('{"CustomLabels": 1}', "response of Rekognition: CustomLabels: "),
+        ('{"CustomLabels": [{"Name": "bee", "Confidence": 101}]}', r"response .* CustomLabels\.0\.Confidence: "),
+        (
+            '{"CustomLabels": [{"Name": "bee", "Confidence": 99, "Geometry": {"BoundingBox": {"Left": NaN}}}]}',
+            r"response .* CustomLabels\.0\.Geometry\.BoundingBox\.Left: ",
+        ),
+        ('[{"left": 1}]', r"list of boxes in pixels: 0\.top: "),
+        ('[{"left": 1, "top": 1, "width": 1, "height": 1, "confidence": 9}]', ".*without the picture's size"),
     ],
 )
 def test_what_is_no_message_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
     path = tmp_path / "message.json"
     path.write_text(text)
-    with pytest.raises(InputError, match=rf"message\.json:1: no message beeagent\.detections/1: {complaint}") as caught:
+    with pytest.raises(InputError, match=rf"message\.json:1: (no )?{complaint}") as caught:
         read_result(path)
     assert "\n" not in str(caught.value)
 
@@ -108,3 +121,67 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe{}")
     with pytest.raises(InputError, match=r"binary\.json is not UTF-8"):
         read_result(tmp_path / "binary.json")
+
+
+def bounding(left: float, top: float, width: float, height: float) -> dict[str, object]:
+    return {"BoundingBox": {"Left": left, "Top": top, "Width": width, "Height": height}}
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_rekognitions_response_is_read_strongest_first_and_clipped(tmp_path: Path, indent: int | None) -> None:
+    content = {
+        "CustomLabels": [
+            {"Name": "wasp", "Confidence": 25.0, "Geometry": bounding(-0.1, 0.5, 0.2, 0.75)},
+            {"Name": "bee", "Confidence": 99.97, "Geometry": bounding(0.25, 0.5, 0.5, 0.25)},
+            {"Name": "summer", "Confidence": 80.0},
+        ],
+        "ResponseMetadata": {"HTTPStatusCode": 200},
+    }
+    (tmp_path / "a.jpg.json").write_text(json.dumps(content, indent=indent))
+    result = read_result(tmp_path / "a.jpg.json")
+    assert result.size is None
+    found = result.detections
+    assert [found.label(i) for i in range(len(found))] == ["bee", "wasp"]
+    assert found.confidences.tolist() == pytest.approx([0.9997, 0.25])
+    assert found.boxes[0].tolist() == [0.25, 0.5, 0.75, 0.75]
+    assert found.boxes[1].tolist() == pytest.approx([0, 0.5, 0.1, 1])
+
+
+def test_a_list_of_boxes_in_pixels_is_measured_by_its_picture(tmp_path: Path) -> None:
+    box = {"left": 100, "top": 50, "width": 100, "height": 100, "confidence": 50}
+    (tmp_path / "a.json").write_text(json.dumps([box, {**box, "label": "bee", "confidence": 75}]))
+    found = read_result(tmp_path / "a.json", picture=(400, 200)).detections
+    assert [found.label(i) for i in range(2)] == ["bee", "object"]
+    assert found.boxes.tolist() == [[0.25, 0.25, 0.5, 0.75]] * 2
+    with pytest.raises(
+        InputError, match=r"to \(200, 150\) is outside of the picture of 150x200: it belongs to another"
+    ):
+        read_result(tmp_path / "a.json", picture=(150, 200))
+
+
+def test_the_genuine_answer_of_the_article_is_read() -> None:
+    found = read_result(shared_file("third_party/3898660.rekognition.json"), picture=(500, 375)).detections
+    assert len(found) == 22
+    assert found.confidences[0] == pytest.approx(0.99998)
+    assert found.boxes[0].tolist() == pytest.approx([120 / 500, 252 / 375, 187 / 500, 315 / 375])
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    json_values
+    | st.fixed_dictionaries({"CustomLabels": json_values})
+    | st.lists(st.fixed_dictionaries({"left": json_values, "top": st.just(0), "width": json_values}), max_size=2)
+)
+def test_any_json_is_a_result_or_an_input_error(tmp_path_factory: pytest.TempPathFactory, content: object) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.json"
+    path.write_text(json.dumps(content))
+    try:
+        read_result(path, picture=(10, 10))
+    except InputError as error:
+        assert "any.json" in str(error)  # noqa: PT017 - not every value is refused
