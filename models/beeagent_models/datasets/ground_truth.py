@@ -4,11 +4,11 @@ The form: https://docs.aws.amazon.com/sagemaker/latest/dg/sms-data-output.html, 
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
+from typing import Any
 
 import numpy as np
 from beeagent.errors import InputError
@@ -16,17 +16,22 @@ from pydantic import BaseModel, Field, ValidationError
 
 from beeagent_models.datasets.builder import DatasetBuilder
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
+from beeagent_models.datasets.reference import is_s3, reference_path
 
 _TYPE = "groundtruth/object-detection"
 
 
-class _Size(BaseModel):
+class ImageSize(BaseModel):
+    """The size of a picture in pixels, as a line states it."""
+
     width: int
     height: int
     depth: int = 3
 
 
-class _Annotation(BaseModel):
+class Annotation(BaseModel):
+    """One box in pixels, as a line states it."""
+
     class_id: int
     left: float
     top: float
@@ -35,11 +40,13 @@ class _Annotation(BaseModel):
 
 
 class _Annotations(BaseModel):
-    image_size: list[_Size] = Field(min_length=1, max_length=1)
-    annotations: list[_Annotation]
+    image_size: list[ImageSize] = Field(min_length=1, max_length=1)
+    annotations: list[Annotation]
 
 
-class _Metadata(BaseModel):
+class Metadata(BaseModel):
+    """What a line says about its boxes, as far as it is needed to understand them."""
+
     class_map: dict[int, str] = Field(alias="class-map")
 
 
@@ -117,18 +124,47 @@ def parse_manifest(manifest: Path, *, attribute: str | None = None) -> Iterator[
     Raises:
         InputError: the file cannot be read, or a line is defective; names file and line.
     """
+    for where, text in manifest_lines(manifest):
+        yield parse_line(text, where=where, attribute=attribute)
+
+
+def manifest_lines(manifest: Path) -> Iterator[tuple[str, bytes]]:
+    """Give the lines of a manifest as they are, each with its place. Blank lines are passed over.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
     try:
-        with manifest.open(encoding="utf-8") as file:
+        with manifest.open("rb") as file:
             for number, text in enumerate(file, start=1):
                 if text.strip():
-                    yield parse_line(text, where=f"{manifest}:{number}", attribute=attribute)
-    except UnicodeDecodeError:
-        raise InputError(f"{manifest}: is not UTF-8 text, so no Ground Truth manifest") from None
+                    yield f"{manifest}:{number}", text
     except OSError as error:
         raise InputError(f"{manifest}: cannot be read: {error.strerror}") from None
 
 
-def parse_line(text: str, *, where: str, attribute: str | None = None) -> ManifestLine:
+def parse_row(text: str | bytes, *, where: str) -> dict[str, Any]:
+    """Take apart one line of a manifest, and leave its label attributes as they are.
+
+    Args:
+        text: the line.
+        where: file and line, for errors.
+
+    Raises:
+        InputError: the line is no JSON object with a `source-ref`.
+    """
+    try:
+        row = json.loads(text)
+    except UnicodeDecodeError:
+        raise InputError(f"{where}: is not UTF-8 text, so no line of a Ground Truth manifest") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: broken JSON: {error}") from None
+    if not isinstance(row, dict) or not isinstance(row.get("source-ref"), str):
+        raise InputError(f"{where}: has no 'source-ref', so it is no line of a Ground Truth manifest")
+    return row
+
+
+def parse_line(text: str | bytes, *, where: str, attribute: str | None = None) -> ManifestLine:
     """Understand one line of a manifest.
 
     Args:
@@ -139,18 +175,13 @@ def parse_line(text: str, *, where: str, attribute: str | None = None) -> Manife
     Raises:
         InputError: the line is not JSON, lacks something, or has a box of a class not in its class map.
     """
-    try:
-        row = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"{where}: broken JSON: {error}") from None
-    if not isinstance(row, dict) or not isinstance(row.get("source-ref"), str):
-        raise InputError(f"{where}: has no 'source-ref', so it is no line of a Ground Truth manifest")
-    attribute = attribute or _only_attribute(row, where)
+    row = parse_row(text, where=where)
+    attribute = attribute or only_attribute(row, where)
     section = attribute
     try:
         content = _Annotations.model_validate(row.get(attribute))
         section = f"{attribute}-metadata"
-        class_map = _Metadata.model_validate(row.get(section)).class_map
+        class_map = Metadata.model_validate(row.get(section)).class_map
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join([section, *map(str, first["loc"])])
@@ -175,8 +206,8 @@ def find_picture(source_ref: str, *, beside: Path, where: str) -> Path:
     Raises:
         InputError: there is none.
     """
-    path = urlsplit(source_ref).path if source_ref.startswith("s3://") else source_ref
-    if Path(path).is_absolute() and not source_ref.startswith("s3://"):
+    path = reference_path(source_ref)
+    if Path(path).is_absolute() and not is_s3(source_ref):
         candidates = [Path(path)]
     else:
         parts = [part for part in PurePosixPath(path).parts if part not in {"/", ".."}]
@@ -231,7 +262,12 @@ def manifest_line(image: LabelledImage, *, source_ref: str, labels: Sequence[str
     )
 
 
-def _only_attribute(row: dict[str, object], where: str) -> str:
+def only_attribute(row: Mapping[str, object], where: str) -> str:
+    """Find the label attribute of a line that has one of type `groundtruth/object-detection`.
+
+    Raises:
+        InputError: it has none, or several.
+    """
     suffix = "-metadata"
     found = [
         key.removesuffix(suffix)

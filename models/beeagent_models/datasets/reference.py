@@ -1,0 +1,56 @@
+"""The addresses of pictures in manifests: `s3://bucket/key`, or a path."""
+
+import re
+from pathlib import PurePosixPath
+
+from beeagent.errors import InputError
+
+_SCHEME = "s3://"
+
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html, general purpose buckets.
+_BUCKET = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
+
+_LONGEST_KEY = 1024
+"""Bytes of UTF-8 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html)."""
+
+
+def is_s3(reference: str) -> bool:
+    """Say whether a reference is an address in S3."""
+    return reference.startswith(_SCHEME)
+
+
+def reference_path(reference: str) -> str:
+    """Give the key of an address in S3, or the path that the reference is.
+
+    Nothing in a key is special: `#`, `?` and `%` belong to the name.
+    """
+    return reference[len(_SCHEME) :].partition("/")[2] if is_s3(reference) else reference
+
+
+def s3_reference(*, bucket: str, prefix: str, name: str) -> str:
+    """Put an address together.
+
+    Args:
+        bucket: checked with `check_bucket` before.
+        prefix: what the key begins with; slashes at its ends make no difference. May be empty.
+        name: the rest of the key.
+
+    Raises:
+        InputError: the key is longer than S3 allows.
+    """
+    key = str(PurePosixPath(prefix.strip("/")) / name.lstrip("/")) if prefix.strip("/") else name.lstrip("/")
+    if len(key.encode("utf-8", "surrogatepass")) > _LONGEST_KEY:
+        raise InputError(f"the key {key} is longer than the {_LONGEST_KEY} bytes that S3 allows; shorten the prefix")
+    return f"{_SCHEME}{bucket}/{key}"
+
+
+def check_bucket(bucket: str) -> None:
+    """Refuse what S3 refuses as a bucket's name.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not _BUCKET.fullmatch(bucket):
+        raise InputError(
+            f"the bucket is '{bucket}': a name has 3 to 63 of a-z, 0-9, dots and dashes, and no s3:// before it"
+        )

@@ -1,0 +1,143 @@
+"""Divides a manifest into two: what a model is trained on, and what it is judged by."""
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from beeagent.errors import InputError
+
+from beeagent_models.datasets.ground_truth import manifest_lines, parse_row
+from beeagent_models.datasets.on_disk import digest_of, temporary_database
+from beeagent_models.datasets.reference import reference_path
+from beeagent_models.datasets.replacing import replaced
+
+TRAIN = "train.manifest"
+TEST = "test.manifest"
+
+# The name up to its last number: IMG_0007.jpg is of the series IMG_, front-12-0007.jpg of front-12-.
+_SERIES = re.compile(r"(.*?)\d*\D*", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a split.
+
+    Attributes:
+        manifest: what was written.
+        pictures: its lines.
+        series: how many series they are of; at random, how many different pictures.
+    """
+
+    manifest: Path
+    pictures: int
+    series: int
+
+
+def split_manifest(
+    manifest: Path, *, out: Path, fraction: float, seed: int, by_series: bool, pattern: str | None = None
+) -> tuple[Part, Part]:
+    """Write `train.manifest` and `test.manifest`; each line is in one of them, as it was and in its old order.
+
+    A series is never divided, nor are lines about the same picture. Which series go to the test is drawn by
+    the seed and the names alone. Series are taken, in the drawn order, as long as they fit into the wanted number of
+    pictures; at random (each picture a series of its own) that number is met exactly. Needs flat memory.
+
+    Args:
+        manifest: the manifest to divide.
+        out: the folder to write to. Where references are relative, the manifest's own, beside which pictures are
+            found.
+        fraction: of the pictures, for the test; more than 0, less than 1.
+        seed: another seed draws other pictures.
+        by_series: whether pictures of one series stay together.
+        pattern: a regular expression, searched for in a picture's name; its first group, or else all that it
+            matched, names the series. None for the name up to its last number.
+
+    Returns:
+        The two parts, that for training first.
+
+    Raises:
+        InputError: a value or the manifest cannot be used, or there is only one series.
+    """
+    if not 0 < fraction < 1:
+        raise InputError(f"the fraction for the test is {fraction:g}: it must be more than 0 and less than 1")
+    if pattern is not None and not by_series:
+        raise InputError("a pattern for series makes no sense where pictures are drawn at random")
+    series = _Series(by_series=by_series, pattern=_compiled(pattern))
+    if manifest.resolve() in {(out / name).resolve() for name in (TRAIN, TEST)}:
+        raise InputError(f"{manifest} would be overwritten: rename it, or write to another folder")
+    with temporary_database() as database:
+        _count(database, series.of_lines(manifest), seed)
+        _choose(database, fraction, manifest)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"the folder {out} cannot be made: {error.strerror}") from None
+        with replaced(out / TRAIN) as train, replaced(out / TEST) as test:
+            for key, text in series.of_lines(manifest):
+                chosen = database.execute("SELECT 1 FROM test WHERE key = ?", (digest_of(key),)).fetchone()
+                (test if chosen else train).write(text.decode("utf-8").rstrip("\r\n") + "\n")
+        trained, tested = (
+            database.execute(
+                f"SELECT sum(size), count(*) FROM series WHERE key {which} (SELECT key FROM test)"
+            ).fetchone()
+            for which in ("NOT IN", "IN")
+        )
+    return Part(out / TRAIN, *trained), Part(out / TEST, *tested)
+
+
+@dataclass(frozen=True, slots=True)
+class _Series:
+    by_series: bool
+    pattern: re.Pattern[str] | None
+
+    def of_lines(self, manifest: Path) -> Iterator[tuple[str, bytes]]:
+        for where, text in manifest_lines(manifest):
+            reference = parse_row(text, where=where)["source-ref"]
+            yield self._of(reference, where) if self.by_series else reference, text
+
+    def _of(self, reference: str, where: str) -> str:
+        path = PurePosixPath(reference_path(reference))
+        if self.pattern is not None:
+            match = self.pattern.search(path.name)
+            if match is None:
+                raise InputError(
+                    f"{where}: the name {path.name} has nothing that the pattern {self.pattern.pattern} finds"
+                )
+            return (match.group(1) if self.pattern.groups else match.group()) or ""
+        match = _SERIES.fullmatch(path.stem)
+        return str(path.parent / (match.group(1) if match else path.stem))
+
+
+def _compiled(pattern: str | None) -> re.Pattern[str] | None:
+    try:
+        return None if pattern is None else re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"the pattern '{pattern}' is no regular expression: {error}") from None
+
+
+def _count(database: sqlite3.Connection, series: Iterator[tuple[str, bytes]], seed: int) -> None:
+    database.execute("CREATE TABLE series (key BLOB PRIMARY KEY, place BLOB, size INTEGER) WITHOUT ROWID")
+    for key, _ in series:
+        database.execute(
+            "INSERT INTO series (key, place, size) VALUES (?, ?, 1) ON CONFLICT (key) DO UPDATE SET size = size + 1",
+            (digest_of(key), digest_of(f"{seed} {key}")),
+        )
+    database.execute("CREATE INDEX drawn ON series (place, size)")
+    database.execute("CREATE TABLE test (key BLOB PRIMARY KEY) WITHOUT ROWID")
+
+
+def _choose(database: sqlite3.Connection, fraction: float, manifest: Path) -> None:
+    (count, pictures) = database.execute("SELECT count(*), coalesce(sum(size), 0) FROM series").fetchone()
+    if count < 2:
+        what = "all pictures are of one series: give a pattern that tells series apart, or draw at random"
+        raise InputError(f"{manifest}: {what if pictures > 1 else 'a split needs two pictures or more'}")
+    wanted, taken, chosen = max(1, round(pictures * fraction)), 0, 0
+    for key, size in database.execute("SELECT key, size FROM series ORDER BY place, key"):
+        if taken + size <= wanted and chosen < count - 1:
+            database.execute("INSERT INTO test VALUES (?)", (key,))
+            taken, chosen = taken + size, chosen + 1
+    if not chosen:
+        # Every series is larger than what is wanted: the smallest comes nearest.
+        database.execute("INSERT INTO test SELECT key FROM series ORDER BY size, place LIMIT 1")
