@@ -2,7 +2,10 @@
 
 The device's command line loads this module to list the commands, so it imports nothing heavy before one runs.
 """
+# ruff: noqa: PLC0415 - each command imports what it runs, so that the command line starts light
+# ruff: noqa: PLR0913 - an argument is an option of the command
 
+import time
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +13,187 @@ from typing import Annotated
 import typer
 from beeagent.errors import InputError
 
+from beeagent_models.datasets.forms import Form, Pictures
 from beeagent_models.extras import extra
 
-dataset = typer.Typer(no_args_is_help=True, help="Make data sets.")
+dataset = typer.Typer(no_args_is_help=True, help="Fetch, check, change, divide, look at and make data sets.")
+
+_EXIT_DEFECTS = 1
+
+Data = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA[=LABELS]",
+        help="A Ground Truth manifest, a COCO file, or a YOLO folder; one without data.yaml names its classes, as in "
+        "PATH=bee,wasp.",
+    ),
+]
+Manifest = Annotated[Path, typer.Argument(help="A Ground Truth manifest.")]
+Attribute = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The label attribute, of a manifest that has several.")
+]
+
+
+@dataset.command()
+def download(
+    url: Annotated[str | None, typer.Argument(help="A zip. Default: the reference article's 500 photographs.")] = None,
+    *,
+    out: Annotated[Path, typer.Option(help="New folder for what is in it.")],
+    sha256: Annotated[str | None, typer.Option(metavar="HEX", help="Refuse a zip with another SHA-256.")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Refuse a zip of another size in bytes.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the zip.")] = False,
+    tries: Annotated[int, typer.Option(min=1, help="How often to try without anything arriving.")] = 5,
+) -> None:
+    """Fetch a zipped data set, check and unpack it. Stop it at any time: the same command goes on."""
+    with extra("evaluate"):
+        from beeagent_models.datasets.fetching import ARTICLE_URL, fetch_dataset
+        from beeagent_models.progress import measured
+    with measured("fetching") as progress:
+        manifests = fetch_dataset(
+            url or ARTICLE_URL,
+            out,
+            sha256=sha256,
+            size=size,
+            keep=keep,
+            tries=tries,
+            wait=time.sleep,
+            progress=progress,
+        )
+    for manifest in manifests or [out]:
+        typer.echo(manifest)
+
+
+@dataset.command()
+def check(
+    data: Data,
+    *,
+    labels: Annotated[str | None, typer.Option(metavar="A,B", help="The classes that may occur.")] = None,
+    attribute: Attribute = None,
+    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Look at the pictures, too.")] = True,
+) -> None:
+    """Name every defect with its file and line; exit code 1 if there is any."""
+    with extra("evaluate"):
+        from beeagent_models.datasets.checking import check_dataset
+    count = 0
+    for defect in check_dataset(data, labels=labels, attribute=attribute, pictures=pictures):
+        count += 1
+        typer.echo(defect)
+    typer.echo(f"{data}: {count} defects" if count != 1 else f"{data}: 1 defect", err=True)
+    if count:
+        raise typer.Exit(_EXIT_DEFECTS)
+
+
+@dataset.command()
+def rewrite(
+    manifest: Manifest,
+    *,
+    out: Annotated[Path, typer.Option(help="Manifest to write; may be the same.")],
+    bucket: Annotated[str, typer.Option(help="The bucket that has the pictures.")],
+    prefix: Annotated[str, typer.Option(help="What the pictures' keys begin with.")] = "",
+    replaces: Annotated[
+        str | None,
+        typer.Option(
+            metavar="s3://…", help="What the old addresses begin with; the rest is kept. Default: all but the name."
+        ),
+    ] = None,
+    attribute: Attribute = None,
+    rename: Annotated[str | None, typer.Option(metavar="NAME", help="New name of the label attribute.")] = None,
+) -> None:
+    """Point a manifest at the pictures in a bucket of your own; all label attributes stay as they are."""
+    with extra("evaluate"):
+        from beeagent_models.datasets.rewrite import rewrite_manifest
+    count = rewrite_manifest(
+        manifest, out=out, bucket=bucket, prefix=prefix, replaces=replaces, attribute=attribute, rename=rename
+    )
+    typer.echo(f"{out}: {count} lines")
+
+
+@dataset.command()
+def convert(
+    data: Data,
+    *,
+    to: Annotated[Form, typer.Option(help="The form to write.")],
+    out: Annotated[Path, typer.Option(help="New folder for the data set and images/.")],
+    pictures: Annotated[
+        Pictures, typer.Option(help="Copy the pictures, link to them, or write what is known of them only.")
+    ] = Pictures.COPY,
+    clip: Annotated[bool, typer.Option("--clip", help="Cut boxes that reach out of their picture.")] = False,
+    attribute: Attribute = None,
+    name_attribute: Annotated[str, typer.Option(metavar="NAME", help="Label attribute of a new manifest.")] = "bees",
+) -> None:
+    """Write a data set in another form: Ground Truth, COCO or YOLO, with all it says."""
+    with extra("evaluate"):
+        from beeagent_models.datasets.convert import convert as run
+        from beeagent_models.datasets.reading import parse_source
+        from beeagent_models.datasets.sources import open_source
+        from beeagent_models.progress import counted
+    path, labels = parse_source(data)
+    source = open_source(path, labels=labels, attribute=attribute)
+    with counted("converting", None) as step:
+        done = run(
+            source,
+            out,
+            form=to,
+            pictures=pictures,
+            clip=clip,
+            attribute=name_attribute,
+            created_at=datetime.now(timezone.utc),
+            progress=step,
+        )
+    typer.echo(f"{done.path}: {done.pictures} pictures, {done.boxes} boxes")
+    for what, count in done.changes.items():
+        typer.echo(f"{what}: {count}", err=True)
+
+
+@dataset.command()
+def show(
+    data: Data,
+    *,
+    out: Annotated[Path | None, typer.Option(help="Folder for each picture with its boxes and labels.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Contact sheet to write, .png or .jpg.")] = None,
+    most: Annotated[int, typer.Option(min=0, help="How many pictures, evenly spread; 0 for all.")] = 48,
+    columns: Annotated[int, typer.Option(min=0, help="Of the sheet. Default: about as wide as high.")] = 0,
+    side: Annotated[int, typer.Option(min=32, max=2048, help="Pixels a side of the sheet's pictures.")] = 320,
+    attribute: Attribute = None,
+) -> None:
+    """Draw the boxes of a data set onto its pictures, and a contact sheet of them."""
+    with extra("evaluate"):
+        from beeagent_models.dataset_show import show_dataset
+        from beeagent_models.datasets.reading import parse_source
+        from beeagent_models.datasets.sources import open_source
+    path, labels = parse_source(data)
+    source = open_source(path, labels=labels, attribute=attribute)
+    typer.echo(show_dataset(source, folder=out, sheet=sheet, most=most, columns=columns, side=side))
+
+
+@dataset.command()
+def split(
+    manifest: Manifest,
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for train.manifest and test.manifest. Default: the manifest's, by its pictures."),
+    ] = None,
+    test: Annotated[float, typer.Option(metavar="RATIO", help="Share of the pictures for the test.")] = 0.2,
+    at_random: Annotated[
+        bool, typer.Option("--at-random", help="Picture by picture, even if pictures of a series look alike.")
+    ] = False,
+    series: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX", help="What in a picture's name names its series. Default: the name up to its last number."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Draws which go to the test.")] = 0,
+) -> None:
+    """Divide a manifest into one for training and one for the test; pictures of one series stay together."""
+    with extra("evaluate"):
+        from beeagent_models.datasets.split import split_manifest
+    parts = split_manifest(
+        manifest, out=out or manifest.parent, fraction=test, seed=seed, by_series=not at_random, pattern=series
+    )
+    for part in parts:
+        typer.echo(f"{part.manifest}: {part.pictures} pictures" + ("" if at_random else f" of {part.series} series"))
 
 
 @dataset.command()
@@ -25,8 +206,8 @@ def synthesize(
 ) -> None:
     """Draw hive entrances with bees, and a Ground Truth manifest with the exact boxes."""
     with extra("evaluate"):
-        from beeagent_models.datasets.synthesize import synthesize as run  # noqa: PLC0415 - the command line starts light
-        from beeagent_models.progress import counted  # noqa: PLC0415 - the command line starts light
+        from beeagent_models.datasets.synthesize import synthesize as run
+        from beeagent_models.progress import counted
     width, height = _size(size)
     with counted("drawing", frames) as step:
         manifest = run(
@@ -39,12 +220,6 @@ def synthesize(
             progress=step,
         )
     typer.echo(manifest)
-
-
-# Typer makes a lone command the whole program; with a callback it stays a command among others to come.
-@dataset.callback()
-def _dataset() -> None:
-    pass
 
 
 def _size(text: str) -> tuple[int, int]:

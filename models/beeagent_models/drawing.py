@@ -81,6 +81,23 @@ def draw_truth(
     return _with_counts(scene, counts)
 
 
+def draw_labels(pixels: Pixels, boxes: NDArray[np.float32], class_ids: NDArray[np.int64], texts: list[str]) -> Pixels:
+    """Draw the boxes of labelled pictures, each class in its colour.
+
+    Args:
+        pixels: uint8, shape (height, width, 3), BGR; left as it is.
+        boxes: float32, shape (n, 4): left, top, right, bottom in ratios of the picture.
+        class_ids: int64, shape (n,): each chooses a colour.
+        texts: what to write beside each box; empty strings for nothing.
+
+    Returns:
+        uint8, BGR: a copy, enlarged by a whole factor if the picture is small and there is something to write.
+    """
+    written = any(texts)
+    scene = _enlarged(pixels) if written else np.array(pixels)
+    return _annotate(scene, boxes, class_ids, texts if written else None, sv.ColorPalette.DEFAULT)
+
+
 def check_picture_path(path: Path) -> None:
     """Refuse a file that no picture can be written to.
 
@@ -125,7 +142,7 @@ def _annotate(
     scene: Pixels,
     ratios: NDArray[np.float32],
     class_ids: NDArray[np.int64],
-    texts: list[str],
+    texts: list[str] | None,
     colour: sv.Color | sv.ColorPalette,
 ) -> Pixels:
     if not len(ratios):
@@ -135,6 +152,8 @@ def _annotate(
         xyxy=ratios * np.array([scene.shape[1], scene.shape[0]] * 2, np.float32), class_id=class_ids.astype(np.int_)
     )
     scene = sv.BoxAnnotator(color=colour, thickness=style.line).annotate(scene, boxes)
+    if texts is None:
+        return np.asarray(scene, np.uint8)
     labels = sv.LabelAnnotator(
         color=colour,
         text_color=sv.Color.BLACK,

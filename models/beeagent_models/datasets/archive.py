@@ -47,11 +47,9 @@ def unpack(archive: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(archive) as content:
             entries = content.infolist()
-            if sum(entry.file_size for entry in entries) > _MOST_BYTES:
-                raise InputError(f"{archive}: would unpack to more than {_MOST_BYTES} bytes")
+            _refuse_trap(entries, archive)
             folder.mkdir(parents=True)
             for entry in entries:
-                _refuse_stray(entry, archive)
                 content.extract(entry, folder)  # checks the CRC while it reads
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError) as error:
         shutil.rmtree(folder, ignore_errors=True)
@@ -64,8 +62,11 @@ def unpack(archive: Path, folder: Path) -> None:
         raise
 
 
-def _refuse_stray(entry: zipfile.ZipInfo, archive: Path) -> None:
-    # zipfile would leave out the dots and write a file of another name; better to say that something is wrong.
-    path = PurePosixPath(entry.filename.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or stat.S_ISLNK(entry.external_attr >> 16):
-        raise InputError(f"{archive}: has an entry that would land outside of its folder: {entry.filename}")
+def _refuse_trap(entries: list[zipfile.ZipInfo], archive: Path) -> None:
+    if sum(entry.file_size for entry in entries) > _MOST_BYTES:
+        raise InputError(f"{archive}: would unpack to more than {_MOST_BYTES} bytes")
+    for entry in entries:
+        # zipfile would leave out the dots and write a file of another name; better to say that something is wrong.
+        path = PurePosixPath(entry.filename.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts or stat.S_ISLNK(entry.external_attr >> 16):
+            raise InputError(f"{archive}: has an entry that would land outside of its folder: {entry.filename}")

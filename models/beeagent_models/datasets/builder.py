@@ -33,10 +33,7 @@ class DatasetBuilder:
     """
 
     def __init__(self, *, name: str, labels: Sequence[str]) -> None:
-        if not labels or not all(label.strip() for label in labels):
-            raise InputError(f"{name}: a data set needs at least one label, and none may be empty: {list(labels)}")
-        if len(set(labels)) != len(labels):
-            raise InputError(f"{name}: a label is there twice: {', '.join(labels)}")
+        check_labels(name, labels)
         self._name = name
         self._labels = tuple(labels)
         self._ids = {label: index for index, label in enumerate(labels)}
@@ -125,6 +122,22 @@ class DatasetBuilder:
         self._clipped += int((beyond & remains).sum())
         self._left_out += int((~remains).sum())
         return inside, remains
+
+
+def check_labels(name: str, labels: Sequence[str]) -> None:
+    """Refuse names of classes that cannot be told apart.
+
+    Args:
+        name: of the data set.
+        labels: the names of the classes.
+
+    Raises:
+        InputError: there is no label, an empty one, or one of them twice.
+    """
+    if not labels or not all(label.strip() for label in labels):
+        raise InputError(f"{name}: a data set needs at least one label, and none may be empty: {list(labels)}")
+    if len(set(labels)) != len(labels):
+        raise InputError(f"{name}: a label is there twice: {', '.join(labels)}")
 
 
 def picture_size(path: Path, *, where: str) -> tuple[int, int]:

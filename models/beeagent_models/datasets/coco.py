@@ -13,18 +13,23 @@ from pydantic import BaseModel, Field, ValidationError
 
 from beeagent_models.datasets.builder import DatasetBuilder
 from beeagent_models.datasets.dataset import Dataset
+from beeagent_models.datasets.reference import is_picture_file
 
 logger = logging.getLogger(__name__)
 
 
-class _Image(BaseModel):
+class CocoImage(BaseModel):
+    """One entry of `images`; sizes in pixels."""
+
     id: int
     file_name: str
     width: int
     height: int
 
 
-class _Annotation(BaseModel):
+class CocoAnnotation(BaseModel):
+    """One entry of `annotations`; `bbox` is left, top, width, height in pixels."""
+
     id: int | None = None
     image_id: int
     category_id: int
@@ -32,15 +37,17 @@ class _Annotation(BaseModel):
     iscrowd: int = 0
 
 
-class _Category(BaseModel):
+class CocoCategory(BaseModel):
+    """One entry of `categories`."""
+
     id: int
     name: str
 
 
 class _Coco(BaseModel):
-    images: list[_Image]
-    annotations: list[_Annotation]
-    categories: list[_Category]
+    images: list[CocoImage]
+    annotations: list[CocoAnnotation]
+    categories: list[CocoCategory]
 
 
 def read_coco(file: Path, *, name: str, labels: tuple[str, ...] | None = None) -> Dataset:
@@ -67,7 +74,7 @@ def read_coco(file: Path, *, name: str, labels: tuple[str, ...] | None = None) -
     ):
         if unique != count:
             raise InputError(f"{file}: two {kind} have the same id")
-    annotations: dict[int, list[_Annotation]] = defaultdict(list)
+    annotations: dict[int, list[CocoAnnotation]] = defaultdict(list)
     crowds = 0
     for position, annotation in enumerate(content.annotations):
         where = f"{file}: annotation {position if annotation.id is None else annotation.id}"
@@ -87,7 +94,7 @@ def read_coco(file: Path, *, name: str, labels: tuple[str, ...] | None = None) -
         boxes = np.array([annotation.bbox for annotation in annotations[image.id]], np.float64).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         builder.add(
-            _find_picture(image.file_name, file=file, where=where),
+            find_coco_picture(image.file_name, file=file, where=where),
             boxes=boxes,
             labels=[categories[annotation.category_id] for annotation in annotations[image.id]],
             where=where,
@@ -107,14 +114,19 @@ def _parse(file: Path) -> _Coco:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
 
 
-def _find_picture(file_name: str, *, file: Path, where: str) -> Path:
+def find_coco_picture(file_name: str, *, file: Path, where: str) -> Path:
+    """Find the picture that a COCO file names; the places are those of `read_coco`.
+
+    Raises:
+        InputError: there is none.
+    """
     relative = Path(PurePosixPath(file_name))
     here, above = file.parent, file.parent.parent
     split = file.stem.rpartition("_")[2]
     folders = (here, here / "images", above, above / "images", above / split, above / "images" / split)
     candidates = [folder / relative for folder in folders]
     for candidate in candidates:
-        if candidate.is_file():
+        if is_picture_file(candidate):
             return candidate
     looked = ", ".join(map(str, candidates))
     raise InputError(f"{where}: the picture {file_name} is not there: looked for {looked}")

@@ -5,7 +5,7 @@ import json
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class _CutOffError(Exception):
     """The transfer ended early; another try may go on."""
 
 
-def download(
+def download(  # noqa: PLR0913 - each a choice of its own
     url: str,
     file: Path,
     *,
@@ -56,7 +56,7 @@ def download(
     Args:
         url: an address of http or https.
         file: where it goes, in one step when all of it is there; its folder exists.
-        tries: how often to begin without a byte more arriving, 1 or more; any progress starts the count anew.
+        tries: how often to begin without a byte more arriving, 1 or more; any that did starts the count anew.
         wait: waits for so many seconds.
         progress: called with the bytes that are there, and with those of the whole or None.
         size: of the file in bytes, if it is known.
@@ -66,29 +66,41 @@ def download(
             or the disk cannot take it.
         BeeagentError: the server could not be reached or kept breaking off. What arrived is kept.
     """
-    if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
-        raise InputError(f"the address {url} is none of http or https")
+    _check_url(url)
     transfer = _Transfer(url, file, progress=progress, expected=size)
     backoff = Backoff(first=1.0, longest=30.0)
-    left = tries
-    while True:
-        before = transfer.bytes_here()
-        try:
-            transfer.attempt()
-        except (_CutOffError, http.client.HTTPException, TimeoutError, ConnectionError, urllib.error.URLError) as error:
-            if transfer.bytes_here() > before:
-                left = tries
-                backoff.reset()
-            left -= 1
-            if not left:
-                reason = getattr(error, "reason", error)
-                raise BeeagentError(
-                    f"{url} could not be fetched: {reason or type(error).__name__}; {transfer.bytes_here()} bytes are "
-                    "here, and the same command goes on"
-                ) from None
-            wait(backoff.next())
+    left, most = tries, transfer.bytes_here()
+    while (reason := _failure(transfer)) is not None:
+        if transfer.bytes_here() > most:
+            left, most = tries, transfer.bytes_here()
+            backoff.reset()
         else:
-            return
+            left -= 1
+        if not left:
+            raise BeeagentError(
+                f"{url} could not be fetched: {reason}; {transfer.bytes_here()} bytes are here, and the same command "
+                "goes on"
+            )
+        wait(backoff.next())
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable or not url.isascii() or not url.isprintable() or " " in url:
+        raise InputError(f"the address '{url}' is none of http or https; write what is not ASCII in it as %XX")
+
+
+def _failure(transfer: "_Transfer") -> str | None:
+    """Try once; gives why it failed, if another try may go well."""
+    try:
+        transfer.attempt()
+    except (_CutOffError, http.client.HTTPException, OSError) as error:
+        return str(getattr(error, "reason", error)) or type(error).__name__
+    return None
 
 
 class _Transfer:
@@ -134,35 +146,33 @@ class _Transfer:
             if origin is None or match is None or int(match[1]) != start:
                 self._drop()
                 raise _CutOffError("the server sent another part of the file than was asked for")
+            # Some servers know ranges, but not If-Range.
+            if _validator(response.headers) not in {None, origin.validator}:
+                self._drop()
+                raise _CutOffError("the file on the server has changed")
             total: int | None = int(match[3])
         else:
             start = 0
             length = response.headers.get("Content-Length")
             total = int(length) if length and length.isdigit() else None
             origin = _Origin(self._url, _validator(response.headers), total)
-        if total != (origin.size if origin.size is not None else total):
+        if origin.size not in {None, total}:
             self._drop()
             raise _CutOffError("the file on the server has changed")
         self._check_size(total)
         try:
-            self._note.write_text(json.dumps(asdict(origin)), encoding="utf-8")
+            # First without what was kept, then the note: never a note beside bytes that are not of its file.
             with self._part.open("ab" if start else "wb") as file:
-                self._copy(response, file, start, total)
-        except (ConnectionError, TimeoutError):
-            raise
+                self._note.write_text(json.dumps(asdict(origin)), encoding="utf-8")
+                here = start
+                for chunk in _chunks(response):
+                    file.write(chunk)
+                    here += len(chunk)
+                    if self._progress is not None:
+                        self._progress(here, total)
         except OSError as error:
             raise InputError(f"{self._part} cannot be written: {error.strerror or error}") from None
         self._finish(total)
-
-    def _copy(self, response: Any, file: Any, start: int, total: int | None) -> None:  # noqa: ANN401 - as above
-        here = start
-        if self._progress is not None:
-            self._progress(here, total)
-        while chunk := response.read(_CHUNK):
-            file.write(chunk)
-            here += len(chunk)
-            if self._progress is not None:
-                self._progress(here, total)
 
     def _refused(self, error: urllib.error.HTTPError, start: int) -> None:
         """Deal with an answer that brings no bytes."""
@@ -205,6 +215,18 @@ class _Transfer:
     def _drop(self) -> None:
         self._part.unlink(missing_ok=True)
         self._note.unlink(missing_ok=True)
+
+
+def _chunks(response: Any) -> Iterator[bytes]:  # noqa: ANN401 - urllib's own
+    """Give what arrives; whatever ends it too early comes out as one error, told apart from those of the disk."""
+    while True:
+        try:
+            chunk = response.read(_CHUNK)
+        except (OSError, http.client.HTTPException) as error:
+            raise _CutOffError(str(error) or type(error).__name__) from None
+        if not chunk:
+            return
+        yield chunk
 
 
 def _validator(headers: Any) -> str | None:  # noqa: ANN401 - urllib's own

@@ -4,7 +4,7 @@ The form: https://docs.aws.amazon.com/sagemaker/latest/dg/sms-data-output.html, 
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from beeagent_models.datasets.builder import DatasetBuilder
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
-from beeagent_models.datasets.reference import is_s3, reference_path
+from beeagent_models.datasets.reference import is_picture_file, is_s3, reference_path
 
 _TYPE = "groundtruth/object-detection"
 
@@ -106,7 +106,7 @@ def read_ground_truth(
         InputError: the manifest or a picture is defective; names file and line.
     """
     lines = list(parse_manifest(manifest, attribute=attribute))
-    builder = DatasetBuilder(name=name, labels=labels or _labels(lines, manifest))
+    builder = DatasetBuilder(name=name, labels=labels or join_class_maps(lines, manifest))
     for line in lines:
         builder.add(
             find_picture(line.source_ref, beside=manifest.parent, where=line.where),
@@ -214,7 +214,7 @@ def find_picture(source_ref: str, *, beside: Path, where: str) -> Path:
         candidates = [beside.joinpath(*parts[start:]) for start in range(len(parts))]
         candidates += [beside / "images" / part for part in parts[-1:]]
     for candidate in candidates:
-        if candidate.is_file():
+        if is_picture_file(candidate):
             return candidate
     looked = ", ".join(map(str, candidates))
     raise InputError(f"{where}: the picture {source_ref} is not there: looked for {looked}")
@@ -281,8 +281,16 @@ def only_attribute(row: Mapping[str, object], where: str) -> str:
     return found[0]
 
 
-def _labels(lines: Sequence[ManifestLine], manifest: Path) -> tuple[str, ...]:
-    """Join the class maps: each line need only know the classes it uses."""
+def join_class_maps(lines: Iterable[ManifestLine], manifest: Path) -> tuple[str, ...]:
+    """Join the class maps: each line need only know the classes it uses.
+
+    Args:
+        lines: of the manifest.
+        manifest: the file, for errors.
+
+    Raises:
+        InputError: two lines call a class by different names, or none names any.
+    """
     names: dict[int, str] = {}
     for line in lines:
         for class_id, label in line.class_map.items():

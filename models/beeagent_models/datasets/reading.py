@@ -9,6 +9,7 @@ from beeagent.errors import InputError
 
 from beeagent_models.datasets.coco import read_coco
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
+from beeagent_models.datasets.forms import Form
 from beeagent_models.datasets.ground_truth import read_ground_truth
 from beeagent_models.datasets.yolo import is_yolo, read_yolo
 
@@ -38,18 +39,36 @@ def read_dataset(
     Raises:
         InputError: what is there cannot be used; names file, line and defect.
     """
+    form, path = recognise(path)
+    name = name or _name(path)
+    if form is Form.YOLO:
+        return read_yolo(path, name=name, labels=labels)
+    if form is Form.GROUND_TRUTH:
+        return read_ground_truth(path, name=name, labels=labels, attribute=label_attribute)
+    return read_coco(path, name=name, labels=labels)
+
+
+def recognise(path: Path) -> tuple[Form, Path]:
+    """Tell in which form a data set is, and which file or folder it is.
+
+    Args:
+        path: as for `read_dataset`.
+
+    Returns:
+        The form, and the manifest, the COCO file or the YOLO folder.
+
+    Raises:
+        InputError: there is nothing, or nothing that is a data set.
+    """
     if not path.exists():
         raise InputError(f"{path}: there is no such file or folder")
     if path.suffix in {".yaml", ".yml"}:
         path = path.parent
     if path.is_dir() and not is_yolo(path):
         path = _only_manifest(path)
-    name = name or _name(path)
     if path.is_dir():
-        return read_yolo(path, name=name, labels=labels)
-    if _is_manifest(path):
-        return read_ground_truth(path, name=name, labels=labels, attribute=label_attribute)
-    return read_coco(path, name=name, labels=labels)
+        return Form.YOLO, path
+    return (Form.GROUND_TRUTH if _is_manifest(path) else Form.COCO), path
 
 
 def parse_source(text: str) -> tuple[Path, tuple[str, ...] | None]:

@@ -1,7 +1,7 @@
 """The addresses of pictures in manifests: `s3://bucket/key`, or a path."""
 
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from beeagent.errors import InputError
 
@@ -25,6 +25,14 @@ def reference_path(reference: str) -> str:
     Nothing in a key is special: `#`, `?` and `%` belong to the name.
     """
     return reference[len(_SCHEME) :].partition("/")[2] if is_s3(reference) else reference
+
+
+def is_picture_file(path: Path) -> bool:
+    """Say whether there is a file; a name that no file can have, or a folder that is closed to us, has none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def s3_reference(*, bucket: str, prefix: str, name: str) -> str:

@@ -1,6 +1,7 @@
-"""Writes files in one step: whoever reads sees the old one or the whole new one, and a failure leaves the old one."""
+"""Writes files and folders in one step: they are whole or, after a failure, as they were."""
 
 import contextlib
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,3 +36,30 @@ def replaced(path: Path) -> Iterator[IO[str]]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to fill; it takes its place when the block ends well, and is gone when it does not.
+
+    Args:
+        folder: new or empty.
+
+    Raises:
+        InputError: it is not empty, or cannot be written to.
+    """
+    folder = folder.absolute()
+    temporary: Path | None = None
+    try:
+        if folder.exists() and next(folder.iterdir(), None) is not None:
+            raise InputError(f"{folder} is not empty: name a new folder")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:100]}."))
+        temporary.chmod(0o755)
+        yield temporary
+        temporary.rename(folder)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written to: {error.strerror or error}") from None
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)

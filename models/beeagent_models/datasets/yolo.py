@@ -18,13 +18,17 @@ from beeagent_models.datasets.dataset import Dataset
 
 PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
-_BOX_FIELDS = 5
+BOX_FIELDS = 5
+"""Class, centre and size."""
+
 _SHORTEST_OUTLINE = 7
 """Class and three points."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class YoloRow:
+    """One box: its class and left, top, right, bottom in ratios of the picture."""
+
     class_id: int
     box: NDArray[np.float64]
 
@@ -45,7 +49,7 @@ def read_yolo(folder: Path, *, name: str, labels: tuple[str, ...] | None = None)
             and line.
     """
     if labels is None:
-        labels = _names(folder)
+        labels = yolo_names(folder)
     pictures = sorted(
         path
         for path in folder.rglob("*")
@@ -53,7 +57,7 @@ def read_yolo(folder: Path, *, name: str, labels: tuple[str, ...] | None = None)
     )
     if not pictures:
         raise InputError(f"{folder}: there is no picture in a folder called 'images', so this is no YOLO folder")
-    label_files = {picture: _label_file(picture) for picture in pictures}
+    label_files = {picture: label_file(picture) for picture in pictures}
     _refuse_orphans(folder, frozenset(label_files.values()))
     if not any(file.is_file() for file in label_files.values()):
         raise InputError(f"{folder}: no picture has a label file; expected e.g. {label_files[pictures[0]]}")
@@ -78,11 +82,12 @@ def is_yolo(folder: Path) -> bool:
         _data_yaml(folder) is not None
         or (folder / "labels").is_dir()
         or any((folder / split / "labels").is_dir() for split in ("train", "val", "valid", "test"))
-        or ("images" in folder.absolute().parts and _label_file(folder.absolute() / "any.jpg").parent.is_dir())
+        or ("images" in folder.absolute().parts and label_file(folder.absolute() / "any.jpg").parent.is_dir())
     )
 
 
-def _label_file(picture: Path) -> Path:
+def label_file(picture: Path) -> Path:
+    """Give the place of a picture's label file. The picture lies in or under a folder called `images`."""
     # Absolute, for a split may be given from within: `cd images/val`.
     parts = list(picture.absolute().parts)
     last = len(parts) - 2 - parts[-2::-1].index("images")
@@ -102,15 +107,20 @@ def _refuse_orphans(folder: Path, known: frozenset[Path]) -> None:
             )
 
 
-def _rows(file: Path, labels: tuple[str, ...]) -> list[_Row]:
+def _rows(file: Path, labels: tuple[str, ...]) -> list[YoloRow]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
         raise InputError(f"{file}: is not UTF-8 text, so no YOLO label file") from None
-    return [_row(line, f"{file}:{number}", labels) for number, line in enumerate(lines, start=1) if line.strip()]
+    return [yolo_row(line, f"{file}:{number}", labels) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
-def _row(line: str, where: str, labels: tuple[str, ...]) -> _Row:
+def yolo_row(line: str, where: str, labels: tuple[str, ...]) -> YoloRow:
+    """Understand one line of a label file; an outline becomes the box around it.
+
+    Raises:
+        InputError: it is none, or its class is not among the labels.
+    """
     fields = line.split()
     try:
         class_id, values = int(fields[0]), np.array([float(field) for field in fields[1:]])
@@ -118,23 +128,28 @@ def _row(line: str, where: str, labels: tuple[str, ...]) -> _Row:
         raise InputError(f"{where}: '{line.strip()}' is not a class number and ratios") from None
     if not 0 <= class_id < len(labels):
         raise InputError(f"{where}: class {class_id} is unknown; the labels are {', '.join(labels)} (from 0)")
-    if len(fields) == _BOX_FIELDS:
+    if len(fields) == BOX_FIELDS:
         centre, size = values[:2], values[2:]
-        return _Row(class_id, np.concatenate([centre - size / 2, centre + size / 2]))
+        return YoloRow(class_id, np.concatenate([centre - size / 2, centre + size / 2]))
     if len(fields) < _SHORTEST_OUTLINE or len(values) % 2:
         raise InputError(
-            f"{where}: has {len(fields)} fields; a box has {_BOX_FIELDS} (class, centre x, centre y, width, height), "
+            f"{where}: has {len(fields)} fields; a box has {BOX_FIELDS} (class, centre x, centre y, width, height), "
             "an outline the class and three points or more"
         )
     points = values.reshape(-1, 2)
-    return _Row(class_id, np.concatenate([points.min(axis=0), points.max(axis=0)]))
+    return YoloRow(class_id, np.concatenate([points.min(axis=0), points.max(axis=0)]))
 
 
 def _data_yaml(folder: Path) -> Path | None:
     return next((folder / file for file in ("data.yaml", "data.yml") if (folder / file).is_file()), None)
 
 
-def _names(folder: Path) -> tuple[str, ...]:
+def yolo_names(folder: Path) -> tuple[str, ...]:
+    """Read the names of the classes from `data.yaml`.
+
+    Raises:
+        InputError: there is none, or it does not say them.
+    """
     file = _data_yaml(folder)
     if file is None:
         raise InputError(f"{folder}: has no data.yaml to say what the classes are called; name them: {folder}=bee")

@@ -1,0 +1,130 @@
+"""Reads one large JSON object piece by piece, so that a file of any length needs flat memory."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from beeagent.errors import InputError
+
+_CHUNK = 1 << 16
+_BLANKS = " \t\r\n"
+
+Member = tuple[str, int | None, object]
+"""The key, the place in its list (None where the value is no list), and the value."""
+
+
+def members(file: Path) -> Iterator[Member]:
+    """Give the members of the object in a file; those that are lists, entry by entry.
+
+    An empty list is given as one member with the value `[]` and no place.
+
+    Args:
+        file: JSON in UTF-8.
+
+    Raises:
+        InputError: the file cannot be read, or is no JSON object; says where.
+    """
+    try:
+        with file.open(encoding="utf-8-sig") as stream:
+            yield from _Reader(stream).members()
+    except UnicodeDecodeError:
+        raise InputError(f"{file}: is not UTF-8 text") from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        what = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        raise InputError(f"{file}: Invalid JSON: {what}") from None
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
+
+
+class _Reader:
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._decoder = json.JSONDecoder()
+        self._text = ""
+        self._position = 0
+        self._ended = False
+        self._passed = 0
+        """Characters that are no longer in the text."""
+
+    def members(self) -> Iterator[Member]:
+        self._expect("{")
+        if self._accept("}"):
+            self._expect_end()
+            return
+        while True:
+            key = self._value()
+            if not isinstance(key, str):
+                raise self._error("a key must be a string")
+            self._expect(":")
+            if self._accept("["):
+                yield from self._entries(key)
+            else:
+                yield key, None, self._value()
+            if self._accept("}"):
+                break
+            self._expect(",")
+        self._expect_end()
+
+    def _entries(self, key: str) -> Iterator[Member]:
+        if self._accept("]"):
+            yield key, None, []
+            return
+        place = 0
+        while True:
+            yield key, place, self._value()
+            place += 1
+            if self._accept("]"):
+                return
+            self._expect(",")
+
+    def _value(self) -> object:
+        self._skip()
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._text, self._position)
+            except json.JSONDecodeError as error:
+                if not self._more():
+                    raise self._error(error.msg) from None
+                continue
+            # Of a number that touches the end of the text, more digits may follow.
+            if end < len(self._text) or not self._more():
+                self._position = end
+                return value
+
+    def _accept(self, sign: str) -> bool:
+        self._skip()
+        if self._text[self._position : self._position + 1] != sign:
+            return False
+        self._position += 1
+        return True
+
+    def _expect(self, sign: str) -> None:
+        if not self._accept(sign):
+            raise self._error(f"expected '{sign}'")
+
+    def _expect_end(self) -> None:
+        self._skip()
+        if self._position < len(self._text):
+            raise self._error("something follows the end")
+
+    def _skip(self) -> None:
+        while True:
+            while self._position < len(self._text) and self._text[self._position] in _BLANKS:
+                self._position += 1
+            if self._position < len(self._text) or not self._more():
+                return
+
+    def _more(self) -> bool:
+        """Read on; what was used is dropped. As much again as is there, so that a long value is not read too often."""
+        if self._ended:
+            return False
+        kept = self._text[self._position :]
+        chunk = self._stream.read(max(_CHUNK, len(kept)))
+        self._passed += self._position
+        self._text, self._position = kept + chunk, 0
+        self._ended = not chunk
+        return bool(chunk)
+
+    def _error(self, what: str) -> json.JSONDecodeError:
+        return json.JSONDecodeError(f"{what} at character {self._passed + self._position}", "", 0)
