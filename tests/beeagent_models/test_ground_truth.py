@@ -10,11 +10,11 @@ from beeagent.errors import InputError
 from beeagent_models.datasets.dataset import LabelledImage
 from beeagent_models.datasets.ground_truth import (
     Labelling,
-    find_picture,
     manifest_line,
     parse_line,
     read_ground_truth,
 )
+from beeagent_models.datasets.reference import find_picture
 from hypothesis import example, given
 from hypothesis import strategies as st
 

@@ -1,6 +1,8 @@
+import io
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -13,6 +15,7 @@ from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.errors import InputError
 from beeagent_models import cli
 from beeagent_models.datasets.reading import read_dataset
+from range_server import range_server
 from typer.testing import CliRunner, Result
 
 SIDE = 64
@@ -221,6 +224,44 @@ def test_a_malformed_size_is_refused(tmp_path: Path, size: str) -> None:
     with pytest.raises(InputError, match="write WIDTHxHEIGHT"):
         beeagent("dataset", "synthesize", "--out", tmp_path / "drawn", f"--size={size}")
     assert not (tmp_path / "drawn").exists()
+
+
+def test_a_data_set_goes_through_all_commands(garden: Path, tmp_path: Path) -> None:
+    data = f"{garden}=bee"
+    assert beeagent("dataset", "check", data).exit_code == 0
+    printed = succeeding("dataset", "convert", data, "--to", "ground-truth", "--out", tmp_path / "gt")
+    manifest = tmp_path / "gt" / "output.manifest"
+    assert printed == f"{manifest}: 2 pictures, 2 boxes\n"
+    assert succeeding("dataset", "split", manifest, "--test", "0.5", "--at-random") == (
+        f"{tmp_path / 'gt' / 'train.manifest'}: 1 pictures\n{tmp_path / 'gt' / 'test.manifest'}: 1 pictures\n"
+    )
+    assert len(read_dataset(tmp_path / "gt" / "test.manifest").images) == 1
+    moved = tmp_path / "gt" / "moved.manifest"
+    printed = succeeding("dataset", "rewrite", manifest, "--out", moved, "--bucket", "my-bees", "--prefix", "set")
+    assert printed == f"{moved}: 2 lines\n"
+    assert '"s3://my-bees/set/a.png"' in moved.read_text()
+    assert beeagent("dataset", "check", moved).exit_code == 0
+    sheet = tmp_path / "sheet.png"
+    assert succeeding("dataset", "show", moved, "--sheet", sheet) == f"{sheet}: 2 of 2 pictures, 2 boxes\n"
+
+
+def test_check_names_defects_and_fails(garden: Path, tmp_path: Path) -> None:
+    succeeding("dataset", "convert", f"{garden}=bee", "--to", "ground-truth", "--out", tmp_path / "gt")
+    (tmp_path / "gt" / "images" / "b.png").unlink()
+    result = beeagent("dataset", "check", tmp_path / "gt")
+    assert result.exit_code == 1
+    manifest = tmp_path / "gt" / "output.manifest"
+    assert result.stdout.startswith(f"{manifest}:2: missing-image: the picture images/b.png is not there")
+    assert result.stderr == f"{tmp_path / 'gt'}: 1 defect\n"
+
+
+def test_download_fetches_and_names_the_manifest(tmp_path: Path) -> None:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("output.manifest", "{}")
+    with range_server(content.getvalue()) as served:
+        printed = succeeding("dataset", "download", served.url, "--out", tmp_path / "bees")
+    assert printed == f"{tmp_path / 'bees' / 'output.manifest'}\n"
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:

@@ -55,8 +55,10 @@ class _Check:
         self.database.execute(
             "CREATE TABLE box (place INTEGER, image TEXT, category TEXT, x REAL, y REAL, width REAL, height REAL)"
         )
+        empty = True
         try:
             for key, place, value in members(self.file):
+                empty = empty and (key != "images" or value == [])
                 if key in FORMS and place is not None:
                     yield from self._entry(key, f"{self.file}: {key}.{place}", place, value)
                 elif key in FORMS and value != []:
@@ -64,8 +66,9 @@ class _Check:
         except InputError as error:
             if "Invalid JSON" not in str(error):
                 raise
+            empty = False
             yield Defect(str(self.file), DefectKind.BROKEN_JSON, str(error).removeprefix(f"{self.file}: "))
-        if self.database.execute("SELECT 1 FROM image LIMIT 1").fetchone() is None:
+        if empty:
             raise InputError(f"{self.file}: there is no image in it; a COCO file has {_LISTS}")
 
     def _entry(self, key: str, where: str, place: int, value: object) -> Iterator[Defect]:

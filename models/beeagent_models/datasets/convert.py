@@ -131,8 +131,8 @@ def _fitted(
 
 
 def _inside(box: Box, size: tuple[int, int]) -> Box:
-    left, top, right, bottom = box
-    width, height = float(size[0]), float(size[1])
+    left, top, right, bottom = map(float, box)
+    width, height = map(float, size)
     return max(left, 0.0), max(top, 0.0), min(right, width), min(bottom, height)
 
 

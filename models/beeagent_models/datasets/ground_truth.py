@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from beeagent_models.datasets.builder import DatasetBuilder
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
-from beeagent_models.datasets.reference import is_picture_file, is_s3, reference_path
+from beeagent_models.datasets.reference import find_picture
 
 _TYPE = "groundtruth/object-detection"
 
@@ -198,26 +198,6 @@ def parse_line(text: str | bytes, *, where: str, attribute: str | None = None) -
         class_ids=tuple(a.class_id for a in content.annotations),
         class_map=class_map,
     )
-
-
-def find_picture(source_ref: str, *, beside: Path, where: str) -> Path:
-    """Find the local copy of the picture that a manifest names.
-
-    Raises:
-        InputError: there is none.
-    """
-    path = reference_path(source_ref)
-    if Path(path).is_absolute() and not is_s3(source_ref):
-        candidates = [Path(path)]
-    else:
-        parts = [part for part in PurePosixPath(path).parts if part not in {"/", ".."}]
-        candidates = [beside.joinpath(*parts[start:]) for start in range(len(parts))]
-        candidates += [beside / "images" / part for part in parts[-1:]]
-    for candidate in candidates:
-        if is_picture_file(candidate):
-            return candidate
-    looked = ", ".join(map(str, candidates))
-    raise InputError(f"{where}: the picture {source_ref} is not there: looked for {looked}")
 
 
 def manifest_line(image: LabelledImage, *, source_ref: str, labels: Sequence[str], labelling: Labelling) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from beeagent_models.datasets.builder import check_labels
-from beeagent_models.datasets.ground_truth import find_picture, join_class_maps, parse_manifest
-from beeagent_models.datasets.reference import is_s3, reference_path
+from beeagent_models.datasets.ground_truth import join_class_maps, parse_manifest
+from beeagent_models.datasets.reference import find_picture, is_s3, reference_path
 from beeagent_models.datasets.stated import StatedPicture, name_within
 
 

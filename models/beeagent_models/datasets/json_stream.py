@@ -9,6 +9,7 @@ from beeagent.errors import InputError
 
 _CHUNK = 1 << 16
 _BLANKS = " \t\r\n"
+_IN_NUMBERS = ("", *"+-.eE0123456789")
 
 Member = tuple[str, int | None, object]
 """The key, the place in its list (None where the value is no list), and the value."""
@@ -87,8 +88,8 @@ class _Reader:
                 if not self._more():
                     raise self._error(error.msg) from None
                 continue
-            # Of a number that touches the end of the text, more digits may follow.
-            if end < len(self._text) or not self._more():
+            # Of a number near the end of the text, only a part may be here: of 1.5 the 1, with or without the point.
+            if self._text[end : end + 1] not in _IN_NUMBERS or not self._more():
                 self._position = end
                 return value
 

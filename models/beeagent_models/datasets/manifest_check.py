@@ -15,11 +15,11 @@ from beeagent_models.datasets.ground_truth import (
     Annotation,
     ImageSize,
     Metadata,
-    find_picture,
     manifest_lines,
     only_attribute,
 )
 from beeagent_models.datasets.on_disk import FirstSeen, first_seen
+from beeagent_models.datasets.reference import find_picture
 
 Row = dict[str, object]
 Size = tuple[int, int]

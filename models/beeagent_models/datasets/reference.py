@@ -35,6 +35,26 @@ def is_picture_file(path: Path) -> bool:
         return False
 
 
+def find_picture(source_ref: str, *, beside: Path, where: str) -> Path:
+    """Find the local copy of the picture that a manifest names.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = reference_path(source_ref)
+    if Path(path).is_absolute() and not is_s3(source_ref):
+        candidates = [Path(path)]
+    else:
+        parts = [part for part in PurePosixPath(path).parts if part not in {"/", ".."}]
+        candidates = [beside.joinpath(*parts[start:]) for start in range(len(parts))]
+        candidates += [beside / "images" / part for part in parts[-1:]]
+    for candidate in candidates:
+        if is_picture_file(candidate):
+            return candidate
+    looked = ", ".join(map(str, candidates))
+    raise InputError(f"{where}: the picture {source_ref} is not there: looked for {looked}")
+
+
 def s3_reference(*, bucket: str, prefix: str, name: str) -> str:
     """Put an address together.
 

@@ -115,8 +115,8 @@ def _whole(value: float) -> float:
 
 
 def _name(path: Path, folder: Path) -> str:
-    """Leave out the folder `images` that has labels beside it: `train/images/a.jpg` is `train/a.jpg`."""
+    """Leave out the folder `images` around all, or else the last: `train/images/a.jpg` is `train/a.jpg`."""
     parts = list(PurePosixPath(path.relative_to(folder).as_posix()).parts)
     if "images" in parts[:-1]:
-        del parts[len(parts) - 2 - parts[-2::-1].index("images")]
+        del parts[0 if parts[0] == "images" else len(parts) - 2 - parts[-2::-1].index("images")]
     return "/".join(parts)
