@@ -68,7 +68,7 @@ class Pipeline:
         self._model = model
         self._frames = frames
         self._prepared: Handoff[Prepared] = Handoff(keep)
-        self._inferred: ReorderBuffer[Inferred] = ReorderBuffer(model.places + 1)
+        self._inferred: ReorderBuffer[Inferred] = ReorderBuffer(model.places)
         self._failure: Exception | None = None
         self._preparing = threading.Thread(target=self._prepare, name="prepare", daemon=True)
         self._workers = InferenceWorkers(
