@@ -1,7 +1,6 @@
 """What a device on a pole meets: a disk that is full or read-only, and a clock that is set while the agent runs."""
 
 import json
-import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +14,8 @@ from jsonschema import Draft202012Validator, FormatChecker
 from mosquitto import Mosquitto
 from mqtt_subscriber import Subscriber, subscriber
 from outbox_files import read_books
+from settable_clock import SettableClock
 from tiny_disk import TinyDisk, tiny_disk
-
-LOOKED_FOR = "/usr/lib/*/faketime/libfaketime.so.1"
 
 
 def arguments(folder: Path, broker: Mosquitto, state: Path) -> list[str | Path]:
@@ -165,30 +163,17 @@ def outbox_of(disk: TinyDisk) -> Path:
     return disk.seen / "hive-camera.outbox.sqlite3"
 
 
-def faketime_library() -> Path:
-    found = next(iter(sorted(Path("/").glob(LOOKED_FOR.lstrip("/")))), None)
-    if found is None or shutil.which("faketime") is None:
-        pytest.skip("faketime is not installed (Debian: apt-get install faketime)")
-    return found
-
-
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_a_clock_that_is_set_by_an_hour_loses_nothing(hours: int, mosquitto: Mosquitto, tmp_path: Path) -> None:
-    library = faketime_library()
-    offset = tmp_path / "offset"
-    offset.write_text("+0\n")
-    fake = {
-        "LD_PRELOAD": str(library),
-        "FAKETIME_TIMESTAMP_FILE": str(offset),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",  # as on a real device, where only the time of day can be set
-    }
+    clock = SettableClock(tmp_path)
     with (
         subscriber(mosquitto.port, "beeagent/#") as seen,
-        running_agent(*arguments(tmp_path, mosquitto, tmp_path / "state"), folder=tmp_path, **fake) as agent,
+        running_agent(
+            *arguments(tmp_path, mosquitto, tmp_path / "state"), folder=tmp_path, **clock.environment
+        ) as agent,
     ):
         seen.wait_for(5, topic_end="/detections", deadline=DEADLINE)
-        offset.write_text(f"{hours * 3600:+d}\n")
+        clock.set(hours=hours)
         times = [json.loads(payload)["captured_at"][:13] for payload in seen.payloads("/detections")]
         seen.wait_until(
             lambda: json.loads(seen.payloads("/detections")[-1])["captured_at"][:13] not in times, deadline=DEADLINE
