@@ -17,10 +17,13 @@ from tcp_proxy import tcp_proxy
 
 
 def _all_arrived(line: DeliveryLine, seen: Subscriber, count: int) -> None:
-    """Wait until all is delivered, and see that each came, in order, with duplicates perhaps, and none lost."""
+    """Wait until all is delivered, and see that each came, with duplicates perhaps, and none is lost.
+
+    What was put while there was a connection may overtake what had gathered: test_courier_backlog.py has the order.
+    """
     line.wait_empty()
     seen.wait_until(lambda: len(set(seen.payloads())) == count)
-    assert [int(payload) for payload in dict.fromkeys(seen.payloads())] == list(range(1, count + 1))
+    assert sorted({int(payload) for payload in seen.payloads()}) == list(range(1, count + 1))
     assert line.outbox.counts() == OutboxCounts(produced=count, delivered=count, dropped={})
 
 
@@ -91,7 +94,7 @@ def test_a_slow_connection_carries_everything_once(mosquitto: Mosquitto, tmp_pat
         with line_to_broker(replace(mosquitto.options, address=address), tmp_path / "o") as line:
             line.put(30)
             _all_arrived(line, seen, 30)
-        assert len(seen.payloads()) == 30
+        assert [int(payload) for payload in seen.payloads()] == list(range(1, 31))
         assert proxy.accepted == 1
 
 
