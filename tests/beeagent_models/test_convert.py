@@ -125,6 +125,14 @@ def test_nothing_is_lost_on_the_way_through_all_forms(
 fractions = st.floats(0, 50).map(lambda value: round(value, 3))
 
 
+@pytest.mark.parametrize("label", ["0\x85", "a\u2028b", "bee\u00a0", "Bienenkönigin"])
+def test_a_label_with_characters_that_cannot_be_seen_stays_as_it_is(label: str, tmp_path: Path) -> None:
+    """A next-line character in a label became a blank on its way through YOLO's data.yaml."""
+    row = picture("a.png", (10, 10), (1, 1, 5, 5), labels=(label,))
+    run(Drawn(tmp_path, (label,), (row,), {}), tmp_path / "yolo", Form.YOLO)
+    assert told(tmp_path / "yolo", Form.YOLO) == [("a.png", (10, 10), [(label, (1, 1, 5, 5))])]
+
+
 @settings(max_examples=40, deadline=None)
 @given(fractions, fractions, fractions, fractions)
 def test_fractions_of_pixels_come_through_coco_and_yolo(

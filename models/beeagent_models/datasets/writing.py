@@ -56,7 +56,9 @@ def opened_writer(
     if form is Form.YOLO:
         (folder / "labels").mkdir()
         names = {"train": IMAGES, "val": IMAGES, "names": dict(enumerate(labels))}
-        file.write_text(yaml.safe_dump(names, allow_unicode=True, sort_keys=False), encoding="utf-8")
+        # Written as they are, some characters that cannot be seen would be read back as blanks.
+        readable = all(label.isprintable() for label in labels)
+        file.write_text(yaml.safe_dump(names, allow_unicode=readable, sort_keys=False), encoding="utf-8")
         yield _Yolo(folder, labels)
         return
     with file.open("w", encoding="utf-8", newline="\n") as stream:
