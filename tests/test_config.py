@@ -43,7 +43,8 @@ def test_every_key_can_be_set_in_the_file_and_in_the_environment(
         "log_format": "json", "http_port": 9465, "http_host": "::1",
         "state_dir": "/s", "mqtt_username": "u", "mqtt_password": "p", "mqtt_password_file": "/p",
         "mqtt_ca_file": "/ca",
-        "mqtt_certificate_file": "/c", "mqtt_key_file": "/k", "camera_timeout": 2.5, "freeze_timeout": 0.5,
+        "mqtt_certificate_file": "/c", "mqtt_key_file": "/k", "await_camera": True, "camera_timeout": 2.5,
+        "freeze_timeout": 0.5,
         "insecure_tls": True, "outbox_megabytes": 5.5, "outbox_max_age_hours": 12.0,
         "outbox_commit_interval_ms": 2000.0, "outbox_commit_at_once": False, "outbox_drain_rate": 7.5,
     }  # fmt: skip

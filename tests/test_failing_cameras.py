@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beeagent_process import DEADLINE, RunningAgent, running_agent, tiny_model
+from beeagent_process import DEADLINE, RunningAgent, run_beeagent, running_agent, tiny_model
 from mjpeg_server import MjpegServer
 from mosquitto import Mosquitto, free_port, running_mosquitto
 from mqtt_subscriber import Subscriber, subscriber
@@ -220,3 +220,33 @@ def test_a_camera_that_blocks_does_not_hold_up_the_end(blocked_in: str, mosquitt
         agent.process.send_signal(signal.SIGTERM)
         assert agent.process.wait(DEADLINE) == 0
         agent.wait_until("offline", "stopped")
+
+
+def test_a_service_waits_for_a_camera_that_is_missing_at_boot(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    """It ended with code 2 and was started again every 30 s; Greengrass gives up after three of those."""
+    with (
+        subscriber(mosquitto.port) as subscribed,
+        running_agent(
+            "--camera", "/dev/video77", "--await-camera", *tiny_model(tmp_path), "--broker",
+            f"mqtt://127.0.0.1:{mosquitto.port}", folder=tmp_path,
+        ) as process,
+    ):  # fmt: skip
+        agent = WatchedAgent(process, subscribed)
+        agent.wait_until("degraded", "/dev/video77 does not exist")
+        agent.process.send_signal(signal.SIGTERM)
+        assert process.end() == 0, agent.errors
+        agent.wait_until("offline", "stopped")
+
+
+def test_a_file_that_is_missing_is_a_mistake_all_the_same(tmp_path: Path) -> None:
+    ended = run_beeagent(
+        "--camera",
+        tmp_path / "absent.mp4",
+        "--await-camera",
+        *tiny_model(tmp_path),
+        "--broker",
+        "none",
+        folder=tmp_path,
+    )
+    assert ended.returncode == 2
+    assert "absent.mp4" in ended.stderr

@@ -13,7 +13,14 @@ from beeagent.detection.loaded import LoadedModel
 from beeagent.detection.shipped import shipped_bundle
 from beeagent.detection.tiles import NO_TILES, Tiling, parse_tiling
 from beeagent.errors import InputError
-from beeagent.frames.address import ALLOWED, parse_camera
+from beeagent.frames.address import (
+    ALLOWED,
+    CsiAddress,
+    DeviceAddress,
+    NumberAddress,
+    StreamAddress,
+    parse_camera,
+)
 from beeagent.frames.capture import CaptureLimits
 from beeagent.frames.opening import SourceOpener, SourceOptions
 from beeagent.frames.stream import StreamTimeouts
@@ -107,7 +114,14 @@ def chosen_capture_limits(settings: Settings) -> CaptureLimits:
         max_rate=settings.max_rate,
         stall_after=settings.camera_timeout,
         open_within=_stream_opens_within(settings) + _OPENING_TAKES_MORE_S,
+        await_first=settings.await_camera and _may_come(settings.camera),
     )
+
+
+def _may_come(camera: str | None) -> bool:
+    """Tell whether something may be attached or switched on later; a file that is missing is a mistake."""
+    address = None if camera is None else parse_camera(camera)
+    return isinstance(address, NumberAddress | DeviceAddress | CsiAddress | StreamAddress)
 
 
 def _stream_opens_within(settings: Settings) -> float:

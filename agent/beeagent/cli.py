@@ -108,6 +108,10 @@ def run(
     max_rate: Annotated[float | None, typer.Option(help="Frames per second to look at, at most.")] = None,
     realtime: Annotated[bool | None, typer.Option("--realtime", help="Play a file like a camera.")] = None,
     frames: Annotated[int | None, typer.Option(help="Stop after so many frames.")] = None,
+    await_camera: Annotated[
+        bool | None,
+        typer.Option("--await-camera", help="Wait for a camera that is not there at the start; do not refuse it."),
+    ] = None,
     camera_timeout: Annotated[
         float | None, typer.Option(help="Seconds without a frame until a camera is opened again. Default: 5.")
     ] = None,

@@ -72,6 +72,8 @@ class Settings(BaseSettings):
         max_rate: frames per second at most; None for as many as there are.
         realtime: play a file at its own speed, as if it were a camera.
         frames: stop after so many frames; None for no end.
+        await_camera: wait for a camera that is not there at the start, as for one that is unplugged later, and do not
+            refuse it: for a service.
         camera_timeout: seconds without a usable frame after which a camera counts as lost and is opened again.
         freeze_timeout: seconds without any change in a camera's picture after which it counts as lost; 0 not to
             look, for pictures without noise that may rightly stand still.
@@ -112,6 +114,7 @@ class Settings(BaseSettings):
     max_rate: float | None = Field(default=None, gt=0, le=1000)
     realtime: bool = False
     frames: int | None = Field(default=None, ge=1)
+    await_camera: bool = False
     camera_timeout: float = Field(default=5.0, ge=0.5, le=3600)
     freeze_timeout: float = Field(default=5.0, ge=0, le=86400)
     stdout: bool = False

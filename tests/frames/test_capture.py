@@ -221,6 +221,24 @@ def test_what_the_user_named_wrongly_ends_capture_at_the_first_opening(started: 
     assert states.all == []
 
 
+def test_a_camera_that_is_to_be_awaited_may_be_missing_at_first(started: Start) -> None:
+    attempts: list[int] = []
+
+    def plugged_in_at_last() -> FrameSource:
+        attempts.append(1)
+        if len(attempts) < 4:
+            raise InputError("camera 0: there is none")
+        return Scripted(forever())
+
+    frames: Handoff[Frame] = Handoff("newest")
+    states = States()
+    capture = started(plugged_in_at_last, frames, states, await_first=True)
+    assert frames.get(SOON) is not None
+    states.wait_until_ok()
+    assert states.all == [(False, "camera 0: there is none"), (True, "")]
+    assert capture.failure is None
+
+
 def test_a_camera_that_cannot_be_opened_yet_is_tried_again(started: Start) -> None:
     attempts: list[int] = []
 

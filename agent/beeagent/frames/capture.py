@@ -26,11 +26,14 @@ class CaptureLimits:
             dropped before they are decoded; a file is read more slowly.
         stall_after: without a usable frame for so long, a live source is given up and opened again.
         open_within: opening that takes longer is given up and tried again.
+        await_first: whether a source that is refused at the very first opening is tried again too, as if it had
+            been there and had gone.
     """
 
     max_rate: float | None = None
     stall_after: float = 5.0
     open_within: float = 20.0
+    await_first: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (
@@ -74,7 +77,8 @@ class Capture:
     A live source that breaks, blocks, gives only broken frames or cannot be opened is opened again, after waits
     that grow. A read that blocks is left behind in its thread. What ends capture: the end of the source, `stop`,
     and at the very first opening any error but SourceLostError, above all InputError, since the user named
-    something that is not there; later, the same error is a camera that was unplugged, and heals.
+    something that is not there; later, or where the limits say so, the same error is a camera that was unplugged, and
+    heals.
 
     A source that is not live is never opened again, as that would begin from the start. When its file is slow, the
     state says so, and reading goes on.
@@ -170,7 +174,7 @@ class Capture:
                 end = self._watch(run)
                 if end is None:
                     return
-                never_opened = self._runs == 1 and run.live is None
+                never_opened = self._runs == 1 and run.live is None and not self._limits.await_first
                 if not end.heals or (never_opened and not isinstance(end.error, SourceLostError)):
                     self._failure = end.error
                     return
