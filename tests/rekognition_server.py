@@ -1,0 +1,334 @@
+"""Stands in for Amazon Rekognition: its wire format on a port of this machine, checked against botocore's own model.
+
+It answers DetectCustomLabels only, looks at each request as the service does (target, content type, signature,
+members, limits), and refuses what the service would refuse. What it says itself is checked too: an answer that the
+service model does not allow is a mistake of the test.
+"""
+
+import base64
+import binascii
+import json
+import re
+import socket
+import struct
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+
+import botocore.session
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.model import OperationModel, Shape
+from botocore.validate import ParamValidator
+from typing_extensions import Self
+
+PROJECT_VERSION_ARN: Final = (
+    "arn:aws:rekognition:eu-west-1:123456789012:project/bees/version/bees.2026-05-04T10.21.07/1777890067123"
+)
+ACCESS_KEY: Final = "AKIDFORTESTS"
+SECRET_KEY: Final = "a-secret-that-no-log-may-show"  # noqa: S105 - opens nothing
+
+ARTICLE_ANSWER: Final[list[dict[str, Any]]] = [
+    {
+        "Name": "bee",
+        "Confidence": 99.9679946899414,
+        "Geometry": {"BoundingBox": {"Width": 0.17472, "Height": 0.23268, "Left": 0.34908, "Top": 0.36126}},
+    }
+]
+"""What a real model answered, as the reference article prints it."""
+
+_CONTENT_TYPE: Final = "application/x-amz-json-1.1"
+_SERVER_FAULTS: Final = frozenset({"InternalServerError", "ServiceUnavailable", "InternalFailure"})
+# What every operation of AWS may answer, and so not in the model of this one.
+# https://docs.aws.amazon.com/rekognition/latest/APIReference/CommonErrors.html
+_COMMON_FAULTS: Final = frozenset(
+    {
+        "ExpiredTokenException", "IncompleteSignature", "InternalFailure", "InvalidSignatureException",
+        "MissingAuthenticationToken", "NotAuthorized", "OptInRequired", "RequestExpired", "ServiceUnavailable",
+        "UnrecognizedClientException", "ValidationException",
+    }
+)  # fmt: skip
+
+
+def operation() -> OperationModel:
+    """Give botocore's own model of DetectCustomLabels."""
+    return botocore.session.get_session().get_service_model("rekognition").operation_model("DetectCustomLabels")
+
+
+def error_codes() -> list[str]:
+    """Give every error of DetectCustomLabels that its model names."""
+    return [shape.name for shape in operation().error_shapes]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The good answer: what the model found, as members of `CustomLabels`."""
+
+    labels: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An error of the service."""
+
+    code: str
+    message: str = "said by the test"
+    retry_after: str | None = None
+
+
+@dataclass(frozen=True)
+class Rubbish:
+    """Bytes that are no answer, under the head of one."""
+
+    body: bytes
+    status: int = 200
+
+
+@dataclass(frozen=True)
+class Reset:
+    """The connection is reset once the request was read; with `midway`, half of an answer goes before."""
+
+    midway: bool = False
+
+
+@dataclass(frozen=True)
+class Hold:
+    """The answer waits until `let_go` is set; with `drip`, a byte of it now and then meanwhile."""
+
+    then: Labels | Fault = field(default_factory=Labels)
+    let_go: threading.Event = field(default_factory=threading.Event)
+    drip: bool = False
+
+
+Answer = Labels | Fault | Rubbish | Reset | Hold
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that was found in order.
+
+    Attributes:
+        image: the picture's bytes, decoded.
+        parameters: the other members.
+        access_key: who signed it.
+    """
+
+    image: bytes
+    parameters: Mapping[str, Any]
+    access_key: str
+
+
+class _RefusedError(Exception):
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+
+
+class RekognitionServer:
+    """Answers on 127.0.0.1, each request with the next of the answers that `will` gave, else with `answer`.
+
+    Args:
+        secret_of: the secret that belongs to an access key and session token, to check signatures with; what it
+            raises as `Fault` code by returning None is `UnrecognizedClientException`.
+        refusal_of: a code to refuse an access key with, such as `ExpiredTokenException`; None lets it in.
+    """
+
+    def __init__(
+        self,
+        *,
+        secret_of: Callable[[str, str | None], str | None] = lambda key, _: SECRET_KEY if key == ACCESS_KEY else None,
+        refusal_of: Callable[[str], str | None] = lambda _: None,
+    ) -> None:
+        self.answer: Answer = Labels(ARTICLE_ANSWER)
+        self.requests: list[Request] = []
+        self.refused: list[Fault] = []
+        self.mistakes: list[str] = []
+        self._secret_of = secret_of
+        self._refusal_of = refusal_of
+        self._operation = operation()
+        self._changed = threading.Condition()
+        self._closing = threading.Event()
+        self._next: deque[Answer] = deque()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                outer._serve(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_: object) -> None:
+                pass  # a client that went away
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        self._thread.start()
+
+    def will(self, *answers: Answer) -> None:
+        """Say with what the next requests are answered."""
+        self._next.extend(answers)
+
+    def wait_for_requests(self, count: int, timeout: float = 20.0) -> None:
+        """Wait until so many requests in order have come."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.requests) >= count, timeout), self.requests
+
+    def close(self) -> None:
+        self._closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(10)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+        assert not self.mistakes, self.mistakes
+
+    def _serve(self, handler: BaseHTTPRequestHandler) -> None:
+        body = handler.rfile.read(int(handler.headers["Content-Length"]))
+        try:
+            request = self._read(handler, body)
+        except _RefusedError as error:
+            self.refused.append(error.fault)
+            self._say(handler, error.fault)
+            return
+        with self._changed:
+            self.requests.append(request)
+            answer = self._next.popleft() if self._next else self.answer
+            self._changed.notify_all()
+        self._say(handler, answer)
+
+    def _read(self, handler: BaseHTTPRequestHandler, body: bytes) -> Request:
+        """Read a request as the service does, and refuse what it refuses."""
+        if handler.headers["X-Amz-Target"] != "RekognitionService.DetectCustomLabels":
+            raise _RefusedError(Fault("UnknownOperationException"))
+        if handler.headers["Content-Type"] != _CONTENT_TYPE:
+            raise _RefusedError(Fault("SerializationException"))
+        access_key = self._admit(handler, body)
+        try:
+            members = json.loads(body)
+            encoded = members.get("Image", {}).get("Bytes")
+            if encoded is not None:
+                members["Image"]["Bytes"] = base64.b64decode(encoded, validate=True)
+        except (ValueError, AttributeError, TypeError, binascii.Error) as error:
+            raise _RefusedError(Fault("SerializationException")) from error
+        known = self._operation.input_shape
+        report = ParamValidator().validate(members, known)
+        if report.has_errors() or (unknown := set(members) - set(known.members)):
+            raise _RefusedError(Fault("InvalidParameterException", report.generate_report() or str(unknown)))
+        _check_limits(members, known)
+        image = members.pop("Image").get("Bytes", b"")
+        if not image.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
+            raise _RefusedError(Fault("InvalidImageFormatException"))
+        return Request(image, members, access_key)
+
+    def _admit(self, handler: BaseHTTPRequestHandler, body: bytes) -> str:
+        """Check the signature, by signing the same request again with the secret of whoever claims to have."""
+        signed = re.fullmatch(
+            r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d{8})/([^/]+)/rekognition/aws4_request, "
+            r"SignedHeaders=([^,]+), Signature=([0-9a-f]{64})",
+            handler.headers.get("Authorization", ""),
+        )
+        if signed is None:
+            raise _RefusedError(Fault("MissingAuthenticationToken"))
+        access_key, _, region, names, signature = signed.groups()
+        token = handler.headers.get("X-Amz-Security-Token")
+        if refusal := self._refusal_of(access_key):
+            raise _RefusedError(Fault(refusal))
+        secret = self._secret_of(access_key, token)
+        if secret is None:
+            raise _RefusedError(Fault("UnrecognizedClientException"))
+        auth = SigV4Auth(Credentials(access_key, secret, token), "rekognition", region)
+        headers = {name: handler.headers[name] for name in names.split(";")}
+        again = AWSRequest("POST", self.url + handler.path, headers=headers, data=body)
+        again.context["timestamp"] = handler.headers["X-Amz-Date"]
+        canonical = auth.canonical_request(again)
+        if auth.signature(auth.string_to_sign(again, canonical), again) != signature:
+            # The real service quotes what was signed, and with it the session token.
+            raise _RefusedError(
+                Fault("InvalidSignatureException", f"The canonical string should have been {canonical}")
+            )
+        return access_key
+
+    def _say(self, handler: BaseHTTPRequestHandler, answer: Answer) -> None:
+        if isinstance(answer, Reset):
+            if answer.midway:
+                handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
+            handler.close_connection = True
+            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            handler.connection.close()
+        elif isinstance(answer, Rubbish):
+            self._write(handler, answer.status, answer.body)
+        elif isinstance(answer, Hold):
+            self._hold(handler, answer)
+        else:
+            self._write(handler, *self._encoded(answer), retry_after=getattr(answer, "retry_after", None))
+
+    def _hold(self, handler: BaseHTTPRequestHandler, answer: Hold) -> None:
+        status, body = self._encoded(answer.then)
+        if not answer.drip:
+            while not (answer.let_go.wait(0.01) or self._closing.is_set()):
+                pass
+            with suppress(OSError):  # who asked may have gone
+                self._write(handler, status, body)
+            return
+        head = f"HTTP/1.1 {status} OK\r\nContent-Type: {_CONTENT_TYPE}\r\nContent-Length: {len(body) + 10**6}\r\n\r\n"
+        with suppress(OSError):
+            handler.wfile.write(head.encode())
+            while not (answer.let_go.wait(0.01) or self._closing.is_set()):
+                handler.wfile.write(b" ")
+        handler.close_connection = True
+
+    def _encoded(self, answer: Labels | Fault) -> tuple[int, bytes]:
+        if isinstance(answer, Fault):
+            if answer.code not in {
+                *error_codes(),
+                *_COMMON_FAULTS,
+                "UnknownOperationException",
+                "SerializationException",
+            }:
+                self.mistakes.append(f"{answer.code} is no error of the service")
+            body = {"__type": answer.code, "message": answer.message}
+            return (500 if answer.code in _SERVER_FAULTS else 400), json.dumps(body).encode()
+        said = {"CustomLabels": list(answer.labels)}
+        report = ParamValidator().validate(said, self._operation.output_shape)
+        if report.has_errors():
+            self.mistakes.append(report.generate_report())
+        return 200, json.dumps(said).encode()
+
+    @staticmethod
+    def _write(handler: BaseHTTPRequestHandler, status: int, body: bytes, *, retry_after: str | None = None) -> None:
+        handler.send_response(status)
+        handler.send_header("Content-Type", _CONTENT_TYPE)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.send_header("x-amzn-RequestId", "00000000-0000-4000-8000-000000000000")
+        if retry_after is not None:
+            handler.send_header("Retry-After", retry_after)
+        handler.end_headers()
+        handler.wfile.write(body)
+
+
+def _check_limits(members: Mapping[str, Any], shape: Shape) -> None:
+    """Check what botocore's own validation leaves to the service: greatest values, lengths and patterns."""
+    image = shape.members["Image"].members["Bytes"].metadata
+    if len(members["Image"].get("Bytes", b"")) > image["max"]:
+        raise _RefusedError(Fault("ImageTooLargeException"))
+    for name, value in members.items():
+        limits = shape.members[name].metadata
+        size = len(value) if isinstance(value, str) else value if isinstance(value, int | float) else 0
+        if size > limits.get("max", size) or not re.search(limits.get("pattern", ""), str(value)):
+            raise _RefusedError(Fault("InvalidParameterException", name))
