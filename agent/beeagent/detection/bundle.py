@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from beeagent.detection.geometry import Fit
 from beeagent.errors import InputError
@@ -56,8 +56,33 @@ class Threshold(_Strict):
     chosen_by: str
 
 
+class Reliability(_Strict):
+    """How often detections of each confidence were right, at IoU 0.5.
+
+    Of n bins of equal width from 0 to 1, bin i holds the confidences from i/n up to (i + 1)/n.
+
+    Attributes:
+        detections: how many there were, for each bin.
+        right: how many of them matched a box.
+    """
+
+    detections: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=1000)]
+    right: list[Annotated[int, Field(ge=0)]]
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "Reliability":
+        if len(self.right) != len(self.detections) or any(
+            right > number for right, number in zip(self.right, self.detections, strict=False)
+        ):
+            raise ValueError("each bin of detections needs a number in right, of at most as many")
+        return self
+
+
 class Metrics(_Strict):
-    """What was measured on one data set; precision and recall are those at IoU 0.5 and the threshold."""
+    """What was measured on one data set; precision and recall are those at IoU 0.5 and the threshold.
+
+    `reliability` is there where it was measured down to low confidences; the band of the second opinion comes from it.
+    """
 
     dataset: str
     split: str
@@ -66,6 +91,7 @@ class Metrics(_Strict):
     precision: Ratio
     recall: Ratio
     threshold: Ratio
+    reliability: Reliability | None = None
 
 
 class Manifest(_Strict):

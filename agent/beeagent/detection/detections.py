@@ -41,6 +41,12 @@ class Detections:
         """Give the name of the class of detection `index`."""
         return self.labels[int(self.class_ids[index])]
 
+    def from_confidence(self, least: float) -> "Detections":
+        """Give those of at least this confidence, 0 to 1."""
+        # In float32, the type of the confidences, as the detector compares.
+        kept = int(np.count_nonzero(self.confidences >= np.float32(least)))
+        return Detections(self.boxes[:kept], self.confidences[:kept], self.class_ids[:kept], self.labels)
+
     def counts(self) -> dict[str, int]:
         """Count the detections of each class that was found, in the order of the labels."""
         ids, counts = np.unique(self.class_ids, return_counts=True)

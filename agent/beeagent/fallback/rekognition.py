@@ -1,0 +1,129 @@
+"""Asks an Amazon Rekognition Custom Labels model. Needs the extra `rekognition`, which brings boto3."""
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from beeagent.detection.detections import Detections
+from beeagent.errors import InputError
+from beeagent.fallback.answer import detections_of
+from beeagent.fallback.failure import failure_of
+from beeagent.fallback.picture import jpeg_within
+from beeagent.fallback.reason import NoOpinionError
+from beeagent.frames.frame import Frame
+
+# As `ProjectVersionArn` in botocore's model of Rekognition (2016-06-27).
+_ARN = re.compile(
+    r"arn:[a-z\d-]+:rekognition:([a-z\d-]+):\d{12}:project/[a-zA-Z0-9_.\-]{1,255}/version/[a-zA-Z0-9_.\-]{1,255}/[0-9]+"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RekognitionOptions:
+    """Which cloud model to ask, and how.
+
+    Attributes:
+        project_version_arn: of the model. Its region is the one that is asked.
+        min_confidence: of the cloud model's detections, 0 to 1; it gives those above.
+        longest_side: of the picture that is sent, in pixels.
+        quality: of its JPEG, 1 to 100.
+        timeout: seconds to connect within, and between two pieces of the answer.
+        connections: calls at the same time.
+        names: which name of the cloud model is which of ours; see `detections_of`.
+        endpoint_url: where to ask in place of Rekognition itself; None for AWS's own choice, which heeds
+            `AWS_ENDPOINT_URL_REKOGNITION`.
+
+    Raises:
+        InputError: the ARN is none of a Custom Labels model.
+    """
+
+    project_version_arn: str
+    min_confidence: float = 0.5
+    longest_side: int = 1280
+    quality: int = 85
+    timeout: float = 5.0
+    connections: int = 2
+    names: Mapping[str, str] = field(default_factory=dict)
+    endpoint_url: str | None = None
+
+    def __post_init__(self) -> None:
+        if not _ARN.fullmatch(self.project_version_arn):
+            raise InputError(
+                f"rekognition_project_version_arn is {self.project_version_arn!r}: give the ARN of a Custom Labels "
+                "model's version, arn:aws:rekognition:REGION:ACCOUNT:project/NAME/version/VERSION/NUMBER"
+            )
+
+    @property
+    def region(self) -> str:
+        """The region of the model."""
+        return self.project_version_arn.split(":")[3]
+
+
+class RekognitionClient:
+    """Shows frames to the cloud model. Safe from any thread.
+
+    Credentials come by boto3's default chain: environment, shared files, a container's endpoint such as Greengrass's
+    Token Exchange Service, the instance. Those that expire are renewed by botocore, minutes before. Each call is one
+    request and no more: boto3's own retries are off, for whoever asks counts calls.
+    """
+
+    def __init__(self, options: RekognitionOptions) -> None:
+        """Get ready; nothing is sent.
+
+        Raises:
+            InputError: boto3 cannot be set up, as with a damaged AWS configuration file.
+        """
+        self._options = options
+        # At its debug level, botocore writes the headers that it signs, session token and all.
+        for name in ("boto3", "botocore", "urllib3"):
+            logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger(name).level))
+        try:
+            self._client = boto3.session.Session().client(
+                "rekognition",
+                region_name=options.region,
+                endpoint_url=options.endpoint_url,
+                config=Config(
+                    connect_timeout=options.timeout,
+                    read_timeout=options.timeout,
+                    retries={"total_max_attempts": 1, "mode": "standard"},
+                    max_pool_connections=options.connections,
+                ),
+            )
+        except (BotoCoreError, ValueError) as error:
+            # A name is enough: the values that boto3 quotes may be secret.
+            raise InputError(
+                f"boto3 cannot be set up ({type(error).__name__}): check the AWS configuration files and variables"
+            ) from None
+
+    def look(self, frame: Frame, labels: tuple[str, ...]) -> Detections:
+        """Ask for what is in a frame, and wait for the answer.
+
+        Args:
+            frame: is sent as a JPEG.
+            labels: the names of the edge model's classes.
+
+        Raises:
+            NoOpinionError: there is no answer, and why.
+        """
+        options = self._options
+        jpeg = jpeg_within(frame.pixels, longest_side=options.longest_side, quality=options.quality)
+        try:
+            answer = self._client.detect_custom_labels(
+                ProjectVersionArn=options.project_version_arn,
+                Image={"Bytes": jpeg},
+                MinConfidence=100 * options.min_confidence,
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise failure_of(error) from None
+        except Exception as error:  # noqa: BLE001 - on garbled answers, botocore's parsers raise whatever they trip over
+            raise NoOpinionError("refused", f"botocore could not cope ({type(error).__name__})") from None
+        return detections_of(answer, labels=labels, names=options.names)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()

@@ -1,0 +1,270 @@
+"""Asks about unsure frames beside the pipeline, and gives each exactly one answer, in time."""
+
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Mapping
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
+from typing import Final, Literal, Protocol
+
+from beeagent.detection.detections import Detections
+from beeagent.fallback.duplicates import show_the_same
+from beeagent.fallback.gate import Gate
+from beeagent.fallback.reason import NoOpinionError, Reason
+from beeagent.frames.frame import Frame
+
+_LOG: Final = logging.getLogger(__name__)
+
+_REMEMBERED: Final = 16  # calls whose answers a frame that shows the same may get
+
+
+class Looker(Protocol):
+    """Whoever is asked: `RekognitionClient`, or what stands in for it."""
+
+    def look(self, frame: Frame, labels: tuple[str, ...]) -> Detections:
+        """Give what is in the frame.
+
+        Raises:
+            NoOpinionError: there is no answer, and why.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What is to be told of a frame.
+
+    Attributes:
+        decided_by: `cloud`, or `edge-degraded` where no answer was to be had.
+        detections: the cloud model's, or those that were asked about.
+        reason: why there was no answer; None with `cloud`.
+    """
+
+    decided_by: Literal["cloud", "edge-degraded"]
+    detections: Detections
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpinionCounts:
+    """What became of the frames that were asked about, since the start.
+
+    Attributes:
+        asked: all of them.
+        cloud: those that got an answer.
+        degraded: those that did not, by reason.
+        calls: how often the cloud model was asked.
+        saved: frames that went with the call of another one that shows the same.
+    """
+
+    asked: int
+    cloud: int
+    degraded: Mapping[Reason, int]
+    calls: int
+    saved: int
+
+
+@dataclass(slots=True)
+class _Ticket:
+    """A frame that waits for its answer."""
+
+    detections: Detections
+    deadline: float
+    future: "Future[Opinion]" = field(default_factory=Future)
+    answered: bool = False
+
+    def __post_init__(self) -> None:
+        self.future.set_running_or_notify_cancel()  # no one can cancel it: a frame always gets its answer
+
+
+@dataclass(slots=True)
+class _Call:
+    """One question to the cloud model, and the frames that its answer is for."""
+
+    frame: Frame | None  # None once it was asked about: pixels are large
+    captured_ns: int
+    detections: Detections
+    tickets: list[_Ticket] = field(default_factory=list)
+    outcome: Detections | NoOpinionError | None = None
+
+
+class SecondOpinion:
+    """A few threads that ask the cloud model, and one that minds the time.
+
+    `ask` never waits. A frame's future gets its result on one of these threads, in any order: when the answer comes,
+    when it is known that none will come, or at the latest after `timeout`, whatever the service does. A frame that
+    shows the same as one of a moment ago goes with that one's call, also while it is under way.
+
+    An answer that comes after its frame's time is not told of that frame any more, but is there for those that show
+    the same.
+    """
+
+    def __init__(  # noqa: PLR0913 - each a limit of its own
+        self,
+        looker: Looker,
+        gate: Gate,
+        *,
+        workers: int = 2,
+        queue: int = 4,
+        timeout: float = 10.0,
+        same_for: float = 10.0,
+    ) -> None:
+        """Set up; nothing runs before `start`.
+
+        Args:
+            looker: is asked.
+            gate: through which every call goes.
+            workers: calls at the same time, 1 or more.
+            queue: frames that may wait for a worker, 1 or more. Each holds its pixels.
+            timeout: seconds from `ask` until a frame goes without an answer, above 0.
+            same_for: seconds for which an answer stands for frames that show the same; 0 for none.
+        """
+        self._looker = looker
+        self._gate = gate
+        self._queue_limit = queue
+        self._timeout = timeout
+        self._same_ns = int(same_for * 1e9)
+        # Everything below is used under `_changed`, which is held for moments; futures are resolved outside of it.
+        self._changed = threading.Condition()
+        self._queue: deque[_Call] = deque()
+        self._recent: deque[_Call] = deque(maxlen=_REMEMBERED)
+        self._waiting: deque[_Ticket] = deque()  # in the order of their deadlines
+        self._stopped = False
+        self._asked = self._cloud = self._calls = self._saved = 0
+        self._degraded: Counter[Reason] = Counter()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"second-opinion-{i}", daemon=True) for i in range(workers)
+        ] + [threading.Thread(target=self._mind_the_time, name="second-opinion-deadlines", daemon=True)]
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, *, timeout: float) -> None:
+        """Wait up to `timeout` seconds for the answers that are on their way; then go without them.
+
+        When it returns, every frame has its answer, and what is asked from now on gets one at once.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: all(ticket.future.done() for ticket in self._waiting), timeout)
+            self._stopped = True
+            left = list(self._waiting)
+            self._queue.clear()
+            self._changed.notify_all()
+        for ticket in left:
+            self._answer(ticket, NoOpinionError("timeout", "the agent stops"))
+        # Another thread may be about to give one of them its answer.
+        wait(ticket.future for ticket in left)
+
+    def counts(self) -> OpinionCounts:
+        """Tell what became of the frames so far."""
+        with self._changed:
+            return OpinionCounts(self._asked, self._cloud, dict(self._degraded), self._calls, self._saved)
+
+    def ask(self, frame: Frame, detections: Detections) -> "Future[Opinion]":
+        """Ask about a frame.
+
+        Args:
+            frame: what was looked at. Its pixels are kept until it was asked about.
+            detections: what the edge model found, down to the band's low end; given back where no answer comes.
+        """
+        ticket = _Ticket(detections, time.monotonic() + self._timeout)
+        now: Detections | NoOpinionError | None = None
+        with self._changed:
+            self._asked += 1
+            self._waiting.append(ticket)
+            call = None if self._stopped else self._same(frame, detections)
+            if self._stopped:
+                now = NoOpinionError("timeout", "the agent stops")
+            elif call is not None:
+                self._saved += 1
+                now = call.outcome
+                if now is None:
+                    call.tickets.append(ticket)
+            elif len(self._queue) >= self._queue_limit:
+                now = NoOpinionError("queue-full", f"{self._queue_limit} frames wait already")
+            else:
+                call = _Call(frame, frame.captured_ns, detections, [ticket])
+                self._queue.append(call)
+                self._recent.append(call)
+            self._changed.notify_all()
+        if now is not None:
+            self._answer(ticket, now)
+        return ticket.future
+
+    def _same(self, frame: Frame, detections: Detections) -> _Call | None:
+        """Find the call whose answer will do for this frame too."""
+        for call in reversed(self._recent):
+            if abs(frame.captured_ns - call.captured_ns) >= self._same_ns:
+                continue
+            if not isinstance(call.outcome, NoOpinionError) and show_the_same(call.detections, detections):
+                return call
+        return None
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopped or self._queue)
+                if self._stopped:
+                    return
+                call = self._queue.popleft()
+                frame, call.frame = call.frame, None
+                # Nobody waits for it any more: it is not worth the money.
+                late = all(ticket.answered for ticket in call.tickets)
+            outcome: Detections | NoOpinionError
+            try:
+                if late or frame is None:
+                    raise NoOpinionError("timeout", "its time was over before it could be asked about")  # noqa: TRY301
+                outcome = self._consult(frame, call.detections)
+            except NoOpinionError as error:
+                outcome = error
+            except Exception:  # noqa: BLE001 - no defect may leave a frame without its answer, nor end the worker
+                _LOG.exception("second opinion: unexpected failure")
+                outcome = NoOpinionError("refused", "unexpected failure")
+            with self._changed:
+                call.outcome = outcome
+                tickets, call.tickets = call.tickets, []
+            for ticket in tickets:
+                self._answer(ticket, outcome)
+
+    def _consult(self, frame: Frame, detections: Detections) -> Detections:
+        def call() -> Detections:
+            with self._changed:
+                self._calls += 1
+            return self._looker.look(frame, detections.labels)
+
+        return self._gate.through(call)
+
+    def _mind_the_time(self) -> None:
+        while True:
+            with self._changed:
+                while self._waiting and self._waiting[0].answered:
+                    self._waiting.popleft()
+                if self._stopped:
+                    return
+                left = self._waiting[0].deadline - time.monotonic() if self._waiting else None
+                if left is None or left > 0:
+                    self._changed.wait(left)
+                    continue
+                ticket = self._waiting.popleft()
+            self._answer(ticket, NoOpinionError("timeout", "no answer came in time"))
+
+    def _answer(self, ticket: _Ticket, outcome: Detections | NoOpinionError) -> None:
+        """Give a frame its one answer; whoever comes second is not heard."""
+        if isinstance(outcome, NoOpinionError):
+            opinion = Opinion("edge-degraded", ticket.detections, outcome.reason)
+        else:
+            opinion = Opinion("cloud", outcome)
+        with self._changed:
+            if ticket.answered:
+                return
+            ticket.answered = True
+            if opinion.reason is None:
+                self._cloud += 1
+            else:
+                self._degraded[opinion.reason] += 1
+        ticket.future.set_result(opinion)
+        with self._changed:
+            self._changed.notify_all()
