@@ -2,7 +2,6 @@
 
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from typing import Any
 
 import boto3
@@ -31,12 +30,6 @@ from rekognition_server import (
 
 JPEG = b"\xff\xd8\xff\xe0 as good as a picture \xff\xd9"
 LIMIT = 5_242_880
-
-
-@pytest.fixture
-def server() -> Iterator[RekognitionServer]:
-    with RekognitionServer() as server:
-        yield server
 
 
 def client(

@@ -2,10 +2,13 @@
 
 import logging
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -73,7 +76,7 @@ class RekognitionClient:
     """
 
     def __init__(self, options: RekognitionOptions) -> None:
-        """Get ready; nothing is sent.
+        """Get ready; nothing is sent, and credentials are not yet looked for.
 
         Raises:
             InputError: boto3 cannot be set up, as with a damaged AWS configuration file.
@@ -82,18 +85,11 @@ class RekognitionClient:
         # At its debug level, botocore writes the headers that it signs, session token and all.
         for name in ("boto3", "botocore", "urllib3"):
             logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger(name).level))
+        self._lock = threading.Lock()
+        self._kept: Any = None
+        self._credentials: Any = None
         try:
-            self._client = boto3.session.Session().client(
-                "rekognition",
-                region_name=options.region,
-                endpoint_url=options.endpoint_url,
-                config=Config(
-                    connect_timeout=options.timeout,
-                    read_timeout=options.timeout,
-                    retries={"total_max_attempts": 1, "mode": "standard"},
-                    max_pool_connections=options.connections,
-                ),
-            )
+            self._new_session()
         except (BotoCoreError, ValueError) as error:
             # A name is enough: the values that boto3 quotes may be secret.
             raise InputError(
@@ -111,9 +107,10 @@ class RekognitionClient:
             NoOpinionError: there is no answer, and why.
         """
         options = self._options
+        client = self._client()
         jpeg = jpeg_within(frame.pixels, longest_side=options.longest_side, quality=options.quality)
         try:
-            answer = self._client.detect_custom_labels(
+            answer = client.detect_custom_labels(
                 ProjectVersionArn=options.project_version_arn,
                 Image={"Bytes": jpeg},
                 MinConfidence=100 * options.min_confidence,
@@ -126,4 +123,48 @@ class RekognitionClient:
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        with self._lock:
+            if self._kept is not None:
+                self._kept.close()
+
+    def _client(self) -> Any:  # noqa: ANN401 - boto3 makes its classes as it runs
+        """Give a client whose credentials are good now.
+
+        A client keeps the credentials that its session found, and renews those, but never looks elsewhere. So none
+        is made before there are some: a device may start before what provides them.
+        """
+        with self._lock:
+            try:
+                if self._kept is None:
+                    session = self._new_session()
+                    self._credentials = session.get_credentials()
+                    if self._credentials is not None:
+                        self._kept = self._new_client(session)
+                if self._kept is not None:
+                    self._credentials.get_frozen_credentials()  # renews them if need be
+            except Exception as error:  # noqa: BLE001 - providers raise whatever they trip over, such as RuntimeError
+                raise NoOpinionError(
+                    "credentials", f"AWS credentials cannot be had or renewed ({type(error).__name__})"
+                ) from None
+            if self._kept is None:
+                raise NoOpinionError("credentials", "there are no AWS credentials")
+            return self._kept
+
+    def _new_session(self) -> boto3.session.Session:
+        core = botocore.session.get_session()
+        _ = core.full_config  # read here, for a damaged file to be found
+        return boto3.session.Session(botocore_session=core)
+
+    def _new_client(self, session: boto3.session.Session) -> Any:  # noqa: ANN401 - boto3 makes its classes as it runs
+        options = self._options
+        return session.client(
+            "rekognition",
+            region_name=options.region,
+            endpoint_url=options.endpoint_url,
+            config=Config(
+                connect_timeout=options.timeout,
+                read_timeout=options.timeout,
+                retries={"total_max_attempts": 1, "mode": "standard"},
+                max_pool_connections=options.connections,
+            ),
+        )
