@@ -44,17 +44,18 @@ def test_every_key_can_be_set_in_the_file_and_in_the_environment(
         "state_dir": "/s", "mqtt_username": "u", "mqtt_password": "p", "mqtt_password_file": "/p",
         "mqtt_ca_file": "/ca",
         "mqtt_certificate_file": "/c", "mqtt_key_file": "/k", "await_camera": True, "camera_timeout": 2.5,
-        "freeze_timeout": 0.5,
-        "insecure_tls": True, "outbox_megabytes": 5.5, "outbox_max_age_hours": 12.0,
+        "freeze_timeout": 0.5, "insecure_tls": True, "outbox_megabytes": 5.5, "outbox_max_age_hours": 12.0,
         "outbox_commit_interval_ms": 2000.0, "outbox_commit_at_once": False, "outbox_drain_rate": 7.5,
+        "unsure_low": 0.2, "unsure_high": 0.8, "rekognition_project_version_arn": "arn",
+        "rekognition_min_confidence": 0.4, "rekognition_labels": {"bee": "Apis"}, "rekognition_timeout": 2.5,
+        "rekognition_workers": 3, "rekognition_per_minute": 4, "rekognition_per_day": 5,
+        "rekognition_longest_side": 640, "rekognition_jpeg_quality": 70, "rekognition_same_for": 0.5,
     }  # fmt: skip
     assert set(values) == set(Settings.model_fields)
-    toml = "".join(
-        f"{k} = {str(v).lower() if isinstance(v, bool | int | float) else repr(v)}\n" for k, v in values.items()
-    )
+    toml = "".join(f"{key} = {json.dumps(value).replace(': ', ' = ')}\n" for key, value in values.items())
     from_file = load_settings({}, config=_file(tmp_path, toml))
     for key, value in values.items():
-        monkeypatch.setenv(f"BEEAGENT_{key.upper()}", str(value))
+        monkeypatch.setenv(f"BEEAGENT_{key.upper()}", json.dumps(value) if isinstance(value, dict) else str(value))
     assert load_settings({}, config=None) == from_file
     assert from_file.threshold == 0.25
     assert from_file.state_dir == Path("/s")

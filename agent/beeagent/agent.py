@@ -18,6 +18,7 @@ from beeagent.choices import (
     loaded_model,
 )
 from beeagent.config import Settings
+from beeagent.decision import Decision, Decisions
 from beeagent.delivery.broker_url import BrokerAddress, Embedded, parse_broker
 from beeagent.delivery.courier import Courier
 from beeagent.delivery.delivery import Delivery
@@ -38,6 +39,7 @@ from beeagent.health import Health
 from beeagent.line_output import LineOutput
 from beeagent.model_reload import ModelReload
 from beeagent.pipeline import FrameResult, Pipeline
+from beeagent.second_opinion_choice import chosen_second_opinion
 from beeagent.service_notify import ServiceNotifier
 from beeagent.supervisor import Supervisor
 from beeagent.work_clock import WorkClock
@@ -95,6 +97,7 @@ class Agent:
             on_state=lambda fine, reason: self._note_trouble("camera", None if fine else reason),
             limits=chosen_capture_limits(settings),
         )
+        self._decisions = Decisions(chosen_second_opinion(settings), self._tell)
         self._pipeline = Pipeline(
             model=loaded_model(settings, bundle),
             frames=frames,
@@ -161,6 +164,7 @@ class Agent:
         try:
             self._capture.start()
             self._pipeline.start()
+            self._decisions.start()
             self._delivery.start()
             self._supervisor.start()
             self._look()
@@ -182,12 +186,15 @@ class Agent:
         self._health.count_frame(captured_ns=result.frame.captured_ns)
         if self._on_result is not None:
             self._on_result(result)
-        if self._rule.admits(result.detections):
-            self._send(result)
+        self._decisions.take(result)
 
-    def _send(self, result: FrameResult) -> None:
+    def _tell(self, decision: Decision) -> None:
+        if self._rule.admits(decision.detections):
+            self._send(decision)
+
+    def _send(self, decision: Decision) -> None:
         payload = b""
-        settings = self._settings
+        settings, result = self._settings, decision.result
 
         def build(seq: int) -> bytes:
             nonlocal payload
@@ -200,8 +207,9 @@ class Agent:
                 frame_width=result.frame.width,
                 frame_height=result.frame.height,
                 model=result.model,
-                decided_by="edge",
-                detections=result.detections,
+                decided_by=decision.decided_by,
+                fallback=decision.fallback,
+                detections=decision.detections,
                 inference_ms=result.inference_ms,
                 total_ms=(time.monotonic_ns() - result.frame.captured_ns) / 1e6,
             )
@@ -231,6 +239,7 @@ class Agent:
         self._pipeline.stop()
         ended = self._capture.stop(_STAGES_END_WITHIN_S)
         ended = self._pipeline.join(max(0.0, began + _STAGES_END_WITHIN_S - time.monotonic())) and ended
+        self._decisions.end(timeout=self._settings.rekognition_timeout, unless=self._stopping)
         if not told_to:
             self._delivery.drain(timeout=_DRAIN_WITHIN_S, unless=self._stopping)
             self._stopping.set()

@@ -6,6 +6,7 @@ from beeagent.config import Settings
 from beeagent.delivery.broker_url import BrokerAddress
 from beeagent.delivery.mqtt_options import MqttOptions, mqtt_options
 from beeagent.delivery.outbox import Outbox
+from beeagent.detection.band import chosen_band
 from beeagent.detection.bundle import ModelBundle, load_bundle
 from beeagent.detection.canary import try_in_child
 from beeagent.detection.detector import DetectorOptions
@@ -83,15 +84,20 @@ def loaded_model(settings: Settings, bundle: ModelBundle) -> LoadedModel:
     """Load a model as often as frames are to be looked at at the same time.
 
     Args:
-        settings: of which threads, workers, threshold and tiles count.
+        settings: of which threads, workers, threshold, tiles and the band of unsure confidences count.
         bundle: the model.
 
     Raises:
-        InputError: there are more workers than threads, or the model cannot be used.
+        InputError: there are more workers than threads, the band is none, or the model cannot be used.
     """
     workers = chosen_workers(settings)
     options = DetectorOptions(threads=settings.threads // workers, threshold=settings.threshold)
-    return LoadedModel(bundle, options, places=workers, tiling=chosen_tiling(settings.tiles, bundle))
+    unsure = None
+    if settings.rekognition_project_version_arn is not None:
+        threshold = bundle.threshold if settings.threshold is None else settings.threshold
+        unsure = chosen_band(bundle, threshold=threshold, low=settings.unsure_low, high=settings.unsure_high)
+    tiling = chosen_tiling(settings.tiles, bundle)
+    return LoadedModel(bundle, options, places=workers, tiling=tiling, unsure=unsure)
 
 
 def chosen_source(settings: Settings) -> SourceOpener:

@@ -87,6 +87,21 @@ class Settings(BaseSettings):
         outbox_commit_interval_ms: how far apart commits are at most, in milliseconds; in between, results gather.
         outbox_commit_at_once: while connected, commit each result at once, so that it is published at once.
         outbox_drain_rate: results per second, at most, of those that have gathered while there was no connection.
+        rekognition_project_version_arn: the Amazon Rekognition Custom Labels model to ask about frames of which the
+            model here is unsure; None to ask nobody, and then no frame leaves the device.
+        rekognition_min_confidence: from which its detections count.
+        rekognition_labels: which of its labels is which of ours; one mapped to nothing is left out.
+        rekognition_timeout: seconds to wait for an answer; a frame then goes out without.
+        rekognition_workers: frames asked about at the same time.
+        rekognition_per_minute: calls within any minute, at most.
+        rekognition_per_day: calls on any day (UTC), at most.
+        rekognition_longest_side: of the picture that is sent, in pixels.
+        rekognition_jpeg_quality: of the picture that is sent.
+        rekognition_same_for: seconds for which an answer stands for frames that show the same; 0 to ask about each.
+        unsure_low: confidence below which a detection is almost surely wrong; None takes it from the model's
+            validation, see `beeagent.detection.band.chosen_band`.
+        unsure_high: confidence above which a detection is almost surely right; None likewise. A frame with a
+            detection from `unsure_low` to `unsure_high` is one to ask about.
         mqtt_username: for the broker.
         mqtt_password: for the broker; from the environment or the file, there is no option for it.
         mqtt_password_file: a file that holds the password.
@@ -127,6 +142,18 @@ class Settings(BaseSettings):
     outbox_commit_interval_ms: float = Field(default=250.0, ge=0, le=3_600_000)
     outbox_commit_at_once: bool = True
     outbox_drain_rate: float = Field(default=50.0, gt=0, le=100_000)
+    rekognition_project_version_arn: str | None = None
+    rekognition_min_confidence: float = Field(default=0.5, ge=0, le=1)
+    rekognition_labels: dict[str, str] = {}
+    rekognition_timeout: float = Field(default=5.0, ge=0.1, le=600)
+    rekognition_workers: int = Field(default=2, ge=1, le=16)
+    rekognition_per_minute: int = Field(default=10, ge=0, le=10_000)
+    rekognition_per_day: int = Field(default=1000, ge=0, le=10_000_000)
+    rekognition_longest_side: int = Field(default=1280, ge=64, le=4096)
+    rekognition_jpeg_quality: int = Field(default=85, ge=1, le=100)
+    rekognition_same_for: float = Field(default=10.0, ge=0, le=3600)
+    unsure_low: float | None = Field(default=None, ge=0, le=1)
+    unsure_high: float | None = Field(default=None, ge=0, le=1)
     mqtt_username: str | None = None
     mqtt_password: SecretStr | None = None
     mqtt_password_file: FilePath | None = None

@@ -25,12 +25,14 @@ class FrameResult:
         model: identity of the model that looked.
         detections: what was found.
         inference_ms: time in the model alone, in milliseconds.
+        unsure: where the model is unsure, all that it found, also what does not count; else None.
     """
 
     frame: Frame
     model: str
     detections: Detections
     inference_ms: float
+    unsure: Detections | None = None
 
 
 class Pipeline:
@@ -131,8 +133,8 @@ class Pipeline:
             InputError: the model gave a class that the labels do not name.
         """
         for item in self._inferred:
-            detections = item.model.decode(item.raw, item.layout)
-            yield FrameResult(item.frame, item.model.identity, detections, item.inference_ms)
+            detections, unsure = item.model.decode(item.raw, item.layout)
+            yield FrameResult(item.frame, item.model.identity, detections, item.inference_ms, unsure)
         if self._failure is not None:
             raise self._failure
 

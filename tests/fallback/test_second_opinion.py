@@ -53,7 +53,7 @@ def running(looker: Looker, through: Gate | None = None, **options: float) -> It
     try:
         yield opinion
     finally:
-        opinion.stop(timeout=0)
+        opinion.stop()
 
 
 def client(server: RekognitionServer, *, timeout: float = 20.0) -> RekognitionClient:
@@ -251,21 +251,40 @@ def test_stopping_gives_every_frame_its_answer() -> None:
     opinion.start()
     futures = [opinion.ask(frame(i), seen()) for i in range(3)]
     desk.wait_until_asked(1)
-    opinion.stop(timeout=0)
+    opinion.stop()
     assert [future.result(0).reason for future in futures] == ["timeout"] * 3
     assert opinion.ask(frame(3), seen()).result(0).reason == "timeout"
     desk.let_answer()
     assert opinion.counts().asked == sum(opinion.counts().degraded.values()) == 4
 
 
-def test_stopping_waits_for_what_is_on_its_way() -> None:
+def test_stopping_lets_callbacks_end() -> None:
+    desk = Desk()
+    opinion = SecondOpinion(desk, gate(), workers=1, timeout=LONG, same_for=0)
+    opinion.start()
+    begun, ended = threading.Event(), threading.Event()
+
+    def slowly(_: "Future[Opinion]") -> None:
+        begun.set()
+        ended.wait(0.2)
+        ended.set()
+
+    opinion.ask(frame(), seen()).add_done_callback(slowly)
+    desk.let_answer()
+    assert begun.wait(DEADLINE)
+    opinion.stop()
+    assert ended.is_set()
+
+
+def test_draining_waits_for_what_is_on_its_way() -> None:
     desk = Desk()
     opinion = SecondOpinion(desk, gate(), workers=1, timeout=LONG, same_for=0)
     opinion.start()
     future = opinion.ask(frame(), seen())
     desk.wait_until_asked(1)
     threading.Timer(0.1, desk.let_answer).start()
-    opinion.stop(timeout=DEADLINE)
+    assert opinion.drain(timeout=DEADLINE)
+    opinion.stop()
     assert future.result(0).decided_by == "cloud"
 
 

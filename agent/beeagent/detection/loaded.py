@@ -2,11 +2,13 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from beeagent.detection.band import Band
 from beeagent.detection.bundle import ModelBundle
 from beeagent.detection.detections import Detections
 from beeagent.detection.detector import DetectorOptions, RawOutputs
@@ -23,7 +25,13 @@ class LoadedModel:
     """
 
     def __init__(
-        self, bundle: ModelBundle, options: DetectorOptions, *, places: int, tiling: Tiling = NO_TILES
+        self,
+        bundle: ModelBundle,
+        options: DetectorOptions,
+        *,
+        places: int,
+        tiling: Tiling = NO_TILES,
+        unsure: Band | None = None,
     ) -> None:
         """Load the model `places` times, and run each once.
 
@@ -32,12 +40,17 @@ class LoadedModel:
             options: how each of its detectors is to run.
             places: how many frames may be in it at the same time, 1 or more.
             tiling: into how many tiles to cut each frame.
+            unsure: confidences at which it is unsure; it then looks down to their low end. None where nobody asks.
 
         Raises:
             InputError: the model cannot be used.
             BeeagentError: there is no working TFLite runtime.
         """
         self.identity = bundle.identity
+        self._unsure = unsure
+        self._threshold = bundle.threshold if options.threshold is None else options.threshold
+        if unsure is not None:
+            options = replace(options, threshold=min(self._threshold, unsure.low))
         self.places = places
         self._load = partial(TiledDetector, bundle, options, tiling)
         self._detectors: list[TiledDetector | None] = [self._load() for _ in range(places)]
@@ -54,9 +67,17 @@ class LoadedModel:
         """Run the model in one of its places, from 0; by one thread at a time in each."""
         return self._at(place).infer(prepared)
 
-    def decode(self, raw: Sequence[RawOutputs], layout: Layout) -> Detections:
-        """See `TiledDetector.decode`."""
-        return self._first.decode(raw, layout)
+    def decode(self, raw: Sequence[RawOutputs], layout: Layout) -> tuple[Detections, Detections | None]:
+        """Read what was found; see `TiledDetector.decode`.
+
+        Returns:
+            The detections that count; and, of a frame of which the model is unsure, all of them down to where it
+            is almost surely wrong, else None.
+        """
+        found = self._first.decode(raw, layout)
+        if self._unsure is None:
+            return found, None
+        return found.from_confidence(self._threshold), found if self._unsure.holds(found) else None
 
     def give_up(self, place: int) -> None:
         """Leave a place's detector to the thread that does not come back from it; the next use loads another."""

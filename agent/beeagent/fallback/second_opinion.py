@@ -5,7 +5,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
@@ -131,7 +131,7 @@ class SecondOpinion:
         self._recent: deque[_Call] = deque(maxlen=_REMEMBERED)
         self._waiting: deque[_Ticket] = deque()  # in the order of their deadlines
         self._stopped = False
-        self._asked = self._cloud = self._calls = self._saved = 0
+        self._asked = self._told = self._cloud = self._calls = self._saved = 0
         self._degraded: Counter[Reason] = Counter()
         self._threads = [
             threading.Thread(target=self._work, name=f"second-opinion-{i}", daemon=True) for i in range(workers)
@@ -142,21 +142,29 @@ class SecondOpinion:
         for thread in self._threads:
             thread.start()
 
-    def stop(self, *, timeout: float) -> None:
-        """Wait up to `timeout` seconds for the answers that are on their way; then go without them.
+    def drain(self, *, timeout: float) -> bool:
+        """Wait up to `timeout` seconds for the answers that are on their way, and say whether all have come.
 
-        When it returns, every frame has its answer, and what is asked from now on gets one at once.
+        The callbacks of their futures, where they were there before the answer, have then ended too.
         """
         with self._changed:
-            self._changed.wait_for(lambda: all(ticket.future.done() for ticket in self._waiting), timeout)
+            return self._changed.wait_for(lambda: self._told == self._asked, timeout)
+
+    def stop(self) -> None:
+        """Go without the answers that have not come.
+
+        When it returns, every frame has its answer, its future's callbacks have ended, and what is asked from now on
+        gets an answer at once. Not to be called from a callback.
+        """
+        with self._changed:
             self._stopped = True
             left = list(self._waiting)
             self._queue.clear()
             self._changed.notify_all()
         for ticket in left:
             self._answer(ticket, NoOpinionError("timeout", "the agent stops"))
-        # Another thread may be about to give one of them its answer.
-        wait(ticket.future for ticket in left)
+        with self._changed:  # another thread may be about to give one of them its answer
+            self._changed.wait_for(lambda: self._told == self._asked)
 
     def counts(self) -> OpinionCounts:
         """Tell what became of the frames so far."""
@@ -265,6 +273,7 @@ class SecondOpinion:
                 self._cloud += 1
             else:
                 self._degraded[opinion.reason] += 1
-        ticket.future.set_result(opinion)
+        ticket.future.set_result(opinion)  # and run its callbacks, which are to have ended when it counts as told
         with self._changed:
+            self._told += 1
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""The verdict: of which frames the model is unsure."""
+"""Of which frames a model is unsure."""
 
 from dataclasses import dataclass
 

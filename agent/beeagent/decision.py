@@ -1,0 +1,89 @@
+"""Who decides what is told of a frame: the model here, or a second opinion on it."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+
+from beeagent.delivery.message import DecidedBy
+from beeagent.detection.detections import Detections
+from beeagent.errors import BeeagentError
+from beeagent.fallback.second_opinion import Opinion, SecondOpinion
+from beeagent.pipeline import FrameResult
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be told of a frame.
+
+    Attributes:
+        result: of the model here.
+        detections: what counts as found, by whoever decided.
+        decided_by: who did.
+        fallback: with `edge-degraded`, why there was no second opinion; else None.
+    """
+
+    result: FrameResult
+    detections: Detections
+    decided_by: DecidedBy
+    fallback: str | None = None
+
+
+class Decisions:
+    """Passes sure frames on at once, and unsure ones when the second opinion is there or known not to come.
+
+    A slow answer holds up its own frame alone. Decisions are told one at a time, in the order in which they fall:
+    sure frames in theirs, a late answer between later frames.
+    """
+
+    def __init__(self, opinion: SecondOpinion | None, tell: Callable[[Decision], None]) -> None:
+        """Set up.
+
+        Args:
+            opinion: whom to ask; None to go by the model here alone.
+            tell: told of each frame once, on the thread of `take` or on one of the second opinion's.
+        """
+        self._opinion = opinion
+        self._tell = tell
+        self._telling = threading.Lock()
+        self._failure: BeeagentError | None = None
+
+    def start(self) -> None:
+        """Be ready to ask."""
+        if self._opinion is not None:
+            self._opinion.start()
+
+    def take(self, result: FrameResult) -> None:
+        """Decide on a frame, now or later; never waits for an answer.
+
+        Raises:
+            BeeagentError: what `tell` raised, of this frame or one before.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self._opinion is None or result.unsure is None:
+            with self._telling:
+                self._tell(Decision(result, result.detections, "edge"))
+        else:
+            self._opinion.ask(result.frame, result.unsure).add_done_callback(partial(self._answered, result))
+
+    def end(self, *, timeout: float, unless: threading.Event) -> None:
+        """Wait up to `timeout` seconds for what was asked, unless told otherwise; then decide without."""
+        if self._opinion is None:
+            return
+        by = time.monotonic() + timeout
+        while not unless.is_set() and time.monotonic() < by:
+            if self._opinion.drain(timeout=0.1):
+                break
+        self._opinion.stop()
+
+    def _answered(self, result: FrameResult, future: "Future[Opinion]") -> None:
+        opinion = future.result()
+        found = opinion.detections if opinion.decided_by == "cloud" else result.detections
+        try:
+            with self._telling:
+                self._tell(Decision(result, found, opinion.decided_by, opinion.reason))
+        except BeeagentError as error:
+            self._failure = error  # kept for whoever takes the next frame, who is on another thread

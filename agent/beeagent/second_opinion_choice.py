@@ -1,0 +1,68 @@
+"""What the settings choose of the second opinion: whom to ask, how often, and at what patience."""
+
+import time
+from typing import Final
+
+from beeagent.backoff import Backoff
+from beeagent.config import Settings
+from beeagent.errors import InputError
+from beeagent.fallback.breaker import CircuitBreaker
+from beeagent.fallback.budget import CallBudget
+from beeagent.fallback.gate import Gate
+from beeagent.fallback.second_opinion import SecondOpinion
+from beeagent.fallback.throttle import Throttle
+
+_FAILURES_THAT_OPEN: Final = 5
+_OPEN_S: Final = (30.0, 1800.0)  # the first wait of the circuit breaker, and the longest
+_THROTTLED_S: Final = (2.0, 120.0)
+
+
+def chosen_second_opinion(settings: Settings) -> SecondOpinion | None:
+    """Get ready to ask the cloud model that the settings name; None where they name none.
+
+    Raises:
+        InputError: boto3 is not installed, the model's ARN is none, or the file of the budget cannot be used.
+    """
+    arn = settings.rekognition_project_version_arn
+    if arn is None:
+        return None
+    try:
+        from beeagent.fallback.rekognition import (  # noqa: PLC0415 - boto3 is an extra
+            RekognitionClient,
+            RekognitionOptions,
+        )
+    except ImportError as error:
+        raise InputError(
+            f"a second opinion needs {error.name}, which is not installed: pip install 'beeagent[rekognition]'"
+        ) from error
+    client = RekognitionClient(
+        RekognitionOptions(
+            project_version_arn=arn,
+            min_confidence=settings.rekognition_min_confidence,
+            longest_side=settings.rekognition_longest_side,
+            quality=settings.rekognition_jpeg_quality,
+            timeout=settings.rekognition_timeout,
+            connections=settings.rekognition_workers,
+            names=settings.rekognition_labels,
+        )
+    )
+    gate = Gate(
+        budget=CallBudget(
+            settings.state_dir / f"{settings.device}-{settings.camera_name}.budget.sqlite3",
+            per_minute=settings.rekognition_per_minute,
+            per_day=settings.rekognition_per_day,
+        ),
+        breaker=CircuitBreaker(
+            failures=_FAILURES_THAT_OPEN,
+            backoff=Backoff(first=_OPEN_S[0], longest=_OPEN_S[1]),
+            clock=time.monotonic,
+        ),
+        throttle=Throttle(backoff=Backoff(first=_THROTTLED_S[0], longest=_THROTTLED_S[1]), clock=time.monotonic),
+    )
+    return SecondOpinion(
+        client,
+        gate,
+        workers=settings.rekognition_workers,
+        timeout=settings.rekognition_timeout,
+        same_for=settings.rekognition_same_for,
+    )

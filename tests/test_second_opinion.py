@@ -1,0 +1,177 @@
+"""The agent with a second opinion: unsure frames go to the cloud model, and each frame makes one message."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+from beeagent.delivery.schemas import load_schema
+from beeagent_process import run_beeagent, running_agent, tiny_model
+from jsonschema import Draft202012Validator, FormatChecker
+from rekognition_server import (
+    ACCESS_KEY,
+    PROJECT_VERSION_ARN,
+    SECRET_KEY,
+    Fault,
+    Hold,
+    Labels,
+    RekognitionServer,
+    Rubbish,
+)
+from tiny_models import RED, painted
+
+SURE = 1.0
+UNSURE = 0.6
+UNSURE_AND_BELOW_THE_THRESHOLD = 0.3
+NOTHING = 0.0
+
+
+def pictures(folder: Path, *strengths: float) -> Path:
+    """Write a picture of 640x320 for each strength of red: what the tiny model finds in its top left eighth."""
+    target = folder / "pictures"
+    target.mkdir()
+    for number, strength in enumerate(strengths):
+        red = tuple(round(strength * part) for part in RED)
+        cv2.imwrite(str(target / f"{number:03}.png"), painted((640, 320), {red: (0, 0, 80, 40)}))
+    return target
+
+
+def environment(server: RekognitionServer, **more: str) -> dict[str, str]:
+    """Give what turns the second opinion on, and leads boto3 to the stand-in."""
+    return {
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ENDPOINT_URL_REKOGNITION": server.url,
+        "BEEAGENT_REKOGNITION_PROJECT_VERSION_ARN": PROJECT_VERSION_ARN,
+        "BEEAGENT_REKOGNITION_SAME_FOR": "0",
+        "BEEAGENT_REKOGNITION_TIMEOUT": "60",
+        "BEEAGENT_UNSURE_LOW": "0.2",
+        "BEEAGENT_UNSURE_HIGH": "0.8",
+        **more,
+    }
+
+
+def arguments(folder: Path, *strengths: float, publish: str = "always") -> list[str | Path]:
+    return [
+        "--camera", pictures(folder, *strengths), *tiny_model(folder), "--broker", "none", "--stdout",
+        "--publish", publish,
+    ]  # fmt: skip
+
+
+def valid(line: str) -> dict[str, Any]:
+    message = json.loads(line)
+    Draft202012Validator(load_schema("detections"), format_checker=FormatChecker()).validate(message)
+    return message
+
+
+def told(message: dict[str, Any]) -> tuple[str, str | None, dict[str, int]]:
+    return message["decided_by"], message.get("fallback", {}).get("reason"), message["counts"]
+
+
+def test_unsure_frames_alone_are_shown_and_each_frame_makes_one_message(tmp_path: Path) -> None:
+    with RekognitionServer() as server:
+        ended = run_beeagent(
+            *arguments(tmp_path, SURE, UNSURE, UNSURE_AND_BELOW_THE_THRESHOLD, NOTHING, SURE),
+            folder=tmp_path,
+            **environment(server),
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert len(server.requests) == 2
+    messages = [valid(line) for line in ended.stdout.splitlines()]
+    assert [message["seq"] for message in messages] == [1, 2, 3, 4, 5]
+    assert len({message["captured_at"] for message in messages}) == 5
+    assert sorted(map(told, messages), key=str) == [
+        ("cloud", None, {"bee": 1}),
+        ("cloud", None, {"bee": 1}),
+        ("edge", None, {"red": 1}),
+        ("edge", None, {"red": 1}),
+        ("edge", None, {}),
+    ]
+    box = next(message for message in messages if message["decided_by"] == "cloud")["detections"][0]["box"]
+    assert box == {"left": 0.3491, "top": 0.3613, "width": 0.1747, "height": 0.2326}
+
+
+def test_without_an_answer_only_what_counts_goes_out_and_why(tmp_path: Path) -> None:
+    with RekognitionServer() as server:
+        server.answer = Fault("ResourceNotReadyException")
+        ended = run_beeagent(
+            *arguments(tmp_path, UNSURE, UNSURE_AND_BELOW_THE_THRESHOLD), folder=tmp_path, **environment(server)
+        )
+    messages = [valid(line) for line in ended.stdout.splitlines()]
+    assert sorted(map(told, messages), key=str) == [
+        ("edge-degraded", "model-not-running", {"red": 1}),
+        ("edge-degraded", "model-not-running", {}),
+    ]
+
+
+def test_without_a_model_to_ask_nothing_leaves_the_device_and_boto3_stays_out(tmp_path: Path) -> None:
+    with RekognitionServer() as server:
+        given = environment(server)
+        del given["BEEAGENT_REKOGNITION_PROJECT_VERSION_ARN"]
+        broken = tmp_path / "broken" / "boto3"
+        broken.mkdir(parents=True)
+        (broken / "__init__.py").write_text("raise SystemError('imported')")
+        ended = run_beeagent(
+            *arguments(tmp_path, SURE, UNSURE, NOTHING), folder=tmp_path, **given, PYTHONPATH=str(broken.parent)
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert not server.requests
+    assert [told(valid(line))[0] for line in ended.stdout.splitlines()] == ["edge"] * 3
+    assert not list((tmp_path / "state").rglob("*budget*"))
+
+
+def test_a_slow_answer_holds_up_its_own_frame_alone(tmp_path: Path) -> None:
+    hold = Hold(Labels([]))
+    with RekognitionServer() as server:
+        server.will(hold)
+        with running_agent(*arguments(tmp_path, UNSURE, *[SURE] * 20), folder=tmp_path, **environment(server)) as agent:
+            sure = agent.messages(20)
+            assert [message["seq"] for message in sure] == list(range(1, 21))
+            assert {message["decided_by"] for message in sure} == {"edge"}
+            hold.let_go.set()
+            (late,) = agent.messages(1)
+            assert (late["seq"], late["decided_by"], late["detections"]) == (21, "cloud", [])
+            assert late["captured_at"] < sure[0]["captured_at"]
+            assert agent.end() == 0
+
+
+def test_a_stopped_agent_leaves_no_frame_without_its_message(tmp_path: Path) -> None:
+    with RekognitionServer() as server:
+        server.answer = Hold()
+        with running_agent(*arguments(tmp_path, SURE, UNSURE), folder=tmp_path, **environment(server)) as agent:
+            agent.messages(1)
+            server.wait_for_requests(1, timeout=60)
+            agent.process.terminate()
+            (degraded,) = agent.messages(1)
+            assert told(degraded) == ("edge-degraded", "timeout", {"red": 1})
+            assert agent.end() == 0, agent.errors
+
+
+def test_the_budget_goes_on_after_a_restart(tmp_path: Path) -> None:
+    given = arguments(tmp_path, UNSURE, UNSURE)
+    with RekognitionServer() as server:
+        server.answer = Rubbish(b"a call is a call, whatever comes of it")
+        runs = [
+            run_beeagent(*given, folder=tmp_path, **environment(server, BEEAGENT_REKOGNITION_PER_DAY="3"))
+            for _ in range(2)
+        ]
+        assert len(server.requests) == 3
+    reasons = [told(valid(line))[1] for run in runs for line in run.stdout.splitlines()]
+    assert sorted(map(str, reasons)) == ["budget", "refused", "refused", "refused"]
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"BEEAGENT_REKOGNITION_PROJECT_VERSION_ARN": "bees"}, "rekognition_project_version_arn is 'bees'"),
+        ({"BEEAGENT_UNSURE_LOW": "0.9"}, "unsure_low is 0.9 and unsure_high 0.8"),
+    ],
+)
+def test_a_mistake_in_the_settings_is_told_in_a_line(more: dict[str, str], named: str, tmp_path: Path) -> None:
+    with RekognitionServer() as server:
+        ended = run_beeagent(*arguments(tmp_path, SURE), folder=tmp_path, **environment(server, **more))
+    assert ended.returncode == 2
+    assert named in ended.stderr
+    assert "Traceback" not in ended.stderr
