@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from uuid import uuid4
 
 import cv2
 
@@ -23,14 +22,13 @@ from beeagent.delivery.broker_url import BrokerAddress, Embedded, parse_broker
 from beeagent.delivery.courier import Courier
 from beeagent.delivery.delivery import Delivery
 from beeagent.delivery.discard import DiscardPublisher
-from beeagent.delivery.message import detections_message, encode
 from beeagent.delivery.mqtt import MqttPublisher
 from beeagent.delivery.publisher import Publisher
 from beeagent.delivery.quarantine import Quarantine
-from beeagent.delivery.rule import PublishRule
-from beeagent.delivery.topics import detections_topic, status_topic
+from beeagent.delivery.topics import status_topic
 from beeagent.detection.bundle import ModelBundle
 from beeagent.errors import BeeagentError, InputError
+from beeagent.frame_message import FrameMessages
 from beeagent.frames.capture import Capture
 from beeagent.frames.frame import Frame
 from beeagent.frames.handoff import Handoff
@@ -46,9 +44,6 @@ from beeagent.work_clock import WorkClock
 
 _LOG = logging.getLogger(__name__)
 
-# AWS IoT Core's limit on a payload; a larger one ends the connection.
-# https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits
-_PAYLOAD_LIMIT = 128 * 1024
 # Told to stop, the agent is gone within 3 s: all of it but Python's own end has the first of these, and of that time
 # what makes results has the second.
 _STOP_WITHIN_S = 2.7
@@ -83,9 +78,7 @@ class Agent:
     ) -> None:
         self._settings = settings
         self._on_result = on_result
-        self._topic = detections_topic(settings.topic_prefix, settings.device, settings.camera_name)
         source = chosen_source(settings)
-        self._rule = PublishRule(settings.publish)
         self._stopping = stopping or threading.Event()
         self._output = LineOutput(self._stopping)
         self._handling = WorkClock()
@@ -97,7 +90,7 @@ class Agent:
             on_state=lambda fine, reason: self._note_trouble("camera", None if fine else reason),
             limits=chosen_capture_limits(settings),
         )
-        self._decisions = Decisions(chosen_second_opinion(settings), self._tell)
+        opinion = chosen_second_opinion(settings)
         self._pipeline = Pipeline(
             model=loaded_model(settings, bundle),
             frames=frames,
@@ -106,6 +99,8 @@ class Agent:
             stuck_after=settings.inference_timeout,
         )
         self._delivery = _build_delivery(settings, broker, outbox_path, last_will=self._last_will)
+        self._messages = FrameMessages(settings, self._delivery.outbox)
+        self._decisions = Decisions(opinion, self._tell, hold=self._messages.hold)
         self._health = Health(
             device=settings.device,
             camera=settings.camera_name,
@@ -167,6 +162,8 @@ class Agent:
             self._decisions.start()
             self._delivery.start()
             self._supervisor.start()
+            for payload in self._messages.tell_left_behind():
+                self._print(payload)
             self._look()
         finally:
             self._left_behind = not self._end()
@@ -189,35 +186,10 @@ class Agent:
         self._decisions.take(result)
 
     def _tell(self, decision: Decision) -> None:
-        if self._rule.admits(decision.detections):
-            self._send(decision)
+        self._print(self._messages.tell(decision))
 
-    def _send(self, decision: Decision) -> None:
-        payload = b""
-        settings, result = self._settings, decision.result
-
-        def build(seq: int) -> bytes:
-            nonlocal payload
-            message = detections_message(
-                event_id=uuid4(),
-                device=settings.device,
-                camera=settings.camera_name,
-                seq=seq,
-                captured_at=result.frame.captured_at,
-                frame_width=result.frame.width,
-                frame_height=result.frame.height,
-                model=result.model,
-                decided_by=decision.decided_by,
-                fallback=decision.fallback,
-                detections=decision.detections,
-                inference_ms=result.inference_ms,
-                total_ms=(time.monotonic_ns() - result.frame.captured_ns) / 1e6,
-            )
-            payload = encode(message, limit=_PAYLOAD_LIMIT)
-            return payload
-
-        self._delivery.outbox.put(stream=f"{settings.device}/{settings.camera_name}", topic=self._topic, build=build)
-        if settings.stdout and not self._output.write(payload):
+    def _print(self, payload: bytes | None) -> None:
+        if payload is not None and self._settings.stdout and not self._output.write(payload):
             self.stop()
 
     def _note_trouble(self, part: str, reason: str | None) -> None:

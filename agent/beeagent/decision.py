@@ -4,8 +4,9 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
+from uuid import UUID, uuid4
 
 from beeagent.delivery.message import DecidedBy
 from beeagent.detection.detections import Detections
@@ -23,12 +24,16 @@ class Decision:
         detections: what counts as found, by whoever decided.
         decided_by: who did.
         fallback: with `edge-degraded`, why there was no second opinion; else None.
+        event_id: of what is told of this frame, whoever decides.
+        held: whether `Decisions` had another decision of this `event_id` held for it.
     """
 
     result: FrameResult
     detections: Detections
     decided_by: DecidedBy
     fallback: str | None = None
+    event_id: UUID = field(default_factory=uuid4)
+    held: bool = False
 
 
 class Decisions:
@@ -38,15 +43,19 @@ class Decisions:
     sure frames in theirs, a late answer between later frames.
     """
 
-    def __init__(self, opinion: SecondOpinion | None, tell: Callable[[Decision], None]) -> None:
+    def __init__(
+        self, opinion: SecondOpinion | None, tell: Callable[[Decision], None], hold: Callable[[Decision], None]
+    ) -> None:
         """Set up.
 
         Args:
             opinion: whom to ask; None to go by the model here alone.
             tell: told of each frame once, on the thread of `take` or on one of the second opinion's.
+            hold: told, before a frame is asked about, what to tell of it should `tell` never be.
         """
         self._opinion = opinion
         self._tell = tell
+        self._hold = hold
         self._telling = threading.Lock()
         self._failure: BeeagentError | None = None
 
@@ -67,7 +76,9 @@ class Decisions:
             with self._telling:
                 self._tell(Decision(result, result.detections, "edge"))
         else:
-            self._opinion.ask(result.frame, result.unsure).add_done_callback(partial(self._answered, result))
+            without = Decision(result, result.detections, "edge-degraded", "timeout", held=True)
+            self._hold(without)
+            self._opinion.ask(result.frame, result.unsure).add_done_callback(partial(self._answered, without))
 
     def end(self, *, timeout: float, unless: threading.Event) -> None:
         """Wait up to `timeout` seconds for what was asked, unless told otherwise; then decide without."""
@@ -79,11 +90,12 @@ class Decisions:
                 break
         self._opinion.stop()
 
-    def _answered(self, result: FrameResult, future: "Future[Opinion]") -> None:
+    def _answered(self, without: Decision, future: "Future[Opinion]") -> None:
         opinion = future.result()
-        found = opinion.detections if opinion.decided_by == "cloud" else result.detections
+        found = opinion.detections if opinion.decided_by == "cloud" else without.detections
+        decided = replace(without, detections=found, decided_by=opinion.decided_by, fallback=opinion.reason)
         try:
             with self._telling:
-                self._tell(Decision(result, found, opinion.decided_by, opinion.reason))
+                self._tell(decided)
         except BeeagentError as error:
             self._failure = error  # kept for whoever takes the next frame, who is on another thread

@@ -3,6 +3,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -330,10 +331,37 @@ def test_the_file_of_another_program_is_refused_and_left_alone(tmp_path: Path) -
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     Outbox(tmp_path / "o").close()
     database = sqlite3.connect(tmp_path / "o")
-    database.execute("PRAGMA user_version = 3")
+    database.execute("PRAGMA user_version = 4")
     database.close()
-    with pytest.raises(InputError, match="format 3"):
+    with pytest.raises(InputError, match="format 4"):
         Outbox(tmp_path / "o")
+
+
+def test_a_file_of_the_format_before_goes_on(tmp_path: Path) -> None:
+    with closing(Outbox(tmp_path / "o")) as outbox:
+        put(outbox, "front")
+    with closing(sqlite3.connect(tmp_path / "o")) as database:
+        database.execute("DROP TABLE held")
+        database.execute("PRAGMA user_version = 2")
+    with closing(Outbox(tmp_path / "o")) as outbox:
+        assert (outbox.counts().waiting, outbox.left_behind, outbox.fault) == (1, {}, None)
+        outbox.hold("a", b"held")
+    with closing(Outbox(tmp_path / "o")) as outbox:
+        assert outbox.left_behind == {"a": b"held"}
+
+
+def test_what_is_held_goes_with_the_result_that_settles_it(tmp_path: Path) -> None:
+    with closing(Outbox(tmp_path / "o")) as outbox:
+        for key in ("a", "b", "c"):
+            outbox.hold(key, key.encode())
+        assert outbox.flush(timeout=60)
+        outbox.put(stream="s", topic="t", build=lambda _: b"decided", settles="b")
+        outbox.let_go("c")
+        outbox.hold("d", b"settled before it was stored")
+        outbox.let_go("d")
+    with closing(Outbox(tmp_path / "o")) as outbox:
+        assert outbox.left_behind == {"a": b"a"}
+        assert outbox.counts().waiting == 1
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:

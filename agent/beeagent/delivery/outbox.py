@@ -4,7 +4,8 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -13,8 +14,7 @@ from beeagent.delivery.boot_clock import BootClock, boot_clock
 from beeagent.delivery.outbox_damage import is_damage
 from beeagent.delivery.outbox_file import OutboxFile
 from beeagent.delivery.outbox_ledger import Ledger
-from beeagent.delivery.outbox_records import DAMAGED, Batch, OutboxCounts, Row
-from beeagent.errors import BeeagentError
+from beeagent.delivery.outbox_records import DAMAGED, Batch, OutboxCounts, Row, UnreadableOutboxError
 
 __all__ = ["Outbox", "OutboxCounts", "UnreadableOutboxError"]
 
@@ -26,10 +26,6 @@ _RETRY_S: Final = 1.0  # after a commit that failed
 _LOOK_FOR_EXPIRED_S: Final = 60.0  # when nothing else is to be committed
 # Of results that wait for a disk that takes nothing. A small device has no more to give.
 _MAX_UNSTORED_BYTES: Final = 16_000_000
-
-
-class UnreadableOutboxError(BeeagentError):
-    """The file cannot be read at present."""
 
 
 class Outbox:
@@ -46,6 +42,9 @@ class Outbox:
 
     A file that turns out to be damaged, at the start or later, is set aside, and what can be read of it goes on in a
     new one; what cannot is dropped and counted. docs/outbox.md tells all this to those who run it.
+
+    What is not decided yet can be held there, and goes in the commit that stores its result. What a process held that
+    crashed is in `left_behind`, by key, oldest first.
 
     One thread may put while another one takes and removes. The file belongs to one process at a time.
     """
@@ -91,6 +90,7 @@ class Outbox:
         self._ledger = Ledger(
             self._file.read_totals(), last_id=self._file.last_id(), max_bytes=min(max_bytes, _MAX_UNSTORED_BYTES)
         )
+        self.left_behind = self._file.held()
         self._commit_by = 0.0
         self._hurry = False
         self._flushing = 0
@@ -129,7 +129,17 @@ class Outbox:
         with self._changed:
             self._listeners.append(listener)
 
-    def put(self, *, stream: str, topic: str, build: Callable[[int], bytes]) -> int:
+    def hold(self, key: str, payload: bytes) -> None:
+        """Keep something until `put` or `let_go` settles its key. Nothing is written if that is before the commit."""
+        with self._noting():
+            self._ledger.hold(key, payload)
+
+    def let_go(self, key: str) -> None:
+        """Hold something no more, without a result in its place."""
+        with self._noting():
+            self._ledger.let_go(key)
+
+    def put(self, *, stream: str, topic: str, build: Callable[[int], bytes], settles: str | None = None) -> int:
         """Take a result, and give it its number.
 
         Args:
@@ -137,6 +147,7 @@ class Outbox:
             topic: where it is to be published.
             build: makes the payload from the number, from 1. It must not use the outbox. If it raises, nothing
                 is taken and the number is not used.
+            settles: the key of what is held no more once this result is there.
 
         Returns:
             The number.
@@ -144,12 +155,12 @@ class Outbox:
         Raises:
             ValueError: the outbox is closed.
         """
-        with self._changed:
+        with self._noting():
             if self._closing:
                 raise ValueError("the outbox is closed")
-            began = not self._ledger.unsettled
             number = self._ledger.take(stream=stream, topic=topic, build=build, taken_at=int(self._file.now()))
-            self._note_change(first=began)
+            if settles is not None:
+                self._ledger.let_go(settles)
         return number
 
     def waiting(self, *, after: int = 0, limit: int = 100) -> list[Row]:
@@ -172,11 +183,13 @@ class Outbox:
 
     def delivered(self, ids: Iterable[int]) -> None:
         """Remove rows that the broker has acknowledged."""
-        self._remove(ids, reason=None)
+        with self._noting():
+            self._ledger.remove(ids, reason=None)
 
     def drop(self, ids: Iterable[int], *, reason: str) -> None:
         """Remove rows that are given up."""
-        self._remove(ids, reason=reason)
+        with self._noting():
+            self._ledger.remove(ids, reason=reason)
 
     def depth(self) -> int:
         """Give the number of results that wait, stored or not."""
@@ -216,16 +229,15 @@ class Outbox:
                 _LOG.error("%d results could not be stored and are gone; their numbers will be given again", unstored)
             return not self._ledger.unsettled
 
-    def _remove(self, ids: Iterable[int], *, reason: str | None) -> None:
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Have the lock while something is noted, and see to it that it is committed."""
         with self._changed:
             began = not self._ledger.unsettled
-            self._ledger.remove(ids, reason=reason)
-            self._note_change(first=began)
-
-    def _note_change(self, *, first: bool) -> None:
-        if first:
-            self._commit_by = time.monotonic() + self._commit_interval
-        self._changed.notify_all()
+            yield
+            if began:
+                self._commit_by = time.monotonic() + self._commit_interval
+            self._changed.notify_all()
 
     def _write(self) -> None:
         while (batch := self._next_batch()) is not None:

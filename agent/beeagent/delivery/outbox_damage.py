@@ -89,6 +89,16 @@ def readable_rows(path: Path) -> Iterator[Row]:
         yield from row
 
 
+def readable_held(path: Path) -> list[tuple[str, bytes]]:
+    """Read what is held for results that are yet to come; nothing where that cannot be read as a whole."""
+    held: list[tuple[str, bytes]] = []
+    with suppress(sqlite3.Error, UnicodeDecodeError), closing(_open(path)) as database:
+        for key, payload in database.execute("SELECT key, payload FROM held ORDER BY rowid").fetchall():
+            if isinstance(key, bytes) and isinstance(payload, bytes):
+                held.append((key.decode(), payload))
+    return held
+
+
 def _walk(path: Path, query: str, place: int) -> Iterator[tuple[int, list[Row]]]:
     """Go from row to row until that fails; give each one's id, and the row if it is whole."""
     with suppress(sqlite3.Error, UnicodeDecodeError), closing(_open(path)) as database:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from beeagent.delivery.boot_clock import BootClock
-from beeagent.delivery.outbox_damage import read_totals, readable_rows, set_aside
+from beeagent.delivery.outbox_damage import read_totals, readable_held, readable_rows, set_aside
 from beeagent.delivery.outbox_opening import DamagedError, create_database, open_database, stored_totals
 from beeagent.delivery.outbox_records import DAMAGED, EXPIRED, FULL, UNSTORED, Batch, Row, Stored, Totals
 from beeagent.errors import InputError
@@ -20,6 +20,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 _DAMAGE_TOLD_S: Final = 24 * 3600.0  # how long a damaged file counts as trouble
 _DROP_STEP: Final = 16  # rows dropped at once when the outbox is full
+_HOLD: Final = "INSERT OR REPLACE INTO held VALUES (?, ?)"
 _INSERT: Final = "INSERT INTO message (id, taken_at, topic, payload) VALUES (?, ?, ?, ?)"
 
 
@@ -89,6 +90,10 @@ class OutboxFile:
         )
         return [Row(*row) for row in found.fetchall()]
 
+    def held(self) -> dict[str, bytes]:
+        """Give what is held for results that are yet to come, by key, in the order in which it came."""
+        return dict(self._database.execute("SELECT key, payload FROM held ORDER BY rowid").fetchall())
+
     def store(self, batch: Batch) -> Stored:
         """Commit a batch, and drop what has waited too long or is too much."""
         execute = self._database.execute
@@ -104,6 +109,8 @@ class OutboxFile:
                     gone.append(reason)
             # After the removals: so a new row takes the place of an old one, and no page has to be split.
             self._database.executemany(_INSERT, ((row.id, row.taken_at, row.topic, row.payload) for row in batch.puts))
+            self._database.executemany(_HOLD, batch.held.items())
+            self._database.executemany("DELETE FROM held WHERE key = ?", ((key,) for key in batch.let_go))
             dropped = {EXPIRED: self._drop_expired(), FULL: self._drop_oldest()}
             counted["dropped", UNSTORED] += batch.unstored
             counted.update({("dropped", reason): number for reason, number in dropped.items()})
@@ -171,6 +178,7 @@ class OutboxFile:
                 break
             execute(_INSERT, (row.id, row.taken_at, row.topic, row.payload))
             lost -= 1
+        self._database.executemany(_HOLD, readable_held(aside))
         dropped = Counter(totals.dropped)
         dropped[DAMAGED] += lost
         state = [("seq", *entry) for entry in totals.sequences.items()]

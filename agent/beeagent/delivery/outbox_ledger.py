@@ -29,6 +29,8 @@ class Ledger:
         self._removals: dict[int, str | None] = {}
         self._out: Batch | None = None  # handed out
         self._removed: set[int] = set()  # rows whose removal is not yet committed
+        self._held: dict[str, bytes] = {}  # not yet committed
+        self._let_go: list[str] = []  # likewise
         self._touched: set[str] = set()  # streams whose number is not yet committed
         self.changes = 0
         self.stored_changes = 0
@@ -64,6 +66,17 @@ class Ledger:
         self.changes += 1
         return number
 
+    def hold(self, key: str, payload: bytes) -> None:
+        """Note what is to be kept until a result takes its place."""
+        self._held[key] = payload
+        self.changes += 1
+
+    def let_go(self, key: str) -> None:
+        """Note that something is held no more. What was not handed out yet never gets to the disk."""
+        if self._held.pop(key, None) is None:
+            self._let_go.append(key)
+        self.changes += 1
+
     def remove(self, ids: Iterable[int], *, reason: str | None) -> None:
         """Note that rows go; None stands for delivered. A row that goes twice counts once."""
         for row_id in ids:
@@ -90,9 +103,12 @@ class Ledger:
             sequences={stream: self._sequences[stream] for stream in self._touched},
             unstored=self._unstored,
             changes=self.changes,
+            held=self._held,
+            let_go=self._let_go,
         )
         self._puts, self._put_bytes = deque(), 0
         self._removals, self._touched = {}, set()
+        self._held, self._let_go = {}, []
         self._out = batch
         return batch
 
@@ -115,6 +131,9 @@ class Ledger:
         self._puts.extendleft(reversed(batch.puts))
         self._put_bytes += sum(len(row.payload) for row in batch.puts)
         self._removals = {**batch.removals, **self._removals}
+        # What came and went while the batch was out is in both, and goes: a commit holds first, and then lets go.
+        self._held = {**batch.held, **self._held}
+        self._let_go = [*batch.let_go, *self._let_go]
         self._touched.update(batch.sequences)
 
     def committed(self) -> Totals:

@@ -10,7 +10,8 @@ from beeagent.delivery.outbox_records import Totals
 from beeagent.errors import InputError
 
 _APPLICATION_ID: Final = 0x62656573  # "bees"; marks the file as an outbox
-_FORMAT: Final = 2
+_FORMAT: Final = 3
+_WITHOUT_HELD: Final = 2  # the format before, which lacks that table
 # The smaller the pages, the fewer bytes a commit writes: at least the page of the row and that of the numbers.
 # Measured in docs/outbox.md.
 _PAGE_BYTES: Final = 1024
@@ -27,14 +28,18 @@ _STATE: Final = (
     "CREATE TABLE state (kind TEXT NOT NULL, name TEXT NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (kind, name)) "
     "WITHOUT ROWID"
 )
+# What becomes a result when whoever is to decide on it does not: see `Outbox.hold`.
+_HELD: Final = "CREATE TABLE held (key TEXT PRIMARY KEY, payload BLOB NOT NULL)"
 _TABLES: Final = f"""
 BEGIN;
 {_MESSAGE};
 {_STATE};
+{_HELD};
 PRAGMA application_id = {_APPLICATION_ID};
 PRAGMA user_version = {_FORMAT};
 COMMIT;
 """
+_ADD_HELD: Final = f"BEGIN; {_HELD}; PRAGMA user_version = {_FORMAT}; COMMIT;"
 
 
 class DamagedError(Exception):
@@ -126,7 +131,9 @@ def _prepare(database: sqlite3.Connection, path: Path | None) -> None:
     elif application != _APPLICATION_ID:
         raise InputError(f"{path} is an SQLite file of another program: give the outbox another place")
     version = database.execute("PRAGMA user_version").fetchone()[0]
-    if version != _FORMAT:
+    if version == _WITHOUT_HELD:
+        database.executescript(_ADD_HELD)
+    elif version != _FORMAT:
         raise InputError(
             f"outbox {path} has format {version} and this beeagent knows {_FORMAT}: use the beeagent that made it, or "
             "move it away"
@@ -146,8 +153,8 @@ def _check(database: sqlite3.Connection) -> None:
     found = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
     if found != "ok":
         raise sqlite3.DatabaseError(" ".join(found.split()))
-    tables = {sql for (sql,) in database.execute("SELECT sql FROM sqlite_master")}
-    if tables != {_MESSAGE, _STATE}:
+    tables = {sql for (sql,) in database.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+    if tables != {_MESSAGE, _STATE, _HELD}:
         raise sqlite3.DatabaseError("its tables are not as they were made")
     totals = stored_totals(database)
     (rows,) = database.execute(

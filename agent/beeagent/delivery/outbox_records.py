@@ -5,12 +5,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from beeagent.errors import BeeagentError
+
 FULL: Final = "full"
 EXPIRED: Final = "expired"
 UNSTORED: Final = "not-stored"
 DAMAGED: Final = "damaged"
 """Reasons for dropping: the outbox is full; waited too long; the disk takes nothing and memory is full; was lost
 with a damaged file."""
+
+
+class UnreadableOutboxError(BeeagentError):
+    """The file cannot be read at present."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,8 @@ class Batch:
         sequences: the last numbers of the streams that have new ones.
         unstored: how many of those numbers were given up before they could be stored.
         changes: how many changes there had been, all in all, with the last of these.
+        held: what is held for results that are yet to come, by key.
+        let_go: keys of what is held no more.
     """
 
     puts: deque[Row]
@@ -87,6 +95,8 @@ class Batch:
     sequences: dict[str, int]
     unstored: int
     changes: int
+    held: dict[str, bytes] = field(default_factory=dict)
+    let_go: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

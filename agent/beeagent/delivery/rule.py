@@ -1,5 +1,6 @@
 """Which frames make a message."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from beeagent.detection.detections import Detections
@@ -19,11 +20,14 @@ class PublishRule:
 
     def admits(self, detections: Detections) -> bool:
         """Say whether the frame makes a message. To be asked once for each frame, in order."""
+        return self.admits_counts(detections.counts())
+
+    def admits_counts(self, counts: Mapping[str, int]) -> bool:
+        """Say the same of a frame of which only the counts are left."""
         if self._mode == "always":
             return True
         if self._mode == "detections":
-            return len(detections) > 0
-        counts = detections.counts()
+            return sum(counts.values()) > 0
         changed = counts != self._before
-        self._before = counts
+        self._before = dict(counts)
         return changed
