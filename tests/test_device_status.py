@@ -10,7 +10,7 @@ from beeagent.config import Settings
 from beeagent.delivery.message import encode
 from beeagent.delivery.outbox import OutboxCounts
 from beeagent.delivery.received import UnreadableError, read_status
-from beeagent.delivery.status import CameraStatus, status_message
+from beeagent.delivery.status import CameraStatus, SecondOpinionStatus, status_message
 from beeagent.device_status import show_status, status_lines
 from beeagent.errors import InputError
 from beeagent_process import run_beeagent, running_agent, tiny_model
@@ -36,6 +36,7 @@ def status(device: str = "hive-7", *reasons: str, state: Any = None) -> bytes:  
             cameras=[CameraStatus("front", 48213, 2, 12.34, 0.081)],
             outbox=OutboxCounts(produced=213, delivered=200, dropped={"full": 3, "refused": 1}),
             last_delivery=MOMENT - timedelta(seconds=2),
+            second_opinion=SecondOpinionStatus(9, 5, {"timeout": 2, "budget": 1}, 6, 3, 5400.0, hourly_price=4.0),
         ),
         limit=7000,
     )
@@ -62,6 +63,11 @@ def test_everything_that_is_known_is_shown() -> None:
         "  camera     front: 12.3 frames/s, newest frame 0.1 s old; 48213 looked at, 2 could not be read",
         "  results    213 produced: 200 delivered, 9 waiting, 4 dropped (3 full, 1 refused)",
         "  delivery   the last at 2026-05-04T10:21:05.000000Z (3 h ago)",
+        (
+            "  opinion    9 unsure frames: 5 decided by the cloud model, 3 without it (1 budget, 2 timeout); "
+            "6 calls, 3 saved"
+        ),
+        "  opinion    the cloud model was seen to run for 1 h 30 min, for about $6.00 or more",
     ]
 
 

@@ -4,7 +4,7 @@ from datetime import datetime, timezone
 
 from beeagent import __version__
 from beeagent.delivery.outbox import OutboxCounts
-from beeagent.delivery.status import CameraStatus
+from beeagent.delivery.status import CameraStatus, SecondOpinionStatus
 from beeagent.health import Snapshot
 from beeagent.metrics import metrics_text
 from hypothesis import given
@@ -27,6 +27,7 @@ def test_each_thing_has_its_metric() -> None:
         camera=CameraStatus("front", frames_read=7, frames_skipped=2, frames_per_s=3.25, frame_age_s=0.5),
         outbox=OutboxCounts(produced=9, delivered=4, dropped={"full": 2}),
         last_delivery=MOMENT,
+        second_opinion=SecondOpinionStatus(9, 5, {"timeout": 2, "budget": 1}, 6, 3, 5400.0, hourly_price=4.0),
     )
     front = (("camera", "front"),)
     info = (("camera", "front"), ("device", "hive-7"), ("model", "bees-lite0@3f9c21d0"), ("version", __version__))
@@ -44,6 +45,14 @@ def test_each_thing_has_its_metric() -> None:
         ("beeagent_results_dropped_total", (("reason", "full"),)): 2,
         ("beeagent_results_waiting", ()): 3,
         ("beeagent_last_delivery_timestamp_seconds", ()): 1777890067.5,
+        ("beeagent_unsure_frames_total", ()): 9,
+        ("beeagent_unsure_frames_cloud_total", ()): 5,
+        ("beeagent_unsure_frames_degraded_total", (("reason", "timeout"),)): 2,
+        ("beeagent_unsure_frames_degraded_total", (("reason", "budget"),)): 1,
+        ("beeagent_cloud_calls_total", ()): 6,
+        ("beeagent_cloud_calls_saved_total", ()): 3,
+        ("beeagent_cloud_model_seen_running_seconds_total", ()): 5400,
+        ("beeagent_cloud_model_estimated_cost_dollars_total", ()): 6,
     }
 
 

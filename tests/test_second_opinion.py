@@ -9,6 +9,7 @@ import pytest
 from beeagent.delivery.schemas import load_schema
 from beeagent_process import run_beeagent, running_agent, tiny_model
 from jsonschema import Draft202012Validator, FormatChecker
+from mosquitto import Mosquitto
 from rekognition_server import (
     ACCESS_KEY,
     PROJECT_VERSION_ARN,
@@ -175,3 +176,16 @@ def test_a_mistake_in_the_settings_is_told_in_a_line(more: dict[str, str], named
     assert ended.returncode == 2
     assert named in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_the_status_tells_of_calls_and_of_what_was_saved(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    with RekognitionServer() as server:
+        ended = run_beeagent(
+            *["--camera", pictures(tmp_path, UNSURE, UNSURE, SURE), *tiny_model(tmp_path), "--device", "hive-7"],
+            *["--broker", str(mosquitto.address)],
+            folder=tmp_path,
+            **environment(server, BEEAGENT_REKOGNITION_SAME_FOR="60"),
+        )
+        assert ended.returncode == 0, ended.stderr
+        shown = run_beeagent("status", "--broker", str(mosquitto.address), "--device", "hive-7", folder=tmp_path)
+    assert "2 unsure frames: 2 decided by the cloud model, 0 without it; 1 calls, 1 saved" in shown.stdout

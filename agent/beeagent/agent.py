@@ -37,7 +37,7 @@ from beeagent.health import Health
 from beeagent.line_output import LineOutput
 from beeagent.model_reload import ModelReload
 from beeagent.pipeline import FrameResult, Pipeline
-from beeagent.second_opinion_choice import chosen_second_opinion
+from beeagent.second_opinion_choice import chosen_second_opinion, second_opinion_status
 from beeagent.service_notify import ServiceNotifier
 from beeagent.supervisor import Supervisor
 from beeagent.work_clock import WorkClock
@@ -108,6 +108,7 @@ class Agent:
             skipped=lambda: self._capture.counts.bad + self._pipeline.lost,
             outbox=self._delivery.outbox.counts,
             last_delivery=lambda: self._delivery.courier.last_delivery,
+            second_opinion=partial(second_opinion_status, opinion, settings),
         )
         self._supervisor = Supervisor(
             health=self._health,

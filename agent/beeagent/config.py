@@ -98,6 +98,8 @@ class Settings(BaseSettings):
         rekognition_longest_side: of the picture that is sent, in pixels.
         rekognition_jpeg_quality: of the picture that is sent.
         rekognition_same_for: seconds for which an answer stands for frames that show the same; 0 to ask about each.
+        rekognition_hourly_price: US dollars for an hour of the running model, all its inference units together, for the
+            estimate in the status: 4 for each, https://aws.amazon.com/rekognition/pricing/ says.
         unsure_low: confidence below which a detection is almost surely wrong; None takes it from the model's
             validation, see `beeagent.detection.band.chosen_band`.
         unsure_high: confidence above which a detection is almost surely right; None likewise. A frame with a
@@ -152,6 +154,7 @@ class Settings(BaseSettings):
     rekognition_longest_side: int = Field(default=1280, ge=64, le=4096)
     rekognition_jpeg_quality: int = Field(default=85, ge=1, le=100)
     rekognition_same_for: float = Field(default=10.0, ge=0, le=3600)
+    rekognition_hourly_price: float = Field(default=4.0, ge=0, le=100_000)
     unsure_low: float | None = Field(default=None, ge=0, le=1)
     unsure_high: float | None = Field(default=None, ge=0, le=1)
     mqtt_username: str | None = None

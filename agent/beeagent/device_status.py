@@ -14,7 +14,14 @@ from beeagent.config import Settings
 from beeagent.delivery.broker_url import BrokerAddress, parse_broker
 from beeagent.delivery.mqtt_client import Received
 from beeagent.delivery.mqtt_options import MqttOptions
-from beeagent.delivery.received import ReceivedCamera, ReceivedOutbox, ReceivedStatus, UnreadableError, read_status
+from beeagent.delivery.received import (
+    ReceivedCamera,
+    ReceivedOutbox,
+    ReceivedSecondOpinion,
+    ReceivedStatus,
+    UnreadableError,
+    read_status,
+)
 from beeagent.delivery.subscription import Subscription, reader_id
 from beeagent.delivery.topics import status_topic
 from beeagent.errors import InputError
@@ -79,6 +86,8 @@ def status_lines(status: ReceivedStatus, *, now: datetime) -> list[str]:
         lines.append(f"  results    {_results(status.outbox)}")
         if status.outbox.last_delivery_at is not None:
             lines.append(f"  delivery   the last at {_moment(status.outbox.last_delivery_at, now)}")
+    if status.second_opinion is not None:
+        lines += [f"  opinion    {line}" for line in _opinion(status.second_opinion)]
     return lines
 
 
@@ -124,6 +133,21 @@ def _results(outbox: ReceivedOutbox) -> str:
     return (
         f"{outbox.produced} produced: {outbox.delivered} delivered, {outbox.waiting} waiting, "
         f"{sum(outbox.dropped.values())} dropped{reasons}"
+    )
+
+
+def _opinion(opinion: ReceivedSecondOpinion) -> tuple[str, str]:
+    degraded = sorted(opinion.degraded.items())[:_MOST_SHOWN]
+    reasons = f" ({', '.join(f'{count} {shown(reason)}' for reason, count in degraded)})" if degraded else ""
+    return (
+        (
+            f"{opinion.asked} unsure frames: {opinion.cloud} decided by the cloud model, "
+            f"{sum(opinion.degraded.values())} without it{reasons}; {opinion.calls} calls, {opinion.saved} saved"
+        ),
+        (
+            f"the cloud model was seen to run for {_duration(opinion.seen_running_s)}, for about "
+            f"${opinion.estimated_cost_usd:.2f} or more"
+        ),
     )
 
 

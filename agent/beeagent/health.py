@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from beeagent import __version__
 from beeagent.delivery.message import encode
 from beeagent.delivery.outbox import OutboxCounts
-from beeagent.delivery.status import CameraStatus, State, status_message
+from beeagent.delivery.status import CameraStatus, SecondOpinionStatus, State, status_message
 
 _RATE_WINDOW = 64  # results over which frames/s is averaged
 _STATUS_LIMIT = 7000  # bytes; what a Greengrass nucleus lite lets through
@@ -28,6 +28,7 @@ class Snapshot:
         camera: how the camera is doing.
         outbox: what became of the results.
         last_delivery: when the broker last acknowledged a result; None if it has not since the start.
+        second_opinion: what became of unsure frames; None where nobody is asked.
     """
 
     device: str
@@ -37,6 +38,7 @@ class Snapshot:
     camera: CameraStatus
     outbox: OutboxCounts
     last_delivery: datetime | None
+    second_opinion: SecondOpinionStatus | None = None
 
     @property
     def state(self) -> State:
@@ -59,6 +61,7 @@ class Health:
         skipped: gives how many frames could not be read or looked at.
         outbox: gives what became of the results.
         last_delivery: gives when the broker last acknowledged a result; None for never.
+        second_opinion: gives what became of unsure frames; None where nobody is asked.
     """
 
     def __init__(  # noqa: PLR0913 - whom it asks
@@ -70,6 +73,7 @@ class Health:
         skipped: Callable[[], int],
         outbox: Callable[[], OutboxCounts],
         last_delivery: Callable[[], datetime | None],
+        second_opinion: Callable[[], SecondOpinionStatus | None] = lambda: None,
     ) -> None:
         self._device = device
         self._camera = camera
@@ -77,6 +81,7 @@ class Health:
         self._skipped = skipped
         self._outbox = outbox
         self._last_delivery = last_delivery
+        self._second_opinion = second_opinion
         self._lock = threading.Lock()
         self._troubles: dict[str, str] = {}
         self._looked_at = 0
@@ -127,6 +132,7 @@ class Health:
             camera=camera,
             outbox=self._outbox(),
             last_delivery=self._last_delivery(),
+            second_opinion=self._second_opinion(),
         )
 
     def status(self) -> bytes:
@@ -157,5 +163,6 @@ def _message(now: Snapshot, state: State, reasons: tuple[str, ...]) -> bytes:
         cameras=(now.camera,),
         outbox=now.outbox,
         last_delivery=now.last_delivery,
+        second_opinion=now.second_opinion,
     )
     return encode(message, limit=_STATUS_LIMIT)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
 from beeagent import __version__
+from beeagent.delivery.status import SecondOpinionStatus
 from beeagent.health import Snapshot
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -82,7 +83,49 @@ def metrics_text(now: Snapshot) -> str:
             [] if now.last_delivery is None else [({}, now.last_delivery.timestamp())],
         ),
     ]
-    return "".join(families)
+    return "".join([*families, *_of_second_opinion(now.second_opinion)])
+
+
+def _of_second_opinion(opinion: SecondOpinionStatus | None) -> list[str]:
+    if opinion is None:
+        return []
+    degraded = [({"reason": reason}, count) for reason, count in sorted(opinion.degraded.items())]
+    return [
+        _family(
+            "beeagent_unsure_frames_total", "counter", "Frames to ask the cloud model about.", [({}, opinion.asked)]
+        ),
+        _family(
+            "beeagent_unsure_frames_cloud_total",
+            "counter",
+            "Unsure frames that the cloud model decided on.",
+            [({}, opinion.cloud)],
+        ),
+        _family(
+            "beeagent_unsure_frames_degraded_total",
+            "counter",
+            "Unsure frames that got no second opinion, by reason.",
+            degraded,
+        ),
+        _family("beeagent_cloud_calls_total", "counter", "Calls to the cloud model.", [({}, opinion.calls)]),
+        _family(
+            "beeagent_cloud_calls_saved_total",
+            "counter",
+            "Calls saved, since another frame showed the same.",
+            [({}, opinion.saved)],
+        ),
+        _family(
+            "beeagent_cloud_model_seen_running_seconds_total",
+            "counter",
+            "Time for which the cloud model was seen to run; at least so long.",
+            [({}, opinion.seen_running_s)],
+        ),
+        _family(
+            "beeagent_cloud_model_estimated_cost_dollars_total",
+            "counter",
+            "What the time seen has cost at the price of the settings.",
+            [({}, opinion.estimated_cost)],
+        ),
+    ]
 
 
 def _family(name: str, kind: Literal["counter", "gauge"], meaning: str, samples: Iterable[_Sample]) -> str:

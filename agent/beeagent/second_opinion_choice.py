@@ -5,6 +5,7 @@ from typing import Final
 
 from beeagent.backoff import Backoff
 from beeagent.config import Settings
+from beeagent.delivery.status import SecondOpinionStatus
 from beeagent.errors import InputError
 from beeagent.fallback.breaker import CircuitBreaker
 from beeagent.fallback.budget import CallBudget
@@ -15,6 +16,22 @@ from beeagent.fallback.throttle import Throttle
 _FAILURES_THAT_OPEN: Final = 5
 _OPEN_S: Final = (30.0, 1800.0)  # the first wait of the circuit breaker, and the longest
 _THROTTLED_S: Final = (2.0, 120.0)
+
+
+def second_opinion_status(opinion: SecondOpinion | None, settings: Settings) -> SecondOpinionStatus | None:
+    """Tell what became of the frames that were asked about; None where nobody is asked."""
+    if opinion is None:
+        return None
+    counts = opinion.counts()
+    return SecondOpinionStatus(
+        asked=counts.asked,
+        cloud=counts.cloud,
+        degraded={str(reason): count for reason, count in counts.degraded.items()},
+        calls=counts.calls,
+        saved=counts.saved,
+        seen_running_s=counts.seen_running_s,
+        hourly_price=settings.rekognition_hourly_price,
+    )
 
 
 def chosen_second_opinion(settings: Settings) -> SecondOpinion | None:

@@ -6,7 +6,7 @@ import pytest
 from beeagent.delivery.message import encode
 from beeagent.delivery.outbox import OutboxCounts
 from beeagent.delivery.schemas import load_schema
-from beeagent.delivery.status import CameraStatus, status_message
+from beeagent.delivery.status import CameraStatus, SecondOpinionStatus, status_message
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, FormatChecker
@@ -28,6 +28,12 @@ seconds = st.floats(0, 1e9, allow_nan=False)
     | st.builds(OutboxCounts, counts, counts, st.dictionaries(st.text(), st.integers(1, 9), max_size=2)),
     uptime=st.none() | seconds,
     last_delivery=st.none() | st.datetimes(timezones=st.just(timezone.utc)),
+    second_opinion=st.none()
+    | st.builds(
+        SecondOpinionStatus,
+        *[counts, counts, st.dictionaries(st.text(), st.integers(1, 9), max_size=2), counts, counts, seconds],
+        hourly_price=st.floats(0, 100_000),
+    ),
 )
 def test_any_status_is_valid(  # noqa: PLR0913 - what a status tells
     *,
@@ -37,6 +43,7 @@ def test_any_status_is_valid(  # noqa: PLR0913 - what a status tells
     outbox: OutboxCounts | None,
     uptime: float | None,
     last_delivery: datetime | None,
+    second_opinion: SecondOpinionStatus | None,
 ) -> None:
     if outbox is not None and outbox.waiting < 0:
         outbox = None
@@ -51,10 +58,12 @@ def test_any_status_is_valid(  # noqa: PLR0913 - what a status tells
         cameras=cameras,
         outbox=outbox,
         last_delivery=last_delivery,
+        second_opinion=second_opinion,
     )
     VALIDATOR.validate(json.loads(encode(message, limit=1_000_000)))
     properties = load_schema("status")["properties"]
     assert set(message) <= set(properties)
+    assert set(message.get("second_opinion", {})) <= set(properties["second_opinion"]["properties"])
     assert set(message.get("outbox", {})) <= set(properties["outbox"]["properties"])
 
 

@@ -80,6 +80,18 @@ class ReceivedOutbox(_Model):
     last_delivery_at: Time | None = None
 
 
+class ReceivedSecondOpinion(_Model):
+    """What became of the frames of which the model was unsure."""
+
+    asked: Count
+    cloud: Count
+    degraded: dict[str, Count]
+    calls: Count
+    saved: Count
+    seen_running_s: Amount
+    estimated_cost_usd: Amount
+
+
 class ReceivedStatus(_Model):
     """What a reader needs of `beeagent.status/1`; see its JSON Schema for what the fields mean."""
 
@@ -93,6 +105,7 @@ class ReceivedStatus(_Model):
     model: Name | None = None
     cameras: list[ReceivedCamera] = []
     outbox: ReceivedOutbox | None = None
+    second_opinion: ReceivedSecondOpinion | None = None
 
 
 def read_detections(payload: bytes) -> ReceivedDetections:

@@ -1,6 +1,6 @@
 """The message that tells how the device is, `beeagent.status/1`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, get_args
@@ -32,6 +32,34 @@ class CameraStatus:
     frame_age_s: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SecondOpinionStatus:
+    """What became of the frames of which the model was unsure, since the start.
+
+    Attributes:
+        asked: frames that were to be asked about.
+        cloud: those that were decided by the cloud model.
+        degraded: those that were not, by reason.
+        calls: calls to the cloud model.
+        saved: calls that were saved, since another frame showed the same.
+        seen_running_s: seconds for which the cloud model was seen to run, a lower bound.
+        hourly_price: of the running model, in US dollars, as the settings say.
+    """
+
+    asked: int
+    cloud: int
+    degraded: Mapping[str, int]
+    calls: int
+    saved: int
+    seen_running_s: float
+    hourly_price: float
+
+    @property
+    def estimated_cost(self) -> float:
+        """What the hours seen have cost, in US dollars."""
+        return self.seen_running_s / 3600 * self.hourly_price
+
+
 def status_message(  # noqa: PLR0913 - one argument for each thing a message tells
     *,
     device: str,
@@ -44,6 +72,7 @@ def status_message(  # noqa: PLR0913 - one argument for each thing a message tel
     cameras: Sequence[CameraStatus] = (),
     outbox: OutboxCounts | None = None,
     last_delivery: datetime | None = None,
+    second_opinion: SecondOpinionStatus | None = None,
 ) -> dict[str, Any]:
     """Build a status message; its JSON Schema is `load_schema("status")`.
 
@@ -58,6 +87,7 @@ def status_message(  # noqa: PLR0913 - one argument for each thing a message tel
         cameras: how each camera is doing.
         outbox: what became of the results.
         last_delivery: when the broker last acknowledged one of them, with a time zone; told with the outbox only.
+        second_opinion: what became of unsure frames; None where nobody is asked.
 
     Raises:
         ValueError: the state and the reasons contradict each other, or a value is out of its range.
@@ -89,6 +119,16 @@ def status_message(  # noqa: PLR0913 - one argument for each thing a message tel
         }
         if last_delivery is not None:
             message["outbox"]["last_delivery_at"] = rfc3339(last_delivery)
+    if second_opinion is not None:
+        message["second_opinion"] = {
+            "asked": second_opinion.asked,
+            "cloud": second_opinion.cloud,
+            "degraded": dict(second_opinion.degraded),
+            "calls": second_opinion.calls,
+            "saved": second_opinion.saved,
+            "seen_running_s": round(second_opinion.seen_running_s, 1),
+            "estimated_cost_usd": round(second_opinion.estimated_cost, 4),
+        }
     return message
 
 

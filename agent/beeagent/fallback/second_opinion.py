@@ -13,6 +13,7 @@ from beeagent.detection.detections import Detections
 from beeagent.fallback.duplicates import show_the_same
 from beeagent.fallback.gate import Gate
 from beeagent.fallback.reason import NoOpinionError, Reason
+from beeagent.fallback.running_time import RunningTime
 from beeagent.frames.frame import Frame
 
 _LOG: Final = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class OpinionCounts:
         degraded: those that did not, by reason.
         calls: how often the cloud model was asked.
         saved: frames that went with the call of another one that shows the same.
+        seen_running_s: seconds for which the cloud model was seen to run; see `RunningTime`.
     """
 
     asked: int
@@ -63,6 +65,7 @@ class OpinionCounts:
     degraded: Mapping[Reason, int]
     calls: int
     saved: int
+    seen_running_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -133,6 +136,7 @@ class SecondOpinion:
         self._stopped = False
         self._asked = self._told = self._cloud = self._calls = self._saved = 0
         self._degraded: Counter[Reason] = Counter()
+        self._running = RunningTime(time.monotonic)
         self._threads = [
             threading.Thread(target=self._work, name=f"second-opinion-{i}", daemon=True) for i in range(workers)
         ] + [threading.Thread(target=self._mind_the_time, name="second-opinion-deadlines", daemon=True)]
@@ -169,7 +173,9 @@ class SecondOpinion:
     def counts(self) -> OpinionCounts:
         """Tell what became of the frames so far."""
         with self._changed:
-            return OpinionCounts(self._asked, self._cloud, dict(self._degraded), self._calls, self._saved)
+            return OpinionCounts(
+                self._asked, self._cloud, dict(self._degraded), self._calls, self._saved, self._running.seconds
+            )
 
     def ask(self, frame: Frame, detections: Detections) -> "Future[Opinion]":
         """Ask about a frame.
@@ -233,6 +239,10 @@ class SecondOpinion:
                 outcome = NoOpinionError("refused", "unexpected failure")
             with self._changed:
                 call.outcome = outcome
+                if not isinstance(outcome, NoOpinionError):
+                    self._running.answered()
+                elif outcome.reason == "model-not-running":
+                    self._running.not_running()
                 tickets, call.tickets = call.tickets, []
             for ticket in tickets:
                 self._answer(ticket, outcome)
