@@ -1,8 +1,8 @@
 """Stands in for Amazon Rekognition: its wire format on a port of this machine, checked against botocore's own model.
 
-It answers DetectCustomLabels only, looks at each request as the service does (target, content type, signature,
-members, limits), and refuses what the service would refuse. What it says itself is checked too: an answer that the
-service model does not allow is a mistake of the test.
+It answers DetectCustomLabels, and other operations where a test puts them into `control`; looks at each request as the
+service does (target, content type, signature, members, limits), and refuses what the service would refuse. What
+it says itself is checked too: an answer that the service model does not allow is a mistake of the test.
 """
 
 import base64
@@ -147,6 +147,7 @@ class RekognitionServer:
         self.answer: Answer = Labels(ARTICLE_ANSWER)
         self.requests: list[Request] = []
         self.refused: list[Fault] = []
+        self.control: dict[str, Callable[[Mapping[str, Any]], dict[str, Any] | Fault]] = {}
         self.mistakes: list[str] = []
         self._secret_of = secret_of
         self._refusal_of = refusal_of
@@ -200,7 +201,11 @@ class RekognitionServer:
 
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers["Content-Length"]))
+        name = handler.headers.get("X-Amz-Target", "").rpartition(".")[2]
         try:
+            if name in self.control:
+                self._say_control(handler, name, body)
+                return
             request = self._read(handler, body)
         except _RefusedError as error:
             self.refused.append(error.fault)
@@ -211,6 +216,29 @@ class RekognitionServer:
             answer = self._next.popleft() if self._next else self.answer
             self._changed.notify_all()
         self._say(handler, answer)
+
+    def _say_control(self, handler: BaseHTTPRequestHandler, name: str, body: bytes) -> None:
+        """Answer another operation by what `control` says, both checked against its own model."""
+        model = botocore.session.get_session().get_service_model("rekognition").operation_model(name)
+        self._admit(handler, body)
+        members = json.loads(body)
+        report = ParamValidator().validate(members, model.input_shape)
+        if report.has_errors() or set(members) - set(model.input_shape.members):
+            raise _RefusedError(Fault("InvalidParameterException", report.generate_report()))
+        for key, value in members.items():
+            pattern = model.input_shape.members[key].metadata.get("pattern", "")
+            if isinstance(value, str) and not re.search(pattern, value):
+                raise _RefusedError(Fault("InvalidParameterException", key))
+        said = self.control[name](members)
+        if isinstance(said, Fault):
+            if said.code not in {*(shape.name for shape in model.error_shapes), *_COMMON_FAULTS}:
+                self.mistakes.append(f"{said.code} is no error of {name}")
+            self._write(handler, 400, json.dumps({"__type": said.code, "message": said.message}).encode())
+            return
+        report = ParamValidator().validate(said, model.output_shape)
+        if report.has_errors():
+            self.mistakes.append(report.generate_report())
+        self._write(handler, 200, json.dumps(said).encode())
 
     def _read(self, handler: BaseHTTPRequestHandler, body: bytes) -> Request:
         """Read a request as the service does, and refuse what it refuses."""

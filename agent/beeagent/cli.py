@@ -28,6 +28,7 @@ from beeagent.cli_options import (
 from beeagent.config import load_settings
 from beeagent.errors import BeeagentError, InputError
 from beeagent.frames.address import redacted
+from beeagent.rekognition_cli import rekognition_commands
 
 _EXIT_FAILURE = 1
 _EXIT_USAGE = 2
@@ -61,6 +62,7 @@ def build_app() -> typer.Typer:
     app.callback(invoke_without_command=True)(run)
     for command in (demo, watch, status, doctor, bench, schema):
         app.command(epilog=None)(command)
+    app.add_typer(rekognition_commands(), name="rekognition")
     for entry in sorted(entry_points(group="beeagent.commands"), key=lambda entry: entry.name):
         command = entry.load()
         if isinstance(command, typer.Typer):
