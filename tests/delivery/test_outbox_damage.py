@@ -128,6 +128,17 @@ def test_a_broken_page_that_the_courier_meets_first_is_repaired_as_well(tmp_path
     assert read_books(path).balanced
 
 
+def test_broken_text_in_the_schema_that_sqlite_overlooks_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "o"
+    content = write_outbox(path)
+    overwrite(path, content.index(b"indexsqlite_autoindex"), b"\xff")
+    outbox = Outbox(path)
+    assert outbox.fault is not None
+    assert "Could not decode" in outbox.fault
+    assert outbox.close()
+    assert read_books(path).balanced
+
+
 def test_no_more_than_three_damaged_files_are_kept(tmp_path: Path) -> None:
     for _ in range(12):
         (tmp_path / "o").write_bytes(b"x" * 1000)

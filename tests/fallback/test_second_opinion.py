@@ -139,7 +139,8 @@ def test_asking_never_waits_and_a_full_queue_is_told_at_once() -> None:
         assert not any(future.done() for future in under_way + queued)
         desk.let_answer(5)
         assert [answer(future).decided_by for future in under_way + queued] == ["cloud"] * 5
-        assert [one.index for one in desk.asked[2:]] == [2, 3, 4]
+        # Two workers take what is queued, so only the set is certain.
+        assert {one.index for one in desk.asked[2:]} == {2, 3, 4}
 
 
 def test_a_frame_whose_time_is_over_is_not_paid_for() -> None:

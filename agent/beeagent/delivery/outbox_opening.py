@@ -153,7 +153,9 @@ def _check(database: sqlite3.Connection) -> None:
     found = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
     if found != "ok":
         raise sqlite3.DatabaseError(" ".join(found.split()))
-    tables = {sql for (sql,) in database.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+    # All columns: text that is none in any of them is found by reading it.
+    entries = database.execute("SELECT sql, type, name, tbl_name FROM sqlite_master").fetchall()
+    tables = {sql for sql, *_ in entries if sql is not None}
     if tables != {_MESSAGE, _STATE, _HELD}:
         raise sqlite3.DatabaseError("its tables are not as they were made")
     totals = stored_totals(database)
