@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from beeagent_models.datasets.augment_cutouts import cut_out, ground_opacity, paste
 from beeagent_models.datasets.augment_geometry import affine_matrix, cut_to_frame, transform_boxes, warp
-from beeagent_models.datasets.augment_light import vary_camera, vary_light
+from beeagent_models.datasets.augment_light import _shaded, vary_camera, vary_light
 from beeagent_models.datasets.augment_scene import CUTOUT, GROUND, PHOTOGRAPH, SCENE, SceneComposer, Sizes
 from beeagent_models.datasets.loader_store import PictureStore, StoredPicture, write_store
 from hypothesis import given, settings
@@ -185,3 +185,24 @@ def test_boxes_stay_on_their_objects_through_crop_and_turn(tmp_path: Path) -> No
         assert middle.mean() == pytest.approx(math.pi / 4, abs=0.13)
         checked += 1
     assert checked > 15
+
+
+def test_some_pasted_objects_are_half_hidden_and_their_box_is_of_what_is_seen() -> None:
+    box = np.array([[50, 40, 110, 80]], np.float32)
+    (cutout,) = cut_out(bee_on_blue(), box, np.array([0]))
+    shares = []
+    for seed in range(60):
+        ground = np.full((200, 200, 3), 255, np.uint8)
+        pasted = paste(np.random.default_rng(seed), ground, cutout.pixels, center=(100, 100), size=80)
+        assert pasted is not None
+        shares.append(float(np.prod(pasted[2:] - pasted[:2])) / 80**2)
+    hidden = sum(share < 0.6 * max(shares) for share in shares)
+    assert 3 <= hidden <= 40
+
+
+def test_a_shadow_darkens_one_side_of_a_straight_edge_and_leaves_the_other() -> None:
+    white = np.full((64, 64, 3), 200, np.uint8)
+    for seed in range(20):
+        shaded = _shaded(np.random.default_rng(seed), white)
+        assert shaded.max() == 200
+        assert 60 <= shaded.min() <= 150

@@ -19,6 +19,8 @@ _KEY_BEE, _KEY_GROUND = 0.18, 0.38
 # when it fills this share of its box.
 _RIM_OBJECT = 0.15
 _FILLED = (0.18, 0.75)
+# Shares of pasted objects that come half out of a slit, and that sit in the shade of it.
+_HIDDEN, _IN_SHADE = 0.18, 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def cut_out(pixels: Image, boxes: NDArray[np.float32], class_ids: NDArray[np.int
 def paste(
     rng: np.random.Generator, ground: Image, cutout: Image, *, center: tuple[float, float], size: float
 ) -> NDArray[np.float32] | None:
-    """Put a cut-out on a picture, turned and lit at random, with a shadow below it.
+    """Put a cut-out on a picture, turned and lit at random, with a shadow below it; sometimes half hidden.
 
     Args:
         rng: decides turn, light and shadow.
@@ -116,16 +118,19 @@ def paste(
         source=((columns - 1) / 2, (rows - 1) / 2),
         target=((side - 1) / 2, (side - 1) / 2),
     )
-    turned = cv2.warpAffine(cutout, matrix, (side, side), flags=cv2.INTER_LINEAR)
+    turned = np.asarray(cv2.warpAffine(cutout, matrix, (side, side), flags=cv2.INTER_LINEAR), np.uint8)
     if rng.random() < 0.15:
-        turned = cv2.blur(turned, (1, int(rng.integers(2, 3 + side // 12))))
+        turned = np.asarray(cv2.blur(turned, (1, int(rng.integers(2, 3 + side // 12)))), np.uint8)
+    if rng.random() < _HIDDEN:
+        _hide_part(rng, turned)
     opaque = turned[..., 3] > 100
     if not opaque.any():
         return None
     left, top = round(center[0] - side / 2), round(center[1] - side / 2)
     xs, ys = np.flatnonzero(opaque.any(0)), np.flatnonzero(opaque.any(1))
     box = np.array([left + xs[0], top + ys[0], left + xs[-1] + 1, top + ys[-1] + 1], np.float32)
-    gain = np.exp(rng.normal(0.15, 0.22) + rng.normal(0, 0.06, 3)).astype(np.float32)
+    light = -0.6 if rng.random() < _IN_SHADE else 0.15
+    gain = np.exp(rng.normal(light, 0.22) + rng.normal(0, 0.06, 3)).astype(np.float32)
     color = np.clip(turned[..., :3] * gain + rng.normal(0, 8), 0, 255)
     opacity = turned[..., 3].astype(np.float32) / 255
     if rng.random() < 0.6:
@@ -136,6 +141,18 @@ def paste(
         _blend(ground, np.zeros((side, side, 3), np.float32), shade * rng.uniform(0.15, 0.6), offset)
     _blend(ground, color, opacity, (left, top))
     return box
+
+
+def _hide_part(rng: np.random.Generator, cutout: Image) -> None:
+    """Make what lies on one side of a line through a cut-out transparent, half of it at most or thereabouts."""
+    rows, columns = np.nonzero(cutout[..., 3] > 100)
+    if not len(rows):
+        return
+    angle = rng.uniform(0, 2 * math.pi)
+    along = columns * math.cos(angle) + rows * math.sin(angle)
+    limit = float(np.quantile(along, rng.uniform(0.45, 0.85)))
+    every_row, every_column = np.mgrid[0 : cutout.shape[0], 0 : cutout.shape[1]]
+    cutout[every_column * math.cos(angle) + every_row * math.sin(angle) > limit, 3] = 0
 
 
 def _blend(

@@ -8,7 +8,7 @@ Image = NDArray[np.uint8]
 
 
 def vary_light(rng: np.random.Generator, pixels: Image) -> Image:
-    """Change exposure, contrast, white balance and saturation, and sometimes light the picture unevenly.
+    """Change exposure, contrast, white balance and saturation; sometimes light the picture unevenly, or cast a shadow.
 
     Args:
         rng: decides everything.
@@ -29,6 +29,8 @@ def vary_light(rng: np.random.Generator, pixels: Image) -> Image:
         grid = rng.uniform(0.45, 1.25, (2, 3)).astype(np.float32)
         light = cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
         pixels = _uint8(cv2.multiply(pixels, cv2.merge([light] * 3), dtype=cv2.CV_8U))
+    if rng.random() < 0.3:
+        pixels = _shaded(rng, pixels)
     return pixels
 
 
@@ -60,6 +62,21 @@ def vary_camera(rng: np.random.Generator, pixels: Image) -> Image:
         _, code = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
         pixels = _uint8(cv2.imdecode(code, cv2.IMREAD_COLOR))
     return pixels
+
+
+def _shaded(rng: np.random.Generator, pixels: Image) -> Image:
+    """Cast a shadow with straight edges, as lids and boards do in the sun: on one side of a line, or a strip."""
+    height, width = pixels.shape[:2]
+    angle = rng.uniform(0, 2 * np.pi)
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
+    across = (columns - rng.uniform(0.1, 0.9) * width) * np.float32(np.cos(angle))
+    across += (rows - rng.uniform(0.1, 0.9) * height) * np.float32(np.sin(angle))
+    softness = np.float32(np.exp(rng.uniform(-0.7, 1.8)))
+    shade = np.clip(across / softness + 0.5, 0, 1)
+    if rng.random() < 0.4:
+        shade *= np.clip((np.float32(rng.uniform(0.1, 0.4) * width) - across) / softness + 0.5, 0, 1)
+    light = 1 - shade * np.float32(rng.uniform(0.25, 0.65))
+    return _uint8(pixels * light[..., None])
 
 
 def _smear(rng: np.random.Generator, pixels: Image) -> Image:
