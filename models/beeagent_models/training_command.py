@@ -9,10 +9,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from beeagent_models.datasets.reading import parse_source, read_dataset
+from beeagent_models.training.event_log import event_log
 from beeagent_models.training.options import Phase, TrainingOptions
 from beeagent_models.training.run import TrainingProgress, train
 
 _DEFAULT_LABELS = ("bee",)
+_EVENTS = "events"  # in the run's folder
 _STAGES = {"pictures": "preparing pictures", "watched": "preparing held-back pictures", "steps": "training"}
 
 
@@ -28,6 +30,8 @@ def run_training(  # noqa: PLR0913 - each a choice of its own
     given: dict[str, Any],
 ) -> None:
     """Train, or go on with the run found in `out`, and print where the checkpoint is.
+
+    The figures also go to `out`/events, for TensorBoard.
 
     Args:
         data: data sets as on the command line, `PATH` or `PATH=label,label`.
@@ -60,8 +64,17 @@ def run_training(  # noqa: PLR0913 - each a choice of its own
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     rest = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[figures]}"))
     console = Console(stderr=True)
-    with Progress(*columns, *rest, console=console, disable=not console.is_terminal) as progress:
-        checkpoint = train(options, _Display(progress))
+    with (
+        Progress(*columns, *rest, console=console, disable=not console.is_terminal) as progress,
+        event_log(out / _EVENTS) as log,
+    ):
+        display = _Display(progress)
+
+        def report(news: TrainingProgress) -> None:
+            display(news)
+            log(news)
+
+        checkpoint = train(options, report)
     print(checkpoint)  # noqa: T201 - the command's result
 
 

@@ -14,6 +14,7 @@ pytest.importorskip("keras")
 
 from beeagent_models.efficientdet import EfficientDetConfig, config_for
 from beeagent_models.training import network
+from tensorboard.backend.event_processing.event_accumulator import TENSORS, EventAccumulator
 
 
 def thin(name: str, *, labels: tuple[str, ...], anchor_scale: float, input_size: int | None) -> EfficientDetConfig:
@@ -56,6 +57,10 @@ def test_options_reach_the_run_and_its_record(drawn: Path, tmp_path: Path, monke
     assert result.exit_code == 0, result.output
     assert result.stdout == f"{out / 'checkpoint.npz'}\n"
     assert (out / "checkpoint.npz").stat().st_size > 1000
+    events = EventAccumulator(str(out / "events"), {TENSORS: 0})
+    events.Reload()
+    assert {"loss", "box", "class", "learning_rate", "images_per_second"} <= set(events.Tags()[TENSORS])
+    assert [event.step for event in events.Tensors("loss")] == [3]
     record = json.loads((out / "training.json").read_text())
     assert record["command"].startswith("beeagent ")
     assert record["steps_done"] == 3

@@ -38,8 +38,8 @@ class TrainingProgress:
         stage: `pictures` and `watched` while the pools are filled, then `steps`.
         done: of these, how many are done.
         total: their number.
-        figures: mean losses since the last report (`loss`, `box`, `class`), `images_per_second`, and `watched_loss`
-            when it was looked at.
+        figures: mean losses since the last report (`loss`, `box`, `class`), `learning_rate`, `images_per_second`, and
+            `watched_loss` when it was looked at.
     """
 
     stage: str
@@ -134,6 +134,7 @@ class _Run:
                 if looked_at or step % _REPORT_EVERY == 0 or step == last:
                     figures = self._figures(losses, step)
                     seconds = max(time.monotonic() - started, 1e-9)
+                    figures["learning_rate"] = float(model.optimizer.learning_rate)
                     figures["images_per_second"] = (step - since) * phase.batch_size / seconds
                     if looked_at:
                         figures["watched_loss"] = self._watch(watched)
