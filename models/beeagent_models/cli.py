@@ -48,6 +48,14 @@ def train(  # noqa: PLR0913 - an argument is an option of the command
         str | None,
         typer.Option(metavar="L,T,R,B", help="Ratios of the photographs at whose edge bees may be unlabelled."),
     ] = None,
+    blue_ground: Annotated[
+        bool | None,
+        typer.Option(
+            "--blue-ground",
+            help="Where photographs show objects on a blue ground, draw loose boxes in to them, and ignore those that "
+            "have no box.",
+        ),
+    ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="The highest, of pyramid and heads.")] = None,
     backbone_factor: Annotated[float | None, typer.Option(help="On the learning rate of the backbone.")] = None,
     frozen_stages: Annotated[int | None, typer.Option(help="First stages of the backbone left as they are.")] = None,
@@ -71,6 +79,7 @@ def train(  # noqa: PLR0913 - an argument is an option of the command
         "synthetic_fraction": synthetic,
         "scenes": scenes,
         "grounds": grounds,
+        "blue_ground": blue_ground,
         "learning_rate": learning_rate,
         "backbone_factor": backbone_factor,
         "frozen_stages": frozen_stages,

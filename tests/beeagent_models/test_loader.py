@@ -13,7 +13,7 @@ from beeagent_models.training.matching import AnchorTargets
 from failing_targets import failing_targets
 
 NOTHING = np.zeros((0, 4), np.float32)
-SCENES = PoolOptions(scenes=3, grounds=2, scene_label=0, ignored_border=(0, 0, 0, 0), seed=5)
+SCENES = PoolOptions(scenes=3, grounds=2, scene_label=0, ignored_border=(0, 0, 0, 0), blue_ground=False, seed=5)
 
 
 def no_progress(done: int, total: int) -> None:

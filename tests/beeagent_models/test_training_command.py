@@ -52,7 +52,7 @@ def test_options_reach_the_run_and_its_record(drawn: Path, tmp_path: Path, monke
     result = train(
         "--data", drawn, "--out", out, "--labels", "bee, wasp", "--phase", "64:2:3",
         "--scenes", "3", "--grounds", "2", "--synthetic", "0.5", "--ignored-border", "0,0.1,0,0.2",
-        "--held-back", "0", "--seed", "9", "--learning-rate", "0.001", "--frozen-stages", "3",
+        "--held-back", "0", "--seed", "9", "--learning-rate", "0.001", "--frozen-stages", "3", "--blue-ground",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert result.stdout == f"{out / 'checkpoint.npz'}\n"
@@ -71,6 +71,7 @@ def test_options_reach_the_run_and_its_record(drawn: Path, tmp_path: Path, monke
     assert options["ignored_border"] == [0, 0.1, 0, 0.2]
     given = {key: options[key] for key in ("scenes", "grounds", "synthetic_fraction", "held_back", "seed")}
     assert given == {"scenes": 3, "grounds": 2, "synthetic_fraction": 0.5, "held_back": 0, "seed": 9}
+    assert options["blue_ground"] is True
     assert (options["learning_rate"], options["frozen_stages"], options["model"]) == (0.001, 3, "lite0")
 
 

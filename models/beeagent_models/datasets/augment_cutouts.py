@@ -19,6 +19,8 @@ _KEY_BEE, _KEY_GROUND = 0.18, 0.38
 # when it fills this share of its box.
 _RIM_OBJECT = 0.15
 _FILLED = (0.18, 0.75)
+SEEN = 0.4
+"""The opacity from which a pixel belongs to an object, for its box: half of a wing does."""
 # Shares of pasted objects that come half out of a slit, and that sit in the shade of it.
 _HIDDEN, _IN_SHADE = 0.18, 0.2
 
@@ -58,30 +60,49 @@ def cut_out(pixels: Image, boxes: NDArray[np.float32], class_ids: NDArray[np.int
         boxes: float32, shape (n, 4): left, top, right, bottom in pixels.
         class_ids: int64, shape (n,).
     """
-    height, width = pixels.shape[:2]
-    for index, box in enumerate(boxes):
-        left, top, right, bottom = (int(value) for value in box)
-        if left <= 1 or top <= 1 or right >= width - 1 or bottom >= height - 1:
+    for index in range(len(boxes)):
+        found = object_on_ground(pixels, boxes, index)
+        if found is None:
             continue
-        others = np.delete(boxes, index, axis=0)
-        piece = pixels[top:bottom, left:right]
-        opacity = ground_opacity(piece)
-        # What belongs to a neighbour is not this object's.
-        center = np.array([(left + right) / 2, (top + bottom) / 2])
-        if len(others) and _inside(center, others):
-            continue
-        _, regions, stats, _ = cv2.connectedComponentsWithStats((opacity > 0.5).astype(np.uint8))
-        if len(stats) == 1:
-            continue
-        largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-        body = (regions == largest).astype(np.uint8)
-        near = cv2.dilate(body, np.ones((5, 5), np.uint8))
-        opacity = np.asarray(cv2.GaussianBlur(opacity * near, (0, 0), 0.7), np.float32)
-        rim = np.concatenate([body[0], body[-1], body[:, 0], body[:, -1]])
-        filled = float(body.mean())
-        if rim.mean() > _RIM_OBJECT or not _FILLED[0] <= filled <= _FILLED[1]:
-            continue
+        piece, opacity = found
         yield Cutout(_unspilled(piece, opacity), int(class_ids[index]))
+
+
+def object_on_ground(pixels: Image, boxes: NDArray[np.float32], index: int) -> tuple[Image, NDArray[np.float32]] | None:
+    """Tell one object from a blue ground, if it stands free on one.
+
+    Args:
+        pixels: uint8, shape (height, width, 3), BGR.
+        boxes: float32, shape (n, 4): left, top, right, bottom in pixels.
+        index: of the object's box.
+
+    Returns:
+        What is in the box, rounded down to whole pixels, and its opacity, 0 to 1; None where ground and object cannot
+        be told apart.
+    """
+    height, width = pixels.shape[:2]
+    left, top, right, bottom = (int(value) for value in boxes[index])
+    if left <= 1 or top <= 1 or right >= width - 1 or bottom >= height - 1:
+        return None
+    others = np.delete(boxes, index, axis=0)
+    piece = pixels[top:bottom, left:right]
+    opacity = ground_opacity(piece)
+    # What belongs to a neighbour is not this object's.
+    center = np.array([(left + right) / 2, (top + bottom) / 2])
+    if len(others) and _inside(center, others):
+        return None
+    _, regions, stats, _ = cv2.connectedComponentsWithStats((opacity > 0.5).astype(np.uint8))
+    if len(stats) == 1:
+        return None
+    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+    body = (regions == largest).astype(np.uint8)
+    near = cv2.dilate(body, np.ones((5, 5), np.uint8))
+    opacity = np.asarray(cv2.GaussianBlur(opacity * near, (0, 0), 0.7), np.float32)
+    rim = np.concatenate([body[0], body[-1], body[:, 0], body[:, -1]])
+    filled = float(body.mean())
+    if rim.mean() > _RIM_OBJECT or not _FILLED[0] <= filled <= _FILLED[1]:
+        return None
+    return piece, opacity
 
 
 def paste(
@@ -123,7 +144,7 @@ def paste(
         turned = np.asarray(cv2.blur(turned, (1, int(rng.integers(2, 3 + side // 12)))), np.uint8)
     if rng.random() < _HIDDEN:
         _hide_part(rng, turned)
-    opaque = turned[..., 3] > 100
+    opaque = turned[..., 3] > SEEN * 255
     if not opaque.any():
         return None
     left, top = round(center[0] - side / 2), round(center[1] - side / 2)
@@ -145,7 +166,7 @@ def paste(
 
 def _hide_part(rng: np.random.Generator, cutout: Image) -> None:
     """Make what lies on one side of a line through a cut-out transparent, half of it at most or thereabouts."""
-    rows, columns = np.nonzero(cutout[..., 3] > 100)
+    rows, columns = np.nonzero(cutout[..., 3] > SEEN * 255)
     if not len(rows):
         return
     angle = rng.uniform(0, 2 * math.pi)

@@ -11,6 +11,7 @@ from beeagent.frames.synthetic.picture import random_scene_frame
 
 from beeagent_models.datasets.augment_cutouts import cut_out
 from beeagent_models.datasets.augment_scene import CUTOUT, GROUND, PHOTOGRAPH, SCENE
+from beeagent_models.datasets.blue_ground import without_box
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
 from beeagent_models.datasets.loader_store import StoredPicture
 
@@ -28,6 +29,7 @@ class PoolOptions:
         grounds: number of empty synthetic grounds.
         scene_label: class id of the bees in synthetic scenes; None leaves scenes out.
         ignored_border: left, top, right, bottom as ratios of a photograph: strips where objects may be unlabelled.
+        blue_ground: ignore objects on a blue ground that have no box, too.
         seed: decides the synthetic part.
     """
 
@@ -35,6 +37,7 @@ class PoolOptions:
     grounds: int
     scene_label: int | None
     ignored_border: tuple[float, float, float, float]
+    blue_ground: bool
     seed: int
 
 
@@ -56,7 +59,10 @@ def pool_pictures(
     total, done = len(images) + scenes + options.grounds, 0
     for image in images:
         pixels, boxes = _decoded(image)
-        yield StoredPicture(pixels, boxes, image.class_ids, _strips(pixels, options.ignored_border), PHOTOGRAPH)
+        ignored = _strips(pixels, options.ignored_border)
+        if options.blue_ground:
+            ignored = np.concatenate([ignored, without_box(pixels, boxes)])
+        yield StoredPicture(pixels, boxes, image.class_ids, ignored, PHOTOGRAPH)
         for cutout in cut_out(pixels, boxes, image.class_ids):
             yield StoredPicture(cutout.pixels, _NO_BOXES, np.array([cutout.class_id]), _NO_BOXES, CUTOUT)
         done += 1

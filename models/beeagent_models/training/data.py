@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from beeagent.errors import InputError
 
+from beeagent_models.datasets.blue_ground import tightened
 from beeagent_models.datasets.dataset import Dataset
 from beeagent_models.datasets.loader_pool import PoolOptions, pool_pictures
 from beeagent_models.datasets.loader_store import write_store
@@ -36,9 +37,12 @@ def prepare_pools(options: TrainingOptions, report: Callable[[str, int, int], No
         grounds=options.grounds,
         scene_label=label,
         ignored_border=options.ignored_border,
+        blue_ground=options.blue_ground,
         seed=options.seed,
     )
     train = options.out / "pool-train"
+    if options.blue_ground and not (train / "index.json").exists():
+        datasets = tuple(tightened(dataset) for dataset in datasets)
     if not (train / "index.json").exists():
         kept = tuple(_part(dataset, options.held_back, held=False) for dataset in datasets)
         write_store(train, pool_pictures(kept, pool, lambda done, total: report("pictures", done, total)))

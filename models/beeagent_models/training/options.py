@@ -58,6 +58,8 @@ class TrainingOptions:
         scenes: number of synthetic scenes in the pool.
         grounds: number of empty grounds in the pool, for cut-outs.
         ignored_border: left, top, right and bottom strips of photographs, as ratios, where objects may be unlabelled.
+        blue_ground: photographs show objects on a blue ground: draw their boxes in to the objects, and leave objects
+            without a box out of the loss.
         sizes: of the objects in the composed pictures.
         held_back: every n-th photograph of each data set is used for watching the loss, not for training; 0: none.
         watch_every: steps between looks at the loss on what is held back.
@@ -90,6 +92,7 @@ class TrainingOptions:
     scenes: int = 500
     grounds: int = 250
     ignored_border: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    blue_ground: bool = False
     sizes: Sizes = dataclasses.field(default_factory=Sizes)
     held_back: int = 15
     watch_every: int = 200
