@@ -36,7 +36,9 @@ def status(device: str = "hive-7", *reasons: str, state: Any = None) -> bytes:  
             cameras=[CameraStatus("front", 48213, 2, 12.34, 0.081)],
             outbox=OutboxCounts(produced=213, delivered=200, dropped={"full": 3, "refused": 1}),
             last_delivery=MOMENT - timedelta(seconds=2),
-            second_opinion=SecondOpinionStatus(9, 5, {"timeout": 2, "budget": 1}, 6, 3, 5400.0, hourly_price=4.0),
+            second_opinion=SecondOpinionStatus(
+                9, 5, {"timeout": 2, "budget": 1}, 6, 3, 5400.0, 4.0, collected=(12, 3.5)
+            ),
         ),
         limit=7000,
     )
@@ -68,6 +70,7 @@ def test_everything_that_is_known_is_shown() -> None:
             "6 calls, 3 saved"
         ),
         "  opinion    the cloud model was seen to run for 1 h 30 min, for about $6.00 or more",
+        "  opinion    12 frames kept to train on, 3.5 MB",
     ]
 
 

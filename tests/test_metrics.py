@@ -27,7 +27,7 @@ def test_each_thing_has_its_metric() -> None:
         camera=CameraStatus("front", frames_read=7, frames_skipped=2, frames_per_s=3.25, frame_age_s=0.5),
         outbox=OutboxCounts(produced=9, delivered=4, dropped={"full": 2}),
         last_delivery=MOMENT,
-        second_opinion=SecondOpinionStatus(9, 5, {"timeout": 2, "budget": 1}, 6, 3, 5400.0, hourly_price=4.0),
+        second_opinion=SecondOpinionStatus(9, 5, {"timeout": 2, "budget": 1}, 6, 3, 5400.0, 4.0, collected=(12, 3.5)),
     )
     front = (("camera", "front"),)
     info = (("camera", "front"), ("device", "hive-7"), ("model", "bees-lite0@3f9c21d0"), ("version", __version__))
@@ -53,6 +53,8 @@ def test_each_thing_has_its_metric() -> None:
         ("beeagent_cloud_calls_saved_total", ()): 3,
         ("beeagent_cloud_model_seen_running_seconds_total", ()): 5400,
         ("beeagent_cloud_model_estimated_cost_dollars_total", ()): 6,
+        ("beeagent_collected_pictures", ()): 12,
+        ("beeagent_collected_bytes", ()): 3_500_000,
     }
 
 

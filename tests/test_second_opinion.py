@@ -7,6 +7,8 @@ from typing import Any
 import cv2
 import pytest
 from beeagent.delivery.schemas import load_schema
+from beeagent_models.datasets.checking import check_dataset
+from beeagent_models.datasets.reading import read_dataset
 from beeagent_process import run_beeagent, running_agent, tiny_model
 from jsonschema import Draft202012Validator, FormatChecker
 from mosquitto import Mosquitto
@@ -163,9 +165,31 @@ def test_the_budget_goes_on_after_a_restart(tmp_path: Path) -> None:
     assert sorted(map(str, reasons)) == ["budget", "refused", "refused", "refused"]
 
 
+def test_frames_with_both_answers_are_kept_as_a_data_set_to_train_on(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    with RekognitionServer() as server:
+        server.will(Labels([]), Fault("InternalServerError"))
+        ended = run_beeagent(
+            *arguments(tmp_path, SURE, UNSURE, UNSURE, UNSURE_AND_BELOW_THE_THRESHOLD, NOTHING), "--collect", kept,
+            folder=tmp_path, **environment(server, BEEAGENT_REKOGNITION_WORKERS="1"),
+        )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert "frames on which a second opinion was heard are kept on this device" in ended.stderr
+    assert list(check_dataset(str(kept / "output.manifest"))) == []
+    dataset = read_dataset(kept)
+    assert [len(image.boxes) for image in dataset.images] == [0, 1]
+    assert dataset.labels[int(dataset.images[1].class_ids[0])] == "bee"
+    lines = [json.loads(line) for line in (kept / "output.manifest").read_text().splitlines()]
+    assert [[box["label"] for box in line["beeagent"]["edge"]] for line in lines] == [["red"], ["red"]]
+    cloud = [message for message in map(valid, ended.stdout.splitlines()) if message["decided_by"] == "cloud"]
+    assert {line["beeagent"]["captured_at"] for line in lines} == {message["captured_at"] for message in cloud}
+
+
 @pytest.mark.parametrize(
     ("more", "named"),
     [
+        ({"BEEAGENT_COLLECT": __file__}, "cannot be used"),
+        ({"BEEAGENT_COLLECT_MEGABYTES": "0"}, "BEEAGENT_COLLECT_MEGABYTES is '0'"),
         ({"BEEAGENT_REKOGNITION_PROJECT_VERSION_ARN": "bees"}, "rekognition_project_version_arn is 'bees'"),
         ({"BEEAGENT_UNSURE_LOW": "0.9"}, "unsure_low is 0.9 and unsure_high 0.8"),
     ],
@@ -175,6 +199,13 @@ def test_a_mistake_in_the_settings_is_told_in_a_line(more: dict[str, str], named
         ended = run_beeagent(*arguments(tmp_path, SURE), folder=tmp_path, **environment(server, **more))
     assert ended.returncode == 2
     assert named in ended.stderr
+
+
+def test_nothing_can_be_collected_where_nobody_is_asked(tmp_path: Path) -> None:
+    ended = run_beeagent(*arguments(tmp_path, SURE), "--collect", tmp_path / "kept", folder=tmp_path)
+    assert ended.returncode == 2
+    assert "nobody is asked for a second opinion: set rekognition_project_version_arn" in ended.stderr
+    assert not (tmp_path / "kept").exists()
     assert "Traceback" not in ended.stderr
 
 

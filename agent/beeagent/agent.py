@@ -37,7 +37,7 @@ from beeagent.health import Health
 from beeagent.line_output import LineOutput
 from beeagent.model_reload import ModelReload
 from beeagent.pipeline import FrameResult, Pipeline
-from beeagent.second_opinion_choice import chosen_second_opinion, second_opinion_status
+from beeagent.second_opinion_choice import chosen_collection, chosen_second_opinion, second_opinion_status
 from beeagent.service_notify import ServiceNotifier
 from beeagent.supervisor import Supervisor
 from beeagent.work_clock import WorkClock
@@ -90,7 +90,8 @@ class Agent:
             on_state=lambda fine, reason: self._note_trouble("camera", None if fine else reason),
             limits=chosen_capture_limits(settings),
         )
-        opinion = chosen_second_opinion(settings)
+        self._collection = collection = chosen_collection(settings)
+        opinion = chosen_second_opinion(settings, collection)
         self._pipeline = Pipeline(
             model=loaded_model(settings, bundle),
             frames=frames,
@@ -108,7 +109,7 @@ class Agent:
             skipped=lambda: self._capture.counts.bad + self._pipeline.lost,
             outbox=self._delivery.outbox.counts,
             last_delivery=lambda: self._delivery.courier.last_delivery,
-            second_opinion=partial(second_opinion_status, opinion, settings),
+            second_opinion=partial(second_opinion_status, opinion, collection, settings),
         )
         self._supervisor = Supervisor(
             health=self._health,
@@ -116,6 +117,7 @@ class Agent:
                 "outbox": lambda: self._delivery.outbox.fault,
                 "delivery": lambda: self._delivery.courier.trouble,
                 "broker": lambda: self._delivery.broker_trouble,
+                "collect": lambda: collection.fault if collection is not None else None,
             },
             note=self._note_trouble,
             at_one_frame_s=lambda: max(self._pipeline.at_one_frame_s, self._handling.seconds),
@@ -213,6 +215,8 @@ class Agent:
         ended = self._capture.stop(_STAGES_END_WITHIN_S)
         ended = self._pipeline.join(max(0.0, began + _STAGES_END_WITHIN_S - time.monotonic())) and ended
         self._decisions.end(timeout=self._settings.rekognition_timeout, unless=self._stopping)
+        if self._collection is not None:
+            self._collection.close()
         if not told_to:
             self._delivery.drain(timeout=_DRAIN_WITHIN_S, unless=self._stopping)
             self._stopping.set()

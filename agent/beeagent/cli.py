@@ -12,6 +12,7 @@ import typer
 from beeagent import __version__
 from beeagent.cli_options import (
     Broker,
+    Collect,
     Config,
     InsecureTls,
     Labels,
@@ -123,6 +124,7 @@ def run(
             help="Seconds with the very same picture until a camera is opened again, 0 for never. Default: 5."
         ),
     ] = None,
+    collect: Collect = None,
     stdout: Annotated[
         bool | None, typer.Option("--stdout", help="Write each message as a JSON line to standard output.")
     ] = None,

@@ -41,4 +41,11 @@ MqttKeyFile = Annotated[Path | None, typer.Option(help="PEM file of the client c
 InsecureTls = Annotated[
     bool | None, typer.Option("--insecure-tls", help="Take any certificate for the broker's. Warned of at each start.")
 ]
+Collect = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Keep the frames on which a second opinion was heard in this folder, with both answers, to train on.",
+    ),
+]
 Config = Annotated[Path | None, typer.Option(envvar="BEEAGENT_CONFIG", help="TOML file with any of these settings.")]

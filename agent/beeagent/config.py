@@ -100,6 +100,9 @@ class Settings(BaseSettings):
         rekognition_same_for: seconds for which an answer stands for frames that show the same; 0 to ask about each.
         rekognition_hourly_price: US dollars for an hour of the running model, all its inference units together, for the
             estimate in the status: 4 for each, https://aws.amazon.com/rekognition/pricing/ says.
+        collect: folder to keep the frames in that were asked about and answered, with both answers, as a data set to
+            train on; None to keep no frame.
+        collect_megabytes: what they may take on disk, in megabytes (10^6 bytes); beyond that the oldest go.
         unsure_low: confidence below which a detection is almost surely wrong; None takes it from the model's
             validation, see `beeagent.detection.band.chosen_band`.
         unsure_high: confidence above which a detection is almost surely right; None likewise. A frame with a
@@ -155,6 +158,8 @@ class Settings(BaseSettings):
     rekognition_jpeg_quality: int = Field(default=85, ge=1, le=100)
     rekognition_same_for: float = Field(default=10.0, ge=0, le=3600)
     rekognition_hourly_price: float = Field(default=4.0, ge=0, le=100_000)
+    collect: FilePath | None = None
+    collect_megabytes: float = Field(default=500.0, ge=1, le=1_000_000)
     unsure_low: float | None = Field(default=None, ge=0, le=1)
     unsure_high: float | None = Field(default=None, ge=0, le=1)
     mqtt_username: str | None = None

@@ -136,10 +136,10 @@ def _results(outbox: ReceivedOutbox) -> str:
     )
 
 
-def _opinion(opinion: ReceivedSecondOpinion) -> tuple[str, str]:
+def _opinion(opinion: ReceivedSecondOpinion) -> list[str]:
     degraded = sorted(opinion.degraded.items())[:_MOST_SHOWN]
     reasons = f" ({', '.join(f'{count} {shown(reason)}' for reason, count in degraded)})" if degraded else ""
-    return (
+    lines = [
         (
             f"{opinion.asked} unsure frames: {opinion.cloud} decided by the cloud model, "
             f"{sum(opinion.degraded.values())} without it{reasons}; {opinion.calls} calls, {opinion.saved} saved"
@@ -148,7 +148,10 @@ def _opinion(opinion: ReceivedSecondOpinion) -> tuple[str, str]:
             f"the cloud model was seen to run for {_duration(opinion.seen_running_s)}, for about "
             f"${opinion.estimated_cost_usd:.2f} or more"
         ),
-    )
+    ]
+    if opinion.collected is not None:
+        lines.append(f"{opinion.collected.pictures} frames kept to train on, {opinion.collected.megabytes:.1f} MB")
+    return lines
 
 
 def _moment(text: str, now: datetime) -> str:

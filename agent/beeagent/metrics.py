@@ -125,6 +125,17 @@ def _of_second_opinion(opinion: SecondOpinionStatus | None) -> list[str]:
             "What the time seen has cost at the price of the settings.",
             [({}, opinion.estimated_cost)],
         ),
+        *_of_collection(opinion.collected),
+    ]
+
+
+def _of_collection(collected: tuple[int, float] | None) -> list[str]:
+    if collected is None:
+        return []
+    pictures, megabytes = collected
+    return [
+        _family("beeagent_collected_pictures", "gauge", "Frames that are kept to train on.", [({}, pictures)]),
+        _family("beeagent_collected_bytes", "gauge", "What those take on disk.", [({}, megabytes * 1e6)]),
     ]
 
 

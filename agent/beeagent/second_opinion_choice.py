@@ -1,24 +1,60 @@
 """What the settings choose of the second opinion: whom to ask, how often, and at what patience."""
 
+import logging
 import time
 from typing import Final
 
 from beeagent.backoff import Backoff
 from beeagent.config import Settings
 from beeagent.delivery.status import SecondOpinionStatus
+from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
 from beeagent.fallback.breaker import CircuitBreaker
 from beeagent.fallback.budget import CallBudget
+from beeagent.fallback.collection import Collection
 from beeagent.fallback.gate import Gate
 from beeagent.fallback.second_opinion import SecondOpinion
 from beeagent.fallback.throttle import Throttle
+from beeagent.frames.frame import Frame
+
+_LOG: Final = logging.getLogger(__name__)
 
 _FAILURES_THAT_OPEN: Final = 5
 _OPEN_S: Final = (30.0, 1800.0)  # the first wait of the circuit breaker, and the longest
 _THROTTLED_S: Final = (2.0, 120.0)
 
 
-def second_opinion_status(opinion: SecondOpinion | None, settings: Settings) -> SecondOpinionStatus | None:
+def chosen_collection(settings: Settings) -> Collection | None:
+    """Get ready to keep the frames that were asked about; None where the settings want none kept.
+
+    Raises:
+        InputError: the folder cannot be used, or nobody is asked.
+    """
+    if settings.collect is None:
+        return None
+    if settings.rekognition_project_version_arn is None:
+        raise InputError(
+            f"collect is {str(settings.collect)!r}, but nobody is asked for a second opinion: set "
+            "rekognition_project_version_arn, or leave collect out"
+        )
+    collection = Collection(
+        settings.collect,
+        megabytes=settings.collect_megabytes,
+        longest_side=settings.rekognition_longest_side,
+        quality=settings.rekognition_jpeg_quality,
+        origin=f"{settings.device}/{settings.camera_name}",
+    )
+    _LOG.warning(
+        "collect: frames on which a second opinion was heard are kept on this device, in %s, up to %g MB",
+        settings.collect,
+        settings.collect_megabytes,
+    )
+    return collection
+
+
+def second_opinion_status(
+    opinion: SecondOpinion | None, collection: Collection | None, settings: Settings
+) -> SecondOpinionStatus | None:
     """Tell what became of the frames that were asked about; None where nobody is asked."""
     if opinion is None:
         return None
@@ -31,11 +67,16 @@ def second_opinion_status(opinion: SecondOpinion | None, settings: Settings) -> 
         saved=counts.saved,
         seen_running_s=counts.seen_running_s,
         hourly_price=settings.rekognition_hourly_price,
+        collected=None if collection is None else (collection.pictures, collection.megabytes),
     )
 
 
-def chosen_second_opinion(settings: Settings) -> SecondOpinion | None:
+def chosen_second_opinion(settings: Settings, collection: Collection | None) -> SecondOpinion | None:
     """Get ready to ask the cloud model that the settings name; None where they name none.
+
+    Args:
+        settings: name the model and its limits.
+        collection: keeps the frames that were asked about and answered; None to keep none.
 
     Raises:
         InputError: boto3 is not installed, the model's ARN is none, or the file of the budget cannot be used.
@@ -82,4 +123,9 @@ def chosen_second_opinion(settings: Settings) -> SecondOpinion | None:
         workers=settings.rekognition_workers,
         timeout=settings.rekognition_timeout,
         same_for=settings.rekognition_same_for,
+        keep=_nowhere if collection is None else collection.keep,
     )
+
+
+def _nowhere(frame: Frame, edge: Detections, cloud: Detections) -> None:
+    """Keep nothing."""

@@ -33,6 +33,7 @@ seconds = st.floats(0, 1e9, allow_nan=False)
         SecondOpinionStatus,
         *[counts, counts, st.dictionaries(st.text(), st.integers(1, 9), max_size=2), counts, counts, seconds],
         hourly_price=st.floats(0, 100_000),
+        collected=st.none() | st.tuples(counts, seconds),
     ),
 )
 def test_any_status_is_valid(  # noqa: PLR0913 - what a status tells

@@ -80,6 +80,13 @@ class ReceivedOutbox(_Model):
     last_delivery_at: Time | None = None
 
 
+class ReceivedCollection(_Model):
+    """The frames that are kept to train on."""
+
+    pictures: Count
+    megabytes: Amount
+
+
 class ReceivedSecondOpinion(_Model):
     """What became of the frames of which the model was unsure."""
 
@@ -90,6 +97,7 @@ class ReceivedSecondOpinion(_Model):
     saved: Count
     seen_running_s: Amount
     estimated_cost_usd: Amount
+    collected: ReceivedCollection | None = None
 
 
 class ReceivedStatus(_Model):

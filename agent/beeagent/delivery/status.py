@@ -44,6 +44,7 @@ class SecondOpinionStatus:
         saved: calls that were saved, since another frame showed the same.
         seen_running_s: seconds for which the cloud model was seen to run, a lower bound.
         hourly_price: of the running model, in US dollars, as the settings say.
+        collected: pictures that are kept to train on, and the 10^6 bytes they take; None where none are to be kept.
     """
 
     asked: int
@@ -53,6 +54,7 @@ class SecondOpinionStatus:
     saved: int
     seen_running_s: float
     hourly_price: float
+    collected: tuple[int, float] | None = None
 
     @property
     def estimated_cost(self) -> float:
@@ -129,6 +131,9 @@ def status_message(  # noqa: PLR0913 - one argument for each thing a message tel
             "seen_running_s": round(second_opinion.seen_running_s, 1),
             "estimated_cost_usd": round(second_opinion.estimated_cost, 4),
         }
+        if second_opinion.collected is not None:
+            pictures, megabytes = second_opinion.collected
+            message["second_opinion"]["collected"] = {"pictures": pictures, "megabytes": round(megabytes, 3)}
     return message
 
 

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
@@ -18,6 +18,7 @@ from beeagent.frames.frame import Frame
 
 _LOG: Final = logging.getLogger(__name__)
 
+_KEPT_WITHIN_S: Final = 0.5  # how long an end waits for the frame that is just being kept
 _REMEMBERED: Final = 16  # calls whose answers a frame that shows the same may get
 
 
@@ -112,6 +113,7 @@ class SecondOpinion:
         queue: int = 4,
         timeout: float = 10.0,
         same_for: float = 10.0,
+        keep: Callable[[Frame, Detections, Detections], None] = lambda *_: None,
     ) -> None:
         """Set up; nothing runs before `start`.
 
@@ -122,19 +124,22 @@ class SecondOpinion:
             queue: frames that may wait for a worker, 1 or more. Each holds its pixels.
             timeout: seconds from `ask` until a frame goes without an answer, above 0.
             same_for: seconds for which an answer stands for frames that show the same; 0 for none.
+            keep: told of each frame that was asked about and answered, with what the edge and the cloud model saw,
+                on one of these threads, after the frame has its answer; must not raise.
         """
         self._looker = looker
         self._gate = gate
         self._queue_limit = queue
         self._timeout = timeout
         self._same_ns = int(same_for * 1e9)
+        self._keep = keep
         # Everything below is used under `_changed`, which is held for moments; futures are resolved outside of it.
         self._changed = threading.Condition()
         self._queue: deque[_Call] = deque()
         self._recent: deque[_Call] = deque(maxlen=_REMEMBERED)
         self._waiting: deque[_Ticket] = deque()  # in the order of their deadlines
         self._stopped = False
-        self._asked = self._told = self._cloud = self._calls = self._saved = 0
+        self._asked = self._told = self._cloud = self._calls = self._saved = self._keeping = 0
         self._degraded: Counter[Reason] = Counter()
         self._running = RunningTime(time.monotonic)
         self._threads = [
@@ -169,6 +174,7 @@ class SecondOpinion:
             self._answer(ticket, NoOpinionError("timeout", "the agent stops"))
         with self._changed:  # another thread may be about to give one of them its answer
             self._changed.wait_for(lambda: self._told == self._asked)
+            self._changed.wait_for(lambda: not self._keeping, _KEPT_WITHIN_S)
 
     def counts(self) -> OpinionCounts:
         """Tell what became of the frames so far."""
@@ -244,8 +250,14 @@ class SecondOpinion:
                 elif outcome.reason == "model-not-running":
                     self._running.not_running()
                 tickets, call.tickets = call.tickets, []
+                self._keeping += frame is not None and not isinstance(outcome, NoOpinionError)
             for ticket in tickets:
                 self._answer(ticket, outcome)
+            if frame is not None and not isinstance(outcome, NoOpinionError):
+                self._keep(frame, call.detections, outcome)
+                with self._changed:
+                    self._keeping -= 1
+                    self._changed.notify_all()
 
     def _consult(self, frame: Frame, detections: Detections) -> Detections:
         def call() -> Detections:
