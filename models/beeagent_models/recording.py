@@ -8,6 +8,7 @@ from beeagent.detection.bundle import MANIFEST_FILE, Metrics, ModelBundle, Thres
 from beeagent.errors import InputError
 
 from beeagent_models.evaluation import Evaluation
+from beeagent_models.reliability import reliability_of
 
 
 def record_evaluation(bundle: ModelBundle, evaluation: Evaluation, *, split: str) -> None:
@@ -26,26 +27,40 @@ def record_evaluation(bundle: ModelBundle, evaluation: Evaluation, *, split: str
     """
     if bundle.manifest is None:
         raise InputError(f"--record needs a bundle, whose manifest takes the figures; {bundle.path} is a bare model")
-    point, name = evaluation.point, evaluation.dataset.name
-    threshold = round(point.threshold, 4)
-    figures = Metrics(
-        dataset=name,
+    figures = figures_of(evaluation, split=split)
+    kept = evaluation.point.threshold == bundle.threshold
+    others = [
+        known for known in bundle.manifest.metrics if (known.dataset, known.split) != (figures.dataset, figures.split)
+    ]
+    manifest = bundle.manifest.model_copy(
+        update={
+            "threshold": bundle.manifest.threshold if kept else threshold_of(evaluation, split=split),
+            "metrics": [*others, figures],
+        }
+    )
+    _replace(bundle.path / MANIFEST_FILE, manifest.model_dump_json(by_alias=True, indent=2) + "\n")
+
+
+def figures_of(evaluation: Evaluation, *, split: str) -> Metrics:
+    """Give an evaluation's figures as a manifest takes them, with how often each confidence was right."""
+    point = evaluation.point
+    return Metrics(
+        dataset=evaluation.dataset.name,
         split=split,
         ap=round(evaluation.metrics.ap, 4),
         ap50=round(evaluation.metrics.ap50, 4),
         precision=round(point.precision, 4),
         recall=round(point.recall, 4),
-        threshold=threshold,
+        threshold=round(point.threshold, 4),
+        reliability=reliability_of(evaluation),
     )
-    chosen = Threshold(value=threshold, chosen_by=f"{point.chosen_by}, on {name} ({split})")
-    others = [known for known in bundle.manifest.metrics if (known.dataset, known.split) != (name, split)]
-    manifest = bundle.manifest.model_copy(
-        update={
-            "threshold": bundle.manifest.threshold if point.threshold == bundle.threshold else chosen,
-            "metrics": [*others, figures],
-        }
-    )
-    _replace(bundle.path / MANIFEST_FILE, manifest.model_dump_json(by_alias=True, indent=2) + "\n")
+
+
+def threshold_of(evaluation: Evaluation, *, split: str) -> Threshold:
+    """Give an evaluation's threshold as a manifest takes it, with the word on how it was chosen."""
+    point = evaluation.point
+    chosen_by = f"{point.chosen_by}, on {evaluation.dataset.name} ({split})"
+    return Threshold(value=round(point.threshold, 4), chosen_by=chosen_by)
 
 
 def _replace(path: Path, text: str) -> None:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import tiny_models
+from beeagent.detection.band import chosen_band
 from beeagent.detection.bundle import ModelBundle, load_bundle
 from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.errors import InputError
@@ -63,6 +64,11 @@ def test_figures_and_threshold_are_written_and_the_bundle_stays_sound(bundle: Pa
     (figures,) = recorded.manifest.metrics
     assert (figures.dataset, figures.split) == ("garden", "validation")
     assert (figures.ap, figures.ap50, figures.precision, figures.recall) == (1, 1, 1, 1)
+    # One bee found with all confidence, and no green nor blue: the band of the second opinion comes from that.
+    assert figures.reliability is not None
+    assert (figures.reliability.detections[-1], figures.reliability.right[-1]) == (1, 1)
+    assert sum(figures.reliability.detections) == 1
+    assert chosen_band(recorded, threshold=recorded.threshold).high == 0.95
     assert recorded.threshold == figures.threshold == round(evaluation.point.threshold, 4)
     assert recorded.manifest.threshold.chosen_by == "best F1, on garden (validation)"
     assert recorded.manifest.provenance == {"command": "none"}
