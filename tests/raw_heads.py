@@ -60,6 +60,13 @@ def free_heads(*, count: int, classes: int, seed: int, box_scales: BoxScales | N
     return heads, size
 
 
+def convert_as_they_are(heads: RawHeads) -> bytes:
+    """Convert heads without the step from pixels to numbers, so that any numbers can be fed to `free_heads`."""
+    import tensorflow as tf  # noqa: PLC0415
+
+    return bytes(tf.lite.TFLiteConverter.from_concrete_functions([heads.function], tf.Module()).convert())
+
+
 def colour_heads(*, mean: float, std: float, size: int = 32) -> RawHeads:
     """Make heads with one anchor, the middle quarter, whose three scores are the mean of red, green and blue.
 

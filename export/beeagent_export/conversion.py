@@ -19,11 +19,11 @@ class Precision(str, Enum):
     """What the converted model computes in."""
 
     INT8 = "int8"
-    """Weights (per channel) and activations in int8, picture in as uint8."""
+    """Weights (per channel) and activations in int8."""
     DYNAMIC = "dynamic"
-    """Weights in int8, activations quantized on the fly, picture in as float32."""
+    """Weights in int8, activations quantized on the fly."""
     FLOAT16 = "float16"
-    """Weights in float16, picture in as float32."""
+    """Weights in float16, the rest in float32."""
     FLOAT32 = "float32"
     """Everything in float32."""
 
@@ -32,7 +32,8 @@ def convert_heads(heads: RawHeads, *, precision: Precision, calibration: Iterabl
     """Convert the raw heads to a TFLite model.
 
     Its signature `serving_default` has one input, `images`, and gives `output_0`, the box codes, and `output_1`,
-    the scores, both float32. The input is uint8 pixels for int8, else normalised float32.
+    the scores, both float32. The input is uint8, shape (1, height, width, 3), RGB, pixels as they are, whatever the
+    precision: whoever feeds one variant can feed them all.
 
     Args:
         heads: to convert.
@@ -46,8 +47,10 @@ def convert_heads(heads: RawHeads, *, precision: Precision, calibration: Iterabl
     """
     import tensorflow as tf  # noqa: PLC0415 - seconds of start-up that only an export should pay
 
+    # int8 needs no step in front: its input's own scale normalises.
+    function = heads.function if precision is Precision.INT8 else _taking_pixels(heads)
     # An empty module: without one the converter takes a path that it calls deprecated and loses the signature.
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([heads.function], tf.Module())
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module())
     if precision is not Precision.FLOAT32:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision is Precision.FLOAT16:
@@ -69,6 +72,19 @@ def convert_heads(heads: RawHeads, *, precision: Precision, calibration: Iterabl
     if precision is Precision.INT8:
         _check_pixel_scale(model, heads)
     return model
+
+
+def _taking_pixels(heads: RawHeads) -> Any:  # noqa: ANN401 - TensorFlow ships no types
+    """Give the function of the heads with uint8 pixels as its input, normalised within."""
+    import tensorflow as tf  # noqa: PLC0415 - as above
+
+    signature = [tf.TensorSpec([1, heads.height, heads.width, 3], tf.uint8, name="images")]
+
+    @tf.function(input_signature=signature)  # type: ignore[untyped-decorator, unused-ignore]  # TensorFlow ships no types
+    def pixels_to_heads(images: Any) -> Any:  # noqa: ANN401
+        return heads.function((tf.cast(images, tf.float32) - heads.mean) / heads.std)
+
+    return pixels_to_heads.get_concrete_function()
 
 
 def _representative(

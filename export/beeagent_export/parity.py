@@ -102,12 +102,10 @@ def compare(
     if not pictures:
         raise ValueError("parity needs at least one picture")
     run = Interpreter(model_content=converted).get_signature_runner()
-    uint8 = run.get_input_details()["images"]["dtype"] == np.uint8
     compared = []
     for name, pixels in pictures:
-        normalised = heads.normalise(pixels)
-        source = heads.run(normalised)
-        result = run(images=pixels[np.newaxis] if uint8 else normalised)
+        source = heads.run(heads.normalise(pixels))
+        result = run(images=pixels[np.newaxis])
         other = (result[BOX_CODES_OUTPUT][0], result[SCORES_OUTPUT][0])
         compared.append(_compare_picture(heads, name, source, other, score_threshold))
     return ParityReport(score_threshold, seen_in_calibration, tuple(compared))

@@ -41,16 +41,17 @@ def test_int8_takes_pixels_as_they_are(mean: float, std: float) -> None:
         np.testing.assert_allclose(scores, np.array(rgb) / 255, atol=0.01)
 
 
+@pytest.mark.parametrize(("mean", "std"), NORMALISATIONS)
 @pytest.mark.parametrize("precision", [Precision.FLOAT32, Precision.FLOAT16, Precision.DYNAMIC])
-def test_other_precisions_take_normalised_pixels(precision: Precision) -> None:
-    heads = colour_heads(mean=127.0, std=128.0)
+def test_other_precisions_take_pixels_as_well(precision: Precision, mean: float, std: float) -> None:
+    heads = colour_heads(mean=mean, std=std)
     run = Interpreter(model_content=convert_heads(heads, precision=precision)).get_signature_runner()
-    assert run.get_input_details()["images"]["dtype"] == np.float32
-    scores = run(images=heads.normalise(fill(heads, (255, 51, 0))))[SCORES_OUTPUT][0, 0]
+    assert run.get_input_details()["images"]["dtype"] == np.uint8
+    scores = run(images=fill(heads, (255, 51, 0))[np.newaxis])[SCORES_OUTPUT][0, 0]
     np.testing.assert_allclose(scores, [1.0, 0.2, 0.0], atol=2e-3)
 
 
-@pytest.mark.parametrize("precision", [Precision.INT8, Precision.FLOAT32])
+@pytest.mark.parametrize("precision", list(Precision))
 def test_the_agent_sees_the_right_colour_through_a_bundle(precision: Precision, tmp_path: Path) -> None:
     heads = colour_heads(mean=127.0, std=128.0)
     model = append_postprocess(

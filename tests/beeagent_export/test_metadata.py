@@ -14,10 +14,9 @@ pytest.importorskip("tensorflow")
 
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
-from beeagent_export.conversion import Precision, convert_heads
 from beeagent_export.metadata import ModelDescription, add_metadata, encode_metadata
 from beeagent_export.postprocess import PostProcessOptions, append_postprocess
-from raw_heads import free_heads
+from raw_heads import convert_as_they_are, free_heads
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp"]), min_size=1, max_size=30)
 
@@ -96,7 +95,7 @@ def describe(**changes: object) -> ModelDescription:
 @pytest.fixture(scope="module")
 def model() -> bytes:
     heads, _ = free_heads(count=20, classes=2, seed=0)
-    return append_postprocess(convert_heads(heads, precision=Precision.FLOAT32), heads, PostProcessOptions())
+    return append_postprocess(convert_as_they_are(heads), heads, PostProcessOptions())
 
 
 def packed_metadata(model: bytes) -> bytes:

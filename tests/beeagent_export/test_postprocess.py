@@ -6,10 +6,9 @@ pytest.importorskip("tensorflow")
 
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
-from beeagent_export.conversion import Precision, convert_heads
 from beeagent_export.heads import BoxScales, RawHeads
 from beeagent_export.postprocess import PostProcessOptions, append_postprocess
-from raw_heads import free_heads
+from raw_heads import convert_as_they_are, free_heads
 
 COUNT, CLASSES = 120, 3
 SCALES = BoxScales(y=10.0, x=9.0, height=5.0, width=4.0)
@@ -75,7 +74,7 @@ def expected(
 )
 def test_op_gives_what_decoding_and_suppressing_by_hand_gives(options: PostProcessOptions, scales: BoxScales) -> None:
     heads, size = free_heads(count=COUNT, classes=CLASSES, seed=0, box_scales=scales)
-    model = append_postprocess(convert_heads(heads, precision=Precision.FLOAT32), heads, options)
+    model = append_postprocess(convert_as_they_are(heads), heads, options)
     for seed in range(5):
         rows = random_rows(seed)
         outputs = run(model, as_images(rows, size))
@@ -90,7 +89,7 @@ def test_op_gives_what_decoding_and_suppressing_by_hand_gives(options: PostProce
 def test_decode_agrees_with_the_op() -> None:
     heads, size = free_heads(count=COUNT, classes=CLASSES, seed=4, box_scales=SCALES)
     options = PostProcessOptions(max_detections=COUNT, score_threshold=0.0, iou_threshold=1.0)
-    model = append_postprocess(convert_heads(heads, precision=Precision.FLOAT32), heads, options)
+    model = append_postprocess(convert_as_they_are(heads), heads, options)
     rows = random_rows(11)
     boxes = heads.decode(rows[:, :4])[np.argsort(-rows[:, 4:].max(axis=1))]
     np.testing.assert_allclose(run(model, as_images(rows, size))["detection_boxes"], boxes, atol=1e-5)
@@ -98,7 +97,7 @@ def test_decode_agrees_with_the_op() -> None:
 
 def test_model_has_the_standard_interface() -> None:
     heads, size = free_heads(count=COUNT, classes=CLASSES, seed=0)
-    model = append_postprocess(convert_heads(heads, precision=Precision.FLOAT32), heads, PostProcessOptions())
+    model = append_postprocess(convert_as_they_are(heads), heads, PostProcessOptions())
     interpreter = Interpreter(model_content=model)
     assert interpreter.get_signature_list() == {
         "serving_default": {
@@ -114,7 +113,7 @@ def test_model_has_the_standard_interface() -> None:
 
 def test_constants_are_aligned_to_16_bytes() -> None:
     heads, _ = free_heads(count=COUNT, classes=CLASSES, seed=0)
-    model = append_postprocess(convert_heads(heads, precision=Precision.FLOAT32), heads, PostProcessOptions())
+    model = append_postprocess(convert_as_they_are(heads), heads, PostProcessOptions())
     content = np.frombuffer(model, dtype=np.uint8)
     tree = schema.Model.GetRootAs(content)
     data = [tree.Buffers(index).DataAsNumpy() for index in range(tree.BuffersLength())]
