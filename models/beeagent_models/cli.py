@@ -10,10 +10,11 @@ from typing import Annotated, Any
 import typer
 from beeagent.errors import InputError
 
+from beeagent_models.collect_cli import collect
 from beeagent_models.dataset_cli import dataset
 from beeagent_models.extras import extra
 
-__all__ = ["dataset", "evaluate", "show", "train"]
+__all__ = ["collect", "dataset", "evaluate", "show", "train"]
 
 _DATA_HELP = (
     "A Ground Truth manifest, a COCO file, or a YOLO folder; one without data.yaml names its classes, as in "

@@ -46,10 +46,16 @@ def draw(pixels: Pixels, detections: Detections) -> Pixels:
     return _annotate(scene, detections.boxes, detections.class_ids, texts, sv.ColorPalette.DEFAULT)
 
 
-def draw_truth(
-    pixels: Pixels, image: LabelledImage, detections: Detections, matches: ImageMatches, *, threshold: float
+def draw_truth(  # noqa: PLR0913 - a picture, what is known of it, and how to show it
+    pixels: Pixels,
+    image: LabelledImage,
+    detections: Detections,
+    matches: ImageMatches,
+    *,
+    threshold: float,
+    names: tuple[str, str, str] = ("hits", "missed", "false alarms"),
 ) -> Pixels:
-    """Draw hits green, false alarms red and missed boxes orange, with a line that counts them.
+    """Draw hits green, missed boxes orange and false alarms red, with a line that counts them.
 
     Args:
         pixels: uint8, shape (height, width, 3), BGR; left as it is.
@@ -57,6 +63,7 @@ def draw_truth(
         detections: what was found, weak ones too.
         matches: which of them matched what.
         threshold: detections below it are as if they were not there.
+        names: what the line calls hits, missed boxes and false alarms.
 
     Returns:
         uint8, BGR: a copy, enlarged by a whole factor if the picture is small.
@@ -68,15 +75,15 @@ def draw_truth(
     ratios = image.boxes / np.array([image.width, image.height] * 2, np.float32)
     confidences = [f"{confidence:.2f}" for confidence in detections.confidences]
     for boxes, texts, colour in (
-        (ratios[missed], ["missed"] * int(missed.sum()), MISS),
+        (ratios[missed], [names[1]] * int(missed.sum()), MISS),
         (detections.boxes[alarms], [confidences[i] for i in np.flatnonzero(alarms)], FALSE_ALARM),
         (detections.boxes[hits], [confidences[i] for i in np.flatnonzero(hits)], HIT),
     ):
         scene = _annotate(scene, boxes, np.zeros(len(boxes), np.int64), texts, colour)
     counts = (
-        (f"hits {int(hits.sum())}", HIT),
-        (f"missed {int(missed.sum())}", MISS),
-        (f"false alarms {int(alarms.sum())}", FALSE_ALARM),
+        (f"{names[0]} {int(hits.sum())}", HIT),
+        (f"{names[1]} {int(missed.sum())}", MISS),
+        (f"{names[2]} {int(alarms.sum())}", FALSE_ALARM),
     )
     return _with_counts(scene, counts)
 

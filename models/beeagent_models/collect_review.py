@@ -1,0 +1,122 @@
+"""`beeagent collect review`: where the edge and the cloud model disagree, in figures and pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from beeagent.detection.detections import Detections
+from beeagent.errors import InputError
+
+from beeagent_models.coco_metrics import ImageMatches
+from beeagent_models.collected import Collected
+from beeagent_models.contact_sheet import ContactSheet, fitted
+from beeagent_models.drawing import check_picture_path, draw_truth, write_picture
+from beeagent_models.evaluation import read_picture
+
+_SIDE = 480  # pixels, of a picture on the sheet
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """What the two models saw in one frame, at IoU 0.5.
+
+    Attributes:
+        index: of the frame in the collection.
+        both: boxes that both saw.
+        cloud_alone: boxes that only the cloud model saw.
+        edge_alone: boxes that only the edge model saw.
+    """
+
+    index: int
+    both: int
+    cloud_alone: int
+    edge_alone: int
+
+
+def disagreements(collected: Collected, *, threshold: float) -> list[Disagreement]:
+    """Count per frame, the greatest disagreement first.
+
+    Args:
+        collected: the frames.
+        threshold: what the edge model saw with less confidence counts as not seen.
+    """
+    counted = [
+        _count(index, found, matches, threshold)
+        for index, (found, matches) in enumerate(zip(collected.edge, collected.matches, strict=True))
+    ]
+    return sorted(counted, key=lambda one: (-(one.cloud_alone + one.edge_alone), one.index))
+
+
+def review(collected: Collected, *, threshold: float, folder: Path | None, sheet: Path | None, most: int) -> list[str]:
+    """Draw the frames, the greatest disagreement first: green what both saw, orange the cloud, red the edge alone.
+
+    Args:
+        collected: the frames.
+        threshold: what the edge model saw with less confidence counts as not seen.
+        folder: where each frame is drawn to, its rank before its name; None for none.
+        sheet: where a contact sheet is drawn to; None for none.
+        most: how many frames are drawn.
+
+    Returns:
+        What the models agreed on, in lines.
+
+    Raises:
+        InputError: a path or a picture cannot be used.
+    """
+    if sheet is not None:
+        check_picture_path(sheet)
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"the folder {folder} cannot be made: {error.strerror or error}") from None
+    found = disagreements(collected, threshold=threshold)
+    shown = found[:most]
+    if folder is not None or sheet is not None:
+        _draw(collected, shown, threshold=threshold, folder=folder, sheet=sheet)
+    where = " and ".join(str(path) for path in (folder, sheet) if path is not None)
+    return [*_told(found), *([f"{where}: {len(shown)} of {len(found)} frames"] if where else [])]
+
+
+def _draw(
+    collected: Collected, shown: Sequence[Disagreement], *, threshold: float, folder: Path | None, sheet: Path | None
+) -> None:
+    grid = ContactSheet(len(shown), columns=0, side=_SIDE) if sheet is not None and shown else None
+    digits = len(str(len(shown)))
+    for rank, one in enumerate(shown, start=1):
+        image = collected.dataset.images[one.index]
+        drawn = draw_truth(
+            read_picture(image),
+            image,
+            collected.edge[one.index],
+            collected.matches[one.index],
+            threshold=threshold,
+            names=("both", "cloud alone", "edge alone"),
+        )
+        if folder is not None:
+            write_picture(folder / f"{rank:0{digits}}-{image.path.stem}.jpg", drawn)
+        if grid is not None:
+            grid.add(fitted(drawn, _SIDE), collected.captured_at[one.index])
+    if sheet is not None and grid is not None:
+        write_picture(sheet, grid.pixels)
+
+
+def _count(index: int, found: Detections, matches: ImageMatches, threshold: float) -> Disagreement:
+    counts = matches.scored & (found.confidences >= np.float32(threshold))
+    missed = matches.found_at < np.float32(threshold)
+    return Disagreement(
+        index=index,
+        both=int((counts & matches.hits).sum()),
+        cloud_alone=int(missed.sum()),
+        edge_alone=int((counts & ~matches.hits).sum()),
+    )
+
+
+def _told(found: Sequence[Disagreement]) -> list[str]:
+    both, cloud, edge = (sum(getattr(one, name) for one in found) for name in ("both", "cloud_alone", "edge_alone"))
+    apart = sum(bool(one.cloud_alone or one.edge_alone) for one in found)
+    return [
+        f"{len(found)} frames on which both models were heard; on {apart} they disagree",
+        f"{both} boxes both saw, {cloud} the cloud model alone, {edge} the edge model alone",
+    ]

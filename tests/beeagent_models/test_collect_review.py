@@ -1,0 +1,109 @@
+import json
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from beeagent.detection.detections import Detections
+from beeagent.errors import InputError
+from beeagent.fallback.collection import Collection
+from beeagent.frames.frame import Frame
+from beeagent_models import cli
+from beeagent_models.collect_review import Disagreement, disagreements
+from beeagent_models.collected import read_collected
+from typer.testing import CliRunner, Result
+
+START = datetime(2026, 5, 4, 10, 0, tzinfo=timezone.utc)
+LEFT, MIDDLE, RIGHT = (0.1, 0.1, 0.3, 0.4), (0.4, 0.5, 0.6, 0.9), (0.7, 0.1, 0.9, 0.4)
+
+
+def saw(*boxes: tuple[float, float, float, float], strength: float = 0.5) -> Detections:
+    array = np.array(boxes, np.float32).reshape(-1, 4)
+    return Detections(array, np.full(len(boxes), strength, np.float32), np.zeros(len(boxes), np.int64), ("bee",))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    collection = Collection(tmp_path / "kept", megabytes=1, longest_side=320, quality=85, origin="hive-7/front")
+    answers = [
+        (saw(LEFT), saw(LEFT)),
+        (saw(LEFT), saw(MIDDLE, RIGHT, strength=0.9)),
+        (saw(LEFT, strength=0.2), saw()),
+        (saw(), saw(LEFT, MIDDLE)),
+    ]
+    for index, (edge, cloud) in enumerate(answers):
+        pixels = np.full((160, 320, 3), 128, np.uint8)
+        collection.keep(Frame(pixels, START + timedelta(seconds=index), 0, index), edge, cloud)
+    assert collection.fault is None
+    collection.close()
+    return tmp_path / "kept"
+
+
+def review(*arguments: str | Path) -> Result:
+    result = CliRunner().invoke(cli.collect, ["review", *map(str, arguments)])
+    if isinstance(result.exception, InputError):
+        raise result.exception
+    return result
+
+
+def test_what_either_model_saw_is_counted_and_the_greatest_disagreement_comes_first(folder: Path) -> None:
+    collected = read_collected(folder)
+    assert collected.captured_at[1] == "2026-05-04T10:00:01.000000Z"
+    assert disagreements(collected, threshold=0.0) == [
+        Disagreement(index=1, both=0, cloud_alone=2, edge_alone=1),
+        Disagreement(index=3, both=0, cloud_alone=2, edge_alone=0),
+        Disagreement(index=2, both=0, cloud_alone=0, edge_alone=1),
+        Disagreement(index=0, both=1, cloud_alone=0, edge_alone=0),
+    ]
+
+
+def test_what_the_edge_model_saw_weakly_can_be_left_out(folder: Path) -> None:
+    strict = {one.index: one for one in disagreements(read_collected(folder), threshold=0.6)}
+    assert strict[0] == Disagreement(index=0, both=0, cloud_alone=1, edge_alone=0)
+    assert strict[2] == Disagreement(index=2, both=0, cloud_alone=0, edge_alone=0)
+
+
+def test_the_frames_are_drawn_in_that_order(folder: Path, tmp_path: Path) -> None:
+    result = review(folder, "--out", tmp_path / "drawn", "--sheet", tmp_path / "sheet.png", "--most", "2")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == [
+        "4 frames on which both models were heard; on 3 they disagree",
+        "1 boxes both saw, 4 the cloud model alone, 2 the edge model alone",
+        f"{tmp_path / 'drawn'} and {tmp_path / 'sheet.png'}: 2 of 4 frames",
+    ]
+    names = sorted(path.name for path in (tmp_path / "drawn").iterdir())
+    assert names == ["1-20260504T100001.000000Z-1.jpg", "2-20260504T100003.000000Z-3.jpg"]
+    first = cv2.imread(str(tmp_path / "drawn" / names[0]))
+    assert first is not None
+    assert first.shape[:2] > (320, 640)  # enlarged, with the line that counts below
+    # The edge's own box is red and the cloud's orange, on the picture enlarged to 640x320.
+    red, orange = first[32 + 48, 64].astype(int), first[160 + 60, 256].astype(int)
+    assert red[2] > red[1] + 60
+    assert orange[2] > orange[0] + 60
+    assert orange[1] > red[1] + 30
+    assert cv2.imread(str(tmp_path / "sheet.png")) is not None
+
+
+def test_where_the_cloud_saw_nothing_at_all_the_edge_saw_all_alone(tmp_path: Path) -> None:
+    collection = Collection(tmp_path, megabytes=1, longest_side=320, quality=85, origin="a/b")
+    collection.keep(Frame(np.zeros((64, 64, 3), np.uint8), START, 0, 0), saw(LEFT, RIGHT), saw())
+    collection.close()
+    assert disagreements(read_collected(tmp_path), threshold=0.0) == [Disagreement(0, 0, 0, 2)]
+
+
+def test_a_sheet_that_cannot_be_written_is_told_before_anything_is_drawn(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be written in this form"):
+        review(folder, "--sheet", tmp_path / "x.none", "--out", tmp_path / "drawn")
+    assert not (tmp_path / "drawn").exists()
+
+
+def test_what_is_no_collection_is_told_in_a_line(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"has no output.manifest, so nothing was collected there"):
+        review(tmp_path)
+    manifest = folder / "output.manifest"
+    row = json.loads(manifest.read_text().splitlines()[0])
+    del row["beeagent"]["edge"]
+    manifest.write_text(json.dumps(row) + "\n")
+    with pytest.raises(InputError, match=r"output.manifest:1: beeagent.edge: Field required; is this a folder of"):
+        review(folder)
