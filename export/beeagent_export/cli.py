@@ -8,7 +8,13 @@ from beeagent.errors import InputError
 
 
 def export(  # noqa: PLR0913 - an argument is an option of the command
-    source: Annotated[Path, typer.Argument(help="A checkpoint that `beeagent train` wrote.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A checkpoint that `beeagent train` wrote, or what exporter_main_v2.py of the TensorFlow 2 Object "
+            "Detection API wrote of an EfficientDet: saved_model and pipeline.config."
+        ),
+    ],
     *,
     out: Annotated[Path, typer.Option(help="Folder of the bundle to write.")],
     calibrate: Annotated[
@@ -25,8 +31,15 @@ def export(  # noqa: PLR0913 - an argument is an option of the command
     calibration_pictures: Annotated[
         int, typer.Option(min=1, max=10_000, help="Calibrate on at most so many pictures, evenly spread.")
     ] = 200,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Names of a SavedModel's classes: its label map (.pbtxt), or one a line. Default: label_map.pbtxt "
+            "beside its pipeline.config."
+        ),
+    ] = None,
     input_size: Annotated[
-        int | None, typer.Option(min=64, max=2048, help="Side of the input in pixels. Default: the checkpoint's.")
+        int | None, typer.Option(min=64, max=2048, help="Side of the input in pixels. Default: the source's.")
     ] = None,
     fit: Annotated[
         str, typer.Option(metavar="letterbox|stretch", help="How the agent lays a frame into the input.")
@@ -66,6 +79,7 @@ def export(  # noqa: PLR0913 - an argument is an option of the command
         calibrate=calibrate,
         precision=precision,
         calibration_pictures=calibration_pictures,
+        labels=labels,
         input_size=input_size,
         fit=fit,
         threshold=threshold,

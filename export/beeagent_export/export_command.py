@@ -27,6 +27,7 @@ def run_export(  # noqa: PLR0913 - each a choice of its own
     calibrate: Path | None,
     precision: str,
     calibration_pictures: int,
+    labels: Path | None,
     input_size: int | None,
     fit: str,
     threshold: float | None,
@@ -43,12 +44,13 @@ def run_export(  # noqa: PLR0913 - each a choice of its own
     """Export a trained detector, showing progress on standard error and a summary on standard output.
 
     Args:
-        source: checkpoint of `beeagent train`.
+        source: checkpoint of `beeagent train`, or a SavedModel of the Object Detection API.
         out: folder of the bundle.
         calibrate: the user's own pictures.
         precision: a value of `Precision`.
         calibration_pictures: to calibrate on, at most.
-        input_size: in pixels; None for the checkpoint's own.
+        labels: names of the classes of a SavedModel.
+        input_size: in pixels; None for the source's own.
         fit: a value of `Fit`.
         threshold: the bundle's, 0 to 1; None for the default.
         max_detections: of a picture, 1 or more.
@@ -76,6 +78,7 @@ def run_export(  # noqa: PLR0913 - each a choice of its own
         precision=_choice(Precision, precision, "--precision"),
         calibrate=calibrate,
         calibration_pictures=calibration_pictures,
+        labels=labels,
         input_size=input_size,
         fit=_choice(Fit, fit, "--fit"),
         threshold=threshold,

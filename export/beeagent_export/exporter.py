@@ -46,6 +46,7 @@ class ExportOptions:
         precision: what the model computes in.
         calibrate: the user's own pictures: a manifest or a folder; needed for int8, and for a parity report.
         calibration_pictures: how many of them to calibrate on, at most.
+        labels: names of the classes, where the source does not know them.
         input_size: side of the input in pixels; None for the source's own.
         fit: how a frame is laid into the input.
         threshold: the confidence from which a detection counts, 0 to 1; None for 0.5, which nobody chose.
@@ -65,6 +66,7 @@ class ExportOptions:
     precision: Precision
     calibrate: Path | None
     calibration_pictures: int = 200
+    labels: Path | None = None
     input_size: int | None = None
     fit: Fit = Fit.LETTERBOX
     threshold: float | None = None
@@ -126,8 +128,8 @@ def export_bundle(options: ExportOptions, *, progress: Progress) -> ExportResult
     refuse_unwritable(options.report, what="report")
     refuse_unsupported(options.source)
     paths = find_pictures(options.calibrate) if options.calibrate is not None else ()
-    progress.stage("loading the checkpoint")
-    source = load_source(options.source, input_size=options.input_size, fit=options.fit)
+    progress.stage("loading the source")
+    source = load_source(options.source, labels=options.labels, input_size=options.input_size, fit=options.fit)
     pictures = _read_pictures(paths, source, options, progress)
     calibration = [pixels for _, pixels in pictures.calibration]
     converted = convert_heads(
@@ -199,7 +201,6 @@ def _threshold(value: float | None) -> Threshold:
 
 def _describe(source: Source, options: ExportOptions, threshold: Threshold) -> ModelDescription:
     heads = source.heads
-    pixels = options.precision is Precision.INT8
     return ModelDescription(
         name=options.name,
         description=f"Finds {', '.join(heads.labels)} in a picture ({source.architecture}, {options.precision.value}).",
@@ -210,8 +211,8 @@ def _describe(source: Source, options: ExportOptions, threshold: Threshold) -> M
         height=heads.height,
         mean=heads.mean,
         std=heads.std,
-        largest_input=255.0 if pixels else (255.0 - heads.mean) / heads.std,
-        smallest_input=0.0 if pixels else -heads.mean / heads.std,
+        largest_input=255.0,  # every precision takes pixels as they are
+        smallest_input=0.0,
         score_threshold=threshold.value,
     )
 

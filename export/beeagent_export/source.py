@@ -10,8 +10,13 @@ from beeagent.detection.geometry import Fit
 from beeagent.errors import InputError
 
 from beeagent_export.heads import RawHeads
+from beeagent_export.object_detection_api.pipeline_config import read_pipeline_config
+from beeagent_export.object_detection_api.saved_model import config_of, load_saved_model, saved_model_in
 
-_SUPPORTED = "give a checkpoint that `beeagent train` wrote"
+_SUPPORTED = (
+    "give a checkpoint that `beeagent train` wrote, or what exporter_main_v2.py of the TensorFlow 2 Object Detection "
+    "API wrote of an EfficientDet"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +43,9 @@ def refuse_unsupported(path: Path) -> None:
     if not path.exists():
         raise InputError(f"the source {path} does not exist: {_SUPPORTED}")
     if path.is_dir():
-        if (path / "saved_model.pb").is_file() or (path / "saved_model" / "saved_model.pb").is_file():
-            raise InputError(
-                f"the source {path} is a TensorFlow SavedModel, which cannot be exported yet: {_SUPPORTED}"
-            )
+        if (folder := saved_model_in(path)) is not None:
+            read_pipeline_config(config_of(folder))
+            return
         if (path / "manifest.json").is_file():
             raise InputError(f"the source {path} is a model bundle already: {_SUPPORTED}")
         raise InputError(f"the source {path} is a folder: {_SUPPORTED}")
@@ -51,19 +55,25 @@ def refuse_unsupported(path: Path) -> None:
         raise InputError(f"the source {path} is a TFLite model already: run it with `beeagent --model {path}`")
 
 
-def load_source(path: Path, *, input_size: int | None, fit: Fit) -> Source:
-    """Load a checkpoint of `beeagent train`.
+def load_source(path: Path, *, labels: Path | None, input_size: int | None, fit: Fit) -> Source:
+    """Load a checkpoint of `beeagent train`, or a SavedModel of the Object Detection API.
 
     Args:
-        path: of the checkpoint.
-        input_size: side of the square input in pixels; None takes the one that the checkpoint was made for.
-        fit: how frames were laid into the input in training.
+        path: of the checkpoint, or the folder of the SavedModel.
+        labels: names of the classes of a SavedModel; a checkpoint knows its own.
+        input_size: side of the square input in pixels; None takes the one that the source was made for.
+        fit: how frames were laid into the input in training; a SavedModel's pipeline.config says it itself.
 
     Raises:
         InputError: the file cannot be used, or TensorFlow is missing.
     """
     refuse_unsupported(path)
     _prepare_keras()
+    if path.is_dir():
+        heads, architecture, provenance = load_saved_model(path, labels=labels, input_size=input_size)
+        return Source(heads=heads, architecture=architecture, provenance=provenance)
+    if labels is not None:
+        raise InputError(f"--labels is {labels}, but the checkpoint {path} knows its own labels: leave it out")
     from beeagent_models.efficientdet import anchor_boxes, load_checkpoint  # noqa: PLC0415 - imports Keras
 
     model, config, training = load_checkpoint(path)

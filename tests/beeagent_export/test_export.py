@@ -195,7 +195,7 @@ def refuse(message: str, out: Path, *arguments: object) -> None:
         ("missing.npz", r"source .*missing\.npz does not exist"),
         ("cut.npz", r"cut\.npz: cut short or not a checkpoint"),
         ("text.npz", r"text\.npz: cut short or not a checkpoint"),
-        ("saved", r"is a TensorFlow SavedModel, which cannot be exported yet"),
+        ("saved", r"has no pipeline.config beside it"),
         ("model.keras", r"is a Keras model of unknown make"),
         ("model.tflite", r"is a TFLite model already"),
         ("bundle", r"is a model bundle already"),

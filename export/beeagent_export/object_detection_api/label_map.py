@@ -1,0 +1,44 @@
+"""The names of the classes: a label map of the Object Detection API, or a text file with one a line."""
+
+from pathlib import Path
+
+from beeagent.errors import InputError
+
+from beeagent_export.object_detection_api.text_format import parse_text
+
+LABEL_MAP = "label_map.pbtxt"
+
+
+def read_labels(path: Path, *, classes: int) -> tuple[str, ...]:
+    """Read the names of a detector's classes, in the order of their ids.
+
+    Args:
+        path: `.pbtxt`, a label map, whose ids count from 1; else a text file with one name a line.
+        classes: how many the detector tells apart.
+
+    Raises:
+        InputError: the file cannot be read, or does not fit the detector.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the labels {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    labels = _of_map(text, path, classes) if path.suffix == ".pbtxt" else _of_lines(text)
+    if len(labels) != classes or not all(labels):
+        raise InputError(f"the labels {path} name {len(labels)} classes, but the model tells {classes} apart")
+    if len(set(labels)) != len(labels):
+        raise InputError(f"the labels {path} name a class twice")
+    return labels
+
+
+def _of_lines(text: str) -> tuple[str, ...]:
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _of_map(text: str, path: Path, classes: int) -> tuple[str, ...]:
+    items = {item.id: item.display_name or item.name for item in parse_text("LabelMap", text, where=str(path)).item}
+    if sorted(items) != list(range(1, len(items) + 1)):
+        raise InputError(
+            f"the label map {path} has the ids {', '.join(map(str, sorted(items)[:10]))}: they must be 1 to {classes}"
+        )
+    return tuple(items[number] for number in sorted(items))

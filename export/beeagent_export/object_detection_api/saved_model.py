@@ -1,0 +1,126 @@
+"""From what the Object Detection API exported to raw heads."""
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from beeagent.errors import InputError
+
+from beeagent_export.heads import RawHeads
+from beeagent_export.object_detection_api.graph import CutGraph, cut_saved_model
+from beeagent_export.object_detection_api.label_map import LABEL_MAP, read_labels
+from beeagent_export.object_detection_api.pipeline_config import PipelineConfig, read_pipeline_config
+
+SAVED_MODEL, CONFIG = "saved_model.pb", "pipeline.config"
+
+# Of the input that the agent feeds; the network's own normalisation, which has other numbers for each colour, follows
+# within. A whole mean, so that int8's zero point can be it.
+_MEAN, _STD = 127.0, 128.0
+
+
+def saved_model_in(path: Path) -> Path | None:
+    """Give the folder of the SavedModel in what `exporter_main_v2.py` wrote, or None if there is none."""
+    return next((folder for folder in (path, path / "saved_model") if (folder / SAVED_MODEL).is_file()), None)
+
+
+def config_of(folder: Path) -> Path:
+    """Find the pipeline.config of a SavedModel, in its folder or the one above.
+
+    Raises:
+        InputError: there is none.
+    """
+    for place in (folder, folder.parent):
+        if (place / CONFIG).is_file():
+            return place / CONFIG
+    raise InputError(
+        f"the SavedModel {folder} has no {CONFIG} beside it, which exporter_main_v2.py writes and which says how "
+        "boxes and scores are meant: put it there"
+    )
+
+
+def load_saved_model(
+    path: Path, *, labels: Path | None, input_size: int | None
+) -> tuple[RawHeads, str, dict[str, Any]]:
+    """Load a detector of the Object Detection API.
+
+    Args:
+        path: what `exporter_main_v2.py` wrote, or the SavedModel in it.
+        labels: a label map or a text file with a name a line; None for a label map beside pipeline.config.
+        input_size: what the user wants; a SavedModel has a fixed one.
+
+    Returns:
+        The raw heads, the architecture, such as `efficientdet-d1`, and where it all comes from.
+
+    Raises:
+        InputError: something of it cannot be used.
+    """
+    folder = saved_model_in(path)
+    if folder is None:
+        raise InputError(f"the source {path} is no SavedModel: it has no {SAVED_MODEL}")
+    config_path = config_of(folder)
+    config = read_pipeline_config(config_path)
+    names = read_labels(labels or _label_map(config_path, config), classes=config.classes)
+    if input_size is not None and (input_size, input_size) != (config.width, config.height):
+        raise InputError(f"--input-size is {input_size}, but a SavedModel's is fixed: {config.width}x{config.height}")
+    cut = cut_saved_model(folder, box_scales=config.box_scales)
+    if (cut.width, cut.height, cut.classes) != (config.width, config.height, config.classes):
+        raise InputError(
+            f"the SavedModel {folder} takes {cut.width}x{cut.height} pixels and tells {cut.classes} classes apart, but "
+            f"{config_path} says {config.width}x{config.height} and {config.classes}: is the file of this model?"
+        )
+    heads = RawHeads(
+        function=_with_normalisation(cut),
+        width=cut.width,
+        height=cut.height,
+        fit=config.fit,
+        mean=_MEAN,
+        std=_STD,
+        labels=names,
+        anchors=cut.anchors,
+        box_scales=config.box_scales,
+    )
+    provenance = {
+        "saved_model": {"folder": path.absolute().name, "sha256": _digest(folder)},
+        "pipeline_config": {"sha256": hashlib.sha256(config_path.read_bytes()).hexdigest()},
+        "architecture": {
+            **{key: value for key, value in asdict(config).items() if key != "fit"},
+            "fit": config.fit.value,
+            "anchors": len(cut.anchors),
+        },
+    }
+    return heads, f"efficientdet-{config.backbone.replace('b', 'd')}", provenance
+
+
+def _label_map(config_path: Path, config: PipelineConfig) -> Path:
+    path = config_path.with_name(LABEL_MAP)
+    if not path.is_file():
+        classes = "class" if config.classes == 1 else "classes"
+        raise InputError(
+            f"the names of the model's {config.classes} {classes} are not known: give --labels FILE, the label map it "
+            f"was trained with or one name a line, or put {LABEL_MAP} beside {config_path}"
+        )
+    return path
+
+
+def _with_normalisation(cut: CutGraph) -> Any:  # noqa: ANN401 - TensorFlow ships no types
+    """Give the network as a function of `(pixel - _MEAN) / _STD`."""
+    import tensorflow as tf  # noqa: PLC0415 - takes seconds
+
+    gain, offset = cut.gain * _STD, cut.gain * _MEAN + cut.offset
+
+    @tf.function(input_signature=[tf.TensorSpec([1, cut.height, cut.width, 3], tf.float32, name="images")])  # type: ignore[untyped-decorator, unused-ignore]  # TensorFlow ships no types
+    def heads(images: Any) -> Any:  # noqa: ANN401
+        codes, scores = cut.network(images * gain + offset)
+        return codes, scores
+
+    return heads.get_concrete_function()
+
+
+def _digest(folder: Path) -> str:
+    """Give one SHA-256 of all files of a SavedModel, with their names."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(str(path.relative_to(folder)).encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
