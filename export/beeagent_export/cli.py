@@ -26,8 +26,24 @@ def export(  # noqa: PLR0913 - an argument is an option of the command
         ),
     ] = None,
     precision: Annotated[
-        str, typer.Option(metavar="int8|dynamic|float16|float32", help="What the model computes in.")
-    ] = "int8",
+        list[str] | None,
+        typer.Option(
+            metavar="int8|dynamic|float16|float32",
+            help="What the model computes in. Default: int8. Repeatable: the bundles of further ones lie beside the "
+            "first, as OUT-float16.",
+        ),
+    ] = None,
+    validate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DATA[=LABELS]",
+            help="Labelled pictures, as for evaluate, to measure the source and each precision on. Repeatable.",
+        ),
+    ] = None,
+    max_drop: Annotated[
+        float,
+        typer.Option(help="Points of AP that a precision may lose against its source; over it nothing is released."),
+    ] = 0.5,
     calibration_pictures: Annotated[
         int, typer.Option(min=1, max=10_000, help="Calibrate on at most so many pictures, evenly spread.")
     ] = 200,
@@ -46,7 +62,15 @@ def export(  # noqa: PLR0913 - an argument is an option of the command
     ] = "letterbox",
     threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Confidence from which a detection counts. Default: 0.5; see evaluate."),
+        typer.Option(
+            min=0, max=1, help="Confidence from which a detection counts. Default: best F1 on --validate, or 0.5."
+        ),
+    ] = None,
+    precision_floor: Annotated[
+        float | None, typer.Option(help="Choose the threshold with the best recall at this precision or more.")
+    ] = None,
+    recall_floor: Annotated[
+        float | None, typer.Option(help="Choose the threshold with the best precision at this recall or more.")
     ] = None,
     max_detections: Annotated[int, typer.Option(min=1, max=1000, help="Detections of a picture, at most.")] = 100,
     min_score: Annotated[
@@ -58,7 +82,10 @@ def export(  # noqa: PLR0913 - an argument is an option of the command
     name: Annotated[str | None, typer.Option(help="Name of the model. Default: the bundle's folder.")] = None,
     model_version: Annotated[str, typer.Option(help="Version of the model.")] = "0.1.0",
     licence: Annotated[str, typer.Option(help="SPDX licence expression of the weights.")] = "NOASSERTION",
-    report: Annotated[Path | None, typer.Option(help="Parity report. Default: OUT.report.json.")] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Report for programs; the one for people lies beside it. Default: OUT.report.json."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show what TensorFlow prints.")] = False,
 ) -> None:
@@ -67,7 +94,9 @@ def export(  # noqa: PLR0913 - an argument is an option of the command
     beeagent export bees.npz --calibrate photos/ --out bees
     """
     try:
-        from beeagent_export.export_command import run_export  # noqa: PLC0415 - the command line starts light
+        from beeagent_models.operating_point import ThresholdChoice  # noqa: PLC0415 - the command line starts light
+
+        from beeagent_export.export_command import run_export  # noqa: PLC0415 - as above
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package in {"beeagent", "beeagent_models", "beeagent_export"}:
@@ -77,12 +106,14 @@ def export(  # noqa: PLR0913 - an argument is an option of the command
         source=source,
         out=out,
         calibrate=calibrate,
-        precision=precision,
+        precisions=precision or [],
+        validate=validate or [],
+        max_drop=max_drop,
         calibration_pictures=calibration_pictures,
         labels=labels,
         input_size=input_size,
         fit=fit,
-        threshold=threshold,
+        choice=ThresholdChoice(fixed=threshold, precision_floor=precision_floor, recall_floor=recall_floor),
         max_detections=max_detections,
         min_score=min_score,
         iou=iou,

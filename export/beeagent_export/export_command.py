@@ -2,20 +2,23 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import typer
 from beeagent.detection.geometry import Fit
 from beeagent.errors import InputError
+from beeagent_models.operating_point import ThresholdChoice
 from rich.console import Console
 
 from beeagent_export.conversion import Precision
-from beeagent_export.exporter import ExportOptions, ExportResult, export_bundle
+from beeagent_export.export_options import ExportOptions
+from beeagent_export.exporter import ExportResult, export_bundle
 from beeagent_export.native_output import hidden_native_output
 from beeagent_export.postprocess import PostProcessOptions
 from beeagent_export.progress import Progress, console_progress
+from beeagent_export.variant import Variant
 
 _Choice = TypeVar("_Choice", Fit, Precision)
 
@@ -25,12 +28,14 @@ def run_export(  # noqa: PLR0913 - each a choice of its own
     source: Path,
     out: Path,
     calibrate: Path | None,
-    precision: str,
+    precisions: Sequence[str],
+    validate: Sequence[str],
+    max_drop: float,
     calibration_pictures: int,
     labels: Path | None,
     input_size: int | None,
     fit: str,
-    threshold: float | None,
+    choice: ThresholdChoice,
     max_detections: int,
     min_score: float,
     iou: float,
@@ -45,27 +50,29 @@ def run_export(  # noqa: PLR0913 - each a choice of its own
 
     Args:
         source: checkpoint of `beeagent train`, or a SavedModel of the Object Detection API.
-        out: folder of the bundle.
+        out: folder of the first precision's bundle.
         calibrate: the user's own pictures.
-        precision: a value of `Precision`.
+        precisions: values of `Precision`; none for int8.
+        validate: labelled data sets, `PATH` or `PATH=label,label`.
+        max_drop: points of AP that a variant may lose.
         calibration_pictures: to calibrate on, at most.
         labels: names of the classes of a SavedModel.
         input_size: in pixels; None for the source's own.
         fit: a value of `Fit`.
-        threshold: the bundle's, 0 to 1; None for the default.
+        choice: of the bundle's threshold.
         max_detections: of a picture, 1 or more.
         min_score: below which the model drops a detection, 0 to 1.
         iou: overlap from which the weaker of two boxes is dropped, above 0 to 1.
         name: of the model; None for the bundle's folder.
         model_version: of the model.
         licence: SPDX expression of the weights.
-        report: of parity; None for one beside the bundle.
+        report: file of the report for programs; None for one beside the bundle.
         force: replace a bundle that is there.
         verbose: show what TensorFlow prints.
 
     Raises:
         InputError: something given cannot be used.
-        BeeagentError: the conversion failed.
+        BeeagentError: the conversion failed, or a variant lost more AP than it may.
     """
     out = Path(os.path.normpath(out))
     options = ExportOptions(
@@ -75,19 +82,30 @@ def run_export(  # noqa: PLR0913 - each a choice of its own
         name=name or out.resolve().name,
         version=model_version,
         licence=licence,
-        precision=_choice(Precision, precision, "--precision"),
+        precisions=_precisions(precisions),
         calibrate=calibrate,
         calibration_pictures=calibration_pictures,
         labels=labels,
         input_size=input_size,
         fit=_choice(Fit, fit, "--fit"),
-        threshold=threshold,
+        validate=tuple(validate),
+        max_drop=max_drop,
+        choice=choice,
         postprocess=PostProcessOptions(max_detections=max_detections, score_threshold=min_score, iou_threshold=iou),
         force=force,
     )
     with _progress() as progress, contextlib.nullcontext() if verbose else hidden_native_output():
         result = export_bundle(options, progress=progress)
-    typer.echo(_summary(options, result))
+    for variant in result.variants:
+        typer.echo(_summary(variant))
+    typer.echo(_where(options, result))
+
+
+def _precisions(values: Sequence[str]) -> tuple[Precision, ...]:
+    chosen = tuple(_choice(Precision, value, "--precision") for value in values) or (Precision.INT8,)
+    if len(set(chosen)) != len(chosen):
+        raise InputError(f"--precision is given twice as {', '.join(values)}: give each once")
+    return chosen
 
 
 def _choice(kind: type[_Choice], value: str, option: str) -> _Choice:
@@ -107,18 +125,30 @@ def _progress() -> Iterator[Progress]:
         yield progress
 
 
-def _summary(options: ExportOptions, result: ExportResult) -> str:
-    spec = result.manifest.input
-    model = f"{result.manifest.name} {result.manifest.version}, {options.precision.value}"
-    lines = [f"{options.out}: {model}, {spec.width}x{spec.height}, {result.size / 1e6:.1f} MB"]
-    if result.parity is None:
-        lines.append("not compared with its source: give pictures with --calibrate")
-    else:
-        pictures = len(result.parity.pictures)
+def _summary(variant: Variant) -> str:
+    spec = variant.manifest.input
+    model = f"{variant.manifest.name} {variant.manifest.version}, {variant.precision.value}"
+    lines = [f"{variant.out}: {model}, {spec.width}x{spec.height}, {variant.size / 1e6:.1f} MB"]
+    parity, evaluation = variant.parity, variant.measured.evaluation
+    if parity is not None:
+        pictures = len(parity.pictures)
         lines.append(
             f"against its source on {pictures} picture{'s' if pictures > 1 else ''}"
-            f"{' of the calibration' if result.parity.seen_in_calibration else ''}: "
-            f"scores differ by {result.parity.score_difference:.3f} at most, "
-            f"boxes overlap by {result.parity.smallest_iou:.2f} at least; see {options.report}"
+            f"{' of the calibration' if parity.seen_in_calibration else ''}: "
+            f"scores differ by {parity.score_difference:.3f} at most, "
+            f"boxes overlap by {parity.smallest_iou:.2f} at least"
+        )
+    if evaluation is not None and variant.drop is not None:
+        point = evaluation.point
+        lines.append(
+            f"on {evaluation.dataset.name}: AP {evaluation.metrics.ap * 100:.1f} %, {variant.drop:+.2f} points lost; "
+            f"at {point.threshold:.3f} precision {point.precision:.3f} and recall {point.recall:.3f}"
         )
     return "\n".join(lines)
+
+
+def _where(options: ExportOptions, result: ExportResult) -> str:
+    measured = result.variants[0].measured.evaluation is not None
+    return f"report: {options.page}" + (
+        "" if measured else "; AP was not measured: give labelled pictures with --validate"
+    )

@@ -1,91 +1,30 @@
-"""The export as a whole: source in, bundle and parity report out."""
+"""The export as a whole: source in, bundles and report out."""
 
-import re
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from beeagent import __version__
-from beeagent.detection.bundle import InputSpec, Manifest, Threshold
-from beeagent.detection.geometry import Fit
-from beeagent.errors import InputError
+from beeagent.errors import BeeagentError
+from beeagent.frames.pictures import decode_picture
+from beeagent_models.datasets.dataset import Dataset
 from numpy.typing import NDArray
 
-from beeagent_export.bundle import bundle_files, hashes, refuse_existing, write_bundle
+from beeagent_export.bundle import refuse_existing, write_bundle
 from beeagent_export.conversion import Precision, convert_heads
-from beeagent_export.metadata import ModelDescription, add_metadata
-from beeagent_export.parity import ParityReport, compare
+from beeagent_export.export_options import ExportOptions
+from beeagent_export.export_report import report_files
+from beeagent_export.measurement import Measured, measure_model, read_validation, refuse_other_labels
+from beeagent_export.parity import compare
 from beeagent_export.pictures import find_pictures, lay_pictures, spread
-from beeagent_export.postprocess import PostProcessOptions, append_postprocess
+from beeagent_export.postprocess import append_postprocess
 from beeagent_export.progress import Progress
-from beeagent_export.report import report_to_json, written_report
+from beeagent_export.report import written
 from beeagent_export.source import Source, load_source, refuse_unsupported
+from beeagent_export.variant import Variant, describe_variant
 from beeagent_export.writable import refuse_unwritable
 
-_PARITY_PICTURES = 8
-# What a manifest takes, and stays readable in file names and messages.
-_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-_VERSION = r"[A-Za-z0-9._+-]{1,64}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportOptions:
-    """What to export and how.
-
-    Attributes:
-        source: the trained detector.
-        out: folder of the bundle.
-        report: where the parity report goes.
-        name: of the model.
-        version: of the model.
-        licence: SPDX expression for the weights.
-        precision: what the model computes in.
-        calibrate: the user's own pictures: a manifest or a folder; needed for int8, and for a parity report.
-        calibration_pictures: how many of them to calibrate on, at most.
-        labels: names of the classes, where the source does not know them.
-        input_size: side of the input in pixels; None for the source's own.
-        fit: how a frame is laid into the input.
-        threshold: the confidence from which a detection counts, 0 to 1; None for 0.5, which nobody chose.
-        postprocess: options of the op in the graph.
-        force: replace a bundle that is there.
-
-    Raises:
-        InputError: options do not fit together.
-    """
-
-    source: Path
-    out: Path
-    report: Path
-    name: str
-    version: str
-    licence: str
-    precision: Precision
-    calibrate: Path | None
-    calibration_pictures: int = 200
-    labels: Path | None = None
-    input_size: int | None = None
-    fit: Fit = Fit.LETTERBOX
-    threshold: float | None = None
-    postprocess: PostProcessOptions = field(default_factory=PostProcessOptions)
-    force: bool = False
-
-    def __post_init__(self) -> None:
-        if self.precision is Precision.INT8 and self.calibrate is None:
-            raise InputError(
-                "int8 needs --calibrate PICTURES: a manifest or folder of some hundred pictures like those that "
-                "the camera will give"
-            )
-        for option, value, pattern in (("name", self.name, _NAME), ("model-version", self.version, _VERSION)):
-            if re.fullmatch(pattern, value) is None:
-                raise InputError(
-                    f"--{option} is {value!r}: allowed are letters, digits, dots, underscores and hyphens, 64 at most"
-                )
-        if self.report.is_dir():
-            raise InputError(f"the report {self.report} is a folder: give a file name with --report")
+_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,27 +32,26 @@ class ExportResult:
     """What an export made.
 
     Attributes:
-        manifest: of the bundle.
-        size: of the .tflite, in bytes.
-        parity: against the source; None without pictures.
+        variants: one a precision, in the order asked for.
+        reference: the float source, measured as they were; None without pictures.
     """
 
-    manifest: Manifest
-    size: int
-    parity: ParityReport | None
+    variants: tuple[Variant, ...]
+    reference: Measured | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Pictures:
-    """The user's pictures, laid into the model's input, each with its name."""
+    """The user's pictures, each with its name: laid into the model's input, and those that are shown as they are."""
 
     calibration: tuple[tuple[str, NDArray[np.uint8]], ...]
     parity: tuple[tuple[str, NDArray[np.uint8]], ...]
     parity_seen: bool
+    shown: tuple[tuple[str, NDArray[np.uint8]], ...]
 
 
 def export_bundle(options: ExportOptions, *, progress: Progress) -> ExportResult:
-    """Export a trained detector as a bundle, with a parity report beside it.
+    """Export a trained detector, a bundle a precision, with a report beside the first.
 
     Args:
         options: what and how.
@@ -121,67 +59,107 @@ def export_bundle(options: ExportOptions, *, progress: Progress) -> ExportResult
 
     Raises:
         InputError: the source, the pictures or the output cannot be used; nothing is left behind.
-        BeeagentError: the conversion failed; nothing is left behind.
+        BeeagentError: the conversion failed, and nothing is left behind; or a variant lost more AP than it may, and
+            the report alone says how much.
     """
-    refuse_existing(options.out, force=options.force)
+    for precision in options.precisions:
+        refuse_existing(options.out_of(precision), force=options.force)
     refuse_unwritable(options.out, what="bundle")
     refuse_unwritable(options.report, what="report")
     refuse_unsupported(options.source)
     paths = find_pictures(options.calibrate) if options.calibrate is not None else ()
+    validation = read_validation(options.validate)
     progress.stage("loading the source")
     source = load_source(options.source, labels=options.labels, input_size=options.input_size, fit=options.fit)
-    pictures = _read_pictures(paths, source, options, progress)
-    calibration = [pixels for _, pixels in pictures.calibration]
-    converted = convert_heads(
-        source.heads,
-        precision=options.precision,
-        calibration=progress.track(calibration, "calibrating", len(calibration)),
-    )
-    progress.stage("comparing with the source")
-    parity = (
-        compare(
-            source.heads,
-            converted,
-            pictures.parity,
-            score_threshold=options.postprocess.score_threshold,
-            seen_in_calibration=pictures.parity_seen,
+    if validation is not None:
+        refuse_other_labels(validation, source.heads.labels)
+    pictures = _read_pictures(paths, validation, source, options, progress)
+    export = _Export(options, source, pictures, validation, progress)
+    reference = export.reference() if pictures.shown else None
+    variants = tuple(export.variant(precision, reference) for precision in options.precisions)
+    result = ExportResult(variants=variants, reference=reference)
+    refused = _refused(options, variants)
+    with written(report_files(options, source, result.variants, reference, pictures.shown, refused=refused)):
+        if refused is None:
+            progress.stage("writing the bundles")
+            for variant in variants:
+                write_bundle(variant.out, variant.manifest, variant.files, force=options.force)
+    if refused is not None:
+        raise BeeagentError(f"{refused}; see {options.page}")
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Export:
+    """What the variants of an export share."""
+
+    options: ExportOptions
+    source: Source
+    pictures: _Pictures
+    validation: Dataset | None
+    progress: Progress
+
+    def reference(self) -> Measured:
+        """Measure the source itself, in float32."""
+        self.progress.stage("converting the source")
+        converted = convert_heads(self.source.heads, precision=Precision.FLOAT32)
+        return self._measured(append_postprocess(converted, self.source.heads, self.options.postprocess), "source")
+
+    def variant(self, precision: Precision, reference: Measured | None) -> Variant:
+        """Make one variant."""
+        heads, options, progress, pictures = self.source.heads, self.options, self.progress, self.pictures
+        calibration = [pixels for _, pixels in pictures.calibration] if precision is Precision.INT8 else []
+        converted = convert_heads(
+            heads,
+            precision=precision,
+            calibration=progress.track(calibration, "calibrating", len(calibration)),
         )
-        if pictures.parity
-        else None
-    )
-    progress.stage("writing the bundle")
-    threshold = _threshold(options.threshold)
-    model = add_metadata(
-        append_postprocess(converted, source.heads, options.postprocess), _describe(source, options, threshold)
-    )
-    files = bundle_files(model, source.heads.labels)
-    manifest = Manifest(
-        name=options.name,
-        version=options.version,
-        licence=options.licence,
-        files=hashes(files),
-        input=InputSpec(
-            width=source.heads.width,
-            height=source.heads.height,
-            fit=source.heads.fit,
-            mean=source.heads.mean,
-            std=source.heads.std,
-        ),
-        labels=list(source.heads.labels),
-        threshold=threshold,
-        provenance={**source.provenance, "export": _provenance(options, len(calibration), parity)},
-    )
-    report = nullcontext() if parity is None else written_report(options.report, report_to_json(manifest, parity))
-    with report:
-        write_bundle(options.out, manifest, files, force=options.force)
-    return ExportResult(manifest=manifest, size=len(model), parity=parity)
+        progress.stage(f"comparing {precision.value} with the source")
+        parity = (
+            compare(
+                heads,
+                converted,
+                pictures.parity,
+                score_threshold=options.postprocess.score_threshold,
+                seen_in_calibration=pictures.parity_seen and precision is Precision.INT8,
+            )
+            if pictures.parity
+            else None
+        )
+        model = append_postprocess(converted, heads, options.postprocess)
+        return describe_variant(
+            self.source,
+            options,
+            precision,
+            model=model,
+            calibrated_on=len(calibration),
+            parity=parity,
+            measured=self._measured(model, precision.value),
+            reference=reference,
+        )
+
+    def _measured(self, model: bytes, what: str) -> Measured:
+        total = len(self.validation.images) if self.validation is not None else 0
+        steps = iter(self.progress.track(range(total), f"measuring {what}", total))
+        return measure_model(
+            model,
+            self.source.heads,
+            self.options,
+            shown=[pixels for _, pixels in self.pictures.shown],
+            validation=self.validation,
+            step=lambda: next(steps, None),
+        )
 
 
-def _read_pictures(paths: Sequence[Path], source: Source, options: ExportOptions, progress: Progress) -> _Pictures:
-    calibration = spread(paths, options.calibration_pictures) if options.precision is Precision.INT8 else ()
+def _read_pictures(
+    paths: Sequence[Path], validation: Dataset | None, source: Source, options: ExportOptions, progress: Progress
+) -> _Pictures:
+    calibration = spread(paths, options.calibration_pictures) if Precision.INT8 in options.precisions else ()
     used = set(calibration)
+    # Best on what int8 was not calibrated on.
+    labelled = [image.path for image in validation.images] if validation is not None else []
     unseen = [path for path in paths if path not in used]
-    parity = spread(unseen or paths, _PARITY_PICTURES)
+    parity = spread(labelled or unseen or paths, _SHOWN)
     wanted = list(dict.fromkeys([*calibration, *parity]))
     laid = dict(
         zip(wanted, progress.track(lay_pictures(wanted, source.heads), "reading pictures", len(wanted)), strict=True)
@@ -189,45 +167,18 @@ def _read_pictures(paths: Sequence[Path], source: Source, options: ExportOptions
     return _Pictures(
         tuple((path.name, laid[path]) for path in calibration),
         tuple((path.name, laid[path]) for path in parity),
-        parity_seen=not unseen and bool(calibration),
+        parity_seen=not (labelled or unseen) and bool(calibration),
+        shown=tuple((path.name, decode_picture(path)) for path in parity),
     )
 
 
-def _threshold(value: float | None) -> Threshold:
-    if value is None:
-        return Threshold(value=0.5, chosen_by="default, not chosen on any data")
-    return Threshold(value=value, chosen_by="given to the export")
-
-
-def _describe(source: Source, options: ExportOptions, threshold: Threshold) -> ModelDescription:
-    heads = source.heads
-    return ModelDescription(
-        name=options.name,
-        description=f"Finds {', '.join(heads.labels)} in a picture ({source.architecture}, {options.precision.value}).",
-        version=options.version,
-        licence=options.licence,
-        labels=heads.labels,
-        width=heads.width,
-        height=heads.height,
-        mean=heads.mean,
-        std=heads.std,
-        largest_input=255.0,  # every precision takes pixels as they are
-        smallest_input=0.0,
-        score_threshold=threshold.value,
+def _refused(options: ExportOptions, variants: Sequence[Variant]) -> str | None:
+    """Say which variant lost more AP than it may; None if none did."""
+    over = [variant for variant in variants if variant.drop is not None and variant.drop > options.max_drop]
+    if not over:
+        return None
+    lost = ", ".join(f"{variant.precision.value} lost {variant.drop:.2f}" for variant in over)
+    return (
+        f"nothing is released: of the points of AP that the float source has, {lost}, and --max-drop allows "
+        f"{options.max_drop:g}; calibrate on more pictures like those of the camera, or train with more"
     )
-
-
-def _provenance(options: ExportOptions, calibrated_on: int, parity: ParityReport | None) -> dict[str, Any]:
-    """Say how the model was converted, with names of files but not where on this machine they lie."""
-    differences = parity.to_json() if parity is not None else {}
-    differences.pop("pictures", None)
-    return {
-        "precision": options.precision.value,
-        "calibration": {"source": options.calibrate.name, "pictures": calibrated_on}
-        if options.calibrate is not None and calibrated_on
-        else None,
-        "postprocess": asdict(options.postprocess),
-        "parity": differences or None,
-        "versions": {name: version(name) for name in ("tensorflow", "keras", "ai-edge-litert")}
-        | {"beeagent": __version__},
-    }

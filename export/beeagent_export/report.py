@@ -1,37 +1,40 @@
-"""The parity report as a file."""
+"""The report of an export as files: one for programs, one for people."""
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from beeagent.detection.bundle import Manifest
 from beeagent.errors import InputError
-
-from beeagent_export.parity import ParityReport
-
-
-def report_to_json(manifest: Manifest, parity: ParityReport) -> dict[str, Any]:
-    """Give the report as JSON knows it: which model, by the hashes of its files, and how far it is from its source."""
-    return {"model": manifest.name, "files": manifest.files, "parity": parity.to_json()}
 
 
 @contextmanager
-def written_report(path: Path, report: dict[str, Any]) -> Iterator[None]:
-    """Write a report, which takes its place once the block has succeeded.
+def written(files: dict[Path, str]) -> Iterator[None]:
+    """Write text files, which take their places once the block has succeeded.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: one cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partials = {path: path.with_name(f".{path.name}.partial") for path in files}
+    try:
+        for path, text in files.items():
+            _write(partials[path], text, meant=path)
+        yield
+        for path, partial in partials.items():
+            partial.replace(path)
+    finally:
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)
+
+
+def _write(path: Path, text: str, *, meant: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise InputError(f"the report {path} cannot be written: {error.strerror or error}") from error
-    try:
-        yield
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        raise InputError(f"the report {meant} cannot be written: {error.strerror or error}") from error
+
+
+def as_json(report: dict[str, object]) -> str:
+    """Give a report as the text of a file."""
+    return json.dumps(report, indent=2) + "\n"

@@ -94,7 +94,7 @@ def evaluate(
     *,
     choice: ThresholdChoice,
     input_size: tuple[int, int] | None = None,
-    progress: Callable[[], None] | None = None,
+    progress: Callable[[], object] | None = None,
 ) -> Evaluation:
     """Run a detector over a data set and measure what it finds.
 

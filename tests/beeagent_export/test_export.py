@@ -94,7 +94,7 @@ def test_int8_finds_what_float_finds(exported: Exported, picture_folder: Path) -
 
 
 def test_float_bundle_is_the_network_itself(exported: Exported) -> None:
-    parity = json.loads(report_of(exported.float32).read_text())["parity"]
+    parity = json.loads(report_of(exported.float32).read_text())["variants"][0]["parity"]
     assert parity["score_difference"] < 1e-4
     assert parity["box_difference"] < 1e-3
     assert parity["smallest_iou"] > 0.999
@@ -102,7 +102,7 @@ def test_float_bundle_is_the_network_itself(exported: Exported) -> None:
 
 
 def test_int8_parity_is_reported(exported: Exported) -> None:
-    report = json.loads(report_of(exported.int8).read_text())
+    report = json.loads(report_of(exported.int8).read_text())["variants"][0]
     parity = report["parity"]
     assert report["files"] == json.loads((exported.int8 / "manifest.json").read_text())["files"]
     # Eight of the twelve pictures calibrate; the others are new to the model.
@@ -165,12 +165,13 @@ def test_int8_is_int8_from_picture_to_heads(exported: Exported) -> None:
 
 def test_command_says_what_it_made_and_nothing_else(exported: Exported) -> None:
     assert exported.stderr == ""
-    made, compared = exported.stdout.splitlines()
+    made, compared, where = exported.stdout.splitlines()
     assert made.startswith(f"{exported.int8}: test-bees 3.1, int8, {SIZE}x{SIZE}, ")
     assert compared.startswith("against its source on 4 pictures: scores differ by ")
-    assert compared.endswith(f"see {exported.int8}.report.json")
-    made_files = {path.name for path in exported.int8.parent.iterdir()}
-    assert made_files == {"int8", "int8.report.json", "float32", "float32.report.json"}
+    unmeasured = "AP was not measured: give labelled pictures with --validate"
+    assert where == f"report: {exported.int8}.report.html; {unmeasured}"
+    reports = {f"{name}.report.{kind}" for name in ("int8", "float32") for kind in ("json", "html")}
+    assert {path.name for path in exported.int8.parent.iterdir()} == {"int8", "float32", *reports}
 
 
 def test_listing_the_command_loads_nothing_heavy() -> None:

@@ -1,0 +1,159 @@
+"""One precision of an export: converted, compared with its source, measured, and described for its bundle."""
+
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from beeagent import __version__
+from beeagent.detection.bundle import InputSpec, Manifest, Threshold
+from beeagent_models.recording import figures_of, threshold_of
+
+from beeagent_export.bundle import bundle_files, hashes
+from beeagent_export.conversion import Precision
+from beeagent_export.export_options import ExportOptions
+from beeagent_export.measurement import Measured, drop_of
+from beeagent_export.metadata import ModelDescription, add_metadata
+from beeagent_export.parity import ParityReport
+from beeagent_export.source import Source
+
+_SPLIT = "validation"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """What an export made in one precision.
+
+    Attributes:
+        precision: that.
+        out: the folder of its bundle.
+        manifest: of the bundle.
+        files: the other files of the bundle.
+        parity: against the source's raw heads; None without pictures.
+        measured: by the device's detector.
+        drop: points of AP (of 100) that it lost against the float source; None without labelled pictures.
+    """
+
+    precision: Precision
+    out: Path
+    manifest: Manifest
+    files: dict[str, bytes]
+    parity: ParityReport | None
+    measured: Measured
+    drop: float | None
+
+    @property
+    def size(self) -> int:
+        """Of the .tflite, in bytes."""
+        return len(self.files["model.tflite"])
+
+    def to_json(self) -> dict[str, Any]:
+        """Give what the report says of it."""
+        return {
+            "model": self.manifest.name,
+            "variant": self.precision.value,
+            "files": self.manifest.files,
+            **self.measured.to_json(),
+            "size": self.size,
+            "ap_drop": self.drop,
+            "parity": self.parity.to_json() if self.parity is not None else None,
+        }
+
+
+def describe_variant(  # noqa: PLR0913 - what came of each step
+    source: Source,
+    options: ExportOptions,
+    precision: Precision,
+    *,
+    model: bytes,
+    calibrated_on: int,
+    parity: ParityReport | None,
+    measured: Measured,
+    reference: Measured | None,
+) -> Variant:
+    """Choose the threshold, and make what goes into the bundle.
+
+    Args:
+        source: what was exported.
+        options: of the export.
+        precision: of the model.
+        model: a .tflite that ends in the post-processing op.
+        calibrated_on: number of pictures.
+        parity: against the source's raw heads.
+        measured: the model, by the device's detector.
+        reference: the float source, likewise; None without pictures.
+    """
+    threshold = _threshold(options, measured)
+    heads = source.heads
+    files = bundle_files(add_metadata(model, _describe(source, options, precision, threshold)), heads.labels)
+    evaluations = (measured.evaluation, reference.evaluation if reference is not None else None)
+    drop = None if evaluations[0] is None or evaluations[1] is None else drop_of(evaluations[1], evaluations[0])
+    manifest = Manifest(
+        name=options.name_of(precision),
+        version=options.version,
+        licence=options.licence,
+        files=hashes(files),
+        input=InputSpec(width=heads.width, height=heads.height, fit=heads.fit, mean=heads.mean, std=heads.std),
+        labels=list(heads.labels),
+        threshold=threshold,
+        metrics=[] if measured.evaluation is None else [figures_of(measured.evaluation, split=_SPLIT)],
+        provenance={**source.provenance, "export": _provenance(options, precision, calibrated_on, parity, drop)},
+    )
+    return Variant(
+        precision=precision,
+        out=options.out_of(precision),
+        manifest=manifest,
+        files=files,
+        parity=parity,
+        measured=measured,
+        drop=drop,
+    )
+
+
+def _threshold(options: ExportOptions, measured: Measured) -> Threshold:
+    if options.choice.fixed is not None:
+        return Threshold(value=options.choice.fixed, chosen_by="given to the export")
+    if measured.evaluation is None:
+        return Threshold(value=0.5, chosen_by="default, not chosen on any data")
+    return threshold_of(measured.evaluation, split=_SPLIT)
+
+
+def _describe(source: Source, options: ExportOptions, precision: Precision, threshold: Threshold) -> ModelDescription:
+    heads = source.heads
+    return ModelDescription(
+        name=options.name_of(precision),
+        description=f"Finds {', '.join(heads.labels)} in a picture ({source.architecture}, {precision.value}).",
+        version=options.version,
+        licence=options.licence,
+        labels=heads.labels,
+        width=heads.width,
+        height=heads.height,
+        mean=heads.mean,
+        std=heads.std,
+        largest_input=255.0,  # every precision takes pixels as they are
+        smallest_input=0.0,
+        score_threshold=threshold.value,
+    )
+
+
+def _provenance(
+    options: ExportOptions,
+    precision: Precision,
+    calibrated_on: int,
+    parity: ParityReport | None,
+    drop: float | None,
+) -> dict[str, Any]:
+    """Say how the model was converted, with names of files but not where on this machine they lie."""
+    differences = parity.to_json() if parity is not None else {}
+    differences.pop("pictures", None)
+    return {
+        "precision": precision.value,
+        "calibration": {"source": options.calibrate.name, "pictures": calibrated_on}
+        if options.calibrate is not None and calibrated_on
+        else None,
+        "postprocess": asdict(options.postprocess),
+        "parity": differences or None,
+        "ap_drop": None if drop is None else round(drop, 2),
+        "versions": {name: version(name) for name in ("tensorflow", "keras", "ai-edge-litert")}
+        | {"beeagent": __version__},
+    }

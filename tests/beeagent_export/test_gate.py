@@ -1,0 +1,216 @@
+"""The gate: every precision is measured against the float source, and one that lost too much is not released."""
+
+import base64
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import typer
+from beeagent.detection.band import chosen_band
+from beeagent.detection.bundle import load_bundle
+from beeagent.detection.detections import Detections
+from beeagent.detection.detector import Detector, DetectorOptions
+from beeagent.errors import BeeagentError, InputError
+from beeagent_export.cli import export
+from beeagent_export.report_page import Column, report_page
+from typer.testing import CliRunner
+
+pytest.importorskip("tensorflow")
+
+PRECISIONS = ("int8", "dynamic", "float16", "float32")
+
+
+def run(*arguments: object) -> str:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(export)
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def labelled(checkpoint: Path, picture_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Label the pictures with what the float network finds in them, so that it is right by definition."""
+    folder = tmp_path_factory.mktemp("labelled")
+    run(checkpoint, "--precision", "float32", "--out", folder / "truth")
+    bundle = load_bundle(folder / "truth")
+    detector = Detector(bundle, DetectorOptions(threads=1, threshold=0.3))
+    lines = []
+    for picture in sorted(picture_folder.iterdir()):
+        pixels = np.asarray(cv2.imread(str(picture)), np.uint8)
+        height, width = pixels.shape[:2]
+        found = detector.detect(pixels)
+        boxes = [
+            {
+                "class_id": int(class_id), "left": float(box[0] * width), "top": float(box[1] * height),
+                "width": float((box[2] - box[0]) * width), "height": float((box[3] - box[1]) * height),
+            }
+            for box, class_id in zip(found.boxes[:8], found.class_ids, strict=False)
+        ]  # fmt: skip
+        line = {
+            "source-ref": picture.name,
+            "bees": {"image_size": [{"width": width, "height": height, "depth": 3}], "annotations": boxes},
+            "bees-metadata": {
+                "class-map": {"0": "bee", "1": "wasp"}, "type": "groundtruth/object-detection",
+                "human-annotated": "no", "objects": [],
+            },
+        }  # fmt: skip
+        (folder / picture.name).write_bytes(picture.read_bytes())
+        lines.append(json.dumps(line))
+    (folder / "output.manifest").write_text("\n".join(lines) + "\n")
+    return folder / "output.manifest"
+
+
+@pytest.fixture(scope="module")
+def measured(checkpoint: Path, picture_folder: Path, labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("measured")
+    words = [word for precision in PRECISIONS for word in ("--precision", precision)]
+    out = run(checkpoint, *words, "--calibrate", picture_folder, "--validate", labelled, "--max-drop", 60,
+              "--out", folder / "bees")  # fmt: skip
+    assert f"report: {folder / 'bees.report.html'}" in out
+    return folder
+
+
+def test_each_precision_has_a_bundle_of_its_own_that_the_agent_runs(measured: Path, picture_folder: Path) -> None:
+    names = {"bees", "bees-dynamic", "bees-float16", "bees-float32"}
+    assert {path.name for path in measured.iterdir()} == names | {"bees.report.json", "bees.report.html"}
+    pixels = np.asarray(cv2.imread(str(picture_folder / "picture3.png")), np.uint8)
+    strongest = {}
+    for name in names:
+        bundle = load_bundle(measured / name)
+        assert bundle.name == name
+        found = Detector(bundle, DetectorOptions(threads=1, threshold=0.05)).detect(pixels)
+        strongest[name] = float(found.confidences[0])
+    assert strongest["bees-float16"] == pytest.approx(strongest["bees-float32"], abs=0.01)
+    assert strongest["bees"] == pytest.approx(strongest["bees-float32"], abs=0.1)
+
+
+def test_the_report_measures_source_and_variants_alike(measured: Path) -> None:
+    report: dict[str, Any] = json.loads((measured / "bees.report.json").read_text())
+    assert report["refused"] is None
+    source, variants = report["source"], {variant["variant"]: variant for variant in report["variants"]}
+    assert list(variants) == list(PRECISIONS)
+    assert source["ap50"] > 0.5
+    assert variants["float32"]["ap"] == pytest.approx(source["ap"], abs=1e-3)
+    assert variants["float32"]["ap_drop"] == pytest.approx(0, abs=0.1)
+    for variant in variants.values():
+        assert variant["ap_drop"] == pytest.approx((source["ap"] - variant["ap"]) * 100)
+        assert variant["milliseconds"] > 0
+        assert variant["parity"]["pictures"]
+        assert {"threshold", "precision", "recall"} <= set(variant)
+    sizes = {precision: variant["size"] for precision, variant in variants.items()}
+    assert sizes["int8"] < sizes["float16"] < sizes["float32"]
+
+
+def test_the_threshold_and_the_band_come_from_the_validation(measured: Path) -> None:
+    report = json.loads((measured / "bees.report.json").read_text())
+    manifest = json.loads((measured / "bees" / "manifest.json").read_text())
+    assert manifest["threshold"]["chosen_by"].startswith("best F1, on ")
+    assert manifest["threshold"]["value"] == pytest.approx(report["variants"][0]["threshold"], abs=1e-4)
+    (metrics,) = manifest["metrics"]
+    assert metrics["split"] == "validation"
+    assert sum(metrics["reliability"]["detections"]) > 0
+    bundle = load_bundle(measured / "bees")
+    band = chosen_band(bundle, threshold=bundle.threshold)
+    assert (band.low, band.high) != (bundle.threshold / 2, (1 + bundle.threshold) / 2)
+
+
+class _Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.pictures: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        given = dict(attrs)
+        if tag == "img":
+            self.pictures.append(given["src"] or "")
+        self.links += [value or "" for name, value in attrs if name in {"href", "src"}]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def read_page(text: str) -> _Page:
+    page = _Page()
+    page.feed(text)
+    page.close()
+    return page
+
+
+def test_the_page_shows_every_model_on_every_picture_and_needs_nothing_beside_it(measured: Path) -> None:
+    page = read_page((measured / "bees.report.html").read_text())
+    assert len(page.pictures) == 8 * (1 + len(PRECISIONS))
+    assert all(link.startswith("data:image/jpeg;base64,") for link in page.links)
+    content = np.frombuffer(base64.b64decode(page.pictures[0].partition(",")[2]), np.uint8)
+    assert np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR)).shape[1] == 480
+    assert page.tags.count("tr") == 2 + len(PRECISIONS)
+    for word in ("float source", "int8", "float16", "AP lost", "picture0.png"):
+        assert word in page.text
+
+
+def test_names_cannot_break_the_page() -> None:
+    evil = "<script>alert('x')</script> & \""
+    nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), ("bee",))
+    text = report_page(
+        title=evil, lines=[evil], refused=evil, header=[evil], rows=[[evil]],
+        pictures=[(evil, np.zeros((8, 8, 3), np.uint8))],
+        columns=[Column(title=evil, threshold=0.5, found=[nothing])],
+    )  # fmt: skip
+    page = read_page(text)
+    assert "script" not in page.tags
+    assert page.text.count("alert('x')") == 8
+
+
+def test_a_precision_that_lost_too_much_is_not_released_and_the_report_says_so(
+    checkpoint: Path, labelled: Path, tmp_path: Path
+) -> None:
+    black = tmp_path / "black"
+    black.mkdir()
+    cv2.imwrite(str(black / "black.png"), np.zeros((64, 64, 3), np.uint8))  # ranges that nothing real has
+    with pytest.raises(BeeagentError, match=r"nothing is released: .* int8 lost \d+\.\d\d, and --max-drop allows 0.5"):
+        run(checkpoint, "--precision", "int8", "--precision", "float32", "--calibrate", black, "--validate", labelled,
+            "--out", tmp_path / "out" / "bees")  # fmt: skip
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"bees.report.json", "bees.report.html"}
+    report = json.loads((tmp_path / "out" / "bees.report.json").read_text())
+    assert report["variants"][0]["ap_drop"] > 0.5
+    assert "int8 lost" in report["refused"]
+    assert "nothing is released" in read_page((tmp_path / "out" / "bees.report.html").read_text()).text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--precision", "int8", "--precision", "int8"], "--precision is given twice"),
+        (["--max-drop", "-1"], "--max-drop is -1.0: give points of AP, 0 or more"),
+        (["--precision-floor", "0.9"], "needs labelled pictures to choose on: give --validate"),
+        (["--validate", "missing"], "missing: there is no such file or folder"),
+        (["--validate", "LABELLED", "--threshold", "0.5", "--recall-floor", "0.5"], "exclude each other"),
+        (["--validate", "WRONG"], "has boxes labelled hornet, but the model knows bee, wasp"),
+        (["--calibrate", "UNREADABLE"], "take it out of the set"),
+    ],
+)
+def test_what_does_not_fit_is_told_and_nothing_is_left(  # noqa: PLR0913, PLR0917 - fixtures
+    options: list[str], message: str, checkpoint: Path, labelled: Path, picture_folder: Path, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "wrong"
+    wrong.mkdir()
+    (wrong / "output.manifest").write_text(labelled.read_text().replace('"bee"', '"hornet"'))
+    for picture in picture_folder.iterdir():
+        (wrong / picture.name).write_bytes(picture.read_bytes())
+    unreadable = tmp_path / "unreadable"
+    unreadable.mkdir()
+    (unreadable / "a.png").write_bytes(b"none")
+    places = {"LABELLED": labelled, "WRONG": wrong / "output.manifest", "UNREADABLE": unreadable}
+    words = [str(places.get(word, word)) for word in options]
+    calibrate = [] if "--calibrate" in options else ["--calibrate", picture_folder]
+    with pytest.raises(InputError, match=message):
+        run(checkpoint, *calibrate, *words, "--out", tmp_path / "out" / "bees")
+    assert not (tmp_path / "out").exists()
