@@ -58,8 +58,12 @@ def export(  # noqa: PLR0913 - an argument is an option of the command
         int | None, typer.Option(min=64, max=2048, help="Side of the input in pixels. Default: the source's.")
     ] = None,
     fit: Annotated[
-        str, typer.Option(metavar="letterbox|stretch", help="How the agent lays a frame into the input.")
-    ] = "letterbox",
+        str | None,
+        typer.Option(
+            metavar="letterbox|corner|stretch",
+            help="How the agent lays a frame into the input. Default: as the source says, else letterbox.",
+        ),
+    ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(

@@ -34,7 +34,7 @@ def run_export(  # noqa: PLR0913 - each a choice of its own
     calibration_pictures: int,
     labels: Path | None,
     input_size: int | None,
-    fit: str,
+    fit: str | None,
     choice: ThresholdChoice,
     max_detections: int,
     min_score: float,
@@ -58,7 +58,7 @@ def run_export(  # noqa: PLR0913 - each a choice of its own
         calibration_pictures: to calibrate on, at most.
         labels: names of the classes of a SavedModel.
         input_size: in pixels; None for the source's own.
-        fit: a value of `Fit`.
+        fit: a value of `Fit`; None for the source's own.
         choice: of the bundle's threshold.
         max_detections: of a picture, 1 or more.
         min_score: below which the model drops a detection, 0 to 1.
@@ -87,7 +87,7 @@ def run_export(  # noqa: PLR0913 - each a choice of its own
         calibration_pictures=calibration_pictures,
         labels=labels,
         input_size=input_size,
-        fit=_choice(Fit, fit, "--fit"),
+        fit=_choice(Fit, fit, "--fit") if fit is not None else None,
         validate=tuple(validate),
         max_drop=max_drop,
         choice=choice,

@@ -55,14 +55,15 @@ def refuse_unsupported(path: Path) -> None:
         raise InputError(f"the source {path} is a TFLite model already: run it with `beeagent --model {path}`")
 
 
-def load_source(path: Path, *, labels: Path | None, input_size: int | None, fit: Fit) -> Source:
+def load_source(path: Path, *, labels: Path | None, input_size: int | None, fit: Fit | None) -> Source:
     """Load a checkpoint of `beeagent train`, or a SavedModel of the Object Detection API.
 
     Args:
         path: of the checkpoint, or the folder of the SavedModel.
         labels: names of the classes of a SavedModel; a checkpoint knows its own.
         input_size: side of the square input in pixels; None takes the one that the source was made for.
-        fit: how frames were laid into the input in training; a SavedModel's pipeline.config says it itself.
+        fit: how frames were laid into the input in training; None for what a SavedModel's pipeline.config says, and
+            for letterbox with a checkpoint.
 
     Raises:
         InputError: the file cannot be used, or TensorFlow is missing.
@@ -70,7 +71,7 @@ def load_source(path: Path, *, labels: Path | None, input_size: int | None, fit:
     refuse_unsupported(path)
     _prepare_keras()
     if path.is_dir():
-        heads, architecture, provenance = load_saved_model(path, labels=labels, input_size=input_size)
+        heads, architecture, provenance = load_saved_model(path, labels=labels, input_size=input_size, fit=fit)
         return Source(heads=heads, architecture=architecture, provenance=provenance)
     if labels is not None:
         raise InputError(f"--labels is {labels}, but the checkpoint {path} knows its own labels: leave it out")
@@ -82,7 +83,7 @@ def load_source(path: Path, *, labels: Path | None, input_size: int | None, fit:
         function=_freeze(model, size),
         width=size,
         height=size,
-        fit=fit,
+        fit=fit or Fit.LETTERBOX,
         mean=config.mean,
         std=config.std,
         labels=config.labels,

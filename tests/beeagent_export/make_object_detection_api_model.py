@@ -1,20 +1,29 @@
 """Makes a real detector with the TensorFlow 2 Object Detection API, for the tests of its export.
 
-    python make_object_detection_api_model.py CONFIG OUT --backbone b0 --size 256 --steps 20 --manifest output.manifest
+    python make_object_detection_api_model.py CONFIG PICTURES OUT --backbone b0 --size 256
 
-CONFIG is a pipeline.config such as the reference article's. The model is trained for some steps on a Ground Truth
-manifest whose pictures lie in `images` beside it, and exported as `exporter_main_v2.py` does: OUT then has
-`saved_model` and `pipeline.config`. Five to ten minutes on two cores. It needs an environment of its own, seen to work
-on Python 3.11: tensorflow-cpu 2.15.1, tensorflow-io 0.36.0, tf-slim, numpy 1, pycocotools, lvis, pandas, scipy,
-matplotlib, gin-config, contextlib2, tensorflow-hub and opencv-python-headless; without their dependencies
-tf-models-official 2.15.0 and tf-models-research-object-detection 2.8.0.post1; and the environment variable
-PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=python.
+CONFIG is a pipeline.config of an EfficientDet-D0 or D1, such as the reference article's; PICTURES a folder. The weights
+are random, and settled on the pictures, so that the detector answers to what it sees as a trained one does. OUT gets
+what `exporter_main_v2.py` writes, `saved_model` and `pipeline.config`, and a `label_map.pbtxt`. Some five minutes on
+two cores.
+
+The tests look for `d0` (`--backbone b0 --size 256`) and `d1` (neither option) in the folder that the environment
+variable `BEEAGENT_OBJECT_DETECTION_API_MODELS` names.
+
+That API needs an environment of its own. One that works, with Python 3.11:
+
+    uv pip install tensorflow-cpu==2.15.1 tensorflow-io==0.36.0 tensorflow-hub==0.16.1 \
+      tensorflow-model-optimization==0.8.1 tensorflow-datasets tf-keras==2.15.1 tf-slim==1.1.0 'numpy<2' 'protobuf<5' \
+      'setuptools<81' cython lvis pycocotools pandas pillow scipy matplotlib pyyaml gin-config contextlib2 lxml \
+      sentencepiece psutil py-cpuinfo oauth2client opencv-python-headless==4.11.0.86
+    uv pip install --no-deps tf-models-official==2.15.0 tf-models-research-object-detection==2.8.0.post1
+    export PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=python
 """
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -24,16 +33,17 @@ from object_detection.builders import model_builder
 from object_detection.protos import pipeline_pb2
 from PIL import Image
 
+BATCH = 4
+
 
 def main() -> None:
-    """Make, train, export."""
+    """Make, settle, export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path)
+    parser.add_argument("pictures", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--backbone", choices=("b0", "b1"))
     parser.add_argument("--size", type=int, help="pixels a side, a multiple of 128")
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--manifest", type=Path, required=True)
     arguments = parser.parse_args()
     pipeline = pipeline_pb2.TrainEvalPipelineConfig()
     text_format.Merge(arguments.config.read_text(), pipeline)
@@ -45,40 +55,57 @@ def main() -> None:
     if arguments.size:
         resizer = ssd.image_resizer.keep_aspect_ratio_resizer
         resizer.min_dimension = resizer.max_dimension = arguments.size
-    tf.random.set_seed(0)
-    model = model_builder.build(pipeline.model, is_training=True)
-    _train(model, arguments.manifest, steps=arguments.steps)
+    pictures = sorted(arguments.pictures.rglob("*.jpg"))[:BATCH]
+    tf.keras.utils.set_random_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        tf.train.Checkpoint(model=model).save(f"{folder}/ckpt")
+        tf.train.Checkpoint(model=_settle(pipeline.model, pictures)).save(f"{folder}/ckpt")
         exporter_lib_v2.export_inference_graph("image_tensor", pipeline, folder, str(arguments.out))
+    names = ["bee", *(f"other{number}" for number in range(1, ssd.num_classes))]
+    items = [f'item {{\n  id: {number}\n  name: "{name}"\n}}\n' for number, name in enumerate(names, start=1)]
+    (arguments.out / "label_map.pbtxt").write_text("".join(items))
 
 
-def _train(model: object, manifest: Path, *, steps: int) -> None:
-    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
-    optimizer = tf.keras.optimizers.legacy.Adam(1e-3)
-    rng = np.random.default_rng(0)
-    for step in range(steps):
-        images, boxes, shapes = [], [], []
-        for line in rng.choice(lines, 2):
-            pixels = np.asarray(Image.open(manifest.parent / "images" / Path(line["source-ref"]).name).convert("RGB"))
-            height, width = pixels.shape[:2]
-            found = line["bees"]["annotations"]
-            edges = [[a["top"], a["left"], a["top"] + a["height"], a["left"] + a["width"]] for a in found]
-            image, shape = model.preprocess(tf.constant(pixels[None], tf.float32))
-            images.append(image)
-            shapes.append(shape)
-            # Boxes in ratios of the padded square.
-            boxes.append(tf.constant(np.array(edges, np.float32) / max(height, width)))
-        classes = [tf.ones((len(b), 1)) for b in boxes]
-        model.provide_groundtruth(groundtruth_boxes_list=boxes, groundtruth_classes_list=classes)
-        with tf.GradientTape() as tape:
-            predicted = model.predict(tf.concat(images, 0), tf.concat(shapes, 0))
-            losses = model.loss(predicted, tf.concat(shapes, 0))
-            total = tf.add_n(list(losses.values()))
-        variables = model.trainable_variables
-        gradients, _ = tf.clip_by_global_norm(tape.gradient(total, variables), 10.0)
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        print(f"step {step + 1}/{steps}  loss {float(total):.3f}", flush=True)  # noqa: T201 - how far it is
+def _settle(config: Any, pictures: list[Path]) -> Any:  # noqa: ANN401 - the API ships no types
+    """Build a model whose values neither vanish on their way nor blow up.
+
+    Every batch normalisation gets the statistics of the pictures, the variances raised by their mean, as the exact ones
+    of a random network make it chaotic. The heads are scaled so that few scores are high.
+    """
+    model = model_builder.build(config, is_training=True)
+    images, shapes = _preprocess(model, pictures)
+    model.predict(images, shapes)
+    normalisations = [layer for layer in model.submodules if hasattr(layer, "moving_variance")]
+    for layer in normalisations:
+        layer.momentum = 0.0
+    tf.keras.backend.set_learning_phase(1)
+    model.predict(images, shapes)
+    tf.keras.backend.set_learning_phase(0)
+    for layer in normalisations:
+        layer.moving_variance.assign_add(tf.fill(layer.moving_variance.shape, tf.reduce_mean(layer.moving_variance)))
+    predictor = model._box_predictor
+    boxes = predictor._box_prediction_head._box_encoder_layers
+    classes = predictor._prediction_heads["class_predictions_with_background"]._class_predictor_layers
+    for layers, output, spread, bias in (
+        (boxes, "box_encodings", 0.3, 0.0),
+        (classes, "class_predictions_with_background", 1.2, -4.0),
+    ):
+        layer = next(layer for layer in reversed(layers) if layer.get_weights())
+        *depthwise, pointwise, _ = layer.get_weights()
+        values = model.predict(images, shapes)[output]
+        gain = spread / float(np.std(values))
+        layer.set_weights([*depthwise, pointwise * gain, np.full(pointwise.shape[-1], bias, np.float32)])
+        after = model.predict(images, shapes)[output].numpy()
+        print(f"{output}: mean {after.mean():.3f}, spread {after.std():.3f}, highest {after.max():.3f}", flush=True)  # noqa: T201 - how it went
+    return model
+
+
+def _preprocess(model: Any, pictures: list[Path]) -> tuple[Any, Any]:  # noqa: ANN401
+    """Give the pictures as the network wants them, with their true shapes."""
+    ready = [
+        model.preprocess(tf.constant(np.asarray(Image.open(picture).convert("RGB"))[None], tf.float32))
+        for picture in pictures
+    ]
+    return tf.concat([image for image, _ in ready], 0), tf.concat([shape for _, shape in ready], 0)
 
 
 if __name__ == "__main__":

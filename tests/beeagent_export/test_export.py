@@ -222,7 +222,7 @@ def test_unusable_sources_are_refused(
         (["--calibrate", "missing"], r"pictures .*missing do not exist"),
         (["--calibrate", "empty"], r"empty holds no picture"),
         (["--precision", "int4"], r"--precision is 'int4': choose one of int8, dynamic, float16, float32"),
-        (["--precision", "float32", "--fit", "crop"], r"--fit is 'crop': choose one of letterbox, stretch"),
+        (["--precision", "float32", "--fit", "crop"], r"--fit is 'crop': choose one of letterbox, corner, stretch"),
         (["--precision", "float32", "--name", "my bees"], r"--name is 'my bees'"),
         (["--precision", "float32", "--model-version", ""], r"--model-version is ''"),
         (["--precision", "float32", "--report", "empty"], r"report .*empty is a folder"),

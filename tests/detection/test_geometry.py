@@ -1,6 +1,7 @@
 """How a frame is placed in a model's input and how boxes find their way back."""
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -90,6 +91,23 @@ def test_a_letterboxed_frame_keeps_its_aspect_and_is_centred(
     bottom = input_height - placed.top - placed.height
     assert right - placed.left in {0, 1}
     assert bottom - placed.top in {0, 1}
+
+
+@given(SIDES, SIDES, SIDES, SIDES)
+def test_a_frame_in_the_corner_is_a_letterboxed_one_moved_there(
+    frame_width: int, frame_height: int, input_width: int, input_height: int
+) -> None:
+    corner, centred = (
+        place(
+            frame_width=frame_width,
+            frame_height=frame_height,
+            input_width=input_width,
+            input_height=input_height,
+            fit=fit,
+        )
+        for fit in (Fit.CORNER, Fit.LETTERBOX)
+    )
+    assert corner == replace(centred, left=0, top=0)
 
 
 @given(SIDES, SIDES, SIDES, SIDES)

@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 
 
 class Fit(str, Enum):
-    """How a frame of one shape becomes an input of another."""
+    """How a frame of one shape becomes an input of another: as it was in the model's training."""
 
     LETTERBOX = "letterbox"
     """Keep the aspect ratio, centre, and fill what is left over."""
+    CORNER = "corner"
+    """Keep the aspect ratio, start in the top left corner, and fill what is left over."""
     STRETCH = "stretch"
     """Scale both sides to the input's, whatever that does to the aspect ratio."""
 
@@ -65,13 +67,15 @@ def place(*, frame_width: int, frame_height: int, input_width: int, input_height
     """Work out where a frame comes to lie in the input.
 
     All sizes are in pixels and at least 1. A letterboxed frame is centred; of an odd rest, the larger half is
-    at the right or the bottom.
+    at the right or the bottom. A frame in the corner leaves the whole rest there.
     """
     if fit is Fit.STRETCH:
         return Placement(input_width, input_height, 0, 0, input_width, input_height)
     scale = min(input_width / frame_width, input_height / frame_height)
     width = min(input_width, max(1, round(frame_width * scale)))
     height = min(input_height, max(1, round(frame_height * scale)))
+    if fit is Fit.CORNER:
+        return Placement(input_width, input_height, 0, 0, width, height)
     return Placement(input_width, input_height, (input_width - width) // 2, (input_height - height) // 2, width, height)
 
 

@@ -18,7 +18,9 @@ from beeagent_export.heads import BoxScales
 
 _LEVELS = 3  # at least; a pyramid of EfficientDet has five
 _STEPS_TO_SIGMOID = 4
-_SAME_ANCHORS = 1e-3  # of the input; rounding of float32 is far below
+_RAW_BOXES = "raw_detection_boxes"
+_SAME_BOXES = 1e-4  # of the input; rounding of float32 is far below
+_SAME_PIXELS = 1e-3  # normalised ones are within -3 to 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +28,9 @@ class CutGraph:
     """A detector without what stands before and behind its network.
 
     Attributes:
-        network: takes the normalised image, float32, shape (1, height, width, 3), and gives box codes, shape
-            (1, n, 4), and scores within 0 to 1, shape (1, n, classes).
+        network: puts the network into the TensorFlow graph that is being built. It takes a tensor, the normalised
+            image, float32, shape (1, height, width, 3), and gives box codes, shape (1, n, 4), and scores within 0 to
+            1, shape (1, n, classes).
         height: of the image, in pixels.
         width: of the image, in pixels.
         gain: float32, shape (3,): a pixel (0 to 255, RGB) times this
@@ -36,7 +39,7 @@ class CutGraph:
         classes: how many the scores are of.
     """
 
-    network: Any
+    network: Callable[[Any], list[Any]]
     height: int
     width: int
     gain: NDArray[np.float32]
@@ -56,49 +59,92 @@ def cut_saved_model(folder: Path, *, box_scales: BoxScales) -> CutGraph:
         InputError: the files are defective, or the graph is not that of an EfficientDet of the API.
     """
     import tensorflow as tf  # noqa: PLC0415 - takes seconds
-    from tensorflow.python.framework.convert_to_constants import (  # noqa: PLC0415
-        convert_variables_to_constants_v2,
+
+    nodes, boxes_name = _freeze(folder)
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.graph_util.import_graph_def(nodes, name="")
+    picture = _picture(graph, folder)
+    image = _image(graph, folder)
+    codes, scores = _heads(graph, folder)
+    boxes = graph.get_tensor_by_name(boxes_name)
+    with tf.compat.v1.Session(graph=graph) as session:
+        gain, offset = _normalisation(session, picture, image, folder)
+        anchors = _anchors(session, picture, codes, boxes, scales=box_scales, folder=folder)
+    return CutGraph(
+        network=_between(nodes, image, (codes, scores)),
+        height=int(image.shape[1]),
+        width=int(image.shape[2]),
+        gain=gain,
+        offset=offset,
+        anchors=anchors,
+        classes=int(scores.shape[-1]),
     )
+
+
+def _freeze(folder: Path) -> tuple[Any, str]:
+    """Load a SavedModel as a graph with constants in place of variables, and name the tensor of all decoded boxes."""
+    import tensorflow as tf  # noqa: PLC0415 - takes seconds
+    from tensorflow.python.framework import convert_to_constants as tf_constants  # noqa: PLC0415
 
     try:
         loaded = tf.saved_model.load(str(folder))
-    except (OSError, ValueError, RuntimeError, LookupError, tf.errors.OpError) as error:
+    except Exception as error:  # noqa: BLE001 - on damaged files, TensorFlow raises whatever its many parts do
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"the SavedModel {folder} cannot be loaded: {reason}; export it anew") from None
     signature = loaded.signatures.get("serving_default")
-    if signature is None or "raw_detection_boxes" not in signature.structured_outputs:
-        raise _other_make(folder, "has no signature serving_default that gives raw_detection_boxes")
-    frozen = convert_variables_to_constants_v2(signature, lower_control_flow=False)
-    whole = _without_gradients(frozen.graph.as_graph_def())
-    image = _image(whole.graph, folder)
-    codes, scores = _heads(whole.graph, folder)
-    network = whole.prune(feeds=[image], fetches=[codes, scores])
-    normalising = whole.prune(feeds=[whole.graph.get_tensor_by_name(frozen.inputs[0].name)], fetches=[image])
-    _, height, width, _ = image.shape
-    gain, offset = _normalisation(normalising, height, width, folder)
-    boxes = _decoded_boxes(signature)
-    anchors = _anchors(
-        lambda picture: (_run(network, _run(normalising, picture)[0])[0][0], boxes(picture)),
-        size=(height, width),
-        scales=box_scales,
-        folder=folder,
+    if signature is None or _RAW_BOXES not in signature.structured_outputs:
+        raise _other_make(folder, f"has no signature serving_default that gives {_RAW_BOXES}")
+    # As `convert_variables_to_constants_v2` does it, but for its end: that makes a function of the graph, and as
+    # TensorFlow gives the loops of all such functions the same names, a second one fails in the same process.
+    inlined = tf_constants._FunctionConverterDataInEager(  # noqa: SLF001
+        func=signature, lower_control_flow=False, aggressive_inlining=False
     )
-    return CutGraph(network, int(height), int(width), gain, offset, anchors, int(scores.shape[-1]))
+    nodes, _ = tf_constants._replace_variables_by_constants(converter_data=inlined)  # noqa: SLF001
+    # A signature's outputs come in the order of their names.
+    return nodes, str(signature.outputs[sorted(signature.structured_outputs).index(_RAW_BOXES)].name)
 
 
-def _without_gradients(graph: Any) -> Any:  # noqa: ANN401 - TensorFlow ships no types
-    """Give a graph as a function, without its words on gradients of its own.
-
-    The converter saves what it converts, and saving fails on those (TensorFlow 2.21): it then goes on without the
-    signature.
-    """
+def _between(nodes: Any, image: Any, fetched: tuple[Any, ...]) -> Callable[[Any], list[Any]]:  # noqa: ANN401 - TensorFlow ships no types
+    """Give a function that puts the part of a graph between a tensor and others into the graph that is being built."""
     import tensorflow as tf  # noqa: PLC0415 - takes seconds
 
-    for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
-        for node in nodes:
-            if "_gradient_op_type" in node.attr:
-                del node.attr["_gradient_op_type"]
-    return tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), [])
+    wanted: set[str] = set()
+    waiting = [one.op for one in fetched]
+    while waiting:
+        operation = waiting.pop()
+        if operation.name not in wanted:
+            wanted.add(operation.name)
+            waiting += [one.op for one in operation.inputs if one.name != image.name]
+    part = tf.compat.v1.GraphDef(versions=nodes.versions)
+    for node in nodes.node:
+        if node.name in wanted:
+            copy = part.node.add()
+            copy.CopyFrom(node)
+            # What else has to have run before, such as a check of the picture, stays behind.
+            copy.input[:] = [one for one in copy.input if not one.startswith("^")]
+            # The converter saves what it converts, which fails where a node speaks of gradients of its own.
+            copy.attr.pop("_gradient_op_type", None)
+    names = [one.name for one in fetched]
+    # The importer knows a node's first output by the bare name of the node.
+    source = image.op.name if image.value_index == 0 else image.name
+
+    def network(normalised: Any) -> list[Any]:  # noqa: ANN401
+        parts = tf.graph_util.import_graph_def(part, input_map={source: normalised}, return_elements=names, name="")
+        return list(parts)
+
+    return network
+
+
+def _picture(graph: Any, folder: Path) -> Any:  # noqa: ANN401 - TensorFlow ships no types
+    tensors = [operation.outputs[0] for operation in graph.get_operations() if operation.type == "Placeholder"]
+    if len(tensors) != 1 or tensors[0].dtype.name not in {"uint8", "float32"} or tensors[0].shape.rank != 4:
+        kinds = ", ".join(f"{one.dtype.name} {one.shape}" for one in tensors)
+        raise InputError(
+            f"the SavedModel {folder} takes {kinds}, not one picture: run exporter_main_v2.py with "
+            "--input_type image_tensor"
+        )
+    return tensors[0]
 
 
 def _image(graph: Any, folder: Path) -> Any:  # noqa: ANN401 - TensorFlow ships no types
@@ -147,57 +193,56 @@ def _sigmoids_behind(tensor: Any) -> Iterator[Any]:  # noqa: ANN401
 
 
 def _normalisation(
-    normalising: Any,  # noqa: ANN401
-    height: int,
-    width: int,
+    session: Any,  # noqa: ANN401
+    picture: Any,  # noqa: ANN401
+    image: Any,  # noqa: ANN401
     folder: Path,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Measure what becomes of black, grey and white pixels."""
-    seen = [_run(normalising, np.full((1, height, width, 3), value, np.uint8))[0] for value in (0, 128, 255)]
-    black, grey, white = (picture[0, height // 2, width // 2].astype(np.float64) for picture in seen)
-    gain, offset = (white - black) / 255, black
-    if not np.allclose(grey, gain * 128 + offset, atol=1e-3) or not np.all(gain > 0):
+    """Measure what becomes of black and white pixels, and see that it explains what becomes of others."""
+    shape, dtype = tuple(int(side) for side in image.shape), picture.dtype.as_numpy_dtype
+    noise = np.random.default_rng(0).integers(0, 256, shape).astype(dtype)
+    pictures = (np.zeros(shape, dtype), np.full(shape, 255, dtype), noise)
+    black, white, normalised = (session.run(image, {picture: pixels}).astype(np.float64) for pixels in pictures)
+    offset = black[0, 0, 0]
+    gain = (white[0, 0, 0] - offset) / 255
+    if not np.allclose(normalised, noise * gain + offset, atol=_SAME_PIXELS) or not np.all(gain > 0):
         raise _other_make(folder, "does not normalise pixels by a factor and an offset for each channel")
     return gain.astype(np.float32), offset.astype(np.float32)
 
 
-def _decoded_boxes(signature: Any) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:  # noqa: ANN401
-    """Give what tells the model's own boxes for a picture, before any is dropped."""
-    name = next(iter(signature.structured_input_signature[1]))
-    return lambda picture: np.asarray(signature(**{name: _constant(picture)})["raw_detection_boxes"].numpy()[0])
-
-
-def _anchors(
-    codes_and_boxes: Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32]]],
+def _anchors(  # noqa: PLR0913 - what is run, and what is expected
+    session: Any,  # noqa: ANN401
+    picture: Any,  # noqa: ANN401
+    codes: Any,  # noqa: ANN401
+    boxes: Any,  # noqa: ANN401
     *,
-    size: tuple[int, int],
     scales: BoxScales,
     folder: Path,
 ) -> NDArray[np.float32]:
-    """Find the anchors that make the model's boxes of its box codes; two pictures must lead to the same."""
-    found = []
-    for seed in (0, 1):
-        picture = np.random.default_rng(seed).integers(0, 256, (1, *size, 3), np.uint8)
-        codes, boxes = (part.astype(np.float64) for part in codes_and_boxes(picture))
-        sides = (boxes[:, 2:] - boxes[:, :2]) / np.exp(codes[:, 2:] / [scales.height, scales.width])
-        centers = (boxes[:, 2:] + boxes[:, :2]) / 2 - codes[:, :2] / [scales.y, scales.x] * sides
-        found.append(np.concatenate([centers, sides], axis=1))
-    if not np.allclose(found[0], found[1], atol=_SAME_ANCHORS):
+    """Let the model decode box codes of nothing but zeros, which gives its anchors, and see how it decodes others."""
+    blank = np.zeros([side or 64 for side in picture.shape], picture.dtype.as_numpy_dtype)
+    shape = tuple(int(side) for side in codes.shape)
+    shifts = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+    anchors, shifted = (
+        _centers_and_sides(session.run(boxes, {picture: blank, codes: values})[0])
+        for values in (np.zeros(shape, np.float32), shifts)
+    )
+    scaled = shifts[0].astype(np.float64) / [scales.y, scales.x, scales.height, scales.width]
+    expected = np.concatenate(
+        [anchors[:, :2] + scaled[:, :2] * anchors[:, 2:], anchors[:, 2:] * np.exp(scaled[:, 2:])], axis=1
+    )
+    if not np.allclose(shifted, expected, atol=_SAME_BOXES, rtol=_SAME_BOXES):
         raise InputError(
-            f"the SavedModel {folder} decodes its boxes otherwise than pipeline.config says: is the file of this model?"
+            f"the SavedModel {folder} decodes its boxes otherwise than box_coder in its pipeline.config "
+            "says: give it the file that it was exported with"
         )
-    return np.asarray((found[0] + found[1]) / 2, np.float32)
+    return anchors.astype(np.float32)
 
 
-def _run(function: Any, value: NDArray[Any]) -> list[NDArray[np.float32]]:  # noqa: ANN401
-    outputs = function(_constant(value))
-    return [np.asarray(one.numpy()) for one in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
-
-
-def _constant(value: NDArray[Any]) -> Any:  # noqa: ANN401
-    import tensorflow as tf  # noqa: PLC0415 - takes seconds
-
-    return tf.constant(value)
+def _centers_and_sides(boxes: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Turn top, left, bottom, right into y_center, x_center, height, width."""
+    corners = boxes.astype(np.float64)
+    return np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], axis=1)
 
 
 def _other_make(folder: Path, what: str) -> InputError:

@@ -84,7 +84,7 @@ def _input(resizer: object, where: str) -> tuple[int, int, Fit]:
         if not keeping.pad_to_max_dimension:
             raise InputError(f"{where}: keep_aspect_ratio_resizer without pad_to_max_dimension has no fixed input size")
         width = height = keeping.max_dimension
-        fit = Fit.LETTERBOX
+        fit = Fit.CORNER
     else:
         raise InputError(f"{where}: has neither a keep_aspect_ratio_resizer nor a fixed_shape_resizer")
     if not all(_SIDES[0] <= side <= _SIDES[1] for side in (width, height)):

@@ -5,6 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from beeagent.detection.geometry import Fit
 from beeagent.errors import InputError
 
 from beeagent_export.heads import RawHeads
@@ -15,8 +17,8 @@ from beeagent_export.object_detection_api.pipeline_config import PipelineConfig,
 SAVED_MODEL, CONFIG = "saved_model.pb", "pipeline.config"
 
 # Of the input that the agent feeds; the network's own normalisation, which has other numbers for each colour, follows
-# within. A whole mean, so that int8's zero point can be it.
-_MEAN, _STD = 127.0, 128.0
+# within.
+_STD = 128.0
 
 
 def saved_model_in(path: Path) -> Path | None:
@@ -34,13 +36,13 @@ def config_of(folder: Path) -> Path:
         if (place / CONFIG).is_file():
             return place / CONFIG
     raise InputError(
-        f"the SavedModel {folder} has no {CONFIG} beside it, which exporter_main_v2.py writes and which says how "
-        "boxes and scores are meant: put it there"
+        f"the SavedModel {folder} has no {CONFIG} beside it: put there the one that exporter_main_v2.py of the "
+        "TensorFlow 2 Object Detection API wrote; SavedModels of another make cannot be exported"
     )
 
 
 def load_saved_model(
-    path: Path, *, labels: Path | None, input_size: int | None
+    path: Path, *, labels: Path | None, input_size: int | None, fit: Fit | None
 ) -> tuple[RawHeads, str, dict[str, Any]]:
     """Load a detector of the Object Detection API.
 
@@ -48,6 +50,7 @@ def load_saved_model(
         path: what `exporter_main_v2.py` wrote, or the SavedModel in it.
         labels: a label map or a text file with a name a line; None for a label map beside pipeline.config.
         input_size: what the user wants; a SavedModel has a fixed one.
+        fit: what the user wants; pipeline.config says which it is.
 
     Returns:
         The raw heads, the architecture, such as `efficientdet-d1`, and where it all comes from.
@@ -63,18 +66,21 @@ def load_saved_model(
     names = read_labels(labels or _label_map(config_path, config), classes=config.classes)
     if input_size is not None and (input_size, input_size) != (config.width, config.height):
         raise InputError(f"--input-size is {input_size}, but a SavedModel's is fixed: {config.width}x{config.height}")
+    if fit is not None and fit is not config.fit:
+        raise InputError(f"--fit is {fit.value}, but {config_path} says {config.fit.value}: leave it out")
     cut = cut_saved_model(folder, box_scales=config.box_scales)
     if (cut.width, cut.height, cut.classes) != (config.width, config.height, config.classes):
         raise InputError(
             f"the SavedModel {folder} takes {cut.width}x{cut.height} pixels and tells {cut.classes} classes apart, but "
             f"{config_path} says {config.width}x{config.height} and {config.classes}: is the file of this model?"
         )
+    mean = _grey(cut)
     heads = RawHeads(
-        function=_with_normalisation(cut),
+        function=_with_normalisation(cut, mean),
         width=cut.width,
         height=cut.height,
         fit=config.fit,
-        mean=_MEAN,
+        mean=mean,
         std=_STD,
         labels=names,
         anchors=cut.anchors,
@@ -103,11 +109,19 @@ def _label_map(config_path: Path, config: PipelineConfig) -> Path:
     return path
 
 
-def _with_normalisation(cut: CutGraph) -> Any:  # noqa: ANN401 - TensorFlow ships no types
-    """Give the network as a function of `(pixel - _MEAN) / _STD`."""
+def _grey(cut: CutGraph) -> float:
+    """Give the pixel value that comes nearest to zero, which is what the API pads with.
+
+    A whole one, so that int8's zero point can be it; the agent fills with it what a frame leaves over.
+    """
+    return float(np.clip(np.rint(np.mean(-cut.offset / cut.gain)), 0, 255))
+
+
+def _with_normalisation(cut: CutGraph, mean: float) -> Any:  # noqa: ANN401 - TensorFlow ships no types
+    """Give the network as a function of `(pixel - mean) / _STD`."""
     import tensorflow as tf  # noqa: PLC0415 - takes seconds
 
-    gain, offset = cut.gain * _STD, cut.gain * _MEAN + cut.offset
+    gain, offset = cut.gain * _STD, cut.gain * mean + cut.offset
 
     @tf.function(input_signature=[tf.TensorSpec([1, cut.height, cut.width, 3], tf.float32, name="images")])  # type: ignore[untyped-decorator, unused-ignore]  # TensorFlow ships no types
     def heads(images: Any) -> Any:  # noqa: ANN401
