@@ -12,6 +12,7 @@ from beeagent_models.datasets.reading import read_dataset
 from beeagent_process import run_beeagent, running_agent, tiny_model
 from jsonschema import Draft202012Validator, FormatChecker
 from mosquitto import Mosquitto
+from mqtt_subscriber import subscriber
 from rekognition_server import (
     ACCESS_KEY,
     PROJECT_VERSION_ARN,
@@ -22,6 +23,7 @@ from rekognition_server import (
     RekognitionServer,
     Rubbish,
 )
+from tiny_disk import tiny_disk
 from tiny_models import RED, painted
 
 SURE = 1.0
@@ -180,15 +182,18 @@ def test_frames_with_both_answers_are_kept_as_a_data_set_to_train_on(tmp_path: P
     assert [len(image.boxes) for image in dataset.images] == [0, 1]
     assert dataset.labels[int(dataset.images[1].class_ids[0])] == "bee"
     lines = [json.loads(line) for line in (kept / "output.manifest").read_text().splitlines()]
-    assert [[box["label"] for box in line["beeagent"]["edge"]] for line in lines] == [["red"], ["red"]]
+    red = next(number for number, label in lines[0]["edge-metadata"]["class-map"].items() if label == "red")
+    assert [[box["class_id"] for box in line["edge"]["annotations"]] for line in lines] == [[int(red)], [int(red)]]
+    assert [[box["told"] for box in line["edge-metadata"]["objects"]] for line in lines] == [[True], [False]]
+    assert lines[0]["edge-metadata"]["job-name"] == f"beeagent/{json.loads(ended.stdout.splitlines()[0])['model']}"
     cloud = [message for message in map(valid, ended.stdout.splitlines()) if message["decided_by"] == "cloud"]
-    assert {line["beeagent"]["captured_at"] for line in lines} == {message["captured_at"] for message in cloud}
+    assert {line["edge-metadata"]["creation-date"] for line in lines} == {message["captured_at"] for message in cloud}
 
 
 @pytest.mark.parametrize(
     ("more", "named"),
     [
-        ({"BEEAGENT_COLLECT": __file__}, "cannot be used"),
+        ({"BEEAGENT_COLLECT": __file__}, "is no folder: name one, new or empty"),
         ({"BEEAGENT_COLLECT_MEGABYTES": "0"}, "BEEAGENT_COLLECT_MEGABYTES is '0'"),
         ({"BEEAGENT_REKOGNITION_PROJECT_VERSION_ARN": "bees"}, "rekognition_project_version_arn is 'bees'"),
         ({"BEEAGENT_UNSURE_LOW": "0.9"}, "unsure_low is 0.9 and unsure_high 0.8"),
@@ -199,6 +204,7 @@ def test_a_mistake_in_the_settings_is_told_in_a_line(more: dict[str, str], named
         ended = run_beeagent(*arguments(tmp_path, SURE), folder=tmp_path, **environment(server, **more))
     assert ended.returncode == 2
     assert named in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_nothing_can_be_collected_where_nobody_is_asked(tmp_path: Path) -> None:
@@ -207,6 +213,56 @@ def test_nothing_can_be_collected_where_nobody_is_asked(tmp_path: Path) -> None:
     assert "nobody is asked for a second opinion: set rekognition_project_version_arn" in ended.stderr
     assert not (tmp_path / "kept").exists()
     assert "Traceback" not in ended.stderr
+
+
+def test_frames_that_show_the_same_are_kept_once_and_the_status_tells(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    with RekognitionServer() as server:
+        ended = run_beeagent(
+            *["--camera", pictures(tmp_path, UNSURE, UNSURE, UNSURE), *tiny_model(tmp_path), "--device", "hive-7"],
+            *["--broker", str(mosquitto.address), "--collect", tmp_path / "kept"],
+            folder=tmp_path,
+            **environment(server, BEEAGENT_REKOGNITION_SAME_FOR="60"),
+        )
+        assert ended.returncode == 0, ended.stderr
+        shown = run_beeagent("status", "--broker", str(mosquitto.address), "--device", "hive-7", folder=tmp_path)
+    assert "3 decided by the cloud model" in shown.stdout
+    assert "1 frames kept to train on, 0.0 MB" in shown.stdout
+    assert len(list((tmp_path / "kept" / "images").iterdir())) == 1
+
+
+def test_a_folder_that_cannot_be_written_to_costs_no_result(tmp_path: Path) -> None:
+    with tiny_disk(tmp_path / "disk") as disk, RekognitionServer() as server:
+        disk.remount("ro")
+        with running_agent(
+            *arguments(tmp_path, UNSURE, SURE, UNSURE_AND_BELOW_THE_THRESHOLD), "--collect", disk.folder / "kept",
+            folder=tmp_path, prefix=disk.prefix, **environment(server),
+        ) as agent:  # fmt: skip
+            messages = agent.messages(3)
+            assert agent.end() == 0, agent.errors
+    assert sorted(message["decided_by"] for message in messages) == ["cloud", "cloud", "edge"]
+    assert any("frames cannot be kept: Read-only file system" in line for line in agent.errors)
+    assert not any("Traceback" in line for line in agent.errors), agent.errors
+
+
+def test_a_disk_that_is_full_is_told_in_the_status(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    last = Hold()
+    with tiny_disk(tmp_path / "disk") as disk, RekognitionServer() as server:
+        server.will(Labels([]), last)
+        with (
+            subscriber(mosquitto.port, "beeagent/#") as seen,
+            running_agent(
+                *["--camera", pictures(tmp_path, UNSURE, UNSURE), *tiny_model(tmp_path), "--publish", "always"],
+                *["--broker", str(mosquitto.address), "--collect", disk.folder / "kept"],
+                folder=tmp_path,
+                prefix=disk.prefix,
+                **environment(server, BEEAGENT_REKOGNITION_WORKERS="1"),
+            ) as agent,
+        ):
+            seen.wait_until(lambda: b"are free on the disk" in b"".join(seen.payloads("/status")), deadline=60.0)
+            assert b'"reasons":["collect: ' in seen.payloads("/status")[-1]
+            last.let_go.set()
+            seen.wait_for(2, topic_end="/detections", deadline=60.0)
+            assert agent.end() == 0, agent.errors
 
 
 def test_the_status_tells_of_calls_and_of_what_was_saved(mosquitto: Mosquitto, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from uuid import UUID, uuid4
 from beeagent.delivery.message import DecidedBy
 from beeagent.detection.detections import Detections
 from beeagent.errors import BeeagentError
-from beeagent.fallback.second_opinion import Opinion, SecondOpinion
+from beeagent.fallback.opinion import Opinion
+from beeagent.fallback.second_opinion import SecondOpinion
 from beeagent.pipeline import FrameResult
 
 
@@ -78,7 +79,8 @@ class Decisions:
         else:
             without = Decision(result, result.detections, "edge-degraded", "timeout", held=True)
             self._hold(without)
-            self._opinion.ask(result.frame, result.unsure).add_done_callback(partial(self._answered, without))
+            asked = self._opinion.ask(result.frame, result.unsure, told=len(result.detections), model=result.model)
+            asked.add_done_callback(partial(self._answered, without))
 
     def end(self, *, timeout: float, unless: threading.Event) -> None:
         """Wait up to `timeout` seconds for what was asked, unless told otherwise; then decide without."""

@@ -11,6 +11,7 @@ from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
 from beeagent.fallback.breaker import CircuitBreaker
 from beeagent.fallback.budget import CallBudget
+from beeagent.fallback.collected_line import EdgeAnswer
 from beeagent.fallback.collection import Collection
 from beeagent.fallback.gate import Gate
 from beeagent.fallback.second_opinion import SecondOpinion
@@ -45,8 +46,9 @@ def chosen_collection(settings: Settings) -> Collection | None:
         origin=f"{settings.device}/{settings.camera_name}",
     )
     _LOG.warning(
-        "collect: frames on which a second opinion was heard are kept on this device, in %s, up to %g MB",
-        settings.collect,
+        "collect: frames on which a second opinion was heard are kept on this device, in %s (its owner alone can read "
+        "it), up to %g MB; they are deleted by deleting that folder",
+        settings.collect.absolute(),
         settings.collect_megabytes,
     )
     return collection
@@ -67,7 +69,7 @@ def second_opinion_status(
         saved=counts.saved,
         seen_running_s=counts.seen_running_s,
         hourly_price=settings.rekognition_hourly_price,
-        collected=None if collection is None else (collection.pictures, collection.megabytes),
+        collected=None if collection is None else (collection.counts.pictures, collection.counts.megabytes),
     )
 
 
@@ -127,5 +129,5 @@ def chosen_second_opinion(settings: Settings, collection: Collection | None) -> 
     )
 
 
-def _nowhere(frame: Frame, edge: Detections, cloud: Detections) -> None:
+def _nowhere(frame: Frame, edge: EdgeAnswer, cloud: Detections) -> None:
     """Keep nothing."""

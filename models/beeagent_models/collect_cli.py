@@ -26,8 +26,13 @@ def review(
     sheet: Annotated[Path | None, typer.Option(help="Contact sheet to write, .png or .jpg.")] = None,
     most: Annotated[int, typer.Option(min=1, max=400, help="How many frames to draw.")] = 48,
     threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="What the edge model saw with less confidence counts as not seen.")
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="What the edge model saw with less confidence counts as not seen. Default: as on the device.",
+        ),
+    ] = None,
 ) -> None:
     """Tell where edge and cloud model disagree, and draw those frames, the greatest disagreement first.
 
@@ -36,5 +41,5 @@ def review(
     with extra("evaluate"):
         from beeagent_models.collect_review import review as draw  # noqa: PLC0415 - the command line starts light
         from beeagent_models.collected import read_collected  # noqa: PLC0415 - the command line starts light
-    for line in draw(read_collected(folder), threshold=threshold, folder=out, sheet=sheet, most=most):
+    for line in draw(read_collected(folder, threshold=threshold), folder=out, sheet=sheet, most=most):
         typer.echo(line)

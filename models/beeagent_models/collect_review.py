@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
 
 from beeagent_models.coco_metrics import ImageMatches
@@ -34,26 +32,17 @@ class Disagreement:
     edge_alone: int
 
 
-def disagreements(collected: Collected, *, threshold: float) -> list[Disagreement]:
-    """Count per frame, the greatest disagreement first.
-
-    Args:
-        collected: the frames.
-        threshold: what the edge model saw with less confidence counts as not seen.
-    """
-    counted = [
-        _count(index, found, matches, threshold)
-        for index, (found, matches) in enumerate(zip(collected.edge, collected.matches, strict=True))
-    ]
+def disagreements(collected: Collected) -> list[Disagreement]:
+    """Count per frame, the greatest disagreement first."""
+    counted = [_count(index, matches) for index, matches in enumerate(collected.matches)]
     return sorted(counted, key=lambda one: (-(one.cloud_alone + one.edge_alone), one.index))
 
 
-def review(collected: Collected, *, threshold: float, folder: Path | None, sheet: Path | None, most: int) -> list[str]:
+def review(collected: Collected, *, folder: Path | None, sheet: Path | None, most: int) -> list[str]:
     """Draw the frames, the greatest disagreement first: green what both saw, orange the cloud, red the edge alone.
 
     Args:
         collected: the frames.
-        threshold: what the edge model saw with less confidence counts as not seen.
         folder: where each frame is drawn to, its rank before its name; None for none.
         sheet: where a contact sheet is drawn to; None for none.
         most: how many frames are drawn.
@@ -71,17 +60,20 @@ def review(collected: Collected, *, threshold: float, folder: Path | None, sheet
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"the folder {folder} cannot be made: {error.strerror or error}") from None
-    found = disagreements(collected, threshold=threshold)
+    found = disagreements(collected)
     shown = found[:most]
     if folder is not None or sheet is not None:
-        _draw(collected, shown, threshold=threshold, folder=folder, sheet=sheet)
+        _draw(collected, shown, folder=folder, sheet=sheet)
     where = " and ".join(str(path) for path in (folder, sheet) if path is not None)
-    return [*_told(found), *([f"{where}: {len(shown)} of {len(found)} frames"] if where else [])]
+    gone = f"{collected.left_out} frames left out: their picture is gone or their line not whole"
+    return [
+        *_told(found),
+        *([gone] if collected.left_out else []),
+        *([f"{where}: {len(shown)} of {len(found)} frames"] if where else []),
+    ]
 
 
-def _draw(
-    collected: Collected, shown: Sequence[Disagreement], *, threshold: float, folder: Path | None, sheet: Path | None
-) -> None:
+def _draw(collected: Collected, shown: Sequence[Disagreement], *, folder: Path | None, sheet: Path | None) -> None:
     grid = ContactSheet(len(shown), columns=0, side=_SIDE) if sheet is not None and shown else None
     digits = len(str(len(shown)))
     for rank, one in enumerate(shown, start=1):
@@ -91,7 +83,7 @@ def _draw(
             image,
             collected.edge[one.index],
             collected.matches[one.index],
-            threshold=threshold,
+            threshold=0.0,
             names=("both", "cloud alone", "edge alone"),
         )
         if folder is not None:
@@ -102,14 +94,12 @@ def _draw(
         write_picture(sheet, grid.pixels)
 
 
-def _count(index: int, found: Detections, matches: ImageMatches, threshold: float) -> Disagreement:
-    counts = matches.scored & (found.confidences >= np.float32(threshold))
-    missed = matches.found_at < np.float32(threshold)
+def _count(index: int, matches: ImageMatches) -> Disagreement:
     return Disagreement(
         index=index,
-        both=int((counts & matches.hits).sum()),
-        cloud_alone=int(missed.sum()),
-        edge_alone=int((counts & ~matches.hits).sum()),
+        both=int((matches.scored & matches.hits).sum()),
+        cloud_alone=int((matches.found_at < 0).sum()),
+        edge_alone=int((matches.scored & ~matches.hits).sum()),
     )
 
 

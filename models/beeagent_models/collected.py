@@ -1,34 +1,36 @@
 """Reads what `beeagent --collect` kept: frames with the cloud model's boxes as labels, the edge model's beside them."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
+from beeagent.fallback.collected_line import CLOUD, EDGE
+from beeagent.fallback.collection_files import MANIFEST
 from pydantic import BaseModel, Field, ValidationError
 
 from beeagent_models.coco_metrics import ImageMatches, coco_metrics
+from beeagent_models.datasets.builder import DatasetBuilder
 from beeagent_models.datasets.dataset import Dataset
-from beeagent_models.datasets.ground_truth import manifest_lines, read_ground_truth
+from beeagent_models.datasets.ground_truth import (
+    ManifestLine,
+    join_class_maps,
+    manifest_lines,
+    parse_line,
+    parse_row,
+)
+from beeagent_models.datasets.reference import find_picture
 
-_MANIFEST = "output.manifest"
 
-
-class _Box(BaseModel):
-    label: str
+class _Seen(BaseModel):
     confidence: float = Field(ge=0, le=1)
-    left: int = Field(ge=0)
-    top: int = Field(ge=0)
-    width: int = Field(ge=1)
-    height: int = Field(ge=1)
+    told: bool
 
 
-class _Kept(BaseModel):
-    captured_at: str
-    edge: list[_Box]
+class _Metadata(BaseModel):
+    objects: list[_Seen]
+    captured_at: str = Field(alias="creation-date")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,56 +39,95 @@ class Collected:
 
     Attributes:
         dataset: the frames, with what the cloud model saw as their labels.
-        edge: what the edge model saw in each, down to the low end of its band.
+        edge: what the edge model saw in each, as far as it counts.
         captured_at: when each was taken, RFC 3339.
         matches: what the edge model's detections are by the cloud model's: hits, or seen by the edge model alone.
+        left_out: frames whose picture is gone or whose line is not whole, as while an agent is collecting.
     """
 
     dataset: Dataset
     edge: tuple[Detections, ...]
     captured_at: tuple[str, ...]
     matches: tuple[ImageMatches, ...]
+    left_out: int
 
 
-def read_collected(folder: Path) -> Collected:
-    """Read a folder that `beeagent --collect` filled.
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    picture: Path
+    cloud: ManifestLine
+    edge: ManifestLine
+    metadata: _Metadata
+
+
+def read_collected(folder: Path, *, threshold: float | None = None) -> Collected:
+    """Read a folder that `beeagent --collect` fills; it may do so meanwhile.
+
+    Args:
+        folder: with `output.manifest`.
+        threshold: confidence from which a detection of the edge model counts, 0 to 1; None for those that counted
+            on the device.
 
     Raises:
         InputError: it is none, a line or a picture is defective, or nothing was kept yet.
     """
-    manifest = folder / _MANIFEST
+    manifest = folder / MANIFEST
     if not manifest.is_file():
-        raise InputError(f"{folder}: has no {_MANIFEST}, so nothing was collected there; see beeagent --collect")
-    dataset = read_ground_truth(manifest, name=folder.absolute().name)
-    kept = [_read(where, text) for where, text in manifest_lines(manifest)]
-    labels = tuple(sorted({box.label for one in kept for box in one.edge} | set(dataset.labels)))
-    edge = tuple(
-        _detections(one.edge, labels, size=(image.width, image.height))
-        for one, image in zip(kept, dataset.images, strict=True)
-    )
-    return Collected(dataset, edge, tuple(one.captured_at for one in kept), _matched(dataset, edge))
+        raise InputError(f"{folder}: has no {MANIFEST}, so nothing was collected there; see beeagent --collect")
+    rows = [_read(text, where, beside=folder) for where, text in manifest_lines(manifest)]
+    kept = [row for row in rows if row is not None]
+    if not kept:
+        raise InputError(f"{manifest}: there is no frame in it, or none whose picture is still there")
+    labels = join_class_maps([one.cloud for one in kept], manifest)
+    builder = DatasetBuilder(name=folder.absolute().name, labels=labels)
+    for one in kept:
+        builder.add(
+            one.picture,
+            boxes=np.array(one.cloud.boxes, np.float64),
+            labels=[one.cloud.class_map[class_id] for class_id in one.cloud.class_ids],
+            where=one.cloud.where,
+            stated_size=one.cloud.size,
+        )
+    dataset = builder.build()
+    edge = tuple(_detections(one, labels, threshold) for one in kept)
+    captured_at = tuple(one.metadata.captured_at for one in kept)
+    return Collected(dataset, edge, captured_at, _matched(dataset, edge), len(rows) - len(kept))
 
 
-def _read(where: str, text: bytes) -> _Kept:
-    row: dict[str, Any] = json.loads(text)
+def _read(text: bytes, where: str, *, beside: Path) -> _Kept | None:
+    if not text.endswith(b"\n"):
+        return None  # just being written, or cut off by a crash
+    cloud = parse_line(text, where=where, attribute=CLOUD)
+    edge = parse_line(text, where=where, attribute=EDGE)
+    key = f"{EDGE}-metadata"
     try:
-        return _Kept.model_validate(row.get("beeagent"))
+        metadata = _Metadata.model_validate(parse_row(text, where=where).get(key))
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(["beeagent", *map(str, first["loc"])])
-        raise InputError(f"{where}: {key}: {first['msg']}; is this a folder of beeagent --collect?") from None
+        place = ".".join([key, *map(str, first["loc"])])
+        raise InputError(f"{where}: {place}: {first['msg']}; is this a folder of beeagent --collect?") from None
+    if len(metadata.objects) != len(edge.boxes):
+        raise InputError(f"{where}: {key}.objects: has {len(metadata.objects)} for {len(edge.boxes)} boxes")
+    try:
+        picture = find_picture(cloud.source_ref, beside=beside, where=where)
+    except InputError:
+        return None  # the oldest go when there is no room
+    return _Kept(picture, cloud, edge, metadata)
 
 
-def _detections(boxes: list[_Box], labels: tuple[str, ...], *, size: tuple[int, int]) -> Detections:
-    strongest = sorted(boxes, key=lambda box: -box.confidence)
-    corners = np.array(
-        [[box.left, box.top, box.left + box.width, box.top + box.height] for box in strongest], np.float64
-    ).reshape(-1, 4)
+def _detections(kept: _Kept, labels: tuple[str, ...], threshold: float | None) -> Detections:
+    line, seen = kept.edge, kept.metadata.objects
+    counted = [
+        index for index, one in enumerate(seen) if (one.told if threshold is None else one.confidence >= threshold)
+    ]
+    counted.sort(key=lambda index: -seen[index].confidence)
+    corners = np.array([line.boxes[index] for index in counted], np.float64).reshape(-1, 4)
+    known = tuple(dict.fromkeys([*labels, *line.class_map.values()]))
     return Detections(
-        np.clip(corners / np.array([*size, *size], np.float64), 0, 1).astype(np.float32),
-        np.array([box.confidence for box in strongest], np.float32),
-        np.array([labels.index(box.label) for box in strongest], np.int64),
-        labels,
+        np.clip(corners / np.array([*line.size, *line.size], np.float64), 0, 1).astype(np.float32),
+        np.array([seen[index].confidence for index in counted], np.float32),
+        np.array([known.index(line.class_map[line.class_ids[index]]) for index in counted], np.int64),
+        known,
     )
 
 

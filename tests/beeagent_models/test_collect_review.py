@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
+from beeagent.fallback.collected_line import EdgeAnswer
 from beeagent.fallback.collection import Collection
 from beeagent.frames.frame import Frame
 from beeagent_models import cli
@@ -18,6 +19,11 @@ START = datetime(2026, 5, 4, 10, 0, tzinfo=timezone.utc)
 LEFT, MIDDLE, RIGHT = (0.1, 0.1, 0.3, 0.4), (0.4, 0.5, 0.6, 0.9), (0.7, 0.1, 0.9, 0.4)
 
 
+def edge_saw(*boxes: tuple[float, float, float, float], strength: float = 0.5) -> EdgeAnswer:
+    found = saw(*boxes, strength=strength)
+    return EdgeAnswer(found, len(found) if strength >= 0.4 else 0, "bees-lite0@3f9c21d0")
+
+
 def saw(*boxes: tuple[float, float, float, float], strength: float = 0.5) -> Detections:
     array = np.array(boxes, np.float32).reshape(-1, 4)
     return Detections(array, np.full(len(boxes), strength, np.float32), np.zeros(len(boxes), np.int64), ("bee",))
@@ -27,10 +33,10 @@ def saw(*boxes: tuple[float, float, float, float], strength: float = 0.5) -> Det
 def folder(tmp_path: Path) -> Path:
     collection = Collection(tmp_path / "kept", megabytes=1, longest_side=320, quality=85, origin="hive-7/front")
     answers = [
-        (saw(LEFT), saw(LEFT)),
-        (saw(LEFT), saw(MIDDLE, RIGHT, strength=0.9)),
-        (saw(LEFT, strength=0.2), saw()),
-        (saw(), saw(LEFT, MIDDLE)),
+        (edge_saw(LEFT), saw(LEFT)),
+        (edge_saw(LEFT), saw(MIDDLE, RIGHT, strength=0.9)),
+        (edge_saw(LEFT, strength=0.2), saw()),
+        (edge_saw(), saw(LEFT, MIDDLE)),
     ]
     for index, (edge, cloud) in enumerate(answers):
         pixels = np.full((160, 320, 3), 128, np.uint8)
@@ -48,9 +54,9 @@ def review(*arguments: str | Path) -> Result:
 
 
 def test_what_either_model_saw_is_counted_and_the_greatest_disagreement_comes_first(folder: Path) -> None:
-    collected = read_collected(folder)
+    collected = read_collected(folder, threshold=0.0)
     assert collected.captured_at[1] == "2026-05-04T10:00:01.000000Z"
-    assert disagreements(collected, threshold=0.0) == [
+    assert disagreements(collected) == [
         Disagreement(index=1, both=0, cloud_alone=2, edge_alone=1),
         Disagreement(index=3, both=0, cloud_alone=2, edge_alone=0),
         Disagreement(index=2, both=0, cloud_alone=0, edge_alone=1),
@@ -59,7 +65,10 @@ def test_what_either_model_saw_is_counted_and_the_greatest_disagreement_comes_fi
 
 
 def test_what_the_edge_model_saw_weakly_can_be_left_out(folder: Path) -> None:
-    strict = {one.index: one for one in disagreements(read_collected(folder), threshold=0.6)}
+    as_told = {one.index: one for one in disagreements(read_collected(folder))}
+    assert as_told[0] == Disagreement(index=0, both=1, cloud_alone=0, edge_alone=0)
+    assert as_told[2] == Disagreement(index=2, both=0, cloud_alone=0, edge_alone=0)
+    strict = {one.index: one for one in disagreements(read_collected(folder, threshold=0.6))}
     assert strict[0] == Disagreement(index=0, both=0, cloud_alone=1, edge_alone=0)
     assert strict[2] == Disagreement(index=2, both=0, cloud_alone=0, edge_alone=0)
 
@@ -68,8 +77,8 @@ def test_the_frames_are_drawn_in_that_order(folder: Path, tmp_path: Path) -> Non
     result = review(folder, "--out", tmp_path / "drawn", "--sheet", tmp_path / "sheet.png", "--most", "2")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines() == [
-        "4 frames on which both models were heard; on 3 they disagree",
-        "1 boxes both saw, 4 the cloud model alone, 2 the edge model alone",
+        "4 frames on which both models were heard; on 2 they disagree",
+        "1 boxes both saw, 4 the cloud model alone, 1 the edge model alone",
         f"{tmp_path / 'drawn'} and {tmp_path / 'sheet.png'}: 2 of 4 frames",
     ]
     names = sorted(path.name for path in (tmp_path / "drawn").iterdir())
@@ -87,9 +96,23 @@ def test_the_frames_are_drawn_in_that_order(folder: Path, tmp_path: Path) -> Non
 
 def test_where_the_cloud_saw_nothing_at_all_the_edge_saw_all_alone(tmp_path: Path) -> None:
     collection = Collection(tmp_path, megabytes=1, longest_side=320, quality=85, origin="a/b")
-    collection.keep(Frame(np.zeros((64, 64, 3), np.uint8), START, 0, 0), saw(LEFT, RIGHT), saw())
+    collection.keep(Frame(np.zeros((64, 64, 3), np.uint8), START, 0, 0), edge_saw(LEFT, RIGHT), saw())
     collection.close()
-    assert disagreements(read_collected(tmp_path), threshold=0.0) == [Disagreement(0, 0, 0, 2)]
+    assert disagreements(read_collected(tmp_path)) == [Disagreement(0, 0, 0, 2)]
+
+
+def test_a_folder_that_an_agent_fills_meanwhile_can_be_looked_at(folder: Path) -> None:
+    manifest = folder / "output.manifest"
+    lines = manifest.read_bytes().splitlines(keepends=True)
+    manifest.write_bytes(b"".join(lines)[:-100])
+    (folder / json.loads(lines[0])["source-ref"]).unlink()
+    result = review(folder)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == [
+        "2 frames on which both models were heard; on 1 they disagree",
+        "0 boxes both saw, 2 the cloud model alone, 1 the edge model alone",
+        "2 frames left out: their picture is gone or their line not whole",
+    ]
 
 
 def test_a_sheet_that_cannot_be_written_is_told_before_anything_is_drawn(folder: Path, tmp_path: Path) -> None:
@@ -103,7 +126,9 @@ def test_what_is_no_collection_is_told_in_a_line(folder: Path, tmp_path: Path) -
         review(tmp_path)
     manifest = folder / "output.manifest"
     row = json.loads(manifest.read_text().splitlines()[0])
-    del row["beeagent"]["edge"]
+    del row["edge-metadata"]["objects"]
     manifest.write_text(json.dumps(row) + "\n")
-    with pytest.raises(InputError, match=r"output.manifest:1: beeagent.edge: Field required; is this a folder of"):
+    with pytest.raises(
+        InputError, match=r"output.manifest:1: edge-metadata.objects: Field required; is this a folder of"
+    ):
         review(folder)

@@ -1,13 +1,9 @@
 """Keeps the frames on which both models were heard, to train on: pictures and a manifest, within a quota."""
 
-import errno
-import fcntl
 import logging
 import os
-import re
 import threading
 from collections import deque
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -19,39 +15,62 @@ import cv2
 import numpy as np
 
 from beeagent.detection.detections import Detections
-from beeagent.errors import BeeagentError, InputError
-from beeagent.fallback.collected_line import CollectedLine, collected_line, read_collected_line
+from beeagent.errors import BeeagentError
+from beeagent.fallback.collected_line import EdgeAnswer, collected_line
+from beeagent.fallback.collection_files import (
+    IMAGES,
+    MANIFEST,
+    append_line,
+    locked,
+    make_private,
+    refuse_foreign,
+    rewrite_lines,
+    write_whole,
+)
+from beeagent.fallback.collection_repair import Found, take_up
 from beeagent.fallback.picture import jpeg_within
 from beeagent.frames.frame import Frame
 
 _LOG: Final = logging.getLogger(__name__)
 
-MANIFEST: Final = "output.manifest"
-_IMAGES: Final = "images"
-_LOCK: Final = ".collecting"
-_OUR_PICTURE: Final = re.compile(r"\.?\d{8}T\d{6}\.\d{6}Z-\d+\.jpg(\.partial)?")
 _ROOM_MADE: Final = 0.05  # of the quota: the manifest is written anew once for many pictures, not for each
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    line: bytes
-    picture: str
-    size: int
+class Collected:
+    """How much is kept.
+
+    Attributes:
+        pictures: how many.
+        megabytes: what they take with their lines, in 10^6 bytes.
+    """
+
+    pictures: int
+    megabytes: float
 
 
 class Collection:
     """A folder with pictures and `output.manifest`, which `beeagent train` takes as it is.
 
-    The picture comes first, its line second, at a stroke: a crash leaves a picture without a line, which goes at the
-    next start, or half a line, which is cut off. When the quota is full the oldest go. Folder and files are their
-    owner's alone. Safe from any thread.
+    The picture comes first, its line second, at a stroke, each on the disk before the next step: a crash leaves a
+    picture without a line, which goes when the folder is taken up again, or half a line, which is cut off. When the
+    quota is full the oldest go. Folder and files are their owner's alone. Safe from any thread.
 
-    A disk that is full or cannot be written to costs the picture and nothing else: `fault` says so until one is kept
-    again.
+    A disk that is full, cannot be written to or is not there costs the picture and nothing else: `fault` says so until
+    one is kept again, and each further frame tries the folder anew. One that has little room left is left alone, for
+    what else is stored there, results among it.
     """
 
-    def __init__(self, folder: Path, *, megabytes: float, longest_side: int, quality: int, origin: str) -> None:
+    def __init__(  # noqa: PLR0913 - each a limit of its own
+        self,
+        folder: Path,
+        *,
+        megabytes: float,
+        longest_side: int,
+        quality: int,
+        origin: str,
+        spare_megabytes: float = 100.0,
+    ) -> None:
         """Make the folder, or take up the collection that is there.
 
         Args:
@@ -60,26 +79,29 @@ class Collection:
             longest_side: of the pictures, in pixels.
             quality: of their JPEG, 1 to 100.
             origin: what the frames are from, such as `hive-7/front`.
+            spare_megabytes: what is left free on the disk, in 10^6 bytes; 0 to use it to the end.
 
         Raises:
-            InputError: the folder holds something else, is in use, or cannot be used.
+            InputError: the folder is none, holds something else, is in use, or others can read it.
         """
-        self._folder = folder
+        self._folder = folder.absolute()
         self._quota = int(megabytes * 1e6)
+        self._spare = int(spare_megabytes * 1e6)
         self._longest_side = longest_side
         self._quality = quality
         self._origin = origin
-        self._lock = threading.Lock()
-        self._kept: deque[_Kept] = deque()
+        self._keeping = threading.Lock()
+        self._held: FileIO | None = None  # keeps others out; None while the folder has to be taken up
+        self._closed = False
+        self._kept: deque[Found] = deque()
+        self._picture_bytes = self._manifest_bytes = 0
         self._classes: dict[str, int] = {}
-        self._bytes = 0
+        self._counts = Collected(0, 0.0)
         self._fault: str | None = None
         try:
-            (folder / _IMAGES).mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._locked = _locked(folder)
-            self._take_up()
+            self._open()
         except OSError as error:
-            raise InputError(f"collect {folder}: cannot be used: {error.strerror or error}") from error
+            self._note(error)
 
     @property
     def fault(self) -> str | None:
@@ -87,18 +109,11 @@ class Collection:
         return self._fault
 
     @property
-    def pictures(self) -> int:
-        """How many are kept."""
-        with self._lock:
-            return len(self._kept)
+    def counts(self) -> Collected:
+        """How much is kept. Never waits, also while a disk hangs."""
+        return self._counts
 
-    @property
-    def megabytes(self) -> float:
-        """What they take with their lines, in 10^6 bytes."""
-        with self._lock:
-            return self._bytes / 1e6
-
-    def keep(self, frame: Frame, edge: Detections, cloud: Detections) -> None:
+    def keep(self, frame: Frame, edge: EdgeAnswer, cloud: Detections) -> None:
         """Keep a frame and what either model saw in it. Never raises for the disk's sake.
 
         Args:
@@ -106,28 +121,65 @@ class Collection:
             edge: what the edge model saw.
             cloud: what the cloud model saw.
         """
-        try:
-            with self._lock:
+        with self._keeping:
+            if self._closed:
+                return
+            try:
                 self._keep(frame, edge, cloud)
-        except (OSError, BeeagentError) as error:
-            reason = f"{self._folder}: a frame could not be kept: {getattr(error, 'strerror', None) or error}"
-            if reason != self._fault:
-                _LOG.warning("collect %s", reason)
-            self._fault = reason
-        else:
-            self._fault = None
+            except (OSError, ValueError, BeeagentError) as error:
+                self._note(error)
+            else:
+                self._fault = None
+            self._count()
 
     def close(self) -> None:
-        """Let others use the folder."""
-        self._locked.close()
+        """Let others use the folder; what is still to be kept is not. Does not wait for a disk that hangs."""
+        self._closed = True
+        if self._held is not None:
+            self._held.close()
 
-    def _keep(self, frame: Frame, edge: Detections, cloud: Detections) -> None:
+    def _note(self, error: Exception) -> None:
+        if isinstance(error, OSError):
+            self._give_back()  # whatever it was: look at the folder again before the next one
+        reason = f"{self._folder}: frames cannot be kept: {getattr(error, 'strerror', None) or error}"
+        if reason != self._fault:
+            _LOG.warning("collect: %s", reason)
+        self._fault = reason
+
+    def _open(self) -> None:
+        self._give_back()
+        refuse_foreign(self._folder)
+        make_private(self._folder)
+        held = locked(self._folder)
+        try:
+            make_private(self._folder / IMAGES)
+            kept, self._classes = take_up(self._folder)
+        except BaseException:
+            held.close()
+            raise
+        self._held, self._kept = held, deque(kept)
+        self._picture_bytes = sum(one.size for one in kept)
+        self._manifest_bytes = sum(one.line for one in kept)
+        self._make_room(0)
+        self._count()
+
+    def _count(self) -> None:
+        self._counts = Collected(len(self._kept), (self._picture_bytes + self._manifest_bytes) / 1e6)
+
+    def _give_back(self) -> None:
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+    def _keep(self, frame: Frame, edge: EdgeAnswer, cloud: Detections) -> None:
+        if self._held is None or self._was_touched():
+            self._open()
         jpeg = jpeg_within(frame.pixels, longest_side=self._longest_side, quality=self._quality)
         height, width = np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)).shape[:2]
         # Of frames of the same microsecond, the number tells them apart.
         name = f"{frame.captured_at.astimezone(timezone.utc):%Y%m%dT%H%M%S.%fZ}-{frame.index}.jpg"
-        picture = f"{_IMAGES}/{name}"
-        for label in cloud.labels:
+        picture = f"{IMAGES}/{name}"
+        for label in (*edge.detections.labels, *cloud.labels):
             self._classes.setdefault(label, len(self._classes))
         line = collected_line(
             picture,
@@ -139,116 +191,48 @@ class Collection:
             origin=self._origin,
             classes=self._classes,
         )
-        kept = _Kept(line.encode() + b"\n", picture, len(jpeg))
-        if _cost(kept) > self._quota:
+        row = line.encode() + b"\n"
+        cost = len(jpeg) + len(row)
+        if cost > self._quota:
             raise BeeagentError(f"a single one is larger than the quota of {self._quota / 1e6:g} MB")
-        if self._bytes + _cost(kept) > self._quota:
-            self._make_room(self._quota * (1 - _ROOM_MADE) - _cost(kept))
+        self._make_room(cost)
+        disk = os.statvfs(self._folder)
+        if self._spare and disk.f_bavail * disk.f_frsize < self._spare + cost:
+            raise BeeagentError(
+                f"less than {self._spare / 1e6:g} MB are free on the disk, and those are left to others"
+            )
         try:
-            _write(self._folder / picture, jpeg)
-            self._append(kept.line)
+            write_whole(self._folder / picture, jpeg)
+            append_line(self._folder / MANIFEST, row)
         except OSError:
             with suppress(OSError):
                 (self._folder / picture).unlink(missing_ok=True)
             raise
-        self._kept.append(kept)
-        self._bytes += _cost(kept)
+        self._kept.append(Found(picture, len(jpeg), len(row)))
+        self._picture_bytes += len(jpeg)
+        self._manifest_bytes += len(row)
 
-    def _append(self, line: bytes) -> None:
-        manifest = self._folder / MANIFEST
-        descriptor = os.open(manifest, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    def _was_touched(self) -> bool:
+        """Say whether the manifest is another than this left: someone relabels it, or has taken it away."""
         try:
-            before = os.fstat(descriptor).st_size
-            if os.write(descriptor, line) < len(line):
-                os.ftruncate(descriptor, before)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        finally:
-            os.close(descriptor)
+            return (self._folder / MANIFEST).stat().st_size != self._manifest_bytes
+        except FileNotFoundError:
+            return bool(self._kept)
 
-    def _make_room(self, goal: float) -> None:
-        """Let the oldest go until no more than `goal` bytes are left: their lines first, then their pictures."""
-        going: list[_Kept] = []
-        left = self._bytes
-        while len(going) < len(self._kept) and left > goal:
-            going.append(self._kept[len(going)])
-            left -= _cost(going[-1])
-        self._rewrite(list(self._kept)[len(going) :])
+    def _make_room(self, cost: int) -> None:
+        """Let the oldest go, if need be, so that `cost` bytes find room: their lines first, then their pictures."""
+        left = self._picture_bytes + self._manifest_bytes
+        if left + cost <= self._quota:
+            return
+        going: list[Found] = []
+        for one in self._kept:
+            if left <= self._quota * (1 - _ROOM_MADE) - cost:
+                break
+            going.append(one)
+            left -= one.size + one.line
+        rewrite_lines(self._folder / MANIFEST, (index >= len(going) for index in range(len(self._kept))))
         for one in going:
             self._kept.popleft()
-            self._bytes -= _cost(one)
+            self._picture_bytes -= one.size
+            self._manifest_bytes -= one.line
             (self._folder / one.picture).unlink(missing_ok=True)
-
-    def _rewrite(self, kept: list[_Kept]) -> None:
-        partial = self._folder / f".{MANIFEST}.partial"
-        _write(partial, b"".join(one.line for one in kept))
-        partial.replace(self._folder / MANIFEST)
-
-    def _take_up(self) -> None:
-        """Read what an earlier run left, and mend what a crash did to it."""
-        manifest = self._folder / MANIFEST
-        content = manifest.read_bytes() if manifest.exists() else b""
-        lines = content.splitlines(keepends=True)
-        for number, line in enumerate(lines, start=1):
-            if not line.endswith(b"\n"):
-                break  # cut off by a crash
-            read = read_collected_line(line)
-            if read is None or not _is_ours(read, self._classes):
-                raise InputError(
-                    f"collect {self._folder}: {MANIFEST} holds line {number} that this did not write: "
-                    "give a folder of its own"
-                )
-            self._classes.update(read.classes)
-            with suppress(FileNotFoundError):
-                self._kept.append(_Kept(line, read.picture, (self._folder / read.picture).stat().st_size))
-        self._bytes = sum(map(_cost, self._kept))
-        named = {one.picture for one in self._kept}
-        without_line = [path for path in (self._folder / _IMAGES).iterdir() if f"{_IMAGES}/{path.name}" not in named]
-        for path in without_line:
-            if not _OUR_PICTURE.fullmatch(path.name):
-                raise InputError(
-                    f"collect {self._folder}: {_IMAGES}/{path.name} is nothing that was collected: give a folder of "
-                    "its own"
-                )
-        if sum(len(one.line) for one in self._kept) != len(content):
-            self._rewrite(list(self._kept))
-        for path in without_line:
-            path.unlink(missing_ok=True)
-
-
-def _is_ours(read: CollectedLine, classes: Mapping[str, int]) -> bool:
-    """Say whether a line is one of a collection in which the labels have these numbers so far."""
-    joined = {**classes, **read.classes}
-    agree = all(joined[label] == number for label, number in classes.items())
-    in_a_row = sorted(joined.values()) == list(range(len(joined)))
-    return agree and in_a_row and Path(read.picture).parent == Path(_IMAGES)
-
-
-def _cost(kept: _Kept) -> int:
-    return kept.size + len(kept.line)
-
-
-def _locked(folder: Path) -> FileIO:
-    """Keep others out of the folder for as long as the file is open."""
-    file = FileIO(os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600), "rb+")
-    try:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise InputError(f"collect {folder}: another beeagent collects there: give each a folder of its own") from None
-    return file
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file for its owner alone, as a whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial") if not path.name.startswith(".") else path
-    try:
-        with FileIO(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            view = memoryview(content)
-            while view:
-                view = view[file.write(view) or 0 :]
-        if partial != path:
-            partial.replace(path)
-    except OSError:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise

@@ -4,14 +4,16 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol
+from typing import Final
 
 from beeagent.detection.detections import Detections
+from beeagent.fallback.collected_line import EdgeAnswer
 from beeagent.fallback.duplicates import show_the_same
 from beeagent.fallback.gate import Gate
+from beeagent.fallback.opinion import Looker, Opinion, OpinionCounts
 from beeagent.fallback.reason import NoOpinionError, Reason
 from beeagent.fallback.running_time import RunningTime
 from beeagent.frames.frame import Frame
@@ -20,53 +22,6 @@ _LOG: Final = logging.getLogger(__name__)
 
 _KEPT_WITHIN_S: Final = 0.5  # how long an end waits for the frame that is just being kept
 _REMEMBERED: Final = 16  # calls whose answers a frame that shows the same may get
-
-
-class Looker(Protocol):
-    """Whoever is asked: `RekognitionClient`, or what stands in for it."""
-
-    def look(self, frame: Frame, labels: tuple[str, ...]) -> Detections:
-        """Give what is in the frame.
-
-        Raises:
-            NoOpinionError: there is no answer, and why.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class Opinion:
-    """What is to be told of a frame.
-
-    Attributes:
-        decided_by: `cloud`, or `edge-degraded` where no answer was to be had.
-        detections: the cloud model's, or those that were asked about.
-        reason: why there was no answer; None with `cloud`.
-    """
-
-    decided_by: Literal["cloud", "edge-degraded"]
-    detections: Detections
-    reason: Reason | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class OpinionCounts:
-    """What became of the frames that were asked about, since the start.
-
-    Attributes:
-        asked: all of them.
-        cloud: those that got an answer.
-        degraded: those that did not, by reason.
-        calls: how often the cloud model was asked.
-        saved: frames that went with the call of another one that shows the same.
-        seen_running_s: seconds for which the cloud model was seen to run; see `RunningTime`.
-    """
-
-    asked: int
-    cloud: int
-    degraded: Mapping[Reason, int]
-    calls: int
-    saved: int
-    seen_running_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -88,7 +43,7 @@ class _Call:
 
     frame: Frame | None  # None once it was asked about: pixels are large
     captured_ns: int
-    detections: Detections
+    edge: EdgeAnswer
     tickets: list[_Ticket] = field(default_factory=list)
     outcome: Detections | NoOpinionError | None = None
 
@@ -113,7 +68,7 @@ class SecondOpinion:
         queue: int = 4,
         timeout: float = 10.0,
         same_for: float = 10.0,
-        keep: Callable[[Frame, Detections, Detections], None] = lambda *_: None,
+        keep: Callable[[Frame, EdgeAnswer, Detections], None] = lambda *_: None,
     ) -> None:
         """Set up; nothing runs before `start`.
 
@@ -183,12 +138,16 @@ class SecondOpinion:
                 self._asked, self._cloud, dict(self._degraded), self._calls, self._saved, self._running.seconds
             )
 
-    def ask(self, frame: Frame, detections: Detections) -> "Future[Opinion]":
+    def ask(
+        self, frame: Frame, detections: Detections, *, told: int | None = None, model: str = "unknown"
+    ) -> "Future[Opinion]":
         """Ask about a frame.
 
         Args:
             frame: what was looked at. Its pixels are kept until it was asked about.
             detections: what the edge model found, down to the band's low end; given back where no answer comes.
+            told: how many of them, the strongest, count as found; None for all. This and the next for `keep` alone.
+            model: identity of the edge model.
         """
         ticket = _Ticket(detections, time.monotonic() + self._timeout)
         now: Detections | NoOpinionError | None = None
@@ -206,7 +165,8 @@ class SecondOpinion:
             elif len(self._queue) >= self._queue_limit:
                 now = NoOpinionError("queue-full", f"{self._queue_limit} frames wait already")
             else:
-                call = _Call(frame, frame.captured_ns, detections, [ticket])
+                edge = EdgeAnswer(detections, len(detections) if told is None else told, model)
+                call = _Call(frame, frame.captured_ns, edge, [ticket])
                 self._queue.append(call)
                 self._recent.append(call)
             self._changed.notify_all()
@@ -219,7 +179,7 @@ class SecondOpinion:
         for call in reversed(self._recent):
             if abs(frame.captured_ns - call.captured_ns) >= self._same_ns:
                 continue
-            if not isinstance(call.outcome, NoOpinionError) and show_the_same(call.detections, detections):
+            if not isinstance(call.outcome, NoOpinionError) and show_the_same(call.edge.detections, detections):
                 return call
         return None
 
@@ -237,7 +197,7 @@ class SecondOpinion:
             try:
                 if late or frame is None:
                     raise NoOpinionError("timeout", "its time was over before it could be asked about")  # noqa: TRY301
-                outcome = self._consult(frame, call.detections)
+                outcome = self._consult(frame, call.edge.detections)
             except NoOpinionError as error:
                 outcome = error
             except Exception:  # noqa: BLE001 - no defect may leave a frame without its answer, nor end the worker
@@ -254,10 +214,17 @@ class SecondOpinion:
             for ticket in tickets:
                 self._answer(ticket, outcome)
             if frame is not None and not isinstance(outcome, NoOpinionError):
-                self._keep(frame, call.detections, outcome)
-                with self._changed:
-                    self._keeping -= 1
-                    self._changed.notify_all()
+                self._hand_on(frame, call.edge, outcome)
+
+    def _hand_on(self, frame: Frame, edge: EdgeAnswer, cloud: Detections) -> None:
+        try:
+            self._keep(frame, edge, cloud)
+        except Exception:  # noqa: BLE001 - no defect may end the worker
+            _LOG.exception("second opinion: a frame could not be kept")
+        finally:
+            with self._changed:
+                self._keeping -= 1
+                self._changed.notify_all()
 
     def _consult(self, frame: Frame, detections: Detections) -> Detections:
         def call() -> Detections:
