@@ -1,21 +1,24 @@
 """What a second opinion is worth, on labelled pictures: precision and recall at several budgets, what was sent.
 
-    python bench/second_opinion.py worth models/bees-lite0 DATA --stand-in BUNDLE --plot worth.svg
-    python bench/second_opinion.py collect models/bees-lite0 DATA --stand-in BUNDLE --out kept
+    python bench/second_opinion.py worth models/bees-lite0 DATA --oracle labels --oracle BUNDLE@2x2@0.5 --plot worth.svg
+    python bench/second_opinion.py collect models/bees-lite0 DATA --oracle BUNDLE@2x2@0.5 --out kept
 
-In the cloud's place stands another model bundle, which may look at tiles (`--stand-in-tiles`), or with
-`--stand-in labels` the labels themselves: what a cloud model that is always right would be worth. `worth` asks about
-the first unsure pictures up to each budget, in an order drawn from `--seed`, as an agent does whose budget ends.
-`collect` keeps the unsure pictures with both answers as `beeagent --collect` does, for `beeagent train`.
+In the cloud's place stands an oracle: a model bundle, with `@2x2` one that looks at that many tiles as well, with
+`@2x2@0.5` at that threshold; or with `labels` the labels themselves, which is what a cloud model would be worth that is
+always right. A budget is a share of the unsure pictures; which of them are asked about is drawn, and each figure is the
+mean over the draws. `collect` keeps the unsure pictures with both answers as `beeagent --collect` does, for
+`beeagent train`.
 """
 
 import argparse
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 from beeagent.detection.band import Band, chosen_band
 from beeagent.detection.bundle import load_bundle
@@ -23,6 +26,7 @@ from beeagent.detection.detections import Detections
 from beeagent.detection.detector import DetectorOptions
 from beeagent.detection.tiled import TiledDetector
 from beeagent.detection.tiles import parse_tiling
+from beeagent.fallback.collected_line import EdgeAnswer
 from beeagent.fallback.collection import Collection
 from beeagent.fallback.picture import jpeg_within
 from beeagent.frames.frame import Frame
@@ -36,13 +40,14 @@ from matplotlib.figure import Figure
 _BUDGETS = (0.0, 0.05, 0.1, 0.25, 0.5, 1.0)
 _LONGEST_SIDE, _QUALITY = 1280, 85  # as the agent's settings have them
 
-StandIn = Callable[[LabelledImage], Detections]
+Oracle = Callable[[LabelledImage], Detections]
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
     """What the device's model makes of the pictures."""
 
+    model: str
     dataset: Dataset
     threshold: float
     band: Band
@@ -58,6 +63,7 @@ class Edge:
 class Row:
     """What a budget leads to."""
 
+    budget: float
     asked: int
     precision: float
     recall: float
@@ -75,123 +81,127 @@ def main() -> None:
     parser.add_argument("what", choices=("worth", "collect"))
     parser.add_argument("bundle", type=Path)
     parser.add_argument("data", nargs="+", metavar="DATA[=LABELS]")
-    parser.add_argument("--stand-in", required=True, metavar="BUNDLE|labels")
-    parser.add_argument("--stand-in-tiles", default="none")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--oracle", required=True, action="append", metavar="labels|BUNDLE[@TILES[@THRESHOLD]]")
+    parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    edge = _edge(arguments.bundle, arguments.data)
-    stand_in = _stand_in(arguments.stand_in, arguments.stand_in_tiles)
+    edge = _edge(arguments.bundle, arguments.data, threads=arguments.threads)
+    oracles = {name: _oracle(name, edge.dataset.labels, threads=arguments.threads) for name in arguments.oracle}
     if arguments.what == "collect":
-        _collect(edge, stand_in, arguments.out)
+        _collect(edge, next(iter(oracles.values())), arguments.out)
         return
-    rows = _worth(edge, stand_in, seed=arguments.seed)
-    _print(edge, rows)
+    print(
+        f"{edge.dataset.name}: {len(edge.dataset.images)} pictures; edge threshold {edge.threshold:.3f}, unsure from "
+        f"{edge.band.low:.2f} to {edge.band.high:.2f}: {len(edge.unsure)} pictures"
+    )
+    worth = {name: _worth(edge, oracle, draws=arguments.draws) for name, oracle in oracles.items()}
+    for name, rows in worth.items():
+        _print(name, rows)
     if arguments.plot is not None:
-        _plot(edge, rows, arguments.plot, stand_in=arguments.stand_in)
+        _plot(edge, worth, arguments.plot)
 
 
-def _edge(path: Path, data: Sequence[str]) -> Edge:
+def _edge(path: Path, data: Sequence[str], *, threads: int) -> Edge:
     bundle = load_bundle(path)
     sources = [parse_source(source) for source in data]
     dataset = merge_datasets([read_dataset(folder, labels=labels) for folder, labels in sources])
     band = chosen_band(bundle, threshold=bundle.threshold)
     low = min(band.low, bundle.threshold)
-    detector = TiledDetector(bundle, DetectorOptions(threads=2, threshold=low), parse_tiling("none"))
+    detector = TiledDetector(bundle, DetectorOptions(threads=threads, threshold=low), parse_tiling("none"))
     found = tuple(detector.detect(read_picture(image)) for image in dataset.images)
-    return Edge(dataset, bundle.threshold, band, found)
+    return Edge(bundle.identity, dataset, bundle.threshold, band, found)
 
 
-def _stand_in(name: str, tiles: str) -> StandIn:
+def _oracle(name: str, labels: tuple[str, ...], *, threads: int) -> Oracle:
     if name == "labels":
-        return _by_labels
-    bundle = load_bundle(Path(name))
-    detector = TiledDetector(bundle, DetectorOptions(threads=2, threshold=bundle.threshold), parse_tiling(tiles))
+        return partial(_by_labels, labels)
+    path, tiles, threshold = (*name.split("@"), "", "")[:3]
+    bundle = load_bundle(Path(path))
+    options = DetectorOptions(threads=threads, threshold=float(threshold) if threshold else bundle.threshold)
+    detector = TiledDetector(bundle, options, parse_tiling(tiles or "none"))
     return lambda image: detector.detect(read_picture(image))
 
 
-def _by_labels(image: LabelledImage) -> Detections:
+def _by_labels(labels: tuple[str, ...], image: LabelledImage) -> Detections:
     size = np.array([image.width, image.height] * 2, np.float32)
-    count = len(image.boxes)
-    return Detections(
-        np.clip(image.boxes / size, 0, 1), np.ones(count, np.float32), np.zeros(count, np.int64), ("bee",)
-    )
+    return Detections(np.clip(image.boxes / size, 0, 1), np.ones(len(image.boxes), np.float32), image.class_ids, labels)
 
 
-def _worth(edge: Edge, stand_in: StandIn, *, seed: int) -> list[Row]:
-    images = edge.dataset.images
-    order = list(np.random.default_rng(seed).permutation(edge.unsure))
-    answers = {index: stand_in(images[index]) for index in order}
+def _worth(edge: Edge, oracle: Oracle, *, draws: int) -> list[Row]:
+    answers = {index: oracle(edge.dataset.images[index]) for index in edge.unsure}
     sizes = {
-        index: len(jpeg_within(read_picture(images[index]), longest_side=_LONGEST_SIDE, quality=_QUALITY))
-        for index in order
+        index: len(jpeg_within(read_picture(edge.dataset.images[index]), longest_side=_LONGEST_SIDE, quality=_QUALITY))
+        for index in edge.unsure
     }
+    generator = np.random.default_rng(0)
+    orders = [[int(index) for index in generator.permutation(edge.unsure)] for _ in range(draws)]
     rows = []
     for budget in _BUDGETS:
-        asked = set(order[: math.ceil(budget * len(images))])
-        told = [
-            answers[index] if index in asked else found.from_confidence(edge.threshold)
-            for index, found in enumerate(edge.found)
-        ]
-        matches = coco_metrics(edge.dataset, told).matches
-        hits = sum(int(match.hits.sum()) for match in matches)
-        truths = sum(len(image.boxes) for image in images)
-        rows.append(
-            Row(
-                asked=len(asked),
-                precision=hits / max(1, sum(map(len, told))),
-                recall=hits / truths,
-                megabytes=sum(sizes[index] for index in asked) / 1e6,
-            )
-        )
+        asked = math.ceil(budget * len(edge.unsure))
+        # Where all or none are asked about, every draw is the same.
+        drawn = [frozenset(order[:asked]) for order in (orders if 0 < asked < len(edge.unsure) else orders[:1])]
+        precision, recall = np.mean([_figures(edge, answers, chosen) for chosen in drawn], axis=0).tolist()
+        sent = float(np.mean([sum(sizes[index] for index in chosen) for chosen in drawn]))
+        rows.append(Row(budget, asked, precision, recall, sent / 1e6))
     return rows
 
 
-def _print(edge: Edge, rows: Sequence[Row]) -> None:
-    count = len(edge.dataset.images)
-    print(
-        f"{edge.dataset.name}: {count} pictures; edge threshold {edge.threshold:.3f}, unsure from {edge.band.low:.2f} "
-        f"to {edge.band.high:.2f}: {len(edge.unsure)} pictures\n"
-    )
-    print("| budget | pictures asked about | precision | recall | F1 | sent |")
+def _figures(edge: Edge, answers: Mapping[int, Detections], asked: frozenset[int]) -> tuple[float, float]:
+    """Give precision and recall at IoU 0.5."""
+    told = [
+        answers[index] if index in asked else found.from_confidence(edge.threshold)
+        for index, found in enumerate(edge.found)
+    ]
+    matches = coco_metrics(edge.dataset, told).matches
+    hits = sum(int(match.hits.sum()) for match in matches)
+    truths = sum(len(match.found_at) for match in matches)
+    return hits / max(1, sum(int(match.scored.sum()) for match in matches)), hits / truths
+
+
+def _print(name: str, rows: Sequence[Row]) -> None:
+    print(f"\nin the cloud's place: {name}\n")
+    print("| unsure frames asked about | calls | sent | precision | recall | F1 |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for budget, row in zip(_BUDGETS, rows, strict=True):
+    for row in rows:
         print(
-            f"| {budget:.0%} | {row.asked} | {row.precision:.3f} | {row.recall:.3f} | {row.f1:.3f} | "
-            f"{row.megabytes:.1f} MB |"
+            f"| {row.budget:.0%} | {row.asked} | {row.megabytes:.1f} MB | {row.precision:.3f} | {row.recall:.3f} | "
+            f"{row.f1:.3f} |"
         )
 
 
-def _plot(edge: Edge, rows: Sequence[Row], path: Path, *, stand_in: str) -> None:
-    figure = Figure(figsize=(6, 4), layout="constrained")
+def _plot(edge: Edge, worth: Mapping[str, Sequence[Row]], path: Path) -> None:
+    mpl.rcParams["svg.hashsalt"] = "beeagent"  # the same figures make the same file
+    figure = Figure(figsize=(4.5 * len(worth), 3.8), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    shares = [row.asked / len(edge.dataset.images) * 100 for row in rows]
-    axes.plot(shares, [row.precision for row in rows], "o-", color="#0072B2", label="precision")
-    axes.plot(shares, [row.recall for row in rows], "s-", color="#D55E00", label="recall")
-    axes.set(
-        xlabel="pictures asked about, %",
-        ylim=(0, 1.02),
-        title=f"{len(edge.dataset.images)} pictures, IoU 0.5; in the cloud's place: {Path(stand_in).name}",
-    )
-    axes.grid(visible=True, alpha=0.3)
-    axes.legend()
+    for place, (name, rows) in enumerate(worth.items(), start=1):
+        axes = figure.add_subplot(1, len(worth), place)
+        shares = [row.budget * 100 for row in rows]
+        axes.plot(shares, [row.precision for row in rows], "o-", color="#0072B2", label="precision")
+        axes.plot(shares, [row.recall for row in rows], "s-", color="#D55E00", label="recall")
+        axes.set(xlabel="unsure frames asked about, %", ylim=(0, 1.02), title=f"asked: {Path(name).name}")
+        axes.grid(visible=True, alpha=0.3)
+        axes.legend(loc="lower right")
+    figure.suptitle(f"{edge.model} on {len(edge.dataset.images)} pictures, IoU 0.5")
     figure.savefig(path, dpi=120, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
-def _collect(edge: Edge, stand_in: StandIn, folder: Path) -> None:
+def _collect(edge: Edge, oracle: Oracle, folder: Path) -> None:
     collection = Collection(
         folder, megabytes=1000, longest_side=_LONGEST_SIDE, quality=_QUALITY, origin="bench/stand-in"
     )
     for index in edge.unsure:
         image = edge.dataset.images[index]
         frame = Frame(read_picture(image), datetime.now(timezone.utc), 0, index, image.path.name)
-        collection.keep(frame, edge.found[index], stand_in(image))
+        found = edge.found[index]
+        told = len(found.from_confidence(edge.threshold))
+        collection.keep(frame, EdgeAnswer(found, told, edge.model), oracle(image))
         if collection.fault is not None:
             raise SystemExit(collection.fault)
     collection.close()
-    print(f"{collection.pictures} of {len(edge.dataset.images)} pictures kept, {collection.megabytes:.1f} MB")
+    kept = collection.counts
+    print(f"{kept.pictures} of {len(edge.dataset.images)} pictures kept, {kept.megabytes:.1f} MB")
 
 
 if __name__ == "__main__":
