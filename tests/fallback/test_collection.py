@@ -18,6 +18,7 @@ from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
 from beeagent.fallback.collected_line import CollectedLine, EdgeAnswer, collected_line, read_collected_line
 from beeagent.fallback.collection import Collection
+from beeagent.fallback.collection_files import append_line
 from beeagent.frames.frame import Frame
 from beeagent_models.datasets.checking import check_dataset
 from beeagent_models.datasets.reading import read_dataset
@@ -327,6 +328,15 @@ def test_a_full_disk_costs_pictures_and_leaves_the_data_set_whole(tmp_path: Path
             assert collection.fault is None
         assert lines(disk.seen / "kept")[-1]["source-ref"].endswith("-30.jpg")
         assert list(check_dataset(str(disk.seen / "kept" / "output.manifest"))) == []
+
+
+def test_a_line_for_which_there_is_half_the_room_leaves_the_manifest_as_it_was(tmp_path: Path) -> None:
+    with tiny_disk(tmp_path / "disk", kilobytes=256) as disk:
+        append_line(disk.seen / "manifest", b"first\n")
+        disk.fill()  # but for the rest of the first line's block
+        with pytest.raises(OSError, match="No space left"):
+            append_line(disk.seen / "manifest", b"x" * 10_000 + b"\n")
+        assert (disk.seen / "manifest").read_bytes() == b"first\n"
 
 
 def test_a_disk_with_little_room_is_left_to_others(tmp_path: Path) -> None:
