@@ -247,3 +247,18 @@ def test_an_output_that_is_taken_is_refused(
     arguments = (checkpoint, "--calibrate", picture_folder)
     refuse(r"exists: give another --out, or --force", tmp_path / "out" / "bees", *arguments)
     refuse(r"exists and is no model bundle", tmp_path / "out" / "diary", *arguments, "--force")
+
+
+@pytest.mark.parametrize("name", ["lite1", "lite4"])
+def test_the_larger_networks_are_exported_as_well(name: str, picture_folder: Path, tmp_path: Path) -> None:
+    from beeagent_models.efficientdet import build_model, config_for, save_checkpoint  # noqa: PLC0415 - imports Keras
+
+    config = config_for(name, labels=("bee",), input_size=64)
+    save_checkpoint(tmp_path / "checkpoint.npz", build_model(config), config, {})
+    run(
+        tmp_path / "checkpoint.npz", "--precision", "float32", "--out", tmp_path / "bees", "--calibrate", picture_folder
+    )
+    report = json.loads(report_of(tmp_path / "bees").read_text())
+    assert report["architecture"] == f"efficientdet-{name}"
+    assert report["variants"][0]["parity"]["score_difference"] < 1e-4
+    assert load_bundle(tmp_path / "bees").input.width == 64
