@@ -44,6 +44,11 @@ class ImageMatches:
     hits: NDArray[np.bool_]
     found_at: NDArray[np.float64]
 
+    def found(self, threshold: float) -> NDArray[np.bool_]:
+        """Tell of each box whether a detection of at least this confidence, 0 to 1, matched it."""
+        # In float32, the type of the confidences.
+        return np.asarray(self.found_at >= np.float32(threshold))
+
 
 @dataclass(frozen=True, slots=True)
 class CocoMetrics:

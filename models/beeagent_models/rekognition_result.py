@@ -31,9 +31,13 @@ class _CustomLabel(BaseModel):
 
 
 class RekognitionResponse(BaseModel):
-    """A response of `DetectCustomLabels`; boxes in ratios of the picture, confidences in percent."""
+    """A response of `DetectCustomLabels`; boxes in ratios of the picture, confidences in percent.
+
+    `beeagent compare` keeps with it how long the call took.
+    """
 
     custom_labels: list[_CustomLabel] = Field(alias="CustomLabels")
+    milliseconds: FiniteFloat | None = Field(alias="Milliseconds", default=None, ge=0)
 
     def detections(self) -> Detections:
         """Give the labels that have a box; those of the whole picture are nowhere in it and left out."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from beeagent_models.rekognition_result import (
     PIXEL_BOXES,
@@ -18,6 +18,11 @@ from beeagent_models.rekognition_result import (
 )
 
 _Ratio = Annotated[float, Field(ge=0, le=1)]
+
+Form = Literal["message", "answer", "boxes"]
+"""A message of the agent, an answer of Rekognition, a list of boxes in pixels."""
+
+_ASPECT_TOLERANCE = 0.02
 
 _BEYOND = 1.0
 """Pixels by which a box may reach beyond its picture: whoever made whole pixels of it may have rounded both edges."""
@@ -41,10 +46,15 @@ class _Frame(BaseModel):
     height: int = Field(ge=1)
 
 
+class _Latency(BaseModel):
+    inference: FiniteFloat = Field(ge=0)
+
+
 class _Message(BaseModel):
     schema_: Literal["beeagent.detections/1"] = Field(alias="schema")
     frame: _Frame
     detections: list[_Detection]
+    latency_ms: _Latency | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +64,14 @@ class Result:
     Attributes:
         size: width and height in pixels of the frame that the result is about; None if it does not say.
         detections: what was found, strongest first.
+        form: which of the three it is.
+        milliseconds: what the model or the call took; None if it does not say.
     """
 
     size: tuple[int, int] | None
     detections: Detections
+    form: Form
+    milliseconds: float | None = None
 
 
 def read_result(path: Path, *, line: int = 1, picture: tuple[int, int] | None = None) -> Result:
@@ -90,16 +104,44 @@ def read_result(path: Path, *, line: int = 1, picture: tuple[int, int] | None = 
     try:
         if isinstance(content, dict) and "CustomLabels" in content:
             form = "response of Rekognition"
-            return Result(size=None, detections=RekognitionResponse.model_validate(content).detections())
+            answer = RekognitionResponse.model_validate(content)
+            return Result(size=None, detections=answer.detections(), form="answer", milliseconds=answer.milliseconds)
         if isinstance(content, list):
             form = "list of boxes in pixels"
-            return Result(size=None, detections=_in_pixels(content, picture, where))
+            return Result(size=None, detections=_in_pixels(content, picture, where), form="boxes")
         message = _Message.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise InputError(f"{where}: no {form}: {key + ': ' if key else ''}{first['msg']}") from None
-    return Result(size=(message.frame.width, message.frame.height), detections=_detections(message))
+    return Result(
+        size=(message.frame.width, message.frame.height),
+        detections=_detections(message),
+        form="message",
+        milliseconds=None if message.latency_ms is None else message.latency_ms.inference,
+    )
+
+
+def refuse_other_picture(found: Result, *, where: str, image: Path, size: tuple[int, int]) -> None:
+    """Refuse a result that is about a picture of another shape; a larger or smaller one will do.
+
+    Args:
+        found: the result.
+        where: its file and line.
+        image: the picture.
+        size: width and height of the picture in pixels.
+
+    Raises:
+        InputError: the shapes differ.
+    """
+    if found.size is None:
+        return
+    width, height = size
+    if abs(width / height * found.size[1] / found.size[0] - 1) > _ASPECT_TOLERANCE:
+        raise InputError(
+            f"{image} is {width}x{height}, but the result {where} is about a frame of "
+            f"{found.size[0]}x{found.size[1]}: it belongs to another picture"
+        )
 
 
 def _is_one_document(path: Path) -> bool:

@@ -9,9 +9,7 @@ from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
 
 from beeagent_models.drawing import check_picture_path, draw, write_picture
-from beeagent_models.results import read_result
-
-_ASPECT_TOLERANCE = 0.02
+from beeagent_models.results import read_result, refuse_other_picture
 
 
 def run_show(*, image: Path, result: Path, out: Path, line: int, threshold: float = 0.0) -> str:
@@ -39,11 +37,7 @@ def run_show(*, image: Path, result: Path, out: Path, line: int, threshold: floa
         raise InputError(f"the picture {image} {what}")
     height, width = pixels.shape[:2]
     found = read_result(result, line=line, picture=(width, height))
-    if found.size is not None and abs(width / height * found.size[1] / found.size[0] - 1) > _ASPECT_TOLERANCE:
-        raise InputError(
-            f"{image} is {width}x{height}, but the result {result}:{line} is about a frame of "
-            f"{found.size[0]}x{found.size[1]}: it belongs to another picture"
-        )
+    refuse_other_picture(found, where=f"{result}:{line}", image=image, size=(width, height))
     detections = _from(found.detections, threshold)
     write_picture(out, draw(pixels.astype(np.uint8, copy=False), detections))
     counts = ", ".join(f"{count} {label}" for label, count in detections.counts().items())
