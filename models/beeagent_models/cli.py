@@ -1,4 +1,4 @@
-"""The commands `train`, `evaluate` and `show`, with `dataset` from beside: parse, build, run. No logic of its own.
+"""The commands `train`, `evaluate`, `compare`, `show`, with others from beside: parse, build, run. No logic.
 
 The device's command line loads this module to list the commands, so it imports nothing heavy before one runs.
 """
@@ -14,7 +14,7 @@ from beeagent_models.collect_cli import collect
 from beeagent_models.dataset_cli import dataset
 from beeagent_models.extras import extra
 
-__all__ = ["collect", "dataset", "evaluate", "show", "train"]
+__all__ = ["collect", "compare", "dataset", "evaluate", "show", "train"]
 
 _DATA_HELP = (
     "A Ground Truth manifest, a COCO file, or a YOLO folder; one without data.yaml names its classes, as in "
@@ -154,6 +154,69 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of the command
         plot=plot,
         pictures=pictures,
         record=record,
+    )
+
+
+def compare(  # noqa: PLR0913 - an argument is an option of the command
+    data: Annotated[str, typer.Argument(metavar="DATA[=LABELS]", help=_DATA_HELP)],
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]MODEL...",
+            help="Two to six: a bundle or bare .tflite, with ,tiles=CxR or ,labels=FILE behind it if need be; a folder "
+            "of results, PICTURE.json or PICTURE.jpg.json (Rekognition's answers, messages of the agent); the ARN of a "
+            "Custom Labels model that runs.",
+        ),
+    ],
+    *,
+    out: Annotated[Path | None, typer.Option(help="Page to write, .html: figures, curves, pictures.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all figures and curves as JSON.")] = False,
+    pictures: Annotated[int, typer.Option(help="Pictures on the page, those on which they differ most; 0 to 24.")] = 6,
+    precision_floor: Annotated[
+        float, typer.Option(help="Pictures are shown at the best F1, and with this precision or more.")
+    ] = 0.9,
+    thresholds: Annotated[
+        tuple[float, float] | None, typer.Option(metavar="LOW HIGH", help="Show pictures at these two instead.")
+    ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for a cloud model's answers, in one of its name: compare with that next time, at no cost."
+        ),
+    ] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="A picture without a result counts as one without a detection.")
+    ] = False,
+    hourly_price: Annotated[
+        float,
+        typer.Option(help="US dollars for an hour of the running cloud model: aws.amazon.com/rekognition/pricing"),
+    ] = 4.0,
+    images_per_hour: Annotated[
+        float | None,
+        typer.Option(help="Pictures an hour that the cloud model is asked about. Default: as fast as it answered."),
+    ] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads of an inference.")] = 2,
+) -> None:
+    """Compare models of the device, models in the cloud and results of either on the same labelled pictures.
+
+    Precision, recall, F1 and AP at IoU 0.5, the best threshold of each, how far they agree, time, bytes sent and price.
+    A cloud model is asked once for each picture; it is not started or stopped.
+    """
+    with extra("evaluate"):
+        from beeagent_models.comparison.command import run_comparison  # noqa: PLC0415 - the command line starts light
+        from beeagent_models.comparison.comparison import Price  # noqa: PLC0415 - the command line starts light
+    run_comparison(
+        data=data,
+        models=models,
+        prices=Price(hourly_price, images_per_hour),
+        precision_floor=precision_floor,
+        thresholds=thresholds,
+        allow_missing=allow_missing,
+        keep=keep,
+        threads=threads,
+        as_json=as_json,
+        page=out,
+        pictures=pictures,
     )
 
 

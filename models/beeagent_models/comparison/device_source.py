@@ -1,0 +1,73 @@
+"""A model of the device as a contender of a comparison."""
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+import numpy as np
+from beeagent.choices import chosen_tiling
+from beeagent.delivery.message import detections_message, encode
+from beeagent.detection.bundle import load_bundle
+from beeagent.detection.detections import Detections
+from beeagent.detection.detector import DetectorOptions
+from beeagent.detection.tiled import TiledDetector
+
+from beeagent_models.comparison.findings import Findings
+from beeagent_models.comparison.spec import Spec
+from beeagent_models.datasets.dataset import Dataset, LabelledImage
+from beeagent_models.evaluation import read_picture
+
+# Average precision sums over all thresholds, so next to nothing is held back from it.
+_WEAKEST: Final = 0.001
+# AWS IoT Core's limit on a payload, https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits
+_MESSAGE_LIMIT: Final = 128 * 1024
+
+
+class DeviceSource:
+    """Runs a model here, as the agent does.
+
+    Args:
+        spec: names a bundle, or a bare `.tflite`.
+        threads: CPU threads of an inference.
+
+    Raises:
+        InputError: the model cannot be used.
+    """
+
+    def __init__(self, spec: Spec, *, threads: int) -> None:
+        self._name = spec.name
+        self._bundle = load_bundle(Path(spec.what), labels=spec.labels)
+        tiling = chosen_tiling(spec.tiles, self._bundle)
+        self._detector = TiledDetector(self._bundle, DetectorOptions(threads=threads, threshold=_WEAKEST), tiling)
+
+    def find(self, dataset: Dataset, step: Callable[[], object]) -> Findings:
+        """Look at each picture, and weigh the message that the agent would make of it; see `Source.find`."""
+        found, seconds, sent = [], [], []
+        for image in dataset.images:
+            pixels = read_picture(image)
+            began = time.perf_counter()
+            found.append(self._detector.detect(pixels))
+            seconds.append(time.perf_counter() - began)
+            sent.append(self._message_bytes(found[-1], image, 1e3 * seconds[-1]))
+            step()
+        return Findings(self._name, "device", tuple(found), np.array(seconds), np.array(sent, np.int64))
+
+    def _message_bytes(self, found: Detections, image: LabelledImage, milliseconds: float) -> int:
+        message = detections_message(
+            event_id=UUID(int=0),
+            device="hive",
+            camera="front",
+            seq=1,
+            captured_at=datetime(2026, 1, 1, tzinfo=timezone.utc),
+            frame_width=image.width,
+            frame_height=image.height,
+            model=self._bundle.identity,
+            decided_by="edge",
+            detections=found.from_confidence(self._bundle.threshold),
+            inference_ms=milliseconds,
+            total_ms=milliseconds,
+        )
+        return len(encode(message, limit=_MESSAGE_LIMIT))

@@ -1,0 +1,158 @@
+"""Shows a comparison as one HTML page that needs nothing beside it: style, curves and pictures are in it."""
+
+from collections.abc import Iterable
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from beeagent import __version__
+from beeagent.errors import InputError
+
+from beeagent_models.comparison.comparison import Comparison, Contender
+from beeagent_models.comparison.page_curves import curves
+from beeagent_models.comparison.page_pictures import KEY, pictures
+from beeagent_models.comparison.reference import ARTICLE
+from beeagent_models.comparison.wording import (
+    UNKNOWN,
+    bytes_in_words,
+    kind_in_words,
+    milliseconds_in_words,
+    price_in_words,
+)
+
+_SUFFIXES: Final = frozenset({".html", ".htm"})
+_COLUMNS: Final = (
+    "AP50", "AP", "threshold", "precision", "recall", "F1", "ms a picture", "bytes sent", "$ for 1,000"
+)  # fmt: skip
+
+
+def check_page_path(path: Path) -> None:
+    """Refuse a file that the page cannot be written to, before the long work begins.
+
+    Raises:
+        InputError: the suffix is unknown or the folder is missing.
+    """
+    if path.suffix.lower() not in _SUFFIXES:
+        raise InputError(f"the page {path} must end in .html")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"the page {path} cannot be written: there is no folder {path.absolute().parent}")
+
+
+def write_page(comparison: Comparison, path: Path, *, most: int) -> None:
+    """Write the page.
+
+    Args:
+        comparison: the figures.
+        path: the file.
+        most: how many pictures to show, those on which the contenders differ most.
+
+    Raises:
+        InputError: a picture cannot be read, or the file not be written.
+    """
+    text = comparison_page(comparison, most=most)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"the page {path} cannot be written: {error.strerror or error}") from None
+
+
+def comparison_page(comparison: Comparison, *, most: int) -> str:
+    """Give the page; arguments and errors as of `write_page`."""
+    dataset = comparison.dataset
+    boxes = sum(len(image.boxes) for image in dataset.images)
+    style = files("beeagent_models.comparison").joinpath("page.css").read_text(encoding="utf-8")
+    names = escape(" · ".join(contender.name for contender in comparison.contenders))
+    indices = comparison.most_apart(most)
+    shown = f"<h2>Pictures on which they differ most</h2>{KEY}{pictures(comparison, indices)}" if indices else ""
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(dataset.name)}: {names}</title>
+<style>
+{style}</style>
+</head>
+<body>
+<h1>{escape(dataset.name)}</h1>
+<p class="lead">{len(dataset.images):,} pictures, {boxes:,} labelled boxes; one is found at IoU 0.5 or more.</p>
+<h2>Figures</h2>
+{_figures(comparison)}
+{_notes(comparison)}
+<h2>Curves</h2>
+{curves(comparison)}
+<h2>Agreement</h2>
+{_agreement(comparison)}
+<p class="note">Labelled boxes, each contender at its own threshold. Shared: of those that either found, the part that
+both found. Apart: detections that one has and the other has not, right or wrong.</p>
+{shown}
+<p class="note">Made by beeagent {escape(__version__)}.</p>
+</body>
+</html>
+"""
+
+
+def _figures(comparison: Comparison) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in _COLUMNS)
+    best = max(contender.evaluation.point.f1 for contender in comparison.contenders)
+    rows = "".join(_row(index, contender, best) for index, contender in enumerate(comparison.contenders))
+    for one in ARTICLE:
+        figures = (UNKNOWN, UNKNOWN, UNKNOWN, f"{one.precision:.3f}", f"{one.recall:.3f}", f"{one.f1:.3f}")
+        cells = _cells([*figures, UNKNOWN, UNKNOWN, UNKNOWN])
+        rows += (
+            f'<tr class="reference"><td><i class="dot"></i>{escape(one.name)}</td><td class="word">on its own data</td>'
+            f"{cells}</tr>"
+        )
+    return f'<div class="wide"><table><tr><th></th><th class="word"></th>{head}</tr>{rows}</table></div>'
+
+
+def _row(index: int, contender: Contender, best: float) -> str:
+    point, metrics = contender.evaluation.point, contender.evaluation.metrics
+    f1 = f'<td class="best">{point.f1:.3f}</td>' if point.f1 == best else f"<td>{point.f1:.3f}</td>"
+    before = (metrics.ap50, metrics.ap, point.threshold, point.precision, point.recall)
+    after = (
+        milliseconds_in_words(contender.milliseconds),
+        bytes_in_words(contender.sent),
+        price_in_words(contender.price),
+    )
+    return (
+        f'<tr><td><i class="dot c{index}"></i>{escape(contender.name)}</td>'
+        f'<td class="word">{escape(kind_in_words(contender.findings.kind))}</td>'
+        f"{_cells(f'{value:.3f}' for value in before)}{f1}{_cells(after)}</tr>"
+    )
+
+
+def _notes(comparison: Comparison) -> str:
+    prices = comparison.prices
+    rate = (
+        "as many pictures an hour as it answered, one after the other"
+        if prices.images_per_hour is None
+        else f"{prices.images_per_hour:,.0f} pictures an hour"
+    )
+    return f"""<p class="note">Precision, recall and F1 are those at each one's threshold, where its F1 on these
+pictures is best. AP50 is the average precision over all thresholds at IoU 0.5, AP the mean over IoU 0.50 to 0.95, as COCO
+defines them.</p>
+<p class="note">Time: the median; of a model of the device on the machine that made this page, of a cloud model with
+the way there and back. Bytes sent: the mean size of a picture's JPEG for a cloud model, of its message for the
+device.</p>
+<p class="note">Price: a cloud model is billed by the hour while it runs, asked or not; here ${prices.hourly:g} an hour
+(aws.amazon.com/rekognition/pricing) at {rate}. A model of the device costs nothing for each picture.</p>
+<p class="note">The article's figures are those that the reference article measured on its own photographs. They are no
+result on these pictures, and stand here to give a scale.</p>"""
+
+
+def _agreement(comparison: Comparison) -> str:
+    names = [escape(contender.name) for contender in comparison.contenders]
+    head = "".join(f"<th>{name}</th>" for name in ("both", "first alone", "second alone", "neither", "shared", "apart"))
+    rows = "".join(
+        f"<tr><td>{names[pair.first]} <small>and</small> {names[pair.second]}</td>"
+        + _cells(f"{count:,}" for count in (pair.both, pair.first_alone, pair.second_alone, pair.neither))
+        + f"<td>{100 * pair.share:.0f} %</td><td>{int(pair.apart.sum()):,}</td></tr>"
+        for pair in comparison.agreements
+    )
+    return f'<div class="wide"><table><tr><th></th>{head}</tr>{rows}</table></div>'
+
+
+def _cells(texts: Iterable[str]) -> str:
+    return "".join(f"<td>{escape(text)}</td>" for text in texts)
