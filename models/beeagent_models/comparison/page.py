@@ -131,8 +131,8 @@ def _notes(comparison: Comparison) -> str:
         else f"{prices.images_per_hour:,.0f} pictures an hour"
     )
     return f"""<p class="note">Precision, recall and F1 are those at each one's threshold, where its F1 on these
-pictures is best. AP50 is the average precision over all thresholds at IoU 0.5, AP the mean over IoU 0.50 to 0.95, as COCO
-defines them.</p>
+pictures is best. AP50 is the average precision over all thresholds at IoU 0.5, AP the mean over IoU 0.50 to 0.95, as
+COCO defines them.</p>
 <p class="note">Time: the median; of a model of the device on the machine that made this page, of a cloud model with
 the way there and back. Bytes sent: the mean size of a picture's JPEG for a cloud model, of its message for the
 device.</p>

@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-_WIDTH, _HEIGHT = 560, 400
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 14, 46
+_WIDTH, _HEIGHT = 440, 330
+_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 12, 12, 46
 _FINE: Final = 0.002
 """Points of a curve closer together than this are drawn as one: nobody sees them, and thousands make the page slow."""
 
