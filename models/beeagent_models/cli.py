@@ -204,13 +204,12 @@ def compare(  # noqa: PLR0913 - an argument is an option of the command
     """
     with extra("evaluate"):
         from beeagent_models.comparison.command import run_comparison  # noqa: PLC0415 - the command line starts light
-        from beeagent_models.comparison.comparison import Price  # noqa: PLC0415 - the command line starts light
+        from beeagent_models.comparison.comparison import Price, Showing  # noqa: PLC0415 - as above
     run_comparison(
         data=data,
         models=models,
         prices=Price(hourly_price, images_per_hour),
-        precision_floor=precision_floor,
-        thresholds=thresholds,
+        showing=Showing(precision_floor, thresholds),
         allow_missing=allow_missing,
         keep=keep,
         threads=threads,

@@ -118,7 +118,7 @@ def evaluate(
         seconds.append(time.perf_counter() - start)
         if len(found) == 1:
             # Better now than after an hour.
-            _refuse_unrelated(dataset, frozenset(found[0].labels))
+            refuse_unrelated(dataset, frozenset(found[0].labels))
         if progress is not None:
             progress()
     return measure(dataset, found, choice=choice, input_size=input_size, seconds=np.array(seconds))
@@ -141,7 +141,7 @@ def measure(
     truths = sum(len(image.boxes) for image in dataset.images)
     if not truths:
         raise InputError(f"{dataset.name}: not one of its {len(dataset.images)} pictures has a box: nothing to measure")
-    _refuse_unrelated(dataset, frozenset(label for detections in found for label in detections.labels))
+    refuse_unrelated(dataset, frozenset(label for detections in found for label in detections.labels))
     metrics = coco_metrics(dataset, found, input_size=input_size)
     confidences = [d.confidences[m.scored] for d, m in zip(found, metrics.matches, strict=True)]
     hits = [match.hits[match.scored] for match in metrics.matches]
@@ -156,7 +156,16 @@ def measure(
     )
 
 
-def _refuse_unrelated(dataset: Dataset, labels: frozenset[str]) -> None:
+def refuse_unrelated(dataset: Dataset, labels: frozenset[str]) -> None:
+    """Refuse to measure a model on a data set whose labels it does not know.
+
+    Args:
+        dataset: the data set.
+        labels: those that the model knows.
+
+    Raises:
+        InputError: they have no label in common.
+    """
     if labels.isdisjoint(dataset.labels):
         shown = ", ".join(sorted(labels - {"???"})[:10]) + (", …" if len(labels) > 10 else "")
         raise InputError(

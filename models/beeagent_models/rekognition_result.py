@@ -33,10 +33,11 @@ class _CustomLabel(BaseModel):
 class RekognitionResponse(BaseModel):
     """A response of `DetectCustomLabels`; boxes in ratios of the picture, confidences in percent.
 
-    `beeagent compare` keeps with it how long the call took.
+    `beeagent compare` keeps with it which model was asked and how long the call took.
     """
 
     custom_labels: list[_CustomLabel] = Field(alias="CustomLabels")
+    model: str | None = Field(alias="ProjectVersionArn", default=None)
     milliseconds: FiniteFloat | None = Field(alias="Milliseconds", default=None, ge=0)
 
     def detections(self) -> Detections:

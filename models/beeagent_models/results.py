@@ -54,6 +54,7 @@ class _Message(BaseModel):
     schema_: Literal["beeagent.detections/1"] = Field(alias="schema")
     frame: _Frame
     detections: list[_Detection]
+    model: str | None = None
     latency_ms: _Latency | None = None
 
 
@@ -65,12 +66,14 @@ class Result:
         size: width and height in pixels of the frame that the result is about; None if it does not say.
         detections: what was found, strongest first.
         form: which of the three it is.
+        model: whose result it is, an identity or an ARN; None if it does not say.
         milliseconds: what the model or the call took; None if it does not say.
     """
 
     size: tuple[int, int] | None
     detections: Detections
     form: Form
+    model: str | None = None
     milliseconds: float | None = None
 
 
@@ -105,7 +108,13 @@ def read_result(path: Path, *, line: int = 1, picture: tuple[int, int] | None = 
         if isinstance(content, dict) and "CustomLabels" in content:
             form = "response of Rekognition"
             answer = RekognitionResponse.model_validate(content)
-            return Result(size=None, detections=answer.detections(), form="answer", milliseconds=answer.milliseconds)
+            return Result(
+                size=None,
+                detections=answer.detections(),
+                form="answer",
+                model=answer.model,
+                milliseconds=answer.milliseconds,
+            )
         if isinstance(content, list):
             form = "list of boxes in pixels"
             return Result(size=None, detections=_in_pixels(content, picture, where), form="boxes")
@@ -118,6 +127,7 @@ def read_result(path: Path, *, line: int = 1, picture: tuple[int, int] | None = 
         size=(message.frame.width, message.frame.height),
         detections=_detections(message),
         form="message",
+        model=message.model,
         milliseconds=None if message.latency_ms is None else message.latency_ms.inference,
     )
 

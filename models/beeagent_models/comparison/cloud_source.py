@@ -122,8 +122,7 @@ class CloudSource:
         if file is None or not file.is_file():
             return None
         result = read_result(file, picture=(image.width, image.height))
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if result.milliseconds is None or content.get("ProjectVersionArn") != self._spec.what:
+        if result.milliseconds is None or result.model != self._spec.what:
             return None
         return _Answer(result.detections, result.milliseconds / 1e3)
 

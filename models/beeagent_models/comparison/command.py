@@ -12,7 +12,7 @@ from beeagent.errors import InputError
 from beeagent.shown_text import shown
 from rich.console import Console
 
-from beeagent_models.comparison.comparison import Comparison, Price, compare
+from beeagent_models.comparison.comparison import Comparison, Price, Showing, compare
 from beeagent_models.comparison.device_source import DeviceSource
 from beeagent_models.comparison.findings import Findings, Source
 from beeagent_models.comparison.page import check_page_path, write_page
@@ -33,8 +33,7 @@ def run_comparison(  # noqa: PLR0913 - each a choice of its own
     data: str,
     models: Sequence[str],
     prices: Price,
-    precision_floor: float,
-    thresholds: tuple[float, float] | None,
+    showing: Showing,
     allow_missing: bool,
     keep: Path | None,
     threads: int,
@@ -49,8 +48,7 @@ def run_comparison(  # noqa: PLR0913 - each a choice of its own
         data: as on the command line, `PATH` or `PATH=label,label`.
         models: as on the command line; see `parse_spec`.
         prices: what a cloud model costs.
-        precision_floor: of the second threshold at which pictures are shown, 0 to 1.
-        thresholds: the two at which pictures are shown, in place of each contender's own.
+        showing: at which thresholds pictures are shown.
         allow_missing: whether a picture without a result counts as one without a detection.
         keep: folder in which to keep the answers of cloud models.
         threads: CPU threads of an inference.
@@ -76,7 +74,7 @@ def run_comparison(  # noqa: PLR0913 - each a choice of its own
     ]
     with counted("comparing", len(dataset.images) * len(sources)) as step:
         findings = _found(specs, sources, dataset, step)
-    comparison = compare(dataset, findings, prices=prices, precision_floor=precision_floor, thresholds=thresholds)
+    comparison = compare(dataset, findings, prices=prices, showing=showing)
     if page is not None:
         write_page(comparison, page, most=pictures)
     _print(comparison, as_json=as_json, most=max(_NAMED, pictures))
@@ -101,7 +99,10 @@ def _source(  # noqa: PLR0913 - handed through
         if spec.tiles is not None or spec.labels is not None:
             raise InputError(f"{spec.what}: is a folder of results: tiles and labels are for a model that runs here")
         return ResultsSource(spec, dataset, allow_missing=allow_missing)
-    return DeviceSource(spec, threads=threads)
+    try:
+        return DeviceSource(spec, dataset, threads=threads)
+    except InputError as error:
+        raise InputError(f"{spec.name}: {error}") from None
 
 
 def _cloud(spec: Spec, dataset: Dataset, keep: Path | None, prices: Price, wait: Callable[[float], object]) -> Source:

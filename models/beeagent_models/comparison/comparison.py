@@ -50,13 +50,46 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
+class Showing:
+    """At which two thresholds pictures are shown: where F1 is best, and where recall is best at a high precision.
+
+    Attributes:
+        precision_floor: that precision, 0 to 1.
+        thresholds: the two for all contenders in place of those, 0 to 1.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    precision_floor: float = 0.9
+    thresholds: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        _ = self.choices
+
+    @property
+    def choices(self) -> tuple[ThresholdChoice, ...]:
+        """The two."""
+        if self.thresholds is None:
+            return (ThresholdChoice(), ThresholdChoice(precision_floor=self.precision_floor))
+        return tuple(ThresholdChoice(fixed=threshold) for threshold in self.thresholds)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The two, in words."""
+        if self.thresholds is None:
+            return ("each at its best F1", f"each with a precision of {self.precision_floor:g} or more")
+        return tuple(f"all at {threshold:g}" for threshold in self.thresholds)
+
+
+@dataclass(frozen=True, slots=True)
 class Contender:
     """One of those compared.
 
     Attributes:
         findings: what it found.
         evaluation: what that is worth, at the threshold with the best F1.
-        points: the thresholds at which pictures are shown, in the order of the comparison's `shown_at`.
+        points: the thresholds at which pictures are shown.
         price: US dollars for 1,000 pictures; None where that is not known.
     """
 
@@ -90,14 +123,14 @@ class Comparison:
         dataset: the pictures and boxes.
         contenders: in the order in which they were given.
         agreements: one for each pair.
-        shown_at: in words, the thresholds at which pictures are shown.
+        showing: the thresholds at which pictures are shown.
         prices: how those are made.
     """
 
     dataset: Dataset
     contenders: tuple[Contender, ...]
     agreements: tuple[Agreement, ...]
-    shown_at: tuple[str, ...]
+    showing: Showing
     prices: Price
 
     def most_apart(self, most: int) -> list[int]:
@@ -140,40 +173,25 @@ class Comparison:
         }
 
 
-def compare(
-    dataset: Dataset,
-    findings: Sequence[Findings],
-    *,
-    prices: Price,
-    precision_floor: float = 0.9,
-    thresholds: tuple[float, float] | None = None,
-) -> Comparison:
+def compare(dataset: Dataset, findings: Sequence[Findings], *, prices: Price, showing: Showing) -> Comparison:
     """Measure and compare what several contenders found.
 
     Args:
         dataset: the pictures and boxes.
         findings: two or more, each on all pictures.
         prices: what a cloud model costs.
-        precision_floor: pictures are shown at each contender's best threshold, and at the one with the best recall
-            among those with this precision or more.
-        thresholds: the two to show pictures at in place of those.
+        showing: at which thresholds pictures are shown.
 
     Raises:
-        InputError: a value is out of range, the data set has no box, or a contender no label in common with it.
+        InputError: the data set has no box, or a contender no label in common with it.
     """
-    if thresholds is None:
-        choices = [ThresholdChoice(), ThresholdChoice(precision_floor=precision_floor)]
-        words = ("each at its best F1", f"each with a precision of {precision_floor:g} or more")
-    else:
-        choices = [ThresholdChoice(fixed=threshold) for threshold in thresholds]
-        words = (f"all at {thresholds[0]:g}", f"all at {thresholds[1]:g}")
     contenders = []
     for one in findings:
         try:
             evaluation = measure(dataset, one.found, choice=ThresholdChoice(), seconds=one.seconds)
         except InputError as error:
             raise InputError(f"{one.name}: {error}") from None
-        points = tuple(choose_threshold(evaluation.curve, choice) for choice in choices)
+        points = tuple(choose_threshold(evaluation.curve, choice) for choice in showing.choices)
         contenders.append(Contender(one, evaluation, points, prices.per_thousand(one)))
     evaluations = tuple(contender.evaluation for contender in contenders)
     pairs = combinations(range(len(contenders)), 2)
@@ -181,7 +199,7 @@ def compare(
         dataset=dataset,
         contenders=tuple(contenders),
         agreements=tuple(agreement(evaluations, first, second) for first, second in pairs),
-        shown_at=words,
+        showing=showing,
         prices=prices,
     )
 

@@ -18,7 +18,7 @@ from beeagent.detection.tiled import TiledDetector
 from beeagent_models.comparison.findings import Findings
 from beeagent_models.comparison.spec import Spec
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
-from beeagent_models.evaluation import read_picture
+from beeagent_models.evaluation import read_picture, refuse_unrelated
 
 # Average precision sums over all thresholds, so next to nothing is held back from it.
 _WEAKEST: Final = 0.001
@@ -31,15 +31,17 @@ class DeviceSource:
 
     Args:
         spec: names a bundle, or a bare `.tflite`.
+        dataset: the pictures.
         threads: CPU threads of an inference.
 
     Raises:
-        InputError: the model cannot be used.
+        InputError: the model cannot be used, or knows none of the data set's labels.
     """
 
-    def __init__(self, spec: Spec, *, threads: int) -> None:
+    def __init__(self, spec: Spec, dataset: Dataset, *, threads: int) -> None:
         self._name = spec.name
         self._bundle = load_bundle(Path(spec.what), labels=spec.labels)
+        refuse_unrelated(dataset, frozenset(self._bundle.labels))
         tiling = chosen_tiling(spec.tiles, self._bundle)
         self._detector = TiledDetector(self._bundle, DetectorOptions(threads=threads, threshold=_WEAKEST), tiling)
 

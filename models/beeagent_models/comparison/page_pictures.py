@@ -39,7 +39,7 @@ def pictures(comparison: Comparison, indices: list[int]) -> str:
 def _picture(comparison: Comparison, index: int) -> str:
     image = comparison.dataset.images[index]
     head = f"{len(image.boxes)} labelled, {comparison.apart(index)} detections that one has and another has not"
-    columns = "".join(f'<p class="at">{escape(words)}</p>' for words in comparison.shown_at)
+    columns = "".join(f'<p class="at">{escape(words)}</p>' for words in comparison.showing.words)
     rows = "".join(
         f'<p class="who"><i class="dot c{number}"></i>{escape(contender.name)}</p>'
         + "".join(_cell(index, image, contender, point) for point in contender.points)
