@@ -65,14 +65,14 @@ def test_one_that_finds_nothing_is_compared_too(tmp_path: Path) -> None:
 
 
 def test_what_a_class_that_is_not_labelled_found_sets_nobody_apart(tmp_path: Path) -> None:
-    careful, other = findings("careful", CAREFUL), findings("other", CAREFUL)
+    careful = findings("careful", CAREFUL)
+    other = findings("other", (*CAREFUL[:2], (((0, 0, 20, 20), 0.95),)))
     mixed = tuple(
         type(found)(found.boxes, found.confidences, found.class_ids + (index == 2), ("bee", "ant"))
         for index, found in enumerate(other.found)
     )
     other = type(other)(other.name, other.kind, mixed, other.seconds, other.sent)
-    showing = Showing(thresholds=(0.1, 0.2))
-    comparison = compare(bees(tmp_path), [careful, other], prices=Price(4.0), showing=showing)
+    comparison = compare(bees(tmp_path), [careful, other], prices=Price(4.0), showing=Showing())
     assert comparison.agreements[0].apart.tolist() == [0, 0, 0]
 
 
