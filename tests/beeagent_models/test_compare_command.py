@@ -1,5 +1,6 @@
 """`beeagent compare`, from the command line to the page."""
 
+import inspect
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from beeagent.config import Settings
 from beeagent.errors import InputError
 from beeagent_models import cli
 from beeagent_models.datasets.reading import read_dataset
@@ -150,3 +152,8 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
         )
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert f"pip install 'beeagent[{extra}]'" in run.stdout, run.stderr
+
+
+def test_an_hour_costs_what_the_agent_s_settings_say() -> None:
+    default = inspect.signature(cli.compare).parameters["hourly_price"].default
+    assert default == Settings.model_fields["rekognition_hourly_price"].default

@@ -66,7 +66,7 @@ def comparison_of(
 def test_the_page_is_well_formed_and_tells_the_figures(tmp_path: Path) -> None:
     page = Page(comparison_page(comparison_of(tmp_path), most=6))
     text = " ".join(page.words)
-    assert "3 pictures, 4 labelled boxes" in text
+    assert "3 pictures, 4 boxes with labels" in text
     assert "careful device 0.752" in text
     assert "careful and hasty 2 1 1 0 50 % 3" in text
     # The article's own figures, named as such, in the table and in the chart.

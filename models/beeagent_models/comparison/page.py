@@ -15,9 +15,11 @@ from beeagent_models.comparison.page_pictures import KEY, pictures
 from beeagent_models.comparison.reference import ARTICLE
 from beeagent_models.comparison.wording import (
     UNKNOWN,
+    boxes_in_words,
     bytes_in_words,
     kind_in_words,
     milliseconds_in_words,
+    pictures_in_words,
     price_in_words,
 )
 
@@ -61,6 +63,7 @@ def comparison_page(comparison: Comparison, *, most: int) -> str:
     """Give the page; arguments and errors as of `write_page`."""
     dataset = comparison.dataset
     boxes = sum(len(image.boxes) for image in dataset.images)
+    size = f"{pictures_in_words(len(dataset.images))}, {boxes_in_words(boxes)} with labels"
     style = files("beeagent_models.comparison").joinpath("page.css").read_text(encoding="utf-8")
     names = escape(" · ".join(contender.name for contender in comparison.contenders))
     indices = comparison.most_apart(most)
@@ -76,7 +79,7 @@ def comparison_page(comparison: Comparison, *, most: int) -> str:
 </head>
 <body>
 <h1>{escape(dataset.name)}</h1>
-<p class="lead">{len(dataset.images):,} pictures, {boxes:,} labelled boxes; one is found at IoU 0.5 or more.</p>
+<p class="lead">{size}; a box is found at IoU 0.5 or more.</p>
 <h2>Figures</h2>
 {_figures(comparison)}
 {_notes(comparison)}
@@ -87,7 +90,7 @@ def comparison_page(comparison: Comparison, *, most: int) -> str:
 <p class="note">Labelled boxes, each contender at its own threshold. Shared: of those that either found, the part that
 both found. Apart: detections that one has and the other has not, right or wrong.</p>
 {shown}
-<p class="note">Made by beeagent {escape(__version__)}.</p>
+<p class="note foot">Made by beeagent {escape(__version__)}.</p>
 </body>
 </html>
 """
@@ -137,7 +140,8 @@ COCO defines them.</p>
 the way there and back. Bytes sent: the mean size of a picture's JPEG for a cloud model, of its message for the
 device.</p>
 <p class="note">Price: a cloud model is billed by the hour while it runs, asked or not; here ${prices.hourly:g} an hour
-(aws.amazon.com/rekognition/pricing) at {rate}. A model of the device costs nothing for each picture.</p>
+(aws.amazon.com/rekognition/pricing) at {rate}, where that is known. A model of the
+device costs nothing for each picture.</p>
 <p class="note">The article's figures are those that the reference article measured on its own photographs. They are no
 result on these pictures, and stand here to give a scale.</p>"""
 

@@ -59,7 +59,7 @@ def _over_threshold(index: int, contender: Contender) -> str:
         for what, value in (("precision", point.precision), ("recall", point.recall))
     ]
     title = f"Precision and recall of {contender.name} over the threshold"
-    best = [(point.threshold, f"best F1 at {point.threshold:.2f}")]
+    best = [(point.threshold, f"best F1 at {point.threshold:.3f}")]
     return chart(title=title, x_label="threshold", y_label="", lines=lines, marks=marks, verticals=best)
 
 

@@ -127,8 +127,10 @@ def _mark(mark: Mark) -> str:
     shape = (
         f'<circle class="mark {escape(mark.style)}{" hollow" if mark.hollow else ""}" cx="{x:.1f}" cy="{y:.1f}" r="5">'
     )
+    # Below a mark at the top edge, where curves run.
+    base = y + (16 if mark.y > 0.95 else 4)
     label = (
-        f'<text class="tick" x="{x + (-10 if right else 10):.1f}" y="{y + 4:.1f}" '
+        f'<text class="tick" x="{x + (-10 if right else 10):.1f}" y="{base:.1f}" '
         f'text-anchor="{"end" if right else "start"}">{escape(mark.label)}</text>'
         if mark.label
         else ""

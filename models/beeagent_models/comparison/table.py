@@ -7,7 +7,13 @@ from rich.text import Text
 
 from beeagent_models.comparison.comparison import Comparison, Contender
 from beeagent_models.comparison.reference import ARTICLE
-from beeagent_models.comparison.wording import bytes_in_words, milliseconds_in_words, price_in_words
+from beeagent_models.comparison.wording import (
+    boxes_in_words,
+    bytes_in_words,
+    milliseconds_in_words,
+    pictures_in_words,
+    price_in_words,
+)
 
 
 def comparison_table(comparison: Comparison, *, most: int) -> Group:
@@ -27,7 +33,9 @@ def comparison_table(comparison: Comparison, *, most: int) -> Group:
 def _figures(comparison: Comparison) -> Table:
     dataset = comparison.dataset
     boxes = sum(len(image.boxes) for image in dataset.images)
-    title = Text(f"{shown(dataset.name)}: {len(dataset.images)} pictures, {boxes} boxes, at IoU 0.5")
+    title = Text(
+        f"{shown(dataset.name)}: {pictures_in_words(len(dataset.images))}, {boxes_in_words(boxes)}, at IoU 0.5"
+    )
     table = _table(title, "AP50", "threshold", "precision", "recall", "F1", "ms", "bytes", "$/1,000")
     for contender in comparison.contenders:
         table.add_row(Text(shown(contender.name)), *_row(contender))
@@ -35,6 +43,8 @@ def _figures(comparison: Comparison) -> Table:
         figures = (f"{one.precision:.3f}", f"{one.recall:.3f}", f"{one.f1:.3f}")
         table.add_row(Text(one.name), "", "", *figures, "", "", "", style="dim")
     table.caption = "article: on its own data, for scale. $: a cloud model while it runs"
+    if any(contender.price is None for contender in comparison.contenders):
+        table.caption += "; --images-per-hour says how much it is asked"
     return table
 
 

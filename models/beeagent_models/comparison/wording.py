@@ -24,6 +24,16 @@ def milliseconds_in_words(milliseconds: float | None) -> str:
     return UNKNOWN if milliseconds is None else f"{milliseconds:.1f}" if milliseconds < 100 else f"{milliseconds:,.0f}"
 
 
+def pictures_in_words(count: int) -> str:
+    """Write a number of pictures."""
+    return f"{count:,} picture{'' if count == 1 else 's'}"
+
+
+def boxes_in_words(count: int) -> str:
+    """Write a number of boxes."""
+    return f"{count:,} box{'' if count == 1 else 'es'}"
+
+
 def bytes_in_words(count: float) -> str:
     """Write a number of bytes."""
     return f"{count:,.0f}"
