@@ -117,7 +117,7 @@ def _cloud(spec: Spec, dataset: Dataset, keep: Path | None, prices: Price, wait:
     source = CloudSource(spec, dataset, keep=keep, wait=wait)
     kept = len(dataset.images) - source.calls
     typer.echo(
-        f"{shown(spec.name)}: about to make {source.calls} calls"
+        f"{shown(spec.name)}: about to make {source.calls} call{'' if source.calls == 1 else 's'}"
         + (f" ({kept} answers were kept)" if kept else "")
         + f"; a call costs nothing by itself, the running model about ${prices.hourly:.2f} an hour",
         err=True,

@@ -27,7 +27,8 @@ class Findings:
         name: what it is called.
         kind: what it is.
         found: the detections in each picture, in the order of the data set.
-        seconds: float64, shape (n,): what each picture took; None where that is not known.
+        seconds: float64, shape (n,): what each picture took, those without a result left out; None where that is not
+            known.
         sent: int64, shape (n,): bytes that leave the device for each picture: its JPEG for the cloud, its message
             for a model of the device.
     """
