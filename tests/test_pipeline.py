@@ -35,15 +35,16 @@ def _model(places: int = 1, *, name: str = "tiny") -> LoadedModel:
 
 
 class _Model(LoadedModel):
-    """A real model in front of which something happens: `before` is called with the place."""
+    """A real model in which something happens first: `before` is called with the place."""
 
     def __init__(self, places: int, before: Callable[[int], None]) -> None:
         super().__init__(_bundle(), DetectorOptions(threads=1), places=places)
         self._before = before
 
     def infer(self, place: int, prepared: PreparedFrame) -> tuple[RawOutputs, ...]:
+        detector = self._at(place)  # as in one that sticks: whoever comes back from it comes back from its own
         self._before(place)
-        return super().infer(place, prepared)
+        return detector.infer(prepared)
 
 
 def _pipeline(model: LoadedModel, frames: Handoff[Frame], *, keep: str = "every", stuck_after: float = 60) -> Pipeline:

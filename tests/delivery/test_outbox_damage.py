@@ -139,6 +139,21 @@ def test_broken_text_in_the_schema_that_sqlite_overlooks_is_damage(tmp_path: Pat
     assert read_books(path).balanced
 
 
+def test_a_file_that_sqlite_takes_for_read_only_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "o"
+    write_outbox(path)
+    overwrite(path, 18, b"\x03")
+    outbox = Outbox(path)
+    assert outbox.fault is not None
+    assert "its header has the versions 3, 2" in outbox.fault
+    rows = waiting(outbox)
+    assert len(rows) >= 50
+    put(outbox)
+    assert len(waiting(outbox)) == len(rows) + 1
+    assert outbox.close()
+    assert read_books(path).balanced
+
+
 def test_no_more_than_three_damaged_files_are_kept(tmp_path: Path) -> None:
     for _ in range(12):
         (tmp_path / "o").write_bytes(b"x" * 1000)

@@ -17,6 +17,10 @@ _WITHOUT_HELD: Final = 2  # the format before, which lacks that table
 _PAGE_BYTES: Final = 1024
 # As many pages as SQLite's own 1000 of 4096 bytes: each checkpoint waits for the disk twice.
 _CHECKPOINT_PAGES: Final = 4000
+# Where the file's header says in which way it may be written to and read.
+_VERSIONS_START: Final = 18
+_VERSIONS_END: Final = 20
+_WAL_VERSION: Final = 2
 
 _MESSAGE: Final = (
     "CREATE TABLE message (id INTEGER PRIMARY KEY, taken_at INTEGER NOT NULL, topic TEXT NOT NULL, "
@@ -141,7 +145,22 @@ def _prepare(database: sqlite3.Connection, path: Path | None) -> None:
     # Takes the lock now rather than at the first result.
     database.execute("BEGIN IMMEDIATE")
     database.execute("COMMIT")
+    if path is not None:
+        _check_header(path)
     _check(database)
+
+
+def _check_header(path: Path) -> None:
+    """See whether SQLite may write to the file; where it may not, it says so at the first result, and not before.
+
+    Raises:
+        sqlite3.DatabaseError: it may not.
+    """
+    # Write and read version: 1 is a rollback journal's, 2 WAL's. https://www.sqlite.org/fileformat.html
+    with path.open("rb") as file:
+        versions = file.read(_VERSIONS_END)[_VERSIONS_START:]
+    if any(version > _WAL_VERSION for version in versions):
+        raise sqlite3.DatabaseError(f"its header has the versions {', '.join(map(str, versions))}")
 
 
 def _check(database: sqlite3.Connection) -> None:
