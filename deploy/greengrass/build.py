@@ -1,0 +1,346 @@
+#!/usr/bin/env python3
+"""Builds the Greengrass component: one artifact for each platform, and the recipe that names them.
+
+Takes Python 3.10, git and uv, and neither AWS nor the GDK. The same commit and options give the same bytes, in whatever
+folder and at whatever time: what is built is the commit (or, with --uncommitted, the working tree), and nothing in the
+artifact has a time of its own. `build.py --help` tells the options; README.md beside it, what to do with the result.
+"""
+
+import argparse
+import datetime as dt
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+HERE: Final = Path(__file__).resolve().parent
+PYTHONS: Final = ("3.10", "3.11", "3.12", "3.13", "3.14")
+_OLDEST_ZIP_TIME: Final = 315532800  # 1980-01-01; a zip file has no earlier times
+# Greengrass takes recipes up to this size: https://docs.aws.amazon.com/general/latest/gr/greengrassv2.html
+_MOST_RECIPE_BYTES: Final = 16_000
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What a device may be.
+
+    Attributes:
+        bits: of its Python.
+        machines: how `uname -m` begins there.
+        uv: the platform's name for uv; empty where not all packages have wheels.
+        pip: its tags for pip, for which a wheel may be made.
+        extras: what the agent is installed with.
+    """
+
+    bits: int
+    machines: tuple[str, ...]
+    uv: str
+    pip: tuple[str, ...]
+    extras: tuple[str, ...]
+
+
+def _glibc_tags(machine: str) -> tuple[str, ...]:
+    # Debian 12 has glibc 2.36; packages' wheels ask for 2.28 or less.
+    return (*(f"manylinux_2_{minor}_{machine}" for minor in range(28, 16, -1)), f"manylinux2014_{machine}")
+
+
+PLATFORMS: Final = {
+    "aarch64": Platform(64, ("aarch64",), "aarch64-manylinux_2_28", _glibc_tags("aarch64"), ("greengrass",)),
+    "amd64": Platform(64, ("x86_64",), "x86_64-manylinux_2_28", _glibc_tags("x86_64"), ("greengrass",)),
+    # Neither awscrt nor LiteRT has a wheel there; OpenCV's and NumPy's come from piwheels, which Raspberry Pi OS asks.
+    "arm": Platform(32, ("arm", "aarch64"), "", (), ("tflite-runtime",)),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Build as the command line says."""
+    options = _parse(arguments)
+    with tempfile.TemporaryDirectory() as scratch:
+        source = _repository() if options.uncommitted else _commit(Path(scratch) / "source")
+        build(source, options, Path(scratch))
+
+
+def build(source: Path, options: argparse.Namespace, scratch: Path) -> None:
+    """Build artifacts and recipe from `source` into `options.out`."""
+    name, author, bucket = _component(source)
+    wheel = _build_wheel(source, scratch)
+    version = wheel.name.split("-")[1]
+    if not re.fullmatch(r"\d+\.\d+\.\d+", version):
+        _fail(f"the version {version} in agent/beeagent/__init__.py is not one for Greengrass: it takes 1.2.3")
+    artifacts = options.out / "artifacts" / name / version
+    recipes = options.out / "recipes"
+    for folder in (artifacts, recipes):
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+    for architecture in options.platform:
+        folder = scratch / architecture
+        folder.mkdir()
+        _fill_artifact(folder, source, wheel, architecture, options)
+        artifact = artifacts / f"beeagent-{architecture}.zip"
+        _zip(folder, artifact, _commit_time())
+        _say(f"{artifact}  {artifact.stat().st_size:,} bytes  sha256 {_sha256(artifact)}")
+    template = (source / "deploy" / "greengrass" / "recipe.yaml").read_text(encoding="utf-8")
+    values = {
+        "COMPONENT_NAME": name,
+        "COMPONENT_VERSION": version,
+        "COMPONENT_AUTHOR": author,
+        "CAMERA_NAME": options.camera_name,
+        "TOPIC_PREFIX": options.topic_prefix,
+        "BROKER": options.broker,
+        "PROJECT_VERSION_ARN": options.second_opinion or "",
+    }
+    holds = {*options.platform, options.broker.removeprefix("greengrass://")}
+    if options.second_opinion:
+        holds.add("second-opinion")
+    recipe = fill_recipe(template, values, holds)
+    # The GDK puts the bucket, with account and region in its name, in by itself, and wants the template's file name.
+    file = recipes / ("recipe.yaml" if options.gdk else f"{name}-{version}.yaml")
+    if not options.gdk:
+        place = f"s3://{options.bucket or bucket}/{name}/{version}/"
+        recipe = recipe.replace("s3://BUCKET_NAME/COMPONENT_NAME/COMPONENT_VERSION/", place)
+    if len(recipe.encode()) > _MOST_RECIPE_BYTES:
+        _fail(f"the recipe has {len(recipe.encode())} bytes and Greengrass takes {_MOST_RECIPE_BYTES}: shorten it")
+    file.write_text(recipe, encoding="utf-8")
+    _say(str(file))
+
+
+def fill_recipe(template: str, values: dict[str, str], holds: set[str]) -> str:
+    """Fill the template's `{NAME}`s and leave out each block from `# if WORD` to `# end` whose word does not hold.
+
+    Args:
+        template: text of `recipe.yaml`.
+        values: by name.
+        holds: the words whose blocks stay.
+    """
+    kept: list[str] = []
+    inside: str | None = None
+    for line in template.splitlines():
+        word = re.fullmatch(r" *# if ([a-z0-9-]+)", line)
+        if word:
+            inside = word[1]
+        elif line.strip() == "# end":
+            inside = None
+        elif inside is None or inside in holds:
+            kept.append(line)
+    text = "\n".join(kept) + "\n"
+    return re.sub(r"\{([A-Z_]+)\}", lambda found: values[found[1]], text)
+
+
+def _fill_artifact(
+    folder: Path,
+    source: Path,
+    wheel: Path,
+    architecture: str,
+    options: argparse.Namespace,
+) -> None:
+    platform = PLATFORMS[architecture]
+    own = source / "deploy" / "greengrass"
+    shutil.copy(own / "install.py", folder / "__main__.py")
+    shutil.copy(own / "run.sh", folder / "run.sh")
+    shutil.copy(source / "LICENSE", folder / "LICENSE")
+    shutil.copy(source / "NOTICE", folder / "NOTICE")
+    shutil.copy(wheel, folder / wheel.name)
+    extras = (*platform.extras, "rekognition") if options.second_opinion else platform.extras
+    pythons = options.python
+    if platform.uv:
+        (folder / "requirements").mkdir()
+        for python in pythons:
+            wanted = folder / "requirements" / f"{python}.txt"
+            wanted.write_text(_requirements(source, platform, python, extras), encoding="utf-8")
+            if options.offline:
+                _download(wanted, platform, python, folder / "wheels")
+    contents = {
+        "version": wheel.name.split("-")[1],
+        "bits": platform.bits,
+        "machines": platform.machines,
+        "pythons": pythons if platform.uv else [python for python in pythons if python in ("3.10", "3.11")],
+        "extras": extras,
+        "offline": options.offline,
+    }
+    (folder / "artifact.json").write_text(json.dumps(contents, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _requirements(source: Path, platform: Platform, python: str, extras: Sequence[str]) -> str:
+    """Give what is installed beside the agent, each as `constraints.txt` pins it, with its hashes."""
+    compiled = _run(
+        "uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--no-emit-index-url",
+        "--only-binary", ":all:", "--python-version", python, "--python-platform", platform.uv,
+        "--constraints", source / "constraints.txt", *(f"--extra={extra}" for extra in extras),
+        source / "pyproject.toml",
+    )  # fmt: skip
+    pinned = _pins(source / "constraints.txt")
+    wanted = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", compiled, re.MULTILINE)
+    return "".join(f"{name}=={version} \\\n{pinned[name, version]}\n" for name, version in sorted(wanted))
+
+
+def _pins(constraints: Path) -> dict[tuple[str, str], str]:
+    """Read the hash lines of each package and version."""
+    text = constraints.read_text(encoding="utf-8")
+    entries = re.finditer(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)[^\n]*\\\n((?: +--hash=[^\n]+\n?)+)", text, re.MULTILINE)
+    return {(entry[1], entry[2]): entry[3].rstrip("\n") for entry in entries}
+
+
+def _download(requirements: Path, platform: Platform, python: str, folder: Path) -> None:
+    """Get the wheels that `requirements` names, whatever this machine is; pip sees to their hashes.
+
+    uv, which chose the versions, heeds no upper bound on Python, as one package has without need; nor shall pip.
+    """
+    tags = [option for tag in platform.pip for option in ("--platform", tag)]
+    _run(
+        "uv", "tool", "run", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
+        "--only-binary", ":all:", "--ignore-requires-python", "--require-hashes",
+        "--implementation", "cp", "--python-version", python, *tags,
+        "--dest", folder, "--requirement", requirements,
+    )  # fmt: skip
+
+
+def _build_wheel(source: Path, scratch: Path) -> Path:
+    _run(
+        "uv", "build", "--quiet", "--wheel", "--out-dir", scratch / "dist", "--build-constraints",
+        source / "deploy" / "greengrass" / "build-constraints.txt", source,
+        SOURCE_DATE_EPOCH=str(_commit_time()),
+    )  # fmt: skip
+    (wheel,) = (scratch / "dist").glob("*.whl")
+    return wheel
+
+
+def _zip(folder: Path, target: Path, time: int) -> None:
+    """Pack a folder so that only names and contents count: sorted, of one time, with fixed modes, not compressed.
+
+    Nearly all of it is in wheels, which are compressed; how zlib compresses the rest differs between its versions.
+    """
+    stamp = _zip_time(time)
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(_files(folder)):
+            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), stamp)
+            entry.create_system = 3  # Unix
+            entry.external_attr = (0o755 if path.suffix == ".sh" else 0o644) << 16
+            archive.writestr(entry, path.read_bytes())
+
+
+def _zip_time(time: int) -> tuple[int, int, int, int, int, int]:
+    moment = dt.datetime.fromtimestamp(max(time, _OLDEST_ZIP_TIME), dt.timezone.utc)
+    return (moment.year, moment.month, moment.day, moment.hour, moment.minute, moment.second)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file())
+
+
+def _component(source: Path) -> tuple[str, str, str]:
+    """Read name, author and bucket from the GDK's configuration, so that they stand in one place."""
+    config: dict[str, Any] = json.loads((source / "deploy" / "greengrass" / "gdk-config.json").read_text("utf-8"))
+    ((name, component),) = config["component"].items()
+    return name, component["author"], component["publish"]["bucket"]
+
+
+def _repository() -> Path:
+    return Path(_run("git", "-C", HERE, "rev-parse", "--show-toplevel").strip())
+
+
+def _commit(folder: Path) -> Path:
+    """Unpack the commit that is checked out."""
+    if _run("git", "-C", _repository(), "status", "--porcelain", "--untracked-files=no"):
+        _say("the working tree has changes that are not in the commit and so not in the component")
+    folder.mkdir()
+    archive = folder.with_suffix(".tar")
+    _run("git", "-C", _repository(), "archive", "--output", archive, "HEAD")
+    _run("tar", "-xf", archive, "-C", folder)
+    return folder
+
+
+def _commit_time() -> int:
+    return int(_run("git", "-C", HERE, "log", "-1", "--format=%ct"))
+
+
+def _run(*command: str | Path, **environment: str) -> str:
+    try:
+        done = subprocess.run(
+            list(map(str, command)),
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        _fail(f"{command[0]} is not installed")
+    if done.returncode:
+        _fail(f"{command[0]} failed: the lines above say why")
+    return done.stdout
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="build.py", description="Build the beeagent component for AWS IoT Greengrass."
+    )
+    parser.add_argument("--platform", action="append", choices=PLATFORMS, help="only this platform; may be repeated")
+    parser.add_argument("--python", action="append", choices=PYTHONS, help="only this Python; may be repeated")
+    parser.add_argument(
+        "--offline",
+        action="store_true",
+        help="put all wheels in, for devices without a way to a package index; Python 3.11 and 3.13 unless --python is "
+        "given; not for arm, where not all packages have wheels",
+    )
+    parser.add_argument("--second-opinion", metavar="ARN", help="the Rekognition model to ask when unsure")
+    parser.add_argument(
+        "--broker",
+        default="greengrass://iot-core",
+        choices=("greengrass://iot-core", "greengrass://local"),
+        help="where results go. Default: greengrass://iot-core",
+    )
+    parser.add_argument("--camera-name", default="camera", type=_level, help="its level in topics. Default: camera")
+    parser.add_argument("--topic-prefix", default="beeagent", type=_levels, help="default: beeagent")
+    parser.add_argument("--bucket", help="where the artifacts will be. Default: the one in gdk-config.json")
+    parser.add_argument(
+        "--out", type=Path, default=HERE / "greengrass-build", help="default: greengrass-build beside it"
+    )
+    parser.add_argument("--uncommitted", action="store_true", help="build the working tree instead of the commit")
+    parser.add_argument("--gdk", action="store_true", help="leave the bucket to the GDK, which runs this")
+    options = parser.parse_args(arguments)
+    if options.offline and "arm" in (options.platform or ()):
+        parser.error("--offline is not for --platform arm: OpenCV, NumPy and others have no wheels for it on the index")
+    options.platform = options.platform or [name for name in PLATFORMS if not (options.offline and name == "arm")]
+    # What Raspberry Pi OS and Debian have: bookworm and trixie.
+    options.python = options.python or list(("3.11", "3.13") if options.offline else PYTHONS)
+    arn = options.second_opinion
+    if arn and not re.fullmatch(
+        r"arn:aws[a-z-]*:rekognition:[a-z0-9-]+:\d{12}:project/[^/\"]+/version/[^/\"]+/\d+", arn
+    ):
+        parser.error(f"--second-opinion {arn} is not the ARN of a project version")
+    return options
+
+
+def _level(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name of letters, digits, '_', '.' and '-'")
+    return text
+
+
+def _levels(text: str) -> str:
+    return "/".join(map(_level, text.split("/")))
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+def _fail(why: str) -> NoReturn:
+    sys.exit(f"build.py: {why}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""`python3 ARTIFACT.zip install FOLDER`: what the component's `install` step runs on the device.
+
+`build.py` puts this module into the artifact as its `__main__`, so that Python runs the artifact as it is. It takes no
+more than Python and its standard library, and no nucleus. A virtual environment is made in FOLDER, whose name carries
+the version: during an upgrade the version before still runs from its own. Nothing is done where FOLDER already holds
+what is in the artifact, since a nucleus installs again at each of its starts, and there may be no network then.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+STAMP = "installed.json"
+_CHECK_WITHIN_S = 300
+# The versions are chosen already, by a resolver that heeds no upper bound on Python.
+_PINNED = ("--only-binary", ":all:", "--require-hashes", "--ignore-requires-python")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Install this artifact, or leave with a line that says why not."""
+    if len(arguments) != 2 or arguments[0] != "install":
+        _fail("usage: python3 ARTIFACT.zip install FOLDER")
+    artifact = Path(sys.argv[0]).resolve()
+    try:
+        install(artifact, Path(arguments[1]).absolute())
+    except OSError as error:
+        _fail(f"{error.filename or arguments[1]}: {error.strerror or error}")
+
+
+def install(artifact: Path, folder: Path) -> None:
+    """Make `folder` hold the agent of `artifact`, with a real inference run at the end.
+
+    Args:
+        artifact: what `build.py` made.
+        folder: made anew unless it holds just this already; the folder above holds the component's state.
+    """
+    with zipfile.ZipFile(artifact) as archive:
+        contents: dict[str, Any] = json.loads(archive.read("artifact.json"))
+        made_of = {"artifact": _sha256(artifact), "python": ".".join(map(str, sys.version_info[:3]))}
+        _refuse_other_machines(contents)
+        if _stamp(folder) == made_of and _infers(folder):
+            print(f"beeagent {contents['version']} is installed already")  # noqa: T201 - the component's log
+            return
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+        archive.extractall(folder / "unpacked")
+    shutil.copy(folder / "unpacked" / "run.sh", folder / "run.sh")
+    _make_environment(contents, folder)
+    shutil.rmtree(folder / "unpacked")
+    if not _infers(folder):
+        _fail("the model does not run on this machine: the lines above say what is wrong")
+    unfinished = folder / f"{STAMP}.new"
+    unfinished.write_text(json.dumps(made_of), encoding="utf-8")
+    unfinished.replace(folder / STAMP)
+    _remove_older(folder)
+    print(f"beeagent {contents['version']} is installed in {folder}")  # noqa: T201 - the component's log
+
+
+def _refuse_other_machines(contents: dict[str, Any]) -> None:
+    bits = struct.calcsize("P") * 8  # of this Python: a 64-bit kernel may have 32-bit programs
+    machine = os.uname().machine
+    if bits != contents["bits"] or not machine.startswith(tuple(contents["machines"])):
+        _fail(
+            f"the artifact is for {contents['bits']}-bit {contents['machines'][0]} and this is a {bits}-bit Python on "
+            f"{machine}: build the component for this platform"
+        )
+    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    if python not in contents["pythons"]:
+        _fail(
+            f"the artifact is for Python {', '.join(contents['pythons'])} and this is {python}: build it with "
+            f"--python {python}"
+        )
+
+
+def _make_environment(contents: dict[str, Any], folder: Path) -> None:
+    made = subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=False)
+    if made.returncode:
+        _fail("no virtual environment can be made: apt-get install python3-venv")
+    unpacked = folder / "unpacked"
+    (wheel,) = unpacked.glob("beeagent-*.whl")
+    wanted = unpacked / "requirements" / f"{sys.version_info[0]}.{sys.version_info[1]}.txt"
+    if contents["offline"]:
+        _pip(folder, "--no-index", "--find-links", unpacked / "wheels", *_PINNED, "--requirement", wanted)
+        _pip(folder, "--no-index", "--no-deps", wheel)
+    elif wanted.exists():
+        _pip(folder, *_PINNED, "--requirement", wanted)
+        _pip(folder, "--no-index", "--no-deps", wheel)
+    else:
+        _pip(folder, f"{wheel}[{','.join(contents['extras'])}]")
+
+
+def _pip(folder: Path, *arguments: str | Path) -> None:
+    # Wheels are unpacked where there is room: /tmp is memory on many a small machine.
+    temporary = folder / "unpacked" / "tmp"
+    temporary.mkdir(exist_ok=True)
+    options = ["--quiet", "--no-cache-dir", "--no-input", "--disable-pip-version-check"]
+    done = subprocess.run(
+        [folder / "venv" / "bin" / "python", "-m", "pip", "install", *options, *arguments],
+        env={**os.environ, "TMPDIR": str(temporary)},
+        check=False,
+    )
+    if done.returncode:
+        _fail(
+            "the packages cannot be installed: the lines above say which. Without a way to a package index the "
+            "component has to be built with --offline"
+        )
+
+
+def _infers(folder: Path) -> bool:
+    """Let the installed agent find out whether its model runs here and its state can be kept."""
+    state = folder.parent / "state"
+    try:
+        return not subprocess.run(
+            [folder / "venv" / "bin" / "python", "-m", "beeagent", "doctor", "--broker", "none"],
+            env={**os.environ, "STATE_DIRECTORY": str(state)},
+            timeout=_CHECK_WITHIN_S,
+            check=False,
+        ).returncode
+    except (OSError, subprocess.TimeoutExpired) as error:
+        print(f"beeagent doctor cannot be run: {error}", file=sys.stderr)  # noqa: T201 - the component's log
+        return False
+
+
+def _stamp(folder: Path) -> object:
+    try:
+        return json.loads((folder / STAMP).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _remove_older(folder: Path) -> None:
+    """Remove the versions before but the one that ran last: it may run now, and is the one to return to."""
+    others = [stamp.parent for stamp in folder.parent.glob(f"*/{STAMP}") if stamp.parent != folder]
+
+    def last_run(other: Path) -> float:
+        ran = other / "ran"
+        return ran.stat().st_mtime if ran.exists() else 0.0
+
+    for other in sorted(others, key=last_run)[:-1]:
+        shutil.rmtree(other, ignore_errors=True)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _fail(why: str) -> NoReturn:
+    sys.exit(f"beeagent install: {why}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
