@@ -101,9 +101,12 @@ def _vouched(bundle: ModelBundle) -> str:
 
 def _check_camera(settings: Settings) -> Finding:
     if settings.camera is None:
-        found = Cameras().find()
+        cameras = Cameras()
+        found = cameras.find()
         if found:
             return Finding("camera", Verdict.NOTE, f"none chosen; found: {', '.join(map(str, found))}")
+        if forbidden := cameras.forbidden():
+            return Finding("camera", Verdict.NOTE, f"none chosen; {forbidden}")
         return Finding("camera", Verdict.NOTE, "none chosen and none found on this machine; give --camera to check one")
     address = parse_camera(settings.camera)
     open_source = chosen_source(settings)

@@ -10,17 +10,16 @@ import argparse
 import datetime as dt
 import hashlib
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
+
+from wheels import PLATFORMS, build_wheel, download, fail, requirements, run
 
 HERE: Final = Path(__file__).resolve().parent
 PYTHONS: Final = ("3.10", "3.11", "3.12", "3.13", "3.14")
@@ -29,41 +28,9 @@ _OLDEST_ZIP_TIME: Final = 315532800  # 1980-01-01; a zip file has no earlier tim
 _MOST_RECIPE_BYTES: Final = 16_000
 
 
-@dataclass(frozen=True, slots=True)
-class Platform:
-    """What a device may be.
-
-    Attributes:
-        bits: of its Python.
-        machines: how `uname -m` begins there.
-        uv: the platform's name for uv; empty where not all packages have wheels.
-        pip: its tags for pip, for which a wheel may be made.
-        extras: what the agent is installed with.
-    """
-
-    bits: int
-    machines: tuple[str, ...]
-    uv: str
-    pip: tuple[str, ...]
-    extras: tuple[str, ...]
-
-
-def _glibc_tags(machine: str) -> tuple[str, ...]:
-    # Debian 12 has glibc 2.36; packages' wheels ask for 2.28 or less.
-    return (*(f"manylinux_2_{minor}_{machine}" for minor in range(28, 16, -1)), f"manylinux2014_{machine}")
-
-
-PLATFORMS: Final = {
-    "aarch64": Platform(64, ("aarch64",), "aarch64-manylinux_2_28", _glibc_tags("aarch64"), ("greengrass",)),
-    "amd64": Platform(64, ("x86_64",), "x86_64-manylinux_2_28", _glibc_tags("x86_64"), ("greengrass",)),
-    # Neither awscrt nor LiteRT has a wheel there; OpenCV's and NumPy's come from piwheels, which Raspberry Pi OS asks.
-    "arm": Platform(32, ("arm", "aarch64"), "", (), ("tflite-runtime",)),
-}
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Build as the command line says."""
-    options = _parse(arguments)
+    options = parse(arguments)
     with tempfile.TemporaryDirectory() as scratch:
         source = _repository() if options.uncommitted else _commit(Path(scratch) / "source")
         build(source, options, Path(scratch))
@@ -71,11 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def build(source: Path, options: argparse.Namespace, scratch: Path) -> None:
     """Build artifacts and recipe from `source` into `options.out`."""
-    name, author, bucket = _component(source)
-    wheel = _build_wheel(source, scratch)
+    name, _, _ = _component(source)
+    wheel = build_wheel(source, scratch / "dist", _commit_time())
     version = wheel.name.split("-")[1]
     if not re.fullmatch(r"\d+\.\d+\.\d+", version):
-        _fail(f"the version {version} in agent/beeagent/__init__.py is not one for Greengrass: it takes 1.2.3")
+        fail(f"the version {version} in agent/beeagent/__init__.py is not one for Greengrass: it takes 1.2.3")
     artifacts = options.out / "artifacts" / name / version
     recipes = options.out / "recipes"
     for folder in (artifacts, recipes):
@@ -89,6 +56,14 @@ def build(source: Path, options: argparse.Namespace, scratch: Path) -> None:
         artifact = artifacts / f"beeagent-{architecture}.zip"
         _zip(folder, artifact, _commit_time())
         _say(f"{artifact}  {artifact.stat().st_size:,} bytes  sha256 {_sha256(artifact)}")
+    file = recipes / ("recipe.yaml" if options.gdk else f"{name}-{version}.yaml")
+    file.write_text(recipe_for(source, options, version), encoding="utf-8")
+    _say(str(file))
+
+
+def recipe_for(source: Path, options: argparse.Namespace, version: str) -> str:
+    """Fill the recipe as the command line says."""
+    name, author, bucket = _component(source)
     template = (source / "deploy" / "greengrass" / "recipe.yaml").read_text(encoding="utf-8")
     values = {
         "COMPONENT_NAME": name,
@@ -103,15 +78,13 @@ def build(source: Path, options: argparse.Namespace, scratch: Path) -> None:
     if options.second_opinion:
         holds.add("second-opinion")
     recipe = fill_recipe(template, values, holds)
-    # The GDK puts the bucket, with account and region in its name, in by itself, and wants the template's file name.
-    file = recipes / ("recipe.yaml" if options.gdk else f"{name}-{version}.yaml")
+    # The GDK puts the bucket in by itself, with account and region in its name.
     if not options.gdk:
         place = f"s3://{options.bucket or bucket}/{name}/{version}/"
         recipe = recipe.replace("s3://BUCKET_NAME/COMPONENT_NAME/COMPONENT_VERSION/", place)
     if len(recipe.encode()) > _MOST_RECIPE_BYTES:
-        _fail(f"the recipe has {len(recipe.encode())} bytes and Greengrass takes {_MOST_RECIPE_BYTES}: shorten it")
-    file.write_text(recipe, encoding="utf-8")
-    _say(str(file))
+        fail(f"the recipe has {len(recipe.encode())} bytes and Greengrass takes {_MOST_RECIPE_BYTES}: shorten it")
+    return recipe
 
 
 def fill_recipe(template: str, values: dict[str, str], holds: set[str]) -> str:
@@ -156,9 +129,9 @@ def _fill_artifact(
         (folder / "requirements").mkdir()
         for python in pythons:
             wanted = folder / "requirements" / f"{python}.txt"
-            wanted.write_text(_requirements(source, platform, python, extras), encoding="utf-8")
+            wanted.write_text(requirements(source, platform, python, extras), encoding="utf-8")
             if options.offline:
-                _download(wanted, platform, python, folder / "wheels")
+                download(wanted, platform, python, folder / "wheels")
     contents = {
         "version": wheel.name.split("-")[1],
         "bits": platform.bits,
@@ -168,50 +141,6 @@ def _fill_artifact(
         "offline": options.offline,
     }
     (folder / "artifact.json").write_text(json.dumps(contents, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _requirements(source: Path, platform: Platform, python: str, extras: Sequence[str]) -> str:
-    """Give what is installed beside the agent, each as `constraints.txt` pins it, with its hashes."""
-    compiled = _run(
-        "uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--no-emit-index-url",
-        "--only-binary", ":all:", "--python-version", python, "--python-platform", platform.uv,
-        "--constraints", source / "constraints.txt", *(f"--extra={extra}" for extra in extras),
-        source / "pyproject.toml",
-    )  # fmt: skip
-    pinned = _pins(source / "constraints.txt")
-    wanted = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", compiled, re.MULTILINE)
-    return "".join(f"{name}=={version} \\\n{pinned[name, version]}\n" for name, version in sorted(wanted))
-
-
-def _pins(constraints: Path) -> dict[tuple[str, str], str]:
-    """Read the hash lines of each package and version."""
-    text = constraints.read_text(encoding="utf-8")
-    entries = re.finditer(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)[^\n]*\\\n((?: +--hash=[^\n]+\n?)+)", text, re.MULTILINE)
-    return {(entry[1], entry[2]): entry[3].rstrip("\n") for entry in entries}
-
-
-def _download(requirements: Path, platform: Platform, python: str, folder: Path) -> None:
-    """Get the wheels that `requirements` names, whatever this machine is; pip sees to their hashes.
-
-    uv, which chose the versions, heeds no upper bound on Python, as one package has without need; nor shall pip.
-    """
-    tags = [option for tag in platform.pip for option in ("--platform", tag)]
-    _run(
-        "uv", "tool", "run", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
-        "--only-binary", ":all:", "--ignore-requires-python", "--require-hashes",
-        "--implementation", "cp", "--python-version", python, *tags,
-        "--dest", folder, "--requirement", requirements,
-    )  # fmt: skip
-
-
-def _build_wheel(source: Path, scratch: Path) -> Path:
-    _run(
-        "uv", "build", "--quiet", "--wheel", "--out-dir", scratch / "dist", "--build-constraints",
-        source / "deploy" / "greengrass" / "build-constraints.txt", source,
-        SOURCE_DATE_EPOCH=str(_commit_time()),
-    )  # fmt: skip
-    (wheel,) = (scratch / "dist").glob("*.whl")
-    return wheel
 
 
 def _zip(folder: Path, target: Path, time: int) -> None:
@@ -245,45 +174,30 @@ def _component(source: Path) -> tuple[str, str, str]:
 
 
 def _repository() -> Path:
-    return Path(_run("git", "-C", HERE, "rev-parse", "--show-toplevel").strip())
+    return Path(run("git", "-C", HERE, "rev-parse", "--show-toplevel").strip())
 
 
 def _commit(folder: Path) -> Path:
     """Unpack the commit that is checked out."""
-    if _run("git", "-C", _repository(), "status", "--porcelain", "--untracked-files=no"):
+    if run("git", "-C", _repository(), "status", "--porcelain", "--untracked-files=no"):
         _say("the working tree has changes that are not in the commit and so not in the component")
     folder.mkdir()
     archive = folder.with_suffix(".tar")
-    _run("git", "-C", _repository(), "archive", "--output", archive, "HEAD")
-    _run("tar", "-xf", archive, "-C", folder)
+    run("git", "-C", _repository(), "archive", "--output", archive, "HEAD")
+    run("tar", "-xf", archive, "-C", folder)
     return folder
 
 
 def _commit_time() -> int:
-    return int(_run("git", "-C", HERE, "log", "-1", "--format=%ct"))
-
-
-def _run(*command: str | Path, **environment: str) -> str:
-    try:
-        done = subprocess.run(
-            list(map(str, command)),
-            env={**os.environ, **environment},
-            stdout=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError:
-        _fail(f"{command[0]} is not installed")
-    if done.returncode:
-        _fail(f"{command[0]} failed: the lines above say why")
-    return done.stdout
+    return int(run("git", "-C", HERE, "log", "-1", "--format=%ct"))
 
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; the defaults depend on each other."""
     parser = argparse.ArgumentParser(
         prog="build.py", description="Build the beeagent component for AWS IoT Greengrass."
     )
@@ -336,10 +250,6 @@ def _levels(text: str) -> str:
 
 def _say(line: str) -> None:
     sys.stderr.write(f"{line}\n")
-
-
-def _fail(why: str) -> NoReturn:
-    sys.exit(f"build.py: {why}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 import errno
 import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from beeagent.frames.csi import CsiInfo
 from beeagent.frames.discovery import Cameras
 from beeagent.frames.v4l2 import Capability
 
+USER = pwd.getpwuid(os.geteuid()).pw_name
 CAMERA = Capability("uvcvideo", "HD Webcam", "usb-1", 0x84A00001, 0x04200001)
 METADATA = Capability("uvcvideo", "HD Webcam", "usb-1", 0x84A00001, 0x04A00000)
 OUTPUT = Capability("vivid", "vivid", "platform:vivid", 0x8DA35333, 0x05210002)
@@ -67,8 +69,8 @@ def test_where_there_is_no_such_v4l2_camera_it_is_the_csi_camera(
         ),
         (
             {0: errno.EACCES}, [CsiInfo(0, "imx708")], 0,
-            ("camera 0: {}/video0 may not be opened by this user; add the user to the group video "
-             "(sudo usermod -aG video USER); cameras found: csi:0 (imx708)"),
+            ("camera 0: {}/video0 may not be opened by this user; add it to the group video "
+             f"(sudo usermod -aG video {USER}); cameras found: csi:0 (imx708)"),
         ),
         (
             {0: RAW}, [], 0,
@@ -102,3 +104,12 @@ def test_the_real_machine_can_be_asked() -> None:
     # Whatever is attached here: no error, and nothing listed that is not there.
     for camera in Cameras().find():
         assert str(camera)
+
+
+def test_a_node_that_this_user_may_not_open_is_told_with_the_user_s_name(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, {0: OUTPUT, 3: errno.EACCES}, [])
+    told = machine.cameras.forbidden()
+    assert told is not None
+    assert told.startswith(f"{tmp_path}/video3 may not be opened")
+    assert f"usermod -aG video {USER})" in told
+    assert Machine(tmp_path, {0: OUTPUT, 3: CAMERA}, []).cameras.forbidden() is None

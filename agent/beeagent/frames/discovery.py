@@ -42,6 +42,14 @@ class Cameras:
         """Give every camera that can be opened, V4L2 before CSI."""
         return [*find_cameras(query=self._query, device_folder=self._device_folder), *self._csi()]
 
+    def forbidden(self) -> str | None:
+        """Name a V4L2 node that this user may not open, with what to do about it; None if there is none."""
+        for node in sorted(self._device_folder.glob("video[0-9]*")):
+            inspection = inspect_node(node, query=self._query)
+            if inspection.kind is NodeKind.FORBIDDEN:
+                return f"{node} {inspection.problem}"
+        return None
+
     def by_number(self, number: int) -> DeviceAddress | CsiAddress:
         """Say which camera a number means.
 

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import pwd
 import struct
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -186,8 +187,16 @@ def _explain(error: OSError) -> Inspection:
     if error.errno in (errno.ENODEV, errno.ENXIO):
         return Inspection(NodeKind.MISSING, problem="has no device behind it")
     if error.errno in (errno.EACCES, errno.EPERM):
-        problem = "may not be opened by this user; add the user to the group video (sudo usermod -aG video USER)"
+        problem = f"may not be opened by this user; add it to the group video (sudo usermod -aG video {_user()})"
         return Inspection(NodeKind.FORBIDDEN, problem=problem)
     if error.errno in (errno.ENOTTY, errno.EINVAL, errno.EISDIR):
         return Inspection(NodeKind.NOT_V4L2, problem="is not a video device")
     return Inspection(NodeKind.BROKEN, problem=f"cannot be asked what it is: {error.strerror or error}")
+
+
+def _user() -> str:
+    """Name the user that this process is, whatever the environment says."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
