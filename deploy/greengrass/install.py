@@ -3,7 +3,7 @@
 `build.py` puts this module into the artifact as its `__main__`, so that Python runs the artifact as it is. It takes no
 more than Python and its standard library, and no nucleus. A virtual environment is made in FOLDER, whose name carries
 the version: during an upgrade the version before still runs from its own. Nothing is done where FOLDER already holds
-what is in the artifact, since a nucleus installs again at each of its starts, and there may be no network then.
+what is in the artifact: a classic nucleus installs again at each of its starts, and there may be no network then.
 """
 
 import hashlib
