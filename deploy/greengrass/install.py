@@ -118,6 +118,7 @@ def _pip(folder: Path, *arguments: str | Path) -> None:
 def _infers(folder: Path) -> bool:
     """Let the installed agent find out whether its model runs here and its state can be kept."""
     state = folder.parent / "state"
+    state.mkdir(mode=0o700, exist_ok=True)
     try:
         return not subprocess.run(
             [folder / "venv" / "bin" / "python", "-m", "beeagent", "doctor", "--broker", "none"],

@@ -2,6 +2,7 @@
 # What the nucleus runs: becomes the agent, so that the nucleus' SIGTERM reaches it and its exit code reaches the nucleus.
 # It is unpacked into a folder of its version; what has to outlive that is kept in `state` beside it.
 set -eu
+umask 077
 here=$(cd -- "$(dirname -- "$0")" && pwd)
 # `install` keeps the version that ran last, for a return to it, and removes those before.
 : >"$here/ran"
