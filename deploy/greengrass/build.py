@@ -129,7 +129,8 @@ def _fill_artifact(
         (folder / "requirements").mkdir()
         for python in pythons:
             wanted = folder / "requirements" / f"{python}.txt"
-            wanted.write_text(requirements(source, platform, python, extras), encoding="utf-8")
+            pinned = requirements(wheel, source / "constraints.txt", platform, python, extras)
+            wanted.write_text(pinned, encoding="utf-8")
             if options.offline:
                 download(wanted, platform, python, folder / "wheels")
     contents = {

@@ -45,15 +45,16 @@ PLATFORMS: Final = {
 }
 
 
-def requirements(source: Path, platform: Platform, python: str, extras: Sequence[str]) -> str:
-    """Give what is installed beside the agent, each as `constraints.txt` pins it, with its hashes."""
+def requirements(wheel: Path, constraints: Path, platform: Platform, python: str, extras: Sequence[str]) -> str:
+    """Give what is installed beside the agent of `wheel`, each as `constraints` pins it, with its hashes."""
+    asked = wheel.with_suffix(".in")
+    asked.write_text(f"beeagent[{','.join(extras)}] @ {wheel.as_uri()}\n", encoding="utf-8")
     compiled = run(
         "uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate",
         "--only-binary", ":all:", "--python-version", python, "--python-platform", platform.uv,
-        "--constraints", source / "constraints.txt", *(f"--extra={extra}" for extra in extras),
-        source / "pyproject.toml",
+        "--constraints", constraints, asked,
     )  # fmt: skip
-    pinned = _pins(source / "constraints.txt")
+    pinned = _pins(constraints)
     wanted = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", compiled, re.MULTILINE)
     if missing := [f"{name}=={version}" for name, version in wanted if (name, version) not in pinned]:
         fail(f"constraints.txt does not pin {', '.join(missing)}: make it again with the command in its head")
