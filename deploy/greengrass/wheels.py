@@ -53,6 +53,8 @@ def requirements(wheel: Path, constraints: Path, platform: Platform, python: str
         "uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate",
         "--only-binary", ":all:", "--python-version", python, "--python-platform", platform.uv,
         "--constraints", constraints, asked,
+        # All of them are wheels: there is nothing to run that Python for.
+        UV_PYTHON_DOWNLOADS="never",
     )  # fmt: skip
     pinned = _pins(constraints)
     wanted = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", compiled, re.MULTILINE)
