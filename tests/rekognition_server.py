@@ -43,6 +43,8 @@ ARTICLE_ANSWER: Final[list[dict[str, Any]]] = [
 """What a real model answered, as the reference article prints it."""
 
 _CONTENT_TYPE: Final = "application/x-amz-json-1.1"
+# https://docs.aws.amazon.com/rekognition/latest/customlabels-dg/limits.html
+_LARGEST_STORED_PICTURE: Final = 15 * 1024 * 1024
 _SERVER_FAULTS: Final = frozenset({"InternalServerError", "ServiceUnavailable", "InternalFailure"})
 # What every operation of AWS may answer, and so not in the model of this one.
 # https://docs.aws.amazon.com/rekognition/latest/APIReference/CommonErrors.html
@@ -113,14 +115,16 @@ class Request:
     """A request that was found in order.
 
     Attributes:
-        image: the picture's bytes, decoded.
+        image: the picture's bytes, decoded, or read from where `s3_object` says.
         parameters: the other members.
         access_key: who signed it.
+        s3_object: where the picture lies, if it did not come with the request.
     """
 
     image: bytes
     parameters: Mapping[str, Any]
     access_key: str
+    s3_object: Mapping[str, str] | None = None
 
 
 class _RefusedError(Exception):
@@ -136,6 +140,7 @@ class RekognitionServer:
         secret_of: the secret that belongs to an access key and session token, to check signatures with; what it
             raises as `Fault` code by returning None is `UnrecognizedClientException`.
         refusal_of: a code to refuse an access key with, such as `ExpiredTokenException`; None lets it in.
+        object_of: reads the picture that a request names by its members of `S3Object`; None where there is none.
     """
 
     def __init__(
@@ -143,6 +148,7 @@ class RekognitionServer:
         *,
         secret_of: Callable[[str, str | None], str | None] = lambda key, _: SECRET_KEY if key == ACCESS_KEY else None,
         refusal_of: Callable[[str], str | None] = lambda _: None,
+        object_of: Callable[[Mapping[str, str]], bytes | None] = lambda _: None,
     ) -> None:
         self.answer: Answer = Labels(ARTICLE_ANSWER)
         self.requests: list[Request] = []
@@ -151,6 +157,7 @@ class RekognitionServer:
         self.mistakes: list[str] = []
         self._secret_of = secret_of
         self._refusal_of = refusal_of
+        self._object_of = object_of
         self._operation = operation()
         self._changed = threading.Condition()
         self._closing = threading.Event()
@@ -259,10 +266,21 @@ class RekognitionServer:
         if report.has_errors() or (unknown := set(members) - set(known.members)):
             raise _RefusedError(Fault("InvalidParameterException", report.generate_report() or str(unknown)))
         _check_limits(members, known)
-        image = members.pop("Image").get("Bytes", b"")
+        given = members.pop("Image")
+        where = given.get("S3Object")
+        image = given.get("Bytes", b"") if where is None else self._stored(where)
         if not image.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
             raise _RefusedError(Fault("InvalidImageFormatException"))
-        return Request(image, members, access_key)
+        return Request(image, members, access_key, where)
+
+    def _stored(self, where: Mapping[str, str]) -> bytes:
+        """Read a picture from S3, as the service does for those who may."""
+        image = self._object_of(where)
+        if image is None:
+            raise _RefusedError(Fault("InvalidS3ObjectException"))
+        if len(image) > _LARGEST_STORED_PICTURE:
+            raise _RefusedError(Fault("ImageTooLargeException"))
+        return image
 
     def _admit(self, handler: BaseHTTPRequestHandler, body: bytes) -> str:
         """Check the signature, by signing the same request again with the secret of whoever claims to have."""
@@ -355,8 +373,16 @@ def _check_limits(members: Mapping[str, Any], shape: Shape) -> None:
     image = shape.members["Image"].members["Bytes"].metadata
     if len(members["Image"].get("Bytes", b"")) > image["max"]:
         raise _RefusedError(Fault("ImageTooLargeException"))
+    if len(members["Image"].keys() & {"Bytes", "S3Object"}) != 1:
+        raise _RefusedError(Fault("InvalidParameterException", "Image"))
+    stored = shape.members["Image"].members["S3Object"]
+    _check_sizes(members["Image"].get("S3Object", {}), stored)
+    _check_sizes(members, shape)
+
+
+def _check_sizes(members: Mapping[str, Any], shape: Shape) -> None:
     for name, value in members.items():
         limits = shape.members[name].metadata
         size = len(value) if isinstance(value, str) else value if isinstance(value, int | float) else 0
-        if size > limits.get("max", size) or not re.search(limits.get("pattern", ""), str(value)):
+        if size > limits.get("max", size) or not re.fullmatch(limits.get("pattern", ".*"), str(value), re.DOTALL):
             raise _RefusedError(Fault("InvalidParameterException", name))

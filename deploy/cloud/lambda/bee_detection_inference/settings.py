@@ -1,0 +1,37 @@
+"""What the template tells the function, by its environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Which model to ask, and which queue the events come from.
+
+    Attributes:
+        project_version_arn: of the Custom Labels model.
+        min_confidence: of the labels it answers with, 0 to 100 as Rekognition counts.
+        queue_url: where messages wait that are tried again later.
+    """
+
+    project_version_arn: str
+    min_confidence: float
+    queue_url: str
+
+
+def settings_of(environment: Mapping[str, str]) -> Settings:
+    """Read the environment of the function.
+
+    Args:
+        environment: has `PROJECT_VERSION_ARN`, `MIN_CONFIDENCE` and `QUEUE_URL`.
+
+    Raises:
+        KeyError: one of them is missing.
+        ValueError: the confidence is no number from 0 to 100.
+    """
+    confidence = float(environment["MIN_CONFIDENCE"])
+    if not 0 <= confidence <= 100:
+        raise ValueError(f"MIN_CONFIDENCE is {confidence:g}: give 0 to 100")
+    return Settings(environment["PROJECT_VERSION_ARN"], confidence, environment["QUEUE_URL"])

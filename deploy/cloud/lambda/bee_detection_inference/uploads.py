@@ -1,0 +1,82 @@
+"""Understands the events of S3 that come as messages of the queue.
+
+Their form: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_plus
+
+PICTURE_SUFFIX = ".jpg"
+RESULT_SUFFIX = ".json"
+
+
+class NotAnEventError(ValueError):
+    """A message is no event of S3."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An object that was put into the bucket.
+
+    Attributes:
+        bucket: its name.
+        key: of the object, as it is spelled in the bucket.
+        etag: of what was put, without quotation marks.
+        version: of the object; None where the bucket keeps no versions.
+    """
+
+    bucket: str
+    key: str
+    etag: str
+    version: str | None
+
+
+def uploads_of(body: str) -> tuple[Upload, ...]:
+    """Give what a message tells of; nothing for the message with which S3 tries a new queue.
+
+    Events of other kinds, such as deletions, are left out.
+
+    Args:
+        body: of the message.
+
+    Raises:
+        NotAnEventError: it is no event of S3.
+    """
+    try:
+        event = json.loads(body)
+        if event.get("Event") == "s3:TestEvent":
+            return ()
+        return tuple(
+            _upload(record["s3"]) for record in event["Records"] if record["eventName"].startswith("ObjectCreated:")
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise NotAnEventError(f"the message is no event of S3 ({type(error).__name__})") from None
+
+
+def _upload(told: dict[str, Any]) -> Upload:
+    # Keys come encoded as in a form: a blank is a plus sign.
+    key = unquote_plus(told["object"]["key"], errors="strict")
+    etag = told["object"]["eTag"].strip('"')
+    bucket = told["bucket"]["name"]
+    version = told["object"].get("versionId")
+    for text in (key, etag, bucket, version or ""):
+        text.encode()  # half a surrogate pair goes into no request
+    return Upload(bucket, key, etag, version)
+
+
+def is_picture(key: str) -> bool:
+    """Say whether an object is looked at. A result never is, whatever the bucket notifies of."""
+    return key.lower().endswith(PICTURE_SUFFIX)
+
+
+def result_key(key: str) -> str:
+    """Name the result of a picture: it lies beside it.
+
+    >>> result_key("test_images/hive 7.jpg")
+    'test_images/hive 7.json'
+    """
+    return key[: -len(PICTURE_SUFFIX)] + RESULT_SUFFIX
