@@ -116,3 +116,29 @@ def test_notes_an_answer_that_the_service_would_not_give(server: RekognitionServ
     server.will(Labels([{"Name": 3}]))
     ask(client(server))
     assert "Name" in server.mistakes.pop()
+
+
+def test_reads_pictures_that_lie_in_s3(aws: None) -> None:  # noqa: ARG001 - what is asked is signed
+    stored = {"a.jpg": JPEG, "b.jpg": b"no picture", "c.jpg": JPEG.ljust(15 * 1024 * 1024 + 1)}
+    with RekognitionServer(object_of=lambda where: stored.get(where["Name"])) as server:
+        asking = client(server, validate=False)
+
+        def ask_about(**image: object) -> None:
+            asking.detect_custom_labels(ProjectVersionArn=PROJECT_VERSION_ARN, Image=image)
+
+        ask_about(S3Object={"Bucket": "my-bees", "Name": "a.jpg", "Version": "1"})
+        for code, image in (
+            ("InvalidImageFormatException", {"S3Object": {"Bucket": "my-bees", "Name": "b.jpg"}}),
+            ("ImageTooLargeException", {"S3Object": {"Bucket": "my-bees", "Name": "c.jpg"}}),
+            ("InvalidS3ObjectException", {"S3Object": {"Bucket": "my-bees", "Name": "d.jpg"}}),
+            ("InvalidParameterException", {"S3Object": {"Bucket": "my bees", "Name": "a.jpg"}}),
+            ("InvalidParameterException", {"S3Object": {"Bucket": "my-bees", "Name": "a" * 1025}}),
+            ("InvalidParameterException", {"S3Object": {"Bucket": "my-bees", "Name": "a.jpg"}, "Bytes": JPEG}),
+            ("InvalidParameterException", {}),
+        ):
+            with pytest.raises(ClientError) as caught:
+                ask_about(**image)
+            assert caught.value.response["Error"]["Code"] == code
+    (request,) = server.requests
+    assert request.image == JPEG
+    assert request.s3_object == {"Bucket": "my-bees", "Name": "a.jpg", "Version": "1"}

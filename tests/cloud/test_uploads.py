@@ -1,0 +1,83 @@
+import json
+from typing import Any
+from urllib.parse import quote_plus
+
+import pytest
+from bee_detection_inference.uploads import NotAnEventError, Upload, is_picture, result_key, uploads_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+# What S3 takes as a key: any text that UTF-8 can carry.
+keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+documents = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(
+            st.sampled_from(["Records", "s3", "object", "bucket", "key", "name", "eTag", "eventName", "Event"]), inner
+        )
+    ),
+)
+
+
+def record(key: str, **changes: object) -> dict[str, Any]:
+    """As in the documentation of S3."""
+    return {
+        "eventVersion": "2.1",
+        "eventSource": "aws:s3",
+        "eventName": "ObjectCreated:Put",
+        "s3": {
+            "bucket": {"name": "my-bees", "arn": "arn:aws:s3:::my-bees"},
+            "object": {
+                "key": quote_plus(key),
+                "size": 1024,
+                "eTag": "d41d8cd98f00b204e9800998ecf8427e",
+                "versionId": "096fKKXTRTtl3on89fVO.nfljtsv6qko",
+                "sequencer": "0055AED6DCD90281E5",
+            },
+        },
+        **changes,
+    }
+
+
+@given(st.lists(keys, max_size=3))
+def test_every_object_of_an_event_is_told(told: list[str]) -> None:
+    assert uploads_of(json.dumps({"Records": [record(key) for key in told]})) == tuple(
+        Upload("my-bees", key, "d41d8cd98f00b204e9800998ecf8427e", "096fKKXTRTtl3on89fVO.nfljtsv6qko") for key in told
+    )
+
+
+def test_a_test_event_and_other_kinds_of_events_tell_of_nothing() -> None:
+    assert uploads_of('{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"my-bees","RequestId":"5582815E"}') == ()
+    assert uploads_of(json.dumps({"Records": [record("a.jpg", eventName="ObjectRemoved:Delete")]})) == ()
+
+
+@pytest.mark.parametrize("key", ["%ff", "\ud800"])
+def test_a_key_that_is_no_text_is_refused(key: str) -> None:
+    event = record("a.jpg")
+    event["s3"]["object"]["key"] = key
+    with pytest.raises(NotAnEventError):
+        uploads_of(json.dumps({"Records": [event]}))
+
+
+@given(documents.map(json.dumps) | st.text())
+def test_whatever_else_is_in_the_queue_is_refused(body: str) -> None:
+    try:
+        told = uploads_of(body)
+    except NotAnEventError:
+        return
+    assert all(isinstance(upload, Upload) for upload in told)
+
+
+def test_a_body_that_nests_too_deep_is_refused() -> None:
+    with pytest.raises(NotAnEventError):
+        uploads_of("[" * 200_000)
+
+
+@given(keys)
+def test_a_result_lies_beside_its_picture_and_is_none(stem: str) -> None:
+    for suffix in (".jpg", ".JPG"):
+        key = f"test_images/{stem}{suffix}"
+        assert is_picture(key)
+        assert result_key(key) == f"test_images/{stem}.json"
+        assert not is_picture(result_key(key))
