@@ -56,6 +56,11 @@ def result(key: str = "test_images/hive.json") -> dict[str, Any]:
     return said
 
 
+def provenance(key: str = "test_images/hive.json") -> dict[str, str]:
+    said: dict[str, str] = boto3.client("s3").head_object(Bucket=BUCKET, Key=key)["Metadata"]
+    return said
+
+
 def keys() -> set[str]:
     return {found["Key"] for found in boto3.client("s3").list_objects_v2(Bucket=BUCKET).get("Contents", [])}
 
@@ -163,34 +168,50 @@ def test_another_model_or_confidence_is_asked_about_the_same_picture(
     ]
 
 
-def test_a_picture_that_was_replaced_is_left_to_its_own_event(
-    source: EventSource, rekognition: RekognitionServer
+@pytest.mark.parametrize("late", [False, True])
+def test_whichever_event_comes_first_the_picture_that_lies_there_is_answered_once(
+    source: EventSource, rekognition: RekognitionServer, *, late: bool
 ) -> None:
     upload()
     old = source.take()
     version = upload(picture=JPEG + b"newer")
     new = source.take()
-    rekognition.will(Labels(()))
-    assert source.deliver(new + old) == []
+    assert source.deliver(new + old if late else old + new) == []
     (request,) = rekognition.requests
     assert request.image == JPEG + b"newer"
-    head = boto3.client("s3").head_object(Bucket=BUCKET, Key="test_images/hive.json")
-    assert head["Metadata"]["picture-version"] == version
-    assert result() == {"CustomLabels": []}
+    assert provenance()["picture-version"] == version
 
 
-def test_the_same_picture_put_again_has_an_event_of_its_own(
-    source: EventSource, rekognition: RekognitionServer
+def test_a_picture_that_is_replaced_while_it_is_looked_at_is_looked_at_again(
+    source: EventSource, rekognition: RekognitionServer, waits: list[int]
 ) -> None:
-    """Its ETag is the same; real events of S3 also name the version, those of moto do not."""
-    old, new = upload(), upload()
-    messages = source.take()
-    for message, version in zip(messages, (old, new), strict=True):
-        event = json.loads(message["body"])
-        event["Records"][0]["s3"]["object"]["versionId"] = version
-        message["body"] = json.dumps(event)
-    assert source.deliver(messages) == []
-    assert [request.s3_object and request.s3_object["Version"] for request in rekognition.requests] == [new]
+    upload()
+    _, clients = handler._warm()
+    versions: list[str] = []
+
+    def replace(**_: object) -> None:
+        if not versions:
+            versions.append(upload(picture=JPEG + b"newer"))
+            source.run()  # the newer picture is answered first
+
+    clients.rekognition.meta.events.register("after-call.rekognition.DetectCustomLabels", replace)
+    (message,) = source.take()
+    assert source.deliver([message]) == [message["messageId"]]
+    assert len(waits) == 1
+    assert provenance()["picture-version"] not in versions
+    source.let_the_wait_pass()
+    assert source.run() == []
+    assert provenance()["picture-version"] == versions[0]
+    assert [request.image for request in rekognition.requests] == [JPEG, JPEG + b"newer", JPEG + b"newer"]
+
+
+def test_the_same_picture_put_again_is_looked_at_again(source: EventSource, rekognition: RekognitionServer) -> None:
+    for _ in range(2):
+        version = upload()
+        assert source.run() == []
+        assert rekognition.requests[-1].s3_object is not None
+        assert rekognition.requests[-1].s3_object["Version"] == version
+    assert len(rekognition.requests) == 2
 
 
 def test_a_deleted_picture_is_no_failure(source: EventSource, rekognition: RekognitionServer) -> None:

@@ -43,7 +43,7 @@ def record(key: str, **changes: object) -> dict[str, Any]:
 @given(st.lists(keys, max_size=3))
 def test_every_object_of_an_event_is_told(told: list[str]) -> None:
     assert uploads_of(json.dumps({"Records": [record(key) for key in told]})) == tuple(
-        Upload("my-bees", key, "d41d8cd98f00b204e9800998ecf8427e", "096fKKXTRTtl3on89fVO.nfljtsv6qko") for key in told
+        Upload("my-bees", key) for key in told
     )
 
 

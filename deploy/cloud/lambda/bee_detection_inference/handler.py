@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from bee_detection_inference.backoff import wait_s
 from bee_detection_inference.clients import Clients, make_clients
-from bee_detection_inference.inference import answer
+from bee_detection_inference.inference import ReplacedError, answer
 from bee_detection_inference.settings import Settings, settings_of
 from bee_detection_inference.uploads import NotAnEventError, uploads_of
 
@@ -82,7 +82,7 @@ def _succeeds(message: Mapping[str, Any], settings: Settings, clients: Clients, 
         code = str(error)
     except ClientError as error:
         code = error.response["Error"]["Code"]
-    except BotoCoreError as error:
+    except (BotoCoreError, ReplacedError) as error:
         code = type(error).__name__
     except Exception as error:  # noqa: BLE001 - whatever it is, it is logged and told
         # Nobody foresaw it. One message must not take the others of its batch along to the dead-letter queue.

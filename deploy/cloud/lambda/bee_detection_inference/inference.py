@@ -13,7 +13,7 @@ from bee_detection_inference.clients import Clients
 from bee_detection_inference.settings import Settings
 from bee_detection_inference.uploads import Upload, is_picture, result_key
 
-Outcome = Literal["answered", "refused", "already-answered", "gone", "superseded", "not-a-picture"]
+Outcome = Literal["answered", "refused", "already-answered", "gone", "not-a-picture"]
 
 LARGEST_PICTURE = 15 * 1024 * 1024
 """Bytes of a picture that Rekognition reads from S3. https://docs.aws.amazon.com/rekognition/latest/customlabels-dg/limits.html."""
@@ -21,6 +21,10 @@ LARGEST_PICTURE = 15 * 1024 * 1024
 # What is wrong with the picture itself, and so will be at the next try.
 _REFUSALS = frozenset({"ImageTooLargeException", "InvalidImageFormatException"})
 _NOT_THERE = frozenset({"404", "NoSuchKey", "NoSuchVersion"})
+
+
+class ReplacedError(Exception):
+    """A picture was replaced or deleted while it was looked at."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,12 @@ def answer(upload: Upload, settings: Settings, clients: Clients) -> Outcome:
     metadata tell of which picture, model and confidence it is, so that the same is not asked twice.
 
     Args:
-        upload: the object; what was deleted or replaced meanwhile is left to its own event.
+        upload: the object, as it is now.
         settings: which model.
         clients: of S3 and Rekognition.
 
     Raises:
+        ReplacedError: the picture was replaced meanwhile, and the result may be of the old one.
         ClientError: a service refused, and may not the next time: throttled, the model does not run, no access.
         BotoCoreError: a service could not be reached.
     """
@@ -50,9 +55,6 @@ def answer(upload: Upload, settings: Settings, clients: Clients) -> Outcome:
     picture = _current(upload, clients)
     if picture is None:
         return "gone"
-    # Events come in any order: only the one of the picture that lies there now may write the result.
-    if picture.etag != upload.etag or upload.version not in {None, picture.version}:
-        return "superseded"
     provenance = {
         "picture-etag": picture.etag,
         "picture-version": picture.version or "",
@@ -70,6 +72,9 @@ def answer(upload: Upload, settings: Settings, clients: Clients) -> Outcome:
         Metadata=provenance,
         Tagging="beeagent-kind=result",  # by which the bucket's lifecycle knows results from pictures
     )
+    # Another call may have answered the new picture before this one wrote its result over that.
+    if _current(upload, clients) != picture:
+        raise ReplacedError
     return "refused" if "Error" in result else "answered"
 
 

@@ -20,19 +20,15 @@ class NotAnEventError(ValueError):
 
 @dataclass(frozen=True)
 class Upload:
-    """An object that was put into the bucket.
+    """An object that was put into the bucket. What lies there now is what counts: events come late, and in any order.
 
     Attributes:
         bucket: its name.
         key: of the object, as it is spelled in the bucket.
-        etag: of what was put, without quotation marks.
-        version: of the object; None where the bucket keeps no versions.
     """
 
     bucket: str
     key: str
-    etag: str
-    version: str | None
 
 
 def uploads_of(body: str) -> tuple[Upload, ...]:
@@ -60,12 +56,10 @@ def uploads_of(body: str) -> tuple[Upload, ...]:
 def _upload(told: dict[str, Any]) -> Upload:
     # Keys come encoded as in a form: a blank is a plus sign.
     key = unquote_plus(told["object"]["key"], errors="strict")
-    etag = told["object"]["eTag"].strip('"')
     bucket = told["bucket"]["name"]
-    version = told["object"].get("versionId")
-    for text in (key, etag, bucket, version or ""):
+    for text in (key, bucket):
         text.encode()  # half a surrogate pair goes into no request
-    return Upload(bucket, key, etag, version)
+    return Upload(bucket, key)
 
 
 def is_picture(key: str) -> bool:
