@@ -1,7 +1,5 @@
 """Says how long a message that failed stays out of sight before it is tried again."""
 
-from __future__ import annotations
-
 import zlib
 
 LONGEST_S = 900

@@ -1,7 +1,5 @@
 """Makes the clients of the services: in one place, and never at import."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What Lambda calls: messages of the queue in, the identifiers of those that failed out."""
 
-from __future__ import annotations
-
 import functools
 import logging
 import os
@@ -17,7 +15,10 @@ from bee_detection_inference.settings import Settings, settings_of
 from bee_detection_inference.uploads import NotAnEventError, uploads_of
 
 LEAST_TIME_MS = 30_000
-"""What one message may take, all time-outs of its calls together: with less left, it waits for the next batch."""
+"""What one message may take with a slow service: with less left, it waits for the next batch.
+
+Where every call of it ran into its time-out it would take longer. Lambda then ends the batch, and all of it comes again.
+"""
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def _succeeds(message: Mapping[str, Any], settings: Settings, clients: Clients, 
                 _log.warning("no time left for message %s", message["messageId"])
                 return False
             outcome = answer(upload, settings, clients)
-            _log.info("%s: %s", outcome, upload.key)
+            _log.info("%s: %r", outcome, upload.key)  # a key may hold line breaks
     except NotAnEventError as error:
         code = str(error)
     except ClientError as error:

@@ -1,7 +1,5 @@
 """Shows one picture to the cloud model and puts the answer beside it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What the template tells the function, by its environment."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

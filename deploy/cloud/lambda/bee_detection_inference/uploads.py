@@ -3,8 +3,6 @@
 Their form: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from typing import Any
