@@ -17,7 +17,7 @@ from bee_detection_inference.uploads import NotAnEventError, uploads_of
 LEAST_TIME_MS = 30_000
 """What one message may take with a slow service: with less left, it waits for the next batch.
 
-Where every call of it ran into its time-out it would take longer. Lambda then ends the batch, and all of it comes again.
+Where each of its calls ran into its time-out, it would take longer: Lambda ends the batch, and all of it comes again.
 """
 
 _log = logging.getLogger(__name__)
