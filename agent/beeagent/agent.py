@@ -100,7 +100,9 @@ class Agent:
             stuck_after=settings.inference_timeout,
         )
         self._delivery = _build_delivery(settings, broker, outbox_path, last_will=self._last_will)
-        self._messages = FrameMessages(settings, self._delivery.outbox)
+        self._messages = FrameMessages(
+            settings, self._delivery.outbox, payload_limit=self._delivery.publisher.payload_limit
+        )
         self._decisions = Decisions(opinion, self._tell, hold=self._messages.hold)
         self._health = Health(
             device=settings.device,

@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from beeagent.errors import InputError
 from beeagent.shown_text import shown
@@ -20,6 +26,7 @@ DEFAULT_BROKER = "mqtt://127.0.0.1:1883"
 _WITH_SECRETS = frozenset({"camera", "broker", "mqtt_password"})
 """Settings whose values may have a password in them."""
 _LONGEST_SHOWN = 200
+_COMPONENT = "the component's configuration"
 
 # A level of an MQTT topic, and so without its separators and wildcards.
 TopicLevel = Annotated[str, Field(pattern=r"^[^/+#\x00-\x1f\x7f]{1,64}$")]
@@ -114,6 +121,9 @@ class Settings(BaseSettings):
         mqtt_certificate_file: PEM file of the client certificate.
         mqtt_key_file: PEM file of its key.
         insecure_tls: take any certificate for the broker's; warned of at each start.
+        greengrass_confirm: in a Greengrass component that publishes to AWS IoT Core, what makes a result delivered: `echo`,
+            that it has come back on a subscription to its topic, which doubles the messages but loses none; or
+            `accepted`, that the nucleus has taken it, which forgets it if it is started again while it is offline.
     """
 
     model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True)
@@ -169,6 +179,7 @@ class Settings(BaseSettings):
     mqtt_certificate_file: FilePath | None = None
     mqtt_key_file: FilePath | None = None
     insecure_tls: bool = False
+    greengrass_confirm: Literal["echo", "accepted"] = "echo"
 
     def password(self) -> str | None:
         """Give the broker's password, from the environment or from its file.
@@ -186,12 +197,15 @@ class Settings(BaseSettings):
             raise InputError(f"mqtt_password_file {self.mqtt_password_file} cannot be read: {error}") from error
 
 
-def load_settings(options: Mapping[str, Any], *, config: Path | None) -> Settings:
+def load_settings(
+    options: Mapping[str, Any], *, config: Path | None, component: Mapping[str, Any] | None = None
+) -> Settings:
     """Merge defaults, file, environment and command line, each over the one before.
 
     Args:
         options: what the command line gave, by key; None where it gave nothing.
         config: the TOML file; None for none.
+        component: in place of the file, the configuration of a Greengrass component, by key.
 
     Raises:
         InputError: a file that cannot be read, an unknown key, a value that is not allowed. The message names
@@ -211,6 +225,8 @@ def load_settings(options: Mapping[str, Any], *, config: Path | None) -> Setting
             dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
             file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
         ) -> tuple[PydanticBaseSettingsSource, ...]:
+            if component is not None:
+                return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=dict(component))
             if config is None:
                 return init_settings, env_settings
             return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=config)
@@ -250,4 +266,4 @@ def _place(key: str, given: Mapping[str, Any], config: Path | None) -> str:
         return f"--{key.replace('_', '-')}"
     if f"{ENVIRONMENT_PREFIX}{key.upper()}" in os.environ:
         return f"{ENVIRONMENT_PREFIX}{key.upper()}"
-    return f"{shown(key)} in {config}"
+    return f"{shown(key)} in {config or _COMPONENT}"

@@ -17,10 +17,6 @@ from beeagent.delivery.topics import detections_topic
 
 _LOG: Final = logging.getLogger(__name__)
 
-# AWS IoT Core's limit on a payload; a larger one ends the connection.
-# https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits
-_PAYLOAD_LIMIT: Final = 128 * 1024
-
 
 class FrameMessages:
     """Makes messages of decisions, and puts them into the outbox. Used by one thread at a time, but for `hold`.
@@ -28,10 +24,12 @@ class FrameMessages:
     Args:
         settings: of which the names in topics, and which frames make a message, count.
         outbox: takes the messages, and holds what is not yet decided.
+        payload_limit: bytes of a message at most; from a longer one, the weakest detections are left out.
     """
 
-    def __init__(self, settings: Settings, outbox: Outbox) -> None:
+    def __init__(self, settings: Settings, outbox: Outbox, *, payload_limit: int) -> None:
         self._settings = settings
+        self._payload_limit = payload_limit
         self._outbox = outbox
         self._rule = PublishRule(settings.publish)
         self._stream = f"{settings.device}/{settings.camera_name}"
@@ -43,7 +41,7 @@ class FrameMessages:
         Args:
             decision: that one, of the `event_id` that the other one will have.
         """
-        self._outbox.hold(str(decision.event_id), encode(self._message(decision, seq=1), limit=_PAYLOAD_LIMIT))
+        self._outbox.hold(str(decision.event_id), encode(self._message(decision, seq=1), limit=self._payload_limit))
 
     def tell(self, decision: Decision) -> bytes | None:
         """Send what was decided on its way, and give the message; None where the frame makes none."""
@@ -78,7 +76,7 @@ class FrameMessages:
 
         def encoded(seq: int) -> bytes:
             nonlocal payload
-            payload = encode(build(seq), limit=_PAYLOAD_LIMIT)
+            payload = encode(build(seq), limit=self._payload_limit)
             return payload
 
         self._outbox.put(stream=self._stream, topic=self._topic, build=encoded, settles=settles)

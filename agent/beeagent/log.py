@@ -40,6 +40,8 @@ def configure_log(form: Literal["text", "json"], *, stream: TextIO | None = None
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)  # of libraries, only what went wrong
     logging.getLogger("beeagent").setLevel(level)
+    # It logs as an error, in its own words, each connection that fails; the agent tells of those itself.
+    logging.getLogger("awsiot").setLevel(logging.CRITICAL)
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -32,6 +32,8 @@ class FailingPublisher:
     So the failure makes it disconnected, for a while; after that it is worth another try.
     """
 
+    payload_limit = 7_000
+
     def __init__(self, cloud: Cloud, *, pause_s: float = 0.02) -> None:
         self._cloud = cloud
         self._pause = pause_s

@@ -9,7 +9,10 @@ from beeagent.errors import InputError
 DEFAULT_PORT: Final = 1883
 DEFAULT_TLS_PORT: Final = 8883
 
-_FORMS: Final = "give mqtt://HOST[:PORT], mqtts://HOST[:PORT], embedded or none, such as mqtt://127.0.0.1:1883"
+_FORMS: Final = (
+    "give mqtt://HOST[:PORT], mqtts://HOST[:PORT], embedded or none, such as mqtt://127.0.0.1:1883; in a Greengrass "
+    "component also greengrass://iot-core or greengrass://local"
+)
 _MAX_PORT: Final = 65535
 _MAX_NAME: Final = 253  # bytes of a host name, RFC 1035
 
@@ -48,10 +51,25 @@ class NoBroker:
     """Nothing is published."""
 
 
-def parse_broker(text: str) -> BrokerAddress | Embedded | NoBroker:
+@dataclass(frozen=True, slots=True)
+class Greengrass:
+    """The nucleus of the Greengrass component that this process is.
+
+    Attributes:
+        destination: where the nucleus is to publish: to AWS IoT Core, or on the device itself, to other components.
+    """
+
+    destination: Literal["iot-core", "local"]
+
+    def __str__(self) -> str:
+        return f"greengrass://{self.destination}"
+
+
+def parse_broker(text: str) -> BrokerAddress | Embedded | NoBroker | Greengrass:
     """Read an address such as `mqtt://hive.local`, `mqtts://bee@[2001:db8::1]:8884`, `embedded` or `none`.
 
-    The port is 1883 for `mqtt` and 8883 for `mqtts` unless it is given.
+    In a Greengrass component it may be `greengrass://iot-core` or `greengrass://local`. The port is 1883 for `mqtt` and
+    8883 for `mqtts` unless it is given.
 
     Raises:
         InputError: the text is none of these, or has a password in it.
@@ -60,6 +78,10 @@ def parse_broker(text: str) -> BrokerAddress | Embedded | NoBroker:
         return Embedded()
     if text == "none":
         return NoBroker()
+    if text == "greengrass://iot-core":
+        return Greengrass("iot-core")
+    if text == "greengrass://local":
+        return Greengrass("local")
     return _address(text)
 
 

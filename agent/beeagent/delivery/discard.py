@@ -16,6 +16,11 @@ class DiscardPublisher:
         self._started = False
 
     @property
+    def payload_limit(self) -> int:
+        """That of MQTT, so that what is shown is what would be sent."""
+        return 128 * 1024
+
+    @property
     def state(self) -> PublisherState:
         """Connected from `start` to `stop`."""
         return PublisherState(connected=True) if self._started else PublisherState(connected=False, reason="stopped")

@@ -16,6 +16,8 @@ from beeagent.delivery.suspects import Suspects
 _LOG: Final = logging.getLogger(__name__)
 
 _HEALTHY_AFTER: Final = 10.0  # seconds a connection has to last before the next failure counts as the first
+# https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits
+_PAYLOAD_LIMIT: Final = 128 * 1024  # bytes
 _STOPPED: Final = PublisherState(connected=False, reason="stopped")
 
 
@@ -64,6 +66,11 @@ class MqttPublisher:
         self._report: bytes | None = None
         self._reporting = False
         self._report_refused = ""
+
+    @property
+    def payload_limit(self) -> int:
+        """What AWS IoT Core takes; it ends the connection over more, and other brokers take more."""
+        return _PAYLOAD_LIMIT
 
     @property
     def state(self) -> PublisherState:

@@ -70,6 +70,11 @@ class Publisher(Protocol):
     """
 
     @property
+    def payload_limit(self) -> int:
+        """Bytes that a message may have; what is longer is refused, or may even end the connection."""
+        ...
+
+    @property
     def state(self) -> PublisherState:
         """Whether a publish is worth trying now."""
         ...

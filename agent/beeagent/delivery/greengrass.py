@@ -1,0 +1,370 @@
+"""Publishing through a Greengrass nucleus."""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from beeagent.backoff import Backoff
+from beeagent.delivery.greengrass_destination import Destination, ToComponents, ToIotCore
+from beeagent.delivery.greengrass_echoes import Echoes
+from beeagent.delivery.greengrass_rights import ForbiddenTopics
+from beeagent.delivery.publisher import Outcome, PublisherState, Receipt
+from beeagent.delivery.suspects import FORBIDDEN
+from beeagent.nucleus.errors import UNAUTHORIZED, NucleusError, nucleus_error
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from beeagent.nucleus.connection import NucleusConnection
+
+_LOG: Final = logging.getLogger(__name__)
+
+PAYLOAD_LIMIT: Final = 7_000
+"""Bytes that a nucleus lite passes on (2.6 refuses 7,100 and hangs up at 10,000); a classic one takes 128 KiB."""
+
+TOO_LARGE: Final = "too-large"
+
+_STOPPED: Final = PublisherState(connected=False, reason="stopped")
+
+Confirmation = Literal["echo", "accepted"]
+
+
+@dataclass(slots=True)
+class _Publish:
+    """One result on its way. `echoed` and `answered` come in either order."""
+
+    topic: str
+    payload: bytes
+    done: Callable[[Receipt], None]
+    due: float
+    answered: bool = False
+
+
+class GreengrassPublisher:
+    """Publishes through the nucleus of the component that this process is.
+
+    To AWS IoT Core, the nucleus' success means little: a classic one has then put the message into a spool in memory,
+    and none says what the broker in the cloud answered. So a result counts as delivered when it has come back on a
+    subscription to its own topic. A nucleus that is offline fails at once or stays silent, and tells nobody when it is
+    online again: after each failure the publisher pauses, longer each time, and then tries again.
+
+    On the device, to other components, success is all there is to know.
+
+    One thread does everything; what the nucleus says comes to it through a queue, since on the thread on which the
+    nucleus says it nothing may be asked.
+    """
+
+    def __init__(  # noqa: PLR0913 - what distinguishes a publisher
+        self,
+        *,
+        nucleus: "NucleusConnection",
+        destination: Literal["iot-core", "local"],
+        status_topic: str,
+        confirmation: Confirmation = "echo",
+        answer_within_s: float = 10.0,
+        echo_within_s: float = 30.0,
+        patience_s: float = 60.0,
+        backoff: Callable[[], Backoff] | None = None,
+    ) -> None:
+        """Describe the way; nothing happens before `start`.
+
+        Args:
+            nucleus: the connection, which others may use too.
+            destination: where the nucleus is to publish.
+            status_topic: where `report` and `stop` publish.
+            confirmation: what makes a result delivered that goes to AWS IoT Core: its echo, or the nucleus' success.
+            answer_within_s: seconds for which the nucleus may be silent.
+            echo_within_s: seconds until a result that the nucleus took should have come back.
+            patience_s: seconds for which a topic that is not permitted is tried again though others get through.
+            backoff: makes the pauses after failures; None for the usual ones.
+
+        Raises:
+            ValueError: a time is not positive.
+        """
+        if min(answer_within_s, echo_within_s) <= 0 or patience_s < 0:
+            raise ValueError(f"times {answer_within_s}, {echo_within_s} or {patience_s} are out of range")
+        self._nucleus = nucleus
+        self._destination: Destination = ToComponents() if destination == "local" else ToIotCore()
+        self._echoing = confirmation == "echo" and destination == "iot-core"
+        self._status_topic = status_topic
+        self._answer_within = answer_within_s
+        self._echo_within = echo_within_s
+        make_backoff = backoff or partial(Backoff, first=1.0, longest=60.0)
+        self._backoff = make_backoff()
+        self._forbidden = ForbiddenTopics(backoff=make_backoff, patience_s=patience_s)
+        self._echoes = Echoes(
+            nucleus,
+            on_echo=lambda topic, payload: self._inbox.put(partial(self._handle_echo, topic, payload)),
+            on_end=lambda topic, number: self._inbox.put(partial(self._handle_closed, topic, number)),
+        )
+        self._listeners: list[Callable[[], None]] = []
+        self._forget_nucleus: Callable[[], None] = lambda: None
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="greengrass", daemon=True)
+        self._lock = threading.Lock()
+        self._accepting = True
+        self._state = PublisherState(connected=False, reason="not yet connected", untried=True)
+        # All below is the thread's own.
+        self._client: Any = None
+        self._under_way: list[_Publish] = []
+        self._paused_until: float | None = None
+        self._pause_reason = ""
+        self._warned = ""
+        self._report: bytes | None = None
+        self._unreported = False
+        self._report_trouble = ""
+        self._stopping: float | None = None  # when to be over, once told to
+
+    @property
+    def payload_limit(self) -> int:
+        """Bytes that a message may have."""
+        return PAYLOAD_LIMIT
+
+    @property
+    def state(self) -> PublisherState:
+        """Whether a publish is worth trying now."""
+        with self._lock:
+            return self._state
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever `state` has changed."""
+        self._listeners.append(listener)
+
+    def start(self) -> None:
+        """Begin to publish, as soon as there is a connection to the nucleus."""
+        self._forget_nucleus = self._nucleus.listen(lambda: self._inbox.put(self._handle_link))
+        self._inbox.put(self._handle_link)
+        self._thread.start()
+
+    def publish(self, *, topic: str, payload: bytes, done: Callable[[Receipt], None]) -> None:
+        """Publish at QoS 1; `done` tells once the result is known to have arrived, or not known to."""
+        if len(payload) > PAYLOAD_LIMIT:
+            words = f"a message of {len(payload)} bytes is more than the {PAYLOAD_LIMIT} that a nucleus takes"
+            done(Receipt(Outcome.REFUSED, words, cause=TOO_LARGE))
+            return
+        with self._lock:
+            accepting = self._accepting and self._thread.ident is not None
+            if accepting:
+                self._inbox.put(partial(self._begin, _Publish(topic, payload, done, due=0.0)))
+        if not accepting:
+            done(Receipt(Outcome.LOST, self.state.reason))
+
+    def report(self, payload: bytes) -> None:
+        """Make `payload` the status of the device, now and after each new connection; retained in the cloud."""
+        self._inbox.put(partial(self._take_report, payload))
+
+    def stop(self, *, farewell: bytes | None, timeout: float) -> None:
+        """Wait for what is under way, publish `farewell` as the status, and let go of the nucleus."""
+        self._forget_nucleus()
+        by = time.monotonic() + timeout
+        self._inbox.put(partial(self._begin_stop, farewell, by))
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+        self._set_state(_STOPPED)
+
+    # From here on, all is done by the one thread.
+
+    def _run(self) -> None:
+        while not self._is_over():
+            due = [publish.due for publish in self._under_way]
+            due += [when for when in (self._paused_until, self._stopping) if when is not None]
+            try:
+                work = self._inbox.get(timeout=max(0.0, min(due) - time.monotonic()) if due else None)
+            except queue.Empty:
+                self._handle_time()
+            else:
+                work()
+        with self._lock:
+            self._accepting = False
+        while not self._inbox.empty():  # what came too late
+            self._inbox.get()()
+        self._lose_all("stopped")
+        self._echoes.close()
+
+    def _is_over(self) -> bool:
+        if self._stopping is None:
+            return False
+        return not self._under_way or time.monotonic() >= self._stopping
+
+    def _begin_stop(self, farewell: bytes | None, by: float) -> None:
+        if self._stopping is not None:
+            return
+        self._stopping = by - 0.1
+        if farewell is not None and self.state.connected:
+            self._send(_Publish(self._status_topic, farewell, lambda _: None, due=0.0), retain=True)
+
+    def _handle_link(self) -> None:
+        """Take in that the connection to the nucleus has come about or ended, or another one is there."""
+        client = self._nucleus.client
+        if client is self._client and not self.state.untried:
+            return
+        self._client = client
+        self._echoes.clear()
+        self._paused_until = None
+        self._unreported = self._report is not None
+        self._note_state()
+        self._lose_all("the connection to the nucleus ended")
+
+    def _handle_time(self) -> None:
+        now = time.monotonic()
+        if self._paused_until is not None and now >= self._paused_until:
+            self._paused_until = None
+            self._probe()
+        late = [publish for publish in self._under_way if now >= publish.due]
+        for publish in late:
+            if publish.answered:
+                # The nucleus may have lost the subscription without telling.
+                self._echoes.unsubscribe(publish.topic)
+                seconds = f"{self._echo_within:g} s"
+                words = (
+                    f"the nucleus took a message that has not come back from AWS IoT Core in {seconds}: is it offline?"
+                )
+            else:
+                words = "the nucleus does not answer"
+            self._lose(publish, words)
+
+    def _probe(self) -> None:
+        """Find out, after a pause, whether the nucleus publishes again: with the status, of which nothing is lost."""
+        if self._report is None:
+            self._note_state()
+            return
+
+        def handle_end(receipt: Receipt) -> None:
+            self._note_report(receipt)
+            if receipt.outcome is Outcome.DELIVERED or self._forbidden.why_not(self._status_topic):
+                self._note_state()  # what keeps back the status alone is no obstacle to the results
+
+        self._unreported = False
+        self._send(_Publish(self._status_topic, self._report, handle_end, due=0.0), retain=True)
+
+    def _begin(self, publish: _Publish) -> None:
+        if self._stopping is not None or not self.state.connected:
+            publish.done(Receipt(Outcome.LOST, self.state.reason or "stopped"))
+            return
+        if words := self._forbidden.why_not(publish.topic):
+            publish.done(self._not_permitted(publish.topic, words))
+            return
+        if self._echoing and publish.topic not in self._echoes:
+            try:
+                self._echoes.subscribe(publish.topic)
+            except NucleusError as error:
+                publish.done(self._failed(publish.topic, error, "subscribing to"))
+                return
+        self._send(publish, retain=False)
+
+    def _send(self, publish: _Publish, *, retain: bool) -> None:
+        publish.due = time.monotonic() + self._answer_within
+        self._under_way.append(publish)
+        try:
+            future = self._destination.publish(self._client, publish.topic, publish.payload, retain=retain)
+        except Exception as error:  # noqa: BLE001 - the package raises what it likes where the connection has ended
+            self._end(publish, self._failed(publish.topic, nucleus_error(error), "publishing on"))
+            return
+        future.add_done_callback(lambda future: self._inbox.put(partial(self._handle_answer, publish, future)))
+
+    def _handle_answer(self, publish: _Publish, future: "Future[Any]") -> None:
+        if publish not in self._under_way:
+            return  # it has come back already, or was lost
+        error = future.exception()
+        if error is not None:
+            self._end(publish, self._failed(publish.topic, nucleus_error(error), "publishing on"))
+        elif self._echoing and publish.topic != self._status_topic:
+            publish.answered = True
+            publish.due = time.monotonic() + self._echo_within
+        else:
+            self._deliver(publish)
+
+    def _handle_echo(self, topic: str, payload: bytes) -> None:
+        for publish in self._under_way:
+            if publish.topic == topic and publish.payload == payload:
+                self._deliver(publish)
+                return
+
+    def _handle_closed(self, topic: str, number: int) -> None:
+        if not self._echoes.note_end(topic, number):
+            return
+        for publish in [publish for publish in self._under_way if publish.topic == topic]:
+            self._end(publish, Receipt(Outcome.LOST, f"the nucleus ended the subscription to {topic}"))
+
+    def _deliver(self, publish: _Publish) -> None:
+        if publish.topic != self._status_topic:
+            self._forbidden.note_taken(publish.topic)
+            self._backoff.reset()
+            self._warned = ""
+        self._end(publish, Receipt(Outcome.DELIVERED))
+
+    def _lose(self, publish: _Publish, words: str) -> None:
+        self._pause(words)
+        self._end(publish, Receipt(Outcome.LOST, words))
+
+    def _lose_all(self, words: str) -> None:
+        for publish in list(self._under_way):
+            self._end(publish, Receipt(Outcome.LOST, words))
+
+    def _end(self, publish: _Publish, receipt: Receipt) -> None:
+        self._under_way.remove(publish)
+        publish.done(receipt)
+
+    def _failed(self, topic: str, error: NucleusError, doing: str) -> Receipt:
+        """Say what becomes of a result that the nucleus did not take."""
+        words = f"{doing} {topic}: {error}"
+        if error.name == UNAUTHORIZED:
+            self._forbidden.note_refused(topic, words)
+            return self._not_permitted(topic, words)
+        self._pause(words)
+        return Receipt(Outcome.LOST, words)
+
+    def _not_permitted(self, topic: str, words: str) -> Receipt:
+        if self._forbidden.is_given_up(topic):
+            return Receipt(Outcome.REFUSED, words, cause=FORBIDDEN)
+        return Receipt(Outcome.LOST, words)
+
+    def _pause(self, words: str) -> None:
+        if self._paused_until is None and self._client is not None:
+            self._paused_until = time.monotonic() + self._backoff.next()
+            self._pause_reason = words
+            self._note_state()
+
+    def _take_report(self, payload: bytes) -> None:
+        if self._stopping is None:
+            self._report, self._unreported = payload, True
+            self._send_report()
+
+    def _send_report(self) -> None:
+        if self._report is None or not self._unreported or not self.state.connected:
+            return
+        self._unreported = False
+        self._send(_Publish(self._status_topic, self._report, self._note_report, due=0.0), retain=True)
+
+    def _note_report(self, receipt: Receipt) -> None:
+        delivered = receipt.outcome is Outcome.DELIVERED
+        self._unreported = self._unreported or not delivered
+        trouble = "" if delivered else receipt.reason
+        if trouble and trouble != self._report_trouble:
+            _LOG.warning("the status is not published: %s", trouble)
+        self._report_trouble = trouble
+
+    def _note_state(self) -> None:
+        if self._client is None:
+            self._set_state(PublisherState(connected=False, reason=self._nucleus.reason))
+        elif self._paused_until is not None:
+            self._set_state(PublisherState(connected=False, reason=self._pause_reason))
+        else:
+            self._set_state(PublisherState(connected=True))
+            self._send_report()
+
+    def _set_state(self, state: PublisherState) -> None:
+        with self._lock:
+            if self._state in (state, _STOPPED):
+                return
+            self._state = state
+        if not state.connected and state != _STOPPED and state.reason != self._warned:
+            self._warned = state.reason
+            _LOG.warning("nothing can be published through the nucleus: %s; trying again", state.reason)
+        for listener in self._listeners:
+            listener()

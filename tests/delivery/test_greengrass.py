@@ -1,0 +1,278 @@
+"""Publishing through a nucleus: AWS' own client, over a real socket, to a nucleus that can fail as real ones do."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from beeagent.backoff import Backoff
+from beeagent.delivery.greengrass import GreengrassPublisher
+from beeagent.delivery.outbox import OutboxCounts
+from beeagent.delivery.publisher import Outcome, Receipt
+from beeagent.nucleus.address import NucleusAddress
+from beeagent.nucleus.connection import NucleusConnection
+from delivery_line import DEADLINE, STATUS, TOPIC, DeliveryLine, line_to
+from greengrass_nucleus import MOST_BYTES, Nucleus, nucleus_at
+
+ELSEWHERE = "bees/hive/back/detections"
+
+
+def quick() -> Backoff:
+    return Backoff(first=0.02, longest=0.1)
+
+
+@pytest.fixture
+def nucleus(tmp_path: Path) -> Iterator[Nucleus]:
+    with nucleus_at(tmp_path) as nucleus:
+        nucleus.allowed = {
+            "PublishToIoTCore": {TOPIC, STATUS},
+            "SubscribeToIoTCore": {TOPIC},
+            "PublishToTopic": {TOPIC, STATUS},
+        }
+        yield nucleus
+
+
+@contextmanager
+def connected(nucleus: Nucleus) -> Iterator[NucleusConnection]:
+    connection = NucleusConnection(
+        NucleusAddress(str(nucleus.socket), nucleus.token),
+        on_expelled=lambda _: None,
+        backoff=quick(),
+    )
+    connection.start()
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def line(nucleus: Nucleus, path: Path, **changes: Any) -> Iterator[DeliveryLine]:  # noqa: ANN401 - arguments
+    with connected(nucleus) as connection:
+        publisher = GreengrassPublisher(
+            nucleus=connection,
+            status_topic=STATUS,
+            **{"destination": "iot-core", "backoff": quick, **changes},
+        )
+        with line_to(publisher, path) as made:
+            yield made
+
+
+def numbers(nucleus: Nucleus, topic: str = TOPIC) -> list[int]:
+    return [int(payload) for to, payload in nucleus.cloud if to == topic]
+
+
+def all_delivered(line: DeliveryLine, count: int) -> None:
+    line.wait_empty()
+    assert line.outbox.counts() == OutboxCounts(produced=count, delivered=count, dropped={})
+
+
+def test_results_reach_the_cloud_in_order_and_leave_the_outbox_when_they_have_come_back(
+    nucleus: Nucleus, tmp_path: Path
+) -> None:
+    with line(nucleus, tmp_path / "o") as running:
+        running.put(40)
+        all_delivered(running, 40)
+    assert numbers(nucleus) == list(range(1, 41))
+
+
+def test_on_the_device_they_go_to_other_components(nucleus: Nucleus, tmp_path: Path) -> None:
+    with line(nucleus, tmp_path / "o", destination="local") as running:
+        running.publisher.report(b"online")
+        running.put(10)
+        all_delivered(running, 10)
+        nucleus.wait_until(lambda: (STATUS, b"online") in nucleus.local)
+    assert [int(payload) for topic, payload in nucleus.local if topic == TOPIC] == list(range(1, 11))
+    assert nucleus.cloud == []
+
+
+def test_offline_nothing_is_lost_and_the_outbox_empties_once_it_is_online(nucleus: Nucleus, tmp_path: Path) -> None:
+    nucleus.online = False
+    with line(nucleus, tmp_path / "o") as running:
+        running.put(20)
+        running.wait_state(lambda: "subscribing to" in running.publisher.state.reason)
+        assert running.outbox.counts() == OutboxCounts(produced=20, delivered=0, dropped={})
+        nucleus.online = True
+        all_delivered(running, 20)
+    assert numbers(nucleus) == list(range(1, 21))
+
+
+def test_going_offline_later_is_got_over_too(nucleus: Nucleus, tmp_path: Path) -> None:
+    with line(nucleus, tmp_path / "o") as running:
+        running.put(5)
+        all_delivered(running, 5)
+        nucleus.online = False
+        running.put(5)
+        running.wait_state(lambda: "publishing on" in running.publisher.state.reason)
+        nucleus.online = True
+        all_delivered(running, 10)
+    assert sorted(set(numbers(nucleus))) == list(range(1, 11))
+
+
+def test_what_a_nucleus_spools_and_loses_is_published_again(nucleus: Nucleus, tmp_path: Path) -> None:
+    nucleus.online, nucleus.spools = False, True
+    with line(nucleus, tmp_path / "o", echo_within_s=0.3) as running:
+        running.put(8)
+        running.wait_state(lambda: "has not come back" in running.publisher.state.reason)
+        assert running.outbox.counts() == OutboxCounts(produced=8, delivered=0, dropped={})
+        nucleus.spool.clear()  # the nucleus was started again
+        nucleus.reach_the_cloud()
+        all_delivered(running, 8)
+    assert sorted(set(numbers(nucleus))) == list(range(1, 9))
+
+
+def test_who_trusts_the_nucleus_needs_no_echo(nucleus: Nucleus, tmp_path: Path) -> None:
+    nucleus.allowed["SubscribeToIoTCore"] = set()
+    nucleus.echoes = False
+    with line(nucleus, tmp_path / "o", confirmation="accepted") as running:
+        running.put(8)
+        all_delivered(running, 8)
+    assert numbers(nucleus) == list(range(1, 9))
+
+
+def test_a_connection_that_ends_is_made_again(nucleus: Nucleus, tmp_path: Path) -> None:
+    with line(nucleus, tmp_path / "o") as running:
+        for round_ in range(1, 4):
+            running.put(10)
+            nucleus.hang_up()
+            all_delivered(running, 10 * round_)
+    assert sorted(set(numbers(nucleus))) == list(range(1, 31))
+    assert nucleus.connections >= 3
+
+
+def test_a_nucleus_that_is_started_later_is_found(nucleus: Nucleus, tmp_path: Path) -> None:
+    nucleus.stop()
+    with line(nucleus, tmp_path / "o") as running:
+        running.put(3)
+        running.wait_state(lambda: "no connection to the nucleus" in running.publisher.state.reason)
+        nucleus.start()
+        all_delivered(running, 3)
+
+
+def test_a_subscription_that_ends_is_made_again(nucleus: Nucleus, tmp_path: Path) -> None:
+    with line(nucleus, tmp_path / "o") as running:
+        running.put(3)
+        all_delivered(running, 3)
+        nucleus.close_streams("SubscribeToIoTCore")
+        running.put(3)
+        all_delivered(running, 6)
+        assert nucleus.subscribers("SubscribeToIoTCore") == 1
+
+
+def test_a_subscription_that_is_lost_without_a_word_is_made_again(nucleus: Nucleus, tmp_path: Path) -> None:
+    with line(nucleus, tmp_path / "o", echo_within_s=0.3) as running:
+        running.put(3)
+        all_delivered(running, 3)
+        nucleus._subscribed.clear()
+        running.put(3)
+        all_delivered(running, 6)
+
+
+def test_what_is_not_permitted_waits_and_says_so(nucleus: Nucleus, tmp_path: Path) -> None:
+    nucleus.allowed["PublishToIoTCore"] = {STATUS}
+    with line(nucleus, tmp_path / "o", patience_s=0.0) as running:
+        running.publisher.report(b"online")
+        running.put(4)
+        running.wait_settled(lambda: "accessControl" in str(running.courier.trouble))
+        assert TOPIC in str(running.courier.trouble)
+        assert running.outbox.counts().dropped == {}
+        nucleus.allowed["PublishToIoTCore"] = {TOPIC, STATUS}  # a deployment mends it
+        all_delivered(running, 4)
+
+
+def test_an_old_topic_that_is_not_permitted_any_more_does_not_hold_up_the_others(
+    nucleus: Nucleus, tmp_path: Path
+) -> None:
+    with line(nucleus, tmp_path / "o", patience_s=0.1) as running:
+        running.put(2, topic=ELSEWHERE)
+        running.put(5)
+        running.wait_empty()
+        assert running.outbox.counts() == OutboxCounts(produced=7, delivered=5, dropped={"forbidden": 2})
+    assert numbers(nucleus) == [3, 4, 5, 6, 7]
+
+
+def test_a_message_over_the_limit_is_refused_and_never_ends_the_connection(nucleus: Nucleus, tmp_path: Path) -> None:
+    with line(nucleus, tmp_path / "o") as running:
+        running.put(1, text=b" " * MOST_BYTES)
+        running.put(1, text=b" " * (MOST_BYTES - 1))
+        running.wait_empty()
+        assert running.outbox.counts() == OutboxCounts(produced=2, delivered=1, dropped={"too-large": 1})
+        assert running.publisher.payload_limit == MOST_BYTES
+    assert nucleus.connections == 1
+
+
+def test_a_nucleus_that_does_not_answer_is_not_waited_for(nucleus: Nucleus, tmp_path: Path) -> None:
+    with line(nucleus, tmp_path / "o", answer_within_s=0.2) as running:
+        running.put(1)
+        all_delivered(running, 1)
+        nucleus.deaf = True
+        running.put(3)
+        running.wait_state(lambda: running.publisher.state.reason == "the nucleus does not answer")
+        nucleus.deaf = False
+        all_delivered(running, 4)
+
+
+def test_a_slow_nucleus_delivers_each_result_once(nucleus: Nucleus, tmp_path: Path) -> None:
+    nucleus.delay = 0.05
+    with line(nucleus, tmp_path / "o") as running:
+        running.put(30)
+        all_delivered(running, 30)
+    assert numbers(nucleus) == list(range(1, 31))
+
+
+def test_the_newest_status_is_retained_also_after_an_outage_and_the_farewell_is_the_last(
+    nucleus: Nucleus,
+) -> None:
+    with connected(nucleus) as connection:
+        publisher = GreengrassPublisher(
+            nucleus=connection,
+            destination="iot-core",
+            status_topic=STATUS,
+            backoff=quick,
+        )
+        publisher.report(b"too early to be sent")
+        publisher.start()
+        nucleus.wait_until(lambda: nucleus.retained == {STATUS: b"too early to be sent"})
+        nucleus.online = False
+        failed = threading.Event()
+        publisher.listen(lambda: failed.set() if not publisher.state.connected else None)
+        publisher.report(b"degraded")
+        assert failed.wait(DEADLINE)
+        nucleus.online = True
+        nucleus.wait_until(lambda: nucleus.retained == {STATUS: b"degraded"})
+        nucleus.hang_up()
+        nucleus.wait_until(lambda: [payload for _, payload in nucleus.cloud].count(b"degraded") == 2)
+        publisher.stop(farewell=b"offline", timeout=5.0)
+        assert nucleus.retained == {STATUS: b"offline"}
+        publisher.stop(farewell=b"again", timeout=5.0)
+        assert nucleus.retained == {STATUS: b"offline"}
+        ended: list[Receipt] = []
+        publisher.publish(topic=TOPIC, payload=b"1", done=ended.append)
+        assert [receipt.outcome for receipt in ended] == [Outcome.LOST]
+
+
+def test_a_status_that_is_not_permitted_keeps_no_result_back(nucleus: Nucleus, tmp_path: Path) -> None:
+    nucleus.allowed["PublishToIoTCore"] = {TOPIC}
+    with line(nucleus, tmp_path / "o") as running:
+        running.publisher.report(b"online")
+        running.put(6)
+        all_delivered(running, 6)
+    assert nucleus.retained == {}
+
+
+def test_a_stop_ends_what_is_under_way_and_the_next_run_delivers_it(nucleus: Nucleus, tmp_path: Path) -> None:
+    nucleus.echoes = False
+    with line(nucleus, tmp_path / "o") as running:
+        running.put(5)
+        nucleus.wait_until(lambda: len(nucleus.cloud) == 5)
+    nucleus.echoes = True
+    with line(nucleus, tmp_path / "o") as running:
+        all_delivered(running, 5)
+    assert numbers(nucleus) == [1, 2, 3, 4, 5, 1, 2, 3, 4, 5]
+
+
+def test_the_times_have_to_be_times(nucleus: Nucleus) -> None:
+    with connected(nucleus) as connection, pytest.raises(ValueError, match="out of range"):
+        GreengrassPublisher(nucleus=connection, destination="local", status_topic=STATUS, echo_within_s=0)

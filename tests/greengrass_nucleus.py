@@ -1,0 +1,400 @@
+"""A nucleus to talk to: Greengrass' real wire format on a real Unix socket, with what was seen of real ones.
+
+It knows the operations the agent uses, and answers with the names and shapes that `awsiotsdk` publishes for them. What
+may go wrong on a device can be made to go wrong here: rights missing, the cloud out of reach, a spool that loses what it
+took, slowness, closed connections, tokens that no longer count, operations that a nucleus lite does not have.
+"""
+
+import asyncio
+import base64
+import json
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from greengrass_wire import (
+    ACCEPTED,
+    APPLICATION_ERROR,
+    APPLICATION_MESSAGE,
+    CONNECT,
+    CONNECT_ACK,
+    TERMINATE,
+    Message,
+    read_message,
+)
+
+DEADLINE: Final = 60.0
+# Seen on a nucleus lite 2.6: payloads of 7,000 bytes pass, those of 7,100 do not, and from about 10,000 on it hangs up.
+MOST_BYTES: Final = 7_000
+HANGS_UP_FROM: Final = 10_000
+NOT_ON_LITE: Final = frozenset(
+    {
+        "DeferComponentUpdate",
+        "SubscribeToComponentUpdates",
+        "SubscribeToValidateConfigurationUpdates",
+        "SendConfigurationValidityReport",
+        "GetSecretValue",
+    }
+)
+
+_PREFIX: Final = "aws.greengrass#"
+Answer = Callable[["_Stream", dict[str, Any]], Coroutine[Any, Any, None]]
+
+
+class IpcError(Exception):
+    """Answers a request with an error of that name; with a message only where the real one gives one."""
+
+
+class _Stream:
+    """One request and where its answers go."""
+
+    def __init__(self, writer: asyncio.StreamWriter, number: int, operation: str) -> None:
+        self._writer = writer
+        self._number = number
+        self.operation = operation
+        self.open = True
+
+    def answer(self, shape: str, content: Mapping[str, Any], *, last: bool) -> None:
+        self._send(APPLICATION_MESSAGE, shape, content, TERMINATE if last else 0)
+
+    def fail(self, shape: str) -> None:
+        self._send(APPLICATION_ERROR, shape, {}, TERMINATE)
+
+    def belongs_to(self, writer: asyncio.StreamWriter, number: int) -> bool:
+        return (self._writer, self._number) == (writer, number)
+
+    def end(self) -> None:
+        """Close this stream and leave the connection as it is."""
+        if self.open:
+            self.open = False
+            self._writer.write(Message(APPLICATION_MESSAGE, self._number, TERMINATE).encoded())
+
+    def _send(self, kind: int, shape: str, content: Mapping[str, Any], flags: int) -> None:
+        headers = {":content-type": "application/json", "service-model-type": f"{_PREFIX}{shape}"}
+        self._writer.write(Message(kind, self._number, flags, headers, json.dumps(content).encode()).encoded())
+
+
+class Nucleus:
+    """The nucleus of one device. What is set may be changed at any time, from any thread.
+
+    Attributes:
+        token: the SVCUID that counts.
+        configuration: of the component.
+        allowed: operations with the resources they are allowed for.
+        missing: operations that this nucleus does not have.
+        online: whether the cloud can be reached.
+        spools: whether publishing succeeds all the same while it cannot, as on a classic nucleus.
+        echoes: whether the cloud gives a message to those who subscribed to its topic.
+        delay: seconds before each answer.
+        deaf: whether requests get no answer at all.
+        secrets: by their names.
+        cloud: topics and payloads that have reached AWS IoT Core, in order.
+        local: those that were published on the device.
+        retained: the last payload that was to be retained, by topic.
+        spool: what waits for the cloud.
+        deferrals: of component updates: deployment, and milliseconds.
+        reports: of configurations: deployment, status and message.
+        connections: how often somebody was let in.
+        refused: how often not.
+    """
+
+    def __init__(self, socket: Path) -> None:
+        self.socket = socket
+        self.token = "svcuid-1"  # noqa: S105 - of this test
+        self.configuration: dict[str, Any] = {}
+        self.allowed: dict[str, set[str]] = {}
+        self.missing: frozenset[str] = frozenset()
+        self.online = True
+        self.spools = False
+        self.echoes = True
+        self.delay = 0.0
+        self.deaf = False
+        self.secrets: dict[str, str] = {}
+        self.cloud: list[tuple[str, bytes]] = []
+        self.local: list[tuple[str, bytes]] = []
+        self.retained: dict[str, bytes] = {}
+        self.spool: list[tuple[str, bytes]] = []
+        self.deferrals: list[tuple[str, int]] = []
+        self.reports: list[tuple[str, str, str]] = []
+        self.connections = 0
+        self.refused = 0
+        self._changed = threading.Condition()
+        self._loop = asyncio.new_event_loop()
+        self._server: asyncio.AbstractServer | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._subscribed: dict[str, list[tuple[str, _Stream]]] = {}
+        self._thread = threading.Thread(target=self._loop.run_forever, name="nucleus", daemon=True)
+
+    # What a test does with it.
+
+    def start(self) -> None:
+        """Listen; may be called again after `stop`, as a daemon is started again."""
+        if not self._thread.is_alive():
+            self._thread.start()
+        self._do(self._listen())
+
+    def stop(self) -> None:
+        """Hang up and listen no more; the socket is gone."""
+        self._do(self._close())
+
+    def end(self) -> None:
+        """Be gone for good."""
+        self.stop()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(DEADLINE)
+        self._loop.close()
+
+    def hang_up(self) -> None:
+        """End each connection."""
+        self._do(self._hang_up())
+
+    def close_streams(self, operation: str) -> None:
+        """End each subscription of an operation, and no connection."""
+        self._do(self._close_streams(operation))
+
+    def configure(self, **changed: Any) -> None:  # noqa: ANN401 - whatever a deployment may merge
+        """Merge into the configuration, and tell who has subscribed."""
+        self.configuration = {**self.configuration, **changed}
+        for key in changed:
+            event = {"configurationUpdateEvent": {"componentName": "io.beeagent.Agent", "keyPath": [key]}}
+            self.tell("SubscribeToConfigurationUpdate", "ConfigurationUpdateEvents", event)
+
+    def ask_before_update(self, deployment: str) -> None:
+        """Tell that a deployment is about to stop the component."""
+        event = {"preUpdateEvent": {"deploymentId": deployment, "isGgcRestarting": False}}
+        self.tell("SubscribeToComponentUpdates", "ComponentUpdatePolicyEvents", event)
+
+    def ask_whether_valid(self, deployment: str, configuration: dict[str, Any]) -> None:
+        """Ask whether the component can work with a configuration."""
+        event = {"validateConfigurationUpdateEvent": {"deploymentId": deployment, "configuration": configuration}}
+        self.tell("SubscribeToValidateConfigurationUpdates", "ValidateConfigurationUpdateEvents", event)
+
+    def tell(self, operation: str, shape: str, event: dict[str, Any], *, key: str | None = None) -> None:
+        """Send an event to all who have subscribed, or to those of one topic."""
+        self._do(self._tell(operation, shape, event, key))
+
+    def subscribers(self, operation: str) -> int:
+        """Give how many subscriptions of an operation there are."""
+        return len(self._subscribed.get(operation, []))
+
+    def wait_until(self, holds: Callable[[], bool]) -> None:
+        """Wait for something to become true of this nucleus."""
+        with self._changed:
+            assert self._changed.wait_for(holds, timeout=DEADLINE), vars(self)
+
+    def reach_the_cloud(self) -> None:
+        """Be online from now on, and send what waits in the spool."""
+        self.online = True
+        waiting, self.spool = self.spool, []
+        for topic, payload in waiting:
+            self._do(self._take(topic, payload))
+
+    # How it works.
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(DEADLINE)
+        self._note()
+
+    def _note(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_unix_server(self._serve, self.socket)
+
+    async def _close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self.socket.unlink(missing_ok=True)
+        await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        self._subscribed.clear()
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    async def _close_streams(self, operation: str) -> None:
+        for _, stream in self._subscribed.pop(operation, []):
+            stream.end()
+
+    def _forget(self, writer: asyncio.StreamWriter, number: int) -> None:
+        for operation, kept in self._subscribed.items():
+            for _, stream in kept:
+                if stream.belongs_to(writer, number):
+                    stream.end()
+            self._subscribed[operation] = [(key, stream) for key, stream in kept if stream.open]
+
+    async def _tell(self, operation: str, shape: str, event: dict[str, Any], key: str | None) -> None:
+        for wanted, stream in self._subscribed.get(operation, []):
+            if key is None or wanted == key:
+                stream.answer(shape, event, last=False)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            if await self._let_in(await read_message(reader), writer):
+                while True:
+                    request = await read_message(reader)
+                    if request.flags & TERMINATE:  # the client is done with a subscription
+                        self._forget(writer, request.stream)
+                        continue
+                    task = asyncio.ensure_future(self._handle(request, writer))
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
+        self._writers.discard(writer)
+        writer.close()
+
+    async def _let_in(self, first: Message, writer: asyncio.StreamWriter) -> bool:
+        assert (first.kind, first.stream) == (CONNECT, 0)
+        assert first.headers[":version"] == "0.1.0"
+        known = json.loads(first.payload)["authToken"] == self.token
+        self.connections += known
+        self.refused += not known
+        writer.write(Message(CONNECT_ACK, 0, ACCEPTED if known else 0).encoded())
+        await writer.drain()
+        self._note()
+        return known
+
+    async def _handle(self, request: Message, writer: asyncio.StreamWriter) -> None:
+        operation = request.headers["operation"].removeprefix(_PREFIX)
+        assert request.headers["service-model-type"] == f"{_PREFIX}{operation}Request"
+        stream = _Stream(writer, request.stream, operation)
+        await asyncio.sleep(self.delay)
+        if self.deaf:
+            return
+        try:
+            answer: Answer = self._refuse if operation in self.missing else getattr(self, f"_{_snake(operation)}")
+            await answer(stream, json.loads(request.payload))
+        except IpcError as error:
+            stream.fail(str(error))
+        except ConnectionAbortedError:
+            writer.transport.abort()
+        self._note()
+
+    def _check_right(self, operation: str, resource: str) -> None:
+        if resource not in self.allowed.get(operation, set()):
+            raise IpcError("UnauthorizedError")
+
+    @staticmethod
+    def _sized(request: dict[str, Any], *way: str) -> bytes:
+        for part in way:
+            request = request[part]
+        payload = base64.b64decode(str(request))
+        if len(payload) >= HANGS_UP_FROM:
+            raise ConnectionAbortedError
+        if len(payload) > MOST_BYTES:
+            raise IpcError("ServiceError")
+        return payload
+
+    def _subscribe(self, stream: _Stream, key: str = "") -> None:
+        self._subscribed.setdefault(stream.operation, []).append((key, stream))
+        stream.answer(f"{stream.operation}Response", {}, last=False)
+
+    async def _take(self, topic: str, payload: bytes) -> None:
+        self.cloud.append((topic, payload))
+        if self.echoes:
+            event = {"message": {"topicName": topic, "payload": base64.b64encode(payload).decode()}}
+            await self._tell("SubscribeToIoTCore", "IoTCoreMessage", event, topic)
+
+    async def _refuse(self, stream: _Stream, request: dict[str, Any]) -> None:
+        raise IpcError("ServiceError")
+
+    # The operations, each as `_` and its name.
+
+    async def _publish_to_iot_core(self, stream: _Stream, request: dict[str, Any]) -> None:
+        self._check_right("PublishToIoTCore", request["topicName"])
+        payload = self._sized(request, "payload")
+        assert request["qos"] == "1"
+        if not (self.online or self.spools):
+            raise IpcError("ServiceError")
+        if request.get("retain"):
+            self.retained[request["topicName"]] = payload
+        # A real one sends on what it has taken; that it has, may be known here before or after.
+        stream.answer("PublishToIoTCoreResponse", {}, last=True)
+        if self.online:
+            await self._take(request["topicName"], payload)
+        else:
+            self.spool.append((request["topicName"], payload))
+
+    async def _subscribe_to_iot_core(self, stream: _Stream, request: dict[str, Any]) -> None:
+        self._check_right("SubscribeToIoTCore", request["topicName"])
+        if not (self.online or self.spools):
+            raise IpcError("ServiceError")
+        self._subscribe(stream, request["topicName"])
+
+    async def _publish_to_topic(self, stream: _Stream, request: dict[str, Any]) -> None:
+        self._check_right("PublishToTopic", request["topic"])
+        payload = self._sized(request, "publishMessage", "binaryMessage", "message")
+        self.local.append((request["topic"], payload))
+        stream.answer("PublishToTopicResponse", {}, last=True)
+
+    async def _get_configuration(self, stream: _Stream, request: dict[str, Any]) -> None:
+        value: Any = self.configuration
+        for key in request.get("keyPath") or []:
+            if not isinstance(value, dict) or key not in value:
+                raise IpcError("ResourceNotFoundError")
+            value = {key: value[key]} if not isinstance(value[key], dict) else value[key]
+        answer = {"componentName": "io.beeagent.Agent", "value": value}
+        stream.answer("GetConfigurationResponse", answer, last=True)
+
+    async def _subscribe_to_configuration_update(self, stream: _Stream, request: dict[str, Any]) -> None:
+        assert not request.get("componentName")
+        self._subscribe(stream)
+
+    async def _subscribe_to_component_updates(self, stream: _Stream, request: dict[str, Any]) -> None:
+        assert request == {}
+        self._subscribe(stream)
+
+    async def _defer_component_update(self, stream: _Stream, request: dict[str, Any]) -> None:
+        self.deferrals.append((request["deploymentId"], request["recheckAfterMs"]))
+        stream.answer("DeferComponentUpdateResponse", {}, last=True)
+
+    async def _subscribe_to_validate_configuration_updates(self, stream: _Stream, request: dict[str, Any]) -> None:
+        assert request == {}
+        self._subscribe(stream)
+
+    async def _send_configuration_validity_report(self, stream: _Stream, request: dict[str, Any]) -> None:
+        report = request["configurationValidityReport"]
+        self.reports.append((report["deploymentId"], report["status"], report.get("message", "")))
+        stream.answer("SendConfigurationValidityReportResponse", {}, last=True)
+
+    async def _get_secret_value(self, stream: _Stream, request: dict[str, Any]) -> None:
+        self._check_right("GetSecretValue", request["secretId"])
+        if request["secretId"] not in self.secrets:
+            raise IpcError("ResourceNotFoundError")
+        answer = {
+            "secretId": request["secretId"],
+            "versionId": "1",
+            "versionStage": ["AWSCURRENT"],
+            "secretValue": {"secretString": self.secrets[request["secretId"]]},
+        }
+        stream.answer("GetSecretValueResponse", answer, last=True)
+
+
+def _snake(name: str) -> str:
+    name = name.replace("IoT", "Iot")
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).removeprefix("_")
+
+
+def as_from_yaml(value: Any) -> Any:  # noqa: ANN401 - any configuration
+    """Give a configuration as a nucleus lite gives that of a YAML recipe: each plain value as text."""
+    if isinstance(value, dict):
+        return {key: as_from_yaml(entry) for key, entry in value.items()}
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if value is None else str(value)
+
+
+@contextmanager
+def nucleus_at(folder: Path) -> Iterator[Nucleus]:
+    """Give a running nucleus for as long as the context lasts."""
+    nucleus = Nucleus(folder / "ipc.sock")
+    nucleus.start()
+    try:
+        yield nucleus
+    finally:
+        nucleus.end()
