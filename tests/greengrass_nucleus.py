@@ -1,8 +1,8 @@
 """A nucleus to talk to: Greengrass' real wire format on a real Unix socket, with what was seen of real ones.
 
 It knows the operations the agent uses, and answers with the names and shapes that `awsiotsdk` publishes for them. What
-may go wrong on a device can be made to go wrong here: rights missing, the cloud out of reach, a spool that loses what it
-took, slowness, closed connections, tokens that no longer count, operations that a nucleus lite does not have.
+may go wrong on a device can be made to go wrong here: rights missing, the cloud out of reach, a spool that loses what
+it took, slowness, closed connections, tokens that no longer count, operations that a nucleus lite does not have.
 """
 
 import asyncio
@@ -300,7 +300,8 @@ class Nucleus:
             event = {"message": {"topicName": topic, "payload": base64.b64encode(payload).decode()}}
             await self._tell("SubscribeToIoTCore", "IoTCoreMessage", event, topic)
 
-    async def _refuse(self, stream: _Stream, request: dict[str, Any]) -> None:
+    @staticmethod
+    async def _refuse(_stream: _Stream, _request: dict[str, Any]) -> None:
         raise IpcError("ServiceError")
 
     # The operations, each as `_` and its name.

@@ -6,28 +6,25 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 
 from beeagent.choices import (
     chosen_capture_limits,
-    chosen_mqtt_options,
     chosen_outbox,
     chosen_source,
     loaded_model,
 )
 from beeagent.config import Settings
 from beeagent.decision import Decision, Decisions
-from beeagent.delivery.broker_url import BrokerAddress, Embedded, parse_broker
+from beeagent.delivery.broker_url import BrokerAddress
 from beeagent.delivery.courier import Courier
 from beeagent.delivery.delivery import Delivery
-from beeagent.delivery.discard import DiscardPublisher
-from beeagent.delivery.mqtt import MqttPublisher
 from beeagent.delivery.publisher import Publisher
 from beeagent.delivery.quarantine import Quarantine
-from beeagent.delivery.topics import status_topic
 from beeagent.detection.bundle import ModelBundle
-from beeagent.errors import BeeagentError, InputError
+from beeagent.errors import InputError
 from beeagent.frame_message import FrameMessages
 from beeagent.frames.capture import Capture
 from beeagent.frames.frame import Frame
@@ -37,10 +34,14 @@ from beeagent.health import Health
 from beeagent.line_output import LineOutput
 from beeagent.model_reload import ModelReload
 from beeagent.pipeline import FrameResult, Pipeline
+from beeagent.publisher_choice import chosen_publisher
 from beeagent.second_opinion_choice import chosen_collection, chosen_second_opinion, second_opinion_status
 from beeagent.service_notify import ServiceNotifier
 from beeagent.supervisor import Supervisor
 from beeagent.work_clock import WorkClock
+
+if TYPE_CHECKING:
+    from beeagent.nucleus.connection import NucleusConnection
 
 _LOG = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ class Agent:
         bundle: the model.
         outbox_path: where results wait; None for memory alone.
         broker: where results go, in place of what the settings say.
+        nucleus: of the Greengrass component that this process is; None where it is none.
         on_result: told of each frame's result, on the thread of `run`; None for nobody.
         stopping: set to make `run` return soon, as `stop` does; None for an event of its own.
 
@@ -73,6 +75,7 @@ class Agent:
         bundle: ModelBundle,
         outbox_path: Path | None,
         broker: BrokerAddress | None = None,
+        nucleus: "NucleusConnection | None" = None,
         on_result: Callable[[FrameResult], None] | None = None,
         stopping: threading.Event | None = None,
     ) -> None:
@@ -87,7 +90,7 @@ class Agent:
         self._capture = Capture(
             source,
             frames,
-            on_state=lambda fine, reason: self._note_trouble("camera", None if fine else reason),
+            on_state=lambda fine, reason: self.note_trouble("camera", None if fine else reason),
             limits=chosen_capture_limits(settings),
         )
         self._collection = collection = chosen_collection(settings)
@@ -96,10 +99,11 @@ class Agent:
             model=loaded_model(settings, bundle),
             frames=frames,
             keep="newest" if source.live else "every",
-            on_trouble=partial(self._note_trouble, "inference"),
+            on_trouble=partial(self.note_trouble, "inference"),
             stuck_after=settings.inference_timeout,
         )
-        self._delivery = _build_delivery(settings, broker, outbox_path, last_will=self._last_will)
+        publisher = chosen_publisher(settings, broker=broker, nucleus=nucleus, last_will=self._last_will)
+        self._delivery = _build_delivery(settings, outbox_path, publisher)
         self._messages = FrameMessages(
             settings, self._delivery.outbox, payload_limit=self._delivery.publisher.payload_limit
         )
@@ -121,7 +125,7 @@ class Agent:
                 "broker": lambda: self._delivery.broker_trouble,
                 "collect": lambda: collection.fault if collection is not None else None,
             },
-            note=self._note_trouble,
+            note=self.note_trouble,
             at_one_frame_s=lambda: max(self._pipeline.at_one_frame_s, self._handling.seconds),
             report=self._delivery.publisher.report,
             notifier=ServiceNotifier.from_environment(),
@@ -139,13 +143,18 @@ class Agent:
         """Whether `run` has left a thread behind that hangs in a camera or a model."""
         return self._left_behind
 
+    @property
+    def delivering(self) -> bool:
+        """Whether results are on their way out that an end of the agent would keep back."""
+        return self._delivery.delivering
+
     def reload_with(self, load: Callable[[], Settings]) -> ModelReload:
         """Give what puts another model in place while the agent runs; `load` reads the settings anew."""
         return ModelReload(
             self._settings,
             load=load,
             swap=self._pipeline.swap,
-            on_trouble=partial(self._note_trouble, "model"),
+            on_trouble=partial(self.note_trouble, "model"),
         )
 
     def stop(self) -> None:
@@ -197,7 +206,8 @@ class Agent:
         if payload is not None and self._settings.stdout and not self._output.write(payload):
             self.stop()
 
-    def _note_trouble(self, part: str, reason: str | None) -> None:
+    def note_trouble(self, part: str, reason: str | None) -> None:
+        """Have the status tell what is wrong with a part; with None, that it is not any more. From any thread."""
         if self._health.set_trouble(part, reason) and part != "broker":  # of which the publisher tells the log
             if reason is None:
                 _LOG.info("%s: fine again", part)
@@ -228,21 +238,7 @@ class Agent:
         return ended and not self._pipeline.lost
 
 
-def _build_delivery(
-    settings: Settings, broker: BrokerAddress | None, outbox_path: Path | None, *, last_will: Callable[[], bytes]
-) -> Delivery:
-    address = broker or parse_broker(settings.broker)
-    publisher: Publisher = DiscardPublisher()
-    if isinstance(address, BrokerAddress):
-        publisher = MqttPublisher(
-            options=chosen_mqtt_options(
-                settings, address=address, client_id=f"beeagent-{settings.device}-{settings.camera_name}"
-            ),
-            status_topic=status_topic(settings.topic_prefix, settings.device),
-            last_will=last_will,
-        )
-    elif isinstance(address, Embedded):
-        raise BeeagentError("the embedded broker is started by whoever runs the agent, and its address given")
+def _build_delivery(settings: Settings, outbox_path: Path | None, publisher: Publisher) -> Delivery:
     outbox = chosen_outbox(settings, outbox_path)
     courier = Courier(
         outbox=outbox,

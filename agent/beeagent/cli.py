@@ -134,6 +134,14 @@ def run(
     ] = None,
     http_host: Annotated[str | None, typer.Option(help="The address to serve them at. Default: 127.0.0.1.")] = None,
     config: Config = None,
+    greengrass: Annotated[
+        bool,
+        typer.Option(
+            "--greengrass",
+            help="Take the settings from the configuration of the Greengrass component that this process is, in place "
+            "of a file, and follow deployments that change it.",
+        ),
+    ] = False,
     log_format: Annotated[
         str | None, typer.Option(metavar="text|json", help="Form of the log on standard error. Default: text.")
     ] = None,
@@ -143,17 +151,24 @@ def run(
 
     beeagent --camera 0 looks until it is stopped; frames stay on this machine.
     """
-    given = {key: value for key, value in context.params.items() if key not in {"config", "version"}}
+    given = {key: value for key, value in context.params.items() if key not in {"config", "greengrass", "version"}}
     if version:
         typer.echo(__version__)
         return
     if context.invoked_subcommand is not None:
         _refuse_options_before_command(given, context.invoked_subcommand)
         return
-    if camera is None and config is None and not any(value is not None for value in given.values()):
+    if camera is None and config is None and not greengrass and not any(value is not None for value in given.values()):
         typer.echo(context.get_help())
         return
     _refuse_password(camera)
+    if greengrass:
+        if config is not None:
+            raise InputError(f"--greengrass and --config {config} are both given: give one of them")
+        from beeagent.component import run_component
+
+        run_component(given)
+        return
     from beeagent.run import run_agent
 
     run_agent(partial(load_settings, given, config=config))

@@ -121,8 +121,8 @@ class Settings(BaseSettings):
         mqtt_certificate_file: PEM file of the client certificate.
         mqtt_key_file: PEM file of its key.
         insecure_tls: take any certificate for the broker's; warned of at each start.
-        greengrass_confirm: in a Greengrass component that publishes to AWS IoT Core, what makes a result delivered: `echo`,
-            that it has come back on a subscription to its topic, which doubles the messages but loses none; or
+        greengrass_confirm: in a Greengrass component that publishes to AWS IoT Core, what makes a result delivered:
+            `echo`, that it has come back on a subscription to its topic, which doubles the messages but loses none; or
             `accepted`, that the nucleus has taken it, which forgets it if it is started again while it is offline.
     """
 
@@ -180,6 +180,10 @@ class Settings(BaseSettings):
     mqtt_key_file: FilePath | None = None
     insecure_tls: bool = False
     greengrass_confirm: Literal["echo", "accepted"] = "echo"
+
+    def differing(self, other: "Settings") -> set[str]:
+        """Give the keys of which two settings have different values."""
+        return {key for key in Settings.model_fields if getattr(self, key) != getattr(other, key)}
 
     def password(self) -> str | None:
         """Give the broker's password, from the environment or from its file.

@@ -15,7 +15,7 @@ import numpy as np
 
 from beeagent.choices import chosen_bundle, chosen_mqtt_options, chosen_source
 from beeagent.config import Settings
-from beeagent.delivery.broker_url import Embedded, NoBroker, parse_broker
+from beeagent.delivery.broker_url import Embedded, Greengrass, NoBroker, parse_broker
 from beeagent.delivery.embedded import EmbeddedBroker
 from beeagent.delivery.mqtt import MqttPublisher
 from beeagent.delivery.topics import status_topic
@@ -26,6 +26,7 @@ from beeagent.errors import BeeagentError
 from beeagent.frames.address import parse_camera
 from beeagent.frames.discovery import Cameras
 from beeagent.frames.frame import Frame
+from beeagent.nucleus.address import nucleus_address
 
 _CAMERA_WITHIN_S = 10.0
 _BROKER_WITHIN_S = 10.0
@@ -140,6 +141,9 @@ def _check_broker(settings: Settings) -> Finding:
     address = parse_broker(settings.broker)
     if isinstance(address, NoBroker):
         return Finding("broker", Verdict.NOTE, "none: results go nowhere but to --stdout")
+    if isinstance(address, Greengrass):
+        nucleus_address(os.environ)
+        return Finding("broker", Verdict.NOTE, f"{address}: seen only once the agent runs with --greengrass")
     if isinstance(address, Embedded):
         EmbeddedBroker(port=None)
         return Finding("broker", Verdict.FINE, "embedded: its package is installed")

@@ -76,8 +76,7 @@ class ModelReload:
 
     def _reload(self) -> None:
         new = self._load()
-        differing = {key for key in Settings.model_fields if getattr(new, key) != getattr(self._settings, key)}
-        if late := sorted(differing.difference(RELOADED)):
+        if late := sorted(new.differing(self._settings).difference(RELOADED)):
             _LOG.warning("changes of %s take effect when the agent is started again", ", ".join(late))
         wanted = self._settings.model_copy(update={key: getattr(new, key) for key in RELOADED})
         model = loaded_model(wanted, chosen_bundle(wanted))

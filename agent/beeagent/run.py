@@ -5,8 +5,8 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import NoReturn
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, NoReturn
 
 from beeagent.agent import Agent
 from beeagent.choices import chosen_bundle
@@ -16,6 +16,10 @@ from beeagent.delivery.embedded import EmbeddedBroker
 from beeagent.errors import InputError
 from beeagent.health_server import serving_health
 from beeagent.log import configure_log
+from beeagent.model_reload import ModelReload
+
+if TYPE_CHECKING:
+    from beeagent.nucleus.connection import NucleusConnection
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,13 +41,32 @@ def run_agent(load: Callable[[], Settings]) -> None:
     configure_log(settings.log_format)
     stop = threading.Event()
     with on_signals(stopping(stop.set)):
-        ended = _run_until(stop, settings, load)
+        ended = run_until(stop, settings, load)
     if not ended:
-        _leave_at_once(0)
+        leave_at_once(0)
 
 
-def _run_until(stop: threading.Event, settings: Settings, load: Callable[[], Settings]) -> bool:
-    """Run the agent until its camera ends or `stop` is set; say whether every thread of it has ended."""
+def run_until(
+    stop: threading.Event,
+    settings: Settings,
+    load: Callable[[], Settings],
+    *,
+    nucleus: "NucleusConnection | None" = None,
+    during: Callable[[Agent, ModelReload], AbstractContextManager[None]] = lambda _agent, _reload: nullcontext(),
+) -> bool:
+    """Run the agent until its camera ends or `stop` is set; say whether every thread of it has ended.
+
+    Args:
+        stop: set to end it.
+        settings: what it is to do.
+        load: reads the settings anew, for another model.
+        nucleus: of the Greengrass component that this process is; None where it is none.
+        during: gives what is entered while the agent runs.
+
+    Raises:
+        InputError: something in the settings cannot be used.
+        BeeagentError: a stage failed.
+    """
     bundle = chosen_bundle(settings)
     embedded = EmbeddedBroker() if isinstance(parse_broker(settings.broker), Embedded) else None
     if embedded is not None:
@@ -54,19 +77,24 @@ def _run_until(stop: threading.Event, settings: Settings, load: Callable[[], Set
             bundle=bundle,
             outbox_path=settings.state_dir / f"{settings.device}-{settings.camera_name}.outbox.sqlite3",
             broker=None if embedded is None else embedded.address,
+            nucleus=nucleus,
             stopping=stop,
         )
         _LOG.info("looking at %s with %s", settings.camera_name, bundle.identity)
         reload = agent.reload_with(load)
         reload.start()
         try:
-            with on_signals({signal.SIGHUP: reload.request}), serving_health(settings, agent.health):
+            with (
+                on_signals({signal.SIGHUP: reload.request}),
+                serving_health(settings, agent.health),
+                during(agent, reload),
+            ):
                 agent.run()
         except Exception as error:
             if not agent.left_behind:
                 raise
             _LOG.exception("the agent failed")
-            _leave_at_once(_EXIT_USAGE if isinstance(error, InputError) else _EXIT_FAILURE)
+            leave_at_once(_EXIT_USAGE if isinstance(error, InputError) else _EXIT_FAILURE)
         finally:
             reload.stop(_RELOAD_ENDS_WITHIN_S)
         _LOG.info("looked at %d frames", agent.health.frames)
@@ -76,7 +104,7 @@ def _run_until(stop: threading.Event, settings: Settings, load: Callable[[], Set
     return not agent.left_behind
 
 
-def _leave_at_once(code: int) -> NoReturn:
+def leave_at_once(code: int) -> NoReturn:
     """End the process without Python's own end.
 
     That takes apart what a thread which hangs in foreign code still uses: it waits for it, or crashes over it.

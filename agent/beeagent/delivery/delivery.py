@@ -31,6 +31,11 @@ class Delivery:
         state = self.publisher.state
         return None if state.connected or state.untried else state.reason
 
+    @property
+    def delivering(self) -> bool:
+        """Whether results wait that are on their way out."""
+        return self.publisher.state.connected and self.outbox.depth() > 0
+
     def start(self) -> None:
         """Begin to connect and to carry."""
         self.publisher.start()

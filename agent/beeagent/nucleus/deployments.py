@@ -1,0 +1,176 @@
+"""What deployments want of a component that runs: another configuration, and to stop for another version."""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from awsiot.greengrasscoreipc import model
+
+from beeagent.errors import BeeagentError
+from beeagent.nucleus.errors import NucleusError
+
+if TYPE_CHECKING:
+    from beeagent.nucleus.connection import NucleusConnection
+
+_LOG: Final = logging.getLogger(__name__)
+
+_SETTLED_AFTER_S: Final = 0.5  # a deployment changes one key after the other
+_AGAIN_AFTER_S: Final = 10.0
+_MOST_DEFERRED_S: Final = 300.0
+
+
+class Deployments:
+    """A thread that hears from the nucleus what deployments do, and answers.
+
+    - The configuration has changed: `on_configuration` is called, once all of a deployment's keys have come. Also after
+      each new connection, since nobody tells what was changed in between.
+    - A configuration is to be judged before it is deployed: `objection` says what is wrong with it. (Classic nucleus.)
+    - The component is to be stopped for another version: that is put off while results are on their way out, for 5
+      minutes at most; they are kept in any case. (Classic nucleus.)
+
+    Args:
+        nucleus: the connection.
+        on_configuration: reads the configuration and does what it asks for; it is called again later where it raises
+            NucleusError.
+        objection: says what is wrong with a configuration, None if nothing is.
+        may_stop: whether the component may be stopped now.
+    """
+
+    def __init__(
+        self,
+        nucleus: "NucleusConnection",
+        *,
+        on_configuration: Callable[[], None],
+        objection: Callable[[Mapping[str, Any]], str | None],
+        may_stop: Callable[[], bool],
+    ) -> None:
+        self._nucleus = nucleus
+        self._on_configuration = on_configuration
+        self._objection = objection
+        self._may_stop = may_stop
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._forget_nucleus: Callable[[], None] = lambda: None
+        self._read_at: float | None = None
+        self._client: object = None
+        self._put_off: dict[str, float] = {}  # deployments that have asked, since when
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="deployments", daemon=True)
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._forget_nucleus = self._nucleus.listen(lambda: self._inbox.put(self._subscribe))
+        self._inbox.put(self._subscribe)
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """Listen no more, and wait up to `timeout` seconds for what is under way."""
+        self._forget_nucleus()
+        self._stopping.set()
+        self._inbox.put(lambda: None)
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            timeout = None if self._read_at is None else max(0.0, self._read_at - time.monotonic())
+            try:
+                self._inbox.get(timeout=timeout)()
+            except queue.Empty:
+                self._read()
+
+    def _subscribe(self) -> None:
+        client = self._nucleus.client
+        if client is None or client is self._client:
+            return
+        self._client = client
+        self._try_to_subscribe(
+            "changes of the configuration",
+            lambda client: client.subscribe_to_configuration_update_async(
+                key_path=[], on_stream_event=self._note_configuration, on_stream_error=_end_stream
+            )[0],
+        )
+        self._try_to_subscribe(
+            "configurations to judge",
+            lambda client: client.subscribe_to_validate_configuration_updates_async(
+                on_stream_event=self._note_question, on_stream_error=_end_stream
+            )[0],
+        )
+        self._try_to_subscribe(
+            "updates to come",
+            lambda client: client.subscribe_to_component_updates_async(
+                on_stream_event=self._note_update, on_stream_error=_end_stream
+            )[0],
+        )
+        self._read_at = time.monotonic()
+
+    def _try_to_subscribe(self, what: str, begin: Callable[[Any], "Future[Any]"]) -> None:
+        try:
+            self._nucleus.ask(begin)
+        except NucleusError as error:
+            # A nucleus lite has the first alone; so the others are done without.
+            _LOG.info("this nucleus does not tell of %s: %s", what, error)
+
+    # These three come on the connection's own thread, and only pass on what they hear.
+
+    def _note_configuration(self, _: object) -> None:
+        self._inbox.put(self._put_off_reading)
+
+    def _note_question(self, event: Any) -> None:  # noqa: ANN401 - of a package without types
+        if event.validate_configuration_update_event is not None:
+            self._inbox.put(partial(self._judge, event.validate_configuration_update_event))
+
+    def _note_update(self, event: Any) -> None:  # noqa: ANN401 - of a package without types
+        if event.pre_update_event is not None:
+            self._inbox.put(partial(self._answer_update, event.pre_update_event.deployment_id))
+
+    # And these are done by the thread of this class.
+
+    def _put_off_reading(self) -> None:
+        self._read_at = time.monotonic() + _SETTLED_AFTER_S
+
+    def _read(self) -> None:
+        self._read_at = None
+        try:
+            self._on_configuration()
+        except NucleusError as error:
+            _LOG.warning("the configuration is not to be had: %s; trying again", error)
+            self._read_at = time.monotonic() + _AGAIN_AFTER_S
+
+    def _judge(self, question: Any) -> None:  # noqa: ANN401 - of a package without types
+        objection = self._objection(question.configuration or {})
+        report = model.ConfigurationValidityReport(
+            deployment_id=question.deployment_id,
+            status="ACCEPTED" if objection is None else "REJECTED",
+            message=objection,
+        )
+        self._tell(lambda client: client.send_configuration_validity_report_async(configuration_validity_report=report))
+
+    def _answer_update(self, deployment: str) -> None:
+        now = time.monotonic()
+        since = self._put_off.setdefault(deployment, now)
+        if self._may_stop() or now - since >= _MOST_DEFERRED_S:
+            del self._put_off[deployment]
+            wait_s = 0.0  # 0 says: go on
+        else:
+            _LOG.info("a deployment is put off until the waiting results are out")
+            wait_s = _AGAIN_AFTER_S
+        self._tell(
+            lambda client: client.defer_component_update_async(
+                deployment_id=deployment, recheck_after_ms=round(wait_s * 1000)
+            )
+        )
+
+    def _tell(self, begin: Callable[[Any], "Future[Any]"]) -> None:
+        try:
+            self._nucleus.ask(begin)
+        except BeeagentError as error:
+            _LOG.warning("an answer to a deployment was not taken: %s", error)
+
+
+def _end_stream(_: Exception) -> bool:
+    return True
