@@ -73,10 +73,13 @@ def recipe_for(source: Path, options: argparse.Namespace, version: str) -> str:
         "TOPIC_PREFIX": options.topic_prefix,
         "BROKER": options.broker,
         "PROJECT_VERSION_ARN": options.second_opinion or "",
+        "SECRETS": json.dumps(options.secret),
     }
     holds = {*options.platform, options.broker.removeprefix("greengrass://")}
     if options.second_opinion:
-        holds.add("second-opinion")
+        holds |= {"second-opinion", "dependencies"}
+    if options.secret:
+        holds |= {"secrets", "dependencies"}
     recipe = fill_recipe(template, values, holds)
     # The GDK puts the bucket in by itself, with account and region in its name.
     if not options.gdk:
@@ -212,6 +215,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--second-opinion", metavar="ARN", help="the Rekognition model to ask when unsure")
     parser.add_argument(
+        "--secret",
+        action="append",
+        default=[],
+        metavar="ARN",
+        help="a secret of AWS Secrets Manager that the configuration refers to; may be repeated; classic nucleus",
+    )
+    parser.add_argument(
         "--broker",
         default="greengrass://iot-core",
         choices=("greengrass://iot-core", "greengrass://local"),
@@ -236,6 +246,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         r"arn:aws[a-z-]*:rekognition:[a-z0-9-]+:\d{12}:project/[^/\"]+/version/[^/\"]+/\d+", arn
     ):
         parser.error(f"--second-opinion {arn} is not the ARN of a project version")
+    for arn in options.secret:
+        if not re.fullmatch(r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:[A-Za-z0-9/_+=.@-]+", arn):
+            parser.error(f"--secret {arn} is not the ARN of a secret")
     return options
 
 

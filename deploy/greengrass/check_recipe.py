@@ -22,11 +22,9 @@ _VARIABLES: Final = ("{artifacts:path}", "{work:path}")
 _ARCHITECTURES: Final = frozenset({"aarch64", "amd64", "arm"})
 _MOST_BYTES: Final = 16_000  # https://docs.aws.amazon.com/general/latest/gr/greengrassv2.html
 
-# Which service of the nucleus, asked for what, each broker address stands for.
-PUBLISHING: Final = {
-    "greengrass://iot-core": ("aws.greengrass.ipc.mqttproxy", "aws.greengrass#PublishToIoTCore"),
-    "greengrass://local": ("aws.greengrass.ipc.pubsub", "aws.greengrass#PublishToTopic"),
-}
+_SECRETS: Final = "aws.greengrass.SecretManager"
+_GET_SECRET: Final = "aws.greengrass#GetSecretValue"  # noqa: S105 - an operation
+_SECRET: Final = re.compile(r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:[A-Za-z0-9/_+=.@-]+")
 # The keys of each part: those it must have, and those it may have.
 _TOP: Final = (
     {"RecipeFormatVersion", "ComponentName", "ComponentVersion", "ComponentConfiguration", "Manifests"},
@@ -80,7 +78,7 @@ def _dependencies(recipe: Mapping[str, Any]) -> Iterator[str]:
     dependencies = recipe.get("ComponentDependencies") or {}
     for name, dependency in dependencies.items():
         yield from _keys(f"the dependency {name}", dependency, _DEPENDENCY)
-        if name != _CREDENTIALS:
+        if name not in (_CREDENTIALS, _SECRETS):
             yield f"the dependency {name} is none of the agent's"
     asks = "rekognition_project_version_arn" in _defaults(recipe)
     if asks and _CREDENTIALS not in dependencies:
@@ -110,37 +108,57 @@ def _configuration(recipe: Mapping[str, Any], text: str) -> Iterator[str]:
         yield f"DefaultConfiguration tells of {key}, which is no setting"
 
 
-def _access_control(recipe: Mapping[str, Any]) -> Iterator[str]:
+def _needed(recipe: Mapping[str, Any]) -> dict[str, dict[str, set[str]]]:
+    """Give the operations that the agent uses: of each service, with their topics."""
     defaults = _defaults(recipe)
     prefix, camera = defaults.get("topic_prefix", "beeagent"), defaults.get("camera_name", "camera")
-    topics = {detections_topic(prefix, _THING, camera), status_topic(prefix, _THING)}
-    needed = PUBLISHING.get(defaults.get("broker", ""))
-    control = defaults.get("accessControl") or {}
-    services = {needed[0]} if needed else set()
-    if set(control) != services:
-        yield f"accessControl is for {sorted(control)}, and with this broker the agent uses {sorted(services)}"
+    results, status = detections_topic(prefix, _THING, camera), status_topic(prefix, _THING)
+    if defaults.get("broker") == "greengrass://local":
+        return {"aws.greengrass.ipc.pubsub": {"aws.greengrass#PublishToTopic": {results, status}}}
+    if defaults.get("broker") == "greengrass://iot-core":
+        operations = {
+            "aws.greengrass#PublishToIoTCore": {results, status},
+            "aws.greengrass#SubscribeToIoTCore": {results},
+        }
+        return {"aws.greengrass.ipc.mqttproxy": operations}
+    return {}
+
+
+def _access_control(recipe: Mapping[str, Any]) -> Iterator[str]:
+    control = _defaults(recipe).get("accessControl") or {}
+    needed = _needed(recipe)
+    if _SECRETS in (recipe.get("ComponentDependencies") or {}):
+        needed[_SECRETS] = {}
+    if set(control) != set(needed):
+        yield f"accessControl is for {sorted(control)}, and with this broker the agent uses {sorted(needed)}"
     for service, policies in control.items():
+        allowed: dict[str, set[str]] = {}
         for name, policy in policies.items():
             where = f"accessControl {name}"
             if not name.startswith(f"{recipe['ComponentName']}:"):
                 yield f"{where}: its name has to begin with the component's, as it has to be unique on the device"
             bad = list(_keys(where, policy, _POLICY))
-            yield from bad or _policy(where, service, policy, needed, topics)
+            yield from bad or _policy(where, service, policy, needed.get(service, {}))
+            for operation in policy.get("operations", []):
+                allowed.setdefault(operation, set()).update(policy.get("resources", []))
+        for operation, topics in needed.get(service, {}).items():
+            if allowed.get(operation, set()) != topics:
+                given = sorted(allowed.get(operation, set()))
+                yield f"accessControl has {operation} for {given}, and the agent uses it for {sorted(topics)}"
 
 
-def _policy(
-    where: str, service: str, policy: Mapping[str, Any], needed: tuple[str, str] | None, topics: set[str]
-) -> Iterator[str]:
+def _policy(where: str, service: str, policy: Mapping[str, Any], needed: Mapping[str, set[str]]) -> Iterator[str]:
     for operation in policy["operations"]:
         if operation not in operations():
             yield f"{where}: {operation} is no operation of the nucleus"
-        elif (service, operation) != needed:
+        elif operation not in ({_GET_SECRET} if service == _SECRETS else needed):
             yield f"{where}: the agent does not use {operation} of {service}"
     for resource in policy["resources"]:
-        if set(resource) & set("*+#?$"):
+        if service == _SECRETS:
+            if not _SECRET.fullmatch(resource):
+                yield f"{where}: {resource} is not the ARN of one secret"
+        elif set(resource) & set("*+#?$"):
             yield f"{where}: {resource} is more than one topic"
-    if set(policy["resources"]) != topics:
-        yield f"{where}: it is for {sorted(policy['resources'])}, and the agent publishes {sorted(topics)}"
 
 
 def _manifests(recipe: Mapping[str, Any]) -> Iterator[str]:

@@ -20,12 +20,14 @@ from beeagent.config import Settings  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy" / "greengrass"
+SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:hive-7/mqtt-a1B2c3"  # noqa: S105 - its name
 ARN = "arn:aws:rekognition:eu-central-1:123456789012:project/bees/version/bees.2026-05-04/1714800000000"
 FORMS = [
     list(itertools.chain(*form))
     for form in itertools.product(
         ([], ["--broker", "greengrass://local"]),
         ([], ["--second-opinion", ARN]),
+        ([], ["--secret", SECRET]),
         ([], ["--offline"]),
         ([], ["--camera-name", "front", "--topic-prefix", "apiary/north"]),
     )
@@ -57,10 +59,23 @@ def test_rights_and_platforms_are_those_asked_for() -> None:
         [manifest["Platform"]["architecture"] for manifest in each["Manifests"]] for each in (plain, asking)
     ]
     assert architectures == [["aarch64", "amd64", "arm"], ["aarch64", "amd64"]]
-    (policies,) = plain["ComponentConfiguration"]["DefaultConfiguration"]["accessControl"].values()
-    (policy,) = policies.values()
-    assert policy["operations"] == ["aws.greengrass#PublishToIoTCore"]
-    assert policy["resources"] == ["beeagent/{iot:thingName}/camera/detections", "beeagent/{iot:thingName}/status"]
+    assert rights(plain) == {
+        "aws.greengrass#PublishToIoTCore": [
+            "beeagent/{iot:thingName}/camera/detections",
+            "beeagent/{iot:thingName}/status",
+        ],
+        "aws.greengrass#SubscribeToIoTCore": ["beeagent/{iot:thingName}/camera/detections"],
+    }
+    secretive = yaml.safe_load(recipe("--secret", SECRET))
+    assert list(secretive["ComponentDependencies"]) == ["aws.greengrass.SecretManager"]
+    assert rights(secretive) == {**rights(plain), "aws.greengrass#GetSecretValue": [SECRET]}
+
+
+def rights(recipe: dict[str, Any]) -> dict[str, list[str]]:
+    """Give what a recipe permits: the resources of each operation."""
+    control = recipe["ComponentConfiguration"]["DefaultConfiguration"]["accessControl"]
+    policies = [policy for service in control.values() for policy in service.values()]
+    return {operation: policy["resources"] for policy in policies for operation in policy["operations"]}
 
 
 INSTALL = "exec python3 {artifacts:path}/beeagent-aarch64.zip install"
@@ -95,13 +110,14 @@ TOPIC = "- beeagent/{iot:thingName}/status"
         ("beeagent-aarch64.zip install", "beeagent.zip install", "is not what install runs"),
         (f"/{__version__}/beeagent-arm.zip", "/0.0.9/beeagent-arm.zip", "is not at s3://BUCKET"),
         ("#PublishToIoTCore", "#PublishToIotCore", "no operation of the nucleus"),
-        ("#PublishToIoTCore", "#SubscribeToIoTCore", "the agent does not use"),
+        ("#PublishToIoTCore", "#PublishToTopic", "the agent does not use"),
+        ("#SubscribeToIoTCore", "#PublishToIoTCore", "has aws.greengrass#SubscribeToIoTCore for []"),
         ("ipc.mqttproxy:", "ipc.pubsub:", "accessControl is for ['aws.greengrass.ipc.pubsub']"),
         ("resources:", "resource:", "has no resources"),
         (TOPIC, '- "*"', "* is more than one topic"),
         (TOPIC, "- beeagent/+/status", "is more than one topic"),
-        (TOPIC, TOPIC + "\n            - beeagent/{iot:thingName}/more", "and the agent publishes"),
-        ("camera_name: camera", "camera_name: front", "and the agent publishes"),
+        (TOPIC, TOPIC + "\n            - beeagent/{iot:thingName}/more", "and the agent uses it for"),
+        ("camera_name: camera", "camera_name: front", "and the agent uses it for"),
         ("io.beeagent.Agent:mqttproxy:1", "mqttproxy:1", "begin with the component's"),
         ("await_camera: true", "await_camera: perhaps", "DefaultConfiguration: --await-camera is 'perhaps'"),
         ("await_camera: true", "await_kamera: true", "DefaultConfiguration: --await-kamera is no setting"),
@@ -138,8 +154,17 @@ def test_the_check_ends_with_1_where_something_is_wrong(tmp_path: Path) -> None:
         assert ended.returncode == code, ended.stderr
 
 
-def test_what_publishing_asks_for_is_known_to_the_client() -> None:
-    assert {operation for _, operation in check_recipe.PUBLISHING.values()} <= check_recipe.operations()
+@pytest.mark.parametrize("arguments", FORMS, ids=" ".join)
+def test_what_is_permitted_is_known_to_the_client(arguments: list[str]) -> None:
+    assert rights(yaml.safe_load(recipe(*arguments))).keys() <= check_recipe.operations()
+
+
+@pytest.mark.parametrize("resource", ['"*"', "arn:aws:secretsmanager:eu-central-1:123456789012:secret:*"])
+def test_secrets_are_permitted_by_their_names_alone(resource: str) -> None:
+    text = recipe("--secret", SECRET).replace(json.dumps([SECRET]), f"[{resource}]")
+    assert any("is not the ARN of one secret" in finding for finding in check_recipe.findings(text))
+    with pytest.raises(SystemExit):
+        build.parse(["--secret", resource])
 
 
 def test_the_gdk_s_configuration_is_of_this_version() -> None:
@@ -188,8 +213,9 @@ def test_the_policies_allow_what_is_needed_and_no_more() -> None:
         "token-exchange-trust.json",
         "token-exchange-artifacts.json",
         "token-exchange-second-opinion.json",
+        "token-exchange-secrets.json",
     }
-    published = set[str]()
+    allowed: dict[str, set[str]] = {"iot:Publish": set(), "iot:Subscribe": set(), "iot:Receive": set()}
     for name, statement in statements:
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
         resources = statement.get("Resource", [])
@@ -198,11 +224,12 @@ def test_the_policies_allow_what_is_needed_and_no_more() -> None:
         if "*" in resources:
             # The nucleus' own calls, in the form that AWS documents for core devices.
             assert all(action.startswith("greengrass:") for action in actions), name
-        if "iot:Publish" in actions:
-            published |= {resource.partition(":topic/")[2] for resource in resources}
-    (policies_of_recipe,) = yaml.safe_load(recipe())["ComponentConfiguration"]["DefaultConfiguration"][
-        "accessControl"
-    ].values()
-    (policy,) = policies_of_recipe.values()
-    topics = {topic.replace("{iot:thingName}", "THING") for topic in policy["resources"]}
-    assert topics == {topic for topic in published if not topic.startswith("$aws/")}
+        for action in allowed.keys() & set(actions):
+            topics = {re.split(":topic/|:topicfilter/", resource)[-1] for resource in resources}
+            allowed[action] |= {topic for topic in topics if not topic.startswith("$aws/")}
+    given = {
+        operation.removeprefix("aws.greengrass#"): {topic.replace("{iot:thingName}", "THING") for topic in topics}
+        for operation, topics in rights(yaml.safe_load(recipe())).items()
+    }
+    assert allowed["iot:Publish"] == given["PublishToIoTCore"]
+    assert allowed["iot:Subscribe"] == allowed["iot:Receive"] == given["SubscribeToIoTCore"]

@@ -112,7 +112,7 @@ def test_a_token_that_is_refused_is_the_end(nucleus: Nucleus) -> None:
     with connecting(nucleus.socket, "of another time") as made:
         assert made.expelled.wait(DEADLINE)
         assert "only a new process gets in" in made.connection.reason
-    assert nucleus.refused == 1
+    assert nucleus.connections == 0
 
 
 def test_a_nucleus_that_hangs_up_again_and_again_before_it_lets_in_refuses(tmp_path: Path) -> None:
