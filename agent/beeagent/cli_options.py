@@ -27,7 +27,10 @@ Workers = Annotated[
 ]
 Broker = Annotated[
     str | None,
-    typer.Option(help=f"mqtt://HOST[:PORT], mqtts://HOST[:PORT], embedded, or none. Default: {DEFAULT_BROKER}."),
+    typer.Option(
+        help="mqtt://HOST[:PORT], mqtts://HOST[:PORT], embedded, or none; with --greengrass also greengrass://iot-core "
+        f"or greengrass://local. Default: {DEFAULT_BROKER}."
+    ),
 ]
 MqttUsername = Annotated[str | None, typer.Option(help="User name for the broker.")]
 MqttPasswordFile = Annotated[
