@@ -51,6 +51,7 @@ def test_every_key_can_be_set_in_the_file_and_in_the_environment(
         "rekognition_workers": 3, "rekognition_per_minute": 4, "rekognition_per_day": 5,
         "rekognition_longest_side": 640, "rekognition_jpeg_quality": 70, "rekognition_same_for": 0.5,
         "rekognition_hourly_price": 8.0, "collect": "kept", "collect_megabytes": 20.0,
+        "greengrass_confirm": "accepted",
     }  # fmt: skip
     assert set(values) == set(Settings.model_fields)
     toml = "".join(f"{key} = {json.dumps(value).replace(': ', ' = ')}\n" for key, value in values.items())
