@@ -115,7 +115,7 @@ def test_what_a_nucleus_spools_and_loses_is_published_again(nucleus: Nucleus, tm
     nucleus.online, nucleus.spools = False, True
     with line(nucleus, tmp_path / "o", echo_within_s=0.3) as running:
         running.put(8)
-        running.wait_state(lambda: "has not come back" in running.publisher.state.reason)
+        running.wait_state(lambda: "no message has come back" in running.publisher.state.reason)
         assert running.outbox.counts() == OutboxCounts(produced=8, delivered=0, dropped={})
         nucleus.spool.clear()  # the nucleus was started again
         nucleus.reach_the_cloud()

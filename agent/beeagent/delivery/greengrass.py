@@ -5,7 +5,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -13,6 +12,7 @@ from beeagent.backoff import Backoff
 from beeagent.delivery.greengrass_destination import Destination, ToComponents, ToIotCore
 from beeagent.delivery.greengrass_echoes import Echoes
 from beeagent.delivery.greengrass_rights import ForbiddenTopics
+from beeagent.delivery.greengrass_under_way import Publish, UnderWay
 from beeagent.delivery.publisher import Outcome, PublisherState, Receipt
 from beeagent.delivery.suspects import FORBIDDEN
 from beeagent.nucleus.errors import UNAUTHORIZED, NucleusError, nucleus_error
@@ -32,17 +32,6 @@ TOO_LARGE: Final = "too-large"
 _STOPPED: Final = PublisherState(connected=False, reason="stopped")
 
 Confirmation = Literal["echo", "accepted"]
-
-
-@dataclass(slots=True)
-class _Publish:
-    """One result on its way. `echoed` and `answered` come in either order."""
-
-    topic: str
-    payload: bytes
-    done: Callable[[Receipt], None]
-    due: float
-    answered: bool = False
 
 
 class GreengrassPublisher:
@@ -111,7 +100,7 @@ class GreengrassPublisher:
         self._state = PublisherState(connected=False, reason="not yet connected", untried=True)
         # All below is the thread's own.
         self._client: Any = None
-        self._under_way: list[_Publish] = []
+        self._under_way = UnderWay()
         self._paused_until: float | None = None
         self._pause_reason = ""
         self._warned = ""
@@ -150,7 +139,7 @@ class GreengrassPublisher:
         with self._lock:
             accepting = self._accepting and self._thread.ident is not None
             if accepting:
-                self._inbox.put(partial(self._begin, _Publish(topic, payload, done, due=0.0)))
+                self._inbox.put(partial(self._begin, Publish(topic, payload, done)))
         if not accepting:
             done(Receipt(Outcome.LOST, self.state.reason))
 
@@ -171,8 +160,7 @@ class GreengrassPublisher:
 
     def _run(self) -> None:
         while not self._is_over():
-            due = [publish.due for publish in self._under_way]
-            due += [when for when in (self._paused_until, self._stopping) if when is not None]
+            due = [when for when in (self._under_way.due, self._paused_until, self._stopping) if when is not None]
             try:
                 work = self._inbox.get(timeout=max(0.0, min(due) - time.monotonic()) if due else None)
             except queue.Empty:
@@ -183,7 +171,7 @@ class GreengrassPublisher:
             self._accepting = False
         while not self._inbox.empty():  # what came too late
             self._inbox.get()()
-        self._lose_all("stopped")
+        self._under_way.end_all(Receipt(Outcome.LOST, "stopped"))
         self._echoes.close()
 
     def _is_over(self) -> bool:
@@ -196,7 +184,7 @@ class GreengrassPublisher:
             return
         self._stopping = by - 0.1
         if farewell is not None and self.state.connected:
-            self._send(_Publish(self._status_topic, farewell, lambda _: None, due=0.0), retain=True)
+            self._send(Publish(self._status_topic, farewell, lambda _: None), retain=True)
 
     def _handle_link(self) -> None:
         """Take in that the connection to the nucleus has come about or ended, or another one is there."""
@@ -208,25 +196,22 @@ class GreengrassPublisher:
         self._paused_until = None
         self._unreported = self._report is not None
         self._note_state()
-        self._lose_all("the connection to the nucleus ended")
+        self._under_way.end_all(Receipt(Outcome.LOST, "the connection to the nucleus ended"))
 
     def _handle_time(self) -> None:
-        now = time.monotonic()
-        if self._paused_until is not None and now >= self._paused_until:
+        if self._paused_until is not None and time.monotonic() >= self._paused_until:
             self._paused_until = None
             self._probe()
-        late = [publish for publish in self._under_way if now >= publish.due]
-        for publish in late:
+        for publish in self._under_way.late():
+            words = "the nucleus does not answer"
             if publish.answered:
-                # The nucleus may have lost the subscription without telling.
-                self._echoes.unsubscribe(publish.topic)
-                seconds = f"{self._echo_within:g} s"
                 words = (
-                    f"the nucleus took a message that has not come back from AWS IoT Core in {seconds}: is it offline?"
+                    f"no message has come back from AWS IoT Core for {self._echo_within:g} s: is the nucleus offline?"
                 )
-            else:
-                words = "the nucleus does not answer"
-            self._lose(publish, words)
+                # It may have lost the subscription without telling.
+                self._echoes.unsubscribe(publish.topic)
+            self._pause(words)
+            self._under_way.end(publish, Receipt(Outcome.LOST, words))
 
     def _probe(self) -> None:
         """Find out, after a pause, whether the nucleus publishes again: with the status, of which nothing is lost."""
@@ -240,9 +225,9 @@ class GreengrassPublisher:
                 self._note_state()  # what keeps back the status alone is no obstacle to the results
 
         self._unreported = False
-        self._send(_Publish(self._status_topic, self._report, handle_end, due=0.0), retain=True)
+        self._send(Publish(self._status_topic, self._report, handle_end), retain=True)
 
-    def _begin(self, publish: _Publish) -> None:
+    def _begin(self, publish: Publish) -> None:
         if self._stopping is not None or not self.state.connected:
             publish.done(Receipt(Outcome.LOST, self.state.reason or "stopped"))
             return
@@ -257,22 +242,21 @@ class GreengrassPublisher:
                 return
         self._send(publish, retain=False)
 
-    def _send(self, publish: _Publish, *, retain: bool) -> None:
-        publish.due = time.monotonic() + self._answer_within
-        self._under_way.append(publish)
+    def _send(self, publish: Publish, *, retain: bool) -> None:
+        self._under_way.add(publish, within_s=self._answer_within)
         try:
             future = self._destination.publish(self._client, publish.topic, publish.payload, retain=retain)
         except Exception as error:  # noqa: BLE001 - the package raises what it likes where the connection has ended
-            self._end(publish, self._failed(publish.topic, nucleus_error(error), "publishing on"))
+            self._under_way.end(publish, self._failed(publish.topic, nucleus_error(error), "publishing on"))
             return
         future.add_done_callback(lambda future: self._inbox.put(partial(self._handle_answer, publish, future)))
 
-    def _handle_answer(self, publish: _Publish, future: "Future[Any]") -> None:
+    def _handle_answer(self, publish: Publish, future: "Future[Any]") -> None:
         if publish not in self._under_way:
             return  # it has come back already, or was lost
         error = future.exception()
         if error is not None:
-            self._end(publish, self._failed(publish.topic, nucleus_error(error), "publishing on"))
+            self._under_way.end(publish, self._failed(publish.topic, nucleus_error(error), "publishing on"))
         elif self._echoing and publish.topic != self._status_topic:
             publish.answered = True
             publish.due = time.monotonic() + self._echo_within
@@ -280,35 +264,23 @@ class GreengrassPublisher:
             self._deliver(publish)
 
     def _handle_echo(self, topic: str, payload: bytes) -> None:
-        for publish in self._under_way:
-            if publish.topic == topic and publish.payload == payload:
+        for publish in self._under_way.of_topic(topic):
+            if publish.payload == payload:
                 self._deliver(publish)
                 return
 
     def _handle_closed(self, topic: str, number: int) -> None:
         if not self._echoes.note_end(topic, number):
             return
-        for publish in [publish for publish in self._under_way if publish.topic == topic]:
-            self._end(publish, Receipt(Outcome.LOST, f"the nucleus ended the subscription to {topic}"))
+        for publish in self._under_way.of_topic(topic):
+            self._under_way.end(publish, Receipt(Outcome.LOST, f"the nucleus ended the subscription to {topic}"))
 
-    def _deliver(self, publish: _Publish) -> None:
+    def _deliver(self, publish: Publish) -> None:
         if publish.topic != self._status_topic:
             self._forbidden.note_taken(publish.topic)
             self._backoff.reset()
             self._warned = ""
-        self._end(publish, Receipt(Outcome.DELIVERED))
-
-    def _lose(self, publish: _Publish, words: str) -> None:
-        self._pause(words)
-        self._end(publish, Receipt(Outcome.LOST, words))
-
-    def _lose_all(self, words: str) -> None:
-        for publish in list(self._under_way):
-            self._end(publish, Receipt(Outcome.LOST, words))
-
-    def _end(self, publish: _Publish, receipt: Receipt) -> None:
-        self._under_way.remove(publish)
-        publish.done(receipt)
+        self._under_way.end(publish, Receipt(Outcome.DELIVERED))
 
     def _failed(self, topic: str, error: NucleusError, doing: str) -> Receipt:
         """Say what becomes of a result that the nucleus did not take."""
@@ -339,7 +311,7 @@ class GreengrassPublisher:
         if self._report is None or not self._unreported or not self.state.connected:
             return
         self._unreported = False
-        self._send(_Publish(self._status_topic, self._report, self._note_report, due=0.0), retain=True)
+        self._send(Publish(self._status_topic, self._report, self._note_report), retain=True)
 
     def _note_report(self, receipt: Receipt) -> None:
         delivered = receipt.outcome is Outcome.DELIVERED
