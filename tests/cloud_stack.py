@@ -15,9 +15,9 @@ from typing import Any, Final
 
 import boto3
 from cfnlint.decode import cfn_yaml
+from moto_aws import REGION
 
 CLOUD: Final = Path(__file__).parents[1] / "deploy" / "cloud"
-REGION: Final = "eu-west-1"
 ACCOUNT: Final = "123456789012"
 BUCKET: Final = "my-bees"
 _CODE_BUCKET: Final = "code-of-the-stack"

@@ -98,6 +98,7 @@ class Nucleus:
         reports: of configurations: deployment, status and message.
         connections: how often somebody was let in.
         refused: how often not.
+        failures: how many requests were answered by an error.
     """
 
     def __init__(self, socket: Path) -> None:
@@ -120,6 +121,7 @@ class Nucleus:
         self.reports: list[tuple[str, str, str]] = []
         self.connections = 0
         self.refused = 0
+        self.failures = 0
         self._changed = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.AbstractServer | None = None
@@ -270,6 +272,7 @@ class Nucleus:
             answer: Answer = self._refuse if operation in self.missing else getattr(self, f"_{_snake(operation)}")
             await answer(stream, json.loads(request.payload))
         except IpcError as error:
+            self.failures += 1
             stream.fail(str(error))
         except ConnectionAbortedError:
             writer.transport.abort()

@@ -1,8 +1,12 @@
-"""`beeagent rekognition status|start|stop`: the cloud model of the second opinion, which costs by the hour."""
+"""`beeagent rekognition status|start|stop`: the cloud model of the second opinion, which costs by the hour.
+
+The commands that make such a model belong to other packages, which bring them along.
+"""
 
 import re
 import signal
 import threading
+from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
@@ -21,11 +25,13 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; for scripts.")]
 def rekognition_commands() -> typer.Typer:
     """Give the group of commands."""
     app = typer.Typer(
-        help="Look at, start and stop the cloud model of the second opinion, which AWS bills by the hour.",
+        help="Make the cloud model of the second opinion, look at it, start and stop it. AWS bills by the hour.",
         no_args_is_help=True,
     )
     for command in (status, start, stop):
         app.command()(command)
+    for entry in entry_points(group="beeagent.rekognition"):
+        app.command(entry.name)(entry.load())
     return app
 
 

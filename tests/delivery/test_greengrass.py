@@ -99,6 +99,20 @@ def test_offline_nothing_is_lost_and_the_outbox_empties_once_it_is_online(nucleu
     assert numbers(nucleus) == list(range(1, 21))
 
 
+def test_an_outage_is_one_outage_however_often_it_is_tried(nucleus: Nucleus, tmp_path: Path) -> None:
+    """The status of the device would else be online and degraded by turns."""
+    nucleus.online = False
+    with line(nucleus, tmp_path / "o") as running:
+        states: list[bool] = []
+        running.publisher.listen(lambda: states.append(running.publisher.state.connected))
+        running.publisher.report(b"degraded")
+        running.put(1)
+        nucleus.wait_until(lambda: nucleus.failures >= 5)
+        nucleus.online = True
+        all_delivered(running, 1)
+    assert states[:-1].count(True) <= 2  # at the beginning, and at the end; the last is that it was stopped
+
+
 def test_going_offline_later_is_got_over_too(nucleus: Nucleus, tmp_path: Path) -> None:
     with line(nucleus, tmp_path / "o") as running:
         running.put(5)
@@ -152,7 +166,7 @@ def test_a_nucleus_that_is_started_later_is_found(nucleus: Nucleus, tmp_path: Pa
 
 
 def test_a_subscription_that_ends_is_made_again(nucleus: Nucleus, tmp_path: Path) -> None:
-    with line(nucleus, tmp_path / "o") as running:
+    with line(nucleus, tmp_path / "o", echo_within_s=3600.0) as running:
         running.put(3)
         all_delivered(running, 3)
         nucleus.close_streams("SubscribeToIoTCore")

@@ -314,9 +314,7 @@ class GreengrassPublisher:
         self._send(Publish(self._status_topic, self._report, self._note_report), retain=True)
 
     def _note_report(self, receipt: Receipt) -> None:
-        delivered = receipt.outcome is Outcome.DELIVERED
-        self._unreported = self._unreported or not delivered
-        trouble = "" if delivered else receipt.reason
+        trouble = "" if receipt.outcome is Outcome.DELIVERED else receipt.reason
         if trouble and trouble != self._report_trouble:
             _LOG.warning("the status is not published: %s", trouble)
         self._report_trouble = trouble

@@ -1,0 +1,96 @@
+"""`beeagent rekognition create|import|train|metrics`: parse, build, run. No logic of its own.
+
+The device's command line loads this module to list the commands, so it imports nothing heavy before one runs.
+"""
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from beeagent.errors import InputError
+
+from beeagent_models.extras import extra
+
+if TYPE_CHECKING:
+    from beeagent_models.custom_labels.command import Steps
+
+Name = Annotated[str, typer.Argument(metavar="PROJECT", help="The project's name.")]
+Region = Annotated[str | None, typer.Option(help="Of AWS. Default: as the AWS configuration says.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; for scripts.")]
+LookEvery = Annotated[float, typer.Option(min=0.01, max=3600, help="Seconds between two looks at what takes long.")]
+VersionName = Annotated[str | None, typer.Option(metavar="NAME", help="The model. Default: the newest.")]
+
+
+def create(project: Name, region: Region = None) -> None:
+    """Make a Custom Labels project; it costs nothing by itself."""
+    with _steps(region, yes=True, look_every=1.0) as steps:
+        steps.create(project)
+
+
+def import_(  # noqa: PLR0913 - an argument is an option of the command
+    project: Name,
+    manifest: Annotated[str, typer.Argument(metavar="s3://BUCKET/KEY", help="Manifest of the pictures to train on.")],
+    *,
+    test: Annotated[
+        str | None,
+        typer.Option(metavar="s3://BUCKET/KEY", help="Manifest of those to test with. Default: a fifth of the first."),
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Put them in the place of those it has.")] = False,
+    yes: Yes = False,
+    look_every: LookEvery = 5.0,
+    region: Region = None,
+) -> None:
+    """Give a project its pictures, from Ground Truth manifests in S3."""
+    with _steps(region, yes=yes, look_every=look_every) as steps:
+        steps.import_(project, manifest, test=test, replace=replace)
+
+
+def train(  # noqa: PLR0913 - likewise
+    project: Name,
+    *,
+    output: Annotated[str, typer.Option(metavar="s3://BUCKET/PREFIX", help="Where the training leaves its results.")],
+    version: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The model. Default: the one that is being trained, or a new one."),
+    ] = None,
+    yes: Yes = False,
+    look_every: LookEvery = 60.0,
+    region: Region = None,
+) -> None:
+    """Train a model on a project's pictures, and stay until it is trained. Ctrl-C leaves it training."""
+    with _steps(region, yes=yes, look_every=look_every) as steps:
+        steps.train(project, version=version, output=output)
+
+
+def metrics(project: Name, *, version: VersionName = None, region: Region = None) -> None:
+    """Show precision, recall, F1 and threshold of each label, by Rekognition's own count."""
+    with _steps(region, yes=True, look_every=1.0) as steps:
+        steps.metrics(project, version=version)
+
+
+@contextmanager
+def _steps(region: str | None, *, yes: bool, look_every: float) -> "Iterator[Steps]":
+    with extra("rekognition"):
+        import botocore  # noqa: F401, PLC0415 - to say what is missing
+    with extra("evaluate"):
+        from beeagent_models.custom_labels.command import Steps  # noqa: PLC0415 - light until it runs
+
+    def agreed(question: str) -> bool:
+        if yes:
+            typer.echo(f"{question} yes")
+            return True
+        if not sys.stdin.isatty():
+            raise InputError(f"{question} Nobody is there to ask: give --yes")
+        return typer.confirm(question)
+
+    leaving = threading.Event()
+    before = {number: signal.signal(number, lambda *_: leaving.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield Steps(region=region, say=typer.echo, agreed=agreed, look_every=look_every, leaving=leaving)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
