@@ -98,6 +98,7 @@ class Nucleus:
         reports: of configurations: deployment, status and message.
         connections: how often somebody was let in.
         refused: how often not.
+        asked: the operations that were asked for, in order.
         failures: how many requests were answered by an error.
     """
 
@@ -121,6 +122,7 @@ class Nucleus:
         self.reports: list[tuple[str, str, str]] = []
         self.connections = 0
         self.refused = 0
+        self.asked: list[str] = []
         self.failures = 0
         self._changed = threading.Condition()
         self._loop = asyncio.new_event_loop()
@@ -265,6 +267,7 @@ class Nucleus:
         operation = request.headers["operation"].removeprefix(_PREFIX)
         assert request.headers["service-model-type"] == f"{_PREFIX}{operation}Request"
         stream = _Stream(writer, request.stream, operation)
+        self.asked.append(operation)
         await asyncio.sleep(self.delay)
         if self.deaf:
             return

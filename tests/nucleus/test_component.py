@@ -161,9 +161,9 @@ def test_a_changed_model_is_used_without_a_gap(nucleus: Nucleus, tmp_path: Path)
         ({"broker": "mqtt//nowhere"}, "broker 'mqtt//nowhere' is not understood"),
         ({"camera": "synthetic:0x0"}, "synthetic"),
         ({"model": "/nowhere"}, "/nowhere"),
-        # What is seen only when it is tried:
         ({"workers": 4, "threads": 2}, "workers is 4"),
-        ({"camera": "/nowhere.mp4"}, "/nowhere.mp4"),
+        # What is seen only when it is tried:
+        ({"state_dir": "/dev/null/state"}, "/dev/null/state"),
     ],
 )
 def test_nonsense_is_refused_and_the_old_configuration_goes_on(
@@ -185,6 +185,22 @@ def test_nonsense_is_refused_and_the_old_configuration_goes_on(
         )
         wait_for_status(nucleus, "online")
         end(agent)
+
+
+def test_what_could_not_be_used_is_not_tried_again_at_each_new_connection(nucleus: Nucleus, tmp_path: Path) -> None:
+    with component(nucleus, tmp_path) as agent:
+        wait_for_message(nucleus)
+        nucleus.configure(state_dir="/dev/null/state")
+        wait_for_status(nucleus, "degraded", "/dev/null/state")
+        nucleus.hang_up()
+        nucleus.wait_until(lambda: nucleus.asked.count("GetConfiguration") == 3)
+        nucleus.configure(state_dir=str(tmp_path / "state" / "beeagent"), camera="synthetic:640x480@30")
+        wait_for_message(nucleus, lambda message: message["frame"]["width"] == 640)
+        end(agent)
+    assert [line.partition("configuration ")[2] for line in agent.errors if "going on with" in line] == [
+        "(state_dir)",
+        "(camera)",
+    ]
 
 
 def test_a_first_configuration_that_cannot_work_ends_the_process_with_2(nucleus: Nucleus, tmp_path: Path) -> None:

@@ -62,7 +62,8 @@ def test_all_forms_of_a_configuration_give_the_same_settings(made: Any, tmp_path
 
 
 def test_a_camera_by_its_number_stays_one_though_it_comes_with_a_point() -> None:
-    assert as_settings({"camera": 0.0}) == {"camera": 0}
+    unused = NucleusConnection(NucleusAddress("", ""), on_expelled=lambda _: None)
+    assert ComponentConfiguration(unused, options={}, thing=None).settings({"camera": 0.0}).camera == "0"
 
 
 def test_a_device_that_is_named_is_not_the_thing(tmp_path: Path) -> None:
