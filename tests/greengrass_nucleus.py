@@ -187,7 +187,7 @@ class Nucleus:
     def wait_until(self, holds: Callable[[], bool]) -> None:
         """Wait for something to become true of this nucleus."""
         with self._changed:
-            assert self._changed.wait_for(holds, timeout=DEADLINE), vars(self)
+            assert self._changed.wait_for(holds, timeout=DEADLINE), (self.asked[-20:], self.cloud[-3:], self.local[-3:])
 
     def reach_the_cloud(self) -> None:
         """Be online from now on, and send what waits in the spool."""

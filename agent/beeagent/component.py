@@ -137,7 +137,7 @@ class _Component:
         while True:
             with self._lock:
                 self._life = threading.Event()
-                self._running, self._next = settings, None
+                self._running, self._next, self._looked = settings, None, 0
             if self._stop.is_set():
                 return ended
             configure_log(settings.log_format)
@@ -158,7 +158,7 @@ class _Component:
     @contextmanager
     def _during(self, agent: Agent, reload: ModelReload) -> Iterator[None]:
         with self._lock:
-            self._agent, self._reload, self._looked = agent, reload, 0
+            self._agent, self._reload = agent, reload
             if self._trouble is not None:
                 agent.note_trouble(_PART, self._trouble)
         try:
