@@ -48,6 +48,7 @@ class Version:
     tested: int
     created: float
     status: str = "TRAINING_IN_PROGRESS"
+    evaluated: bool = False  # whether its summary is in S3
     gone_after: int | None = None
 
 
@@ -267,14 +268,19 @@ class CustomLabelsAccount:
 
     def _described(self, version: Version) -> dict[str, Any]:
         said: dict[str, Any] = {
-            "ProjectVersionArn": version.arn, "Status": version.status, "CreationTimestamp": version.created
-        }  # fmt: skip
+            "ProjectVersionArn": version.arn,
+            "Status": version.status,
+            "CreationTimestamp": version.created,
+            "OutputConfig": dict(version.output),
+        }
         if version.status == "TRAINING_FAILED":
             said["StatusMessage"] = "The manifest file contains too few labels."
         elif version.status not in {"TRAINING_IN_PROGRESS", "DELETING"}:
             bucket, key = version.output["S3Bucket"], f"{version.output['S3KeyPrefix']}/summary.json".lstrip("/")
-            summary = json.dumps(summary_of(version.arn, version.tested)).encode()
-            self._s3.put_object(Bucket=bucket, Key=key, Body=summary)
+            if not version.evaluated:
+                summary = json.dumps(summary_of(version.arn, version.tested)).encode()
+                self._s3.put_object(Bucket=bucket, Key=key, Body=summary)
+                version.evaluated = True
             said["BillableTrainingTimeInSeconds"] = 5400
             said["EvaluationResult"] = {"F1Score": 0.94, "Summary": {"S3Object": {"Bucket": bucket, "Name": key}}}
         return said

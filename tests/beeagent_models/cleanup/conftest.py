@@ -1,0 +1,3 @@
+from moto_aws import aws, moto
+
+__all__ = ["aws", "moto"]
