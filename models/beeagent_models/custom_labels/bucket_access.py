@@ -1,7 +1,7 @@
 """What Rekognition needs to be permitted by a bucket: to read pictures and manifest, to write what a training gives."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from beeagent.errors import BeeagentError
@@ -18,7 +18,7 @@ def permit(
     s3: Service,
     bucket: str,
     *,
-    reads: str | None = None,
+    reads: Sequence[str] = (),
     writes: str | None = None,
     agreed: Callable[[str], bool],
 ) -> None:
@@ -27,8 +27,8 @@ def permit(
     Args:
         s3: the service, in the bucket's region.
         bucket: its name.
-        reads: what the keys begin with that it has to read; None for none.
-        writes: likewise, that it has to write.
+        reads: what the keys begin with that it has to read.
+        writes: what those begin with that it has to write; None for none.
         agreed: asks, by a question, whether the bucket's policy may be changed.
 
     Raises:
@@ -38,15 +38,17 @@ def permit(
     after = permitting(before, bucket, partition=s3.partition, reads=reads, writes=writes)
     if after == before:
         return
-    parts = [f"read {bucket}/{reads}*" if reads is not None else "", f"write {bucket}/{writes}*" if writes else ""]
-    wants = " and ".join(part for part in parts if part)
+    parts = [f"read {bucket}/{prefix}*" for prefix in reads]
+    if writes is not None:
+        parts.append(f"write {bucket}/{writes}*")
+    wants = " and ".join(parts)
     if not agreed(f"Let Rekognition {wants}, by the bucket's policy? What else is in it stays."):
         raise BeeagentError(f"Rekognition may not {wants}: the bucket's policy has to permit it")
     s3("put_bucket_policy", Bucket=bucket, Policy=json.dumps(after))
 
 
 def permitting(
-    policy: Mapping[str, Any] | None, bucket: str, *, partition: str, reads: str | None, writes: str | None
+    policy: Mapping[str, Any] | None, bucket: str, *, partition: str, reads: Sequence[str], writes: str | None
 ) -> dict[str, Any]:
     """Give the policy with the statements that permit it; what they permitted before, they still do.
 
@@ -57,17 +59,17 @@ def permitting(
         policy: of the bucket; None where it has none.
         bucket: its name.
         partition: of AWS, such as `aws`.
-        reads: what the keys begin with that Rekognition has to read; None for none.
-        writes: likewise, that it has to write.
+        reads: what the keys begin with that Rekognition has to read.
+        writes: what those begin with that it has to write; None for none.
     """
     whole = f"arn:{partition}:s3:::{bucket}"
     bucket_sid, read_sid, write_sid = SIDS
     wanted: dict[str, dict[str, Any]] = {
         bucket_sid: {"Action": ["s3:GetBucketAcl", "s3:GetBucketLocation"], "Resource": [whole]}
     }
-    if reads is not None:
+    if reads:
         actions = ["s3:GetObject", "s3:GetObjectAcl", "s3:GetObjectVersion", "s3:GetObjectTagging"]
-        wanted[read_sid] = {"Action": actions, "Resource": [f"{whole}/{reads}*"]}
+        wanted[read_sid] = {"Action": actions, "Resource": [f"{whole}/{prefix}*" for prefix in reads]}
     if writes is not None:
         owned = {"StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control"}}
         wanted[write_sid] = {"Action": ["s3:PutObject"], "Resource": [f"{whole}/{writes}*"], "Condition": owned}

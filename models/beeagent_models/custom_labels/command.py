@@ -2,7 +2,7 @@
 
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final
@@ -89,9 +89,7 @@ class Steps:
         if not replace and self._is_imported(importing):
             return
         train, tests = self._read(manifest), None if test is None else self._read(test)
-        for each in (train, tests):
-            if each is not None:
-                self._permit_reading(each)
+        self._permit_reading([train] if tests is None else [train, tests])
         self._say("An import costs nothing but the reading of the pictures.")
         made = importing.create("TRAIN", train), importing.create("TEST", tests)
         if tests is None:
@@ -188,10 +186,14 @@ class Steps:
                 "one region"
             )
 
-    def _permit_reading(self, manifest: StoredManifest) -> None:
-        permit(self._s3, manifest.bucket, reads=manifest.key, agreed=self._agreed)
-        for bucket, prefix in manifest.prefixes.items():
-            permit(self._s3, bucket, reads=prefix, agreed=self._agreed)
+    def _permit_reading(self, manifests: Sequence[StoredManifest]) -> None:
+        reads: dict[str, dict[str, None]] = {}
+        for manifest in manifests:
+            reads.setdefault(manifest.bucket, {})[manifest.key] = None
+            for bucket, prefix in manifest.prefixes.items():
+                reads.setdefault(bucket, {})[prefix] = None
+        for bucket, prefixes in reads.items():
+            permit(self._s3, bucket, reads=list(prefixes), agreed=self._agreed)
 
     def _begin(self, project: Project, version: str, output: str) -> None:
         if set(project.datasets) != {"TRAIN", "TEST"}:
