@@ -132,7 +132,9 @@ def test_a_stop_is_tried_again_and_in_the_end_told_of_loudly(server: Rekognition
         return Fault("AccessDeniedException")
 
     server.control["StopProjectVersion"] = refuse
-    with pytest.raises(BeeagentError, match="MAY STILL RUN AND COST MONEY: Rekognition answered AccessDenied"):
+    with pytest.raises(
+        BeeagentError, match=r"MAY STILL RUN AND COST MONEY: .*: rekognition:StopProjectVersion is not permitted"
+    ):
         life([]).stop()
     assert tries > 1
     assert stand_in.state == "RUNNING"

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
+from beeagent.shown_text import shown
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from beeagent_models.rekognition_result import (
@@ -105,6 +106,10 @@ def read_result(path: Path, *, line: int = 1, picture: tuple[int, int] | None = 
         raise InputError(f"{where}: no result: Invalid JSON: {error}") from None
     form = "message beeagent.detections/1"
     try:
+        if isinstance(content, dict) and isinstance(content.get("Error"), dict):
+            # As the function of deploy/cloud leaves it for a picture that Rekognition cannot read.
+            said = " ".join(shown(str(content["Error"].get(key, "")), most=300) for key in ("Code", "Message"))
+            raise InputError(f"{where}: no result: Rekognition refused the picture: {said.strip()}")
         if isinstance(content, dict) and "CustomLabels" in content:
             form = "response of Rekognition"
             answer = RekognitionResponse.model_validate(content)

@@ -113,7 +113,10 @@ def test_it_is_not_asked_for_ever(server: RekognitionServer, dataset: Dataset, t
             "ResourceNotReadyException",
             "ResourceNotReadyException; start it with beeagent rekognition start --arn arn:aws",
         ),
-        ("AccessDeniedException", "AccessDeniedException; give some that allow rekognition:DetectCustomLabels"),
+        (
+            "AccessDeniedException",
+            "AccessDeniedException: rekognition:DetectCustomLabels is not permitted; give some that allow it",
+        ),
         ("ResourceNotFoundException", r"cloud: cannot be asked about a\.png: Rekognition answered ResourceNotFound"),
     ],
 )

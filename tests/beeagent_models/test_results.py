@@ -147,6 +147,13 @@ def test_rekognitions_response_is_read_strongest_first_and_clipped(tmp_path: Pat
     assert found.boxes[1].tolist() == pytest.approx([0, 0.5, 0.1, 1])
 
 
+def test_a_picture_that_rekognition_refused_has_no_result_but_a_reason(tmp_path: Path) -> None:
+    result = tmp_path / "hive.json"
+    result.write_text(json.dumps({"Error": {"Code": "ImageTooLargeException", "Message": "It has\n20 MB"}}))
+    with pytest.raises(InputError, match=r"Rekognition refused the picture: ImageTooLargeException It has.20 MB"):
+        read_result(result)
+
+
 def test_a_list_of_boxes_in_pixels_is_measured_by_its_picture(tmp_path: Path) -> None:
     box = {"left": 100, "top": 50, "width": 100, "height": 100, "confidence": 50}
     (tmp_path / "a.json").write_text(json.dumps([box, {**box, "label": "bee", "confidence": 75}]))

@@ -57,11 +57,11 @@ _OUT_OF_CREDENTIALS: Final = (
 def failure_of(error: ClientError | BotoCoreError) -> NoOpinionError:
     """Say what an error means.
 
-    Only the error's name is told on. The service's own words are not: where a signature does not match, they quote
-    what was signed, and with it the session token.
+    Only the error's name is told on, and the right that is missing. The service's own words are not: where a signature
+    does not match, they quote what was signed, and with it the session token.
     """
     if isinstance(error, ClientError):
-        return _answered(error.response)
+        return _answered(error.response, error.operation_name)
     name = type(error).__name__
     if isinstance(error, _OUT_OF_CREDENTIALS):
         return NoOpinionError("credentials", f"there are no AWS credentials to be had ({name})")
@@ -70,7 +70,7 @@ def failure_of(error: ClientError | BotoCoreError) -> NoOpinionError:
     return NoOpinionError("refused", f"the call could not be made, or the answer not be read ({name})")
 
 
-def _answered(response: Any) -> NoOpinionError:  # noqa: ANN401 - whatever botocore made of it
+def _answered(response: Any, operation: str) -> NoOpinionError:  # noqa: ANN401 - whatever botocore made of it
     code = str(response.get("Error", {}).get("Code", ""))[:100]
     meta = response.get("ResponseMetadata", {})
     status = int(meta.get("HTTPStatusCode", 0))
@@ -79,7 +79,8 @@ def _answered(response: Any) -> NoOpinionError:  # noqa: ANN401 - whatever botoc
         reason = "throttled" if status == 429 else "timeout" if status >= 500 else "refused"
     return NoOpinionError(
         reason,
-        f"Rekognition answered {code or status}",
+        f"Rekognition answered {code or status}"
+        + (f": rekognition:{operation} is not permitted" if code == "AccessDeniedException" else ""),
         strikes=code not in _OF_ONE_FRAME,
         wait_s=_seconds(meta.get("HTTPHeaders", {}).get("retry-after")),
     )

@@ -112,7 +112,7 @@ class CloudSource:
     def _refusal(self, error: NoOpinionError, frame: Frame) -> InputError:
         advice = {
             "model-not-running": f"; start it with beeagent rekognition start --arn {self._spec.what}",
-            "credentials": "; give some that allow rekognition:DetectCustomLabels on it, as AWS_PROFILE does",
+            "credentials": "; give some that allow it, as AWS_PROFILE does",
         }.get(error.reason, "")
         return InputError(f"{self._spec.name}: cannot be asked about {frame.name}: {error}{advice}")
 
