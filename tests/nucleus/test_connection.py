@@ -38,12 +38,13 @@ class Made:
 
 
 @contextmanager
-def connecting(path: Path, token: str) -> Iterator[Made]:
+def connecting(path: Path, token: str, *, connect_within_s: float = DEADLINE) -> Iterator[Made]:
     expelled = threading.Event()
     connection = NucleusConnection(
         NucleusAddress(str(path), token),
         on_expelled=lambda _: expelled.set(),
         backoff=Backoff(first=0.01, longest=0.05),
+        connect_within_s=connect_within_s,
     )
     connection.start()
     try:
@@ -77,7 +78,7 @@ def test_a_payload_that_ends_the_connection_is_an_error_and_the_next_works(nucle
         nucleus.wait_until(lambda: nucleus.connections == 2)
         assert made.connection.wait_connected(DEADLINE)
         made.publish(1)
-    assert len(nucleus.cloud) == 1
+        nucleus.wait_until(lambda: len(nucleus.cloud) == 1)
 
 
 def test_listeners_hear_of_each_beginning_and_end_until_they_are_forgotten(nucleus: Nucleus) -> None:
@@ -125,6 +126,14 @@ def test_a_nucleus_that_hangs_up_again_and_again_before_it_lets_in_refuses(tmp_p
                 assert not made.expelled.is_set()
                 accepted, _address = listening.accept()
                 accepted.close()
+            assert made.expelled.wait(DEADLINE)
+
+
+def test_a_nucleus_that_never_lets_in_refuses_too(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "ipc.sock"))
+        listening.listen()
+        with connecting(tmp_path / "ipc.sock", "1", connect_within_s=0.05) as made:
             assert made.expelled.wait(DEADLINE)
 
 

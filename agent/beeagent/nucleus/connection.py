@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Final
 
 from awscrt.exceptions import AwsCrtError
@@ -24,11 +25,10 @@ from beeagent.nucleus.errors import nucleus_error
 
 _LOG: Final = logging.getLogger(__name__)
 
-_CONNECT_WITHIN_S: Final = 10.0
 _ANSWER_WITHIN_S: Final = 10.0
-# Times that the nucleus may hang up before it has let this process in, until that counts as a refusal. One that is just
-# being started hangs up too.
-_HANG_UPS: Final = 5
+# Times in a row that the nucleus may hang up or stay silent before it has let this process in, until that counts as a
+# refusal. One that is just being started does so too.
+_MOST_TURNED_AWAY: Final = 5
 
 
 class NucleusConnection:
@@ -42,7 +42,12 @@ class NucleusConnection:
     """
 
     def __init__(
-        self, address: NucleusAddress, *, on_expelled: Callable[[str], None], backoff: Backoff | None = None
+        self,
+        address: NucleusAddress,
+        *,
+        on_expelled: Callable[[str], None],
+        backoff: Backoff | None = None,
+        connect_within_s: float = 10.0,
     ) -> None:
         """Describe the connection; nothing happens before `start`.
 
@@ -50,7 +55,9 @@ class NucleusConnection:
             address: of the nucleus.
             on_expelled: told why this process will never be let in again.
             backoff: the waits between tries; None for the usual ones.
+            connect_within_s: seconds for which the nucleus may take to let this process in.
         """
+        self._connect_within = connect_within_s
         self._address = address
         self._on_expelled = on_expelled
         self._backoff = backoff or Backoff(first=0.2, longest=10.0)
@@ -58,7 +65,7 @@ class NucleusConnection:
         self._listeners: list[Callable[[], None]] = []
         self._client: GreengrassCoreIPCClientV2 | None = None
         self._reason = "not yet connected to the nucleus"
-        self._hang_ups = 0
+        self._turned_away = 0
         self._connected = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nucleus", daemon=True)
@@ -134,8 +141,8 @@ class NucleusConnection:
             )
             if self._connect(connection):
                 self._backoff.reset()
-                self._hang_ups = 0
-            elif self._hang_ups >= _HANG_UPS:
+                self._turned_away = 0
+            elif self._turned_away >= _MOST_TURNED_AWAY:
                 self._expel()
             if not self._stopping.is_set():
                 self._stopping.wait(self._backoff.next())
@@ -144,13 +151,13 @@ class NucleusConnection:
         """Connect, and stay for as long as it lasts; say whether this process was let in."""
         ended = threading.Event()
         try:
-            connection.connect(_Ending(ended)).result(_CONNECT_WITHIN_S)
+            connection.connect(_Ending(ended)).result(self._connect_within)
         except AccessDeniedError:
             self._expel()
             return False
         except Exception as error:  # noqa: BLE001 - a future gives whatever its maker raised
             connection.close()  # it may only be late
-            self._hang_ups = self._hang_ups + 1 if _hung_up(error) else 0
+            self._turned_away = self._turned_away + 1 if _is_turned_away(error) else 0
             self._set(None, f"no connection to the nucleus at {self._address.socket} ({_words(error)})")
             return False
         # Without an executor: what the callbacks do is quick, and its threads would outlive the connection.
@@ -212,8 +219,10 @@ def _words(error: Exception) -> str:
     return str(getattr(error, "message", None) or error).rpartition(": ")[2].rstrip(".") or type(error).__name__
 
 
-def _hung_up(error: Exception) -> bool:
-    """Whether the nucleus took the connection and ended it, rather than not being there."""
+def _is_turned_away(error: Exception) -> bool:
+    """Whether the nucleus took the connection and did not let this process in, rather than not being there."""
+    if isinstance(error, FutureTimeoutError):
+        return True
     return isinstance(error, AwsCrtError) and error.name in {
         "AWS_IO_SOCKET_CLOSED",
         "AWS_ERROR_EVENT_STREAM_RPC_CONNECTION_CLOSED",
