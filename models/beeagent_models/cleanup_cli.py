@@ -3,13 +3,12 @@
 The device's command line loads this module to list the commands, so it imports nothing heavy before one runs.
 """
 
-import sys
 import time
 from typing import Annotated
 
 import typer
-from beeagent.errors import InputError
 
+from beeagent_models.consent import consent
 from beeagent_models.extras import extra
 
 
@@ -33,20 +32,12 @@ def cleanup(  # noqa: PLR0913 - an argument is an option of the command
     with extra("rekognition"):
         from beeagent_models.cleanup.command import clean_up  # noqa: PLC0415 - light until it runs
 
-    def agreed(question: str) -> bool:
-        if yes:
-            typer.echo(f"{question} yes")
-            return True
-        if not sys.stdin.isatty():
-            raise InputError(f"{question} Nobody is there to ask: give --yes")
-        return typer.confirm(question)
-
     clean_up(
         project=project,
         stack=stack,
         region=region,
         dry_run=dry_run,
         say=typer.echo,
-        agreed=agreed,
+        agreed=consent(yes=yes),
         wait=lambda: time.sleep(look_every),
     )

@@ -4,15 +4,14 @@ The device's command line loads this module to list the commands, so it imports 
 """
 
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from beeagent.errors import InputError
 
+from beeagent_models.consent import consent
 from beeagent_models.extras import extra
 
 if TYPE_CHECKING:
@@ -79,18 +78,10 @@ def _steps(region: str | None, *, yes: bool, look_every: float) -> "Iterator[Ste
     with extra("evaluate"):
         from beeagent_models.custom_labels.command import Steps  # noqa: PLC0415 - light until it runs
 
-    def agreed(question: str) -> bool:
-        if yes:
-            typer.echo(f"{question} yes")
-            return True
-        if not sys.stdin.isatty():
-            raise InputError(f"{question} Nobody is there to ask: give --yes")
-        return typer.confirm(question)
-
     leaving = threading.Event()
     before = {number: signal.signal(number, lambda *_: leaving.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield Steps(region=region, say=typer.echo, agreed=agreed, look_every=look_every, leaving=leaving)
+        yield Steps(region=region, say=typer.echo, agreed=consent(yes=yes), look_every=look_every, leaving=leaving)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -11,6 +11,7 @@ from beeagent.errors import BeeagentError
 from beeagent_models.aws import AwsError, Service
 from beeagent_models.cleanup.bucket_statements import statements_removal
 from beeagent_models.cleanup.removal import Found, Removal, is_ours, refuse_unless_ours
+from beeagent_models.custom_labels.importing import delete_dataset
 
 _COSTS: Final = frozenset({"STARTING", "RUNNING", "STOPPING"})
 _RUNNING_PRICE: Final = "about $4.00 an hour and inference unit"  # https://aws.amazon.com/rekognition/pricing/
@@ -144,15 +145,7 @@ class CustomLabelsCleanup:
 
     def _delete_dataset(self, words: str, arn: str) -> None:
         refuse_unless_ours(words, ours=self._is_ours(arn))
-        self._rekognition("delete_dataset", DatasetArn=arn)
-        while True:
-            try:
-                self._rekognition("describe_dataset", DatasetArn=arn)
-            except AwsError as error:
-                if error.code == "ResourceNotFoundException":
-                    return
-                raise
-            self._wait()
+        delete_dataset(self._rekognition, arn, wait=self._wait)
 
     def _delete_project(self, name: str, arn: str) -> None:
         refuse_unless_ours(f"project {name}", ours=self._is_ours(arn))

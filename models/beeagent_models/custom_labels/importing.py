@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from beeagent.errors import BeeagentError
 
 from beeagent_models.aws import PROJECT_TAG, AwsError, Service
 from beeagent_models.custom_labels.project import Project
-from beeagent_models.custom_labels.stored_manifest import StoredManifest
+
+if TYPE_CHECKING:
+    # Reading one needs more packages than a clean-up has, which uses this module too.
+    from beeagent_models.custom_labels.stored_manifest import StoredManifest
 
 _IN_PROGRESS: Final = frozenset({"CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS"})
 _FAILED: Final = frozenset({"CREATE_FAILED", "UPDATE_FAILED"})
@@ -58,7 +61,7 @@ class Import:
         arn, status = self._project.datasets.get(kind, ("", ""))
         return None if not arn or status in _FAILED or status == "DELETE_IN_PROGRESS" else self._made(arn, kind)
 
-    def create(self, kind: str, manifest: StoredManifest | None) -> Stored:
+    def create(self, kind: str, manifest: "StoredManifest | None") -> Stored:
         """Make a data set in place of the one there is, if any.
 
         Args:
@@ -68,16 +71,18 @@ class Import:
         Raises:
             BeeagentError: that failed.
         """
-        self._delete(kind)
+        arn, _ = self._project.datasets.get(kind, ("", ""))
+        if arn:
+            delete_dataset(self._rekognition, arn, wait=self._wait)
         members: dict[str, Any] = {} if manifest is None else {"DatasetSource": _source(manifest)}
-        arn = self._rekognition(
+        made = self._rekognition(
             "create_dataset",
             ProjectArn=self._project.arn,
             DatasetType=kind,
             Tags={PROJECT_TAG: self._project.name},
             **members,
-        )["DatasetArn"]
-        return self._made(str(arn), kind)
+        )
+        return self._made(str(made["DatasetArn"]), kind)
 
     def divide(self, train: Stored, test: Stored) -> tuple[Stored, Stored]:
         """Have Rekognition put a fifth of the pictures of `train`, drawn by itself, into the empty `test`.
@@ -87,20 +92,6 @@ class Import:
         """
         self._rekognition("distribute_dataset_entries", Datasets=[{"Arn": train.arn}, {"Arn": test.arn}])
         return self._made(train.arn, "TRAIN"), self._made(test.arn, "TEST")
-
-    def _delete(self, kind: str) -> None:
-        arn, _ = self._project.datasets.get(kind, ("", ""))
-        if not arn:
-            return
-        self._rekognition("delete_dataset", DatasetArn=arn)
-        while True:
-            try:
-                self._rekognition("describe_dataset", DatasetArn=arn)
-            except AwsError as error:
-                if error.code == "ResourceNotFoundException":
-                    return
-                raise
-            self._wait()
 
     def _made(self, arn: str, kind: str) -> Stored:
         before = ""
@@ -119,5 +110,27 @@ class Import:
             self._wait()
 
 
-def _source(manifest: StoredManifest) -> dict[str, Any]:
+def delete_dataset(rekognition: Service, arn: str, *, wait: Callable[[], object]) -> None:
+    """Have a data set deleted, and wait until it is gone.
+
+    Args:
+        rekognition: the service.
+        arn: of the data set.
+        wait: waits until it is worth another look.
+
+    Raises:
+        AwsError: it cannot be deleted.
+    """
+    rekognition("delete_dataset", DatasetArn=arn)
+    while True:
+        try:
+            rekognition("describe_dataset", DatasetArn=arn)
+        except AwsError as error:
+            if error.code == "ResourceNotFoundException":
+                return
+            raise
+        wait()
+
+
+def _source(manifest: "StoredManifest") -> dict[str, Any]:
     return {"GroundTruthManifest": {"S3Object": {"Bucket": manifest.bucket, "Name": manifest.key}}}

@@ -1,48 +1,26 @@
 """What beeagent made goes, and nothing else: beside each kind of thing there is one of somebody else's."""
 
 import json
-from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import boto3
 import pytest
-from beeagent.cli import main
+from aws_commands import Run
 from botocore.exceptions import ClientError
 from cloud_stack import BUCKET, Stack
 from custom_labels_account import CustomLabelsAccount, Dataset, Project, Version
 from moto_aws import REGION
-from rekognition_server import PROJECT_VERSION_ARN, Fault, RekognitionServer
+from rekognition_server import PROJECT_VERSION_ARN, Fault
 from sagemaker_jobs_server import SageMakerJobs
 
 TAG = {"beeagent:project": "bees"}
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def account(aws: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[CustomLabelsAccount]:  # noqa: ARG001 - where it is
-    with RekognitionServer() as server:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_REKOGNITION", server.url)
-        yield CustomLabelsAccount(server, region=REGION)
-
-
-@pytest.fixture
-def run(
-    account: CustomLabelsAccount,  # noqa: ARG001 - whom it asks
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Run:
-    """Run the command as its process would, and give the exit code and what it said."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["beeagent", "cleanup", "--look-every", "0.01", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said, error = capsys.readouterr()
-        assert len(error.splitlines()) <= 1
-        return int(ended.value.code or 0), said, error
-
-    return run
+def clean_up(run: Run) -> Run:
+    return partial(run, "cleanup", "--look-every", "0.01")
 
 
 def add_project(account: CustomLabelsAccount, name: str, tags: dict[str, str], *, status: str = "STOPPED") -> Project:
@@ -126,7 +104,7 @@ MINE = {
 OURS = {**MINE, "Sid": "BeeagentRekognitionRead", "Resource": "arn:aws:s3:::trainings/bees/*"}
 
 
-def test_all_of_beeagent_s_goes_and_nothing_else(account: CustomLabelsAccount, run: Run) -> None:
+def test_all_of_beeagent_s_goes_and_nothing_else(account: CustomLabelsAccount, clean_up: Run) -> None:
     add_bucket("trainings", policy=[MINE])
     add_bucket("bees-of-somebody-else", policy=[OURS], tags=TAG)
     add_stack("bees-2", {"project": "bees"})
@@ -148,7 +126,7 @@ def test_all_of_beeagent_s_goes_and_nothing_else(account: CustomLabelsAccount, r
     s3.create_multipart_upload(Bucket=BUCKET, Key="half.jpg")
     add_project(account, "bees", TAG, status="RUNNING")
 
-    code, said, _ = run("--yes")
+    code, said, _ = clean_up("--yes")
     assert code == 0, said
     lines = said.splitlines()
     assert lines[0] == "account 123456789012, region eu-west-1"
@@ -168,53 +146,53 @@ def test_all_of_beeagent_s_goes_and_nothing_else(account: CustomLabelsAccount, r
     keys = after["keys"]
     assert {key: state for key, state in keys.items() if key in before["keys"]} == before["keys"]
     assert after | {"keys": {}} == before | {"keys": {}}
-    assert run()[1].splitlines()[1:] == ["There is nothing to remove."]
+    assert clean_up()[1].splitlines()[1:] == ["There is nothing to remove."]
 
 
-def test_without_a_yes_and_in_a_dry_run_nothing_goes(account: CustomLabelsAccount, run: Run) -> None:
+def test_without_a_yes_and_in_a_dry_run_nothing_goes(account: CustomLabelsAccount, clean_up: Run) -> None:
     add_bucket("trainings", policy=[OURS])
     add_stack("bees", TAG)
     add_project(account, "bees", TAG, status="RUNNING")
     before = snapshot(account)
-    code, said, _ = run("--dry-run")
+    code, said, _ = clean_up("--dry-run")
     assert code == 0
     assert "delete stack bees" in said
     assert said.endswith("Nothing was removed: --dry-run.\n")
     assert snapshot(account) == before
-    code, said, error = run()
+    code, said, error = clean_up()
     assert code == 2
     assert "Remove these 8 in account 123456789012? There is no way back. Nobody is there to ask: give --yes" in error
     assert snapshot(account) == before
 
 
-def test_only_the_project_and_only_the_stack_that_are_named(account: CustomLabelsAccount, run: Run) -> None:
+def test_only_the_project_and_only_the_stack_that_are_named(account: CustomLabelsAccount, clean_up: Run) -> None:
     add_bucket("trainings")
     other = {"beeagent:project": "hornets"}
     for name, tags in (("bees", TAG), ("hornets", other)):
         add_stack(name, tags)
         add_project(account, name, tags)
-    assert run("--project", "hornets", "--yes")[0] == 0
+    assert clean_up("--project", "hornets", "--yes")[0] == 0
     assert list(account.projects) == ["bees"]
     assert snapshot(account)["stacks"].keys() == {"bees"}
-    assert run("--stack", "bees", "--yes")[0] == 0
+    assert clean_up("--stack", "bees", "--yes")[0] == 0
     assert list(account.projects) == ["bees"]
     assert snapshot(account)["stacks"] == {}
 
 
-def test_a_stack_without_the_tag_is_refused_by_name(account: CustomLabelsAccount, run: Run) -> None:
+def test_a_stack_without_the_tag_is_refused_by_name(account: CustomLabelsAccount, clean_up: Run) -> None:
     add_stack("theirs", {"project": "bees"})
     add_stack("bees", TAG)
     before = snapshot(account)
-    code, _, said = run("--stack", "theirs", "--yes")
+    code, _, said = clean_up("--stack", "theirs", "--yes")
     assert (code, said) == (2, "beeagent: the stack theirs has no tag beeagent:project: it is none of beeagent's\n")
-    code, _, said = run("--stack", "bees", "--project", "wasps", "--yes")
+    code, _, said = clean_up("--stack", "bees", "--project", "wasps", "--yes")
     assert (code, "has no tag beeagent:project of the value wasps" in said) == (2, True)
-    code, _, said = run("--stack", "nowhere", "--yes")
+    code, _, said = clean_up("--stack", "nowhere", "--yes")
     assert (code, "there is no stack nowhere in eu-west-1" in said) == (2, True)
     assert snapshot(account) == before
 
 
-def test_what_loses_its_tag_meanwhile_is_left_alone(account: CustomLabelsAccount, run: Run) -> None:
+def test_what_loses_its_tag_meanwhile_is_left_alone(account: CustomLabelsAccount, clean_up: Run) -> None:
     project = add_project(account, "bees", TAG)
     real = account._list_tags_for_resource
 
@@ -226,7 +204,7 @@ def test_what_loses_its_tag_meanwhile_is_left_alone(account: CustomLabelsAccount
 
     account._list_tags_for_resource = lose  # type: ignore[method-assign]
     add_bucket("trainings")
-    code, _, said = run("--yes")
+    code, _, said = clean_up("--yes")
     assert code == 1
     assert "model bees.1 has the tag beeagent:project no more, and is left alone; 0 of 4 are done, 4 are left" in said
     assert list(project.versions) == ["bees.1"]
@@ -234,7 +212,7 @@ def test_what_loses_its_tag_meanwhile_is_left_alone(account: CustomLabelsAccount
 
 
 def test_a_model_of_somebody_else_in_our_project_stays_and_keeps_the_project(
-    account: CustomLabelsAccount, run: Run
+    account: CustomLabelsAccount, clean_up: Run
 ) -> None:
     add_bucket("trainings")
     project = add_project(account, "bees", TAG)
@@ -242,7 +220,7 @@ def test_a_model_of_somebody_else_in_our_project_stays_and_keeps_the_project(
     foreign.arn = foreign.arn.replace("theirs", "bees", 1)
     project.versions["theirs.1"] = foreign
     before = asdict(foreign)
-    code, said, _ = run("--yes")
+    code, said, _ = clean_up("--yes")
     assert code == 0
     assert "stays: model theirs.1 of project bees, which beeagent did not make" in said
     assert "stays: project bees, because of what it has in it" in said
@@ -250,52 +228,52 @@ def test_a_model_of_somebody_else_in_our_project_stays_and_keeps_the_project(
     assert list(account.projects["bees"].versions) == ["theirs.1"]
 
 
-def test_a_model_that_is_being_trained_is_waited_for_another_time(account: CustomLabelsAccount, run: Run) -> None:
+def test_a_model_that_is_being_trained_is_waited_for_another_time(account: CustomLabelsAccount, clean_up: Run) -> None:
     account.stuck.add("TRAINING_IN_PROGRESS")
     add_project(account, "bees", TAG, status="TRAINING_IN_PROGRESS")
-    code, said, _ = run("--yes")
+    code, said, _ = clean_up("--yes")
     assert code == 0
     assert "stays: model bees.1 of project bees, which is being trained, and cannot be stopped" in said
     assert list(account.projects["bees"].versions) == ["bees.1"]
     account.stuck.clear()
     add_bucket("trainings")
-    run("--yes")
-    assert run("--yes")[0] == 0
+    clean_up("--yes")
+    assert clean_up("--yes")[0] == 0
     assert account.projects == {}
 
 
-def test_it_goes_on_where_it_failed(account: CustomLabelsAccount, run: Run) -> None:
+def test_it_goes_on_where_it_failed(account: CustomLabelsAccount, clean_up: Run) -> None:
     add_bucket("trainings")
     add_project(account, "bees", TAG, status="STARTING")
     account.faults["DeleteDataset"] = [Fault("AccessDeniedException")]
-    code, said, error = run("--yes")
+    code, said, error = clean_up("--yes")
     assert code == 1
     assert "done: delete model bees.1" in said
     assert error == (
         "beeagent: delete TRAIN data set of project bees: AWS does not permit rekognition:DeleteDataset in eu-west-1: "
         "whoever asks needs this permission; 2 of 5 are done, 3 are left: run it again\n"
     )
-    assert run("--yes")[0] == 0
+    assert clean_up("--yes")[0] == 0
     assert account.projects == {}
 
 
-def test_more_versions_than_one_call_can_remove(account: CustomLabelsAccount, run: Run) -> None:
+def test_more_versions_than_one_call_can_remove(account: CustomLabelsAccount, clean_up: Run) -> None:
     add_stack("bees", TAG)
     s3 = boto3.client("s3")
     s3.put_bucket_versioning(Bucket="bees-bucket", VersioningConfiguration={"Status": "Enabled"})
     for number in range(1100):
         s3.put_object(Bucket="bees-bucket", Key=f"{number % 50}.jpg", Body=b"")
-    assert run("--yes")[0] == 0
+    assert clean_up("--yes")[0] == 0
     assert snapshot(account)["buckets"] == {}
 
 
 def test_a_running_training_job_is_stopped(
-    account: CustomLabelsAccount, run: Run, monkeypatch: pytest.MonkeyPatch  # noqa: ARG001 - whom it asks
+    account: CustomLabelsAccount, clean_up: Run, monkeypatch: pytest.MonkeyPatch  # noqa: ARG001 - whom it asks
 ) -> None:  # fmt: skip
     """moto knows no running jobs, and no StopTrainingJob; this server answers the four calls, by botocore's model."""
     with SageMakerJobs() as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER", server.url)
-        code, said, _ = run("--yes")
+        code, said, _ = clean_up("--yes")
     assert code == 0
     assert "stop training job bees-1" in said
     assert "theirs" not in said

@@ -1,3 +1,3 @@
-from moto_aws import aws, moto
+from aws_commands import account, aws, moto, run
 
-__all__ = ["aws", "moto"]
+__all__ = ["account", "aws", "moto", "run"]

@@ -3,49 +3,27 @@
 import json
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from beeagent.cli import main
+from aws_commands import Run
 from beeagent_process import running_agent
 from custom_labels_account import CustomLabelsAccount
 from moto_aws import REGION
-from rekognition_server import Fault, RekognitionServer
+from rekognition_server import Fault
 
 BUCKET = "my-bees"
 MANIFEST = f"s3://{BUCKET}/bees/output.manifest"
 OUTPUT = f"s3://{BUCKET}/models"
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def account(aws: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[CustomLabelsAccount]:  # noqa: ARG001 - where it is
-    with RekognitionServer() as server:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_REKOGNITION", server.url)
-        yield CustomLabelsAccount(server, region=REGION)
-
-
-@pytest.fixture
-def run(
-    account: CustomLabelsAccount,  # noqa: ARG001 - whom it asks
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Run:
-    """Run the command as its process would, and give the exit code and what it said."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["beeagent", "rekognition", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said, error = capsys.readouterr()
-        assert len(error.splitlines()) <= 1
-        return int(ended.value.code or 0), said, error
-
-    return run
+def rekognition(run: Run) -> Run:
+    return partial(run, "rekognition")
 
 
 def line(name: str, *, bucket: str = BUCKET, left: int = 10) -> dict[str, Any]:
@@ -81,34 +59,36 @@ def policy() -> dict[str, Any]:
     return found
 
 
-def test_all_steps_in_a_row_and_each_of_them_again(account: CustomLabelsAccount, run: Run) -> None:
+def test_all_steps_in_a_row_and_each_of_them_again(account: CustomLabelsAccount, rekognition: Run) -> None:
     store(*(line(f"{number}.jpg") for number in range(10)))
-    code, said, _ = run("create", "bees")
+    code, said, _ = rekognition("create", "bees")
     assert (code, said.splitlines()[0]) == (0, f"made {account.projects['bees'].arn}")
     assert "about $1.00 an hour" in said
-    assert run("create", "bees")[1].startswith("it is there already")
+    assert rekognition("create", "bees")[1].startswith("it is there already")
 
-    code, said, _ = run("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
+    code, said, _ = rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
     assert code == 0
     assert f"{MANIFEST}: 10 pictures with 10 boxes of bee" in said
     assert "to train on: 8 pictures, 8 with labels" in said
     assert "to test with: 2 pictures, 2 with labels" in said
-    code, said, _ = run("import", "bees", MANIFEST)
+    code, said, _ = rekognition("import", "bees", MANIFEST)
     assert code == 0
     assert "It has data sets already" in said
     assert account.asked.count("CreateDataset") == 2
 
-    code, said, _ = run("train", "bees", "--version", "bees.1", "--output", OUTPUT, "--yes", "--look-every", "0.01")
+    code, said, _ = rekognition(
+        "train", "bees", "--version", "bees.1", "--output", OUTPUT, "--yes", "--look-every", "0.01"
+    )
     assert code == 0
     assert "costs about $1.00 an hour" in said
     assert "bees.1 is TRAINING_IN_PROGRESS" in said
     assert "bees.1 is trained, 1.5 h billed, about $1.50" in said
-    code, again, _ = run("train", "bees", "--version", "bees.1", "--output", OUTPUT)
+    code, again, _ = rekognition("train", "bees", "--version", "bees.1", "--output", OUTPUT)
     assert code == 0
     assert "bees.1 is TRAINING_COMPLETED already; nothing is begun" in again
     assert account.asked.count("CreateProjectVersion") == 1
 
-    code, said, _ = run("metrics", "bees")
+    code, said, _ = rekognition("metrics", "bees")
     assert code == 0
     assert [each.split() for each in said.splitlines()[1:4]] == [
         ["label", "precision", "recall", "F1", "threshold", "pictures"],
@@ -117,35 +97,35 @@ def test_all_steps_in_a_row_and_each_of_them_again(account: CustomLabelsAccount,
     ]
 
 
-def test_everything_it_makes_has_the_tag(account: CustomLabelsAccount, run: Run) -> None:
+def test_everything_it_makes_has_the_tag(account: CustomLabelsAccount, rekognition: Run) -> None:
     store(*(line(f"{number}.jpg") for number in range(5)))
-    run("create", "bees")
-    run("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
-    run("train", "bees", "--output", OUTPUT, "--yes", "--look-every", "0.01")
+    rekognition("create", "bees")
+    rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
+    rekognition("train", "bees", "--output", OUTPUT, "--yes", "--look-every", "0.01")
     project = account.projects["bees"]
     made = [project, *project.datasets.values(), *project.versions.values()]
     assert len(made) == 4
     assert all(each.tags == {"beeagent:project": "bees"} for each in made)
 
 
-def test_a_manifest_of_its_own_for_the_test_is_taken_as_it_is(account: CustomLabelsAccount, run: Run) -> None:
+def test_a_manifest_of_its_own_for_the_test_is_taken_as_it_is(account: CustomLabelsAccount, rekognition: Run) -> None:
     store(*(line(f"{number}.jpg") for number in range(6)))
     store(*(line(f"t{number}.jpg") for number in range(3)), at="bees/test.manifest")
-    run("create", "bees")
+    rekognition("create", "bees")
     test = f"s3://{BUCKET}/bees/test.manifest"
-    code, said, _ = run("import", "bees", MANIFEST, "--test", test, "--yes", "--look-every", "0.01")
+    code, said, _ = rekognition("import", "bees", MANIFEST, "--test", test, "--yes", "--look-every", "0.01")
     assert code == 0
     assert "to train on: 6 pictures" in said
     assert "to test with: 3 pictures" in said
     assert "DistributeDatasetEntries" not in account.asked
 
 
-def test_replace_puts_others_in_the_place_of_those_there_are(account: CustomLabelsAccount, run: Run) -> None:
+def test_replace_puts_others_in_the_place_of_those_there_are(account: CustomLabelsAccount, rekognition: Run) -> None:
     store(*(line(f"{number}.jpg") for number in range(5)))
-    run("create", "bees")
-    run("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
+    rekognition("create", "bees")
+    rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
     store(*(line(f"{number}.jpg") for number in range(20)))
-    code, said, _ = run("import", "bees", MANIFEST, "--replace", "--yes", "--look-every", "0.01")
+    code, said, _ = rekognition("import", "bees", MANIFEST, "--replace", "--yes", "--look-every", "0.01")
     assert code == 0
     assert "to train on: 16 pictures" in said
     assert {kind: len(each.lines) for kind, each in account.projects["bees"].datasets.items()} == {
@@ -156,7 +136,7 @@ def test_replace_puts_others_in_the_place_of_those_there_are(account: CustomLabe
 
 def test_the_bucket_s_policy_gets_what_rekognition_needs_and_keeps_the_rest(
     account: CustomLabelsAccount,  # noqa: ARG001 - whom it asks
-    run: Run,
+    rekognition: Run,
 ) -> None:
     store(*(line(f"{number}.jpg") for number in range(5)))
     mine = {
@@ -168,13 +148,13 @@ def test_the_bucket_s_policy_gets_what_rekognition_needs_and_keeps_the_rest(
     }
     s3 = boto3.client("s3")
     s3.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps({"Version": "2012-10-17", "Statement": [mine]}))
-    run("create", "bees")
-    code, _, said = run("import", "bees", MANIFEST, "--look-every", "0.01")
+    rekognition("create", "bees")
+    code, _, said = rekognition("import", "bees", MANIFEST, "--look-every", "0.01")
     assert code == 2
     assert "Let Rekognition read my-bees/bees/output.manifest*" in said
     assert "give --yes" in said
     assert policy()["Statement"] == [mine]
-    assert run("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")[0] == 0
+    assert rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")[0] == 0
     statements = {each["Sid"]: each for each in policy()["Statement"]}
     assert statements["Mine"] == mine
     assert statements["BeeagentRekognitionRead"]["Resource"] == [
@@ -183,9 +163,9 @@ def test_the_bucket_s_policy_gets_what_rekognition_needs_and_keeps_the_rest(
     ]
     assert "BeeagentRekognitionWrite" not in statements
     before = policy()
-    run("import", "bees", MANIFEST, "--replace", "--yes", "--look-every", "0.01")
+    rekognition("import", "bees", MANIFEST, "--replace", "--yes", "--look-every", "0.01")
     assert policy() == before
-    run("train", "bees", "--output", OUTPUT, "--yes", "--look-every", "0.01")
+    rekognition("train", "bees", "--output", OUTPUT, "--yes", "--look-every", "0.01")
     statements = {each["Sid"]: each for each in policy()["Statement"]}
     assert statements["BeeagentRekognitionWrite"]["Resource"] == [f"arn:aws:s3:::{BUCKET}/models/*"]
 
@@ -200,39 +180,39 @@ def test_the_bucket_s_policy_gets_what_rekognition_needs_and_keeps_the_rest(
     ],
 )
 def test_a_defective_manifest_is_not_imported(
-    account: CustomLabelsAccount, run: Run, lines: list[dict[str, Any]], pictures: bool, words: str  # noqa: FBT001 - a parameter
+    account: CustomLabelsAccount, rekognition: Run, lines: list[dict[str, Any]], pictures: bool, words: str  # noqa: FBT001 - a parameter
 ) -> None:  # fmt: skip
     store(*lines, pictures=pictures)
-    run("create", "bees")
-    code, said, error = run("import", "bees", MANIFEST, "--yes")
+    rekognition("create", "bees")
+    code, said, error = rekognition("import", "bees", MANIFEST, "--yes")
     assert code == 2
     assert words in said + error
     assert "CreateDataset" not in account.asked
 
 
 def test_an_import_that_rekognition_cannot_make_says_why_and_can_be_tried_again(
-    account: CustomLabelsAccount, run: Run
+    account: CustomLabelsAccount, rekognition: Run
 ) -> None:
     store(*(line(f"{number}.jpg") for number in range(5)))
-    run("create", "bees")
+    rekognition("create", "bees")
     account.faults["CreateDataset"] = [Fault("InvalidS3ObjectException", "Unable to get object metadata from S3.")]
-    code, _, said = run("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
+    code, _, said = rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
     assert code == 1
     assert "rekognition:CreateDataset in eu-west-1: InvalidS3ObjectException: Unable to get object metadata" in said
     account.projects["bees"].datasets.clear()
-    run("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
+    rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
     account.projects["bees"].datasets["TRAIN"].status = "CREATE_FAILED"
-    code, said, _ = run("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
+    code, said, _ = rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
     assert (code, "to train on: 4 pictures" in said) == (0, True)
 
 
-def test_nothing_is_trained_without_a_yes(account: CustomLabelsAccount, run: Run) -> None:
+def test_nothing_is_trained_without_a_yes(account: CustomLabelsAccount, rekognition: Run) -> None:
     store(*(line(f"{number}.jpg") for number in range(5)))
-    run("create", "bees")
-    code, _, said = run("train", "bees", "--output", OUTPUT, "--yes")
+    rekognition("create", "bees")
+    code, _, said = rekognition("train", "bees", "--output", OUTPUT, "--yes")
     assert (code, "has not both data sets" in said) == (2, True)
-    run("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
-    code, told, said = run("train", "bees", "--output", OUTPUT)
+    rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
+    code, told, said = rekognition("train", "bees", "--output", OUTPUT)
     assert code == 2
     assert "costs about $1.00 an hour" in told
     assert "give --yes" in said
@@ -240,11 +220,11 @@ def test_nothing_is_trained_without_a_yes(account: CustomLabelsAccount, run: Run
 
 
 def test_who_leaves_a_training_finds_it_again_and_pays_once(
-    account: CustomLabelsAccount, run: Run, tmp_path: Path
+    account: CustomLabelsAccount, rekognition: Run, tmp_path: Path
 ) -> None:
     store(*(line(f"{number}.jpg") for number in range(5)))
-    run("create", "bees")
-    run("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
+    rekognition("create", "bees")
+    rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
     account.stuck.add("TRAINING_IN_PROGRESS")
     command = ("rekognition", "train", "bees", "--output", OUTPUT, "--yes", "--look-every", "600")
     with running_agent(*command, folder=tmp_path, PYTHONUNBUFFERED="1") as training:
@@ -257,31 +237,31 @@ def test_who_leaves_a_training_finds_it_again_and_pays_once(
     name = told.split()[0]
     assert f"The training of {name} goes on, and is billed" in rest
     account.stuck.clear()
-    code, said, _ = run("train", "bees", "--output", OUTPUT, "--look-every", "0.01")
+    code, said, _ = rekognition("train", "bees", "--output", OUTPUT, "--look-every", "0.01")
     assert code == 0
     assert f"{name} is TRAINING_IN_PROGRESS already; nothing is begun" in said
     assert f"{name} is trained" in said
     assert account.asked.count("CreateProjectVersion") == 1
 
 
-def test_a_training_that_fails_says_why(account: CustomLabelsAccount, run: Run) -> None:
+def test_a_training_that_fails_says_why(account: CustomLabelsAccount, rekognition: Run) -> None:
     store(*(line(f"{number}.jpg") for number in range(5)))
-    run("create", "bees")
-    run("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
+    rekognition("create", "bees")
+    rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
     account.trains_to = "TRAINING_FAILED"
-    code, _, said = run("train", "bees", "--output", OUTPUT, "--version", "a", "--yes", "--look-every", "0.01")
+    code, _, said = rekognition("train", "bees", "--output", OUTPUT, "--version", "a", "--yes", "--look-every", "0.01")
     assert code == 1
     assert said == "beeagent: the training of a failed: The manifest file contains too few labels.\n"
-    code, _, said = run("metrics", "bees")
+    code, _, said = rekognition("metrics", "bees")
     assert (code, "has no trained model" in said) == (2, True)
-    code, _, said = run("metrics", "bees", "--version", "b")
+    code, _, said = rekognition("metrics", "bees", "--version", "b")
     assert (code, "has no model b" in said) == (2, True)
 
 
 @pytest.mark.parametrize("operation", ["CreateProject", "DescribeProjects"])
-def test_a_right_that_is_missing_is_named(account: CustomLabelsAccount, run: Run, operation: str) -> None:
+def test_a_right_that_is_missing_is_named(account: CustomLabelsAccount, rekognition: Run, operation: str) -> None:
     account.faults[operation] = [Fault("AccessDeniedException")]
-    code, _, said = run("create", "bees") if operation == "CreateProject" else run("metrics", "bees")
+    code, _, said = rekognition("create", "bees") if operation == "CreateProject" else rekognition("metrics", "bees")
     assert code == 1
     assert f"AWS does not permit rekognition:{operation} in eu-west-1: whoever asks needs this permission" in said
 
@@ -300,20 +280,20 @@ class _Refusing(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_right_that_is_missing_in_s3_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    run("create", "bees")
+def test_a_right_that_is_missing_in_s3_is_named(rekognition: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    rekognition("create", "bees")
     with ThreadingHTTPServer(("127.0.0.1", 0), _Refusing) as s3:
         threading.Thread(target=s3.serve_forever, daemon=True).start()
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{s3.server_port}")
-        code, _, said = run("import", "bees", MANIFEST, "--yes")
+        code, _, said = rekognition("import", "bees", MANIFEST, "--yes")
         s3.shutdown()
     assert code == 1
     assert "AWS does not permit s3:GetBucketLocation in eu-west-1: whoever asks needs this permission" in said
 
 
-def test_throttling_is_got_over(account: CustomLabelsAccount, run: Run) -> None:
+def test_throttling_is_got_over(account: CustomLabelsAccount, rekognition: Run) -> None:
     account.faults["CreateProject"] = [Fault("ThrottlingException"), Fault("ThrottlingException")]
-    assert run("create", "bees")[0] == 0
+    assert rekognition("create", "bees")[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -328,27 +308,27 @@ def test_throttling_is_got_over(account: CustomLabelsAccount, run: Run) -> None:
     ],
 )
 def test_an_environment_that_cannot_work_is_told_in_a_line(
-    run: Run, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, words: str
+    rekognition: Run, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, words: str
 ) -> None:
     if value:
         monkeypatch.setenv(variable, value)
     else:
         monkeypatch.delenv(variable)
-    code, _, said = run("create", "bees")
+    code, _, said = rekognition("create", "bees")
     assert code in (1, 2)
     assert words in said
 
 
 def test_a_bucket_of_another_region_and_one_that_is_not_there_are_told_of(
-    account: CustomLabelsAccount, run: Run
+    account: CustomLabelsAccount, rekognition: Run
 ) -> None:
-    run("create", "bees")
+    rekognition("create", "bees")
     s3 = boto3.client("s3", region_name="eu-central-1")
     s3.create_bucket(Bucket="elsewhere", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
-    code, _, said = run("import", "bees", "s3://elsewhere/output.manifest", "--yes")
+    code, _, said = rekognition("import", "bees", "s3://elsewhere/output.manifest", "--yes")
     assert code == 2
     assert "the bucket elsewhere is in eu-central-1, and the project in eu-west-1" in said
-    assert "there is no bucket nowhere" in run("import", "bees", "s3://nowhere/output.manifest", "--yes")[2]
-    assert "is no address in S3" in run("import", "bees", "output.manifest", "--yes")[2]
-    assert "there is no project wasps" in run("import", "wasps", MANIFEST, "--yes")[2]
+    assert "there is no bucket nowhere" in rekognition("import", "bees", "s3://nowhere/output.manifest", "--yes")[2]
+    assert "is no address in S3" in rekognition("import", "bees", "output.manifest", "--yes")[2]
+    assert "there is no project wasps" in rekognition("import", "wasps", MANIFEST, "--yes")[2]
     assert "CreateDataset" not in account.asked
