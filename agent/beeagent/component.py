@@ -19,6 +19,7 @@ from beeagent.publisher_choice import chosen_publisher
 from beeagent.run import leave_at_once, on_signals, run_until, stopping
 
 if TYPE_CHECKING:
+    from beeagent.nucleus.configuration import ComponentConfiguration
     from beeagent.nucleus.connection import NucleusConnection
 
 _LOG: Final = logging.getLogger(__name__)
@@ -41,27 +42,73 @@ def run_component(options: Mapping[str, Any]) -> None:
     """
     address = nucleus_address(os.environ)
     try:
-        from beeagent.nucleus.connection import NucleusConnection  # noqa: PLC0415 - its package is an extra
+        from beeagent.nucleus.configuration import ComponentConfiguration  # noqa: PLC0415 - its package is an extra
+        from beeagent.nucleus.connection import NucleusConnection  # noqa: PLC0415 - as above
     except ImportError as error:
         raise InputError(
             f"--greengrass needs {error.name}, which is not installed: pip install 'beeagent[greengrass]'"
         ) from error
     configure_log("text")
-    component = _Component(options)
-    nucleus = NucleusConnection(address, on_expelled=component.expel)
-    with on_signals(stopping(component.stop)):
+    end = _End()
+    nucleus = NucleusConnection(address, on_expelled=end.expel)
+    configuration = ComponentConfiguration(nucleus, options=options, thing=os.environ.get(THING_VARIABLE))
+    ended = True
+    with on_signals(stopping(end.come)):
         nucleus.start()
         try:
-            ended = component.run(nucleus)
+            settings = _first_settings(nucleus, configuration, end)
+            if settings is not None:
+                ended = _Component(settings, nucleus, configuration, end).run()
         finally:
             nucleus.close(_ENDS_WITHIN_S)
-    if component.expelled is not None:
-        _LOG.error("%s", component.expelled)
-        if not ended:
-            leave_at_once(1)
-        raise BeeagentError(component.expelled)
+    if end.expelled is not None and ended:
+        raise BeeagentError(end.expelled)
     if not ended:
-        leave_at_once(0)
+        leave_at_once(0 if end.expelled is None else 1)
+
+
+class _End:
+    """When it is to be over, for good or for the agent of now."""
+
+    def __init__(self) -> None:
+        self.has_come = threading.Event()
+        self.of_life = threading.Event()
+        self.expelled: str | None = None
+        """Why the nucleus will never let this process in again; None where it may."""
+
+    def come(self) -> None:
+        """Let it be over for good. Safe from a signal handler."""
+        self.has_come.set()
+        self.of_life.set()
+
+    def expel(self, reason: str) -> None:
+        """Let it be over for good, with an error."""
+        _LOG.error("%s", reason)
+        self.expelled = reason
+        self.come()
+
+    def begin_life(self) -> None:
+        """Begin anew, unless it is over for good."""
+        self.of_life = threading.Event()
+        if self.has_come.is_set():
+            self.of_life.set()
+
+
+def _first_settings(
+    nucleus: "NucleusConnection", configuration: "ComponentConfiguration", end: _End
+) -> Settings | None:
+    """Wait for the nucleus, and read the configuration; None if it is to be over meanwhile."""
+    while not end.has_come.is_set():
+        if not nucleus.wait_connected(_LOOK_EVERY_S):
+            continue
+        try:
+            return configuration.load()
+        except InputError:
+            raise
+        except BeeagentError as error:
+            _LOG.warning("the configuration is not to be had: %s; trying again", error)
+            end.has_come.wait(_ASK_AGAIN_AFTER_S)
+    return None
 
 
 class _Component:
@@ -72,88 +119,63 @@ class _Component:
     Where the new settings cannot work, the old ones stay, and the status says why.
     """
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
-        self._options = options
-        self._stop = threading.Event()
-        self._life = threading.Event()  # set to end the agent of now
+    def __init__(
+        self, settings: Settings, nucleus: "NucleusConnection", configuration: "ComponentConfiguration", end: _End
+    ) -> None:
+        self._nucleus = nucleus
+        self._configuration = configuration
+        self._end = end
         self._lock = threading.Lock()  # of what follows, which the thread of the deployments uses too
+        self._running = settings
+        self._wanted = settings
         self._next: Settings | None = None
         self._trouble: str | None = None
         self._agent: Agent | None = None
         self._reload: ModelReload | None = None
         self._looked = 0  # frames that the last agent looked at
-        self.expelled: str | None = None
 
-    def stop(self) -> None:
-        """Make `run` return soon. Safe from a signal handler."""
-        self._stop.set()
-        self._life.set()
-
-    def expel(self, reason: str) -> None:
-        """Make `run` return soon, since the nucleus will never let this process in again."""
-        self.expelled = reason
-        self.stop()
-
-    def run(self, nucleus: "NucleusConnection") -> bool:
+    def run(self) -> bool:
         """Run agents, and say whether every thread of theirs has ended."""
-        from beeagent.nucleus.configuration import ComponentConfiguration  # noqa: PLC0415 - its package is an extra
-        from beeagent.nucleus.deployments import Deployments  # noqa: PLC0415 - as above
+        from beeagent.nucleus.deployments import Deployments  # noqa: PLC0415 - its package is an extra
 
-        self._nucleus = nucleus
-        thing = os.environ.get(THING_VARIABLE)
-        self._configuration = ComponentConfiguration(nucleus, options=self._options, thing=thing)
-        settings = self._first_settings()
-        if settings is None:
-            return True
-        self._running = self._wanted = settings
         deployments = Deployments(
-            nucleus,
+            self._nucleus,
             on_configuration=self._read_configuration,
             objection=self._objection,
             may_stop=lambda: (agent := self._agent) is None or not agent.delivering,
         )
         deployments.start()
         try:
-            return self._run_agents(settings)
+            return self._run_agents(self._running)
         finally:
             deployments.stop(_ENDS_WITHIN_S)
 
-    def _first_settings(self) -> Settings | None:
-        """Wait for the nucleus, and read the configuration; None if told to stop meanwhile."""
-        while not self._stop.is_set():
-            if not self._nucleus.wait_connected(_LOOK_EVERY_S):
-                continue
-            try:
-                return self._configuration.load()
-            except InputError:
-                raise
-            except BeeagentError as error:
-                _LOG.warning("the configuration is not to be had: %s; trying again", error)
-                self._stop.wait(_ASK_AGAIN_AFTER_S)
-        return None
-
     def _run_agents(self, settings: Settings) -> bool:
         ended, good = True, None
+        self._begin_life(settings)
         while True:
-            with self._lock:
-                self._life = threading.Event()
-                self._running, self._next, self._looked = settings, None, 0
-            if self._stop.is_set():
-                return ended
             configure_log(settings.log_format)
             try:
                 load = self._configuration.load
-                ended &= run_until(self._life, settings, load, nucleus=self._nucleus, during=self._during)
+                ended &= run_until(self._end.of_life, settings, load, nucleus=self._nucleus, during=self._during)
             except BeeagentError as error:
                 if good is None or settings is good or self._looked:
                     raise
                 self._refuse(error)
-                settings = good
+                with self._lock:
+                    settings = self._next or good
+                    self._begin_life(settings)
                 continue
             with self._lock:
-                if self._next is None or self._stop.is_set():
+                if self._next is None or self._end.has_come.is_set():
                     return ended
                 good, settings = settings, self._next
+                self._begin_life(settings)
+
+    def _begin_life(self, settings: Settings) -> None:
+        # Together with the taking of `_next`, so that another that comes meanwhile is not forgotten.
+        self._end.begin_life()
+        self._running, self._next, self._looked = settings, None, 0
 
     @contextmanager
     def _during(self, agent: Agent, reload: ModelReload) -> Iterator[None]:
@@ -191,7 +213,7 @@ class _Component:
                 self._reload.request()
             else:
                 self._next = new
-                self._life.set()
+                self._end.of_life.set()
 
     def _objection(self, configuration: Mapping[str, Any]) -> str | None:
         try:

@@ -364,3 +364,20 @@ def test_a_nucleus_that_is_not_there_yet_is_waited_for(nucleus: Nucleus, tmp_pat
         nucleus.start()
         assert agent.process.wait(DEADLINE) == 0
     assert len(messages(nucleus)) == 3
+
+
+def test_of_many_changes_in_a_row_the_last_is_the_one_that_stays(nucleus: Nucleus, tmp_path: Path) -> None:
+    with component(nucleus, tmp_path) as agent:
+        wait_for_message(nucleus)
+        for width in (160, 176, 192, 208, 224, 640):
+            read = nucleus.asked.count("GetConfiguration")
+            nucleus.configure(camera=f"synthetic:{width}x240@30")
+            nucleus.wait_until(partial(_more_than_before, read, nucleus))
+        wait_for_message(nucleus, lambda message: message["frame"]["width"] == 640)
+        end(agent)
+    numbers = [message["seq"] for message in messages(nucleus)]
+    assert sorted(set(numbers)) == list(range(1, max(numbers) + 1))
+
+
+def _more_than_before(read: int, nucleus: Nucleus) -> bool:
+    return nucleus.asked.count("GetConfiguration") > read
