@@ -8,6 +8,7 @@ from typing import Any
 import boto3
 import pytest
 from aws_commands import Run
+from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 from cloud_stack import BUCKET, Stack
 from custom_labels_account import CustomLabelsAccount, Dataset, Project, Version
@@ -257,14 +258,28 @@ def test_it_goes_on_where_it_failed(account: CustomLabelsAccount, clean_up: Run)
     assert account.projects == {}
 
 
-def test_more_versions_than_one_call_can_remove(account: CustomLabelsAccount, clean_up: Run) -> None:
+def test_more_versions_than_one_call_can_remove(
+    account: CustomLabelsAccount,
+    clean_up: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     add_stack("bees", TAG)
     s3 = boto3.client("s3")
     s3.put_bucket_versioning(Bucket="bees-bucket", VersioningConfiguration={"Status": "Enabled"})
     for number in range(1100):
         s3.put_object(Bucket="bees-bucket", Key=f"{number % 50}.jpg", Body=b"")
+    sizes: list[int] = []
+    call = BaseClient._make_api_call
+
+    def counting(client: BaseClient, operation: str, members: dict[str, Any]) -> Any:  # noqa: ANN401 - botocore's
+        if operation == "DeleteObjects":
+            sizes.append(len(members["Delete"]["Objects"]))
+        return call(client, operation, members)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", counting)
     assert clean_up("--yes")[0] == 0
     assert snapshot(account)["buckets"] == {}
+    assert sizes == [1000, 100]  # moto would take more, and S3 does not
 
 
 def test_a_running_training_job_is_stopped(

@@ -215,6 +215,7 @@ def test_nothing_is_trained_without_a_yes(account: CustomLabelsAccount, rekognit
     code, told, said = rekognition("train", "bees", "--output", OUTPUT)
     assert code == 2
     assert "costs about $1.00 an hour" in told
+    assert said.startswith("beeagent: Train bees.")
     assert "give --yes" in said
     assert "CreateProjectVersion" not in account.asked
 
