@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from beeagent.nucleus.address import SOCKET_VARIABLE, TOKEN_VARIABLE
 from beeagent_process import run_beeagent, tiny_model
+from greengrass_nucleus import nucleus_at
 from mosquitto import Mosquitto, free_port
 
 
@@ -42,3 +44,26 @@ def test_what_is_broken_is_named_and_the_rest_still_checked(part: str, tmp_path:
     assert [name for name, verdict in verdicts.items() if verdict == "WRONG"] == [part]
     assert set(verdicts) == {"model", "camera", "broker", "state"}
     assert "Traceback" not in ended.stderr
+
+
+def test_a_nucleus_is_tried_where_there_is_one(tmp_path: Path) -> None:
+    options = ["--broker", "greengrass://iot-core", *tiny_model(tmp_path)]
+    with nucleus_at(tmp_path) as nucleus:
+        variables = {SOCKET_VARIABLE: str(nucleus.socket), TOKEN_VARIABLE: nucleus.token}
+        ended = run_beeagent("doctor", *options, folder=tmp_path, **variables)
+        assert (ended.returncode, _verdicts(ended.stdout)["broker"]) == (0, "ok")
+        nucleus.token = "of another process"  # noqa: S105 - of this test
+        ended = run_beeagent("doctor", *options, folder=tmp_path, **variables)
+        assert (ended.returncode, _verdicts(ended.stdout)["broker"]) == (1, "WRONG")
+        assert "only a new process gets in" in ended.stdout
+    ended = run_beeagent("doctor", *options, folder=tmp_path, **{SOCKET_VARIABLE: "", TOKEN_VARIABLE: ""})
+    assert (ended.returncode, _verdicts(ended.stdout)["broker"]) == (1, "WRONG")
+    assert "no Greengrass nucleus has started this process" in ended.stdout
+
+
+@pytest.mark.parametrize("command", ["watch", "status"])
+def test_a_nucleus_is_nothing_to_subscribe_to(command: str, tmp_path: Path) -> None:
+    ended = run_beeagent(command, "--broker", "greengrass://iot-core", folder=tmp_path)
+    assert ended.returncode == 2
+    assert len(ended.stderr.splitlines()) == 1
+    assert "greengrass://iot-core" in ended.stderr

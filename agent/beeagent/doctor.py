@@ -22,7 +22,7 @@ from beeagent.delivery.topics import status_topic
 from beeagent.detection.bundle import ModelBundle
 from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.detection.runtime import runtime_name
-from beeagent.errors import BeeagentError
+from beeagent.errors import BeeagentError, InputError
 from beeagent.frames.address import parse_camera
 from beeagent.frames.discovery import Cameras
 from beeagent.frames.frame import Frame
@@ -142,8 +142,7 @@ def _check_broker(settings: Settings) -> Finding:
     if isinstance(address, NoBroker):
         return Finding("broker", Verdict.NOTE, "none: results go nowhere but to --stdout")
     if isinstance(address, Greengrass):
-        nucleus_address(os.environ)
-        return Finding("broker", Verdict.NOTE, f"{address}: seen only once the agent runs with --greengrass")
+        return _check_nucleus(address)
     if isinstance(address, Embedded):
         EmbeddedBroker(port=None)
         return Finding("broker", Verdict.FINE, "embedded: its package is installed")
@@ -164,6 +163,26 @@ def _check_broker(settings: Settings) -> Finding:
     if state.connected:
         return Finding("broker", Verdict.FINE, f"{address} accepts the connection")
     return Finding("broker", Verdict.WRONG, f"{state.reason}: check --broker, and that the broker runs")
+
+
+def _check_nucleus(broker: Greengrass) -> Finding:
+    address = nucleus_address(os.environ)
+    try:
+        from beeagent.nucleus.connection import NucleusConnection  # noqa: PLC0415 - its package is an extra
+    except ImportError as error:
+        raise InputError(
+            f"{broker} needs {error.name}, which is not installed: pip install 'beeagent[greengrass]'"
+        ) from error
+    nucleus = NucleusConnection(address, on_expelled=lambda _: None)
+    nucleus.start()
+    try:
+        connected = nucleus.wait_connected(_BROKER_WITHIN_S)
+        reason = nucleus.reason
+    finally:
+        nucleus.close()
+    if connected:
+        return Finding("broker", Verdict.FINE, f"{broker}: the nucleus at {address.socket} lets this process in")
+    return Finding("broker", Verdict.WRONG, f"{reason}: run this as the component does, with its environment")
 
 
 def _check_state(settings: Settings) -> Finding:

@@ -86,18 +86,32 @@ class Steps:
         """
         project = known_project(self._rekognition, name)
         importing = Import(self._rekognition, project, tell=self._say, wait=self._wait)
-        if not replace and self._is_imported(importing):
+        there: dict[str, Stored | None] = {"TRAIN": None, "TEST": None}
+        if not replace:
+            there = {kind: importing.existing(kind) for kind in there}
+            for kind, stored in there.items():
+                if stored is not None:
+                    self._say(f"a {kind} data set is there already, and stays unless you give --replace: {stored}")
+        if there["TRAIN"] is not None and there["TEST"] is not None and there["TEST"].entries:
             return
+        if there["TRAIN"] is None and there["TEST"] is not None and there["TEST"].entries and test is None:
+            raise InputError(
+                f"the project {name} has pictures to test with, which may be among those to train on: give --test as "
+                "well, or --replace"
+            )
         train, tests = self._read(manifest), None if test is None else self._read(test)
         self._permit_reading([train] if tests is None else [train, tests])
         self._say("An import costs nothing but the reading of the pictures.")
-        made = importing.create("TRAIN", train), importing.create("TEST", tests)
-        if tests is None:
-            made = importing.divide(*made)
+        made = there["TRAIN"] or importing.create("TRAIN", train)
+        empty = there["TEST"] is not None and not there["TEST"].entries
+        to_test = importing.create("TEST", tests) if there["TEST"] is None or (empty and tests) else there["TEST"]
+        if not to_test.entries:
+            made, to_test = importing.divide(made, to_test)
             self._say(
                 "A fifth was drawn for the test, picture by picture; pictures of one series may be on both sides."
             )
-        self._tell_of(*made)
+        self._say(f"to train on: {made}")
+        self._say(f"to test with: {to_test}")
 
     def train(self, name: str, *, version: str | None, output: str) -> None:
         """Train a model, and stay until it is trained, or until whoever waits leaves.
@@ -156,18 +170,6 @@ class Steps:
                 raise InputError(f"the project {name} has no model {version}: leave --version out for the newest")
         self._say(f"{found.arn} is {found.status}")
         self._show(found)
-
-    def _is_imported(self, importing: Import) -> bool:
-        train, test = importing.existing("TRAIN"), importing.existing("TEST")
-        if train is None or test is None or not test.entries:
-            return False
-        self._say("It has data sets already; --replace puts others in their place.")
-        self._tell_of(train, test)
-        return True
-
-    def _tell_of(self, train: Stored, test: Stored) -> None:
-        self._say(f"to train on: {train}")
-        self._say(f"to test with: {test}")
 
     def _read(self, address: str) -> StoredManifest:
         self._check_region(split_s3_address(address)[0])

@@ -73,7 +73,7 @@ def test_all_steps_in_a_row_and_each_of_them_again(account: CustomLabelsAccount,
     assert "to test with: 2 pictures, 2 with labels" in said
     code, said, _ = rekognition("import", "bees", MANIFEST)
     assert code == 0
-    assert "It has data sets already" in said
+    assert "a TRAIN data set is there already, and stays unless you give --replace: 8 pictures" in said
     assert account.asked.count("CreateDataset") == 2
 
     code, said, _ = rekognition(
@@ -132,6 +132,23 @@ def test_replace_puts_others_in_the_place_of_those_there_are(account: CustomLabe
         "TRAIN": 16,
         "TEST": 4,
     }
+
+
+def test_an_import_that_was_broken_off_is_gone_on_with_and_takes_nothing_away(
+    account: CustomLabelsAccount, rekognition: Run
+) -> None:
+    store(*(line(f"{number}.jpg") for number in range(10)))
+    rekognition("create", "bees")
+    rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
+    project = account.projects["bees"]
+    project.datasets["TRAIN"].lines += project.datasets.pop("TEST").lines
+    before = project.datasets["TRAIN"].arn
+    code, said, _ = rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
+    assert code == 0
+    assert "a TRAIN data set is there already, and stays unless you give --replace: 10 pictures" in said
+    assert "to train on: 8 pictures" in said
+    assert project.datasets["TRAIN"].arn == before
+    assert "DeleteDataset" not in account.asked
 
 
 def test_the_bucket_s_policy_gets_what_rekognition_needs_and_keeps_the_rest(
@@ -202,7 +219,9 @@ def test_an_import_that_rekognition_cannot_make_says_why_and_can_be_tried_again(
     account.projects["bees"].datasets.clear()
     rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
     account.projects["bees"].datasets["TRAIN"].status = "CREATE_FAILED"
-    code, said, _ = rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
+    code, _, said = rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
+    assert (code, "give --test as well, or --replace" in said) == (2, True)
+    code, said, _ = rekognition("import", "bees", MANIFEST, "--replace", "--yes", "--look-every", "0.01")
     assert (code, "to train on: 4 pictures" in said) == (0, True)
 
 
