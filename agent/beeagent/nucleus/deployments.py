@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger(__name__)
 
 _SETTLED_AFTER_S: Final = 0.5  # a deployment changes one key after the other
-_AGAIN_AFTER_S: Final = 10.0
-_MOST_DEFERRED_S: Final = 300.0
+_CHANGES: Final = "changes of the configuration"
 
 
 class Deployments:
@@ -39,32 +38,39 @@ class Deployments:
             NucleusError.
         objection: says what is wrong with a configuration, None if nothing is.
         may_stop: whether the component may be stopped now.
+        again_after_s: seconds until what failed is tried again, and until a deployment asks again.
+        most_deferred_s: seconds for which a deployment is put off, at most.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - whom it asks, what it calls, and its patience
         self,
         nucleus: "NucleusConnection",
         *,
         on_configuration: Callable[[], None],
         objection: Callable[[Mapping[str, Any]], str | None],
         may_stop: Callable[[], bool],
+        again_after_s: float = 10.0,
+        most_deferred_s: float = 300.0,
     ) -> None:
         self._nucleus = nucleus
         self._on_configuration = on_configuration
         self._objection = objection
         self._may_stop = may_stop
+        self._again_after = again_after_s
+        self._most_deferred = most_deferred_s
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._forget_nucleus: Callable[[], None] = lambda: None
         self._read_at: float | None = None
         self._client: object = None
+        self._subscribed: dict[str, bool] = {}  # on this connection: what was tried, and whether it worked
         self._put_off: dict[str, float] = {}  # deployments that have asked, since when
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="deployments", daemon=True)
 
     def start(self) -> None:
         """Begin to listen."""
-        self._forget_nucleus = self._nucleus.listen(lambda: self._inbox.put(self._subscribe))
-        self._inbox.put(self._subscribe)
+        self._forget_nucleus = self._nucleus.listen(lambda: self._inbox.put(self._handle_link))
+        self._inbox.put(self._handle_link)
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
@@ -83,39 +89,45 @@ class Deployments:
             except queue.Empty:
                 self._read()
 
-    def _subscribe(self) -> None:
+    def _handle_link(self) -> None:
         client = self._nucleus.client
         if client is None or client is self._client:
             return
         self._client = client
-        self._try_to_subscribe(
-            "changes of the configuration",
-            lambda client: client.subscribe_to_configuration_update_async(
-                key_path=[], on_stream_event=self._note_configuration, on_stream_error=_end_stream
-            )[0],
-        )
-        self._try_to_subscribe(
-            "configurations to judge",
-            lambda client: client.subscribe_to_validate_configuration_updates_async(
-                on_stream_event=self._note_question, on_stream_error=_end_stream
-            )[0],
-        )
-        self._try_to_subscribe(
-            "updates to come",
-            lambda client: client.subscribe_to_component_updates_async(
-                on_stream_event=self._note_update, on_stream_error=_end_stream
-            )[0],
-        )
+        self._subscribed.clear()
         self._read_at = time.monotonic()
 
-    def _try_to_subscribe(self, what: str, begin: Callable[[Any], "Future[Any]"]) -> None:
+    def _subscribe(self) -> None:
+        """Subscribe to what is not subscribed to, or was found not to be there."""
+        begins: dict[str, Callable[..., Any]] = {
+            _CHANGES: lambda client, **told: client.subscribe_to_configuration_update_async(
+                key_path=[], on_stream_event=self._note_configuration, **told
+            ),
+            "configurations to judge": lambda client, **told: client.subscribe_to_validate_configuration_updates_async(
+                on_stream_event=self._note_question, **told
+            ),
+            "updates to come": lambda client, **told: client.subscribe_to_component_updates_async(
+                on_stream_event=self._note_update, **told
+            ),
+        }
+        for what, begin in begins.items():
+            if what not in self._subscribed:
+                self._subscribed[what] = self._try_to_subscribe(what, begin)
+        if not self._subscribed[_CHANGES]:  # which every nucleus has, and so will tell of later
+            del self._subscribed[_CHANGES]
+            self._read_at = time.monotonic() + self._again_after
+
+    def _try_to_subscribe(self, what: str, begin: Callable[..., Any]) -> bool:
+        ended = partial(self._note_end, what, self._client)
         try:
-            self._nucleus.ask(begin)
+            self._nucleus.ask(lambda client: begin(client, on_stream_error=lambda _: True, on_stream_closed=ended)[0])
         except NucleusError as error:
             # A nucleus lite has the first alone; so the others are done without.
             _LOG.info("this nucleus does not tell of %s: %s", what, error)
+            return False
+        return True
 
-    # These three come on the connection's own thread, and only pass on what they hear.
+    # These four come on the connection's own thread, and only pass on what they hear.
 
     def _note_configuration(self, _: object) -> None:
         self._inbox.put(self._put_off_reading)
@@ -128,18 +140,30 @@ class Deployments:
         if event.pre_update_event is not None:
             self._inbox.put(partial(self._answer_update, event.pre_update_event.deployment_id))
 
+    def _note_end(self, what: str, client: object) -> None:
+        self._inbox.put(partial(self._handle_end, what, client))
+
     # And these are done by the thread of this class.
+
+    def _handle_end(self, what: str, client: object) -> None:
+        """Subscribe again, after a while, where the nucleus has ended a subscription and not the connection."""
+        if client is self._client and self._subscribed.get(what):
+            del self._subscribed[what]
+            self._read_at = time.monotonic() + self._again_after
 
     def _put_off_reading(self) -> None:
         self._read_at = time.monotonic() + _SETTLED_AFTER_S
 
     def _read(self) -> None:
         self._read_at = None
+        if self._nucleus.client is not self._client:
+            return  # the next connection begins with this
+        self._subscribe()
         try:
             self._on_configuration()
         except NucleusError as error:
             _LOG.warning("the configuration is not to be had: %s; trying again", error)
-            self._read_at = time.monotonic() + _AGAIN_AFTER_S
+            self._read_at = time.monotonic() + self._again_after
 
     def _judge(self, question: Any) -> None:  # noqa: ANN401 - of a package without types
         objection = self._objection(question.configuration or {})
@@ -153,12 +177,12 @@ class Deployments:
     def _answer_update(self, deployment: str) -> None:
         now = time.monotonic()
         since = self._put_off.setdefault(deployment, now)
-        if self._may_stop() or now - since >= _MOST_DEFERRED_S:
+        if self._may_stop() or now - since >= self._most_deferred:
             del self._put_off[deployment]
             wait_s = 0.0  # 0 says: go on
         else:
             _LOG.info("a deployment is put off until the waiting results are out")
-            wait_s = _AGAIN_AFTER_S
+            wait_s = self._again_after
         self._tell(
             lambda client: client.defer_component_update_async(
                 deployment_id=deployment, recheck_after_ms=round(wait_s * 1000)
@@ -170,7 +194,3 @@ class Deployments:
             self._nucleus.ask(begin)
         except BeeagentError as error:
             _LOG.warning("an answer to a deployment was not taken: %s", error)
-
-
-def _end_stream(_: Exception) -> bool:
-    return True
