@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import random
 import shutil
 import signal
 import socket
@@ -143,10 +144,18 @@ class Mosquitto:
 
 
 def free_port() -> int:
-    """Give a port of the loopback interface on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Give a port of the loopback interface on which nothing listens.
+
+    It is none of those that the system gives to whoever connects: one who tries again and again to connect to such a
+    port while nobody listens is given it for its own end sooner or later, is then connected to itself, and holds it.
+    """
+    given = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()
+    lowest = min(int(given[0]), 32768)
+    while True:
+        port = random.SystemRandom().randrange(lowest // 2, lowest)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager

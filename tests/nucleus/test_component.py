@@ -16,6 +16,7 @@ from mosquitto import Mosquitto
 from mqtt_subscriber import subscriber
 from tiny_models import square_finder
 
+CHANGES = "SubscribeToConfigurationUpdate"
 THING = "hive-7"
 DETECTIONS = f"beeagent/{THING}/camera/detections"
 STATUS = f"beeagent/{THING}/status"
@@ -150,41 +151,41 @@ def test_a_changed_model_is_used_without_a_gap(nucleus: Nucleus, tmp_path: Path)
     assert not any("looked at" in line for line in agent.errors[:-1])  # one agent did it all
 
 
-@pytest.mark.parametrize(
-    ("changed", "words"),
-    [
-        ({"threads": "many"}, "threads in the component's configuration is 'many'"),
-        ({"max_rate": -1}, "max_rate in the component's configuration is -1"),
-        ({"treshold": 0.5}, "did you mean threshold?"),
-        ({"realtime": "perhaps"}, "give true or false"),
-        ({"threads": True}, "threads in the component's configuration is true"),
-        ({"broker": "mqtt//nowhere"}, "broker 'mqtt//nowhere' is not understood"),
-        ({"camera": "synthetic:0x0"}, "synthetic"),
-        ({"model": "/nowhere"}, "/nowhere"),
-        ({"workers": 4, "threads": 2}, "workers is 4"),
-        # What is seen only when it is tried:
-        ({"state_dir": "/dev/null/state"}, "/dev/null/state"),
-    ],
-)
-def test_nonsense_is_refused_and_the_old_configuration_goes_on(
-    nucleus: Nucleus, tmp_path: Path, changed: dict[str, Any], words: str
-) -> None:
+NONSENSE: list[tuple[dict[str, Any], str]] = [
+    ({"threads": "many"}, "threads in the component's configuration is 'many'"),
+    ({"max_rate": -1}, "max_rate in the component's configuration is -1"),
+    ({"treshold": 0.5}, "did you mean threshold?"),
+    ({"realtime": "perhaps"}, "give true or false"),
+    ({"threads": True}, "threads in the component's configuration is true"),
+    ({"broker": "mqtt//nowhere"}, "broker 'mqtt//nowhere' is not understood"),
+    ({"camera": "synthetic:0x0"}, "synthetic"),
+    ({"model": "/nowhere"}, "/nowhere"),
+    ({"workers": 4, "threads": 2}, "workers is 4"),
+    # What is seen only when it is tried:
+    ({"state_dir": "/dev/null/state"}, "/dev/null/state"),
+]
+
+
+def test_nonsense_is_refused_and_the_old_configuration_goes_on(nucleus: Nucleus, tmp_path: Path) -> None:
     before = nucleus.configuration
     with component(nucleus, tmp_path) as agent:
         wait_for_message(nucleus)
-        nucleus.configure(**changed)
-        wait_for_status(nucleus, "degraded", words)
-        count = len(messages(nucleus))
-        nucleus.wait_until(lambda: len(messages(nucleus)) > count)
-        nucleus.configuration = before
-        nucleus.configure()
-        nucleus.tell(
-            "SubscribeToConfigurationUpdate",
-            "ConfigurationUpdateEvents",
-            {"configurationUpdateEvent": {"componentName": "io.beeagent.Agent", "keyPath": [next(iter(changed))]}},
-        )
-        wait_for_status(nucleus, "online")
+        for changed, words in NONSENSE:
+            nucleus.configure(**changed)
+            wait_for_status(nucleus, "degraded", words)
+            count = len(messages(nucleus))
+            nucleus.wait_until(partial(_more_messages_than, count, nucleus))
+            nucleus.configuration = before
+            event = {"componentName": "io.beeagent.Agent", "keyPath": [next(iter(changed))]}
+            nucleus.tell(CHANGES, "ConfigurationUpdateEvents", {"configurationUpdateEvent": event})
+            wait_for_status(nucleus, "online")
         end(agent)
+    numbers = [message["seq"] for message in messages(nucleus)]
+    assert sorted(set(numbers)) == list(range(1, max(numbers) + 1))
+
+
+def _more_messages_than(count: int, nucleus: Nucleus) -> bool:
+    return len(messages(nucleus)) > count
 
 
 def test_what_could_not_be_used_is_not_tried_again_at_each_new_connection(nucleus: Nucleus, tmp_path: Path) -> None:
