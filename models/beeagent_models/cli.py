@@ -22,78 +22,90 @@ _DATA_HELP = (
 )
 
 
-def train(  # noqa: PLR0913 - an argument is an option of the command
+def train(  # noqa: PLR0913 - each is an option of the command
     *,
-    data: Annotated[list[str] | None, typer.Option(metavar="PATH[=LABELS]", help=f"{_DATA_HELP} Repeatable.")] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH[=LABELS][@WEIGHT]",
+            help=f"{_DATA_HELP} @2 doubles its share of the photographs. Or a .toml mixture file. Repeatable.",
+        ),
+    ] = None,
+    validate: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH[=LABELS]", help="Dataset to measure AP50 and AP75 on as the run goes. Repeatable."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the run. A run found there is resumed.")],
     labels: Annotated[
         str | None, typer.Option(metavar="A,B", help="Classes of the detector. Default: those of the data, or bee.")
     ] = None,
     model: Annotated[str | None, typer.Option(metavar="lite0|…|lite4", help="Architecture. Default: lite0.")] = None,
-    input_size: Annotated[int | None, typer.Option(help="Pixels a side. Default: the architecture's.")] = None,
+    input_size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Of the detector. Default: the architecture's square.")
+    ] = None,
+    image_size: Annotated[
+        str | None,
+        typer.Option(metavar="WxH", help="Of the training images; smaller is faster. Default: the input size."),
+    ] = None,
     anchor_scale: Annotated[float | None, typer.Option(help="Side of the finest anchors in strides.")] = None,
     backbone_weights: Annotated[
         Path | None, typer.Option(help="ImageNet weights of the backbone, .npz, to start from.")
     ] = None,
     warm_start: Annotated[Path | None, typer.Option(help="Checkpoint of the same architecture to start from.")] = None,
-    phase: Annotated[
-        list[str] | None,
-        typer.Option(metavar="SIZE:BATCH:STEPS", help="A stretch of the run at one picture size. Repeatable."),
+    batch_size: Annotated[int | None, typer.Option(help="Images a step. Default: 8.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Number of steps. Default: 62,500, half a million images.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="In place of --steps: as many as this machine does in this time.")
     ] = None,
     synthetic: Annotated[
-        float | None, typer.Option(metavar="RATIO", help="Share of the pictures that are synthetic scenes, 0 to 1.")
+        float | None, typer.Option(metavar="RATIO", help="Share of the images that are synthetic scenes, 0 to 1.")
+    ] = None,
+    pasted: Annotated[
+        float | None, typer.Option(metavar="RATIO", help="Share that are cut-outs on another background, 0 to 1.")
     ] = None,
     scenes: Annotated[int | None, typer.Option(help="Number of synthetic scenes to draw.")] = None,
-    grounds: Annotated[int | None, typer.Option(help="Number of empty grounds to draw, for cut-outs.")] = None,
-    ignored_border: Annotated[
-        str | None,
-        typer.Option(metavar="L,T,R,B", help="Ratios of the photographs at whose edge bees may be unlabelled."),
-    ] = None,
-    blue_ground: Annotated[
-        bool | None,
-        typer.Option(
-            "--blue-ground",
-            help="Where photographs show objects on a blue ground, draw loose boxes in to them, and ignore those that "
-            "have no box.",
-        ),
-    ] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="The highest, of pyramid and heads.")] = None,
+    backgrounds: Annotated[int | None, typer.Option(help="Number of empty backgrounds to draw, for cut-outs.")] = None,
+    peak_learning_rate: Annotated[float | None, typer.Option(help="Of the matrices of pyramid and heads.")] = None,
     backbone_factor: Annotated[float | None, typer.Option(help="On the learning rate of the backbone.")] = None,
     frozen_stages: Annotated[int | None, typer.Option(help="First stages of the backbone left as they are.")] = None,
-    held_back: Annotated[
-        int | None, typer.Option(help="Every n-th photograph only watches the loss; 0 trains on all.")
+    validate_every: Annotated[int | None, typer.Option(help="Steps between measurements; 0: none.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(metavar="auto|float32|bfloat16", help="Of the layers. auto: bfloat16 on a GPU.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Decides weights, pictures and their order.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Decides weights, images and their order.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes that make batches.")] = None,
 ) -> None:
-    """Train a detector from labelled pictures and synthetic scenes.
+    """Train a detector from labelled photographs and synthetic scenes.
 
-    Leaves checkpoint.npz, which beeagent export turns into a bundle, and training.json, the record of the run.
-    Stop it at any time: the same command goes on.
+    Writes checkpoint.npz, which beeagent export turns into a bundle, and training.json, the record of the run.
+    Stop it at any time: the same command resumes it. KERAS_BACKEND=jax trains on a GPU without TensorFlow.
     """
     given: dict[str, Any] = {
         "model": model,
-        "input_size": input_size,
         "anchor_scale": anchor_scale,
         "backbone_weights": backbone_weights,
         "warm_start": warm_start,
-        "synthetic_fraction": synthetic,
+        "batch_size": batch_size,
+        "steps": steps,
+        "minutes": minutes,
+        "synthetic": synthetic,
+        "pasted": pasted,
         "scenes": scenes,
-        "grounds": grounds,
-        "blue_ground": blue_ground,
-        "learning_rate": learning_rate,
+        "backgrounds": backgrounds,
+        "peak_learning_rate": peak_learning_rate,
         "backbone_factor": backbone_factor,
         "frozen_stages": frozen_stages,
-        "held_back": held_back,
+        "validate_every": validate_every,
+        "precision": precision,
         "workers": workers,
     }
     with extra("train"):
         from beeagent_models.training_command import run_training  # noqa: PLC0415 - the command line starts light
     run_training(
         data=data or [],
+        validation=validate or [],
         labels=labels,
-        phases=phase or [],
-        ignored_border=ignored_border,
+        sizes={"input_size": input_size, "image_size": image_size},
         out=out,
         seed=seed,
         command=" ".join(["beeagent", *sys.argv[1:]]),

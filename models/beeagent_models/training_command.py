@@ -1,4 +1,4 @@
-"""`beeagent train`: options as words in, a training run with progress out."""
+"""`beeagent train`: options from the command line in, a training run with progress out."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,36 +8,37 @@ from beeagent.errors import InputError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from beeagent_models.augmentation.mixture import read_training_sets
 from beeagent_models.datasets.reading import parse_source, read_dataset
 from beeagent_models.training.event_log import event_log
-from beeagent_models.training.options import Phase, TrainingOptions
+from beeagent_models.training.options import TrainingOptions
 from beeagent_models.training.run import TrainingProgress, train
 
 _DEFAULT_LABELS = ("bee",)
 _EVENTS = "events"  # in the run's folder
-_STAGES = {"pictures": "preparing pictures", "watched": "preparing held-back pictures", "steps": "training"}
+_STAGES = {"images": "preparing images", "steps": "training"}
 
 
 def run_training(  # noqa: PLR0913 - each a choice of its own
     *,
     data: Sequence[str],
+    validation: Sequence[str],
     labels: str | None,
-    phases: Sequence[str],
-    ignored_border: str | None,
+    sizes: dict[str, str | None],
     out: Path,
     seed: int,
     command: str,
     given: dict[str, Any],
 ) -> None:
-    """Train, or go on with the run found in `out`, and print where the checkpoint is.
+    """Train, or resume the run found in `out`, and print the path of the checkpoint.
 
     The figures also go to `out`/events, for TensorBoard.
 
     Args:
-        data: data sets as on the command line, `PATH` or `PATH=label,label`.
+        data: datasets as on the command line, `PATH[=LABELS][@WEIGHT]`, or mixture files.
+        validation: datasets that are only measured on, `PATH[=LABELS]`.
         labels: of the detector, with commas between; None takes those of the data.
-        phases: `SIZE:BATCH:STEPS` each; none takes the defaults.
-        ignored_border: `L,T,R,B` in ratios.
+        sizes: `input_size` and `image_size`, each `WIDTHxHEIGHT`, one number for a square, or None.
         out: folder of the run.
         seed: of the run.
         command: for the record.
@@ -46,19 +47,16 @@ def run_training(  # noqa: PLR0913 - each a choice of its own
     Raises:
         InputError: something given cannot be used.
     """
-    sources = [parse_source(source) for source in data]
-    datasets = tuple(read_dataset(path, labels=names) for path, names in sources)
-    if phases:
-        given = {**given, "phases": tuple(_phase(text) for text in phases)}
-    if ignored_border is not None:
-        given = {**given, "ignored_border": _border(ignored_border)}
-    found = tuple(dict.fromkeys(label for dataset in datasets for label in dataset.labels))
+    sets = tuple(part for text in data for part in read_training_sets(text))
+    found = tuple(dict.fromkeys(label for part in sets for label in part.dataset.labels))
     options = TrainingOptions(
-        datasets=datasets,
+        sets=sets,
+        validation=tuple(read_dataset(path, labels=names) for path, names in map(parse_source, validation)),
         labels=_labels(labels) if labels is not None else found or _DEFAULT_LABELS,
         out=out,
         seed=seed,
         command=command,
+        **{name: _size(name, text) for name, text in sizes.items() if text is not None},
         **given,
     )
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
@@ -79,21 +77,22 @@ def run_training(  # noqa: PLR0913 - each a choice of its own
 
 
 class _Display:
-    """Shows each stage of a run as a bar, and the losses as they come."""
+    """Shows each stage of a run as a bar, and its figures as they come."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._tasks: dict[str, TaskID] = {}
 
     def __call__(self, news: TrainingProgress) -> None:
-        """Take what the run reports."""
+        """Show what the run reports."""
         if news.stage not in self._tasks:
             name = _STAGES.get(news.stage, news.stage)
             self._tasks[news.stage] = self._progress.add_task(name, total=news.total, figures="")
         figures = "  ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in news.figures.items())
         self._progress.update(self._tasks[news.stage], completed=news.done, total=news.total, figures=figures)
-        if figures and not self._progress.console.is_terminal:
-            # In a log file there is no bar to look at.
+        validated = any(key.endswith("_ap50") for key in news.figures)
+        if figures and (validated or not self._progress.console.is_terminal):
+            # A log file has no bar, and a bar shows what was measured until the next report only.
             self._progress.console.print(f"step {news.done}/{news.total}  {figures}", highlight=False, soft_wrap=True)
 
 
@@ -104,17 +103,8 @@ def _labels(text: str) -> tuple[str, ...]:
     return labels
 
 
-def _phase(text: str) -> Phase:
-    parts = text.split(":")
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
-        raise InputError(f"phase is '{text}': write SIZE:BATCH:STEPS, such as 192:8:2800")
-    size, batch_size, steps = map(int, parts)
-    return Phase(size=size, batch_size=batch_size, steps=steps)
-
-
-def _border(text: str) -> tuple[float, float, float, float]:
-    try:
-        left, top, right, bottom = (float(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(f"ignored border is '{text}': write four ratios, such as 0,0.1,0,0.1") from None
-    return left, top, right, bottom
+def _size(name: str, text: str) -> tuple[int, int]:
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isascii() and part.isdigit() for part in parts):
+        raise InputError(f"{name.replace('_', ' ')} is '{text}': write WIDTHxHEIGHT, such as 640x384, or one number")
+    return int(parts[0]), int(parts[-1])

@@ -7,7 +7,8 @@ from keras import ops
 
 from beeagent_models.efficientdet.config import EfficientDetConfig
 
-BATCH_NORM_MOMENTUM = 0.99
+# A run of a few hundred steps has to end with statistics of its own weights, not of its first ones.
+BATCH_NORM_MOMENTUM = 0.97
 BATCH_NORM_EPSILON = 1e-3
 
 

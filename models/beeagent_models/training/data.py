@@ -1,4 +1,4 @@
-"""From data sets to the picture pools of a run."""
+"""From datasets to the image pool of a run, and to the samples it is measured on."""
 
 import dataclasses
 import hashlib
@@ -9,66 +9,81 @@ from typing import Any
 import numpy as np
 from beeagent.errors import InputError
 
-from beeagent_models.datasets.blue_ground import tightened
-from beeagent_models.datasets.dataset import Dataset
-from beeagent_models.datasets.loader_pool import PoolOptions, pool_pictures
-from beeagent_models.datasets.loader_store import write_store
+from beeagent_models.augmentation.geometry import box_areas
+from beeagent_models.augmentation.pool import PoolOptions, pool_images
+from beeagent_models.augmentation.store import write_store
+from beeagent_models.datasets.dataset import Dataset, LabelledImage
 from beeagent_models.training.options import TrainingOptions
 
-# The synthetic pictures used for watching the loss are drawn with another seed than those trained on.
-_WATCH_SEED = 1_000_003
-_WATCH_SCENES = 40
+_SAMPLED_IMAGES = 96
+# Smaller objects, at the network's input, are not expected to be found.
+_LEAST_SIZE = 8.0
 
 
-def prepare_pools(options: TrainingOptions, report: Callable[[str, int, int], None]) -> tuple[Path, Path | None]:
-    """Decode and draw the pictures for training and for watching the loss, unless an earlier start did.
+def prepare_pool(options: TrainingOptions, report: Callable[[int, int], None]) -> Path:
+    """Decode and draw the images that training images are composed from, unless an earlier start did.
 
     Args:
         options: of the run.
-        report: called with a word for what is done, the number done and their total.
+        report: called with the number of images done and their total.
 
     Returns:
-        The folders of the two picture stores; the second is None if there is nothing to watch.
+        The folder of the image store.
     """
-    datasets = tuple(with_labels(dataset, options.labels) for dataset in options.datasets)
+    folder = options.out / "pool"
+    if (folder / "index.json").exists():
+        return folder
+    sets = tuple(
+        dataclasses.replace(part, dataset=with_labels(part.dataset, options.labels)) for part in options.sets
+    )
     label = options.labels.index(options.synthetic_label) if options.synthetic_label in options.labels else None
     pool = PoolOptions(
-        scenes=options.scenes,
-        grounds=options.grounds,
+        scenes=options.scenes if options.synthetic else 0,
+        backgrounds=options.backgrounds,
         scene_label=label,
-        ignored_border=options.ignored_border,
-        blue_ground=options.blue_ground,
         seed=options.seed,
+        workers=options.workers,
     )
-    train = options.out / "pool-train"
-    if options.blue_ground and not (train / "index.json").exists():
-        datasets = tuple(tightened(dataset) for dataset in datasets)
-    if not (train / "index.json").exists():
-        kept = tuple(_part(dataset, options.held_back, held=False) for dataset in datasets)
-        write_store(train, pool_pictures(kept, pool, lambda done, total: report("pictures", done, total)))
-    if not options.held_back:
-        return train, None
-    watch = options.out / "pool-watch"
-    if not (watch / "index.json").exists():
-        held = tuple(_part(dataset, options.held_back, held=True) for dataset in datasets)
-        scenes = min(_WATCH_SCENES, options.scenes)
-        smaller = dataclasses.replace(
-            pool, scenes=scenes, grounds=min(_WATCH_SCENES, options.grounds), seed=options.seed + _WATCH_SEED
-        )
-        write_store(watch, pool_pictures(held, smaller, lambda done, total: report("watched", done, total)))
-    return train, watch
+    write_store(folder, pool_images(sets, pool, report))
+    return folder
+
+
+def training_sample(options: TrainingOptions, *, width: int, height: int) -> Dataset | None:
+    """Return some of the training images, evenly from all datasets, whose objects are large enough to be found.
+
+    Args:
+        options: of the run.
+        width: of the network's input.
+        height: likewise.
+
+    Returns:
+        At most 96 images; None if there is none with an object.
+    """
+    chosen: list[LabelledImage] = []
+    parts = [with_labels(part.dataset, options.labels) for part in options.sets]
+    visible = [[i for i in part.images if _is_visible(i, width=width, height=height)] for part in parts]
+    visible = [images for images in visible if images]
+    for images in visible:
+        share = _SAMPLED_IMAGES // len(visible)
+        chosen += [images[int(n)] for n in np.linspace(0, len(images) - 1, min(share, len(images)))]
+    return Dataset(name="train", images=tuple(chosen), labels=options.labels) if chosen else None
+
+
+def _is_visible(image: LabelledImage, *, width: int, height: int) -> bool:
+    scale = min(width / image.width, height / image.height)
+    return bool(len(image.boxes)) and float(np.sqrt(box_areas(image.boxes)).min()) * scale >= _LEAST_SIZE
 
 
 def with_labels(dataset: Dataset, labels: tuple[str, ...]) -> Dataset:
-    """Renumber the classes of a data set as they stand in `labels`.
+    """Renumber the classes of a dataset as they stand in `labels`.
 
     Raises:
-        InputError: the data set has a class that is not among them.
+        InputError: the dataset has a class that is not among them.
     """
     missing = [label for label in dataset.labels if label not in labels]
     if missing:
         raise InputError(
-            f"data set {dataset.name}: its label {missing[0]!r} is not among the detector's ({', '.join(labels)})"
+            f"dataset {dataset.name}: its label {missing[0]!r} is not among the detector's ({', '.join(labels)})"
         )
     numbers = np.array([labels.index(label) for label in dataset.labels], np.int64)
     images = tuple(dataclasses.replace(image, class_ids=numbers[image.class_ids]) for image in dataset.images)
@@ -76,7 +91,7 @@ def with_labels(dataset: Dataset, labels: tuple[str, ...]) -> Dataset:
 
 
 def describe_datasets(datasets: tuple[Dataset, ...]) -> list[dict[str, Any]]:
-    """Say what the data sets are, with a SHA-256 of all pictures and labels: another content has another."""
+    """Describe datasets, with a SHA-256 over all images and labels: other content has another."""
     described = []
     for dataset in datasets:
         digest = hashlib.sha256()
@@ -94,10 +109,3 @@ def describe_datasets(datasets: tuple[Dataset, ...]) -> list[dict[str, Any]]:
             }
         )
     return described
-
-
-def _part(dataset: Dataset, every: int, *, held: bool) -> Dataset:
-    images = tuple(
-        image for number, image in enumerate(dataset.images) if bool(every and number % every == every // 2) == held
-    )
-    return dataclasses.replace(dataset, images=images)

@@ -1,4 +1,4 @@
-"""What training makes small."""
+"""The losses that training minimises."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def focal_loss(targets: Tensor, logits: Tensor, *, alpha: float = 0.25, gamma: f
         gamma: how much less easy anchors count.
 
     Returns:
-        A scalar: the sum over anchors and classes, over the number of anchors that answer for objects.
+        A scalar: the sum over anchors and classes, over the number of anchors that are responsible for objects.
     """
     classes = ops.cast(ops.arange(1, logits.shape[-1] + 1), logits.dtype)
     wanted = ops.cast(ops.equal(targets, classes), logits.dtype)
@@ -40,11 +40,11 @@ def box_loss(targets: Tensor, codes: Tensor) -> Tensor:
     It is taken in units of each anchor, where a box is its code: the measure does not change when an axis is scaled.
 
     Args:
-        targets: float32, shape (batch, anchors, 5): ty, tx, th, tw, and 1 where the anchor answers for an object.
+        targets: float32, shape (batch, anchors, 5): ty, tx, th, tw, and 1 where the anchor is responsible for an object.
         codes: float32, shape (batch, anchors, 4).
 
     Returns:
-        A scalar: the mean of 1 - GIoU over the anchors that answer for objects, 0 to 2.
+        A scalar: the mean of 1 - GIoU over the anchors that are responsible for objects, 0 to 2.
     """
     counted = targets[..., 4]
     size, wanted_size = _size(codes), _size(targets[..., :4])

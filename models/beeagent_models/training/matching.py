@@ -1,18 +1,16 @@
-"""Decides which anchor answers for which object."""
+"""Decides which anchor is responsible for which object."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from beeagent_models.datasets.augment_geometry import Crop, box_areas, shared_areas
-from beeagent_models.efficientdet.anchors import anchor_boxes, encode_boxes
+from beeagent_models.augmentation.geometry import Crop, box_areas, shared_areas
+from beeagent_models.efficientdet.anchors import anchor_boxes
 from beeagent_models.efficientdet.config import EfficientDetConfig
 
-# Class targets of anchors that answer for no object.
-BACKGROUND, IGNORED = 0, -1
-# In place of the index of an object: the anchor answers for none, or does not count.
-NO_OBJECT, NEITHER = -1, -2
+# In place of the index of an object: the anchor is background, or does not count.
+NO_OBJECT, IGNORED = -1, -2
 
-# Anchors that overlap an object nearly as well as its best one answer for it too, however little that is: small
+# Anchors that overlap an object nearly as well as its best one are responsible for it too, however little that is: small
 # objects, which no anchor fits well, would otherwise be taught by a single anchor.
 _NEARLY_BEST = 0.9
 # An anchor that lies to this part in a region where objects may be unlabelled is not background.
@@ -27,9 +25,9 @@ def match_anchors(
     positive_iou: float = 0.5,
     negative_iou: float = 0.4,
 ) -> NDArray[np.int64]:
-    """Give each anchor an object, the background, or neither.
+    """Assign each anchor an object, the background, or neither.
 
-    An anchor answers for the object it overlaps most if their intersection over union reaches `positive_iou`, or
+    An anchor is responsible for the object it overlaps most if their intersection over union reaches `positive_iou`, or
     nearly reaches the best that any anchor has with that object. It is background below `negative_iou`.
 
     Args:
@@ -40,18 +38,18 @@ def match_anchors(
         negative_iou: see above.
 
     Returns:
-        int64, shape (a,): the index of the object, or `NO_OBJECT`, or `NEITHER`.
+        int64, shape (a,): the index of the object, or `NO_OBJECT`, or `IGNORED`.
     """
     matched = np.full(len(anchors), NO_OBJECT, np.int64)
     areas = box_areas(anchors)
     if len(ignored):
-        matched[(shared_areas(anchors, ignored) / areas[:, None]).max(1) >= _IGNORED_SHARE] = NEITHER
+        matched[(shared_areas(anchors, ignored) / areas[:, None]).max(1) >= _IGNORED_SHARE] = IGNORED
     if len(boxes):
         shared = shared_areas(boxes, anchors)
         iou = shared / (box_areas(boxes)[:, None] + areas[None] - shared)
         best = iou.argmax(0)
         overlap = np.take_along_axis(iou, best[None], 0)[0]
-        matched[overlap >= negative_iou] = NEITHER
+        matched[overlap >= negative_iou] = IGNORED
         positive = overlap >= positive_iou
         matched[positive] = best[positive]
         forced = (iou >= np.maximum(iou.max(1, keepdims=True) * _NEARLY_BEST, 1e-6)) & (overlap < positive_iou)
@@ -64,33 +62,20 @@ def match_anchors(
     return matched
 
 
-class AnchorTargets:
-    """Makes the targets of both heads for pictures of one size.
+class AnchorMatcher:
+    """Matches the anchors of one input size with the objects of a crop.
 
     Args:
         config: says where the anchors are.
-        size: width and height of the pictures in pixels.
+        width: of the input in pixels.
+        height: likewise.
     """
 
-    def __init__(self, config: EfficientDetConfig, size: int) -> None:
-        self._anchors = anchor_boxes(config, size, size) * np.float32(size)
-        center, half = self._anchors[:, 1::-1], self._anchors[:, :1:-1] / 2
+    def __init__(self, config: EfficientDetConfig, *, width: int, height: int) -> None:
+        anchors = anchor_boxes(config, height, width) * np.float32([height, width, height, width])
+        center, half = anchors[:, 1::-1], anchors[:, :1:-1] / 2
         self._corners = np.concatenate([center - half, center + half], axis=1)
 
-    def __call__(self, crop: Crop) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Give the targets of one picture.
-
-        Returns:
-            float32, shape (anchors, 5): box codes ty, tx, th, tw, and 1 where the anchor answers for an object.
-            float32, shape (anchors, 1): class id + 1, or `BACKGROUND` or `IGNORED`.
-        """
-        anchors = self._anchors
-        matched = match_anchors(self._corners, crop.boxes, crop.ignored)
-        positive = matched >= 0
-        box_targets = np.zeros((len(anchors), 5), np.float32)
-        class_targets = np.where(matched == NEITHER, IGNORED, BACKGROUND).astype(np.float32)[:, None]
-        if positive.any():
-            box_targets[positive, :4] = encode_boxes(crop.boxes[matched[positive]], anchors[positive])
-            box_targets[positive, 4] = 1
-            class_targets[positive, 0] = crop.class_ids[matched[positive]] + 1
-        return box_targets, class_targets
+    def __call__(self, crop: Crop) -> NDArray[np.int64]:
+        """Return what `match_anchors` returns, shape (anchors,)."""
+        return match_anchors(self._corners, crop.boxes, crop.ignored)

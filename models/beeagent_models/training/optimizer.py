@@ -1,5 +1,6 @@
-"""AdamW with a smaller step for what is already trained."""
+"""Muon for the matrices of pyramid and heads, AdamW for everything else, and the learning rate over a run."""
 
+import math
 from typing import Any
 
 import keras
@@ -8,62 +9,157 @@ from keras import ops
 from beeagent_models.efficientdet.backbone import backbone_layers
 from beeagent_models.training.options import TrainingOptions
 
+Tensor = Any
+
+# Of Muon's learning rate. Muon's update has the size of an orthogonal matrix, AdamW's that of one value.
+_ADAM_FACTOR = 0.1
+_FINAL_LEARNING_RATE = 0.01
+# The moving average of the weights covers about this share of the steps so far.
+_AVERAGED_SHARE = 0.05
+# Matrices with a shorter side are left to AdamW: there is nothing to orthogonalise.
+_LEAST_RANK = 8
+
 
 @keras.saving.register_keras_serializable(package="beeagent")
-class SlowBackboneAdamW(keras.optimizers.AdamW):  # type: ignore[misc]  # Keras ships no types
-    """AdamW whose learning rate is multiplied by a factor for some variables.
+class MuonAdamW(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras ships no types
+    """Muon (Jordan et al., "Muon: An optimizer for hidden layers", 2024) for some variables, AdamW for the others.
+
+    Keras' own Muon takes two-dimensional variables alone; here, kernels of 1x1 convolutions are matrices too. And its
+    moving average of the weights has one span, which a short run ends before; here, the span grows with the run.
 
     Args:
-        slow_paths: paths of the variables with the smaller step.
-        slow_factor: that factor.
-        **options: of AdamW.
+        muon_paths: paths of the variables trained by Muon: kernels of 1x1 convolutions.
+        factors: by path, factors on the learning rate of other variables.
+        decay: of kernels: each step takes this share, times the learning rate, off them.
+        **options: of `keras.optimizers.Optimizer`.
     """
 
-    def __init__(self, *, slow_paths: frozenset[str], slow_factor: float, **options: Any) -> None:  # noqa: ANN401 - AdamW's
+    def __init__(
+        self,
+        *,
+        muon_paths: frozenset[str],
+        factors: dict[str, float],
+        decay: float,
+        **options: Any,  # noqa: ANN401 - the base class's
+    ) -> None:
         super().__init__(**options)
-        self._slow_paths, self._slow_factor = slow_paths, slow_factor
-        self._slow_indices: frozenset[int] = frozenset()
+        self._muon_paths, self._factors, self._decay = muon_paths, factors, decay
+        self._momenta: list[Any] = []
+        self._squares: list[Any] = []
+        self._factor_of: list[float] = []
+        self._averages: list[Any] = []
 
     def build(self, variables: list[Any]) -> None:
         """Make the optimizer's own variables."""
+        if self.built:
+            return
         super().build(variables)
-        self._slow_indices = frozenset(i for i, variable in enumerate(variables) if variable.path in self._slow_paths)
+        self._momenta = [self.add_variable_from_reference(v, name="momentum") for v in variables]
+        self._squares = [
+            None if v.path in self._muon_paths else self.add_variable_from_reference(v, name="square")
+            for v in variables
+        ]
+        self._factor_of = [self._factors.get(v.path, 1.0) for v in variables]
+        self._averages = [self.add_variable_from_reference(v, name="average") for v in variables]
 
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:  # noqa: ANN401 - tensors
+    @property
+    def averages(self) -> list[Any]:
+        """The moving averages of the variables, in the order in which `build` was given them."""
+        return self._averages
+
+    def update_step(self, gradient: Tensor, variable: Any, learning_rate: Tensor) -> None:  # noqa: ANN401
         """Update one variable."""
-        if self._get_variable_index(variable) in self._slow_indices:
-            learning_rate = ops.multiply(learning_rate, self._slow_factor)
-        super().update_step(gradient, variable, learning_rate)
+        index = self._get_variable_index(variable)
+        rate = ops.cast(learning_rate, variable.dtype)
+        gradient = ops.cast(gradient, variable.dtype)
+        if self._squares[index] is None:
+            update = self._muon(gradient, self._momenta[index])
+        else:
+            rate = rate * (_ADAM_FACTOR * self._factor_of[index])
+            update = self._adam(gradient, self._momenta[index], self._squares[index])
+        if self._decay and len(variable.shape) > 1:
+            update = update + self._decay * ops.convert_to_tensor(variable)
+        self.assign_sub(variable, rate * update)
+        average, steps = self._averages[index], ops.cast(self.iterations + 1, variable.dtype)
+        share = 1 / ops.maximum(_AVERAGED_SHARE * steps, 1.0)
+        self.assign_add(average, share * (ops.convert_to_tensor(variable) - ops.convert_to_tensor(average)))
+
+    def _muon(self, gradient: Tensor, momentum: Any) -> Tensor:  # noqa: ANN401
+        self.assign(momentum, 0.95 * ops.convert_to_tensor(momentum) + gradient)
+        nesterov = gradient + 0.95 * ops.convert_to_tensor(momentum)
+        inputs, outputs = nesterov.shape[-2:]
+        matrix = ops.reshape(nesterov, (inputs, outputs))
+        update = orthogonalised(matrix) * math.sqrt(max(1.0, outputs / inputs))
+        return ops.reshape(update, nesterov.shape)
+
+    def _adam(self, gradient: Tensor, momentum: Any, square: Any) -> Tensor:  # noqa: ANN401
+        step = ops.cast(self.iterations + 1, gradient.dtype)
+        self.assign(momentum, 0.9 * ops.convert_to_tensor(momentum) + 0.1 * gradient)
+        self.assign(square, 0.999 * ops.convert_to_tensor(square) + 0.001 * ops.square(gradient))
+        mean = ops.convert_to_tensor(momentum) / (1 - ops.power(0.9, step))
+        spread = ops.sqrt(ops.convert_to_tensor(square) / (1 - ops.power(0.999, step)))
+        return mean / (spread + 1e-7)
 
     def get_config(self) -> dict[str, Any]:
-        """Give the arguments of the constructor."""
-        return {**super().get_config(), "slow_paths": sorted(self._slow_paths), "slow_factor": self._slow_factor}
+        """Return the arguments of the constructor."""
+        own = {"muon_paths": sorted(self._muon_paths), "factors": self._factors, "decay": self._decay}
+        return {**super().get_config(), **own}
 
 
-def make_optimizer(model: keras.Model, options: TrainingOptions) -> SlowBackboneAdamW:
-    """Make the optimizer of a run: warm-up, then a cosine down to a hundredth of the learning rate.
+def orthogonalised(matrix: Tensor) -> Tensor:
+    """Move a matrix's singular values near 1 by five steps of Newton and Schulz (coefficients: Jordan et al., 2024).
+
+    Args:
+        matrix: float32, shape (m, n).
+
+    Returns:
+        float32, shape (m, n): singular values of about 0.7 to 1.2.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    wide = matrix.shape[0] <= matrix.shape[1]
+    x = matrix if wide else ops.transpose(matrix)
+    x = x / (ops.sqrt(ops.sum(ops.square(x))) + 1e-7)
+    for _ in range(5):
+        gram = ops.matmul(x, ops.transpose(x))
+        x = a * x + ops.matmul(b * gram + c * ops.matmul(gram, gram), x)
+    return x if wide else ops.transpose(x)
+
+
+def build_optimizer(model: keras.Model, options: TrainingOptions) -> MuonAdamW:
+    """Build the optimizer of a run, for the trainable variables of a detector network.
 
     Args:
         model: what will be trained.
         options: of the run.
     """
-    warmup_steps = min(options.warmup_steps, options.steps // 2)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0 if warmup_steps else options.learning_rate,
-        decay_steps=options.steps - warmup_steps,
-        alpha=0.01,
-        warmup_target=options.learning_rate if warmup_steps else None,
-        warmup_steps=warmup_steps,
-    )
-    optimizer = SlowBackboneAdamW(
-        slow_paths=frozenset(weight.path for layer in backbone_layers(model) for weight in layer.weights),
-        slow_factor=options.backbone_factor,
-        learning_rate=schedule,
-        weight_decay=options.weight_decay,
+    backbone = {weight.path for layer in backbone_layers(model) for weight in layer.weights}
+    return MuonAdamW(
+        muon_paths=frozenset(v.path for v in model.trainable_variables if _is_matrix(v) and v.path not in backbone),
+        factors=dict.fromkeys(backbone, options.backbone_factor),
+        decay=options.weight_decay,
+        learning_rate=options.peak_learning_rate,
         global_clipnorm=options.gradient_norm,
-        use_ema=True,
-        ema_momentum=options.ema_momentum,
-        name="adamw",
+        name="muon_adamw",
     )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
+
+
+def learning_rate(step: int, *, steps: int, options: TrainingOptions) -> float:
+    """Return the learning rate of a step: a linear warm-up, then a cosine down to a hundredth of the peak.
+
+    Args:
+        step: from 0.
+        steps: of the whole run.
+        options: peak and warm-up.
+    """
+    warmup = min(options.warmup_steps, steps // 4)
+    if step < warmup:
+        return options.peak_learning_rate * (step + 1) / warmup
+    progress = (step - warmup) / max(1, steps - warmup)
+    cosine = (1 + math.cos(math.pi * min(1.0, progress))) / 2
+    return options.peak_learning_rate * (_FINAL_LEARNING_RATE + (1 - _FINAL_LEARNING_RATE) * cosine)
+
+
+def _is_matrix(variable: Any) -> bool:  # noqa: ANN401 - a Keras variable has no type
+    shape = tuple(variable.shape)
+    # The predicting layers are left to AdamW: their outputs have a scale that matters.
+    return len(shape) == 4 and shape[:2] == (1, 1) and min(shape[2:]) >= _LEAST_RANK and "_predict" not in variable.path

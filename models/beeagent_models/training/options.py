@@ -7,27 +7,11 @@ from typing import Any
 
 from beeagent.errors import InputError
 
-from beeagent_models.datasets.augment_scene import Sizes
+from beeagent_models.augmentation.composer import Mix, Sizes
+from beeagent_models.augmentation.mixture import TrainingSet
 from beeagent_models.datasets.dataset import Dataset
 
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """A stretch of a run at one picture size.
-
-    Attributes:
-        size: width and height of the pictures in pixels. Objects keep their size: a smaller picture shows fewer.
-        batch_size: pictures a step.
-        steps: number of steps.
-    """
-
-    size: int
-    batch_size: int
-    steps: int
-
-    def __post_init__(self) -> None:
-        if self.size < 64 or self.batch_size < 1 or self.steps < 1:
-            raise InputError(f"phase {self}: give a size of at least 64 pixels, and a batch and steps of at least 1")
+_MOST = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,111 +19,118 @@ class TrainingOptions:
     """Everything that decides a run; the same options give the same run.
 
     Attributes:
-        datasets: the labelled photographs.
-        labels: the classes of the detector. Each data set's labels are found in them by name.
-        out: folder of the run: picture pool, state, checkpoint, record. A run found there is resumed.
+        sets: the labelled photographs.
+        validation: datasets that are only measured on, each on its own.
+        labels: the classes of the detector. Each dataset's labels are found in them by name.
+        out: folder of the run: image pool, state, checkpoint, record. A run found there is resumed.
         model: `lite0` to `lite4`.
-        input_size: of the finished detector, in pixels; None takes the model's own.
+        input_size: width and height of the finished detector's input, in pixels; None takes the model's own square.
+        image_size: width and height of the training images; None takes the input size. Objects keep their size: a
+            smaller image shows fewer, and is processed faster.
         anchor_scale: side of the finest anchors in strides; the published 3.0 suits larger objects than bees.
         backbone_weights: ImageNet weights with folded batch normalisation (`.npz`).
-        warm_start: a checkpoint of the same architecture to go on from, in place of `backbone_weights`.
-        phases: stretches of the run, in order.
-        seed: decides weights, pictures and their order.
-        learning_rate: the highest, of the pyramid and the heads.
+        warm_start: a checkpoint of the same architecture to start from, in place of `backbone_weights`.
+        batch_size: images a step.
+        steps: number of steps.
+        minutes: in place of `steps`: as many as fit into this time on this machine, measured over the first steps.
+        seed: decides weights, images and their order.
+        peak_learning_rate: of the matrices of pyramid and heads, trained by Muon. Everything else is trained by AdamW,
+            at a tenth of it.
         backbone_factor: on the learning rate of the backbone.
         frozen_stages: the first stages of the backbone, 0 to 7, that are left as they are (with the stem, from 1 on).
         warmup_steps: over which the learning rate rises from 0.
         weight_decay: of kernels.
-        gradient_norm: the gradients are clipped to this norm.
-        ema_momentum: of the moving average of the weights that becomes the result.
+        gradient_norm: gradients are clipped to this norm.
         box_weight: of the box loss, beside the class loss.
-        synthetic_fraction: share of the pictures drawn from synthetic scenes alone.
-        synthetic_label: what the synthetic scenes show; without that label there are none.
+        synthetic: share of the images that are synthetic scenes.
+        pasted: share of the images that are cut-outs on another background.
+        synthetic_label: class of the bees in synthetic scenes; without that label there are none.
         scenes: number of synthetic scenes in the pool.
-        grounds: number of empty grounds in the pool, for cut-outs.
-        ignored_border: left, top, right and bottom strips of photographs, as ratios, where objects may be unlabelled.
-        blue_ground: photographs show objects on a blue ground: draw their boxes in to the objects, and leave objects
-            without a box out of the loss.
-        sizes: of the objects in the composed pictures.
-        held_back: every n-th photograph of each data set is used for watching the loss, not for training; 0: none.
-        watch_every: steps between looks at the loss on what is held back.
+        backgrounds: number of empty synthetic backgrounds in the pool.
+        sizes: of the objects in the composed images.
+        validate_every: steps between measurements on training samples and validation data; 0: never.
         save_every: steps between saves of the state.
         workers: processes that make batches. The result does not depend on it.
+        precision: `float32`, or `bfloat16` for the layers' arithmetic on a machine that is faster so; `auto` takes
+            bfloat16 on a GPU.
         command: the command line, for the record.
         revision: the commit of the code, for the record.
     """
 
-    datasets: tuple[Dataset, ...]
+    sets: tuple[TrainingSet, ...]
     labels: tuple[str, ...]
     out: Path
+    validation: tuple[Dataset, ...] = ()
     model: str = "lite0"
-    input_size: int | None = None
-    anchor_scale: float = 2.0
+    input_size: tuple[int, int] | None = None
+    image_size: tuple[int, int] | None = None
+    anchor_scale: float = 1.5
     backbone_weights: Path | None = None
     warm_start: Path | None = None
-    phases: tuple[Phase, ...] = (Phase(192, 8, 2800), Phase(320, 8, 400))
+    batch_size: int = 8
+    steps: int = 62_500
+    minutes: float | None = None
     seed: int = 0
-    learning_rate: float = 1.5e-3
-    backbone_factor: float = 0.15
-    frozen_stages: int = 2
-    warmup_steps: int = 150
+    peak_learning_rate: float = 0.03
+    backbone_factor: float = 0.2
+    frozen_stages: int = 0
+    warmup_steps: int = 200
     weight_decay: float = 0.02
     gradient_norm: float = 8.0
-    ema_momentum: float = 0.996
     box_weight: float = 1.5
-    synthetic_fraction: float = 0.4
+    synthetic: float = 0.15
+    pasted: float = 0.3
     synthetic_label: str = "bee"
-    scenes: int = 500
-    grounds: int = 250
-    ignored_border: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    blue_ground: bool = False
+    scenes: int = 600
+    backgrounds: int = 300
     sizes: Sizes = dataclasses.field(default_factory=Sizes)
-    held_back: int = 15
-    watch_every: int = 200
-    save_every: int = 100
+    validate_every: int = 1000
+    save_every: int = 200
     workers: int = 1
+    precision: str = "auto"
     command: str = ""
     revision: str = ""
 
     def __post_init__(self) -> None:
-        if not self.phases:
-            raise InputError("phases: give at least one")
-        if not self.datasets and not (self.scenes and self.synthetic_label in self.labels):
-            raise InputError("data sets: give at least one, or synthetic scenes with their label among the labels")
+        if not self.sets and not (self.scenes and self.synthetic and self.synthetic_label in self.labels):
+            raise InputError("datasets: give at least one, or synthetic scenes with their label among the labels")
         if self.backbone_weights and self.warm_start:
             raise InputError("backbone weights and a warm start: give one of them")
-        _within("learning rate", self.learning_rate, 1e-7, 1.0)
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise InputError(f"precision {self.precision!r}: choose auto, float32 or bfloat16")
+        for width, height in filter(None, (self.input_size, self.image_size)):
+            if not (64 <= width <= 2048 and 64 <= height <= 2048):
+                raise InputError(f"size {width}x{height}: give 64 to 2048 pixels each way")
+        if self.minutes is not None:
+            _within("minutes", self.minutes, 0.1, 100_000)
+        _within("peak learning rate", self.peak_learning_rate, 1e-7, 1.0)
         _within("backbone factor", self.backbone_factor, 0.0, 10.0)
         _within("frozen stages", self.frozen_stages, 0, 7)
-        if len(self.ignored_border) != len(("left", "top", "right", "bottom")):
-            raise InputError(f"ignored border {self.ignored_border}: give left, top, right and bottom")
         _within("weight decay", self.weight_decay, 0.0, 1.0)
-        _within("EMA momentum", self.ema_momentum, 0.0, 0.99999)
-        _within("synthetic fraction", self.synthetic_fraction, 0.0, 1.0)
+        _within("synthetic", self.synthetic, 0.0, 1.0)
+        _within("pasted", self.pasted, 0.0, 1.0 - self.synthetic)
         _within("workers", self.workers, 1, 64)
-        for name in ("warmup_steps", "scenes", "grounds", "held_back"):
-            _within(name.replace("_", " "), getattr(self, name), 0, 1_000_000_000)
-        for name in ("watch_every", "save_every"):
-            _within(name.replace("_", " "), getattr(self, name), 1, 1_000_000_000)
-        for ratio in self.ignored_border:
-            _within("ignored border", ratio, 0.0, 0.5)
+        for name in ("warmup_steps", "scenes", "backgrounds", "validate_every"):
+            _within(name.replace("_", " "), getattr(self, name), 0, _MOST)
+        for name in ("batch_size", "steps", "save_every"):
+            _within(name.replace("_", " "), getattr(self, name), 1, _MOST)
 
     @property
-    def steps(self) -> int:
-        """Steps of the whole run."""
-        return sum(phase.steps for phase in self.phases)
+    def mix(self) -> Mix:
+        """What training images are made of."""
+        weights = tuple(part.weight for part in self.sets)
+        return Mix(weights=weights, synthetic=self.synthetic, pasted=self.pasted, sizes=self.sizes)
 
     def to_json(self) -> dict[str, Any]:
-        """Give what decides the result, as JSON knows it: not the folder, the workers or how often state is saved."""
-        values = dataclasses.asdict(self)
-        for name in ("datasets", "out", "workers", "save_every", "command", "revision"):
-            del values[name]
+        """Return what decides the result, as JSON values: not the folder, the workers or how often state is saved."""
+        left_out = {"out", "workers", "save_every", "validate_every", "validation", "command", "revision"}
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in left_out}
         for name in ("backbone_weights", "warm_start"):
             values[name] = values[name] and values[name].name
-        values["phases"] = [dataclasses.asdict(phase) for phase in self.phases]
-        values["datasets"] = [dataset.name for dataset in self.datasets]
-        for name in ("labels", "ignored_border"):
-            values[name] = list(values[name])
+        values["sets"] = [part.to_json() for part in self.sets]
+        values["sizes"] = dataclasses.asdict(self.sizes)
+        for name in ("labels", "input_size", "image_size"):
+            values[name] = values[name] and list(values[name])
         return values
 
 

@@ -1,8 +1,9 @@
 """The training run."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,35 +12,38 @@ import numpy as np
 from beeagent.errors import BeeagentError
 from numpy.typing import NDArray
 
-from beeagent_models.datasets.augment_scene import SceneComposer
-from beeagent_models.datasets.loader import Batch, BatchLoader, LoaderOptions, make_batch
-from beeagent_models.datasets.loader_store import PictureStore
 from beeagent_models.efficientdet.checkpoint import save_checkpoint
 from beeagent_models.efficientdet.config import EfficientDetConfig
-from beeagent_models.training.data import describe_datasets, prepare_pools
-from beeagent_models.training.losses import box_loss, focal_loss
-from beeagent_models.training.matching import AnchorTargets
-from beeagent_models.training.network import make_network
-from beeagent_models.training.options import Phase, TrainingOptions
+from beeagent_models.training.backend import layer_precision
+from beeagent_models.training.data import describe_datasets, prepare_pool, training_sample, with_labels
+from beeagent_models.training.detector_model import DetectorModel, build_network
+from beeagent_models.training.loader import BatchLoader, LoaderOptions
+from beeagent_models.training.matching import AnchorMatcher
+from beeagent_models.training.optimizer import build_optimizer, learning_rate
+from beeagent_models.training.options import TrainingOptions
 from beeagent_models.training.record import circumstances, refuse_other_run, write_record
 from beeagent_models.training.state import load_state, save_state
+from beeagent_models.training.validation import Validation
 
 STATE, CHECKPOINT, RECORD = "state.npz", "checkpoint.npz", "training.json"
 _REPORT_EVERY = 20
-_WATCH_BATCHES = 6
-_WATCH_SEED = 99
+# Where a run is given minutes in place of steps: its speed is measured from the first to the second of these steps. The
+# time that is left for the last validation and save is that share of it.
+_MEASURED = 80, 200
+_SPARE_SHARE = 0.04
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingProgress:
-    """How far a run has come.
+    """The progress of a run.
 
     Attributes:
-        stage: `pictures` and `watched` while the pools are filled, then `steps`.
+        stage: `images` while the pool is filled, then `steps`.
         done: of these, how many are done.
         total: their number.
-        figures: mean losses since the last report (`loss`, `box`, `class`), `learning_rate`, `images_per_second`, and
-            `watched_loss` when it was looked at.
+        figures: mean losses since the last report (`loss`, `box`, `class`), `learning_rate`, `images_per_second`; and
+            when it was measured, `NAME_ap50` and `NAME_ap75` for `train` (a sample of the training images) and each
+            validation dataset.
     """
 
     stage: str
@@ -52,10 +56,10 @@ def train(options: TrainingOptions, report: Callable[[TrainingProgress], None]) 
     """Train a detector, or go on with the run found in `options.out`.
 
     The folder then holds `checkpoint.npz` (the moving average of the weights, for `load_checkpoint`), `training.json`
-    (the options, the data and their hashes, versions and figures: what it takes to do it again) and `state.npz`. All
-    three are rewritten as the run goes on, so that one that was killed can be resumed and looked at.
+    (the options, the data and their hashes, versions and figures: what it takes to repeat the run) and `state.npz`. All
+    three are rewritten as the run goes on, so that one that was killed can be resumed and inspected.
 
-    The same options give the same pictures, bit for bit, on any machine with the same libraries. The weights are the
+    The same options give the same images, bit for bit, on any machine with the same libraries. The weights are the
     same as far as the backend sums in a fixed order; TensorFlow's parallel sums on a CPU may differ in the last
     digits from run to run.
 
@@ -70,140 +74,171 @@ def train(options: TrainingOptions, report: Callable[[TrainingProgress], None]) 
         InputError: data or weights cannot be used, or the folder holds a run with other options.
         BeeagentError: the loss is no longer a number, or a loader process failed.
     """
+    started = time.monotonic()
     options.out.mkdir(parents=True, exist_ok=True)
-    wanted = {"options": options.to_json(), "data": describe_datasets(options.datasets)}
+    wanted = {
+        "options": options.to_json(),
+        "data": describe_datasets(tuple(part.dataset for part in options.sets)),
+    }
     refuse_other_run(options.out / RECORD, wanted)
     keras.utils.set_random_seed(options.seed)
-    model, config = make_network(options)
-    step, record = 0, {"figures": [], "seconds": 0.0}
-    if (options.out / STATE).exists():
-        step, record = load_state(options.out / STATE, model)
-    # The record comes before the pools: a folder with pools in it can be told by it.
-    write_record(options.out / RECORD, {**circumstances(options), **wanted, "steps_done": step, **record})
-    train_pool, watch_pool = prepare_pools(
-        options, lambda stage, done, total: report(TrainingProgress(stage, done, total, {}))
-    )
-    run = _Run(
-        options=options,
-        model=model,
-        config=config,
-        wanted=wanted,
-        record=record,
-        report=report,
-        watch_pool=watch_pool,
-        saved_at=time.monotonic(),
-    )
-    first = 0
-    for phase in options.phases:
-        last = first + phase.steps
-        if step < last:
-            run.phase(phase, train_pool, first=step, last=last)
-            step = last
-        first = last
-    return run.save(step)
+    with layer_precision(options.precision):
+        network, config = build_network(options)
+        square = (config.input_size, config.input_size)
+        width, height = options.image_size or options.input_size or square
+        model = DetectorModel(network, config, width=width, height=height, box_weight=options.box_weight)
+        model.build((None, height, width, 3))
+        optimizer = build_optimizer(model, options)
+        optimizer.build(model.trainable_variables)
+        # TensorFlow's just-in-time compiler makes these steps slower on a CPU.
+        model.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")
+        record: dict[str, Any] = {"figures": [], "seconds": 0.0, "steps": None if options.minutes else options.steps}
+        step = 0
+        if (options.out / STATE).exists():
+            step, record = load_state(options.out / STATE, network, optimizer)
+        # The record comes before the pool: a folder with a pool in it can be told by it.
+        write_record(options.out / RECORD, {**circumstances(options), **wanted, "steps_done": step, **record})
+        pool = prepare_pool(options, lambda done, total: report(TrainingProgress("images", done, total, {})))
+        size = options.input_size or square
+        run = _Run(
+            options=options,
+            model=model,
+            config=config,
+            wanted=wanted,
+            record=record,
+            report=report,
+            started=started,
+            saved_at=time.monotonic(),
+            validations=_validations(options, config, width=size[0], height=size[1]),
+        )
+        return run.go(pool, step, width=width, height=height)
+
+
+def _validations(
+    options: TrainingOptions, config: EfficientDetConfig, *, width: int, height: int
+) -> tuple[Validation, ...]:
+    if not options.validate_every:
+        return ()
+    sample = training_sample(options, width=width, height=height)
+    datasets = [sample] if sample else []
+    datasets += [with_labels(dataset, options.labels) for dataset in options.validation]
+    return tuple(Validation(dataset, config, width=width, height=height) for dataset in datasets)
 
 
 @dataclass(slots=True, kw_only=True)
 class _Run:
-    """A run in progress: what its phases share."""
+    """A run in progress."""
 
     options: TrainingOptions
-    model: keras.Model
+    model: DetectorModel
     config: EfficientDetConfig
     wanted: dict[str, Any]
     record: dict[str, Any]
     report: Callable[[TrainingProgress], None]
-    watch_pool: Path | None
+    started: float
     saved_at: float
+    validations: tuple[Validation, ...]
+    _measured_at: float = field(default=0.0, init=False)
 
-    def phase(self, phase: Phase, pool: Path, *, first: int, last: int) -> None:
-        """Do the steps from `first` up to `last`."""
-        options, model = self.options, self.model
-        loading = self._loading(pool, phase, seed=options.seed, first=first, last=last)
-        watched = self._watched_batches(phase)
-        with BatchLoader(loading, AnchorTargets(self.config, phase.size), workers=options.workers) as loader:
-            # Compiled anew, for the one size of this phase: a step that takes any size would be slower.
-            model.make_train_function(force=True)
-            model.reset_metrics()
-            since, started = first, time.monotonic()
-            for step in range(first + 1, last + 1):
+    def go(self, pool: Path, first: int, *, width: int, height: int) -> Path:
+        """Do the steps from `first` on."""
+        options = self.options
+        loading = LoaderOptions(
+            store=pool,
+            mix=options.mix,
+            seed=options.seed,
+            width=width,
+            height=height,
+            batch_size=options.batch_size,
+            first_step=first,
+            last_step=self.record["steps"] or _MEASURED[1] + 10**9,
+        )
+        step, since, at = first, first, time.monotonic()
+        with BatchLoader(
+            loading, AnchorMatcher(self.config, width=width, height=height), workers=options.workers
+        ) as loader:
+            while self.record["steps"] is None or step < self.record["steps"]:
+                # Until the number of steps is known, the run is in its warm-up, which hardly depends on it.
+                steps = self.record["steps"] or max(options.steps, 4 * options.warmup_steps)
+                self.model.optimizer.learning_rate = learning_rate(step, steps=steps, options=options)
                 batch = loader.next_batch()
-                images = self._normalised(batch.images)
-                losses = model.train_on_batch(images, [batch.boxes, batch.classes], return_dict=True)
-                looked_at = bool(watched) and (step % options.watch_every == 0 or step == last)
-                if looked_at or step % _REPORT_EVERY == 0 or step == last:
+                losses = self.model.train_on_batch(
+                    batch.images, (batch.matches, batch.boxes, batch.class_ids), return_dict=True
+                )
+                step += 1
+                self._measure_speed(step)
+                last = step == self.record["steps"]
+                validate = bool(self.validations) and (step % options.validate_every == 0 or last)
+                if validate or last or step % _REPORT_EVERY == 0:
                     figures = self._figures(losses, step)
-                    seconds = max(time.monotonic() - started, 1e-9)
-                    figures["learning_rate"] = float(model.optimizer.learning_rate)
-                    figures["images_per_second"] = (step - since) * phase.batch_size / seconds
-                    if looked_at:
-                        figures["watched_loss"] = self._watch(watched)
+                    figures["images_per_second"] = (step - since) * options.batch_size / (time.monotonic() - at + 1e-9)
+                    if validate:
+                        figures |= self._validate()
+                    if validate or last:
                         rounded = {key: round(value, 5) for key, value in figures.items()}
                         self.record["figures"].append({"step": step, **rounded})
-                    self.report(TrainingProgress("steps", step, options.steps, figures))
-                    model.reset_metrics()
-                    since, started = step, time.monotonic()
-                if step % options.save_every == 0 or step == last:
+                    self.report(TrainingProgress("steps", step, self.record["steps"] or options.steps, figures))
+                    self.model.reset_metrics()
+                    since, at = step, time.monotonic()
+                if step % options.save_every == 0 and not last:
                     self.save(step)
+        return self.save(step)
 
     def save(self, step: int) -> Path:
         """Write state, checkpoint and record."""
-        options, model = self.options, self.model
-        now = time.monotonic()
+        options, now = self.options, time.monotonic()
         self.record["seconds"] = round(self.record["seconds"] + now - self.saved_at, 1)
         self.saved_at = now
-        save_state(options.out / STATE, model, step=step, record=self.record)
+        save_state(options.out / STATE, self.model.network, self.model.optimizer, step=step, record=self.record)
         record = {**circumstances(options), **self.wanted, "steps_done": step, **self.record}
-        trained = [keras.ops.convert_to_numpy(weight) for weight in model.trainable_variables]
-        if step:
-            model.optimizer.finalize_variable_values(model.trainable_variables)
-        save_checkpoint(options.out / CHECKPOINT, model, self.config, record)
-        for weight, value in zip(model.trainable_variables, trained, strict=True):
-            weight.assign(value)
+        with self._averaged_weights():
+            save_checkpoint(options.out / CHECKPOINT, self.model.network, self.config, record)
         write_record(options.out / RECORD, record)
         return options.out / CHECKPOINT
 
+    def _measure_speed(self, step: int) -> None:
+        """Where the run was given minutes: decide on the number of steps, once."""
+        if self.options.minutes is None or self.record["steps"] is not None:
+            return
+        if step == _MEASURED[0]:
+            self._measured_at = time.monotonic()
+        if step == _MEASURED[1]:
+            now = time.monotonic()
+            seconds = (now - self._measured_at) / (_MEASURED[1] - _MEASURED[0])
+            left = self.options.minutes * 60 * (1 - _SPARE_SHARE) - (now - self.started)
+            self.record["steps"] = step + max(1, int(left / seconds))
+
     def _figures(self, losses: dict[str, Any], step: int) -> dict[str, float]:
-        figures = {key.removesuffix("_outputs_loss"): float(value) for key, value in losses.items()}
+        figures = {key: float(value) for key, value in losses.items()}
         if not np.isfinite(figures["loss"]):
             raise BeeagentError(
-                f"step {step}: the loss is no longer a number; lower the learning rate "
-                f"({self.options.learning_rate:g}) and start anew in another folder"
+                f"step {step}: the loss is no longer a number; lower the peak learning rate "
+                f"({self.options.peak_learning_rate:g}) and start anew in another folder"
             )
+        return {**figures, "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))}
+
+    def _validate(self) -> dict[str, float]:
+        figures = {}
+        with self._averaged_weights():
+            for validation in self.validations:
+                found = validation.measure(self.model.predict_on_batch)
+                figures |= {f"{validation.name}_{name}": value for name, value in found.items()}
         return figures
 
-    def _watch(self, batches: list[Batch]) -> float:
-        """Give the mean loss on pictures that are not trained on, with the weights as they are now."""
-        tensor = keras.ops.convert_to_tensor
-        losses = []
-        for batch in batches:
-            boxes, classes = self.model.predict_on_batch(self._normalised(batch.images))
-            box_part = float(box_loss(tensor(batch.boxes), tensor(boxes)))
-            losses.append(float(focal_loss(batch.classes, tensor(classes))) + self.options.box_weight * box_part)
-        return float(np.mean(losses))
+    @contextmanager
+    def _averaged_weights(self) -> Iterator[None]:
+        """Replace the weights by their moving average, for a time."""
+        variables = self.model.trainable_variables
+        trained = [_copied(variable) for variable in variables]
+        for variable, average in zip(variables, self.model.optimizer.averages, strict=True):
+            # By value: on JAX, both would share one array, which the next step frees.
+            variable.assign(_copied(average))
+        try:
+            yield
+        finally:
+            for variable, value in zip(variables, trained, strict=True):
+                variable.assign(value)
 
-    def _watched_batches(self, phase: Phase) -> list[Batch]:
-        if self.watch_pool is None:
-            return []
-        loading = self._loading(self.watch_pool, phase, seed=_WATCH_SEED, first=0, last=_WATCH_BATCHES)
-        composer = SceneComposer(
-            PictureStore(self.watch_pool), synthetic_fraction=loading.synthetic_fraction, sizes=loading.sizes
-        )
-        targets = AnchorTargets(self.config, phase.size)
-        return [make_batch(composer, targets, loading, step) for step in range(_WATCH_BATCHES)]
 
-    def _loading(self, store: Path, phase: Phase, *, seed: int, first: int, last: int) -> LoaderOptions:
-        return LoaderOptions(
-            store=store,
-            seed=seed,
-            size=phase.size,
-            batch_size=phase.batch_size,
-            synthetic_fraction=self.options.synthetic_fraction,
-            sizes=self.options.sizes,
-            first_step=first,
-            last_step=last,
-        )
-
-    def _normalised(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        shifted = images.astype(np.float32) - np.float32(self.config.mean)
-        return np.asarray(shifted / np.float32(self.config.std), np.float32)
+def _copied(variable: Any) -> NDArray[np.float32]:  # noqa: ANN401 - a Keras variable has no type
+    return np.array(keras.ops.convert_to_numpy(variable))

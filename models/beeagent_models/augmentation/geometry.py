@@ -1,4 +1,4 @@
-"""What an affine map and a cut do to pictures and boxes."""
+"""What an affine map and a cut do to images and boxes."""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _VISIBLE_NOTHING = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A piece of a picture with what is labelled in it.
+    """A piece of an image with what is labelled in it.
 
     Attributes:
         pixels: uint8, shape (height, width, 3), BGR.
@@ -39,22 +39,22 @@ def affine_matrix(  # noqa: PLR0913 - an affine map has six degrees of freedom
     source: tuple[float, float],
     target: tuple[float, float],
 ) -> NDArray[np.float64]:
-    """Compose a map that scales, mirrors and turns about `source` and puts that point on `target`.
+    """Compose a map that scales, mirrors and rotates about `source` and moves that point to `target`.
 
     Args:
-        scale_x: factor along x, before turning.
-        scale_y: factor along y, before turning.
+        scale_x: factor along x, before rotation.
+        scale_y: factor along y, before rotation.
         angle: in radians, clockwise as y points down.
         mirror: whether left and right change places first.
-        source: x and y in the picture mapped from.
-        target: x and y in the picture mapped to.
+        source: x and y in the image mapped from, counted in pixel edges as boxes are.
+        target: x and y in the image mapped to, likewise.
 
     Returns:
         float64, shape (2, 3).
     """
     cosine, sine = math.cos(angle), math.sin(angle)
-    turn = np.array([[cosine, -sine], [sine, cosine]])
-    linear = turn @ np.diag([-scale_x if mirror else scale_x, scale_y])
+    rotation = np.array([[cosine, -sine], [sine, cosine]])
+    linear = rotation @ np.diag([-scale_x if mirror else scale_x, scale_y])
     shift = np.asarray(target) - linear @ np.asarray(source)
     return np.hstack([linear, shift[:, None]])
 
@@ -62,7 +62,7 @@ def affine_matrix(  # noqa: PLR0913 - an affine map has six degrees of freedom
 def transform_boxes(boxes: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np.float32]:
     """Map boxes: the new one encloses the image of the ellipse that fills the old one.
 
-    An animal fills an ellipse better than its box's corners: turned by 45 degrees, the box of the corners would be
+    An animal fills an ellipse better than its box's corners: rotated by 45 degrees, the box of the corners would be
     41 % too wide. For quarter turns both are the same.
 
     Args:
@@ -111,13 +111,13 @@ def cut_to_frame(  # noqa: PLR0913 - what is labelled, and the frame
 
 
 def box_areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give the areas of boxes (n, 4): left, top, right, bottom."""
+    """Return the areas of boxes (n, 4): left, top, right, bottom."""
     size = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
     return np.asarray(size[:, 0] * size[:, 1], np.float32)
 
 
 def shared_areas(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give the area that each of n boxes shares with each of m, shape (n, m)."""
+    """Return the area that each of n boxes shares with each of m, shape (n, m)."""
     top_left = np.maximum(first[:, None, :2], second[None, :, :2])
     bottom_right = np.minimum(first[:, None, 2:], second[None, :, 2:])
     size = np.maximum(bottom_right - top_left, 0)
@@ -127,10 +127,23 @@ def shared_areas(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDA
 def warp(
     pixels: NDArray[np.uint8], matrix: NDArray[np.float64], *, width: int, height: int, fill: tuple[float, ...]
 ) -> NDArray[np.uint8]:
-    """Map a picture; what lies outside of it becomes `fill`."""
+    """Map an image; what lies outside of it becomes `fill`.
+
+    OpenCV counts pixel centres as whole numbers where boxes count edges, so that the translation it needs differs by
+    `L @ (0.5, 0.5) - 0.5`, L being the linear part. Without that, boxes are up to a pixel off after mirroring.
+
+    Args:
+        pixels: uint8, shape (height, width, channels).
+        matrix: float64, shape (2, 3), as `transform_boxes` takes it.
+        width: of the result.
+        height: of the result.
+        fill: a value for each channel.
+    """
+    centers = matrix.copy()
+    centers[:, 2] += matrix[:, :2] @ np.array([0.5, 0.5]) - 0.5
     return np.asarray(
         cv2.warpAffine(
-            pixels, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=fill
+            pixels, centers, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=fill
         ),
         np.uint8,
     )

@@ -1,4 +1,4 @@
-"""Decoded pictures on disk, mapped into memory, so that loader processes share them and none decodes twice."""
+"""Decoded images on disk, mapped into memory, so that loader processes share them and none decodes twice."""
 
 import json
 from collections.abc import Iterable
@@ -10,20 +10,24 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+# The kinds of images in a store.
+PHOTOGRAPH, SCENE, BACKGROUND, CUTOUT = "photograph", "scene", "background", "cutout"
+
 _SMALLEST_SIDE = 48
 _HALVINGS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class StoredPicture:
-    """A picture to be put into a store.
+class StoredImage:
+    """An image to be put into a store.
 
     Attributes:
         pixels: uint8, shape (height, width, channels), BGR or BGR with opacity.
         boxes: float32, shape (n, 4): left, top, right, bottom in pixels.
         class_ids: int64, shape (n,).
         ignored: float32, shape (m, 4): regions in which there may be objects that nobody labelled.
-        kind: what it is: the composer asks for pictures by kind.
+        kind: `PHOTOGRAPH`, `SCENE`, `BACKGROUND` or `CUTOUT`.
+        source: number of the dataset that a photograph or cut-out is from; -1 for what was drawn.
     """
 
     pixels: NDArray[np.uint8]
@@ -31,10 +35,11 @@ class StoredPicture:
     class_ids: NDArray[np.int64]
     ignored: NDArray[np.float32]
     kind: str
+    source: int = -1
 
 
-class PictureStore:
-    """Pictures and their boxes, each picture also at half, a quarter and an eighth of its size.
+class ImageStore:
+    """Images and their boxes, each image also at half, a quarter and an eighth of its size.
 
     Args:
         folder: what `write_store` filled.
@@ -47,7 +52,7 @@ class PictureStore:
         self._boxes: list[NDArray[np.float32]] = []
         self._class_ids: list[NDArray[np.int64]] = []
         self._ignored: list[NDArray[np.float32]] = []
-        self.by_kind: dict[str, list[int]] = {}
+        self._numbers: dict[tuple[str, int], list[int]] = {}
         for number, entry in enumerate(index):
             levels = []
             for start, shape in entry["levels"]:
@@ -56,40 +61,44 @@ class PictureStore:
             self._boxes.append(np.asarray(entry["boxes"], np.float32).reshape(-1, 4))
             self._class_ids.append(np.asarray(entry["class_ids"], np.int64))
             self._ignored.append(np.asarray(entry["ignored"], np.float32).reshape(-1, 4))
-            self.by_kind.setdefault(entry["kind"], []).append(number)
+            self._numbers.setdefault((entry["kind"], entry["source"]), []).append(number)
 
-    def picture(self, index: int) -> NDArray[np.uint8]:
-        """Give a picture at full size; not to be written to."""
-        return self._levels[index][0]
+    def sources(self, kind: str) -> dict[int, list[int]]:
+        """Return the numbers of the images of a kind, by the dataset they are from."""
+        return {source: numbers for (found, source), numbers in self._numbers.items() if found == kind}
 
-    def shrunk(self, index: int, scale: float) -> tuple[NDArray[np.uint8], float]:
-        """Give the smallest stored size that need not be enlarged to reach `scale`, and its own scale."""
-        levels = self._levels[index]
+    def pixels(self, number: int) -> NDArray[np.uint8]:
+        """Return an image at full size; not to be written to."""
+        return self._levels[number][0]
+
+    def shrunk(self, number: int, scale: float) -> tuple[NDArray[np.uint8], float]:
+        """Return the smallest stored size that need not be enlarged to reach `scale`, and its own scale."""
+        levels = self._levels[number]
         level = 0
         while level + 1 < len(levels) and scale <= 0.5 ** (level + 1):
             level += 1
         return levels[level], 0.5**level
 
-    def boxes(self, index: int) -> NDArray[np.float32]:
-        """Give the boxes of a picture: left, top, right, bottom in pixels of the full size."""
-        return self._boxes[index]
+    def boxes(self, number: int) -> NDArray[np.float32]:
+        """Return the boxes of an image: left, top, right, bottom in pixels of the full size."""
+        return self._boxes[number]
 
-    def class_ids(self, index: int) -> NDArray[np.int64]:
-        """Give the class of each box."""
-        return self._class_ids[index]
+    def class_ids(self, number: int) -> NDArray[np.int64]:
+        """Return the class of each box."""
+        return self._class_ids[number]
 
-    def ignored(self, index: int) -> NDArray[np.float32]:
-        """Give the regions of a picture that may hold unlabelled objects."""
-        return self._ignored[index]
+    def ignored(self, number: int) -> NDArray[np.float32]:
+        """Return the regions of an image that may hold unlabelled objects."""
+        return self._ignored[number]
 
 
-def write_store(folder: Path, pictures: Iterable[StoredPicture]) -> None:
-    """Write pictures to a folder. `index.json` comes last: with it there, the store is whole."""
+def write_store(folder: Path, images: Iterable[StoredImage]) -> None:
+    """Write images to a folder. `index.json` comes last: with it there, the store is whole."""
     folder.mkdir(parents=True, exist_ok=True)
     index, position = [], 0
     with (folder / "pixels.bin").open("wb") as file:
-        for picture in pictures:
-            levels, pixels = [], picture.pixels
+        for image in images:
+            levels, pixels = [], image.pixels
             for halving in range(_HALVINGS + 1):
                 if halving:
                     if min(pixels.shape[:2]) < 2 * _SMALLEST_SIDE:
@@ -100,10 +109,11 @@ def write_store(folder: Path, pictures: Iterable[StoredPicture]) -> None:
             index.append(
                 {
                     "levels": levels,
-                    "boxes": picture.boxes.tolist(),
-                    "class_ids": picture.class_ids.tolist(),
-                    "ignored": picture.ignored.tolist(),
-                    "kind": picture.kind,
+                    "boxes": image.boxes.tolist(),
+                    "class_ids": image.class_ids.tolist(),
+                    "ignored": image.ignored.tolist(),
+                    "kind": image.kind,
+                    "source": image.source,
                 }
             )
     partial = folder / "index.json.partial"
@@ -112,7 +122,7 @@ def write_store(folder: Path, pictures: Iterable[StoredPicture]) -> None:
 
 
 def halve(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Halve a picture by the mean of each four pixels; an odd last row or column is dropped."""
+    """Halve an image by the mean of each four pixels; an odd last row or column is dropped."""
     height, width = pixels.shape[0] // 2, pixels.shape[1] // 2
     even = pixels[: 2 * height, : 2 * width]
     return np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA), np.uint8)

@@ -1,4 +1,4 @@
-"""What a blue ground tells of the labels of a photograph: how loose its boxes are, and which objects have none."""
+"""What a blue background says about the labels of a photograph: how loose its boxes are, and which objects have none."""
 
 import dataclasses
 
@@ -7,29 +7,29 @@ import numpy as np
 from beeagent.errors import InputError
 from numpy.typing import NDArray
 
-from beeagent_models.datasets.augment_cutouts import SEEN, ground_opacity, object_on_ground
+from beeagent_models.augmentation.cutouts import VISIBLE_OPACITY, blue_background_opacity, object_on_blue
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
 
-# A picture with less blue than this has no blue ground.
-_LEAST_GROUND = 0.2
-# What is left of the picture outside of all boxes is an object from this share of the median object's pixels on, and
+# An image with less blue than this has no blue background.
+_LEAST_BLUE = 0.2
+# What is left of the image outside of all boxes is an object from this share of the median object's pixels on, and
 # up to that multiple: beyond are frames and walls.
 _LEAST_OBJECT, _LARGEST_OBJECT = 0.3, 3.0
-_AT_THE_EDGE = 1.5  # pixels from the picture's edge: what is cut off there stays cut off there
+_AT_THE_EDGE = 1.5  # pixels from the image's edge: what is cut off there stays cut off there
 
 
 def tightened(dataset: Dataset) -> Dataset:
-    """Draw the boxes of a data set in.
+    """Draw the boxes of a dataset in.
 
-    A box whose object stands free on a blue ground becomes the object's extent. The other boxes of the data set are
+    A box whose object stands free on a blue background becomes the object's extent. The other boxes of the dataset are
     drawn in about their middle by the median of what those were, for they were made in the same way; where they end
-    at the picture's edge, they still do. A data set without a blue ground stays as it is.
+    at the edge of the image, they still do. A dataset without a blue background stays as it is.
 
     Args:
         dataset: such as one whose boxes were derived from key points with a margin.
 
     Raises:
-        InputError: a picture cannot be read.
+        InputError: a image cannot be read.
     """
     extents = [_extents(image) for image in dataset.images]
     ratios = [
@@ -58,19 +58,19 @@ def tightened(dataset: Dataset) -> Dataset:
 
 
 def without_box(pixels: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Find the objects on a blue ground that lie outside of all boxes, for the most part.
+    """Find the objects on a blue background that lie outside of all boxes, for the most part.
 
     Args:
         pixels: uint8, shape (height, width, 3), BGR.
         boxes: float32, shape (n, 4): left, top, right, bottom in pixels.
 
     Returns:
-        float32, shape (m, 4): their extents, none where the ground is not blue or there is no box to learn the size
+        float32, shape (m, 4): their extents, none where the background is not blue or there is no box to learn the size
         of an object from.
     """
-    seen = ground_opacity(pixels) > SEEN
+    seen = blue_background_opacity(pixels) > VISIBLE_OPACITY
     none = np.zeros((0, 4), np.float32)
-    if not len(boxes) or seen.mean() > 1 - _LEAST_GROUND:
+    if not len(boxes) or seen.mean() > 1 - _LEAST_BLUE:
         return none
     whole = [tuple(int(value) for value in box) for box in boxes]
     sizes = [int(seen[top:bottom, left:right].sum()) for left, top, right, bottom in whole]
@@ -94,15 +94,15 @@ def without_box(pixels: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NDArra
 def _extents(image: LabelledImage) -> list[NDArray[np.float32] | None]:
     pixels = cv2.imread(str(image.path), cv2.IMREAD_COLOR)
     if pixels is None:
-        raise InputError(f"picture {image.path}: cannot be read; is it a whole JPEG or PNG file?")
+        raise InputError(f"image {image.path}: cannot be read; is it a whole JPEG or PNG file?")
     return [_extent(np.asarray(pixels, np.uint8), image.boxes, index) for index in range(len(image.boxes))]
 
 
 def _extent(pixels: NDArray[np.uint8], boxes: NDArray[np.float32], index: int) -> NDArray[np.float32] | None:
-    found = object_on_ground(pixels, boxes, index)
+    found = object_on_blue(pixels, boxes, index)
     if found is None:
         return None
-    seen = found[1] > SEEN
+    seen = found[1] > VISIBLE_OPACITY
     xs, ys = np.flatnonzero(seen.any(0)), np.flatnonzero(seen.any(1))
     if not len(xs):
         return None

@@ -1,0 +1,314 @@
+"""Composes training images: crops of photographs and synthetic scenes, cut-outs on other backgrounds, mosaics of these."""
+
+import math
+from dataclasses import dataclass
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from beeagent_models.augmentation.cutouts import blue_background_opacity, without_blue_spill
+from beeagent_models.augmentation.geometry import (
+    Crop,
+    affine_matrix,
+    box_areas,
+    cut_to_frame,
+    shared_areas,
+    transform_boxes,
+    warp,
+)
+from beeagent_models.augmentation.light import vary_camera, vary_light
+from beeagent_models.augmentation.pasting import paste
+from beeagent_models.augmentation.store import BACKGROUND, CUTOUT, PHOTOGRAPH, SCENE, ImageStore
+
+_MOSAIC = 0.25
+# Of photographs: shown whole, as the agent sees them; rotated by more than a little; objects pasted in.
+_WHOLE, _UPRIGHT, _ROTATED, _PASTED_INTO = 0.3, 0.55, 0.2, 0.25
+# On a blue background: another one is put behind the objects.
+_REPLACED_BACKGROUND = 0.45
+_MAX_PASTED = 9
+# A photograph whose objects would be smaller than this is not shown whole.
+_LEAST_WHOLE = 9.0
+# Objects are enlarged by this much at most: beyond, nothing but blur is added.
+_LARGEST_SCALE = 2.5
+# An image is shrunk to this share of what fits at most: a small image in a wide frame teaches its frame.
+_LEAST_COVER = 0.55
+
+_Key = TypeVar("_Key", int, str)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """How large objects appear in composed images: root of the box area, in pixels of the network's input.
+
+    Attributes:
+        smallest: the lower limit of the wide range; what ends up smaller than 0.7 of it is ignored.
+        common_low: lower limit of the range that half of the images are drawn from.
+        common_high: its upper limit.
+        largest: the upper limit of the wide range.
+    """
+
+    smallest: float = 8.0
+    common_low: float = 12.0
+    common_high: float = 48.0
+    largest: float = 220.0
+
+    @property
+    def ignored_below(self) -> float:
+        """The size below which an object need not be found."""
+        return 0.7 * self.smallest
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """Draw a size, uniformly on a logarithmic scale."""
+        low, high = (self.common_low, self.common_high) if rng.random() < 0.5 else (self.smallest, self.largest)
+        return math.exp(rng.uniform(math.log(low), math.log(high)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mix:
+    """What training images are made of.
+
+    Attributes:
+        weights: share of each dataset among the photographs, in the order of the store's sources.
+        synthetic: share of images that are synthetic scenes.
+        pasted: share of images that are cut-outs on another background.
+        sizes: of the objects.
+    """
+
+    weights: tuple[float, ...]
+    synthetic: float
+    pasted: float
+    sizes: Sizes
+
+
+class Composer:
+    """Draws training images from a store.
+
+    Args:
+        store: photographs, synthetic scenes, empty backgrounds and cut-outs.
+        mix: shares and sizes.
+    """
+
+    def __init__(self, store: ImageStore, mix: Mix) -> None:
+        self._store, self._mix = store, mix
+        self._photographs = store.sources(PHOTOGRAPH)
+        self._scenes = [number for numbers in store.sources(SCENE).values() for number in numbers]
+        self._cutouts = list(store.sources(CUTOUT).values())
+        self._backgrounds = list(store.sources(BACKGROUND).values())
+        # A photograph without an object, and without a region that may hold one, is a background as well.
+        empty = [
+            [n for n in numbers if not len(store.boxes(n)) and not len(store.ignored(n))]
+            for numbers in self._photographs.values()
+        ]
+        self._backgrounds += [numbers for numbers in empty if numbers]
+        self._kinds, self._kind_weights = _normalised(
+            {
+                SCENE: mix.synthetic if self._scenes else 0.0,
+                CUTOUT: mix.pasted if self._cutouts and self._backgrounds else 0.0,
+                PHOTOGRAPH: 1 - mix.synthetic - mix.pasted if self._photographs else 0.0,
+            }
+        )
+        self._sources, self._source_weights = _normalised({s: mix.weights[s] for s in self._photographs})
+
+    def compose(self, rng: np.random.Generator, *, width: int, height: int) -> Crop:
+        """Draw one training image; the same generator state gives the same image.
+
+        Args:
+            rng: decides everything.
+            width: in pixels.
+            height: in pixels.
+        """
+        crop = (self._mosaic if rng.random() < _MOSAIC else self._part)(rng, width=width, height=height)
+        pixels = vary_camera(rng, crop.pixels)
+        boxes, class_ids, ignored = cut_to_frame(
+            crop.boxes,
+            crop.class_ids,
+            crop.ignored,
+            width=width,
+            height=height,
+            smallest=self._mix.sizes.ignored_below,
+        )
+        return Crop(pixels, boxes, class_ids, ignored)
+
+    def _mosaic(self, rng: np.random.Generator, *, width: int, height: int) -> Crop:
+        """Put four parts together around a point near the middle."""
+        x, y = (int(value) for value in rng.uniform(0.3, 0.7, 2) * (width, height))
+        pixels = np.empty((height, width, 3), np.uint8)
+        boxes, class_ids, ignored = [], [], []
+        for left, top, right, bottom in ((0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height)):
+            part = self._part(rng, width=right - left, height=bottom - top)
+            pixels[top:bottom, left:right] = part.pixels
+            shift = np.array([left, top, left, top], np.float32)
+            boxes.append(part.boxes + shift)
+            class_ids.append(part.class_ids)
+            ignored.append(part.ignored + shift)
+        return Crop(pixels, np.concatenate(boxes), np.concatenate(class_ids), np.concatenate(ignored))
+
+    def _part(self, rng: np.random.Generator, *, width: int, height: int) -> Crop:
+        kind = self._kinds[int(rng.choice(len(self._kinds), p=self._kind_weights))]
+        wanted = self._mix.sizes.draw(rng)
+        if kind == CUTOUT:
+            crop = self._empty(rng, width=width, height=height)
+            crop = self._with_cutouts(rng, crop, wanted, count=int(rng.integers(1, _MAX_PASTED + 1)))
+        elif kind == SCENE:
+            crop = self._around_object(rng, _pick(rng, self._scenes), wanted, width=width, height=height)
+        else:
+            crop = self._photograph(rng, wanted, width=width, height=height)
+        return Crop(vary_light(rng, crop.pixels), crop.boxes, crop.class_ids, crop.ignored)
+
+    def _photograph(self, rng: np.random.Generator, wanted: float, *, width: int, height: int) -> Crop:
+        source = self._sources[int(rng.choice(len(self._sources), p=self._source_weights))]
+        number = _pick(rng, self._photographs[source])
+        if rng.random() < _WHOLE and self._fits_whole(number, width=width, height=height):
+            return self._whole(rng, number, width=width, height=height)
+        crop = self._around_object(rng, number, wanted, width=width, height=height)
+        if self._backgrounds and rng.random() < _REPLACED_BACKGROUND:
+            crop = self._with_other_background(rng, crop)
+        if self._cutouts and rng.random() < _PASTED_INTO:
+            crop = self._with_cutouts(rng, crop, wanted, count=int(rng.integers(1, 4)))
+        return crop
+
+    def _fits_whole(self, number: int, *, width: int, height: int) -> bool:
+        boxes = self._store.boxes(number)
+        rows, columns = self._store.pixels(number).shape[:2]
+        scale = min(width / columns, height / rows)
+        return not len(boxes) or float(np.median(np.sqrt(box_areas(boxes)))) * scale >= _LEAST_WHOLE
+
+    def _whole(self, rng: np.random.Generator, number: int, *, width: int, height: int) -> Crop:
+        """Show a whole photograph, a little larger or smaller than it fits, upright or mirrored."""
+        rows, columns = self._store.pixels(number).shape[:2]
+        scale = min(width / columns, height / rows) * math.exp(rng.uniform(-0.25, 0.35))
+        matrix = affine_matrix(
+            scale_x=scale * math.exp(rng.normal(0, 0.05)),
+            scale_y=scale,
+            angle=rng.normal(0, 0.04),
+            mirror=bool(rng.random() < 0.5),
+            source=(columns / 2, rows / 2),
+            target=tuple(np.array([width, height]) * (0.5 + rng.uniform(-0.12, 0.12, 2))),
+        )
+        return self._cut(rng, number, matrix, scale, width=width, height=height)
+
+    def _around_object(self, rng: np.random.Generator, number: int, wanted: float, *, width: int, height: int) -> Crop:
+        """Cut a scaled and perhaps rotated piece out of an image, around one of its objects if it has any."""
+        full, boxes = self._store.pixels(number), self._store.boxes(number)
+        rows, columns = full.shape[:2]
+        if len(boxes):
+            box = boxes[int(rng.integers(len(boxes)))]
+            side = math.sqrt(max(float((box[2] - box[0]) * (box[3] - box[1])), 1.0))
+            fits = min(width / columns, height / rows)
+            scale = min(max(wanted / side, _LEAST_COVER * fits), _LARGEST_SCALE)
+            point = ((box[:2] + box[2:]) / 2).astype(np.float64)
+        else:
+            scale = min(width / columns, height / rows) * math.exp(rng.uniform(-0.2, 1.6))
+            scale = min(scale, _LARGEST_SCALE)
+            point = rng.uniform(0, 1, 2) * (columns, rows)
+        quarter = 0.0 if rng.random() < _UPRIGHT else int(rng.integers(4)) * math.pi / 2
+        much = rng.random() < _ROTATED
+        stretch = math.exp(rng.normal(0, 0.08))
+        matrix = affine_matrix(
+            scale_x=scale * stretch,
+            scale_y=scale / stretch,
+            angle=quarter + (rng.uniform(-math.pi / 4, math.pi / 4) if much else rng.normal(0, 0.08)),
+            mirror=bool(rng.random() < 0.5),
+            source=(float(point[0]), float(point[1])),
+            target=tuple(rng.uniform(0.08, 0.92, 2) * (width, height)),
+        )
+        matrix = _kept_inside(matrix, columns=columns, rows=rows, width=width, height=height)
+        return self._cut(rng, number, matrix, scale, width=width, height=height)
+
+    def _empty(self, rng: np.random.Generator, *, width: int, height: int) -> Crop:
+        number = _pick(rng, self._backgrounds[int(rng.integers(len(self._backgrounds)))])
+        return self._around_object(rng, number, 0.0, width=width, height=height)
+
+    def _cut(  # noqa: PLR0913 - what to cut, and the frame
+        self,
+        rng: np.random.Generator,
+        number: int,
+        matrix: NDArray[np.float64],
+        scale: float,
+        *,
+        width: int,
+        height: int,
+    ) -> Crop:
+        store = self._store
+        level, level_scale = store.shrunk(number, scale)
+        scaled = matrix.copy()
+        scaled[:, :2] /= level_scale
+        color = rng.uniform(0, 255, 3) if rng.random() < 0.5 else level[::16, ::16].mean((0, 1))
+        pixels = warp(level, scaled, width=width, height=height, fill=tuple(float(v) for v in color))
+        boxes, class_ids, ignored = cut_to_frame(
+            transform_boxes(store.boxes(number), matrix),
+            store.class_ids(number),
+            transform_boxes(store.ignored(number), matrix),
+            width=width,
+            height=height,
+            smallest=self._mix.sizes.ignored_below,
+        )
+        return Crop(pixels, boxes, class_ids, ignored)
+
+    def _with_other_background(self, rng: np.random.Generator, crop: Crop) -> Crop:
+        """Put another background behind the objects of a crop with a blue one."""
+        height, width = crop.pixels.shape[:2]
+        opacity = blue_background_opacity(crop.pixels)
+        if float(opacity.mean()) > 0.8:
+            return crop
+        background = self._empty(rng, width=width, height=height).pixels
+        objects = without_blue_spill(crop.pixels).astype(np.float32)
+        pixels = (background + opacity[..., None] * (objects - background)).astype(np.uint8)
+        return Crop(pixels, crop.boxes, crop.class_ids, crop.ignored)
+
+    def _with_cutouts(self, rng: np.random.Generator, crop: Crop, wanted: float, *, count: int) -> Crop:
+        height, width = crop.pixels.shape[:2]
+        pixels = crop.pixels
+        boxes, class_ids = list(crop.boxes), list(crop.class_ids)
+        # Of one dataset each time: its objects are of about one size, and would not stand side by side with others.
+        cutouts = self._cutouts[int(rng.integers(len(self._cutouts)))]
+        for _ in range(count):
+            number = _pick(rng, cutouts)
+            native = math.sqrt(self._store.pixels(number)[..., 0].size)
+            size = min(wanted * math.exp(rng.normal(0, 0.2)) * 1.05, _LARGEST_SCALE * native, 0.9 * min(width, height))
+            x, y = rng.uniform(-0.02, 1.02, 2) * (width, height)
+            reach = np.array([[x - size / 2, y - size / 2, x + size / 2, y + size / 2]], np.float32)
+            if boxes and float((shared_areas(reach, np.stack(boxes)) / box_areas(np.stack(boxes))).max()) > 0.25:
+                continue
+            source, _ = self._store.shrunk(number, size / native)
+            box = paste(rng, pixels, source, center=(x, y), size=size)
+            if box is not None:
+                boxes.append(box)
+                class_ids.append(self._store.class_ids(number)[0])
+        if not boxes:
+            return crop
+        kept, ids, ignored = cut_to_frame(
+            np.stack(boxes).astype(np.float32),
+            np.asarray(class_ids, np.int64),
+            crop.ignored,
+            width=width,
+            height=height,
+            smallest=self._mix.sizes.ignored_below,
+        )
+        return Crop(pixels, kept, ids, ignored)
+
+
+def _normalised(weights: dict[_Key, float]) -> tuple[list[_Key], list[float]]:
+    kept = {key: weight for key, weight in weights.items() if weight > 0}
+    total = sum(kept.values())
+    return list(kept), [weight / total for weight in kept.values()]
+
+
+def _pick(rng: np.random.Generator, numbers: list[int]) -> int:
+    return numbers[int(rng.integers(len(numbers)))]
+
+
+def _kept_inside(
+    matrix: NDArray[np.float64], *, columns: int, rows: int, width: int, height: int
+) -> NDArray[np.float64]:
+    """Shift a map so that the piece it cuts lies within the image, or about its middle if it is larger."""
+    inverse = np.asarray(cv2.invertAffineTransform(matrix), np.float64)
+    middle = inverse[:, :2] @ np.array([width / 2, height / 2]) + inverse[:, 2]
+    reach = np.abs(inverse[:, :2]) @ np.array([width / 2, height / 2])
+    sides = np.array([columns, rows], np.float64)
+    wanted = np.where(2 * reach < sides, np.clip(middle, reach, np.maximum(sides - reach, reach)), sides / 2)
+    shifted: NDArray[np.float64] = matrix.copy()
+    shifted[:, 2] += matrix[:, :2] @ (middle - wanted)
+    return shifted

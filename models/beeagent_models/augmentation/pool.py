@@ -1,0 +1,164 @@
+"""Fills an image store for training: photographs, cut-outs from them, synthetic scenes and empty backgrounds."""
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import cv2
+import numpy as np
+from beeagent.errors import InputError
+from beeagent.frames.synthetic.background import random_background
+from beeagent.frames.synthetic.picture import random_scene_frame
+from numpy.typing import NDArray
+
+from beeagent_models.augmentation.blue_background import tightened, without_box
+from beeagent_models.augmentation.cutouts import cut_out
+from beeagent_models.augmentation.store import BACKGROUND, CUTOUT, PHOTOGRAPH, SCENE, StoredImage
+from beeagent_models.datasets.dataset import LabelledImage
+from beeagent_models.augmentation.mixture import TrainingSet
+
+_NO_BOXES = np.zeros((0, 4), np.float32)
+_NO_IDS = np.zeros(0, np.int64)
+_LONGEST_SIDE = 1280
+_TASKS_A_MESSAGE = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolOptions:
+    """What goes into the pool beside the photographs.
+
+    Attributes:
+        scenes: number of synthetic scenes.
+        backgrounds: number of empty synthetic backgrounds.
+        scene_label: class id of the bees in synthetic scenes; None leaves scenes out.
+        seed: decides the synthetic part.
+        workers: processes that decode and draw. The result does not depend on it.
+    """
+
+    scenes: int
+    backgrounds: int
+    scene_label: int | None
+    seed: int
+    workers: int = 1
+
+
+def pool_images(
+    sets: tuple[TrainingSet, ...], options: PoolOptions, report: Callable[[int, int], None]
+) -> Iterator[StoredImage]:
+    """Decode and draw everything that training images are composed from.
+
+    Args:
+        sets: the photographs; a cut-out or photograph keeps the number of its set.
+        options: says how much of the rest.
+        report: called with the number of images done and their total.
+
+    Raises:
+        InputError: an image cannot be read.
+    """
+    tasks: list[Callable[[], list[StoredImage]]] = []
+    for number, part in enumerate(sets):
+        dataset = tightened(part.dataset) if part.blue_background else part.dataset
+        tasks += [partial(_photograph, image, number, _Treatment.of(part)) for image in dataset.images]
+    if options.scene_label is not None:
+        tasks += [partial(_scene, options.seed, options.scene_label, number) for number in range(options.scenes)]
+    tasks += [partial(_background, options.seed, number) for number in range(options.backgrounds)]
+    done = 0
+    for images in _run(tasks, options.workers):
+        yield from images
+        done += 1
+        report(done, len(tasks))
+
+
+def _run(tasks: list[Callable[[], list[StoredImage]]], workers: int) -> Iterator[list[StoredImage]]:
+    if workers == 1:
+        yield from (task() for task in tasks)
+        return
+    # Processes started afresh share no threads or locks with a running backend.
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(_call, tasks, chunksize=_TASKS_A_MESSAGE)
+
+
+def _call(task: Callable[[], list[StoredImage]]) -> list[StoredImage]:
+    cv2.setNumThreads(1)
+    return task()
+
+
+@dataclass(frozen=True, slots=True)
+class _Treatment:
+    """What is done to the photographs of a set: its options without its images, which would be sent along with each."""
+
+    ignored_border: tuple[float, float, float, float]
+    blue_background: bool
+    cutouts: bool
+
+    @classmethod
+    def of(cls, part: TrainingSet) -> "_Treatment":
+        return cls(part.ignored_border, part.blue_background, part.cutouts)
+
+
+def _photograph(image: LabelledImage, source: int, treatment: _Treatment) -> list[StoredImage]:
+    pixels, boxes = _decoded(image)
+    ignored = _strips(pixels, treatment.ignored_border)
+    if treatment.blue_background:
+        ignored = np.concatenate([ignored, without_box(pixels, boxes)])
+    images = [StoredImage(pixels, boxes, image.class_ids, ignored, PHOTOGRAPH, source)]
+    if treatment.cutouts:
+        images += [
+            StoredImage(cutout.pixels, _NO_BOXES, np.array([cutout.class_id]), _NO_BOXES, CUTOUT, source)
+            for cutout in cut_out(pixels, boxes, image.class_ids)
+        ]
+    return images
+
+
+def _scene(seed: int, label: int, number: int) -> list[StoredImage]:
+    rng = np.random.default_rng([seed, 1, number])
+    width, height = _scene_size(rng)
+    scene = random_scene_frame(rng, width=width, height=height)
+    ids = np.full(len(scene.boxes), label, np.int64)
+    return [StoredImage(scene.pixels, scene.boxes.astype(np.float32), ids, _NO_BOXES, SCENE)]
+
+
+def _background(seed: int, number: int) -> list[StoredImage]:
+    rng = np.random.default_rng([seed, 2, number])
+    width, height = _scene_size(rng)
+    pixels = random_background(rng, width=width, height=height)
+    return [StoredImage(pixels, _NO_BOXES, _NO_IDS, _NO_BOXES, BACKGROUND)]
+
+
+def _scene_size(rng: np.random.Generator) -> tuple[int, int]:
+    return [(480, 360), (640, 360), (480, 480), (360, 480)][int(rng.integers(4))]
+
+
+def _decoded(image: LabelledImage) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    pixels = cv2.imread(str(image.path), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise InputError(f"image {image.path}: cannot be read; is it a whole JPEG or PNG file?")
+    if pixels.shape[:2] != (image.height, image.width):
+        raise InputError(
+            f"image {image.path}: {pixels.shape[1]}x{pixels.shape[0]} pixels, but its labels say "
+            f"{image.width}x{image.height}"
+        )
+    boxes = image.boxes
+    scale = _LONGEST_SIDE / max(pixels.shape[:2])
+    if scale < 1:
+        size = (round(image.width * scale), round(image.height * scale))
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+        boxes = boxes * np.float32(scale)
+    return np.asarray(pixels, np.uint8), boxes
+
+
+def _strips(pixels: NDArray[np.uint8], border: tuple[float, float, float, float]) -> NDArray[np.float32]:
+    height, width = pixels.shape[:2]
+    left, top, right, bottom = border[0] * width, border[1] * height, border[2] * width, border[3] * height
+    strips = np.array(
+        [
+            [0, 0, left, height],
+            [0, 0, width, top],
+            [width - right, 0, width, height],
+            [0, height - bottom, width, height],
+        ],
+        np.float32,
+    )
+    return strips[np.asarray(border) > 0]
