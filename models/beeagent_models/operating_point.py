@@ -15,7 +15,7 @@ class Curve:
         thresholds: float64, shape (n,), descending, each value once.
         true_positives: int64, shape (n,): detections of that confidence or more that matched a box.
         false_positives: int64, shape (n,): those that matched none.
-        truths: how many boxes there are, at least 1.
+        truths: number of boxes.
     """
 
     thresholds: NDArray[np.float64]
@@ -30,8 +30,8 @@ class Curve:
 
     @property
     def recall(self) -> NDArray[np.float64]:
-        """Share of the boxes that a detection matched, shape (n,)."""
-        return self.true_positives / self.truths
+        """Share of the boxes that a detection matched, shape (n,); 0 without a box."""
+        return self.true_positives / max(self.truths, 1)
 
     @property
     def f1(self) -> NDArray[np.float64]:
@@ -114,7 +114,7 @@ def precision_recall_curve(confidences: NDArray[np.floating], hits: NDArray[np.b
     Args:
         confidences: shape (n,), in any order.
         hits: bool, shape (n,): whether the detection matched a box.
-        truths: how many boxes there are, at least 1.
+        truths: number of boxes.
     """
     order = np.argsort(-confidences, kind="stable")
     sorted_confidences = confidences[order].astype(np.float64)

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from beeagent.detection.bundle import MANIFEST_FILE, Metrics, ModelBundle, Threshold
@@ -11,31 +12,33 @@ from beeagent_models.evaluation import Evaluation
 from beeagent_models.reliability import reliability_of
 
 
-def record_evaluation(bundle: ModelBundle, evaluation: Evaluation, *, split: str) -> None:
-    """Make an evaluation's threshold the bundle's, and add its figures to the manifest.
+def record_evaluations(bundle: ModelBundle, evaluations: Sequence[Evaluation], *, split: str) -> None:
+    """Make the evaluations' threshold the bundle's, and add their figures to the manifest.
 
     A threshold that came from the bundle keeps the word on how it was chosen.
-    Earlier figures of the same data set and split are replaced. The manifest is replaced in one step.
+    Earlier figures of the same dataset and split are replaced. The manifest is replaced in one step.
 
     Args:
         bundle: the bundle that was evaluated.
-        evaluation: what was measured.
-        split: what the data set was to the model, such as `validation`.
+        evaluations: what was measured, at least one, all at one threshold; each dataset has a box. If the threshold
+            was chosen, it was on the first.
+        split: what the datasets were to the model, such as `validation`.
 
     Raises:
-        InputError: the model is bare, or the manifest cannot be written.
+        InputError: the model is bare, objects were left out, or the manifest cannot be written.
     """
     if bundle.manifest is None:
         raise InputError(f"--record needs a bundle, whose manifest takes the figures; {bundle.path} is a bare model")
-    figures = figures_of(evaluation, split=split)
-    kept = evaluation.point.threshold == bundle.threshold
-    others = [
-        known for known in bundle.manifest.metrics if (known.dataset, known.split) != (figures.dataset, figures.split)
-    ]
+    if any(evaluation.min_size for evaluation in evaluations):
+        raise InputError("--record takes figures of all objects: leave out --min-size")
+    figures = [figures_of(evaluation, split=split) for evaluation in evaluations]
+    replaced = {(one.dataset, one.split) for one in figures}
+    kept = evaluations[0].point.threshold == bundle.threshold
+    others = [known for known in bundle.manifest.metrics if (known.dataset, known.split) not in replaced]
     manifest = bundle.manifest.model_copy(
         update={
-            "threshold": bundle.manifest.threshold if kept else threshold_of(evaluation, split=split),
-            "metrics": [*others, figures],
+            "threshold": bundle.manifest.threshold if kept else threshold_of(evaluations[0], split=split),
+            "metrics": [*others, *figures],
         }
     )
     _replace(bundle.path / MANIFEST_FILE, manifest.model_dump_json(by_alias=True, indent=2) + "\n")
