@@ -109,12 +109,27 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of the command
     threshold: Annotated[
         float | None, typer.Option(help="Confidence from which a detection counts, 0 to 1. Default: the bundle's.")
     ] = None,
-    best_f1: Annotated[bool, typer.Option("--best-f1", help="Choose the threshold with the best F1.")] = False,
+    best_f1: Annotated[
+        bool, typer.Option("--best-f1", help="Choose the threshold with the best F1 on the first dataset.")
+    ] = False,
     precision_floor: Annotated[
-        float | None, typer.Option(help="Choose the threshold with the best recall at this precision or more.")
+        float | None,
+        typer.Option(help="Choose the threshold with the best recall at this precision or more on each dataset."),
+    ] = None,
+    certainty: Annotated[
+        float | None,
+        typer.Option(
+            help="Confidence level at which --precision-floor is kept, such as 0.95: by the lower end of Wilson's "
+            "interval, for a measured precision may be luck."
+        ),
+    ] = None,
+    max_false_alarms: Annotated[
+        float | None,
+        typer.Option(help="Choose the threshold with the best recall at so many detections per image without a box."),
     ] = None,
     recall_floor: Annotated[
-        float | None, typer.Option(help="Choose the threshold with the best precision at this recall or more.")
+        float | None,
+        typer.Option(help="Choose the threshold with the best precision at this recall or more on the first dataset."),
     ] = None,
     min_size: Annotated[
         float,
@@ -142,8 +157,8 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of the command
 ) -> None:
     """Measure a model on labelled images: AP, precision and recall at IoU 0.5, errors by kind and size, time per image.
 
-    Each dataset is reported by itself, all at one threshold; one to be chosen is chosen on the first dataset. A dataset
-    without any box, of images without an object, is measured by its false alarms.
+    Each dataset is reported by itself, all at one threshold. A dataset without any box, of images without an object, is
+    measured by its false alarms. Choose a threshold on images that neither trained the model nor judge it later.
     """
     with extra("evaluate"):
         from beeagent_models.evaluation_command import (  # noqa: PLC0415 - the command line starts light
@@ -152,12 +167,15 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of the command
         )
         from beeagent_models.operating_point import ThresholdChoice  # noqa: PLC0415 - the command line starts light
     chosen = best_f1 or not (threshold is None and precision_floor is None and recall_floor is None)
-    choice = ThresholdChoice(fixed=threshold, precision_floor=precision_floor, recall_floor=recall_floor)
+    choice = ThresholdChoice(
+        fixed=threshold, precision_floor=precision_floor, recall_floor=recall_floor, certainty=certainty
+    )
     if best_f1 and choice != ThresholdChoice():
         raise InputError("--best-f1 chooses the threshold by itself: leave out --threshold and the floors")
     options = EvaluationOptions(
         labels=labels,
         choice=choice if chosen else None,
+        max_false_alarms=max_false_alarms,
         min_size=min_size,
         tiles=tiles,
         threads=threads,

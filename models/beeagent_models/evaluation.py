@@ -12,7 +12,7 @@ from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
 from numpy.typing import NDArray
 
-from beeagent_models.coco_metrics import SIZE_RANGES, CocoMetrics, coco_metrics, sizes_at_input
+from beeagent_models.coco_metrics import SIZE_RANGES, CocoMetrics, ImageMatches, coco_metrics, sizes_at_input
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
 from beeagent_models.error_breakdown import ErrorBreakdown, ErrorKind, break_down_errors, size_range
 from beeagent_models.operating_point import (
@@ -22,6 +22,7 @@ from beeagent_models.operating_point import (
     choose_threshold,
     precision_recall_curve,
 )
+from beeagent_models.reliability import ReliabilityCurve, reliability_curve
 
 
 class PictureDetector(Protocol):
@@ -113,16 +114,39 @@ class Evaluation:
         return sum(not len(image.boxes) for image in self.dataset.images)
 
     @property
+    def alarms_without_boxes(self) -> NDArray[np.float32]:
+        """Confidences of the detections in images without any box, weak ones too, in no order."""
+        alarms = [
+            detections.confidences[match.scored]
+            for image, detections, match in zip(self.dataset.images, self.found, self.metrics.matches, strict=True)
+            if not len(image.boxes)
+        ]
+        return np.concatenate([np.zeros(0, np.float32), *alarms])
+
+    @property
     def false_alarms_per_image(self) -> float | None:
         """Detections from the threshold on per image without any box; None if every image has one."""
         if not self.images_without_boxes:
             return None
-        alarms = sum(
-            int((match.scored & (detections.confidences >= np.float32(self.point.threshold))).sum())
-            for image, detections, match in zip(self.dataset.images, self.found, self.metrics.matches, strict=True)
-            if not len(image.boxes)
+        alarms = self.alarms_without_boxes >= np.float32(self.point.threshold)
+        return int(alarms.sum()) / self.images_without_boxes
+
+    def reliability(self, *, from_confidence: float = 0.0) -> ReliabilityCurve:
+        """Return how often detections of each confidence, from one on, are right."""
+        confidences, right = scored_detections(self.found, self.metrics.matches)
+        chosen = confidences >= np.float32(from_confidence)
+        return reliability_curve(confidences[chosen], right[chosen])
+
+    def at(self, choice: ThresholdChoice) -> "Evaluation":
+        """Return the same evaluation at another threshold."""
+        point = choose_threshold(self.curve, choice)
+        return replace(
+            self,
+            point=point,
+            errors=break_down_errors(
+                self.dataset, self.found, self.metrics.matches, threshold=point.threshold, input_size=self.input_size
+            ),
         )
-        return alarms / self.images_without_boxes
 
     @property
     def best_f1(self) -> OperatingPoint:
@@ -184,6 +208,7 @@ class Evaluation:
             "recall_at_precision": {f"{precision:g}": self._recall_at(precision) for precision in PRECISIONS}
             if some
             else None,
+            "calibration": self._calibration(),
             "errors": {kind.value: self.errors.total(kind) for kind in ErrorKind},
             "size_measured_in": "pixels of the image" if self.input_size is None else "pixels of the model's input",
             "by_size": [figures.to_json() for figures in self.by_size],
@@ -199,6 +224,19 @@ class Evaluation:
                 "percentile_95": float(np.percentile(self.seconds, 95)) * 1e3,
             }
         return figures
+
+    def _calibration(self) -> dict[str, Any]:
+        curve = self.reliability()
+        return {
+            "expected_calibration_error": curve.error,
+            "expected_calibration_error_from_threshold": self.reliability(from_confidence=self.point.threshold).error,
+            "detections": curve.detections.tolist(),
+            "right": curve.right.tolist(),
+            "mean_confidence": [
+                total / count if count else None
+                for total, count in zip(curve.confidence.tolist(), curve.detections.tolist(), strict=True)
+            ],
+        }
 
     def _recall_at(self, precision: float) -> dict[str, float | None]:
         point = self.at_precision(precision)
@@ -270,10 +308,8 @@ def measure(  # noqa: PLR0913 - each a choice of its own
         dataset = replace(dataset, labels=tuple(sorted(known)))
     refuse_unrelated(dataset, known)
     metrics = coco_metrics(dataset, found, input_size=input_size, min_size=min_size)
-    confidences = [d.confidences[m.scored] for d, m in zip(found, metrics.matches, strict=True)]
-    hits = [match.hits[match.scored] for match in metrics.matches]
     truths = sum(int((~match.ignored).sum()) for match in metrics.matches)
-    curve = precision_recall_curve(np.concatenate(confidences), np.concatenate(hits), truths=truths)
+    curve = precision_recall_curve(*scored_detections(found, metrics.matches), truths=truths)
     point = choose_threshold(curve, choice)
     return Evaluation(
         dataset=dataset,
@@ -296,6 +332,14 @@ def refuse_without_boxes(dataset: Dataset) -> None:
     """
     if not any(len(image.boxes) for image in dataset.images):
         raise InputError(f"{dataset.name}: not one of its {len(dataset.images)} images has a box: nothing to measure")
+
+
+def scored_detections(
+    found: Sequence[Detections], matches: Sequence[ImageMatches]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return confidence, and whether it matched an object, of each detection that counts, all images together."""
+    confidences = [one.confidences[match.scored] for one, match in zip(found, matches, strict=True)]
+    return np.concatenate(confidences), np.concatenate([match.hits[match.scored] for match in matches])
 
 
 def refuse_unrelated(dataset: Dataset, labels: frozenset[str]) -> None:

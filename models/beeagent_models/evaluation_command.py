@@ -13,6 +13,7 @@ from beeagent.detection.tiled import TiledDetector
 from beeagent.errors import InputError
 from rich.console import Console
 
+from beeagent_models.coco_metrics import MAX_DETECTIONS
 from beeagent_models.datasets.dataset import Dataset
 from beeagent_models.datasets.reading import parse_source, read_dataset
 from beeagent_models.drawing import draw_truth, write_picture
@@ -21,6 +22,7 @@ from beeagent_models.evaluation_report import check_plot_path, evaluation_tables
 from beeagent_models.operating_point import ThresholdChoice
 from beeagent_models.progress import counted
 from beeagent_models.recording import record_evaluations
+from beeagent_models.shared_threshold import choose_shared_threshold
 
 _WEAKEST = 0.001
 """Confidence; average precision sums over all thresholds, so next to nothing is held back from it."""
@@ -34,6 +36,7 @@ class EvaluationOptions:
     Attributes:
         labels: of a bare .tflite.
         choice: of the threshold; None takes the bundle's own, or the best F1 for a bare model.
+        max_false_alarms: per image without any box, that the threshold may leave; None for any number.
         min_size: objects of a smaller size at the model's input are left out, in pixels; 0 for none.
         tiles: into how many tiles to cut each image, as the agent takes it; None as the bundle recommends.
         threads: CPU threads of an inference.
@@ -47,6 +50,7 @@ class EvaluationOptions:
 
     labels: Path | None = None
     choice: ThresholdChoice | None = None
+    max_false_alarms: float | None = None
     min_size: float = 0
     tiles: str | None = None
     threads: int = 2
@@ -57,6 +61,13 @@ class EvaluationOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.min_size <= _LARGEST_MIN_SIZE:
             raise InputError(f"--min-size is {self.min_size:g}: allowed are 0 to {_LARGEST_MIN_SIZE} pixels")
+        if self.max_false_alarms is not None:
+            if not 0 <= self.max_false_alarms <= MAX_DETECTIONS:
+                raise InputError(
+                    f"--max-false-alarms is {self.max_false_alarms:g}: allowed are 0 to {MAX_DETECTIONS} per image"
+                )
+            if self.choice is not None and (self.choice.fixed is not None or self.choice.recall_floor is not None):
+                raise InputError("--max-false-alarms chooses the threshold: leave out --threshold and --recall-floor")
         if self.plot is not None:
             check_plot_path(self.plot)
 
@@ -64,7 +75,7 @@ class EvaluationOptions:
 def run_evaluation(*, model: Path, data: Sequence[str], options: EvaluationOptions, as_json: bool) -> None:
     """Measure a model on each dataset by itself and print the figures.
 
-    All datasets are measured at one threshold. If it is to be chosen, it is chosen on the first dataset.
+    All datasets are measured at one threshold; how it is chosen, if it is to be: see `choose_shared_threshold`.
 
     Args:
         model: a bundle or a bare .tflite.
@@ -80,14 +91,14 @@ def run_evaluation(*, model: Path, data: Sequence[str], options: EvaluationOptio
     detector = TiledDetector(bundle, DetectorOptions(threads=options.threads, threshold=_WEAKEST), tiling)
     datasets = _read_datasets(data)
     choice = options.choice or _own_choice(bundle)
+    if options.max_false_alarms is not None:
+        choice = options.choice or ThresholdChoice()
+        _refuse_without_empty_images(datasets)
     if choice.fixed is None:
         refuse_without_boxes(datasets[0])
-    if options.record is not None:
-        for dataset in datasets:
-            refuse_without_boxes(dataset)
     if options.pictures is not None:
         _make_folder(options.pictures)
-    evaluations = _evaluate(detector, datasets, choice, options.min_size)
+    evaluations = _evaluate(detector, datasets, choice, options)
     if options.plot is not None:
         plot_curves(evaluations, options.plot)
     if options.pictures is not None:
@@ -138,20 +149,23 @@ def _make_folder(folder: Path) -> None:
         raise InputError(f"the folder {folder} cannot be made: {error.strerror or error}") from None
 
 
+def _refuse_without_empty_images(datasets: Sequence[Dataset]) -> None:
+    if all(len(image.boxes) for dataset in datasets for image in dataset.images):
+        raise InputError("--max-false-alarms needs images without any box, and no dataset has one: give such a dataset")
+
+
 def _evaluate(
-    detector: TiledDetector, datasets: Sequence[Dataset], choice: ThresholdChoice, min_size: float
+    detector: TiledDetector, datasets: Sequence[Dataset], choice: ThresholdChoice, options: EvaluationOptions
 ) -> list[Evaluation]:
-    """Measure each dataset; a threshold that is to be chosen is chosen on the first."""
-    evaluations: list[Evaluation] = []
-    size = detector.input_size
+    """Measure each dataset, all at one threshold."""
+    size, least = detector.input_size, options.min_size
     with counted("evaluating", sum(len(dataset.images) for dataset in datasets)) as step:
-        for dataset in datasets:
-            one = evaluate(detector, dataset, choice=choice, input_size=size, min_size=min_size, progress=step)
-            evaluations.append(one)
-            if choice.fixed is None:
-                by = f"{one.point.chosen_by}, on {dataset.name}"
-                choice = ThresholdChoice(fixed=one.point.threshold, fixed_by=by)
-    return evaluations
+        evaluations = [
+            evaluate(detector, dataset, choice=choice, input_size=size, min_size=least, progress=step)
+            for dataset in datasets
+        ]
+    shared = choose_shared_threshold(evaluations, choice, max_false_alarms=options.max_false_alarms)
+    return [evaluation.at(shared) for evaluation in evaluations]
 
 
 def _draw(evaluations: Sequence[Evaluation], folder: Path) -> None:

@@ -27,6 +27,7 @@ _KIND_NAMES: Final = {
     ErrorKind.LABEL_AND_LOCALISATION: "label+place",
     ErrorKind.BACKGROUND: "ground",
 }
+_BINS_A_ROW: Final = 2
 _OF_SEVERAL_LABELS: Final = frozenset({ErrorKind.LABEL, ErrorKind.LABEL_AND_LOCALISATION})
 _LEGEND: Final = (
     "AP: IoU 0.50 to 0.95. Recall and errors at the threshold: missed, nothing near; double, found already; "
@@ -41,6 +42,8 @@ def evaluation_tables(evaluations: Sequence[Evaluation]) -> Group:
         _summary(evaluations),
         Text(f"threshold: {first.chosen_by}; precision, recall and F1 at it and at IoU 0.5", style="dim"),
     ]
+    if any(evaluation.curve.truths for evaluation in evaluations):
+        parts += [Text("\nprecision by confidence, and number of detections", style="bold"), _reliability(evaluations)]
     for evaluation in evaluations:
         name = shown(evaluation.dataset.name)
         where = "image" if evaluation.input_size is None else "model's input"
@@ -73,6 +76,8 @@ def _summary(evaluations: Sequence[Evaluation]) -> Table:
         table.add_row(f"recall at P >= {precision:g}", *(_recall_at(one, precision) for one in evaluations))
     alarms = (one.false_alarms_per_image for one in evaluations)
     table.add_row("alarms/image w/o box", *("-" if one is None else f"{one:.3f}" for one in alarms))
+    for name, from_threshold in (("calibration error", False), ("  from threshold on", True)):
+        table.add_row(name, *(_calibration_error(one, from_threshold=from_threshold) for one in evaluations))
     if all(one.seconds is not None for one in evaluations):
         table.add_row("time/image, median", *(_milliseconds(one) for one in evaluations))
     return table
@@ -96,6 +101,21 @@ def _alarms_by_size(evaluation: Evaluation) -> Table:
     table = _table("false alarms")
     for row in evaluation.by_size:
         table.add_row(row.size, str(row.errors[ErrorKind.BACKGROUND]))
+    return table
+
+
+def _reliability(evaluations: Sequence[Evaluation]) -> Table:
+    """Lay out how often detections of each confidence are right, for datasets with a box."""
+    with_boxes = [evaluation for evaluation in evaluations if evaluation.curve.truths]
+    table = _table(*(shown(evaluation.dataset.name) for evaluation in with_boxes))
+    curves = [evaluation.reliability() for evaluation in with_boxes]
+    bins = len(curves[0].detections) if curves else 0
+    for start in range(0, bins, _BINS_A_ROW):
+        together = slice(start, start + _BINS_A_ROW)
+        counts = [(int(curve.right[together].sum()), int(curve.detections[together].sum())) for curve in curves]
+        if any(number for _, number in counts):
+            cells = (f"{_percent(right / number if number else None)} of {number}" for right, number in counts)
+            table.add_row(f"{start / bins:.1f} to {min(start + _BINS_A_ROW, bins) / bins:.1f}", *cells)
     return table
 
 
@@ -127,6 +147,11 @@ def _recall_at(evaluation: Evaluation, precision: float) -> str:
         return "-"
     point = evaluation.at_precision(precision)
     return "0.0 %" if point is None else f"{_percent(point.recall)} at {point.threshold:.2f}"
+
+
+def _calibration_error(evaluation: Evaluation, *, from_threshold: bool) -> str:
+    curve = evaluation.reliability(from_confidence=evaluation.point.threshold if from_threshold else 0.0)
+    return "-" if curve.error is None or not evaluation.curve.truths else f"{curve.error:.3f}"
 
 
 def _milliseconds(evaluation: Evaluation) -> str:

@@ -96,6 +96,12 @@ def test_figures_have_a_json_form(evaluation: Evaluation) -> None:
     assert figures["curve"]["precision"] == [1, 0.5]
     assert figures["curve"]["recall"] == [0.5, 0.5]
     assert figures["milliseconds_per_image"]["median"] > 0
+    # Of two detections, that of confidence 0.8 is wrong.
+    calibration = figures["calibration"]
+    assert calibration["expected_calibration_error"] == pytest.approx(0.4, abs=0.01)
+    assert calibration["expected_calibration_error_from_threshold"] == calibration["expected_calibration_error"]
+    assert (sum(calibration["detections"]), sum(calibration["right"])) == (2, 1)
+    assert [value for value in calibration["mean_confidence"] if value] == pytest.approx([0.8, 1], abs=0.01)
 
 
 def test_undefined_figures_of_images_without_a_box_are_null(detector: Detector, dataset: Dataset) -> None:
@@ -177,6 +183,8 @@ def test_the_table_tells_the_figures(evaluation: Evaluation) -> None:
     assert "66.7 % at 0.90" in rows["best F1, elsewhere"]
     assert "50.0 % at 0.90" in rows["recall at P >= 0.99"]
     assert "0.000" in rows["alarms/image w/o box"]
+    assert "0.40" in rows["calibration error"]
+    assert rows["0.8 to 0.9"].split() == ["0.8", "to", "0.9", "0.0", "%", "of", "1"]
     assert rows["all"].split() == ["all", "2", "50.5", "%", "50.5", "%", "50.0", "%", "1", "0", "0", "1"]
 
 

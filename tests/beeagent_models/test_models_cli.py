@@ -73,7 +73,7 @@ def test_evaluate_prints_the_figures_as_json(model: Path, garden: Path) -> None:
     (figures,) = result["datasets"]
     assert figures["ap50"] == pytest.approx(51 / 101)
     assert (figures["precision"], figures["recall"]) == (1, 0.5)
-    assert figures["threshold_chosen_by"] == "best F1"
+    assert figures["threshold_chosen_by"] == "best F1, on garden"
     assert result["model"].startswith("red@")
     assert result["input"] == {"width": SIDE, "height": SIDE}
     assert result["threads"] == 1
@@ -83,9 +83,9 @@ def test_evaluate_prints_the_figures_as_json(model: Path, garden: Path) -> None:
     ("options", "precision", "chosen_by"),
     [
         (["--threshold", "0.5"], 0.5, "given"),
-        (["--precision-floor", "0.9"], 1, "best recall with precision >= 0.9"),
-        (["--recall-floor", "0.5"], 1, "best precision with recall >= 0.5"),
-        (["--best-f1"], 1, "best F1"),
+        (["--precision-floor", "0.9"], 1, "best recall with precision >= 0.9 on garden"),
+        (["--recall-floor", "0.5"], 1, "best precision with recall >= 0.5, on garden"),
+        (["--best-f1"], 1, "best F1, on garden"),
     ],
 )
 def test_evaluate_chooses_the_threshold_as_told(
@@ -130,19 +130,26 @@ def test_evaluate_measures_each_dataset_by_itself_at_the_threshold_of_the_first(
     assert (first["dataset"], second["dataset"]) == ("garden", "lawn")
     assert first["ap50"] == pytest.approx(51 / 101)
     assert second["ap50"] is None
-    assert first["threshold_chosen_by"] == "best F1"
-    assert second["threshold_chosen_by"] == "best F1, on garden"
+    assert first["threshold_chosen_by"] == second["threshold_chosen_by"] == "best F1, on garden"
     assert second["threshold"] == first["threshold"]
     assert first["false_alarms_per_image_without_boxes"] is None
     assert second["false_alarms_per_image_without_boxes"] == 0.5
 
 
-def test_no_threshold_is_chosen_or_recorded_on_images_without_a_bee(model: Path, lawn: Path) -> None:
+def test_no_threshold_is_chosen_on_images_without_a_bee(model: Path, lawn: Path) -> None:
     labels = model.parent / "labels.txt"
-    for options in (["--best-f1"], ["--threshold", "0.5", "--record", "validation"]):
-        with pytest.raises(InputError, match="lawn: not one of its 2 images has a box"):
-            beeagent("evaluate", model, lawn, "--labels", labels, *options)
+    with pytest.raises(InputError, match="lawn: not one of its 2 images has a box"):
+        beeagent("evaluate", model, lawn, "--labels", labels, "--best-f1")
     assert "0.500" in succeeding("evaluate", model, lawn, "--labels", labels, "--threshold", "0.5")
+
+
+def test_a_threshold_leaves_so_many_false_alarms_on_images_without_a_bee(model: Path, garden: Path, lawn: Path) -> None:
+    arguments = ("evaluate", model, f"{garden}=bee", "--labels", model.parent / "labels.txt", "--json")
+    first, second = json.loads(succeeding(*arguments, lawn, "--max-false-alarms", "0.5"))["datasets"]
+    assert second["false_alarms_per_image_without_boxes"] == 0.5
+    assert first["threshold_chosen_by"] == ("best recall with at most 0.5 false alarms per image without a box on lawn")
+    with pytest.raises(InputError, match="--max-false-alarms needs images without any box"):
+        beeagent(*arguments, "--max-false-alarms", "0.5")
 
 
 def test_evaluate_leaves_out_small_objects(model: Path, garden: Path) -> None:
@@ -189,6 +196,9 @@ def test_evaluate_prints_a_table_and_draws(model: Path, garden: Path, tmp_path: 
         (["--threshold", "0.5", "--recall-floor", "0.5"], "exclude each other"),
         (["--plot", "curve.docx"], "must end in"),
         (["--threads", "0"], "threads is 0"),
+        (["--certainty", "0.95"], "a certainty is that of a precision floor"),
+        (["--max-false-alarms", "-1"], "--max-false-alarms is -1"),
+        (["--max-false-alarms", "1", "--threshold", "0.5"], "leave out --threshold"),
         (["--min-size", "-1"], "--min-size is -1: allowed are 0 to 1000 pixels"),
         (["--min-size", "nan"], "--min-size is nan"),
         (["--pictures", "labels.txt"], "cannot be made"),

@@ -12,7 +12,7 @@ from beeagent.detection.bundle import ModelBundle, load_bundle
 from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.errors import InputError
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
-from beeagent_models.evaluation import Evaluation, evaluate
+from beeagent_models.evaluation import Evaluation, evaluate, measure
 from beeagent_models.operating_point import ThresholdChoice
 from beeagent_models.recording import record_evaluations
 
@@ -71,7 +71,7 @@ def test_figures_and_threshold_are_written_and_the_bundle_stays_sound(bundle: Pa
     assert sum(figures.reliability.detections) == 1
     assert chosen_band(recorded, threshold=recorded.threshold).high == 0.95
     assert recorded.threshold == figures.threshold == round(evaluation.point.threshold, 4)
-    assert recorded.manifest.threshold.chosen_by == "best F1, on garden (validation)"
+    assert recorded.manifest.threshold.chosen_by == "best F1 (validation)"
     assert recorded.manifest.provenance == {"command": "none"}
     assert sorted(path.name for path in bundle.iterdir()) == ["labels.txt", "manifest.json", "model.tflite"]
 
@@ -110,7 +110,7 @@ def test_several_datasets_are_recorded_at_the_threshold_of_the_first(bundle: Pat
     recorded = load_bundle(bundle).manifest
     assert recorded is not None
     assert [entry.dataset for entry in recorded.metrics] == ["garden", "roof"]
-    assert recorded.threshold.chosen_by == "best F1, on garden (validation)"
+    assert recorded.threshold.chosen_by == "best F1 (validation)"
 
 
 def test_figures_without_the_small_objects_are_not_recorded(bundle: Path, tmp_path: Path) -> None:
@@ -121,3 +121,19 @@ def test_figures_without_the_small_objects_are_not_recorded(bundle: Path, tmp_pa
     manifest = load_bundle(bundle).manifest
     assert manifest is not None
     assert manifest.metrics == []
+
+
+def test_images_without_a_box_are_recorded_by_their_false_alarms(bundle: Path, tmp_path: Path) -> None:
+    loaded = load_bundle(bundle)
+    garden = evaluation_of(loaded, tmp_path, ThresholdChoice(fixed=0.4))
+    empty = tuple(
+        replace(image, boxes=image.boxes[:0], class_ids=image.class_ids[:0]) for image in garden.dataset.images
+    )
+    lawn = measure(replace(garden.dataset, name="lawn", images=empty), garden.found, choice=ThresholdChoice(fixed=0.4))
+    record_evaluations(loaded, [garden, lawn], split="validation")
+    manifest = load_bundle(bundle).manifest
+    assert manifest is not None
+    first, second = manifest.metrics
+    assert first.false_alarms_per_image is None
+    assert (second.ap, second.precision, second.reliability) == (None, None, None)
+    assert second.false_alarms_per_image == 1
