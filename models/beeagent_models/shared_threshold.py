@@ -16,8 +16,9 @@ def choose_shared_threshold(
 ) -> ThresholdChoice:
     """Choose the threshold for a model that was measured on several datasets.
 
-    With a floor of precision or a ceiling of false alarms it is the lowest threshold, which is the one with the best
-    recall, that keeps them on each dataset. Else, or where none does, it is chosen on the first dataset alone.
+    With a floor of precision or a ceiling of false alarms it is, of the thresholds that keep them on each dataset, the
+    one with the best recall on each: the lowest, or a higher one that costs no object. Else, or where none does, it is
+    chosen on the first dataset alone.
     The figures at a chosen threshold are a little too good on the data that it was chosen on.
 
     Args:
@@ -37,7 +38,7 @@ def choose_shared_threshold(
     words = []
     if choice.precision_floor is not None:
         with_boxes = [evaluation for evaluation in evaluations if evaluation.curve.truths]
-        kept &= np.all([_precise(one, candidates, choice) for one in with_boxes], axis=0)
+        kept &= np.all([keeps_precision(*_counts(one, candidates), choice) for one in with_boxes], axis=0)
         words.append(f"{choice.floors_in_words()} {_on(with_boxes)}")
     if max_false_alarms is not None:
         without = [evaluation for evaluation in evaluations if evaluation.images_without_boxes]
@@ -48,7 +49,8 @@ def choose_shared_threshold(
         best = choose_threshold(evaluations[0].curve, ThresholdChoice())
         words_on_best = f"best F1 {_on(evaluations[:1])}, for no threshold gives {goal}"
         return ThresholdChoice(fixed=best.threshold, fixed_by=words_on_best, floors_kept=False)
-    index = int(np.argmax(kept))
+    right = np.sum([_counts(evaluation, candidates)[0] for evaluation in evaluations], axis=0)
+    index = int(np.flatnonzero(kept & (right == right[np.argmax(kept)]))[-1])
     # Midway to the next weaker detection, as in `choose_threshold`.
     threshold = float(candidates[max(index - 1, 0)] + candidates[index]) / 2
     return ThresholdChoice(fixed=threshold, fixed_by=f"best recall with {goal}")
@@ -63,12 +65,11 @@ def _on(evaluations: Sequence[Evaluation]) -> str:
     return "on " + " and ".join(evaluation.dataset.name for evaluation in evaluations)
 
 
-def _precise(evaluation: Evaluation, candidates: NDArray[np.float64], choice: ThresholdChoice) -> Kept:
-    """Return for each candidate whether it keeps the floor of precision."""
+def _counts(evaluation: Evaluation, candidates: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the number of right and of wrong detections from each candidate on."""
     curve = evaluation.curve
     index = np.searchsorted(-curve.thresholds, -candidates, side="right")
-    right, wrong = (np.append(0, counts)[index] for counts in (curve.true_positives, curve.false_positives))
-    return keeps_precision(right, wrong, choice)
+    return np.append(0, curve.true_positives)[index], np.append(0, curve.false_positives)[index]
 
 
 def _quiet(evaluation: Evaluation, candidates: NDArray[np.float64], most: float) -> Kept:

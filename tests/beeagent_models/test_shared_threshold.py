@@ -44,7 +44,8 @@ def test_the_floor_is_kept_on_each_dataset_not_on_their_average() -> None:
 
 def test_false_alarms_are_counted_on_images_without_a_box() -> None:
     chosen = choose_shared_threshold([HIVE, EMPTY], ANY, max_false_alarms=0.25)
-    assert chosen.fixed == pytest.approx((0.3 + 0.4) / 2)
+    # Not 0.35, which would find no more bees and add a false alarm.
+    assert chosen.fixed == pytest.approx((0.4 + 0.6) / 2)
     assert chosen.fixed_by == "best recall with at most 0.25 false alarms per image without a box on lawn"
     assert EMPTY.at(chosen).false_alarms_per_image == 0.25
     none = choose_shared_threshold([HIVE, EMPTY], ANY, max_false_alarms=0)
