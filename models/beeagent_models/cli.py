@@ -144,6 +144,13 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of the command
     pictures: Annotated[
         Path | None, typer.Option(help="Folder for each image with hits, misses and false alarms drawn.")
     ] = None,
+    false_alarms: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for a contact sheet and a list of the strongest detections in images without any box.",
+        ),
+    ] = None,
     record: Annotated[
         str | None,
         typer.Option(
@@ -181,6 +188,7 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of the command
         threads=threads,
         plot=plot,
         pictures=pictures,
+        false_alarms=false_alarms,
         record=record,
     )
     run_evaluation(model=model, data=data, options=options, as_json=as_json)

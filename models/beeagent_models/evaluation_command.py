@@ -19,6 +19,7 @@ from beeagent_models.datasets.reading import parse_source, read_dataset
 from beeagent_models.drawing import draw_truth, write_picture
 from beeagent_models.evaluation import Evaluation, evaluate, read_picture, refuse_without_boxes
 from beeagent_models.evaluation_report import check_plot_path, evaluation_tables, plot_curves
+from beeagent_models.false_alarms import write_false_alarms
 from beeagent_models.operating_point import ThresholdChoice
 from beeagent_models.progress import counted
 from beeagent_models.recording import record_evaluations
@@ -42,6 +43,7 @@ class EvaluationOptions:
         threads: CPU threads of an inference.
         plot: where to draw the precision-recall curves.
         pictures: folder for images with hits, misses and false alarms.
+        false_alarms: folder for the hardest images without any box; see `write_false_alarms`.
         record: what the datasets are to the model; writes threshold and figures into the bundle's manifest.
 
     Raises:
@@ -56,6 +58,7 @@ class EvaluationOptions:
     threads: int = 2
     plot: Path | None = None
     pictures: Path | None = None
+    false_alarms: Path | None = None
     record: str | None = None
 
     def __post_init__(self) -> None:
@@ -93,7 +96,10 @@ def run_evaluation(*, model: Path, data: Sequence[str], options: EvaluationOptio
     choice = options.choice or _own_choice(bundle)
     if options.max_false_alarms is not None:
         choice = options.choice or ThresholdChoice()
-        _refuse_without_empty_images(datasets)
+        _refuse_without_empty_images(datasets, "--max-false-alarms")
+    if options.false_alarms is not None:
+        _refuse_without_empty_images(datasets, "--false-alarms")
+        _make_folder(options.false_alarms)
     if choice.fixed is None:
         refuse_without_boxes(datasets[0])
     if options.pictures is not None:
@@ -103,6 +109,8 @@ def run_evaluation(*, model: Path, data: Sequence[str], options: EvaluationOptio
         plot_curves(evaluations, options.plot)
     if options.pictures is not None:
         _draw(evaluations, options.pictures)
+    if options.false_alarms is not None:
+        write_false_alarms(evaluations, options.false_alarms)
     if options.record is not None:
         record_evaluations(bundle, evaluations, split=options.record)
     if as_json:
@@ -149,9 +157,9 @@ def _make_folder(folder: Path) -> None:
         raise InputError(f"the folder {folder} cannot be made: {error.strerror or error}") from None
 
 
-def _refuse_without_empty_images(datasets: Sequence[Dataset]) -> None:
+def _refuse_without_empty_images(datasets: Sequence[Dataset], option: str) -> None:
     if all(len(image.boxes) for dataset in datasets for image in dataset.images):
-        raise InputError("--max-false-alarms needs images without any box, and no dataset has one: give such a dataset")
+        raise InputError(f"{option} needs images without any box, and no dataset has one: give such a dataset")
 
 
 def _evaluate(

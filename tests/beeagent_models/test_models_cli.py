@@ -152,6 +152,29 @@ def test_a_threshold_leaves_so_many_false_alarms_on_images_without_a_bee(model: 
         beeagent(*arguments, "--max-false-alarms", "0.5")
 
 
+def test_the_hardest_images_without_a_bee_are_shown(model: Path, garden: Path, lawn: Path, tmp_path: Path) -> None:
+    labels, out = model.parent / "labels.txt", tmp_path / "alarms"
+    succeeding("evaluate", model, f"{garden}=bee", lawn, "--labels", labels, "--false-alarms", out)
+    (line,) = (out / "false-alarms.jsonl").read_text().splitlines()
+    alarm = json.loads(line)
+    assert (alarm["dataset"], Path(alarm["image"]).name, alarm["label"]) == ("lawn", "red.png", "bee")
+    assert alarm["confidence"] == pytest.approx(1, abs=0.01)
+    assert alarm["box"] == pytest.approx([8, 8, 40, 40], abs=0.1)
+    sheet = cv2.imread(str(out / "false-alarms.jpg"))
+    assert sheet is not None
+    # The whole image, 64 px, is shown at 160 px, and red from 20 to 100 px of it.
+    red = (sheet[..., 2].astype(int) - sheet[..., 0]) > 150
+    assert red[4 + 30 : 4 + 90, 4 + 30 : 4 + 90].all()
+    assert not red[4 + 110 : 4 + 160].any()
+
+
+def test_without_images_without_a_bee_no_false_alarms_are_shown(model: Path, garden: Path, tmp_path: Path) -> None:
+    labels = model.parent / "labels.txt"
+    with pytest.raises(InputError, match="--false-alarms needs images without any box"):
+        beeagent("evaluate", model, f"{garden}=bee", "--labels", labels, "--false-alarms", tmp_path / "alarms")
+    assert not (tmp_path / "alarms").exists()
+
+
 def test_evaluate_leaves_out_small_objects(model: Path, garden: Path) -> None:
     labels = model.parent / "labels.txt"
     arguments = ("evaluate", model, f"{garden}=bee", "--labels", labels, "--json", "--min-size", "20")
