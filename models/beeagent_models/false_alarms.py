@@ -97,7 +97,8 @@ def write_false_alarms(evaluations: Sequence[Evaluation], folder: Path) -> None:
         return
     sheet = ContactSheet(len(alarms), columns=_COLUMNS, side=_SIDE)
     for alarm in alarms:
-        sheet.add(_crop(alarm), f"{alarm.confidence:.2f} {alarm.image.path.name}")
+        # A long caption is cut at its start.
+        sheet.add(_crop(alarm), f"{alarm.image.path.name} {alarm.confidence:.2f}")
     write_picture(folder / SHEET_FILE, sheet.pixels)
 
 
