@@ -40,6 +40,14 @@ def export(  # noqa: PLR0913 - an argument is an option of the command
             help="Labelled pictures, as for evaluate, to measure the source and each precision on. Repeatable.",
         ),
     ] = None,
+    calibrate_confidence: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DATA[=LABELS]",
+            help="Labelled images that were not trained on, with and without bees as the camera will see them: makes "
+            "confidence mean precision. Needs --validate, best with other images. Repeatable.",
+        ),
+    ] = None,
     max_drop: Annotated[
         float,
         typer.Option(help="Points of AP that a precision may lose against its source; over it nothing is released."),
@@ -72,6 +80,10 @@ def export(  # noqa: PLR0913 - an argument is an option of the command
     ] = None,
     precision_floor: Annotated[
         float | None, typer.Option(help="Choose the threshold with the best recall at this precision or more.")
+    ] = None,
+    certainty: Annotated[
+        float | None,
+        typer.Option(help="Confidence level at which --precision-floor is kept, such as 0.95; see evaluate."),
     ] = None,
     recall_floor: Annotated[
         float | None, typer.Option(help="Choose the threshold with the best precision at this recall or more.")
@@ -112,12 +124,15 @@ def export(  # noqa: PLR0913 - an argument is an option of the command
         calibrate=calibrate,
         precisions=precision or [],
         validate=validate or [],
+        calibrate_confidence=calibrate_confidence or [],
         max_drop=max_drop,
         calibration_pictures=calibration_pictures,
         labels=labels,
         input_size=input_size,
         fit=fit,
-        choice=ThresholdChoice(fixed=threshold, precision_floor=precision_floor, recall_floor=recall_floor),
+        choice=ThresholdChoice(
+            fixed=threshold, precision_floor=precision_floor, recall_floor=recall_floor, certainty=certainty
+        ),
         max_detections=max_detections,
         min_score=min_score,
         iou=iou,

@@ -33,6 +33,8 @@ class ExportOptions:
         calibration_pictures: how many of them to calibrate on, at most.
         labels: names of the classes, where the source does not know them.
         validate: labelled data sets, as `PATH` or `PATH=label,label`, measured as one; empty to measure no AP.
+        calibrate_confidence: labelled datasets likewise, of images that were not trained on, on which confidence is
+            made to mean precision; empty to leave it as the network has it.
         max_drop: how many points (of 100) of AP a variant may lose against the float source.
         choice: of the threshold on the validation curve; a fixed one needs no validation.
         input_size: side of the input in pixels; None for the source's own.
@@ -55,6 +57,7 @@ class ExportOptions:
     calibration_pictures: int = 200
     labels: Path | None = None
     validate: tuple[str, ...] = ()
+    calibrate_confidence: tuple[str, ...] = ()
     max_drop: float = 0.5
     choice: ThresholdChoice = field(default_factory=ThresholdChoice)
     input_size: int | None = None
@@ -80,11 +83,26 @@ class ExportOptions:
             raise InputError(
                 "a floor of precision or recall needs labelled pictures to choose on: give --validate DATA"
             )
+        self._check_confidence()
         if not math.isfinite(self.max_drop) or self.max_drop < 0:
             raise InputError(f"--max-drop is {self.max_drop}: give points of AP, 0 or more")
         for path in (self.report, self.page):
             if path.is_dir():
                 raise InputError(f"the report {path} is a folder: give a file name with --report")
+
+    def _check_confidence(self) -> None:
+        if not self.calibrate_confidence:
+            return
+        if self.source.is_dir():
+            raise InputError(
+                f"--calibrate-confidence changes the class head of a checkpoint, but {self.source} is a folder: "
+                "leave it out"
+            )
+        if not self.validate and self.choice.fixed is None:
+            raise InputError(
+                "--calibrate-confidence gives confidence another meaning, so the threshold has to be chosen anew: give "
+                "--validate DATA, or --threshold"
+            )
 
     def out_of(self, precision: Precision) -> Path:
         """Give the folder of a precision's bundle."""

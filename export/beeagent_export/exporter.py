@@ -1,7 +1,7 @@
 """The export as a whole: source in, bundles and report out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from beeagent_models.datasets.dataset import Dataset
 from numpy.typing import NDArray
 
 from beeagent_export.bundle import refuse_existing, write_bundle
+from beeagent_export.confidence import ConfidenceCalibration, calibrate_confidence
 from beeagent_export.conversion import Precision, convert_heads
 from beeagent_export.export_options import ExportOptions
 from beeagent_export.export_report import report_files
@@ -34,10 +35,12 @@ class ExportResult:
     Attributes:
         variants: one a precision, in the order asked for.
         reference: the float source, measured as they were; None without pictures.
+        confidence: how confidence was calibrated; None if it was not.
     """
 
     variants: tuple[Variant, ...]
     reference: Measured | None
+    confidence: ConfidenceCalibration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +72,20 @@ def export_bundle(options: ExportOptions, *, progress: Progress) -> ExportResult
     refuse_unsupported(options.source)
     paths = find_pictures(options.calibrate) if options.calibrate is not None else ()
     validation = read_validation(options.validate)
+    confidence_data = read_validation(options.calibrate_confidence)
     progress.stage("loading the source")
     source = load_source(options.source, labels=options.labels, input_size=options.input_size, fit=options.fit)
-    if validation is not None:
-        refuse_other_labels(validation, source.heads.labels)
+    for labelled in (validation, confidence_data):
+        if labelled is not None:
+            refuse_other_labels(labelled, source.heads.labels)
+    confidence = None
+    if confidence_data is not None:
+        source, confidence = _calibrated(source, confidence_data, options, progress)
     pictures = _read_pictures(paths, validation, source, options, progress)
     export = _Export(options, source, pictures, validation, progress)
     reference = export.reference() if pictures.shown else None
     variants = tuple(export.variant(precision, reference) for precision in options.precisions)
-    result = ExportResult(variants=variants, reference=reference)
+    result = ExportResult(variants=variants, reference=reference, confidence=confidence)
     refused = _refused(options, variants)
     with written(report_files(options, source, result.variants, reference, pictures.shown, refused=refused)):
         if refused is None:
@@ -87,6 +95,25 @@ def export_bundle(options: ExportOptions, *, progress: Progress) -> ExportResult
     if refused is not None:
         raise BeeagentError(f"{refused}; see {options.page}")
     return result
+
+
+def _calibrated(
+    source: Source, data: Dataset, options: ExportOptions, progress: Progress
+) -> tuple[Source, ConfidenceCalibration]:
+    """Return the source with its confidence calibrated, and how."""
+    progress.stage("converting the source to calibrate its confidence")
+    total = len(data.images)
+    steps = iter(progress.track(range(total), "calibrating confidence", total))
+    confidence = calibrate_confidence(source.heads, options, data, step=lambda: next(steps, None))
+    calibrated = load_source(
+        options.source,
+        labels=options.labels,
+        input_size=options.input_size,
+        fit=options.fit,
+        confidence=confidence.scaling,
+    )
+    provenance = {**calibrated.provenance, "confidence_calibration": confidence.to_json()}
+    return replace(calibrated, provenance=provenance), confidence
 
 
 @dataclass(frozen=True, slots=True)

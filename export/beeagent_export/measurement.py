@@ -13,7 +13,7 @@ from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.errors import InputError
 from beeagent_models.datasets.dataset import Dataset
 from beeagent_models.datasets.reading import merge_datasets, parse_source, read_dataset
-from beeagent_models.evaluation import Evaluation, evaluate
+from beeagent_models.evaluation import Evaluation, evaluate, refuse_without_boxes
 from numpy.typing import NDArray
 
 from beeagent_export.export_options import ExportOptions
@@ -63,8 +63,7 @@ def read_validation(sources: Sequence[str]) -> Dataset | None:
         return None
     parsed = [parse_source(source) for source in sources]
     dataset = merge_datasets([read_dataset(path, labels=labels) for path, labels in parsed])
-    if not any(len(image.boxes) for image in dataset.images):
-        raise InputError(f"{dataset.name}: not one of its {len(dataset.images)} pictures has a box: nothing to measure")
+    refuse_without_boxes(dataset)
     return dataset
 
 

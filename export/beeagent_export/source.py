@@ -8,6 +8,7 @@ from typing import Any
 
 from beeagent.detection.geometry import Fit
 from beeagent.errors import InputError
+from beeagent_models.platt_scaling import PlattScaling
 
 from beeagent_export.heads import RawHeads
 from beeagent_export.object_detection_api.pipeline_config import read_pipeline_config
@@ -55,7 +56,14 @@ def refuse_unsupported(path: Path) -> None:
         raise InputError(f"the source {path} is a TFLite model already: run it with `beeagent --model {path}`")
 
 
-def load_source(path: Path, *, labels: Path | None, input_size: int | None, fit: Fit | None) -> Source:
+def load_source(
+    path: Path,
+    *,
+    labels: Path | None,
+    input_size: int | None,
+    fit: Fit | None,
+    confidence: PlattScaling | None = None,
+) -> Source:
     """Load a checkpoint of `beeagent train`, or a SavedModel of the Object Detection API.
 
     Args:
@@ -64,6 +72,7 @@ def load_source(path: Path, *, labels: Path | None, input_size: int | None, fit:
         input_size: side of the square input in pixels; None takes the one that the source was made for.
         fit: how frames were laid into the input in training; None for what a SavedModel's pipeline.config says, and
             for letterbox with a checkpoint.
+        confidence: calibration to fold into the class head of a checkpoint.
 
     Raises:
         InputError: the file cannot be used, or TensorFlow is missing.
@@ -71,13 +80,21 @@ def load_source(path: Path, *, labels: Path | None, input_size: int | None, fit:
     refuse_unsupported(path)
     _prepare_keras()
     if path.is_dir():
+        if confidence is not None:
+            raise ValueError("the class head of a SavedModel cannot be scaled")
         heads, architecture, provenance = load_saved_model(path, labels=labels, input_size=input_size, fit=fit)
         return Source(heads=heads, architecture=architecture, provenance=provenance)
     if labels is not None:
         raise InputError(f"--labels is {labels}, but the checkpoint {path} knows its own labels: leave it out")
-    from beeagent_models.efficientdet import anchor_boxes, load_checkpoint  # noqa: PLC0415 - imports Keras
+    from beeagent_models.efficientdet import (  # noqa: PLC0415 - imports Keras
+        anchor_boxes,
+        load_checkpoint,
+        scale_class_logits,
+    )
 
     model, config, training = load_checkpoint(path)
+    if confidence is not None:
+        scale_class_logits(model, scale=confidence.scale, bias=confidence.bias)
     size = input_size or config.input_size
     heads = RawHeads(
         function=_freeze(model, size),

@@ -121,17 +121,47 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of the command
     threshold: Annotated[
         float | None, typer.Option(help="Confidence from which a detection counts, 0 to 1. Default: the bundle's.")
     ] = None,
-    best_f1: Annotated[bool, typer.Option("--best-f1", help="Choose the threshold with the best F1.")] = False,
+    best_f1: Annotated[
+        bool, typer.Option("--best-f1", help="Choose the threshold with the best F1 on the first dataset.")
+    ] = False,
     precision_floor: Annotated[
-        float | None, typer.Option(help="Choose the threshold with the best recall at this precision or more.")
+        float | None,
+        typer.Option(help="Choose the threshold with the best recall at this precision or more on each dataset."),
+    ] = None,
+    certainty: Annotated[
+        float | None,
+        typer.Option(
+            help="Confidence level at which --precision-floor is kept, such as 0.95: by the lower end of Wilson's "
+            "interval, for a measured precision may be luck."
+        ),
+    ] = None,
+    max_false_alarms: Annotated[
+        float | None,
+        typer.Option(help="Choose the threshold with the best recall at so many detections per image without a box."),
     ] = None,
     recall_floor: Annotated[
-        float | None, typer.Option(help="Choose the threshold with the best precision at this recall or more.")
+        float | None,
+        typer.Option(help="Choose the threshold with the best precision at this recall or more on the first dataset."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures and the curve as JSON.")] = False,
-    plot: Annotated[Path | None, typer.Option(help="Draw the precision-recall curve: .png, .svg or .pdf.")] = None,
+    min_size: Annotated[
+        float,
+        typer.Option(
+            metavar="PIXELS",
+            help="Leave out objects of a smaller size, the square root of the area at the model's input: they are "
+            "neither found nor missed.",
+        ),
+    ] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures and the curves as JSON.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw the precision-recall curves: .png, .svg or .pdf.")] = None,
     pictures: Annotated[
-        Path | None, typer.Option(help="Folder for each picture with hits, misses and false alarms drawn.")
+        Path | None, typer.Option(help="Folder for each image with hits, misses and false alarms drawn.")
+    ] = None,
+    false_alarms: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for a contact sheet and a list of the strongest detections in images without any box.",
+        ),
     ] = None,
     record: Annotated[
         str | None,
@@ -144,29 +174,36 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of the command
     ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads of an inference.")] = 2,
 ) -> None:
-    """Measure a model on labelled pictures: AP, AP50, precision and recall at IoU 0.5, time a picture.
+    """Measure a model on labelled images: AP, precision and recall at IoU 0.5, errors by kind and size, time per image.
 
-    Several data sets are measured as one.
+    Each dataset is reported by itself, all at one threshold. A dataset without any box, of images without an object, is
+    measured by its false alarms. Choose a threshold on images that neither trained the model nor judge it later.
     """
     with extra("evaluate"):
-        from beeagent_models.evaluation_command import run_evaluation  # noqa: PLC0415 - the command line starts light
+        from beeagent_models.evaluation_command import (  # noqa: PLC0415 - the command line starts light
+            EvaluationOptions,
+            run_evaluation,
+        )
         from beeagent_models.operating_point import ThresholdChoice  # noqa: PLC0415 - the command line starts light
     chosen = best_f1 or not (threshold is None and precision_floor is None and recall_floor is None)
-    choice = ThresholdChoice(fixed=threshold, precision_floor=precision_floor, recall_floor=recall_floor)
+    choice = ThresholdChoice(
+        fixed=threshold, precision_floor=precision_floor, recall_floor=recall_floor, certainty=certainty
+    )
     if best_f1 and choice != ThresholdChoice():
         raise InputError("--best-f1 chooses the threshold by itself: leave out --threshold and the floors")
-    run_evaluation(
-        model=model,
+    options = EvaluationOptions(
         labels=labels,
-        data=data,
         choice=choice if chosen else None,
+        max_false_alarms=max_false_alarms,
+        min_size=min_size,
         tiles=tiles,
         threads=threads,
-        as_json=as_json,
         plot=plot,
         pictures=pictures,
+        false_alarms=false_alarms,
         record=record,
     )
+    run_evaluation(model=model, data=data, options=options, as_json=as_json)
 
 
 def compare(  # noqa: PLR0913 - an argument is an option of the command

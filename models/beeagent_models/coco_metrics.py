@@ -5,9 +5,10 @@ The definition: https://cocodataset.org/#detection-eval.
 
 import contextlib
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from beeagent.detection.detections import Detections
@@ -20,10 +21,16 @@ from beeagent_models.datasets.dataset import Dataset, LabelledImage
 MAX_DETECTIONS = 100
 """Of one picture, the strongest that count."""
 
-# The order of COCOeval's figures and of its sizes.
-_AP, _AP50, _AP75, _SMALL, _LARGE = 0, 1, 2, 3, 5
+SIZE_RANGES: Final = (("<8", 0, 8), ("8-16", 8, 16), ("16-32", 16, 32), ("32-96", 32, 96), (">=96", 96, 1e5))
+"""Name, lower bound (included) and upper bound (excluded) in pixels: a size is the square root of the area."""
+
 _ANY_SIZE = 0
-_IOU_50 = 0
+_IOU_50, _IOU_75 = 0, 5
+_AREA_RANGES = [
+    [0.0, 1e10],
+    # COCOeval includes both bounds.
+    *([float(low**2), float(np.nextafter(high**2, 0))] for _, low, high in SIZE_RANGES),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,31 +41,38 @@ class ImageMatches:
     matched as if there were nothing below.
 
     Attributes:
-        scored: bool, a value for each detection: it is of one of the data set's classes and among the
-            strongest `MAX_DETECTIONS`.
-        hits: bool, a value for each detection: it matched a box.
+        scored: bool, a value for each detection: it is of one of the dataset's classes, among the
+            strongest `MAX_DETECTIONS`, and did not match an ignored box.
+        hits: bool, a value for each detection: it matched a box that is not ignored.
         found_at: float64, a value for each box: the confidence of the detection that matched it, or -1.
+        ignored: bool, a value for each box: it is left out, neither found nor missed.
     """
 
     scored: NDArray[np.bool_]
     hits: NDArray[np.bool_]
     found_at: NDArray[np.float64]
+    ignored: NDArray[np.bool_]
 
     def found(self, threshold: float) -> NDArray[np.bool_]:
-        """Tell of each box whether a detection of at least this confidence, 0 to 1, matched it."""
+        """Return for each box whether a detection of at least this confidence, 0 to 1, matched it."""
         # In float32, the type of the confidences.
-        return np.asarray(self.found_at >= np.float32(threshold))
+        return np.asarray(~self.ignored & (self.found_at >= np.float32(threshold)))
+
+    def missed(self, threshold: float) -> NDArray[np.bool_]:
+        """Return for each box whether no detection of at least this confidence, 0 to 1, matched it."""
+        return np.asarray(~self.ignored & ~self.found(threshold))
 
 
 @dataclass(frozen=True, slots=True)
 class CocoMetrics:
-    """What COCO's evaluation gives. Values are from 0 to 1; None where the data set has no such box.
+    """What COCO's evaluation returns. Values are from 0 to 1; NaN, or None, where there is no such box.
 
     Attributes:
         ap: mean over IoU 0.50 to 0.95 and the classes.
         ap50: mean over the classes at IoU 0.5.
         ap75: mean over the classes at IoU 0.75.
-        ap_by_size: `ap` of boxes below 32x32 pixels, up to 96x96 and above, as the network sees them.
+        ap_by_size: `ap` of the boxes in each of `SIZE_RANGES`, at the network's input.
+        ap50_by_size: likewise at IoU 0.5.
         ap50_by_label: `ap50` of each class.
         matches: what became of each picture.
     """
@@ -67,62 +81,91 @@ class CocoMetrics:
     ap50: float
     ap75: float
     ap_by_size: dict[str, float | None]
+    ap50_by_size: dict[str, float | None]
     ap50_by_label: dict[str, float | None]
     matches: tuple[ImageMatches, ...]
 
 
 def coco_metrics(
-    dataset: Dataset, found: Sequence[Detections], *, input_size: tuple[int, int] | None = None
+    dataset: Dataset,
+    found: Sequence[Detections],
+    *,
+    input_size: tuple[int, int] | None = None,
+    min_size: float = 0,
 ) -> CocoMetrics:
-    """Compare what was found in the pictures of a data set with the boxes drawn on them.
+    """Compare what was found in the pictures of a dataset with the boxes drawn on them.
 
-    Classes are told apart by name; detections of a class that the data set does not have are left out.
+    Classes are told apart by name; detections of a class that the dataset does not have are left out.
 
     Args:
-        dataset: with at least one box.
-        found: the detections in each picture, in the order of the data set.
-        input_size: width and height of the network's input, in which `ap_by_size` measures; None takes the
+        dataset: its pictures need not have boxes.
+        found: the detections in each picture, in the order of the dataset.
+        input_size: width and height of the network's input, in which sizes are measured; None takes the
             pictures as they are.
+        min_size: boxes of a smaller size are ignored, as COCO ignores crowds: they are neither found nor missed, and
+            a detection that lies in one with half of its area is neither right nor wrong.
 
     Raises:
-        ValueError: there are not as many results as pictures, or no box at all.
+        ValueError: there are not as many results as pictures.
     """
     if len(found) != len(dataset.images):
         raise ValueError(f"{len(found)} results for {len(dataset.images)} pictures")
-    if not any(len(image.boxes) for image in dataset.images):
-        raise ValueError("the data set has no box")
     scales = [_scale(image, input_size) for image in dataset.images]
     truths = _annotations([(image.boxes.astype(np.float64), image.class_ids, None) for image in dataset.images], scales)
+    for truth in truths:
+        truth["iscrowd"] = int(truth["area"] < min_size**2)
     own_ids = [_ids_in(dataset, detections) for detections in found]
     answers = _annotations(
         [
-            (_pixels(detections, image)[ids >= 0], ids[ids >= 0], detections.confidences[ids >= 0])
+            (boxes_in_pixels(detections, image)[ids >= 0], ids[ids >= 0], detections.confidences[ids >= 0])
             for detections, ids, image in zip(found, own_ids, dataset.images, strict=True)
         ],
         scales,
     )
     evaluation = _run(_coco(dataset, truths), _coco(dataset, answers))
-    by_label = evaluation.eval["precision"][_IOU_50, :, :, _ANY_SIZE, -1].mean(axis=0)
+    precision = evaluation.eval["precision"]
+    sizes = {name: index for index, (name, _, _) in enumerate(SIZE_RANGES, start=_ANY_SIZE + 1)}
+    any_size = precision[:, :, :, _ANY_SIZE, -1]
     return CocoMetrics(
-        ap=float(evaluation.stats[_AP]),
-        ap50=float(evaluation.stats[_AP50]),
-        ap75=float(evaluation.stats[_AP75]),
-        ap_by_size=dict(
-            zip(("small", "medium", "large"), map(_known, evaluation.stats[_SMALL : _LARGE + 1]), strict=True)
-        ),
-        ap50_by_label=dict(zip(dataset.labels, map(_known, by_label), strict=True)),
-        matches=_matches(evaluation, dataset, own_ids),
+        ap=_mean(any_size),
+        ap50=_mean(any_size[_IOU_50]),
+        ap75=_mean(any_size[_IOU_75]),
+        ap_by_size={name: _known(_mean(precision[:, :, :, index, -1])) for name, index in sizes.items()},
+        ap50_by_size={name: _known(_mean(precision[_IOU_50, :, :, index, -1])) for name, index in sizes.items()},
+        ap50_by_label={label: _known(_mean(any_size[_IOU_50, :, k])) for k, label in enumerate(dataset.labels)},
+        matches=_matches(evaluation, dataset, own_ids, [bool(truth["iscrowd"]) for truth in truths]),
     )
+
+
+def sizes_at_input(
+    boxes: NDArray[np.floating], image: LabelledImage, input_size: tuple[int, int] | None
+) -> NDArray[np.float64]:
+    """Return the sizes of boxes at the network's input: the square roots of their areas in pixels.
+
+    Args:
+        boxes: shape (n, 4): left, top, right, bottom in pixels of the picture.
+        image: the picture, letterboxed as a whole.
+        input_size: width and height of the input; None for pixels of the picture.
+    """
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0).astype(np.float64)
+    return np.asarray(np.sqrt(sides.prod(axis=1)) * _scale(image, input_size))
+
+
+def boxes_in_pixels(detections: Detections, image: LabelledImage) -> NDArray[np.float64]:
+    """Return the detections' boxes in pixels of the picture, shape (n, 4)."""
+    size = np.array([image.width, image.height] * 2, np.float64)
+    return np.asarray(detections.boxes.astype(np.float64) * size, np.float64)
 
 
 def _run(truth: COCO, answers: COCO) -> COCOeval:
     evaluation = COCOeval(truth, answers, "bbox")
     evaluation.params.maxDets = [1, 10, MAX_DETECTIONS]
+    evaluation.params.areaRng = _AREA_RANGES
+    evaluation.params.areaRngLbl = ["all", *(name for name, _, _ in SIZE_RANGES)]
     # It reports on standard output, which belongs to our own results.
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation.evaluate()
         evaluation.accumulate()
-        evaluation.summarize()
     return evaluation
 
 
@@ -160,21 +203,24 @@ def _annotations(
     return annotations
 
 
-def _matches(evaluation: COCOeval, dataset: Dataset, own_ids: Sequence[NDArray[np.int64]]) -> tuple[ImageMatches, ...]:
+def _matches(
+    evaluation: COCOeval, dataset: Dataset, own_ids: Sequence[NDArray[np.int64]], ignored: Sequence[bool]
+) -> tuple[ImageMatches, ...]:
     """Read COCOeval's own matches, one entry for each class, size and picture, for boxes of any size."""
     answers = sum(int((ids >= 0).sum()) for ids in own_ids)
-    truths = sum(len(image.boxes) for image in dataset.images)
+    # Ids count from 1.
+    left_out = np.array([False, *ignored], np.bool_)
     scored, hits = np.zeros(answers + 1, np.bool_), np.zeros(answers + 1, np.bool_)
-    found_at = np.full(truths + 1, -1.0)
+    found_at = np.full(len(left_out), -1.0)
     any_size = evaluation.params.areaRng[_ANY_SIZE]
     for entry in evaluation.evalImgs:
         if entry is None or entry["aRng"] != any_size:
             continue
-        scored[entry["dtIds"]] = True
         matched = entry["dtMatches"][_IOU_50].astype(np.int64)
-        hits[entry["dtIds"]] = matched > 0
+        scored[entry["dtIds"]] = ~left_out[matched]
+        hits[entry["dtIds"]] = (matched > 0) & ~left_out[matched]
         for truth, score in zip(matched, entry["dtScores"], strict=True):
-            if truth > 0:
+            if truth > 0 and not left_out[truth]:
                 found_at[truth] = score
     result = []
     next_answer, next_truth = 1, 1
@@ -183,27 +229,29 @@ def _matches(evaluation: COCOeval, dataset: Dataset, own_ids: Sequence[NDArray[n
         of_image = slice(next_answer, next_answer + len(known))
         image_scored, image_hits = np.zeros(len(ids), np.bool_), np.zeros(len(ids), np.bool_)
         image_scored[known], image_hits[known] = scored[of_image], hits[of_image]
-        end = next_truth + len(image.boxes)
-        result.append(ImageMatches(scored=image_scored, hits=image_hits, found_at=found_at[next_truth:end]))
-        next_answer, next_truth = of_image.stop, end
+        boxes = slice(next_truth, next_truth + len(image.boxes))
+        result.append(
+            ImageMatches(scored=image_scored, hits=image_hits, found_at=found_at[boxes], ignored=left_out[boxes])
+        )
+        next_answer, next_truth = of_image.stop, boxes.stop
     return tuple(result)
 
 
 def _ids_in(dataset: Dataset, detections: Detections) -> NDArray[np.int64]:
-    """Give the data set's class id for each detection, -1 for a class it does not have."""
+    """Return the dataset's class id for each detection, -1 for a class it does not have."""
     table = [dataset.labels.index(label) if label in dataset.labels else -1 for label in detections.labels]
     return np.array(table, np.int64)[detections.class_ids]
-
-
-def _pixels(detections: Detections, image: LabelledImage) -> NDArray[np.float64]:
-    size = np.array([image.width, image.height] * 2, np.float64)
-    return detections.boxes.astype(np.float64) * size
 
 
 def _scale(image: LabelledImage, input_size: tuple[int, int] | None) -> float:
     return 1.0 if input_size is None else min(input_size[0] / image.width, input_size[1] / image.height)
 
 
+def _mean(precision: NDArray[np.float64]) -> float:
+    """Average as COCOeval's own summary does: it says -1 where there is nothing to measure."""
+    known = precision[precision > -1]
+    return float(known.mean()) if known.size else math.nan
+
+
 def _known(value: float) -> float | None:
-    # COCOeval says -1 where there is nothing to measure.
-    return None if value < 0 else float(value)
+    return None if math.isnan(value) else value

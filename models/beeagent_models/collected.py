@@ -137,7 +137,10 @@ def _matched(dataset: Dataset, edge: tuple[Detections, ...]) -> tuple[ImageMatch
     # Where the cloud model never saw anything, the edge model saw all alone.
     return tuple(
         ImageMatches(
-            scored=np.ones(len(found), np.bool_), hits=np.zeros(len(found), np.bool_), found_at=np.zeros(0, np.float64)
+            scored=np.ones(len(found), np.bool_),
+            hits=np.zeros(len(found), np.bool_),
+            found_at=np.zeros(0, np.float64),
+            ignored=np.zeros(0, np.bool_),
         )
         for found in edge
     )

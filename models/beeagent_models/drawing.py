@@ -71,8 +71,8 @@ def draw_truth(  # noqa: PLR0913 - a picture, what is known of it, and how to sh
     scene = _enlarged(pixels)
     counted = matches.scored & (detections.confidences >= np.float32(threshold))
     hits, alarms = counted & matches.hits, counted & ~matches.hits
-    missed = matches.found_at < np.float32(threshold)
-    ratios = image.boxes / np.array([image.width, image.height] * 2, np.float32)
+    missed = matches.missed(threshold)
+    ratios = (image.boxes / np.array([image.width, image.height] * 2, np.float32)).astype(np.float32)
     confidences = [f"{confidence:.2f}" for confidence in detections.confidences]
     for boxes, texts, colour in (
         (ratios[missed], [names[1]] * int(missed.sum()), MISS),

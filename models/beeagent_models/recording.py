@@ -2,65 +2,75 @@
 
 import os
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from beeagent.detection.bundle import MANIFEST_FILE, Metrics, ModelBundle, Threshold
 from beeagent.errors import InputError
 
 from beeagent_models.evaluation import Evaluation
-from beeagent_models.reliability import reliability_of
+from beeagent_models.operating_point import OperatingPoint
 
 
-def record_evaluation(bundle: ModelBundle, evaluation: Evaluation, *, split: str) -> None:
-    """Make an evaluation's threshold the bundle's, and add its figures to the manifest.
+def record_evaluations(bundle: ModelBundle, evaluations: Sequence[Evaluation], *, split: str) -> None:
+    """Make the evaluations' threshold the bundle's, and add their figures to the manifest.
 
     A threshold that came from the bundle keeps the word on how it was chosen.
-    Earlier figures of the same data set and split are replaced. The manifest is replaced in one step.
+    Earlier figures of the same dataset and split are replaced. The manifest is replaced in one step.
 
     Args:
         bundle: the bundle that was evaluated.
-        evaluation: what was measured.
-        split: what the data set was to the model, such as `validation`.
+        evaluations: what was measured, at least one, all at one threshold, whose `chosen_by` names the datasets that
+            it was chosen on.
+        split: what the datasets were to the model, such as `validation`.
 
     Raises:
-        InputError: the model is bare, or the manifest cannot be written.
+        InputError: the model is bare, objects were left out, or the manifest cannot be written.
     """
     if bundle.manifest is None:
         raise InputError(f"--record needs a bundle, whose manifest takes the figures; {bundle.path} is a bare model")
-    figures = figures_of(evaluation, split=split)
-    kept = evaluation.point.threshold == bundle.threshold
-    others = [
-        known for known in bundle.manifest.metrics if (known.dataset, known.split) != (figures.dataset, figures.split)
-    ]
+    if any(evaluation.min_size for evaluation in evaluations):
+        raise InputError("--record takes figures of all objects: leave out --min-size")
+    figures = [figures_of(evaluation, split=split) for evaluation in evaluations]
+    replaced = {(one.dataset, one.split) for one in figures}
+    kept = evaluations[0].point.threshold == bundle.threshold
+    others = [known for known in bundle.manifest.metrics if (known.dataset, known.split) not in replaced]
     manifest = bundle.manifest.model_copy(
         update={
-            "threshold": bundle.manifest.threshold if kept else threshold_of(evaluation, split=split),
-            "metrics": [*others, figures],
+            "threshold": bundle.manifest.threshold if kept else _threshold(evaluations[0].point, split),
+            "metrics": [*others, *figures],
         }
     )
     _replace(bundle.path / MANIFEST_FILE, manifest.model_dump_json(by_alias=True, indent=2) + "\n")
 
 
 def figures_of(evaluation: Evaluation, *, split: str) -> Metrics:
-    """Give an evaluation's figures as a manifest takes them, with how often each confidence was right."""
-    point = evaluation.point
+    """Return an evaluation's figures as a manifest takes them, with how often each confidence was right."""
+    point, metrics, alarms = evaluation.point, evaluation.metrics, evaluation.false_alarms_per_image
+    some = evaluation.curve.truths > 0
     return Metrics(
         dataset=evaluation.dataset.name,
         split=split,
-        ap=round(evaluation.metrics.ap, 4),
-        ap50=round(evaluation.metrics.ap50, 4),
-        precision=round(point.precision, 4),
-        recall=round(point.recall, 4),
+        ap=round(metrics.ap, 4) if some else None,
+        ap50=round(metrics.ap50, 4) if some else None,
+        precision=round(point.precision, 4) if some else None,
+        recall=round(point.recall, 4) if some else None,
+        false_alarms_per_image=None if alarms is None else round(alarms, 4),
         threshold=round(point.threshold, 4),
-        reliability=reliability_of(evaluation),
+        # Where nothing can be right, confidence says nothing about precision elsewhere.
+        reliability=evaluation.reliability().for_manifest() if some else None,
     )
 
 
 def threshold_of(evaluation: Evaluation, *, split: str) -> Threshold:
-    """Give an evaluation's threshold as a manifest takes it, with the word on how it was chosen."""
+    """Return a threshold that was chosen on one dataset as a manifest takes it, with how it was chosen."""
     point = evaluation.point
-    chosen_by = f"{point.chosen_by}, on {evaluation.dataset.name} ({split})"
-    return Threshold(value=round(point.threshold, 4), chosen_by=chosen_by)
+    return _threshold(replace(point, chosen_by=f"{point.chosen_by}, on {evaluation.dataset.name}"), split)
+
+
+def _threshold(point: OperatingPoint, split: str) -> Threshold:
+    return Threshold(value=round(point.threshold, 4), chosen_by=f"{point.chosen_by} ({split})")
 
 
 def _replace(path: Path, text: str) -> None:

@@ -17,6 +17,7 @@ from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.errors import BeeagentError, InputError
 from beeagent_export.cli import export
 from beeagent_export.report_page import Column, report_page
+from beeagent_models.platt_scaling import PlattScaling
 from typer.testing import CliRunner
 
 pytest.importorskip("tensorflow")
@@ -117,6 +118,39 @@ def test_the_threshold_and_the_band_come_from_the_validation(measured: Path) -> 
     bundle = load_bundle(measured / "bees")
     band = chosen_band(bundle, threshold=bundle.threshold)
     assert (band.low, band.high) != (bundle.threshold / 2, (1 + bundle.threshold) / 2)
+
+
+def test_calibrated_confidence_is_in_the_model_itself(
+    checkpoint: Path, picture_folder: Path, labelled: Path, tmp_path: Path
+) -> None:
+    out = run(checkpoint, "--precision", "float32", "--calibrate-confidence", labelled, "--validate", labelled,
+              "--precision-floor", 0.5, "--certainty", 0.9, "--out", tmp_path / "bees")  # fmt: skip
+    assert f"confidence calibrated on {labelled.parent.name}: 12 images" in out
+    manifest = json.loads((tmp_path / "bees" / "manifest.json").read_text())
+    calibration = manifest["provenance"]["confidence_calibration"]
+    assert calibration["expected_calibration_error_after"] < calibration["expected_calibration_error_before"]
+    assert (calibration["dataset"], calibration["images"]) == (labelled.parent.name, 12)
+    assert manifest["threshold"]["chosen_by"].startswith("best recall with precision >= 0.5 (90 % certain), on ")
+    # The device's detector gives the confidences of the model as it was, scaled, in the same places.
+    scaling = PlattScaling(calibration["scale"], calibration["bias"])
+    pixels = np.asarray(cv2.imread(str(picture_folder / "picture3.png")), np.uint8)
+    before, after = (
+        Detector(load_bundle(bundle), DetectorOptions(threads=1, threshold=0.3)).detect(pixels)
+        for bundle in (labelled.parent / "truth", tmp_path / "bees")
+    )
+    count = min(len(before), len(after))
+    assert count > 3
+    assert scaling.apply(before.confidences[:count]) == pytest.approx(after.confidences[:count], abs=1e-3)
+    assert before.boxes[:count] == pytest.approx(after.boxes[:count], abs=1e-3)
+
+
+def test_confidence_is_calibrated_only_where_it_can_be(checkpoint: Path, labelled: Path, tmp_path: Path) -> None:
+    command = ("--precision", "float32", "--calibrate-confidence", labelled, "--out", tmp_path / "bees")
+    with pytest.raises(InputError, match="give --validate DATA, or --threshold"):
+        run(checkpoint, *command)
+    with pytest.raises(InputError, match="is a folder: leave it out"):
+        run(checkpoint.parent, *command, "--validate", labelled)
+    assert not (tmp_path / "bees").exists()
 
 
 class _Page(HTMLParser):

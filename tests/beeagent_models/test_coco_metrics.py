@@ -110,13 +110,50 @@ def test_only_the_hundred_strongest_of_a_picture_count() -> None:
 def test_sizes_are_those_the_network_sees() -> None:
     truth = dataset([((10, 10, 50, 50), 0)])
     answer = [found(((10, 10, 50, 50), 0.9, 0))]
-    sizes = [coco_metrics(truth, answer, input_size=size).ap_by_size for size in (None, (50, 200), (300, 300))]
-    assert [[name for name, ap in by_size.items() if ap is not None] for by_size in sizes] == [
-        ["medium"],
-        ["small"],
-        ["large"],
+    by_size = [coco_metrics(truth, answer, input_size=size).ap_by_size for size in (None, (50, 200), (300, 300))]
+    known = [{name: ap for name, ap in one.items() if ap is not None} for one in by_size]
+    assert known == [{"32-96": pytest.approx(1)}, {"16-32": pytest.approx(1)}, {">=96": pytest.approx(1)}]
+
+
+@pytest.mark.parametrize(
+    ("side", "size"),
+    [(7.9, "<8"), (8, "8-16"), (15.9, "8-16"), (16, "16-32"), (32, "32-96"), (95.9, "32-96"), (96, ">=96")],
+)
+def test_a_lower_bound_belongs_to_its_size(side: float, size: str) -> None:
+    truth, answer = dataset([((0, 0, side, side), 0)]), [found(((0, 0, side, side), 0.9, 0))]
+    metrics = coco_metrics(truth, answer)
+    assert [name for name, ap50 in metrics.ap50_by_size.items() if ap50 is not None] == [size]
+
+
+def test_small_objects_can_be_left_out() -> None:
+    small, large = (10.0, 10.0, 16.0, 16.0), (40.0, 40.0, 60.0, 60.0)
+    truth = dataset([(small, 0), (large, 0)], [((10, 10, 16, 16), 0)])
+    near_small, ground = (11.0, 10.0, 17.0, 16.0), (80.0, 80.0, 86.0, 86.0)
+    answers = [
+        # Two on one ignored object count as little as one; what lies on the background still counts.
+        found((near_small, 0.9, 0), (small, 0.8, 0), (ground, 0.7, 0), (large, 0.6, 0)),
+        found(),
     ]
-    assert sizes[1]["small"] == pytest.approx(1)
+    metrics = coco_metrics(truth, answers, min_size=8)
+    first, second = metrics.matches
+    assert first.scored.tolist() == [False, False, True, True]
+    assert first.hits.tolist() == [False, False, False, True]
+    assert first.ignored.tolist() == [True, False]
+    assert (first.found(0.5).tolist(), first.missed(0.5).tolist()) == ([False, True], [False, False])
+    assert first.missed(0.65).tolist() == [False, True]
+    assert second.missed(0.0).tolist() == [False]
+    assert metrics.ap50 == pytest.approx(0.5)
+    with_all = coco_metrics(truth, answers)
+    assert with_all.matches[0].scored.all()
+    assert not any(match.ignored.any() for match in with_all.matches)
+
+
+def test_images_without_any_box_have_false_alarms_and_no_average_precision() -> None:
+    metrics = coco_metrics(dataset([], []), [found(((10, 10, 20, 20), 0.9, 0)), found()])
+    assert all(np.isnan(value) for value in (metrics.ap, metrics.ap50, metrics.ap75))
+    assert set(metrics.ap_by_size.values()) == set(metrics.ap50_by_label.values()) == {None}
+    assert metrics.matches[0].scored.tolist() == [True]
+    assert metrics.matches[0].hits.tolist() == [False]
 
 
 def test_nothing_found_is_zero_and_no_error() -> None:
@@ -128,8 +165,6 @@ def test_nothing_found_is_zero_and_no_error() -> None:
 def test_results_and_pictures_must_be_as_many() -> None:
     with pytest.raises(ValueError, match="2 results for 3 pictures"):
         coco_metrics(TRUTH, ANSWER[:2])
-    with pytest.raises(ValueError, match="no box"):
-        coco_metrics(dataset([]), [found()])
 
 
 def test_the_library_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -93,7 +93,10 @@ def test_hits_misses_and_false_alarms_have_their_colours() -> None:
     )
     found = detections((0.1, 0.1, 0.3, 0.5, 0.9), (0.1, 0.7, 0.3, 0.9, 0.6))
     matches = ImageMatches(
-        scored=np.array([True, True]), hits=np.array([True, False]), found_at=np.array([float(np.float32(0.9)), -1.0])
+        scored=np.array([True, True]),
+        hits=np.array([True, False]),
+        found_at=np.array([float(np.float32(0.9)), -1.0]),
+        ignored=np.zeros(2, np.bool_),
     )
     drawn = draw_truth(grey(), image, found, matches, threshold=0.5)
     assert colour_at(drawn, 80, 200) == HIT.as_bgr()

@@ -19,6 +19,7 @@ from beeagent_models.efficientdet import (  # noqa: E402 - imports Keras, and so
     load_backbone_weights,
     load_checkpoint,
     save_checkpoint,
+    scale_class_logits,
 )
 
 # Output channels, kernel and stride of EfficientNet-Lite0's blocks, and whether they expand, written out one by one.
@@ -162,6 +163,23 @@ def test_outputs_are_in_the_order_of_the_anchors() -> None:
 def test_an_untrained_network_calls_nearly_nothing_an_object() -> None:
     scores = 1 / (1 + np.exp(-build_model(config(), 64)(np.zeros((1, 64, 64, 3), np.float32))[1].numpy()))
     assert scores.max() == pytest.approx(0.01, abs=0.005)
+
+
+@pytest.mark.parametrize(("scale", "bias"), [(1.0, 0.0), (0.6, -1.5), (2.5, 0.75)])
+def test_class_logits_are_scaled_by_changing_the_last_layer_alone(scale: float, bias: float) -> None:
+    keras.utils.set_random_seed(3)
+    model = build_model(tiny(), 64)
+    images = np.random.default_rng(3).normal(size=(2, 64, 64, 3)).astype(np.float32)
+    boxes, logits = (np.asarray(output) for output in model(images))
+    before = {weight.path: np.array(weight) for weight in model.weights}
+    scale_class_logits(model, scale=scale, bias=bias)
+    new_boxes, new_logits = (np.asarray(output) for output in model(images))
+    assert new_logits == pytest.approx(scale * logits + bias, abs=1e-4)
+    assert (new_boxes == boxes).all()
+    changed = {
+        path.split("/")[0] for weight in model.weights if not np.array_equal(before[path := weight.path], weight)
+    }
+    assert changed == (set() if (scale, bias) == (1, 0) else {"class_predict"})
 
 
 def test_no_weight_is_left_that_the_converter_cannot_fold() -> None:

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -6,12 +7,12 @@ import numpy as np
 import pytest
 import tiny_models
 from beeagent.detection.bundle import load_bundle
-from beeagent.detection.detections import Detections
 from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.errors import InputError
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
-from beeagent_models.evaluation import Evaluation, evaluate, measure
-from beeagent_models.evaluation_report import check_plot_path, evaluation_table, plot_curve
+from beeagent_models.error_breakdown import ErrorKind
+from beeagent_models.evaluation import Evaluation, evaluate, refuse_without_boxes
+from beeagent_models.evaluation_report import check_plot_path, evaluation_tables, plot_curves
 from beeagent_models.operating_point import ThresholdChoice
 from PIL import Image
 from rich.console import Console
@@ -95,28 +96,113 @@ def test_figures_have_a_json_form(evaluation: Evaluation) -> None:
     assert figures["curve"]["precision"] == [1, 0.5]
     assert figures["curve"]["recall"] == [0.5, 0.5]
     assert figures["milliseconds_per_image"]["median"] > 0
+    # Of two detections, that of confidence 0.8 is wrong.
+    calibration = figures["calibration"]
+    assert calibration["expected_calibration_error"] == pytest.approx(0.4, abs=0.01)
+    assert calibration["expected_calibration_error_from_threshold"] == calibration["expected_calibration_error"]
+    assert (sum(calibration["detections"]), sum(calibration["right"])) == (2, 1)
+    assert [value for value in calibration["mean_confidence"] if value] == pytest.approx([0.8, 1], abs=0.01)
+
+
+def test_undefined_figures_of_images_without_a_box_are_null(detector: Detector, dataset: Dataset) -> None:
+    images = (labelled(dataset.images[0].path), labelled(dataset.images[2].path))
+    garden = Dataset(name="flowers", labels=("bee",), images=images)
+    evaluation = evaluate(detector, garden, choice=ThresholdChoice(fixed=0.5), input_size=(SIDE, SIDE))
+    figures = json.loads(json.dumps(evaluation.to_json(), allow_nan=False))
+    for name in ("ap", "ap50", "ap75", "precision", "recall", "f1", "best_f1", "recall_at_precision"):
+        assert figures[name] is None, name
+    assert (figures["boxes"], figures["images_without_boxes"]) == (0, 2)
+    assert figures["false_alarms_per_image_without_boxes"] == 0.5
+    assert figures["errors"]["background"] == 1
+    assert [row["errors"]["background"] for row in figures["by_size"]] == [0, 0, 0, 1, 0]
+
+
+def test_images_without_a_label_are_measured_by_all_that_is_found(detector: Detector, dataset: Dataset) -> None:
+    images = (labelled(dataset.images[0].path),)
+    evaluation = evaluate(detector, Dataset("ground", images, labels=()), choice=ThresholdChoice(fixed=0.5))
+    assert evaluation.false_alarms_per_image == 1
+
+
+def test_only_images_without_a_box_have_false_alarms_per_image(evaluation: Evaluation) -> None:
+    # The false alarm of the second image is not on one without a box.
+    assert evaluation.images_without_boxes == 1
+    assert evaluation.false_alarms_per_image == 0
+
+
+def test_recall_at_a_precision(detector: Detector, dataset: Dataset, evaluation: Evaluation) -> None:
+    point = evaluation.at_precision(0.99)
+    assert point is not None
+    assert (point.precision, point.recall) == (1, 0.5)
+    only_wrong = Dataset(name="wrong", labels=("bee",), images=dataset.images[1:2])
+    assert evaluate(detector, only_wrong, choice=ThresholdChoice(fixed=0.5)).at_precision(0.9) is None
+    figures = evaluation.to_json()
+    assert figures["recall_at_precision"]["0.9"]["recall"] == figures["best_f1"]["f1"] * 0.75 == 0.5
+
+
+def test_figures_by_size_are_those_at_the_models_input(detector: Detector, dataset: Dataset) -> None:
+    # The objects are 32 and 16 px in the image.
+    evaluation = evaluate(detector, dataset, choice=ThresholdChoice(fixed=0.5), input_size=(SIDE // 2, SIDE))
+    by_size = {row.size: row for row in evaluation.by_size}
+    assert [row.boxes for row in by_size.values()] == [0, 1, 1, 0, 0]
+    assert (by_size["16-32"].ap50, by_size["16-32"].recall) == pytest.approx((1, 1))
+    assert by_size["8-16"].ap50 == by_size["8-16"].recall == 0
+    assert by_size["<8"].recall is None
+    assert sum(row.errors[ErrorKind.MISSED] for row in by_size.values()) == 1
+
+
+def test_small_objects_are_left_out_when_asked(detector: Detector, dataset: Dataset) -> None:
+    evaluation = evaluate(detector, dataset, choice=ThresholdChoice(fixed=0.5), input_size=(SIDE, SIDE), min_size=20)
+    assert (evaluation.curve.truths, evaluation.left_out) == (1, 1)
+    assert (evaluation.point.recall, evaluation.point.precision) == (1, 0.5)
+    assert [row.boxes for row in evaluation.by_size] == [0, 0, 0, 1, 0]
+    # Its image is still not one without a bee.
+    assert evaluation.images_without_boxes == 1
+
+
+def printed(*evaluations: Evaluation) -> str:
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(evaluation_tables(evaluations))
+    return capture.get()
+
+
+def rows_of(text: str) -> dict[str, str]:
+    return {line.strip().split("  ")[0]: line for line in text.splitlines()}
 
 
 def test_the_table_tells_the_figures(evaluation: Evaluation) -> None:
-    console = Console(width=100)
-    with console.capture() as capture:
-        console.print(evaluation_table(evaluation))
-    text = capture.get()
-    rows = {line.strip().split("  ")[0]: line for line in text.splitlines()}
-    assert "red things: 3 pictures, 2 boxes" in text
+    text = printed(evaluation)
+    rows = rows_of(text)
+    assert "red things" in text
+    assert "3" in rows["images"]
+    assert re.search(r"^boxes +2$", text, re.MULTILINE)
     assert "50.5 %" in rows["AP50"]
     assert "0.5000" in rows["threshold"]
-    assert "given" in rows["threshold"]
+    assert "threshold: given" in text
     assert "50.0 %" in rows["precision"]
-    assert "1 hits, 1 false alarms" in rows["precision"]
-    assert "1 missed" in rows["recall"]
+    assert "66.7 % at 0.90" in rows["best F1, elsewhere"]
+    assert "50.0 % at 0.90" in rows["recall at P >= 0.99"]
+    assert "0.000" in rows["alarms/image w/o box"]
+    assert "0.40" in rows["calibration error"]
+    assert rows["0.8 to 0.9"].split() == ["0.8", "to", "0.9", "0.0", "%", "of", "1"]
+    assert rows["all"].split() == ["all", "2", "50.5", "%", "50.5", "%", "50.0", "%", "1", "0", "0", "1"]
+
+
+def test_each_dataset_has_its_own_column(detector: Detector, dataset: Dataset, evaluation: Evaluation) -> None:
+    flowers = Dataset(name="flowers", labels=("bee",), images=(labelled(dataset.images[0].path),))
+    other = evaluate(detector, flowers, choice=ThresholdChoice(fixed=0.5), input_size=(SIDE, SIDE))
+    text = printed(evaluation, other)
+    rows = rows_of(text)
+    assert rows["AP50"].split() == ["AP50", "50.5", "%", "-"]
+    assert rows["alarms/image w/o box"].split()[-2:] == ["0.000", "1.000"]
+    assert all(len(line) <= 80 for line in text.splitlines())
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
 def test_the_curve_is_drawn(evaluation: Evaluation, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"curve{suffix}"
     check_plot_path(path)
-    plot_curve(evaluation, path)
+    plot_curves([evaluation], path)
     content = path.read_bytes()
     if suffix == ".png":
         with Image.open(path) as image:
@@ -155,8 +241,8 @@ def test_without_a_label_in_common_nothing_is_measured(detector: Detector, datas
     assert len(looked_at) <= 1
 
 
-def test_without_a_box_there_is_nothing_to_measure(dataset: Dataset) -> None:
+def test_a_dataset_without_a_box_is_refused_where_one_is_needed(dataset: Dataset) -> None:
     empty = Dataset(name="empty", labels=("bee",), images=dataset.images[2:])
-    nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), labels=("bee",))
-    with pytest.raises(InputError, match="empty: not one of its 1 pictures has a box"):
-        measure(empty, [nothing], choice=ThresholdChoice())
+    with pytest.raises(InputError, match="empty: not one of its 1 images has a box"):
+        refuse_without_boxes(empty)
+    refuse_without_boxes(dataset)

@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -68,39 +69,132 @@ def garden(tmp_path: Path) -> Path:
 
 def test_evaluate_prints_the_figures_as_json(model: Path, garden: Path) -> None:
     labels = model.parent / "labels.txt"
-    figures = json.loads(succeeding("evaluate", model, f"{garden}=bee", "--labels", labels, "--json", "--threads", "1"))
+    result = json.loads(succeeding("evaluate", model, f"{garden}=bee", "--labels", labels, "--json", "--threads", "1"))
+    (figures,) = result["datasets"]
     assert figures["ap50"] == pytest.approx(51 / 101)
     assert (figures["precision"], figures["recall"]) == (1, 0.5)
-    assert figures["threshold_chosen_by"] == "best F1"
-    assert figures["model"].startswith("red@")
-    assert figures["threads"] == 1
+    assert figures["threshold_chosen_by"] == "best F1, on garden"
+    assert result["model"].startswith("red@")
+    assert result["input"] == {"width": SIDE, "height": SIDE}
+    assert result["threads"] == 1
 
 
 @pytest.mark.parametrize(
     ("options", "precision", "chosen_by"),
     [
         (["--threshold", "0.5"], 0.5, "given"),
-        (["--precision-floor", "0.9"], 1, "best recall with precision >= 0.9"),
-        (["--recall-floor", "0.5"], 1, "best precision with recall >= 0.5"),
-        (["--best-f1"], 1, "best F1"),
+        (["--precision-floor", "0.9"], 1, "best recall with precision >= 0.9 on garden"),
+        (["--recall-floor", "0.5"], 1, "best precision with recall >= 0.5, on garden"),
+        (["--best-f1"], 1, "best F1, on garden"),
     ],
 )
 def test_evaluate_chooses_the_threshold_as_told(
     model: Path, garden: Path, options: list[str], precision: float, chosen_by: str
 ) -> None:
     labels = model.parent / "labels.txt"
-    figures = json.loads(succeeding("evaluate", model, f"{garden}=bee", "--labels", labels, "--json", *options))
+    result = json.loads(succeeding("evaluate", model, f"{garden}=bee", "--labels", labels, "--json", *options))
+    (figures,) = result["datasets"]
     assert figures["precision"] == precision
     assert figures["threshold_chosen_by"] == chosen_by
 
 
-def test_evaluate_measures_several_data_sets_as_one(model: Path, garden: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def lawn(tmp_path: Path) -> Path:
+    """Return a Ground Truth manifest of two images without a bee, one of them with something red."""
+    lines = []
+    for name, strength in (("red", 255), ("plain", 40)):
+        pixels = np.full((SIDE, SIDE, 3), 40, np.uint8)
+        pixels[8:40, 8:40] = (0 if strength > 40 else 40,) * 2 + (strength,)
+        (tmp_path / "lawn").mkdir(exist_ok=True)
+        assert cv2.imwrite(str(tmp_path / "lawn" / f"{name}.png"), pixels)
+        label = {"image_size": [{"width": SIDE, "height": SIDE, "depth": 3}], "annotations": []}
+        metadata = {
+            "objects": [],
+            "class-map": {"0": "bee"},
+            "type": "groundtruth/object-detection",
+            "human-annotated": "yes",
+            "creation-date": "2026-05-04T00:00:00",
+            "job-name": "bees",
+        }
+        lines.append(json.dumps({"source-ref": f"{name}.png", "bees": label, "bees-metadata": metadata}))
+    (tmp_path / "lawn" / "output.manifest").write_text("\n".join(lines))
+    return tmp_path / "lawn"
+
+
+def test_evaluate_measures_each_dataset_by_itself_at_the_threshold_of_the_first(
+    model: Path, garden: Path, lawn: Path
+) -> None:
     labels = model.parent / "labels.txt"
-    succeeding("dataset", "synthesize", "--out", tmp_path / "drawn", "--frames", "3", "--size", "64x64")
-    data = (f"{garden}=bee", str(tmp_path / "drawn"))
-    figures = json.loads(succeeding("evaluate", model, *data, "--labels", labels, "--json"))
-    assert figures["dataset"] == "garden+drawn"
-    assert figures["images"] == 5
+    result = json.loads(succeeding("evaluate", model, f"{garden}=bee", lawn, "--labels", labels, "--json"))
+    first, second = result["datasets"]
+    assert (first["dataset"], second["dataset"]) == ("garden", "lawn")
+    assert first["ap50"] == pytest.approx(51 / 101)
+    assert second["ap50"] is None
+    assert first["threshold_chosen_by"] == second["threshold_chosen_by"] == "best F1, on garden"
+    assert second["threshold"] == first["threshold"]
+    assert first["false_alarms_per_image_without_boxes"] is None
+    assert second["false_alarms_per_image_without_boxes"] == 0.5
+
+
+def test_no_threshold_is_chosen_on_images_without_a_bee(model: Path, lawn: Path) -> None:
+    labels = model.parent / "labels.txt"
+    with pytest.raises(InputError, match="lawn: not one of its 2 images has a box"):
+        beeagent("evaluate", model, lawn, "--labels", labels, "--best-f1")
+    assert "0.500" in succeeding("evaluate", model, lawn, "--labels", labels, "--threshold", "0.5")
+
+
+def test_a_threshold_leaves_so_many_false_alarms_on_images_without_a_bee(model: Path, garden: Path, lawn: Path) -> None:
+    arguments = ("evaluate", model, f"{garden}=bee", "--labels", model.parent / "labels.txt", "--json")
+    first, second = json.loads(succeeding(*arguments, lawn, "--max-false-alarms", "0.5"))["datasets"]
+    assert second["false_alarms_per_image_without_boxes"] == 0.5
+    assert first["threshold_chosen_by"] == ("best recall with at most 0.5 false alarms per image without a box on lawn")
+    with pytest.raises(InputError, match="--max-false-alarms needs images without any box"):
+        beeagent(*arguments, "--max-false-alarms", "0.5")
+
+
+def test_the_hardest_images_without_a_bee_are_shown(model: Path, garden: Path, lawn: Path, tmp_path: Path) -> None:
+    labels, out = model.parent / "labels.txt", tmp_path / "alarms"
+    succeeding("evaluate", model, f"{garden}=bee", lawn, "--labels", labels, "--false-alarms", out)
+    (line,) = (out / "false-alarms.jsonl").read_text().splitlines()
+    alarm = json.loads(line)
+    assert (alarm["dataset"], Path(alarm["image"]).name, alarm["label"]) == ("lawn", "red.png", "bee")
+    assert alarm["confidence"] == pytest.approx(1, abs=0.01)
+    assert alarm["box"] == pytest.approx([8, 8, 40, 40], abs=0.1)
+    sheet = cv2.imread(str(out / "false-alarms.jpg"))
+    assert sheet is not None
+    # The whole image, 64 px, is shown at 160 px, and red from 20 to 100 px of it.
+    red = (sheet[..., 2].astype(int) - sheet[..., 0]) > 150
+    assert red[4 + 30 : 4 + 90, 4 + 30 : 4 + 90].all()
+    assert not red[4 + 110 : 4 + 160].any()
+
+
+def test_without_images_without_a_bee_no_false_alarms_are_shown(model: Path, garden: Path, tmp_path: Path) -> None:
+    labels = model.parent / "labels.txt"
+    with pytest.raises(InputError, match="--false-alarms needs images without any box"):
+        beeagent("evaluate", model, f"{garden}=bee", "--labels", labels, "--false-alarms", tmp_path / "alarms")
+    assert not (tmp_path / "alarms").exists()
+
+
+def test_evaluate_leaves_out_small_objects(model: Path, garden: Path) -> None:
+    labels = model.parent / "labels.txt"
+    arguments = ("evaluate", model, f"{garden}=bee", "--labels", labels, "--json", "--min-size", "20")
+    (figures,) = json.loads(succeeding(*arguments))["datasets"]
+    assert (figures["boxes"], figures["boxes_left_out"], figures["min_size"]) == (1, 1, 20)
+    assert figures["ap50"] == pytest.approx(1)
+
+
+def test_datasets_of_one_name_are_told_apart(model: Path, garden: Path, tmp_path: Path) -> None:
+    labels = model.parent / "labels.txt"
+    other = tmp_path / "other" / "garden"
+    other.parent.mkdir()
+    shutil.copytree(garden, other)
+    drawn = tmp_path / "drawn"
+    arguments = ("evaluate", model, f"{garden}=bee", f"{other}=bee", "--labels", labels, "--json", "--pictures", drawn)
+    result = json.loads(succeeding(*arguments))
+    assert [figures["dataset"] for figures in result["datasets"]] == [str(garden), str(other)]
+    assert [len(list(folder.iterdir())) for folder in drawn.iterdir()] == [2, 2]
+    with pytest.raises(InputError, match="is given 2 times"):
+        beeagent("evaluate", model, f"{garden}=bee", f"{garden}=bee", "--labels", labels)
 
 
 def test_evaluate_prints_a_table_and_draws(model: Path, garden: Path, tmp_path: Path) -> None:
@@ -108,7 +202,7 @@ def test_evaluate_prints_a_table_and_draws(model: Path, garden: Path, tmp_path: 
         "evaluate", model, f"{garden}=bee", "--labels", model.parent / "labels.txt", "--threshold", "0.5",
         "--plot", tmp_path / "curve.svg", "--pictures", tmp_path / "drawn",
     )  # fmt: skip
-    assert "garden: 2 pictures, 2 boxes" in printed
+    assert "garden: by size in pixels of the model's input" in printed
     assert "50.5 %" in printed
     assert (tmp_path / "curve.svg").stat().st_size > 1000
     pictures = sorted(path.name for path in (tmp_path / "drawn").iterdir())
@@ -125,6 +219,11 @@ def test_evaluate_prints_a_table_and_draws(model: Path, garden: Path, tmp_path: 
         (["--threshold", "0.5", "--recall-floor", "0.5"], "exclude each other"),
         (["--plot", "curve.docx"], "must end in"),
         (["--threads", "0"], "threads is 0"),
+        (["--certainty", "0.95"], "a certainty is that of a precision floor"),
+        (["--max-false-alarms", "-1"], "--max-false-alarms is -1"),
+        (["--max-false-alarms", "1", "--threshold", "0.5"], "leave out --threshold"),
+        (["--min-size", "-1"], "--min-size is -1: allowed are 0 to 1000 pixels"),
+        (["--min-size", "nan"], "--min-size is nan"),
         (["--pictures", "labels.txt"], "cannot be made"),
     ],
 )

@@ -6,6 +6,7 @@ from beeagent_models.operating_point import (
     ThresholdChoice,
     choose_threshold,
     precision_recall_curve,
+    wilson_lower_bound,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -142,3 +143,45 @@ def test_a_fixed_threshold_compares_as_the_detector_does(drawn: list[tuple[float
     whole = precision_recall_curve(confidences, np.array([hit for _, hit in drawn]), truths=len(drawn))
     point = choose_threshold(whole, ThresholdChoice(fixed=0.7))
     assert point.true_positives + point.false_positives == len(drawn)
+
+
+@pytest.mark.parametrize(
+    ("right", "found", "certainty", "bound"),
+    [
+        # Ten of ten, one-sided 95 %: n / (n + z^2), z = 1.6449.
+        (10, 10, 0.95, 10 / (10 + 1.644854**2)),
+        # Newcombe, "Two-sided confidence intervals for the single proportion", 1998: 81 of 263, 95 % two-sided, is
+        # 0.2553 to 0.3662, and 0 of 20 begins at 0.
+        (81, 263, 0.975, 0.2553),
+        (0, 20, 0.975, 0),
+        (0, 0, 0.95, 0),
+    ],
+)
+def test_wilsons_lower_bound(right: int, found: int, certainty: float, bound: float) -> None:
+    (value,) = wilson_lower_bound(np.array([right]), np.array([found]), certainty)
+    assert value == pytest.approx(bound, abs=5e-5)
+
+
+def test_a_certain_floor_asks_for_more_than_a_lucky_start() -> None:
+    # The first two of three right: precision 1 at the top, but two detections prove little.
+    lucky = curve((0.9, True), (0.8, True), (0.7, False), truths=4)
+    assert choose_threshold(lucky, ThresholdChoice(precision_floor=0.9)).floors_kept
+    point = choose_threshold(lucky, ThresholdChoice(precision_floor=0.9, certainty=0.95))
+    assert not point.floors_kept
+    assert point.chosen_by == "best F1, for no threshold gives precision >= 0.9 (95 % certain)"
+    many = curve(*[(1 - index / 1000, index % 50 != 49) for index in range(400)], truths=400)
+    point = choose_threshold(many, ThresholdChoice(precision_floor=0.95, certainty=0.95))
+    assert point.floors_kept
+    assert point.precision > 0.96
+    assert point.chosen_by == "best recall with precision >= 0.95 (95 % certain)"
+
+
+@pytest.mark.parametrize("certainty", [0.5, 1.0, 0.0, float("nan")])
+def test_a_certainty_out_of_range_is_refused(certainty: float) -> None:
+    with pytest.raises(InputError, match="certainty is"):
+        ThresholdChoice(precision_floor=0.9, certainty=certainty)
+
+
+def test_a_certainty_needs_a_precision_floor() -> None:
+    with pytest.raises(InputError, match="give both"):
+        ThresholdChoice(certainty=0.95)

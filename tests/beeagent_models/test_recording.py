@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,9 +12,9 @@ from beeagent.detection.bundle import ModelBundle, load_bundle
 from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.errors import InputError
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
-from beeagent_models.evaluation import Evaluation, evaluate
+from beeagent_models.evaluation import Evaluation, evaluate, measure
 from beeagent_models.operating_point import ThresholdChoice
-from beeagent_models.recording import record_evaluation
+from beeagent_models.recording import record_evaluations
 
 SIDE = 64
 
@@ -58,7 +59,7 @@ def evaluation_of(bundle: ModelBundle, folder: Path, choice: ThresholdChoice, *,
 def test_figures_and_threshold_are_written_and_the_bundle_stays_sound(bundle: Path, tmp_path: Path) -> None:
     loaded = load_bundle(bundle)
     evaluation = evaluation_of(loaded, tmp_path, ThresholdChoice())
-    record_evaluation(loaded, evaluation, split="validation")
+    record_evaluations(loaded, [evaluation], split="validation")
     recorded = load_bundle(bundle)
     assert recorded.manifest is not None
     (figures,) = recorded.manifest.metrics
@@ -70,7 +71,7 @@ def test_figures_and_threshold_are_written_and_the_bundle_stays_sound(bundle: Pa
     assert sum(figures.reliability.detections) == 1
     assert chosen_band(recorded, threshold=recorded.threshold).high == 0.95
     assert recorded.threshold == figures.threshold == round(evaluation.point.threshold, 4)
-    assert recorded.manifest.threshold.chosen_by == "best F1, on garden (validation)"
+    assert recorded.manifest.threshold.chosen_by == "best F1 (validation)"
     assert recorded.manifest.provenance == {"command": "none"}
     assert sorted(path.name for path in bundle.iterdir()) == ["labels.txt", "manifest.json", "model.tflite"]
 
@@ -78,7 +79,7 @@ def test_figures_and_threshold_are_written_and_the_bundle_stays_sound(bundle: Pa
 def test_the_bundles_own_threshold_keeps_its_origin(bundle: Path, tmp_path: Path) -> None:
     loaded = load_bundle(bundle)
     choice = ThresholdChoice(fixed=loaded.threshold, fixed_by="the bundle's")
-    record_evaluation(loaded, evaluation_of(loaded, tmp_path, choice), split="test")
+    record_evaluations(loaded, [evaluation_of(loaded, tmp_path, choice)], split="test")
     recorded = load_bundle(bundle).manifest
     assert recorded is not None
     assert (recorded.threshold.value, recorded.threshold.chosen_by) == (0.4, "by hand")
@@ -88,7 +89,7 @@ def test_the_bundles_own_threshold_keeps_its_origin(bundle: Path, tmp_path: Path
 def test_a_second_evaluation_replaces_the_first_of_the_same_data_alone(bundle: Path, tmp_path: Path) -> None:
     for name, split in (("garden", "validation"), ("roof", "validation"), ("garden", "test"), ("garden", "validation")):
         loaded = load_bundle(bundle)
-        record_evaluation(loaded, evaluation_of(loaded, tmp_path, ThresholdChoice(), name=name), split=split)
+        record_evaluations(loaded, [evaluation_of(loaded, tmp_path, ThresholdChoice(), name=name)], split=split)
     recorded = load_bundle(bundle).manifest
     assert recorded is not None
     kept = [(entry.dataset, entry.split) for entry in recorded.metrics]
@@ -98,4 +99,41 @@ def test_a_second_evaluation_replaces_the_first_of_the_same_data_alone(bundle: P
 def test_a_bare_model_has_nowhere_to_record(bundle: Path, tmp_path: Path) -> None:
     bare = load_bundle(bundle / "model.tflite", labels=bundle / "labels.txt")
     with pytest.raises(InputError, match="--record needs a bundle"):
-        record_evaluation(bare, evaluation_of(bare, tmp_path, ThresholdChoice()), split="test")
+        record_evaluations(bare, [evaluation_of(bare, tmp_path, ThresholdChoice())], split="test")
+
+
+def test_several_datasets_are_recorded_at_the_threshold_of_the_first(bundle: Path, tmp_path: Path) -> None:
+    loaded = load_bundle(bundle)
+    first = evaluation_of(loaded, tmp_path, ThresholdChoice(), name="garden")
+    second = evaluation_of(loaded, tmp_path, ThresholdChoice(fixed=first.point.threshold), name="roof")
+    record_evaluations(loaded, [first, second], split="validation")
+    recorded = load_bundle(bundle).manifest
+    assert recorded is not None
+    assert [entry.dataset for entry in recorded.metrics] == ["garden", "roof"]
+    assert recorded.threshold.chosen_by == "best F1 (validation)"
+
+
+def test_figures_without_the_small_objects_are_not_recorded(bundle: Path, tmp_path: Path) -> None:
+    loaded = load_bundle(bundle)
+    evaluation = replace(evaluation_of(loaded, tmp_path, ThresholdChoice()), min_size=8)
+    with pytest.raises(InputError, match="leave out --min-size"):
+        record_evaluations(loaded, [evaluation], split="validation")
+    manifest = load_bundle(bundle).manifest
+    assert manifest is not None
+    assert manifest.metrics == []
+
+
+def test_images_without_a_box_are_recorded_by_their_false_alarms(bundle: Path, tmp_path: Path) -> None:
+    loaded = load_bundle(bundle)
+    garden = evaluation_of(loaded, tmp_path, ThresholdChoice(fixed=0.4))
+    empty = tuple(
+        replace(image, boxes=image.boxes[:0], class_ids=image.class_ids[:0]) for image in garden.dataset.images
+    )
+    lawn = measure(replace(garden.dataset, name="lawn", images=empty), garden.found, choice=ThresholdChoice(fixed=0.4))
+    record_evaluations(loaded, [garden, lawn], split="validation")
+    manifest = load_bundle(bundle).manifest
+    assert manifest is not None
+    first, second = manifest.metrics
+    assert first.false_alarms_per_image is None
+    assert (second.ap, second.precision, second.reliability) == (None, None, None)
+    assert second.false_alarms_per_image == 1

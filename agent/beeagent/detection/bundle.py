@@ -79,17 +79,27 @@ class Reliability(_Strict):
 
 
 class Metrics(_Strict):
-    """What was measured on one data set; precision and recall are those at IoU 0.5 and the threshold.
+    """What was measured on one dataset; precision and recall are those at IoU 0.5 and the threshold.
 
-    `reliability` is there where it was measured down to low confidences; the band of the second opinion comes from it.
+    Attributes:
+        dataset: name of the dataset.
+        split: what it was to the model, such as `validation`.
+        ap: mean over IoU 0.50 to 0.95; this and the next three are None for a dataset without any box.
+        ap50: at IoU 0.5.
+        precision: share of the detections that are right.
+        recall: share of the objects that were found.
+        false_alarms_per_image: detections per image without any box; None if every image has one.
+        threshold: the confidence from which a detection counted.
+        reliability: how often each confidence was right, down to low ones; the uncertainty range comes from it.
     """
 
     dataset: str
     split: str
-    ap: Ratio
-    ap50: Ratio
-    precision: Ratio
-    recall: Ratio
+    ap: Ratio | None = None
+    ap50: Ratio | None = None
+    precision: Ratio | None = None
+    recall: Ratio | None = None
+    false_alarms_per_image: Annotated[float, Field(ge=0)] | None = None
     threshold: Ratio
     reliability: Reliability | None = None
 

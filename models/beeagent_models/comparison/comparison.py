@@ -11,7 +11,7 @@ from beeagent.errors import InputError
 from beeagent_models.comparison.agreement import Agreement, agreement, most_apart
 from beeagent_models.comparison.findings import Findings
 from beeagent_models.datasets.dataset import Dataset
-from beeagent_models.evaluation import Evaluation, measure
+from beeagent_models.evaluation import Evaluation, measure, refuse_without_boxes
 from beeagent_models.operating_point import OperatingPoint, ThresholdChoice, choose_threshold
 
 IOU: Final = 0.5
@@ -185,6 +185,7 @@ def compare(dataset: Dataset, findings: Sequence[Findings], *, prices: Price, sh
     Raises:
         InputError: the data set has no box, or a contender no label in common with it.
     """
+    refuse_without_boxes(dataset)
     contenders = []
     for one in findings:
         try:

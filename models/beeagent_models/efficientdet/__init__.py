@@ -13,6 +13,7 @@ from beeagent_models.efficientdet.config import EfficientDetConfig, config_for
 if TYPE_CHECKING:
     from beeagent_models.efficientdet.backbone import load_backbone_weights
     from beeagent_models.efficientdet.checkpoint import load_checkpoint, save_checkpoint
+    from beeagent_models.efficientdet.heads import scale_class_logits
     from beeagent_models.efficientdet.model import build_model
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "load_backbone_weights",
     "load_checkpoint",
     "save_checkpoint",
+    "scale_class_logits",
 ]
 
 
@@ -35,6 +37,7 @@ def __getattr__(name: str) -> object:
         "load_backbone_weights": "backbone",
         "load_checkpoint": "checkpoint",
         "save_checkpoint": "checkpoint",
+        "scale_class_logits": "heads",
     }
     if name not in modules:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -28,6 +28,21 @@ def build_heads(config: EfficientDetConfig, levels: list[Any]) -> tuple[Any, Any
     )
 
 
+def scale_class_logits(model: keras.Model, *, scale: float, bias: float) -> None:
+    """Make each class logit `scale` times what it was, plus `bias`, by changing the last layer of the class head.
+
+    That layer is linear: its pointwise kernel and bias take up both, and the network stays of the same architecture.
+
+    Args:
+        model: what `build_model` made; changed in place.
+        scale: more than 0, for the order of detections to stay.
+        bias: of every class.
+    """
+    layer = model.get_layer("class_predict")
+    depthwise, pointwise, offset = layer.get_weights()
+    layer.set_weights([depthwise, pointwise * scale, offset * scale + bias])
+
+
 def _head(config: EfficientDetConfig, levels: list[Any], *, name: str, values: int, bias: Any) -> Any:  # noqa: ANN401 - Keras
     convolutions = [
         keras.layers.SeparableConv2D(config.bifpn_width, 3, padding="same", name=f"{name}_conv{index + 1}")
