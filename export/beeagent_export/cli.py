@@ -40,6 +40,10 @@ def export(  # noqa: PLR0913 - an argument is an option of the command
             help="Labelled pictures, as for evaluate, to measure the source and each precision on. Repeatable.",
         ),
     ] = None,
+    attribute: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The label attribute, of manifests that have several."),
+    ] = None,
     max_drop: Annotated[
         float,
         typer.Option(help="Points of AP that a precision may lose against its source; over it nothing is released."),
@@ -112,6 +116,7 @@ def export(  # noqa: PLR0913 - an argument is an option of the command
         calibrate=calibrate,
         precisions=precision or [],
         validate=validate or [],
+        attribute=attribute,
         max_drop=max_drop,
         calibration_pictures=calibration_pictures,
         labels=labels,

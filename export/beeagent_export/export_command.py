@@ -30,6 +30,7 @@ def run_export(  # noqa: PLR0913 - each a choice of its own
     calibrate: Path | None,
     precisions: Sequence[str],
     validate: Sequence[str],
+    attribute: str | None,
     max_drop: float,
     calibration_pictures: int,
     labels: Path | None,
@@ -54,6 +55,7 @@ def run_export(  # noqa: PLR0913 - each a choice of its own
         calibrate: the user's own pictures.
         precisions: values of `Precision`; none for int8.
         validate: labelled data sets, `PATH` or `PATH=label,label`.
+        attribute: the label attribute, of manifests that have several.
         max_drop: points of AP that a variant may lose.
         calibration_pictures: to calibrate on, at most.
         labels: names of the classes of a SavedModel.
@@ -89,6 +91,7 @@ def run_export(  # noqa: PLR0913 - each a choice of its own
         input_size=input_size,
         fit=_choice(Fit, fit, "--fit") if fit is not None else None,
         validate=tuple(validate),
+        attribute=attribute,
         max_drop=max_drop,
         choice=choice,
         postprocess=PostProcessOptions(max_detections=max_detections, score_threshold=min_score, iou_threshold=iou),

@@ -33,6 +33,7 @@ class ExportOptions:
         calibration_pictures: how many of them to calibrate on, at most.
         labels: names of the classes, where the source does not know them.
         validate: labelled data sets, as `PATH` or `PATH=label,label`, measured as one; empty to measure no AP.
+        attribute: the label attribute, of manifests that have several.
         max_drop: how many points (of 100) of AP a variant may lose against the float source.
         choice: of the threshold on the validation curve; a fixed one needs no validation.
         input_size: side of the input in pixels; None for the source's own.
@@ -55,6 +56,7 @@ class ExportOptions:
     calibration_pictures: int = 200
     labels: Path | None = None
     validate: tuple[str, ...] = ()
+    attribute: str | None = None
     max_drop: float = 0.5
     choice: ThresholdChoice = field(default_factory=ThresholdChoice)
     input_size: int | None = None

@@ -67,8 +67,8 @@ def export_bundle(options: ExportOptions, *, progress: Progress) -> ExportResult
     refuse_unwritable(options.out, what="bundle")
     refuse_unwritable(options.report, what="report")
     refuse_unsupported(options.source)
-    paths = find_pictures(options.calibrate) if options.calibrate is not None else ()
-    validation = read_validation(options.validate)
+    paths = find_pictures(options.calibrate, attribute=options.attribute) if options.calibrate is not None else ()
+    validation = read_validation(options.validate, attribute=options.attribute)
     progress.stage("loading the source")
     source = load_source(options.source, labels=options.labels, input_size=options.input_size, fit=options.fit)
     if validation is not None:

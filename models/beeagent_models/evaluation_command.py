@@ -35,6 +35,7 @@ def run_evaluation(  # noqa: PLR0913 - each a choice of its own
     plot: Path | None,
     pictures: Path | None,
     record: str | None = None,
+    attribute: str | None = None,
 ) -> None:
     """Measure a model and print what was found.
 
@@ -49,6 +50,7 @@ def run_evaluation(  # noqa: PLR0913 - each a choice of its own
         plot: where to draw the precision-recall curve.
         pictures: folder for pictures with hits, misses and false alarms.
         record: what the data set is to the model; writes threshold and figures into the bundle's manifest.
+        attribute: the label attribute, of manifests that have several.
 
     Raises:
         InputError: something given cannot be used.
@@ -59,7 +61,7 @@ def run_evaluation(  # noqa: PLR0913 - each a choice of its own
     tiling = chosen_tiling(tiles, bundle)
     detector = TiledDetector(bundle, DetectorOptions(threads=threads, threshold=_WEAKEST), tiling)
     sources = [parse_source(source) for source in data]
-    dataset = merge_datasets([read_dataset(path, labels=names) for path, names in sources])
+    dataset = merge_datasets([read_dataset(path, labels=names, label_attribute=attribute) for path, names in sources])
     if pictures is not None:
         _make_folder(pictures)
     with counted("evaluating", len(dataset.images)) as step:

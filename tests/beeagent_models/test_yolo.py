@@ -137,7 +137,7 @@ def test_a_label_file_without_a_picture_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_without_pictures_or_labels_is_refused(tmp_path: Path) -> None:
     assert not is_yolo(tmp_path)
-    with pytest.raises(InputError, match="no images/ and labels/, no data.yaml"):
+    with pytest.raises(InputError, match=r"no images/ and labels/, no data\.yaml"):
         read_dataset(tmp_path, name="set", labels=("bee",))
     (tmp_path / "labels").mkdir()
     with pytest.raises(InputError, match="no picture in a folder called 'images'"):

@@ -276,7 +276,10 @@ def only_attribute(row: Mapping[str, object], where: str) -> str:
     if not found:
         raise InputError(f"{where}: has no label attribute of type {_TYPE}; label the picture or remove the line")
     if len(found) > 1:
-        raise InputError(f"{where}: has several label attributes ({', '.join(found)}); choose one with --attribute")
+        raise InputError(
+            f"{where}: has several label attributes ({', '.join(found)}); choose one with --attribute, or write a "
+            "manifest that has only one: beeagent dataset convert --attribute"
+        )
     return found[0]
 
 

@@ -52,7 +52,8 @@ class YoloSource(Reader):
     @property
     def labels(self) -> tuple[str, ...]:
         """See `Source`."""
-        check_labels(str(self._file or self._folder), self._named)
+        for defect in self._label_defects():
+            raise defect.error()
         return self._named
 
     def entries(self) -> Iterator[StatedPicture | Defect]:
@@ -116,12 +117,17 @@ class YoloSource(Reader):
                     yield found.parent, path
 
     def _listed(self, text: str) -> Path | None:
-        """Find a folder that `data.yaml` lists; a data set that was moved has an old path in front of what is true."""
+        """Find a folder that `data.yaml` lists, relative to its `path` or to the file.
+
+        Exporters write `../train/images` for `train/images` (so Ultralytics looks there, too), and a data set that was
+        moved has an old absolute path in front.
+        """
         beside = self._folder / self._yaml.path
         bases = [beside, self._folder] if beside.is_dir() else [self._folder]
         parts = PurePosixPath(text).parts
+        ends = range(1, len(parts)) if PurePosixPath(text).is_absolute() else (sum(part == ".." for part in parts),)
         candidates = [base / text for base in bases]
-        candidates += [self._folder.joinpath(*parts[start:]) for start in range(1, len(parts))]
+        candidates += [self._folder.joinpath(*parts[start:]) for start in ends if parts[start:]]
         return next((each for each in candidates if each.exists()), None)
 
     def _picture(self, path: Path, file: Path, root: Path) -> Iterator[StatedPicture | Defect]:
