@@ -98,7 +98,7 @@ def test_evaluate_and_compare_read_the_attribute_that_is_named(
     assert figures["recall"] == recall
     contender = f"{model},labels={model.parent / 'labels.txt'}"
     compared = json.loads(succeeding("compare", adjusted, f"one={contender}", f"two={contender}", *options))
-    assert [one["ap50"] for one in compared["models"]] == [recall] * 2
+    assert [one["ap50"] for one in compared["models"]] == pytest.approx([recall] * 2)
 
 
 def test_of_several_attributes_the_error_says_how_to_choose(model: Path, adjusted: Path) -> None:
