@@ -3,6 +3,7 @@
 import codecs
 import json
 import logging
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from beeagent.errors import InputError
+from beeagent_models.dataset_show import show_dataset
 from beeagent_models.datasets.checking import check_dataset
 from beeagent_models.datasets.convert import convert
 from beeagent_models.datasets.forms import Form, Pictures
@@ -198,6 +200,67 @@ def test_without_kpt_shape_the_same_row_is_an_outline(tmp_path: Path) -> None:
 def test_a_kpt_shape_that_is_none_is_refused(tmp_path: Path, shape: str) -> None:
     with pytest.raises(InputError, match=r"data\.yaml: 'kpt_shape' must be"):
         read_dataset(yolo(tmp_path, data=f"kpt_shape: {shape}\nnames: [bee]\n"))
+
+
+@pytest.mark.parametrize("layout", ["images/val", "val/images"])
+@pytest.mark.parametrize("labels", [("bee",), None])
+def test_of_one_split_the_data_yaml_above_says_what_its_rows_are(
+    tmp_path: Path, layout: str, labels: tuple[str, ...] | None
+) -> None:
+    split = tmp_path / layout
+    picture(split / "a.png")
+    label = tmp_path / layout.replace("images", "labels") / "a.txt"
+    label.parent.mkdir(parents=True)
+    label.write_text(f"{ROW} 0.1 0.1 0.9 0.9")
+    picture(tmp_path / "images" / "train" / "b.png")
+    (tmp_path / "data.yaml").write_text("kpt_shape: [2, 2]\ntrain: images/train\nnames: [bee]\n")
+    (image,) = read_dataset(split, labels=labels).images
+    assert image.boxes.tolist() == [[30, 30, 90, 50]]
+
+
+def test_a_yaml_file_of_any_name_says_where_the_folders_are(tmp_path: Path) -> None:
+    yolo(tmp_path / "bees", data=None)
+    picture(tmp_path / "configs" / "images" / "unrelated.png")
+    file = tmp_path / "configs" / "hive.yaml"
+    file.write_text("path: ../bees\ntrain: images\nnames: [bee]\n")
+    assert list(check_dataset(str(file))) == []
+    (image,) = read_dataset(file).images
+    assert image.path.samefile(tmp_path / "bees" / "images" / "a.png")
+    assert len(converted(file, tmp_path / "out")["annotations"]) == 1
+
+
+def test_labels_that_are_given_stand_in_for_names_that_are_none(tmp_path: Path) -> None:
+    folder = yolo(tmp_path, data="names: 3\n")
+    assert read_dataset(folder, labels=("bee",)).labels == ("bee",)
+    with pytest.raises(InputError, match=r"data\.yaml: 'names' must list the classes, .* it is 3"):
+        read_dataset(folder)
+
+
+def test_a_label_that_was_not_given_is_refused_by_every_command(tmp_path: Path) -> None:
+    for make in (coco, lambda at: manifest(at, line())):
+        file = make(tmp_path)
+        with pytest.raises(InputError, match="label 'bee' is not one of wasp"):
+            read_dataset(file, labels=("wasp",))
+        with pytest.raises(InputError, match="label 'bee' is not one of wasp"):
+            show_dataset(open_source(file, labels=("wasp",)), folder=tmp_path / "drawn", sheet=None, most=0)
+        assert [defect.kind.value for defect in check_dataset(f"{file}=wasp")] == ["label-unknown"]
+
+
+def test_a_folder_that_cannot_be_read_is_not_left_out_in_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = yolo(tmp_path) / "images" / "closed"
+    closed.mkdir()
+    real = os.scandir
+
+    def scandir(path: Any) -> Any:  # noqa: ANN401 - as os.scandir; root may read any folder
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(InputError, match="closed: cannot be read: Permission denied"):
+        read_dataset(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -110,8 +110,7 @@ def _fitted(
     """Make boxes fit for the form; the rounding of whoever wrote them is not worth a word."""
     size = picture.known_size
     kept: list[tuple[str, Box]] = []
-    for index, (label, box) in enumerate(zip(picture.labels, picture.boxes, strict=True)):
-        where = picture.places[index] if picture.places else picture.where
+    for where, label, box in zip(picture.box_places, picture.labels, picture.boxes, strict=True):
         if label not in known:
             raise InputError(f"{where}: label '{label}' is not one of {', '.join(known)}")
         left, top, right, bottom = box

@@ -49,15 +49,15 @@ def recognise(path: Path) -> tuple[Form, Path]:
         path: as for `open_source`.
 
     Returns:
-        The form, and the manifest, the COCO file or the YOLO folder.
+        The form, and the manifest, the COCO file, the YOLO folder or its YAML file.
 
     Raises:
         InputError: there is nothing, or nothing that is a data set.
     """
     if not path.exists():
         raise InputError(f"{path}: there is no such file or folder")
-    if path.suffix in {".yaml", ".yml"}:
-        path = path.parent
+    if path.suffix in {".yaml", ".yml"} and path.is_file():
+        return Form.YOLO, path
     if path.is_dir() and not is_yolo(path):
         path = _only_manifest(path)
     if path.is_dir():

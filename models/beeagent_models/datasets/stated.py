@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from beeagent.errors import InputError
+
 from beeagent_models.datasets.box_check import Box, box_defects
 from beeagent_models.datasets.defect import Defect
 
@@ -40,6 +42,11 @@ class StatedPicture:
     labels: tuple[str, ...]
     places: tuple[str, ...] = ()
     in_ratios: bool = False
+
+    @property
+    def box_places(self) -> tuple[str, ...]:
+        """File and line of each box, or of the picture."""
+        return self.places or (self.where,) * len(self.boxes)
 
     @property
     def known_size(self) -> tuple[int, int]:
@@ -124,13 +131,15 @@ class Reader(ABC):
         for entry in self.entries():
             if isinstance(entry, Defect):
                 raise entry.error()
+            for place, label in zip(entry.box_places, entry.labels, strict=True):
+                if label not in self.labels:
+                    raise InputError(f"{place}: label '{label}' is not one of {', '.join(self.labels)}")
             yield entry
 
 
 def picture_box_defects(picture: StatedPicture) -> Iterator[Defect]:
     """Yield the defects of the boxes of one picture; of those in ratios, what can be seen without the size."""
-    places = picture.places or (picture.where,) * len(picture.boxes)
-    boxes = list(zip(places, picture.labels, picture.boxes, strict=True))
+    boxes = list(zip(picture.box_places, picture.labels, picture.boxes, strict=True))
     return box_defects(boxes, size=None if picture.in_ratios else picture.size)
 
 

@@ -127,8 +127,21 @@ def find_data_yaml(folder: Path) -> Path | None:
     return next((folder / file for file in ("data.yaml", "data.yml") if (folder / file).is_file()), None)
 
 
-def read_data_yaml(file: Path) -> DataYaml:
+def find_data_yaml_above(split: Path) -> Path | None:
+    """Return the `data.yaml` of the YOLO folder that one split, such as `images/val` or `val/images`, is of."""
+    parts = split.absolute().parts
+    # Up to the folder above `images`, and one more for `val/images`.
+    depth = parts[::-1].index("images") + 2 if "images" in parts else 1
+    above = split.absolute().parents[:depth]
+    return next((file for file in map(find_data_yaml, above) if file is not None), None)
+
+
+def read_data_yaml(file: Path, *, with_names: bool) -> DataYaml:
     """Read a `data.yaml`. A name is what is written there: `no` is not a boolean, nor `007` the number 7.
+
+    Args:
+        file: the file.
+        with_names: whether the names of the classes are wanted.
 
     Raises:
         InputError: it cannot be read, or what it says makes no sense.
@@ -143,7 +156,7 @@ def read_data_yaml(file: Path) -> DataYaml:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
     entries = _entries(node)
     return DataYaml(
-        names=_names(entries["names"], file) if "names" in entries else None,
+        names=_names(entries["names"], file) if with_names and "names" in entries else None,
         key_points=_key_points(entries["kpt_shape"], file) if "kpt_shape" in entries else None,
         listed=tuple((key, text) for key in _SPLITS for text in _texts(entries.get(key))),
         path="".join(_texts(entries.get("path"))[:1]),

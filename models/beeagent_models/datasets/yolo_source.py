@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from beeagent.errors import InputError
@@ -12,7 +13,14 @@ from beeagent_models.datasets.builder import check_labels
 from beeagent_models.datasets.defect import Defect, DefectKind
 from beeagent_models.datasets.on_disk import FirstSeen, first_seen
 from beeagent_models.datasets.stated import Reader, StatedPicture
-from beeagent_models.datasets.yolo import DataYaml, find_data_yaml, label_file, read_data_yaml, yolo_row
+from beeagent_models.datasets.yolo import (
+    DataYaml,
+    find_data_yaml,
+    find_data_yaml_above,
+    label_file,
+    read_data_yaml,
+    yolo_row,
+)
 
 _OUTLINES = "outlines, of which the boxes around were taken"
 _KEY_POINTS = "boxes whose key points were left out"
@@ -27,7 +35,8 @@ class YoloSource(Reader):
     in ratios.
 
     Args:
-        folder: the folder that holds `images` and `labels`, or that is in `images`.
+        path: the folder that holds `images` and `labels`, or that is in `images`; or a YAML file, such as `data.yaml`,
+            that says where it is.
         labels: the classes, in order; by default the `names` of `data.yaml`.
         allowed: the only names that `data.yaml` may have; None for any.
 
@@ -35,11 +44,20 @@ class YoloSource(Reader):
         InputError: the classes are not known, or `data.yaml` is defective.
     """
 
-    def __init__(self, folder: Path, *, labels: tuple[str, ...] | None, allowed: tuple[str, ...] | None = None) -> None:
+    def __init__(self, path: Path, *, labels: tuple[str, ...] | None, allowed: tuple[str, ...] | None = None) -> None:
         super().__init__()
+        folder = path.parent if path.is_file() else path
+        self._file = path if path.is_file() else find_data_yaml(folder)
+        above = find_data_yaml_above(folder) if self._file is None else None
+        self._yaml = DataYaml(None, None, (), "")
+        if self._file is not None:
+            self._yaml = read_data_yaml(self._file, with_names=labels is None)
+        elif above is not None:
+            # Of one split, the others are not wanted.
+            self._file, self._yaml = above, replace(read_data_yaml(above, with_names=labels is None), listed=())
+        if path.is_file() and (folder / self._yaml.path).is_dir():
+            folder /= self._yaml.path
         self._folder = folder
-        self._file = find_data_yaml(folder)
-        self._yaml = DataYaml(None, None, (), "") if self._file is None else read_data_yaml(self._file)
         self._allowed = allowed
         self._named = labels or self._yaml.names or ()
         if not self._named and self._file is None:
@@ -204,10 +222,14 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _folders(folder: Path) -> Iterator[tuple[str, list[str]]]:
     """Yield each folder and the names of its files, links to folders included, but for those that lead back up."""
-    for root, folders, files in os.walk(folder, followlinks=True):
+    for root, folders, files in os.walk(folder, followlinks=True, onerror=_refuse_closed):
         here = Path(root).resolve()
         folders[:] = sorted(name for name in folders if not here.is_relative_to(Path(root, name).resolve()))
         yield root, files
+
+
+def _refuse_closed(error: OSError) -> None:
+    raise InputError(f"{error.filename}: cannot be read: {error.strerror}") from None
 
 
 def _orphan(file: Path) -> Defect:
