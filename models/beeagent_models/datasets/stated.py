@@ -128,12 +128,14 @@ class Reader(ABC):
 
     def pictures(self) -> Iterator[StatedPicture]:
         """See `Source`."""
+        known: tuple[str, ...] = ()
         for entry in self.entries():
             if isinstance(entry, Defect):
                 raise entry.error()
+            known = known or self.labels
             for place, label in zip(entry.box_places, entry.labels, strict=True):
-                if label not in self.labels:
-                    raise InputError(f"{place}: label '{label}' is not one of {', '.join(self.labels)}")
+                if label not in known:
+                    raise InputError(f"{place}: label '{label}' is not one of {', '.join(known)}")
             yield entry
 
 
