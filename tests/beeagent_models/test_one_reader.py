@@ -21,6 +21,7 @@ from beeagent_models.datasets.convert import convert
 from beeagent_models.datasets.forms import Form, Pictures
 from beeagent_models.datasets.reading import parse_source, read_dataset
 from beeagent_models.datasets.sources import open_source
+from beeagent_models.datasets.split import split_manifest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -344,7 +345,9 @@ def test_the_folders_that_data_yaml_lists_are_read(tmp_path: Path, caplog: pytes
         dataset = read_dataset(tmp_path / "set")
     assert [image.path.name for image in dataset.images] == ["a.png", "b.png"]
     assert "test: ../none/images" in caplog.text
-    assert len(converted(tmp_path / "set", tmp_path / "out")["annotations"]) == 2
+    content = converted(tmp_path / "set", tmp_path / "out")
+    assert [each["file_name"] for each in content["images"]] == ["images/a.png", "images/other/b.png"]
+    assert len(content["annotations"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -402,6 +405,15 @@ def test_a_byte_order_mark_says_nothing(tmp_path: Path, form: str) -> None:
     dataset = read_dataset(data)
     assert dataset.labels == ("bee",)
     assert len(dataset.images[0].boxes) == 1
+
+
+def test_byte_order_marks_within_a_manifest_do_not_get_into_the_parts_of_a_split(tmp_path: Path) -> None:
+    file = manifest(tmp_path, *(line(f"{series}-1.png") for series in "abcd"))
+    marked = b"".join(codecs.BOM_UTF8 + each for each in file.read_bytes().splitlines(keepends=True))
+    file.write_bytes(marked + codecs.BOM_UTF8 + b"\n")
+    for part in split_manifest(file, out=tmp_path / "parts", fraction=0.5, seed=0, by_series=True):
+        assert part.pictures == 2
+        assert codecs.BOM_UTF8 not in part.manifest.read_bytes()
 
 
 rows = st.lists(

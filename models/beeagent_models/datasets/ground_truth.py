@@ -3,6 +3,7 @@
 The form: https://docs.aws.amazon.com/sagemaker/latest/dg/sms-data-output.html, "Bounding box job output".
 """
 
+import codecs
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ class Labelling:
 
 
 def manifest_lines(manifest: Path) -> Iterator[tuple[str, bytes]]:
-    """Give the lines of a manifest as they are, each with its place. Blank lines are passed over.
+    """Give the lines of a manifest as they are, each with its place; blank lines and byte order marks are left out.
 
     Raises:
         InputError: the file cannot be read.
@@ -91,8 +92,10 @@ def manifest_lines(manifest: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with manifest.open("rb") as file:
             for number, text in enumerate(file, start=1):
-                if text.strip():
-                    yield f"{manifest}:{number}", text
+                # Of manifests that were put together, any line may begin with a byte order mark.
+                content = text.removeprefix(codecs.BOM_UTF8)
+                if content.strip():
+                    yield f"{manifest}:{number}", content
     except OSError as error:
         raise InputError(f"{manifest}: cannot be read: {error.strerror}") from None
 

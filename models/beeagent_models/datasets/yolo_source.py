@@ -131,8 +131,9 @@ class YoloSource(Reader):
                 self._count(f"lists of pictures that are not read, {key}: {text}; name the folders of the pictures")
             elif not (found.resolve().is_relative_to(within) or found.resolve() in done):
                 done.add(found.resolve())
-                for path in _walk(found):
-                    yield found.parent, path
+                for path in _walk(found.resolve()):
+                    # `other/images/b.png` is called `other/b.png`: the names of two folders may be the same.
+                    yield found.resolve().parent.parent, path
 
     def _listed(self, text: str) -> Path | None:
         """Find a folder that `data.yaml` lists, relative to its `path` or to the file.
