@@ -104,6 +104,18 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda at: coco(at, categories=[{"id": 1, "name": "bee"}, {"id": 2, "name": " "}]),
         "id 2 has an empty name",
     ),
+    "COCO with half a character for a name": (
+        lambda at: coco(at, categories=[{"id": 1, "name": "\ud800"}]),
+        "id 1 has no Unicode text for a name",
+    ),
+    "COCO with half a character for a file name": (
+        lambda at: coco(at, images=[{"id": 1, "file_name": "\ud800.png", "width": 120, "height": 80}]),
+        "file_name is no Unicode text",
+    ),
+    "manifest with half a character for a name": (
+        lambda at: manifest(at, line(**{"bees-metadata": {**METADATA, "class-map": {"0": "\ud800"}}})),
+        "class_id 0 has no Unicode text for a name",
+    ),
     "COCO with an empty file name": (
         lambda at: coco(at, images=[{"id": 1, "file_name": "", "width": 120, "height": 80}]),
         "file_name is empty",
@@ -374,6 +386,22 @@ def test_a_relative_reference_is_believed_as_it_stands(tmp_path: Path) -> None:
     file = manifest(tmp_path / "set", line("../photos/a.png"))
     assert read_dataset(file).images[0].path.samefile(tmp_path / "photos" / "a.png")
     assert list(check_dataset(str(file))) == []
+
+
+def test_a_file_name_that_is_no_unicode_is_refused_by_convert_alone(tmp_path: Path) -> None:
+    folder = yolo(tmp_path / "set")
+    name = os.fsdecode(b"\xff.png")
+    (folder / "images" / "a.png").rename(folder / "images" / name)
+    (folder / "labels" / "a.txt").rename(folder / "labels" / os.fsdecode(b"\xff.txt"))
+    assert list(check_dataset(str(folder))) == []
+    assert [image.path.name for image in read_dataset(folder).images] == [name]
+    shutil.copy(folder / "images" / name, (folder / "images" / name).with_suffix(".jpg"))
+    (defect,) = check_dataset(str(folder))
+    assert r"\udcff.png: duplicate" in str(defect)
+    str(defect).encode()
+    (folder / "images" / name).with_suffix(".jpg").unlink()
+    with pytest.raises(InputError, match="is no name of a picture"):
+        converted(folder, tmp_path / "out")
 
 
 def test_links_to_folders_are_followed_and_loops_are_not(tmp_path: Path) -> None:

@@ -119,7 +119,16 @@ def check_labels(name: str, labels: Sequence[str]) -> None:
     Raises:
         InputError: there is no label, an empty one, or one of them twice.
     """
-    if not labels or not all(label.strip() for label in labels):
+    if not labels or not all(label.strip() and is_unicode(label) for label in labels):
         raise InputError(f"{name}: a data set needs at least one label, and none may be empty: {list(labels)}")
     if len(set(labels)) != len(labels):
         raise InputError(f"{name}: a label is there twice: {', '.join(labels)}")
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether a text can be written to a file: JSON has half surrogates, and so have names of files."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -8,7 +8,7 @@ from pathlib import Path
 from beeagent.errors import InputError
 from pydantic import ValidationError
 
-from beeagent_models.datasets.builder import check_labels
+from beeagent_models.datasets.builder import check_labels, is_unicode
 from beeagent_models.datasets.coco import (
     ENTRIES,
     CocoAnnotation,
@@ -118,6 +118,7 @@ class _Content:
                     self.broken.add(key)
                     yield Defect(f"{self.file}: {key}", DefectKind.BROKEN_LINE, "must be a list")
         except BrokenJsonError as error:
+            self.broken |= missing
             yield Defect(str(self.file), DefectKind.BROKEN_JSON, str(error).removeprefix(f"{self.file}: "))
         else:
             if not images:
@@ -161,8 +162,10 @@ class _Content:
             what = f"the picture is stated to be {entry.width}x{entry.height}"
             yield Defect(where, DefectKind.SIZE_WRONG, what)
             return
-        if not entry.file_name:
-            yield Defect(where, DefectKind.BROKEN_LINE, "file_name is empty")
+        if not entry.file_name or not is_unicode(entry.file_name):
+            kind = "no Unicode text" if entry.file_name else "empty"
+            yield Defect(where, DefectKind.BROKEN_LINE, f"file_name is {kind}")
+            return
         row = (place, str(entry.id), entry.file_name, entry.width, entry.height)
         if not self.database.execute("INSERT OR IGNORE INTO image VALUES (?, ?, ?, ?, ?)", row).rowcount:
             yield Defect(where, DefectKind.DUPLICATE, f"image id {entry.id} was there before")
@@ -186,8 +189,9 @@ class _Content:
         for key in sorted(self.names):
             category = self.names[key]
             where = f"{self.file}: categories.{self.places[key]}"
-            if not category.name.strip():
-                yield Defect(where, DefectKind.LABEL_UNKNOWN, f"the category with id {key} has an empty name")
+            if not category.name.strip() or not is_unicode(category.name):
+                kind = "no Unicode text for a" if category.name.strip() else "an empty"
+                yield Defect(where, DefectKind.LABEL_UNKNOWN, f"the category with id {key} has {kind} name")
             elif ids.setdefault(category.name, key) != key:
                 other = ids[category.name]
                 what = f"two categories are called '{category.name}', id {other} and id {key}; rename or remove one"

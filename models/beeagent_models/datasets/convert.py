@@ -9,6 +9,7 @@ from pathlib import Path
 from beeagent.errors import InputError
 
 from beeagent_models.datasets.box_check import Box, reaches_beyond
+from beeagent_models.datasets.builder import is_unicode
 from beeagent_models.datasets.defect import strict
 from beeagent_models.datasets.forms import Form, Pictures
 from beeagent_models.datasets.image_files import FoundPicture, find_image
@@ -97,7 +98,7 @@ def convert(  # noqa: PLR0913 - each a choice of its own
 
 
 def _refuse_name(picture: StatedPicture, names: FirstSeen) -> None:
-    if not picture.name or "\0" in picture.name:
+    if not picture.name or "\0" in picture.name or not is_unicode(picture.name):
         raise InputError(f"{picture.where}: '{picture.reference}' is no name of a picture")
     before = names.at(picture.name, picture.where)
     if before is not None:

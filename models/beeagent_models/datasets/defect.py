@@ -39,7 +39,8 @@ class Defect:
     what: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.kind.value}: {self.what}"
+        # Made printable as errors are: a name in it may be anything.
+        return str(InputError(f"{self.where}: {self.kind.value}: {self.what}"))
 
     def error(self) -> InputError:
         """Return the error of a reader that stops at this defect."""

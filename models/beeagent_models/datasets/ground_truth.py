@@ -15,6 +15,7 @@ from beeagent.errors import InputError
 from pydantic import BaseModel, Field, ValidationError
 
 from beeagent_models.datasets.box_check import Box
+from beeagent_models.datasets.builder import is_unicode
 from beeagent_models.datasets.dataset import LabelledImage
 from beeagent_models.datasets.defect import Defect, DefectKind, Findings, strict
 
@@ -305,8 +306,9 @@ class ClassMaps:
             first, at = self._names.get(class_id, (None, ""))
             if first is None:
                 self._names[class_id] = (name, line.where)
-                if not name.strip():
-                    yield Defect(line.where, DefectKind.LABEL_UNKNOWN, f"class_id {class_id} has an empty name")
+                if not name.strip() or not is_unicode(name):
+                    what = f"class_id {class_id} has {'no Unicode text for a' if name.strip() else 'an empty'} name"
+                    yield Defect(line.where, DefectKind.LABEL_UNKNOWN, what)
                 elif self._ids.setdefault(name, class_id) != class_id:
                     what = f"class_id {class_id} and class_id {self._ids[name]} are both called '{name}'"
                     yield Defect(line.where, DefectKind.LABEL_UNKNOWN, what)

@@ -98,7 +98,7 @@ def yolo_row(line: str, where: str, labels: tuple[str, ...], *, key_points: int 
         raise InputError(f"{where}: '{fields[0]}' is not a class number: it must be a whole number")
     class_id = int(number)
     if not 0 <= class_id < len(labels):
-        raise InputError(f"{where}: class {class_id} is unknown; the labels are {', '.join(labels)} (from 0)")
+        raise InputError(f"{where}: class {fields[0]} is unknown; the labels are {', '.join(labels)} (from 0)")
     if key_points is not None and len(fields) == _BOX_FIELDS + key_points:
         return YoloRow(class_id, _box(values), has_key_points=True)
     if len(fields) == _BOX_FIELDS:
@@ -148,7 +148,9 @@ def read_data_yaml(file: Path, *, with_names: bool) -> DataYaml:
     """
     try:
         node = yaml.compose(file.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise InputError(f"{file}: is not UTF-8 text; save it as UTF-8") from None
+    except yaml.YAMLError as error:
         raise InputError(f"{file}: broken YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise InputError(f"{file}: broken YAML: nested too deeply") from None
