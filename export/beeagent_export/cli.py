@@ -48,6 +48,10 @@ def export(  # noqa: PLR0913 - an argument is an option of the command
             "confidence mean precision. Needs --validate, best with other images. Repeatable.",
         ),
     ] = None,
+    attribute: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The label attribute, of manifests that have several."),
+    ] = None,
     max_drop: Annotated[
         float,
         typer.Option(help="Points of AP that a precision may lose against its source; over it nothing is released."),
@@ -125,6 +129,7 @@ def export(  # noqa: PLR0913 - an argument is an option of the command
         precisions=precision or [],
         validate=validate or [],
         calibrate_confidence=calibrate_confidence or [],
+        attribute=attribute,
         max_drop=max_drop,
         calibration_pictures=calibration_pictures,
         labels=labels,

@@ -31,6 +31,7 @@ def run_export(  # noqa: PLR0913 - each a choice of its own
     precisions: Sequence[str],
     validate: Sequence[str],
     calibrate_confidence: Sequence[str],
+    attribute: str | None,
     max_drop: float,
     calibration_pictures: int,
     labels: Path | None,
@@ -56,6 +57,7 @@ def run_export(  # noqa: PLR0913 - each a choice of its own
         precisions: values of `Precision`; none for int8.
         validate: labelled data sets, `PATH` or `PATH=label,label`.
         calibrate_confidence: labelled datasets likewise, to calibrate confidence on.
+        attribute: the label attribute, of manifests that have several.
         max_drop: points of AP that a variant may lose.
         calibration_pictures: to calibrate on, at most.
         labels: names of the classes of a SavedModel.
@@ -92,6 +94,7 @@ def run_export(  # noqa: PLR0913 - each a choice of its own
         fit=_choice(Fit, fit, "--fit") if fit is not None else None,
         validate=tuple(validate),
         calibrate_confidence=tuple(calibrate_confidence),
+        attribute=attribute,
         max_drop=max_drop,
         choice=choice,
         postprocess=PostProcessOptions(max_detections=max_detections, score_threshold=min_score, iou_threshold=iou),

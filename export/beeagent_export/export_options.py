@@ -35,6 +35,7 @@ class ExportOptions:
         validate: labelled data sets, as `PATH` or `PATH=label,label`, measured as one; empty to measure no AP.
         calibrate_confidence: labelled datasets likewise, of images that were not trained on, on which confidence is
             made to mean precision; empty to leave it as the network has it.
+        attribute: the label attribute, of manifests that have several.
         max_drop: how many points (of 100) of AP a variant may lose against the float source.
         choice: of the threshold on the validation curve; a fixed one needs no validation.
         input_size: side of the input in pixels; None for the source's own.
@@ -58,6 +59,7 @@ class ExportOptions:
     labels: Path | None = None
     validate: tuple[str, ...] = ()
     calibrate_confidence: tuple[str, ...] = ()
+    attribute: str | None = None
     max_drop: float = 0.5
     choice: ThresholdChoice = field(default_factory=ThresholdChoice)
     input_size: int | None = None

@@ -70,9 +70,9 @@ def export_bundle(options: ExportOptions, *, progress: Progress) -> ExportResult
     refuse_unwritable(options.out, what="bundle")
     refuse_unwritable(options.report, what="report")
     refuse_unsupported(options.source)
-    paths = find_pictures(options.calibrate) if options.calibrate is not None else ()
-    validation = read_validation(options.validate)
-    confidence_data = read_validation(options.calibrate_confidence)
+    paths = find_pictures(options.calibrate, attribute=options.attribute) if options.calibrate is not None else ()
+    validation = read_validation(options.validate, attribute=options.attribute)
+    confidence_data = read_validation(options.calibrate_confidence, attribute=options.attribute)
     progress.stage("loading the source")
     source = load_source(options.source, labels=options.labels, input_size=options.input_size, fit=options.fit)
     for labelled in (validation, confidence_data):

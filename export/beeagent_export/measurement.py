@@ -50,11 +50,12 @@ class Measured:
         return figures | {name: measured.get(name) for name in names}
 
 
-def read_validation(sources: Sequence[str]) -> Dataset | None:
+def read_validation(sources: Sequence[str], *, attribute: str | None = None) -> Dataset | None:
     """Read labelled pictures, as one data set; None where none are given.
 
     Args:
         sources: as on the command line, `PATH` or `PATH=label,label`.
+        attribute: the label attribute, of manifests that have several.
 
     Raises:
         InputError: a data set cannot be read, or there is no box to measure by.
@@ -62,7 +63,7 @@ def read_validation(sources: Sequence[str]) -> Dataset | None:
     if not sources:
         return None
     parsed = [parse_source(source) for source in sources]
-    dataset = merge_datasets([read_dataset(path, labels=labels) for path, labels in parsed])
+    dataset = merge_datasets([read_dataset(path, labels=labels, label_attribute=attribute) for path, labels in parsed])
     refuse_without_boxes(dataset)
     return dataset
 

@@ -17,12 +17,13 @@ from beeagent_export.heads import RawHeads
 _Item = TypeVar("_Item")
 
 
-def find_pictures(source: Path) -> tuple[Path, ...]:
+def find_pictures(source: Path, *, attribute: str | None = None) -> tuple[Path, ...]:
     """List the pictures of a data set.
 
     Args:
         source: a Ground Truth manifest, a COCO file, or a folder, such as a YOLO folder, all of whose pictures
             are taken, at any depth.
+        attribute: the label attribute, of a manifest that has several.
 
     Returns:
         The paths, in the data set's order or, of a folder, in natural order.
@@ -35,7 +36,7 @@ def find_pictures(source: Path) -> tuple[Path, ...]:
     if source.is_dir():
         found = sorted((path for path in source.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES), key=natural_key)
     else:
-        found = [image.path for image in read_dataset(source).images]
+        found = [image.path for image in read_dataset(source, label_attribute=attribute).images]
     if not found:
         raise InputError(f"{source} holds no picture: give a folder of pictures or a Ground Truth manifest")
     return tuple(found)

@@ -21,6 +21,10 @@ _DATA_HELP = (
     "PATH=bee,wasp."
 )
 
+Attribute = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The label attribute, of manifests that have several.")
+]
+
 
 def train(  # noqa: PLR0913 - each is an option of the command
     *,
@@ -173,6 +177,7 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of the command
         str | None, typer.Option(metavar="none|auto|CxR", help="As for the agent. Default: as the bundle recommends.")
     ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads of an inference.")] = 2,
+    attribute: Attribute = None,
 ) -> None:
     """Measure a model on labelled images: AP, precision and recall at IoU 0.5, errors by kind and size, time per image.
 
@@ -202,6 +207,7 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of the command
         pictures=pictures,
         false_alarms=false_alarms,
         record=record,
+        attribute=attribute,
     )
     run_evaluation(model=model, data=data, options=options, as_json=as_json)
 
@@ -245,6 +251,7 @@ def compare(  # noqa: PLR0913 - an argument is an option of the command
         typer.Option(help="Pictures an hour that the cloud model is asked about. Default: as fast as it answered."),
     ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads of an inference.")] = 2,
+    attribute: Attribute = None,
 ) -> None:
     """Compare models of the device, models in the cloud and results of either on the same labelled pictures.
 
@@ -265,6 +272,7 @@ def compare(  # noqa: PLR0913 - an argument is an option of the command
         as_json=as_json,
         page=out,
         pictures=pictures,
+        attribute=attribute,
     )
 
 

@@ -13,14 +13,13 @@ from pydantic import BaseModel, Field, ValidationError
 from beeagent_models.coco_metrics import ImageMatches, coco_metrics
 from beeagent_models.datasets.builder import DatasetBuilder
 from beeagent_models.datasets.dataset import Dataset
-from beeagent_models.datasets.ground_truth import (
-    ManifestLine,
-    join_class_maps,
-    manifest_lines,
-    parse_line,
-    parse_row,
-)
+from beeagent_models.datasets.defect import strict
+from beeagent_models.datasets.ground_truth import ClassMaps, ManifestLine, manifest_lines, parse_line, parse_row
+from beeagent_models.datasets.ground_truth_source import stated_line
+from beeagent_models.datasets.image_files import find_image
+from beeagent_models.datasets.on_disk import first_seen
 from beeagent_models.datasets.reference import find_picture
+from beeagent_models.datasets.stated import StatedPicture
 
 
 class _Seen(BaseModel):
@@ -59,6 +58,9 @@ class _Kept:
     edge: ManifestLine
     metadata: _Metadata
 
+    def find(self, _: StatedPicture) -> Path:
+        return self.picture
+
 
 def read_collected(folder: Path, *, threshold: float | None = None) -> Collected:
     """Read a folder that `beeagent --collect` fills; it may do so meanwhile.
@@ -78,18 +80,26 @@ def read_collected(folder: Path, *, threshold: float | None = None) -> Collected
     kept = [row for row in rows if row is not None]
     if not kept:
         raise InputError(f"{manifest}: there is no frame in it, or none whose picture is still there")
-    labels = join_class_maps([one.cloud for one in kept], manifest)
-    builder = DatasetBuilder(name=folder.absolute().name, labels=labels)
+    classes = ClassMaps()
     for one in kept:
-        builder.add(
-            one.picture,
-            boxes=np.array(one.cloud.boxes, np.float64),
-            labels=[one.cloud.class_map[class_id] for class_id in one.cloud.class_ids],
-            where=one.cloud.where,
-            stated_size=one.cloud.size,
-        )
+        strict(classes.join(one.cloud))
+    strict(classes.refuse_none(manifest))
+    builder = DatasetBuilder(name=folder.absolute().name, labels=classes.labels)
+    with first_seen() as seen:
+        for one in kept:
+            picture = strict(find_image(stated_line(one.cloud), one.find, seen)).picture
+            builder.add(
+                one.picture,
+                size=picture.known_size,
+                boxes=np.array(picture.boxes, np.float64),
+                labels=picture.labels,
+                where=picture.where,
+            )
     dataset = builder.build()
-    edge = tuple(_detections(one, labels, threshold) for one in kept)
+    edge = tuple(
+        _detections(one, (image.width, image.height), classes.labels, threshold)
+        for one, image in zip(kept, dataset.images, strict=True)
+    )
     captured_at = tuple(one.metadata.captured_at for one in kept)
     return Collected(dataset, edge, captured_at, _matched(dataset, edge), len(rows) - len(kept))
 
@@ -115,7 +125,7 @@ def _read(text: bytes, where: str, *, beside: Path) -> _Kept | None:
     return _Kept(picture, cloud, edge, metadata)
 
 
-def _detections(kept: _Kept, labels: tuple[str, ...], threshold: float | None) -> Detections:
+def _detections(kept: _Kept, size: tuple[int, int], labels: tuple[str, ...], threshold: float | None) -> Detections:
     line, seen = kept.edge, kept.metadata.objects
     counted = [
         index for index, one in enumerate(seen) if (one.told if threshold is None else one.confidence >= threshold)
@@ -124,7 +134,7 @@ def _detections(kept: _Kept, labels: tuple[str, ...], threshold: float | None) -
     corners = np.array([line.boxes[index] for index in counted], np.float64).reshape(-1, 4)
     known = tuple(dict.fromkeys([*labels, *line.class_map.values()]))
     return Detections(
-        np.clip(corners / np.array([*line.size, *line.size], np.float64), 0, 1).astype(np.float32),
+        np.clip(corners / np.array([*size, *size], np.float64), 0, 1).astype(np.float32),
         np.array([seen[index].confidence for index in counted], np.float32),
         np.array([known.index(line.class_map[line.class_ids[index]]) for index in counted], np.int64),
         known,

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-import cv2
 import numpy as np
 from beeagent.errors import InputError
 from numpy.typing import NDArray
 
 from beeagent_models.contact_sheet import ContactSheet, fitted
+from beeagent_models.datasets.image_files import decode_image
 from beeagent_models.datasets.stated import Source, StatedPicture
 from beeagent_models.drawing import Pixels, check_picture_path, draw_labels, write_picture
 
@@ -44,8 +44,8 @@ def show_dataset(  # noqa: PLR0913 - each a choice of its own
         raise InputError(f"a sheet of {count} pictures cannot be looked at: choose {_MOST_ON_A_SHEET} at most")
     grid = ContactSheet(count, columns=columns, side=side) if sheet is not None else None
     boxes = 0
-    for place, picture in _spread(source, count, total):
-        pixels = _load(source.find(picture), picture)
+    for place, stated in _spread(source, count, total):
+        pixels, picture = _loaded(source.find(stated), stated)
         ratios, ids = _ratios(picture), np.array([source.labels.index(label) for label in picture.labels], np.int64)
         boxes += len(ratios)
         if folder is not None:
@@ -80,17 +80,19 @@ def _spread(source: Source, count: int, total: int) -> Iterator[tuple[int, State
             yield place, picture
 
 
-def _load(path: Path, picture: StatedPicture) -> Pixels:
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise InputError(f"{picture.where}: {path} is not a picture that can be read")
+def _loaded(path: Path, picture: StatedPicture) -> tuple[Pixels, StatedPicture]:
+    try:
+        pixels = decode_image(path)
+    except InputError as error:
+        where = "" if picture.where == str(path) else f"{picture.where}: "
+        raise InputError(f"{where}{error}") from None
     height, width = pixels.shape[:2]
-    if (width, height) != picture.size:
-        stated = f"{picture.size[0]}x{picture.size[1]}"
+    if picture.size not in {None, (width, height)}:
+        stated = f"{picture.known_size[0]}x{picture.known_size[1]}"
         raise InputError(f"{picture.where}: the picture {path} is {width}x{height}, not {stated} as stated")
-    return pixels.astype(np.uint8, copy=False)
+    return pixels, picture.sized((width, height))
 
 
 def _ratios(picture: StatedPicture) -> NDArray[np.float32]:
-    boxes = np.array(picture.boxes, np.float64).reshape(-1, 4) / np.array([*picture.size, *picture.size], np.float64)
+    boxes = np.array(picture.boxes, np.float64).reshape(-1, 4) / np.array([*picture.known_size] * 2, np.float64)
     return np.clip(boxes, 0, 1).astype(np.float32)

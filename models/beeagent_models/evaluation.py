@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from beeagent_models.coco_metrics import SIZE_RANGES, CocoMetrics, ImageMatches, coco_metrics, sizes_at_input
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
+from beeagent_models.datasets.image_files import load_image
 from beeagent_models.error_breakdown import ErrorBreakdown, ErrorKind, break_down_errors, size_range
 from beeagent_models.operating_point import (
     Curve,
@@ -369,14 +369,7 @@ def read_picture(image: LabelledImage) -> NDArray[np.uint8]:
     Raises:
         InputError: it cannot be decoded, or no longer has the size that the data set says.
     """
-    pixels = cv2.imread(str(image.path), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise InputError(f"{image.path}: the picture cannot be decoded; it may be cut short")
-    if pixels.shape[:2] != (image.height, image.width):
-        raise InputError(
-            f"{image.path}: is {pixels.shape[1]}x{pixels.shape[0]}, not {image.width}x{image.height} as before"
-        )
-    return pixels.astype(np.uint8, copy=False)
+    return load_image(image)
 
 
 def _defined(value: float) -> float | None:

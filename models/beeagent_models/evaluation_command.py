@@ -45,6 +45,7 @@ class EvaluationOptions:
         pictures: folder for images with hits, misses and false alarms.
         false_alarms: folder for the hardest images without any box; see `write_false_alarms`.
         record: what the datasets are to the model; writes threshold and figures into the bundle's manifest.
+        attribute: the label attribute, of manifests that have several.
 
     Raises:
         InputError: a value is out of range.
@@ -60,6 +61,7 @@ class EvaluationOptions:
     pictures: Path | None = None
     false_alarms: Path | None = None
     record: str | None = None
+    attribute: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_size <= _LARGEST_MIN_SIZE:
@@ -92,7 +94,7 @@ def run_evaluation(*, model: Path, data: Sequence[str], options: EvaluationOptio
     bundle = load_bundle(model, labels=options.labels)
     tiling = chosen_tiling(options.tiles, bundle)
     detector = TiledDetector(bundle, DetectorOptions(threads=options.threads, threshold=_WEAKEST), tiling)
-    datasets = _read_datasets(data)
+    datasets = _read_datasets(data, attribute=options.attribute)
     choice = options.choice or _own_choice(bundle)
     if options.max_false_alarms is not None:
         choice = options.choice or ThresholdChoice()
@@ -129,10 +131,10 @@ def run_evaluation(*, model: Path, data: Sequence[str], options: EvaluationOptio
         console.print(evaluation_tables(evaluations))
 
 
-def _read_datasets(data: Sequence[str]) -> list[Dataset]:
+def _read_datasets(data: Sequence[str], *, attribute: str | None) -> list[Dataset]:
     """Read the datasets, each under a name of its own."""
     sources = [parse_source(source) for source in data]
-    datasets = [read_dataset(path, labels=labels) for path, labels in sources]
+    datasets = [read_dataset(path, labels=labels, label_attribute=attribute) for path, labels in sources]
     taken = Counter(dataset.name for dataset in datasets)
     named = [
         replace(dataset, name=str(path)) if taken[dataset.name] > 1 else dataset

@@ -3,11 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
 
+from beeagent_models.datasets.image_files import decode_image
 from beeagent_models.drawing import check_picture_path, draw, write_picture
 from beeagent_models.results import read_result, refuse_other_picture
 
@@ -31,15 +31,12 @@ def run_show(*, image: Path, result: Path, out: Path, line: int, threshold: floa
     check_picture_path(out)
     if not 0 <= threshold <= 1:
         raise InputError(f"threshold is {threshold}: allowed are 0 to 1")
-    pixels = cv2.imread(str(image), cv2.IMREAD_COLOR) if image.is_file() else None
-    if pixels is None:
-        what = "is not a picture that can be read" if image.is_file() else "is not there"
-        raise InputError(f"the picture {image} {what}")
+    pixels = decode_image(image)
     height, width = pixels.shape[:2]
     found = read_result(result, line=line, picture=(width, height))
     refuse_other_picture(found, where=f"{result}:{line}", image=image, size=(width, height))
     detections = _from(found.detections, threshold)
-    write_picture(out, draw(pixels.astype(np.uint8, copy=False), detections))
+    write_picture(out, draw(pixels, detections))
     counts = ", ".join(f"{count} {label}" for label, count in detections.counts().items())
     return f"{out}: {counts or 'nothing found'}"
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from beeagent.errors import InputError
-from beeagent_models.datasets.coco import read_coco
+from beeagent_models.datasets.reading import read_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,7 +38,7 @@ def test_written_annotations_are_read_back(
 ) -> None:
     annotations = [{"image_id": 11, "category_id": category, "bbox": box} for box, category in drawn]
     file = write(tmp_path_factory.getbasetemp() / "coco-round-trip", content(annotations=annotations))
-    dataset = read_coco(file, name="set")
+    dataset = read_dataset(file, name="set")
     assert dataset.labels == ("wasp", "bee")
     expected = [[left, top, left + width, top + height] for (left, top, width, height), _ in drawn]
     assert np.allclose(dataset.images[0].boxes, np.array(expected).reshape(-1, 4), atol=1e-4)
@@ -57,51 +57,51 @@ def test_written_annotations_are_read_back(
     ],
 )
 def test_pictures_are_found_where_they_usually_are(tmp_path: Path, file: str, picture: str) -> None:
-    dataset = read_coco(write(tmp_path, content(), file=file, picture=picture), name="set")
+    dataset = read_dataset(write(tmp_path, content(), file=file, picture=picture), name="set")
     assert dataset.images[0].path.samefile(tmp_path / picture)
 
 
 def test_crowds_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     crowd = {"image_id": 11, "category_id": 3, "bbox": [0, 0, 100, 70], "iscrowd": 1}
     with caplog.at_level(logging.WARNING):
-        dataset = read_coco(write(tmp_path, content(annotations=[*content()["annotations"], crowd])), name="set")
+        dataset = read_dataset(write(tmp_path, content(annotations=[*content()["annotations"], crowd])), name="set")
     assert dataset.images[0].boxes.tolist() == [[10, 20, 40, 60]]
-    assert "crowd regions left out: 1" in caplog.text
+    assert "crowd regions left out, which are no boxes of single objects: 1" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ('{"images": [', "Invalid JSON"),
-        ({"images": []}, "annotations: Field required"),
-        (content(images=[{"id": 11, "file_name": "a.png", "width": "w", "height": 80}]), r"images\.0\.width: "),
+        ({"images": content()["images"]}, "annotations, categories: missing, so this is no COCO file"),
+        (content(images=[{"id": 11, "file_name": "a.png", "width": "w", "height": 80}]), r"images\.0: width: "),
         (
             content(annotations=[{"image_id": 1, "category_id": 3, "bbox": [0, 0, 1, 1]}]),
-            "annotation 0: .* image with id 1",
+            r"annotations\.0: .* image with id 1",
         ),
         (
             content(annotations=[{"id": 8, "image_id": 11, "category_id": 9, "bbox": [0, 0, 1, 1]}]),
-            "annotation 8: there is no category with id 9",
+            r"annotations\.0: there is no category with id 9",
         ),
-        (content(annotations=[{"image_id": 11, "category_id": 3, "bbox": [0, 0, 1]}]), r"annotations\.0\.bbox: "),
+        (content(annotations=[{"image_id": 11, "category_id": 3, "bbox": [0, 0, 1]}]), r"annotations\.0: bbox: "),
         (
             content(annotations=[{"image_id": 11, "category_id": 3, "bbox": [0, 0, 0, 1]}]),
-            "image 11: the box .* no area",
+            r"annotations\.0: box 1, .* no area",
         ),
-        (content(images=content()["images"] * 2), "two images have the same id"),
-        (content(categories=content()["categories"] * 2), "two categories have the same id"),
-        (content(categories=[]), "annotation 5: there is no category with id 3"),
+        (content(images=content()["images"] * 2), r"images\.1: image id 11 was there before"),
+        (content(categories=content()["categories"] * 2), r"categories\.2: category id 3 is 'bee' already"),
+        (content(categories=[]), r"there is no category; name the labels: .*data\.json=bee"),
         (
             content(images=[{"id": 11, "file_name": "b.png", "width": 120, "height": 80}]),
-            "image 11: .*b.png is not there",
+            r"images\.0: .*b.png is not there",
         ),
         (
             content(images=[{"id": 11, "file_name": "a.png", "width": 1, "height": 1}]),
-            "image 11: .* is 120x80, not 1x1",
+            r"images\.0: .* is 120x80, not 1x1",
         ),
     ],
 )
 def test_a_defect_is_named(tmp_path: Path, text: dict[str, Any] | str, message: str) -> None:
     with pytest.raises(InputError, match=rf"data\.json: {message}") as caught:
-        read_coco(write(tmp_path, text), name="set")
+        read_dataset(write(tmp_path, text), name="set")
     assert "\n" not in str(caught.value)

@@ -5,10 +5,9 @@ import cv2
 import numpy as np
 import pytest
 from beeagent.errors import InputError
-from beeagent_models.datasets.builder import DatasetBuilder, picture_size
+from beeagent_models.datasets.builder import DatasetBuilder
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 
 @pytest.fixture
@@ -20,7 +19,7 @@ def picture(tmp_path: Path) -> Path:
 
 def build(picture: Path, *boxes: tuple[float, float, float, float]) -> DatasetBuilder:
     builder = DatasetBuilder(name="set", labels=["bee"])
-    builder.add(picture, boxes=np.array(boxes, np.float64), labels=["bee"] * len(boxes), where="here:7")
+    builder.add(picture, size=(120, 80), boxes=np.array(boxes, np.float64), labels=["bee"] * len(boxes), where="here:7")
     return builder
 
 
@@ -67,22 +66,10 @@ def test_a_box_without_area_is_refused(picture: Path, box: tuple[float, float, f
         build(picture, box)
 
 
-def test_a_picture_may_come_once_only(picture: Path) -> None:
-    builder = build(picture)
-    with pytest.raises(InputError, match=r"here:9: .*was given before, at here:7"):
-        builder.add(picture, boxes=np.zeros((0, 4)), labels=[], where="here:9")
-
-
-def test_a_stated_size_must_be_right(picture: Path) -> None:
-    builder = DatasetBuilder(name="set", labels=["bee"])
-    with pytest.raises(InputError, match=r"here:1: .* is 120x80, not 80x120 as stated"):
-        builder.add(picture, boxes=np.zeros((0, 4)), labels=[], where="here:1", stated_size=(80, 120))
-
-
 def test_an_unknown_label_is_refused(picture: Path) -> None:
     builder = DatasetBuilder(name="set", labels=["bee", "wasp"])
     with pytest.raises(InputError, match=r"here:1: label 'ant' is not one of bee, wasp"):
-        builder.add(picture, boxes=np.array([[0, 0, 5, 5.0]]), labels=["ant"], where="here:1")
+        builder.add(picture, size=(120, 80), boxes=np.array([[0, 0, 5, 5.0]]), labels=["ant"], where="here:1")
 
 
 @pytest.mark.parametrize("labels", [[], [""], ["bee", "bee"]])
@@ -94,22 +81,3 @@ def test_labels_must_be_there_and_differ(labels: list[str]) -> None:
 def test_a_data_set_without_pictures_is_refused() -> None:
     with pytest.raises(InputError, match="set: there is no picture"):
         DatasetBuilder(name="set", labels=["bee"]).build()
-
-
-def test_what_is_not_a_picture_is_named(tmp_path: Path) -> None:
-    (tmp_path / "text.jpg").write_text("no picture")
-    with pytest.raises(InputError, match=r"m:3: .*text\.jpg is not a picture"):
-        picture_size(tmp_path / "text.jpg", where="m:3")
-    with pytest.raises(InputError, match=r"m:3: the picture .*none\.jpg is missing"):
-        picture_size(tmp_path / "none.jpg", where="m:3")
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_size_is_that_which_opencv_loads(tmp_path: Path, orientation: int) -> None:
-    path = tmp_path / "turned.jpg"
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    Image.new("RGB", (64, 32)).save(path, exif=exif)
-    loaded = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    assert loaded is not None
-    assert picture_size(path, where="here") == (loaded.shape[1], loaded.shape[0])

@@ -12,8 +12,8 @@ from beeagent_models.datasets.ground_truth import (
     Labelling,
     manifest_line,
     parse_line,
-    read_ground_truth,
 )
+from beeagent_models.datasets.reading import read_dataset
 from beeagent_models.datasets.reference import find_picture
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -103,7 +103,7 @@ def test_pictures_are_found_beside_the_manifest(tmp_path: Path) -> None:
     manifest = write(
         tmp_path, row("s3://bucket/x/a.png"), "", row("s3://bucket/x/b.png"), row("s3://bucket/deep/er/c.png")
     )
-    dataset = read_ground_truth(manifest, name="set")
+    dataset = read_dataset(manifest, name="set")
     assert [image.path for image in dataset.images] == [first, second, third]
     assert dataset.labels == ("bee",)
     assert dataset.images[0].boxes.tolist() == [[10, 20, 40, 60]]
@@ -130,14 +130,14 @@ def test_lines_need_only_know_the_classes_they_use(tmp_path: Path) -> None:
     other = row("b.png")
     other["bees"]["annotations"][0]["class_id"] = 7
     other["bees-metadata"]["class-map"] = {"7": "wasp"}
-    dataset = read_ground_truth(write(tmp_path, other, row("a.png")), name="set")
+    dataset = read_dataset(write(tmp_path, other, row("a.png")), name="set")
     assert dataset.labels == ("bee", "wasp")
     assert [image.class_ids.tolist() for image in dataset.images] == [[1], [0]]
 
 
 def test_labels_given_fix_their_order(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
-    dataset = read_ground_truth(write(tmp_path, row("a.png")), name="set", labels=("wasp", "bee"))
+    dataset = read_dataset(write(tmp_path, row("a.png")), name="set", labels=("wasp", "bee"))
     assert dataset.labels == ("wasp", "bee")
     assert dataset.images[0].class_ids.tolist() == [1]
 
@@ -152,14 +152,14 @@ def with_annotation(**changes: object) -> dict[str, Any]:
     ("line", "message"),
     [
         ('{"source-ref": ', "broken JSON"),
-        ("[]", "no 'source-ref'"),
-        ('"text"', "no 'source-ref'"),
-        (json.dumps({"bees": 1}), "no 'source-ref'"),
+        ("[]", "no JSON object with a 'source-ref'"),
+        ('"text"', "no JSON object with a 'source-ref'"),
+        (json.dumps({"bees": 1}), "has no 'source-ref'"),
         (json.dumps({"source-ref": "a.png"}), "no label attribute"),
         (json.dumps(row(bees=None)), "bees: "),
         (json.dumps(row(bees={"image_size": [], "annotations": []})), "bees.image_size: "),
         (json.dumps(with_annotation(width="wide")), "bees.annotations.0.width: "),
-        (json.dumps(with_annotation(class_id=3)), "class_id 3 is not in the class-map"),
+        (json.dumps(with_annotation(class_id=3)), "class_id 3 of box 1 is not in the class-map"),
         (json.dumps({**row(), "bees-metadata": {"type": "groundtruth/object-detection"}}), "bees-metadata.class-map: "),
         (
             json.dumps({**row(), "ants": {}, "ants-metadata": {"type": "groundtruth/object-detection"}}),
@@ -171,7 +171,7 @@ def test_a_defective_line_is_named(tmp_path: Path, line: str, message: str) -> N
     picture(tmp_path / "a.png")
     manifest = write(tmp_path, row("a.png"), line)
     with pytest.raises(InputError, match=rf"output\.manifest:2: .*{message}") as caught:
-        read_ground_truth(manifest, name="set")
+        read_dataset(manifest, name="set")
     assert "\n" not in str(caught.value)
 
 
@@ -180,19 +180,19 @@ def test_one_of_several_attributes_can_be_named(tmp_path: Path) -> None:
     two = row(
         "a.png", **{"ants": row()["bees"], "ants-metadata": {**row()["bees-metadata"], "class-map": {"0": "ant"}}}
     )
-    assert read_ground_truth(write(tmp_path, two), name="set", attribute="ants").labels == ("ant",)
+    assert read_dataset(write(tmp_path, two), name="set", label_attribute="ants").labels == ("ant",)
 
 
 def test_a_class_must_be_called_the_same_throughout(tmp_path: Path) -> None:
     other = row("b.png")
     other["bees-metadata"]["class-map"] = {"0": "wasp"}
-    with pytest.raises(InputError, match=r"output\.manifest:2: class_id 0 is 'wasp' here and 'bee' before"):
-        read_ground_truth(write(tmp_path, row(), other), name="set")
+    with pytest.raises(InputError, match=r"output\.manifest:2: class_id 0 is 'wasp' here and 'bee' at .*manifest:1"):
+        read_dataset(write(tmp_path, row(), other), name="set")
 
 
 def test_a_missing_picture_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"output\.manifest:1: the picture s3://bucket/a\.png is not there"):
-        read_ground_truth(write(tmp_path, row()), name="set")
+        read_dataset(write(tmp_path, row()), name="set")
 
 
 def test_a_wrong_size_is_named(tmp_path: Path) -> None:
@@ -200,14 +200,14 @@ def test_a_wrong_size_is_named(tmp_path: Path) -> None:
     wrong = row("a.png")
     wrong["bees"]["image_size"][0]["width"] = 121
     with pytest.raises(InputError, match=r"output\.manifest:1: .* is 120x80, not 121x80"):
-        read_ground_truth(write(tmp_path, wrong), name="set")
+        read_dataset(write(tmp_path, wrong), name="set")
 
 
 def test_binary_rubbish_is_no_manifest(tmp_path: Path) -> None:
     manifest = tmp_path / "output.manifest"
     manifest.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="not UTF-8"):
-        read_ground_truth(manifest, name="set")
+        read_dataset(manifest, name="set")
 
 
 @given(st.text())

@@ -25,7 +25,7 @@ SIDE = 64
 def beeagent(*arguments: str | Path) -> Result:
     """Run a command as the device's command line mounts it; a user's mistake comes out as its InputError."""
     app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
-    for name in ("train", "evaluate", "show"):
+    for name in ("train", "evaluate", "compare", "show"):
         app.command(name)(getattr(cli, name))
     app.add_typer(cli.dataset, name="dataset")
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
@@ -77,6 +77,36 @@ def test_evaluate_prints_the_figures_as_json(model: Path, garden: Path) -> None:
     assert result["model"].startswith("red@")
     assert result["input"] == {"width": SIDE, "height": SIDE}
     assert result["threads"] == 1
+
+
+@pytest.fixture
+def adjusted(garden: Path) -> Path:
+    """Give a manifest of an adjustment job: its second label attribute alone has the box where the bee is."""
+    line: dict[str, object] = {"source-ref": "images/a.png"}
+    for attribute, left in (("bees", 0), ("bees-adjusted", 16)):
+        box = {"class_id": 0, "left": left, "top": 16, "width": 32, "height": 32}
+        line[attribute] = {"image_size": [{"width": SIDE, "height": SIDE}], "annotations": [box]}
+        line[f"{attribute}-metadata"] = {"class-map": {"0": "bee"}, "type": "groundtruth/object-detection"}
+    (garden / "output.manifest").write_text(json.dumps(line))
+    return garden / "output.manifest"
+
+
+@pytest.mark.parametrize(("attribute", "recall"), [("bees", 0), ("bees-adjusted", 1)])
+def test_evaluate_and_compare_read_the_attribute_that_is_named(
+    model: Path, adjusted: Path, attribute: str, recall: float
+) -> None:
+    options = ("--json", "--attribute", attribute)
+    labels = ("--labels", model.parent / "labels.txt", "--threshold", "0.5")
+    figures = json.loads(succeeding("evaluate", model, adjusted, *labels, *options))
+    assert figures["recall"] == recall
+    contender = f"{model},labels={model.parent / 'labels.txt'}"
+    compared = json.loads(succeeding("compare", adjusted, f"one={contender}", f"two={contender}", *options))
+    assert [one["ap50"] for one in compared["models"]] == pytest.approx([recall] * 2)
+
+
+def test_of_several_attributes_the_error_says_how_to_choose(model: Path, adjusted: Path) -> None:
+    with pytest.raises(InputError, match=r"\(bees, bees-adjusted\); choose one with --attribute"):
+        beeagent("evaluate", model, adjusted, "--labels", model.parent / "labels.txt")
 
 
 @pytest.mark.parametrize(
@@ -297,8 +327,8 @@ def test_show_draws_rekognitions_answer_from_a_threshold_on(garden: Path, tmp_pa
 @pytest.mark.parametrize(
     ("image", "out", "message_text"),
     [
-        ("none.png", "out.png", r"the picture .*none\.png is not there"),
-        ("labels.txt", "out.png", r"labels\.txt is not a picture"),
+        ("none.png", "out.png", r"none\.png: cannot be read: No such file"),
+        ("labels.txt", "out.png", r"labels\.txt: is not a picture"),
         ("wide.png", "out.png", r"wide\.png is 128x64, .* belongs to another picture"),
         ("garden/images/a.png", "out.xyz", r"end its name in \.png or \.jpg"),
     ],

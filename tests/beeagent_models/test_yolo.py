@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 from beeagent.errors import InputError
-from beeagent_models.datasets.yolo import is_yolo, read_yolo
+from beeagent_models.datasets.reading import read_dataset
+from beeagent_models.datasets.yolo import is_yolo
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,7 +38,7 @@ def test_written_rows_are_read_back(
         for class_id, left, up, right, down in rows
     )
     folder = single(tmp_path_factory.getbasetemp() / "yolo-round-trip", text)
-    image = read_yolo(folder, name="set", labels=("bee", "wasp")).images[0]
+    image = read_dataset(folder, name="set", labels=("bee", "wasp")).images[0]
     expected = [
         [(0.5 - left) * 120, (0.5 - up) * 80, (0.5 + right) * 120, (0.5 + down) * 80]
         for _, left, up, right, down in rows
@@ -47,7 +48,9 @@ def test_written_rows_are_read_back(
 
 
 def test_an_outline_becomes_the_box_around_it(tmp_path: Path) -> None:
-    image = read_yolo(single(tmp_path, "0 0.5 0.25 0.75 0.5 0.5 0.75 0.25 0.5\n"), name="s", labels=("bee",)).images[0]
+    image = read_dataset(single(tmp_path, "0 0.5 0.25 0.75 0.5 0.5 0.75 0.25 0.5\n"), name="s", labels=("bee",)).images[
+        0
+    ]
     assert image.boxes.tolist() == [[30, 20, 90, 60]]
 
 
@@ -58,17 +61,17 @@ def test_splits_are_read_together_or_alone(tmp_path: Path, layout: str) -> None:
         labels = Path(str(images).replace("images", "labels"))
         put(images / f"{split}.png", "0 0.5 0.5 0.5 0.5", labels=labels / f"{split}.txt")
     assert is_yolo(tmp_path)
-    both = read_yolo(tmp_path, name="set", labels=("bee",))
+    both = read_dataset(tmp_path, name="set", labels=("bee",))
     assert [image.path.stem for image in both.images] == ["train", "val"]
     one = tmp_path / layout.format("val")
     assert is_yolo(one)
-    assert [image.path.stem for image in read_yolo(one, name="set", labels=("bee",)).images] == ["val"]
+    assert [image.path.stem for image in read_dataset(one, name="set", labels=("bee",)).images] == ["val"]
 
 
 def test_a_picture_without_a_label_file_shows_nothing(tmp_path: Path) -> None:
     single(tmp_path, "0 0.5 0.5 0.5 0.5")
     put(tmp_path / "images" / "empty.png", None)
-    assert [len(image.boxes) for image in read_yolo(tmp_path, name="set", labels=("bee",)).images] == [1, 0]
+    assert [len(image.boxes) for image in read_dataset(tmp_path, name="set", labels=("bee",)).images] == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +79,7 @@ def test_a_picture_without_a_label_file_shows_nothing(tmp_path: Path) -> None:
 )
 def test_names_come_from_data_yaml(tmp_path: Path, content: str) -> None:
     (single(tmp_path, "1 0.5 0.5 0.5 0.5") / "data.yaml").write_text(content)
-    dataset = read_yolo(tmp_path, name="set")
+    dataset = read_dataset(tmp_path, name="set")
     assert dataset.labels == ("bee", "wasp")
     assert dataset.images[0].class_ids.tolist() == [1]
 
@@ -94,13 +97,13 @@ def test_names_come_from_data_yaml(tmp_path: Path, content: str) -> None:
 def test_a_defective_data_yaml_is_named(tmp_path: Path, content: str, message: str) -> None:
     (single(tmp_path, "0 0.5 0.5 0.5 0.5") / "data.yaml").write_text(content)
     with pytest.raises(InputError, match=rf"data\.yaml: {message}") as caught:
-        read_yolo(tmp_path, name="set")
+        read_dataset(tmp_path, name="set")
     assert "\n" not in str(caught.value)
 
 
 def test_without_names_the_error_says_how_to_give_them(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no data\.yaml .*=bee"):
-        read_yolo(single(tmp_path, "0 0.5 0.5 0.5 0.5"), name="set")
+        read_dataset(single(tmp_path, "0 0.5 0.5 0.5 0.5"), name="set")
 
 
 @pytest.mark.parametrize(
@@ -116,26 +119,29 @@ def test_without_names_the_error_says_how_to_give_them(tmp_path: Path) -> None:
 )
 def test_a_defective_row_is_named(tmp_path: Path, row: str, message: str) -> None:
     with pytest.raises(InputError, match=rf"a\.txt:3: .*{message}"):
-        read_yolo(single(tmp_path, f"0 0.5 0.5 0.5 0.5\n\n{row}\n"), name="set", labels=("bee",))
+        read_dataset(single(tmp_path, f"0 0.5 0.5 0.5 0.5\n\n{row}\n"), name="set", labels=("bee",))
 
 
 @pytest.mark.parametrize("row", ["0 0.5 0.5 0 0.5", "0 nan 0.5 0.5 0.5", "0 0.5 0.5 -0.1 0.2"])
 def test_a_box_without_area_is_refused(tmp_path: Path, row: str) -> None:
-    with pytest.raises(InputError, match=r"a\.txt: the box .* has no area"):
-        read_yolo(single(tmp_path, row), name="set", labels=("bee",))
+    with pytest.raises(InputError, match=r"a\.txt:1: box 1, .* has no area"):
+        read_dataset(single(tmp_path, row), name="set", labels=("bee",))
 
 
 def test_a_label_file_without_a_picture_is_named(tmp_path: Path) -> None:
     single(tmp_path, "0 0.5 0.5 0.5 0.5")
     (tmp_path / "labels" / "ghost.txt").write_text("")
     with pytest.raises(InputError, match=r"ghost\.txt: has no picture"):
-        read_yolo(tmp_path, name="set", labels=("bee",))
+        read_dataset(tmp_path, name="set", labels=("bee",))
 
 
 def test_a_folder_without_pictures_or_labels_is_refused(tmp_path: Path) -> None:
     assert not is_yolo(tmp_path)
+    with pytest.raises(InputError, match=r"no images/ and labels/, no data\.yaml"):
+        read_dataset(tmp_path, name="set", labels=("bee",))
+    (tmp_path / "labels").mkdir()
     with pytest.raises(InputError, match="no picture in a folder called 'images'"):
-        read_yolo(tmp_path, name="set", labels=("bee",))
+        read_dataset(tmp_path, name="set", labels=("bee",))
     put(tmp_path / "images" / "a.png", None)
     with pytest.raises(InputError, match="no picture has a label file"):
-        read_yolo(tmp_path, name="set", labels=("bee",))
+        read_dataset(tmp_path, name="set", labels=("bee",))

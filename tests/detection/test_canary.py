@@ -38,7 +38,7 @@ def test_a_sound_model_passes() -> None:
 
 
 def test_a_model_that_is_refused_is_refused_in_the_same_words() -> None:
-    with pytest.raises(InputError, match=r"the model model\.tflite tells 3 classes apart .* there are 1 labels"):
+    with pytest.raises(InputError, match=r"the model model\.tflite tells 3 classes apart, .* there are 1 labels"):
         try_in_child(bundle_of(square_finder(classes=3), labels=["bee"]), threads=1)
 
 

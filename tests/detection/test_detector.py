@@ -171,6 +171,30 @@ def test_labels_name_the_classes_whether_or_not_the_background_is_among_them(
         assert found.labels == labels
 
 
+@pytest.mark.parametrize("classes", [1, 3, 90])
+@pytest.mark.parametrize("listed", ["unlabeled", "BG", "N/A", "none", "person", "???", "wasp"])
+def test_the_background_that_a_model_scores_may_have_any_name(classes: int, listed: str) -> None:
+    names = tuple(f"class {index}" for index in range(classes))
+    for labels in (names, (listed, *names)):
+        detector = Detector(
+            bundle_of(square_finder(classes=classes, background=True), labels=labels), DetectorOptions()
+        )
+        colour = (RED, GREEN, BLUE)[min(classes, 3) - 1]
+        found = detector.detect(painted((64, 64), {colour: (8, 16, 16, 24)}))
+        assert [found.label(index) for index in range(len(found))] == [names[min(classes, 3) - 1]]
+
+
+@pytest.mark.parametrize("background", [False, True])
+@pytest.mark.parametrize("first", ["???", "background", "bee"])
+def test_a_class_may_be_called_like_the_background(background: bool, first: str) -> None:  # noqa: FBT001 - likewise
+    """As many labels as classes: then none of them is the background's."""
+    model = square_finder(classes=2, background=background)
+    found = Detector(bundle_of(model, labels=(first, "wasp")), DetectorOptions()).detect(
+        painted((64, 64), {RED: (8, 16, 16, 24)})
+    )
+    assert [found.label(index) for index in range(len(found))] == [first]
+
+
 @pytest.mark.parametrize(("classes", "labels"), [(1, 2), (3, 1), (3, 4), (90, 92), (300, 1)])
 def test_labels_that_do_not_match_the_outputs_are_refused(classes: int, labels: int) -> None:
     with pytest.raises(InputError, match=f"tells {classes} classes apart.* there are {labels} labels"):

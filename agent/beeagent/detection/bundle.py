@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from beeagent.detection.geometry import Fit
+from beeagent.detection.model_file import label_file_name
 from beeagent.errors import InputError
 
 MODEL_FILE = "model.tflite"
@@ -282,6 +283,10 @@ def _packed_labels(model: bytes, path: Path) -> tuple[str, ...] | None:
     try:
         with zipfile.ZipFile(io.BytesIO(model)) as archive:
             names = [name for name in archive.namelist() if name.endswith(".txt")]
+            # The metadata say which of several files has the labels.
+            stated = label_file_name(model)
+            if stated is not None and stated in archive.namelist():
+                names = [stated]
             if len(names) != 1:
                 return None
             # Not `read`: what is packed in a few kilobytes may fill any memory.

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from beeagent.detection.bundle import InputSpec, ModelBundle
 from beeagent.detection.detections import Detections
 from beeagent.detection.geometry import Fit, Placement, lay_in, neutral_fill, place
+from beeagent.detection.model_file import post_process_classes
 from beeagent.detection.outputs import dequantize, find_outputs
 from beeagent.detection.runtime import Interpreter, TensorDetails, load_interpreter
 from beeagent.errors import InputError
 
 _CHANNELS = 3
 _NO_CLASS = re.compile(r"\?\?\?|_*background_*", re.IGNORECASE)
-"""What label files call the background in their first line."""
+"""What label files call the background in their first line, where no class of the model stands for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +125,8 @@ class Detector:
             self._quantization = {
                 int(output["index"]): output["quantization"] for output in self._interpreter.get_output_details()
             }
-            self._first_label = _first_label(self._outputs.class_count, bundle.labels, self._name)
+            classes = post_process_classes(bundle.model)
+            self._first_label = _first_label(self._outputs.class_count, classes, bundle.labels, self._name)
             # Run it, so that a model that cannot be run is refused at start, not at a frame.
             self.detect(noise)
         except (ValueError, RuntimeError) as error:
@@ -287,29 +289,30 @@ def _hold_other_inputs_at_zero(interpreter: Interpreter, image: int) -> None:
             interpreter.set_tensor(int(details["index"]), value)
 
 
-def _first_label(classes: int | None, labels: tuple[str, ...], name: str) -> int:
-    """Give the index of the label of class 0.
+def _first_label(scored: int | None, classes: int | None, labels: tuple[str, ...], name: str) -> int:
+    """Return the index of the label of class 0.
 
-    A model may score a background class that it never reports. Its ids start behind it, its labels may or may not.
+    A model may score a background class, in front of the others, that it never reports. The labels may have a line for
+    it, whatever they call it.
 
     Args:
-        classes: how many the model tells apart, the background included; None where that is unknown.
+        scored: how many classes the model scores, the background included; None for a model without the op.
+        classes: how many of them it reports, as the op says.
         labels: the classes' names.
         name: what to call the model in an error.
 
     Raises:
         InputError: there are too few or too many labels.
     """
-    if classes is None:
+    if scored is None or classes is None or len(labels) == classes:
         return 0
-    fitting = {classes, classes - 1}
-    if _NO_CLASS.fullmatch(labels[0]) and len(labels) - 1 in fitting:
+    # Where no background is scored, one label more may as well be a class that this model does not have; so the first
+    # line must say itself that it is no class.
+    if len(labels) == classes + 1 and (scored > classes or _NO_CLASS.fullmatch(labels[0])):
         return 1
-    if len(labels) in fitting:
-        return 0
     raise InputError(
-        f"{name} tells {classes} classes apart (one of them may be the background), but there are {len(labels)} "
-        "labels: give it the labels it was trained with"
+        f"{name} tells {classes} classes apart, but there are {len(labels)} labels: give it the labels it was trained "
+        "with"
     )
 
 

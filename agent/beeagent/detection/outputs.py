@@ -31,7 +31,7 @@ class OutputIndices:
         classes: tensor (1, n): class ids.
         scores: tensor (1, n): confidences.
         count: tensor (1,): how many of the n are meant; None for a model that leaves it out.
-        class_count: how many classes the model tells apart, where that can be known before running it.
+        class_count: how many classes the model scores, a background included; None for a model without the op.
     """
 
     boxes: int

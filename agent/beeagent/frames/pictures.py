@@ -19,6 +19,11 @@ from beeagent.frames.source import BadFrameError
 PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"})
 """The formats that every OpenCV from 4.10 on can read, whatever it was built with."""
 
+UNREAD_SUFFIXES = frozenset(
+    {".avif", ".dng", ".exr", ".gif", ".hdr", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".mpo", ".pfm"}
+)
+"""Image formats that only some builds of OpenCV read, or none: refused everywhere, so that all builds agree."""
+
 
 def natural_key(path: Path) -> tuple[tuple[str | int, ...], str]:
     """Sort key that puts `frame2` before `frame10`, and ignores case where nothing else differs.
@@ -42,22 +47,47 @@ def decode_picture(path: Path) -> NDArray[np.uint8]:
         uint8, shape (height, width, 3), BGR.
 
     Raises:
-        BadFrameError: the file cannot be read, or is not a whole picture of a known format.
+        BadFrameError: the file cannot be read, has a suffix of `UNREAD_SUFFIXES`, or is not a whole picture of a
+            known format.
     """
+    if path.suffix.lower() in UNREAD_SUFFIXES:
+        known = " ".join(sorted(PICTURE_SUFFIXES))
+        raise BadFrameError(f"{path}: the format {path.suffix} is not read; convert it to one of {known}")
     try:
-        # Not cv2.imread: it leaves the reading to C, which on some systems mangles names that are not ASCII, and
-        # does not say what went wrong.
+        # Not cv2.imread: it leaves the reading to C, which on some systems mangles names that are not ASCII, does
+        # not say what went wrong, shows a cut-off JPEG with a grey rest and fails on a TIFF that is stored on its side.
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise BadFrameError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:  # a NUL in the path
+        raise BadFrameError(f"{path}: cannot be read: {error}") from error
     try:
-        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size and not _is_cut_off_jpeg(data) else None
     except cv2.error:  # raised for an absurd size in the header; None is returned for anything else
         pixels = None
     bgr = None if pixels is None else as_bgr(pixels)
     if bgr is None:
         raise BadFrameError(f"{path}: is not a picture, or a damaged one")
     return bgr
+
+
+def _is_cut_off_jpeg(data: NDArray[np.uint8]) -> bool:
+    """Return whether a JPEG file lacks its end: OpenCV 4.10 decodes such a file, with a grey rest, later ones do not.
+
+    Within the compressed data, FF is always followed by a byte other than D9 (ITU-T T.81, B.1.1.5): after the start of
+    the first scan, FFD9 is the end of the image, whatever a camera has appended to it.
+    """
+    content = data.data
+    if bytes(content[:2]) != b"\xff\xd8":
+        return False
+    at = 2
+    while at + 4 <= len(content) and content[at] == 0xFF:
+        marker = content[at + 1]
+        if marker == 0xDA:  # start of scan
+            return b"\xff\xd9" not in bytes(content[at:])
+        # A marker may be preceded by any number of FF (B.1.1.2); all others before the scan have a length.
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(bytes(content[at + 2 : at + 4]), "big")
+    return False  # not in order: OpenCV decides
 
 
 def list_folder(folder: Path) -> tuple[Path, ...]:

@@ -40,6 +40,7 @@ def run_comparison(  # noqa: PLR0913 - each a choice of its own
     as_json: bool,
     page: Path | None,
     pictures: int,
+    attribute: str | None = None,
     wait: Callable[[float], object] = time.sleep,
 ) -> None:
     """Compare detectors and print what came out.
@@ -55,6 +56,7 @@ def run_comparison(  # noqa: PLR0913 - each a choice of its own
         as_json: print JSON in place of a table.
         page: HTML file to write.
         pictures: how many pictures the page shows.
+        attribute: the label attribute, of a manifest that has several.
         wait: waits so many seconds, when the service asks for fewer calls.
 
     Raises:
@@ -67,7 +69,7 @@ def run_comparison(  # noqa: PLR0913 - each a choice of its own
         check_page_path(page)
     specs = parse_specs(models)
     path, labels = parse_source(data)
-    dataset = read_dataset(path, labels=labels)
+    dataset = read_dataset(path, labels=labels, label_attribute=attribute)
     sources = [
         _source(spec, dataset, allow_missing=allow_missing, keep=keep, threads=threads, prices=prices, wait=wait)
         for spec in specs

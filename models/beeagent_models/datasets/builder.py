@@ -7,15 +7,10 @@ from pathlib import Path
 import numpy as np
 from beeagent.errors import InputError
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
 
 logger = logging.getLogger(__name__)
-
-# EXIF tag 0x0112; from 5 to 8 the picture is stored lying on its side (EXIF 2.32, section 4.6.4).
-_ORIENTATION_TAG = 0x0112
-_LYING_ORIENTATIONS = range(5, 9)
 
 _SMALLEST_SIDE = 1.0
 """Pixels; what is left of a box at the picture's edge is left out if a side is shorter than this."""
@@ -38,7 +33,6 @@ class DatasetBuilder:
         self._labels = tuple(labels)
         self._ids = {label: index for index, label in enumerate(labels)}
         self._images: list[LabelledImage] = []
-        self._places: dict[Path, str] = {}
         self._clipped = 0
         self._left_out = 0
 
@@ -46,37 +40,28 @@ class DatasetBuilder:
         self,
         path: Path,
         *,
+        size: tuple[int, int],
         boxes: NDArray[np.floating],
         labels: Sequence[str],
         where: str,
-        stated_size: tuple[int, int] | None = None,
     ) -> None:
         """Take one picture and its boxes; boxes are clipped to the picture, and left out if outside of it.
 
         Args:
             path: the picture.
+            size: its width and height in pixels.
             boxes: shape (n, 4): left, top, right, bottom in pixels of the upright picture.
             labels: the class name of each box.
             where: file and line that say so, for errors.
-            stated_size: width and height in pixels that the source claims for the picture.
 
         Raises:
-            InputError: the picture is missing, is none, was taken before or has another size than stated; a
-                box is not finite or has no area; a label is not among the data set's.
+            InputError: a box is not finite or has no area; a label is not among the data set's.
         """
-        if path in self._places:
-            raise InputError(f"{where}: the picture {path} was given before, at {self._places[path]}; remove one")
-        size = picture_size(path, where=where)
-        if stated_size is not None and stated_size != size:
-            raise InputError(
-                f"{where}: the picture {path} is {size[0]}x{size[1]}, not {stated_size[0]}x{stated_size[1]} as stated"
-            )
         inside, kept = self._clip(np.asarray(boxes, np.float64).reshape(-1, 4), size, where)
         for label in labels:
             if label not in self._ids:
                 raise InputError(f"{where}: label '{label}' is not one of {', '.join(self._labels)}")
         class_ids = np.array([self._ids[label] for label in labels], np.int64)
-        self._places[path] = where
         self._images.append(
             LabelledImage(
                 path=path,
@@ -134,29 +119,16 @@ def check_labels(name: str, labels: Sequence[str]) -> None:
     Raises:
         InputError: there is no label, an empty one, or one of them twice.
     """
-    if not labels or not all(label.strip() for label in labels):
+    if not labels or not all(label.strip() and is_unicode(label) for label in labels):
         raise InputError(f"{name}: a data set needs at least one label, and none may be empty: {list(labels)}")
     if len(set(labels)) != len(labels):
         raise InputError(f"{name}: a label is there twice: {', '.join(labels)}")
 
 
-def picture_size(path: Path, *, where: str) -> tuple[int, int]:
-    """Read a picture's width and height from its header, as it stands upright (which is how OpenCV loads it).
-
-    Args:
-        path: the picture.
-        where: who asks for it, for errors.
-
-    Raises:
-        InputError: there is no such file, or it is not a picture.
-    """
+def is_unicode(text: str) -> bool:
+    """Return whether a text can be written to a file: JSON has half surrogates, and so have names of files."""
     try:
-        with Image.open(path) as image:
-            lying = image.getexif().get(_ORIENTATION_TAG) in _LYING_ORIENTATIONS
-            return (image.height, image.width) if lying else (image.width, image.height)
-    except FileNotFoundError:
-        raise InputError(f"{where}: the picture {path} is missing") from None
-    except UnidentifiedImageError:
-        raise InputError(f"{where}: {path} is not a picture") from None
-    except OSError as error:
-        raise InputError(f"{where}: the picture {path} cannot be read: {error}") from None
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -2,24 +2,24 @@
 
 from collections.abc import Iterator
 
-from beeagent_models.datasets.coco_check import check_coco
 from beeagent_models.datasets.defect import Defect
-from beeagent_models.datasets.forms import Form
-from beeagent_models.datasets.manifest_check import check_manifest
-from beeagent_models.datasets.reading import parse_source, recognise
-from beeagent_models.datasets.yolo_check import check_yolo
+from beeagent_models.datasets.image_files import find_image, repeated_reference
+from beeagent_models.datasets.on_disk import first_seen
+from beeagent_models.datasets.reading import parse_source
+from beeagent_models.datasets.sources import open_source
+from beeagent_models.datasets.stated import picture_box_defects
 
 
 def check_dataset(
     data: str, *, labels: str | None = None, attribute: str | None = None, pictures: bool = True
 ) -> Iterator[Defect]:
-    """Find every defect.
+    """Find every defect, in flat memory: whatever a reader of the data set refuses, and boxes that are doubtful.
 
     Args:
         data: how the data set is named on the command line: PATH, or PATH=label,label.
         labels: the classes that may occur, with commas between them; None for any.
         attribute: of a Ground Truth manifest, the label attribute.
-        pictures: whether to look for the pictures and at their sizes. A YOLO folder has no sizes without.
+        pictures: whether to find and decode the pictures. A YOLO folder has no sizes without.
 
     Yields:
         The defects, in the order of the files and lines.
@@ -29,10 +29,16 @@ def check_dataset(
     """
     path, named = parse_source(data)
     allowed = named if labels is None else tuple(label.strip() for label in labels.split(","))
-    form, path = recognise(path)
-    if form is Form.GROUND_TRUTH:
-        yield from check_manifest(path, labels=allowed, attribute=attribute, pictures=pictures)
-    elif form is Form.COCO:
-        yield from check_coco(path, labels=allowed, pictures=pictures)
-    else:
-        yield from check_yolo(path, labels=named, pictures=pictures)
+    source = open_source(path, labels=named, attribute=attribute, allowed=allowed)
+    with first_seen() as seen:
+        for entry in source.entries():
+            if isinstance(entry, Defect):
+                yield entry
+            elif not entry.reference:
+                yield from picture_box_defects(entry)
+            elif pictures:
+                found = yield from find_image(entry, source.find, seen)
+                yield from picture_box_defects(found.picture)
+            else:
+                yield from repeated_reference(entry, seen)
+                yield from picture_box_defects(entry)

@@ -9,8 +9,10 @@ from pathlib import Path
 from beeagent.errors import InputError
 
 from beeagent_models.datasets.box_check import Box, reaches_beyond
-from beeagent_models.datasets.builder import picture_size
+from beeagent_models.datasets.builder import is_unicode
+from beeagent_models.datasets.defect import strict
 from beeagent_models.datasets.forms import Form, Pictures
+from beeagent_models.datasets.image_files import FoundPicture, find_image
 from beeagent_models.datasets.on_disk import FirstSeen, first_seen
 from beeagent_models.datasets.replacing import new_folder
 from beeagent_models.datasets.stated import Source, StatedPicture
@@ -73,13 +75,17 @@ def convert(  # noqa: PLR0913 - each a choice of its own
     with (
         new_folder(folder) as new,
         first_seen() as names,
+        first_seen() as files,
         opened_writer(form, new, labels=source.labels, attribute=attribute, created_at=created_at) as writer,
     ):
         for stated in source.pictures():
             _refuse_name(stated, names)
-            picture = _fitted(stated, source.labels, form=form, clip=clip, done=done)
-            if pictures is not Pictures.NONE:
-                _bring(source.find(stated), new / IMAGES / stated.name, stated, link=pictures is Pictures.LINK)
+            found = FoundPicture(stated, None)
+            if pictures is not Pictures.NONE or stated.size is None:
+                found = strict(find_image(stated, source.find, files))
+            picture = _fitted(found.picture, source.labels, form=form, clip=clip, done=done)
+            if found.path is not None and pictures is not Pictures.NONE:
+                _bring(found.path, new / IMAGES / stated.name, link=pictures is Pictures.LINK)
             writer.add(picture)
             done.pictures += 1
             done.boxes += len(picture.boxes)
@@ -92,7 +98,7 @@ def convert(  # noqa: PLR0913 - each a choice of its own
 
 
 def _refuse_name(picture: StatedPicture, names: FirstSeen) -> None:
-    if not picture.name or "\0" in picture.name:
+    if not picture.name or "\0" in picture.name or not is_unicode(picture.name):
         raise InputError(f"{picture.where}: '{picture.reference}' is no name of a picture")
     before = names.at(picture.name, picture.where)
     if before is not None:
@@ -103,22 +109,23 @@ def _fitted(
     picture: StatedPicture, known: tuple[str, ...], *, form: Form, clip: bool, done: Converted
 ) -> StatedPicture:
     """Make boxes fit for the form; the rounding of whoever wrote them is not worth a word."""
+    size = picture.known_size
     kept: list[tuple[str, Box]] = []
-    for label, box in zip(picture.labels, picture.boxes, strict=True):
+    for where, label, box in zip(picture.box_places, picture.labels, picture.boxes, strict=True):
         if label not in known:
-            raise InputError(f"{picture.where}: label '{label}' is not one of {', '.join(known)}")
+            raise InputError(f"{where}: label '{label}' is not one of {', '.join(known)}")
         left, top, right, bottom = box
         what = f"the box from ({left:g}, {top:g}) to ({right:g}, {bottom:g})"
         # Written so that what is no number fails, too.
         if not (left < right and top < bottom):
-            raise InputError(f"{picture.where}: {what} has no area; correct or remove it")
-        beyond = reaches_beyond(box, picture.size)
+            raise InputError(f"{where}: {what} has no area; correct or remove it")
+        beyond = reaches_beyond(box, size)
         if beyond and not clip:
             raise InputError(
-                f"{picture.where}: {what} reaches out of the picture of {picture.size[0]}x{picture.size[1]}; correct "
-                "it, or have such boxes cut"
+                f"{where}: {what} reaches out of the picture of {size[0]}x{size[1]}; correct "
+                "it, or have such boxes cut: --clip"
             )
-        inside = _inside(box, picture.size)
+        inside = _inside(box, size)
         if not (inside[0] < inside[2] and inside[1] < inside[3]):
             done.count("boxes left out because they lie outside of their picture")
             continue
@@ -127,7 +134,7 @@ def _fitted(
         if form is Form.GROUND_TRUTH and not all(edge.is_integer() for edge in inside):
             done.count("boxes rounded to whole pixels")
         kept.append((label, inside))
-    return replace(picture, labels=tuple(label for label, _ in kept), boxes=tuple(box for _, box in kept))
+    return replace(picture, labels=tuple(label for label, _ in kept), boxes=tuple(box for _, box in kept), places=())
 
 
 def _inside(box: Box, size: tuple[int, int]) -> Box:
@@ -136,13 +143,7 @@ def _inside(box: Box, size: tuple[int, int]) -> Box:
     return max(left, 0.0), max(top, 0.0), min(right, width), min(bottom, height)
 
 
-def _bring(path: Path, target: Path, picture: StatedPicture, *, link: bool) -> None:
-    size = picture_size(path, where=picture.where)
-    if size != picture.size:
-        raise InputError(
-            f"{picture.where}: the picture {path} is {size[0]}x{size[1]}, not "
-            f"{picture.size[0]}x{picture.size[1]} as stated"
-        )
+def _bring(path: Path, target: Path, *, link: bool) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if link:
         target.symlink_to(path.resolve())

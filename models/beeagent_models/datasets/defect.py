@@ -1,7 +1,13 @@
 """What can be wrong with a data set."""
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeVar
+
+from beeagent.errors import InputError
+
+_Result = TypeVar("_Result")
 
 
 class DefectKind(str, Enum):
@@ -33,4 +39,27 @@ class Defect:
     what: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.kind.value}: {self.what}"
+        # Made printable as errors are: a name in it may be anything.
+        return str(InputError(f"{self.where}: {self.kind.value}: {self.what}"))
+
+    def error(self) -> InputError:
+        """Return the error of a reader that stops at this defect."""
+        return InputError(f"{self.where}: {self.what}")
+
+
+Findings = Generator[Defect, None, _Result]
+"""Yields every defect it finds, and returns what could be understood in spite of them."""
+
+
+def strict(findings: Findings[_Result]) -> _Result:
+    """Return the result of `findings` that yield no defect.
+
+    Raises:
+        InputError: there is a defect; names the first.
+    """
+    try:
+        defect = next(findings)
+    except StopIteration as end:
+        result: _Result = end.value
+        return result
+    raise defect.error()

@@ -3,20 +3,21 @@
 The form: https://docs.aws.amazon.com/sagemaker/latest/dg/sms-data-output.html, "Bounding box job output".
 """
 
+import codecs
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from beeagent.errors import InputError
 from pydantic import BaseModel, Field, ValidationError
 
-from beeagent_models.datasets.builder import DatasetBuilder
-from beeagent_models.datasets.dataset import Dataset, LabelledImage
-from beeagent_models.datasets.reference import find_picture
+from beeagent_models.datasets.box_check import Box
+from beeagent_models.datasets.builder import is_unicode
+from beeagent_models.datasets.dataset import LabelledImage
+from beeagent_models.datasets.defect import Defect, DefectKind, Findings, strict
 
 _TYPE = "groundtruth/object-detection"
 
@@ -39,11 +40,6 @@ class Annotation(BaseModel):
     height: float
 
 
-class _Annotations(BaseModel):
-    image_size: list[ImageSize] = Field(min_length=1, max_length=1)
-    annotations: list[Annotation]
-
-
 class Metadata(BaseModel):
     """What a line says about its boxes, as far as it is needed to understand them."""
 
@@ -56,8 +52,8 @@ class ManifestLine:
 
     Attributes:
         where: file and line, for errors.
-        source_ref: the picture, usually an `s3://` address.
-        size: width and height in pixels.
+        source_ref: the picture, usually an `s3://` address; empty where a defective line has none.
+        size: width and height in pixels; None where a defective line does not state them.
         boxes: left, top, right, bottom in pixels, as stated.
         class_ids: of each box.
         class_map: names of the classes that this line knows.
@@ -65,8 +61,8 @@ class ManifestLine:
 
     where: str
     source_ref: str
-    size: tuple[int, int]
-    boxes: tuple[tuple[float, float, float, float], ...]
+    size: tuple[int, int] | None
+    boxes: tuple[Box, ...]
     class_ids: tuple[int, ...]
     class_map: dict[int, str]
 
@@ -88,48 +84,8 @@ class Labelling:
     human: bool
 
 
-def read_ground_truth(
-    manifest: Path, *, name: str, labels: tuple[str, ...] | None = None, attribute: str | None = None
-) -> Dataset:
-    """Read a manifest and find its pictures beside it.
-
-    Of `s3://bucket/a/b.jpg` the first that exists is taken: `a/b.jpg`, `b.jpg`, `images/b.jpg` beside the
-    manifest. Boxes are clipped to the picture.
-
-    Args:
-        manifest: the file.
-        name: of the data set.
-        labels: the classes, in order; by default those of the manifest's class maps, in the order of their ids.
-        attribute: the label attribute; by default the only one of type `groundtruth/object-detection`.
-
-    Raises:
-        InputError: the manifest or a picture is defective; names file and line.
-    """
-    lines = list(parse_manifest(manifest, attribute=attribute))
-    builder = DatasetBuilder(name=name, labels=labels or join_class_maps(lines, manifest))
-    for line in lines:
-        builder.add(
-            find_picture(line.source_ref, beside=manifest.parent, where=line.where),
-            boxes=np.array(line.boxes, np.float64),
-            labels=[line.class_map[class_id] for class_id in line.class_ids],
-            where=line.where,
-            stated_size=line.size,
-        )
-    return builder.build()
-
-
-def parse_manifest(manifest: Path, *, attribute: str | None = None) -> Iterator[ManifestLine]:
-    """Give the lines of a manifest one by one, without looking at the pictures. Blank lines are passed over.
-
-    Raises:
-        InputError: the file cannot be read, or a line is defective; names file and line.
-    """
-    for where, text in manifest_lines(manifest):
-        yield parse_line(text, where=where, attribute=attribute)
-
-
 def manifest_lines(manifest: Path) -> Iterator[tuple[str, bytes]]:
-    """Give the lines of a manifest as they are, each with its place. Blank lines are passed over.
+    """Give the lines of a manifest as they are, each with its place; blank lines and byte order marks are left out.
 
     Raises:
         InputError: the file cannot be read.
@@ -137,8 +93,10 @@ def manifest_lines(manifest: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with manifest.open("rb") as file:
             for number, text in enumerate(file, start=1):
-                if text.strip():
-                    yield f"{manifest}:{number}", text
+                # Of manifests that were put together, any line may begin with a byte order mark.
+                content = text.removeprefix(codecs.BOM_UTF8)
+                if content.strip():
+                    yield f"{manifest}:{number}", content
     except OSError as error:
         raise InputError(f"{manifest}: cannot be read: {error.strerror}") from None
 
@@ -153,15 +111,7 @@ def parse_row(text: str | bytes, *, where: str) -> dict[str, Any]:
     Raises:
         InputError: the line is no JSON object with a `source-ref`.
     """
-    try:
-        row = json.loads(text)
-    except UnicodeDecodeError:
-        raise InputError(f"{where}: is not UTF-8 text, so no line of a Ground Truth manifest") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: broken JSON: {error}") from None
-    if not isinstance(row, dict) or not isinstance(row.get("source-ref"), str):
-        raise InputError(f"{where}: has no 'source-ref', so it is no line of a Ground Truth manifest")
-    return row
+    return strict(read_row(text, where=where)) or {}
 
 
 def parse_line(text: str | bytes, *, where: str, attribute: str | None = None) -> ManifestLine:
@@ -175,29 +125,102 @@ def parse_line(text: str | bytes, *, where: str, attribute: str | None = None) -
     Raises:
         InputError: the line is not JSON, lacks something, or has a box of a class not in its class map.
     """
-    row = parse_row(text, where=where)
-    attribute = attribute or only_attribute(row, where)
-    section = attribute
+    return strict(read_line(text, where=where, attribute=attribute))
+
+
+def read_row(text: str | bytes, *, where: str) -> Findings[dict[str, Any] | None]:
+    """Find the defects of one line of a manifest, its label attributes left aside; arguments as of `parse_row`."""
     try:
-        content = _Annotations.model_validate(row.get(attribute))
-        section = f"{attribute}-metadata"
-        class_map = Metadata.model_validate(row.get(section)).class_map
+        row = json.loads(text)
+    except UnicodeDecodeError:
+        what = "is not UTF-8 text, so no line of a Ground Truth manifest"
+        yield Defect(where, DefectKind.BROKEN_JSON, what)
+        return None
+    except (ValueError, RecursionError) as error:
+        yield Defect(where, DefectKind.BROKEN_JSON, f"broken JSON: {error}")
+        return None
+    if not isinstance(row, dict):
+        what = "is no JSON object with a 'source-ref', so it is no line of a Ground Truth manifest"
+        yield Defect(where, DefectKind.BROKEN_LINE, what)
+        return None
+    if not isinstance(row.get("source-ref"), str) or not row["source-ref"]:
+        what = "has no 'source-ref' that names a picture, so it is no line of a Ground Truth manifest"
+        yield Defect(where, DefectKind.BROKEN_LINE, what)
+    return row
+
+
+def read_line(text: str | bytes, *, where: str, attribute: str | None = None) -> Findings[ManifestLine]:
+    """Find the defects of one line of a manifest, and what can be understood of it; arguments as of `parse_line`."""
+    row = yield from read_row(text, where=where)
+    if row is None:
+        return ManifestLine(where, "", None, (), (), {})
+    reference = row.get("source-ref")
+    source_ref = reference if isinstance(reference, str) else ""
+    try:
+        attribute = attribute or only_attribute(row, where)
+    except InputError as error:
+        yield Defect(where, DefectKind.BROKEN_LINE, str(error).removeprefix(f"{where}: "))
+        return ManifestLine(where, source_ref, None, (), (), {})
+    content = row.get(attribute)
+    if not isinstance(content, dict):
+        yield Defect(where, DefectKind.BROKEN_LINE, f"{attribute}: is not there, or no JSON object")
+        return ManifestLine(where, source_ref, None, (), (), {})
+    size = yield from _read_size(content, f"{attribute}.image_size", where)
+    key = f"{attribute}-metadata"
+    class_map: dict[int, str] | None = None
+    try:
+        class_map = Metadata.model_validate(row.get(key)).class_map
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join([section, *map(str, first["loc"])])
-        raise InputError(f"{where}: {key}: {first['msg']}") from None
-    for box in content.annotations:
-        if box.class_id not in class_map:
-            known = ", ".join(map(str, class_map)) or "none"
-            raise InputError(f"{where}: class_id {box.class_id} is not in the class-map (known: {known})")
+        yield from _broken(where, key, error)
+    found = yield from _read_boxes(content.get("annotations"), f"{attribute}.annotations", where, class_map)
     return ManifestLine(
         where=where,
-        source_ref=row["source-ref"],
-        size=(content.image_size[0].width, content.image_size[0].height),
-        boxes=tuple((a.left, a.top, a.left + a.width, a.top + a.height) for a in content.annotations),
-        class_ids=tuple(a.class_id for a in content.annotations),
-        class_map=class_map,
+        source_ref=source_ref,
+        size=size,
+        boxes=tuple((a.left, a.top, a.left + a.width, a.top + a.height) for a in found),
+        class_ids=tuple(a.class_id for a in found),
+        class_map=class_map or {},
     )
+
+
+def _read_size(content: dict[str, Any], key: str, where: str) -> Findings[tuple[int, int] | None]:
+    sizes = content.get("image_size")
+    if not isinstance(sizes, list) or len(sizes) != 1:
+        yield Defect(where, DefectKind.BROKEN_LINE, f"{key}: must be a list of one size")
+        return None
+    try:
+        size = ImageSize.model_validate(sizes[0])
+    except ValidationError as error:
+        yield from _broken(where, key, error)
+        return None
+    if size.width < 1 or size.height < 1:
+        yield Defect(where, DefectKind.SIZE_WRONG, f"the picture is stated to be {size.width}x{size.height}")
+        return None
+    return size.width, size.height
+
+
+def _read_boxes(entries: object, key: str, where: str, class_map: dict[int, str] | None) -> Findings[list[Annotation]]:
+    boxes: list[Annotation] = []
+    if not isinstance(entries, list):
+        yield Defect(where, DefectKind.BROKEN_LINE, f"{key}: must be a list")
+        return boxes
+    for number, entry in enumerate(entries):
+        try:
+            box = Annotation.model_validate(entry)
+        except ValidationError as error:
+            yield from _broken(where, f"{key}.{number}", error)
+            continue
+        if class_map is not None and box.class_id not in class_map:
+            known = ", ".join(map(str, class_map)) or "none"
+            what = f"class_id {box.class_id} of box {number + 1} is not in the class-map (known: {known})"
+            yield Defect(where, DefectKind.LABEL_UNKNOWN, what)
+        boxes.append(box)
+    return boxes
+
+
+def _broken(where: str, key: str, error: ValidationError) -> Findings[None]:
+    for found in error.errors():
+        yield Defect(where, DefectKind.BROKEN_LINE, f"{'.'.join([key, *map(str, found['loc'])])}: {found['msg']}")
 
 
 def manifest_line(image: LabelledImage, *, source_ref: str, labels: Sequence[str], labelling: Labelling) -> str:
@@ -257,25 +280,44 @@ def only_attribute(row: Mapping[str, object], where: str) -> str:
     if not found:
         raise InputError(f"{where}: has no label attribute of type {_TYPE}; label the picture or remove the line")
     if len(found) > 1:
-        raise InputError(f"{where}: has several label attributes ({', '.join(found)}); say which one to read")
+        raise InputError(
+            f"{where}: has several label attributes ({', '.join(found)}); choose one with --attribute, or write a "
+            "manifest that has only one: beeagent dataset convert --attribute"
+        )
     return found[0]
 
 
-def join_class_maps(lines: Iterable[ManifestLine], manifest: Path) -> tuple[str, ...]:
-    """Join the class maps: each line need only know the classes it uses.
+class ClassMaps:
+    """Joins the class maps of lines: each line need only know the classes it uses."""
 
-    Args:
-        lines: of the manifest.
-        manifest: the file, for errors.
+    def __init__(self) -> None:
+        self._names: dict[int, tuple[str, str]] = {}
+        """Of each class id, its name and the line that gave it first."""
+        self._ids: dict[str, int] = {}
 
-    Raises:
-        InputError: two lines call a class by different names, or none names any.
-    """
-    names: dict[int, str] = {}
-    for line in lines:
-        for class_id, label in line.class_map.items():
-            if names.setdefault(class_id, label) != label:
-                raise InputError(f"{line.where}: class_id {class_id} is '{label}' here and '{names[class_id]}' before")
-    if not names:
-        raise InputError(f"{manifest}: no line has a class-map that names a class; name the labels")
-    return tuple(names[class_id] for class_id in sorted(names))
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names so far, in the order of their ids."""
+        return tuple(self._names[class_id][0] for class_id in sorted(self._names))
+
+    def join(self, line: ManifestLine) -> Findings[None]:
+        """Take in the class map of a line; yield each name that cannot be told apart from the earlier ones."""
+        for class_id, name in line.class_map.items():
+            first, at = self._names.get(class_id, (None, ""))
+            if first is None:
+                self._names[class_id] = (name, line.where)
+                if not name.strip() or not is_unicode(name):
+                    what = f"class_id {class_id} has {'no Unicode text for a' if name.strip() else 'an empty'} name"
+                    yield Defect(line.where, DefectKind.LABEL_UNKNOWN, what)
+                elif self._ids.setdefault(name, class_id) != class_id:
+                    what = f"class_id {class_id} and class_id {self._ids[name]} are both called '{name}'"
+                    yield Defect(line.where, DefectKind.LABEL_UNKNOWN, what)
+            elif first != name:
+                what = f"class_id {class_id} is '{name}' here and '{first}' at {at}"
+                yield Defect(line.where, DefectKind.LABEL_UNKNOWN, what)
+
+    def refuse_none(self, manifest: Path) -> Findings[None]:
+        """Yield a defect if no line named a class."""
+        if not self._names:
+            what = f"no line has a class-map that names a class; name the labels: {manifest}=bee"
+            yield Defect(str(manifest), DefectKind.LABEL_UNKNOWN, what)

@@ -15,6 +15,10 @@ Member = tuple[str, int | None, object]
 """The key, the place in its list (None where the value is no list), and the value."""
 
 
+class BrokenJsonError(InputError):
+    """A file is not JSON, or breaks off."""
+
+
 def members(file: Path) -> Iterator[Member]:
     """Give the members of the object in a file; those that are lists, entry by entry.
 
@@ -24,7 +28,8 @@ def members(file: Path) -> Iterator[Member]:
         file: JSON in UTF-8.
 
     Raises:
-        InputError: the file cannot be read, or is no JSON object; says where.
+        BrokenJsonError: the file is no JSON object; says where.
+        InputError: the file cannot be read.
     """
     try:
         with file.open(encoding="utf-8-sig") as stream:
@@ -33,7 +38,7 @@ def members(file: Path) -> Iterator[Member]:
         raise InputError(f"{file}: is not UTF-8 text") from None
     except (json.JSONDecodeError, RecursionError) as error:
         what = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-        raise InputError(f"{file}: Invalid JSON: {what}") from None
+        raise BrokenJsonError(f"{file}: Invalid JSON: {what}") from None
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
 

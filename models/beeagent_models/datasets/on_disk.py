@@ -15,7 +15,7 @@ class FirstSeen:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
-        database.execute("CREATE TABLE seen (key BLOB PRIMARY KEY, at TEXT) WITHOUT ROWID")
+        database.execute("CREATE TABLE seen (key BLOB PRIMARY KEY, at BLOB) WITHOUT ROWID")
 
     def at(self, key: str, where: str) -> str | None:
         """Remember a thing, and give the place where it was seen before; None the first time.
@@ -25,16 +25,20 @@ class FirstSeen:
             where: the place.
         """
         digest = digest_of(key)
-        added = self._database.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (digest, where)).rowcount
+        added = self._database.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (digest, _encoded(where))).rowcount
         if added:
             return None
         (first,) = self._database.execute("SELECT at FROM seen WHERE key = ?", (digest,)).fetchone()
-        return str(first)
+        return bytes(first).decode("utf-8", "surrogatepass")
 
 
 def digest_of(text: str) -> bytes:
     """Give 16 bytes that stand for a text; what is no Unicode in it (a file's name can be so) does no harm."""
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return hashlib.blake2b(_encoded(text), digest_size=16).digest()
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 @contextlib.contextmanager

@@ -1,19 +1,21 @@
 """Reads a data set whatever its form: a Ground Truth manifest, a YOLO folder or a COCO file."""
 
-import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from beeagent.errors import InputError
 
-from beeagent_models.datasets.coco import read_coco
+from beeagent_models.datasets.builder import DatasetBuilder
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
-from beeagent_models.datasets.forms import Form
-from beeagent_models.datasets.ground_truth import read_ground_truth
-from beeagent_models.datasets.yolo import is_yolo, read_yolo
+from beeagent_models.datasets.defect import DefectKind, strict
+from beeagent_models.datasets.image_files import find_image
+from beeagent_models.datasets.on_disk import first_seen
+from beeagent_models.datasets.sources import open_source, recognise
+from beeagent_models.datasets.stated import picture_box_defects
 
-_MANIFEST_SUFFIXES = frozenset({".jsonl", ".manifest"})
+logger = logging.getLogger(__name__)
 
 
 def read_dataset(
@@ -39,36 +41,28 @@ def read_dataset(
     Raises:
         InputError: what is there cannot be used; names file, line and defect.
     """
-    form, path = recognise(path)
-    name = name or _name(path)
-    if form is Form.YOLO:
-        return read_yolo(path, name=name, labels=labels)
-    if form is Form.GROUND_TRUTH:
-        return read_ground_truth(path, name=name, labels=labels, attribute=label_attribute)
-    return read_coco(path, name=name, labels=labels)
-
-
-def recognise(path: Path) -> tuple[Form, Path]:
-    """Tell in which form a data set is, and which file or folder it is.
-
-    Args:
-        path: as for `read_dataset`.
-
-    Returns:
-        The form, and the manifest, the COCO file or the YOLO folder.
-
-    Raises:
-        InputError: there is nothing, or nothing that is a data set.
-    """
-    if not path.exists():
-        raise InputError(f"{path}: there is no such file or folder")
-    if path.suffix in {".yaml", ".yml"}:
-        path = path.parent
-    if path.is_dir() and not is_yolo(path):
-        path = _only_manifest(path)
-    if path.is_dir():
-        return Form.YOLO, path
-    return (Form.GROUND_TRUTH if _is_manifest(path) else Form.COCO), path
+    source = open_source(path, labels=labels, attribute=label_attribute)
+    name = name or _name(recognise(path)[1])
+    builder = DatasetBuilder(name=name, labels=source.labels)
+    with first_seen() as seen:
+        for stated in source.pictures():
+            found = strict(find_image(stated, source.find, seen))
+            picture = found.picture
+            if found.path is None:
+                raise ValueError(f"{picture.where}: a picture without a defect has a file")
+            for defect in picture_box_defects(picture):
+                if defect.kind is DefectKind.BOX_EMPTY:
+                    raise defect.error()
+            builder.add(
+                found.path,
+                size=picture.known_size,
+                boxes=np.array(picture.boxes, np.float64),
+                labels=picture.labels,
+                where=picture.where,
+            )
+    for what, count in source.left_out.items():
+        logger.warning("%s: %s: %d", name, what, count)
+    return builder.build()
 
 
 def parse_source(text: str) -> tuple[Path, tuple[str, ...] | None]:
@@ -111,32 +105,6 @@ def merge_datasets(datasets: Sequence[Dataset]) -> Dataset:
     return Dataset(name="+".join(dataset.name for dataset in datasets), images=tuple(images), labels=labels)
 
 
-def _only_manifest(folder: Path) -> Path:
-    found = sorted(path for path in folder.iterdir() if path.suffix == ".manifest")
-    if len(found) == 1:
-        return found[0]
-    what = (
-        f"has {len(found)} manifests; name one" if found else "holds no manifest, no images/ and labels/, no data.yaml"
-    )
-    raise InputError(f"{folder}: {what}")
-
-
 def _name(path: Path) -> str:
     # `output.manifest` and `data.json` say nothing; the folder they lie in does.
     return path.absolute().name if path.is_dir() else path.absolute().parent.name
-
-
-def _is_manifest(path: Path) -> bool:
-    """Tell a manifest from a COCO file: by its suffix, or else by what its first line is."""
-    if path.suffix in _MANIFEST_SUFFIXES:
-        return True
-    try:
-        with path.open(encoding="utf-8") as file:
-            first = next((line for line in file if line.strip()), "")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is neither a manifest nor a COCO file: {error}") from None
-    try:
-        row = json.loads(first)
-    except json.JSONDecodeError:
-        return False
-    return isinstance(row, dict) and "source-ref" in row

@@ -36,7 +36,7 @@ def is_picture_file(path: Path) -> bool:
 
 
 def find_picture(source_ref: str, *, beside: Path, where: str) -> Path:
-    """Find the local copy of the picture that a manifest names.
+    """Find the local copy of the picture that a manifest names: a path relative to the manifest, or a key in a bucket.
 
     Raises:
         InputError: there is none.
@@ -48,6 +48,9 @@ def find_picture(source_ref: str, *, beside: Path, where: str) -> Path:
         parts = [part for part in PurePosixPath(path).parts if part not in {"/", ".."}]
         candidates = [beside.joinpath(*parts[start:]) for start in range(len(parts))]
         candidates += [beside / "images" / part for part in parts[-1:]]
+        if not is_s3(source_ref):
+            # A path is believed as it stands, `..` included; a key in a bucket cannot lead out of the folder.
+            candidates = list(dict.fromkeys([beside / path, *candidates]))
     for candidate in candidates:
         if is_picture_file(candidate):
             return candidate

@@ -1,14 +1,22 @@
 """Labelled pictures one by one, as their source states them: a data set of any length goes by in flat memory.
 
-Where `Dataset` is for training and measuring (all of it, clipped and checked), this is for changing and looking.
+Where `Dataset` is for training and measuring (all of it, clipped and checked), this is for checking, changing and
+looking.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from beeagent_models.datasets.box_check import Box
+from beeagent.errors import InputError
+
+from beeagent_models.datasets.box_check import Box, box_defects
+from beeagent_models.datasets.defect import Defect
+
+_WHOLE = 1e-6
+"""Pixels; what is nearer than this to a whole pixel was one before it was made a ratio of 12 digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +27,44 @@ class StatedPicture:
         where: file and line, for errors.
         reference: how the source names it.
         name: its path within the set, such as `ramp/0007.jpg`, without a folder `images` around all.
-        size: width and height in pixels.
-        boxes: left, top, right, bottom in pixels, as stated: neither clipped nor rounded.
+        size: width and height in pixels; None where the source does not state them.
+        boxes: left, top, right, bottom as stated, neither clipped nor rounded: in pixels, or ratios of the picture.
         labels: the class name of each box.
+        places: file and line of each box, for errors; empty where they have no line of their own.
+        in_ratios: whether the boxes are in ratios.
     """
 
     where: str
     reference: str
     name: str
-    size: tuple[int, int]
+    size: tuple[int, int] | None
     boxes: tuple[Box, ...]
     labels: tuple[str, ...]
+    places: tuple[str, ...] = ()
+    in_ratios: bool = False
+
+    @property
+    def box_places(self) -> tuple[str, ...]:
+        """File and line of each box, or of the picture."""
+        return self.places or (self.where,) * len(self.boxes)
+
+    @property
+    def known_size(self) -> tuple[int, int]:
+        """The size, of a picture that has one by now.
+
+        Raises:
+            ValueError: it has none.
+        """
+        if self.size is None:
+            raise ValueError(f"{self.where}: the size of the picture is not known")
+        return self.size
+
+    def sized(self, size: tuple[int, int]) -> "StatedPicture":
+        """Return the picture with this width and height, and its boxes in pixels."""
+        if not self.in_ratios:
+            return replace(self, size=size)
+        boxes = tuple(_in_pixels(box, size) for box in self.boxes)
+        return replace(self, size=size, boxes=boxes, in_ratios=False)
 
 
 class Source(Protocol):
@@ -37,7 +72,11 @@ class Source(Protocol):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of the classes, in order; those without a box, too."""
+        """The names of the classes, in order; those without a box, too.
+
+        Raises:
+            InputError: the source is defective, or its classes cannot be told apart.
+        """
 
     @property
     def left_out(self) -> dict[str, int]:
@@ -58,8 +97,65 @@ class Source(Protocol):
         """
 
 
+class Reader(ABC):
+    """The one reader of a form: a `Source` that can also go on after a defect.
+
+    Attributes:
+        left_out: see `Source`.
+    """
+
+    def __init__(self) -> None:
+        self.left_out: dict[str, int] = {}
+
+    @property
+    @abstractmethod
+    def labels(self) -> tuple[str, ...]:
+        """See `Source`."""
+
+    @abstractmethod
+    def entries(self) -> Iterator[StatedPicture | Defect]:
+        """Go through the source once, and yield each picture and each defect of the source itself.
+
+        A picture that follows a defect has what could be understood of it.
+
+        Raises:
+            InputError: the source cannot be read at all.
+        """
+
+    @abstractmethod
+    def find(self, picture: StatedPicture) -> Path:
+        """See `Source`."""
+
+    def pictures(self) -> Iterator[StatedPicture]:
+        """See `Source`."""
+        known: tuple[str, ...] = ()
+        for entry in self.entries():
+            if isinstance(entry, Defect):
+                raise entry.error()
+            known = known or self.labels
+            for place, label in zip(entry.box_places, entry.labels, strict=True):
+                if label not in known:
+                    raise InputError(f"{place}: label '{label}' is not one of {', '.join(known)}")
+            yield entry
+
+
+def picture_box_defects(picture: StatedPicture) -> Iterator[Defect]:
+    """Yield the defects of the boxes of one picture; of those in ratios, what can be seen without the size."""
+    boxes = list(zip(picture.box_places, picture.labels, picture.boxes, strict=True))
+    return box_defects(boxes, size=None if picture.in_ratios else picture.size)
+
+
 def name_within(path: str) -> str:
     """Make of a key or path the picture's path within its set: nothing absolute, no climbing, no `images` in front."""
     pure = PurePosixPath(path)
     parts = [pure.name] if pure.is_absolute() else [part for part in pure.parts if part not in {"/", "..", "."}]
     return "/".join(parts[1:] if len(parts) > 1 and parts[0] == "images" else parts)
+
+
+def _in_pixels(ratios: Box, size: tuple[int, int]) -> Box:
+    left, top, right, bottom = (ratio * side for ratio, side in zip(ratios, (*size, *size), strict=True))
+    return _whole(left), _whole(top), _whole(right), _whole(bottom)
+
+
+def _whole(value: float) -> float:
+    return float(round(value)) if abs(value) < 1e9 and abs(value - round(value)) < _WHOLE else value

@@ -12,12 +12,13 @@ from typing import IO, Protocol
 import numpy as np
 import yaml
 from beeagent.errors import InputError
+from beeagent.frames.pictures import PICTURE_SUFFIXES
 
 from beeagent_models.datasets.dataset import LabelledImage
 from beeagent_models.datasets.forms import Form
 from beeagent_models.datasets.ground_truth import Labelling, manifest_line
 from beeagent_models.datasets.stated import StatedPicture
-from beeagent_models.datasets.yolo import PICTURE_SUFFIXES, label_file
+from beeagent_models.datasets.yolo import label_file
 
 IMAGES = "images"
 
@@ -83,8 +84,8 @@ class _GroundTruth:
     def add(self, picture: StatedPicture) -> None:
         image = LabelledImage(
             path=Path(picture.name),
-            width=picture.size[0],
-            height=picture.size[1],
+            width=picture.known_size[0],
+            height=picture.known_size[1],
             boxes=np.array(picture.boxes, np.float32).reshape(-1, 4),
             class_ids=np.array([self._labels.index(label) for label in picture.labels], np.int64),
         )
@@ -107,7 +108,7 @@ class _Coco:
 
     def add(self, picture: StatedPicture) -> None:
         self._pictures += 1
-        width, height = picture.size
+        width, height = picture.known_size
         image = {"id": self._pictures, "file_name": f"{IMAGES}/{picture.name}", "width": width, "height": height}
         self._stream.write((",\n" if self._pictures > 1 else "\n") + json.dumps(image, ensure_ascii=False))
         for label, (left, top, right, bottom) in zip(picture.labels, picture.boxes, strict=True):
@@ -140,7 +141,7 @@ class _Yolo:
         if path.suffix.lower() not in PICTURE_SUFFIXES:
             known = ", ".join(sorted(PICTURE_SUFFIXES))
             raise InputError(f"{picture.where}: YOLO has no pictures such as {picture.name}; its names end in {known}")
-        width, height = picture.size
+        width, height = picture.known_size
         rows = [
             (
                 f"{self._labels.index(label)} {(left + right) / 2 / width:.12g} {(top + bottom) / 2 / height:.12g} "

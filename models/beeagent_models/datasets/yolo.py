@@ -1,85 +1,67 @@
 """YOLO folders: a text file of ratios beside each picture.
 
-The form: https://docs.ultralytics.com/datasets/detect/ (boxes) and https://docs.ultralytics.com/datasets/segment/
-(outlines). A label file lies where its picture lies, with the last folder called `images` in the path exchanged
-for `labels` and the suffix for `.txt`; that serves `images/train` and `train/images` alike.
+The form: https://docs.ultralytics.com/datasets/detect/ (boxes), https://docs.ultralytics.com/datasets/segment/
+(outlines) and https://docs.ultralytics.com/datasets/pose/ (boxes with key points). A label file lies where its picture
+lies, with the last folder called `images` in the path exchanged for `labels` and the suffix for `.txt`; that serves
+`images/train` and `train/images` alike.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import yaml
 from beeagent.errors import InputError
-from numpy.typing import NDArray
 
-from beeagent_models.datasets.builder import DatasetBuilder, picture_size
-from beeagent_models.datasets.dataset import Dataset
+from beeagent_models.datasets.box_check import Box
 
-PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-
-BOX_FIELDS = 5
+_BOX_FIELDS = 5
 """Class, centre and size."""
 
-_SHORTEST_OUTLINE = 7
+_MIN_OUTLINE_FIELDS = 7
 """Class and three points."""
+
+_SPLITS = ("train", "val", "test")
+_NULL = "tag:yaml.org,2002:null"
 
 
 @dataclass(frozen=True, slots=True)
 class YoloRow:
-    """One box: its class and left, top, right, bottom in ratios of the picture."""
+    """One box of a label file.
+
+    Attributes:
+        class_id: from 0.
+        box: left, top, right, bottom in ratios of the picture.
+        is_outline: whether the row has an outline, of which this is the box around.
+        has_key_points: whether the row has key points behind its box.
+    """
 
     class_id: int
-    box: NDArray[np.float64]
+    box: Box
+    is_outline: bool = False
+    has_key_points: bool = False
 
 
-def read_yolo(folder: Path, *, name: str, labels: tuple[str, ...] | None = None) -> Dataset:
-    """Read a YOLO folder, or one split of it such as `images/val`.
+@dataclass(frozen=True, slots=True)
+class DataYaml:
+    """What `data.yaml` says of a YOLO folder.
 
-    A picture without a label file shows nothing, as Ultralytics has it; an outline (more than four numbers)
-    becomes the box around it. Pictures come in the order of their paths.
-
-    Args:
-        folder: the folder that holds `images` and `labels` (or `train/images`, `train/labels` and so on).
-        name: of the data set.
-        labels: the classes, in order; by default the `names` of `data.yaml` in the folder.
-
-    Raises:
-        InputError: the folder, a picture or a label file is defective, or no labels are known; names file
-            and line.
+    Attributes:
+        names: of the classes, as they are written; None where the file does not say them.
+        key_points: numbers behind each box, by `kpt_shape`; None where the rows have none.
+        listed: what `train`, `val` and `test` list, each with its key, relative to `path`.
+        path: the folder that the listed ones are relative to, relative to the file.
     """
-    if labels is None:
-        labels = yolo_names(folder)
-    pictures = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in PICTURE_SUFFIXES and "images" in path.absolute().parts[:-1]
-    )
-    if not pictures:
-        raise InputError(f"{folder}: there is no picture in a folder called 'images', so this is no YOLO folder")
-    label_files = {picture: label_file(picture) for picture in pictures}
-    _refuse_orphans(folder, frozenset(label_files.values()))
-    if not any(file.is_file() for file in label_files.values()):
-        raise InputError(f"{folder}: no picture has a label file; expected e.g. {label_files[pictures[0]]}")
-    builder = DatasetBuilder(name=name, labels=labels)
-    for picture, file in label_files.items():
-        where = str(file) if file.is_file() else str(picture)
-        rows = _rows(file, labels) if file.is_file() else []
-        width, height = picture_size(picture, where=where)
-        boxes = np.array([row.box for row in rows], np.float64).reshape(-1, 4)
-        builder.add(
-            picture,
-            boxes=boxes * np.array([width, height, width, height], np.float64),
-            labels=[labels[row.class_id] for row in rows],
-            where=where,
-        )
-    return builder.build()
+
+    names: tuple[str, ...] | None
+    key_points: int | None
+    listed: tuple[tuple[str, str], ...]
+    path: str
 
 
 def is_yolo(folder: Path) -> bool:
     """Say whether a folder looks like a YOLO data set, or one split of it."""
     return (
-        _data_yaml(folder) is not None
+        find_data_yaml(folder) is not None
         or (folder / "labels").is_dir()
         or any((folder / split / "labels").is_dir() for split in ("train", "val", "valid", "test"))
         or ("images" in folder.absolute().parts and label_file(folder.absolute() / "any.jpg").parent.is_dir())
@@ -95,71 +77,129 @@ def label_file(picture: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _refuse_orphans(folder: Path, known: frozenset[Path]) -> None:
-    for file in sorted(folder.absolute().rglob("*.txt")):
-        if (
-            "labels" in file.relative_to(folder.absolute()).parts[:-1]
-            and file not in known
-            and file.name != "classes.txt"
-        ):
-            raise InputError(
-                f"{file}: has no picture in the folder 'images' beside; add the picture or remove the file"
-            )
-
-
-def _rows(file: Path, labels: tuple[str, ...]) -> list[YoloRow]:
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise InputError(f"{file}: is not UTF-8 text, so no YOLO label file") from None
-    return [yolo_row(line, f"{file}:{number}", labels) for number, line in enumerate(lines, start=1) if line.strip()]
-
-
-def yolo_row(line: str, where: str, labels: tuple[str, ...]) -> YoloRow:
+def yolo_row(line: str, where: str, labels: tuple[str, ...], *, key_points: int | None = None) -> YoloRow:
     """Understand one line of a label file; an outline becomes the box around it.
+
+    Args:
+        line: the line.
+        where: file and line, for errors.
+        labels: the classes.
+        key_points: numbers behind each box, as `data.yaml` says; None for rows that are boxes or outlines.
 
     Raises:
         InputError: it is none, or its class is not among the labels.
     """
     fields = line.split()
     try:
-        class_id, values = int(fields[0]), np.array([float(field) for field in fields[1:]])
+        number, *values = (float(field) for field in fields)
     except ValueError:
         raise InputError(f"{where}: '{line.strip()}' is not a class number and ratios") from None
+    if not number.is_integer():
+        raise InputError(f"{where}: '{fields[0]}' is not a class number: it must be a whole number")
+    class_id = int(number)
     if not 0 <= class_id < len(labels):
-        raise InputError(f"{where}: class {class_id} is unknown; the labels are {', '.join(labels)} (from 0)")
-    if len(fields) == BOX_FIELDS:
-        centre, size = values[:2], values[2:]
-        return YoloRow(class_id, np.concatenate([centre - size / 2, centre + size / 2]))
-    if len(fields) < _SHORTEST_OUTLINE or len(values) % 2:
+        raise InputError(f"{where}: class {fields[0]} is unknown; the labels are {', '.join(labels)} (from 0)")
+    if key_points is not None and len(fields) == _BOX_FIELDS + key_points:
+        return YoloRow(class_id, _box(values), has_key_points=True)
+    if len(fields) == _BOX_FIELDS:
+        return YoloRow(class_id, _box(values))
+    if key_points is not None:
         raise InputError(
-            f"{where}: has {len(fields)} fields; a box has {BOX_FIELDS} (class, centre x, centre y, width, height), "
+            f"{where}: has {len(fields)} fields; kpt_shape in data.yaml says {_BOX_FIELDS + key_points} "
+            f"(class, box, {key_points} for key points)"
+        )
+    if len(fields) < _MIN_OUTLINE_FIELDS or len(values) % 2:
+        raise InputError(
+            f"{where}: has {len(fields)} fields; a box has {_BOX_FIELDS} (class, centre x, centre y, width, height), "
             "an outline the class and three points or more"
         )
-    points = values.reshape(-1, 2)
-    return YoloRow(class_id, np.concatenate([points.min(axis=0), points.max(axis=0)]))
+    xs, ys = values[0::2], values[1::2]
+    return YoloRow(class_id, (min(xs), min(ys), max(xs), max(ys)), is_outline=True)
 
 
-def _data_yaml(folder: Path) -> Path | None:
+def _box(values: list[float]) -> Box:
+    x, y, width, height = values[:4]
+    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+
+
+def find_data_yaml(folder: Path) -> Path | None:
+    """Return the `data.yaml` of a YOLO folder, or None where it has none."""
     return next((folder / file for file in ("data.yaml", "data.yml") if (folder / file).is_file()), None)
 
 
-def yolo_names(folder: Path) -> tuple[str, ...]:
-    """Read the names of the classes from `data.yaml`.
+def find_data_yaml_above(split: Path) -> Path | None:
+    """Return the `data.yaml` of the YOLO folder that one split, such as `images/val` or `val/images`, is of."""
+    parts = split.absolute().parts
+    # Up to the folder above `images`, and one more for `val/images`.
+    depth = parts[::-1].index("images") + 2 if "images" in parts else 1
+    above = split.absolute().parents[:depth]
+    return next((file for file in map(find_data_yaml, above) if file is not None), None)
+
+
+def read_data_yaml(file: Path, *, with_names: bool) -> DataYaml:
+    """Read a `data.yaml`. A name is what is written there: `no` is not a boolean, nor `007` the number 7.
+
+    Args:
+        file: the file.
+        with_names: whether the names of the classes are wanted.
 
     Raises:
-        InputError: there is none, or it does not say them.
+        InputError: it cannot be read, or what it says makes no sense.
     """
-    file = _data_yaml(folder)
-    if file is None:
-        raise InputError(f"{folder}: has no data.yaml to say what the classes are called; name them: {folder}=bee")
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        node = yaml.compose(file.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
+    except UnicodeDecodeError:
+        raise InputError(f"{file}: is not UTF-8 text; save it as UTF-8") from None
+    except yaml.YAMLError as error:
         raise InputError(f"{file}: broken YAML: {' '.join(str(error).split())}") from None
-    names = content.get("names") if isinstance(content, dict) else None
-    if isinstance(names, dict) and sorted(names) == list(range(len(names))):
-        names = [names[index] for index in range(len(names))]
-    if not isinstance(names, list) or not names:
-        raise InputError(f"{file}: 'names' must list the classes, from 0 and without a gap; it is {names!r}")
-    return tuple(str(label) for label in names)
+    except RecursionError:
+        raise InputError(f"{file}: broken YAML: nested too deeply") from None
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
+    entries = _entries(node)
+    return DataYaml(
+        names=_names(entries["names"], file) if with_names and "names" in entries else None,
+        key_points=_key_points(entries["kpt_shape"], file) if "kpt_shape" in entries else None,
+        listed=tuple((key, text) for key in _SPLITS for text in _texts(entries.get(key))),
+        path="".join(_texts(entries.get("path"))[:1]),
+    )
+
+
+def _entries(node: yaml.Node | None) -> dict[str, yaml.Node]:
+    if not isinstance(node, yaml.MappingNode):
+        return {}
+    return {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
+
+
+def _texts(node: yaml.Node | None) -> list[str]:
+    """Return the scalars of a node that is one or a list of them, as they are written; null is none."""
+    nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    return [each.value for each in nodes if isinstance(each, yaml.ScalarNode) and each.tag != _NULL]
+
+
+def _names(node: yaml.Node, file: Path) -> tuple[str, ...]:
+    nodes: list[yaml.Node] = []
+    if isinstance(node, yaml.SequenceNode):
+        nodes = node.value
+    elif isinstance(node, yaml.MappingNode):
+        by_id = {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
+        ids = [str(index) for index in range(len(node.value))]
+        nodes = [by_id[index] for index in ids] if sorted(by_id) == sorted(ids) else []
+    if not nodes or not all(isinstance(each, yaml.ScalarNode) for each in nodes):
+        raise InputError(f"{file}: 'names' must list the classes, from 0 and without a gap; it is {_shown(node)}")
+    for index, each in enumerate(nodes):
+        if each.tag == _NULL:
+            what = f"the name of class {index} is {each.value or 'empty'}"
+            raise InputError(f"{file}: {what}; if the class is called that, write it in quotes")
+    return tuple(each.value for each in nodes)
+
+
+def _key_points(node: yaml.Node, file: Path) -> int:
+    texts = _texts(node)
+    if len(texts) != 2 or not all(text.isascii() and text.isdigit() for text in texts) or texts[1] not in {"2", "3"}:
+        raise InputError(f"{file}: 'kpt_shape' must be [key points, 2 or 3]; it is {_shown(node)}")
+    return int(texts[0]) * int(texts[1])
+
+
+def _shown(node: yaml.Node) -> str:
+    return " ".join(yaml.serialize(node, Dumper=yaml.SafeDumper).split())[:100]
