@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from beeagent.delivery.mqtt import MqttPublisher
+from beeagent.delivery.mqtt_dialect import MQTT_3, MQTT_5, Dialect, DialectChoice, Ending, Version
 from beeagent.delivery.mqtt_options import MqttOptions
 from beeagent.delivery.publisher import Outcome, PublisherState, Receipt
 from beeagent.delivery.subscription import Subscription
@@ -75,6 +77,34 @@ def publishing(options: MqttOptions) -> Iterator[Watched]:
         yield watched
     finally:
         watched.publisher.stop(farewell=None, timeout=5.0)
+
+
+def _ended(choice: DialectChoice, **how: Any) -> bool:  # noqa: ANN401 - arguments of the ending
+    return choice.note(Ending(reason="", **{"opened": False, "dialect": choice.current} | how), healthy_after_s=10)
+
+
+def test_guessed_dialect_is_left_again_after_a_connection_that_lasted() -> None:
+    choice = DialectChoice("auto", has_will=True)
+    assert _ended(choice, unanswered=True)
+    assert choice.current == Dialect(MQTT_3)
+    assert not _ended(choice, opened=True, lasted_s=9.0)
+    assert choice.current == Dialect(MQTT_3), "which may have been lost for any reason"
+    assert not _ended(choice, opened=True, lasted_s=11.0)
+    assert choice.current == Dialect(MQTT_5), "the broker may have been restarting"
+
+
+def test_refused_version_is_not_tried_again() -> None:
+    choice = DialectChoice("auto", has_will=True)
+    assert _ended(choice, refusal=0x84)
+    assert not _ended(choice, opened=True, lasted_s=3600.0)
+    assert choice.current == Dialect(MQTT_3)
+
+
+@pytest.mark.parametrize(("version", "tries"), [("auto", 3), ("5", 1), ("3.1.1", 2)])
+def test_silence_leads_through_all_dialects_and_then_to_a_pause(version: Version, tries: int) -> None:
+    choice = DialectChoice(version, has_will=True)
+    for _ in range(2):
+        assert [_ended(choice, unanswered=True) for _ in range(tries)] == [True] * (tries - 1) + [False]
 
 
 def _3_alone(to_5: bytes | None) -> Callable[[Connect], bytes | None]:
