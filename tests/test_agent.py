@@ -69,6 +69,8 @@ def test_every_frame_of_a_file_makes_a_message_in_order(tmp_path: Path) -> None:
     assert [message["seq"] for message in messages] == list(range(1, 41))
     times = [message["captured_at"] for message in messages]
     assert times == sorted(times)
+    positions = [round(number / 10, 3) for number in range(40)]
+    assert [message["source"] for message in messages] == [{"name": "film.mp4", "position_s": at} for at in positions]
 
 
 def test_the_sequence_goes_on_after_a_restart(tmp_path: Path) -> None:
@@ -150,7 +152,8 @@ def test_a_bad_picture_is_skipped_and_counted(tmp_path: Path) -> None:
         folder=tmp_path,
     )  # fmt: skip
     assert ended.returncode == 0
-    assert len(ended.stdout.splitlines()) == 2
+    sources = [_valid(json.loads(line))["source"] for line in ended.stdout.splitlines()]
+    assert sources == [{"name": "0.png"}, {"name": "2.png"}]
     assert "1.png" in ended.stderr
 
 

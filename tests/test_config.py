@@ -41,9 +41,11 @@ def test_every_key_can_be_set_in_the_file_and_in_the_environment(
         "topic_prefix": "a/b", "threshold": 0.25, "tiles": "3x2", "threads": 3, "workers": 2, "inference_timeout": 3.0,
         "publish": "changes", "max_rate": 2.5, "realtime": True, "frames": 9, "stdout": True,
         "log_format": "json", "http_port": 9465, "http_host": "::1",
-        "state_dir": "/s", "mqtt_username": "u", "mqtt_password": "p", "mqtt_password_file": "/p",
+        "state_dir": "/s", "mqtt_client_id": "bee", "mqtt_version": "3.1.1",
+        "mqtt_username": "u", "mqtt_password": "p", "mqtt_password_file": "/p",
         "mqtt_ca_file": "/ca",
         "mqtt_certificate_file": "/c", "mqtt_key_file": "/k", "await_camera": True, "camera_timeout": 2.5,
+        "camera_size": "640x480", "camera_fps": 7.5,
         "freeze_timeout": 0.5, "insecure_tls": True, "outbox_megabytes": 5.5, "outbox_max_age_hours": 12.0,
         "outbox_commit_interval_ms": 2000.0, "outbox_commit_at_once": False, "outbox_drain_rate": 7.5,
         "unsure_low": 0.2, "unsure_high": 0.8, "rekognition_project_version_arn": "arn",
@@ -61,6 +63,22 @@ def test_every_key_can_be_set_in_the_file_and_in_the_environment(
     assert load_settings({}, config=None) == from_file
     assert from_file.threshold == 0.25
     assert from_file.state_dir == Path("/s")
+
+
+def test_mqtt_version_may_be_written_as_a_number(tmp_path: Path) -> None:
+    assert load_settings({}, config=_file(tmp_path, "mqtt_version = 5\n")).mqtt_version == "5"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("mqtt_version", '"4"'), ("mqtt_version", "true"), ("mqtt_client_id", '""'), ("mqtt_client_id", '"a\\u0000"'),
+        ("camera_size", '"640"'), ("camera_size", '"0x480"'), ("camera_size", '"640x480x3"'), ("camera_fps", "0"),
+    ],
+)  # fmt: skip
+def test_value_that_cannot_be_is_refused_with_its_key(tmp_path: Path, key: str, value: str) -> None:
+    with pytest.raises(InputError, match=rf"{key} in .*beeagent\.toml is "):
+        load_settings({}, config=_file(tmp_path, f"{key} = {value}\n"))
 
 
 def test_a_typo_in_the_file_names_the_key_and_the_likely_one(tmp_path: Path) -> None:

@@ -74,6 +74,13 @@ def test_everything_that_is_known_is_shown() -> None:
     ]
 
 
+def test_counts_of_a_camera_are_shown_where_there_are_any() -> None:
+    camera = CameraStatus("front", 9, 0, 1.0, frames_replaced=3, frames_rate_limited=2, reconnects=1)
+    message = status_message(device="d", state="online", reasons=[], at=MOMENT, agent_version="9", cameras=[camera])
+    (line,) = [line for line in status_lines(read_status(encode(message, limit=7000)), now=MOMENT) if "front" in line]
+    assert line.endswith("9 looked at, 0 could not be read, 3 replaced by newer ones, 2 over max_rate, 1 reconnects")
+
+
 def test_a_clock_that_is_ahead_is_not_taken_for_an_age() -> None:
     (line, *_) = status_lines(read_status(status()), now=MOMENT - timedelta(seconds=1))
     assert line == "hive-7 is online, as of 2026-05-04T10:21:07.000000Z"

@@ -6,7 +6,9 @@ import pytest
 from beeagent.nucleus.address import SOCKET_VARIABLE, TOKEN_VARIABLE
 from beeagent_process import run_beeagent, tiny_model
 from greengrass_nucleus import nucleus_at
+from image_server import image_server
 from mosquitto import Mosquitto, free_port
+from scripted_broker import OK_3, scripted_broker
 
 
 def _verdicts(printed: str) -> dict[str, str]:
@@ -59,6 +61,22 @@ def test_a_nucleus_is_tried_where_there_is_one(tmp_path: Path) -> None:
     ended = run_beeagent("doctor", *options, folder=tmp_path, **{SOCKET_VARIABLE: "", TOKEN_VARIABLE: ""})
     assert (ended.returncode, _verdicts(ended.stdout)["broker"]) == (1, "WRONG")
     assert "no Greengrass nucleus has started this process" in ended.stdout
+
+
+def test_camera_of_still_images_is_read_twice(tmp_path: Path) -> None:
+    with image_server() as server:
+        ended = run_beeagent(
+            "doctor", "--camera", server.url(), *tiny_model(tmp_path), "--broker", "none", folder=tmp_path
+        )
+        assert server.requests >= 2
+    assert _verdicts(ended.stdout)["camera"] == "ok"
+    assert "160x64" in ended.stdout
+
+
+def test_broker_that_does_not_answer_mqtt_5_is_fine(tmp_path: Path) -> None:
+    with scripted_broker(lambda asked: OK_3 if asked.version == 4 else b"") as broker:
+        ended = run_beeagent("doctor", *tiny_model(tmp_path), "--broker", str(broker.address), folder=tmp_path)
+    assert _verdicts(ended.stdout)["broker"] == "ok"
 
 
 @pytest.mark.parametrize("command", ["watch", "status"])

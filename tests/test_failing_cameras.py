@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from beeagent_process import DEADLINE, RunningAgent, run_beeagent, running_agent, tiny_model
+from image_server import image_server
 from mjpeg_server import MjpegServer
 from mosquitto import Mosquitto, free_port, running_mosquitto
 from mqtt_subscriber import Subscriber, subscriber
@@ -62,19 +63,24 @@ class WatchedAgent:
         self._subscribed.wait_for(before + 1, topic_end="/drain")
 
     @property
+    def statuses(self) -> list[dict[str, Any]]:
+        """All statuses so far."""
+        return [json.loads(payload) for payload in self._subscribed.payloads("/status")]
+
+    @property
     def results(self) -> list[dict[str, Any]]:
         """All results so far."""
         return [json.loads(payload) for payload in self._subscribed.payloads("/detections")]
 
 
 @contextmanager
-def watched_agent(camera: str | Path, broker: Mosquitto, folder: Path) -> Iterator[WatchedAgent]:
-    """Run an agent that is soon out of patience with its camera."""
+def watched_agent(camera: str | Path, broker: Mosquitto, folder: Path, *more: str) -> Iterator[WatchedAgent]:
+    """Run an agent that is soon out of patience with its camera, with `more` options."""
     with (
         subscriber(broker.port) as subscribed,
         running_agent(
             "--camera", camera, *tiny_model(folder), "--broker", f"mqtt://127.0.0.1:{broker.port}", "--publish",
-            "always", "--camera-timeout", "1", "--freeze-timeout", "1", folder=folder,
+            "always", "--camera-timeout", "1", "--freeze-timeout", "1", *more, folder=folder,
         ) as process,
     ):  # fmt: skip
         yield WatchedAgent(process, subscribed)
@@ -154,7 +160,7 @@ def test_an_rtsp_camera_that_is_not_up_yet_then_hangs_then_dies_heals_each_time(
     mosquitto: Mosquitto, tmp_path: Path
 ) -> None:
     port = free_port()
-    with watched_agent(f"rtsp://127.0.0.1:{port}/bees", mosquitto, tmp_path) as agent:
+    with watched_agent(f"rtsp://127.0.0.1:{port}/bees", mosquitto, tmp_path, "--await-camera") as agent:
         agent.wait_until("degraded", "connection refused")
         with RtspServer(port) as server:
             agent.wait_until("online")
@@ -236,6 +242,46 @@ def test_a_service_waits_for_a_camera_that_is_missing_at_boot(mosquitto: Mosquit
         agent.process.send_signal(signal.SIGTERM)
         assert process.end() == 0, agent.errors
         agent.wait_until("offline", "stopped")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "words"), [("rtsp", "connection refused"), ("http", "connection refused"), ("missing", "check the path")]
+)
+def test_network_camera_that_is_absent_is_refused(tmp_path: Path, scheme: str, words: str) -> None:
+    with MjpegServer() as server:
+        address = (
+            server.url.replace("stream", "404") if scheme == "missing" else f"{scheme}://127.0.0.1:{free_port()}/x"
+        )
+        ended = run_beeagent("--camera", address, *tiny_model(tmp_path), "--broker", "none", folder=tmp_path)
+    assert ended.returncode == 2
+    last = ended.stderr.splitlines()[-1]
+    assert last.startswith(f"beeagent: camera {address}: ")
+    assert words in last
+    assert last.endswith("--await-camera waits for it")
+    assert "Traceback" not in ended.stderr
+
+
+def test_network_camera_that_is_absent_is_waited_for_when_asked(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    port = free_port()
+    address = f"http://127.0.0.1:{port}/stream"
+    with watched_agent(address, mosquitto, tmp_path, "--await-camera") as agent:
+        agent.wait_until("degraded", "connection refused")
+        with MjpegServer(port):
+            agent.wait_until("online")
+            agent.wait_for_results(5)
+
+
+def test_still_image_is_a_camera_and_reconnects_are_counted(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    with image_server() as server, watched_agent(server.url(), mosquitto, tmp_path, "--max-rate", "20") as agent:
+        agent.wait_until("online")
+        agent.wait_for_results(20)
+        assert not any(status["cameras"][0]["reconnects"] for status in agent.statuses)
+        server.status = 503
+        agent.wait_until("degraded", "snap.jpg")
+        server.status = 200
+        agent.wait_until("online")
+        agent.wait_for_results(20)
+        assert agent.statuses[-1]["cameras"][0]["reconnects"] > 0
 
 
 def test_a_file_that_is_missing_is_a_mistake_all_the_same(tmp_path: Path) -> None:

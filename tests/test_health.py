@@ -7,6 +7,7 @@ from typing import Any
 
 from beeagent.delivery.outbox import OutboxCounts
 from beeagent.delivery.schemas import load_schema
+from beeagent.delivery.status import CameraCounts
 from beeagent.health import Health
 from jsonschema import Draft202012Validator
 
@@ -16,7 +17,7 @@ def _health() -> Health:
         device="hive-7",
         camera="front",
         model=lambda: "bees@12345678",
-        skipped=lambda: 4,
+        counts=lambda: CameraCounts(skipped=4, replaced=5, rate_limited=6, reconnects=7),
         outbox=lambda: OutboxCounts(produced=9, delivered=5, dropped={"full": 1}),
         last_delivery=lambda: datetime(2026, 5, 4, 10, 21, 7, tzinfo=timezone.utc),
     )
@@ -38,7 +39,8 @@ def test_online_without_troubles() -> None:
         "dropped": {"full": 1},
         "last_delivery_at": "2026-05-04T10:21:07.000000Z",
     }
-    assert status["cameras"][0]["frames_skipped"] == 4
+    counts = ("frames_skipped", "frames_replaced", "frames_rate_limited", "reconnects")
+    assert [status["cameras"][0][count] for count in counts] == [4, 5, 6, 7]
 
 
 def test_a_trouble_degrades_until_it_is_over() -> None:

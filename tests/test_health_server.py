@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from beeagent.delivery.outbox import OutboxCounts
+from beeagent.delivery.status import CameraCounts
 from beeagent.errors import InputError
 from beeagent.health import Health
 from beeagent.health_server import HealthServer
@@ -25,7 +26,7 @@ SLOTS = 8  # connections that are open at a time, at most
 @pytest.fixture
 def health() -> Health:
     return Health(
-        device="hive-7", camera="front", model=lambda: "bees@12345678", skipped=lambda: 0,
+        device="hive-7", camera="front", model=lambda: "bees@12345678", counts=CameraCounts,
         outbox=lambda: OutboxCounts(produced=0, delivered=0, dropped={}), last_delivery=lambda: None,
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from beeagent.delivery.outbox import OutboxCounts
+from beeagent.delivery.status import CameraCounts
 from beeagent.health import Health
 from beeagent.service_notify import ServiceNotifier
 from beeagent.supervisor import Supervisor
@@ -52,7 +53,7 @@ class Stages:
 @contextmanager
 def supervised(systemd: NotifySocket) -> Iterator[Stages]:
     health = Health(
-        device="hive-7", camera="front", model=lambda: "bees@12345678", skipped=lambda: 0,
+        device="hive-7", camera="front", model=lambda: "bees@12345678", counts=CameraCounts,
         outbox=lambda: OutboxCounts(produced=0, delivered=0, dropped={}), last_delivery=lambda: None,
     )  # fmt: skip
     stages = Stages(health)

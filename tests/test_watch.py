@@ -122,6 +122,19 @@ def test_each_result_makes_a_line(broker: Mosquitto) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ({"name": "a/IMG_0007.jpg"}, " | a/IMG_0007.jpg | "),
+        ({"name": "hive.mp4", "position_s": 12.4}, " | hive.mp4 at 0:00:12.400 | "),
+        ({"name": "hive.mp4", "position_s": 3725.9996}, " | hive.mp4 at 1:02:06.000 | "),
+    ],
+)
+def test_source_of_a_result_is_shown(source: dict[str, Any], words: str) -> None:
+    message = json.loads(detections()) | {"source": source}
+    assert words in detections_line(read_detections(json.dumps(message).encode()), previous_seq=None)
+
+
 def test_a_state_makes_a_line_when_it_changes(broker: Mosquitto) -> None:
     send(broker.port, "bees/hive-7/status", status("online"), retain=True)
     with watching(broker) as watched:
@@ -240,7 +253,7 @@ def test_no_bytes_break_the_reader(payload: bytes) -> None:
 
 
 @given(
-    place=st.sampled_from(["device", "camera", "captured_at", "label", "count"]),
+    place=st.sampled_from(["device", "camera", "captured_at", "label", "count", "source"]),
     text=st.text(alphabet=st.characters(categories=["Cc", "Cf", "L", "Zl", "Zp", "So"]), min_size=1, max_size=300),
 )
 def test_nothing_in_a_message_can_steer_the_terminal(place: str, text: str) -> None:
@@ -249,6 +262,8 @@ def test_nothing_in_a_message_can_steer_the_terminal(place: str, text: str) -> N
         message["detections"][0]["label"] = text
     elif place == "count":
         message["counts"] = {text: 3}
+    elif place == "source":
+        message["source"] = {"name": text, "position_s": 1.0}
     else:
         message[place] = text
     try:

@@ -23,6 +23,7 @@ from beeagent.delivery.courier import Courier
 from beeagent.delivery.delivery import Delivery
 from beeagent.delivery.publisher import Publisher
 from beeagent.delivery.quarantine import Quarantine
+from beeagent.delivery.status import CameraCounts
 from beeagent.detection.bundle import ModelBundle
 from beeagent.errors import InputError
 from beeagent.frame_message import FrameMessages
@@ -105,14 +106,14 @@ class Agent:
         publisher = chosen_publisher(settings, broker=broker, nucleus=nucleus, last_will=self._last_will)
         self._delivery = _build_delivery(settings, outbox_path, publisher)
         self._messages = FrameMessages(
-            settings, self._delivery.outbox, payload_limit=self._delivery.publisher.payload_limit
+            settings, self._delivery.outbox, payload_limit=lambda: self._delivery.publisher.payload_limit
         )
         self._decisions = Decisions(opinion, self._tell, hold=self._messages.hold)
         self._health = Health(
             device=settings.device,
             camera=settings.camera_name,
             model=lambda: self._pipeline.model,
-            skipped=lambda: self._capture.counts.bad + self._pipeline.lost,
+            counts=self._camera_counts,
             outbox=self._delivery.outbox.counts,
             last_delivery=lambda: self._delivery.courier.last_delivery,
             second_opinion=partial(second_opinion_status, opinion, collection, settings),
@@ -213,6 +214,15 @@ class Agent:
                 _LOG.info("%s: fine again", part)
             else:
                 _LOG.warning("%s: %s", part, reason)
+
+    def _camera_counts(self) -> CameraCounts:
+        counts = self._capture.counts
+        return CameraCounts(
+            skipped=counts.bad + self._pipeline.lost,
+            replaced=counts.replaced + self._pipeline.replaced,
+            rate_limited=counts.skipped,
+            reconnects=counts.reopened,
+        )
 
     def _last_will(self) -> bytes:
         return self._health.farewell("the connection broke off")

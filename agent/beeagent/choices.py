@@ -16,13 +16,18 @@ from beeagent.detection.tiles import NO_TILES, Tiling, parse_tiling
 from beeagent.errors import InputError
 from beeagent.frames.address import (
     ALLOWED,
+    CameraAddress,
     CsiAddress,
     DeviceAddress,
+    FolderAddress,
     NumberAddress,
+    PatternAddress,
+    PictureAddress,
     StreamAddress,
     parse_camera,
 )
 from beeagent.frames.capture import CaptureLimits
+from beeagent.frames.capture_format import CaptureFormat
 from beeagent.frames.opening import SourceOpener, SourceOptions
 from beeagent.frames.stream import StreamTimeouts
 
@@ -110,8 +115,33 @@ def chosen_source(settings: Settings) -> SourceOpener:
         raise InputError(f"no camera is given: --camera takes {ALLOWED}")
     # A stream that stalls should say so itself, a little before capture only sees that no frame comes.
     timeouts = StreamTimeouts(opening=_stream_opens_within(settings), reading=0.8 * settings.camera_timeout)
-    options = SourceOptions(realtime=settings.realtime, timeouts=timeouts, frozen_after=settings.freeze_timeout or None)
-    return SourceOpener(parse_camera(settings.camera), options)
+    address = parse_camera(settings.camera)
+    options = SourceOptions(
+        realtime=settings.realtime,
+        wanted=_wanted_format(settings, address),
+        timeouts=timeouts,
+        poll_every=min(1.0, 1 / (settings.max_rate or 1.0), settings.camera_timeout / 2),
+        frozen_after=settings.freeze_timeout or None,
+    )
+    return SourceOpener(address, options)
+
+
+def _wanted_format(settings: Settings, address: CameraAddress) -> CaptureFormat:
+    """Return what the settings ask of the camera.
+
+    Raises:
+        InputError: they ask for something that cannot be set on what they name as the camera.
+    """
+    local = isinstance(address, NumberAddress | DeviceAddress | CsiAddress)
+    played = settings.realtime and isinstance(address, PictureAddress | FolderAddress | PatternAddress)
+    for key, value, possible in (
+        ("camera_size", settings.camera_size, local),
+        ("camera_fps", settings.camera_fps, local or played),
+    ):
+        if value is not None and not possible:
+            raise InputError(f"{key} is set to {value} and cannot be set on {address.description}: leave it out")
+    width, height = map(int, settings.camera_size.split("x")) if settings.camera_size else (None, None)
+    return CaptureFormat(width=width, height=height, fps=settings.camera_fps)
 
 
 def chosen_capture_limits(settings: Settings) -> CaptureLimits:
@@ -139,7 +169,7 @@ def chosen_mqtt_options(settings: Settings, *, address: BrokerAddress, client_id
     """Put together what the settings say of a broker.
 
     Args:
-        settings: of which user, password and certificates count.
+        settings: of which user, password, certificates and the version of MQTT count.
         address: of the broker, from the settings or not.
         client_id: who connects.
 
@@ -155,6 +185,7 @@ def chosen_mqtt_options(settings: Settings, *, address: BrokerAddress, client_id
         certificate_file=settings.mqtt_certificate_file,
         key_file=settings.mqtt_key_file,
         insecure=settings.insecure_tls,
+        version=settings.mqtt_version,
     )
 
 

@@ -19,9 +19,11 @@ from beeagent.cli_options import (
     Model,
     MqttCaFile,
     MqttCertificateFile,
+    MqttClientId,
     MqttKeyFile,
     MqttPasswordFile,
     MqttUsername,
+    MqttVersion,
     Threads,
     Tiles,
     Workers,
@@ -88,6 +90,8 @@ def run(
     model: Model = None,
     labels: Labels = None,
     broker: Broker = None,
+    mqtt_client_id: MqttClientId = None,
+    mqtt_version: MqttVersion = None,
     mqtt_username: MqttUsername = None,
     mqtt_password_file: MqttPasswordFile = None,
     mqtt_ca_file: MqttCaFile = None,
@@ -114,6 +118,13 @@ def run(
     await_camera: Annotated[
         bool | None,
         typer.Option("--await-camera", help="Wait for a camera that is not there at the start; do not refuse it."),
+    ] = None,
+    camera_size: Annotated[
+        str | None,
+        typer.Option(metavar="WxH", help="Size to ask a local camera for, such as 1280x720. Default: the camera's."),
+    ] = None,
+    camera_fps: Annotated[
+        float | None, typer.Option(help="Frames per second to ask a local camera for. Default: the camera's.")
     ] = None,
     camera_timeout: Annotated[
         float | None, typer.Option(help="Seconds without a frame until a camera is opened again. Default: 5.")
@@ -190,6 +201,7 @@ def watch(
     context: typer.Context,
     *,
     broker: Broker = None,
+    mqtt_version: MqttVersion = None,
     mqtt_username: MqttUsername = None,
     mqtt_password_file: MqttPasswordFile = None,
     mqtt_ca_file: MqttCaFile = None,
@@ -214,6 +226,7 @@ def status(
     context: typer.Context,
     *,
     broker: Broker = None,
+    mqtt_version: MqttVersion = None,
     mqtt_username: MqttUsername = None,
     mqtt_password_file: MqttPasswordFile = None,
     mqtt_ca_file: MqttCaFile = None,
@@ -241,6 +254,7 @@ def doctor(
     model: Model = None,
     labels: Labels = None,
     broker: Broker = None,
+    mqtt_version: MqttVersion = None,
     mqtt_username: MqttUsername = None,
     mqtt_password_file: MqttPasswordFile = None,
     mqtt_ca_file: MqttCaFile = None,

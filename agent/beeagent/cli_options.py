@@ -32,6 +32,14 @@ Broker = Annotated[
         f"or greengrass://local. Default: {DEFAULT_BROKER}."
     ),
 ]
+MqttClientId = Annotated[
+    str | None,
+    typer.Option(help="Client id at the broker, its own for each agent. Default: beeagent-DEVICE-CAMERA_NAME."),
+]
+MqttVersion = Annotated[
+    str | None,
+    typer.Option(metavar="auto|5|3.1.1", help="Version of MQTT. Default: auto, 5 or else 3.1.1."),
+]
 MqttUsername = Annotated[str | None, typer.Option(help="User name for the broker.")]
 MqttPasswordFile = Annotated[
     Path | None, typer.Option(help="File that holds the broker's password. Or set BEEAGENT_MQTT_PASSWORD.")

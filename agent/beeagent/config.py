@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -39,6 +39,11 @@ def _without_nul(path: Path) -> Path:
 
 
 FilePath = Annotated[Path, AfterValidator(_without_nul)]
+
+
+def _as_text(value: object) -> object:
+    """Return a version that was written as a number, `5`, as text."""
+    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _host_name() -> str:
@@ -81,6 +86,10 @@ class Settings(BaseSettings):
         frames: stop after so many frames; None for no end.
         await_camera: wait for a camera that is not there at the start, as for one that is unplugged later, and do not
             refuse it: for a service.
+        camera_size: width and height in pixels to ask a local camera for, such as 1280x720; None leaves it to the
+            camera.
+        camera_fps: frames per second to ask a local camera for; with `realtime`, at which images are played. None
+            leaves it to the camera, and plays 30 images per second.
         camera_timeout: seconds without a usable frame after which a camera counts as lost and is opened again.
         freeze_timeout: seconds without any change in a camera's picture after which it counts as lost; 0 not to
             look, for pictures without noise that may rightly stand still.
@@ -114,6 +123,10 @@ class Settings(BaseSettings):
             validation, see `beeagent.detection.band.chosen_band`.
         unsure_high: confidence above which a detection is almost surely right; None likewise. A frame with a
             detection from `unsure_low` to `unsure_high` is one to ask about.
+        mqtt_client_id: the client id of the agent at the broker, which no other client may have; None for one of
+            `device` and `camera_name`. Programs that only read add to it.
+        mqtt_version: the version of MQTT to speak: `5`, `3.1.1`, or `auto` for 5, and 3.1.1 where the broker does not
+            answer that.
         mqtt_username: for the broker.
         mqtt_password: for the broker; from the environment or the file, there is no option for it.
         mqtt_password_file: a file that holds the password.
@@ -145,6 +158,8 @@ class Settings(BaseSettings):
     realtime: bool = False
     frames: int | None = Field(default=None, ge=1)
     await_camera: bool = False
+    camera_size: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$")] | None = None
+    camera_fps: float | None = Field(default=None, gt=0, le=1000)
     camera_timeout: float = Field(default=5.0, ge=0.5, le=3600)
     freeze_timeout: float = Field(default=5.0, ge=0, le=86400)
     stdout: bool = False
@@ -172,6 +187,8 @@ class Settings(BaseSettings):
     collect_megabytes: float = Field(default=500.0, ge=1, le=1_000_000)
     unsure_low: float | None = Field(default=None, ge=0, le=1)
     unsure_high: float | None = Field(default=None, ge=0, le=1)
+    mqtt_client_id: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,128}$")] | None = None
+    mqtt_version: Annotated[Literal["auto", "5", "3.1.1"], BeforeValidator(_as_text)] = "auto"
     mqtt_username: str | None = None
     mqtt_password: SecretStr | None = None
     mqtt_password_file: FilePath | None = None

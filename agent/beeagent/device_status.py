@@ -48,7 +48,8 @@ def show_status(settings: Settings, *, device: str, wait_s: float, write: Callab
     if not isinstance(address, BrokerAddress):
         raise InputError(f"there is no status at broker {settings.broker}: give --broker mqtt://HOST[:PORT]")
     status_topic(settings.topic_prefix, "any" if device == _ANY else device)
-    options = chosen_mqtt_options(settings, address=address, client_id=reader_id("status"))
+    client_id = reader_id("status", agent_id=settings.mqtt_client_id)
+    options = chosen_mqtt_options(settings, address=address, client_id=client_id)
     topic_filter = f"{settings.topic_prefix}/{device}/status"
     states = _states(options, topic_filter, wait_s=wait_s, one=device != _ANY)
     if not states:
@@ -121,9 +122,17 @@ def _states(options: MqttOptions, topic_filter: str, *, wait_s: float, one: bool
 
 def _camera(camera: ReceivedCamera) -> str:
     age = "no frame yet" if camera.frame_age_s is None else f"newest frame {_duration(camera.frame_age_s)} old"
+    counts = (
+        (camera.frames_skipped, "could not be read"),
+        (camera.frames_replaced, "replaced by newer ones"),
+        (camera.frames_rate_limited, "over max_rate"),
+        (camera.reconnects, "reconnects"),
+    )
+    # The first always, since it tells of a fault when it is not 0; the others where there are any.
+    told = [f"{count} {what}" for place, (count, what) in enumerate(counts) if count or not place]
     return (
         f"{shown(camera.name)}: {camera.frames_per_s:.1f} frames/s, {age}; {camera.frames_read} looked at, "
-        f"{camera.frames_skipped} could not be read"
+        f"{', '.join(told)}"
     )
 
 

@@ -5,9 +5,8 @@ import queue
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from importlib.metadata import version
 
@@ -18,6 +17,7 @@ from beeagent.config import Settings
 from beeagent.delivery.broker_url import Embedded, Greengrass, NoBroker, parse_broker
 from beeagent.delivery.embedded import EmbeddedBroker
 from beeagent.delivery.mqtt import MqttPublisher
+from beeagent.delivery.subscription import reader_id
 from beeagent.delivery.topics import status_topic
 from beeagent.detection.bundle import ModelBundle
 from beeagent.detection.detector import Detector, DetectorOptions
@@ -117,7 +117,10 @@ def _check_camera(settings: Settings) -> Finding:
         try:
             source = open_source()
             try:
-                answers.put(source.read())
+                frame = source.read()
+                if frame is not None and source.live:
+                    frame = source.read()  # what gives one frame alone is no camera
+                answers.put(frame)
             finally:
                 source.close()
         except BeeagentError as error:
@@ -146,8 +149,11 @@ def _check_broker(settings: Settings) -> Finding:
     if isinstance(address, Embedded):
         EmbeddedBroker(port=None)
         return Finding("broker", Verdict.FINE, "embedded: its package is installed")
+    client_id = reader_id("doctor", agent_id=settings.mqtt_client_id)
+    options = chosen_mqtt_options(settings, address=address, client_id=client_id)
     publisher = MqttPublisher(
-        options=chosen_mqtt_options(settings, address=address, client_id=f"beeagent-doctor-{uuid.uuid4().hex[:8]}"),
+        # Time for an answer to MQTT 5, to MQTT 3.1.1, and to that without retained messages.
+        options=replace(options, connect_timeout_s=_BROKER_WITHIN_S / 4),
         # A topic of its own: the device's status is not the doctor's to overwrite.
         status_topic=status_topic(settings.topic_prefix, "doctor"),
         last_will=lambda: b"",

@@ -10,12 +10,14 @@ from typing import Any, Final
 
 from beeagent.config import Settings
 from beeagent.decision import Decision
-from beeagent.delivery.message import detections_message, encode
+from beeagent.delivery.message import MessageTooLargeError, detections_message, encode
 from beeagent.delivery.outbox import Outbox
 from beeagent.delivery.rule import PublishRule
 from beeagent.delivery.topics import detections_topic
 
 _LOG: Final = logging.getLogger(__name__)
+
+_NO_LIMIT: Final = 2**31
 
 
 class FrameMessages:
@@ -24,10 +26,10 @@ class FrameMessages:
     Args:
         settings: of which the names in topics, and which frames make a message, count.
         outbox: takes the messages, and holds what is not yet decided.
-        payload_limit: bytes of a message at most; from a longer one, the weakest detections are left out.
+        payload_limit: returns the bytes of a message at most; from a longer one, the weakest detections are left out.
     """
 
-    def __init__(self, settings: Settings, outbox: Outbox, *, payload_limit: int) -> None:
+    def __init__(self, settings: Settings, outbox: Outbox, *, payload_limit: Callable[[], int]) -> None:
         self._settings = settings
         self._payload_limit = payload_limit
         self._outbox = outbox
@@ -41,7 +43,7 @@ class FrameMessages:
         Args:
             decision: that one, of the `event_id` that the other one will have.
         """
-        self._outbox.hold(str(decision.event_id), encode(self._message(decision, seq=1), limit=self._payload_limit))
+        self._outbox.hold(str(decision.event_id), self._encode(self._message(decision, seq=1)))
 
     def tell(self, decision: Decision) -> bytes | None:
         """Send what was decided on its way, and give the message; None where the frame makes none."""
@@ -76,11 +78,18 @@ class FrameMessages:
 
         def encoded(seq: int) -> bytes:
             nonlocal payload
-            payload = encode(build(seq), limit=self._payload_limit)
+            payload = self._encode(build(seq))
             return payload
 
         self._outbox.put(stream=self._stream, topic=self._topic, build=encoded, settles=settles)
         return payload
+
+    def _encode(self, message: dict[str, Any]) -> bytes:
+        try:
+            return encode(message, limit=self._payload_limit())
+        except MessageTooLargeError:
+            # The publisher refuses it, which costs this message alone and is counted.
+            return encode(message, limit=_NO_LIMIT)
 
     def _message(self, decision: Decision, *, seq: int) -> dict[str, Any]:
         result = decision.result
@@ -95,6 +104,8 @@ class FrameMessages:
             model=result.model,
             decided_by=decision.decided_by,
             fallback=decision.fallback,
+            source=result.frame.name,
+            position_s=result.frame.position_s,
             detections=decision.detections,
             inference_ms=result.inference_ms,
             total_ms=(time.monotonic_ns() - result.frame.captured_ns) / 1e6,

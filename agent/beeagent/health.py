@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from beeagent import __version__
 from beeagent.delivery.message import encode
 from beeagent.delivery.outbox import OutboxCounts
-from beeagent.delivery.status import CameraStatus, SecondOpinionStatus, State, status_message
+from beeagent.delivery.status import CameraCounts, CameraStatus, SecondOpinionStatus, State, status_message
 
 _RATE_WINDOW = 64  # results over which frames/s is averaged
 _STATUS_LIMIT = 7000  # bytes; what a Greengrass nucleus lite lets through
@@ -58,7 +58,7 @@ class Health:
         device: name of the device.
         camera: name of the camera.
         model: gives the identity of the model.
-        skipped: gives how many frames could not be read or looked at.
+        counts: returns what was counted of the camera.
         outbox: gives what became of the results.
         last_delivery: gives when the broker last acknowledged a result; None for never.
         second_opinion: gives what became of unsure frames; None where nobody is asked.
@@ -70,7 +70,7 @@ class Health:
         device: str,
         camera: str,
         model: Callable[[], str],
-        skipped: Callable[[], int],
+        counts: Callable[[], CameraCounts],
         outbox: Callable[[], OutboxCounts],
         last_delivery: Callable[[], datetime | None],
         second_opinion: Callable[[], SecondOpinionStatus | None] = lambda: None,
@@ -78,7 +78,7 @@ class Health:
         self._device = device
         self._camera = camera
         self._model = model
-        self._skipped = skipped
+        self._counts = counts
         self._outbox = outbox
         self._last_delivery = last_delivery
         self._second_opinion = second_opinion
@@ -116,10 +116,14 @@ class Health:
         """Give how it is now."""
         with self._lock:
             now = time.monotonic_ns()
+            counts = self._counts()
             camera = CameraStatus(
                 name=self._camera,
                 frames_read=self._looked_at,
-                frames_skipped=self._skipped(),
+                frames_skipped=counts.skipped,
+                frames_replaced=counts.replaced,
+                frames_rate_limited=counts.rate_limited,
+                reconnects=counts.reconnects,
                 frames_per_s=self._rate(now),
                 frame_age_s=None if self._newest_ns is None else (now - self._newest_ns) / 1e9,
             )

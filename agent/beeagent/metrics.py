@@ -46,6 +46,24 @@ def metrics_text(now: Snapshot) -> str:
             [(camera, now.camera.frames_skipped)],
         ),
         _family(
+            "beeagent_frames_replaced_total",
+            "counter",
+            "Frames dropped because a newer one came before they were processed.",
+            [(camera, now.camera.frames_replaced)],
+        ),
+        _family(
+            "beeagent_frames_rate_limited_total",
+            "counter",
+            "Frames dropped because they came sooner than max_rate allows.",
+            [(camera, now.camera.frames_rate_limited)],
+        ),
+        _family(
+            "beeagent_camera_reconnects_total",
+            "counter",
+            "How many times the camera was opened again.",
+            [(camera, now.camera.reconnects)],
+        ),
+        _family(
             "beeagent_frames_per_second",
             "gauge",
             "Frames looked at per second, lately.",

@@ -89,6 +89,11 @@ class Pipeline:
         return self._workers.lost
 
     @property
+    def replaced(self) -> int:
+        """How many prepared frames a newer one replaced before the model took them."""
+        return self._prepared.replaced
+
+    @property
     def at_one_frame_s(self) -> float:
         """Seconds for which the model has been at the frame that it is longest at; 0 if it waits for frames."""
         return self._workers.at_one_frame_s

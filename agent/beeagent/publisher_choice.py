@@ -41,7 +41,7 @@ def chosen_publisher(
     if isinstance(address, Embedded):
         raise BeeagentError("the embedded broker is started by whoever runs the agent, and its address given")
     if isinstance(address, BrokerAddress):
-        client_id = f"beeagent-{settings.device}-{settings.camera_name}"
+        client_id = settings.mqtt_client_id or f"beeagent-{settings.device}-{settings.camera_name}"
         options = chosen_mqtt_options(settings, address=address, client_id=client_id)
         return MqttPublisher(options=options, status_topic=topic, last_will=last_will)
     return _greengrass(settings, address, topic, nucleus)

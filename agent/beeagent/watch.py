@@ -40,7 +40,8 @@ def run_watch(
     address = parse_broker(settings.broker)
     if not isinstance(address, BrokerAddress):
         raise InputError(f"there is nothing to watch at broker {settings.broker}: give --broker mqtt://HOST[:PORT]")
-    options = chosen_mqtt_options(settings, address=address, client_id=reader_id("watch"))
+    client_id = reader_id("watch", agent_id=settings.mqtt_client_id)
+    options = chosen_mqtt_options(settings, address=address, client_id=client_id)
     watcher = Watcher(
         options=options, prefix=settings.topic_prefix, device=device, camera=camera, limit=messages, write=write
     )
@@ -158,9 +159,11 @@ def detections_line(message: ReceivedDetections, *, previous_seq: int | None) ->
     if len(message.detections) > _SHOWN_BOXES or message.omitted:
         boxes.append("…")
     place = f"{shown(message.captured_at)} {shown(message.device)}/{shown(message.camera)} #{message.seq}"
+    source = message.source
     parts = [
         place + _gap(message.seq, previous_seq),
         ", ".join(counts) or "nothing",
+        *([] if source is None else [shown(source.name) + _position(source.position_s)]),
         *([", ".join(boxes)] if boxes else []),
         f"{message.latency_ms.total:.0f} ms old, {message.latency_ms.inference:.1f} ms in the model",
     ]
@@ -173,6 +176,14 @@ def status_line(message: ReceivedStatus) -> str:
     """Write a state as one line that is safe to show in a terminal."""
     reasons = "; ".join(shown(reason) for reason in message.reasons[:_SHOWN_LABELS])
     return f"{shown(message.at)} {shown(message.device)} is {message.state}" + (f": {reasons}" if reasons else "")
+
+
+def _position(seconds: float | None) -> str:
+    """Write where in a video a frame is, as players show it: to the millisecond, since frames are closer than 0.1 s."""
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds * 1000), 60_000)
+    return f" at {minutes // 60}:{minutes % 60:02}:{rest / 1000:06.3f}"
 
 
 def _gap(seq: int, previous: int | None) -> str:

@@ -277,7 +277,7 @@ def compare(  # noqa: PLR0913 - an argument is an option of the command
 
 
 def show(
-    image: Annotated[Path, typer.Argument(help="The picture that the result is about.")],
+    image: Annotated[Path, typer.Argument(help="The image, or the video, that the result is about.")],
     result: Annotated[
         Path,
         typer.Argument(
@@ -286,7 +286,12 @@ def show(
     ],
     *,
     out: Annotated[Path, typer.Option(help="Picture to write, .png or .jpg.")],
-    line: Annotated[int, typer.Option(min=1, help="Which line of the result.")] = 1,
+    line: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Which line of the result. Default: the first that names the image as its source, or 1."
+        ),
+    ] = None,
     threshold: Annotated[float, typer.Option(help="Draw nothing of a lower confidence, 0 to 1.")] = 0.0,
 ) -> None:
     """Draw the boxes, labels and confidences of a result onto its picture."""

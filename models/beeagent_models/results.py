@@ -1,6 +1,8 @@
 """Reads results back: the messages `beeagent.detections/1` as the agent publishes them, and Rekognition's answers."""
 
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -51,10 +53,16 @@ class _Latency(BaseModel):
     inference: FiniteFloat = Field(ge=0)
 
 
+class _Source(BaseModel):
+    name: str = Field(min_length=1)
+    position_s: FiniteFloat | None = Field(default=None, ge=0)
+
+
 class _Message(BaseModel):
     schema_: Literal["beeagent.detections/1"] = Field(alias="schema")
     frame: _Frame
     detections: list[_Detection]
+    source: _Source | None = None
     model: str | None = None
     latency_ms: _Latency | None = None
 
@@ -69,6 +77,8 @@ class Result:
         form: which of the three it is.
         model: whose result it is, an identity or an ARN; None if it does not say.
         milliseconds: what the model or the call took; None if it does not say.
+        source: name of the file that the frame is from; None if it does not say.
+        position_s: where in a video the frame is, in seconds from its beginning; None if it does not say.
     """
 
     size: tuple[int, int] | None
@@ -76,6 +86,44 @@ class Result:
     form: Form
     model: str | None = None
     milliseconds: float | None = None
+    source: str | None = None
+    position_s: float | None = None
+
+
+def read_sources(path: Path) -> Iterator[tuple[int, str, float | None]]:
+    """Yield the line from 1, the source's name and the position in it, of each message in a file that names its source.
+
+    What is no such message is passed over: `read_result` says what is wrong with it.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        if _is_one_document(path):
+            texts = [path.read_text(encoding="utf-8")]
+        else:
+            with path.open(encoding="utf-8") as file:
+                texts = list(file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the result {path} cannot be read: {error}") from None
+    for line, text in enumerate(texts, 1):
+        if '"source"' not in text:
+            continue
+        with suppress(json.JSONDecodeError, RecursionError, ValidationError, KeyError, TypeError):
+            source = _Source.model_validate(json.loads(text)["source"])
+            yield line, source.name, source.position_s
+
+
+def is_source(name: str, image: Path) -> bool:
+    """Return whether a source's name is that of a file, or the end of its path: `a/1.jpg` is `set/a/1.jpg`."""
+    parts = Path(name).parts
+    return bool(parts) and image.absolute().parts[-len(parts) :] == parts
+
+
+def result_bytes(path: Path, line: int) -> int:
+    """Return the length of one result, without the white space around it."""
+    text = path.read_text(encoding="utf-8") if _is_one_document(path) else _line(path, line)
+    return len(text.strip().encode())
 
 
 def read_result(path: Path, *, line: int = 1, picture: tuple[int, int] | None = None) -> Result:
@@ -134,21 +182,29 @@ def read_result(path: Path, *, line: int = 1, picture: tuple[int, int] | None = 
         form="message",
         model=message.model,
         milliseconds=None if message.latency_ms is None else message.latency_ms.inference,
+        source=None if message.source is None else message.source.name,
+        position_s=None if message.source is None else message.source.position_s,
     )
 
 
-def refuse_other_picture(found: Result, *, where: str, image: Path, size: tuple[int, int]) -> None:
-    """Refuse a result that is about a picture of another shape; a larger or smaller one will do.
+def refuse_other_picture(
+    found: Result, *, where: str, image: Path, size: tuple[int, int], by_name: bool = True
+) -> None:
+    """Refuse a result that names another source, or is about a picture of another shape; another size will do.
 
     Args:
         found: the result.
         where: its file and line.
         image: the picture.
         size: width and height of the picture in pixels.
+        by_name: whether the name counts.
 
     Raises:
-        InputError: the shapes differ.
+        InputError: the names or the shapes differ.
     """
+    # Without the suffix, as the image may have been converted; of a frame of a video, the name says nothing.
+    if by_name and found.source is not None and found.position_s is None and Path(found.source).stem != image.stem:
+        raise InputError(f"the result {where} is about {shown(found.source, most=300)}, not about {image}")
     if found.size is None:
         return
     width, height = size

@@ -135,6 +135,46 @@ def test_messages_tell_their_size_and_time(tmp_path: Path) -> None:
     assert found_in(folder, dataset).seconds is None
 
 
+def test_messages_are_matched_by_the_source_that_they_name(tmp_path: Path) -> None:
+    dataset = bees(tmp_path)
+    lines = [
+        json.dumps({**message(rows), "source": {"name": f"{name}.png"}})
+        for name, rows in zip("cba", reversed(CAREFUL), strict=True)
+    ]
+    video = json.dumps({**message(()), "source": {"name": "a.png", "position_s": 1.0}})
+    folder = write(tmp_path / "kept", {"run.jsonl": "\n".join([video, "", "no JSON", *lines]), "notes.json": "{}"})
+    findings = found_in(folder, dataset)
+    assert [len(found) for found in findings.found] == [len(rows) for rows in CAREFUL]
+    assert findings.sent.tolist() == [len(line) for line in reversed(lines)]
+
+
+def test_source_with_a_folder_is_that_of_the_image_in_such_a_folder(tmp_path: Path) -> None:
+    for night in ("one", "two"):
+        (tmp_path / night).mkdir()
+    one, two = bees(tmp_path / "one"), bees(tmp_path / "two")
+    dataset = Dataset("both", (*one.images, *two.images), ("bee",))
+    lines = [
+        json.dumps({**message(CAREFUL[0] if night == "two" else ()), "source": {"name": f"{night}/{name}.png"}})
+        for night in ("two", "one")
+        for name in "abc"
+    ]
+    findings = found_in(write(tmp_path / "kept", {"run.jsonl": "\n".join(lines)}), dataset)
+    assert [len(found) for found in findings.found] == [0, 0, 0, 2, 2, 2]
+
+
+def test_result_of_another_source_is_refused(tmp_path: Path) -> None:
+    results = {f"{name}.json": {**message(()), "source": {"name": "c.png"}} for name in "abc"}
+    with pytest.raises(InputError, match=r"a\.json is about c\.png, not about .*a\.png"):
+        found_in(write(tmp_path / "kept", results), bees(tmp_path))
+
+
+def test_two_results_of_one_source_are_refused(tmp_path: Path) -> None:
+    lines = [json.dumps({**message(()), "source": {"name": f"{name}.png"}}) for name in "aabc"]
+    folder = write(tmp_path / "kept", {"run.jsonl": "\n".join(lines)})
+    with pytest.raises(InputError, match=r"two results are about .*a\.png: .*run\.jsonl:1 and .*run\.jsonl:2"):
+        found_in(folder, bees(tmp_path))
+
+
 def test_boxes_that_do_not_say_what_they_are_are_of_the_only_class(tmp_path: Path) -> None:
     dataset = bees(tmp_path)
     box = {"left": 10, "top": 10, "width": 20, "height": 20, "confidence": 90}

@@ -16,6 +16,8 @@ from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.errors import InputError
 from beeagent_models import cli
 from beeagent_models.datasets.reading import read_dataset
+from beeagent_process import run_beeagent, tiny_model
+from numbered_frames import number_in, write_video
 from range_server import range_server
 from typer.testing import CliRunner, Result
 
@@ -306,6 +308,45 @@ def test_show_draws_a_message_onto_its_picture(message: Path, garden: Path, tmp_
     assert drawn.shape == (640, 640, 3)
     # The box runs along the red square's edge, at a quarter of the picture.
     assert tuple(drawn[320, 160]) not in {(40, 40, 40), (0, 0, 255)}
+
+
+def test_show_finds_the_result_on_an_image_by_its_source(message: Path, garden: Path, tmp_path: Path) -> None:
+    found = json.loads(message.read_text())
+    about = [{**found, "source": {"name": "b.png"}, "detections": []}, {**found, "source": {"name": "a.png"}}]
+    lines, out = tmp_path / "run.jsonl", tmp_path / "shown.png"
+    lines.write_text("\n".join(json.dumps(one) for one in about))
+    image = garden / "images" / "a.png"
+    assert succeeding("show", image, lines, "--out", out) == f"{out}: 1 bee\n"
+    assert succeeding("show", image, lines, "--out", out, "--line", "1") == f"{out}: nothing found\n"
+    lines.write_text(json.dumps(about[0]))
+    with pytest.raises(InputError, match=r"is about b\.png, not about .*a\.png"):
+        beeagent("show", image, lines, "--out", out)
+    about[1]["source"]["name"] = "c.png"
+    lines.write_text("\n".join(json.dumps(one) for one in about))
+    with pytest.raises(InputError, match=r"no result in .*run\.jsonl names a\.png as its source: --line"):
+        beeagent("show", image, lines, "--out", out)
+
+
+def test_show_draws_onto_the_frame_of_a_video_that_the_result_is_about(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "hive.avi", 20, codec="MJPG")
+    lines, out = tmp_path / "run.jsonl", tmp_path / "shown.png"
+    ended = run_beeagent(
+        "--camera", video, *tiny_model(tmp_path), "--broker", "none", "--publish", "always", "--stdout", folder=tmp_path
+    )
+    lines.write_text(ended.stdout)
+    for line in (1, 8, 20):
+        succeeding("show", video, lines, "--out", out, "--line", str(line), "--threshold", "1")
+        shown = cv2.imread(str(out))
+        assert shown is not None
+        assert number_in(cv2.resize(shown, (160, 64)).astype(np.uint8)) == line - 1
+    lines.write_text(
+        json.dumps({**json.loads(ended.stdout.splitlines()[0]), "source": {"name": "hive.avi", "position_s": 9}})
+    )
+    with pytest.raises(InputError, match=r"hive\.avi ends before 9 s"):
+        beeagent("show", video, lines, "--out", out)
+    lines.write_text(json.dumps({**json.loads(ended.stdout.splitlines()[0]), "source": {"name": "hive.avi"}}))
+    with pytest.raises(InputError, match="does not say which of its frames"):
+        beeagent("show", video, lines, "--out", out)
 
 
 def test_show_draws_rekognitions_answer_from_a_threshold_on(garden: Path, tmp_path: Path) -> None:

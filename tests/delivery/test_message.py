@@ -139,9 +139,35 @@ def test_the_json_is_compact_and_in_utf_8() -> None:
 
 
 def test_a_message_never_passes_its_schema_with_a_field_that_the_schema_does_not_know() -> None:
-    message = message_of(make_detections([[0, 0, 1, 1]], [1], [0]), decided_by="edge-degraded", fallback="timeout")
+    message = message_of(
+        make_detections([[0, 0, 1, 1]], [1], [0]),
+        decided_by="edge-degraded",
+        fallback="timeout",
+        source="a.mp4",
+        position_s=1.5,
+    )
     known = load_schema("detections")["properties"]
     assert set(message) | {"omitted"} == set(known)
+
+
+@pytest.mark.parametrize(
+    ("given_source", "position_s", "expected"),
+    [
+        ("IMG_0007.jpg", None, {"name": "IMG_0007.jpg"}),
+        ("hive.mp4", 12.40001, {"name": "hive.mp4", "position_s": 12.4}),
+        ("n\udcffx.png", None, {"name": "n\ufffdx.png"}),
+    ],
+)
+def test_source_is_named(given_source: str, position_s: float | None, expected: dict[str, Any]) -> None:
+    message = message_of(make_detections([], [], []), source=given_source, position_s=position_s)
+    assert message["source"] == expected
+    VALIDATOR.validate(json.loads(encode(message, limit=7000)))
+
+
+def test_no_source_no_position() -> None:
+    assert "source" not in message_of(make_detections([], [], []))
+    with pytest.raises(ValueError, match="is that of no source"):
+        message_of(make_detections([], [], []), position_s=1.0)
 
 
 def test_a_fallback_is_told_with_edge_degraded_and_with_nothing_else() -> None:

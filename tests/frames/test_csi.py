@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from beeagent.choices import chosen_source
+from beeagent.config import Settings
 from beeagent.errors import InputError
 from beeagent.frames.capture_format import CaptureFormat
 from beeagent.frames.csi import CsiInfo, CsiSource, find_csi_cameras, load_picamera2
@@ -237,3 +239,12 @@ def test_without_picamera2_the_error_says_how_to_get_it(monkeypatch: pytest.Monk
     assert find_csi_cameras() == []
     with pytest.raises(InputError, match="python3-picamera2"):
         open_source(None)
+
+
+def test_settings_ask_the_camera_for_size_and_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = StandIn()
+    monkeypatch.setitem(sys.modules, "picamera2", module)  # type: ignore[arg-type] # which stands in for it
+    settings = Settings(camera="csi:0", camera_size="640x480", camera_fps=5, freeze_timeout=0)
+    chosen_source(settings)().close()
+    assert module.configuration["main"]["size"] == (640, 480)
+    assert module.configuration["controls"] == {"FrameDurationLimits": (200_000, 200_000)}

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import pytest
 from beeagent.errors import InputError
+from beeagent.frames.address import parse_camera
+from beeagent.frames.opening import SourceOptions, open_source
 from beeagent.frames.pictures import PictureSource, decode_picture, list_folder, list_pattern, natural_key
 from beeagent.frames.source import BadFrameError, GrabbingSource
 from hypothesis import given
@@ -66,10 +68,25 @@ def test_frames_say_which_file_they_are(tmp_path: Path) -> None:
     paths = [write(tmp_path / f"{n}.png", n) for n in range(3)]
     source = PictureSource(paths, description="three")
     frames = [source.read() for _ in paths]
-    assert [(f.index, f.name) for f in frames if f] == [(n, str(path)) for n, path in enumerate(paths)]
+    assert [(f.index, f.name) for f in frames if f] == [(n, f"{n}.png") for n in range(3)]
     stamps = [f.captured_ns for f in frames if f]
     assert stamps == sorted(stamps)
     assert all(f.captured_at.utcoffset().total_seconds() == 0 for f in frames if f)  # type: ignore[union-attr]
+
+
+def test_frames_of_a_pattern_are_named_by_their_path_below_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("night/a/1.png", "night/b/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        write(tmp_path / name, 1)
+    monkeypatch.chdir(tmp_path)
+    for pattern in ("night/**/*.png", str(tmp_path / "night" / "**" / "*.png"), "./night/?/1.png"):
+        source = open_source(parse_camera(pattern), SourceOptions())
+        assert [frame.name for frame in iter(source.read, None) if frame] == ["a/1.png", "b/1.png"]
+    assert [
+        frame.name for frame in iter(open_source(parse_camera("*/a/*.png"), SourceOptions()).read, None) if frame
+    ] == ["night/a/1.png"]
 
 
 def test_a_broken_picture_is_told_and_the_next_ones_are_read(tmp_path: Path) -> None:

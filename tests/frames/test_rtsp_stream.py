@@ -75,7 +75,7 @@ def test_a_stream_that_is_not_up_yet_then_hangs_then_dies_is_watched_through_it_
         lambda: open_stream(StreamAddress(f"rtsp://127.0.0.1:{port}/bees"), timeouts=TIMEOUTS, freeze=None),
         frames,
         on_state=note,
-        limits=CaptureLimits(stall_after=3),
+        limits=CaptureLimits(stall_after=3, await_first=True),
         backoff=Backoff(first=0.05, longest=0.1),
     )
     capture.start()

@@ -26,15 +26,14 @@ class BrokerAddress:
         port: 1 to 65535.
         tls: True for `mqtts`.
         username: as the URL gave it, decoded; None when it gave none.
-        mqtt: the version of MQTT to begin with. A broker that refuses 5 is spoken to in 3.1.1; 3.1.1 here is for
-            one that is known to know no other and does not refuse 5 properly.
+        mqtt: the version of MQTT that it is known to speak; `auto` where that is not known.
     """
 
     host: str
     port: int
     tls: bool
     username: str | None = None
-    mqtt: Literal["5", "3.1.1"] = "5"
+    mqtt: Literal["auto", "3.1.1"] = "auto"
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from datetime import datetime
 from typing import Any, Final, Literal, get_args
 from uuid import UUID
@@ -37,6 +38,8 @@ def detections_message(  # noqa: PLR0913 - one argument for each thing a message
     inference_ms: float,
     total_ms: float,
     fallback: str | None = None,
+    source: str | None = None,
+    position_s: float | None = None,
 ) -> dict[str, Any]:
     """Build the message of one frame; its JSON Schema is `load_schema("detections")`.
 
@@ -54,6 +57,8 @@ def detections_message(  # noqa: PLR0913 - one argument for each thing a message
         inference_ms: time in the model, in milliseconds.
         total_ms: time from capture to this message, in milliseconds.
         fallback: with `edge-degraded` only: a word for why there was no second opinion.
+        source: name of the file that the frame is from; None for a camera.
+        position_s: with `source` only, and in a video: seconds from its beginning.
 
     Raises:
         ValueError: a value is out of its range; a defect of the caller, not of what was seen.
@@ -67,6 +72,8 @@ def detections_message(  # noqa: PLR0913 - one argument for each thing a message
     for name, value in (("inference_ms", inference_ms), ("total_ms", total_ms)):
         if not (math.isfinite(value) and value >= 0):
             raise ValueError(f"{name} {value} is not a time in milliseconds")
+    if source is None and position_s is not None:
+        raise ValueError(f"position_s {position_s} is that of no source")
     message: dict[str, Any] = {
         "schema": SCHEMA,
         "event_id": str(event_id),
@@ -78,6 +85,11 @@ def detections_message(  # noqa: PLR0913 - one argument for each thing a message
         "model": model,
         "decided_by": decided_by,
     }
+    if source is not None:
+        # A name that is not UTF-8, which Python keeps in lone surrogates, has no JSON form.
+        message["source"] = {"name": os.fsencode(source).decode("utf-8", "replace")}
+        if position_s is not None:
+            message["source"]["position_s"] = round(position_s, 3)
     if fallback:
         message["fallback"] = {"reason": fallback}
     message["detections"] = [_detection(detections, index) for index in range(len(detections))]

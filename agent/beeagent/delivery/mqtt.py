@@ -2,16 +2,18 @@
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from typing import Final
 
 from beeagent.backoff import Backoff
-from beeagent.delivery.mqtt_client import MQTT_3, MQTT_5, RetainedMessage, first_version
-from beeagent.delivery.mqtt_connection import MqttConnection
+from beeagent.delivery.mqtt_client import RetainedMessage
+from beeagent.delivery.mqtt_connection import Announced, MqttConnection
+from beeagent.delivery.mqtt_dialect import DialectChoice
 from beeagent.delivery.mqtt_options import MqttOptions
+from beeagent.delivery.mqtt_sending import PUBLISH_OVERHEAD
 from beeagent.delivery.publisher import Outcome, PublisherState, Receipt
 from beeagent.delivery.suspects import Suspects
+from beeagent.delivery.topics import MAX_TOPIC_BYTES
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -24,9 +26,9 @@ _STOPPED: Final = PublisherState(connected=False, reason="stopped")
 class MqttPublisher:
     """Publishes at QoS 1 to a broker, and connects again whenever the connection is gone.
 
-    It speaks MQTT 5, and MQTT 3.1.1 to a broker that refuses 5. Every connection starts clean and leaves no
-    session behind, since the outbox keeps what the broker does not have yet. The status topic is retained, and is
-    also the topic of the last will.
+    It speaks MQTT 5, and MQTT 3.1.1 to a broker that does not answer 5; see `DialectChoice`. Every connection starts
+    clean and leaves no session behind, since the outbox keeps what the broker does not have yet. The status topic is
+    retained, and is also the topic of the last will.
     """
 
     def __init__(  # noqa: PLR0913 - what distinguishes a publisher
@@ -66,11 +68,17 @@ class MqttPublisher:
         self._report: bytes | None = None
         self._reporting = False
         self._report_refused = ""
+        self._announced: Announced | None = None
+        self._warned_of_retain = False
 
     @property
     def payload_limit(self) -> int:
-        """What AWS IoT Core takes; it ends the connection over more, and other brokers take more."""
-        return _PAYLOAD_LIMIT
+        """What the broker has announced, and AWS IoT Core takes; that ends the connection over more."""
+        with self._lock:
+            announced = self._announced
+        if announced is None or announced.max_packet is None:
+            return _PAYLOAD_LIMIT
+        return max(0, min(_PAYLOAD_LIMIT, announced.max_packet - PUBLISH_OVERHEAD - MAX_TOPIC_BYTES))
 
     @property
     def state(self) -> PublisherState:
@@ -120,13 +128,16 @@ class MqttPublisher:
         self._set_state(_STOPPED)
 
     def _run(self) -> None:
-        version = first_version(self._options)
+        dialects = DialectChoice(self._options.version, has_will=True)
+        lost_soon = 0
         while not self._stopping.is_set():
+            dialect = dialects.current
             connection = MqttConnection(
                 options=self._options,
-                version=version,
+                dialect=dialect,
                 will=RetainedMessage(self._status_topic, self._last_will()),
                 suspects=self._suspects,
+                lost_before=lost_soon,
                 on_open=self._handle_open,
                 on_close=self._handle_close,
             )
@@ -135,26 +146,30 @@ class MqttPublisher:
                 self._reporting = False
             if self._stopping.is_set():  # `stop` may have come too early to see this connection
                 connection.close(grace=0.0)
-            began = time.monotonic()
             ending = connection.run()
             with self._lock:
                 self._connection = None
             if self._stopping.is_set():
                 break
-            if ending.other_version and version == MQTT_5:
-                _LOG.info("%s does not speak MQTT 5: going on with MQTT 3.1.1", self._options.address)
-                version = MQTT_3
+            if dialects.note(ending, healthy_after_s=_HEALTHY_AFTER):
+                _LOG.info("%s: trying again with %s", ending.reason, dialects.current)
                 continue
-            if ending.other_version:
-                version = MQTT_5
             self._set_state(PublisherState(connected=False, reason=ending.reason))
-            if ending.opened and time.monotonic() - began >= _HEALTHY_AFTER:
+            if ending.lasted_s >= _HEALTHY_AFTER:
                 self._backoff.reset()
+            lost_soon = lost_soon + 1 if ending.lost and ending.lasted_s < _HEALTHY_AFTER else 0
             self._stopping.wait(self._backoff.next())
 
-    def _handle_open(self) -> None:
+    def _handle_open(self, announced: Announced) -> None:
         with self._lock:
             self._state = PublisherState(connected=True)
+            self._announced = announced
+        if not announced.dialect.retain and not self._warned_of_retain:
+            self._warned_of_retain = True
+            _LOG.warning(
+                "%s keeps no retained messages: who subscribes to the status sees it at its next change only",
+                self._options.address,
+            )
         # The state first: a broker that takes it, and not what follows, says something of what follows.
         self._send_report()
         self._tell()
@@ -197,7 +212,9 @@ class MqttPublisher:
     def _tell(self) -> None:
         state = self.state
         if state.connected:
-            _LOG.info("connected to %s", self._options.address)
+            with self._lock:
+                dialect = self._announced.dialect.name if self._announced else ""
+            _LOG.info("connected to %s by %s as %s", self._options.address, dialect, self._options.client_id)
         elif state != _STOPPED:
             _LOG.warning("no connection to the broker: %s; trying again", state.reason)
         for listener in self._listeners:

@@ -1,22 +1,15 @@
 """paho's client, set up the way beeagent uses it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from paho.mqtt import client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from beeagent.delivery.mqtt_dialect import MQTT_5, Dialect
 from beeagent.delivery.mqtt_options import MqttOptions
-
-MQTT_5: Final = MQTTProtocolVersion.MQTTv5
-MQTT_3: Final = MQTTProtocolVersion.MQTTv311
-
-
-def first_version(options: MqttOptions) -> MQTTProtocolVersion:
-    """Give the version of MQTT to try first."""
-    return MQTT_5 if options.address.mqtt == "5" else MQTT_3
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +29,44 @@ class Received:
     retained: bool
 
 
-def make_client(*, options: MqttOptions, version: MQTTProtocolVersion, will: RetainedMessage | None) -> paho.Client:
+class PingingClient(paho.Client):
+    """paho's client, which can ask the broker for a PINGRESP at any time, and reports all of them.
+
+    paho has no public method for it; these two are the whole of what is used of its inside.
+    """
+
+    on_ping: Callable[[], None]
+    on_pong: Callable[[], None]
+
+    def ping(self) -> None:
+        """Send a PINGREQ."""
+        self._send_pingreq()
+
+    def _send_pingreq(self) -> MQTTErrorCode:
+        sent = super()._send_pingreq()
+        if sent == MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self.on_ping()
+        return sent
+
+    def _handle_pingresp(self) -> MQTTErrorCode:
+        handled = super()._handle_pingresp()
+        self.on_pong()
+        return handled
+
+
+def make_client(*, options: MqttOptions, dialect: Dialect, will: RetainedMessage | None) -> PingingClient:
     """Make a client for one connection: it starts clean, leaves no session behind, and does not reconnect.
 
     Args:
         options: who connects, and how to be let in.
-        version: of MQTT to speak.
-        will: published by the broker, retained, if the connection ends without a word.
+        dialect: which version of MQTT to speak, and which of its features to use.
+        will: published by the broker, retained where it can be, if the connection ends without a word.
     """
-    client = paho.Client(
+    client = PingingClient(
         callback_api_version=CallbackAPIVersion.VERSION2,
         client_id=options.client_id,
-        clean_session=None if version == MQTT_5 else True,
-        protocol=version,
+        clean_session=None if dialect.version == MQTT_5 else True,
+        protocol=dialect.version,
         reconnect_on_failure=False,
     )
     client.max_inflight_messages = 0  # no bound here: the connection keeps it, with what the broker allows
@@ -58,8 +76,8 @@ def make_client(*, options: MqttOptions, version: MQTTProtocolVersion, will: Ret
     if options.tls is not None:
         client.tls_set_context(options.tls)
     if will is not None:
-        properties = message_properties(version, PacketTypes.WILLMESSAGE)
-        client.will_set(will.topic, will.payload, qos=1, retain=True, properties=properties)
+        properties = message_properties(dialect.version, PacketTypes.WILLMESSAGE)
+        client.will_set(will.topic, will.payload, qos=dialect.qos, retain=dialect.retain, properties=properties)
     return client
 
 

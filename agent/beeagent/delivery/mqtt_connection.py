@@ -7,16 +7,16 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from paho.mqtt import client as paho
-from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from beeagent.delivery import mqtt_reasons
-from beeagent.delivery.mqtt_client import Received, RetainedMessage, make_client
+from beeagent.delivery.mqtt_client import PingingClient, Received, RetainedMessage, make_client
+from beeagent.delivery.mqtt_dialect import MQTT_5, Dialect, Ending
 from beeagent.delivery.mqtt_options import MqttOptions
 from beeagent.delivery.mqtt_sending import Publish, Sending
 from beeagent.delivery.mqtt_tls import TellingSocket
@@ -24,22 +24,22 @@ from beeagent.delivery.publisher import Outcome, Receipt
 from beeagent.delivery.suspects import Suspects
 
 _LONGEST_SLEEP: Final = 1.0  # seconds between two looks at the time-outs
+_SOON: Final = 10.0  # seconds after which the loss of a connection has nothing to do with how it was made
+_SOME_LOSSES: Final = 3  # after which there may be another client of the same id
 _FAREWELL_TIME: Final = 0.5  # seconds for a DISCONNECT to leave
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """How a connection ended.
+class Announced:
+    """What a broker says in its CONNACK about what it accepts.
 
     Attributes:
-        reason: in plain words, without secrets.
-        opened: whether the broker had accepted it.
-        other_version: True if the broker does not speak this version of MQTT.
+        dialect: of the connection.
+        max_packet: bytes of a packet at most; None for no limit.
     """
 
-    reason: str
-    opened: bool
-    other_version: bool
+    dialect: Dialect
+    max_packet: int | None = None
 
 
 def _ignore(_: object = None) -> None:
@@ -59,11 +59,12 @@ class MqttConnection:
         self,
         *,
         options: MqttOptions,
-        version: MQTTProtocolVersion,
+        dialect: Dialect,
         will: RetainedMessage | None = None,
         subscriptions: Sequence[str] = (),
         suspects: Suspects | None = None,
-        on_open: Callable[[], None] = _ignore,
+        lost_before: int = 0,
+        on_open: Callable[[Announced], None] = _ignore,
         on_close: Callable[[str], None] = _ignore,
         on_message: Callable[[Received], None] = _ignore,
     ) -> None:
@@ -71,23 +72,25 @@ class MqttConnection:
 
         Args:
             options: the broker and how to be let in.
-            version: of MQTT to speak.
+            dialect: how to speak to the broker.
             will: published by the broker if the connection ends without a word.
             subscriptions: topic filters to subscribe to with QoS 1.
             suspects: what earlier connections have learnt of messages that the broker does not take.
+            lost_before: connections in a row before this one that were `lost_soon`.
             on_open: called once the broker has accepted the connection and the subscriptions.
             on_close: called with the reason once the connection has ended, before what is lost with it is told.
             on_message: called for each message that comes in. All are called on `run`'s thread.
         """
         self._options = options
-        self._version = version
+        self._dialect = dialect
         self._will = will
         self._subscriptions = list(subscriptions)
+        self._lost_before = lost_before
         self._on_open = on_open
         self._on_close = on_close
         self._on_message = on_message
         self._sending = Sending(
-            version=version,
+            dialect=dialect,
             window=options.max_in_flight,
             acknowledge_timeout_s=options.acknowledge_timeout_s,
             suspects=suspects or Suspects(),
@@ -105,7 +108,13 @@ class MqttConnection:
         self._ended = False
         self._by_broker = False
         self._reason = ""
-        self._other_version = False
+        self._max_packet: int | None = None
+        self._client_id = options.client_id
+        self._reached = False
+        self._answered = False
+        self._refusal: int | None = None
+        self._opened_at = 0.0
+        self._lost = False
         self._farewell_by: float | None = None
 
     def publish(self, *, topic: str, payload: bytes, retain: bool, done: Callable[[Receipt], None]) -> None:
@@ -130,6 +139,7 @@ class MqttConnection:
                 self._serve(client)
         finally:
             if self._socket is not None and self._socket.fault is not None and not self._opened:
+                self._reached = False
                 self._reason = mqtt_reasons.tls_error(self._options.address, self._socket.fault)
             self._reason = self._reason or "the connection was lost"
             self._on_close(self._reason)
@@ -137,19 +147,29 @@ class MqttConnection:
             with self._lock:
                 self._wake_reader.close()
                 self._wake_writer.close()
-        return Ending(self._reason, self._opened, self._other_version)
+        return Ending(
+            reason=self._reason,
+            opened=self._opened,
+            dialect=self._dialect,
+            lasted_s=time.monotonic() - self._opened_at if self._opened else 0.0,
+            refusal=self._refusal,
+            unanswered=self._reached and not self._answered,
+            lost=self._lost,
+        )
 
     def _wake(self) -> None:
         with self._lock, suppress(OSError):  # full: awake already; closed: at its end already
             self._wake_writer.send(b"\0")
 
-    def _connect(self) -> paho.Client | None:
-        client = make_client(options=self._options, version=self._version, will=self._will)
+    def _connect(self) -> PingingClient | None:
+        client = make_client(options=self._options, dialect=self._dialect, will=self._will)
         client.on_socket_open = self._handle_socket
         client.on_connect = self._handle_connect
         client.on_disconnect = self._handle_disconnect
         client.on_publish = self._handle_puback
         client.on_subscribe = self._handle_suback
+        client.on_ping = self._sending.note_ping
+        client.on_pong = self._sending.note_pong
         client.on_message = self._handle_message
         address = self._options.address
         try:
@@ -159,8 +179,9 @@ class MqttConnection:
             return None
         return client
 
-    def _serve(self, client: paho.Client) -> None:
+    def _serve(self, client: PingingClient) -> None:
         connection = client.socket()
+        self._reached = True
         if connection is None:  # lost while CONNECT was written
             return
         answer_by = time.monotonic() + self._options.connect_timeout_s
@@ -185,7 +206,7 @@ class MqttConnection:
         selector.modify(connection, selectors.EVENT_READ | (selectors.EVENT_WRITE if client.want_write() else 0))
         # What TLS has taken from the socket and decrypted already makes no selector wake up.
         decrypted = isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
-        ready = {key.fileobj: mask for key, mask in selector.select(0 if decrypted else self._sleep())}
+        ready = {key.fileobj: mask for key, mask in selector.select(0 if decrypted else self._sleep(client))}
         if self._wake_reader in ready:
             self._wake_reader.recv(4096)
         mask = ready.get(connection, 0)
@@ -198,10 +219,14 @@ class MqttConnection:
         except Exception as error:  # noqa: BLE001 - paho raises many kinds for what is not MQTT
             self._end(f"{self._options.address} sent what is not MQTT ({type(error).__name__})")
 
-    def _sleep(self) -> float:
+    def _sleep(self, client: paho.Client) -> float:
         with self._lock:
             times = [time for time in (self._close_by, self._farewell_by) if time is not None]
-        sleeps = [_LONGEST_SLEEP, *(moment - time.monotonic() for moment in times)]
+        # The broker may have announced a shorter keep-alive than ours; it allows half as much again.
+        sleeps = [
+            min(_LONGEST_SLEEP, client.keepalive / 4 or _LONGEST_SLEEP),
+            *(moment - time.monotonic() for moment in times),
+        ]
         if self._opened and (pause := self._sending.pause()):
             sleeps.append(pause)
         return max(0.0, min(sleeps))
@@ -209,7 +234,7 @@ class MqttConnection:
     def _check_times(self, answer_by: float) -> None:
         now = time.monotonic()
         if not self._opened and now > answer_by:
-            self._end(f"{self._options.address} does not answer")
+            self._end(f"{self._options.address} does not answer {self._dialect.name}")
         if self._sending.overdue:
             self._end(f"no acknowledgement for {self._options.acknowledge_timeout_s:g} s")
 
@@ -239,7 +264,7 @@ class MqttConnection:
         """Tell the others what happened; outside of paho's callbacks, which run under its locks."""
         if self._opened and not self._announced:
             self._announced = True
-            self._on_open()
+            self._on_open(Announced(self._dialect, self._max_packet))
         received, self._received = self._received, []
         for message in received:
             self._on_message(message)
@@ -256,18 +281,44 @@ class MqttConnection:
         code: ReasonCode,
         properties: Properties | None,
     ) -> None:
+        self._answered = True
         if code.is_failure:
-            self._other_version = mqtt_reasons.is_other_version(code)
-            self._reason = mqtt_reasons.refusal(self._options.address, code)
+            self._refusal = code.value
+            self._reason = mqtt_reasons.refusal(
+                self._options.address, code, client_id=self._client_id, dialect=self._dialect
+            )
             return
+
+        def announced(name: str, otherwise: int) -> int:
+            return int(getattr(properties, name, otherwise))
+
+        self._client_id = getattr(properties, "AssignedClientIdentifier", self._client_id)
+        if self._dialect.version == MQTT_5:
+            self._dialect = replace(
+                self._dialect,
+                retain=self._dialect.retain and bool(announced("RetainAvailable", 1)),
+                qos=min(self._dialect.qos, announced("MaximumQoS", 1)),
+            )
+        self._max_packet = getattr(properties, "MaximumPacketSize", None)
         self._sending.open(
+            dialect=self._dialect,
             receive_maximum=getattr(properties, "ReceiveMaximum", None),
-            max_packet=getattr(properties, "MaximumPacketSize", None),
+            max_packet=self._max_packet,
         )
-        if self._subscriptions:
+        wildcards = [one for one in self._subscriptions if "+" in one or "#" in one]
+        if wildcards and not announced("WildcardSubscriptionAvailable", 1):
+            self._end(
+                f"{self._options.address} takes no subscription with wildcards, such as {wildcards[0]}: name "
+                "the device and the camera"
+            )
+        elif self._subscriptions:
             client.subscribe([(topic_filter, 1) for topic_filter in self._subscriptions])
         else:
-            self._opened = True
+            self._note_open()
+
+    def _note_open(self) -> None:
+        self._opened = True
+        self._opened_at = time.monotonic()
 
     def _handle_suback(
         self, _client: paho.Client, _data: object, _mid: int, codes: list[ReasonCode], _properties: Properties | None
@@ -275,19 +326,25 @@ class MqttConnection:
         if refused := [code for code in codes if code.is_failure]:
             self._end(f"{self._options.address} refuses the subscription ({str(refused[0]).lower()})")
         else:
-            self._opened = True
+            self._note_open()
 
     def _handle_disconnect(
         self, _client: paho.Client, _data: object, flags: paho.DisconnectFlags, code: ReasonCode, _: Properties | None
     ) -> None:
-        what = (
-            "the broker ended the connection" if flags.is_disconnect_packet_from_server else "the connection was lost"
-        )
-        told = "" if code.getName() in ("Unspecified error", "Success") else f" ({str(code).lower()})"
-        if not self._opened and not told:
-            what = mqtt_reasons.lost_unanswered(self._options.address)
-        self._by_broker = not self._ended and self._farewell_by is None and mqtt_reasons.may_be_for_a_message(code)
-        self._reason = self._reason or what + told
+        by_packet = flags.is_disconnect_packet_from_server
+        what = mqtt_reasons.end(code, by_packet=by_packet, client_id=self._client_id)
+        if not self._answered and mqtt_reasons.is_silent(code):
+            what = mqtt_reasons.lost_unanswered(self._options.address, self._dialect)
+        elif not self._answered and not by_packet and self._dialect.version == MQTT_5:
+            what = f"{self._options.address} does not answer {self._dialect.name} as it should ({str(code).lower()})"
+        unasked = not self._ended and self._farewell_by is None
+        self._lost = self._opened and unasked and not by_packet and mqtt_reasons.is_silent(code)
+        if self._lost and self._lost_before + 1 >= _SOME_LOSSES and time.monotonic() - self._opened_at < _SOON:
+            what = mqtt_reasons.lost_again(self._lost_before + 1, client_id=self._client_id)
+        self._by_broker = unasked and mqtt_reasons.may_be_for_a_message(code)
+        if by_packet:
+            self._dialect = self._dialect.after(code.value)
+        self._reason = self._reason or what
 
     def _handle_puback(
         self, _client: paho.Client, _data: object, mid: int, code: ReasonCode, _properties: Properties | None

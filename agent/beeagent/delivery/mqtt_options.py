@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from beeagent.delivery.broker_url import BrokerAddress
+from beeagent.delivery.mqtt_dialect import Version
 from beeagent.delivery.mqtt_tls import tls_context
 from beeagent.errors import InputError
 
@@ -20,6 +21,7 @@ class MqttOptions:
         username: None to give none.
         password: None to give none. Not shown when this object is printed.
         tls: what to trust and what to show, for `mqtts`; None for `mqtt`.
+        version: of MQTT to speak.
         keepalive_s: seconds of silence after which each side asks whether the other is there.
         connect_timeout_s: seconds for each step of connecting: TCP, TLS, the broker's answer.
         acknowledge_timeout_s: seconds after which a publish without acknowledgement ends the connection.
@@ -31,6 +33,7 @@ class MqttOptions:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     tls: ssl.SSLContext | None = None
+    version: Version = "auto"
     keepalive_s: int = 30
     connect_timeout_s: float = 10.0
     acknowledge_timeout_s: float = 60.0
@@ -76,6 +79,7 @@ def mqtt_options(  # noqa: PLR0913 - what a user can set for a broker
     certificate_file: Path | None = None,
     key_file: Path | None = None,
     insecure: bool = False,
+    version: Version = "auto",
 ) -> MqttOptions:
     """Check what a user gave for a broker, and put it together.
 
@@ -88,6 +92,7 @@ def mqtt_options(  # noqa: PLR0913 - what a user can set for a broker
         certificate_file: PEM file of the client's certificate, with `key_file`.
         key_file: PEM file of the certificate's key, without a passphrase.
         insecure: trust any certificate.
+        version: of MQTT to speak; `auto` for 5, and 3.1.1 with a broker that does not know 5.
 
     Raises:
         InputError: things contradict each other, or a file cannot be used.
@@ -99,6 +104,8 @@ def mqtt_options(  # noqa: PLR0913 - what a user can set for a broker
                 "give one of them"
             )
         username = address.username
+    if version == "auto":
+        version = address.mqtt
     files = {"mqtt_ca_file": ca_file, "mqtt_certificate_file": certificate_file, "mqtt_key_file": key_file}
     if not address.tls:
         for key, path in files.items():
@@ -106,7 +113,7 @@ def mqtt_options(  # noqa: PLR0913 - what a user can set for a broker
                 raise InputError(f"{key} {path} is set and {address} has no TLS: give the broker as mqtts://")
         if insecure:
             raise InputError(f"insecure_tls is set and {address} has no TLS anyway: leave it out")
-        return MqttOptions(address=address, client_id=client_id, username=username, password=password)
+        return MqttOptions(address=address, client_id=client_id, username=username, password=password, version=version)
     tls = tls_context(
         address=address,
         ca_file=ca_file,
@@ -114,7 +121,9 @@ def mqtt_options(  # noqa: PLR0913 - what a user can set for a broker
         key_file=key_file,
         insecure=insecure,
     )
-    return MqttOptions(address=address, client_id=client_id, username=username, password=password, tls=tls)
+    return MqttOptions(
+        address=address, client_id=client_id, username=username, password=password, tls=tls, version=version
+    )
 
 
 def _is_this_machine(host: str) -> bool:

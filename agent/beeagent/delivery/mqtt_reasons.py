@@ -7,11 +7,15 @@ from typing import Final
 from paho.mqtt.reasoncodes import ReasonCode
 
 from beeagent.delivery.broker_url import BrokerAddress
+from beeagent.delivery.mqtt_dialect import MQTT_5, Dialect
 
 # Reason codes of MQTT 5, section 2.4.
 _UNSUPPORTED_VERSION: Final = 0x84
-_LOGIN: Final = frozenset({0x86, 0x87})  # bad user name or password, not authorized
-_REFUSALS: Final = frozenset({0x80, 0x83, 0x87})  # unspecified, implementation specific, not authorized
+_CLIENT_ID_NOT_VALID: Final = 0x85
+_BAD_LOGIN: Final = 0x86
+_NOT_AUTHORIZED: Final = 0x87
+_SESSION_TAKEN_OVER: Final = 0x8E
+_REFUSALS: Final = frozenset({0x80, 0x83, _NOT_AUTHORIZED})  # unspecified, implementation specific, not authorized
 _TOPIC_NAME_INVALID: Final = 0x90
 _PAYLOAD_FORMAT_INVALID: Final = 0x99
 # Why a connection ends that has nothing to do with a message: keep alive, busy, shutting down, session taken over,
@@ -24,6 +28,8 @@ _NOT_YET_VALID: Final = 9
 _EXPIRED: Final = 10
 _UNKNOWN_AUTHORITY: Final = frozenset({2, 18, 19, 20, 21})
 _OTHER_HOST: Final = frozenset({62, 64})
+
+_OWN_ID: Final = "give each its own device, camera_name or mqtt_client_id"
 
 
 def connect_error(address: BrokerAddress, error: Exception) -> str:
@@ -77,22 +83,60 @@ def tls_error(address: BrokerAddress, error: ssl.SSLError | ConnectionResetError
     return f"{address} does not agree on TLS: {words}"
 
 
-def lost_unanswered(address: BrokerAddress) -> str:
+def lost_unanswered(address: BrokerAddress, dialect: Dialect) -> str:
     """Say that the broker has closed the connection in place of an answer to CONNECT."""
-    hint = "one that wants another client certificate, mqtt_certificate_file," if address.tls else "a port for mqtts://"
-    return f"{address} closed the connection without an answer ({hint} does that)"
+    hints = [
+        "a broker that wants another client certificate, mqtt_certificate_file,"
+        if address.tls
+        else "a port for mqtts://"
+    ]
+    if dialect.version == MQTT_5:
+        hints.append("a broker that knows MQTT 3.1.1 only")
+    return f"{address} closed the connection without an answer to {dialect.name} ({' or '.join(hints)} does that)"
 
 
-def refusal(address: BrokerAddress, code: ReasonCode) -> str:
+def refusal(address: BrokerAddress, code: ReasonCode, *, client_id: str, dialect: Dialect) -> str:
     """Say why the broker refused the connection."""
-    if code.value in _LOGIN:
-        return f"{address} refuses the user name or password ({str(code).lower()})"
-    return f"{address} refuses the connection ({str(code).lower()})"
+    said = str(code).lower()
+    if code.value == _CLIENT_ID_NOT_VALID:
+        return (
+            f"{address} refuses the client id {client_id!r} ({said}): set another one as mqtt_client_id, or shorten "
+            "device or camera_name, of which it is made otherwise"
+        )
+    if code.value == _BAD_LOGIN:
+        return f"{address} refuses the user name or password ({said})"
+    if code.value == _NOT_AUTHORIZED:
+        return f"{address} refuses the user name or password, or the client id {client_id!r} ({said})"
+    if code.value == _UNSUPPORTED_VERSION:
+        return f"{address} does not speak {dialect.name} ({said}): leave mqtt_version out, or set the other version"
+    return f"{address} refuses the connection ({said})"
 
 
-def is_other_version(code: ReasonCode) -> bool:
-    """Whether the broker refused because it does not speak this version of MQTT."""
-    return bool(code.value == _UNSUPPORTED_VERSION)
+def end(code: ReasonCode, *, by_packet: bool, client_id: str) -> str:
+    """Say why a connection has ended that was open.
+
+    Args:
+        code: of the DISCONNECT, or paho's for a connection that was lost.
+        by_packet: whether the broker sent a DISCONNECT.
+        client_id: of the connection.
+    """
+    if code.value == _SESSION_TAKEN_OVER:
+        return f"another client has connected with the same client id, {client_id!r}: {_OWN_ID}"
+    what = "the broker ended the connection" if by_packet else "the connection was lost"
+    return what if is_silent(code) else f"{what} ({str(code).lower()})"
+
+
+def is_silent(code: ReasonCode) -> bool:
+    """Whether a code says nothing about why a connection has ended."""
+    return code.getName() in ("Unspecified error", "Success")
+
+
+def lost_again(times: int, *, client_id: str) -> str:
+    """Say that several connections in a row were lost soon after they were open, without a word from the broker."""
+    return (
+        f"the connection was lost {times} times soon after it was made: if another client has the same client id, "
+        f"{client_id!r}, {_OWN_ID}"
+    )
 
 
 def is_final(code: ReasonCode) -> bool:

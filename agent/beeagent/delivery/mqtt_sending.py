@@ -10,21 +10,22 @@ from functools import cached_property
 from typing import Final
 
 from paho.mqtt import client as paho
-from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
-from beeagent.delivery.mqtt_client import message_properties
+from beeagent.delivery.mqtt_client import PingingClient, message_properties
+from beeagent.delivery.mqtt_dialect import Dialect
 from beeagent.delivery.mqtt_reasons import is_final, is_refusal
 from beeagent.delivery.publisher import Outcome, Receipt
 from beeagent.delivery.suspects import BREAKS_OFF, FORBIDDEN, Sent, Suspects
 
-_PUBLISH_OVERHEAD: Final = 64  # bytes, more than a PUBLISH has besides topic and payload, our properties included
+PUBLISH_OVERHEAD: Final = 64  # bytes, more than a PUBLISH has besides topic and payload, our properties included
 
 
 @dataclass(frozen=True)
 class Publish:
-    """A message to be published at QoS 1, and who is told of its end."""
+    """A message to be published, and who is told of its end."""
 
     topic: str
     payload: bytes
@@ -42,21 +43,22 @@ class Publish:
 class Sending:
     """Sends publishes in their order, no more at a time than the broker wants, and hands out their receipts.
 
+    A broker without QoS 1 acknowledges no publish. There, a PINGREQ follows the publishes: since a broker handles the
+    packets of a connection in their order, its PINGRESP says that it has them.
+
     `add` and `close` may be called from any thread, everything else from the connection's own.
     """
 
-    def __init__(
-        self, *, version: MQTTProtocolVersion, window: int, acknowledge_timeout_s: float, suspects: Suspects
-    ) -> None:
+    def __init__(self, *, dialect: Dialect, window: int, acknowledge_timeout_s: float, suspects: Suspects) -> None:
         """Begin with nothing to send.
 
         Args:
-            version: of MQTT.
+            dialect: how to speak to the broker, until `open` knows better.
             window: publishes without acknowledgement at any time, at most.
             acknowledge_timeout_s: seconds after which a publish without acknowledgement is overdue.
             suspects: what is known of messages that the broker does not take.
         """
-        self._version = version
+        self._dialect = dialect
         self._window = window
         self._acknowledge_timeout = acknowledge_timeout_s
         self._suspects = suspects
@@ -64,6 +66,8 @@ class Sending:
         self._waiting: deque[Publish] = deque()
         self._accepting = True
         self._on_their_way: dict[int, tuple[Publish, float]] = {}
+        self._unconfirmed: list[int] = []  # without QoS 1: published since the last PINGREQ
+        self._pinged: deque[list[int]] = deque()  # the publishes before each PINGREQ that has no PINGRESP
         self._receipts: list[tuple[Publish, Receipt]] = []
         self._max_packet: int | None = None
         self._opened_at = 0.0
@@ -93,9 +97,10 @@ class Sending:
         oldest = next(iter(self._on_their_way.values()), None)
         return oldest is not None and time.monotonic() - oldest[1] > self._acknowledge_timeout
 
-    def open(self, *, receive_maximum: int | None, max_packet: int | None) -> None:
+    def open(self, *, dialect: Dialect, receive_maximum: int | None, max_packet: int | None) -> None:
         """Note that the broker has accepted the connection, and what it takes."""
         self._opened_at = time.monotonic()
+        self._dialect = dialect
         self._max_packet = max_packet
         if receive_maximum is not None:
             self._window = min(self._window, receive_maximum)
@@ -108,7 +113,7 @@ class Sending:
             return 0.0
         return max(0.0, self._opened_at + self._suspects.settle_s - time.monotonic())
 
-    def send(self, client: paho.Client) -> None:
+    def send(self, client: PingingClient) -> None:
         """Send what may be sent now."""
         while client.socket() is not None and not self.pause():
             if len(self._on_their_way) >= (1 if self._suspects.careful else self._window):
@@ -118,14 +123,17 @@ class Sending:
                     break
                 publish = self._waiting.popleft()
             self._send_one(client, publish)
+        if self._unconfirmed and client.socket() is not None:
+            client.ping()
 
     def acknowledge(self, number: int, code: ReasonCode) -> None:
         """Take in the broker's answer to a publish."""
-        publish, _ = self._on_their_way.pop(number)
-        if not code.is_failure:
-            self._suspects.note_taken(publish.key, publish.topic)
-            self._end(publish, Receipt(Outcome.DELIVERED))
+        if self._dialect.qos == 0:  # paho reports here that it has written the packet
             return
+        if not code.is_failure:
+            self._deliver(number)
+            return
+        publish, _ = self._on_their_way.pop(number)
         reason = f"the broker refused a message ({str(code).lower()})"
         if is_final(code):
             self._end(publish, Receipt(Outcome.REFUSED, reason))
@@ -133,6 +141,16 @@ class Sending:
             self._end(publish, Receipt(Outcome.REFUSED, reason, cause=FORBIDDEN))
         else:
             self._end(publish, Receipt(Outcome.LOST, reason))
+
+    def note_ping(self) -> None:
+        """Note that a PINGREQ was sent, by whomever."""
+        self._pinged.append(self._unconfirmed)
+        self._unconfirmed = []
+
+    def note_pong(self) -> None:
+        """Take in the broker's answer to the oldest PINGREQ."""
+        for number in self._pinged.popleft() if self._pinged else ():
+            self._deliver(number)
 
     def end(self, reason: str, *, by_broker: bool) -> None:
         """Give up all that has had no end, as the connection has; `by_broker` if it may be because of a message."""
@@ -154,8 +172,13 @@ class Sending:
         for publish, receipt in receipts:
             publish.done(receipt)
 
+    def _deliver(self, number: int) -> None:
+        publish, _ = self._on_their_way.pop(number)
+        self._suspects.note_taken(publish.key, publish.topic)
+        self._end(publish, Receipt(Outcome.DELIVERED))
+
     def _send_one(self, client: paho.Client, publish: Publish) -> None:
-        size = len(publish.topic.encode()) + len(publish.payload) + _PUBLISH_OVERHEAD
+        size = len(publish.topic.encode()) + len(publish.payload) + PUBLISH_OVERHEAD
         if self._max_packet is not None and size > self._max_packet:
             reason = f"a message of {size} bytes is more than the {self._max_packet} that the broker takes"
             self._end(publish, Receipt(Outcome.REFUSED, reason))
@@ -163,14 +186,22 @@ class Sending:
         if self._suspects.is_condemned(publish.key):
             self._end(publish, _breaks_off())
             return
-        properties = message_properties(self._version, PacketTypes.PUBLISH)
+        dialect = self._dialect
         try:
-            sent = client.publish(publish.topic, publish.payload, qos=1, retain=publish.retain, properties=properties)
+            sent = client.publish(
+                publish.topic,
+                publish.payload,
+                qos=dialect.qos,
+                retain=publish.retain and dialect.retain,
+                properties=message_properties(dialect.version, PacketTypes.PUBLISH),
+            )
         except ValueError as error:
             self._end(publish, Receipt(Outcome.REFUSED, f"not a valid message: {error}"))
             return
         if sent.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
             self._on_their_way[sent.mid] = (publish, time.monotonic())
+            if dialect.qos == 0:
+                self._unconfirmed.append(sent.mid)
         else:
             self._end(publish, Receipt(Outcome.LOST, paho.error_string(sent.rc)))
 

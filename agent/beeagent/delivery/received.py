@@ -45,6 +45,13 @@ class Latency(_Model):
     total: Amount
 
 
+class Source(_Model):
+    """The file that a frame is from."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=8192)]
+    position_s: Amount | None = None
+
+
 class ReceivedDetections(_Model):
     """What a reader needs of `beeagent.detections/1`; see its JSON Schema for what the fields mean."""
 
@@ -53,6 +60,7 @@ class ReceivedDetections(_Model):
     camera: Name
     seq: Annotated[int, Field(ge=1, lt=2**63)]
     captured_at: Time
+    source: Source | None = None
     decided_by: Literal["edge", "cloud", "edge-degraded"]
     detections: list[Detection]
     omitted: Annotated[int, Field(ge=1, lt=2**63)] | None = None
@@ -68,6 +76,9 @@ class ReceivedCamera(_Model):
     frames_skipped: Count
     frames_per_s: Amount
     frame_age_s: Amount | None = None
+    frames_replaced: Count = 0
+    frames_rate_limited: Count = 0
+    reconnects: Count = 0
 
 
 class ReceivedOutbox(_Model):

@@ -23,6 +23,9 @@ class CameraStatus:
         frames_skipped: could not be read since the start.
         frames_per_s: looked at per second, lately.
         frame_age_s: seconds since the newest frame was taken; None before the first.
+        frames_replaced: dropped since the start because a newer one came before they were processed.
+        frames_rate_limited: dropped since the start because they came sooner than `max_rate` allows.
+        reconnects: how many times the camera was opened again since the start.
     """
 
     name: str
@@ -30,6 +33,19 @@ class CameraStatus:
     frames_skipped: int
     frames_per_s: float
     frame_age_s: float | None = None
+    frames_replaced: int = 0
+    frames_rate_limited: int = 0
+    reconnects: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CameraCounts:
+    """What was counted of a camera since the start, beside its results; see `CameraStatus`."""
+
+    skipped: int = 0
+    replaced: int = 0
+    rate_limited: int = 0
+    reconnects: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +158,9 @@ def _camera(camera: CameraStatus) -> dict[str, Any]:
         "name": camera.name,
         "frames_read": camera.frames_read,
         "frames_skipped": camera.frames_skipped,
+        "frames_replaced": camera.frames_replaced,
+        "frames_rate_limited": camera.frames_rate_limited,
+        "reconnects": camera.reconnects,
         "frames_per_s": round(camera.frames_per_s, 2),
     }
     if camera.frame_age_s is not None:

@@ -7,17 +7,25 @@ from threading import Event
 from typing import Final
 
 from beeagent.backoff import Backoff
-from beeagent.delivery.mqtt_client import MQTT_3, MQTT_5, Received, first_version
+from beeagent.delivery.mqtt_client import Received
 from beeagent.delivery.mqtt_connection import MqttConnection
+from beeagent.delivery.mqtt_dialect import DialectChoice
 from beeagent.delivery.mqtt_options import MqttOptions
 from beeagent.errors import InputError
 
 _LOG: Final = logging.getLogger(__name__)
 
+_HEALTHY_AFTER: Final = 10.0  # seconds a connection has to last to have been no accident
 
-def reader_id(command: str) -> str:
-    """Give a client id that no other reader has, since a broker ends the connection of another client of the same."""
-    return f"beeagent-{command}-{uuid.uuid4().hex[:8]}"
+
+def reader_id(command: str, *, agent_id: str | None) -> str:
+    """Return a client id that no other client has, since a broker ends the connection of another client of the same.
+
+    Args:
+        command: the program that connects.
+        agent_id: the client id that the settings give the agent, with which this one begins; None for the usual one.
+    """
+    return f"{agent_id or 'beeagent'}-{command}-{uuid.uuid4().hex[:8]}"
 
 
 class Subscription:
@@ -59,14 +67,14 @@ class Subscription:
         """
         for line in self._options.warnings:
             _LOG.warning("%s", line)
-        version, opened = first_version(self._options), False
+        dialects, opened = DialectChoice(self._options.version, has_will=False), False
         backoff = Backoff(first=1.0, longest=30.0)
         while not self._stopping.is_set():
             self._connection = MqttConnection(
                 options=self._options,
-                version=version,
+                dialect=dialects.current,
                 subscriptions=self._filters,
-                on_open=self._on_open,
+                on_open=lambda _: self._on_open(),
                 on_message=self._handle_message,
             )
             if self._stopping.is_set():
@@ -74,8 +82,7 @@ class Subscription:
             ending = self._connection.run()
             if self._stopping.is_set():
                 break
-            if ending.other_version and version == MQTT_5:
-                version = MQTT_3
+            if dialects.note(ending, healthy_after_s=_HEALTHY_AFTER):
                 continue
             opened = opened or ending.opened
             if not opened:

@@ -9,7 +9,7 @@ DEFAULT_PREFIX: Final = "beeagent"
 # AWS IoT Core's limits on a topic; a broker of one's own takes more, but moving to AWS must not be a surprise.
 # https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits
 _MAX_SLASHES: Final = 7
-_MAX_BYTES: Final = 256
+MAX_TOPIC_BYTES: Final = 256
 
 
 def detections_topic(prefix: str, device: str, camera: str) -> str:
@@ -45,9 +45,9 @@ def _topic(prefix: str, *names: tuple[str, str], leaf: str) -> str:
             f"topic {topic!r} has {topic.count('/')} slashes and AWS IoT takes {_MAX_SLASHES} at most: "
             f"shorten the topic prefix {prefix!r}"
         )
-    if len(topic.encode()) > _MAX_BYTES:
+    if len(topic.encode()) > MAX_TOPIC_BYTES:
         raise InputError(
-            f"topic {topic!r} is {len(topic.encode())} bytes long and AWS IoT takes {_MAX_BYTES} at most: "
+            f"topic {topic!r} is {len(topic.encode())} bytes long and AWS IoT takes {MAX_TOPIC_BYTES} at most: "
             "shorten the topic prefix or the names"
         )
     return topic

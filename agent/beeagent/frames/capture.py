@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from beeagent.backoff import Backoff
-from beeagent.errors import BeeagentError
+from beeagent.errors import BeeagentError, InputError
 from beeagent.frames.capture_run import CaptureRun, Phase, RunEnd, Tally
 from beeagent.frames.frame import Frame
 from beeagent.frames.handoff import Handoff
-from beeagent.frames.source import FrameSource, SourceLostError
+from beeagent.frames.source import FrameSource, NotReachedError, SourceLostError
 
 _MOST_LEFT_BEHIND = 3
 """Threads stuck in foreign code at the same time; more are not started before one of these has ended."""
@@ -76,9 +76,9 @@ class Capture:
 
     A live source that breaks, blocks, gives only broken frames or cannot be opened is opened again, after waits
     that grow. A read that blocks is left behind in its thread. What ends capture: the end of the source, `stop`,
-    and at the very first opening any error but SourceLostError, above all InputError, since the user named
-    something that is not there; later, or where the limits say so, the same error is a camera that was unplugged, and
-    heals.
+    and at the very first opening NotReachedError and any error but SourceLostError, above all InputError, since the
+    user named something that is not there; later, or where the limits say so, the same error is a camera that was
+    unplugged, and heals.
 
     A source that is not live is never opened again, as that would begin from the start. When its file is slow, the
     state says so, and reading goes on.
@@ -177,6 +177,9 @@ class Capture:
                 never_opened = self._runs == 1 and run.live is None and not self._limits.await_first
                 if not end.heals or (never_opened and not isinstance(end.error, SourceLostError)):
                     self._failure = end.error
+                    return
+                if never_opened and isinstance(end.error, NotReachedError):
+                    self._failure = InputError(f"camera {end.error}; --await-camera waits for it")
                     return
                 self._report(ok=False, reason=str(end.error))
                 if run.first_frame_at is not None and time.monotonic() - run.first_frame_at > self._limits.stall_after:

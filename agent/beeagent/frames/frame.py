@@ -18,7 +18,8 @@ class Frame:
         captured_at: wall-clock time of capture, with time zone UTC.
         captured_ns: `time.monotonic_ns()` at capture, for ages and latencies that no clock change can falsify.
         index: the number of the frame within its source, from 0.
-        name: the file it came from, where there is one.
+        name: the file it came from, where there is one: its name, or its path below the folder of a pattern.
+        position_s: of a video file, seconds from its beginning.
     """
 
     pixels: NDArray[np.uint8]
@@ -26,6 +27,7 @@ class Frame:
     captured_ns: int
     index: int
     name: str | None = None
+    position_s: float | None = None
 
     @property
     def width(self) -> int:

@@ -23,9 +23,10 @@ from beeagent.frames.discovery import Cameras
 from beeagent.frames.freeze import FreezeDetector
 from beeagent.frames.opencv import silence_opencv
 from beeagent.frames.pacing import MonotonicClock
-from beeagent.frames.pictures import PictureSource, list_folder, list_pattern
+from beeagent.frames.pictures import PictureSource, list_folder, list_pattern, pattern_folder
 from beeagent.frames.realtime import RealtimeSource
 from beeagent.frames.source import BadFrameError, FrameSource, SourceLostError
+from beeagent.frames.still_url import HttpSource, StillImageSource
 from beeagent.frames.stream import StreamTimeouts, open_stream
 from beeagent.frames.synthetic.source import SyntheticSource
 from beeagent.frames.synthetic_address import SyntheticAddress
@@ -43,6 +44,7 @@ class SourceOptions:
             30 frames/s).
         wanted: cameras: size and rate to ask for.
         timeouts: streams: how long to wait for the other side.
+        poll_every: still images of the network: seconds between two fetches, at least.
         frozen_after: cameras and streams: seconds without any change in the picture after which the source counts
             as lost; None not to look, as for a test picture without noise.
     """
@@ -50,11 +52,14 @@ class SourceOptions:
     realtime: bool = False
     wanted: CaptureFormat = field(default_factory=CaptureFormat)
     timeouts: StreamTimeouts = field(default_factory=StreamTimeouts)
+    poll_every: float = 1.0
     frozen_after: float | None = 5.0
 
     def __post_init__(self) -> None:
         if self.frozen_after is not None and not self.frozen_after > 0:
             raise ValueError(f"frozen_after must be above 0 or None, not {self.frozen_after}")
+        if not self.poll_every > 0:
+            raise ValueError(f"poll_every must be above 0, not {self.poll_every}")
 
 
 class SourceOpener:
@@ -88,6 +93,7 @@ class SourceOpener:
         Raises:
             InputError: there is no such thing, or it is not what it should be: trying again is no use unless someone
                 does something about it.
+            NotReachedError: it is on the network, and gives nothing now.
             SourceLostError: it is there, or may be, but gives nothing now: try again later.
         """
         address = self._address
@@ -106,10 +112,22 @@ class SourceOpener:
     def _open_live(self, address: DeviceAddress | CsiAddress | StreamAddress) -> FrameSource:
         wanted = self._options.wanted
         if isinstance(address, StreamAddress):
-            return open_stream(address, timeouts=self._options.timeouts, freeze=self._freeze)
+            return self._open_stream(address)
         if isinstance(address, CsiAddress):
             return CsiSource(address.number, wanted=wanted, freeze=self._freeze)
         return open_v4l2(self._cameras.by_path(address.path), wanted=wanted, freeze=self._freeze)
+
+    def _open_stream(self, address: StreamAddress) -> FrameSource:
+        options = self._options
+        stream = open_stream(address, timeouts=options.timeouts, freeze=self._freeze)
+        if not address.url.startswith("http"):
+            return stream
+        return HttpSource(
+            stream,
+            lambda: StillImageSource(
+                address, every_s=options.poll_every, timeout_s=options.timeouts.reading, clock=MonotonicClock()
+            ),
+        )
 
 
 def open_source(address: CameraAddress, options: SourceOptions, *, cameras: Cameras | None = None) -> FrameSource:
@@ -136,12 +154,16 @@ def _open_file(
         source = VideoFileSource(address.path)
         fps = source.fps
     else:
-        source = PictureSource(_list_pictures(address), description=address.description)
+        paths, folder = _list_pictures(address)
+        source = PictureSource(paths, description=address.description, folder=folder)
         fps = options.wanted.fps or DEFAULT_PICTURE_FPS
     return RealtimeSource(source, fps=fps, clock=MonotonicClock()) if options.realtime else source
 
 
-def _list_pictures(address: PictureAddress | FolderAddress | PatternAddress) -> tuple[Path, ...]:
+def _list_pictures(address: PictureAddress | FolderAddress | PatternAddress) -> tuple[tuple[Path, ...], Path | None]:
+    """Return the images, and of a pattern the folder below which they lie."""
     if isinstance(address, PictureAddress):
-        return (address.path,)
-    return list_folder(address.path) if isinstance(address, FolderAddress) else list_pattern(address.pattern)
+        return (address.path,), None
+    if isinstance(address, FolderAddress):
+        return list_folder(address.path), None
+    return list_pattern(address.pattern), pattern_folder(address.pattern)

@@ -61,13 +61,23 @@ def decode_picture(path: Path) -> NDArray[np.uint8]:
         raise BadFrameError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:  # a NUL in the path
         raise BadFrameError(f"{path}: cannot be read: {error}") from error
+    return decode_image(data, name=str(path))
+
+
+def decode_image(data: NDArray[np.uint8], *, name: str) -> NDArray[np.uint8]:
+    """Decode the content of an image file, as `decode_picture` does.
+
+    Args:
+        data: the content, uint8, one dimension.
+        name: for errors.
+    """
     try:
         pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size and not _is_cut_off_jpeg(data) else None
     except cv2.error:  # raised for an absurd size in the header; None is returned for anything else
         pixels = None
     bgr = None if pixels is None else as_bgr(pixels)
     if bgr is None:
-        raise BadFrameError(f"{path}: is not a picture, or a damaged one")
+        raise BadFrameError(f"{name}: is not a picture, or a damaged one")
     return bgr
 
 
@@ -118,21 +128,30 @@ def list_pattern(pattern: str) -> tuple[Path, ...]:
     return tuple(sorted(found, key=natural_key))
 
 
+def pattern_folder(pattern: str) -> Path:
+    """Return the folder below which all files lie that a pattern matches: what stands before its first wildcard."""
+    parts = Path(pattern).parts
+    fixed = next((place for place, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
+    return Path(*parts[:fixed])
+
+
 class PictureSource:
     """Pictures in the order given, each once. A `GrabbingSource`.
 
     Args:
         paths: the files.
         description: what to call them together.
+        folder: below which they lie: frames are named by their path from there; None for the files' own names.
     """
 
     live = False
 
-    def __init__(self, paths: Sequence[Path], *, description: str) -> None:
+    def __init__(self, paths: Sequence[Path], *, description: str, folder: Path | None = None) -> None:
         if not paths:
             raise ValueError("no paths were given")
         self.description = description
         self._paths = tuple(paths)
+        self._folder = folder
         self._next = 0
         self._grabbed: Path | None = None
         self._closed = False
@@ -163,7 +182,7 @@ class PictureSource:
             captured_at=captured_at,
             captured_ns=captured_ns,
             index=self._next - 1,
-            name=str(path),
+            name=path.name if self._folder is None else path.relative_to(self._folder).as_posix(),
         )
 
     def read(self) -> Frame | None:

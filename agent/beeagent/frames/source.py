@@ -14,6 +14,10 @@ class SourceLostError(BeeagentError):
     """The source gives no more frames though it should (unplugged, stalled, connection lost); reopen it."""
 
 
+class NotReachedError(SourceLostError):
+    """A source of the network could not be opened: its host is not there, or has nothing at the address."""
+
+
 class FrameSource(Protocol):
     """Frames, one after another. Used by one thread at a time.
 

@@ -10,7 +10,7 @@ from beeagent.frames.address import StreamAddress
 from beeagent.frames.camera import LiveReader
 from beeagent.frames.freeze import FreezeDetector
 from beeagent.frames.opencv import VideoReader
-from beeagent.frames.source import SourceLostError
+from beeagent.frames.source import NotReachedError
 
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 _DIAGNOSIS_TIMEOUT = 1.0
@@ -48,7 +48,7 @@ def open_stream(address: StreamAddress, *, timeouts: StreamTimeouts, freeze: Fre
         freeze: what tells that the picture stands still, or None not to look.
 
     Raises:
-        SourceLostError: there is no stream now; the message says what is known about why.
+        NotReachedError: there is no stream now; the message says what is known about why.
     """
     parameters = [
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(timeouts.opening * 1000),
@@ -58,7 +58,7 @@ def open_stream(address: StreamAddress, *, timeouts: StreamTimeouts, freeze: Fre
     reader = VideoReader(address.url, cv2.CAP_FFMPEG, parameters)
     if not reader.is_open:
         reader.close()
-        raise SourceLostError(f"{address.description}: {_diagnose(address.url)}")
+        raise NotReachedError(f"{address.description}: {_diagnose(address.url)}")
     lost = f"the stream ended, or nothing came for {timeouts.reading:g} s"
     return LiveReader(reader, description=address.description, lost=lost, freeze=freeze)
 

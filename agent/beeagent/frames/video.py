@@ -1,6 +1,7 @@
 """Frames from a video file."""
 
 import math
+import struct
 import time
 from datetime import datetime, timezone
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import cv2
 
 from beeagent.errors import InputError
+from beeagent.frames.container import counts_frames, hidden_frames
 from beeagent.frames.frame import Frame
 from beeagent.frames.opencv import VideoReader
 from beeagent.frames.source import BadFrameError
@@ -39,7 +41,8 @@ class VideoFileSource:
     """A video file, in order, no frame skipped, as fast as it is asked for. A `GrabbingSource`.
 
     A frame that cannot be decoded is told as BadFrameError and keeps its index. Damage may also make FFmpeg pass
-    over frames without telling. Where frames are missing at the end, IncompleteVideoError says so once.
+    over frames without telling. Where frames are missing at the end, IncompleteVideoError says so once. Frames without
+    an image, which a capture card leaves where it drops one, are passed over, as are those that an edit list hides.
 
     Args:
         path: the file.
@@ -52,6 +55,7 @@ class VideoFileSource:
 
     def __init__(self, path: Path) -> None:
         self.description = str(path)
+        self._path = path
         self._exact_count = path.is_file() and _counts_its_frames(path)
         # Made absolute, because FFmpeg takes `a:b.mp4` for the address of a protocol named a.
         self._reader = VideoReader(str(path.absolute()), cv2.CAP_FFMPEG)
@@ -60,18 +64,20 @@ class VideoFileSource:
             raise InputError(f"video {path}: is not a video that can be decoded, or its beginning or index is missing")
         # The first frame is grabbed already: opening alone does not tell whether anything can be decoded.
         self._ahead = True
+        self._position_s = 0.0
         self._index = 0
         self._bad = 0
         self._ended = False
         self.fps = _sane_fps(self._reader.get(cv2.CAP_PROP_FPS))
         promised = self._reader.get(cv2.CAP_PROP_FRAME_COUNT)
         self._promised = int(promised) if 0 < promised < 2**53 else None
+        self._note_position()
 
     def grab(self) -> bool:
         """See `GrabbingSource.grab`."""
         if self._ended:
             return False
-        if not self._ahead and not self._bad and not self._reader.grab():
+        if not self._ahead and not self._bad and not self._grab():
             # Either the end or a frame that cannot be decoded: OpenCV does not tell. It is a bad frame if a good
             # one follows it.
             self._bad = self._count_bad_frames()
@@ -89,6 +95,12 @@ class VideoFileSource:
         self._ahead = False
         return True
 
+    @property
+    def position_s(self) -> float:
+        """Seconds from the beginning of the video to the frame grabbed last."""
+        # What has no time stamps, such as raw H.264, stays at 0.
+        return self._position_s or (self._index - 1) / self.fps
+
     def retrieve(self) -> Frame:
         """See `GrabbingSource.retrieve`."""
         captured_at, captured_ns = datetime.now(timezone.utc), time.monotonic_ns()
@@ -101,7 +113,8 @@ class VideoFileSource:
             captured_at=captured_at,
             captured_ns=captured_ns,
             index=index,
-            name=self.description,
+            name=self._path.name,
+            position_s=self.position_s,
         )
 
     def read(self) -> Frame | None:
@@ -115,30 +128,48 @@ class VideoFileSource:
 
     def _count_bad_frames(self) -> int:
         for failed in range(1, _DECODE_ATTEMPTS + 1):
-            if self._reader.grab():
+            if self._grab():
                 return failed
         return 0
+
+    def _grab(self) -> bool:
+        if not self._reader.grab():
+            return False
+        self._note_position()
+        return True
+
+    def _note_position(self) -> None:
+        self._position_s = max(0.0, self._reader.get(cv2.CAP_PROP_POS_MSEC) / 1000)
 
     def _tell_if_incomplete(self) -> None:
         if self._promised is None:
             return
-        # Where the header has no count, OpenCV works one out from the duration: a second more or less is no news.
-        tolerance = 0 if self._exact_count else math.ceil(self.fps)
-        if self._index < self._promised - tolerance:
+        if self._exact_count:
+            reached = self._index
+            if reached < self._promised:
+                reached += self._hidden_frames(self._promised)
+        else:
+            # There, OpenCV works the count out from the duration: what counts is how far the time stamps went, as a
+            # recording may have pauses, and a second more or less is no news.
+            reached = max(self._index, round(self._position_s * self.fps) + 1) + math.ceil(self.fps)
+        if reached < self._promised:
             raise IncompleteVideoError(
                 f"{self.description}: frame {self._index} cannot be read: the file gives only {self._index} of the "
                 f"{self._promised} frames that its header promises; it is cut off or damaged"
             )
 
+    def _hidden_frames(self, counted: int) -> int:
+        try:
+            return hidden_frames(self._path, counted)
+        except (OSError, struct.error):  # gone meanwhile, or cut off within a header
+            return 0
+
 
 def _counts_its_frames(path: Path) -> bool:
-    """Whether a container's header has an exact count: AVI's does (`RIFF....AVI `), MP4's too (`....ftyp`)."""
     try:
-        with path.open("rb") as file:
-            start = file.read(12)
+        return counts_frames(path)
     except OSError as error:
         raise InputError(f"video {path}: cannot be read: {error.strerror or error}") from error
-    return (start[:4] == b"RIFF" and start[8:12] == b"AVI ") or start[4:8] == b"ftyp"
 
 
 def _sane_fps(fps: float) -> float:
