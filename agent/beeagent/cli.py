@@ -30,6 +30,7 @@ from beeagent.config import load_settings
 from beeagent.errors import BeeagentError, InputError
 from beeagent.frames.address import redacted
 from beeagent.rekognition_cli import rekognition_commands
+from beeagent.standard_output import checked_output
 
 _EXIT_FAILURE = 1
 _EXIT_USAGE = 2
@@ -44,7 +45,8 @@ _EPILOG = (
 def main() -> None:
     """Run the `beeagent` command and leave the process with its exit code."""
     try:
-        build_app()()
+        with checked_output():
+            build_app()()
     except InputError as error:
         _fail(error, _EXIT_USAGE)
     except BeeagentError as error:
