@@ -250,13 +250,14 @@ def doctor(
     mqtt_key_file: MqttKeyFile = None,
     insecure_tls: InsecureTls = None,
     threads: Threads = None,
+    state_dir: Annotated[Path | None, typer.Option(help="The state folder to check, as for the agent.")] = None,
     config: Config = None,
 ) -> None:
     """Check runtime, model, camera and broker, and say in plain words what is wrong and what to do."""
     from beeagent.doctor import examine
 
     options: dict[str, Any] = {"camera": camera, "model": model, "labels": labels, "broker": broker, "threads": threads}
-    options.update(_mqtt_options(context))
+    options.update(_mqtt_options(context), state_dir=state_dir)
     if not examine(load_settings(options, config=config), write=typer.echo):
         raise typer.Exit(_EXIT_FAILURE)
 

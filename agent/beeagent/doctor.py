@@ -186,7 +186,7 @@ def _check_nucleus(broker: Greengrass) -> Finding:
 
 
 def _check_state(settings: Settings) -> Finding:
-    folder = settings.state_dir
+    folder = settings.state_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as probe:

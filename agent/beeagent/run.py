@@ -77,7 +77,7 @@ def run_until(
         agent = Agent(
             settings,
             bundle=bundle,
-            outbox_path=settings.state_dir / f"{settings.device}-{settings.camera_name}.outbox.sqlite3",
+            outbox_path=settings.state_file("outbox.sqlite3"),
             broker=None if embedded is None else embedded.address,
             nucleus=nucleus,
             stopping=stop,
