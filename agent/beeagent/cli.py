@@ -38,7 +38,8 @@ _EXIT_USAGE = 2
 _EPILOG = (
     'Every option is also a key of the TOML file (camera_name = "front") and an environment variable '
     "(BEEAGENT_CAMERA_NAME=front). The command line wins over the environment, the environment over the file. "
-    "Exit codes: 0 done or stopped by a signal, 2 bad usage or configuration, 1 anything else."
+    "Exit codes: 0 done or stopped by a signal, 2 bad usage or configuration, 130 interrupted before the agent ran, "
+    "1 anything else."
 )
 
 

@@ -1,5 +1,6 @@
 """The lock that keeps an outbox for one agent."""
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -22,11 +23,16 @@ class OutboxLock:
         Raises:
             InputError: another agent has it, or the place cannot be used.
         """
+        self._descriptor = -1
         try:
             outbox.parent.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(outbox.with_name(f"{outbox.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise InputError(f"outbox {outbox} cannot be opened: {error}; check the folder and its rights") from error
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                return  # a full disk is no reason to refuse an outbox that is there; SQLite's lock remains
+            raise InputError(
+                f"outbox {outbox} cannot be opened: {error.strerror}; check the folder and its rights"
+            ) from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -34,7 +40,9 @@ class OutboxLock:
             raise InputError(IN_USE.format(path=outbox)) from None
         except OSError as error:
             self.close()
-            raise InputError(f"outbox {outbox} cannot be locked: {error}; give --state-dir a local folder") from error
+            raise InputError(
+                f"outbox {outbox} cannot be locked: {error.strerror}; give --state-dir a local folder"
+            ) from error
 
     def close(self) -> None:
         """Release the lock. Safe to call twice."""
