@@ -302,8 +302,13 @@ def test_an_update_waits_for_results_that_are_on_their_way_and_for_no_others(nuc
 def test_a_deployment_hears_whether_its_configuration_can_be_used(nucleus: Nucleus, tmp_path: Path) -> None:
     with component(nucleus, tmp_path) as agent:
         wait_for_message(nucleus)
-        nucleus.ask_whether_valid("d-1", configuration(tmp_path, camera="secret:not-here-yet"))
-        nucleus.ask_whether_valid("d-2", configuration(tmp_path, threads="many"))
+        # Made before either is judged: each writes the model's file anew.
+        usable, unusable = (
+            configuration(tmp_path, camera="secret:not-here-yet"),
+            configuration(tmp_path, threads="many"),
+        )
+        nucleus.ask_whether_valid("d-1", usable)
+        nucleus.ask_whether_valid("d-2", unusable)
         nucleus.wait_until(lambda: len(nucleus.reports) == 2)
         assert [(deployment, verdict) for deployment, verdict, _ in nucleus.reports] == [
             ("d-1", "ACCEPTED"),
