@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,10 @@ from beeagent.delivery.status import CameraCounts
 from beeagent.errors import InputError
 from beeagent.health import Health
 from beeagent.health_server import HealthServer
+from beeagent.thread_guard import ThreadGuard
 from beeagent_process import run_beeagent, running_agent, tiny_model
+from hypothesis import given
+from hypothesis import strategies as st
 from mosquitto import free_port
 from notify_socket import notify_socket
 from prometheus_text import read_metrics
@@ -172,3 +175,19 @@ def _listeners(process: int) -> list[str]:
             sockets.add(target[8:-1])
     lines = [line for name in ("tcp", "tcp6") for line in Path(f"/proc/{process}/net/{name}").read_text().splitlines()]
     return [line for line in lines if line.split()[3] == "0A" and line.split()[9] in sockets]
+
+
+def test_no_bytes_of_a_client_make_a_thread_fail(port: int) -> None:
+    """A thread that fails ends the agent, which no client may."""
+
+    @given(st.binary(min_size=1, max_size=400) | st.binary(max_size=200).map(b"GET /metrics HTTP/1.1\r\n".__add__))
+    def send(nonsense: bytes) -> None:
+        with silent_client(port) as client, suppress(ConnectionResetError, BrokenPipeError):
+            client.sendall(nonsense)
+            client.shutdown(socket.SHUT_WR)
+            while client.recv(4096):
+                pass
+
+    with ThreadGuard(lambda _: None):  # which raises what has failed when it is left
+        send()
+        assert ask(port, "/healthz")[0] == 200

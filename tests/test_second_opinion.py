@@ -1,6 +1,8 @@
 """The agent with a second opinion: unsure frames go to the cloud model, and each frame makes one message."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,8 @@ import pytest
 from beeagent.delivery.schemas import load_schema
 from beeagent_models.datasets.checking import check_dataset
 from beeagent_models.datasets.reading import read_dataset
-from beeagent_process import run_beeagent, running_agent, tiny_model
+from beeagent_process import DEADLINE, run_beeagent, running_agent, tiny_model
+from beeagent_process import environment as process_environment
 from jsonschema import Draft202012Validator, FormatChecker
 from mosquitto import Mosquitto
 from mqtt_subscriber import subscriber
@@ -276,3 +279,16 @@ def test_the_status_tells_of_calls_and_of_what_was_saved(mosquitto: Mosquitto, t
         assert ended.returncode == 0, ended.stderr
         shown = run_beeagent("status", "--broker", str(mosquitto.address), "--device", "hive-7", folder=tmp_path)
     assert "2 unsure frames: 2 decided by the cloud model, 0 without it; 1 calls, 1 saved" in shown.stdout
+
+
+def test_last_message_that_cannot_be_written_ends_with_1(tmp_path: Path) -> None:
+    """It is written by the second opinion's thread, after the last frame: nobody takes another one and hears of it."""
+    with RekognitionServer() as server, Path("/dev/full").open("w") as full:
+        server.will(Labels([]))
+        ended = subprocess.run(
+            [sys.executable, "-m", "beeagent", *map(str, arguments(tmp_path, UNSURE))],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=DEADLINE, check=False,
+            env=process_environment(tmp_path, **environment(server)),
+        )  # fmt: skip
+    assert ended.returncode == 1, ended.stderr
+    assert ended.stderr.splitlines()[-1] == "beeagent: standard output cannot be written to: No space left on device"

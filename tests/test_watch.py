@@ -252,6 +252,12 @@ def test_no_bytes_break_the_reader(payload: bytes) -> None:
             read(payload)
 
 
+def test_byte_order_mark_before_a_message_is_passed_over() -> None:
+    mark = b"\xef\xbb\xbf"
+    assert read_detections(mark + detections()) == read_detections(detections())
+    assert read_status(mark + status("online")) == read_status(status("online"))
+
+
 @given(
     place=st.sampled_from(["device", "camera", "captured_at", "label", "count", "source"]),
     text=st.text(alphabet=st.characters(categories=["Cc", "Cf", "L", "Zl", "Zp", "So"]), min_size=1, max_size=300),

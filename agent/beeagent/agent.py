@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +39,9 @@ from beeagent.pipeline import FrameResult, Pipeline
 from beeagent.publisher_choice import chosen_publisher
 from beeagent.second_opinion_choice import chosen_collection, chosen_second_opinion, second_opinion_status
 from beeagent.service_notify import ServiceNotifier
+from beeagent.shown_text import shown
 from beeagent.supervisor import Supervisor
+from beeagent.thread_guard import ThreadGuard
 from beeagent.work_clock import WorkClock
 
 if TYPE_CHECKING:
@@ -87,6 +90,7 @@ class Agent:
         self._output = LineOutput(self._stopping)
         self._handling = WorkClock()
         self._left_behind = False
+        self._failure: str | None = None
         frames: Handoff[Frame] = Handoff("newest" if source.live else "every")
         self._capture = Capture(
             source,
@@ -94,17 +98,24 @@ class Agent:
             on_state=lambda fine, reason: self.note_trouble("camera", None if fine else reason),
             limits=chosen_capture_limits(settings),
         )
-        self._collection = collection = chosen_collection(settings)
-        opinion = chosen_second_opinion(settings, collection)
-        self._pipeline = Pipeline(
-            model=loaded_model(settings, bundle),
-            frames=frames,
-            keep="newest" if source.live else "every",
-            on_trouble=partial(self.note_trouble, "inference"),
-            stuck_after=settings.inference_timeout,
-        )
         publisher = chosen_publisher(settings, broker=broker, nucleus=nucleus, last_will=self._last_will)
-        self._delivery = _build_delivery(settings, outbox_path, publisher)
+        with ExitStack() as opened:  # what another agent of this process may want, should a later part not be built
+            self._delivery = _build_delivery(settings, outbox_path, publisher)
+            opened.callback(self._delivery.outbox.close)
+            self._collection = collection = chosen_collection(settings)
+            if collection is not None:
+                opened.callback(collection.close)
+            opinion = chosen_second_opinion(settings, collection)
+            if opinion is not None:
+                opened.callback(opinion.stop)
+            self._pipeline = Pipeline(
+                model=loaded_model(settings, bundle),
+                frames=frames,
+                keep="newest" if source.live else "every",
+                on_trouble=partial(self.note_trouble, "inference"),
+                stuck_after=settings.inference_timeout,
+            )
+            self._opened = opened.pop_all()
         self._messages = FrameMessages(
             settings, self._delivery.outbox, payload_limit=lambda: self._delivery.publisher.payload_limit
         )
@@ -167,25 +178,40 @@ class Agent:
 
         Raises:
             InputError: the camera does not exist or is no camera; a file ends before its promised end.
+            ThreadFailedError: a thread ended with an exception that nobody foresaw.
             BeeagentError: a stage failed.
         """
+        self._opened.pop_all()  # from here on, `_end` closes them
         # OpenCV's own threads would only take the cores from the model's.
         cv2.setNumThreads(1)
-        try:
-            self._capture.start()
-            self._pipeline.start()
-            self._decisions.start()
-            self._delivery.start()
-            self._supervisor.start()
-            for payload in self._messages.tell_left_behind():
-                self._print(payload)
-            self._look()
-        finally:
-            self._left_behind = not self._end()
+        with ThreadGuard(self._fail):
+            try:
+                self._start()
+                self._look()
+            except Exception as error:
+                self._failure = self._failure or f"failed ({shown(f'{type(error).__name__}: {error}', most=200)})"
+                raise
+            finally:
+                self._left_behind = not self._end()
         if isinstance(self._capture.failure, IncompleteVideoError):
             raise InputError(str(self._capture.failure)) from self._capture.failure
         if self._capture.failure is not None:
             raise self._capture.failure
+        if self._decisions.failure is not None:
+            raise self._decisions.failure
+
+    def close(self) -> None:
+        """Release the files of an agent that is not going to run; after `run`, do nothing. Safe to call twice."""
+        self._opened.close()
+
+    def _start(self) -> None:
+        self._capture.start()
+        self._pipeline.start()
+        self._decisions.start()
+        self._delivery.start()
+        self._supervisor.start()
+        for payload in self._messages.tell_left_behind():
+            self._print(payload)
 
     def _look(self) -> None:
         for result in self._pipeline:
@@ -224,6 +250,13 @@ class Agent:
             reconnects=counts.reopened,
         )
 
+    def _fail(self, reason: str) -> None:
+        """End `run`, since a thread has failed. Called on that thread."""
+        self._failure = reason
+        self._health.set_trouble("agent", reason)
+        self._stopping.set()
+        self._pipeline.stop()  # the supervisor may be what failed
+
     def _last_will(self) -> bytes:
         return self._health.farewell("the connection broke off")
 
@@ -244,7 +277,8 @@ class Agent:
             self._stopping.set()
             began = time.monotonic()
         self._supervisor.join(_STOP_WITHIN_S / 4)
-        self._delivery.end(farewell=lambda: self._health.farewell("stopped"), by=began + _STOP_WITHIN_S)
+        farewell = self._failure or "stopped"
+        self._delivery.end(farewell=lambda: self._health.farewell(farewell), by=began + _STOP_WITHIN_S)
         return ended and not self._pipeline.lost
 
 

@@ -32,6 +32,7 @@ from beeagent.config import load_settings
 from beeagent.errors import BeeagentError, InputError
 from beeagent.frames.address import redacted
 from beeagent.rekognition_cli import rekognition_commands
+from beeagent.standard_output import checked_output
 
 _EXIT_FAILURE = 1
 _EXIT_USAGE = 2
@@ -39,14 +40,16 @@ _EXIT_USAGE = 2
 _EPILOG = (
     'Every option is also a key of the TOML file (camera_name = "front") and an environment variable '
     "(BEEAGENT_CAMERA_NAME=front). The command line wins over the environment, the environment over the file. "
-    "Exit codes: 0 done or stopped by a signal, 2 bad usage or configuration, 1 anything else."
+    "Exit codes: 0 done or stopped by a signal, 2 bad usage or configuration, 130 interrupted before the agent ran, "
+    "1 anything else."
 )
 
 
 def main() -> None:
     """Run the `beeagent` command and leave the process with its exit code."""
     try:
-        build_app()()
+        with checked_output():
+            build_app()()
     except InputError as error:
         _fail(error, _EXIT_USAGE)
     except BeeagentError as error:
@@ -262,13 +265,14 @@ def doctor(
     mqtt_key_file: MqttKeyFile = None,
     insecure_tls: InsecureTls = None,
     threads: Threads = None,
+    state_dir: Annotated[Path | None, typer.Option(help="The state folder to check, as for the agent.")] = None,
     config: Config = None,
 ) -> None:
     """Check runtime, model, camera and broker, and say in plain words what is wrong and what to do."""
     from beeagent.doctor import examine
 
     options: dict[str, Any] = {"camera": camera, "model": model, "labels": labels, "broker": broker, "threads": threads}
-    options.update(_mqtt_options(context))
+    options.update(_mqtt_options(context), state_dir=state_dir)
     if not examine(load_settings(options, config=config), write=typer.echo):
         raise typer.Exit(_EXIT_FAILURE)
 

@@ -17,6 +17,7 @@ from beeagent.model_reload import RELOADED, ModelReload
 from beeagent.nucleus.address import THING_VARIABLE, nucleus_address
 from beeagent.publisher_choice import chosen_publisher
 from beeagent.run import leave_at_once, on_signals, run_until, stopping
+from beeagent.thread_guard import ThreadFailedError, ThreadGuard
 
 if TYPE_CHECKING:
     from beeagent.nucleus.configuration import ComponentConfiguration
@@ -53,7 +54,7 @@ def run_component(options: Mapping[str, Any]) -> None:
     nucleus = NucleusConnection(address, on_expelled=end.expel)
     configuration = ComponentConfiguration(nucleus, options=options, thing=os.environ.get(THING_VARIABLE))
     ended = True
-    with on_signals(stopping(end.come)):
+    with on_signals(stopping(end.come)), ThreadGuard(lambda _: end.come()):
         nucleus.start()
         try:
             settings = _first_settings(nucleus, configuration, end)
@@ -159,7 +160,7 @@ class _Component:
                 load = self._configuration.load
                 ended &= run_until(self._end.of_life, settings, load, nucleus=self._nucleus, during=self._during)
             except BeeagentError as error:
-                if good is None or settings is good or self._looked:
+                if good is None or settings is good or self._looked or isinstance(error, ThreadFailedError):
                     raise
                 self._refuse(error)
                 with self._lock:

@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 import socket
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,8 +15,12 @@ from pydantic_settings import (
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 from beeagent.errors import InputError
 from beeagent.shown_text import shown
@@ -54,11 +59,22 @@ def _all_cores_up_to_four() -> int:
     return min(4, os.cpu_count() or 1)
 
 
-def _state_dir() -> Path:
+def _state_dir() -> Path | None:
     # systemd names the first; the XDG base directory specification the second.
     if given := os.environ.get("STATE_DIRECTORY"):
         return Path(given.split(":")[0])
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "beeagent"
+    if given := os.environ.get("XDG_STATE_HOME"):
+        return Path(given) / "beeagent"
+    try:
+        return Path.home() / ".local" / "state" / "beeagent"
+    except RuntimeError:  # a user without an entry in /etc/passwd, as in a container
+        return None
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    """Read a TOML file, with or without the byte order mark that editors on Windows put before it."""
+    content: dict[str, Any] = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+    return content
 
 
 class Settings(BaseSettings):
@@ -97,7 +113,8 @@ class Settings(BaseSettings):
         log_format: of the log on standard error.
         http_port: serve `/metrics` and `/healthz` at this port; None for no HTTP.
         http_host: the address to serve them at; who can reach it can read them.
-        state_dir: where the outbox is kept.
+        state_dir: where the outbox is kept; None where nobody says so and the user has no home directory, see
+            `state_file`.
         outbox_megabytes: what may wait for the broker, in megabytes (10^6 bytes) on disk; beyond that the oldest go.
         outbox_max_age_hours: how long a result may wait, in hours in which the device is on; older ones go.
         outbox_commit_interval_ms: how far apart commits are at most, in milliseconds; in between, results gather.
@@ -166,7 +183,7 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = "text"
     http_port: int | None = Field(default=None, ge=1, le=65535)
     http_host: str = Field(default="127.0.0.1", min_length=1)
-    state_dir: FilePath = Field(default_factory=_state_dir)
+    state_dir: FilePath | None = Field(default_factory=_state_dir)
     outbox_megabytes: float = Field(default=100.0, ge=0.1, le=1_000_000)
     outbox_max_age_hours: float = Field(default=168.0, gt=0, le=1_000_000)
     outbox_commit_interval_ms: float = Field(default=250.0, ge=0, le=3_600_000)
@@ -198,6 +215,24 @@ class Settings(BaseSettings):
     insecure_tls: bool = False
     greengrass_confirm: Literal["echo", "accepted"] = "echo"
 
+    def state_folder(self) -> Path:
+        """Return `state_dir`.
+
+        Raises:
+            InputError: there is none.
+        """
+        if self.state_dir is None:
+            raise InputError("state_dir: there is no home directory: give --state-dir")
+        return self.state_dir
+
+    def state_file(self, kind: str) -> Path:
+        """Return the path of what this device and camera keep: `hive-front.outbox.sqlite3` for `outbox.sqlite3`.
+
+        Raises:
+            InputError: there is no `state_dir`.
+        """
+        return self.state_folder() / f"{self.device}-{self.camera_name}.{kind}"
+
     def differing(self, other: "Settings") -> set[str]:
         """Give the keys of which two settings have different values."""
         return {key for key in Settings.model_fields if getattr(self, key) != getattr(other, key)}
@@ -213,7 +248,7 @@ class Settings(BaseSettings):
         if self.mqtt_password is not None:
             raise InputError("mqtt_password and mqtt_password_file are both set: give one of them")
         try:
-            return self.mqtt_password_file.read_text(encoding="utf-8").rstrip("\r\n")
+            return self.mqtt_password_file.read_text(encoding="utf-8-sig").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"mqtt_password_file {self.mqtt_password_file} cannot be read: {error}") from error
 
@@ -250,7 +285,7 @@ def load_settings(
                 return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=dict(component))
             if config is None:
                 return init_settings, env_settings
-            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=config)
+            return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=_read_toml(config))
 
     try:
         merged = _FromAllSources(**given)

@@ -10,7 +10,6 @@ from uuid import UUID, uuid4
 
 from beeagent.delivery.message import DecidedBy
 from beeagent.detection.detections import Detections
-from beeagent.errors import BeeagentError
 from beeagent.fallback.opinion import Opinion
 from beeagent.fallback.second_opinion import SecondOpinion
 from beeagent.pipeline import FrameResult
@@ -58,7 +57,12 @@ class Decisions:
         self._tell = tell
         self._hold = hold
         self._telling = threading.Lock()
-        self._failure: BeeagentError | None = None
+        self._failure: Exception | None = None
+
+    @property
+    def failure(self) -> Exception | None:
+        """What `tell` raised of a frame that was asked about; None if it did not."""
+        return self._failure
 
     def start(self) -> None:
         """Be ready to ask."""
@@ -69,7 +73,7 @@ class Decisions:
         """Decide on a frame, now or later; never waits for an answer.
 
         Raises:
-            BeeagentError: what `tell` raised, of this frame or one before.
+            Exception: what `tell` raised, of this frame or one before.
         """
         if self._failure is not None:
             raise self._failure
@@ -99,5 +103,5 @@ class Decisions:
         try:
             with self._telling:
                 self._tell(decided)
-        except BeeagentError as error:
+        except Exception as error:  # noqa: BLE001 - a future would pass over it
             self._failure = error  # kept for whoever takes the next frame, who is on another thread

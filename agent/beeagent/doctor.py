@@ -111,7 +111,7 @@ def _check_camera(settings: Settings) -> Finding:
         return Finding("camera", Verdict.NOTE, "none chosen and none found on this machine; give --camera to check one")
     address = parse_camera(settings.camera)
     open_source = chosen_source(settings)
-    answers: queue.SimpleQueue[Frame | BeeagentError | None] = queue.SimpleQueue()
+    answers: queue.SimpleQueue[Frame | Exception | None] = queue.SimpleQueue()
 
     def look() -> None:
         try:
@@ -123,7 +123,7 @@ def _check_camera(settings: Settings) -> Finding:
                 answers.put(frame)
             finally:
                 source.close()
-        except BeeagentError as error:
+        except Exception as error:  # noqa: BLE001 - raised again below, on the thread that waits for it
             answers.put(error)
 
     # On a thread of its own, which a camera that never answers keeps for ever.
@@ -133,7 +133,7 @@ def _check_camera(settings: Settings) -> Finding:
     except queue.Empty:
         words = f"{address.description} gives no frame within {_CAMERA_WITHIN_S:.0f} s: plug it in again"
         return Finding("camera", Verdict.WRONG, words)
-    if isinstance(answer, BeeagentError):
+    if isinstance(answer, Exception):
         raise answer
     if answer is None:
         return Finding("camera", Verdict.WRONG, f"{address.description} has no frame in it: give another one")
@@ -192,7 +192,7 @@ def _check_nucleus(broker: Greengrass) -> Finding:
 
 
 def _check_state(settings: Settings) -> Finding:
-    folder = settings.state_dir
+    folder = settings.state_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as probe:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -64,7 +65,8 @@ class HealthServer:
 
     def stop(self) -> None:
         """Answer no more, and close every connection. To be called once, after `start`."""
-        self._server.shutdown()
+        if self._thread.is_alive():  # or it would be waited for without end
+            self._server.shutdown()
         self._server.server_close()
         self._server.drop_all()
 
@@ -133,8 +135,14 @@ class _Server(ThreadingHTTPServer):
             for connection in list(self._open):
                 self._drop(connection)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the base's own signature
-        """Pass over a client that went away or was dropped, which the base would print a traceback for."""
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002 - the base's own signature
+        """Pass over a client that went away or was dropped; let anything else end the thread, and be noticed so.
+
+        The base would print a traceback for either, and go on.
+        """
+        error = sys.exc_info()[1]
+        if error is not None and not isinstance(error, OSError):
+            raise error
 
     def _drop(self, connection: socket.socket) -> None:
         """Wake the thread that waits for this client, which then ends it. Under the lock, so it is not closed yet."""

@@ -6,7 +6,7 @@ import sys
 import threading
 from typing import Final
 
-from beeagent.errors import BeeagentError
+from beeagent.standard_output import unwritable
 
 _CHUNK: Final = select.PIPE_BUF  # bytes that a pipe which is ready takes without blocking
 _LOOK_EVERY_S: Final = 0.1
@@ -44,5 +44,5 @@ class LineOutput:
         except BrokenPipeError:
             return False
         except OSError as error:
-            raise BeeagentError(f"standard output cannot be written to: {error.strerror or error}") from error
+            raise unwritable(error) from error
         return True

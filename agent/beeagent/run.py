@@ -13,10 +13,11 @@ from beeagent.choices import chosen_bundle
 from beeagent.config import Settings
 from beeagent.delivery.broker_url import Embedded, parse_broker
 from beeagent.delivery.embedded import EmbeddedBroker
-from beeagent.errors import InputError
+from beeagent.errors import BeeagentError, InputError
 from beeagent.health_server import serving_health
 from beeagent.log import configure_log
 from beeagent.model_reload import ModelReload
+from beeagent.thread_guard import ThreadGuard
 
 if TYPE_CHECKING:
     from beeagent.nucleus.connection import NucleusConnection
@@ -35,12 +36,13 @@ def run_agent(load: Callable[[], Settings]) -> None:
 
     Raises:
         InputError: something in the settings cannot be used.
+        ThreadFailedError: a thread ended with an exception that nobody foresaw.
         BeeagentError: a stage failed.
     """
     settings = load()
     configure_log(settings.log_format)
     stop = threading.Event()
-    with on_signals(stopping(stop.set)):
+    with on_signals(stopping(stop.set)), ThreadGuard(lambda _: stop.set()):
         ended = run_until(stop, settings, load)
     if not ended:
         leave_at_once(0)
@@ -75,7 +77,7 @@ def run_until(
         agent = Agent(
             settings,
             bundle=bundle,
-            outbox_path=settings.state_dir / f"{settings.device}-{settings.camera_name}.outbox.sqlite3",
+            outbox_path=settings.state_file("outbox.sqlite3"),
             broker=None if embedded is None else embedded.address,
             nucleus=nucleus,
             stopping=stop,
@@ -93,9 +95,10 @@ def run_until(
         except Exception as error:
             if not agent.left_behind:
                 raise
-            _LOG.exception("the agent failed")
+            _LOG.error("the agent failed: %s", error, exc_info=None if isinstance(error, BeeagentError) else error)
             leave_at_once(_EXIT_USAGE if isinstance(error, InputError) else _EXIT_FAILURE)
         finally:
+            agent.close()
             reload.stop(_RELOAD_ENDS_WITHIN_S)
         _LOG.info("looked at %d frames", agent.health.frames)
     finally:

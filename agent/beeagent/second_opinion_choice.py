@@ -108,7 +108,7 @@ def chosen_second_opinion(settings: Settings, collection: Collection | None) -> 
     )
     gate = Gate(
         budget=CallBudget(
-            settings.state_dir / f"{settings.device}-{settings.camera_name}.budget.sqlite3",
+            settings.state_file("budget.sqlite3"),
             per_minute=settings.rekognition_per_minute,
             per_day=settings.rekognition_per_day,
         ),

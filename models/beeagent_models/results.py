@@ -145,7 +145,7 @@ def read_result(path: Path, *, line: int = 1, picture: tuple[int, int] | None = 
     where = f"{path}:{line}"
     try:
         text = path.read_text(encoding="utf-8") if line == 1 and _is_one_document(path) else _line(path, line)
-        content = json.loads(text)
+        content = json.loads(text.removeprefix("\ufeff"))
     except OSError as error:
         raise InputError(f"the result {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -84,6 +84,19 @@ def test_an_indented_message_is_read(tmp_path: Path) -> None:
     assert len(read_result(path).detections) == 1
 
 
+@pytest.mark.parametrize("indent", [None, 2])
+def test_byte_order_mark_is_passed_over(tmp_path: Path, indent: int | None) -> None:
+    path = tmp_path / "message.json"
+    path.write_text(json.dumps(message(one()), indent=indent), encoding="utf-8-sig")
+    assert len(read_result(path).detections) == 1
+
+
+def test_byte_order_marks_inside_joined_results_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "messages.jsonl"
+    path.write_bytes(2 * (json.dumps(message(one())) + "\n").encode("utf-8-sig"))
+    assert [len(read_result(path, line=n).detections) for n in (1, 2)] == [1, 1]
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [

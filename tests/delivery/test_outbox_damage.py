@@ -158,7 +158,7 @@ def test_no_more_than_three_damaged_files_are_kept(tmp_path: Path) -> None:
     for _ in range(12):
         (tmp_path / "o").write_bytes(b"x" * 1000)
         Outbox(tmp_path / "o").close()
-    kept = sorted(path.name for path in tmp_path.glob("o.*"))
+    kept = sorted(path.name for path in tmp_path.glob("o.damaged-*"))
     assert kept == ["o.damaged-10", "o.damaged-11", "o.damaged-12"]
 
 

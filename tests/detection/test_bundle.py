@@ -89,6 +89,12 @@ def test_a_bundle_is_loaded_with_all_it_says(folder: Path) -> None:
     assert bundle.manifest.provenance == {"seed": 1, "command": ["beeagent", "train"]}
 
 
+def test_byte_order_mark_before_the_manifest_is_passed_over(folder: Path) -> None:
+    manifest = folder / "manifest.json"
+    manifest.write_text(manifest.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert load_bundle(folder).name == "bees-test"
+
+
 @given(
     name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True),
     labels=st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=5),

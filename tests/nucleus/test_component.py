@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -14,6 +15,8 @@ from beeagent_process import DEADLINE, RunningAgent, run_beeagent, running_agent
 from greengrass_nucleus import MOST_BYTES, NOT_ON_LITE, Nucleus, as_from_yaml, nucleus_at
 from mosquitto import Mosquitto
 from mqtt_subscriber import subscriber
+from rekognition_server import RekognitionServer
+from test_second_opinion import environment
 from tiny_models import square_finder
 
 CHANGES = "SubscribeToConfigurationUpdate"
@@ -299,8 +302,13 @@ def test_an_update_waits_for_results_that_are_on_their_way_and_for_no_others(nuc
 def test_a_deployment_hears_whether_its_configuration_can_be_used(nucleus: Nucleus, tmp_path: Path) -> None:
     with component(nucleus, tmp_path) as agent:
         wait_for_message(nucleus)
-        nucleus.ask_whether_valid("d-1", configuration(tmp_path, camera="secret:not-here-yet"))
-        nucleus.ask_whether_valid("d-2", configuration(tmp_path, threads="many"))
+        # Made before either is judged: each writes the model's file anew.
+        usable, unusable = (
+            configuration(tmp_path, camera="secret:not-here-yet"),
+            configuration(tmp_path, threads="many"),
+        )
+        nucleus.ask_whether_valid("d-1", usable)
+        nucleus.ask_whether_valid("d-2", unusable)
         nucleus.wait_until(lambda: len(nucleus.reports) == 2)
         assert [(deployment, verdict) for deployment, verdict, _ in nucleus.reports] == [
             ("d-1", "ACCEPTED"),
@@ -382,3 +390,26 @@ def test_of_many_changes_in_a_row_the_last_is_the_one_that_stays(nucleus: Nucleu
 
 def _more_than_before(read: int, nucleus: Nucleus) -> bool:
     return nucleus.asked.count("GetConfiguration") > read
+
+
+def test_port_that_is_taken_is_refused_and_the_old_configuration_goes_on(nucleus: Nucleus, tmp_path: Path) -> None:
+    """The agent that could not serve the port had opened the outbox, and must release it."""
+    with component(nucleus, tmp_path) as agent, socket.create_server(("127.0.0.1", 0)) as taken:
+        wait_for_message(nucleus)
+        nucleus.configure(http_port=taken.getsockname()[1])
+        wait_for_status(nucleus, "degraded", "cannot be listened at")
+        count = len(messages(nucleus))
+        nucleus.wait_until(partial(_more_messages_than, count, nucleus))
+        end(agent)
+
+
+def test_agent_with_a_second_opinion_is_replaced_in_the_same_process(nucleus: Nucleus, tmp_path: Path) -> None:
+    """Each agent locks the file of its budget and the folder it collects in, and must release both."""
+    with RekognitionServer() as server:
+        cloud = environment(server, BEEAGENT_COLLECT=str(tmp_path / "collected"))
+        with running_agent("--greengrass", folder=tmp_path, **variables(nucleus), **cloud) as agent:
+            wait_for_message(nucleus)
+            for width in (640, 320, 480):
+                nucleus.configure(camera=f"synthetic:{width}x240@30")
+                wait_for_message(nucleus, lambda message, width=width: message["frame"]["width"] == width)  # type: ignore[misc]
+            end(agent)

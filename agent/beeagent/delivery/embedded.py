@@ -85,8 +85,10 @@ class EmbeddedBroker:
         logging.getLogger("transitions").setLevel(logging.CRITICAL)
         try:
             asyncio.run(self._serve())
-        except Exception as error:  # noqa: BLE001 - told by `start`, which is on another thread
-            self._failure = error
+        except Exception as error:
+            if self._started.is_set():
+                raise
+            self._failure = error  # reported by `start`, which is on another thread
         finally:
             self._started.set()
 

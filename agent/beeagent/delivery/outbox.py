@@ -223,11 +223,25 @@ class Outbox:
         self._writer.join(timeout)
         if self._writer.is_alive():
             return False  # the disk hangs; the file stays as after a crash, which it survives
+        self._commit_rest()
         with self._file_lock, self._changed:
             self._file.close()
             if unstored := self._ledger.depth() - self._ledger.counts().waiting:
                 _LOG.error("%d results could not be stored and are gone; their numbers will be given again", unstored)
             return not self._ledger.unsettled
+
+    def _commit_rest(self) -> None:
+        """Commit what a writer has left that failed in an unforeseen way."""
+        with self._changed:
+            if not self._ledger.unsettled or self._fault is not None:
+                return
+            batch = self._ledger.batch()
+        try:
+            self._use_file(partial(self._store, batch))
+        except Exception:  # noqa: BLE001 - the end goes on, whatever it was
+            _LOG.exception("the last results cannot be stored")
+            with self._changed:
+                self._ledger.take_back(batch)
 
     @contextmanager
     def _noting(self) -> Iterator[None]:
@@ -247,6 +261,10 @@ class Outbox:
                 if not self._take_back(batch, f"results cannot be stored: {error}"):
                     return
                 continue
+            except Exception:  # which ends this thread; `close` tries once more
+                with self._changed:
+                    self._ledger.take_back(batch)
+                raise
             with self._changed:
                 if self._fault is not None:
                     _LOG.info("results are stored again")

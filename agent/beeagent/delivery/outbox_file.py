@@ -10,6 +10,7 @@ from typing import Final
 
 from beeagent.delivery.boot_clock import BootClock
 from beeagent.delivery.outbox_damage import read_totals, readable_held, readable_rows, set_aside
+from beeagent.delivery.outbox_lock import OutboxLock
 from beeagent.delivery.outbox_opening import DamagedError, create_database, open_database, stored_totals
 from beeagent.delivery.outbox_records import DAMAGED, EXPIRED, FULL, UNSTORED, Batch, Row, Stored, Totals
 from beeagent.errors import InputError
@@ -51,16 +52,13 @@ class OutboxFile:
         self._clock_noted = False
         self._damage: str | None = None
         self._told_until = 0.0
+        self._database: sqlite3.Connection
+        self._lock = None if path is None else OutboxLock(path)
         try:
-            self._database = open_database(path)
-        except DamagedError as damage:
-            try:
-                self.repair(None, str(damage))
-            except (OSError, sqlite3.Error) as error:
-                raise InputError(
-                    f"outbox {path} is damaged ({damage}) and cannot be replaced: {error}; move it away"
-                ) from error
-        self._clock_began = self._begin_clock()
+            self._open()
+        except BaseException:
+            self._release()
+            raise
 
     @property
     def damage(self) -> str | None:
@@ -165,8 +163,25 @@ class OutboxFile:
         return lost
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and let another process have it. Safe to call twice."""
         self._database.close()
+        self._release()
+
+    def _open(self) -> None:
+        try:
+            self._database = open_database(self._path)
+        except DamagedError as damage:
+            try:
+                self.repair(None, str(damage))
+            except (OSError, sqlite3.Error) as error:
+                raise InputError(
+                    f"outbox {self._path} is damaged ({damage}) and cannot be replaced: {error}; move it away"
+                ) from error
+        self._clock_began = self._begin_clock()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
 
     def _refill(self, totals: Totals, aside: Path) -> int:
         """Store what was saved; say how many rows are lost."""

@@ -17,10 +17,13 @@ _WITHOUT_HELD: Final = 2  # the format before, which lacks that table
 _PAGE_BYTES: Final = 1024
 # As many pages as SQLite's own 1000 of 4096 bytes: each checkpoint waits for the disk twice.
 _CHECKPOINT_PAGES: Final = 4000
+_MAGIC: Final = b"SQLite format 3\0"
 # Where the file's header says in which way it may be written to and read.
 _VERSIONS_START: Final = 18
 _VERSIONS_END: Final = 20
 _WAL_VERSION: Final = 2
+
+IN_USE: Final = "outbox {path} is in use by another beeagent: stop that one, or give --camera-name or --state-dir"
 
 _MESSAGE: Final = (
     "CREATE TABLE message (id INTEGER PRIMARY KEY, taken_at INTEGER NOT NULL, topic TEXT NOT NULL, "
@@ -51,10 +54,10 @@ class DamagedError(Exception):
 
 
 def open_database(path: Path | None) -> sqlite3.Connection:
-    """Open the file, or create it, and see whether it is sound.
+    """Open the file, or create it, and see whether it is sound. Whoever calls this holds its lock.
 
     Args:
-        path: its folder is made if need be; None for a database in memory.
+        path: of the file; None for a database in memory.
 
     Raises:
         DamagedError: it is broken.
@@ -62,7 +65,7 @@ def open_database(path: Path | None) -> sqlite3.Connection:
     """
     try:
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _check_header(path)
         database = _connect(path)
     except (OSError, sqlite3.Error) as error:
         raise InputError(f"outbox {path} cannot be opened: {error}; check the folder and its rights") from error
@@ -76,7 +79,7 @@ def open_database(path: Path | None) -> sqlite3.Connection:
         if is_damage(error):
             raise DamagedError(str(error)) from error
         if "locked" in str(error):
-            raise InputError(f"outbox {path} is in use by another beeagent: stop that one first") from error
+            raise InputError(IN_USE.format(path=path)) from error
         raise InputError(f"outbox {path} cannot be used: {error}; check the folder and its rights") from error
     except BaseException:
         database.close()
@@ -145,22 +148,28 @@ def _prepare(database: sqlite3.Connection, path: Path | None) -> None:
     # Takes the lock now rather than at the first result.
     database.execute("BEGIN IMMEDIATE")
     database.execute("COMMIT")
-    if path is not None:
-        _check_header(path)
     _check(database)
 
 
 def _check_header(path: Path) -> None:
-    """See whether SQLite may write to the file; where it may not, it says so at the first result, and not before.
+    """Check that SQLite may write to the file; where it may not, it says so at the first result, and not before.
+
+    Only before SQLite opens the file: the close of any descriptor of it drops every POSIX lock that this process has on
+    it, SQLite's among them. https://www.sqlite.org/howtocorrupt.html, 2.2
 
     Raises:
-        sqlite3.DatabaseError: it may not.
+        DamagedError: it may not.
+        OSError: the file cannot be read.
     """
+    try:
+        with path.open("rb") as file:
+            header = file.read(_VERSIONS_END)
+    except FileNotFoundError:
+        return  # it is yet to be made
     # Write and read version: 1 is a rollback journal's, 2 WAL's. https://www.sqlite.org/fileformat.html
-    with path.open("rb") as file:
-        versions = file.read(_VERSIONS_END)[_VERSIONS_START:]
-    if any(version > _WAL_VERSION for version in versions):
-        raise sqlite3.DatabaseError(f"its header has the versions {', '.join(map(str, versions))}")
+    versions = header[_VERSIONS_START:]
+    if header.startswith(_MAGIC) and any(version > _WAL_VERSION for version in versions):
+        raise DamagedError(f"its header has the versions {', '.join(map(str, versions))}")
 
 
 def _check(database: sqlite3.Connection) -> None:

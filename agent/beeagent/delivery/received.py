@@ -1,5 +1,6 @@
 """Messages read back, by a program that has not made them and does not trust who has."""
 
+from codecs import BOM_UTF8
 from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -152,7 +153,7 @@ def _read(form: type[_Message], payload: bytes) -> _Message:
     if len(payload) > _MAX_BYTES:
         raise UnreadableError(f"{len(payload)} bytes long")
     try:
-        return form.model_validate_json(payload)
+        return form.model_validate_json(payload.removeprefix(BOM_UTF8))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])

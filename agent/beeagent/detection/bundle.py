@@ -4,6 +4,7 @@ import hashlib
 import io
 import re
 import zipfile
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -269,7 +270,7 @@ def _load_bare(path: Path, labels: Path | None) -> ModelBundle:
 
 
 def _read_manifest(path: Path) -> Manifest:
-    content = _read_bytes(path, what="bundle's manifest")
+    content = _read_bytes(path, what="bundle's manifest").removeprefix(BOM_UTF8)
     try:
         return Manifest.model_validate_json(content)
     except ValidationError as error:

@@ -41,6 +41,7 @@ def try_in_child(bundle: ModelBundle, *, threads: int, within: float = _WITHIN_S
             timeout=within,
             check=False,
             cwd="/",  # which is first on the child's import path
+            start_new_session=True,  # a Ctrl-C at the terminal is for this process
         )
     except subprocess.TimeoutExpired as error:
         raise InputError(

@@ -51,6 +51,10 @@ class Gate:
         finally:
             told()
 
+    def close(self) -> None:
+        """Release the file of the budget; no call may be made from here on."""
+        self._budget.close()
+
     def _pay(self) -> None:
         limit = self._budget.spend()
         if limit is not None:

@@ -130,6 +130,7 @@ class SecondOpinion:
         with self._changed:  # another thread may be about to give one of them its answer
             self._changed.wait_for(lambda: self._told == self._asked)
             self._changed.wait_for(lambda: not self._keeping, _KEPT_WITHIN_S)
+        self._gate.close()
 
     def counts(self) -> OpinionCounts:
         """Tell what became of the frames so far."""

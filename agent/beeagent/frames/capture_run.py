@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 
 from beeagent.errors import BeeagentError
 from beeagent.frames.frame import Frame
@@ -110,7 +111,7 @@ class CaptureRun:
         self._given_up.set()
         if (source := self._source) is not None:
             # A wait of the source's own is ended by closing it. In a thread, as closing may be slow.
-            threading.Thread(target=source.close, name="capture-close", daemon=True).start()
+            threading.Thread(target=partial(_close, source), name="capture-close", daemon=True).start()
 
     def _run(self) -> None:
         give_way()
@@ -204,3 +205,10 @@ class CaptureRun:
         if not (live and self._last_was_bad):
             _LOG.warning("%s", error)
         self._last_was_bad = True
+
+
+def _close(source: FrameSource) -> None:
+    try:
+        source.close()
+    except Exception:  # noqa: BLE001 - what a driver raises about a camera that is gone is no reason to end the agent
+        _LOG.exception("closing the camera failed")

@@ -21,7 +21,7 @@ def read_labels(path: Path, *, classes: int) -> tuple[str, ...]:
         InputError: the file cannot be read, or does not fit the detector.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the labels {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     labels = _of_map(text, path, classes) if path.suffix == ".pbtxt" else bundle.read_labels(text, name=str(path))

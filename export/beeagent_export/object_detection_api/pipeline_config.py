@@ -42,7 +42,7 @@ def read_pipeline_config(path: Path) -> PipelineConfig:
         InputError: it cannot be read, or is of a detector that cannot be exported.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     return parse_pipeline_config(text, where=str(path))
