@@ -14,8 +14,13 @@ from beeagent.delivery.publisher import Outcome, Receipt
 from beeagent.nucleus.address import NucleusAddress
 from beeagent.nucleus.connection import NucleusConnection
 from delivery_line import DEADLINE, STATUS, TOPIC, DeliveryLine, line_to
-from greengrass_nucleus import MOST_BYTES, Nucleus, nucleus_at
+from greengrass_nucleus import CLASSIC, MOST_BYTES, Nucleus, nucleus_at
 
+RIGHTS = {
+    "PublishToIoTCore": {TOPIC, STATUS},
+    "SubscribeToIoTCore": {TOPIC},
+    "PublishToTopic": {TOPIC, STATUS},
+}
 ELSEWHERE = "bees/hive/back/detections"
 
 
@@ -26,11 +31,7 @@ def quick() -> Backoff:
 @pytest.fixture
 def nucleus(tmp_path: Path) -> Iterator[Nucleus]:
     with nucleus_at(tmp_path) as nucleus:
-        nucleus.allowed = {
-            "PublishToIoTCore": {TOPIC, STATUS},
-            "SubscribeToIoTCore": {TOPIC},
-            "PublishToTopic": {TOPIC, STATUS},
-        }
+        nucleus.permit(**RIGHTS)
         yield nucleus
 
 
@@ -126,7 +127,7 @@ def test_going_offline_later_is_got_over_too(nucleus: Nucleus, tmp_path: Path) -
 
 
 def test_what_a_nucleus_spools_and_loses_is_published_again(nucleus: Nucleus, tmp_path: Path) -> None:
-    nucleus.online, nucleus.spools = False, True
+    nucleus.online, nucleus.kind = False, CLASSIC
     with line(nucleus, tmp_path / "o", echo_within_s=0.3) as running:
         running.put(8)
         running.wait_state(lambda: "no message has come back" in running.publisher.state.reason)
@@ -138,7 +139,7 @@ def test_what_a_nucleus_spools_and_loses_is_published_again(nucleus: Nucleus, tm
 
 
 def test_who_trusts_the_nucleus_needs_no_echo(nucleus: Nucleus, tmp_path: Path) -> None:
-    nucleus.allowed["SubscribeToIoTCore"] = set()
+    nucleus.permit(PublishToIoTCore={TOPIC, STATUS})
     nucleus.echoes = False
     with line(nucleus, tmp_path / "o", confirmation="accepted") as running:
         running.put(8)
@@ -179,20 +180,20 @@ def test_a_subscription_that_is_lost_without_a_word_is_made_again(nucleus: Nucle
     with line(nucleus, tmp_path / "o", echo_within_s=0.3) as running:
         running.put(3)
         all_delivered(running, 3)
-        nucleus._subscribed.clear()
+        nucleus.restart_iotcored()
         running.put(3)
         all_delivered(running, 6)
 
 
 def test_what_is_not_permitted_waits_and_says_so(nucleus: Nucleus, tmp_path: Path) -> None:
-    nucleus.allowed["PublishToIoTCore"] = {STATUS}
+    nucleus.permit(**{**RIGHTS, "PublishToIoTCore": {STATUS}})
     with line(nucleus, tmp_path / "o", patience_s=0.0) as running:
         running.publisher.report(b"online")
         running.put(4)
         running.wait_settled(lambda: "accessControl" in str(running.courier.trouble))
         assert TOPIC in str(running.courier.trouble)
         assert running.outbox.counts().dropped == {}
-        nucleus.allowed["PublishToIoTCore"] = {TOPIC, STATUS}  # a deployment mends it
+        nucleus.permit(**RIGHTS)  # a deployment mends it
         all_delivered(running, 4)
 
 
@@ -236,9 +237,7 @@ def test_a_slow_nucleus_delivers_each_result_once(nucleus: Nucleus, tmp_path: Pa
     assert numbers(nucleus) == list(range(1, 31))
 
 
-def test_the_newest_status_is_retained_also_after_an_outage_and_the_farewell_is_the_last(
-    nucleus: Nucleus,
-) -> None:
+def test_the_newest_status_is_the_last_also_after_an_outage_and_the_farewell_ends_all(nucleus: Nucleus) -> None:
     with connected(nucleus) as connection:
         publisher = GreengrassPublisher(
             nucleus=connection,
@@ -248,32 +247,32 @@ def test_the_newest_status_is_retained_also_after_an_outage_and_the_farewell_is_
         )
         publisher.report(b"too early to be sent")
         publisher.start()
-        nucleus.wait_until(lambda: nucleus.retained == {STATUS: b"too early to be sent"})
+        nucleus.wait_until(lambda: nucleus.last(STATUS) == b"too early to be sent")
         nucleus.online = False
         failed = threading.Event()
         publisher.listen(lambda: failed.set() if not publisher.state.connected else None)
         publisher.report(b"degraded")
         assert failed.wait(DEADLINE)
         nucleus.online = True
-        nucleus.wait_until(lambda: nucleus.retained == {STATUS: b"degraded"})
+        nucleus.wait_until(lambda: nucleus.last(STATUS) == b"degraded")
         nucleus.hang_up()
         nucleus.wait_until(lambda: [payload for _, payload in nucleus.cloud].count(b"degraded") == 2)
         publisher.stop(farewell=b"offline", timeout=5.0)
-        assert nucleus.retained == {STATUS: b"offline"}
+        assert nucleus.last(STATUS) == b"offline"
         publisher.stop(farewell=b"again", timeout=5.0)
-        assert nucleus.retained == {STATUS: b"offline"}
+        assert nucleus.last(STATUS) == b"offline"
         ended: list[Receipt] = []
         publisher.publish(topic=TOPIC, payload=b"1", done=ended.append)
         assert [receipt.outcome for receipt in ended] == [Outcome.LOST]
 
 
 def test_a_status_that_is_not_permitted_keeps_no_result_back(nucleus: Nucleus, tmp_path: Path) -> None:
-    nucleus.allowed["PublishToIoTCore"] = {TOPIC}
+    nucleus.permit(**{**RIGHTS, "PublishToIoTCore": {TOPIC}})
     with line(nucleus, tmp_path / "o") as running:
         running.publisher.report(b"online")
         running.put(6)
         all_delivered(running, 6)
-    assert nucleus.retained == {}
+    assert nucleus.last(STATUS) is None
 
 
 def test_a_stop_ends_what_is_under_way_and_the_next_run_delivers_it(nucleus: Nucleus, tmp_path: Path) -> None:

@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 from beeagent.nucleus.address import SOCKET_VARIABLE, THING_VARIABLE, TOKEN_VARIABLE
 from beeagent_process import DEADLINE, RunningAgent, run_beeagent, running_agent, tiny_model
-from greengrass_nucleus import MOST_BYTES, NOT_ON_LITE, Nucleus, as_from_yaml, nucleus_at
+from greengrass_nucleus import (
+    CLASSIC,
+    MOST_BYTES,
+    Nucleus,
+    access_control,
+    as_from_yaml,
+    nucleus_at,
+)
 from mosquitto import Mosquitto
 from mqtt_subscriber import subscriber
 from tiny_models import square_finder
@@ -20,12 +27,18 @@ CHANGES = "SubscribeToConfigurationUpdate"
 THING = "hive-7"
 DETECTIONS = f"beeagent/{THING}/camera/detections"
 STATUS = f"beeagent/{THING}/status"
+# As in the recipe.
+RIGHTS = {
+    "PublishToIoTCore": {"beeagent/+/camera/detections", "beeagent/+/status"},
+    "SubscribeToIoTCore": {"beeagent/+/camera/detections"},
+    "PublishToTopic": {"beeagent/*/camera/detections", "beeagent/*/status"},
+}
 
 
 def configuration(folder: Path, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever may be configured
     _, model, _, labels = tiny_model(folder)
     return {
-        "accessControl": {"aws.greengrass.ipc.mqttproxy": {}},
+        "accessControl": access_control(**RIGHTS),
         "camera": "synthetic:320x240@30",
         "publish": "always",
         "broker": "greengrass://iot-core",
@@ -38,11 +51,6 @@ def configuration(folder: Path, **more: Any) -> dict[str, Any]:  # noqa: ANN401 
 @pytest.fixture
 def nucleus(tmp_path: Path) -> Iterator[Nucleus]:
     with nucleus_at(tmp_path) as nucleus:
-        nucleus.allowed = {
-            "PublishToIoTCore": {DETECTIONS, STATUS},
-            "SubscribeToIoTCore": {DETECTIONS},
-            "PublishToTopic": {DETECTIONS, STATUS},
-        }
         nucleus.configuration = configuration(tmp_path)
         yield nucleus
 
@@ -66,7 +74,7 @@ def wait_for_message(nucleus: Nucleus, holds: Callable[[dict[str, Any]], bool] =
 
 
 def status(nucleus: Nucleus) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(nucleus.retained.get(STATUS, b'{"state": null, "reasons": []}'))
+    found: dict[str, Any] = json.loads(nucleus.last(STATUS) or b'{"state": null, "reasons": []}')
     return found
 
 
@@ -96,7 +104,6 @@ def test_a_component_publishes_as_its_thing_and_says_goodbye(nucleus: Nucleus, t
 
 def test_a_recipe_in_yaml_on_a_nucleus_lite_is_understood(nucleus: Nucleus, tmp_path: Path) -> None:
     """There, every value is text, and some operations do not exist."""
-    nucleus.missing = NOT_ON_LITE
     settings = configuration(tmp_path, frames=5, threshold=0.25, await_camera=True, threads=1)
     nucleus.configuration = as_from_yaml(settings)
     with component(nucleus, tmp_path) as agent:
@@ -280,7 +287,7 @@ def test_messages_stay_within_what_the_nucleus_takes(nucleus: Nucleus, tmp_path:
 
 
 def test_an_update_waits_for_results_that_are_on_their_way_and_for_no_others(nucleus: Nucleus, tmp_path: Path) -> None:
-    nucleus.echoes = False
+    nucleus.kind, nucleus.echoes = CLASSIC, False
     with component(nucleus, tmp_path) as agent:
         nucleus.wait_until(lambda: len(messages(nucleus)) >= 3)
         nucleus.ask_before_update("d-1")
@@ -297,6 +304,7 @@ def test_an_update_waits_for_results_that_are_on_their_way_and_for_no_others(nuc
 
 
 def test_a_deployment_hears_whether_its_configuration_can_be_used(nucleus: Nucleus, tmp_path: Path) -> None:
+    nucleus.kind = CLASSIC
     with component(nucleus, tmp_path) as agent:
         wait_for_message(nucleus)
         nucleus.ask_whether_valid("d-1", configuration(tmp_path, camera="secret:not-here-yet"))
@@ -314,10 +322,11 @@ def test_a_deployment_hears_whether_its_configuration_can_be_used(nucleus: Nucle
 def test_secrets_come_from_the_nucleus_and_appear_nowhere(
     nucleus: Nucleus, mosquitto: Mosquitto, tmp_path: Path
 ) -> None:
-    nucleus.allowed["GetSecretValue"] = {"hive/mqtt", "hive/camera"}
+    nucleus.kind, rights = CLASSIC, access_control(GetSecretValue={"hive/mqtt", "hive/camera"})
     nucleus.secrets = {"hive/mqtt": '{"user": "bee", "password": "h0n3y"}', "hive/camera": "synthetic:320x240@30"}
     nucleus.configuration = configuration(
         tmp_path,
+        accessControl=rights,
         camera="secret:hive/camera",
         broker=f"mqtt://127.0.0.1:{mosquitto.port}",
         mqtt_username="secret:hive/mqtt#user",
@@ -346,9 +355,9 @@ def test_secrets_come_from_the_nucleus_and_appear_nowhere(
 def test_a_secret_that_is_not_to_be_had_is_named_and_not_told(
     nucleus: Nucleus, tmp_path: Path, value: str, words: str
 ) -> None:
-    nucleus.allowed["GetSecretValue"] = {"hive/mqtt"}
+    nucleus.kind, rights = CLASSIC, access_control(GetSecretValue={"hive/mqtt"})
     nucleus.secrets = {"hive/mqtt": "h0n3y"}
-    nucleus.configuration = configuration(tmp_path, mqtt_password=value)
+    nucleus.configuration = configuration(tmp_path, accessControl=rights, mqtt_password=value)
     ended = run_beeagent("--greengrass", folder=tmp_path, **variables(nucleus))
     assert ended.returncode == 2
     assert "mqtt_password in the component's configuration" in ended.stderr

@@ -13,7 +13,7 @@ from beeagent.nucleus.address import NucleusAddress, nucleus_address
 from beeagent.nucleus.configuration import ComponentConfiguration, as_settings
 from beeagent.nucleus.connection import NucleusConnection
 from beeagent.nucleus.errors import NucleusError
-from greengrass_nucleus import Nucleus, as_from_yaml, nucleus_at
+from greengrass_nucleus import CLASSIC, Nucleus, access_control, as_from_yaml, nucleus_at
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -120,15 +120,15 @@ def test_true_and_false_are_for_yes_and_no_alone(key: str, value: bool) -> None:
 
 def test_a_secret_may_be_an_entry_of_a_json_object(tmp_path: Path) -> None:
     with nucleus_at(tmp_path) as nucleus, connected(nucleus) as connection:
-        nucleus.allowed = {"GetSecretValue": {"hive", "arn:aws:secretsmanager:eu-central-1:1:secret:hive-a1"}}
         nucleus.secrets = {
             "hive": json.dumps({"password": "h0n3y"}),
             "arn:aws:secretsmanager:eu-central-1:1:secret:hive-a1": "w4x",
         }
-        nucleus.configuration = {"mqtt_password": "secret:hive#password"}
+        nucleus.kind, rights = CLASSIC, access_control(GetSecretValue=nucleus.secrets)
+        nucleus.configuration = {"accessControl": rights, "mqtt_password": "secret:hive#password"}
         loading = ComponentConfiguration(connection, options={}, thing=None)
         assert loading.load().password() == "h0n3y"
-        nucleus.configuration = {"mqtt_password": f"secret:{list(nucleus.secrets)[1]}"}
+        nucleus.configure(mqtt_password=f"secret:{list(nucleus.secrets)[1]}")
         assert loading.load().password() == "w4x"
         nucleus.configuration = {"topic_prefix": "secret:hive#password"}
         with pytest.raises(InputError, match="only camera, mqtt_username, mqtt_password may be secrets"):

@@ -12,7 +12,7 @@ from beeagent.nucleus.address import NucleusAddress
 from beeagent.nucleus.connection import NucleusConnection
 from beeagent.nucleus.deployments import Deployments
 from beeagent.nucleus.errors import NucleusError
-from greengrass_nucleus import Nucleus, nucleus_at
+from greengrass_nucleus import CLASSIC, Nucleus, nucleus_at
 
 DEADLINE = 60.0
 CHANGES = "SubscribeToConfigurationUpdate"
@@ -20,7 +20,7 @@ CHANGES = "SubscribeToConfigurationUpdate"
 
 @pytest.fixture
 def nucleus(tmp_path: Path) -> Iterator[Nucleus]:
-    with nucleus_at(tmp_path) as nucleus:
+    with nucleus_at(tmp_path, CLASSIC) as nucleus:
         yield nucleus
 
 
