@@ -133,6 +133,8 @@ class Nucleus:
         online: whether the cloud can be reached.
         round_trip_s: seconds until the cloud's PUBACK, and until a message is back on a subscription.
         echoes: whether the cloud gives a message to those who subscribed to its topic.
+        swallows: whether it does not though, by the payload.
+        echoed: how many messages it gave so.
         delay: seconds before each answer.
         deaf: whether requests get no answer at all.
         secrets: by their names.
@@ -158,6 +160,8 @@ class Nucleus:
         self.online = True
         self.round_trip_s = 0.0
         self.echoes = True
+        self.swallows: Callable[[bytes], bool] = lambda _: False
+        self.echoed = 0
         self.delay = 0.0
         self.deaf = False
         self.secrets: dict[str, str] = {}
@@ -375,8 +379,9 @@ class Nucleus:
 
     async def _take(self, topic: str, payload: bytes) -> None:
         self.cloud.append((topic, payload))
-        if self.echoes and _packet(topic, payload) <= self.kind.packet_bytes:
+        if self.echoes and not self.swallows(payload) and _packet(topic, payload) <= self.kind.packet_bytes:
             event = {"message": {"topicName": topic, "payload": base64.b64encode(payload).decode()}}
+            self.echoed += 1
             await self._tell("SubscribeToIoTCore", "IoTCoreMessage", event, topic)
 
     @staticmethod
@@ -405,6 +410,7 @@ class Nucleus:
             self.spool.append((topic, payload))
             return
         self._unacknowledged.append(size)
+        self._note()
         await asyncio.sleep(self.round_trip_s)
         self._unacknowledged.remove(size)
         await self._take(topic, payload)

@@ -307,8 +307,8 @@ def test_a_deployment_hears_whether_its_configuration_can_be_used(nucleus: Nucle
     nucleus.kind = CLASSIC
     with component(nucleus, tmp_path) as agent:
         wait_for_message(nucleus)
-        nucleus.ask_whether_valid("d-1", configuration(tmp_path, camera="secret:not-here-yet"))
-        nucleus.ask_whether_valid("d-2", configuration(tmp_path, threads="many"))
+        nucleus.ask_whether_valid("d-1", {**nucleus.configuration, "camera": "secret:not-here-yet"})
+        nucleus.ask_whether_valid("d-2", {**nucleus.configuration, "threads": "many"})
         nucleus.wait_until(lambda: len(nucleus.reports) == 2)
         assert [(deployment, verdict) for deployment, verdict, _ in nucleus.reports] == [
             ("d-1", "ACCEPTED"),
