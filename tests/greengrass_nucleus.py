@@ -354,14 +354,8 @@ class Nucleus:
         self._note()
 
     def _check_right(self, operation: str, resource: str) -> None:
-        service = _SERVICES[operation]
-        policies = self.configuration.get("accessControl", {}).get(service, {}).values()
-        for policy in policies:
-            for pattern in policy["resources"] if f"{_PREFIX}{operation}" in policy["operations"] else ():
-                filled = pattern.replace("{iot:thingName}", self.thing) if self.kind.fills_in_thing else pattern
-                if _matches(resource, filled, mqtt=service.endswith(".mqttproxy")):
-                    return
-        raise IpcError("UnauthorizedError")
+        if not permits(self.configuration, operation, resource, kind=self.kind, thing=self.thing):
+            raise IpcError("UnauthorizedError")
 
     def _sized(self, request: dict[str, Any], *way: str) -> bytes:
         for part in way:
@@ -485,6 +479,17 @@ def _matches(resource: str, pattern: str, *, mqtt: bool) -> bool:
         return True
     levels = "".join({"+": "[^/]*", "#": ".*"}.get(character, re.escape(character)) for character in pattern)
     return mqtt and re.fullmatch(levels, resource) is not None
+
+
+def permits(configuration: Mapping[str, Any], operation: str, resource: str, *, kind: Kind, thing: str) -> bool:
+    """Return whether the `accessControl` of a configuration permits an operation for a resource."""
+    service = _SERVICES[operation]
+    for policy in configuration.get("accessControl", {}).get(service, {}).values():
+        for pattern in policy["resources"] if f"{_PREFIX}{operation}" in policy["operations"] else ():
+            filled = pattern.replace("{iot:thingName}", thing) if kind.fills_in_thing else pattern
+            if _matches(resource, filled, mqtt=service.endswith(".mqttproxy")):
+                return True
+    return False
 
 
 def access_control(**resources: Iterable[str]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import install
 import pytest
 import yaml
 from beeagent import __version__
-from greengrass_nucleus import NOT_ON_LITE, as_from_yaml, nucleus_at
+from greengrass_nucleus import CLASSIC, LITE, LITE_MAIN, Kind, as_from_yaml, nucleus_at
 from mosquitto import Mosquitto
 from mqtt_subscriber import subscriber
 
@@ -179,27 +179,13 @@ def test_it_publishes_and_stops_cleanly_and_keeps_its_state_outside_the_version(
     assert (installed.work / "state").stat().st_mode & 0o777 == 0o700
 
 
-def rights(configuration: dict[str, Any]) -> dict[str, set[str]]:
-    """Give what a recipe permits a component of the thing hive-7: the resources of each operation."""
-    policies = [policy for service in configuration["accessControl"].values() for policy in service.values()]
-    return {
-        operation.removeprefix("aws.greengrass#"): {
-            resource.replace("{iot:thingName}", "hive-7") for resource in policy["resources"]
-        }
-        for policy in policies
-        for operation in policy["operations"]
-    }
-
-
-@pytest.mark.parametrize("lite", [True, False], ids=["lite", "classic"])
-def test_it_runs_as_the_recipe_says_with_the_rights_that_the_recipe_gives(installed: Device, lite: bool) -> None:  # noqa: FBT001 - a parameter
-    with tempfile.TemporaryDirectory(prefix="beeagent-nucleus-") as named, nucleus_at(Path(named)) as nucleus:
+@pytest.mark.parametrize("kind", [LITE, LITE_MAIN, CLASSIC], ids=["lite", "lite-main", "classic"])
+def test_it_runs_as_the_recipe_says_with_the_rights_that_the_recipe_gives(installed: Device, kind: Kind) -> None:
+    with tempfile.TemporaryDirectory(prefix="beeagent-nucleus-") as named, nucleus_at(Path(named), kind) as nucleus:
         Path(named).chmod(0o755)
         nucleus.socket.chmod(0o777)
-        nucleus.allowed = rights(installed.configuration)
-        nucleus.missing = NOT_ON_LITE if lite else frozenset()
         merged = {**installed.configuration, "camera": "synthetic:320x240", "publish": "always", "max_rate": 5}
-        nucleus.configuration = as_from_yaml(merged) if lite else merged
+        nucleus.configuration = merged if kind is CLASSIC else as_from_yaml(merged)
         agent = subprocess.Popen(
             installed.command("sh", "-c", installed.script("run"), network=False),
             stdout=subprocess.PIPE,
@@ -222,7 +208,7 @@ def test_it_runs_as_the_recipe_says_with_the_rights_that_the_recipe_gives(instal
             killer.cancel()
             agent.kill()
         assert agent.returncode == 0, errors
-        assert json.loads(nucleus.retained["beeagent/hive-7/status"])["state"] == "offline"
+        assert json.loads(nucleus.last("beeagent/hive-7/status") or b"{}")["state"] == "offline"
 
 
 def test_a_camera_that_is_not_there_and_a_dead_broker_do_not_end_it(installed: Device, mosquitto: Mosquitto) -> None:
