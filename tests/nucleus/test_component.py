@@ -220,6 +220,62 @@ def test_a_first_configuration_that_cannot_work_ends_the_process_with_2(nucleus:
     assert "Traceback" not in ended.stderr
 
 
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"tiles": "yes"}, "tiles in the component's configuration is 'yes'"),
+    ({"treshold": 0.5}, "did you mean threshold?"),
+    ({"model": "/nowhere"}, "/nowhere"),  # another model is taken over while the agent runs, and fails there
+    ({"state_dir": "/dev/null/state"}, "/dev/null/state"),  # is seen only when it is tried
+]
+
+
+@pytest.mark.parametrize(("changed", "words"), WRONG)
+def test_a_wrong_cloud_deployment_leaves_a_component_that_runs_with_what_worked(
+    nucleus: Nucleus, tmp_path: Path, changed: dict[str, Any], words: str
+) -> None:
+    """Nucleus lite 2.6.0 changes the configuration, starts the component anew, and takes nothing back."""
+    right = nucleus.configuration
+    with component(nucleus, tmp_path) as agent:
+        wait_for_message(nucleus)
+        nucleus.configure(**changed)
+        wait_for_status(nucleus, "degraded", words)
+        end(agent)
+    with component(nucleus, tmp_path) as agent:
+        wait_for_status(nucleus, "degraded", words)
+        count = len(messages(nucleus))
+        nucleus.wait_until(lambda: len(messages(nucleus)) > count)
+        assert any("beginning with the last configuration" in line or "is not used" in line for line in agent.errors)
+        nucleus.configuration = right  # a deployment resets the value
+        nucleus.configure(max_rate=20)
+        wait_for_status(nucleus, "online")
+        end(agent)
+    numbers = [message["seq"] for message in messages(nucleus)]
+    assert sorted(set(numbers)) == list(range(1, max(numbers) + 1))
+
+
+def test_what_is_kept_is_for_the_user_alone_and_has_no_secret(nucleus: Nucleus, tmp_path: Path) -> None:
+    nucleus.kind, nucleus.secrets = CLASSIC, {"hive/camera": "synthetic:320x240@30"}
+    nucleus.configuration = configuration(
+        tmp_path,
+        accessControl=access_control(**RIGHTS, GetSecretValue={"hive/camera"}),
+        camera="secret:hive/camera",
+        frames=3,
+    )
+    with component(nucleus, tmp_path) as agent:
+        assert agent.end() == 0, agent.errors
+    (kept,) = tmp_path.rglob("last-working-configuration.json")
+    assert kept.stat().st_mode & 0o777 == 0o600
+    content = json.loads(kept.read_text())
+    assert content == {key: value for key, value in nucleus.configuration.items() if key != "accessControl"}
+    nucleus.configure(threads="many")
+    with component(nucleus, tmp_path) as agent:
+        assert agent.end() == 0, agent.errors
+    assert len(messages(nucleus)) == 6
+    kept.write_text('{"threads": "as many"}')  # by an older version that took it, say
+    ended = run_beeagent("--greengrass", folder=tmp_path, **variables(nucleus))
+    assert ended.returncode == 2
+    assert "threads in the component's configuration is 'many'" in ended.stderr.splitlines()[-1]
+
+
 def test_without_a_nucleus_it_says_what_it_is_for(tmp_path: Path) -> None:
     ended = run_beeagent("--greengrass", folder=tmp_path, **{SOCKET_VARIABLE: "", TOKEN_VARIABLE: ""})
     assert (ended.returncode, ended.stdout) == (2, "")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from beeagent.errors import InputError
-from beeagent.nucleus.errors import NOT_FOUND, UNAUTHORIZED, NucleusError
+from beeagent.nucleus.errors import NOT_FOUND, SERVICE_ERROR, UNAUTHORIZED, NucleusError
 from beeagent.shown_text import shown
 
 if TYPE_CHECKING:
@@ -60,7 +60,10 @@ def _secret(key: str, reference: str, nucleus: "NucleusConnection") -> str:
         text = nucleus.ask(lambda client: client.get_secret_value_async(secret_id=name)).secret_value.secret_string
     except NucleusError as error:
         if error.name not in (UNAUTHORIZED, NOT_FOUND):
-            raise NucleusError(f"{where}: {error}", name=error.name) from error
+            hint = (
+                " (a nucleus lite has no secrets: give mqtt_password_file there)" if error.name == SERVICE_ERROR else ""
+            )
+            raise NucleusError(f"{where}: {error}{hint}", name=error.name) from error
         raise InputError(
             f"{where}, which the nucleus does not give ({error}): accessControl has to permit "
             "aws.greengrass#GetSecretValue for it, and the configuration of aws.greengrass.SecretManager to list it"
