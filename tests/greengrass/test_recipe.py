@@ -30,7 +30,19 @@ FORMS = [
         ([], ["--second-opinion", ARN]),
         ([], ["--secret", SECRET]),
         ([], ["--offline"]),
-        ([], ["--camera-name", "front", "--topic-prefix", "apiary/north"]),
+        (
+            [],
+            [
+                "--camera-name",
+                "front",
+                "--topic-prefix",
+                "apiary/north",
+                "--set",
+                "camera=synthetic",
+                "--set",
+                "tiles=2x2",
+            ],
+        ),
     )
 ]
 
@@ -42,6 +54,15 @@ def recipe(*arguments: str) -> str:
 @pytest.mark.parametrize("arguments", FORMS, ids=" ".join)
 def test_the_recipe_is_right_in_each_form(arguments: list[str]) -> None:
     assert check_recipe.findings(recipe(*arguments)) == []
+
+
+def test_another_default_of_a_setting_stands_in_the_recipe() -> None:
+    defaults = yaml.safe_load(recipe("--set", "camera=synthetic:640x480@5", "--set", "publish=always"))
+    assert defaults["ComponentConfiguration"]["DefaultConfiguration"]["camera"] == "synthetic:640x480@5"
+    assert defaults["ComponentConfiguration"]["DefaultConfiguration"]["publish"] == "always"
+    for wrong in ("camera", "topic_prefix=a", "kamera=0"):
+        with pytest.raises(SystemExit):
+            recipe("--set", wrong)
 
 
 def test_the_form_for_the_gdk_differs_in_the_bucket_alone() -> None:
