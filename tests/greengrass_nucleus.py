@@ -375,7 +375,7 @@ class Nucleus:
         self.cloud.append((topic, payload))
         if self.echoes and not self.swallows(payload) and _packet(topic, payload) <= self.kind.packet_bytes:
             event = {"message": {"topicName": topic, "payload": base64.b64encode(payload).decode()}}
-            self.echoed += 1
+            self.echoed += any(key == topic for key, _ in self._subscribed.get("SubscribeToIoTCore", []))
             await self._tell("SubscribeToIoTCore", "IoTCoreMessage", event, topic)
 
     @staticmethod

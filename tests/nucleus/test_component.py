@@ -8,12 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from beeagent.nucleus.address import SOCKET_VARIABLE, THING_VARIABLE, TOKEN_VARIABLE
 from beeagent_process import DEADLINE, RunningAgent, run_beeagent, running_agent, tiny_model
 from greengrass_nucleus import (
     CLASSIC,
-    MOST_BYTES,
     Nucleus,
     access_control,
     as_from_yaml,
@@ -331,15 +332,21 @@ def test_an_agent_whose_nucleus_is_offline_keeps_its_results(nucleus: Nucleus, t
     assert numbers == list(range(1, 21))
 
 
-def test_messages_stay_within_what_the_nucleus_takes(nucleus: Nucleus, tmp_path: Path) -> None:
-    model = tmp_path / "crowd.tflite"
-    model.write_bytes(square_finder(cells=(12, 12)))
-    nucleus.configuration = configuration(tmp_path, model=str(model), threshold=0.0, frames=3)
+def test_messages_of_a_crowd_are_so_small_that_they_come_back_from_a_nucleus_lite(
+    nucleus: Nucleus, tmp_path: Path
+) -> None:
+    model, image = tmp_path / "crowd.tflite", tmp_path / "crowd.png"
+    model.write_bytes(square_finder(size=(96, 96), cells=(12, 12), max_detections=100))
+    cv2.imwrite(str(image), np.full((240, 240, 3), (0, 0, 255), dtype=np.uint8))  # red, and so found everywhere
+    nucleus.configuration = configuration(tmp_path, model=str(model), threshold=0.0, camera=str(image))
     with component(nucleus, tmp_path) as agent:
         assert agent.end() == 0, agent.errors
-    payloads = [payload for topic, payload in nucleus.cloud if topic == DETECTIONS]
-    assert len(payloads) == 3
-    assert max(map(len, payloads)) <= MOST_BYTES
+    (payload,) = [payload for topic, payload in nucleus.cloud if topic == DETECTIONS]
+    message = json.loads(payload)
+    assert message["omitted"] > 0
+    assert message["counts"] == {"red": message["omitted"] + len(message["detections"])}
+    assert 4_500 < len(payload) <= 4_800
+    assert nucleus.echoed == 1
 
 
 def test_an_update_waits_for_results_that_are_on_their_way_and_for_no_others(nucleus: Nucleus, tmp_path: Path) -> None:
