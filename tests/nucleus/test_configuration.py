@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from beeagent.nucleus.address import NucleusAddress, nucleus_address
 from beeagent.nucleus.configuration import ComponentConfiguration, as_settings
 from beeagent.nucleus.connection import NucleusConnection
 from beeagent.nucleus.errors import NucleusError
+from beeagent.nucleus.rights import PUBLISH_TO_IOT_CORE, missing_right
 from greengrass_nucleus import CLASSIC, Nucleus, access_control, as_from_yaml, nucleus_at
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,6 +107,35 @@ def test_whatever_a_deployment_sends_is_settings_or_one_clear_line(configuration
         named = list(configuration)
     assert told.isprintable()
     assert bool(named) == bool(configuration)
+
+
+class Answering(NucleusConnection):
+    """Gives one answer to whatever is asked."""
+
+    def __init__(self, value: Any) -> None:  # noqa: ANN401 - any configuration
+        super().__init__(NucleusAddress("", ""), on_expelled=lambda _: None)
+        self._value = value
+
+    def ask(self, _begin: Any) -> Any:  # noqa: ANN401 - as the client's
+        return SimpleNamespace(value=self._value)
+
+
+POLICIES = st.dictionaries(
+    st.just("aws.greengrass.ipc.mqttproxy") | st.text(),
+    st.dictionaries(
+        st.text(), st.fixed_dictionaries({}, optional={"operations": VALUES, "resources": VALUES}) | VALUES, max_size=2
+    )
+    | VALUES,
+    max_size=2,
+)
+
+
+@given(st.fixed_dictionaries({"accessControl": POLICIES | VALUES}) | POLICIES | VALUES, st.text(min_size=1))
+def test_whatever_access_control_is_a_missing_right_is_one_clear_line(value: Any, topic: str) -> None:  # noqa: ANN401 - whatever was deployed
+    words = missing_right(Answering(value), PUBLISH_TO_IOT_CORE, topic)
+    assert words.isprintable()
+    assert "accessControl" in words
+    assert PUBLISH_TO_IOT_CORE in words
 
 
 @given(st.sampled_from(sorted(Settings.model_fields)), st.booleans())

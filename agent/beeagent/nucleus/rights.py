@@ -51,19 +51,18 @@ def missing_right(nucleus: "NucleusConnection", operation: str, resource: str) -
 def _resources(value: Any, operation: str) -> list[str]:  # noqa: ANN401 - whatever stands in the configuration
     """Return the resources that an operation is permitted for; what is not of the form of policies is left out."""
     control = value.get(ACCESS_CONTROL, value) if isinstance(value, Mapping) else {}
-    policies = [
-        policy
-        for service in control.values()
-        if isinstance(service, Mapping)
-        for policy in service.values()
-        if isinstance(policy, Mapping)
-    ]
+    services = _mappings(control)
+    policies = [policy for service in services for policy in _mappings(service)]
     return [
         str(resource)
         for policy in policies
         if {operation, "*"} & set(map(str, _list(policy.get("operations"))))
         for resource in _list(policy.get("resources"))
     ]
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:  # noqa: ANN401 - as above
+    return [each for each in value.values() if isinstance(each, Mapping)] if isinstance(value, Mapping) else []
 
 
 def _list(value: Any) -> list[Any]:  # noqa: ANN401 - as above
