@@ -143,17 +143,21 @@ def _choose_first(configuration: "ComponentConfiguration", kept: KeptConfigurati
         if fallback is None:
             raise
         return _First(fallback, refused=error)
-    fallback = _last_working(configuration, kept)
+    try:
+        fallback = _last_working(configuration, kept)
+    except BeeagentError:
+        fallback = None  # its secrets are not to be had; it is not needed yet
     if fallback is not None and not fallback.settings.differing(new.settings):
         fallback = None
     return _First(new, fallback)
 
 
 def _last_working(configuration: "ComponentConfiguration", kept: KeptConfiguration) -> "Configured | None":
+    """Return the last configuration that worked, None if there is none that can be used; raises NucleusError."""
     given = kept.read()
     try:
         return None if given is None else configuration.configured(given)
-    except BeeagentError as error:
+    except InputError as error:
         _LOG.warning("the last configuration that worked cannot be used any more: %s", error)
         return None
 

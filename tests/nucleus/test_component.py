@@ -268,7 +268,10 @@ def test_what_is_kept_is_for_the_user_alone_and_has_no_secret(nucleus: Nucleus, 
     content = json.loads(kept.read_text())
     assert content == {key: value for key, value in nucleus.configuration.items() if key != "accessControl"}
     nucleus.configure(threads="many")
+    nucleus.missing, asked = frozenset({"GetSecretValue"}), nucleus.asked.count("GetSecretValue")
     with component(nucleus, tmp_path) as agent:
+        nucleus.wait_until(lambda: nucleus.asked.count("GetSecretValue") > asked)
+        nucleus.missing = frozenset()  # the secret manager was not there yet
         assert agent.end() == 0, agent.errors
     assert len(messages(nucleus)) == 6
     kept.write_text('{"threads": "as many"}')  # by an older version that took it, say
