@@ -413,7 +413,7 @@ def test_secrets_come_from_the_nucleus_and_appear_nowhere(
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ("secret:hive/other", "GetSecretValue"),
+        ("secret:hive/other", "has aws.greengrass#GetSecretValue for hive/mqtt, and not for hive/other"),
         ("secret:", "give secret:NAME or secret:NAME#KEY"),
         ("secret:hive/mqtt#user", "is no JSON object"),
     ],
