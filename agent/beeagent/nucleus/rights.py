@@ -13,7 +13,7 @@ ACCESS_CONTROL: Final = "accessControl"
 PUBLISH_TO_IOT_CORE: Final = "aws.greengrass#PublishToIoTCore"
 SUBSCRIBE_TO_IOT_CORE: Final = "aws.greengrass#SubscribeToIoTCore"
 PUBLISH_TO_TOPIC: Final = "aws.greengrass#PublishToTopic"
-GET_SECRET_VALUE: Final = "aws.greengrass#GetSecretValue"
+GET_SECRET_VALUE: Final = "aws.greengrass#GetSecretValue"  # noqa: S105 - an operation
 
 _THING: Final = "{iot:thingName}"
 _MOST_SHOWN: Final = 300
