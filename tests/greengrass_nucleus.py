@@ -8,9 +8,11 @@ it took, slowness, closed connections, tokens that no longer count, operations t
 import asyncio
 import base64
 import json
+import re
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,7 +41,50 @@ NOT_ON_LITE: Final = frozenset(
     }
 )
 
+
+@dataclass(frozen=True)
+class Kind:
+    """What distinguishes one nucleus from another.
+
+    Attributes:
+        payload_bytes: of a publish; more is a `ServiceError`.
+        hangs_up_from: bytes of a publish that close the connection; None where none do.
+        packet_bytes: of an MQTT packet that the broker sends to the device (the Maximum Packet Size of MQTT 5): it
+            drops what is longer in silence.
+        unacknowledged: publishes without PUBACK at any time; one more is a `ServiceError`.
+        unacknowledged_bytes: of those, all together.
+        missing: operations that it does not have.
+        fills_in_thing: whether `{iot:thingName}` in accessControl is replaced; otherwise it is compared literally.
+        spools: whether publishing succeeds while the cloud is out of reach.
+        retains: whether `retain` reaches the broker.
+    """
+
+    payload_bytes: int
+    hangs_up_from: int | None
+    packet_bytes: int
+    unacknowledged: int
+    unacknowledged_bytes: int
+    missing: frozenset[str]
+    fills_in_thing: bool
+    spools: bool
+    retains: bool
+
+
+LITE: Final = Kind(MOST_BYTES, HANGS_UP_FROM, 5_000, 10, 15_000, NOT_ON_LITE, False, False, False)  # noqa: FBT003
+"""As seen of nucleus lite 2.6.0."""
+LITE_MAIN: Final = replace(LITE, fills_in_thing=True)
+CLASSIC: Final = Kind(128 * 1024, None, 128 * 1024, 100, 2_500_000, frozenset(), False, True, True)  # noqa: FBT003
+"""With its default settings; with `interpolateComponentConfiguration: true` it fills in the thing's name."""
+CLASSIC_FILLING_IN: Final = replace(CLASSIC, fills_in_thing=True)
+
+_PACKET_HEADER: Final = 10  # bytes of a PUBLISH packet beside topic and payload
 _PREFIX: Final = "aws.greengrass#"
+_SERVICES: Final = {
+    "PublishToIoTCore": "aws.greengrass.ipc.mqttproxy",
+    "SubscribeToIoTCore": "aws.greengrass.ipc.mqttproxy",
+    "PublishToTopic": "aws.greengrass.ipc.pubsub",
+    "GetSecretValue": "aws.greengrass.SecretManager",
+}
 Answer = Callable[["_Stream", dict[str, Any]], Coroutine[Any, Any, None]]
 
 
@@ -80,19 +125,22 @@ class Nucleus:
     """The nucleus of one device. What is set may be changed at any time, from any thread.
 
     Attributes:
+        kind: which nucleus it is like.
+        thing: name of the device's IoT thing.
         token: the SVCUID that counts.
-        configuration: of the component.
-        allowed: operations with the resources they are allowed for.
-        missing: operations that this nucleus does not have.
+        configuration: of the component; its `accessControl` is what is permitted.
+        missing: operations that this nucleus does not have, beside those that its kind lacks.
         online: whether the cloud can be reached.
-        spools: whether publishing succeeds all the same while it cannot, as on a classic nucleus.
+        round_trip_s: seconds until the cloud's PUBACK, and until a message is back on a subscription.
         echoes: whether the cloud gives a message to those who subscribed to its topic.
+        swallows: whether it does not though, by the payload.
+        echoed: how many messages it gave so.
         delay: seconds before each answer.
         deaf: whether requests get no answer at all.
         secrets: by their names.
         cloud: topics and payloads that have reached AWS IoT Core, in order.
         local: those that were published on the device.
-        retained: the last payload that was to be retained, by topic.
+        retained: the last payload that the broker retains, by topic.
         spool: what waits for the cloud.
         deferrals: of component updates: deployment, and milliseconds.
         reports: of configurations: deployment, status and message.
@@ -102,15 +150,18 @@ class Nucleus:
         failures: how many requests were answered by an error.
     """
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, kind: Kind = LITE) -> None:
         self.socket = socket
+        self.kind = kind
+        self.thing = "hive-7"
         self.token = "svcuid-1"  # noqa: S105 - of this test
         self.configuration: dict[str, Any] = {}
-        self.allowed: dict[str, set[str]] = {}
         self.missing: frozenset[str] = frozenset()
         self.online = True
-        self.spools = False
+        self.round_trip_s = 0.0
         self.echoes = True
+        self.swallows: Callable[[bytes], bool] = lambda _: False
+        self.echoed = 0
         self.delay = 0.0
         self.deaf = False
         self.secrets: dict[str, str] = {}
@@ -124,6 +175,7 @@ class Nucleus:
         self.refused = 0
         self.asked: list[str] = []
         self.failures = 0
+        self._unacknowledged: list[int] = []  # sizes
         self._changed = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.AbstractServer | None = None
@@ -158,6 +210,22 @@ class Nucleus:
     def close_streams(self, operation: str) -> None:
         """End each subscription of an operation, and no connection."""
         self._do(self._close_streams(operation))
+
+    def restart_iotcored(self) -> None:
+        """Forget what was subscribed to in the cloud; the streams stay open and nothing comes any more."""
+        self._do(self._forget_all("SubscribeToIoTCore"))
+
+    def restart_ggconfigd(self) -> None:
+        """Forget who wants to hear of changes of the configuration; the streams stay open."""
+        self._do(self._forget_all("SubscribeToConfigurationUpdate"))
+
+    def permit(self, **resources: Iterable[str]) -> None:
+        """Make `accessControl` permit operations for resources, and nothing else."""
+        self.configuration = {**self.configuration, "accessControl": access_control(**resources)}
+
+    def last(self, topic: str) -> bytes | None:
+        """Return the last payload that reached the cloud on a topic; None if none has."""
+        return next((payload for to, payload in reversed(self.cloud) if to == topic), None)
 
     def configure(self, **changed: Any) -> None:  # noqa: ANN401 - whatever a deployment may merge
         """Merge into the configuration, and tell who has subscribed."""
@@ -225,6 +293,9 @@ class Nucleus:
         for _, stream in self._subscribed.pop(operation, []):
             stream.end()
 
+    async def _forget_all(self, operation: str) -> None:
+        self._subscribed[operation] = []
+
     def _forget(self, writer: asyncio.StreamWriter, number: int) -> None:
         for operation, kept in self._subscribed.items():
             for _, stream in kept:
@@ -272,7 +343,8 @@ class Nucleus:
         if self.deaf:
             return
         try:
-            answer: Answer = self._refuse if operation in self.missing else getattr(self, f"_{_snake(operation)}")
+            missing = operation in self.missing | self.kind.missing
+            answer: Answer = self._refuse if missing else getattr(self, f"_{_snake(operation)}")
             await answer(stream, json.loads(request.payload))
         except IpcError as error:
             self.failures += 1
@@ -282,17 +354,16 @@ class Nucleus:
         self._note()
 
     def _check_right(self, operation: str, resource: str) -> None:
-        if resource not in self.allowed.get(operation, set()):
+        if not permits(self.configuration, operation, resource, kind=self.kind, thing=self.thing):
             raise IpcError("UnauthorizedError")
 
-    @staticmethod
-    def _sized(request: dict[str, Any], *way: str) -> bytes:
+    def _sized(self, request: dict[str, Any], *way: str) -> bytes:
         for part in way:
             request = request[part]
         payload = base64.b64decode(str(request))
-        if len(payload) >= HANGS_UP_FROM:
+        if self.kind.hangs_up_from is not None and len(payload) >= self.kind.hangs_up_from:
             raise ConnectionAbortedError
-        if len(payload) > MOST_BYTES:
+        if len(payload) > self.kind.payload_bytes:
             raise IpcError("ServiceError")
         return payload
 
@@ -302,8 +373,9 @@ class Nucleus:
 
     async def _take(self, topic: str, payload: bytes) -> None:
         self.cloud.append((topic, payload))
-        if self.echoes:
+        if self.echoes and not self.swallows(payload) and _packet(topic, payload) <= self.kind.packet_bytes:
             event = {"message": {"topicName": topic, "payload": base64.b64encode(payload).decode()}}
+            self.echoed += any(key == topic for key, _ in self._subscribed.get("SubscribeToIoTCore", []))
             await self._tell("SubscribeToIoTCore", "IoTCoreMessage", event, topic)
 
     @staticmethod
@@ -313,23 +385,33 @@ class Nucleus:
     # The operations, each as `_` and its name.
 
     async def _publish_to_iot_core(self, stream: _Stream, request: dict[str, Any]) -> None:
-        self._check_right("PublishToIoTCore", request["topicName"])
+        topic = request["topicName"]
+        self._check_right("PublishToIoTCore", topic)
         payload = self._sized(request, "payload")
         assert request["qos"] == "1"
-        if not (self.online or self.spools):
+        if not (self.online or self.kind.spools):
             raise IpcError("ServiceError")
-        if request.get("retain"):
-            self.retained[request["topicName"]] = payload
+        size = _packet(topic, payload)
+        if self.online:
+            many = len(self._unacknowledged) >= self.kind.unacknowledged
+            if many or sum(self._unacknowledged) + size > self.kind.unacknowledged_bytes:
+                raise IpcError("ServiceError")  # MQTTNoMemory
+        if request.get("retain") and self.kind.retains:
+            self.retained[topic] = payload
         # A real one sends on what it has taken; that it has, may be known here before or after.
         stream.answer("PublishToIoTCoreResponse", {}, last=True)
-        if self.online:
-            await self._take(request["topicName"], payload)
-        else:
-            self.spool.append((request["topicName"], payload))
+        if not self.online:
+            self.spool.append((topic, payload))
+            return
+        self._unacknowledged.append(size)
+        self._note()
+        await asyncio.sleep(self.round_trip_s)
+        self._unacknowledged.remove(size)
+        await self._take(topic, payload)
 
     async def _subscribe_to_iot_core(self, stream: _Stream, request: dict[str, Any]) -> None:
         self._check_right("SubscribeToIoTCore", request["topicName"])
-        if not (self.online or self.spools):
+        if not (self.online or self.kind.spools):
             raise IpcError("ServiceError")
         self._subscribe(stream, request["topicName"])
 
@@ -387,19 +469,59 @@ def _snake(name: str) -> str:
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).removeprefix("_")
 
 
+def _packet(topic: str, payload: bytes) -> int:
+    return len(topic.encode()) + len(payload) + _PACKET_HEADER
+
+
+def _matches(resource: str, pattern: str, *, mqtt: bool) -> bool:
+    """Whether a resource in accessControl stands for one that is asked for; both kinds of nucleus match like this."""
+    if re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), resource):
+        return True
+    levels = "".join({"+": "[^/]*", "#": ".*"}.get(character, re.escape(character)) for character in pattern)
+    return mqtt and re.fullmatch(levels, resource) is not None
+
+
+def permits(configuration: Mapping[str, Any], operation: str, resource: str, *, kind: Kind, thing: str) -> bool:
+    """Return whether the `accessControl` of a configuration permits an operation for a resource."""
+    service = _SERVICES[operation]
+    for policy in configuration.get("accessControl", {}).get(service, {}).values():
+        for pattern in policy["resources"] if f"{_PREFIX}{operation}" in policy["operations"] else ():
+            filled = pattern.replace("{iot:thingName}", thing) if kind.fills_in_thing else pattern
+            if _matches(resource, filled, mqtt=service.endswith(".mqttproxy")):
+                return True
+    return False
+
+
+def access_control(**resources: Iterable[str]) -> dict[str, Any]:
+    """Return an `accessControl` that permits operations for resources.
+
+    Args:
+        resources: by the operation's name, without its prefix.
+    """
+    control: dict[str, Any] = {}
+    for number, (operation, permitted) in enumerate(resources.items()):
+        control.setdefault(_SERVICES[operation], {})[f"io.beeagent.Agent:{number}"] = {
+            "operations": [f"{_PREFIX}{operation}"],
+            "resources": sorted(permitted),
+        }
+    return control
+
+
 def as_from_yaml(value: Any) -> Any:  # noqa: ANN401 - any configuration
     """Give a configuration as a nucleus lite gives that of a YAML recipe: each plain value as text."""
     if isinstance(value, dict):
         return {key: as_from_yaml(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [as_from_yaml(entry) for entry in value]
     if isinstance(value, bool):
         return str(value).lower()
     return value if value is None else str(value)
 
 
 @contextmanager
-def nucleus_at(folder: Path) -> Iterator[Nucleus]:
+def nucleus_at(folder: Path, kind: Kind = LITE) -> Iterator[Nucleus]:
     """Give a running nucleus for as long as the context lasts."""
-    nucleus = Nucleus(folder / "ipc.sock")
+    nucleus = Nucleus(folder / "ipc.sock", kind)
     nucleus.start()
     try:
         yield nucleus

@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from beeagent.agent import Agent
@@ -15,12 +16,13 @@ from beeagent.errors import BeeagentError, InputError
 from beeagent.log import configure_log
 from beeagent.model_reload import RELOADED, ModelReload
 from beeagent.nucleus.address import THING_VARIABLE, nucleus_address
+from beeagent.nucleus.kept import KeptConfiguration
 from beeagent.publisher_choice import chosen_publisher
 from beeagent.run import leave_at_once, on_signals, run_until, stopping
 from beeagent.thread_guard import ThreadFailedError, ThreadGuard
 
 if TYPE_CHECKING:
-    from beeagent.nucleus.configuration import ComponentConfiguration
+    from beeagent.nucleus.configuration import ComponentConfiguration, Configured
     from beeagent.nucleus.connection import NucleusConnection
 
 _LOG: Final = logging.getLogger(__name__)
@@ -34,11 +36,13 @@ _PART: Final = "configuration"
 def run_component(options: Mapping[str, Any]) -> None:
     """Run the agent with the component's configuration, until its camera ends or SIGINT or SIGTERM comes.
 
+    Where that cannot be used, it runs with the last one that worked, and its status says why.
+
     Args:
         options: what the command line gave, by key; it wins over the configuration.
 
     Raises:
-        InputError: no nucleus has started this process, or the first configuration cannot be used.
+        InputError: no nucleus has started this process, or the configuration cannot be used and none is kept.
         BeeagentError: a stage failed, or the nucleus does not know this process any more.
     """
     address = nucleus_address(os.environ)
@@ -53,13 +57,14 @@ def run_component(options: Mapping[str, Any]) -> None:
     end = _End()
     nucleus = NucleusConnection(address, on_expelled=end.expel)
     configuration = ComponentConfiguration(nucleus, options=options, thing=os.environ.get(THING_VARIABLE))
+    kept = KeptConfiguration(configuration.settings({}).state_folder())
     ended = True
     with on_signals(stopping(end.come)), ThreadGuard(lambda _: end.come()):
         nucleus.start()
         try:
-            settings = _first_settings(nucleus, configuration, end)
-            if settings is not None:
-                ended = _Component(settings, nucleus, configuration, end).run()
+            first = _first_configuration(nucleus, configuration, kept, end)
+            if first is not None:
+                ended = _Component(first, nucleus, configuration, kept, end).run()
         finally:
             nucleus.close(_ENDS_WITHIN_S)
     if end.expelled is not None and ended:
@@ -95,15 +100,34 @@ class _End:
             self.of_life.set()
 
 
-def _first_settings(
-    nucleus: "NucleusConnection", configuration: "ComponentConfiguration", end: _End
-) -> Settings | None:
-    """Wait for the nucleus, and read the configuration; None if it is to be over meanwhile."""
+@dataclass(frozen=True, slots=True)
+class _First:
+    """What to begin with.
+
+    Attributes:
+        configured: the configuration to run with.
+        fallback: the last one that worked, if that is another one and can be used.
+        refused: why the nucleus' configuration is not the one to run with; None where it is.
+    """
+
+    configured: "Configured"
+    fallback: "Configured | None" = None
+    refused: InputError | None = None
+
+
+def _first_configuration(
+    nucleus: "NucleusConnection", configuration: "ComponentConfiguration", kept: KeptConfiguration, end: _End
+) -> _First | None:
+    """Wait for the nucleus, and read the configuration; None if it is to be over meanwhile.
+
+    Raises:
+        InputError: the configuration cannot be used, and neither can one that worked before.
+    """
     while not end.has_come.is_set():
         if not nucleus.wait_connected(_LOOK_EVERY_S):
             continue
         try:
-            return configuration.load()
+            return _choose_first(configuration, kept)
         except InputError:
             raise
         except BeeagentError as error:
@@ -112,28 +136,66 @@ def _first_settings(
     return None
 
 
+def _choose_first(configuration: "ComponentConfiguration", kept: KeptConfiguration) -> _First:
+    try:
+        new = configuration.read()
+    except InputError as error:
+        fallback = _last_working(configuration, kept)
+        if fallback is None:
+            raise
+        return _First(fallback, refused=error)
+    try:
+        fallback = _last_working(configuration, kept)
+    except BeeagentError:
+        fallback = None  # its secrets are not to be had; it is not needed yet
+    if fallback is not None and not fallback.settings.differing(new.settings):
+        fallback = None
+    return _First(new, fallback)
+
+
+def _last_working(configuration: "ComponentConfiguration", kept: KeptConfiguration) -> "Configured | None":
+    """Return the last configuration that worked, None if there is none that can be used; raises NucleusError."""
+    given = kept.read()
+    try:
+        return None if given is None else configuration.configured(given)
+    except InputError as error:
+        _LOG.warning("the last configuration that worked cannot be used any more: %s", error)
+        return None
+
+
 class _Component:
     """One agent after the other, each with the settings of its time.
 
     A change of the model alone is made while an agent looks. For any other, the agent ends in order and another one
-    takes its place in this process, since no nucleus starts a component anew because its configuration was changed.
-    Where the new settings cannot work, the old ones stay, and the status says why.
+    takes its place in this process, since a local deployment does not start a component anew for it. Where the new
+    settings cannot work, the old ones stay, and the status says why. They also stay where a nucleus lite starts the
+    component anew with a wrong configuration, as it does after a cloud deployment: what worked is kept in a file.
     """
 
     def __init__(
-        self, settings: Settings, nucleus: "NucleusConnection", configuration: "ComponentConfiguration", end: _End
+        self,
+        first: _First,
+        nucleus: "NucleusConnection",
+        configuration: "ComponentConfiguration",
+        kept: KeptConfiguration,
+        end: _End,
     ) -> None:
         self._nucleus = nucleus
         self._configuration = configuration
+        self._kept = kept
         self._end = end
+        self._fallback = first.fallback
         self._lock = threading.Lock()  # of what follows, which the thread of the deployments uses too
-        self._running = settings
-        self._wanted = settings
-        self._next: Settings | None = None
+        self._running = first.configured
+        self._wanted = first.configured.settings
+        self._next: Configured | None = None
         self._trouble: str | None = None
         self._agent: Agent | None = None
         self._reload: ModelReload | None = None
         self._looked = 0  # frames that the last agent looked at
+        if first.refused is not None:
+            self._refuse(first.refused)
+            _LOG.warning("beginning with the last configuration that worked")
 
     def run(self) -> bool:
         """Run agents, and say whether every thread of theirs has ended."""
@@ -151,32 +213,40 @@ class _Component:
         finally:
             deployments.stop(_ENDS_WITHIN_S)
 
-    def _run_agents(self, settings: Settings) -> bool:
-        ended, good = True, None
-        self._begin_life(settings)
+    def _run_agents(self, configured: "Configured") -> bool:
+        ended, good = True, self._fallback
+        self._begin_life(configured)
         while True:
+            settings = configured.settings
             configure_log(settings.log_format)
             try:
                 load = self._configuration.load
                 ended &= run_until(self._end.of_life, settings, load, nucleus=self._nucleus, during=self._during)
             except BeeagentError as error:
-                if good is None or settings is good or self._looked or isinstance(error, ThreadFailedError):
+                if good is None or configured is good or self._looked or isinstance(error, ThreadFailedError):
                     raise
                 self._refuse(error)
                 with self._lock:
-                    settings = self._next or good
-                    self._begin_life(settings)
+                    configured = self._next or good
+                    self._begin_life(configured)
                 continue
             with self._lock:
                 if self._next is None or self._end.has_come.is_set():
                     return ended
-                good, settings = settings, self._next
-                self._begin_life(settings)
+                good, configured = configured, self._next
+                self._begin_life(configured)
 
-    def _begin_life(self, settings: Settings) -> None:
+    def _begin_life(self, configured: "Configured") -> None:
         # Together with the taking of `_next`, so that another that comes meanwhile is not forgotten.
         self._end.begin_life()
-        self._running, self._next, self._looked = settings, None, 0
+        self._running, self._next, self._looked = configured, None, 0
+
+    def _keep_what_works(self) -> None:
+        """Keep the configuration of now, if a frame was processed with it and its model is the one in use."""
+        if self._agent is None or self._reload is None or not self._agent.health.frames:
+            return
+        if not self._reload.settings.differing(self._running.settings):
+            self._kept.keep(self._running.given)
 
     @contextmanager
     def _during(self, agent: Agent, reload: ModelReload) -> Iterator[None]:
@@ -188,14 +258,18 @@ class _Component:
             yield
         finally:
             with self._lock:
+                self._keep_what_works()
                 self._agent, self._reload, self._looked = None, None, agent.health.frames
 
     # What the thread of the deployments calls.
 
     def _read_configuration(self) -> None:
+        with self._lock:
+            self._keep_what_works()
         try:
-            new = self._configuration.load()
-            changed = new.differing(self._next or self._running)
+            read = self._configuration.read()
+            new = read.settings
+            changed = new.differing((self._next or self._running).settings)
             if changed and not new.differing(self._wanted):
                 return  # it was tried, and could not be used
             if not changed <= set(RELOADED):
@@ -210,10 +284,10 @@ class _Component:
         _LOG.info("going on with a new configuration (%s)", ", ".join(sorted(changed)))
         with self._lock:
             if changed <= set(RELOADED) and self._reload is not None:
-                self._running = new
+                self._running = read
                 self._reload.request()
             else:
-                self._next = new
+                self._next = read
                 self._end.of_life.set()
 
     def _objection(self, configuration: Mapping[str, Any]) -> str | None:
@@ -233,8 +307,10 @@ class _Component:
         chosen_bundle(settings)
 
     def _refuse(self, error: BeeagentError) -> None:
-        _LOG.error("the new configuration is not used: %s", error)
-        self._set_trouble(f"the new one is not used: {error}")
+        trouble = f"the new one is not used: {error}"
+        if trouble != self._trouble:  # it is read again and again
+            _LOG.error("the new configuration is not used: %s", error)
+        self._set_trouble(trouble)
 
     def _set_trouble(self, trouble: str | None) -> None:
         with self._lock:

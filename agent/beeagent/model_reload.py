@@ -46,6 +46,11 @@ class ModelReload:
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
 
+    @property
+    def settings(self) -> Settings:
+        """The settings of the model that is in use."""
+        return self._settings
+
     def start(self) -> None:
         """Begin to wait for requests."""
         self._thread.start()

@@ -81,6 +81,8 @@ def recipe_for(source: Path, options: argparse.Namespace, version: str) -> str:
     if options.secret:
         holds |= {"secrets", "dependencies"}
     recipe = fill_recipe(template, values, holds)
+    for key, value in options.set:
+        recipe = _with_default(recipe, key, value)
     # The GDK puts the bucket in by itself, with account and region in its name.
     if not options.gdk:
         place = f"s3://{options.bucket or bucket}/{name}/{version}/"
@@ -88,6 +90,13 @@ def recipe_for(source: Path, options: argparse.Namespace, version: str) -> str:
     if len(recipe.encode()) > _MOST_RECIPE_BYTES:
         fail(f"the recipe has {len(recipe.encode())} bytes and Greengrass takes {_MOST_RECIPE_BYTES}: shorten it")
     return recipe
+
+
+def _with_default(recipe: str, key: str, value: str) -> str:
+    line = re.search(rf"^    (# )?{key}: .*$", recipe, re.MULTILINE)
+    if line is None:
+        fail(f"--set {key}={value}: {key} is no setting of the recipe")
+    return f"{recipe[: line.start()]}    {key}: {json.dumps(value)}{recipe[line.end() :]}"
 
 
 def fill_recipe(template: str, values: dict[str, str], holds: set[str]) -> str:
@@ -229,6 +238,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--camera-name", default="camera", type=_level, help="its level in topics. Default: camera")
     parser.add_argument("--topic-prefix", default="beeagent", type=_levels, help="default: beeagent")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=_setting,
+        metavar="KEY=VALUE",
+        help="another default of a setting, such as camera=synthetic; may be repeated",
+    )
     parser.add_argument("--bucket", help="where the artifacts will be. Default: the one in gdk-config.json")
     parser.add_argument(
         "--out", type=Path, default=HERE / "greengrass-build", help="default: greengrass-build beside it"
@@ -260,6 +277,15 @@ def _level(text: str) -> str:
 
 def _levels(text: str) -> str:
     return "/".join(map(_level, text.split("/")))
+
+
+def _setting(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not re.fullmatch(r"[a-z_]+", key):
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    if key in ("camera_name", "topic_prefix", "broker", "rekognition_project_version_arn"):
+        raise argparse.ArgumentTypeError(f"{key} has an option of its own, as rights in the recipe depend on it")
+    return key, value
 
 
 def _say(line: str) -> None:

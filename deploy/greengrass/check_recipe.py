@@ -16,7 +16,8 @@ from beeagent.config import Settings, load_settings
 from beeagent.delivery.topics import detections_topic, status_topic
 from beeagent.errors import InputError
 
-_THING: Final = "{iot:thingName}"
+_THING: Final = "thing"
+"""Stands for the device's level of a topic, which no wildcard may be while the topic is built."""
 _CREDENTIALS: Final = "aws.greengrass.TokenExchangeService"
 _VARIABLES: Final = ("{artifacts:path}", "{work:path}")
 _ARCHITECTURES: Final = frozenset({"aarch64", "amd64", "arm"})
@@ -93,6 +94,9 @@ def _configuration(recipe: Mapping[str, Any], text: str) -> Iterator[str]:
         load_settings(given, config=None)
     except (InputError, TypeError) as error:
         yield f"DefaultConfiguration: {error}"
+    for key, value in given.items():
+        if "{" in str(value) and isinstance(value, str):
+            yield f"DefaultConfiguration: {key} is {value!r}, and no nucleus fills in what stands in braces there"
     if "mqtt_password" in given:
         yield "DefaultConfiguration has a mqtt_password: everybody who may read the recipe can read it"
     commented = yaml.safe_load("\n".join(re.findall(r"^    # ([a-z_]+: .*)$", text, re.MULTILINE))) or {}
@@ -112,7 +116,10 @@ def _needed(recipe: Mapping[str, Any]) -> dict[str, dict[str, set[str]]]:
     """Give the operations that the agent uses: of each service, with their topics."""
     defaults = _defaults(recipe)
     prefix, camera = defaults.get("topic_prefix", "beeagent"), defaults.get("camera_name", "camera")
-    results, status = detections_topic(prefix, _THING, camera), status_topic(prefix, _THING)
+    topics = detections_topic(prefix, _THING, camera), status_topic(prefix, _THING)
+    # The matcher of local pubsub does not know MQTT's wildcard.
+    wildcard = "*" if defaults.get("broker") == "greengrass://local" else "+"
+    results, status = (topic.replace(f"{prefix}/{_THING}/", f"{prefix}/{wildcard}/", 1) for topic in topics)
     if defaults.get("broker") == "greengrass://local":
         return {"aws.greengrass.ipc.pubsub": {"aws.greengrass#PublishToTopic": {results, status}}}
     if defaults.get("broker") == "greengrass://iot-core":
@@ -157,8 +164,13 @@ def _policy(where: str, service: str, policy: Mapping[str, Any], needed: Mapping
         if service == _SECRETS:
             if not _SECRET.fullmatch(resource):
                 yield f"{where}: {resource} is not the ARN of one secret"
-        elif set(resource) & set("*+#?$"):
-            yield f"{where}: {resource} is more than one topic"
+        elif "{" in resource:
+            yield (
+                f"{where}: {resource} has a recipe variable, which a nucleus lite 2.6.0 and a classic one by default "
+                "compare literally: write + in its place, or * for local pubsub"
+            )
+        elif resource not in {topic for topics in needed.values() for topic in topics} and set(resource) & set("*+#?$"):
+            yield f"{where}: {resource} is more than the topics of one camera"
 
 
 def _manifests(recipe: Mapping[str, Any]) -> Iterator[str]:

@@ -3,7 +3,11 @@
 `build.py` puts this module into the artifact as its `__main__`, so that Python runs the artifact as it is. It takes no
 more than Python and its standard library, and no nucleus. A virtual environment is made in FOLDER, whose name carries
 the version: during an upgrade the version before still runs from its own. Nothing is done where FOLDER already holds
-what is in the artifact: a classic nucleus installs again at each of its starts, and there may be no network then.
+what is in the artifact and works: a classic nucleus installs again at each of its starts, a nucleus lite also beside
+the component that runs, and there may be no network then.
+
+FOLDER/venv is a link to the environment in use. Another one is made beside it and takes its place once it works, so
+that what works is never taken away; the one before stays until the next installation, as it may be running.
 """
 
 import hashlib
@@ -13,11 +17,13 @@ import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+ENVIRONMENT = "venv"
 STAMP = "installed.json"
 _CHECK_WITHIN_S = 300
 # The versions are chosen already, by a resolver that heeds no upper bound on Python.
@@ -40,29 +46,49 @@ def install(artifact: Path, folder: Path) -> None:
 
     Args:
         artifact: what `build.py` made.
-        folder: made anew unless it holds just this already; the folder above holds the component's state.
+        folder: left as it is if it holds just this already; the folder above holds the component's state.
     """
     with zipfile.ZipFile(artifact) as archive:
         contents: dict[str, Any] = json.loads(archive.read("artifact.json"))
-        made_of = {"artifact": _sha256(artifact), "python": ".".join(map(str, sys.version_info[:3]))}
+        # A patch version of Python changes nothing that an environment depends on.
+        made_of = {"artifact": _sha256(artifact), "python": f"{sys.version_info[0]}.{sys.version_info[1]}"}
         _refuse_other_machines(contents)
-        if _stamp(folder) == made_of and _infers(folder):
+        if _stamp(folder) == made_of and _infers(folder / ENVIRONMENT, folder):
             print(f"beeagent {contents['version']} is installed already")  # noqa: T201 - the component's log
             return
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
-        archive.extractall(folder / "unpacked")
-    shutil.copy(folder / "unpacked" / "run.sh", folder / "run.sh")
-    _make_environment(contents, folder)
-    shutil.rmtree(folder / "unpacked")
-    if not _infers(folder):
-        _fail("the model does not run on this machine: the lines above say what is wrong")
-    unfinished = folder / f"{STAMP}.new"
-    unfinished.write_text(json.dumps(made_of), encoding="utf-8")
-    unfinished.replace(folder / STAMP)
+        folder.mkdir(parents=True, exist_ok=True)
+        environment = Path(tempfile.mkdtemp(prefix=f"{ENVIRONMENT}-", dir=folder))
+        try:
+            archive.extractall(environment / "unpacked")
+            _make_environment(contents, environment)
+            if not _infers(environment, folder):
+                _fail("the model does not run on this machine: the lines above say what is wrong")
+            (environment / STAMP).write_text(json.dumps(made_of), encoding="utf-8")
+            _put_in_place(environment, folder)
+        except BaseException:
+            shutil.rmtree(environment, ignore_errors=True)
+            if not any(folder.iterdir()):
+                folder.rmdir()
+            raise
     _remove_older(folder)
     print(f"beeagent {contents['version']} is installed in {folder}")  # noqa: T201 - the component's log
+
+
+def _put_in_place(environment: Path, folder: Path) -> None:
+    """Let `folder` be of `environment` from now on; of those before, keep the last, which may be running."""
+    link, unfinished = folder / ENVIRONMENT, folder / f"{ENVIRONMENT}.new"
+    if link.is_dir() and not link.is_symlink():  # of an earlier build
+        link.rename(folder / f"{ENVIRONMENT}-0")
+        link.symlink_to(f"{ENVIRONMENT}-0")
+    before = link.resolve().name
+    (environment / "unpacked" / "run.sh").replace(folder / "run.sh")
+    shutil.rmtree(environment / "unpacked")
+    unfinished.unlink(missing_ok=True)
+    unfinished.symlink_to(environment.name)
+    unfinished.replace(link)
+    for other in folder.glob(f"{ENVIRONMENT}-*"):
+        if other.name not in (environment.name, before):
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def _refuse_other_machines(contents: dict[str, Any]) -> None:
@@ -81,30 +107,30 @@ def _refuse_other_machines(contents: dict[str, Any]) -> None:
         )
 
 
-def _make_environment(contents: dict[str, Any], folder: Path) -> None:
-    made = subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=False)
+def _make_environment(contents: dict[str, Any], environment: Path) -> None:
+    made = subprocess.run([sys.executable, "-m", "venv", environment], check=False)
     if made.returncode:
         _fail("no virtual environment can be made: apt-get install python3-venv")
-    unpacked = folder / "unpacked"
+    unpacked = environment / "unpacked"
     (wheel,) = unpacked.glob("beeagent-*.whl")
     wanted = unpacked / "requirements" / f"{sys.version_info[0]}.{sys.version_info[1]}.txt"
     if contents["offline"]:
-        _pip(folder, "--no-index", "--find-links", unpacked / "wheels", *_PINNED, "--requirement", wanted)
-        _pip(folder, "--no-index", "--no-deps", wheel)
+        _pip(environment, "--no-index", "--find-links", unpacked / "wheels", *_PINNED, "--requirement", wanted)
+        _pip(environment, "--no-index", "--no-deps", wheel)
     elif wanted.exists():
-        _pip(folder, *_PINNED, "--requirement", wanted)
-        _pip(folder, "--no-index", "--no-deps", wheel)
+        _pip(environment, *_PINNED, "--requirement", wanted)
+        _pip(environment, "--no-index", "--no-deps", wheel)
     else:
-        _pip(folder, f"{wheel}[{','.join(contents['extras'])}]")
+        _pip(environment, f"{wheel}[{','.join(contents['extras'])}]")
 
 
-def _pip(folder: Path, *arguments: str | Path) -> None:
+def _pip(environment: Path, *arguments: str | Path) -> None:
     # Wheels are unpacked where there is room: /tmp is memory on many a small machine.
-    temporary = folder / "unpacked" / "tmp"
+    temporary = environment / "unpacked" / "tmp"
     temporary.mkdir(exist_ok=True)
     options = ["--quiet", "--no-cache-dir", "--no-input", "--disable-pip-version-check"]
     done = subprocess.run(
-        [folder / "venv" / "bin" / "python", "-m", "pip", "install", *options, *arguments],
+        [environment / "bin" / "python", "-m", "pip", "install", *options, *arguments],
         env={**os.environ, "TMPDIR": str(temporary)},
         check=False,
     )
@@ -115,13 +141,13 @@ def _pip(folder: Path, *arguments: str | Path) -> None:
         )
 
 
-def _infers(folder: Path) -> bool:
+def _infers(environment: Path, folder: Path) -> bool:
     """Let the installed agent find out whether its model runs here and its state can be kept."""
     state = folder.parent / "state"
     state.mkdir(mode=0o700, exist_ok=True)
     try:
         return not subprocess.run(
-            [folder / "venv" / "bin" / "python", "-m", "beeagent", "doctor", "--broker", "none"],
+            [environment / "bin" / "python", "-m", "beeagent", "doctor", "--broker", "none"],
             env={**os.environ, "STATE_DIRECTORY": str(state)},
             timeout=_CHECK_WITHIN_S,
             check=False,
@@ -133,14 +159,14 @@ def _infers(folder: Path) -> bool:
 
 def _stamp(folder: Path) -> object:
     try:
-        return json.loads((folder / STAMP).read_text(encoding="utf-8"))
+        return json.loads((folder / ENVIRONMENT / STAMP).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
 
 def _remove_older(folder: Path) -> None:
     """Remove the versions before but the one that ran last: it may run now, and is the one to return to."""
-    others = [stamp.parent for stamp in folder.parent.glob(f"*/{STAMP}") if stamp.parent != folder]
+    others = [script.parent for script in folder.parent.glob("*/run.sh") if script.parent != folder]
 
     def last_run(other: Path) -> float:
         ran = other / "ran"

@@ -9,4 +9,6 @@ here=$(cd -- "$(dirname -- "$0")" && pwd)
 STATE_DIRECTORY="$(dirname -- "$here")/state"
 PYTHONFAULTHANDLER=1
 export STATE_DIRECTORY PYTHONFAULTHANDLER
-exec "$here/venv/bin/python" -m beeagent "$@"
+# The environment itself and not the link to it, which an installation may turn to another one meanwhile.
+environment=$(cd -P -- "$here/venv" && pwd -P)
+exec "$environment/bin/python" -m beeagent "$@"

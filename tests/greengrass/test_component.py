@@ -19,7 +19,7 @@ import install
 import pytest
 import yaml
 from beeagent import __version__
-from greengrass_nucleus import NOT_ON_LITE, as_from_yaml, nucleus_at
+from greengrass_nucleus import CLASSIC, LITE, LITE_MAIN, Kind, as_from_yaml, nucleus_at
 from mosquitto import Mosquitto
 from mqtt_subscriber import subscriber
 
@@ -143,6 +143,11 @@ def installed(device: Device) -> Device:
     return device
 
 
+def names(folder: Path) -> list[str]:
+    """Give the names in a version's folder, of environments without what tells one from another."""
+    return sorted("venv-*" if path.name.startswith("venv-") else path.name for path in folder.iterdir())
+
+
 def test_it_is_installed_without_network_once_and_found_so_at_the_next_start(installed: Device) -> None:
     environment = installed.folder / "venv" / "pyvenv.cfg"
     made = environment.stat().st_ino
@@ -151,7 +156,7 @@ def test_it_is_installed_without_network_once_and_found_so_at_the_next_start(ins
     assert f"beeagent {__version__} is installed already" in again.stdout
     assert environment.stat().st_ino == made
     # Wheels and temporary files are not kept.
-    assert sorted(path.name for path in installed.folder.iterdir()) == ["installed.json", "run.sh", "venv"]
+    assert names(installed.folder) == ["run.sh", "venv", "venv-*"]
 
 
 def test_it_publishes_and_stops_cleanly_and_keeps_its_state_outside_the_version(
@@ -175,31 +180,17 @@ def test_it_publishes_and_stops_cleanly_and_keeps_its_state_outside_the_version(
         assert agent.returncode == 0, errors
         heard.wait_until(lambda: json.loads(heard.payloads("/status")[-1])["state"] == "offline", deadline=DEADLINE)
     assert list((installed.work / "state").iterdir())
-    assert sorted(path.name for path in installed.folder.iterdir()) == ["installed.json", "ran", "run.sh", "venv"]
+    assert names(installed.folder) == ["ran", "run.sh", "venv", "venv-*"]
     assert (installed.work / "state").stat().st_mode & 0o777 == 0o700
 
 
-def rights(configuration: dict[str, Any]) -> dict[str, set[str]]:
-    """Give what a recipe permits a component of the thing hive-7: the resources of each operation."""
-    policies = [policy for service in configuration["accessControl"].values() for policy in service.values()]
-    return {
-        operation.removeprefix("aws.greengrass#"): {
-            resource.replace("{iot:thingName}", "hive-7") for resource in policy["resources"]
-        }
-        for policy in policies
-        for operation in policy["operations"]
-    }
-
-
-@pytest.mark.parametrize("lite", [True, False], ids=["lite", "classic"])
-def test_it_runs_as_the_recipe_says_with_the_rights_that_the_recipe_gives(installed: Device, lite: bool) -> None:  # noqa: FBT001 - a parameter
-    with tempfile.TemporaryDirectory(prefix="beeagent-nucleus-") as named, nucleus_at(Path(named)) as nucleus:
+@pytest.mark.parametrize("kind", [LITE, LITE_MAIN, CLASSIC], ids=["lite", "lite-main", "classic"])
+def test_it_runs_as_the_recipe_says_with_the_rights_that_the_recipe_gives(installed: Device, kind: Kind) -> None:
+    with tempfile.TemporaryDirectory(prefix="beeagent-nucleus-") as named, nucleus_at(Path(named), kind) as nucleus:
         Path(named).chmod(0o755)
         nucleus.socket.chmod(0o777)
-        nucleus.allowed = rights(installed.configuration)
-        nucleus.missing = NOT_ON_LITE if lite else frozenset()
         merged = {**installed.configuration, "camera": "synthetic:320x240", "publish": "always", "max_rate": 5}
-        nucleus.configuration = as_from_yaml(merged) if lite else merged
+        nucleus.configuration = merged if kind is CLASSIC else as_from_yaml(merged)
         agent = subprocess.Popen(
             installed.command("sh", "-c", installed.script("run"), network=False),
             stdout=subprocess.PIPE,
@@ -222,7 +213,7 @@ def test_it_runs_as_the_recipe_says_with_the_rights_that_the_recipe_gives(instal
             killer.cancel()
             agent.kill()
         assert agent.returncode == 0, errors
-        assert json.loads(nucleus.retained["beeagent/hive-7/status"])["state"] == "offline"
+        assert json.loads(nucleus.last("beeagent/hive-7/status") or b"{}")["state"] == "offline"
 
 
 def test_a_camera_that_is_not_there_and_a_dead_broker_do_not_end_it(installed: Device, mosquitto: Mosquitto) -> None:
@@ -271,6 +262,41 @@ def test_what_was_damaged_is_made_anew(installed: Device) -> None:
     assert model.stat().st_size > 1000
 
 
+def stamped(device: Device, **more: str) -> Path:
+    """Make the environment in use look like one of another Python or another artifact; give its place."""
+    environment = (device.folder / "venv").resolve()
+    stamp = environment / install.STAMP
+    stamp.write_text(json.dumps({**json.loads(stamp.read_text()), **more}))
+    return environment
+
+
+def test_a_patch_version_of_python_changes_nothing(installed: Device) -> None:
+    """After a point release there may be no network to make an environment anew."""
+    stamp = json.loads((installed.folder / "venv" / install.STAMP).read_text())
+    asked = [PYTHON, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    assert stamp["python"] == subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_an_environment_that_works_stays_until_another_one_does(installed: Device) -> None:
+    environment = stamped(installed, artifact="of another build")
+    broken = changed(installed.artifact, installed.artifact.with_name("no-wheel.zip"), without_a_wheel)
+    before = set(installed.folder.iterdir())
+    ended = installed.run(PYTHON, broken, "install", installed.folder)
+    assert ended.returncode == 1
+    assert (installed.folder / "venv").resolve() == environment
+    assert set(installed.folder.iterdir()) == before  # and of the failed one nothing is left
+    runs = installed.run("sh", installed.folder / "run.sh", "--version")
+    assert runs.returncode == 0, runs.stderr
+    # The one before may be running while another takes its place.
+    ended = installed.install()
+    assert ended.returncode == 0, ended.stderr
+    assert (installed.folder / "venv").resolve() != environment
+    assert (environment / "bin" / "python").exists()
+    stamped(installed, artifact="of another build")
+    assert installed.install().returncode == 0
+    assert not environment.exists()
+
+
 def changed(artifact: Path, target: Path, change: Callable[[dict[str, bytes]], None]) -> Path:
     with zipfile.ZipFile(artifact) as archive:
         contents = {name: archive.read(name) for name in archive.namelist()}
@@ -317,7 +343,7 @@ def test_an_artifact_that_cannot_work_is_refused_with_the_reason(
     assert ended.stderr.splitlines()[-1].startswith("beeagent install: ")
     assert reason in ended.stderr.splitlines()[-1]
     assert "Traceback" not in ended.stderr
-    assert not (device.work / "other" / install.STAMP).exists()
+    assert not (device.work / "other").exists()
 
 
 def test_an_inference_that_does_not_run_fails_the_installation(device: Device) -> None:
@@ -342,7 +368,7 @@ def test_an_inference_that_does_not_run_fails_the_installation(device: Device) -
 def test_of_the_versions_before_the_one_that_ran_last_is_kept(tmp_path: Path) -> None:
     for version, ran in (("0.0.1", 1), ("0.0.2", 3), ("0.0.3", 2), ("0.0.4", None), ("0.0.5", None)):
         (tmp_path / version).mkdir()
-        (tmp_path / version / install.STAMP).touch()
+        (tmp_path / version / "run.sh").touch()
         if ran is not None:
             (tmp_path / version / "ran").touch()
             os.utime(tmp_path / version / "ran", (ran, ran))

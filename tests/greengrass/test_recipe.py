@@ -17,6 +17,7 @@ import build  # noqa: E402 - after the packages that decide whether these tests 
 import check_recipe  # noqa: E402
 from beeagent import __version__  # noqa: E402
 from beeagent.config import Settings  # noqa: E402
+from greengrass_nucleus import CLASSIC, CLASSIC_FILLING_IN, LITE, LITE_MAIN, Kind, permits  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy" / "greengrass"
@@ -29,7 +30,19 @@ FORMS = [
         ([], ["--second-opinion", ARN]),
         ([], ["--secret", SECRET]),
         ([], ["--offline"]),
-        ([], ["--camera-name", "front", "--topic-prefix", "apiary/north"]),
+        (
+            [],
+            [
+                "--camera-name",
+                "front",
+                "--topic-prefix",
+                "apiary/north",
+                "--set",
+                "camera=synthetic",
+                "--set",
+                "tiles=2x2",
+            ],
+        ),
     )
 ]
 
@@ -41,6 +54,15 @@ def recipe(*arguments: str) -> str:
 @pytest.mark.parametrize("arguments", FORMS, ids=" ".join)
 def test_the_recipe_is_right_in_each_form(arguments: list[str]) -> None:
     assert check_recipe.findings(recipe(*arguments)) == []
+
+
+def test_another_default_of_a_setting_stands_in_the_recipe() -> None:
+    defaults = yaml.safe_load(recipe("--set", "camera=synthetic:640x480@5", "--set", "publish=always"))
+    assert defaults["ComponentConfiguration"]["DefaultConfiguration"]["camera"] == "synthetic:640x480@5"
+    assert defaults["ComponentConfiguration"]["DefaultConfiguration"]["publish"] == "always"
+    for wrong in ("camera", "topic_prefix=a", "kamera=0"):
+        with pytest.raises(SystemExit):
+            recipe("--set", wrong)
 
 
 def test_the_form_for_the_gdk_differs_in_the_bucket_alone() -> None:
@@ -61,10 +83,10 @@ def test_rights_and_platforms_are_those_asked_for() -> None:
     assert architectures == [["aarch64", "amd64", "arm"], ["aarch64", "amd64"]]
     assert rights(plain) == {
         "aws.greengrass#PublishToIoTCore": [
-            "beeagent/{iot:thingName}/camera/detections",
-            "beeagent/{iot:thingName}/status",
+            "beeagent/+/camera/detections",
+            "beeagent/+/status",
         ],
-        "aws.greengrass#SubscribeToIoTCore": ["beeagent/{iot:thingName}/camera/detections"],
+        "aws.greengrass#SubscribeToIoTCore": ["beeagent/+/camera/detections"],
     }
     secretive = yaml.safe_load(recipe("--secret", SECRET))
     assert list(secretive["ComponentDependencies"]) == ["aws.greengrass.SecretManager"]
@@ -80,7 +102,7 @@ def rights(recipe: dict[str, Any]) -> dict[str, list[str]]:
 
 INSTALL = "exec python3 {artifacts:path}/beeagent-aarch64.zip install"
 RUN = f"exec sh {{work:path}}/{__version__}/run.sh --greengrass"
-TOPIC = "- beeagent/{iot:thingName}/status"
+TOPIC = "- beeagent/+/status"
 
 
 @pytest.mark.parametrize(
@@ -114,9 +136,13 @@ TOPIC = "- beeagent/{iot:thingName}/status"
         ("#SubscribeToIoTCore", "#PublishToIoTCore", "has aws.greengrass#SubscribeToIoTCore for []"),
         ("ipc.mqttproxy:", "ipc.pubsub:", "accessControl is for ['aws.greengrass.ipc.pubsub']"),
         ("resources:", "resource:", "has no resources"),
-        (TOPIC, '- "*"', "* is more than one topic"),
-        (TOPIC, "- beeagent/+/status", "is more than one topic"),
-        (TOPIC, TOPIC + "\n            - beeagent/{iot:thingName}/more", "and the agent uses it for"),
+        (TOPIC, '- "*"', "* is more than the topics of one camera"),
+        (TOPIC, "- beeagent/#", "is more than the topics of one camera"),
+        (TOPIC, '- "+/+/status"', "is more than the topics of one camera"),
+        (TOPIC, '- "beeagent/*/status"', "is more than the topics of one camera"),
+        (TOPIC, '- "beeagent/{iot:thingName}/status"', "compare literally: write + in its place"),
+        (TOPIC, TOPIC + "\n            - beeagent/hive-7/more", "and the agent uses it for"),
+        ("await_camera: true", "await_camera: true\n    device: '{iot:thingName}'", "no nucleus fills in"),
         ("camera_name: camera", "camera_name: front", "and the agent uses it for"),
         ("io.beeagent.Agent:mqttproxy:1", "mqttproxy:1", "begin with the component's"),
         ("await_camera: true", "await_camera: perhaps", "DefaultConfiguration: --await-camera is 'perhaps'"),
@@ -138,7 +164,7 @@ TOPIC = "- beeagent/{iot:thingName}/status"
 )  # fmt: skip
 def test_each_rule_bites(old: str, new: str, words: str) -> None:
     # Quotes that YAML does not need are taken off first, so that each case is written in one way.
-    right = re.sub(r'"([a-z][A-Za-z0-9./:#{}_-]*)"', r"\1", recipe())
+    right = re.sub(r'"([a-z][A-Za-z0-9./:#{}+_-]*)"', r"\1", recipe())
     assert check_recipe.findings(right) == []
     assert old in right
     found = check_recipe.findings(right.replace(old, new))
@@ -152,6 +178,27 @@ def test_the_check_ends_with_1_where_something_is_wrong(tmp_path: Path) -> None:
     for file, code in ((right, 0), (wrong, 1)):
         ended = subprocess.run([sys.executable, DEPLOY / "check_recipe.py", file], capture_output=True, check=False)
         assert ended.returncode == code, ended.stderr
+
+
+@pytest.mark.parametrize("kind", [LITE, LITE_MAIN, CLASSIC, CLASSIC_FILLING_IN])
+@pytest.mark.parametrize("arguments", FORMS, ids=" ".join)
+def test_each_nucleus_permits_just_what_the_agent_uses(arguments: list[str], kind: Kind) -> None:
+    """With the resources as they stand in the recipe: what a nucleus fills in, it does itself."""
+    configuration = yaml.safe_load(recipe(*arguments))["ComponentConfiguration"]["DefaultConfiguration"]
+    prefix, camera = configuration["topic_prefix"], configuration["camera_name"]
+    results, status = f"{prefix}/hive-7/{camera}/detections", f"{prefix}/hive-7/status"
+    used = {(operation, results) for operation in ("PublishToIoTCore", "SubscribeToIoTCore")}
+    used.add(("PublishToIoTCore", status))
+    if configuration["broker"] == "greengrass://local":
+        used = {("PublishToTopic", results), ("PublishToTopic", status)}
+    elsewhere = (f"{prefix}/hive-7/other/detections", f"other/hive-7/{camera}/detections", f"{prefix}/hive-7/more")
+    permitted = {
+        (operation, topic)
+        for operation in ("PublishToIoTCore", "SubscribeToIoTCore", "PublishToTopic")
+        for topic in (results, status, *elsewhere)
+        if permits(configuration, operation, topic, kind=kind, thing="hive-7")
+    }
+    assert permitted == used
 
 
 @pytest.mark.parametrize("arguments", FORMS, ids=" ".join)
@@ -228,7 +275,7 @@ def test_the_policies_allow_what_is_needed_and_no_more() -> None:
             topics = {re.split(":topic/|:topicfilter/", resource)[-1] for resource in resources}
             allowed[action] |= {topic for topic in topics if not topic.startswith("$aws/")}
     given = {
-        operation.removeprefix("aws.greengrass#"): {topic.replace("{iot:thingName}", "THING") for topic in topics}
+        operation.removeprefix("aws.greengrass#"): {topic.replace("/+/", "/THING/") for topic in topics}
         for operation, topics in rights(yaml.safe_load(recipe())).items()
     }
     assert allowed["iot:Publish"] == given["PublishToIoTCore"]

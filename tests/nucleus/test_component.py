@@ -9,10 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from beeagent.nucleus.address import SOCKET_VARIABLE, THING_VARIABLE, TOKEN_VARIABLE
 from beeagent_process import DEADLINE, RunningAgent, run_beeagent, running_agent, tiny_model
-from greengrass_nucleus import MOST_BYTES, NOT_ON_LITE, Nucleus, as_from_yaml, nucleus_at
+from greengrass_nucleus import (
+    CLASSIC,
+    Nucleus,
+    access_control,
+    as_from_yaml,
+    nucleus_at,
+)
 from mosquitto import Mosquitto
 from mqtt_subscriber import subscriber
 from rekognition_server import RekognitionServer
@@ -23,12 +31,18 @@ CHANGES = "SubscribeToConfigurationUpdate"
 THING = "hive-7"
 DETECTIONS = f"beeagent/{THING}/camera/detections"
 STATUS = f"beeagent/{THING}/status"
+# As in the recipe.
+RIGHTS = {
+    "PublishToIoTCore": {"beeagent/+/camera/detections", "beeagent/+/status"},
+    "SubscribeToIoTCore": {"beeagent/+/camera/detections"},
+    "PublishToTopic": {"beeagent/*/camera/detections", "beeagent/*/status"},
+}
 
 
 def configuration(folder: Path, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever may be configured
     _, model, _, labels = tiny_model(folder)
     return {
-        "accessControl": {"aws.greengrass.ipc.mqttproxy": {}},
+        "accessControl": access_control(**RIGHTS),
         "camera": "synthetic:320x240@30",
         "publish": "always",
         "broker": "greengrass://iot-core",
@@ -41,11 +55,6 @@ def configuration(folder: Path, **more: Any) -> dict[str, Any]:  # noqa: ANN401 
 @pytest.fixture
 def nucleus(tmp_path: Path) -> Iterator[Nucleus]:
     with nucleus_at(tmp_path) as nucleus:
-        nucleus.allowed = {
-            "PublishToIoTCore": {DETECTIONS, STATUS},
-            "SubscribeToIoTCore": {DETECTIONS},
-            "PublishToTopic": {DETECTIONS, STATUS},
-        }
         nucleus.configuration = configuration(tmp_path)
         yield nucleus
 
@@ -69,7 +78,7 @@ def wait_for_message(nucleus: Nucleus, holds: Callable[[dict[str, Any]], bool] =
 
 
 def status(nucleus: Nucleus) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(nucleus.retained.get(STATUS, b'{"state": null, "reasons": []}'))
+    found: dict[str, Any] = json.loads(nucleus.last(STATUS) or b'{"state": null, "reasons": []}')
     return found
 
 
@@ -99,7 +108,6 @@ def test_a_component_publishes_as_its_thing_and_says_goodbye(nucleus: Nucleus, t
 
 def test_a_recipe_in_yaml_on_a_nucleus_lite_is_understood(nucleus: Nucleus, tmp_path: Path) -> None:
     """There, every value is text, and some operations do not exist."""
-    nucleus.missing = NOT_ON_LITE
     settings = configuration(tmp_path, frames=5, threshold=0.25, await_camera=True, threads=1)
     nucleus.configuration = as_from_yaml(settings)
     with component(nucleus, tmp_path) as agent:
@@ -216,6 +224,65 @@ def test_a_first_configuration_that_cannot_work_ends_the_process_with_2(nucleus:
     assert "Traceback" not in ended.stderr
 
 
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"tiles": "yes"}, "tiles in the component's configuration is 'yes'"),
+    ({"treshold": 0.5}, "did you mean threshold?"),
+    ({"model": "/nowhere"}, "/nowhere"),  # another model is taken over while the agent runs, and fails there
+    ({"state_dir": "/dev/null/state"}, "/dev/null/state"),  # is seen only when it is tried
+]
+
+
+@pytest.mark.parametrize(("changed", "words"), WRONG)
+def test_a_wrong_cloud_deployment_leaves_a_component_that_runs_with_what_worked(
+    nucleus: Nucleus, tmp_path: Path, changed: dict[str, Any], words: str
+) -> None:
+    """Nucleus lite 2.6.0 changes the configuration, starts the component anew, and takes nothing back."""
+    right = nucleus.configuration
+    with component(nucleus, tmp_path) as agent:
+        wait_for_message(nucleus)
+        nucleus.configure(**changed)
+        wait_for_status(nucleus, "degraded", words)
+        end(agent)
+    with component(nucleus, tmp_path) as agent:
+        wait_for_status(nucleus, "degraded", words)
+        count = len(messages(nucleus))
+        nucleus.wait_until(lambda: len(messages(nucleus)) > count)
+        assert any("beginning with the last configuration" in line or "is not used" in line for line in agent.errors)
+        nucleus.configuration = right  # a deployment resets the value
+        nucleus.configure(max_rate=20)
+        wait_for_status(nucleus, "online")
+        end(agent)
+    numbers = [message["seq"] for message in messages(nucleus)]
+    assert sorted(set(numbers)) == list(range(1, max(numbers) + 1))
+
+
+def test_what_is_kept_is_for_the_user_alone_and_has_no_secret(nucleus: Nucleus, tmp_path: Path) -> None:
+    nucleus.kind, nucleus.secrets = CLASSIC, {"hive/camera": "synthetic:320x240@30"}
+    nucleus.configuration = configuration(
+        tmp_path,
+        accessControl=access_control(**RIGHTS, GetSecretValue={"hive/camera"}),
+        camera="secret:hive/camera",
+        frames=3,
+    )
+    with component(nucleus, tmp_path) as agent:
+        assert agent.end() == 0, agent.errors
+    (kept,) = tmp_path.rglob("last-working-configuration.json")
+    assert kept.stat().st_mode & 0o777 == 0o600
+    content = json.loads(kept.read_text())
+    assert content == {key: value for key, value in nucleus.configuration.items() if key != "accessControl"}
+    nucleus.configure(threads="many")
+    nucleus.missing, asked = frozenset({"GetSecretValue"}), nucleus.asked.count("GetSecretValue")
+    with component(nucleus, tmp_path) as agent:
+        nucleus.wait_until(lambda: nucleus.asked.count("GetSecretValue") > asked)
+        nucleus.missing = frozenset()  # the secret manager was not there yet
+        assert agent.end() == 0, agent.errors
+    assert len(messages(nucleus)) == 6
+    kept.write_text('{"threads": "as many"}')  # by an older version that took it, say
+    ended = run_beeagent("--greengrass", folder=tmp_path, **variables(nucleus))
+    assert ended.returncode == 2
+    assert "threads in the component's configuration is 'many'" in ended.stderr.splitlines()[-1]
+
+
 def test_without_a_nucleus_it_says_what_it_is_for(tmp_path: Path) -> None:
     ended = run_beeagent("--greengrass", folder=tmp_path, **{SOCKET_VARIABLE: "", TOKEN_VARIABLE: ""})
     assert (ended.returncode, ended.stdout) == (2, "")
@@ -271,19 +338,25 @@ def test_an_agent_whose_nucleus_is_offline_keeps_its_results(nucleus: Nucleus, t
     assert numbers == list(range(1, 21))
 
 
-def test_messages_stay_within_what_the_nucleus_takes(nucleus: Nucleus, tmp_path: Path) -> None:
-    model = tmp_path / "crowd.tflite"
-    model.write_bytes(square_finder(cells=(12, 12)))
-    nucleus.configuration = configuration(tmp_path, model=str(model), threshold=0.0, frames=3)
+def test_messages_of_a_crowd_are_so_small_that_they_come_back_from_a_nucleus_lite(
+    nucleus: Nucleus, tmp_path: Path
+) -> None:
+    model, image = tmp_path / "crowd.tflite", tmp_path / "crowd.png"
+    model.write_bytes(square_finder(size=(96, 96), cells=(12, 12), max_detections=100))
+    cv2.imwrite(str(image), np.full((240, 240, 3), (0, 0, 255), dtype=np.uint8))  # red, and so found everywhere
+    nucleus.configuration = configuration(tmp_path, model=str(model), threshold=0.0, camera=str(image))
     with component(nucleus, tmp_path) as agent:
         assert agent.end() == 0, agent.errors
-    payloads = [payload for topic, payload in nucleus.cloud if topic == DETECTIONS]
-    assert len(payloads) == 3
-    assert max(map(len, payloads)) <= MOST_BYTES
+    (payload,) = [payload for topic, payload in nucleus.cloud if topic == DETECTIONS]
+    message = json.loads(payload)
+    assert message["omitted"] > 0
+    assert message["counts"] == {"red": message["omitted"] + len(message["detections"])}
+    assert 4_500 < len(payload) <= 4_800
+    assert nucleus.echoed == 1
 
 
 def test_an_update_waits_for_results_that_are_on_their_way_and_for_no_others(nucleus: Nucleus, tmp_path: Path) -> None:
-    nucleus.echoes = False
+    nucleus.kind, nucleus.echoes = CLASSIC, False
     with component(nucleus, tmp_path) as agent:
         nucleus.wait_until(lambda: len(messages(nucleus)) >= 3)
         nucleus.ask_before_update("d-1")
@@ -300,15 +373,11 @@ def test_an_update_waits_for_results_that_are_on_their_way_and_for_no_others(nuc
 
 
 def test_a_deployment_hears_whether_its_configuration_can_be_used(nucleus: Nucleus, tmp_path: Path) -> None:
+    nucleus.kind = CLASSIC
     with component(nucleus, tmp_path) as agent:
         wait_for_message(nucleus)
-        # Made before either is judged: each writes the model's file anew.
-        usable, unusable = (
-            configuration(tmp_path, camera="secret:not-here-yet"),
-            configuration(tmp_path, threads="many"),
-        )
-        nucleus.ask_whether_valid("d-1", usable)
-        nucleus.ask_whether_valid("d-2", unusable)
+        nucleus.ask_whether_valid("d-1", {**nucleus.configuration, "camera": "secret:not-here-yet"})
+        nucleus.ask_whether_valid("d-2", {**nucleus.configuration, "threads": "many"})
         nucleus.wait_until(lambda: len(nucleus.reports) == 2)
         assert [(deployment, verdict) for deployment, verdict, _ in nucleus.reports] == [
             ("d-1", "ACCEPTED"),
@@ -322,10 +391,11 @@ def test_a_deployment_hears_whether_its_configuration_can_be_used(nucleus: Nucle
 def test_secrets_come_from_the_nucleus_and_appear_nowhere(
     nucleus: Nucleus, mosquitto: Mosquitto, tmp_path: Path
 ) -> None:
-    nucleus.allowed["GetSecretValue"] = {"hive/mqtt", "hive/camera"}
+    nucleus.kind, rights = CLASSIC, access_control(GetSecretValue={"hive/mqtt", "hive/camera"})
     nucleus.secrets = {"hive/mqtt": '{"user": "bee", "password": "h0n3y"}', "hive/camera": "synthetic:320x240@30"}
     nucleus.configuration = configuration(
         tmp_path,
+        accessControl=rights,
         camera="secret:hive/camera",
         broker=f"mqtt://127.0.0.1:{mosquitto.port}",
         mqtt_username="secret:hive/mqtt#user",
@@ -346,7 +416,7 @@ def test_secrets_come_from_the_nucleus_and_appear_nowhere(
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ("secret:hive/other", "GetSecretValue"),
+        ("secret:hive/other", "has aws.greengrass#GetSecretValue for hive/mqtt, and not for hive/other"),
         ("secret:", "give secret:NAME or secret:NAME#KEY"),
         ("secret:hive/mqtt#user", "is no JSON object"),
     ],
@@ -354,9 +424,9 @@ def test_secrets_come_from_the_nucleus_and_appear_nowhere(
 def test_a_secret_that_is_not_to_be_had_is_named_and_not_told(
     nucleus: Nucleus, tmp_path: Path, value: str, words: str
 ) -> None:
-    nucleus.allowed["GetSecretValue"] = {"hive/mqtt"}
+    nucleus.kind, rights = CLASSIC, access_control(GetSecretValue={"hive/mqtt"})
     nucleus.secrets = {"hive/mqtt": "h0n3y"}
-    nucleus.configuration = configuration(tmp_path, mqtt_password=value)
+    nucleus.configuration = configuration(tmp_path, accessControl=rights, mqtt_password=value)
     ended = run_beeagent("--greengrass", folder=tmp_path, **variables(nucleus))
     assert ended.returncode == 2
     assert "mqtt_password in the component's configuration" in ended.stderr

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from beeagent.nucleus.address import NucleusAddress, nucleus_address
 from beeagent.nucleus.configuration import ComponentConfiguration, as_settings
 from beeagent.nucleus.connection import NucleusConnection
 from beeagent.nucleus.errors import NucleusError
-from greengrass_nucleus import Nucleus, as_from_yaml, nucleus_at
+from beeagent.nucleus.rights import PUBLISH_TO_IOT_CORE, missing_right
+from greengrass_nucleus import CLASSIC, Nucleus, access_control, as_from_yaml, nucleus_at
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -107,6 +109,35 @@ def test_whatever_a_deployment_sends_is_settings_or_one_clear_line(configuration
     assert bool(named) == bool(configuration)
 
 
+class Answering(NucleusConnection):
+    """Gives one answer to whatever is asked."""
+
+    def __init__(self, value: Any) -> None:  # noqa: ANN401 - any configuration
+        super().__init__(NucleusAddress("", ""), on_expelled=lambda _: None)
+        self._value = value
+
+    def ask(self, _begin: Any) -> Any:  # noqa: ANN401 - as the client's
+        return SimpleNamespace(value=self._value)
+
+
+POLICIES = st.dictionaries(
+    st.just("aws.greengrass.ipc.mqttproxy") | st.text(),
+    st.dictionaries(
+        st.text(), st.fixed_dictionaries({}, optional={"operations": VALUES, "resources": VALUES}) | VALUES, max_size=2
+    )
+    | VALUES,
+    max_size=2,
+)
+
+
+@given(st.fixed_dictionaries({"accessControl": POLICIES | VALUES}) | POLICIES | VALUES, st.text(min_size=1))
+def test_whatever_access_control_is_a_missing_right_is_one_clear_line(value: Any, topic: str) -> None:  # noqa: ANN401 - whatever was deployed
+    words = missing_right(Answering(value), PUBLISH_TO_IOT_CORE, topic)
+    assert words.isprintable()
+    assert "accessControl" in words
+    assert PUBLISH_TO_IOT_CORE in words
+
+
 @given(st.sampled_from(sorted(Settings.model_fields)), st.booleans())
 def test_true_and_false_are_for_yes_and_no_alone(key: str, value: bool) -> None:  # noqa: FBT001 - what is drawn
     if Settings.model_fields[key].annotation is bool:
@@ -120,15 +151,15 @@ def test_true_and_false_are_for_yes_and_no_alone(key: str, value: bool) -> None:
 
 def test_a_secret_may_be_an_entry_of_a_json_object(tmp_path: Path) -> None:
     with nucleus_at(tmp_path) as nucleus, connected(nucleus) as connection:
-        nucleus.allowed = {"GetSecretValue": {"hive", "arn:aws:secretsmanager:eu-central-1:1:secret:hive-a1"}}
         nucleus.secrets = {
             "hive": json.dumps({"password": "h0n3y"}),
             "arn:aws:secretsmanager:eu-central-1:1:secret:hive-a1": "w4x",
         }
-        nucleus.configuration = {"mqtt_password": "secret:hive#password"}
+        nucleus.kind, rights = CLASSIC, access_control(GetSecretValue=nucleus.secrets)
+        nucleus.configuration = {"accessControl": rights, "mqtt_password": "secret:hive#password"}
         loading = ComponentConfiguration(connection, options={}, thing=None)
         assert loading.load().password() == "h0n3y"
-        nucleus.configuration = {"mqtt_password": f"secret:{list(nucleus.secrets)[1]}"}
+        nucleus.configure(mqtt_password=f"secret:{list(nucleus.secrets)[1]}")
         assert loading.load().password() == "w4x"
         nucleus.configuration = {"topic_prefix": "secret:hive#password"}
         with pytest.raises(InputError, match="only camera, mqtt_username, mqtt_password may be secrets"):

@@ -20,7 +20,7 @@ DEADLINE = 60.0
 @pytest.fixture
 def nucleus(tmp_path: Path) -> Iterator[Nucleus]:
     with nucleus_at(tmp_path) as nucleus:
-        nucleus.allowed = {"PublishToIoTCore": {"a"}}
+        nucleus.permit(PublishToIoTCore={"a"})
         yield nucleus
 
 
@@ -62,7 +62,7 @@ def test_what_the_nucleus_answers_comes_back(nucleus: Nucleus) -> None:
 
 
 def test_errors_without_a_message_are_put_into_words(nucleus: Nucleus) -> None:
-    nucleus.allowed = {}
+    nucleus.permit()
     with connecting(nucleus.socket, nucleus.token) as made:
         assert made.connection.wait_connected(DEADLINE)
         with pytest.raises(NucleusError, match="does not permit it: accessControl") as caught:

@@ -12,7 +12,7 @@ from beeagent.nucleus.address import NucleusAddress
 from beeagent.nucleus.connection import NucleusConnection
 from beeagent.nucleus.deployments import Deployments
 from beeagent.nucleus.errors import NucleusError
-from greengrass_nucleus import Nucleus, nucleus_at
+from greengrass_nucleus import CLASSIC, Nucleus, nucleus_at
 
 DEADLINE = 60.0
 CHANGES = "SubscribeToConfigurationUpdate"
@@ -20,7 +20,7 @@ CHANGES = "SubscribeToConfigurationUpdate"
 
 @pytest.fixture
 def nucleus(tmp_path: Path) -> Iterator[Nucleus]:
-    with nucleus_at(tmp_path) as nucleus:
+    with nucleus_at(tmp_path, CLASSIC) as nucleus:
         yield nucleus
 
 
@@ -79,6 +79,17 @@ def test_a_subscription_that_the_nucleus_ends_is_made_again(nucleus: Nucleus) ->
         nucleus.configure(threads=1)
         read.wait(3)
     assert nucleus.subscribers("SubscribeToComponentUpdates") == 1
+
+
+def test_a_subscription_that_is_lost_without_a_word_is_made_up_for(nucleus: Nucleus) -> None:
+    """A restart of ggconfigd leaves the stream open, and nothing comes any more."""
+    read = Read()
+    with listening(nucleus, read, read_every_s=0.05):
+        read.wait(1)
+        nucleus.wait_until(lambda: nucleus.subscribers(CHANGES) == 1)
+        nucleus.restart_ggconfigd()
+        nucleus.configure(threads=1)
+        read.wait(read.times + 2)
 
 
 def test_where_changes_are_not_told_of_yet_the_configuration_is_read_now_and_then(nucleus: Nucleus) -> None:

@@ -1,18 +1,31 @@
 """The component's configuration, as a deployment makes it."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from beeagent.config import Settings, load_settings
 from beeagent.errors import InputError
 from beeagent.nucleus.errors import NOT_FOUND, NucleusError
+from beeagent.nucleus.rights import ACCESS_CONTROL
 from beeagent.nucleus.secrets import is_secret, with_secrets
 from beeagent.shown_text import shown
 
 if TYPE_CHECKING:
     from beeagent.nucleus.connection import NucleusConnection
 
-_RIGHTS: Final = "accessControl"  # the nucleus' own part of the configuration
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """A configuration that was read.
+
+    Attributes:
+        given: as the nucleus gave it, with the names of secrets.
+        settings: made of it, with the secrets.
+    """
+
+    given: Mapping[str, Any]
+    settings: Settings
 
 
 class ComponentConfiguration:
@@ -32,6 +45,10 @@ class ComponentConfiguration:
         self._thing = thing
 
     def load(self) -> Settings:
+        """Return the settings as the configuration is now; raises as `read`."""
+        return self.read().settings
+
+    def read(self) -> Configured:
         """Read the configuration as it is now.
 
         Raises:
@@ -43,14 +60,20 @@ class ComponentConfiguration:
         except NucleusError as error:
             if error.name != NOT_FOUND:
                 raise
-            return self.settings({})
-        return self.settings(answer.value or {})
+            given: Mapping[str, Any] = {}
+        else:
+            given = answer.value or {}
+        return self.configured(given)
+
+    def configured(self, given: Mapping[str, Any]) -> Configured:
+        """Make settings of a configuration, with its secrets; raises as `settings`."""
+        return Configured(given, self.settings(given))
 
     def settings(self, configuration: Mapping[str, Any]) -> Settings:
         """Make settings of a configuration, fetching the secrets that it refers to.
 
         Raises:
-            InputError: as for `load`.
+            InputError: as for `read`.
             NucleusError: the nucleus does not give a secret.
         """
         return self._load(with_secrets(as_settings(configuration), nucleus=self._nucleus))
@@ -59,7 +82,7 @@ class ComponentConfiguration:
         """Make settings of a configuration whose secrets the nucleus may not have yet; what would be one is left out.
 
         Raises:
-            InputError: as for `load`.
+            InputError: as for `read`.
         """
         given = as_settings(configuration)
         return self._load({key: value for key, value in given.items() if not is_secret(key, value)})
@@ -83,7 +106,7 @@ def as_settings(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """
     given: dict[str, Any] = {}
     for key, value in configuration.items():
-        if key == _RIGHTS or value is None:
+        if key == ACCESS_CONTROL or value is None:
             continue
         given[key] = value
         field = Settings.model_fields.get(key)
@@ -92,7 +115,9 @@ def as_settings(configuration: Mapping[str, Any]) -> dict[str, Any]:
         elif field is not None and field.annotation is bool:
             given[key] = _truth(key, value)
         elif field is not None and isinstance(value, bool):
-            raise InputError(f"{key} in the component's configuration is {str(value).lower()}: it is no yes or no")
+            raise InputError(
+                f"{key} in the component's configuration is {str(value).lower()}: a value is wanted, not true or false"
+            )
     return given
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger(__name__)
 
 _SETTLED_AFTER_S: Final = 0.5  # a deployment changes one key after the other
+_READ_EVERY_S: Final = 60.0
 _CHANGES: Final = "changes of the configuration"
 
 
@@ -27,7 +28,8 @@ class Deployments:
     """A thread that hears from the nucleus what deployments do, and answers.
 
     - The configuration has changed: `on_configuration` is called, once all of a deployment's keys have come. Also after
-      each new connection, since nobody tells what was changed in between.
+      each new connection, since nobody tells what was changed in between; and now and then, since a nucleus lite whose
+      ggconfigd was started again tells of no change any more, without ending the subscription.
     - A configuration is to be judged before it is deployed: `objection` says what is wrong with it. (Classic nucleus.)
     - The component is to be stopped for another version: that is put off while results are on their way out, for 5
       minutes at most; they are kept in any case. (Classic nucleus.)
@@ -38,6 +40,7 @@ class Deployments:
             NucleusError.
         objection: says what is wrong with a configuration, None if nothing is.
         may_stop: whether the component may be stopped now.
+        read_every_s: seconds after which the configuration is read though no change was told of.
         again_after_s: seconds until what failed is tried again, and until a deployment asks again.
         most_deferred_s: seconds for which a deployment is put off, at most.
     """
@@ -49,6 +52,7 @@ class Deployments:
         on_configuration: Callable[[], None],
         objection: Callable[[Mapping[str, Any]], str | None],
         may_stop: Callable[[], bool],
+        read_every_s: float = _READ_EVERY_S,
         again_after_s: float = 10.0,
         most_deferred_s: float = 300.0,
     ) -> None:
@@ -56,6 +60,7 @@ class Deployments:
         self._on_configuration = on_configuration
         self._objection = objection
         self._may_stop = may_stop
+        self._read_every = read_every_s
         self._again_after = again_after_s
         self._most_deferred = most_deferred_s
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -123,7 +128,10 @@ class Deployments:
             self._nucleus.ask(lambda client: begin(client, on_stream_error=lambda _: True, on_stream_closed=ended)[0])
         except NucleusError as error:
             # A nucleus lite has the first alone; so the others are done without.
-            _LOG.info("this nucleus does not tell of %s: %s", what, error)
+            if what == _CHANGES:
+                _LOG.info("this nucleus does not tell of %s: %s", what, error)
+            else:
+                _LOG.info("this nucleus does not tell of %s, and the agent does without", what)
             return False
         return True
 
@@ -158,6 +166,7 @@ class Deployments:
         self._read_at = None
         if self._nucleus.client is not self._client:
             return  # the next connection begins with this
+        self._read_at = time.monotonic() + self._read_every
         self._subscribe()
         try:
             self._on_configuration()

@@ -7,11 +7,12 @@ from beeagent.errors import BeeagentError
 
 UNAUTHORIZED: Final = "UnauthorizedError"
 NOT_FOUND: Final = "ResourceNotFoundError"
+SERVICE_ERROR: Final = "ServiceError"
 
 _WORDS: Final = {
     UNAUTHORIZED: "the nucleus does not permit it: accessControl in the component's configuration does not name it",
     NOT_FOUND: "the nucleus knows no such thing",
-    "ServiceError": "the nucleus could not do it, or does not know how",
+    SERVICE_ERROR: "the nucleus could not do it, or does not know how",
     "InvalidArgumentsError": "the nucleus does not take it like this",
     "ConnectionClosedError": "there is no connection to the nucleus",
     "StreamClosedError": "the connection to the nucleus ended",

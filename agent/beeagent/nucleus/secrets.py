@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from beeagent.errors import InputError
-from beeagent.nucleus.errors import NOT_FOUND, UNAUTHORIZED, NucleusError
+from beeagent.nucleus.errors import NOT_FOUND, SERVICE_ERROR, UNAUTHORIZED, NucleusError
+from beeagent.nucleus.rights import GET_SECRET_VALUE, missing_right
 from beeagent.shown_text import shown
 
 if TYPE_CHECKING:
@@ -60,10 +61,14 @@ def _secret(key: str, reference: str, nucleus: "NucleusConnection") -> str:
         text = nucleus.ask(lambda client: client.get_secret_value_async(secret_id=name)).secret_value.secret_string
     except NucleusError as error:
         if error.name not in (UNAUTHORIZED, NOT_FOUND):
-            raise NucleusError(f"{where}: {error}", name=error.name) from error
+            hint = (
+                " (a nucleus lite has no secrets: give mqtt_password_file there)" if error.name == SERVICE_ERROR else ""
+            )
+            raise NucleusError(f"{where}: {error}{hint}", name=error.name) from error
+        why = missing_right(nucleus, GET_SECRET_VALUE, name) if error.name == UNAUTHORIZED else str(error)
         raise InputError(
-            f"{where}, which the nucleus does not give ({error}): accessControl has to permit "
-            "aws.greengrass#GetSecretValue for it, and the configuration of aws.greengrass.SecretManager to list it"
+            f"{where}, which the nucleus does not give ({why}): accessControl has to permit {GET_SECRET_VALUE} for it, "
+            "and the configuration of aws.greengrass.SecretManager to list it"
         ) from error
     if text is None:
         raise InputError(f"{where}, which is binary: make it a text")
