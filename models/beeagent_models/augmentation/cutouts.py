@@ -25,8 +25,8 @@ _LEAST_BLUE = 0.2
 # when it fills this share of its box.
 _RIM_OBJECT = 0.15
 _FILLED = (0.18, 0.75)
-# GrabCut: sides of boxes it is tried on, in pixels; the surroundings it sees, in box sides; the share of the box that its
-# result has to span each way, and that it has to fill.
+# GrabCut: sides of boxes it is tried on, in pixels; the surroundings it sees, in box sides; the share of the box that
+# its result has to span each way, and that it has to fill.
 _SIDES = (18, 220)
 _SURROUNDINGS = 0.35
 _SPANNED = 0.7
@@ -170,7 +170,7 @@ def _largest_region(mask: NDArray[np.bool_]) -> NDArray[np.uint8] | None:
     if len(stats) == 1:
         return None
     largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-    return (regions == largest).astype(np.uint8)
+    return np.asarray(regions == largest, np.uint8)
 
 
 def _shared(box: NDArray[np.float32], others: NDArray[np.float32]) -> float:

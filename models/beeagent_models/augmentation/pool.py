@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from beeagent_models.augmentation.blue_background import tightened, without_box
 from beeagent_models.augmentation.cutouts import cut_out
+from beeagent_models.augmentation.mixture import TrainingSet
 from beeagent_models.augmentation.store import BACKGROUND, CUTOUT, PHOTOGRAPH, SCENE, StoredImage
 from beeagent_models.datasets.dataset import LabelledImage
-from beeagent_models.augmentation.mixture import TrainingSet
 
 _NO_BOXES = np.zeros((0, 4), np.float32)
 _NO_IDS = np.zeros(0, np.int64)
@@ -64,10 +64,8 @@ def pool_images(
     if options.scene_label is not None:
         tasks += [partial(_scene, options.seed, options.scene_label, number) for number in range(options.scenes)]
     tasks += [partial(_background, options.seed, number) for number in range(options.backgrounds)]
-    done = 0
-    for images in _run(tasks, options.workers):
+    for done, images in enumerate(_run(tasks, options.workers), start=1):
         yield from images
-        done += 1
         report(done, len(tasks))
 
 

@@ -33,9 +33,7 @@ def prepare_pool(options: TrainingOptions, report: Callable[[int, int], None]) -
     folder = options.out / "pool"
     if (folder / "index.json").exists():
         return folder
-    sets = tuple(
-        dataclasses.replace(part, dataset=with_labels(part.dataset, options.labels)) for part in options.sets
-    )
+    sets = tuple(dataclasses.replace(part, dataset=with_labels(part.dataset, options.labels)) for part in options.sets)
     label = options.labels.index(options.synthetic_label) if options.synthetic_label in options.labels else None
     pool = PoolOptions(
         scenes=options.scenes if options.synthetic else 0,

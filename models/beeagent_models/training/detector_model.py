@@ -39,7 +39,7 @@ class DetectorModel(keras.Model):  # type: ignore[misc]  # Keras ships no types
     ) -> None:
         super().__init__(name="detector")
         self.network, self._config, self._box_weight = network, config, box_weight
-        self._anchors = anchor_boxes(config, height, width) * np.float32([height, width, height, width])
+        self._anchors = anchor_boxes(config, height, width) * np.array([height, width, height, width], np.float32)
         self._box_mean, self._class_mean = keras.metrics.Mean(name="box"), keras.metrics.Mean(name="class")
 
     def call(self, images: Tensor, training: bool | None = None) -> Tensor:  # noqa: FBT001 - Keras passes it by name

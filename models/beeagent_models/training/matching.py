@@ -10,8 +10,8 @@ from beeagent_models.efficientdet.config import EfficientDetConfig
 # In place of the index of an object: the anchor is background, or does not count.
 NO_OBJECT, IGNORED = -1, -2
 
-# Anchors that overlap an object nearly as well as its best one are responsible for it too, however little that is: small
-# objects, which no anchor fits well, would otherwise be taught by a single anchor.
+# Anchors that overlap an object nearly as well as its best one are responsible for it too, however little that is:
+# small objects, which no anchor fits well, would otherwise be taught by a single anchor.
 _NEARLY_BEST = 0.9
 # An anchor that lies to this part in a region where objects may be unlabelled is not background.
 _IGNORED_SHARE = 0.5
@@ -72,7 +72,7 @@ class AnchorMatcher:
     """
 
     def __init__(self, config: EfficientDetConfig, *, width: int, height: int) -> None:
-        anchors = anchor_boxes(config, height, width) * np.float32([height, width, height, width])
+        anchors = anchor_boxes(config, height, width) * np.array([height, width, height, width], np.float32)
         center, half = anchors[:, 1::-1], anchors[:, :1:-1] / 2
         self._corners = np.concatenate([center - half, center + half], axis=1)
 

@@ -218,7 +218,7 @@ class _Run:
         return {**figures, "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))}
 
     def _validate(self) -> dict[str, float]:
-        figures = {}
+        figures: dict[str, float] = {}
         with self._averaged_weights():
             for validation in self.validations:
                 found = validation.measure(self.model.predict_on_batch)

@@ -80,10 +80,11 @@ class Validation:
     def _decode(self, codes: NDArray[np.float32], logits: NDArray[np.float32], placement: Placement) -> Detections:
         scores = 1 / (1 + np.exp(-logits))
         anchors, classes = np.nonzero(scores > _LEAST_SCORE)
-        confidences = scores[anchors, classes]
+        confidences = scores[anchors, classes].astype(np.float32)
         boxes = decode_boxes(codes[anchors], self._anchors[anchors])
-        sized = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).astype(np.float64)
-        kept = np.asarray(cv2.dnn.NMSBoxesBatched(sized, confidences, classes, 0.0, _NMS_IOU), np.int64).reshape(-1)
+        sized = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+        suppressed = cv2.dnn.NMSBoxesBatched(sized.tolist(), confidences.tolist(), classes.tolist(), 0.0, _NMS_IOU)
+        kept = np.asarray(suppressed, np.int64).reshape(-1)
         kept = kept[np.argsort(-confidences[kept], kind="stable")][:MAX_DETECTIONS]
         over_frame = placement.to_frame(boxes[kept])
         return Detections(over_frame, confidences[kept], classes[kept].astype(np.int64), self._labels)
