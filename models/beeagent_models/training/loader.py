@@ -2,7 +2,9 @@
 
 import multiprocessing
 import queue
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +26,8 @@ MAX_OBJECTS = 128
 Matcher = Callable[[Crop], NDArray[np.int64]]
 
 _BATCHES_AHEAD = 3
+# Of these, so many are unpickled while a step is computed: on a GPU, that takes a fair part of a step.
+_RECEIVED_AHEAD = 2
 _POLL_SECONDS = 2.0
 
 
@@ -33,14 +37,14 @@ class Batch:
 
     Attributes:
         images: uint8, shape (batch, height, width, 3), RGB.
-        matches: int32, shape (batch, anchors): the index of the object that each anchor is responsible for, or
+        matches: int16, shape (batch, anchors): the index of the object that each anchor is responsible for, or
             `matching.NO_OBJECT` or `matching.IGNORED`.
         boxes: float32, shape (batch, MAX_OBJECTS, 4): left, top, right, bottom in pixels; padded.
         class_ids: int32, shape (batch, MAX_OBJECTS): padded.
     """
 
     images: NDArray[np.uint8]
-    matches: NDArray[np.int32]
+    matches: NDArray[np.int16]
     boxes: NDArray[np.float32]
     class_ids: NDArray[np.int32]
 
@@ -84,7 +88,7 @@ def make_batch(composer: Composer, match: Matcher, options: LoaderOptions, step:
         boxes[number, : len(crop.boxes)] = crop.boxes
         class_ids[number, : len(crop.boxes)] = crop.class_ids
         matches.append(match(crop))
-    return Batch(images, np.stack(matches).astype(np.int32), boxes, class_ids)
+    return Batch(images, np.stack(matches).astype(np.int16), boxes, class_ids)
 
 
 def _limited(crop: Crop) -> Crop:
@@ -114,6 +118,8 @@ class BatchLoader:
         self._options, self._match, self._workers = options, match, workers
         self._processes: list[multiprocessing.process.BaseProcess] = []
         self._queues: list[Any] = []
+        self._receiver = ThreadPoolExecutor(1)
+        self._received: deque[Future[Batch]] = deque()
         self._step = options.first_step
 
     def __enter__(self) -> "BatchLoader":  # noqa: PYI034 - typing has Self from Python 3.11 on
@@ -127,11 +133,13 @@ class BatchLoader:
             process.start()
             self._queues.append(batches)
             self._processes.append(process)
+        self._received.extend(self._receiver.submit(self._receive) for _ in range(_RECEIVED_AHEAD))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._receiver.shutdown(wait=False, cancel_futures=True)
         for process in self._processes:
             process.terminate()
         for process, batches in zip(self._processes, self._queues, strict=True):
@@ -141,6 +149,10 @@ class BatchLoader:
 
     def next_batch(self) -> Batch:
         """Return the batch of the next step, waiting for it where need be."""
+        self._received.append(self._receiver.submit(self._receive))
+        return self._received.popleft().result()
+
+    def _receive(self) -> Batch:
         worker = (self._step - self._options.first_step) % self._workers
         item = self._wait_for_item(worker)
         if isinstance(item, str):
