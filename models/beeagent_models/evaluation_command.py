@@ -39,7 +39,7 @@ def run_evaluation(  # noqa: PLR0913 - each a choice of its own
     """Measure a model and print what was found.
 
     Args:
-        model: a bundle or a bare .tflite.
+        model: a bundle, the name of a bundled model, or a bare .tflite.
         labels: of a bare .tflite.
         data: as on the command line, `PATH` or `PATH=label,label`; measured as one data set.
         choice: of the threshold; None takes the bundle's own, or the best F1 for a bare model.
