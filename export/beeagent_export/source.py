@@ -113,7 +113,9 @@ def _prepare_keras() -> None:
         import keras  # noqa: PLC0415 - takes seconds
         import tensorflow  # noqa: F401, ICN001, PLC0415 - to see whether it is there
     except ImportError as error:
-        raise InputError("export needs TensorFlow: pip install 'beeagent[export]'") from error
+        raise InputError(
+            "export needs TensorFlow, which Python 3.10 to 3.13 can have: pip install 'beeagent[export]'"
+        ) from error
     if keras.backend.backend() != "tensorflow":
         raise InputError(
             f"export needs Keras on TensorFlow, but this process runs it on {keras.backend.backend()}: "
