@@ -14,20 +14,31 @@ def make_heads(  # noqa: PLR0913 - what a detector is made of
     *,
     anchors: NDArray[np.float32],
     labels: Sequence[str],
-    size: int,
+    size: int | tuple[int, int],
     mean: float = 0.0,
     std: float = 1.0,
     box_scales: BoxScales | None = None,
 ) -> RawHeads:
-    """Make heads of a TensorFlow function that takes images (1, size, size, 3)."""
+    """Make heads of a TensorFlow function that takes images (1, height, width, 3).
+
+    Args:
+        function: of the images, normalised.
+        anchors: see `RawHeads`, like all others.
+        labels: of the classes.
+        size: width and height of the input, or its side.
+        mean: of the input.
+        std: of the input.
+        box_scales: of the box codes.
+    """
     import tensorflow as tf  # noqa: PLC0415 - takes seconds, and may not be there
 
-    signature = [tf.TensorSpec([1, size, size, 3], tf.float32, name="images")]
+    width, height = (size, size) if isinstance(size, int) else size
+    signature = [tf.TensorSpec([1, height, width, 3], tf.float32, name="images")]
     concrete = tf.function(function, input_signature=signature).get_concrete_function()
     return RawHeads(
         function=concrete,
-        width=size,
-        height=size,
+        width=width,
+        height=height,
         fit=Fit.STRETCH,
         mean=mean,
         std=std,
@@ -81,3 +92,42 @@ def colour_heads(*, mean: float, std: float, size: int = 32) -> RawHeads:
 
     anchors = np.array([[0.5, 0.5, 0.5, 0.5]], dtype=np.float32)
     return make_heads(function, anchors=anchors, labels=("red", "green", "blue"), size=size, mean=mean, std=std)
+
+
+def grid_heads(*, size: tuple[int, int], cells: tuple[int, int]) -> RawHeads:
+    """Make heads that find what is red, green or blue on a grid.
+
+    A cell's score for a colour is the mean over the cell of what its channel has more than the two others together, in
+    ratios of 255. Its box is the cell.
+
+    Args:
+        size: width and height of the input in pixels.
+        cells: columns and rows of the grid; they divide the size.
+    """
+    import tensorflow as tf  # noqa: PLC0415
+
+    (width, height), (columns, rows) = size, cells
+    weights = np.array([[1, -1, -1], [-1, 1, -1], [-1, -1, 1]], np.float32)
+
+    def function(images: Any) -> tuple[Any, Any]:  # noqa: ANN401
+        pixels = (images * 128 + 127) / 255
+        colours = tf.nn.relu(tf.nn.conv2d(pixels, weights.reshape(1, 1, 3, 3), 1, "VALID"))
+        means = tf.nn.avg_pool2d(
+            colours, (height // rows, width // columns), (height // rows, width // columns), "VALID"
+        )
+        scores = tf.reshape(means, [1, rows * columns, 3])
+        return tf.zeros([1, rows * columns, 4]) * scores[..., :1], scores
+
+    anchors = [
+        ((row + 0.5) / rows, (column + 0.5) / columns, 1 / rows, 1 / columns)
+        for row in range(rows)
+        for column in range(columns)
+    ]
+    return make_heads(
+        function,
+        anchors=np.array(anchors, np.float32),
+        labels=("red", "green", "blue"),
+        size=size,
+        mean=127.0,
+        std=128.0,
+    )

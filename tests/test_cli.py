@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from beeagent import __version__
-from beeagent.detection.shipped import shipped_bundle
+from beeagent.detection.bundled import default_model
 from beeagent_process import run_beeagent, tiny_model
 from jsonschema import Draft202012Validator
 from numbered_frames import write_video
@@ -24,7 +24,7 @@ def _complaint(*arguments: str | Path, folder: Path, **environment: str) -> str:
 
 def _broken_bundle(folder: Path) -> Path:
     bundle = folder / "bundle"
-    shutil.copytree(shipped_bundle(), bundle)
+    shutil.copytree(default_model(), bundle)
     model = bundle / "model.tflite"
     model.write_bytes(model.read_bytes()[:-1] + b"x")
     return bundle

@@ -8,10 +8,10 @@ from beeagent.delivery.mqtt_options import MqttOptions, mqtt_options
 from beeagent.delivery.outbox import Outbox
 from beeagent.detection.band import chosen_band
 from beeagent.detection.bundle import ModelBundle, load_bundle
+from beeagent.detection.bundled import default_model
 from beeagent.detection.canary import try_in_child
 from beeagent.detection.detector import DetectorOptions
 from beeagent.detection.loaded import LoadedModel
-from beeagent.detection.shipped import shipped_bundle
 from beeagent.detection.tiles import NO_TILES, Tiling, parse_tiling
 from beeagent.errors import InputError
 from beeagent.frames.address import (
@@ -38,15 +38,15 @@ failed."""
 
 
 def chosen_bundle(settings: Settings) -> ModelBundle:
-    """Load the model that the settings name, or the bee model that comes along.
+    """Load the model that the settings name, or the default model.
 
     A bare model, for which no hash vouches, is tried in a process of its own first.
 
     Raises:
         InputError: it cannot be used.
-        BeeagentError: the installation lacks the bee model.
+        BeeagentError: the installation lacks the default model.
     """
-    bundle = load_bundle(settings.model or shipped_bundle(), labels=settings.labels)
+    bundle = load_bundle(settings.model or default_model(), labels=settings.labels)
     if bundle.manifest is None:
         try_in_child(bundle, threads=settings.threads // chosen_workers(settings))
     return bundle

@@ -9,7 +9,10 @@ from beeagent.config import DEFAULT_BROKER
 
 Model = Annotated[
     Path | None,
-    typer.Option(help="Model bundle (a folder), or a bare .tflite. Default: the bee model that comes along."),
+    typer.Option(
+        help="Model bundle (a folder), the name of a bundled model (bees-lite0, bees-lite0-wide), or a bare .tflite. "
+        "Default: bees-lite0."
+    ),
 ]
 Labels = Annotated[Path | None, typer.Option(help="Labels of a bare .tflite, one a line.")]
 Tiles = Annotated[

@@ -84,7 +84,7 @@ class Settings(BaseSettings):
         camera: what to look at; see `beeagent.frames.address.parse_camera`.
         camera_name: the camera's level in topics and its name in messages.
         device: the device's level in topics and its name in messages.
-        model: a bundle folder or a .tflite; None for the bee model that comes along.
+        model: a bundle folder, the name of a bundled model, or a .tflite; None for the default model.
         labels: the labels of a bare .tflite.
         broker: where results go; see `beeagent.delivery.broker_url.parse_broker`.
         topic_prefix: the first levels of every topic.

@@ -141,7 +141,7 @@ def _fill_artifact(
         (folder / "requirements").mkdir()
         for python in pythons:
             wanted = folder / "requirements" / f"{python}.txt"
-            pinned = requirements(wheel, source / "constraints.txt", platform, python, extras)
+            pinned = requirements(wheel, own / "constraints.txt", platform, python, extras)
             wanted.write_text(pinned, encoding="utf-8")
             if options.offline:
                 download(wanted, platform, python, folder / "wheels")

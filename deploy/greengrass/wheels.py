@@ -1,6 +1,7 @@
 """The packages that go into the component's artifacts: the agent's own wheel, and those it needs on a platform.
 
-uv chooses the versions, pip gets wheels for other machines than this one, and `constraints.txt` says what each must be.
+uv chooses the versions, pip gets wheels for other machines than this one, and the `constraints.txt` beside this module
+says what each must be: the versions of the repository's, with their hashes.
 """
 
 import os
@@ -59,7 +60,7 @@ def requirements(wheel: Path, constraints: Path, platform: Platform, python: str
     pinned = _pins(constraints)
     wanted = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", compiled, re.MULTILINE)
     if missing := [f"{name}=={version}" for name, version in wanted if (name, version) not in pinned]:
-        fail(f"constraints.txt does not pin {', '.join(missing)}: make it again with the command in its head")
+        fail(f"{constraints} does not pin {', '.join(missing)}: make it again with the command in its head")
     return "".join(f"{name}=={version} \\\n{pinned[name, version]}\n" for name, version in sorted(wanted))
 
 

@@ -67,7 +67,12 @@ def export(  # noqa: PLR0913 - an argument is an option of the command
         ),
     ] = None,
     input_size: Annotated[
-        int | None, typer.Option(min=64, max=2048, help="Side of the input in pixels. Default: the source's.")
+        str | None,
+        typer.Option(
+            metavar="WIDTHxHEIGHT",
+            help="Of the input in pixels, such as 640x384; one number for a square. Multiples of 32, best of 128. "
+            "Default: the source's.",
+        ),
     ] = None,
     fit: Annotated[
         str | None,

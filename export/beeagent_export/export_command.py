@@ -9,6 +9,7 @@ from typing import TypeVar
 import typer
 from beeagent.detection.geometry import Fit
 from beeagent.errors import InputError
+from beeagent_models.input_size import parse_input_size
 from beeagent_models.operating_point import ThresholdChoice
 from rich.console import Console
 
@@ -35,7 +36,7 @@ def run_export(  # noqa: PLR0913 - each a choice of its own
     max_drop: float,
     calibration_pictures: int,
     labels: Path | None,
-    input_size: int | None,
+    input_size: str | None,
     fit: str | None,
     choice: ThresholdChoice,
     max_detections: int,
@@ -61,7 +62,7 @@ def run_export(  # noqa: PLR0913 - each a choice of its own
         max_drop: points of AP that a variant may lose.
         calibration_pictures: to calibrate on, at most.
         labels: names of the classes of a SavedModel.
-        input_size: in pixels; None for the source's own.
+        input_size: `WIDTHxHEIGHT` or one side, in pixels; None for the source's own.
         fit: a value of `Fit`; None for the source's own.
         choice: of the bundle's threshold.
         max_detections: of a picture, 1 or more.
@@ -90,7 +91,7 @@ def run_export(  # noqa: PLR0913 - each a choice of its own
         calibrate=calibrate,
         calibration_pictures=calibration_pictures,
         labels=labels,
-        input_size=input_size,
+        input_size=parse_input_size(input_size) if input_size is not None else None,
         fit=_choice(Fit, fit, "--fit") if fit is not None else None,
         validate=tuple(validate),
         calibrate_confidence=tuple(calibrate_confidence),

@@ -38,7 +38,7 @@ class ExportOptions:
         attribute: the label attribute, of manifests that have several.
         max_drop: how many points (of 100) of AP a variant may lose against the float source.
         choice: of the threshold on the validation curve; a fixed one needs no validation.
-        input_size: side of the input in pixels; None for the source's own.
+        input_size: width and height of the input in pixels; None for the source's own.
         fit: how a frame is laid into the input; None for the source's own way.
         postprocess: options of the op in the graph.
         force: replace bundles that are there.
@@ -62,7 +62,7 @@ class ExportOptions:
     attribute: str | None = None
     max_drop: float = 0.5
     choice: ThresholdChoice = field(default_factory=ThresholdChoice)
-    input_size: int | None = None
+    input_size: tuple[int, int] | None = None
     fit: Fit | None = None
     postprocess: PostProcessOptions = field(default_factory=PostProcessOptions)
     force: bool = False

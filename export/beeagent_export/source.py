@@ -8,6 +8,7 @@ from typing import Any
 
 from beeagent.detection.geometry import Fit
 from beeagent.errors import InputError
+from beeagent_models.input_size import check_alignment
 from beeagent_models.platt_scaling import PlattScaling
 
 from beeagent_export.heads import RawHeads
@@ -60,7 +61,7 @@ def load_source(
     path: Path,
     *,
     labels: Path | None,
-    input_size: int | None,
+    input_size: tuple[int, int] | None,
     fit: Fit | None,
     confidence: PlattScaling | None = None,
 ) -> Source:
@@ -69,7 +70,8 @@ def load_source(
     Args:
         path: of the checkpoint, or the folder of the SavedModel.
         labels: names of the classes of a SavedModel; a checkpoint knows its own.
-        input_size: side of the square input in pixels; None takes the one that the source was made for.
+        input_size: width and height of the input in pixels; None takes the size that the source was made for. The
+            weights of a checkpoint serve every size that `check_alignment` allows, a SavedModel has a fixed one.
         fit: how frames were laid into the input in training; None for what a SavedModel's pipeline.config says, and
             for letterbox with a checkpoint.
         confidence: calibration to fold into the class head of a checkpoint.
@@ -95,16 +97,19 @@ def load_source(
     model, config, training = load_checkpoint(path)
     if confidence is not None:
         scale_class_logits(model, scale=confidence.scale, bias=confidence.bias)
-    size = input_size or config.input_size
+    own_size = (config.input_size, config.input_size)
+    width, height = input_size or own_size
+    if (width, height) != own_size:  # at its own size, the network was trained with whatever rounding there is
+        check_alignment((width, height))
     heads = RawHeads(
-        function=_freeze(model, size),
-        width=size,
-        height=size,
+        function=_freeze(model, width, height),
+        width=width,
+        height=height,
         fit=fit or Fit.LETTERBOX,
         mean=config.mean,
         std=config.std,
         labels=config.labels,
-        anchors=anchor_boxes(config, size, size),
+        anchors=anchor_boxes(config, height, width),
     )
     provenance = {
         "checkpoint": {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
@@ -125,7 +130,9 @@ def _prepare_keras() -> None:
         import keras  # noqa: PLC0415 - takes seconds
         import tensorflow  # noqa: F401, ICN001, PLC0415 - to see whether it is there
     except ImportError as error:
-        raise InputError("export needs TensorFlow: pip install 'beeagent[export]'") from error
+        raise InputError(
+            "export needs TensorFlow, which Python 3.10 to 3.13 can have: pip install 'beeagent[export]'"
+        ) from error
     if keras.backend.backend() != "tensorflow":
         raise InputError(
             f"export needs Keras on TensorFlow, but this process runs it on {keras.backend.backend()}: "
@@ -133,8 +140,8 @@ def _prepare_keras() -> None:
         )
 
 
-def _freeze(model: Any, size: int) -> Any:  # noqa: ANN401 - Keras and TensorFlow ship no types
-    """Give the model with its sigmoid as a concrete function with constants in place of variables.
+def _freeze(model: Any, width: int, height: int) -> Any:  # noqa: ANN401 - Keras and TensorFlow ship no types
+    """Return the model with its sigmoid as a concrete function with constants in place of variables.
 
     The converter's calibration fails on a graph that still has variables (TensorFlow 2.21).
     """
@@ -143,7 +150,7 @@ def _freeze(model: Any, size: int) -> Any:  # noqa: ANN401 - Keras and TensorFlo
         convert_variables_to_constants_v2,
     )
 
-    @tf.function(input_signature=[tf.TensorSpec([1, size, size, 3], tf.float32, name="images")])  # type: ignore[untyped-decorator, unused-ignore]  # TensorFlow ships no types
+    @tf.function(input_signature=[tf.TensorSpec([1, height, width, 3], tf.float32, name="images")])  # type: ignore[untyped-decorator, unused-ignore]  # TensorFlow ships no types
     def heads(images: Any) -> Any:  # noqa: ANN401
         box_codes, class_logits = model(images, training=False)
         return box_codes, tf.sigmoid(class_logits)

@@ -118,7 +118,9 @@ def train(  # noqa: PLR0913 - each is an option of the command
 
 
 def evaluate(  # noqa: PLR0913 - an argument is an option of the command
-    model: Annotated[Path, typer.Argument(help="Model bundle (a folder), or a bare .tflite.")],
+    model: Annotated[
+        Path, typer.Argument(help="Model bundle (a folder), the name of a bundled model, or a bare .tflite.")
+    ],
     data: Annotated[list[str], typer.Argument(metavar="DATA[=LABELS]...", help=_DATA_HELP)],
     *,
     labels: Annotated[Path | None, typer.Option(help="Labels of a bare .tflite, one a line.")] = None,
@@ -218,9 +220,9 @@ def compare(  # noqa: PLR0913 - an argument is an option of the command
         list[str],
         typer.Argument(
             metavar="[NAME=]MODEL...",
-            help="Two to six: a bundle or bare .tflite, with ,tiles=CxR or ,labels=FILE behind it if need be; a folder "
-            "of results, PICTURE.json or PICTURE.jpg.json (Rekognition's answers, messages of the agent); the ARN of a "
-            "Custom Labels model that runs.",
+            help="Two to six: a bundle, a bundled model's name or a bare .tflite, with ,tiles=CxR or ,labels=FILE "
+            "behind it if need be; a folder of results, PICTURE.json or PICTURE.jpg.json (Rekognition's answers, "
+            "messages of the agent); the ARN of a Custom Labels model that runs.",
         ),
     ],
     *,

@@ -83,7 +83,7 @@ def run_evaluation(*, model: Path, data: Sequence[str], options: EvaluationOptio
     All datasets are measured at one threshold; how it is chosen, if it is to be: see `choose_shared_threshold`.
 
     Args:
-        model: a bundle or a bare .tflite.
+        model: a bundle, the name of a bundled model, or a bare .tflite.
         data: as on the command line, `PATH` or `PATH=label,label`.
         options: how to measure, and what to write.
         as_json: print JSON in place of tables.

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from beeagent_models.augmentation.mixture import read_training_sets
 from beeagent_models.datasets.reading import parse_source, read_dataset
+from beeagent_models.input_size import parse_input_size
 from beeagent_models.training.event_log import event_log
 from beeagent_models.training.options import TrainingOptions
 from beeagent_models.training.run import TrainingProgress, train
@@ -49,7 +50,7 @@ def run_training(  # noqa: PLR0913 - each a choice of its own
     """
     sets = tuple(part for text in data for part in read_training_sets(text))
     found = tuple(dict.fromkeys(label for part in sets for label in part.dataset.labels))
-    given = {**given, **{name: _size(name, text) for name, text in sizes.items() if text is not None}}
+    given = {**given, **{name: parse_input_size(text) for name, text in sizes.items() if text is not None}}
     options = TrainingOptions(
         sets=sets,
         validation=tuple(read_dataset(path, labels=names) for path, names in map(parse_source, validation)),
@@ -101,10 +102,3 @@ def _labels(text: str) -> tuple[str, ...]:
     if not all(labels) or len(set(labels)) != len(labels):
         raise InputError(f"labels are '{text}': write names with commas between, each once")
     return labels
-
-
-def _size(name: str, text: str) -> tuple[int, int]:
-    parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isascii() and part.isdigit() for part in parts):
-        raise InputError(f"{name.replace('_', ' ')} is '{text}': write WIDTHxHEIGHT, such as 640x384, or one number")
-    return int(parts[0]), int(parts[-1])

@@ -182,7 +182,7 @@ def refuse(message: str, out: Path, *arguments: object) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--input-size", "128"], r"--input-size is 128, but a SavedModel's is fixed: 64x64"),
+        (["--input-size", "128"], r"--input-size is 128x128, but a SavedModel's is fixed: 64x64"),
         (["--fit", "stretch"], r"--fit is stretch, but .* says corner: leave it out"),
         (["--labels", "missing.pbtxt"], r"labels missing\.pbtxt cannot be read: No such file"),
     ],

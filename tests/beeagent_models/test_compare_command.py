@@ -51,7 +51,7 @@ def test_the_shipped_model_whole_and_in_tiles_and_kept_results(tmp_path: Path) -
         ]
         (tmp_path / "right" / f"{image.path.stem}.json").write_text(json.dumps(boxes))
     page = tmp_path / "compare.html"
-    models = (f"whole={BUNDLE}", f"{BUNDLE},tiles=2x2", f"{BUNDLE / 'model.tflite'},labels={BUNDLE / 'labels.txt'}")
+    models = ("whole=bees-lite0", f"{BUNDLE},tiles=2x2", f"{BUNDLE / 'model.tflite'},labels={BUNDLE / 'labels.txt'}")
     result = compare(drawn, *models, tmp_path / "right", "--json", "--out", page, "--threads", "1")
     assert result.exit_code == 0, result.output
     figures = json.loads(result.stdout)

@@ -143,21 +143,22 @@ def test_an_open_and_a_fixed_size_give_the_same() -> None:
         np.testing.assert_allclose(here, there, atol=1e-5)
 
 
-def test_outputs_are_in_the_order_of_the_anchors() -> None:
+@pytest.mark.parametrize(("height", "width"), [(256, 256), (256, 384), (384, 128)])
+def test_outputs_are_in_the_order_of_the_anchors(height: int, width: int) -> None:
     """An output changes with the pixels near its anchor, and not with those far from it."""
     settings = tiny()
-    model = build_model(settings, 256)
+    model = build_model(settings, (height, width))
     rng = np.random.default_rng(0)
     for layer in model.layers:
         if layer.name == "class_predict":
             layer.set_weights([rng.normal(0, 1, weight.shape) for weight in layer.get_weights()])
-    image = rng.normal(0, 1, (1, 256, 256, 3)).astype(np.float32)
+    image = rng.normal(0, 1, (1, height, width, 3)).astype(np.float32)
     changed = image.copy()
     changed[:, 200:208, 40:48] += 3
     difference = np.abs(model(changed)[1].numpy() - model(image)[1].numpy())[0].max(-1)
-    finest = difference[: 32 * 32 * 9]
-    anchor = anchor_boxes(settings, 256, 256)[int(finest.argmax())]
-    np.testing.assert_allclose(anchor[:2] * 256, [204, 44], atol=40)
+    finest = difference[: (height // 8) * (width // 8) * 9]
+    anchor = anchor_boxes(settings, height, width)[int(finest.argmax())]
+    np.testing.assert_allclose(anchor[:2] * (height, width), [204, 44], atol=40)
 
 
 def test_an_untrained_network_calls_nearly_nothing_an_object() -> None:

@@ -6,14 +6,16 @@ import cv2
 import numpy as np
 import pytest
 import tiny_models
-from beeagent.detection.bundle import load_bundle
+from beeagent.detection.bundle import InputSpec, load_bundle
 from beeagent.detection.detector import Detector, DetectorOptions
+from beeagent.detection.geometry import Fit
 from beeagent.errors import InputError
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
 from beeagent_models.error_breakdown import ErrorKind
 from beeagent_models.evaluation import Evaluation, evaluate, refuse_without_boxes
 from beeagent_models.evaluation_report import check_plot_path, evaluation_tables, plot_curves
 from beeagent_models.operating_point import ThresholdChoice
+from memory_bundle import bundle_of
 from PIL import Image
 from rich.console import Console
 
@@ -62,6 +64,29 @@ def dataset(tmp_path: Path) -> Dataset:
             labelled(red_picture(tmp_path / "empty.png", None)),
         ),
     )
+
+
+@pytest.mark.parametrize(("width", "height"), [(192, 64), (96, 192)])
+def test_model_with_a_rectangular_input_is_measured(width: int, height: int, tmp_path: Path) -> None:
+    """On a frame that is shrunk to half and letterboxed, so that what is red fills a cell of the model's grid."""
+    frame = (2 * width, height)
+    pixels = np.full((frame[1], frame[0], 3), 40, np.uint8)
+    pixels[:32, 32:64] = (0, 0, 255)
+    assert cv2.imwrite(str(tmp_path / "red.png"), pixels)
+    image = LabelledImage(
+        path=tmp_path / "red.png",
+        width=frame[0],
+        height=frame[1],
+        boxes=np.array([(32, 0, 64, 32)], np.float32),
+        class_ids=np.zeros(1, np.int64),
+    )
+    model = tiny_models.square_finder(size=(width, height), cells=(width // 16, height // 16))
+    spec = InputSpec(width=width, height=height, fit=Fit.LETTERBOX)
+    detector = Detector(bundle_of(model, labels=["bee"], spec=spec), DetectorOptions(threads=1, threshold=0.5))
+    dataset = Dataset(name="red things", labels=("bee",), images=(image,))
+    evaluation = evaluate(detector, dataset, choice=ThresholdChoice(), input_size=detector.input_size)
+    assert evaluation.found[0].boxes * (frame * 2) == pytest.approx(np.array([[32, 0, 64, 32]]), abs=1e-3)
+    assert evaluation.metrics.ap_by_size["small"] == evaluation.metrics.ap == pytest.approx(1)
 
 
 def test_a_real_model_is_measured(detector: Detector, dataset: Dataset) -> None:

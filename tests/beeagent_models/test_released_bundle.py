@@ -1,4 +1,4 @@
-"""The released model finds bees, as well as its manifest says."""
+"""The released models find bees, as well as their manifests say."""
 
 import json
 import os
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from beeagent.detection.bundle import load_bundle
+from beeagent.detection.bundled import bundled_models
 from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent_models.datasets.reading import read_dataset
 from beeagent_models.datasets.synthesize import synthesize
@@ -14,22 +15,25 @@ from beeagent_models.evaluation import Evaluation, evaluate
 from beeagent_models.operating_point import ThresholdChoice
 
 REPOSITORY = Path(__file__).parents[2]
-BUNDLE = REPOSITORY / "models" / "bees-lite0"
 HIVE = Path(os.environ.get("BEEAGENT_SHARED_DATA", REPOSITORY.parent / "shared" / "data")) / "hive"
 
 
-def measured_on(manifest: Path) -> Evaluation:
-    bundle = load_bundle(BUNDLE)
+EACH_BUNDLE = pytest.mark.parametrize("folder", bundled_models().values(), ids=list(bundled_models()))
+
+
+def measured_on(manifest: Path, folder: Path) -> Evaluation:
+    bundle = load_bundle(folder)
     detector = Detector(bundle, DetectorOptions(threshold=0.001))
     choice = ThresholdChoice(fixed=bundle.threshold)
     return evaluate(detector, read_dataset(manifest), choice=choice, input_size=detector.input_size)
 
 
-def test_it_finds_the_bees_of_synthetic_scenes(tmp_path: Path) -> None:
+@EACH_BUNDLE
+def test_it_finds_the_bees_of_synthetic_scenes(folder: Path, tmp_path: Path) -> None:
     # Not the seed of any training run.
     date = datetime(2026, 5, 4, tzinfo=timezone.utc)
     evaluation = measured_on(
-        synthesize(tmp_path / "set", frames=12, width=640, height=480, seed=424_242, created_at=date)
+        synthesize(tmp_path / "set", frames=12, width=640, height=480, seed=424_242, created_at=date), folder
     )
     assert evaluation.curve.truths > 30
     # A model that has learned nothing, or whose coordinates are mixed up, comes near 0. Wrong colours hardly show in
@@ -37,13 +41,14 @@ def test_it_finds_the_bees_of_synthetic_scenes(tmp_path: Path) -> None:
     assert evaluation.metrics.ap50 > 0.4
 
 
+@EACH_BUNDLE
 @pytest.mark.skipif(not HIVE.is_dir(), reason=f"the photographs are not at {HIVE}")
-def test_it_does_as_well_as_its_manifest_says() -> None:
+def test_it_does_as_well_as_its_manifest_says(folder: Path) -> None:
     recorded = [
-        entry for entry in json.loads((BUNDLE / "manifest.json").read_text())["metrics"] if entry["dataset"] == "hive"
+        entry for entry in json.loads((folder / "manifest.json").read_text())["metrics"] if entry["dataset"] == "hive"
     ]
     assert recorded
-    evaluation = measured_on(HIVE)
+    evaluation = measured_on(HIVE, folder)
     for entry in recorded:
         # Runtimes and processors differ in the last bit of a confidence or a coordinate.
         assert evaluation.metrics.ap == pytest.approx(entry["ap"], abs=0.01)

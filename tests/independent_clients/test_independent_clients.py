@@ -1,4 +1,4 @@
-"""The shipped model run unchanged by clients that nobody here made gives what the agent gives.
+"""The bundled models, run unchanged by clients that nobody here made find what the agent finds.
 
 Each client has an environment of its own, named by a variable; CI makes both:
     BEEAGENT_MEDIAPIPE_PYTHON        a Python with mediapipe
@@ -16,21 +16,28 @@ import cv2
 import numpy as np
 import pytest
 from beeagent.detection.bundle import load_bundle
+from beeagent.detection.bundled import bundled_models
 from beeagent.detection.detections import Detections
 from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.frames.synthetic.picture import random_scene_frame
 
 HERE = Path(__file__).parent
-BUNDLE = HERE.parents[1] / "models" / "bees-lite0"
 LEAST = 0.3
 # What two runtimes may round otherwise in int8: a step of the score's scale, and a pixel of the box.
 SCORE, SIDE = 0.03, 0.02
 
 
+@pytest.fixture(scope="module", params=bundled_models().values(), ids=list(bundled_models()))
+def bundle(request: pytest.FixtureRequest) -> Path:
+    folder: Path = request.param
+    return folder
+
+
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def pictures(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Draw scenes of just the model's input size, so that no client has anything to resize."""
-    spec = load_bundle(BUNDLE).input
+    spec = load_bundle(bundle).input
+    assert spec is not None
     folder = tmp_path_factory.mktemp("scenes")
     paths = []
     for seed in range(6):
@@ -40,18 +47,18 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
-def answers(variable: str, client: str, pictures: Sequence[Path]) -> list[list[dict[str, Any]]]:
+def answers(variable: str, client: str, bundle: Path, pictures: Sequence[Path]) -> list[list[dict[str, Any]]]:
     python = os.environ.get(variable)
     if python is None:
         pytest.skip(f"{variable} names no Python to run this client with; see the module's docstring")
-    command = [python, str(HERE / client), str(BUNDLE / "model.tflite"), *map(str, pictures)]
+    command = [python, str(HERE / client), str(bundle / "model.tflite"), *map(str, pictures)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
 
 
-def own(pictures: Sequence[Path]) -> list[Detections]:
-    detector = Detector(load_bundle(BUNDLE), DetectorOptions(threads=1, threshold=LEAST - SCORE))
+def own(bundle: Path, pictures: Sequence[Path]) -> list[Detections]:
+    detector = Detector(load_bundle(bundle), DetectorOptions(threads=1, threshold=LEAST - SCORE))
     return [detector.detect(np.asarray(cv2.imread(str(path)), np.uint8)) for path in pictures]
 
 
@@ -67,17 +74,17 @@ def alike(found: Sequence[dict[str, Any]], ours: Detections) -> None:
 
 
 @pytest.mark.timeout(400)
-def test_mediapipe_finds_what_the_agent_finds(pictures: list[Path]) -> None:
-    theirs = answers("BEEAGENT_MEDIAPIPE_PYTHON", "mediapipe_client.py", pictures)
+def test_mediapipe_finds_what_the_agent_finds(bundle: Path, pictures: list[Path]) -> None:
+    theirs = answers("BEEAGENT_MEDIAPIPE_PYTHON", "mediapipe_client.py", bundle, pictures)
     assert sum(map(len, theirs)) >= 10
     assert {one["label"] for found in theirs for one in found} == {"bee"}
-    for found, ours in zip(theirs, own(pictures), strict=True):
+    for found, ours in zip(theirs, own(bundle, pictures), strict=True):
         alike(found, ours)
 
 
 @pytest.mark.timeout(400)
-def test_plain_tflite_runtime_finds_what_the_agent_finds(pictures: list[Path]) -> None:
-    theirs = answers("BEEAGENT_TFLITE_RUNTIME_PYTHON", "tflite_runtime_client.py", pictures)
+def test_plain_tflite_runtime_finds_what_the_agent_finds(bundle: Path, pictures: list[Path]) -> None:
+    theirs = answers("BEEAGENT_TFLITE_RUNTIME_PYTHON", "tflite_runtime_client.py", bundle, pictures)
     assert sum(map(len, theirs)) >= 10
-    for found, ours in zip(theirs, own(pictures), strict=True):
+    for found, ours in zip(theirs, own(bundle, pictures), strict=True):
         alike(found, ours)

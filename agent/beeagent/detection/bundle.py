@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from beeagent.detection.bundled import bundled_models, resolve_model
 from beeagent.detection.geometry import Fit
 from beeagent.detection.model_file import label_file_name
 from beeagent.errors import InputError
@@ -167,18 +168,28 @@ class ModelBundle:
 
 
 def load_bundle(path: Path, *, labels: Path | None = None) -> ModelBundle:
-    """Load a bundle folder, or a bare `.tflite` with its labels.
+    """Load a bundle folder, a bundled model by its name, or a bare `.tflite` with its labels.
 
     A bare model without a labels file may have its labels packed in (TFLite metadata).
 
     Args:
-        path: a bundle folder or a .tflite file.
+        path: a bundle folder or a .tflite file; or, where no such path exists, the name of a bundled model.
         labels: a text file with a label a line, for a bare model.
 
     Raises:
         InputError: something is missing, unreadable, or not what the manifest says.
     """
-    if path.is_dir():
+    try:
+        path = resolve_model(path)
+        is_folder, exists = path.is_dir(), path.exists()
+    except OSError as error:
+        raise InputError(f"the model {path} cannot be read: {error.strerror or error}") from error
+    if not exists:
+        raise InputError(
+            f"the model {path} cannot be read: No such file or directory; "
+            f"the bundled models are {', '.join(bundled_models())}"
+        )
+    if is_folder:
         if labels is not None:
             raise InputError(f"labels {labels} cannot be combined with the bundle {path}, which has its own")
         return _load_folder(path)

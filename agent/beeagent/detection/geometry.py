@@ -1,4 +1,4 @@
-"""How a frame is laid into the model's square input, and how boxes find their way back."""
+"""How a frame is laid into the model's input, and how boxes find their way back."""
 
 from dataclasses import dataclass
 from enum import Enum

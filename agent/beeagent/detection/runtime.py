@@ -49,7 +49,7 @@ def runtime_name() -> str:
             continue
         return name
     raise BeeagentError(
-        "no TFLite runtime is installed: pip install ai-edge-litert, or on 32-bit Arm "
+        "no TFLite runtime is installed: pip install ai-edge-litert, or on 32-bit Arm, with Python 3.10 or 3.11, "
         "pip install 'beeagent[tflite-runtime]'"
     )
 

@@ -42,14 +42,14 @@ def config_of(folder: Path) -> Path:
 
 
 def load_saved_model(
-    path: Path, *, labels: Path | None, input_size: int | None, fit: Fit | None
+    path: Path, *, labels: Path | None, input_size: tuple[int, int] | None, fit: Fit | None
 ) -> tuple[RawHeads, str, dict[str, Any]]:
     """Load a detector of the Object Detection API.
 
     Args:
         path: what `exporter_main_v2.py` wrote, or the SavedModel in it.
         labels: a label map or a text file with a name a line; None for a label map beside pipeline.config.
-        input_size: what the user wants; a SavedModel has a fixed one.
+        input_size: width and height that the user wants; a SavedModel has a fixed one.
         fit: what the user wants; pipeline.config says which it is.
 
     Returns:
@@ -64,8 +64,11 @@ def load_saved_model(
     config_path = config_of(folder)
     config = read_pipeline_config(config_path)
     names = read_labels(labels or _label_map(config_path, config), classes=config.classes)
-    if input_size is not None and (input_size, input_size) != (config.width, config.height):
-        raise InputError(f"--input-size is {input_size}, but a SavedModel's is fixed: {config.width}x{config.height}")
+    if input_size is not None and input_size != (config.width, config.height):
+        raise InputError(
+            f"--input-size is {input_size[0]}x{input_size[1]}, but a SavedModel's is fixed: "
+            f"{config.width}x{config.height}"
+        )
     if fit is not None and fit is not config.fit:
         raise InputError(f"--fit is {fit.value}, but {config_path} says {config.fit.value}: leave it out")
     cut = cut_saved_model(folder, box_scales=config.box_scales)

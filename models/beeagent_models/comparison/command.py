@@ -8,6 +8,7 @@ from typing import Final
 
 import typer
 from beeagent.detection.bundle import MANIFEST_FILE
+from beeagent.detection.bundled import bundled_models, resolve_model
 from beeagent.errors import InputError
 from beeagent.shown_text import shown
 from rich.console import Console
@@ -94,9 +95,12 @@ def _source(  # noqa: PLR0913 - handed through
 ) -> Source:
     if spec.is_arn:
         return _cloud(spec, dataset, keep, prices, wait)
-    path = Path(spec.what)
+    path = resolve_model(Path(spec.what))
     if not path.exists():
-        raise InputError(f"{spec.what}: there is no such bundle, .tflite or folder of results, and it is no ARN")
+        raise InputError(
+            f"{spec.what}: there is no such bundle, .tflite or folder of results, and it is no ARN; "
+            f"the bundled models are {', '.join(bundled_models())}"
+        )
     if path.is_dir() and not (path / MANIFEST_FILE).is_file():
         if spec.tiles is not None or spec.labels is not None:
             raise InputError(f"{spec.what}: is a folder of results: tiles and labels are for a model that runs here")

@@ -21,7 +21,7 @@ class Spec:
 
     Attributes:
         name: to call it.
-        what: a bundle, a bare `.tflite`, a folder of results, or an ARN.
+        what: a bundle, the name of a bundled model, a bare `.tflite`, a folder of results, or an ARN.
         tiles: for a model of the device, as the agent takes it; None as the bundle recommends.
         labels: of a bare `.tflite`.
     """

@@ -1,0 +1,52 @@
+"""The size of a network's input, as the command line has it."""
+
+import re
+
+from beeagent.errors import InputError
+
+MIN_SIDE, MAX_SIDE = 64, 2048
+STRIDE = 32
+"""Of the backbone's coarsest feature map, in pixels."""
+
+
+def parse_input_size(text: str) -> tuple[int, int]:
+    """Parse `640x384`, or `320` for a square.
+
+    Returns:
+        Width and height in pixels, 64 to 2048 each.
+
+    Raises:
+        InputError: it is written otherwise, or a side is out of range.
+    """
+    match = re.fullmatch(r"([0-9]{1,6})(?:x([0-9]{1,6}))?", text)
+    if match is None:
+        raise InputError(f"--input-size is {text!r}: give WIDTHxHEIGHT in pixels, such as 640x384, or one side")
+    width, height = int(match[1]), int(match[2] or match[1])
+    if not all(MIN_SIDE <= side <= MAX_SIDE for side in (width, height)):
+        raise InputError(f"--input-size is {text!r}: allowed are {MIN_SIDE} to {MAX_SIDE} pixels a side")
+    return width, height
+
+
+def check_alignment(size: tuple[int, int]) -> None:
+    """Refuse a size at which weights that were trained at another one would place boxes beside the objects.
+
+    Each level of the network halves its feature map and rounds up. Where a side is odd, 'same' padding moves all
+    coarser cells by up to half a cell against their anchors, and nothing in the weights makes up for it: at 640x360,
+    boxes of the second level are up to 8 pixels off, of the third 23. Sides that are multiples of 32 keep the three
+    levels of the backbone exact, multiples of 128 all five.
+
+    Args:
+        size: width and height in pixels.
+
+    Raises:
+        InputError: a side is not a multiple of 32; says which sizes near it are.
+    """
+    if not any(side % STRIDE for side in size):
+        return
+    smaller = "x".join(str(max(MIN_SIDE, side // STRIDE * STRIDE)) for side in size)
+    larger = "x".join(str(-(-side // STRIDE) * STRIDE) for side in size)
+    raise InputError(
+        f"--input-size is {size[0]}x{size[1]}: the network halves its input five times, so that boxes would lie "
+        f"beside what they enclose where a side is not a multiple of {STRIDE}: give {smaller} or {larger} "
+        "(multiples of 128 are best); a frame of another shape is letterboxed"
+    )
