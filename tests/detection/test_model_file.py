@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from beeagent.detection.bundle import load_bundle
 from beeagent.detection.model_file import _flex_integers, label_file_name, post_process_classes
-from beeagent.detection.shipped import shipped_bundle
+from beeagent.detection.bundled import default_model
 from flatbuffers import flexbuffers
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -47,7 +47,7 @@ def test_integers_of_a_map_are_read_as_the_flatbuffers_package_wrote_them(conten
 
 
 MODEL = square_finder(classes=3)
-PACKED = load_bundle(shipped_bundle()).model
+PACKED = load_bundle(default_model()).model
 
 
 @settings(max_examples=300, deadline=None)
