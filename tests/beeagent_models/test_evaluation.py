@@ -86,7 +86,7 @@ def test_model_with_a_rectangular_input_is_measured(width: int, height: int, tmp
     dataset = Dataset(name="red things", labels=("bee",), images=(image,))
     evaluation = evaluate(detector, dataset, choice=ThresholdChoice(), input_size=detector.input_size)
     assert evaluation.found[0].boxes * (frame * 2) == pytest.approx(np.array([[32, 0, 64, 32]]), abs=1e-3)
-    assert evaluation.metrics.ap_by_size["small"] == evaluation.metrics.ap == pytest.approx(1)
+    assert evaluation.metrics.ap_by_size["16-32"] == evaluation.metrics.ap == pytest.approx(1)
 
 
 def test_a_real_model_is_measured(detector: Detector, dataset: Dataset) -> None:

@@ -100,7 +100,7 @@ def test_evaluate_and_compare_read_the_attribute_that_is_named(
     options = ("--json", "--attribute", attribute)
     labels = ("--labels", model.parent / "labels.txt", "--threshold", "0.5")
     figures = json.loads(succeeding("evaluate", model, adjusted, *labels, *options))
-    assert figures["recall"] == recall
+    assert figures["datasets"][0]["recall"] == recall
     contender = f"{model},labels={model.parent / 'labels.txt'}"
     compared = json.loads(succeeding("compare", adjusted, f"one={contender}", f"two={contender}", *options))
     assert [one["ap50"] for one in compared["models"]] == pytest.approx([recall] * 2)
