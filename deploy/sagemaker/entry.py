@@ -2,13 +2,13 @@
 
 The channels of the job say on what:
 
-- `training`, and others whose name begins so: labelled pictures, in any form that `beeagent train` takes;
-- `validation`, if given: labelled pictures that only measure, and choose the threshold;
+- `training`, and others whose name begins so: labelled images, in any form that `beeagent train` takes;
+- `validation`, if given: labelled images that are only measured on, during training too, and choose the threshold;
 - `weights`, if given: one `.npz`, the ImageNet weights of a backbone to start from;
 - `checkpoint`, in its place: one `.npz`, a checkpoint of an earlier run to start from.
 
-Hyperparameters are the options of `beeagent train` without their dashes (`phase`, several with blanks between), and
-`licence`, that of the weights. What the job leaves in its model.tar.gz: the bundle, its report, the record of the run.
+Hyperparameters are the options of `beeagent train` without their dashes (several values of one with blanks between),
+and `licence`, that of the weights. What the job leaves in its model.tar.gz: the bundle, its report, the record of the run.
 """
 
 import os
@@ -21,7 +21,7 @@ from pathlib import Path
 
 _CHANNEL = "SM_CHANNEL_"  # and the channel's name in capitals: what the SageMaker Training Toolkit sets
 _EXPORT_OPTIONS = ("licence",)
-_GIVEN_BY_CHANNELS = ("data", "out", "backbone-weights", "warm-start")
+_GIVEN_BY_CHANNELS = ("data", "validate", "out", "backbone-weights", "warm-start")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -46,6 +46,8 @@ def main(arguments: Sequence[str]) -> None:
     licence = options.pop("licence", ["NOASSERTION"])
     words = [word for name, values in options.items() for value in values for word in (f"--{name}", value)]
     sources = [word for path in data for word in ("--data", str(path))]
+    if "validation" in channels:
+        sources += ["--validate", str(channels["validation"])]
     beeagent("train", *sources, *_weights(channels), *words, "--out", str(run))
     bundle = model / "bundle"
     beeagent(

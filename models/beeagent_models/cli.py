@@ -73,6 +73,7 @@ def train(  # noqa: PLR0913 - each is an option of the command
     backbone_factor: Annotated[float | None, typer.Option(help="On the learning rate of the backbone.")] = None,
     frozen_stages: Annotated[int | None, typer.Option(help="First stages of the backbone left as they are.")] = None,
     validate_every: Annotated[int | None, typer.Option(help="Steps between measurements; 0: none.")] = None,
+    save_every: Annotated[int | None, typer.Option(help="Steps between saves of the state. Default: 200.")] = None,
     precision: Annotated[
         str | None, typer.Option(metavar="auto|float32|bfloat16", help="Of the layers. auto: bfloat16 on a GPU.")
     ] = None,
@@ -100,6 +101,7 @@ def train(  # noqa: PLR0913 - each is an option of the command
         "backbone_factor": backbone_factor,
         "frozen_stages": frozen_stages,
         "validate_every": validate_every,
+        "save_every": save_every,
         "precision": precision,
         "workers": workers,
     }

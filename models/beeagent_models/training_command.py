@@ -50,7 +50,7 @@ def run_training(  # noqa: PLR0913 - each a choice of its own
     """
     sets = tuple(part for text in data for part in read_training_sets(text))
     found = tuple(dict.fromkeys(label for part in sets for label in part.dataset.labels))
-    given = {**given, **{name: parse_input_size(text) for name, text in sizes.items() if text is not None}}
+    chosen = given | {name: _size(name, text) for name, text in sizes.items() if text is not None}
     options = TrainingOptions(
         sets=sets,
         validation=tuple(read_dataset(path, labels=names) for path, names in map(parse_source, validation)),
@@ -58,7 +58,7 @@ def run_training(  # noqa: PLR0913 - each a choice of its own
         out=out,
         seed=seed,
         command=command,
-        **given,
+        **chosen,
     )
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     rest = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[figures]}"))

@@ -1,4 +1,4 @@
-"""What a blue background says about a photograph's labels: how loose its boxes are, and which objects have none."""
+"""What a blue background says about the labels of a photograph: how loose its boxes are, which objects have none."""
 
 import dataclasses
 

@@ -96,6 +96,7 @@ class TrainingOptions:
             raise InputError("datasets: give at least one, or synthetic scenes with their label among the labels")
         if self.backbone_weights and self.warm_start:
             raise InputError("backbone weights and a warm start: give one of them")
+        _check_validation(self.validation)
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise InputError(f"precision {self.precision!r}: choose auto, float32 or bfloat16")
         for width, height in filter(None, (self.input_size, self.image_size)):
@@ -132,6 +133,15 @@ class TrainingOptions:
         for name in ("labels", "input_size", "image_size"):
             values[name] = values[name] and list(values[name])
         return values
+
+
+def _check_validation(datasets: tuple[Dataset, ...]) -> None:
+    names = ["train", *(dataset.name for dataset in datasets)]
+    for dataset in datasets:
+        if names.count(dataset.name) > 1:
+            raise InputError(f"validation: more than one dataset is called {dataset.name!r}; rename a folder")
+        if not any(len(image.boxes) for image in dataset.images):
+            raise InputError(f"validation dataset {dataset.name}: no image has a box, so it has no AP; leave it out")
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:

@@ -27,8 +27,8 @@ from beeagent_models.training.validation import Validation
 
 STATE, CHECKPOINT, RECORD = "state.npz", "checkpoint.npz", "training.json"
 _REPORT_EVERY = 20
-# Where a run is given minutes in place of steps: its speed is measured from the first to the second of these steps. The
-# time that is left for the last validation and save is that share of it.
+# Where a run is given minutes in place of steps: its speed is measured from the first to the second of these steps,
+# counted from its start or resumption. The time that is left for the last validation and save is that share of it.
 _MEASURED = 80, 200
 _SPARE_SHARE = 0.04
 
@@ -138,11 +138,13 @@ class _Run:
     started: float
     saved_at: float
     validations: tuple[Validation, ...]
+    _first: int = field(default=0, init=False)
     _measured_at: float = field(default=0.0, init=False)
 
     def go(self, pool: Path, first: int, *, width: int, height: int) -> Path:
         """Do the steps from `first` on."""
         options = self.options
+        self._first = first
         loading = LoaderOptions(
             store=pool,
             mix=options.mix,
@@ -151,7 +153,7 @@ class _Run:
             height=height,
             batch_size=options.batch_size,
             first_step=first,
-            last_step=self.record["steps"] or _MEASURED[1] + 10**9,
+            last_step=self.record["steps"] or first + 10**9,
         )
         step, since, at = first, first, time.monotonic()
         with BatchLoader(
@@ -200,9 +202,9 @@ class _Run:
         """Where the run was given minutes: decide on the number of steps, once."""
         if self.options.minutes is None or self.record["steps"] is not None:
             return
-        if step == _MEASURED[0]:
+        if step - self._first == _MEASURED[0]:
             self._measured_at = time.monotonic()
-        if step == _MEASURED[1]:
+        if step - self._first == _MEASURED[1]:
             now = time.monotonic()
             seconds = (now - self._measured_at) / (_MEASURED[1] - _MEASURED[0])
             left = self.options.minutes * 60 * (1 - _SPARE_SHARE) - (now - self.started)

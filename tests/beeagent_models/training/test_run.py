@@ -6,18 +6,21 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 import pytest
 from beeagent.errors import InputError
+from beeagent_models.augmentation.mixture import TrainingSet
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
+from beeagent_models.datasets.synthesize import synthesize
 
 pytest.importorskip("keras")
 
 from beeagent_models.efficientdet.checkpoint import read_archive
 from beeagent_models.training.data import describe_datasets, with_labels
-from beeagent_models.training.options import Phase, TrainingOptions
+from beeagent_models.training.options import TrainingOptions
 from beeagent_models.training.run import train
 
 SCRIPT = Path(__file__).with_name("training_script.py")
@@ -27,7 +30,7 @@ DEADLINE = 900
 def start(out: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TF_CPP_MIN_LOG_LEVEL": "3"}
     return subprocess.Popen(
-        [sys.executable, str(SCRIPT), str(out)],
+        [sys.executable, str(SCRIPT), str(out), str(out.parent / "drawn")],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -43,7 +46,7 @@ def finish(out: Path) -> list[str]:
 
 
 def kill_after_first_save(out: Path) -> int:
-    """Start a run, kill it as soon as it has saved its state, and give the step it can be resumed from."""
+    """Start a run, kill it as soon as it has saved its state, and return the step it can be resumed from."""
     deadline = time.monotonic() + DEADLINE
     with start(out) as process:
         while not (out / "state.npz").exists() and process.poll() is None and time.monotonic() < deadline:
@@ -56,11 +59,13 @@ def kill_after_first_save(out: Path) -> int:
 
 @pytest.mark.timeout(3 * DEADLINE)
 def test_a_killed_run_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    date = datetime(2026, 5, 4, tzinfo=timezone.utc)
+    synthesize(tmp_path / "drawn", frames=3, width=96, height=64, seed=1, created_at=date)
     finish(tmp_path / "whole")
     step = kill_after_first_save(tmp_path / "killed")
     assert 0 < step < 12
     lines = finish(tmp_path / "killed")
-    assert not any(line.startswith("pictures") for line in lines)  # the pool was there already
+    assert not any(line.startswith("images") for line in lines)  # the pool was there already
     whole, record = (
         read_archive(tmp_path / "whole" / "checkpoint.npz")[1],
         json.loads((tmp_path / "killed" / "training.json").read_text()),
@@ -68,6 +73,7 @@ def test_a_killed_run_ends_as_one_that_was_not(tmp_path: Path) -> None:
     resumed = read_archive(tmp_path / "killed" / "checkpoint.npz")[1]
     assert record["steps_done"] == 12
     assert [entry["step"] for entry in record["figures"]] == [4, 8, 12]
+    assert all({"loss", "drawn_ap50", "drawn_ap75"} <= entry.keys() for entry in record["figures"])
     early = read_archive(tmp_path / "whole" / "state.npz")[1]
     assert whole.keys() == resumed.keys()
     for key, value in whole.items():
@@ -88,20 +94,26 @@ def test_other_options_do_not_go_on_with_a_run(tmp_path: Path) -> None:
 
 
 def synthetic_options(out: Path) -> TrainingOptions:
-    return TrainingOptions(datasets=(), labels=("bee",), out=out)
+    return TrainingOptions(sets=(), labels=("bee",), out=out)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"learning_rate": 0.0}, "learning rate 0.0"),
+        ({"peak_learning_rate": 0.0}, "peak learning rate 0.0"),
         ({"frozen_stages": 8}, "frozen stages 8"),
-        ({"synthetic_fraction": 1.5}, "synthetic fraction 1.5"),
+        ({"synthetic": 1.5}, "synthetic 1.5"),
+        ({"synthetic": 0.8, "pasted": 0.3}, "pasted 0.3: give a number from 0 to 0.2"),
         ({"scenes": -1}, "scenes -1"),
         ({"workers": 0}, "workers 0"),
-        ({"ignored_border": (0.0, 0.9, 0.0, 0.0)}, "ignored border 0.9"),
-        ({"phases": ()}, "phases"),
-        ({"scenes": 0}, "data sets"),
+        ({"batch_size": 0}, "batch size 0"),
+        ({"steps": 0}, "steps 0"),
+        ({"minutes": 0.0}, "minutes 0.0"),
+        ({"input_size": (32, 320)}, "size 32x320"),
+        ({"image_size": (320, 4096)}, "size 320x4096"),
+        ({"precision": "float16"}, "precision 'float16': choose auto, float32 or bfloat16"),
+        ({"scenes": 0}, "datasets: give at least one"),
+        ({"labels": ("wasp",)}, "datasets: give at least one"),
         ({"backbone_weights": Path("a"), "warm_start": Path("b")}, "one of them"),
     ],
 )
@@ -110,13 +122,28 @@ def test_options_out_of_range_are_named(tmp_path: Path, changes: dict[str, objec
         dataclasses.replace(synthetic_options(tmp_path), **changes)  # type: ignore[arg-type]  # that is the point
 
 
-@pytest.mark.parametrize(("size", "batch_size", "steps"), [(32, 8, 1), (64, 0, 1), (64, 8, 0)])
-def test_a_phase_out_of_range_is_named(size: int, batch_size: int, steps: int) -> None:
-    with pytest.raises(InputError, match="phase"):
-        Phase(size, batch_size, steps)
+def test_validation_datasets_have_boxes_and_names_of_their_own(tmp_path: Path) -> None:
+    options = synthetic_options(tmp_path)
+    dataset = one_image(tmp_path, ("bee", "wasp"))
+    empty = dataclasses.replace(dataset.images[0], boxes=np.zeros((0, 4), np.float32), class_ids=np.zeros(0, np.int64))
+    with pytest.raises(InputError, match="more than one dataset is called 'one'"):
+        dataclasses.replace(options, validation=(dataset, dataset))
+    with pytest.raises(InputError, match="more than one dataset is called 'train'"):
+        dataclasses.replace(options, validation=(dataclasses.replace(dataset, name="train"),))
+    with pytest.raises(InputError, match="validation dataset one: no image has a box"):
+        dataclasses.replace(options, validation=(dataclasses.replace(dataset, images=(empty,)),))
 
 
-def one_picture(folder: Path, labels: tuple[str, ...]) -> Dataset:
+@pytest.mark.parametrize("changes", [{"weight": 2.0}, {"ignored_border": (0.0, 0.1, 0.0, 0.0)}, {"cutouts": False}])
+def test_a_dataset_with_other_options_is_another_run(tmp_path: Path, changes: dict[str, object]) -> None:
+    part = TrainingSet(dataset=one_image(tmp_path, ("bee", "wasp")))
+    first = dataclasses.replace(synthetic_options(tmp_path), sets=(part,))
+    other = dataclasses.replace(part, **changes)  # type: ignore[arg-type]  # values of several types
+    second = dataclasses.replace(first, sets=(other,))
+    assert json.dumps(first.to_json()) != json.dumps(second.to_json())
+
+
+def one_image(folder: Path, labels: tuple[str, ...]) -> Dataset:
     path = folder / "a.jpg"
     path.write_bytes(b"content")
     boxes = np.array([[0, 0, 4, 4], [1, 1, 5, 5]], np.float32)
@@ -124,14 +151,14 @@ def one_picture(folder: Path, labels: tuple[str, ...]) -> Dataset:
 
 
 def test_classes_are_found_by_name(tmp_path: Path) -> None:
-    renumbered = with_labels(one_picture(tmp_path, ("wasp", "bee")), ("bee", "hornet", "wasp"))
+    renumbered = with_labels(one_image(tmp_path, ("wasp", "bee")), ("bee", "hornet", "wasp"))
     assert renumbered.images[0].class_ids.tolist() == [2, 0]
     with pytest.raises(InputError, match="'wasp'"):
-        with_labels(one_picture(tmp_path, ("wasp", "bee")), ("bee",))
+        with_labels(one_image(tmp_path, ("wasp", "bee")), ("bee",))
 
 
-def test_another_picture_or_label_is_another_data_set(tmp_path: Path) -> None:
-    dataset = one_picture(tmp_path, ("bee", "wasp"))
+def test_another_image_or_label_is_another_dataset(tmp_path: Path) -> None:
+    dataset = one_image(tmp_path, ("bee", "wasp"))
     (first,) = describe_datasets((dataset,))
     assert (first["images"], first["boxes"]) == (1, 2)
     moved = dataclasses.replace(dataset.images[0], boxes=dataset.images[0].boxes + 1)

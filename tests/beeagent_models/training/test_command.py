@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -12,13 +13,13 @@ from typer.testing import CliRunner, Result
 
 pytest.importorskip("keras")
 
-from beeagent_models.efficientdet import EfficientDetConfig, config_for
-from beeagent_models.training import network
+from beeagent_models.efficientdet.config import EfficientDetConfig, config_for
+from beeagent_models.training import detector_model
 from tensorboard.backend.event_processing.event_accumulator import TENSORS, EventAccumulator
 
 
 def thin(name: str, *, labels: tuple[str, ...], anchor_scale: float, input_size: int | None) -> EfficientDetConfig:
-    """Give a network of the same make, but thin and shallow: a step takes milliseconds."""
+    """Return a network of the same make, but thin and shallow: a step takes milliseconds."""
     return dataclasses.replace(
         config_for(name, labels=labels, anchor_scale=anchor_scale, input_size=input_size or 64),
         width_coefficient=0.25,
@@ -47,32 +48,42 @@ def drawn(tmp_path: Path) -> Path:
 
 @pytest.mark.timeout(600)  # compiling the network takes its time on a busy machine
 def test_options_reach_the_run_and_its_record(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network, "config_for", thin)
+    monkeypatch.setattr(detector_model, "config_for", thin)
     out = tmp_path / "run"
+    date = datetime(2026, 5, 4, tzinfo=timezone.utc)
+    synthesize(tmp_path / "held-back", frames=2, width=96, height=64, seed=2, created_at=date)
     result = train(
-        "--data", drawn, "--out", out, "--labels", "bee, wasp", "--phase", "64:2:3",
-        "--scenes", "3", "--grounds", "2", "--synthetic", "0.5", "--ignored-border", "0,0.1,0,0.2",
-        "--held-back", "0", "--seed", "9", "--learning-rate", "0.001", "--frozen-stages", "3", "--blue-ground",
+        "--data", f"{drawn}@2.5", "--validate", tmp_path / "held-back", "--out", out, "--labels", "bee, wasp",
+        "--input-size", "128x64", "--image-size", "64", "--batch-size", "2", "--steps", "3", "--scenes", "3",
+        "--backgrounds", "2", "--synthetic", "0.5", "--pasted", "0.25", "--seed", "9", "--peak-learning-rate", "0.01",
+        "--backbone-factor", "0.5", "--frozen-stages", "3", "--validate-every", "2", "--precision", "float32",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert result.stdout == f"{out / 'checkpoint.npz'}\n"
     assert (out / "checkpoint.npz").stat().st_size > 1000
+    assert re.search(
+        r"^step 2/3 .*  train ap50 \S+  train ap75 \S+  held-back ap50 \S+  held-back ap75 \S+$",
+        result.stderr,
+        re.MULTILINE,
+    )
     events = EventAccumulator(str(out / "events"), {TENSORS: 0})
     events.Reload()
-    assert {"loss", "box", "class", "learning_rate", "images_per_second"} <= set(events.Tags()[TENSORS])
-    assert [event.step for event in events.Tensors("loss")] == [3]
+    tags = {"loss", "box", "class", "learning_rate", "images_per_second", "train_ap50", "held-back_ap75"}
+    assert tags <= set(events.Tags()[TENSORS])
+    assert [event.step for event in events.Tensors("loss")] == [2, 3]
     record = json.loads((out / "training.json").read_text())
     assert record["command"].startswith("beeagent ")
-    assert record["steps_done"] == 3
+    assert record["steps_done"] == record["steps"] == 3
     assert [(data["name"], data["images"]) for data in record["data"]] == [("drawn", 4)]
     options = record["options"]
     assert options["labels"] == ["bee", "wasp"]
-    assert options["phases"] == [{"size": 64, "batch_size": 2, "steps": 3}]
-    assert options["ignored_border"] == [0, 0.1, 0, 0.2]
-    given = {key: options[key] for key in ("scenes", "grounds", "synthetic_fraction", "held_back", "seed")}
-    assert given == {"scenes": 3, "grounds": 2, "synthetic_fraction": 0.5, "held_back": 0, "seed": 9}
-    assert options["blue_ground"] is True
-    assert (options["learning_rate"], options["frozen_stages"], options["model"]) == (0.001, 3, "lite0")
+    assert (options["input_size"], options["image_size"], options["batch_size"]) == ([128, 64], [64, 64], 2)
+    assert [(part["dataset"], part["weight"]) for part in options["sets"]] == [("drawn", 2.5)]
+    given = {key: options[key] for key in ("scenes", "backgrounds", "synthetic", "pasted", "seed", "backbone_factor")}
+    assert given == {
+        "scenes": 3, "backgrounds": 2, "synthetic": 0.5, "pasted": 0.25, "seed": 9, "backbone_factor": 0.5
+    }  # fmt: skip
+    assert (options["peak_learning_rate"], options["frozen_stages"], options["model"]) == (0.01, 3, "lite0")
 
 
 @pytest.mark.parametrize(
@@ -80,16 +91,19 @@ def test_options_reach_the_run_and_its_record(drawn: Path, tmp_path: Path, monke
     [
         (["--data", "nowhere"], "nowhere: there is no such file or folder"),
         (["--data", "=bee"], "does not name a data set"),
-        (["--phase", "192:8"], "write SIZE:BATCH:STEPS"),
-        (["--phase", "192:8:x"], "write SIZE:BATCH:STEPS"),
-        (["--phase", "8:8:8"], "at least 64 pixels"),
-        (["--ignored-border", "0.1"], "write four ratios"),
-        (["--ignored-border", "0,0,0,x"], "write four ratios"),
-        (["--ignored-border", "0,0,0,0.9"], "ignored border 0.9"),
+        (["--validate", "nowhere"], "nowhere: there is no such file or folder"),
+        (["--data", "bees@many"], "data 'bees@many': 'many' is no weight; write PATH@WEIGHT"),
+        (["--data", "bees@0"], "data 'bees@0': weight 0: give a number above 0"),
+        (["--data", "nowhere.toml"], "mixture nowhere.toml: No such file"),
+        (["--input-size", "320:192"], "input size is '320:192': write WIDTHxHEIGHT"),
+        (["--image-size", "x"], "image size is 'x': write WIDTHxHEIGHT"),
+        (["--input-size", "8"], "size 8x8: give 64 to 2048 pixels each way"),
+        (["--minutes", "0"], "minutes 0.0: give a number from 0.1"),
+        (["--precision", "half"], "precision 'half': choose auto, float32 or bfloat16"),
         (["--labels", "bee,,wasp"], "write names with commas between"),
         (["--labels", "bee,bee"], "write names with commas between, each once"),
-        (["--synthetic", "1.5"], "synthetic fraction 1.5"),
-        (["--scenes", "0"], "data sets: give at least one"),
+        (["--synthetic", "1.5"], "synthetic 1.5"),
+        (["--scenes", "0"], "datasets: give at least one"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(

@@ -4,20 +4,21 @@ import cv2
 import numpy as np
 import pytest
 from beeagent.errors import InputError
-from beeagent_models.datasets.blue_ground import tightened, without_box
+from beeagent_models.augmentation.blue_background import tightened, without_box
+from beeagent_models.augmentation.mixture import TrainingSet
+from beeagent_models.augmentation.pool import PoolOptions, pool_images
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
-from beeagent_models.datasets.loader_pool import PoolOptions, pool_pictures
 from numpy.typing import NDArray
 
 BLUE, GREY, BROWN = (190, 140, 40), (120, 120, 120), (40, 60, 90)
 
 
-def board(*middles: tuple[int, int], ground: tuple[int, int, int] = BLUE) -> NDArray[np.uint8]:
+def board(*middles: tuple[int, int], background: tuple[int, int, int] = BLUE) -> NDArray[np.uint8]:
     """Draw bees of 52x24 pixels."""
-    picture = np.full((240, 320, 3), ground, np.uint8)
+    image = np.full((240, 320, 3), background, np.uint8)
     for middle in middles:
-        cv2.ellipse(picture, middle, (26, 12), 0, 0, 360, BROWN, -1)
-    return picture
+        cv2.ellipse(image, middle, (26, 12), 0, 0, 360, BROWN, -1)
+    return image
 
 
 def dataset(folder: Path, pixels: NDArray[np.uint8], *boxes: tuple[float, float, float, float]) -> Dataset:
@@ -33,7 +34,7 @@ def test_a_loose_box_is_drawn_in_to_its_object(tmp_path: Path) -> None:
     np.testing.assert_allclose(image.boxes, [[74, 48, 127, 73]], atol=1.5)
 
 
-def test_others_are_drawn_in_as_much_and_stay_at_the_pictures_edge(tmp_path: Path) -> None:
+def test_others_are_drawn_in_as_much_and_stay_at_the_edge_of_the_image(tmp_path: Path) -> None:
     pixels = board((100, 60))
     pixels[120:] = GREY  # where nothing can be told apart
     boxes = (60, 36, 140, 84), (200, 140, 280, 188), (0, 150, 80, 240)
@@ -44,10 +45,10 @@ def test_others_are_drawn_in_as_much_and_stay_at_the_pictures_edge(tmp_path: Pat
     assert image.boxes[2][1] > 155
 
 
-def test_without_a_blue_ground_nothing_changes(tmp_path: Path) -> None:
-    grey = dataset(tmp_path, board((100, 60), ground=GREY), (60, 36, 140, 84))
+def test_without_a_blue_background_nothing_changes(tmp_path: Path) -> None:
+    grey = dataset(tmp_path, board((100, 60), background=GREY), (60, 36, 140, 84))
     assert tightened(grey) is grey
-    assert len(without_box(board((100, 60), ground=GREY), grey.images[0].boxes)) == 0
+    assert len(without_box(board((100, 60), background=GREY), grey.images[0].boxes)) == 0
 
 
 def test_objects_without_a_box_are_found_and_walls_are_none() -> None:
@@ -59,17 +60,16 @@ def test_objects_without_a_box_are_found_and_walls_are_none() -> None:
     assert len(without_box(pixels, np.zeros((0, 4), np.float32))) == 0
 
 
-def test_a_pool_ignores_them_on_a_blue_ground_alone(tmp_path: Path) -> None:
+def test_a_pool_ignores_them_on_a_blue_background_alone(tmp_path: Path) -> None:
     boards = dataset(tmp_path, board((100, 60), (220, 160)), (70, 45, 130, 75))
-    for blue_ground, ignored in ((False, 0), (True, 1)):
-        options = PoolOptions(
-            scenes=0, grounds=0, scene_label=0, ignored_border=(0, 0, 0, 0), blue_ground=blue_ground, seed=0
-        )
-        photograph = next(iter(pool_pictures((boards,), options, lambda _done, _total: None)))
+    options = PoolOptions(scenes=0, backgrounds=0, scene_label=0, seed=0)
+    for blue_background, ignored in ((False, 0), (True, 1)):
+        part = TrainingSet(dataset=boards, blue_background=blue_background)
+        photograph = next(iter(pool_images((part,), options, lambda _done, _total: None)))
         assert len(photograph.ignored) == ignored
 
 
-def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     boards = dataset(tmp_path, board((100, 60)), (70, 45, 130, 75))
     boards.images[0].path.write_bytes(b"none")
     with pytest.raises(InputError, match=r"board\.png: cannot be read"):
