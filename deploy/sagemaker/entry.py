@@ -8,7 +8,7 @@ The channels of the job say on what:
 - `checkpoint`, in its place: one `.npz`, a checkpoint of an earlier run to start from.
 
 Hyperparameters are the options of `beeagent train` without their dashes (several values of one with blanks between),
-and `licence`, that of the weights. What the job leaves in its model.tar.gz: the bundle, its report, the record of the run.
+and `licence`, that of the weights. The job's model.tar.gz has the bundle, its report and the record of the run.
 """
 
 import os
