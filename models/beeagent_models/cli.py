@@ -67,6 +67,9 @@ def train(  # noqa: PLR0913 - each is an option of the command
     pasted: Annotated[
         float | None, typer.Option(metavar="RATIO", help="Share that are cut-outs on another background, 0 to 1.")
     ] = None,
+    augmentation: Annotated[
+        str | None, typer.Option(metavar="full|none", help="none: whole images, unchanged, to see if a run can learn.")
+    ] = None,
     scenes: Annotated[int | None, typer.Option(help="Number of synthetic scenes to draw.")] = None,
     backgrounds: Annotated[int | None, typer.Option(help="Number of empty backgrounds to draw, for cut-outs.")] = None,
     peak_learning_rate: Annotated[float | None, typer.Option(help="Of the matrices of pyramid and heads.")] = None,
@@ -95,6 +98,7 @@ def train(  # noqa: PLR0913 - each is an option of the command
         "minutes": minutes,
         "synthetic": synthetic,
         "pasted": pasted,
+        "augmentation": augmentation,
         "scenes": scenes,
         "backgrounds": backgrounds,
         "peak_learning_rate": peak_learning_rate,

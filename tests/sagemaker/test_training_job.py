@@ -59,7 +59,7 @@ class Job:
         (folder / "code").mkdir()
         shutil.copy(DEPLOY / "entry.py", folder / "code")  # as the Dockerfile does
         for seed, name in enumerate(channels):
-            synthesize(folder / "input" / "data" / name, frames=3, width=96, height=96, seed=seed, created_at=DATE)
+            synthesize(folder / "input" / "data" / name, frames=6, width=128, height=96, seed=seed, created_at=DATE)
 
     def start(self) -> "subprocess.Popen[bytes]":
         environment = {
@@ -94,7 +94,7 @@ def _toolkit(request: pytest.FixtureRequest) -> None:
 def test_an_interrupted_job_goes_on_where_it_was_and_leaves_a_bundle_and_its_figures(tmp_path: Path) -> None:
     pytest.importorskip("tensorflow", reason="needs the extra train")
     options = {
-        "steps": "3", "batch_size": "2", "input_size": "64", "scenes": "2", "backgrounds": "1",
+        "steps": "3", "batch_size": "2", "input_size": "128", "scenes": "2", "backgrounds": "1",
         "validate_every": "1", "save_every": "1", "licence": "CC0-1.0",
     }  # fmt: skip
     one = Job(tmp_path / "ml", options, channels=("training", "validation"))

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import cv2
 import numpy as np
+from beeagent.errors import InputError
 from numpy.typing import NDArray
 
 from beeagent_models.augmentation.cutouts import blue_background_opacity, without_blue_spill
@@ -74,12 +75,14 @@ class Mix:
         synthetic: share of images that are synthetic scenes.
         pasted: share of images that are cut-outs on another background.
         sizes: of the objects.
+        augmented: False shows whole images as the agent sees them, and changes nothing.
     """
 
     weights: tuple[float, ...]
     synthetic: float
     pasted: float
     sizes: Sizes
+    augmented: bool = True
 
 
 class Composer:
@@ -88,6 +91,9 @@ class Composer:
     Args:
         store: photographs, synthetic scenes, empty backgrounds and cut-outs.
         mix: shares and sizes.
+
+    Raises:
+        InputError: the store has nothing of which the mix has a share.
     """
 
     def __init__(self, store: ImageStore, mix: Mix) -> None:
@@ -109,6 +115,8 @@ class Composer:
                 PHOTOGRAPH: 1 - mix.synthetic - mix.pasted if self._photographs else 0.0,
             }
         )
+        if not self._kinds:
+            raise InputError("nothing to compose images from: no photograph, scene or cut-out has a share above 0")
         self._sources, self._source_weights = _normalised({s: mix.weights[s] for s in self._photographs})
 
     def compose(self, rng: np.random.Generator, *, width: int, height: int) -> Crop:
@@ -119,6 +127,8 @@ class Composer:
             width: in pixels.
             height: in pixels.
         """
+        if not self._mix.augmented:
+            return self._unchanged(rng, width=width, height=height)
         crop = (self._mosaic if rng.random() < _MOSAIC else self._part)(rng, width=width, height=height)
         pixels = vary_camera(rng, crop.pixels)
         boxes, class_ids, ignored = cut_to_frame(
@@ -130,6 +140,22 @@ class Composer:
             smallest=self._mix.sizes.ignored_below,
         )
         return Crop(pixels, boxes, class_ids, ignored)
+
+    def _unchanged(self, rng: np.random.Generator, *, width: int, height: int) -> Crop:
+        """Show a whole photograph or scene, letterboxed."""
+        kind = self._kinds[int(rng.choice(len(self._kinds), p=self._kind_weights))]
+        number = _pick(rng, self._scenes) if kind == SCENE else self._draw_photograph(rng)
+        rows, columns = self._store.pixels(number).shape[:2]
+        scale = min(width / columns, height / rows)
+        matrix = affine_matrix(
+            scale_x=scale,
+            scale_y=scale,
+            angle=0.0,
+            mirror=False,
+            source=(columns / 2, rows / 2),
+            target=(width / 2, height / 2),
+        )
+        return self._cut(rng, number, matrix, scale, width=width, height=height)
 
     def _mosaic(self, rng: np.random.Generator, *, width: int, height: int) -> Crop:
         """Put four parts together around a point near the middle."""
@@ -158,8 +184,7 @@ class Composer:
         return Crop(vary_light(rng, crop.pixels), crop.boxes, crop.class_ids, crop.ignored)
 
     def _photograph(self, rng: np.random.Generator, wanted: float, *, width: int, height: int) -> Crop:
-        source = self._sources[int(rng.choice(len(self._sources), p=self._source_weights))]
-        number = _pick(rng, self._photographs[source])
+        number = self._draw_photograph(rng)
         if rng.random() < _WHOLE and self._fits_whole(number, width=width, height=height):
             return self._whole(rng, number, width=width, height=height)
         crop = self._around_object(rng, number, wanted, width=width, height=height)
@@ -168,6 +193,10 @@ class Composer:
         if self._cutouts and rng.random() < _PASTED_INTO:
             crop = self._with_cutouts(rng, crop, wanted, count=int(rng.integers(1, 4)))
         return crop
+
+    def _draw_photograph(self, rng: np.random.Generator) -> int:
+        source = self._sources[int(rng.choice(len(self._sources), p=self._source_weights))]
+        return _pick(rng, self._photographs[source])
 
     def _fits_whole(self, number: int, *, width: int, height: int) -> bool:
         boxes = self._store.boxes(number)

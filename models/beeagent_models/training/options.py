@@ -44,6 +44,7 @@ class TrainingOptions:
         box_weight: of the box loss, beside the class loss.
         synthetic: share of the images that are synthetic scenes.
         pasted: share of the images that are cut-outs on another background.
+        augmentation: `full`, or `none`: whole images, unchanged; to see whether a network can learn some images at all.
         synthetic_label: class of the bees in synthetic scenes; without that label there are none.
         scenes: number of synthetic scenes in the pool.
         backgrounds: number of empty synthetic backgrounds in the pool.
@@ -80,6 +81,7 @@ class TrainingOptions:
     box_weight: float = 1.5
     synthetic: float = 0.15
     pasted: float = 0.3
+    augmentation: str = "full"
     synthetic_label: str = "bee"
     scenes: int = 600
     backgrounds: int = 300
@@ -97,8 +99,10 @@ class TrainingOptions:
         if self.backbone_weights and self.warm_start:
             raise InputError("backbone weights and a warm start: give one of them")
         _check_validation(self.validation)
-        if self.precision not in ("auto", "float32", "bfloat16"):
-            raise InputError(f"precision {self.precision!r}: choose auto, float32 or bfloat16")
+        _one_of("precision", self.precision, "auto", "float32", "bfloat16")
+        _one_of("augmentation", self.augmentation, "full", "none")
+        if self.augmentation == "none" and self.pasted:
+            raise InputError("augmentation none has no pasted cut-outs: give pasted 0")
         for width, height in filter(None, (self.input_size, self.image_size)):
             if not (64 <= width <= 2048 and 64 <= height <= 2048):
                 raise InputError(f"size {width}x{height}: give 64 to 2048 pixels each way")
@@ -119,8 +123,13 @@ class TrainingOptions:
     @property
     def mix(self) -> Mix:
         """What training images are made of."""
-        weights = tuple(part.weight for part in self.sets)
-        return Mix(weights=weights, synthetic=self.synthetic, pasted=self.pasted, sizes=self.sizes)
+        return Mix(
+            weights=tuple(part.weight for part in self.sets),
+            synthetic=self.synthetic,
+            pasted=self.pasted,
+            sizes=self.sizes,
+            augmented=self.augmentation == "full",
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return what decides the result, as JSON values: not the folder, the workers or how often state is saved."""
@@ -128,6 +137,8 @@ class TrainingOptions:
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in left_out}
         for name in ("backbone_weights", "warm_start"):
             values[name] = values[name] and values[name].name
+        if self.augmentation == "full":  # runs were recorded before there was a choice
+            del values["augmentation"]
         values["sets"] = [part.to_json() for part in self.sets]
         values["sizes"] = dataclasses.asdict(self.sizes)
         for name in ("labels", "input_size", "image_size"):
@@ -142,6 +153,11 @@ def _check_validation(datasets: tuple[Dataset, ...]) -> None:
             raise InputError(f"validation: more than one dataset is called {dataset.name!r}; rename a folder")
         if not any(len(image.boxes) for image in dataset.images):
             raise InputError(f"validation dataset {dataset.name}: no image has a box, so it has no AP; leave it out")
+
+
+def _one_of(name: str, value: str, *choices: str) -> None:
+    if value not in choices:
+        raise InputError(f"{name} {value!r}: choose one of {', '.join(choices)}")
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:

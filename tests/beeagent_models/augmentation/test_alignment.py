@@ -90,7 +90,7 @@ def assert_aligned(
     if low.min() < 0 or high[0] > width or high[1] > height:
         return False
     window = pixels[low[1] : high[1], low[0] : high[0], 0].astype(np.float64)
-    level = min(3, max(0, math.floor(-math.log2(scales.max()) + 1e-9)))
+    level = min(3, max(0, math.floor(-math.log2(math.sqrt(scales.prod())) + 1e-6)))
     for axis in (0, 1):
         profile = window.sum(axis)
         places = low[axis] + np.arange(len(profile)) + 0.5
@@ -104,8 +104,8 @@ def assert_aligned(
 
 @settings(deadline=None, max_examples=100)
 @given(
-    scale=st.floats(0.12, 2.0),
-    stretch=st.floats(0.8, 1.25),
+    scale=st.floats(0.15, 2.0),
+    stretch=st.floats(0.85, 1.18),
     quarters=st.integers(0, 3),
     mirror=st.booleans(),
     target=st.tuples(st.floats(300, 340), st.floats(300, 340)),
@@ -119,8 +119,8 @@ def test_a_rectangle_stays_under_its_box_when_scaled_shifted_mirrored_and_rotate
     target: tuple[float, float],
 ) -> None:
     matrix = affine_matrix(
-        scale_x=scale,
-        scale_y=scale * stretch,
+        scale_x=scale * stretch,
+        scale_y=scale / stretch,
         angle=quarters * math.pi / 2,
         mirror=mirror,
         source=(236.0, 195.0),

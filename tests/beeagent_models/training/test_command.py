@@ -43,7 +43,7 @@ def train(*arguments: str | Path) -> Result:
 @pytest.fixture
 def drawn(tmp_path: Path) -> Path:
     date = datetime(2026, 5, 4, tzinfo=timezone.utc)
-    return synthesize(tmp_path / "drawn", frames=4, width=96, height=96, seed=1, created_at=date)
+    return synthesize(tmp_path / "drawn", frames=6, width=128, height=96, seed=1, created_at=date)
 
 
 @pytest.mark.timeout(600)  # compiling the network takes its time on a busy machine
@@ -54,7 +54,7 @@ def test_options_reach_the_run_and_its_record(drawn: Path, tmp_path: Path, monke
     synthesize(tmp_path / "held-back", frames=2, width=96, height=64, seed=2, created_at=date)
     result = train(
         "--data", f"{drawn}@2.5", "--validate", tmp_path / "held-back", "--out", out, "--labels", "bee, wasp",
-        "--input-size", "128x64", "--image-size", "64", "--batch-size", "2", "--steps", "3", "--scenes", "3",
+        "--input-size", "128x96", "--image-size", "64", "--batch-size", "2", "--steps", "3", "--scenes", "3",
         "--backgrounds", "2", "--synthetic", "0.5", "--pasted", "0.25", "--seed", "9", "--peak-learning-rate", "0.01",
         "--backbone-factor", "0.5", "--frozen-stages", "3", "--validate-every", "2", "--precision", "float32",
     )  # fmt: skip
@@ -74,10 +74,10 @@ def test_options_reach_the_run_and_its_record(drawn: Path, tmp_path: Path, monke
     record = json.loads((out / "training.json").read_text())
     assert record["command"].startswith("beeagent ")
     assert record["steps_done"] == record["steps"] == 3
-    assert [(data["name"], data["images"]) for data in record["data"]] == [("drawn", 4)]
+    assert [(data["name"], data["images"]) for data in record["data"]] == [("drawn", 6)]
     options = record["options"]
     assert options["labels"] == ["bee", "wasp"]
-    assert (options["input_size"], options["image_size"], options["batch_size"]) == ([128, 64], [64, 64], 2)
+    assert (options["input_size"], options["image_size"], options["batch_size"]) == ([128, 96], [64, 64], 2)
     assert [(part["dataset"], part["weight"]) for part in options["sets"]] == [("drawn", 2.5)]
     given = {key: options[key] for key in ("scenes", "backgrounds", "synthetic", "pasted", "seed", "backbone_factor")}
     assert given == {
@@ -99,7 +99,7 @@ def test_options_reach_the_run_and_its_record(drawn: Path, tmp_path: Path, monke
         (["--image-size", "x"], "image size is 'x': write WIDTHxHEIGHT"),
         (["--input-size", "8"], "size 8x8: give 64 to 2048 pixels each way"),
         (["--minutes", "0"], "minutes 0.0: give a number from 0.1"),
-        (["--precision", "half"], "precision 'half': choose auto, float32 or bfloat16"),
+        (["--precision", "half"], "precision 'half': choose one of auto, float32, bfloat16"),
         (["--labels", "bee,,wasp"], "write names with commas between"),
         (["--labels", "bee,bee"], "write names with commas between, each once"),
         (["--synthetic", "1.5"], "synthetic 1.5"),
