@@ -39,6 +39,7 @@ def train(  # noqa: PLR0913 - each is an option of the command
         list[str] | None,
         typer.Option(metavar="PATH[=LABELS]", help="Dataset to measure AP50 and AP75 on as the run goes. Repeatable."),
     ] = None,
+    attribute: Attribute = None,
     out: Annotated[Path, typer.Option(help="Folder of the run. A run found there is resumed.")],
     labels: Annotated[
         str | None, typer.Option(metavar="A,B", help="Classes of the detector. Default: those of the data, or bee.")
@@ -114,6 +115,7 @@ def train(  # noqa: PLR0913 - each is an option of the command
     run_training(
         data=data or [],
         validation=validate or [],
+        attribute=attribute,
         labels=labels,
         sizes={"input_size": input_size, "image_size": image_size},
         out=out,

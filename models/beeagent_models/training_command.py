@@ -24,6 +24,7 @@ def run_training(  # noqa: PLR0913 - each a choice of its own
     *,
     data: Sequence[str],
     validation: Sequence[str],
+    attribute: str | None,
     labels: str | None,
     sizes: dict[str, str | None],
     out: Path,
@@ -38,6 +39,7 @@ def run_training(  # noqa: PLR0913 - each a choice of its own
     Args:
         data: datasets as on the command line, `PATH[=LABELS][@WEIGHT]`, or mixture files.
         validation: datasets that are only measured on, `PATH[=LABELS]`.
+        attribute: the label attribute, of Ground Truth manifests that have several.
         labels: of the detector, with commas between; None takes those of the data.
         sizes: `input_size` and `image_size`, each `WIDTHxHEIGHT`, one number for a square, or None.
         out: folder of the run.
@@ -48,12 +50,14 @@ def run_training(  # noqa: PLR0913 - each a choice of its own
     Raises:
         InputError: something given cannot be used.
     """
-    sets = tuple(part for text in data for part in read_training_sets(text))
+    sets = tuple(part for text in data for part in read_training_sets(text, attribute=attribute))
     found = tuple(dict.fromkeys(label for part in sets for label in part.dataset.labels))
     chosen = given | {name: _size(name, text) for name, text in sizes.items() if text is not None}
     options = TrainingOptions(
         sets=sets,
-        validation=tuple(read_dataset(path, labels=names) for path, names in map(parse_source, validation)),
+        validation=tuple(
+            read_dataset(path, labels=names, label_attribute=attribute) for path, names in map(parse_source, validation)
+        ),
         labels=_labels(labels) if labels is not None else found or _DEFAULT_LABELS,
         out=out,
         seed=seed,

@@ -4,11 +4,11 @@ import dataclasses
 
 import cv2
 import numpy as np
-from beeagent.errors import InputError
 from numpy.typing import NDArray
 
 from beeagent_models.augmentation.cutouts import VISIBLE_OPACITY, blue_background_opacity, object_on_blue
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
+from beeagent_models.datasets.image_files import load_image
 
 # An image with less blue than this has no blue background.
 _LEAST_BLUE = 0.2
@@ -29,7 +29,7 @@ def tightened(dataset: Dataset) -> Dataset:
         dataset: such as one whose boxes were derived from key points with a margin.
 
     Raises:
-        InputError: a image cannot be read.
+        InputError: an image cannot be decoded.
     """
     extents = [_extents(image) for image in dataset.images]
     ratios = [
@@ -92,10 +92,8 @@ def without_box(pixels: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NDArra
 
 
 def _extents(image: LabelledImage) -> list[NDArray[np.float32] | None]:
-    pixels = cv2.imread(str(image.path), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise InputError(f"image {image.path}: cannot be read; is it a whole JPEG or PNG file?")
-    return [_extent(np.asarray(pixels, np.uint8), image.boxes, index) for index in range(len(image.boxes))]
+    pixels = load_image(image)
+    return [_extent(pixels, image.boxes, index) for index in range(len(image.boxes))]
 
 
 def _extent(pixels: NDArray[np.uint8], boxes: NDArray[np.float32], index: int) -> NDArray[np.float32] | None:

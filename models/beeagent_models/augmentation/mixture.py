@@ -55,9 +55,9 @@ class _Entry(BaseModel):
     blue_background: bool = False
     cutouts: bool = True
 
-    def read(self, base: Path) -> TrainingSet:
+    def read(self, base: Path, attribute: str | None) -> TrainingSet:
         return TrainingSet(
-            dataset=read_dataset(base / self.path, labels=self.labels, label_attribute=self.attribute),
+            dataset=read_dataset(base / self.path, labels=self.labels, label_attribute=self.attribute or attribute),
             weight=self.weight,
             ignored_border=self.ignored_border,
             blue_background=self.blue_background,
@@ -71,19 +71,20 @@ class _File(BaseModel):
     dataset: tuple[_Entry, ...] = Field(min_length=1)
 
 
-def read_training_sets(text: str) -> tuple[TrainingSet, ...]:
+def read_training_sets(text: str, *, attribute: str | None = None) -> tuple[TrainingSet, ...]:
     """Read what `--data` names.
 
     Args:
         text: `PATH`, `PATH=label,label`, either with `@WEIGHT` behind it; or a `.toml` file with a `[[dataset]]` table
             for each dataset: `path` (relative to the file), `weight`, `labels`, `attribute`, `ignored_border`,
             `blue_background`, `cutouts`.
+        attribute: the label attribute, of Ground Truth manifests that have several; a mixture file's own comes first.
 
     Raises:
         InputError: something there cannot be used; names file and key.
     """
     if text.endswith(".toml"):
-        return _read_file(Path(text))
+        return _read_file(Path(text), attribute)
     source, weight = text, 1.0
     if "@" in text and not Path(text).exists():
         source, _, number = text.rpartition("@")
@@ -94,10 +95,10 @@ def read_training_sets(text: str) -> tuple[TrainingSet, ...]:
         if not 0 < weight <= 1000:
             raise InputError(f"data '{text}': weight {number}: give a number above 0, at most 1000")
     path, labels = parse_source(source)
-    return (TrainingSet(dataset=read_dataset(path, labels=labels), weight=weight),)
+    return (TrainingSet(dataset=read_dataset(path, labels=labels, label_attribute=attribute), weight=weight),)
 
 
-def _read_file(path: Path) -> tuple[TrainingSet, ...]:
+def _read_file(path: Path, attribute: str | None) -> tuple[TrainingSet, ...]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         file = _File.model_validate(content)
@@ -112,4 +113,4 @@ def _read_file(path: Path) -> tuple[TrainingSet, ...]:
     for entry in file.dataset:
         if not all(0 <= ratio <= 0.5 for ratio in entry.ignored_border):
             raise InputError(f"mixture {path}: ignored_border {list(entry.ignored_border)}: give ratios from 0 to 0.5")
-    return tuple(entry.read(path.parent) for entry in file.dataset)
+    return tuple(entry.read(path.parent, attribute) for entry in file.dataset)

@@ -8,7 +8,6 @@ from functools import partial
 
 import cv2
 import numpy as np
-from beeagent.errors import InputError
 from beeagent.frames.synthetic.background import random_background
 from beeagent.frames.synthetic.picture import random_scene_frame
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from beeagent_models.augmentation.cutouts import cut_out
 from beeagent_models.augmentation.mixture import TrainingSet
 from beeagent_models.augmentation.store import BACKGROUND, CUTOUT, PHOTOGRAPH, SCENE, StoredImage
 from beeagent_models.datasets.dataset import LabelledImage
+from beeagent_models.datasets.image_files import load_image
 
 _NO_BOXES = np.zeros((0, 4), np.float32)
 _NO_IDS = np.zeros(0, np.int64)
@@ -130,21 +130,13 @@ def _scene_size(rng: np.random.Generator) -> tuple[int, int]:
 
 
 def _decoded(image: LabelledImage) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    pixels = cv2.imread(str(image.path), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise InputError(f"image {image.path}: cannot be read; is it a whole JPEG or PNG file?")
-    if pixels.shape[:2] != (image.height, image.width):
-        raise InputError(
-            f"image {image.path}: {pixels.shape[1]}x{pixels.shape[0]} pixels, but its labels say "
-            f"{image.width}x{image.height}"
-        )
-    boxes = image.boxes
+    pixels, boxes = load_image(image), image.boxes
     scale = _LONGEST_SIDE / max(pixels.shape[:2])
     if scale < 1:
         size = (round(image.width * scale), round(image.height * scale))
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+        pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
         boxes = boxes * np.float32(scale)
-    return np.asarray(pixels, np.uint8), boxes
+    return pixels, boxes
 
 
 def _strips(pixels: NDArray[np.uint8], border: tuple[float, float, float, float]) -> NDArray[np.float32]:

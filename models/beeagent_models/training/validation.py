@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 from beeagent.detection.detections import Detections
 from beeagent.detection.geometry import Fit, Placement, lay_in, neutral_fill, place
-from beeagent.errors import InputError
 from numpy.typing import NDArray
 
 from beeagent_models.coco_metrics import MAX_DETECTIONS, coco_metrics
 from beeagent_models.datasets.dataset import Dataset
+from beeagent_models.datasets.image_files import load_image
 from beeagent_models.efficientdet.anchors import anchor_boxes, decode_boxes
 from beeagent_models.efficientdet.config import EfficientDetConfig
 
@@ -45,9 +45,7 @@ class Validation:
         self._placements: list[Placement] = []
         self._images = np.empty((len(dataset.images), height, width, 3), np.uint8)
         for number, image in enumerate(dataset.images):
-            pixels = cv2.imread(str(image.path), cv2.IMREAD_COLOR)
-            if pixels is None:
-                raise InputError(f"image {image.path}: cannot be read; is it a whole JPEG or PNG file?")
+            pixels = load_image(image)
             placement = place(
                 frame_width=pixels.shape[1],
                 frame_height=pixels.shape[0],
@@ -55,7 +53,7 @@ class Validation:
                 input_height=height,
                 fit=Fit.LETTERBOX,
             )
-            self._images[number] = lay_in(np.asarray(pixels, np.uint8), placement, fill=neutral_fill(config.mean))
+            self._images[number] = lay_in(pixels, placement, fill=neutral_fill(config.mean))
             self._placements.append(placement)
 
     def measure(self, predict: Predict) -> dict[str, float]:

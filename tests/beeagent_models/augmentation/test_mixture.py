@@ -143,3 +143,14 @@ def test_a_path_with_an_at_sign_is_a_path_if_it_is_there(drawn: Path, tmp_path: 
     assert part.weight == 1
     (part,) = read_training_sets(f"{tmp_path / 'bees@2'}@3")
     assert part.weight == 3
+
+
+def test_an_attribute_from_outside_holds_where_the_file_gives_none(drawn: Path) -> None:
+    (part,) = read_training_sets(str(drawn), attribute="bees")
+    assert len(part.dataset.images) == 3
+    with pytest.raises(InputError, match="wasps"):
+        read_training_sets(str(drawn), attribute="wasps")
+    own = mixture(drawn.parent, '[[dataset]]\npath = "drawn"\nattribute = "bees"')
+    assert len(read_training_sets(own, attribute="wasps")[0].dataset.images) == 3
+    with pytest.raises(InputError, match="wasps"):
+        read_training_sets(mixture(drawn.parent, '[[dataset]]\npath = "drawn"'), attribute="wasps")

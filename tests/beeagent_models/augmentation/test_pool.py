@@ -7,6 +7,7 @@ from beeagent.errors import InputError
 from beeagent_models.augmentation.mixture import TrainingSet
 from beeagent_models.augmentation.pool import PoolOptions, pool_images
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
+from PIL import Image
 
 NO_BOXES = np.zeros((0, 4), np.float32)
 SCENES = PoolOptions(scenes=3, backgrounds=2, scene_label=0, seed=5)
@@ -65,3 +66,14 @@ def test_an_image_of_another_size_than_its_labels_is_named(tmp_path: Path) -> No
     cv2.imwrite(str(dataset.images[0].path), np.zeros((64, 65, 3), np.uint8))
     with pytest.raises(InputError, match=r"bee\.png: .*65x64"):
         list(pool_images((TrainingSet(dataset=dataset),), NOTHING_DRAWN, no_progress))
+
+
+def test_a_photograph_with_an_orientation_is_stored_upright(tmp_path: Path) -> None:
+    path = tmp_path / "phone.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # taken with the camera turned by a quarter
+    Image.new("RGB", (60, 40), (200, 0, 0)).save(path, exif=exif)
+    image = LabelledImage(path, 40, 60, np.array([[5, 5, 35, 50]], np.float32), np.array([0]))
+    part = TrainingSet(dataset=Dataset(name="phone", images=(image,), labels=("bee",)))
+    (stored,) = pool_images((part,), NOTHING_DRAWN, no_progress)
+    assert stored.pixels.shape == (60, 40, 3)

@@ -112,3 +112,9 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     with pytest.raises(InputError, match=message):
         train(*arguments, "--out", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("option", ["--data", "--validate"])
+def test_an_attribute_that_a_manifest_does_not_have_is_refused(drawn: Path, tmp_path: Path, option: str) -> None:
+    with pytest.raises(InputError, match="wasps"):
+        train(option, drawn, "--attribute", "wasps", "--out", tmp_path / "run")

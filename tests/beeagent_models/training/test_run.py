@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,9 +21,11 @@ from beeagent_models.datasets.synthesize import synthesize
 pytest.importorskip("keras")
 
 from beeagent_models.efficientdet.checkpoint import read_archive
+from beeagent_models.efficientdet.config import EfficientDetConfig, config_for
+from beeagent_models.training import detector_model, run
 from beeagent_models.training.data import describe_datasets, with_labels
 from beeagent_models.training.options import TrainingOptions
-from beeagent_models.training.run import train
+from beeagent_models.training.run import TrainingProgress, train
 
 SCRIPT = Path(__file__).with_name("training_script.py")
 DEADLINE = 900
@@ -91,6 +95,20 @@ def test_other_options_do_not_go_on_with_a_run(tmp_path: Path) -> None:
     (tmp_path / "training.json").write_text("{}")
     with pytest.raises(InputError, match="not the record"):
         train(options, lambda _: None)
+
+
+def thin_config(
+    name: str, *, labels: tuple[str, ...], anchor_scale: float, input_size: int | None
+) -> EfficientDetConfig:
+    """Return a network of the same make, but thin and shallow: a step takes a moment."""
+    return dataclasses.replace(
+        config_for(name, labels=labels, anchor_scale=anchor_scale, input_size=input_size or 64),
+        width_coefficient=0.25,
+        depth_coefficient=0.5,
+        bifpn_width=8,
+        bifpn_repeats=1,
+        head_repeats=1,
+    )
 
 
 def synthetic_options(out: Path) -> TrainingOptions:
@@ -167,3 +185,57 @@ def test_another_image_or_label_is_another_dataset(tmp_path: Path) -> None:
     assert describe_datasets((dataclasses.replace(dataset, images=(moved,)),))[0]["sha256"] != first["sha256"]
     (tmp_path / "a.jpg").write_bytes(b"Content")
     assert describe_datasets((dataset,))[0]["sha256"] != first["sha256"]
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error
+    """A run was stopped as soon as it had done enough steps."""
+
+
+def test_a_run_of_minutes_decides_on_its_steps_once_and_keeps_them_when_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detector_model, "config_for", thin_config)
+    monkeypatch.setattr(run, "_MEASURED", (1, 3))
+    monkeypatch.setattr(run, "_REPORT_EVERY", 1)
+    options = dataclasses.replace(
+        synthetic_options(tmp_path / "run"),
+        input_size=(64, 64), batch_size=1, scenes=2, backgrounds=0, synthetic=1.0, pasted=0.0, minutes=10.0,
+        validate_every=0, save_every=4,
+    )  # fmt: skip
+    reported: dict[int, int] = {}
+
+    def stop_after(step: int) -> Callable[[TrainingProgress], None]:
+        def report(progress: TrainingProgress) -> None:
+            if progress.stage == "steps":
+                reported[progress.done] = progress.total
+                if progress.done == step:
+                    raise Interrupted
+
+        return report
+
+    with pytest.raises(Interrupted):
+        train(options, stop_after(6))
+    decided = reported[3]
+    assert decided > 6
+    assert reported == {1: options.steps, 2: options.steps, 3: decided, 4: decided, 5: decided, 6: decided}
+    assert json.loads((options.out / "training.json").read_text())["steps"] == decided
+    reported.clear()
+    # Time has passed and the speed may be another one: neither is asked about again.
+    with pytest.raises(Interrupted):
+        train(options, stop_after(8))
+    assert reported == {5: decided, 6: decided, 7: decided, 8: decided}
+
+
+def test_a_run_of_minutes_resumed_before_its_speed_was_known_measures_it_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "_MEASURED", (2, 4))
+    options = dataclasses.replace(synthetic_options(tmp_path), minutes=10.0)
+    resumed = object.__new__(run._Run)
+    resumed.options, resumed.record, resumed._first, resumed.started = options, {"steps": None}, 3, 0.0
+    clock = iter([10.0, 12.0])
+    monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    for step in range(4, 9):
+        resumed._measure_speed(step)
+    # A second a step, and of ten minutes less a twenty-fifth, twelve seconds are over.
+    assert resumed.record["steps"] == 7 + int(600 * 0.96 - 12)
