@@ -9,8 +9,12 @@ STRIDE = 32
 """Of the backbone's coarsest feature map, in pixels."""
 
 
-def parse_input_size(text: str) -> tuple[int, int]:
+def parse_input_size(text: str, *, option: str = "--input-size") -> tuple[int, int]:
     """Parse `640x384`, or `320` for a square.
+
+    Args:
+        text: as written.
+        option: its name, for errors.
 
     Returns:
         Width and height in pixels, 64 to 2048 each.
@@ -20,10 +24,10 @@ def parse_input_size(text: str) -> tuple[int, int]:
     """
     match = re.fullmatch(r"([0-9]{1,6})(?:x([0-9]{1,6}))?", text)
     if match is None:
-        raise InputError(f"--input-size is {text!r}: give WIDTHxHEIGHT in pixels, such as 640x384, or one side")
+        raise InputError(f"{option} is {text!r}: give WIDTHxHEIGHT in pixels, such as 640x384, or one side")
     width, height = int(match[1]), int(match[2] or match[1])
     if not all(MIN_SIDE <= side <= MAX_SIDE for side in (width, height)):
-        raise InputError(f"--input-size is {text!r}: allowed are {MIN_SIDE} to {MAX_SIDE} pixels a side")
+        raise InputError(f"{option} is {text!r}: allowed are {MIN_SIDE} to {MAX_SIDE} pixels a side")
     return width, height
 
 

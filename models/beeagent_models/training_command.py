@@ -52,7 +52,9 @@ def run_training(  # noqa: PLR0913 - each a choice of its own
     """
     sets = tuple(part for text in data for part in read_training_sets(text, attribute=attribute))
     found = tuple(dict.fromkeys(label for part in sets for label in part.dataset.labels))
-    chosen = given | {name: _size(name, text) for name, text in sizes.items() if text is not None}
+    for name, text in sizes.items():
+        if text is not None:
+            given = {**given, name: parse_input_size(text, option=f"--{name.replace('_', '-')}")}
     options = TrainingOptions(
         sets=sets,
         validation=tuple(
@@ -62,7 +64,7 @@ def run_training(  # noqa: PLR0913 - each a choice of its own
         out=out,
         seed=seed,
         command=command,
-        **chosen,
+        **given,
     )
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     rest = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[figures]}"))

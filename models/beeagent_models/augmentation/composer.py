@@ -1,4 +1,4 @@
-"""Composes training images: crops of photographs and synthetic scenes, cut-outs on other backgrounds, mosaics."""
+"""Composes training images: crops of photographs and scenes, cut-outs on other backgrounds, mosaics of these."""
 
 import math
 from dataclasses import dataclass

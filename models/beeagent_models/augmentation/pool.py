@@ -64,7 +64,7 @@ def pool_images(
     if options.scene_label is not None:
         tasks += [partial(_scene, options.seed, options.scene_label, number) for number in range(options.scenes)]
     tasks += [partial(_background, options.seed, number) for number in range(options.backgrounds)]
-    for done, images in enumerate(_run(tasks, options.workers), 1):
+    for done, images in enumerate(_run(tasks, options.workers), start=1):
         yield from images
         report(done, len(tasks))
 

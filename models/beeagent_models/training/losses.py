@@ -40,8 +40,7 @@ def box_loss(targets: Tensor, codes: Tensor) -> Tensor:
     It is taken in units of each anchor, where a box is its code: the measure does not change when an axis is scaled.
 
     Args:
-        targets: float32, shape (batch, anchors, 5): ty, tx, th, tw, and 1 where the anchor is responsible for an
-            object.
+        targets: float32, shape (batch, anchors, 5): ty, tx, th, tw, and 1 where the anchor has an object.
         codes: float32, shape (batch, anchors, 4).
 
     Returns:

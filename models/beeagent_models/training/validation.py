@@ -81,9 +81,8 @@ class Validation:
         confidences = scores[anchors, classes].astype(np.float32)
         boxes = decode_boxes(codes[anchors], self._anchors[anchors])
         sized = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-        kept = np.asarray(
-            cv2.dnn.NMSBoxesBatched(sized.tolist(), confidences.tolist(), classes.tolist(), 0.0, _NMS_IOU), np.int64
-        ).reshape(-1)
+        suppressed = cv2.dnn.NMSBoxesBatched(sized.tolist(), confidences.tolist(), classes.tolist(), 0.0, _NMS_IOU)
+        kept = np.asarray(suppressed, np.int64).reshape(-1)
         kept = kept[np.argsort(-confidences[kept], kind="stable")][:MAX_DETECTIONS]
         over_frame = placement.to_frame(boxes[kept])
         return Detections(over_frame, confidences[kept], classes[kept].astype(np.int64), self._labels)
