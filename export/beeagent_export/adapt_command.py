@@ -33,6 +33,7 @@ _TABLE_WIDTH = 100
 def run_adapt(  # noqa: PLR0913 - each a choice of its own
     *,
     data: Sequence[str],
+    attribute: str | None,
     also: Sequence[str],
     base: Path | None,
     out: Path,
@@ -52,6 +53,7 @@ def run_adapt(  # noqa: PLR0913 - each a choice of its own
 
     Args:
         data: the user's datasets, `PATH` or `PATH=label,label`.
+        attribute: the label attribute, of manifests that have several.
         also: further datasets to train on, `PATH[=LABELS][@WEIGHT]`.
         base: the checkpoint to start from; None for the released one.
         out: folder of the bundle to write; the report lies beside it, as `OUT.report.json`.
@@ -76,8 +78,9 @@ def run_adapt(  # noqa: PLR0913 - each a choice of its own
         check_alignment(size)
     report_path = out.with_name(f"{out.name}.report.json") if out.name else out
     refuse_unwritable(report_path, what="report")
-    own = merge_datasets([read_dataset(path, labels=labels) for path, labels in map(parse_source, data)])
-    division = hold_back(own, fraction=held_back, seed=seed, pattern=series)
+    sources = [parse_source(text) for text in data]
+    own = [read_dataset(path, labels=labels, label_attribute=attribute) for path, labels in sources]
+    division = hold_back(merge_datasets(own), fraction=held_back, seed=seed, pattern=series)
     options = AdaptationOptions(
         base=base or _released_checkpoint(),
         out=out,

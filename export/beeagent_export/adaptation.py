@@ -15,6 +15,7 @@ from beeagent_models.datasets.split import Division
 from beeagent_models.efficientdet import EfficientDetConfig, read_config
 from beeagent_models.evaluation import Evaluation
 from beeagent_models.operating_point import ThresholdChoice
+from beeagent_models.training.data import with_labels
 from beeagent_models.training.options import TrainingOptions
 from beeagent_models.training.run import TrainingProgress, train
 
@@ -128,6 +129,8 @@ class Adaptation:
                     "images, or another --seed"
                 )
         self._config: EfficientDetConfig = read_config(options.base)
+        for dataset in (options.division.train, *(part.dataset for part in options.also)):
+            with_labels(dataset, self._config.labels)
         own = (self._config.input_size, self._config.input_size)
         self._sizes = tuple(dict.fromkeys((own, *options.input_sizes)))
         for size in self._sizes:

@@ -177,6 +177,10 @@ def adapt(  # noqa: PLR0913 - an argument is an option of the command
     steps: Annotated[
         int | None, typer.Option(min=1, help="In place of --minutes: train this number of steps, of 8 images each.")
     ] = None,
+    attribute: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The label attribute, of manifests that have several."),
+    ] = None,
     also: Annotated[
         list[str] | None,
         typer.Option(
@@ -225,6 +229,7 @@ def adapt(  # noqa: PLR0913 - an argument is an option of the command
         from beeagent_export.adapt_command import run_adapt  # noqa: PLC0415 - as above
     run_adapt(
         data=data,
+        attribute=attribute,
         also=also or [],
         base=base,
         out=out,

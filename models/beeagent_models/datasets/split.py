@@ -135,7 +135,7 @@ def hold_back(dataset: Dataset, *, fraction: float, seed: int, pattern: str | No
         count = len(digests)
     else:
         last = sorted(range(len(images)), key=lambda index: natural_key(images[index].path))
-        ending = set(last[-max(1, round(len(images) * fraction)) :])
+        ending = set(last[-min(max(1, round(len(images) * fraction)), len(images) - 1) :])
         chosen = [index in ending for index in range(len(images))]
     parts = [tuple(i for i, held in zip(images, chosen, strict=True) if held is wanted) for wanted in (False, True)]
     return Division(replace(dataset, images=parts[0]), replace(dataset, images=parts[1]), count)
