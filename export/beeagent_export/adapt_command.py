@@ -105,6 +105,9 @@ def run_adapt(  # noqa: PLR0913 - each a choice of its own
     with written({report_path: _report(options, comparisons)}):
         released = adaptation.release(comparisons)
     Console(width=None if sys.stdout.isatty() else _TABLE_WIDTH).print(_table(division, comparisons))
+    for comparison in comparisons:
+        if not comparison.adapted.point.floors_kept:
+            typer.echo(f"the threshold of {comparison.out}: {comparison.adapted.point.chosen_by}")
     for path in released:
         typer.echo(f"{path}: better than the base, released")
     typer.echo(f"report: {report_path}")

@@ -30,6 +30,8 @@ from beeagent_export.variant import Variant
 # Training images are this share of the input a side: faster by its square, with the objects of the size they will have.
 _IMAGE_SHARE = 0.8
 _IMAGE_MULTIPLE = 32
+# A fifth of what trains from nothing: the images are few, and the base knows much that they do not show.
+_PEAK_LEARNING_RATE = 0.006
 _VALIDATED_IMAGES = 64
 # Of the objects' sizes: what lies between is drawn in half of the training images.
 _COMMON_SIZES = 0.1, 0.9
@@ -161,8 +163,7 @@ class Adaptation:
                 warm_start=options.base,
                 **length,
                 seed=options.seed,
-                # Gently, for the images are few: the base knows much that they do not show.
-                peak_learning_rate=0.006,
+                peak_learning_rate=_PEAK_LEARNING_RATE,
                 frozen_stages=3,
                 warmup_steps=50,
                 synthetic=0.1,

@@ -14,6 +14,7 @@ def main() -> None:
 
     prepare_keras()
     import keras  # noqa: PLC0415 - see above
+    from beeagent_export import adaptation  # noqa: PLC0415 - see above
     from beeagent_models.efficientdet import EfficientDetConfig, build_model, save_checkpoint  # noqa: PLC0415
     from beeagent_models.training import detector_model  # noqa: PLC0415 - see above
 
@@ -27,7 +28,7 @@ def main() -> None:
             input_size=input_size or 128,
             width_coefficient=0.25,
             depth_coefficient=0.5,
-            bifpn_width=8,
+            bifpn_width=16,
             bifpn_repeats=1,
             head_repeats=1,
             anchor_scale=anchor_scale,
@@ -39,6 +40,7 @@ def main() -> None:
         save_checkpoint(Path(sys.argv[2]), build_model(config), config, {}, half=True)
         return
     detector_model.config_for = thin_config  # type: ignore[assignment]  # a smaller network of the same make
+    adaptation._PEAK_LEARNING_RATE = 0.06  # the base knows nothing
     cli.main()
 
 

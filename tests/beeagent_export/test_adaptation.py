@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,15 +17,20 @@ import pytest
 pytest.importorskip("tensorflow")
 
 from beeagent.detection.bundle import load_bundle
+from beeagent.detection.detections import Detections
 from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.errors import InputError
 from beeagent_export import adapt_command
+from beeagent_export.adaptation import Comparison
+from beeagent_models.datasets.dataset import Dataset, LabelledImage
 from beeagent_models.efficientdet.checkpoint import read_archive
+from beeagent_models.evaluation import Evaluation, measure
+from beeagent_models.operating_point import ThresholdChoice
 
 SCRIPT = Path(__file__).with_name("adaptation_script.py")
 DEADLINE = 1200
 SERIES = ("a", "b", "c")
-STEPS = 300
+STEPS = 120
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
@@ -90,7 +96,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.timeout(3 * DEADLINE)
 def test_adaptation_is_resumed_after_a_kill_and_released_where_better(tmp_path: Path, data: Path, base: Path) -> None:
     out, run = tmp_path / "models" / "mine", tmp_path / "models" / "mine.run"
-    command = ("adapt", "--data", data, "--base", base, "--out", out, "--steps", STEPS, "--held-back", 0.34)
+    command = ("adapt", "--data", data, "--base", base, "--out", out, "--steps", STEPS, "--held-back", 0.67)
     command = (*command, "--input-size", "192x128")
     deadline = time.monotonic() + DEADLINE
     with start(*command) as process:
@@ -119,7 +125,7 @@ def test_adaptation_is_resumed_after_a_kill_and_released_where_better(tmp_path: 
         Detector(bundle, DetectorOptions(threads=1)).detect(pixels)
     assert "base 128x128" in output
     assert "adapted 192x128" in output
-    assert "of 1 series that are not trained on" in errors
+    assert "of 2 series that are not trained on" in errors
 
     code, _, errors = finish(*command)
     assert code == 2
@@ -137,6 +143,33 @@ def test_model_that_is_not_better_is_not_released(tmp_path: Path, data: Path, ba
     assert {path.name for path in tmp_path.iterdir()} == {"mine.run", "mine.report.json"}
     assert json.loads((tmp_path / "mine.report.json").read_text())["models"][0]["released"] is None
     assert "adapted 128x128" in output
+
+
+def evaluation(*confidences: float, threshold: float) -> Evaluation:
+    """Measure detections that lie exactly on the first of two boxes, the second, and so on, of a single image."""
+    boxes = np.array([[0, 0, 40, 40], [60, 60, 100, 100], [0, 60, 40, 100]], np.float32)[: len(confidences)]
+    image = LabelledImage(Path("a.png"), 100, 100, boxes[:2], np.zeros(len(boxes[:2]), np.int64))
+    found = Detections(boxes / 100, np.array(confidences, np.float32), np.zeros(len(boxes), np.int64), ("bee",))
+    dataset = Dataset("mine", (image,), ("bee",))
+    return measure(dataset, [found], choice=ThresholdChoice(fixed=threshold))
+
+
+@pytest.mark.parametrize(
+    ("base", "adapted", "objection"),
+    [
+        ((0.4, 0.4, 0.9), (0.9, 0.8, 0.1), None),
+        ((0.9, 0.8, 0.1), (0.9, 0.8, 0.1), "its AP50 is 1.000, that of the base 1.000"),
+        ((0.9, 0.8, 0.1), (0.4, 0.4, 0.9), "its AP50 is 0.6.., that of the base 1.000"),
+        # Above the threshold, the base has both objects and a false alarm, the adapted model nothing.
+        ((0.9, 0.8, 0.95), (0.4, 0.3, 0.1), "its F1 at the threshold is 0.000, that of the base 0.800"),
+    ],
+)
+def test_better_is_a_higher_ap50_and_no_lower_f1(
+    base: tuple[float, ...], adapted: tuple[float, ...], objection: str | None
+) -> None:
+    measured = (evaluation(*confidences, threshold=0.5) for confidences in (base, adapted))
+    found = Comparison((128, 128), Path("mine"), *measured, variant=None).objection  # type: ignore[misc,arg-type]
+    assert found is objection is None or re.fullmatch(str(objection), str(found))
 
 
 def run_adapt(data: str, out: Path, **changes: object) -> None:
@@ -164,7 +197,7 @@ def test_errors_are_one_line_and_leave_nothing_behind(
         ({"base": base, "input_sizes": ["130x128"]}, data, "not a multiple of 32"),
         ({"base": base, "held_back": 1.0}, data, "fraction to hold back is 1"),
         ({"base": base}, wasps, "label 'wasp' is not among the detector's"),
-        ({"base": base}, empty, "images held back has a box"),
+        ({"base": base}, empty, "images (held back|to train on) has a box"),
         ({"base": base, "out": tmp_path / "other"}, data, "exists and is no model bundle"),
     ):
         with pytest.raises(InputError, match=message) as caught:
