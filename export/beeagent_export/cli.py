@@ -173,7 +173,9 @@ def adapt(  # noqa: PLR0913 - an argument is an option of the command
         Path | None,
         typer.Option(metavar="CHECKPOINT", help="Checkpoint to start from. Default: that of the released model."),
     ] = None,
-    minutes: Annotated[float, typer.Option(min=0.5, max=100_000, help="Time for training, at most.")] = 30.0,
+    minutes: Annotated[
+        float, typer.Option(min=1, max=100_000, help="Time for training, at most, if 200 steps fit into it.")
+    ] = 30.0,
     steps: Annotated[
         int | None, typer.Option(min=1, help="In place of --minutes: train this number of steps, of 8 images each.")
     ] = None,
