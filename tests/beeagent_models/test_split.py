@@ -161,3 +161,15 @@ def test_what_cannot_be_held_back_is_refused() -> None:
         hold_back(dataset_of(Path("/mine"), "a.jpg", "b.jpg"), fraction=1.0, seed=0)
     with pytest.raises(InputError, match="no regular expression"):
         hold_back(dataset_of(Path("/mine"), "a.jpg", "b.jpg"), fraction=0.5, seed=0, pattern="(")
+
+
+@given(seed=st.integers(0, 1000))
+def test_variants_of_an_image_stay_with_its_series(seed: int) -> None:
+    clips = ("hive_3_14am_", "hive_3_15pm_", "front-")
+    names = [f"{clip}{number}{end}.jpg" for clip in clips for number, end in enumerate(("", "", "", "_v2", "_v3_1"))]
+    division = hold_back(dataset_of(Path("/mine"), *names), fraction=0.4, seed=seed)
+    parts = [
+        {clip for name in names_in(part) for clip in clips if name.startswith(clip)}
+        for part in (division.train, division.held_back)
+    ]
+    assert not parts[0] & parts[1]

@@ -3,7 +3,7 @@
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -104,8 +104,9 @@ class Division:
 def hold_back(dataset: Dataset, *, fraction: float, seed: int, pattern: str | None = None) -> Division:
     """Hold back some series of a dataset to measure on; no series is in both parts.
 
-    Which ones is drawn as in `split_manifest`. Where there is only one series, its last images by name are held back,
-    in one block: neighbours in time look alike.
+    Which ones is drawn as in `split_manifest`. By the name alone, an image such as clip_12_v2 would be of a series
+    `clip_12_v`; where there is a series `clip_` it is of that one, unless a pattern is given. Where there is only one
+    series, its last images by name are held back, in one block: neighbours in time look alike.
 
     Args:
         dataset: the images, two or more.
@@ -125,6 +126,8 @@ def hold_back(dataset: Dataset, *, fraction: float, seed: int, pattern: str | No
     # Relative, so that a dataset in another place is divided likewise.
     names = [os.path.relpath(image.path, os.path.commonpath([i.path.parent for i in images])) for image in images]
     keys = [series.of(name, where=str(image.path)) for name, image in zip(names, images, strict=True)]
+    if pattern is None:
+        keys = _with_variants(keys)
     count: int | None = None
     if len(set(keys)) > 1:
         with temporary_database() as database:
@@ -139,6 +142,19 @@ def hold_back(dataset: Dataset, *, fraction: float, seed: int, pattern: str | No
         chosen = [index in ending for index in range(len(images))]
     parts = [tuple(i for i, held in zip(images, chosen, strict=True) if held is wanted) for wanted in (False, True)]
     return Division(replace(dataset, images=parts[0]), replace(dataset, images=parts[1]), count)
+
+
+def _with_variants(keys: Sequence[str]) -> list[str]:
+    """Return the keys, each replaced by that of the series of which its images are variants: `clip_12_v` by `clip_`."""
+    known, roots = set(keys), {}
+    for key in known:
+        shorter = key
+        roots[key] = key
+        while (match := _SERIES.fullmatch(shorter)) and match[1] != shorter:
+            shorter = match[1]
+            if shorter in known:
+                roots[key] = shorter
+    return [roots[key] for key in keys]
 
 
 @dataclass(frozen=True, slots=True)
