@@ -138,7 +138,19 @@ def test_options_before_a_command_are_not_swallowed(tmp_path: Path) -> None:
 def test_help_names_every_command_and_option(tmp_path: Path) -> None:
     ended = run_beeagent("--help", folder=tmp_path, COLUMNS="200")
     assert ended.returncode == 0
-    for command in ("demo", "watch", "doctor", "bench", "schema", "train", "export", "evaluate", "show", "dataset"):
+    for command in (
+        "demo",
+        "watch",
+        "doctor",
+        "bench",
+        "schema",
+        "train",
+        "adapt",
+        "export",
+        "evaluate",
+        "show",
+        "dataset",
+    ):
         assert f"  {command}" in ended.stdout
     for option in (
         "--camera",

@@ -1,5 +1,7 @@
-"""The command `beeagent export`."""
+"""The commands `beeagent export` and `beeagent adapt`."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -111,6 +113,12 @@ def export(  # noqa: PLR0913 - an argument is an option of the command
         Path | None,
         typer.Option(help="Report for programs; the one for people lies beside it. Default: OUT.report.json."),
     ] = None,
+    float16_checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Also write the checkpoint with kernels as float16, half the size: for beeagent adapt."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show what TensorFlow prints.")] = False,
 ) -> None:
@@ -118,15 +126,10 @@ def export(  # noqa: PLR0913 - an argument is an option of the command
 
     beeagent export bees.npz --calibrate photos/ --out bees
     """
-    try:
+    with _packages("export"):
         from beeagent_models.operating_point import ThresholdChoice  # noqa: PLC0415 - the command line starts light
 
         from beeagent_export.export_command import run_export  # noqa: PLC0415 - as above
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package in {"beeagent", "beeagent_models", "beeagent_export"}:
-            raise
-        raise InputError(f"this command needs the package {package}: pip install 'beeagent[export]'") from None
     run_export(
         source=source,
         out=out,
@@ -150,6 +153,116 @@ def export(  # noqa: PLR0913 - an argument is an option of the command
         model_version=model_version,
         licence=licence,
         report=report,
+        float16_checkpoint=float16_checkpoint,
         force=force,
         verbose=verbose,
     )
+
+
+def adapt(  # noqa: PLR0913 - an argument is an option of the command
+    *,
+    data: Annotated[
+        list[str],
+        typer.Option(
+            metavar="PATH[=LABELS]",
+            help="Labelled images of your camera: a Ground Truth manifest, a COCO file or a YOLO folder. Repeatable.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the bundle to write. The report is OUT.report.json.")],
+    base: Annotated[
+        Path | None,
+        typer.Option(metavar="CHECKPOINT", help="Checkpoint to start from. Default: that of the released model."),
+    ] = None,
+    minutes: Annotated[
+        float, typer.Option(min=1, max=100_000, help="Time for training, at most, if 200 steps fit into it.")
+    ] = 30.0,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="In place of --minutes: train this number of steps, of 8 images each.")
+    ] = None,
+    attribute: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The label attribute, of manifests that have several."),
+    ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH[=LABELS][@WEIGHT]",
+            help="Train on this dataset, too, with this share beside your images, which have 1. Repeatable.",
+        ),
+    ] = None,
+    input_size: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WIDTHxHEIGHT",
+            help="Export for this input as well, such as 640x384, as OUT-640x384. Repeatable.",
+        ),
+    ] = None,
+    held_back: Annotated[
+        float, typer.Option(metavar="RATIO", help="Share of your images that are not trained on but measured on.")
+    ] = 0.25,
+    series: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX", help="What in an image's name names its series. Default: the name up to its last number."
+        ),
+    ] = None,
+    precision_floor: Annotated[
+        float, typer.Option(min=0, max=1, help="Choose the threshold with the best recall at this precision or more.")
+    ] = 0.95,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of the training run, resumed if it is there. Default: OUT.run.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the series held back, and decides the training.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that make training images.")] = 1,
+    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show what TensorFlow prints.")] = False,
+) -> None:
+    """Adapt the released model to your own camera, with some tens of labelled images.
+
+    Trains on most of the series, measures the model before and after on the others, and writes a bundle only if it is
+    better. Stop it at any time: the same command resumes it.
+
+    beeagent adapt --data mine/output.manifest --out models/mine
+    """
+    with _packages("train,export"):
+        from beeagent_export.source import prepare_keras  # noqa: PLC0415 - the command line starts light
+
+        prepare_keras()
+        from beeagent_export.adapt_command import run_adapt  # noqa: PLC0415 - as above
+    run_adapt(
+        data=data,
+        attribute=attribute,
+        also=also or [],
+        base=base,
+        out=out,
+        run=run,
+        input_sizes=input_size or [],
+        held_back=held_back,
+        series=series,
+        precision_floor=precision_floor,
+        minutes=minutes,
+        steps=steps,
+        seed=seed,
+        workers=workers,
+        force=force,
+        verbose=verbose,
+    )
+
+
+@contextlib.contextmanager
+def _packages(extras: str) -> Iterator[None]:
+    """Run the block that imports what a command needs.
+
+    Args:
+        extras: of the package, that bring it.
+
+    Raises:
+        InputError: a package is missing; says which extras to install.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in {"beeagent", "beeagent_models", "beeagent_export"}:
+            raise
+        raise InputError(f"this command needs the package {package}: pip install 'beeagent[{extras}]'") from None

@@ -9,6 +9,7 @@ from typing import TypeVar
 import typer
 from beeagent.detection.geometry import Fit
 from beeagent.errors import InputError
+from beeagent_models.efficientdet import halve_checkpoint
 from beeagent_models.input_size import parse_input_size
 from beeagent_models.operating_point import ThresholdChoice
 from rich.console import Console
@@ -20,6 +21,7 @@ from beeagent_export.native_output import hidden_native_output
 from beeagent_export.postprocess import PostProcessOptions
 from beeagent_export.progress import Progress, console_progress
 from beeagent_export.variant import Variant
+from beeagent_export.writable import refuse_unwritable
 
 _Choice = TypeVar("_Choice", Fit, Precision)
 
@@ -46,6 +48,7 @@ def run_export(  # noqa: PLR0913 - each a choice of its own
     model_version: str,
     licence: str,
     report: Path | None,
+    float16_checkpoint: Path | None,
     force: bool,
     verbose: bool,
 ) -> None:
@@ -72,6 +75,7 @@ def run_export(  # noqa: PLR0913 - each a choice of its own
         model_version: of the model.
         licence: SPDX expression of the weights.
         report: file of the report for programs; None for one beside the bundle.
+        float16_checkpoint: file for the checkpoint with its kernels as float16.
         force: replace a bundle that is there.
         verbose: show what TensorFlow prints.
 
@@ -80,6 +84,10 @@ def run_export(  # noqa: PLR0913 - each a choice of its own
         BeeagentError: the conversion failed, or a variant lost more AP than it may.
     """
     out = Path(os.path.normpath(out))
+    if float16_checkpoint is not None:
+        if source.is_dir():
+            raise InputError(f"--float16-checkpoint makes a smaller checkpoint, but {source} is a folder: leave it out")
+        refuse_unwritable(float16_checkpoint, what="checkpoint")
     options = ExportOptions(
         source=source,
         out=out,
@@ -101,8 +109,10 @@ def run_export(  # noqa: PLR0913 - each a choice of its own
         postprocess=PostProcessOptions(max_detections=max_detections, score_threshold=min_score, iou_threshold=iou),
         force=force,
     )
-    with _progress() as progress, contextlib.nullcontext() if verbose else hidden_native_output():
+    with export_progress() as progress, contextlib.nullcontext() if verbose else hidden_native_output():
         result = export_bundle(options, progress=progress)
+        if float16_checkpoint is not None:
+            halve_checkpoint(source, float16_checkpoint)
     if result.confidence is not None:
         typer.echo(result.confidence.in_words())
     for variant in result.variants:
@@ -125,7 +135,7 @@ def _choice(kind: type[_Choice], value: str, option: str) -> _Choice:
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Progress]:
+def export_progress() -> Iterator[Progress]:
     """Show progress on what is standard error now, whatever becomes of the descriptor meanwhile."""
     with (
         os.fdopen(os.dup(2), "w") as file,

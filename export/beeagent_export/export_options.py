@@ -7,6 +7,7 @@ from pathlib import Path
 
 from beeagent.detection.geometry import Fit
 from beeagent.errors import InputError
+from beeagent_models.datasets.dataset import Dataset
 from beeagent_models.operating_point import ThresholdChoice
 
 from beeagent_export.conversion import Precision
@@ -29,10 +30,11 @@ class ExportOptions:
         version: of the model.
         licence: SPDX expression for the weights.
         precisions: what the models compute in, a bundle each; at least one, each once.
-        calibrate: the user's own pictures: a manifest or a folder; needed for int8.
+        calibrate: the user's own pictures: a manifest, a folder or a dataset that was read; needed for int8.
         calibration_pictures: how many of them to calibrate on, at most.
         labels: names of the classes, where the source does not know them.
-        validate: labelled data sets, as `PATH` or `PATH=label,label`, measured as one; empty to measure no AP.
+        validate: labelled data sets, as `PATH` or `PATH=label,label` or read already, measured as one; empty to measure
+            no AP.
         calibrate_confidence: labelled datasets likewise, of images that were not trained on, on which confidence is
             made to mean precision; empty to leave it as the network has it.
         attribute: the label attribute, of manifests that have several.
@@ -54,10 +56,10 @@ class ExportOptions:
     version: str
     licence: str
     precisions: tuple[Precision, ...]
-    calibrate: Path | None
+    calibrate: Path | Dataset | None
     calibration_pictures: int = 200
     labels: Path | None = None
-    validate: tuple[str, ...] = ()
+    validate: tuple[str | Dataset, ...] = ()
     calibrate_confidence: tuple[str, ...] = ()
     attribute: str | None = None
     max_drop: float = 0.5

@@ -50,11 +50,11 @@ class Measured:
         return figures | {name: measured.get(name) for name in names}
 
 
-def read_validation(sources: Sequence[str], *, attribute: str | None = None) -> Dataset | None:
+def read_validation(sources: Sequence[str | Dataset], *, attribute: str | None = None) -> Dataset | None:
     """Read labelled pictures, as one data set; None where none are given.
 
     Args:
-        sources: as on the command line, `PATH` or `PATH=label,label`.
+        sources: as on the command line, `PATH` or `PATH=label,label`, or datasets that were read.
         attribute: the label attribute, of manifests that have several.
 
     Raises:
@@ -62,10 +62,16 @@ def read_validation(sources: Sequence[str], *, attribute: str | None = None) -> 
     """
     if not sources:
         return None
-    parsed = [parse_source(source) for source in sources]
-    dataset = merge_datasets([read_dataset(path, labels=labels, label_attribute=attribute) for path, labels in parsed])
+    dataset = merge_datasets([_read(source, attribute=attribute) for source in sources])
     refuse_without_boxes(dataset)
     return dataset
+
+
+def _read(source: str | Dataset, *, attribute: str | None) -> Dataset:
+    if isinstance(source, Dataset):
+        return source
+    path, labels = parse_source(source)
+    return read_dataset(path, labels=labels, label_attribute=attribute)
 
 
 def refuse_other_labels(dataset: Dataset, labels: Sequence[str]) -> None:

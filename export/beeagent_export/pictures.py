@@ -9,6 +9,7 @@ from beeagent.detection.geometry import lay_in, neutral_fill, place
 from beeagent.errors import InputError
 from beeagent.frames.pictures import PICTURE_SUFFIXES, decode_picture, natural_key
 from beeagent.frames.source import BadFrameError
+from beeagent_models.datasets.dataset import Dataset
 from beeagent_models.datasets.reading import read_dataset
 from numpy.typing import NDArray
 
@@ -17,12 +18,12 @@ from beeagent_export.heads import RawHeads
 _Item = TypeVar("_Item")
 
 
-def find_pictures(source: Path, *, attribute: str | None = None) -> tuple[Path, ...]:
+def find_pictures(source: Path | Dataset, *, attribute: str | None = None) -> tuple[Path, ...]:
     """List the pictures of a data set.
 
     Args:
         source: a Ground Truth manifest, a COCO file, or a folder, such as a YOLO folder, all of whose pictures
-            are taken, at any depth.
+            are taken, at any depth; or a dataset that was read.
         attribute: the label attribute, of a manifest that has several.
 
     Returns:
@@ -31,6 +32,8 @@ def find_pictures(source: Path, *, attribute: str | None = None) -> tuple[Path, 
     Raises:
         InputError: there is none, or the data set cannot be read.
     """
+    if isinstance(source, Dataset):
+        return tuple(image.path for image in source.images)
     if not source.exists():
         raise InputError(f"the pictures {source} do not exist: give a folder of pictures or a Ground Truth manifest")
     if source.is_dir():

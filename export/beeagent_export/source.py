@@ -80,7 +80,7 @@ def load_source(
         InputError: the file cannot be used, or TensorFlow is missing.
     """
     refuse_unsupported(path)
-    _prepare_keras()
+    prepare_keras()
     if path.is_dir():
         if confidence is not None:
             raise ValueError("the class head of a SavedModel cannot be scaled")
@@ -119,7 +119,7 @@ def load_source(
     return Source(heads=heads, architecture=f"efficientdet-{config.name}", provenance=provenance)
 
 
-def _prepare_keras() -> None:
+def prepare_keras() -> None:
     """Make Keras run on TensorFlow, which alone converts to TFLite.
 
     Raises:

@@ -1,6 +1,7 @@
 """`beeagent train`: options from the command line in, a training run with progress out."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,21 @@ def run_training(  # noqa: PLR0913 - each a choice of its own
         command=command,
         **given,
     )
+    with training_report(out) as report:
+        checkpoint = train(options, report)
+    print(checkpoint)  # noqa: T201 - the command's result
+
+
+@contextlib.contextmanager
+def training_report(out: Path) -> Iterator[Callable[[TrainingProgress], None]]:
+    """Show a run's progress on standard error, and keep its figures for TensorBoard, while the block runs.
+
+    Args:
+        out: folder of the run.
+
+    Yields:
+        A function that takes what the run reports.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     rest = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[figures]}"))
     console = Console(stderr=True)
@@ -79,8 +95,7 @@ def run_training(  # noqa: PLR0913 - each a choice of its own
             display(news)
             log(news)
 
-        checkpoint = train(options, report)
-    print(checkpoint)  # noqa: T201 - the command's result
+        yield report
 
 
 class _Display:

@@ -16,8 +16,10 @@ from beeagent_models.efficientdet import (  # noqa: E402 - imports Keras, and so
     anchor_boxes,
     build_model,
     config_for,
+    halve_checkpoint,
     load_backbone_weights,
     load_checkpoint,
+    read_config,
     save_checkpoint,
     scale_class_logits,
 )
@@ -270,6 +272,29 @@ def test_a_checkpoint_gives_everything_back(tmp_path: Path) -> None:
     for here, there in zip(loaded.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(here, there)
     assert [file.name for file in tmp_path.iterdir()] == ["model.npz"]
+
+
+def test_float16_checkpoint_rounds_kernels_and_keeps_vectors(tmp_path: Path) -> None:
+    path, model = saved(tmp_path)
+    tiny_variance = np.full_like(model.weights[-1].numpy(), 1e-9)  # rounds to 0 in float16
+    model.weights[-1].assign(tiny_variance)
+    save_checkpoint(path, model, tiny(), {"steps": 3})
+    halve_checkpoint(path, tmp_path / "half.npz")
+    save_checkpoint(tmp_path / "saved.npz", model, tiny(), {"steps": 3}, half=True)
+    assert (tmp_path / "half.npz").read_bytes() == (tmp_path / "saved.npz").read_bytes()
+    loaded, settings, provenance = load_checkpoint(tmp_path / "half.npz")
+    assert settings == tiny() == read_config(tmp_path / "half.npz")
+    assert provenance == {"steps": 3}
+    for here, there in zip(loaded.get_weights(), model.get_weights(), strict=True):
+        assert here.dtype == np.float32
+        np.testing.assert_allclose(here, there, rtol=2**-11 if there.ndim > 1 else 0, atol=2**-25)
+    np.testing.assert_array_equal(loaded.weights[-1].numpy(), tiny_variance)
+
+
+def test_float16_checkpoint_of_lite0_is_under_8_megabytes(tmp_path: Path) -> None:
+    config = config_for("lite0", labels=("bee",))
+    save_checkpoint(tmp_path / "half.npz", build_model(config), config, {}, half=True)
+    assert (tmp_path / "half.npz").stat().st_size < 8_000_000
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.9, 0.999])

@@ -1,9 +1,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from beeagent.errors import InputError
-from beeagent_models.datasets.split import split_manifest
+from beeagent_models.datasets.dataset import Dataset, LabelledImage
+from beeagent_models.datasets.split import hold_back, split_manifest
 from hypothesis import given
 from hypothesis import strategies as st
 from shared_data import shared_file
@@ -113,3 +115,61 @@ def test_the_photographs_of_hives_are_split_by_series(tmp_path: Path) -> None:
     )
     assert train.pictures + test.pictures == 196
     assert 20 <= test.pictures <= 39
+
+
+def dataset_of(folder: Path, *names: str) -> Dataset:
+    boxes, ids = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+    return Dataset("mine", tuple(LabelledImage(folder / name, 8, 8, boxes, ids) for name in names), ("bee",))
+
+
+def names_in(dataset: Dataset) -> list[str]:
+    return [image.path.name for image in dataset.images]
+
+
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=2, max_size=8),
+    fraction=st.floats(0.05, 0.95),
+    seed=st.integers(0, 2**31),
+)
+def test_no_series_is_both_trained_on_and_held_back(sizes: list[int], fraction: float, seed: int) -> None:
+    names = [f"clip{'abcdefgh'[series]}_{n}.jpg" for series, size in enumerate(sizes) for n in range(size)]
+    here, there = (hold_back(dataset_of(Path(f), *names), fraction=fraction, seed=seed) for f in ("/here", "/there/x"))
+    train, held_back = names_in(here.train), names_in(here.held_back)
+    assert train
+    assert held_back
+    assert sorted(train + held_back) == sorted(names)
+    series = {name.partition("_")[0] for name in held_back}
+    assert not {name.partition("_")[0] for name in train} & series
+    assert here.series == len(series)
+    assert names_in(there.held_back) == held_back  # wherever the images lie
+
+
+@given(count=st.integers(2, 40), fraction=st.floats(0.01, 0.99))
+def test_of_a_single_series_the_end_is_held_back(count: int, fraction: float) -> None:
+    names = [f"front-{number}.jpg" for number in range(count)]
+    division = hold_back(dataset_of(Path("/mine"), *reversed(names)), fraction=fraction, seed=0)
+    held_back = names_in(division.held_back)[::-1]
+    assert division.series is None
+    assert names_in(division.train)[::-1] + held_back == names
+    assert len(held_back) == min(max(1, round(count * fraction)), count - 1)
+
+
+def test_what_cannot_be_held_back_is_refused() -> None:
+    with pytest.raises(InputError, match="mine: has 1 images: two or more"):
+        hold_back(dataset_of(Path("/mine"), "a.jpg"), fraction=0.2, seed=0)
+    with pytest.raises(InputError, match="more than 0 and less than 1"):
+        hold_back(dataset_of(Path("/mine"), "a.jpg", "b.jpg"), fraction=1.0, seed=0)
+    with pytest.raises(InputError, match="no regular expression"):
+        hold_back(dataset_of(Path("/mine"), "a.jpg", "b.jpg"), fraction=0.5, seed=0, pattern="(")
+
+
+@given(seed=st.integers(0, 1000))
+def test_variants_of_an_image_stay_with_its_series(seed: int) -> None:
+    clips = ("hive_3_14am_", "hive_3_15pm_", "front-")
+    names = [f"{clip}{number}{end}.jpg" for clip in clips for number, end in enumerate(("", "", "", "_v2", "_v3_1"))]
+    division = hold_back(dataset_of(Path("/mine"), *names), fraction=0.4, seed=seed)
+    parts = [
+        {clip for name in names_in(part) for clip in clips if name.startswith(clip)}
+        for part in (division.train, division.held_back)
+    ]
+    assert not parts[0] & parts[1]

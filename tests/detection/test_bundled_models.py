@@ -91,6 +91,8 @@ def test_bundles_beside_each_other_ship_in_the_wheel(tmp_path: Path) -> None:
     shutil.rmtree(source / "models" / "bees-lite0-wide", ignore_errors=True)
     write_bundle(source / "models" / "bees-lite0-wide", size=(640, 384), name="bees-lite0-wide")
     write_bundle(source / "models" / "mine", size=(64, 64), name="mine")
+    # For `beeagent adapt` in a clone; a device has no use for it.
+    (source / "models" / "bees-lite0" / "checkpoint.float16.npz").write_bytes(b"8 MB")
     constraints = REPOSITORY / "deploy" / "greengrass" / "build-constraints.txt"
     subprocess.run(
         ["uv", "build", "--quiet", "--wheel", "--build-constraints", constraints, "--out-dir", tmp_path, source],
@@ -103,6 +105,7 @@ def test_bundles_beside_each_other_ship_in_the_wheel(tmp_path: Path) -> None:
         "bees-lite0",
         "bees-lite0-wide",
     ]
+    assert not list(installed.rglob("*.npz"))
     for options, words in (((), "bees-lite0@"), (("--model", "bees-lite0-wide"), "checksums right; 640x384 pixels")):
         done = subprocess.run(
             [sys.executable, "-m", "beeagent", "doctor", "--broker", "none", *options],

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from beeagent.detection.bundle import load_bundle
-from beeagent.detection.model_file import _flex_integers, label_file_name, post_process_classes
 from beeagent.detection.bundled import default_model
+from beeagent.detection.model_file import _flex_integers, label_file_name, post_process_classes
 from flatbuffers import flexbuffers
 from hypothesis import given, settings
 from hypothesis import strategies as st

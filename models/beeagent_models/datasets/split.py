@@ -1,13 +1,16 @@
-"""Divides a manifest into two: what a model is trained on, and what it is judged by."""
+"""Divides a manifest, or a dataset, into two: what a model is trained on, and what it is judged by."""
 
+import os
 import re
 import sqlite3
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from beeagent.errors import InputError
+from beeagent.frames.pictures import natural_key
 
+from beeagent_models.datasets.dataset import Dataset
 from beeagent_models.datasets.ground_truth import manifest_lines, parse_row
 from beeagent_models.datasets.on_disk import digest_of, temporary_database
 from beeagent_models.datasets.reference import reference_path
@@ -69,7 +72,7 @@ def split_manifest(  # noqa: PLR0913 - each a choice of its own
         raise InputError(f"{manifest} would be overwritten: rename it, or write to another folder")
     with temporary_database() as database:
         _count(database, series.of_lines(manifest), seed)
-        _choose(database, fraction, manifest)
+        _choose(database, fraction, str(manifest))
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -84,6 +87,77 @@ def split_manifest(  # noqa: PLR0913 - each a choice of its own
 
 
 @dataclass(frozen=True, slots=True)
+class Division:
+    """A dataset in two parts.
+
+    Attributes:
+        train: images to train on.
+        held_back: images that are only measured on.
+        series: number of series held back; None where all images are of one series, whose end is held back.
+    """
+
+    train: Dataset
+    held_back: Dataset
+    series: int | None
+
+
+def hold_back(dataset: Dataset, *, fraction: float, seed: int, pattern: str | None = None) -> Division:
+    """Hold back some series of a dataset to measure on; no series is in both parts.
+
+    Which ones is drawn as in `split_manifest`. By the name alone, an image such as clip_12_v2 would be of a series
+    `clip_12_v`; where there is a series `clip_` it is of that one, unless a pattern is given. Where there is only one
+    series, its last images by name are held back, in one block: neighbours in time look alike.
+
+    Args:
+        dataset: the images, two or more.
+        fraction: of the images to hold back; more than 0, less than 1.
+        seed: another seed holds back other series.
+        pattern: that names the series, as in `split_manifest`.
+
+    Raises:
+        InputError: a value cannot be used, or there are fewer than two images.
+    """
+    if not 0 < fraction < 1:
+        raise InputError(f"the fraction to hold back is {fraction:g}: it must be more than 0 and less than 1")
+    images = dataset.images
+    if len(images) < 2:
+        raise InputError(f"{dataset.name}: has {len(images)} images: two or more are needed to hold some back")
+    series = _Series(by_series=True, pattern=_compiled(pattern))
+    # Relative, so that a dataset in another place is divided likewise.
+    names = [os.path.relpath(image.path, os.path.commonpath([i.path.parent for i in images])) for image in images]
+    keys = [series.of(name, where=str(image.path)) for name, image in zip(names, images, strict=True)]
+    if pattern is None:
+        keys = _with_variants(keys)
+    count: int | None = None
+    if len(set(keys)) > 1:
+        with temporary_database() as database:
+            _count(database, ((key, b"") for key in keys), seed)
+            _choose(database, fraction, dataset.name)
+            digests = {row[0] for row in database.execute("SELECT key FROM test")}
+        chosen = [digest_of(key) in digests for key in keys]
+        count = len(digests)
+    else:
+        last = sorted(range(len(images)), key=lambda index: natural_key(images[index].path))
+        ending = set(last[-min(max(1, round(len(images) * fraction)), len(images) - 1) :])
+        chosen = [index in ending for index in range(len(images))]
+    parts = [tuple(i for i, held in zip(images, chosen, strict=True) if held is wanted) for wanted in (False, True)]
+    return Division(replace(dataset, images=parts[0]), replace(dataset, images=parts[1]), count)
+
+
+def _with_variants(keys: Sequence[str]) -> list[str]:
+    """Return the keys, each replaced by that of the series of which its images are variants: `clip_12_v` by `clip_`."""
+    known, roots = set(keys), {}
+    for key in known:
+        shorter = key
+        roots[key] = key
+        while (match := _SERIES.fullmatch(shorter)) and match[1] != shorter:
+            shorter = match[1]
+            if shorter in known:
+                roots[key] = shorter
+    return [roots[key] for key in keys]
+
+
+@dataclass(frozen=True, slots=True)
 class _Series:
     by_series: bool
     pattern: re.Pattern[str] | None
@@ -91,9 +165,9 @@ class _Series:
     def of_lines(self, manifest: Path) -> Iterator[tuple[str, bytes]]:
         for where, text in manifest_lines(manifest):
             reference = parse_row(text, where=where)["source-ref"]
-            yield self._of(reference, where) if self.by_series else reference, text
+            yield self.of(reference, where=where) if self.by_series else reference, text
 
-    def _of(self, reference: str, where: str) -> str:
+    def of(self, reference: str, *, where: str) -> str:
         path = PurePosixPath(reference_path(reference))
         if self.pattern is not None:
             match = self.pattern.search(path.name)
@@ -124,11 +198,11 @@ def _count(database: sqlite3.Connection, series: Iterator[tuple[str, bytes]], se
     database.execute("CREATE TABLE test (key BLOB PRIMARY KEY) WITHOUT ROWID")
 
 
-def _choose(database: sqlite3.Connection, fraction: float, manifest: Path) -> None:
+def _choose(database: sqlite3.Connection, fraction: float, name: str) -> None:
     (count, pictures) = database.execute("SELECT count(*), coalesce(sum(size), 0) FROM series").fetchone()
     if count < 2:
         what = "all pictures are of one series: give a pattern that tells series apart, or draw at random"
-        raise InputError(f"{manifest}: {what if pictures > 1 else 'a split needs two pictures or more'}")
+        raise InputError(f"{name}: {what if pictures > 1 else 'a split needs two pictures or more'}")
     wanted, taken, chosen = max(1, round(pictures * fraction)), 0, 0
     for key, size in database.execute("SELECT key, size FROM series ORDER BY place, key"):
         if taken + size <= wanted and chosen < count - 1:

@@ -12,7 +12,7 @@ from beeagent_models.efficientdet.config import EfficientDetConfig, config_for
 
 if TYPE_CHECKING:
     from beeagent_models.efficientdet.backbone import load_backbone_weights
-    from beeagent_models.efficientdet.checkpoint import load_checkpoint, save_checkpoint
+    from beeagent_models.efficientdet.checkpoint import halve_checkpoint, load_checkpoint, read_config, save_checkpoint
     from beeagent_models.efficientdet.heads import scale_class_logits
     from beeagent_models.efficientdet.model import build_model
 
@@ -23,8 +23,10 @@ __all__ = [
     "config_for",
     "decode_boxes",
     "encode_boxes",
+    "halve_checkpoint",
     "load_backbone_weights",
     "load_checkpoint",
+    "read_config",
     "save_checkpoint",
     "scale_class_logits",
 ]
@@ -35,7 +37,9 @@ def __getattr__(name: str) -> object:
     modules = {
         "build_model": "model",
         "load_backbone_weights": "backbone",
+        "halve_checkpoint": "checkpoint",
         "load_checkpoint": "checkpoint",
+        "read_config": "checkpoint",
         "save_checkpoint": "checkpoint",
         "scale_class_logits": "heads",
     }

@@ -18,7 +18,9 @@ _FORMAT = "beeagent.efficientdet/1"
 _HEADER = "header.json"
 
 
-def save_checkpoint(path: Path, model: keras.Model, config: EfficientDetConfig, provenance: dict[str, Any]) -> None:
+def save_checkpoint(
+    path: Path, model: keras.Model, config: EfficientDetConfig, provenance: dict[str, Any], *, half: bool = False
+) -> None:
     """Write weights, configuration and provenance to one file, whole or not at all.
 
     The file is a NumPy `.npz` archive: one array a weight, named by its path in the model, and a JSON text under
@@ -29,16 +31,28 @@ def save_checkpoint(path: Path, model: keras.Model, config: EfficientDetConfig, 
         model: what `build_model` made for this configuration.
         config: the configuration of the model.
         provenance: what `json.dumps` can write: how, when and from what the weights were made.
+        half: store kernels as float16: half the size, for a release.
     """
     header = {"format": _FORMAT, "config": config.to_json(), "provenance": provenance}
     arrays = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
-    write_archive(path, header, arrays)
+    write_archive(path, header, _half(arrays) if half else arrays)
+
+
+def halve_checkpoint(source: Path, out: Path) -> None:
+    """Write a checkpoint again with its kernels as float16; arguments and errors as for the other functions."""
+    header, arrays = _read_checkpoint(source)
+    write_archive(out, header, _half(arrays))
+
+
+def _half(arrays: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    """Return kernels as float16. Biases and statistics take little room, and a variance may be too small for it."""
+    return {name: array.astype(np.float16) if array.ndim > 1 else array for name, array in arrays.items()}
 
 
 def load_checkpoint(
     path: Path, input_size: int | tuple[int, int] | None = None
 ) -> tuple[keras.Model, EfficientDetConfig, dict[str, Any]]:
-    """Read back what `save_checkpoint` wrote.
+    """Read back what `save_checkpoint` wrote, of either precision.
 
     Args:
         path: of the file.
@@ -50,13 +64,23 @@ def load_checkpoint(
     Raises:
         InputError: the file is missing, cut short, or no checkpoint of this version.
     """
-    header, arrays = read_archive(path)
-    if header.get("format") != _FORMAT:
-        raise InputError(f"checkpoint {path}: format {header.get('format')!r}, but this version reads {_FORMAT!r}")
+    header, arrays = _read_checkpoint(path)
     config = EfficientDetConfig.from_json(header["config"])
     model = build_model(config, input_size)
     assign_weights(path, model, arrays)
     return model, config, header["provenance"]
+
+
+def read_config(path: Path) -> EfficientDetConfig:
+    """Read the configuration in a checkpoint; errors as in `load_checkpoint`."""
+    return EfficientDetConfig.from_json(_read_checkpoint(path)[0]["config"])
+
+
+def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
+    header, arrays = read_archive(path)
+    if header.get("format") != _FORMAT:
+        raise InputError(f"checkpoint {path}: format {header.get('format')!r}, but this version reads {_FORMAT!r}")
+    return header, arrays
 
 
 def assign_weights(path: Path, model: keras.Model, arrays: dict[str, np.ndarray[Any, Any]]) -> None:
