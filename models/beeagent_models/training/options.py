@@ -10,6 +10,7 @@ from beeagent.errors import InputError
 from beeagent_models.augmentation.composer import Mix, Sizes
 from beeagent_models.augmentation.mixture import TrainingSet
 from beeagent_models.datasets.dataset import Dataset
+from beeagent_models.input_size import MAX_SIDE, MIN_SIDE, check_alignment
 
 _MOST = 1_000_000_000
 
@@ -103,9 +104,7 @@ class TrainingOptions:
         _one_of("augmentation", self.augmentation, "full", "none")
         if self.augmentation == "none" and self.pasted:
             raise InputError("augmentation none has no pasted cut-outs: give pasted 0")
-        for width, height in filter(None, (self.input_size, self.image_size)):
-            if not (64 <= width <= 2048 and 64 <= height <= 2048):
-                raise InputError(f"size {width}x{height}: give 64 to 2048 pixels each way")
+        _check_sizes(self.input_size, self.image_size)
         if self.minutes is not None:
             _within("minutes", self.minutes, 0.1, 100_000)
         _within("peak learning rate", self.peak_learning_rate, 1e-7, 1.0)
@@ -144,6 +143,14 @@ class TrainingOptions:
         for name in ("labels", "input_size", "image_size"):
             values[name] = values[name] and list(values[name])
         return values
+
+
+def _check_sizes(input_size: tuple[int, int] | None, image_size: tuple[int, int] | None) -> None:
+    for width, height in filter(None, (input_size, image_size)):
+        if not (MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE):
+            raise InputError(f"size {width}x{height}: give {MIN_SIDE} to {MAX_SIDE} pixels each way")
+    if input_size and input_size[0] != input_size[1]:
+        check_alignment(input_size)  # or the run could not be exported at this size
 
 
 def _check_validation(datasets: tuple[Dataset, ...]) -> None:

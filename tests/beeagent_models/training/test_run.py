@@ -129,6 +129,7 @@ def synthetic_options(out: Path) -> TrainingOptions:
         ({"minutes": 0.0}, "minutes 0.0"),
         ({"input_size": (32, 320)}, "size 32x320"),
         ({"image_size": (320, 4096)}, "size 320x4096"),
+        ({"input_size": (640, 360)}, "--input-size is 640x360: .* give 640x352 or 640x384"),
         ({"precision": "float16"}, "precision 'float16': choose one of auto, float32, bfloat16"),
         ({"augmentation": "mild"}, "augmentation 'mild': choose one of full, none"),
         ({"augmentation": "none"}, "augmentation none has no pasted cut-outs"),
