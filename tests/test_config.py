@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,28 @@ def test_toml_that_only_wears_down_its_reader_is_refused(text: str, tmp_path: Pa
     with pytest.raises(InputError, match=r"beeagent\.toml is not TOML") as caught:
         load_settings({}, config=_file(tmp_path, text))
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("camera_size", "1280", "give width and height in pixels, such as 1280x720"),
+        ("tiles", "9x9", "give none, auto, or columns and rows up to 8x8"),
+        ("mqtt_client_id", "", "give 1 to 128 characters"),
+        ("device", "a/b", "give 1 to 64 characters, without / + #"),
+    ],
+)
+def test_what_is_allowed_is_said_in_words(key: str, value: str, words: str) -> None:
+    with pytest.raises(InputError, match=re.escape(words)):
+        load_settings({key: value}, config=None)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_file_of_another_encoding_says_what_to_do(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "beeagent.toml"
+    path.write_bytes('camera = "é"'.encode(encoding))
+    with pytest.raises(InputError, match="is not UTF-8 text: save it as UTF-8"):
+        load_settings({}, config=path)
 
 
 def test_a_cameras_number_may_stand_in_the_file_as_a_number(tmp_path: Path) -> None:

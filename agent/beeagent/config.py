@@ -34,7 +34,17 @@ _LONGEST_SHOWN = 200
 _COMPONENT = "the component's configuration"
 
 # A level of an MQTT topic, and so without its separators and wildcards.
-TopicLevel = Annotated[str, Field(pattern=r"^[^/+#\x00-\x1f\x7f]{1,64}$")]
+_TOPIC_LEVEL = r"^[^/+#\x00-\x1f\x7f]{1,64}$"
+_TILES = r"^(none|auto|[1-8]x[1-8])$"
+_SIZE = r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$"
+_CLIENT_ID = r"^[^\x00-\x1f\x7f]{1,128}$"
+_PATTERNS_IN_WORDS = {
+    _TOPIC_LEVEL: "give 1 to 64 characters, without / + # and control characters",
+    _TILES: "give none, auto, or columns and rows up to 8x8, such as 3x2",
+    _SIZE: "give width and height in pixels, such as 1280x720",
+    _CLIENT_ID: "give 1 to 128 characters, without control characters",
+}
+TopicLevel = Annotated[str, Field(pattern=_TOPIC_LEVEL)]
 
 
 def _without_nul(path: Path) -> Path:
@@ -166,7 +176,7 @@ class Settings(BaseSettings):
     broker: str = DEFAULT_BROKER
     topic_prefix: str = "beeagent"
     threshold: float | None = Field(default=None, ge=0, le=1)
-    tiles: Annotated[str, Field(pattern=r"^(none|auto|[1-8]x[1-8])$")] | None = None
+    tiles: Annotated[str, Field(pattern=_TILES)] | None = None
     threads: int = Field(default_factory=_all_cores_up_to_four, ge=1, le=64)
     workers: int | None = Field(default=None, ge=1, le=64)
     inference_timeout: float = Field(default=10.0, ge=0.1, le=600)
@@ -175,7 +185,7 @@ class Settings(BaseSettings):
     realtime: bool = False
     frames: int | None = Field(default=None, ge=1)
     await_camera: bool = False
-    camera_size: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$")] | None = None
+    camera_size: Annotated[str, Field(pattern=_SIZE)] | None = None
     camera_fps: float | None = Field(default=None, gt=0, le=1000)
     camera_timeout: float = Field(default=5.0, ge=0.5, le=3600)
     freeze_timeout: float = Field(default=5.0, ge=0, le=86400)
@@ -204,7 +214,7 @@ class Settings(BaseSettings):
     collect_megabytes: float = Field(default=500.0, ge=1, le=1_000_000)
     unsure_low: float | None = Field(default=None, ge=0, le=1)
     unsure_high: float | None = Field(default=None, ge=0, le=1)
-    mqtt_client_id: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,128}$")] | None = None
+    mqtt_client_id: Annotated[str, Field(pattern=_CLIENT_ID)] | None = None
     mqtt_version: Annotated[Literal["auto", "5", "3.1.1"], BeforeValidator(_as_text)] = "auto"
     mqtt_username: str | None = None
     mqtt_password: SecretStr | None = None
@@ -291,6 +301,8 @@ def load_settings(
         merged = _FromAllSources(**given)
     except ValidationError as error:
         raise InputError(_explain(error, given, config)) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"the configuration file {config} is not UTF-8 text: save it as UTF-8") from error
     except (ValueError, RecursionError) as error:  # of the last kinds: a number too long, brackets too deep
         raise InputError(
             f"the configuration file {config} is not TOML: {shown(str(error), most=_LONGEST_SHOWN)}"
@@ -309,6 +321,8 @@ def _explain(error: ValidationError, given: Mapping[str, Any], config: Path | No
         close = difflib.get_close_matches(key, Settings.model_fields, n=1)
         hint = f": did you mean {close[0]}?" if close else f": the keys are {', '.join(Settings.model_fields)}"
         return f"{where} is no setting{hint}"
+    if first["type"] == "string_pattern_mismatch":
+        first["msg"] = _PATTERNS_IN_WORDS.get(first["ctx"]["pattern"], first["msg"])
     # Pydantic capitalises its messages; a secret's value must not be repeated.
     reason = (first["msg"][0].lower() + first["msg"][1:]).removeprefix("value error, ")
     if key in _WITH_SECRETS:

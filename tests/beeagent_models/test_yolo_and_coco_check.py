@@ -1,4 +1,5 @@
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from beeagent.errors import InputError
 from beeagent_models.datasets.checking import check_dataset
+from beeagent_models.datasets.reading import read_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,6 +67,37 @@ def test_defective_files_of_a_yolo_folder_are_named(tmp_path: Path) -> None:
         ("images/b.png", "duplicate"),
         ("labels/ghost.txt", "missing-image"),
     ]
+
+
+@pytest.mark.parametrize(
+    "content", [b"names: [bee", b"\xff", b"nc: 1", b"names: {1: bee}", b"names: [bee]\nkpt_shape: 3"]
+)
+def test_a_broken_data_yaml_is_a_defect(tmp_path: Path, content: bytes) -> None:
+    yolo(tmp_path, ROW)
+    (tmp_path / "data.yaml").write_bytes(content)
+    ((where, kind, _),) = found(tmp_path, tmp_path)
+    assert (where, kind) == ("data.yaml", "broken-line")
+    with pytest.raises(InputError):
+        read_dataset(tmp_path)
+
+
+def test_what_readers_leave_out_is_noted_by_check(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    yolo(tmp_path, ROW)
+    (tmp_path / "train.txt").write_text("images/a.png\n")
+    (tmp_path / "data.yaml").write_text("names: [bee]\ntrain: train.txt\nval: gone/images\n")
+    assert found(tmp_path, tmp_path) == []
+    (unread, gone) = caplog.messages
+    assert "lists of pictures that are not read, train: train.txt" in unread
+    assert "without a folder, val: gone/images" in gone
+
+
+@pytest.mark.timeout(20)
+def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="/dev/zero: is neither a regular file nor a folder"):
+        found("/dev/zero", tmp_path)
+    data = yolo(tmp_path, ROW)
+    os.mkfifo(tmp_path / "images" / "c.png")
+    assert found(data, tmp_path) == [("images/c.png", "bad-image", "is no regular file")]
 
 
 def test_a_sound_yolo_folder_has_no_defect_and_none_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Brokers that do not know MQTT 5, or not all of it: mosquitto where its settings can say so, and scripted ones."""
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from beeagent.delivery.broker_url import BrokerAddress
 from beeagent.delivery.mqtt import MqttPublisher
+from beeagent.delivery.mqtt_client import RetainedMessage, connect_size, make_client
 from beeagent.delivery.mqtt_dialect import MQTT_3, MQTT_5, Dialect, DialectChoice, Ending, Version
 from beeagent.delivery.mqtt_options import MqttOptions
 from beeagent.delivery.publisher import Outcome, PublisherState, Receipt
@@ -16,6 +19,7 @@ from beeagent.delivery.subscription import Subscription
 from beeagent.errors import InputError
 from mosquitto import Mosquitto, running_mosquitto
 from mqtt_subscriber import subscriber
+from paho.mqtt.enums import MQTTProtocolVersion
 from scripted_broker import OK_3, Connect, Published, connack_5, disconnect_5, scripted_broker
 
 DEADLINE = 20.0
@@ -162,6 +166,43 @@ def test_version_5_alone_names_the_possible_cause() -> None:
         assert {asked.version for asked in broker.connects} == {5}
 
 
+def test_version_that_was_chosen_by_itself_is_not_advised_to_leave_out() -> None:
+    def answer(asked: Connect) -> bytes:
+        return connack_5(0x84) if asked.version == 5 else OLD_REFUSAL
+
+    with scripted_broker(answer) as broker:
+        with publishing(MqttOptions(address=broker.address, client_id="bee")) as watched:
+            watched.wait_reason("does not answer MQTT 3.1.1 as it should")
+            assert not any("leave mqtt_version out" in state.reason for state in watched.states)
+        for version in ("3.1.1", "5"):
+            options = MqttOptions(address=broker.address, client_id="bee", version=version)  # type: ignore[arg-type] # a loop
+            with publishing(options) as watched:
+                watched.wait_reason(f"MQTT {version}", "leave mqtt_version out")
+
+
+def test_mosquitto_whose_maximum_packet_size_is_below_that_of_connect_is_named(tmp_path: Path) -> None:
+    with running_mosquitto(tmp_path, settings="allow_anonymous true\nmax_packet_size 40") as mosquitto:
+        with publishing(mosquitto.options) as watched:
+            watched.wait_reason("maximum packet size is below the about", "bytes of CONNECT")
+        mosquitto.wait_for_log("oversize packet")
+
+
+@pytest.mark.parametrize("version", [MQTT_5, MQTT_3])
+def test_size_of_connect_is_about_that_of_the_packet(version: MQTTProtocolVersion) -> None:
+    address = BrokerAddress("127.0.0.1", 1, tls=False)
+    options = MqttOptions(address=address, client_id="bee-7", username="bee", password="hive")  # noqa: S106
+    will = RetainedMessage(STATUS, b"x" * 400)
+    client = make_client(options=options, dialect=Dialect(version), will=will)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        client._sock = ours
+        client._send_connect(options.keepalive_s)
+        client.loop_write()
+        packet = theirs.recv(4096)
+    assert packet[0] == 0x10
+    assert abs(len(packet) - connect_size(options, Dialect(version), will)) <= 12
+
+
 def test_3_1_1_broker_without_retained_messages_or_qos_1_gets_a_plain_will() -> None:
     def answer(asked: Connect) -> bytes | None:
         return None if asked.version == 5 or asked.will_retain else OK_3
@@ -279,6 +320,8 @@ def test_refused_client_id_is_named(answer: bytes) -> None:
         options = MqttOptions(address=broker.address, client_id="beeagent-hive-7-front", version=version)  # type: ignore[arg-type]
         with publishing(options) as watched:
             watched.wait_reason("client id 'beeagent-hive-7-front'", "mqtt_client_id", "shorten device or camera_name")
+            # mosquitto has no other code in MQTT 3.1.1 for a keep-alive above its max_keepalive.
+            assert ("maximum keep-alive is below 30 s" in watched.states[-1].reason) == (version == "3.1.1")
 
 
 def test_not_authorized_names_the_client_id() -> None:

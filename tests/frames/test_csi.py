@@ -114,6 +114,21 @@ def test_frames_are_blue_green_red_in_the_size_asked_for() -> None:
     assert module.configuration["controls"] == {"FrameDurationLimits": (66667, 66667)}
 
 
+def test_another_size_than_asked_for_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    class Stubborn(StandIn):
+        def make_array(self, name: str) -> NDArray[np.uint8]:
+            return super().make_array(name)[:, :24]
+
+    with caplog.at_level("WARNING"):
+        source = open_source(Stubborn())
+        source.read()
+        source.read()
+        open_source(StandIn()).read()
+        open_source(StandIn(), wanted=CaptureFormat(fps=5)).read()
+    (warning,) = caplog.messages
+    assert warning.endswith("frames are 24x32, not 32x32 as camera_size asks")
+
+
 def test_the_default_is_a_size_that_a_model_can_use() -> None:
     module = StandIn()
     frame = open_source(module, wanted=CaptureFormat()).read()

@@ -10,6 +10,7 @@ from beeagent.frames.freeze import FreezeDetector
 from beeagent.frames.pacing import MonotonicClock
 from beeagent.frames.source import FrameSource, GrabbingSource, SourceLostError
 from beeagent.frames.stream import StreamTimeouts, open_stream
+from image_server import image_server
 from mjpeg_server import MjpegServer
 from numbered_frames import number_in
 from numpy.typing import NDArray
@@ -97,7 +98,10 @@ def test_closing_during_a_read_is_safe_and_ends_it(server: MjpegServer) -> None:
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [("/nothing", "answers at port .*, but gives no video"), ("/stream", "cannot connect to .*: connection refused")],
+    [
+        ("/nothing", "answers with HTTP status 404: check the path"),
+        ("/stream", "cannot connect to .*: connection refused"),
+    ],
 )
 def test_no_stream_there_says_what_is_known_and_no_password(path: str, message: str) -> None:
     with MjpegServer() as server:
@@ -108,6 +112,20 @@ def test_no_stream_there_says_what_is_known_and_no_password(path: str, message: 
             open_stream(StreamAddress(url), timeouts=TIMEOUTS, freeze=None)
     assert "secret" not in str(lost.value)
     assert str(lost.value).startswith(f"http://***@127.0.0.1:{server.port}{path}?***: ")
+
+
+def test_http_answer_without_a_stream_is_named() -> None:
+    with image_server() as server:
+        server.login = "user:secret"
+        with pytest.raises(SourceLostError, match="HTTP status 401: check user and password") as lost:
+            open_stream(StreamAddress(server.url(login="user:wrong")), timeouts=TIMEOUTS, freeze=None)
+        assert "wrong" not in str(lost.value)
+        server.login, server.status = None, 503
+        with pytest.raises(SourceLostError, match="HTTP status 503: see the log of the server"):
+            open_stream(StreamAddress(server.url()), timeouts=TIMEOUTS, freeze=None)
+        server.status, server.cut = 200, 0
+        with pytest.raises(SourceLostError, match="gives image/jpeg, which cannot be read as video"):
+            open_stream(StreamAddress(server.url()), timeouts=TIMEOUTS, freeze=None)
 
 
 @pytest.mark.timeout(15)  # much less than OpenCV's own time-out of 30 s

@@ -81,6 +81,14 @@ def make_client(*, options: MqttOptions, dialect: Dialect, will: RetainedMessage
     return client
 
 
+def connect_size(options: MqttOptions, dialect: Dialect, will: RetainedMessage | None) -> int:
+    """Return the bytes of the CONNECT packet of `make_client`'s client, to within a dozen."""
+    texts = [options.client_id, options.username or "", options.password or "", will.topic if will else ""]
+    size = 20 + sum(2 + len(text.encode()) for text in texts) + (2 + len(will.payload) if will else 0)
+    properties = message_properties(dialect.version, PacketTypes.WILLMESSAGE) if will else None
+    return size + (len(properties.pack()) if properties else 0)  # type: ignore[no-untyped-call] # as below
+
+
 def message_properties(version: MQTTProtocolVersion, packet_type: int) -> Properties | None:
     """Give the properties that mark a payload as JSON; MQTT 3.1.1 has none."""
     if version != MQTT_5:

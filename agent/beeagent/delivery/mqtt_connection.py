@@ -15,7 +15,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from beeagent.delivery import mqtt_reasons
-from beeagent.delivery.mqtt_client import PingingClient, Received, RetainedMessage, make_client
+from beeagent.delivery.mqtt_client import PingingClient, Received, RetainedMessage, connect_size, make_client
 from beeagent.delivery.mqtt_dialect import MQTT_5, Dialect, Ending
 from beeagent.delivery.mqtt_options import MqttOptions
 from beeagent.delivery.mqtt_sending import Publish, Sending
@@ -284,9 +284,7 @@ class MqttConnection:
         self._answered = True
         if code.is_failure:
             self._refusal = code.value
-            self._reason = mqtt_reasons.refusal(
-                self._options.address, code, client_id=self._client_id, dialect=self._dialect
-            )
+            self._reason = mqtt_reasons.refusal(self._options, code, client_id=self._client_id, dialect=self._dialect)
             return
 
         def announced(name: str, otherwise: int) -> int:
@@ -334,9 +332,13 @@ class MqttConnection:
         by_packet = flags.is_disconnect_packet_from_server
         what = mqtt_reasons.end(code, by_packet=by_packet, client_id=self._client_id)
         if not self._answered and mqtt_reasons.is_silent(code):
-            what = mqtt_reasons.lost_unanswered(self._options.address, self._dialect)
-        elif not self._answered and not by_packet and self._dialect.version == MQTT_5:
-            what = f"{self._options.address} does not answer {self._dialect.name} as it should ({str(code).lower()})"
+            what = mqtt_reasons.lost_unanswered(
+                self._options.address,
+                self._dialect,
+                connect_bytes=connect_size(self._options, self._dialect, self._will),
+            )
+        elif not self._answered and not by_packet:
+            what = mqtt_reasons.misunderstood(self._options, code, dialect=self._dialect)
         unasked = not self._ended and self._farewell_by is None
         self._lost = self._opened and unasked and not by_packet and mqtt_reasons.is_silent(code)
         if self._lost and self._lost_before + 1 >= _SOME_LOSSES and time.monotonic() - self._opened_at < _SOON:

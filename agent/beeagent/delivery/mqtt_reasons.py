@@ -8,6 +8,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from beeagent.delivery.broker_url import BrokerAddress
 from beeagent.delivery.mqtt_dialect import MQTT_5, Dialect
+from beeagent.delivery.mqtt_options import MqttOptions
 
 # Reason codes of MQTT 5, section 2.4.
 _UNSUPPORTED_VERSION: Final = 0x84
@@ -83,8 +84,14 @@ def tls_error(address: BrokerAddress, error: ssl.SSLError | ConnectionResetError
     return f"{address} does not agree on TLS: {words}"
 
 
-def lost_unanswered(address: BrokerAddress, dialect: Dialect) -> str:
-    """Say that the broker has closed the connection in place of an answer to CONNECT."""
+def lost_unanswered(address: BrokerAddress, dialect: Dialect, *, connect_bytes: int) -> str:
+    """Return why the broker may have closed the connection in place of an answer to CONNECT.
+
+    Args:
+        address: of the broker.
+        dialect: of the connection.
+        connect_bytes: about the size of the CONNECT packet, which has the will in it.
+    """
     hints = [
         "a broker that wants another client certificate, mqtt_certificate_file,"
         if address.tls
@@ -92,24 +99,45 @@ def lost_unanswered(address: BrokerAddress, dialect: Dialect) -> str:
     ]
     if dialect.version == MQTT_5:
         hints.append("a broker that knows MQTT 3.1.1 only")
+    hints.append(f"a broker whose maximum packet size is below the about {connect_bytes} bytes of CONNECT")
     return f"{address} closed the connection without an answer to {dialect.name} ({' or '.join(hints)} does that)"
 
 
-def refusal(address: BrokerAddress, code: ReasonCode, *, client_id: str, dialect: Dialect) -> str:
-    """Say why the broker refused the connection."""
+def refusal(options: MqttOptions, code: ReasonCode, *, client_id: str, dialect: Dialect) -> str:
+    """Return why the broker refused the connection.
+
+    Args:
+        options: of the connection.
+        code: of the CONNACK.
+        client_id: that was refused, maybe.
+        dialect: of the connection.
+    """
+    address = options.address
     said = str(code).lower()
     if code.value == _CLIENT_ID_NOT_VALID:
+        # MQTT 3.1.1 has no other code for a keep-alive that is too long; in MQTT 5 the broker sets its own.
+        too_long = f"; or its maximum keep-alive is below {options.keepalive_s} s" if dialect.version != MQTT_5 else ""
         return (
             f"{address} refuses the client id {client_id!r} ({said}): set another one as mqtt_client_id, or shorten "
-            "device or camera_name, of which it is made otherwise"
+            f"device or camera_name, of which it is made otherwise{too_long}"
         )
     if code.value == _BAD_LOGIN:
         return f"{address} refuses the user name or password ({said})"
     if code.value == _NOT_AUTHORIZED:
         return f"{address} refuses the user name or password, or the client id {client_id!r} ({said})"
     if code.value == _UNSUPPORTED_VERSION:
-        return f"{address} does not speak {dialect.name} ({said}): leave mqtt_version out, or set the other version"
+        return f"{address} does not speak {dialect.name} ({said}){_other_version(options)}"
     return f"{address} refuses the connection ({said})"
+
+
+def misunderstood(options: MqttOptions, code: ReasonCode, *, dialect: Dialect) -> str:
+    """Return that the broker's answer to CONNECT makes no sense; paho reports a 3.1.1 refusal of the version so."""
+    said = f"does not answer {dialect.name} as it should ({str(code).lower()})"
+    return f"{options.address} {said}{_other_version(options)}"
+
+
+def _other_version(options: MqttOptions) -> str:
+    return "" if options.version == "auto" else ": leave mqtt_version out, or set the other version"
 
 
 def end(code: ReasonCode, *, by_packet: bool, client_id: str) -> str:

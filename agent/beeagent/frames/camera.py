@@ -26,15 +26,24 @@ class LiveReader:
         description: for logs and errors, without secrets.
         lost: how an error says that no frame came, such as `no frame came; the camera may be unplugged`.
         freeze: what tells that the picture stands still, or None not to look.
+        wanted: what the camera was asked for, if it was.
     """
 
     live = True
 
-    def __init__(self, reader: VideoReader, *, description: str, lost: str, freeze: FreezeDetector | None) -> None:
+    def __init__(
+        self,
+        reader: VideoReader,
+        *,
+        description: str,
+        lost: str,
+        freeze: FreezeDetector | None,
+        wanted: CaptureFormat | None = None,
+    ) -> None:
         self.description = description
         self._reader = reader
         self._lost = lost
-        self._frames = LiveFrames(description, freeze)
+        self._frames = LiveFrames(description, freeze, wanted=wanted)
         self._captured_at = datetime.now(timezone.utc)
         self._captured_ns = 0
 
@@ -91,4 +100,4 @@ def open_v4l2(camera: CameraInfo, *, wanted: CaptureFormat, freeze: FreezeDetect
     if wanted.fps:
         reader.set(cv2.CAP_PROP_FPS, wanted.fps)
     lost = "no frame came; the camera may be unplugged"
-    return LiveReader(reader, description=description, lost=lost, freeze=freeze)
+    return LiveReader(reader, description=description, lost=lost, freeze=freeze, wanted=wanted)

@@ -179,7 +179,7 @@ class CsiSource:
             cameras = ", ".join(map(str, found)) or "none; check the ribbon cable"
             raise InputError(f"camera csi:{number}: there is no such camera; CSI cameras found: {cameras}")
         self.description = str(info)
-        self._frames = LiveFrames(self.description, freeze)
+        self._frames = LiveFrames(self.description, freeze, wanted=wanted)
         self._grabbed: Request | None = None
         self._captured_at = datetime.now(timezone.utc)
         self._captured_ns = 0

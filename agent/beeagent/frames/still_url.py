@@ -45,9 +45,7 @@ class StillImageSource:
 
     def __init__(self, address: StreamAddress, *, every_s: float, timeout_s: float, clock: Clock) -> None:
         self.description = address.description
-        parts = urlsplit(address.url)
-        self._url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
-        self._opener = _opener(self._url, unquote(parts.username or ""), unquote(parts.password or ""))
+        self._url, self._opener = _opener(address)
         self._every = every_s
         self._timeout = timeout_s
         self._clock = clock
@@ -166,14 +164,32 @@ class HttpSource:
         return True
 
 
-def _opener(url: str, user: str, password: str) -> urllib.request.OpenerDirector:
+def http_problem(address: StreamAddress, *, timeout_s: float) -> str | None:
+    """Return what an `http://` or `https://` server answers in place of a video; None where that is not known."""
+    url, opener = _opener(address)
+    try:
+        with opener.open(url, timeout=timeout_s) as response:
+            content = response.headers.get_content_type()
+    except HTTPError as error:
+        remedies = {401: "check user and password", 403: "check user and password", 404: "check the path"}
+        return f"answers with HTTP status {error.code}: {remedies.get(error.code, 'see the log of the server')}"
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    return f"gives {content}, which cannot be read as video: check the path"
+
+
+def _opener(address: StreamAddress) -> tuple[str, urllib.request.OpenerDirector]:
+    """Return the URL without user and password, and what opens it with them."""
+    parts = urlsplit(address.url)
+    url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
     passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
     if user:
         passwords.add_password(None, url, user, password)
     unverified = ssl.create_default_context()
     unverified.check_hostname = False
     unverified.verify_mode = ssl.CERT_NONE
-    return urllib.request.build_opener(
+    return url, urllib.request.build_opener(
         urllib.request.HTTPSHandler(context=unverified),
         urllib.request.HTTPBasicAuthHandler(passwords),
         urllib.request.HTTPDigestAuthHandler(passwords),

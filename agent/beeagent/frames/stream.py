@@ -11,6 +11,7 @@ from beeagent.frames.camera import LiveReader
 from beeagent.frames.freeze import FreezeDetector
 from beeagent.frames.opencv import VideoReader
 from beeagent.frames.source import NotReachedError
+from beeagent.frames.still_url import http_problem
 
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 _DIAGNOSIS_TIMEOUT = 1.0
@@ -58,14 +59,14 @@ def open_stream(address: StreamAddress, *, timeouts: StreamTimeouts, freeze: Fre
     reader = VideoReader(address.url, cv2.CAP_FFMPEG, parameters)
     if not reader.is_open:
         reader.close()
-        raise NotReachedError(f"{address.description}: {_diagnose(address.url)}")
+        raise NotReachedError(f"{address.description}: {_diagnose(address)}")
     lost = f"the stream ended, or nothing came for {timeouts.reading:g} s"
     return LiveReader(reader, description=address.description, lost=lost, freeze=freeze)
 
 
-def _diagnose(url: str) -> str:
-    """Say why a stream did not open, as far as connecting to its host tells; FFmpeg's own reasons do not reach us."""
-    parts = urlsplit(url)
+def _diagnose(address: StreamAddress) -> str:
+    """Return why a stream did not open, as far as its host tells; FFmpeg's own reasons do not reach us."""
+    parts = urlsplit(address.url)
     host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
     try:
         socket.create_connection((host, port), timeout=_DIAGNOSIS_TIMEOUT).close()
@@ -74,6 +75,8 @@ def _diagnose(url: str) -> str:
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         return f"cannot connect to {host} at port {port}: {str(reason).lower()}"
+    if parts.scheme.startswith("http") and (problem := http_problem(address, timeout_s=_DIAGNOSIS_TIMEOUT)):
+        return f"{host} {problem}"
     return (
         f"{host} answers at port {port}, but gives no video: check the path, and user and password if it asks for them"
     )

@@ -1,13 +1,16 @@
 """`beeagent dataset check`: every defect of a data set, whatever its form."""
 
+import logging
 from collections.abc import Iterator
 
-from beeagent_models.datasets.defect import Defect
+from beeagent_models.datasets.defect import Defect, DefectError
 from beeagent_models.datasets.image_files import find_image, repeated_reference
 from beeagent_models.datasets.on_disk import first_seen
 from beeagent_models.datasets.reading import parse_source
 from beeagent_models.datasets.sources import open_source
 from beeagent_models.datasets.stated import picture_box_defects
+
+logger = logging.getLogger(__name__)
 
 
 def check_dataset(
@@ -29,7 +32,11 @@ def check_dataset(
     """
     path, named = parse_source(data)
     allowed = named if labels is None else tuple(label.strip() for label in labels.split(","))
-    source = open_source(path, labels=named, attribute=attribute, allowed=allowed)
+    try:
+        source = open_source(path, labels=named, attribute=attribute, allowed=allowed)
+    except DefectError as error:
+        yield error.defect
+        return
     with first_seen() as seen:
         for entry in source.entries():
             if isinstance(entry, Defect):
@@ -42,3 +49,5 @@ def check_dataset(
             else:
                 yield from repeated_reference(entry, seen)
                 yield from picture_box_defects(entry)
+    for what, count in source.left_out.items():
+        logger.warning("%s: %s: %d", data, what, count)

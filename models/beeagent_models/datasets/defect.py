@@ -42,9 +42,21 @@ class Defect:
         # Made printable as errors are: a name in it may be anything.
         return str(InputError(f"{self.where}: {self.kind.value}: {self.what}"))
 
-    def error(self) -> InputError:
+    def error(self) -> "DefectError":
         """Return the error of a reader that stops at this defect."""
-        return InputError(f"{self.where}: {self.what}")
+        return DefectError(self)
+
+
+class DefectError(InputError):
+    """The error of a reader that stops at a defect.
+
+    Args:
+        defect: at which it stops.
+    """
+
+    def __init__(self, defect: Defect) -> None:
+        super().__init__(f"{defect.where}: {defect.what}")
+        self.defect = defect
 
 
 Findings = Generator[Defect, None, _Result]

@@ -40,6 +40,8 @@ def decode_image(path: Path) -> NDArray[np.uint8]:
         InputError: the file is missing or cannot be decoded; names it.
     """
     silence_opencv()
+    if path.exists() and not path.is_file():  # to read a pipe would never end
+        raise InputError(f"{path}: is no regular file")
     try:
         return decode_picture(path)
     except BadFrameError as error:

@@ -56,6 +56,8 @@ def recognise(path: Path) -> tuple[Form, Path]:
     """
     if not path.exists():
         raise InputError(f"{path}: there is no such file or folder")
+    if not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path}: is neither a regular file nor a folder, so no data set")
     if path.suffix in {".yaml", ".yml"} and path.is_file():
         return Form.YOLO, path
     if path.is_dir() and not is_yolo(path):

@@ -13,6 +13,7 @@ import yaml
 from beeagent.errors import InputError
 
 from beeagent_models.datasets.box_check import Box
+from beeagent_models.datasets.defect import Defect, DefectError, DefectKind
 
 _BOX_FIELDS = 5
 """Class, centre and size."""
@@ -144,16 +145,17 @@ def read_data_yaml(file: Path, *, with_names: bool) -> DataYaml:
         with_names: whether the names of the classes are wanted.
 
     Raises:
-        InputError: it cannot be read, or what it says makes no sense.
+        InputError: it cannot be read.
+        DefectError: what it says makes no sense.
     """
     try:
         node = yaml.compose(file.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
     except UnicodeDecodeError:
-        raise InputError(f"{file}: is not UTF-8 text; save it as UTF-8") from None
+        raise _broken(file, "is not UTF-8 text; save it as UTF-8") from None
     except yaml.YAMLError as error:
-        raise InputError(f"{file}: broken YAML: {' '.join(str(error).split())}") from None
+        raise _broken(file, f"broken YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
-        raise InputError(f"{file}: broken YAML: nested too deeply") from None
+        raise _broken(file, "broken YAML: nested too deeply") from None
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
     entries = _entries(node)
@@ -163,6 +165,10 @@ def read_data_yaml(file: Path, *, with_names: bool) -> DataYaml:
         listed=tuple((key, text) for key in _SPLITS for text in _texts(entries.get(key))),
         path="".join(_texts(entries.get("path"))[:1]),
     )
+
+
+def _broken(file: Path, what: str) -> DefectError:
+    return Defect(str(file), DefectKind.BROKEN_LINE, what).error()
 
 
 def _entries(node: yaml.Node | None) -> dict[str, yaml.Node]:
@@ -186,18 +192,18 @@ def _names(node: yaml.Node, file: Path) -> tuple[str, ...]:
         ids = [str(index) for index in range(len(node.value))]
         nodes = [by_id[index] for index in ids] if sorted(by_id) == sorted(ids) else []
     if not nodes or not all(isinstance(each, yaml.ScalarNode) for each in nodes):
-        raise InputError(f"{file}: 'names' must list the classes, from 0 and without a gap; it is {_shown(node)}")
+        raise _broken(file, f"'names' must list the classes, from 0 and without a gap; it is {_shown(node)}")
     for index, each in enumerate(nodes):
         if each.tag == _NULL:
             what = f"the name of class {index} is {each.value or 'empty'}"
-            raise InputError(f"{file}: {what}; if the class is called that, write it in quotes")
+            raise _broken(file, f"{what}; if the class is called that, write it in quotes")
     return tuple(each.value for each in nodes)
 
 
 def _key_points(node: yaml.Node, file: Path) -> int:
     texts = _texts(node)
     if len(texts) != 2 or not all(text.isascii() and text.isdigit() for text in texts) or texts[1] not in {"2", "3"}:
-        raise InputError(f"{file}: 'kpt_shape' must be [key points, 2 or 3]; it is {_shown(node)}")
+        raise _broken(file, f"'kpt_shape' must be [key points, 2 or 3]; it is {_shown(node)}")
     return int(texts[0]) * int(texts[1])
 
 

@@ -63,7 +63,8 @@ class YoloSource(Reader):
         if not self._named and self._file is None:
             raise InputError(f"{folder}: {_NO_CLASSES}: {folder}=bee")
         if not self._named:
-            raise InputError(f"{self._file}: 'names' must list the classes, from 0 and without a gap")
+            what = "'names' must list the classes, from 0 and without a gap"
+            raise Defect(str(self._file), DefectKind.BROKEN_LINE, what).error()
         if labels is not None:
             check_labels(str(folder), labels)
 
