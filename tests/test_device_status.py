@@ -120,7 +120,9 @@ def test_what_is_not_there_or_not_ours_is_not_fine(mosquitto: Mosquitto) -> None
     assert lines[0].isprintable()
 
 
-@pytest.mark.parametrize("broker", ["none", "embedded", f"mqtt://127.0.0.1:{free_port()}"])
+@pytest.mark.parametrize(
+    "broker", ["none", "embedded", pytest.param(f"mqtt://127.0.0.1:{free_port()}", id="nothing-at-a-port")]
+)
 def test_without_a_broker_there_is_nothing_to_ask(broker: str) -> None:
     with pytest.raises(InputError, match=r"--broker"):
         show_status(Settings(broker=broker), device="+", wait_s=1, write=print)
