@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from beeagent_export.adaptation import Adaptation, AdaptationOptions, Comparison
+from beeagent_export.bundle import refuse_existing
 from beeagent_export.export_command import export_progress
 from beeagent_export.native_output import hidden_native_output
 from beeagent_export.report import as_json, written
@@ -73,10 +74,11 @@ def run_adapt(  # noqa: PLR0913 - each a choice of its own
         InputError: something given cannot be used.
         BeeagentError: a model is not better than the base, and is not released.
     """
+    refuse_existing(out, force=force)
     sizes = tuple(parse_input_size(text) for text in input_sizes)
     for size in sizes:
         check_alignment(size)
-    report_path = out.with_name(f"{out.name}.report.json") if out.name else out
+    report_path = out.with_name(f"{out.name}.report.json")
     refuse_unwritable(report_path, what="report")
     sources = [parse_source(text) for text in data]
     own = [read_dataset(path, labels=labels, label_attribute=attribute) for path, labels in sources]

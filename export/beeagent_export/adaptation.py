@@ -26,6 +26,7 @@ from beeagent_export.exporter import export_bundle
 from beeagent_export.pictures import spread
 from beeagent_export.progress import Progress
 from beeagent_export.variant import Variant
+from beeagent_export.writable import refuse_unwritable
 
 # Training images are this share of the input a side: faster by its square, with the objects of the size they will have.
 _IMAGE_SHARE = 0.8
@@ -135,8 +136,10 @@ class Adaptation:
             with_labels(dataset, self._config.labels)
         own = (self._config.input_size, self._config.input_size)
         self._sizes = tuple(dict.fromkeys((own, *options.input_sizes)))
+        refuse_unwritable(options.run, what="run")
         for size in self._sizes:
             refuse_existing(self._out_of(size), force=options.force)
+            self._export_options(options.base, size, "base")  # refuses now what it would refuse after the training
 
     def train(self, report: Callable[[TrainingProgress], None]) -> Path:
         """Train from the base, or resume the run, and return the path of the checkpoint.
@@ -215,31 +218,31 @@ class Adaptation:
     def _exported(
         self, source: Path, size: tuple[int, int], kind: str, progress: Progress
     ) -> tuple[Evaluation, Variant]:
-        options = self._options
-        folder = options.run / "compared" / f"{kind}-{size[0]}x{size[1]}"
-        result = export_bundle(
-            ExportOptions(
-                source=source,
-                out=folder,
-                report=folder.with_name(f"{folder.name}.report.json"),
-                name=self._out_of(size).name,
-                version="0.1.0",
-                licence="NOASSERTION",
-                precisions=(Precision.INT8,),
-                calibrate=options.division.train,
-                validate=(options.division.held_back,),
-                # What int8 loses shows in the comparison, which is of int8 models.
-                max_drop=100.0,
-                choice=ThresholdChoice(precision_floor=options.precision_floor),
-                input_size=size,
-                force=True,
-            ),
-            progress=progress,
-        )
+        result = export_bundle(self._export_options(source, size, kind), progress=progress)
         (variant,) = result.variants
         if variant.measured.evaluation is None:
             raise RuntimeError("labelled images were given, but not measured")
         return variant.measured.evaluation, variant
+
+    def _export_options(self, source: Path, size: tuple[int, int], kind: str) -> ExportOptions:
+        options = self._options
+        folder = options.run / "compared" / f"{kind}-{size[0]}x{size[1]}"
+        return ExportOptions(
+            source=source,
+            out=folder,
+            report=folder.with_name(f"{folder.name}.report.json"),
+            name=self._out_of(size).name,
+            version="0.1.0",
+            licence="NOASSERTION",
+            precisions=(Precision.INT8,),
+            calibrate=options.division.train,
+            validate=(options.division.held_back,),
+            # What int8 loses shows in the comparison, which is of int8 models.
+            max_drop=100.0,
+            choice=ThresholdChoice(precision_floor=options.precision_floor),
+            input_size=size,
+            force=True,
+        )
 
     def _out_of(self, size: tuple[int, int]) -> Path:
         out = self._options.out

@@ -199,6 +199,9 @@ def test_errors_are_one_line_and_leave_nothing_behind(
         ({"base": base}, wasps, "label 'wasp' is not among the detector's"),
         ({"base": base}, empty, "images (held back|to train on) has a box"),
         ({"base": base, "out": tmp_path / "other"}, data, "exists and is no model bundle"),
+        ({"base": base, "out": Path()}, data, "is no name for a bundle"),
+        ({"base": base, "out": tmp_path / "my bees"}, data, "--name is 'my bees'"),
+        ({"base": base, "run": data / "run"}, data, "is not a folder"),
     ):
         with pytest.raises(InputError, match=message) as caught:
             run_adapt(str(source), changes.pop("out", out), **changes)  # type: ignore[arg-type]  # a path
