@@ -1,5 +1,7 @@
 """What holds for all tests."""
 
+import signal
+
 from hypothesis import settings
 from mosquitto import mosquitto
 
@@ -8,3 +10,6 @@ __all__ = ["mosquitto"]
 # A test that takes long on a busy machine is not thereby wrong.
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
+
+# A run in the background of a script has SIGINT ignored, and so would have every command that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -68,7 +68,8 @@ def _assert_failed(agent: RunningAgent, thread: str) -> None:
     log = "\n".join(agent.errors)
     assert log.count("Traceback") == 1, log
     assert log.count("RuntimeError: made to fail\n") == 1, log
-    assert agent.errors[-1] == f"beeagent: thread {thread} failed (RuntimeError: made to fail)"
+    # On a busy machine, a line about threads that did not end in time may follow.
+    assert f"beeagent: thread {thread} failed (RuntimeError: made to fail)" in agent.errors
 
 
 def _outbox(folder: Path) -> Path:

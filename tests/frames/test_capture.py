@@ -446,8 +446,14 @@ def test_stopping_ends_a_running_camera_and_closes_the_hand_over(
 
 
 def test_stopping_leaves_a_blocked_read_behind(started: Start) -> None:
-    stuck = threading.Event()
-    capture = started(lambda: Scripted(iter([stuck])), Handoff("newest"), States(), stall_after=1000)
+    stuck, reading = threading.Event(), threading.Event()
+
+    def steps() -> Iterator[object]:
+        reading.set()
+        yield stuck
+
+    capture = started(lambda: Scripted(steps()), Handoff("newest"), States(), stall_after=1000)
+    assert reading.wait(SOON)
     assert capture.stop(0.05) is False
     stuck.set()
     assert capture.stop(SOON)
@@ -520,7 +526,7 @@ def test_what_comes_too_early_from_a_camera_is_not_even_decoded(started: Start) 
 def test_waiting_for_the_rate_is_not_a_stall(started: Start) -> None:
     frames: Handoff[Frame] = Handoff("every")
     states = States()
-    started(lambda: Camera(300), frames, states, max_rate=0.2, stall_after=0.8)
+    started(lambda: Camera(300), frames, states, max_rate=0.01, stall_after=0.8)
     assert len(list(frames)) == 1
     assert states.all == [(True, "")]
 
@@ -532,7 +538,7 @@ def test_a_camera_that_cannot_grab_is_held_to_the_rate_too(started: Start) -> No
             yield "frame"
 
     frames: Handoff[Frame] = Handoff("every")
-    capture = started(lambda: Scripted(steps()), frames, States(), max_rate=1)
+    capture = started(lambda: Scripted(steps()), frames, States(), max_rate=0.01)
     assert len(list(frames)) == 1
     assert capture.counts.skipped == 99
 
