@@ -72,7 +72,7 @@ def test_options_reach_the_run_and_its_record(drawn: Path, tmp_path: Path, monke
     assert tags <= set(events.Tags()[TENSORS])
     assert [event.step for event in events.Tensors("loss")] == [2, 3]
     record = json.loads((out / "training.json").read_text())
-    assert record["command"].startswith("beeagent ")
+    assert record["command"].startswith("beeagent")
     assert record["steps_done"] == record["steps"] == 3
     assert [(data["name"], data["images"]) for data in record["data"]] == [("drawn", 6)]
     options = record["options"]
