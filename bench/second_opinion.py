@@ -32,8 +32,8 @@ from beeagent.fallback.picture import jpeg_within
 from beeagent.frames.frame import Frame
 from beeagent_models.coco_metrics import coco_metrics
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
+from beeagent_models.datasets.image_files import load_image
 from beeagent_models.datasets.reading import merge_datasets, parse_source, read_dataset
-from beeagent_models.evaluation import read_picture
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -110,7 +110,7 @@ def _edge(path: Path, data: Sequence[str], *, threads: int) -> Edge:
     band = chosen_band(bundle, threshold=bundle.threshold)
     low = min(band.low, bundle.threshold)
     detector = TiledDetector(bundle, DetectorOptions(threads=threads, threshold=low), parse_tiling("none"))
-    found = tuple(detector.detect(read_picture(image)) for image in dataset.images)
+    found = tuple(detector.detect(load_image(image)) for image in dataset.images)
     return Edge(bundle.identity, dataset, bundle.threshold, band, found)
 
 
@@ -121,7 +121,7 @@ def _oracle(name: str, labels: tuple[str, ...], *, threads: int) -> Oracle:
     bundle = load_bundle(Path(path))
     options = DetectorOptions(threads=threads, threshold=float(threshold) if threshold else bundle.threshold)
     detector = TiledDetector(bundle, options, parse_tiling(tiles or "none"))
-    return lambda image: detector.detect(read_picture(image))
+    return lambda image: detector.detect(load_image(image))
 
 
 def _by_labels(labels: tuple[str, ...], image: LabelledImage) -> Detections:
@@ -132,7 +132,7 @@ def _by_labels(labels: tuple[str, ...], image: LabelledImage) -> Detections:
 def _worth(edge: Edge, oracle: Oracle, *, draws: int) -> list[Row]:
     answers = {index: oracle(edge.dataset.images[index]) for index in edge.unsure}
     sizes = {
-        index: len(jpeg_within(read_picture(edge.dataset.images[index]), longest_side=_LONGEST_SIDE, quality=_QUALITY))
+        index: len(jpeg_within(load_image(edge.dataset.images[index]), longest_side=_LONGEST_SIDE, quality=_QUALITY))
         for index in edge.unsure
     }
     generator = np.random.default_rng(0)
@@ -193,7 +193,7 @@ def _collect(edge: Edge, oracle: Oracle, folder: Path) -> None:
     )
     for index in edge.unsure:
         image = edge.dataset.images[index]
-        frame = Frame(read_picture(image), datetime.now(timezone.utc), 0, index, image.path.name)
+        frame = Frame(load_image(image), datetime.now(timezone.utc), 0, index, image.path.name)
         found = edge.found[index]
         told = len(found.from_confidence(edge.threshold))
         collection.keep(frame, EdgeAnswer(found, told, edge.model), oracle(image))

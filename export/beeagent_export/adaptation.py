@@ -187,7 +187,7 @@ class Adaptation:
 
         Args:
             checkpoint: of the adapted model.
-            progress: is told how far it has come.
+            progress: receives the stages and counts.
 
         Raises:
             InputError: an input size or an image cannot be used.

@@ -58,7 +58,7 @@ def export_bundle(options: ExportOptions, *, progress: Progress) -> ExportResult
 
     Args:
         options: what and how.
-        progress: is told how far it has come.
+        progress: receives the stages and counts.
 
     Raises:
         InputError: the source, the pictures or the output cannot be used; nothing is left behind.

@@ -9,8 +9,8 @@ from beeagent.errors import InputError
 from beeagent_models.coco_metrics import ImageMatches
 from beeagent_models.collected import Collected
 from beeagent_models.contact_sheet import ContactSheet, fitted
+from beeagent_models.datasets.image_files import load_image
 from beeagent_models.drawing import check_picture_path, draw_truth, write_picture
-from beeagent_models.evaluation import read_picture
 
 _SIDE = 480  # pixels, of a picture on the sheet
 
@@ -79,7 +79,7 @@ def _draw(collected: Collected, shown: Sequence[Disagreement], *, folder: Path |
     for rank, one in enumerate(shown, start=1):
         image = collected.dataset.images[one.index]
         drawn = draw_truth(
-            read_picture(image),
+            load_image(image),
             image,
             collected.edge[one.index],
             collected.matches[one.index],

@@ -12,7 +12,7 @@ from beeagent.errors import InputError
 from numpy.typing import NDArray
 
 from beeagent_models.coco_metrics import SIZE_RANGES, CocoMetrics, ImageMatches, coco_metrics, sizes_at_input
-from beeagent_models.datasets.dataset import Dataset, LabelledImage
+from beeagent_models.datasets.dataset import Dataset
 from beeagent_models.datasets.image_files import load_image
 from beeagent_models.error_breakdown import ErrorBreakdown, ErrorKind, break_down_errors, size_range
 from beeagent_models.operating_point import (
@@ -275,7 +275,7 @@ def evaluate(  # noqa: PLR0913 - each a choice of its own
     found: list[Detections] = []
     seconds: list[float] = []
     for image in dataset.images:
-        pixels = read_picture(image)
+        pixels = load_image(image)
         start = time.perf_counter()
         found.append(detector.detect(pixels))
         seconds.append(time.perf_counter() - start)
@@ -358,18 +358,6 @@ def refuse_unrelated(dataset: Dataset, labels: frozenset[str]) -> None:
             f"{dataset.name} is labelled {', '.join(dataset.labels)}, but the model knows {shown}: "
             "they have no label in common"
         )
-
-
-def read_picture(image: LabelledImage) -> NDArray[np.uint8]:
-    """Load a data set's picture.
-
-    Returns:
-        uint8, shape (height, width, 3), BGR, upright.
-
-    Raises:
-        InputError: it cannot be decoded, or no longer has the size that the data set says.
-    """
-    return load_image(image)
 
 
 def _defined(value: float) -> float | None:

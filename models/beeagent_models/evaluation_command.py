@@ -15,9 +15,10 @@ from rich.console import Console
 
 from beeagent_models.coco_metrics import MAX_DETECTIONS
 from beeagent_models.datasets.dataset import Dataset
+from beeagent_models.datasets.image_files import load_image
 from beeagent_models.datasets.reading import parse_source, read_dataset
 from beeagent_models.drawing import draw_truth, write_picture
-from beeagent_models.evaluation import Evaluation, evaluate, read_picture, refuse_without_boxes
+from beeagent_models.evaluation import Evaluation, evaluate, refuse_without_boxes
 from beeagent_models.evaluation_report import check_plot_path, evaluation_tables, plot_curves
 from beeagent_models.false_alarms import write_false_alarms
 from beeagent_models.operating_point import ThresholdChoice
@@ -193,7 +194,7 @@ def _draw_all(evaluation: Evaluation, folder: Path) -> None:
         for index, (image, detections, matches) in enumerate(
             zip(images, evaluation.found, evaluation.metrics.matches, strict=True)
         ):
-            drawn = draw_truth(read_picture(image), image, detections, matches, threshold=evaluation.point.threshold)
+            drawn = draw_truth(load_image(image), image, detections, matches, threshold=evaluation.point.threshold)
             # The number keeps pictures of one name from different folders apart.
             write_picture(folder / f"{index:0{digits}}-{image.path.stem}.jpg", drawn)
             step()

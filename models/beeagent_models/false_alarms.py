@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from beeagent_models.coco_metrics import boxes_in_pixels
 from beeagent_models.contact_sheet import ContactSheet, fitted
 from beeagent_models.datasets.dataset import LabelledImage
+from beeagent_models.datasets.image_files import load_image
 from beeagent_models.drawing import Pixels, draw_labels, write_picture
-from beeagent_models.evaluation import Evaluation, read_picture
+from beeagent_models.evaluation import Evaluation
 
 SHEET_FILE: Final = "false-alarms.jpg"
 LIST_FILE: Final = "false-alarms.jsonl"
@@ -112,6 +113,6 @@ def _crop(alarm: FalseAlarm) -> Pixels:
         min(length, max(1, round(float(middle + side / 2))))
         for middle, length in zip(center, (image.width, image.height), strict=True)
     )
-    shown = fitted(np.ascontiguousarray(read_picture(image)[top:bottom, left:right]), _SIDE)
+    shown = fitted(np.ascontiguousarray(load_image(image)[top:bottom, left:right]), _SIDE)
     ratios = (box - [left, top, left, top]) / [right - left, bottom - top, right - left, bottom - top]
     return draw_labels(shown, np.clip(ratios, 0, 1).astype(np.float32)[None], np.zeros(1, np.int64), [""])

@@ -13,7 +13,7 @@ from beeagent.errors import InputError
 from beeagent_models.comparison.comparison import Comparison, Price, Showing, compare
 from beeagent_models.comparison.page import check_page_path, comparison_page, write_page
 from beeagent_models.comparison.svg_chart import Line, Mark, chart, thinned
-from beeagent_models.evaluation import read_picture
+from beeagent_models.datasets.image_files import load_image
 from compared import CAREFUL, HASTY, bees, findings
 from hypothesis import given
 from hypothesis import strategies as st
@@ -92,7 +92,7 @@ def test_pictures_are_shown_once_with_their_boxes_at_both_thresholds(tmp_path: P
     (address,) = re.findall(r"url\(data:image/jpeg;base64,(.*?)\)", page.styles)
     shown = cv2.imdecode(np.frombuffer(base64.b64decode(address), np.uint8), cv2.IMREAD_COLOR)
     assert shown is not None
-    assert np.abs(shown.astype(int) - read_picture(comparison.dataset.images[0])).mean() < 8
+    assert np.abs(shown.astype(int) - load_image(comparison.dataset.images[0])).mean() < 8
     boxes = [attrs for tag, attrs in page.elements if tag == "rect" and "hit" in (attrs.get("class") or "").split()]
     # Of the first picture: the careful one finds two, at 0.85 one; the hasty one one, and at 0.85 none.
     assert len(boxes) == 2 + 1 + 1

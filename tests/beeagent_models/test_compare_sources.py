@@ -11,7 +11,7 @@ from beeagent_models.comparison.findings import Findings, jpeg_bytes
 from beeagent_models.comparison.results_source import ResultsSource
 from beeagent_models.comparison.spec import Spec, parse_spec, parse_specs
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
-from beeagent_models.evaluation import read_picture
+from beeagent_models.datasets.image_files import load_image
 from compared import CAREFUL, answer, bees
 from hypothesis import given
 from hypothesis import strategies as st
@@ -113,7 +113,7 @@ def test_answers_are_read_by_either_name(tmp_path: Path) -> None:
     ]
     assert findings.found[0].boxes[1].tolist() == pytest.approx([0.6, 0.6, 0.8, 0.8])
     # What a cloud model needs sent is the picture.
-    assert findings.sent.tolist() == [jpeg_bytes(read_picture(image)) for image in dataset.images]
+    assert findings.sent.tolist() == [jpeg_bytes(load_image(image)) for image in dataset.images]
 
 
 def test_the_picture_s_whole_name_comes_first(tmp_path: Path) -> None:

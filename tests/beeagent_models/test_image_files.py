@@ -20,7 +20,6 @@ from beeagent_models.datasets.forms import Form, Pictures
 from beeagent_models.datasets.image_files import decode_image, load_image
 from beeagent_models.datasets.reading import read_dataset
 from beeagent_models.datasets.sources import open_source
-from beeagent_models.evaluation import read_picture
 from beeagent_models.show_command import run_show
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -53,8 +52,7 @@ def refuses(folder: Path, picture: Path, tmp_path: Path) -> None:
     ways = {
         "agent": lambda: decode_picture(picture),
         "evaluate, train": lambda: read_dataset(folder),
-        "evaluate, compare": lambda: read_picture(image),
-        "loader": lambda: load_image(image),
+        "loader, evaluate, compare": lambda: load_image(image),
         "convert": lambda: convert(
             open_source(folder),
             tmp_path / "out",

@@ -25,7 +25,7 @@ PUBLISH_OVERHEAD: Final = 64  # bytes, more than a PUBLISH has besides topic and
 
 @dataclass(frozen=True)
 class Publish:
-    """A message to be published, and who is told of its end."""
+    """A message to be published, and the callback that reports its outcome."""
 
     topic: str
     payload: bytes

@@ -54,7 +54,7 @@ class DamagedError(Exception):
 
 
 def open_database(path: Path | None) -> sqlite3.Connection:
-    """Open the file, or create it, and see whether it is sound. Whoever calls this holds its lock.
+    """Open the file, or create it, and check that it is sound. The caller holds its lock.
 
     Args:
         path: of the file; None for a database in memory.

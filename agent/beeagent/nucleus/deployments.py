@@ -40,7 +40,7 @@ class Deployments:
             NucleusError.
         objection: says what is wrong with a configuration, None if nothing is.
         may_stop: whether the component may be stopped now.
-        read_every_s: seconds after which the configuration is read though no change was told of.
+        read_every_s: seconds after which the configuration is read even if no change was reported.
         again_after_s: seconds until what failed is tried again, and until a deployment asks again.
         most_deferred_s: seconds for which a deployment is put off, at most.
     """

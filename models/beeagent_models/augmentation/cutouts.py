@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from beeagent_models.augmentation.geometry import shared_areas
+
 Image = NDArray[np.uint8]
 
 VISIBLE_OPACITY = 0.4
@@ -135,7 +137,7 @@ def _grabcut(pixels: Image, boxes: NDArray[np.float32], index: int) -> tuple[Ima
     if sides.min() < _SIDES[0] or box[:2].min() <= 1 or box[2] >= width - 1 or box[3] >= height - 1:
         return None
     others = np.delete(boxes, index, axis=0)
-    if len(others) and _shared(box, others) > _SHARED_WITH_NEIGHBOUR * float(np.prod(sides)):
+    if len(others) and shared_areas(box[None], others).max() > _SHARED_WITH_NEIGHBOUR * float(np.prod(sides)):
         return None
     scale = min(1.0, _SIDES[1] / float(sides.max()))
     margin = _SURROUNDINGS * sides
@@ -171,11 +173,6 @@ def _largest_region(mask: NDArray[np.bool_]) -> NDArray[np.uint8] | None:
         return None
     largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
     return np.asarray(regions == largest, np.uint8)
-
-
-def _shared(box: NDArray[np.float32], others: NDArray[np.float32]) -> float:
-    size = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    return float(np.prod(np.maximum(size, 0), axis=1).max())
 
 
 def _inside(point: NDArray[np.float64], boxes: NDArray[np.float32]) -> bool:

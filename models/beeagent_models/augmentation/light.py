@@ -1,4 +1,4 @@
-"""Other light, other cameras: changes of a picture that leave its boxes where they are."""
+"""Other light, other cameras: changes of an image that leave its boxes where they are."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ Image = NDArray[np.uint8]
 
 
 def vary_light(rng: np.random.Generator, pixels: Image) -> Image:
-    """Change exposure, contrast, white balance and saturation; sometimes light the picture unevenly, or cast a shadow.
+    """Change exposure, contrast, white balance and saturation; sometimes light the image unevenly, or cast a shadow.
 
     Args:
         rng: decides everything.

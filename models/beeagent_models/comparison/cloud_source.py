@@ -19,7 +19,7 @@ from beeagent.frames.frame import Frame
 from beeagent_models.comparison.findings import LONGEST_SIDE, QUALITY, Findings, jpeg_bytes
 from beeagent_models.comparison.spec import Spec
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
-from beeagent_models.evaluation import read_picture
+from beeagent_models.datasets.image_files import load_image
 from beeagent_models.results import read_result
 
 _TIMEOUT_S: Final = 30.0
@@ -77,7 +77,7 @@ class CloudSource:
         found, seconds, sent = [], [], []
         try:
             for index, image in enumerate(dataset.images):
-                pixels = read_picture(image)
+                pixels = load_image(image)
                 answer = self._kept(image)
                 if answer is None:
                     answer = self._asked(Frame(pixels, _CAPTURED, 0, index, image.path.name), dataset.labels)

@@ -18,7 +18,8 @@ from beeagent.detection.tiled import TiledDetector
 from beeagent_models.comparison.findings import Findings
 from beeagent_models.comparison.spec import Spec
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
-from beeagent_models.evaluation import read_picture, refuse_unrelated
+from beeagent_models.datasets.image_files import load_image
+from beeagent_models.evaluation import refuse_unrelated
 
 # Average precision sums over all thresholds, so next to nothing is held back from it.
 _WEAKEST: Final = 0.001
@@ -49,7 +50,7 @@ class DeviceSource:
         """Look at each picture, and weigh the message that the agent would make of it; see `Source.find`."""
         found, seconds, sent = [], [], []
         for image in dataset.images:
-            pixels = read_picture(image)
+            pixels = load_image(image)
             began = time.perf_counter()
             found.append(self._detector.detect(pixels))
             seconds.append(time.perf_counter() - began)

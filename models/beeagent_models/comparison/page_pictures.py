@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from beeagent_models.comparison.comparison import Comparison, Contender
 from beeagent_models.datasets.dataset import LabelledImage
-from beeagent_models.evaluation import read_picture
+from beeagent_models.datasets.image_files import load_image
 from beeagent_models.operating_point import OperatingPoint
 
 MOST: Final = 24
@@ -85,5 +85,5 @@ def _box(box: NDArray[np.floating], kind: str, text: str) -> str:
 
 
 def _address(image: LabelledImage) -> str:
-    jpeg = jpeg_within(read_picture(image), longest_side=_LONGEST_SIDE, quality=_QUALITY, limit=_MOST_BYTES)
+    jpeg = jpeg_within(load_image(image), longest_side=_LONGEST_SIDE, quality=_QUALITY, limit=_MOST_BYTES)
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()

@@ -11,7 +11,7 @@ from beeagent.errors import InputError
 from beeagent_models.comparison.findings import Findings, jpeg_bytes
 from beeagent_models.comparison.spec import Spec
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
-from beeagent_models.evaluation import read_picture
+from beeagent_models.datasets.image_files import load_image
 from beeagent_models.rekognition_result import NO_LABEL
 from beeagent_models.results import (
     Result,
@@ -68,7 +68,7 @@ class ResultsSource:
             detections = _nothing(labels) if result is None else result.detections
             found.append(detections if len(detections) else _nothing(labels))
             if not messages:
-                sent.append(jpeg_bytes(read_picture(image)))
+                sent.append(jpeg_bytes(load_image(image)))
             else:
                 sent.append(0 if file is None else result_bytes(*file))
             step()
