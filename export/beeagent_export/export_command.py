@@ -9,7 +9,6 @@ from typing import TypeVar
 import typer
 from beeagent.detection.geometry import Fit
 from beeagent.errors import InputError
-from beeagent_models.efficientdet import halve_checkpoint
 from beeagent_models.input_size import parse_input_size
 from beeagent_models.operating_point import ThresholdChoice
 from rich.console import Console
@@ -112,6 +111,8 @@ def run_export(  # noqa: PLR0913 - each a choice of its own
     with export_progress() as progress, contextlib.nullcontext() if verbose else hidden_native_output():
         result = export_bundle(options, progress=progress)
         if float16_checkpoint is not None:
+            from beeagent_models.efficientdet import halve_checkpoint  # noqa: PLC0415 - TensorFlow prints at its import
+
             halve_checkpoint(source, float16_checkpoint)
     if result.confidence is not None:
         typer.echo(result.confidence.in_words())

@@ -7,7 +7,7 @@ looking.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
 
 from beeagent.errors import InputError
@@ -147,8 +147,10 @@ def picture_box_defects(picture: StatedPicture) -> Iterator[Defect]:
 
 def name_within(path: str) -> str:
     """Make of a key or path the picture's path within its set: nothing absolute, no climbing, no `images` in front."""
-    pure = PurePosixPath(path)
-    parts = [pure.name] if pure.is_absolute() else [part for part in pure.parts if part not in {"/", "..", "."}]
+    # Not by pathlib, which interns each part: the table of interned strings grows with the images.
+    parts = [part for part in path.split("/") if part not in {"", "..", "."}]
+    if path.startswith("/"):
+        parts = parts[-1:]
     return "/".join(parts[1:] if len(parts) > 1 and parts[0] == "images" else parts)
 
 
