@@ -13,12 +13,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from beeagent.delivery import outbox_opening
-from beeagent.delivery.courier import Courier
-from beeagent.delivery.discard import DiscardPublisher
-from beeagent.delivery.outbox import Outbox
-from beeagent.delivery.outbox_file import OutboxFile
-from beeagent.delivery.outbox_records import Batch, Stored
+from beeagent.outbox import opening as outbox_opening
+from beeagent.outbox.discard import DiscardPublisher
+from beeagent.outbox.outbox import Outbox
+from beeagent.outbox.records import Batch, Stored
+from beeagent.outbox.sender import Courier
+from beeagent.outbox.store import OutboxFile
 
 _WAYS = {
     "connected, each at once": {"connected": True},
@@ -70,7 +70,7 @@ def main() -> None:
 def _measure(way: str, given: argparse.Namespace) -> None:
     settings = _WAYS[way]
     outbox_opening._PAGE_BYTES = settings.get("page_bytes", outbox_opening._PAGE_BYTES)  # noqa: SLF001
-    sys.modules["beeagent.delivery.outbox"].OutboxFile = _CountingFile
+    sys.modules["beeagent.outbox.outbox"].OutboxFile = _CountingFile
     payload = os.urandom(given.bytes // 2).hex().encode()
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         outbox = Outbox(

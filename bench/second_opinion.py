@@ -20,16 +20,16 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from beeagent.detection.band import Band, chosen_band
+from beeagent.camera.frame import Frame
+from beeagent.cloud.collected_line import EdgeAnswer
+from beeagent.cloud.collection import Collection
+from beeagent.cloud.jpeg import jpeg_within
 from beeagent.detection.bundle import load_bundle
 from beeagent.detection.detections import Detections
 from beeagent.detection.detector import DetectorOptions
 from beeagent.detection.tiled import TiledDetector
 from beeagent.detection.tiles import parse_tiling
-from beeagent.fallback.collected_line import EdgeAnswer
-from beeagent.fallback.collection import Collection
-from beeagent.fallback.picture import jpeg_within
-from beeagent.frames.frame import Frame
+from beeagent.detection.uncertainty import Band, chosen_band
 from beeagent_models.coco_metrics import coco_metrics
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
 from beeagent_models.datasets.image_files import load_image

@@ -3,7 +3,7 @@
 import signal
 
 from hypothesis import settings
-from mosquitto import mosquitto
+from support.mosquitto import mosquitto
 
 __all__ = ["mosquitto"]
 

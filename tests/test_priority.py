@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from beeagent.priority import give_way
-from beeagent_process import running_agent, tiny_model
+from support.beeagent_process import running_agent, tiny_model
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux alone")

@@ -20,7 +20,7 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored, as under nohup
         signal.signal(signal.SIGINT, _interrupt)
     try:
-        from beeagent.cli import main as run_command_line  # noqa: PLC0415 - see above
+        from beeagent.cli.app import main as run_command_line  # noqa: PLC0415 - see above
 
         run_command_line()
     except KeyboardInterrupt:

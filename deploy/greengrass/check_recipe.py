@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import yaml
 from awsiot.greengrasscoreipc import model
-from beeagent.config import Settings, load_settings
-from beeagent.delivery.topics import detections_topic, status_topic
 from beeagent.errors import InputError
+from beeagent.messages.topics import detections_topic, status_topic
+from beeagent.settings import Settings, load_settings
 
 _THING: Final = "thing"
 """Stands for the device's level of a topic, which no wildcard may be while the topic is built."""

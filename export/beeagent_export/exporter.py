@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from beeagent.camera.images import decode_picture
 from beeagent.errors import BeeagentError
-from beeagent.frames.pictures import decode_picture
 from beeagent_models.datasets.dataset import Dataset
 from numpy.typing import NDArray
 

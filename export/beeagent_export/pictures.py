@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from beeagent.camera.images import PICTURE_SUFFIXES, decode_picture, natural_key
+from beeagent.camera.source import BadFrameError
 from beeagent.detection.geometry import lay_in, neutral_fill, place
 from beeagent.errors import InputError
-from beeagent.frames.pictures import PICTURE_SUFFIXES, decode_picture, natural_key
-from beeagent.frames.source import BadFrameError
 from beeagent_models.datasets.dataset import Dataset
 from beeagent_models.datasets.reading import read_dataset
 from numpy.typing import NDArray

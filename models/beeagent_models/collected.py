@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from beeagent.cloud.collected_line import CLOUD, EDGE
+from beeagent.cloud.collection_files import MANIFEST
 from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
-from beeagent.fallback.collected_line import CLOUD, EDGE
-from beeagent.fallback.collection_files import MANIFEST
 from pydantic import BaseModel, Field, ValidationError
 
 from beeagent_models.coco_metrics import ImageMatches, coco_metrics

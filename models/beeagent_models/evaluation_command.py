@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from beeagent.choices import chosen_tiling
 from beeagent.detection.bundle import ModelBundle, load_bundle
 from beeagent.detection.detector import DetectorOptions
 from beeagent.detection.tiled import TiledDetector
 from beeagent.errors import InputError
+from beeagent.runtime.factory import chosen_tiling
 from rich.console import Console
 
 from beeagent_models.coco_metrics import MAX_DETECTIONS

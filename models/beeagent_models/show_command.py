@@ -4,10 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from beeagent.camera.source import BadFrameError
+from beeagent.camera.video import VIDEO_SUFFIXES, VideoFileSource
 from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
-from beeagent.frames.source import BadFrameError
-from beeagent.frames.video import VIDEO_SUFFIXES, VideoFileSource
 from numpy.typing import NDArray
 
 from beeagent_models.datasets.image_files import decode_image

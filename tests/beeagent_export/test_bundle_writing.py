@@ -13,7 +13,7 @@ from beeagent_export.bundle import bundle_files, hashes, refuse_existing, write_
 from beeagent_export.conversion import Precision, convert_heads
 from beeagent_export.heads import RawHeads
 from beeagent_export.postprocess import PostProcessOptions, append_postprocess
-from raw_heads import colour_heads
+from support.raw_heads import colour_heads
 
 
 @pytest.fixture(scope="module")

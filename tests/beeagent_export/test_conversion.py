@@ -14,7 +14,7 @@ from beeagent_export.bundle import bundle_files, hashes, write_bundle
 from beeagent_export.conversion import SCORES_OUTPUT, Precision, convert_heads
 from beeagent_export.heads import RawHeads
 from beeagent_export.postprocess import PostProcessOptions, append_postprocess
-from raw_heads import colour_heads
+from support.raw_heads import colour_heads
 
 NORMALISATIONS = [(127.0, 128.0), (127.5, 127.5), (0.0, 255.0), (0.0, 1.0)]
 

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 import typer
-from beeagent.detection.band import chosen_band
 from beeagent.detection.bundle import load_bundle
 from beeagent.detection.detections import Detections
 from beeagent.detection.detector import Detector, DetectorOptions
+from beeagent.detection.uncertainty import chosen_band
 from beeagent.errors import BeeagentError, InputError
 from beeagent_export.cli import export
 from beeagent_export.report_page import Column, report_page

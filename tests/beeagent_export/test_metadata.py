@@ -16,7 +16,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from beeagent_export.metadata import ModelDescription, add_metadata, encode_metadata
 from beeagent_export.postprocess import PostProcessOptions, append_postprocess
-from raw_heads import convert_as_they_are, free_heads
+from support.raw_heads import convert_as_they_are, free_heads
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp"]), min_size=1, max_size=30)
 

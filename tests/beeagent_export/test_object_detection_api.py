@@ -18,8 +18,8 @@ from beeagent.errors import InputError
 from beeagent_export.cli import export
 from beeagent_export.heads import BoxScales, RawHeads
 from beeagent_export.object_detection_api.saved_model import load_saved_model
-from saved_model_answers import SavedModelDetector, agreement
-from tiny_object_detection_api import SIZE, anchor_boxes, write_exported
+from support.saved_model_answers import SavedModelDetector, agreement
+from support.tiny_object_detection_api import SIZE, anchor_boxes, write_exported
 from typer.testing import CliRunner
 
 

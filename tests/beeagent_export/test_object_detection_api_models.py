@@ -18,8 +18,8 @@ import typer
 from beeagent_export.cli import export
 from beeagent_export.object_detection_api.saved_model import load_saved_model
 from numpy.typing import NDArray
-from saved_model_answers import SavedModelDetector, agreement
-from shared_data import shared_file
+from support.saved_model_answers import SavedModelDetector, agreement
+from support.shared_data import shared_file
 from typer.testing import CliRunner
 
 MODELS = "BEEAGENT_OBJECT_DETECTION_API_MODELS"

@@ -10,7 +10,7 @@ pytest.importorskip("tensorflow")
 
 from beeagent.errors import InputError
 from beeagent_export.pictures import find_pictures, lay_pictures, spread
-from raw_heads import colour_heads
+from support.raw_heads import colour_heads
 
 
 @given(count=st.integers(1, 60), total=st.integers(1, 200))

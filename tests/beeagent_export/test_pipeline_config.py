@@ -14,8 +14,8 @@ from beeagent_export.object_detection_api.label_map import read_labels
 from beeagent_export.object_detection_api.pipeline_config import parse_pipeline_config, read_pipeline_config
 from hypothesis import given
 from hypothesis import strategies as st
-from shared_data import shared_file
-from tiny_object_detection_api import LABEL_MAP, config_text
+from support.shared_data import shared_file
+from support.tiny_object_detection_api import LABEL_MAP, config_text
 
 MARKS = st.sampled_from(["{", "}", "{" * 500, '"', ":-1 "])
 POSITIVE = st.floats(0.125, 1000, width=32)

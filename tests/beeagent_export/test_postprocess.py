@@ -8,7 +8,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from beeagent_export.heads import BoxScales, RawHeads
 from beeagent_export.postprocess import PostProcessOptions, append_postprocess
-from raw_heads import convert_as_they_are, free_heads
+from support.raw_heads import convert_as_they_are, free_heads
 
 COUNT, CLASSES = 120, 3
 SCALES = BoxScales(y=10.0, x=9.0, height=5.0, width=4.0)

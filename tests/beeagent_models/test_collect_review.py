@@ -5,11 +5,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from beeagent.camera.frame import Frame
+from beeagent.cloud.collected_line import EdgeAnswer
+from beeagent.cloud.collection import Collection
 from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
-from beeagent.fallback.collected_line import EdgeAnswer
-from beeagent.fallback.collection import Collection
-from beeagent.frames.frame import Frame
 from beeagent_models import cli
 from beeagent_models.collect_review import Disagreement, disagreements
 from beeagent_models.collected import read_collected

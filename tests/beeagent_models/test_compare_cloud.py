@@ -13,8 +13,8 @@ from beeagent_models.comparison.findings import Findings
 from beeagent_models.comparison.results_source import ResultsSource
 from beeagent_models.comparison.spec import Spec
 from beeagent_models.datasets.dataset import Dataset
-from compared import CAREFUL, answer, bees
-from rekognition_server import (
+from support.compared import CAREFUL, answer, bees
+from support.rekognition_server import (
     ACCESS_KEY,
     PROJECT_VERSION_ARN,
     SECRET_KEY,

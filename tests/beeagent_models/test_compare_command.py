@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 import typer
-from beeagent.config import Settings
 from beeagent.errors import InputError
+from beeagent.settings import Settings
 from beeagent_models import cli
 from beeagent_models.datasets.reading import read_dataset
 from beeagent_models.datasets.synthesize import synthesize
-from beeagent_process import run_beeagent
-from compared import CAREFUL, HASTY, answer, manifest
-from rekognition_server import ACCESS_KEY, PROJECT_VERSION_ARN, SECRET_KEY, Fault, Labels, RekognitionServer
+from support.beeagent_process import run_beeagent
+from support.compared import CAREFUL, HASTY, answer, manifest
+from support.rekognition_server import ACCESS_KEY, PROJECT_VERSION_ARN, SECRET_KEY, Fault, Labels, RekognitionServer
 from typer.testing import CliRunner, Result
 
 BUNDLE = Path(__file__).parents[2] / "models" / "bees-lite0"

@@ -14,9 +14,9 @@ from beeagent_models.comparison.comparison import Comparison, Price, Showing, co
 from beeagent_models.comparison.page import check_page_path, comparison_page, write_page
 from beeagent_models.comparison.svg_chart import Line, Mark, chart, thinned
 from beeagent_models.datasets.image_files import load_image
-from compared import CAREFUL, HASTY, bees, findings
 from hypothesis import given
 from hypothesis import strategies as st
+from support.compared import CAREFUL, HASTY, bees, findings
 
 VOID = frozenset({"meta", "br", "link", "img"})
 EVIL = "<script>alert('x')</script> & \"y\" [bold]"

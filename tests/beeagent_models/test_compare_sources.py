@@ -12,10 +12,10 @@ from beeagent_models.comparison.results_source import ResultsSource
 from beeagent_models.comparison.spec import Spec, parse_spec, parse_specs
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
 from beeagent_models.datasets.image_files import load_image
-from compared import CAREFUL, answer, bees
 from hypothesis import given
 from hypothesis import strategies as st
-from rekognition_server import PROJECT_VERSION_ARN
+from support.compared import CAREFUL, answer, bees
+from support.rekognition_server import PROJECT_VERSION_ARN
 
 
 @pytest.mark.parametrize(

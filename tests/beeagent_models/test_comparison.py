@@ -7,8 +7,8 @@ import pytest
 from beeagent.errors import InputError
 from beeagent_models.comparison.comparison import Comparison, Price, Showing, compare
 from beeagent_models.comparison.table import comparison_table
-from compared import CAREFUL, HASTY, bees, findings
 from rich.console import Console
+from support.compared import CAREFUL, HASTY, bees, findings
 
 
 @pytest.fixture

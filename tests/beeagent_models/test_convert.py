@@ -17,7 +17,7 @@ from beeagent_models.datasets.sources import open_source
 from beeagent_models.datasets.stated import StatedPicture
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shared_data import shared_file
+from support.shared_data import shared_file
 
 Box = tuple[float, float, float, float]
 NOW = datetime(2026, 5, 4, tzinfo=timezone.utc)

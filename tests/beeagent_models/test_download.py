@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from beeagent.errors import BeeagentError, InputError
 from beeagent_models.datasets.download import download
-from range_server import Served, range_server
+from support.range_server import Served, range_server
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 OTHER = CONTENT[::-1]

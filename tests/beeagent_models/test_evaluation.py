@@ -5,7 +5,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import tiny_models
 from beeagent.detection.bundle import InputSpec, load_bundle
 from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.detection.geometry import Fit
@@ -15,9 +14,10 @@ from beeagent_models.error_breakdown import ErrorKind
 from beeagent_models.evaluation import Evaluation, evaluate, refuse_without_boxes
 from beeagent_models.evaluation_report import check_plot_path, evaluation_tables, plot_curves
 from beeagent_models.operating_point import ThresholdChoice
-from memory_bundle import bundle_of
 from PIL import Image
 from rich.console import Console
+from support import tiny_models
+from support.memory_bundle import bundle_of
 
 SIDE = 64
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from beeagent.errors import BeeagentError, InputError
 from beeagent_models.datasets.fetching import fetch_dataset
-from range_server import Served, range_server
+from support.range_server import Served, range_server
 
 FILES = {
     "dataset/output.manifest": b'{"source-ref": "s3://b/images/a.jpg"}\n',

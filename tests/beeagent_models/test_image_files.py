@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from beeagent.camera.images import decode_picture
 from beeagent.errors import BeeagentError, InputError
-from beeagent.frames.pictures import decode_picture
 from beeagent_export.pictures import find_pictures
 from beeagent_models.dataset_show import show_dataset
 from beeagent_models.datasets.checking import check_dataset

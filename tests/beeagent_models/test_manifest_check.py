@@ -12,7 +12,7 @@ from beeagent_models.datasets.checking import check_dataset
 from beeagent_models.datasets.defect import DefectKind
 from hypothesis import given
 from hypothesis import strategies as st
-from shared_data import shared_file
+from support.shared_data import shared_file
 
 BOX = {"class_id": 0, "left": 10, "top": 20, "width": 30, "height": 40}
 

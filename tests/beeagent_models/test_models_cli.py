@@ -9,16 +9,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import tiny_models
 import typer
 from beeagent.detection.bundle import load_bundle
 from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.errors import InputError
 from beeagent_models import cli
 from beeagent_models.datasets.reading import read_dataset
-from beeagent_process import run_beeagent, tiny_model
-from numbered_frames import number_in, write_video
-from range_server import range_server
+from support import tiny_models
+from support.beeagent_process import run_beeagent, tiny_model
+from support.numbered_frames import number_in, write_video
+from support.range_server import range_server
 from typer.testing import CliRunner, Result
 
 SIDE = 64

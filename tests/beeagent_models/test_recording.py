@@ -6,15 +6,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import tiny_models
-from beeagent.detection.band import chosen_band
 from beeagent.detection.bundle import ModelBundle, load_bundle
 from beeagent.detection.detector import Detector, DetectorOptions
+from beeagent.detection.uncertainty import chosen_band
 from beeagent.errors import InputError
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
 from beeagent_models.evaluation import Evaluation, evaluate, measure
 from beeagent_models.operating_point import ThresholdChoice
 from beeagent_models.recording import record_evaluations
+from support import tiny_models
 
 SIDE = 64
 

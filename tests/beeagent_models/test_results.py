@@ -6,13 +6,13 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from beeagent.delivery.message import detections_message
 from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
+from beeagent.messages.detections import detections_message
 from beeagent_models.results import read_result
 from hypothesis import given
 from hypothesis import strategies as st
-from shared_data import shared_file
+from support.shared_data import shared_file
 
 LABELS = ("bee", "wasp")
 rows = st.lists(

@@ -8,7 +8,7 @@ from beeagent_models.datasets.dataset import Dataset, LabelledImage
 from beeagent_models.datasets.split import hold_back, split_manifest
 from hypothesis import given
 from hypothesis import strategies as st
-from shared_data import shared_file
+from support.shared_data import shared_file
 
 
 def write(folder: Path, *names: str) -> Path:

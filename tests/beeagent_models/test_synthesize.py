@@ -4,8 +4,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from beeagent.camera.synthetic.picture import random_scene_frame
 from beeagent.errors import InputError
-from beeagent.frames.synthetic.picture import random_scene_frame
 from beeagent_models.datasets.reading import read_dataset
 from beeagent_models.datasets.synthesize import synthesize
 

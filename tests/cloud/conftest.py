@@ -1,36 +1,23 @@
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from pathlib import Path
 
-import boto3
 import pytest
-from bee_detection_inference import handler
-from cloud_stack import BUCKET, Stack
-from moto_aws import aws, moto
-from rekognition_server import PROJECT_VERSION_ARN, RekognitionServer
-
-__all__ = ["aws", "moto"]
+from support.rekognition_server import ACCESS_KEY, SECRET_KEY, RekognitionServer
 
 
 @pytest.fixture
-def stack(aws: str) -> Stack:  # noqa: ARG001 - what is made is made there
-    return Stack(polled=False, S3BucketName=BUCKET, ProjectVersionArn=PROJECT_VERSION_ARN)
+def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An environment in which boto3 finds the credentials of the tests and no others."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "HTTP_PROXY", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
-def rekognition(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[RekognitionServer]:
-    """Rekognition, which reads pictures from the bucket; with the function's environment as the template says it."""
-    reader = boto3.client("s3")
-
-    def stored(where: Mapping[str, str]) -> bytes | None:
-        version = {"VersionId": where["Version"]} if "Version" in where else {}
-        try:
-            return bytes(reader.get_object(Bucket=where["Bucket"], Key=where["Name"], **version)["Body"].read())
-        except reader.exceptions.ClientError:
-            return None
-
-    with RekognitionServer(object_of=stored) as server:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_REKOGNITION", server.url)
-        for name, value in stack.properties("Function")["Environment"]["Variables"].items():
-            monkeypatch.setenv(name, str(value))
-        handler._warm.cache_clear()
+def server(aws: None) -> Iterator[RekognitionServer]:  # noqa: ARG001 - what is asked there is signed
+    with RekognitionServer() as server:
         yield server
-        handler._warm.cache_clear()

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from beeagent.detection.band import Band, band_of_reliability, chosen_band
 from beeagent.detection.bundle import InputSpec, Manifest, Metrics, ModelBundle, Reliability, Threshold
 from beeagent.detection.detections import Detections
 from beeagent.detection.geometry import Fit
+from beeagent.detection.uncertainty import Band, band_of_reliability, chosen_band
 from beeagent.errors import InputError
 from hypothesis import given
 from hypothesis import strategies as st

@@ -12,8 +12,8 @@ import pytest
 from beeagent.detection.bundle import load_bundle
 from beeagent.detection.bundled import bundled_models, default_model
 from beeagent.errors import InputError
-from beeagent_process import environment, run_beeagent
-from tiny_models import square_finder
+from support.beeagent_process import environment, run_beeagent
+from support.tiny_models import square_finder
 
 REPOSITORY = Path(__file__).parents[2]
 

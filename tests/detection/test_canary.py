@@ -4,14 +4,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from beeagent.choices import chosen_bundle
-from beeagent.config import load_settings
 from beeagent.detection.canary import try_in_child
 from beeagent.errors import InputError
-from beeagent_process import run_beeagent, tiny_model
-from damaged_model_worker import damaged
-from memory_bundle import bundle_of
-from tiny_models import square_finder
+from beeagent.runtime.factory import chosen_bundle
+from beeagent.settings import load_settings
+from support.beeagent_process import run_beeagent, tiny_model
+from support.damaged_model_worker import damaged
+from support.memory_bundle import bundle_of
+from support.tiny_models import square_finder
 
 CRASHES = "os.kill(os.getpid(), signal.SIGSEGV)"
 COMPUTES_FOR_EVER = "time.sleep(600)"

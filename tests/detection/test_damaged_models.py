@@ -12,12 +12,12 @@ from beeagent.detection.runtime import load_interpreter, runtime_name
 from beeagent.errors import InputError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from memory_bundle import bundle_of
-from tflite_graph import Graph
-from tiny_models import edge_finder, square_finder
+from support.memory_bundle import bundle_of
+from support.tflite_graph import Graph
+from support.tiny_models import edge_finder, square_finder
 
 MODEL = square_finder(classes=3)
-WORKER = Path(__file__).parents[1] / "damaged_model_worker.py"
+WORKER = Path(__file__).parents[1] / "support" / "damaged_model_worker.py"
 
 checks_models = pytest.mark.skipif(
     runtime_name() == "tflite_runtime", reason="tflite-runtime does not check a model's structure: cut ones crash it"

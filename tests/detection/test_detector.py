@@ -14,10 +14,21 @@ from beeagent.errors import InputError
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from memory_bundle import bundle_of
 from numpy.typing import ArrayLike, NDArray
-from tflite_graph import Graph
-from tiny_models import BLUE, GREEN, OUTPUTS, RED, InputType, Output, edge_finder, fixed_outputs, painted, square_finder
+from support.memory_bundle import bundle_of
+from support.tflite_graph import Graph
+from support.tiny_models import (
+    BLUE,
+    GREEN,
+    OUTPUTS,
+    RED,
+    InputType,
+    Output,
+    edge_finder,
+    fixed_outputs,
+    painted,
+    square_finder,
+)
 
 LABELS = ("red", "green", "blue")
 

@@ -9,8 +9,8 @@ from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.detection.geometry import Fit
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_bundle import bundle_of
-from tiny_models import BLUE, FLOAT32, GREEN, INT8, RED, UINT8, InputType, edge_finder, painted, square_finder
+from support.memory_bundle import bundle_of
+from support.tiny_models import BLUE, FLOAT32, GREEN, INT8, RED, UINT8, InputType, edge_finder, painted, square_finder
 
 Rectangle = tuple[int, int, int, int]
 INPUT_TYPES = pytest.mark.parametrize("input_type", [UINT8, INT8, FLOAT32], ids=lambda kind: kind.dtype)

@@ -9,9 +9,9 @@ from beeagent.detection.tiled import TiledDetector
 from beeagent.detection.tiles import NO_TILES, Region, Tiling, regions
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_bundle import bundle_of
 from numpy.typing import NDArray
-from tiny_models import RED, painted, square_finder
+from support.memory_bundle import bundle_of
+from support.tiny_models import RED, painted, square_finder
 
 _FRAME = (1200, 800)
 _LABELS = ("bee", "wasp")

@@ -11,8 +11,8 @@ from beeagent.detection.model_file import _flex_integers, label_file_name, post_
 from flatbuffers import flexbuffers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shared_data import shared_file
-from tiny_models import edge_finder, square_finder
+from support.shared_data import shared_file
+from support.tiny_models import edge_finder, square_finder
 
 
 @pytest.mark.parametrize("classes", [1, 2, 90, 127, 128, 300])

@@ -8,10 +8,10 @@ import pytest
 from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.detection.outputs import dequantize
 from beeagent.errors import InputError
-from memory_bundle import bundle_of
 from numpy.typing import ArrayLike
-from tflite_graph import Quantization
-from tiny_models import (
+from support.memory_bundle import bundle_of
+from support.tflite_graph import Quantization
+from support.tiny_models import (
     BLUE,
     OUTPUTS,
     RED,

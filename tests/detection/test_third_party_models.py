@@ -9,7 +9,7 @@ from beeagent.detection.bundle import load_bundle
 from beeagent.detection.detections import Detections
 from beeagent.detection.detector import Detector, DetectorOptions
 from numpy.typing import NDArray
-from shared_data import shared_file
+from support.shared_data import shared_file
 
 COCO_SSD = "third_party/coco_ssd_mobilenet_v1_1.0_quant_2018_06_29.tflite"
 PUBLISHED = [0.64, 0.61, 0.56]

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from beeagent.config import load_settings
-from beeagent.delivery.broker_url import BrokerAddress, parse_broker
-from beeagent.delivery.mqtt_connection import Received
-from beeagent.delivery.mqtt_options import MqttOptions
+from beeagent.camera.address import parse_camera
+from beeagent.cli.watch import Watcher
 from beeagent.detection.bundle import MANIFEST_FILE, load_bundle, read_labels
 from beeagent.errors import InputError
-from beeagent.frames.address import parse_camera
-from beeagent.watch import Watcher
+from beeagent.mqtt.broker_url import BrokerAddress, parse_broker
+from beeagent.mqtt.connection import Received
+from beeagent.mqtt.options import MqttOptions
+from beeagent.settings import load_settings
 
 _LONGEST_LINE = 2000
 

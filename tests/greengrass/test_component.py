@@ -1,425 +1,485 @@
-"""The component is built, and then installed and run as a nucleus does it: as an ordinary user, without a network."""
+"""The agent as a component: a process that a nucleus has started, and that deployments set up, change and stop."""
 
 import json
-import os
-import shlex
-import shutil
 import signal
-import subprocess
-import sys
-import tempfile
-import threading
-import zipfile
+import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import install
+import cv2
+import numpy as np
 import pytest
-import yaml
-from beeagent import __version__
-from greengrass_nucleus import CLASSIC, LITE, LITE_MAIN, Kind, as_from_yaml, nucleus_at
-from mosquitto import Mosquitto
-from mqtt_subscriber import subscriber
-
-ROOT = Path(__file__).parents[2]
-BUILD = Path("deploy", "greengrass", "build.py")
-# Debian's, which an ordinary user can run wherever the tests' own Python may be.
-PYTHON = "/usr/bin/python3"
-NOBODY = 65534
-DEADLINE = 300.0
-ARCHITECTURE = {"x86_64": "amd64", "aarch64": "aarch64"}
-
-
-def built(root: Path, out: Path, *options: str, umask: int = 0o022, zone: str = "UTC") -> Path:
-    """Run the build of the clone at `root`, and give the folder of its artifacts."""
-    if shutil.which("uv") is None:
-        pytest.skip("uv is not installed")
-    ended = subprocess.run(
-        [sys.executable, root / BUILD, "--out", out, *options],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=DEADLINE,
-        umask=umask,
-        env={**os.environ, "TZ": zone},
-    )
-    assert ended.returncode == 0, ended.stderr
-    return out / "artifacts" / "io.beeagent.Agent" / __version__
-
-
-@dataclass(frozen=True)
-class Device:
-    """Where the artifact lies and where the component works, with an ordinary user, and no network to install from."""
-
-    artifact: Path
-    work: Path
-    scripts: dict[str, str]
-    configuration: dict[str, Any]
-
-    @property
-    def folder(self) -> Path:
-        return self.work / __version__
-
-    def command(self, *words: str | Path, network: bool) -> list[str]:
-        if os.geteuid() != 0:
-            return list(map(str, words))
-        apart = [] if network else ["unshare", "--net"]
-        user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-        return [*apart, *user, *map(str, words)]
-
-    @property
-    def environment(self) -> dict[str, str]:
-        # No index is asked even where this machine's pip has one that needs no network.
-        return {"PATH": "/usr/bin:/bin", "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1"}
-
-    def run(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*words, network=False),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=DEADLINE,
-            env=self.environment,
-        )
-
-    def script(self, step: str) -> str:
-        """Give a step's script as a nucleus lite fills it in; the classic one's paths end without a slash."""
-        filled = self.scripts[step].replace("{artifacts:path}", f"{self.artifact.parent}/")
-        return filled.replace("{work:path}", f"{self.work}/")
-
-    def install(self) -> subprocess.CompletedProcess[str]:
-        return self.run("sh", "-c", self.script("install"))
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Run the agent with these arguments in place of the one that takes a nucleus."""
-        script = self.script("run")
-        assert script.endswith(" --greengrass")
-        return subprocess.Popen(
-            self.command("sh", "-c", script.replace("--greengrass", shlex.join(arguments)), network=True),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=self.environment,
-        )
-
-
-@pytest.fixture(scope="module")
-def device() -> Iterator[Device]:
-    """A device of this machine's kind, with the offline artifact built for it."""
-    asked = [PYTHON, "-c", "import ensurepip, sys; print('%d.%d' % sys.version_info[:2])"]
-    try:
-        python = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        if os.environ.get("CI"):
-            pytest.fail("Debian's python3-venv is not installed")
-        pytest.skip("Debian's python3-venv is not installed")
-    architecture = ARCHITECTURE[os.uname().machine]
-    # Not below pytest's folder, which no other user may enter.
-    with tempfile.TemporaryDirectory(prefix="beeagent-component-") as named:
-        folder = Path(named)
-        artifacts = built(
-            ROOT, folder / "build", "--uncommitted", "--offline", "--platform", architecture, "--python", python
-        )
-        artifact = folder / f"beeagent-{architecture}.zip"
-        shutil.copy(artifacts / artifact.name, artifact)
-        (folder / "work").mkdir()
-        folder.chmod(0o755)
-        if os.geteuid() == 0:
-            os.chown(folder / "work", NOBODY, NOBODY)
-        (recipe,) = (folder / "build" / "recipes").iterdir()
-        (manifest,) = yaml.safe_load(recipe.read_text())["Manifests"]
-        scripts = {step: content["Script"] for step, content in manifest["Lifecycle"].items()}
-        configuration = yaml.safe_load(recipe.read_text())["ComponentConfiguration"]["DefaultConfiguration"]
-        yield Device(artifact, folder / "work", scripts, configuration)
-
-
-@pytest.fixture(scope="module")
-def installed(device: Device) -> Device:
-    ended = device.install()
-    assert ended.returncode == 0, ended.stderr + ended.stdout
-    assert "an inference takes" in ended.stdout
-    return device
-
-
-def names(folder: Path) -> list[str]:
-    """Give the names in a version's folder, of environments without what tells one from another."""
-    return sorted("venv-*" if path.name.startswith("venv-") else path.name for path in folder.iterdir())
-
-
-def test_it_is_installed_without_network_once_and_found_so_at_the_next_start(installed: Device) -> None:
-    environment = installed.folder / "venv" / "pyvenv.cfg"
-    made = environment.stat().st_ino
-    again = installed.install()
-    assert again.returncode == 0, again.stderr
-    assert f"beeagent {__version__} is installed already" in again.stdout
-    assert environment.stat().st_ino == made
-    # Wheels and temporary files are not kept.
-    assert names(installed.folder) == ["run.sh", "venv", "venv-*"]
-
-
-def test_it_publishes_and_stops_cleanly_and_keeps_its_state_outside_the_version(
-    installed: Device, mosquitto: Mosquitto
-) -> None:
-    with subscriber(mosquitto.port) as heard:
-        agent = installed.start(
-            "--camera", "synthetic:320x240", "--device", "hive-7", "--publish", "always", "--max-rate", "5",
-            "--broker", f"mqtt://127.0.0.1:{mosquitto.port}",
-        )  # fmt: skip
-        killer = threading.Timer(DEADLINE, agent.kill)
-        killer.start()
-        try:
-            heard.wait_for(3, topic_end="beeagent/hive-7/camera/detections", deadline=DEADLINE)
-            assert Path(f"/proc/{agent.pid}/cmdline").read_bytes().split(b"\0")[1:3] == [b"-m", b"beeagent"]
-            agent.send_signal(signal.SIGTERM)
-            _, errors = agent.communicate()
-        finally:
-            killer.cancel()
-            agent.kill()
-        assert agent.returncode == 0, errors
-        heard.wait_until(lambda: json.loads(heard.payloads("/status")[-1])["state"] == "offline", deadline=DEADLINE)
-    assert list((installed.work / "state").iterdir())
-    assert names(installed.folder) == ["ran", "run.sh", "venv", "venv-*"]
-    assert (installed.work / "state").stat().st_mode & 0o777 == 0o700
-
-
-@pytest.mark.parametrize("kind", [LITE, LITE_MAIN, CLASSIC], ids=["lite", "lite-main", "classic"])
-def test_it_runs_as_the_recipe_says_with_the_rights_that_the_recipe_gives(installed: Device, kind: Kind) -> None:
-    with tempfile.TemporaryDirectory(prefix="beeagent-nucleus-") as named, nucleus_at(Path(named), kind) as nucleus:
-        Path(named).chmod(0o755)
-        nucleus.socket.chmod(0o777)
-        merged = {**installed.configuration, "camera": "synthetic:320x240", "publish": "always", "max_rate": 5}
-        nucleus.configuration = merged if kind is CLASSIC else as_from_yaml(merged)
-        agent = subprocess.Popen(
-            installed.command("sh", "-c", installed.script("run"), network=False),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={
-                **installed.environment,
-                "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT": str(nucleus.socket),
-                "SVCUID": nucleus.token,
-                "AWS_IOT_THING_NAME": "hive-7",
-            },
-        )
-        killer = threading.Timer(DEADLINE, agent.kill)
-        killer.start()
-        try:
-            nucleus.wait_until(lambda: len([topic for topic, _ in nucleus.cloud if topic.endswith("detections")]) >= 5)
-            agent.send_signal(signal.SIGTERM)
-            _, errors = agent.communicate()
-        finally:
-            killer.cancel()
-            agent.kill()
-        assert agent.returncode == 0, errors
-        assert json.loads(nucleus.last("beeagent/hive-7/status") or b"{}")["state"] == "offline"
-
-
-def test_a_camera_that_is_not_there_and_a_dead_broker_do_not_end_it(installed: Device, mosquitto: Mosquitto) -> None:
-    port = mosquitto.port
-    mosquitto.stop()
-    agent = installed.start(
-        "--camera", "/dev/video98", "--await-camera", "--device", "hive-8", "--broker", f"mqtt://127.0.0.1:{port}"
-    )
-    try:
-        mosquitto.start()
-        with subscriber(port, "beeagent/hive-8/status") as heard:
-            heard.wait_until(lambda: bool(heard.payloads("/status")), deadline=DEADLINE)
-            assert json.loads(heard.payloads("/status")[-1])["state"] == "degraded"
-        assert agent.poll() is None
-    finally:
-        agent.terminate()
-        agent.communicate(timeout=DEADLINE)
-    assert agent.returncode == 0
-
-
-def test_the_doctor_says_how_the_user_gets_at_a_camera(installed: Device) -> None:
-    node = Path("/dev/video97")
-    try:
-        os.mknod(node, 0o600 | 0o020000, os.makedev(81, 97))
-    except (OSError, PermissionError):
-        pytest.skip("no device node can be made here")
-    doctor = [installed.folder / "venv" / "bin" / "python", "-m", "beeagent", "doctor", "--broker", "none"]
-    try:
-        unchosen = installed.run("env", f"STATE_DIRECTORY={installed.work / 'state'}", *doctor)
-        chosen = installed.run("env", f"STATE_DIRECTORY={installed.work / 'state'}", *doctor, "--camera", node)
-    finally:
-        node.unlink()
-    advice = "/dev/video97 may not be opened by this user; add it to the group video (sudo usermod -aG video nobody)"
-    assert unchosen.returncode == 0
-    assert f"none chosen; {advice}" in unchosen.stdout
-    assert chosen.returncode == 1
-    assert advice in chosen.stdout
-
-
-def test_what_was_damaged_is_made_anew(installed: Device) -> None:
-    (model,) = installed.folder.glob("venv/lib/python*/site-packages/beeagent/bundles/*/model.tflite")
-    model.write_bytes(model.read_bytes()[:1000])
-    ended = installed.install()
-    assert ended.returncode == 0, ended.stderr
-    assert f"beeagent {__version__} is installed in" in ended.stdout
-    assert model.stat().st_size > 1000
-
-
-def stamped(device: Device, **more: str) -> Path:
-    """Make the environment in use look like one of another Python or another artifact; give its place."""
-    environment = (device.folder / "venv").resolve()
-    stamp = environment / install.STAMP
-    stamp.write_text(json.dumps({**json.loads(stamp.read_text()), **more}))
-    return environment
-
-
-def test_a_patch_version_of_python_changes_nothing(installed: Device) -> None:
-    """After a point release there may be no network to make an environment anew."""
-    stamp = json.loads((installed.folder / "venv" / install.STAMP).read_text())
-    asked = [PYTHON, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
-    assert stamp["python"] == subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def test_an_environment_that_works_stays_until_another_one_does(installed: Device) -> None:
-    environment = stamped(installed, artifact="of another build")
-    broken = changed(installed.artifact, installed.artifact.with_name("no-wheel.zip"), without_a_wheel)
-    before = set(installed.folder.iterdir())
-    ended = installed.run(PYTHON, broken, "install", installed.folder)
-    assert ended.returncode == 1
-    assert (installed.folder / "venv").resolve() == environment
-    assert set(installed.folder.iterdir()) == before  # and of the failed one nothing is left
-    runs = installed.run("sh", installed.folder / "run.sh", "--version")
-    assert runs.returncode == 0, runs.stderr
-    # The one before may be running while another takes its place.
-    ended = installed.install()
-    assert ended.returncode == 0, ended.stderr
-    assert (installed.folder / "venv").resolve() != environment
-    assert (environment / "bin" / "python").exists()
-    stamped(installed, artifact="of another build")
-    assert installed.install().returncode == 0
-    assert not environment.exists()
-
-
-def changed(artifact: Path, target: Path, change: Callable[[dict[str, bytes]], None]) -> Path:
-    with zipfile.ZipFile(artifact) as archive:
-        contents = {name: archive.read(name) for name in archive.namelist()}
-    change(contents)
-    with zipfile.ZipFile(target, "w") as archive:
-        for name, content in contents.items():
-            archive.writestr(name, content)
-    target.chmod(0o644)
-    return target
-
-
-def without_a_wheel(contents: dict[str, bytes]) -> None:
-    del contents[next(name for name in contents if name.startswith("wheels/pydantic_core-"))]
-
-
-def with_another_wheel(contents: dict[str, bytes]) -> None:
-    contents[next(name for name in contents if name.startswith("wheels/mdurl-"))] += b"\0"
-
-
-def saying(**more: object) -> Callable[[dict[str, bytes]], None]:
-    def change(contents: dict[str, bytes]) -> None:
-        said: dict[str, Any] = {**json.loads(contents["artifact.json"]), **more}
-        contents["artifact.json"] = json.dumps(said).encode()
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        (saying(machines=["riscv64"]), "the artifact is for 64-bit riscv64 and this is a 64-bit Python on"),
-        (saying(bits=32), "the artifact is for 32-bit"),
-        (saying(pythons=["3.7"]), "the artifact is for Python 3.7 and this is"),
-        (without_a_wheel, "the packages cannot be installed"),
-        (with_another_wheel, "the packages cannot be installed"),
-    ],
+from beeagent.greengrass.address import SOCKET_VARIABLE, THING_VARIABLE, TOKEN_VARIABLE
+from support.beeagent_process import DEADLINE, RunningAgent, run_beeagent, running_agent, tiny_model
+from support.greengrass_nucleus import (
+    CLASSIC,
+    Nucleus,
+    access_control,
+    as_from_yaml,
+    nucleus_at,
 )
-def test_an_artifact_that_cannot_work_is_refused_with_the_reason(
-    change: Callable[[dict[str, bytes]], None], reason: str, device: Device
-) -> None:
-    artifact = changed(device.artifact, device.artifact.with_name("other.zip"), change)
-    ended = device.run(PYTHON, artifact, "install", device.work / "other")
-    assert ended.returncode == 1
-    assert ended.stderr.splitlines()[-1].startswith("beeagent install: ")
-    assert reason in ended.stderr.splitlines()[-1]
-    assert "Traceback" not in ended.stderr
-    assert not (device.work / "other").exists()
+from support.mosquitto import Mosquitto
+from support.mqtt_subscriber import subscriber
+from support.rekognition_server import RekognitionServer
+from support.tiny_models import square_finder
+from test_second_opinion import environment
+
+CHANGES = "SubscribeToConfigurationUpdate"
+THING = "hive-7"
+DETECTIONS = f"beeagent/{THING}/camera/detections"
+STATUS = f"beeagent/{THING}/status"
+# As in the recipe.
+RIGHTS = {
+    "PublishToIoTCore": {"beeagent/+/camera/detections", "beeagent/+/status"},
+    "SubscribeToIoTCore": {"beeagent/+/camera/detections"},
+    "PublishToTopic": {"beeagent/*/camera/detections", "beeagent/*/status"},
+}
 
 
-def test_an_inference_that_does_not_run_fails_the_installation(device: Device) -> None:
-    def break_model(contents: dict[str, bytes]) -> None:
-        name = next(name for name in contents if name.startswith("beeagent-"))
-        wheel = device.artifact.with_name(name)
-        wheel.write_bytes(contents[name])
-
-        def cut(inside: dict[str, bytes]) -> None:
-            model = next(name for name in inside if name.endswith("bees-lite0/model.tflite"))
-            inside[model] = inside[model][:1000]
-
-        contents[name] = changed(wheel, wheel.with_suffix(".cut"), cut).read_bytes()
-
-    artifact = changed(device.artifact, device.artifact.with_name("broken.zip"), break_model)
-    ended = device.run(PYTHON, artifact, "install", device.work / "broken")
-    assert ended.returncode == 1
-    assert "the model does not run on this machine" in ended.stderr.splitlines()[-1]
-    assert "WRONG  model" in ended.stdout
-
-
-def test_of_the_versions_before_the_one_that_ran_last_is_kept(tmp_path: Path) -> None:
-    for version, ran in (("0.0.1", 1), ("0.0.2", 3), ("0.0.3", 2), ("0.0.4", None), ("0.0.5", None)):
-        (tmp_path / version).mkdir()
-        (tmp_path / version / "run.sh").touch()
-        if ran is not None:
-            (tmp_path / version / "ran").touch()
-            os.utime(tmp_path / version / "ran", (ran, ran))
-    (tmp_path / "state").mkdir()
-    install._remove_older(tmp_path / "0.0.5")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.0.2", "0.0.5", "state"]
-
-
-def test_the_same_commit_gives_the_same_bytes(tmp_path: Path) -> None:
-    made: list[dict[str, bytes]] = []
-    for name, umask, zone in (("one", 0o022, "UTC"), ("another-place", 0o077, "Asia/Kathmandu")):
-        clone = tmp_path / name / "clone"
-        subprocess.run(["git", "clone", "--quiet", "--shared", ROOT, clone], check=True, umask=umask)
-        (clone / "agent" / "beeagent" / "left-over.py").write_text("# not in the commit\n")
-        out = tmp_path / name / "out"
-        built(clone, out, "--platform", "aarch64", "--platform", "arm", "--python", "3.11", umask=umask, zone=zone)
-        made.append({str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()})
-    assert made[0].keys() == made[1].keys()
-    assert len(made[0]) == 3
-    assert made[0] == made[1]
-
-
-def test_the_gdk_s_command_leaves_all_where_the_gdk_looks_for_it(tmp_path: Path) -> None:
-    clone = tmp_path / "clone"
-    subprocess.run(["git", "clone", "--quiet", "--shared", ROOT, clone], check=True)
-    folder = clone / "deploy" / "greengrass"
-    ((name, component),) = json.loads((folder / "gdk-config.json").read_text())["component"].items()
-    place = folder / "greengrass-build" / "artifacts" / name / component["version"]
-    place.mkdir(parents=True)
-    (folder / "greengrass-build" / "recipes").mkdir()
-    subprocess.run(component["build"]["custom_build_command"], cwd=folder, check=True, timeout=DEADLINE)
-    recipe = yaml.safe_load((folder / "greengrass-build" / "recipes" / "recipe.yaml").read_text())
-    assert (recipe["ComponentName"], recipe["ComponentVersion"]) == (name, component["version"])
-    named = {
-        artifact["URI"].rpartition("/")[2] for manifest in recipe["Manifests"] for artifact in manifest["Artifacts"]
+def configuration(folder: Path, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever may be configured
+    _, model, _, labels = tiny_model(folder)
+    return {
+        "accessControl": access_control(**RIGHTS),
+        "camera": "synthetic:320x240@30",
+        "publish": "always",
+        "broker": "greengrass://iot-core",
+        "model": str(model),
+        "labels": str(labels),
+        **more,
     }
-    assert {path.name for path in place.iterdir()} == named
+
+
+@pytest.fixture
+def nucleus(tmp_path: Path) -> Iterator[Nucleus]:
+    with nucleus_at(tmp_path) as nucleus:
+        nucleus.configuration = configuration(tmp_path)
+        yield nucleus
+
+
+def variables(nucleus: Nucleus) -> dict[str, str]:
+    return {SOCKET_VARIABLE: str(nucleus.socket), TOKEN_VARIABLE: nucleus.token, THING_VARIABLE: THING}
+
+
+@contextmanager
+def component(nucleus: Nucleus, folder: Path, *options: str) -> Iterator[RunningAgent]:
+    with running_agent("--greengrass", *options, folder=folder, **variables(nucleus)) as agent:
+        yield agent
+
+
+def messages(nucleus: Nucleus, topic: str = DETECTIONS) -> list[dict[str, Any]]:
+    return [json.loads(payload) for to, payload in [*nucleus.cloud] if to == topic]
+
+
+def wait_for_message(nucleus: Nucleus, holds: Callable[[dict[str, Any]], bool] = lambda _: True) -> None:
+    nucleus.wait_until(lambda: any(map(holds, messages(nucleus)[-1:])))
+
+
+def status(nucleus: Nucleus) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(nucleus.last(STATUS) or b'{"state": null, "reasons": []}')
+    return found
+
+
+def wait_for_status(nucleus: Nucleus, state: str, words: str = "") -> None:
+    nucleus.wait_until(lambda: status(nucleus)["state"] == state and words in " ".join(status(nucleus)["reasons"]))
+
+
+def _more_than(count: int, things: list[Any]) -> bool:
+    return len(things) > count
+
+
+def end(agent: RunningAgent) -> None:
+    agent.process.send_signal(signal.SIGTERM)
+    assert agent.end() == 0, agent.errors
+
+
+def test_a_component_publishes_as_its_thing_and_says_goodbye(nucleus: Nucleus, tmp_path: Path) -> None:
+    with component(nucleus, tmp_path) as agent:
+        nucleus.wait_until(lambda: len(messages(nucleus)) >= 10)
+        wait_for_status(nucleus, "online")
+        end(agent)
+    assert {message["device"] for message in messages(nucleus)} == {THING}
+    numbers = [message["seq"] for message in messages(nucleus)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert status(nucleus)["state"] == "offline"
+
+
+def test_a_recipe_in_yaml_on_a_nucleus_lite_is_understood(nucleus: Nucleus, tmp_path: Path) -> None:
+    """There, every value is text, and some operations do not exist."""
+    settings = configuration(tmp_path, frames=5, threshold=0.25, await_camera=True, threads=1)
+    nucleus.configuration = as_from_yaml(settings)
+    with component(nucleus, tmp_path) as agent:
+        assert agent.end() == 0, agent.errors
+    assert [message["seq"] for message in messages(nucleus)] == [1, 2, 3, 4, 5]
+
+
+def test_on_the_device_results_go_to_other_components(nucleus: Nucleus, tmp_path: Path) -> None:
+    nucleus.configuration = configuration(tmp_path, broker="greengrass://local", frames=5.0)
+    with component(nucleus, tmp_path) as agent:
+        assert agent.end() == 0, agent.errors
+    assert len([topic for topic, _ in nucleus.local if topic == DETECTIONS]) == 5
+    assert nucleus.cloud == []
+
+
+def test_a_local_broker_can_be_used_from_within_a_component(
+    nucleus: Nucleus, mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    nucleus.configuration = configuration(tmp_path, broker=f"mqtt://127.0.0.1:{mosquitto.port}")
+    with subscriber(mosquitto.port, "beeagent/#") as subscribed, component(nucleus, tmp_path) as agent:
+        subscribed.wait_for(3, topic_end=f"{THING}/camera/detections")
+        end(agent)
+    assert nucleus.cloud == []
+
+
+def test_the_command_line_wins_over_the_configuration(nucleus: Nucleus, tmp_path: Path) -> None:
+    nucleus.configuration = configuration(tmp_path, frames=1_000_000, camera_name="no/topic")
+    with component(nucleus, tmp_path, "--camera-name", "camera", "--frames", "2") as agent:
+        assert agent.end() == 0, agent.errors
+    assert len(messages(nucleus)) == 2
+
+
+def test_a_changed_camera_is_looked_at_without_a_new_process(nucleus: Nucleus, tmp_path: Path) -> None:
+    with component(nucleus, tmp_path) as agent:
+        wait_for_message(nucleus, lambda message: message["frame"]["width"] == 320)
+        nucleus.configure(camera="synthetic:640x480@30", max_rate="20")
+        wait_for_message(nucleus, lambda message: message["frame"]["width"] == 640)
+        end(agent)
+    numbers = [message["seq"] for message in messages(nucleus)]
+    assert sorted(set(numbers)) == list(range(1, max(numbers) + 1))
+    assert nucleus.connections == 1
+
+
+def test_a_changed_model_is_used_without_a_gap(nucleus: Nucleus, tmp_path: Path) -> None:
+    other = tmp_path / "other.tflite"
+    other.write_bytes(square_finder(cells=(4, 4)))
+    with component(nucleus, tmp_path) as agent:
+        wait_for_message(nucleus)
+        nucleus.configure(model=str(other))
+        wait_for_message(nucleus, lambda message: message["model"].startswith("other@"))
+        end(agent)
+    assert not any("looked at" in line for line in agent.errors[:-1])  # one agent did it all
+
+
+NONSENSE: list[tuple[dict[str, Any], str]] = [
+    ({"threads": "many"}, "threads in the component's configuration is 'many'"),
+    ({"max_rate": -1}, "max_rate in the component's configuration is -1"),
+    ({"treshold": 0.5}, "did you mean threshold?"),
+    ({"realtime": "perhaps"}, "give true or false"),
+    ({"threads": True}, "threads in the component's configuration is true"),
+    ({"broker": "mqtt//nowhere"}, "broker 'mqtt//nowhere' is not understood"),
+    ({"camera": "synthetic:0x0"}, "synthetic"),
+    ({"model": "/nowhere"}, "/nowhere"),
+    ({"workers": 4, "threads": 2}, "workers is 4"),
+    # What is seen only when it is tried:
+    ({"state_dir": "/dev/null/state"}, "/dev/null/state"),
+]
+
+
+def test_nonsense_is_refused_and_the_old_configuration_goes_on(nucleus: Nucleus, tmp_path: Path) -> None:
+    before = nucleus.configuration
+    with component(nucleus, tmp_path) as agent:
+        wait_for_message(nucleus)
+        for changed, words in NONSENSE:
+            nucleus.configure(**changed)
+            wait_for_status(nucleus, "degraded", words)
+            count = len(messages(nucleus))
+            nucleus.wait_until(partial(_more_messages_than, count, nucleus))
+            nucleus.configuration = before
+            event = {"componentName": "io.beeagent.Agent", "keyPath": [next(iter(changed))]}
+            nucleus.tell(CHANGES, "ConfigurationUpdateEvents", {"configurationUpdateEvent": event})
+            wait_for_status(nucleus, "online")
+        end(agent)
+    numbers = [message["seq"] for message in messages(nucleus)]
+    assert sorted(set(numbers)) == list(range(1, max(numbers) + 1))
+
+
+def _more_messages_than(count: int, nucleus: Nucleus) -> bool:
+    return len(messages(nucleus)) > count
+
+
+def test_what_could_not_be_used_is_not_tried_again_at_each_new_connection(nucleus: Nucleus, tmp_path: Path) -> None:
+    with component(nucleus, tmp_path) as agent:
+        wait_for_message(nucleus)
+        nucleus.configure(state_dir="/dev/null/state")
+        wait_for_status(nucleus, "degraded", "/dev/null/state")
+        read = nucleus.asked.count("GetConfiguration")
+        nucleus.hang_up()
+        nucleus.wait_until(lambda: nucleus.asked.count("GetConfiguration") > read)
+        nucleus.configure(state_dir=str(tmp_path / "state" / "beeagent"), camera="synthetic:640x480@30")
+        wait_for_message(nucleus, lambda message: message["frame"]["width"] == 640)
+        end(agent)
+    assert [line.partition("configuration ")[2] for line in agent.errors if "going on with" in line] == [
+        "(state_dir)",
+        "(camera)",
+    ]
+
+
+def test_a_first_configuration_that_cannot_work_ends_the_process_with_2(nucleus: Nucleus, tmp_path: Path) -> None:
+    nucleus.configuration = configuration(tmp_path, threads="many")
+    ended = run_beeagent("--greengrass", folder=tmp_path, **variables(nucleus))
+    assert ended.returncode == 2
+    assert "threads in the component's configuration is 'many'" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"tiles": "yes"}, "tiles in the component's configuration is 'yes'"),
+    ({"treshold": 0.5}, "did you mean threshold?"),
+    ({"model": "/nowhere"}, "/nowhere"),  # another model is taken over while the agent runs, and fails there
+    ({"state_dir": "/dev/null/state"}, "/dev/null/state"),  # is seen only when it is tried
+]
+
+
+@pytest.mark.parametrize(("changed", "words"), WRONG)
+def test_a_wrong_cloud_deployment_leaves_a_component_that_runs_with_what_worked(
+    nucleus: Nucleus, tmp_path: Path, changed: dict[str, Any], words: str
+) -> None:
+    """Nucleus lite 2.6.0 changes the configuration, starts the component anew, and takes nothing back."""
+    right = nucleus.configuration
+    with component(nucleus, tmp_path) as agent:
+        wait_for_message(nucleus)
+        nucleus.configure(**changed)
+        wait_for_status(nucleus, "degraded", words)
+        end(agent)
+    with component(nucleus, tmp_path) as agent:
+        wait_for_status(nucleus, "degraded", words)
+        count = len(messages(nucleus))
+        nucleus.wait_until(lambda: len(messages(nucleus)) > count)
+        assert any("beginning with the last configuration" in line or "is not used" in line for line in agent.errors)
+        nucleus.configuration = right  # a deployment resets the value
+        nucleus.configure(max_rate=20)
+        wait_for_status(nucleus, "online")
+        end(agent)
+    numbers = [message["seq"] for message in messages(nucleus)]
+    assert sorted(set(numbers)) == list(range(1, max(numbers) + 1))
+
+
+def test_what_is_kept_is_for_the_user_alone_and_has_no_secret(nucleus: Nucleus, tmp_path: Path) -> None:
+    nucleus.kind, nucleus.secrets = CLASSIC, {"hive/camera": "synthetic:320x240@30"}
+    nucleus.configuration = configuration(
+        tmp_path,
+        accessControl=access_control(**RIGHTS, GetSecretValue={"hive/camera"}),
+        camera="secret:hive/camera",
+        frames=3,
+    )
+    with component(nucleus, tmp_path) as agent:
+        assert agent.end() == 0, agent.errors
+    (kept,) = tmp_path.rglob("last-working-configuration.json")
+    assert kept.stat().st_mode & 0o777 == 0o600
+    content = json.loads(kept.read_text())
+    assert content == {key: value for key, value in nucleus.configuration.items() if key != "accessControl"}
+    nucleus.configure(threads="many")
+    nucleus.missing, asked = frozenset({"GetSecretValue"}), nucleus.asked.count("GetSecretValue")
+    with component(nucleus, tmp_path) as agent:
+        nucleus.wait_until(lambda: nucleus.asked.count("GetSecretValue") > asked)
+        nucleus.missing = frozenset()  # the secret manager was not there yet
+        assert agent.end() == 0, agent.errors
+    assert len(messages(nucleus)) == 6
+    kept.write_text('{"threads": "as many"}')  # by an older version that took it, say
+    ended = run_beeagent("--greengrass", folder=tmp_path, **variables(nucleus))
+    assert ended.returncode == 2
+    assert "threads in the component's configuration is 'many'" in ended.stderr.splitlines()[-1]
+
+
+def test_without_a_nucleus_it_says_what_it_is_for(tmp_path: Path) -> None:
+    ended = run_beeagent("--greengrass", folder=tmp_path, **{SOCKET_VARIABLE: "", TOKEN_VARIABLE: ""})
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert f"{SOCKET_VARIABLE} is not set, so no Greengrass nucleus has started this process" in ended.stderr
+    ended = run_beeagent("--camera", "synthetic", "--broker", "greengrass://local", folder=tmp_path)
+    assert ended.returncode == 2
+    assert "give --greengrass there" in ended.stderr
+    ended = run_beeagent("--greengrass", "--config", tmp_path / "a.toml", folder=tmp_path)
+    assert ended.returncode == 2
+    assert "give one of them" in ended.stderr
+
+
+def test_a_configuration_changed_while_nobody_listened_is_found(nucleus: Nucleus, tmp_path: Path) -> None:
+    with component(nucleus, tmp_path) as agent:
+        wait_for_message(nucleus)
+        nucleus.stop()
+        nucleus.configuration = {**nucleus.configuration, "camera": "synthetic:640x480@30"}
+        nucleus.start()
+        wait_for_message(nucleus, lambda message: message["frame"]["width"] == 640)
+        end(agent)
+
+
+def test_a_token_that_counts_no_more_ends_the_process_with_1_and_the_next_loses_nothing(
+    nucleus: Nucleus, tmp_path: Path
+) -> None:
+    with component(nucleus, tmp_path) as agent:
+        wait_for_message(nucleus)
+        nucleus.stop()
+        nucleus.token = "svcuid-2"  # noqa: S105 - of this test
+        nucleus.start()
+        assert agent.end() == 1
+        assert "only a new process gets in" in agent.errors[-1]
+        assert not any("Traceback" in line for line in agent.errors)
+    before = max(message["seq"] for message in messages(nucleus))
+    with component(nucleus, tmp_path) as agent:
+        wait_for_message(nucleus, lambda message: message["seq"] > before + 20)
+        end(agent)
+    numbers = {message["seq"] for message in messages(nucleus)}
+    assert numbers == set(range(1, max(numbers) + 1))
+
+
+def test_an_agent_whose_nucleus_is_offline_keeps_its_results(nucleus: Nucleus, tmp_path: Path) -> None:
+    nucleus.online = False
+    nucleus.configuration = configuration(tmp_path, frames=10)
+    with component(nucleus, tmp_path) as agent:
+        assert agent.end() == 0, agent.errors
+        assert any("10 results wait" in line for line in agent.errors), agent.errors
+    assert nucleus.cloud == []
+    nucleus.online = True
+    with component(nucleus, tmp_path) as agent:
+        assert agent.end() == 0, agent.errors
+    numbers = sorted({message["seq"] for message in messages(nucleus)})
+    assert numbers == list(range(1, 21))
+
+
+def test_messages_of_a_crowd_are_so_small_that_they_come_back_from_a_nucleus_lite(
+    nucleus: Nucleus, tmp_path: Path
+) -> None:
+    model, image = tmp_path / "crowd.tflite", tmp_path / "crowd.png"
+    model.write_bytes(square_finder(size=(96, 96), cells=(12, 12), max_detections=100))
+    cv2.imwrite(str(image), np.full((240, 240, 3), (0, 0, 255), dtype=np.uint8))  # red, and so found everywhere
+    nucleus.configuration = configuration(tmp_path, model=str(model), threshold=0.0, camera=str(image))
+    with component(nucleus, tmp_path) as agent:
+        assert agent.end() == 0, agent.errors
+    (payload,) = [payload for topic, payload in nucleus.cloud if topic == DETECTIONS]
+    message = json.loads(payload)
+    assert message["omitted"] > 0
+    assert message["counts"] == {"red": message["omitted"] + len(message["detections"])}
+    assert 4_500 < len(payload) <= 4_800
+    assert nucleus.echoed == 1
+
+
+def test_an_update_waits_for_results_that_are_on_their_way_and_for_no_others(nucleus: Nucleus, tmp_path: Path) -> None:
+    nucleus.kind, nucleus.echoes = CLASSIC, False
+    with component(nucleus, tmp_path) as agent:
+        nucleus.wait_until(lambda: len(messages(nucleus)) >= 3)
+        nucleus.ask_before_update("d-1")
+        nucleus.wait_until(lambda: len(nucleus.deferrals) == 1)
+        assert nucleus.deferrals == [("d-1", 10_000)]
+        nucleus.echoes = True
+        nucleus.configure(max_rate="0.2")  # and then there is a while in which nothing waits
+
+        while nucleus.deferrals[-1] != ("d-1", 0):
+            answered = len(nucleus.deferrals)
+            nucleus.ask_before_update("d-1")
+            nucleus.wait_until(partial(_more_than, answered, nucleus.deferrals))
+        end(agent)
+
+
+def test_a_deployment_hears_whether_its_configuration_can_be_used(nucleus: Nucleus, tmp_path: Path) -> None:
+    nucleus.kind = CLASSIC
+    with component(nucleus, tmp_path) as agent:
+        wait_for_message(nucleus)
+        nucleus.ask_whether_valid("d-1", {**nucleus.configuration, "camera": "secret:not-here-yet"})
+        nucleus.ask_whether_valid("d-2", {**nucleus.configuration, "threads": "many"})
+        nucleus.wait_until(lambda: len(nucleus.reports) == 2)
+        assert [(deployment, verdict) for deployment, verdict, _ in nucleus.reports] == [
+            ("d-1", "ACCEPTED"),
+            ("d-2", "REJECTED"),
+        ]
+        assert "threads in the component's configuration is 'many'" in nucleus.reports[1][2]
+        assert status(nucleus)["state"] != "degraded"
+        end(agent)
+
+
+def test_secrets_come_from_the_nucleus_and_appear_nowhere(
+    nucleus: Nucleus, mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    nucleus.kind, rights = CLASSIC, access_control(GetSecretValue={"hive/mqtt", "hive/camera"})
+    nucleus.secrets = {"hive/mqtt": '{"user": "bee", "password": "h0n3y"}', "hive/camera": "synthetic:320x240@30"}
+    nucleus.configuration = configuration(
+        tmp_path,
+        accessControl=rights,
+        camera="secret:hive/camera",
+        broker=f"mqtt://127.0.0.1:{mosquitto.port}",
+        mqtt_username="secret:hive/mqtt#user",
+        mqtt_password="secret:hive/mqtt#password",  # noqa: S106 - its name alone
+    )
+    with subscriber(mosquitto.port, "beeagent/#") as subscribed, component(nucleus, tmp_path) as agent:
+        subscribed.wait_for(2, topic_end="/detections")
+        nucleus.configure(mqtt_username="secret:hive/mqtt#pin")
+        subscribed.wait_until(
+            lambda: any(b"no text of the name 'pin'" in payload for payload in subscribed.payloads("/status"))
+        )
+        end(agent)
+        told = [payload for end in ("/status", "/detections") for payload in subscribed.payloads(end)]
+    assert not any(b"h0n3y" in payload for payload in told)
+    assert not any("h0n3y" in line for line in agent.errors)
 
 
 @pytest.mark.parametrize(
-    ("options", "reason"),
+    ("value", "words"),
     [
-        (["--offline", "--platform", "arm"], "have no wheels for it"),
-        (["--second-opinion", "arn:aws:rekognition:eu-central-1:123456789012:project/bees/1"], "not the ARN"),
-        (["--camera-name", "a/b"], "'a/b' is not a name"),
-        (["--topic-prefix", "bees/#"], "'#' is not a name"),
+        ("secret:hive/other", "has aws.greengrass#GetSecretValue for hive/mqtt, and not for hive/other"),
+        ("secret:", "give secret:NAME or secret:NAME#KEY"),
+        ("secret:hive/mqtt#user", "is no JSON object"),
     ],
 )
-def test_the_build_refuses_what_cannot_be(options: list[str], reason: str) -> None:
-    ended = subprocess.run(
-        [sys.executable, ROOT / BUILD, *options], capture_output=True, text=True, check=False, timeout=DEADLINE
-    )
+def test_a_secret_that_is_not_to_be_had_is_named_and_not_told(
+    nucleus: Nucleus, tmp_path: Path, value: str, words: str
+) -> None:
+    nucleus.kind, rights = CLASSIC, access_control(GetSecretValue={"hive/mqtt"})
+    nucleus.secrets = {"hive/mqtt": "h0n3y"}
+    nucleus.configuration = configuration(tmp_path, accessControl=rights, mqtt_password=value)
+    ended = run_beeagent("--greengrass", folder=tmp_path, **variables(nucleus))
     assert ended.returncode == 2
-    assert reason in ended.stderr.splitlines()[-1]
+    assert "mqtt_password in the component's configuration" in ended.stderr
+    assert words in ended.stderr
+    assert "h0n3y" not in ended.stderr
+
+
+def test_a_nucleus_that_is_not_there_yet_is_waited_for(nucleus: Nucleus, tmp_path: Path) -> None:
+    nucleus.stop()
+    nucleus.configuration = configuration(tmp_path, frames=3)
+    with component(nucleus, tmp_path) as agent:
+        while not any("no connection to the nucleus" in line for line in agent.errors):
+            assert agent.process.poll() is None
+        nucleus.start()
+        assert agent.process.wait(DEADLINE) == 0
+    assert len(messages(nucleus)) == 3
+
+
+def test_of_many_changes_in_a_row_the_last_is_the_one_that_stays(nucleus: Nucleus, tmp_path: Path) -> None:
+    with component(nucleus, tmp_path) as agent:
+        wait_for_message(nucleus)
+        for width in (160, 176, 192, 208, 224, 640):
+            read = nucleus.asked.count("GetConfiguration")
+            nucleus.configure(camera=f"synthetic:{width}x240@30")
+            nucleus.wait_until(partial(_more_than_before, read, nucleus))
+        wait_for_message(nucleus, lambda message: message["frame"]["width"] == 640)
+        end(agent)
+    numbers = [message["seq"] for message in messages(nucleus)]
+    assert sorted(set(numbers)) == list(range(1, max(numbers) + 1))
+
+
+def _more_than_before(read: int, nucleus: Nucleus) -> bool:
+    return nucleus.asked.count("GetConfiguration") > read
+
+
+def test_port_that_is_taken_is_refused_and_the_old_configuration_goes_on(nucleus: Nucleus, tmp_path: Path) -> None:
+    """The agent that could not serve the port had opened the outbox, and must release it."""
+    with component(nucleus, tmp_path) as agent, socket.create_server(("127.0.0.1", 0)) as taken:
+        wait_for_message(nucleus)
+        nucleus.configure(http_port=taken.getsockname()[1])
+        wait_for_status(nucleus, "degraded", "cannot be listened at")
+        count = len(messages(nucleus))
+        nucleus.wait_until(partial(_more_messages_than, count, nucleus))
+        end(agent)
+
+
+def test_agent_with_a_second_opinion_is_replaced_in_the_same_process(nucleus: Nucleus, tmp_path: Path) -> None:
+    """Each agent locks the file of its budget and the folder it collects in, and must release both."""
+    with RekognitionServer() as server:
+        cloud = environment(server, BEEAGENT_COLLECT=str(tmp_path / "collected"))
+        with running_agent("--greengrass", folder=tmp_path, **variables(nucleus), **cloud) as agent:
+            wait_for_message(nucleus)
+            for width in (640, 320, 480):
+                nucleus.configure(camera=f"synthetic:{width}x240@30")
+                wait_for_message(nucleus, lambda message, width=width: message["frame"]["width"] == width)  # type: ignore[misc]
+            end(agent)

@@ -19,8 +19,8 @@ from beeagent_export.bundle import bundle_files, hashes, write_bundle
 from beeagent_export.conversion import Precision, convert_heads
 from beeagent_export.metadata import ModelDescription, add_metadata
 from beeagent_export.postprocess import PostProcessOptions, append_postprocess
-from raw_heads import grid_heads
-from tiny_models import BLUE, GREEN, RED, painted
+from support.raw_heads import grid_heads
+from support.tiny_models import BLUE, GREEN, RED, painted
 
 HERE = Path(__file__).parent
 WIDTH, HEIGHT = 640, 384

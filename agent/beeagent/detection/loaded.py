@@ -8,12 +8,12 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from beeagent.detection.band import Band
 from beeagent.detection.bundle import ModelBundle
 from beeagent.detection.detections import Detections
 from beeagent.detection.detector import DetectorOptions, RawOutputs
 from beeagent.detection.tiled import Layout, PreparedFrame, TiledDetector
 from beeagent.detection.tiles import NO_TILES, Tiling
+from beeagent.detection.uncertainty import Band
 
 
 class LoadedModel:

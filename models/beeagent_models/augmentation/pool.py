@@ -8,8 +8,8 @@ from functools import partial
 
 import cv2
 import numpy as np
-from beeagent.frames.synthetic.background import random_background
-from beeagent.frames.synthetic.picture import random_scene_frame
+from beeagent.camera.synthetic.background import random_background
+from beeagent.camera.synthetic.picture import random_scene_frame
 from numpy.typing import NDArray
 
 from beeagent_models.augmentation.blue_background import tightened, without_box

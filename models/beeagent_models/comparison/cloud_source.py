@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import numpy as np
 from beeagent.backoff import Backoff
+from beeagent.camera.frame import Frame
+from beeagent.cloud.reason import NoOpinionError
+from beeagent.cloud.rekognition import RekognitionClient, RekognitionOptions
 from beeagent.detection.detections import Detections
 from beeagent.errors import BeeagentError, InputError
-from beeagent.fallback.reason import NoOpinionError
-from beeagent.fallback.rekognition import RekognitionClient, RekognitionOptions
-from beeagent.frames.frame import Frame
 
 from beeagent_models.comparison.findings import LONGEST_SIDE, QUALITY, Findings, jpeg_bytes
 from beeagent_models.comparison.spec import Spec

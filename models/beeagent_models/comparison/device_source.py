@@ -8,12 +8,12 @@ from typing import Final
 from uuid import UUID
 
 import numpy as np
-from beeagent.choices import chosen_tiling
-from beeagent.delivery.message import detections_message, encode
 from beeagent.detection.bundle import load_bundle
 from beeagent.detection.detections import Detections
 from beeagent.detection.detector import DetectorOptions
 from beeagent.detection.tiled import TiledDetector
+from beeagent.messages.detections import detections_message, encode
+from beeagent.runtime.factory import chosen_tiling
 
 from beeagent_models.comparison.findings import Findings
 from beeagent_models.comparison.spec import Spec

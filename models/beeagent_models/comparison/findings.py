@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 import numpy as np
+from beeagent.cloud.jpeg import jpeg_within
 from beeagent.detection.detections import Detections
-from beeagent.fallback.picture import jpeg_within
 from numpy.typing import NDArray
 
 from beeagent_models.datasets.dataset import Dataset

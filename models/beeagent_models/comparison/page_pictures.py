@@ -5,7 +5,7 @@ from html import escape
 from typing import Final
 
 import numpy as np
-from beeagent.fallback.picture import jpeg_within
+from beeagent.cloud.jpeg import jpeg_within
 from numpy.typing import NDArray
 
 from beeagent_models.comparison.comparison import Comparison, Contender

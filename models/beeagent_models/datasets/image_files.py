@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from beeagent.camera.images import decode_picture
+from beeagent.camera.opencv import silence_opencv
+from beeagent.camera.source import BadFrameError
 from beeagent.errors import InputError
-from beeagent.frames.opencv import silence_opencv
-from beeagent.frames.pictures import decode_picture
-from beeagent.frames.source import BadFrameError
 from numpy.typing import NDArray
 
 from beeagent_models.datasets.dataset import LabelledImage

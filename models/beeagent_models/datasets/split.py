@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from beeagent.camera.images import natural_key
 from beeagent.errors import InputError
-from beeagent.frames.pictures import natural_key
 
 from beeagent_models.datasets.dataset import Dataset
 from beeagent_models.datasets.ground_truth import manifest_lines, parse_row

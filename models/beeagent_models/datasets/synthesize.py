@@ -6,9 +6,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from beeagent.camera.synthetic.options import LEAST_SIDE, MOST_SIDE
+from beeagent.camera.synthetic.picture import random_scene_frame
 from beeagent.errors import InputError
-from beeagent.frames.synthetic.options import LEAST_SIDE, MOST_SIDE
-from beeagent.frames.synthetic.picture import random_scene_frame
 
 from beeagent_models.datasets.dataset import LabelledImage
 from beeagent_models.datasets.ground_truth import Labelling, manifest_line

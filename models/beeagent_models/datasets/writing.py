@@ -11,8 +11,8 @@ from typing import IO, Protocol
 
 import numpy as np
 import yaml
+from beeagent.camera.images import PICTURE_SUFFIXES
 from beeagent.errors import InputError
-from beeagent.frames.pictures import PICTURE_SUFFIXES
 
 from beeagent_models.datasets.dataset import LabelledImage
 from beeagent_models.datasets.forms import Form

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from beeagent.camera.images import PICTURE_SUFFIXES, UNREAD_SUFFIXES
 from beeagent.errors import InputError
-from beeagent.frames.pictures import PICTURE_SUFFIXES, UNREAD_SUFFIXES
 
 from beeagent_models.datasets.box_check import Box
 from beeagent_models.datasets.builder import check_labels

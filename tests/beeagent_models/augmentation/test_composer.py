@@ -4,7 +4,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from bee_on_blue import BOX, bee_cutout, bee_on_blue
 from beeagent.detection.geometry import Fit, lay_in, place
 from beeagent.errors import InputError
 from beeagent_models.augmentation.composer import Composer, Mix, Sizes
@@ -18,6 +17,7 @@ from beeagent_models.augmentation.store import (
     StoredImage,
     write_store,
 )
+from support.bee_on_blue import BOX, bee_cutout, bee_on_blue
 
 NO_BOXES = np.zeros((0, 4), np.float32)
 NO_IDS = np.zeros(0, np.int64)

@@ -3,8 +3,8 @@ import math
 import cv2
 import numpy as np
 import pytest
-from bee_on_blue import bee_on_blue
 from beeagent_models.augmentation.cutouts import blue_background_opacity, cut_out
+from support.bee_on_blue import bee_on_blue
 
 
 def test_blue_is_background_and_brown_is_object() -> None:

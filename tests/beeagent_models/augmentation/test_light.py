@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from bee_on_blue import bee_on_blue
 from beeagent_models.augmentation.light import _shaded, vary_camera, vary_light
+from support.bee_on_blue import bee_on_blue
 
 
 @pytest.mark.parametrize("vary", [vary_light, vary_camera])

@@ -1,8 +1,8 @@
 import numpy as np
-from bee_on_blue import bee_cutout
 from beeagent_models.augmentation.pasting import paste
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.bee_on_blue import bee_cutout
 
 
 @settings(deadline=None, max_examples=50)

@@ -1,3 +1,3 @@
-from aws_commands import account, aws, moto, run
+from support.aws_commands import account, aws, moto, run
 
 __all__ = ["account", "aws", "moto", "run"]

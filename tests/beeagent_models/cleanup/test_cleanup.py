@@ -7,14 +7,14 @@ from typing import Any
 
 import boto3
 import pytest
-from aws_commands import Run
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
-from cloud_stack import BUCKET, Stack
-from custom_labels_account import CustomLabelsAccount, Dataset, Project, Version
-from moto_aws import REGION
-from rekognition_server import PROJECT_VERSION_ARN, Fault
-from sagemaker_jobs_server import SageMakerJobs
+from support.aws_commands import Run
+from support.cloud_stack import BUCKET, Stack
+from support.custom_labels_account import CustomLabelsAccount, Dataset, Project, Version
+from support.moto_aws import REGION
+from support.rekognition_server import PROJECT_VERSION_ARN, Fault
+from support.sagemaker_jobs_server import SageMakerJobs
 
 TAG = {"beeagent:project": "bees"}
 

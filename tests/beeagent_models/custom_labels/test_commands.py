@@ -10,11 +10,11 @@ from typing import Any
 
 import boto3
 import pytest
-from aws_commands import Run
-from beeagent_process import running_agent
-from custom_labels_account import CustomLabelsAccount
-from moto_aws import REGION
-from rekognition_server import Fault
+from support.aws_commands import Run
+from support.beeagent_process import running_agent
+from support.custom_labels_account import CustomLabelsAccount
+from support.moto_aws import REGION
+from support.rekognition_server import Fault
 
 BUCKET = "my-bees"
 MANIFEST = f"s3://{BUCKET}/bees/output.manifest"

@@ -10,7 +10,7 @@ from beeagent_models.augmentation.store import ImageStore, write_store
 from beeagent_models.efficientdet.config import config_for
 from beeagent_models.training.loader import MAX_OBJECTS, Batch, BatchLoader, LoaderOptions, _limited, make_batch
 from beeagent_models.training.matching import AnchorMatcher
-from failing_matcher import failing_matcher
+from support.failing_matcher import failing_matcher
 
 SCENES = PoolOptions(scenes=3, backgrounds=2, scene_label=0, seed=5)
 MIX = Mix(weights=(), synthetic=1.0, pasted=0.0, sizes=Sizes())

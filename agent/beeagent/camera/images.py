@@ -1,0 +1,194 @@
+"""Frames from pictures: one file, a folder, or what a pattern matches."""
+
+import glob
+import re
+import time
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from beeagent.camera.frame import Frame
+from beeagent.camera.opencv import as_bgr
+from beeagent.camera.source import BadFrameError
+from beeagent.errors import InputError
+
+PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"})
+"""The formats that every OpenCV from 4.10 on can read, whatever it was built with."""
+
+UNREAD_SUFFIXES = frozenset(
+    {".avif", ".dng", ".exr", ".gif", ".hdr", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".mpo", ".pfm"}
+)
+"""Image formats that only some builds of OpenCV read, or none: refused everywhere, so that all builds agree."""
+
+
+def natural_key(path: Path) -> tuple[tuple[str | int, ...], str]:
+    """Sort key that puts `frame2` before `frame10`, and ignores case where nothing else differs.
+
+    Runs of the digits 0 to 9 compare as numbers, everything else as text. The order is total: only equal paths
+    have equal keys.
+    """
+    text = str(path)
+    # Text and digits alternate, text first, so a number is never compared with a text.
+    pieces = re.split("([0-9]+)", text.casefold())
+    return tuple(int(piece) if place % 2 else piece for place, piece in enumerate(pieces)), text
+
+
+def decode_picture(path: Path) -> NDArray[np.uint8]:
+    """Read a picture file.
+
+    The orientation that a camera has noted in EXIF is applied. Grey pictures get three channels, transparency
+    is dropped, 16-bit samples become 8-bit.
+
+    Returns:
+        uint8, shape (height, width, 3), BGR.
+
+    Raises:
+        BadFrameError: the file cannot be read, has a suffix of `UNREAD_SUFFIXES`, or is not a whole picture of a
+            known format.
+    """
+    if path.suffix.lower() in UNREAD_SUFFIXES:
+        known = " ".join(sorted(PICTURE_SUFFIXES))
+        raise BadFrameError(f"{path}: the format {path.suffix} is not read; convert it to one of {known}")
+    try:
+        # Not cv2.imread: it leaves the reading to C, which on some systems mangles names that are not ASCII, does
+        # not say what went wrong, shows a cut-off JPEG with a grey rest and fails on a TIFF that is stored on its side.
+        data = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise BadFrameError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:  # a NUL in the path
+        raise BadFrameError(f"{path}: cannot be read: {error}") from error
+    return decode_image(data, name=str(path))
+
+
+def decode_image(data: NDArray[np.uint8], *, name: str) -> NDArray[np.uint8]:
+    """Decode the content of an image file, as `decode_picture` does.
+
+    Args:
+        data: the content, uint8, one dimension.
+        name: for errors.
+    """
+    try:
+        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size and not _is_cut_off_jpeg(data) else None
+    except cv2.error:  # raised for an absurd size in the header; None is returned for anything else
+        pixels = None
+    bgr = None if pixels is None else as_bgr(pixels)
+    if bgr is None:
+        raise BadFrameError(f"{name}: is not a picture, or a damaged one")
+    return bgr
+
+
+def _is_cut_off_jpeg(data: NDArray[np.uint8]) -> bool:
+    """Return whether a JPEG file lacks its end: OpenCV 4.10 decodes such a file, with a grey rest, later ones do not.
+
+    Within the compressed data, FF is always followed by a byte other than D9 (ITU-T T.81, B.1.1.5): after the start of
+    the first scan, FFD9 is the end of the image, whatever a camera has appended to it.
+    """
+    content = data.data
+    if bytes(content[:2]) != b"\xff\xd8":
+        return False
+    at = 2
+    while at + 4 <= len(content) and content[at] == 0xFF:
+        marker = content[at + 1]
+        if marker == 0xDA:  # start of scan
+            return b"\xff\xd9" not in bytes(content[at:])
+        # A marker may be preceded by any number of FF (B.1.1.2); all others before the scan have a length.
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(bytes(content[at + 2 : at + 4]), "big")
+    return False  # not in order: OpenCV decides
+
+
+def list_folder(folder: Path) -> tuple[Path, ...]:
+    """Give the pictures in a folder, not in folders within it, in natural order.
+
+    Raises:
+        InputError: the folder cannot be read or has no picture.
+    """
+    try:
+        found = [path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()]
+    except OSError as error:
+        raise InputError(f"folder {folder}: cannot be read: {error.strerror or error}") from error
+    if not found:
+        suffixes = " ".join(sorted(PICTURE_SUFFIXES))
+        raise InputError(f"folder {folder}: has no pictures (files ending in {suffixes})")
+    return tuple(sorted(found, key=natural_key))
+
+
+def list_pattern(pattern: str) -> tuple[Path, ...]:
+    """Give the files that a pattern such as `night/*.jpg` or `**/*.png` matches, in natural order.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = [path for path in map(Path, glob.glob(pattern, recursive=True)) if path.is_file()]  # noqa: PTH207 - Path.glob refuses absolute patterns
+    if not found:
+        raise InputError(f"pattern {pattern}: matches no file")
+    return tuple(sorted(found, key=natural_key))
+
+
+def pattern_folder(pattern: str) -> Path:
+    """Return the folder below which all files lie that a pattern matches: what stands before its first wildcard."""
+    parts = Path(pattern).parts
+    fixed = next((place for place, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
+    return Path(*parts[:fixed])
+
+
+class PictureSource:
+    """Pictures in the order given, each once. A `GrabbingSource`.
+
+    Args:
+        paths: the files.
+        description: what to call them together.
+        folder: below which they lie: frames are named by their path from there; None for the files' own names.
+    """
+
+    live = False
+
+    def __init__(self, paths: Sequence[Path], *, description: str, folder: Path | None = None) -> None:
+        if not paths:
+            raise ValueError("no paths were given")
+        self.description = description
+        self._paths = tuple(paths)
+        self._folder = folder
+        self._next = 0
+        self._grabbed: Path | None = None
+        self._closed = False
+        if len(self._paths) == 1:
+            # With a single picture there is no next one to go on with.
+            try:
+                decode_picture(self._paths[0])
+            except BadFrameError as error:
+                raise InputError(str(error)) from error
+
+    def grab(self) -> bool:
+        """See `GrabbingSource.grab`."""
+        if self._closed or self._next >= len(self._paths):
+            return False
+        self._grabbed = self._paths[self._next]
+        self._next += 1
+        return True
+
+    def retrieve(self) -> Frame:
+        """See `GrabbingSource.retrieve`."""
+        if self._grabbed is None:
+            raise RuntimeError("nothing was grabbed")
+        path, self._grabbed = self._grabbed, None
+        # A picture file counts as taken when it is read: when it was really taken, the file does not say reliably.
+        captured_at, captured_ns = datetime.now(timezone.utc), time.monotonic_ns()
+        return Frame(
+            pixels=decode_picture(path),
+            captured_at=captured_at,
+            captured_ns=captured_ns,
+            index=self._next - 1,
+            name=path.name if self._folder is None else path.relative_to(self._folder).as_posix(),
+        )
+
+    def read(self) -> Frame | None:
+        """See `FrameSource.read`."""
+        return self.retrieve() if self.grab() else None
+
+    def close(self) -> None:
+        """See `FrameSource.close`."""
+        self._closed = True

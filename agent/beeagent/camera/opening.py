@@ -1,0 +1,169 @@
+"""From an address to a source of frames."""
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from beeagent.camera.address import (
+    CameraAddress,
+    CsiAddress,
+    DeviceAddress,
+    FolderAddress,
+    NumberAddress,
+    PatternAddress,
+    PictureAddress,
+    StreamAddress,
+    VideoAddress,
+    is_live,
+)
+from beeagent.camera.camera import open_v4l2
+from beeagent.camera.capture_format import CaptureFormat
+from beeagent.camera.csi import CsiSource
+from beeagent.camera.discovery import Cameras
+from beeagent.camera.freeze import FreezeDetector
+from beeagent.camera.images import PictureSource, list_folder, list_pattern, pattern_folder
+from beeagent.camera.opencv import silence_opencv
+from beeagent.camera.pacing import MonotonicClock
+from beeagent.camera.realtime import RealtimeSource
+from beeagent.camera.source import BadFrameError, FrameSource, SourceLostError
+from beeagent.camera.still_url import HttpSource, StillImageSource
+from beeagent.camera.stream import StreamTimeouts, open_stream
+from beeagent.camera.synthetic.address import SyntheticAddress
+from beeagent.camera.synthetic.source import SyntheticSource
+from beeagent.camera.video import VideoFileSource
+
+DEFAULT_PICTURE_FPS = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceOptions:
+    """How to open a source; what does not apply to its kind is ignored.
+
+    Attributes:
+        realtime: files only: play them like a camera, live, at their own rate (pictures: at `wanted.fps`, or
+            30 frames/s).
+        wanted: cameras: size and rate to ask for.
+        timeouts: streams: how long to wait for the other side.
+        poll_every: still images of the network: seconds between two fetches, at least.
+        frozen_after: cameras and streams: seconds without any change in the picture after which the source counts
+            as lost; None not to look, as for a test picture without noise.
+    """
+
+    realtime: bool = False
+    wanted: CaptureFormat = field(default_factory=CaptureFormat)
+    timeouts: StreamTimeouts = field(default_factory=StreamTimeouts)
+    poll_every: float = 1.0
+    frozen_after: float | None = 5.0
+
+    def __post_init__(self) -> None:
+        if self.frozen_after is not None and not self.frozen_after > 0:
+            raise ValueError(f"frozen_after must be above 0 or None, not {self.frozen_after}")
+        if not self.poll_every > 0:
+            raise ValueError(f"poll_every must be above 0, not {self.poll_every}")
+
+
+class SourceOpener:
+    """Opens what an address names, anew at each call, from one thread at a time.
+
+    It quietens OpenCV for the whole process (see `silence_opencv`), so make it before other threads are busy.
+
+    Args:
+        address: from `parse_camera`.
+        options: how to open it.
+        cameras: what is attached to this machine; None looks at the real one.
+
+    Attributes:
+        live: whether the frames pass whether or not anyone reads them.
+    """
+
+    def __init__(self, address: CameraAddress, options: SourceOptions, *, cameras: Cameras | None = None) -> None:
+        silence_opencv()
+        self._address = address
+        self._options = options
+        self._cameras = Cameras() if cameras is None else cameras
+        self.live = is_live(address, realtime=options.realtime)
+        after = options.frozen_after
+        self._freeze = None if after is None else FreezeDetector(after=after, clock=MonotonicClock())
+
+    def __call__(self) -> FrameSource:
+        """Open it.
+
+        A camera that stood still is open only once its picture has changed.
+
+        Raises:
+            InputError: there is no such thing, or it is not what it should be: trying again is no use unless someone
+                does something about it.
+            NotReachedError: it is on the network, and gives nothing now.
+            SourceLostError: it is there, or may be, but gives nothing now: try again later.
+        """
+        address = self._address
+        if isinstance(address, NumberAddress):
+            address = self._cameras.by_number(address.number)
+        if isinstance(address, SyntheticAddress):
+            return SyntheticSource(address.scene, live=address.live, frames=address.frames)
+        if isinstance(address, DeviceAddress | CsiAddress | StreamAddress):
+            source = self._open_live(address)
+            if self._freeze is not None:
+                self._freeze.begin()
+                _await_change(source, self._freeze)
+            return source
+        return _open_file(address, self._options)
+
+    def _open_live(self, address: DeviceAddress | CsiAddress | StreamAddress) -> FrameSource:
+        wanted = self._options.wanted
+        if isinstance(address, StreamAddress):
+            return self._open_stream(address)
+        if isinstance(address, CsiAddress):
+            return CsiSource(address.number, wanted=wanted, freeze=self._freeze)
+        return open_v4l2(self._cameras.by_path(address.path), wanted=wanted, freeze=self._freeze)
+
+    def _open_stream(self, address: StreamAddress) -> FrameSource:
+        options = self._options
+        stream = open_stream(address, timeouts=options.timeouts, freeze=self._freeze)
+        if not address.url.startswith("http"):
+            return stream
+        return HttpSource(
+            stream,
+            lambda: StillImageSource(
+                address, every_s=options.poll_every, timeout_s=options.timeouts.reading, clock=MonotonicClock()
+            ),
+        )
+
+
+def open_source(address: CameraAddress, options: SourceOptions, *, cameras: Cameras | None = None) -> FrameSource:
+    """Open what an address names, once; see `SourceOpener`."""
+    return SourceOpener(address, options, cameras=cameras)()
+
+
+def _await_change(source: FrameSource, freeze: FreezeDetector) -> None:
+    """Read until the picture is not the one that stood still; a source that goes on with it is closed."""
+    try:
+        while freeze.frozen:
+            with suppress(BadFrameError):
+                source.read()
+    except SourceLostError:
+        source.close()
+        raise
+
+
+def _open_file(
+    address: VideoAddress | PictureAddress | FolderAddress | PatternAddress, options: SourceOptions
+) -> FrameSource:
+    source: VideoFileSource | PictureSource
+    if isinstance(address, VideoAddress):
+        source = VideoFileSource(address.path)
+        fps = source.fps
+    else:
+        paths, folder = _list_pictures(address)
+        source = PictureSource(paths, description=address.description, folder=folder)
+        fps = options.wanted.fps or DEFAULT_PICTURE_FPS
+    return RealtimeSource(source, fps=fps, clock=MonotonicClock()) if options.realtime else source
+
+
+def _list_pictures(address: PictureAddress | FolderAddress | PatternAddress) -> tuple[tuple[Path, ...], Path | None]:
+    """Return the images, and of a pattern the folder below which they lie."""
+    if isinstance(address, PictureAddress):
+        return (address.path,), None
+    if isinstance(address, FolderAddress):
+        return list_folder(address.path), None
+    return list_pattern(address.pattern), pattern_folder(address.pattern)

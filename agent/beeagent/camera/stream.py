@@ -1,0 +1,82 @@
+"""Frames from a network stream: RTSP, or video over HTTP such as Motion JPEG."""
+
+import socket
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import cv2
+
+from beeagent.camera.address import StreamAddress
+from beeagent.camera.camera import LiveReader
+from beeagent.camera.freeze import FreezeDetector
+from beeagent.camera.opencv import VideoReader
+from beeagent.camera.source import NotReachedError
+from beeagent.camera.still_url import http_problem
+
+_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
+_DIAGNOSIS_TIMEOUT = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamTimeouts:
+    """How long to wait for the other side, in seconds, each above 0.
+
+    Attributes:
+        opening: until the first frames are understood.
+        reading: between two frames.
+    """
+
+    opening: float = 8.0
+    reading: float = 4.0
+
+    def __post_init__(self) -> None:
+        if not (self.opening > 0 and self.reading > 0):
+            raise ValueError(f"time-outs must be above 0, not {self.opening} and {self.reading}")
+
+
+def open_stream(address: StreamAddress, *, timeouts: StreamTimeouts, freeze: FreezeDetector | None) -> LiveReader:
+    """Connect to a stream and wait until its first frames are understood.
+
+    RTSP goes over TCP where the server allows it, as OpenCV asks for by default: over UDP, lost packets smear the
+    picture. Decoding uses one thread, since FFmpeg's frame threads hold back as many frames as there are threads.
+
+    A stream that changes its size goes on in the size it began with: OpenCV scales each picture to that, and does not
+    tell.
+
+    Args:
+        address: where.
+        timeouts: how long to wait.
+        freeze: what tells that the picture stands still, or None not to look.
+
+    Raises:
+        NotReachedError: there is no stream now; the message says what is known about why.
+    """
+    parameters = [
+        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(timeouts.opening * 1000),
+        cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(timeouts.reading * 1000),
+        cv2.CAP_PROP_N_THREADS, 1,
+    ]  # fmt: skip
+    reader = VideoReader(address.url, cv2.CAP_FFMPEG, parameters)
+    if not reader.is_open:
+        reader.close()
+        raise NotReachedError(f"{address.description}: {_diagnose(address)}")
+    lost = f"the stream ended, or nothing came for {timeouts.reading:g} s"
+    return LiveReader(reader, description=address.description, lost=lost, freeze=freeze)
+
+
+def _diagnose(address: StreamAddress) -> str:
+    """Return why a stream did not open, as far as its host tells; FFmpeg's own reasons do not reach us."""
+    parts = urlsplit(address.url)
+    host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+    try:
+        socket.create_connection((host, port), timeout=_DIAGNOSIS_TIMEOUT).close()
+    except TimeoutError:
+        return f"{host} does not answer at port {port}"
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        return f"cannot connect to {host} at port {port}: {str(reason).lower()}"
+    if parts.scheme.startswith("http") and (problem := http_problem(address, timeout_s=_DIAGNOSIS_TIMEOUT)):
+        return f"{host} {problem}"
+    return (
+        f"{host} answers at port {port}, but gives no video: check the path, and user and password if it asks for them"
+    )

@@ -1,0 +1,202 @@
+"""Which of the /dev/video* nodes are cameras that can be read directly, and why the others are not."""
+
+import errno
+import fcntl
+import os
+import pwd
+import struct
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+from typing import Protocol
+
+from beeagent.camera.images import natural_key
+
+# From linux/videodev2.h. `struct v4l2_capability` has driver, card, bus_info, version, capabilities, device_caps
+# and three reserved words.
+_CAPABILITY = struct.Struct("=16s32s32s6I")
+# _IOR('V', 0, struct v4l2_capability) as the generic ioctl encoding has it (x86, Arm, RISC-V).
+VIDIOC_QUERYCAP = (2 << 30) | (_CAPABILITY.size << 16) | (ord("V") << 8) | 0
+
+CAP_VIDEO_CAPTURE = 0x00000001
+CAP_VIDEO_OUTPUT = 0x00000002
+CAP_VIDEO_CAPTURE_MPLANE = 0x00001000
+CAP_VIDEO_OUTPUT_MPLANE = 0x00002000
+CAP_VIDEO_M2M_MPLANE = 0x00004000
+CAP_VIDEO_M2M = 0x00008000
+CAP_META_CAPTURE = 0x00800000
+CAP_STREAMING = 0x04000000
+CAP_META_OUTPUT = 0x08000000
+CAP_IO_MC = 0x20000000
+CAP_DEVICE_CAPS = 0x80000000
+
+_ANY_CAPTURE = CAP_VIDEO_CAPTURE | CAP_VIDEO_CAPTURE_MPLANE
+_ANY_M2M = CAP_VIDEO_M2M | CAP_VIDEO_M2M_MPLANE
+
+# What a Raspberry Pi's CSI cameras go through. The receivers (unicam up to the Pi 4, rp1-cfe on the Pi 5) give raw
+# sensor data, the signal processors (bcm2835-isp, pispbe) work from memory to memory. All of them say that they
+# capture video; none gives a picture unless libcamera drives them together.
+_CSI_PIPELINE_DRIVERS = frozenset({"unicam", "rp1-cfe", "bcm2835-isp", "pispbe"})
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """What a driver answers to VIDIOC_QUERYCAP.
+
+    Attributes:
+        driver: its name, such as `uvcvideo`.
+        card: the device's name, such as `HD Webcam`.
+        bus: where it is attached, such as `usb-0000:01:00.0-1.2`.
+        capabilities: of the whole physical device.
+        device_caps: of this node; only valid where `capabilities` has CAP_DEVICE_CAPS.
+    """
+
+    driver: str
+    card: str
+    bus: str
+    capabilities: int
+    device_caps: int
+
+    @property
+    def node_caps(self) -> int:
+        """What this very node can do: a camera's metadata node shares `capabilities` with its video node."""
+        return self.device_caps if self.capabilities & CAP_DEVICE_CAPS else self.capabilities
+
+
+class CapabilityQuery(Protocol):
+    """Asks the driver behind a node; `query_capability` is the real one."""
+
+    def __call__(self, path: Path) -> Capability:
+        """Give the driver's answer.
+
+        Raises:
+            OSError: the node cannot be opened, or is no V4L2 device (ENOTTY).
+        """
+        ...
+
+
+def query_capability(path: Path) -> Capability:
+    """Ask the driver behind a device node what it is. See `CapabilityQuery`."""
+    # Non-blocking, since opening what is no camera may wait: a serial line for its carrier, a tape for its medium.
+    node = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        answer = bytearray(_CAPABILITY.size)
+        fcntl.ioctl(node, VIDIOC_QUERYCAP, answer)
+    finally:
+        os.close(node)
+    return unpack_capability(bytes(answer))
+
+
+def unpack_capability(answer: bytes) -> Capability:
+    """Read a `struct v4l2_capability`, 104 bytes."""
+    driver, card, bus, _version, capabilities, device_caps, *_reserved = _CAPABILITY.unpack(answer)
+    return Capability(_text(driver), _text(card), _text(bus), capabilities, device_caps)
+
+
+def _text(field: bytes) -> str:
+    return field.split(b"\0", 1)[0].decode("utf-8", errors="replace")
+
+
+class NodeKind(Enum):
+    """What a path turned out to be."""
+
+    CAMERA = auto()
+    CSI_PIPELINE = auto()
+    CODEC = auto()
+    OUTPUT = auto()
+    METADATA = auto()
+    OTHER = auto()
+    NOT_V4L2 = auto()
+    MISSING = auto()
+    FORBIDDEN = auto()
+    BROKEN = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class CameraInfo:
+    """A V4L2 camera that can be opened.
+
+    Attributes:
+        path: its node, such as `/dev/video0`.
+        card: its name.
+        driver: the name of its driver.
+        bus: where it is attached.
+    """
+
+    path: Path
+    card: str
+    driver: str
+    bus: str
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.card})" if self.card else str(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a path is, and if it is no camera, why.
+
+    Attributes:
+        kind: the verdict.
+        camera: set where `kind` is CAMERA.
+        problem: one clause for an error message, such as `is an output device, not a camera`; empty for a camera.
+    """
+
+    kind: NodeKind
+    camera: CameraInfo | None = None
+    problem: str = ""
+
+
+def inspect_node(path: Path, *, query: CapabilityQuery = query_capability) -> Inspection:
+    """Find out whether a path is a camera that can be read directly."""
+    try:
+        capability = query(path)
+    except OSError as error:
+        return _explain(error)
+    return _judge(path, capability)
+
+
+def find_cameras(*, query: CapabilityQuery = query_capability, device_folder: Path = Path("/dev")) -> list[CameraInfo]:
+    """Give the V4L2 cameras that can be opened, in the order of their numbers."""
+    nodes = sorted(device_folder.glob("video[0-9]*"), key=natural_key)
+    inspections = (inspect_node(node, query=query) for node in nodes)
+    return [inspection.camera for inspection in inspections if inspection.camera is not None]
+
+
+def _judge(path: Path, capability: Capability) -> Inspection:
+    caps = capability.node_caps
+    if capability.driver in _CSI_PIPELINE_DRIVERS or (caps & CAP_IO_MC and caps & _ANY_CAPTURE):
+        problem = f"is a part of a CSI camera's pipeline (driver {capability.driver}), which only libcamera can drive"
+        return Inspection(NodeKind.CSI_PIPELINE, problem=problem)
+    if caps & _ANY_M2M or (caps & _ANY_CAPTURE and caps & (CAP_VIDEO_OUTPUT | CAP_VIDEO_OUTPUT_MPLANE)):
+        # Before M2M had a flag of its own, such a device said that it captures and puts out. v4l2loopback, in
+        # its default mode, says so too until something is written to it.
+        return Inspection(NodeKind.CODEC, problem="is a codec or loopback without a picture of its own, not a camera")
+    if caps & _ANY_CAPTURE and caps & CAP_STREAMING:
+        return Inspection(NodeKind.CAMERA, CameraInfo(path, capability.card, capability.driver, capability.bus))
+    if caps & (CAP_META_CAPTURE | CAP_META_OUTPUT):
+        return Inspection(NodeKind.METADATA, problem="carries a camera's metadata, not its picture")
+    if caps & (CAP_VIDEO_OUTPUT | CAP_VIDEO_OUTPUT_MPLANE):
+        return Inspection(NodeKind.OUTPUT, problem="is an output device, not a camera")
+    return Inspection(NodeKind.OTHER, problem="does not capture video")
+
+
+def _explain(error: OSError) -> Inspection:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP):
+        return Inspection(NodeKind.MISSING, problem="does not exist")
+    if error.errno in (errno.ENODEV, errno.ENXIO):
+        return Inspection(NodeKind.MISSING, problem="has no device behind it")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        problem = f"may not be opened by this user; add it to the group video (sudo usermod -aG video {_user()})"
+        return Inspection(NodeKind.FORBIDDEN, problem=problem)
+    if error.errno in (errno.ENOTTY, errno.EINVAL, errno.EISDIR):
+        return Inspection(NodeKind.NOT_V4L2, problem="is not a video device")
+    return Inspection(NodeKind.BROKEN, problem=f"cannot be asked what it is: {error.strerror or error}")
+
+
+def _user() -> str:
+    """Name the user that this process is, whatever the environment says."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())

@@ -1,0 +1,204 @@
+"""`beeagent doctor`: what works, what does not, and what to do about it."""
+
+import os
+import queue
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from importlib.metadata import version
+
+import numpy as np
+
+from beeagent.camera.address import parse_camera
+from beeagent.camera.discovery import Cameras
+from beeagent.camera.frame import Frame
+from beeagent.detection.bundle import ModelBundle
+from beeagent.detection.detector import Detector, DetectorOptions
+from beeagent.detection.runtime import runtime_name
+from beeagent.errors import BeeagentError, InputError
+from beeagent.greengrass.address import nucleus_address
+from beeagent.messages.topics import status_topic
+from beeagent.mqtt.broker_url import Embedded, Greengrass, NoBroker, parse_broker
+from beeagent.mqtt.embedded import EmbeddedBroker
+from beeagent.mqtt.publisher import MqttPublisher
+from beeagent.mqtt.subscription import reader_id
+from beeagent.runtime.factory import chosen_bundle, chosen_mqtt_options, chosen_source
+from beeagent.settings import Settings
+
+_CAMERA_WITHIN_S = 10.0
+_BROKER_WITHIN_S = 10.0
+_INFERENCES = 5
+
+
+class Verdict(Enum):
+    """How a check ended."""
+
+    FINE = "ok"
+    NOTE = "note"
+    WRONG = "WRONG"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found: in plain words, and with what to do where something is wrong."""
+
+    part: str
+    verdict: Verdict
+    words: str
+
+    def __str__(self) -> str:
+        return f"{self.verdict.value:<5}  {self.part:<8} {self.words}"
+
+
+def examine(settings: Settings, *, write: Callable[[str], None]) -> bool:
+    """Check every part that the settings name, write a line for each, and say whether nothing is wrong.
+
+    Args:
+        settings: what to check: camera, model, broker, threads, state folder.
+        write: takes each line as it is found.
+    """
+    fine = True
+    for part, check in (
+        ("model", _check_model),
+        ("camera", _check_camera),
+        ("broker", _check_broker),
+        ("state", _check_state),
+    ):
+        try:
+            finding = check(settings)
+        except BeeagentError as error:
+            finding = Finding(part, Verdict.WRONG, " ".join(str(error).split()))
+        write(str(finding))
+        fine = fine and finding.verdict is not Verdict.WRONG
+    write("Nothing is wrong." if fine else "Something is wrong: see the lines that begin with WRONG.")
+    return fine
+
+
+def _check_model(settings: Settings) -> Finding:
+    """Run the model: that a runtime can be imported says little about whether it works."""
+    bundle = chosen_bundle(settings)
+    detector = Detector(bundle, DetectorOptions(threads=settings.threads, threshold=settings.threshold))
+    width, height = detector.input_size
+    grey = np.full((height, width, 3), 127, dtype=np.uint8)
+    began = time.perf_counter()
+    for _ in range(_INFERENCES):
+        detector.detect(grey)
+    took = (time.perf_counter() - began) / _INFERENCES * 1e3
+    runtime = runtime_name()
+    return Finding(
+        "model",
+        Verdict.FINE,
+        f"{bundle.identity}, {_vouched(bundle)}; {width}x{height} pixels; an inference takes {took:.1f} ms with "
+        f"{settings.threads} thread(s) of {runtime} {version(runtime.replace('_', '-'))}",
+    )
+
+
+def _vouched(bundle: ModelBundle) -> str:
+    return "a bare file without checksum" if bundle.manifest is None else "checksums right"
+
+
+def _check_camera(settings: Settings) -> Finding:
+    if settings.camera is None:
+        cameras = Cameras()
+        found = cameras.find()
+        if found:
+            return Finding("camera", Verdict.NOTE, f"none chosen; found: {', '.join(map(str, found))}")
+        if forbidden := cameras.forbidden():
+            return Finding("camera", Verdict.NOTE, f"none chosen; {forbidden}")
+        return Finding("camera", Verdict.NOTE, "none chosen and none found on this machine; give --camera to check one")
+    address = parse_camera(settings.camera)
+    open_source = chosen_source(settings)
+    answers: queue.SimpleQueue[Frame | Exception | None] = queue.SimpleQueue()
+
+    def look() -> None:
+        try:
+            source = open_source()
+            try:
+                frame = source.read()
+                if frame is not None and source.live:
+                    frame = source.read()  # what gives one frame alone is no camera
+                answers.put(frame)
+            finally:
+                source.close()
+        except Exception as error:  # noqa: BLE001 - raised again below, on the thread that waits for it
+            answers.put(error)
+
+    # On a thread of its own, which a camera that never answers keeps for ever.
+    threading.Thread(target=look, name="doctor-camera", daemon=True).start()
+    try:
+        answer = answers.get(timeout=_CAMERA_WITHIN_S)
+    except queue.Empty:
+        words = f"{address.description} gives no frame within {_CAMERA_WITHIN_S:.0f} s: plug it in again"
+        return Finding("camera", Verdict.WRONG, words)
+    if isinstance(answer, Exception):
+        raise answer
+    if answer is None:
+        return Finding("camera", Verdict.WRONG, f"{address.description} has no frame in it: give another one")
+    return Finding("camera", Verdict.FINE, f"{address.description} gives frames of {answer.width}x{answer.height}")
+
+
+def _check_broker(settings: Settings) -> Finding:
+    address = parse_broker(settings.broker)
+    if isinstance(address, NoBroker):
+        return Finding("broker", Verdict.NOTE, "none: results go nowhere but to --stdout")
+    if isinstance(address, Greengrass):
+        return _check_nucleus(address)
+    if isinstance(address, Embedded):
+        EmbeddedBroker(port=None)
+        return Finding("broker", Verdict.FINE, "embedded: its package is installed")
+    client_id = reader_id("doctor", agent_id=settings.mqtt_client_id)
+    options = chosen_mqtt_options(settings, address=address, client_id=client_id)
+    publisher = MqttPublisher(
+        # Time for an answer to MQTT 5, to MQTT 3.1.1, and to that without retained messages.
+        options=replace(options, connect_timeout_s=_BROKER_WITHIN_S / 4),
+        # A topic of its own: the device's status is not the doctor's to overwrite.
+        status_topic=status_topic(settings.topic_prefix, "doctor"),
+        last_will=lambda: b"",
+    )
+    changed = threading.Event()
+    publisher.listen(changed.set)
+    publisher.start()
+    try:
+        changed.wait(_BROKER_WITHIN_S)
+        state = publisher.state
+    finally:
+        publisher.stop(farewell=None, timeout=1.0)
+    if state.connected:
+        return Finding("broker", Verdict.FINE, f"{address} accepts the connection")
+    return Finding("broker", Verdict.WRONG, f"{state.reason}: check --broker, and that the broker runs")
+
+
+def _check_nucleus(broker: Greengrass) -> Finding:
+    address = nucleus_address(os.environ)
+    try:
+        from beeagent.greengrass.ipc import NucleusConnection  # noqa: PLC0415 - its package is an extra
+    except ImportError as error:
+        raise InputError(
+            f"{broker} needs {error.name}, which is not installed: pip install 'beeagent[greengrass]'"
+        ) from error
+    nucleus = NucleusConnection(address, on_expelled=lambda _: None)
+    nucleus.start()
+    try:
+        connected = nucleus.wait_connected(_BROKER_WITHIN_S)
+        reason = nucleus.reason
+    finally:
+        nucleus.close()
+    if connected:
+        return Finding("broker", Verdict.FINE, f"{broker}: the nucleus at {address.socket} lets this process in")
+    return Finding("broker", Verdict.WRONG, f"{reason}: run this as the component does, with its environment")
+
+
+def _check_state(settings: Settings) -> Finding:
+    folder = settings.state_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"beeagent")
+            os.fsync(probe.fileno())
+    except OSError as error:
+        words = f"{folder} cannot be written to ({error.strerror}): give --state-dir a folder that can"
+        return Finding("state", Verdict.WRONG, words)
+    return Finding("state", Verdict.FINE, f"{folder} can be written to")

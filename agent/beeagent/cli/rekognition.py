@@ -1,0 +1,124 @@
+"""`beeagent rekognition status|start|stop`: the cloud model of the second opinion, which costs by the hour.
+
+The commands that make such a model belong to other packages, which bring them along.
+"""
+
+import re
+import signal
+import threading
+from importlib.metadata import entry_points
+from typing import Annotated
+
+import typer
+
+from beeagent.cli.options import Config
+from beeagent.cloud.model_lifecycle import CloudModelLife, Life
+from beeagent.errors import InputError
+from beeagent.settings import Settings, load_settings
+
+Arn = Annotated[
+    str | None, typer.Option("--arn", help="The model's version. Default: rekognition_project_version_arn.")
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; for scripts.")]
+
+
+def rekognition_commands() -> typer.Typer:
+    """Give the group of commands."""
+    app = typer.Typer(
+        help="Make the cloud model of the second opinion, look at it, start and stop it. AWS bills by the hour.",
+        no_args_is_help=True,
+    )
+    for command in (status, start, stop):
+        app.command()(command)
+    for entry in entry_points(group="beeagent.rekognition"):
+        app.command(entry.name)(entry.load())
+    return app
+
+
+def status(arn: Arn = None, config: Config = None) -> None:
+    """Say whether the cloud model runs."""
+    settings = _settings(arn, config)
+    state = _model(settings).state()
+    costs = state in {"RUNNING", "STARTING", "STOPPING"}
+    typer.echo(f"it is {state}" + (f": {_price(settings)} an hour, asked or not, until it is stopped" if costs else ""))
+
+
+def start(
+    *,
+    arn: Arn = None,
+    units: Annotated[int, typer.Option(min=1, max=100, help="Inference units; each is billed.")] = 1,
+    stop_after: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Stay, and stop it again after this: 90m, 2h. Ctrl-C stops it at once."),
+    ] = None,
+    yes: Yes = False,
+    config: Config = None,
+) -> None:
+    """Start the cloud model, and wait until it runs.
+
+    With --stop-after the command stays and stops it. It cannot where the machine loses its power or network for good,
+    or the command is killed: the model then runs on, and is billed, until somebody stops it.
+    """
+    settings = _settings(arn, config)
+    seconds = None if stop_after is None else _seconds(stop_after)
+    model = _model(settings)
+    typer.echo(f"The cloud model is {model.state()}.")
+    typer.echo(
+        f"A running model costs {_price(settings, units)} an hour, whether it is asked or not, until it is stopped."
+    )
+    if seconds is None:
+        typer.echo("Nothing stops it by itself: do so with beeagent rekognition stop, or give --stop-after.")
+    else:
+        typer.echo(f"This command stays and stops it after {stop_after}. If this machine dies before, it runs on.")
+    if not yes:
+        typer.confirm("Start it?", abort=True)
+    leaving = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda *_: leaving.set()) for number in numbers}
+    life = CloudModelLife(model, say=typer.echo, leaving=leaving)
+    try:
+        try:
+            life.start(units)
+            if seconds is not None:
+                life.keep_until(seconds)
+        finally:
+            if seconds is not None:
+                life.stop()
+        if seconds is None and leaving.is_set():
+            typer.echo("It goes on starting, and will cost: beeagent rekognition stop ends that.")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def stop(arn: Arn = None, config: Config = None) -> None:
+    """Stop the cloud model, and wait until it is stopped."""
+    CloudModelLife(_model(_settings(arn, config)), say=typer.echo, leaving=threading.Event()).stop()
+
+
+def _settings(arn: str | None, config: Config) -> Settings:
+    settings = load_settings({"rekognition_project_version_arn": arn}, config=config)
+    if settings.rekognition_project_version_arn is None:
+        raise InputError("no cloud model is named: give --arn, or rekognition_project_version_arn in the TOML file")
+    return settings
+
+
+def _model(settings: Settings) -> Life:
+    try:
+        from beeagent.cloud.cloud_model import CloudModel  # noqa: PLC0415 - boto3 is an extra
+    except ImportError as error:
+        raise InputError(
+            f"this needs {error.name}, which is not installed: pip install 'beeagent[rekognition]'"
+        ) from error
+    return CloudModel(settings.rekognition_project_version_arn or "")
+
+
+def _price(settings: Settings, units: int = 1) -> str:
+    return f"about ${settings.rekognition_hourly_price * units:.2f}"
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"(\d{1,5})(m|min|h)", text.strip())
+    if found is None or int(found[1]) == 0:
+        raise InputError(f"--stop-after is {text!r}: give minutes or hours, such as 90m or 2h")
+    return int(found[1]) * (3600.0 if found[2] == "h" else 60.0)

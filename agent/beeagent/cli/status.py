@@ -1,0 +1,183 @@
+"""`beeagent status`: how the devices are, by their retained status messages.
+
+What comes in is not trusted: whoever may publish may have written it.
+"""
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta, timezone
+from typing import Final
+
+from beeagent.errors import InputError
+from beeagent.messages.received import (
+    ReceivedCamera,
+    ReceivedOutbox,
+    ReceivedSecondOpinion,
+    ReceivedStatus,
+    UnreadableError,
+    read_status,
+)
+from beeagent.messages.topics import status_topic
+from beeagent.mqtt.broker_url import BrokerAddress, parse_broker
+from beeagent.mqtt.client import Received
+from beeagent.mqtt.options import MqttOptions
+from beeagent.mqtt.subscription import Subscription, reader_id
+from beeagent.runtime.factory import chosen_mqtt_options
+from beeagent.settings import Settings
+from beeagent.shown_text import shown
+
+_ANY: Final = "+"
+_MOST_DEVICES: Final = 1000
+_MOST_SHOWN: Final = 20  # reasons, cameras, reasons of dropping
+
+
+def show_status(settings: Settings, *, device: str, wait_s: float, write: Callable[[str], None]) -> bool:
+    """Show how the devices are that the broker knows of, and say whether there is one and all are online.
+
+    Args:
+        settings: of which the broker, how to be let in, and the topics' prefix count.
+        device: only this one, for which `wait_s` is the longest wait; `+` for all, for which it is the wait.
+        wait_s: seconds to wait for states once the broker has let us in.
+        write: takes each line, without line break.
+
+    Raises:
+        InputError: there is no broker to connect to, it cannot be reached or refuses, or a name cannot be in a topic.
+    """
+    address = parse_broker(settings.broker)
+    if not isinstance(address, BrokerAddress):
+        raise InputError(f"there is no status at broker {settings.broker}: give --broker mqtt://HOST[:PORT]")
+    status_topic(settings.topic_prefix, "any" if device == _ANY else device)
+    client_id = reader_id("status", agent_id=settings.mqtt_client_id)
+    options = chosen_mqtt_options(settings, address=address, client_id=client_id)
+    topic_filter = f"{settings.topic_prefix}/{device}/status"
+    states = _states(options, topic_filter, wait_s=wait_s, one=device != _ANY)
+    if not states:
+        where = f"any device at {topic_filter}" if device == _ANY else f"device {device}: no agent of that name has run"
+        write(f"no status of {where}")
+    fine = bool(states)
+    for topic, payload in sorted(states.items()):
+        try:
+            status = read_status(payload)
+        except UnreadableError as error:
+            write(f"not a status of beeagent on {shown(topic)}: {shown(str(error))}")
+            fine = False
+            continue
+        for line in status_lines(status, now=datetime.now(timezone.utc)):
+            write(line)
+        fine = fine and status.state == "online"
+    return fine
+
+
+def status_lines(status: ReceivedStatus, *, now: datetime) -> list[str]:
+    """Write a state as lines that are safe to show in a terminal.
+
+    Args:
+        status: the state.
+        now: with a time zone, against which times are told as so long ago.
+    """
+    lines = [f"{shown(status.device)} is {status.state}, as of {_moment(status.at, now)}"]
+    lines += [f"  reason     {shown(reason)}" for reason in status.reasons[:_MOST_SHOWN]]
+    uptime = "" if status.uptime_s is None else f", up {_duration(status.uptime_s)}"
+    lines.append(f"  agent      beeagent {shown(status.agent)}{uptime}")
+    if status.model is not None:
+        lines.append(f"  model      {shown(status.model)}")
+    lines += [f"  camera     {_camera(camera)}" for camera in status.cameras[:_MOST_SHOWN]]
+    if status.outbox is not None:
+        lines.append(f"  results    {_results(status.outbox)}")
+        if status.outbox.last_delivery_at is not None:
+            lines.append(f"  delivery   the last at {_moment(status.outbox.last_delivery_at, now)}")
+    if status.second_opinion is not None:
+        lines += [f"  opinion    {line}" for line in _opinion(status.second_opinion)]
+    return lines
+
+
+def _states(options: MqttOptions, topic_filter: str, *, wait_s: float, one: bool) -> dict[str, bytes]:
+    """Take in the newest state of each topic, until `wait_s` is over or the `one` there is has come."""
+    states: dict[str, bytes] = {}
+
+    def take(message: Received) -> None:
+        if message.topic in states or len(states) < _MOST_DEVICES:
+            states[message.topic] = message.payload
+        if one:
+            end()
+
+    def give_up(reason: str) -> None:
+        raise InputError(f"{reason}: check --broker, and that the broker runs")
+
+    def end() -> None:
+        subscription.stop()
+
+    timer = threading.Timer(wait_s, end)
+    timer.daemon = True
+    subscription = Subscription(
+        options=options, filters=(topic_filter,), on_open=timer.start, on_message=take, on_lost=give_up
+    )
+    try:
+        subscription.run()
+    finally:
+        timer.cancel()
+    return states
+
+
+def _camera(camera: ReceivedCamera) -> str:
+    age = "no frame yet" if camera.frame_age_s is None else f"newest frame {_duration(camera.frame_age_s)} old"
+    counts = (
+        (camera.frames_skipped, "could not be read"),
+        (camera.frames_replaced, "replaced by newer ones"),
+        (camera.frames_rate_limited, "over max_rate"),
+        (camera.reconnects, "reconnects"),
+    )
+    # The first always, since it tells of a fault when it is not 0; the others where there are any.
+    told = [f"{count} {what}" for place, (count, what) in enumerate(counts) if count or not place]
+    return (
+        f"{shown(camera.name)}: {camera.frames_per_s:.1f} frames/s, {age}; {camera.frames_read} looked at, "
+        f"{', '.join(told)}"
+    )
+
+
+def _results(outbox: ReceivedOutbox) -> str:
+    dropped = sorted(outbox.dropped.items())[:_MOST_SHOWN]
+    reasons = f" ({', '.join(f'{count} {shown(reason)}' for reason, count in dropped)})" if dropped else ""
+    return (
+        f"{outbox.produced} produced: {outbox.delivered} delivered, {outbox.waiting} waiting, "
+        f"{sum(outbox.dropped.values())} dropped{reasons}"
+    )
+
+
+def _opinion(opinion: ReceivedSecondOpinion) -> list[str]:
+    degraded = sorted(opinion.degraded.items())[:_MOST_SHOWN]
+    reasons = f" ({', '.join(f'{count} {shown(reason)}' for reason, count in degraded)})" if degraded else ""
+    lines = [
+        (
+            f"{opinion.asked} unsure frames: {opinion.cloud} decided by the cloud model, "
+            f"{sum(opinion.degraded.values())} without it{reasons}; {opinion.calls} calls, {opinion.saved} saved"
+        ),
+        (
+            f"the cloud model was seen to run for {_duration(opinion.seen_running_s)}, for about "
+            f"${opinion.estimated_cost_usd:.2f} or more"
+        ),
+    ]
+    if opinion.collected is not None:
+        lines.append(f"{opinion.collected.pictures} frames kept to train on, {opinion.collected.megabytes:.1f} MB")
+    return lines
+
+
+def _moment(text: str, now: datetime) -> str:
+    """Tell a time, and how long ago that was where the two clocks agree enough to say so."""
+    with suppress(ValueError, OverflowError):
+        age = now - datetime.fromisoformat(text.replace("Z", "+00:00"))
+        if age >= timedelta(0):
+            return f"{shown(text)} ({_duration(age.total_seconds())} ago)"
+    return shown(text)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = int(seconds // 60)
+    days, hours = divmod(minutes // 60, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes % 60, "min")]
+    return " ".join(f"{number} {unit}" for number, unit in parts if number)

@@ -1,0 +1,1 @@
+"""The messages that are published, their topics and JSON Schemas."""

@@ -1,0 +1,357 @@
+"""One connection to an MQTT broker, from CONNECT to its end."""
+
+import selectors
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final
+
+from paho.mqtt import client as paho
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from beeagent.mqtt import reasons as mqtt_reasons
+from beeagent.mqtt.client import PingingClient, Received, RetainedMessage, connect_size, make_client
+from beeagent.mqtt.dialect import MQTT_5, Dialect, Ending
+from beeagent.mqtt.options import MqttOptions
+from beeagent.mqtt.poison import Suspects
+from beeagent.mqtt.sending import Publish, Sending
+from beeagent.mqtt.tls import TellingSocket
+from beeagent.outbox.publisher import Outcome, Receipt
+
+_LONGEST_SLEEP: Final = 1.0  # seconds between two looks at the time-outs
+_SOON: Final = 10.0  # seconds after which the loss of a connection has nothing to do with how it was made
+_SOME_LOSSES: Final = 3  # after which there may be another client of the same id
+_FAREWELL_TIME: Final = 0.5  # seconds for a DISCONNECT to leave
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What a broker says in its CONNACK about what it accepts.
+
+    Attributes:
+        dialect: of the connection.
+        max_packet: bytes of a packet at most; None for no limit.
+    """
+
+    dialect: Dialect
+    max_packet: int | None = None
+
+
+def _ignore(_: object = None) -> None:
+    pass
+
+
+class MqttConnection:
+    """One connection: made, used and ended once. `run` does all the work on the thread that calls it.
+
+    That thread alone touches paho's client, so none of paho's locks can be waited for in the wrong order, and no
+    publish meets a client that is offline, which would keep it and send it later behind our back. There is
+    nothing to carry over to the next connection, so each has a client of its own and a clean start: what the
+    broker should have and does not is in the outbox.
+    """
+
+    def __init__(  # noqa: PLR0913 - what distinguishes a connection
+        self,
+        *,
+        options: MqttOptions,
+        dialect: Dialect,
+        will: RetainedMessage | None = None,
+        subscriptions: Sequence[str] = (),
+        suspects: Suspects | None = None,
+        lost_before: int = 0,
+        on_open: Callable[[Announced], None] = _ignore,
+        on_close: Callable[[str], None] = _ignore,
+        on_message: Callable[[Received], None] = _ignore,
+    ) -> None:
+        """Describe the connection; nothing happens before `run`.
+
+        Args:
+            options: the broker and how to be let in.
+            dialect: how to speak to the broker.
+            will: published by the broker if the connection ends without a word.
+            subscriptions: topic filters to subscribe to with QoS 1.
+            suspects: what earlier connections have learnt of messages that the broker does not take.
+            lost_before: connections in a row before this one that were `lost_soon`.
+            on_open: called once the broker has accepted the connection and the subscriptions.
+            on_close: called with the reason once the connection has ended, before what is lost with it is told.
+            on_message: called for each message that comes in. All are called on `run`'s thread.
+        """
+        self._options = options
+        self._dialect = dialect
+        self._will = will
+        self._subscriptions = list(subscriptions)
+        self._lost_before = lost_before
+        self._on_open = on_open
+        self._on_close = on_close
+        self._on_message = on_message
+        self._sending = Sending(
+            dialect=dialect,
+            window=options.max_in_flight,
+            acknowledge_timeout_s=options.acknowledge_timeout_s,
+            suspects=suspects or Suspects(),
+        )
+        self._lock = threading.Lock()
+        self._close_by: float | None = None
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_reader.setblocking(False)  # noqa: FBT003 - the standard library's own signature
+        self._wake_writer.setblocking(False)  # noqa: FBT003 - the standard library's own signature
+        # From here on, for the thread of `run` only.
+        self._received: list[Received] = []
+        self._socket: TellingSocket | None = None
+        self._opened = False
+        self._announced = False
+        self._ended = False
+        self._by_broker = False
+        self._reason = ""
+        self._max_packet: int | None = None
+        self._client_id = options.client_id
+        self._reached = False
+        self._answered = False
+        self._refusal: int | None = None
+        self._opened_at = 0.0
+        self._lost = False
+        self._farewell_by: float | None = None
+
+    def publish(self, *, topic: str, payload: bytes, retain: bool, done: Callable[[Receipt], None]) -> None:
+        """Publish with QoS 1; from any thread. `done` is called exactly once, from the thread of `run` or this one."""
+        if self._sending.add(Publish(topic, payload, retain, done)):
+            self._wake()
+        else:
+            done(Receipt(Outcome.LOST, "the connection is closed"))
+
+    def close(self, *, grace: float) -> None:
+        """Take no more, and end once all is acknowledged or `grace` seconds have passed; from any thread."""
+        with self._lock:
+            if self._close_by is None:
+                self._close_by = time.monotonic() + grace
+        if self._sending.close():
+            self._wake()
+
+    def run(self) -> Ending:
+        """Connect, and serve the connection until it ends. To be called once."""
+        try:
+            if (client := self._connect()) is not None:
+                self._serve(client)
+        finally:
+            if self._socket is not None and self._socket.fault is not None and not self._opened:
+                self._reached = False
+                self._reason = mqtt_reasons.tls_error(self._options.address, self._socket.fault)
+            self._reason = self._reason or "the connection was lost"
+            self._on_close(self._reason)
+            self._sending.end(self._reason, by_broker=self._by_broker)
+            with self._lock:
+                self._wake_reader.close()
+                self._wake_writer.close()
+        return Ending(
+            reason=self._reason,
+            opened=self._opened,
+            dialect=self._dialect,
+            lasted_s=time.monotonic() - self._opened_at if self._opened else 0.0,
+            refusal=self._refusal,
+            unanswered=self._reached and not self._answered,
+            lost=self._lost,
+        )
+
+    def _wake(self) -> None:
+        with self._lock, suppress(OSError):  # full: awake already; closed: at its end already
+            self._wake_writer.send(b"\0")
+
+    def _connect(self) -> PingingClient | None:
+        client = make_client(options=self._options, dialect=self._dialect, will=self._will)
+        client.on_socket_open = self._handle_socket
+        client.on_connect = self._handle_connect
+        client.on_disconnect = self._handle_disconnect
+        client.on_publish = self._handle_puback
+        client.on_subscribe = self._handle_suback
+        client.on_ping = self._sending.note_ping
+        client.on_pong = self._sending.note_pong
+        client.on_message = self._handle_message
+        address = self._options.address
+        try:
+            client.connect(address.host, address.port, keepalive=self._options.keepalive_s)
+        except (OSError, ValueError) as error:
+            self._reason = mqtt_reasons.connect_error(address, error)
+            return None
+        return client
+
+    def _serve(self, client: PingingClient) -> None:
+        connection = client.socket()
+        self._reached = True
+        if connection is None:  # lost while CONNECT was written
+            return
+        answer_by = time.monotonic() + self._options.connect_timeout_s
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._wake_reader, selectors.EVENT_READ)
+            selector.register(connection, selectors.EVENT_READ)
+            try:
+                while client.socket() is not None and not self._ended:
+                    self._turn(client, selector)
+                    self._hand_out()
+                    if self._opened:
+                        self._sending.send(client)
+                        self._hand_out()
+                    self._check_times(answer_by)
+                    self._say_farewell(client)
+            finally:
+                connection.close()
+
+    def _turn(self, client: paho.Client, selector: selectors.DefaultSelector) -> None:
+        if (connection := client.socket()) is None:
+            return
+        selector.modify(connection, selectors.EVENT_READ | (selectors.EVENT_WRITE if client.want_write() else 0))
+        # What TLS has taken from the socket and decrypted already makes no selector wake up.
+        decrypted = isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
+        ready = {key.fileobj: mask for key, mask in selector.select(0 if decrypted else self._sleep(client))}
+        if self._wake_reader in ready:
+            self._wake_reader.recv(4096)
+        mask = ready.get(connection, 0)
+        try:
+            if decrypted or mask & selectors.EVENT_READ:
+                client.loop_read()
+            if mask & selectors.EVENT_WRITE:
+                client.loop_write()
+            client.loop_misc()
+        except Exception as error:  # noqa: BLE001 - paho raises many kinds for what is not MQTT
+            self._end(f"{self._options.address} sent what is not MQTT ({type(error).__name__})")
+
+    def _sleep(self, client: paho.Client) -> float:
+        with self._lock:
+            times = [time for time in (self._close_by, self._farewell_by) if time is not None]
+        # The broker may have announced a shorter keep-alive than ours; it allows half as much again.
+        sleeps = [
+            min(_LONGEST_SLEEP, client.keepalive / 4 or _LONGEST_SLEEP),
+            *(moment - time.monotonic() for moment in times),
+        ]
+        if self._opened and (pause := self._sending.pause()):
+            sleeps.append(pause)
+        return max(0.0, min(sleeps))
+
+    def _check_times(self, answer_by: float) -> None:
+        now = time.monotonic()
+        if not self._opened and now > answer_by:
+            self._end(f"{self._options.address} does not answer {self._dialect.name}")
+        if self._sending.overdue:
+            self._end(f"no acknowledgement for {self._options.acknowledge_timeout_s:g} s")
+
+    def _say_farewell(self, client: paho.Client) -> None:
+        now = time.monotonic()
+        with self._lock:
+            close_by = self._close_by
+        if close_by is None:
+            return
+        if self._farewell_by is not None:
+            if now >= self._farewell_by:  # not even DISCONNECT gets through
+                self._end("disconnected")
+        elif self._opened and self._sending.idle:
+            self._reason = self._reason or "disconnected"
+            self._farewell_by = now + _FAREWELL_TIME
+            client.disconnect()
+        elif not self._opened or now >= close_by:
+            # What was to be said last has not got through: the will says it.
+            self._end("disconnected")
+
+    def _end(self, reason: str) -> None:
+        """Let `run` end the connection without a word, so that the broker publishes the will."""
+        self._reason = self._reason or reason
+        self._ended = True
+
+    def _hand_out(self) -> None:
+        """Tell the others what happened; outside of paho's callbacks, which run under its locks."""
+        if self._opened and not self._announced:
+            self._announced = True
+            self._on_open(Announced(self._dialect, self._max_packet))
+        received, self._received = self._received, []
+        for message in received:
+            self._on_message(message)
+        self._sending.hand_out()
+
+    def _handle_socket(self, _client: paho.Client, _data: object, connection: object) -> None:
+        self._socket = connection if isinstance(connection, TellingSocket) else None
+
+    def _handle_connect(
+        self,
+        client: paho.Client,
+        _data: object,
+        _flags: paho.ConnectFlags,
+        code: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        self._answered = True
+        if code.is_failure:
+            self._refusal = code.value
+            self._reason = mqtt_reasons.refusal(self._options, code, client_id=self._client_id, dialect=self._dialect)
+            return
+
+        def announced(name: str, otherwise: int) -> int:
+            return int(getattr(properties, name, otherwise))
+
+        self._client_id = getattr(properties, "AssignedClientIdentifier", self._client_id)
+        if self._dialect.version == MQTT_5:
+            self._dialect = replace(
+                self._dialect,
+                retain=self._dialect.retain and bool(announced("RetainAvailable", 1)),
+                qos=min(self._dialect.qos, announced("MaximumQoS", 1)),
+            )
+        self._max_packet = getattr(properties, "MaximumPacketSize", None)
+        self._sending.open(
+            dialect=self._dialect,
+            receive_maximum=getattr(properties, "ReceiveMaximum", None),
+            max_packet=self._max_packet,
+        )
+        wildcards = [one for one in self._subscriptions if "+" in one or "#" in one]
+        if wildcards and not announced("WildcardSubscriptionAvailable", 1):
+            self._end(
+                f"{self._options.address} takes no subscription with wildcards, such as {wildcards[0]}: name "
+                "the device and the camera"
+            )
+        elif self._subscriptions:
+            client.subscribe([(topic_filter, 1) for topic_filter in self._subscriptions])
+        else:
+            self._note_open()
+
+    def _note_open(self) -> None:
+        self._opened = True
+        self._opened_at = time.monotonic()
+
+    def _handle_suback(
+        self, _client: paho.Client, _data: object, _mid: int, codes: list[ReasonCode], _properties: Properties | None
+    ) -> None:
+        if refused := [code for code in codes if code.is_failure]:
+            self._end(f"{self._options.address} refuses the subscription ({str(refused[0]).lower()})")
+        else:
+            self._note_open()
+
+    def _handle_disconnect(
+        self, _client: paho.Client, _data: object, flags: paho.DisconnectFlags, code: ReasonCode, _: Properties | None
+    ) -> None:
+        by_packet = flags.is_disconnect_packet_from_server
+        what = mqtt_reasons.end(code, by_packet=by_packet, client_id=self._client_id)
+        if not self._answered and mqtt_reasons.is_silent(code):
+            what = mqtt_reasons.lost_unanswered(
+                self._options.address,
+                self._dialect,
+                connect_bytes=connect_size(self._options, self._dialect, self._will),
+            )
+        elif not self._answered and not by_packet:
+            what = mqtt_reasons.misunderstood(self._options, code, dialect=self._dialect)
+        unasked = not self._ended and self._farewell_by is None
+        self._lost = self._opened and unasked and not by_packet and mqtt_reasons.is_silent(code)
+        if self._lost and self._lost_before + 1 >= _SOME_LOSSES and time.monotonic() - self._opened_at < _SOON:
+            what = mqtt_reasons.lost_again(self._lost_before + 1, client_id=self._client_id)
+        self._by_broker = unasked and mqtt_reasons.may_be_for_a_message(code)
+        if by_packet:
+            self._dialect = self._dialect.after(code.value)
+        self._reason = self._reason or what
+
+    def _handle_puback(
+        self, _client: paho.Client, _data: object, mid: int, code: ReasonCode, _properties: Properties | None
+    ) -> None:
+        self._sending.acknowledge(mid, code)
+
+    def _handle_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+        self._received.append(Received(message.topic, bytes(message.payload), message.retain))

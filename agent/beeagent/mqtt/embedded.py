@@ -1,0 +1,129 @@
+"""A small MQTT broker in this process, for a demo and for trying things out."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import threading
+from typing import Any, Final
+
+from beeagent.errors import BeeagentError, InputError
+from beeagent.mqtt.broker_url import DEFAULT_PORT, BrokerAddress
+
+_LOG: Final = logging.getLogger(__name__)
+
+_HOST: Final = "127.0.0.1"
+_TIMEOUT: Final = 10.0  # seconds to start, and to stop
+
+
+class EmbeddedBroker:
+    """A broker on this machine alone, without logins and without memory of former runs.
+
+    It speaks MQTT 3.1.1: amqtt knows no other, and does not answer an MQTT 5 client that has a last will. It keeps
+    everything in memory and is written in Python: right for a demo, wrong for a year on a pole.
+    """
+
+    def __init__(self, *, port: int | None = DEFAULT_PORT) -> None:
+        """Choose the port; nothing listens before `start`.
+
+        Args:
+            port: to listen on; None takes one that is free.
+
+        Raises:
+            InputError: amqtt is not installed.
+        """
+        try:
+            import amqtt.broker  # noqa: F401, PLC0415 - an extra; to be missed here rather than on the thread
+        except ImportError as error:
+            raise InputError(
+                "the embedded broker needs a package that is not installed: pip install 'beeagent[demo]'"
+            ) from error
+        self._wanted_port = port
+        self._address: BrokerAddress | None = None
+        self._thread = threading.Thread(target=self._run, name="embedded-broker", daemon=True)
+        self._started = threading.Event()
+        self._failure: Exception | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+
+    @property
+    def address(self) -> BrokerAddress:
+        """Where it listens, after `start`.
+
+        Raises:
+            ValueError: it was not started.
+        """
+        if self._address is None:
+            raise ValueError("the embedded broker is not started")
+        return self._address
+
+    def start(self) -> None:
+        """Start, and return when it listens.
+
+        Raises:
+            InputError: the port is taken.
+            BeeagentError: it did not start.
+        """
+        port = _free_port() if self._wanted_port is None else self._wanted_port
+        _check_free(port)
+        self._address = BrokerAddress(host=_HOST, port=port, tls=False, mqtt="3.1.1")
+        self._thread.start()
+        if not self._started.wait(_TIMEOUT) or self._failure is not None:
+            raise BeeagentError(f"the embedded broker did not start: {self._failure or 'no answer'}")
+
+    def stop(self) -> None:
+        """End all connections, and stop. Safe to call twice, and without `start`."""
+        if self._loop is not None and self._stopping is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended already
+                self._loop.call_soon_threadsafe(self._stopping.set)
+        if self._thread.is_alive():
+            self._thread.join(_TIMEOUT)
+
+    def _run(self) -> None:
+        # Every connection is worth a few lines to amqtt, and a client that just goes away a warning.
+        logging.getLogger("amqtt").setLevel(logging.CRITICAL)
+        logging.getLogger("transitions").setLevel(logging.CRITICAL)
+        try:
+            asyncio.run(self._serve())
+        except Exception as error:
+            if self._started.is_set():
+                raise
+            self._failure = error  # reported by `start`, which is on another thread
+        finally:
+            self._started.set()
+
+    async def _serve(self) -> None:
+        from amqtt.broker import Broker  # noqa: PLC0415 - an extra
+
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        # A client that is gone in the middle of a packet is no concern of whoever sits at the terminal.
+        self._loop.set_exception_handler(lambda _, context: _LOG.debug("%s", context.get("message")))
+        config: dict[str, Any] = {
+            "listeners": {"default": {"type": "tcp", "bind": f"{_HOST}:{self.address.port}"}},
+            # Named one by one, as the default ones log every packet and publish on $SYS.
+            "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
+        }
+        broker = Broker(config)
+        await broker.start()
+        self._started.set()
+        await self._stopping.wait()
+        await asyncio.wait_for(broker.shutdown(), _TIMEOUT / 2)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _check_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError as error:
+            raise InputError(
+                f"the embedded broker cannot listen on {_HOST}:{port} ({error.strerror}): if a broker runs there "
+                f"already, give --broker mqtt://{_HOST}:{port}"
+            ) from error

@@ -1,0 +1,103 @@
+"""Taking in what is published, for the programs that show it."""
+
+import logging
+import uuid
+from collections.abc import Callable, Sequence
+from threading import Event
+from typing import Final
+
+from beeagent.backoff import Backoff
+from beeagent.errors import InputError
+from beeagent.mqtt.client import Received
+from beeagent.mqtt.connection import MqttConnection
+from beeagent.mqtt.dialect import DialectChoice
+from beeagent.mqtt.options import MqttOptions
+
+_LOG: Final = logging.getLogger(__name__)
+
+_HEALTHY_AFTER: Final = 10.0  # seconds a connection has to last to have been no accident
+
+
+def reader_id(command: str, *, agent_id: str | None) -> str:
+    """Return a client id that no other client has, since a broker ends the connection of another client of the same.
+
+    Args:
+        command: the program that connects.
+        agent_id: the client id that the settings give the agent, with which this one begins; None for the usual one.
+    """
+    return f"{agent_id or 'beeagent'}-{command}-{uuid.uuid4().hex[:8]}"
+
+
+class Subscription:
+    """Subscribes, and again after each connection that ended, until it is stopped."""
+
+    def __init__(
+        self,
+        *,
+        options: MqttOptions,
+        filters: Sequence[str],
+        on_open: Callable[[], None],
+        on_message: Callable[[Received], None],
+        on_lost: Callable[[str], None],
+    ) -> None:
+        """Describe it; nothing happens before `run`.
+
+        Args:
+            options: the broker and how to be let in.
+            filters: of the topics.
+            on_open: called whenever the subscription has been made.
+            on_message: called for each message; not after `stop`.
+            on_lost: called with the reason when a connection that may heal has ended. All are called on `run`'s thread.
+        """
+        self._options = options
+        self._filters = tuple(filters)
+        self._on_open = on_open
+        self._on_message = on_message
+        self._on_lost = on_lost
+        self._stopping = Event()
+        self._connection: MqttConnection | None = None
+
+    def run(self) -> None:
+        """Take in messages until `stop` is called.
+
+        A connection that ends later is made again; one that cannot be made at first is an error.
+
+        Raises:
+            InputError: the broker cannot be reached, or refuses.
+        """
+        for line in self._options.warnings:
+            _LOG.warning("%s", line)
+        dialects, opened = DialectChoice(self._options.version, has_will=False), False
+        backoff = Backoff(first=1.0, longest=30.0)
+        while not self._stopping.is_set():
+            self._connection = MqttConnection(
+                options=self._options,
+                dialect=dialects.current,
+                subscriptions=self._filters,
+                on_open=lambda _: self._on_open(),
+                on_message=self._handle_message,
+            )
+            if self._stopping.is_set():
+                self._connection.close(grace=0.0)
+            ending = self._connection.run()
+            if self._stopping.is_set():
+                break
+            if dialects.note(ending, healthy_after_s=_HEALTHY_AFTER):
+                continue
+            opened = opened or ending.opened
+            if not opened:
+                raise InputError(f"{ending.reason}: check --broker, and that the broker runs")
+            if ending.opened:
+                backoff.reset()
+            self._on_lost(ending.reason)
+            self._stopping.wait(backoff.next())
+
+    def stop(self) -> None:
+        """Let `run` end; from any thread."""
+        self._stopping.set()
+        if self._connection is not None:
+            self._connection.close(grace=0.0)
+
+    def _handle_message(self, message: Received) -> None:
+        if not self._stopping.is_set():
+            self._on_message(message)

@@ -1,0 +1,253 @@
+"""The SQLite file in which results wait."""
+
+import logging
+import sqlite3
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from beeagent.errors import InputError
+from beeagent.outbox.boot_clock import BootClock
+from beeagent.outbox.damage import read_totals, readable_held, readable_rows, set_aside
+from beeagent.outbox.lock import OutboxLock
+from beeagent.outbox.opening import DamagedError, create_database, open_database, stored_totals
+from beeagent.outbox.records import DAMAGED, EXPIRED, FULL, UNSTORED, Batch, Row, Stored, Totals
+
+__all__ = ["OutboxFile", "Row"]
+
+_LOG: Final = logging.getLogger(__name__)
+
+_DAMAGE_TOLD_S: Final = 24 * 3600.0  # how long a damaged file counts as trouble
+_DROP_STEP: Final = 16  # rows dropped at once when the outbox is full
+_HOLD: Final = "INSERT OR REPLACE INTO held VALUES (?, ?)"
+_INSERT: Final = "INSERT INTO message (id, taken_at, topic, payload) VALUES (?, ?, ?, ?)"
+
+
+class OutboxFile:
+    """Rows, numbers and counts in one SQLite file. Used by one thread at a time, and by one process.
+
+    All changes of a commit are stored, or none: at any moment, the numbers given are as many as the rows, the
+    delivered and the dropped together.
+    """
+
+    def __init__(self, path: Path | None, *, max_bytes: int, max_age_s: float, clock: BootClock) -> None:
+        """Open the file, or create it. A damaged one is set aside, and what can be read of it goes on in a new one.
+
+        Args:
+            path: its folder is made if need be; None keeps everything in memory.
+            max_bytes: of the file's used pages; when a commit passes it, the oldest rows are dropped.
+            max_age_s: seconds that a row may wait by the outbox's clock; a commit drops those that waited longer.
+            clock: of the device.
+
+        Raises:
+            InputError: the file cannot be used.
+        """
+        self._path = path
+        self._max_bytes = max_bytes
+        self._max_age = max_age_s
+        self._clock = clock
+        self._aside: Path | None = None
+        self._clock_noted = False
+        self._damage: str | None = None
+        self._told_until = 0.0
+        self._database: sqlite3.Connection
+        self._lock = None if path is None else OutboxLock(path)
+        try:
+            self._open()
+        except BaseException:
+            self._release()
+            raise
+
+    @property
+    def damage(self) -> str | None:
+        """What was found damaged within a day and what came of it, in plain words; else None. Safe from any thread."""
+        return self._damage if time.monotonic() < self._told_until else None
+
+    def now(self) -> float:
+        """Give the outbox's clock, in seconds.
+
+        It runs while the device is on, and stands still while it is off: nothing on the device knows how long that
+        was. It never goes back, and the time of day has no part in it. Safe from any thread.
+        """
+        return self._clock_began + self._clock.seconds()
+
+    def read_totals(self) -> Totals:
+        """Give numbers and counts."""
+        return stored_totals(self._database)
+
+    def last_id(self) -> int:
+        """Give the greatest id of a row; 0 if there is none."""
+        return int(self._database.execute("SELECT coalesce(max(id), 0) FROM message").fetchone()[0])
+
+    def rows(self, *, after: int, limit: int) -> list[Row]:
+        """Give the oldest rows whose id is greater than `after`."""
+        found = self._database.execute(
+            "SELECT id, topic, payload, taken_at FROM message WHERE id > ? ORDER BY id LIMIT ?", (after, limit)
+        )
+        return [Row(*row) for row in found.fetchall()]
+
+    def held(self) -> dict[str, bytes]:
+        """Give what is held for results that are yet to come, by key, in the order in which it came."""
+        return dict(self._database.execute("SELECT key, payload FROM held ORDER BY rowid").fetchall())
+
+    def store(self, batch: Batch) -> Stored:
+        """Commit a batch, and drop what has waited too long or is too much."""
+        execute = self._database.execute
+        execute("BEGIN IMMEDIATE")
+        try:
+            self._note_clock()
+            gone: list[str | None] = []
+            counted: Counter[tuple[str, str]] = Counter()
+            for row_id, reason in batch.removals.items():
+                if execute("DELETE FROM message WHERE id = ?", (row_id,)).rowcount:
+                    counted["delivered" if reason is None else "dropped", reason or ""] += 1
+                else:
+                    gone.append(reason)
+            # After the removals: so a new row takes the place of an old one, and no page has to be split.
+            self._database.executemany(_INSERT, ((row.id, row.taken_at, row.topic, row.payload) for row in batch.puts))
+            self._database.executemany(_HOLD, batch.held.items())
+            self._database.executemany("DELETE FROM held WHERE key = ?", ((key,) for key in batch.let_go))
+            dropped = {EXPIRED: self._drop_expired(), FULL: self._drop_oldest()}
+            counted["dropped", UNSTORED] += batch.unstored
+            counted.update({("dropped", reason): number for reason, number in dropped.items()})
+            self._database.executemany("INSERT OR REPLACE INTO state VALUES ('seq', ?, ?)", batch.sequences.items())
+            self._database.executemany(
+                "INSERT INTO state VALUES (?, ?, ?)"
+                " ON CONFLICT (kind, name) DO UPDATE SET value = value + excluded.value",
+                ((kind, name, number) for (kind, name), number in counted.items() if number),
+            )
+            execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
+                execute("ROLLBACK")
+            raise
+        self._clock_noted = True
+        return Stored(gone, dropped)
+
+    def repair(self, totals: Totals | None, reason: str) -> int:
+        """Set the file aside, and go on in a new one with the rows that can still be read.
+
+        To be called again when it fails.
+
+        Args:
+            totals: numbers and counts as they were stored last; None takes those that can be read, and where none
+                can, begins anew.
+            reason: what is wrong with the file.
+
+        Returns:
+            How many rows were lost.
+
+        Raises:
+            OSError: the file cannot be renamed.
+            sqlite3.Error: a new one cannot be made.
+        """
+        if hasattr(self, "_database"):
+            self._database.close()
+        if self._path is None:
+            raise sqlite3.OperationalError(f"memory is damaged: {reason}")
+        if self._aside is None:
+            self._aside = set_aside(self._path)
+        else:  # the new file of the try before
+            self._path.unlink(missing_ok=True)
+        known = totals if totals is not None else read_totals(self._aside)
+        self._database = create_database(self._path)
+        self._clock_noted = False
+        lost = 0 if known is None else self._refill(known, self._aside)
+        what = "its numbers could not be read, so they begin anew" if known is None else f"{lost} results are lost"
+        self._damage = f"the file was damaged ({reason}) and set aside as {self._aside.name}: {what}"
+        self._told_until = time.monotonic() + _DAMAGE_TOLD_S
+        _LOG.error("outbox: %s", self._damage)
+        self._aside = None
+        return lost
+
+    def close(self) -> None:
+        """Close the file, and let another process have it. Safe to call twice."""
+        self._database.close()
+        self._release()
+
+    def _open(self) -> None:
+        try:
+            self._database = open_database(self._path)
+        except DamagedError as damage:
+            try:
+                self.repair(None, str(damage))
+            except (OSError, sqlite3.Error) as error:
+                raise InputError(
+                    f"outbox {self._path} is damaged ({damage}) and cannot be replaced: {error}; move it away"
+                ) from error
+        self._clock_began = self._begin_clock()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+    def _refill(self, totals: Totals, aside: Path) -> int:
+        """Store what was saved; say how many rows are lost."""
+        execute = self._database.execute
+        execute("BEGIN IMMEDIATE")
+        lost = totals.waiting
+        for row in readable_rows(aside):
+            if lost == 0:
+                break
+            execute(_INSERT, (row.id, row.taken_at, row.topic, row.payload))
+            lost -= 1
+        self._database.executemany(_HOLD, readable_held(aside))
+        dropped = Counter(totals.dropped)
+        dropped[DAMAGED] += lost
+        state = [("seq", *entry) for entry in totals.sequences.items()]
+        state += [("dropped", *entry) for entry in dropped.items() if entry[1]]
+        state += [("delivered", "", totals.delivered)]
+        self._database.executemany("INSERT INTO state VALUES (?, ?, ?)", state)
+        execute("COMMIT")
+        return lost
+
+    def _begin_clock(self) -> float:
+        """Give the outbox's clock at the begin of this boot of the device.
+
+        Rows are stored together with a note of it. So where there is no note of this boot, all rows are from
+        before it, and the clock goes on from the newest; whatever has been delivered, nobody asks for its age.
+        """
+        execute = self._database.execute
+        newest = int(execute("SELECT coalesce(max(taken_at), 0) FROM message").fetchone()[0])
+        if self._damage is not None:  # the note is lost: let no time have passed rather than too much
+            return newest - self._clock.seconds()
+        known = execute("SELECT value FROM state WHERE kind = 'clock' AND name = ?", (self._clock.boot,)).fetchone()
+        return newest if known is None else int(known[0])
+
+    def _note_clock(self) -> None:
+        if not self._clock_noted:
+            self._database.execute("DELETE FROM state WHERE kind = 'clock'")
+            self._database.execute(
+                "INSERT INTO state VALUES ('clock', ?, ?)", (self._clock.boot, int(self._clock_began))
+            )
+
+    def _drop_expired(self) -> int:
+        """Drop rows that have waited too long; say how many. Rows are in the order of their age."""
+        oldest = self.now() - self._max_age
+        kept = self._database.execute(
+            "SELECT id FROM message WHERE taken_at >= ? ORDER BY id LIMIT 1", (oldest,)
+        ).fetchone()
+        if kept is None:
+            return self._database.execute("DELETE FROM message").rowcount
+        return self._database.execute("DELETE FROM message WHERE id < ?", (kept[0],)).rowcount
+
+    def _drop_oldest(self) -> int:
+        """Drop rows until what is used of the file is within its limit; say how many."""
+        dropped = 0
+        while self._used_bytes() > self._max_bytes:
+            step = self._database.execute(
+                "DELETE FROM message WHERE id IN (SELECT id FROM message ORDER BY id LIMIT ?)", (_DROP_STEP,)
+            ).rowcount
+            if step == 0:
+                break
+            dropped += step
+        return dropped
+
+    def _used_bytes(self) -> int:
+        pages, free, size = (
+            self._database.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * size)

@@ -1,0 +1,1 @@
+"""The running agent: how its parts are built and connected, its status, and what it serves."""

@@ -1,0 +1,208 @@
+"""What the settings choose: the model and how to run it, the camera, and how to be let in by the broker."""
+
+from pathlib import Path
+
+from beeagent.camera.address import (
+    ALLOWED,
+    CameraAddress,
+    CsiAddress,
+    DeviceAddress,
+    FolderAddress,
+    NumberAddress,
+    PatternAddress,
+    PictureAddress,
+    StreamAddress,
+    parse_camera,
+)
+from beeagent.camera.capture import CaptureLimits
+from beeagent.camera.capture_format import CaptureFormat
+from beeagent.camera.opening import SourceOpener, SourceOptions
+from beeagent.camera.stream import StreamTimeouts
+from beeagent.detection.bundle import ModelBundle, load_bundle
+from beeagent.detection.bundled import default_model
+from beeagent.detection.canary import try_in_child
+from beeagent.detection.detector import DetectorOptions
+from beeagent.detection.loaded import LoadedModel
+from beeagent.detection.tiles import NO_TILES, Tiling, parse_tiling
+from beeagent.detection.uncertainty import chosen_band
+from beeagent.errors import InputError
+from beeagent.mqtt.broker_url import BrokerAddress
+from beeagent.mqtt.options import MqttOptions, mqtt_options
+from beeagent.outbox.outbox import Outbox
+from beeagent.settings import Settings
+
+_STREAM_OPENS_WITHIN_S = 8.0
+_OPENING_TAKES_MORE_S = 12.0
+"""How much longer than a stream's own time-out an opening may take: for looking up names, and finding out why it
+failed."""
+
+
+def chosen_bundle(settings: Settings) -> ModelBundle:
+    """Load the model that the settings name, or the default model.
+
+    A bare model, for which no hash vouches, is tried in a process of its own first.
+
+    Raises:
+        InputError: it cannot be used.
+        BeeagentError: the installation lacks the default model.
+    """
+    bundle = load_bundle(settings.model or default_model(), labels=settings.labels)
+    if bundle.manifest is None:
+        try_in_child(bundle, threads=settings.threads // chosen_workers(settings))
+    return bundle
+
+
+def chosen_workers(settings: Settings) -> int:
+    """Give how many frames are to be looked at at the same time.
+
+    Two frames on one thread each are looked at in less time than one after the other on two threads: an inference
+    has parts that only one thread can do, and its threads wait for each other whenever one has lost its core to
+    another task. More than two at once would cost memory and make each result later, for little.
+
+    Args:
+        settings: of which threads and workers count.
+
+    Raises:
+        InputError: there are more workers than threads.
+    """
+    if settings.workers is None:
+        return min(2, settings.threads)
+    if settings.workers > settings.threads:
+        raise InputError(
+            f"workers is {settings.workers} and threads is {settings.threads}: each worker needs a thread of its own"
+        )
+    return settings.workers
+
+
+def chosen_tiling(tiles: str | None, bundle: ModelBundle) -> Tiling:
+    """Give into how many tiles frames are to be cut: as said, or as the bundle recommends.
+
+    Raises:
+        InputError: it is not understood.
+    """
+    if tiles is not None:
+        return parse_tiling(tiles)
+    return NO_TILES if bundle.manifest is None else parse_tiling(bundle.manifest.tiles)
+
+
+def loaded_model(settings: Settings, bundle: ModelBundle) -> LoadedModel:
+    """Load a model as often as frames are to be looked at at the same time.
+
+    Args:
+        settings: of which threads, workers, threshold, tiles and the band of unsure confidences count.
+        bundle: the model.
+
+    Raises:
+        InputError: there are more workers than threads, the band is none, or the model cannot be used.
+    """
+    workers = chosen_workers(settings)
+    options = DetectorOptions(threads=settings.threads // workers, threshold=settings.threshold)
+    unsure = None
+    if settings.rekognition_project_version_arn is not None:
+        threshold = bundle.threshold if settings.threshold is None else settings.threshold
+        unsure = chosen_band(bundle, threshold=threshold, low=settings.unsure_low, high=settings.unsure_high)
+    tiling = chosen_tiling(settings.tiles, bundle)
+    return LoadedModel(bundle, options, places=workers, tiling=tiling, unsure=unsure)
+
+
+def chosen_source(settings: Settings) -> SourceOpener:
+    """Give what opens the camera that the settings name.
+
+    Raises:
+        InputError: they name none, or what cannot be one.
+    """
+    if settings.camera is None:
+        raise InputError(f"no camera is given: --camera takes {ALLOWED}")
+    # A stream that stalls should say so itself, a little before capture only sees that no frame comes.
+    timeouts = StreamTimeouts(opening=_stream_opens_within(settings), reading=0.8 * settings.camera_timeout)
+    address = parse_camera(settings.camera)
+    options = SourceOptions(
+        realtime=settings.realtime,
+        wanted=_wanted_format(settings, address),
+        timeouts=timeouts,
+        poll_every=min(1.0, 1 / (settings.max_rate or 1.0), settings.camera_timeout / 2),
+        frozen_after=settings.freeze_timeout or None,
+    )
+    return SourceOpener(address, options)
+
+
+def _wanted_format(settings: Settings, address: CameraAddress) -> CaptureFormat:
+    """Return what the settings ask of the camera.
+
+    Raises:
+        InputError: they ask for something that cannot be set on what they name as the camera.
+    """
+    local = isinstance(address, NumberAddress | DeviceAddress | CsiAddress)
+    played = settings.realtime and isinstance(address, PictureAddress | FolderAddress | PatternAddress)
+    for key, value, possible in (
+        ("camera_size", settings.camera_size, local),
+        ("camera_fps", settings.camera_fps, local or played),
+    ):
+        if value is not None and not possible:
+            raise InputError(f"{key} is set to {value} and cannot be set on {address.description}: leave it out")
+    width, height = map(int, settings.camera_size.split("x")) if settings.camera_size else (None, None)
+    return CaptureFormat(width=width, height=height, fps=settings.camera_fps)
+
+
+def chosen_capture_limits(settings: Settings) -> CaptureLimits:
+    """Give what the settings let a camera do before it counts as lost."""
+    return CaptureLimits(
+        max_rate=settings.max_rate,
+        stall_after=settings.camera_timeout,
+        open_within=_stream_opens_within(settings) + _OPENING_TAKES_MORE_S,
+        await_first=settings.await_camera and _may_come(settings.camera),
+    )
+
+
+def _may_come(camera: str | None) -> bool:
+    """Tell whether something may be attached or switched on later; a file that is missing is a mistake."""
+    address = None if camera is None else parse_camera(camera)
+    return isinstance(address, NumberAddress | DeviceAddress | CsiAddress | StreamAddress)
+
+
+def _stream_opens_within(settings: Settings) -> float:
+    """Seconds; a stream whose frames may come slowly may open as slowly."""
+    return max(_STREAM_OPENS_WITHIN_S, settings.camera_timeout)
+
+
+def chosen_mqtt_options(settings: Settings, *, address: BrokerAddress, client_id: str) -> MqttOptions:
+    """Put together what the settings say of a broker.
+
+    Args:
+        settings: of which user, password, certificates and the version of MQTT count.
+        address: of the broker, from the settings or not.
+        client_id: who connects.
+
+    Raises:
+        InputError: things contradict each other, or a file cannot be used.
+    """
+    return mqtt_options(
+        address=address,
+        client_id=client_id,
+        username=settings.mqtt_username,
+        password=settings.password(),
+        ca_file=settings.mqtt_ca_file,
+        certificate_file=settings.mqtt_certificate_file,
+        key_file=settings.mqtt_key_file,
+        insecure=settings.insecure_tls,
+        version=settings.mqtt_version,
+    )
+
+
+def chosen_outbox(settings: Settings, path: Path | None) -> Outbox:
+    """Open the outbox with what the settings say of it.
+
+    Args:
+        settings: of which the keys that begin with `outbox_` count.
+        path: of the file; None for memory alone.
+
+    Raises:
+        InputError: the file cannot be used.
+    """
+    return Outbox(
+        path,
+        max_megabytes=settings.outbox_megabytes,
+        max_age_hours=settings.outbox_max_age_hours,
+        commit_interval_s=settings.outbox_commit_interval_ms / 1000,
+        commit_at_once=settings.outbox_commit_at_once,
+    )

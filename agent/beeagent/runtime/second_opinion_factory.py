@@ -1,0 +1,133 @@
+"""What the settings choose of the second opinion: whom to ask, how often, and at what patience."""
+
+import logging
+import time
+from typing import Final
+
+from beeagent.backoff import Backoff
+from beeagent.camera.frame import Frame
+from beeagent.cloud.breaker import CircuitBreaker
+from beeagent.cloud.budget import CallBudget
+from beeagent.cloud.collected_line import EdgeAnswer
+from beeagent.cloud.collection import Collection
+from beeagent.cloud.gate import Gate
+from beeagent.cloud.second_opinion import SecondOpinion
+from beeagent.cloud.throttle import Throttle
+from beeagent.detection.detections import Detections
+from beeagent.errors import InputError
+from beeagent.messages.status import SecondOpinionStatus
+from beeagent.settings import Settings
+
+_LOG: Final = logging.getLogger(__name__)
+
+_FAILURES_THAT_OPEN: Final = 5
+_OPEN_S: Final = (30.0, 1800.0)  # the first wait of the circuit breaker, and the longest
+_THROTTLED_S: Final = (2.0, 120.0)
+
+
+def chosen_collection(settings: Settings) -> Collection | None:
+    """Get ready to keep the frames that were asked about; None where the settings want none kept.
+
+    Raises:
+        InputError: the folder cannot be used, or nobody is asked.
+    """
+    if settings.collect is None:
+        return None
+    if settings.rekognition_project_version_arn is None:
+        raise InputError(
+            f"collect is {str(settings.collect)!r}, but nobody is asked for a second opinion: set "
+            "rekognition_project_version_arn, or leave collect out"
+        )
+    collection = Collection(
+        settings.collect,
+        megabytes=settings.collect_megabytes,
+        longest_side=settings.rekognition_longest_side,
+        quality=settings.rekognition_jpeg_quality,
+        origin=f"{settings.device}/{settings.camera_name}",
+    )
+    _LOG.warning(
+        "collect: frames on which a second opinion was heard are kept on this device, in %s (its owner alone can read "
+        "it), up to %g MB; they are deleted by deleting that folder",
+        settings.collect.absolute(),
+        settings.collect_megabytes,
+    )
+    return collection
+
+
+def second_opinion_status(
+    opinion: SecondOpinion | None, collection: Collection | None, settings: Settings
+) -> SecondOpinionStatus | None:
+    """Tell what became of the frames that were asked about; None where nobody is asked."""
+    if opinion is None:
+        return None
+    counts = opinion.counts()
+    return SecondOpinionStatus(
+        asked=counts.asked,
+        cloud=counts.cloud,
+        degraded={str(reason): count for reason, count in counts.degraded.items()},
+        calls=counts.calls,
+        saved=counts.saved,
+        seen_running_s=counts.seen_running_s,
+        hourly_price=settings.rekognition_hourly_price,
+        collected=None if collection is None else (collection.counts.pictures, collection.counts.megabytes),
+    )
+
+
+def chosen_second_opinion(settings: Settings, collection: Collection | None) -> SecondOpinion | None:
+    """Get ready to ask the cloud model that the settings name; None where they name none.
+
+    Args:
+        settings: name the model and its limits.
+        collection: keeps the frames that were asked about and answered; None to keep none.
+
+    Raises:
+        InputError: boto3 is not installed, the model's ARN is none, or the file of the budget cannot be used.
+    """
+    arn = settings.rekognition_project_version_arn
+    if arn is None:
+        return None
+    try:
+        from beeagent.cloud.rekognition import (  # noqa: PLC0415 - boto3 is an extra
+            RekognitionClient,
+            RekognitionOptions,
+        )
+    except ImportError as error:
+        raise InputError(
+            f"a second opinion needs {error.name}, which is not installed: pip install 'beeagent[rekognition]'"
+        ) from error
+    client = RekognitionClient(
+        RekognitionOptions(
+            project_version_arn=arn,
+            min_confidence=settings.rekognition_min_confidence,
+            longest_side=settings.rekognition_longest_side,
+            quality=settings.rekognition_jpeg_quality,
+            timeout=settings.rekognition_timeout,
+            connections=settings.rekognition_workers,
+            names=settings.rekognition_labels,
+        )
+    )
+    gate = Gate(
+        budget=CallBudget(
+            settings.state_file("budget.sqlite3"),
+            per_minute=settings.rekognition_per_minute,
+            per_day=settings.rekognition_per_day,
+        ),
+        breaker=CircuitBreaker(
+            failures=_FAILURES_THAT_OPEN,
+            backoff=Backoff(first=_OPEN_S[0], longest=_OPEN_S[1]),
+            clock=time.monotonic,
+        ),
+        throttle=Throttle(backoff=Backoff(first=_THROTTLED_S[0], longest=_THROTTLED_S[1]), clock=time.monotonic),
+    )
+    return SecondOpinion(
+        client,
+        gate,
+        workers=settings.rekognition_workers,
+        timeout=settings.rekognition_timeout,
+        same_for=settings.rekognition_same_for,
+        keep=_nowhere if collection is None else collection.keep,
+    )
+
+
+def _nowhere(frame: Frame, edge: EdgeAnswer, cloud: Detections) -> None:
+    """Keep nothing."""

@@ -1,0 +1,96 @@
+import threading
+
+import pytest
+from beeagent.backoff import Backoff
+from beeagent.camera.address import StreamAddress
+from beeagent.camera.capture import Capture, CaptureLimits
+from beeagent.camera.frame import Frame
+from beeagent.camera.frame_queue import Handoff
+from beeagent.camera.freeze import FreezeDetector
+from beeagent.camera.pacing import MonotonicClock
+from beeagent.camera.source import FrameSource, SourceLostError
+from beeagent.camera.stream import StreamTimeouts, open_stream
+from support.rtsp_server import RtspServer, why_no_rtsp_server
+
+TIMEOUTS = StreamTimeouts(opening=15, reading=1)
+MISSING = why_no_rtsp_server()
+
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
+
+
+def read_on(source: FrameSource) -> None:
+    """Read until something is raised."""
+    while source.read() is not None:
+        pass
+
+
+def test_a_moving_picture_is_read() -> None:
+    with RtspServer() as server:
+        source = open_stream(StreamAddress(server.url), timeouts=TIMEOUTS, freeze=None)
+        frames = [source.read() for _ in range(20)]
+        source.close()
+    assert {(frame.width, frame.height) for frame in frames if frame} == {(320, 240)}
+    assert len({frame.pixels.tobytes() for frame in frames if frame}) > 15
+
+
+def test_credentials_are_used_and_never_shown() -> None:
+    with RtspServer(credentials=("bee", "hive")) as server:
+        address = StreamAddress(server.url.replace("//", "//bee:hive@"))
+        source = open_stream(address, timeouts=TIMEOUTS, freeze=None)
+        assert source.read() is not None
+        assert "hive" not in source.description
+        source.close()
+        for wrong in (server.url, server.url.replace("//", "//bee:wrong@")):
+            with pytest.raises(SourceLostError, match="check the path, and user and password") as lost:
+                open_stream(StreamAddress(wrong), timeouts=TIMEOUTS, freeze=None)
+            assert "wrong" not in str(lost.value)
+
+
+def test_an_encoder_that_repeats_itself_is_a_lost_stream() -> None:
+    with RtspServer(pattern="black") as server:
+        freeze = FreezeDetector(after=0.5, clock=MonotonicClock())
+        source = open_stream(StreamAddress(server.url), timeouts=TIMEOUTS, freeze=freeze)
+        with pytest.raises(SourceLostError, match="has not changed"):
+            read_on(source)
+        source.close()
+
+
+def test_a_stream_that_is_not_up_yet_then_hangs_then_dies_is_watched_through_it_all() -> None:
+    with RtspServer() as first:
+        port = first.port
+    frames: Handoff[Frame] = Handoff("newest")
+    states: list[tuple[bool, str]] = []
+    changed = threading.Condition()
+
+    def note(ok: bool, reason: str) -> None:  # noqa: FBT001 - as Capture calls it
+        with changed:
+            states.append((ok, reason))
+            changed.notify_all()
+
+    def wait_for(*, ok: bool, words: str = "") -> None:
+        with changed:
+            assert changed.wait_for(lambda: states and states[-1][0] is ok and words in states[-1][1], 60), states
+
+    capture = Capture(
+        lambda: open_stream(StreamAddress(f"rtsp://127.0.0.1:{port}/bees"), timeouts=TIMEOUTS, freeze=None),
+        frames,
+        on_state=note,
+        limits=CaptureLimits(stall_after=3, await_first=True),
+        backoff=Backoff(first=0.05, longest=0.1),
+    )
+    capture.start()
+    wait_for(ok=False, words="connection refused")
+    with RtspServer(port) as server:
+        wait_for(ok=True)
+        assert frames.get(30) is not None
+        server.freeze()
+        wait_for(ok=False)
+        server.go_on()
+        wait_for(ok=True)
+    wait_for(ok=False)
+    with RtspServer(port):
+        wait_for(ok=True)
+        assert frames.get(30) is not None
+        capture.stop(20)
+    assert capture.failure is None
+    assert capture.counts.reopened >= 3

@@ -1,0 +1,81 @@
+"""Random pictures for training."""
+
+import numpy as np
+import pytest
+from beeagent.camera.synthetic.background import random_background
+from beeagent.camera.synthetic.picture import random_scene_frame
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(33, 400), st.integers(33, 300), st.integers(0, 2**32 - 1))
+def test_a_picture_of_any_size_has_its_boxes_within_it(width: int, height: int, seed: int) -> None:
+    frame = random_scene_frame(np.random.default_rng(seed), width=width, height=height)
+
+    assert frame.pixels.shape == (height, width, 3)
+    assert frame.pixels.dtype == np.uint8
+    assert frame.boxes.dtype == np.float32
+    assert frame.boxes.shape[1:] == (4,)
+    assert (frame.boxes >= 0).all()
+    assert (frame.boxes <= (width, height, width, height)).all()
+    assert ((frame.boxes[:, 2:] - frame.boxes[:, :2]).max(axis=1, initial=8) >= 8).all()
+
+
+def test_the_same_seed_gives_the_same_picture_bit_for_bit() -> None:
+    first, second, other = (
+        random_scene_frame(np.random.default_rng(seed), width=160, height=120) for seed in (5, 5, 6)
+    )
+
+    np.testing.assert_array_equal(first.pixels, second.pixels)
+    np.testing.assert_array_equal(first.boxes, second.boxes)
+    assert (first.pixels != other.pixels).any()
+
+
+def test_pictures_differ_in_number_and_size_of_bees_and_in_light() -> None:
+    frames = [random_scene_frame(np.random.default_rng([1, k]), width=320, height=240) for k in range(45)]
+
+    counts = [len(frame.boxes) for frame in frames]
+    sides = np.concatenate(
+        [(frame.boxes[:, 2:] - frame.boxes[:, :2]).max(axis=1) for frame in frames if len(frame.boxes)]
+    )
+    light = [frame.pixels.mean() for frame in frames]
+    assert min(counts) == 0
+    assert 15 <= max(counts) <= 35
+    assert sides.min() < 12
+    assert sides.max() > 50
+    assert np.ptp(light) > 60
+
+
+def test_a_bee_stands_out_from_what_was_there_before() -> None:
+    """The boxes hold something: their middles differ from their surroundings more than the rest of a picture does."""
+    inside, outside = [], []
+    for k in range(30):
+        frame = random_scene_frame(np.random.default_rng([2, k]), width=320, height=240)
+        grey = frame.pixels.mean(axis=2)
+        boxed = np.zeros(grey.shape, dtype=bool)
+        for left, top, right, bottom in frame.boxes.astype(int):
+            boxed[top:bottom, left:right] = True
+            inside.append(grey[top:bottom, left:right].std())
+        if not boxed.all():
+            rows, columns = np.nonzero(~boxed)
+            for pick in range(0, len(rows), 4001):
+                y, x = rows[pick], columns[pick]
+                if not boxed[y : y + 20, x : x + 20].any():
+                    outside.append(grey[y : y + 20, x : x + 20].std())
+
+    assert np.median(inside) > 1.5 * np.median(outside)
+
+
+def test_a_background_has_the_asked_size_and_is_not_one_colour() -> None:
+    for k in range(12):
+        picture = random_background(np.random.default_rng(k), width=90, height=70)
+
+        assert picture.shape == (70, 90, 3)
+        assert picture.dtype == np.uint8
+        assert picture.std() > 0.5
+
+
+def test_too_small_a_picture_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs 16 pixels each way, not 640x15"):
+        random_scene_frame(np.random.default_rng(0), width=640, height=15)

@@ -1,0 +1,133 @@
+"""The synthetic scene as a source of frames."""
+
+import threading
+from datetime import timedelta, timezone
+
+import numpy as np
+import pytest
+from beeagent.camera.source import FrameSource, GrabbingSource
+from beeagent.camera.synthetic.options import SceneOptions
+from beeagent.camera.synthetic.scene import Scene
+from beeagent.camera.synthetic.source import SyntheticSource
+from beeagent.errors import InputError
+
+OPTIONS = SceneOptions(width=96, height=64, fps=20, bees=(1, 3), bee_length=(0.2, 0.3))
+
+
+class SteppedClock:
+    """Stands still but for waiting."""
+
+    def __init__(self) -> None:
+        self.time = 100.0
+        self.waits: list[float] = []
+
+    def now(self) -> float:
+        return self.time
+
+    def wait(self, interrupt: threading.Event, seconds: float) -> None:
+        assert not interrupt.is_set()
+        self.waits.append(seconds)
+        self.time += seconds
+
+
+def test_it_ends_after_so_many_frames() -> None:
+    source: FrameSource = SyntheticSource(OPTIONS, live=False, frames=3)
+
+    frames = [source.read() for _ in range(5)]
+
+    assert [frame.index for frame in frames if frame] == [0, 1, 2]
+    assert frames[3] is None
+    assert frames[4] is None
+
+
+def test_its_frames_are_those_of_the_scene_whatever_is_skipped() -> None:
+    source = SyntheticSource(OPTIONS, live=False)
+    assert isinstance(source, GrabbingSource)
+    scene = Scene(OPTIONS)
+
+    first = source.read()
+    for _ in range(4):
+        assert source.grab()
+    fifth = source.retrieve()
+
+    assert first is not None
+    np.testing.assert_array_equal(first.pixels, scene.render().pixels)
+    for _ in range(4):
+        scene.advance()
+    np.testing.assert_array_equal(fifth.pixels, scene.render().pixels)
+    assert (first.index, fifth.index) == (0, 4)
+    assert (fifth.width, fifth.height) == (96, 64)
+    assert fifth.captured_ns >= first.captured_ns
+    assert fifth.captured_at.utcoffset() == timedelta(0)
+    assert fifth.captured_at.tzinfo is timezone.utc
+
+
+def test_a_live_source_gives_frames_at_its_rate() -> None:
+    clock = SteppedClock()
+    source = SyntheticSource(OPTIONS, live=True, clock=clock)
+    assert source.live
+
+    times = []
+    for _ in range(5):
+        assert source.read() is not None
+        times.append(clock.time)
+        clock.time += 0.02  # the reader needs less than a frame's time
+
+    assert times == pytest.approx([100, 100.05, 100.1, 100.15, 100.2])
+
+
+def test_a_late_reader_gets_the_next_frame_at_once_and_no_burst_after_it() -> None:
+    clock = SteppedClock()
+    source = SyntheticSource(OPTIONS, live=True, clock=clock)
+    source.read()
+    clock.time += 10
+    source.read()
+    assert clock.waits == []
+
+    source.read()
+
+    assert clock.waits == pytest.approx([0.05])
+
+
+def test_a_source_that_is_not_live_never_waits() -> None:
+    clock = SteppedClock()
+    source = SyntheticSource(OPTIONS, live=False, clock=clock)
+
+    assert all(source.read() for _ in range(4))
+    assert clock.waits == []
+    assert not source.live
+
+
+def test_closing_wakes_a_reader_that_waits() -> None:
+    slow = SceneOptions(width=32, height=32, fps=0.001)
+    source = SyntheticSource(slow, live=True)
+    assert source.read() is not None
+    results: list[object] = []
+    reader = threading.Thread(target=lambda: results.append(source.read()), daemon=True)
+    reader.start()
+
+    source.close()
+    source.close()
+    reader.join(30)
+
+    assert results == [None]
+    assert source.read() is None
+
+
+def test_what_it_is_can_be_read_in_its_description() -> None:
+    source = SyntheticSource(OPTIONS, live=False)
+
+    assert source.description == "synthetic scene 96x64 at 20 fps, seed 0"
+
+
+@pytest.mark.parametrize("frames", [0, -3])
+def test_a_number_of_frames_out_of_range_is_told_in_one_line(frames: int) -> None:
+    with pytest.raises(InputError) as caught:
+        SyntheticSource(OPTIONS, live=False, frames=frames)
+
+    assert str(caught.value) == (f"synthetic scene: frames is {frames}; use 1 or more, or leave it out for no end")
+
+
+def test_drawing_before_grabbing_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(RuntimeError, match="comes after grab"):
+        SyntheticSource(OPTIONS, live=False).retrieve()

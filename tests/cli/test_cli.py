@@ -1,0 +1,185 @@
+"""What a user's mistake gets: one line on standard error, exit code 2, no traceback."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from beeagent import __version__
+from beeagent.detection.bundled import default_model
+from jsonschema import Draft202012Validator
+from support.beeagent_process import run_beeagent, tiny_model
+from support.numbered_frames import write_video
+
+
+def _complaint(*arguments: str | Path, folder: Path, **environment: str) -> str:
+    """Run the command, which must refuse, and give its one line."""
+    ended = run_beeagent(*arguments, folder=folder, **environment)
+    assert ended.returncode == 2, ended.stderr
+    assert "Traceback" not in ended.stderr
+    lines = [line for line in ended.stderr.splitlines() if line.startswith("beeagent: ")]
+    assert len(lines) == 1, ended.stderr
+    return lines[0]
+
+
+def _broken_bundle(folder: Path) -> Path:
+    bundle = folder / "bundle"
+    shutil.copytree(default_model(), bundle)
+    model = bundle / "model.tflite"
+    model.write_bytes(model.read_bytes()[:-1] + b"x")
+    return bundle
+
+
+def test_a_bundle_that_was_tampered_with_is_refused(tmp_path: Path) -> None:
+    bundle = _broken_bundle(tmp_path)
+    line = _complaint("--camera", "synthetic", "--model", bundle, folder=tmp_path)
+    assert "model.tflite does not match its manifest" in line
+    assert "install the bundle again" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--model", "absent.tflite"), "absent.tflite cannot be read"),
+        (("--model", __file__), "is not a TFLite model"),
+        (("--camera", "no-such-thing"), "camera 'no-such-thing'"),
+        (("--camera", "/dev/video99"), "/dev/video99 does not exist"),
+        (("--camera", "rtsp://"), "the address has no host"),
+        (("--broker", "mqtt//nowhere"), "broker 'mqtt//nowhere' is not understood"),
+        (("--broker", "mqtt://user:secret@host"), "has a password in it"),
+        (("--threshold", "1.5"), "--threshold is 1.5"),
+        (("--threads", "0"), "--threads is 0"),
+        (("--threads", "2", "--workers", "3"), "workers is 3 and threads is 2"),
+        (("--publish", "sometimes"), "--publish is 'sometimes'"),
+        (("--max-rate", "-1"), "--max-rate is -1"),
+        (("--frames", "0"), "--frames is 0"),
+        (("--camera-name", "a/b"), "--camera-name is 'a/b'"),
+        (("--topic-prefix", "a/b/c/d/e/f"), "slashes"),
+        (
+            ("--broker", "mqtt://h", "--mqtt-ca-file", "ca.pem"),
+            "ca.pem is set and mqtt://h:1883 has no TLS",
+        ),
+        (("--camera-size", "640x480"), "camera_size is set to 640x480 and cannot be set on synthetic"),
+        (("--camera-fps", "5"), "camera_fps is set to 5.0 and cannot be set on synthetic"),
+        (("--camera-size", "big"), "--camera-size is 'big'"),
+        (("--mqtt-version", "3"), "--mqtt-version is '3'"),
+        (("--broker", "mqtts://h", "--mqtt-ca-file", "absent.pem"), "mqtt_ca_file absent.pem cannot be used"),
+        (("--broker", "mqtts://h", "--mqtt-key-file", "k.pem"), "go together"),
+        (("--broker", "mqtts://h", "--mqtt-password-file", "absent"), "mqtt_password_file absent cannot be read"),
+        (("--config", "absent.toml"), "absent.toml does not exist"),
+    ],
+)
+def test_a_mistake_gets_one_line(options: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    fine = {"--camera": "synthetic:64x48", "--broker": "none", "--frames": "1"}
+    given = dict(zip(options[::2], options[1::2], strict=True))
+    fine.update(zip(("--model", "--labels"), map(str, tiny_model(tmp_path)[1::2]), strict=True))
+    arguments = [part for pair in {**fine, **given}.items() for part in pair]
+    line = _complaint(*arguments, folder=tmp_path)
+    assert words in line
+    assert "secret" not in line
+
+
+def test_labels_that_do_not_match_the_model_are_refused(tmp_path: Path) -> None:
+    options = tiny_model(tmp_path)
+    Path(options[3]).write_text("a\nb\nc\n", encoding="utf-8")
+    line = _complaint("--camera", "synthetic", *options, folder=tmp_path)
+    assert "there are 3 labels" in line
+
+
+def test_a_camera_password_on_the_command_line_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    line = _complaint("--camera", "rtsp://me:hunter2@camera.local/1", "--broker", "none", folder=tmp_path)
+    assert "BEEAGENT_CAMERA" in line
+    assert "hunter2" not in line
+
+
+def test_a_typo_in_the_configuration_is_refused(tmp_path: Path) -> None:
+    config = tmp_path / "beeagent.toml"
+    config.write_text('camra = "0"\n', encoding="utf-8")
+    line = _complaint("--config", config, folder=tmp_path)
+    assert "camra" in line
+    assert "did you mean camera?" in line
+
+
+def test_no_camera_names_what_may_be_one(tmp_path: Path) -> None:
+    assert "rtsp://" in _complaint("--broker", "none", *tiny_model(tmp_path), folder=tmp_path)
+
+
+def test_a_truncated_video_is_told_after_its_good_frames(tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "whole.avi", 60, codec="MJPG")
+    cut = tmp_path / "cut.avi"
+    content = whole.read_bytes()
+    cut.write_bytes(content[: len(content) * 2 // 3])
+    arguments = ("--camera", cut, "--broker", "none", "--publish", "always", "--stdout", *tiny_model(tmp_path))
+    ended = run_beeagent(*arguments, folder=tmp_path)
+    assert ended.returncode == 2
+    assert "cut.avi" in ended.stderr.splitlines()[-1]
+    assert "Traceback" not in ended.stderr
+    assert 0 < len(ended.stdout.splitlines()) < 60
+
+
+def test_a_video_without_its_index_is_refused(tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "whole.mp4", 30)
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole.read_bytes()[:400])
+    assert "cut.mp4" in _complaint("--camera", cut, "--broker", "none", *tiny_model(tmp_path), folder=tmp_path)
+
+
+def test_a_picture_that_is_none_is_refused(tmp_path: Path) -> None:
+    picture = tmp_path / "picture.jpg"
+    picture.write_bytes(b"no picture")
+    line = _complaint("--camera", picture, "--broker", "none", *tiny_model(tmp_path), folder=tmp_path)
+    assert "picture.jpg" in line
+
+
+def test_options_before_a_command_are_not_swallowed(tmp_path: Path) -> None:
+    assert "--threads stands before doctor" in _complaint("--threads", "2", "doctor", folder=tmp_path)
+
+
+def test_help_names_every_command_and_option(tmp_path: Path) -> None:
+    ended = run_beeagent("--help", folder=tmp_path, COLUMNS="200")
+    assert ended.returncode == 0
+    for command in (
+        "demo",
+        "watch",
+        "doctor",
+        "bench",
+        "schema",
+        "train",
+        "adapt",
+        "export",
+        "evaluate",
+        "show",
+        "dataset",
+    ):
+        assert f"  {command}" in ended.stdout
+    for option in (
+        "--camera",
+        "--model",
+        "--labels",
+        "--broker",
+        "--publish",
+        "--stdout",
+        "--config",
+        "--state-dir",
+        "--mqtt-ca-file",
+        "--mqtt-certificate-file",
+        "--mqtt-key-file",
+        "--mqtt-username",
+        "--insecure-tls",
+    ):
+        assert option in ended.stdout
+
+
+def test_version(tmp_path: Path) -> None:
+    assert run_beeagent("--version", folder=tmp_path).stdout.strip() == __version__
+
+
+@pytest.mark.parametrize("name", ["detections", "status"])
+def test_schema_prints_a_valid_schema(name: str, tmp_path: Path) -> None:
+    printed = json.loads(run_beeagent("schema", name, folder=tmp_path).stdout)
+    Draft202012Validator.check_schema(printed)
+    assert printed["$id"].endswith("1")
+
+
+def test_an_unknown_schema_is_refused(tmp_path: Path) -> None:
+    assert "detections or status" in _complaint("schema", "frames", folder=tmp_path)

@@ -1,0 +1,41 @@
+"""The two commands that run the whole agent by themselves."""
+
+import json
+from pathlib import Path
+
+import pytest
+from support.beeagent_process import run_beeagent, tiny_model
+
+
+def test_the_demo_shows_bees_that_came_over_mqtt(tmp_path: Path) -> None:
+    pytest.importorskip("amqtt", reason="the demo's broker is an extra")
+    ended = run_beeagent("demo", "--frames", "12", folder=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    shown = [line for line in ended.stdout.splitlines() if "/demo #" in line]
+    assert len(shown) == 12
+    assert sum(" bee " in line for line in shown) > 6
+
+
+def test_bench_measures_agent_and_bare_model(tmp_path: Path) -> None:
+    ended = run_beeagent(
+        "bench", *tiny_model(tmp_path), "--camera", "synthetic:320x240?live=no", "--seconds", "1.5", "--threads", "1",
+        "--json", folder=tmp_path,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    report = json.loads(ended.stdout)
+    assert report["frame"] == [320, 240]
+    assert report["frames"] > 0
+    assert report["ratio"] == pytest.approx(report["agent_fps"] / report["bare_fps"], rel=0.5)
+    assert report["peak_memory_mb"] > 10
+    text = run_beeagent(
+        "bench", *tiny_model(tmp_path), "--camera", "synthetic:320x240?live=no", "--seconds", "1.5", folder=tmp_path
+    ).stdout
+    assert "whole agent" in text
+
+
+def test_bench_refuses_a_single_picture(tmp_path: Path) -> None:
+    ended = run_beeagent(
+        "bench", *tiny_model(tmp_path), "--camera", "synthetic:64x48?live=no&frames=1", folder=tmp_path
+    )
+    assert ended.returncode == 2
+    assert "too few frames" in ended.stderr

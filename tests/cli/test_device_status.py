@@ -1,0 +1,204 @@
+"""`beeagent status` asks a real broker and says what an agent said there."""
+
+import json
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from beeagent.cli.status import show_status, status_lines
+from beeagent.errors import InputError
+from beeagent.messages.detections import encode
+from beeagent.messages.received import UnreadableError, read_status
+from beeagent.messages.status import CameraStatus, SecondOpinionStatus, status_message
+from beeagent.outbox.outbox import OutboxCounts
+from beeagent.settings import Settings
+from hypothesis import given
+from hypothesis import strategies as st
+from paho.mqtt import publish
+from support.beeagent_process import run_beeagent, running_agent, tiny_model
+from support.mosquitto import Mosquitto, free_port
+from support.mqtt_subscriber import subscriber
+
+MOMENT = datetime(2026, 5, 4, 10, 21, 7, tzinfo=timezone.utc)
+
+
+def status(device: str = "hive-7", *reasons: str, state: Any = None) -> bytes:  # noqa: ANN401 - a literal
+    return encode(
+        status_message(
+            device=device,
+            state=state or ("degraded" if reasons else "online"),
+            reasons=reasons,
+            at=MOMENT,
+            agent_version="0.1.0",
+            uptime_s=93784,
+            model="bees-lite0@3f9c21d0",
+            cameras=[CameraStatus("front", 48213, 2, 12.34, 0.081)],
+            outbox=OutboxCounts(produced=213, delivered=200, dropped={"full": 3, "refused": 1}),
+            last_delivery=MOMENT - timedelta(seconds=2),
+            second_opinion=SecondOpinionStatus(
+                9, 5, {"timeout": 2, "budget": 1}, 6, 3, 5400.0, 4.0, collected=(12, 3.5)
+            ),
+        ),
+        limit=7000,
+    )
+
+
+def retain(port: int, topic: str, payload: bytes) -> None:
+    publish.single(topic, payload, qos=1, retain=True, port=port)
+
+
+def shown(broker: Mosquitto, device: str = "+", *, wait_s: float = 1.0) -> tuple[bool, list[str]]:
+    lines: list[str] = []
+    fine = show_status(Settings(broker=str(broker.address)), device=device, wait_s=wait_s, write=lines.append)
+    return fine, lines
+
+
+def test_everything_that_is_known_is_shown() -> None:
+    lines = status_lines(read_status(status("hive-7", "camera: gone", "broker: away")), now=MOMENT + timedelta(hours=3))
+    assert lines == [
+        "hive-7 is degraded, as of 2026-05-04T10:21:07.000000Z (3 h ago)",
+        "  reason     camera: gone",
+        "  reason     broker: away",
+        "  agent      beeagent 0.1.0, up 1 d 2 h 3 min",
+        "  model      bees-lite0@3f9c21d0",
+        "  camera     front: 12.3 frames/s, newest frame 0.1 s old; 48213 looked at, 2 could not be read",
+        "  results    213 produced: 200 delivered, 9 waiting, 4 dropped (3 full, 1 refused)",
+        "  delivery   the last at 2026-05-04T10:21:05.000000Z (3 h ago)",
+        (
+            "  opinion    9 unsure frames: 5 decided by the cloud model, 3 without it (1 budget, 2 timeout); "
+            "6 calls, 3 saved"
+        ),
+        "  opinion    the cloud model was seen to run for 1 h 30 min, for about $6.00 or more",
+        "  opinion    12 frames kept to train on, 3.5 MB",
+    ]
+
+
+def test_counts_of_a_camera_are_shown_where_there_are_any() -> None:
+    camera = CameraStatus("front", 9, 0, 1.0, frames_replaced=3, frames_rate_limited=2, reconnects=1)
+    message = status_message(device="d", state="online", reasons=[], at=MOMENT, agent_version="9", cameras=[camera])
+    (line,) = [line for line in status_lines(read_status(encode(message, limit=7000)), now=MOMENT) if "front" in line]
+    assert line.endswith("9 looked at, 0 could not be read, 3 replaced by newer ones, 2 over max_rate, 1 reconnects")
+
+
+def test_a_clock_that_is_ahead_is_not_taken_for_an_age() -> None:
+    (line, *_) = status_lines(read_status(status()), now=MOMENT - timedelta(seconds=1))
+    assert line == "hive-7 is online, as of 2026-05-04T10:21:07.000000Z"
+
+
+def test_the_least_a_status_may_say_is_enough() -> None:
+    least = status_message(device="d", state="offline", reasons=["stopped"], at=MOMENT, agent_version="9")
+    assert status_lines(read_status(encode(least, limit=7000)), now=MOMENT) == [
+        "d is offline, as of 2026-05-04T10:21:07.000000Z (0.0 s ago)",
+        "  reason     stopped",
+        "  agent      beeagent 9",
+    ]
+
+
+def test_all_devices_are_shown_and_all_must_be_online(mosquitto: Mosquitto) -> None:
+    retain(mosquitto.port, "beeagent/hive-7/status", status())
+    assert shown(mosquitto)[0]
+    retain(mosquitto.port, "beeagent/hive-8/status", status("hive-8", "stopped", state="offline"))
+    fine, lines = shown(mosquitto)
+    assert not fine
+    assert [line.split(",")[0] for line in lines if " is " in line] == ["hive-7 is online", "hive-8 is offline"]
+    fine, lines = shown(mosquitto, "hive-7", wait_s=60)  # which is not waited for, or the test would be slow
+    assert fine
+    assert not any("hive-8" in line for line in lines)
+
+
+def test_what_is_not_there_or_not_ours_is_not_fine(mosquitto: Mosquitto) -> None:
+    assert shown(mosquitto, "hive-9", wait_s=0.2) == (
+        False,
+        ["no status of device hive-9: no agent of that name has run"],
+    )
+    assert shown(mosquitto, wait_s=0.2) == (False, ["no status of any device at beeagent/+/status"])
+    retain(mosquitto.port, "beeagent/hive-7/status", b"\x1b[2J")
+    fine, lines = shown(mosquitto, "hive-7")
+    assert not fine
+    assert lines[0].startswith("not a status of beeagent on beeagent/hive-7/status: ")
+    assert lines[0].isprintable()
+
+
+@pytest.mark.parametrize(
+    "broker", ["none", "embedded", pytest.param(f"mqtt://127.0.0.1:{free_port()}", id="nothing-at-a-port")]
+)
+def test_without_a_broker_there_is_nothing_to_ask(broker: str) -> None:
+    with pytest.raises(InputError, match=r"--broker"):
+        show_status(Settings(broker=broker), device="+", wait_s=1, write=print)
+
+
+@pytest.mark.parametrize("device", ["#", "a/b", "", "++"])
+def test_a_name_that_no_device_has_is_refused(device: str) -> None:
+    with pytest.raises(InputError, match="name"):
+        show_status(Settings(), device=device, wait_s=1, write=print)
+
+
+def test_the_command_tells_how_a_running_agent_is_and_that_it_stopped(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    broker = ("--broker", f"mqtt://127.0.0.1:{mosquitto.port}")
+    asking = ("status", *broker, "--device", "hive-7")
+    with subscriber(mosquitto.port, "beeagent/#") as subscribed:
+        with running_agent(
+            "--camera", "synthetic:320x240@30", *tiny_model(tmp_path), *broker, "--device", "hive-7",
+            "--publish", "always", folder=tmp_path,
+        ) as agent:  # fmt: skip
+            subscribed.wait_until(lambda: any(b'"online"' in message for message in subscribed.payloads("/status")))
+            ended = run_beeagent(*asking, folder=tmp_path)
+            assert ended.returncode == 0, ended.stderr
+            assert ended.stdout.startswith("hive-7 is online, as of ")
+            agent.process.terminate()
+            assert agent.end() == 0, agent.errors
+        subscribed.wait_until(lambda: b'"offline"' in subscribed.payloads("/status")[-1])
+    last = json.loads(subscribed.payloads("/status")[-1])
+    assert last["outbox"]["delivered"] > 0
+    assert last["outbox"]["last_delivery_at"] <= last["at"]
+    ended = run_beeagent(*asking, folder=tmp_path)
+    assert ended.returncode == 1
+    assert "  reason     stopped" in ended.stdout.splitlines()
+    assert "delivery   the last at" in ended.stdout
+
+
+@given(
+    place=st.sampled_from(["device", "at", "agent", "model", "reason", "camera", "dropped", "last_delivery_at"]),
+    text=st.text(
+        alphabet=st.characters(categories=["Cc", "Cf", "L", "Nd", "Zl", "Zp", "So"]), min_size=1, max_size=300
+    ),
+)
+def test_nothing_in_a_status_can_steer_the_terminal(place: str, text: str) -> None:
+    message = json.loads(status("hive-7", "x"))
+    if place == "reason":
+        message["reasons"] = [text]
+    elif place == "camera":
+        message["cameras"][0]["name"] = text
+    elif place == "dropped":
+        message["outbox"]["dropped"] = {text: 1}
+    elif place == "last_delivery_at":
+        message["outbox"][place] = text
+    else:
+        message[place] = text
+    try:
+        read = read_status(json.dumps(message).encode())
+    except UnreadableError:
+        return  # too long
+    for line in status_lines(read, now=MOMENT):
+        assert line.isprintable()
+        assert len(line) < 400
+
+
+@given(
+    value=st.none() | st.integers() | st.floats() | st.text(max_size=9),
+    place=st.sampled_from(["uptime_s", "age", "count"]),
+)
+def test_no_number_breaks_it(value: object, place: str) -> None:
+    message = json.loads(status())
+    if place == "uptime_s":
+        message[place] = value
+    elif place == "age":
+        message["cameras"][0]["frame_age_s"] = value
+    else:
+        message["outbox"]["waiting"] = value
+    try:
+        read = read_status(json.dumps(message).encode())
+    except UnreadableError:
+        return
+    assert status_lines(read, now=MOMENT)

@@ -1,0 +1,173 @@
+"""`beeagent rekognition`: the cloud model is started and stopped at the service's own wire format."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from beeagent.cloud.cloud_model import CloudModel
+from beeagent.cloud.model_lifecycle import CloudModelLife
+from beeagent.errors import BeeagentError
+from support.beeagent_process import run_beeagent, running_agent
+from support.rekognition_server import ACCESS_KEY, PROJECT_VERSION_ARN, SECRET_KEY, Fault, RekognitionServer
+
+PROJECT_ARN = "arn:aws:rekognition:eu-west-1:123456789012:project/bees/1700000000000"
+VERSION = "bees.2026-05-04T10.21.07"
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+    "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+class StandIn:
+    """A model whose state goes on by one with each look, as `life` says after a start or a stop."""
+
+    def __init__(self, server: RekognitionServer, state: str) -> None:
+        self.state = state
+        self.told: list[tuple[str, Mapping[str, Any]]] = []
+        self.on_look: Callable[[str], None] = lambda _: None
+        server.control = {
+            "DescribeProjects": self._project,
+            "DescribeProjectVersions": self._version,
+            "StartProjectVersion": self._start,
+            "StopProjectVersion": self._stop,
+        }
+
+    def _project(self, members: Mapping[str, Any]) -> dict[str, Any]:
+        found = members["ProjectNames"] == ["bees"]
+        return {"ProjectDescriptions": [{"ProjectArn": PROJECT_ARN, "Status": "CREATED"}] if found else []}
+
+    def _version(self, members: Mapping[str, Any]) -> dict[str, Any] | Fault:
+        if members != {"ProjectArn": PROJECT_ARN, "VersionNames": [VERSION]}:
+            return Fault("ResourceNotFoundException")
+        state = self.state
+        self.state = {"STARTING": "RUNNING", "STOPPING": "STOPPED"}.get(state, state)
+        self.on_look(state)
+        return {"ProjectVersionDescriptions": [{"ProjectVersionArn": PROJECT_VERSION_ARN, "Status": state}]}
+
+    def _start(self, members: Mapping[str, Any]) -> dict[str, Any] | Fault:
+        self.told.append(("start", members))
+        if self.state == "RUNNING":
+            return Fault("ResourceInUseException")
+        self.state = "STARTING"
+        return {"Status": "STARTING"}
+
+    def _stop(self, members: Mapping[str, Any]) -> dict[str, Any] | Fault:
+        self.told.append(("stop", members))
+        if self.state != "RUNNING":
+            return Fault("ResourceInUseException")
+        self.state = "STOPPING"
+        return {"Status": "STOPPING"}
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[RekognitionServer]:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    with RekognitionServer() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_REKOGNITION", server.url)
+        yield server
+
+
+def life(lines: list[str], leaving: threading.Event | None = None) -> CloudModelLife:
+    model = CloudModel(PROJECT_VERSION_ARN)
+    return CloudModelLife(model, say=lines.append, leaving=leaving or threading.Event(), look_every=0.01)
+
+
+def test_a_start_waits_until_it_runs_and_a_stop_until_it_does_not(server: RekognitionServer) -> None:
+    stand_in = StandIn(server, "STOPPED")
+    lines: list[str] = []
+    life(lines).start(2)
+    assert stand_in.state == "RUNNING"
+    assert lines[0].startswith("it is STARTING")
+    assert lines[1].startswith("it is RUNNING, after")
+    life(lines).stop()
+    assert stand_in.state == "STOPPED"
+    assert lines[-1] == "it is stopped, and costs no more"
+    named = {"ProjectVersionArn": PROJECT_VERSION_ARN}
+    assert stand_in.told == [("start", {**named, "MinInferenceUnits": 2}), ("stop", named)]
+
+
+def test_a_model_that_runs_is_not_started_again(server: RekognitionServer) -> None:
+    stand_in = StandIn(server, "RUNNING")
+    life([]).start(1)
+    assert not stand_in.told
+
+
+def test_a_model_that_fails_to_start_is_told_of(server: RekognitionServer) -> None:
+    stand_in = StandIn(server, "STOPPED")
+
+    def fail(seen: str) -> None:
+        if seen == "STARTING":
+            stand_in.state = "FAILED"
+
+    stand_in.on_look = fail
+    with pytest.raises(BeeagentError, match="is FAILED and does not start"):
+        life([]).start(1)
+
+
+def test_who_leaves_while_it_starts_still_has_it_stopped(server: RekognitionServer) -> None:
+    stand_in = StandIn(server, "STOPPED")
+    leaving = threading.Event()
+    leaving.set()
+    lines: list[str] = []
+    kept = life(lines, leaving)
+    kept.start(1)
+    kept.keep_until(3600)
+    kept.stop()
+    assert stand_in.state == "STOPPED"
+    assert [name for name, _ in stand_in.told] == ["start", "stop"]
+
+
+def test_a_stop_is_tried_again_and_in_the_end_told_of_loudly(server: RekognitionServer) -> None:
+    stand_in = StandIn(server, "RUNNING")
+    tries = 0
+
+    def refuse(_: Mapping[str, Any]) -> Fault:
+        nonlocal tries
+        tries += 1
+        return Fault("AccessDeniedException")
+
+    server.control["StopProjectVersion"] = refuse
+    with pytest.raises(
+        BeeagentError, match=r"MAY STILL RUN AND COST MONEY: .*: rekognition:StopProjectVersion is not permitted"
+    ):
+        life([]).stop()
+    assert tries > 1
+    assert stand_in.state == "RUNNING"
+
+
+def test_the_command_tells_the_price_and_starts_nothing_without_a_yes(
+    server: RekognitionServer, tmp_path: Path
+) -> None:
+    stand_in = StandIn(server, "STOPPED")
+    given = {**ENVIRONMENT, "AWS_ENDPOINT_URL_REKOGNITION": server.url}
+    ended = run_beeagent("rekognition", "start", "--arn", PROJECT_VERSION_ARN, "--units", "2", folder=tmp_path, **given)
+    assert ended.returncode == 1
+    assert "$8.00 an hour" in ended.stdout
+    assert not stand_in.told
+    stand_in.state = "RUNNING"
+    ended = run_beeagent("rekognition", "status", "--arn", PROJECT_VERSION_ARN, folder=tmp_path, **given)
+    assert ended.stdout == "it is RUNNING: about $4.00 an hour, asked or not, until it is stopped\n"
+    ended = run_beeagent("rekognition", "start", "--arn", PROJECT_VERSION_ARN, "--stop-after", "soon", folder=tmp_path)
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+    assert "--stop-after is 'soon'" in ended.stderr
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_whoever_ends_the_command_before_its_time_has_the_model_stopped(
+    how: signal.Signals, server: RekognitionServer, tmp_path: Path
+) -> None:
+    stand_in = StandIn(server, "RUNNING")
+    given = {**ENVIRONMENT, "AWS_ENDPOINT_URL_REKOGNITION": server.url, "PYTHONUNBUFFERED": "1"}
+    command = ["rekognition", "start", "--arn", PROJECT_VERSION_ARN, "--yes", "--stop-after", "2h"]
+    with running_agent(*command, folder=tmp_path, **given) as started:
+        assert started.process.stdout is not None
+        while not started.process.stdout.readline().startswith("it is RUNNING"):
+            assert started.process.poll() is None, started.errors
+        started.process.send_signal(how)
+        assert started.process.stdout.readline() == "it is RUNNING, and is being stopped\n"
+        assert [name for name, _ in stand_in.told] == ["stop"]

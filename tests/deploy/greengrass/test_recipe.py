@@ -1,0 +1,282 @@
+"""The recipe and what goes with it: right in all forms that the build gives it, and each rule of its check bites."""
+
+import itertools
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+yaml = pytest.importorskip("yaml")
+pytest.importorskip("awsiot")
+
+import build  # noqa: E402 - after the packages that decide whether these tests run
+import check_recipe  # noqa: E402
+from beeagent import __version__  # noqa: E402
+from beeagent.settings import Settings  # noqa: E402
+from support.greengrass_nucleus import CLASSIC, CLASSIC_FILLING_IN, LITE, LITE_MAIN, Kind, permits  # noqa: E402
+
+ROOT = Path(__file__).parents[3]
+DEPLOY = ROOT / "deploy" / "greengrass"
+SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:hive-7/mqtt-a1B2c3"  # noqa: S105 - its name
+ARN = "arn:aws:rekognition:eu-central-1:123456789012:project/bees/version/bees.2026-05-04/1714800000000"
+FORMS = [
+    list(itertools.chain(*form))
+    for form in itertools.product(
+        ([], ["--broker", "greengrass://local"]),
+        ([], ["--second-opinion", ARN]),
+        ([], ["--secret", SECRET]),
+        ([], ["--offline"]),
+        (
+            [],
+            [
+                "--camera-name",
+                "front",
+                "--topic-prefix",
+                "apiary/north",
+                "--set",
+                "camera=synthetic",
+                "--set",
+                "tiles=2x2",
+            ],
+        ),
+    )
+]
+
+
+def recipe(*arguments: str) -> str:
+    return build.recipe_for(ROOT, build.parse(arguments), __version__)
+
+
+@pytest.mark.parametrize("arguments", FORMS, ids=" ".join)
+def test_the_recipe_is_right_in_each_form(arguments: list[str]) -> None:
+    assert check_recipe.findings(recipe(*arguments)) == []
+
+
+def test_another_default_of_a_setting_stands_in_the_recipe() -> None:
+    defaults = yaml.safe_load(recipe("--set", "camera=synthetic:640x480@5", "--set", "publish=always"))
+    assert defaults["ComponentConfiguration"]["DefaultConfiguration"]["camera"] == "synthetic:640x480@5"
+    assert defaults["ComponentConfiguration"]["DefaultConfiguration"]["publish"] == "always"
+    for wrong in ("camera", "topic_prefix=a", "kamera=0"):
+        with pytest.raises(SystemExit):
+            recipe("--set", wrong)
+
+
+def test_the_form_for_the_gdk_differs_in_the_bucket_alone() -> None:
+    placeholder = "s3://BUCKET_NAME/COMPONENT_NAME/COMPONENT_VERSION/"
+    place = f"s3://mine/io.beeagent.Agent/{__version__}/"
+    assert recipe("--gdk").replace(placeholder, place) == recipe("--bucket", "mine")
+    assert placeholder in recipe("--gdk")
+
+
+def test_rights_and_platforms_are_those_asked_for() -> None:
+    plain, asking = yaml.safe_load(recipe()), yaml.safe_load(recipe("--second-opinion", ARN, "--offline"))
+    assert "ComponentDependencies" not in plain
+    assert list(asking["ComponentDependencies"]) == ["aws.greengrass.TokenExchangeService"]
+    assert asking["ComponentConfiguration"]["DefaultConfiguration"]["rekognition_project_version_arn"] == ARN
+    architectures = [
+        [manifest["Platform"]["architecture"] for manifest in each["Manifests"]] for each in (plain, asking)
+    ]
+    assert architectures == [["aarch64", "amd64", "arm"], ["aarch64", "amd64"]]
+    assert rights(plain) == {
+        "aws.greengrass#PublishToIoTCore": [
+            "beeagent/+/camera/detections",
+            "beeagent/+/status",
+        ],
+        "aws.greengrass#SubscribeToIoTCore": ["beeagent/+/camera/detections"],
+    }
+    secretive = yaml.safe_load(recipe("--secret", SECRET))
+    assert list(secretive["ComponentDependencies"]) == ["aws.greengrass.SecretManager"]
+    assert rights(secretive) == {**rights(plain), "aws.greengrass#GetSecretValue": [SECRET]}
+
+
+def rights(recipe: dict[str, Any]) -> dict[str, list[str]]:
+    """Give what a recipe permits: the resources of each operation."""
+    control = recipe["ComponentConfiguration"]["DefaultConfiguration"]["accessControl"]
+    policies = [policy for service in control.values() for policy in service.values()]
+    return {operation: policy["resources"] for policy in policies for operation in policy["operations"]}
+
+
+INSTALL = "exec python3 {artifacts:path}/beeagent-aarch64.zip install"
+RUN = f"exec sh {{work:path}}/{__version__}/run.sh --greengrass"
+TOPIC = "- beeagent/+/status"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"2020-01-25"', '"2020-01-26"', "there is only '2020-01-25'"),
+        ("RecipeFormatVersion:", "RecipeFormatVersoin:", "the recipe has no RecipeFormatVersion"),
+        ("Manifests:", "manifests:", "the recipe has no Manifests"),
+        ("DefaultConfiguration:", "defaultConfiguration:", "ComponentConfiguration has no DefaultConfiguration"),
+        ("Lifecycle:", "LifeCycle:", "a manifest has no Lifecycle"),
+        ("runtime:", "runtimee:", "Platform has runtimee"),
+        ('runtime: "*"', "runtime: aws_nucleus_lite", "serves both kinds"),
+        ("architecture: arm\n", "architecture: armv7\n", "architecture has to be one of"),
+        ("architecture: arm\n", "architecture: amd64\n", "each once"),
+        ("install:", "Install:", "Lifecycle has Install"),
+        ("Script:", "script:", "install has no Script"),
+        ("Timeout: 1800", "Setenvv: {A: b}", "install has Setenvv"),
+        ("Timeout: 1800", "RequiresPrivilege: false", "needs no privilege"),
+        ("Timeout: 1800", "Skipif: onpath bee", "install has Skipif"),
+        (INSTALL, INSTALL.replace("{artifacts:path}", "{artifacts:decompressedPath}"), "{artifacts:decompressedPath}"),
+        (RUN, RUN.replace("{work:path}", "${HOME}"), "run: {HOME} is not"),
+        (RUN, RUN + " '{\"a\": 1}'", "is not a recipe variable"),
+        (RUN, RUN.removeprefix("exec "), "begins with exec"),
+        (RUN, RUN.replace("exec sh", "exec sudo sh"), "needs no sudo"),
+        (RUN, RUN.replace(f"/{__version__}", ""), "has to carry the version"),
+        ("URI:", "Uri:", "an artifact has no URI"),
+        ("beeagent-aarch64.zip install", "beeagent.zip install", "is not what install runs"),
+        (f"/{__version__}/beeagent-arm.zip", "/0.0.9/beeagent-arm.zip", "is not at s3://BUCKET"),
+        ("#PublishToIoTCore", "#PublishToIotCore", "no operation of the nucleus"),
+        ("#PublishToIoTCore", "#PublishToTopic", "the agent does not use"),
+        ("#SubscribeToIoTCore", "#PublishToIoTCore", "has aws.greengrass#SubscribeToIoTCore for []"),
+        ("ipc.mqttproxy:", "ipc.pubsub:", "accessControl is for ['aws.greengrass.ipc.pubsub']"),
+        ("resources:", "resource:", "has no resources"),
+        (TOPIC, '- "*"', "* is more than the topics of one camera"),
+        (TOPIC, "- beeagent/#", "is more than the topics of one camera"),
+        (TOPIC, '- "+/+/status"', "is more than the topics of one camera"),
+        (TOPIC, '- "beeagent/*/status"', "is more than the topics of one camera"),
+        (TOPIC, '- "beeagent/{iot:thingName}/status"', "compare literally: write + in its place"),
+        (TOPIC, TOPIC + "\n            - beeagent/hive-7/more", "and the agent uses it for"),
+        ("await_camera: true", "await_camera: true\n    device: '{iot:thingName}'", "no nucleus fills in"),
+        ("camera_name: camera", "camera_name: front", "and the agent uses it for"),
+        ("io.beeagent.Agent:mqttproxy:1", "mqttproxy:1", "begin with the component's"),
+        ("await_camera: true", "await_camera: perhaps", "DefaultConfiguration: --await-camera is 'perhaps'"),
+        ("await_camera: true", "await_kamera: true", "DefaultConfiguration: --await-kamera is no setting"),
+        ("camera: /dev/video0", "camera: /dev/video0\n    mqtt_password: bees", "everybody who may read"),
+        ("    # tiles: null\n", "", "does not tell of tiles"),
+        ("# publish: detections", "# publish: always", "publish is 'always' by default, and it is 'detections'"),
+        ("# tiles: null", "# tiless: null", "tiless, which is no setting"),
+        ("Manifests:", "ComponentDependencies: {a.b: {VersionRequirement: 1.0.0}}\nManifests:", "none of the agent's"),
+        (
+            "Manifests:",
+            "ComponentDependencies: {aws.greengrass.TokenExchangeService: {VersionRequirement: 2.0.0}}\nManifests:",
+            "credentials that nothing needs",
+        ),
+        ("camera: /dev", f"rekognition_project_version_arn: {ARN}\n    camera: /dev", "has to be a dependency"),
+        ("Manifests:", f"# {'x' * 16_000}\nManifests:", "bytes and Greengrass takes 16000"),
+        ("Manifests:", "Manifests: [", "not YAML"),
+    ],
+)  # fmt: skip
+def test_each_rule_bites(old: str, new: str, words: str) -> None:
+    # Quotes that YAML does not need are taken off first, so that each case is written in one way.
+    right = re.sub(r'"([a-z][A-Za-z0-9./:#{}+_-]*)"', r"\1", recipe())
+    assert check_recipe.findings(right) == []
+    assert old in right
+    found = check_recipe.findings(right.replace(old, new))
+    assert any(words in finding for finding in found), found
+
+
+def test_the_check_ends_with_1_where_something_is_wrong(tmp_path: Path) -> None:
+    right, wrong = tmp_path / "right.yaml", tmp_path / "wrong.yaml"
+    right.write_text(recipe())
+    wrong.write_text(recipe().replace("runtime:", "runtimee:"))
+    for file, code in ((right, 0), (wrong, 1)):
+        ended = subprocess.run([sys.executable, DEPLOY / "check_recipe.py", file], capture_output=True, check=False)
+        assert ended.returncode == code, ended.stderr
+
+
+@pytest.mark.parametrize("kind", [LITE, LITE_MAIN, CLASSIC, CLASSIC_FILLING_IN])
+@pytest.mark.parametrize("arguments", FORMS, ids=" ".join)
+def test_each_nucleus_permits_just_what_the_agent_uses(arguments: list[str], kind: Kind) -> None:
+    """With the resources as they stand in the recipe: what a nucleus fills in, it does itself."""
+    configuration = yaml.safe_load(recipe(*arguments))["ComponentConfiguration"]["DefaultConfiguration"]
+    prefix, camera = configuration["topic_prefix"], configuration["camera_name"]
+    results, status = f"{prefix}/hive-7/{camera}/detections", f"{prefix}/hive-7/status"
+    used = {(operation, results) for operation in ("PublishToIoTCore", "SubscribeToIoTCore")}
+    used.add(("PublishToIoTCore", status))
+    if configuration["broker"] == "greengrass://local":
+        used = {("PublishToTopic", results), ("PublishToTopic", status)}
+    elsewhere = (f"{prefix}/hive-7/other/detections", f"other/hive-7/{camera}/detections", f"{prefix}/hive-7/more")
+    permitted = {
+        (operation, topic)
+        for operation in ("PublishToIoTCore", "SubscribeToIoTCore", "PublishToTopic")
+        for topic in (results, status, *elsewhere)
+        if permits(configuration, operation, topic, kind=kind, thing="hive-7")
+    }
+    assert permitted == used
+
+
+@pytest.mark.parametrize("arguments", FORMS, ids=" ".join)
+def test_what_is_permitted_is_known_to_the_client(arguments: list[str]) -> None:
+    assert rights(yaml.safe_load(recipe(*arguments))).keys() <= check_recipe.operations()
+
+
+@pytest.mark.parametrize("resource", ['"*"', "arn:aws:secretsmanager:eu-central-1:123456789012:secret:*"])
+def test_secrets_are_permitted_by_their_names_alone(resource: str) -> None:
+    text = recipe("--secret", SECRET).replace(json.dumps([SECRET]), f"[{resource}]")
+    assert any("is not the ARN of one secret" in finding for finding in check_recipe.findings(text))
+    with pytest.raises(SystemExit):
+        build.parse(["--secret", resource])
+
+
+def test_the_gdk_s_configuration_is_of_this_version() -> None:
+    config = json.loads((DEPLOY / "gdk-config.json").read_text())
+    ((name, component),) = config["component"].items()
+    assert component["version"] == __version__
+    assert component["build"] == {"build_system": "custom", "custom_build_command": ["python3", "build.py", "--gdk"]}
+    assert re.fullmatch(r"[a-zA-Z0-9._-]+", name)
+
+
+def takes(operation: str, service: str, request: dict[str, Any]) -> None:
+    """Fail unless the service's own description of the operation allows the request."""
+    loaders, model = pytest.importorskip("botocore.loaders"), pytest.importorskip("botocore.model")
+    validate = pytest.importorskip("botocore.validate")
+    shape = model.ServiceModel(loaders.Loader().load_service_model(service, "service-2")).operation_model(operation)
+    report = validate.ParamValidator().validate(request, shape.input_shape)
+    assert not report.has_errors(), report.generate_report()
+
+
+def test_the_recipe_can_be_made_a_component_version() -> None:
+    takes("CreateComponentVersion", "greengrassv2", {"inlineRecipe": recipe().encode()})
+
+
+@pytest.mark.parametrize("name", ["deployment.json", "deployment-canary.json"])
+def test_a_deployment_is_one_that_greengrass_takes(name: str) -> None:
+    deployment = json.loads((DEPLOY / "aws" / name).read_text())
+    takes("CreateDeployment", "greengrassv2", deployment)
+    assert list(deployment["components"]) == [yaml.safe_load(recipe())["ComponentName"]]
+    (component,) = deployment["components"].values()
+    assert component["componentVersion"] == __version__
+    merged = json.loads(component["configurationUpdate"]["merge"])
+    assert merged.keys() <= Settings.model_fields.keys()
+    assert deployment["deploymentPolicies"]["failureHandlingPolicy"] == "ROLLBACK"
+
+
+def test_the_policies_allow_what_is_needed_and_no_more() -> None:
+    policies = {path.name: json.loads(path.read_text()) for path in (DEPLOY / "aws").glob("*-*.json")}
+    statements = [
+        (name, statement)
+        for name, policy in policies.items()
+        if "Statement" in policy
+        for statement in policy["Statement"]
+    ]
+    assert {name for name, _ in statements} == {
+        "core-device-iot-policy.json",
+        "token-exchange-trust.json",
+        "token-exchange-artifacts.json",
+        "token-exchange-second-opinion.json",
+        "token-exchange-secrets.json",
+    }
+    allowed: dict[str, set[str]] = {"iot:Publish": set(), "iot:Subscribe": set(), "iot:Receive": set()}
+    for name, statement in statements:
+        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        resources = statement.get("Resource", [])
+        resources = resources if isinstance(resources, list) else [resources]
+        assert not any("*" in action for action in actions), name
+        if "*" in resources:
+            # The nucleus' own calls, in the form that AWS documents for core devices.
+            assert all(action.startswith("greengrass:") for action in actions), name
+        for action in allowed.keys() & set(actions):
+            topics = {re.split(":topic/|:topicfilter/", resource)[-1] for resource in resources}
+            allowed[action] |= {topic for topic in topics if not topic.startswith("$aws/")}
+    given = {
+        operation.removeprefix("aws.greengrass#"): {topic.replace("/+/", "/THING/") for topic in topics}
+        for operation, topics in rights(yaml.safe_load(recipe())).items()
+    }
+    assert allowed["iot:Publish"] == given["PublishToIoTCore"]
+    assert allowed["iot:Subscribe"] == allowed["iot:Receive"] == given["SubscribeToIoTCore"]

@@ -1,0 +1,181 @@
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+
+import pytest
+from beeagent.errors import InputError
+from beeagent.mqtt.broker_url import BrokerAddress
+from beeagent.mqtt.embedded import EmbeddedBroker
+from beeagent.mqtt.options import MqttOptions
+from beeagent.mqtt.publisher import MqttPublisher
+from beeagent.outbox.outbox import Outbox
+from beeagent.outbox.sender import Courier
+from paho.mqtt.enums import MQTTProtocolVersion
+from support.mosquitto import find_program
+from support.mqtt_subscriber import subscriber
+from support.tcp_proxy import tcp_proxy
+
+pytest.importorskip("amqtt", reason="the extra `demo` is not installed")
+
+DEADLINE = 20.0
+MQTT_3 = MQTTProtocolVersion.MQTTv311
+
+
+def publisher_to(address: BrokerAddress) -> MqttPublisher:
+    return MqttPublisher(
+        options=MqttOptions(address=address, client_id="beeagent-test"),
+        status_topic="bees/hive/status",
+        last_will=lambda: b"offline: lost",
+        first_wait_s=0.05,
+        longest_wait_s=0.2,
+    )
+
+
+def test_results_reach_a_subscriber_and_the_status_is_retained() -> None:
+    broker = EmbeddedBroker(port=None)
+    broker.start()
+    outbox, publisher = Outbox(None), publisher_to(broker.address)
+    courier = Courier(outbox=outbox, publisher=publisher)
+    try:
+        with subscriber(broker.address.port, protocol=MQTT_3) as seen:
+            publisher.start()
+            courier.start()
+            publisher.report(b"online")
+            for _ in range(300):
+                outbox.put(stream="s", topic="bees/hive/front/detections", build=lambda number: b"%d" % number)
+            assert courier.drain(timeout=DEADLINE)
+            seen.wait_for(300, topic_end="detections")
+            assert seen.payloads("detections") == [b"%d" % number for number in range(1, 301)]
+            seen.wait_for(1, topic_end="status")
+            assert not [message.topic for message in seen.messages if message.topic.startswith("$")]
+        with subscriber(broker.address.port, protocol=MQTT_3) as late:
+            message = late.wait_for(1)[0]
+            assert (message.topic, message.payload, message.retain) == ("bees/hive/status", b"online", True)
+            publisher.stop(farewell=b"offline: stopped", timeout=5.0)
+            late.wait_until(lambda: late.payloads()[-1] == b"offline: stopped")
+            assert set(late.payloads()) == {b"online", b"offline: stopped"}  # amqtt may repeat what it retains
+        assert courier.stop()
+        assert outbox.counts().delivered == 300
+    finally:
+        publisher.stop(farewell=None, timeout=5.0)
+        courier.stop()
+        outbox.close()
+        broker.stop()
+
+
+def test_it_publishes_the_last_will_of_a_client_that_is_cut_off() -> None:
+    broker = EmbeddedBroker(port=None)
+    broker.start()
+    try:
+        with tcp_proxy(broker.address.port) as proxy, subscriber(broker.address.port, protocol=MQTT_3) as seen:
+            publisher = publisher_to(replace(broker.address, port=proxy.port))
+            publisher.start()
+            publisher.report(b"online")
+            seen.wait_until(lambda: b"online" in seen.payloads())
+            proxy.close()
+            seen.wait_until(lambda: seen.payloads() == [b"online", b"offline: lost"])
+            publisher.stop(farewell=None, timeout=5.0)
+    finally:
+        broker.stop()
+
+
+def test_mosquittos_own_clients_can_use_it() -> None:
+    publish, subscribe = find_program("mosquitto_pub"), find_program("mosquitto_sub")
+    broker = EmbeddedBroker(port=None)
+    broker.start()
+    try:
+        port = str(broker.address.port)
+        subprocess.run(
+            [publish, "-p", port, "-q", "1", "-r", "-t", "bees/x", "-m", "hello"], check=True, timeout=DEADLINE
+        )
+        found = subprocess.run(
+            [subscribe, "-p", port, "-q", "1", "-t", "bees/#", "-C", "1", "-W", "20"],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+        )
+        assert found.stdout == "hello\n"
+    finally:
+        broker.stop()
+
+
+def test_it_can_be_stopped_started_anew_and_leaves_nothing_behind() -> None:
+    threads = threading.active_count()
+    broker = EmbeddedBroker(port=None)
+    broker.start()
+    port = broker.address.port
+    broker.stop()
+    broker.stop()
+    assert threading.active_count() == threads
+    again = EmbeddedBroker(port=port)
+    again.start()
+    again.stop()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+
+
+def test_it_stops_while_clients_are_connected() -> None:
+    broker = EmbeddedBroker(port=None)
+    broker.start()
+    with subscriber(broker.address.port, protocol=MQTT_3):
+        broker.stop()
+        assert not broker._thread.is_alive()
+
+
+def test_a_port_that_is_taken_is_told_with_what_to_do() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = int(taken.getsockname()[1])
+        with pytest.raises(InputError, match=f"--broker mqtt://127.0.0.1:{port}"):
+            EmbeddedBroker(port=port).start()
+
+
+def test_it_listens_on_this_machine_only() -> None:
+    broker = EmbeddedBroker(port=None)
+    broker.start()
+    try:
+        assert broker.address.host == "127.0.0.1"
+        with socket.create_connection(("127.0.0.1", broker.address.port)):
+            pass
+        with pytest.raises(OSError, match=r"."):
+            socket.create_connection(("127.0.0.2", broker.address.port), timeout=DEADLINE)
+    finally:
+        broker.stop()
+
+
+QUIET = """
+import logging
+logging.basicConfig(level=logging.INFO)
+logging.captureWarnings(True)
+from beeagent.mqtt.embedded import EmbeddedBroker
+import socket
+broker = EmbeddedBroker(port=None)
+broker.start()
+socket.create_connection(("127.0.0.1", broker.address.port)).close()
+broker.stop()
+"""
+
+
+def test_it_says_nothing() -> None:
+    done = subprocess.run([sys.executable, "-c", QUIET], check=True, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    assert done.stdout == ""
+
+
+MISSING = """
+import sys
+sys.modules["amqtt"] = None
+from beeagent.mqtt.embedded import EmbeddedBroker
+from beeagent.errors import InputError
+try:
+    EmbeddedBroker()
+except InputError as error:
+    print(error)
+"""
+
+
+def test_a_missing_package_is_told_with_what_to_do() -> None:
+    done = subprocess.run([sys.executable, "-c", MISSING], check=True, capture_output=True, text=True, timeout=60)
+    assert "pip install 'beeagent[demo]'" in done.stdout

@@ -1,0 +1,252 @@
+"""Messages that a broker will never take: set aside and told, and the next ones flow."""
+
+import json
+import signal
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from beeagent.mqtt.broker_url import BrokerAddress
+from beeagent.mqtt.poison import Sent, Suspects
+from beeagent.outbox.dead_letters import Quarantine
+from beeagent.outbox.outbox import OutboxCounts
+from beeagent.outbox.publisher import Outcome, Receipt
+from beeagent.outbox.records import Row
+from support.delivery_line import STATUS, TOPIC, line_to_broker
+from support.mosquitto import Mosquitto, running_mosquitto
+from support.mqtt_subscriber import subscriber
+from support.tcp_proxy import TcpProxy, tcp_proxy
+
+POISON = b" poison"
+OTHER_TOPIC = "wasps/hive/front/detections"
+
+
+def _through(proxy: TcpProxy) -> BrokerAddress:
+    return BrokerAddress("127.0.0.1", proxy.port, tls=False)
+
+
+def _kept(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "o.refused.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("before", [0, 3])
+def test_a_message_that_makes_the_broker_hang_up_is_set_aside(
+    mosquitto: Mosquitto, tmp_path: Path, before: int
+) -> None:
+    with tcp_proxy(mosquitto.port) as proxy, subscriber(mosquitto.port, TOPIC) as seen:
+        proxy.take_offence(POISON)
+        options = replace(mosquitto.options, address=_through(proxy))
+        with line_to_broker(options, tmp_path / "o.outbox.sqlite3") as line:
+            line.put(before)
+            line.put(text=POISON)
+            line.put(5)
+            line.wait_empty()
+            seen.wait_until(lambda: len(set(seen.payloads())) == before + 5)
+            expected = OutboxCounts(produced=before + 6, delivered=before + 5, dropped={"breaks-connection": 1})
+            assert line.outbox.counts() == expected
+            assert line.courier.trouble is not None
+            assert "set aside in" in line.courier.trouble
+            assert 3 <= proxy.accepted <= 8
+    (kept,) = _kept(tmp_path)
+    assert (kept["cause"], kept["topic"]) == ("breaks-connection", TOPIC)
+    assert kept["payload"] == f"{before + 1} poison"
+
+
+def test_two_poisoned_messages_in_a_row_are_both_found(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    with tcp_proxy(mosquitto.port) as proxy, subscriber(mosquitto.port, TOPIC) as seen:
+        proxy.take_offence(POISON)
+        options = replace(mosquitto.options, address=_through(proxy))
+        with line_to_broker(options, tmp_path / "o.outbox.sqlite3") as line:
+            line.put(2, text=POISON)
+            line.put()
+            line.wait_empty()
+            assert seen.wait_for(1)[0].payload == b"3"
+    assert [entry["payload"] for entry in _kept(tmp_path)] == ["1 poison", "2 poison"]
+
+
+def test_a_broker_that_hangs_up_on_everything_costs_no_result(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    with tcp_proxy(mosquitto.port) as proxy, subscriber(mosquitto.port, TOPIC) as seen:
+        proxy.take_offence(b"online", TOPIC.encode())
+        options = replace(mosquitto.options, address=_through(proxy))
+        path = tmp_path / "o.outbox.sqlite3"
+        with line_to_broker(options, path, suspects=Suspects(settle_s=0.0)) as line:
+            line.put(3)
+            line.wait_state(lambda: proxy.accepted >= 15)
+            assert line.outbox.counts() == OutboxCounts(produced=3, delivered=0, dropped={})
+            proxy.take_offence()
+            line.wait_empty()
+            seen.wait_for(3)
+            assert line.outbox.counts() == OutboxCounts(produced=3, delivered=3, dropped={})
+
+
+def test_a_status_that_makes_the_broker_hang_up_does_not_stop_the_results(mosquitto: Mosquitto) -> None:
+    with tcp_proxy(mosquitto.port) as proxy, subscriber(mosquitto.port, TOPIC) as seen:
+        proxy.take_offence(b"online")
+        with line_to_broker(replace(mosquitto.options, address=_through(proxy))) as line:
+            line.put(3)
+            line.wait_empty()
+            seen.wait_for(3)
+            assert line.outbox.counts().dropped == {}
+
+
+def _let_write(broker: Mosquitto, acl: Path, *topics: str) -> None:
+    acl.write_text("".join(f"topic readwrite {topic}\n" for topic in topics) + "topic read #\n", encoding="utf-8")
+    mark = broker.log_mark()
+    assert broker._process is not None
+    broker._process.send_signal(signal.SIGHUP)  # makes mosquitto read its files again
+    broker.wait_for_log("Reloading config", since=mark)
+
+
+def test_a_forbidden_topic_is_borne_with_and_then_set_aside_until_it_is_allowed(tmp_path: Path) -> None:
+    acl = tmp_path / "acl"
+    acl.write_text(f"topic readwrite {OTHER_TOPIC}\ntopic readwrite {STATUS}\ntopic read #\n", encoding="utf-8")
+    with (
+        running_mosquitto(tmp_path, settings=f"allow_anonymous true\nacl_file {acl}") as broker,
+        subscriber(broker.port, "+/hive/front/detections") as seen,
+        line_to_broker(broker.options, tmp_path / "o.outbox.sqlite3", suspects=Suspects(patience_s=0.5)) as line,
+    ):
+        line.put(40)  # more than are on their way at any time
+        line.put(2, topic=OTHER_TOPIC)
+        line.wait_settled(lambda: "not authorized" in (line.courier._trouble or ""))  # told before anything is given up
+        line.wait_empty()
+        seen.wait_for(2)
+        assert {message.topic for message in seen.messages} == {OTHER_TOPIC}
+        assert line.outbox.counts() == OutboxCounts(produced=42, delivered=2, dropped={"forbidden": 40})
+        assert line.courier.trouble is not None
+        assert "set aside in" in line.courier.trouble
+        assert "not authorized" in line.courier.trouble
+        _let_write(broker, acl, "#")
+        for _ in range(3):  # what is under way when mosquitto has said so may come too early
+            line.put()
+            line.wait_empty()
+        seen.wait_until(lambda: any(message.topic == TOPIC for message in seen.messages))
+    assert {str(number) for number in range(1, 41)} <= {entry["payload"] for entry in _kept(tmp_path)}
+
+
+def test_what_is_set_aside_can_be_published_by_hand_as_it_was(tmp_path: Path) -> None:
+    payload = '{"label":"пчела","n":1}'.encode()
+    Quarantine(tmp_path / "q").keep(Row(1, TOPIC, payload), Receipt(Outcome.REFUSED, "because", cause="forbidden"))
+    (line,) = (tmp_path / "q").read_text(encoding="utf-8").splitlines()
+    entry = json.loads(line)
+    assert entry["payload"].encode() == payload
+    assert (entry["topic"], entry["cause"], entry["reason"]) == (TOPIC, "forbidden", "because")
+
+
+def test_the_quarantine_keeps_within_its_limit_and_the_newest(tmp_path: Path) -> None:
+    quarantine = Quarantine(tmp_path / "q", max_megabytes=0.01)
+    for number in range(100):
+        quarantine.keep(Row(number, TOPIC, b"%d" % number + bytes(400)), Receipt(Outcome.REFUSED, "r"))
+    sizes = [path.stat().st_size for path in tmp_path.iterdir()]
+    assert sum(sizes) <= 10_000
+    lines = (tmp_path / "q").read_text(encoding="utf-8").splitlines()
+    assert json.loads(lines[-1])["payload"].startswith("99")
+
+
+def test_a_line_that_was_cut_short_does_not_spoil_the_next(tmp_path: Path) -> None:
+    (tmp_path / "q").write_bytes(b'{"at": "20')
+    Quarantine(tmp_path / "q").keep(Row(1, TOPIC, b"whole"), Receipt(Outcome.REFUSED, "r"))
+    assert json.loads((tmp_path / "q").read_bytes().splitlines()[1])["payload"] == "whole"
+
+
+def test_a_quarantine_that_cannot_be_written_tells_so() -> None:
+    quarantine = Quarantine(Path("/proc/nowhere/q"))
+    quarantine.keep(Row(1, TOPIC, b"x"), Receipt(Outcome.REFUSED, "the broker refused a message"))
+    assert quarantine.trouble is not None
+    assert "lost" in quarantine.trouble
+    assert "the broker refused a message" in quarantine.trouble
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
+    clock = _Clock()
+    monkeypatch.setattr("beeagent.mqtt.poison.time.monotonic", clock)
+    return clock
+
+
+def _break_off(suspects: Suspects, clock: _Clock, *keys: str, stood: float = 5.0, after: float = 0.1) -> str | None:
+    opened = clock.now
+    clock.now += stood
+    sent = [Sent(key, precious=True, sent_at=clock.now) for key in keys]
+    clock.now += after
+    return suspects.note_broken_off(sent, opened_at=opened)
+
+
+def test_blame_needs_a_connection_that_stood_and_ended_right_after(clock: _Clock) -> None:
+    suspects = Suspects()
+    suspects.note_taken("other", "t")
+    for _ in range(10):
+        assert _break_off(suspects, clock, "x", stood=0.5) is None  # a broker that ends every young connection
+        assert _break_off(suspects, clock, "x", after=30.0) is None  # not right after
+        assert _break_off(suspects, clock, "x", "y") is None  # which of the two?
+    assert suspects.careful
+    assert _break_off(suspects, clock, "x") is None
+    assert _break_off(suspects, clock, "x") is None
+    assert _break_off(suspects, clock, "x") == "x"
+    assert suspects.is_condemned("x")
+    clock.now += 3601
+    assert not suspects.is_condemned("x")
+
+
+def test_who_is_taken_is_cleared(clock: _Clock) -> None:
+    suspects = Suspects()
+    for _ in range(10):
+        assert _break_off(suspects, clock, "x") is None
+        assert _break_off(suspects, clock, "x") is None
+        suspects.note_taken("x", "t")
+        assert not suspects.careful
+
+
+def test_suspicion_ends_when_the_suspect_does_not_come_again(clock: _Clock) -> None:
+    suspects = Suspects()
+    _break_off(suspects, clock, "x")
+    for number in range(300):
+        suspects.note_taken(str(number), "t")
+    assert not suspects.careful
+
+
+def test_a_refused_message_wears_out_patience_though_others_on_its_topic_are_taken(clock: _Clock) -> None:
+    suspects = Suspects(patience_s=60)
+    assert not suspects.note_refused("x", "t")
+    clock.now += 59
+    suspects.note_taken("y", "t")
+    assert not suspects.note_refused("x", "t")
+    clock.now += 2
+    assert suspects.note_refused("x", "t")
+    assert not suspects.note_refused("z", "t")
+
+
+def test_patience_out_of_range_is_refused() -> None:
+    with pytest.raises(ValueError, match="strikes 0"):
+        Suspects(strikes=0)
+
+
+def test_a_broker_that_resets_right_after_accepting_costs_no_result(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    resetting, tries = True, 0
+
+    def admit(client: socket.socket) -> bool:
+        nonlocal tries
+        if resetting:
+            tries += 1
+            client.recv(65536)
+            client.sendall(b"\x20\x03\x00\x00\x00")  # CONNACK of MQTT 5: accepted
+        return not resetting  # the proxy closes at once
+
+    with tcp_proxy(mosquitto.port, admit=admit) as proxy, subscriber(mosquitto.port, TOPIC) as seen:
+        options = replace(mosquitto.options, address=_through(proxy))
+        with line_to_broker(options, tmp_path / "o.outbox.sqlite3") as line:
+            line.put(5)
+            line.wait_state(lambda: tries >= 15)
+            resetting = False
+            line.wait_empty()
+            seen.wait_for(5)
+            assert line.outbox.counts() == OutboxCounts(produced=5, delivered=5, dropped={})

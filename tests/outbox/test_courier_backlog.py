@@ -1,0 +1,215 @@
+"""What has gathered during an outage goes out in order, and what is seen meanwhile does not wait for it."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from beeagent.mqtt.broker_url import BrokerAddress
+from beeagent.mqtt.publisher import MqttPublisher
+from beeagent.outbox.discard import DiscardPublisher
+from beeagent.outbox.outbox import Outbox
+from beeagent.outbox.publisher import Outcome, Receipt
+from beeagent.outbox.sender import Courier
+from beeagent.outbox.store import OutboxFile, Row
+from support.mosquitto import Mosquitto, free_port
+from support.mqtt_subscriber import Subscriber, subscriber
+from support.tcp_proxy import tcp_proxy
+
+DEADLINE = 20.0
+TOPIC = "bees/hive/front/detections"
+
+
+class Line:
+    """Outbox, courier and publisher, with a proxy before the broker that is not there at first."""
+
+    def __init__(self, broker: Mosquitto, **changes: Any) -> None:  # noqa: ANN401 - arguments
+        self.port = free_port()
+        self.outbox = Outbox(None, commit_interval_s=0.01)
+        options = replace(broker.options, address=BrokerAddress("127.0.0.1", self.port, tls=False))
+        self.publisher = MqttPublisher(
+            options=options, status_topic="s", last_will=lambda: b"off", first_wait_s=0.05, longest_wait_s=0.2
+        )
+        self.courier = Courier(outbox=self.outbox, publisher=self.publisher, **changes)
+        self.publisher.start()
+        self.courier.start()
+
+    def put(self, count: int) -> None:
+        for _ in range(count):
+            self.outbox.put(stream="s", topic=TOPIC, build=lambda number: b"%d" % number)
+        assert self.outbox.flush(timeout=DEADLINE)
+
+
+@contextmanager
+def backlog_of(count: int, broker: Mosquitto, **changes: Any) -> Iterator[Line]:  # noqa: ANN401 - arguments
+    """Let results gather, and then open the way to the broker."""
+    line = Line(broker, **changes)
+    line.put(count)
+    try:
+        with tcp_proxy(broker.port, port=line.port):
+            yield line
+    finally:
+        line.publisher.stop(farewell=None, timeout=2.0)
+        assert line.courier.stop()
+        line.outbox.close()
+
+
+def numbers(seen: Subscriber) -> list[int]:
+    return [int(payload) for payload in seen.payloads()]
+
+
+def test_live_results_do_not_wait_for_the_backlog_and_both_are_in_order(mosquitto: Mosquitto) -> None:
+    with subscriber(mosquitto.port, TOPIC) as seen, backlog_of(60, mosquitto, drain_rate=1) as line:
+        seen.wait_for(1)
+        line.put(30)
+        seen.wait_until(lambda: 90 in numbers(seen))
+        # A minute of backlog at this rate; all of it was older.
+        assert line.outbox.depth() > 0
+        assert [number for number in numbers(seen) if number > 60] == list(range(61, 91))
+        assert line.courier.drain(timeout=DEADLINE)  # knows no rate
+        seen.wait_for(90)
+        assert [number for number in numbers(seen) if number <= 60] == list(range(1, 61))
+
+
+def test_the_backlog_goes_on_by_itself_at_its_rate(mosquitto: Mosquitto) -> None:
+    with subscriber(mosquitto.port, TOPIC) as seen, backlog_of(40, mosquitto, drain_rate=20):
+        seen.wait_for(40)  # nothing else happens that would wake the courier but its own clock
+        assert numbers(seen) == list(range(1, 41))
+
+
+class PatientPublisher(DiscardPublisher):
+    """Takes what it is given, and says only when told to what became of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: list[int] = []
+        self._ends: list[Callable[[Receipt], None]] = []
+
+    def publish(self, *, topic: str, payload: bytes, done: Callable[[Receipt], None]) -> None:  # noqa: ARG002 - of the interface
+        self.taken.append(int(payload))
+        self._ends.append(done)
+
+    def end_all(self, outcome: Outcome) -> None:
+        ends, self._ends = self._ends, []
+        for end in ends:
+            end(Receipt(outcome, "a reason"))
+
+
+class Steps:
+    """A courier whose thread is the test's own, so that what it does is known to the letter."""
+
+    def __init__(self, **changes: Any) -> None:  # noqa: ANN401 - arguments
+        self.outbox, self.publisher = Outbox(None, commit_interval_s=0.01), PatientPublisher()
+        self.courier = Courier(outbox=self.outbox, publisher=self.publisher, **changes)
+
+    def put(self, count: int) -> None:
+        for _ in range(count):
+            self.outbox.put(stream="s", topic=TOPIC, build=lambda number: b"%d" % number)
+        assert self.outbox.flush(timeout=DEADLINE)
+
+    def sent(self) -> list[int]:
+        """Let the courier go round once, and give what it has handed over."""
+        self.publisher.taken.clear()
+        self.courier._settle()
+        self.courier._send()
+        return list(self.publisher.taken)
+
+
+def test_the_backlog_leaves_half_of_the_way_to_what_is_live() -> None:
+    steps = Steps(max_in_flight=4)
+    steps.put(10)
+    steps.publisher.start()
+    assert steps.sent() == [1, 2]
+    steps.put(5)
+    assert steps.sent() == [11, 12]
+    steps.publisher.end_all(Outcome.DELIVERED)
+    assert steps.sent() == [3, 4, 13, 14]
+    steps.outbox.close()
+
+
+def test_at_the_end_the_backlog_takes_the_whole_way() -> None:
+    steps = Steps(max_in_flight=4, drain_rate=0.001)
+    steps.put(10)
+    steps.publisher.start()
+    steps.courier.drain(timeout=0)
+    assert steps.sent() == [1, 2, 3, 4]
+    steps.outbox.close()
+
+
+def test_after_another_outage_all_that_waits_is_one_backlog() -> None:
+    steps = Steps(max_in_flight=8)
+    steps.put(6)
+    steps.publisher.start()
+    assert steps.sent() == [1, 2, 3, 4]
+    steps.put(2)
+    assert steps.sent() == [7, 8]
+    steps.publisher.stop(farewell=None, timeout=0)
+    steps.publisher.end_all(Outcome.LOST)
+    assert steps.sent() == []
+    steps.put(2)
+    steps.publisher.start()
+    assert steps.sent() == [1, 2, 3, 4]
+    steps.publisher.end_all(Outcome.DELIVERED)
+    assert steps.sent() == [5, 6, 7, 8]
+    steps.publisher.end_all(Outcome.DELIVERED)
+    assert steps.sent() == [9, 10]
+    steps.outbox.close()
+
+
+def test_what_is_lost_goes_again_in_its_own_order() -> None:
+    steps = Steps(max_in_flight=8, retry_after_s=1e-9)
+    steps.put(3)
+    steps.publisher.start()
+    assert steps.sent() == [1, 2, 3]
+    steps.put(2)
+    assert steps.sent() == [4, 5]
+    steps.publisher.end_all(Outcome.LOST)
+    steps.courier._settle()
+    assert steps.sent() == [1, 2, 3, 4, 5]
+    steps.outbox.close()
+
+
+def test_a_file_that_cannot_be_read_for_a_while_is_told_and_does_not_end_the_courier(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    really = OutboxFile.rows
+    failures = iter(range(3))
+
+    def rows(file: OutboxFile, *, after: int, limit: int) -> list[Row]:
+        if next(failures, None) is not None:
+            raise sqlite3.OperationalError("disk I/O error")
+        return really(file, after=after, limit=limit)
+
+    monkeypatch.setattr(OutboxFile, "rows", rows)
+    outbox, publisher = Outbox(None, commit_interval_s=0.01), DiscardPublisher()
+    courier = Courier(outbox=outbox, publisher=publisher, retry_after_s=0.01)
+    outbox.put(stream="s", topic="t", build=lambda _: b"x")
+    publisher.start()
+    assert outbox.flush(timeout=DEADLINE)
+    courier.start()
+    assert courier.drain(timeout=DEADLINE)
+    assert outbox.counts().delivered == 1
+    assert courier.trouble is None
+    publisher.stop(farewell=None, timeout=1.0)
+    assert courier.stop()
+    outbox.close()
+
+
+def test_what_cannot_be_read_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rows(_: OutboxFile, **__: int) -> list[Row]:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    outbox, publisher = Outbox(None), DiscardPublisher()
+    courier = Courier(outbox=outbox, publisher=publisher, retry_after_s=0.01)
+    told = iter(lambda: courier.trouble, None)
+    monkeypatch.setattr(OutboxFile, "rows", rows)
+    publisher.start()
+    courier.start()
+    courier._wake.set()
+    with courier._settled:
+        assert courier._settled.wait_for(lambda: courier._unreadable is not None, DEADLINE)
+    assert next(told) == "results cannot be read: disk I/O error"
+    assert courier.stop()
+    outbox.close()

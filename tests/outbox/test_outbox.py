@@ -1,0 +1,479 @@
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from beeagent.errors import InputError
+from beeagent.outbox.outbox import Outbox, OutboxCounts
+from beeagent.outbox.records import Row
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+DEADLINE = 20.0
+NEVER = 3600.0  # seconds between commits, for tests in which only a flush or hurry may commit
+
+
+def payload(number: int) -> bytes:
+    return b"result %d" % number
+
+
+def put(outbox: Outbox, stream: str = "hive/front") -> int:
+    return outbox.put(stream=stream, topic=f"bees/{stream}", build=payload)
+
+
+def stored(outbox: Outbox) -> list[Row]:
+    assert outbox.flush(timeout=DEADLINE)
+    return outbox.waiting(limit=10_000)
+
+
+def rows_in_file(path: Path) -> list[bytes]:
+    """Look at the file as another program would, after its owner has closed it."""
+    database = sqlite3.connect(path)
+    try:
+        return [row[0] for row in database.execute("SELECT payload FROM message ORDER BY id")]
+    finally:
+        database.close()
+
+
+def test_numbers_rise_by_one_for_each_stream() -> None:
+    outbox = Outbox(None)
+    assert [put(outbox, stream) for stream in "aabaab"] == [1, 2, 1, 3, 4, 2]
+    assert [(row.topic, row.payload) for row in stored(outbox)] == [
+        ("bees/a", b"result 1"),
+        ("bees/a", b"result 2"),
+        ("bees/b", b"result 1"),
+        ("bees/a", b"result 3"),
+        ("bees/a", b"result 4"),
+        ("bees/b", b"result 2"),
+    ]
+    outbox.close()
+
+
+def test_numbers_rows_and_counts_survive_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "outbox.sqlite3"
+    outbox = Outbox(path)
+    for _ in range(3):
+        put(outbox)
+    first, second, third = stored(outbox)
+    outbox.delivered([first.id])
+    outbox.drop([second.id], reason="refused")
+    assert outbox.close()
+
+    outbox = Outbox(path)
+    assert outbox.counts() == OutboxCounts(produced=3, delivered=1, dropped={"refused": 1})
+    assert outbox.depth() == 1
+    assert put(outbox) == 4
+    assert [row.payload for row in stored(outbox)] == [third.payload, b"result 4"]
+    assert outbox.close()
+
+
+def test_numbers_go_on_when_nothing_waits(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "o")
+    put(outbox)
+    outbox.delivered([row.id for row in stored(outbox)])
+    assert outbox.close()
+    outbox = Outbox(tmp_path / "o")
+    assert outbox.depth() == 0
+    assert put(outbox) == 2
+    outbox.close()
+
+
+def test_a_row_can_be_had_only_after_its_commit(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "o", commit_interval_s=NEVER)
+    put(outbox)
+    assert outbox.waiting() == []
+    assert outbox.depth() == 1
+    assert len(stored(outbox)) == 1
+    outbox.close()
+
+
+def test_a_result_counts_as_produced_once_it_is_stored() -> None:
+    outbox = Outbox(None, commit_interval_s=NEVER)
+    put(outbox)
+    assert outbox.counts() == OutboxCounts(produced=0, delivered=0, dropped={})
+    assert outbox.flush(timeout=DEADLINE)
+    assert outbox.counts() == OutboxCounts(produced=1, delivered=0, dropped={})
+    outbox.close()
+
+
+def test_in_a_hurry_each_result_is_committed_at_once() -> None:
+    outbox = Outbox(None, commit_interval_s=NEVER)
+    committed = threading.Event()
+    outbox.listen(committed.set)
+    outbox.hurry = True
+    put(outbox)
+    assert committed.wait(DEADLINE)
+    assert len(outbox.waiting()) == 1
+    outbox.close()
+
+
+def test_hurry_has_no_effect_where_the_disk_is_to_be_spared() -> None:
+    outbox = Outbox(None, commit_interval_s=0.05, commit_at_once=False)
+    outbox.hurry = True
+    assert not outbox.hurry
+    assert len(stored(outbox)) == 0
+    outbox.close()
+
+
+def test_hurry_commits_what_was_put_before() -> None:
+    outbox = Outbox(None, commit_interval_s=NEVER)
+    committed = threading.Event()
+    outbox.listen(committed.set)
+    put(outbox)
+    outbox.hurry = True
+    assert committed.wait(DEADLINE)
+    outbox.close()
+
+
+def test_without_hurry_results_are_committed_together_after_the_interval(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "o", commit_interval_s=0.05)
+    committed = threading.Event()
+    outbox.listen(committed.set)
+    put(outbox)
+    assert committed.wait(DEADLINE)
+    assert len(outbox.waiting()) == 1
+    outbox.close()
+
+
+def test_a_payload_that_cannot_be_built_takes_no_number() -> None:
+    def fail(_: int) -> bytes:
+        raise ValueError("no payload")
+
+    outbox = Outbox(None)
+    put(outbox)
+    with pytest.raises(ValueError, match="no payload"):
+        outbox.put(stream="hive/front", topic="t", build=fail)
+    assert put(outbox) == 2
+    assert len(stored(outbox)) == outbox.counts().produced == 2
+    outbox.close()
+
+
+def test_a_delivered_row_is_not_given_again_before_its_removal_is_committed() -> None:
+    outbox = Outbox(None, commit_interval_s=NEVER)
+    for _ in range(4):
+        put(outbox)
+    rows = stored(outbox)
+    outbox.delivered([rows[0].id, rows[2].id])
+    assert [row.id for row in outbox.waiting(limit=2)] == [rows[1].id, rows[3].id]
+    assert outbox.depth() == 2
+    outbox.close()
+
+
+def test_rows_are_given_from_a_place_on_and_no_more_than_wanted() -> None:
+    outbox = Outbox(None)
+    for _ in range(5):
+        put(outbox)
+    rows = stored(outbox)
+    assert outbox.waiting(after=rows[1].id, limit=2) == rows[2:4]
+    outbox.close()
+
+
+def test_a_row_that_is_removed_twice_counts_once() -> None:
+    outbox = Outbox(None)
+    put(outbox)
+    (row,) = stored(outbox)
+    outbox.delivered([row.id, row.id])
+    assert outbox.flush(timeout=DEADLINE)
+    outbox.delivered([row.id])
+    outbox.drop([row.id], reason="refused")
+    assert outbox.flush(timeout=DEADLINE)
+    assert outbox.counts() == OutboxCounts(produced=1, delivered=1, dropped={})
+    outbox.close()
+
+
+def test_a_full_outbox_drops_the_oldest_and_counts_them(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "o", max_megabytes=0.2)
+    for number in range(1, 201):
+        outbox.put(stream="s", topic="t", build=lambda number: b"%06d" % number + bytes(3000))
+        if number % 10 == 0:
+            assert outbox.flush(timeout=DEADLINE)
+    rows = stored(outbox)
+    counts = outbox.counts()
+    assert counts.produced == 200
+    assert set(counts.dropped) == {"full"}
+    assert counts.waiting == len(rows)
+    assert [int(row.payload[:6]) for row in rows] == list(range(201 - len(rows), 201))
+    assert 30 <= len(rows) <= 66
+    outbox.close()
+
+
+def test_the_limit_holds_for_the_file_when_commits_are_small(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "o", max_megabytes=0.2)
+    for _ in range(200):
+        outbox.put(stream="s", topic="t", build=lambda _: bytes(3000))
+        assert outbox.flush(timeout=DEADLINE)
+    outbox.close()
+    assert (tmp_path / "o").stat().st_size < 250_000
+
+
+def test_a_removal_of_a_dropped_row_counts_as_dropped() -> None:
+    outbox = Outbox(None, max_megabytes=0.1)
+    put(outbox)
+    (first,) = stored(outbox)
+    for _ in range(60):
+        outbox.put(stream="s", topic="t", build=lambda _: bytes(3000))
+    assert first not in stored(outbox)
+    outbox.delivered([first.id])
+    assert outbox.flush(timeout=DEADLINE)
+    counts = outbox.counts()
+    assert counts.delivered == 0
+    assert counts.waiting == len(outbox.waiting(limit=1000))
+    outbox.close()
+
+
+def test_a_disk_that_takes_nothing_is_told_and_nothing_is_lost_when_it_heals(tmp_path: Path) -> None:
+    path = tmp_path / "o"
+    outbox = Outbox(path)
+    put(outbox)
+    assert outbox.flush(timeout=DEADLINE)
+    # SQLite's own bound on the size of a file fails as a full disk does, with SQLITE_FULL.
+    with outbox._file_lock:
+        pages = outbox._file._database.execute("PRAGMA page_count").fetchone()[0]
+        outbox._file._database.execute(f"PRAGMA max_page_count = {pages}")
+    outbox.put(stream="hive/front", topic="t", build=lambda _: bytes(100_000))
+    put(outbox)
+    with outbox._changed:
+        assert outbox._changed.wait_for(lambda: outbox._fault is not None, DEADLINE)
+    assert outbox.fault is not None
+    assert "full" in outbox.fault
+    assert outbox.depth() == 3
+    with outbox._file_lock:
+        outbox._file._database.execute("PRAGMA max_page_count = 1000000")
+    assert [len(row.payload) for row in stored(outbox)] == [8, 100_000, 8]
+    assert outbox.fault is None
+    assert outbox.close()
+    assert len(rows_in_file(path)) == 3
+
+
+def test_a_file_system_that_turns_read_only_is_told_and_nothing_is_lost_when_it_heals(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "o")
+    put(outbox)
+    assert outbox.flush(timeout=DEADLINE)
+    with outbox._file_lock:  # SQLite's own switch; it fails as a file system does that has been remounted
+        outbox._file._database.execute("PRAGMA query_only = ON")
+    put(outbox)
+    with outbox._changed:
+        assert outbox._changed.wait_for(lambda: outbox._fault is not None, DEADLINE)
+    assert outbox.fault is not None
+    assert "readonly" in outbox.fault
+    assert [row.payload for row in outbox.waiting()] == [b"result 1"]
+    assert outbox.counts() == OutboxCounts(produced=1, delivered=0, dropped={})
+    with outbox._file_lock:
+        outbox._file._database.execute("PRAGMA query_only = OFF")
+    assert [row.payload for row in stored(outbox)] == [b"result 1", b"result 2"]
+    assert outbox.close()
+
+
+def test_what_could_not_be_stored_until_the_end_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    outbox = Outbox(tmp_path / "o")
+    with outbox._file_lock:
+        outbox._file._database.execute("PRAGMA query_only = ON")
+    put(outbox)
+    assert not outbox.close()
+    assert "1 results could not be stored and are gone" in caplog.text
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from beeagent.outbox.outbox import Outbox
+outbox = Outbox(Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY))
+for _ in range(200):
+    outbox.put(stream="s", topic="t", build=lambda n: b"%d" % n + bytes(1000))
+assert not outbox.flush(timeout=0.5) and outbox.fault, outbox.fault
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+assert outbox.flush(timeout=20) and outbox.fault is None, outbox.fault
+print(len(outbox.waiting(limit=1000)), outbox.counts().waiting, outbox.close())
+"""
+
+
+def test_a_file_that_may_not_grow_for_a_while_loses_nothing(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(tmp_path / "o")], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert ended.stdout == "200 200 True\n", ended.stderr
+
+
+def test_what_memory_cannot_hold_while_the_disk_hangs_is_dropped_and_counted() -> None:
+    outbox = Outbox(None, max_megabytes=0.1, commit_interval_s=NEVER)
+    for _ in range(50):
+        outbox.put(stream="s", topic="t", build=lambda number: b"%06d" % number + bytes(3000))
+    assert outbox.counts().dropped == {"not-stored": 50 - 33}
+    rows = stored(outbox)
+    assert int(rows[-1].payload[:6]) == 50
+    counts = outbox.counts()
+    assert counts.produced == 50
+    assert counts.waiting == len(rows)
+    outbox.close()
+
+
+def test_a_second_process_is_refused(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "o")
+    with pytest.raises(InputError, match="in use by another beeagent"):
+        Outbox(tmp_path / "o")
+    outbox.close()
+    Outbox(tmp_path / "o").close()
+
+
+def test_the_file_of_another_program_is_refused_and_left_alone(tmp_path: Path) -> None:
+    database = sqlite3.connect(tmp_path / "o")
+    database.execute("CREATE TABLE message (text)")
+    database.close()
+    with pytest.raises(InputError, match="another program"):
+        Outbox(tmp_path / "o")
+
+
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    Outbox(tmp_path / "o").close()
+    database = sqlite3.connect(tmp_path / "o")
+    database.execute("PRAGMA user_version = 4")
+    database.close()
+    with pytest.raises(InputError, match="format 4"):
+        Outbox(tmp_path / "o")
+
+
+def test_a_file_of_the_format_before_goes_on(tmp_path: Path) -> None:
+    with closing(Outbox(tmp_path / "o")) as outbox:
+        put(outbox, "front")
+    with closing(sqlite3.connect(tmp_path / "o")) as database:
+        database.execute("DROP TABLE held")
+        database.execute("PRAGMA user_version = 2")
+    with closing(Outbox(tmp_path / "o")) as outbox:
+        assert (outbox.counts().waiting, outbox.left_behind, outbox.fault) == (1, {}, None)
+        outbox.hold("a", b"held")
+    with closing(Outbox(tmp_path / "o")) as outbox:
+        assert outbox.left_behind == {"a": b"held"}
+
+
+def test_what_is_held_goes_with_the_result_that_settles_it(tmp_path: Path) -> None:
+    with closing(Outbox(tmp_path / "o")) as outbox:
+        for key in ("a", "b", "c"):
+            outbox.hold(key, key.encode())
+        assert outbox.flush(timeout=60)
+        outbox.put(stream="s", topic="t", build=lambda _: b"decided", settles="b")
+        outbox.let_go("c")
+        outbox.hold("d", b"settled before it was stored")
+        outbox.let_go("d")
+    with closing(Outbox(tmp_path / "o")) as outbox:
+        assert outbox.left_behind == {"a": b"a"}
+        assert outbox.counts().waiting == 1
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be opened"):
+        Outbox(tmp_path / "file" / "o")
+
+
+def test_a_closed_outbox_takes_nothing() -> None:
+    outbox = Outbox(None)
+    assert outbox.close()
+    assert outbox.close()
+    with pytest.raises(ValueError, match="closed"):
+        put(outbox)
+
+
+KILLED = """
+import sys, os
+from pathlib import Path
+from beeagent.outbox.outbox import Outbox
+outbox = Outbox(Path(sys.argv[1]), commit_interval_s=0.002)
+outbox.hurry = True
+def show():
+    # What is seen here is what a publisher could have published.
+    for row in outbox.waiting(after=show.after, limit=1000):
+        show.after = row.id
+        os.write(1, row.payload + b"\\n")
+        if row.id % 3 == 0:
+            outbox.delivered([row.id])
+show.after = 0
+outbox.listen(show)
+show()
+while True:
+    outbox.put(stream="s", topic="t", build=lambda n: b"%d %s" % (n, os.urandom(8).hex().encode()))
+"""
+
+
+def test_after_kill_9_no_number_that_was_seen_is_lost_or_given_to_another_result(tmp_path: Path) -> None:
+    path = tmp_path / "o"
+    seen: dict[int, str] = {}
+    for _ in range(5):
+        process = subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(50)]
+        process.send_signal(signal.SIGKILL)
+        lines += process.stdout.readlines()
+        process.wait(DEADLINE)
+        process.stdout.close()
+        for line in lines:
+            if not line.endswith("\n"):
+                continue  # cut off by the kill
+            number, content = line.split()
+            assert seen.setdefault(int(number), content) == content
+    outbox = Outbox(path)
+    counts = outbox.counts()
+    waiting = {int(row.payload.split()[0]): row.payload.split()[1].decode() for row in outbox.waiting(limit=10**6)}
+    assert counts.waiting == len(waiting)
+    assert sorted(seen) == list(range(1, max(seen) + 1))
+    assert counts.produced >= max(seen)
+    assert all(seen.get(number, content) == content for number, content in waiting.items())
+    outbox.close()
+
+
+@given(st.lists(st.sampled_from(["put a", "put b", "deliver", "drop", "reopen", "flush"]), max_size=40))
+@settings(max_examples=40)
+def test_whatever_happens_the_counts_add_up_and_the_rest_waits_in_order(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[str]
+) -> None:
+    path = tmp_path_factory.mktemp("outbox") / "o"
+    outbox = Outbox(path)
+    expected: list[tuple[str, int]] = []
+    produced = delivered = dropped = 0
+    for step in steps:
+        if step.startswith("put"):
+            stream = step[-1]
+            number = outbox.put(stream=stream, topic=stream, build=payload)
+            expected.append((stream, number))
+            produced += 1
+        elif step in ("deliver", "drop") and expected:
+            row = stored(outbox)[0]
+            expected.pop(0)
+            if step == "deliver":
+                outbox.delivered([row.id])
+                delivered += 1
+            else:
+                outbox.drop([row.id], reason="refused")
+                dropped += 1
+        elif step == "reopen":
+            assert outbox.close()
+            outbox = Outbox(path)
+        assert outbox.depth() == len(expected)
+        if step == "flush":
+            assert outbox.flush(timeout=DEADLINE)
+            counts = outbox.counts()
+            assert (counts.produced, counts.delivered, sum(counts.dropped.values())) == (produced, delivered, dropped)
+            assert counts.waiting == len(expected)
+    assert [(row.topic, row.payload) for row in stored(outbox)] == [(stream, payload(n)) for stream, n in expected]
+    assert outbox.close()
+    assert len(rows_in_file(path)) == len(expected)
+
+
+def test_a_slow_disk_does_not_hold_up_a_put(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "o", commit_interval_s=0.0)
+    with outbox._file_lock:  # as if a commit were waiting for the disk
+        done = threading.Event()
+
+        def work() -> None:
+            for _ in range(100):
+                put(outbox)
+            done.set()
+
+        threading.Thread(target=work, daemon=True).start()
+        assert done.wait(DEADLINE)
+    assert len(stored(outbox)) == 100
+    outbox.close()

@@ -1,0 +1,136 @@
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from beeagent.outbox.boot_clock import BootClock, boot_clock
+from beeagent.outbox.outbox import Outbox
+
+DEADLINE = 20.0
+HOUR = 3600.0
+
+
+@dataclass
+class Device:
+    """A device whose time the test has in its hand."""
+
+    boot: str = "first"
+    seconds: float = 100.0
+
+    def reboot(self) -> None:
+        self.boot, self.seconds = f"after {self.boot}", 0.0
+
+    def outbox(self, path: Path | None) -> Outbox:
+        return Outbox(path, max_age_hours=2, clock=BootClock(self.boot, lambda: self.seconds))
+
+
+def put(outbox: Outbox) -> None:
+    outbox.put(stream="s", topic="t", build=lambda number: b"%d" % number)
+    assert outbox.flush(timeout=DEADLINE)
+
+
+def waiting(outbox: Outbox) -> list[int]:
+    return [int(row.payload) for row in outbox.waiting()]
+
+
+def test_what_waits_too_long_is_dropped_and_counted() -> None:
+    device = Device()
+    outbox = device.outbox(None)
+    for _ in range(3):
+        put(outbox)
+        device.seconds += HOUR
+    device.seconds += 1  # the first is over two hours old now: three hours and a second
+    put(outbox)
+    assert waiting(outbox) == [3, 4]
+    assert outbox.counts().dropped == {"expired": 2}
+    assert outbox.counts().waiting == 2
+    outbox.close()
+
+
+def test_age_is_found_without_a_new_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("beeagent.outbox.outbox._LOOK_FOR_EXPIRED_S", 0.01)
+    device = Device()
+    outbox = device.outbox(None)
+    put(outbox)
+    with outbox._changed:
+        device.seconds += 3 * HOUR
+        assert outbox._changed.wait_for(lambda: outbox._ledger.counts().waiting == 0, DEADLINE)
+    assert outbox.counts().dropped == {"expired": 1}
+    outbox.close()
+
+
+def test_an_acknowledgement_of_what_has_expired_does_not_count() -> None:
+    device = Device()
+    outbox = device.outbox(None)
+    put(outbox)
+    (row,) = outbox.waiting()
+    device.seconds += 3 * HOUR
+    put(outbox)
+    outbox.delivered([row.id])
+    assert outbox.flush(timeout=DEADLINE)
+    assert outbox.counts().delivered == 0
+    assert outbox.counts().waiting == 1
+    outbox.close()
+
+
+def test_age_goes_on_while_the_agent_does_not_run(tmp_path: Path) -> None:
+    device = Device()
+    outbox = device.outbox(tmp_path / "o")
+    put(outbox)
+    outbox.close()
+    device.seconds += 3 * HOUR
+    outbox = device.outbox(tmp_path / "o")
+    put(outbox)
+    assert waiting(outbox) == [2]
+    outbox.close()
+
+
+def test_time_without_power_does_not_count_and_time_before_and_after_does(tmp_path: Path) -> None:
+    device = Device(seconds=500 * HOUR)
+    outbox = device.outbox(tmp_path / "o")
+    put(outbox)
+    device.seconds += HOUR
+    put(outbox)
+    outbox.close()
+    device.reboot()
+    device.seconds = 0.9 * HOUR
+    outbox = device.outbox(tmp_path / "o")
+    put(outbox)
+    assert waiting(outbox) == [1, 2, 3]
+    device.seconds = 1.1 * HOUR
+    put(outbox)
+    assert waiting(outbox) == [2, 3, 4]
+    outbox.close()
+
+
+def test_a_damaged_file_makes_nothing_older(tmp_path: Path) -> None:
+    device = Device(seconds=500 * HOUR)
+    outbox = device.outbox(tmp_path / "o")
+    put(outbox)
+    outbox.close()
+    with closing(sqlite3.connect(tmp_path / "o")) as database:
+        database.execute("UPDATE state SET value = 7 WHERE kind = 'seq'")
+        database.commit()
+    outbox = device.outbox(tmp_path / "o")
+    put(outbox)
+    assert waiting(outbox) == [1, 8]
+    outbox.close()
+    device.seconds += HOUR
+    outbox = device.outbox(tmp_path / "o")
+    put(outbox)
+    assert waiting(outbox) == [1, 8, 9]
+    outbox.close()
+
+
+def test_the_clock_of_the_device_is_not_the_time_of_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = boot_clock()
+    before = clock.seconds()
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    assert 0 < before <= clock.seconds() < before + DEADLINE
+    assert boot_clock().boot == clock.boot != ""
+
+
+def test_an_age_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="max_age_hours 0"):
+        Outbox(None, max_age_hours=0)

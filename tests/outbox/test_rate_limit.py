@@ -1,0 +1,55 @@
+import pytest
+from beeagent.outbox.rate_limit import RateLimit
+
+
+class Clock:
+    seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def take_all(limit: RateLimit) -> int:
+    count = 0
+    while limit.allowed:
+        limit.take()
+        count += 1
+    return count
+
+
+def test_a_second_s_worth_goes_at_once_and_then_the_rate_holds() -> None:
+    clock = Clock()
+    limit = RateLimit(4, now=clock)
+    assert take_all(limit) == 4
+    assert limit.wait_s == pytest.approx(0.25)
+    clock.seconds += 0.25
+    assert take_all(limit) == 1
+    clock.seconds += 0.5
+    assert take_all(limit) == 2
+    clock.seconds += 100
+    assert limit.wait_s == 0
+    assert take_all(limit) == 4
+
+
+def test_a_rate_below_one_a_second_lets_one_go_at_a_time() -> None:
+    clock = Clock()
+    limit = RateLimit(0.5, now=clock)
+    assert take_all(limit) == 1
+    clock.seconds += 1
+    assert take_all(limit) == 0
+    assert limit.wait_s == pytest.approx(1)
+    clock.seconds += 1
+    assert take_all(limit) == 1
+
+
+def test_what_goes_without_leave_is_made_up_for() -> None:
+    clock = Clock()
+    limit = RateLimit(2, now=clock)
+    for _ in range(4):
+        limit.take()
+    assert limit.wait_s == pytest.approx(1.5)
+
+
+def test_a_rate_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="rate 0"):
+        RateLimit(0)

@@ -1,0 +1,86 @@
+"""A new model takes over between two frames, or the old one goes on and the reason is told."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+from support.beeagent_process import running_agent, tiny_model
+from support.mosquitto import Mosquitto
+from support.mqtt_subscriber import subscriber
+from support.tiny_models import square_finder
+
+
+def _config(folder: Path, model: Path, labels: Path, **more: str) -> Path:
+    path = folder / "beeagent.toml"
+    lines = {"model": str(model), "labels": str(labels), **more}
+    path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items()), encoding="utf-8")
+    return path
+
+
+def test_sighup_swaps_the_model_without_a_gap_and_rolls_back_what_cannot_be_used(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    _, model, _, labels = map(Path, tiny_model(tmp_path))
+    other = tmp_path / "other.tflite"
+    other.write_bytes(square_finder(cells=(4, 4)))
+    broken = tmp_path / "broken.tflite"
+    broken.write_bytes(model.read_bytes()[: len(model.read_bytes()) // 2])
+    config = _config(tmp_path, model, labels)
+    with (
+        subscriber(mosquitto.port, "beeagent/#") as subscribed,
+        running_agent(
+            "--config", config, "--camera", "synthetic:320x240@30", "--publish", "always", "--broker",
+            f"mqtt://127.0.0.1:{mosquitto.port}", folder=tmp_path,
+        ) as agent,
+    ):  # fmt: skip
+
+        def newest(topic_end: str) -> dict[str, Any]:
+            payloads = subscribed.payloads(topic_end)
+            message: dict[str, Any] = json.loads(payloads[-1]) if payloads else {"reasons": [], "state": None}
+            return message
+
+        def status_says(words: str) -> bool:
+            return any(words in str(reason) for reason in newest("/status")["reasons"])
+
+        subscribed.wait_for(3, topic_end="/detections")
+        assert str(newest("/detections")["model"]).startswith("tiny@")
+
+        _config(tmp_path, broken, labels)
+        agent.process.send_signal(signal.SIGHUP)
+        subscribed.wait_until(lambda: status_says("broken.tflite"))
+        assert newest("/status")["state"] == "degraded"
+        assert str(newest("/status")["model"]).startswith("tiny@")
+
+        _config(tmp_path, model, labels, treshold="0.5")
+        agent.process.send_signal(signal.SIGHUP)
+        subscribed.wait_until(lambda: status_says("treshold"))
+
+        _config(tmp_path, other, labels)
+        agent.process.send_signal(signal.SIGHUP)
+        subscribed.wait_until(lambda: str(newest("/detections")["model"]).startswith("other@"))
+        subscribed.wait_until(lambda: newest("/status")["state"] == "online")
+        assert str(newest("/status")["model"]).startswith("other@")
+
+        agent.process.send_signal(signal.SIGTERM)
+        assert agent.end() == 0, agent.errors
+        subscribed.wait_until(lambda: newest("/status")["state"] == "offline")
+        messages = [json.loads(payload) for payload in subscribed.payloads("/detections")]
+    assert [message["seq"] for message in messages] == list(range(1, len(messages) + 1))
+    assert {message["model"].partition("@")[0] for message in messages} == {"tiny", "other"}
+
+
+def test_settings_that_need_a_restart_say_so(tmp_path: Path) -> None:
+    _, model, _, labels = map(Path, tiny_model(tmp_path))
+    config = _config(tmp_path, model, labels)
+    with running_agent(
+        "--config", config, "--camera", "synthetic:320x240@30", "--publish", "always", "--broker", "none", "--stdout",
+        folder=tmp_path,
+    ) as agent:  # fmt: skip
+        agent.messages(1)
+        _config(tmp_path, model, labels, topic_prefix="elsewhere")
+        agent.process.send_signal(signal.SIGHUP)
+        while not any("changes of topic_prefix take effect when the agent is started again" in e for e in agent.errors):
+            agent.messages(1)
+        agent.process.send_signal(signal.SIGTERM)
+        assert agent.end() == 0

@@ -1,0 +1,294 @@
+"""The agent with a second opinion: unsure frames go to the cloud model, and each frame makes one message."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+from beeagent.messages.schemas import load_schema
+from beeagent_models.datasets.checking import check_dataset
+from beeagent_models.datasets.reading import read_dataset
+from jsonschema import Draft202012Validator, FormatChecker
+from support.beeagent_process import DEADLINE, run_beeagent, running_agent, tiny_model
+from support.beeagent_process import environment as process_environment
+from support.mosquitto import Mosquitto
+from support.mqtt_subscriber import subscriber
+from support.rekognition_server import (
+    ACCESS_KEY,
+    PROJECT_VERSION_ARN,
+    SECRET_KEY,
+    Fault,
+    Hold,
+    Labels,
+    RekognitionServer,
+    Rubbish,
+)
+from support.tiny_disk import tiny_disk
+from support.tiny_models import RED, painted
+
+SURE = 1.0
+UNSURE = 0.6
+UNSURE_AND_BELOW_THE_THRESHOLD = 0.3
+NOTHING = 0.0
+
+
+def pictures(folder: Path, *strengths: float) -> Path:
+    """Write a picture of 640x320 for each strength of red: what the tiny model finds in its top left eighth."""
+    target = folder / "pictures"
+    target.mkdir()
+    for number, strength in enumerate(strengths):
+        red = tuple(round(strength * part) for part in RED)
+        cv2.imwrite(str(target / f"{number:03}.png"), painted((640, 320), {red: (0, 0, 80, 40)}))
+    return target
+
+
+def environment(server: RekognitionServer, **more: str) -> dict[str, str]:
+    """Give what turns the second opinion on, and leads boto3 to the stand-in."""
+    return {
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ENDPOINT_URL_REKOGNITION": server.url,
+        "BEEAGENT_REKOGNITION_PROJECT_VERSION_ARN": PROJECT_VERSION_ARN,
+        "BEEAGENT_REKOGNITION_SAME_FOR": "0",
+        "BEEAGENT_REKOGNITION_TIMEOUT": "60",
+        "BEEAGENT_UNSURE_LOW": "0.2",
+        "BEEAGENT_UNSURE_HIGH": "0.8",
+        **more,
+    }
+
+
+def arguments(folder: Path, *strengths: float, publish: str = "always") -> list[str | Path]:
+    return [
+        "--camera", pictures(folder, *strengths), *tiny_model(folder), "--broker", "none", "--stdout",
+        "--publish", publish,
+    ]  # fmt: skip
+
+
+def valid(line: str) -> dict[str, Any]:
+    message = json.loads(line)
+    Draft202012Validator(load_schema("detections"), format_checker=FormatChecker()).validate(message)
+    return message
+
+
+def told(message: dict[str, Any]) -> tuple[str, str | None, dict[str, int]]:
+    return message["decided_by"], message.get("fallback", {}).get("reason"), message["counts"]
+
+
+def test_unsure_frames_alone_are_shown_and_each_frame_makes_one_message(tmp_path: Path) -> None:
+    with RekognitionServer() as server:
+        ended = run_beeagent(
+            *arguments(tmp_path, SURE, UNSURE, UNSURE_AND_BELOW_THE_THRESHOLD, NOTHING, SURE),
+            folder=tmp_path,
+            **environment(server),
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert len(server.requests) == 2
+    messages = [valid(line) for line in ended.stdout.splitlines()]
+    assert [message["seq"] for message in messages] == [1, 2, 3, 4, 5]
+    assert len({message["captured_at"] for message in messages}) == 5
+    assert sorted(map(told, messages), key=str) == [
+        ("cloud", None, {"bee": 1}),
+        ("cloud", None, {"bee": 1}),
+        ("edge", None, {"red": 1}),
+        ("edge", None, {"red": 1}),
+        ("edge", None, {}),
+    ]
+    box = next(message for message in messages if message["decided_by"] == "cloud")["detections"][0]["box"]
+    assert box == {"left": 0.3491, "top": 0.3613, "width": 0.1747, "height": 0.2326}
+
+
+def test_without_an_answer_only_what_counts_goes_out_and_why(tmp_path: Path) -> None:
+    with RekognitionServer() as server:
+        server.answer = Fault("ResourceNotReadyException")
+        ended = run_beeagent(
+            *arguments(tmp_path, UNSURE, UNSURE_AND_BELOW_THE_THRESHOLD), folder=tmp_path, **environment(server)
+        )
+    messages = [valid(line) for line in ended.stdout.splitlines()]
+    assert sorted(map(told, messages), key=str) == [
+        ("edge-degraded", "model-not-running", {"red": 1}),
+        ("edge-degraded", "model-not-running", {}),
+    ]
+
+
+def test_without_a_model_to_ask_nothing_leaves_the_device_and_boto3_stays_out(tmp_path: Path) -> None:
+    with RekognitionServer() as server:
+        given = environment(server)
+        del given["BEEAGENT_REKOGNITION_PROJECT_VERSION_ARN"]
+        broken = tmp_path / "broken" / "boto3"
+        broken.mkdir(parents=True)
+        (broken / "__init__.py").write_text("raise SystemError('imported')")
+        ended = run_beeagent(
+            *arguments(tmp_path, SURE, UNSURE, NOTHING), folder=tmp_path, **given, PYTHONPATH=str(broken.parent)
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert not server.requests
+    assert [told(valid(line))[0] for line in ended.stdout.splitlines()] == ["edge"] * 3
+    assert not list((tmp_path / "state").rglob("*budget*"))
+
+
+def test_a_slow_answer_holds_up_its_own_frame_alone(tmp_path: Path) -> None:
+    hold = Hold(Labels([]))
+    with RekognitionServer() as server:
+        server.will(hold)
+        with running_agent(*arguments(tmp_path, UNSURE, *[SURE] * 20), folder=tmp_path, **environment(server)) as agent:
+            sure = agent.messages(20)
+            assert [message["seq"] for message in sure] == list(range(1, 21))
+            assert {message["decided_by"] for message in sure} == {"edge"}
+            hold.let_go.set()
+            (late,) = agent.messages(1)
+            assert (late["seq"], late["decided_by"], late["detections"]) == (21, "cloud", [])
+            assert late["captured_at"] < sure[0]["captured_at"]
+            assert agent.end() == 0
+
+
+def test_a_stopped_agent_leaves_no_frame_without_its_message(tmp_path: Path) -> None:
+    with RekognitionServer() as server:
+        server.answer = Hold()
+        with running_agent(*arguments(tmp_path, SURE, UNSURE), folder=tmp_path, **environment(server)) as agent:
+            agent.messages(1)
+            server.wait_for_requests(1, timeout=60)
+            agent.process.terminate()
+            (degraded,) = agent.messages(1)
+            assert told(degraded) == ("edge-degraded", "timeout", {"red": 1})
+            assert agent.end() == 0, agent.errors
+
+
+def test_the_budget_goes_on_after_a_restart(tmp_path: Path) -> None:
+    given = arguments(tmp_path, UNSURE, UNSURE)
+    with RekognitionServer() as server:
+        server.answer = Rubbish(b"a call is a call, whatever comes of it")
+        runs = [
+            run_beeagent(*given, folder=tmp_path, **environment(server, BEEAGENT_REKOGNITION_PER_DAY="3"))
+            for _ in range(2)
+        ]
+        assert len(server.requests) == 3
+    reasons = [told(valid(line))[1] for run in runs for line in run.stdout.splitlines()]
+    assert sorted(map(str, reasons)) == ["budget", "refused", "refused", "refused"]
+
+
+def test_frames_with_both_answers_are_kept_as_a_data_set_to_train_on(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    with RekognitionServer() as server:
+        server.will(Labels([]), Fault("InternalServerError"))
+        ended = run_beeagent(
+            *arguments(tmp_path, SURE, UNSURE, UNSURE, UNSURE_AND_BELOW_THE_THRESHOLD, NOTHING), "--collect", kept,
+            folder=tmp_path, **environment(server, BEEAGENT_REKOGNITION_WORKERS="1"),
+        )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert "frames on which a second opinion was heard are kept on this device" in ended.stderr
+    assert list(check_dataset(str(kept / "output.manifest"))) == []
+    dataset = read_dataset(kept)
+    assert [len(image.boxes) for image in dataset.images] == [0, 1]
+    assert dataset.labels[int(dataset.images[1].class_ids[0])] == "bee"
+    lines = [json.loads(line) for line in (kept / "output.manifest").read_text().splitlines()]
+    red = next(number for number, label in lines[0]["edge-metadata"]["class-map"].items() if label == "red")
+    assert [[box["class_id"] for box in line["edge"]["annotations"]] for line in lines] == [[int(red)], [int(red)]]
+    assert [[box["told"] for box in line["edge-metadata"]["objects"]] for line in lines] == [[True], [False]]
+    assert lines[0]["edge-metadata"]["job-name"] == f"beeagent/{json.loads(ended.stdout.splitlines()[0])['model']}"
+    cloud = [message for message in map(valid, ended.stdout.splitlines()) if message["decided_by"] == "cloud"]
+    assert {line["edge-metadata"]["creation-date"] for line in lines} == {message["captured_at"] for message in cloud}
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"BEEAGENT_COLLECT": __file__}, "is no folder: name one, new or empty"),
+        ({"BEEAGENT_COLLECT_MEGABYTES": "0"}, "BEEAGENT_COLLECT_MEGABYTES is '0'"),
+        ({"BEEAGENT_REKOGNITION_PROJECT_VERSION_ARN": "bees"}, "rekognition_project_version_arn is 'bees'"),
+        ({"BEEAGENT_UNSURE_LOW": "0.9"}, "unsure_low is 0.9 and unsure_high 0.8"),
+    ],
+)
+def test_a_mistake_in_the_settings_is_told_in_a_line(more: dict[str, str], named: str, tmp_path: Path) -> None:
+    with RekognitionServer() as server:
+        ended = run_beeagent(*arguments(tmp_path, SURE), folder=tmp_path, **environment(server, **more))
+    assert ended.returncode == 2
+    assert named in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_nothing_can_be_collected_where_nobody_is_asked(tmp_path: Path) -> None:
+    ended = run_beeagent(*arguments(tmp_path, SURE), "--collect", tmp_path / "kept", folder=tmp_path)
+    assert ended.returncode == 2
+    assert "nobody is asked for a second opinion: set rekognition_project_version_arn" in ended.stderr
+    assert not (tmp_path / "kept").exists()
+    assert "Traceback" not in ended.stderr
+
+
+def test_frames_that_show_the_same_are_kept_once_and_the_status_tells(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    with RekognitionServer() as server:
+        ended = run_beeagent(
+            *["--camera", pictures(tmp_path, UNSURE, UNSURE, UNSURE), *tiny_model(tmp_path), "--device", "hive-7"],
+            *["--broker", str(mosquitto.address), "--collect", tmp_path / "kept"],
+            folder=tmp_path,
+            **environment(server, BEEAGENT_REKOGNITION_SAME_FOR="60"),
+        )
+        assert ended.returncode == 0, ended.stderr
+        shown = run_beeagent("status", "--broker", str(mosquitto.address), "--device", "hive-7", folder=tmp_path)
+    assert "3 decided by the cloud model" in shown.stdout
+    assert "1 frames kept to train on, 0.0 MB" in shown.stdout
+    assert len(list((tmp_path / "kept" / "images").iterdir())) == 1
+
+
+def test_a_folder_that_cannot_be_written_to_costs_no_result(tmp_path: Path) -> None:
+    with tiny_disk(tmp_path / "disk") as disk, RekognitionServer() as server:
+        disk.remount("ro")
+        with running_agent(
+            *arguments(tmp_path, UNSURE, SURE, UNSURE_AND_BELOW_THE_THRESHOLD), "--collect", disk.folder / "kept",
+            folder=tmp_path, prefix=disk.prefix, **environment(server),
+        ) as agent:  # fmt: skip
+            messages = agent.messages(3)
+            assert agent.end() == 0, agent.errors
+    assert sorted(message["decided_by"] for message in messages) == ["cloud", "cloud", "edge"]
+    assert any("frames cannot be kept: Read-only file system" in line for line in agent.errors)
+    assert not any("Traceback" in line for line in agent.errors), agent.errors
+
+
+def test_a_disk_that_is_full_is_told_in_the_status(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    last = Hold()
+    with tiny_disk(tmp_path / "disk") as disk, RekognitionServer() as server:
+        server.will(Labels([]), last)
+        with (
+            subscriber(mosquitto.port, "beeagent/#") as seen,
+            running_agent(
+                *["--camera", pictures(tmp_path, UNSURE, UNSURE), *tiny_model(tmp_path), "--publish", "always"],
+                *["--broker", str(mosquitto.address), "--collect", disk.folder / "kept"],
+                folder=tmp_path,
+                prefix=disk.prefix,
+                **environment(server, BEEAGENT_REKOGNITION_WORKERS="1"),
+            ) as agent,
+        ):
+            seen.wait_until(lambda: b"are free on the disk" in b"".join(seen.payloads("/status")), deadline=60.0)
+            assert b'"reasons":["collect: ' in seen.payloads("/status")[-1]
+            last.let_go.set()
+            seen.wait_for(2, topic_end="/detections", deadline=60.0)
+            assert agent.end() == 0, agent.errors
+
+
+def test_the_status_tells_of_calls_and_of_what_was_saved(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    with RekognitionServer() as server:
+        ended = run_beeagent(
+            *["--camera", pictures(tmp_path, UNSURE, UNSURE, SURE), *tiny_model(tmp_path), "--device", "hive-7"],
+            *["--broker", str(mosquitto.address)],
+            folder=tmp_path,
+            **environment(server, BEEAGENT_REKOGNITION_SAME_FOR="60"),
+        )
+        assert ended.returncode == 0, ended.stderr
+        shown = run_beeagent("status", "--broker", str(mosquitto.address), "--device", "hive-7", folder=tmp_path)
+    assert "2 unsure frames: 2 decided by the cloud model, 0 without it; 1 calls, 1 saved" in shown.stdout
+
+
+def test_last_message_that_cannot_be_written_ends_with_1(tmp_path: Path) -> None:
+    """It is written by the second opinion's thread, after the last frame: nobody takes another one and hears of it."""
+    with RekognitionServer() as server, Path("/dev/full").open("w") as full:
+        server.will(Labels([]))
+        ended = subprocess.run(
+            [sys.executable, "-m", "beeagent", *map(str, arguments(tmp_path, UNSURE))],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=DEADLINE, check=False,
+            env=process_environment(tmp_path, **environment(server)),
+        )  # fmt: skip
+    assert ended.returncode == 1, ended.stderr
+    assert ended.stderr.splitlines()[-1] == "beeagent: standard output cannot be written to: No space left on device"

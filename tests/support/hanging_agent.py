@@ -1,0 +1,25 @@
+"""The command `beeagent` with a model that hangs for ever at its fifth frame, or, with FAIL_BESIDE, fails after it."""
+
+import itertools
+import os
+import threading
+
+from beeagent.cli.app import main
+from beeagent.detection.detector import Detector, PreparedInput, RawOutputs
+
+_numbers = itertools.count(1)
+_infer = Detector.infer
+
+
+def _hang(self: Detector, prepared: PreparedInput) -> RawOutputs:
+    number = next(_numbers)
+    if number > 5 and "FAIL_BESIDE" in os.environ:
+        raise RuntimeError("the model failed")
+    if number >= 5:
+        threading.Event().wait()
+    return _infer(self, prepared)
+
+
+if __name__ == "__main__":
+    Detector.infer = _hang  # type: ignore[method-assign] # that is the point
+    main()

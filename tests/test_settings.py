@@ -1,0 +1,250 @@
+"""Settings come from four places, in one order, and a mistake is told where it was made."""
+
+import contextlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from beeagent.errors import InputError
+from beeagent.settings import Settings, load_settings
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in Settings.model_fields:
+        monkeypatch.delenv(f"BEEAGENT_{key.upper()}", raising=False)
+
+
+def _file(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "beeagent.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_each_place_wins_over_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = _file(tmp_path, 'camera = "file"\ncamera_name = "file"\ndevice = "file"\n')
+    monkeypatch.setenv("BEEAGENT_CAMERA", "environment")
+    monkeypatch.setenv("BEEAGENT_CAMERA_NAME", "environment")
+    settings = load_settings({"camera": "option", "device": None}, config=config)
+    assert (settings.camera, settings.camera_name, settings.device) == ("option", "environment", "file")
+    assert settings.topic_prefix == "beeagent"
+
+
+def test_every_key_can_be_set_in_the_file_and_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {
+        "camera": "0", "camera_name": "front", "device": "hive-7", "model": "/m", "labels": "/l", "broker": "none",
+        "topic_prefix": "a/b", "threshold": 0.25, "tiles": "3x2", "threads": 3, "workers": 2, "inference_timeout": 3.0,
+        "publish": "changes", "max_rate": 2.5, "realtime": True, "frames": 9, "stdout": True,
+        "log_format": "json", "http_port": 9465, "http_host": "::1",
+        "state_dir": "/s", "mqtt_client_id": "bee", "mqtt_version": "3.1.1",
+        "mqtt_username": "u", "mqtt_password": "p", "mqtt_password_file": "/p",
+        "mqtt_ca_file": "/ca",
+        "mqtt_certificate_file": "/c", "mqtt_key_file": "/k", "await_camera": True, "camera_timeout": 2.5,
+        "camera_size": "640x480", "camera_fps": 7.5,
+        "freeze_timeout": 0.5, "insecure_tls": True, "outbox_megabytes": 5.5, "outbox_max_age_hours": 12.0,
+        "outbox_commit_interval_ms": 2000.0, "outbox_commit_at_once": False, "outbox_drain_rate": 7.5,
+        "unsure_low": 0.2, "unsure_high": 0.8, "rekognition_project_version_arn": "arn",
+        "rekognition_min_confidence": 0.4, "rekognition_labels": {"bee": "Apis"}, "rekognition_timeout": 2.5,
+        "rekognition_workers": 3, "rekognition_per_minute": 4, "rekognition_per_day": 5,
+        "rekognition_longest_side": 640, "rekognition_jpeg_quality": 70, "rekognition_same_for": 0.5,
+        "rekognition_hourly_price": 8.0, "collect": "kept", "collect_megabytes": 20.0,
+        "greengrass_confirm": "accepted",
+    }  # fmt: skip
+    assert set(values) == set(Settings.model_fields)
+    toml = "".join(f"{key} = {json.dumps(value).replace(': ', ' = ')}\n" for key, value in values.items())
+    from_file = load_settings({}, config=_file(tmp_path, toml))
+    for key, value in values.items():
+        monkeypatch.setenv(f"BEEAGENT_{key.upper()}", json.dumps(value) if isinstance(value, dict) else str(value))
+    assert load_settings({}, config=None) == from_file
+    assert from_file.threshold == 0.25
+    assert from_file.state_dir == Path("/s")
+
+
+def test_mqtt_version_may_be_written_as_a_number(tmp_path: Path) -> None:
+    assert load_settings({}, config=_file(tmp_path, "mqtt_version = 5\n")).mqtt_version == "5"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("mqtt_version", '"4"'), ("mqtt_version", "true"), ("mqtt_client_id", '""'), ("mqtt_client_id", '"a\\u0000"'),
+        ("camera_size", '"640"'), ("camera_size", '"0x480"'), ("camera_size", '"640x480x3"'), ("camera_fps", "0"),
+    ],
+)  # fmt: skip
+def test_value_that_cannot_be_is_refused_with_its_key(tmp_path: Path, key: str, value: str) -> None:
+    with pytest.raises(InputError, match=rf"{key} in .*beeagent\.toml is "):
+        load_settings({}, config=_file(tmp_path, f"{key} = {value}\n"))
+
+
+def test_a_typo_in_the_file_names_the_key_and_the_likely_one(tmp_path: Path) -> None:
+    config = _file(tmp_path, "treshold = 0.5\n")
+    with pytest.raises(InputError, match=r"treshold in .*beeagent\.toml is no setting: did you mean threshold\?"):
+        load_settings({}, config=config)
+
+
+@pytest.mark.parametrize(
+    ("where", "named"),
+    [("option", "--threshold is"), ("environment", "BEEAGENT_THRESHOLD is"), ("file", "threshold in ")],
+)
+def test_a_value_out_of_range_is_told_where_it_was_written(
+    where: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _file(tmp_path, "threshold = 1.5\n" if where == "file" else "")
+    if where == "environment":
+        monkeypatch.setenv("BEEAGENT_THRESHOLD", "1.5")
+    with pytest.raises(InputError) as caught:
+        load_settings({"threshold": 1.5 if where == "option" else None}, config=config)
+    message = str(caught.value)
+    assert message.startswith(named)
+    assert "1.5" in message
+    assert "less than or equal to 1" in message
+    assert "\n" not in message
+
+
+def test_broken_toml_names_the_file_and_the_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"beeagent\.toml is not TOML: .*line 2"):
+        load_settings({}, config=_file(tmp_path, 'camera = "0"\nthreads = = 2\n'))
+
+
+def test_a_missing_file_is_an_error_and_not_an_empty_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        load_settings({}, config=tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize("name", ["a/b", "+", "#", "", "x" * 65, "a\nb"])
+def test_names_that_break_a_topic_are_refused(name: str) -> None:
+    with pytest.raises(InputError, match="--camera-name"):
+        load_settings({"camera_name": name}, config=None)
+
+
+def test_the_password_shows_nowhere(tmp_path: Path) -> None:
+    settings = load_settings({}, config=_file(tmp_path, 'mqtt_password = "hunter2"\n'))
+    assert settings.password() == "hunter2"
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" not in settings.model_dump_json()
+    with pytest.raises(InputError) as caught:
+        load_settings({}, config=_file(tmp_path, 'mqtt_password = ["hunter2"]\n'))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_the_password_file_is_read_without_its_line_end(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("s3 cret\n", encoding="utf-8")
+    settings = load_settings({}, config=_file(tmp_path, f'mqtt_password_file = "{secret}"\n'))
+    assert settings.password() == "s3 cret"
+    secret.unlink()
+    with pytest.raises(InputError, match="mqtt_password_file"):
+        settings.password()
+
+
+@given(text=st.text(alphabet=st.characters(codec="utf-8"), max_size=200))
+def test_any_file_gives_settings_or_one_line(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    config = _file(tmp_path_factory.mktemp("config"), text)
+    with contextlib.suppress(InputError):
+        load_settings({}, config=config)
+
+
+_ODD = st.text(max_size=30) | st.sampled_from(
+    ["", "0", "-1", "1e999", "nan", "inf", "true", "9" * 5000, "x" * 5000, "\x1b[2J"]
+)
+_TOML = st.recursive(
+    st.booleans() | st.integers() | st.floats() | _ODD,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{json.dumps(key)} = {_toml(inner)}' for key, inner in value.items())}}}"
+    return json.dumps(value).replace("NaN", "nan").replace("Infinity", "inf").replace("\x7f", "\\u007f")
+
+
+def _hold_what_is_promised(settings: Settings) -> None:
+    assert 0.5 <= settings.camera_timeout <= 3600
+    assert 0 <= settings.freeze_timeout <= 86400
+    assert 1 <= settings.threads <= 64
+    assert settings.max_rate is None or 0 < settings.max_rate <= 1000
+    assert "\0" not in f"{settings.model}{settings.labels}{settings.state_dir}{settings.mqtt_password_file}"
+
+
+@given(values=st.dictionaries(st.sampled_from(sorted(Settings.model_fields)) | _ODD, _TOML, max_size=3))
+@example(values={"camera": ["rtsp://me:hunter2@camera.local/"]})
+@example(values={"broker": {"a": "mqtt://me:hunter2@broker.local"}})
+@example(values={"mqtt_password": ["hunter2"]})
+@example(values={"state_dir": "a\0b"})
+@example(values={"\x1b[2J": 1})
+def test_any_value_is_taken_or_refused_in_one_line(
+    values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    config = _file(tmp_path_factory.getbasetemp(), "".join(f"{_toml(key)} = {_toml(values[key])}\n" for key in values))
+    try:
+        settings = load_settings({}, config=config)
+    except InputError as error:
+        message = str(error)
+        assert message.isprintable()
+        assert len(message) < 1500
+        assert "hunter2" not in message
+    else:
+        _hold_what_is_promised(settings)
+
+
+@given(key=st.sampled_from(sorted(Settings.model_fields)), text=_ODD)
+def test_any_value_in_the_environment_is_taken_or_refused_in_one_line(key: str, text: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        try:
+            patch.setenv(f"BEEAGENT_{key.upper()}", text)
+        except (ValueError, UnicodeEncodeError):  # what no environment can hold
+            return
+        try:
+            settings = load_settings({}, config=None)
+        except InputError as error:
+            message = str(error)
+            assert message.isprintable()
+            assert len(message) < 1500
+        else:
+            _hold_what_is_promised(settings)
+
+
+@pytest.mark.parametrize("text", ["x = " + "[" * 10_000, "threads = 1" + "0" * 5000], ids=["too deep", "too long"])
+def test_toml_that_only_wears_down_its_reader_is_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"beeagent\.toml is not TOML") as caught:
+        load_settings({}, config=_file(tmp_path, text))
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("camera_size", "1280", "give width and height in pixels, such as 1280x720"),
+        ("tiles", "9x9", "give none, auto, or columns and rows up to 8x8"),
+        ("mqtt_client_id", "", "give 1 to 128 characters"),
+        ("device", "a/b", "give 1 to 64 characters, without / + #"),
+    ],
+)
+def test_what_is_allowed_is_said_in_words(key: str, value: str, words: str) -> None:
+    with pytest.raises(InputError, match=re.escape(words)):
+        load_settings({key: value}, config=None)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_file_of_another_encoding_says_what_to_do(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "beeagent.toml"
+    path.write_bytes('camera = "é"'.encode(encoding))
+    with pytest.raises(InputError, match="is not UTF-8 text: save it as UTF-8"):
+        load_settings({}, config=path)
+
+
+def test_a_cameras_number_may_stand_in_the_file_as_a_number(tmp_path: Path) -> None:
+    """`camera = 0` was refused: "input should be a valid string"."""
+    assert load_settings({}, config=_file(tmp_path, "camera = 0\n")).camera == "0"
+    with pytest.raises(InputError, match="camera in "):
+        load_settings({}, config=_file(tmp_path, "camera = true\n"))
