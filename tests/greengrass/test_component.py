@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from beeagent.greengrass.address import SOCKET_VARIABLE, THING_VARIABLE, TOKEN_VARIABLE
 from support.beeagent_process import DEADLINE, RunningAgent, run_beeagent, running_agent, tiny_model
+from support.cloud_agent import environment
 from support.greengrass_nucleus import (
     CLASSIC,
     Nucleus,
@@ -25,7 +26,6 @@ from support.mosquitto import Mosquitto
 from support.mqtt_subscriber import subscriber
 from support.rekognition_server import RekognitionServer
 from support.tiny_models import square_finder
-from test_second_opinion import environment
 
 CHANGES = "SubscribeToConfigurationUpdate"
 THING = "hive-7"

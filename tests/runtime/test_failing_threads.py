@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 from support.beeagent_process import RunningAgent, running_agent, tiny_model
+from support.cloud_agent import environment as cloud_environment
 from support.greengrass_nucleus import nucleus_at
 from support.mosquitto import Mosquitto
 from support.mqtt_subscriber import subscriber
 from support.outbox_files import read_books
 from support.rekognition_server import RekognitionServer
-from test_second_opinion import environment as cloud_environment
 
 FAILING = str(Path(__file__).parents[1] / "support" / "failing_thread_agent.py")
 OF_EVERY_AGENT = [

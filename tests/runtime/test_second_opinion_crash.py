@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from support.beeagent_process import run_beeagent, running_agent, tiny_model
+from support.cloud_agent import SURE, UNSURE, environment, pictures, valid
 from support.rekognition_server import Hold, Labels, RekognitionServer
-from test_second_opinion import SURE, UNSURE, environment, pictures, valid
 
 _NOBODY = "mqtt://127.0.0.1:1"  # so that every message stays in the outbox, to be looked at in the end
 _ROUNDS = 4

@@ -1,0 +1,57 @@
+"""An agent with a second opinion: its images, its environment, and its messages checked against the schema."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+from beeagent.messages.schemas import load_schema
+from jsonschema import Draft202012Validator, FormatChecker
+
+from support.beeagent_process import tiny_model
+from support.rekognition_server import ACCESS_KEY, PROJECT_VERSION_ARN, SECRET_KEY, RekognitionServer
+from support.tiny_models import RED, painted
+
+SURE = 1.0
+UNSURE = 0.6
+UNSURE_AND_BELOW_THE_THRESHOLD = 0.3
+NOTHING = 0.0
+
+
+def pictures(folder: Path, *strengths: float) -> Path:
+    """Write a picture of 640x320 for each strength of red: what the tiny model finds in its top left eighth."""
+    target = folder / "pictures"
+    target.mkdir()
+    for number, strength in enumerate(strengths):
+        red = tuple(round(strength * part) for part in RED)
+        cv2.imwrite(str(target / f"{number:03}.png"), painted((640, 320), {red: (0, 0, 80, 40)}))
+    return target
+
+
+def environment(server: RekognitionServer, **more: str) -> dict[str, str]:
+    """Give what turns the second opinion on, and leads boto3 to the stand-in."""
+    return {
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ENDPOINT_URL_REKOGNITION": server.url,
+        "BEEAGENT_REKOGNITION_PROJECT_VERSION_ARN": PROJECT_VERSION_ARN,
+        "BEEAGENT_REKOGNITION_SAME_FOR": "0",
+        "BEEAGENT_REKOGNITION_TIMEOUT": "60",
+        "BEEAGENT_UNSURE_LOW": "0.2",
+        "BEEAGENT_UNSURE_HIGH": "0.8",
+        **more,
+    }
+
+
+def arguments(folder: Path, *strengths: float, publish: str = "always") -> list[str | Path]:
+    return [
+        "--camera", pictures(folder, *strengths), *tiny_model(folder), "--broker", "none", "--stdout",
+        "--publish", publish,
+    ]  # fmt: skip
+
+
+def valid(line: str) -> dict[str, Any]:
+    message = json.loads(line)
+    Draft202012Validator(load_schema("detections"), format_checker=FormatChecker()).validate(message)
+    return message
