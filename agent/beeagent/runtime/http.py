@@ -25,8 +25,8 @@ class HealthServer:
     """Answers two questions, on threads of its own, and takes nothing else in.
 
     `GET /metrics` returns the metrics of `beeagent.runtime.metrics`. `GET /healthz` returns
-    `{"state": …, "reasons": […]}` with status 200 when online and 503 when degraded. There is no authentication and no encryption: who can reach the
-    port can read it, and do nothing besides.
+    `{"state": …, "reasons": […]}` with status 200 when online and 503 when degraded. There is no authentication and no
+    encryption: who can reach the port can read it, and do nothing besides.
 
     A request has 5 seconds from its connection on, however slowly it comes or is taken. At most 8 connections are
     open; the next one takes the place of the oldest, so that those who say nothing keep nobody out.
