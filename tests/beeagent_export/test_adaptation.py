@@ -27,6 +27,8 @@ from beeagent_models.efficientdet.checkpoint import read_archive
 from beeagent_models.evaluation import Evaluation, measure
 from beeagent_models.operating_point import ThresholdChoice
 
+pytestmark = pytest.mark.training
+
 SCRIPT = Path(__file__).with_name("adaptation_script.py")
 DEADLINE = 1200
 SERIES = ("a", "b", "c")

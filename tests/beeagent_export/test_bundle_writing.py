@@ -15,6 +15,8 @@ from beeagent_export.heads import RawHeads
 from beeagent_export.postprocess import PostProcessOptions, append_postprocess
 from support.raw_heads import colour_heads
 
+pytestmark = pytest.mark.training
+
 
 @pytest.fixture(scope="module")
 def heads() -> RawHeads:

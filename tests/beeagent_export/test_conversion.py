@@ -16,6 +16,8 @@ from beeagent_export.heads import RawHeads
 from beeagent_export.postprocess import PostProcessOptions, append_postprocess
 from support.raw_heads import colour_heads
 
+pytestmark = pytest.mark.training
+
 NORMALISATIONS = [(127.0, 128.0), (127.5, 127.5), (0.0, 255.0), (0.0, 1.0)]
 
 

@@ -21,6 +21,8 @@ from typer.testing import CliRunner
 
 pytest.importorskip("tensorflow")
 
+pytestmark = pytest.mark.training
+
 LABELS = ("bee", "wasp")
 SIZE = 128
 

@@ -22,6 +22,8 @@ from typer.testing import CliRunner
 
 pytest.importorskip("tensorflow")
 
+pytestmark = pytest.mark.training
+
 PRECISIONS = ("int8", "dynamic", "float16", "float32")
 
 

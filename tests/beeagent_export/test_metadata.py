@@ -18,6 +18,8 @@ from beeagent_export.metadata import ModelDescription, add_metadata, encode_meta
 from beeagent_export.postprocess import PostProcessOptions, append_postprocess
 from support.raw_heads import convert_as_they_are, free_heads
 
+pytestmark = pytest.mark.training
+
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp"]), min_size=1, max_size=30)
 
 

@@ -22,6 +22,8 @@ from support.saved_model_answers import SavedModelDetector, agreement
 from support.tiny_object_detection_api import SIZE, anchor_boxes, write_exported
 from typer.testing import CliRunner
 
+pytestmark = pytest.mark.training
+
 
 def run(*arguments: object) -> str:
     app = typer.Typer(pretty_exceptions_enable=False)

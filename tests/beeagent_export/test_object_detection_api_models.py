@@ -22,6 +22,8 @@ from support.saved_model_answers import SavedModelDetector, agreement
 from support.shared_data import shared_file
 from typer.testing import CliRunner
 
+pytestmark = pytest.mark.training
+
 MODELS = "BEEAGENT_OBJECT_DETECTION_API_MODELS"
 SIZES = {"d0": 256, "d1": 640}
 THRESHOLD = 0.15

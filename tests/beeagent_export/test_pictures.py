@@ -12,6 +12,8 @@ from beeagent.errors import InputError
 from beeagent_export.pictures import find_pictures, lay_pictures, spread
 from support.raw_heads import colour_heads
 
+pytestmark = pytest.mark.training
+
 
 @given(count=st.integers(1, 60), total=st.integers(1, 200))
 def test_a_choice_is_spread_over_all_in_their_order(count: int, total: int) -> None:

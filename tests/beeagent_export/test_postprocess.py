@@ -10,6 +10,8 @@ from beeagent_export.heads import BoxScales, RawHeads
 from beeagent_export.postprocess import PostProcessOptions, append_postprocess
 from support.raw_heads import convert_as_they_are, free_heads
 
+pytestmark = pytest.mark.training
+
 COUNT, CLASSES = 120, 3
 SCALES = BoxScales(y=10.0, x=9.0, height=5.0, width=4.0)
 

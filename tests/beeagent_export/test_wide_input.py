@@ -22,6 +22,8 @@ from beeagent.errors import InputError
 from beeagent_export.cli import export
 from typer.testing import CliRunner
 
+pytestmark = pytest.mark.training
+
 WIDTH, HEIGHT = 256, 128
 MIN_SCORE = 0.02
 

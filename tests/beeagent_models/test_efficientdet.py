@@ -24,6 +24,8 @@ from beeagent_models.efficientdet import (  # noqa: E402 - imports Keras, and so
     scale_class_logits,
 )
 
+pytestmark = pytest.mark.training
+
 # Output channels, kernel and stride of EfficientNet-Lite0's blocks, and whether they expand, written out one by one.
 LITE0_BLOCKS = [
     (16, 3, 1, 1),

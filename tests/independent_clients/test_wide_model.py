@@ -22,6 +22,8 @@ from beeagent_export.postprocess import PostProcessOptions, append_postprocess
 from support.raw_heads import grid_heads
 from support.tiny_models import BLUE, GREEN, RED, painted
 
+pytestmark = pytest.mark.training
+
 HERE = Path(__file__).parent
 WIDTH, HEIGHT = 640, 384
 COLUMNS, ROWS = 10, 4

@@ -17,6 +17,8 @@ from beeagent_models.efficientdet.config import EfficientDetConfig, config_for
 from beeagent_models.training import detector_model
 from tensorboard.backend.event_processing.event_accumulator import TENSORS, EventAccumulator
 
+pytestmark = pytest.mark.training
+
 
 def thin(name: str, *, labels: tuple[str, ...], anchor_scale: float, input_size: int | None) -> EfficientDetConfig:
     """Return a network of the same make, but thin and shallow: a step takes milliseconds."""

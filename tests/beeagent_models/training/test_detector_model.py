@@ -9,6 +9,8 @@ keras = pytest.importorskip("keras")
 
 from beeagent_models.training.detector_model import anchor_targets  # noqa: E402 - only where Keras is
 
+pytestmark = pytest.mark.training
+
 
 def as_arrays(seed: int) -> tuple[np.ndarray, ...]:
     rng = np.random.default_rng(seed)

@@ -20,7 +20,7 @@ pytest.importorskip("keras")
 from beeagent_models.training.options import TrainingOptions
 from beeagent_models.training.run import TrainingProgress, train
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
+pytestmark = [pytest.mark.training, pytest.mark.slow, pytest.mark.timeout(7200)]
 
 IMAGES = 16
 SIDE = 320

@@ -9,6 +9,8 @@ keras = pytest.importorskip("keras")
 
 from beeagent_models.training.losses import box_loss, focal_loss  # noqa: E402 - only where Keras is
 
+pytestmark = pytest.mark.training
+
 
 def focal(targets: list[float], logits: list[list[float]], **options: float) -> float:
     target = np.asarray(targets, np.float32)[None, :, None]

@@ -20,6 +20,8 @@ from beeagent_models.training.optimizer import (  # noqa: E402 - likewise
 )
 from beeagent_models.training.options import TrainingOptions  # noqa: E402 - likewise
 
+pytestmark = pytest.mark.training
+
 
 def options(**changes: object) -> TrainingOptions:
     return TrainingOptions(sets=(), labels=("bee",), out=Path("run"), **changes)  # type: ignore[arg-type]  # any of them

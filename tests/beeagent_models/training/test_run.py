@@ -27,6 +27,8 @@ from beeagent_models.training.data import describe_datasets, with_labels
 from beeagent_models.training.options import TrainingOptions
 from beeagent_models.training.run import TrainingProgress, train
 
+pytestmark = pytest.mark.training
+
 SCRIPT = Path(__file__).with_name("training_script.py")
 DEADLINE = 900
 
