@@ -23,9 +23,10 @@ from beeagent_models.augmentation.light import vary_camera, vary_light
 from beeagent_models.augmentation.pasting import paste
 from beeagent_models.augmentation.store import BACKGROUND, CUTOUT, PHOTOGRAPH, SCENE, ImageStore
 
-_MOSAIC = 0.25
-# Of photographs: shown whole, as the agent sees them; rotated by more than a little; objects pasted in.
-_WHOLE, _UPRIGHT, _ROTATED, _PASTED_INTO = 0.3, 0.55, 0.2, 0.25
+_MOSAIC = 0.2
+# Of photographs: shown whole, as the agent sees them; not rotated; with objects pasted in. The others are rotated by
+# quarter turns: at another angle, a box says too little about the object's new extent. Cut-outs are rotated freely.
+_WHOLE, _UPRIGHT, _PASTED_INTO = 0.35, 0.6, 0.15
 # On a blue background: another one is put behind the objects.
 _REPLACED_BACKGROUND = 0.45
 _MAX_PASTED = 9
@@ -211,7 +212,7 @@ class Composer:
         matrix = affine_matrix(
             scale_x=scale * math.exp(rng.normal(0, 0.05)),
             scale_y=scale,
-            angle=rng.normal(0, 0.04),
+            angle=0.0,
             mirror=bool(rng.random() < 0.5),
             source=(columns / 2, rows / 2),
             target=tuple(np.array([width, height]) * (0.5 + rng.uniform(-0.12, 0.12, 2))),
@@ -219,7 +220,7 @@ class Composer:
         return self._cut(rng, number, matrix, scale, width=width, height=height)
 
     def _around_object(self, rng: np.random.Generator, number: int, wanted: float, *, width: int, height: int) -> Crop:
-        """Cut a scaled and perhaps rotated piece out of an image, around one of its objects if it has any."""
+        """Cut a scaled piece out of an image, perhaps by quarter turns, around one of its objects if it has any."""
         full, boxes = self._store.pixels(number), self._store.boxes(number)
         rows, columns = full.shape[:2]
         if len(boxes):
@@ -233,12 +234,11 @@ class Composer:
             scale = min(scale, _LARGEST_SCALE)
             point = rng.uniform(0, 1, 2) * (columns, rows)
         quarter = 0.0 if rng.random() < _UPRIGHT else int(rng.integers(4)) * math.pi / 2
-        much = rng.random() < _ROTATED
         stretch = math.exp(rng.normal(0, 0.08))
         matrix = affine_matrix(
             scale_x=scale * stretch,
             scale_y=scale / stretch,
-            angle=quarter + (rng.uniform(-math.pi / 4, math.pi / 4) if much else rng.normal(0, 0.08)),
+            angle=quarter,
             mirror=bool(rng.random() < 0.5),
             source=(float(point[0]), float(point[1])),
             target=tuple(rng.uniform(0.08, 0.92, 2) * (width, height)),

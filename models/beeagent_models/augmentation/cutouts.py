@@ -31,7 +31,7 @@ _FILLED = (0.18, 0.75)
 # its result has to span each way, and that it has to fill.
 _SIDES = (18, 220)
 _SURROUNDINGS = 0.35
-_SPANNED = 0.7
+_SPANNED = 0.85
 _GRABCUT_FILLED = (0.25, 0.85)
 _GRABCUT_ROUNDS = 4
 # Of a box's area, at most this may be shared with a neighbour's box.

@@ -10,7 +10,7 @@ def test_light_and_camera_change_values_and_nothing_else(vary: object) -> None:
     image = bee_on_blue()
     results = [vary(np.random.default_rng(seed), image.copy()) for seed in range(40)]
     assert all(result.shape == image.shape and result.dtype == np.uint8 for result in results)
-    assert sum(not np.array_equal(result, image) for result in results) > 25
+    assert sum(not np.array_equal(result, image) for result in results) > 15
     np.testing.assert_array_equal(vary(np.random.default_rng(3), image.copy()), results[3])
 
 
