@@ -11,18 +11,16 @@ from beeagent.errors import BeeagentError, InputError
 from beeagent_models.augmentation.mixture import read_training_sets
 from beeagent_models.datasets.reading import merge_datasets, parse_source, read_dataset
 from beeagent_models.datasets.split import Division, hold_back
-from beeagent_models.evaluation import Evaluation
-from beeagent_models.input_size import check_alignment, parse_input_size
-from beeagent_models.training_command import training_report
+from beeagent_models.efficientdet.input_size import check_alignment, parse_input_size
+from beeagent_models.evaluation.measurement import Evaluation
+from beeagent_models.training.command import training_report
 from rich.console import Console
 from rich.table import Table
 
 from beeagent_export.adaptation import Adaptation, AdaptationOptions, Comparison
-from beeagent_export.bundle import refuse_existing
+from beeagent_export.bundle import as_json, refuse_existing, refuse_unwritable, written
 from beeagent_export.export_command import export_progress
-from beeagent_export.native_output import hidden_native_output
-from beeagent_export.report import as_json, written
-from beeagent_export.writable import refuse_unwritable
+from beeagent_export.terminal import hidden_native_output
 
 RELEASED_CHECKPOINT = "checkpoint.float16.npz"
 """In the folder of the default model, in the repository; it is not part of the package that a device installs."""

@@ -9,24 +9,23 @@ import numpy as np
 from beeagent.errors import InputError
 from beeagent_models.augmentation.composer import Sizes
 from beeagent_models.augmentation.mixture import TrainingSet
-from beeagent_models.coco_metrics import sizes_at_input
 from beeagent_models.datasets.dataset import Dataset
 from beeagent_models.datasets.split import Division
 from beeagent_models.efficientdet import EfficientDetConfig, read_config
-from beeagent_models.evaluation import Evaluation
-from beeagent_models.operating_point import ThresholdChoice
+from beeagent_models.evaluation.coco_metrics import sizes_at_input
+from beeagent_models.evaluation.measurement import Evaluation
+from beeagent_models.evaluation.operating_point import ThresholdChoice
 from beeagent_models.training.data import with_labels
 from beeagent_models.training.options import TrainingOptions
 from beeagent_models.training.run import TrainingProgress, train
 
-from beeagent_export.bundle import refuse_existing, write_bundle
+from beeagent_export.bundle import refuse_existing, refuse_unwritable, write_bundle
 from beeagent_export.conversion import Precision
-from beeagent_export.export_options import ExportOptions
 from beeagent_export.exporter import export_bundle
-from beeagent_export.pictures import spread
-from beeagent_export.progress import Progress
+from beeagent_export.images import spread
+from beeagent_export.options import ExportOptions
+from beeagent_export.terminal import Progress
 from beeagent_export.variant import Variant
-from beeagent_export.writable import refuse_unwritable
 
 # Training images are this share of the input a side: faster by its square, with the objects of the size they will have.
 _IMAGE_SHARE = 0.8

@@ -1,13 +1,65 @@
-"""Writes a model bundle: whole or not at all."""
+"""Writes bundles and reports: checks first whether they can be written, and writes them atomically."""
 
 import hashlib
+import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from beeagent.detection.bundle import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, load_bundle
 from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.errors import InputError
+
+
+def refuse_unwritable(path: Path, *, what: str) -> None:
+    """Refuse a place below which nothing can be made.
+
+    Args:
+        path: of the file or folder to be made; folders above it may be missing.
+        what: to call it in the error.
+
+    Raises:
+        InputError: the nearest folder above it that exists is no folder, or not ours to write to.
+    """
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise InputError(f"the {what} {path} cannot be written: {above} is not a folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(f"the {what} {path} cannot be written: no permission for {above}")
+
+
+@contextmanager
+def written(files: dict[Path, str]) -> Iterator[None]:
+    """Write text files, which take their places once the block has succeeded.
+
+    Raises:
+        InputError: one cannot be written.
+    """
+    partials = {path: path.with_name(f".{path.name}.partial") for path in files}
+    try:
+        for path, text in files.items():
+            _write_text(partials[path], text, meant=path)
+        yield
+        for path, partial in partials.items():
+            partial.replace(path)
+    finally:
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)
+
+
+def _write_text(path: Path, text: str, *, meant: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"the report {meant} cannot be written: {error.strerror or error}") from error
+
+
+def as_json(report: dict[str, object]) -> str:
+    """Give a report as the text of a file."""
+    return json.dumps(report, indent=2) + "\n"
 
 
 def refuse_existing(out: Path, *, force: bool) -> None:

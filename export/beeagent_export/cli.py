@@ -127,7 +127,7 @@ def export(  # noqa: PLR0913 - an argument is an option of the command
     beeagent export bees.npz --calibrate photos/ --out bees
     """
     with _packages("export"):
-        from beeagent_models.operating_point import ThresholdChoice  # noqa: PLC0415 - the command line starts light
+        from beeagent_models.evaluation.operating_point import ThresholdChoice  # noqa: PLC0415 - the command line starts light
 
         from beeagent_export.export_command import run_export  # noqa: PLC0415 - as above
     run_export(

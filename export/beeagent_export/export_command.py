@@ -9,18 +9,17 @@ from typing import TypeVar
 import typer
 from beeagent.detection.geometry import Fit
 from beeagent.errors import InputError
-from beeagent_models.input_size import parse_input_size
-from beeagent_models.operating_point import ThresholdChoice
+from beeagent_models.efficientdet.input_size import parse_input_size
+from beeagent_models.evaluation.operating_point import ThresholdChoice
 from rich.console import Console
 
+from beeagent_export.bundle import refuse_unwritable
 from beeagent_export.conversion import Precision
-from beeagent_export.export_options import ExportOptions
 from beeagent_export.exporter import ExportResult, export_bundle
-from beeagent_export.native_output import hidden_native_output
+from beeagent_export.options import ExportOptions
 from beeagent_export.postprocess import PostProcessOptions
-from beeagent_export.progress import Progress, console_progress
+from beeagent_export.terminal import Progress, console_progress, hidden_native_output
 from beeagent_export.variant import Variant
-from beeagent_export.writable import refuse_unwritable
 
 _Choice = TypeVar("_Choice", Fit, Precision)
 

@@ -10,20 +10,18 @@ from beeagent.errors import BeeagentError
 from beeagent_models.datasets.dataset import Dataset
 from numpy.typing import NDArray
 
-from beeagent_export.bundle import refuse_existing, write_bundle
+from beeagent_export.bundle import refuse_existing, refuse_unwritable, write_bundle, written
 from beeagent_export.confidence import ConfidenceCalibration, calibrate_confidence
 from beeagent_export.conversion import Precision, convert_heads
-from beeagent_export.export_options import ExportOptions
-from beeagent_export.export_report import report_files
+from beeagent_export.images import find_pictures, lay_pictures, spread
 from beeagent_export.measurement import Measured, measure_model, read_validation, refuse_other_labels
+from beeagent_export.options import ExportOptions
 from beeagent_export.parity import compare
-from beeagent_export.pictures import find_pictures, lay_pictures, spread
 from beeagent_export.postprocess import append_postprocess
-from beeagent_export.progress import Progress
-from beeagent_export.report import written
+from beeagent_export.report import report_files
 from beeagent_export.source import Source, load_source, refuse_unsupported
+from beeagent_export.terminal import Progress
 from beeagent_export.variant import Variant, describe_variant
-from beeagent_export.writable import refuse_unwritable
 
 _SHOWN = 8
 

@@ -13,11 +13,11 @@ from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.errors import InputError
 from beeagent_models.datasets.dataset import Dataset
 from beeagent_models.datasets.reading import merge_datasets, parse_source, read_dataset
-from beeagent_models.evaluation import Evaluation, evaluate, refuse_without_boxes
+from beeagent_models.evaluation.measurement import Evaluation, evaluate, refuse_without_boxes
 from numpy.typing import NDArray
 
-from beeagent_export.export_options import ExportOptions
 from beeagent_export.heads import RawHeads
+from beeagent_export.options import ExportOptions
 
 THREADS = 2
 """CPU threads an inference is timed with: the agent's default."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from beeagent.detection.geometry import Fit
 from beeagent.errors import InputError
-from beeagent_models.input_size import check_alignment
-from beeagent_models.platt_scaling import PlattScaling
+from beeagent_models.efficientdet.input_size import check_alignment
+from beeagent_models.evaluation.calibration import PlattScaling
 
 from beeagent_export.heads import RawHeads
 from beeagent_export.object_detection_api.pipeline_config import read_pipeline_config

@@ -7,13 +7,13 @@ from typing import Any
 
 from beeagent import __version__
 from beeagent.detection.bundle import InputSpec, Manifest, Threshold
-from beeagent_models.recording import figures_of, threshold_of
+from beeagent_models.evaluation.recording import figures_of, threshold_of
 
 from beeagent_export.bundle import bundle_files, hashes
 from beeagent_export.conversion import Precision
-from beeagent_export.export_options import ExportOptions
 from beeagent_export.measurement import Measured, drop_of
 from beeagent_export.metadata import ModelDescription, add_metadata
+from beeagent_export.options import ExportOptions
 from beeagent_export.parity import ParityReport
 from beeagent_export.source import Source
 

@@ -24,8 +24,8 @@ from beeagent_export import adapt_command
 from beeagent_export.adaptation import Comparison
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
 from beeagent_models.efficientdet.checkpoint import read_archive
-from beeagent_models.evaluation import Evaluation, measure
-from beeagent_models.operating_point import ThresholdChoice
+from beeagent_models.evaluation.measurement import Evaluation, measure
+from beeagent_models.evaluation.operating_point import ThresholdChoice
 
 pytestmark = pytest.mark.training
 

@@ -16,8 +16,8 @@ from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.detection.uncertainty import chosen_band
 from beeagent.errors import BeeagentError, InputError
 from beeagent_export.cli import export
-from beeagent_export.report_page import Column, report_page
-from beeagent_models.platt_scaling import PlattScaling
+from beeagent_export.report import Column, report_page
+from beeagent_models.evaluation.calibration import PlattScaling
 from typer.testing import CliRunner
 
 pytest.importorskip("tensorflow")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 pytest.importorskip("tensorflow")
 
 from beeagent.errors import InputError
-from beeagent_export.pictures import find_pictures, lay_pictures, spread
+from beeagent_export.images import find_pictures, lay_pictures, spread
 from support.raw_heads import colour_heads
 
 pytestmark = pytest.mark.training

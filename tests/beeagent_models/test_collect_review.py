@@ -11,8 +11,7 @@ from beeagent.cloud.collection import Collection
 from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
 from beeagent_models import cli
-from beeagent_models.collect_review import Disagreement, disagreements
-from beeagent_models.collected import read_collected
+from beeagent_models.collected import Disagreement, disagreements, read_collected
 from typer.testing import CliRunner, Result
 
 START = datetime(2026, 5, 4, 10, 0, tzinfo=timezone.utc)

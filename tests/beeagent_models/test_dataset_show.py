@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 from beeagent.errors import InputError
-from beeagent_models.dataset_show import show_dataset
-from beeagent_models.datasets.sources import open_source
+from beeagent_models.datasets.reading import open_source
+from beeagent_models.show import show_dataset
 
 GREY = 90
 

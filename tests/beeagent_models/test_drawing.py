@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
-from beeagent_models.coco_metrics import ImageMatches
 from beeagent_models.datasets.dataset import LabelledImage
 from beeagent_models.drawing import FALSE_ALARM, HIT, MISS, check_picture_path, draw, draw_truth, write_picture
+from beeagent_models.evaluation.coco_metrics import ImageMatches
 from numpy.typing import NDArray
 
 GREY = 90

@@ -20,8 +20,7 @@ from beeagent.cloud.collection import Collection
 from beeagent.cloud.collection_files import append_line
 from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
-from beeagent_models.datasets.checking import check_dataset
-from beeagent_models.datasets.reading import read_dataset
+from beeagent_models.datasets.reading import check_dataset, read_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from support.tiny_disk import tiny_disk

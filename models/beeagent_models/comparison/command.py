@@ -1,4 +1,4 @@
-"""`beeagent compare`: a data set and contenders in; a table, figures and a page out."""
+"""`beeagent compare`: a dataset and contenders in; a table, figures and a page out."""
 
 import json
 import time
@@ -14,12 +14,9 @@ from beeagent.shown_text import shown
 from rich.console import Console
 
 from beeagent_models.comparison.comparison import Comparison, Price, Showing, compare
-from beeagent_models.comparison.device_source import DeviceSource
-from beeagent_models.comparison.findings import Findings, Source
-from beeagent_models.comparison.page import check_page_path, write_page
-from beeagent_models.comparison.page_pictures import MOST
-from beeagent_models.comparison.results_source import ResultsSource
-from beeagent_models.comparison.spec import Spec, parse_specs
+from beeagent_models.comparison.contenders import DeviceSource, Findings, Source, Spec, parse_specs
+from beeagent_models.comparison.page import MOST, check_page_path, write_page
+from beeagent_models.comparison.results_contender import ResultsSource
 from beeagent_models.comparison.table import comparison_table
 from beeagent_models.datasets.dataset import Dataset
 from beeagent_models.datasets.reading import parse_source, read_dataset
@@ -115,7 +112,7 @@ def _cloud(spec: Spec, dataset: Dataset, keep: Path | None, prices: Price, wait:
     if spec.tiles is not None or spec.labels is not None:
         raise InputError(f"{spec.name}: is a model in the cloud: tiles and labels are for a model that runs here")
     try:
-        from beeagent_models.comparison.cloud_source import CloudSource  # noqa: PLC0415 - boto3 is an extra
+        from beeagent_models.comparison.cloud_contender import CloudSource  # noqa: PLC0415 - boto3 is an extra
     except ModuleNotFoundError as error:
         raise InputError(
             f"a model in the cloud needs {error.name}, which is not installed: pip install 'beeagent[rekognition]'"

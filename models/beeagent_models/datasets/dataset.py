@@ -1,9 +1,12 @@
-"""The one form in which labelled pictures are passed around."""
+"""Labelled images in memory, and the builder that checks and clips their boxes, whatever the source format."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from beeagent.errors import InputError
 from numpy.typing import NDArray
 
 
@@ -39,3 +42,127 @@ class Dataset:
     name: str
     images: tuple[LabelledImage, ...]
     labels: tuple[str, ...]
+
+
+logger = logging.getLogger(__name__)
+
+_SMALLEST_SIDE = 1.0
+"""Pixels; what is left of a box at the picture's edge is left out if a side is shorter than this."""
+
+
+class DatasetBuilder:
+    """Collects labelled pictures that share their labels, and refuses what does not fit together.
+
+    Args:
+        name: what the data set is called in reports.
+        labels: the names of the classes, in order.
+
+    Raises:
+        InputError: there is no label, an empty one, or one of them twice.
+    """
+
+    def __init__(self, *, name: str, labels: Sequence[str]) -> None:
+        check_labels(name, labels)
+        self._name = name
+        self._labels = tuple(labels)
+        self._ids = {label: index for index, label in enumerate(labels)}
+        self._images: list[LabelledImage] = []
+        self._clipped = 0
+        self._left_out = 0
+
+    def add(
+        self,
+        path: Path,
+        *,
+        size: tuple[int, int],
+        boxes: NDArray[np.floating],
+        labels: Sequence[str],
+        where: str,
+    ) -> None:
+        """Take one picture and its boxes; boxes are clipped to the picture, and left out if outside of it.
+
+        Args:
+            path: the picture.
+            size: its width and height in pixels.
+            boxes: shape (n, 4): left, top, right, bottom in pixels of the upright picture.
+            labels: the class name of each box.
+            where: file and line that say so, for errors.
+
+        Raises:
+            InputError: a box is not finite or has no area; a label is not among the data set's.
+        """
+        inside, kept = self._clip(np.asarray(boxes, np.float64).reshape(-1, 4), size, where)
+        for label in labels:
+            if label not in self._ids:
+                raise InputError(f"{where}: label '{label}' is not one of {', '.join(self._labels)}")
+        class_ids = np.array([self._ids[label] for label in labels], np.int64)
+        self._images.append(
+            LabelledImage(
+                path=path,
+                width=size[0],
+                height=size[1],
+                boxes=inside[kept].astype(np.float32),
+                class_ids=class_ids[kept],
+            )
+        )
+
+    def build(self) -> Dataset:
+        """Give the data set; say in the log what was done to boxes at the edge.
+
+        Raises:
+            InputError: there is no picture.
+        """
+        if not self._images:
+            raise InputError(f"{self._name}: there is no picture in it")
+        if self._clipped or self._left_out:
+            logger.warning(
+                "%s: boxes clipped to their picture: %d; left out because they lie outside of it: %d",
+                self._name,
+                self._clipped,
+                self._left_out,
+            )
+        return Dataset(name=self._name, images=tuple(self._images), labels=self._labels)
+
+    def _clip(
+        self, boxes: NDArray[np.float64], size: tuple[int, int], where: str
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        sides = boxes[:, 2:] - boxes[:, :2]
+        for box in boxes[~(np.isfinite(boxes).all(axis=1) & (sides > 0).all(axis=1))]:
+            raise InputError(
+                f"{where}: the box from ({box[0]:g}, {box[1]:g}) to ({box[2]:g}, {box[3]:g}) has no area; "
+                "correct or remove it"
+            )
+        inside = np.clip(boxes, 0, np.array([*size, *size], np.float64))
+        cut = (inside != boxes).any(axis=1)
+        # Only the cut ones: a box that was drawn this small is the author's business.
+        remains = ~cut | ((inside[:, 2:] - inside[:, :2]) >= _SMALLEST_SIDE).all(axis=1)
+        # Half a pixel beyond the edge is rounding, and not worth a word.
+        beyond = (np.abs(inside - boxes) > 0.5).any(axis=1)
+        self._clipped += int((beyond & remains).sum())
+        self._left_out += int((~remains).sum())
+        return inside, remains
+
+
+def check_labels(name: str, labels: Sequence[str]) -> None:
+    """Refuse names of classes that cannot be told apart.
+
+    Args:
+        name: of the data set.
+        labels: the names of the classes.
+
+    Raises:
+        InputError: there is no label, an empty one, or one of them twice.
+    """
+    if not labels or not all(label.strip() and is_unicode(label) for label in labels):
+        raise InputError(f"{name}: a data set needs at least one label, and none may be empty: {list(labels)}")
+    if len(set(labels)) != len(labels):
+        raise InputError(f"{name}: a label is there twice: {', '.join(labels)}")
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether a text can be written to a file: JSON has half surrogates, and so have names of files."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

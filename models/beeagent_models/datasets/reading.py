@@ -1,19 +1,103 @@
-"""Reads a data set whatever its form: a Ground Truth manifest, a YOLO folder or a COCO file."""
+"""Reads and checks a dataset in any format: a Ground Truth manifest, a COCO file or a YOLO folder."""
 
+import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from beeagent.errors import InputError
 
-from beeagent_models.datasets.builder import DatasetBuilder
-from beeagent_models.datasets.dataset import Dataset, LabelledImage
-from beeagent_models.datasets.defect import DefectKind, strict
-from beeagent_models.datasets.image_files import find_image
-from beeagent_models.datasets.on_disk import first_seen
-from beeagent_models.datasets.sources import open_source, recognise
-from beeagent_models.datasets.stated import picture_box_defects
+from beeagent_models.datasets.coco import CocoSource
+from beeagent_models.datasets.dataset import Dataset, DatasetBuilder, LabelledImage
+from beeagent_models.datasets.defects import Defect, DefectError, DefectKind, strict
+from beeagent_models.datasets.formats import Form
+from beeagent_models.datasets.ground_truth import GroundTruthSource
+from beeagent_models.datasets.image_files import find_image, repeated_reference
+from beeagent_models.datasets.records import Reader, picture_box_defects
+from beeagent_models.datasets.sqlite_index import first_seen
+from beeagent_models.datasets.yolo import YoloSource, is_yolo
+
+_MANIFEST_SUFFIXES = frozenset({".jsonl", ".manifest"})
+
+
+def open_source(
+    path: Path,
+    *,
+    labels: tuple[str, ...] | None = None,
+    attribute: str | None = None,
+    allowed: tuple[str, ...] | None = None,
+) -> Reader:
+    """Open a data set.
+
+    Args:
+        path: a Ground Truth manifest, a folder with one, a COCO JSON file, a YOLO folder, one split of it, or its
+            `data.yaml`.
+        labels: the classes, in order; a YOLO folder without `data.yaml` needs them.
+        attribute: the label attribute of a manifest that has several.
+        allowed: the only classes that may be named, even without a box; None for any.
+
+    Raises:
+        InputError: there is nothing that is a data set, or its classes cannot be told.
+    """
+    form, path = recognise(path)
+    if form is Form.GROUND_TRUTH:
+        return GroundTruthSource(path, labels=labels, attribute=attribute, allowed=allowed)
+    if form is Form.COCO:
+        return CocoSource(path, labels=labels, allowed=allowed)
+    return YoloSource(path, labels=labels, allowed=allowed)
+
+
+def recognise(path: Path) -> tuple[Form, Path]:
+    """Tell in which form a data set is, and which file or folder it is.
+
+    Args:
+        path: as for `open_source`.
+
+    Returns:
+        The form, and the manifest, the COCO file, the YOLO folder or its YAML file.
+
+    Raises:
+        InputError: there is nothing, or nothing that is a data set.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file or folder")
+    if not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path}: is neither a regular file nor a folder, so no data set")
+    if path.suffix in {".yaml", ".yml"} and path.is_file():
+        return Form.YOLO, path
+    if path.is_dir() and not is_yolo(path):
+        path = _only_manifest(path)
+    if path.is_dir():
+        return Form.YOLO, path
+    return (Form.GROUND_TRUTH if _is_manifest(path) else Form.COCO), path
+
+
+def _only_manifest(folder: Path) -> Path:
+    found = sorted(path for path in folder.iterdir() if path.suffix == ".manifest")
+    if len(found) == 1:
+        return found[0]
+    what = (
+        f"has {len(found)} manifests; name one" if found else "holds no manifest, no images/ and labels/, no data.yaml"
+    )
+    raise InputError(f"{folder}: {what}")
+
+
+def _is_manifest(path: Path) -> bool:
+    """Tell a manifest from a COCO file: by its suffix, or else by what its first line is."""
+    if path.suffix in _MANIFEST_SUFFIXES:
+        return True
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            first = next((line for line in file if line.strip()), "")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is neither a manifest nor a COCO file: {error}") from None
+    try:
+        row = json.loads(first)
+    except (json.JSONDecodeError, RecursionError):
+        return False
+    return isinstance(row, dict) and "source-ref" in row
+
 
 logger = logging.getLogger(__name__)
 
@@ -108,3 +192,43 @@ def merge_datasets(datasets: Sequence[Dataset]) -> Dataset:
 def _name(path: Path) -> str:
     # `output.manifest` and `data.json` say nothing; the folder they lie in does.
     return path.absolute().name if path.is_dir() else path.absolute().parent.name
+
+
+def check_dataset(
+    data: str, *, labels: str | None = None, attribute: str | None = None, pictures: bool = True
+) -> Iterator[Defect]:
+    """Find every defect, in flat memory: whatever a reader of the data set refuses, and boxes that are doubtful.
+
+    Args:
+        data: how the data set is named on the command line: PATH, or PATH=label,label.
+        labels: the classes that may occur, with commas between them; None for any.
+        attribute: of a Ground Truth manifest, the label attribute.
+        pictures: whether to find and decode the pictures. A YOLO folder has no sizes without.
+
+    Yields:
+        The defects, in the order of the files and lines.
+
+    Raises:
+        InputError: there is nothing that could be checked.
+    """
+    path, named = parse_source(data)
+    allowed = named if labels is None else tuple(label.strip() for label in labels.split(","))
+    try:
+        source = open_source(path, labels=named, attribute=attribute, allowed=allowed)
+    except DefectError as error:
+        yield error.defect
+        return
+    with first_seen() as seen:
+        for entry in source.entries():
+            if isinstance(entry, Defect):
+                yield entry
+            elif not entry.reference:
+                yield from picture_box_defects(entry)
+            elif pictures:
+                found = yield from find_image(entry, source.find, seen)
+                yield from picture_box_defects(found.picture)
+            else:
+                yield from repeated_reference(entry, seen)
+                yield from picture_box_defects(entry)
+    for what, count in source.left_out.items():
+        logger.warning("%s: %s: %d", data, what, count)

@@ -6,10 +6,10 @@ from typing import Any
 
 from beeagent.errors import InputError
 
+from beeagent_models.datasets.atomic_write import replaced
 from beeagent_models.datasets.ground_truth import manifest_lines, only_attribute, parse_row
-from beeagent_models.datasets.on_disk import first_seen
-from beeagent_models.datasets.reference import check_bucket, reference_path, s3_reference
-from beeagent_models.datasets.replacing import replaced
+from beeagent_models.datasets.image_files import check_bucket, reference_path, s3_reference
+from beeagent_models.datasets.sqlite_index import first_seen
 
 
 def rewrite_manifest(  # noqa: PLR0913 - each a choice of its own

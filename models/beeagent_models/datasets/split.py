@@ -10,11 +10,11 @@ from pathlib import Path, PurePosixPath
 from beeagent.camera.images import natural_key
 from beeagent.errors import InputError
 
+from beeagent_models.datasets.atomic_write import replaced
 from beeagent_models.datasets.dataset import Dataset
 from beeagent_models.datasets.ground_truth import manifest_lines, parse_row
-from beeagent_models.datasets.on_disk import digest_of, temporary_database
-from beeagent_models.datasets.reference import reference_path
-from beeagent_models.datasets.replacing import replaced
+from beeagent_models.datasets.image_files import reference_path
+from beeagent_models.datasets.sqlite_index import digest_of, temporary_database
 
 TRAIN = "train.manifest"
 TEST = "test.manifest"

@@ -1,0 +1,85 @@
+"""`beeagent cleanup`: find the resources that beeagent made, list them, and remove them after confirmation."""
+
+from collections.abc import Callable
+from typing import Final
+
+from beeagent.errors import BeeagentError
+
+from beeagent_cloud.aws import Service
+from beeagent_cloud.cleanup.custom_labels import CustomLabelsCleanup
+from beeagent_cloud.cleanup.resources import Found, TrainingJobCleanup
+from beeagent_cloud.cleanup.stacks import StackCleanup
+
+_WIDTH: Final = 70
+
+
+def clean_up(  # noqa: PLR0913 - the choices of the command
+    *,
+    project: str | None,
+    stack: str | None,
+    region: str | None,
+    dry_run: bool,
+    say: Callable[[str], None],
+    agreed: Callable[[str], bool],
+    wait: Callable[[], object],
+) -> None:
+    """Remove what carries the tag of beeagent, in one region.
+
+    Args:
+        project: only of the project of this name; None for all.
+        stack: only the stack of this name, and nothing but it; None for everything.
+        region: of AWS; None for the one that the AWS configuration names.
+        dry_run: only show it.
+        say: takes each line.
+        agreed: asks a question that wants a yes.
+        wait: waits until it is worth another look at what takes long.
+
+    Raises:
+        BeeagentError: something could not be removed. What was, was told; the same command goes on with the rest.
+    """
+    s3 = Service("s3", region=region)
+    account = Service("sts", region=s3.region)("get_caller_identity")["Account"]
+    found = _find(s3, project=project, stack=stack, say=say, wait=wait)
+    say(f"account {account}, region {s3.region}" + ("" if project is None else f", project {project}"))
+    for kept in found.kept:
+        say(f"stays: {kept}")
+    if not found.removals:
+        say("There is nothing to remove.")
+        return
+    for number, removal in enumerate(found.removals, start=1):
+        costs = f"  (costs {removal.costs})" if removal.costs else ""
+        say(f"{number:>3}  {removal.what:<{_WIDTH}}{costs}".rstrip())
+    if dry_run:
+        say("Nothing was removed: --dry-run.")
+        return
+    if not agreed(f"Remove these {len(found.removals)} in account {account}? There is no way back."):
+        raise BeeagentError("nothing was removed")
+    for done, removal in enumerate(found.removals):
+        try:
+            removal.act()
+        except BeeagentError as error:
+            left = len(found.removals) - done
+            raise BeeagentError(
+                f"{removal.what}: {error}; {done} of {len(found.removals)} are done, {left} are left: run it again"
+            ) from None
+        say(f"done: {removal.what}")
+
+
+def _find(
+    s3: Service, *, project: str | None, stack: str | None, say: Callable[[str], None], wait: Callable[[], object]
+) -> Found:
+    cloudformation = Service("cloudformation", region=s3.region)
+    stacks = StackCleanup(cloudformation, s3, project=project, stack=stack, tell=say, wait=wait)
+    of_stacks = stacks.find()
+    if stack is not None:
+        return of_stacks
+    rekognition, sagemaker = Service("rekognition", region=s3.region), Service("sagemaker", region=s3.region)
+    parts = [
+        # What costs by the hour goes first.
+        CustomLabelsCleanup(rekognition, s3, project=project, emptied=stacks.buckets, tell=say, wait=wait).find(),
+        TrainingJobCleanup(sagemaker, project=project, wait=wait).find(),
+        of_stacks,
+    ]
+    return Found(
+        [removal for part in parts for removal in part.removals], [kept for part in parts for kept in part.kept]
+    )

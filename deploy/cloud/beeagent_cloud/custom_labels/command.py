@@ -1,0 +1,227 @@
+"""`beeagent rekognition create|import|train|metrics`: the steps of each command."""
+
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Final
+
+from beeagent.errors import BeeagentError, InputError
+
+from beeagent_cloud.aws import Service, bucket_region, split_s3_address
+from beeagent_cloud.custom_labels.bucket_access import permit
+from beeagent_cloud.custom_labels.importing import Import, Stored, StoredManifest, read_stored_manifest
+from beeagent_cloud.custom_labels.training import (
+    PRICE_AN_HOUR,
+    Project,
+    Version,
+    begin,
+    billed_hours,
+    create_project,
+    follow,
+    known_project,
+    named,
+    new_name,
+    read_summary,
+    table,
+    versions,
+)
+
+_RUNNING_PRICE_AN_HOUR: Final = 4.0  # https://aws.amazon.com/rekognition/pricing/
+
+
+class Steps:
+    """The steps from nothing to a trained model, each of which may be done again without harm.
+
+    Args:
+        region: of AWS; None for the one that the AWS configuration names.
+        say: takes each line.
+        agreed: asks a question that wants a yes.
+        look_every: seconds between two looks at what takes long.
+        leaving: set when whoever waits wants to go.
+
+    Raises:
+        InputError: AWS cannot be asked as things are.
+    """
+
+    def __init__(
+        self,
+        *,
+        region: str | None,
+        say: Callable[[str], None],
+        agreed: Callable[[str], bool],
+        look_every: float,
+        leaving: threading.Event,
+    ) -> None:
+        self._rekognition = Service("rekognition", region=region)
+        self._s3 = Service("s3", region=self._rekognition.region)
+        self._say = say
+        self._agreed = agreed
+        self._look_every = look_every
+        self._leaving = leaving
+
+    def create(self, name: str) -> None:
+        """Make a project.
+
+        Raises:
+            BeeagentError: that failed.
+        """
+        arn, new = create_project(self._rekognition, name)
+        self._say(f"{'made' if new else 'it is there already:'} {arn}")
+        self._say(
+            f"A project costs nothing. A training costs about ${PRICE_AN_HOUR:.2f} an hour, a running model about "
+            f"${_RUNNING_PRICE_AN_HOUR:.2f}."
+        )
+
+    def import_(self, name: str, manifest: str, *, test: str | None, replace: bool) -> None:
+        """Give a project its data sets.
+
+        Args:
+            name: of the project.
+            manifest: to train on, `s3://BUCKET/KEY`.
+            test: to test with, likewise; None to have a fifth of `manifest` taken for that.
+            replace: whether to put them in the place of those it has.
+
+        Raises:
+            BeeagentError: that failed, or was not agreed to.
+        """
+        project = known_project(self._rekognition, name)
+        importing = Import(self._rekognition, project, tell=self._say, wait=self._wait)
+        there: dict[str, Stored | None] = {"TRAIN": None, "TEST": None}
+        if not replace:
+            there = {kind: importing.existing(kind) for kind in there}
+            for kind, stored in there.items():
+                if stored is not None:
+                    self._say(f"a {kind} data set is there already, and stays unless you give --replace: {stored}")
+        if there["TRAIN"] is not None and there["TEST"] is not None and there["TEST"].entries:
+            return
+        if there["TRAIN"] is None and there["TEST"] is not None and there["TEST"].entries and test is None:
+            raise InputError(
+                f"the project {name} has pictures to test with, which may be among those to train on: give --test as "
+                "well, or --replace"
+            )
+        train, tests = self._read(manifest), None if test is None else self._read(test)
+        self._permit_reading([train] if tests is None else [train, tests])
+        self._say("An import costs nothing but the reading of the pictures.")
+        made = there["TRAIN"] or importing.create("TRAIN", train)
+        empty = there["TEST"] is not None and not there["TEST"].entries
+        to_test = importing.create("TEST", tests) if there["TEST"] is None or (empty and tests) else there["TEST"]
+        if not to_test.entries:
+            made, to_test = importing.divide(made, to_test)
+            self._say(
+                "A fifth was drawn for the test, picture by picture; pictures of one series may be on both sides."
+            )
+        self._say(f"to train on: {made}")
+        self._say(f"to test with: {to_test}")
+
+    def train(self, name: str, *, version: str | None, output: str) -> None:
+        """Train a model, and stay until it is trained, or until whoever waits leaves.
+
+        Args:
+            name: of the project.
+            version: of the model; None to follow the one that is being trained, or else to begin one.
+            output: where Rekognition is to leave what the training gives, `s3://BUCKET/PREFIX`.
+
+        Raises:
+            BeeagentError: it failed, or was not agreed to.
+        """
+        project = known_project(self._rekognition, name)
+        known = versions(self._rekognition, project)
+        if version is None:
+            version = next((each.name for each in known if each.status == "TRAINING_IN_PROGRESS"), None)
+        there = next((each for each in known if each.name == version), None)
+        if there is None:
+            version = version or new_name(project, datetime.now(timezone.utc))
+            self._begin(project, version, output)
+        else:
+            self._say(f"{there.name} is {there.status} already; nothing is begun")
+        assert version is not None  # noqa: S101 - for the type checker; it was given or made above
+        trained = follow(self._rekognition, project, version, tell=self._say, wait=self._left)
+        if trained is None:
+            self._say(
+                f"The training of {version} goes on, and is billed; to follow it: beeagent rekognition train {name} "
+                f"--version {version} --output {output}"
+            )
+            return
+        hours = billed_hours(trained)
+        cost = "" if hours is None else f", {hours:.1f} h billed, about ${hours * PRICE_AN_HOUR:.2f}"
+        self._say(f"{version} is trained{cost}: {trained.arn}")
+        self._show(trained)
+
+    def metrics(self, name: str, *, version: str | None) -> None:
+        """Show how good a model is, by Rekognition's own count on its test set.
+
+        Args:
+            name: of the project.
+            version: of the model; None for the newest that is trained.
+
+        Raises:
+            BeeagentError: there is none.
+        """
+        project = known_project(self._rekognition, name)
+        if version is None:
+            found = next((each for each in versions(self._rekognition, project) if each.trained), None)
+            if found is None:
+                raise InputError(
+                    f"the project {name} has no trained model: beeagent rekognition train {name} makes one"
+                )
+        else:
+            found = named(self._rekognition, project, version)
+            if found is None:
+                raise InputError(f"the project {name} has no model {version}: leave --version out for the newest")
+        self._say(f"{found.arn} is {found.status}")
+        self._show(found)
+
+    def _read(self, address: str) -> StoredManifest:
+        self._check_region(split_s3_address(address)[0])
+        with tempfile.TemporaryDirectory() as folder:
+            manifest = read_stored_manifest(self._s3, address, folder=Path(folder), tell=self._say)
+        for bucket in manifest.prefixes:
+            self._check_region(bucket)
+        self._say(f"{address}: {manifest}")
+        return manifest
+
+    def _check_region(self, bucket: str) -> None:
+        where = bucket_region(bucket, near=self._s3.region)
+        if where != self._rekognition.region:
+            raise InputError(
+                f"the bucket {bucket} is in {where}, and the project in {self._rekognition.region}: both have to be in "
+                "one region"
+            )
+
+    def _permit_reading(self, manifests: Sequence[StoredManifest]) -> None:
+        reads: dict[str, dict[str, None]] = {}
+        for manifest in manifests:
+            reads.setdefault(manifest.bucket, {})[manifest.key] = None
+            for bucket, prefix in manifest.prefixes.items():
+                reads.setdefault(bucket, {})[prefix] = None
+        for bucket, prefixes in reads.items():
+            permit(self._s3, bucket, reads=list(prefixes), agreed=self._agreed)
+
+    def _begin(self, project: Project, version: str, output: str) -> None:
+        if set(project.datasets) != {"TRAIN", "TEST"}:
+            raise InputError(
+                f"the project {project.name} has not both data sets: `beeagent rekognition import` makes them"
+            )
+        bucket, prefix = split_s3_address(output)
+        self._check_region(bucket)
+        self._say(
+            f"A training takes from half an hour to a day and costs about ${PRICE_AN_HOUR:.2f} an hour, more where "
+            "Rekognition trains on several machines at a time. It cannot be stopped."
+        )
+        if not self._agreed(f"Train {version}?"):
+            raise BeeagentError("nothing was begun")
+        permit(self._s3, bucket, writes=f"{prefix.rstrip('/')}/" if prefix else "", agreed=self._agreed)
+        begin(self._rekognition, project, version, bucket=bucket, prefix=prefix)
+
+    def _show(self, version: Version) -> None:
+        self._say(table(read_summary(self._s3, version)))
+        self._say("By Rekognition's own count, on the project's test set, at thresholds that it chose there.")
+
+    def _wait(self) -> None:
+        if self._leaving.wait(self._look_every):
+            raise BeeagentError("left; what was begun goes on, and the same command follows it")
+
+    def _left(self) -> bool:
+        return self._leaving.wait(self._look_every)

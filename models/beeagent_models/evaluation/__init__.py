@@ -1,0 +1,1 @@
+"""Measuring detectors on labelled images: COCO metrics, operating points, errors, calibration."""
