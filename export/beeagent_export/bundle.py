@@ -117,13 +117,13 @@ def write_bundle(out: Path, manifest: Manifest, files: dict[str, bytes], *, forc
 
 def _replace(out: Path, new: Path, *, aside: Path) -> None:
     """Put a folder in the place of another, which is moved aside, and back if that fails."""
-    replaced = os.path.lexists(out)
-    if replaced:
+    atomic_write = os.path.lexists(out)
+    if atomic_write:
         out.rename(aside)
     try:
         new.rename(out)
     except OSError:
-        if replaced:
+        if atomic_write:
             aside.rename(out)
         raise
 

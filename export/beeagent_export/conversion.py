@@ -38,11 +38,11 @@ def convert_heads(heads: RawHeads, *, precision: Precision, calibration: Iterabl
     Args:
         heads: to convert.
         precision: of the result.
-        calibration: pictures, each uint8, shape (height, width, 3), RGB, from which the range of every
+        calibration: images, each uint8, shape (height, width, 3), RGB, from which the range of every
             activation is learned; needed for int8 alone.
 
     Raises:
-        ValueError: int8 without a picture.
+        ValueError: int8 without an image.
         BeeagentError: the converter failed, or gave a model that reads pixels otherwise than was asked.
     """
     import tensorflow as tf  # noqa: PLC0415 - seconds of start-up that only an export should pay
@@ -56,11 +56,11 @@ def convert_heads(heads: RawHeads, *, precision: Precision, calibration: Iterabl
     if precision is Precision.FLOAT16:
         converter.target_spec.supported_types = [tf.float16]
     if precision is Precision.INT8:
-        pictures = iter(calibration)
-        first = next(pictures, None)
+        images = iter(calibration)
+        first = next(images, None)
         if first is None:
-            raise ValueError("int8 needs at least one picture for calibration")
-        converter.representative_dataset = lambda: _representative(heads, first, pictures)
+            raise ValueError("int8 needs at least one image for calibration")
+        converter.representative_dataset = lambda: _representative(heads, first, images)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.uint8
         converter.inference_output_type = tf.float32
@@ -90,17 +90,17 @@ def _taking_pixels(heads: RawHeads) -> Any:  # noqa: ANN401 - TensorFlow ships n
 def _representative(
     heads: RawHeads, first: NDArray[np.uint8], others: Iterator[NDArray[np.uint8]]
 ) -> Iterator[list[NDArray[np.float32]]]:
-    """Give the calibration pictures, with the whole range of pixel values in the first of them.
+    """Give the calibration images, with the whole range of pixel values in the first of them.
 
     The input's scale comes from the smallest and largest value seen. Only if they are 0 and 255 does the scale
-    become 1 / std and the zero point the mean, so that a uint8 pixel goes in as it is. Two pixels of one picture
+    become 1 / std and the zero point the mean, so that a uint8 pixel goes in as it is. Two pixels of one image
     see to that, and change nothing else.
     """
     first = first.copy()
     first[0, 0], first[0, 1] = 0, 255
     yield [heads.normalise(first)]
-    for picture in others:
-        yield [heads.normalise(picture)]
+    for image in others:
+        yield [heads.normalise(image)]
 
 
 def _check_pixel_scale(model: bytes, heads: RawHeads) -> None:

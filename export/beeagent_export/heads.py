@@ -60,7 +60,7 @@ class RawHeads:
             raise ValueError(f"std is {self.std}: it must be more than 0")
 
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Turn a picture into the function's input.
+        """Turn an image into the function's input.
 
         Args:
             pixels: uint8, shape (height, width, 3), RGB.

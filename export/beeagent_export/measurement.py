@@ -23,7 +23,7 @@ THREADS = 2
 """CPU threads an inference is timed with: the agent's default."""
 
 _TIMED = 30
-_WEAKEST = 0.001  # a confidence; average precision sums over all thresholds, so nothing is held back from it
+_MIN_CONFIDENCE = 0.001  # a confidence; average precision sums over all thresholds, so nothing is held back from it
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,8 @@ class Measured:
     Attributes:
         size: of the .tflite, in bytes.
         milliseconds: of an inference, the median of 30 on this machine with `THREADS` threads.
-        found: what it found in each of the pictures that are shown, weak detections too.
-        evaluation: on the labelled pictures; None without.
+        found: what it found in each of the images that are shown, weak detections too.
+        evaluation: on the labelled images; None without.
     """
 
     size: int
@@ -51,14 +51,14 @@ class Measured:
 
 
 def read_validation(sources: Sequence[str | Dataset], *, attribute: str | None = None) -> Dataset | None:
-    """Read labelled pictures, as one data set; None where none are given.
+    """Read labelled images, as one dataset; None where none are given.
 
     Args:
         sources: as on the command line, `PATH` or `PATH=label,label`, or datasets that were read.
         attribute: the label attribute, of manifests that have several.
 
     Raises:
-        InputError: a data set cannot be read, or there is no box to measure by.
+        InputError: a dataset cannot be read, or there is no box to measure by.
     """
     if not sources:
         return None
@@ -75,7 +75,7 @@ def _read(source: str | Dataset, *, attribute: str | None) -> Dataset:
 
 
 def refuse_other_labels(dataset: Dataset, labels: Sequence[str]) -> None:
-    """Refuse labelled pictures of what the model was not trained to find.
+    """Refuse labelled images of what the model was not trained to find.
 
     Raises:
         InputError: a box has a label that the model does not know.
@@ -104,14 +104,14 @@ def measure_model(  # noqa: PLR0913 - a model and what to measure it on
         model: a .tflite that ends in the post-processing op.
         heads: that it was made from.
         options: of the export.
-        shown: pictures of the report, uint8, BGR, of any size.
-        validation: labelled pictures.
+        shown: images of the report, uint8, BGR, of any size.
+        validation: labelled images.
         step: called after each of them.
 
     Raises:
-        InputError: the model or a picture cannot be used.
+        InputError: the model or an image cannot be used.
     """
-    detector = Detector(_in_memory(model, heads, options), DetectorOptions(threads=THREADS, threshold=_WEAKEST))
+    detector = Detector(_in_memory(model, heads, options), DetectorOptions(threads=THREADS, threshold=_MIN_CONFIDENCE))
     evaluation = None
     if validation is not None:
         size = detector.input_size
@@ -130,8 +130,8 @@ def drop_of(source: Evaluation, variant: Evaluation) -> float:
 
 
 def _milliseconds(detector: Detector, shown: Sequence[NDArray[np.uint8]]) -> float:
-    pictures = shown or [np.full((*detector.input_size[::-1], 3), 127, np.uint8)]
-    prepared = [detector.prepare(pixels) for pixels in pictures]
+    images = shown or [np.full((*detector.input_size[::-1], 3), 127, np.uint8)]
+    prepared = [detector.prepare(pixels) for pixels in images]
     seconds = []
     for index in range(_TIMED):
         start = time.perf_counter()

@@ -141,7 +141,7 @@ def _image_metadata(writer: "_Writer", description: ModelDescription) -> int:
     return _tensor_metadata(
         writer,
         name="image",
-        text=f"The picture, {description.width} x {description.height} pixels, RGB.",
+        text=f"The image, {description.width} x {description.height} pixels, RGB.",
         content=_content(writer, _Properties.IMAGE, image),
         process_unit=_process_unit(writer, _Unit.NORMALIZATION, normalization),
         stats=stats,

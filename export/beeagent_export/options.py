@@ -4,6 +4,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from beeagent.detection.geometry import Fit
 from beeagent.errors import InputError
@@ -16,6 +17,8 @@ from beeagent_export.postprocess import PostProcessOptions
 # What a manifest takes, and stays readable in file names and messages.
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _VERSION = r"[A-Za-z0-9._+-]{1,64}"
+
+_Choice = TypeVar("_Choice", Fit, Precision)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +33,10 @@ class ExportOptions:
         version: of the model.
         licence: SPDX expression for the weights.
         precisions: what the models compute in, a bundle each; at least one, each once.
-        calibrate: the user's own pictures: a manifest, a folder or a dataset that was read; needed for int8.
-        calibration_pictures: how many of them to calibrate on, at most.
+        calibrate: the user's own images: a manifest, a folder or a dataset that was read; needed for int8.
+        calibration_images: how many of them to calibrate on, at most.
         labels: names of the classes, where the source does not know them.
-        validate: labelled data sets, as `PATH` or `PATH=label,label` or read already, measured as one; empty to measure
+        validate: labelled datasets, as `PATH` or `PATH=label,label` or read already, measured as one; empty to measure
             no AP.
         calibrate_confidence: labelled datasets likewise, of images that were not trained on, on which confidence is
             made to mean precision; empty to leave it as the network has it.
@@ -43,7 +46,8 @@ class ExportOptions:
         input_size: width and height of the input in pixels; None for the source's own.
         fit: how a frame is laid into the input; None for the source's own way.
         postprocess: options of the op in the graph.
-        force: replace bundles that are there.
+        float16_checkpoint: file for the checkpoint with its kernels as float16; None for none.
+        force: replace existing bundles.
 
     Raises:
         InputError: options do not fit together.
@@ -57,7 +61,7 @@ class ExportOptions:
     licence: str
     precisions: tuple[Precision, ...]
     calibrate: Path | Dataset | None
-    calibration_pictures: int = 200
+    calibration_images: int = 200
     labels: Path | None = None
     validate: tuple[str | Dataset, ...] = ()
     calibrate_confidence: tuple[str, ...] = ()
@@ -67,12 +71,20 @@ class ExportOptions:
     input_size: tuple[int, int] | None = None
     fit: Fit | None = None
     postprocess: PostProcessOptions = field(default_factory=PostProcessOptions)
+    float16_checkpoint: Path | None = None
     force: bool = False
 
     def __post_init__(self) -> None:
+        if self.float16_checkpoint is not None and self.source.is_dir():
+            raise InputError(
+                f"--float16-checkpoint makes a smaller checkpoint, but {self.source} is a folder: leave it out"
+            )
+        if len(set(self.precisions)) != len(self.precisions):
+            names = ", ".join(precision.value for precision in self.precisions)
+            raise InputError(f"--precision is given twice as {names}: give each once")
         if Precision.INT8 in self.precisions and self.calibrate is None:
             raise InputError(
-                "int8 needs --calibrate PICTURES: a manifest or folder of some hundred pictures like those that "
+                "int8 needs --calibrate IMAGES: a manifest or folder of some hundred images like those that "
                 "the camera will give"
             )
         for option, value, pattern in (
@@ -84,9 +96,7 @@ class ExportOptions:
                     f"--{option} is {value!r}: allowed are letters, digits, dots, underscores and hyphens, 64 at most"
                 )
         if not self.validate and (self.choice.precision_floor is not None or self.choice.recall_floor is not None):
-            raise InputError(
-                "a floor of precision or recall needs labelled pictures to choose on: give --validate DATA"
-            )
+            raise InputError("a floor of precision or recall needs labelled images to choose on: give --validate DATA")
         self._check_confidence()
         if not math.isfinite(self.max_drop) or self.max_drop < 0:
             raise InputError(f"--max-drop is {self.max_drop}: give points of AP, 0 or more")
@@ -126,3 +136,20 @@ class ExportOptions:
     @staticmethod
     def _beside(name: str, precision: Precision) -> str:
         return f"{name}-{precision.value}"
+
+
+def parse_choice(kind: type[_Choice], value: str, option: str) -> _Choice:
+    """Return the choice of this value.
+
+    Args:
+        kind: the choices.
+        value: of one of them, as given on the command line.
+        option: the name of the option, for errors.
+
+    Raises:
+        InputError: there is no such choice.
+    """
+    try:
+        return kind(value)
+    except ValueError:
+        raise InputError(f"{option} is {value!r}: choose one of {', '.join(kind)}") from None

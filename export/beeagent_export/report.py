@@ -18,14 +18,14 @@ from beeagent_export.options import ExportOptions
 from beeagent_export.source import Source
 from beeagent_export.variant import Variant
 
-_WIDTH = 480  # pixels, of a picture
+_WIDTH = 480  # pixels, of an image
 _QUALITY = 80
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #222; }
 table { border-collapse: collapse; margin: 1rem 0; }
 th, td { padding: .3rem .8rem; border-bottom: 1px solid #ddd; text-align: right; font-variant-numeric: tabular-nums; }
 th:first-child, td:first-child { text-align: left; }
-.pictures { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); }
+.images { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); }
 figure { margin: 0; } img { width: 100%; } figcaption { color: #666; font-size: 13px; }
 .refused { color: #a00; font-weight: 600; }
 """
@@ -33,12 +33,12 @@ figure { margin: 0; } img { width: 100%; } figcaption { color: #666; font-size: 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """What one model found in the pictures that are shown.
+    """What one model found in the images that are shown.
 
     Attributes:
         title: of the model, such as `int8`.
         threshold: from which its detections are drawn.
-        found: what it found in each picture, weak detections too.
+        found: what it found in each image, weak detections too.
     """
 
     title: str
@@ -53,7 +53,7 @@ def report_page(  # noqa: PLR0913 - the parts of a page
     refused: str | None,
     header: Sequence[str],
     rows: Sequence[Sequence[str]],
-    pictures: Sequence[tuple[str, NDArray[np.uint8]]],
+    images: Sequence[tuple[str, NDArray[np.uint8]]],
     columns: Sequence[Column],
 ) -> str:
     """Write the page.
@@ -64,7 +64,7 @@ def report_page(  # noqa: PLR0913 - the parts of a page
         refused: why nothing was released; None if all was.
         header: of the table.
         rows: of the table.
-        pictures: name and pixels, uint8, BGR, of each picture that is shown.
+        images: name and pixels, uint8, BGR, of each image that is shown.
         columns: what each model found in them.
     """
     said = "".join(f"<p>{escape(line)}</p>\n" for line in lines)
@@ -72,10 +72,10 @@ def report_page(  # noqa: PLR0913 - the parts of a page
     head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in rows)
     shown = "".join(
-        f'<h2>{escape(name)}</h2>\n<div class="pictures">\n'
+        f'<h2>{escape(name)}</h2>\n<div class="images">\n'
         + "".join(_figure(pixels, column, index) for column in columns)
         + "</div>\n"
-        for index, (name, pixels) in enumerate(pictures)
+        for index, (name, pixels) in enumerate(images)
     )
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{escape(title)}</title>\n'
@@ -125,8 +125,8 @@ def report_files(  # noqa: PLR0913 - all that a report tells of
         options: of the export.
         source: what was exported.
         variants: what came of it.
-        reference: the float source; None without pictures.
-        shown: the pictures that are shown, uint8, BGR, with their names.
+        reference: the float source; None without images.
+        shown: the images that are shown, uint8, BGR, with their names.
         refused: why nothing was released; None if all was.
 
     Returns:
@@ -174,7 +174,7 @@ def _page(  # noqa: PLR0913, PLR0917 - as above
         refused=refused,
         header=_HEADER,
         rows=rows,
-        pictures=shown,
+        images=shown,
         columns=columns,
     )
 
@@ -182,11 +182,11 @@ def _page(  # noqa: PLR0913, PLR0917 - as above
 def _measured_on(variants: Sequence[Variant]) -> str:
     evaluation = variants[0].measured.evaluation
     if evaluation is None:
-        return "AP was not measured: give labelled pictures with --validate."
+        return "AP was not measured: give labelled images with --validate."
     dataset = evaluation.dataset
     return (
-        f"Measured on {dataset.name}: {len(dataset.images)} pictures, {evaluation.curve.truths} boxes; precision and "
-        "recall at IoU 0.5 and each model's own threshold, which was chosen on the same pictures."
+        f"Measured on {dataset.name}: {len(dataset.images)} images, {evaluation.curve.truths} boxes; precision and "
+        "recall at IoU 0.5 and each model's own threshold, which was chosen on the same images."
     )
 
 

@@ -29,9 +29,9 @@ class Variant:
         out: the folder of its bundle.
         manifest: of the bundle.
         files: the other files of the bundle.
-        parity: against the source's raw heads; None without pictures.
+        parity: against the source's raw heads; None without images.
         measured: by the device's detector.
-        drop: points of AP (of 100) that it lost against the float source; None without labelled pictures.
+        drop: points of AP (of 100) that it lost against the float source; None without labelled images.
     """
 
     precision: Precision
@@ -78,10 +78,10 @@ def describe_variant(  # noqa: PLR0913 - what came of each step
         options: of the export.
         precision: of the model.
         model: a .tflite that ends in the post-processing op.
-        calibrated_on: number of pictures.
+        calibrated_on: number of images.
         parity: against the source's raw heads.
         measured: the model, by the device's detector.
-        reference: the float source, likewise; None without pictures.
+        reference: the float source, likewise; None without images.
     """
     threshold = _threshold(options, measured)
     heads = source.heads
@@ -122,7 +122,7 @@ def _describe(source: Source, options: ExportOptions, precision: Precision, thre
     heads = source.heads
     return ModelDescription(
         name=options.name_of(precision),
-        description=f"Finds {', '.join(heads.labels)} in a picture ({source.architecture}, {precision.value}).",
+        description=f"Finds {', '.join(heads.labels)} in an image ({source.architecture}, {precision.value}).",
         version=options.version,
         licence=options.licence,
         labels=heads.labels,

@@ -16,15 +16,15 @@ from beeagent_models.datasets.defects import strict
 from beeagent_models.datasets.ground_truth import (
     ClassMaps,
     ManifestLine,
+    line_record,
     manifest_lines,
     parse_line,
     parse_row,
-    stated_line,
 )
-from beeagent_models.datasets.image_files import find_image, find_picture, load_image
-from beeagent_models.datasets.records import StatedPicture
+from beeagent_models.datasets.image_files import find_image, find_image_file, load_image
+from beeagent_models.datasets.records import ImageRecord
 from beeagent_models.datasets.sqlite_index import first_seen
-from beeagent_models.drawing import ContactSheet, check_picture_path, draw_truth, fitted, write_picture
+from beeagent_models.drawing import ContactSheet, check_image_path, draw_truth, fitted, write_image
 from beeagent_models.evaluation.coco_metrics import ImageMatches, coco_metrics
 
 
@@ -47,7 +47,7 @@ class Collected:
         edge: what the edge model saw in each, as far as it counts.
         captured_at: when each was taken, RFC 3339.
         matches: what the edge model's detections are by the cloud model's: hits, or seen by the edge model alone.
-        left_out: frames whose picture is gone or whose line is not whole, as while an agent is collecting.
+        left_out: frames whose image is gone or whose line is not whole, as while an agent is collecting.
     """
 
     dataset: Dataset
@@ -59,13 +59,13 @@ class Collected:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    picture: Path
+    path: Path
     cloud: ManifestLine
     edge: ManifestLine
     metadata: _Metadata
 
-    def find(self, _: StatedPicture) -> Path:
-        return self.picture
+    def find(self, _: ImageRecord) -> Path:
+        return self.path
 
 
 def read_collected(folder: Path, *, threshold: float | None = None) -> Collected:
@@ -77,7 +77,7 @@ def read_collected(folder: Path, *, threshold: float | None = None) -> Collected
             on the device.
 
     Raises:
-        InputError: it is none, a line or a picture is defective, or nothing was kept yet.
+        InputError: it is none, a line or an image is defective, or nothing was kept yet.
     """
     manifest = folder / MANIFEST
     if not manifest.is_file():
@@ -85,7 +85,7 @@ def read_collected(folder: Path, *, threshold: float | None = None) -> Collected
     rows = [_read(text, where, beside=folder) for where, text in manifest_lines(manifest)]
     kept = [row for row in rows if row is not None]
     if not kept:
-        raise InputError(f"{manifest}: there is no frame in it, or none whose picture is still there")
+        raise InputError(f"{manifest}: there is no frame in it, or none whose image is still there")
     classes = ClassMaps()
     for one in kept:
         strict(classes.join(one.cloud))
@@ -93,13 +93,13 @@ def read_collected(folder: Path, *, threshold: float | None = None) -> Collected
     builder = DatasetBuilder(name=folder.absolute().name, labels=classes.labels)
     with first_seen() as seen:
         for one in kept:
-            picture = strict(find_image(stated_line(one.cloud), one.find, seen)).picture
+            record = strict(find_image(line_record(one.cloud), one.find, seen)).record
             builder.add(
-                one.picture,
-                size=picture.known_size,
-                boxes=np.array(picture.boxes, np.float64),
-                labels=picture.labels,
-                where=picture.where,
+                one.path,
+                size=record.known_size,
+                boxes=np.array(record.boxes, np.float64),
+                labels=record.labels,
+                where=record.where,
             )
     dataset = builder.build()
     edge = tuple(
@@ -125,10 +125,10 @@ def _read(text: bytes, where: str, *, beside: Path) -> _Kept | None:
     if len(metadata.objects) != len(edge.boxes):
         raise InputError(f"{where}: {key}.objects: has {len(metadata.objects)} for {len(edge.boxes)} boxes")
     try:
-        picture = find_picture(cloud.source_ref, beside=beside, where=where)
+        path = find_image_file(cloud.source_ref, beside=beside, where=where)
     except InputError:
         return None  # the oldest go when there is no room
-    return _Kept(picture, cloud, edge, metadata)
+    return _Kept(path, cloud, edge, metadata)
 
 
 def _detections(kept: _Kept, size: tuple[int, int], labels: tuple[str, ...], threshold: float | None) -> Detections:
@@ -162,7 +162,7 @@ def _matched(dataset: Dataset, edge: tuple[Detections, ...]) -> tuple[ImageMatch
     )
 
 
-_SIDE = 480  # pixels, of a picture on the sheet
+_SIDE = 480  # pixels, of an image on the sheet
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,34 +188,34 @@ def disagreements(collected: Collected) -> list[Disagreement]:
     return sorted(counted, key=lambda one: (-(one.cloud_alone + one.edge_alone), one.index))
 
 
-def review(collected: Collected, *, folder: Path | None, sheet: Path | None, most: int) -> list[str]:
+def review(collected: Collected, *, folder: Path | None, sheet: Path | None, limit: int) -> list[str]:
     """Draw the frames, the greatest disagreement first: green what both saw, orange the cloud, red the edge alone.
 
     Args:
         collected: the frames.
         folder: where each frame is drawn to, its rank before its name; None for none.
         sheet: where a contact sheet is drawn to; None for none.
-        most: how many frames are drawn.
+        limit: maximum number of frames to draw.
 
     Returns:
         What the models agreed on, in lines.
 
     Raises:
-        InputError: a path or a picture cannot be used.
+        InputError: a path or an image cannot be used.
     """
     if sheet is not None:
-        check_picture_path(sheet)
+        check_image_path(sheet)
     if folder is not None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"the folder {folder} cannot be made: {error.strerror or error}") from None
     found = disagreements(collected)
-    shown = found[:most]
+    shown = found[:limit]
     if folder is not None or sheet is not None:
         _draw(collected, shown, folder=folder, sheet=sheet)
     where = " and ".join(str(path) for path in (folder, sheet) if path is not None)
-    gone = f"{collected.left_out} frames left out: their picture is gone or their line not whole"
+    gone = f"{collected.left_out} frames left out: their image is gone or their line not whole"
     return [
         *_told(found),
         *([gone] if collected.left_out else []),
@@ -237,11 +237,11 @@ def _draw(collected: Collected, shown: Sequence[Disagreement], *, folder: Path |
             names=("both", "cloud alone", "edge alone"),
         )
         if folder is not None:
-            write_picture(folder / f"{rank:0{digits}}-{image.path.stem}.jpg", drawn)
+            write_image(folder / f"{rank:0{digits}}-{image.path.stem}.jpg", drawn)
         if grid is not None:
             grid.add(fitted(drawn, _SIDE), collected.captured_at[one.index])
     if sheet is not None and grid is not None:
-        write_picture(sheet, grid.pixels)
+        write_image(sheet, grid.pixels)
 
 
 def _count(index: int, matches: ImageMatches) -> Disagreement:

@@ -8,7 +8,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 
 @contextlib.contextmanager
-def counted(what: str, total: int | None) -> Iterator[Callable[[], None]]:
+def step_progress(what: str, total: int | None) -> Iterator[Callable[[], None]]:
     """Show a bar while the block runs; nothing where standard error is no terminal.
 
     Args:
@@ -25,7 +25,7 @@ def counted(what: str, total: int | None) -> Iterator[Callable[[], None]]:
 
 
 @contextlib.contextmanager
-def measured(what: str) -> Iterator[Callable[[int, int | None], None]]:
+def byte_progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
     """Show a bar of bytes while the block runs; nothing where standard error is no terminal.
 
     Args:

@@ -13,19 +13,19 @@ from beeagent.errors import InputError
 from numpy.typing import NDArray
 
 from beeagent_models.datasets.image_files import decode_image
-from beeagent_models.datasets.records import Source, StatedPicture
-from beeagent_models.drawing import ContactSheet, Pixels, check_picture_path, draw, draw_labels, fitted, write_picture
-from beeagent_models.results import is_source, read_result, read_sources, refuse_other_picture
+from beeagent_models.datasets.records import ImageRecord, Reader
+from beeagent_models.drawing import ContactSheet, Pixels, check_image_path, draw, draw_labels, fitted, write_image
+from beeagent_models.results import is_source, read_result, read_sources, refuse_other_image
 
 
 def run_show(*, image: Path, result: Path, out: Path, line: int | None = None, threshold: float = 0.0) -> str:
-    """Draw a result onto its picture.
+    """Draw a result onto its image.
 
     Args:
-        image: the picture; it may be larger or smaller than the frame was, but not of another shape. Or a video, of
+        image: the image; it may be larger or smaller than the frame was, but not of another shape. Or a video, of
             which the frame is drawn that the result is about.
         result: a file with one result, or one in each line: a message of the agent, or Rekognition's answer.
-        out: the picture to write.
+        out: the image to write.
         line: which line of the result, from 1; None for the first that names the image as its source, or 1.
         threshold: detections of a lower confidence, 0 to 1, are not drawn.
 
@@ -33,9 +33,9 @@ def run_show(*, image: Path, result: Path, out: Path, line: int | None = None, t
         What was drawn, in a line.
 
     Raises:
-        InputError: a file or the threshold cannot be used, or the result is about a picture of another shape.
+        InputError: a file or the threshold cannot be used, or the result is about an image of another shape.
     """
-    check_picture_path(out)
+    check_image_path(out)
     if not 0 <= threshold <= 1:
         raise InputError(f"threshold is {threshold}: allowed are 0 to 1")
     chosen, position_s = _chosen_line(result, image, line)
@@ -43,10 +43,10 @@ def run_show(*, image: Path, result: Path, out: Path, line: int | None = None, t
     is_video = image.suffix.lower() in VIDEO_SUFFIXES
     pixels = _frame_at(image, position_s, where=where) if is_video else decode_image(image)
     height, width = pixels.shape[:2]
-    found = read_result(result, line=chosen, picture=(width, height))
-    refuse_other_picture(found, where=where, image=image, size=(width, height), by_name=line is None)
+    found = read_result(result, line=chosen, image_size=(width, height))
+    refuse_other_image(found, where=where, image=image, size=(width, height), by_name=line is None)
     detections = _from(found.detections, threshold)
-    write_picture(out, draw(pixels, detections))
+    write_image(out, draw(pixels, detections))
     counts = ", ".join(f"{count} {label}" for label, count in detections.counts().items())
     return f"{out}: {counts or 'nothing found'}"
 
@@ -92,57 +92,57 @@ def _frame_at(video: Path, position_s: float | None, *, where: str) -> NDArray[n
     raise InputError(f"{video} ends before {position_s:g} s, of which the result {where} is")
 
 
-_MOST_ON_A_SHEET = 400
+_MAX_ON_SHEET = 400
 
 
 def show_dataset(  # noqa: PLR0913 - each a choice of its own
-    source: Source, *, folder: Path | None, sheet: Path | None, most: int, columns: int = 0, side: int = 320
+    source: Reader, *, folder: Path | None, sheet: Path | None, limit: int, columns: int = 0, side: int = 320
 ) -> str:
-    """Draw what a data set says.
+    """Draw what a dataset says.
 
     Args:
-        source: the data set.
-        folder: where each picture is drawn to, as a JPEG with its place in the set before its name; None for none.
+        source: the dataset.
+        folder: where each image is drawn to, as a JPEG with its place in the set before its name; None for none.
         sheet: where a contact sheet is drawn to; None for none.
-        most: how many pictures, evenly spread over the set; 0 for all of them.
+        limit: maximum number of images, evenly spread over the dataset; 0 for all.
         columns: of the sheet; 0 for a sheet about as wide as it is high.
-        side: of the sheet's pictures in pixels.
+        side: of the sheet's images in pixels.
 
     Returns:
         What was drawn, in a line.
 
     Raises:
-        InputError: the data set, a picture or a path cannot be used, or a sheet would have too many pictures.
+        InputError: the dataset, an image or a path cannot be used, or a sheet would have too many images.
     """
     _prepare(folder, sheet)
-    total = sum(1 for _ in source.pictures())
-    count = min(most, total) if most else total
+    total = sum(1 for _ in source.records())
+    count = min(limit, total) if limit else total
     if not count:
-        raise InputError("there is no picture in the data set")
-    if sheet is not None and count > _MOST_ON_A_SHEET:
-        raise InputError(f"a sheet of {count} pictures cannot be looked at: choose {_MOST_ON_A_SHEET} at most")
+        raise InputError("there is no image in the dataset")
+    if sheet is not None and count > _MAX_ON_SHEET:
+        raise InputError(f"a sheet of {count} images cannot be looked at: choose {_MAX_ON_SHEET} at most")
     grid = ContactSheet(count, columns=columns, side=side) if sheet is not None else None
     boxes = 0
     for place, stated in _spread(source, count, total):
-        pixels, picture = _loaded(source.find(stated), stated)
-        ratios, ids = _ratios(picture), np.array([source.labels.index(label) for label in picture.labels], np.int64)
+        pixels, record = _loaded(source.find(stated), stated)
+        ratios, ids = _ratios(record), np.array([source.labels.index(label) for label in record.labels], np.int64)
         boxes += len(ratios)
         if folder is not None:
-            drawn = draw_labels(pixels, ratios, ids, list(picture.labels))
-            write_picture(folder / f"{place:06}-{PurePosixPath(picture.name).stem}.jpg", drawn)
+            drawn = draw_labels(pixels, ratios, ids, list(record.labels))
+            write_image(folder / f"{place:06}-{PurePosixPath(record.name).stem}.jpg", drawn)
         if grid is not None:
-            grid.add(draw_labels(fitted(pixels, side), ratios, ids, [""] * len(ids)), picture.name)
+            grid.add(draw_labels(fitted(pixels, side), ratios, ids, [""] * len(ids)), record.name)
     if sheet is not None and grid is not None:
-        write_picture(sheet, grid.pixels)
+        write_image(sheet, grid.pixels)
     where = " and ".join(str(path) for path in (folder, sheet) if path is not None)
-    return f"{where}: {count} of {total} pictures, {boxes} boxes"
+    return f"{where}: {count} of {total} images, {boxes} boxes"
 
 
 def _prepare(folder: Path | None, sheet: Path | None) -> None:
     if folder is None and sheet is None:
-        raise InputError("say where to draw to: a folder for the pictures, a sheet, or both")
+        raise InputError("say where to draw to: a folder for the images, a sheet, or both")
     if sheet is not None:
-        check_picture_path(sheet)
+        check_image_path(sheet)
     if folder is not None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -150,28 +150,28 @@ def _prepare(folder: Path | None, sheet: Path | None) -> None:
             raise InputError(f"the folder {folder} cannot be made: {error.strerror}") from None
 
 
-def _spread(source: Source, count: int, total: int) -> Iterator[tuple[int, StatedPicture]]:
+def _spread(source: Reader, count: int, total: int) -> Iterator[tuple[int, ImageRecord]]:
     """Choose evenly: the i-th of `count` is the one at i * total / count."""
     chosen = 0
-    for place, picture in enumerate(islice(source.pictures(), total)):
+    for place, record in enumerate(islice(source.records(), total)):
         if chosen < count and place == chosen * total // count:
             chosen += 1
-            yield place, picture
+            yield place, record
 
 
-def _loaded(path: Path, picture: StatedPicture) -> tuple[Pixels, StatedPicture]:
+def _loaded(path: Path, record: ImageRecord) -> tuple[Pixels, ImageRecord]:
     try:
         pixels = decode_image(path)
     except InputError as error:
-        where = "" if picture.where == str(path) else f"{picture.where}: "
+        where = "" if record.where == str(path) else f"{record.where}: "
         raise InputError(f"{where}{error}") from None
     height, width = pixels.shape[:2]
-    if picture.size not in {None, (width, height)}:
-        stated = f"{picture.known_size[0]}x{picture.known_size[1]}"
-        raise InputError(f"{picture.where}: the picture {path} is {width}x{height}, not {stated} as stated")
-    return pixels, picture.sized((width, height))
+    if record.size not in {None, (width, height)}:
+        stated = f"{record.known_size[0]}x{record.known_size[1]}"
+        raise InputError(f"{record.where}: the image {path} is {width}x{height}, not {stated} as stated")
+    return pixels, record.sized((width, height))
 
 
-def _ratios(picture: StatedPicture) -> NDArray[np.float32]:
-    boxes = np.array(picture.boxes, np.float64).reshape(-1, 4) / np.array([*picture.known_size] * 2, np.float64)
+def _ratios(record: ImageRecord) -> NDArray[np.float32]:
+    boxes = np.array(record.boxes, np.float64).reshape(-1, 4) / np.array([*record.known_size] * 2, np.float64)
     return np.clip(boxes, 0, 1).astype(np.float32)

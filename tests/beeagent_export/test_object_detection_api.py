@@ -58,9 +58,9 @@ def test_heads_are_those_of_the_model(exported: Path) -> None:
     assert heads.mean == 114, "the grey nearest to what the API pads with"
     model = SavedModelDetector(exported)
     for seed in range(3):
-        picture = np.random.default_rng(seed).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
-        codes, scores = heads.run(heads.normalise(picture))
-        boxes, other_scores = model.raw(picture)
+        image = np.random.default_rng(seed).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+        codes, scores = heads.run(heads.normalise(image))
+        boxes, other_scores = model.raw(image)
         assert np.ptp(scores) > 0.3
         np.testing.assert_allclose(scores, other_scores, atol=1e-5)
         np.testing.assert_allclose(heads.decode(codes), boxes, atol=1e-5)
@@ -68,19 +68,19 @@ def test_heads_are_those_of_the_model(exported: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_the_agent_finds_what_the_saved_model_finds(
-    exported: Path, picture_folder: Path, tmp_path: Path, precision: str
+    exported: Path, image_folder: Path, tmp_path: Path, precision: str
 ) -> None:
     bundle = tmp_path / precision
-    out = run(exported, "--out", bundle, "--calibrate", picture_folder, "--precision", precision)
+    out = run(exported, "--out", bundle, "--calibrate", image_folder, "--precision", precision)
     assert f"{SIZE}x{SIZE}" in out
     model = SavedModelDetector(exported)
     wanted = 0
-    for number, path in enumerate(sorted(picture_folder.iterdir())[:6]):
-        # One side is the input's already: how either scales pictures is not what is compared here.
-        picture = np.asarray(cv2.resize(cv2.imread(str(path)), (SIZE, (SIZE, 36)[number % 2])), dtype=np.uint8)
-        result = agreement(model, bundle, picture, threshold=0.3, overlap=0.5)
+    for number, path in enumerate(sorted(image_folder.iterdir())[:6]):
+        # One side is the input's already: how either scales images is not what is compared here.
+        image = np.asarray(cv2.resize(cv2.imread(str(path)), (SIZE, (SIZE, 36)[number % 2])), dtype=np.uint8)
+        result = agreement(model, bundle, image, threshold=0.3, overlap=0.5)
         wanted += result.wanted
-        if precision == "float32" and picture.shape[0] == SIZE:
+        if precision == "float32" and image.shape[0] == SIZE:
             assert result.found == result.wanted
             assert result.score_difference < 1e-4
             assert result.smallest_iou > 0.999
@@ -108,7 +108,7 @@ def test_labels_may_be_given_as_text(exported: Path, tmp_path: Path) -> None:
     assert (tmp_path / "bees" / "labels.txt").read_text() == "honey bee\nhornet\n"
 
 
-def test_a_model_of_float_pictures_is_taken_too(exported: Path, tmp_path: Path) -> None:
+def test_a_model_of_float_images_is_taken_too(exported: Path, tmp_path: Path) -> None:
     other, _, _ = load(write_exported(tmp_path / "tiny", input_type="float32"))
     np.testing.assert_allclose(other.anchors, load(exported)[0].anchors)
 

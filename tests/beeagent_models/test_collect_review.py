@@ -85,7 +85,7 @@ def test_the_frames_are_drawn_in_that_order(folder: Path, tmp_path: Path) -> Non
     first = cv2.imread(str(tmp_path / "drawn" / names[0]))
     assert first is not None
     assert first.shape[:2] > (320, 640)  # enlarged, with the line that counts below
-    # The edge's own box is red and the cloud's orange, on the picture enlarged to 640x320.
+    # The edge's own box is red and the cloud's orange, on the image enlarged to 640x320.
     red, orange = first[32 + 48, 64].astype(int), first[160 + 60, 256].astype(int)
     assert red[2] > red[1] + 60
     assert orange[2] > orange[0] + 60
@@ -110,7 +110,7 @@ def test_a_folder_that_an_agent_fills_meanwhile_can_be_looked_at(folder: Path) -
     assert result.stdout.splitlines() == [
         "2 frames on which both models were heard; on 1 they disagree",
         "0 boxes both saw, 2 the cloud model alone, 1 the edge model alone",
-        "2 frames left out: their picture is gone or their line not whole",
+        "2 frames left out: their image is gone or their line not whole",
     ]
 
 

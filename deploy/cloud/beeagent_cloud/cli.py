@@ -13,122 +13,104 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from beeagent.errors import InputError
-from beeagent_models.optional_dependencies import extra
-
-
-def consent(*, yes: bool) -> Callable[[str], bool]:
-    """Give what asks a question that wants a yes.
-
-    Args:
-        yes: whether `--yes` has answered all of them.
-
-    Returns:
-        It takes the question, and says whether the answer is yes. Where nobody can answer, it raises InputError.
-    """
-
-    def agreed(question: str) -> bool:
-        if yes:
-            typer.echo(f"{question} yes")
-            return True
-        if not sys.stdin.isatty():
-            raise InputError(f"{question} Nobody is there to ask: give --yes")
-        return typer.confirm(question)
-
-    return agreed
-
+from beeagent_models.optional_dependencies import requires_extra
 
 if TYPE_CHECKING:
     from beeagent_cloud.custom_labels.command import Steps
 
 Name = Annotated[str, typer.Argument(metavar="PROJECT", help="The project's name.")]
-Region = Annotated[str | None, typer.Option(help="Of AWS. Default: as the AWS configuration says.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; for scripts.")]
-LookEvery = Annotated[float, typer.Option(min=0.01, max=3600, help="Seconds between two looks at what takes long.")]
-VersionName = Annotated[str | None, typer.Option(metavar="NAME", help="The model. Default: the newest.")]
+Region = Annotated[str | None, typer.Option(help="AWS region. Default: that of the AWS configuration.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation; for scripts.")]
+PollInterval = Annotated[
+    float, typer.Option("--look-every", min=0.01, max=3600, help="Seconds between two polls of a long operation.")
+]
+VersionName = Annotated[str | None, typer.Option(metavar="NAME", help="Name of the model. Default: the newest.")]
 
 
 def create(project: Name, region: Region = None) -> None:
-    """Make a Custom Labels project; it costs nothing by itself."""
-    with _steps(region, yes=True, look_every=1.0) as steps:
+    """Create a Custom Labels project; it costs nothing by itself."""
+    with _steps(region, yes=True, poll_interval=1.0) as steps:
         steps.create(project)
 
 
-def import_(  # noqa: PLR0913 - an argument is an option of the command
+def import_(
     project: Name,
-    manifest: Annotated[str, typer.Argument(metavar="s3://BUCKET/KEY", help="Manifest of the pictures to train on.")],
+    manifest: Annotated[str, typer.Argument(metavar="s3://BUCKET/KEY", help="Manifest of the training images.")],
     *,
     test: Annotated[
         str | None,
-        typer.Option(metavar="s3://BUCKET/KEY", help="Manifest of those to test with. Default: a fifth of the first."),
+        typer.Option(
+            metavar="s3://BUCKET/KEY", help="Manifest of the test images. Default: a fifth of the training images."
+        ),
     ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Put them in the place of those it has.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the existing datasets.")] = False,
     yes: Yes = False,
-    look_every: LookEvery = 5.0,
+    poll_interval: PollInterval = 5.0,
     region: Region = None,
 ) -> None:
-    """Give a project its pictures, from Ground Truth manifests in S3."""
-    with _steps(region, yes=yes, look_every=look_every) as steps:
+    """Import the images of Ground Truth manifests in S3 into a project."""
+    with _steps(region, yes=yes, poll_interval=poll_interval) as steps:
         steps.import_(project, manifest, test=test, replace=replace)
 
 
-def train(  # noqa: PLR0913 - likewise
+def train(
     project: Name,
     *,
-    output: Annotated[str, typer.Option(metavar="s3://BUCKET/PREFIX", help="Where the training leaves its results.")],
+    output: Annotated[str, typer.Option(metavar="s3://BUCKET/PREFIX", help="Destination of the training results.")],
     version: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="The model. Default: the one that is being trained, or a new one."),
+        typer.Option(metavar="NAME", help="Name of the model. Default: the one in training, or a new one."),
     ] = None,
     yes: Yes = False,
-    look_every: LookEvery = 60.0,
+    poll_interval: PollInterval = 60.0,
     region: Region = None,
 ) -> None:
-    """Train a model on a project's pictures, and stay until it is trained. Ctrl-C leaves it training."""
-    with _steps(region, yes=yes, look_every=look_every) as steps:
+    """Train a model on a project's images and wait until it is trained. Ctrl-C stops the waiting, not the training."""
+    with _steps(region, yes=yes, poll_interval=poll_interval) as steps:
         steps.train(project, version=version, output=output)
 
 
 def metrics(project: Name, *, version: VersionName = None, region: Region = None) -> None:
-    """Show precision, recall, F1 and threshold of each label, by Rekognition's own count."""
-    with _steps(region, yes=True, look_every=1.0) as steps:
+    """Show precision, recall, F1 and threshold of each label as Rekognition measured them."""
+    with _steps(region, yes=True, poll_interval=1.0) as steps:
         steps.metrics(project, version=version)
 
 
 @contextmanager
-def _steps(region: str | None, *, yes: bool, look_every: float) -> "Iterator[Steps]":
-    with extra("rekognition"):
-        import botocore  # noqa: F401, PLC0415 - to say what is missing
-    with extra("evaluate"):
-        from beeagent_cloud.custom_labels.command import Steps  # noqa: PLC0415 - light until it runs
+def _steps(region: str | None, *, yes: bool, poll_interval: float) -> "Iterator[Steps]":
+    with requires_extra("rekognition"):
+        import botocore  # noqa: F401 - to name the missing extra
+    with requires_extra("evaluate"):
+        from beeagent_cloud.custom_labels.command import Steps
 
     leaving = threading.Event()
     before = {number: signal.signal(number, lambda *_: leaving.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield Steps(region=region, say=typer.echo, agreed=consent(yes=yes), look_every=look_every, leaving=leaving)
+        yield Steps(
+            region=region, say=typer.echo, confirm=_confirmation(yes=yes), poll_interval=poll_interval, leaving=leaving
+        )
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def cleanup(  # noqa: PLR0913 - an argument is an option of the command
+def cleanup(
     *,
     project: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only what belongs to this project. Default: all of beeagent's.")
+        str | None, typer.Option(metavar="NAME", help="Only resources of this project. Default: all of beeagent.")
     ] = None,
     stack: Annotated[str | None, typer.Option(metavar="NAME", help="Only this stack.")] = None,
-    region: Annotated[str | None, typer.Option(help="Of AWS. Default: as the AWS configuration says.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask; for scripts.")] = False,
-    look_every: Annotated[
-        float, typer.Option(min=0.01, max=3600, help="Seconds between two looks at what takes long.")
-    ] = 10.0,
+    region: Region = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed.")] = False,
+    yes: Yes = False,
+    poll_interval: PollInterval = 10.0,
 ) -> None:
-    """Remove what beeagent made in an AWS account: models, projects and data sets of Rekognition, stacks and buckets.
+    """Remove what beeagent made in an AWS account: models, projects and datasets of Rekognition, stacks and buckets.
 
-    Things are known by their tag beeagent:project, in one region; nothing else is touched.
+    Resources are identified by their tag beeagent:project, in one region; nothing else is touched.
     """
-    with extra("rekognition"):
-        from beeagent_cloud.cleanup.command import clean_up  # noqa: PLC0415 - light until it runs
+    with requires_extra("rekognition"):
+        from beeagent_cloud.cleanup.command import clean_up
 
     clean_up(
         project=project,
@@ -136,6 +118,20 @@ def cleanup(  # noqa: PLR0913 - an argument is an option of the command
         region=region,
         dry_run=dry_run,
         say=typer.echo,
-        agreed=consent(yes=yes),
-        wait=lambda: time.sleep(look_every),
+        confirm=_confirmation(yes=yes),
+        wait=lambda: time.sleep(poll_interval),
     )
+
+
+def _confirmation(*, yes: bool) -> Callable[[str], bool]:
+    """Return a function that asks for confirmation; with `yes`, it confirms every question without asking."""
+
+    def confirm(question: str) -> bool:
+        if yes:
+            typer.echo(f"{question} yes")
+            return True
+        if not sys.stdin.isatty():
+            raise InputError(f"{question} Standard input is no terminal: give --yes")
+        return typer.confirm(question)
+
+    return confirm

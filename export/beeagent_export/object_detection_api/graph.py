@@ -64,13 +64,13 @@ def cut_saved_model(folder: Path, *, box_scales: BoxScales) -> CutGraph:
     graph = tf.Graph()
     with graph.as_default():
         tf.graph_util.import_graph_def(nodes, name="")
-    picture = _picture(graph, folder)
+    model_input = _model_input(graph, folder)
     image = _image(graph, folder)
     codes, scores = _heads(graph, folder)
     boxes = graph.get_tensor_by_name(boxes_name)
     with tf.compat.v1.Session(graph=graph) as session:
-        gain, offset = _normalisation(session, picture, image, folder)
-        anchors = _anchors(session, picture, codes, boxes, scales=box_scales, folder=folder)
+        gain, offset = _normalisation(session, model_input, image, folder)
+        anchors = _anchors(session, model_input, codes, boxes, scales=box_scales, folder=folder)
     return CutGraph(
         network=_between(nodes, image, (codes, scores)),
         height=int(image.shape[1]),
@@ -121,7 +121,7 @@ def _between(nodes: Any, image: Any, fetched: tuple[Any, ...]) -> Callable[[Any]
         if node.name in wanted:
             copy = part.node.add()
             copy.CopyFrom(node)
-            # What else has to have run before, such as a check of the picture, stays behind.
+            # What else has to have run before, such as a check of the image, stays behind.
             copy.input[:] = [one for one in copy.input if not one.startswith("^")]
             # The converter saves what it converts, which fails where a node speaks of gradients of its own.
             copy.attr.pop("_gradient_op_type", None)
@@ -136,12 +136,12 @@ def _between(nodes: Any, image: Any, fetched: tuple[Any, ...]) -> Callable[[Any]
     return network
 
 
-def _picture(graph: Any, folder: Path) -> Any:  # noqa: ANN401 - TensorFlow ships no types
+def _model_input(graph: Any, folder: Path) -> Any:  # noqa: ANN401 - TensorFlow ships no types
     tensors = [operation.outputs[0] for operation in graph.get_operations() if operation.type == "Placeholder"]
     if len(tensors) != 1 or tensors[0].dtype.name not in {"uint8", "float32"} or tensors[0].shape.rank != 4:
         kinds = ", ".join(f"{one.dtype.name} {one.shape}" for one in tensors)
         raise InputError(
-            f"the SavedModel {folder} takes {kinds}, not one picture: run exporter_main_v2.py with "
+            f"the SavedModel {folder} takes {kinds}, not one image: run exporter_main_v2.py with "
             "--input_type image_tensor"
         )
     return tensors[0]
@@ -194,15 +194,15 @@ def _sigmoids_behind(tensor: Any) -> Iterator[Any]:  # noqa: ANN401
 
 def _normalisation(
     session: Any,  # noqa: ANN401
-    picture: Any,  # noqa: ANN401
+    model_input: Any,  # noqa: ANN401
     image: Any,  # noqa: ANN401
     folder: Path,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Measure what becomes of black and white pixels, and see that it explains what becomes of others."""
-    shape, dtype = tuple(int(side) for side in image.shape), picture.dtype.as_numpy_dtype
+    shape, dtype = tuple(int(side) for side in image.shape), model_input.dtype.as_numpy_dtype
     noise = np.random.default_rng(0).integers(0, 256, shape).astype(dtype)
-    pictures = (np.zeros(shape, dtype), np.full(shape, 255, dtype), noise)
-    black, white, normalised = (session.run(image, {picture: pixels}).astype(np.float64) for pixels in pictures)
+    samples = (np.zeros(shape, dtype), np.full(shape, 255, dtype), noise)
+    black, white, normalised = (session.run(image, {model_input: pixels}).astype(np.float64) for pixels in samples)
     offset = black[0, 0, 0]
     gain = (white[0, 0, 0] - offset) / 255
     if not np.allclose(normalised, noise * gain + offset, atol=_SAME_PIXELS) or not np.all(gain > 0):
@@ -212,7 +212,7 @@ def _normalisation(
 
 def _anchors(  # noqa: PLR0913 - what is run, and what is expected
     session: Any,  # noqa: ANN401
-    picture: Any,  # noqa: ANN401
+    model_input: Any,  # noqa: ANN401
     codes: Any,  # noqa: ANN401
     boxes: Any,  # noqa: ANN401
     *,
@@ -220,11 +220,11 @@ def _anchors(  # noqa: PLR0913 - what is run, and what is expected
     folder: Path,
 ) -> NDArray[np.float32]:
     """Let the model decode box codes of nothing but zeros, which gives its anchors, and see how it decodes others."""
-    blank = np.zeros([side or 64 for side in picture.shape], picture.dtype.as_numpy_dtype)
+    blank = np.zeros([side or 64 for side in model_input.shape], model_input.dtype.as_numpy_dtype)
     shape = tuple(int(side) for side in codes.shape)
     shifts = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
     anchors, shifted = (
-        _centers_and_sides(session.run(boxes, {picture: blank, codes: values})[0])
+        _centers_and_sides(session.run(boxes, {model_input: blank, codes: values})[0])
         for values in (np.zeros(shape, np.float32), shifts)
     )
     scaled = shifts[0].astype(np.float64) / [scales.y, scales.x, scales.height, scales.width]

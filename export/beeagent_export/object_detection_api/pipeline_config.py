@@ -23,7 +23,7 @@ class PipelineConfig:
         classes: how many it tells apart.
         width: of the input, in pixels.
         height: of the input, in pixels.
-        fit: how a picture is laid into the input.
+        fit: how an image is laid into the input.
         box_scales: what the box codes are divided by.
     """
 

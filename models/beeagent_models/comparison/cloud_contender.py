@@ -23,7 +23,7 @@ from beeagent_models.results import read_result
 
 _TIMEOUT_S: Final = 30.0
 _TRIES: Final = 8
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
+_FIRST_WAIT_S, _MAX_WAIT_S = 1.0, 60.0
 _CAPTURED: Final = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 
@@ -34,12 +34,12 @@ class _Answer:
 
 
 class CloudSource:
-    """Shows the pictures to a Custom Labels model, one after the other, as the agent would.
+    """Shows the images to a Custom Labels model, one after the other, as the agent would.
 
     Args:
         spec: names the model's version by its ARN.
-        dataset: the pictures.
-        keep: folder in which to keep the answers, each as `<picture>.json` in a folder of the contender's name; one
+        dataset: the images.
+        keep: folder in which to keep the answers, each as `<image>.json` in a folder of the contender's name; one
             that is there already, from the same model, is not asked for again. None keeps none.
         wait: waits so many seconds; the service may ask for fewer calls.
 
@@ -66,10 +66,10 @@ class CloudSource:
         """How many calls it is about to make."""
 
     def find(self, dataset: Dataset, step: Callable[[], object]) -> Findings:
-        """Ask about each picture; see `Source.find`.
+        """Ask about each image; see `Source.find`.
 
         Raises:
-            InputError: a picture cannot be used, or the model not be asked: it does not run, or there are no
+            InputError: an image cannot be used, or the model not be asked: it does not run, or there are no
                 credentials.
             BeeagentError: the service does not answer.
         """
@@ -90,7 +90,7 @@ class CloudSource:
         return Findings(self._spec.name, "cloud", tuple(found), np.array(seconds), np.array(sent, np.int64))
 
     def _asked(self, frame: Frame, labels: tuple[str, ...]) -> _Answer:
-        backoff = Backoff(first=_FIRST_WAIT_S, longest=_LONGEST_WAIT_S)
+        backoff = Backoff(first=_FIRST_WAIT_S, longest=_MAX_WAIT_S)
         for attempt in range(1, _TRIES + 1):
             began = time.perf_counter()
             try:
@@ -120,7 +120,7 @@ class CloudSource:
         file = None if self._folder is None else self._folder / f"{image.path.name}.json"
         if file is None or not file.is_file():
             return None
-        result = read_result(file, picture=(image.width, image.height))
+        result = read_result(file, image_size=(image.width, image.height))
         if result.milliseconds is None or result.model != self._spec.what:
             return None
         return _Answer(result.detections, result.milliseconds / 1e3)
@@ -151,7 +151,7 @@ def _kept_in(keep: Path, spec: Spec, dataset: Dataset) -> Path:
     names = [image.path.name for image in dataset.images]
     twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
     if twice is not None:
-        raise InputError(f"two pictures are called {twice}: their answers cannot be kept in one folder")
+        raise InputError(f"two images are called {twice}: their answers cannot be kept in one folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -28,7 +28,7 @@ class Agreement:
         first_alone: those that only the first found.
         second_alone: those that only the second found.
         neither: those that none of them found.
-        apart: int64, shape (n,): in each picture, detections that only one of the two has, right or wrong.
+        apart: int64, shape (n,): in each image, detections that only one of the two has, right or wrong.
     """
 
     first: int
@@ -47,7 +47,7 @@ class Agreement:
 
 
 def agreement(evaluations: tuple[Evaluation, ...], first: int, second: int) -> Agreement:
-    """Compare two evaluations of one data set.
+    """Compare two evaluations of one dataset.
 
     Args:
         evaluations: all of them.
@@ -70,11 +70,11 @@ def agreement(evaluations: tuple[Evaluation, ...], first: int, second: int) -> A
     )
 
 
-def most_apart(agreements: tuple[Agreement, ...], most: int) -> list[int]:
-    """Give the pictures on which the contenders differ most, summed over all pairs, at most so many."""
+def most_apart(agreements: tuple[Agreement, ...], limit: int) -> list[int]:
+    """Give the images on which the contenders differ most, summed over all pairs, at most so many."""
     apart = np.sum([pair.apart for pair in agreements], axis=0)
     order = np.argsort(-apart, kind="stable")
-    return [int(index) for index in order[:most] if apart[index]]
+    return [int(index) for index in order[:limit] if apart[index]]
 
 
 def _apart(one: Evaluation, other: Evaluation) -> NDArray[np.int64]:
@@ -88,7 +88,7 @@ def _apart(one: Evaluation, other: Evaluation) -> NDArray[np.int64]:
 
 
 def _counted(evaluation: Evaluation) -> list[Detections]:
-    """Give the detections that count: of the data set's classes, at the threshold that was chosen."""
+    """Give the detections that count: of the dataset's classes, at the threshold that was chosen."""
     counted = []
     for found, match in zip(evaluation.found, evaluation.metrics.matches, strict=True):
         kept = match.scored & (found.confidences >= np.float32(evaluation.point.threshold))
@@ -132,7 +132,7 @@ class Price:
 
     Attributes:
         hourly: US dollars for an hour of the running model, all its inference units together.
-        images_per_hour: how many pictures it is asked about in an hour; None for as many as it answered here, one
+        images_per_hour: how many images it is asked about in an hour; None for as many as it answered here, one
             after the other.
 
     Raises:
@@ -149,7 +149,7 @@ class Price:
             raise InputError(f"--images-per-hour is {self.images_per_hour:g}: allowed is more than 0")
 
     def per_thousand(self, findings: Findings) -> float | None:
-        """Give US dollars for 1,000 pictures; None where nothing says how many are looked at in an hour."""
+        """Give US dollars for 1,000 images; None where nothing says how many are looked at in an hour."""
         if not findings.in_cloud:
             return 0.0
         rate = self.images_per_hour
@@ -159,8 +159,8 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
-class Showing:
-    """At which two thresholds pictures are shown: where F1 is best, and where recall is best at a high precision.
+class DrawingThresholds:
+    """At which two thresholds images are shown: where F1 is best, and where recall is best at a high precision.
 
     Attributes:
         precision_floor: that precision, 0 to 1.
@@ -198,8 +198,8 @@ class Contender:
     Attributes:
         findings: what it found.
         evaluation: what that is worth, at the threshold with the best F1.
-        points: the thresholds at which pictures are shown.
-        price: US dollars for 1,000 pictures; None where that is not known.
+        points: the thresholds at which images are shown.
+        price: US dollars for 1,000 images; None where that is not known.
     """
 
     findings: Findings
@@ -214,47 +214,47 @@ class Contender:
 
     @property
     def milliseconds(self) -> float | None:
-        """What a picture takes, the median; None where that is not known."""
+        """What an image takes, the median; None where that is not known."""
         seconds = self.findings.seconds
         return None if seconds is None else 1e3 * float(np.median(seconds))
 
     @property
     def sent(self) -> float:
-        """Bytes that leave the device for a picture, the mean."""
+        """Bytes that leave the device for an image, the mean."""
         return float(self.findings.sent.mean())
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Several contenders on one data set.
+    """Several contenders on one dataset.
 
     Attributes:
-        dataset: the pictures and boxes.
+        dataset: the images and boxes.
         contenders: in the order in which they were given.
         agreements: one for each pair.
-        showing: the thresholds at which pictures are shown.
+        drawing: the thresholds at which images are shown.
         prices: how those are made.
     """
 
     dataset: Dataset
     contenders: tuple[Contender, ...]
     agreements: tuple[Agreement, ...]
-    showing: Showing
+    drawing: DrawingThresholds
     prices: Price
 
-    def most_apart(self, most: int) -> list[int]:
-        """Give the pictures on which the contenders differ most, at most so many."""
-        return most_apart(self.agreements, most)
+    def most_apart(self, limit: int) -> list[int]:
+        """Give the images on which the contenders differ most, at most so many."""
+        return most_apart(self.agreements, limit)
 
     def apart(self, index: int) -> int:
-        """Count the detections of a picture that one of a pair has and the other has not, over all pairs."""
+        """Count the detections of an image that one of a pair has and the other has not, over all pairs."""
         return sum(int(pair.apart[index]) for pair in self.agreements)
 
-    def to_json(self, *, most: int) -> dict[str, Any]:
+    def to_json(self, *, limit: int) -> dict[str, Any]:
         """Give all figures in a form that `json.dumps` takes.
 
         Args:
-            most: of how many pictures to tell on which the contenders differ most.
+            limit: maximum number of images to name, those with most disagreement.
         """
         return {
             "dataset": self.dataset.name,
@@ -277,22 +277,22 @@ class Comparison:
             ],
             "most_apart": [
                 {"image": str(self.dataset.images[index].path), "detections_apart": self.apart(index)}
-                for index in self.most_apart(most)
+                for index in self.most_apart(limit)
             ],
         }
 
 
-def compare(dataset: Dataset, findings: Sequence[Findings], *, prices: Price, showing: Showing) -> Comparison:
+def compare(dataset: Dataset, findings: Sequence[Findings], *, prices: Price, drawing: DrawingThresholds) -> Comparison:
     """Measure and compare what several contenders found.
 
     Args:
-        dataset: the pictures and boxes.
-        findings: two or more, each on all pictures.
+        dataset: the images and boxes.
+        findings: two or more, each on all images.
         prices: what a cloud model costs.
-        showing: at which thresholds pictures are shown.
+        drawing: at which thresholds images are shown.
 
     Raises:
-        InputError: the data set has no box, or a contender no label in common with it.
+        InputError: the dataset has no box, or a contender no label in common with it.
     """
     refuse_without_boxes(dataset)
     contenders = []
@@ -301,7 +301,7 @@ def compare(dataset: Dataset, findings: Sequence[Findings], *, prices: Price, sh
             evaluation = measure(dataset, one.found, choice=ThresholdChoice(), seconds=one.seconds)
         except InputError as error:
             raise InputError(f"{one.name}: {error}") from None
-        points = tuple(choose_threshold(evaluation.curve, choice) for choice in showing.choices)
+        points = tuple(choose_threshold(evaluation.curve, choice) for choice in drawing.choices)
         contenders.append(Contender(one, evaluation, points, prices.per_thousand(one)))
     evaluations = tuple(contender.evaluation for contender in contenders)
     pairs = combinations(range(len(contenders)), 2)
@@ -309,7 +309,7 @@ def compare(dataset: Dataset, findings: Sequence[Findings], *, prices: Price, sh
         dataset=dataset,
         contenders=tuple(contenders),
         agreements=tuple(agreement(evaluations, first, second) for first, second in pairs),
-        showing=showing,
+        drawing=drawing,
         prices=prices,
     )
 

@@ -25,7 +25,7 @@ from beeagent_models.datasets.image_files import load_image
 from beeagent_models.evaluation.measurement import refuse_unrelated
 
 FORM: Final = "[NAME=]WHAT[,tiles=CxR][,labels=FILE]"
-MOST: Final = 6
+MAX_CONTENDERS: Final = 6
 """Contenders of one comparison: more are not told apart on one page."""
 
 _OPTION = re.compile(r",(?=(?:tiles|labels)=)")
@@ -60,8 +60,8 @@ def parse_specs(texts: Sequence[str]) -> list[Spec]:
         InputError: one is not understood, there are too few or too many, or two have one name.
     """
     specs = [parse_spec(text) for text in texts]
-    if not 2 <= len(specs) <= MOST:
-        raise InputError(f"{len(specs)} named to be compared: allowed are 2 to {MOST}")
+    if not 2 <= len(specs) <= MAX_CONTENDERS:
+        raise InputError(f"{len(specs)} named to be compared: allowed are 2 to {MAX_CONTENDERS}")
     names = [spec.name for spec in specs]
     for name in names:
         if names.count(name) > 1:
@@ -112,10 +112,10 @@ class Findings:
     Attributes:
         name: what it is called.
         kind: what it is.
-        found: the detections in each picture, in the order of the data set.
-        seconds: float64, shape (n,): what each picture took, those without a result left out; None where that is not
+        found: the detections in each image, in the order of the dataset.
+        seconds: float64, shape (n,): what each image took, those without a result left out; None where that is not
             known.
-        sent: int64, shape (n,): bytes that leave the device for each picture: its JPEG for the cloud, its message
+        sent: int64, shape (n,): bytes that leave the device for each image: its JPEG for the cloud, its message
             for a model of the device.
     """
 
@@ -127,7 +127,7 @@ class Findings:
 
     @property
     def in_cloud(self) -> bool:
-        """Whether the pictures went, or would go, to a cloud model, which costs by the hour."""
+        """Whether the images went, or would go, to a cloud model, which costs by the hour."""
         return self.kind in {"answers", "cloud"}
 
 
@@ -135,20 +135,20 @@ class Source(Protocol):
     """A contender that is ready to look, or to be read."""
 
     def find(self, dataset: Dataset, step: Callable[[], object]) -> Findings:
-        """Give what it finds in the pictures of the data set.
+        """Give what it finds in the images of the dataset.
 
         Args:
             dataset: the one that it was made for.
-            step: called after each picture.
+            step: called after each image.
 
         Raises:
-            InputError: a picture or a result cannot be used.
+            InputError: an image or a result cannot be used.
         """
         ...
 
 
 def jpeg_bytes(pixels: NDArray[np.uint8]) -> int:
-    """Give the size of a picture's JPEG as the agent sends it to a cloud model.
+    """Give the size of an image's JPEG as the agent sends it to a cloud model.
 
     Args:
         pixels: uint8, shape (height, width, 3), BGR.
@@ -157,7 +157,7 @@ def jpeg_bytes(pixels: NDArray[np.uint8]) -> int:
 
 
 # Average precision sums over all thresholds, so next to nothing is held back from it.
-_WEAKEST: Final = 0.001
+_MIN_CONFIDENCE: Final = 0.001
 # AWS IoT Core's limit on a payload, https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits
 _MESSAGE_LIMIT: Final = 128 * 1024
 
@@ -167,11 +167,11 @@ class DeviceSource:
 
     Args:
         spec: names a bundle, or a bare `.tflite`.
-        dataset: the pictures.
+        dataset: the images.
         threads: CPU threads of an inference.
 
     Raises:
-        InputError: the model cannot be used, or knows none of the data set's labels.
+        InputError: the model cannot be used, or knows none of the dataset's labels.
     """
 
     def __init__(self, spec: Spec, dataset: Dataset, *, threads: int) -> None:
@@ -179,10 +179,12 @@ class DeviceSource:
         self._bundle = load_bundle(Path(spec.what), labels=spec.labels)
         refuse_unrelated(dataset, frozenset(self._bundle.labels))
         tiling = chosen_tiling(spec.tiles, self._bundle)
-        self._detector = TiledDetector(self._bundle, DetectorOptions(threads=threads, threshold=_WEAKEST), tiling)
+        self._detector = TiledDetector(
+            self._bundle, DetectorOptions(threads=threads, threshold=_MIN_CONFIDENCE), tiling
+        )
 
     def find(self, dataset: Dataset, step: Callable[[], object]) -> Findings:
-        """Look at each picture, and weigh the message that the agent would make of it; see `Source.find`."""
+        """Look at each image, and weigh the message that the agent would make of it; see `Source.find`."""
         found, seconds, sent = [], [], []
         for image in dataset.images:
             pixels = load_image(image)

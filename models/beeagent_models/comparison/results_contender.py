@@ -17,7 +17,7 @@ from beeagent_models.results import (
     is_source,
     read_result,
     read_sources,
-    refuse_other_picture,
+    refuse_other_image,
     result_bytes,
 )
 
@@ -25,7 +25,7 @@ Place = tuple[Path, int]
 """Where a result is: the file, and the line in it, from 1."""
 
 _NAMED = 3
-"""Pictures without a result that are named; the others are counted."""
+"""Images without a result that are named; the others are counted."""
 
 
 class ResultsSource:
@@ -36,11 +36,11 @@ class ResultsSource:
 
     Args:
         spec: names the folder.
-        dataset: the pictures.
-        allow_missing: whether a picture without a result counts as one without a detection.
+        dataset: the images.
+        allow_missing: whether an image without a result counts as one without a detection.
 
     Raises:
-        InputError: results are missing, one would belong to two pictures, or one cannot be read.
+        InputError: results are missing, one would belong to two images, or one cannot be read.
     """
 
     def __init__(self, spec: Spec, dataset: Dataset, *, allow_missing: bool) -> None:
@@ -59,8 +59,8 @@ class ResultsSource:
     def find(self, dataset: Dataset, step: Callable[[], object]) -> Findings:
         """Give what the results say; see `Source.find`."""
         known = [result for result in self._results if result is not None]
-        messages = all(result.form == "message" for result in known)
-        # Nothing found in any picture is a result too, and about the labels of the data set.
+        messages = all(result.kind == "message" for result in known)
+        # Nothing found in any image is a result too, and about the labels of the dataset.
         labels = () if any(len(result.detections) for result in known) else dataset.labels
         found, sent = [], []
         for result, file, image in zip(self._results, self._files, dataset.images, strict=True):
@@ -118,7 +118,7 @@ def _refuse_missing(folder: Path, dataset: Dataset, files: Sequence[Place | None
     named = ", ".join(missing[:_NAMED]) + (", …" if len(missing) > _NAMED else "")
     advice = "" if len(missing) == len(files) else "; --allow-missing counts them as without a detection"
     raise InputError(
-        f"{folder}: no result for {len(missing)} of {len(files)} pictures ({named}), "
+        f"{folder}: no result for {len(missing)} of {len(files)} images ({named}), "
         f"which would be in {missing[0]}.json or {Path(missing[0]).stem}.json, or name their source{advice}"
     )
 
@@ -129,7 +129,7 @@ def _refuse_shared(dataset: Dataset, files: Sequence[Place | None]) -> None:
         if file is None:
             continue
         if file in taken:
-            raise InputError(f"{_where(file)} would be the result of two pictures, {taken[file]} and {image.path}")
+            raise InputError(f"{_where(file)} would be the result of two images, {taken[file]} and {image.path}")
         taken[file] = image.path
 
 
@@ -141,10 +141,10 @@ def _where(place: Place) -> str:
 def _read(place: Place, image: LabelledImage, dataset: Dataset) -> Result:
     size = (image.width, image.height)
     file = _where(place)
-    result = read_result(place[0], line=place[1], picture=size)
-    refuse_other_picture(result, where=file, image=image.path, size=size)
+    result = read_result(place[0], line=place[1], image_size=size)
+    refuse_other_image(result, where=file, image=image.path, size=size)
     found = result.detections
-    if result.form != "boxes" or NO_LABEL not in found.labels or NO_LABEL in dataset.labels:
+    if result.kind != "boxes" or NO_LABEL not in found.labels or NO_LABEL in dataset.labels:
         return result
     # A list of boxes may not say what they are.
     if len(dataset.labels) > 1:

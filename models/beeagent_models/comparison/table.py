@@ -30,9 +30,9 @@ def milliseconds_in_words(milliseconds: float | None) -> str:
     return UNKNOWN if milliseconds is None else f"{milliseconds:.1f}" if milliseconds < 100 else f"{milliseconds:,.0f}"
 
 
-def pictures_in_words(count: int) -> str:
-    """Write a number of pictures."""
-    return f"{count:,} picture{'' if count == 1 else 's'}"
+def images_in_words(count: int) -> str:
+    """Write a number of images."""
+    return f"{count:,} image{'' if count == 1 else 's'}"
 
 
 def boxes_in_words(count: int) -> str:
@@ -50,15 +50,15 @@ def price_in_words(dollars: float | None) -> str:
     return UNKNOWN if dollars is None else "0" if dollars == 0 else f"{dollars:,.2f}"
 
 
-def comparison_table(comparison: Comparison, *, most: int) -> Group:
+def comparison_table(comparison: Comparison, *, limit: int) -> Group:
     """Lay the figures out for a terminal; print it with rich.
 
     Args:
         comparison: the figures.
-        most: how many pictures to name on which the contenders differ most.
+        limit: maximum number of images to name, those with most disagreement.
     """
     parts: list[Table | Text] = [_figures(comparison), Text(), _agreement(comparison)]
-    different = comparison.most_apart(most)
+    different = comparison.most_apart(limit)
     if different:
         parts += [Text(), _different(comparison, different)]
     return Group(*parts)
@@ -67,9 +67,7 @@ def comparison_table(comparison: Comparison, *, most: int) -> Group:
 def _figures(comparison: Comparison) -> Table:
     dataset = comparison.dataset
     boxes = sum(len(image.boxes) for image in dataset.images)
-    title = Text(
-        f"{shown(dataset.name)}: {pictures_in_words(len(dataset.images))}, {boxes_in_words(boxes)}, at IoU 0.5"
-    )
+    title = Text(f"{shown(dataset.name)}: {images_in_words(len(dataset.images))}, {boxes_in_words(boxes)}, at IoU 0.5")
     table = _table(title, "AP50", "threshold", "precision", "recall", "F1", "ms", "bytes", "$/1,000")
     for contender in comparison.contenders:
         table.add_row(Text(shown(contender.name)), *_row(contender))
@@ -120,7 +118,7 @@ def _agreement(comparison: Comparison) -> Table:
 
 
 def _different(comparison: Comparison, indices: list[int]) -> Table:
-    table = _table(Text("Pictures on which they differ most"), "detections that one has and another has not")
+    table = _table(Text("Images on which they differ most"), "detections that one has and another has not")
     for index in indices:
         table.add_row(Text(shown(comparison.dataset.images[index].path.name)), str(comparison.apart(index)))
     return table

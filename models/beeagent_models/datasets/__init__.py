@@ -1,4 +1,4 @@
-"""Labelled pictures: reading Ground Truth manifests, COCO and YOLO, and making synthetic ones.
+"""Labelled images: reading Ground Truth manifests, COCO and YOLO, and making synthetic ones.
 
 One form for all of them, `Dataset`. Nothing here knows of a model or of Keras.
 """

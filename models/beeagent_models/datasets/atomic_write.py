@@ -13,7 +13,7 @@ _MODE = 0o644
 
 
 @contextlib.contextmanager
-def replaced(path: Path) -> Iterator[IO[str]]:
+def atomic_write(path: Path) -> Iterator[IO[str]]:
     """Give a file to write text to; it takes its place when the block ends well, and is gone when it does not.
 
     Args:

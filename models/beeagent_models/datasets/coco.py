@@ -13,9 +13,9 @@ from pydantic import BaseModel, Field, ValidationError
 
 from beeagent_models.datasets.dataset import check_labels, is_unicode
 from beeagent_models.datasets.defects import Defect, DefectKind
-from beeagent_models.datasets.image_files import is_picture_file
+from beeagent_models.datasets.image_files import is_image_file
 from beeagent_models.datasets.json_stream import BrokenJsonError, members
-from beeagent_models.datasets.records import Reader, StatedPicture, name_within
+from beeagent_models.datasets.records import ImageRecord, Reader, name_within
 from beeagent_models.datasets.sqlite_index import temporary_database
 
 
@@ -54,11 +54,11 @@ ENTRIES: dict[str, type[CocoImage] | type[CocoAnnotation] | type[CocoCategory]] 
 """The lists that every COCO file has, and the form of their entries."""
 
 
-def find_coco_picture(file_name: str, *, file: Path, where: str) -> Path:
-    """Find the picture that a COCO file names.
+def find_coco_image(file_name: str, *, file: Path, where: str) -> Path:
+    """Find the image that a COCO file names.
 
     A `file_name` is looked for beside the file, in `images` beside it, and in the same two places one folder up,
-    where `annotations/instances_val.json` has its pictures in `val`.
+    where `annotations/instances_val.json` has its images in `val`.
 
     Raises:
         InputError: there is none.
@@ -69,21 +69,21 @@ def find_coco_picture(file_name: str, *, file: Path, where: str) -> Path:
     folders = (here, here / "images", above, above / "images", above / split, above / "images" / split)
     candidates = list(dict.fromkeys(folder / relative for folder in folders))
     for candidate in candidates:
-        if is_picture_file(candidate):
+        if is_image_file(candidate):
             return candidate
     looked = ", ".join(map(str, candidates))
-    raise InputError(f"{where}: the picture {file_name} is not there: looked for {looked}")
+    raise InputError(f"{where}: the image {file_name} is not there: looked for {looked}")
 
 
 _MAX_SIDE = 1 << 31
-"""Pixels; no picture has so many."""
+"""Pixels; no image has so many."""
 
 _CROWDS = "crowd regions left out, which are no boxes of single objects"
 _GROUPS = "categories left out, which have no box and are the supercategory of others"
 
 
-class CocoSource(Reader):
-    """A COCO file as a `Source`; needs flat memory.
+class CocoReader(Reader):
+    """Reads a COCO file in little memory.
 
     Args:
         file: the JSON; it is gone through once more for its classes, when they are asked for.
@@ -103,7 +103,7 @@ class CocoSource(Reader):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """See `Source`."""
+        """See `Reader`."""
         if self._labels is None:
             with temporary_database() as database:
                 content = _Content(self._file, database)
@@ -116,8 +116,8 @@ class CocoSource(Reader):
                 self._labels = tuple(names[key].name for key in sorted(names) if key not in groups)
         return self._labels
 
-    def entries(self) -> Iterator[StatedPicture | Defect]:
-        """See `Reader`: first the defects of single entries, then the pictures in the order of the images."""
+    def entries(self) -> Iterator[ImageRecord | Defect]:
+        """See `Reader`: first the defects of single entries, then the images in the order of the images."""
         with temporary_database() as database:
             content = _Content(self._file, database)
             yield from content.load()
@@ -130,11 +130,11 @@ class CocoSource(Reader):
                 what: count for what, count in ((_CROWDS, content.crowds), (_GROUPS, len(groups))) if count
             }
             yield from content.orphans()
-            yield from content.pictures()
+            yield from content.records()
 
-    def find(self, picture: StatedPicture) -> Path:
-        """Find the file of a picture beside the COCO file."""
-        return find_coco_picture(picture.reference, file=self._file, where=picture.where)
+    def find(self, record: ImageRecord) -> Path:
+        """Find the file of an image beside the COCO file."""
+        return find_coco_image(record.reference, file=self._file, where=record.where)
 
 
 @dataclass(slots=True)
@@ -213,7 +213,7 @@ class _Content:
 
     def _image(self, entry: CocoImage, where: str, place: int) -> Iterator[Defect]:
         if not (0 < entry.width < _MAX_SIDE and 0 < entry.height < _MAX_SIDE):
-            what = f"the picture is stated to be {entry.width}x{entry.height}"
+            what = f"the image is stated to be {entry.width}x{entry.height}"
             yield Defect(where, DefectKind.SIZE_WRONG, what)
             return
         if not entry.file_name or not is_unicode(entry.file_name):
@@ -267,7 +267,7 @@ class _Content:
             yield Defect(self._at(place), DefectKind.MISSING_IMAGE, f"there is no image with id {image}")
             yield from self._category(place, category)
 
-    def pictures(self) -> Iterator[StatedPicture | Defect]:
+    def records(self) -> Iterator[ImageRecord | Defect]:
         images = self.database.execute("SELECT place, id, name, width, height FROM image ORDER BY place")
         for image_place, key, name, width, height in images:
             rows = self.database.execute(
@@ -275,7 +275,7 @@ class _Content:
             ).fetchall()
             for place, category, *_ in rows:
                 yield from self._category(place, category)
-            yield StatedPicture(
+            yield ImageRecord(
                 where=f"{self.file}: images.{image_place}",
                 reference=name,
                 name=name_within(name),

@@ -18,38 +18,42 @@ from beeagent.errors import InputError
 from beeagent_models.datasets.atomic_write import new_folder
 from beeagent_models.datasets.dataset import LabelledImage, is_unicode
 from beeagent_models.datasets.defects import Box, reaches_beyond, strict
-from beeagent_models.datasets.formats import Form, Pictures
+from beeagent_models.datasets.formats import DatasetFormat, ImageHandling
 from beeagent_models.datasets.ground_truth import Labelling, manifest_line
-from beeagent_models.datasets.image_files import FoundPicture, find_image
-from beeagent_models.datasets.records import Source, StatedPicture
+from beeagent_models.datasets.image_files import FoundImage, find_image
+from beeagent_models.datasets.records import ImageRecord, Reader
 from beeagent_models.datasets.sqlite_index import FirstSeen, first_seen
 from beeagent_models.datasets.yolo import label_file
 
 IMAGES = "images"
 
-WRITTEN_AS = {Form.GROUND_TRUTH: "output.manifest", Form.COCO: "coco.json", Form.YOLO: "data.yaml"}
-"""The file in the folder that is the data set."""
+WRITTEN_AS = {
+    DatasetFormat.GROUND_TRUTH: "output.manifest",
+    DatasetFormat.COCO: "coco.json",
+    DatasetFormat.YOLO: "data.yaml",
+}
+"""The file in the folder that is the dataset."""
 
 
 class Writer(Protocol):
-    """Takes pictures; their boxes have an area and are within the picture."""
+    """Takes images; their boxes have an area and are within the image."""
 
-    def add(self, picture: StatedPicture) -> None:
-        """Write one picture.
+    def add(self, record: ImageRecord) -> None:
+        """Write one image.
 
         Raises:
-            InputError: the form has no way to say it.
+            InputError: the format has no way to say it.
         """
 
 
 @contextlib.contextmanager
 def opened_writer(
-    form: Form, folder: Path, *, labels: tuple[str, ...], attribute: str, created_at: datetime
+    to: DatasetFormat, folder: Path, *, labels: tuple[str, ...], attribute: str, created_at: datetime
 ) -> Iterator[Writer]:
-    """Begin a data set; it is whole when the block ends.
+    """Begin a dataset; it is whole when the block ends.
 
     Args:
-        form: how to write it.
+        to: format to write.
         folder: where; it exists and is empty.
         labels: the names of the classes.
         attribute: the label attribute of a manifest.
@@ -58,8 +62,8 @@ def opened_writer(
     Raises:
         OSError: the folder cannot be written to.
     """
-    file = folder / WRITTEN_AS[form]
-    if form is Form.YOLO:
+    file = folder / WRITTEN_AS[to]
+    if to is DatasetFormat.YOLO:
         (folder / "labels").mkdir()
         names = {"train": IMAGES, "val": IMAGES, "names": dict(enumerate(labels))}
         # Written as they are, some characters that cannot be seen would be read back as blanks.
@@ -68,7 +72,7 @@ def opened_writer(
         yield _Yolo(folder, labels)
         return
     with file.open("w", encoding="utf-8", newline="\n") as stream:
-        if form is Form.COCO:
+        if to is DatasetFormat.COCO:
             with tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder) as annotations:
                 writer = _Coco(stream, annotations, labels)
                 yield writer
@@ -86,15 +90,15 @@ class _GroundTruth:
         self._labels = labels
         self._labelling = labelling
 
-    def add(self, picture: StatedPicture) -> None:
+    def add(self, record: ImageRecord) -> None:
         image = LabelledImage(
-            path=Path(picture.name),
-            width=picture.known_size[0],
-            height=picture.known_size[1],
-            boxes=np.array(picture.boxes, np.float32).reshape(-1, 4),
-            class_ids=np.array([self._labels.index(label) for label in picture.labels], np.int64),
+            path=Path(record.name),
+            width=record.known_size[0],
+            height=record.known_size[1],
+            boxes=np.array(record.boxes, np.float32).reshape(-1, 4),
+            class_ids=np.array([self._labels.index(label) for label in record.labels], np.int64),
         )
-        source_ref = f"{IMAGES}/{picture.name}"
+        source_ref = f"{IMAGES}/{record.name}"
         self._stream.write(
             manifest_line(image, source_ref=source_ref, labels=self._labels, labelling=self._labelling) + "\n"
         )
@@ -107,20 +111,20 @@ class _Coco:
         self._stream = stream
         self._annotations = annotations
         self._labels = labels
-        self._pictures = 0
+        self._images = 0
         self._boxes = 0
         stream.write('{"images": [')
 
-    def add(self, picture: StatedPicture) -> None:
-        self._pictures += 1
-        width, height = picture.known_size
-        image = {"id": self._pictures, "file_name": f"{IMAGES}/{picture.name}", "width": width, "height": height}
-        self._stream.write((",\n" if self._pictures > 1 else "\n") + json.dumps(image, ensure_ascii=False))
-        for label, (left, top, right, bottom) in zip(picture.labels, picture.boxes, strict=True):
+    def add(self, record: ImageRecord) -> None:
+        self._images += 1
+        width, height = record.known_size
+        image = {"id": self._images, "file_name": f"{IMAGES}/{record.name}", "width": width, "height": height}
+        self._stream.write((",\n" if self._images > 1 else "\n") + json.dumps(image, ensure_ascii=False))
+        for label, (left, top, right, bottom) in zip(record.labels, record.boxes, strict=True):
             self._boxes += 1
             annotation = {
                 "id": self._boxes,
-                "image_id": self._pictures,
+                "image_id": self._images,
                 "category_id": self._labels.index(label) + 1,
                 "bbox": [_number(value) for value in (left, top, right - left, bottom - top)],
                 "area": _number((right - left) * (bottom - top)),
@@ -141,18 +145,18 @@ class _Yolo:
         self._folder = folder
         self._labels = labels
 
-    def add(self, picture: StatedPicture) -> None:
-        path = self._folder / IMAGES / picture.name
+    def add(self, record: ImageRecord) -> None:
+        path = self._folder / IMAGES / record.name
         if path.suffix.lower() not in PICTURE_SUFFIXES:
             known = ", ".join(sorted(PICTURE_SUFFIXES))
-            raise InputError(f"{picture.where}: YOLO has no pictures such as {picture.name}; its names end in {known}")
-        width, height = picture.known_size
+            raise InputError(f"{record.where}: YOLO has no images such as {record.name}; its names end in {known}")
+        width, height = record.known_size
         rows = [
             (
                 f"{self._labels.index(label)} {(left + right) / 2 / width:.12g} {(top + bottom) / 2 / height:.12g} "
                 f"{(right - left) / width:.12g} {(bottom - top) / height:.12g}\n"
             )
-            for label, (left, top, right, bottom) in zip(picture.labels, picture.boxes, strict=True)
+            for label, (left, top, right, bottom) in zip(record.labels, record.boxes, strict=True)
         ]
         file = label_file(path.absolute())
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -161,7 +165,7 @@ class _Yolo:
                 stream.writelines(rows)
         except FileExistsError:
             raise InputError(
-                f"{picture.where}: YOLO tells pictures apart by their names without the ending, and {picture.name} "
+                f"{record.where}: YOLO tells images apart by their names without the ending, and {record.name} "
                 "has one that was there before; rename one"
             ) from None
 
@@ -177,13 +181,13 @@ class Converted:
 
     Attributes:
         path: the manifest, the COCO file or `data.yaml`.
-        pictures: how many.
+        images: how many.
         boxes: how many.
         changes: what had to be changed or left out, in words, and how much of it.
     """
 
     path: Path
-    pictures: int = 0
+    images: int = 0
     boxes: int = 0
     changes: dict[str, int] = field(default_factory=dict)
 
@@ -193,77 +197,77 @@ class Converted:
 
 
 def convert(  # noqa: PLR0913 - each a choice of its own
-    source: Source,
+    source: Reader,
     folder: Path,
     *,
-    form: Form,
-    pictures: Pictures,
+    to: DatasetFormat,
+    images: ImageHandling,
     clip: bool,
     attribute: str,
     created_at: datetime,
     progress: Callable[[], None] | None = None,
 ) -> Converted:
-    """Write a data set anew, in flat memory.
+    """Write a dataset anew, in flat memory.
 
-    Kept are the pictures in their order, their sizes and paths within the set, also those without a box; the classes
+    Kept are the images in their order, their sizes and paths within the set, also those without a box; the classes
     in their order; and the boxes: COCO takes fractions of pixels, YOLO ratios of 12 digits, which come back to the same
     whole pixels, and Ground Truth whole pixels only, so fractions are rounded for it, and counted.
 
     Args:
         source: what to read.
-        folder: where to write; new or empty. Its pictures go to `images/`.
-        form: what to write.
-        pictures: whether to copy the pictures, to link to them, or to do without: then they are not looked at
+        folder: where to write; new or empty. Its images go to `images/`.
+        to: format to write.
+        images: whether to copy the images, to link to them, or to do without: then they are not looked at
             either.
-        clip: cut boxes that reach out of their picture, and leave out those outside, instead of refusing them.
+        clip: cut boxes that reach out of their image, and leave out those outside, instead of refusing them.
         attribute: the label attribute of a manifest.
         created_at: the date that a manifest states.
-        progress: called after each picture.
+        progress: called after each image.
 
     Raises:
-        InputError: the source is defective, the form cannot say what it has, or the folder cannot be written to.
+        InputError: the source is defective, the format cannot say what it has, or the folder cannot be written to.
     """
-    done = Converted(folder / WRITTEN_AS[form])
+    done = Converted(folder / WRITTEN_AS[to])
     with (
         new_folder(folder) as new,
         first_seen() as names,
         first_seen() as files,
-        opened_writer(form, new, labels=source.labels, attribute=attribute, created_at=created_at) as writer,
+        opened_writer(to, new, labels=source.labels, attribute=attribute, created_at=created_at) as writer,
     ):
-        for stated in source.pictures():
+        for stated in source.records():
             _refuse_name(stated, names)
-            found = FoundPicture(stated, None)
-            if pictures is not Pictures.NONE or stated.size is None:
+            found = FoundImage(stated, None)
+            if images is not ImageHandling.NONE or stated.size is None:
                 found = strict(find_image(stated, source.find, files))
-            picture = _fitted(found.picture, source.labels, form=form, clip=clip, done=done)
-            if found.path is not None and pictures is not Pictures.NONE:
-                _bring(found.path, new / IMAGES / stated.name, link=pictures is Pictures.LINK)
-            writer.add(picture)
-            done.pictures += 1
-            done.boxes += len(picture.boxes)
+            record = _fitted(found.record, source.labels, to=to, clip=clip, done=done)
+            if found.path is not None and images is not ImageHandling.NONE:
+                _bring(found.path, new / IMAGES / stated.name, link=images is ImageHandling.LINK)
+            writer.add(record)
+            done.images += 1
+            done.boxes += len(record.boxes)
             if progress is not None:
                 progress()
-        if not done.pictures:
-            raise InputError("there is no picture in the data set")
+        if not done.images:
+            raise InputError("there is no image in the dataset")
     done.changes |= source.left_out
     return done
 
 
-def _refuse_name(picture: StatedPicture, names: FirstSeen) -> None:
-    if not picture.name or "\0" in picture.name or not is_unicode(picture.name):
-        raise InputError(f"{picture.where}: '{picture.reference}' is no name of a picture")
-    before = names.at(picture.name, picture.where)
+def _refuse_name(record: ImageRecord, names: FirstSeen) -> None:
+    if not record.name or "\0" in record.name or not is_unicode(record.name):
+        raise InputError(f"{record.where}: '{record.reference}' is no name of an image")
+    before = names.at(record.name, record.where)
     if before is not None:
-        raise InputError(f"{picture.where}: {picture.reference} would be the same file as the picture at {before}")
+        raise InputError(f"{record.where}: {record.reference} would be the same file as the image at {before}")
 
 
 def _fitted(
-    picture: StatedPicture, known: tuple[str, ...], *, form: Form, clip: bool, done: Converted
-) -> StatedPicture:
-    """Make boxes fit for the form; the rounding of whoever wrote them is not worth a word."""
-    size = picture.known_size
+    record: ImageRecord, known: tuple[str, ...], *, to: DatasetFormat, clip: bool, done: Converted
+) -> ImageRecord:
+    """Make boxes fit the format; the rounding of whoever wrote them is not worth a word."""
+    size = record.known_size
     kept: list[tuple[str, Box]] = []
-    for where, label, box in zip(picture.box_places, picture.labels, picture.boxes, strict=True):
+    for where, label, box in zip(record.box_places, record.labels, record.boxes, strict=True):
         if label not in known:
             raise InputError(f"{where}: label '{label}' is not one of {', '.join(known)}")
         left, top, right, bottom = box
@@ -274,19 +278,19 @@ def _fitted(
         beyond = reaches_beyond(box, size)
         if beyond and not clip:
             raise InputError(
-                f"{where}: {what} reaches out of the picture of {size[0]}x{size[1]}; correct "
+                f"{where}: {what} reaches out of the image of {size[0]}x{size[1]}; correct "
                 "it, or have such boxes cut: --clip"
             )
         inside = _inside(box, size)
         if not (inside[0] < inside[2] and inside[1] < inside[3]):
-            done.count("boxes left out because they lie outside of their picture")
+            done.count("boxes left out because they lie outside of their image")
             continue
         if beyond:
-            done.count("boxes cut because they reached out of their picture")
-        if form is Form.GROUND_TRUTH and not all(edge.is_integer() for edge in inside):
+            done.count("boxes cut because they reached out of their image")
+        if to is DatasetFormat.GROUND_TRUTH and not all(edge.is_integer() for edge in inside):
             done.count("boxes rounded to whole pixels")
         kept.append((label, inside))
-    return replace(picture, labels=tuple(label for label, _ in kept), boxes=tuple(box for _, box in kept), places=())
+    return replace(record, labels=tuple(label for label, _ in kept), boxes=tuple(box for _, box in kept), places=())
 
 
 def _inside(box: Box, size: tuple[int, int]) -> Box:

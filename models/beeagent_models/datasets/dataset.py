@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class LabelledImage:
-    """One picture on disk and the boxes drawn on it.
+    """One image on disk and the boxes drawn on it.
 
     Attributes:
-        path: the picture.
+        path: the image.
         width: in pixels.
         height: in pixels.
-        boxes: float32, shape (n, 4): left, top, right, bottom in pixels, within the picture.
-        class_ids: int64, shape (n,): indices into the data set's labels.
+        boxes: float32, shape (n, 4): left, top, right, bottom in pixels, within the image.
+        class_ids: int64, shape (n,): indices into the dataset's labels.
     """
 
     path: Path
@@ -31,11 +31,11 @@ class LabelledImage:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Labelled pictures that share their labels.
+    """Labelled images that share their labels.
 
     Attributes:
         name: what it is called in reports.
-        images: the pictures, in the order of their source.
+        images: the images, in the order of their source.
         labels: the names of the classes.
     """
 
@@ -46,15 +46,15 @@ class Dataset:
 
 logger = logging.getLogger(__name__)
 
-_SMALLEST_SIDE = 1.0
-"""Pixels; what is left of a box at the picture's edge is left out if a side is shorter than this."""
+_MIN_SIDE = 1.0
+"""Pixels; what is left of a box at the image's edge is left out if a side is shorter than this."""
 
 
 class DatasetBuilder:
-    """Collects labelled pictures that share their labels, and refuses what does not fit together.
+    """Collects labelled images that share their labels, and refuses what does not fit together.
 
     Args:
-        name: what the data set is called in reports.
+        name: what the dataset is called in reports.
         labels: the names of the classes, in order.
 
     Raises:
@@ -79,17 +79,17 @@ class DatasetBuilder:
         labels: Sequence[str],
         where: str,
     ) -> None:
-        """Take one picture and its boxes; boxes are clipped to the picture, and left out if outside of it.
+        """Take one image and its boxes; boxes are clipped to the image, and left out if outside of it.
 
         Args:
-            path: the picture.
+            path: the image.
             size: its width and height in pixels.
-            boxes: shape (n, 4): left, top, right, bottom in pixels of the upright picture.
+            boxes: shape (n, 4): left, top, right, bottom in pixels of the upright image.
             labels: the class name of each box.
             where: file and line that say so, for errors.
 
         Raises:
-            InputError: a box is not finite or has no area; a label is not among the data set's.
+            InputError: a box is not finite or has no area; a label is not among the dataset's.
         """
         inside, kept = self._clip(np.asarray(boxes, np.float64).reshape(-1, 4), size, where)
         for label in labels:
@@ -107,16 +107,16 @@ class DatasetBuilder:
         )
 
     def build(self) -> Dataset:
-        """Give the data set; say in the log what was done to boxes at the edge.
+        """Give the dataset; say in the log what was done to boxes at the edge.
 
         Raises:
-            InputError: there is no picture.
+            InputError: there is no image.
         """
         if not self._images:
-            raise InputError(f"{self._name}: there is no picture in it")
+            raise InputError(f"{self._name}: there is no image in it")
         if self._clipped or self._left_out:
             logger.warning(
-                "%s: boxes clipped to their picture: %d; left out because they lie outside of it: %d",
+                "%s: boxes clipped to their image: %d; left out because they lie outside of it: %d",
                 self._name,
                 self._clipped,
                 self._left_out,
@@ -135,7 +135,7 @@ class DatasetBuilder:
         inside = np.clip(boxes, 0, np.array([*size, *size], np.float64))
         cut = (inside != boxes).any(axis=1)
         # Only the cut ones: a box that was drawn this small is the author's business.
-        remains = ~cut | ((inside[:, 2:] - inside[:, :2]) >= _SMALLEST_SIDE).all(axis=1)
+        remains = ~cut | ((inside[:, 2:] - inside[:, :2]) >= _MIN_SIDE).all(axis=1)
         # Half a pixel beyond the edge is rounding, and not worth a word.
         beyond = (np.abs(inside - boxes) > 0.5).any(axis=1)
         self._clipped += int((beyond & remains).sum())
@@ -147,14 +147,14 @@ def check_labels(name: str, labels: Sequence[str]) -> None:
     """Refuse names of classes that cannot be told apart.
 
     Args:
-        name: of the data set.
+        name: of the dataset.
         labels: the names of the classes.
 
     Raises:
         InputError: there is no label, an empty one, or one of them twice.
     """
     if not labels or not all(label.strip() and is_unicode(label) for label in labels):
-        raise InputError(f"{name}: a data set needs at least one label, and none may be empty: {list(labels)}")
+        raise InputError(f"{name}: a dataset needs at least one label, and none may be empty: {list(labels)}")
     if len(set(labels)) != len(labels):
         raise InputError(f"{name}: a label is there twice: {', '.join(labels)}")
 

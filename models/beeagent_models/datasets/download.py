@@ -20,8 +20,8 @@ from beeagent.errors import BeeagentError, InputError
 
 _HASH_CHUNK = 1 << 20
 
-_MOST_BYTES = 50 * 1024**3
-"""What a data set may have unpacked; a zip that claims more is a trap or a mistake."""
+_MAX_BYTES = 50 * 1024**3
+"""What a dataset may have unpacked; a zip that claims more is a trap or a mistake."""
 
 
 def check_sha256(file: Path, expected: str) -> None:
@@ -73,8 +73,8 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def _refuse_trap(entries: list[zipfile.ZipInfo], archive: Path) -> None:
-    if sum(entry.file_size for entry in entries) > _MOST_BYTES:
-        raise InputError(f"{archive}: would unpack to more than {_MOST_BYTES} bytes")
+    if sum(entry.file_size for entry in entries) > _MAX_BYTES:
+        raise InputError(f"{archive}: would unpack to more than {_MAX_BYTES} bytes")
     for entry in entries:
         # zipfile would leave out the dots and write a file of another name; better to say that something is wrong.
         path = PurePosixPath(entry.filename.replace("\\", "/"))
@@ -317,7 +317,7 @@ _DONE = ".downloaded-from"
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
-def fetch_dataset(  # noqa: PLR0913 - each a choice of its own
+def download_dataset(  # noqa: PLR0913 - each a choice of its own
     url: str,
     folder: Path,
     *,

@@ -3,16 +3,16 @@
 from enum import Enum
 
 
-class Form(str, Enum):
-    """The forms of data sets, as they are called on the command line."""
+class DatasetFormat(str, Enum):
+    """The forms of datasets, as they are called on the command line."""
 
     GROUND_TRUTH = "ground-truth"
     COCO = "coco"
     YOLO = "yolo"
 
 
-class Pictures(str, Enum):
-    """What becomes of the pictures when a data set is written anew."""
+class ImageHandling(str, Enum):
+    """What becomes of the images when a dataset is written anew."""
 
     COPY = "copy"
     LINK = "link"

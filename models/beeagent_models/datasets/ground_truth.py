@@ -16,14 +16,14 @@ from pydantic import BaseModel, Field, ValidationError
 
 from beeagent_models.datasets.dataset import LabelledImage, check_labels, is_unicode
 from beeagent_models.datasets.defects import Box, Defect, DefectKind, Findings, strict
-from beeagent_models.datasets.image_files import find_picture, is_s3, reference_path
-from beeagent_models.datasets.records import Reader, StatedPicture, name_within
+from beeagent_models.datasets.image_files import find_image_file, is_s3, reference_path
+from beeagent_models.datasets.records import ImageRecord, Reader, name_within
 
 _TYPE = "groundtruth/object-detection"
 
 
 class ImageSize(BaseModel):
-    """The size of a picture in pixels, as a line states it."""
+    """The size of an image in pixels, as a line states it."""
 
     width: int
     height: int
@@ -52,7 +52,7 @@ class ManifestLine:
 
     Attributes:
         where: file and line, for errors.
-        source_ref: the picture, usually an `s3://` address; empty where a defective line has none.
+        source_ref: the image, usually an `s3://` address; empty where a defective line has none.
         size: width and height in pixels; None where a defective line does not state them.
         boxes: left, top, right, bottom in pixels, as stated.
         class_ids: of each box.
@@ -144,7 +144,7 @@ def read_row(text: str | bytes, *, where: str) -> Findings[dict[str, Any] | None
         yield Defect(where, DefectKind.BROKEN_LINE, what)
         return None
     if not isinstance(row.get("source-ref"), str) or not row["source-ref"]:
-        what = "has no 'source-ref' that names a picture, so it is no line of a Ground Truth manifest"
+        what = "has no 'source-ref' that names an image, so it is no line of a Ground Truth manifest"
         yield Defect(where, DefectKind.BROKEN_LINE, what)
     return row
 
@@ -194,7 +194,7 @@ def _read_size(content: dict[str, Any], key: str, where: str) -> Findings[tuple[
         yield from _broken(where, key, error)
         return None
     if size.width < 1 or size.height < 1:
-        yield Defect(where, DefectKind.SIZE_WRONG, f"the picture is stated to be {size.width}x{size.height}")
+        yield Defect(where, DefectKind.SIZE_WRONG, f"the image is stated to be {size.width}x{size.height}")
         return None
     return size.width, size.height
 
@@ -227,8 +227,8 @@ def manifest_line(image: LabelledImage, *, source_ref: str, labels: Sequence[str
     """Write one line of a manifest, without the line's end. Boxes are rounded to whole pixels, as the form has it.
 
     Args:
-        image: the picture and its boxes.
-        source_ref: the picture's address: `s3://…`, or a path relative to the manifest.
+        image: the image and its boxes.
+        source_ref: the image's address: `s3://…`, or a path relative to the manifest.
         labels: the names of the classes.
         labelling: what the line says about its origin.
     """
@@ -278,7 +278,7 @@ def only_attribute(row: Mapping[str, object], where: str) -> str:
         if key.endswith(suffix) and isinstance(value, dict) and value.get("type") == _TYPE
     ]
     if not found:
-        raise InputError(f"{where}: has no label attribute of type {_TYPE}; label the picture or remove the line")
+        raise InputError(f"{where}: has no label attribute of type {_TYPE}; label the image or remove the line")
     if len(found) > 1:
         raise InputError(
             f"{where}: has several label attributes ({', '.join(found)}); choose one with --attribute, or write a "
@@ -323,8 +323,8 @@ class ClassMaps:
             yield Defect(str(manifest), DefectKind.LABEL_UNKNOWN, what)
 
 
-class GroundTruthSource(Reader):
-    """A manifest as a `Source`.
+class GroundTruthReader(Reader):
+    """Reads a Ground Truth manifest.
 
     Args:
         manifest: the file; it is gone through once more for its classes, when they are asked for.
@@ -352,7 +352,7 @@ class GroundTruthSource(Reader):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """See `Source`."""
+        """See `Reader`."""
         if self._labels is None:
             classes = ClassMaps()
             for findings in self._lines():
@@ -361,7 +361,7 @@ class GroundTruthSource(Reader):
             self._labels = classes.labels
         return self._labels
 
-    def entries(self) -> Iterator[StatedPicture | Defect]:
+    def entries(self) -> Iterator[ImageRecord | Defect]:
         """See `Reader`."""
         classes = ClassMaps()
         empty = True
@@ -374,25 +374,25 @@ class GroundTruthSource(Reader):
                 if self._allowed is not None and name not in self._allowed:
                     what = f"label '{name}' is not one of {', '.join(self._allowed)}"
                     yield Defect(line.where, DefectKind.LABEL_UNKNOWN, what)
-            yield stated_line(line)
+            yield line_record(line)
         if empty:
             raise InputError(f"{self._manifest}: there is no line in it")
         if self._given is None:
             yield from classes.refuse_none(self._manifest)
 
-    def find(self, picture: StatedPicture) -> Path:
-        """Find the file of a picture beside the manifest."""
-        return find_picture(picture.reference, beside=self._manifest.parent, where=picture.where)
+    def find(self, record: ImageRecord) -> Path:
+        """Find the file of an image beside the manifest."""
+        return find_image_file(record.reference, beside=self._manifest.parent, where=record.where)
 
     def _lines(self) -> Iterator[Findings[ManifestLine]]:
         for where, text in manifest_lines(self._manifest):
             yield read_line(text, where=where, attribute=self._attribute)
 
 
-def stated_line(line: ManifestLine) -> StatedPicture:
-    """Return what a line states of its picture."""
+def line_record(line: ManifestLine) -> ImageRecord:
+    """Return what a line states of its image."""
     path = reference_path(line.source_ref)
-    return StatedPicture(
+    return ImageRecord(
         where=line.where,
         reference=line.source_ref,
         name=name_within(path.lstrip("/") if is_s3(line.source_ref) else path),

@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 
 from beeagent_models.datasets.dataset import LabelledImage
 from beeagent_models.datasets.defects import Defect, DefectKind, Findings
-from beeagent_models.datasets.records import StatedPicture
+from beeagent_models.datasets.records import ImageRecord
 from beeagent_models.datasets.sqlite_index import FirstSeen
 
 
 @dataclass(frozen=True, slots=True)
-class FoundPicture:
-    """A picture of a data set with its file.
+class FoundImage:
+    """An image of a dataset with its file.
 
     Attributes:
-        picture: with the size that the file has and boxes in pixels; as stated where the file cannot be decoded.
+        image: with the size that the file has and boxes in pixels; as stated where the file cannot be decoded.
         path: the file; None where there is none.
     """
 
-    picture: StatedPicture
+    record: ImageRecord
     path: Path | None
 
 
@@ -50,13 +50,13 @@ def decode_image(path: Path) -> NDArray[np.uint8]:
 
 
 def load_image(image: LabelledImage) -> NDArray[np.uint8]:
-    """Decode a data set's image.
+    """Decode a dataset's image.
 
     Returns:
         uint8, shape (height, width, 3), BGR.
 
     Raises:
-        InputError: it cannot be decoded, or no longer has the size that the data set says; names the file.
+        InputError: it cannot be decoded, or no longer has the size that the dataset says; names the file.
     """
     pixels = decode_image(image.path)
     if pixels.shape[:2] != (image.height, image.width):
@@ -66,58 +66,56 @@ def load_image(image: LabelledImage) -> NDArray[np.uint8]:
     return pixels
 
 
-def find_image(
-    picture: StatedPicture, find: Callable[[StatedPicture], Path], seen: FirstSeen
-) -> Findings[FoundPicture]:
-    """Find and decode the file of a picture.
+def find_image(record: ImageRecord, find: Callable[[ImageRecord], Path], seen: FirstSeen) -> Findings[FoundImage]:
+    """Find and decode the file of an image.
 
     Args:
-        picture: as its source states it.
-        find: finds the file of a picture, or raises InputError.
-        seen: the files and references of the data set's earlier pictures.
+        record: as its source states it.
+        find: finds the file of an image, or raises InputError.
+        seen: the files and references of the dataset's earlier images.
 
     Yields:
-        A missing or defective file, one that an earlier picture uses, and a size other than stated.
+        A missing or defective file, one that an earlier image uses, and a size other than stated.
     """
-    where = picture.where
-    repeated = yield from repeated_reference(picture, seen)
+    where = record.where
+    repeated = yield from repeated_reference(record, seen)
     try:
-        path = find(picture)
+        path = find(record)
     except InputError as error:
         yield Defect(where, DefectKind.MISSING_IMAGE, str(error).removeprefix(f"{where}: "))
-        return FoundPicture(picture, None)
+        return FoundImage(record, None)
     other = seen.at(f"file {path.resolve()}", where)
     if other is not None and not repeated:
-        what = f"{picture.reference} is the picture {path}, given before, at {other}; remove one"
+        what = f"{record.reference} is the image {path}, given before, at {other}; remove one"
         yield Defect(where, DefectKind.DUPLICATE, what)
     try:
         height, width = decode_image(path).shape[:2]
     except InputError as error:
         yield Defect(where, DefectKind.BAD_IMAGE, str(error).removeprefix(f"{where}: "))
-        return FoundPicture(picture, path)
-    if picture.size is not None and picture.size != (width, height):
-        stated = f"{picture.size[0]}x{picture.size[1]}"
-        what = f"the picture {path} is {width}x{height}, not {stated} as stated"
+        return FoundImage(record, path)
+    if record.size is not None and record.size != (width, height):
+        stated = f"{record.size[0]}x{record.size[1]}"
+        what = f"the image {path} is {width}x{height}, not {stated} as stated"
         yield Defect(where, DefectKind.SIZE_WRONG, what)
-        return FoundPicture(picture, path)
-    return FoundPicture(picture.sized((width, height)), path)
+        return FoundImage(record, path)
+    return FoundImage(record.sized((width, height)), path)
 
 
-def repeated_reference(picture: StatedPicture, seen: FirstSeen) -> Findings[bool]:
-    """Find out whether an earlier picture has the same reference; needs no file.
+def repeated_reference(record: ImageRecord, seen: FirstSeen) -> Findings[bool]:
+    """Find out whether an earlier image has the same reference; needs no file.
 
     Args:
-        picture: as its source states it; one without a reference is none that could be repeated.
-        seen: the references of the data set's earlier pictures.
+        record: as its source states it; one without a reference is none that could be repeated.
+        seen: the references of the dataset's earlier images.
 
     Yields:
         A defect if there is one.
     """
-    before = seen.at(f"reference {picture.reference}", picture.where) if picture.reference else None
+    before = seen.at(f"reference {record.reference}", record.where) if record.reference else None
     if before is None:
         return False
-    what = f"the picture {picture.reference} was given before, at {before}; remove one"
-    yield Defect(picture.where, DefectKind.DUPLICATE, what)
+    what = f"the image {record.reference} was given before, at {before}; remove one"
+    yield Defect(record.where, DefectKind.DUPLICATE, what)
     return True
 
 
@@ -126,7 +124,7 @@ _SCHEME = "s3://"
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html, general purpose buckets.
 _BUCKET = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
 
-_LONGEST_KEY = 1024
+_MAX_KEY_BYTES = 1024
 """Bytes of UTF-8 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html)."""
 
 
@@ -143,7 +141,7 @@ def reference_path(reference: str) -> str:
     return reference[len(_SCHEME) :].partition("/")[2] if is_s3(reference) else reference
 
 
-def is_picture_file(path: Path) -> bool:
+def is_image_file(path: Path) -> bool:
     """Say whether there is a file; a name that no file can have, or a folder that is closed to us, has none."""
     try:
         return path.is_file()
@@ -151,8 +149,8 @@ def is_picture_file(path: Path) -> bool:
         return False
 
 
-def find_picture(source_ref: str, *, beside: Path, where: str) -> Path:
-    """Find the local copy of the picture that a manifest names: a path relative to the manifest, or a key in a bucket.
+def find_image_file(source_ref: str, *, beside: Path, where: str) -> Path:
+    """Find the local copy of the image that a manifest names: a path relative to the manifest, or a key in a bucket.
 
     Raises:
         InputError: there is none.
@@ -168,10 +166,10 @@ def find_picture(source_ref: str, *, beside: Path, where: str) -> Path:
             # A path is believed as it stands, `..` included; a key in a bucket cannot lead out of the folder.
             candidates = list(dict.fromkeys([beside / path, *candidates]))
     for candidate in candidates:
-        if is_picture_file(candidate):
+        if is_image_file(candidate):
             return candidate
     looked = ", ".join(map(str, candidates))
-    raise InputError(f"{where}: the picture {source_ref} is not there: looked for {looked}")
+    raise InputError(f"{where}: the image {source_ref} is not there: looked for {looked}")
 
 
 def s3_reference(*, bucket: str, prefix: str, name: str) -> str:
@@ -186,8 +184,8 @@ def s3_reference(*, bucket: str, prefix: str, name: str) -> str:
         InputError: the key is longer than S3 allows.
     """
     key = str(PurePosixPath(prefix.strip("/")) / name.lstrip("/")) if prefix.strip("/") else name.lstrip("/")
-    if len(key.encode("utf-8", "surrogatepass")) > _LONGEST_KEY:
-        raise InputError(f"the key {key} is longer than the {_LONGEST_KEY} bytes that S3 allows; shorten the prefix")
+    if len(key.encode("utf-8", "surrogatepass")) > _MAX_KEY_BYTES:
+        raise InputError(f"the key {key} is longer than the {_MAX_KEY_BYTES} bytes that S3 allows; shorten the prefix")
     return f"{_SCHEME}{bucket}/{key}"
 
 

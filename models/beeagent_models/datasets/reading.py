@@ -8,27 +8,27 @@ from pathlib import Path
 import numpy as np
 from beeagent.errors import InputError
 
-from beeagent_models.datasets.coco import CocoSource
+from beeagent_models.datasets.coco import CocoReader
 from beeagent_models.datasets.dataset import Dataset, DatasetBuilder, LabelledImage
 from beeagent_models.datasets.defects import Defect, DefectError, DefectKind, strict
-from beeagent_models.datasets.formats import Form
-from beeagent_models.datasets.ground_truth import GroundTruthSource
+from beeagent_models.datasets.formats import DatasetFormat
+from beeagent_models.datasets.ground_truth import GroundTruthReader
 from beeagent_models.datasets.image_files import find_image, repeated_reference
-from beeagent_models.datasets.records import Reader, picture_box_defects
+from beeagent_models.datasets.records import Reader, record_box_defects
 from beeagent_models.datasets.sqlite_index import first_seen
-from beeagent_models.datasets.yolo import YoloSource, is_yolo
+from beeagent_models.datasets.yolo import YoloReader, is_yolo
 
 _MANIFEST_SUFFIXES = frozenset({".jsonl", ".manifest"})
 
 
-def open_source(
+def open_dataset(
     path: Path,
     *,
     labels: tuple[str, ...] | None = None,
     attribute: str | None = None,
     allowed: tuple[str, ...] | None = None,
 ) -> Reader:
-    """Open a data set.
+    """Open a dataset.
 
     Args:
         path: a Ground Truth manifest, a folder with one, a COCO JSON file, a YOLO folder, one split of it, or its
@@ -38,18 +38,18 @@ def open_source(
         allowed: the only classes that may be named, even without a box; None for any.
 
     Raises:
-        InputError: there is nothing that is a data set, or its classes cannot be told.
+        InputError: there is nothing that is a dataset, or its classes cannot be told.
     """
-    form, path = recognise(path)
-    if form is Form.GROUND_TRUTH:
-        return GroundTruthSource(path, labels=labels, attribute=attribute, allowed=allowed)
-    if form is Form.COCO:
-        return CocoSource(path, labels=labels, allowed=allowed)
-    return YoloSource(path, labels=labels, allowed=allowed)
+    form, path = recognise_format(path)
+    if form is DatasetFormat.GROUND_TRUTH:
+        return GroundTruthReader(path, labels=labels, attribute=attribute, allowed=allowed)
+    if form is DatasetFormat.COCO:
+        return CocoReader(path, labels=labels, allowed=allowed)
+    return YoloReader(path, labels=labels, allowed=allowed)
 
 
-def recognise(path: Path) -> tuple[Form, Path]:
-    """Tell in which form a data set is, and which file or folder it is.
+def recognise_format(path: Path) -> tuple[DatasetFormat, Path]:
+    """Tell in which form a dataset is, and which file or folder it is.
 
     Args:
         path: as for `open_source`.
@@ -58,19 +58,19 @@ def recognise(path: Path) -> tuple[Form, Path]:
         The form, and the manifest, the COCO file, the YOLO folder or its YAML file.
 
     Raises:
-        InputError: there is nothing, or nothing that is a data set.
+        InputError: there is nothing, or nothing that is a dataset.
     """
     if not path.exists():
         raise InputError(f"{path}: there is no such file or folder")
     if not (path.is_file() or path.is_dir()):
-        raise InputError(f"{path}: is neither a regular file nor a folder, so no data set")
+        raise InputError(f"{path}: is neither a regular file nor a folder, so no dataset")
     if path.suffix in {".yaml", ".yml"} and path.is_file():
-        return Form.YOLO, path
+        return DatasetFormat.YOLO, path
     if path.is_dir() and not is_yolo(path):
         path = _only_manifest(path)
     if path.is_dir():
-        return Form.YOLO, path
-    return (Form.GROUND_TRUTH if _is_manifest(path) else Form.COCO), path
+        return DatasetFormat.YOLO, path
+    return (DatasetFormat.GROUND_TRUTH if _is_manifest(path) else DatasetFormat.COCO), path
 
 
 def _only_manifest(folder: Path) -> Path:
@@ -109,7 +109,7 @@ def read_dataset(
     labels: tuple[str, ...] | None = None,
     label_attribute: str | None = None,
 ) -> Dataset:
-    """Read labelled pictures; the form is told by what is there.
+    """Read labelled images; the form is told by what is there.
 
     Args:
         path: a Ground Truth manifest, a folder with one, a COCO JSON file, a YOLO folder, one split of it, or
@@ -120,29 +120,29 @@ def read_dataset(
         label_attribute: of a Ground Truth manifest that has several.
 
     Returns:
-        The data set. Boxes are within their pictures; no box is without area.
+        The dataset. Boxes are within their images; no box is without area.
 
     Raises:
         InputError: what is there cannot be used; names file, line and defect.
     """
-    source = open_source(path, labels=labels, attribute=label_attribute)
-    name = name or _name(recognise(path)[1])
+    source = open_dataset(path, labels=labels, attribute=label_attribute)
+    name = name or _name(recognise_format(path)[1])
     builder = DatasetBuilder(name=name, labels=source.labels)
     with first_seen() as seen:
-        for stated in source.pictures():
+        for stated in source.records():
             found = strict(find_image(stated, source.find, seen))
-            picture = found.picture
+            record = found.record
             if found.path is None:
-                raise ValueError(f"{picture.where}: a picture without a defect has a file")
-            for defect in picture_box_defects(picture):
+                raise ValueError(f"{record.where}: an image without a defect has a file")
+            for defect in record_box_defects(record):
                 if defect.kind is DefectKind.BOX_EMPTY:
                     raise defect.error()
             builder.add(
                 found.path,
-                size=picture.known_size,
-                boxes=np.array(picture.boxes, np.float64),
-                labels=picture.labels,
-                where=picture.where,
+                size=record.known_size,
+                boxes=np.array(record.boxes, np.float64),
+                labels=record.labels,
+                where=record.where,
             )
     for what, count in source.left_out.items():
         logger.warning("%s: %s: %d", name, what, count)
@@ -150,7 +150,7 @@ def read_dataset(
 
 
 def parse_source(text: str) -> tuple[Path, tuple[str, ...] | None]:
-    """Take apart how a data set is named on the command line: `PATH` or `PATH=label,label`.
+    """Take apart how a dataset is named on the command line: `PATH` or `PATH=label,label`.
 
     Raises:
         InputError: nothing is before the `=`, or a label is empty.
@@ -160,18 +160,18 @@ def parse_source(text: str) -> tuple[Path, tuple[str, ...] | None]:
     path, _, listed = text.rpartition("=")
     labels = tuple(label.strip() for label in listed.split(","))
     if not path or not all(labels):
-        raise InputError(f"'{text}' does not name a data set; write PATH or PATH=label,label")
+        raise InputError(f"'{text}' does not name a dataset; write PATH or PATH=label,label")
     return Path(path), labels
 
 
 def merge_datasets(datasets: Sequence[Dataset]) -> Dataset:
-    """Join data sets into one; classes of the same name become one, in the order in which they first appear.
+    """Join datasets into one; classes of the same name become one, in the order in which they first appear.
 
     Raises:
         ValueError: there is nothing to join.
     """
     if not datasets:
-        raise ValueError("there is no data set to join")
+        raise ValueError("there is no dataset to join")
     labels = tuple(dict.fromkeys(label for dataset in datasets for label in dataset.labels))
     images: list[LabelledImage] = []
     for dataset in datasets:
@@ -195,15 +195,15 @@ def _name(path: Path) -> str:
 
 
 def check_dataset(
-    data: str, *, labels: str | None = None, attribute: str | None = None, pictures: bool = True
+    data: str, *, labels: str | None = None, attribute: str | None = None, images: bool = True
 ) -> Iterator[Defect]:
-    """Find every defect, in flat memory: whatever a reader of the data set refuses, and boxes that are doubtful.
+    """Find every defect, in flat memory: whatever a reader of the dataset refuses, and boxes that are doubtful.
 
     Args:
-        data: how the data set is named on the command line: PATH, or PATH=label,label.
+        data: how the dataset is named on the command line: PATH, or PATH=label,label.
         labels: the classes that may occur, with commas between them; None for any.
         attribute: of a Ground Truth manifest, the label attribute.
-        pictures: whether to find and decode the pictures. A YOLO folder has no sizes without.
+        images: whether to find and decode the images. A YOLO folder has no sizes without.
 
     Yields:
         The defects, in the order of the files and lines.
@@ -214,7 +214,7 @@ def check_dataset(
     path, named = parse_source(data)
     allowed = named if labels is None else tuple(label.strip() for label in labels.split(","))
     try:
-        source = open_source(path, labels=named, attribute=attribute, allowed=allowed)
+        source = open_dataset(path, labels=named, attribute=attribute, allowed=allowed)
     except DefectError as error:
         yield error.defect
         return
@@ -223,12 +223,12 @@ def check_dataset(
             if isinstance(entry, Defect):
                 yield entry
             elif not entry.reference:
-                yield from picture_box_defects(entry)
-            elif pictures:
+                yield from record_box_defects(entry)
+            elif images:
                 found = yield from find_image(entry, source.find, seen)
-                yield from picture_box_defects(found.picture)
+                yield from record_box_defects(found.record)
             else:
                 yield from repeated_reference(entry, seen)
-                yield from picture_box_defects(entry)
+                yield from record_box_defects(entry)
     for what, count in source.left_out.items():
         logger.warning("%s: %s: %d", data, what, count)

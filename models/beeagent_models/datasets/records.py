@@ -1,14 +1,13 @@
 """Labelled images one by one, as their source states them, so that a dataset of any length needs little memory.
 
 `Dataset` is for training and measuring: all in memory, clipped and checked. Records are for checking, converting and
-showing.
+drawing.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 from beeagent.errors import InputError
 
@@ -19,15 +18,15 @@ _WHOLE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class StatedPicture:
-    """What a source says of one picture.
+class ImageRecord:
+    """What a source says of one image.
 
     Attributes:
         where: file and line, for errors.
         reference: how the source names it.
         name: its path within the set, such as `ramp/0007.jpg`, without a folder `images` around all.
         size: width and height in pixels; None where the source does not state them.
-        boxes: left, top, right, bottom as stated, neither clipped nor rounded: in pixels, or ratios of the picture.
+        boxes: left, top, right, bottom as stated, neither clipped nor rounded: in pixels, or ratios of the image.
         labels: the class name of each box.
         places: file and line of each box, for errors; empty where they have no line of their own.
         in_ratios: whether the boxes are in ratios.
@@ -44,63 +43,33 @@ class StatedPicture:
 
     @property
     def box_places(self) -> tuple[str, ...]:
-        """File and line of each box, or of the picture."""
+        """File and line of each box, or of the image."""
         return self.places or (self.where,) * len(self.boxes)
 
     @property
     def known_size(self) -> tuple[int, int]:
-        """The size, of a picture that has one by now.
+        """The size, of an image that has one by now.
 
         Raises:
             ValueError: it has none.
         """
         if self.size is None:
-            raise ValueError(f"{self.where}: the size of the picture is not known")
+            raise ValueError(f"{self.where}: the size of the image is not known")
         return self.size
 
-    def sized(self, size: tuple[int, int]) -> "StatedPicture":
-        """Return the picture with this width and height, and its boxes in pixels."""
+    def sized(self, size: tuple[int, int]) -> "ImageRecord":
+        """Return the image with this width and height, and its boxes in pixels."""
         if not self.in_ratios:
             return replace(self, size=size)
         boxes = tuple(_in_pixels(box, size) for box in self.boxes)
         return replace(self, size=size, boxes=boxes, in_ratios=False)
 
 
-class Source(Protocol):
-    """A data set that can be gone through, once or more."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The names of the classes, in order; those without a box, too.
-
-        Raises:
-            InputError: the source is defective, or its classes cannot be told apart.
-        """
-
-    @property
-    def left_out(self) -> dict[str, int]:
-        """What the source has and a `StatedPicture` has no place for, in words, and how much of it."""
-
-    def pictures(self) -> Iterator[StatedPicture]:
-        """Give the pictures, in the order of the source.
-
-        Raises:
-            InputError: the source is defective; names file and line.
-        """
-
-    def find(self, picture: StatedPicture) -> Path:
-        """Find the file of a picture.
-
-        Raises:
-            InputError: there is none.
-        """
-
-
 class Reader(ABC):
-    """The one reader of a form: a `Source` that can also go on after a defect.
+    """Reads a dataset of one format, image by image, once or more.
 
     Attributes:
-        left_out: see `Source`.
+        left_out: what the dataset has that an `ImageRecord` cannot hold, in words, and how often.
     """
 
     def __init__(self) -> None:
@@ -109,24 +78,36 @@ class Reader(ABC):
     @property
     @abstractmethod
     def labels(self) -> tuple[str, ...]:
-        """See `Source`."""
-
-    @abstractmethod
-    def entries(self) -> Iterator[StatedPicture | Defect]:
-        """Go through the source once, and yield each picture and each defect of the source itself.
-
-        A picture that follows a defect has what could be understood of it.
+        """The names of the classes, in order, including those without a box.
 
         Raises:
-            InputError: the source cannot be read at all.
+            InputError: the dataset is defective, or its classes are ambiguous.
         """
 
     @abstractmethod
-    def find(self, picture: StatedPicture) -> Path:
-        """See `Source`."""
+    def entries(self) -> Iterator[ImageRecord | Defect]:
+        """Read the dataset once, and yield each image and each defect of the dataset itself.
 
-    def pictures(self) -> Iterator[StatedPicture]:
-        """See `Source`."""
+        The record of an image after a defect has what could be understood of it.
+
+        Raises:
+            InputError: the dataset cannot be read at all.
+        """
+
+    @abstractmethod
+    def find(self, record: ImageRecord) -> Path:
+        """Find the file of an image.
+
+        Raises:
+            InputError: there is none.
+        """
+
+    def records(self) -> Iterator[ImageRecord]:
+        """Yield the images in the order of the dataset.
+
+        Raises:
+            InputError: the dataset is defective; names file and line.
+        """
         known: tuple[str, ...] = ()
         for entry in self.entries():
             if isinstance(entry, Defect):
@@ -138,14 +119,14 @@ class Reader(ABC):
             yield entry
 
 
-def picture_box_defects(picture: StatedPicture) -> Iterator[Defect]:
-    """Yield the defects of the boxes of one picture; of those in ratios, what can be seen without the size."""
-    boxes = list(zip(picture.box_places, picture.labels, picture.boxes, strict=True))
-    return box_defects(boxes, size=None if picture.in_ratios else picture.size)
+def record_box_defects(record: ImageRecord) -> Iterator[Defect]:
+    """Yield the defects of the boxes of one image; of those in ratios, what can be seen without the size."""
+    boxes = list(zip(record.box_places, record.labels, record.boxes, strict=True))
+    return box_defects(boxes, size=None if record.in_ratios else record.size)
 
 
 def name_within(path: str) -> str:
-    """Make of a key or path the picture's path within its set: nothing absolute, no climbing, no `images` in front."""
+    """Make of a key or path the image's path within its set: nothing absolute, no climbing, no `images` in front."""
     # Not by pathlib, which interns each part: the table of interned strings grows with the images.
     parts = [part for part in path.split("/") if part not in {"", "..", "."}]
     if path.startswith("/"):

@@ -1,7 +1,7 @@
-"""YOLO folders: a text file of ratios beside each picture.
+"""YOLO folders: a text file of ratios beside each image.
 
 The form: https://docs.ultralytics.com/datasets/detect/ (boxes), https://docs.ultralytics.com/datasets/segment/
-(outlines) and https://docs.ultralytics.com/datasets/pose/ (boxes with key points). A label file lies where its picture
+(outlines) and https://docs.ultralytics.com/datasets/pose/ (boxes with key points). A label file lies where its image
 lies, with the last folder called `images` in the path exchanged for `labels` and the suffix for `.txt`; that serves
 `images/train` and `train/images` alike.
 """
@@ -17,7 +17,7 @@ from beeagent.errors import InputError
 
 from beeagent_models.datasets.dataset import check_labels
 from beeagent_models.datasets.defects import Box, Defect, DefectError, DefectKind
-from beeagent_models.datasets.records import Reader, StatedPicture
+from beeagent_models.datasets.records import ImageRecord, Reader
 from beeagent_models.datasets.sqlite_index import FirstSeen, first_seen
 
 _BOX_FIELDS = 5
@@ -36,7 +36,7 @@ class YoloRow:
 
     Attributes:
         class_id: from 0.
-        box: left, top, right, bottom in ratios of the picture.
+        box: left, top, right, bottom in ratios of the image.
         is_outline: whether the row has an outline, of which this is the box around.
         has_key_points: whether the row has key points behind its box.
     """
@@ -65,7 +65,7 @@ class DataYaml:
 
 
 def is_yolo(folder: Path) -> bool:
-    """Say whether a folder looks like a YOLO data set, or one split of it."""
+    """Say whether a folder looks like a YOLO dataset, or one split of it."""
     return (
         find_data_yaml(folder) is not None
         or (folder / "labels").is_dir()
@@ -74,10 +74,10 @@ def is_yolo(folder: Path) -> bool:
     )
 
 
-def label_file(picture: Path) -> Path:
-    """Give the place of a picture's label file. The picture lies in or under a folder called `images`."""
+def label_file(record: Path) -> Path:
+    """Give the place of an image's label file. The image lies in or under a folder called `images`."""
     # Absolute, for a split may be given from within: `cd images/val`.
-    parts = list(picture.absolute().parts)
+    parts = list(record.absolute().parts)
     last = len(parts) - 2 - parts[-2::-1].index("images")
     parts[last] = "labels"
     return Path(*parts).with_suffix(".txt")
@@ -221,11 +221,11 @@ _KEY_POINTS = "boxes whose key points were left out"
 _NO_CLASSES = "has no data.yaml to say what the classes are called; name them"
 
 
-class YoloSource(Reader):
-    """A YOLO folder, or one split of it, as a `Source`.
+class YoloReader(Reader):
+    """Reads a YOLO folder, or one split of it.
 
-    Its pictures are those in folders called `images` within the folder, and those in the folders that `data.yaml` lists
-    elsewhere. A picture without a label file shows nothing, as Ultralytics has it. Sizes are not stated, so boxes are
+    Its images are those in folders called `images` within the folder, and those in the folders that `data.yaml` lists
+    elsewhere. An image without a label file shows nothing, as Ultralytics has it. Sizes are not stated, so boxes are
     in ratios.
 
     Args:
@@ -264,16 +264,16 @@ class YoloSource(Reader):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """See `Source`."""
+        """See `Reader`."""
         for defect in self._label_defects():
             raise defect.error()
         return self._named
 
-    def entries(self) -> Iterator[StatedPicture | Defect]:
-        """See `Reader`: the pictures in the order of their paths within each folder; then what belongs to none."""
+    def entries(self) -> Iterator[ImageRecord | Defect]:
+        """See `Reader`: the images in the order of their paths within each folder; then what belongs to none."""
         self.left_out = {}
         yield from self._label_defects()
-        pictures = labelled = unread = 0
+        images = labelled = unread = 0
         with first_seen() as files:
             for root, path in self._images():
                 file = label_file(path)
@@ -284,21 +284,21 @@ class YoloSource(Reader):
                 elif other is not None:
                     yield Defect(str(path), DefectKind.DUPLICATE, f"has the same label file as {other}: {file}")
                 else:
-                    pictures += 1
+                    images += 1
                     labelled += file.is_file()
-                    yield from self._picture(path, file, root)
+                    yield from self._records(path, file, root)
             yield from self._orphans(files)
-        if not pictures and not unread:
-            what = "there is no picture in a folder called 'images', so this is no YOLO folder"
+        if not images and not unread:
+            what = "there is no image in a folder called 'images', so this is no YOLO folder"
             raise InputError(f"{self._folder}: {what}")
-        if pictures and not labelled:
+        if images and not labelled:
             example = next(label_file(path) for _, path in self._images() if path.suffix.lower() in PICTURE_SUFFIXES)
-            what = f"no picture has a label file; expected e.g. {example}"
+            what = f"no image has a label file; expected e.g. {example}"
             yield Defect(str(self._folder), DefectKind.BROKEN_LINE, what)
 
-    def find(self, picture: StatedPicture) -> Path:
-        """Find the file of a picture."""
-        return Path(picture.reference)
+    def find(self, record: ImageRecord) -> Path:
+        """Find the file of an image."""
+        return Path(record.reference)
 
     def _label_defects(self) -> Iterator[Defect]:
         where = str(self._file or self._folder)
@@ -323,7 +323,7 @@ class YoloSource(Reader):
             if found is None:
                 self._count(f"entries of {self._file} without a folder, {key}: {text}")
             elif found.is_file():
-                self._count(f"lists of pictures that are not read, {key}: {text}; name the folders of the pictures")
+                self._count(f"lists of images that are not read, {key}: {text}; name the folders of the images")
             elif not (found.resolve().is_relative_to(within) or found.resolve() in done):
                 done.add(found.resolve())
                 for path in _walk(found.resolve()):
@@ -333,7 +333,7 @@ class YoloSource(Reader):
     def _listed(self, text: str) -> Path | None:
         """Find a folder that `data.yaml` lists, relative to its `path` or to the file.
 
-        Exporters write `../train/images` for `train/images` (so Ultralytics looks there, too), and a data set that was
+        Exporters write `../train/images` for `train/images` (so Ultralytics looks there, too), and a dataset that was
         moved has an old absolute path in front.
         """
         beside = self._folder / self._yaml.path
@@ -344,7 +344,7 @@ class YoloSource(Reader):
         candidates += [self._folder.joinpath(*parts[start:]) for start in ends if parts[start:]]
         return next((each for each in candidates if each.exists()), None)
 
-    def _picture(self, path: Path, file: Path, root: Path) -> Iterator[StatedPicture | Defect]:
+    def _records(self, path: Path, file: Path, root: Path) -> Iterator[ImageRecord | Defect]:
         boxes: list[Box] = []
         labels: list[str] = []
         places: list[str] = []
@@ -363,7 +363,7 @@ class YoloSource(Reader):
                 places.append(where)
         except InputError as error:
             yield Defect(str(file), DefectKind.BROKEN_LINE, str(error).removeprefix(f"{file}: "))
-        yield StatedPicture(
+        yield ImageRecord(
             where=str(path),
             reference=str(path),
             name=_name(path, root),
@@ -434,15 +434,15 @@ def _orphan(file: Path) -> Defect:
     parts = list(file.parts)
     parts[len(parts) - 1 - parts[::-1].index("labels")] = "images"
     beside = Path(*parts)
-    picture = next((path for path in sorted(beside.parent.glob("*")) if path.stem == file.stem), None)
-    if picture is not None and picture.is_file():
-        return _unread(picture)
-    what = "has no picture in the folder 'images' beside; add the picture or remove the file"
+    record = next((path for path in sorted(beside.parent.glob("*")) if path.stem == file.stem), None)
+    if record is not None and record.is_file():
+        return _unread(record)
+    what = "has no image in the folder 'images' beside; add the image or remove the file"
     return Defect(str(file), DefectKind.MISSING_IMAGE, what)
 
 
 def _unread(path: Path) -> Defect:
-    what = f"the format {path.suffix} is not read; convert the picture to one of {' '.join(sorted(PICTURE_SUFFIXES))}"
+    what = f"the format {path.suffix} is not read; convert the image to one of {' '.join(sorted(PICTURE_SUFFIXES))}"
     return Defect(str(path), DefectKind.BAD_IMAGE, what)
 
 

@@ -19,7 +19,7 @@ from pycocotools.cocoeval import COCOeval
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
 
 MAX_DETECTIONS = 100
-"""Of one picture, the strongest that count."""
+"""Of one image, the strongest that count."""
 
 SIZE_RANGES: Final = (("<8", 0, 8), ("8-16", 8, 16), ("16-32", 16, 32), ("32-96", 32, 96), (">=96", 96, 1e5))
 """Name, lower bound (included) and upper bound (excluded) in pixels: a size is the square root of the area."""
@@ -35,7 +35,7 @@ _AREA_RANGES = [
 
 @dataclass(frozen=True, slots=True)
 class ImageMatches:
-    """What became of one picture's detections and boxes at IoU 0.5, each within its class.
+    """What became of one image's detections and boxes at IoU 0.5, each within its class.
 
     Detections are matched from the strongest down, so that a threshold only cuts the list: what lies above it is
     matched as if there were nothing below.
@@ -74,7 +74,7 @@ class CocoMetrics:
         ap_by_size: `ap` of the boxes in each of `SIZE_RANGES`, at the network's input.
         ap50_by_size: likewise at IoU 0.5.
         ap50_by_label: `ap50` of each class.
-        matches: what became of each picture.
+        matches: what became of each image.
     """
 
     ap: float
@@ -93,23 +93,23 @@ def coco_metrics(
     input_size: tuple[int, int] | None = None,
     min_size: float = 0,
 ) -> CocoMetrics:
-    """Compare what was found in the pictures of a dataset with the boxes drawn on them.
+    """Compare what was found in the images of a dataset with the boxes drawn on them.
 
     Classes are told apart by name; detections of a class that the dataset does not have are left out.
 
     Args:
-        dataset: its pictures need not have boxes.
-        found: the detections in each picture, in the order of the dataset.
+        dataset: its images need not have boxes.
+        found: the detections in each image, in the order of the dataset.
         input_size: width and height of the network's input, in which sizes are measured; None takes the
-            pictures as they are.
+            images as they are.
         min_size: boxes of a smaller size are ignored, as COCO ignores crowds: they are neither found nor missed, and
             a detection that lies in one with half of its area is neither right nor wrong.
 
     Raises:
-        ValueError: there are not as many results as pictures.
+        ValueError: there are not as many results as images.
     """
     if len(found) != len(dataset.images):
-        raise ValueError(f"{len(found)} results for {len(dataset.images)} pictures")
+        raise ValueError(f"{len(found)} results for {len(dataset.images)} images")
     scales = [_scale(image, input_size) for image in dataset.images]
     truths = _annotations([(image.boxes.astype(np.float64), image.class_ids, None) for image in dataset.images], scales)
     for truth in truths:
@@ -143,16 +143,16 @@ def sizes_at_input(
     """Return the sizes of boxes at the network's input: the square roots of their areas in pixels.
 
     Args:
-        boxes: shape (n, 4): left, top, right, bottom in pixels of the picture.
-        image: the picture, letterboxed as a whole.
-        input_size: width and height of the input; None for pixels of the picture.
+        boxes: shape (n, 4): left, top, right, bottom in pixels of the image.
+        image: the image, letterboxed as a whole.
+        input_size: width and height of the input; None for pixels of the image.
     """
     sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0).astype(np.float64)
     return np.asarray(np.sqrt(sides.prod(axis=1)) * _scale(image, input_size))
 
 
 def boxes_in_pixels(detections: Detections, image: LabelledImage) -> NDArray[np.float64]:
-    """Return the detections' boxes in pixels of the picture, shape (n, 4)."""
+    """Return the detections' boxes in pixels of the image, shape (n, 4)."""
     size = np.array([image.width, image.height] * 2, np.float64)
     return np.asarray(detections.boxes.astype(np.float64) * size, np.float64)
 
@@ -206,7 +206,7 @@ def _annotations(
 def _matches(
     evaluation: COCOeval, dataset: Dataset, own_ids: Sequence[NDArray[np.int64]], ignored: Sequence[bool]
 ) -> tuple[ImageMatches, ...]:
-    """Read COCOeval's own matches, one entry for each class, size and picture, for boxes of any size."""
+    """Read COCOeval's own matches, one entry for each class, size and image, for boxes of any size."""
     answers = sum(int((ids >= 0).sum()) for ids in own_ids)
     # Ids count from 1.
     left_out = np.array([False, *ignored], np.bool_)

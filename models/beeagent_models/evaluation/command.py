@@ -16,7 +16,7 @@ from rich.console import Console
 from beeagent_models.datasets.dataset import Dataset
 from beeagent_models.datasets.image_files import load_image
 from beeagent_models.datasets.reading import parse_source, read_dataset
-from beeagent_models.drawing import draw_truth, write_picture
+from beeagent_models.drawing import draw_truth, write_image
 from beeagent_models.evaluation.coco_metrics import MAX_DETECTIONS
 from beeagent_models.evaluation.false_alarms import write_false_alarms
 from beeagent_models.evaluation.measurement import Evaluation, evaluate, refuse_without_boxes
@@ -24,11 +24,11 @@ from beeagent_models.evaluation.operating_point import ThresholdChoice
 from beeagent_models.evaluation.recording import record_evaluations
 from beeagent_models.evaluation.report import check_plot_path, evaluation_tables, plot_curves
 from beeagent_models.evaluation.shared_threshold import choose_shared_threshold
-from beeagent_models.progress import counted
+from beeagent_models.progress import step_progress
 
-_WEAKEST = 0.001
+_MIN_CONFIDENCE = 0.001
 """Confidence; average precision sums over all thresholds, so next to nothing is held back from it."""
-_LARGEST_MIN_SIZE = 1000
+_MAX_MIN_SIZE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class EvaluationOptions:
         tiles: into how many tiles to cut each image, as the agent takes it; None as the bundle recommends.
         threads: CPU threads of an inference.
         plot: where to draw the precision-recall curves.
-        pictures: folder for images with hits, misses and false alarms.
+        images: folder for images with hits, misses and false alarms.
         false_alarms: folder for the hardest images without any box; see `write_false_alarms`.
         record: what the datasets are to the model; writes threshold and figures into the bundle's manifest.
         attribute: the label attribute, of manifests that have several.
@@ -59,14 +59,14 @@ class EvaluationOptions:
     tiles: str | None = None
     threads: int = 2
     plot: Path | None = None
-    pictures: Path | None = None
+    images: Path | None = None
     false_alarms: Path | None = None
     record: str | None = None
     attribute: str | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.min_size <= _LARGEST_MIN_SIZE:
-            raise InputError(f"--min-size is {self.min_size:g}: allowed are 0 to {_LARGEST_MIN_SIZE} pixels")
+        if not 0 <= self.min_size <= _MAX_MIN_SIZE:
+            raise InputError(f"--min-size is {self.min_size:g}: allowed are 0 to {_MAX_MIN_SIZE} pixels")
         if self.max_false_alarms is not None:
             if not 0 <= self.max_false_alarms <= MAX_DETECTIONS:
                 raise InputError(
@@ -94,7 +94,7 @@ def run_evaluation(*, model: Path, data: Sequence[str], options: EvaluationOptio
     """
     bundle = load_bundle(model, labels=options.labels)
     tiling = chosen_tiling(options.tiles, bundle)
-    detector = TiledDetector(bundle, DetectorOptions(threads=options.threads, threshold=_WEAKEST), tiling)
+    detector = TiledDetector(bundle, DetectorOptions(threads=options.threads, threshold=_MIN_CONFIDENCE), tiling)
     datasets = _read_datasets(data, attribute=options.attribute)
     choice = options.choice or _own_choice(bundle)
     if options.max_false_alarms is not None:
@@ -105,13 +105,13 @@ def run_evaluation(*, model: Path, data: Sequence[str], options: EvaluationOptio
         _make_folder(options.false_alarms)
     if choice.fixed is None:
         refuse_without_boxes(datasets[0])
-    if options.pictures is not None:
-        _make_folder(options.pictures)
+    if options.images is not None:
+        _make_folder(options.images)
     evaluations = _evaluate(detector, datasets, choice, options)
     if options.plot is not None:
         plot_curves(evaluations, options.plot)
-    if options.pictures is not None:
-        _draw(evaluations, options.pictures)
+    if options.images is not None:
+        _draw(evaluations, options.images)
     if options.false_alarms is not None:
         write_false_alarms(evaluations, options.false_alarms)
     if options.record is not None:
@@ -170,7 +170,7 @@ def _evaluate(
 ) -> list[Evaluation]:
     """Measure each dataset, all at one threshold."""
     size, least = detector.input_size, options.min_size
-    with counted("evaluating", sum(len(dataset.images) for dataset in datasets)) as step:
+    with step_progress("evaluating", sum(len(dataset.images) for dataset in datasets)) as step:
         evaluations = [
             evaluate(detector, dataset, choice=choice, input_size=size, min_size=least, progress=step)
             for dataset in datasets
@@ -190,11 +190,11 @@ def _draw_all(evaluation: Evaluation, folder: Path) -> None:
     _make_folder(folder)
     images = evaluation.dataset.images
     digits = len(str(len(images)))
-    with counted("drawing", len(images)) as step:
+    with step_progress("drawing", len(images)) as step:
         for index, (image, detections, matches) in enumerate(
             zip(images, evaluation.found, evaluation.metrics.matches, strict=True)
         ):
             drawn = draw_truth(load_image(image), image, detections, matches, threshold=evaluation.point.threshold)
-            # The number keeps pictures of one name from different folders apart.
-            write_picture(folder / f"{index:0{digits}}-{image.path.stem}.jpg", drawn)
+            # The number keeps images of one name from different folders apart.
+            write_image(folder / f"{index:0{digits}}-{image.path.stem}.jpg", drawn)
             step()

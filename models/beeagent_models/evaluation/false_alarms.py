@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from beeagent_models.datasets.dataset import LabelledImage
 from beeagent_models.datasets.image_files import load_image
-from beeagent_models.drawing import ContactSheet, Pixels, draw_labels, fitted, write_picture
+from beeagent_models.drawing import ContactSheet, Pixels, draw_labels, fitted, write_image
 from beeagent_models.evaluation.coco_metrics import boxes_in_pixels
 from beeagent_models.evaluation.measurement import Evaluation
 
@@ -57,7 +57,7 @@ class FalseAlarm:
         }
 
 
-def hardest_false_alarms(evaluations: Sequence[Evaluation], *, most: int = _MOST) -> list[FalseAlarm]:
+def hardest_false_alarms(evaluations: Sequence[Evaluation], *, limit: int = _MOST) -> list[FalseAlarm]:
     """Return the strongest detection of each image without any box, the strongest first, at most so many.
 
     An image whose label is wrong, with a bee that nobody has drawn a box around, comes first: look before you train.
@@ -74,7 +74,7 @@ def hardest_false_alarms(evaluations: Sequence[Evaluation], *, most: int = _MOST
             box = boxes_in_pixels(detections, image)[index]
             confidence = float(detections.confidences[index])
             alarms.append(FalseAlarm(evaluation.dataset.name, image, detections.label(index), confidence, box))
-    return sorted(alarms, key=lambda alarm: -alarm.confidence)[:most]
+    return sorted(alarms, key=lambda alarm: -alarm.confidence)[:limit]
 
 
 def write_false_alarms(evaluations: Sequence[Evaluation], folder: Path) -> None:
@@ -99,7 +99,7 @@ def write_false_alarms(evaluations: Sequence[Evaluation], folder: Path) -> None:
     for alarm in alarms:
         # A long caption is cut at its start.
         sheet.add(_crop(alarm), f"{alarm.image.path.name} {alarm.confidence:.2f}")
-    write_picture(folder / SHEET_FILE, sheet.pixels)
+    write_image(folder / SHEET_FILE, sheet.pixels)
 
 
 def _crop(alarm: FalseAlarm) -> Pixels:

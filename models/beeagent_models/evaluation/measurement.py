@@ -25,11 +25,11 @@ from beeagent_models.evaluation.operating_point import (
 )
 
 
-class PictureDetector(Protocol):
-    """Whatever finds things in a picture: `beeagent.detection.detector.Detector`, a Keras model behind a wrapper."""
+class ImageDetector(Protocol):
+    """Whatever finds things in an image: `beeagent.detection.detector.Detector`, a Keras model behind a wrapper."""
 
     def detect(self, pixels: NDArray[np.uint8]) -> Detections:
-        """Find what is in a picture: uint8, shape (height, width, 3), BGR.
+        """Find what is in an image: uint8, shape (height, width, 3), BGR.
 
         Average precision needs the weak detections too: the detector's own threshold must be near 0.
         """
@@ -251,7 +251,7 @@ class Evaluation:
 
 
 def evaluate(  # noqa: PLR0913 - each a choice of its own
-    detector: PictureDetector,
+    detector: ImageDetector,
     dataset: Dataset,
     *,
     choice: ThresholdChoice,
@@ -343,10 +343,10 @@ def scored_detections(
 
 
 def refuse_unrelated(dataset: Dataset, labels: frozenset[str]) -> None:
-    """Refuse to measure a model on a data set whose labels it does not know.
+    """Refuse to measure a model on a dataset whose labels it does not know.
 
     Args:
-        dataset: the data set.
+        dataset: the dataset.
         labels: those that the model knows.
 
     Raises:

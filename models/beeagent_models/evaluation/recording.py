@@ -33,9 +33,9 @@ def record_evaluations(bundle: ModelBundle, evaluations: Sequence[Evaluation], *
     if any(evaluation.min_size for evaluation in evaluations):
         raise InputError("--record takes figures of all objects: leave out --min-size")
     figures = [figures_of(evaluation, split=split) for evaluation in evaluations]
-    replaced = {(one.dataset, one.split) for one in figures}
+    atomic_write = {(one.dataset, one.split) for one in figures}
     kept = evaluations[0].point.threshold == bundle.threshold
-    others = [known for known in bundle.manifest.metrics if (known.dataset, known.split) not in replaced]
+    others = [known for known in bundle.manifest.metrics if (known.dataset, known.split) not in atomic_write]
     manifest = bundle.manifest.model_copy(
         update={
             "threshold": bundle.manifest.threshold if kept else _threshold(evaluations[0].point, split),

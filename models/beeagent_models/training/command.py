@@ -1,7 +1,7 @@
 """`beeagent train`: options from the command line in, a training run with progress out."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,53 +21,35 @@ _EVENTS = "events"  # in the run's folder
 _STAGES = {"images": "preparing images", "steps": "training"}
 
 
-def run_training(  # noqa: PLR0913 - each a choice of its own
-    *,
-    data: Sequence[str],
-    validation: Sequence[str],
-    attribute: str | None,
-    labels: str | None,
-    sizes: dict[str, str | None],
-    out: Path,
-    seed: int,
-    command: str,
-    given: dict[str, Any],
-) -> None:
-    """Train, or resume the run found in `out`, and print the path of the checkpoint.
+def run_training(given: dict[str, Any], *, command: str) -> None:
+    """Train, or resume the run found in the folder `out`, and print the path of the checkpoint.
 
     The figures also go to `out`/events, for TensorBoard.
 
     Args:
-        data: datasets as on the command line, `PATH[=LABELS][@WEIGHT]`, or mixture files.
-        validation: datasets that are only measured on, `PATH[=LABELS]`.
-        attribute: the label attribute, of Ground Truth manifests that have several.
-        labels: of the detector, with commas between; None takes those of the data.
-        sizes: `input_size` and `image_size`, each `WIDTHxHEIGHT`, one number for a square, or None.
-        out: folder of the run.
-        seed: of the run.
+        given: the options of `beeagent train` that were given, by name, as on the command line.
         command: for the record.
-        given: further fields of `TrainingOptions` that were given.
 
     Raises:
-        InputError: something given cannot be used.
+        InputError: an option cannot be used.
     """
-    sets = tuple(part for text in data for part in read_training_sets(text, attribute=attribute))
+    attribute, labels = given.pop("attribute", None), given.pop("labels", None)
+    sets = tuple(part for text in given.pop("data", ()) for part in read_training_sets(text, attribute=attribute))
+    validation = tuple(
+        read_dataset(path, labels=names, label_attribute=attribute)
+        for path, names in map(parse_source, given.pop("validate", ()))
+    )
     found = tuple(dict.fromkeys(label for part in sets for label in part.dataset.labels))
-    for name, text in sizes.items():
-        if text is not None:
-            given = {**given, name: parse_input_size(text, option=f"--{name.replace('_', '-')}")}
+    for name in {"input_size", "image_size"} & given.keys():
+        given[name] = parse_input_size(given[name], option=f"--{name.replace('_', '-')}")
     options = TrainingOptions(
         sets=sets,
-        validation=tuple(
-            read_dataset(path, labels=names, label_attribute=attribute) for path, names in map(parse_source, validation)
-        ),
+        validation=validation,
         labels=_labels(labels) if labels is not None else found or _DEFAULT_LABELS,
-        out=out,
-        seed=seed,
         command=command,
         **given,
     )
-    with training_report(out) as report:
+    with training_report(options.out) as report:
         checkpoint = train(options, report)
     print(checkpoint)  # noqa: T201 - the command's result
 

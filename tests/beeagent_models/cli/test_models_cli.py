@@ -44,7 +44,7 @@ def succeeding(*arguments: str | Path) -> str:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """Give a real TFLite model that finds the red of a picture, exactly; its labels lie in labels.txt beside it."""
+    """Give a real TFLite model that finds the red of an image, exactly; its labels lie in labels.txt beside it."""
     (tmp_path / "labels.txt").write_text("bee\ngreen\nblue\n")
     (tmp_path / "red.tflite").write_bytes(
         tiny_models.edge_finder(size=SIDE, names={kind: kind for kind in tiny_models.OUTPUTS})
@@ -237,9 +237,9 @@ def test_evaluate_prints_a_table_and_draws(model: Path, garden: Path, tmp_path: 
     assert "garden: by size in pixels of the model's input" in printed
     assert "50.5 %" in printed
     assert (tmp_path / "curve.svg").stat().st_size > 1000
-    pictures = sorted(path.name for path in (tmp_path / "drawn").iterdir())
-    assert pictures == ["0-a.jpg", "1-b.jpg"]
-    for name in pictures:
+    images = sorted(path.name for path in (tmp_path / "drawn").iterdir())
+    assert images == ["0-a.jpg", "1-b.jpg"]
+    for name in images:
         assert cv2.imread(str(tmp_path / "drawn" / name)) is not None
 
 
@@ -278,7 +278,7 @@ def test_evaluate_needs_a_model_and_data_that_exist(model: Path, garden: Path) -
 
 @pytest.fixture
 def message(model: Path, garden: Path) -> Path:
-    """Give a message, as the agent would publish it, of what the model finds in the first picture."""
+    """Give a message, as the agent would publish it, of what the model finds in the first image."""
     detector = Detector(load_bundle(model, labels=model.parent / "labels.txt"), DetectorOptions(threads=1))
     pixels = cv2.imread(str(garden / "images" / "a.png"))
     assert pixels is not None
@@ -300,13 +300,13 @@ def message(model: Path, garden: Path) -> Path:
     return path
 
 
-def test_show_draws_a_message_onto_its_picture(message: Path, garden: Path, tmp_path: Path) -> None:
+def test_show_draws_a_message_onto_its_image(message: Path, garden: Path, tmp_path: Path) -> None:
     out = tmp_path / "shown.png"
     assert succeeding("show", garden / "images" / "a.png", message, "--out", out) == f"{out}: 1 bee\n"
     drawn = cv2.imread(str(out))
     assert drawn is not None
     assert drawn.shape == (640, 640, 3)
-    # The box runs along the red square's edge, at a quarter of the picture.
+    # The box runs along the red square's edge, at a quarter of the image.
     assert tuple(drawn[320, 160]) not in {(40, 40, 40), (0, 0, 255)}
 
 
@@ -354,23 +354,23 @@ def test_show_draws_rekognitions_answer_from_a_threshold_on(garden: Path, tmp_pa
     box = {"BoundingBox": {"Left": 0.25, "Top": 0.25, "Width": 0.5, "Height": 0.5}}
     labels = [{"Name": "bee", "Confidence": confidence, "Geometry": box} for confidence in (99.97, 40.0)]
     answer.write_text(json.dumps({"CustomLabels": labels}))
-    picture, out = garden / "images" / "a.png", tmp_path / "shown.png"
-    assert succeeding("show", picture, answer, "--out", out) == f"{out}: 2 bee\n"
-    assert succeeding("show", picture, answer, "--out", out, "--threshold", "0.5") == f"{out}: 1 bee\n"
+    image, out = garden / "images" / "a.png", tmp_path / "shown.png"
+    assert succeeding("show", image, answer, "--out", out) == f"{out}: 2 bee\n"
+    assert succeeding("show", image, answer, "--out", out, "--threshold", "0.5") == f"{out}: 1 bee\n"
     drawn = cv2.imread(str(out))
     assert drawn is not None
     assert tuple(drawn[320, 160]) not in {(40, 40, 40), (0, 0, 255)}
-    assert succeeding("show", picture, answer, "--out", out, "--threshold", "1") == f"{out}: nothing found\n"
+    assert succeeding("show", image, answer, "--out", out, "--threshold", "1") == f"{out}: nothing found\n"
     with pytest.raises(InputError, match="threshold is 50"):
-        beeagent("show", picture, answer, "--out", out, "--threshold", "50")
+        beeagent("show", image, answer, "--out", out, "--threshold", "50")
 
 
 @pytest.mark.parametrize(
     ("image", "out", "message_text"),
     [
         ("none.png", "out.png", r"none\.png: cannot be read: No such file"),
-        ("labels.txt", "out.png", r"labels\.txt: is not a picture"),
-        ("wide.png", "out.png", r"wide\.png is 128x64, .* belongs to another picture"),
+        ("labels.txt", "out.png", r"labels\.txt: is not an image"),
+        ("wide.png", "out.png", r"wide\.png is 128x64, .* belongs to another image"),
         ("garden/images/a.png", "out.xyz", r"end its name in \.png or \.jpg"),
     ],
 )
@@ -382,7 +382,7 @@ def test_show_refuses_what_cannot_be(message: Path, garden: Path, image: str, ou
     assert not (folder / out).exists()
 
 
-def test_synthesize_makes_a_data_set(tmp_path: Path) -> None:
+def test_synthesize_makes_a_dataset(tmp_path: Path) -> None:
     out = tmp_path / "drawn"
     printed = succeeding("dataset", "synthesize", "--out", out, "--frames", "2", "--size", "96x64", "--seed", "5")
     assert printed == f"{out / 'output.manifest'}\n"
@@ -396,14 +396,14 @@ def test_a_malformed_size_is_refused(tmp_path: Path, size: str) -> None:
     assert not (tmp_path / "drawn").exists()
 
 
-def test_a_data_set_goes_through_all_commands(garden: Path, tmp_path: Path) -> None:
+def test_a_dataset_goes_through_all_commands(garden: Path, tmp_path: Path) -> None:
     data = f"{garden}=bee"
     assert beeagent("dataset", "check", data).exit_code == 0
     printed = succeeding("dataset", "convert", data, "--to", "ground-truth", "--out", tmp_path / "gt")
     manifest = tmp_path / "gt" / "output.manifest"
-    assert printed == f"{manifest}: 2 pictures, 2 boxes\n"
+    assert printed == f"{manifest}: 2 images, 2 boxes\n"
     assert succeeding("dataset", "split", manifest, "--test", "0.5", "--at-random") == (
-        f"{tmp_path / 'gt' / 'train.manifest'}: 1 pictures\n{tmp_path / 'gt' / 'test.manifest'}: 1 pictures\n"
+        f"{tmp_path / 'gt' / 'train.manifest'}: 1 images\n{tmp_path / 'gt' / 'test.manifest'}: 1 images\n"
     )
     assert len(read_dataset(tmp_path / "gt" / "test.manifest").images) == 1
     moved = tmp_path / "gt" / "moved.manifest"
@@ -412,7 +412,7 @@ def test_a_data_set_goes_through_all_commands(garden: Path, tmp_path: Path) -> N
     assert '"s3://my-bees/set/a.png"' in moved.read_text()
     assert beeagent("dataset", "check", moved).exit_code == 0
     sheet = tmp_path / "sheet.png"
-    assert succeeding("dataset", "show", moved, "--sheet", sheet) == f"{sheet}: 2 of 2 pictures, 2 boxes\n"
+    assert succeeding("dataset", "show", moved, "--sheet", sheet) == f"{sheet}: 2 of 2 images, 2 boxes\n"
 
 
 def test_check_names_defects_and_fails(garden: Path, tmp_path: Path) -> None:
@@ -421,7 +421,7 @@ def test_check_names_defects_and_fails(garden: Path, tmp_path: Path) -> None:
     result = beeagent("dataset", "check", tmp_path / "gt")
     assert result.exit_code == 1
     manifest = tmp_path / "gt" / "output.manifest"
-    assert result.stdout.startswith(f"{manifest}:2: missing-image: the picture images/b.png is not there")
+    assert result.stdout.startswith(f"{manifest}:2: missing-image: the image images/b.png is not there")
     assert result.stderr == f"{tmp_path / 'gt'}: 1 defect\n"
 
 

@@ -58,7 +58,7 @@ class Asking:
         return self.source.find(self.dataset, lambda: None)
 
 
-def test_each_picture_is_asked_about_once(server: RekognitionServer, dataset: Dataset) -> None:
+def test_each_image_is_asked_about_once(server: RekognitionServer, dataset: Dataset) -> None:
     server.will(*ANSWERS)
     asking = Asking(dataset)
     assert asking.source.calls == 3
@@ -186,6 +186,6 @@ def test_where_answers_cannot_be_kept_nothing_is_asked(
     with pytest.raises(InputError, match=r"'\.\./x' cannot be the name of a folder"):
         Asking(dataset, keep=tmp_path, name="../x")
     twins = Dataset("set", (*dataset.images, dataset.images[0]), ("bee",))
-    with pytest.raises(InputError, match=r"two pictures are called a\.png"):
+    with pytest.raises(InputError, match=r"two images are called a\.png"):
         Asking(twins, keep=tmp_path / "kept")
     assert server.requests == []

@@ -33,8 +33,8 @@ def compare(*arguments: str | Path) -> Result:
 
 def kept(folder: Path, name: str, rows: object) -> Path:
     (folder / name).mkdir()
-    for picture, found in zip("abc", rows, strict=True):  # type: ignore[call-overload]
-        (folder / name / f"{picture}.png.json").write_text(json.dumps(answer(found)))
+    for image, found in zip("abc", rows, strict=True):  # type: ignore[call-overload]
+        (folder / name / f"{image}.png.json").write_text(json.dumps(answer(found)))
     return folder / name
 
 
@@ -104,7 +104,7 @@ def test_the_table_is_printed(tmp_path: Path) -> None:
     data = manifest(tmp_path)
     result = compare(data, kept(tmp_path, "careful", CAREFUL), kept(tmp_path, "hasty", HASTY))
     assert result.exit_code == 0, result.output
-    for words in ("3 pictures, 4 boxes", "careful", "hasty", "article: cloud", "50 %", "a.png"):
+    for words in ("3 images, 4 boxes", "careful", "hasty", "article: cloud", "50 %", "a.png"):
         assert words in result.stdout
 
 
@@ -113,7 +113,7 @@ def test_the_table_is_printed(tmp_path: Path) -> None:
     [
         (["careful"], "1 named to be compared"),
         (["careful", "nowhere"], "nowhere: there is no such bundle, .tflite or folder of results"),
-        (["careful", "empty"], "empty: no result for 3 of 3 pictures"),
+        (["careful", "empty"], "empty: no result for 3 of 3 images"),
         (["careful", "hasty,tiles=2x2"], "hasty: is a folder of results: tiles and labels are for a model"),
         (["careful", f"{PROJECT_VERSION_ARN},tiles=2x2"], "is a model in the cloud: tiles and labels"),
         (["careful", "x=arn:aws:s3:::bees"], "give the ARN of a Custom Labels model's version"),

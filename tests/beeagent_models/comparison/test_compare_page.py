@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from beeagent.errors import InputError
 from beeagent_models.comparison.charts import Line, Mark, chart, thinned
-from beeagent_models.comparison.comparison import Comparison, Price, Showing, compare
+from beeagent_models.comparison.comparison import Comparison, DrawingThresholds, Price, compare
 from beeagent_models.comparison.page import check_page_path, comparison_page, write_page
 from beeagent_models.datasets.image_files import load_image
 from hypothesis import given
@@ -57,16 +57,16 @@ class Page(HTMLParser):
 
 
 def comparison_of(
-    folder: Path, *, names: tuple[str, str] = ("careful", "hasty"), showing: Showing | None = None
+    folder: Path, *, names: tuple[str, str] = ("careful", "hasty"), drawing: DrawingThresholds | None = None
 ) -> Comparison:
     sources = [findings(names[0], CAREFUL), findings(names[1], HASTY, kind="cloud")]
-    return compare(bees(folder), sources, prices=Price(4.0), showing=showing or Showing())
+    return compare(bees(folder), sources, prices=Price(4.0), drawing=drawing or DrawingThresholds())
 
 
 def test_the_page_is_well_formed_and_tells_the_figures(tmp_path: Path) -> None:
-    page = Page(comparison_page(comparison_of(tmp_path), most=6))
+    page = Page(comparison_page(comparison_of(tmp_path), limit=6))
     text = " ".join(page.words)
-    assert "3 pictures, 4 boxes with labels" in text
+    assert "3 images, 4 boxes with labels" in text
     assert "careful device 0.752" in text
     assert "careful and hasty 2 1 1 0 50 % 3" in text
     # The article's own figures, named as such, in the table and in the chart.
@@ -77,7 +77,7 @@ def test_the_page_is_well_formed_and_tells_the_figures(tmp_path: Path) -> None:
 
 
 def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
-    page = Page(comparison_page(comparison_of(tmp_path), most=6))
+    page = Page(comparison_page(comparison_of(tmp_path), limit=6))
     assert not {tag for tag, _ in page.elements} & {"script", "link", "img", "iframe", "object", "base", "a"}
     assert not [attrs for _, attrs in page.elements if attrs.keys() & {"src", "href", "xlink:href", "style", "onload"}]
     assert "@import" not in page.styles
@@ -86,39 +86,39 @@ def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
     assert all(address.startswith("data:image/jpeg;base64,") for address in addresses)
 
 
-def test_pictures_are_shown_once_with_their_boxes_at_both_thresholds(tmp_path: Path) -> None:
-    comparison = comparison_of(tmp_path, showing=Showing(thresholds=(0.5, 0.85)))
-    page = Page(comparison_page(comparison, most=1))
+def test_images_are_shown_once_with_their_boxes_at_both_thresholds(tmp_path: Path) -> None:
+    comparison = comparison_of(tmp_path, drawing=DrawingThresholds(thresholds=(0.5, 0.85)))
+    page = Page(comparison_page(comparison, limit=1))
     (address,) = re.findall(r"url\(data:image/jpeg;base64,(.*?)\)", page.styles)
     shown = cv2.imdecode(np.frombuffer(base64.b64decode(address), np.uint8), cv2.IMREAD_COLOR)
     assert shown is not None
     assert np.abs(shown.astype(int) - load_image(comparison.dataset.images[0])).mean() < 8
     boxes = [attrs for tag, attrs in page.elements if tag == "rect" and "hit" in (attrs.get("class") or "").split()]
-    # Of the first picture: the careful one finds two, at 0.85 one; the hasty one one, and at 0.85 none.
+    # Of the first image: the careful one finds two, at 0.85 one; the hasty one one, and at 0.85 none.
     assert len(boxes) == 2 + 1 + 1
     assert page.count("rect", "missed") == 0 + 1 + 1 + 2
     assert page.count("rect", "alarm") == 0
 
 
 def test_a_precision_that_is_not_reached_is_told(tmp_path: Path) -> None:
-    page = Page(comparison_page(comparison_of(tmp_path), most=2))
-    assert page.words.count("No threshold reaches that precision on these pictures.") == 2
+    page = Page(comparison_page(comparison_of(tmp_path), limit=2))
+    assert page.words.count("No threshold reaches that precision on these images.") == 2
 
 
 def test_names_are_told_as_they_are_and_do_nothing(tmp_path: Path) -> None:
-    page = Page(comparison_page(comparison_of(tmp_path, names=(EVIL, "b</style><img src=x>")), most=6))
+    page = Page(comparison_page(comparison_of(tmp_path, names=(EVIL, "b</style><img src=x>")), limit=6))
     assert EVIL in page.words
     assert not [tag for tag, _ in page.elements if tag in {"script", "img"}]
 
 
-def test_without_pictures_the_page_is_small(tmp_path: Path) -> None:
-    text = comparison_page(comparison_of(tmp_path), most=0)
+def test_without_images_the_page_is_small(tmp_path: Path) -> None:
+    text = comparison_page(comparison_of(tmp_path), limit=0)
     assert len(text) < 60_000
     assert "data:image" not in text
 
 
 @pytest.mark.parametrize(("width", "height"), [(3000, 1000), (960, 960)])
-def test_large_pictures_are_made_small(tmp_path: Path, width: int, height: int) -> None:
+def test_large_images_are_made_small(tmp_path: Path, width: int, height: int) -> None:
     dataset = bees(tmp_path)
     # Noise is what JPEG can do least about: more than 600,000 bytes at 960 x 960.
     noise = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
@@ -130,9 +130,9 @@ def test_large_pictures_are_made_small(tmp_path: Path, width: int, height: int) 
         replace(dataset, images=tuple(images)),
         [findings("careful", CAREFUL), findings("hasty", HASTY)],
         prices=Price(4.0),
-        showing=Showing(),
+        drawing=DrawingThresholds(),
     )
-    addresses = re.findall(r"url\(data:image/jpeg;base64,(.*?)\)", comparison_page(comparison, most=3))
+    addresses = re.findall(r"url\(data:image/jpeg;base64,(.*?)\)", comparison_page(comparison, limit=3))
     assert addresses
     for address in addresses:
         jpeg = base64.b64decode(address)
@@ -149,7 +149,7 @@ def test_a_page_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         check_page_path(tmp_path / "none" / "compare.html")
     (tmp_path / "folder.html").mkdir()
     with pytest.raises(InputError, match=r"folder\.html cannot be written: Is a directory"):
-        write_page(comparison_of(tmp_path), tmp_path / "folder.html", most=0)
+        write_page(comparison_of(tmp_path), tmp_path / "folder.html", limit=0)
 
 
 points = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=50)

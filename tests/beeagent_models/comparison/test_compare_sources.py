@@ -111,11 +111,11 @@ def test_answers_are_read_by_either_name(tmp_path: Path) -> None:
         pytest.approx([0.3]),
     ]
     assert findings.found[0].boxes[1].tolist() == pytest.approx([0.6, 0.6, 0.8, 0.8])
-    # What a cloud model needs sent is the picture.
+    # What a cloud model needs sent is the image.
     assert findings.sent.tolist() == [jpeg_bytes(load_image(image)) for image in dataset.images]
 
 
-def test_the_picture_s_whole_name_comes_first(tmp_path: Path) -> None:
+def test_the_image_s_whole_name_comes_first(tmp_path: Path) -> None:
     results = {f"{name}.png.json": answer(rows) for name, rows in zip("abc", CAREFUL, strict=True)}
     findings = found_in(write(tmp_path / "kept", {**results, "a.json": answer(())}), bees(tmp_path))
     assert len(findings.found[0]) == 2
@@ -194,21 +194,21 @@ def test_nothing_found_anywhere_is_a_result(tmp_path: Path) -> None:
 def test_missing_results_are_named_and_counted(tmp_path: Path) -> None:
     dataset = bees(tmp_path)
     folder = write(tmp_path / "kept", {"b.json": answer(CAREFUL[1])})
-    with pytest.raises(InputError, match=r"kept: no result for 2 of 3 pictures \(a\.png, c\.png\), .*--allow-missing"):
+    with pytest.raises(InputError, match=r"kept: no result for 2 of 3 images \(a\.png, c\.png\), .*--allow-missing"):
         found_in(folder, dataset)
     assert [len(found) for found in found_in(folder, dataset, allow_missing=True).found] == [0, 1, 0]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"empty: no result for 3 of 3 pictures .*c\.png\)") as caught:
+    with pytest.raises(InputError, match=r"empty: no result for 3 of 3 images .*c\.png\)") as caught:
         found_in(tmp_path / "empty", dataset, allow_missing=True)
     assert "--allow-missing" not in str(caught.value)
 
 
-def test_one_result_is_not_taken_for_two_pictures(tmp_path: Path) -> None:
+def test_one_result_is_not_taken_for_two_images(tmp_path: Path) -> None:
     dataset = bees(tmp_path)
     first = dataset.images[0]
     twin = LabelledImage(tmp_path / "other" / "a.jpg", first.width, first.height, first.boxes, first.class_ids)
     folder = write(tmp_path / "kept", {f"{name}.json": answer(()) for name in "abc"})
-    with pytest.raises(InputError, match=r"a\.json would be the result of two pictures, .*a\.png and .*a\.jpg"):
+    with pytest.raises(InputError, match=r"a\.json would be the result of two images, .*a\.png and .*a\.jpg"):
         found_in(folder, Dataset("set", (*dataset.images, twin), ("bee",)))
 
 
@@ -231,7 +231,7 @@ def test_a_result_that_is_none_is_named(tmp_path: Path, content: object, complai
     assert "\n" not in str(caught.value)
 
 
-def test_a_large_picture_is_sent_no_larger_than_the_agent_would() -> None:
+def test_a_large_image_is_sent_no_larger_than_the_agent_would() -> None:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 255, (200, 2560, 3), np.uint8)
     assert jpeg_bytes(pixels) < jpeg_bytes(pixels[:, :1280])

@@ -21,10 +21,10 @@ def content(**changes: object) -> dict[str, Any]:
     }
 
 
-def write(folder: Path, text: dict[str, Any] | str, *, picture: str = "a.png", file: str = "data.json") -> Path:
-    for path in (folder / picture, folder / file):
+def write(folder: Path, text: dict[str, Any] | str, *, image: str = "a.png", file: str = "data.json") -> Path:
+    for path in (folder / image, folder / file):
         path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(folder / picture), np.zeros((80, 120, 3), np.uint8))
+    assert cv2.imwrite(str(folder / image), np.zeros((80, 120, 3), np.uint8))
     (folder / file).write_text(text if isinstance(text, str) else json.dumps(text))
     return folder / file
 
@@ -56,9 +56,9 @@ def test_written_annotations_are_read_back(
         ("annotations/instances_val.json", "images/val/a.png"),
     ],
 )
-def test_pictures_are_found_where_they_usually_are(tmp_path: Path, file: str, picture: str) -> None:
-    dataset = read_dataset(write(tmp_path, content(), file=file, picture=picture), name="set")
-    assert dataset.images[0].path.samefile(tmp_path / picture)
+def test_images_are_found_where_they_usually_are(tmp_path: Path, file: str, image: str) -> None:
+    dataset = read_dataset(write(tmp_path, content(), file=file, image=image), name="set")
+    assert dataset.images[0].path.samefile(tmp_path / image)
 
 
 def test_crowds_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

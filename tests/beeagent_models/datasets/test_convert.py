@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from beeagent.errors import InputError
 from beeagent_models.datasets.convert import Converted, convert
-from beeagent_models.datasets.formats import Form, Pictures
+from beeagent_models.datasets.formats import DatasetFormat, ImageHandling
 from beeagent_models.datasets.image_files import decode_image
-from beeagent_models.datasets.reading import open_source, read_dataset
-from beeagent_models.datasets.records import StatedPicture
+from beeagent_models.datasets.reading import open_dataset, read_dataset
+from beeagent_models.datasets.records import ImageRecord
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.shared_data import shared_file
@@ -24,54 +24,59 @@ NOW = datetime(2026, 5, 4, tzinfo=timezone.utc)
 
 @dataclass
 class Drawn:
-    """A data set that was thought up; its pictures are written when they are looked for."""
+    """A dataset that was thought up; its images are written when they are looked for."""
 
     folder: Path
     labels: tuple[str, ...]
-    rows: tuple[StatedPicture, ...]
+    rows: tuple[ImageRecord, ...]
     left_out: dict[str, int]
 
-    def pictures(self) -> tuple[StatedPicture, ...]:
+    def records(self) -> tuple[ImageRecord, ...]:
         return self.rows
 
-    def find(self, picture: StatedPicture) -> Path:
-        path = self.folder / f"{[row.name for row in self.rows].index(picture.name)}.png"
+    def find(self, record: ImageRecord) -> Path:
+        path = self.folder / f"{[row.name for row in self.rows].index(record.name)}.png"
         if not path.exists():
-            width, height = picture.known_size
+            width, height = record.known_size
             assert cv2.imwrite(str(path), np.zeros((height, width, 3), np.uint8))
         return path
 
 
-def picture(name: str, size: tuple[int, int], *boxes: Box, labels: tuple[str, ...] | None = None) -> StatedPicture:
-    return StatedPicture(
+def record(name: str, size: tuple[int, int], *boxes: Box, labels: tuple[str, ...] | None = None) -> ImageRecord:
+    return ImageRecord(
         where=f"drawn:{name}", reference=name, name=name, size=size, boxes=boxes, labels=labels or ("bee",) * len(boxes)
     )
 
 
 def run(
-    source: object, folder: Path, form: Form, *, pictures: Pictures = Pictures.COPY, clip: bool = False
+    source: object, folder: Path, form: DatasetFormat, *, images: ImageHandling = ImageHandling.COPY, clip: bool = False
 ) -> Converted:
     return convert(
         source,  # type: ignore[arg-type]
         folder,
-        form=form,
-        pictures=pictures,
+        to=form,
+        images=images,
         clip=clip,
         attribute="bees",
         created_at=NOW,
     )
 
 
-def told(folder: Path, form: Form) -> list[tuple[str, tuple[int, int], list[tuple[str, Box]]]]:
-    """Read what a folder says: of each picture its name, size, and boxes with their labels; by name."""
-    path = folder / {Form.GROUND_TRUTH: "output.manifest", Form.COCO: "coco.json", Form.YOLO: "."}[form]
-    source = open_source(path)
-    each = (upright(source.find, stated) for stated in source.pictures())
+def told(folder: Path, form: DatasetFormat) -> list[tuple[str, tuple[int, int], list[tuple[str, Box]]]]:
+    """Read what a folder says: of each image its name, size, and boxes with their labels; by name."""
+    path = (
+        folder
+        / {DatasetFormat.GROUND_TRUTH: "output.manifest", DatasetFormat.COCO: "coco.json", DatasetFormat.YOLO: "."}[
+            form
+        ]
+    )
+    source = open_dataset(path)
+    each = (upright(source.find, stated) for stated in source.records())
     return sorted((one.name, one.known_size, list(zip(one.labels, one.boxes, strict=True))) for one in each)
 
 
-def upright(find: Callable[[StatedPicture], Path], stated: StatedPicture) -> StatedPicture:
-    """Return a picture with its size and its boxes in pixels."""
+def upright(find: Callable[[ImageRecord], Path], stated: ImageRecord) -> ImageRecord:
+    """Return an image with its size and its boxes in pixels."""
     if stated.size is not None:
         return stated
     height, width = decode_image(find(stated)).shape[:2]
@@ -98,7 +103,7 @@ names = st.lists(
 
 
 @st.composite
-def sets(draw: st.DrawFn) -> tuple[tuple[str, ...], tuple[StatedPicture, ...]]:
+def sets(draw: st.DrawFn) -> tuple[tuple[str, ...], tuple[ImageRecord, ...]]:
     classes = tuple(draw(labels))
     rows = []
     for name in draw(names):
@@ -106,16 +111,16 @@ def sets(draw: st.DrawFn) -> tuple[tuple[str, ...], tuple[StatedPicture, ...]]:
         boxes = tuple(draw(st.lists(boxes_in(size), max_size=4)))
         kinds = tuple(draw(st.sampled_from(classes)) for _ in boxes)
         folder = draw(st.sampled_from(["", "ramp/", "a/images/"]))
-        rows.append(picture(f"{folder}{name}.png", size, *boxes, labels=kinds))
+        rows.append(record(f"{folder}{name}.png", size, *boxes, labels=kinds))
     return classes, tuple(rows)
 
 
 @settings(max_examples=40, deadline=None)
-@given(sets(), st.permutations(list(Form)))
+@given(sets(), st.permutations(list(DatasetFormat)))
 def test_nothing_is_lost_on_the_way_through_all_forms(
     tmp_path_factory: pytest.TempPathFactory,
-    drawn: tuple[tuple[str, ...], tuple[StatedPicture, ...]],
-    forms: list[Form],
+    drawn: tuple[tuple[str, ...], tuple[ImageRecord, ...]],
+    forms: list[DatasetFormat],
 ) -> None:
     folder = tmp_path_factory.mktemp("convert")
     classes, rows = drawn
@@ -124,10 +129,10 @@ def test_nothing_is_lost_on_the_way_through_all_forms(
     try:
         for step, form in enumerate([*forms, forms[0]]):
             out = folder / str(step)
-            done = run(source, out, form, pictures=Pictures.LINK)
-            assert (done.pictures, done.boxes, done.changes) == (len(rows), sum(len(row.boxes) for row in rows), {})
+            done = run(source, out, form, images=ImageHandling.LINK)
+            assert (done.images, done.boxes, done.changes) == (len(rows), sum(len(row.boxes) for row in rows), {})
             assert told(out, form) == expected
-            source = open_source(done.path)
+            source = open_dataset(done.path)
             assert source.labels == classes
     finally:
         shutil.rmtree(folder)
@@ -139,9 +144,9 @@ fractions = st.floats(0, 50).map(lambda value: round(value, 3))
 @pytest.mark.parametrize("label", ["0\x85", "a\u2028b", "bee\u00a0", "Bienenkönigin"])
 def test_a_label_with_characters_that_cannot_be_seen_stays_as_it_is(label: str, tmp_path: Path) -> None:
     """A next-line character in a label became a blank on its way through YOLO's data.yaml."""
-    row = picture("a.png", (10, 10), (1, 1, 5, 5), labels=(label,))
-    run(Drawn(tmp_path, (label,), (row,), {}), tmp_path / "yolo", Form.YOLO)
-    assert told(tmp_path / "yolo", Form.YOLO) == [("a.png", (10, 10), [(label, (1, 1, 5, 5))])]
+    row = record("a.png", (10, 10), (1, 1, 5, 5), labels=(label,))
+    run(Drawn(tmp_path, (label,), (row,), {}), tmp_path / "yolo", DatasetFormat.YOLO)
+    assert told(tmp_path / "yolo", DatasetFormat.YOLO) == [("a.png", (10, 10), [(label, (1, 1, 5, 5))])]
 
 
 @settings(max_examples=40, deadline=None)
@@ -151,20 +156,20 @@ def test_fractions_of_pixels_come_through_coco_and_yolo(
 ) -> None:
     folder = tmp_path_factory.mktemp("fractions")
     box = (left, top, left + width + 1, top + height + 1)
-    source: object = Drawn(folder, ("bee",), (picture("a.png", (110, 107), box),), {})
-    for step, form in enumerate((Form.COCO, Form.YOLO, Form.COCO)):
-        source = open_source(run(source, folder / str(step), form).path)
-    ((_, _, ((_, found),)),) = told(folder / "2", Form.COCO)
+    source: object = Drawn(folder, ("bee",), (record("a.png", (110, 107), box),), {})
+    for step, form in enumerate((DatasetFormat.COCO, DatasetFormat.YOLO, DatasetFormat.COCO)):
+        source = open_dataset(run(source, folder / str(step), form).path)
+    ((_, _, ((_, found),)),) = told(folder / "2", DatasetFormat.COCO)
     assert found == pytest.approx(box, abs=3e-6)
-    done = run(source, folder / "whole", Form.GROUND_TRUTH)
+    done = run(source, folder / "whole", DatasetFormat.GROUND_TRUTH)
     rounded = sum(not edge.is_integer() for edge in found) > 0
     assert done.changes == ({"boxes rounded to whole pixels": 1} if rounded else {})
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("form", list(Form))
-def test_what_is_written_is_read_as_a_data_set(tmp_path: Path, form: Form) -> None:
-    rows = (picture("b/1.png", (40, 30), (1, 2, 11, 12)), picture("a/1.png", (40, 30)))
+@pytest.mark.parametrize("form", list(DatasetFormat))
+def test_what_is_written_is_read_as_a_dataset(tmp_path: Path, form: DatasetFormat) -> None:
+    rows = (record("b/1.png", (40, 30), (1, 2, 11, 12)), record("a/1.png", (40, 30)))
     done = run(Drawn(tmp_path, ("wasp", "bee"), rows, {"crowds": 2}), tmp_path / "out", form)
     assert done.changes == {"crowds": 2}
     dataset = read_dataset(done.path)
@@ -177,8 +182,8 @@ def test_what_is_written_is_read_as_a_data_set(tmp_path: Path, form: Form) -> No
 
 
 def test_a_coco_file_has_what_others_ask_for(tmp_path: Path) -> None:
-    source = Drawn(tmp_path, ("bee",), (picture("a.png", (40, 30), (1, 2, 11, 12.5)),), {})
-    done = run(source, tmp_path / "out", Form.COCO)
+    source = Drawn(tmp_path, ("bee",), (record("a.png", (40, 30), (1, 2, 11, 12.5)),), {})
+    done = run(source, tmp_path / "out", DatasetFormat.COCO)
     content = json.loads(done.path.read_text())
     assert content["images"] == [{"id": 1, "file_name": "images/a.png", "width": 40, "height": 30}]
     (annotation,) = content["annotations"]
@@ -188,7 +193,7 @@ def test_a_coco_file_has_what_others_ask_for(tmp_path: Path) -> None:
     assert content["categories"] == [{"id": 1, "name": "bee"}]
 
 
-def test_without_pictures_none_is_looked_for(tmp_path: Path) -> None:
+def test_without_images_none_is_looked_for(tmp_path: Path) -> None:
     manifest = tmp_path / "m.manifest"
     manifest.write_text(
         json.dumps(
@@ -202,44 +207,56 @@ def test_without_pictures_none_is_looked_for(tmp_path: Path) -> None:
             }
         )
     )
-    for form in Form:
-        run(open_source(manifest), tmp_path / form.value, form, pictures=Pictures.NONE)
+    for form in DatasetFormat:
+        run(open_dataset(manifest), tmp_path / form.value, form, images=ImageHandling.NONE)
         assert not list((tmp_path / form.value).rglob("*.jpg"))
-    assert told(tmp_path / "coco", Form.COCO) == [("deep/none.jpg", (40, 30), [("bee", (1, 2, 4, 6))])]
-    with pytest.raises(InputError, match=r"m\.manifest:1: the picture s3://bucket/deep/none\.jpg is not there"):
-        run(open_source(manifest), tmp_path / "with", Form.COCO)
+    assert told(tmp_path / "coco", DatasetFormat.COCO) == [("deep/none.jpg", (40, 30), [("bee", (1, 2, 4, 6))])]
+    with pytest.raises(InputError, match=r"m\.manifest:1: the image s3://bucket/deep/none\.jpg is not there"):
+        run(open_dataset(manifest), tmp_path / "with", DatasetFormat.COCO)
     assert not (tmp_path / "with").exists()
 
 
 def test_boxes_that_reach_out_are_refused_or_cut_and_counted(tmp_path: Path) -> None:
-    rows = (picture("a.png", (40, 30), (-5, -5, 10, 10), (50, 5, 60, 10), (1, 1, 40.4, 30)),)
+    rows = (record("a.png", (40, 30), (-5, -5, 10, 10), (50, 5, 60, 10), (1, 1, 40.4, 30)),)
     source = Drawn(tmp_path, ("bee",), rows, {})
     with pytest.raises(InputError, match=r"drawn:a\.png: the box from \(-5, -5\) to \(10, 10\) reaches out"):
-        run(source, tmp_path / "out", Form.COCO)
-    done = run(source, tmp_path / "out", Form.COCO, clip=True)
+        run(source, tmp_path / "out", DatasetFormat.COCO)
+    done = run(source, tmp_path / "out", DatasetFormat.COCO, clip=True)
     assert done.changes == {
-        "boxes cut because they reached out of their picture": 1,
-        "boxes left out because they lie outside of their picture": 1,
+        "boxes cut because they reached out of their image": 1,
+        "boxes left out because they lie outside of their image": 1,
     }
-    assert told(tmp_path / "out", Form.COCO)[0][2] == [("bee", (0, 0, 10, 10)), ("bee", (1, 1, 40, 30))]
+    assert told(tmp_path / "out", DatasetFormat.COCO)[0][2] == [("bee", (0, 0, 10, 10)), ("bee", (1, 1, 40, 30))]
 
 
 @pytest.mark.parametrize(
     ("form", "rows", "message"),
     [
-        (Form.COCO, [picture("a.png", (4, 3), (1, 1, 1, 2))], r"to \(1, 2\) has no area"),
-        (Form.COCO, [picture("a.png", (4, 3), (1, 1, float("nan"), 2))], "has no area"),
-        (Form.COCO, [picture("a.png", (4, 3), (1, 1, 2, 2), labels=("ant",))], "label 'ant' is not one of bee"),
-        (Form.COCO, [picture("a.png", (4, 3))] * 2, r"a\.png would be the same file as the picture at drawn:a\.png"),
-        (Form.YOLO, [picture("a.png", (4, 3)), picture("a.jpg", (4, 3))], r"a\.jpg has one that was there before"),
-        (Form.YOLO, [picture("a.gif", (4, 3))], r"YOLO has no pictures such as a\.gif"),
-        (Form.COCO, [picture("", (4, 3))], "is no name of a picture"),
-        (Form.COCO, [picture("a\0.png", (4, 3))], "is no name of a picture"),
-        (Form.COCO, [], "there is no picture in the data set"),
+        (DatasetFormat.COCO, [record("a.png", (4, 3), (1, 1, 1, 2))], r"to \(1, 2\) has no area"),
+        (DatasetFormat.COCO, [record("a.png", (4, 3), (1, 1, float("nan"), 2))], "has no area"),
+        (
+            DatasetFormat.COCO,
+            [record("a.png", (4, 3), (1, 1, 2, 2), labels=("ant",))],
+            "label 'ant' is not one of bee",
+        ),
+        (
+            DatasetFormat.COCO,
+            [record("a.png", (4, 3))] * 2,
+            r"a\.png would be the same file as the image at drawn:a\.png",
+        ),
+        (
+            DatasetFormat.YOLO,
+            [record("a.png", (4, 3)), record("a.jpg", (4, 3))],
+            r"a\.jpg has one that was there before",
+        ),
+        (DatasetFormat.YOLO, [record("a.gif", (4, 3))], r"YOLO has no images such as a\.gif"),
+        (DatasetFormat.COCO, [record("", (4, 3))], "is no name of an image"),
+        (DatasetFormat.COCO, [record("a\0.png", (4, 3))], "is no name of an image"),
+        (DatasetFormat.COCO, [], "there is no image in the dataset"),
     ],
 )
 def test_what_cannot_be_said_is_refused_and_nothing_is_left(
-    tmp_path: Path, form: Form, rows: list[StatedPicture], message: str
+    tmp_path: Path, form: DatasetFormat, rows: list[ImageRecord], message: str
 ) -> None:
     (tmp_path / "drawn").mkdir()
     with pytest.raises(InputError, match=message):
@@ -248,13 +265,13 @@ def test_what_cannot_be_said_is_refused_and_nothing_is_left(
 
 
 def test_a_wrong_size_and_a_full_folder_are_refused(tmp_path: Path) -> None:
-    source = Drawn(tmp_path, ("bee",), (picture("a.png", (4, 3)),), {})
+    source = Drawn(tmp_path, ("bee",), (record("a.png", (4, 3)),), {})
     source.find(source.rows[0])
-    source.rows = (picture("a.png", (5, 3)),)
+    source.rows = (record("a.png", (5, 3)),)
     with pytest.raises(InputError, match=r"0\.png is 4x3, not 5x3 as stated"):
-        run(source, tmp_path / "out", Form.COCO)
+        run(source, tmp_path / "out", DatasetFormat.COCO)
     with pytest.raises(InputError, match="is not empty"):
-        run(source, tmp_path, Form.COCO)
+        run(source, tmp_path, DatasetFormat.COCO)
 
 
 def test_crowds_and_outlines_are_told(tmp_path: Path) -> None:
@@ -266,18 +283,18 @@ def test_crowds_and_outlines_are_told(tmp_path: Path) -> None:
         "images": [{"id": 1, "file_name": "a.png", "width": 40, "height": 30}],
     }
     (tmp_path / "c.json").write_text(json.dumps(content))
-    done = run(open_source(tmp_path / "c.json"), tmp_path / "yolo", Form.YOLO)
+    done = run(open_dataset(tmp_path / "c.json"), tmp_path / "yolo", DatasetFormat.YOLO)
     assert done.changes == {"crowd regions left out, which are no boxes of single objects": 1}
     (tmp_path / "yolo" / "labels" / "a.txt").write_text("0 0.5 0.25 0.75 0.5 0.5 0.75 0.25 0.5\n")
-    done = run(open_source(tmp_path / "yolo"), tmp_path / "gt", Form.GROUND_TRUTH)
+    done = run(open_dataset(tmp_path / "yolo"), tmp_path / "gt", DatasetFormat.GROUND_TRUTH)
     assert done.changes["outlines, of which the boxes around were taken"] == 1
 
 
 def test_the_photographs_come_back_from_all_forms(tmp_path: Path) -> None:
     original = shared_file("ramp/output.manifest")
-    source = open_source(original)
-    before = sorted((each.name.rpartition("/")[2], each.size, each.boxes) for each in source.pictures())
-    for form in (Form.YOLO, Form.COCO, Form.GROUND_TRUTH):
-        source = open_source(run(source, tmp_path / form.value, form, pictures=Pictures.LINK).path)
-    after = sorted((each.name.rpartition("/")[2], each.size, each.boxes) for each in source.pictures())
+    source = open_dataset(original)
+    before = sorted((each.name.rpartition("/")[2], each.size, each.boxes) for each in source.records())
+    for form in (DatasetFormat.YOLO, DatasetFormat.COCO, DatasetFormat.GROUND_TRUTH):
+        source = open_dataset(run(source, tmp_path / form.value, form, images=ImageHandling.LINK).path)
+    after = sorted((each.name.rpartition("/")[2], each.size, each.boxes) for each in source.records())
     assert after == before

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from beeagent.errors import BeeagentError, InputError
-from beeagent_models.datasets.download import fetch_dataset
+from beeagent_models.datasets.download import download_dataset
 from support.range_server import Served, range_server
 
 FILES = {
@@ -31,7 +31,7 @@ def served() -> Iterator[Served]:
 
 
 def fetch(served: Served, folder: Path, **options: object) -> list[Path]:
-    return fetch_dataset(served.url, folder, wait=lambda _: None, **options)  # type: ignore[arg-type]
+    return download_dataset(served.url, folder, wait=lambda _: None, **options)  # type: ignore[arg-type]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

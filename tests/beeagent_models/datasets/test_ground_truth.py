@@ -13,7 +13,7 @@ from beeagent_models.datasets.ground_truth import (
     manifest_line,
     parse_line,
 )
-from beeagent_models.datasets.image_files import find_picture
+from beeagent_models.datasets.image_files import find_image_file
 from beeagent_models.datasets.reading import read_dataset
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -41,7 +41,7 @@ def write(folder: Path, *rows: dict[str, Any] | str) -> Path:
     return manifest
 
 
-def picture(path: Path) -> Path:
+def image_file(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), np.zeros((80, 120, 3), np.uint8))
     return path
@@ -96,10 +96,10 @@ def test_a_written_box_is_within_half_a_pixel_and_never_without_area(edges: tupl
     assert np.abs(np.array(found) - boxes[0]).max() <= 1.5
 
 
-def test_pictures_are_found_beside_the_manifest(tmp_path: Path) -> None:
-    first = picture(tmp_path / "images" / "a.png")
-    second = picture(tmp_path / "b.png")
-    third = picture(tmp_path / "deep" / "er" / "c.png")
+def test_images_are_found_beside_the_manifest(tmp_path: Path) -> None:
+    first = image_file(tmp_path / "images" / "a.png")
+    second = image_file(tmp_path / "b.png")
+    third = image_file(tmp_path / "deep" / "er" / "c.png")
     manifest = write(
         tmp_path, row("s3://bucket/x/a.png"), "", row("s3://bucket/x/b.png"), row("s3://bucket/deep/er/c.png")
     )
@@ -112,21 +112,21 @@ def test_pictures_are_found_beside_the_manifest(tmp_path: Path) -> None:
 
 
 def test_the_fuller_path_wins_over_the_bare_name(tmp_path: Path) -> None:
-    picture(tmp_path / "a.png")
-    fuller = picture(tmp_path / "x" / "a.png")
-    assert find_picture("s3://bucket/x/a.png", beside=tmp_path, where="m:1") == fuller
+    image_file(tmp_path / "a.png")
+    fuller = image_file(tmp_path / "x" / "a.png")
+    assert find_image_file("s3://bucket/x/a.png", beside=tmp_path, where="m:1") == fuller
 
 
 def test_a_reference_cannot_climb_out_of_the_folder(tmp_path: Path) -> None:
-    picture(tmp_path / "secret.png")
+    image_file(tmp_path / "secret.png")
     (tmp_path / "set").mkdir()
     with pytest.raises(InputError, match="is not there"):
-        find_picture("s3://bucket/../secret.png", beside=tmp_path / "set", where="m:1")
+        find_image_file("s3://bucket/../secret.png", beside=tmp_path / "set", where="m:1")
 
 
 def test_lines_need_only_know_the_classes_they_use(tmp_path: Path) -> None:
-    picture(tmp_path / "a.png")
-    picture(tmp_path / "b.png")
+    image_file(tmp_path / "a.png")
+    image_file(tmp_path / "b.png")
     other = row("b.png")
     other["bees"]["annotations"][0]["class_id"] = 7
     other["bees-metadata"]["class-map"] = {"7": "wasp"}
@@ -136,7 +136,7 @@ def test_lines_need_only_know_the_classes_they_use(tmp_path: Path) -> None:
 
 
 def test_labels_given_fix_their_order(tmp_path: Path) -> None:
-    picture(tmp_path / "a.png")
+    image_file(tmp_path / "a.png")
     dataset = read_dataset(write(tmp_path, row("a.png")), name="set", labels=("wasp", "bee"))
     assert dataset.labels == ("wasp", "bee")
     assert dataset.images[0].class_ids.tolist() == [1]
@@ -168,7 +168,7 @@ def with_annotation(**changes: object) -> dict[str, Any]:
     ],
 )
 def test_a_defective_line_is_named(tmp_path: Path, line: str, message: str) -> None:
-    picture(tmp_path / "a.png")
+    image_file(tmp_path / "a.png")
     manifest = write(tmp_path, row("a.png"), line)
     with pytest.raises(InputError, match=rf"output\.manifest:2: .*{message}") as caught:
         read_dataset(manifest, name="set")
@@ -176,7 +176,7 @@ def test_a_defective_line_is_named(tmp_path: Path, line: str, message: str) -> N
 
 
 def test_one_of_several_attributes_can_be_named(tmp_path: Path) -> None:
-    picture(tmp_path / "a.png")
+    image_file(tmp_path / "a.png")
     two = row(
         "a.png", **{"ants": row()["bees"], "ants-metadata": {**row()["bees-metadata"], "class-map": {"0": "ant"}}}
     )
@@ -190,13 +190,13 @@ def test_a_class_must_be_called_the_same_throughout(tmp_path: Path) -> None:
         read_dataset(write(tmp_path, row(), other), name="set")
 
 
-def test_a_missing_picture_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"output\.manifest:1: the picture s3://bucket/a\.png is not there"):
+def test_a_missing_image_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"output\.manifest:1: the image s3://bucket/a\.png is not there"):
         read_dataset(write(tmp_path, row()), name="set")
 
 
 def test_a_wrong_size_is_named(tmp_path: Path) -> None:
-    picture(tmp_path / "a.png")
+    image_file(tmp_path / "a.png")
     wrong = row("a.png")
     wrong["bees"]["image_size"][0]["width"] = 121
     with pytest.raises(InputError, match=r"output\.manifest:1: .* is 120x80, not 121x80"):

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from beeagent.camera.images import decode_picture
 from beeagent.errors import BeeagentError, InputError
-from beeagent_export.images import find_pictures
+from beeagent_export.images import find_images
 from beeagent_models.datasets.convert import convert
 from beeagent_models.datasets.dataset import LabelledImage
-from beeagent_models.datasets.formats import Form, Pictures
+from beeagent_models.datasets.formats import DatasetFormat, ImageHandling
 from beeagent_models.datasets.image_files import decode_image, load_image
-from beeagent_models.datasets.reading import check_dataset, open_source, read_dataset
+from beeagent_models.datasets.reading import check_dataset, open_dataset, read_dataset
 from beeagent_models.show import run_show, show_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,7 +32,7 @@ def encoded(suffix: str) -> bytes:
 
 
 def yolo(folder: Path, name: str, content: bytes) -> Path:
-    """Write a YOLO folder of one picture with a box on it."""
+    """Write a YOLO folder of one image with a box on it."""
     for sub in ("images", "labels"):
         (folder / sub).mkdir(parents=True, exist_ok=True)
     (folder / "images" / name).write_bytes(content)
@@ -41,48 +41,48 @@ def yolo(folder: Path, name: str, content: bytes) -> Path:
     return folder / "images" / name
 
 
-def refuses(folder: Path, picture: Path, tmp_path: Path) -> None:
-    """Every way into the picture refuses it, and names it."""
+def refuses(folder: Path, image_file: Path, tmp_path: Path) -> None:
+    """Every way into the image refuses it, and names it."""
     result = tmp_path / "result.json"
     result.write_text("{}")
-    image = LabelledImage(picture, 64, 48, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+    image = LabelledImage(image_file, 64, 48, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
     ways = {
-        "agent": lambda: decode_picture(picture),
+        "agent": lambda: decode_picture(image_file),
         "evaluate, train": lambda: read_dataset(folder),
         "loader, evaluate, compare": lambda: load_image(image),
         "convert": lambda: convert(
-            open_source(folder),
+            open_dataset(folder),
             tmp_path / "out",
-            form=Form.COCO,
-            pictures=Pictures.COPY,
+            to=DatasetFormat.COCO,
+            images=ImageHandling.COPY,
             clip=False,
             attribute="bees",
             created_at=NOW,
         ),
-        "dataset show": lambda: show_dataset(open_source(folder), folder=tmp_path / "drawn", sheet=None, most=0),
-        "show": lambda: run_show(image=picture, result=result, out=tmp_path / "shown.png", line=1),
+        "dataset show": lambda: show_dataset(open_dataset(folder), folder=tmp_path / "drawn", sheet=None, limit=0),
+        "show": lambda: run_show(image=image_file, result=result, out=tmp_path / "shown.png", line=1),
     }
     for way, run in ways.items():
         with pytest.raises(BeeagentError) as caught:
             run()
-        assert picture.name in str(caught.value), way
+        assert image_file.name in str(caught.value), way
         assert "\n" not in str(caught.value), way
     defects = [str(defect) for defect in check_dataset(str(folder))]
-    assert any("bad-image" in defect and picture.name in defect for defect in defects)
+    assert any("bad-image" in defect and image_file.name in defect for defect in defects)
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("kept", [0.0, 0.2, 0.6, 0.95])
 def test_a_cut_off_file_is_refused_everywhere(tmp_path: Path, suffix: str, kept: float) -> None:
     content = encoded(suffix)
-    picture = yolo(tmp_path / "set", f"a{suffix}", content[: int(len(content) * kept)])
-    refuses(tmp_path / "set", picture, tmp_path)
+    image_file = yolo(tmp_path / "set", f"a{suffix}", content[: int(len(content) * kept)])
+    refuses(tmp_path / "set", image_file, tmp_path)
 
 
 @pytest.mark.parametrize("suffix", [".avif", ".gif", ".HEIC", ".jxl"])
 def test_a_format_that_is_not_read_is_named_everywhere(tmp_path: Path, suffix: str) -> None:
-    picture = yolo(tmp_path / "set", f"a{suffix}", encoded(".png"))
-    refuses(tmp_path / "set", picture, tmp_path)
+    image_file = yolo(tmp_path / "set", f"a{suffix}", encoded(".png"))
+    refuses(tmp_path / "set", image_file, tmp_path)
     assert f"the format {suffix} is not read" in str(next(check_dataset(str(tmp_path / "set"))))
 
 
@@ -95,9 +95,9 @@ def test_check_and_readers_agree_with_the_agent_on_any_damage(
     place = int(at * len(content))
     content[place : place + len(rubbish)] = rubbish
     folder = tmp_path_factory.mktemp("damage")
-    picture = yolo(folder, f"a{suffix}", bytes(content[: int(len(content) * (1 - end**8)) + 1]))
+    image_file = yolo(folder, f"a{suffix}", bytes(content[: int(len(content) * (1 - end**8)) + 1]))
     try:
-        height, width = decode_picture(picture).shape[:2]
+        height, width = decode_picture(image_file).shape[:2]
     except BeeagentError:
         assert [defect.kind.value for defect in check_dataset(str(folder))] == ["bad-image"]
         with pytest.raises(InputError, match=f"a{suffix}"):
@@ -110,7 +110,7 @@ def test_check_and_readers_agree_with_the_agent_on_any_damage(
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", [".jpg", ".tif", ".png", ".webp"])
-def test_the_size_is_that_of_the_upright_picture(tmp_path: Path, suffix: str, orientation: int) -> None:
+def test_the_size_is_that_of_the_upright_image(tmp_path: Path, suffix: str, orientation: int) -> None:
     path = yolo(tmp_path, f"turned{suffix}", b"")
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -122,10 +122,10 @@ def test_the_size_is_that_of_the_upright_picture(tmp_path: Path, suffix: str, or
     if suffix in {".jpg", ".tif"}:
         assert (image.width, image.height) == ((64, 48) if orientation < 5 else (48, 64))
     done = convert(
-        open_source(tmp_path),
+        open_dataset(tmp_path),
         tmp_path / "out",
-        form=Form.COCO,
-        pictures=Pictures.COPY,
+        to=DatasetFormat.COCO,
+        images=ImageHandling.COPY,
         clip=False,
         attribute="bees",
         created_at=NOW,
@@ -134,7 +134,7 @@ def test_the_size_is_that_of_the_upright_picture(tmp_path: Path, suffix: str, or
     width, height = image.width, image.height
     assert (content["images"][0]["width"], content["images"][0]["height"]) == (width, height)
     assert content["annotations"][0]["bbox"] == [width / 4, 0, width / 2, height / 2]
-    assert show_dataset(open_source(tmp_path), folder=tmp_path / "drawn", sheet=None, most=0).endswith("1 boxes")
+    assert show_dataset(open_dataset(tmp_path), folder=tmp_path / "drawn", sheet=None, limit=0).endswith("1 boxes")
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
@@ -160,27 +160,27 @@ def png(width: int, height: int, *extra: bytes) -> bytes:
     ids=["182 megapixels", "garbage in eXIf", "large colour profile", "large comment"],
 )
 def test_an_odd_png_that_the_agent_reads_is_read_everywhere(tmp_path: Path, content: bytes) -> None:
-    picture = yolo(tmp_path, "odd.png", content)
-    height, width = decode_picture(picture).shape[:2]
+    image_file = yolo(tmp_path, "odd.png", content)
+    height, width = decode_picture(image_file).shape[:2]
     assert list(check_dataset(str(tmp_path))) == []
     (image,) = read_dataset(tmp_path).images
     assert (image.width, image.height) == (width, height)
 
 
 def test_a_missing_or_changed_file_is_named(tmp_path: Path) -> None:
-    picture = yolo(tmp_path, "a.png", encoded(".png"))
+    image_file = yolo(tmp_path, "a.png", encoded(".png"))
     (image,) = read_dataset(tmp_path).images
-    picture.write_bytes(png(10, 20))
+    image_file.write_bytes(png(10, 20))
     with pytest.raises(InputError, match=r"a\.png: is 10x20, not 64x48 as before"):
         load_image(image)
-    picture.unlink()
+    image_file.unlink()
     with pytest.raises(InputError, match=r"a\.png: cannot be read: No such file"):
-        decode_image(picture)
+        decode_image(image_file)
     with pytest.raises(InputError, match=r"cannot be read"):
         decode_image(Path("a\0.png"))
 
 
-def test_export_lists_the_pictures_of_a_manifest_by_the_same_reader(tmp_path: Path) -> None:
+def test_export_lists_the_images_of_a_manifest_by_the_same_reader(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(encoded(".jpg")[:-100])
     line = {
         "source-ref": "s3://bucket/a.jpg",
@@ -188,5 +188,5 @@ def test_export_lists_the_pictures_of_a_manifest_by_the_same_reader(tmp_path: Pa
         "bees-metadata": {"class-map": {"0": "bee"}, "type": "groundtruth/object-detection"},
     }
     (tmp_path / "m.manifest").write_text(json.dumps(line))
-    with pytest.raises(InputError, match=r"m\.manifest:1: .*a\.jpg: is not a picture, or a damaged one"):
-        find_pictures(tmp_path / "m.manifest")
+    with pytest.raises(InputError, match=r"m\.manifest:1: .*a\.jpg: is not an image, or a damaged one"):
+        find_images(tmp_path / "m.manifest")

@@ -36,10 +36,10 @@ def write(folder: Path, *rows: dict[str, Any] | str | bytes) -> Path:
 
 
 def found(
-    manifest: Path, *, labels: str | None = None, attribute: str | None = None, pictures: bool = True
+    manifest: Path, *, labels: str | None = None, attribute: str | None = None, images: bool = True
 ) -> list[tuple[int, str, str]]:
     """Give line, kind and words of each defect."""
-    defects = list(check_dataset(str(manifest), labels=labels, attribute=attribute, pictures=pictures))
+    defects = list(check_dataset(str(manifest), labels=labels, attribute=attribute, images=images))
     for defect in defects:
         assert str(defect) == f"{defect.where}: {defect.kind.value}: {defect.what}"
         assert "\n" not in str(defect)
@@ -63,7 +63,7 @@ def size(width: object, height: object) -> dict[str, Any]:
         (row(source=""), "broken-line", "no 'source-ref'"),
         (row("s3://bucket/none.png"), "missing-image", r"s3://bucket/none\.png is not there: looked for"),
         (row("s3://bucket/" + "n" * 5000), "missing-image", "is not there"),
-        (row("s3://bucket/output.manifest"), "bad-image", "is not a picture"),
+        (row("s3://bucket/output.manifest"), "bad-image", "is not an image"),
         ({"source-ref": "b.png"}, "broken-line", "no label attribute"),
         (row("b.png", bees=[]), "broken-line", "bees: is not there, or no JSON object"),
         (row("b.png", bees={"annotations": []}), "broken-line", "bees.image_size: must be a list of one size"),
@@ -83,11 +83,11 @@ def size(width: object, height: object) -> dict[str, Any]:
         ),
         (row("b.png", {**BOX, "width": 0}), "box-empty", r"box 1, from \(10, 20\) to \(10, 60\), has no area"),
         (row("b.png", {**BOX, "left": float("nan")}), "box-empty", "no area"),
-        (row("b.png", {**BOX, "left": 91}), "box-outside", r"to \(121, 60\), reaches out of the picture of 120x80"),
+        (row("b.png", {**BOX, "left": 91}), "box-outside", r"to \(121, 60\), reaches out of the image of 120x80"),
         (row("b.png", {**BOX, "top": -1}), "box-outside", "reaches out"),
         (row("b.png", BOX, BOX), "duplicate", r"box 2, .* is the same as box 1"),
         (row("s3://bucket/a.png"), "duplicate", r"s3://bucket/a\.png was given before, at .*manifest:1"),
-        (row("a.png"), "duplicate", r"a\.png is the picture .*, given before, at .*manifest:1"),
+        (row("a.png"), "duplicate", r"a\.png is the image .*, given before, at .*manifest:1"),
         (
             row("b.png", **{"bees-metadata": {"class-map": {"0": "wasp"}, "type": "groundtruth/object-detection"}}),
             "label-unknown",
@@ -128,8 +128,8 @@ def test_labels_that_may_occur_can_be_given(tmp_path: Path) -> None:
     assert found(write(tmp_path, row()), labels="wasp") == [(1, "label-unknown", "label 'bee' is not one of wasp")]
 
 
-def test_pictures_can_be_left_out(tmp_path: Path) -> None:
-    assert found(write(tmp_path, row("none.png")), pictures=False) == []
+def test_images_can_be_left_out(tmp_path: Path) -> None:
+    assert found(write(tmp_path, row("none.png")), images=False) == []
 
 
 def test_one_of_several_attributes_can_be_named(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_many_lines_take_no_more_memory_than_few(tmp_path: Path) -> None:
             file.writelines(json.dumps(row(f"s3://bucket/{number:09}.jpg")) + "\n" for number in range(lines))
         tracemalloc.start()
         try:
-            assert not any(True for _ in check_dataset(str(manifest), pictures=False))
+            assert not any(True for _ in check_dataset(str(manifest), images=False))
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

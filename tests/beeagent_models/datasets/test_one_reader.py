@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from beeagent.errors import InputError
 from beeagent_models.datasets.convert import convert
-from beeagent_models.datasets.formats import Form, Pictures
-from beeagent_models.datasets.reading import check_dataset, open_source, parse_source, read_dataset
+from beeagent_models.datasets.formats import DatasetFormat, ImageHandling
+from beeagent_models.datasets.reading import check_dataset, open_dataset, parse_source, read_dataset
 from beeagent_models.datasets.split import split_manifest
 from beeagent_models.show import show_dataset
 from hypothesis import given, settings
@@ -28,13 +28,13 @@ ROW = "0 0.5 0.5 0.5 0.25"
 METADATA = {"class-map": {"0": "bee"}, "type": "groundtruth/object-detection"}
 
 
-def picture(path: Path) -> None:
+def image_file(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), np.zeros((80, 120, 3), np.uint8))
 
 
 def yolo(folder: Path, *, rows: str | bytes | None = ROW, data: str | bytes = "names: [bee]\n") -> Path:
-    picture(folder / "images" / "a.png")
+    image_file(folder / "images" / "a.png")
     (folder / "labels").mkdir(exist_ok=True)
     for file, content in (("labels/a.txt", rows), ("data.yaml", data)):
         if content is not None:
@@ -49,13 +49,13 @@ def line(source: str = "a.png", **changes: object) -> dict[str, Any]:
 
 
 def manifest(folder: Path, *lines: dict[str, Any]) -> Path:
-    picture(folder / "a.png")
+    image_file(folder / "a.png")
     (folder / "output.manifest").write_text("".join(json.dumps(each) + "\n" for each in lines))
     return folder / "output.manifest"
 
 
 def coco(folder: Path, **changes: object) -> Path:
-    picture(folder / "a.png")
+    image_file(folder / "a.png")
     content = {
         "images": [{"id": 1, "file_name": "a.png", "width": 120, "height": 80}],
         "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 20, 30, 40]}],
@@ -67,13 +67,15 @@ def coco(folder: Path, **changes: object) -> Path:
     return file
 
 
-def converted(data: str | Path, out: Path, *, form: Form = Form.COCO, attribute: str | None = None) -> dict[str, Any]:
+def converted(
+    data: str | Path, out: Path, *, form: DatasetFormat = DatasetFormat.COCO, attribute: str | None = None
+) -> dict[str, Any]:
     path, labels = parse_source(str(data))
-    source = open_source(path, labels=labels, attribute=attribute)
+    source = open_dataset(path, labels=labels, attribute=attribute)
     done = convert(
-        source, out, form=form, pictures=Pictures.COPY, clip=True, attribute="bees", created_at=NOW, progress=None
+        source, out, to=form, images=ImageHandling.COPY, clip=True, attribute="bees", created_at=NOW, progress=None
     )
-    return {**(json.loads(done.path.read_text()) if form is Form.COCO else {}), "changes": done.changes}
+    return {**(json.loads(done.path.read_text()) if form is DatasetFormat.COCO else {}), "changes": done.changes}
 
 
 def refused(data: str | Path, tmp_path: Path) -> list[str]:
@@ -146,12 +148,12 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda at: manifest(at, line(**{"bees-metadata": {**METADATA, "class-map": {"0": "bee", "1": "bee"}}})),
         "class_id 1 and class_id 0 are both called 'bee'",
     ),
-    "manifest with one file for two pictures": (
+    "manifest with one file for two images": (
         lambda at: manifest(at, line("s3://bucket/x/a.png"), line("s3://bucket/y/a.png")),
-        "is the picture .* given before",
+        "is the image .* given before",
     ),
     "manifest with a line twice": (lambda at: manifest(at, line(), line()), "was given before"),
-    "YOLO without label files": (lambda at: yolo(at, rows=None), "no picture has a label file"),
+    "YOLO without label files": (lambda at: yolo(at, rows=None), "no image has a label file"),
     "YOLO with a name twice": (lambda at: yolo(at, data="names: [bee, bee]"), "class 0 and class 1 are both called"),
     "YOLO with an empty name": (lambda at: yolo(at, data='names: [bee, ""]'), "name of class 1 is empty"),
     "YOLO with a fraction for a class": (lambda at: yolo(at, rows="0.5 0.5 0.5 0.5 0.5"), "must be a whole number"),
@@ -170,8 +172,8 @@ def test_what_a_reader_refuses_check_names(tmp_path: Path, case: str) -> None:
     assert any(re.search(message, defect) for defect in defects), defects
 
 
-def test_two_pictures_with_one_label_file_are_refused(tmp_path: Path) -> None:
-    picture(yolo(tmp_path / "set") / "images" / "a.jpg")
+def test_two_images_with_one_label_file_are_refused(tmp_path: Path) -> None:
+    image_file(yolo(tmp_path / "set") / "images" / "a.jpg")
     assert any("has the same label file as" in defect for defect in refused(tmp_path / "set", tmp_path))
 
 
@@ -181,9 +183,7 @@ def test_label_files_whose_names_end_otherwise_are_not_left_out_in_silence(tmp_p
 
 
 @pytest.mark.parametrize("suffix", [".avif", ".gif", ".heic", ".xyz"])
-def test_labelled_pictures_of_a_format_that_is_not_read_are_not_left_out_in_silence(
-    tmp_path: Path, suffix: str
-) -> None:
+def test_labelled_images_of_a_format_that_is_not_read_are_not_left_out_in_silence(tmp_path: Path, suffix: str) -> None:
     folder = yolo(tmp_path / "set")
     (folder / "images" / f"g{suffix}").write_bytes(b"whatever it is")
     (folder / "labels" / "g.txt").write_text(ROW)
@@ -219,11 +219,11 @@ def test_of_one_split_the_data_yaml_above_says_what_its_rows_are(
     tmp_path: Path, layout: str, labels: tuple[str, ...] | None
 ) -> None:
     split = tmp_path / layout
-    picture(split / "a.png")
+    image_file(split / "a.png")
     label = tmp_path / layout.replace("images", "labels") / "a.txt"
     label.parent.mkdir(parents=True)
     label.write_text(f"{ROW} 0.1 0.1 0.9 0.9")
-    picture(tmp_path / "images" / "train" / "b.png")
+    image_file(tmp_path / "images" / "train" / "b.png")
     (tmp_path / "data.yaml").write_text("kpt_shape: [2, 2]\ntrain: images/train\nnames: [bee]\n")
     (image,) = read_dataset(split, labels=labels).images
     assert image.boxes.tolist() == [[30, 30, 90, 50]]
@@ -231,7 +231,7 @@ def test_of_one_split_the_data_yaml_above_says_what_its_rows_are(
 
 def test_a_yaml_file_of_any_name_says_where_the_folders_are(tmp_path: Path) -> None:
     yolo(tmp_path / "bees", data=None)
-    picture(tmp_path / "configs" / "images" / "unrelated.png")
+    image_file(tmp_path / "configs" / "images" / "unrelated.png")
     file = tmp_path / "configs" / "hive.yaml"
     file.write_text("path: ../bees\ntrain: images\nnames: [bee]\n")
     assert list(check_dataset(str(file))) == []
@@ -253,7 +253,7 @@ def test_a_label_that_was_not_given_is_refused_by_every_command(tmp_path: Path) 
         with pytest.raises(InputError, match="label 'bee' is not one of wasp"):
             read_dataset(file, labels=("wasp",))
         with pytest.raises(InputError, match="label 'bee' is not one of wasp"):
-            show_dataset(open_source(file, labels=("wasp",)), folder=tmp_path / "drawn", sheet=None, most=0)
+            show_dataset(open_dataset(file, labels=("wasp",)), folder=tmp_path / "drawn", sheet=None, limit=0)
         assert [defect.kind.value for defect in check_dataset(f"{file}=wasp")] == ["label-unknown"]
 
 
@@ -348,7 +348,7 @@ def test_other_categories_are_classes(
 
 def test_the_folders_that_data_yaml_lists_are_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     yolo(tmp_path / "set", data="path: .\ntrain: images\nval: ../other/images\ntest: ../none/images\nnames: [bee]\n")
-    picture(tmp_path / "other" / "images" / "b.png")
+    image_file(tmp_path / "other" / "images" / "b.png")
     (tmp_path / "other" / "labels").mkdir()
     (tmp_path / "other" / "labels" / "b.txt").write_text(ROW)
     with caplog.at_level(logging.WARNING):
@@ -369,7 +369,7 @@ def test_the_folders_that_data_yaml_lists_are_read(tmp_path: Path, caplog: pytes
         "train: [images, images]\nval: images\n",
     ],
 )
-def test_folders_of_a_data_set_that_was_moved_are_found(
+def test_folders_of_a_dataset_that_was_moved_are_found(
     tmp_path: Path, data: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
@@ -380,7 +380,7 @@ def test_folders_of_a_data_set_that_was_moved_are_found(
 
 def test_a_relative_reference_is_believed_as_it_stands(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
-    picture(tmp_path / "photos" / "a.png")
+    image_file(tmp_path / "photos" / "a.png")
     file = manifest(tmp_path / "set", line("../photos/a.png"))
     assert read_dataset(file).images[0].path.samefile(tmp_path / "photos" / "a.png")
     assert list(check_dataset(str(file))) == []
@@ -398,7 +398,7 @@ def test_a_file_name_that_is_no_unicode_is_refused_by_convert_alone(tmp_path: Pa
     assert r"\udcff.png: duplicate" in str(defect)
     str(defect).encode()
     (folder / "images" / name).with_suffix(".jpg").unlink()
-    with pytest.raises(InputError, match="is no name of a picture"):
+    with pytest.raises(InputError, match="is no name of an image"):
         converted(folder, tmp_path / "out")
 
 
@@ -438,7 +438,7 @@ def test_byte_order_marks_within_a_manifest_do_not_get_into_the_parts_of_a_split
     marked = b"".join(codecs.BOM_UTF8 + each for each in file.read_bytes().splitlines(keepends=True))
     file.write_bytes(marked + codecs.BOM_UTF8 + b"\n")
     for part in split_manifest(file, out=tmp_path / "parts", fraction=0.5, seed=0, by_series=True):
-        assert part.pictures == 2
+        assert part.images == 2
         assert codecs.BOM_UTF8 not in part.manifest.read_bytes()
 
 

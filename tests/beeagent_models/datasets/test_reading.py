@@ -79,7 +79,7 @@ def test_a_yolo_folder_is_known_by_its_labels(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["none", "images", ".", "empty.json", "binary.json"])
-def test_what_is_no_data_set_is_refused_by_name(folder: Path, path: str) -> None:
+def test_what_is_no_dataset_is_refused_by_name(folder: Path, path: str) -> None:
     (folder / "empty.json").write_text("")
     (folder / "binary.json").write_bytes(b"\xff\x00")
     with pytest.raises(InputError) as caught:
@@ -105,7 +105,7 @@ def test_a_source_names_a_path_and_perhaps_labels(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["=bee", "flight=", "flight=bee,", "flight=,bee"])
 def test_a_malformed_source_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="does not name a data set"):
+    with pytest.raises(InputError, match="does not name a dataset"):
         parse_source(text)
 
 

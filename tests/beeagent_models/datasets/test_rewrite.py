@@ -58,7 +58,7 @@ def test_any_label_attribute_can_be_renamed(tmp_path: Path) -> None:
         ({"bucket": "192.168.0.1"}, "the bucket is"),
         ({"replaces": "s3://other/"}, r"old\.manifest:1: s3://old/a/1\.jpg does not begin with s3://other/"),
         ({"replaces": "s3://old/a/1.jpg"}, "leaves no name"),
-        ({}, r"old\.manifest:2: s3://my-bees/1\.jpg would be another picture than at .*old\.manifest:1"),
+        ({}, r"old\.manifest:2: s3://my-bees/1\.jpg would be another image than at .*old\.manifest:1"),
         ({"prefix": "p" * 1030}, "longer than the 1024 bytes"),
         ({"attribute": "bees-500"}, "no new name is given"),
         ({"rename": "ants"}, "has a label attribute ants already"),

@@ -26,7 +26,7 @@ def split(
         manifest, out=manifest.parent / "parts", fraction=fraction, seed=seed, by_series=by_series, pattern=pattern
     )
     texts = [part.manifest.read_text(encoding="utf-8").splitlines(keepends=True) for part in parts]
-    assert [part.pictures for part in parts] == [len(text) for text in texts]
+    assert [part.images for part in parts] == [len(text) for text in texts]
     return texts[0], texts[1]
 
 
@@ -67,14 +67,14 @@ def test_at_random_the_share_is_exact(
     assert len(train) == count - len(test)
 
 
-def test_the_same_picture_twice_is_on_one_side(tmp_path: Path) -> None:
+def test_the_same_image_twice_is_on_one_side(tmp_path: Path) -> None:
     train, test = split(write(tmp_path, *["a.jpg", "b.jpg", "c.jpg"] * 2), fraction=0.4, by_series=False)
     assert not set(train) & set(test)
 
 
 def test_a_pattern_names_the_series(tmp_path: Path) -> None:
     manifest = write(tmp_path, *(f"{day}{number:04}.jpg" for day in ("0105", "0106") for number in range(3)))
-    with pytest.raises(InputError, match="all pictures are of one series: give a pattern"):
+    with pytest.raises(InputError, match="all images are of one series: give a pattern"):
         split(manifest)
     train, test = split(manifest, fraction=0.5, pattern=r"^(\d{4})")
     assert {line.split('"')[3][:4] for line in train} ^ {line.split('"')[3][:4] for line in test} == {"0105", "0106"}
@@ -95,7 +95,7 @@ def test_a_share_that_leaves_nothing_is_refused(tmp_path: Path, fraction: float)
 
 
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="a split needs two pictures or more"):
+    with pytest.raises(InputError, match="a split needs two images or more"):
         split(write(tmp_path, "a.jpg"))
     with pytest.raises(InputError, match=r"'\(' is no regular expression"):
         split(write(tmp_path, *SERIES), pattern="(")
@@ -113,8 +113,8 @@ def test_the_photographs_of_hives_are_split_by_series(tmp_path: Path) -> None:
     train, test = split_manifest(
         shared_file("hive/output.manifest"), out=tmp_path, fraction=0.2, seed=0, by_series=True
     )
-    assert train.pictures + test.pictures == 196
-    assert 20 <= test.pictures <= 39
+    assert train.images + test.images == 196
+    assert 20 <= test.images <= 39
 
 
 def dataset_of(folder: Path, *names: str) -> Dataset:

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 
-def put(picture: Path, rows: str | None, *, labels: Path | None = None) -> Path:
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(picture), np.zeros((80, 120, 3), np.uint8))
+def put(image: Path, rows: str | None, *, labels: Path | None = None) -> Path:
+    image.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(image), np.zeros((80, 120, 3), np.uint8))
     if rows is not None:
         assert labels is not None
         labels.parent.mkdir(parents=True, exist_ok=True)
         labels.write_text(rows)
-    return picture
+    return image
 
 
 def single(folder: Path, rows: str | None) -> Path:
@@ -68,7 +68,7 @@ def test_splits_are_read_together_or_alone(tmp_path: Path, layout: str) -> None:
     assert [image.path.stem for image in read_dataset(one, name="set", labels=("bee",)).images] == ["val"]
 
 
-def test_a_picture_without_a_label_file_shows_nothing(tmp_path: Path) -> None:
+def test_a_image_without_a_label_file_shows_nothing(tmp_path: Path) -> None:
     single(tmp_path, "0 0.5 0.5 0.5 0.5")
     put(tmp_path / "images" / "empty.png", None)
     assert [len(image.boxes) for image in read_dataset(tmp_path, name="set", labels=("bee",)).images] == [1, 0]
@@ -128,20 +128,20 @@ def test_a_box_without_area_is_refused(tmp_path: Path, row: str) -> None:
         read_dataset(single(tmp_path, row), name="set", labels=("bee",))
 
 
-def test_a_label_file_without_a_picture_is_named(tmp_path: Path) -> None:
+def test_a_label_file_without_a_image_is_named(tmp_path: Path) -> None:
     single(tmp_path, "0 0.5 0.5 0.5 0.5")
     (tmp_path / "labels" / "ghost.txt").write_text("")
-    with pytest.raises(InputError, match=r"ghost\.txt: has no picture"):
+    with pytest.raises(InputError, match=r"ghost\.txt: has no image"):
         read_dataset(tmp_path, name="set", labels=("bee",))
 
 
-def test_a_folder_without_pictures_or_labels_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_images_or_labels_is_refused(tmp_path: Path) -> None:
     assert not is_yolo(tmp_path)
     with pytest.raises(InputError, match=r"no images/ and labels/, no data\.yaml"):
         read_dataset(tmp_path, name="set", labels=("bee",))
     (tmp_path / "labels").mkdir()
-    with pytest.raises(InputError, match="no picture in a folder called 'images'"):
+    with pytest.raises(InputError, match="no image in a folder called 'images'"):
         read_dataset(tmp_path, name="set", labels=("bee",))
     put(tmp_path / "images" / "a.png", None)
-    with pytest.raises(InputError, match="no picture has a label file"):
+    with pytest.raises(InputError, match="no image has a label file"):
         read_dataset(tmp_path, name="set", labels=("bee",))

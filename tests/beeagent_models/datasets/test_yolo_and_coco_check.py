@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 ROW = "0 0.5 0.5 0.5 0.5"
 
 
-def picture(path: Path) -> None:
+def image(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), np.zeros((80, 120, 3), np.uint8))
 
@@ -29,7 +29,7 @@ def found(data: object, folder: Path, *, labels: str | None = None) -> list[tupl
 
 def yolo(folder: Path, rows: str | bytes) -> str:
     for name in ("a.png", "b.png"):
-        picture(folder / "images" / name)
+        image(folder / "images" / name)
     (folder / "labels").mkdir()
     (folder / "labels" / "a.txt").write_text(f"{ROW}\n")
     (folder / "labels" / "b.txt").write_bytes(rows if isinstance(rows, bytes) else rows.encode())
@@ -56,10 +56,10 @@ def test_a_defective_row_of_a_yolo_folder_is_named(tmp_path: Path, rows: str, li
 
 def test_defective_files_of_a_yolo_folder_are_named(tmp_path: Path) -> None:
     data = yolo(tmp_path, b"\xff")
-    (tmp_path / "images" / "a.png").write_bytes(b"no picture")
+    (tmp_path / "images" / "a.png").write_bytes(b"no image")
     (tmp_path / "labels" / "ghost.txt").write_text(ROW)
     (tmp_path / "labels" / "classes.txt").write_text("bee")
-    picture(tmp_path / "images" / "b.jpg")
+    image(tmp_path / "images" / "b.jpg")
     assert [(where, kind) for where, kind, _ in found(data, tmp_path)] == [
         ("images/a.png", "bad-image"),
         ("labels/b.txt", "broken-line"),
@@ -86,7 +86,7 @@ def test_what_readers_leave_out_is_noted_by_check(tmp_path: Path, caplog: pytest
     (tmp_path / "data.yaml").write_text("names: [bee]\ntrain: train.txt\nval: gone/images\n")
     assert found(tmp_path, tmp_path) == []
     (unread, gone) = caplog.messages
-    assert "lists of pictures that are not read, train: train.txt" in unread
+    assert "lists of images that are not read, train: train.txt" in unread
     assert "without a folder, val: gone/images" in gone
 
 
@@ -105,12 +105,12 @@ def test_a_sound_yolo_folder_has_no_defect_and_none_is_refused(tmp_path: Path) -
         found(tmp_path, tmp_path)
     for path in (tmp_path / "images").iterdir():
         path.unlink()
-    with pytest.raises(InputError, match="there is no picture"):
+    with pytest.raises(InputError, match="there is no image"):
         found(f"{tmp_path}=bee", tmp_path)
 
 
 def coco(folder: Path, **changes: object) -> Path:
-    picture(folder / "a.png")
+    image(folder / "a.png")
     content = {
         "annotations": [{"id": 5, "image_id": 11, "category_id": 3, "bbox": [10, 20, 30, 40]}],
         "images": [{"id": 11, "file_name": "a.png", "width": 120, "height": 80}],

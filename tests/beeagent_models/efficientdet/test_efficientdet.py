@@ -209,7 +209,7 @@ def test_folded_weights_give_the_features_of_the_network_they_come_from(tmp_path
         np.testing.assert_allclose(ours * 4, wanted, rtol=1e-3, atol=1e-3 * np.abs(wanted).max())
 
 
-def test_the_imagenet_weights_see_alike_in_alike_pictures() -> None:
+def test_the_imagenet_weights_see_alike_in_alike_images() -> None:
     cv2 = pytest.importorskip("cv2")
     data = Path(os.environ.get("BEEAGENT_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
     path = data / "weights" / "efficientnet_lite0_imagenet_backbone_dequant.npz"
@@ -218,11 +218,11 @@ def test_the_imagenet_weights_see_alike_in_alike_pictures() -> None:
     model = build_model(config())
     assert load_backbone_weights(model, config(), path) == 48
     arrays = dict(np.load(path))
-    pictures = []
+    images = []
     for name in ("ramp", "hive"):
         found = cv2.imread(str(min((data / name / "images").iterdir())))
-        pictures.append(cv2.resize(found, (224, 224))[..., ::-1].astype(np.float32))
-    first, second = pictures
+        images.append(cv2.resize(found, (224, 224))[..., ::-1].astype(np.float32))
+    first, second = images
     batch = np.stack([first, first[:, ::-1], second])
     ours = features_of(model, config(), batch)
     for here, wanted in zip(ours, features_by_hand(arrays, batch), strict=True):

@@ -14,16 +14,16 @@ Box = tuple[float, float, float, float]
 SIDE = 100
 
 
-def dataset(*pictures: Sequence[tuple[Box, int]], labels: tuple[str, ...] = ("bee",)) -> Dataset:
+def dataset(*images: Sequence[tuple[Box, int]], labels: tuple[str, ...] = ("bee",)) -> Dataset:
     images = tuple(
         LabelledImage(
             path=Path(f"{index}.png"),
             width=SIDE,
             height=SIDE,
-            boxes=np.array([box for box, _ in picture], np.float32).reshape(-1, 4),
-            class_ids=np.array([class_id for _, class_id in picture], np.int64),
+            boxes=np.array([box for box, _ in image], np.float32).reshape(-1, 4),
+            class_ids=np.array([class_id for _, class_id in image], np.int64),
         )
-        for index, picture in enumerate(pictures)
+        for index, image in enumerate(images)
     )
     return Dataset(name="set", images=images, labels=labels)
 
@@ -85,7 +85,7 @@ def test_classes_are_told_apart_by_name_not_number() -> None:
     metrics = coco_metrics(truth, [answer])
     assert metrics.ap == pytest.approx(1)
     assert metrics.ap50_by_label == pytest.approx({"bee": 1, "wasp": 1})
-    # The cat is none of the data set's business.
+    # The cat is none of the dataset's business.
     assert metrics.matches[0].scored.tolist() == [True, True, False]
     assert metrics.matches[0].hits.tolist() == [True, True, False]
 
@@ -99,7 +99,7 @@ def test_the_right_place_with_the_wrong_class_is_a_false_alarm() -> None:
     assert metrics.matches[0].hits.tolist() == [False]
 
 
-def test_only_the_hundred_strongest_of_a_picture_count() -> None:
+def test_only_the_hundred_strongest_of_a_image_count() -> None:
     right = ((10.0, 10.0, 20.0, 20.0), 0.1, 0)
     alarms = [((50.0, 50.0, 60.0, 60.0), 0.5, 0)] * 100
     matches = coco_metrics(dataset([((10, 10, 20, 20), 0)]), [found(*alarms, right)]).matches[0]
@@ -162,8 +162,8 @@ def test_nothing_found_is_zero_and_no_error() -> None:
     assert all((match.found_at < 0).all() for match in metrics.matches)
 
 
-def test_results_and_pictures_must_be_as_many() -> None:
-    with pytest.raises(ValueError, match="2 results for 3 pictures"):
+def test_results_and_images_must_be_as_many() -> None:
+    with pytest.raises(ValueError, match="2 results for 3 images"):
         coco_metrics(TRUTH, ANSWER[:2])
 
 
@@ -174,18 +174,18 @@ def test_the_library_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 # Boxes in cells of a grid of their own, so that one never covers half of another.
 cells = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=8, unique=True)
-pictures = st.lists(cells, min_size=1, max_size=4).filter(any)
+images = st.lists(cells, min_size=1, max_size=4).filter(any)
 
 
-def boxes(picture: list[tuple[int, int]]) -> list[Box]:
-    return [(20.0 * x + 2, 20.0 * y + 2, 20.0 * x + 17, 20.0 * y + 18) for x, y in picture]
+def boxes(image: list[tuple[int, int]]) -> list[Box]:
+    return [(20.0 * x + 2, 20.0 * y + 2, 20.0 * x + 17, 20.0 * y + 18) for x, y in image]
 
 
 @settings(max_examples=40)
-@given(pictures)
+@given(images)
 def test_perfect_answers_score_one(drawn: list[list[tuple[int, int]]]) -> None:
-    truth = dataset(*[[(box, 0) for box in boxes(picture)] for picture in drawn])
-    answers = [found(*[(box, 0.3 + 0.05 * index, 0) for index, box in enumerate(boxes(picture))]) for picture in drawn]
+    truth = dataset(*[[(box, 0) for box in boxes(image)] for image in drawn])
+    answers = [found(*[(box, 0.3 + 0.05 * index, 0) for index, box in enumerate(boxes(image))]) for image in drawn]
     metrics = coco_metrics(truth, answers)
     assert (metrics.ap, metrics.ap50, metrics.ap75) == pytest.approx((1, 1, 1))
     assert all(match.hits.all() and (match.found_at > 0).all() for match in metrics.matches)
@@ -195,7 +195,7 @@ shifts = st.sampled_from([0.0, 2.0, 6.0, 40.0])
 
 
 @settings(max_examples=40)
-@given(pictures, st.data())
+@given(images, st.data())
 def test_figures_hang_together(drawn: list[list[tuple[int, int]]], data: st.DataObject) -> None:
     answer = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), shifts, st.integers(1, 9)), max_size=8)
     given_answers = [
@@ -208,7 +208,7 @@ def test_figures_hang_together(drawn: list[list[tuple[int, int]]], data: st.Data
         )
         for _ in drawn
     ]
-    truth = dataset(*[[(box, 0) for box in boxes(picture)] for picture in drawn])
+    truth = dataset(*[[(box, 0) for box in boxes(image)] for image in drawn])
     metrics = coco_metrics(truth, given_answers)
     assert 0 <= metrics.ap <= metrics.ap50 + 1e-9 <= 1 + 2e-9
     for match, result in zip(metrics.matches, given_answers, strict=True):

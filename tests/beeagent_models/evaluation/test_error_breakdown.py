@@ -47,7 +47,7 @@ def breakdown(
     return break_down_errors(truth, [answer], matches, threshold=threshold, input_size=input_size)
 
 
-def counted(errors: ErrorBreakdown) -> dict[str, int]:
+def counts(errors: ErrorBreakdown) -> dict[str, int]:
     return {kind.value: errors.total(kind) for kind in ErrorKind if errors.total(kind)}
 
 
@@ -72,12 +72,12 @@ def counted(errors: ErrorBreakdown) -> dict[str, int]:
     ],
 )
 def test_kinds_of_errors(rows: Sequence[tuple[Box, float, int]], expected: dict[str, int]) -> None:
-    assert counted(breakdown(dataset((BEE, 0)), found(*rows))) == expected
+    assert counts(breakdown(dataset((BEE, 0)), found(*rows))) == expected
 
 
 def test_without_an_object_every_detection_is_background() -> None:
     errors = breakdown(dataset(), found((BEE, 0.9, 0), ((30.0, 30.0, 35.0, 35.0), 0.8, 1)))
-    assert counted(errors) == {"background": 2}
+    assert counts(errors) == {"background": 2}
     assert errors.by_size[ErrorKind.BACKGROUND].tolist() == [1, 0, 0, 1, 0]
 
 
@@ -88,7 +88,7 @@ def test_sizes_are_those_of_the_object_at_the_models_input() -> None:
         found(((20.0, 20.0, 40.0, 40.0), 0.9, 0), ((150.0, 20.0, 164.0, 34.0), 0.8, 0)),
         input_size=(SIDE // 2, SIDE),
     )
-    assert counted(errors) == {"localisation": 1, "missed": 1, "background": 1}
+    assert counts(errors) == {"localisation": 1, "missed": 1, "background": 1}
     assert errors.by_size[ErrorKind.LOCALISATION].tolist() == [0, 0, 1, 0, 0]
     assert errors.by_size[ErrorKind.MISSED].tolist() == [0, 1, 0, 0, 0]
     assert errors.by_size[ErrorKind.BACKGROUND].tolist() == [1, 0, 0, 0, 0]
@@ -97,7 +97,7 @@ def test_sizes_are_those_of_the_object_at_the_models_input() -> None:
 def test_an_ignored_object_is_not_missed_and_takes_its_detections_with_it() -> None:
     truth, answer = dataset(((20.0, 20.0, 26.0, 26.0), 0)), found(((20.0, 20.0, 26.0, 25.0), 0.9, 0))
     matches = coco_metrics(truth, [answer], min_size=8).matches
-    assert counted(break_down_errors(truth, [answer], matches, threshold=0.5, input_size=None)) == {}
+    assert counts(break_down_errors(truth, [answer], matches, threshold=0.5, input_size=None)) == {}
 
 
 def test_each_size_is_in_one_range() -> None:

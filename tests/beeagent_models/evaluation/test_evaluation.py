@@ -22,7 +22,7 @@ from support.memory_bundle import bundle_of
 SIDE = 64
 
 
-def red_picture(path: Path, box: tuple[int, int, int, int] | None, strength: int = 255) -> Path:
+def red_image(path: Path, box: tuple[int, int, int, int] | None, strength: int = 255) -> Path:
     pixels = np.full((SIDE, SIDE, 3), 40, np.uint8)
     if box is not None:
         left, top, right, bottom = box
@@ -43,7 +43,7 @@ def labelled(path: Path, *boxes: tuple[int, int, int, int]) -> LabelledImage:
 
 @pytest.fixture
 def detector(tmp_path: Path) -> Detector:
-    """Give a real TFLite model that finds the red of a picture, exactly, and calls it a bee."""
+    """Give a real TFLite model that finds the red of an image, exactly, and calls it a bee."""
     (tmp_path / "red.tflite").write_bytes(
         tiny_models.edge_finder(size=SIDE, names={kind: kind for kind in tiny_models.OUTPUTS})
     )
@@ -54,14 +54,14 @@ def detector(tmp_path: Path) -> Detector:
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Dataset:
-    """Give one bee found, one missed with a weaker false alarm elsewhere, and an empty picture."""
+    """Give one bee found, one missed with a weaker false alarm elsewhere, and an empty image."""
     return Dataset(
         name="red things",
         labels=("bee",),
         images=(
-            labelled(red_picture(tmp_path / "found.png", (8, 16, 40, 48)), (8, 16, 40, 48)),
-            labelled(red_picture(tmp_path / "alarm.png", (32, 32, 60, 60), strength=204), (0, 0, 16, 16)),
-            labelled(red_picture(tmp_path / "empty.png", None)),
+            labelled(red_image(tmp_path / "found.png", (8, 16, 40, 48)), (8, 16, 40, 48)),
+            labelled(red_image(tmp_path / "alarm.png", (32, 32, 60, 60), strength=204), (0, 0, 16, 16)),
+            labelled(red_image(tmp_path / "empty.png", None)),
         ),
     )
 
@@ -245,14 +245,14 @@ def test_a_plot_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> Non
         check_plot_path(tmp_path / "none" / "curve.png")
 
 
-def test_a_picture_that_cannot_be_decoded_is_named(detector: Detector, dataset: Dataset) -> None:
+def test_a_image_that_cannot_be_decoded_is_named(detector: Detector, dataset: Dataset) -> None:
     path = dataset.images[1].path
     path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(InputError, match=r"alarm\.png: is not a picture, or a damaged one"):
+    with pytest.raises(InputError, match=r"alarm\.png: is not an image, or a damaged one"):
         evaluate(detector, dataset, choice=ThresholdChoice())
 
 
-def test_a_picture_that_was_exchanged_is_named(detector: Detector, dataset: Dataset) -> None:
+def test_a_image_that_was_exchanged_is_named(detector: Detector, dataset: Dataset) -> None:
     cv2.imwrite(str(dataset.images[0].path), np.zeros((32, 64, 3), np.uint8))
     with pytest.raises(InputError, match=r"found\.png: is 64x32, not 64x64"):
         evaluate(detector, dataset, choice=ThresholdChoice())

@@ -34,7 +34,7 @@ def test_the_strongest_detection_of_each_image_comes_in_order(tmp_path: Path) ->
     alarms = hardest_false_alarms([evaluation])
     assert [(alarm.image.path.name, round(alarm.confidence, 3)) for alarm in alarms] == [("2.png", 0.9), ("0.png", 0.4)]
     assert alarms[0].box == pytest.approx(np.array(THERE))
-    assert len(hardest_false_alarms([evaluation], most=1)) == 1
+    assert len(hardest_false_alarms([evaluation], limit=1)) == 1
 
 
 @pytest.mark.parametrize(

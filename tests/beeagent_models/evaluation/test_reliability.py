@@ -15,7 +15,7 @@ ELSEWHERE = np.array([0.6, 0.6, 0.9, 0.9], np.float32)
 
 
 def measured(*confidences: tuple[float, float | None]) -> Evaluation:
-    """Measure pictures of one bee each, in which it is found, and something else too, with these confidences."""
+    """Measure images of one bee each, in which it is found, and something else too, with these confidences."""
     box = (WHERE * 100)[None]
     images = tuple(
         LabelledImage(path=Path(f"{i}.png"), width=100, height=100, boxes=box, class_ids=np.zeros(1, np.int64))

@@ -20,7 +20,7 @@ def clean_up(  # noqa: PLR0913 - the choices of the command
     region: str | None,
     dry_run: bool,
     say: Callable[[str], None],
-    agreed: Callable[[str], bool],
+    confirm: Callable[[str], bool],
     wait: Callable[[], object],
 ) -> None:
     """Remove what carries the tag of beeagent, in one region.
@@ -31,7 +31,7 @@ def clean_up(  # noqa: PLR0913 - the choices of the command
         region: of AWS; None for the one that the AWS configuration names.
         dry_run: only show it.
         say: takes each line.
-        agreed: asks a question that wants a yes.
+        confirm: asks a question that wants a yes.
         wait: waits until it is worth another look at what takes long.
 
     Raises:
@@ -52,7 +52,7 @@ def clean_up(  # noqa: PLR0913 - the choices of the command
     if dry_run:
         say("Nothing was removed: --dry-run.")
         return
-    if not agreed(f"Remove these {len(found.removals)} in account {account}? There is no way back."):
+    if not confirm(f"Remove these {len(found.removals)} in account {account}? There is no way back."):
         raise BeeagentError("nothing was removed")
     for done, removal in enumerate(found.removals):
         try:

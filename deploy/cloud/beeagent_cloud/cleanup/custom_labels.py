@@ -89,7 +89,7 @@ class CustomLabelsCleanup:
                 if model.bucket is not None:
                     yield model.bucket
         for dataset in said.get("Datasets", []):
-            words = f"{dataset['DatasetType']} data set of project {name}"
+            words = f"{dataset['DatasetType']} dataset of project {name}"
             if self._is_ours(dataset["DatasetArn"]):
                 act = partial(self._delete_dataset, words, dataset["DatasetArn"])
                 found.removals.append(Removal(f"delete {words}", "", act))

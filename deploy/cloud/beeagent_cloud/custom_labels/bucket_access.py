@@ -20,7 +20,7 @@ def permit(
     *,
     reads: Sequence[str] = (),
     writes: str | None = None,
-    agreed: Callable[[str], bool],
+    confirm: Callable[[str], bool],
 ) -> None:
     """Let Rekognition use a part of a bucket, unless it may already.
 
@@ -29,7 +29,7 @@ def permit(
         bucket: its name.
         reads: what the keys begin with that it has to read.
         writes: what those begin with that it has to write; None for none.
-        agreed: asks, by a question, whether the bucket's policy may be changed.
+        confirm: asks, by a question, whether the bucket's policy may be changed.
 
     Raises:
         BeeagentError: it may not, or that cannot be found out.
@@ -42,7 +42,7 @@ def permit(
     if writes is not None:
         parts.append(f"write {bucket}/{writes}*")
     wants = " and ".join(parts)
-    if not agreed(f"Let Rekognition {wants}, by the bucket's policy? What else is in it stays."):
+    if not confirm(f"Let Rekognition {wants}, by the bucket's policy? What else is in it stays."):
         raise BeeagentError(f"Rekognition may not {wants}: the bucket's policy has to permit it")
     s3("put_bucket_policy", Bucket=bucket, Policy=json.dumps(after))
 

@@ -37,8 +37,8 @@ class Steps:
     Args:
         region: of AWS; None for the one that the AWS configuration names.
         say: takes each line.
-        agreed: asks a question that wants a yes.
-        look_every: seconds between two looks at what takes long.
+        confirm: asks a question that wants a yes.
+        poll_interval: seconds between two looks at what takes long.
         leaving: set when whoever waits wants to go.
 
     Raises:
@@ -50,15 +50,15 @@ class Steps:
         *,
         region: str | None,
         say: Callable[[str], None],
-        agreed: Callable[[str], bool],
-        look_every: float,
+        confirm: Callable[[str], bool],
+        poll_interval: float,
         leaving: threading.Event,
     ) -> None:
         self._rekognition = Service("rekognition", region=region)
         self._s3 = Service("s3", region=self._rekognition.region)
         self._say = say
-        self._agreed = agreed
-        self._look_every = look_every
+        self._confirm = confirm
+        self._poll_interval = poll_interval
         self._leaving = leaving
 
     def create(self, name: str) -> None:
@@ -75,7 +75,7 @@ class Steps:
         )
 
     def import_(self, name: str, manifest: str, *, test: str | None, replace: bool) -> None:
-        """Give a project its data sets.
+        """Give a project its datasets.
 
         Args:
             name: of the project.
@@ -93,25 +93,23 @@ class Steps:
             there = {kind: importing.existing(kind) for kind in there}
             for kind, stored in there.items():
                 if stored is not None:
-                    self._say(f"a {kind} data set is there already, and stays unless you give --replace: {stored}")
+                    self._say(f"a {kind} dataset is there already, and stays unless you give --replace: {stored}")
         if there["TRAIN"] is not None and there["TEST"] is not None and there["TEST"].entries:
             return
         if there["TRAIN"] is None and there["TEST"] is not None and there["TEST"].entries and test is None:
             raise InputError(
-                f"the project {name} has pictures to test with, which may be among those to train on: give --test as "
+                f"the project {name} has images to test with, which may be among those to train on: give --test as "
                 "well, or --replace"
             )
         train, tests = self._read(manifest), None if test is None else self._read(test)
         self._permit_reading([train] if tests is None else [train, tests])
-        self._say("An import costs nothing but the reading of the pictures.")
+        self._say("An import costs nothing but the reading of the images.")
         made = there["TRAIN"] or importing.create("TRAIN", train)
         empty = there["TEST"] is not None and not there["TEST"].entries
         to_test = importing.create("TEST", tests) if there["TEST"] is None or (empty and tests) else there["TEST"]
         if not to_test.entries:
             made, to_test = importing.divide(made, to_test)
-            self._say(
-                "A fifth was drawn for the test, picture by picture; pictures of one series may be on both sides."
-            )
+            self._say("A fifth was drawn for the test, image by image; images of one series may be on both sides.")
         self._say(f"to train on: {made}")
         self._say(f"to test with: {to_test}")
 
@@ -197,12 +195,12 @@ class Steps:
             for bucket, prefix in manifest.prefixes.items():
                 reads.setdefault(bucket, {})[prefix] = None
         for bucket, prefixes in reads.items():
-            permit(self._s3, bucket, reads=list(prefixes), agreed=self._agreed)
+            permit(self._s3, bucket, reads=list(prefixes), confirm=self._confirm)
 
     def _begin(self, project: Project, version: str, output: str) -> None:
         if set(project.datasets) != {"TRAIN", "TEST"}:
             raise InputError(
-                f"the project {project.name} has not both data sets: `beeagent rekognition import` makes them"
+                f"the project {project.name} has not both datasets: `beeagent rekognition import` makes them"
             )
         bucket, prefix = split_s3_address(output)
         self._check_region(bucket)
@@ -210,9 +208,9 @@ class Steps:
             f"A training takes from half an hour to a day and costs about ${PRICE_AN_HOUR:.2f} an hour, more where "
             "Rekognition trains on several machines at a time. It cannot be stopped."
         )
-        if not self._agreed(f"Train {version}?"):
+        if not self._confirm(f"Train {version}?"):
             raise BeeagentError("nothing was begun")
-        permit(self._s3, bucket, writes=f"{prefix.rstrip('/')}/" if prefix else "", agreed=self._agreed)
+        permit(self._s3, bucket, writes=f"{prefix.rstrip('/')}/" if prefix else "", confirm=self._confirm)
         begin(self._rekognition, project, version, bucket=bucket, prefix=prefix)
 
     def _show(self, version: Version) -> None:
@@ -220,8 +218,8 @@ class Steps:
         self._say("By Rekognition's own count, on the project's test set, at thresholds that it chose there.")
 
     def _wait(self) -> None:
-        if self._leaving.wait(self._look_every):
+        if self._leaving.wait(self._poll_interval):
             raise BeeagentError("left; what was begun goes on, and the same command follows it")
 
     def _left(self) -> bool:
-        return self._leaving.wait(self._look_every)
+        return self._leaving.wait(self._poll_interval)

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from beeagent.errors import BeeagentError, InputError
-from beeagent_models.datasets.ground_truth import GroundTruthSource
+from beeagent_models.datasets.ground_truth import GroundTruthReader
 from beeagent_models.datasets.reading import check_dataset
 
 from beeagent_cloud.aws import PROJECT_TAG, Service, split_s3_address
 from beeagent_cloud.custom_labels.training import Project, delete_dataset
 
-_MOST_TOLD: Final = 20
+_MAX_LISTED: Final = 20
 _CHUNK: Final = 1 << 20
 
 
@@ -23,25 +23,25 @@ class StoredManifest:
     Attributes:
         bucket: where it is.
         key: likewise.
-        pictures: how many it names.
+        images: how many it names.
         boxes: how many there are on them.
         labels: what they may show.
-        prefixes: by each bucket with pictures, what their keys begin with.
+        prefixes: by each bucket with images, what their keys begin with.
     """
 
     bucket: str
     key: str
-    pictures: int
+    images: int
     boxes: int
     labels: tuple[str, ...]
     prefixes: dict[str, str]
 
     def __str__(self) -> str:
-        return f"{self.pictures} pictures with {self.boxes} boxes of {', '.join(self.labels)}"
+        return f"{self.images} images with {self.boxes} boxes of {', '.join(self.labels)}"
 
 
 def read_stored_manifest(s3: Service, address: str, *, folder: Path, tell: Callable[[str], None]) -> StoredManifest:
-    """Fetch a manifest, and look for every defect that can be seen without fetching the pictures.
+    """Fetch a manifest, and look for every defect that can be seen without fetching the images.
 
     Args:
         s3: the service, in the region in which all has to be.
@@ -61,30 +61,30 @@ def read_stored_manifest(s3: Service, address: str, *, folder: Path, tell: Calla
         for chunk in s3("get_object", Bucket=bucket, Key=key)["Body"].iter_chunks(_CHUNK):
             target.write(chunk)
     _refuse_defects(file, address, tell)
-    source = GroundTruthSource(file, labels=None, attribute=None)
+    source = GroundTruthReader(file, labels=None, attribute=None)
     keys: dict[str, set[str]] = {}
-    pictures = boxes = 0
-    for picture in source.pictures():
-        if not picture.reference.startswith("s3://"):
+    images = boxes = 0
+    for image in source.records():
+        if not image.reference.startswith("s3://"):
             raise InputError(
-                f"{address} names the picture {picture.reference}, which is not in S3: `beeagent dataset rewrite` "
+                f"{address} names the image {image.reference}, which is not in S3: `beeagent dataset rewrite` "
                 "points a manifest at a bucket"
             )
-        of, at = split_s3_address(picture.reference)
+        of, at = split_s3_address(image.reference)
         keys.setdefault(of, set()).add(at)
-        pictures += 1
-        boxes += len(picture.boxes)
+        images += 1
+        boxes += len(image.boxes)
     prefixes = {of: _folder_of(those) for of, those in keys.items()}
     for of, those in keys.items():
         _refuse_missing(s3, of, those, prefixes[of], tell)
-    return StoredManifest(bucket, key, pictures, boxes, source.labels, prefixes)
+    return StoredManifest(bucket, key, images, boxes, source.labels, prefixes)
 
 
 def _refuse_defects(file: Path, address: str, tell: Callable[[str], None]) -> None:
     defects = 0
-    for defect in check_dataset(str(file), pictures=False):
+    for defect in check_dataset(str(file), images=False):
         defects += 1
-        if defects <= _MOST_TOLD:
+        if defects <= _MAX_LISTED:
             tell(str(defect).replace(str(file), address))
     if defects:
         raise InputError(f"{address} has {defects} defects: mend them first")
@@ -93,10 +93,10 @@ def _refuse_defects(file: Path, address: str, tell: Callable[[str], None]) -> No
 def _refuse_missing(s3: Service, bucket: str, keys: set[str], prefix: str, tell: Callable[[str], None]) -> None:
     there = {entry["Key"] for entry in s3.pages("list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix)}
     missing = sorted(keys - there)
-    for key in missing[:_MOST_TOLD]:
+    for key in missing[:_MAX_LISTED]:
         tell(f"missing-image: s3://{bucket}/{key} is not there")
     if missing:
-        raise InputError(f"{len(missing)} of {len(keys)} pictures are missing in {bucket}: upload them first")
+        raise InputError(f"{len(missing)} of {len(keys)} images are missing in {bucket}: upload them first")
 
 
 def _folder_of(keys: set[str]) -> str:
@@ -112,13 +112,13 @@ _FAILED: Final = frozenset({"CREATE_FAILED", "UPDATE_FAILED"})
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What Rekognition says of a data set.
+    """What Rekognition says of a dataset.
 
     Attributes:
         arn: its own.
-        entries: pictures.
-        labelled: pictures with a label.
-        wrong: pictures that Rekognition could not use.
+        entries: images.
+        labelled: images with a label.
+        wrong: images that Rekognition could not use.
     """
 
     arn: str
@@ -128,11 +128,11 @@ class Stored:
 
     def __str__(self) -> str:
         wrong = f", {self.wrong} of them of no use to Rekognition" if self.wrong else ""
-        return f"{self.entries} pictures, {self.labelled} with labels{wrong}"
+        return f"{self.entries} images, {self.labelled} with labels{wrong}"
 
 
 class Import:
-    """Makes the data sets of a project, and waits until they are made.
+    """Makes the datasets of a project, and waits until they are made.
 
     Args:
         rekognition: the service.
@@ -150,12 +150,12 @@ class Import:
         self._wait = wait
 
     def existing(self, kind: str) -> Stored | None:
-        """Give a data set that is there, once it is made; None if there is none, or only one that failed."""
+        """Give a dataset that is there, once it is made; None if there is none, or only one that failed."""
         arn, status = self._project.datasets.get(kind, ("", ""))
         return None if not arn or status in _FAILED or status == "DELETE_IN_PROGRESS" else self._made(arn, kind)
 
     def create(self, kind: str, manifest: StoredManifest | None) -> Stored:
-        """Make a data set in place of the one there is, if any.
+        """Make a dataset in place of the one there is, if any.
 
         Args:
             kind: `TRAIN` or `TEST`.
@@ -178,7 +178,7 @@ class Import:
         return self._made(str(made["DatasetArn"]), kind)
 
     def divide(self, train: Stored, test: Stored) -> tuple[Stored, Stored]:
-        """Have Rekognition put a fifth of the pictures of `train`, drawn by itself, into the empty `test`.
+        """Have Rekognition put a fifth of the images of `train`, drawn by itself, into the empty `test`.
 
         Raises:
             BeeagentError: that failed.
@@ -192,13 +192,13 @@ class Import:
             said = self._rekognition("describe_dataset", DatasetArn=arn)["DatasetDescription"]
             status = str(said["Status"])
             if status in _FAILED:
-                raise BeeagentError(f"the {kind} data set cannot be made: {said.get('StatusMessage', status)}")
+                raise BeeagentError(f"the {kind} dataset cannot be made: {said.get('StatusMessage', status)}")
             if status not in _IN_PROGRESS:
                 stats = said.get("DatasetStats", {})
                 numbers = (int(stats.get(name, 0)) for name in ("TotalEntries", "LabeledEntries", "ErrorEntries"))
                 return Stored(arn, *numbers)
             if status != before:
-                self._tell(f"the {kind} data set is {status}; this takes minutes")
+                self._tell(f"the {kind} dataset is {status}; this takes minutes")
             before = status
             self._wait()
 

@@ -19,7 +19,7 @@ class Project:
     Attributes:
         name: as people call it.
         arn: as AWS does.
-        datasets: the ARN and status of each data set, by `TRAIN` and `TEST`.
+        datasets: the ARN and status of each dataset, by `TRAIN` and `TEST`.
     """
 
     name: str
@@ -134,7 +134,7 @@ def begin(rekognition: Service, project: Project, name: str, *, bucket: str, pre
 
     Args:
         rekognition: the service.
-        project: with data sets to train on and to test with.
+        project: with datasets to train on and to test with.
         name: of the model.
         bucket: where Rekognition is to leave what the training gives.
         prefix: what the keys there begin with.
@@ -213,7 +213,7 @@ class Figures:
         recall: ratio of what there is that was found.
         f1: the harmonic mean of both.
         threshold: confidence from which Rekognition counts, 0 to 1, chosen by itself; None of all together.
-        pictures: that were tested with; None where it does not say.
+        images: that were tested with; None where it does not say.
     """
 
     label: str | None
@@ -221,7 +221,7 @@ class Figures:
     recall: float | None
     f1: float | None
     threshold: float | None
-    pictures: int | None
+    images: int | None
 
 
 def read_summary(s3: Service, version: Version) -> list[Figures]:
@@ -245,9 +245,9 @@ def read_summary(s3: Service, version: Version) -> list[Figures]:
     try:
         summary = json.loads(body)
         together = summary["AggregatedEvaluationResults"]
-        pictures = summary.get("EvaluationDetails", {}).get("NumberOfTestingImages")
+        images = summary.get("EvaluationDetails", {}).get("NumberOfTestingImages")
         return [
-            _figures(None, together.get("Metrics", together), pictures),
+            _figures(None, together.get("Metrics", together), images),
             *(
                 _figures(each["Label"], each["Metrics"], each.get("NumberOfTestingImages"))
                 for each in summary.get("LabelEvaluationResults", [])
@@ -259,23 +259,23 @@ def read_summary(s3: Service, version: Version) -> list[Figures]:
 
 def table(figures: list[Figures]) -> str:
     """Lay the figures out for a terminal."""
-    lines = [f"{'label':<20} {'precision':>9} {'recall':>7} {'F1':>6} {'threshold':>9} {'pictures':>8}"]
+    lines = [f"{'label':<20} {'precision':>9} {'recall':>7} {'F1':>6} {'threshold':>9} {'images':>8}"]
     for each in figures:
         name = "all labels" if each.label is None else each.label
-        pictures = "" if each.pictures is None else str(each.pictures)
+        images = "" if each.images is None else str(each.images)
         lines.append(
             f"{name:<20} {_number(each.precision):>9} {_number(each.recall):>7} {_number(each.f1):>6} "
-            f"{_number(each.threshold):>9} {pictures:>8}".rstrip()
+            f"{_number(each.threshold):>9} {images:>8}".rstrip()
         )
     return "\n".join(lines)
 
 
-def _figures(label: str | None, metrics: dict[str, Any], pictures: int | None) -> Figures:
+def _figures(label: str | None, metrics: dict[str, Any], images: int | None) -> Figures:
     precision, recall, f1, threshold = (
         None if metrics.get(name) is None else float(metrics[name])
         for name in ("Precision", "Recall", "F1Score", "Threshold")
     )
-    return Figures(label, precision, recall, f1, threshold, pictures)
+    return Figures(label, precision, recall, f1, threshold, images)
 
 
 def _number(value: float | None) -> str:
@@ -283,11 +283,11 @@ def _number(value: float | None) -> str:
 
 
 def delete_dataset(rekognition: Service, arn: str, *, wait: Callable[[], object]) -> None:
-    """Have a data set deleted, and wait until it is gone.
+    """Have a dataset deleted, and wait until it is gone.
 
     Args:
         rekognition: the service.
-        arn: of the data set.
+        arn: of the dataset.
         wait: waits until it is worth another look.
 
     Raises:

@@ -25,7 +25,7 @@ def clean_up(run: Run) -> Run:
 
 
 def add_project(account: CustomLabelsAccount, name: str, tags: dict[str, str], *, status: str = "STOPPED") -> Project:
-    """Put a project with both data sets and a model into the account."""
+    """Put a project with both datasets and a model into the account."""
     arn = f"arn:aws:rekognition:{REGION}:123456789012:project/{name}"
     project = account.projects[name] = Project(f"{arn}/1700000000000", dict(tags))
     for kind in ("TRAIN", "TEST"):
@@ -44,7 +44,7 @@ def add_bucket(name: str, *, policy: list[dict[str, Any]] | None = None, tags: d
     s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
     s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
     for body in (b"one", b"two"):
-        s3.put_object(Bucket=name, Key="picture.jpg", Body=body)
+        s3.put_object(Bucket=name, Key="image.jpg", Body=body)
     if policy is not None:
         s3.put_bucket_policy(Bucket=name, Policy=json.dumps({"Version": "2012-10-17", "Statement": policy}))
     if tags is not None:
@@ -61,7 +61,7 @@ def add_stack(name: str, tags: dict[str, str]) -> None:
         TemplateBody=json.dumps(template),
         Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
     )
-    boto3.client("s3").put_object(Bucket=f"{name}-bucket", Key="picture.jpg", Body=b"one")
+    boto3.client("s3").put_object(Bucket=f"{name}-bucket", Key="image.jpg", Body=b"one")
 
 
 def snapshot(account: CustomLabelsAccount) -> dict[str, Any]:
@@ -122,8 +122,8 @@ def test_all_of_beeagent_s_goes_and_nothing_else(account: CustomLabelsAccount, c
     s3 = boto3.client("s3")
     s3.put_bucket_policy(Bucket="trainings", Policy=json.dumps({"Version": "2012-10-17", "Statement": [MINE, OURS]}))
     for number in range(3):
-        s3.put_object(Bucket=BUCKET, Key="picture.jpg", Body=b"%d" % number)
-    s3.delete_object(Bucket=BUCKET, Key="picture.jpg")
+        s3.put_object(Bucket=BUCKET, Key="image.jpg", Body=b"%d" % number)
+    s3.delete_object(Bucket=BUCKET, Key="image.jpg")
     s3.create_multipart_upload(Bucket=BUCKET, Key="half.jpg")
     add_project(account, "bees", TAG, status="RUNNING")
 
@@ -135,8 +135,8 @@ def test_all_of_beeagent_s_goes_and_nothing_else(account: CustomLabelsAccount, c
     assert [line[5:] for line in lines[2:10]] == [
         f"{'stop model bees.1':<70}  (costs about $4.00 an hour and inference unit)",
         "delete model bees.1",
-        "delete TRAIN data set of project bees",
-        "delete TEST data set of project bees",
+        "delete TRAIN dataset of project bees",
+        "delete TEST dataset of project bees",
         "delete project bees",
         "take Rekognition's rights out of the policy of bucket trainings",
         f"empty bucket {BUCKET} of stack bees, with all versions",
@@ -199,7 +199,7 @@ def test_what_loses_its_tag_meanwhile_is_left_alone(account: CustomLabelsAccount
 
     def lose(members: Any) -> dict[str, Any]:  # noqa: ANN401 - of the request
         answer = real(members)
-        if account.asked.count("ListTagsForResource") >= 4:  # project, model, two data sets: all is found
+        if account.asked.count("ListTagsForResource") >= 4:  # project, model, two datasets: all is found
             next(iter(project.versions.values())).tags.clear()
         return answer
 
@@ -251,7 +251,7 @@ def test_it_goes_on_where_it_failed(account: CustomLabelsAccount, clean_up: Run)
     assert code == 1
     assert "done: delete model bees.1" in said
     assert error == (
-        "beeagent: delete TRAIN data set of project bees: AWS does not permit rekognition:DeleteDataset in eu-west-1: "
+        "beeagent: delete TRAIN dataset of project bees: AWS does not permit rekognition:DeleteDataset in eu-west-1: "
         "whoever asks needs this permission; 2 of 5 are done, 3 are left: run it again\n"
     )
     assert clean_up("--yes")[0] == 0

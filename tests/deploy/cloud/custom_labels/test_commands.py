@@ -28,7 +28,7 @@ def rekognition(run: Run) -> Run:
 
 def line(name: str, *, bucket: str = BUCKET, left: int = 10) -> dict[str, Any]:
     return {
-        "source-ref": f"s3://{bucket}/bees/pictures/{name}",
+        "source-ref": f"s3://{bucket}/bees/images/{name}",
         "bees": {
             "image_size": [{"width": 320, "height": 240, "depth": 3}],
             "annotations": [{"class_id": 0, "left": left, "top": 10, "width": 40, "height": 30}],
@@ -44,14 +44,14 @@ def line(name: str, *, bucket: str = BUCKET, left: int = 10) -> dict[str, Any]:
     }
 
 
-def store(*lines: dict[str, Any], at: str = "bees/output.manifest", pictures: bool = True) -> None:
+def store(*lines: dict[str, Any], at: str = "bees/output.manifest", images: bool = True) -> None:
     s3 = boto3.client("s3")
     if BUCKET not in {each["Name"] for each in s3.list_buckets()["Buckets"]}:
         s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
     s3.put_object(Bucket=BUCKET, Key=at, Body="".join(json.dumps(each) + "\n" for each in lines).encode())
-    for each in lines if pictures else ():
+    for each in lines if images else ():
         bucket, key = each["source-ref"].removeprefix("s3://").split("/", 1)
-        s3.put_object(Bucket=bucket, Key=key, Body=b"a picture")
+        s3.put_object(Bucket=bucket, Key=key, Body=b"an image")
 
 
 def policy() -> dict[str, Any]:
@@ -68,12 +68,12 @@ def test_all_steps_in_a_row_and_each_of_them_again(account: CustomLabelsAccount,
 
     code, said, _ = rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
     assert code == 0
-    assert f"{MANIFEST}: 10 pictures with 10 boxes of bee" in said
-    assert "to train on: 8 pictures, 8 with labels" in said
-    assert "to test with: 2 pictures, 2 with labels" in said
+    assert f"{MANIFEST}: 10 images with 10 boxes of bee" in said
+    assert "to train on: 8 images, 8 with labels" in said
+    assert "to test with: 2 images, 2 with labels" in said
     code, said, _ = rekognition("import", "bees", MANIFEST)
     assert code == 0
-    assert "a TRAIN data set is there already, and stays unless you give --replace: 8 pictures" in said
+    assert "a TRAIN dataset is there already, and stays unless you give --replace: 8 images" in said
     assert account.asked.count("CreateDataset") == 2
 
     code, said, _ = rekognition(
@@ -115,8 +115,8 @@ def test_a_manifest_of_its_own_for_the_test_is_taken_as_it_is(account: CustomLab
     test = f"s3://{BUCKET}/bees/test.manifest"
     code, said, _ = rekognition("import", "bees", MANIFEST, "--test", test, "--yes", "--look-every", "0.01")
     assert code == 0
-    assert "to train on: 6 pictures" in said
-    assert "to test with: 3 pictures" in said
+    assert "to train on: 6 images" in said
+    assert "to test with: 3 images" in said
     assert "DistributeDatasetEntries" not in account.asked
 
 
@@ -127,7 +127,7 @@ def test_replace_puts_others_in_the_place_of_those_there_are(account: CustomLabe
     store(*(line(f"{number}.jpg") for number in range(20)))
     code, said, _ = rekognition("import", "bees", MANIFEST, "--replace", "--yes", "--look-every", "0.01")
     assert code == 0
-    assert "to train on: 16 pictures" in said
+    assert "to train on: 16 images" in said
     assert {kind: len(each.lines) for kind, each in account.projects["bees"].datasets.items()} == {
         "TRAIN": 16,
         "TEST": 4,
@@ -145,8 +145,8 @@ def test_an_import_that_was_broken_off_is_gone_on_with_and_takes_nothing_away(
     before = project.datasets["TRAIN"].arn
     code, said, _ = rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
     assert code == 0
-    assert "a TRAIN data set is there already, and stays unless you give --replace: 10 pictures" in said
-    assert "to train on: 8 pictures" in said
+    assert "a TRAIN dataset is there already, and stays unless you give --replace: 10 images" in said
+    assert "to train on: 8 images" in said
     assert project.datasets["TRAIN"].arn == before
     assert "DeleteDataset" not in account.asked
 
@@ -176,7 +176,7 @@ def test_the_bucket_s_policy_gets_what_rekognition_needs_and_keeps_the_rest(
     assert statements["Mine"] == mine
     assert statements["BeeagentRekognitionRead"]["Resource"] == [
         f"arn:aws:s3:::{BUCKET}/bees/output.manifest*",
-        f"arn:aws:s3:::{BUCKET}/bees/pictures/*",
+        f"arn:aws:s3:::{BUCKET}/bees/images/*",
     ]
     assert "BeeagentRekognitionWrite" not in statements
     before = policy()
@@ -192,14 +192,14 @@ def test_the_bucket_s_policy_gets_what_rekognition_needs_and_keeps_the_rest(
     [
         ([line("1.jpg"), line("1.jpg")], True, "duplicate"),
         ([line("1.jpg", left=300)], True, "box-outside"),
-        ([line("1.jpg"), line("2.jpg")], False, "missing-image: s3://my-bees/bees/pictures/1.jpg is not there"),
-        ([{**line("1.jpg"), "source-ref": "pictures/1.jpg"}], False, "beeagent dataset rewrite"),
+        ([line("1.jpg"), line("2.jpg")], False, "missing-image: s3://my-bees/bees/images/1.jpg is not there"),
+        ([{**line("1.jpg"), "source-ref": "images/1.jpg"}], False, "beeagent dataset rewrite"),
     ],
 )
 def test_a_defective_manifest_is_not_imported(
-    account: CustomLabelsAccount, rekognition: Run, lines: list[dict[str, Any]], pictures: bool, words: str  # noqa: FBT001 - a parameter
+    account: CustomLabelsAccount, rekognition: Run, lines: list[dict[str, Any]], images: bool, words: str  # noqa: FBT001 - a parameter
 ) -> None:  # fmt: skip
-    store(*lines, pictures=pictures)
+    store(*lines, images=images)
     rekognition("create", "bees")
     code, said, error = rekognition("import", "bees", MANIFEST, "--yes")
     assert code == 2
@@ -222,14 +222,14 @@ def test_an_import_that_rekognition_cannot_make_says_why_and_can_be_tried_again(
     code, _, said = rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
     assert (code, "give --test as well, or --replace" in said) == (2, True)
     code, said, _ = rekognition("import", "bees", MANIFEST, "--replace", "--yes", "--look-every", "0.01")
-    assert (code, "to train on: 4 pictures" in said) == (0, True)
+    assert (code, "to train on: 4 images" in said) == (0, True)
 
 
 def test_nothing_is_trained_without_a_yes(account: CustomLabelsAccount, rekognition: Run) -> None:
     store(*(line(f"{number}.jpg") for number in range(5)))
     rekognition("create", "bees")
     code, _, said = rekognition("train", "bees", "--output", OUTPUT, "--yes")
-    assert (code, "has not both data sets" in said) == (2, True)
+    assert (code, "has not both datasets" in said) == (2, True)
     rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
     code, told, said = rekognition("train", "bees", "--output", OUTPUT)
     assert code == 2
