@@ -39,7 +39,7 @@ _IMAGE_MULTIPLE = 32
 # A fifth of what trains from nothing: the images are few, and the base knows much that they do not show.
 _PEAK_LEARNING_RATE = 0.006
 _VALIDATED_IMAGES = 64
-# Of the objects' sizes: what lies between is drawn in half of the training images.
+# Quantiles of the objects' sizes; sizes between them are drawn in half of the training images.
 _COMMON_SIZES = 0.1, 0.9
 
 
@@ -59,7 +59,7 @@ class AdaptationOptions:
         input_sizes: width and height of further inputs to export for, beside the base's own.
         precision_floor: the threshold is the one with the best recall at this precision or more, 0 to 1.
         minutes: of training, at most.
-        steps: of training, in place of minutes.
+        steps: of training, instead of minutes.
         seed: of the images held back and of the training.
         workers: processes that make training images.
         force: replace bundles that are there.
@@ -114,7 +114,7 @@ class Comparison:
         return None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the figures in a form that `json.dumps` takes."""
+        """Return the figures as JSON values."""
         return {
             "input": list(self.input_size),
             "base": _figures(self.base),

@@ -58,7 +58,7 @@ def _write_text(path: Path, text: str, *, meant: Path) -> None:
 
 
 def as_json(report: dict[str, object]) -> str:
-    """Give a report as the text of a file."""
+    """Return a report as the text of a file."""
     return json.dumps(report, indent=2) + "\n"
 
 
@@ -79,12 +79,12 @@ def refuse_existing(out: Path, *, force: bool) -> None:
 
 
 def bundle_files(model: bytes, labels: tuple[str, ...]) -> dict[str, bytes]:
-    """Give the content of a bundle's files, but for its manifest, by name."""
+    """Return the content of a bundle's files, except its manifest, by name."""
     return {MODEL_FILE: model, LABELS_FILE: "".join(f"{label}\n" for label in labels).encode()}
 
 
 def hashes(files: dict[str, bytes]) -> dict[str, str]:
-    """Give the SHA-256 of each file, in hexadecimal, as a manifest wants it."""
+    """Return the SHA-256 of each file, in hexadecimal, as in a manifest."""
     return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 

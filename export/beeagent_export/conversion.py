@@ -33,7 +33,7 @@ def convert_heads(heads: RawHeads, *, precision: Precision, calibration: Iterabl
 
     Its signature `serving_default` has one input, `images`, and gives `output_0`, the box codes, and `output_1`,
     the scores, both float32. The input is uint8, shape (1, height, width, 3), RGB, pixels as they are, whatever the
-    precision: whoever feeds one variant can feed them all.
+    precision: the same code can feed all variants.
 
     Args:
         heads: to convert.
@@ -75,7 +75,7 @@ def convert_heads(heads: RawHeads, *, precision: Precision, calibration: Iterabl
 
 
 def _taking_pixels(heads: RawHeads) -> Any:  # noqa: ANN401 - TensorFlow ships no types
-    """Give the function of the heads with uint8 pixels as its input, normalised within."""
+    """Return the function of the heads with uint8 pixels as its input, normalised inside."""
     import tensorflow as tf  # noqa: PLC0415 - as above
 
     signature = [tf.TensorSpec([1, heads.height, heads.width, 3], tf.uint8, name="images")]
@@ -90,7 +90,7 @@ def _taking_pixels(heads: RawHeads) -> Any:  # noqa: ANN401 - TensorFlow ships n
 def _representative(
     heads: RawHeads, first: NDArray[np.uint8], others: Iterator[NDArray[np.uint8]]
 ) -> Iterator[list[NDArray[np.float32]]]:
-    """Give the calibration images, with the whole range of pixel values in the first of them.
+    """Return the calibration images, with the whole range of pixel values in the first of them.
 
     The input's scale comes from the smallest and largest value seen. Only if they are 0 and 255 does the scale
     become 1 / std and the zero point the mean, so that a uint8 pixel goes in as it is. Two pixels of one image

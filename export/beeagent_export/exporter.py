@@ -43,7 +43,7 @@ class ExportResult:
 
 @dataclass(frozen=True, slots=True)
 class _Images:
-    """The user's images, each with its name: laid into the model's input, and those that are shown as they are."""
+    """The user's images, each with its name: resized to the model's input, and in the original size for the report."""
 
     calibration: tuple[tuple[str, NDArray[np.uint8]], ...]
     parity: tuple[tuple[str, NDArray[np.uint8]], ...]
@@ -186,19 +186,19 @@ def _read_images(
     unseen = [path for path in paths if path not in used]
     parity = spread(labelled or unseen or paths, _SHOWN)
     wanted = list(dict.fromkeys([*calibration, *parity]))
-    laid = dict(
+    resized = dict(
         zip(wanted, progress.track(resize_images(wanted, source.heads), "reading images", len(wanted)), strict=True)
     )
     return _Images(
-        tuple((path.name, laid[path]) for path in calibration),
-        tuple((path.name, laid[path]) for path in parity),
+        tuple((path.name, resized[path]) for path in calibration),
+        tuple((path.name, resized[path]) for path in parity),
         parity_seen=not (labelled or unseen) and bool(calibration),
         shown=tuple((path.name, decode_picture(path)) for path in parity),
     )
 
 
 def _refused(options: ExportOptions, variants: Sequence[Variant]) -> str | None:
-    """Say which variant lost more AP than it may; None if none did."""
+    """Return an error about the variants that lost more AP than allowed; None if none did."""
     over = [variant for variant in variants if variant.drop is not None and variant.drop > options.max_drop]
     if not over:
         return None

@@ -28,7 +28,7 @@ class RawHeads:
             as ty, tx, th, tw, and scores, float32, shape (1, n, classes), within 0 to 1.
         width: of the input, in pixels.
         height: of the input, in pixels.
-        fit: how a frame is laid into the input.
+        fit: how a frame is fitted into the input.
         mean: subtracted from every RGB value (0 to 255).
         std: what the difference is divided by, more than 0.
         labels: the names of the classes, in the order of the scores.

@@ -43,7 +43,7 @@ class Measured:
     evaluation: Evaluation | None
 
     def to_json(self) -> dict[str, Any]:
-        """Give the figures as JSON knows them; those of the evaluation are None where there was none."""
+        """Return the figures as JSON values; those of the evaluation are None if there was none."""
         figures = {"size": self.size, "milliseconds": self.milliseconds}
         names = ("ap", "ap50", "threshold", "threshold_chosen_by", "precision", "recall")
         measured = self.evaluation.to_json() if self.evaluation is not None else {}
@@ -125,7 +125,7 @@ def measure_model(  # noqa: PLR0913 - a model and what to measure it on
 
 
 def drop_of(source: Evaluation, variant: Evaluation) -> float:
-    """Give how much AP a variant lost against its source, in points of 100; negative where it gained."""
+    """Return the loss of AP of a variant against its source, in points of 100; negative if it gained."""
     return (source.metrics.ap - variant.metrics.ap) * 100
 
 

@@ -27,7 +27,7 @@ class ExportOptions:
 
     Attributes:
         source: the trained detector.
-        out: folder of the bundle of the first precision; the others lie beside it, as `OUT-float16`.
+        out: folder of the bundle of the first precision; the others are written beside it, as `OUT-float16`.
         report: where the report for programs goes; the one for people has `.html` for its suffix.
         name: of the model; those of the further precisions have it in theirs, as in `bees-float16`.
         version: of the model.
@@ -44,7 +44,7 @@ class ExportOptions:
         max_drop: how many points (of 100) of AP a variant may lose against the float source.
         choice: of the threshold on the validation curve; a fixed one needs no validation.
         input_size: width and height of the input in pixels; None for the source's own.
-        fit: how a frame is laid into the input; None for the source's own way.
+        fit: how a frame is fitted into the input; None as in the source.
         postprocess: options of the op in the graph.
         float16_checkpoint: file for the checkpoint with its kernels as float16; None for none.
         force: replace existing bundles.
@@ -114,18 +114,18 @@ class ExportOptions:
             )
         if not self.validate and self.choice.fixed is None:
             raise InputError(
-                "--calibrate-confidence gives confidence another meaning, so the threshold has to be chosen anew: give "
-                "--validate DATA, or --threshold"
+                "--calibrate-confidence changes the meaning of confidence, so the threshold has to be chosen again: "
+                "give --validate DATA, or --threshold"
             )
 
     def out_of(self, precision: Precision) -> Path:
-        """Give the folder of a precision's bundle."""
+        """Return the folder of a precision's bundle."""
         return (
             self.out if precision is self.precisions[0] else self.out.with_name(self._beside(self.out.name, precision))
         )
 
     def name_of(self, precision: Precision) -> str:
-        """Give the name of a precision's model."""
+        """Return the name of a precision's model."""
         return self.name if precision is self.precisions[0] else self._beside(self.name, precision)
 
     @property

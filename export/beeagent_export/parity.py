@@ -68,7 +68,7 @@ class ParityReport:
         return min(image.smallest_iou for image in self.images)
 
     def to_json(self) -> dict[str, Any]:
-        """Give the report as JSON knows it."""
+        """Return the report as JSON values."""
         return {
             "score_difference": self.score_difference,
             "box_difference": self.box_difference,
@@ -91,7 +91,7 @@ def compare(
 
     Args:
         heads: the source.
-        converted: what `convert_heads` made of it.
+        converted: the result of `convert_heads`.
         images: name and pixels, uint8, shape (height, width, 3), RGB; at least one.
         score_threshold: from which score on boxes are compared, 0 to 1.
         seen_in_calibration: for the report.

@@ -72,7 +72,7 @@ def load_source(
         labels: names of the classes of a SavedModel; a checkpoint knows its own.
         input_size: width and height of the input in pixels; None takes the size that the source was made for. The
             weights of a checkpoint serve every size that `check_alignment` allows, a SavedModel has a fixed one.
-        fit: how frames were laid into the input in training; None for what a SavedModel's pipeline.config says, and
+        fit: how frames were fitted into the input in training; None for what a SavedModel's pipeline.config says, and
             for letterbox with a checkpoint.
         confidence: calibration to fold into the class head of a checkpoint.
 
@@ -141,7 +141,7 @@ def prepare_keras() -> None:
 
 
 def _freeze(model: Any, width: int, height: int) -> Any:  # noqa: ANN401 - Keras and TensorFlow ship no types
-    """Return the model with its sigmoid as a concrete function with constants in place of variables.
+    """Return the model with its sigmoid as a concrete function with variables replaced by constants.
 
     The converter's calibration fails on a graph that still has variables (TensorFlow 2.21).
     """

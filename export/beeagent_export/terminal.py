@@ -14,14 +14,14 @@ _Item = TypeVar("_Item")
 
 
 class Progress(Protocol):
-    """What an export tells of its progress."""
+    """Receives the progress of an export."""
 
     def stage(self, what: str) -> None:
-        """Say what begins, where it cannot be counted."""
+        """Show the name of a stage without a count."""
         ...
 
     def track(self, items: Iterable[_Item], what: str, total: int) -> Iterator[_Item]:
-        """Pass on `total` items, counting them."""
+        """Yield `total` items, counting them."""
         ...
 
 

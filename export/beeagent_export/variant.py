@@ -48,7 +48,7 @@ class Variant:
         return len(self.files["model.tflite"])
 
     def to_json(self) -> dict[str, Any]:
-        """Give what the report says of it."""
+        """Return the values for the report."""
         return {
             "model": self.manifest.name,
             "variant": self.precision.value,
@@ -143,7 +143,7 @@ def _provenance(
     parity: ParityReport | None,
     drop: float | None,
 ) -> dict[str, Any]:
-    """Say how the model was converted, with names of files but not where on this machine they lie."""
+    """Describe how the model was converted, with names of files but not their folders."""
     differences = parity.to_json() if parity is not None else {}
     differences.pop("pictures", None)
     return {

@@ -30,7 +30,7 @@ from beeagent_models.evaluation.coco_metrics import ImageMatches, coco_metrics
 
 class _Seen(BaseModel):
     confidence: float = Field(ge=0, le=1)
-    told: bool
+    above_threshold: bool = Field(alias="told")
 
 
 class _Metadata(BaseModel):
@@ -40,7 +40,7 @@ class _Metadata(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """Frames on which both models were heard.
+    """Frames with results of both models.
 
     Attributes:
         dataset: the frames, with what the cloud model saw as their labels.
@@ -134,7 +134,9 @@ def _read(text: bytes, where: str, *, beside: Path) -> _Kept | None:
 def _detections(kept: _Kept, size: tuple[int, int], labels: tuple[str, ...], threshold: float | None) -> Detections:
     line, seen = kept.edge, kept.metadata.objects
     counted = [
-        index for index, one in enumerate(seen) if (one.told if threshold is None else one.confidence >= threshold)
+        index
+        for index, one in enumerate(seen)
+        if (one.above_threshold if threshold is None else one.confidence >= threshold)
     ]
     counted.sort(key=lambda index: -seen[index].confidence)
     corners = np.array([line.boxes[index] for index in counted], np.float64).reshape(-1, 4)
@@ -217,7 +219,7 @@ def review(collected: Collected, *, folder: Path | None, sheet: Path | None, lim
     where = " and ".join(str(path) for path in (folder, sheet) if path is not None)
     gone = f"{collected.left_out} frames left out: their image is gone or their line not whole"
     return [
-        *_told(found),
+        *_summary(found),
         *([gone] if collected.left_out else []),
         *([f"{where}: {len(shown)} of {len(found)} frames"] if where else []),
     ]
@@ -253,10 +255,10 @@ def _count(index: int, matches: ImageMatches) -> Disagreement:
     )
 
 
-def _told(found: Sequence[Disagreement]) -> list[str]:
+def _summary(found: Sequence[Disagreement]) -> list[str]:
     both, cloud, edge = (sum(getattr(one, name) for one in found) for name in ("both", "cloud_alone", "edge_alone"))
     apart = sum(bool(one.cloud_alone or one.edge_alone) for one in found)
     return [
-        f"{len(found)} frames on which both models were heard; on {apart} they disagree",
+        f"{len(found)} frames with results of both models; they disagree on {apart}",
         f"{both} boxes both saw, {cloud} the cloud model alone, {edge} the edge model alone",
     ]

@@ -13,7 +13,7 @@ def step_progress(what: str, total: int | None) -> Iterator[Callable[[], None]]:
 
     Args:
         what: the work in a word.
-        total: number of steps; None if nobody knows.
+        total: number of steps; None if unknown.
 
     Yields:
         A function to call after each step.

@@ -51,7 +51,7 @@ class RekognitionResponse(BaseModel):
     milliseconds: FiniteFloat | None = Field(alias="Milliseconds", default=None, ge=0)
 
     def detections(self) -> Detections:
-        """Give the labels that have a box; those of the whole image are nowhere in it and left out."""
+        """Return the labels that have a box; those of the whole image have none and are left out."""
         rows = [
             (label.name, label.confidence / 100, label.geometry.box)
             for label in self.custom_labels
@@ -128,7 +128,7 @@ ResultKind = Literal["message", "answer", "boxes"]
 _ASPECT_TOLERANCE = 0.02
 
 _BEYOND = 1.0
-"""Pixels by which a box may reach beyond its image: whoever made whole pixels of it may have rounded both edges."""
+"""Pixels by which a box may reach beyond its image: both edges may have been rounded to whole pixels."""
 
 
 class _Box(BaseModel):
@@ -314,7 +314,7 @@ def refuse_other_image(found: Result, *, where: str, image: Path, size: tuple[in
 
 
 def _is_one_document(path: Path) -> bool:
-    """Tell an indented result from a line of many: its first line is not all of it."""
+    """Return whether a file is one indented result, whose first line is incomplete, not a result per line."""
     with path.open(encoding="utf-8") as file:
         return not file.readline().rstrip().endswith("}")
 

@@ -89,7 +89,7 @@ def _frame_at(video: Path, position_s: float | None, *, where: str) -> NDArray[n
         raise InputError(str(error)) from None
     finally:
         source.close()
-    raise InputError(f"{video} ends before {position_s:g} s, of which the result {where} is")
+    raise InputError(f"{video} ends before {position_s:g} s, the position of the result {where}")
 
 
 _MAX_ON_SHEET = 400
@@ -120,7 +120,7 @@ def show_dataset(  # noqa: PLR0913 - each a choice of its own
     if not count:
         raise InputError("there is no image in the dataset")
     if sheet is not None and count > _MAX_ON_SHEET:
-        raise InputError(f"a sheet of {count} images cannot be looked at: choose {_MAX_ON_SHEET} at most")
+        raise InputError(f"a sheet of {count} images is too large: choose {_MAX_ON_SHEET} at most")
     grid = ContactSheet(count, columns=columns, side=side) if sheet is not None else None
     boxes = 0
     for place, stated in _spread(source, count, total):

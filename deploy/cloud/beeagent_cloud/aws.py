@@ -107,7 +107,7 @@ class Service:
             raise self._explained(error, operation) from None
 
     def pages(self, operation: str, member: str, **members: object) -> Iterator[Any]:
-        """Give all entries of a list, page by page.
+        """Yield all entries of a list, page by page.
 
         Args:
             operation: that gives the list.
@@ -134,7 +134,7 @@ class Service:
         if code in _DENIED:
             right = _RIGHTS.get(action, action)
             return AwsError(
-                f"AWS does not permit {right} in {self.region}: whoever asks needs this permission", code=code
+                f"AWS does not permit {right} in {self.region}: the caller needs this permission", code=code
             )
         if code in _BAD_CREDENTIALS:
             # What the service says of them may quote what was signed, and with it a session token.
@@ -160,7 +160,7 @@ def split_s3_address(text: str) -> tuple[str, str]:
 
 
 def bucket_region(bucket: str, *, near: str) -> str:
-    """Give the region of a bucket.
+    """Return the region of a bucket.
 
     Args:
         bucket: its name.

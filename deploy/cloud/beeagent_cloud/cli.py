@@ -87,7 +87,11 @@ def _steps(region: str | None, *, yes: bool, poll_interval: float) -> "Iterator[
     before = {number: signal.signal(number, lambda *_: leaving.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield Steps(
-            region=region, say=typer.echo, confirm=_confirmation(yes=yes), poll_interval=poll_interval, leaving=leaving
+            region=region,
+            report=typer.echo,
+            confirm=_confirmation(yes=yes),
+            poll_interval=poll_interval,
+            leaving=leaving,
         )
     finally:
         for number, handler in before.items():
@@ -117,7 +121,7 @@ def cleanup(
         stack=stack,
         region=region,
         dry_run=dry_run,
-        say=typer.echo,
+        report=typer.echo,
         confirm=_confirmation(yes=yes),
         wait=lambda: time.sleep(poll_interval),
     )

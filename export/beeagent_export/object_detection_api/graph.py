@@ -83,7 +83,7 @@ def cut_saved_model(folder: Path, *, box_scales: BoxScales) -> CutGraph:
 
 
 def _freeze(folder: Path) -> tuple[Any, str]:
-    """Load a SavedModel as a graph with constants in place of variables, and name the tensor of all decoded boxes."""
+    """Load a SavedModel as a graph with variables replaced by constants, and name the tensor of all decoded boxes."""
     import tensorflow as tf  # noqa: PLC0415 - takes seconds
     from tensorflow.python.framework import convert_to_constants as tf_constants  # noqa: PLC0415
 
@@ -91,7 +91,7 @@ def _freeze(folder: Path) -> tuple[Any, str]:
         loaded = tf.saved_model.load(str(folder))
     except Exception as error:  # noqa: BLE001 - on damaged files, TensorFlow raises whatever its many parts do
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"the SavedModel {folder} cannot be loaded: {reason}; export it anew") from None
+        raise InputError(f"the SavedModel {folder} cannot be loaded: {reason}; export it again") from None
     signature = loaded.signatures.get("serving_default")
     if signature is None or _RAW_BOXES not in signature.structured_outputs:
         raise _other_make(folder, f"has no signature serving_default that gives {_RAW_BOXES}")
@@ -106,7 +106,7 @@ def _freeze(folder: Path) -> tuple[Any, str]:
 
 
 def _between(nodes: Any, image: Any, fetched: tuple[Any, ...]) -> Callable[[Any], list[Any]]:  # noqa: ANN401 - TensorFlow ships no types
-    """Give a function that puts the part of a graph between a tensor and others into the graph that is being built."""
+    """Return a function that adds the part of a graph between a tensor and others to the current graph."""
     import tensorflow as tf  # noqa: PLC0415 - takes seconds
 
     wanted: set[str] = set()
@@ -219,7 +219,7 @@ def _anchors(  # noqa: PLR0913 - what is run, and what is expected
     scales: BoxScales,
     folder: Path,
 ) -> NDArray[np.float32]:
-    """Let the model decode box codes of nothing but zeros, which gives its anchors, and see how it decodes others."""
+    """Return the anchors, which the model decodes from zero box codes, after checking how it decodes others."""
     blank = np.zeros([side or 64 for side in model_input.shape], model_input.dtype.as_numpy_dtype)
     shape = tuple(int(side) for side in codes.shape)
     shifts = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)

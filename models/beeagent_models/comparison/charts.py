@@ -39,9 +39,9 @@ class Mark:
         x: 0 to 1.
         y: 0 to 1.
         style: classes of the page's style sheet.
-        text: told when the pointer rests on it.
+        text: tooltip.
         label: written beside it.
-        hollow: whether it is a ring in place of a disc.
+        hollow: whether it is a ring instead of a disc.
     """
 
     x: float

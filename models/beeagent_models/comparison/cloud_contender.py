@@ -41,7 +41,7 @@ class CloudSource:
         dataset: the images.
         keep: folder in which to keep the answers, each as `<image>.json` in a folder of the contender's name; one
             that is there already, from the same model, is not asked for again. None keeps none.
-        wait: waits so many seconds; the service may ask for fewer calls.
+        wait: waits for a number of seconds when the service throttles.
 
     Raises:
         InputError: the ARN is none, or answers cannot be kept there.
@@ -116,7 +116,7 @@ class CloudSource:
         return InputError(f"{self._spec.name}: cannot be asked about {frame.name}: {error}{advice}")
 
     def _kept(self, image: LabelledImage) -> _Answer | None:
-        """Give the answer that was kept; none if it is another model's, or does not say how long it took."""
+        """Return the cached response; None if it is another model's, or has no duration."""
         file = None if self._folder is None else self._folder / f"{image.path.name}.json"
         if file is None or not file.is_file():
             return None

@@ -73,7 +73,7 @@ def run_comparison(options: ComparisonOptions, *, wait: Callable[[float], object
 
     Args:
         options: what to compare, and what to write.
-        wait: waits so many seconds, when the service throttles.
+        wait: waits for a number of seconds when the service throttles.
 
     Raises:
         InputError: an option, a file or a model cannot be used.

@@ -71,7 +71,7 @@ def agreement(evaluations: tuple[Evaluation, ...], first: int, second: int) -> A
 
 
 def most_apart(agreements: tuple[Agreement, ...], limit: int) -> list[int]:
-    """Give the images on which the contenders differ most, summed over all pairs, at most so many."""
+    """Return at most `limit` images with most disagreement, summed over all pairs of contenders."""
     apart = np.sum([pair.apart for pair in agreements], axis=0)
     order = np.argsort(-apart, kind="stable")
     return [int(index) for index in order[:limit] if apart[index]]
@@ -88,7 +88,7 @@ def _apart(one: Evaluation, other: Evaluation) -> NDArray[np.int64]:
 
 
 def _counted(evaluation: Evaluation) -> list[Detections]:
-    """Give the detections that count: of the dataset's classes, at the threshold that was chosen."""
+    """Return the detections of the dataset's classes at the chosen threshold."""
     counted = []
     for found, match in zip(evaluation.found, evaluation.metrics.matches, strict=True):
         kept = match.scored & (found.confidences >= np.float32(evaluation.point.threshold))
@@ -149,7 +149,7 @@ class Price:
             raise InputError(f"--images-per-hour is {self.images_per_hour:g}: allowed is more than 0")
 
     def per_thousand(self, findings: Findings) -> float | None:
-        """Give US dollars for 1,000 images; None where nothing says how many are looked at in an hour."""
+        """Return US dollars for 1,000 images; None if the number of images per hour is unknown."""
         if not findings.in_cloud:
             return 0.0
         rate = self.images_per_hour
@@ -164,7 +164,7 @@ class DrawingThresholds:
 
     Attributes:
         precision_floor: that precision, 0 to 1.
-        thresholds: the two for all contenders in place of those, 0 to 1.
+        thresholds: two for all contenders instead, 0 to 1.
 
     Raises:
         InputError: a value is out of range.
@@ -243,7 +243,7 @@ class Comparison:
     prices: Price
 
     def most_apart(self, limit: int) -> list[int]:
-        """Give the images on which the contenders differ most, at most so many."""
+        """Return the indices of at most `limit` images with most disagreement."""
         return most_apart(self.agreements, limit)
 
     def apart(self, index: int) -> int:
@@ -251,7 +251,7 @@ class Comparison:
         return sum(int(pair.apart[index]) for pair in self.agreements)
 
     def to_json(self, *, limit: int) -> dict[str, Any]:
-        """Give all figures in a form that `json.dumps` takes.
+        """Return all figures as JSON values.
 
         Args:
             limit: maximum number of images to name, those with most disagreement.

@@ -26,7 +26,7 @@ from beeagent_models.evaluation.measurement import refuse_unrelated
 
 FORM: Final = "[NAME=]WHAT[,tiles=CxR][,labels=FILE]"
 MAX_CONTENDERS: Final = 6
-"""Contenders of one comparison: more are not told apart on one page."""
+"""Maximum number of contenders of one comparison: more cannot be distinguished on one page."""
 
 _OPTION = re.compile(r",(?=(?:tiles|labels)=)")
 
@@ -135,7 +135,7 @@ class Source(Protocol):
     """A contender that is ready to look, or to be read."""
 
     def find(self, dataset: Dataset, step: Callable[[], object]) -> Findings:
-        """Give what it finds in the images of the dataset.
+        """Return the detections in the images of the dataset.
 
         Args:
             dataset: the one that it was made for.
@@ -148,7 +148,7 @@ class Source(Protocol):
 
 
 def jpeg_bytes(pixels: NDArray[np.uint8]) -> int:
-    """Give the size of an image's JPEG as the agent sends it to a cloud model.
+    """Return the size in bytes of an image's JPEG as the agent sends it to a cloud model.
 
     Args:
         pixels: uint8, shape (height, width, 3), BGR.
@@ -184,7 +184,7 @@ class DeviceSource:
         )
 
     def find(self, dataset: Dataset, step: Callable[[], object]) -> Findings:
-        """Look at each image, and weigh the message that the agent would make of it; see `Source.find`."""
+        """Detect objects in each image, and measure the message that the agent would publish; see `Source.find`."""
         found, seconds, sent = [], [], []
         for image in dataset.images:
             pixels = load_image(image)

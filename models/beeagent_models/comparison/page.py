@@ -73,7 +73,7 @@ def _cell(index: int, image: LabelledImage, contender: Contender, point: Operati
     found, matches = contender.findings.found[index], contender.evaluation.metrics.matches[index]
     counted = matches.scored & (found.confidences >= np.float32(point.threshold))
     hits, alarms, missed = counted & matches.hits, counted & ~matches.hits, ~matches.found(point.threshold)
-    told = (
+    counts = (
         f"threshold {point.threshold:.3f}: {int(hits.sum())} found, {int(missed.sum())} missed, "
         f"{int(alarms.sum())} false alarms"
     )
@@ -86,8 +86,8 @@ def _cell(index: int, image: LabelledImage, contender: Contender, point: Operati
     ]
     return (
         f'<div class="cell"><svg class="photo p{index}" viewBox="0 0 {image.width} {image.height}" role="img" '
-        f'aria-label="{escape(f"{image.path.name}, {contender.name}, {told}")}">{"".join(boxes)}</svg>'
-        f"<p>{told}</p></div>"
+        f'aria-label="{escape(f"{image.path.name}, {contender.name}, {counts}")}">{"".join(boxes)}</svg>'
+        f"<p>{counts}</p></div>"
     )
 
 
@@ -141,7 +141,7 @@ def write_page(comparison: Comparison, path: Path, *, limit: int) -> None:
 
 
 def comparison_page(comparison: Comparison, *, limit: int) -> str:
-    """Give the page; arguments and errors as of `write_page`."""
+    """Return the page; arguments and errors as of `write_page`."""
     dataset = comparison.dataset
     boxes = sum(len(image.boxes) for image in dataset.images)
     size = f"{images_in_words(len(dataset.images))}, {boxes_in_words(boxes)} with labels"

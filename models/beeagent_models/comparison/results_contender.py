@@ -57,7 +57,7 @@ class ResultsSource:
         ]
 
     def find(self, dataset: Dataset, step: Callable[[], object]) -> Findings:
-        """Give what the results say; see `Source.find`."""
+        """Return the detections of the results; see `Source.find`."""
         known = [result for result in self._results if result is not None]
         messages = all(result.kind == "message" for result in known)
         # Nothing found in any image is a result too, and about the labels of the dataset.

@@ -21,7 +21,7 @@ _KINDS: Final[dict[Kind, str]] = {
 
 
 def kind_in_words(kind: Kind) -> str:
-    """Say what a contender is."""
+    """Return the kind of a contender in words."""
     return _KINDS[kind]
 
 

@@ -14,7 +14,7 @@ _MODE = 0o644
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[IO[str]]:
-    """Give a file to write text to; it takes its place when the block ends well, and is gone when it does not.
+    """Open a text file that replaces `path` when the block succeeds, and is removed when it fails.
 
     Args:
         path: the file; its folder exists.
@@ -40,7 +40,7 @@ def atomic_write(path: Path) -> Iterator[IO[str]]:
 
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Give a folder to fill; it takes its place when the block ends well, and is gone when it does not.
+    """Make a folder that becomes `folder` when the block succeeds, and is removed when it fails.
 
     Args:
         folder: new or empty.

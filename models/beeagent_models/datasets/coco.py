@@ -1,6 +1,6 @@
 """COCO object detection files: one JSON of images, annotations and categories.
 
-The form: https://cocodataset.org/#format-data, "Object Detection".
+Format: https://cocodataset.org/#format-data, "Object Detection".
 """
 
 import sqlite3
@@ -238,7 +238,7 @@ class _Content:
         )
 
     def category_defects(self) -> Iterator[Defect]:
-        """Yield the categories that cannot be told apart by their names."""
+        """Yield the categories with ambiguous names."""
         ids: dict[str, int] = {}
         for key in sorted(self.names):
             category = self.names[key]
@@ -290,7 +290,7 @@ class _Content:
             yield Defect(self._at(place), DefectKind.LABEL_UNKNOWN, f"there is no category with id {category}")
 
     def _label(self, category: str) -> str:
-        # A category that is not there is a defect of the annotation; its box is still told apart by class.
+        # A category that is not there is a defect of the annotation; its box keeps the id as its class.
         known = self.names.get(int(category))
         return category if known is None else known.name
 

@@ -165,8 +165,8 @@ class _Yolo:
                 stream.writelines(rows)
         except FileExistsError:
             raise InputError(
-                f"{record.where}: YOLO tells images apart by their names without the ending, and {record.name} "
-                "has one that was there before; rename one"
+                f"{record.where}: YOLO matches labels to images by the name without its suffix, and {record.name} "
+                "has that of an earlier image; rename one"
             ) from None
 
 
@@ -207,7 +207,7 @@ def convert(  # noqa: PLR0913 - each a choice of its own
     created_at: datetime,
     progress: Callable[[], None] | None = None,
 ) -> Converted:
-    """Write a dataset anew, in flat memory.
+    """Convert a dataset in little memory.
 
     Kept are the images in their order, their sizes and paths within the set, also those without a box; the classes
     in their order; and the boxes: COCO takes fractions of pixels, YOLO ratios of 12 digits, which come back to the same
@@ -217,7 +217,7 @@ def convert(  # noqa: PLR0913 - each a choice of its own
         source: what to read.
         folder: where to write; new or empty. Its images go to `images/`.
         to: format to write.
-        images: whether to copy the images, to link to them, or to do without: then they are not looked at
+        images: whether to copy the images, to link to them, or neither: then they are not decoded
             either.
         clip: cut boxes that reach out of their image, and leave out those outside, instead of refusing them.
         attribute: the label attribute of a manifest.
@@ -264,7 +264,7 @@ def _refuse_name(record: ImageRecord, names: FirstSeen) -> None:
 def _fitted(
     record: ImageRecord, known: tuple[str, ...], *, to: DatasetFormat, clip: bool, done: Converted
 ) -> ImageRecord:
-    """Make boxes fit the format; the rounding of whoever wrote them is not worth a word."""
+    """Make boxes fit the format; rounding of the writer is tolerated."""
     size = record.known_size
     kept: list[tuple[str, Box]] = []
     for where, label, box in zip(record.box_places, record.labels, record.boxes, strict=True):

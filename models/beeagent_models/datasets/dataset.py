@@ -107,7 +107,7 @@ class DatasetBuilder:
         )
 
     def build(self) -> Dataset:
-        """Give the dataset; say in the log what was done to boxes at the edge.
+        """Return the dataset; log how many boxes at the edge were changed.
 
         Raises:
             InputError: there is no image.
@@ -144,7 +144,7 @@ class DatasetBuilder:
 
 
 def check_labels(name: str, labels: Sequence[str]) -> None:
-    """Refuse names of classes that cannot be told apart.
+    """Refuse ambiguous names of classes.
 
     Args:
         name: of the dataset.

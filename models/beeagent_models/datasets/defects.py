@@ -86,11 +86,11 @@ BEYOND = 0.5
 
 
 def box_defects(boxes: Sequence[tuple[str, str, Box]], *, size: tuple[int, int] | None) -> Iterator[Defect]:
-    """Look at the boxes of one image.
+    """Check the boxes of one image.
 
     Args:
         boxes: where each is stated (the same place, or one each), its class and itself.
-        size: width and height of the image in pixels; None if nobody knows.
+        size: width and height of the image in pixels; None if unknown.
 
     Yields:
         Boxes without area, beyond the image, and those that are there twice with the same class.
@@ -110,7 +110,7 @@ def box_defects(boxes: Sequence[tuple[str, str, Box]], *, size: tuple[int, int] 
 
 
 def reaches_beyond(box: Box, size: tuple[int, int]) -> bool:
-    """Say whether a box reaches out of its image by more than rounding does.
+    """Return whether a box reaches beyond its image by more than rounding does.
 
     Args:
         box: left, top, right, bottom in pixels.

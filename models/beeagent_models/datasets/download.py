@@ -47,7 +47,7 @@ def unpack(archive: Path, folder: Path) -> None:
 
     Args:
         archive: the zip.
-        folder: made anew; what an earlier try left there is removed first.
+        folder: created; the remains of an earlier try are removed first.
 
     Raises:
         InputError: it is no zip or a damaged one, has a file that would land outside of the folder, or the disk
@@ -124,8 +124,8 @@ def download(  # noqa: PLR0913 - each a choice of its own
     Args:
         url: an address of http or https.
         file: where it goes, in one step when all of it is there; its folder exists.
-        tries: how often to begin without a byte more arriving, 1 or more; any that did starts the count anew.
-        wait: waits for so many seconds.
+        tries: maximum number of attempts in a row that receive nothing, 1 or more.
+        wait: waits for a number of seconds.
         progress: called with the bytes that are there, and with those of the whole or None.
         size: of the file in bytes, if it is known.
 
@@ -200,7 +200,7 @@ class _Transfer:
                 self._refused(error, start)
 
     def _kept(self) -> tuple[_Origin | None, int]:
-        """Give what the kept bytes came from, and their number; nothing is kept of which that is not known."""
+        """Return the origin and number of the bytes downloaded before; None and 0 if the origin is unknown."""
         start = self.bytes_here()
         try:
             origin = _Origin(**json.loads(self._note.read_text(encoding="utf-8")))
@@ -286,7 +286,7 @@ class _Transfer:
 
 
 def _chunks(response: Any) -> Iterator[bytes]:  # noqa: ANN401 - urllib's own
-    """Give what arrives; whatever ends it too early comes out as one error, told apart from those of the disk."""
+    """Yield the data received; any failure of the transfer raises `_CutOffError`, unlike errors of the disk."""
     while True:
         try:
             chunk = response.read(_CHUNK)
@@ -298,7 +298,7 @@ def _chunks(response: Any) -> Iterator[bytes]:  # noqa: ANN401 - urllib's own
 
 
 def _validator(headers: Any) -> str | None:  # noqa: ANN401 - urllib's own
-    """Give what tells this file from a later one: a strong entity tag, or else the date (RFC 9110, section 13.1.5)."""
+    """Return the validator of this version of a file: a strong ETag, or else the date (RFC 9110, section 13.1.5)."""
     tag = headers.get("ETag")
     if tag and not tag.startswith("W/"):
         return str(tag)
@@ -339,7 +339,7 @@ def download_dataset(  # noqa: PLR0913 - each a choice of its own
         size: of the zip in bytes, if it is known.
         keep: whether the zip stays in the folder.
         tries: how often to begin without a byte more arriving.
-        wait: waits for so many seconds.
+        wait: waits for a number of seconds.
         progress: called with the bytes that are there, and with those of the whole or None.
 
     Returns:
@@ -380,7 +380,7 @@ def download_dataset(  # noqa: PLR0913 - each a choice of its own
 
 
 def _is_done(folder: Path, url: str) -> bool:
-    """Say whether it is all there; refuse a folder with anything else in it."""
+    """Return whether the download is complete; refuse a folder with other content."""
     if not folder.exists():
         return False
     if not folder.is_dir():

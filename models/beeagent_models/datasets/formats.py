@@ -12,7 +12,7 @@ class DatasetFormat(str, Enum):
 
 
 class ImageHandling(str, Enum):
-    """What becomes of the images when a dataset is written anew."""
+    """What to do with the images when a dataset is converted."""
 
     COPY = "copy"
     LINK = "link"

@@ -1,6 +1,6 @@
 """SageMaker Ground Truth manifests (also what Rekognition Custom Labels reads): one JSON object a line.
 
-The form: https://docs.aws.amazon.com/sagemaker/latest/dg/sms-data-output.html, "Bounding box job output".
+Format: https://docs.aws.amazon.com/sagemaker/latest/dg/sms-data-output.html, "Bounding box job output".
 """
 
 import codecs
@@ -85,7 +85,7 @@ class Labelling:
 
 
 def manifest_lines(manifest: Path) -> Iterator[tuple[str, bytes]]:
-    """Give the lines of a manifest as they are, each with its place; blank lines and byte order marks are left out.
+    """Yield the lines of a manifest, each with its location, without blank lines and byte order marks.
 
     Raises:
         InputError: the file cannot be read.
@@ -301,7 +301,7 @@ class ClassMaps:
         return tuple(self._names[class_id][0] for class_id in sorted(self._names))
 
     def join(self, line: ManifestLine) -> Findings[None]:
-        """Take in the class map of a line; yield each name that cannot be told apart from the earlier ones."""
+        """Take in the class map of a line; yield each name that contradicts the earlier ones."""
         for class_id, name in line.class_map.items():
             first, at = self._names.get(class_id, (None, ""))
             if first is None:
@@ -398,6 +398,6 @@ def line_record(line: ManifestLine) -> ImageRecord:
         name=name_within(path.lstrip("/") if is_s3(line.source_ref) else path),
         size=line.size,
         boxes=line.boxes,
-        # A class without a name is a defect of the line; its boxes are still told apart by class.
+        # A class without a name is a defect of the line; its boxes keep the id as their class.
         labels=tuple(line.class_map.get(class_id, str(class_id)) for class_id in line.class_ids),
     )

@@ -129,12 +129,12 @@ _MAX_KEY_BYTES = 1024
 
 
 def is_s3(reference: str) -> bool:
-    """Say whether a reference is an address in S3."""
+    """Return whether a reference is an address in S3."""
     return reference.startswith(_SCHEME)
 
 
 def reference_path(reference: str) -> str:
-    """Give the key of an address in S3, or the path that the reference is.
+    """Return the key of an address in S3, or the path that the reference is.
 
     Nothing in a key is special: `#`, `?` and `%` belong to the name.
     """
@@ -142,7 +142,7 @@ def reference_path(reference: str) -> str:
 
 
 def is_image_file(path: Path) -> bool:
-    """Say whether there is a file; a name that no file can have, or a folder that is closed to us, has none."""
+    """Return whether there is a file; not for a name that no file can have, or in a folder that cannot be read."""
     try:
         return path.is_file()
     except (OSError, ValueError):

@@ -20,9 +20,9 @@ class BrokenJsonError(InputError):
 
 
 def members(file: Path) -> Iterator[Member]:
-    """Give the members of the object in a file; those that are lists, entry by entry.
+    """Yield the members of the object in a file; those that are lists, entry by entry.
 
-    An empty list is given as one member with the value `[]` and no place.
+    An empty list is yielded as one member with the value `[]` and no place.
 
     Args:
         file: JSON in UTF-8.

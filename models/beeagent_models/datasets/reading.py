@@ -38,7 +38,7 @@ def open_dataset(
         allowed: the only classes that may be named, even without a box; None for any.
 
     Raises:
-        InputError: there is nothing that is a dataset, or its classes cannot be told.
+        InputError: there is no dataset, or its classes are ambiguous.
     """
     form, path = recognise_format(path)
     if form is DatasetFormat.GROUND_TRUTH:
@@ -49,13 +49,13 @@ def open_dataset(
 
 
 def recognise_format(path: Path) -> tuple[DatasetFormat, Path]:
-    """Tell in which form a dataset is, and which file or folder it is.
+    """Detect the format of a dataset and its main file or folder.
 
     Args:
         path: as for `open_source`.
 
     Returns:
-        The form, and the manifest, the COCO file, the YOLO folder or its YAML file.
+        The format, and the manifest, the COCO file, the YOLO folder or its YAML file.
 
     Raises:
         InputError: there is nothing, or nothing that is a dataset.
@@ -84,7 +84,7 @@ def _only_manifest(folder: Path) -> Path:
 
 
 def _is_manifest(path: Path) -> bool:
-    """Tell a manifest from a COCO file: by its suffix, or else by what its first line is."""
+    """Return whether a file is a manifest, not a COCO file: by its suffix, or else by its first line."""
     if path.suffix in _MANIFEST_SUFFIXES:
         return True
     try:
@@ -109,7 +109,7 @@ def read_dataset(
     labels: tuple[str, ...] | None = None,
     label_attribute: str | None = None,
 ) -> Dataset:
-    """Read labelled images; the form is told by what is there.
+    """Read labelled images; the format is detected.
 
     Args:
         path: a Ground Truth manifest, a folder with one, a COCO JSON file, a YOLO folder, one split of it, or

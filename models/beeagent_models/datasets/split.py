@@ -201,7 +201,7 @@ def _count(database: sqlite3.Connection, series: Iterator[tuple[str, bytes]], se
 def _choose(database: sqlite3.Connection, fraction: float, name: str) -> None:
     (count, images) = database.execute("SELECT count(*), coalesce(sum(size), 0) FROM series").fetchone()
     if count < 2:
-        what = "all images are of one series: give a pattern that tells series apart, or draw at random"
+        what = "all images are of one series: give a pattern that distinguishes series, or draw at random"
         raise InputError(f"{name}: {what if images > 1 else 'a split needs two images or more'}")
     wanted, taken, chosen = max(1, round(images * fraction)), 0, 0
     for key, size in database.execute("SELECT key, size FROM series ORDER BY place, key"):

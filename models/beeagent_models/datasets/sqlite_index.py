@@ -33,7 +33,7 @@ class FirstSeen:
 
 
 def digest_of(text: str) -> bytes:
-    """Give 16 bytes that stand for a text; what is no Unicode in it (a file's name can be so) does no harm."""
+    """Return a 16-byte hash of a text, which may have lone surrogates, as file names can."""
     return hashlib.blake2b(_encoded(text), digest_size=16).digest()
 
 
@@ -43,14 +43,14 @@ def _encoded(text: str) -> bytes:
 
 @contextlib.contextmanager
 def first_seen() -> Iterator[FirstSeen]:
-    """Give an empty memory for the time of the block."""
+    """Open an empty index for the duration of the block."""
     with temporary_database() as database:
         yield FirstSeen(database)
 
 
 @contextlib.contextmanager
 def temporary_database() -> Iterator[sqlite3.Connection]:
-    """Give an empty database on disk that is gone after the block. Nothing in it is ever committed or synced."""
+    """Open an empty database on disk that is removed after the block. Nothing in it is ever committed or synced."""
     with contextlib.closing(sqlite3.connect(_TEMPORARY)) as database:
         database.execute("PRAGMA journal_mode = OFF")
         database.execute("PRAGMA synchronous = OFF")

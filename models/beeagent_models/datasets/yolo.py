@@ -1,9 +1,9 @@
 """YOLO folders: a text file of ratios beside each image.
 
-The form: https://docs.ultralytics.com/datasets/detect/ (boxes), https://docs.ultralytics.com/datasets/segment/
-(outlines) and https://docs.ultralytics.com/datasets/pose/ (boxes with key points). A label file lies where its image
-lies, with the last folder called `images` in the path exchanged for `labels` and the suffix for `.txt`; that serves
-`images/train` and `train/images` alike.
+The format: https://docs.ultralytics.com/datasets/detect/ (boxes), https://docs.ultralytics.com/datasets/segment/
+(outlines) and https://docs.ultralytics.com/datasets/pose/ (boxes with key points). A label file has the path of its
+image, with the last folder called `images` replaced by `labels` and the suffix by `.txt`; that covers `images/train`
+and `train/images` alike.
 """
 
 import os
@@ -37,7 +37,7 @@ class YoloRow:
     Attributes:
         class_id: from 0.
         box: left, top, right, bottom in ratios of the image.
-        is_outline: whether the row has an outline, of which this is the box around.
+        is_outline: whether the row has an outline, whose bounding box this is.
         has_key_points: whether the row has key points behind its box.
     """
 
@@ -65,7 +65,7 @@ class DataYaml:
 
 
 def is_yolo(folder: Path) -> bool:
-    """Say whether a folder looks like a YOLO dataset, or one split of it."""
+    """Return whether a folder looks like a YOLO dataset, or one split of it."""
     return (
         find_data_yaml(folder) is not None
         or (folder / "labels").is_dir()
@@ -75,7 +75,7 @@ def is_yolo(folder: Path) -> bool:
 
 
 def label_file(record: Path) -> Path:
-    """Give the place of an image's label file. The image lies in or under a folder called `images`."""
+    """Return the path of an image's label file. The image is in or below a folder called `images`."""
     # Absolute, for a split may be given from within: `cd images/val`.
     parts = list(record.absolute().parts)
     last = len(parts) - 2 - parts[-2::-1].index("images")
@@ -216,7 +216,7 @@ def _shown(node: yaml.Node) -> str:
     return " ".join(yaml.serialize(node, Dumper=yaml.SafeDumper).split())[:100]
 
 
-_OUTLINES = "outlines, of which the boxes around were taken"
+_OUTLINES = "outlines, replaced by their bounding boxes"
 _KEY_POINTS = "boxes whose key points were left out"
 _NO_CLASSES = "has no data.yaml to say what the classes are called; name them"
 
@@ -390,7 +390,7 @@ class YoloReader(Reader):
 
 
 def yolo_lines(file: Path) -> Iterator[tuple[str, str]]:
-    """Give the lines of a label file with their places, blank ones left out; a file that is not there has none.
+    """Yield the lines of a label file with their locations, without blank ones; none if there is no file.
 
     Raises:
         InputError: it cannot be read or is not UTF-8 text.

@@ -67,7 +67,7 @@ _TINY = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class PlattScaling:
-    """`sigmoid(scale * logit + bias)` in place of `sigmoid(logit)`.
+    """`sigmoid(scale * logit + bias)` instead of `sigmoid(logit)`.
 
     Attributes:
         scale: more than 0, so that the order of detections stays.

@@ -37,7 +37,7 @@ _AREA_RANGES = [
 class ImageMatches:
     """What became of one image's detections and boxes at IoU 0.5, each within its class.
 
-    Detections are matched from the strongest down, so that a threshold only cuts the list: what lies above it is
+    Detections are matched from the strongest down, so that a threshold only cuts the list: what is above it is
     matched as if there were nothing below.
 
     Attributes:
@@ -95,7 +95,7 @@ def coco_metrics(
 ) -> CocoMetrics:
     """Compare what was found in the images of a dataset with the boxes drawn on them.
 
-    Classes are told apart by name; detections of a class that the dataset does not have are left out.
+    Classes are matched by name; detections of a class that the dataset does not have are left out.
 
     Args:
         dataset: its images need not have boxes.
@@ -103,7 +103,7 @@ def coco_metrics(
         input_size: width and height of the network's input, in which sizes are measured; None takes the
             images as they are.
         min_size: boxes of a smaller size are ignored, as COCO ignores crowds: they are neither found nor missed, and
-            a detection that lies in one with half of its area is neither right nor wrong.
+            a detection with half of its area inside one is neither right nor wrong.
 
     Raises:
         ValueError: there are not as many results as images.

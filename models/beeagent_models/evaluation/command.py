@@ -87,7 +87,7 @@ def run_evaluation(*, model: Path, data: Sequence[str], options: EvaluationOptio
         model: a bundle, the name of a bundled model, or a bare .tflite.
         data: as on the command line, `PATH` or `PATH=label,label`.
         options: how to measure, and what to write.
-        as_json: print JSON in place of tables.
+        as_json: print JSON instead of tables.
 
     Raises:
         InputError: something given cannot be used.

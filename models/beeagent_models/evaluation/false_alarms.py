@@ -1,4 +1,4 @@
-"""The hardest images without an object: a contact sheet of the strongest detection in each, to look at."""
+"""False alarms in images without an object: a contact sheet and a list of the strongest detection in each."""
 
 import json
 from collections.abc import Sequence
@@ -58,9 +58,9 @@ class FalseAlarm:
 
 
 def hardest_false_alarms(evaluations: Sequence[Evaluation], *, limit: int = _MOST) -> list[FalseAlarm]:
-    """Return the strongest detection of each image without any box, the strongest first, at most so many.
+    """Return the strongest detection of each image without any box, the strongest first.
 
-    An image whose label is wrong, with a bee that nobody has drawn a box around, comes first: look before you train.
+    An image with a wrong label, such as a bee without a box, comes first: check before training.
     """
     alarms = []
     for evaluation in evaluations:

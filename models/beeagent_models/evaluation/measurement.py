@@ -66,7 +66,7 @@ class SizeFigures:
         return self.found / self.boxes if self.boxes else None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the figures in a form that `json.dumps` takes."""
+        """Return the figures as JSON values."""
         return {
             "size": self.size,
             "boxes": self.boxes,
@@ -179,7 +179,7 @@ class Evaluation:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return all figures in a form that `json.dumps` takes; what is undefined without an object is None."""
+        """Return all figures as JSON values; None where undefined without an object."""
         some = self.curve.truths > 0
         best = self.best_f1
         figures: dict[str, Any] = {

@@ -52,7 +52,7 @@ class ThresholdChoice:
         certainty: confidence level, above 0.5 and below 1, at which the precision floor is kept: by the lower end of
             Wilson's interval instead of by the precision that was measured, which may be luck. None for the latter.
         fixed_by: where `fixed` comes from, in words.
-        floors_kept: False where `fixed` was chosen in place of one that keeps the floors.
+        floors_kept: False where `fixed` was chosen instead of one that keeps the floors.
 
     Raises:
         InputError: a value is out of range, `fixed` does not stand alone, or a certainty has no precision floor.
@@ -149,7 +149,7 @@ def precision_recall_curve(confidences: NDArray[np.floating], hits: NDArray[np.b
 def choose_threshold(curve: Curve, choice: ThresholdChoice) -> OperatingPoint:
     """Choose the threshold and say what it leads to.
 
-    A threshold that is not fixed lies midway between the weakest detection it lets pass and the strongest it
+    A threshold that is not fixed is midway between the weakest detection it lets pass and the strongest it
     does not, so that a last digit that differs from one computer to the next changes nothing.
     """
     if choice.fixed is not None:
@@ -202,7 +202,7 @@ def wilson_lower_bound(right: NDArray[np.int64], found: NDArray[np.int64], certa
     Args:
         right: shape (n,): number of right detections.
         found: shape (n,): number of detections, at least as many; for 0 the bound is 0.
-        certainty: confidence level, 0.5 to 1: how often the true share lies above the bound.
+        certainty: confidence level, 0.5 to 1: how often the true share is above the bound.
     """
     z = NormalDist().inv_cdf(certainty)
     number = np.maximum(found, 1)

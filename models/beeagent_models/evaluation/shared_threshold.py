@@ -78,7 +78,7 @@ def _counts(evaluation: Evaluation, candidates: NDArray[np.float64]) -> tuple[ND
 
 
 def _quiet(evaluation: Evaluation, candidates: NDArray[np.float64], most: float) -> Kept:
-    """Return for each candidate whether so many false alarms per image without a box, at most, are left."""
+    """Return for each candidate whether the number of false alarms per image without a box is within the limit."""
     alarms = np.sort(evaluation.alarms_without_boxes)
     left = len(alarms) - np.searchsorted(alarms, candidates, side="left")
     return np.asarray(left <= most * evaluation.images_without_boxes)

@@ -287,7 +287,7 @@ def test_crowds_and_outlines_are_told(tmp_path: Path) -> None:
     assert done.changes == {"crowd regions left out, which are no boxes of single objects": 1}
     (tmp_path / "yolo" / "labels" / "a.txt").write_text("0 0.5 0.25 0.75 0.5 0.5 0.75 0.25 0.5\n")
     done = run(open_dataset(tmp_path / "yolo"), tmp_path / "gt", DatasetFormat.GROUND_TRUTH)
-    assert done.changes["outlines, of which the boxes around were taken"] == 1
+    assert done.changes["outlines, replaced by their bounding boxes"] == 1
 
 
 def test_the_photographs_come_back_from_all_forms(tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def test_without_kpt_shape_the_same_row_is_an_outline(tmp_path: Path) -> None:
     folder = yolo(tmp_path / "set", rows="0 0.25 0.25 0.75 0.25 0.75 0.75 0.25 0.75")
     content = converted(folder, tmp_path / "out")
     assert content["annotations"][0]["bbox"] == [30, 20, 60, 40]
-    assert content["changes"] == {"outlines, of which the boxes around were taken": 1}
+    assert content["changes"] == {"outlines, replaced by their bounding boxes": 1}
 
 
 @pytest.mark.parametrize("shape", ["[2]", "[2, 4]", "[x, 2]", "17", "{a: 1}", "[-1, 2]"])

@@ -19,7 +19,7 @@ def clean_up(  # noqa: PLR0913 - the choices of the command
     stack: str | None,
     region: str | None,
     dry_run: bool,
-    say: Callable[[str], None],
+    report: Callable[[str], None],
     confirm: Callable[[str], bool],
     wait: Callable[[], object],
 ) -> None:
@@ -30,27 +30,27 @@ def clean_up(  # noqa: PLR0913 - the choices of the command
         stack: only the stack of this name, and nothing but it; None for everything.
         region: of AWS; None for the one that the AWS configuration names.
         dry_run: only show it.
-        say: takes each line.
-        confirm: asks a question that wants a yes.
-        wait: waits until it is worth another look at what takes long.
+        report: receives progress messages.
+        confirm: asks for confirmation; returns whether it was given.
+        wait: waits until the next poll of a long operation.
 
     Raises:
-        BeeagentError: something could not be removed. What was, was told; the same command goes on with the rest.
+        BeeagentError: a resource could not be removed. The same command continues with the rest.
     """
     s3 = Service("s3", region=region)
     account = Service("sts", region=s3.region)("get_caller_identity")["Account"]
-    found = _find(s3, project=project, stack=stack, say=say, wait=wait)
-    say(f"account {account}, region {s3.region}" + ("" if project is None else f", project {project}"))
+    found = _find(s3, project=project, stack=stack, report=report, wait=wait)
+    report(f"account {account}, region {s3.region}" + ("" if project is None else f", project {project}"))
     for kept in found.kept:
-        say(f"stays: {kept}")
+        report(f"stays: {kept}")
     if not found.removals:
-        say("There is nothing to remove.")
+        report("There is nothing to remove.")
         return
     for number, removal in enumerate(found.removals, start=1):
         costs = f"  (costs {removal.costs})" if removal.costs else ""
-        say(f"{number:>3}  {removal.what:<{_WIDTH}}{costs}".rstrip())
+        report(f"{number:>3}  {removal.what:<{_WIDTH}}{costs}".rstrip())
     if dry_run:
-        say("Nothing was removed: --dry-run.")
+        report("Nothing was removed: --dry-run.")
         return
     if not confirm(f"Remove these {len(found.removals)} in account {account}? There is no way back."):
         raise BeeagentError("nothing was removed")
@@ -62,21 +62,21 @@ def clean_up(  # noqa: PLR0913 - the choices of the command
             raise BeeagentError(
                 f"{removal.what}: {error}; {done} of {len(found.removals)} are done, {left} are left: run it again"
             ) from None
-        say(f"done: {removal.what}")
+        report(f"done: {removal.what}")
 
 
 def _find(
-    s3: Service, *, project: str | None, stack: str | None, say: Callable[[str], None], wait: Callable[[], object]
+    s3: Service, *, project: str | None, stack: str | None, report: Callable[[str], None], wait: Callable[[], object]
 ) -> Found:
     cloudformation = Service("cloudformation", region=s3.region)
-    stacks = StackCleanup(cloudformation, s3, project=project, stack=stack, tell=say, wait=wait)
+    stacks = StackCleanup(cloudformation, s3, project=project, stack=stack, report=report, wait=wait)
     of_stacks = stacks.find()
     if stack is not None:
         return of_stacks
     rekognition, sagemaker = Service("rekognition", region=s3.region), Service("sagemaker", region=s3.region)
     parts = [
         # What costs by the hour goes first.
-        CustomLabelsCleanup(rekognition, s3, project=project, emptied=stacks.buckets, tell=say, wait=wait).find(),
+        CustomLabelsCleanup(rekognition, s3, project=project, emptied=stacks.buckets, report=report, wait=wait).find(),
         TrainingJobCleanup(sagemaker, project=project, wait=wait).find(),
         of_stacks,
     ]

@@ -33,8 +33,8 @@ class CustomLabelsCleanup:
         s3: the service, for the policies of buckets that trainings wrote to.
         project: only of this name; None for all.
         emptied: buckets that go by themselves.
-        tell: told what goes on.
-        wait: waits until it is worth another look.
+        report: receives progress messages.
+        wait: waits until the next poll.
     """
 
     def __init__(  # noqa: PLR0913 - whom it asks, and what counts
@@ -44,14 +44,14 @@ class CustomLabelsCleanup:
         *,
         project: str | None,
         emptied: AbstractSet[str],
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
         wait: Callable[[], object],
     ) -> None:
         self._rekognition = rekognition
         self._s3 = s3
         self._project = project
         self._emptied = emptied
-        self._tell = tell
+        self._report = report
         self._wait = wait
 
     def find(self) -> Found:
@@ -128,7 +128,7 @@ class CustomLabelsCleanup:
         while (status := self._status(model)) in _COSTS:
             if status == "RUNNING":
                 self._rekognition("stop_project_version", ProjectVersionArn=model.arn)
-            self._tell(f"model {model.name} is {status}; this takes minutes")
+            self._report(f"model {model.name} is {status}; this takes minutes")
             self._wait()
 
     def _delete_model(self, model: _Model) -> None:

@@ -19,7 +19,7 @@ class Removal:
     Attributes:
         what: in words.
         costs: what it costs as long as it is there, in words; empty for nothing worth telling.
-        act: does it, and returns when it is done; it looks at the tag again first.
+        act: removes it, after checking its tag again, and returns when it is done.
     """
 
     what: str
@@ -41,7 +41,7 @@ class Found:
 
 
 def is_ours(tags: Mapping[str, str] | Sequence[Mapping[str, Any]], project: str | None) -> bool:
-    """Say whether tags are those of something that beeagent made.
+    """Return whether the tags are those of a resource that beeagent made.
 
     Args:
         tags: as one service gives them, by key, or as another does, each with `Key` and `Value`.
@@ -70,7 +70,7 @@ class TrainingJobCleanup:
     Args:
         sagemaker: the service.
         project: only of this project; None for all.
-        wait: waits until it is worth another look.
+        wait: waits until the next poll.
     """
 
     def __init__(self, sagemaker: Service, *, project: str | None, wait: Callable[[], object]) -> None:

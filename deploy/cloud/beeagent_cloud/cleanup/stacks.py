@@ -22,8 +22,8 @@ class StackCleanup:
         s3: the service.
         project: only of this project; None for all.
         stack: only the stack of this name; None for all.
-        tell: told what goes on.
-        wait: waits until it is worth another look.
+        report: receives progress messages.
+        wait: waits until the next poll.
     """
 
     def __init__(  # noqa: PLR0913 - whom it asks, and what counts
@@ -33,14 +33,14 @@ class StackCleanup:
         *,
         project: str | None,
         stack: str | None,
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
         wait: Callable[[], object],
     ) -> None:
         self._cloudformation = cloudformation
         self._s3 = s3
         self._project = project
         self._stack = stack
-        self._tell = tell
+        self._report = report
         self._wait = wait
         self.buckets: set[str] = set()
         """The buckets of the stacks that were found."""
@@ -106,7 +106,7 @@ class StackCleanup:
             removed = self._empty_once(bucket)
             if not removed:
                 return
-            self._tell(f"bucket {bucket}: {removed} versions and uploads removed")
+            self._report(f"bucket {bucket}: {removed} versions and uploads removed")
         raise BeeagentError(f"bucket {bucket} is filled as fast as it is emptied: stop what writes to it")
 
     def _empty_once(self, bucket: str) -> int:
@@ -148,7 +148,7 @@ class StackCleanup:
             if status == "DELETE_FAILED":
                 raise BeeagentError(f"stack {name} cannot be deleted: {'; '.join(self._reasons(number))}")
             if status != before:
-                self._tell(f"stack {name} is {status}; this takes minutes")
+                self._report(f"stack {name} is {status}; this takes minutes")
             before = status
             self._wait()
 

@@ -9,7 +9,7 @@ from beeagent.errors import BeeagentError
 from beeagent_cloud.aws import AwsError, Service
 
 SIDS: Final = ("BeeagentRekognitionBucket", "BeeagentRekognitionRead", "BeeagentRekognitionWrite")
-"""By these names the statements are found again; all others are somebody else's, and stay as they are."""
+"""The names of the statements that beeagent manages; all others are kept unchanged."""
 
 _SERVICE: Final = {"Service": "rekognition.amazonaws.com"}
 
@@ -22,14 +22,14 @@ def permit(
     writes: str | None = None,
     confirm: Callable[[str], bool],
 ) -> None:
-    """Let Rekognition use a part of a bucket, unless it may already.
+    """Grant Rekognition access to a part of a bucket, unless it has access already.
 
     Args:
         s3: the service, in the bucket's region.
         bucket: its name.
         reads: what the keys begin with that it has to read.
         writes: what those begin with that it has to write; None for none.
-        confirm: asks, by a question, whether the bucket's policy may be changed.
+        confirm: asks for confirmation to change the bucket's policy.
 
     Raises:
         BeeagentError: it may not, or that cannot be found out.
@@ -50,7 +50,7 @@ def permit(
 def permitting(
     policy: Mapping[str, Any] | None, bucket: str, *, partition: str, reads: Sequence[str], writes: str | None
 ) -> dict[str, Any]:
-    """Give the policy with the statements that permit it; what they permitted before, they still do.
+    """Return the policy with statements that grant access, in addition to what they granted before.
 
     The statements are those of https://docs.aws.amazon.com/rekognition/latest/customlabels-dg/su-console-policy.html,
     for a part of the bucket.
@@ -87,7 +87,7 @@ def permitting(
 
 
 def without_ours(policy: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Give the policy without the statements of this module; None where nothing is left."""
+    """Return the policy without the statements of this module; None if nothing is left."""
     statements = [statement for statement in policy.get("Statement", []) if statement.get("Sid") not in SIDS]
     return {**policy, "Statement": statements} if statements else None
 

@@ -32,14 +32,14 @@ _RUNNING_PRICE_AN_HOUR: Final = 4.0  # https://aws.amazon.com/rekognition/pricin
 
 
 class Steps:
-    """The steps from nothing to a trained model, each of which may be done again without harm.
+    """The steps to a trained model; each is idempotent.
 
     Args:
         region: of AWS; None for the one that the AWS configuration names.
-        say: takes each line.
-        confirm: asks a question that wants a yes.
-        poll_interval: seconds between two looks at what takes long.
-        leaving: set when whoever waits wants to go.
+        report: receives progress messages.
+        confirm: asks for confirmation; returns whether it was given.
+        poll_interval: seconds between two polls of a long operation.
+        leaving: set to stop waiting.
 
     Raises:
         InputError: AWS cannot be asked as things are.
@@ -49,14 +49,14 @@ class Steps:
         self,
         *,
         region: str | None,
-        say: Callable[[str], None],
+        report: Callable[[str], None],
         confirm: Callable[[str], bool],
         poll_interval: float,
         leaving: threading.Event,
     ) -> None:
         self._rekognition = Service("rekognition", region=region)
         self._s3 = Service("s3", region=self._rekognition.region)
-        self._say = say
+        self._report = report
         self._confirm = confirm
         self._poll_interval = poll_interval
         self._leaving = leaving
@@ -68,14 +68,14 @@ class Steps:
             BeeagentError: that failed.
         """
         arn, new = create_project(self._rekognition, name)
-        self._say(f"{'made' if new else 'it is there already:'} {arn}")
-        self._say(
+        self._report(f"{'made' if new else 'it is there already:'} {arn}")
+        self._report(
             f"A project costs nothing. A training costs about ${PRICE_AN_HOUR:.2f} an hour, a running model about "
             f"${_RUNNING_PRICE_AN_HOUR:.2f}."
         )
 
     def import_(self, name: str, manifest: str, *, test: str | None, replace: bool) -> None:
-        """Give a project its datasets.
+        """Import the datasets of a project.
 
         Args:
             name: of the project.
@@ -87,13 +87,13 @@ class Steps:
             BeeagentError: that failed, or was not agreed to.
         """
         project = known_project(self._rekognition, name)
-        importing = Import(self._rekognition, project, tell=self._say, wait=self._wait)
+        importing = Import(self._rekognition, project, report=self._report, wait=self._wait)
         there: dict[str, Stored | None] = {"TRAIN": None, "TEST": None}
         if not replace:
             there = {kind: importing.existing(kind) for kind in there}
             for kind, stored in there.items():
                 if stored is not None:
-                    self._say(f"a {kind} dataset is there already, and stays unless you give --replace: {stored}")
+                    self._report(f"a {kind} dataset is there already, and stays unless you give --replace: {stored}")
         if there["TRAIN"] is not None and there["TEST"] is not None and there["TEST"].entries:
             return
         if there["TRAIN"] is None and there["TEST"] is not None and there["TEST"].entries and test is None:
@@ -103,18 +103,18 @@ class Steps:
             )
         train, tests = self._read(manifest), None if test is None else self._read(test)
         self._permit_reading([train] if tests is None else [train, tests])
-        self._say("An import costs nothing but the reading of the images.")
+        self._report("An import costs nothing but the reading of the images.")
         made = there["TRAIN"] or importing.create("TRAIN", train)
         empty = there["TEST"] is not None and not there["TEST"].entries
         to_test = importing.create("TEST", tests) if there["TEST"] is None or (empty and tests) else there["TEST"]
         if not to_test.entries:
             made, to_test = importing.divide(made, to_test)
-            self._say("A fifth was drawn for the test, image by image; images of one series may be on both sides.")
-        self._say(f"to train on: {made}")
-        self._say(f"to test with: {to_test}")
+            self._report("A fifth was drawn for the test, image by image; images of one series may be on both sides.")
+        self._report(f"to train on: {made}")
+        self._report(f"to test with: {to_test}")
 
     def train(self, name: str, *, version: str | None, output: str) -> None:
-        """Train a model, and stay until it is trained, or until whoever waits leaves.
+        """Train a model and wait until it is trained, or until the user stops waiting.
 
         Args:
             name: of the project.
@@ -133,18 +133,18 @@ class Steps:
             version = version or new_name(project, datetime.now(timezone.utc))
             self._begin(project, version, output)
         else:
-            self._say(f"{there.name} is {there.status} already; nothing is begun")
+            self._report(f"{there.name} is {there.status} already; nothing is begun")
         assert version is not None  # noqa: S101 - for the type checker; it was given or made above
-        trained = follow(self._rekognition, project, version, tell=self._say, wait=self._left)
+        trained = follow(self._rekognition, project, version, report=self._report, wait=self._left)
         if trained is None:
-            self._say(
+            self._report(
                 f"The training of {version} goes on, and is billed; to follow it: beeagent rekognition train {name} "
                 f"--version {version} --output {output}"
             )
             return
         hours = billed_hours(trained)
         cost = "" if hours is None else f", {hours:.1f} h billed, about ${hours * PRICE_AN_HOUR:.2f}"
-        self._say(f"{version} is trained{cost}: {trained.arn}")
+        self._report(f"{version} is trained{cost}: {trained.arn}")
         self._show(trained)
 
     def metrics(self, name: str, *, version: str | None) -> None:
@@ -168,16 +168,16 @@ class Steps:
             found = named(self._rekognition, project, version)
             if found is None:
                 raise InputError(f"the project {name} has no model {version}: leave --version out for the newest")
-        self._say(f"{found.arn} is {found.status}")
+        self._report(f"{found.arn} is {found.status}")
         self._show(found)
 
     def _read(self, address: str) -> StoredManifest:
         self._check_region(split_s3_address(address)[0])
         with tempfile.TemporaryDirectory() as folder:
-            manifest = read_stored_manifest(self._s3, address, folder=Path(folder), tell=self._say)
+            manifest = read_stored_manifest(self._s3, address, folder=Path(folder), report=self._report)
         for bucket in manifest.prefixes:
             self._check_region(bucket)
-        self._say(f"{address}: {manifest}")
+        self._report(f"{address}: {manifest}")
         return manifest
 
     def _check_region(self, bucket: str) -> None:
@@ -204,7 +204,7 @@ class Steps:
             )
         bucket, prefix = split_s3_address(output)
         self._check_region(bucket)
-        self._say(
+        self._report(
             f"A training takes from half an hour to a day and costs about ${PRICE_AN_HOUR:.2f} an hour, more where "
             "Rekognition trains on several machines at a time. It cannot be stopped."
         )
@@ -214,8 +214,8 @@ class Steps:
         begin(self._rekognition, project, version, bucket=bucket, prefix=prefix)
 
     def _show(self, version: Version) -> None:
-        self._say(table(read_summary(self._s3, version)))
-        self._say("By Rekognition's own count, on the project's test set, at thresholds that it chose there.")
+        self._report(table(read_summary(self._s3, version)))
+        self._report("By Rekognition's own count, on the project's test set, at thresholds that it chose there.")
 
     def _wait(self) -> None:
         if self._leaving.wait(self._poll_interval):

@@ -40,14 +40,14 @@ class StoredManifest:
         return f"{self.images} images with {self.boxes} boxes of {', '.join(self.labels)}"
 
 
-def read_stored_manifest(s3: Service, address: str, *, folder: Path, tell: Callable[[str], None]) -> StoredManifest:
+def read_stored_manifest(s3: Service, address: str, *, folder: Path, report: Callable[[str], None]) -> StoredManifest:
     """Fetch a manifest, and look for every defect that can be seen without fetching the images.
 
     Args:
         s3: the service, in the region in which all has to be.
         address: of the manifest, `s3://BUCKET/KEY`.
         folder: where to keep it meanwhile.
-        tell: told of each defect.
+        report: receives each defect.
 
     Raises:
         InputError: it is not there, or has defects.
@@ -60,7 +60,7 @@ def read_stored_manifest(s3: Service, address: str, *, folder: Path, tell: Calla
     with file.open("wb") as target:
         for chunk in s3("get_object", Bucket=bucket, Key=key)["Body"].iter_chunks(_CHUNK):
             target.write(chunk)
-    _refuse_defects(file, address, tell)
+    _refuse_defects(file, address, report)
     source = GroundTruthReader(file, labels=None, attribute=None)
     keys: dict[str, set[str]] = {}
     images = boxes = 0
@@ -76,31 +76,31 @@ def read_stored_manifest(s3: Service, address: str, *, folder: Path, tell: Calla
         boxes += len(image.boxes)
     prefixes = {of: _folder_of(those) for of, those in keys.items()}
     for of, those in keys.items():
-        _refuse_missing(s3, of, those, prefixes[of], tell)
+        _refuse_missing(s3, of, those, prefixes[of], report)
     return StoredManifest(bucket, key, images, boxes, source.labels, prefixes)
 
 
-def _refuse_defects(file: Path, address: str, tell: Callable[[str], None]) -> None:
+def _refuse_defects(file: Path, address: str, report: Callable[[str], None]) -> None:
     defects = 0
     for defect in check_dataset(str(file), images=False):
         defects += 1
         if defects <= _MAX_LISTED:
-            tell(str(defect).replace(str(file), address))
+            report(str(defect).replace(str(file), address))
     if defects:
-        raise InputError(f"{address} has {defects} defects: mend them first")
+        raise InputError(f"{address} has {defects} defects: fix them first")
 
 
-def _refuse_missing(s3: Service, bucket: str, keys: set[str], prefix: str, tell: Callable[[str], None]) -> None:
+def _refuse_missing(s3: Service, bucket: str, keys: set[str], prefix: str, report: Callable[[str], None]) -> None:
     there = {entry["Key"] for entry in s3.pages("list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix)}
     missing = sorted(keys - there)
     for key in missing[:_MAX_LISTED]:
-        tell(f"missing-image: s3://{bucket}/{key} is not there")
+        report(f"missing-image: s3://{bucket}/{key} is not there")
     if missing:
         raise InputError(f"{len(missing)} of {len(keys)} images are missing in {bucket}: upload them first")
 
 
 def _folder_of(keys: set[str]) -> str:
-    """Give what all keys begin with, up to a slash; it may be empty."""
+    """Return the common prefix of all keys, up to a slash; it may be empty."""
     first, last = min(keys), max(keys)  # what these two share, all between them do
     shared = next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
     return first[: first.rfind("/", 0, shared) + 1]
@@ -137,25 +137,25 @@ class Import:
     Args:
         rekognition: the service.
         project: the project.
-        tell: told what goes on.
-        wait: waits until it is worth another look.
+        report: receives progress messages.
+        wait: waits until the next poll.
     """
 
     def __init__(
-        self, rekognition: Service, project: Project, *, tell: Callable[[str], None], wait: Callable[[], object]
+        self, rekognition: Service, project: Project, *, report: Callable[[str], None], wait: Callable[[], object]
     ) -> None:
         self._rekognition = rekognition
         self._project = project
-        self._tell = tell
+        self._report = report
         self._wait = wait
 
     def existing(self, kind: str) -> Stored | None:
-        """Give a dataset that is there, once it is made; None if there is none, or only one that failed."""
+        """Return the existing dataset, once it is complete; None if there is none, or only one that failed."""
         arn, status = self._project.datasets.get(kind, ("", ""))
         return None if not arn or status in _FAILED or status == "DELETE_IN_PROGRESS" else self._made(arn, kind)
 
     def create(self, kind: str, manifest: StoredManifest | None) -> Stored:
-        """Make a dataset in place of the one there is, if any.
+        """Create a dataset that replaces the existing one, if any.
 
         Args:
             kind: `TRAIN` or `TEST`.
@@ -178,7 +178,7 @@ class Import:
         return self._made(str(made["DatasetArn"]), kind)
 
     def divide(self, train: Stored, test: Stored) -> tuple[Stored, Stored]:
-        """Have Rekognition put a fifth of the images of `train`, drawn by itself, into the empty `test`.
+        """Let Rekognition move a fifth of the images of `train`, drawn at random, into the empty `test`.
 
         Raises:
             BeeagentError: that failed.
@@ -198,7 +198,7 @@ class Import:
                 numbers = (int(stats.get(name, 0)) for name in ("TotalEntries", "LabeledEntries", "ErrorEntries"))
                 return Stored(arn, *numbers)
             if status != before:
-                self._tell(f"the {kind} dataset is {status}; this takes minutes")
+                self._report(f"the {kind} dataset is {status}; this takes minutes")
             before = status
             self._wait()
 

@@ -28,7 +28,7 @@ class Project:
 
 
 def find_project(rekognition: Service, name: str) -> Project | None:
-    """Look a project up; None if there is none of that name.
+    """Return the project of this name; None if there is none.
 
     Raises:
         AwsError: that cannot be found out.
@@ -41,7 +41,7 @@ def find_project(rekognition: Service, name: str) -> Project | None:
 
 
 def known_project(rekognition: Service, name: str) -> Project:
-    """Look a project up that has to be there.
+    """Return the project of this name.
 
     Raises:
         InputError: it is not.
@@ -102,10 +102,10 @@ class Version:
 
 
 def versions(rekognition: Service, project: Project) -> list[Version]:
-    """Give all models of a project, the newest first.
+    """Return all models of a project, the newest first.
 
     Raises:
-        AwsError: they cannot be had.
+        AwsError: the request failed.
     """
     found = rekognition.pages("describe_project_versions", "ProjectVersionDescriptions", ProjectArn=project.arn)
     newest_first = sorted(found, key=lambda said: str(said.get("CreationTimestamp", "")), reverse=True)
@@ -116,10 +116,10 @@ def versions(rekognition: Service, project: Project) -> list[Version]:
 
 
 def named(rekognition: Service, project: Project, name: str) -> Version | None:
-    """Give the model of a name; None if there is none.
+    """Return the model of a name; None if there is none.
 
     Raises:
-        AwsError: it cannot be had.
+        AwsError: the request failed.
     """
     return next((version for version in versions(rekognition, project) if version.name == name), None)
 
@@ -130,7 +130,7 @@ def new_name(project: Project, now: datetime) -> str:
 
 
 def begin(rekognition: Service, project: Project, name: str, *, bucket: str, prefix: str) -> None:
-    """Have a training begun, which costs from here on.
+    """Start a training, which is billed from now on.
 
     Args:
         rekognition: the service.
@@ -153,7 +153,8 @@ def begin(rekognition: Service, project: Project, name: str, *, bucket: str, pre
     except AwsError as error:
         if error.code == "LimitExceededException":
             raise BeeagentError(
-                f"{error}; an account may train only so many models at a time: wait for the others, or have it raised"
+                f"{error}; the number of trainings of an account at a time is limited: wait for the others, "
+                "or request a higher quota"
             ) from None
         raise
 
@@ -163,7 +164,7 @@ def follow(
     project: Project,
     name: str,
     *,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
     wait: Callable[[], bool],
 ) -> Version | None:
     """Follow a training to its end.
@@ -172,8 +173,8 @@ def follow(
         rekognition: the service.
         project: the model's.
         name: the model's.
-        tell: told what goes on.
-        wait: waits until it is worth another look; says whether whoever waits wants to leave.
+        report: receives progress messages.
+        wait: waits until the next poll; returns True to stop waiting.
 
     Returns:
         The trained model, or None where `wait` wanted to leave.
@@ -192,13 +193,13 @@ def follow(
             )
         if version.trained:
             return version
-        tell(f"{name} is {version.status}, for {(time.monotonic() - began) / 60:.0f} min by this command's clock")
+        report(f"{name} is {version.status}, for {(time.monotonic() - began) / 60:.0f} min by this command's clock")
         if wait():
             return None
 
 
 def billed_hours(version: Version) -> float | None:
-    """Give the hours that the training is billed for; None where Rekognition does not say."""
+    """Return the billed hours of the training; None if Rekognition does not report them."""
     seconds = version.said.get("BillableTrainingTimeInSeconds")
     return None if seconds is None else float(seconds) / 3600
 
@@ -238,9 +239,7 @@ def read_summary(s3: Service, version: Version) -> list[Figures]:
         where = version.said["EvaluationResult"]["Summary"]["S3Object"]
         bucket, key = where["Bucket"], where["Name"]
     except KeyError:
-        raise BeeagentError(
-            f"Rekognition tells of no evaluation of {version.name}, which is {version.status}"
-        ) from None
+        raise BeeagentError(f"Rekognition has no evaluation of {version.name}, which is {version.status}") from None
     body = s3("get_object", Bucket=bucket, Key=key)["Body"].read()
     try:
         summary = json.loads(body)
@@ -283,12 +282,12 @@ def _number(value: float | None) -> str:
 
 
 def delete_dataset(rekognition: Service, arn: str, *, wait: Callable[[], object]) -> None:
-    """Have a dataset deleted, and wait until it is gone.
+    """Delete a dataset and wait until it is gone.
 
     Args:
         rekognition: the service.
         arn: of the dataset.
-        wait: waits until it is worth another look.
+        wait: waits until the next poll.
 
     Raises:
         AwsError: it cannot be deleted.

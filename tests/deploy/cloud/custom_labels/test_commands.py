@@ -283,7 +283,7 @@ def test_a_right_that_is_missing_is_named(account: CustomLabelsAccount, rekognit
     account.faults[operation] = [Fault("AccessDeniedException")]
     code, _, said = rekognition("create", "bees") if operation == "CreateProject" else rekognition("metrics", "bees")
     assert code == 1
-    assert f"AWS does not permit rekognition:{operation} in eu-west-1: whoever asks needs this permission" in said
+    assert f"AWS does not permit rekognition:{operation} in eu-west-1: the caller needs this permission" in said
 
 
 class _Refusing(BaseHTTPRequestHandler):
@@ -308,7 +308,7 @@ def test_a_right_that_is_missing_in_s3_is_named(rekognition: Run, monkeypatch: p
         code, _, said = rekognition("import", "bees", MANIFEST, "--yes")
         s3.shutdown()
     assert code == 1
-    assert "AWS does not permit s3:GetBucketLocation in eu-west-1: whoever asks needs this permission" in said
+    assert "AWS does not permit s3:GetBucketLocation in eu-west-1: the caller needs this permission" in said
 
 
 def test_throttling_is_got_over(account: CustomLabelsAccount, rekognition: Run) -> None:
