@@ -5,12 +5,13 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from beeagent.detection.bundle import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, load_bundle
 from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.errors import InputError
+from beeagent_models.datasets.atomic_write import atomic_write
 
 
 def refuse_unwritable(path: Path, *, what: str) -> None:
@@ -32,29 +33,21 @@ def refuse_unwritable(path: Path, *, what: str) -> None:
 
 @contextmanager
 def written(files: dict[Path, str]) -> Iterator[None]:
-    """Write text files, which take their places once the block has succeeded.
+    """Write text files that replace their predecessors once the block has succeeded.
 
     Raises:
         InputError: one cannot be written.
     """
-    partials = {path: path.with_name(f".{path.name}.partial") for path in files}
-    try:
+    with ExitStack() as stack:
         for path, text in files.items():
-            _write_text(partials[path], text, meant=path)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InputError(f"the report {path} cannot be written: {error.strerror or error}") from error
+            file = stack.enter_context(atomic_write(path))
+            file.write(text)
+            file.flush()
         yield
-        for path, partial in partials.items():
-            partial.replace(path)
-    finally:
-        for partial in partials.values():
-            partial.unlink(missing_ok=True)
-
-
-def _write_text(path: Path, text: str, *, meant: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"the report {meant} cannot be written: {error.strerror or error}") from error
 
 
 def as_json(report: dict[str, object]) -> str:
@@ -117,13 +110,13 @@ def write_bundle(out: Path, manifest: Manifest, files: dict[str, bytes], *, forc
 
 def _replace(out: Path, new: Path, *, aside: Path) -> None:
     """Put a folder in the place of another, which is moved aside, and back if that fails."""
-    atomic_write = os.path.lexists(out)
-    if atomic_write:
+    exists = os.path.lexists(out)
+    if exists:
         out.rename(aside)
     try:
         new.rename(out)
     except OSError:
-        if atomic_write:
+        if exists:
             aside.rename(out)
         raise
 

@@ -17,6 +17,7 @@ from beeagent.detection.detections import Detections
 from beeagent.errors import BeeagentError, InputError
 
 from beeagent_models.comparison.contenders import LONGEST_SIDE, QUALITY, Findings, Spec, jpeg_bytes
+from beeagent_models.datasets.atomic_write import atomic_write
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
 from beeagent_models.datasets.image_files import load_image
 from beeagent_models.results import read_result
@@ -133,13 +134,8 @@ class CloudSource:
             "ProjectVersionArn": self._spec.what,
             "Milliseconds": round(answer.seconds * 1e3, 1),
         }
-        file = self._folder / f"{image.path.name}.json"
-        part = file.with_suffix(".part")
-        try:
-            part.write_text(json.dumps(content, indent=1), encoding="utf-8")
-            part.replace(file)
-        except OSError as error:
-            raise InputError(f"the answer {file} cannot be kept: {error.strerror or error}") from None
+        with atomic_write(self._folder / f"{image.path.name}.json") as file:
+            json.dump(content, file, indent=1)
 
 
 def _kept_in(keep: Path, spec: Spec, dataset: Dataset) -> Path:

@@ -1,14 +1,12 @@
 """Writing what was measured into a bundle's manifest."""
 
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from beeagent.detection.bundle import MANIFEST_FILE, Metrics, ModelBundle, Threshold
 from beeagent.errors import InputError
 
+from beeagent_models.datasets.atomic_write import atomic_write
 from beeagent_models.evaluation.measurement import Evaluation
 from beeagent_models.evaluation.operating_point import OperatingPoint
 
@@ -33,16 +31,17 @@ def record_evaluations(bundle: ModelBundle, evaluations: Sequence[Evaluation], *
     if any(evaluation.min_size for evaluation in evaluations):
         raise InputError("--record takes figures of all objects: leave out --min-size")
     figures = [figures_of(evaluation, split=split) for evaluation in evaluations]
-    atomic_write = {(one.dataset, one.split) for one in figures}
+    new = {(one.dataset, one.split) for one in figures}
     kept = evaluations[0].point.threshold == bundle.threshold
-    others = [known for known in bundle.manifest.metrics if (known.dataset, known.split) not in atomic_write]
+    others = [known for known in bundle.manifest.metrics if (known.dataset, known.split) not in new]
     manifest = bundle.manifest.model_copy(
         update={
             "threshold": bundle.manifest.threshold if kept else _threshold(evaluations[0].point, split),
             "metrics": [*others, *figures],
         }
     )
-    _replace(bundle.path / MANIFEST_FILE, manifest.model_dump_json(by_alias=True, indent=2) + "\n")
+    with atomic_write(bundle.path / MANIFEST_FILE) as file:
+        file.write(manifest.model_dump_json(by_alias=True, indent=2) + "\n")
 
 
 def figures_of(evaluation: Evaluation, *, split: str) -> Metrics:
@@ -71,13 +70,3 @@ def threshold_of(evaluation: Evaluation, *, split: str) -> Threshold:
 
 def _threshold(point: OperatingPoint, split: str) -> Threshold:
     return Threshold(value=round(point.threshold, 4), chosen_by=f"{point.chosen_by} ({split})")
-
-
-def _replace(path: Path, text: str) -> None:
-    try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".", delete=False) as file:
-            file.write(text)
-        os.chmod(file.name, path.stat().st_mode)  # noqa: PTH101 - the temporary file's name is text
-        os.replace(file.name, path)  # noqa: PTH105 - as above
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
