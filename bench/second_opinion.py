@@ -30,9 +30,7 @@ from beeagent.detection.detector import DetectorOptions
 from beeagent.detection.tiled import TiledDetector
 from beeagent.detection.tiles import parse_tiling
 from beeagent.detection.uncertainty import Band, chosen_band
-from beeagent_models.datasets.dataset import Dataset, LabelledImage
-from beeagent_models.datasets.image_files import load_image
-from beeagent_models.datasets.reading import merge_datasets, parse_source, read_dataset
+from beeagent_models.datasets import Dataset, LabelledImage, load_image, merge_datasets, parse_source, read_dataset
 from beeagent_models.evaluation.coco_metrics import coco_metrics
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import typer
 from beeagent.errors import BeeagentError
-from beeagent_models.datasets.split import Division
-from beeagent_models.evaluation.measurement import Evaluation
+from beeagent_models.datasets import Division
+from beeagent_models.evaluation import Evaluation
 from beeagent_models.training.command import training_report
 from rich.console import Console
 from rich.table import Table

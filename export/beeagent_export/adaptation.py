@@ -10,14 +10,10 @@ from beeagent.detection.bundled import DEFAULT_MODEL, default_model
 from beeagent.errors import InputError
 from beeagent_models.augmentation.composer import Sizes
 from beeagent_models.augmentation.mixture import TrainingSet, read_training_sets
-from beeagent_models.datasets.dataset import Dataset
-from beeagent_models.datasets.reading import merge_datasets, parse_source, read_dataset
-from beeagent_models.datasets.split import hold_back
+from beeagent_models.datasets import Dataset, hold_back, merge_datasets, parse_source, read_dataset
 from beeagent_models.efficientdet import EfficientDetConfig, read_config
 from beeagent_models.efficientdet.input_size import check_alignment
-from beeagent_models.evaluation.coco_metrics import sizes_at_input
-from beeagent_models.evaluation.measurement import Evaluation
-from beeagent_models.evaluation.operating_point import ThresholdChoice
+from beeagent_models.evaluation import Evaluation, ThresholdChoice, sizes_at_input
 from beeagent_models.training.data import with_labels
 from beeagent_models.training.options import TrainingOptions
 from beeagent_models.training.run import TrainingProgress, train

@@ -134,7 +134,7 @@ def export(
     with requires_extra("export"):
         from beeagent.detection.geometry import Fit
         from beeagent_models.efficientdet.input_size import parse_input_size
-        from beeagent_models.evaluation.operating_point import ThresholdChoice
+        from beeagent_models.evaluation import ThresholdChoice
 
         from beeagent_export.conversion import Precision
         from beeagent_export.export_command import run_export

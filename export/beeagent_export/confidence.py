@@ -4,10 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from beeagent_models.datasets.dataset import Dataset
-from beeagent_models.evaluation.calibration import PlattScaling, fit_platt, reliability_curve
-from beeagent_models.evaluation.measurement import scored_detections
-from beeagent_models.evaluation.operating_point import ThresholdChoice
+from beeagent_models.datasets import Dataset
+from beeagent_models.evaluation import PlattScaling, ThresholdChoice, fit_platt, reliability_curve, scored_detections
 
 from beeagent_export.conversion import Precision, convert_heads
 from beeagent_export.heads import RawHeads

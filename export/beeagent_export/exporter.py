@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from beeagent.camera.images import decode_picture
 from beeagent.errors import BeeagentError
-from beeagent_models.datasets.dataset import Dataset
+from beeagent_models.datasets import Dataset
 from numpy.typing import NDArray
 
 from beeagent_export.bundle import refuse_existing, refuse_unwritable, write_bundle, written

@@ -9,8 +9,7 @@ from beeagent.camera.images import PICTURE_SUFFIXES, decode_picture, natural_key
 from beeagent.camera.source import BadFrameError
 from beeagent.detection.geometry import lay_in, neutral_fill, place
 from beeagent.errors import InputError
-from beeagent_models.datasets.dataset import Dataset
-from beeagent_models.datasets.reading import read_dataset
+from beeagent_models.datasets import Dataset, read_dataset
 from numpy.typing import NDArray
 
 from beeagent_export.heads import RawHeads

@@ -11,9 +11,8 @@ from beeagent.detection.bundle import InputSpec, ModelBundle
 from beeagent.detection.detections import Detections
 from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.errors import InputError
-from beeagent_models.datasets.dataset import Dataset
-from beeagent_models.datasets.reading import merge_datasets, parse_source, read_dataset
-from beeagent_models.evaluation.measurement import Evaluation, evaluate, refuse_without_boxes
+from beeagent_models.datasets import Dataset, merge_datasets, parse_source, read_dataset
+from beeagent_models.evaluation import Evaluation, evaluate, refuse_without_boxes
 from numpy.typing import NDArray
 
 from beeagent_export.heads import RawHeads

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from beeagent.detection.geometry import Fit
 from beeagent.errors import InputError
-from beeagent_models.datasets.dataset import Dataset
-from beeagent_models.evaluation.operating_point import ThresholdChoice
+from beeagent_models.datasets import Dataset
+from beeagent_models.evaluation import ThresholdChoice
 
 from beeagent_export.conversion import Precision
 from beeagent_export.postprocess import PostProcessOptions

@@ -9,7 +9,7 @@ from typing import Any
 from beeagent.detection.geometry import Fit
 from beeagent.errors import InputError
 from beeagent_models.efficientdet.input_size import check_alignment
-from beeagent_models.evaluation.calibration import PlattScaling
+from beeagent_models.evaluation import PlattScaling
 
 from beeagent_export.heads import RawHeads
 from beeagent_export.object_detection_api.pipeline_config import read_pipeline_config

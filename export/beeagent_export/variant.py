@@ -7,7 +7,7 @@ from typing import Any
 
 from beeagent import __version__
 from beeagent.detection.bundle import InputSpec, Manifest, Threshold
-from beeagent_models.evaluation.recording import figures_of, threshold_of
+from beeagent_models.evaluation import figures_of, threshold_of
 
 from beeagent_export.bundle import bundle_files, hashes
 from beeagent_export.conversion import Precision

@@ -11,19 +11,22 @@ from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
 from pydantic import BaseModel, Field, ValidationError
 
-from beeagent_models.datasets.dataset import Dataset, DatasetBuilder
-from beeagent_models.datasets.defects import strict
-from beeagent_models.datasets.ground_truth import (
+from beeagent_models.datasets import (
     ClassMaps,
+    Dataset,
+    DatasetBuilder,
+    ImageRecord,
     ManifestLine,
+    find_image,
+    find_image_file,
+    first_seen,
     line_record,
+    load_image,
     manifest_lines,
     parse_line,
     parse_row,
+    strict,
 )
-from beeagent_models.datasets.image_files import find_image, find_image_file, load_image
-from beeagent_models.datasets.records import ImageRecord
-from beeagent_models.datasets.sqlite_index import first_seen
 from beeagent_models.drawing import ContactSheet, check_image_path, draw_truth, fitted, write_image
 from beeagent_models.evaluation.coco_metrics import ImageMatches, coco_metrics
 

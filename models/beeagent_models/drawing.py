@@ -11,8 +11,8 @@ from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
 from numpy.typing import NDArray
 
-from beeagent_models.datasets.dataset import LabelledImage
-from beeagent_models.evaluation.coco_metrics import ImageMatches
+from beeagent_models.datasets import LabelledImage
+from beeagent_models.evaluation import ImageMatches
 
 Pixels = NDArray[np.uint8]
 

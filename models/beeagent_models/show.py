@@ -12,8 +12,7 @@ from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
 from numpy.typing import NDArray
 
-from beeagent_models.datasets.image_files import decode_image
-from beeagent_models.datasets.records import ImageRecord, Reader
+from beeagent_models.datasets import ImageRecord, Reader, decode_image
 from beeagent_models.drawing import ContactSheet, Pixels, check_image_path, draw, draw_labels, fitted, write_image
 from beeagent_models.results import is_source, read_result, read_sources, refuse_other_image
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from beeagent.errors import InputError
 
-from beeagent_models.datasets.formats import DatasetFormat, ImageHandling
+from beeagent_models.datasets import DatasetFormat, ImageHandling
 from beeagent_models.optional_dependencies import requires_extra
 
 dataset = typer.Typer(no_args_is_help=True, help="Download, check, convert, split, show and make datasets.")
@@ -44,7 +44,7 @@ def download(
 ) -> None:
     """Download a zipped dataset, verify and unpack it. Stop it at any time: the same command resumes it."""
     with requires_extra("evaluate"):
-        from beeagent_models.datasets.download import ARTICLE_URL, download_dataset
+        from beeagent_models.datasets import ARTICLE_URL, download_dataset
         from beeagent_models.progress import byte_progress
     with byte_progress("downloading") as progress:
         manifests = download_dataset(
@@ -73,7 +73,7 @@ def check(
 ) -> None:
     """Report every defect with its file and line; exit code 1 if there is any."""
     with requires_extra("evaluate"):
-        from beeagent_models.datasets.reading import check_dataset
+        from beeagent_models.datasets import check_dataset
     count = 0
     for defect in check_dataset(data, labels=labels, attribute=attribute, images=images):
         count += 1
@@ -102,7 +102,7 @@ def rewrite(
 ) -> None:
     """Point a manifest at the images in a bucket of your own; all label attributes are kept as they are."""
     with requires_extra("evaluate"):
-        from beeagent_models.datasets.rewrite import rewrite_manifest
+        from beeagent_models.datasets import rewrite_manifest
     count = rewrite_manifest(
         manifest, out=out, bucket=bucket, prefix=prefix, replaces=replaces, attribute=attribute, rename=rename
     )
@@ -124,8 +124,8 @@ def convert(
 ) -> None:
     """Convert a dataset to another format, Ground Truth, COCO or YOLO, without loss."""
     with requires_extra("evaluate"):
+        from beeagent_models.datasets import open_dataset, parse_source
         from beeagent_models.datasets.convert import convert as run
-        from beeagent_models.datasets.reading import open_dataset, parse_source
         from beeagent_models.progress import step_progress
     path, labels = parse_source(data)
     reader = open_dataset(path, labels=labels, attribute=attribute)
@@ -160,7 +160,7 @@ def show(
 ) -> None:
     """Draw the boxes of a dataset on its images, and a contact sheet of them."""
     with requires_extra("evaluate"):
-        from beeagent_models.datasets.reading import open_dataset, parse_source
+        from beeagent_models.datasets import open_dataset, parse_source
         from beeagent_models.show import show_dataset
     path, labels = parse_source(data)
     reader = open_dataset(path, labels=labels, attribute=attribute)
@@ -190,7 +190,7 @@ def split(
 ) -> None:
     """Split a manifest into one for training and one for the test; images of one series stay together."""
     with requires_extra("evaluate"):
-        from beeagent_models.datasets.split import split_manifest
+        from beeagent_models.datasets import split_manifest
     parts = split_manifest(
         manifest, out=out or manifest.parent, fraction=test, seed=seed, by_series=not at_random, pattern=series
     )

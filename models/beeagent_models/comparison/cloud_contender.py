@@ -17,9 +17,8 @@ from beeagent.detection.detections import Detections
 from beeagent.errors import BeeagentError, InputError
 
 from beeagent_models.comparison.contenders import LONGEST_SIDE, QUALITY, Findings, Spec, jpeg_bytes
+from beeagent_models.datasets import Dataset, LabelledImage, load_image
 from beeagent_models.datasets.atomic_write import atomic_write
-from beeagent_models.datasets.dataset import Dataset, LabelledImage
-from beeagent_models.datasets.image_files import load_image
 from beeagent_models.results import read_result
 
 _TIMEOUT_S: Final = 30.0

@@ -19,8 +19,7 @@ from beeagent_models.comparison.contenders import DeviceSource, Findings, Source
 from beeagent_models.comparison.page import MAX_IMAGES, check_page_path, write_page
 from beeagent_models.comparison.results_contender import ResultsSource
 from beeagent_models.comparison.table import comparison_table
-from beeagent_models.datasets.dataset import Dataset
-from beeagent_models.datasets.reading import parse_source, read_dataset
+from beeagent_models.datasets import Dataset, parse_source, read_dataset
 from beeagent_models.optional_dependencies import requires_extra
 from beeagent_models.progress import step_progress
 

@@ -11,10 +11,16 @@ from beeagent.errors import InputError
 from numpy.typing import NDArray
 
 from beeagent_models.comparison.contenders import Findings
-from beeagent_models.datasets.dataset import Dataset, LabelledImage
+from beeagent_models.datasets import Dataset, LabelledImage
+from beeagent_models.evaluation import (
+    Evaluation,
+    OperatingPoint,
+    ThresholdChoice,
+    choose_threshold,
+    measure,
+    refuse_without_boxes,
+)
 from beeagent_models.evaluation.coco_metrics import coco_metrics
-from beeagent_models.evaluation.measurement import Evaluation, measure, refuse_without_boxes
-from beeagent_models.evaluation.operating_point import OperatingPoint, ThresholdChoice, choose_threshold
 
 
 @dataclass(frozen=True, slots=True)

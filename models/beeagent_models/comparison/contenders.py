@@ -20,9 +20,8 @@ from beeagent.messages.detections import detections_message, encode
 from beeagent.runtime.factory import chosen_tiling
 from numpy.typing import NDArray
 
-from beeagent_models.datasets.dataset import Dataset, LabelledImage
-from beeagent_models.datasets.image_files import load_image
-from beeagent_models.evaluation.measurement import refuse_unrelated
+from beeagent_models.datasets import Dataset, LabelledImage, load_image
+from beeagent_models.evaluation import refuse_unrelated
 
 FORM: Final = "[NAME=]WHAT[,tiles=CxR][,labels=FILE]"
 MAX_CONTENDERS: Final = 6

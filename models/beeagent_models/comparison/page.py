@@ -24,9 +24,8 @@ from beeagent_models.comparison.table import (
     milliseconds_in_words,
     price_in_words,
 )
-from beeagent_models.datasets.dataset import LabelledImage
-from beeagent_models.datasets.image_files import load_image
-from beeagent_models.evaluation.operating_point import OperatingPoint
+from beeagent_models.datasets import LabelledImage, load_image
+from beeagent_models.evaluation import OperatingPoint
 
 MAX_IMAGES: Final = 24
 """Images on one page; with `_LONGEST_SIDE` and `_MOST_BYTES` that keeps it below 10 MB."""

@@ -9,8 +9,7 @@ from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
 
 from beeagent_models.comparison.contenders import Findings, Spec, jpeg_bytes
-from beeagent_models.datasets.dataset import Dataset, LabelledImage
-from beeagent_models.datasets.image_files import load_image
+from beeagent_models.datasets import Dataset, LabelledImage, load_image
 from beeagent_models.results import (
     NO_LABEL,
     Result,

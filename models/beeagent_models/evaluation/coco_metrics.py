@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from beeagent_models.datasets.dataset import Dataset, LabelledImage
+from beeagent_models.datasets import Dataset, LabelledImage
 
 MAX_DETECTIONS = 100
 """Of one image, the strongest that count."""

@@ -13,9 +13,7 @@ from beeagent.errors import InputError
 from beeagent.runtime.factory import chosen_tiling
 from rich.console import Console
 
-from beeagent_models.datasets.dataset import Dataset
-from beeagent_models.datasets.image_files import load_image
-from beeagent_models.datasets.reading import parse_source, read_dataset
+from beeagent_models.datasets import Dataset, load_image, parse_source, read_dataset
 from beeagent_models.drawing import draw_truth, write_image
 from beeagent_models.evaluation.coco_metrics import MAX_DETECTIONS
 from beeagent_models.evaluation.false_alarms import write_false_alarms

@@ -15,7 +15,7 @@ from beeagent.detection.boxes import pairwise_iou
 from beeagent.detection.detections import Detections
 from numpy.typing import NDArray
 
-from beeagent_models.datasets.dataset import Dataset, LabelledImage
+from beeagent_models.datasets import Dataset, LabelledImage
 from beeagent_models.evaluation.coco_metrics import SIZE_RANGES, ImageMatches, boxes_in_pixels, sizes_at_input
 
 _FOREGROUND_IOU: Final = 0.5

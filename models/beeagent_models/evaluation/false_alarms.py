@@ -10,8 +10,7 @@ import numpy as np
 from beeagent.errors import InputError
 from numpy.typing import NDArray
 
-from beeagent_models.datasets.dataset import LabelledImage
-from beeagent_models.datasets.image_files import load_image
+from beeagent_models.datasets import LabelledImage, load_image
 from beeagent_models.drawing import ContactSheet, Pixels, draw_labels, fitted, write_image
 from beeagent_models.evaluation.coco_metrics import boxes_in_pixels
 from beeagent_models.evaluation.measurement import Evaluation

@@ -11,8 +11,7 @@ from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
 from numpy.typing import NDArray
 
-from beeagent_models.datasets.dataset import Dataset
-from beeagent_models.datasets.image_files import load_image
+from beeagent_models.datasets import Dataset, load_image
 from beeagent_models.evaluation.calibration import ReliabilityCurve, reliability_curve
 from beeagent_models.evaluation.coco_metrics import SIZE_RANGES, CocoMetrics, ImageMatches, coco_metrics, sizes_at_input
 from beeagent_models.evaluation.error_breakdown import ErrorBreakdown, ErrorKind, break_down_errors, size_range

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from beeagent_models.augmentation.mixture import read_training_sets
-from beeagent_models.datasets.reading import parse_source, read_dataset
+from beeagent_models.datasets import parse_source, read_dataset
 from beeagent_models.efficientdet.input_size import parse_input_size
 from beeagent_models.training.event_log import event_log
 from beeagent_models.training.options import TrainingOptions

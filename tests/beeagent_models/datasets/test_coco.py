@@ -46,7 +46,7 @@ def test_written_annotations_are_read_back(
 
 
 @pytest.mark.parametrize(
-    ("file", "picture"),
+    ("file", "image"),
     [
         ("data.json", "a.png"),
         ("data.json", "images/a.png"),

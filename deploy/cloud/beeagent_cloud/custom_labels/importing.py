@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from beeagent.errors import BeeagentError, InputError
-from beeagent_models.datasets.ground_truth import GroundTruthReader
-from beeagent_models.datasets.reading import check_dataset
+from beeagent_models.datasets import GroundTruthReader, check_dataset
 
 from beeagent_cloud.aws import PROJECT_TAG, Service, split_s3_address
 from beeagent_cloud.custom_labels.training import Project, delete_dataset

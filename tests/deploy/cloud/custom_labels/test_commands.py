@@ -91,7 +91,7 @@ def test_all_steps_in_a_row_and_each_of_them_again(account: CustomLabelsAccount,
     code, said, _ = rekognition("metrics", "bees")
     assert code == 0
     assert [each.split() for each in said.splitlines()[1:4]] == [
-        ["label", "precision", "recall", "F1", "threshold", "pictures"],
+        ["label", "precision", "recall", "F1", "threshold", "images"],
         ["all", "labels", "0.990", "0.900", "0.943", "2"],
         ["bee", "0.990", "0.900", "0.943", "0.286", "2"],
     ]
@@ -188,7 +188,7 @@ def test_the_bucket_s_policy_gets_what_rekognition_needs_and_keeps_the_rest(
 
 
 @pytest.mark.parametrize(
-    ("lines", "pictures", "words"),
+    ("lines", "images", "words"),
     [
         ([line("1.jpg"), line("1.jpg")], True, "duplicate"),
         ([line("1.jpg", left=300)], True, "box-outside"),
