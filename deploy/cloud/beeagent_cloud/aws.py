@@ -128,7 +128,7 @@ class Service:
         if isinstance(error, NoCredentialsError):
             return InputError(_NO_CREDENTIALS)
         if not isinstance(error, ClientError):
-            return AwsError(f"{self._name} in {self.region} cannot be asked ({type(error).__name__}: {error})")
+            return AwsError(f"{self._name} in {self.region} cannot be reached ({type(error).__name__}: {error})")
         code = str(error.response.get("Error", {}).get("Code", ""))[:100]
         headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         if code in _DENIED:

@@ -177,7 +177,7 @@ class _Content:
         else:
             if not images:
                 lists = ", ".join(ENTRIES)
-                raise InputError(f"{self.file}: there is no image in it; a COCO file has {lists}")
+                raise InputError(f"{self.file}: there is no image; a COCO file has {lists}")
             self.broken |= missing
             if missing:
                 what = f"{', '.join(sorted(missing))}: missing, so this is no COCO file"

@@ -159,7 +159,7 @@ def _check_url(url: str) -> None:
     except ValueError:
         usable = False
     if not usable or not url.isascii() or not url.isprintable() or " " in url:
-        raise InputError(f"the address '{url}' is none of http or https; write what is not ASCII in it as %XX")
+        raise InputError(f"the URL '{url}' is not an http or https URL; percent-encode non-ASCII characters as %XX")
 
 
 def _failure(transfer: "_Transfer") -> str | None:

@@ -42,7 +42,7 @@ def decode_image(path: Path) -> NDArray[np.uint8]:
     """
     silence_opencv()
     if path.exists() and not path.is_file():  # to read a pipe would never end
-        raise InputError(f"{path}: is no regular file")
+        raise InputError(f"{path}: is not a regular file")
     try:
         return decode_picture(path)
     except BadFrameError as error:

@@ -63,7 +63,7 @@ def recognise_format(path: Path) -> tuple[DatasetFormat, Path]:
     if not path.exists():
         raise InputError(f"{path}: there is no such file or folder")
     if not (path.is_file() or path.is_dir()):
-        raise InputError(f"{path}: is neither a regular file nor a folder, so no dataset")
+        raise InputError(f"{path}: is neither a regular file nor a folder")
     if path.suffix in {".yaml", ".yml"} and path.is_file():
         return DatasetFormat.YOLO, path
     if path.is_dir() and not is_yolo(path):

@@ -179,7 +179,7 @@ def test_a_file_of_another_size_is_refused_before_it_is_fetched(
             "http://h:x/", "http://h/\n"]
 )  # fmt: skip
 def test_what_is_no_address_is_refused(url: str, tmp_path: Path, waits: list[float]) -> None:
-    with pytest.raises(InputError, match="is none of http or https"):
+    with pytest.raises(InputError, match="is not an http or https URL"):
         download(url, tmp_path / "a.zip", tries=1, wait=waits.append)
 
 

@@ -96,7 +96,7 @@ def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
         found("/dev/zero", tmp_path)
     data = yolo(tmp_path, ROW)
     os.mkfifo(tmp_path / "images" / "c.png")
-    assert found(data, tmp_path) == [("images/c.png", "bad-image", "is no regular file")]
+    assert found(data, tmp_path) == [("images/c.png", "bad-image", "is not a regular file")]
 
 
 def test_a_sound_yolo_folder_has_no_defect_and_none_is_refused(tmp_path: Path) -> None:

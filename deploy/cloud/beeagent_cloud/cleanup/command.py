@@ -42,7 +42,7 @@ def clean_up(  # noqa: PLR0913 - the choices of the command
     found = _find(s3, project=project, stack=stack, report=report, wait=wait)
     report(f"account {account}, region {s3.region}" + ("" if project is None else f", project {project}"))
     for kept in found.kept:
-        report(f"stays: {kept}")
+        report(f"kept: {kept}")
     if not found.removals:
         report("There is nothing to remove.")
         return
@@ -52,7 +52,7 @@ def clean_up(  # noqa: PLR0913 - the choices of the command
     if dry_run:
         report("Nothing was removed: --dry-run.")
         return
-    if not confirm(f"Remove these {len(found.removals)} in account {account}? There is no way back."):
+    if not confirm(f"Remove these {len(found.removals)} in account {account}? This cannot be undone."):
         raise BeeagentError("nothing was removed")
     for done, removal in enumerate(found.removals):
         try:

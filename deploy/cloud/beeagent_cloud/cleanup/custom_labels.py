@@ -98,7 +98,7 @@ class CustomLabelsCleanup:
         if len(found.kept) == kept:
             found.removals.append(Removal(f"delete project {name}", "", partial(self._delete_project, name, arn)))
         else:
-            found.kept.append(f"project {name}, because of what it has in it")
+            found.kept.append(f"project {name}, because it is not empty")
 
     def _models(self, project_arn: str) -> list[_Model]:
         versions = self._rekognition.pages(
@@ -152,7 +152,7 @@ class CustomLabelsCleanup:
             self._rekognition("delete_project", ProjectArn=arn)
         except AwsError as error:
             if error.code == "ResourceInUseException":
-                raise BeeagentError(f"project {name} has something in it again: run the clean-up once more") from None
+                raise BeeagentError(f"project {name} is not empty any longer: run the cleanup again") from None
             raise
         while self._rekognition("describe_projects", ProjectNames=[name])["ProjectDescriptions"]:
             self._wait()

@@ -58,7 +58,7 @@ def refuse_unless_ours(what: str, *, ours: bool) -> None:
         BeeagentError: it has.
     """
     if not ours:
-        raise BeeagentError(f"{what} has the tag {PROJECT_TAG} no more, and is left alone")
+        raise BeeagentError(f"{what} has the tag {PROJECT_TAG} no longer, and is kept")
 
 
 _RUNS: Final = frozenset({"InProgress", "Stopping"})
@@ -114,10 +114,10 @@ def statements_removal(s3: Service, bucket: str, found: Found) -> None:
     Raises:
         AwsError: the policy cannot be read.
     """
-    found.kept.append(f"bucket {bucket}, with what trainings left there: it is not of a stack")
+    found.kept.append(f"bucket {bucket}, with the results of trainings: it is not part of a stack")
     policy = _policy(s3, bucket)
     if policy is not None and without_ours(policy) != policy:
-        what = f"take Rekognition's rights out of the policy of bucket {bucket}"
+        what = f"remove Rekognition's access from the policy of bucket {bucket}"
         found.removals.append(Removal(what, "", partial(_remove, s3, bucket)))
 
 

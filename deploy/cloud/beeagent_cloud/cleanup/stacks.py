@@ -73,7 +73,7 @@ class StackCleanup:
             raise InputError(f"there is no stack {self._stack} in {self._cloudformation.region}")
         if not is_ours(stack.get("Tags", []), self._project):
             of = "" if self._project is None else f" of the value {self._project}"
-            raise InputError(f"the stack {self._stack} has no tag {PROJECT_TAG}{of}: it is none of beeagent's")
+            raise InputError(f"the stack {self._stack} has no tag {PROJECT_TAG}{of}: beeagent did not make it")
         return [stack]
 
     def _described(self, name: str) -> Mapping[str, Any] | None:

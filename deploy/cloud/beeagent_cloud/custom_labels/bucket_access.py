@@ -42,7 +42,7 @@ def permit(
     if writes is not None:
         parts.append(f"write {bucket}/{writes}*")
     wants = " and ".join(parts)
-    if not confirm(f"Let Rekognition {wants}, by the bucket's policy? What else is in it stays."):
+    if not confirm(f"Let Rekognition {wants}, by the bucket's policy? Its other statements are kept."):
         raise BeeagentError(f"Rekognition may not {wants}: the bucket's policy has to permit it")
     s3("put_bucket_policy", Bucket=bucket, Policy=json.dumps(after))
 

@@ -68,7 +68,7 @@ class Steps:
             BeeagentError: that failed.
         """
         arn, new = create_project(self._rekognition, name)
-        self._report(f"{'made' if new else 'it is there already:'} {arn}")
+        self._report(f"{'created' if new else 'already exists:'} {arn}")
         self._report(
             f"A project costs nothing. A training costs about ${PRICE_AN_HOUR:.2f} an hour, a running model about "
             f"${_RUNNING_PRICE_AN_HOUR:.2f}."
@@ -93,25 +93,27 @@ class Steps:
             there = {kind: importing.existing(kind) for kind in there}
             for kind, stored in there.items():
                 if stored is not None:
-                    self._report(f"a {kind} dataset is there already, and stays unless you give --replace: {stored}")
+                    self._report(f"a {kind} dataset already exists and is kept unless you give --replace: {stored}")
         if there["TRAIN"] is not None and there["TEST"] is not None and there["TEST"].entries:
             return
         if there["TRAIN"] is None and there["TEST"] is not None and there["TEST"].entries and test is None:
             raise InputError(
-                f"the project {name} has images to test with, which may be among those to train on: give --test as "
+                f"the project {name} has test images, which may be among the training images: give --test as "
                 "well, or --replace"
             )
         train, tests = self._read(manifest), None if test is None else self._read(test)
         self._permit_reading([train] if tests is None else [train, tests])
-        self._report("An import costs nothing but the reading of the images.")
+        self._report("An import costs only the requests that read the images.")
         made = there["TRAIN"] or importing.create("TRAIN", train)
         empty = there["TEST"] is not None and not there["TEST"].entries
         to_test = importing.create("TEST", tests) if there["TEST"] is None or (empty and tests) else there["TEST"]
         if not to_test.entries:
             made, to_test = importing.divide(made, to_test)
-            self._report("A fifth was drawn for the test, image by image; images of one series may be on both sides.")
-        self._report(f"to train on: {made}")
-        self._report(f"to test with: {to_test}")
+            self._report(
+                "A fifth of the images was drawn at random for the test; images of one series may be in both parts."
+            )
+        self._report(f"training: {made}")
+        self._report(f"test: {to_test}")
 
     def train(self, name: str, *, version: str | None, output: str) -> None:
         """Train a model and wait until it is trained, or until the user stops waiting.
@@ -133,12 +135,12 @@ class Steps:
             version = version or new_name(project, datetime.now(timezone.utc))
             self._begin(project, version, output)
         else:
-            self._report(f"{there.name} is {there.status} already; nothing is begun")
+            self._report(f"{there.name} is {there.status} ; no training is started")
         assert version is not None  # noqa: S101 - for the type checker; it was given or made above
         trained = follow(self._rekognition, project, version, report=self._report, wait=self._left)
         if trained is None:
             self._report(
-                f"The training of {version} goes on, and is billed; to follow it: beeagent rekognition train {name} "
+                f"The training of {version} continues and is billed; to follow it: beeagent rekognition train {name} "
                 f"--version {version} --output {output}"
             )
             return
@@ -199,9 +201,7 @@ class Steps:
 
     def _begin(self, project: Project, version: str, output: str) -> None:
         if set(project.datasets) != {"TRAIN", "TEST"}:
-            raise InputError(
-                f"the project {project.name} has not both datasets: `beeagent rekognition import` makes them"
-            )
+            raise InputError(f"the project {project.name} lacks a dataset: `beeagent rekognition import` makes them")
         bucket, prefix = split_s3_address(output)
         self._check_region(bucket)
         self._report(
@@ -209,13 +209,13 @@ class Steps:
             "Rekognition trains on several machines at a time. It cannot be stopped."
         )
         if not self._confirm(f"Train {version}?"):
-            raise BeeagentError("nothing was begun")
+            raise BeeagentError("no training was started")
         permit(self._s3, bucket, writes=f"{prefix.rstrip('/')}/" if prefix else "", confirm=self._confirm)
         begin(self._rekognition, project, version, bucket=bucket, prefix=prefix)
 
     def _show(self, version: Version) -> None:
         self._report(table(read_summary(self._s3, version)))
-        self._report("By Rekognition's own count, on the project's test set, at thresholds that it chose there.")
+        self._report("Measured by Rekognition on the project's test set, at thresholds that it chose there.")
 
     def _wait(self) -> None:
         if self._leaving.wait(self._poll_interval):

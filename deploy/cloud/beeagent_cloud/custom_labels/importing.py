@@ -126,7 +126,7 @@ class Stored:
     wrong: int
 
     def __str__(self) -> str:
-        wrong = f", {self.wrong} of them of no use to Rekognition" if self.wrong else ""
+        wrong = f", {self.wrong} of them unusable for Rekognition" if self.wrong else ""
         return f"{self.entries} images, {self.labelled} with labels{wrong}"
 
 

@@ -186,7 +186,7 @@ def follow(
     while True:
         version = named(rekognition, project, name)
         if version is None:
-            raise BeeagentError(f"the project {project.name} has no model {name} any more")
+            raise BeeagentError(f"the project {project.name} has no model {name} any longer")
         if version.status == _FAILED:
             raise BeeagentError(
                 f"the training of {name} failed: {version.said.get('StatusMessage', 'no reason is given')}"
@@ -253,7 +253,7 @@ def read_summary(s3: Service, version: Version) -> list[Figures]:
             ),
         ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BeeagentError(f"s3://{bucket}/{key} is no summary of a training ({type(error).__name__})") from None
+        raise BeeagentError(f"s3://{bucket}/{key} is not a training summary ({type(error).__name__})") from None
 
 
 def table(figures: list[Figures]) -> str:

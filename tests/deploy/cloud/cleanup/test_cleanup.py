@@ -131,14 +131,14 @@ def test_all_of_beeagent_s_goes_and_nothing_else(account: CustomLabelsAccount, c
     assert code == 0, said
     lines = said.splitlines()
     assert lines[0] == "account 123456789012, region eu-west-1"
-    assert "stays: bucket trainings" in lines[1]
+    assert "kept: bucket trainings" in lines[1]
     assert [line[5:] for line in lines[2:10]] == [
         f"{'stop model bees.1':<70}  (costs about $4.00 an hour and inference unit)",
         "delete model bees.1",
         "delete TRAIN dataset of project bees",
         "delete TEST dataset of project bees",
         "delete project bees",
-        "take Rekognition's rights out of the policy of bucket trainings",
+        "remove Rekognition's access from the policy of bucket trainings",
         f"empty bucket {BUCKET} of stack bees, with all versions",
         f"{'delete stack bees':<70}  (costs about $1 a month for its key, and what is stored)",
     ]
@@ -162,7 +162,10 @@ def test_without_a_yes_and_in_a_dry_run_nothing_goes(account: CustomLabelsAccoun
     assert snapshot(account) == before
     code, said, error = clean_up()
     assert code == 2
-    assert "Remove these 8 in account 123456789012? There is no way back. Nobody is there to ask: give --yes" in error
+    assert (
+        "Remove these 8 in account 123456789012? This cannot be undone. Standard input is no terminal: give --yes"
+        in error
+    )
     assert snapshot(account) == before
 
 
@@ -185,7 +188,7 @@ def test_a_stack_without_the_tag_is_refused_by_name(account: CustomLabelsAccount
     add_stack("bees", TAG)
     before = snapshot(account)
     code, _, said = clean_up("--stack", "theirs", "--yes")
-    assert (code, said) == (2, "beeagent: the stack theirs has no tag beeagent:project: it is none of beeagent's\n")
+    assert (code, said) == (2, "beeagent: the stack theirs has no tag beeagent:project: beeagent did not make it\n")
     code, _, said = clean_up("--stack", "bees", "--project", "wasps", "--yes")
     assert (code, "has no tag beeagent:project of the value wasps" in said) == (2, True)
     code, _, said = clean_up("--stack", "nowhere", "--yes")
@@ -207,7 +210,7 @@ def test_what_loses_its_tag_meanwhile_is_left_alone(account: CustomLabelsAccount
     add_bucket("trainings")
     code, _, said = clean_up("--yes")
     assert code == 1
-    assert "model bees.1 has the tag beeagent:project no more, and is left alone; 0 of 4 are done, 4 are left" in said
+    assert "model bees.1 has the tag beeagent:project no longer, and is kept; 0 of 4 are done, 4 are left" in said
     assert list(project.versions) == ["bees.1"]
     assert "DeleteProjectVersion" not in account.asked
 
@@ -223,8 +226,8 @@ def test_a_model_of_somebody_else_in_our_project_stays_and_keeps_the_project(
     before = asdict(foreign)
     code, said, _ = clean_up("--yes")
     assert code == 0
-    assert "stays: model theirs.1 of project bees, which beeagent did not make" in said
-    assert "stays: project bees, because of what it has in it" in said
+    assert "kept: model theirs.1 of project bees, which beeagent did not make" in said
+    assert "kept: project bees, because it is not empty" in said
     assert asdict(account.projects["bees"].versions["theirs.1"]) == before
     assert list(account.projects["bees"].versions) == ["theirs.1"]
 
@@ -234,7 +237,7 @@ def test_a_model_that_is_being_trained_is_waited_for_another_time(account: Custo
     add_project(account, "bees", TAG, status="TRAINING_IN_PROGRESS")
     code, said, _ = clean_up("--yes")
     assert code == 0
-    assert "stays: model bees.1 of project bees, which is being trained, and cannot be stopped" in said
+    assert "kept: model bees.1 of project bees, which is being trained, and cannot be stopped" in said
     assert list(account.projects["bees"].versions) == ["bees.1"]
     account.stuck.clear()
     add_bucket("trainings")

@@ -62,18 +62,18 @@ def policy() -> dict[str, Any]:
 def test_all_steps_in_a_row_and_each_of_them_again(account: CustomLabelsAccount, rekognition: Run) -> None:
     store(*(line(f"{number}.jpg") for number in range(10)))
     code, said, _ = rekognition("create", "bees")
-    assert (code, said.splitlines()[0]) == (0, f"made {account.projects['bees'].arn}")
+    assert (code, said.splitlines()[0]) == (0, f"created {account.projects['bees'].arn}")
     assert "about $1.00 an hour" in said
-    assert rekognition("create", "bees")[1].startswith("it is there already")
+    assert rekognition("create", "bees")[1].startswith("already exists")
 
     code, said, _ = rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
     assert code == 0
     assert f"{MANIFEST}: 10 images with 10 boxes of bee" in said
-    assert "to train on: 8 images, 8 with labels" in said
-    assert "to test with: 2 images, 2 with labels" in said
+    assert "training: 8 images, 8 with labels" in said
+    assert "test: 2 images, 2 with labels" in said
     code, said, _ = rekognition("import", "bees", MANIFEST)
     assert code == 0
-    assert "a TRAIN dataset is there already, and stays unless you give --replace: 8 images" in said
+    assert "a TRAIN dataset already exists and is kept unless you give --replace: 8 images" in said
     assert account.asked.count("CreateDataset") == 2
 
     code, said, _ = rekognition(
@@ -85,7 +85,7 @@ def test_all_steps_in_a_row_and_each_of_them_again(account: CustomLabelsAccount,
     assert "bees.1 is trained, 1.5 h billed, about $1.50" in said
     code, again, _ = rekognition("train", "bees", "--version", "bees.1", "--output", OUTPUT)
     assert code == 0
-    assert "bees.1 is TRAINING_COMPLETED already; nothing is begun" in again
+    assert "bees.1 is TRAINING_COMPLETED ; no training is started" in again
     assert account.asked.count("CreateProjectVersion") == 1
 
     code, said, _ = rekognition("metrics", "bees")
@@ -115,8 +115,8 @@ def test_a_manifest_of_its_own_for_the_test_is_taken_as_it_is(account: CustomLab
     test = f"s3://{BUCKET}/bees/test.manifest"
     code, said, _ = rekognition("import", "bees", MANIFEST, "--test", test, "--yes", "--look-every", "0.01")
     assert code == 0
-    assert "to train on: 6 images" in said
-    assert "to test with: 3 images" in said
+    assert "training: 6 images" in said
+    assert "test: 3 images" in said
     assert "DistributeDatasetEntries" not in account.asked
 
 
@@ -127,7 +127,7 @@ def test_replace_puts_others_in_the_place_of_those_there_are(account: CustomLabe
     store(*(line(f"{number}.jpg") for number in range(20)))
     code, said, _ = rekognition("import", "bees", MANIFEST, "--replace", "--yes", "--look-every", "0.01")
     assert code == 0
-    assert "to train on: 16 images" in said
+    assert "training: 16 images" in said
     assert {kind: len(each.lines) for kind, each in account.projects["bees"].datasets.items()} == {
         "TRAIN": 16,
         "TEST": 4,
@@ -145,8 +145,8 @@ def test_an_import_that_was_broken_off_is_gone_on_with_and_takes_nothing_away(
     before = project.datasets["TRAIN"].arn
     code, said, _ = rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
     assert code == 0
-    assert "a TRAIN dataset is there already, and stays unless you give --replace: 10 images" in said
-    assert "to train on: 8 images" in said
+    assert "a TRAIN dataset already exists and is kept unless you give --replace: 10 images" in said
+    assert "training: 8 images" in said
     assert project.datasets["TRAIN"].arn == before
     assert "DeleteDataset" not in account.asked
 
@@ -222,14 +222,14 @@ def test_an_import_that_rekognition_cannot_make_says_why_and_can_be_tried_again(
     code, _, said = rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
     assert (code, "give --test as well, or --replace" in said) == (2, True)
     code, said, _ = rekognition("import", "bees", MANIFEST, "--replace", "--yes", "--look-every", "0.01")
-    assert (code, "to train on: 4 images" in said) == (0, True)
+    assert (code, "training: 4 images" in said) == (0, True)
 
 
 def test_nothing_is_trained_without_a_yes(account: CustomLabelsAccount, rekognition: Run) -> None:
     store(*(line(f"{number}.jpg") for number in range(5)))
     rekognition("create", "bees")
     code, _, said = rekognition("train", "bees", "--output", OUTPUT, "--yes")
-    assert (code, "has not both datasets" in said) == (2, True)
+    assert (code, "lacks a dataset" in said) == (2, True)
     rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
     code, told, said = rekognition("train", "bees", "--output", OUTPUT)
     assert code == 2
@@ -255,11 +255,11 @@ def test_who_leaves_a_training_finds_it_again_and_pays_once(
         rest = training.process.stdout.read()
         assert training.end() == 0
     name = told.split()[0]
-    assert f"The training of {name} goes on, and is billed" in rest
+    assert f"The training of {name} continues and is billed" in rest
     account.stuck.clear()
     code, said, _ = rekognition("train", "bees", "--output", OUTPUT, "--look-every", "0.01")
     assert code == 0
-    assert f"{name} is TRAINING_IN_PROGRESS already; nothing is begun" in said
+    assert f"{name} is TRAINING_IN_PROGRESS ; no training is started" in said
     assert f"{name} is trained" in said
     assert account.asked.count("CreateProjectVersion") == 1
 
@@ -324,7 +324,7 @@ def test_throttling_is_got_over(account: CustomLabelsAccount, rekognition: Run) 
         ("AWS_PROFILE", "nobody", "The config profile (nobody) could not be found: check AWS_PROFILE"),
         ("AWS_ACCESS_KEY_ID", "AKIDOFANOTHER", "AWS does not take the credentials (UnrecognizedClientException)"),
         ("AWS_SECRET_ACCESS_KEY", "wrong", "AWS does not take the credentials (InvalidSignatureException)"),
-        ("AWS_ENDPOINT_URL_REKOGNITION", "http://127.0.0.1:9", "rekognition in eu-west-1 cannot be asked"),
+        ("AWS_ENDPOINT_URL_REKOGNITION", "http://127.0.0.1:9", "rekognition in eu-west-1 cannot be reached"),
     ],
 )
 def test_an_environment_that_cannot_work_is_told_in_a_line(
