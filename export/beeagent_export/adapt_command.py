@@ -63,7 +63,7 @@ def _division_in_words(division: Division) -> str:
             f"{words}: all are of one series, so its last images are held back; they resemble the others, and other "
             "days will be harder than these figures say"
         )
-    return f"{words}, of {division.series} series that are not trained on"
+    return f"{words}, from {division.series} series that are not trained on"
 
 
 def _table(division: Division, comparisons: Sequence[Comparison]) -> Table:

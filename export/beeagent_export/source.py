@@ -49,12 +49,12 @@ def refuse_unsupported(path: Path) -> None:
             read_pipeline_config(config_of(folder))
             return
         if (path / "manifest.json").is_file():
-            raise InputError(f"the source {path} is a model bundle already: {_SUPPORTED}")
+            raise InputError(f"the source {path} is already a model bundle: {_SUPPORTED}")
         raise InputError(f"the source {path} is a folder: {_SUPPORTED}")
     if path.suffix in {".keras", ".h5"}:
-        raise InputError(f"the source {path} is a Keras model of unknown make, which cannot be exported: {_SUPPORTED}")
+        raise InputError(f"the source {path} is an unknown Keras model, which cannot be exported: {_SUPPORTED}")
     if path.suffix == ".tflite":
-        raise InputError(f"the source {path} is a TFLite model already: run it with `beeagent --model {path}`")
+        raise InputError(f"the source {path} is already a TFLite model: run it with `beeagent --model {path}`")
 
 
 def load_source(

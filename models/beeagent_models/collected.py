@@ -88,7 +88,7 @@ def read_collected(folder: Path, *, threshold: float | None = None) -> Collected
     rows = [_read(text, where, beside=folder) for where, text in manifest_lines(manifest)]
     kept = [row for row in rows if row is not None]
     if not kept:
-        raise InputError(f"{manifest}: there is no frame in it, or none whose image is still there")
+        raise InputError(f"{manifest}: there is no frame, or none whose image still exists")
     classes = ClassMaps()
     for one in kept:
         strict(classes.join(one.cloud))
@@ -220,7 +220,7 @@ def review(collected: Collected, *, folder: Path | None, sheet: Path | None, lim
     if folder is not None or sheet is not None:
         _draw(collected, shown, folder=folder, sheet=sheet)
     where = " and ".join(str(path) for path in (folder, sheet) if path is not None)
-    gone = f"{collected.left_out} frames left out: their image is gone or their line not whole"
+    gone = f"{collected.left_out} frames left out: their image is missing or their line is incomplete"
     return [
         *_summary(found),
         *([gone] if collected.left_out else []),
@@ -263,5 +263,5 @@ def _summary(found: Sequence[Disagreement]) -> list[str]:
     apart = sum(bool(one.cloud_alone or one.edge_alone) for one in found)
     return [
         f"{len(found)} frames with results of both models; they disagree on {apart}",
-        f"{both} boxes both saw, {cloud} the cloud model alone, {edge} the edge model alone",
+        f"{both} boxes found by both, {cloud} by the cloud model alone, {edge} by the edge model alone",
     ]

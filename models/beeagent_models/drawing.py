@@ -113,7 +113,7 @@ def check_image_path(path: Path) -> None:
         InputError: its suffix is not that of an image, or its folder is missing.
     """
     if not path.suffix or not cv2.haveImageWriter(str(path)):
-        raise InputError(f"the image {path} cannot be written in this form: end its name in .png or .jpg")
+        raise InputError(f"the image {path} cannot be written in this format: end its name in .png or .jpg")
     if not path.absolute().parent.is_dir():
         raise InputError(f"the image {path} cannot be written: there is no folder {path.absolute().parent}")
 

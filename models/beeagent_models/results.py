@@ -329,7 +329,7 @@ def _line(path: Path, number: int) -> str:
 def _in_pixels(content: list[object], image_size: tuple[int, int] | None, where: str) -> Detections:
     boxes = PIXEL_BOXES.validate_python(content)
     if image_size is None:
-        raise InputError(f"{where}: its boxes are in pixels, which says nothing without the image's size")
+        raise InputError(f"{where}: its boxes are in pixels, which cannot be used without the image's size")
     width, height = image_size
     for box in boxes:
         right, bottom = box.left + box.width, box.top + box.height

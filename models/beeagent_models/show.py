@@ -69,9 +69,7 @@ def _chosen_line(result: Path, image: Path, line: int | None) -> tuple[int, floa
         if is_source(name, image):
             return number, position_s
     if len(sources) > 1:
-        raise InputError(
-            f"no result in {result} names {image.name} as its source: --line takes one of them all the same"
-        )
+        raise InputError(f"no result in {result} names {image.name}  as its source: choose one with --line")
     return 1, sources[1][1] if 1 in sources else None
 
 
@@ -139,7 +137,7 @@ def show_dataset(  # noqa: PLR0913 - each a choice of its own
 
 def _prepare(folder: Path | None, sheet: Path | None) -> None:
     if folder is None and sheet is None:
-        raise InputError("say where to draw to: a folder for the images, a sheet, or both")
+        raise InputError("give --out, --sheet or both")
     if sheet is not None:
         check_image_path(sheet)
     if folder is not None:

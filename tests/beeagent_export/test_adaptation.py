@@ -197,8 +197,8 @@ def test_errors_are_one_line_and_leave_nothing_behind(
         ({"base": base, "held_back": 1.0}, data, "fraction to hold back is 1"),
         ({"base": base}, wasps, "label 'wasp' is not among the detector's"),
         ({"base": base}, empty, "images (held back|to train on) has a box"),
-        ({"base": base, "out": tmp_path / "other"}, data, "exists and is no model bundle"),
-        ({"base": base, "out": Path()}, data, "is no name for a bundle"),
+        ({"base": base, "out": tmp_path / "other"}, data, "exists and is not a model bundle"),
+        ({"base": base, "out": Path()}, data, "is not a name for a bundle"),
         ({"base": base, "out": tmp_path / "my bees"}, data, "--name is 'my bees'"),
         ({"base": base, "run": data / "run"}, data, "is not a folder"),
     ):

@@ -197,9 +197,9 @@ def refuse(message: str, out: Path, *arguments: object) -> None:
         ("cut.npz", r"cut\.npz: cut short or not a checkpoint"),
         ("text.npz", r"text\.npz: cut short or not a checkpoint"),
         ("saved", r"has no pipeline.config beside it"),
-        ("model.keras", r"is a Keras model of unknown make"),
-        ("model.tflite", r"is a TFLite model already"),
-        ("bundle", r"is a model bundle already"),
+        ("model.keras", r"is an unknown Keras model"),
+        ("model.tflite", r"is already a TFLite model"),
+        ("bundle", r"is already a model bundle"),
         ("folder", r"is a folder: give a checkpoint"),
     ],
 )
@@ -246,7 +246,7 @@ def test_an_output_that_is_taken_is_refused(
     (tmp_path / "out" / "diary").mkdir()
     arguments = (checkpoint, "--calibrate", image_folder)
     refuse(r"exists: give another --out, or --force", tmp_path / "out" / "bees", *arguments)
-    refuse(r"exists and is no model bundle", tmp_path / "out" / "diary", *arguments, "--force")
+    refuse(r"exists and is not a model bundle", tmp_path / "out" / "diary", *arguments, "--force")
 
 
 @pytest.mark.parametrize("name", ["lite1", "lite4"])

@@ -77,7 +77,7 @@ def test_the_frames_are_drawn_in_that_order(folder: Path, tmp_path: Path) -> Non
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines() == [
         "4 frames on which both models were heard; on 2 they disagree",
-        "1 boxes both saw, 4 the cloud model alone, 1 the edge model alone",
+        "1 boxes found by both, 4 by the cloud model alone, 1 by the edge model alone",
         f"{tmp_path / 'drawn'} and {tmp_path / 'sheet.png'}: 2 of 4 frames",
     ]
     names = sorted(path.name for path in (tmp_path / "drawn").iterdir())
@@ -109,8 +109,8 @@ def test_a_folder_that_an_agent_fills_meanwhile_can_be_looked_at(folder: Path) -
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines() == [
         "2 frames on which both models were heard; on 1 they disagree",
-        "0 boxes both saw, 2 the cloud model alone, 1 the edge model alone",
-        "2 frames left out: their image is gone or their line not whole",
+        "0 boxes found by both, 2 by the cloud model alone, 1 by the edge model alone",
+        "2 frames left out: their image is missing or their line is incomplete",
     ]
 
 

@@ -110,7 +110,7 @@ class Service:
         """Yield all entries of a list, page by page.
 
         Args:
-            operation: that gives the list.
+            operation: that returns the list.
             member: of the answer that has the entries.
             members: of the request.
 

@@ -94,7 +94,7 @@ def _freeze(folder: Path) -> tuple[Any, str]:
         raise InputError(f"the SavedModel {folder} cannot be loaded: {reason}; export it again") from None
     signature = loaded.signatures.get("serving_default")
     if signature is None or _RAW_BOXES not in signature.structured_outputs:
-        raise _other_make(folder, f"has no signature serving_default that gives {_RAW_BOXES}")
+        raise _other_make(folder, f"has no signature serving_default that returns {_RAW_BOXES}")
     # As `convert_variables_to_constants_v2` does it, but for its end: that makes a function of the graph, and as
     # TensorFlow gives the loops of all such functions the same names, a second one fails in the same process.
     inlined = tf_constants._FunctionConverterDataInEager(  # noqa: SLF001
@@ -156,7 +156,7 @@ def _image(graph: Any, folder: Path) -> Any:  # noqa: ANN401 - TensorFlow ships 
     if len(stems) != 1:
         raise _other_make(folder, f"has {len(stems)} convolutions on three channels where one is expected")
     if not stems[0].shape.is_fully_defined() or stems[0].shape[0] != 1:
-        raise _other_make(folder, f"gives its network images of shape {stems[0].shape}, which is not fixed")
+        raise _other_make(folder, f"feeds its network images of shape {stems[0].shape}, which is not fixed")
     return stems[0]
 
 
@@ -233,7 +233,7 @@ def _anchors(  # noqa: PLR0913 - what is run, and what is expected
     )
     if not np.allclose(shifted, expected, atol=_SAME_BOXES, rtol=_SAME_BOXES):
         raise InputError(
-            f"the SavedModel {folder} decodes its boxes otherwise than box_coder in its pipeline.config "
+            f"the SavedModel {folder}  does not decode its boxes as box_coder in its pipeline.config "
             "says: give it the file that it was exported with"
         )
     return anchors.astype(np.float32)
@@ -247,6 +247,6 @@ def _centers_and_sides(boxes: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def _other_make(folder: Path, what: str) -> InputError:
     return InputError(
-        f"the SavedModel {folder} {what}: it is no EfficientDet of the TensorFlow 2 Object Detection API, and of other "
-        "SavedModels none can be exported"
+        f"the SavedModel {folder} {what}: it is not an EfficientDet of the TensorFlow 2 Object Detection API, and "
+        "other SavedModels cannot be exported"
     )

@@ -30,7 +30,9 @@ def read_labels(path: Path, *, classes: int) -> tuple[str, ...]:
     if len(set(labels)) != len(labels):
         raise InputError(f"the labels {path} name a class twice")
     if bundle.read_labels("".join(f"{label}\n" for label in labels), name=str(path)) != labels:
-        raise InputError(f"the labels {path} cannot be kept one a line: give names without line breaks and numbers")
+        raise InputError(
+            f"the labels {path} cannot be written one per line: give names without line breaks and numbers"
+        )
     return labels
 
 

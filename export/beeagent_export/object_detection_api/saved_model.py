@@ -37,7 +37,7 @@ def config_of(folder: Path) -> Path:
             return place / CONFIG
     raise InputError(
         f"the SavedModel {folder} has no {CONFIG} beside it: put there the one that exporter_main_v2.py of the "
-        "TensorFlow 2 Object Detection API wrote; SavedModels of another make cannot be exported"
+        "TensorFlow 2 Object Detection API wrote; other SavedModels cannot be exported"
     )
 
 
@@ -60,7 +60,7 @@ def load_saved_model(
     """
     folder = saved_model_in(path)
     if folder is None:
-        raise InputError(f"the source {path} is no SavedModel: it has no {SAVED_MODEL}")
+        raise InputError(f"the source {path}  is not a SavedModel: it has no {SAVED_MODEL}")
     config_path = config_of(folder)
     config = read_pipeline_config(config_path)
     names = read_labels(labels or _label_map(config_path, config), classes=config.classes)
@@ -107,7 +107,7 @@ def _label_map(config_path: Path, config: PipelineConfig) -> Path:
         classes = "class" if config.classes == 1 else "classes"
         raise InputError(
             f"the names of the model's {config.classes} {classes} are not known: give --labels FILE, the label map it "
-            f"was trained with or one name a line, or put {LABEL_MAP} beside {config_path}"
+            f"was trained with or one name per line, or put {LABEL_MAP} beside {config_path}"
         )
     return path
 

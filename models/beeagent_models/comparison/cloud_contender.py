@@ -99,9 +99,9 @@ class CloudSource:
                 if error.reason not in {"throttled", "timeout"}:
                     raise self._refusal(error, frame) from None
                 if attempt == _TRIES:
-                    kept = "" if self._folder is None else f"; the answers so far are in {self._folder}"
+                    kept = "" if self._folder is None else f"; the responses so far are in {self._folder}"
                     raise BeeagentError(
-                        f"{self._spec.name}: asked {_TRIES} times about {frame.name}: {error}{kept}"
+                        f"{self._spec.name}: failed {_TRIES} times for {frame.name}: {error}{kept}"
                     ) from None
                 self._wait(max(backoff.next(), error.wait_s or 0.0))
             else:
@@ -113,7 +113,7 @@ class CloudSource:
             "model-not-running": f"; start it with beeagent rekognition start --arn {self._spec.what}",
             "credentials": "; give some that allow it, as AWS_PROFILE does",
         }.get(error.reason, "")
-        return InputError(f"{self._spec.name}: cannot be asked about {frame.name}: {error}{advice}")
+        return InputError(f"{self._spec.name}: failed for {frame.name}: {error}{advice}")
 
     def _kept(self, image: LabelledImage) -> _Answer | None:
         """Return the cached response; None if it is another model's, or has no duration."""
@@ -139,14 +139,12 @@ class CloudSource:
 
 def _kept_in(keep: Path, spec: Spec, dataset: Dataset) -> Path:
     if "/" in spec.name or spec.name in {".", ".."} or not spec.name.isprintable():
-        raise InputError(
-            f"{spec.name!r} cannot be the name of a folder to keep answers in: call it otherwise, NAME=ARN"
-        )
+        raise InputError(f"{spec.name!r} cannot be the name of a cache folder: give another name, NAME=ARN")
     folder = keep / spec.name
     names = [image.path.name for image in dataset.images]
     twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
     if twice is not None:
-        raise InputError(f"two images are called {twice}: their answers cannot be kept in one folder")
+        raise InputError(f"two images are called {twice}: their responses cannot be cached in one folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -100,12 +100,12 @@ def _source(spec: Spec, dataset: Dataset, options: ComparisonOptions, wait: Call
     path = resolve_model(Path(spec.what))
     if not path.exists():
         raise InputError(
-            f"{spec.what}: there is no such bundle, .tflite or folder of results, and it is no ARN; "
+            f"{spec.what}: there is no such bundle, .tflite or folder of results, and it is not an ARN; "
             f"the bundled models are {', '.join(bundled_models())}"
         )
     if path.is_dir() and not (path / MANIFEST_FILE).is_file():
         if spec.tiles is not None or spec.labels is not None:
-            raise InputError(f"{spec.what}: is a folder of results: tiles and labels are for a model that runs here")
+            raise InputError(f"{spec.what}: is a folder of results: tiles and labels are for a model that runs locally")
         return ResultsSource(spec, dataset, allow_missing=options.allow_missing)
     try:
         return DeviceSource(spec, dataset, threads=options.threads)
@@ -115,14 +115,14 @@ def _source(spec: Spec, dataset: Dataset, options: ComparisonOptions, wait: Call
 
 def _cloud(spec: Spec, dataset: Dataset, options: ComparisonOptions, wait: Callable[[float], object]) -> Source:
     if spec.tiles is not None or spec.labels is not None:
-        raise InputError(f"{spec.name}: is a model in the cloud: tiles and labels are for a model that runs here")
+        raise InputError(f"{spec.name}: is a cloud model: tiles and labels are for a model that runs locally")
     with requires_extra("rekognition"):
         from beeagent_models.comparison.cloud_contender import CloudSource  # noqa: PLC0415 - boto3 is an extra
     source = CloudSource(spec, dataset, keep=options.keep, wait=wait)
     kept = len(dataset.images) - source.calls
     typer.echo(
         f"{shown(spec.name)}: about to make {source.calls} call{'' if source.calls == 1 else 's'}"
-        + (f" ({kept} answers were kept)" if kept else "")
+        + (f" ({kept}  responses were cached)" if kept else "")
         + f"; a call costs nothing by itself, the running model about ${options.prices.hourly:.2f} an hour",
         err=True,
     )

@@ -60,11 +60,11 @@ def parse_specs(texts: Sequence[str]) -> list[Spec]:
     """
     specs = [parse_spec(text) for text in texts]
     if not 2 <= len(specs) <= MAX_CONTENDERS:
-        raise InputError(f"{len(specs)} named to be compared: allowed are 2 to {MAX_CONTENDERS}")
+        raise InputError(f"{len(specs)}  contenders: allowed are 2 to {MAX_CONTENDERS}")
     names = [spec.name for spec in specs]
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"{names.count(name)} of those compared are called {name}: give each a name, NAME=WHAT")
+            raise InputError(f"{names.count(name)}  contenders are called {name}: give each a name, NAME=WHAT")
     return specs
 
 
@@ -77,12 +77,12 @@ def parse_spec(text: str) -> Spec:
     head, *given = _OPTION.split(text)
     options = dict(option.split("=", 1) for option in given)
     if len(options) < len(given) or not all(options.values()):
-        raise InputError(f"'{text}': an option is there twice, or without a value: write {FORM}")
+        raise InputError(f"'{text}': an option is given twice, or without a value: write {FORM}")
     name, equals, what = head.partition("=")
     if not equals or head.startswith("arn:") or Path(head).exists():
         name, what = _own_name(head, options.get("tiles")), head
     if not name or not what:
-        raise InputError(f"'{text}' names nothing to compare: write {FORM}")
+        raise InputError(f"'{text}' names no contender: write {FORM}")
     labels = options.get("labels")
     return Spec(name, what, options.get("tiles"), None if labels is None else Path(labels))
 

@@ -52,7 +52,7 @@ def images(comparison: Comparison, indices: list[int]) -> str:
 
 def _image(comparison: Comparison, index: int) -> str:
     image = comparison.dataset.images[index]
-    head = f"{len(image.boxes)} labelled, {comparison.apart(index)} detections that one has and another has not"
+    head = f"{len(image.boxes)} labelled, {comparison.apart(index)} detections without counterpart"
     columns = "".join(f'<p class="at">{escape(words)}</p>' for words in comparison.drawing.words)
     rows = "".join(
         f'<p class="who"><i class="dot c{number}"></i>{escape(contender.name)}</p>'
@@ -209,7 +209,7 @@ def _row(index: int, contender: Contender, best: float) -> str:
 def _notes(comparison: Comparison) -> str:
     prices = comparison.prices
     rate = (
-        "as many images an hour as it answered, one after the other"
+        "as many images an hour as it answered, one by one"
         if prices.images_per_hour is None
         else f"{prices.images_per_hour:,.0f} images an hour"
     )

@@ -76,7 +76,7 @@ def _figures(comparison: Comparison) -> Table:
         table.add_row(Text(one.name), "", "", *figures, "", "", "", style="dim")
     table.caption = "article: on its own data, for scale. $: a cloud model while it runs"
     if any(contender.price is None for contender in comparison.contenders):
-        table.caption += "; --images-per-hour says how much it is asked"
+        table.caption += "; --images-per-hour sets how often it is called"
     return table
 
 
@@ -118,7 +118,7 @@ def _agreement(comparison: Comparison) -> Table:
 
 
 def _different(comparison: Comparison, indices: list[int]) -> Table:
-    table = _table(Text("Images on which they differ most"), "detections that one has and another has not")
+    table = _table(Text("Images on which they differ most"), "detections without counterpart")
     for index in indices:
         table.add_row(Text(shown(comparison.dataset.images[index].path.name)), str(comparison.apart(index)))
     return table

@@ -72,13 +72,13 @@ def find_coco_image(file_name: str, *, file: Path, where: str) -> Path:
         if is_image_file(candidate):
             return candidate
     looked = ", ".join(map(str, candidates))
-    raise InputError(f"{where}: the image {file_name} is not there: looked for {looked}")
+    raise InputError(f"{where}: the image {file_name}  is missing: searched  {looked}")
 
 
 _MAX_SIDE = 1 << 31
 """Pixels; no image has so many."""
 
-_CROWDS = "crowd regions left out, which are no boxes of single objects"
+_CROWDS = "crowd regions left out, which are not boxes of single objects"
 _GROUPS = "categories left out, which have no box and are the supercategory of others"
 
 
@@ -180,7 +180,7 @@ class _Content:
                 raise InputError(f"{self.file}: there is no image; a COCO file has {lists}")
             self.broken |= missing
             if missing:
-                what = f"{', '.join(sorted(missing))}: missing, so this is no COCO file"
+                what = f"{', '.join(sorted(missing))}: missing, so this is not a COCO file"
                 yield Defect(str(self.file), DefectKind.BROKEN_LINE, what)
         self.database.execute("CREATE INDEX annotation_image ON annotation (image, place)")
 
@@ -205,7 +205,7 @@ class _Content:
             row = (place, str(entry.image_id), category, *box)
             self.database.execute("INSERT INTO annotation VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         elif entry.id in self.names:
-            what = f"category id {entry.id} is '{self.names[entry.id].name}' already"
+            what = f"category id {entry.id} is '{self.names[entry.id].name}', too"
             yield Defect(where, DefectKind.DUPLICATE, what)
         else:
             self.names[entry.id] = entry
@@ -222,7 +222,7 @@ class _Content:
             return
         row = (place, str(entry.id), entry.file_name, entry.width, entry.height)
         if not self.database.execute("INSERT OR IGNORE INTO image VALUES (?, ?, ?, ?, ?)", row).rowcount:
-            yield Defect(where, DefectKind.DUPLICATE, f"image id {entry.id} was there before")
+            yield Defect(where, DefectKind.DUPLICATE, f"image id {entry.id}  is used twice")
 
     def groups(self) -> frozenset[int]:
         """Return the ids of the categories without a box that are the supercategory of others.
@@ -244,7 +244,7 @@ class _Content:
             category = self.names[key]
             where = f"{self.file}: categories.{self.places[key]}"
             if not category.name.strip() or not is_unicode(category.name):
-                kind = "no Unicode text for a" if category.name.strip() else "an empty"
+                kind = "a non-Unicode" if category.name.strip() else "an empty"
                 yield Defect(where, DefectKind.LABEL_UNKNOWN, f"the category with id {key} has {kind} name")
             elif ids.setdefault(category.name, key) != key:
                 other = ids[category.name]

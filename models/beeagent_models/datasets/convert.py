@@ -149,7 +149,9 @@ class _Yolo:
         path = self._folder / IMAGES / record.name
         if path.suffix.lower() not in PICTURE_SUFFIXES:
             known = ", ".join(sorted(PICTURE_SUFFIXES))
-            raise InputError(f"{record.where}: YOLO has no images such as {record.name}; its names end in {known}")
+            raise InputError(
+                f"{record.where}: YOLO does not support images such as {record.name}; its names end in {known}"
+            )
         width, height = record.known_size
         rows = [
             (
@@ -255,7 +257,7 @@ def convert(  # noqa: PLR0913 - each a choice of its own
 
 def _refuse_name(record: ImageRecord, names: FirstSeen) -> None:
     if not record.name or "\0" in record.name or not is_unicode(record.name):
-        raise InputError(f"{record.where}: '{record.reference}' is no name of an image")
+        raise InputError(f"{record.where}: '{record.reference}' is not a usable image name")
     before = names.at(record.name, record.where)
     if before is not None:
         raise InputError(f"{record.where}: {record.reference} would be the same file as the image at {before}")
@@ -278,15 +280,15 @@ def _fitted(
         beyond = reaches_beyond(box, size)
         if beyond and not clip:
             raise InputError(
-                f"{where}: {what} reaches out of the image of {size[0]}x{size[1]}; correct "
-                "it, or have such boxes cut: --clip"
+                f"{where}: {what} reaches beyond the image of {size[0]}x{size[1]}; correct "
+                "it, or clip such boxes with --clip"
             )
         inside = _inside(box, size)
         if not (inside[0] < inside[2] and inside[1] < inside[3]):
             done.count("boxes left out because they lie outside of their image")
             continue
         if beyond:
-            done.count("boxes cut because they reached out of their image")
+            done.count("boxes clipped to their image")
         if to is DatasetFormat.GROUND_TRUTH and not all(edge.is_integer() for edge in inside):
             done.count("boxes rounded to whole pixels")
         kept.append((label, inside))

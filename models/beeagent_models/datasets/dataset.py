@@ -113,7 +113,7 @@ class DatasetBuilder:
             InputError: there is no image.
         """
         if not self._images:
-            raise InputError(f"{self._name}: there is no image in it")
+            raise InputError(f"{self._name}: there is no image")
         if self._clipped or self._left_out:
             logger.warning(
                 "%s: boxes clipped to their image: %d; left out because they lie outside of it: %d",
@@ -156,7 +156,7 @@ def check_labels(name: str, labels: Sequence[str]) -> None:
     if not labels or not all(label.strip() and is_unicode(label) for label in labels):
         raise InputError(f"{name}: a dataset needs at least one label, and none may be empty: {list(labels)}")
     if len(set(labels)) != len(labels):
-        raise InputError(f"{name}: a label is there twice: {', '.join(labels)}")
+        raise InputError(f"{name}: a label is given twice: {', '.join(labels)}")
 
 
 def is_unicode(text: str) -> bool:

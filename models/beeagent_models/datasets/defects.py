@@ -103,7 +103,7 @@ def box_defects(boxes: Sequence[tuple[str, str, Box]], *, size: tuple[int, int] 
             yield Defect(where, DefectKind.BOX_EMPTY, f"{what} has no area")
             continue
         if size is not None and reaches_beyond(box, size):
-            yield Defect(where, DefectKind.BOX_OUTSIDE, f"{what} reaches out of the image of {size[0]}x{size[1]}")
+            yield Defect(where, DefectKind.BOX_OUTSIDE, f"{what} reaches beyond the image of {size[0]}x{size[1]}")
         first = known.setdefault((label, box), number)
         if first != number:
             yield Defect(where, DefectKind.DUPLICATE, f"{what} is the same as box {first}")

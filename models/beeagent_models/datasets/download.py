@@ -63,7 +63,7 @@ def unpack(archive: Path, folder: Path) -> None:
                 content.extract(entry, folder)  # checks the CRC while it reads
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError) as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise InputError(f"{archive}: is no zip file, or a damaged one: {error}") from None
+        raise InputError(f"{archive}: is not a zip file, or damaged: {error}") from None
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise InputError(f"{folder} cannot be written: {error.strerror or error}") from None
@@ -146,8 +146,8 @@ def download(  # noqa: PLR0913 - each a choice of its own
             left -= 1
         if not left:
             raise BeeagentError(
-                f"{url} could not be fetched: {reason}; {transfer.bytes_here()} bytes are here, and the same command "
-                "goes on"
+                f"{url} could not be downloaded: {reason}; {transfer.bytes_here()} bytes are kept; the same command "
+                "resumes it"
             )
         wait(backoff.next())
 

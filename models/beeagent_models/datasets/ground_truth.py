@@ -133,18 +133,18 @@ def read_row(text: str | bytes, *, where: str) -> Findings[dict[str, Any] | None
     try:
         row = json.loads(text)
     except UnicodeDecodeError:
-        what = "is not UTF-8 text, so no line of a Ground Truth manifest"
+        what = "is not UTF-8 text, so not a line of a Ground Truth manifest"
         yield Defect(where, DefectKind.BROKEN_JSON, what)
         return None
     except (ValueError, RecursionError) as error:
         yield Defect(where, DefectKind.BROKEN_JSON, f"broken JSON: {error}")
         return None
     if not isinstance(row, dict):
-        what = "is no JSON object with a 'source-ref', so it is no line of a Ground Truth manifest"
+        what = "is not a JSON object with a 'source-ref', so not a line of a Ground Truth manifest"
         yield Defect(where, DefectKind.BROKEN_LINE, what)
         return None
     if not isinstance(row.get("source-ref"), str) or not row["source-ref"]:
-        what = "has no 'source-ref' that names an image, so it is no line of a Ground Truth manifest"
+        what = "has no 'source-ref' that names an image, so it is not a line of a Ground Truth manifest"
         yield Defect(where, DefectKind.BROKEN_LINE, what)
     return row
 
@@ -163,7 +163,7 @@ def read_line(text: str | bytes, *, where: str, attribute: str | None = None) ->
         return ManifestLine(where, source_ref, None, (), (), {})
     content = row.get(attribute)
     if not isinstance(content, dict):
-        yield Defect(where, DefectKind.BROKEN_LINE, f"{attribute}: is not there, or no JSON object")
+        yield Defect(where, DefectKind.BROKEN_LINE, f"{attribute}: is missing, or not a JSON object")
         return ManifestLine(where, source_ref, None, (), (), {})
     size = yield from _read_size(content, f"{attribute}.image_size", where)
     key = f"{attribute}-metadata"
@@ -307,7 +307,7 @@ class ClassMaps:
             if first is None:
                 self._names[class_id] = (name, line.where)
                 if not name.strip() or not is_unicode(name):
-                    what = f"class_id {class_id} has {'no Unicode text for a' if name.strip() else 'an empty'} name"
+                    what = f"class_id {class_id} has {'a non-Unicode' if name.strip() else 'an empty'} name"
                     yield Defect(line.where, DefectKind.LABEL_UNKNOWN, what)
                 elif self._ids.setdefault(name, class_id) != class_id:
                     what = f"class_id {class_id} and class_id {self._ids[name]} are both called '{name}'"
@@ -376,7 +376,7 @@ class GroundTruthReader(Reader):
                     yield Defect(line.where, DefectKind.LABEL_UNKNOWN, what)
             yield line_record(line)
         if empty:
-            raise InputError(f"{self._manifest}: there is no line in it")
+            raise InputError(f"{self._manifest}: it has no line")
         if self._given is None:
             yield from classes.refuse_none(self._manifest)
 

@@ -86,7 +86,7 @@ def find_image(record: ImageRecord, find: Callable[[ImageRecord], Path], seen: F
         return FoundImage(record, None)
     other = seen.at(f"file {path.resolve()}", where)
     if other is not None and not repeated:
-        what = f"{record.reference} is the image {path}, given before, at {other}; remove one"
+        what = f"{record.reference} is the image {path}, listed before, at {other}; remove one"
         yield Defect(where, DefectKind.DUPLICATE, what)
     try:
         height, width = decode_image(path).shape[:2]
@@ -114,7 +114,7 @@ def repeated_reference(record: ImageRecord, seen: FirstSeen) -> Findings[bool]:
     before = seen.at(f"reference {record.reference}", record.where) if record.reference else None
     if before is None:
         return False
-    what = f"the image {record.reference} was given before, at {before}; remove one"
+    what = f"the image {record.reference} was listed before, at {before}; remove one"
     yield Defect(record.where, DefectKind.DUPLICATE, what)
     return True
 
@@ -169,7 +169,7 @@ def find_image_file(source_ref: str, *, beside: Path, where: str) -> Path:
         if is_image_file(candidate):
             return candidate
     looked = ", ".join(map(str, candidates))
-    raise InputError(f"{where}: the image {source_ref} is not there: looked for {looked}")
+    raise InputError(f"{where}: the image {source_ref}  is missing: searched  {looked}")
 
 
 def s3_reference(*, bucket: str, prefix: str, name: str) -> str:

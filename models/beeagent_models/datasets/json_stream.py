@@ -112,7 +112,7 @@ class _Reader:
     def _expect_end(self) -> None:
         self._skip()
         if self._position < len(self._text):
-            raise self._error("something follows the end")
+            raise self._error("unexpected content after the end")
 
     def _skip(self) -> None:
         while True:

@@ -77,9 +77,7 @@ def _only_manifest(folder: Path) -> Path:
     found = sorted(path for path in folder.iterdir() if path.suffix == ".manifest")
     if len(found) == 1:
         return found[0]
-    what = (
-        f"has {len(found)} manifests; name one" if found else "holds no manifest, no images/ and labels/, no data.yaml"
-    )
+    what = f"has {len(found)} manifests; name one" if found else "has no manifest, no images/ and labels/, no data.yaml"
     raise InputError(f"{folder}: {what}")
 
 

@@ -45,7 +45,7 @@ def rewrite_manifest(  # noqa: PLR0913 - each a choice of its own
     """
     check_bucket(bucket)
     if attribute is not None and rename is None:
-        raise InputError(f"the label attribute {attribute} is to be renamed, but no new name is given")
+        raise InputError(f"the label attribute {attribute} cannot be renamed without a new name")
     count = 0
     with first_seen() as old, first_seen() as new, atomic_write(out) as file:
         for where, text in manifest_lines(manifest):
@@ -64,7 +64,7 @@ def rewrite_manifest(  # noqa: PLR0913 - each a choice of its own
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             count += 1
         if not count:
-            raise InputError(f"{manifest}: there is no line in it")
+            raise InputError(f"{manifest}: it has no line")
     return count
 
 

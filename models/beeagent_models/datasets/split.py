@@ -66,7 +66,7 @@ def split_manifest(  # noqa: PLR0913 - each a choice of its own
     if not 0 < fraction < 1:
         raise InputError(f"the fraction for the test is {fraction:g}: it must be more than 0 and less than 1")
     if pattern is not None and not by_series:
-        raise InputError("a pattern for series makes no sense where images are drawn at random")
+        raise InputError("a pattern for series cannot be used when images are drawn at random")
     series = _Series(by_series=by_series, pattern=_compiled(pattern))
     if manifest.resolve() in {(out / name).resolve() for name in (TRAIN, TEST)}:
         raise InputError(f"{manifest} would be overwritten: rename it, or write to another folder")
@@ -172,9 +172,7 @@ class _Series:
         if self.pattern is not None:
             match = self.pattern.search(path.name)
             if match is None:
-                raise InputError(
-                    f"{where}: the name {path.name} has nothing that the pattern {self.pattern.pattern} finds"
-                )
+                raise InputError(f"{where}: the name {path.name}  does not match the pattern {self.pattern.pattern}")
             return (match.group(1) if self.pattern.groups else match.group()) or ""
         match = _SERIES.fullmatch(path.stem)
         return str(path.parent / (match.group(1) if match else path.stem))
@@ -184,7 +182,7 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
     try:
         return None if pattern is None else re.compile(pattern)
     except re.error as error:
-        raise InputError(f"the pattern '{pattern}' is no regular expression: {error}") from None
+        raise InputError(f"the pattern '{pattern}' is not a regular expression: {error}") from None
 
 
 def _count(database: sqlite3.Connection, series: Iterator[tuple[str, bytes]], seed: int) -> None:

@@ -201,7 +201,7 @@ def _names(node: yaml.Node, file: Path) -> tuple[str, ...]:
     for index, each in enumerate(nodes):
         if each.tag == _NULL:
             what = f"the name of class {index} is {each.value or 'empty'}"
-            raise _broken(file, f"{what}; if the class is called that, write it in quotes")
+            raise _broken(file, f"{what}; if that is the name of the class, quote it")
     return tuple(each.value for each in nodes)
 
 
@@ -218,7 +218,7 @@ def _shown(node: yaml.Node) -> str:
 
 _OUTLINES = "outlines, replaced by their bounding boxes"
 _KEY_POINTS = "boxes whose key points were left out"
-_NO_CLASSES = "has no data.yaml to say what the classes are called; name them"
+_NO_CLASSES = "has no data.yaml with the names of the classes; give them"
 
 
 class YoloReader(Reader):
@@ -289,7 +289,7 @@ class YoloReader(Reader):
                     yield from self._records(path, file, root)
             yield from self._orphans(files)
         if not images and not unread:
-            what = "there is no image in a folder called 'images', so this is no YOLO folder"
+            what = "there is no image in a folder called 'images', so this is not a YOLO folder"
             raise InputError(f"{self._folder}: {what}")
         if images and not labelled:
             example = next(label_file(path) for _, path in self._images() if path.suffix.lower() in PICTURE_SUFFIXES)
@@ -323,7 +323,7 @@ class YoloReader(Reader):
             if found is None:
                 self._count(f"entries of {self._file} without a folder, {key}: {text}")
             elif found.is_file():
-                self._count(f"lists of images that are not read, {key}: {text}; name the folders of the images")
+                self._count(f"lists of images, which are not supported, {key}: {text}; name the folders of the images")
             elif not (found.resolve().is_relative_to(within) or found.resolve() in done):
                 done.add(found.resolve())
                 for path in _walk(found.resolve()):
@@ -400,7 +400,7 @@ def yolo_lines(file: Path) -> Iterator[tuple[str, str]]:
     except FileNotFoundError:
         return
     except UnicodeDecodeError:
-        raise InputError(f"{file}: is not UTF-8 text, so no YOLO label file") from None
+        raise InputError(f"{file}: is not UTF-8 text, so not a YOLO label file") from None
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
     for number, line in enumerate(text.splitlines(), start=1):
@@ -430,19 +430,21 @@ def _refuse_closed(error: OSError) -> None:
 
 def _orphan(file: Path) -> Defect:
     if file.suffix != ".txt":
-        return Defect(str(file), DefectKind.BROKEN_LINE, "is not read: the name of a label file ends in .txt")
+        return Defect(str(file), DefectKind.BROKEN_LINE, "is ignored: the name of a label file ends in .txt")
     parts = list(file.parts)
     parts[len(parts) - 1 - parts[::-1].index("labels")] = "images"
     beside = Path(*parts)
     record = next((path for path in sorted(beside.parent.glob("*")) if path.stem == file.stem), None)
     if record is not None and record.is_file():
         return _unread(record)
-    what = "has no image in the folder 'images' beside; add the image or remove the file"
+    what = "has no image in the folder 'images' beside it; add the image or remove the file"
     return Defect(str(file), DefectKind.MISSING_IMAGE, what)
 
 
 def _unread(path: Path) -> Defect:
-    what = f"the format {path.suffix} is not read; convert the image to one of {' '.join(sorted(PICTURE_SUFFIXES))}"
+    what = (
+        f"the format {path.suffix} is not supported; convert the image to one of {' '.join(sorted(PICTURE_SUFFIXES))}"
+    )
     return Defect(str(path), DefectKind.BAD_IMAGE, what)
 
 

@@ -160,7 +160,7 @@ def _make_folder(folder: Path) -> None:
 
 def _refuse_without_empty_images(datasets: Sequence[Dataset], option: str) -> None:
     if all(len(image.boxes) for dataset in datasets for image in dataset.images):
-        raise InputError(f"{option} needs images without any box, and no dataset has one: give such a dataset")
+        raise InputError(f"{option} needs images without any box: give a dataset that has some")
 
 
 def _evaluate(

@@ -103,5 +103,5 @@ class _Display:
 def _labels(text: str) -> tuple[str, ...]:
     labels = tuple(label.strip() for label in text.split(","))
     if not all(labels) or len(set(labels)) != len(labels):
-        raise InputError(f"labels are '{text}': write names with commas between, each once")
+        raise InputError(f"labels are '{text}': write names separated by commas, each once")
     return labels

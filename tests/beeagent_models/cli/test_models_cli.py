@@ -323,7 +323,9 @@ def test_show_finds_the_result_on_an_image_by_its_source(message: Path, garden: 
         beeagent("show", image, lines, "--out", out)
     about[1]["source"]["name"] = "c.png"
     lines.write_text("\n".join(json.dumps(one) for one in about))
-    with pytest.raises(InputError, match=r"no result in .*run\.jsonl names a\.png as its source: --line"):
+    with pytest.raises(
+        InputError, match=r"no result in .*run\.jsonl names a\.png as its source: choose one with --line"
+    ):
         beeagent("show", image, lines, "--out", out)
 
 

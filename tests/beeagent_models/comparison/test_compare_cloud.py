@@ -98,7 +98,7 @@ def test_it_is_not_asked_for_ever(server: RekognitionServer, dataset: Dataset, t
     server.answer = Fault("ThrottlingException")
     asking = Asking(dataset, keep=tmp_path / "kept")
     with pytest.raises(
-        BeeagentError, match=r"cloud: asked 8 times about b\.png: .*ThrottlingException; the answers so"
+        BeeagentError, match=r"cloud: failed 8 times for b\.png: .*ThrottlingException; the responses so"
     ):
         asking.find()
     assert len(asking.waits) == 7
@@ -116,7 +116,7 @@ def test_it_is_not_asked_for_ever(server: RekognitionServer, dataset: Dataset, t
             "AccessDeniedException",
             "AccessDeniedException: rekognition:DetectCustomLabels is not permitted; give some that allow it",
         ),
-        ("ResourceNotFoundException", r"cloud: cannot be asked about a\.png: Rekognition answered ResourceNotFound"),
+        ("ResourceNotFoundException", r"cloud: failed for a\.png: Rekognition answered ResourceNotFound"),
     ],
 )
 def test_what_cannot_be_asked_is_told_in_a_line(
@@ -183,7 +183,7 @@ def test_where_answers_cannot_be_kept_nothing_is_asked(
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be made"):
         Asking(dataset, keep=tmp_path / "file")
-    with pytest.raises(InputError, match=r"'\.\./x' cannot be the name of a folder"):
+    with pytest.raises(InputError, match=r"'\.\./x' cannot be the name of a cache folder"):
         Asking(dataset, keep=tmp_path, name="../x")
     twins = Dataset("set", (*dataset.images, dataset.images[0]), ("bee",))
     with pytest.raises(InputError, match=r"two images are called a\.png"):

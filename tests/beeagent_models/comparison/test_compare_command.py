@@ -111,11 +111,11 @@ def test_the_table_is_printed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["careful"], "1 named to be compared"),
+        (["careful"], "1 contenders: allowed are"),
         (["careful", "nowhere"], "nowhere: there is no such bundle, .tflite or folder of results"),
         (["careful", "empty"], "empty: no result for 3 of 3 images"),
         (["careful", "hasty,tiles=2x2"], "hasty: is a folder of results: tiles and labels are for a model"),
-        (["careful", f"{PROJECT_VERSION_ARN},tiles=2x2"], "is a model in the cloud: tiles and labels"),
+        (["careful", f"{PROJECT_VERSION_ARN},tiles=2x2"], "is a cloud model: tiles and labels"),
         (["careful", "x=arn:aws:s3:::bees"], "give the ARN of a Custom Labels model's version"),
         (["careful", f"{BUNDLE},tiles=9x9"], "tiles is '9x9'"),
         (["careful", f"{BUNDLE / 'model.tflite'},labels=ants.txt"], "model: garden is labelled bee, but .* ant"),

@@ -66,14 +66,14 @@ def test_crowds_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptu
     with caplog.at_level(logging.WARNING):
         dataset = read_dataset(write(tmp_path, content(annotations=[*content()["annotations"], crowd])), name="set")
     assert dataset.images[0].boxes.tolist() == [[10, 20, 40, 60]]
-    assert "crowd regions left out, which are no boxes of single objects: 1" in caplog.text
+    assert "crowd regions left out, which are not boxes of single objects: 1" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ('{"images": [', "Invalid JSON"),
-        ({"images": content()["images"]}, "annotations, categories: missing, so this is no COCO file"),
+        ({"images": content()["images"]}, "annotations, categories: missing, so this is not a COCO file"),
         (content(images=[{"id": 11, "file_name": "a.png", "width": "w", "height": 80}]), r"images\.0: width: "),
         (
             content(annotations=[{"image_id": 1, "category_id": 3, "bbox": [0, 0, 1, 1]}]),
@@ -88,8 +88,8 @@ def test_crowds_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptu
             content(annotations=[{"image_id": 11, "category_id": 3, "bbox": [0, 0, 0, 1]}]),
             r"annotations\.0: box 1, .* no area",
         ),
-        (content(images=content()["images"] * 2), r"images\.1: image id 11 was there before"),
-        (content(categories=content()["categories"] * 2), r"categories\.2: category id 3 is 'bee' already"),
+        (content(images=content()["images"] * 2), r"images\.1: image id 11  is used twice"),
+        (content(categories=content()["categories"] * 2), r"categories\.2: category id 3 is 'bee', too"),
         (content(categories=[]), r"there is no category; name the labels: .*data\.json=bee"),
         (
             content(images=[{"id": 11, "file_name": "b.png", "width": 120, "height": 80}]),

@@ -219,11 +219,11 @@ def test_without_images_none_is_looked_for(tmp_path: Path) -> None:
 def test_boxes_that_reach_out_are_refused_or_cut_and_counted(tmp_path: Path) -> None:
     rows = (record("a.png", (40, 30), (-5, -5, 10, 10), (50, 5, 60, 10), (1, 1, 40.4, 30)),)
     source = Drawn(tmp_path, ("bee",), rows, {})
-    with pytest.raises(InputError, match=r"drawn:a\.png: the box from \(-5, -5\) to \(10, 10\) reaches out"):
+    with pytest.raises(InputError, match=r"drawn:a\.png: the box from \(-5, -5\) to \(10, 10\) reaches beyond"):
         run(source, tmp_path / "out", DatasetFormat.COCO)
     done = run(source, tmp_path / "out", DatasetFormat.COCO, clip=True)
     assert done.changes == {
-        "boxes cut because they reached out of their image": 1,
+        "boxes clipped to their image": 1,
         "boxes left out because they lie outside of their image": 1,
     }
     assert told(tmp_path / "out", DatasetFormat.COCO)[0][2] == [("bee", (0, 0, 10, 10)), ("bee", (1, 1, 40, 30))]
@@ -247,11 +247,11 @@ def test_boxes_that_reach_out_are_refused_or_cut_and_counted(tmp_path: Path) -> 
         (
             DatasetFormat.YOLO,
             [record("a.png", (4, 3)), record("a.jpg", (4, 3))],
-            r"a\.jpg has one that was there before",
+            r"a\.jpg has one that  is used twice",
         ),
-        (DatasetFormat.YOLO, [record("a.gif", (4, 3))], r"YOLO has no images such as a\.gif"),
-        (DatasetFormat.COCO, [record("", (4, 3))], "is no name of an image"),
-        (DatasetFormat.COCO, [record("a\0.png", (4, 3))], "is no name of an image"),
+        (DatasetFormat.YOLO, [record("a.gif", (4, 3))], r"YOLO does not support images such as a\.gif"),
+        (DatasetFormat.COCO, [record("", (4, 3))], "is not a usable image name"),
+        (DatasetFormat.COCO, [record("a\0.png", (4, 3))], "is not a usable image name"),
         (DatasetFormat.COCO, [], "there is no image in the dataset"),
     ],
 )
@@ -284,7 +284,7 @@ def test_crowds_and_outlines_are_told(tmp_path: Path) -> None:
     }
     (tmp_path / "c.json").write_text(json.dumps(content))
     done = run(open_dataset(tmp_path / "c.json"), tmp_path / "yolo", DatasetFormat.YOLO)
-    assert done.changes == {"crowd regions left out, which are no boxes of single objects": 1}
+    assert done.changes == {"crowd regions left out, which are not boxes of single objects": 1}
     (tmp_path / "yolo" / "labels" / "a.txt").write_text("0 0.5 0.25 0.75 0.5 0.5 0.75 0.25 0.5\n")
     done = run(open_dataset(tmp_path / "yolo"), tmp_path / "gt", DatasetFormat.GROUND_TRUTH)
     assert done.changes["outlines, replaced by their bounding boxes"] == 1

@@ -45,7 +45,7 @@ def test_after_a_dropped_connection_only_the_rest_is_asked_for(
 
 def test_a_later_call_goes_on_where_an_earlier_one_gave_up(served: Served, tmp_path: Path, waits: list[float]) -> None:
     served.cut_after = [300_000, 0, 0]
-    with pytest.raises(BeeagentError, match="300000 bytes are here, and the same command goes on") as caught:
+    with pytest.raises(BeeagentError, match="300000 bytes are kept; the same command resumes it") as caught:
         fetch(served, tmp_path, waits, tries=2)
     assert not isinstance(caught.value, InputError)
     assert fetch(served, tmp_path, waits).read_bytes() == CONTENT
@@ -142,7 +142,7 @@ def test_a_busy_server_is_asked_again(served: Served, tmp_path: Path, waits: lis
 
 def test_a_server_that_stays_busy_is_given_up(served: Served, tmp_path: Path, waits: list[float]) -> None:
     served.statuses = [503] * 9
-    with pytest.raises(BeeagentError, match="503 Service Unavailable; 0 bytes are here"):
+    with pytest.raises(BeeagentError, match="503 Service Unavailable; 0 bytes are kept"):
         fetch(served, tmp_path, waits, tries=3)
     assert len(served.requests) == 3
 
@@ -161,7 +161,7 @@ def test_a_server_that_is_not_there_is_given_up(tmp_path: Path, waits: list[floa
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/a.zip"
-        with pytest.raises(BeeagentError, match="refused; 0 bytes are here"):
+        with pytest.raises(BeeagentError, match="refused; 0 bytes are kept"):
             download(url, tmp_path / "a.zip", tries=2, wait=waits.append)
     assert len(waits) == 1
 

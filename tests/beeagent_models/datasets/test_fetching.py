@@ -84,7 +84,7 @@ def test_a_damaged_zip_is_refused_and_fetched_anew(served: Served, tmp_path: Pat
     good = served.content
     damaged = {"a bit": flip(good, 100_000), "the end": good[:-30], "no zip": b"<html>", "empty": b""}[how]
     served.change(damaged, '"bad"')
-    with pytest.raises(InputError, match=r"dataset\.zip: is no zip file, or a damaged one"):
+    with pytest.raises(InputError, match=r"dataset\.zip: is not a zip file, or damaged"):
         fetch(served, tmp_path / "bees")
     assert not (tmp_path / "bees").exists()
     served.change(good, '"good"')

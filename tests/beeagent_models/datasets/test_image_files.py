@@ -83,7 +83,7 @@ def test_a_cut_off_file_is_refused_everywhere(tmp_path: Path, suffix: str, kept:
 def test_a_format_that_is_not_read_is_named_everywhere(tmp_path: Path, suffix: str) -> None:
     image_file = yolo(tmp_path / "set", f"a{suffix}", encoded(".png"))
     refuses(tmp_path / "set", image_file, tmp_path)
-    assert f"the format {suffix} is not read" in str(next(check_dataset(str(tmp_path / "set"))))
+    assert f"the format {suffix} is not supported" in str(next(check_dataset(str(tmp_path / "set"))))
 
 
 @settings(max_examples=60, deadline=None)

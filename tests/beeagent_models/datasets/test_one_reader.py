@@ -106,7 +106,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "COCO with half a character for a name": (
         lambda at: coco(at, categories=[{"id": 1, "name": "\ud800"}]),
-        "id 1 has no Unicode text for a name",
+        "id 1 has non-Unicode text as its name",
     ),
     "COCO with half a character for a file name": (
         lambda at: coco(at, images=[{"id": 1, "file_name": "\ud800.png", "width": 120, "height": 80}]),
@@ -114,7 +114,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "manifest with half a character for a name": (
         lambda at: manifest(at, line(**{"bees-metadata": {**METADATA, "class-map": {"0": "\ud800"}}})),
-        "class_id 0 has no Unicode text for a name",
+        "class_id 0 has non-Unicode text as its name",
     ),
     "COCO with an empty file name": (
         lambda at: coco(at, images=[{"id": 1, "file_name": "", "width": 120, "height": 80}]),
@@ -128,7 +128,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
                 {"id": 2, "file_name": "./a.png", "width": 120, "height": 80},
             ],
         ),
-        "given before, at",
+        "listed before, at",
     ),
     "manifest that names no class": (
         lambda at: manifest(
@@ -150,9 +150,9 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "manifest with one file for two images": (
         lambda at: manifest(at, line("s3://bucket/x/a.png"), line("s3://bucket/y/a.png")),
-        "is the image .* given before",
+        "is the image .* listed before",
     ),
-    "manifest with a line twice": (lambda at: manifest(at, line(), line()), "was given before"),
+    "manifest with a line twice": (lambda at: manifest(at, line(), line()), "was listed before"),
     "YOLO without label files": (lambda at: yolo(at, rows=None), "no image has a label file"),
     "YOLO with a name twice": (lambda at: yolo(at, data="names: [bee, bee]"), "class 0 and class 1 are both called"),
     "YOLO with an empty name": (lambda at: yolo(at, data='names: [bee, ""]'), "name of class 1 is empty"),
@@ -179,7 +179,7 @@ def test_two_images_with_one_label_file_are_refused(tmp_path: Path) -> None:
 
 def test_label_files_whose_names_end_otherwise_are_not_left_out_in_silence(tmp_path: Path) -> None:
     (yolo(tmp_path / "set") / "labels" / "a.txt").rename(tmp_path / "set" / "labels" / "a.TXT")
-    assert any("a.TXT: broken-line: is not read" in defect for defect in refused(tmp_path / "set", tmp_path))
+    assert any("a.TXT: broken-line: is ignored" in defect for defect in refused(tmp_path / "set", tmp_path))
 
 
 @pytest.mark.parametrize("suffix", [".avif", ".gif", ".heic", ".xyz"])
@@ -188,7 +188,7 @@ def test_labelled_images_of_a_format_that_is_not_read_are_not_left_out_in_silenc
     (folder / "images" / f"g{suffix}").write_bytes(b"whatever it is")
     (folder / "labels" / "g.txt").write_text(ROW)
     (defect,) = refused(folder, tmp_path)
-    assert f"images/g{suffix}: bad-image: the format {suffix} is not read" in defect
+    assert f"images/g{suffix}: bad-image: the format {suffix} is not supported" in defect
 
 
 def test_key_points_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -293,7 +293,7 @@ def test_a_name_is_what_is_written(tmp_path: Path, names: str, expected: tuple[s
 
 @pytest.mark.parametrize("names", ["[bee, null]", "[bee, ~]", "{0: bee, 1: }", "[bee, Null]"])
 def test_a_name_that_is_null_is_refused_with_the_way_out(tmp_path: Path, names: str) -> None:
-    with pytest.raises(InputError, match=r"data\.yaml: the name of class 1 is .* write it in quotes"):
+    with pytest.raises(InputError, match=r"data\.yaml: the name of class 1 is .* quote it"):
         read_dataset(yolo(tmp_path, data=f"names: {names}\n"))
 
 
@@ -398,7 +398,7 @@ def test_a_file_name_that_is_no_unicode_is_refused_by_convert_alone(tmp_path: Pa
     assert r"\udcff.png: duplicate" in str(defect)
     str(defect).encode()
     (folder / "images" / name).with_suffix(".jpg").unlink()
-    with pytest.raises(InputError, match="is no name of an image"):
+    with pytest.raises(InputError, match="is not a usable image name"):
         converted(folder, tmp_path / "out")
 
 

@@ -97,7 +97,7 @@ def test_a_share_that_leaves_nothing_is_refused(tmp_path: Path, fraction: float)
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a split needs two images or more"):
         split(write(tmp_path, "a.jpg"))
-    with pytest.raises(InputError, match=r"'\(' is no regular expression"):
+    with pytest.raises(InputError, match=r"'\(' is not a regular expression"):
         split(write(tmp_path, *SERIES), pattern="(")
     with pytest.raises(InputError, match=r"output\.manifest:1: the name a-000\.jpg has nothing"):
         split(write(tmp_path, *SERIES), pattern="x")
@@ -159,7 +159,7 @@ def test_what_cannot_be_held_back_is_refused() -> None:
         hold_back(dataset_of(Path("/mine"), "a.jpg"), fraction=0.2, seed=0)
     with pytest.raises(InputError, match="more than 0 and less than 1"):
         hold_back(dataset_of(Path("/mine"), "a.jpg", "b.jpg"), fraction=1.0, seed=0)
-    with pytest.raises(InputError, match="no regular expression"):
+    with pytest.raises(InputError, match="not a regular expression"):
         hold_back(dataset_of(Path("/mine"), "a.jpg", "b.jpg"), fraction=0.5, seed=0, pattern="(")
 
 

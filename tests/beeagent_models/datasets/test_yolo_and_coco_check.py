@@ -42,7 +42,7 @@ def yolo(folder: Path, rows: str | bytes) -> str:
         ("0 0.5 0.5 0.5", 3, "broken-line", "has 4 fields"),
         ("x 0.5 0.5 0.5 0.5", 3, "broken-line", "is not a class number and ratios"),
         ("1 0.5 0.5 0.5 0.5", 3, "label-unknown", "class 1 is unknown; the labels are bee"),
-        ("0 0.9 0.5 0.5 0.5", 3, "box-outside", r"box 2, from \(78, 20\) to \(138, 60\), reaches out of the .* 120x80"),
+        ("0 0.9 0.5 0.5 0.5", 3, "box-outside", r"box 2, from \(78, 20\) to \(138, 60\), reaches beyond the .* 120x80"),
         ("0 0.5 0.5 0 0.5", 3, "box-empty", "has no area"),
         ("0 nan 0.5 0.5 0.5", 3, "box-empty", "has no area"),
         (ROW, 3, "duplicate", "box 2, .* is the same as box 1"),
@@ -86,7 +86,7 @@ def test_what_readers_leave_out_is_noted_by_check(tmp_path: Path, caplog: pytest
     (tmp_path / "data.yaml").write_text("names: [bee]\ntrain: train.txt\nval: gone/images\n")
     assert found(tmp_path, tmp_path) == []
     (unread, gone) = caplog.messages
-    assert "lists of images that are not read, train: train.txt" in unread
+    assert "lists of images, which are not supported, train: train.txt" in unread
     assert "without a folder, val: gone/images" in gone
 
 
@@ -171,7 +171,7 @@ def test_a_coco_file_that_breaks_off_is_named_after_what_was_there(tmp_path: Pat
     file.write_text(file.read_text()[:-1])
     assert [kind for _, kind, _ in found(file, tmp_path)] == ["broken-json", "label-unknown"]
     file.write_text('{"images": []}')
-    with pytest.raises(InputError, match="there is no image in it"):
+    with pytest.raises(InputError, match="there is no image"):
         found(file, tmp_path)
 
 
