@@ -27,6 +27,7 @@ from beeagent_models.datasets import (
     parse_row,
     strict,
 )
+from beeagent_models.datasets.atomic_write import make_folder
 from beeagent_models.drawing import ContactSheet, check_image_path, draw_truth, fitted, write_image
 from beeagent_models.evaluation.coco_metrics import ImageMatches, coco_metrics
 
@@ -211,10 +212,7 @@ def review(collected: Collected, *, folder: Path | None, sheet: Path | None, lim
     if sheet is not None:
         check_image_path(sheet)
     if folder is not None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"the folder {folder} cannot be made: {error.strerror or error}") from None
+        make_folder(folder)
     found = disagreements(collected)
     shown = found[:limit]
     if folder is not None or sheet is not None:

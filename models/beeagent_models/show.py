@@ -13,6 +13,7 @@ from beeagent.errors import InputError
 from numpy.typing import NDArray
 
 from beeagent_models.datasets import ImageRecord, Reader, decode_image
+from beeagent_models.datasets.atomic_write import make_folder
 from beeagent_models.drawing import ContactSheet, Pixels, check_image_path, draw, draw_labels, fitted, write_image
 from beeagent_models.results import is_source, read_result, read_sources, refuse_other_image
 
@@ -141,10 +142,7 @@ def _prepare(folder: Path | None, sheet: Path | None) -> None:
     if sheet is not None:
         check_image_path(sheet)
     if folder is not None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"the folder {folder} cannot be made: {error.strerror}") from None
+        make_folder(folder)
 
 
 def _spread(source: Reader, count: int, total: int) -> Iterator[tuple[int, ImageRecord]]:

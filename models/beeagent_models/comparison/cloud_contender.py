@@ -18,7 +18,7 @@ from beeagent.errors import BeeagentError, InputError
 
 from beeagent_models.comparison.contenders import LONGEST_SIDE, QUALITY, Findings, Spec, jpeg_bytes
 from beeagent_models.datasets import Dataset, LabelledImage, load_image
-from beeagent_models.datasets.atomic_write import atomic_write
+from beeagent_models.datasets.atomic_write import atomic_write, make_folder
 from beeagent_models.results import read_result
 
 _TIMEOUT_S: Final = 30.0
@@ -145,10 +145,7 @@ def _kept_in(keep: Path, spec: Spec, dataset: Dataset) -> Path:
     twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
     if twice is not None:
         raise InputError(f"two images are called {twice}: their responses cannot be cached in one folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"the folder {folder} cannot be made: {error.strerror or error}") from None
+    make_folder(folder)
     return folder
 
 

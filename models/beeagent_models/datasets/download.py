@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 from beeagent.backoff import Backoff
 from beeagent.errors import BeeagentError, InputError
 
+from beeagent_models.datasets.atomic_write import make_folder
+
 _HASH_CHUNK = 1 << 20
 
 _MAX_BYTES = 50 * 1024**3
@@ -354,10 +356,7 @@ def download_dataset(  # noqa: PLR0913 - each a choice of its own
     if _is_done(folder, url):
         return sorted(folder.rglob("*.manifest"))
     begun = folder.absolute().with_name(folder.absolute().name + _BEGUN)
-    try:
-        begun.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"the folder {begun} cannot be made: {error.strerror}") from None
+    make_folder(begun)
     archive = begun / (PurePosixPath(urlsplit(url).path).name or "dataset.zip")
     if not archive.is_file():
         download(url, archive, tries=tries, wait=wait, progress=progress, size=size)

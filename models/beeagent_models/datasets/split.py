@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from beeagent.camera.images import natural_key
 from beeagent.errors import InputError
 
-from beeagent_models.datasets.atomic_write import atomic_write
+from beeagent_models.datasets.atomic_write import atomic_write, make_folder
 from beeagent_models.datasets.dataset import Dataset
 from beeagent_models.datasets.ground_truth import manifest_lines, parse_row
 from beeagent_models.datasets.image_files import reference_path
@@ -73,10 +73,7 @@ def split_manifest(  # noqa: PLR0913 - each a choice of its own
     with temporary_database() as database:
         _count(database, series.of_lines(manifest), seed)
         _choose(database, fraction, str(manifest))
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"the folder {out} cannot be made: {error.strerror}") from None
+        make_folder(out)
         with atomic_write(out / TRAIN) as train, atomic_write(out / TEST) as test:
             for key, text in series.of_lines(manifest):
                 chosen = database.execute("SELECT 1 FROM test WHERE key = ?", (digest_of(key),)).fetchone()

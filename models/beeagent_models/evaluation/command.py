@@ -14,6 +14,7 @@ from beeagent.runtime.factory import chosen_tiling
 from rich.console import Console
 
 from beeagent_models.datasets import Dataset, load_image, parse_source, read_dataset
+from beeagent_models.datasets.atomic_write import make_folder
 from beeagent_models.drawing import draw_truth, write_image
 from beeagent_models.evaluation.coco_metrics import MAX_DETECTIONS
 from beeagent_models.evaluation.false_alarms import write_false_alarms
@@ -100,11 +101,11 @@ def run_evaluation(*, model: Path, data: Sequence[str], options: EvaluationOptio
         _refuse_without_empty_images(datasets, "--max-false-alarms")
     if options.false_alarms is not None:
         _refuse_without_empty_images(datasets, "--false-alarms")
-        _make_folder(options.false_alarms)
+        make_folder(options.false_alarms)
     if choice.fixed is None:
         refuse_without_boxes(datasets[0])
     if options.images is not None:
-        _make_folder(options.images)
+        make_folder(options.images)
     evaluations = _evaluate(detector, datasets, choice, options)
     if options.plot is not None:
         plot_curves(evaluations, options.plot)
@@ -151,13 +152,6 @@ def _own_choice(bundle: ModelBundle) -> ThresholdChoice:
     return ThresholdChoice(fixed=bundle.threshold, fixed_by="the bundle's")
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"the folder {folder} cannot be made: {error.strerror or error}") from None
-
-
 def _refuse_without_empty_images(datasets: Sequence[Dataset], option: str) -> None:
     if all(len(image.boxes) for dataset in datasets for image in dataset.images):
         raise InputError(f"{option} needs images without any box: give a dataset that has some")
@@ -185,7 +179,7 @@ def _draw(evaluations: Sequence[Evaluation], folder: Path) -> None:
 
 
 def _draw_all(evaluation: Evaluation, folder: Path) -> None:
-    _make_folder(folder)
+    make_folder(folder)
     images = evaluation.dataset.images
     digits = len(str(len(images)))
     with step_progress("drawing", len(images)) as step:
