@@ -62,11 +62,11 @@ def refuse_existing(out: Path, *, force: bool) -> None:
         InputError: there is a bundle and `force` is not given, or something that is no bundle.
     """
     if not out.name:
-        raise InputError(f"{out}  is not a name for a bundle: give a folder that does not exist yet")
+        raise InputError(f"{out} is not a name for a bundle: give a folder that does not exist yet")
     if not os.path.lexists(out):
         return
     if not _is_bundle(out):
-        raise InputError(f"{out}  exists and is not a model bundle: give another --out")
+        raise InputError(f"{out} exists and is not a model bundle: give another --out")
     if not force:
         raise InputError(f"the bundle {out} exists: give another --out, or --force to replace it")
 

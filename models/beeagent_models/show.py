@@ -70,7 +70,7 @@ def _chosen_line(result: Path, image: Path, line: int | None) -> tuple[int, floa
         if is_source(name, image):
             return number, position_s
     if len(sources) > 1:
-        raise InputError(f"no result in {result} names {image.name}  as its source: choose one with --line")
+        raise InputError(f"no result in {result} names {image.name} as its source: choose one with --line")
     return 1, sources[1][1] if 1 in sources else None
 
 

@@ -233,7 +233,7 @@ def _anchors(  # noqa: PLR0913 - what is run, and what is expected
     )
     if not np.allclose(shifted, expected, atol=_SAME_BOXES, rtol=_SAME_BOXES):
         raise InputError(
-            f"the SavedModel {folder}  does not decode its boxes as box_coder in its pipeline.config "
+            f"the SavedModel {folder} does not decode its boxes as box_coder in its pipeline.config "
             "says: give it the file that it was exported with"
         )
     return anchors.astype(np.float32)

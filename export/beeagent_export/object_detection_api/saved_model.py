@@ -60,7 +60,7 @@ def load_saved_model(
     """
     folder = saved_model_in(path)
     if folder is None:
-        raise InputError(f"the source {path}  is not a SavedModel: it has no {SAVED_MODEL}")
+        raise InputError(f"the source {path} is not a SavedModel: it has no {SAVED_MODEL}")
     config_path = config_of(folder)
     config = read_pipeline_config(config_path)
     names = read_labels(labels or _label_map(config_path, config), classes=config.classes)

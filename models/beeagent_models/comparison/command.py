@@ -122,7 +122,7 @@ def _cloud(spec: Spec, dataset: Dataset, options: ComparisonOptions, wait: Calla
     kept = len(dataset.images) - source.calls
     typer.echo(
         f"{shown(spec.name)}: about to make {source.calls} call{'' if source.calls == 1 else 's'}"
-        + (f" ({kept}  responses were cached)" if kept else "")
+        + (f" ({kept} responses were cached)" if kept else "")
         + f"; a call costs nothing by itself, the running model about ${options.prices.hourly:.2f} an hour",
         err=True,
     )

@@ -60,11 +60,11 @@ def parse_specs(texts: Sequence[str]) -> list[Spec]:
     """
     specs = [parse_spec(text) for text in texts]
     if not 2 <= len(specs) <= MAX_CONTENDERS:
-        raise InputError(f"{len(specs)}  contenders: allowed are 2 to {MAX_CONTENDERS}")
+        raise InputError(f"{len(specs)} contenders: allowed are 2 to {MAX_CONTENDERS}")
     names = [spec.name for spec in specs]
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"{names.count(name)}  contenders are called {name}: give each a name, NAME=WHAT")
+            raise InputError(f"{names.count(name)} contenders are called {name}: give each a name, NAME=WHAT")
     return specs
 
 

@@ -72,7 +72,7 @@ def find_coco_image(file_name: str, *, file: Path, where: str) -> Path:
         if is_image_file(candidate):
             return candidate
     looked = ", ".join(map(str, candidates))
-    raise InputError(f"{where}: the image {file_name}  is missing: searched  {looked}")
+    raise InputError(f"{where}: the image {file_name} is missing: searched {looked}")
 
 
 _MAX_SIDE = 1 << 31
@@ -222,7 +222,7 @@ class _Content:
             return
         row = (place, str(entry.id), entry.file_name, entry.width, entry.height)
         if not self.database.execute("INSERT OR IGNORE INTO image VALUES (?, ?, ?, ?, ?)", row).rowcount:
-            yield Defect(where, DefectKind.DUPLICATE, f"image id {entry.id}  is used twice")
+            yield Defect(where, DefectKind.DUPLICATE, f"image id {entry.id} is used twice")
 
     def groups(self) -> frozenset[int]:
         """Return the ids of the categories without a box that are the supercategory of others.

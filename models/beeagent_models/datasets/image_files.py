@@ -169,7 +169,7 @@ def find_image_file(source_ref: str, *, beside: Path, where: str) -> Path:
         if is_image_file(candidate):
             return candidate
     looked = ", ".join(map(str, candidates))
-    raise InputError(f"{where}: the image {source_ref}  is missing: searched  {looked}")
+    raise InputError(f"{where}: the image {source_ref} is missing: searched {looked}")
 
 
 def s3_reference(*, bucket: str, prefix: str, name: str) -> str:

@@ -169,7 +169,7 @@ class _Series:
         if self.pattern is not None:
             match = self.pattern.search(path.name)
             if match is None:
-                raise InputError(f"{where}: the name {path.name}  does not match the pattern {self.pattern.pattern}")
+                raise InputError(f"{where}: the name {path.name} does not match the pattern {self.pattern.pattern}")
             return (match.group(1) if self.pattern.groups else match.group()) or ""
         match = _SERIES.fullmatch(path.stem)
         return str(path.parent / (match.group(1) if match else path.stem))

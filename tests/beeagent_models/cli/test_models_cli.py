@@ -423,7 +423,7 @@ def test_check_names_defects_and_fails(garden: Path, tmp_path: Path) -> None:
     result = beeagent("dataset", "check", tmp_path / "gt")
     assert result.exit_code == 1
     manifest = tmp_path / "gt" / "output.manifest"
-    assert result.stdout.startswith(f"{manifest}:2: missing-image: the image images/b.png is not there")
+    assert result.stdout.startswith(f"{manifest}:2: missing-image: the image images/b.png is missing")
     assert result.stderr == f"{tmp_path / 'gt'}: 1 defect\n"
 
 

@@ -88,12 +88,12 @@ def test_crowds_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptu
             content(annotations=[{"image_id": 11, "category_id": 3, "bbox": [0, 0, 0, 1]}]),
             r"annotations\.0: box 1, .* no area",
         ),
-        (content(images=content()["images"] * 2), r"images\.1: image id 11  is used twice"),
+        (content(images=content()["images"] * 2), r"images\.1: image id 11 is used twice"),
         (content(categories=content()["categories"] * 2), r"categories\.2: category id 3 is 'bee', too"),
         (content(categories=[]), r"there is no category; name the labels: .*data\.json=bee"),
         (
             content(images=[{"id": 11, "file_name": "b.png", "width": 120, "height": 80}]),
-            r"images\.0: .*b.png is not there",
+            r"images\.0: .*b.png is missing",
         ),
         (
             content(images=[{"id": 11, "file_name": "a.png", "width": 1, "height": 1}]),

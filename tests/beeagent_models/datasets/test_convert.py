@@ -211,7 +211,7 @@ def test_without_images_none_is_looked_for(tmp_path: Path) -> None:
         run(open_dataset(manifest), tmp_path / form.value, form, images=ImageHandling.NONE)
         assert not list((tmp_path / form.value).rglob("*.jpg"))
     assert told(tmp_path / "coco", DatasetFormat.COCO) == [("deep/none.jpg", (40, 30), [("bee", (1, 2, 4, 6))])]
-    with pytest.raises(InputError, match=r"m\.manifest:1: the image s3://bucket/deep/none\.jpg is not there"):
+    with pytest.raises(InputError, match=r"m\.manifest:1: the image s3://bucket/deep/none\.jpg is missing"):
         run(open_dataset(manifest), tmp_path / "with", DatasetFormat.COCO)
     assert not (tmp_path / "with").exists()
 
@@ -247,7 +247,7 @@ def test_boxes_that_reach_out_are_refused_or_cut_and_counted(tmp_path: Path) -> 
         (
             DatasetFormat.YOLO,
             [record("a.png", (4, 3)), record("a.jpg", (4, 3))],
-            r"a\.jpg has one that  is used twice",
+            r"a\.jpg has that of an earlier image",
         ),
         (DatasetFormat.YOLO, [record("a.gif", (4, 3))], r"YOLO does not support images such as a\.gif"),
         (DatasetFormat.COCO, [record("", (4, 3))], "is not a usable image name"),

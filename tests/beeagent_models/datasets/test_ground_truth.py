@@ -120,7 +120,7 @@ def test_the_fuller_path_wins_over_the_bare_name(tmp_path: Path) -> None:
 def test_a_reference_cannot_climb_out_of_the_folder(tmp_path: Path) -> None:
     image_file(tmp_path / "secret.png")
     (tmp_path / "set").mkdir()
-    with pytest.raises(InputError, match="is not there"):
+    with pytest.raises(InputError, match="is missing"):
         find_image_file("s3://bucket/../secret.png", beside=tmp_path / "set", where="m:1")
 
 
@@ -152,8 +152,8 @@ def with_annotation(**changes: object) -> dict[str, Any]:
     ("line", "message"),
     [
         ('{"source-ref": ', "broken JSON"),
-        ("[]", "no JSON object with a 'source-ref'"),
-        ('"text"', "no JSON object with a 'source-ref'"),
+        ("[]", "not a JSON object with a 'source-ref'"),
+        ('"text"', "not a JSON object with a 'source-ref'"),
         (json.dumps({"bees": 1}), "has no 'source-ref'"),
         (json.dumps({"source-ref": "a.png"}), "no label attribute"),
         (json.dumps(row(bees=None)), "bees: "),
@@ -191,7 +191,7 @@ def test_a_class_must_be_called_the_same_throughout(tmp_path: Path) -> None:
 
 
 def test_a_missing_image_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"output\.manifest:1: the image s3://bucket/a\.png is not there"):
+    with pytest.raises(InputError, match=r"output\.manifest:1: the image s3://bucket/a\.png is missing"):
         read_dataset(write(tmp_path, row()), name="set")
 
 

@@ -106,7 +106,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "COCO with half a character for a name": (
         lambda at: coco(at, categories=[{"id": 1, "name": "\ud800"}]),
-        "id 1 has non-Unicode text as its name",
+        "id 1 has a non-Unicode name",
     ),
     "COCO with half a character for a file name": (
         lambda at: coco(at, images=[{"id": 1, "file_name": "\ud800.png", "width": 120, "height": 80}]),
@@ -114,7 +114,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "manifest with half a character for a name": (
         lambda at: manifest(at, line(**{"bees-metadata": {**METADATA, "class-map": {"0": "\ud800"}}})),
-        "class_id 0 has non-Unicode text as its name",
+        "class_id 0 has a non-Unicode name",
     ),
     "COCO with an empty file name": (
         lambda at: coco(at, images=[{"id": 1, "file_name": "", "width": 120, "height": 80}]),

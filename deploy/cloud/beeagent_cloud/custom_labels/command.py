@@ -135,7 +135,7 @@ class Steps:
             version = version or new_name(project, datetime.now(timezone.utc))
             self._begin(project, version, output)
         else:
-            self._report(f"{there.name} is {there.status} ; no training is started")
+            self._report(f"{there.name} is {there.status}; no training is started")
         assert version is not None  # noqa: S101 - for the type checker; it was given or made above
         trained = follow(self._rekognition, project, version, report=self._report, wait=self._left)
         if trained is None:
