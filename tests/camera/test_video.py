@@ -206,8 +206,7 @@ def test_opencv_and_ffmpeg_are_silent(tmp_path: Path) -> None:
     (tmp_path / "fake.mp4").write_bytes(b"hello" * 1000)
     script = """
 from beeagent.errors import BeeagentError
-from beeagent.camera.address import parse_camera
-from beeagent.camera.opening import SourceOptions, open_source
+from beeagent.camera import SourceOptions, open_source, parse_camera
 
 for text in ("cut.avi", "fake.mp4", "rtsp://user:secret@127.0.0.1:1/x"):
     try:
@@ -220,4 +219,4 @@ for text in ("cut.avi", "fake.mp4", "rtsp://user:secret@127.0.0.1:1/x"):
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
     )
-    assert (done.stdout, done.stderr) == ("IncompleteVideoError\nInputError\nNotReachedError\n", "")
+    assert (done.stdout, done.stderr) == ("IncompleteVideoError\nInputError\nSourceUnreachableError\n", "")
