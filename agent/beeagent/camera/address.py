@@ -34,6 +34,16 @@ _LIKE_CREDENTIALS = re.compile(".*:.*@", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
+class _PathAddress:
+    path: Path
+
+    @property
+    def description(self) -> str:
+        """For logs and errors."""
+        return str(self.path)
+
+
+@dataclass(frozen=True, slots=True)
 class NumberAddress:
     """A local camera by number: `/dev/video<number>` if that is a camera, else the CSI camera of that number."""
 
@@ -45,16 +55,8 @@ class NumberAddress:
         return f"camera {self.number}"
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceAddress:
+class DeviceAddress(_PathAddress):
     """A V4L2 device by its path, such as `/dev/video0` or `/dev/v4l/by-id/usb-…`."""
-
-    path: Path
-
-    @property
-    def description(self) -> str:
-        """For logs and errors."""
-        return str(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,40 +87,16 @@ class StreamAddress:
         return redacted(self.url)
 
 
-@dataclass(frozen=True, slots=True)
-class VideoAddress:
+class VideoAddress(_PathAddress):
     """A video file."""
 
-    path: Path
 
-    @property
-    def description(self) -> str:
-        """For logs and errors."""
-        return str(self.path)
-
-
-@dataclass(frozen=True, slots=True)
-class ImageAddress:
+class ImageAddress(_PathAddress):
     """A single image file."""
 
-    path: Path
 
-    @property
-    def description(self) -> str:
-        """For logs and errors."""
-        return str(self.path)
-
-
-@dataclass(frozen=True, slots=True)
-class FolderAddress:
+class FolderAddress(_PathAddress):
     """The images in a folder, in natural order."""
-
-    path: Path
-
-    @property
-    def description(self) -> str:
-        """For logs and errors."""
-        return str(self.path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from beeagent.camera.live import CaptureFormat, FreezeDetector, LiveFrames
 from beeagent.camera.opencv import as_bgr
-from beeagent.camera.source import BadFrameError, DeferredClose, Frame, SourceLostError
+from beeagent.camera.source import BadFrameError, DeferredClose, Frame, GrabbingSource, SourceLostError
 from beeagent.errors import InputError
 
 Picamera2Module = Any
@@ -78,8 +78,8 @@ def find_csi_cameras(*, module: Picamera2Module | None = None) -> list[CsiInfo]:
     ]
 
 
-class CsiSource:
-    """Frames of a CSI camera. A `GrabbingSource`, live.
+class CsiSource(GrabbingSource):
+    """Frames of a CSI camera.
 
     Args:
         number: of the camera.
@@ -174,10 +174,6 @@ class CsiSource:
         if pixels is None:
             raise BadFrameError(f"{self.description}: delivered an image of shape {array.shape}, type {array.dtype}")
         return self._frames.make(pixels, captured_at=self._captured_at, captured_ns=self._captured_ns)
-
-    def read(self) -> Frame | None:
-        """See `FrameSource.read`."""
-        return self.retrieve() if self.grab() else None
 
     def close(self) -> None:
         """See `FrameSource.close`."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from beeagent.camera.address import IMAGE_SUFFIXES
 from beeagent.camera.opencv import as_bgr
-from beeagent.camera.source import BadFrameError, Frame
+from beeagent.camera.source import BadFrameError, Frame, GrabbingSource
 from beeagent.errors import InputError
 
 UNSUPPORTED_SUFFIXES = frozenset(
@@ -132,8 +132,8 @@ def pattern_folder(pattern: str) -> Path:
     return Path(*parts[:fixed])
 
 
-class ImageSource:
-    """The frames of image files in the given order, each once. A `GrabbingSource`.
+class ImageSource(GrabbingSource):
+    """The frames of image files in the given order, each once.
 
     Args:
         paths: the files.
@@ -184,10 +184,6 @@ class ImageSource:
             index=self._next - 1,
             name=path.name if self._folder is None else path.relative_to(self._folder).as_posix(),
         )
-
-    def read(self) -> Frame | None:
-        """See `FrameSource.read`."""
-        return self.retrieve() if self.grab() else None
 
     def close(self) -> None:
         """See `FrameSource.close`."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from beeagent.camera.opencv import VideoReader
 from beeagent.camera.pacing import Clock
-from beeagent.camera.source import BadFrameError, Frame, SourceLostError
+from beeagent.camera.source import BadFrameError, Frame, GrabbingSource, SourceLostError
 
 _LOG = logging.getLogger(__name__)
 
@@ -132,8 +132,8 @@ class LiveFrames:
         return Frame(pixels=pixels, captured_at=captured_at, captured_ns=captured_ns, index=self._next - 1)
 
 
-class LiveReader:
-    """The frames of a camera or stream that OpenCV has opened. A `GrabbingSource`.
+class LiveReader(GrabbingSource):
+    """The frames of a camera or stream that OpenCV has opened.
 
     Args:
         reader: opened; closed with this source.
@@ -176,10 +176,6 @@ class LiveReader:
         if pixels is None:
             raise BadFrameError(f"{self.description}: a frame cannot be decoded")
         return self._frames.make(pixels, captured_at=self._captured_at, captured_ns=self._captured_ns)
-
-    def read(self) -> Frame | None:
-        """See `FrameSource.read`."""
-        return self.retrieve() if self.grab() else None
 
     def close(self) -> None:
         """See `FrameSource.close`."""

@@ -70,8 +70,8 @@ class RateLimit:
         return True
 
 
-class RealtimeSource:
-    """Plays a file like a camera: no frame comes sooner than its time. A `GrabbingSource`, live.
+class RealtimeSource(GrabbingSource):
+    """Plays a file like a camera: no frame comes sooner than its time. Live.
 
     Frame n comes n / fps seconds after the first. A reader that is late gets the next frame at once, and the
     following ones too until the lag is made up; dropping what it has no time for is the reader's part, as with a
@@ -108,10 +108,6 @@ class RealtimeSource:
     def retrieve(self) -> Frame:
         """See `GrabbingSource.retrieve`."""
         return self._source.retrieve()
-
-    def read(self) -> Frame | None:
-        """See `FrameSource.read`."""
-        return self.retrieve() if self.grab() else None
 
     def close(self) -> None:
         """See `FrameSource.close`."""

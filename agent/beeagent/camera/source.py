@@ -86,10 +86,11 @@ class FrameSource(Protocol):
 
 @runtime_checkable
 class GrabbingSource(FrameSource, Protocol):
-    """A source that waits for a frame and decodes it in two steps, so that skipping a frame is cheap.
+    """A source that waits for a frame and decodes it in two steps, so that skipping a frame is cheap."""
 
-    `read` is `grab` followed by `retrieve`.
-    """
+    def read(self) -> Frame | None:
+        """Grab and retrieve the next frame; see `FrameSource.read`."""
+        return self.retrieve() if self.grab() else None
 
     def grab(self) -> bool:
         """Wait for the next frame and keep it undecoded; False at the end of the source.

@@ -25,8 +25,8 @@ _MAX_BYTES = 64 * 2**20
 _STREAM_TYPES = ("multipart/", "video/", "audio/")
 
 
-class StillImageSource:
-    """The still image at an `http://` or `https://` address, fetched repeatedly. A `GrabbingSource`, live.
+class StillImageSource(GrabbingSource):
+    """The still image at an `http://` or `https://` address, fetched repeatedly. Live.
 
     `grab` waits until the next fetch is due, and `retrieve` fetches: skipped frames are not fetched.
 
@@ -71,10 +71,6 @@ class StillImageSource:
         self._next += 1
         return Frame(pixels=pixels, captured_at=captured_at, captured_ns=captured_ns, index=self._next - 1)
 
-    def read(self) -> Frame | None:
-        """See `FrameSource.read`."""
-        return self.retrieve() if self.grab() else None
-
     def close(self) -> None:
         """See `FrameSource.close`."""
         self._closed.set()
@@ -100,10 +96,10 @@ class StillImageSource:
         return bytes(data)
 
 
-class HttpSource:
+class HttpSource(GrabbingSource):
     """An `http://` or `https://` address as a stream or, if that ends with its first frame, as a still image.
 
-    A `GrabbingSource`, live. FFmpeg reads a still image as a stream of one frame, or of none.
+    Live. FFmpeg reads a still image as a stream of one frame, or of none.
 
     Args:
         stream: the address, opened as a stream; closed with this source.
@@ -137,10 +133,6 @@ class HttpSource:
         frame, self._first = self._first, None
         frame = frame or self._source.retrieve()
         return replace(frame, index=frame.index + self._offset)
-
-    def read(self) -> Frame | None:
-        """See `FrameSource.read`."""
-        return self.retrieve() if self.grab() else None
 
     def close(self) -> None:
         """See `FrameSource.close`."""

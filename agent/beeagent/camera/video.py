@@ -11,7 +11,7 @@ from typing import BinaryIO
 import cv2
 
 from beeagent.camera.opencv import VideoReader
-from beeagent.camera.source import BadFrameError, Frame
+from beeagent.camera.source import BadFrameError, Frame, GrabbingSource
 from beeagent.errors import InputError
 
 _DECODE_ATTEMPTS = 64
@@ -32,8 +32,8 @@ class IncompleteVideoError(BadFrameError):
     """
 
 
-class VideoFileSource:
-    """The frames of a video file in order, none skipped, as fast as they are read. A `GrabbingSource`.
+class VideoFileSource(GrabbingSource):
+    """The frames of a video file in order, none skipped, as fast as they are read.
 
     A frame that cannot be decoded raises BadFrameError and keeps its index. Damage may also make FFmpeg skip
     frames silently. If frames are missing at the end, IncompleteVideoError is raised once. Frames without an
@@ -111,10 +111,6 @@ class VideoFileSource:
             name=self._path.name,
             position_s=self.position_s,
         )
-
-    def read(self) -> Frame | None:
-        """See `FrameSource.read`."""
-        return self.retrieve() if self.grab() else None
 
     def close(self) -> None:
         """See `FrameSource.close`."""

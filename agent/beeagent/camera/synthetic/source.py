@@ -5,14 +5,14 @@ import time
 from datetime import datetime, timezone
 
 from beeagent.camera.pacing import Clock, MonotonicClock
-from beeagent.camera.source import Frame
+from beeagent.camera.source import Frame, GrabbingSource
 from beeagent.camera.synthetic.address import SceneOptions
 from beeagent.camera.synthetic.scene import Scene
 from beeagent.errors import InputError
 
 
-class SyntheticSource:
-    """Frames of a synthetic scene. A `GrabbingSource`: a frame that is skipped is not drawn.
+class SyntheticSource(GrabbingSource):
+    """Frames of a synthetic scene: a frame that is skipped is not drawn.
 
     Args:
         options: of the scene.
@@ -68,14 +68,6 @@ class SyntheticSource:
         captured_at, captured_ns = self._captured
         pixels = self._scene.image()
         return Frame(pixels=pixels, captured_at=captured_at, captured_ns=captured_ns, index=self._next - 1)
-
-    def read(self) -> Frame | None:
-        """Return the next frame; a live source waits until it is due.
-
-        Returns:
-            The frame, or None after the last one or when closed.
-        """
-        return self.retrieve() if self.grab() else None
 
     def _await_due(self) -> None:
         """Wait until the next frame is due; if the reader is late by a frame or more, count anew from now."""
