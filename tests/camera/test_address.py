@@ -166,6 +166,7 @@ SECRET = st.text(alphabet=string.ascii_uppercase + "/?#@:%&= ", min_size=1, max_
     rest=st.sampled_from(["", "/", ":554/a/b", ":99999/", "/a?size=1"]),
 )
 @example(scheme="rtsp", password="QX1/2@3?ZK", host="cam.local", rest="")  # noqa: S106 - made up
+@example(scheme="", password="QX://ZK", host="cam.local", rest="")  # noqa: S106 - made up
 def test_password_is_never_shown(scheme: str, password: str, host: str, rest: str) -> None:
     text = f"{scheme}://user:{password}@{host}{rest}" if scheme else f"user:{password}@{host}{rest}"
     try:

@@ -30,6 +30,7 @@ image of its text."""
 
 _STREAM_SCHEMES = ("rtsp", "rtsps", "http", "https")
 _MAX_DIGITS = 4
+_SCHEME = re.compile("[A-Za-z][A-Za-z0-9+.-]*://")
 _LIKE_CREDENTIALS = re.compile(".*:.*@", re.DOTALL)
 
 
@@ -181,13 +182,13 @@ def redacted(url: str) -> str:
     Everything before the last `@` counts as user and password, so that a password with a `/`, `?` or `@` in it is
     removed as a whole.
     """
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        scheme, rest = "", url
+    # Without a scheme, `://` may be a part of the password.
+    match = _SCHEME.match(url)
+    scheme, rest = (match[0], url[match.end() :]) if match else ("", url)
     if "@" in rest:
         rest = "***@" + rest.rpartition("@")[2]
     shown = re.split("[?#]", rest, maxsplit=1)
-    return scheme + separator + shown[0] + ("?***" if len(shown) > 1 else "")
+    return scheme + shown[0] + ("?***" if len(shown) > 1 else "")
 
 
 def _refuse(text: str, problem: str) -> NoReturn:
