@@ -6,8 +6,8 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from beeagent.camera.source import BadFrameError
-from beeagent.camera.video import VIDEO_SUFFIXES, VideoFileSource
+from beeagent.camera import BadFrameError
+from beeagent.camera import VIDEO_SUFFIXES, VideoFileSource
 from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
 from numpy.typing import NDArray

@@ -78,7 +78,7 @@ def test_the_agent_sees_the_right_colour_through_a_bundle(precision: Precision, 
         np.testing.assert_allclose(found.boxes[0], [0.25, 0.25, 0.75, 0.75], atol=1e-5)
 
 
-def test_int8_without_a_image_is_refused() -> None:
+def test_int8_without_an_image_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one image"):
         convert_heads(colour_heads(mean=127.0, std=128.0), precision=Precision.INT8)
 

@@ -113,14 +113,14 @@ def test_hits_misses_and_false_alarms_have_their_colours() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_a_image_is_written(tmp_path: Path, suffix: str) -> None:
+def test_an_image_is_written(tmp_path: Path, suffix: str) -> None:
     write_image(tmp_path / f"a{suffix}", grey())
     read = cv2.imread(str(tmp_path / f"a{suffix}"))
     assert read is not None
     assert np.abs(read.astype(int) - GREY).max() <= 2
 
 
-def test_a_image_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     for name in ("a", "a.docx"):
         with pytest.raises(InputError, match=r"end its name in \.png or \.jpg"):
             check_image_path(tmp_path / name)

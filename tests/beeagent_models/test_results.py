@@ -160,7 +160,7 @@ def test_rekognitions_response_is_read_strongest_first_and_clipped(tmp_path: Pat
     assert found.boxes[1].tolist() == pytest.approx([0, 0.5, 0.1, 1])
 
 
-def test_a_image_that_rekognition_refused_has_no_result_but_a_reason(tmp_path: Path) -> None:
+def test_an_image_that_rekognition_refused_has_no_result_but_a_reason(tmp_path: Path) -> None:
     result = tmp_path / "hive.json"
     result.write_text(json.dumps({"Error": {"Code": "ImageTooLargeException", "Message": "It has\n20 MB"}}))
     with pytest.raises(InputError, match=r"Rekognition refused the image: ImageTooLargeException It has.20 MB"):

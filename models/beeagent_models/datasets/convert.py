@@ -12,7 +12,7 @@ from typing import IO, Protocol
 
 import numpy as np
 import yaml
-from beeagent.camera.images import PICTURE_SUFFIXES
+from beeagent.camera import IMAGE_SUFFIXES
 from beeagent.errors import InputError
 
 from beeagent_models.datasets.atomic_write import new_folder
@@ -147,8 +147,8 @@ class _Yolo:
 
     def add(self, record: ImageRecord) -> None:
         path = self._folder / IMAGES / record.name
-        if path.suffix.lower() not in PICTURE_SUFFIXES:
-            known = ", ".join(sorted(PICTURE_SUFFIXES))
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            known = ", ".join(sorted(IMAGE_SUFFIXES))
             raise InputError(
                 f"{record.where}: YOLO does not support images such as {record.name}; its names end in {known}"
             )

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from beeagent.camera.images import decode_picture
+from beeagent.camera import read_image
 from beeagent.errors import BeeagentError, InputError
 from beeagent_export.images import find_images
 from beeagent_models.datasets.convert import convert
@@ -47,7 +47,7 @@ def refuses(folder: Path, image_file: Path, tmp_path: Path) -> None:
     result.write_text("{}")
     image = LabelledImage(image_file, 64, 48, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
     ways = {
-        "agent": lambda: decode_picture(image_file),
+        "agent": lambda: read_image(image_file),
         "evaluate, train": lambda: read_dataset(folder),
         "loader, evaluate, compare": lambda: load_image(image),
         "convert": lambda: convert(
@@ -97,7 +97,7 @@ def test_check_and_readers_agree_with_the_agent_on_any_damage(
     folder = tmp_path_factory.mktemp("damage")
     image_file = yolo(folder, f"a{suffix}", bytes(content[: int(len(content) * (1 - end**8)) + 1]))
     try:
-        height, width = decode_picture(image_file).shape[:2]
+        height, width = read_image(image_file).shape[:2]
     except BeeagentError:
         assert [defect.kind.value for defect in check_dataset(str(folder))] == ["bad-image"]
         with pytest.raises(InputError, match=f"a{suffix}"):
@@ -115,7 +115,7 @@ def test_the_size_is_that_of_the_upright_image(tmp_path: Path, suffix: str, orie
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(PIXELS).save(path, exif=exif)
-    upright = decode_picture(path)
+    upright = read_image(path)
     (image,) = read_dataset(tmp_path).images
     assert (image.height, image.width) == upright.shape[:2]
     assert np.array_equal(load_image(image), upright)
@@ -161,7 +161,7 @@ def png(width: int, height: int, *extra: bytes) -> bytes:
 )
 def test_an_odd_png_that_the_agent_reads_is_read_everywhere(tmp_path: Path, content: bytes) -> None:
     image_file = yolo(tmp_path, "odd.png", content)
-    height, width = decode_picture(image_file).shape[:2]
+    height, width = read_image(image_file).shape[:2]
     assert list(check_dataset(str(tmp_path))) == []
     (image,) = read_dataset(tmp_path).images
     assert (image.width, image.height) == (width, height)
@@ -188,5 +188,5 @@ def test_export_lists_the_images_of_a_manifest_by_the_same_reader(tmp_path: Path
         "bees-metadata": {"class-map": {"0": "bee"}, "type": "groundtruth/object-detection"},
     }
     (tmp_path / "m.manifest").write_text(json.dumps(line))
-    with pytest.raises(InputError, match=r"m\.manifest:1: .*a\.jpg: is not an image, or a damaged one"):
+    with pytest.raises(InputError, match=r"m\.manifest:1: .*a\.jpg: is not an image, or is damaged"):
         find_images(tmp_path / "m.manifest")

@@ -68,7 +68,7 @@ def test_splits_are_read_together_or_alone(tmp_path: Path, layout: str) -> None:
     assert [image.path.stem for image in read_dataset(one, name="set", labels=("bee",)).images] == ["val"]
 
 
-def test_a_image_without_a_label_file_shows_nothing(tmp_path: Path) -> None:
+def test_an_image_without_a_label_file_shows_nothing(tmp_path: Path) -> None:
     single(tmp_path, "0 0.5 0.5 0.5 0.5")
     put(tmp_path / "images" / "empty.png", None)
     assert [len(image.boxes) for image in read_dataset(tmp_path, name="set", labels=("bee",)).images] == [1, 0]
@@ -128,7 +128,7 @@ def test_a_box_without_area_is_refused(tmp_path: Path, row: str) -> None:
         read_dataset(single(tmp_path, row), name="set", labels=("bee",))
 
 
-def test_a_label_file_without_a_image_is_named(tmp_path: Path) -> None:
+def test_a_label_file_without_an_image_is_named(tmp_path: Path) -> None:
     single(tmp_path, "0 0.5 0.5 0.5 0.5")
     (tmp_path / "labels" / "ghost.txt").write_text("")
     with pytest.raises(InputError, match=r"ghost\.txt: has no image"):

@@ -99,7 +99,7 @@ def test_the_right_place_with_the_wrong_class_is_a_false_alarm() -> None:
     assert metrics.matches[0].hits.tolist() == [False]
 
 
-def test_only_the_hundred_strongest_of_a_image_count() -> None:
+def test_only_the_hundred_strongest_of_an_image_count() -> None:
     right = ((10.0, 10.0, 20.0, 20.0), 0.1, 0)
     alarms = [((50.0, 50.0, 60.0, 60.0), 0.5, 0)] * 100
     matches = coco_metrics(dataset([((10, 10, 20, 20), 0)]), [found(*alarms, right)]).matches[0]

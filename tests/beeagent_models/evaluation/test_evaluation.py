@@ -245,14 +245,14 @@ def test_a_plot_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> Non
         check_plot_path(tmp_path / "none" / "curve.png")
 
 
-def test_a_image_that_cannot_be_decoded_is_named(detector: Detector, dataset: Dataset) -> None:
+def test_an_image_that_cannot_be_decoded_is_named(detector: Detector, dataset: Dataset) -> None:
     path = dataset.images[1].path
     path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(InputError, match=r"alarm\.png: is not an image, or a damaged one"):
+    with pytest.raises(InputError, match=r"alarm\.png: is not an image, or is damaged"):
         evaluate(detector, dataset, choice=ThresholdChoice())
 
 
-def test_a_image_that_was_exchanged_is_named(detector: Detector, dataset: Dataset) -> None:
+def test_an_image_that_was_exchanged_is_named(detector: Detector, dataset: Dataset) -> None:
     cv2.imwrite(str(dataset.images[0].path), np.zeros((32, 64, 3), np.uint8))
     with pytest.raises(InputError, match=r"found\.png: is 64x32, not 64x64"):
         evaluate(detector, dataset, choice=ThresholdChoice())
