@@ -6,8 +6,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from beeagent.camera import BadFrameError
-from beeagent.camera import VIDEO_SUFFIXES, VideoFileSource
+from beeagent.camera import VIDEO_SUFFIXES, BadFrameError, VideoFileSource
 from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
 from numpy.typing import NDArray

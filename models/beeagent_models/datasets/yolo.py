@@ -442,9 +442,7 @@ def _orphan(file: Path) -> Defect:
 
 
 def _unread(path: Path) -> Defect:
-    what = (
-        f"the format {path.suffix} is not supported; convert the image to one of {' '.join(sorted(IMAGE_SUFFIXES))}"
-    )
+    what = f"the format {path.suffix} is not supported; convert the image to one of {' '.join(sorted(IMAGE_SUFFIXES))}"
     return Defect(str(path), DefectKind.BAD_IMAGE, what)
 
 

@@ -59,7 +59,7 @@ def size(width: object, height: object) -> dict[str, Any]:
         ('{"source-ref": ', "broken-json", "Expecting value"),
         ("[" * 100_000, "broken-json", "recursion"),
         (b'{"source-ref": "\xff"}', "broken-json", "not UTF-8"),
-        ("[]", "broken-line", "no JSON object"),
+        ("[]", "broken-line", "not a JSON object"),
         (row(source=""), "broken-line", "no 'source-ref'"),
         (row("s3://bucket/none.png"), "missing-image", r"s3://bucket/none\.png is missing: searched "),
         (row("s3://bucket/" + "n" * 5000), "missing-image", "is missing"),
