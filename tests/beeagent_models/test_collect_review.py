@@ -76,7 +76,7 @@ def test_the_frames_are_drawn_in_that_order(folder: Path, tmp_path: Path) -> Non
     result = review(folder, "--out", tmp_path / "drawn", "--sheet", tmp_path / "sheet.png", "--most", "2")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines() == [
-        "4 frames on which both models were heard; on 2 they disagree",
+        "4 frames with results of both models; they disagree on 2",
         "1 boxes found by both, 4 by the cloud model alone, 1 by the edge model alone",
         f"{tmp_path / 'drawn'} and {tmp_path / 'sheet.png'}: 2 of 4 frames",
     ]
@@ -108,7 +108,7 @@ def test_a_folder_that_an_agent_fills_meanwhile_can_be_looked_at(folder: Path) -
     result = review(folder)
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines() == [
-        "2 frames on which both models were heard; on 1 they disagree",
+        "2 frames with results of both models; they disagree on 1",
         "0 boxes found by both, 2 by the cloud model alone, 1 by the edge model alone",
         "2 frames left out: their image is missing or their line is incomplete",
     ]

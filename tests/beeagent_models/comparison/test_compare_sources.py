@@ -60,7 +60,7 @@ def test_two_to_six_are_compared_and_each_has_its_name() -> None:
     assert [spec.name for spec in parse_specs(["a", "b=a"])] == ["a", "b"]
     with pytest.raises(InputError, match="1 contenders: allowed are 2 to 6"):
         parse_specs(["a"])
-    with pytest.raises(InputError, match="7 named"):
+    with pytest.raises(InputError, match="7 contenders"):
         parse_specs(list("abcdefg"))
     with pytest.raises(InputError, match="2 contenders are called a: give each a name"):
         parse_specs(["x/a", "y/a"])
