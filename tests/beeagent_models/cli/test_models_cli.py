@@ -451,7 +451,7 @@ def test_listing_the_commands_imports_nothing_heavy() -> None:
     [
         ("pycocotools", "cli.evaluate(Path('m'), ['d'])", "evaluate"),
         ("supervision", "cli.show(Path('i'), Path('r'), out=Path('o.png'))", "evaluate"),
-        ("tensorboard", "cli.train(out=Path('o'))", "train"),
+        ("tensorboard", "cli.train(None, out=Path('o'))", "train"),
     ],
 )
 def test_a_missing_extra_is_named(package: str, call: str, extra: str) -> None:
