@@ -13,7 +13,7 @@ from typing import Any, Final
 import yaml
 from awsiot.greengrasscoreipc import model
 from beeagent.errors import InputError
-from beeagent.messages.topics import detections_topic, status_topic
+from beeagent.messages import detections_topic, status_topic
 from beeagent.settings import Settings, load_settings
 
 _THING: Final = "thing"

@@ -1,6 +1,6 @@
 import pytest
 from beeagent.errors import InputError
-from beeagent.messages.topics import detections_topic, status_topic
+from beeagent.messages import detections_topic, status_topic
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beeagent.messages.schemas import load_schema
+from beeagent.messages import load_schema
 from beeagent.outbox.outbox import Outbox
 from jsonschema import Draft202012Validator, FormatChecker
 from support.beeagent_process import DEADLINE, RunningAgent, running_agent, tiny_model

@@ -18,7 +18,7 @@ from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.detection.runtime import runtime_name
 from beeagent.errors import BeeagentError, InputError
 from beeagent.greengrass.address import nucleus_address
-from beeagent.messages.topics import status_topic
+from beeagent.messages import status_topic
 from beeagent.mqtt.broker_url import Embedded, Greengrass, NoBroker, parse_broker
 from beeagent.mqtt.embedded import EmbeddedBroker
 from beeagent.mqtt.publisher import MqttPublisher

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from beeagent.detection.detections import Detections
-from beeagent.messages.timestamps import rfc3339
+from beeagent.messages import rfc3339
 
 CLOUD: Final = "bees"
 EDGE: Final = "edge"

@@ -1,4 +1,4 @@
-"""The topics that results and states are published on."""
+"""The topics that results and statuses are published on."""
 
 from typing import Final
 
@@ -13,7 +13,7 @@ MAX_TOPIC_BYTES: Final = 256
 
 
 def detections_topic(prefix: str, device: str, camera: str) -> str:
-    """Give the topic of a camera's results, such as `beeagent/hive-7/front/detections`.
+    """Return the topic of a camera's results, such as `beeagent/hive-7/front/detections`.
 
     Raises:
         InputError: the prefix or a name cannot be in a topic, or the topic passes a limit of AWS IoT.
@@ -22,7 +22,7 @@ def detections_topic(prefix: str, device: str, camera: str) -> str:
 
 
 def status_topic(prefix: str, device: str) -> str:
-    """Give the topic of a device's state, such as `beeagent/hive-7/status`.
+    """Return the topic of a device's state, such as `beeagent/hive-7/status`.
 
     Raises:
         InputError: the prefix or a name cannot be in a topic, or the topic passes a limit of AWS IoT.

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final
 
-from beeagent.messages.timestamps import rfc3339
+from beeagent.messages import rfc3339
 from beeagent.outbox.publisher import Receipt
 from beeagent.outbox.records import Row
 

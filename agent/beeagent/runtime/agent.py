@@ -14,7 +14,7 @@ import cv2
 from beeagent.camera import Capture, Frame, FrameQueue, IncompleteVideoError
 from beeagent.detection.bundle import ModelBundle
 from beeagent.errors import InputError
-from beeagent.messages.status import CameraCounts
+from beeagent.messages import CameraCounts
 from beeagent.mqtt.broker_url import BrokerAddress
 from beeagent.outbox.dead_letters import Quarantine
 from beeagent.outbox.delivery import Delivery

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from beeagent.errors import BeeagentError, InputError
-from beeagent.messages.topics import status_topic
+from beeagent.messages import status_topic
 from beeagent.mqtt.broker_url import BrokerAddress, Embedded, Greengrass, NoBroker, parse_broker
 from beeagent.mqtt.publisher import MqttPublisher
 from beeagent.outbox.discard import DiscardPublisher

@@ -15,7 +15,7 @@ from beeagent.cloud.second_opinion import SecondOpinion
 from beeagent.cloud.throttle import Throttle
 from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
-from beeagent.messages.status import SecondOpinionStatus
+from beeagent.messages import CollectionStatus, SecondOpinionStatus
 from beeagent.settings import Settings
 
 _LOG: Final = logging.getLogger(__name__)
@@ -68,8 +68,10 @@ def second_opinion_status(
         calls=counts.calls,
         saved=counts.saved,
         seen_running_s=counts.seen_running_s,
-        hourly_price=settings.rekognition_hourly_price,
-        collected=None if collection is None else (collection.counts.pictures, collection.counts.megabytes),
+        estimated_cost_usd=counts.seen_running_s / 3600 * settings.rekognition_hourly_price,
+        collected=None
+        if collection is None
+        else CollectionStatus(pictures=collection.counts.pictures, megabytes=collection.counts.megabytes),
     )
 
 
