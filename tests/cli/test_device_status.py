@@ -16,7 +16,7 @@ from beeagent.messages import (
     UnreadableError,
     status_message,
 )
-from beeagent.outbox.outbox import OutboxCounts
+from beeagent.outbox import OutboxCounts
 from beeagent.settings import Settings
 from hypothesis import given
 from hypothesis import strategies as st

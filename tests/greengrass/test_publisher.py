@@ -12,8 +12,7 @@ from beeagent.backoff import Backoff
 from beeagent.greengrass.address import NucleusAddress
 from beeagent.greengrass.ipc import NucleusConnection
 from beeagent.greengrass.publisher import GreengrassPublisher
-from beeagent.outbox.outbox import OutboxCounts
-from beeagent.outbox.publisher import Outcome, Receipt
+from beeagent.outbox import OutboxCounts, Outcome, Receipt
 from support.delivery_line import DEADLINE, STATUS, TOPIC, DeliveryLine, line_to
 from support.greengrass_nucleus import CLASSIC, LITE, MOST_BYTES, Kind, Nucleus, nucleus_at
 
@@ -52,14 +51,14 @@ def connected(nucleus: Nucleus) -> Iterator[NucleusConnection]:
 
 @contextmanager
 def line(nucleus: Nucleus, path: Path, **changes: Any) -> Iterator[DeliveryLine]:  # noqa: ANN401 - arguments
-    courier = {key: changes.pop(key) for key in ("drain_rate",) if key in changes}
+    sender = {key: changes.pop(key) for key in ("drain_rate",) if key in changes}
     with connected(nucleus) as connection:
         publisher = GreengrassPublisher(
             nucleus=connection,
             status_topic=STATUS,
             **{"destination": "iot-core", "backoff": quick, **changes},
         )
-        with line_to(publisher, path, **courier) as made:
+        with line_to(publisher, path, **sender) as made:
             yield made
 
 
@@ -203,8 +202,8 @@ def test_what_is_not_permitted_waits_and_says_so(nucleus: Nucleus, tmp_path: Pat
     with line(nucleus, tmp_path / "o", patience_s=0.0) as running:
         running.publisher.report(b"online")
         running.put(4)
-        running.wait_settled(lambda: "accessControl" in str(running.courier.trouble))
-        assert TOPIC in str(running.courier.trouble)
+        running.wait_settled(lambda: "accessControl" in str(running.sender.problem))
+        assert TOPIC in str(running.sender.problem)
         assert running.outbox.counts().dropped == {}
         nucleus.permit(**RIGHTS)  # a deployment mends it
         all_delivered(running, 4)
@@ -226,8 +225,8 @@ def test_a_right_whose_variable_is_not_filled_in_is_named_with_what_to_write(
     nucleus.permit(**{**RIGHTS, operation: {written}})
     with line(nucleus, tmp_path / "o", destination="local" if operation == "PublishToTopic" else "iot-core") as running:
         running.put(1)
-        running.wait_settled(lambda: running.courier.trouble is not None)
-        words = str(running.courier.trouble)
+        running.wait_settled(lambda: running.sender.problem is not None)
+        words = str(running.sender.problem)
         for part in (TOPIC, "accessControl", f"aws.greengrass#{operation}", written, f"write {right}"):
             assert part in words
         nucleus.permit(**{**RIGHTS, operation: {right}})
@@ -238,10 +237,10 @@ def test_a_right_that_is_not_there_at_all_is_named(nucleus: Nucleus, tmp_path: P
     nucleus.configuration = {}
     with line(nucleus, tmp_path / "o") as running:
         running.put(1)
-        running.wait_settled(lambda: running.courier.trouble is not None)
-        assert f"has no aws.greengrass#SubscribeToIoTCore: add it for {TOPIC}" in str(running.courier.trouble)
+        running.wait_settled(lambda: running.sender.problem is not None)
+        assert f"has no aws.greengrass#SubscribeToIoTCore: add it for {TOPIC}" in str(running.sender.problem)
         nucleus.permit(**{**RIGHTS, "SubscribeToIoTCore": {ELSEWHERE}})
-        running.wait_settled(lambda: f"for {ELSEWHERE}, and not for {TOPIC}" in str(running.courier.trouble))
+        running.wait_settled(lambda: f"for {ELSEWHERE}, and not for {TOPIC}" in str(running.sender.problem))
 
 
 def test_an_old_topic_that_is_not_permitted_any_more_does_not_hold_up_the_others(

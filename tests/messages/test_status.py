@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from beeagent.messages import CameraStatus, CollectionStatus, SecondOpinionStatus, load_schema, status_message
-from beeagent.outbox.outbox import OutboxCounts
+from beeagent.outbox import OutboxCounts
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, FormatChecker

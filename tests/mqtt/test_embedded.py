@@ -10,8 +10,7 @@ from beeagent.mqtt.broker_url import BrokerAddress
 from beeagent.mqtt.embedded import EmbeddedBroker
 from beeagent.mqtt.options import MqttOptions
 from beeagent.mqtt.publisher import MqttPublisher
-from beeagent.outbox.outbox import Outbox
-from beeagent.outbox.sender import Courier
+from beeagent.outbox import Outbox, Sender
 from paho.mqtt.enums import MQTTProtocolVersion
 from support.mosquitto import find_program
 from support.mqtt_subscriber import subscriber
@@ -37,15 +36,15 @@ def test_results_reach_a_subscriber_and_the_status_is_retained() -> None:
     broker = EmbeddedBroker(port=None)
     broker.start()
     outbox, publisher = Outbox(None), publisher_to(broker.address)
-    courier = Courier(outbox=outbox, publisher=publisher)
+    sender = Sender(outbox=outbox, publisher=publisher)
     try:
         with subscriber(broker.address.port, protocol=MQTT_3) as seen:
             publisher.start()
-            courier.start()
+            sender.start()
             publisher.report(b"online")
             for _ in range(300):
                 outbox.put(stream="s", topic="bees/hive/front/detections", build=lambda number: b"%d" % number)
-            assert courier.drain(timeout=DEADLINE)
+            assert sender.drain(timeout=DEADLINE)
             seen.wait_for(300, topic_end="detections")
             assert seen.payloads("detections") == [b"%d" % number for number in range(1, 301)]
             seen.wait_for(1, topic_end="status")
@@ -56,11 +55,11 @@ def test_results_reach_a_subscriber_and_the_status_is_retained() -> None:
             publisher.stop(farewell=b"offline: stopped", timeout=5.0)
             late.wait_until(lambda: late.payloads()[-1] == b"offline: stopped")
             assert set(late.payloads()) == {b"online", b"offline: stopped"}  # amqtt may repeat what it retains
-        assert courier.stop()
+        assert sender.stop()
         assert outbox.counts().delivered == 300
     finally:
         publisher.stop(farewell=None, timeout=5.0)
-        courier.stop()
+        sender.stop()
         outbox.close()
         broker.stop()
 

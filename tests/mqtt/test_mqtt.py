@@ -17,7 +17,7 @@ from beeagent.errors import InputError
 from beeagent.mqtt.broker_url import BrokerAddress
 from beeagent.mqtt.options import MqttOptions, mqtt_options
 from beeagent.mqtt.publisher import MqttPublisher
-from beeagent.outbox.publisher import Outcome, PublisherState, Receipt
+from beeagent.outbox import Outcome, PublisherState, Receipt
 from support.mosquitto import Mosquitto, find_program, free_port, running_mosquitto
 from support.mqtt_subscriber import subscriber
 from support.tcp_proxy import tcp_proxy

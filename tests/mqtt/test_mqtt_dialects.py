@@ -16,7 +16,7 @@ from beeagent.mqtt.dialect import MQTT_3, MQTT_5, Dialect, DialectChoice, Ending
 from beeagent.mqtt.options import MqttOptions
 from beeagent.mqtt.publisher import MqttPublisher
 from beeagent.mqtt.subscription import Subscription
-from beeagent.outbox.publisher import Outcome, PublisherState, Receipt
+from beeagent.outbox import Outcome, PublisherState, Receipt
 from paho.mqtt.enums import MQTTProtocolVersion
 from support.mosquitto import Mosquitto, running_mosquitto
 from support.mqtt_subscriber import subscriber

@@ -10,10 +10,7 @@ from typing import Any
 import pytest
 from beeagent.mqtt.broker_url import BrokerAddress
 from beeagent.mqtt.poison import Sent, Suspects
-from beeagent.outbox.dead_letters import Quarantine
-from beeagent.outbox.outbox import OutboxCounts
-from beeagent.outbox.publisher import Outcome, Receipt
-from beeagent.outbox.records import Row
+from beeagent.outbox import DeadLetterFile, OutboxCounts, Outcome, Receipt, Row
 from support.delivery_line import STATUS, TOPIC, line_to_broker
 from support.mosquitto import Mosquitto, running_mosquitto
 from support.mqtt_subscriber import subscriber
@@ -46,8 +43,8 @@ def test_a_message_that_makes_the_broker_hang_up_is_set_aside(
             seen.wait_until(lambda: len(set(seen.payloads())) == before + 5)
             expected = OutboxCounts(produced=before + 6, delivered=before + 5, dropped={"breaks-connection": 1})
             assert line.outbox.counts() == expected
-            assert line.courier.trouble is not None
-            assert "set aside in" in line.courier.trouble
+            assert line.sender.problem is not None
+            assert "moved to" in line.sender.problem
             assert 3 <= proxy.accepted <= 8
     (kept,) = _kept(tmp_path)
     assert (kept["cause"], kept["topic"]) == ("breaks-connection", TOPIC)
@@ -109,14 +106,14 @@ def test_a_forbidden_topic_is_borne_with_and_then_set_aside_until_it_is_allowed(
     ):
         line.put(40)  # more than are on their way at any time
         line.put(2, topic=OTHER_TOPIC)
-        line.wait_settled(lambda: "not authorized" in (line.courier._trouble or ""))  # told before anything is given up
+        line.wait_settled(lambda: "not authorized" in (line.sender.problem or ""))  # told before anything is given up
         line.wait_empty()
         seen.wait_for(2)
         assert {message.topic for message in seen.messages} == {OTHER_TOPIC}
         assert line.outbox.counts() == OutboxCounts(produced=42, delivered=2, dropped={"forbidden": 40})
-        assert line.courier.trouble is not None
-        assert "set aside in" in line.courier.trouble
-        assert "not authorized" in line.courier.trouble
+        assert line.sender.problem is not None
+        assert "moved to" in line.sender.problem
+        assert "not authorized" in line.sender.problem
         _let_write(broker, acl, "#")
         for _ in range(3):  # what is under way when mosquitto has said so may come too early
             line.put()
@@ -127,7 +124,7 @@ def test_a_forbidden_topic_is_borne_with_and_then_set_aside_until_it_is_allowed(
 
 def test_what_is_set_aside_can_be_published_by_hand_as_it_was(tmp_path: Path) -> None:
     payload = '{"label":"пчела","n":1}'.encode()
-    Quarantine(tmp_path / "q").keep(Row(1, TOPIC, payload), Receipt(Outcome.REFUSED, "because", cause="forbidden"))
+    DeadLetterFile(tmp_path / "q").keep(Row(1, TOPIC, payload), Receipt(Outcome.REFUSED, "because", cause="forbidden"))
     (line,) = (tmp_path / "q").read_text(encoding="utf-8").splitlines()
     entry = json.loads(line)
     assert entry["payload"].encode() == payload
@@ -135,7 +132,7 @@ def test_what_is_set_aside_can_be_published_by_hand_as_it_was(tmp_path: Path) ->
 
 
 def test_the_quarantine_keeps_within_its_limit_and_the_newest(tmp_path: Path) -> None:
-    quarantine = Quarantine(tmp_path / "q", max_megabytes=0.01)
+    quarantine = DeadLetterFile(tmp_path / "q", max_megabytes=0.01)
     for number in range(100):
         quarantine.keep(Row(number, TOPIC, b"%d" % number + bytes(400)), Receipt(Outcome.REFUSED, "r"))
     sizes = [path.stat().st_size for path in tmp_path.iterdir()]
@@ -146,12 +143,12 @@ def test_the_quarantine_keeps_within_its_limit_and_the_newest(tmp_path: Path) ->
 
 def test_a_line_that_was_cut_short_does_not_spoil_the_next(tmp_path: Path) -> None:
     (tmp_path / "q").write_bytes(b'{"at": "20')
-    Quarantine(tmp_path / "q").keep(Row(1, TOPIC, b"whole"), Receipt(Outcome.REFUSED, "r"))
+    DeadLetterFile(tmp_path / "q").keep(Row(1, TOPIC, b"whole"), Receipt(Outcome.REFUSED, "r"))
     assert json.loads((tmp_path / "q").read_bytes().splitlines()[1])["payload"] == "whole"
 
 
 def test_a_quarantine_that_cannot_be_written_tells_so() -> None:
-    quarantine = Quarantine(Path("/proc/nowhere/q"))
+    quarantine = DeadLetterFile(Path("/proc/nowhere/q"))
     quarantine.keep(Row(1, TOPIC, b"x"), Receipt(Outcome.REFUSED, "the broker refused a message"))
     assert quarantine.trouble is not None
     assert "lost" in quarantine.trouble

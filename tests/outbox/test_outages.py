@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from beeagent.mqtt.broker_url import BrokerAddress
 from beeagent.mqtt.publisher import MqttPublisher
-from beeagent.outbox.outbox import OutboxCounts
+from beeagent.outbox import OutboxCounts
 from support.delivery_line import TOPIC, DeliveryLine, line_to, line_to_broker
 from support.mosquitto import Mosquitto, find_program, running_mosquitto
 from support.mqtt_subscriber import Subscriber, subscriber

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from beeagent.errors import InputError
-from beeagent.outbox.outbox import Outbox, OutboxCounts
-from beeagent.outbox.records import Row
+from beeagent.outbox import Outbox, OutboxCounts, Row
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.outbox_disk import Disk
 
 DEADLINE = 20.0
 NEVER = 3600.0  # seconds between commits, for tests in which only a flush or hurry may commit
@@ -104,7 +104,7 @@ def test_in_a_hurry_each_result_is_committed_at_once() -> None:
     outbox = Outbox(None, commit_interval_s=NEVER)
     committed = threading.Event()
     outbox.listen(committed.set)
-    outbox.hurry = True
+    outbox.commit_immediately = True
     put(outbox)
     assert committed.wait(DEADLINE)
     assert len(outbox.waiting()) == 1
@@ -113,8 +113,8 @@ def test_in_a_hurry_each_result_is_committed_at_once() -> None:
 
 def test_hurry_has_no_effect_where_the_disk_is_to_be_spared() -> None:
     outbox = Outbox(None, commit_interval_s=0.05, commit_at_once=False)
-    outbox.hurry = True
-    assert not outbox.hurry
+    outbox.commit_immediately = True
+    assert not outbox.commit_immediately
     assert len(stored(outbox)) == 0
     outbox.close()
 
@@ -124,7 +124,7 @@ def test_hurry_commits_what_was_put_before() -> None:
     committed = threading.Event()
     outbox.listen(committed.set)
     put(outbox)
-    outbox.hurry = True
+    outbox.commit_immediately = True
     assert committed.wait(DEADLINE)
     outbox.close()
 
@@ -227,67 +227,63 @@ def test_a_removal_of_a_dropped_row_counts_as_dropped() -> None:
 
 def test_a_disk_that_takes_nothing_is_told_and_nothing_is_lost_when_it_heals(tmp_path: Path) -> None:
     path = tmp_path / "o"
-    outbox = Outbox(path)
+    disk = Disk()
+    outbox = Outbox(path, connect=disk.connect)
     put(outbox)
     assert outbox.flush(timeout=DEADLINE)
     # SQLite's own bound on the size of a file fails as a full disk does, with SQLITE_FULL.
-    with outbox._file_lock:
-        pages = outbox._file._database.execute("PRAGMA page_count").fetchone()[0]
-        outbox._file._database.execute(f"PRAGMA max_page_count = {pages}")
+    disk.execute(f"PRAGMA max_page_count = {disk.execute('PRAGMA page_count')}")
     outbox.put(stream="hive/front", topic="t", build=lambda _: bytes(100_000))
     put(outbox)
-    with outbox._changed:
-        assert outbox._changed.wait_for(lambda: outbox._fault is not None, DEADLINE)
-    assert outbox.fault is not None
-    assert "full" in outbox.fault
+    assert outbox.wait_for(lambda: outbox.problem is not None, timeout=DEADLINE)
+    assert outbox.problem is not None
+    assert "full" in outbox.problem
     assert outbox.depth() == 3
-    with outbox._file_lock:
-        outbox._file._database.execute("PRAGMA max_page_count = 1000000")
+    disk.execute("PRAGMA max_page_count = 1000000")
     assert [len(row.payload) for row in stored(outbox)] == [8, 100_000, 8]
-    assert outbox.fault is None
+    assert outbox.problem is None
     assert outbox.close()
     assert len(rows_in_file(path)) == 3
 
 
 def test_a_file_system_that_turns_read_only_is_told_and_nothing_is_lost_when_it_heals(tmp_path: Path) -> None:
-    outbox = Outbox(tmp_path / "o")
+    disk = Disk()
+    outbox = Outbox(tmp_path / "o", connect=disk.connect)
     put(outbox)
     assert outbox.flush(timeout=DEADLINE)
-    with outbox._file_lock:  # SQLite's own switch; it fails as a file system does that has been remounted
-        outbox._file._database.execute("PRAGMA query_only = ON")
+    # SQLite's own switch; it fails as a file system does that has been remounted.
+    disk.execute("PRAGMA query_only = ON")
     put(outbox)
-    with outbox._changed:
-        assert outbox._changed.wait_for(lambda: outbox._fault is not None, DEADLINE)
-    assert outbox.fault is not None
-    assert "readonly" in outbox.fault
+    assert outbox.wait_for(lambda: outbox.problem is not None, timeout=DEADLINE)
+    assert outbox.problem is not None
+    assert "readonly" in outbox.problem
     assert [row.payload for row in outbox.waiting()] == [b"result 1"]
     assert outbox.counts() == OutboxCounts(produced=1, delivered=0, dropped={})
-    with outbox._file_lock:
-        outbox._file._database.execute("PRAGMA query_only = OFF")
+    disk.execute("PRAGMA query_only = OFF")
     assert [row.payload for row in stored(outbox)] == [b"result 1", b"result 2"]
     assert outbox.close()
 
 
 def test_what_could_not_be_stored_until_the_end_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    outbox = Outbox(tmp_path / "o")
-    with outbox._file_lock:
-        outbox._file._database.execute("PRAGMA query_only = ON")
+    disk = Disk()
+    outbox = Outbox(tmp_path / "o", connect=disk.connect)
+    disk.execute("PRAGMA query_only = ON")
     put(outbox)
     assert not outbox.close()
-    assert "1 results could not be stored and are gone" in caplog.text
+    assert "1 results could not be stored and are lost" in caplog.text
 
 
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from beeagent.outbox.outbox import Outbox
+from beeagent.outbox import Outbox
 outbox = Outbox(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY))
 for _ in range(200):
     outbox.put(stream="s", topic="t", build=lambda n: b"%d" % n + bytes(1000))
-assert not outbox.flush(timeout=0.5) and outbox.fault, outbox.fault
+assert not outbox.flush(timeout=0.5) and outbox.problem, outbox.problem
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-assert outbox.flush(timeout=20) and outbox.fault is None, outbox.fault
+assert outbox.flush(timeout=20) and outbox.problem is None, outbox.problem
 print(len(outbox.waiting(limit=1000)), outbox.counts().waiting, outbox.close())
 """
 
@@ -344,23 +340,23 @@ def test_a_file_of_the_format_before_goes_on(tmp_path: Path) -> None:
         database.execute("DROP TABLE held")
         database.execute("PRAGMA user_version = 2")
     with closing(Outbox(tmp_path / "o")) as outbox:
-        assert (outbox.counts().waiting, outbox.left_behind, outbox.fault) == (1, {}, None)
-        outbox.hold("a", b"held")
+        assert (outbox.counts().waiting, outbox.recovered_rows, outbox.problem) == (1, {}, None)
+        outbox.reserve("a", b"held")
     with closing(Outbox(tmp_path / "o")) as outbox:
-        assert outbox.left_behind == {"a": b"held"}
+        assert outbox.recovered_rows == {"a": b"held"}
 
 
 def test_what_is_held_goes_with_the_result_that_settles_it(tmp_path: Path) -> None:
     with closing(Outbox(tmp_path / "o")) as outbox:
         for key in ("a", "b", "c"):
-            outbox.hold(key, key.encode())
+            outbox.reserve(key, key.encode())
         assert outbox.flush(timeout=60)
-        outbox.put(stream="s", topic="t", build=lambda _: b"decided", settles="b")
-        outbox.let_go("c")
-        outbox.hold("d", b"settled before it was stored")
-        outbox.let_go("d")
+        outbox.put(stream="s", topic="t", build=lambda _: b"decided", releases="b")
+        outbox.release("c")
+        outbox.reserve("d", b"settled before it was stored")
+        outbox.release("d")
     with closing(Outbox(tmp_path / "o")) as outbox:
-        assert outbox.left_behind == {"a": b"a"}
+        assert outbox.recovered_rows == {"a": b"a"}
         assert outbox.counts().waiting == 1
 
 
@@ -381,9 +377,9 @@ def test_a_closed_outbox_takes_nothing() -> None:
 KILLED = """
 import sys, os
 from pathlib import Path
-from beeagent.outbox.outbox import Outbox
+from beeagent.outbox import Outbox
 outbox = Outbox(Path(sys.argv[1]), commit_interval_s=0.002)
-outbox.hurry = True
+outbox.commit_immediately = True
 def show():
     # What is seen here is what a publisher could have published.
     for row in outbox.waiting(after=show.after, limit=1000):
@@ -464,8 +460,9 @@ def test_whatever_happens_the_counts_add_up_and_the_rest_waits_in_order(
 
 
 def test_a_slow_disk_does_not_hold_up_a_put(tmp_path: Path) -> None:
-    outbox = Outbox(tmp_path / "o", commit_interval_s=0.0)
-    with outbox._file_lock:  # as if a commit were waiting for the disk
+    disk = Disk()
+    outbox = Outbox(tmp_path / "o", commit_interval_s=0.0, connect=disk.connect)
+    with disk.hanging():
         done = threading.Event()
 
         def work() -> None:

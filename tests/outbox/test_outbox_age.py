@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from beeagent.outbox.boot_clock import BootClock, boot_clock
-from beeagent.outbox.outbox import Outbox
+from beeagent.outbox import BootClock, Outbox, boot_clock
 
 DEADLINE = 20.0
 HOUR = 3600.0
@@ -49,13 +48,12 @@ def test_what_waits_too_long_is_dropped_and_counted() -> None:
 
 
 def test_age_is_found_without_a_new_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("beeagent.outbox.outbox._LOOK_FOR_EXPIRED_S", 0.01)
+    monkeypatch.setattr("beeagent.outbox.outbox._EXPIRE_EVERY_S", 0.01)
     device = Device()
     outbox = device.outbox(None)
     put(outbox)
-    with outbox._changed:
-        device.seconds += 3 * HOUR
-        assert outbox._changed.wait_for(lambda: outbox._ledger.counts().waiting == 0, DEADLINE)
+    device.seconds += 3 * HOUR
+    assert outbox.wait_for(lambda: outbox.counts().waiting == 0, timeout=DEADLINE)
     assert outbox.counts().dropped == {"expired": 1}
     outbox.close()
 

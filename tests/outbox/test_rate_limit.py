@@ -1,5 +1,5 @@
 import pytest
-from beeagent.outbox.rate_limit import RateLimit
+from beeagent.outbox.sender import RateLimit
 
 
 class Clock:

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from beeagent.messages import CameraCounts, load_schema
-from beeagent.outbox.outbox import OutboxCounts
+from beeagent.outbox import OutboxCounts
 from beeagent.runtime.health import Health
 from jsonschema import Draft202012Validator
 

@@ -4,7 +4,7 @@ from datetime import datetime, timezone
 
 from beeagent import __version__
 from beeagent.messages import CameraStatus, CollectionStatus, SecondOpinionStatus
-from beeagent.outbox.outbox import OutboxCounts
+from beeagent.outbox import OutboxCounts
 from beeagent.runtime.health import Snapshot
 from beeagent.runtime.metrics import metrics_text
 from hypothesis import given

@@ -21,7 +21,7 @@ from beeagent.mqtt.options import MqttOptions
 from beeagent.mqtt.poison import Suspects
 from beeagent.mqtt.sending import Publish, Sending
 from beeagent.mqtt.tls import TellingSocket
-from beeagent.outbox.publisher import Outcome, Receipt
+from beeagent.outbox import Outcome, Receipt
 
 _LONGEST_SLEEP: Final = 1.0  # seconds between two looks at the time-outs
 _SOON: Final = 10.0  # seconds after which the loss of a connection has nothing to do with how it was made

@@ -13,7 +13,7 @@ from beeagent.mqtt.dialect import DialectChoice
 from beeagent.mqtt.options import MqttOptions
 from beeagent.mqtt.poison import Suspects
 from beeagent.mqtt.sending import PUBLISH_OVERHEAD
-from beeagent.outbox.publisher import Outcome, PublisherState, Receipt
+from beeagent.outbox import Outcome, PublisherState, Receipt
 
 _LOG: Final = logging.getLogger(__name__)
 

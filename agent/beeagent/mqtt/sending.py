@@ -18,7 +18,7 @@ from beeagent.mqtt.client import PingingClient, message_properties
 from beeagent.mqtt.dialect import Dialect
 from beeagent.mqtt.poison import BREAKS_OFF, FORBIDDEN, Sent, Suspects
 from beeagent.mqtt.reasons import is_final, is_refusal
-from beeagent.outbox.publisher import Outcome, Receipt
+from beeagent.outbox import Outcome, Receipt
 
 PUBLISH_OVERHEAD: Final = 64  # bytes, more than a PUBLISH has besides topic and payload, our properties included
 

@@ -29,7 +29,7 @@ from beeagent.detection.uncertainty import chosen_band
 from beeagent.errors import InputError
 from beeagent.mqtt.broker_url import BrokerAddress
 from beeagent.mqtt.options import MqttOptions, mqtt_options
-from beeagent.outbox.outbox import Outbox
+from beeagent.outbox import Outbox
 from beeagent.settings import Settings
 
 _STREAM_OPENS_WITHIN_S = 8.0

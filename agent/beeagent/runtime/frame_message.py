@@ -14,7 +14,7 @@ from beeagent.messages import (
     detections_message,
     detections_topic,
 )
-from beeagent.outbox.outbox import Outbox
+from beeagent.outbox import Outbox
 from beeagent.runtime.decision import Decision
 from beeagent.settings import Settings
 
@@ -44,35 +44,35 @@ class FrameMessages:
         Args:
             decision: that one, of the `event_id` that the other one will have.
         """
-        self._outbox.hold(str(decision.event_id), self._encode(self._message(decision, seq=1)))
+        self._outbox.reserve(str(decision.event_id), self._encode(self._message(decision, seq=1)))
 
     def tell(self, decision: Decision) -> bytes | None:
         """Send what was decided on its way, and give the message; None where the frame makes none."""
         key = str(decision.event_id) if decision.held else None
         if self._rule.admits(decision.detections.counts()):
-            return self._put(lambda seq: self._message(decision, seq=seq), settles=key)
+            return self._put(lambda seq: self._message(decision, seq=seq), releases=key)
         if key is not None:
-            self._outbox.let_go(key)
+            self._outbox.release(key)
         return None
 
     def tell_left_behind(self) -> list[bytes]:
         """Send what an earlier process held when it ended on its way, and give the messages. To be called once."""
         payloads = []
-        for key, held in self._outbox.left_behind.items():
+        for key, held in self._outbox.recovered_rows.items():
             try:
                 message = _with_age(DetectionsMessage.decode(held))
             except (UnreadableError, ValueError):
                 _LOG.error("outbox: the reserved message of a frame cannot be read, and is dropped")
                 message = None
             if message is not None and self._rule.admits(message.counts):
-                payloads.append(self._put(message.with_seq, settles=key))
+                payloads.append(self._put(message.with_seq, releases=key))
             else:
-                self._outbox.let_go(key)
+                self._outbox.release(key)
         if payloads:
             _LOG.info("%d frames were being asked about when the agent ended last, and are told of now", len(payloads))
         return payloads
 
-    def _put(self, build: Callable[[int], DetectionsMessage], *, settles: str | None) -> bytes:
+    def _put(self, build: Callable[[int], DetectionsMessage], *, releases: str | None) -> bytes:
         payload = b""
 
         def encoded(seq: int) -> bytes:
@@ -80,7 +80,7 @@ class FrameMessages:
             payload = self._encode(build(seq))
             return payload
 
-        self._outbox.put(stream=self._stream, topic=self._topic, build=encoded, settles=settles)
+        self._outbox.put(stream=self._stream, topic=self._topic, build=encoded, releases=releases)
         return payload
 
     def _encode(self, message: DetectionsMessage) -> bytes:

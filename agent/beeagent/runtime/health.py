@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 
 from beeagent import __version__
 from beeagent.messages import CameraCounts, CameraStatus, SecondOpinionStatus, State, status_message
-from beeagent.outbox.outbox import OutboxCounts
+from beeagent.outbox import OutboxCounts
 
 _RATE_WINDOW = 64  # results over which frames/s is averaged
 _STATUS_LIMIT = 7000  # bytes; what a Greengrass nucleus lite lets through

@@ -7,8 +7,7 @@ from beeagent.errors import BeeagentError, InputError
 from beeagent.messages import status_topic
 from beeagent.mqtt.broker_url import BrokerAddress, Embedded, Greengrass, NoBroker, parse_broker
 from beeagent.mqtt.publisher import MqttPublisher
-from beeagent.outbox.discard import DiscardPublisher
-from beeagent.outbox.publisher import Publisher
+from beeagent.outbox import DiscardPublisher, Publisher
 from beeagent.runtime.factory import chosen_mqtt_options
 from beeagent.settings import Settings
 

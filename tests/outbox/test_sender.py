@@ -11,9 +11,7 @@ import pytest
 from beeagent.mqtt.broker_url import BrokerAddress
 from beeagent.mqtt.options import MqttOptions
 from beeagent.mqtt.publisher import MqttPublisher
-from beeagent.outbox.discard import DiscardPublisher
-from beeagent.outbox.outbox import Outbox, OutboxCounts
-from beeagent.outbox.sender import Courier
+from beeagent.outbox import DiscardPublisher, Outbox, OutboxCounts, Sender
 from support.mosquitto import Mosquitto, free_port, running_mosquitto
 from support.mqtt_subscriber import subscriber
 from support.tcp_proxy import tcp_proxy
@@ -24,7 +22,7 @@ TOPIC = "bees/hive/front/detections"
 
 
 class Line:
-    """Outbox, courier and publisher, as the agent puts them together."""
+    """Outbox, sender and publisher, as the agent puts them together."""
 
     def __init__(self, options: MqttOptions, path: Path | None, **changes: Any) -> None:  # noqa: ANN401 - arguments
         self.outbox = Outbox(path, commit_interval_s=0.01)
@@ -37,11 +35,11 @@ class Line:
         )
         self.state_changed = threading.Event()
         self.publisher.listen(self.state_changed.set)
-        self.courier = Courier(outbox=self.outbox, publisher=self.publisher, **({"retry_after_s": 0.05} | changes))
+        self.sender = Sender(outbox=self.outbox, publisher=self.publisher, **({"retry_after_s": 0.05} | changes))
 
     def start(self) -> None:
         self.publisher.start()
-        self.courier.start()
+        self.sender.start()
 
     def put(self, count: int = 1) -> None:
         for _ in range(count):
@@ -55,12 +53,11 @@ class Line:
 
     def wait_empty(self) -> None:
         """Wait until everything is delivered, over reconnections too, which `drain` does not wait for."""
-        with self.courier._settled:
-            assert self.courier._settled.wait_for(lambda: self.outbox.depth() == 0, DEADLINE)
+        assert self.sender.wait_for(lambda: self.outbox.depth() == 0, timeout=DEADLINE)
 
     def stop(self) -> None:
         self.publisher.stop(farewell=None, timeout=2.0)
-        assert self.courier.stop()
+        assert self.sender.stop()
         assert self.outbox.close()
 
 
@@ -86,7 +83,7 @@ def test_results_arrive_once_in_order_and_leave_the_outbox(mosquitto: Mosquitto,
     with subscriber(mosquitto.port, TOPIC) as seen, carrying(mosquitto.options, tmp_path / "o") as line:
         line.wait_state(lambda: line.publisher.state.connected)
         line.put(200)
-        assert line.courier.drain(timeout=DEADLINE)
+        assert line.sender.drain(timeout=DEADLINE)
         seen.wait_for(200)
         assert numbers(seen.payloads()) == list(range(1, 201))
         assert line.outbox.counts() == OutboxCounts(produced=200, delivered=200, dropped={})
@@ -106,7 +103,7 @@ def test_a_result_stays_in_the_outbox_until_its_acknowledgement(mosquitto: Mosqu
             assert line.outbox.depth() == 1
             assert line.outbox.counts().delivered == 0
             proxy.let_answers_through()
-            assert line.courier.drain(timeout=DEADLINE)
+            assert line.sender.drain(timeout=DEADLINE)
             assert line.outbox.counts().delivered == 1
 
 
@@ -133,9 +130,9 @@ def test_no_more_results_are_on_their_way_than_allowed(mosquitto: Mosquitto) -> 
             proxy.hold_answers()
             line.put(10)
             seen.wait_for(3)
-            assert line.courier._in_flight == {1, 2, 3}
+            assert line.sender.in_flight == {1, 2, 3}
             proxy.let_answers_through()
-            assert line.courier.drain(timeout=DEADLINE)
+            assert line.sender.drain(timeout=DEADLINE)
             seen.wait_for(10)
             assert numbers(seen.payloads()) == list(range(1, 11))
 
@@ -147,12 +144,12 @@ def test_a_broker_that_comes_later_gets_everything_in_order(mosquitto: Mosquitto
     with subscriber(mosquitto.port, TOPIC) as seen, carrying(options, tmp_path / "o") as line:
         line.wait_state(lambda: "nothing listens" in line.publisher.state.reason)
         line.put(30)
-        assert not line.courier.drain(timeout=NEVER)  # gives up at once: there is no connection
+        assert not line.sender.drain(timeout=NEVER)  # gives up at once: there is no connection
         assert line.outbox.depth() == 30
         with tcp_proxy(mosquitto.port, port=port):
             line.wait_state(lambda: line.publisher.state.connected)
             line.put(10)
-            assert line.courier.drain(timeout=DEADLINE)
+            assert line.sender.drain(timeout=DEADLINE)
             seen.wait_for(40)
             assert numbers(seen.payloads()) == list(range(1, 41))
 
@@ -185,7 +182,7 @@ def test_numbers_go_on_after_a_restart_of_the_agent_and_the_rest_is_delivered(tm
             line.put(5)
         with carrying(broker.options, tmp_path / "o") as line:
             line.put(5)
-            assert line.courier.drain(timeout=DEADLINE)
+            assert line.sender.drain(timeout=DEADLINE)
         seen.wait_for(10)
         assert numbers(seen.payloads()) == list(range(1, 11))
 
@@ -199,7 +196,7 @@ def test_a_result_that_will_never_be_taken_is_given_up_and_the_next_ones_flow(tm
         line.put()
         line.outbox.put(stream="hive/front", topic=TOPIC, build=lambda _: bytes(5000))
         line.put()
-        assert line.courier.drain(timeout=DEADLINE)
+        assert line.sender.drain(timeout=DEADLINE)
         seen.wait_for(2)
         assert numbers(seen.payloads()) == [1, 3]
         assert line.outbox.counts() == OutboxCounts(produced=3, delivered=2, dropped={"refused": 1})
@@ -214,35 +211,34 @@ def test_a_forbidden_topic_is_told_tried_again_and_delivered_once_allowed(tmp_pa
         carrying(broker.options) as line,
     ):
         line.put(3)
-        with line.courier._settled:
-            assert line.courier._settled.wait_for(lambda: line.courier._trouble is not None, DEADLINE)
-        assert line.courier.trouble is not None
-        assert "not authorized" in line.courier.trouble
+        assert line.sender.wait_for(lambda: line.sender.problem is not None, timeout=DEADLINE)
+        assert line.sender.problem is not None
+        assert "not authorized" in line.sender.problem
         assert line.outbox.depth() == 3
         acl.write_text("topic readwrite bees/#\n")
         assert broker._process is not None
         broker._process.send_signal(signal.SIGHUP)  # makes mosquitto read its files again
-        assert line.courier.drain(timeout=DEADLINE)
+        assert line.sender.drain(timeout=DEADLINE)
         seen.wait_for(3)
         assert sorted(numbers(seen.payloads())) == [1, 2, 3]
-        assert line.courier.trouble is None
+        assert line.sender.problem is None
 
 
 def test_without_a_broker_results_are_numbered_and_do_not_gather() -> None:
     outbox, publisher = Outbox(None), DiscardPublisher()
-    courier = Courier(outbox=outbox, publisher=publisher)
+    sender = Sender(outbox=outbox, publisher=publisher)
     publisher.start()
-    courier.start()
+    sender.start()
     for expected in itertools.islice(itertools.count(1), 50):
         assert outbox.put(stream="s", topic="t", build=lambda _: b"x") == expected
-    assert courier.drain(timeout=DEADLINE)
+    assert sender.drain(timeout=DEADLINE)
     publisher.stop(farewell=b"offline", timeout=1.0)
-    assert courier.stop()
+    assert sender.stop()
     outbox.close()
 
 
 def test_bounds_must_be_positive() -> None:
     outbox = Outbox(None)
     with pytest.raises(ValueError, match="max_in_flight 0"):
-        Courier(outbox=outbox, publisher=DiscardPublisher(), max_in_flight=0)
+        Sender(outbox=outbox, publisher=DiscardPublisher(), max_in_flight=0)
     outbox.close()
