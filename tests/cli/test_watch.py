@@ -21,10 +21,7 @@ from beeagent.messages import (
     detections_message,
     status_message,
 )
-from beeagent.mqtt.broker_url import BrokerAddress
-from beeagent.mqtt.connection import Received
-from beeagent.mqtt.embedded import EmbeddedBroker
-from beeagent.mqtt.options import MqttOptions
+from beeagent.mqtt import BrokerAddress, EmbeddedBroker, MqttOptions, Received
 from beeagent.settings import Settings
 from hypothesis import example, given
 from hypothesis import strategies as st

@@ -13,9 +13,7 @@ from beeagent.camera import parse_camera
 from beeagent.cli.watch import Watcher
 from beeagent.detection.bundle import MANIFEST_FILE, load_bundle, read_labels
 from beeagent.errors import InputError
-from beeagent.mqtt.broker_url import BrokerAddress, parse_broker
-from beeagent.mqtt.connection import Received
-from beeagent.mqtt.options import MqttOptions
+from beeagent.mqtt import BrokerAddress, MqttOptions, Received, parse_broker
 from beeagent.settings import load_settings
 
 _LONGEST_LINE = 2000

@@ -1,6 +1,6 @@
 import pytest
 from beeagent.errors import InputError
-from beeagent.mqtt.broker_url import BrokerAddress, Embedded, NoBroker, parse_broker
+from beeagent.mqtt import BrokerAddress, Embedded, NoBroker, parse_broker
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,10 +6,7 @@ from dataclasses import replace
 
 import pytest
 from beeagent.errors import InputError
-from beeagent.mqtt.broker_url import BrokerAddress
-from beeagent.mqtt.embedded import EmbeddedBroker
-from beeagent.mqtt.options import MqttOptions
-from beeagent.mqtt.publisher import MqttPublisher
+from beeagent.mqtt import BrokerAddress, EmbeddedBroker, MqttOptions, MqttPublisher
 from beeagent.outbox import Outbox, Sender
 from paho.mqtt.enums import MQTTProtocolVersion
 from support.mosquitto import find_program
@@ -148,7 +145,6 @@ QUIET = """
 import logging
 logging.basicConfig(level=logging.INFO)
 logging.captureWarnings(True)
-from beeagent.mqtt.embedded import EmbeddedBroker
 import socket
 broker = EmbeddedBroker(port=None)
 broker.start()
@@ -166,7 +162,6 @@ def test_it_says_nothing() -> None:
 MISSING = """
 import sys
 sys.modules["amqtt"] = None
-from beeagent.mqtt.embedded import EmbeddedBroker
 from beeagent.errors import InputError
 try:
     EmbeddedBroker()

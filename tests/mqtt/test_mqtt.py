@@ -14,9 +14,7 @@ from typing import Any
 import pytest
 import trustme
 from beeagent.errors import InputError
-from beeagent.mqtt.broker_url import BrokerAddress
-from beeagent.mqtt.options import MqttOptions, mqtt_options
-from beeagent.mqtt.publisher import MqttPublisher
+from beeagent.mqtt import BrokerAddress, MqttOptions, MqttPublisher, mqtt_options
 from beeagent.outbox import Outcome, PublisherState, Receipt
 from support.mosquitto import Mosquitto, find_program, free_port, running_mosquitto
 from support.mqtt_subscriber import subscriber
@@ -402,9 +400,6 @@ def test_a_publisher_that_never_started_can_be_stopped() -> None:
 
 KILLED = """
 import sys, time
-from beeagent.mqtt.broker_url import BrokerAddress
-from beeagent.mqtt.publisher import MqttPublisher
-from beeagent.mqtt.options import MqttOptions
 options = MqttOptions(address=BrokerAddress("127.0.0.1", int(sys.argv[1]), tls=False), client_id="killed")
 publisher = MqttPublisher(options=options, status_topic="bees/hive/status", last_will=lambda: b"offline: lost")
 publisher.start()

@@ -10,12 +10,9 @@ from typing import Any
 
 import pytest
 from beeagent.errors import InputError
-from beeagent.mqtt.broker_url import BrokerAddress
+from beeagent.mqtt import BrokerAddress, MqttOptions, MqttPublisher, Subscription, Version
 from beeagent.mqtt.client import RetainedMessage, connect_size, make_client
-from beeagent.mqtt.dialect import MQTT_3, MQTT_5, Dialect, DialectChoice, Ending, Version
-from beeagent.mqtt.options import MqttOptions
-from beeagent.mqtt.publisher import MqttPublisher
-from beeagent.mqtt.subscription import Subscription
+from beeagent.mqtt.errors import MQTT_3, MQTT_5, Dialect, DialectChoice, Ending
 from beeagent.outbox import Outcome, PublisherState, Receipt
 from paho.mqtt.enums import MQTTProtocolVersion
 from support.mosquitto import Mosquitto, running_mosquitto

@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 from beeagent.errors import InputError
-from beeagent.mqtt.broker_url import BrokerAddress, parse_broker
-from beeagent.mqtt.options import MqttOptions, mqtt_options
-from beeagent.mqtt.publisher import MqttPublisher
+from beeagent.mqtt import BrokerAddress, MqttOptions, MqttPublisher, mqtt_options, parse_broker
 from support.beeagent_process import run_beeagent, tiny_model
 from support.delivery_line import line_to_broker
 from support.mosquitto import Mosquitto, running_mosquitto

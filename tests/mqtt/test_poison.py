@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beeagent.mqtt.broker_url import BrokerAddress
-from beeagent.mqtt.poison import Sent, Suspects
+from beeagent.mqtt import BrokerAddress, PoisonDetector
+from beeagent.mqtt.poison import Sent
 from beeagent.outbox import DeadLetterFile, OutboxCounts, Outcome, Receipt, Row
 from support.delivery_line import STATUS, TOPIC, line_to_broker
 from support.mosquitto import Mosquitto, running_mosquitto
@@ -68,7 +68,7 @@ def test_a_broker_that_hangs_up_on_everything_costs_no_result(mosquitto: Mosquit
         proxy.take_offence(b"online", TOPIC.encode())
         options = replace(mosquitto.options, address=_through(proxy))
         path = tmp_path / "o.outbox.sqlite3"
-        with line_to_broker(options, path, suspects=Suspects(settle_s=0.0)) as line:
+        with line_to_broker(options, path, poison=PoisonDetector(settle_s=0.0)) as line:
             line.put(3)
             line.wait_state(lambda: proxy.accepted >= 15)
             assert line.outbox.counts() == OutboxCounts(produced=3, delivered=0, dropped={})
@@ -102,7 +102,7 @@ def test_a_forbidden_topic_is_borne_with_and_then_set_aside_until_it_is_allowed(
     with (
         running_mosquitto(tmp_path, settings=f"allow_anonymous true\nacl_file {acl}") as broker,
         subscriber(broker.port, "+/hive/front/detections") as seen,
-        line_to_broker(broker.options, tmp_path / "o.outbox.sqlite3", suspects=Suspects(patience_s=0.5)) as line,
+        line_to_broker(broker.options, tmp_path / "o.outbox.sqlite3", poison=PoisonDetector(patience_s=0.5)) as line,
     ):
         line.put(40)  # more than are on their way at any time
         line.put(2, topic=OTHER_TOPIC)
@@ -170,61 +170,61 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
     return clock
 
 
-def _break_off(suspects: Suspects, clock: _Clock, *keys: str, stood: float = 5.0, after: float = 0.1) -> str | None:
+def _break_off(poison: PoisonDetector, clock: _Clock, *keys: str, stood: float = 5.0, after: float = 0.1) -> str | None:
     opened = clock.now
     clock.now += stood
     sent = [Sent(key, precious=True, sent_at=clock.now) for key in keys]
     clock.now += after
-    return suspects.note_broken_off(sent, opened_at=opened)
+    return poison.note_broken_off(sent, opened_at=opened)
 
 
 def test_blame_needs_a_connection_that_stood_and_ended_right_after(clock: _Clock) -> None:
-    suspects = Suspects()
-    suspects.note_taken("other", "t")
+    poison = PoisonDetector()
+    poison.note_taken("other", "t")
     for _ in range(10):
-        assert _break_off(suspects, clock, "x", stood=0.5) is None  # a broker that ends every young connection
-        assert _break_off(suspects, clock, "x", after=30.0) is None  # not right after
-        assert _break_off(suspects, clock, "x", "y") is None  # which of the two?
-    assert suspects.careful
-    assert _break_off(suspects, clock, "x") is None
-    assert _break_off(suspects, clock, "x") is None
-    assert _break_off(suspects, clock, "x") == "x"
-    assert suspects.is_condemned("x")
+        assert _break_off(poison, clock, "x", stood=0.5) is None  # a broker that ends every young connection
+        assert _break_off(poison, clock, "x", after=30.0) is None  # not right after
+        assert _break_off(poison, clock, "x", "y") is None  # which of the two?
+    assert poison.careful
+    assert _break_off(poison, clock, "x") is None
+    assert _break_off(poison, clock, "x") is None
+    assert _break_off(poison, clock, "x") == "x"
+    assert poison.is_condemned("x")
     clock.now += 3601
-    assert not suspects.is_condemned("x")
+    assert not poison.is_condemned("x")
 
 
 def test_who_is_taken_is_cleared(clock: _Clock) -> None:
-    suspects = Suspects()
+    poison = PoisonDetector()
     for _ in range(10):
-        assert _break_off(suspects, clock, "x") is None
-        assert _break_off(suspects, clock, "x") is None
-        suspects.note_taken("x", "t")
-        assert not suspects.careful
+        assert _break_off(poison, clock, "x") is None
+        assert _break_off(poison, clock, "x") is None
+        poison.note_taken("x", "t")
+        assert not poison.careful
 
 
 def test_suspicion_ends_when_the_suspect_does_not_come_again(clock: _Clock) -> None:
-    suspects = Suspects()
-    _break_off(suspects, clock, "x")
+    poison = PoisonDetector()
+    _break_off(poison, clock, "x")
     for number in range(300):
-        suspects.note_taken(str(number), "t")
-    assert not suspects.careful
+        poison.note_taken(str(number), "t")
+    assert not poison.careful
 
 
 def test_a_refused_message_wears_out_patience_though_others_on_its_topic_are_taken(clock: _Clock) -> None:
-    suspects = Suspects(patience_s=60)
-    assert not suspects.note_refused("x", "t")
+    poison = PoisonDetector(patience_s=60)
+    assert not poison.note_refused("x", "t")
     clock.now += 59
-    suspects.note_taken("y", "t")
-    assert not suspects.note_refused("x", "t")
+    poison.note_taken("y", "t")
+    assert not poison.note_refused("x", "t")
     clock.now += 2
-    assert suspects.note_refused("x", "t")
-    assert not suspects.note_refused("z", "t")
+    assert poison.note_refused("x", "t")
+    assert not poison.note_refused("z", "t")
 
 
 def test_patience_out_of_range_is_refused() -> None:
     with pytest.raises(ValueError, match="strikes 0"):
-        Suspects(strikes=0)
+        PoisonDetector(strikes=0)
 
 
 def test_a_broker_that_resets_right_after_accepting_costs_no_result(mosquitto: Mosquitto, tmp_path: Path) -> None:

@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from beeagent.mqtt.broker_url import BrokerAddress
-from beeagent.mqtt.publisher import MqttPublisher
+from beeagent.mqtt import BrokerAddress, MqttPublisher
 from beeagent.outbox import OutboxCounts
 from support.delivery_line import TOPIC, DeliveryLine, line_to, line_to_broker
 from support.mosquitto import Mosquitto, find_program, running_mosquitto

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beeagent.mqtt.broker_url import BrokerAddress
-from beeagent.mqtt.options import MqttOptions
-from beeagent.mqtt.publisher import MqttPublisher
+from beeagent.mqtt import BrokerAddress, MqttOptions, MqttPublisher
 from beeagent.outbox import DiscardPublisher, Outbox, OutboxCounts, Sender
 from support.mosquitto import Mosquitto, free_port, running_mosquitto
 from support.mqtt_subscriber import subscriber

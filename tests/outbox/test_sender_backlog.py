@@ -6,8 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from beeagent.mqtt.broker_url import BrokerAddress
-from beeagent.mqtt.publisher import MqttPublisher
+from beeagent.mqtt import BrokerAddress, MqttPublisher
 from beeagent.outbox import DiscardPublisher, Outbox, Outcome, Receipt, Sender
 from support.mosquitto import Mosquitto, free_port
 from support.mqtt_subscriber import Subscriber, subscriber

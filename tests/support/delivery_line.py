@@ -6,9 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from beeagent.mqtt.options import MqttOptions
-from beeagent.mqtt.poison import Suspects
-from beeagent.mqtt.publisher import MqttPublisher
+from beeagent.mqtt import MqttOptions, MqttPublisher, PoisonDetector
 from beeagent.outbox import DeadLetterFile, Outbox, Publisher, Sender
 
 DEADLINE = 60.0
@@ -68,7 +66,7 @@ def line_to(publisher: Publisher, path: Path | None = None, **changes: Any) -> I
 
 @contextmanager
 def line_to_broker(
-    options: MqttOptions, path: Path | None = None, *, suspects: Suspects | None = None
+    options: MqttOptions, path: Path | None = None, *, poison: PoisonDetector | None = None
 ) -> Iterator[DeliveryLine]:
     """Deliver to a broker, with short waits, and with a status as the agent has it."""
     publisher = MqttPublisher(
@@ -77,7 +75,7 @@ def line_to_broker(
         last_will=lambda: b"offline",
         first_wait_s=0.05,
         longest_wait_s=0.2,
-        suspects=suspects or Suspects(settle_s=0.1),
+        poison=poison or PoisonDetector(settle_s=0.1),
     )
     with line_to(publisher, path) as line:
         publisher.report(b"online")

@@ -13,10 +13,7 @@ from beeagent.messages import (
     UnreadableError,
     detections_topic,
 )
-from beeagent.mqtt.broker_url import BrokerAddress, parse_broker
-from beeagent.mqtt.client import Received
-from beeagent.mqtt.options import MqttOptions
-from beeagent.mqtt.subscription import Subscription, reader_id
+from beeagent.mqtt import BrokerAddress, MqttOptions, Received, Subscription, parse_broker, reader_id
 from beeagent.runtime.factory import chosen_mqtt_options
 from beeagent.settings import Settings
 from beeagent.shown_text import shown

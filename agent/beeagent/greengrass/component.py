@@ -12,7 +12,7 @@ from beeagent.errors import BeeagentError, InputError
 from beeagent.greengrass.address import THING_VARIABLE, nucleus_address
 from beeagent.greengrass.kept_settings import KeptConfiguration
 from beeagent.log import configure_log
-from beeagent.mqtt.broker_url import Embedded, parse_broker
+from beeagent.mqtt import Embedded, parse_broker
 from beeagent.runtime.agent import Agent
 from beeagent.runtime.factory import chosen_bundle, chosen_source
 from beeagent.runtime.publisher_factory import chosen_publisher

@@ -15,7 +15,7 @@ from beeagent.greengrass.errors import SERVICE_ERROR, UNAUTHORIZED, NucleusError
 from beeagent.greengrass.in_flight import Publish, UnderWay
 from beeagent.greengrass.missing_rights import SUBSCRIBE_TO_IOT_CORE, missing_right
 from beeagent.greengrass.rights import ForbiddenTopics
-from beeagent.mqtt.poison import FORBIDDEN
+from beeagent.mqtt import FORBIDDEN
 from beeagent.outbox import Outcome, PublisherState, Receipt
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from beeagent.camera import Capture, Frame, FrameQueue, IncompleteVideoError
 from beeagent.detection.bundle import ModelBundle
 from beeagent.errors import InputError
 from beeagent.messages import CameraCounts
-from beeagent.mqtt.broker_url import BrokerAddress
+from beeagent.mqtt import BrokerAddress
 from beeagent.outbox import DeadLetterFile, Delivery, Publisher, Sender
 from beeagent.runtime.decision import Decision, Decisions
 from beeagent.runtime.factory import (

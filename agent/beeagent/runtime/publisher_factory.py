@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 
 from beeagent.errors import BeeagentError, InputError
 from beeagent.messages import status_topic
-from beeagent.mqtt.broker_url import BrokerAddress, Embedded, Greengrass, NoBroker, parse_broker
-from beeagent.mqtt.publisher import MqttPublisher
+from beeagent.mqtt import BrokerAddress, Embedded, Greengrass, MqttPublisher, NoBroker, parse_broker
 from beeagent.outbox import DiscardPublisher, Publisher
 from beeagent.runtime.factory import chosen_mqtt_options
 from beeagent.settings import Settings
