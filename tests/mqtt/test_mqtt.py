@@ -167,7 +167,7 @@ def test_no_more_publishes_are_under_way_than_the_broker_allows(tmp_path: Path) 
             watched.publish(b"%d" % number)
         broker.wait_for_log("Received PUBLISH from beeagent-test", "m2,")
         assert watched.publisher._connection is not None
-        assert len(watched.publisher._connection._sending._on_their_way) == 2
+        assert len(watched.publisher._connection._publishes._in_flight) == 2
         proxy.let_answers_through()
         assert watched.wait_receipts(50) == [Receipt(Outcome.DELIVERED)] * 50
 

@@ -159,7 +159,7 @@ def test_version_can_be_set() -> None:
 def test_version_5_alone_names_the_possible_cause() -> None:
     with scripted_broker(_3_alone(None)) as broker:
         with publishing(MqttOptions(address=broker.address, client_id="bee", version="5")) as watched:
-            watched.wait_reason("without an answer to MQTT 5", "a broker that knows MQTT 3.1.1 only")
+            watched.wait_reason("without an answer to MQTT 5", "a broker that supports MQTT 3.1.1 only")
         assert {asked.version for asked in broker.connects} == {5}
 
 
@@ -169,7 +169,7 @@ def test_version_that_was_chosen_by_itself_is_not_advised_to_leave_out() -> None
 
     with scripted_broker(answer) as broker:
         with publishing(MqttOptions(address=broker.address, client_id="bee")) as watched:
-            watched.wait_reason("does not answer MQTT 3.1.1 as it should")
+            watched.wait_reason("does not answer MQTT 3.1.1 correctly")
             assert not any("leave mqtt_version out" in state.reason for state in watched.states)
         for version in ("3.1.1", "5"):
             options = MqttOptions(address=broker.address, client_id="bee", version=version)  # type: ignore[arg-type] # a loop
@@ -340,4 +340,4 @@ def test_connections_lost_at_once_hint_at_another_client(mosquitto: Mosquitto) -
     # In MQTT 3.1.1 a broker cannot say that another client took the session over.
     options = replace(mosquitto.options, version="3.1.1")
     with publishing(options) as first, publishing(options):
-        first.wait_reason("times soon after it was made", "'beeagent-test'", "mqtt_client_id")
+        first.wait_reason("times soon after it was established", "'beeagent-test'", "mqtt_client_id")

@@ -53,7 +53,7 @@ def test_another_authority_is_named_as_such(tmp_path: Path, authority: trustme.C
     trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
     with _broker(tmp_path, authority.issue_cert("127.0.0.1"), authority) as broker:
         reason = _reason(mqtt_options(address=broker.address, client_id="x", ca_file=tmp_path / "other.pem"))
-    assert "an authority that is not trusted here" in reason
+    assert "a certificate authority that is not trusted here" in reason
     assert "mqtt_ca_file" in reason
 
 
@@ -77,7 +77,7 @@ def test_another_host_is_named_as_such(tmp_path: Path, authority: trustme.CA, ho
         address = BrokerAddress(host, broker.port, tls=True)
         reason = _reason(mqtt_options(address=address, client_id="x", ca_file=tmp_path / "ca.pem"))
     assert f"is for another host than {host}" in reason
-    assert "give the broker by a name that its certificate has" in reason
+    assert "use a name of the broker that is in its certificate" in reason
 
 
 def test_a_client_certificate_that_is_missing_or_of_a_stranger_is_named_as_such(
@@ -89,9 +89,9 @@ def test_a_client_certificate_that_is_missing_or_of_a_stranger_is_named_as_such(
     with _broker(tmp_path, authority.issue_cert("127.0.0.1"), authority, more="require_certificate true") as broker:
         without = mqtt_options(address=broker.address, client_id="x", ca_file=tmp_path / "ca.pem")
         # A broker that closes at once may take its own words with it: then there is only a guess.
-        guess = "closed the connection without an answer (one that wants another client certificate"
+        guess = "closed the connection without an answer (one that requires another client certificate"
         told = _reason(without)
-        assert "asks for a client certificate: give mqtt_certificate_file" in told or guess in told
+        assert "requires a client certificate: set mqtt_certificate_file" in told or guess in told
         strange = mqtt_options(
             address=broker.address,
             client_id="x",
@@ -221,6 +221,6 @@ def test_the_command_line_says_whom_to_trust(tmp_path: Path, authority: trustme.
         assert "insecure_tls is set" in ended.stderr
         assert "connected to mqtts://" in ended.stderr
         ended = run_beeagent(*command, folder=tmp_path)
-        assert "an authority that is not trusted here" in ended.stderr
+        assert "a certificate authority that is not trusted here" in ended.stderr
         ended = run_beeagent("doctor", *command[2:8], "--mqtt-ca-file", tmp_path / "ca.pem", folder=tmp_path)
         assert "accepts the connection" in ended.stdout

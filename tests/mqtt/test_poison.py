@@ -1,4 +1,4 @@
-"""Messages that a broker will never take: set aside and told, and the next ones flow."""
+"""Messages that a broker will never take: moved to the dead-letter file and reported, and the next ones flow."""
 
 import json
 import signal
@@ -106,7 +106,10 @@ def test_a_forbidden_topic_is_borne_with_and_then_set_aside_until_it_is_allowed(
     ):
         line.put(40)  # more than are on their way at any time
         line.put(2, topic=OTHER_TOPIC)
-        line.wait_settled(lambda: "not authorized" in (line.sender.problem or ""))  # told before anything is given up
+        # Reported before anything is given up.
+        line.wait_settled(
+            lambda: (line.sender.problem or "").startswith("the broker refused a message (not authorized)")
+        )
         line.wait_empty()
         seen.wait_for(2)
         assert {message.topic for message in seen.messages} == {OTHER_TOPIC}
@@ -131,10 +134,10 @@ def test_what_is_set_aside_can_be_published_by_hand_as_it_was(tmp_path: Path) ->
     assert (entry["topic"], entry["cause"], entry["reason"]) == (TOPIC, "forbidden", "because")
 
 
-def test_the_quarantine_keeps_within_its_limit_and_the_newest(tmp_path: Path) -> None:
-    quarantine = DeadLetterFile(tmp_path / "q", max_megabytes=0.01)
+def test_dead_letter_file_keeps_the_newest_within_its_limit(tmp_path: Path) -> None:
+    dead_letters = DeadLetterFile(tmp_path / "q", max_megabytes=0.01)
     for number in range(100):
-        quarantine.keep(Row(number, TOPIC, b"%d" % number + bytes(400)), Receipt(Outcome.REFUSED, "r"))
+        dead_letters.append(Row(number, TOPIC, b"%d" % number + bytes(400)), Receipt(Outcome.REFUSED, "r"))
     sizes = [path.stat().st_size for path in tmp_path.iterdir()]
     assert sum(sizes) <= 10_000
     lines = (tmp_path / "q").read_text(encoding="utf-8").splitlines()
@@ -147,12 +150,12 @@ def test_a_line_that_was_cut_short_does_not_spoil_the_next(tmp_path: Path) -> No
     assert json.loads((tmp_path / "q").read_bytes().splitlines()[1])["payload"] == "whole"
 
 
-def test_a_quarantine_that_cannot_be_written_tells_so() -> None:
-    quarantine = DeadLetterFile(Path("/proc/nowhere/q"))
-    quarantine.keep(Row(1, TOPIC, b"x"), Receipt(Outcome.REFUSED, "the broker refused a message"))
-    assert quarantine.trouble is not None
-    assert "lost" in quarantine.trouble
-    assert "the broker refused a message" in quarantine.trouble
+def test_unwritable_dead_letter_file_is_reported() -> None:
+    dead_letters = DeadLetterFile(Path("/proc/nowhere/q"))
+    dead_letters.append(Row(1, TOPIC, b"x"), Receipt(Outcome.REFUSED, "the broker refused a message"))
+    assert dead_letters.problem is not None
+    assert "lost" in dead_letters.problem
+    assert "the broker refused a message" in dead_letters.problem
 
 
 class _Clock:
@@ -175,12 +178,12 @@ def _break_off(poison: PoisonDetector, clock: _Clock, *keys: str, stood: float =
     clock.now += stood
     sent = [Sent(key, precious=True, sent_at=clock.now) for key in keys]
     clock.now += after
-    return poison.note_broken_off(sent, opened_at=opened)
+    return poison.note_connection_ended(sent, opened_at=opened)
 
 
 def test_blame_needs_a_connection_that_stood_and_ended_right_after(clock: _Clock) -> None:
     poison = PoisonDetector()
-    poison.note_taken("other", "t")
+    poison.note_accepted("other", "t")
     for _ in range(10):
         assert _break_off(poison, clock, "x", stood=0.5) is None  # a broker that ends every young connection
         assert _break_off(poison, clock, "x", after=30.0) is None  # not right after
@@ -189,9 +192,9 @@ def test_blame_needs_a_connection_that_stood_and_ended_right_after(clock: _Clock
     assert _break_off(poison, clock, "x") is None
     assert _break_off(poison, clock, "x") is None
     assert _break_off(poison, clock, "x") == "x"
-    assert poison.is_condemned("x")
+    assert poison.is_poison("x")
     clock.now += 3601
-    assert not poison.is_condemned("x")
+    assert not poison.is_poison("x")
 
 
 def test_who_is_taken_is_cleared(clock: _Clock) -> None:
@@ -199,15 +202,15 @@ def test_who_is_taken_is_cleared(clock: _Clock) -> None:
     for _ in range(10):
         assert _break_off(poison, clock, "x") is None
         assert _break_off(poison, clock, "x") is None
-        poison.note_taken("x", "t")
+        poison.note_accepted("x", "t")
         assert not poison.careful
 
 
-def test_suspicion_ends_when_the_suspect_does_not_come_again(clock: _Clock) -> None:
+def test_suspicion_ends_when_the_message_is_not_sent_again(clock: _Clock) -> None:
     poison = PoisonDetector()
     _break_off(poison, clock, "x")
     for number in range(300):
-        poison.note_taken(str(number), "t")
+        poison.note_accepted(str(number), "t")
     assert not poison.careful
 
 
@@ -215,7 +218,7 @@ def test_a_refused_message_wears_out_patience_though_others_on_its_topic_are_tak
     poison = PoisonDetector(patience_s=60)
     assert not poison.note_refused("x", "t")
     clock.now += 59
-    poison.note_taken("y", "t")
+    poison.note_accepted("y", "t")
     assert not poison.note_refused("x", "t")
     clock.now += 2
     assert poison.note_refused("x", "t")

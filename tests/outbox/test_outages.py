@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from support.tcp_proxy import tcp_proxy
 def _all_arrived(line: DeliveryLine, seen: Subscriber, count: int) -> None:
     """Wait until all is delivered, and see that each came, with duplicates perhaps, and none is lost.
 
-    What was put while there was a connection may overtake what had gathered: test_courier_backlog.py has the order.
+    What was put while there was a connection may overtake what had gathered: test_sender_backlog.py has the order.
     """
     line.wait_empty()
     seen.wait_until(lambda: len(set(seen.payloads())) == count)
@@ -132,21 +133,21 @@ def test_credentials_that_are_refused_and_then_accepted(tmp_path: Path) -> None:
             assert line.outbox.counts() == OutboxCounts(produced=5, delivered=5, dropped={})
 
 
-def test_a_long_outage_is_waited_out_with_growing_pauses(mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_outage_is_waited_out_with_growing_pauses(mosquitto: Mosquitto) -> None:
     """An hour of tries, with the waits noted and not waited."""
-    publisher = MqttPublisher(options=mosquitto.options, status_topic="t", last_will=lambda: b"")
     mosquitto.stop()
     waits: list[float] = []
 
-    def wait(timeout: float | None = None) -> bool:
-        if sum(waits) < 3600:
-            waits.append(timeout or 0.0)
-        elif len(waits) and waits[-1]:
-            mosquitto.start()
-            waits.append(0.0)
-        return publisher._stopping.is_set()
+    class Stopping(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            if sum(waits) < 3600:
+                waits.append(timeout or 0.0)
+            elif len(waits) and waits[-1]:
+                mosquitto.start()
+                waits.append(0.0)
+            return self.is_set()
 
-    monkeypatch.setattr(publisher._stopping, "wait", wait)
+    publisher = MqttPublisher(options=mosquitto.options, status_topic="t", last_will=lambda: b"", stopping=Stopping())
     with line_to(publisher) as line:
         line.put(50)
         line.wait_empty()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.outbox_disk import Disk
 
 DEADLINE = 20.0
-NEVER = 3600.0  # seconds between commits, for tests in which only a flush or hurry may commit
+NEVER = 3600.0  # seconds between commits, for tests in which only a flush or commit_immediately may commit
 
 
 def payload(number: int) -> bytes:
@@ -100,7 +100,7 @@ def test_a_result_counts_as_produced_once_it_is_stored() -> None:
     outbox.close()
 
 
-def test_in_a_hurry_each_result_is_committed_at_once() -> None:
+def test_commit_immediately_commits_each_result() -> None:
     outbox = Outbox(None, commit_interval_s=NEVER)
     committed = threading.Event()
     outbox.listen(committed.set)
@@ -111,7 +111,7 @@ def test_in_a_hurry_each_result_is_committed_at_once() -> None:
     outbox.close()
 
 
-def test_hurry_has_no_effect_where_the_disk_is_to_be_spared() -> None:
+def test_commit_immediately_has_no_effect_without_commit_at_once() -> None:
     outbox = Outbox(None, commit_interval_s=0.05, commit_at_once=False)
     outbox.commit_immediately = True
     assert not outbox.commit_immediately
@@ -119,7 +119,7 @@ def test_hurry_has_no_effect_where_the_disk_is_to_be_spared() -> None:
     outbox.close()
 
 
-def test_hurry_commits_what_was_put_before() -> None:
+def test_commit_immediately_commits_earlier_results() -> None:
     outbox = Outbox(None, commit_interval_s=NEVER)
     committed = threading.Event()
     outbox.listen(committed.set)
@@ -129,7 +129,7 @@ def test_hurry_commits_what_was_put_before() -> None:
     outbox.close()
 
 
-def test_without_hurry_results_are_committed_together_after_the_interval(tmp_path: Path) -> None:
+def test_results_are_committed_together_after_the_interval(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "o", commit_interval_s=0.05)
     committed = threading.Event()
     outbox.listen(committed.set)

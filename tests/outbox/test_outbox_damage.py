@@ -115,7 +115,7 @@ def test_a_file_that_breaks_while_it_is_in_use_is_replaced_without_losing_number
     assert read_books(path).balanced
 
 
-def test_a_broken_page_that_the_courier_meets_first_is_repaired_as_well(tmp_path: Path) -> None:
+def test_broken_page_found_by_a_read_is_repaired(tmp_path: Path) -> None:
     path = tmp_path / "o"
     write_outbox(path)
     disk = Disk()
