@@ -115,7 +115,7 @@ def test_any_detections_make_a_valid_message_with_boxes_within_the_frame(detecti
 
 
 @given(any_detections(), st.integers(500, 6000))
-def test_a_message_keeps_its_limit_and_as_many_strongest_detections_as_fit(detections: Detections, limit: int) -> None:
+def test_shortened_message_keeps_the_strongest_detections_that_fit(detections: Detections, limit: int) -> None:
     message = json_of(detections)
     try:
         encoded = message_of(detections).encode(limit=limit)
@@ -143,7 +143,7 @@ def test_the_json_is_compact_and_in_utf_8() -> None:
     assert b": " not in encoded
 
 
-def test_a_message_never_passes_its_schema_with_a_field_that_the_schema_does_not_know() -> None:
+def test_every_field_of_a_message_is_in_its_schema() -> None:
     message = json_of(
         make_detections([[0, 0, 1, 1]], [1], [0]),
         decided_by="edge-degraded",
@@ -175,7 +175,7 @@ def test_no_source_no_position() -> None:
         message_of(make_detections([], [], []), position_s=1.0)
 
 
-def test_a_fallback_is_told_with_edge_degraded_and_with_nothing_else() -> None:
+def test_fallback_goes_with_edge_degraded_only() -> None:
     nothing = make_detections([], [], [])
     message = json_of(nothing, decided_by="edge-degraded", fallback="timeout")
     assert message["fallback"] == {"reason": "timeout"}
@@ -199,12 +199,12 @@ def test_a_fallback_is_told_with_edge_degraded_and_with_nothing_else() -> None:
         {"captured_at": MOMENT.replace(tzinfo=None)},
     ],
 )
-def test_a_value_out_of_its_range_makes_no_message(wrong: dict[str, Any]) -> None:
+def test_value_out_of_range_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"."):
         message_of(make_detections([], [], []), **wrong)
 
 
-def test_the_time_of_capture_is_told_in_utc_with_six_decimals() -> None:
+def test_captured_at_is_utc_with_six_decimals() -> None:
     summer = timezone(timedelta(hours=2))
     whole = datetime(2026, 5, 4, 12, 0, tzinfo=summer)
     assert json_of(make_detections([], [], []), captured_at=whole)["captured_at"] == "2026-05-04T10:00:00.000000Z"

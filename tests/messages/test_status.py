@@ -97,7 +97,7 @@ def test_the_outbox_adds_up_in_the_status() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"state": "online", "reasons": ["hot"]}, {"state": "degraded", "reasons": []}, {"state": "asleep"}]
 )
-def test_a_state_that_contradicts_its_reasons_makes_no_message(wrong: dict[str, Any]) -> None:
+def test_state_must_match_reasons(wrong: dict[str, Any]) -> None:
     good: dict[str, Any] = {"device": "d", "state": "degraded", "reasons": ["x"], "at": MOMENT, "agent_version": "1"}
     VALIDATOR.validate(json.loads(status_message(**good).to_json()))
     with pytest.raises(ValueError, match="state"):

@@ -61,7 +61,7 @@ def test_results_reach_a_subscriber_and_the_status_is_retained() -> None:
         broker.stop()
 
 
-def test_it_publishes_the_last_will_of_a_client_that_is_cut_off() -> None:
+def test_embedded_broker_publishes_the_last_will() -> None:
     broker = EmbeddedBroker(port=None)
     broker.start()
     try:
@@ -98,7 +98,7 @@ def test_mosquittos_own_clients_can_use_it() -> None:
         broker.stop()
 
 
-def test_it_can_be_stopped_started_anew_and_leaves_nothing_behind() -> None:
+def test_restarted_broker_has_no_retained_messages() -> None:
     threads = threading.active_count()
     broker = EmbeddedBroker(port=None)
     broker.start()
@@ -121,7 +121,7 @@ def test_it_stops_while_clients_are_connected() -> None:
         assert not broker._thread.is_alive()
 
 
-def test_a_port_that_is_taken_is_told_with_what_to_do() -> None:
+def test_port_in_use_is_reported_with_remedy() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = int(taken.getsockname()[1])
         with pytest.raises(InputError, match=f"--broker mqtt://127.0.0.1:{port}"):
@@ -170,6 +170,6 @@ except InputError as error:
 """
 
 
-def test_a_missing_package_is_told_with_what_to_do() -> None:
+def test_missing_package_is_reported_with_remedy() -> None:
     done = subprocess.run([sys.executable, "-c", MISSING], check=True, capture_output=True, text=True, timeout=60)
     assert "pip install 'beeagent[demo]'" in done.stdout

@@ -84,7 +84,7 @@ def _ended(choice: DialectChoice, **how: Any) -> bool:  # noqa: ANN401 - argumen
     return choice.note(Ending(reason="", **{"opened": False, "dialect": choice.current} | how), healthy_after_s=10)
 
 
-def test_guessed_dialect_is_left_again_after_a_connection_that_lasted() -> None:
+def test_guessed_dialect_is_abandoned_after_a_stable_connection() -> None:
     choice = DialectChoice("auto", has_will=True)
     assert _ended(choice, unanswered=True)
     assert choice.current == Dialect(MQTT_3)
@@ -102,7 +102,7 @@ def test_refused_version_is_not_tried_again() -> None:
 
 
 @pytest.mark.parametrize(("version", "tries"), [("auto", 3), ("5", 1), ("3.1.1", 2)])
-def test_silence_leads_through_all_dialects_and_then_to_a_pause(version: Version, tries: int) -> None:
+def test_unanswered_connections_try_all_dialects_and_then_pause(version: Version, tries: int) -> None:
     choice = DialectChoice(version, has_will=True)
     for _ in range(2):
         assert [_ended(choice, unanswered=True) for _ in range(tries)] == [True] * (tries - 1) + [False]
@@ -163,7 +163,7 @@ def test_version_5_alone_names_the_possible_cause() -> None:
         assert {asked.version for asked in broker.connects} == {5}
 
 
-def test_version_that_was_chosen_by_itself_is_not_advised_to_leave_out() -> None:
+def test_automatic_version_is_not_advised_to_leave_out() -> None:
     def answer(asked: Connect) -> bytes:
         return connack_5(0x84) if asked.version == 5 else OLD_REFUSAL
 
@@ -177,7 +177,7 @@ def test_version_that_was_chosen_by_itself_is_not_advised_to_leave_out() -> None
                 watched.wait_reason(f"MQTT {version}", "leave mqtt_version out")
 
 
-def test_mosquitto_whose_maximum_packet_size_is_below_that_of_connect_is_named(tmp_path: Path) -> None:
+def test_maximum_packet_size_below_connect_is_reported(tmp_path: Path) -> None:
     with running_mosquitto(tmp_path, settings="allow_anonymous true\nmax_packet_size 40") as mosquitto:
         with publishing(mosquitto.options) as watched:
             watched.wait_reason("maximum packet size is below the about", "bytes of CONNECT")
@@ -200,7 +200,7 @@ def test_size_of_connect_is_about_that_of_the_packet(version: MQTTProtocolVersio
     assert abs(len(packet) - connect_size(options, Dialect(version), will)) <= 12
 
 
-def test_3_1_1_broker_without_retained_messages_or_qos_1_gets_a_plain_will() -> None:
+def test_mqtt_3_broker_without_retain_or_qos_1_gets_a_plain_will() -> None:
     def answer(asked: Connect) -> bytes | None:
         return None if asked.version == 5 or asked.will_retain else OK_3
 
@@ -260,7 +260,7 @@ def test_mosquitto_with_a_maximum_qos(tmp_path: Path, highest: int) -> None:
         assert set(seen.payloads()) == {b"online", *(b"%d" % number for number in range(50))}
 
 
-def test_without_qos_1_a_publish_counts_as_delivered_only_once_the_broker_has_read_it() -> None:
+def test_without_qos_1_pingresp_confirms_delivery() -> None:
     with scripted_broker(lambda asked: connack_5(0x9B) if asked.will_qos else connack_5(maximum_qos=0)) as broker:
         broker.deaf_to_pings = True
         with publishing(MqttOptions(address=broker.address, client_id="bee")) as watched:
@@ -294,7 +294,7 @@ def test_payload_limit_follows_the_announced_packet_size(tmp_path: Path) -> None
         watched.publisher.stop(farewell=None, timeout=5.0)
 
 
-def test_reader_is_told_of_a_broker_without_wildcard_subscriptions() -> None:
+def test_broker_without_wildcard_subscriptions_is_reported() -> None:
     with scripted_broker(lambda _: connack_5(wildcard_available=0)) as broker:
         subscription = Subscription(
             options=MqttOptions(address=broker.address, client_id="bee"),
@@ -336,7 +336,7 @@ def test_session_taken_over_names_the_client_id(mosquitto: Mosquitto) -> None:
             first.wait_reason("client id, 'beeagent-test'", "mqtt_client_id")
 
 
-def test_connections_lost_at_once_hint_at_another_client(mosquitto: Mosquitto) -> None:
+def test_repeated_losses_hint_at_another_client(mosquitto: Mosquitto) -> None:
     # In MQTT 3.1.1 a broker cannot say that another client took the session over.
     options = replace(mosquitto.options, version="3.1.1")
     with publishing(options) as first, publishing(options):

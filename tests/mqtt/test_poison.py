@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from beeagent.mqtt import BrokerAddress, PoisonDetector
 from beeagent.mqtt.poison import Sent
-from beeagent.outbox import DeadLetterFile, OutboxCounts, Outcome, Receipt, Row
+from beeagent.outbox import OutboxCounts
 from support.delivery_line import STATUS, TOPIC, line_to_broker
 from support.mosquitto import Mosquitto, running_mosquitto
 from support.mqtt_subscriber import subscriber
@@ -29,9 +29,7 @@ def _kept(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("before", [0, 3])
-def test_a_message_that_makes_the_broker_hang_up_is_set_aside(
-    mosquitto: Mosquitto, tmp_path: Path, before: int
-) -> None:
+def test_poison_message_is_moved_to_dead_letters(mosquitto: Mosquitto, tmp_path: Path, before: int) -> None:
     with tcp_proxy(mosquitto.port) as proxy, subscriber(mosquitto.port, TOPIC) as seen:
         proxy.take_offence(POISON)
         options = replace(mosquitto.options, address=_through(proxy))
@@ -51,7 +49,7 @@ def test_a_message_that_makes_the_broker_hang_up_is_set_aside(
     assert kept["payload"] == f"{before + 1} poison"
 
 
-def test_two_poisoned_messages_in_a_row_are_both_found(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_two_poison_messages_in_a_row_are_found(mosquitto: Mosquitto, tmp_path: Path) -> None:
     with tcp_proxy(mosquitto.port) as proxy, subscriber(mosquitto.port, TOPIC) as seen:
         proxy.take_offence(POISON)
         options = replace(mosquitto.options, address=_through(proxy))
@@ -63,7 +61,7 @@ def test_two_poisoned_messages_in_a_row_are_both_found(mosquitto: Mosquitto, tmp
     assert [entry["payload"] for entry in _kept(tmp_path)] == ["1 poison", "2 poison"]
 
 
-def test_a_broker_that_hangs_up_on_everything_costs_no_result(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_broker_that_ends_every_connection_loses_no_result(mosquitto: Mosquitto, tmp_path: Path) -> None:
     with tcp_proxy(mosquitto.port) as proxy, subscriber(mosquitto.port, TOPIC) as seen:
         proxy.take_offence(b"online", TOPIC.encode())
         options = replace(mosquitto.options, address=_through(proxy))
@@ -78,7 +76,7 @@ def test_a_broker_that_hangs_up_on_everything_costs_no_result(mosquitto: Mosquit
             assert line.outbox.counts() == OutboxCounts(produced=3, delivered=3, dropped={})
 
 
-def test_a_status_that_makes_the_broker_hang_up_does_not_stop_the_results(mosquitto: Mosquitto) -> None:
+def test_poison_status_does_not_stop_results(mosquitto: Mosquitto) -> None:
     with tcp_proxy(mosquitto.port) as proxy, subscriber(mosquitto.port, TOPIC) as seen:
         proxy.take_offence(b"online")
         with line_to_broker(replace(mosquitto.options, address=_through(proxy))) as line:
@@ -96,7 +94,7 @@ def _let_write(broker: Mosquitto, acl: Path, *topics: str) -> None:
     broker.wait_for_log("Reloading config", since=mark)
 
 
-def test_a_forbidden_topic_is_borne_with_and_then_set_aside_until_it_is_allowed(tmp_path: Path) -> None:
+def test_forbidden_topic_is_retried_and_then_moved_to_dead_letters_until_allowed(tmp_path: Path) -> None:
     acl = tmp_path / "acl"
     acl.write_text(f"topic readwrite {OTHER_TOPIC}\ntopic readwrite {STATUS}\ntopic read #\n", encoding="utf-8")
     with (
@@ -125,39 +123,6 @@ def test_a_forbidden_topic_is_borne_with_and_then_set_aside_until_it_is_allowed(
     assert {str(number) for number in range(1, 41)} <= {entry["payload"] for entry in _kept(tmp_path)}
 
 
-def test_what_is_set_aside_can_be_published_by_hand_as_it_was(tmp_path: Path) -> None:
-    payload = '{"label":"пчела","n":1}'.encode()
-    DeadLetterFile(tmp_path / "q").keep(Row(1, TOPIC, payload), Receipt(Outcome.REFUSED, "because", cause="forbidden"))
-    (line,) = (tmp_path / "q").read_text(encoding="utf-8").splitlines()
-    entry = json.loads(line)
-    assert entry["payload"].encode() == payload
-    assert (entry["topic"], entry["cause"], entry["reason"]) == (TOPIC, "forbidden", "because")
-
-
-def test_dead_letter_file_keeps_the_newest_within_its_limit(tmp_path: Path) -> None:
-    dead_letters = DeadLetterFile(tmp_path / "q", max_megabytes=0.01)
-    for number in range(100):
-        dead_letters.append(Row(number, TOPIC, b"%d" % number + bytes(400)), Receipt(Outcome.REFUSED, "r"))
-    sizes = [path.stat().st_size for path in tmp_path.iterdir()]
-    assert sum(sizes) <= 10_000
-    lines = (tmp_path / "q").read_text(encoding="utf-8").splitlines()
-    assert json.loads(lines[-1])["payload"].startswith("99")
-
-
-def test_a_line_that_was_cut_short_does_not_spoil_the_next(tmp_path: Path) -> None:
-    (tmp_path / "q").write_bytes(b'{"at": "20')
-    DeadLetterFile(tmp_path / "q").keep(Row(1, TOPIC, b"whole"), Receipt(Outcome.REFUSED, "r"))
-    assert json.loads((tmp_path / "q").read_bytes().splitlines()[1])["payload"] == "whole"
-
-
-def test_unwritable_dead_letter_file_is_reported() -> None:
-    dead_letters = DeadLetterFile(Path("/proc/nowhere/q"))
-    dead_letters.append(Row(1, TOPIC, b"x"), Receipt(Outcome.REFUSED, "the broker refused a message"))
-    assert dead_letters.problem is not None
-    assert "lost" in dead_letters.problem
-    assert "the broker refused a message" in dead_letters.problem
-
-
 class _Clock:
     def __init__(self) -> None:
         self.now = 1000.0
@@ -181,7 +146,7 @@ def _break_off(poison: PoisonDetector, clock: _Clock, *keys: str, stood: float =
     return poison.note_connection_ended(sent, opened_at=opened)
 
 
-def test_blame_needs_a_connection_that_stood_and_ended_right_after(clock: _Clock) -> None:
+def test_poison_needs_a_stable_connection_that_ended_right_after(clock: _Clock) -> None:
     poison = PoisonDetector()
     poison.note_accepted("other", "t")
     for _ in range(10):
@@ -214,7 +179,7 @@ def test_suspicion_ends_when_the_message_is_not_sent_again(clock: _Clock) -> Non
     assert not poison.careful
 
 
-def test_a_refused_message_wears_out_patience_though_others_on_its_topic_are_taken(clock: _Clock) -> None:
+def test_refused_message_is_given_up_though_others_on_its_topic_are_accepted(clock: _Clock) -> None:
     poison = PoisonDetector(patience_s=60)
     assert not poison.note_refused("x", "t")
     clock.now += 59
@@ -230,7 +195,7 @@ def test_patience_out_of_range_is_refused() -> None:
         PoisonDetector(strikes=0)
 
 
-def test_a_broker_that_resets_right_after_accepting_costs_no_result(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_reset_right_after_accept_loses_no_result(mosquitto: Mosquitto, tmp_path: Path) -> None:
     resetting, tries = True, 0
 
     def admit(client: socket.socket) -> bool:

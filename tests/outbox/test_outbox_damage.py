@@ -47,7 +47,7 @@ def page_of(path: Path, number: int) -> int:
 @pytest.mark.parametrize(
     "content", [b"not a database at all, but long enough to look at" * 10, b"SQLite format 3\0" + bytes(2000)]
 )
-def test_a_file_that_is_no_outbox_is_set_aside_untouched_and_work_goes_on(tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_not_an_outbox_is_renamed_unchanged(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "o").write_bytes(content)
     outbox = Outbox(tmp_path / "o")
     put(outbox)
@@ -58,7 +58,7 @@ def test_a_file_that_is_no_outbox_is_set_aside_untouched_and_work_goes_on(tmp_pa
     assert (tmp_path / "o.damaged-1").read_bytes() == content
 
 
-def test_of_a_file_with_a_broken_page_all_else_goes_on_and_what_was_lost_is_counted(tmp_path: Path) -> None:
+def test_broken_page_loses_its_rows_only_and_counts_them(tmp_path: Path) -> None:
     path = tmp_path / "o"
     write_outbox(path)
     overwrite(path, page_of(path, 30), b"\xff" * 1024)
@@ -90,7 +90,7 @@ def test_counts_that_do_not_add_up_are_damage(tmp_path: Path) -> None:
     assert outbox.close()
 
 
-def test_a_file_that_breaks_while_it_is_in_use_is_replaced_without_losing_numbers(tmp_path: Path) -> None:
+def test_file_damaged_in_use_is_replaced_without_losing_numbers(tmp_path: Path) -> None:
     path = tmp_path / "o"
     write_outbox(path)
     disk = Disk()
@@ -130,7 +130,7 @@ def test_broken_page_found_by_a_read_is_repaired(tmp_path: Path) -> None:
     assert read_books(path).balanced
 
 
-def test_broken_text_in_the_schema_that_sqlite_overlooks_is_damage(tmp_path: Path) -> None:
+def test_undecodable_text_in_the_sqlite_schema_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "o"
     content = write_outbox(path)
     overwrite(path, content.index(b"indexsqlite_autoindex"), b"\xff")
@@ -141,7 +141,7 @@ def test_broken_text_in_the_schema_that_sqlite_overlooks_is_damage(tmp_path: Pat
     assert read_books(path).balanced
 
 
-def test_a_file_that_sqlite_takes_for_read_only_is_damaged(tmp_path: Path) -> None:
+def test_header_of_a_newer_sqlite_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "o"
     write_outbox(path)
     overwrite(path, 18, b"\x03")
@@ -164,7 +164,7 @@ def test_no_more_than_three_damaged_files_are_kept(tmp_path: Path) -> None:
     assert kept == ["o.damaged-10", "o.damaged-11", "o.damaged-12"]
 
 
-def test_the_log_of_a_damaged_file_goes_with_it(tmp_path: Path) -> None:
+def test_log_of_damaged_file_is_renamed_with_it(tmp_path: Path) -> None:
     (tmp_path / "o").write_bytes(b"x" * 1000)
     (tmp_path / "o-wal").write_bytes(b"y" * 1000)
     assert set_aside(tmp_path / "o") == tmp_path / "o.damaged-1"
@@ -192,7 +192,7 @@ def damages(draw: st.DrawFn) -> Damage:
 
 @given(damages())
 @settings(max_examples=150, deadline=None)
-def test_whatever_happens_to_a_file_the_outbox_opens_and_its_counts_add_up(
+def test_any_damaged_file_opens_with_consistent_counts(
     tmp_path_factory: pytest.TempPathFactory, damage: Damage
 ) -> None:
     path = tmp_path_factory.mktemp("damaged") / "o"

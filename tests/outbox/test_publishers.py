@@ -136,7 +136,7 @@ def test_the_fakes_are_publishers() -> None:
     assert [publisher.state.untried for publisher in publishers] == [True, True]
 
 
-def test_a_publish_that_fails_while_offline_leaves_everything_in_the_outbox_until_it_is_online(tmp_path: Path) -> None:
+def test_failed_offline_publishes_stay_in_the_outbox(tmp_path: Path) -> None:
     cloud = Cloud()
     publisher = FailingPublisher(cloud)
     with line_to(publisher, tmp_path / "o") as line:
@@ -149,7 +149,7 @@ def test_a_publish_that_fails_while_offline_leaves_everything_in_the_outbox_unti
     assert _numbers(cloud) == list(range(1, 26))
 
 
-def test_a_publish_that_only_claims_success_does_not_empty_the_outbox(tmp_path: Path) -> None:
+def test_unconfirmed_publish_stays_in_the_outbox(tmp_path: Path) -> None:
     cloud = Cloud()
     publisher = ClaimingPublisher(cloud, patience_s=0.2)
     with line_to(publisher, tmp_path / "o") as line:
@@ -162,7 +162,7 @@ def test_a_publish_that_only_claims_success_does_not_empty_the_outbox(tmp_path: 
     assert list(dict.fromkeys(_numbers(cloud))) == list(range(1, 31))
 
 
-def test_a_stop_while_nothing_was_echoed_ends_each_publish_and_the_next_run_delivers(tmp_path: Path) -> None:
+def test_stop_without_echoes_ends_publishes_and_next_run_delivers(tmp_path: Path) -> None:
     cloud = Cloud()
     publisher = ClaimingPublisher(cloud, patience_s=3600.0)
     with line_to(publisher, tmp_path / "o") as line:

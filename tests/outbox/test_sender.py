@@ -90,7 +90,7 @@ def test_results_arrive_once_in_order_and_leave_the_outbox(mosquitto: Mosquitto,
     outbox.close()
 
 
-def test_a_result_stays_in_the_outbox_until_its_acknowledgement(mosquitto: Mosquitto) -> None:
+def test_result_stays_in_the_outbox_until_acknowledged(mosquitto: Mosquitto) -> None:
     with tcp_proxy(mosquitto.port) as proxy, subscriber(mosquitto.port, TOPIC) as seen:
         options = replace(mosquitto.options, address=BrokerAddress("127.0.0.1", proxy.port, tls=False))
         with carrying(options) as line:
@@ -105,7 +105,7 @@ def test_a_result_stays_in_the_outbox_until_its_acknowledgement(mosquitto: Mosqu
             assert line.outbox.counts().delivered == 1
 
 
-def test_what_was_not_acknowledged_is_published_again_after_a_cut(mosquitto: Mosquitto) -> None:
+def test_unacknowledged_results_are_published_again(mosquitto: Mosquitto) -> None:
     with tcp_proxy(mosquitto.port) as proxy, subscriber(mosquitto.port, TOPIC) as seen:
         options = replace(mosquitto.options, address=BrokerAddress("127.0.0.1", proxy.port, tls=False))
         with carrying(options) as line:
@@ -120,7 +120,7 @@ def test_what_was_not_acknowledged_is_published_again_after_a_cut(mosquitto: Mos
             assert numbers(seen.payloads()) == [1, 2, 3, 4, 5, 1, 2, 3, 4, 5]
 
 
-def test_no_more_results_are_on_their_way_than_allowed(mosquitto: Mosquitto) -> None:
+def test_max_in_flight_holds(mosquitto: Mosquitto) -> None:
     with tcp_proxy(mosquitto.port) as proxy, subscriber(mosquitto.port, TOPIC) as seen:
         options = replace(mosquitto.options, address=BrokerAddress("127.0.0.1", proxy.port, tls=False))
         with carrying(options, max_in_flight=3) as line:
@@ -135,7 +135,7 @@ def test_no_more_results_are_on_their_way_than_allowed(mosquitto: Mosquitto) -> 
             assert numbers(seen.payloads()) == list(range(1, 11))
 
 
-def test_a_broker_that_comes_later_gets_everything_in_order(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_late_broker_gets_everything_in_order(mosquitto: Mosquitto, tmp_path: Path) -> None:
     # The broker comes into being for the agent when a proxy opens its port; so the subscriber can be there first.
     port = free_port()
     options = replace(mosquitto.options, address=BrokerAddress("127.0.0.1", port, tls=False))
@@ -152,7 +152,7 @@ def test_a_broker_that_comes_later_gets_everything_in_order(mosquitto: Mosquitto
             assert numbers(seen.payloads()) == list(range(1, 41))
 
 
-def test_a_restart_of_the_broker_in_the_middle_loses_nothing(tmp_path: Path) -> None:
+def test_restart_of_the_broker_loses_nothing(tmp_path: Path) -> None:
     # mosquitto keeps a persistent session over its restart, so the subscriber misses nothing that was acknowledged.
     settings = f"allow_anonymous true\npersistence true\npersistence_location {tmp_path}/\nautosave_interval 1\n"
     with (
@@ -173,7 +173,7 @@ def test_a_restart_of_the_broker_in_the_middle_loses_nothing(tmp_path: Path) -> 
         assert line.outbox.counts() == OutboxCounts(produced=200, delivered=200, dropped={})
 
 
-def test_numbers_go_on_after_a_restart_of_the_agent_and_the_rest_is_delivered(tmp_path: Path) -> None:
+def test_restart_continues_numbers_and_delivers_the_rest(tmp_path: Path) -> None:
     with running_mosquitto(tmp_path) as broker, subscriber(broker.port, TOPIC) as seen:
         nowhere = replace(broker.options, address=BrokerAddress("127.0.0.1", free_port(), tls=False))
         with carrying(nowhere, tmp_path / "o") as line:
@@ -185,7 +185,7 @@ def test_numbers_go_on_after_a_restart_of_the_agent_and_the_rest_is_delivered(tm
         assert numbers(seen.payloads()) == list(range(1, 11))
 
 
-def test_a_result_that_will_never_be_taken_is_given_up_and_the_next_ones_flow(tmp_path: Path) -> None:
+def test_refused_result_is_given_up_and_the_next_are_delivered(tmp_path: Path) -> None:
     with (
         running_mosquitto(tmp_path, settings="allow_anonymous true\nmax_packet_size 2000") as broker,
         subscriber(broker.port, TOPIC) as seen,
@@ -200,7 +200,7 @@ def test_a_result_that_will_never_be_taken_is_given_up_and_the_next_ones_flow(tm
         assert line.outbox.counts() == OutboxCounts(produced=3, delivered=2, dropped={"refused": 1})
 
 
-def test_a_forbidden_topic_is_told_tried_again_and_delivered_once_allowed(tmp_path: Path) -> None:
+def test_forbidden_topic_is_reported_and_delivered_once_allowed(tmp_path: Path) -> None:
     acl = tmp_path / "acl"
     acl.write_text("topic read bees/#\n")
     with (
@@ -222,7 +222,7 @@ def test_a_forbidden_topic_is_told_tried_again_and_delivered_once_allowed(tmp_pa
         assert line.sender.problem is None
 
 
-def test_without_a_broker_results_are_numbered_and_do_not_gather() -> None:
+def test_without_broker_results_are_numbered_and_removed() -> None:
     outbox, publisher = Outbox(None), DiscardPublisher()
     sender = Sender(outbox=outbox, publisher=publisher)
     publisher.start()

@@ -55,7 +55,7 @@ def numbers(seen: Subscriber) -> list[int]:
     return [int(payload) for payload in seen.payloads()]
 
 
-def test_live_results_do_not_wait_for_the_backlog_and_both_are_in_order(mosquitto: Mosquitto) -> None:
+def test_live_results_do_not_wait_for_the_backlog(mosquitto: Mosquitto) -> None:
     with subscriber(mosquitto.port, TOPIC) as seen, backlog_of(60, mosquitto, drain_rate=1) as line:
         seen.wait_for(1)
         line.put(30)
@@ -68,7 +68,7 @@ def test_live_results_do_not_wait_for_the_backlog_and_both_are_in_order(mosquitt
         assert [number for number in numbers(seen) if number <= 60] == list(range(1, 61))
 
 
-def test_the_backlog_goes_on_by_itself_at_its_rate(mosquitto: Mosquitto) -> None:
+def test_backlog_is_sent_at_its_rate(mosquitto: Mosquitto) -> None:
     with subscriber(mosquitto.port, TOPIC) as seen, backlog_of(40, mosquitto, drain_rate=20):
         seen.wait_for(40)  # nothing else happens that would wake the sender but its own clock
         assert numbers(seen) == list(range(1, 41))
@@ -111,7 +111,7 @@ class Steps:
         return list(self.publisher.taken)
 
 
-def test_the_backlog_leaves_half_of_the_way_to_what_is_live() -> None:
+def test_backlog_uses_half_of_max_in_flight() -> None:
     steps = Steps(max_in_flight=4)
     steps.put(10)
     steps.publisher.start()
@@ -123,7 +123,7 @@ def test_the_backlog_leaves_half_of_the_way_to_what_is_live() -> None:
     steps.outbox.close()
 
 
-def test_at_the_end_the_backlog_takes_the_whole_way() -> None:
+def test_drain_sends_the_backlog_without_limits() -> None:
     steps = Steps(max_in_flight=4, drain_rate=0.001)
     steps.put(10)
     steps.publisher.start()
@@ -132,7 +132,7 @@ def test_at_the_end_the_backlog_takes_the_whole_way() -> None:
     steps.outbox.close()
 
 
-def test_after_another_outage_all_that_waits_is_one_backlog() -> None:
+def test_second_outage_makes_one_backlog() -> None:
     steps = Steps(max_in_flight=8)
     steps.put(6)
     steps.publisher.start()
@@ -152,7 +152,7 @@ def test_after_another_outage_all_that_waits_is_one_backlog() -> None:
     steps.outbox.close()
 
 
-def test_what_is_lost_goes_again_in_its_own_order() -> None:
+def test_lost_results_are_published_again_in_order() -> None:
     steps = Steps(max_in_flight=8, retry_after_s=1e-9)
     steps.put(3)
     steps.publisher.start()
