@@ -12,7 +12,7 @@ class Clock:
 def take_all(limit: RateLimit) -> int:
     count = 0
     while limit.allowed:
-        limit.take()
+        limit.count()
         count += 1
     return count
 
@@ -46,7 +46,7 @@ def test_publishes_beyond_the_rate_are_compensated() -> None:
     clock = Clock()
     limit = RateLimit(2, now=clock)
     for _ in range(4):
-        limit.take()
+        limit.count()
     assert limit.wait_s == pytest.approx(1.5)
 
 

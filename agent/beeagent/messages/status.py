@@ -25,7 +25,7 @@ SCHEMA: Final = "beeagent.status/1"
 
 State = Literal["online", "degraded", "offline"]
 
-# As the JSON Schema has it, no reason is empty; a reader takes one that is.
+# No reason is empty by the JSON Schema; a reader accepts an empty one.
 _Reason = Annotated[str, Field(json_schema_extra={"minLength": 1})]
 
 
@@ -61,7 +61,7 @@ class CameraCounts:
 class OutboxStatus(Part):
     """The counts of the outbox."""
 
-    produced: Count = Field(description="Results taken, over all restarts.")
+    produced: Count = Field(description="Results produced, over all restarts.")
     delivered: Count = Field(description="Results the broker has acknowledged.")
     waiting: Count = Field(description="Results not yet acknowledged.")
     dropped: dict[str, PositiveCount] = Field(description="Results given up, by reason.")

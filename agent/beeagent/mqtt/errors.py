@@ -1,4 +1,4 @@
-"""The dialect of MQTT to speak with a broker, and the reasons why it refuses or ends a connection."""
+"""The dialect of MQTT to use with a broker, and the reasons why it refuses or ends a connection."""
 
 import socket
 import ssl

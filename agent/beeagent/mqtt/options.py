@@ -21,7 +21,7 @@ _FORMS: Final = (
 )
 _MAX_PORT: Final = 65535
 _MAX_NAME: Final = 253  # bytes of a host name, RFC 1035
-# AWS IoT Core takes MQTT with a client certificate on port 443 from those who ask for this protocol.
+# AWS IoT Core accepts MQTT with a client certificate on port 443 with this ALPN protocol.
 # https://docs.aws.amazon.com/iot/latest/developerguide/protocols.html
 _AWS_ALPN: Final = "x-amzn-mqtt-ca"
 _AWS_ALPN_PORT: Final = 443
@@ -36,7 +36,7 @@ class BrokerAddress:
         port: 1 to 65535.
         tls: True for `mqtts`.
         username: of the URL, decoded; None if it has none.
-        mqtt: the version of MQTT that it is known to speak; `auto` if unknown.
+        mqtt: the version of MQTT that it is known to support; `auto` if unknown.
     """
 
     host: str
@@ -177,7 +177,7 @@ class MqttOptions:
         username: None for none.
         password: None for none. Not printed with this object.
         tls: for `mqtts`; None for `mqtt`.
-        version: of MQTT to speak.
+        version: of MQTT to use.
         keepalive_s: seconds of silence after which the client sends a PINGREQ.
         connect_timeout_s: seconds for each step of connecting: TCP, TLS, the broker's answer.
         acknowledge_timeout_s: seconds after which a publish without acknowledgement ends the connection.
@@ -202,7 +202,7 @@ class MqttOptions:
             )
         if self.password is not None and self.username is None:
             raise InputError("mqtt_password is set and mqtt_username is not: give the user name that belongs to it")
-        # AWS IoT takes 30 to 1200 s; MQTT's field ends at 65535.
+        # AWS IoT accepts 30 to 1200 s; the field of MQTT ends at 65535.
         if not 1 <= self.keepalive_s <= 65535:
             raise ValueError(f"keepalive_s {self.keepalive_s} is not within 1 to 65535")
         if self.max_in_flight < 1 or self.connect_timeout_s <= 0 or self.acknowledge_timeout_s <= 0:
@@ -248,7 +248,7 @@ def mqtt_options(  # noqa: PLR0913 - the settings of a broker
         certificate_file: PEM file of the client's certificate, with `key_file`.
         key_file: PEM file of the certificate's key, without a passphrase.
         insecure: accept any certificate.
-        version: of MQTT to speak; `auto` for 5, and 3.1.1 with a broker that does not support 5.
+        version: of MQTT to use; `auto` for 5, and 3.1.1 with a broker that does not support 5.
 
     Raises:
         InputError: settings contradict each other, or a file cannot be used.

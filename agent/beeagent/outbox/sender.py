@@ -54,7 +54,7 @@ class RateLimit:
         """Seconds until one more may be published; 0 if one may be published now."""
         return 0.0 if self.allowed else (1 - self._left) / self._rate
 
-    def take(self) -> None:
+    def count(self) -> None:
         """Count one publish, allowed or not."""
         self._left -= 1
 
@@ -275,7 +275,7 @@ class Sender:
             for row in rows:
                 if row.id <= self._backlog_end:
                     self._backlog_cursor = max(self._backlog_cursor, row.id)
-                    self._drain_limit.take()
+                    self._drain_limit.count()
                     self._publish(row)
         return None
 
