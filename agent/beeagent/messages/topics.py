@@ -58,7 +58,7 @@ def _check_level(what: str, value: str, level: str) -> None:
         raise InputError(f"{what} {value!r} is or has an empty level: give it a name")
     for character in level:
         if character in "+#":
-            raise InputError(f"{what} {value!r} has a {character!r}, which MQTT reserves for subscriptions: leave it out")
+            raise InputError(f"{what} {value!r} has a {character!r}, reserved by MQTT for subscriptions: leave it out")
         # MQTT says "should not" of control characters and "must not" of NUL; lone surrogates have no UTF-8 form.
         if ord(character) < 0x20 or 0x7F <= ord(character) <= 0x9F or 0xD800 <= ord(character) <= 0xDFFF:
-            raise InputError(f"{what} {value!r} has the character {character!r}, which is not allowed in a topic: leave it out")
+            raise InputError(f"{what} {value!r} has the character {character!r}, not allowed in a topic: leave it out")
