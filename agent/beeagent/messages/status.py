@@ -15,6 +15,7 @@ from beeagent.messages.message import (
     Name,
     Part,
     PositiveCount,
+    Text,
     Timestamp,
     TopicLevel,
     rfc3339,
@@ -139,7 +140,7 @@ class StatusMessage(Message):
     )
     agent: Name = Field(description="Version of beeagent.")
     uptime_s: Annotated[Amount, rounded(1)] | None = Field(default=None, description="Seconds since the agent started.")
-    model: Name | None = Field(
+    model: Text | None = Field(
         default=None,
         description="The model in use: its name, '@', and the first eight hexadecimal digits of its SHA-256.",
     )
