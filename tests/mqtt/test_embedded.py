@@ -146,6 +146,7 @@ import logging
 logging.basicConfig(level=logging.INFO)
 logging.captureWarnings(True)
 import socket
+from beeagent.mqtt import EmbeddedBroker
 broker = EmbeddedBroker(port=None)
 broker.start()
 socket.create_connection(("127.0.0.1", broker.address.port)).close()
@@ -163,6 +164,7 @@ MISSING = """
 import sys
 sys.modules["amqtt"] = None
 from beeagent.errors import InputError
+from beeagent.mqtt import EmbeddedBroker
 try:
     EmbeddedBroker()
 except InputError as error:

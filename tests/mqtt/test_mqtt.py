@@ -400,6 +400,7 @@ def test_unstarted_publisher_can_be_stopped() -> None:
 
 KILLED = """
 import sys, time
+from beeagent.mqtt import BrokerAddress, MqttOptions, MqttPublisher
 options = MqttOptions(address=BrokerAddress("127.0.0.1", int(sys.argv[1]), tls=False), client_id="killed")
 publisher = MqttPublisher(options=options, status_topic="bees/hive/status", last_will=lambda: b"offline: lost")
 publisher.start()

@@ -103,7 +103,7 @@ def test_a_read_only_file_system_is_refused_in_a_line_and_keeps_all(mosquitto: M
         with running_agent(*given, folder=tmp_path, prefix=disk.prefix) as agent:
             assert agent.end() == 2
             assert "cannot be opened: Read-only file system" in agent.errors[-1]
-            assert "check the folder and its rights" in agent.errors[-1]
+            assert "check the folder and its permissions" in agent.errors[-1]
         disk.remount("rw")
         with running_agent(*given, folder=tmp_path, prefix=disk.prefix) as agent:
             reached = max(seqs(seen))
