@@ -526,7 +526,7 @@ def test_options_that_contradict_each_other_are_refused(tmp_path: Path, authorit
     for arguments, words in (
         ({"address": plain, "ca_file": tmp_path / "ca.pem"}, "mqtts://"),
         ({"address": plain, "password": PASSWORD}, "mqtt_username"),
-        ({"address": tls, "username": "wasp"}, "give one of them"),
+        ({"address": tls, "username": "wasp"}, "set one of them"),
         ({"address": tls, "certificate_file": tmp_path / "ca.pem"}, "give both or none"),
         ({"address": tls, "ca_file": tmp_path / "missing"}, "missing"),
         ({"address": tls, "ca_file": tmp_path / "rubbish"}, "rubbish"),

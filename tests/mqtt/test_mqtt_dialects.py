@@ -304,7 +304,7 @@ def test_broker_without_wildcard_subscriptions_is_reported() -> None:
             on_lost=lambda _: None,
         )
         with pytest.raises(
-            InputError, match=r"no subscription with wildcards, such as bees/\+/status: name the device"
+            InputError, match=r"no subscription with wildcards, such as bees/\+/status: give the device"
         ):
             subscription.run()
         assert not broker.kinds, "nothing was subscribed to"

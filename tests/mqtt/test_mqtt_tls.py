@@ -201,7 +201,7 @@ def test_port_443_with_client_certificate_uses_the_alpn_protocol_of_aws(
 def test_insecure_tls_contradicts_plain_address_and_ca_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no TLS anyway"):
         mqtt_options(address=BrokerAddress("h", 1, tls=False), client_id="x", insecure=True)
-    with pytest.raises(InputError, match="give one of them"):
+    with pytest.raises(InputError, match="set one of them"):
         mqtt_options(address=BrokerAddress("h", 1, tls=True), client_id="x", insecure=True, ca_file=tmp_path)
 
 
