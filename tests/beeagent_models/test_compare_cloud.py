@@ -117,7 +117,7 @@ def test_it_is_not_asked_for_ever(server: RekognitionServer, dataset: Dataset, t
             "AccessDeniedException",
             "AccessDeniedException: rekognition:DetectCustomLabels is not permitted; give some that allow it",
         ),
-        ("ResourceNotFoundException", r"cloud: cannot be asked about a\.png: Rekognition answered ResourceNotFound"),
+        ("ResourceNotFoundException", r"cloud: cannot be asked about a\.png: Rekognition returned ResourceNotFound"),
     ],
 )
 def test_what_cannot_be_asked_is_told_in_a_line(

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from beeagent.greengrass.address import SOCKET_VARIABLE, TOKEN_VARIABLE
+from beeagent.greengrass.ipc import SOCKET_VARIABLE, TOKEN_VARIABLE
 from support.beeagent_process import run_beeagent, tiny_model
 from support.greengrass_nucleus import nucleus_at
 from support.image_server import image_server

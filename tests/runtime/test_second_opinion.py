@@ -202,7 +202,7 @@ def test_a_folder_that_cannot_be_written_to_costs_no_result(tmp_path: Path) -> N
             messages = agent.messages(3)
             assert agent.end() == 0, agent.errors
     assert sorted(message["decided_by"] for message in messages) == ["cloud", "cloud", "edge"]
-    assert any("frames cannot be kept: Read-only file system" in line for line in agent.errors)
+    assert any("frames cannot be collected: Read-only file system" in line for line in agent.errors)
     assert not any("Traceback" in line for line in agent.errors), agent.errors
 
 

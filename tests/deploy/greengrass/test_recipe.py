@@ -17,7 +17,7 @@ import build  # noqa: E402 - after the packages that decide whether these tests 
 import check_recipe  # noqa: E402
 from beeagent import __version__  # noqa: E402
 from beeagent.settings import Settings  # noqa: E402
-from support.greengrass_nucleus import CLASSIC, CLASSIC_FILLING_IN, LITE, LITE_MAIN, Kind, permits  # noqa: E402
+from support.greengrass_nucleus import CLASSIC, CLASSIC_INTERPOLATING, LITE, LITE_MAIN, Kind, permits  # noqa: E402
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy" / "greengrass"
@@ -180,7 +180,7 @@ def test_the_check_ends_with_1_where_something_is_wrong(tmp_path: Path) -> None:
         assert ended.returncode == code, ended.stderr
 
 
-@pytest.mark.parametrize("kind", [LITE, LITE_MAIN, CLASSIC, CLASSIC_FILLING_IN])
+@pytest.mark.parametrize("kind", [LITE, LITE_MAIN, CLASSIC, CLASSIC_INTERPOLATING])
 @pytest.mark.parametrize("arguments", FORMS, ids=" ".join)
 def test_each_nucleus_permits_just_what_the_agent_uses(arguments: list[str], kind: Kind) -> None:
     """With the resources as they stand in the recipe: what a nucleus fills in, it does itself."""
