@@ -26,12 +26,12 @@ from beeagent.cloud.collection_store import (
     make_private,
     refuse_foreign_folder,
     rewrite_lines,
-    write_private_file,
 )
 from beeagent.cloud.jpeg import encode_jpeg
 from beeagent.cloud.second_opinion import EdgeResult
 from beeagent.detection.detections import Detections
 from beeagent.errors import BeeagentError
+from beeagent.private_file import write_private_file
 
 _LOG: Final = logging.getLogger(__name__)
 

@@ -26,6 +26,7 @@ from beeagent.cloud.second_opinion import EdgeResult
 from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
 from beeagent.messages.timestamps import rfc3339
+from beeagent.private_file import write_private_file
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -318,35 +319,3 @@ def append_line(path: Path, line: bytes) -> None:
         os.close(descriptor)
     if not complete:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def write_private_file(path: Path, chunks: Iterable[bytes]) -> None:
-    """Write a file atomically and sync it to disk; only its owner can read it.
-
-    Raises:
-        OSError: it cannot be written; what was there is unchanged.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with FileIO(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            for chunk in chunks:
-                view = memoryview(chunk)
-                while view:
-                    view = view[file.write(view) or 0 :]
-            os.fsync(file.fileno())
-        partial.replace(path)
-        _sync_folder(path.parent)
-    except OSError:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """Sync the names in a folder to disk, where its file system can."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with suppress(OSError):
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Final
 from beeagent.errors import InputError
 from beeagent.greengrass.access_control import ACCESS_CONTROL, GET_SECRET_VALUE, missing_permission
 from beeagent.greengrass.ipc import NOT_FOUND, SERVICE_ERROR, UNAUTHORIZED, IpcConnection, IpcError
+from beeagent.private_file import write_private_file
 from beeagent.settings import Settings, load_settings
 from beeagent.shown_text import shown
 
@@ -219,15 +219,8 @@ class LastWorkingConfiguration:
         if content == self._saved:
             return
         self._saved = content  # not retried
-        unfinished = self._path.with_suffix(".new")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            unfinished.unlink(missing_ok=True)
-            descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(content, file)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(self._path)
+            write_private_file(self._path, [json.dumps(content).encode()])
         except OSError as error:
             _LOG.warning("the working configuration cannot be saved to %s: %s", self._path, error)
