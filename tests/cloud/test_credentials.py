@@ -86,9 +86,9 @@ def test_credentials_are_renewed_for_hours_and_no_call_fails(
     clock: Clock, exchange: TokenExchangeServer, log: io.StringIO
 ) -> None:
     with RekognitionServer(secret_of=exchange.secret_of, refusal_of=exchange.refusal_of) as server:
-        asking = client(server)
+        detector = client(server)
         for _ in range(6 * 12):  # six hours in steps of five minutes
-            assert detect(asking) == 1
+            assert detect(detector) == 1
             clock.now += timedelta(minutes=5)
         assert not server.refused
         used = [request.access_key for request in server.requests]
@@ -103,16 +103,16 @@ def test_failed_renewal_is_reported_as_credentials_and_recovers(
 ) -> None:
     monkeypatch.setattr(botocore.utils.ContainerMetadataFetcher, "SLEEP_TIME", 0)
     with RekognitionServer(secret_of=exchange.secret_of, refusal_of=exchange.refusal_of) as server:
-        asking = client(server)
-        assert detect(asking) == 1
+        detector = client(server)
+        assert detect(detector) == 1
         exchange.failing = True
         clock.now += timedelta(hours=2)
         for _ in range(2):
             with pytest.raises(CloudDetectionError) as caught:
-                detect(asking)
+                detect(detector)
             assert caught.value.reason == "credentials"
         exchange.failing = False
-        assert detect(asking) == 1
+        assert detect(detector) == 1
     assert "no result: credentials" in log.getvalue()
     assert not [secret for secret in exchange.secrets if secret in log.getvalue()]
 
@@ -123,12 +123,12 @@ def test_credential_provider_that_starts_after_the_agent_is_found(
     monkeypatch.setattr(botocore.utils.ContainerMetadataFetcher, "SLEEP_TIME", 0)
     exchange.failing = True
     with RekognitionServer(secret_of=exchange.secret_of) as server:
-        asking = client(server)
+        detector = client(server)
         with pytest.raises(CloudDetectionError) as caught:
-            detect(asking)
+            detect(detector)
         assert caught.value.reason == "credentials"
         exchange.failing = False
-        assert detect(asking) == 1
+        assert detect(detector) == 1
 
 
 def test_no_credentials(server: RekognitionServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,9 +159,9 @@ def test_signed_request_quoted_by_the_service_is_not_logged(
 
 def test_debug_log_of_botocore_would_show_secrets(server: RekognitionServer, log: io.StringIO) -> None:
     """Proves that the tests above can fail: at debug level, botocore logs what it signs."""
-    asking = client(server)
+    detector = client(server)
     logging.getLogger("botocore").setLevel(logging.DEBUG)
-    detect(asking)
+    detect(detector)
     assert ACCESS_KEY in log.getvalue()
 
 

@@ -269,9 +269,9 @@ def test_saved_configuration_is_private_and_has_no_secret(nucleus: Nucleus, tmp_
     content = json.loads(kept.read_text())
     assert content == {key: value for key, value in nucleus.configuration.items() if key != "accessControl"}
     nucleus.configure(threads="many")
-    nucleus.missing, asked = frozenset({"GetSecretValue"}), nucleus.calls.count("GetSecretValue")
+    nucleus.missing, before = frozenset({"GetSecretValue"}), nucleus.calls.count("GetSecretValue")
     with component(nucleus, tmp_path) as agent:
-        nucleus.wait_until(lambda: nucleus.calls.count("GetSecretValue") > asked)
+        nucleus.wait_until(lambda: nucleus.calls.count("GetSecretValue") > before)
         nucleus.missing = frozenset()  # the secret manager has started now
         assert agent.end() == 0, agent.errors
     assert len(messages(nucleus)) == 6

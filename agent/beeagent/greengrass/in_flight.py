@@ -38,8 +38,8 @@ class OutgoingMessage:
 class InFlight:
     """The messages in flight, in the order in which they were sent, and those that wait. Used by one thread.
 
-    A message takes space from when it is sent until its echo arrives. Where there is no echo, nothing tells when the
-    broker has acknowledged it, and it takes space for a short time longer.
+    A message takes space from when it is sent until its echo arrives. Without echoes, the broker's
+    acknowledgement is not visible, and it takes space for a short time longer.
 
     Args:
         limits: the space.

@@ -62,21 +62,21 @@ class Device:
     def folder(self) -> Path:
         return self.work / __version__
 
-    def command(self, *words: str | Path, network: bool) -> list[str]:
+    def command(self, *arguments: str | Path, network: bool) -> list[str]:
         if os.geteuid() != 0:
-            return list(map(str, words))
+            return list(map(str, arguments))
         apart = [] if network else ["unshare", "--net"]
         user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-        return [*apart, *user, *map(str, words)]
+        return [*apart, *user, *map(str, arguments)]
 
     @property
     def environment(self) -> dict[str, str]:
         # Even if pip on this machine is configured with an index.
         return {"PATH": "/usr/bin:/bin", "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1"}
 
-    def run(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*words, network=False),
+            self.command(*arguments, network=False),
             capture_output=True,
             text=True,
             check=False,
@@ -108,9 +108,9 @@ class Device:
 @pytest.fixture(scope="module")
 def device() -> Iterator[Device]:
     """A device with this machine's architecture, and the offline artifact for it."""
-    asked = [PYTHON, "-c", "import ensurepip, sys; print('%d.%d' % sys.version_info[:2])"]
+    command = [PYTHON, "-c", "import ensurepip, sys; print('%d.%d' % sys.version_info[:2])"]
     try:
-        python = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+        python = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         if os.environ.get("CI"):
             pytest.fail("Debian's python3-venv is not installed")
@@ -162,7 +162,7 @@ def test_installation_works_offline_and_is_not_repeated(installed: Device) -> No
 def test_agent_publishes_stops_cleanly_and_keeps_its_state_outside_the_version(
     installed: Device, mosquitto: Mosquitto
 ) -> None:
-    with subscriber(mosquitto.port) as heard:
+    with subscriber(mosquitto.port) as subscribed:
         agent = installed.start(
             "--camera", "synthetic:320x240", "--device", "hive-7", "--publish", "always", "--max-rate", "5",
             "--broker", f"mqtt://127.0.0.1:{mosquitto.port}",
@@ -170,7 +170,7 @@ def test_agent_publishes_stops_cleanly_and_keeps_its_state_outside_the_version(
         killer = threading.Timer(DEADLINE, agent.kill)
         killer.start()
         try:
-            heard.wait_for(3, topic_end="beeagent/hive-7/camera/detections", deadline=DEADLINE)
+            subscribed.wait_for(3, topic_end="beeagent/hive-7/camera/detections", deadline=DEADLINE)
             assert Path(f"/proc/{agent.pid}/cmdline").read_bytes().split(b"\0")[1:3] == [b"-m", b"beeagent"]
             agent.send_signal(signal.SIGTERM)
             _, errors = agent.communicate()
@@ -178,7 +178,9 @@ def test_agent_publishes_stops_cleanly_and_keeps_its_state_outside_the_version(
             killer.cancel()
             agent.kill()
         assert agent.returncode == 0, errors
-        heard.wait_until(lambda: json.loads(heard.payloads("/status")[-1])["state"] == "offline", deadline=DEADLINE)
+        subscribed.wait_until(
+            lambda: json.loads(subscribed.payloads("/status")[-1])["state"] == "offline", deadline=DEADLINE
+        )
     assert list((installed.work / "state").iterdir())
     assert names(installed.folder) == ["ran", "run.sh", "venv", "venv-*"]
     assert (installed.work / "state").stat().st_mode & 0o777 == 0o700
@@ -224,9 +226,9 @@ def test_missing_camera_and_dead_broker_do_not_end_the_agent(installed: Device, 
     )
     try:
         mosquitto.start()
-        with subscriber(port, "beeagent/hive-8/status") as heard:
-            heard.wait_until(lambda: bool(heard.payloads("/status")), deadline=DEADLINE)
-            assert json.loads(heard.payloads("/status")[-1])["state"] == "degraded"
+        with subscriber(port, "beeagent/hive-8/status") as subscribed:
+            subscribed.wait_until(lambda: bool(subscribed.payloads("/status")), deadline=DEADLINE)
+            assert json.loads(subscribed.payloads("/status")[-1])["state"] == "degraded"
         assert agent.poll() is None
     finally:
         agent.terminate()
@@ -273,8 +275,8 @@ def stamped(device: Device, **more: str) -> Path:
 def test_patch_version_of_python_does_not_matter(installed: Device) -> None:
     """After a patch release there may be no network to create an environment."""
     stamp = json.loads((installed.folder / "venv" / install.STAMP).read_text())
-    asked = [PYTHON, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
-    assert stamp["python"] == subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    command = [PYTHON, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    assert stamp["python"] == subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_working_environment_stays_until_another_one_works(installed: Device) -> None:

@@ -73,12 +73,12 @@ def test_recipe_for_the_gdk_differs_only_in_the_bucket() -> None:
 
 
 def test_permissions_and_platforms_follow_the_options() -> None:
-    plain, asking = yaml.safe_load(recipe()), yaml.safe_load(recipe("--second-opinion", ARN, "--offline"))
+    plain, opinion = yaml.safe_load(recipe()), yaml.safe_load(recipe("--second-opinion", ARN, "--offline"))
     assert "ComponentDependencies" not in plain
-    assert list(asking["ComponentDependencies"]) == ["aws.greengrass.TokenExchangeService"]
-    assert asking["ComponentConfiguration"]["DefaultConfiguration"]["rekognition_project_version_arn"] == ARN
+    assert list(opinion["ComponentDependencies"]) == ["aws.greengrass.TokenExchangeService"]
+    assert opinion["ComponentConfiguration"]["DefaultConfiguration"]["rekognition_project_version_arn"] == ARN
     architectures = [
-        [manifest["Platform"]["architecture"] for manifest in each["Manifests"]] for each in (plain, asking)
+        [manifest["Platform"]["architecture"] for manifest in each["Manifests"]] for each in (plain, opinion)
     ]
     assert architectures == [["aarch64", "amd64", "arm"], ["aarch64", "amd64"]]
     assert permissions(plain) == {
@@ -106,7 +106,7 @@ TOPIC = "- beeagent/+/status"
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "words"),
+    ("old", "new", "message"),
     [
         ('"2020-01-25"', '"2020-01-26"', "RecipeFormatVersion: Input should be '2020-01-25'"),
         ("RecipeFormatVersion:", "RecipeFormatVersoin:", "RecipeFormatVersion: Field required"),
@@ -162,13 +162,13 @@ TOPIC = "- beeagent/+/status"
         ("Manifests:", "Manifests: [", "not YAML"),
     ],
 )  # fmt: skip
-def test_each_defect_is_found(old: str, new: str, words: str) -> None:
+def test_each_defect_is_found(old: str, new: str, message: str) -> None:
     # Quotes that YAML does not need are removed first, so that each case is written in one way.
     valid = re.sub(r'"([a-z][A-Za-z0-9./:#{}+_-]*)"', r"\1", recipe())
     assert check_recipe.findings(valid) == []
     assert old in valid
     found = check_recipe.findings(valid.replace(old, new))
-    assert any(words in finding for finding in found), found
+    assert any(message in finding for finding in found), found
 
 
 def test_check_exits_1_for_an_invalid_recipe(tmp_path: Path) -> None:
