@@ -20,7 +20,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from beeagent.camera.frame import Frame
+from beeagent.camera import Frame
 from beeagent.cloud import Collection, EdgeResult, encode_jpeg
 from beeagent.detection.bundle import load_bundle
 from beeagent.detection.detections import Detections

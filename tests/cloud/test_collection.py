@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from beeagent.camera.frame import Frame
+from beeagent.camera import Frame
 from beeagent.cloud import Collection, EdgeResult
 from beeagent.cloud.collection_store import ManifestLine, append_line, format_line, parse_line
 from beeagent.detection.detections import Detections

@@ -11,7 +11,7 @@ import botocore.credentials
 import botocore.utils
 import numpy as np
 import pytest
-from beeagent.camera.frame import Frame
+from beeagent.camera import Frame
 from beeagent.cloud import CloudDetectionError, RekognitionClient, RekognitionOptions
 from beeagent.log import configure_log
 from support.rekognition_server import ACCESS_KEY, PROJECT_VERSION_ARN, SECRET_KEY, Fault, RekognitionServer

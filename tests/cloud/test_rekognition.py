@@ -4,7 +4,7 @@ from datetime import datetime, timezone
 import cv2
 import numpy as np
 import pytest
-from beeagent.camera.frame import Frame
+from beeagent.camera import Frame
 from beeagent.cloud import CloudDetectionError, FailureReason, RekognitionClient, RekognitionOptions
 from beeagent.errors import InputError
 from support.rekognition_server import (

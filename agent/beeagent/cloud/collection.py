@@ -14,7 +14,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from beeagent.camera.frame import Frame
+from beeagent.camera import Frame
 from beeagent.cloud.collection_store import (
     IMAGES,
     MANIFEST,

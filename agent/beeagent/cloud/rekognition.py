@@ -24,7 +24,7 @@ from botocore.exceptions import (
 )
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from beeagent.camera.frame import Frame
+from beeagent.camera import Frame
 from beeagent.cloud.guard import CloudDetectionError, FailureReason
 from beeagent.cloud.jpeg import encode_jpeg
 from beeagent.detection.detections import Detections

@@ -11,7 +11,7 @@ from typing import Final, Literal, Protocol
 
 import numpy as np
 
-from beeagent.camera.frame import Frame
+from beeagent.camera import Frame
 from beeagent.cloud.budget import RunningTime
 from beeagent.cloud.guard import CallGuard, CloudDetectionError, FailureReason
 from beeagent.detection.boxes import pairwise_iou
