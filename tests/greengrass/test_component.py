@@ -126,7 +126,7 @@ def test_local_broker_publishes_to_other_components(nucleus: Nucleus, tmp_path: 
 def test_component_can_use_a_local_mqtt_broker(nucleus: Nucleus, mosquitto: Mosquitto, tmp_path: Path) -> None:
     nucleus.configuration = configuration(tmp_path, broker=f"mqtt://127.0.0.1:{mosquitto.port}")
     with subscriber(mosquitto.port, "beeagent/#") as subscribed, component(nucleus, tmp_path) as agent:
-        subscribed.wait_for(3, topic_end=f"{THING}/camera/detections")
+        subscribed.wait_for(3, topic_end=f"{THING}/camera/detections", deadline=DEADLINE)
         end(agent)
     assert nucleus.cloud == []
 
@@ -398,10 +398,11 @@ def test_secrets_are_read_from_the_nucleus_and_never_shown(
         mqtt_password="secret:hive/mqtt#password",  # noqa: S106 - its name alone
     )
     with subscriber(mosquitto.port, "beeagent/#") as subscribed, component(nucleus, tmp_path) as agent:
-        subscribed.wait_for(2, topic_end="/detections")
+        subscribed.wait_for(2, topic_end="/detections", deadline=DEADLINE)
         nucleus.configure(mqtt_username="secret:hive/mqtt#pin")
         subscribed.wait_until(
-            lambda: any(b"no text of the name 'pin'" in payload for payload in subscribed.payloads("/status"))
+            lambda: any(b"no text of the name 'pin'" in payload for payload in subscribed.payloads("/status")),
+            deadline=DEADLINE,
         )
         end(agent)
         published = [payload for end in ("/status", "/detections") for payload in subscribed.payloads(end)]
