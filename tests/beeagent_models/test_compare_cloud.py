@@ -143,7 +143,7 @@ def test_without_credentials_nothing_is_asked(
 
 
 def test_what_is_no_arn_of_a_model_is_refused(dataset: Dataset) -> None:
-    with pytest.raises(InputError, match="give the ARN of a Custom Labels model's version"):
+    with pytest.raises(InputError, match="give the ARN of a Custom Labels model version"):
         CloudSource(Spec("cloud", "arn:aws:s3:::bees"), dataset, keep=None)
 
 
