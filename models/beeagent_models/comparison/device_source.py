@@ -12,7 +12,7 @@ from beeagent.detection.bundle import load_bundle
 from beeagent.detection.detections import Detections
 from beeagent.detection.detector import DetectorOptions
 from beeagent.detection.tiled import TiledDetector
-from beeagent.messages.detections import detections_message, encode
+from beeagent.messages import detections_message
 from beeagent.runtime.factory import chosen_tiling
 
 from beeagent_models.comparison.findings import Findings
@@ -73,4 +73,4 @@ class DeviceSource:
             inference_ms=milliseconds,
             total_ms=milliseconds,
         )
-        return len(encode(message, limit=_MESSAGE_LIMIT))
+        return len(message.encode(limit=_MESSAGE_LIMIT))
