@@ -9,11 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
+from beeagent.messages import Detection, FrameSize, Latency, Part, Source
 from beeagent.shown_text import shown
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
@@ -120,8 +121,6 @@ def strongest_first(rows: list[tuple[str, float, tuple[float, float, float, floa
     )
 
 
-_Ratio = Annotated[float, Field(ge=0, le=1)]
-
 ResultKind = Literal["message", "answer", "boxes"]
 """A message of the agent, an answer of Rekognition, a list of boxes in pixels."""
 
@@ -131,40 +130,15 @@ _BEYOND = 1.0
 """Pixels by which a box may reach beyond its image: both edges may have been rounded to whole pixels."""
 
 
-class _Box(BaseModel):
-    left: _Ratio
-    top: _Ratio
-    width: _Ratio
-    height: _Ratio
+class _Message(Part):
+    """What a result must have of a `DetectionsMessage`."""
 
-
-class _Detection(BaseModel):
-    label: str
-    confidence: _Ratio
-    box: _Box
-
-
-class _Frame(BaseModel):
-    width: int = Field(ge=1)
-    height: int = Field(ge=1)
-
-
-class _Latency(BaseModel):
-    inference: FiniteFloat = Field(ge=0)
-
-
-class _Source(BaseModel):
-    name: str = Field(min_length=1)
-    position_s: FiniteFloat | None = Field(default=None, ge=0)
-
-
-class _Message(BaseModel):
     schema_: Literal["beeagent.detections/1"] = Field(alias="schema")
-    frame: _Frame
-    detections: list[_Detection]
-    source: _Source | None = None
+    frame: FrameSize
+    detections: list[Detection]
+    source: Source | None = None
     model: str | None = None
-    latency_ms: _Latency | None = None
+    latency_ms: Latency | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +184,7 @@ def read_sources(path: Path) -> Iterator[tuple[int, str, float | None]]:
         if '"source"' not in text:
             continue
         with suppress(json.JSONDecodeError, RecursionError, ValidationError, KeyError, TypeError):
-            source = _Source.model_validate(json.loads(text)["source"])
+            source = Source.model_validate(json.loads(text)["source"])
             yield line, source.name, source.position_s
 
 
@@ -271,7 +245,7 @@ def read_result(path: Path, *, line: int = 1, image_size: tuple[int, int] | None
         if isinstance(content, list):
             form = "list of boxes in pixels"
             return Result(size=None, detections=_in_pixels(content, image_size, where), kind="boxes")
-        message = _Message.model_validate(content)
+        message = _Message.model_validate_json(text.removeprefix("\ufeff"))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))

@@ -22,11 +22,11 @@ from support.rekognition_server import RekognitionServer
 
 FAILING = str(Path(__file__).parents[1] / "support" / "failing_thread_agent.py")
 OF_EVERY_AGENT = [
-    "capture", "capture-1", "prepare", "infer-1", "infer-2", "infer-watch", "outbox", "courier", "mqtt", "supervisor",
+    "capture", "capture-1", "prepare", "infer-1", "infer-2", "infer-watch", "outbox", "sender", "mqtt", "supervisor",
     "reload", "http",
 ]  # fmt: skip
 OF_THE_SECOND_OPINION = ["second-opinion-0", "second-opinion-1", "second-opinion-deadlines"]
-OF_A_COMPONENT = ["nucleus", "greengrass", "deployments"]
+OF_A_COMPONENT = ["greengrass-ipc", "greengrass", "deployments"]
 WITHOUT_A_STATUS = ["mqtt", "supervisor"]  # the one that publishes it, and the one that makes it
 
 
@@ -116,11 +116,11 @@ def test_thread_of_a_component_that_fails_ends_it_with_1(thread: str, tmp_path: 
             "SVCUID": nucleus.token,
         }
         with _agent(thread, tmp_path, trigger, "--greengrass", **variables) as agent:
-            if thread != "nucleus":
+            if thread != "greengrass-ipc":
                 agent.messages(1)
             trigger.pull()
             _assert_failed(agent, thread)
-    if thread != "nucleus":
+    if thread != "greengrass-ipc":
         books = read_books(_outbox(tmp_path))
         assert books.balanced
         assert books.produced > 0

@@ -14,12 +14,9 @@ import cv2
 from beeagent.camera import Capture, Frame, FrameQueue, IncompleteVideoError
 from beeagent.detection.bundle import ModelBundle
 from beeagent.errors import InputError
-from beeagent.messages.status import CameraCounts
-from beeagent.mqtt.broker_url import BrokerAddress
-from beeagent.outbox.dead_letters import Quarantine
-from beeagent.outbox.delivery import Delivery
-from beeagent.outbox.publisher import Publisher
-from beeagent.outbox.sender import Courier
+from beeagent.messages import CameraCounts
+from beeagent.mqtt import BrokerAddress
+from beeagent.outbox import DeadLetterFile, Delivery, Publisher, Sender
 from beeagent.runtime.decision import Decision, Decisions
 from beeagent.runtime.factory import (
     chosen_capture_limits,
@@ -42,7 +39,7 @@ from beeagent.shown_text import shown
 from beeagent.thread_guard import ThreadGuard
 
 if TYPE_CHECKING:
-    from beeagent.greengrass.ipc import NucleusConnection
+    from beeagent.greengrass import IpcConnection
 
 _LOG = logging.getLogger(__name__)
 
@@ -61,7 +58,7 @@ class Agent:
         bundle: the model.
         outbox_path: where results wait; None for memory alone.
         broker: where results go, in place of what the settings say.
-        nucleus: of the Greengrass component that this process is; None where it is none.
+        ipc: connection to the Greengrass nucleus; None if this process is not a component.
         on_result: told of each frame's result, on the thread of `run`; None for nobody.
         stopping: set to make `run` return soon, as `stop` does; None for an event of its own.
 
@@ -76,7 +73,7 @@ class Agent:
         bundle: ModelBundle,
         outbox_path: Path | None,
         broker: BrokerAddress | None = None,
-        nucleus: "NucleusConnection | None" = None,
+        ipc: "IpcConnection | None" = None,
         on_result: Callable[[FrameResult], None] | None = None,
         stopping: threading.Event | None = None,
     ) -> None:
@@ -95,7 +92,7 @@ class Agent:
             on_state=lambda fine, reason: self.note_trouble("camera", None if fine else reason),
             limits=chosen_capture_limits(settings),
         )
-        publisher = chosen_publisher(settings, broker=broker, nucleus=nucleus, last_will=self._last_will)
+        publisher = chosen_publisher(settings, broker=broker, ipc=ipc, last_will=self._last_will)
         with ExitStack() as opened:  # what another agent of this process may want, should a later part not be built
             self._delivery = _build_delivery(settings, outbox_path, publisher)
             opened.callback(self._delivery.outbox.close)
@@ -123,15 +120,15 @@ class Agent:
             model=lambda: self._pipeline.model,
             counts=self._camera_counts,
             outbox=self._delivery.outbox.counts,
-            last_delivery=lambda: self._delivery.courier.last_delivery,
+            last_delivery=lambda: self._delivery.sender.last_delivery,
             second_opinion=partial(second_opinion_status, opinion, collection, settings),
         )
         self._supervisor = Supervisor(
             health=self._health,
             checks={
-                "outbox": lambda: self._delivery.outbox.fault,
-                "delivery": lambda: self._delivery.courier.trouble,
-                "broker": lambda: self._delivery.broker_trouble,
+                "outbox": lambda: self._delivery.outbox.problem,
+                "delivery": lambda: self._delivery.sender.problem,
+                "broker": lambda: self._delivery.broker_problem,
                 "collect": lambda: collection.fault if collection is not None else None,
             },
             note=self.note_trouble,
@@ -281,10 +278,10 @@ class Agent:
 
 def _build_delivery(settings: Settings, outbox_path: Path | None, publisher: Publisher) -> Delivery:
     outbox = chosen_outbox(settings, outbox_path)
-    courier = Courier(
+    sender = Sender(
         outbox=outbox,
         publisher=publisher,
-        quarantine=Quarantine.beside(outbox_path),
+        dead_letters=DeadLetterFile.beside(outbox_path),
         drain_rate=settings.outbox_drain_rate,
     )
-    return Delivery(outbox, courier, publisher)
+    return Delivery(outbox, sender, publisher)

@@ -10,13 +10,13 @@ from typing import Final, Literal, Protocol
 from uuid import UUID
 
 import numpy as np
-from beeagent.cloud.jpeg import jpeg_within
+from beeagent.cloud import encode_jpeg
 from beeagent.detection.bundle import load_bundle
 from beeagent.detection.detections import Detections
 from beeagent.detection.detector import DetectorOptions
 from beeagent.detection.tiled import TiledDetector
 from beeagent.errors import InputError
-from beeagent.messages.detections import detections_message, encode
+from beeagent.messages import detections_message
 from beeagent.runtime.factory import chosen_tiling
 from numpy.typing import NDArray
 
@@ -152,7 +152,7 @@ def jpeg_bytes(pixels: NDArray[np.uint8]) -> int:
     Args:
         pixels: uint8, shape (height, width, 3), BGR.
     """
-    return len(jpeg_within(pixels, longest_side=LONGEST_SIDE, quality=QUALITY))
+    return len(encode_jpeg(pixels, longest_side=LONGEST_SIDE, quality=QUALITY))
 
 
 # Average precision sums over all thresholds, so next to nothing is held back from it.
@@ -209,4 +209,4 @@ class DeviceSource:
             inference_ms=milliseconds,
             total_ms=milliseconds,
         )
-        return len(encode(message, limit=_MESSAGE_LIMIT))
+        return len(message.encode(limit=_MESSAGE_LIMIT))

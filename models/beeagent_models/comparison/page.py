@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 from beeagent import __version__
-from beeagent.cloud.jpeg import jpeg_within
+from beeagent.cloud import encode_jpeg
 from beeagent.errors import InputError
 from numpy.typing import NDArray
 
@@ -99,7 +99,7 @@ def _box(box: NDArray[np.floating], kind: str, text: str) -> str:
 
 
 def _address(image: LabelledImage) -> str:
-    jpeg = jpeg_within(load_image(image), longest_side=_LONGEST_SIDE, quality=_QUALITY, limit=_MAX_BYTES)
+    jpeg = encode_jpeg(load_image(image), longest_side=_LONGEST_SIDE, quality=_QUALITY, max_bytes=_MAX_BYTES)
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
 
 
