@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from beeagent.cloud.collected_line import CLOUD, EDGE
 from beeagent.cloud.collection_files import MANIFEST
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.errors import InputError
 from pydantic import BaseModel, Field, ValidationError
 

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
 
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.errors import InputError
 from beeagent.shown_text import shown
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError

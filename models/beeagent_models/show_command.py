@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from beeagent.camera.source import BadFrameError
 from beeagent.camera.video import VIDEO_SUFFIXES, VideoFileSource
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.errors import InputError
 from numpy.typing import NDArray
 

@@ -8,7 +8,7 @@ import pytest
 from beeagent.camera.frame import Frame
 from beeagent.cloud.collected_line import EdgeAnswer
 from beeagent.cloud.collection import Collection
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.errors import InputError
 from beeagent_models import cli
 from beeagent_models.collect_review import Disagreement, disagreements

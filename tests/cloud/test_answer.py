@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from beeagent.cloud.answer import detections_of
 from beeagent.cloud.reason import NoOpinionError
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from hypothesis import given
 from hypothesis import strategies as st
 from support.rekognition_server import ARTICLE_ANSWER

@@ -18,7 +18,7 @@ from beeagent.camera.frame import Frame
 from beeagent.cloud.collected_line import CollectedLine, EdgeAnswer, collected_line, read_collected_line
 from beeagent.cloud.collection import Collection
 from beeagent.cloud.collection_files import append_line
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.errors import InputError
 from beeagent_models.datasets.checking import check_dataset
 from beeagent_models.datasets.reading import read_dataset

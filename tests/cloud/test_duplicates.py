@@ -1,6 +1,6 @@
 import numpy as np
 from beeagent.cloud.duplicates import show_the_same
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 
 
 def seen(*boxes: tuple[float, float, float, float], classes: tuple[int, ...] | None = None) -> Detections:

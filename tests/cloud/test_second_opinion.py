@@ -19,7 +19,7 @@ from beeagent.cloud.reason import NoOpinionError
 from beeagent.cloud.rekognition import RekognitionClient, RekognitionOptions
 from beeagent.cloud.second_opinion import Looker, Opinion, SecondOpinion
 from beeagent.cloud.throttle import Throttle
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from support.rekognition_server import PROJECT_VERSION_ARN, Fault, Hold, Labels, RekognitionServer, Reset, Rubbish
 
 DEADLINE = 30.0

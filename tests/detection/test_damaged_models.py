@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from beeagent.detection.detector import Detector, DetectorOptions
-from beeagent.detection.runtime import load_interpreter, runtime_name
+from beeagent.detection import Detector, DetectorOptions, runtime_name
+from beeagent.detection.interpreter import load_interpreter
 from beeagent.errors import InputError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st

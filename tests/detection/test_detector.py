@@ -6,10 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from beeagent.detection.bundle import InputSpec
-from beeagent.detection.detections import Detections
-from beeagent.detection.detector import Detector, DetectorOptions, RawOutputs
-from beeagent.detection.geometry import Fit, place
+from beeagent.detection import (
+    Detections,
+    Detector,
+    DetectorOptions,
+    Fit,
+    FrameLayout,
+    InputSpec,
+    RawOutputs,
+    Region,
+    input_transform,
+)
 from beeagent.errors import InputError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,7 +43,7 @@ LABELS = ("red", "green", "blue")
 def detections_of(
     boxes: Sequence[Sequence[float]], scores: Sequence[float], classes: Sequence[float], options: DetectorOptions
 ) -> Detections:
-    """Give what becomes of these outputs of a model; boxes as top, left, bottom, right."""
+    """Return the detections from these outputs of a model; boxes as top, left, bottom, right."""
     values: dict[str, ArrayLike] = {"boxes": [boxes], "scores": [scores], "classes": [classes], "count": [len(scores)]}
     model = fixed_outputs(values, {kind: Output(name=kind) for kind in OUTPUTS})
     detector = Detector(bundle_of(model), options)
@@ -73,21 +80,21 @@ def test_a_detection_counts_from_the_threshold_on(threshold: float | None, expec
     assert len(found) == expected
 
 
-def test_only_the_wanted_classes_are_given() -> None:
-    options = DetectorOptions(labels_wanted=frozenset({"blue", "red"}))
+def test_only_the_wanted_classes_are_detected() -> None:
+    options = DetectorOptions(classes=frozenset({"blue", "red"}))
     found = detections_of([SQUARE] * 3, [0.9, 0.8, 0.7], [0, 1, 2], options)
     assert [found.label(index) for index in range(len(found))] == ["red", "blue"]
     assert found.labels == LABELS
 
 
 def test_a_wanted_class_that_the_model_does_not_know_is_refused() -> None:
-    options = DetectorOptions(labels_wanted=frozenset({"red", "bee"}))
-    with pytest.raises(InputError, match="no class 'bee': it knows red, green, blue"):
+    options = DetectorOptions(classes=frozenset({"red", "bee"}))
+    with pytest.raises(InputError, match="no class 'bee': it has red, green, blue"):
         detections_of([SQUARE], [0.9], [0], options)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_what_is_not_a_number_is_left_out(bad: float) -> None:
+def test_detections_that_are_not_finite_are_left_out(bad: float) -> None:
     boxes = [SQUARE, [bad, 0.5, 0.75, 1.0], [0.25, 0.5, 0.75, bad], SQUARE, SQUARE, SQUARE]
     scores = [0.9, 0.9, 0.9, bad, 0.9, 0.8]
     classes = [0, 0, 0, 0, bad, 1]
@@ -116,7 +123,7 @@ def test_confidences_are_within_their_range() -> None:
 
 @pytest.mark.parametrize("class_id", [3, 300, -1])
 def test_a_class_without_a_label_is_an_error_at_start(class_id: int) -> None:
-    with pytest.raises(InputError, match=f"found class {class_id}, but there are only 3 labels"):
+    with pytest.raises(InputError, match=f"returned class {class_id}, but there are only 3 labels"):
         detections_of([SQUARE], [0.9], [class_id], DetectorOptions())
 
 
@@ -131,7 +138,7 @@ finite_or_not = st.floats(width=32) | st.floats(-0.5, 1.5, width=32)
     fit=st.sampled_from(list(Fit)),
     size=st.tuples(st.integers(1, 3000), st.integers(1, 3000)),
 )
-def test_whatever_a_model_gives_detections_keep_their_promise(  # noqa: PLR0913 - all that varies
+def test_any_outputs_become_valid_detections(  # noqa: PLR0913 - all that varies
     *,
     boxes: NDArray[np.float32],
     scores: NDArray[np.float32],
@@ -142,8 +149,9 @@ def test_whatever_a_model_gives_detections_keep_their_promise(  # noqa: PLR0913 
 ) -> None:
     detector = ANY_DETECTOR
     detector.threshold = threshold
-    placed = place(frame_width=size[0], frame_height=size[1], input_width=64, input_height=64, fit=fit)
-    found = detector.decode(RawOutputs(boxes, classes, scores), placed)
+    transform = input_transform(frame_width=size[0], frame_height=size[1], input_width=64, input_height=64, fit=fit)
+    layout = FrameLayout(size, (Region(0, 0, *size),), (transform,))
+    found = detector.decode([RawOutputs(boxes, classes, scores)], layout)
     assert found.boxes.dtype == np.float32
     assert np.isfinite(found.boxes).all()
     assert ((found.boxes >= 0) & (found.boxes <= 1)).all()
@@ -208,7 +216,7 @@ def test_a_class_may_be_called_like_the_background(background: bool, first: str)
 
 @pytest.mark.parametrize(("classes", "labels"), [(1, 2), (3, 1), (3, 4), (90, 92), (300, 1)])
 def test_labels_that_do_not_match_the_outputs_are_refused(classes: int, labels: int) -> None:
-    with pytest.raises(InputError, match=f"tells {classes} classes apart.* there are {labels} labels"):
+    with pytest.raises(InputError, match=f"distinguishes {classes} classes.* there are {labels} labels"):
         Detector(
             bundle_of(square_finder(classes=classes), labels=[f"l{index}" for index in range(labels)]),
             DetectorOptions(),
@@ -229,7 +237,7 @@ def test_a_recurrent_models_state_is_held_at_zero() -> None:
         assert len(detector.detect(np.zeros((64, 64, 3), dtype=np.uint8))) == 0
 
 
-def picture_model(*shapes: Sequence[int], dtype: str = "uint8", any_size: Sequence[int] = ()) -> bytes:
+def image_model(*shapes: Sequence[int], dtype: str = "uint8", any_size: Sequence[int] = ()) -> bytes:
     """Build a model with these inputs that it does not look at."""
     graph = Graph()
     inputs = [graph.tensor(shape, name=f"in{i}", dtype=dtype, any_size=any_size) for i, shape in enumerate(shapes)]
@@ -242,28 +250,28 @@ def picture_model(*shapes: Sequence[int], dtype: str = "uint8", any_size: Sequen
 
 
 @pytest.mark.parametrize("shapes", [[(1, 8, 8, 1)], [(1, 8, 8)], [(2, 8, 8, 3)], [(1, 3, 8, 8)], [(1, 8, 8, 3)] * 2])
-def test_a_model_without_one_picture_input_is_refused(shapes: list[tuple[int, ...]]) -> None:
-    with pytest.raises(InputError, match="needs one picture input"):
-        Detector(bundle_of(picture_model(*shapes)), DetectorOptions())
+def test_a_model_without_one_image_input_is_refused(shapes: list[tuple[int, ...]]) -> None:
+    with pytest.raises(InputError, match="needs one image input"):
+        Detector(bundle_of(image_model(*shapes)), DetectorOptions())
 
 
 @pytest.mark.parametrize("dtype", ["int32", "float16", "int8"])
-def test_a_picture_of_an_unusual_type_is_refused(dtype: str) -> None:
+def test_an_image_of_an_unusual_type_is_refused(dtype: str) -> None:
     """An int8 input without quantization does not say what its integers stand for."""
-    with pytest.raises(InputError, match=f"takes its picture as {dtype}"):
-        Detector(bundle_of(picture_model((1, 8, 8, 3), dtype=dtype)), DetectorOptions())
+    with pytest.raises(InputError, match=f"takes its image as {dtype}"):
+        Detector(bundle_of(image_model((1, 8, 8, 3), dtype=dtype)), DetectorOptions())
 
 
 def test_a_model_for_any_batch_runs_and_one_for_any_size_is_refused() -> None:
-    model = picture_model((1, 8, 8, 3), any_size=[0])
+    model = image_model((1, 8, 8, 3), any_size=[0])
     assert Detector(bundle_of(model), DetectorOptions()).input_size == (8, 8)
-    with pytest.raises(InputError, match="pictures of any size"):
-        Detector(bundle_of(picture_model((1, 1, 1, 3), any_size=[0, 1, 2])), DetectorOptions())
+    with pytest.raises(InputError, match="images of any size"):
+        Detector(bundle_of(image_model((1, 1, 1, 3), any_size=[0, 1, 2])), DetectorOptions())
 
 
 def test_a_manifest_that_gives_another_size_is_refused() -> None:
     spec = InputSpec(width=320, height=64, fit=Fit.LETTERBOX)
-    with pytest.raises(InputError, match="takes pictures of 64x64, but its manifest says 320x64"):
+    with pytest.raises(InputError, match="takes images of 64x64, but its manifest says 320x64"):
         Detector(bundle_of(square_finder(classes=3), spec=spec), DetectorOptions())
 
 
@@ -271,7 +279,7 @@ def test_width_and_height_are_not_confused() -> None:
     model = square_finder(size=(96, 32), cells=(6, 2), classes=3)
     detector = Detector(bundle_of(model, spec=InputSpec(width=96, height=32, fit=Fit.STRETCH)), DetectorOptions())
     assert detector.input_size == (96, 32)
-    assert detector.prepare(np.zeros((10, 10, 3), dtype=np.uint8)).tensor.shape == (1, 32, 96, 3)
+    assert detector.prepare(np.zeros((10, 10, 3), dtype=np.uint8)).tensors[0].shape == (1, 32, 96, 3)
     found = detector.detect(painted((192, 64), {RED: (160, 0, 192, 32)}))
     np.testing.assert_allclose(found.boxes, [[5 / 6, 0, 1, 0.5]], atol=1e-6)
 
@@ -317,7 +325,7 @@ def test_preparing_and_decoding_overlap_with_inference() -> None:
         prepared = detector.prepare(frames[index])
         with inferring:
             raw = detector.infer(prepared)
-        return detector.decode(raw, prepared.placement)
+        return detector.decode(raw, prepared.layout)
 
     with ThreadPoolExecutor(max_workers=4) as pool:
         answers = list(pool.map(one, list(range(60)) * 3))
@@ -332,6 +340,6 @@ def test_raw_outputs_outlive_the_next_inference() -> None:
     second = detector.prepare(painted((64, 64), {BLUE: (32, 32, 64, 64)}))
     raw = detector.infer(first)
     detector.infer(second)
-    found = detector.decode(raw, first.placement)
+    found = detector.decode(raw, first.layout)
     assert found.label(0) == "red"
     np.testing.assert_allclose(found.boxes, [[0, 0, 0.5, 0.5]], atol=1 / 64)

@@ -5,8 +5,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from beeagent.detection.bundle import load_bundle
-from beeagent.detection.bundled import default_model
+from beeagent.detection import ModelBundle, default_model
 from beeagent.detection.model_file import _flex_integers, label_file_name, post_process_classes
 from flatbuffers import flexbuffers
 from hypothesis import given, settings
@@ -47,7 +46,7 @@ def test_integers_of_a_map_are_read_as_the_flatbuffers_package_wrote_them(conten
 
 
 MODEL = square_finder(classes=3)
-PACKED = load_bundle(default_model()).model
+PACKED = ModelBundle.load(default_model()).model
 
 
 @settings(max_examples=300, deadline=None)
@@ -71,4 +70,4 @@ def test_of_several_packed_files_the_metadata_say_which_has_the_labels(tmp_path:
         archive.writestr("score_calibration.txt", "0.1,0.2\n")
     (tmp_path / "bees.tflite").write_bytes(model.getvalue())
     assert label_file_name(model.getvalue()) == "labels.txt"
-    assert load_bundle(tmp_path / "bees.tflite").labels == ("bee",)
+    assert ModelBundle.load(tmp_path / "bees.tflite").labels == ("bee",)

@@ -5,9 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from beeagent.detection.bundle import load_bundle
-from beeagent.detection.detections import Detections
-from beeagent.detection.detector import Detector, DetectorOptions
+from beeagent.detection import Detections, Detector, DetectorOptions, ModelBundle
 from numpy.typing import NDArray
 from support.shared_data import shared_file
 
@@ -29,7 +27,7 @@ def cats(found: Detections) -> list[int]:
 
 def test_coco_ssd_gives_its_published_answers() -> None:
     """They were computed from a picture shrunk by plain bilinear sampling."""
-    detector = Detector(load_bundle(shared_file(COCO_SSD)), DetectorOptions(threshold=0.3))
+    detector = Detector(ModelBundle.load(shared_file(COCO_SSD)), DetectorOptions(threshold=0.3))
     plain = cv2.resize(picture("third_party/cats_and_dogs.jpg"), detector.input_size).astype(np.uint8)
     found = detector.detect(plain)
     assert cats(found)[:3] == [0, 1, 2], "the three strongest are cats"
@@ -38,7 +36,7 @@ def test_coco_ssd_gives_its_published_answers() -> None:
 
 def test_coco_ssd_finds_the_same_in_the_full_picture() -> None:
     """The frame is averaged, which is not quite what the published scores come from."""
-    detector = Detector(load_bundle(shared_file(COCO_SSD)), DetectorOptions(threshold=0.3))
+    detector = Detector(ModelBundle.load(shared_file(COCO_SSD)), DetectorOptions(threshold=0.3))
     pixels = picture("third_party/cats_and_dogs.jpg")
     found = detector.detect(pixels)
     plain = detector.detect(cv2.resize(pixels, detector.input_size).astype(np.uint8))
@@ -51,10 +49,10 @@ def test_coco_ssd_finds_the_same_in_the_full_picture() -> None:
 
 def test_coco_ssd_takes_the_labels_that_list_the_background(tmp_path: Path) -> None:
     """The label file of the original download has a line more than the one packed in, `???`, for the background."""
-    packed = load_bundle(shared_file(COCO_SSD))
+    packed = ModelBundle.load(shared_file(COCO_SSD))
     labels = tmp_path / "labelmap.txt"
     labels.write_text("\n".join(["???", *packed.labels]) + "\n", encoding="utf-8")
-    found = Detector(load_bundle(shared_file(COCO_SSD), labels=labels), DetectorOptions(threshold=0.5)).detect(
+    found = Detector(ModelBundle.load(shared_file(COCO_SSD), labels=labels), DetectorOptions(threshold=0.5)).detect(
         picture("third_party/cats_and_dogs.jpg")
     )
     assert [found.label(index) for index in range(len(found))] == ["cat", "cat", "cat"]
@@ -71,7 +69,7 @@ def test_the_traffic_model_gives_the_car_at_the_right_edge(
     """It has two more inputs and two more outputs than usual."""
     labels = tmp_path / "labels.txt"
     labels.write_text("class 0\nclass 1\nclass 2\n", encoding="utf-8")
-    bundle = load_bundle(shared_file("third_party/traffic_model.tflite"), labels=labels)
+    bundle = ModelBundle.load(shared_file("third_party/traffic_model.tflite"), labels=labels)
     detector = Detector(bundle, DetectorOptions(threshold=0.2))
     pixels = picture(f"third_party/{frame}")
     for _ in range(3):  # its state does not carry over from one frame to the next

@@ -15,9 +15,7 @@ import numpy as np
 from beeagent.camera.address import parse_camera
 from beeagent.camera.discovery import Cameras
 from beeagent.camera.frame import Frame
-from beeagent.detection.bundle import ModelBundle
-from beeagent.detection.detector import Detector, DetectorOptions
-from beeagent.detection.runtime import runtime_name
+from beeagent.detection import Detector, DetectorOptions, ModelBundle, runtime_name
 from beeagent.errors import BeeagentError, InputError
 from beeagent.greengrass.address import nucleus_address
 from beeagent.messages.topics import status_topic

@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from beeagent.cloud.reason import NoOpinionError
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 
 
 class _Lenient(BaseModel):

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.messages.timestamps import rfc3339
 
 CLOUD: Final = "bees"

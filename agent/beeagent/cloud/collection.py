@@ -28,7 +28,7 @@ from beeagent.cloud.collection_files import (
 )
 from beeagent.cloud.collection_repair import Found, take_up
 from beeagent.cloud.jpeg import jpeg_within
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.errors import BeeagentError
 
 _LOG: Final = logging.getLogger(__name__)

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from beeagent.detection.boxes import pairwise_iou
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections, iou
 
 _SAME_PLACE = 0.8  # IoU; a box that jitters by a pixel or two in twenty stays above
 
@@ -15,7 +14,7 @@ def show_the_same(one: Detections, other: Detections) -> bool:
     """
     if len(one) != len(other) or one.labels != other.labels:
         return False
-    overlap = pairwise_iou(one.boxes, other.boxes)
+    overlap = iou(one.boxes[:, None], other.boxes)
     overlap[one.class_ids[:, None] != other.class_ids[None, :]] = 0
     for row in range(len(one)):
         best = int(np.argmax(overlap[row]))

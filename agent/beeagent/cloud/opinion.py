@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 from beeagent.camera.frame import Frame
 from beeagent.cloud.reason import Reason
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 
 
 class Looker(Protocol):

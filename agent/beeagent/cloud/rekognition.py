@@ -17,7 +17,7 @@ from beeagent.cloud.answer import detections_of
 from beeagent.cloud.failure import failure_of
 from beeagent.cloud.jpeg import jpeg_within
 from beeagent.cloud.reason import NoOpinionError
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.errors import InputError
 
 # As `ProjectVersionArn` in botocore's model of Rekognition (2016-06-27).

@@ -16,7 +16,7 @@ from beeagent.cloud.gate import Gate
 from beeagent.cloud.opinion import Looker, Opinion, OpinionCounts
 from beeagent.cloud.reason import NoOpinionError, Reason
 from beeagent.cloud.running_time import RunningTime
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 
 _LOG: Final = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final, Literal, get_args
 from uuid import UUID
 
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.errors import BeeagentError
 from beeagent.messages.timestamps import rfc3339
 

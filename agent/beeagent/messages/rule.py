@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 
 
 class PublishRule:

@@ -15,7 +15,7 @@ from beeagent.camera.capture import Capture
 from beeagent.camera.frame import Frame
 from beeagent.camera.frame_queue import Handoff
 from beeagent.camera.video import IncompleteVideoError
-from beeagent.detection.bundle import ModelBundle
+from beeagent.detection import ModelBundle
 from beeagent.errors import InputError
 from beeagent.messages.status import CameraCounts
 from beeagent.mqtt.broker_url import BrokerAddress

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from beeagent.cloud.opinion import Opinion
 from beeagent.cloud.second_opinion import SecondOpinion
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.messages.detections import DecidedBy
 from beeagent.runtime.pipeline import FrameResult
 

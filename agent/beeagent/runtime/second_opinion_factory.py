@@ -13,7 +13,7 @@ from beeagent.cloud.collection import Collection
 from beeagent.cloud.gate import Gate
 from beeagent.cloud.second_opinion import SecondOpinion
 from beeagent.cloud.throttle import Throttle
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.errors import InputError
 from beeagent.messages.status import SecondOpinionStatus
 from beeagent.settings import Settings

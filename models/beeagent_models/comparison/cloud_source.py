@@ -13,7 +13,7 @@ from beeagent.backoff import Backoff
 from beeagent.camera.frame import Frame
 from beeagent.cloud.reason import NoOpinionError
 from beeagent.cloud.rekognition import RekognitionClient, RekognitionOptions
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.errors import BeeagentError, InputError
 
 from beeagent_models.comparison.findings import LONGEST_SIDE, QUALITY, Findings, jpeg_bytes

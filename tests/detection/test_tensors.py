@@ -1,12 +1,12 @@
-"""Telling boxes, classes, scores and count apart, in whatever order and under whatever names they come."""
+"""Distinguishing boxes, classes, scores and count, in any order and under any names."""
 
 from collections.abc import Mapping
 from itertools import permutations
 
 import numpy as np
 import pytest
-from beeagent.detection.detector import Detector, DetectorOptions
-from beeagent.detection.outputs import dequantize
+from beeagent.detection import Detector, DetectorOptions
+from beeagent.detection.tensors import dequantize
 from beeagent.errors import InputError
 from numpy.typing import ArrayLike
 from support.memory_bundle import bundle_of
@@ -219,9 +219,9 @@ def test_further_outputs_are_passed_over(first: bool) -> None:  # noqa: FBT001 -
         {"scores": [[0.9, 0.8, 0.7]], "classes": [[0.1, 0.2, 0.3]]},
     ],
 )
-def test_outputs_that_nothing_tells_apart_are_refused(values: dict[str, ArrayLike]) -> None:
+def test_outputs_that_cannot_be_distinguished_are_refused(values: dict[str, ArrayLike]) -> None:
     model = fixed_outputs(VALUES | values, {kind: Output(name=f"t{kind[1]}") for kind in OUTPUTS})
-    with pytest.raises(InputError, match="cannot be told apart") as caught:
+    with pytest.raises(InputError, match="cannot be distinguished") as caught:
         Detector(bundle_of(model), DetectorOptions())
     assert "model.tflite" in str(caught.value)
 
