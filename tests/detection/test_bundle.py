@@ -302,9 +302,7 @@ def damaged_manifests(draw: st.DrawFn) -> bytes:
 @settings(max_examples=400)
 @given(content=st.binary(max_size=60) | damaged_manifests())
 @example(content=b'{"\\ud800": 1}')
-def test_any_manifest_is_loaded_or_refused_in_one_line(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes
-) -> None:
+def test_any_manifest_is_loaded_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     folder = tmp_path_factory.getbasetemp() / "any-manifest"
     folder.mkdir(exist_ok=True)
     (folder / "model.tflite").write_bytes(MODEL)

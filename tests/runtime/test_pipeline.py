@@ -291,7 +291,7 @@ def test_a_class_without_a_label_ends_in_one_line() -> None:
     pipeline.start()
     blue = Frame(painted((64, 64), {(255, 0, 0): (0, 0, 8, 8)}), datetime.now(timezone.utc), 0, 0)
     frames.put(blue)
-    with pytest.raises(InputError, match="found class 2, but there are only 2 labels"):
+    with pytest.raises(InputError, match="returned class 2, but there are only 2 labels"):
         list(pipeline)
     pipeline.stop()
     assert pipeline.join(_DEADLINE)

@@ -38,3 +38,8 @@ class Frame:
     def height(self) -> int:
         """Height in pixels."""
         return int(self.pixels.shape[0])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.width, self.height

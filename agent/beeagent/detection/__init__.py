@@ -1,7 +1,7 @@
 """From a frame's pixels to `Detections`: the model bundle, the TFLite detector and its transforms.
 
-Nothing here knows of brokers or messages. The names below are imported when they are first used: what needs only the
-form of detections does not load OpenCV.
+Nothing here knows of brokers or messages. The names in `__all__` are imported on first use, since most of their modules
+import OpenCV.
 """
 
 from typing import TYPE_CHECKING
@@ -76,32 +76,21 @@ __all__ = [
     "uncertainty_range",
 ]
 
-if not TYPE_CHECKING:  # or a type checker would take any name for one of the package's
-    _MODULES = {
-        "boxes": ("box_areas", "intersection_areas", "iou"),
-        "bundle": (
-            "DEFAULT_MODEL", "LABELS_FILE", "MANIFEST_FILE", "MODEL_FILE", "InputSpec", "Manifest", "Metrics",
-            "ModelBundle", "Reliability", "Threshold", "bundled_models", "default_model", "read_labels",
-            "resolve_model",
-        ),
-        "detections": ("Box", "Detection", "Detections"),
-        "detector": ("Detector", "DetectorOptions", "FrameLayout", "PreparedFrame", "RawOutputs"),
-        "interpreter": ("runtime_name",),
-        "pool": ("DetectorPool",),
-        "probe": ("load_probed_bundle",),
-        "tiling": ("NO_TILES", "Region", "Tiling", "parse_tiling", "resolve_tiling"),
-        "transforms": ("Fit", "InputTransform", "input_transform", "letterbox", "padding_value"),
-        "uncertainty": ("UncertaintyRange", "uncertainty_range"),
-    }  # fmt: skip
+if not TYPE_CHECKING:  # else a type checker would accept any name
+    # Those that need NumPy alone come first.
+    _MODULES = (
+        "detections", "boxes", "interpreter", "bundle", "transforms", "tiling", "uncertainty", "probe", "detector",
+        "pool",
+    )  # fmt: skip
 
     def __getattr__(name):  # noqa: ANN001, ANN202 - not seen by type checkers
-        for module, names in _MODULES.items():
-            if name in names:
-                from importlib import import_module  # noqa: PLC0415 - not at import
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module  # noqa: PLC0415 - not at import
 
-                value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
-                return value
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        modules = (vars(import_module(f"{__name__}.{module}")) for module in _MODULES)
+        value = globals()[name] = next(names[name] for names in modules if name in names)
+        return value
 
     def __dir__():  # noqa: ANN202 - likewise
         return sorted({*globals(), *__all__})
