@@ -1,9 +1,12 @@
 """The detector's own part: what it feeds, what it leaves out, and which models it refuses."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from beeagent.detection import (
@@ -15,6 +18,7 @@ from beeagent.detection import (
     InputSpec,
     RawOutputs,
     Region,
+    Tiling,
     input_transform,
 )
 from beeagent.errors import InputError
@@ -343,3 +347,89 @@ def test_raw_outputs_outlive_the_next_inference() -> None:
     found = detector.decode(raw, first.layout)
     assert found.label(0) == "red"
     np.testing.assert_allclose(found.boxes, [[0, 0, 0.5, 0.5]], atol=1 / 64)
+
+
+# `Detector.load` and `Detector.detect`
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """A bare model that detects red, green and blue squares, with its labels beside it."""
+    (tmp_path / "squares.tflite").write_bytes(square_finder(classes=3))
+    (tmp_path / "labels.txt").write_text("\n".join(LABELS), encoding="utf-8")
+    return tmp_path / "squares.tflite"
+
+
+RED_AND_BLUE = painted((64, 64), {RED: (8, 16, 16, 24), BLUE: (32, 32, 40, 40)})
+
+
+def test_default_and_bundled_models_are_loaded_by_name() -> None:
+    assert Detector.load().input_size == Detector.load("bees-lite0").input_size == (320, 320)
+    assert Detector.load("bees-lite0", threshold=0.25).threshold == 0.25
+
+
+def test_a_bare_model_is_loaded_with_its_labels(bare: Path) -> None:
+    detector = Detector.load(str(bare), labels=bare.parent / "labels.txt", classes=["blue"], threads=1)
+    assert [detection.label for detection in detector.detect(RED_AND_BLUE)] == ["blue"]
+    assert detector.threshold == 0.5
+
+
+def test_a_bare_model_is_probed_before_it_is_loaded(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modules = bare.parent / "modules" / "ai_edge_litert"
+    modules.mkdir(parents=True)
+    (modules / "__init__.py").touch()
+    crash = "import os, signal\ndef Interpreter(**_):\n    os.kill(os.getpid(), signal.SIGSEGV)\n"
+    (modules / "interpreter.py").write_text(crash, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(modules.parent))
+    with pytest.raises(InputError, match="crashes the TFLite runtime"):
+        Detector.load(bare, labels=bare.parent / "labels.txt")
+
+
+def test_tiles_of_load_are_those_of_the_command_line(bare: Path) -> None:
+    load = partial(Detector.load, bare, labels=bare.parent / "labels.txt", threads=1)
+    whole, tiled = load(), load(tiles="2x2")
+    assert [len(one.prepare(RED_AND_BLUE).tensors) for one in (whole, tiled)] == [1, 5]
+    assert set(tiled.detect(RED_AND_BLUE).counts()) == {"red", "blue"}
+    with pytest.raises(InputError, match="tiles is '2'"):
+        load(tiles="2")
+
+
+@pytest.mark.parametrize("as_path", [str, Path])
+def test_an_image_file_is_detected_as_its_pixels(as_path: Callable[[Path], str | Path], tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "image.png"), RED_AND_BLUE)
+    detector = Detector(bundle_of(square_finder(classes=3)))
+    assert list(detector.detect(as_path(tmp_path / "image.png"))) == list(detector.detect(RED_AND_BLUE))
+    # A file has the order of its format, whatever is said of arrays.
+    assert list(detector.detect(tmp_path / "image.png", channels="rgb")) == list(detector.detect(RED_AND_BLUE))
+
+
+def test_the_order_of_channels_decides_between_red_and_blue() -> None:
+    detector = Detector(bundle_of(square_finder(classes=3)), DetectorOptions(tiling=Tiling(1, 1)))
+    rgb = RED_AND_BLUE[:, :, ::-1]
+    assert list(detector.detect(rgb, channels="rgb")) == list(detector.detect(RED_AND_BLUE, channels="bgr"))
+    swapped = detector.detect(rgb)
+    assert {detection.label: detection.box for detection in swapped} == {
+        {"red": "blue", "blue": "red"}[detection.label]: detection.box for detection in detector.detect(RED_AND_BLUE)
+    }
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (np.zeros((8, 8), np.uint8), r"uint8 of shape \(8, 8\): pass uint8 of shape \(height, width, 3\)"),
+        (np.zeros((8, 8, 4), np.uint8), r"of shape \(8, 8, 4\)"),
+        (np.zeros((8, 8, 3), np.float32), "the image is float32"),
+        (np.zeros((0, 8, 3), np.uint8), "not empty"),
+        ([[1, 2, 3]], "the image is a list: pass a path"),
+        ("missing.png", r"missing\.png: cannot be read: No such file"),
+        (__file__, "is not a"),
+    ],
+)
+def test_an_image_that_cannot_be_used_is_refused(image: NDArray[np.uint8], reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        ANY_DETECTOR.detect(image)
+
+
+def test_an_unknown_order_of_channels_is_refused() -> None:
+    with pytest.raises(InputError, match="channels is 'rgba': allowed are bgr and rgb"):
+        ANY_DETECTOR.detect(RED_AND_BLUE, channels="rgba")  # type: ignore[arg-type]  # on purpose
