@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from beeagent import InputError, open_camera
+from beeagent import Detector, InputError, open_camera
 
 SCENE = "synthetic:64x48?live=no"
 
