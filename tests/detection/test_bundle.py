@@ -63,7 +63,7 @@ def write_manifest(bundle: Path, content: Json) -> None:
 
 
 def refusal(path: Path, *, labels: Path | None = None) -> str:
-    """Give the one line with which a model is refused."""
+    """Return the error, one line, with which a model is refused."""
     with pytest.raises(InputError) as caught:
         ModelBundle.load(path, labels=labels)
     message = str(caught.value)
@@ -72,7 +72,7 @@ def refusal(path: Path, *, labels: Path | None = None) -> str:
     return message
 
 
-def test_a_bundle_is_loaded_with_all_it_says(folder: Path) -> None:
+def test_a_bundle_is_loaded_with_its_manifest(folder: Path) -> None:
     bundle = ModelBundle.load(folder)
     assert bundle.model == MODEL
     assert bundle.labels == ("bee", "wasp")
@@ -88,7 +88,7 @@ def test_a_bundle_is_loaded_with_all_it_says(folder: Path) -> None:
     assert bundle.manifest.provenance == {"seed": 1, "command": ["beeagent", "train"]}
 
 
-def test_byte_order_mark_before_the_manifest_is_passed_over(folder: Path) -> None:
+def test_byte_order_mark_before_the_manifest_is_ignored(folder: Path) -> None:
     manifest = folder / "manifest.json"
     manifest.write_text(manifest.read_text(encoding="utf-8"), encoding="utf-8-sig")
     assert ModelBundle.load(folder).name == "bees-test"
@@ -203,7 +203,7 @@ def test_a_manifest_that_is_wrong_is_refused_by_key(folder: Path, change: Callab
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"name": "a"', b"[" * 5000])
-def test_a_manifest_that_is_no_json_object_is_refused(folder: Path, content: bytes) -> None:
+def test_a_manifest_that_is_not_a_json_object_is_refused(folder: Path, content: bytes) -> None:
     (folder / "manifest.json").write_bytes(content)
     assert str(folder / "manifest.json") in refusal(folder)
 
@@ -217,12 +217,12 @@ def test_labels_that_differ_from_the_manifest_are_refused(folder: Path) -> None:
     assert "differ" in message
 
 
-def test_a_bundle_takes_no_other_labels(folder: Path) -> None:
+def test_a_bundle_with_other_labels_is_refused(folder: Path) -> None:
     message = refusal(folder, labels=folder / "labels.txt")
     assert str(folder) in message
 
 
-def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_path_is_named(tmp_path: Path) -> None:
     assert str(tmp_path / "no-model") in refusal(tmp_path / "no-model")
     assert "No such file" in refusal(tmp_path / "no-model")
 
@@ -238,7 +238,7 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     assert str(loop) in refusal(loop)
 
 
-def test_a_bare_model_takes_its_labels_from_a_file(tmp_path: Path) -> None:
+def test_a_bare_model_has_its_labels_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "my model (v2).tflite").write_bytes(MODEL)
     (tmp_path / "names.txt").write_text("bee\n", encoding="utf-8")
     bundle = ModelBundle.load(tmp_path / "my model (v2).tflite", labels=tmp_path / "names.txt")
@@ -255,7 +255,7 @@ def test_a_bare_model_without_labels_is_refused_with_the_remedy(tmp_path: Path) 
     assert "--labels" in refusal(tmp_path / "m.tflite")
 
 
-def test_a_labels_file_that_is_missing_or_no_text_is_named(tmp_path: Path) -> None:
+def test_a_labels_file_that_is_missing_or_not_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "m.tflite").write_bytes(MODEL)
     assert str(tmp_path / "none.txt") in refusal(tmp_path / "m.tflite", labels=tmp_path / "none.txt")
     (tmp_path / "latin.txt").write_bytes("abeille mellifère".encode("latin-1"))

@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def write_bundle(folder: Path, *, size: tuple[int, int], name: str) -> Path:
-    """Write a bundle of a model that finds what is red."""
+    """Write a bundle of a model that detects red squares."""
     files = {"model.tflite": square_finder(size=size, cells=(size[0] // 16, size[1] // 16)), "labels.txt": b"bee\n"}
     manifest = {
         "schema": "beeagent.bundle/1",

@@ -57,14 +57,14 @@ def detections_of(
 SQUARE = [0.25, 0.5, 0.75, 1.0]
 
 
-def test_the_strongest_comes_first() -> None:
+def test_detections_are_sorted_by_confidence() -> None:
     found = detections_of([SQUARE] * 4, [0.6, 0.9, 0.7, 0.9], [0, 1, 2, 0], DetectorOptions())
     np.testing.assert_allclose(found.confidences, [0.9, 0.9, 0.7, 0.6])
     np.testing.assert_array_equal(found.class_ids, [1, 0, 2, 0])
     assert found.counts() == {"red": 2, "green": 1, "blue": 1}
 
 
-def test_equally_strong_ones_keep_the_models_order() -> None:
+def test_equal_confidences_keep_the_models_order() -> None:
     classes = [0, 1, 2, 1, 0, 2, 2] * 10
     scores = [0.75, 0.875, 0.75, 0.625, 0.875] * 14
     found = detections_of([SQUARE] * 70, scores, classes, DetectorOptions())
@@ -91,7 +91,7 @@ def test_only_the_wanted_classes_are_detected() -> None:
     assert found.labels == LABELS
 
 
-def test_a_wanted_class_that_the_model_does_not_know_is_refused() -> None:
+def test_a_wanted_class_that_the_model_does_not_have_is_refused() -> None:
     options = DetectorOptions(classes=frozenset({"red", "bee"}))
     with pytest.raises(InputError, match="no class 'bee': it has red, green, blue"):
         detections_of([SQUARE], [0.9], [0], options)
@@ -108,7 +108,7 @@ def test_detections_that_are_not_finite_are_left_out(bad: float) -> None:
     np.testing.assert_allclose(found.boxes, [[0.5, 0.25, 1.0, 0.75]] * 2)
 
 
-def test_boxes_are_clipped_and_what_has_no_area_is_left_out() -> None:
+def test_boxes_are_clipped_and_those_without_area_are_left_out() -> None:
     boxes = [
         [-0.5, 0.5, 0.5, 2.0],  # reaches out at the top and the right
         [0.2, 1.1, 0.4, 1.3],  # outside
@@ -209,7 +209,7 @@ def test_the_background_that_a_model_scores_may_have_any_name(classes: int, list
 
 @pytest.mark.parametrize("background", [False, True])
 @pytest.mark.parametrize("first", ["???", "background", "bee"])
-def test_a_class_may_be_called_like_the_background(background: bool, first: str) -> None:  # noqa: FBT001 - likewise
+def test_a_class_may_have_the_name_of_the_background(background: bool, first: str) -> None:  # noqa: FBT001 - likewise
     """As many labels as classes: then none of them is the background's."""
     model = square_finder(classes=2, background=background)
     found = Detector(bundle_of(model, labels=(first, "wasp")), DetectorOptions()).detect(
@@ -242,7 +242,7 @@ def test_a_recurrent_models_state_is_held_at_zero() -> None:
 
 
 def image_model(*shapes: Sequence[int], dtype: str = "uint8", any_size: Sequence[int] = ()) -> bytes:
-    """Build a model with these inputs that it does not look at."""
+    """Build a model that ignores its inputs."""
     graph = Graph()
     inputs = [graph.tensor(shape, name=f"in{i}", dtype=dtype, any_size=any_size) for i, shape in enumerate(shapes)]
     values: dict[str, ArrayLike] = {"boxes": np.zeros((1, 2, 4)), "classes": [[0, 1]], "scores": [[0.25, 0.5]]}
@@ -261,7 +261,7 @@ def test_a_model_without_one_image_input_is_refused(shapes: list[tuple[int, ...]
 
 @pytest.mark.parametrize("dtype", ["int32", "float16", "int8"])
 def test_an_image_of_an_unusual_type_is_refused(dtype: str) -> None:
-    """An int8 input without quantization does not say what its integers stand for."""
+    """An int8 input without quantization has no defined meaning."""
     with pytest.raises(InputError, match=f"takes its image as {dtype}"):
         Detector(bundle_of(image_model((1, 8, 8, 3), dtype=dtype)), DetectorOptions())
 
@@ -273,7 +273,7 @@ def test_a_model_for_any_batch_runs_and_one_for_any_size_is_refused() -> None:
         Detector(bundle_of(image_model((1, 1, 1, 3), any_size=[0, 1, 2])), DetectorOptions())
 
 
-def test_a_manifest_that_gives_another_size_is_refused() -> None:
+def test_a_manifest_with_another_size_is_refused() -> None:
     spec = InputSpec(width=320, height=64, fit=Fit.LETTERBOX)
     with pytest.raises(InputError, match="takes images of 64x64, but its manifest says 320x64"):
         Detector(bundle_of(square_finder(classes=3), spec=spec), DetectorOptions())
@@ -301,7 +301,7 @@ def test_a_threshold_out_of_range_is_refused(threshold: float) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_threads_do_not_change_the_answer(threads: int) -> None:
+def test_threads_do_not_change_the_detections(threads: int) -> None:
     found = Detector(bundle_of(edge_finder()), DetectorOptions(threads=threads)).detect(
         painted((100, 100), {RED: (25, 50, 50, 100)})
     )
@@ -309,7 +309,7 @@ def test_threads_do_not_change_the_answer(threads: int) -> None:
 
 
 def test_preparing_and_decoding_overlap_with_inference() -> None:
-    """Three threads prepare, decode and infer at once, each on other frames; every answer is the sequential one."""
+    """Three threads prepare, decode and infer at once, each on other frames; all detections are those of a sequential run."""
     kind = InputType("float32", 127.5, 127.5)
     model = edge_finder(input_type=kind)
     detector = Detector(bundle_of(model), DetectorOptions(threads=1))

@@ -135,8 +135,8 @@ def colour_detector(kind: InputType) -> Detector:
 
 
 @pytest.mark.parametrize("input_type", [UINT8, FLOAT32], ids=lambda kind: kind.dtype)
-def test_a_bare_model_is_fed_as_most_models_want(input_type: InputType) -> None:
-    """Stretched; uint8 as it is, float from -1 to 1."""
+def test_a_bare_model_is_fed_as_most_models_expect(input_type: InputType) -> None:
+    """Stretched; uint8 unchanged, float32 from -1 to 1."""
     detector = Detector(bundle_of(square_finder(classes=3, input_type=input_type)), DetectorOptions())
     found = detector.detect(painted((800, 80), {RED: (100, 10, 200, 20)}))
     assert [found.label(0), len(found)] == ["red", 1]
@@ -145,7 +145,7 @@ def test_a_bare_model_is_fed_as_most_models_want(input_type: InputType) -> None:
 
 
 @pytest.mark.parametrize("mean", [0.0, 100.0, 127.5, 255.0])
-def test_what_a_letterboxed_frame_leaves_over_is_the_mean_colour(mean: float) -> None:
+def test_letterbox_padding_is_the_mean_colour(mean: float) -> None:
     kind = InputType("float32", mean, 64.0)
     detector = Detector(
         bundle_of(square_finder(classes=3, input_type=kind), spec=spec_for(kind, Fit.LETTERBOX)), DetectorOptions()

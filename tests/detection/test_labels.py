@@ -15,7 +15,7 @@ MODEL = b"\x1c\x00\x00\x00TFL3" + bytes(range(256)) * 4
 
 
 def packed(files: dict[str, bytes], *, compression: int = zipfile.ZIP_DEFLATED) -> bytes:
-    """Give a model with files packed in, as TFLite metadata has them: a ZIP archive behind the model."""
+    """Return a model with files packed in, as TFLite metadata has them: a ZIP archive appended to the model."""
     content = io.BytesIO(MODEL)
     with zipfile.ZipFile(content, mode="a", compression=compression) as archive:
         for name, data in files.items():
@@ -93,21 +93,21 @@ def test_labels_packed_into_a_model_are_found(tmp_path: Path, compression: int) 
     assert ModelBundle.load(tmp_path / "m.tflite").labels == ("bee", "wasp")
 
 
-def test_a_labels_file_goes_before_packed_labels(tmp_path: Path) -> None:
+def test_a_labels_file_overrides_packed_labels(tmp_path: Path) -> None:
     (tmp_path / "m.tflite").write_bytes(packed({"labelmap.txt": b"bee\n"}))
     (tmp_path / "l.txt").write_text("wasp\n", encoding="utf-8")
     assert ModelBundle.load(tmp_path / "m.tflite", labels=tmp_path / "l.txt").labels == ("wasp",)
 
 
 @pytest.mark.parametrize("files", [{}, {"vocabulary.bin": b"bee"}, {"a.txt": b"bee", "b.txt": b"wasp"}])
-def test_a_model_without_one_packed_label_file_asks_for_labels(tmp_path: Path, files: dict[str, bytes]) -> None:
+def test_a_model_without_one_packed_label_file_is_refused(tmp_path: Path, files: dict[str, bytes]) -> None:
     (tmp_path / "m.tflite").write_bytes(packed(files))
     with pytest.raises(InputError, match="--labels"):
         ModelBundle.load(tmp_path / "m.tflite")
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"bee\n\nwasp"])
-def test_packed_labels_that_cannot_be_meant_are_refused(tmp_path: Path, content: bytes) -> None:
+def test_invalid_packed_labels_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m.tflite").write_bytes(packed({"labelmap.txt": content}))
     with pytest.raises(InputError, match=r"m\.tflite"):
         ModelBundle.load(tmp_path / "m.tflite")

@@ -33,11 +33,11 @@ def runtime_running(statement: str) -> str:
     return f"import os, signal, time\ndef Interpreter(**_):\n    {statement}\n"
 
 
-def test_a_sound_model_passes() -> None:
+def test_a_valid_model_passes() -> None:
     probe_model(bundle_of(square_finder(classes=3)), threads=1)
 
 
-def test_a_model_that_is_refused_is_refused_in_the_same_words() -> None:
+def test_a_model_that_the_detector_refuses_is_refused_with_its_error() -> None:
     with pytest.raises(InputError, match=r"the model model\.tflite distinguishes 3 classes, .* there are 1 labels"):
         probe_model(bundle_of(square_finder(classes=3), labels=["bee"]), threads=1)
 
@@ -75,7 +75,7 @@ def test_a_bundle_with_hashes_is_not_probed(runtime: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [249, 447, 1114])
-def test_damage_that_crashed_a_runtime_once_does_not_end_this_process(number: int) -> None:
+def test_damage_that_crashed_a_runtime_does_not_end_this_process(number: int) -> None:
     """LiteRT 2.3 crashes on these; another runtime may refuse them or run them."""
     with suppress(InputError):
         probe_model(bundle_of(damaged(square_finder(classes=3), number)), threads=1)

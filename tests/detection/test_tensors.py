@@ -37,7 +37,7 @@ def assert_finds_red_and_blue(model: bytes) -> None:
 
 
 @ORDERS
-def test_the_post_processing_op_settles_any_order(order: tuple[str, ...]) -> None:
+def test_the_post_processing_op_decides_in_any_order(order: tuple[str, ...]) -> None:
     model = square_finder(classes=3, order=order)
     found = Detector(bundle_of(model), DetectorOptions(threads=1)).detect(painted((64, 64), {BLUE: (8, 0, 16, 8)}))
     assert [found.label(0), len(found)] == ["blue", 1]
@@ -59,19 +59,19 @@ def test_the_post_processing_op_settles_any_order(order: tuple[str, ...]) -> Non
     ],
     ids=lambda names: names["boxes"],
 )
-def test_names_of_tensors_settle_any_order(order: tuple[str, ...], names: Mapping[str, str]) -> None:
+def test_names_of_tensors_decide_in_any_order(order: tuple[str, ...], names: Mapping[str, str]) -> None:
     assert_finds_red_and_blue(edge_finder(names=names, order=order))
 
 
 @ORDERS
-def test_names_of_a_signature_settle_any_order(order: tuple[str, ...]) -> None:
+def test_names_of_a_signature_decide_in_any_order(order: tuple[str, ...]) -> None:
     signature = {"boxes": "boxes", "classes": "classes", "scores": "scores", "count": "num_boxes"}
     names = {kind: f"StatefulPartitionedCall:{index}" for index, kind in enumerate(OUTPUTS)}
     assert_finds_red_and_blue(edge_finder(names=names, signature=signature, order=order))
 
 
 @ORDERS
-def test_a_signature_goes_before_values(order: tuple[str, ...]) -> None:
+def test_a_signature_comes_before_values(order: tuple[str, ...]) -> None:
     """Scores of 1 and 0 could be classes."""
     signature = {"boxes": "output_0", "classes": "classes", "scores": "scores", "count": "output_3"}
     model = fixed_outputs(
@@ -84,7 +84,7 @@ def test_a_signature_goes_before_values(order: tuple[str, ...]) -> None:
 
 
 @ORDERS
-def test_values_settle_any_order_where_names_say_nothing(order: tuple[str, ...]) -> None:
+def test_values_decide_in_any_order_without_telling_names(order: tuple[str, ...]) -> None:
     assert_finds_red_and_blue(edge_finder(order=order))
 
 
@@ -194,7 +194,7 @@ def test_four_detections_are_not_taken_for_a_box() -> None:
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_further_outputs_are_passed_over(first: bool) -> None:  # noqa: FBT001 - a test's parameter
+def test_further_outputs_are_ignored(first: bool) -> None:  # noqa: FBT001 - a test's parameter
     further: dict[str, ArrayLike] = {
         "state": np.zeros((1, 3, 3, 8)),
         "raw_boxes": np.zeros((1, 7, 4)),  # a name that could be boxes, beside the real ones
@@ -215,7 +215,7 @@ def test_further_outputs_are_passed_over(first: bool) -> None:  # noqa: FBT001 -
 @pytest.mark.parametrize(
     "values",
     [
-        {"scores": [[0.0, 0.0, 0.0]], "classes": [[0, 0, 0]]},  # nothing found, whatever the picture
+        {"scores": [[0.0, 0.0, 0.0]], "classes": [[0, 0, 0]]},  # no detections, whatever the image
         {"scores": [[0.9, 0.8, 0.7]], "classes": [[0.1, 0.2, 0.3]]},
     ],
 )

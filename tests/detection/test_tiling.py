@@ -96,7 +96,7 @@ def test_auto_shrinks_no_tile_by_more_than_two_and_takes_no_tile_more_than_neede
     assert bool(tiles) == (max(whole.width, whole.height) > 2 * inside)
 
 
-def test_auto_gives_a_1280x720_camera_three_by_two_tiles_for_a_320_pixel_model() -> None:
+def test_auto_cuts_1280x720_into_three_by_two_tiles_for_a_320_pixel_model() -> None:
     _, *tiles = frame_regions(Tiling(None, None), frame=(1280, 720), model_input=(320, 320))
     assert {(tile.width, tile.height) for tile in tiles} == {(512, 412)}
     assert [(tile.left, tile.top) for tile in tiles] == [(x, y) for y in (0, 308) for x in (0, 384, 768)]
@@ -140,7 +140,7 @@ def _rows(boxes: NDArray[np.float32]) -> list[tuple[float, ...]]:
 
 @settings(deadline=None)
 @given(truth=bees_apart(), columns=st.integers(1, 3), rows=st.integers(1, 2), with_whole=st.booleans())
-def test_each_bee_is_counted_once_wherever_the_seams_lie(
+def test_each_bee_is_counted_once_wherever_the_tiles_meet(
     truth: NDArray[np.float32], columns: int, rows: int, *, with_whole: bool
 ) -> None:
     parts = frame_regions(Tiling(columns, rows), frame=_FRAME, model_input=(320, 320))
@@ -158,14 +158,14 @@ def test_two_boxes_of_one_region_are_never_merged() -> None:
     assert len(merged) == 2
 
 
-def test_two_classes_at_one_place_stay_two() -> None:
+def test_two_classes_at_one_place_are_not_merged() -> None:
     parts = (Region(0, 0, 100, 100), Region(0, 0, 100, 100))
     box = np.array([[0.1, 0.1, 0.3, 0.3]], np.float32)
     assert len(merge_regions([_found(box), _found(box, [1])], parts, frame=(100, 100))) == 2
     assert len(merge_regions([_found(box), _found(box, [0])], parts, frame=(100, 100))) == 1
 
 
-def test_the_stronger_of_two_whole_ones_wins_and_a_whole_one_over_a_cut_one() -> None:
+def test_whole_boxes_are_preferred_to_cut_ones_and_then_more_confident_ones() -> None:
     left, right = Region(0, 0, 100, 100), Region(60, 0, 100, 100)
     weak, strong = np.array([[0.7, 0.4, 0.9, 0.6]]), np.array([[0.11, 0.4, 0.31, 0.6]])
     merged = merge_regions([_found(weak, start=0.5), _found(strong, start=0.8)], (left, right), frame=(160, 100))

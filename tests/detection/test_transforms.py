@@ -33,7 +33,9 @@ def boxes_within(low: float, high: float) -> st.SearchStrategy[NDArray[np.float3
 
 
 @given(transforms(), boxes_within(0, 1))
-def test_boxes_survive_the_way_into_the_input_and_back(transform: InputTransform, boxes: NDArray[np.float32]) -> None:
+def test_boxes_converted_to_the_input_and_back_are_the_same(
+    transform: InputTransform, boxes: NDArray[np.float32]
+) -> None:
     there_and_back = transform.to_frame(transform.to_input(boxes))
     assert there_and_back.dtype == np.float32
     # A letterboxed frame that covers a sliver of the input magnifies the rounding of float32 by input / covered.
@@ -144,7 +146,7 @@ def test_letterbox_of_known_frames(frame: tuple[int, int], expected: tuple[int, 
     assert transform == InputTransform(320, 320, *expected)
 
 
-def test_a_box_through_a_letterbox_by_hand() -> None:
+def test_a_letterboxed_box_computed_by_hand() -> None:
     """A 1280x720 frame covers rows 70 to 250 of 320: input row 160 is the middle, row 115 a quarter down."""
     transform = input_transform(
         frame_width=1280, frame_height=720, input_width=320, input_height=320, fit=Fit.LETTERBOX
@@ -172,7 +174,7 @@ def area_average(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[
 
 
 def _coverage(old: int, new: int) -> NDArray[np.float64]:
-    """Give for each new cell, shape (new, old), the share that each old one has in it."""
+    """Return the share of each old cell in each new one, shape (new, old)."""
     edges = np.arange(new + 1) * old / new
     cells = np.arange(old)
     overlap = np.minimum(edges[1:, None], cells + 1) - np.maximum(edges[:-1, None], cells)
@@ -195,7 +197,7 @@ def smooth_frame(width: int, height: int) -> NDArray[np.uint8]:
 @pytest.mark.parametrize(
     "size", [(1280, 720), (720, 1280), (1281, 721), (640, 640), (320, 320), (333, 257), (100, 80), (1920, 400)]
 )
-def test_pixels_are_averaged_into_their_place_as_rgb(size: tuple[int, int], fit: Fit) -> None:
+def test_pixels_are_averaged_and_converted_to_rgb(size: tuple[int, int], fit: Fit) -> None:
     frame = smooth_frame(*size)
     transform = input_transform(frame_width=size[0], frame_height=size[1], input_width=320, input_height=320, fit=fit)
     padded = letterbox(frame, transform, padding=117)

@@ -106,5 +106,5 @@ def test_a_curve_of_unequal_bins_is_refused() -> None:
             Reliability(detections=[2, 2], right=right)
 
 
-def test_detections_are_cut_at_a_confidence() -> None:
+def test_at_least_keeps_detections_from_a_confidence_on() -> None:
     assert detections(0.9, 0.4, 0.3).at_least(0.4).confidences.tolist() == pytest.approx([0.9, 0.4])

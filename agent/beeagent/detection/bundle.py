@@ -225,7 +225,7 @@ def default_model() -> Path:
         return bundled_models()[DEFAULT_MODEL]
     except KeyError:
         raise BeeagentError(
-            f"the bundled model {DEFAULT_MODEL} is missing: install beeagent again, or give --model"
+            f"the bundled model {DEFAULT_MODEL} is missing: install beeagent again, or set --model"
         ) from None
 
 
