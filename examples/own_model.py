@@ -20,10 +20,13 @@ parser.add_argument("--labels", help="a text file with a label a line, for a .tf
 parser.add_argument("--threshold", type=float, help="confidence from which a detection counts")
 arguments = parser.parse_args()
 
+image = cv2.imread(arguments.image)
+if image is None:
+    parser.error(f"{arguments.image} is not an image that OpenCV reads")
+
 detector = Detector.load(arguments.model, labels=arguments.labels, threshold=arguments.threshold)
 print(f"{arguments.model} detects {', '.join(detector.labels)}")
 
-image = cv2.imread(arguments.image)
 detections = detector.detect(image).to_supervision((image.shape[1], image.shape[0]))
 scene = sv.BoxAnnotator().annotate(image.copy(), detections)
 cv2.imwrite(arguments.out, sv.LabelAnnotator().annotate(scene, detections))

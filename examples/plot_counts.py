@@ -9,6 +9,7 @@ import argparse
 import json
 
 import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--host", default="127.0.0.1", help="of the MQTT broker")
@@ -41,7 +42,7 @@ def plot(client: mqtt.Client, _: object, message: mqtt.MQTTMessage) -> None:
         client.disconnect()
 
 
-client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+client = mqtt.Client(CallbackAPIVersion.VERSION2)
 client.on_connect = subscribe
 client.on_subscribe = confirm
 client.on_message = plot

@@ -309,7 +309,7 @@ def test_threads_do_not_change_the_detections(threads: int) -> None:
 
 
 def test_preparing_and_decoding_overlap_with_inference() -> None:
-    """Three threads prepare, decode and infer at once, each on other frames; all detections are those of a sequential run."""
+    """Threads prepare, decode and infer at once, each another frame; detections are those of a sequential run."""
     kind = InputType("float32", 127.5, 127.5)
     model = edge_finder(input_type=kind)
     detector = Detector(bundle_of(model), DetectorOptions(threads=1))

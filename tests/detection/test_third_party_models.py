@@ -43,8 +43,8 @@ def test_coco_ssd_finds_the_same_in_the_full_image() -> None:
     assert cats(found)[:3] == [0, 1, 2]
     np.testing.assert_allclose(found.confidences[:3], PUBLISHED, atol=0.03)
     np.testing.assert_allclose(found.boxes[:3], plain.boxes[:3], atol=0.03)
-    assert overlap(found.boxes[0], np.array(LYING_CAT)) > 0.8
-    assert overlap(found.boxes[1], np.array(CORGI)) > 0.6
+    assert iou(found.boxes[0], np.array(LYING_CAT, np.float32)) > 0.8
+    assert iou(found.boxes[1], np.array(CORGI, np.float32)) > 0.6
 
 
 def test_coco_ssd_takes_the_labels_that_list_the_background(tmp_path: Path) -> None:

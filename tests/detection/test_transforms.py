@@ -33,9 +33,7 @@ def boxes_within(low: float, high: float) -> st.SearchStrategy[NDArray[np.float3
 
 
 @given(transforms(), boxes_within(0, 1))
-def test_boxes_converted_to_the_input_and_back_are_the_same(
-    transform: InputTransform, boxes: NDArray[np.float32]
-) -> None:
+def test_boxes_converted_to_the_input_and_back_are_equal(transform: InputTransform, boxes: NDArray[np.float32]) -> None:
     there_and_back = transform.to_frame(transform.to_input(boxes))
     assert there_and_back.dtype == np.float32
     # A letterboxed frame that covers a sliver of the input magnifies the rounding of float32 by input / covered.
