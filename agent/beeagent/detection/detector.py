@@ -198,7 +198,7 @@ class Detector:
         """The runtime's interpreter, to measure it alone."""
         return self._interpreter
 
-    def detect(self, image: str | os.PathLike[str] | NDArray[np.uint8], *, channels: Channels = "bgr") -> Detections:
+    def detect(self, image: str | os.PathLike[str] | NDArray[Any], *, channels: Channels = "bgr") -> Detections:
         """Detect objects in one image.
 
         Args:
@@ -327,7 +327,7 @@ def _read_image(path: Path) -> NDArray[np.uint8]:
         raise InputError(str(error)) from error
 
 
-def _check_pixels(pixels: NDArray[np.uint8], channels: str) -> None:
+def _check_pixels(pixels: NDArray[Any], channels: str) -> None:
     if channels not in get_args(Channels):
         raise InputError(f"channels is {channels!r}: allowed are {' and '.join(get_args(Channels))}")
     if not isinstance(pixels, np.ndarray):
