@@ -43,9 +43,8 @@ def match_anchors(
     """
     matched = np.full(len(anchors), NO_OBJECT, np.int64)
     if len(ignored):
-        matched[
-            (intersection_areas(anchors[:, None], ignored) / box_areas(anchors)[:, None]).max(1) >= _IGNORED_SHARE
-        ] = IGNORED
+        covered = intersection_areas(anchors[:, None], ignored) / box_areas(anchors)[:, None]
+        matched[covered.max(1) >= _IGNORED_SHARE] = IGNORED
     if len(boxes):
         overlaps = iou(boxes[:, None], anchors)
         best = overlaps.argmax(0)
@@ -53,9 +52,8 @@ def match_anchors(
         matched[overlap >= negative_iou] = IGNORED
         positive = overlap >= positive_iou
         matched[positive] = best[positive]
-        forced = (overlaps >= np.maximum(overlaps.max(1, keepdims=True) * _NEARLY_BEST, 1e-6)) & (
-            overlap < positive_iou
-        )
+        nearly_best = np.maximum(overlaps.max(1, keepdims=True) * _NEARLY_BEST, 1e-6)
+        forced = (overlaps >= nearly_best) & (overlap < positive_iou)
         candidates = np.where(forced, overlaps, 0)
         rows = forced.any(0)
         matched[rows] = candidates.argmax(0)[rows]
