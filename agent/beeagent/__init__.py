@@ -26,8 +26,7 @@ __all__ = [
 
 TYPE_CHECKING = False  # without importing `typing`
 if TYPE_CHECKING:
-    from beeagent.camera.frame import Frame
-    from beeagent.camera.opening import open_camera
+    from beeagent.camera import Frame, open_camera
     from beeagent.detection import Detection, Detections, Detector, ModelBundle
     from beeagent.errors import InputError
     from beeagent.runtime.agent import Agent
@@ -38,11 +37,11 @@ else:
         "Detection": "detection",
         "Detections": "detection",
         "Detector": "detection",
-        "Frame": "camera.frame",
+        "Frame": "camera",
         "InputError": "errors",
         "ModelBundle": "detection",
         "Settings": "settings",
-        "open_camera": "camera.opening",
+        "open_camera": "camera",
     }
 
     def __getattr__(name):  # noqa: ANN001, ANN202 - not seen by type checkers

@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     """Everything that can be set. A key is the same in TOML, as `BEEAGENT_KEY`, and as `--key` with hyphens.
 
     Attributes:
-        camera: what to look at; see `beeagent.camera.address.parse_camera`.
+        camera: what to look at; see `beeagent.camera.parse_camera`.
         camera_name: the camera's level in topics and its name in messages.
         device: the device's level in topics and its name in messages.
         model: a bundle folder, the name of a bundled model, or a .tflite; None for the default model.

@@ -15,8 +15,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from beeagent.camera.synthetic.picture import random_scene_frame
 from beeagent.detection import Detections, Detector, DetectorOptions, ModelBundle, bundled_models
+from beeagent_models.synthetic import random_scene_frame
 
 HERE = Path(__file__).parent
 LEAST = 0.3

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from beeagent import __version__
-from beeagent.camera.address import redacted
+from beeagent.camera import redacted
 from beeagent.cli.options import (
     Broker,
     Collect,

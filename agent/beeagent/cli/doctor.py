@@ -12,9 +12,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from beeagent.camera.address import parse_camera
-from beeagent.camera.discovery import Cameras
-from beeagent.camera.frame import Frame
+from beeagent.camera import Cameras, Frame, parse_camera
 from beeagent.detection import Detector, DetectorOptions, ModelBundle, runtime_name
 from beeagent.errors import BeeagentError, InputError
 from beeagent.greengrass.address import nucleus_address

@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from beeagent.camera.images import decode_picture
-from beeagent.camera.source import BadFrameError
+from beeagent.camera import BadFrameError, read_image
 from beeagent.detection.bundle import ModelBundle
 from beeagent.detection.detections import Detections
 from beeagent.detection.interpreter import Interpreter, load_interpreter
@@ -322,7 +321,7 @@ class Detector:
 
 def _read_image(path: Path) -> NDArray[np.uint8]:
     try:
-        return decode_picture(path)
+        return read_image(path)
     except BadFrameError as error:
         raise InputError(str(error)) from error
 

@@ -2,22 +2,23 @@
 
 from pathlib import Path
 
-from beeagent.camera.address import (
-    ALLOWED,
+from beeagent.camera import (
+    ALLOWED_CAMERAS,
     CameraAddress,
+    CaptureFormat,
+    CaptureLimits,
     CsiAddress,
     DeviceAddress,
     FolderAddress,
+    ImageAddress,
     NumberAddress,
     PatternAddress,
-    PictureAddress,
+    SourceOpener,
+    SourceOptions,
     StreamAddress,
+    StreamTimeouts,
     parse_camera,
 )
-from beeagent.camera.capture import CaptureLimits
-from beeagent.camera.capture_format import CaptureFormat
-from beeagent.camera.opening import SourceOpener, SourceOptions
-from beeagent.camera.stream import StreamTimeouts
 from beeagent.detection import (
     DetectorOptions,
     DetectorPool,
@@ -103,7 +104,7 @@ def chosen_source(settings: Settings) -> SourceOpener:
         InputError: they name none, or what cannot be one.
     """
     if settings.camera is None:
-        raise InputError(f"no camera is given: --camera takes {ALLOWED}")
+        raise InputError(f"no camera is given: --camera takes {ALLOWED_CAMERAS}")
     # A stream that stalls should say so itself, a little before capture only sees that no frame comes.
     timeouts = StreamTimeouts(opening=_stream_opens_within(settings), reading=0.8 * settings.camera_timeout)
     address = parse_camera(settings.camera)
@@ -111,8 +112,8 @@ def chosen_source(settings: Settings) -> SourceOpener:
         realtime=settings.realtime,
         wanted=_wanted_format(settings, address),
         timeouts=timeouts,
-        poll_every=min(1.0, 1 / (settings.max_rate or 1.0), settings.camera_timeout / 2),
-        frozen_after=settings.freeze_timeout or None,
+        poll_interval=min(1.0, 1 / (settings.max_rate or 1.0), settings.camera_timeout / 2),
+        freeze_timeout=settings.freeze_timeout or None,
     )
     return SourceOpener(address, options)
 
@@ -124,7 +125,7 @@ def _wanted_format(settings: Settings, address: CameraAddress) -> CaptureFormat:
         InputError: they ask for something that cannot be set on what they name as the camera.
     """
     local = isinstance(address, NumberAddress | DeviceAddress | CsiAddress)
-    played = settings.realtime and isinstance(address, PictureAddress | FolderAddress | PatternAddress)
+    played = settings.realtime and isinstance(address, ImageAddress | FolderAddress | PatternAddress)
     for key, value, possible in (
         ("camera_size", settings.camera_size, local),
         ("camera_fps", settings.camera_fps, local or played),
@@ -139,9 +140,9 @@ def chosen_capture_limits(settings: Settings) -> CaptureLimits:
     """Give what the settings let a camera do before it counts as lost."""
     return CaptureLimits(
         max_rate=settings.max_rate,
-        stall_after=settings.camera_timeout,
-        open_within=_stream_opens_within(settings) + _OPENING_TAKES_MORE_S,
-        await_first=settings.await_camera and _may_come(settings.camera),
+        camera_timeout=settings.camera_timeout,
+        open_timeout=_stream_opens_within(settings) + _OPENING_TAKES_MORE_S,
+        await_camera=settings.await_camera and _may_come(settings.camera),
     )
 
 
