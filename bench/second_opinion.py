@@ -21,9 +21,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 from beeagent.camera import Frame
-from beeagent.cloud.collected_line import EdgeAnswer
-from beeagent.cloud.collection import Collection
-from beeagent.cloud.jpeg import jpeg_within
+from beeagent.cloud import Collection, EdgeResult, encode_jpeg
 from beeagent.detection import (
     Detections,
     Detector,
@@ -141,7 +139,7 @@ def _by_labels(labels: tuple[str, ...], image: LabelledImage) -> Detections:
 def _worth(edge: Edge, oracle: Oracle, *, draws: int) -> list[Row]:
     answers = {index: oracle(edge.dataset.images[index]) for index in edge.unsure}
     sizes = {
-        index: len(jpeg_within(load_image(edge.dataset.images[index]), longest_side=_LONGEST_SIDE, quality=_QUALITY))
+        index: len(encode_jpeg(load_image(edge.dataset.images[index]), longest_side=_LONGEST_SIDE, quality=_QUALITY))
         for index in edge.unsure
     }
     generator = np.random.default_rng(0)
@@ -204,7 +202,7 @@ def _collect(edge: Edge, oracle: Oracle, folder: Path) -> None:
         frame = Frame(load_image(image), datetime.now(timezone.utc), 0, index, image.path.name)
         found = edge.found[index]
         told = len(found.at_least(edge.threshold))
-        collection.keep(frame, EdgeAnswer(found, told, edge.model), oracle(image))
+        collection.add(frame, EdgeResult(found, told, edge.model), oracle(image))
         if collection.fault is not None:
             raise SystemExit(collection.fault)
     collection.close()

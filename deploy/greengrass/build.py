@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Builds the Greengrass component: one artifact for each platform, and the recipe that names them.
 
-Takes Python 3.10, git and uv, and neither AWS nor the GDK. The same commit and options give the same bytes, in whatever
-folder and at whatever time: what is built is the commit (or, with --uncommitted, the working tree), and nothing in the
-artifact has a time of its own. `build.py --help` tells the options; README.md beside it, what to do with the result.
+Needs Python 3.10, git and uv, but neither AWS nor the GDK. The build is reproducible: the same commit and options give
+the same bytes, in any folder and at any time. It builds the commit or, with --uncommitted, the working tree.
+`build.py --help` lists the options; README.md describes what to do with the result.
 """
 
 import argparse
@@ -23,13 +23,13 @@ from wheels import PLATFORMS, build_wheel, download, fail, requirements, run
 
 HERE: Final = Path(__file__).resolve().parent
 PYTHONS: Final = ("3.10", "3.11", "3.12", "3.13", "3.14")
-_OLDEST_ZIP_TIME: Final = 315532800  # 1980-01-01; a zip file has no earlier times
-# Greengrass takes recipes up to this size: https://docs.aws.amazon.com/general/latest/gr/greengrassv2.html
-_MOST_RECIPE_BYTES: Final = 16_000
+_MIN_ZIP_TIME: Final = 315532800  # 1980-01-01, the earliest time in a zip file
+# https://docs.aws.amazon.com/general/latest/gr/greengrassv2.html
+_MAX_RECIPE_BYTES: Final = 16_000
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Build as the command line says."""
+    """Build what the command line asks for."""
     options = parse(arguments)
     with tempfile.TemporaryDirectory() as scratch:
         source = _repository() if options.uncommitted else _commit(Path(scratch) / "source")
@@ -42,7 +42,7 @@ def build(source: Path, options: argparse.Namespace, scratch: Path) -> None:
     wheel = build_wheel(source, scratch / "dist", _commit_time())
     version = wheel.name.split("-")[1]
     if not re.fullmatch(r"\d+\.\d+\.\d+", version):
-        fail(f"the version {version} in agent/beeagent/__init__.py is not one for Greengrass: it takes 1.2.3")
+        fail(f"the version {version} in agent/beeagent/__init__.py is not valid for Greengrass, as 1.2.3 is")
     artifacts = options.out / "artifacts" / name / version
     recipes = options.out / "recipes"
     for folder in (artifacts, recipes):
@@ -55,14 +55,14 @@ def build(source: Path, options: argparse.Namespace, scratch: Path) -> None:
         _fill_artifact(folder, source, wheel, architecture, options)
         artifact = artifacts / f"beeagent-{architecture}.zip"
         _zip(folder, artifact, _commit_time())
-        _say(f"{artifact}  {artifact.stat().st_size:,} bytes  sha256 {_sha256(artifact)}")
+        _log(f"{artifact}  {artifact.stat().st_size:,} bytes  sha256 {_sha256(artifact)}")
     file = recipes / ("recipe.yaml" if options.gdk else f"{name}-{version}.yaml")
     file.write_text(recipe_for(source, options, version), encoding="utf-8")
-    _say(str(file))
+    _log(str(file))
 
 
 def recipe_for(source: Path, options: argparse.Namespace, version: str) -> str:
-    """Fill the recipe as the command line says."""
+    """Return the recipe, filled with the options of the command line."""
     name, author, bucket = _component(source)
     template = (source / "deploy" / "greengrass" / "recipe.yaml").read_text(encoding="utf-8")
     values = {
@@ -75,37 +75,37 @@ def recipe_for(source: Path, options: argparse.Namespace, version: str) -> str:
         "PROJECT_VERSION_ARN": options.second_opinion or "",
         "SECRETS": json.dumps(options.secret),
     }
-    holds = {*options.platform, options.broker.removeprefix("greengrass://")}
+    conditions = {*options.platform, options.broker.removeprefix("greengrass://")}
     if options.second_opinion:
-        holds |= {"second-opinion", "dependencies"}
+        conditions |= {"second-opinion", "dependencies"}
     if options.secret:
-        holds |= {"secrets", "dependencies"}
-    recipe = fill_recipe(template, values, holds)
+        conditions |= {"secrets", "dependencies"}
+    recipe = fill_recipe(template, values, conditions)
     for key, value in options.set:
         recipe = _with_default(recipe, key, value)
-    # The GDK puts the bucket in by itself, with account and region in its name.
+    # The GDK fills in the bucket itself, with account and region in its name.
     if not options.gdk:
         place = f"s3://{options.bucket or bucket}/{name}/{version}/"
         recipe = recipe.replace("s3://BUCKET_NAME/COMPONENT_NAME/COMPONENT_VERSION/", place)
-    if len(recipe.encode()) > _MOST_RECIPE_BYTES:
-        fail(f"the recipe has {len(recipe.encode())} bytes and Greengrass takes {_MOST_RECIPE_BYTES}: shorten it")
+    if len(recipe.encode()) > _MAX_RECIPE_BYTES:
+        fail(f"the recipe has {len(recipe.encode())} bytes, and Greengrass accepts {_MAX_RECIPE_BYTES}: shorten it")
     return recipe
 
 
 def _with_default(recipe: str, key: str, value: str) -> str:
     line = re.search(rf"^    (# )?{key}: .*$", recipe, re.MULTILINE)
     if line is None:
-        fail(f"--set {key}={value}: {key} is no setting of the recipe")
+        fail(f"--set {key}={value}: {key} is not a setting in the recipe")
     return f"{recipe[: line.start()]}    {key}: {json.dumps(value)}{recipe[line.end() :]}"
 
 
-def fill_recipe(template: str, values: dict[str, str], holds: set[str]) -> str:
-    """Fill the template's `{NAME}`s and leave out each block from `# if WORD` to `# end` whose word does not hold.
+def fill_recipe(template: str, values: dict[str, str], conditions: set[str]) -> str:
+    """Fill in the template's `{NAME}`s, and omit each block from `# if WORD` to `# end` whose word is not a condition.
 
     Args:
         template: text of `recipe.yaml`.
         values: by name.
-        holds: the words whose blocks stay.
+        conditions: the words whose blocks are kept.
     """
     kept: list[str] = []
     inside: str | None = None
@@ -115,7 +115,7 @@ def fill_recipe(template: str, values: dict[str, str], holds: set[str]) -> str:
             inside = word[1]
         elif line.strip() == "# end":
             inside = None
-        elif inside is None or inside in holds:
+        elif inside is None or inside in conditions:
             kept.append(line)
     text = "\n".join(kept) + "\n"
     return re.sub(r"\{([A-Z_]+)\}", lambda found: values[found[1]], text)
@@ -157,9 +157,9 @@ def _fill_artifact(
 
 
 def _zip(folder: Path, target: Path, time: int) -> None:
-    """Pack a folder so that only names and contents count: sorted, of one time, with fixed modes, not compressed.
+    """Pack a folder reproducibly: files sorted, with one time and fixed modes, not compressed.
 
-    Nearly all of it is in wheels, which are compressed; how zlib compresses the rest differs between its versions.
+    Most of it is wheels, which are compressed already; versions of zlib compress the rest differently.
     """
     stamp = _zip_time(time)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
@@ -171,7 +171,7 @@ def _zip(folder: Path, target: Path, time: int) -> None:
 
 
 def _zip_time(time: int) -> tuple[int, int, int, int, int, int]:
-    moment = dt.datetime.fromtimestamp(max(time, _OLDEST_ZIP_TIME), dt.timezone.utc)
+    moment = dt.datetime.fromtimestamp(max(time, _MIN_ZIP_TIME), dt.timezone.utc)
     return (moment.year, moment.month, moment.day, moment.hour, moment.minute, moment.second)
 
 
@@ -180,7 +180,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _component(source: Path) -> tuple[str, str, str]:
-    """Read name, author and bucket from the GDK's configuration, so that they stand in one place."""
+    """Return name, author and bucket from the GDK's configuration, where they are defined."""
     config: dict[str, Any] = json.loads((source / "deploy" / "greengrass" / "gdk-config.json").read_text("utf-8"))
     ((name, component),) = config["component"].items()
     return name, component["author"], component["publish"]["bucket"]
@@ -191,9 +191,9 @@ def _repository() -> Path:
 
 
 def _commit(folder: Path) -> Path:
-    """Unpack the commit that is checked out."""
+    """Unpack the commit that is checked out into a folder, and return it."""
     if run("git", "-C", _repository(), "status", "--porcelain", "--untracked-files=no"):
-        _say("the working tree has changes that are not in the commit and so not in the component")
+        _log("the working tree has uncommitted changes, which are not in the component")
     folder.mkdir()
     archive = folder.with_suffix(".tar")
     run("git", "-C", _repository(), "archive", "--output", archive, "HEAD")
@@ -210,7 +210,7 @@ def _sha256(path: Path) -> str:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line; the defaults depend on each other."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="build.py", description="Build the beeagent component for AWS IoT Greengrass."
     )
@@ -219,24 +219,24 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--offline",
         action="store_true",
-        help="put all wheels in, for devices without a way to a package index; Python 3.11 and 3.13 unless --python is "
-        "given; not for arm, where not all packages have wheels",
+        help="include all wheels, for devices without access to a package index; Python 3.11 and 3.13 unless --python "
+        "is given; not for arm, where not all packages have wheels",
     )
-    parser.add_argument("--second-opinion", metavar="ARN", help="the Rekognition model to ask when unsure")
+    parser.add_argument("--second-opinion", metavar="ARN", help="the Rekognition model for second opinions")
     parser.add_argument(
         "--secret",
         action="append",
         default=[],
         metavar="ARN",
-        help="a secret of AWS Secrets Manager that the configuration refers to; may be repeated; classic nucleus",
+        help="a secret of AWS Secrets Manager to which the configuration refers; may be repeated; classic nucleus",
     )
     parser.add_argument(
         "--broker",
         default="greengrass://iot-core",
         choices=("greengrass://iot-core", "greengrass://local"),
-        help="where results go. Default: greengrass://iot-core",
+        help="where results are published. Default: greengrass://iot-core",
     )
-    parser.add_argument("--camera-name", default="camera", type=_level, help="its level in topics. Default: camera")
+    parser.add_argument("--camera-name", default="camera", type=_level, help="name in topics. Default: camera")
     parser.add_argument("--topic-prefix", default="beeagent", type=_levels, help="default: beeagent")
     parser.add_argument(
         "--set",
@@ -246,17 +246,17 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="KEY=VALUE",
         help="another default of a setting, such as camera=synthetic; may be repeated",
     )
-    parser.add_argument("--bucket", help="where the artifacts will be. Default: the one in gdk-config.json")
+    parser.add_argument("--bucket", help="bucket of the artifacts. Default: the one in gdk-config.json")
     parser.add_argument(
         "--out", type=Path, default=HERE / "greengrass-build", help="default: greengrass-build beside it"
     )
     parser.add_argument("--uncommitted", action="store_true", help="build the working tree instead of the commit")
-    parser.add_argument("--gdk", action="store_true", help="leave the bucket to the GDK, which runs this")
+    parser.add_argument("--gdk", action="store_true", help="let the GDK, which runs this, fill in the bucket")
     options = parser.parse_args(arguments)
     if options.offline and "arm" in (options.platform or ()):
         parser.error("--offline is not for --platform arm: OpenCV, NumPy and others have no wheels for it on the index")
     options.platform = options.platform or [name for name in PLATFORMS if not (options.offline and name == "arm")]
-    # What Raspberry Pi OS and Debian have: bookworm and trixie.
+    # Those of Raspberry Pi OS and Debian bookworm and trixie.
     options.python = options.python or list(("3.11", "3.13") if options.offline else PYTHONS)
     arn = options.second_opinion
     if arn and not re.fullmatch(
@@ -284,11 +284,11 @@ def _setting(text: str) -> tuple[str, str]:
     if not equals or not re.fullmatch(r"[a-z_]+", key):
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
     if key in ("camera_name", "topic_prefix", "broker", "rekognition_project_version_arn"):
-        raise argparse.ArgumentTypeError(f"{key} has an option of its own, as rights in the recipe depend on it")
+        raise argparse.ArgumentTypeError(f"{key} has its own option, as permissions in the recipe depend on it")
     return key, value
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 

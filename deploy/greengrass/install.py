@@ -1,13 +1,13 @@
-"""`python3 ARTIFACT.zip install FOLDER`: what the component's `install` step runs on the device.
+"""`python3 ARTIFACT.zip install FOLDER`: the component's `install` step on the device.
 
-`build.py` puts this module into the artifact as its `__main__`, so that Python runs the artifact as it is. It takes no
-more than Python and its standard library, and no nucleus. A virtual environment is made in FOLDER, whose name carries
-the version: during an upgrade the version before still runs from its own. Nothing is done where FOLDER already holds
-what is in the artifact and works: a classic nucleus installs again at each of its starts, a nucleus lite also beside
-the component that runs, and there may be no network then.
+`build.py` puts this module into the artifact as its `__main__`, so that Python can run the artifact. It needs only
+Python's standard library, and no nucleus. It creates a virtual environment in FOLDER, whose name contains the version:
+during an update the previous version still runs from its own folder. Nothing is done if FOLDER already has a working
+installation of this artifact: a classic nucleus installs at each of its starts, a nucleus lite also while the component
+runs, and there may be no network then.
 
-FOLDER/venv is a link to the environment in use. Another one is made beside it and takes its place once it works, so
-that what works is never taken away; the one before stays until the next installation, as it may be running.
+FOLDER/venv is a link to the environment in use. A new one is created beside it and replaces it once it works, so that a
+working one is never removed; the previous one stays until the next installation, as it may be running.
 """
 
 import hashlib
@@ -26,12 +26,12 @@ from typing import Any, NoReturn
 ENVIRONMENT = "venv"
 STAMP = "installed.json"
 _CHECK_WITHIN_S = 300
-# The versions are chosen already, by a resolver that heeds no upper bound on Python.
+# The versions are pinned by a resolver that ignores upper bounds on Python.
 _PINNED = ("--only-binary", ":all:", "--require-hashes", "--ignore-requires-python")
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Install this artifact, or leave with a line that says why not."""
+    """Install this artifact, or exit with a line that says why not."""
     if len(arguments) != 2 or arguments[0] != "install":
         _fail("usage: python3 ARTIFACT.zip install FOLDER")
     artifact = Path(sys.argv[0]).resolve()
@@ -42,18 +42,18 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def install(artifact: Path, folder: Path) -> None:
-    """Make `folder` hold the agent of `artifact`, with a real inference run at the end.
+    """Install the agent of `artifact` into `folder`, and run an inference to check it.
 
     Args:
-        artifact: what `build.py` made.
-        folder: left as it is if it holds just this already; the folder above holds the component's state.
+        artifact: created by `build.py`.
+        folder: unchanged if it already has this installation; its parent contains the component's state.
     """
     with zipfile.ZipFile(artifact) as archive:
         contents: dict[str, Any] = json.loads(archive.read("artifact.json"))
-        # A patch version of Python changes nothing that an environment depends on.
-        made_of = {"artifact": _sha256(artifact), "python": f"{sys.version_info[0]}.{sys.version_info[1]}"}
-        _refuse_other_machines(contents)
-        if _stamp(folder) == made_of and _infers(folder / ENVIRONMENT, folder):
+        # An environment does not depend on the patch version of Python.
+        source = {"artifact": _sha256(artifact), "python": f"{sys.version_info[0]}.{sys.version_info[1]}"}
+        _check_platform(contents)
+        if _stamp(folder) == source and _infers(folder / ENVIRONMENT, folder):
             print(f"beeagent {contents['version']} is installed already")  # noqa: T201 - the component's log
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -63,8 +63,8 @@ def install(artifact: Path, folder: Path) -> None:
             _make_environment(contents, environment)
             if not _infers(environment, folder):
                 _fail("the model does not run on this machine: the lines above say what is wrong")
-            (environment / STAMP).write_text(json.dumps(made_of), encoding="utf-8")
-            _put_in_place(environment, folder)
+            (environment / STAMP).write_text(json.dumps(source), encoding="utf-8")
+            _activate(environment, folder)
         except BaseException:
             shutil.rmtree(environment, ignore_errors=True)
             if not any(folder.iterdir()):
@@ -74,10 +74,10 @@ def install(artifact: Path, folder: Path) -> None:
     print(f"beeagent {contents['version']} is installed in {folder}")  # noqa: T201 - the component's log
 
 
-def _put_in_place(environment: Path, folder: Path) -> None:
-    """Let `folder` be of `environment` from now on; of those before, keep the last, which may be running."""
+def _activate(environment: Path, folder: Path) -> None:
+    """Make `environment` the one in use; of the others, keep the previous one, which may be running."""
     link, unfinished = folder / ENVIRONMENT, folder / f"{ENVIRONMENT}.new"
-    if link.is_dir() and not link.is_symlink():  # of an earlier build
+    if link.is_dir() and not link.is_symlink():  # of an earlier version
         link.rename(folder / f"{ENVIRONMENT}-0")
         link.symlink_to(f"{ENVIRONMENT}-0")
     before = link.resolve().name
@@ -91,7 +91,7 @@ def _put_in_place(environment: Path, folder: Path) -> None:
             shutil.rmtree(other, ignore_errors=True)
 
 
-def _refuse_other_machines(contents: dict[str, Any]) -> None:
+def _check_platform(contents: dict[str, Any]) -> None:
     bits = struct.calcsize("P") * 8  # of this Python: a 64-bit kernel may have 32-bit programs
     machine = os.uname().machine
     if bits != contents["bits"] or not machine.startswith(tuple(contents["machines"])):
@@ -110,7 +110,7 @@ def _refuse_other_machines(contents: dict[str, Any]) -> None:
 def _make_environment(contents: dict[str, Any], environment: Path) -> None:
     made = subprocess.run([sys.executable, "-m", "venv", environment], check=False)
     if made.returncode:
-        _fail("no virtual environment can be made: apt-get install python3-venv")
+        _fail("the virtual environment cannot be created: apt-get install python3-venv")
     unpacked = environment / "unpacked"
     (wheel,) = unpacked.glob("beeagent-*.whl")
     wanted = unpacked / "requirements" / f"{sys.version_info[0]}.{sys.version_info[1]}.txt"
@@ -125,7 +125,7 @@ def _make_environment(contents: dict[str, Any], environment: Path) -> None:
 
 
 def _pip(environment: Path, *arguments: str | Path) -> None:
-    # Wheels are unpacked where there is room: /tmp is memory on many a small machine.
+    # Wheels are unpacked on disk: /tmp is in memory on many small devices.
     temporary = environment / "unpacked" / "tmp"
     temporary.mkdir(exist_ok=True)
     options = ["--quiet", "--no-cache-dir", "--no-input", "--disable-pip-version-check"]
@@ -136,13 +136,13 @@ def _pip(environment: Path, *arguments: str | Path) -> None:
     )
     if done.returncode:
         _fail(
-            "the packages cannot be installed: the lines above say which. Without a way to a package index the "
-            "component has to be built with --offline"
+            "the packages cannot be installed: the lines above say which. Without access to a package index, build the "
+            "component with --offline"
         )
 
 
 def _infers(environment: Path, folder: Path) -> bool:
-    """Let the installed agent find out whether its model runs here and its state can be kept."""
+    """Return whether the installed agent can run its model and write its state here."""
     state = folder.parent / "state"
     state.mkdir(mode=0o700, exist_ok=True)
     try:
@@ -165,7 +165,7 @@ def _stamp(folder: Path) -> object:
 
 
 def _remove_older(folder: Path) -> None:
-    """Remove the versions before but the one that ran last: it may run now, and is the one to return to."""
+    """Remove other versions except the one that ran last: it may be running, and a rollback returns to it."""
     others = [script.parent for script in folder.parent.glob("*/run.sh") if script.parent != folder]
 
     def last_run(other: Path) -> float:

@@ -1,7 +1,7 @@
-"""The packages that go into the component's artifacts: the agent's own wheel, and those it needs on a platform.
+"""The packages in the component's artifacts: the agent's wheel, and its dependencies for a platform.
 
-uv chooses the versions, pip gets wheels for other machines than this one, and the `constraints.txt` beside this module
-says what each must be: the versions of the repository's, with their hashes.
+uv resolves the versions, pip downloads wheels for other platforms, and `constraints.txt` beside this module pins the
+versions of the repository, with their hashes.
 """
 
 import os
@@ -16,14 +16,14 @@ from typing import Final, NoReturn
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What a device may be.
+    """A platform of devices.
 
     Attributes:
         bits: of its Python.
-        machines: how `uname -m` begins there.
-        uv: the platform's name for uv; empty where not all packages have wheels.
-        pip: its tags for pip, for which a wheel may be made.
-        extras: what the agent is installed with.
+        machines: prefixes of `uname -m`.
+        uv: the platform's name in uv; empty where not all packages have wheels.
+        pip: its tags in pip.
+        extras: of the agent.
     """
 
     bits: int
@@ -34,7 +34,7 @@ class Platform:
 
 
 def _glibc_tags(machine: str) -> tuple[str, ...]:
-    # Debian 12 has glibc 2.36; packages' wheels ask for 2.28 or less.
+    # Debian 12 has glibc 2.36; the wheels need 2.28 or less.
     return (*(f"manylinux_2_{minor}_{machine}" for minor in range(28, 16, -1)), f"manylinux2014_{machine}")
 
 
@@ -47,34 +47,34 @@ PLATFORMS: Final = {
 
 
 def requirements(wheel: Path, constraints: Path, platform: Platform, python: str, extras: Sequence[str]) -> str:
-    """Give what is installed beside the agent of `wheel`, each as `constraints` pins it, with its hashes."""
+    """Return the dependencies of the agent in `wheel` as requirements with the hashes of `constraints`."""
     asked = wheel.with_suffix(".in")
     asked.write_text(f"beeagent[{','.join(extras)}] @ {wheel.as_uri()}\n", encoding="utf-8")
     compiled = run(
         "uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate",
         "--only-binary", ":all:", "--python-version", python, "--python-platform", platform.uv,
         "--constraints", constraints, asked,
-        # All of them are wheels: there is nothing to run that Python for.
+        # All of them are wheels: that Python is not needed.
         UV_PYTHON_DOWNLOADS="never",
     )  # fmt: skip
     pinned = _pins(constraints)
     wanted = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", compiled, re.MULTILINE)
     if missing := [f"{name}=={version}" for name, version in wanted if (name, version) not in pinned]:
-        fail(f"{constraints} does not pin {', '.join(missing)}: make it again with the command in its head")
+        fail(f"{constraints} does not pin {', '.join(missing)}: generate it again with the command at its top")
     return "".join(f"{name}=={version} \\\n{pinned[name, version]}\n" for name, version in sorted(wanted))
 
 
 def _pins(constraints: Path) -> dict[tuple[str, str], str]:
-    """Read the hash lines of each package and version."""
+    """Return the hash lines of each package and version."""
     text = constraints.read_text(encoding="utf-8")
     entries = re.finditer(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)[^\n]*\\\n((?: +--hash=[^\n]+\n?)+)", text, re.MULTILINE)
     return {(entry[1], entry[2]): entry[3].rstrip("\n") for entry in entries}
 
 
 def download(requirements: Path, platform: Platform, python: str, folder: Path) -> None:
-    """Get the wheels that `requirements` names, whatever this machine is; pip sees to their hashes.
+    """Download the wheels of `requirements` for a platform; pip checks their hashes.
 
-    uv, which chose the versions, heeds no upper bound on Python, as one package has without need; nor shall pip.
+    Like uv, which resolved the versions, pip ignores upper bounds on Python: one package has an unnecessary one.
     """
     tags = [option for tag in platform.pip for option in ("--platform", tag)]
     run(
@@ -86,7 +86,7 @@ def download(requirements: Path, platform: Platform, python: str, folder: Path) 
 
 
 def build_wheel(source: Path, folder: Path, commit_time: int) -> Path:
-    """Build the agent's wheel into `folder`, with what `build-constraints.txt` pins."""
+    """Build the agent's wheel into `folder`, with the build dependencies that `build-constraints.txt` pins."""
     run(
         "uv", "build", "--quiet", "--wheel", "--out-dir", folder, "--build-constraints",
         source / "deploy" / "greengrass" / "build-constraints.txt", source,
@@ -97,7 +97,7 @@ def build_wheel(source: Path, folder: Path, commit_time: int) -> Path:
 
 
 def run(*command: str | Path, **environment: str) -> str:
-    """Run a program to its end and give what it printed; leave with a line where it fails."""
+    """Run a program and return its output; exit with a line if it fails."""
     try:
         done = subprocess.run(
             list(map(str, command)),
@@ -114,5 +114,5 @@ def run(*command: str | Path, **environment: str) -> str:
 
 
 def fail(why: str) -> NoReturn:
-    """Leave with a line that says why."""
+    """Exit with a line that says why."""
     sys.exit(f"build.py: {why}")

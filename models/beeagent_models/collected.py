@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from beeagent.cloud.collected_line import CLOUD, EDGE
-from beeagent.cloud.collection_files import MANIFEST
+from beeagent.cloud import CLOUD_ATTRIBUTE, EDGE_ATTRIBUTE, MANIFEST
 from beeagent.detection import Detections
 from beeagent.errors import InputError
 from pydantic import BaseModel, Field, ValidationError
@@ -107,9 +106,9 @@ def read_collected(folder: Path, *, threshold: float | None = None) -> Collected
 def _read(text: bytes, where: str, *, beside: Path) -> _Kept | None:
     if not text.endswith(b"\n"):
         return None  # just being written, or cut off by a crash
-    cloud = parse_line(text, where=where, attribute=CLOUD)
-    edge = parse_line(text, where=where, attribute=EDGE)
-    key = f"{EDGE}-metadata"
+    cloud = parse_line(text, where=where, attribute=CLOUD_ATTRIBUTE)
+    edge = parse_line(text, where=where, attribute=EDGE_ATTRIBUTE)
+    key = f"{EDGE_ATTRIBUTE}-metadata"
     try:
         metadata = _Metadata.model_validate(parse_row(text, where=where).get(key))
     except ValidationError as error:

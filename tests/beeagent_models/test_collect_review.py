@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from beeagent.camera import Frame
-from beeagent.cloud.collected_line import EdgeAnswer
-from beeagent.cloud.collection import Collection
+from beeagent.cloud import Collection, EdgeResult
 from beeagent.detection import Detections
 from beeagent.errors import InputError
 from beeagent_models import cli
@@ -19,9 +18,9 @@ START = datetime(2026, 5, 4, 10, 0, tzinfo=timezone.utc)
 LEFT, MIDDLE, RIGHT = (0.1, 0.1, 0.3, 0.4), (0.4, 0.5, 0.6, 0.9), (0.7, 0.1, 0.9, 0.4)
 
 
-def edge_saw(*boxes: tuple[float, float, float, float], strength: float = 0.5) -> EdgeAnswer:
+def edge_saw(*boxes: tuple[float, float, float, float], strength: float = 0.5) -> EdgeResult:
     found = saw(*boxes, strength=strength)
-    return EdgeAnswer(found, len(found) if strength >= 0.4 else 0, "bees-lite0@3f9c21d0")
+    return EdgeResult(found, len(found) if strength >= 0.4 else 0, "bees-lite0@3f9c21d0")
 
 
 def saw(*boxes: tuple[float, float, float, float], strength: float = 0.5) -> Detections:
@@ -40,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
     ]
     for index, (edge, cloud) in enumerate(answers):
         pixels = np.full((160, 320, 3), 128, np.uint8)
-        collection.keep(Frame(pixels, START + timedelta(seconds=index), 0, index), edge, cloud)
+        collection.add(Frame(pixels, START + timedelta(seconds=index), 0, index), edge, cloud)
     assert collection.fault is None
     collection.close()
     return tmp_path / "kept"
@@ -96,7 +95,7 @@ def test_the_frames_are_drawn_in_that_order(folder: Path, tmp_path: Path) -> Non
 
 def test_where_the_cloud_saw_nothing_at_all_the_edge_saw_all_alone(tmp_path: Path) -> None:
     collection = Collection(tmp_path, megabytes=1, longest_side=320, quality=85, origin="a/b")
-    collection.keep(Frame(np.zeros((64, 64, 3), np.uint8), START, 0, 0), edge_saw(LEFT, RIGHT), saw())
+    collection.add(Frame(np.zeros((64, 64, 3), np.uint8), START, 0, 0), edge_saw(LEFT, RIGHT), saw())
     collection.close()
     assert disagreements(read_collected(tmp_path)) == [Disagreement(0, 0, 0, 2)]
 

@@ -117,7 +117,7 @@ def test_it_is_not_asked_for_ever(server: RekognitionServer, dataset: Dataset, t
             "AccessDeniedException",
             "AccessDeniedException: rekognition:DetectCustomLabels is not permitted; give some that allow it",
         ),
-        ("ResourceNotFoundException", r"cloud: cannot be asked about a\.png: Rekognition answered ResourceNotFound"),
+        ("ResourceNotFoundException", r"cloud: cannot be asked about a\.png: Rekognition returned ResourceNotFound"),
     ],
 )
 def test_what_cannot_be_asked_is_told_in_a_line(
@@ -143,7 +143,7 @@ def test_without_credentials_nothing_is_asked(
 
 
 def test_what_is_no_arn_of_a_model_is_refused(dataset: Dataset) -> None:
-    with pytest.raises(InputError, match="give the ARN of a Custom Labels model's version"):
+    with pytest.raises(InputError, match="give the ARN of a Custom Labels model version"):
         CloudSource(Spec("cloud", "arn:aws:s3:::bees"), dataset, keep=None)
 
 

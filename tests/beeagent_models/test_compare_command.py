@@ -116,7 +116,7 @@ def test_the_table_is_printed(tmp_path: Path) -> None:
         (["careful", "empty"], "empty: no result for 3 of 3 pictures"),
         (["careful", "hasty,tiles=2x2"], "hasty: is a folder of results: tiles and labels are for a model"),
         (["careful", f"{PROJECT_VERSION_ARN},tiles=2x2"], "is a model in the cloud: tiles and labels"),
-        (["careful", "x=arn:aws:s3:::bees"], "give the ARN of a Custom Labels model's version"),
+        (["careful", "x=arn:aws:s3:::bees"], "give the ARN of a Custom Labels model version"),
         (["careful", f"{BUNDLE},tiles=9x9"], "tiles is '9x9'"),
         (["careful", f"{BUNDLE / 'model.tflite'},labels=ants.txt"], "model: garden is labelled bee, but .* ant"),
         (["careful", "hasty", "--pictures", "25"], "--pictures is 25: allowed are 0 to 24"),

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from beeagent.greengrass.address import SOCKET_VARIABLE, TOKEN_VARIABLE
+from beeagent.greengrass.ipc import SOCKET_VARIABLE, TOKEN_VARIABLE
 from support.beeagent_process import run_beeagent, tiny_model
 from support.greengrass_nucleus import nucleus_at
 from support.image_server import image_server
@@ -57,7 +57,7 @@ def test_a_nucleus_is_tried_where_there_is_one(tmp_path: Path) -> None:
         nucleus.token = "of another process"  # noqa: S105 - of this test
         ended = run_beeagent("doctor", *options, folder=tmp_path, **variables)
         assert (ended.returncode, _verdicts(ended.stdout)["broker"]) == (1, "WRONG")
-        assert "only a new process gets in" in ended.stdout
+        assert "only a new process can connect" in ended.stdout
     ended = run_beeagent("doctor", *options, folder=tmp_path, **{SOCKET_VARIABLE: "", TOKEN_VARIABLE: ""})
     assert (ended.returncode, _verdicts(ended.stdout)["broker"]) == (1, "WRONG")
     assert "no Greengrass nucleus has started this process" in ended.stdout

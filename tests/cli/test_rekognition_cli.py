@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beeagent.cloud.cloud_model import CloudModel
-from beeagent.cloud.model_lifecycle import CloudModelLife
+from beeagent.cloud import CloudModel, ModelLifecycle
 from beeagent.errors import BeeagentError
 from support.beeagent_process import run_beeagent, running_agent
 from support.rekognition_server import ACCESS_KEY, PROJECT_VERSION_ARN, SECRET_KEY, Fault, RekognitionServer
@@ -23,7 +22,7 @@ ENVIRONMENT = {
 
 
 class StandIn:
-    """A model whose state goes on by one with each look, as `life` says after a start or a stop."""
+    """A model whose state goes on by one with each look, as `lifecycle` requests after a start or a stop."""
 
     def __init__(self, server: RekognitionServer, state: str) -> None:
         self.state = state
@@ -72,19 +71,21 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[RekognitionServer]:
         yield server
 
 
-def life(lines: list[str], leaving: threading.Event | None = None) -> CloudModelLife:
+def lifecycle(lines: list[str], interrupted: threading.Event | None = None) -> ModelLifecycle:
     model = CloudModel(PROJECT_VERSION_ARN)
-    return CloudModelLife(model, say=lines.append, leaving=leaving or threading.Event(), look_every=0.01)
+    return ModelLifecycle(
+        model, report=lines.append, interrupted=interrupted or threading.Event(), poll_interval_s=0.01
+    )
 
 
 def test_a_start_waits_until_it_runs_and_a_stop_until_it_does_not(server: RekognitionServer) -> None:
     stand_in = StandIn(server, "STOPPED")
     lines: list[str] = []
-    life(lines).start(2)
+    lifecycle(lines).start(2)
     assert stand_in.state == "RUNNING"
     assert lines[0].startswith("it is STARTING")
     assert lines[1].startswith("it is RUNNING, after")
-    life(lines).stop()
+    lifecycle(lines).stop()
     assert stand_in.state == "STOPPED"
     assert lines[-1] == "it is stopped, and costs no more"
     named = {"ProjectVersionArn": PROJECT_VERSION_ARN}
@@ -93,7 +94,7 @@ def test_a_start_waits_until_it_runs_and_a_stop_until_it_does_not(server: Rekogn
 
 def test_a_model_that_runs_is_not_started_again(server: RekognitionServer) -> None:
     stand_in = StandIn(server, "RUNNING")
-    life([]).start(1)
+    lifecycle([]).start(1)
     assert not stand_in.told
 
 
@@ -106,7 +107,7 @@ def test_a_model_that_fails_to_start_is_told_of(server: RekognitionServer) -> No
 
     stand_in.on_look = fail
     with pytest.raises(BeeagentError, match="is FAILED and does not start"):
-        life([]).start(1)
+        lifecycle([]).start(1)
 
 
 def test_who_leaves_while_it_starts_still_has_it_stopped(server: RekognitionServer) -> None:
@@ -114,9 +115,9 @@ def test_who_leaves_while_it_starts_still_has_it_stopped(server: RekognitionServ
     leaving = threading.Event()
     leaving.set()
     lines: list[str] = []
-    kept = life(lines, leaving)
+    kept = lifecycle(lines, leaving)
     kept.start(1)
-    kept.keep_until(3600)
+    kept.wait(3600)
     kept.stop()
     assert stand_in.state == "STOPPED"
     assert [name for name, _ in stand_in.told] == ["start", "stop"]
@@ -135,7 +136,7 @@ def test_a_stop_is_tried_again_and_in_the_end_told_of_loudly(server: Rekognition
     with pytest.raises(
         BeeagentError, match=r"MAY STILL RUN AND COST MONEY: .*: rekognition:StopProjectVersion is not permitted"
     ):
-        life([]).stop()
+        lifecycle([]).stop()
     assert tries > 1
     assert stand_in.state == "RUNNING"
 

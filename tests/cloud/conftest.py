@@ -18,6 +18,6 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def server(aws: None) -> Iterator[RekognitionServer]:  # noqa: ARG001 - what is asked there is signed
+def server(aws: None) -> Iterator[RekognitionServer]:  # noqa: ARG001 - requests are signed
     with RekognitionServer() as server:
         yield server

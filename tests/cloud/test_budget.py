@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from beeagent.cloud.budget import CallBudget
+from beeagent.cloud import CallBudget
+from beeagent.cloud.budget import RunningTime
 from beeagent.errors import InputError
 
 DAY = 86400.0
@@ -37,7 +38,7 @@ def spend(budget: CallBudget, times: int) -> list[str | None]:
     return [budget.spend() for _ in range(times)]
 
 
-def test_grants_so_many_within_any_minute() -> None:
+def test_limit_per_minute() -> None:
     clock = Clock()
     budget = clock.open(None, per_minute=2)
     assert spend(budget, 3) == [None, None, "rate"]
@@ -47,18 +48,17 @@ def test_grants_so_many_within_any_minute() -> None:
     assert spend(budget, 3) == [None, None, "rate"]
 
 
-def test_grants_so_many_a_day_and_a_new_date_begins_anew() -> None:
+def test_limit_per_day_starts_again_on_a_new_date() -> None:
     clock = Clock()
     budget = clock.open(None, per_day=2)
     assert spend(budget, 3) == [None, None, "budget"]
     clock.sleep(DAY / 2 - 1)
     assert budget.spend() == "budget"
     clock.sleep(2)
-    assert budget.spend() is None
-    assert budget.spent_today == 1
+    assert spend(budget, 3) == [None, None, "budget"]
 
 
-def test_a_limit_of_zero_grants_nothing() -> None:
+def test_limit_of_zero_permits_no_call() -> None:
     assert Clock().open(None, per_day=0).spend() == "budget"
     assert Clock().open(None, per_minute=0).spend() == "rate"
 
@@ -77,11 +77,12 @@ def test_both_limits_survive_a_restart(tmp_path: Path) -> None:
     clock.sleep(31)
     assert spend(budget, 2) == [None, "budget"]
     budget = clock.restart(budget, again)
-    assert budget.spent_today == 3
+    clock.sleep(61)
+    assert budget.spend() == "budget"
     budget.close()
 
 
-def test_a_clock_that_jumps_there_and_back_finds_what_was_spent(tmp_path: Path) -> None:
+def test_clock_that_jumps_back_and_forth_finds_the_calls_already_made(tmp_path: Path) -> None:
     clock = Clock()
 
     def again() -> CallBudget:
@@ -89,7 +90,7 @@ def test_a_clock_that_jumps_there_and_back_finds_what_was_spent(tmp_path: Path) 
 
     budget = again()
     assert spend(budget, 3) == [None, None, "budget"]
-    for wrong in (0.0, NOON + 3650 * DAY):  # a device without a clock of its own that begins in 1970, and a garbled one
+    for wrong in (0.0, NOON + 3650 * DAY):  # a device without a hardware clock, which starts in 1970, and a wrong clock
         clock.wall = wrong
         budget = clock.restart(budget, again)
         assert spend(budget, 3) == [None, None, "budget"]
@@ -100,7 +101,7 @@ def test_a_clock_that_jumps_there_and_back_finds_what_was_spent(tmp_path: Path) 
     budget.close()
 
 
-def test_a_jump_does_not_end_the_minute(tmp_path: Path) -> None:
+def test_clock_jump_does_not_end_the_minute(tmp_path: Path) -> None:
     clock = Clock()
 
     def again() -> CallBudget:
@@ -110,7 +111,7 @@ def test_a_jump_does_not_end_the_minute(tmp_path: Path) -> None:
     assert budget.spend() is None
     clock.wall += 3600
     assert budget.spend() == "rate"
-    clock.wall = NOON - 3600  # and restarted in the past: what lies in the future counts as just now
+    clock.wall = NOON - 3600  # and restarted in the past: calls in the future count as just made
     budget = clock.restart(budget, again)
     assert budget.spend() == "rate"
     clock.sleep(61)
@@ -118,10 +119,10 @@ def test_a_jump_does_not_end_the_minute(tmp_path: Path) -> None:
     budget.close()
 
 
-def test_what_was_granted_is_written_down_before(tmp_path: Path) -> None:
+def test_call_is_recorded_before_it_is_permitted(tmp_path: Path) -> None:
     path = tmp_path / "budget.sqlite3"
     script = (
-        "import os, sys; from pathlib import Path; from beeagent.cloud.budget import CallBudget\n"
+        "import os, sys; from pathlib import Path; from beeagent.cloud import CallBudget\n"
         "b = CallBudget(Path(sys.argv[1]), per_minute=9, per_day=9)\n"
         "assert b.spend() is None and b.spend() is None\n"
         "os.kill(os.getpid(), 9)"
@@ -132,16 +133,16 @@ def test_what_was_granted_is_written_down_before(tmp_path: Path) -> None:
     budget.close()
 
 
-def test_what_cannot_be_written_down_is_not_granted(caplog: pytest.LogCaptureFixture) -> None:
+def test_call_that_cannot_be_recorded_is_not_permitted(caplog: pytest.LogCaptureFixture) -> None:
     budget = Clock().open(None)
-    budget._database.execute("PRAGMA query_only = ON")  # as a disk that takes nothing
+    budget._database.execute("PRAGMA query_only = ON")  # like a read-only disk
     assert budget.spend() == "budget"
     assert "cannot be counted" in caplog.text
     budget._database.execute("PRAGMA query_only = OFF")
     assert budget.spend() is None
 
 
-def test_the_file_does_not_grow(tmp_path: Path) -> None:
+def test_file_does_not_grow(tmp_path: Path) -> None:
     path = tmp_path / "budget.sqlite3"
     clock = Clock()
     budget = clock.open(path, per_minute=5)
@@ -154,31 +155,45 @@ def test_the_file_does_not_grow(tmp_path: Path) -> None:
     assert rows == [64, 5]
 
 
-def test_threads_together_get_no_more_than_the_limit() -> None:
+def test_limit_holds_across_threads() -> None:
     budget = Clock().open(None, per_day=50)
-    granted: list[None] = []
+    permitted: list[None] = []
 
     def work() -> None:
         while budget.spend() is None:
-            granted.append(None)
+            permitted.append(None)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert len(granted) == 50
+    assert len(permitted) == 50
 
 
-def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     text, database = tmp_path / "text", tmp_path / "database"
     text.write_text("no database" * 1000)
     with sqlite3.connect(database) as other:
         other.execute("CREATE TABLE theirs (x)")
     other.close()
-    with pytest.raises(InputError, match="damaged or no budget"):
+    with pytest.raises(InputError, match="damaged or not a budget file"):
         CallBudget(text, per_minute=1, per_day=1)
     with pytest.raises(InputError, match="of another program"):
         CallBudget(database, per_minute=1, per_day=1)
     with pytest.raises(InputError, match=r"budget .* cannot be opened"):
         CallBudget(text / "below", per_minute=1, per_day=1)
+
+
+def test_running_time_counts_the_time_between_results_alone() -> None:
+    now = 0.0
+    running = RunningTime(lambda: now)
+    seconds = []
+    for moment, result in [(10, True), (70, True), (80, False), (90, True), (100, True), (4000, True), (4001, True)]:
+        now = moment
+        if result:
+            running.note_result()
+        else:
+            running.note_not_running()
+        seconds.append(running.seconds)
+    assert seconds == [0, 60, 60, 60, 70, 70, 71]  # neither the time up to 80, nor that of more than an hour

@@ -1,4 +1,4 @@
-"""Credentials come as on a Greengrass device, are renewed for hours, and never reach a log."""
+"""Credentials are loaded as on a Greengrass device, are renewed for hours, and never reach a log."""
 
 import io
 import logging
@@ -12,8 +12,7 @@ import botocore.utils
 import numpy as np
 import pytest
 from beeagent.camera import Frame
-from beeagent.cloud.reason import NoOpinionError
-from beeagent.cloud.rekognition import RekognitionClient, RekognitionOptions
+from beeagent.cloud import CloudDetectionError, RekognitionClient, RekognitionOptions
 from beeagent.log import configure_log
 from support.rekognition_server import ACCESS_KEY, PROJECT_VERSION_ARN, SECRET_KEY, Fault, RekognitionServer
 from support.token_exchange_server import AUTHORIZATION_TOKEN, TokenExchangeServer
@@ -29,7 +28,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The time by which botocore judges whether credentials expire."""
+    """The clock by which botocore decides whether credentials expire."""
     clock = Clock()
     monkeypatch.setattr(botocore.credentials, "_local_now", clock)
     starting = botocore.credentials.RefreshableCredentials.__init__
@@ -51,7 +50,7 @@ def exchange(aws: None, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
-    """Everything that is logged, by whomever, at any level; set up as the agent sets its log up, then opened wide."""
+    """Everything that is logged, by any library at any level; set up like the agent's log, then set to debug."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     names = ("boto3", "botocore", "urllib3", "beeagent")
@@ -68,12 +67,12 @@ def log() -> Iterator[io.StringIO]:
         logging.getLogger(name).setLevel(before)
 
 
-def look(client: RekognitionClient) -> int:
+def detect(client: RekognitionClient) -> int:
     frame = Frame(np.zeros((64, 64, 3), np.uint8), datetime.now(timezone.utc), time.monotonic_ns(), 0)
     try:
-        return len(client.look(frame, ("bee",)))
-    except NoOpinionError as error:
-        logging.getLogger("beeagent.test").warning("no opinion: %s (%s)", error.reason, error)
+        return len(client.detect(frame, ("bee",)))
+    except CloudDetectionError as error:
+        logging.getLogger("beeagent.test").warning("no result: %s (%s)", error.reason, error)
         raise
 
 
@@ -83,13 +82,13 @@ def client(server: RekognitionServer) -> RekognitionClient:
     )
 
 
-def test_credentials_are_renewed_over_hours_and_no_call_fails(
+def test_credentials_are_renewed_for_hours_and_no_call_fails(
     clock: Clock, exchange: TokenExchangeServer, log: io.StringIO
 ) -> None:
     with RekognitionServer(secret_of=exchange.secret_of, refusal_of=exchange.refusal_of) as server:
-        asking = client(server)
+        detector = client(server)
         for _ in range(6 * 12):  # six hours in steps of five minutes
-            assert look(asking) == 1
+            assert detect(detector) == 1
             clock.now += timedelta(minutes=5)
         assert not server.refused
         used = [request.access_key for request in server.requests]
@@ -99,74 +98,74 @@ def test_credentials_are_renewed_over_hours_and_no_call_fails(
     assert not [secret for secret in exchange.secrets if secret in log.getvalue()]
 
 
-def test_without_renewal_it_says_credentials_and_heals_by_itself(
+def test_failed_renewal_is_reported_as_credentials_and_recovers(
     clock: Clock, exchange: TokenExchangeServer, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(botocore.utils.ContainerMetadataFetcher, "SLEEP_TIME", 0)
     with RekognitionServer(secret_of=exchange.secret_of, refusal_of=exchange.refusal_of) as server:
-        asking = client(server)
-        assert look(asking) == 1
+        detector = client(server)
+        assert detect(detector) == 1
         exchange.failing = True
         clock.now += timedelta(hours=2)
         for _ in range(2):
-            with pytest.raises(NoOpinionError) as caught:
-                look(asking)
+            with pytest.raises(CloudDetectionError) as caught:
+                detect(detector)
             assert caught.value.reason == "credentials"
         exchange.failing = False
-        assert look(asking) == 1
-    assert "no opinion: credentials" in log.getvalue()
+        assert detect(detector) == 1
+    assert "no result: credentials" in log.getvalue()
     assert not [secret for secret in exchange.secrets if secret in log.getvalue()]
 
 
-def test_a_provider_that_starts_later_than_the_agent_is_found(
+def test_credential_provider_that_starts_after_the_agent_is_found(
     exchange: TokenExchangeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(botocore.utils.ContainerMetadataFetcher, "SLEEP_TIME", 0)
     exchange.failing = True
     with RekognitionServer(secret_of=exchange.secret_of) as server:
-        asking = client(server)
-        with pytest.raises(NoOpinionError) as caught:
-            look(asking)
+        detector = client(server)
+        with pytest.raises(CloudDetectionError) as caught:
+            detect(detector)
         assert caught.value.reason == "credentials"
         exchange.failing = False
-        assert look(asking) == 1
+        assert detect(detector) == 1
 
 
-def test_no_credentials_at_all(server: RekognitionServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_credentials(server: RekognitionServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    with pytest.raises(NoOpinionError) as caught:
-        look(client(server))
+    with pytest.raises(CloudDetectionError) as caught:
+        detect(client(server))
     assert caught.value.reason == "credentials"
     assert not server.requests
 
 
-def test_what_the_service_quotes_of_a_signed_request_stays_out_of_the_log(
+def test_signed_request_quoted_by_the_service_is_not_logged(
     server: RekognitionServer, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "SECRET-session-token")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "SECRET-that-is-wrong")
-    with pytest.raises(NoOpinionError) as caught:
-        look(client(server))
+    with pytest.raises(CloudDetectionError) as caught:
+        detect(client(server))
     assert caught.value.reason == "credentials"
-    assert "SECRET-session-token" in server.refused[0].message  # it would be there to be shown
+    assert "SECRET-session-token" in server.refused[0].message  # the service did quote it
     server.will(Fault("AccessDeniedException", f"{ACCESS_KEY} {SECRET_KEY}"))
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-    with pytest.raises(NoOpinionError):
-        look(client(server))
+    with pytest.raises(CloudDetectionError):
+        detect(client(server))
     assert "InvalidSignatureException" in log.getvalue()
     assert not [secret for secret in ("SECRET-", SECRET_KEY) if secret in log.getvalue()]
 
 
-def test_the_log_would_show_secrets_were_it_not_kept_from_it(server: RekognitionServer, log: io.StringIO) -> None:
-    """The proof's own proof: at debug level, botocore does write what it signs."""
-    asking = client(server)
+def test_debug_log_of_botocore_would_show_secrets(server: RekognitionServer, log: io.StringIO) -> None:
+    """Proves that the tests above can fail: at debug level, botocore logs what it signs."""
+    detector = client(server)
     logging.getLogger("botocore").setLevel(logging.DEBUG)
-    look(asking)
+    detect(detector)
     assert ACCESS_KEY in log.getvalue()
 
 
-def test_a_damaged_configuration_file_is_told_in_one_line(
+def test_damaged_configuration_file_is_reported_without_its_contents(
     server: RekognitionServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     damaged = tmp_path / "config"

@@ -1,4 +1,4 @@
-"""The stand-in for Rekognition is itself held against botocore: a double that is wrong proves nothing."""
+"""The fake Rekognition server is checked against botocore: a wrong fake proves nothing."""
 
 import urllib.error
 import urllib.request
@@ -28,7 +28,7 @@ from support.rekognition_server import (
     error_codes,
 )
 
-JPEG = b"\xff\xd8\xff\xe0 as good as a picture \xff\xd9"
+JPEG = b"\xff\xd8\xff\xe0 instead of an image \xff\xd9"
 LIMIT = 5_242_880
 
 
@@ -42,25 +42,25 @@ def client(
     )
 
 
-def ask(client: BaseClient, image: bytes = JPEG, **more: object) -> dict[str, Any]:
+def detect(client: BaseClient, image: bytes = JPEG, **more: object) -> dict[str, Any]:
     return client.detect_custom_labels(ProjectVersionArn=PROJECT_VERSION_ARN, Image={"Bytes": image}, **more)
 
 
-def test_says_what_the_article_prints(server: RekognitionServer) -> None:
-    assert ask(client(server), MinConfidence=40.0)["CustomLabels"] == ARTICLE_ANSWER
+def test_default_response_is_that_of_the_article(server: RekognitionServer) -> None:
+    assert detect(client(server), MinConfidence=40.0)["CustomLabels"] == ARTICLE_ANSWER
     (request,) = server.requests
     assert request.image == JPEG
     assert request.parameters == {"ProjectVersionArn": PROJECT_VERSION_ARN, "MinConfidence": 40.0}
 
 
-def test_gives_every_error_of_the_operation(server: RekognitionServer) -> None:
+def test_every_error_of_the_operation_can_be_returned(server: RekognitionServer) -> None:
     assert len(error_codes()) == 11
-    asking = client(server)
+    connected = client(server)
     for code in error_codes():
         server.will(Fault(code))
-        with pytest.raises(getattr(asking.exceptions, code)) as caught:
-            ask(asking)
-        assert caught.value.response["Error"] == {"Code": code, "Message": "said by the test"}
+        with pytest.raises(getattr(connected.exceptions, code)) as caught:
+            detect(connected)
+        assert caught.value.response["Error"] == {"Code": code, "Message": "sent by the test"}
 
 
 @pytest.mark.parametrize(
@@ -73,60 +73,60 @@ def test_gives_every_error_of_the_operation(server: RekognitionServer) -> None:
         (JPEG, {"MaxResults": "many"}, "InvalidParameterException"),
     ],
 )
-def test_refuses_what_the_service_model_does_not_allow(
+def test_request_that_violates_the_service_model_is_refused(
     server: RekognitionServer, image: bytes, more: dict[str, Any], code: str
 ) -> None:
     with pytest.raises((ClientError, ParamValidationError)) as caught:
-        ask(client(server, validate=False), image, **more)
+        detect(client(server, validate=False), image, **more)
     assert code in str(caught.value)
     assert not server.requests
 
 
-def test_takes_an_image_of_just_the_limit(server: RekognitionServer) -> None:
-    ask(client(server), JPEG + bytes(LIMIT - len(JPEG)))
+def test_image_of_exactly_the_limit_is_accepted(server: RekognitionServer) -> None:
+    detect(client(server), JPEG + bytes(LIMIT - len(JPEG)))
     assert len(server.requests[0].image) == LIMIT
 
 
-def test_refuses_a_wrong_signature(server: RekognitionServer) -> None:
+def test_wrong_signature_is_refused(server: RekognitionServer) -> None:
     with pytest.raises(ClientError, match="InvalidSignatureException"):
-        ask(client(server, secret="another"))  # noqa: S106 - opens nothing
+        detect(client(server, secret="another"))  # noqa: S106 - opens nothing
     assert not server.requests
 
 
-def test_refuses_what_is_not_its_protocol(server: RekognitionServer) -> None:
-    request = urllib.request.Request(server.url, b"{}", {"Content-Type": "application/json"})  # noqa: S310 - our own
+def test_other_protocol_is_refused(server: RekognitionServer) -> None:
+    request = urllib.request.Request(server.url, b"{}", {"Content-Type": "application/json"})  # noqa: S310 - local server
     with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(request, timeout=20)  # noqa: S310 - our own
+        urllib.request.urlopen(request, timeout=20)  # noqa: S310 - local server
     assert b"UnknownOperationException" in caught.value.read()
 
 
-def test_is_slow_resets_and_talks_rubbish(server: RekognitionServer) -> None:
+def test_slow_reset_and_malformed_responses(server: RekognitionServer) -> None:
     hold = Hold()
     server.will(hold, Reset(), Rubbish(b"<html>"), Labels([]))
     with pytest.raises(ReadTimeoutError):
-        ask(client(server, timeout=0.2))
+        detect(client(server, timeout=0.2))
     hold.let_go.set()
     with pytest.raises(ConnectionClosedError):
-        ask(client(server))
-    assert "CustomLabels" not in ask(client(server))  # botocore lets it pass
-    assert ask(client(server))["CustomLabels"] == []
+        detect(client(server))
+    assert "CustomLabels" not in detect(client(server))  # botocore does not notice
+    assert detect(client(server))["CustomLabels"] == []
 
 
-def test_notes_an_answer_that_the_service_would_not_give(server: RekognitionServer) -> None:
+def test_invalid_response_of_a_test_is_noted(server: RekognitionServer) -> None:
     server.will(Labels([{"Name": 3}]))
-    ask(client(server))
+    detect(client(server))
     assert "Name" in server.mistakes.pop()
 
 
-def test_reads_pictures_that_lie_in_s3(aws: None) -> None:  # noqa: ARG001 - what is asked is signed
-    stored = {"a.jpg": JPEG, "b.jpg": b"no picture", "c.jpg": JPEG.ljust(15 * 1024 * 1024 + 1)}
+def test_images_are_read_from_s3(aws: None) -> None:  # noqa: ARG001 - requests are signed
+    stored = {"a.jpg": JPEG, "b.jpg": b"not an image", "c.jpg": JPEG.ljust(15 * 1024 * 1024 + 1)}
     with RekognitionServer(object_of=lambda where: stored.get(where["Name"])) as server:
-        asking = client(server, validate=False)
+        connected = client(server, validate=False)
 
-        def ask_about(**image: object) -> None:
-            asking.detect_custom_labels(ProjectVersionArn=PROJECT_VERSION_ARN, Image=image)
+        def detect_in(**image: object) -> None:
+            connected.detect_custom_labels(ProjectVersionArn=PROJECT_VERSION_ARN, Image=image)
 
-        ask_about(S3Object={"Bucket": "my-bees", "Name": "a.jpg", "Version": "1"})
+        detect_in(S3Object={"Bucket": "my-bees", "Name": "a.jpg", "Version": "1"})
         for code, image in (
             ("InvalidImageFormatException", {"S3Object": {"Bucket": "my-bees", "Name": "b.jpg"}}),
             ("ImageTooLargeException", {"S3Object": {"Bucket": "my-bees", "Name": "c.jpg"}}),
@@ -137,7 +137,7 @@ def test_reads_pictures_that_lie_in_s3(aws: None) -> None:  # noqa: ARG001 - wha
             ("InvalidParameterException", {}),
         ):
             with pytest.raises(ClientError) as caught:
-                ask_about(**image)
+                detect_in(**image)
             assert caught.value.response["Error"]["Code"] == code
     (request,) = server.requests
     assert request.image == JPEG

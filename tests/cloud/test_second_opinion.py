@@ -1,4 +1,4 @@
-"""Each unsure frame gets exactly one answer, in time, whatever the cloud does."""
+"""Each unsure frame gets exactly one result, in time, whatever the cloud does."""
 
 import threading
 import time
@@ -12,21 +12,24 @@ import numpy as np
 import pytest
 from beeagent.backoff import Backoff
 from beeagent.camera import Frame
-from beeagent.cloud.breaker import CircuitBreaker
-from beeagent.cloud.budget import CallBudget
-from beeagent.cloud.gate import Gate
-from beeagent.cloud.reason import NoOpinionError
-from beeagent.cloud.rekognition import RekognitionClient, RekognitionOptions
-from beeagent.cloud.second_opinion import Looker, Opinion, SecondOpinion
-from beeagent.cloud.throttle import Throttle
+from beeagent.cloud import (
+    CallBudget,
+    CallGuard,
+    CloudDetectionError,
+    CloudDetector,
+    CloudResult,
+    RekognitionClient,
+    RekognitionOptions,
+    SecondOpinion,
+)
 from beeagent.detection import Detections
 from support.rekognition_server import PROJECT_VERSION_ARN, Fault, Hold, Labels, RekognitionServer, Reset, Rubbish
 
 DEADLINE = 30.0
-LONG = 600.0  # seconds that no test waits for
+LONG = 600.0  # seconds; no test waits so long
 
 
-def seen(left: float = 0.1, confidence: float = 0.5) -> Detections:
+def edge(left: float = 0.1, confidence: float = 0.5) -> Detections:
     box = np.array([[left, 0.1, left + 0.1, 0.2]], np.float32)
     return Detections(box, np.array([confidence], np.float32), np.zeros(1, np.int64), ("bee",))
 
@@ -36,19 +39,21 @@ def frame(index: int = 0, *, at_s: float = 1000.0) -> Frame:
     return Frame(pixels, datetime.now(timezone.utc), int(at_s * 1e9), index)
 
 
-def gate(
+def call_guard(
     *, per_minute: int = 1000, per_day: int = 1000, failures: int = 1000, clock: Callable[[], float] = time.monotonic
-) -> Gate:
-    return Gate(
-        budget=CallBudget(None, per_minute=per_minute, per_day=per_day),
-        breaker=CircuitBreaker(failures=failures, backoff=Backoff(first=60, longest=600), clock=clock),
-        throttle=Throttle(backoff=Backoff(first=60, longest=600), clock=clock),
+) -> CallGuard:
+    return CallGuard(
+        CallBudget(None, per_minute=per_minute, per_day=per_day),
+        failures=failures,
+        open_backoff=Backoff(first=60, longest=600),
+        throttle_backoff=Backoff(first=60, longest=600),
+        clock=clock,
     )
 
 
 @contextmanager
-def running(looker: Looker, through: Gate | None = None, **options: float) -> Iterator[SecondOpinion]:
-    opinion = SecondOpinion(looker, through or gate(), **{"timeout": LONG, "same_for": 0, **options})
+def running(detector: CloudDetector, guard: CallGuard | None = None, **options: float) -> Iterator[SecondOpinion]:
+    opinion = SecondOpinion(detector, guard or call_guard(), **{"timeout": LONG, "same_for": 0, **options})
     opinion.start()
     try:
         yield opinion
@@ -62,102 +67,102 @@ def client(server: RekognitionServer, *, timeout: float = 20.0) -> RekognitionCl
     )
 
 
-def answer(future: "Future[Opinion]") -> Opinion:
+def result(future: "Future[CloudResult]") -> CloudResult:
     return future.result(DEADLINE)
 
 
-class Desk:
-    """Someone to ask who answers when told to."""
+class FakeDetector:
+    """A cloud detector that responds when the test lets it."""
 
     def __init__(self) -> None:
-        self.asked: list[Frame] = []
+        self.frames: list[Frame] = []
         self._changed = threading.Condition()
-        self._answers = 0
+        self._responses = 0
 
-    def look(self, frame: Frame, labels: tuple[str, ...]) -> Detections:
+    def detect(self, frame: Frame, labels: tuple[str, ...]) -> Detections:
         with self._changed:
-            self.asked.append(frame)
+            self.frames.append(frame)
             self._changed.notify_all()
-            assert self._changed.wait_for(lambda: self._answers > 0, DEADLINE)
-            self._answers -= 1
+            assert self._changed.wait_for(lambda: self._responses > 0, DEADLINE)
+            self._responses -= 1
         return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), labels)
 
-    def let_answer(self, times: int = 1) -> None:
+    def let_respond(self, times: int = 1) -> None:
         with self._changed:
-            self._answers += times
+            self._responses += times
             self._changed.notify_all()
 
-    def wait_until_asked(self, times: int) -> None:
+    def wait_for_calls(self, times: int) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.asked) >= times, DEADLINE)
+            assert self._changed.wait_for(lambda: len(self.frames) >= times, DEADLINE)
 
 
-def test_the_clouds_boxes_replace_the_edges(server: RekognitionServer) -> None:
+def test_detections_of_the_cloud_replace_those_of_the_edge(server: RekognitionServer) -> None:
     with running(client(server)) as opinion:
-        told = answer(opinion.ask(frame(), seen()))
-        assert (told.decided_by, told.reason) == ("cloud", None)
-        assert told.detections.confidences.tolist() == pytest.approx([0.99968])
+        second = result(opinion.submit(frame(), edge()))
+        assert (second.decided_by, second.reason) == ("cloud", None)
+        assert second.detections.confidences.tolist() == pytest.approx([0.99968])
         server.will(Labels([]))
-        assert len(answer(opinion.ask(frame(), seen())).detections) == 0
+        assert len(result(opinion.submit(frame(), edge())).detections) == 0
         counts = opinion.counts()
     assert (counts.asked, counts.cloud, counts.calls, counts.degraded) == (2, 2, 2, {})
 
 
-def test_without_an_answer_the_edges_result_goes_out_and_says_why(server: RekognitionServer) -> None:
+def test_without_a_cloud_result_the_edge_result_is_returned_with_the_reason(server: RekognitionServer) -> None:
     server.will(Fault("ResourceNotReadyException"), Reset(), Rubbish(b"?"))
-    edge = seen()
+    detections = edge()
     with running(client(server), workers=1) as opinion:
         for reason in ("model-not-running", "timeout", "refused"):
-            told = answer(opinion.ask(frame(), edge))
-            assert (told.decided_by, told.reason) == ("edge-degraded", reason)
-            assert told.detections is edge
+            second = result(opinion.submit(frame(), detections))
+            assert (second.decided_by, second.reason) == ("edge-degraded", reason)
+            assert second.detections is detections
         assert opinion.counts().degraded == {"model-not-running": 1, "timeout": 1, "refused": 1}
 
 
 @pytest.mark.parametrize("drip", [False, True])
-def test_a_service_that_does_not_come_to_an_end_costs_a_frame_its_time_out_and_no_more(
+def test_hanging_service_delays_a_frame_by_its_timeout_only(
     server: RekognitionServer,
     drip: bool,  # noqa: FBT001 - parametrized
 ) -> None:
     hold = Hold(drip=drip)
     server.will(hold)
     with running(client(server), timeout=0.3, workers=1) as opinion:
-        future = opinion.ask(frame(), seen())
+        future = opinion.submit(frame(), edge())
         server.wait_for_requests(1)
-        assert answer(future).reason == "timeout"
+        assert result(future).reason == "timeout"
         hold.let_go.set()
 
 
-def test_asking_never_waits_and_a_full_queue_is_told_at_once() -> None:
-    desk = Desk()
-    with running(desk, workers=2, queue=3) as opinion:
-        under_way = [opinion.ask(frame(i), seen()) for i in range(2)]
-        desk.wait_until_asked(2)
-        queued = [opinion.ask(frame(i), seen()) for i in range(2, 5)]
-        too_many = [opinion.ask(frame(i), seen()) for i in range(5, 8)]
+def test_submit_never_blocks_and_a_full_queue_is_reported_at_once() -> None:
+    detector = FakeDetector()
+    with running(detector, workers=2, queue=3) as opinion:
+        in_progress = [opinion.submit(frame(i), edge()) for i in range(2)]
+        detector.wait_for_calls(2)
+        queued = [opinion.submit(frame(i), edge()) for i in range(2, 5)]
+        too_many = [opinion.submit(frame(i), edge()) for i in range(5, 8)]
         assert [future.result(0).reason for future in too_many] == ["queue-full"] * 3
-        assert not any(future.done() for future in under_way + queued)
-        desk.let_answer(5)
-        assert [answer(future).decided_by for future in under_way + queued] == ["cloud"] * 5
+        assert not any(future.done() for future in in_progress + queued)
+        detector.let_respond(5)
+        assert [result(future).decided_by for future in in_progress + queued] == ["cloud"] * 5
         # Two workers take what is queued, so only the set is certain.
-        assert {one.index for one in desk.asked[2:]} == {2, 3, 4}
+        assert {one.index for one in detector.frames[2:]} == {2, 3, 4}
 
 
-def test_a_frame_whose_time_is_over_is_not_paid_for() -> None:
-    desk = Desk()
-    with running(desk, workers=1, timeout=0.2) as opinion:
-        futures = [opinion.ask(frame(i), seen()) for i in range(3)]
-        assert [answer(future).reason for future in futures] == ["timeout"] * 3
-        desk.let_answer(9)
-        assert answer(opinion.ask(frame(3), seen())).decided_by == "cloud"
-        assert [one.index for one in desk.asked] == [0, 3]
+def test_expired_frame_is_not_sent() -> None:
+    detector = FakeDetector()
+    with running(detector, workers=1, timeout=0.2) as opinion:
+        futures = [opinion.submit(frame(i), edge()) for i in range(3)]
+        assert [result(future).reason for future in futures] == ["timeout"] * 3
+        detector.let_respond(9)
+        assert result(opinion.submit(frame(3), edge())).decided_by == "cloud"
+        assert [one.index for one in detector.frames] == [0, 3]
 
 
-def test_limits_are_told_and_cost_no_call(server: RekognitionServer) -> None:
+def test_limits_are_reported_and_cost_no_call(server: RekognitionServer) -> None:
     for limits, reason in (({"per_minute": 2}, "rate"), ({"per_day": 2}, "budget")):
         before = len(server.requests)
-        with running(client(server), gate(**limits), queue=9) as opinion:
-            reasons = [answer(opinion.ask(frame(i), seen())).reason for i in range(4)]
+        with running(client(server), call_guard(**limits), queue=9) as opinion:
+            reasons = [result(opinion.submit(frame(i), edge())).reason for i in range(4)]
         assert reasons == [None, None, reason, reason]
         assert len(server.requests) - before == 2
 
@@ -165,158 +170,158 @@ def test_limits_are_told_and_cost_no_call(server: RekognitionServer) -> None:
 def test_failures_open_the_breaker_and_a_probe_closes_it(server: RekognitionServer) -> None:
     now = [0.0]
     server.will(*[Fault("InternalServerError")] * 3)
-    with running(client(server), gate(failures=3, clock=lambda: now[0])) as opinion:
-        reasons = [answer(opinion.ask(frame(i), seen())).reason for i in range(5)]
+    with running(client(server), call_guard(failures=3, clock=lambda: now[0])) as opinion:
+        reasons = [result(opinion.submit(frame(i), edge())).reason for i in range(5)]
         assert reasons == ["timeout"] * 3 + ["breaker-open"] * 2
         assert len(server.requests) == 3
         now[0] += 61
-        assert [answer(opinion.ask(frame(i), seen())).decided_by for i in range(2)] == ["cloud"] * 2
+        assert [result(opinion.submit(frame(i), edge())).decided_by for i in range(2)] == ["cloud"] * 2
 
 
-def test_what_is_wrong_with_one_picture_does_not_open_the_breaker(server: RekognitionServer) -> None:
+def test_errors_about_one_image_do_not_open_the_breaker(server: RekognitionServer) -> None:
     server.will(*[Fault("InvalidImageFormatException")] * 3)
-    with running(client(server), gate(failures=1)) as opinion:
-        assert [answer(opinion.ask(frame(i), seen())).reason for i in range(4)] == ["refused"] * 3 + [None]
+    with running(client(server), call_guard(failures=1)) as opinion:
+        assert [result(opinion.submit(frame(i), edge())).reason for i in range(4)] == ["refused"] * 3 + [None]
 
 
-def test_a_throttled_call_keeps_the_next_ones_back_for_as_long_as_asked(server: RekognitionServer) -> None:
+def test_throttling_delays_the_next_calls_as_long_as_requested(server: RekognitionServer) -> None:
     now = [0.0]
     server.will(Fault("ProvisionedThroughputExceededException", retry_after="300"))
-    with running(client(server), gate(failures=1, clock=lambda: now[0])) as opinion:
-        assert answer(opinion.ask(frame(), seen())).reason == "throttled"
+    with running(client(server), call_guard(failures=1, clock=lambda: now[0])) as opinion:
+        assert result(opinion.submit(frame(), edge())).reason == "throttled"
         now[0] += 299
-        assert answer(opinion.ask(frame(), seen())).reason == "throttled"
+        assert result(opinion.submit(frame(), edge())).reason == "throttled"
         assert len(server.requests) == 1
         now[0] += 2
-        assert answer(opinion.ask(frame(), seen())).decided_by == "cloud"
+        assert result(opinion.submit(frame(), edge())).decided_by == "cloud"
 
 
-def test_frames_that_show_the_same_are_asked_about_once() -> None:
-    desk = Desk()
-    with running(desk, workers=1, same_for=10) as opinion:
-        first = opinion.ask(frame(0, at_s=100), seen())
-        desk.wait_until_asked(1)
-        meanwhile = opinion.ask(frame(1, at_s=101), seen(0.1005))
-        elsewhere = opinion.ask(frame(2, at_s=102), seen(0.6))
-        desk.let_answer(2)
-        assert answer(first).detections is answer(meanwhile).detections
-        assert answer(elsewhere).decided_by == "cloud"
-        afterwards = opinion.ask(frame(3, at_s=109.9), seen(0.0995))
-        assert afterwards.result(0).detections is answer(first).detections
-        desk.let_answer()
-        # Its time counts from the first, or a picture that never changes would be asked about only once.
-        assert answer(opinion.ask(frame(4, at_s=110), seen())).decided_by == "cloud"
-        assert [one.index for one in desk.asked] == [0, 2, 4]
+def test_duplicate_frames_share_one_call() -> None:
+    detector = FakeDetector()
+    with running(detector, workers=1, same_for=10) as opinion:
+        first = opinion.submit(frame(0, at_s=100), edge())
+        detector.wait_for_calls(1)
+        meanwhile = opinion.submit(frame(1, at_s=101), edge(0.1005))
+        elsewhere = opinion.submit(frame(2, at_s=102), edge(0.6))
+        detector.let_respond(2)
+        assert result(first).detections is result(meanwhile).detections
+        assert result(elsewhere).decided_by == "cloud"
+        afterwards = opinion.submit(frame(3, at_s=109.9), edge(0.0995))
+        assert afterwards.result(0).detections is result(first).detections
+        detector.let_respond()
+        # The time counts from the first frame, or a scene that never changes would be sent only once.
+        assert result(opinion.submit(frame(4, at_s=110), edge())).decided_by == "cloud"
+        assert [one.index for one in detector.frames] == [0, 2, 4]
         assert (opinion.counts().saved, opinion.counts().calls) == (2, 3)
 
 
-def test_a_late_answer_is_there_for_those_that_show_the_same() -> None:
-    desk = Desk()
-    with running(desk, workers=1, same_for=10, timeout=0.2) as opinion:
-        first = opinion.ask(frame(0), seen())
-        desk.wait_until_asked(1)
-        assert answer(first).reason == "timeout"
-        desk.let_answer()
-        # The answer arrives at some moment now; from then on, frames go with it.
+def test_late_result_is_reused_for_duplicates() -> None:
+    detector = FakeDetector()
+    with running(detector, workers=1, same_for=10, timeout=0.2) as opinion:
+        first = opinion.submit(frame(0), edge())
+        detector.wait_for_calls(1)
+        assert result(first).reason == "timeout"
+        detector.let_respond()
+        # The result arrives at some moment now, and is reused from then on.
         until = time.monotonic() + DEADLINE
-        while answer(opinion.ask(frame(1), seen())).decided_by != "cloud":
+        while result(opinion.submit(frame(1), edge())).decided_by != "cloud":
             assert time.monotonic() < until
-        assert len(desk.asked) == 1
+        assert len(detector.frames) == 1
 
 
-def test_a_failure_does_not_stand_for_others() -> None:
-    class Failing(Desk):
-        def look(self, frame: Frame, labels: tuple[str, ...]) -> Detections:  # noqa: ARG002
-            self.asked.append(frame)
-            raise NoOpinionError("refused", "by the test", strikes=False)
+def test_failure_is_not_reused_for_duplicates() -> None:
+    class FailingDetector(FakeDetector):
+        def detect(self, frame: Frame, labels: tuple[str, ...]) -> Detections:  # noqa: ARG002
+            self.frames.append(frame)
+            raise CloudDetectionError("refused", "by the test", is_service_failure=False)
 
-    desk = Failing()
-    with running(desk, same_for=10) as opinion:
-        assert [answer(opinion.ask(frame(i), seen())).reason for i in range(3)] == ["refused"] * 3
-    assert len(desk.asked) == 3
+    detector = FailingDetector()
+    with running(detector, same_for=10) as opinion:
+        assert [result(opinion.submit(frame(i), edge())).reason for i in range(3)] == ["refused"] * 3
+    assert len(detector.frames) == 3
 
 
-def test_a_defect_leaves_no_frame_without_an_answer(caplog: pytest.LogCaptureFixture) -> None:
-    class Defective:
-        def look(self, frame: Frame, labels: tuple[str, ...]) -> Detections:  # noqa: ARG002
+def test_defect_leaves_no_frame_without_a_result(caplog: pytest.LogCaptureFixture) -> None:
+    class DefectiveDetector:
+        def detect(self, frame: Frame, labels: tuple[str, ...]) -> Detections:  # noqa: ARG002
             raise ZeroDivisionError
 
-    with running(Defective(), workers=1) as opinion:
-        assert [answer(opinion.ask(frame(i), seen())).reason for i in range(3)] == ["refused"] * 3
+    with running(DefectiveDetector(), workers=1) as opinion:
+        assert [result(opinion.submit(frame(i), edge())).reason for i in range(3)] == ["refused"] * 3
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_stopping_gives_every_frame_its_answer() -> None:
-    desk = Desk()
-    opinion = SecondOpinion(desk, gate(), workers=1, queue=4, timeout=LONG, same_for=0)
+def test_stop_resolves_every_frame() -> None:
+    detector = FakeDetector()
+    opinion = SecondOpinion(detector, call_guard(), workers=1, queue=4, timeout=LONG, same_for=0)
     opinion.start()
-    futures = [opinion.ask(frame(i), seen()) for i in range(3)]
-    desk.wait_until_asked(1)
+    futures = [opinion.submit(frame(i), edge()) for i in range(3)]
+    detector.wait_for_calls(1)
     opinion.stop()
     assert [future.result(0).reason for future in futures] == ["timeout"] * 3
-    assert opinion.ask(frame(3), seen()).result(0).reason == "timeout"
-    desk.let_answer()
+    assert opinion.submit(frame(3), edge()).result(0).reason == "timeout"
+    detector.let_respond()
     assert opinion.counts().asked == sum(opinion.counts().degraded.values()) == 4
 
 
-def test_stopping_lets_callbacks_end() -> None:
-    desk = Desk()
-    opinion = SecondOpinion(desk, gate(), workers=1, timeout=LONG, same_for=0)
+def test_stop_waits_for_callbacks() -> None:
+    detector = FakeDetector()
+    opinion = SecondOpinion(detector, call_guard(), workers=1, timeout=LONG, same_for=0)
     opinion.start()
     begun, ended = threading.Event(), threading.Event()
 
-    def slowly(_: "Future[Opinion]") -> None:
+    def slowly(_: "Future[CloudResult]") -> None:
         begun.set()
         ended.wait(0.2)
         ended.set()
 
-    opinion.ask(frame(), seen()).add_done_callback(slowly)
-    desk.let_answer()
+    opinion.submit(frame(), edge()).add_done_callback(slowly)
+    detector.let_respond()
     assert begun.wait(DEADLINE)
     opinion.stop()
     assert ended.is_set()
 
 
-def test_draining_waits_for_what_is_on_its_way() -> None:
-    desk = Desk()
-    opinion = SecondOpinion(desk, gate(), workers=1, timeout=LONG, same_for=0)
+def test_drain_waits_for_calls_in_progress() -> None:
+    detector = FakeDetector()
+    opinion = SecondOpinion(detector, call_guard(), workers=1, timeout=LONG, same_for=0)
     opinion.start()
-    future = opinion.ask(frame(), seen())
-    desk.wait_until_asked(1)
-    threading.Timer(0.1, desk.let_answer).start()
+    future = opinion.submit(frame(), edge())
+    detector.wait_for_calls(1)
+    threading.Timer(0.1, detector.let_respond).start()
     assert opinion.drain(timeout=DEADLINE)
     opinion.stop()
     assert future.result(0).decided_by == "cloud"
 
 
-def test_under_a_storm_of_failures_each_frame_is_answered_exactly_once(server: RekognitionServer) -> None:
-    weather = [Labels([]), Fault("ThrottlingException", retry_after="0"), Reset(), Rubbish(b"\x00"), Hold(),
+def test_each_frame_gets_exactly_one_result_under_many_failures(server: RekognitionServer) -> None:
+    responses = [Labels([]), Fault("ThrottlingException", retry_after="0"), Reset(), Rubbish(b"\x00"), Hold(),
                Fault("ResourceNotReadyException"), Fault("InternalServerError"), Reset(midway=True)]  # fmt: skip
-    server.will(*weather * 10)
-    told: Counter[int] = Counter()
+    server.will(*responses * 10)
+    resolved: Counter[int] = Counter()
     lock = threading.Lock()
 
-    def tell(index: int) -> Callable[["Future[Opinion]"], None]:
-        def note(_: "Future[Opinion]") -> None:
+    def counter(index: int) -> Callable[["Future[CloudResult]"], None]:
+        def count(_: "Future[CloudResult]") -> None:
             with lock:
-                told[index] += 1
+                resolved[index] += 1
 
-        return note
+        return count
 
     futures = []
-    # A clock a thousand times as fast: all the waits between calls come and go.
-    through = gate(failures=5, clock=lambda: 1000 * time.monotonic())
-    with running(client(server, timeout=0.5), through, workers=3, queue=4, timeout=1.0, same_for=1) as opinion:
+    # A clock a thousand times as fast: all waits between calls end within the test.
+    guard = call_guard(failures=5, clock=lambda: 1000 * time.monotonic())
+    with running(client(server, timeout=0.5), guard, workers=3, queue=4, timeout=1.0, same_for=1) as opinion:
         for index in range(300):
-            future = opinion.ask(frame(index, at_s=index), seen(0.1 + index % 7 / 10))
-            future.add_done_callback(tell(index))
+            future = opinion.submit(frame(index, at_s=index), edge(0.1 + index % 7 / 10))
+            future.add_done_callback(counter(index))
             futures.append(future)
             if index % 3 == 0:
-                answer(future)
+                result(future)
         for future in futures:
-            answer(future)
+            result(future)
     counts = opinion.counts()
-    assert told == Counter(range(300))
+    assert resolved == Counter(range(300))
     assert counts.asked == 300 == counts.cloud + sum(counts.degraded.values())
     assert counts.cloud
     assert {"timeout", "throttled"} <= set(counts.degraded)

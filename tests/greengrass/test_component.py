@@ -1,4 +1,4 @@
-"""The agent as a component: a process that a nucleus has started, and that deployments set up, change and stop."""
+"""The agent as a component: a process that a nucleus starts, and that deployments configure, change and stop."""
 
 import json
 import signal
@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from beeagent.greengrass.address import SOCKET_VARIABLE, THING_VARIABLE, TOKEN_VARIABLE
+from beeagent.greengrass.ipc import SOCKET_VARIABLE, THING_VARIABLE, TOKEN_VARIABLE
 from support.beeagent_process import DEADLINE, RunningAgent, run_beeagent, running_agent, tiny_model
 from support.cloud_agent import environment
 from support.greengrass_nucleus import (
@@ -32,7 +32,7 @@ THING = "hive-7"
 DETECTIONS = f"beeagent/{THING}/camera/detections"
 STATUS = f"beeagent/{THING}/status"
 # As in the recipe.
-RIGHTS = {
+PERMISSIONS = {
     "PublishToIoTCore": {"beeagent/+/camera/detections", "beeagent/+/status"},
     "SubscribeToIoTCore": {"beeagent/+/camera/detections"},
     "PublishToTopic": {"beeagent/*/camera/detections", "beeagent/*/status"},
@@ -42,7 +42,7 @@ RIGHTS = {
 def configuration(folder: Path, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever may be configured
     _, model, _, labels = tiny_model(folder)
     return {
-        "accessControl": access_control(**RIGHTS),
+        "accessControl": access_control(**PERMISSIONS),
         "camera": "synthetic:320x240@30",
         "publish": "always",
         "broker": "greengrass://iot-core",
@@ -95,7 +95,7 @@ def end(agent: RunningAgent) -> None:
     assert agent.end() == 0, agent.errors
 
 
-def test_a_component_publishes_as_its_thing_and_says_goodbye(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_component_publishes_as_its_thing_and_reports_offline_at_the_end(nucleus: Nucleus, tmp_path: Path) -> None:
     with component(nucleus, tmp_path) as agent:
         nucleus.wait_until(lambda: len(messages(nucleus)) >= 10)
         wait_for_status(nucleus, "online")
@@ -106,7 +106,7 @@ def test_a_component_publishes_as_its_thing_and_says_goodbye(nucleus: Nucleus, t
     assert status(nucleus)["state"] == "offline"
 
 
-def test_a_recipe_in_yaml_on_a_nucleus_lite_is_understood(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_configuration_of_a_yaml_recipe_on_a_nucleus_lite(nucleus: Nucleus, tmp_path: Path) -> None:
     """There, every value is text, and some operations do not exist."""
     settings = configuration(tmp_path, frames=5, threshold=0.25, await_camera=True, threads=1)
     nucleus.configuration = as_from_yaml(settings)
@@ -115,7 +115,7 @@ def test_a_recipe_in_yaml_on_a_nucleus_lite_is_understood(nucleus: Nucleus, tmp_
     assert [message["seq"] for message in messages(nucleus)] == [1, 2, 3, 4, 5]
 
 
-def test_on_the_device_results_go_to_other_components(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_local_broker_publishes_to_other_components(nucleus: Nucleus, tmp_path: Path) -> None:
     nucleus.configuration = configuration(tmp_path, broker="greengrass://local", frames=5.0)
     with component(nucleus, tmp_path) as agent:
         assert agent.end() == 0, agent.errors
@@ -123,24 +123,22 @@ def test_on_the_device_results_go_to_other_components(nucleus: Nucleus, tmp_path
     assert nucleus.cloud == []
 
 
-def test_a_local_broker_can_be_used_from_within_a_component(
-    nucleus: Nucleus, mosquitto: Mosquitto, tmp_path: Path
-) -> None:
+def test_component_can_use_a_local_mqtt_broker(nucleus: Nucleus, mosquitto: Mosquitto, tmp_path: Path) -> None:
     nucleus.configuration = configuration(tmp_path, broker=f"mqtt://127.0.0.1:{mosquitto.port}")
     with subscriber(mosquitto.port, "beeagent/#") as subscribed, component(nucleus, tmp_path) as agent:
-        subscribed.wait_for(3, topic_end=f"{THING}/camera/detections")
+        subscribed.wait_for(3, topic_end=f"{THING}/camera/detections", deadline=DEADLINE)
         end(agent)
     assert nucleus.cloud == []
 
 
-def test_the_command_line_wins_over_the_configuration(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_command_line_takes_precedence_over_the_configuration(nucleus: Nucleus, tmp_path: Path) -> None:
     nucleus.configuration = configuration(tmp_path, frames=1_000_000, camera_name="no/topic")
     with component(nucleus, tmp_path, "--camera-name", "camera", "--frames", "2") as agent:
         assert agent.end() == 0, agent.errors
     assert len(messages(nucleus)) == 2
 
 
-def test_a_changed_camera_is_looked_at_without_a_new_process(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_changed_camera_is_used_without_a_new_process(nucleus: Nucleus, tmp_path: Path) -> None:
     with component(nucleus, tmp_path) as agent:
         wait_for_message(nucleus, lambda message: message["frame"]["width"] == 320)
         nucleus.configure(camera="synthetic:640x480@30", max_rate="20")
@@ -151,7 +149,7 @@ def test_a_changed_camera_is_looked_at_without_a_new_process(nucleus: Nucleus, t
     assert nucleus.connections == 1
 
 
-def test_a_changed_model_is_used_without_a_gap(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_changed_model_is_used_without_a_gap(nucleus: Nucleus, tmp_path: Path) -> None:
     other = tmp_path / "other.tflite"
     other.write_bytes(square_finder(cells=(4, 4)))
     with component(nucleus, tmp_path) as agent:
@@ -159,10 +157,10 @@ def test_a_changed_model_is_used_without_a_gap(nucleus: Nucleus, tmp_path: Path)
         nucleus.configure(model=str(other))
         wait_for_message(nucleus, lambda message: message["model"].startswith("other@"))
         end(agent)
-    assert not any("looked at" in line for line in agent.errors[:-1])  # one agent did it all
+    assert not any("looked at" in line for line in agent.errors[:-1])  # one agent processed all frames
 
 
-NONSENSE: list[tuple[dict[str, Any], str]] = [
+INVALID: list[tuple[dict[str, Any], str]] = [
     ({"threads": "many"}, "threads in the component's configuration is 'many'"),
     ({"max_rate": -1}, "max_rate in the component's configuration is -1"),
     ({"treshold": 0.5}, "did you mean threshold?"),
@@ -172,23 +170,23 @@ NONSENSE: list[tuple[dict[str, Any], str]] = [
     ({"camera": "synthetic:0x0"}, "synthetic"),
     ({"model": "/nowhere"}, "/nowhere"),
     ({"workers": 4, "threads": 2}, "workers is 4"),
-    # What is seen only when it is tried:
+    # Found only when it is used:
     ({"state_dir": "/dev/null/state"}, "/dev/null/state"),
 ]
 
 
-def test_nonsense_is_refused_and_the_old_configuration_goes_on(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_invalid_configuration_is_refused_and_the_old_one_stays_in_use(nucleus: Nucleus, tmp_path: Path) -> None:
     before = nucleus.configuration
     with component(nucleus, tmp_path) as agent:
         wait_for_message(nucleus)
-        for changed, words in NONSENSE:
+        for changed, words in INVALID:
             nucleus.configure(**changed)
             wait_for_status(nucleus, "degraded", words)
             count = len(messages(nucleus))
             nucleus.wait_until(partial(_more_messages_than, count, nucleus))
             nucleus.configuration = before
             event = {"componentName": "io.beeagent.Agent", "keyPath": [next(iter(changed))]}
-            nucleus.tell(CHANGES, "ConfigurationUpdateEvents", {"configurationUpdateEvent": event})
+            nucleus.send_event(CHANGES, "ConfigurationUpdateEvents", {"configurationUpdateEvent": event})
             wait_for_status(nucleus, "online")
         end(agent)
     numbers = [message["seq"] for message in messages(nucleus)]
@@ -199,24 +197,24 @@ def _more_messages_than(count: int, nucleus: Nucleus) -> bool:
     return len(messages(nucleus)) > count
 
 
-def test_what_could_not_be_used_is_not_tried_again_at_each_new_connection(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_failed_configuration_is_not_tried_again_after_reconnection(nucleus: Nucleus, tmp_path: Path) -> None:
     with component(nucleus, tmp_path) as agent:
         wait_for_message(nucleus)
         nucleus.configure(state_dir="/dev/null/state")
         wait_for_status(nucleus, "degraded", "/dev/null/state")
-        read = nucleus.asked.count("GetConfiguration")
-        nucleus.hang_up()
-        nucleus.wait_until(lambda: nucleus.asked.count("GetConfiguration") > read)
+        read = nucleus.calls.count("GetConfiguration")
+        nucleus.close_connections()
+        nucleus.wait_until(lambda: nucleus.calls.count("GetConfiguration") > read)
         nucleus.configure(state_dir=str(tmp_path / "state" / "beeagent"), camera="synthetic:640x480@30")
         wait_for_message(nucleus, lambda message: message["frame"]["width"] == 640)
         end(agent)
-    assert [line.partition("configuration ")[2] for line in agent.errors if "going on with" in line] == [
+    assert [line.partition("configuration ")[2] for line in agent.errors if "changing to" in line] == [
         "(state_dir)",
         "(camera)",
     ]
 
 
-def test_a_first_configuration_that_cannot_work_ends_the_process_with_2(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_invalid_first_configuration_exits_2(nucleus: Nucleus, tmp_path: Path) -> None:
     nucleus.configuration = configuration(tmp_path, threads="many")
     ended = run_beeagent("--greengrass", folder=tmp_path, **variables(nucleus))
     assert ended.returncode == 2
@@ -227,16 +225,16 @@ def test_a_first_configuration_that_cannot_work_ends_the_process_with_2(nucleus:
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"tiles": "yes"}, "tiles in the component's configuration is 'yes'"),
     ({"treshold": 0.5}, "did you mean threshold?"),
-    ({"model": "/nowhere"}, "/nowhere"),  # another model is taken over while the agent runs, and fails there
-    ({"state_dir": "/dev/null/state"}, "/dev/null/state"),  # is seen only when it is tried
+    ({"model": "/nowhere"}, "/nowhere"),  # another model is loaded while the agent runs, and fails there
+    ({"state_dir": "/dev/null/state"}, "/dev/null/state"),  # found only when it is used
 ]
 
 
 @pytest.mark.parametrize(("changed", "words"), WRONG)
-def test_a_wrong_cloud_deployment_leaves_a_component_that_runs_with_what_worked(
+def test_wrong_cloud_deployment_leaves_a_component_that_runs_with_the_last_working_configuration(
     nucleus: Nucleus, tmp_path: Path, changed: dict[str, Any], words: str
 ) -> None:
-    """Nucleus lite 2.6.0 changes the configuration, starts the component anew, and takes nothing back."""
+    """Nucleus lite 2.6.0 changes the configuration, restarts the component, and does not roll back."""
     right = nucleus.configuration
     with component(nucleus, tmp_path) as agent:
         wait_for_message(nucleus)
@@ -256,11 +254,11 @@ def test_a_wrong_cloud_deployment_leaves_a_component_that_runs_with_what_worked(
     assert sorted(set(numbers)) == list(range(1, max(numbers) + 1))
 
 
-def test_what_is_kept_is_for_the_user_alone_and_has_no_secret(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_saved_configuration_is_private_and_has_no_secret(nucleus: Nucleus, tmp_path: Path) -> None:
     nucleus.kind, nucleus.secrets = CLASSIC, {"hive/camera": "synthetic:320x240@30"}
     nucleus.configuration = configuration(
         tmp_path,
-        accessControl=access_control(**RIGHTS, GetSecretValue={"hive/camera"}),
+        accessControl=access_control(**PERMISSIONS, GetSecretValue={"hive/camera"}),
         camera="secret:hive/camera",
         frames=3,
     )
@@ -271,19 +269,19 @@ def test_what_is_kept_is_for_the_user_alone_and_has_no_secret(nucleus: Nucleus, 
     content = json.loads(kept.read_text())
     assert content == {key: value for key, value in nucleus.configuration.items() if key != "accessControl"}
     nucleus.configure(threads="many")
-    nucleus.missing, asked = frozenset({"GetSecretValue"}), nucleus.asked.count("GetSecretValue")
+    nucleus.missing, before = frozenset({"GetSecretValue"}), nucleus.calls.count("GetSecretValue")
     with component(nucleus, tmp_path) as agent:
-        nucleus.wait_until(lambda: nucleus.asked.count("GetSecretValue") > asked)
-        nucleus.missing = frozenset()  # the secret manager was not there yet
+        nucleus.wait_until(lambda: nucleus.calls.count("GetSecretValue") > before)
+        nucleus.missing = frozenset()  # the secret manager has started now
         assert agent.end() == 0, agent.errors
     assert len(messages(nucleus)) == 6
-    kept.write_text('{"threads": "as many"}')  # by an older version that took it, say
+    kept.write_text('{"threads": "as many"}')  # by an older version that accepted it
     ended = run_beeagent("--greengrass", folder=tmp_path, **variables(nucleus))
     assert ended.returncode == 2
     assert "threads in the component's configuration is 'many'" in ended.stderr.splitlines()[-1]
 
 
-def test_without_a_nucleus_it_says_what_it_is_for(tmp_path: Path) -> None:
+def test_without_a_nucleus_the_error_says_what_the_option_is_for(tmp_path: Path) -> None:
     ended = run_beeagent("--greengrass", folder=tmp_path, **{SOCKET_VARIABLE: "", TOKEN_VARIABLE: ""})
     assert (ended.returncode, ended.stdout) == (2, "")
     assert f"{SOCKET_VARIABLE} is not set, so no Greengrass nucleus has started this process" in ended.stderr
@@ -295,7 +293,7 @@ def test_without_a_nucleus_it_says_what_it_is_for(tmp_path: Path) -> None:
     assert "give one of them" in ended.stderr
 
 
-def test_a_configuration_changed_while_nobody_listened_is_found(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_configuration_changed_while_disconnected_is_found(nucleus: Nucleus, tmp_path: Path) -> None:
     with component(nucleus, tmp_path) as agent:
         wait_for_message(nucleus)
         nucleus.stop()
@@ -305,16 +303,14 @@ def test_a_configuration_changed_while_nobody_listened_is_found(nucleus: Nucleus
         end(agent)
 
 
-def test_a_token_that_counts_no_more_ends_the_process_with_1_and_the_next_loses_nothing(
-    nucleus: Nucleus, tmp_path: Path
-) -> None:
+def test_expired_token_exits_1_without_loss(nucleus: Nucleus, tmp_path: Path) -> None:
     with component(nucleus, tmp_path) as agent:
         wait_for_message(nucleus)
         nucleus.stop()
         nucleus.token = "svcuid-2"  # noqa: S105 - of this test
         nucleus.start()
         assert agent.end() == 1
-        assert "only a new process gets in" in agent.errors[-1]
+        assert "only a new process can connect" in agent.errors[-1]
         assert not any("Traceback" in line for line in agent.errors)
     before = max(message["seq"] for message in messages(nucleus))
     with component(nucleus, tmp_path) as agent:
@@ -324,7 +320,7 @@ def test_a_token_that_counts_no_more_ends_the_process_with_1_and_the_next_loses_
     assert numbers == set(range(1, max(numbers) + 1))
 
 
-def test_an_agent_whose_nucleus_is_offline_keeps_its_results(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_agent_with_an_offline_nucleus_keeps_its_results(nucleus: Nucleus, tmp_path: Path) -> None:
     nucleus.online = False
     nucleus.configuration = configuration(tmp_path, frames=10)
     with component(nucleus, tmp_path) as agent:
@@ -338,12 +334,12 @@ def test_an_agent_whose_nucleus_is_offline_keeps_its_results(nucleus: Nucleus, t
     assert numbers == list(range(1, 21))
 
 
-def test_messages_of_a_crowd_are_so_small_that_they_come_back_from_a_nucleus_lite(
+def test_messages_with_many_detections_are_short_enough_for_the_echo_of_a_nucleus_lite(
     nucleus: Nucleus, tmp_path: Path
 ) -> None:
     model, image = tmp_path / "crowd.tflite", tmp_path / "crowd.png"
     model.write_bytes(square_finder(size=(96, 96), cells=(12, 12), max_detections=100))
-    cv2.imwrite(str(image), np.full((240, 240, 3), (0, 0, 255), dtype=np.uint8))  # red, and so found everywhere
+    cv2.imwrite(str(image), np.full((240, 240, 3), (0, 0, 255), dtype=np.uint8))  # red, and so detected everywhere
     nucleus.configuration = configuration(tmp_path, model=str(model), threshold=0.0, camera=str(image))
     with component(nucleus, tmp_path) as agent:
         assert agent.end() == 0, agent.errors
@@ -355,29 +351,29 @@ def test_messages_of_a_crowd_are_so_small_that_they_come_back_from_a_nucleus_lit
     assert nucleus.echoed == 1
 
 
-def test_an_update_waits_for_results_that_are_on_their_way_and_for_no_others(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_update_waits_for_results_in_flight_and_for_no_others(nucleus: Nucleus, tmp_path: Path) -> None:
     nucleus.kind, nucleus.echoes = CLASSIC, False
     with component(nucleus, tmp_path) as agent:
         nucleus.wait_until(lambda: len(messages(nucleus)) >= 3)
-        nucleus.ask_before_update("d-1")
+        nucleus.announce_update("d-1")
         nucleus.wait_until(lambda: len(nucleus.deferrals) == 1)
         assert nucleus.deferrals == [("d-1", 10_000)]
         nucleus.echoes = True
-        nucleus.configure(max_rate="0.2")  # and then there is a while in which nothing waits
+        nucleus.configure(max_rate="0.2")  # then there is a time in which nothing waits
 
         while nucleus.deferrals[-1] != ("d-1", 0):
-            answered = len(nucleus.deferrals)
-            nucleus.ask_before_update("d-1")
-            nucleus.wait_until(partial(_more_than, answered, nucleus.deferrals))
+            count = len(nucleus.deferrals)
+            nucleus.announce_update("d-1")
+            nucleus.wait_until(partial(_more_than, count, nucleus.deferrals))
         end(agent)
 
 
-def test_a_deployment_hears_whether_its_configuration_can_be_used(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_configuration_of_a_deployment_is_validated(nucleus: Nucleus, tmp_path: Path) -> None:
     nucleus.kind = CLASSIC
     with component(nucleus, tmp_path) as agent:
         wait_for_message(nucleus)
-        nucleus.ask_whether_valid("d-1", {**nucleus.configuration, "camera": "secret:not-here-yet"})
-        nucleus.ask_whether_valid("d-2", {**nucleus.configuration, "threads": "many"})
+        nucleus.request_validation("d-1", {**nucleus.configuration, "camera": "secret:not-here-yet"})
+        nucleus.request_validation("d-2", {**nucleus.configuration, "threads": "many"})
         nucleus.wait_until(lambda: len(nucleus.reports) == 2)
         assert [(deployment, verdict) for deployment, verdict, _ in nucleus.reports] == [
             ("d-1", "ACCEPTED"),
@@ -388,7 +384,7 @@ def test_a_deployment_hears_whether_its_configuration_can_be_used(nucleus: Nucle
         end(agent)
 
 
-def test_secrets_come_from_the_nucleus_and_appear_nowhere(
+def test_secrets_are_read_from_the_nucleus_and_never_shown(
     nucleus: Nucleus, mosquitto: Mosquitto, tmp_path: Path
 ) -> None:
     nucleus.kind, rights = CLASSIC, access_control(GetSecretValue={"hive/mqtt", "hive/camera"})
@@ -402,14 +398,15 @@ def test_secrets_come_from_the_nucleus_and_appear_nowhere(
         mqtt_password="secret:hive/mqtt#password",  # noqa: S106 - its name alone
     )
     with subscriber(mosquitto.port, "beeagent/#") as subscribed, component(nucleus, tmp_path) as agent:
-        subscribed.wait_for(2, topic_end="/detections")
+        subscribed.wait_for(2, topic_end="/detections", deadline=DEADLINE)
         nucleus.configure(mqtt_username="secret:hive/mqtt#pin")
         subscribed.wait_until(
-            lambda: any(b"no text of the name 'pin'" in payload for payload in subscribed.payloads("/status"))
+            lambda: any(b"no text of the name 'pin'" in payload for payload in subscribed.payloads("/status")),
+            deadline=DEADLINE,
         )
         end(agent)
-        told = [payload for end in ("/status", "/detections") for payload in subscribed.payloads(end)]
-    assert not any(b"h0n3y" in payload for payload in told)
+        published = [payload for end in ("/status", "/detections") for payload in subscribed.payloads(end)]
+    assert not any(b"h0n3y" in payload for payload in published)
     assert not any("h0n3y" in line for line in agent.errors)
 
 
@@ -421,9 +418,7 @@ def test_secrets_come_from_the_nucleus_and_appear_nowhere(
         ("secret:hive/mqtt#user", "is no JSON object"),
     ],
 )
-def test_a_secret_that_is_not_to_be_had_is_named_and_not_told(
-    nucleus: Nucleus, tmp_path: Path, value: str, words: str
-) -> None:
+def test_unavailable_secret_is_named_but_not_shown(nucleus: Nucleus, tmp_path: Path, value: str, words: str) -> None:
     nucleus.kind, rights = CLASSIC, access_control(GetSecretValue={"hive/mqtt"})
     nucleus.secrets = {"hive/mqtt": "h0n3y"}
     nucleus.configuration = configuration(tmp_path, accessControl=rights, mqtt_password=value)
@@ -434,7 +429,7 @@ def test_a_secret_that_is_not_to_be_had_is_named_and_not_told(
     assert "h0n3y" not in ended.stderr
 
 
-def test_a_nucleus_that_is_not_there_yet_is_waited_for(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_component_waits_for_the_nucleus(nucleus: Nucleus, tmp_path: Path) -> None:
     nucleus.stop()
     nucleus.configuration = configuration(tmp_path, frames=3)
     with component(nucleus, tmp_path) as agent:
@@ -445,11 +440,11 @@ def test_a_nucleus_that_is_not_there_yet_is_waited_for(nucleus: Nucleus, tmp_pat
     assert len(messages(nucleus)) == 3
 
 
-def test_of_many_changes_in_a_row_the_last_is_the_one_that_stays(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_last_of_many_changes_stays_in_use(nucleus: Nucleus, tmp_path: Path) -> None:
     with component(nucleus, tmp_path) as agent:
         wait_for_message(nucleus)
         for width in (160, 176, 192, 208, 224, 640):
-            read = nucleus.asked.count("GetConfiguration")
+            read = nucleus.calls.count("GetConfiguration")
             nucleus.configure(camera=f"synthetic:{width}x240@30")
             nucleus.wait_until(partial(_more_than_before, read, nucleus))
         wait_for_message(nucleus, lambda message: message["frame"]["width"] == 640)
@@ -459,10 +454,10 @@ def test_of_many_changes_in_a_row_the_last_is_the_one_that_stays(nucleus: Nucleu
 
 
 def _more_than_before(read: int, nucleus: Nucleus) -> bool:
-    return nucleus.asked.count("GetConfiguration") > read
+    return nucleus.calls.count("GetConfiguration") > read
 
 
-def test_port_that_is_taken_is_refused_and_the_old_configuration_goes_on(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_port_in_use_is_refused_and_the_old_configuration_stays_in_use(nucleus: Nucleus, tmp_path: Path) -> None:
     """The agent that could not serve the port had opened the outbox, and must release it."""
     with component(nucleus, tmp_path) as agent, socket.create_server(("127.0.0.1", 0)) as taken:
         wait_for_message(nucleus)

@@ -1,4 +1,4 @@
-"""What deployments want is heard, also where the nucleus ends subscriptions or does not have them yet."""
+"""Events of deployments are handled, even if the nucleus ends subscriptions or does not support them yet."""
 
 import threading
 from collections.abc import Iterator
@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beeagent.greengrass.address import NucleusAddress
+from beeagent.greengrass import IpcAddress, IpcConnection, IpcError
 from beeagent.greengrass.deployments import Deployments
-from beeagent.greengrass.errors import NucleusError
-from beeagent.greengrass.ipc import NucleusConnection
 from support.greengrass_nucleus import CLASSIC, Nucleus, nucleus_at
 
 DEADLINE = 60.0
@@ -37,7 +35,7 @@ class Read:
             self.times += 1
             self._changed.notify_all()
         if self.times <= self._failures:
-            raise NucleusError("not yet", name="ServiceError")
+            raise IpcError("not yet", name="ServiceError")
 
     def wait(self, times: int) -> None:
         with self._changed:
@@ -46,9 +44,9 @@ class Read:
 
 @contextmanager
 def listening(nucleus: Nucleus, read: Read, **changes: Any) -> Iterator[None]:  # noqa: ANN401 - arguments
-    connection = NucleusConnection(NucleusAddress(str(nucleus.socket), nucleus.token), on_expelled=lambda _: None)
+    connection = IpcConnection(IpcAddress(str(nucleus.socket), nucleus.token), on_rejected=lambda _: None)
     connection.start()
-    options: dict[str, Any] = {"objection": lambda _: None, "may_stop": lambda: True, "again_after_s": 0.05, **changes}
+    options: dict[str, Any] = {"validate": lambda _: None, "may_stop": lambda: True, "retry_after_s": 0.05, **changes}
     deployments = Deployments(connection, on_configuration=read, **options)
     deployments.start()
     try:
@@ -58,7 +56,7 @@ def listening(nucleus: Nucleus, read: Read, **changes: Any) -> Iterator[None]:  
         connection.close()
 
 
-def test_many_keys_of_one_deployment_are_read_once(nucleus: Nucleus) -> None:
+def test_several_keys_of_one_deployment_are_read_once(nucleus: Nucleus) -> None:
     read = Read()
     with listening(nucleus, read):
         read.wait(1)
@@ -68,23 +66,23 @@ def test_many_keys_of_one_deployment_are_read_once(nucleus: Nucleus) -> None:
     assert read.times == 2
 
 
-def test_a_subscription_that_the_nucleus_ends_is_made_again(nucleus: Nucleus) -> None:
+def test_ended_subscription_is_renewed(nucleus: Nucleus) -> None:
     read = Read()
     with listening(nucleus, read):
         read.wait(1)
         nucleus.wait_until(lambda: nucleus.subscribers(CHANGES) == 1)
         nucleus.close_streams(CHANGES)
         nucleus.wait_until(lambda: nucleus.subscribers(CHANGES) == 1)
-        read.wait(2)  # who knows what was missed
+        read.wait(2)  # a change may have been missed
         nucleus.configure(threads=1)
         read.wait(3)
     assert nucleus.subscribers("SubscribeToComponentUpdates") == 1
 
 
-def test_a_subscription_that_is_lost_without_a_word_is_made_up_for(nucleus: Nucleus) -> None:
-    """A restart of ggconfigd leaves the stream open, and nothing comes any more."""
+def test_silently_lost_subscription_is_compensated_by_polling(nucleus: Nucleus) -> None:
+    """A restart of ggconfigd leaves the stream open, but no event arrives any more."""
     read = Read()
-    with listening(nucleus, read, read_every_s=0.05):
+    with listening(nucleus, read, read_interval_s=0.05):
         read.wait(1)
         nucleus.wait_until(lambda: nucleus.subscribers(CHANGES) == 1)
         nucleus.restart_ggconfigd()
@@ -92,7 +90,7 @@ def test_a_subscription_that_is_lost_without_a_word_is_made_up_for(nucleus: Nucl
         read.wait(read.times + 2)
 
 
-def test_where_changes_are_not_told_of_yet_the_configuration_is_read_now_and_then(nucleus: Nucleus) -> None:
+def test_without_change_events_the_configuration_is_polled(nucleus: Nucleus) -> None:
     nucleus.missing = frozenset({CHANGES})
     read = Read()
     with listening(nucleus, read):
@@ -101,22 +99,22 @@ def test_where_changes_are_not_told_of_yet_the_configuration_is_read_now_and_the
         nucleus.wait_until(lambda: nucleus.subscribers(CHANGES) == 1)
 
 
-def test_a_configuration_that_is_not_to_be_had_is_asked_for_again(nucleus: Nucleus) -> None:
+def test_unavailable_configuration_is_read_again(nucleus: Nucleus) -> None:
     read = Read(failures=2)
     with listening(nucleus, read):
         read.wait(3)
 
 
-def test_a_deployment_is_put_off_only_so_long(nucleus: Nucleus) -> None:
-    with listening(nucleus, Read(), may_stop=lambda: False, most_deferred_s=0.2):
+def test_deployment_is_deferred_for_a_limited_time(nucleus: Nucleus) -> None:
+    with listening(nucleus, Read(), may_stop=lambda: False, max_deferral_s=0.2):
         nucleus.wait_until(lambda: nucleus.subscribers("SubscribeToComponentUpdates") == 1)
-        nucleus.ask_before_update("d-1")
+        nucleus.announce_update("d-1")
         nucleus.wait_until(lambda: len(nucleus.deferrals) == 1)
         assert nucleus.deferrals == [("d-1", 50)]
         while nucleus.deferrals[-1] != ("d-1", 0):
-            answered = len(nucleus.deferrals)
-            nucleus.ask_before_update("d-1")
-            nucleus.wait_until(partial(_more_than, answered, nucleus.deferrals))
+            count = len(nucleus.deferrals)
+            nucleus.announce_update("d-1")
+            nucleus.wait_until(partial(_more_than, count, nucleus.deferrals))
 
 
 def _more_than(count: int, things: list[Any]) -> bool:

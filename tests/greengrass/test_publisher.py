@@ -1,4 +1,4 @@
-"""Publishing through a nucleus: AWS' own client, over a real socket, to a nucleus that can fail as real ones do."""
+"""Publishing through Greengrass IPC: the AWS SDK, a real socket, and a fake nucleus that fails as real ones do."""
 
 import threading
 from collections.abc import Iterator
@@ -9,15 +9,13 @@ from typing import Any
 
 import pytest
 from beeagent.backoff import Backoff
-from beeagent.greengrass.address import NucleusAddress
-from beeagent.greengrass.ipc import NucleusConnection
-from beeagent.greengrass.publisher import GreengrassPublisher
+from beeagent.greengrass import GreengrassPublisher, IpcAddress, IpcConnection
 from beeagent.outbox.outbox import OutboxCounts
 from beeagent.outbox.publisher import Outcome, Receipt
 from support.delivery_line import DEADLINE, STATUS, TOPIC, DeliveryLine, line_to
-from support.greengrass_nucleus import CLASSIC, LITE, MOST_BYTES, Kind, Nucleus, nucleus_at
+from support.greengrass_nucleus import CLASSIC, LITE, MAX_BYTES, Kind, Nucleus, nucleus_at
 
-RIGHTS = {
+PERMISSIONS = {
     "PublishToIoTCore": {TOPIC, STATUS},
     "SubscribeToIoTCore": {TOPIC},
     "PublishToTopic": {TOPIC, STATUS},
@@ -32,15 +30,15 @@ def quick() -> Backoff:
 @pytest.fixture
 def nucleus(tmp_path: Path) -> Iterator[Nucleus]:
     with nucleus_at(tmp_path) as nucleus:
-        nucleus.permit(**RIGHTS)
+        nucleus.permit(**PERMISSIONS)
         yield nucleus
 
 
 @contextmanager
-def connected(nucleus: Nucleus) -> Iterator[NucleusConnection]:
-    connection = NucleusConnection(
-        NucleusAddress(str(nucleus.socket), nucleus.token),
-        on_expelled=lambda _: None,
+def connected(nucleus: Nucleus) -> Iterator[IpcConnection]:
+    connection = IpcConnection(
+        IpcAddress(str(nucleus.socket), nucleus.token),
+        on_rejected=lambda _: None,
         backoff=quick(),
     )
     connection.start()
@@ -55,7 +53,7 @@ def line(nucleus: Nucleus, path: Path, **changes: Any) -> Iterator[DeliveryLine]
     courier = {key: changes.pop(key) for key in ("drain_rate",) if key in changes}
     with connected(nucleus) as connection:
         publisher = GreengrassPublisher(
-            nucleus=connection,
+            ipc=connection,
             status_topic=STATUS,
             **{"destination": "iot-core", "backoff": quick, **changes},
         )
@@ -72,16 +70,14 @@ def all_delivered(line: DeliveryLine, count: int) -> None:
     assert line.outbox.counts() == OutboxCounts(produced=count, delivered=count, dropped={})
 
 
-def test_results_reach_the_cloud_in_order_and_leave_the_outbox_when_they_have_come_back(
-    nucleus: Nucleus, tmp_path: Path
-) -> None:
+def test_results_go_online_in_order_and_leave_the_outbox_after_their_echo(nucleus: Nucleus, tmp_path: Path) -> None:
     with line(nucleus, tmp_path / "o") as running:
         running.put(40)
         all_delivered(running, 40)
     assert numbers(nucleus) == list(range(1, 41))
 
 
-def test_on_the_device_they_go_to_other_components(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_local_destination_publishes_to_other_components(nucleus: Nucleus, tmp_path: Path) -> None:
     with line(nucleus, tmp_path / "o", destination="local") as running:
         running.publisher.report(b"online")
         running.put(10)
@@ -91,7 +87,7 @@ def test_on_the_device_they_go_to_other_components(nucleus: Nucleus, tmp_path: P
     assert nucleus.cloud == []
 
 
-def test_offline_nothing_is_lost_and_the_outbox_empties_once_it_is_online(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_offline_nucleus_loses_no_result(nucleus: Nucleus, tmp_path: Path) -> None:
     nucleus.online = False
     with line(nucleus, tmp_path / "o") as running:
         running.put(20)
@@ -102,8 +98,8 @@ def test_offline_nothing_is_lost_and_the_outbox_empties_once_it_is_online(nucleu
     assert numbers(nucleus) == list(range(1, 21))
 
 
-def test_an_outage_is_one_outage_however_often_it_is_tried(nucleus: Nucleus, tmp_path: Path) -> None:
-    """The status of the device would else be online and degraded by turns."""
+def test_retries_during_an_outage_do_not_change_the_state(nucleus: Nucleus, tmp_path: Path) -> None:
+    """Otherwise the status of the device would alternate between online and degraded."""
     nucleus.online = False
     with line(nucleus, tmp_path / "o") as running:
         states: list[bool] = []
@@ -113,10 +109,10 @@ def test_an_outage_is_one_outage_however_often_it_is_tried(nucleus: Nucleus, tmp
         nucleus.wait_until(lambda: nucleus.failures >= 5)
         nucleus.online = True
         all_delivered(running, 1)
-    assert states[:-1].count(True) <= 2  # at the beginning, and at the end; the last is that it was stopped
+    assert states[:-1].count(True) <= 2  # at the beginning and at the end; the last state is stopped
 
 
-def test_going_offline_later_is_got_over_too(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_later_outage_loses_no_result(nucleus: Nucleus, tmp_path: Path) -> None:
     with line(nucleus, tmp_path / "o") as running:
         running.put(5)
         all_delivered(running, 5)
@@ -128,19 +124,19 @@ def test_going_offline_later_is_got_over_too(nucleus: Nucleus, tmp_path: Path) -
     assert sorted(set(numbers(nucleus))) == list(range(1, 11))
 
 
-def test_what_a_nucleus_spools_and_loses_is_published_again(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_messages_lost_from_the_spool_are_published_again(nucleus: Nucleus, tmp_path: Path) -> None:
     nucleus.online, nucleus.kind = False, CLASSIC
-    with line(nucleus, tmp_path / "o", echo_within_s=0.3) as running:
+    with line(nucleus, tmp_path / "o", echo_timeout_s=0.3) as running:
         running.put(8)
         running.wait_state(lambda: "no message has come back" in running.publisher.state.reason)
         assert running.outbox.counts() == OutboxCounts(produced=8, delivered=0, dropped={})
-        nucleus.spool.clear()  # the nucleus was started again
-        nucleus.reach_the_cloud()
+        nucleus.spool.clear()  # the nucleus has restarted
+        nucleus.go_online()
         all_delivered(running, 8)
     assert sorted(set(numbers(nucleus))) == list(range(1, 9))
 
 
-def test_who_trusts_the_nucleus_needs_no_echo(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_confirmation_accepted_needs_no_echo(nucleus: Nucleus, tmp_path: Path) -> None:
     nucleus.permit(PublishToIoTCore={TOPIC, STATUS})
     nucleus.echoes = False
     with line(nucleus, tmp_path / "o", confirmation="accepted") as running:
@@ -149,17 +145,17 @@ def test_who_trusts_the_nucleus_needs_no_echo(nucleus: Nucleus, tmp_path: Path) 
     assert numbers(nucleus) == list(range(1, 9))
 
 
-def test_a_connection_that_ends_is_made_again(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_ended_connection_is_made_again(nucleus: Nucleus, tmp_path: Path) -> None:
     with line(nucleus, tmp_path / "o") as running:
         for round_ in range(1, 4):
             running.put(10)
-            nucleus.hang_up()
+            nucleus.close_connections()
             all_delivered(running, 10 * round_)
     assert sorted(set(numbers(nucleus))) == list(range(1, 31))
     assert nucleus.connections >= 3
 
 
-def test_a_nucleus_that_is_started_later_is_found(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_nucleus_that_starts_later_is_found(nucleus: Nucleus, tmp_path: Path) -> None:
     nucleus.stop()
     with line(nucleus, tmp_path / "o") as running:
         running.put(3)
@@ -168,8 +164,8 @@ def test_a_nucleus_that_is_started_later_is_found(nucleus: Nucleus, tmp_path: Pa
         all_delivered(running, 3)
 
 
-def test_a_subscription_that_ends_is_made_again(nucleus: Nucleus, tmp_path: Path) -> None:
-    with line(nucleus, tmp_path / "o", echo_within_s=3600.0) as running:
+def test_ended_subscription_is_renewed(nucleus: Nucleus, tmp_path: Path) -> None:
+    with line(nucleus, tmp_path / "o", echo_timeout_s=3600.0) as running:
         running.put(3)
         all_delivered(running, 3)
         nucleus.close_streams("SubscribeToIoTCore")
@@ -178,16 +174,14 @@ def test_a_subscription_that_ends_is_made_again(nucleus: Nucleus, tmp_path: Path
         assert nucleus.subscribers("SubscribeToIoTCore") == 1
 
 
-def test_a_subscription_that_is_lost_without_a_word_costs_each_result_one_repeat_at_most(
-    nucleus: Nucleus, tmp_path: Path
-) -> None:
-    """A restart of iotcored leaves the stream open, and nothing comes any more."""
+def test_silently_lost_subscription_repeats_each_result_once_at_most(nucleus: Nucleus, tmp_path: Path) -> None:
+    """A restart of iotcored leaves the stream open, but no message arrives any more."""
     nucleus.round_trip_s = 0.1
-    with line(nucleus, tmp_path / "o", echo_within_s=2.0) as running:
+    with line(nucleus, tmp_path / "o", echo_timeout_s=2.0) as running:
         running.put(3)
         all_delivered(running, 3)
         nucleus.restart_iotcored()
-        for count in range(4, 12):  # each a round trip after the one before, and so late at a time of its own
+        for count in range(4, 12):  # one after the other, so that each has its own deadline
             running.put(1)
             nucleus.wait_until(lambda count=count: len(nucleus.cloud) >= count)
         running.put(10)
@@ -195,59 +189,57 @@ def test_a_subscription_that_is_lost_without_a_word_costs_each_result_one_repeat
     sent = numbers(nucleus)
     assert {sent.count(number) for number in range(1, 22)} == {1, 2}
     assert len(sent) <= 21 + 8
-    assert nucleus.asked.count("SubscribeToIoTCore") == 2
+    assert nucleus.calls.count("SubscribeToIoTCore") == 2
 
 
-def test_what_is_not_permitted_waits_and_says_so(nucleus: Nucleus, tmp_path: Path) -> None:
-    nucleus.permit(**{**RIGHTS, "PublishToIoTCore": {STATUS}})
-    with line(nucleus, tmp_path / "o", patience_s=0.0) as running:
+def test_denied_topic_waits_and_is_reported(nucleus: Nucleus, tmp_path: Path) -> None:
+    nucleus.permit(**{**PERMISSIONS, "PublishToIoTCore": {STATUS}})
+    with line(nucleus, tmp_path / "o", give_up_denied_after_s=0.0) as running:
         running.publisher.report(b"online")
         running.put(4)
         running.wait_settled(lambda: "accessControl" in str(running.courier.trouble))
         assert TOPIC in str(running.courier.trouble)
         assert running.outbox.counts().dropped == {}
-        nucleus.permit(**RIGHTS)  # a deployment mends it
+        nucleus.permit(**PERMISSIONS)  # a deployment adds the permission
         all_delivered(running, 4)
 
 
 @pytest.mark.parametrize(
-    ("kind", "operation", "right"),
+    ("kind", "operation", "resource"),
     [
         (LITE, "PublishToIoTCore", "bees/+/front/detections"),
         (CLASSIC, "SubscribeToIoTCore", "bees/+/front/detections"),
         (LITE, "PublishToTopic", "bees/*/front/detections"),
     ],
 )
-def test_a_right_whose_variable_is_not_filled_in_is_named_with_what_to_write(
-    nucleus: Nucleus, tmp_path: Path, kind: Kind, operation: str, right: str
+def test_permission_with_an_unreplaced_variable_is_reported_with_the_remedy(
+    nucleus: Nucleus, tmp_path: Path, kind: Kind, operation: str, resource: str
 ) -> None:
     nucleus.kind, nucleus.thing = kind, "hive"
     written = "bees/{iot:thingName}/front/detections"
-    nucleus.permit(**{**RIGHTS, operation: {written}})
+    nucleus.permit(**{**PERMISSIONS, operation: {written}})
     with line(nucleus, tmp_path / "o", destination="local" if operation == "PublishToTopic" else "iot-core") as running:
         running.put(1)
         running.wait_settled(lambda: running.courier.trouble is not None)
-        words = str(running.courier.trouble)
-        for part in (TOPIC, "accessControl", f"aws.greengrass#{operation}", written, f"write {right}"):
-            assert part in words
-        nucleus.permit(**{**RIGHTS, operation: {right}})
+        reason = str(running.courier.trouble)
+        for part in (TOPIC, "accessControl", f"aws.greengrass#{operation}", written, f"write {resource}"):
+            assert part in reason
+        nucleus.permit(**{**PERMISSIONS, operation: {resource}})
         all_delivered(running, 1)
 
 
-def test_a_right_that_is_not_there_at_all_is_named(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_missing_permission_is_reported(nucleus: Nucleus, tmp_path: Path) -> None:
     nucleus.configuration = {}
     with line(nucleus, tmp_path / "o") as running:
         running.put(1)
         running.wait_settled(lambda: running.courier.trouble is not None)
         assert f"has no aws.greengrass#SubscribeToIoTCore: add it for {TOPIC}" in str(running.courier.trouble)
-        nucleus.permit(**{**RIGHTS, "SubscribeToIoTCore": {ELSEWHERE}})
+        nucleus.permit(**{**PERMISSIONS, "SubscribeToIoTCore": {ELSEWHERE}})
         running.wait_settled(lambda: f"for {ELSEWHERE}, and not for {TOPIC}" in str(running.courier.trouble))
 
 
-def test_an_old_topic_that_is_not_permitted_any_more_does_not_hold_up_the_others(
-    nucleus: Nucleus, tmp_path: Path
-) -> None:
-    with line(nucleus, tmp_path / "o", patience_s=0.1) as running:
+def test_denied_old_topic_does_not_delay_the_others(nucleus: Nucleus, tmp_path: Path) -> None:
+    with line(nucleus, tmp_path / "o", give_up_denied_after_s=0.1) as running:
         running.put(2, topic=ELSEWHERE)
         running.put(5)
         running.wait_empty()
@@ -255,33 +247,31 @@ def test_an_old_topic_that_is_not_permitted_any_more_does_not_hold_up_the_others
     assert numbers(nucleus) == [3, 4, 5, 6, 7]
 
 
-def test_a_message_over_the_limit_is_refused_and_never_ends_the_connection(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_message_over_the_limit_is_refused_without_ending_the_connection(nucleus: Nucleus, tmp_path: Path) -> None:
     with line(nucleus, tmp_path / "o") as running:
-        running.put(1, text=b" " * MOST_BYTES)
-        running.put(1, text=b" " * (MOST_BYTES - 1))
+        running.put(1, text=b" " * MAX_BYTES)
+        running.put(1, text=b" " * (MAX_BYTES - 1))
         running.wait_empty()
         assert running.outbox.counts() == OutboxCounts(produced=2, delivered=1, dropped={"too-large": 1})
     assert nucleus.connections == 1
 
 
 @pytest.mark.parametrize(("destination", "most"), [("iot-core", 4_800), ("local", 7_000)])
-def test_messages_are_made_so_small_that_they_come_back(destination: str, most: int, nucleus: Nucleus) -> None:
+def test_payload_limit(destination: str, most: int, nucleus: Nucleus) -> None:
     with connected(nucleus) as connection:
-        publisher = GreengrassPublisher(nucleus=connection, destination=destination, status_topic=STATUS)  # type: ignore[arg-type]
+        publisher = GreengrassPublisher(ipc=connection, destination=destination, status_topic=STATUS)  # type: ignore[arg-type]
         assert publisher.payload_limit == most
 
 
-def test_a_message_of_the_largest_size_that_is_made_comes_back(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_message_of_maximum_size_has_an_echo(nucleus: Nucleus, tmp_path: Path) -> None:
     with line(nucleus, tmp_path / "o") as running:
         running.put(1, text=b"x" * (running.publisher.payload_limit - 1))
         all_delivered(running, 1)
     assert nucleus.echoed == 1
 
 
-def test_older_messages_that_cannot_come_back_are_published_once_and_hold_up_no_others(
-    nucleus: Nucleus, tmp_path: Path
-) -> None:
-    """An outbox may have messages from before the limit, or for another broker: a lite drops their echoes."""
+def test_messages_too_long_for_an_echo_are_published_once_and_delay_no_others(nucleus: Nucleus, tmp_path: Path) -> None:
+    """The outbox may contain messages of an older version, or for another broker: a lite drops their echoes."""
     nucleus.round_trip_s = 0.01
     with line(nucleus, tmp_path / "o") as running:
         running.put(20, text=b" " * 6_900)
@@ -290,15 +280,13 @@ def test_older_messages_that_cannot_come_back_are_published_once_and_hold_up_no_
     assert sorted(numbers(nucleus)) == list(range(1, 41))
 
 
-def test_a_message_that_never_comes_back_though_later_ones_do_is_published_three_times(
-    nucleus: Nucleus, tmp_path: Path
-) -> None:
+def test_message_without_echo_is_published_three_times_if_later_ones_have_one(nucleus: Nucleus, tmp_path: Path) -> None:
     nucleus.round_trip_s = 0.01
-    nucleus.swallows = lambda payload: payload == b"3"
-    with line(nucleus, tmp_path / "o", echo_within_s=0.3) as running:
+    nucleus.drops_echo = lambda payload: payload == b"3"
+    with line(nucleus, tmp_path / "o", echo_timeout_s=0.3) as running:
         states: list[bool] = []
         running.publisher.listen(lambda: states.append(running.publisher.state.connected))
-        for number in range(1, 31):  # one after the other, so that others come later
+        for number in range(1, 31):  # one after the other, so that there are later ones
             running.put(1)
             nucleus.wait_until(lambda number=number: number in numbers(nucleus))
         while running.outbox.depth():
@@ -307,10 +295,10 @@ def test_a_message_that_never_comes_back_though_later_ones_do_is_published_three
     sent = numbers(nucleus)
     assert sent.count(3) == 3
     assert {sent.count(number) for number in sent} == {1, 3}
-    assert False not in states[:-1]  # and it was no outage; the last is that it was stopped
+    assert False not in states[:-1]  # and it was no outage; the last state is stopped
 
 
-def test_a_backlog_stays_within_what_the_nucleus_holds(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_backlog_stays_within_the_limits_of_the_nucleus(nucleus: Nucleus, tmp_path: Path) -> None:
     nucleus.online, nucleus.round_trip_s = False, 0.03
     with line(nucleus, tmp_path / "o", drain_rate=10_000.0) as running:
         running.put(100, text=b" " * 2_000)
@@ -326,10 +314,8 @@ def test_a_backlog_stays_within_what_the_nucleus_holds(nucleus: Nucleus, tmp_pat
 
 
 @pytest.mark.parametrize("confirmation", ["echo", "accepted"])
-def test_a_nucleus_that_is_full_is_not_taken_for_one_that_is_offline(
-    nucleus: Nucleus, tmp_path: Path, confirmation: str
-) -> None:
-    """Other components publish too, so that even the agent's own window may be too much."""
+def test_full_nucleus_is_not_taken_for_an_offline_one(nucleus: Nucleus, tmp_path: Path, confirmation: str) -> None:
+    """Other components publish too, so that even the agent's own limit may be too much."""
     nucleus.kind, nucleus.round_trip_s = replace(LITE, unacknowledged=2), 0.02
     with line(nucleus, tmp_path / "o", confirmation=confirmation) as running:
         running.publisher.report(b"online")
@@ -340,14 +326,14 @@ def test_a_nucleus_that_is_full_is_not_taken_for_one_that_is_offline(
         running.put(40)
         all_delivered(running, 41)
         assert states == []
-        nucleus.wait_until(lambda: len(numbers(nucleus)) == 41)  # where only taken, it may be under way still
+        nucleus.wait_until(lambda: len(numbers(nucleus)) == 41)  # where only accepted, it may still be in flight
     assert nucleus.failures > 0
     assert sorted(numbers(nucleus)) == list(range(1, 42))
     assert [payload for topic, payload in nucleus.cloud if topic == STATUS] == [b"online"]
 
 
-def test_a_nucleus_that_stays_full_is_offline(nucleus: Nucleus, tmp_path: Path) -> None:
-    with line(nucleus, tmp_path / "o", answer_within_s=0.2) as running:
+def test_nucleus_that_stays_full_is_offline(nucleus: Nucleus, tmp_path: Path) -> None:
+    with line(nucleus, tmp_path / "o", response_timeout_s=0.2) as running:
         running.put(1)
         all_delivered(running, 1)
         nucleus.echoes = False
@@ -360,7 +346,7 @@ def test_a_nucleus_that_stays_full_is_offline(nucleus: Nucleus, tmp_path: Path) 
         all_delivered(running, 3)
 
 
-def test_a_farewell_that_finds_the_nucleus_full_is_sent_again(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_farewell_to_a_full_nucleus_is_sent_again(nucleus: Nucleus, tmp_path: Path) -> None:
     nucleus.kind, nucleus.round_trip_s = replace(LITE, unacknowledged=1), 0.2
     with line(nucleus, tmp_path / "o") as running:
         running.put(1)
@@ -369,18 +355,18 @@ def test_a_farewell_that_finds_the_nucleus_full_is_sent_again(nucleus: Nucleus, 
         nucleus.wait_until(lambda: nucleus.last(STATUS) == b"offline")
 
 
-def test_a_nucleus_that_does_not_answer_is_not_waited_for(nucleus: Nucleus, tmp_path: Path) -> None:
-    with line(nucleus, tmp_path / "o", answer_within_s=0.2) as running:
+def test_unresponsive_nucleus_is_reported(nucleus: Nucleus, tmp_path: Path) -> None:
+    with line(nucleus, tmp_path / "o", response_timeout_s=0.2) as running:
         running.put(1)
         all_delivered(running, 1)
-        nucleus.deaf = True
+        nucleus.unresponsive = True
         running.put(3)
-        running.wait_state(lambda: running.publisher.state.reason == "the nucleus does not answer")
-        nucleus.deaf = False
+        running.wait_state(lambda: running.publisher.state.reason == "the nucleus does not respond")
+        nucleus.unresponsive = False
         all_delivered(running, 4)
 
 
-def test_a_slow_nucleus_delivers_each_result_once(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_slow_nucleus_delivers_each_result_once(nucleus: Nucleus, tmp_path: Path) -> None:
     nucleus.delay = 0.05
     with line(nucleus, tmp_path / "o") as running:
         running.put(30)
@@ -388,10 +374,12 @@ def test_a_slow_nucleus_delivers_each_result_once(nucleus: Nucleus, tmp_path: Pa
     assert numbers(nucleus) == list(range(1, 31))
 
 
-def test_the_newest_status_is_the_last_also_after_an_outage_and_the_farewell_ends_all(nucleus: Nucleus) -> None:
+def test_latest_status_is_published_after_an_outage_and_the_farewell_last(
+    nucleus: Nucleus, caplog: pytest.LogCaptureFixture
+) -> None:
     with connected(nucleus) as connection:
         publisher = GreengrassPublisher(
-            nucleus=connection,
+            ipc=connection,
             destination="iot-core",
             status_topic=STATUS,
             backoff=quick,
@@ -399,6 +387,7 @@ def test_the_newest_status_is_the_last_also_after_an_outage_and_the_farewell_end
         publisher.report(b"too early to be sent")
         publisher.start()
         nucleus.wait_until(lambda: nucleus.last(STATUS) == b"too early to be sent")
+        assert "the status is not published" not in caplog.text  # it was sent on the new connection
         nucleus.online = False
         failed = threading.Event()
         publisher.listen(lambda: failed.set() if not publisher.state.connected else None)
@@ -406,10 +395,10 @@ def test_the_newest_status_is_the_last_also_after_an_outage_and_the_farewell_end
         assert failed.wait(DEADLINE)
         nucleus.online = True
         nucleus.wait_until(lambda: nucleus.last(STATUS) == b"degraded")
-        nucleus.hang_up()
+        nucleus.close_connections()
         nucleus.wait_until(lambda: [payload for _, payload in nucleus.cloud].count(b"degraded") == 2)
         publisher.stop(farewell=b"offline", timeout=5.0)
-        assert nucleus.last(STATUS) == b"offline"
+        nucleus.wait_until(lambda: nucleus.last(STATUS) == b"offline")
         publisher.stop(farewell=b"again", timeout=5.0)
         assert nucleus.last(STATUS) == b"offline"
         ended: list[Receipt] = []
@@ -417,8 +406,8 @@ def test_the_newest_status_is_the_last_also_after_an_outage_and_the_farewell_end
         assert [receipt.outcome for receipt in ended] == [Outcome.LOST]
 
 
-def test_a_status_that_is_not_permitted_keeps_no_result_back(nucleus: Nucleus, tmp_path: Path) -> None:
-    nucleus.permit(**{**RIGHTS, "PublishToIoTCore": {TOPIC}})
+def test_denied_status_does_not_block_results(nucleus: Nucleus, tmp_path: Path) -> None:
+    nucleus.permit(**{**PERMISSIONS, "PublishToIoTCore": {TOPIC}})
     with line(nucleus, tmp_path / "o") as running:
         running.publisher.report(b"online")
         running.put(6)
@@ -426,7 +415,7 @@ def test_a_status_that_is_not_permitted_keeps_no_result_back(nucleus: Nucleus, t
     assert nucleus.last(STATUS) is None
 
 
-def test_a_stop_ends_what_is_under_way_and_the_next_run_delivers_it(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_results_in_flight_at_stop_are_delivered_by_the_next_run(nucleus: Nucleus, tmp_path: Path) -> None:
     nucleus.echoes = False
     with line(nucleus, tmp_path / "o") as running:
         running.put(5)
@@ -437,6 +426,6 @@ def test_a_stop_ends_what_is_under_way_and_the_next_run_delivers_it(nucleus: Nuc
     assert numbers(nucleus) == [1, 2, 3, 4, 5, 1, 2, 3, 4, 5]
 
 
-def test_the_times_have_to_be_times(nucleus: Nucleus) -> None:
+def test_times_out_of_range_are_refused(nucleus: Nucleus) -> None:
     with connected(nucleus) as connection, pytest.raises(ValueError, match="out of range"):
-        GreengrassPublisher(nucleus=connection, destination="local", status_topic=STATUS, echo_within_s=0)
+        GreengrassPublisher(ipc=connection, destination="local", status_topic=STATUS, echo_timeout_s=0)

@@ -26,7 +26,7 @@ OF_EVERY_AGENT = [
     "reload", "http",
 ]  # fmt: skip
 OF_THE_SECOND_OPINION = ["second-opinion-0", "second-opinion-1", "second-opinion-deadlines"]
-OF_A_COMPONENT = ["nucleus", "greengrass", "deployments"]
+OF_A_COMPONENT = ["greengrass-ipc", "greengrass", "deployments"]
 WITHOUT_A_STATUS = ["mqtt", "supervisor"]  # the one that publishes it, and the one that makes it
 
 
@@ -116,11 +116,11 @@ def test_thread_of_a_component_that_fails_ends_it_with_1(thread: str, tmp_path: 
             "SVCUID": nucleus.token,
         }
         with _agent(thread, tmp_path, trigger, "--greengrass", **variables) as agent:
-            if thread != "nucleus":
+            if thread != "greengrass-ipc":
                 agent.messages(1)
             trigger.pull()
             _assert_failed(agent, thread)
-    if thread != "nucleus":
+    if thread != "greengrass-ipc":
         books = read_books(_outbox(tmp_path))
         assert books.balanced
         assert books.produced > 0

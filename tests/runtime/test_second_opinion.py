@@ -155,7 +155,7 @@ def test_frames_with_both_answers_are_kept_as_a_data_set_to_train_on(tmp_path: P
 @pytest.mark.parametrize(
     ("more", "named"),
     [
-        ({"BEEAGENT_COLLECT": __file__}, "is no folder: name one, new or empty"),
+        ({"BEEAGENT_COLLECT": __file__}, "is not a folder: use a new or empty one"),
         ({"BEEAGENT_COLLECT_MEGABYTES": "0"}, "BEEAGENT_COLLECT_MEGABYTES is '0'"),
         ({"BEEAGENT_REKOGNITION_PROJECT_VERSION_ARN": "bees"}, "rekognition_project_version_arn is 'bees'"),
         ({"BEEAGENT_UNSURE_LOW": "0.9"}, "unsure_low is 0.9 and unsure_high 0.8"),
@@ -202,7 +202,7 @@ def test_a_folder_that_cannot_be_written_to_costs_no_result(tmp_path: Path) -> N
             messages = agent.messages(3)
             assert agent.end() == 0, agent.errors
     assert sorted(message["decided_by"] for message in messages) == ["cloud", "cloud", "edge"]
-    assert any("frames cannot be kept: Read-only file system" in line for line in agent.errors)
+    assert any("frames cannot be collected: Read-only file system" in line for line in agent.errors)
     assert not any("Traceback" in line for line in agent.errors), agent.errors
 
 

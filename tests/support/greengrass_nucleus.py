@@ -1,8 +1,8 @@
-"""A nucleus to talk to: Greengrass' real wire format on a real Unix socket, with what was seen of real ones.
+"""A fake Greengrass nucleus: the real wire format on a real Unix socket, with the observed behaviour of real ones.
 
-It knows the operations the agent uses, and answers with the names and shapes that `awsiotsdk` publishes for them. What
-may go wrong on a device can be made to go wrong here: rights missing, the cloud out of reach, a spool that loses what
-it took, slowness, closed connections, tokens that no longer count, operations that a nucleus lite does not have.
+It implements the operations that the agent uses, and responds with the names and shapes that `awsiotsdk` defines for
+them. It can fail as devices do: missing permissions, an unreachable cloud, a spool that loses messages, slow responses,
+closed connections, expired tokens, operations that a nucleus lite does not have.
 """
 
 import asyncio
@@ -28,9 +28,9 @@ from support.greengrass_wire import (
 )
 
 DEADLINE: Final = 60.0
-# Seen on a nucleus lite 2.6: payloads of 7,000 bytes pass, those of 7,100 do not, and from about 10,000 on it hangs up.
-MOST_BYTES: Final = 7_000
-HANGS_UP_FROM: Final = 10_000
+# Observed with nucleus lite 2.6: payloads of 7,000 bytes pass, 7,100 fail, and about 10,000 end the connection.
+MAX_BYTES: Final = 7_000
+DISCONNECTS_FROM: Final = 10_000
 NOT_ON_LITE: Final = frozenset(
     {
         "DeferComponentUpdate",
@@ -44,38 +44,38 @@ NOT_ON_LITE: Final = frozenset(
 
 @dataclass(frozen=True)
 class Kind:
-    """What distinguishes one nucleus from another.
+    """Properties of a kind of nucleus.
 
     Attributes:
         payload_bytes: of a publish; more is a `ServiceError`.
-        hangs_up_from: bytes of a publish that close the connection; None where none do.
+        disconnects_from: bytes of a publish that end the connection; None for never.
         packet_bytes: of an MQTT packet that the broker sends to the device (the Maximum Packet Size of MQTT 5): it
-            drops what is longer in silence.
-        unacknowledged: publishes without PUBACK at any time; one more is a `ServiceError`.
-        unacknowledged_bytes: of those, all together.
+            silently drops longer ones.
+        unacknowledged: publishes without PUBACK; one more is a `ServiceError`.
+        unacknowledged_bytes: of those, in total.
         missing: operations that it does not have.
-        fills_in_thing: whether `{iot:thingName}` in accessControl is replaced; otherwise it is compared literally.
-        spools: whether publishing succeeds while the cloud is out of reach.
+        replaces_thing: whether `{iot:thingName}` in accessControl is replaced; otherwise it is compared literally.
+        spools: whether publishing succeeds while the cloud is unreachable.
         retains: whether `retain` reaches the broker.
     """
 
     payload_bytes: int
-    hangs_up_from: int | None
+    disconnects_from: int | None
     packet_bytes: int
     unacknowledged: int
     unacknowledged_bytes: int
     missing: frozenset[str]
-    fills_in_thing: bool
+    replaces_thing: bool
     spools: bool
     retains: bool
 
 
-LITE: Final = Kind(MOST_BYTES, HANGS_UP_FROM, 5_000, 10, 15_000, NOT_ON_LITE, False, False, False)  # noqa: FBT003
-"""As seen of nucleus lite 2.6.0."""
-LITE_MAIN: Final = replace(LITE, fills_in_thing=True)
+LITE: Final = Kind(MAX_BYTES, DISCONNECTS_FROM, 5_000, 10, 15_000, NOT_ON_LITE, False, False, False)  # noqa: FBT003
+"""As observed with nucleus lite 2.6.0."""
+LITE_MAIN: Final = replace(LITE, replaces_thing=True)
 CLASSIC: Final = Kind(128 * 1024, None, 128 * 1024, 100, 2_500_000, frozenset(), False, True, True)  # noqa: FBT003
-"""With its default settings; with `interpolateComponentConfiguration: true` it fills in the thing's name."""
-CLASSIC_FILLING_IN: Final = replace(CLASSIC, fills_in_thing=True)
+"""With its default settings; with `interpolateComponentConfiguration: true` it replaces the thing's name."""
+CLASSIC_INTERPOLATING: Final = replace(CLASSIC, replaces_thing=True)
 
 _PACKET_HEADER: Final = 10  # bytes of a PUBLISH packet beside topic and payload
 _PREFIX: Final = "aws.greengrass#"
@@ -85,15 +85,15 @@ _SERVICES: Final = {
     "PublishToTopic": "aws.greengrass.ipc.pubsub",
     "GetSecretValue": "aws.greengrass.SecretManager",
 }
-Answer = Callable[["_Stream", dict[str, Any]], Coroutine[Any, Any, None]]
+Handler = Callable[["_Stream", dict[str, Any]], Coroutine[Any, Any, None]]
 
 
 class IpcError(Exception):
-    """Answers a request with an error of that name; with a message only where the real one gives one."""
+    """Fails a request with an error of that name, without a message, as a nucleus lite does."""
 
 
 class _Stream:
-    """One request and where its answers go."""
+    """One request, and the stream of its responses."""
 
     def __init__(self, writer: asyncio.StreamWriter, number: int, operation: str) -> None:
         self._writer = writer
@@ -111,7 +111,7 @@ class _Stream:
         return (self._writer, self._number) == (writer, number)
 
     def end(self) -> None:
-        """Close this stream and leave the connection as it is."""
+        """Close this stream, but not the connection."""
         if self.open:
             self.open = False
             self._writer.write(Message(APPLICATION_MESSAGE, self._number, TERMINATE).encoded())
@@ -122,32 +122,32 @@ class _Stream:
 
 
 class Nucleus:
-    """The nucleus of one device. What is set may be changed at any time, from any thread.
+    """The nucleus of one device. The attributes may be changed at any time, from any thread.
 
     Attributes:
-        kind: which nucleus it is like.
+        kind: its properties.
         thing: name of the device's IoT thing.
-        token: the SVCUID that counts.
-        configuration: of the component; its `accessControl` is what is permitted.
-        missing: operations that this nucleus does not have, beside those that its kind lacks.
-        online: whether the cloud can be reached.
-        round_trip_s: seconds until the cloud's PUBACK, and until a message is back on a subscription.
-        echoes: whether the cloud gives a message to those who subscribed to its topic.
-        swallows: whether it does not though, by the payload.
-        echoed: how many messages it gave so.
-        delay: seconds before each answer.
-        deaf: whether requests get no answer at all.
-        secrets: by their names.
+        token: the valid SVCUID.
+        configuration: of the component, with its `accessControl`.
+        missing: operations that are not supported, beside those of its kind.
+        online: whether the cloud is reachable.
+        round_trip_s: seconds until the cloud's PUBACK, and until the echo on a subscription.
+        echoes: whether the cloud sends messages to the subscriptions of their topics.
+        drops_echo: returns whether it omits that for a payload.
+        echoed: number of messages with an echo.
+        delay: seconds before each response.
+        unresponsive: whether requests get no response.
+        secrets: by name.
         cloud: topics and payloads that have reached AWS IoT Core, in order.
-        local: those that were published on the device.
-        retained: the last payload that the broker retains, by topic.
-        spool: what waits for the cloud.
+        local: those that were published to components on the device.
+        retained: payload that the broker retains, by topic.
+        spool: messages that wait for the cloud.
         deferrals: of component updates: deployment, and milliseconds.
         reports: of configurations: deployment, status and message.
-        connections: how often somebody was let in.
-        refused: how often not.
-        asked: the operations that were asked for, in order.
-        failures: how many requests were answered by an error.
+        connections: number of connections whose token was accepted.
+        refused: number of those whose token was not.
+        calls: the operations that were called, in order.
+        failures: number of requests that failed.
     """
 
     def __init__(self, socket: Path, kind: Kind = LITE) -> None:
@@ -160,10 +160,10 @@ class Nucleus:
         self.online = True
         self.round_trip_s = 0.0
         self.echoes = True
-        self.swallows: Callable[[bytes], bool] = lambda _: False
+        self.drops_echo: Callable[[bytes], bool] = lambda _: False
         self.echoed = 0
         self.delay = 0.0
-        self.deaf = False
+        self.unresponsive = False
         self.secrets: dict[str, str] = {}
         self.cloud: list[tuple[str, bytes]] = []
         self.local: list[tuple[str, bytes]] = []
@@ -173,7 +173,7 @@ class Nucleus:
         self.reports: list[tuple[str, str, str]] = []
         self.connections = 0
         self.refused = 0
-        self.asked: list[str] = []
+        self.calls: list[str] = []
         self.failures = 0
         self._unacknowledged: list[int] = []  # sizes
         self._changed = threading.Condition()
@@ -184,87 +184,87 @@ class Nucleus:
         self._subscribed: dict[str, list[tuple[str, _Stream]]] = {}
         self._thread = threading.Thread(target=self._loop.run_forever, name="nucleus", daemon=True)
 
-    # What a test does with it.
+    # Used by tests.
 
     def start(self) -> None:
-        """Listen; may be called again after `stop`, as a daemon is started again."""
+        """Listen; may be called again after `stop`, like a daemon that restarts."""
         if not self._thread.is_alive():
             self._thread.start()
         self._do(self._listen())
 
     def stop(self) -> None:
-        """Hang up and listen no more; the socket is gone."""
+        """End the connections and stop listening; the socket is removed."""
         self._do(self._close())
 
     def end(self) -> None:
-        """Be gone for good."""
+        """Stop for good."""
         self.stop()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(DEADLINE)
         self._loop.close()
 
-    def hang_up(self) -> None:
-        """End each connection."""
-        self._do(self._hang_up())
+    def close_connections(self) -> None:
+        """End all connections."""
+        self._do(self._close_connections())
 
     def close_streams(self, operation: str) -> None:
-        """End each subscription of an operation, and no connection."""
+        """End all subscriptions of an operation, but no connection."""
         self._do(self._close_streams(operation))
 
     def restart_iotcored(self) -> None:
-        """Forget what was subscribed to in the cloud; the streams stay open and nothing comes any more."""
+        """Forget the subscriptions in the cloud; the streams stay open, but no message arrives any more."""
         self._do(self._forget_all("SubscribeToIoTCore"))
 
     def restart_ggconfigd(self) -> None:
-        """Forget who wants to hear of changes of the configuration; the streams stay open."""
+        """Forget the subscriptions to changes of the configuration; the streams stay open."""
         self._do(self._forget_all("SubscribeToConfigurationUpdate"))
 
     def permit(self, **resources: Iterable[str]) -> None:
-        """Make `accessControl` permit operations for resources, and nothing else."""
+        """Set an `accessControl` that permits these operations for these resources only."""
         self.configuration = {**self.configuration, "accessControl": access_control(**resources)}
 
     def last(self, topic: str) -> bytes | None:
         """Return the last payload that reached the cloud on a topic; None if none has."""
         return next((payload for to, payload in reversed(self.cloud) if to == topic), None)
 
-    def configure(self, **changed: Any) -> None:  # noqa: ANN401 - whatever a deployment may merge
-        """Merge into the configuration, and tell who has subscribed."""
+    def configure(self, **changed: Any) -> None:  # noqa: ANN401 - any setting
+        """Merge into the configuration, and send the events."""
         self.configuration = {**self.configuration, **changed}
         for key in changed:
             event = {"configurationUpdateEvent": {"componentName": "io.beeagent.Agent", "keyPath": [key]}}
-            self.tell("SubscribeToConfigurationUpdate", "ConfigurationUpdateEvents", event)
+            self.send_event("SubscribeToConfigurationUpdate", "ConfigurationUpdateEvents", event)
 
-    def ask_before_update(self, deployment: str) -> None:
-        """Tell that a deployment is about to stop the component."""
+    def announce_update(self, deployment: str) -> None:
+        """Announce that a deployment is about to stop the component."""
         event = {"preUpdateEvent": {"deploymentId": deployment, "isGgcRestarting": False}}
-        self.tell("SubscribeToComponentUpdates", "ComponentUpdatePolicyEvents", event)
+        self.send_event("SubscribeToComponentUpdates", "ComponentUpdatePolicyEvents", event)
 
-    def ask_whether_valid(self, deployment: str, configuration: dict[str, Any]) -> None:
-        """Ask whether the component can work with a configuration."""
+    def request_validation(self, deployment: str, configuration: dict[str, Any]) -> None:
+        """Ask the component to validate a configuration."""
         event = {"validateConfigurationUpdateEvent": {"deploymentId": deployment, "configuration": configuration}}
-        self.tell("SubscribeToValidateConfigurationUpdates", "ValidateConfigurationUpdateEvents", event)
+        self.send_event("SubscribeToValidateConfigurationUpdates", "ValidateConfigurationUpdateEvents", event)
 
-    def tell(self, operation: str, shape: str, event: dict[str, Any], *, key: str | None = None) -> None:
-        """Send an event to all who have subscribed, or to those of one topic."""
-        self._do(self._tell(operation, shape, event, key))
+    def send_event(self, operation: str, shape: str, event: dict[str, Any], *, key: str | None = None) -> None:
+        """Send an event to all subscriptions of an operation, or to those of one topic."""
+        self._do(self._send_event(operation, shape, event, key))
 
     def subscribers(self, operation: str) -> int:
-        """Give how many subscriptions of an operation there are."""
+        """Return the number of subscriptions of an operation."""
         return len(self._subscribed.get(operation, []))
 
     def wait_until(self, holds: Callable[[], bool]) -> None:
-        """Wait for something to become true of this nucleus."""
+        """Wait for a condition on this nucleus."""
         with self._changed:
-            assert self._changed.wait_for(holds, timeout=DEADLINE), (self.asked[-20:], self.cloud[-3:], self.local[-3:])
+            assert self._changed.wait_for(holds, timeout=DEADLINE), (self.calls[-20:], self.cloud[-3:], self.local[-3:])
 
-    def reach_the_cloud(self) -> None:
-        """Be online from now on, and send what waits in the spool."""
+    def go_online(self) -> None:
+        """Make the cloud reachable, and publish the messages in the spool."""
         self.online = True
         waiting, self.spool = self.spool, []
         for topic, payload in waiting:
             self._do(self._take(topic, payload))
 
-    # How it works.
+    # The implementation.
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(DEADLINE)
@@ -282,9 +282,9 @@ class Nucleus:
             self._server.close()
             self._server = None
         self.socket.unlink(missing_ok=True)
-        await self._hang_up()
+        await self._close_connections()
 
-    async def _hang_up(self) -> None:
+    async def _close_connections(self) -> None:
         self._subscribed.clear()
         for writer in list(self._writers):
             writer.transport.abort()
@@ -297,13 +297,13 @@ class Nucleus:
         self._subscribed[operation] = []
 
     def _forget(self, writer: asyncio.StreamWriter, number: int) -> None:
-        for operation, kept in self._subscribed.items():
-            for _, stream in kept:
+        for operation, subscriptions in self._subscribed.items():
+            for _, stream in subscriptions:
                 if stream.belongs_to(writer, number):
                     stream.end()
-            self._subscribed[operation] = [(key, stream) for key, stream in kept if stream.open]
+            self._subscribed[operation] = [(key, stream) for key, stream in subscriptions if stream.open]
 
-    async def _tell(self, operation: str, shape: str, event: dict[str, Any], key: str | None) -> None:
+    async def _send_event(self, operation: str, shape: str, event: dict[str, Any], key: str | None) -> None:
         for wanted, stream in self._subscribed.get(operation, []):
             if key is None or wanted == key:
                 stream.answer(shape, event, last=False)
@@ -311,10 +311,10 @@ class Nucleus:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         with suppress(asyncio.IncompleteReadError, ConnectionError):
-            if await self._let_in(await read_message(reader), writer):
+            if await self._accept(await read_message(reader), writer):
                 while True:
                     request = await read_message(reader)
-                    if request.flags & TERMINATE:  # the client is done with a subscription
+                    if request.flags & TERMINATE:  # the client ends a subscription
                         self._forget(writer, request.stream)
                         continue
                     task = asyncio.ensure_future(self._handle(request, writer))
@@ -323,28 +323,28 @@ class Nucleus:
         self._writers.discard(writer)
         writer.close()
 
-    async def _let_in(self, first: Message, writer: asyncio.StreamWriter) -> bool:
+    async def _accept(self, first: Message, writer: asyncio.StreamWriter) -> bool:
         assert (first.kind, first.stream) == (CONNECT, 0)
         assert first.headers[":version"] == "0.1.0"
-        known = json.loads(first.payload)["authToken"] == self.token
-        self.connections += known
-        self.refused += not known
-        writer.write(Message(CONNECT_ACK, 0, ACCEPTED if known else 0).encoded())
+        accepted = json.loads(first.payload)["authToken"] == self.token
+        self.connections += accepted
+        self.refused += not accepted
+        writer.write(Message(CONNECT_ACK, 0, ACCEPTED if accepted else 0).encoded())
         await writer.drain()
         self._note()
-        return known
+        return accepted
 
     async def _handle(self, request: Message, writer: asyncio.StreamWriter) -> None:
         operation = request.headers["operation"].removeprefix(_PREFIX)
         assert request.headers["service-model-type"] == f"{_PREFIX}{operation}Request"
         stream = _Stream(writer, request.stream, operation)
-        self.asked.append(operation)
+        self.calls.append(operation)
         await asyncio.sleep(self.delay)
-        if self.deaf:
+        if self.unresponsive:
             return
         try:
             missing = operation in self.missing | self.kind.missing
-            answer: Answer = self._refuse if missing else getattr(self, f"_{_snake(operation)}")
+            answer: Handler = self._refuse if missing else getattr(self, f"_{_snake(operation)}")
             await answer(stream, json.loads(request.payload))
         except IpcError as error:
             self.failures += 1
@@ -361,7 +361,7 @@ class Nucleus:
         for part in way:
             request = request[part]
         payload = base64.b64decode(str(request))
-        if self.kind.hangs_up_from is not None and len(payload) >= self.kind.hangs_up_from:
+        if self.kind.disconnects_from is not None and len(payload) >= self.kind.disconnects_from:
             raise ConnectionAbortedError
         if len(payload) > self.kind.payload_bytes:
             raise IpcError("ServiceError")
@@ -373,10 +373,10 @@ class Nucleus:
 
     async def _take(self, topic: str, payload: bytes) -> None:
         self.cloud.append((topic, payload))
-        if self.echoes and not self.swallows(payload) and _packet(topic, payload) <= self.kind.packet_bytes:
+        if self.echoes and not self.drops_echo(payload) and _packet(topic, payload) <= self.kind.packet_bytes:
             event = {"message": {"topicName": topic, "payload": base64.b64encode(payload).decode()}}
             self.echoed += any(key == topic for key, _ in self._subscribed.get("SubscribeToIoTCore", []))
-            await self._tell("SubscribeToIoTCore", "IoTCoreMessage", event, topic)
+            await self._send_event("SubscribeToIoTCore", "IoTCoreMessage", event, topic)
 
     @staticmethod
     async def _refuse(_stream: _Stream, _request: dict[str, Any]) -> None:
@@ -398,7 +398,7 @@ class Nucleus:
                 raise IpcError("ServiceError")  # MQTTNoMemory
         if request.get("retain") and self.kind.retains:
             self.retained[topic] = payload
-        # A real one sends on what it has taken; that it has, may be known here before or after.
+        # A real one may respond before or after it has published the message.
         stream.answer("PublishToIoTCoreResponse", {}, last=True)
         if not self.online:
             self.spool.append((topic, payload))
@@ -474,7 +474,7 @@ def _packet(topic: str, payload: bytes) -> int:
 
 
 def _matches(resource: str, pattern: str, *, mqtt: bool) -> bool:
-    """Whether a resource in accessControl stands for one that is asked for; both kinds of nucleus match like this."""
+    """Return whether a pattern in accessControl matches a resource, as both kinds of nucleus do it."""
     if re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), resource):
         return True
     levels = "".join({"+": "[^/]*", "#": ".*"}.get(character, re.escape(character)) for character in pattern)
@@ -486,7 +486,7 @@ def permits(configuration: Mapping[str, Any], operation: str, resource: str, *, 
     service = _SERVICES[operation]
     for policy in configuration.get("accessControl", {}).get(service, {}).values():
         for pattern in policy["resources"] if f"{_PREFIX}{operation}" in policy["operations"] else ():
-            filled = pattern.replace("{iot:thingName}", thing) if kind.fills_in_thing else pattern
+            filled = pattern.replace("{iot:thingName}", thing) if kind.replaces_thing else pattern
             if _matches(resource, filled, mqtt=service.endswith(".mqttproxy")):
                 return True
     return False
@@ -508,7 +508,7 @@ def access_control(**resources: Iterable[str]) -> dict[str, Any]:
 
 
 def as_from_yaml(value: Any) -> Any:  # noqa: ANN401 - any configuration
-    """Give a configuration as a nucleus lite gives that of a YAML recipe: each plain value as text."""
+    """Return a configuration as a nucleus lite returns that of a YAML recipe: each plain value as text."""
     if isinstance(value, dict):
         return {key: as_from_yaml(entry) for key, entry in value.items()}
     if isinstance(value, list):
@@ -520,7 +520,7 @@ def as_from_yaml(value: Any) -> Any:  # noqa: ANN401 - any configuration
 
 @contextmanager
 def nucleus_at(folder: Path, kind: Kind = LITE) -> Iterator[Nucleus]:
-    """Give a running nucleus for as long as the context lasts."""
+    """Run a nucleus for the duration of the context."""
     nucleus = Nucleus(folder / "ipc.sock", kind)
     nucleus.start()
     try:

@@ -1,4 +1,4 @@
-"""The wire of Greengrass' inter-process communication: AWS event-stream messages, and how they are told apart.
+"""The wire format of Greengrass IPC: AWS event-stream messages.
 
 The encoding is that of https://smithy.io/2.0/aws/amazon-eventstream.html, written here once more so that the client
 under test is not checked against itself.

@@ -1,8 +1,8 @@
-"""Stands in for Amazon Rekognition: its wire format on a port of this machine, checked against botocore's own model.
+"""A fake Amazon Rekognition server: its wire format on a local port, checked against botocore's own model.
 
-It answers DetectCustomLabels, and other operations where a test puts them into `control`; looks at each request as the
-service does (target, content type, signature, members, limits), and refuses what the service would refuse. What
-it says itself is checked too: an answer that the service model does not allow is a mistake of the test.
+It responds to DetectCustomLabels, and to other operations that a test puts into `control`; checks each request as the
+service does (target, content type, signature, members, limits), and refuses what the service would refuse. Its own
+responses are checked too: one that the service model does not allow is a mistake of the test.
 """
 
 import base64
@@ -40,13 +40,13 @@ ARTICLE_ANSWER: Final[list[dict[str, Any]]] = [
         "Geometry": {"BoundingBox": {"Width": 0.17472, "Height": 0.23268, "Left": 0.34908, "Top": 0.36126}},
     }
 ]
-"""What a real model answered, as the reference article prints it."""
+"""Response of a real model, as printed in the reference article."""
 
 _CONTENT_TYPE: Final = "application/x-amz-json-1.1"
 # https://docs.aws.amazon.com/rekognition/latest/customlabels-dg/limits.html
-_LARGEST_STORED_PICTURE: Final = 15 * 1024 * 1024
+_MAX_STORED_BYTES: Final = 15 * 1024 * 1024
 _SERVER_FAULTS: Final = frozenset({"InternalServerError", "ServiceUnavailable", "InternalFailure"})
-# What every operation of AWS may answer, and so not in the model of this one.
+# Errors of every AWS operation, and so not in the model of this one.
 # https://docs.aws.amazon.com/rekognition/latest/APIReference/CommonErrors.html
 _COMMON_FAULTS: Final = frozenset(
     {
@@ -58,18 +58,18 @@ _COMMON_FAULTS: Final = frozenset(
 
 
 def operation() -> OperationModel:
-    """Give botocore's own model of DetectCustomLabels."""
+    """Return botocore's model of DetectCustomLabels."""
     return botocore.session.get_session().get_service_model("rekognition").operation_model("DetectCustomLabels")
 
 
 def error_codes() -> list[str]:
-    """Give every error of DetectCustomLabels that its model names."""
+    """Return all errors of DetectCustomLabels in its model."""
     return [shape.name for shape in operation().error_shapes]
 
 
 @dataclass(frozen=True)
 class Labels:
-    """The good answer: what the model found, as members of `CustomLabels`."""
+    """A successful response: the members of `CustomLabels`."""
 
     labels: Sequence[Mapping[str, Any]] = ()
 
@@ -79,13 +79,13 @@ class Fault:
     """An error of the service."""
 
     code: str
-    message: str = "said by the test"
+    message: str = "sent by the test"
     retry_after: str | None = None
 
 
 @dataclass(frozen=True)
 class Rubbish:
-    """Bytes that are no answer, under the head of one."""
+    """Bytes that are no valid response, with the headers of one."""
 
     body: bytes
     status: int = 200
@@ -93,14 +93,14 @@ class Rubbish:
 
 @dataclass(frozen=True)
 class Reset:
-    """The connection is reset once the request was read; with `midway`, half of an answer goes before."""
+    """The connection is reset after the request was read; with `midway`, part of a response is sent first."""
 
     midway: bool = False
 
 
 @dataclass(frozen=True)
 class Hold:
-    """The answer waits until `let_go` is set; with `drip`, a byte of it now and then meanwhile."""
+    """The response is sent once `let_go` is set; with `drip`, a byte of it now and then before that."""
 
     then: Labels | Fault = field(default_factory=Labels)
     let_go: threading.Event = field(default_factory=threading.Event)
@@ -112,13 +112,13 @@ Answer = Labels | Fault | Rubbish | Reset | Hold
 
 @dataclass(frozen=True)
 class Request:
-    """A request that was found in order.
+    """A valid request.
 
     Attributes:
-        image: the picture's bytes, decoded, or read from where `s3_object` says.
+        image: the image's bytes, decoded, or read from `s3_object`.
         parameters: the other members.
-        access_key: who signed it.
-        s3_object: where the picture lies, if it did not come with the request.
+        access_key: that signed it.
+        s3_object: location of the image, if it is not in the request.
     """
 
     image: bytes
@@ -134,13 +134,13 @@ class _RefusedError(Exception):
 
 
 class RekognitionServer:
-    """Answers on 127.0.0.1, each request with the next of the answers that `will` gave, else with `answer`.
+    """Responds on 127.0.0.1, to each request with the next response that `will` set, else with `answer`.
 
     Args:
-        secret_of: the secret that belongs to an access key and session token, to check signatures with; what it
-            raises as `Fault` code by returning None is `UnrecognizedClientException`.
-        refusal_of: a code to refuse an access key with, such as `ExpiredTokenException`; None lets it in.
-        object_of: reads the picture that a request names by its members of `S3Object`; None where there is none.
+        secret_of: returns the secret of an access key and session token, to check signatures; None for
+            `UnrecognizedClientException`.
+        refusal_of: returns the error code for an access key, such as `ExpiredTokenException`; None to accept it.
+        object_of: returns the image for the members of `S3Object` in a request; None if there is none.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class RekognitionServer:
             daemon_threads = True
 
             def handle_error(self, *_: object) -> None:
-                pass  # a client that went away
+                pass  # a client that disconnected
 
         self._server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -185,11 +185,11 @@ class RekognitionServer:
         self._thread.start()
 
     def will(self, *answers: Answer) -> None:
-        """Say with what the next requests are answered."""
+        """Set the responses to the next requests."""
         self._next.extend(answers)
 
     def wait_for_requests(self, count: int, timeout: float = 20.0) -> None:
-        """Wait until so many requests in order have come."""
+        """Wait for that number of valid requests."""
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.requests) >= count, timeout), self.requests
 
@@ -211,23 +211,23 @@ class RekognitionServer:
         name = handler.headers.get("X-Amz-Target", "").rpartition(".")[2]
         try:
             if name in self.control:
-                self._say_control(handler, name, body)
+                self._respond_to_control(handler, name, body)
                 return
             request = self._read(handler, body)
         except _RefusedError as error:
             self.refused.append(error.fault)
-            self._say(handler, error.fault)
+            self._respond(handler, error.fault)
             return
         with self._changed:
             self.requests.append(request)
             answer = self._next.popleft() if self._next else self.answer
             self._changed.notify_all()
-        self._say(handler, answer)
+        self._respond(handler, answer)
 
-    def _say_control(self, handler: BaseHTTPRequestHandler, name: str, body: bytes) -> None:
-        """Answer another operation by what `control` says, both checked against its own model."""
+    def _respond_to_control(self, handler: BaseHTTPRequestHandler, name: str, body: bytes) -> None:
+        """Respond to another operation as `control` says; request and response are checked against its model."""
         model = botocore.session.get_session().get_service_model("rekognition").operation_model(name)
-        self._admit(handler, body)
+        self._check_signature(handler, body)
         members = json.loads(body)
         report = ParamValidator().validate(members, model.input_shape)
         if report.has_errors() or set(members) - set(model.input_shape.members):
@@ -236,24 +236,24 @@ class RekognitionServer:
             pattern = model.input_shape.members[key].metadata.get("pattern", "")
             if isinstance(value, str) and not re.search(pattern, value):
                 raise _RefusedError(Fault("InvalidParameterException", key))
-        said = self.control[name](members)
-        if isinstance(said, Fault):
-            if said.code not in {*(shape.name for shape in model.error_shapes), *_COMMON_FAULTS}:
-                self.mistakes.append(f"{said.code} is no error of {name}")
-            self._write(handler, 400, json.dumps({"__type": said.code, "message": said.message}).encode())
+        response = self.control[name](members)
+        if isinstance(response, Fault):
+            if response.code not in {*(shape.name for shape in model.error_shapes), *_COMMON_FAULTS}:
+                self.mistakes.append(f"{response.code} is not an error of {name}")
+            self._write(handler, 400, json.dumps({"__type": response.code, "message": response.message}).encode())
             return
-        report = ParamValidator().validate(said, model.output_shape)
+        report = ParamValidator().validate(response, model.output_shape)
         if report.has_errors():
             self.mistakes.append(report.generate_report())
-        self._write(handler, 200, json.dumps(said).encode())
+        self._write(handler, 200, json.dumps(response).encode())
 
     def _read(self, handler: BaseHTTPRequestHandler, body: bytes) -> Request:
-        """Read a request as the service does, and refuse what it refuses."""
+        """Parse a request as the service does, and refuse what it refuses."""
         if handler.headers["X-Amz-Target"] != "RekognitionService.DetectCustomLabels":
             raise _RefusedError(Fault("UnknownOperationException"))
         if handler.headers["Content-Type"] != _CONTENT_TYPE:
             raise _RefusedError(Fault("SerializationException"))
-        access_key = self._admit(handler, body)
+        access_key = self._check_signature(handler, body)
         try:
             members = json.loads(body)
             encoded = members.get("Image", {}).get("Bytes")
@@ -274,16 +274,16 @@ class RekognitionServer:
         return Request(image, members, access_key, where)
 
     def _stored(self, where: Mapping[str, str]) -> bytes:
-        """Read a picture from S3, as the service does for those who may."""
+        """Read an image from S3, as the service does."""
         image = self._object_of(where)
         if image is None:
             raise _RefusedError(Fault("InvalidS3ObjectException"))
-        if len(image) > _LARGEST_STORED_PICTURE:
+        if len(image) > _MAX_STORED_BYTES:
             raise _RefusedError(Fault("ImageTooLargeException"))
         return image
 
-    def _admit(self, handler: BaseHTTPRequestHandler, body: bytes) -> str:
-        """Check the signature, by signing the same request again with the secret of whoever claims to have."""
+    def _check_signature(self, handler: BaseHTTPRequestHandler, body: bytes) -> str:
+        """Check the signature by signing the same request with the secret of its access key; return the access key."""
         signed = re.fullmatch(
             r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d{8})/([^/]+)/rekognition/aws4_request, "
             r"SignedHeaders=([^,]+), Signature=([0-9a-f]{64})",
@@ -304,13 +304,13 @@ class RekognitionServer:
         again.context["timestamp"] = handler.headers["X-Amz-Date"]
         canonical = auth.canonical_request(again)
         if auth.signature(auth.string_to_sign(again, canonical), again) != signature:
-            # The real service quotes what was signed, and with it the session token.
+            # Like the real service, which quotes what was signed, the session token included.
             raise _RefusedError(
                 Fault("InvalidSignatureException", f"The canonical string should have been {canonical}")
             )
         return access_key
 
-    def _say(self, handler: BaseHTTPRequestHandler, answer: Answer) -> None:
+    def _respond(self, handler: BaseHTTPRequestHandler, answer: Answer) -> None:
         if isinstance(answer, Reset):
             if answer.midway:
                 handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
@@ -329,7 +329,7 @@ class RekognitionServer:
         if not answer.drip:
             while not (answer.let_go.wait(0.01) or self._closing.is_set()):
                 pass
-            with suppress(OSError):  # who asked may have gone
+            with suppress(OSError):  # the client may have disconnected
                 self._write(handler, status, body)
             return
         head = f"HTTP/1.1 {status} OK\r\nContent-Type: {_CONTENT_TYPE}\r\nContent-Length: {len(body) + 10**6}\r\n\r\n"
@@ -347,14 +347,14 @@ class RekognitionServer:
                 "UnknownOperationException",
                 "SerializationException",
             }:
-                self.mistakes.append(f"{answer.code} is no error of the service")
+                self.mistakes.append(f"{answer.code} is not an error of the service")
             body = {"__type": answer.code, "message": answer.message}
             return (500 if answer.code in _SERVER_FAULTS else 400), json.dumps(body).encode()
-        said = {"CustomLabels": list(answer.labels)}
-        report = ParamValidator().validate(said, self._operation.output_shape)
+        response = {"CustomLabels": list(answer.labels)}
+        report = ParamValidator().validate(response, self._operation.output_shape)
         if report.has_errors():
             self.mistakes.append(report.generate_report())
-        return 200, json.dumps(said).encode()
+        return 200, json.dumps(response).encode()
 
     @staticmethod
     def _write(handler: BaseHTTPRequestHandler, status: int, body: bytes, *, retry_after: str | None = None) -> None:
@@ -369,7 +369,7 @@ class RekognitionServer:
 
 
 def _check_limits(members: Mapping[str, Any], shape: Shape) -> None:
-    """Check what botocore's own validation leaves to the service: greatest values, lengths and patterns."""
+    """Check what botocore's validation leaves to the service: maximum values, lengths and patterns."""
     image = shape.members["Image"].members["Bytes"].metadata
     if len(members["Image"].get("Bytes", b"")) > image["max"]:
         raise _RefusedError(Fault("ImageTooLargeException"))

@@ -179,7 +179,7 @@ def run(
     if greengrass:
         if config is not None:
             raise InputError(f"--greengrass and --config {config} are both given: give one of them")
-        from beeagent.greengrass.component import run_component
+        from beeagent.greengrass import run_component
 
         run_component(given)
         return

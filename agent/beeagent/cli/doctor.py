@@ -14,8 +14,8 @@ import numpy as np
 
 from beeagent.camera import Cameras, Frame, parse_camera
 from beeagent.detection import Detector, DetectorOptions, ModelBundle, runtime_name
-from beeagent.errors import BeeagentError, InputError
-from beeagent.greengrass.address import nucleus_address
+from beeagent.errors import BeeagentError
+from beeagent.greengrass import IpcConnection, ipc_address
 from beeagent.messages.topics import status_topic
 from beeagent.mqtt.broker_url import Embedded, Greengrass, NoBroker, parse_broker
 from beeagent.mqtt.embedded import EmbeddedBroker
@@ -168,20 +168,14 @@ def _check_broker(settings: Settings) -> Finding:
 
 
 def _check_nucleus(broker: Greengrass) -> Finding:
-    address = nucleus_address(os.environ)
+    address = ipc_address(os.environ)
+    ipc = IpcConnection(address, on_rejected=lambda _: None)
+    ipc.start()
     try:
-        from beeagent.greengrass.ipc import NucleusConnection  # noqa: PLC0415 - its package is an extra
-    except ImportError as error:
-        raise InputError(
-            f"{broker} needs {error.name}, which is not installed: pip install 'beeagent[greengrass]'"
-        ) from error
-    nucleus = NucleusConnection(address, on_expelled=lambda _: None)
-    nucleus.start()
-    try:
-        connected = nucleus.wait_connected(_BROKER_WITHIN_S)
-        reason = nucleus.reason
+        connected = ipc.wait_connected(_BROKER_WITHIN_S)
+        reason = ipc.reason
     finally:
-        nucleus.close()
+        ipc.close()
     if connected:
         return Finding("broker", Verdict.FINE, f"{broker}: the nucleus at {address.socket} lets this process in")
     return Finding("broker", Verdict.WRONG, f"{reason}: run this as the component does, with its environment")

@@ -7,14 +7,16 @@ import re
 import signal
 import threading
 from importlib.metadata import entry_points
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from beeagent.cli.options import Config
-from beeagent.cloud.model_lifecycle import CloudModelLife, Life
 from beeagent.errors import InputError
 from beeagent.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from beeagent.cloud import CloudModel, ModelLifecycle
 
 Arn = Annotated[
     str | None, typer.Option("--arn", help="The model's version. Default: rekognition_project_version_arn.")
@@ -72,19 +74,19 @@ def start(
         typer.echo(f"This command stays and stops it after {stop_after}. If this machine dies before, it runs on.")
     if not yes:
         typer.confirm("Start it?", abort=True)
-    leaving = threading.Event()
+    interrupted = threading.Event()
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, lambda *_: leaving.set()) for number in numbers}
-    life = CloudModelLife(model, say=typer.echo, leaving=leaving)
+    before = {number: signal.signal(number, lambda *_: interrupted.set()) for number in numbers}
+    lifecycle = _lifecycle(model, interrupted)
     try:
         try:
-            life.start(units)
+            lifecycle.start(units)
             if seconds is not None:
-                life.keep_until(seconds)
+                lifecycle.wait(seconds)
         finally:
             if seconds is not None:
-                life.stop()
-        if seconds is None and leaving.is_set():
+                lifecycle.stop()
+        if seconds is None and interrupted.is_set():
             typer.echo("It goes on starting, and will cost: beeagent rekognition stop ends that.")
     finally:
         for number, handler in before.items():
@@ -93,7 +95,7 @@ def start(
 
 def stop(arn: Arn = None, config: Config = None) -> None:
     """Stop the cloud model, and wait until it is stopped."""
-    CloudModelLife(_model(_settings(arn, config)), say=typer.echo, leaving=threading.Event()).stop()
+    _lifecycle(_model(_settings(arn, config)), threading.Event()).stop()
 
 
 def _settings(arn: str | None, config: Config) -> Settings:
@@ -103,14 +105,20 @@ def _settings(arn: str | None, config: Config) -> Settings:
     return settings
 
 
-def _model(settings: Settings) -> Life:
+def _model(settings: Settings) -> "CloudModel":
     try:
-        from beeagent.cloud.cloud_model import CloudModel  # noqa: PLC0415 - boto3 is an extra
+        from beeagent.cloud import CloudModel  # noqa: PLC0415 - boto3 is an extra
     except ImportError as error:
         raise InputError(
             f"this needs {error.name}, which is not installed: pip install 'beeagent[rekognition]'"
         ) from error
     return CloudModel(settings.rekognition_project_version_arn or "")
+
+
+def _lifecycle(model: "CloudModel", interrupted: threading.Event) -> "ModelLifecycle":
+    from beeagent.cloud import ModelLifecycle  # noqa: PLC0415 - boto3 is an extra
+
+    return ModelLifecycle(model, report=typer.echo, interrupted=interrupted)
 
 
 def _price(settings: Settings, units: int = 1) -> str:

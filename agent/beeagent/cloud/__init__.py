@@ -1,5 +1,65 @@
-"""The second opinion: which frames the model is unsure of, what asking may cost, and the cloud model that is asked.
+"""The second opinion: requests to a cloud model about unsure frames, their cost, and collecting those frames.
 
-Nothing here knows of messages, outboxes or brokers. boto3 is an extra: only `rekognition`, `cloud_model` and `failure`
-import it, and only the settings that turn the second opinion on, or a command about the cloud model, import those.
+Nothing here knows messages, the outbox or brokers. `rekognition` and `model_lifecycle` need boto3, an extra. The names
+below are imported on first use, so that the rest works, and the command line starts, without it.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from beeagent.cloud.budget import CallBudget
+    from beeagent.cloud.collection import Collection, CollectionCounts
+    from beeagent.cloud.collection_store import CLOUD_ATTRIBUTE, EDGE_ATTRIBUTE, MANIFEST
+    from beeagent.cloud.guard import CallGuard, CloudDetectionError, FailureReason
+    from beeagent.cloud.jpeg import encode_jpeg
+    from beeagent.cloud.model_lifecycle import CloudModel, ModelLifecycle
+    from beeagent.cloud.rekognition import RekognitionClient, RekognitionOptions
+    from beeagent.cloud.second_opinion import (
+        CloudDetector,
+        CloudResult,
+        EdgeResult,
+        SecondOpinion,
+        SecondOpinionCounts,
+    )
+
+__all__ = [
+    "CLOUD_ATTRIBUTE",
+    "EDGE_ATTRIBUTE",
+    "MANIFEST",
+    "CallBudget",
+    "CallGuard",
+    "CloudDetectionError",
+    "CloudDetector",
+    "CloudModel",
+    "CloudResult",
+    "Collection",
+    "CollectionCounts",
+    "EdgeResult",
+    "FailureReason",
+    "ModelLifecycle",
+    "RekognitionClient",
+    "RekognitionOptions",
+    "SecondOpinion",
+    "SecondOpinionCounts",
+    "encode_jpeg",
+]
+
+_MODULES = {
+    "budget": ("CallBudget",),
+    "collection": ("Collection", "CollectionCounts"),
+    "collection_store": ("CLOUD_ATTRIBUTE", "EDGE_ATTRIBUTE", "MANIFEST"),
+    "guard": ("CallGuard", "CloudDetectionError", "FailureReason"),
+    "jpeg": ("encode_jpeg",),
+    "model_lifecycle": ("CloudModel", "ModelLifecycle"),
+    "rekognition": ("RekognitionClient", "RekognitionOptions"),
+    "second_opinion": ("CloudDetector", "CloudResult", "EdgeResult", "SecondOpinion", "SecondOpinionCounts"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name on first use (PEP 562)."""
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

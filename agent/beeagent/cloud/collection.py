@@ -1,4 +1,4 @@
-"""Keeps the frames on which both models were heard, to train on: pictures and a manifest, within a quota."""
+"""Collects the frames that both models have processed as training data: images and a manifest, within a quota."""
 
 import logging
 import os
@@ -15,50 +15,52 @@ import cv2
 import numpy as np
 
 from beeagent.camera import Frame
-from beeagent.cloud.collected_line import EdgeAnswer, collected_line
-from beeagent.cloud.collection_files import (
+from beeagent.cloud.collection_store import (
     IMAGES,
     MANIFEST,
+    StoredFrame,
     append_line,
-    locked,
+    format_line,
+    load_collection,
+    lock_folder,
     make_private,
-    refuse_foreign,
+    refuse_foreign_folder,
     rewrite_lines,
-    write_whole,
 )
-from beeagent.cloud.collection_repair import Found, take_up
-from beeagent.cloud.jpeg import jpeg_within
+from beeagent.cloud.jpeg import encode_jpeg
+from beeagent.cloud.second_opinion import EdgeResult
 from beeagent.detection import Detections
 from beeagent.errors import BeeagentError
+from beeagent.private_file import write_private_file
 
 _LOG: Final = logging.getLogger(__name__)
 
-_ROOM_MADE: Final = 0.05  # of the quota: the manifest is written anew once for many pictures, not for each
+_FREED_SHARE: Final = 0.05  # of the quota: the manifest is rewritten once for many images, not for each
 
 
 @dataclass(frozen=True, slots=True)
-class Collected:
-    """How much is kept.
+class CollectionCounts:
+    """Size of a collection.
 
     Attributes:
-        pictures: how many.
-        megabytes: what they take with their lines, in 10^6 bytes.
+        images: their number.
+        megabytes: size of images and manifest, in 10^6 bytes.
     """
 
-    pictures: int
+    images: int
     megabytes: float
 
 
 class Collection:
-    """A folder with pictures and `output.manifest`, which `beeagent train` takes as it is.
+    """A folder with images and `output.manifest`, a dataset that `beeagent train` reads directly.
 
-    The picture comes first, its line second, at a stroke, each on the disk before the next step: a crash leaves a
-    picture without a line, which goes when the folder is taken up again, or half a line, which is cut off. When the
-    quota is full the oldest go. Folder and files are their owner's alone. Safe from any thread.
+    The image is written first, then its line, each synced to disk before the next step: a crash leaves an image without
+    a line, or part of a line, and both are removed when the collection is opened again. When the quota is full, the
+    oldest frames are removed. Only the owner can read folder and files. Safe from any thread.
 
-    A disk that is full, cannot be written to or is not there costs the picture and nothing else: `fault` says so until
-    one is kept again, and each further frame tries the folder anew. One that has little room left is left alone, for
-    what else is stored there, results among it.
+    A disk that is full, read-only or missing loses the frame and nothing else: `fault` says so until a frame is
+    collected again, and every further frame retries. A disk with little free space is not filled, for the sake of what
+    else is stored there, such as results.
     """
 
     def __init__(  # noqa: PLR0913 - each a limit of its own
@@ -71,18 +73,18 @@ class Collection:
         origin: str,
         spare_megabytes: float = 100.0,
     ) -> None:
-        """Make the folder, or take up the collection that is there.
+        """Create the folder, or open the collection in it.
 
         Args:
-            folder: for this alone.
-            megabytes: quota in 10^6 bytes, pictures and manifest together.
-            longest_side: of the pictures, in pixels.
+            folder: used for nothing else.
+            megabytes: quota in 10^6 bytes, images and manifest together.
+            longest_side: of the images, in pixels.
             quality: of their JPEG, 1 to 100.
-            origin: what the frames are from, such as `hive-7/front`.
-            spare_megabytes: what is left free on the disk, in 10^6 bytes; 0 to use it to the end.
+            origin: source of the frames, such as `hive-7/front`.
+            spare_megabytes: space to leave free on the disk, in 10^6 bytes; 0 to use all of it.
 
         Raises:
-            InputError: the folder is none, holds something else, is in use, or others can read it.
+            InputError: it is not a folder, has other contents, is in use, or others can read it.
         """
         self._folder = folder.absolute()
         self._quota = int(megabytes * 1e6)
@@ -90,99 +92,99 @@ class Collection:
         self._longest_side = longest_side
         self._quality = quality
         self._origin = origin
-        self._keeping = threading.Lock()
-        self._held: FileIO | None = None  # keeps others out; None while the folder has to be taken up
+        self._adding = threading.Lock()
+        self._lock_file: FileIO | None = None  # None while the folder has to be opened
         self._closed = False
-        self._kept: deque[Found] = deque()
-        self._picture_bytes = self._manifest_bytes = 0
+        self._frames: deque[StoredFrame] = deque()
+        self._image_bytes = self._manifest_bytes = 0
         self._classes: dict[str, int] = {}
-        self._counts = Collected(0, 0.0)
+        self._counts = CollectionCounts(0, 0.0)
         self._fault: str | None = None
         try:
             self._open()
         except OSError as error:
-            self._note(error)
+            self._note_error(error)
 
     @property
     def fault(self) -> str | None:
-        """Why the newest picture could not be kept; None if it was."""
+        """Why the newest frame could not be collected; None if it was."""
         return self._fault
 
     @property
-    def counts(self) -> Collected:
-        """How much is kept. Never waits, also while a disk hangs."""
+    def counts(self) -> CollectionCounts:
+        """Its size. Never blocks, not even while a disk hangs."""
         return self._counts
 
-    def keep(self, frame: Frame, edge: EdgeAnswer, cloud: Detections) -> None:
-        """Keep a frame and what either model saw in it. Never raises for the disk's sake.
+    def add(self, frame: Frame, edge: EdgeResult, cloud: Detections) -> None:
+        """Add a frame with the detections of both models. Does not raise for errors of the disk.
 
         Args:
-            frame: as it was shown to the cloud model; it is kept in that size.
-            edge: what the edge model saw.
-            cloud: what the cloud model saw.
+            frame: stored in the size in which it was sent to the cloud model.
+            edge: result of the edge model.
+            cloud: detections of the cloud model.
         """
-        with self._keeping:
+        with self._adding:
             if self._closed:
                 return
             try:
-                self._keep(frame, edge, cloud)
+                self._add(frame, edge, cloud)
             except (OSError, ValueError, BeeagentError) as error:
-                self._note(error)
+                self._note_error(error)
             else:
                 self._fault = None
-            self._count()
+            self._update_counts()
 
     def close(self) -> None:
-        """Let others use the folder; what is still to be kept is not. Does not wait for a disk that hangs."""
+        """Unlock the folder; nothing is added any more. Does not wait for a disk that hangs."""
         self._closed = True
-        if self._held is not None:
-            self._held.close()
+        if self._lock_file is not None:
+            self._lock_file.close()
 
-    def _note(self, error: Exception) -> None:
+    def _note_error(self, error: Exception) -> None:
         if isinstance(error, OSError):
-            self._give_back()  # whatever it was: look at the folder again before the next one
-        reason = f"{self._folder}: frames cannot be kept: {getattr(error, 'strerror', None) or error}"
+            self._unlock()  # the folder is opened again before the next frame
+        reason = f"{self._folder}: frames cannot be collected: {getattr(error, 'strerror', None) or error}"
         if reason != self._fault:
             _LOG.warning("collect: %s", reason)
         self._fault = reason
 
     def _open(self) -> None:
-        self._give_back()
-        refuse_foreign(self._folder)
+        self._unlock()
+        refuse_foreign_folder(self._folder)
         make_private(self._folder)
-        held = locked(self._folder)
+        lock_file = lock_folder(self._folder)
         try:
             make_private(self._folder / IMAGES)
-            kept, self._classes = take_up(self._folder)
+            frames, self._classes = load_collection(self._folder)
         except BaseException:
-            held.close()
+            lock_file.close()
             raise
-        self._held, self._kept = held, deque(kept)
-        self._picture_bytes = sum(one.size for one in kept)
-        self._manifest_bytes = sum(one.line for one in kept)
-        self._make_room(0)
-        self._count()
+        self._lock_file, self._frames = lock_file, deque(frames)
+        self._image_bytes = sum(stored.image_bytes for stored in frames)
+        self._manifest_bytes = sum(stored.line_bytes for stored in frames)
+        self._remove_oldest(0)
+        self._update_counts()
 
-    def _count(self) -> None:
-        self._counts = Collected(len(self._kept), (self._picture_bytes + self._manifest_bytes) / 1e6)
+    def _update_counts(self) -> None:
+        self._counts = CollectionCounts(len(self._frames), (self._image_bytes + self._manifest_bytes) / 1e6)
 
-    def _give_back(self) -> None:
-        if self._held is not None:
-            self._held.close()
-            self._held = None
+    def _unlock(self) -> None:
+        if self._lock_file is not None:
+            self._lock_file.close()
+            self._lock_file = None
 
-    def _keep(self, frame: Frame, edge: EdgeAnswer, cloud: Detections) -> None:
-        if self._held is None or self._was_touched():
+    def _add(self, frame: Frame, edge: EdgeResult, cloud: Detections) -> None:
+        if self._lock_file is None or self._has_changed():
             self._open()
-        jpeg = jpeg_within(frame.pixels, longest_side=self._longest_side, quality=self._quality)
+        jpeg = encode_jpeg(frame.pixels, longest_side=self._longest_side, quality=self._quality)
         height, width = np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)).shape[:2]
-        # Of frames of the same microsecond, the number tells them apart.
+        # The index distinguishes frames of the same microsecond.
         name = f"{frame.captured_at.astimezone(timezone.utc):%Y%m%dT%H%M%S.%fZ}-{frame.index}.jpg"
-        picture = f"{IMAGES}/{name}"
+        image = f"{IMAGES}/{name}"
         for label in (*edge.detections.labels, *cloud.labels):
             self._classes.setdefault(label, len(self._classes))
-        line = collected_line(
-            picture,
+        line = format_line(
+            image,
             size=(width, height),
             edge=edge,
             cloud=cloud,
@@ -191,48 +193,46 @@ class Collection:
             origin=self._origin,
             classes=self._classes,
         )
-        row = line.encode() + b"\n"
-        cost = len(jpeg) + len(row)
-        if cost > self._quota:
-            raise BeeagentError(f"a single one is larger than the quota of {self._quota / 1e6:g} MB")
-        self._make_room(cost)
+        encoded = line.encode() + b"\n"
+        size = len(jpeg) + len(encoded)
+        if size > self._quota:
+            raise BeeagentError(f"a single frame is larger than the quota of {self._quota / 1e6:g} MB")
+        self._remove_oldest(size)
         disk = os.statvfs(self._folder)
-        if self._spare and disk.f_bavail * disk.f_frsize < self._spare + cost:
-            raise BeeagentError(
-                f"less than {self._spare / 1e6:g} MB are free on the disk, and those are left to others"
-            )
+        if self._spare and disk.f_bavail * disk.f_frsize < self._spare + size:
+            raise BeeagentError(f"less than {self._spare / 1e6:g} MB are free on the disk, and those are reserved")
         try:
-            write_whole(self._folder / picture, jpeg)
-            append_line(self._folder / MANIFEST, row)
+            write_private_file(self._folder / image, [jpeg])
+            append_line(self._folder / MANIFEST, encoded)
         except OSError:
             with suppress(OSError):
-                (self._folder / picture).unlink(missing_ok=True)
+                (self._folder / image).unlink(missing_ok=True)
             raise
-        self._kept.append(Found(picture, len(jpeg), len(row)))
-        self._picture_bytes += len(jpeg)
-        self._manifest_bytes += len(row)
+        self._frames.append(StoredFrame(image, len(jpeg), len(encoded)))
+        self._image_bytes += len(jpeg)
+        self._manifest_bytes += len(encoded)
 
-    def _was_touched(self) -> bool:
-        """Say whether the manifest is another than this left: someone relabels it, or has taken it away."""
+    def _has_changed(self) -> bool:
+        """Return whether someone else has changed or removed the manifest, such as a person who relabels it."""
         try:
             return (self._folder / MANIFEST).stat().st_size != self._manifest_bytes
         except FileNotFoundError:
-            return bool(self._kept)
+            return bool(self._frames)
 
-    def _make_room(self, cost: int) -> None:
-        """Let the oldest go, if need be, so that `cost` bytes find room: their lines first, then their pictures."""
-        left = self._picture_bytes + self._manifest_bytes
-        if left + cost <= self._quota:
+    def _remove_oldest(self, size: int) -> None:
+        """Remove the oldest frames, as far as `size` bytes need the space: first their lines, then their images."""
+        used = self._image_bytes + self._manifest_bytes
+        if used + size <= self._quota:
             return
-        going: list[Found] = []
-        for one in self._kept:
-            if left <= self._quota * (1 - _ROOM_MADE) - cost:
+        removed: list[StoredFrame] = []
+        for stored in self._frames:
+            if used <= self._quota * (1 - _FREED_SHARE) - size:
                 break
-            going.append(one)
-            left -= one.size + one.line
-        rewrite_lines(self._folder / MANIFEST, (index >= len(going) for index in range(len(self._kept))))
-        for one in going:
-            self._kept.popleft()
-            self._picture_bytes -= one.size
-            self._manifest_bytes -= one.line
-            (self._folder / one.picture).unlink(missing_ok=True)
+            removed.append(stored)
+            used -= stored.image_bytes + stored.line_bytes
+        rewrite_lines(self._folder / MANIFEST, (index >= len(removed) for index in range(len(self._frames))))
+        for stored in removed:
+            self._frames.popleft()
+            self._image_bytes -= stored.image_bytes
+            self._manifest_bytes -= stored.line_bytes
+            (self._folder / stored.image).unlink(missing_ok=True)

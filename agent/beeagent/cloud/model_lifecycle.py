@@ -1,109 +1,176 @@
-"""Starts and stops the cloud model for a person, and waits with them: each hour of it costs money."""
+"""Starts and stops the cloud model, which AWS bills by the hour. Needs the extra `rekognition`."""
 
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Any, Final
 
-from beeagent.errors import BeeagentError
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
-_STOP_TRIES: Final = 20
-_COST_NOTHING: Final = frozenset({"STOPPED", "FAILED", "TRAINING_COMPLETED"})
+from beeagent.cloud.rekognition import RekognitionOptions, cloud_error
+from beeagent.errors import BeeagentError, InputError
 
-
-class Life(Protocol):
-    """What can be done with a model: `CloudModel`, or what stands in for it."""
-
-    def state(self) -> str:
-        """Give its state."""
-
-    def start(self, units: int) -> None:
-        """Have it started."""
-
-    def stop(self) -> None:
-        """Have it stopped."""
+_TIMEOUT_S: Final = 30.0
+_MAX_STOP_ATTEMPTS: Final = 20
+_NOT_BILLED: Final = frozenset({"STOPPED", "FAILED", "TRAINING_COMPLETED"})
 
 
-class CloudModelLife:
-    """Sees a start or a stop through to its end.
+class CloudModel:
+    """A version of a Custom Labels model.
 
     Args:
-        model: to be started and stopped.
-        say: takes each line, without line break.
-        leaving: set when whoever waits wants to go, as at Ctrl-C.
-        look_every: seconds between two looks at its state.
+        project_version_arn: of the model.
+
+    Raises:
+        InputError: the ARN is not that of a Custom Labels model version, or boto3 cannot be set up.
+    """
+
+    def __init__(self, project_version_arn: str) -> None:
+        region = RekognitionOptions(project_version_arn=project_version_arn).region
+        _, self._project, _, self._version, _ = project_version_arn.split("/")
+        self._arn = project_version_arn
+        self._project_arn: str | None = None
+        try:
+            self._client: Any = boto3.session.Session().client(
+                "rekognition",
+                region_name=region,
+                config=Config(connect_timeout=_TIMEOUT_S, read_timeout=_TIMEOUT_S),
+            )
+        except (BotoCoreError, ValueError) as error:
+            raise InputError(
+                f"boto3 cannot be set up ({type(error).__name__}): check the AWS configuration files and variables"
+            ) from None
+
+    def state(self) -> str:
+        """Return its `Status`, such as `RUNNING` or `STOPPED`.
+
+        Raises:
+            BeeagentError: the service does not return it.
+        """
+        if self._project_arn is None:
+            # The number at the end of a version's ARN is not that of its project, which only the service knows.
+            projects = self._call(self._client.describe_projects, ProjectNames=[self._project])["ProjectDescriptions"]
+            if not projects:
+                raise BeeagentError(f"Rekognition has no project {self._project}: check the ARN, account and region")
+            self._project_arn = str(projects[0]["ProjectArn"])
+        versions = self._call(
+            self._client.describe_project_versions, ProjectArn=self._project_arn, VersionNames=[self._version]
+        )["ProjectVersionDescriptions"]
+        for version in versions:
+            if version.get("ProjectVersionArn") == self._arn:
+                return str(version["Status"])
+        raise BeeagentError(f"Rekognition has no version {self._version} of project {self._project}: check the ARN")
+
+    def start(self, units: int) -> None:
+        """Request its start, which takes minutes.
+
+        Args:
+            units: inference units, 1 or more; each is billed by the hour.
+
+        Raises:
+            BeeagentError: the service rejects the request.
+        """
+        self._call(self._client.start_project_version, ProjectVersionArn=self._arn, MinInferenceUnits=units)
+
+    def stop(self) -> None:
+        """Request its stop, which takes minutes.
+
+        Raises:
+            BeeagentError: the service rejects the request.
+        """
+        self._call(self._client.stop_project_version, ProjectVersionArn=self._arn)
+
+    def _call(self, operation: Callable[..., Any], **members: object) -> Any:  # noqa: ANN401 - boto3's own
+        try:
+            return operation(**members)
+        except (ClientError, BotoCoreError) as error:
+            raise BeeagentError(str(cloud_error(error))) from None
+
+
+class ModelLifecycle:
+    """Starts or stops a model, waits until that is done, and reports the progress.
+
+    Args:
+        model: the model.
+        report: called with each line, without line break.
+        interrupted: set when the user wants to leave, as at Ctrl-C.
+        poll_interval_s: seconds between two queries of the model's state.
     """
 
     def __init__(
-        self, model: Life, *, say: Callable[[str], None], leaving: threading.Event, look_every: float = 10.0
+        self,
+        model: CloudModel,
+        *,
+        report: Callable[[str], None],
+        interrupted: threading.Event,
+        poll_interval_s: float = 10.0,
     ) -> None:
         self._model = model
-        self._say = say
-        self._leaving = leaving
-        self._look_every = look_every
+        self._report = report
+        self._interrupted = interrupted
+        self._poll_interval = poll_interval_s
 
     def start(self, units: int) -> None:
-        """Have it started unless it runs, and wait until it does or `leaving` is set.
+        """Start the model unless it runs, and wait until it does or `interrupted` is set.
 
         Raises:
             BeeagentError: it does not start.
         """
         if self._model.state() not in {"RUNNING", "STARTING"}:
             self._model.start(units)
-        self._wait_for("RUNNING")
+        began, before = time.monotonic(), ""
+        while (state := self._model.state()) != "RUNNING":
+            # Right after the request the service may still return the previous state.
+            if state == "FAILED" or (state in _NOT_BILLED and before == "STARTING"):
+                raise BeeagentError(f"the cloud model is {state} and does not start: the AWS console says why")
+            if state != before:
+                self._report(f"it is {state}; this takes minutes")
+            before = state
+            if self._interrupted.wait(self._poll_interval):
+                return
+        self._report(f"it is RUNNING, after {time.monotonic() - began:.0f} s")
 
-    def keep_until(self, seconds: float) -> None:
-        """Wait so long, or until `leaving` is set or the model runs no more."""
-        by = time.monotonic() + seconds
-        while (left := by - time.monotonic()) > 0 and not self._leaving.wait(min(left, self._look_every)):
+    def wait(self, seconds: float) -> None:
+        """Wait for that time, or until `interrupted` is set or the model no longer runs."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0 and not self._interrupted.wait(min(left, self._poll_interval)):
             try:
                 state = self._model.state()
-            except BeeagentError as error:  # the stop at the end counts, not this look
-                self._say(f"its state cannot be had: {error}")
+            except BeeagentError as error:  # what counts is the stop at the end, not this query
+                self._report(f"its state is not available: {error}")
                 continue
-            if state == "STOPPING" or state in _COST_NOTHING:
-                self._say(f"it is {state}: somebody else has stopped it")
+            if state == "STOPPING" or state in _NOT_BILLED:
+                self._report(f"it is {state}: somebody else has stopped it")
                 return
 
     def stop(self) -> None:
-        """Have it stopped, also where it still starts, and wait until it is; `leaving` does not end that.
+        """Stop the model, even while it is starting, and wait until it is stopped; `interrupted` does not end this.
 
         Raises:
             BeeagentError: it may still run.
         """
-        pause = threading.Event()  # never set: `leaving` may be, and this is to be seen through
+        pause = threading.Event()  # never set: this must be completed even when interrupted
         before, failures = "", 0
         while True:
             try:
                 state = self._model.state()
-                if state in _COST_NOTHING:
-                    self._say("it is stopped, and costs no more")
+                if state in _NOT_BILLED:
+                    self._report("it is stopped, and costs no more")
                     return
                 if state == "RUNNING":
                     self._model.stop()
             except BeeagentError as error:
                 failures += 1
-                if failures >= _STOP_TRIES:
+                if failures >= _MAX_STOP_ATTEMPTS:
                     raise BeeagentError(
                         f"THE CLOUD MODEL MAY STILL RUN AND COST MONEY: {error}; stop it in the AWS console"
                     ) from None
-                self._say(f"it cannot be stopped yet: {error}")
+                self._report(f"it cannot be stopped yet: {error}")
             else:
                 failures = 0
                 if state != before:
-                    self._say(f"it is {state}, and is being stopped")
+                    self._report(f"it is {state}, and is being stopped")
                 before = state
-            pause.wait(self._look_every)
-
-    def _wait_for(self, wanted: str) -> None:
-        began, before = time.monotonic(), ""
-        while (state := self._model.state()) != wanted:
-            # Right after the start it may still be told of as it was.
-            if state == "FAILED" or (state in _COST_NOTHING and before == "STARTING"):
-                raise BeeagentError(f"the cloud model is {state} and does not start: the AWS console says why")
-            if state != before:
-                self._say(f"it is {state}; this takes minutes")
-            before = state
-            if self._leaving.wait(self._look_every):
-                return
-        self._say(f"it is {wanted}, after {time.monotonic() - began:.0f} s")
+            pause.wait(self._poll_interval)

@@ -1,105 +1,165 @@
-"""Asks about unsure frames beside the pipeline, and gives each exactly one answer, in time."""
+"""Requests second opinions on unsure frames beside the pipeline: each frame gets exactly one result, in time."""
 
 import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal, Protocol
+
+import numpy as np
 
 from beeagent.camera import Frame
-from beeagent.cloud.collected_line import EdgeAnswer
-from beeagent.cloud.duplicates import show_the_same
-from beeagent.cloud.gate import Gate
-from beeagent.cloud.opinion import Looker, Opinion, OpinionCounts
-from beeagent.cloud.reason import NoOpinionError, Reason
-from beeagent.cloud.running_time import RunningTime
-from beeagent.detection import Detections
+from beeagent.cloud.budget import RunningTime
+from beeagent.cloud.guard import CallGuard, CloudDetectionError, FailureReason
+from beeagent.detection import Detections, iou
 
 _LOG: Final = logging.getLogger(__name__)
 
-_KEPT_WITHIN_S: Final = 0.5  # how long an end waits for the frame that is just being kept
-_REMEMBERED: Final = 16  # calls whose answers a frame that shows the same may get
+_COLLECT_WITHIN_S: Final = 0.5  # how long `stop` waits for a frame that is being collected
+_MAX_RECENT_CALLS: Final = 16  # calls whose results are reused for duplicate frames
+_SAME_BOX_IOU: Final = 0.8  # a box that jitters by a pixel or two in twenty stays above
+
+
+class CloudDetector(Protocol):
+    """Detects objects in the cloud: `RekognitionClient`, or a test's substitute."""
+
+    def detect(self, frame: Frame, labels: tuple[str, ...]) -> Detections:
+        """Return the detections of the cloud model; `labels` are the edge model's classes.
+
+        Raises:
+            CloudDetectionError: there is no result, and why.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeResult:
+    """The edge model's result for a frame.
+
+    Attributes:
+        detections: all detections, down to the low end of the uncertainty range, strongest first.
+        above_threshold: how many of them, the strongest, count as detected.
+        model: identity of the edge model, such as `bees-lite0@3f9c21d0`.
+    """
+
+    detections: Detections
+    above_threshold: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloudResult:
+    """What to publish for a frame.
+
+    Attributes:
+        decided_by: `cloud`, or `edge-degraded` where the cloud model has no result.
+        detections: the cloud model's, or those of the edge model.
+        reason: why there is no result of the cloud model; None with `cloud`.
+    """
+
+    decided_by: Literal["cloud", "edge-degraded"]
+    detections: Detections
+    reason: FailureReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SecondOpinionCounts:
+    """Counts of frames since the start.
+
+    Attributes:
+        asked: all frames for which a second opinion was requested.
+        cloud: those with a result of the cloud model.
+        degraded: those without, by reason.
+        calls: calls of the cloud model.
+        saved: duplicate frames that reused the call of another frame.
+        seen_running_s: seconds for which the cloud model was observed running; see `RunningTime`.
+    """
+
+    asked: int
+    cloud: int
+    degraded: Mapping[FailureReason, int]
+    calls: int
+    saved: int
+    seen_running_s: float = 0.0
 
 
 @dataclass(slots=True)
-class _Ticket:
-    """A frame that waits for its answer."""
+class _Request:
+    """A frame that waits for its result."""
 
     detections: Detections
     deadline: float
-    future: "Future[Opinion]" = field(default_factory=Future)
-    answered: bool = False
+    future: "Future[CloudResult]" = field(default_factory=Future)
+    resolved: bool = False
 
     def __post_init__(self) -> None:
-        self.future.set_running_or_notify_cancel()  # no one can cancel it: a frame always gets its answer
+        self.future.set_running_or_notify_cancel()  # cannot be cancelled: a frame always gets its result
 
 
 @dataclass(slots=True)
 class _Call:
-    """One question to the cloud model, and the frames that its answer is for."""
+    """One call of the cloud model, and the frames that its result is for."""
 
-    frame: Frame | None  # None once it was asked about: pixels are large
+    frame: Frame | None  # None once the call is made: pixels are large
     captured_ns: int
-    edge: EdgeAnswer
-    tickets: list[_Ticket] = field(default_factory=list)
-    outcome: Detections | NoOpinionError | None = None
+    edge: EdgeResult
+    requests: list[_Request] = field(default_factory=list)
+    outcome: Detections | CloudDetectionError | None = None
 
 
 class SecondOpinion:
-    """A few threads that ask the cloud model, and one that minds the time.
+    """Some threads that call the cloud model, and one that watches the deadlines.
 
-    `ask` never waits. A frame's future gets its result on one of these threads, in any order: when the answer comes,
-    when it is known that none will come, or at the latest after `timeout`, whatever the service does. A frame that
-    shows the same as one of a moment ago goes with that one's call, also while it is under way.
+    `submit` never blocks. A frame's future gets its result on one of these threads, in any order: when the cloud model
+    responds, when it is known to fail, or at the latest after `timeout`, whatever the service does. A duplicate of a
+    recent frame shares that frame's call, also while it is in progress.
 
-    An answer that comes after its frame's time is not told of that frame any more, but is there for those that show
-    the same.
+    A result that arrives after its frame's timeout is not used for that frame, but for later duplicates.
     """
 
     def __init__(  # noqa: PLR0913 - each a limit of its own
         self,
-        looker: Looker,
-        gate: Gate,
+        detector: CloudDetector,
+        guard: CallGuard,
         *,
         workers: int = 2,
         queue: int = 4,
         timeout: float = 10.0,
         same_for: float = 10.0,
-        keep: Callable[[Frame, EdgeAnswer, Detections], None] = lambda *_: None,
+        collect: Callable[[Frame, EdgeResult, Detections], None] | None = None,
     ) -> None:
         """Set up; nothing runs before `start`.
 
         Args:
-            looker: is asked.
-            gate: through which every call goes.
-            workers: calls at the same time, 1 or more.
+            detector: the cloud model.
+            guard: makes every call.
+            workers: concurrent calls, 1 or more.
             queue: frames that may wait for a worker, 1 or more. Each holds its pixels.
-            timeout: seconds from `ask` until a frame goes without an answer, above 0.
-            same_for: seconds for which an answer stands for frames that show the same; 0 for none.
-            keep: told of each frame that was asked about and answered, with what the edge and the cloud model saw,
-                on one of these threads, after the frame has its answer; must not raise.
+            timeout: seconds from `submit` until a frame goes without a result of the cloud model, above 0.
+            same_for: seconds for which a result is reused for duplicate frames; 0 for never.
+            collect: called with each frame that has a result of the cloud model, and both models' detections, on one
+                of the worker threads after the future is resolved; must not raise.
         """
-        self._looker = looker
-        self._gate = gate
+        self._detector = detector
+        self._guard = guard
         self._queue_limit = queue
         self._timeout = timeout
         self._same_ns = int(same_for * 1e9)
-        self._keep = keep
-        # Everything below is used under `_changed`, which is held for moments; futures are resolved outside of it.
+        self._collect = collect
+        # Everything below is guarded by `_changed`, which is never held for long; futures are resolved outside of it.
         self._changed = threading.Condition()
         self._queue: deque[_Call] = deque()
-        self._recent: deque[_Call] = deque(maxlen=_REMEMBERED)
-        self._waiting: deque[_Ticket] = deque()  # in the order of their deadlines
+        self._recent: deque[_Call] = deque(maxlen=_MAX_RECENT_CALLS)
+        self._waiting: deque[_Request] = deque()  # in the order of their deadlines
         self._stopped = False
-        self._asked = self._told = self._cloud = self._calls = self._saved = self._keeping = 0
-        self._degraded: Counter[Reason] = Counter()
-        self._running = RunningTime(time.monotonic)
+        self._asked = self._resolved = self._cloud = self._calls = self._saved = self._collecting = 0
+        self._degraded: Counter[FailureReason] = Counter()
+        self._running = RunningTime()
         self._threads = [
             threading.Thread(target=self._work, name=f"second-opinion-{i}", daemon=True) for i in range(workers)
-        ] + [threading.Thread(target=self._mind_the_time, name="second-opinion-deadlines", daemon=True)]
+        ] + [threading.Thread(target=self._watch_deadlines, name="second-opinion-deadlines", daemon=True)]
 
     def start(self) -> None:
         """Start the threads."""
@@ -107,80 +167,81 @@ class SecondOpinion:
             thread.start()
 
     def drain(self, *, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for the answers that are on their way, and say whether all have come.
+        """Wait up to `timeout` seconds until every frame has its result; return whether that is so.
 
-        The callbacks of their futures, where they were there before the answer, have then ended too.
+        The callbacks of the futures, where they were added before the result, have then returned too.
         """
         with self._changed:
-            return self._changed.wait_for(lambda: self._told == self._asked, timeout)
+            return self._changed.wait_for(lambda: self._resolved == self._asked, timeout)
 
     def stop(self) -> None:
-        """Go without the answers that have not come.
+        """Resolve the frames that still wait without the cloud model.
 
-        When it returns, every frame has its answer, its future's callbacks have ended, and what is asked from now on
-        gets an answer at once. Not to be called from a callback.
+        On return, every frame has its result, and its future's callbacks have returned; frames submitted later get
+        their result at once. Must not be called from a callback.
         """
         with self._changed:
             self._stopped = True
-            left = list(self._waiting)
+            unresolved = list(self._waiting)
             self._queue.clear()
             self._changed.notify_all()
-        for ticket in left:
-            self._answer(ticket, NoOpinionError("timeout", "the agent stops"))
-        with self._changed:  # another thread may be about to give one of them its answer
-            self._changed.wait_for(lambda: self._told == self._asked)
-            self._changed.wait_for(lambda: not self._keeping, _KEPT_WITHIN_S)
-        self._gate.close()
+        for request in unresolved:
+            self._resolve(request, CloudDetectionError("timeout", "the agent is stopping"))
+        with self._changed:  # another thread may be about to resolve one of them
+            self._changed.wait_for(lambda: self._resolved == self._asked)
+            self._changed.wait_for(lambda: not self._collecting, _COLLECT_WITHIN_S)
+        self._guard.close()
 
-    def counts(self) -> OpinionCounts:
-        """Tell what became of the frames so far."""
+    def counts(self) -> SecondOpinionCounts:
+        """Return the counts so far."""
         with self._changed:
-            return OpinionCounts(
+            return SecondOpinionCounts(
                 self._asked, self._cloud, dict(self._degraded), self._calls, self._saved, self._running.seconds
             )
 
-    def ask(
-        self, frame: Frame, detections: Detections, *, told: int | None = None, model: str = "unknown"
-    ) -> "Future[Opinion]":
-        """Ask about a frame.
+    def submit(
+        self, frame: Frame, detections: Detections, *, above_threshold: int | None = None, model: str = "unknown"
+    ) -> "Future[CloudResult]":
+        """Request a second opinion on a frame.
 
         Args:
-            frame: what was looked at. Its pixels are kept until it was asked about.
-            detections: what the edge model found, down to the band's low end; given back where no answer comes.
-            told: how many of them, the strongest, count as found; None for all. This and the next for `keep` alone.
+            frame: its pixels are kept until the call is made.
+            detections: of the edge model, down to the low end of the uncertainty range; returned where the cloud model
+                has no result.
+            above_threshold: see `EdgeResult`; None for all detections. This and `model` are for `collect` alone.
             model: identity of the edge model.
         """
-        ticket = _Ticket(detections, time.monotonic() + self._timeout)
-        now: Detections | NoOpinionError | None = None
+        request = _Request(detections, time.monotonic() + self._timeout)
+        outcome: Detections | CloudDetectionError | None = None
         with self._changed:
             self._asked += 1
-            self._waiting.append(ticket)
-            call = None if self._stopped else self._same(frame, detections)
+            self._waiting.append(request)
+            call = None if self._stopped else self._call_of_duplicate(frame, detections)
             if self._stopped:
-                now = NoOpinionError("timeout", "the agent stops")
+                outcome = CloudDetectionError("timeout", "the agent is stopping")
             elif call is not None:
                 self._saved += 1
-                now = call.outcome
-                if now is None:
-                    call.tickets.append(ticket)
+                outcome = call.outcome
+                if outcome is None:
+                    call.requests.append(request)
             elif len(self._queue) >= self._queue_limit:
-                now = NoOpinionError("queue-full", f"{self._queue_limit} frames wait already")
+                outcome = CloudDetectionError("queue-full", f"{self._queue_limit} frames are already waiting")
             else:
-                edge = EdgeAnswer(detections, len(detections) if told is None else told, model)
-                call = _Call(frame, frame.captured_ns, edge, [ticket])
+                edge = EdgeResult(detections, len(detections) if above_threshold is None else above_threshold, model)
+                call = _Call(frame, frame.captured_ns, edge, [request])
                 self._queue.append(call)
                 self._recent.append(call)
             self._changed.notify_all()
-        if now is not None:
-            self._answer(ticket, now)
-        return ticket.future
+        if outcome is not None:
+            self._resolve(request, outcome)
+        return request.future
 
-    def _same(self, frame: Frame, detections: Detections) -> _Call | None:
-        """Find the call whose answer will do for this frame too."""
+    def _call_of_duplicate(self, frame: Frame, detections: Detections) -> _Call | None:
+        """Return the recent call whose result can be reused for this frame."""
         for call in reversed(self._recent):
             if abs(frame.captured_ns - call.captured_ns) >= self._same_ns:
                 continue
-            if not isinstance(call.outcome, NoOpinionError) and show_the_same(call.edge.detections, detections):
+            if not isinstance(call.outcome, CloudDetectionError) and is_same_scene(call.edge.detections, detections):
                 return call
         return None
 
@@ -192,53 +253,54 @@ class SecondOpinion:
                     return
                 call = self._queue.popleft()
                 frame, call.frame = call.frame, None
-                # Nobody waits for it any more: it is not worth the money.
-                late = all(ticket.answered for ticket in call.tickets)
-            outcome: Detections | NoOpinionError
-            try:
-                if late or frame is None:
-                    raise NoOpinionError("timeout", "its time was over before it could be asked about")  # noqa: TRY301
-                outcome = self._consult(frame, call.edge.detections)
-            except NoOpinionError as error:
-                outcome = error
-            except Exception:  # noqa: BLE001 - no defect may leave a frame without its answer, nor end the worker
-                _LOG.exception("second opinion: unexpected failure")
-                outcome = NoOpinionError("refused", "unexpected failure")
+                expired = all(request.resolved for request in call.requests)
+            outcome: Detections | CloudDetectionError
+            if expired or frame is None:  # no frame waits for it any more: not worth its price
+                outcome = CloudDetectionError("timeout", "the timeout passed before the call was made")
+            else:
+                outcome = self._detect(frame, call.edge.detections.labels)
             with self._changed:
                 call.outcome = outcome
-                if not isinstance(outcome, NoOpinionError):
-                    self._running.answered()
+                if not isinstance(outcome, CloudDetectionError):
+                    self._running.note_result()
+                    self._collecting += 1
                 elif outcome.reason == "model-not-running":
-                    self._running.not_running()
-                tickets, call.tickets = call.tickets, []
-                self._keeping += frame is not None and not isinstance(outcome, NoOpinionError)
-            for ticket in tickets:
-                self._answer(ticket, outcome)
-            if frame is not None and not isinstance(outcome, NoOpinionError):
-                self._hand_on(frame, call.edge, outcome)
+                    self._running.note_not_running()
+                requests, call.requests = call.requests, []
+            for request in requests:
+                self._resolve(request, outcome)
+            if frame is not None and not isinstance(outcome, CloudDetectionError):
+                self._call_collect(frame, call.edge, outcome)
 
-    def _hand_on(self, frame: Frame, edge: EdgeAnswer, cloud: Detections) -> None:
-        try:
-            self._keep(frame, edge, cloud)
-        except Exception:  # noqa: BLE001 - no defect may end the worker
-            _LOG.exception("second opinion: a frame could not be kept")
-        finally:
-            with self._changed:
-                self._keeping -= 1
-                self._changed.notify_all()
-
-    def _consult(self, frame: Frame, detections: Detections) -> Detections:
-        def call() -> Detections:
+    def _detect(self, frame: Frame, labels: tuple[str, ...]) -> Detections | CloudDetectionError:
+        def detect() -> Detections:
             with self._changed:
                 self._calls += 1
-            return self._looker.look(frame, detections.labels)
+            return self._detector.detect(frame, labels)
 
-        return self._gate.through(call)
+        try:
+            return self._guard.call(detect)
+        except CloudDetectionError as error:
+            return error
+        except Exception:  # noqa: BLE001 - no defect may leave a frame without its result, nor end the worker
+            _LOG.exception("second opinion: unexpected failure")
+            return CloudDetectionError("refused", "unexpected failure")
 
-    def _mind_the_time(self) -> None:
+    def _call_collect(self, frame: Frame, edge: EdgeResult, cloud: Detections) -> None:
+        try:
+            if self._collect is not None:
+                self._collect(frame, edge, cloud)
+        except Exception:  # noqa: BLE001 - no defect may end the worker
+            _LOG.exception("second opinion: a frame could not be collected")
+        finally:
+            with self._changed:
+                self._collecting -= 1
+                self._changed.notify_all()
+
+    def _watch_deadlines(self) -> None:
         while True:
             with self._changed:
-                while self._waiting and self._waiting[0].answered:
+                while self._waiting and self._waiting[0].resolved:
                     self._waiting.popleft()
                 if self._stopped:
                     return
@@ -246,24 +308,41 @@ class SecondOpinion:
                 if left is None or left > 0:
                     self._changed.wait(left)
                     continue
-                ticket = self._waiting.popleft()
-            self._answer(ticket, NoOpinionError("timeout", "no answer came in time"))
+                request = self._waiting.popleft()
+            self._resolve(request, CloudDetectionError("timeout", "no result arrived in time"))
 
-    def _answer(self, ticket: _Ticket, outcome: Detections | NoOpinionError) -> None:
-        """Give a frame its one answer; whoever comes second is not heard."""
-        if isinstance(outcome, NoOpinionError):
-            opinion = Opinion("edge-degraded", ticket.detections, outcome.reason)
+    def _resolve(self, request: _Request, outcome: Detections | CloudDetectionError) -> None:
+        """Give a frame its one result; later ones are ignored."""
+        if isinstance(outcome, CloudDetectionError):
+            result = CloudResult("edge-degraded", request.detections, outcome.reason)
         else:
-            opinion = Opinion("cloud", outcome)
+            result = CloudResult("cloud", outcome)
         with self._changed:
-            if ticket.answered:
+            if request.resolved:
                 return
-            ticket.answered = True
-            if opinion.reason is None:
+            request.resolved = True
+            if result.reason is None:
                 self._cloud += 1
             else:
-                self._degraded[opinion.reason] += 1
-        ticket.future.set_result(opinion)  # and run its callbacks, which are to have ended when it counts as told
+                self._degraded[result.reason] += 1
+        request.future.set_result(result)  # and run its callbacks, which count as part of it
         with self._changed:
-            self._told += 1
+            self._resolved += 1
             self._changed.notify_all()
+
+
+def is_same_scene(one: Detections, other: Detections) -> bool:
+    """Return whether two frames show the same scene: each box has its match of the same class, none is left over.
+
+    Every detection counts, above the threshold or not, since the result for one frame is reused for all of the other.
+    """
+    if len(one) != len(other) or one.labels != other.labels:
+        return False
+    overlap = iou(one.boxes[:, None], other.boxes)
+    overlap[one.class_ids[:, None] != other.class_ids[None, :]] = 0
+    for row in range(len(one)):
+        best = int(np.argmax(overlap[row]))
+        if overlap[row, best] < _SAME_BOX_IOU:
+            return False
+        overlap[:, best] = 0
+    return True

@@ -1,6 +1,36 @@
-"""What the agent has to do with an AWS IoT Greengrass nucleus that runs it: connection, configuration, deployments.
+"""The agent as an AWS IoT Greengrass component: Greengrass IPC, publishing, configuration and deployments.
 
-`connection` and `deployments` need the package `awsiotsdk` (extra `greengrass`) and are imported only where a nucleus
-is wanted. How results go out through it is told in `beeagent.greengrass.publisher`; nothing here knows of frames or
-messages.
+The extra `greengrass` installs `awsiotsdk`, which is imported when a connection is created. The names below are
+imported on first use.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from beeagent.greengrass.component import run_component
+    from beeagent.greengrass.ipc import IpcAddress, IpcConnection, IpcError, ipc_address
+    from beeagent.greengrass.publisher import GreengrassPublisher
+
+__all__ = [
+    "GreengrassPublisher",
+    "IpcAddress",
+    "IpcConnection",
+    "IpcError",
+    "ipc_address",
+    "run_component",
+]
+
+_MODULES = {
+    "component": ("run_component",),
+    "ipc": ("IpcAddress", "IpcConnection", "IpcError", "ipc_address"),
+    "publisher": ("GreengrassPublisher",),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name on first use (PEP 562)."""
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Runs the agent as a Greengrass component: set up by deployments, and changed by them while it runs."""
+"""Runs the agent as a Greengrass component: configured by deployments, at the start and while it runs."""
 
 import logging
 import os
@@ -6,11 +6,12 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from beeagent.errors import BeeagentError, InputError
-from beeagent.greengrass.address import THING_VARIABLE, nucleus_address
-from beeagent.greengrass.kept_settings import KeptConfiguration
+from beeagent.greengrass.configuration import Configuration, ConfigurationReader, LastWorkingConfiguration
+from beeagent.greengrass.deployments import Deployments
+from beeagent.greengrass.ipc import THING_VARIABLE, IpcConnection, ipc_address
 from beeagent.log import configure_log
 from beeagent.mqtt.broker_url import Embedded, parse_broker
 from beeagent.runtime.agent import Agent
@@ -21,299 +22,290 @@ from beeagent.runtime.run import leave_at_once, on_signals, run_until, stopping
 from beeagent.settings import Settings
 from beeagent.thread_guard import ThreadFailedError, ThreadGuard
 
-if TYPE_CHECKING:
-    from beeagent.greengrass.configuration import ComponentConfiguration, Configured
-    from beeagent.greengrass.ipc import NucleusConnection
-
 _LOG: Final = logging.getLogger(__name__)
 
-_LOOK_EVERY_S: Final = 0.5
-_ASK_AGAIN_AFTER_S: Final = 5.0
-_ENDS_WITHIN_S: Final = 0.5
+_POLL_INTERVAL_S: Final = 0.5
+_RETRY_AFTER_S: Final = 5.0
+_STOP_TIMEOUT_S: Final = 0.5
 _PART: Final = "configuration"
 
 
 def run_component(options: Mapping[str, Any]) -> None:
-    """Run the agent with the component's configuration, until its camera ends or SIGINT or SIGTERM comes.
+    """Run the agent with the component's configuration, until its camera ends or SIGINT or SIGTERM is received.
 
-    Where that cannot be used, it runs with the last one that worked, and its status says why.
+    If the configuration is invalid, the agent runs with the last one that worked, and its status says why.
 
     Args:
-        options: what the command line gave, by key; it wins over the configuration.
+        options: options of the command line, by key; they take precedence over the configuration.
 
     Raises:
-        InputError: no nucleus has started this process, or the configuration cannot be used and none is kept.
-        BeeagentError: a stage failed, or the nucleus does not know this process any more.
+        InputError: no nucleus has started this process, or its configuration is invalid and none has worked before.
+        BeeagentError: a stage failed, or the nucleus no longer accepts this process.
     """
-    address = nucleus_address(os.environ)
-    try:
-        from beeagent.greengrass.configuration import ComponentConfiguration  # noqa: PLC0415 - its package is an extra
-        from beeagent.greengrass.ipc import NucleusConnection  # noqa: PLC0415 - as above
-    except ImportError as error:
-        raise InputError(
-            f"--greengrass needs {error.name}, which is not installed: pip install 'beeagent[greengrass]'"
-        ) from error
+    address = ipc_address(os.environ)
+    stop = _Stop()
+    ipc = IpcConnection(address, on_rejected=stop.reject)
     configure_log("text")
-    end = _End()
-    nucleus = NucleusConnection(address, on_expelled=end.expel)
-    configuration = ComponentConfiguration(nucleus, options=options, thing=os.environ.get(THING_VARIABLE))
-    kept = KeptConfiguration(configuration.settings({}).state_folder())
+    reader = ConfigurationReader(ipc, options=options, thing=os.environ.get(THING_VARIABLE))
+    last_working = LastWorkingConfiguration(reader.parse({}).settings.state_folder())
     ended = True
-    with on_signals(stopping(end.come)), ThreadGuard(lambda _: end.come()):
-        nucleus.start()
+    with on_signals(stopping(stop.stop_process)), ThreadGuard(lambda _: stop.stop_process()):
+        ipc.start()
         try:
-            first = _first_configuration(nucleus, configuration, kept, end)
-            if first is not None:
-                ended = _Component(first, nucleus, configuration, kept, end).run()
+            initial = _wait_for_configuration(ipc, reader, last_working, stop)
+            if initial is not None:
+                ended = _Component(initial, ipc, reader, last_working, stop).run()
         finally:
-            nucleus.close(_ENDS_WITHIN_S)
-    if end.expelled is not None and ended:
-        raise BeeagentError(end.expelled)
+            ipc.close(_STOP_TIMEOUT_S)
+    if stop.rejected is not None and ended:
+        raise BeeagentError(stop.rejected)
     if not ended:
-        leave_at_once(0 if end.expelled is None else 1)
+        leave_at_once(0 if stop.rejected is None else 1)
 
 
-class _End:
-    """When it is to be over, for good or for the agent of now."""
+class _Stop:
+    """Events that stop the process, or only the current agent.
+
+    Attributes:
+        process: set to stop the process.
+        agent: set to stop the current agent.
+        rejected: why the nucleus no longer accepts this process; None if it does.
+    """
 
     def __init__(self) -> None:
-        self.has_come = threading.Event()
-        self.of_life = threading.Event()
-        self.expelled: str | None = None
-        """Why the nucleus will never let this process in again; None where it may."""
+        self.process = threading.Event()
+        self.agent = threading.Event()
+        self.rejected: str | None = None
 
-    def come(self) -> None:
-        """Let it be over for good. Safe from a signal handler."""
-        self.has_come.set()
-        self.of_life.set()
+    def stop_process(self) -> None:
+        """Stop the process. Safe from a signal handler."""
+        self.process.set()
+        self.agent.set()
 
-    def expel(self, reason: str) -> None:
-        """Let it be over for good, with an error."""
+    def reject(self, reason: str) -> None:
+        """Stop the process with an error."""
         _LOG.error("%s", reason)
-        self.expelled = reason
-        self.come()
+        self.rejected = reason
+        self.stop_process()
 
-    def begin_life(self) -> None:
-        """Begin anew, unless it is over for good."""
-        self.of_life = threading.Event()
-        if self.has_come.is_set():
-            self.of_life.set()
+    def begin_agent(self) -> None:
+        """Create the event for the next agent."""
+        self.agent = threading.Event()
+        if self.process.is_set():
+            self.agent.set()
 
 
 @dataclass(frozen=True, slots=True)
-class _First:
-    """What to begin with.
+class _Initial:
+    """The configuration at the start.
 
     Attributes:
-        configured: the configuration to run with.
-        fallback: the last one that worked, if that is another one and can be used.
-        refused: why the nucleus' configuration is not the one to run with; None where it is.
+        configuration: to run with.
+        fallback: the last one that worked, if it differs and is valid.
+        error: why the nucleus' configuration is not used; None if it is.
     """
 
-    configured: "Configured"
-    fallback: "Configured | None" = None
-    refused: InputError | None = None
+    configuration: Configuration
+    fallback: Configuration | None = None
+    error: InputError | None = None
 
 
-def _first_configuration(
-    nucleus: "NucleusConnection", configuration: "ComponentConfiguration", kept: KeptConfiguration, end: _End
-) -> _First | None:
-    """Wait for the nucleus, and read the configuration; None if it is to be over meanwhile.
+def _wait_for_configuration(
+    ipc: IpcConnection, reader: ConfigurationReader, last_working: LastWorkingConfiguration, stop: _Stop
+) -> _Initial | None:
+    """Wait for the nucleus, and read the configuration; return None if the process is stopped meanwhile.
 
     Raises:
-        InputError: the configuration cannot be used, and neither can one that worked before.
+        InputError: the configuration is invalid, and so is the last one that worked.
     """
-    while not end.has_come.is_set():
-        if not nucleus.wait_connected(_LOOK_EVERY_S):
+    while not stop.process.is_set():
+        if not ipc.wait_connected(_POLL_INTERVAL_S):
             continue
         try:
-            return _choose_first(configuration, kept)
+            return _initial_configuration(reader, last_working)
         except InputError:
             raise
         except BeeagentError as error:
-            _LOG.warning("the configuration is not to be had: %s; trying again", error)
-            end.has_come.wait(_ASK_AGAIN_AFTER_S)
+            _LOG.warning("the configuration is not available: %s; trying again", error)
+            stop.process.wait(_RETRY_AFTER_S)
     return None
 
 
-def _choose_first(configuration: "ComponentConfiguration", kept: KeptConfiguration) -> _First:
+def _initial_configuration(reader: ConfigurationReader, last_working: LastWorkingConfiguration) -> _Initial:
     try:
-        new = configuration.read()
+        configuration = reader.read()
     except InputError as error:
-        fallback = _last_working(configuration, kept)
+        fallback = _fallback(reader, last_working)
         if fallback is None:
             raise
-        return _First(fallback, refused=error)
+        return _Initial(fallback, error=error)
     try:
-        fallback = _last_working(configuration, kept)
+        fallback = _fallback(reader, last_working)
     except BeeagentError:
-        fallback = None  # its secrets are not to be had; it is not needed yet
-    if fallback is not None and not fallback.settings.differing(new.settings):
+        fallback = None  # its secrets are not available; it is not needed yet
+    if fallback is not None and not fallback.settings.differing(configuration.settings):
         fallback = None
-    return _First(new, fallback)
+    return _Initial(configuration, fallback)
 
 
-def _last_working(configuration: "ComponentConfiguration", kept: KeptConfiguration) -> "Configured | None":
-    """Return the last configuration that worked, None if there is none that can be used; raises NucleusError."""
-    given = kept.read()
+def _fallback(reader: ConfigurationReader, last_working: LastWorkingConfiguration) -> Configuration | None:
+    """Return the last configuration that worked, None if there is none or it is invalid; raises IpcError."""
+    values = last_working.read()
     try:
-        return None if given is None else configuration.configured(given)
+        return None if values is None else reader.parse(values)
     except InputError as error:
-        _LOG.warning("the last configuration that worked cannot be used any more: %s", error)
+        _LOG.warning("the last configuration that worked is no longer valid: %s", error)
         return None
 
 
 class _Component:
     """One agent after the other, each with the settings of its time.
 
-    A change of the model alone is made while an agent looks. For any other, the agent ends in order and another one
-    takes its place in this process, since a local deployment does not start a component anew for it. Where the new
-    settings cannot work, the old ones stay, and the status says why. They also stay where a nucleus lite starts the
-    component anew with a wrong configuration, as it does after a cloud deployment: what worked is kept in a file.
+    A change of the model alone is applied while an agent runs. For any other change, the agent stops and another one
+    takes its place in this process, as a local deployment does not restart a component. If the new settings fail, the
+    old ones stay in use, and the status says why. They also stay where a nucleus lite restarts the component with an
+    invalid configuration, as it does after a cloud deployment: the last one that worked is saved to a file.
     """
 
     def __init__(
         self,
-        first: _First,
-        nucleus: "NucleusConnection",
-        configuration: "ComponentConfiguration",
-        kept: KeptConfiguration,
-        end: _End,
+        initial: _Initial,
+        ipc: IpcConnection,
+        reader: ConfigurationReader,
+        last_working: LastWorkingConfiguration,
+        stop: _Stop,
     ) -> None:
-        self._nucleus = nucleus
-        self._configuration = configuration
-        self._kept = kept
-        self._end = end
-        self._fallback = first.fallback
-        self._lock = threading.Lock()  # of what follows, which the thread of the deployments uses too
-        self._running = first.configured
-        self._wanted = first.configured.settings
-        self._next: Configured | None = None
-        self._trouble: str | None = None
+        self._ipc = ipc
+        self._reader = reader
+        self._last_working = last_working
+        self._stop = stop
+        self._fallback = initial.fallback
+        self._lock = threading.Lock()  # guards the following, which the thread of the deployments uses too
+        self._current = initial.configuration
+        self._wanted = initial.configuration.settings
+        self._next: Configuration | None = None
+        self._problem: str | None = None
         self._agent: Agent | None = None
         self._reload: ModelReload | None = None
-        self._looked = 0  # frames that the last agent looked at
-        if first.refused is not None:
-            self._refuse(first.refused)
+        self._frames = 0  # processed by the last agent
+        if initial.error is not None:
+            self._refuse(initial.error)
             _LOG.warning("beginning with the last configuration that worked")
 
     def run(self) -> bool:
-        """Run agents, and say whether every thread of theirs has ended."""
-        from beeagent.greengrass.deployments import Deployments  # noqa: PLC0415 - its package is an extra
-
+        """Run agents; return whether all their threads have ended."""
         deployments = Deployments(
-            self._nucleus,
+            self._ipc,
             on_configuration=self._read_configuration,
-            objection=self._objection,
+            validate=self._validate,
             may_stop=lambda: (agent := self._agent) is None or not agent.delivering,
         )
         deployments.start()
         try:
-            return self._run_agents(self._running)
+            return self._run_agents(self._current)
         finally:
-            deployments.stop(_ENDS_WITHIN_S)
+            deployments.stop(_STOP_TIMEOUT_S)
 
-    def _run_agents(self, configured: "Configured") -> bool:
+    def _run_agents(self, configuration: Configuration) -> bool:
         ended, good = True, self._fallback
-        self._begin_life(configured)
+        self._begin_agent(configuration)
         while True:
-            settings = configured.settings
+            settings = configuration.settings
             configure_log(settings.log_format)
             try:
-                load = self._configuration.load
-                ended &= run_until(self._end.of_life, settings, load, nucleus=self._nucleus, during=self._during)
+                load = self._reader.load
+                ended &= run_until(self._stop.agent, settings, load, ipc=self._ipc, during=self._during)
             except BeeagentError as error:
-                if good is None or configured is good or self._looked or isinstance(error, ThreadFailedError):
+                if good is None or configuration is good or self._frames or isinstance(error, ThreadFailedError):
                     raise
                 self._refuse(error)
                 with self._lock:
-                    configured = self._next or good
-                    self._begin_life(configured)
+                    configuration = self._next or good
+                    self._begin_agent(configuration)
                 continue
             with self._lock:
-                if self._next is None or self._end.has_come.is_set():
+                if self._next is None or self._stop.process.is_set():
                     return ended
-                good, configured = configured, self._next
-                self._begin_life(configured)
+                good, configuration = configuration, self._next
+                self._begin_agent(configuration)
 
-    def _begin_life(self, configured: "Configured") -> None:
-        # Together with the taking of `_next`, so that another that comes meanwhile is not forgotten.
-        self._end.begin_life()
-        self._running, self._next, self._looked = configured, None, 0
+    def _begin_agent(self, configuration: Configuration) -> None:
+        # Under the lock that also guards `_next`, so that a configuration that arrives meanwhile is not lost.
+        self._stop.begin_agent()
+        self._current, self._next, self._frames = configuration, None, 0
 
-    def _keep_what_works(self) -> None:
-        """Keep the configuration of now, if a frame was processed with it and its model is the one in use."""
+    def _save_if_working(self) -> None:
+        """Save the current configuration, if a frame was processed with it and its model is in use."""
         if self._agent is None or self._reload is None or not self._agent.health.frames:
             return
-        if not self._reload.settings.differing(self._running.settings):
-            self._kept.keep(self._running.given)
+        if not self._reload.settings.differing(self._current.settings):
+            self._last_working.save(self._current.values)
 
     @contextmanager
     def _during(self, agent: Agent, reload: ModelReload) -> Iterator[None]:
         with self._lock:
             self._agent, self._reload = agent, reload
-            if self._trouble is not None:
-                agent.note_trouble(_PART, self._trouble)
+            if self._problem is not None:
+                agent.note_trouble(_PART, self._problem)
         try:
             yield
         finally:
             with self._lock:
-                self._keep_what_works()
-                self._agent, self._reload, self._looked = None, None, agent.health.frames
+                self._save_if_working()
+                self._agent, self._reload, self._frames = None, None, agent.health.frames
 
-    # What the thread of the deployments calls.
+    # Called on the thread of the deployments.
 
     def _read_configuration(self) -> None:
         with self._lock:
-            self._keep_what_works()
+            self._save_if_working()
         try:
-            read = self._configuration.read()
-            new = read.settings
-            changed = new.differing((self._next or self._running).settings)
-            if changed and not new.differing(self._wanted):
-                return  # it was tried, and could not be used
+            new = self._reader.read()
+            changed = new.settings.differing((self._next or self._current).settings)
+            if changed and not new.settings.differing(self._wanted):
+                return  # it was tried, and failed
             if not changed <= set(RELOADED):
-                self._check(new)
+                self._check(new.settings)
         except InputError as error:
             self._refuse(error)
             return
-        self._wanted = new
-        self._set_trouble(None)
+        self._wanted = new.settings
+        self._set_problem(None)
         if not changed:
             return
-        _LOG.info("going on with a new configuration (%s)", ", ".join(sorted(changed)))
+        _LOG.info("changing to a new configuration (%s)", ", ".join(sorted(changed)))
         with self._lock:
             if changed <= set(RELOADED) and self._reload is not None:
-                self._running = read
+                self._current = new
                 self._reload.request()
             else:
-                self._next = read
-                self._end.of_life.set()
+                self._next = new
+                self._stop.agent.set()
 
-    def _objection(self, configuration: Mapping[str, Any]) -> str | None:
+    def _validate(self, values: Mapping[str, Any]) -> str | None:
         try:
-            self._check(self._configuration.without_secrets(configuration))
+            self._check(self._reader.parse_without_secrets(values))
         except BeeagentError as error:
-            _LOG.warning("a deployment's configuration is rejected: %s", error)
+            _LOG.warning("the configuration of a deployment is rejected: %s", error)
             return str(error)
         return None
 
     def _check(self, settings: Settings) -> None:
-        """Find what is wrong with settings, as far as that can be seen while others are in use."""
+        """Raise BeeagentError if settings are invalid, as far as that can be found out while others are in use."""
         if settings.camera is not None:
             chosen_source(settings)
         if not isinstance(parse_broker(settings.broker), Embedded):
-            chosen_publisher(settings, broker=None, nucleus=self._nucleus, last_will=lambda: b"")
+            chosen_publisher(settings, broker=None, ipc=self._ipc, last_will=lambda: b"")
         chosen_bundle(settings)
 
     def _refuse(self, error: BeeagentError) -> None:
-        trouble = f"the new one is not used: {error}"
-        if trouble != self._trouble:  # it is read again and again
+        problem = f"the new one is not used: {error}"
+        if problem != self._problem:  # it is read again and again
             _LOG.error("the new configuration is not used: %s", error)
-        self._set_trouble(trouble)
+        self._set_problem(problem)
 
-    def _set_trouble(self, trouble: str | None) -> None:
+    def _set_problem(self, problem: str | None) -> None:
         with self._lock:
-            self._trouble = trouble
+            self._problem = problem
             if self._agent is not None:
-                self._agent.note_trouble(_PART, trouble)
+                self._agent.note_trouble(_PART, problem)

@@ -1,111 +1,113 @@
-"""The component's configuration, as a deployment makes it."""
+"""The component's configuration: its conversion to settings, its secrets, and the last one that worked."""
 
+import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Final
 
 from beeagent.errors import InputError
-from beeagent.greengrass.errors import NOT_FOUND, NucleusError
-from beeagent.greengrass.missing_rights import ACCESS_CONTROL
-from beeagent.greengrass.secrets import is_secret, with_secrets
+from beeagent.greengrass.access_control import ACCESS_CONTROL, GET_SECRET_VALUE, missing_permission
+from beeagent.greengrass.ipc import NOT_FOUND, SERVICE_ERROR, UNAUTHORIZED, IpcConnection, IpcError
+from beeagent.private_file import write_private_file
 from beeagent.settings import Settings, load_settings
 from beeagent.shown_text import shown
 
-if TYPE_CHECKING:
-    from beeagent.greengrass.ipc import NucleusConnection
+_LOG: Final = logging.getLogger(__name__)
+
+_SECRET_PREFIX: Final = "secret:"  # noqa: S105 - of a reference
+_SECRET_KEYS: Final = ("camera", "mqtt_username", "mqtt_password")  # settings that may be secrets
+_LAST_WORKING_FILE: Final = "last-working-configuration.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Configured:
-    """A configuration that was read.
+class Configuration:
+    """A configuration of the component.
 
     Attributes:
-        given: as the nucleus gave it, with the names of secrets.
-        settings: made of it, with the secrets.
+        values: as received from the nucleus, with references to secrets.
+        settings: with the secrets themselves.
     """
 
-    given: Mapping[str, Any]
+    values: Mapping[str, Any]
     settings: Settings
 
 
-class ComponentConfiguration:
-    """Reads the settings from the nucleus.
+class ConfigurationReader:
+    """Reads the settings from the component's configuration.
 
-    They are those of the TOML file, in whose place they stand: the environment and the command line still win.
+    It takes the place of the TOML file: environment and command line take precedence.
 
     Args:
-        nucleus: whom to ask.
-        options: what the command line gave, by key.
-        thing: the name of the device's IoT thing, which is `device` unless that is set; None where it is not known.
+        ipc: the connection to the nucleus.
+        options: options of the command line, by key.
+        thing: name of the device's IoT thing, the default of `device`; None if unknown.
     """
 
-    def __init__(self, nucleus: "NucleusConnection", *, options: Mapping[str, Any], thing: str | None) -> None:
-        self._nucleus = nucleus
+    def __init__(self, ipc: IpcConnection, *, options: Mapping[str, Any], thing: str | None) -> None:
+        self._ipc = ipc
         self._options = dict(options)
         self._thing = thing
 
     def load(self) -> Settings:
-        """Return the settings as the configuration is now; raises as `read`."""
+        """Return the current settings; raises as `read`."""
         return self.read().settings
 
-    def read(self) -> Configured:
-        """Read the configuration as it is now.
+    def read(self) -> Configuration:
+        """Read the current configuration.
 
         Raises:
-            InputError: it cannot be used; the message names the key, the value and what is allowed.
-            NucleusError: the nucleus does not give it.
+            InputError: it is invalid; the message names the key, the value and what is allowed.
+            IpcError: the nucleus does not return it.
         """
         try:
-            answer = self._nucleus.ask(lambda client: client.get_configuration_async(key_path=[]))
-        except NucleusError as error:
+            response = self._ipc.call(lambda client: client.get_configuration_async(key_path=[]))
+        except IpcError as error:
             if error.name != NOT_FOUND:
                 raise
-            given: Mapping[str, Any] = {}
+            values: Mapping[str, Any] = {}
         else:
-            given = answer.value or {}
-        return self.configured(given)
+            values = response.value or {}
+        return self.parse(values)
 
-    def configured(self, given: Mapping[str, Any]) -> Configured:
-        """Make settings of a configuration, with its secrets; raises as `settings`."""
-        return Configured(given, self.settings(given))
+    def parse(self, values: Mapping[str, Any]) -> Configuration:
+        """Convert a configuration to settings, with the secrets to which it refers; raises as `read`."""
+        given = parse_values(values)
+        resolved = {
+            key: _read_secret(key, value, self._ipc) if _is_secret(key, value) else value
+            for key, value in given.items()
+        }
+        return Configuration(values, self._load(resolved))
 
-    def settings(self, configuration: Mapping[str, Any]) -> Settings:
-        """Make settings of a configuration, fetching the secrets that it refers to.
-
-        Raises:
-            InputError: as for `read`.
-            NucleusError: the nucleus does not give a secret.
-        """
-        return self._load(with_secrets(as_settings(configuration), nucleus=self._nucleus))
-
-    def without_secrets(self, configuration: Mapping[str, Any]) -> Settings:
-        """Make settings of a configuration whose secrets the nucleus may not have yet; what would be one is left out.
+    def parse_without_secrets(self, values: Mapping[str, Any]) -> Settings:
+        """Convert a configuration whose secrets the nucleus may not have yet; settings that refer to one are omitted.
 
         Raises:
             InputError: as for `read`.
         """
-        given = as_settings(configuration)
-        return self._load({key: value for key, value in given.items() if not is_secret(key, value)})
+        given = parse_values(values)
+        return self._load({key: value for key, value in given.items() if not _is_secret(key, value)})
 
     def _load(self, given: Mapping[str, Any]) -> Settings:
         device = {} if self._thing is None else {"device": self._thing}
         return load_settings(self._options, config=None, component={**device, **given})
 
 
-def as_settings(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """Undo what a nucleus does to values on their way, and nothing more.
+def parse_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Revert what a nucleus does to values in transit, and nothing more.
 
-    From a YAML recipe, a nucleus lite gives every value as text; from a JSON one, whole numbers may come with a decimal
-    point. What is cleared is null, and counts as not given.
+    From a YAML recipe, a nucleus lite returns every value as text; from a JSON one, integers may have a decimal point.
+    A value that a deployment has cleared is null, and counts as not set.
 
     Args:
-        configuration: the component's; its `accessControl` is left out.
+        values: of the component's configuration; `accessControl` is omitted.
 
     Raises:
-        InputError: a value is true or false, or should be.
+        InputError: a value is a boolean and must not be, or the reverse.
     """
     given: dict[str, Any] = {}
-    for key, value in configuration.items():
+    for key, value in values.items():
         if key == ACCESS_CONTROL or value is None:
             continue
         given[key] = value
@@ -113,17 +115,112 @@ def as_settings(configuration: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, float) and value.is_integer():
             given[key] = int(value)
         elif field is not None and field.annotation is bool:
-            given[key] = _truth(key, value)
+            given[key] = _parse_bool(key, value)
         elif field is not None and isinstance(value, bool):
             raise InputError(
-                f"{key} in the component's configuration is {str(value).lower()}: a value is wanted, not true or false"
+                f"{key} in the component's configuration is {str(value).lower()}: it takes a value, not true or false"
             )
     return given
 
 
-def _truth(key: str, value: object) -> bool:
+def _parse_bool(key: str, value: object) -> bool:
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
     raise InputError(f"{key} in the component's configuration is {shown(repr(value), most=80)}: give true or false")
+
+
+def _is_secret(key: str, value: object) -> bool:
+    """Return whether a value refers to a secret; raise InputError where the key does not allow that."""
+    if not isinstance(value, str) or not value.startswith(_SECRET_PREFIX):
+        return False
+    if key not in _SECRET_KEYS:
+        raise InputError(f"{_describe(key, value)}, and only {', '.join(_SECRET_KEYS)} may be secrets")
+    return True
+
+
+def _describe(key: str, reference: str) -> str:
+    return f"{shown(key)} in the component's configuration is {shown(reference, most=200)}"
+
+
+def _read_secret(key: str, reference: str, ipc: IpcConnection) -> str:
+    """Return the secret of a reference.
+
+    That is `secret:NAME`, where NAME is the secret's name or ARN in AWS Secrets Manager, or `secret:NAME#KEY`, where
+    the secret is a JSON object, the form of key/value pairs in Secrets Manager. The nucleus returns the secrets that
+    the component `aws.greengrass.SecretManager` stores on the device, even while it is offline.
+
+    Raises:
+        InputError: this component has no such secret.
+        IpcError: the nucleus does not return it for another reason.
+    """
+    where = _describe(key, reference)
+    name, _, entry = reference.removeprefix(_SECRET_PREFIX).partition("#")
+    if not name:
+        raise InputError(f"{where}: give secret:NAME or secret:NAME#KEY")
+    try:
+        text = ipc.call(lambda client: client.get_secret_value_async(secret_id=name)).secret_value.secret_string
+    except IpcError as error:
+        if error.name not in (UNAUTHORIZED, NOT_FOUND):
+            hint = " (a nucleus lite has no secrets: use mqtt_password_file)" if error.name == SERVICE_ERROR else ""
+            raise IpcError(f"{where}: {error}{hint}", name=error.name) from error
+        why = missing_permission(ipc, GET_SECRET_VALUE, name) if error.name == UNAUTHORIZED else str(error)
+        raise InputError(
+            f"{where}, which the nucleus does not return ({why}): accessControl must permit {GET_SECRET_VALUE} for it, "
+            "and the configuration of aws.greengrass.SecretManager must list it"
+        ) from error
+    if text is None:
+        raise InputError(f"{where}, which is binary: store it as text")
+    return _secret_entry(where, text, entry) if entry else str(text)
+
+
+def _secret_entry(where: str, text: str, entry: str) -> str:
+    # No error message contains anything of the secret.
+    try:
+        content = json.loads(text)
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise InputError(f"{where}, and that secret is no JSON object: leave out #{entry}")
+    if not isinstance(content.get(entry), str):
+        raise InputError(f"{where}, and that secret has no text of the name {entry!r}")
+    return str(content[entry])
+
+
+class LastWorkingConfiguration:
+    """A file with the configuration with which the agent last ran, as received from the nucleus.
+
+    It contains references to secrets and not the secrets; but a password in the configuration itself is in it, so only
+    the component's user may read it.
+
+    Args:
+        folder: of the component's state.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / _LAST_WORKING_FILE
+        self._saved = self.read()
+
+    def read(self) -> dict[str, Any] | None:
+        """Return the configuration; None if there is none, or it cannot be read."""
+        try:
+            content = json.loads(self._path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, RecursionError) as error:
+            _LOG.warning("%s cannot be read: %s", self._path, error)
+            return None
+        return content if isinstance(content, dict) else None
+
+    def save(self, values: Mapping[str, Any]) -> None:
+        """Save a configuration in place of the one before; errors of the disk are logged."""
+        content = {key: value for key, value in values.items() if key != ACCESS_CONTROL}
+        if content == self._saved:
+            return
+        self._saved = content  # not retried
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_private_file(self._path, [json.dumps(content).encode()])
+        except OSError as error:
+            _LOG.warning("the working configuration cannot be saved to %s: %s", self._path, error)

@@ -1,4 +1,4 @@
-"""What deployments want of a component that runs: another configuration, and to stop for another version."""
+"""Deployments to a running component: changes of its configuration, their validation, and updates to a new version."""
 
 import logging
 import queue
@@ -7,80 +7,74 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
-
-from awsiot.greengrasscoreipc import model
+from typing import Any, Final
 
 from beeagent.errors import BeeagentError
-from beeagent.greengrass.errors import NucleusError
-
-if TYPE_CHECKING:
-    from beeagent.greengrass.ipc import NucleusConnection
+from beeagent.greengrass.ipc import IpcConnection, IpcError
 
 _LOG: Final = logging.getLogger(__name__)
 
-_SETTLED_AFTER_S: Final = 0.5  # a deployment changes one key after the other
-_READ_EVERY_S: Final = 60.0
+_SETTLE_S: Final = 0.5  # a deployment changes one key after the other
+_READ_INTERVAL_S: Final = 60.0
 _CHANGES: Final = "changes of the configuration"
 
 
 class Deployments:
-    """A thread that hears from the nucleus what deployments do, and answers.
+    """A thread that receives the nucleus' events about deployments, and responds to them.
 
-    - The configuration has changed: `on_configuration` is called, once all of a deployment's keys have come. Also after
-      each new connection, since nobody tells what was changed in between; and now and then, since a nucleus lite whose
-      ggconfigd was started again tells of no change any more, without ending the subscription.
-    - A configuration is to be judged before it is deployed: `objection` says what is wrong with it. (Classic nucleus.)
-    - The component is to be stopped for another version: that is put off while results are on their way out, for 5
-      minutes at most; they are kept in any case. (Classic nucleus.)
+    - The configuration has changed: `on_configuration` is called, once all keys of a deployment have changed. Also
+      after each new connection, as changes before it are not reported; and every minute, as a nucleus lite whose
+      ggconfigd has restarted reports no more changes, without ending the subscription.
+    - A configuration is to be validated before it is deployed: `validate` returns what is wrong. (Classic nucleus.)
+    - The component is to be stopped for another version: that is deferred while results are in flight, for 5 minutes at
+      most; they stay in the outbox in any case. (Classic nucleus.)
 
     Args:
-        nucleus: the connection.
-        on_configuration: reads the configuration and does what it asks for; it is called again later where it raises
-            NucleusError.
-        objection: says what is wrong with a configuration, None if nothing is.
-        may_stop: whether the component may be stopped now.
-        read_every_s: seconds after which the configuration is read even if no change was reported.
-        again_after_s: seconds until what failed is tried again, and until a deployment asks again.
-        most_deferred_s: seconds for which a deployment is put off, at most.
+        ipc: the connection to the nucleus.
+        on_configuration: reads and applies the configuration; called again later if it raises IpcError.
+        validate: returns what is wrong with a configuration, None if it is valid.
+        may_stop: returns whether the component may be stopped now.
+        read_interval_s: seconds after which the configuration is read even if no change was reported.
+        retry_after_s: seconds until a failed operation is repeated, and until a deferred deployment asks again.
+        max_deferral_s: seconds for which a deployment is deferred, at most.
     """
 
-    def __init__(  # noqa: PLR0913 - whom it asks, what it calls, and its patience
+    def __init__(  # noqa: PLR0913 - its connection, callbacks and times
         self,
-        nucleus: "NucleusConnection",
+        ipc: IpcConnection,
         *,
         on_configuration: Callable[[], None],
-        objection: Callable[[Mapping[str, Any]], str | None],
+        validate: Callable[[Mapping[str, Any]], str | None],
         may_stop: Callable[[], bool],
-        read_every_s: float = _READ_EVERY_S,
-        again_after_s: float = 10.0,
-        most_deferred_s: float = 300.0,
+        read_interval_s: float = _READ_INTERVAL_S,
+        retry_after_s: float = 10.0,
+        max_deferral_s: float = 300.0,
     ) -> None:
-        self._nucleus = nucleus
+        self._ipc = ipc
         self._on_configuration = on_configuration
-        self._objection = objection
+        self._validate = validate
         self._may_stop = may_stop
-        self._read_every = read_every_s
-        self._again_after = again_after_s
-        self._most_deferred = most_deferred_s
+        self._read_interval = read_interval_s
+        self._retry_after = retry_after_s
+        self._max_deferral = max_deferral_s
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._forget_nucleus: Callable[[], None] = lambda: None
+        self._stop_listening: Callable[[], None] = lambda: None
         self._read_at: float | None = None
         self._client: object = None
-        self._subscribed: dict[str, bool] = {}  # on this connection: what was tried, and whether it worked
-        self._put_off: dict[str, float] = {}  # deployments that have asked, since when
+        self._subscribed: dict[str, bool] = {}  # on this connection: whether each attempt succeeded
+        self._deferred: dict[str, float] = {}  # deployments, and since when
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="deployments", daemon=True)
 
     def start(self) -> None:
-        """Begin to listen."""
-        self._forget_nucleus = self._nucleus.listen(lambda: self._inbox.put(self._handle_link))
-        self._inbox.put(self._handle_link)
+        """Start listening."""
+        self._stop_listening = self._ipc.listen(lambda: self._inbox.put(self._handle_connection))
+        self._inbox.put(self._handle_connection)
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
-        """Listen no more, and wait up to `timeout` seconds for what is under way."""
-        self._forget_nucleus()
+        """Stop listening, and wait up to `timeout` seconds for the thread."""
+        self._stop_listening()
         self._stopping.set()
         self._inbox.put(lambda: None)
         if self._thread.is_alive():
@@ -94,8 +88,8 @@ class Deployments:
             except queue.Empty:
                 self._read()
 
-    def _handle_link(self) -> None:
-        client = self._nucleus.client
+    def _handle_connection(self) -> None:
+        client = self._ipc.client
         if client is None or client is self._client:
             return
         self._client = client
@@ -103,103 +97,107 @@ class Deployments:
         self._read_at = time.monotonic()
 
     def _subscribe(self) -> None:
-        """Subscribe to what is not subscribed to, or was found not to be there."""
-        begins: dict[str, Callable[..., Any]] = {
-            _CHANGES: lambda client, **told: client.subscribe_to_configuration_update_async(
-                key_path=[], on_stream_event=self._note_configuration, **told
+        """Make the subscriptions that do not exist."""
+        operations: dict[str, Callable[..., Any]] = {
+            _CHANGES: lambda client, **handlers: client.subscribe_to_configuration_update_async(
+                key_path=[], on_stream_event=self._on_change, **handlers
             ),
-            "configurations to judge": lambda client, **told: client.subscribe_to_validate_configuration_updates_async(
-                on_stream_event=self._note_question, **told
+            "validation requests": lambda client, **handlers: client.subscribe_to_validate_configuration_updates_async(
+                on_stream_event=self._on_validation_request, **handlers
             ),
-            "updates to come": lambda client, **told: client.subscribe_to_component_updates_async(
-                on_stream_event=self._note_update, **told
+            "component updates": lambda client, **handlers: client.subscribe_to_component_updates_async(
+                on_stream_event=self._on_update, **handlers
             ),
         }
-        for what, begin in begins.items():
-            if what not in self._subscribed:
-                self._subscribed[what] = self._try_to_subscribe(what, begin)
-        if not self._subscribed[_CHANGES]:  # which every nucleus has, and so will tell of later
+        for subject, operation in operations.items():
+            if subject not in self._subscribed:
+                self._subscribed[subject] = self._try_to_subscribe(subject, operation)
+        if not self._subscribed[_CHANGES]:  # supported by every nucleus, so it is tried again
             del self._subscribed[_CHANGES]
-            self._read_at = time.monotonic() + self._again_after
+            self._read_at = time.monotonic() + self._retry_after
 
-    def _try_to_subscribe(self, what: str, begin: Callable[..., Any]) -> bool:
-        ended = partial(self._note_end, what, self._client)
+    def _try_to_subscribe(self, subject: str, operation: Callable[..., Any]) -> bool:
+        on_end = partial(self._on_end, subject, self._client)
         try:
-            self._nucleus.ask(lambda client: begin(client, on_stream_error=lambda _: True, on_stream_closed=ended)[0])
-        except NucleusError as error:
-            # A nucleus lite has the first alone; so the others are done without.
-            if what == _CHANGES:
-                _LOG.info("this nucleus does not tell of %s: %s", what, error)
+            self._ipc.call(lambda client: operation(client, on_stream_error=lambda _: True, on_stream_closed=on_end)[0])
+        except IpcError as error:
+            # A nucleus lite supports the first subscription alone; the others are optional.
+            if subject == _CHANGES:
+                _LOG.info("this nucleus does not report %s: %s", subject, error)
             else:
-                _LOG.info("this nucleus does not tell of %s, and the agent does without", what)
+                _LOG.info("this nucleus does not report %s; the agent works without", subject)
             return False
         return True
 
-    # These four come on the connection's own thread, and only pass on what they hear.
+    # These four run on the connection's own thread, and only put what they receive into the queue.
 
-    def _note_configuration(self, _: object) -> None:
-        self._inbox.put(self._put_off_reading)
+    def _on_change(self, _: object) -> None:
+        self._inbox.put(self._schedule_read)
 
-    def _note_question(self, event: Any) -> None:  # noqa: ANN401 - of a package without types
+    def _on_validation_request(self, event: Any) -> None:  # noqa: ANN401 - of a package without types
         if event.validate_configuration_update_event is not None:
-            self._inbox.put(partial(self._judge, event.validate_configuration_update_event))
+            self._inbox.put(partial(self._respond_to_validation, event.validate_configuration_update_event))
 
-    def _note_update(self, event: Any) -> None:  # noqa: ANN401 - of a package without types
+    def _on_update(self, event: Any) -> None:  # noqa: ANN401 - of a package without types
         if event.pre_update_event is not None:
-            self._inbox.put(partial(self._answer_update, event.pre_update_event.deployment_id))
+            self._inbox.put(partial(self._respond_to_update, event.pre_update_event.deployment_id))
 
-    def _note_end(self, what: str, client: object) -> None:
-        self._inbox.put(partial(self._handle_end, what, client))
+    def _on_end(self, subject: str, client: object) -> None:
+        self._inbox.put(partial(self._handle_end, subject, client))
 
-    # And these are done by the thread of this class.
+    # And these run on the thread of this class.
 
-    def _handle_end(self, what: str, client: object) -> None:
-        """Subscribe again, after a while, where the nucleus has ended a subscription and not the connection."""
-        if client is self._client and self._subscribed.get(what):
-            del self._subscribed[what]
-            self._read_at = time.monotonic() + self._again_after
+    def _handle_end(self, subject: str, client: object) -> None:
+        """Subscribe again, after a while, where the nucleus has ended a subscription but not the connection."""
+        if client is self._client and self._subscribed.get(subject):
+            del self._subscribed[subject]
+            self._read_at = time.monotonic() + self._retry_after
 
-    def _put_off_reading(self) -> None:
-        self._read_at = time.monotonic() + _SETTLED_AFTER_S
+    def _schedule_read(self) -> None:
+        self._read_at = time.monotonic() + _SETTLE_S
 
     def _read(self) -> None:
         self._read_at = None
-        if self._nucleus.client is not self._client:
+        if self._ipc.client is not self._client:
             return  # the next connection begins with this
-        self._read_at = time.monotonic() + self._read_every
+        self._read_at = time.monotonic() + self._read_interval
         self._subscribe()
         try:
             self._on_configuration()
-        except NucleusError as error:
-            _LOG.warning("the configuration is not to be had: %s; trying again", error)
-            self._read_at = time.monotonic() + self._again_after
+        except IpcError as error:
+            _LOG.warning("the configuration is not available: %s; trying again", error)
+            self._read_at = time.monotonic() + self._retry_after
 
-    def _judge(self, question: Any) -> None:  # noqa: ANN401 - of a package without types
-        objection = self._objection(question.configuration or {})
+    def _respond_to_validation(self, request: Any) -> None:  # noqa: ANN401 - of a package without types
+        from awsiot.greengrasscoreipc import model  # noqa: PLC0415 - an extra
+
+        defect = self._validate(request.configuration or {})
         report = model.ConfigurationValidityReport(
-            deployment_id=question.deployment_id,
-            status="ACCEPTED" if objection is None else "REJECTED",
-            message=objection,
+            deployment_id=request.deployment_id,
+            status="ACCEPTED" if defect is None else "REJECTED",
+            message=defect,
         )
-        self._tell(lambda client: client.send_configuration_validity_report_async(configuration_validity_report=report))
+        self._respond(
+            lambda client: client.send_configuration_validity_report_async(configuration_validity_report=report)
+        )
 
-    def _answer_update(self, deployment: str) -> None:
+    def _respond_to_update(self, deployment: str) -> None:
         now = time.monotonic()
-        since = self._put_off.setdefault(deployment, now)
-        if self._may_stop() or now - since >= self._most_deferred:
-            del self._put_off[deployment]
-            wait_s = 0.0  # 0 says: go on
+        since = self._deferred.setdefault(deployment, now)
+        if self._may_stop() or now - since >= self._max_deferral:
+            del self._deferred[deployment]
+            wait_s = 0.0  # go on
         else:
-            _LOG.info("a deployment is put off until the waiting results are out")
-            wait_s = self._again_after
-        self._tell(
+            _LOG.info("a deployment is deferred until the waiting results are delivered")
+            wait_s = self._retry_after
+        self._respond(
             lambda client: client.defer_component_update_async(
                 deployment_id=deployment, recheck_after_ms=round(wait_s * 1000)
             )
         )
 
-    def _tell(self, begin: Callable[[Any], "Future[Any]"]) -> None:
+    def _respond(self, operation: Callable[[Any], "Future[Any]"]) -> None:
         try:
-            self._nucleus.ask(begin)
+            self._ipc.call(operation)
         except BeeagentError as error:
-            _LOG.warning("an answer to a deployment was not taken: %s", error)
+            _LOG.warning("a response to a deployment was not accepted: %s", error)

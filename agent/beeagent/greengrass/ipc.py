@@ -1,136 +1,214 @@
-"""The one connection that a component has to its nucleus."""
+"""Greengrass IPC: the connection of a component to the nucleus, its address and its errors.
+
+Needs the extra `greengrass`, which installs `awsiotsdk`; it is imported when a connection is created.
+"""
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from awscrt.exceptions import AwsCrtError
-from awscrt.io import ClientBootstrap, DefaultHostResolver, EventLoopGroup, SocketDomain, SocketOptions
-from awsiot.eventstreamrpc import (
-    AccessDeniedError,
-    Connection,
-    ConnectionClosedError,
-    LifecycleHandler,
-    MessageAmendment,
-)
-from awsiot.greengrasscoreipc.client import GreengrassCoreIPCClient
-from awsiot.greengrasscoreipc.clientv2 import GreengrassCoreIPCClientV2
-
 from beeagent.backoff import Backoff
-from beeagent.greengrass.address import NucleusAddress
-from beeagent.greengrass.errors import nucleus_error
+from beeagent.errors import BeeagentError, InputError
 
 _LOG: Final = logging.getLogger(__name__)
 
-_ANSWER_WITHIN_S: Final = 10.0
-# Times in a row that the nucleus may hang up or stay silent before it has let this process in, until that counts as a
-# refusal. One that is just being started does so too.
-_MOST_TURNED_AWAY: Final = 5
+SOCKET_VARIABLE: Final = "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"
+TOKEN_VARIABLE: Final = "SVCUID"  # noqa: S105 - the variable's name
+THING_VARIABLE: Final = "AWS_IOT_THING_NAME"
+"""Set by the nucleus, see https://docs.aws.amazon.com/greengrass/v2/developerguide/component-environment-variables.html"""
+
+UNAUTHORIZED: Final = "UnauthorizedError"
+NOT_FOUND: Final = "ResourceNotFoundError"
+SERVICE_ERROR: Final = "ServiceError"
+_NOT_CONNECTED: Final = "ConnectionClosedError"
+
+_MESSAGES: Final = {
+    UNAUTHORIZED: "the nucleus does not permit it: accessControl in the component's configuration does not name it",
+    NOT_FOUND: "the nucleus has no such resource",
+    SERVICE_ERROR: "the nucleus failed, or does not support the operation",
+    "InvalidArgumentsError": "the nucleus rejects the arguments",
+    _NOT_CONNECTED: "there is no connection to the nucleus",
+    "StreamClosedError": "the connection to the nucleus ended",
+    "AccessDeniedError": "the nucleus rejects the token of this process",
+}
+
+_RESPONSE_TIMEOUT_S: Final = 10.0
+# Times in a row that the nucleus closes the connection, or stays silent, before it has accepted the token, until that
+# counts as a rejection. A nucleus that is starting does so too.
+_MAX_UNANSWERED: Final = 5
 
 
-class NucleusConnection:
-    """Keeps a connection to the nucleus, and connects again whenever it ends, until `close`.
+@dataclass(frozen=True, slots=True)
+class IpcAddress:
+    """Where to connect.
 
-    A nucleus whose daemon was started again no longer knows this process, and never will: then `on_expelled` is told,
-    once, and only a new process gets in again.
+    Attributes:
+        socket: path of the nucleus' Unix socket.
+        token: identifies this process; valid until the nucleus' IPC daemon restarts.
+    """
 
-    Nothing that runs on the connection's own thread may ask the nucleus and wait: that thread would have to carry the
-    answer. So listeners and the callbacks of subscriptions only pass on what they hear.
+    socket: str
+    token: str = field(repr=False)
+
+
+def ipc_address(environment: Mapping[str, str]) -> IpcAddress:
+    """Return the address of the nucleus that started this process.
+
+    Raises:
+        InputError: no nucleus did.
+    """
+    for name in (SOCKET_VARIABLE, TOKEN_VARIABLE):
+        if not environment.get(name):
+            raise InputError(
+                f"{name} is not set, so no Greengrass nucleus has started this process: --greengrass and "
+                "greengrass:// brokers are for components only (deploy/greengrass/README.md)"
+            )
+    return IpcAddress(environment[SOCKET_VARIABLE], environment[TOKEN_VARIABLE])
+
+
+class IpcError(BeeagentError):
+    """The nucleus did not do what it was asked to do.
+
+    Attributes:
+        name: of the nucleus' error, such as `UnauthorizedError`; else of the exception that was raised on the way.
+    """
+
+    def __init__(self, message: str, *, name: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+def ipc_error(error: BaseException) -> IpcError:
+    """Describe the exception of an IPC call; a nucleus lite mostly sends the names of errors alone."""
+    if isinstance(error, IpcError):
+        return error
+    name = type(error).__name__
+    if isinstance(error, FutureTimeoutError):
+        return IpcError("the nucleus does not respond", name=name)
+    # `str` of an error without a message is its name, or empty.
+    details = getattr(error, "message", None) or ("" if name in _MESSAGES else str(error))
+    message = _MESSAGES.get(name, f"the nucleus failed ({name})")
+    return IpcError(f"{message} ({details})" if details else message, name=name)
+
+
+class IpcConnection:
+    """Keeps a connection to the nucleus, and reconnects whenever it ends, until `close`.
+
+    After a restart of its IPC daemon, the nucleus never accepts this process' token again: then `on_rejected` is
+    called, once, and only a new process can connect.
+
+    Nothing that runs on the connection's own thread may call the nucleus and block: that thread has to deliver the
+    response. So listeners and the callbacks of subscriptions only put what they receive into a queue.
     """
 
     def __init__(
         self,
-        address: NucleusAddress,
+        address: IpcAddress,
         *,
-        on_expelled: Callable[[str], None],
+        on_rejected: Callable[[str], None],
         backoff: Backoff | None = None,
-        connect_within_s: float = 10.0,
+        connect_timeout_s: float = 10.0,
     ) -> None:
-        """Describe the connection; nothing happens before `start`.
+        """Set up; nothing happens before `start`.
 
         Args:
             address: of the nucleus.
-            on_expelled: told why this process will never be let in again.
-            backoff: the waits between tries; None for the usual ones.
-            connect_within_s: seconds for which the nucleus may take to let this process in.
+            on_rejected: called with the reason why this process can never connect again.
+            backoff: waits between attempts; None for the defaults.
+            connect_timeout_s: seconds until the nucleus must have accepted the token.
+
+        Raises:
+            InputError: `awsiotsdk` is not installed.
         """
-        self._connect_within = connect_within_s
+        try:
+            import awsiot.eventstreamrpc  # noqa: F401, PLC0415 - an extra
+        except ImportError as error:
+            raise InputError(
+                f"Greengrass IPC needs {error.name}, which is not installed: pip install 'beeagent[greengrass]'"
+            ) from error
+        self._connect_timeout = connect_timeout_s
         self._address = address
-        self._on_expelled = on_expelled
+        self._on_rejected = on_rejected
         self._backoff = backoff or Backoff(first=0.2, longest=10.0)
         self._lock = threading.Lock()
         self._listeners: list[Callable[[], None]] = []
-        self._client: GreengrassCoreIPCClientV2 | None = None
+        self._client: Any = None
         self._reason = "not yet connected to the nucleus"
-        self._turned_away = 0
+        self._unanswered = 0
         self._connected = threading.Event()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="nucleus", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="greengrass-ipc", daemon=True)
 
     @property
-    def client(self) -> GreengrassCoreIPCClientV2 | None:
-        """What to ask the nucleus with; None while there is no connection."""
+    def client(self) -> Any:  # noqa: ANN401 - `GreengrassCoreIPCClientV2`, of a package without types
+        """The SDK's client; None while there is no connection."""
         with self._lock:
             return self._client
 
     @property
     def reason(self) -> str:
-        """Why there is no connection, in plain words; empty while there is one."""
+        """Why there is no connection; empty while there is one."""
         with self._lock:
             return self._reason
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call `listener` whenever a connection has come about or ended; give what ends that."""
+        """Call `listener` whenever a connection begins or ends; return a function that removes it."""
         with self._lock:
             self._listeners.append(listener)
 
-        def forget() -> None:
+        def remove() -> None:
             with self._lock:
                 if listener in self._listeners:
                     self._listeners.remove(listener)
 
-        return forget
+        return remove
 
     def start(self) -> None:
-        """Begin to connect."""
+        """Start connecting."""
         self._thread.start()
 
     def wait_connected(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for a connection, and say whether there is one."""
+        """Wait up to `timeout` seconds for a connection; return whether there is one."""
         return self._connected.wait(timeout)
 
-    def ask(self, begin: Callable[[GreengrassCoreIPCClientV2], "Future[Any]"]) -> Any:  # noqa: ANN401 - its own shapes
-        """Ask the nucleus, and wait for the answer.
+    def call(self, operation: Callable[[Any], "Future[Any]"]) -> Any:  # noqa: ANN401 - the SDK's shapes
+        """Call the nucleus, and return its response; blocks.
 
         Args:
-            begin: begins one of the client's `..._async` calls and gives its future.
+            operation: gets the SDK's client, calls one of its `..._async` methods and returns the future.
 
         Raises:
-            NucleusError: it did not do it, there is no connection, or no answer came within 10 s.
+            IpcError: the operation failed, there is no connection, or no response arrived within 10 s.
         """
         client = self.client
         if client is None:
-            raise nucleus_error(ConnectionClosedError())
+            raise IpcError(_MESSAGES[_NOT_CONNECTED], name=_NOT_CONNECTED)
         try:
-            return begin(client).result(_ANSWER_WITHIN_S)
+            return operation(client).result(_RESPONSE_TIMEOUT_S)
         except Exception as error:
-            raise nucleus_error(error) from error
+            raise ipc_error(error) from error
 
     def close(self, timeout: float = 2.0) -> None:
         """End the connection. Safe to call twice, and without `start`."""
         self._stopping.set()
-        self._hang_up()
+        client = self.client
+        if client is not None:
+            client.close(executor_wait=False)
         if self._thread.is_alive():
             self._thread.join(timeout)
 
     def _run(self) -> None:
-        loop = EventLoopGroup(num_threads=1)
-        bootstrap = ClientBootstrap(loop, DefaultHostResolver(loop))
-        options = SocketOptions()
-        options.domain = SocketDomain.Local
+        from awscrt import io  # noqa: PLC0415 - an extra
+        from awsiot.eventstreamrpc import Connection, MessageAmendment  # noqa: PLC0415 - as above
+
+        loop = io.EventLoopGroup(num_threads=1)
+        bootstrap = io.ClientBootstrap(loop, io.DefaultHostResolver(loop))
+        options = io.SocketOptions()
+        options.domain = io.SocketDomain.Local
         while not self._stopping.is_set():
             connection = Connection(
                 host_name=self._address.socket,
@@ -141,26 +219,33 @@ class NucleusConnection:
             )
             if self._connect(connection):
                 self._backoff.reset()
-                self._turned_away = 0
-            elif self._turned_away >= _MOST_TURNED_AWAY:
-                self._expel()
+                self._unanswered = 0
+            elif self._unanswered >= _MAX_UNANSWERED:
+                self._reject()
             if not self._stopping.is_set():
                 self._stopping.wait(self._backoff.next())
 
-    def _connect(self, connection: Connection) -> bool:
-        """Connect, and stay for as long as it lasts; say whether this process was let in."""
+    def _connect(self, connection: Any) -> bool:  # noqa: ANN401 - of a package without types
+        """Connect, and return when the connection has ended; return whether the nucleus accepted the token."""
+        from awsiot.eventstreamrpc import AccessDeniedError, LifecycleHandler  # noqa: PLC0415 - an extra
+        from awsiot.greengrasscoreipc.client import GreengrassCoreIPCClient  # noqa: PLC0415 - as above
+        from awsiot.greengrasscoreipc.clientv2 import GreengrassCoreIPCClientV2  # noqa: PLC0415 - as above
+
         ended = threading.Event()
+        handler = LifecycleHandler()
+        handler.on_disconnect = lambda _reason: ended.set()
+        handler.on_error = lambda _error: True
         try:
-            connection.connect(_Ending(ended)).result(self._connect_within)
+            connection.connect(handler).result(self._connect_timeout)
         except AccessDeniedError:
-            self._expel()
+            self._reject()
             return False
-        except Exception as error:  # noqa: BLE001 - a future gives whatever its maker raised
-            connection.close()  # it may only be late
-            self._turned_away = self._turned_away + 1 if _is_turned_away(error) else 0
-            self._set(None, f"no connection to the nucleus at {self._address.socket} ({_words(error)})")
+        except Exception as error:  # noqa: BLE001 - the SDK raises anything
+            connection.close()  # it may only be slow
+            self._unanswered = self._unanswered + 1 if _is_unanswered(error) else 0
+            self._set(None, f"no connection to the nucleus at {self._address.socket} ({_short_message(error)})")
             return False
-        # Without an executor: what the callbacks do is quick, and its threads would outlive the connection.
+        # Without an executor: the callbacks are quick, and its threads would outlive the connection.
         self._set(GreengrassCoreIPCClientV2(client=GreengrassCoreIPCClient(connection), executor=None), "")
         if self._stopping.is_set():
             connection.close()
@@ -168,30 +253,25 @@ class NucleusConnection:
         self._set(None, "the connection to the nucleus ended")
         return True
 
-    def _expel(self) -> None:
+    def _reject(self) -> None:
         reason = (
-            "the nucleus does not know this process any more, as its daemon was started again: only a new process gets "
-            "in (SVCUID)"
+            "the nucleus no longer accepts the token of this process (SVCUID), as its IPC daemon has restarted: only a "
+            "new process can connect"
         )
         self._stopping.set()
         self._set(None, reason)
-        self._on_expelled(reason)
+        self._on_rejected(reason)
 
-    def _hang_up(self) -> None:
-        client = self.client
-        if client is not None:
-            client.close(executor_wait=False)
-
-    def _set(self, client: GreengrassCoreIPCClientV2 | None, reason: str) -> None:
+    def _set(self, client: Any, reason: str) -> None:  # noqa: ANN401 - of a package without types
         with self._lock:
-            news = (client, reason) != (self._client, self._reason)
+            changed = (client, reason) != (self._client, self._reason)
             self._client, self._reason = client, reason
             listeners = list(self._listeners)
         if client is None:
             self._connected.clear()
         else:
             self._connected.set()
-        if not news:
+        if not changed:
             return
         if client is not None:
             _LOG.info("connected to the nucleus")
@@ -201,29 +281,14 @@ class NucleusConnection:
             listener()
 
 
-class _Ending(LifecycleHandler):  # type: ignore[misc]  # of a package without types
-    """Tells that a connection has ended."""
-
-    def __init__(self, ended: threading.Event) -> None:
-        self._ended = ended
-
-    def on_disconnect(self, reason: Exception | None) -> None:  # noqa: ARG002 - the package's signature
-        self._ended.set()
-
-    def on_error(self, error: Exception) -> bool:  # noqa: ARG002 - the package's signature
-        return True
-
-
-def _words(error: Exception) -> str:
-    # Some come with a number, a name and words; the words alone say it, as far as there are any.
+def _short_message(error: Exception) -> str:
+    # Some messages begin with a number and a name.
     return str(getattr(error, "message", None) or error).rpartition(": ")[2].rstrip(".") or type(error).__name__
 
 
-def _is_turned_away(error: Exception) -> bool:
-    """Whether the nucleus took the connection and did not let this process in, rather than not being there."""
-    if isinstance(error, FutureTimeoutError):
-        return True
-    return isinstance(error, AwsCrtError) and error.name in {
+def _is_unanswered(error: Exception) -> bool:
+    """Return whether the nucleus accepted the connection but not the token, rather than being unreachable."""
+    return isinstance(error, FutureTimeoutError) or getattr(error, "name", None) in {
         "AWS_IO_SOCKET_CLOSED",
         "AWS_ERROR_EVENT_STREAM_RPC_CONNECTION_CLOSED",
     }

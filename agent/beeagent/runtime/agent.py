@@ -42,7 +42,7 @@ from beeagent.shown_text import shown
 from beeagent.thread_guard import ThreadGuard
 
 if TYPE_CHECKING:
-    from beeagent.greengrass.ipc import NucleusConnection
+    from beeagent.greengrass import IpcConnection
 
 _LOG = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Agent:
         bundle: the model.
         outbox_path: where results wait; None for memory alone.
         broker: where results go, in place of what the settings say.
-        nucleus: of the Greengrass component that this process is; None where it is none.
+        ipc: connection to the Greengrass nucleus; None if this process is not a component.
         on_result: told of each frame's result, on the thread of `run`; None for nobody.
         stopping: set to make `run` return soon, as `stop` does; None for an event of its own.
 
@@ -76,7 +76,7 @@ class Agent:
         bundle: ModelBundle,
         outbox_path: Path | None,
         broker: BrokerAddress | None = None,
-        nucleus: "NucleusConnection | None" = None,
+        ipc: "IpcConnection | None" = None,
         on_result: Callable[[FrameResult], None] | None = None,
         stopping: threading.Event | None = None,
     ) -> None:
@@ -95,7 +95,7 @@ class Agent:
             on_state=lambda fine, reason: self.note_trouble("camera", None if fine else reason),
             limits=chosen_capture_limits(settings),
         )
-        publisher = chosen_publisher(settings, broker=broker, nucleus=nucleus, last_will=self._last_will)
+        publisher = chosen_publisher(settings, broker=broker, ipc=ipc, last_will=self._last_will)
         with ExitStack() as opened:  # what another agent of this process may want, should a later part not be built
             self._delivery = _build_delivery(settings, outbox_path, publisher)
             opened.callback(self._delivery.outbox.close)

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from uuid import UUID, uuid4
 
-from beeagent.cloud.opinion import Opinion
-from beeagent.cloud.second_opinion import SecondOpinion
+from beeagent.cloud import CloudResult, SecondOpinion
 from beeagent.detection import Detections
 from beeagent.messages.detections import DecidedBy
 from beeagent.runtime.pipeline import FrameResult
@@ -83,8 +82,10 @@ class Decisions:
         else:
             without = Decision(result, result.detections, "edge-degraded", "timeout", held=True)
             self._hold(without)
-            asked = self._opinion.ask(result.frame, result.unsure, told=len(result.detections), model=result.model)
-            asked.add_done_callback(partial(self._answered, without))
+            future = self._opinion.submit(
+                result.frame, result.unsure, above_threshold=len(result.detections), model=result.model
+            )
+            future.add_done_callback(partial(self._answered, without))
 
     def end(self, *, timeout: float, unless: threading.Event) -> None:
         """Wait up to `timeout` seconds for what was asked, unless told otherwise; then decide without."""
@@ -96,7 +97,7 @@ class Decisions:
                 break
         self._opinion.stop()
 
-    def _answered(self, without: Decision, future: "Future[Opinion]") -> None:
+    def _answered(self, without: Decision, future: "Future[CloudResult]") -> None:
         opinion = future.result()
         found = opinion.detections if opinion.decided_by == "cloud" else without.detections
         decided = replace(without, detections=found, decided_by=opinion.decided_by, fallback=opinion.reason)

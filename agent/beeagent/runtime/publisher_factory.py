@@ -13,14 +13,14 @@ from beeagent.runtime.factory import chosen_mqtt_options
 from beeagent.settings import Settings
 
 if TYPE_CHECKING:
-    from beeagent.greengrass.ipc import NucleusConnection
+    from beeagent.greengrass import IpcConnection
 
 
 def chosen_publisher(
     settings: Settings,
     *,
     broker: BrokerAddress | None,
-    nucleus: "NucleusConnection | None",
+    ipc: "IpcConnection | None",
     last_will: Callable[[], bytes],
 ) -> Publisher:
     """Get ready to publish where the settings say.
@@ -28,7 +28,7 @@ def chosen_publisher(
     Args:
         settings: of which the broker, and how to be let in there, count.
         broker: where results go, in place of what the settings say.
-        nucleus: of the Greengrass component that this process is; None where it is none.
+        ipc: connection to the Greengrass nucleus; None if this process is not a component.
         last_will: gives the payload of the last will; a nucleus takes none.
 
     Raises:
@@ -44,19 +44,19 @@ def chosen_publisher(
         client_id = settings.mqtt_client_id or f"beeagent-{settings.device}-{settings.camera_name}"
         options = chosen_mqtt_options(settings, address=address, client_id=client_id)
         return MqttPublisher(options=options, status_topic=topic, last_will=last_will)
-    return _greengrass(settings, address, topic, nucleus)
+    return _greengrass(settings, address, topic, ipc)
 
 
-def _greengrass(settings: Settings, address: Greengrass, topic: str, nucleus: "NucleusConnection | None") -> Publisher:
-    if nucleus is None:
+def _greengrass(settings: Settings, address: Greengrass, topic: str, ipc: "IpcConnection | None") -> Publisher:
+    if ipc is None:
         raise InputError(
             f"broker {address} is the nucleus of a Greengrass component, and this is none: give --greengrass there, or "
             "another broker here"
         )
-    from beeagent.greengrass.publisher import GreengrassPublisher  # noqa: PLC0415 - its package is an extra
+    from beeagent.greengrass import GreengrassPublisher  # noqa: PLC0415 - for Greengrass only
 
     return GreengrassPublisher(
-        nucleus=nucleus,
+        ipc=ipc,
         destination=address.destination,
         status_topic=topic,
         confirmation=settings.greengrass_confirm,

@@ -20,7 +20,7 @@ from beeagent.settings import Settings
 from beeagent.thread_guard import ThreadGuard
 
 if TYPE_CHECKING:
-    from beeagent.greengrass.ipc import NucleusConnection
+    from beeagent.greengrass import IpcConnection
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def run_until(
     settings: Settings,
     load: Callable[[], Settings],
     *,
-    nucleus: "NucleusConnection | None" = None,
+    ipc: "IpcConnection | None" = None,
     during: Callable[[Agent, ModelReload], AbstractContextManager[None]] = lambda _agent, _reload: nullcontext(),
 ) -> bool:
     """Run the agent until its camera ends or `stop` is set; say whether every thread of it has ended.
@@ -62,7 +62,7 @@ def run_until(
         stop: set to end it.
         settings: what it is to do.
         load: reads the settings anew, for another model.
-        nucleus: of the Greengrass component that this process is; None where it is none.
+        ipc: connection to the Greengrass nucleus; None if this process is not a component.
         during: gives what is entered while the agent runs.
 
     Raises:
@@ -79,7 +79,7 @@ def run_until(
             bundle=bundle,
             outbox_path=settings.state_file("outbox.sqlite3"),
             broker=None if embedded is None else embedded.address,
-            nucleus=nucleus,
+            ipc=ipc,
             stopping=stop,
         )
         _LOG.info("looking at %s with %s", settings.camera_name, bundle.identity)

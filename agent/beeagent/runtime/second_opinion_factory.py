@@ -1,28 +1,14 @@
 """What the settings choose of the second opinion: whom to ask, how often, and at what patience."""
 
 import logging
-import time
 from typing import Final
 
-from beeagent.backoff import Backoff
-from beeagent.camera import Frame
-from beeagent.cloud.breaker import CircuitBreaker
-from beeagent.cloud.budget import CallBudget
-from beeagent.cloud.collected_line import EdgeAnswer
-from beeagent.cloud.collection import Collection
-from beeagent.cloud.gate import Gate
-from beeagent.cloud.second_opinion import SecondOpinion
-from beeagent.cloud.throttle import Throttle
-from beeagent.detection import Detections
+from beeagent.cloud import CallBudget, CallGuard, Collection, SecondOpinion
 from beeagent.errors import InputError
 from beeagent.messages.status import SecondOpinionStatus
 from beeagent.settings import Settings
 
 _LOG: Final = logging.getLogger(__name__)
-
-_FAILURES_THAT_OPEN: Final = 5
-_OPEN_S: Final = (30.0, 1800.0)  # the first wait of the circuit breaker, and the longest
-_THROTTLED_S: Final = (2.0, 120.0)
 
 
 def chosen_collection(settings: Settings) -> Collection | None:
@@ -69,7 +55,7 @@ def second_opinion_status(
         saved=counts.saved,
         seen_running_s=counts.seen_running_s,
         hourly_price=settings.rekognition_hourly_price,
-        collected=None if collection is None else (collection.counts.pictures, collection.counts.megabytes),
+        collected=None if collection is None else (collection.counts.images, collection.counts.megabytes),
     )
 
 
@@ -87,10 +73,7 @@ def chosen_second_opinion(settings: Settings, collection: Collection | None) -> 
     if arn is None:
         return None
     try:
-        from beeagent.cloud.rekognition import (  # noqa: PLC0415 - boto3 is an extra
-            RekognitionClient,
-            RekognitionOptions,
-        )
+        from beeagent.cloud import RekognitionClient, RekognitionOptions  # noqa: PLC0415 - boto3 is an extra
     except ImportError as error:
         raise InputError(
             f"a second opinion needs {error.name}, which is not installed: pip install 'beeagent[rekognition]'"
@@ -106,28 +89,16 @@ def chosen_second_opinion(settings: Settings, collection: Collection | None) -> 
             names=settings.rekognition_labels,
         )
     )
-    gate = Gate(
-        budget=CallBudget(
-            settings.state_file("budget.sqlite3"),
-            per_minute=settings.rekognition_per_minute,
-            per_day=settings.rekognition_per_day,
-        ),
-        breaker=CircuitBreaker(
-            failures=_FAILURES_THAT_OPEN,
-            backoff=Backoff(first=_OPEN_S[0], longest=_OPEN_S[1]),
-            clock=time.monotonic,
-        ),
-        throttle=Throttle(backoff=Backoff(first=_THROTTLED_S[0], longest=_THROTTLED_S[1]), clock=time.monotonic),
+    budget = CallBudget(
+        settings.state_file("budget.sqlite3"),
+        per_minute=settings.rekognition_per_minute,
+        per_day=settings.rekognition_per_day,
     )
     return SecondOpinion(
         client,
-        gate,
+        CallGuard(budget),
         workers=settings.rekognition_workers,
         timeout=settings.rekognition_timeout,
         same_for=settings.rekognition_same_for,
-        keep=_nowhere if collection is None else collection.keep,
+        collect=None if collection is None else collection.add,
     )
-
-
-def _nowhere(frame: Frame, edge: EdgeAnswer, cloud: Detections) -> None:
-    """Keep nothing."""

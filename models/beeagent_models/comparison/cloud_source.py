@@ -11,8 +11,7 @@ from typing import Any, Final
 import numpy as np
 from beeagent.backoff import Backoff
 from beeagent.camera import Frame
-from beeagent.cloud.reason import NoOpinionError
-from beeagent.cloud.rekognition import RekognitionClient, RekognitionOptions
+from beeagent.cloud import CloudDetectionError, RekognitionClient, RekognitionOptions
 from beeagent.detection import Detections
 from beeagent.errors import BeeagentError, InputError
 
@@ -95,8 +94,8 @@ class CloudSource:
         for attempt in range(1, _TRIES + 1):
             began = time.perf_counter()
             try:
-                found = self._client.look(frame, labels)
-            except NoOpinionError as error:
+                found = self._client.detect(frame, labels)
+            except CloudDetectionError as error:
                 if error.reason not in {"throttled", "timeout"}:
                     raise self._refusal(error, frame) from None
                 if attempt == _TRIES:
@@ -104,12 +103,12 @@ class CloudSource:
                     raise BeeagentError(
                         f"{self._spec.name}: asked {_TRIES} times about {frame.name}: {error}{kept}"
                     ) from None
-                self._wait(max(backoff.next(), error.wait_s or 0.0))
+                self._wait(max(backoff.next(), error.retry_after_s or 0.0))
             else:
                 return _Answer(found, time.perf_counter() - began)
         raise AssertionError("the last attempt returns or raises")
 
-    def _refusal(self, error: NoOpinionError, frame: Frame) -> InputError:
+    def _refusal(self, error: CloudDetectionError, frame: Frame) -> InputError:
         advice = {
             "model-not-running": f"; start it with beeagent rekognition start --arn {self._spec.what}",
             "credentials": "; give some that allow it, as AWS_PROFILE does",

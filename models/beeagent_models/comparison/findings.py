@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 import numpy as np
-from beeagent.cloud.jpeg import jpeg_within
+from beeagent.cloud import encode_jpeg
 from beeagent.detection import Detections
 from numpy.typing import NDArray
 
@@ -67,4 +67,4 @@ def jpeg_bytes(pixels: NDArray[np.uint8]) -> int:
     Args:
         pixels: uint8, shape (height, width, 3), BGR.
     """
-    return len(jpeg_within(pixels, longest_side=LONGEST_SIDE, quality=QUALITY))
+    return len(encode_jpeg(pixels, longest_side=LONGEST_SIDE, quality=QUALITY))

@@ -5,7 +5,7 @@ from html import escape
 from typing import Final
 
 import numpy as np
-from beeagent.cloud.jpeg import jpeg_within
+from beeagent.cloud import encode_jpeg
 from numpy.typing import NDArray
 
 from beeagent_models.comparison.comparison import Comparison, Contender
@@ -85,5 +85,5 @@ def _box(box: NDArray[np.floating], kind: str, text: str) -> str:
 
 
 def _address(image: LabelledImage) -> str:
-    jpeg = jpeg_within(load_image(image), longest_side=_LONGEST_SIDE, quality=_QUALITY, limit=_MOST_BYTES)
+    jpeg = encode_jpeg(load_image(image), longest_side=_LONGEST_SIDE, quality=_QUALITY, max_bytes=_MOST_BYTES)
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()

@@ -1,4 +1,4 @@
-"""The component is built, and then installed and run as a nucleus does it: as an ordinary user, without a network."""
+"""The component is built, installed and run as by a nucleus: as an ordinary user, without network."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from support.mqtt_subscriber import subscriber
 
 ROOT = Path(__file__).parents[3]
 BUILD = Path("deploy", "greengrass", "build.py")
-# Debian's, which an ordinary user can run wherever the tests' own Python may be.
+# Debian's, which any user can run, unlike the tests' own Python.
 PYTHON = "/usr/bin/python3"
 NOBODY = 65534
 DEADLINE = 300.0
@@ -33,7 +33,7 @@ ARCHITECTURE = {"x86_64": "amd64", "aarch64": "aarch64"}
 
 
 def built(root: Path, out: Path, *options: str, umask: int = 0o022, zone: str = "UTC") -> Path:
-    """Run the build of the clone at `root`, and give the folder of its artifacts."""
+    """Run the build of the clone at `root`, and return the folder of its artifacts."""
     if shutil.which("uv") is None:
         pytest.skip("uv is not installed")
     ended = subprocess.run(
@@ -51,7 +51,7 @@ def built(root: Path, out: Path, *options: str, umask: int = 0o022, zone: str = 
 
 @dataclass(frozen=True)
 class Device:
-    """Where the artifact lies and where the component works, with an ordinary user, and no network to install from."""
+    """A device with an artifact and a work folder, an ordinary user, and no network."""
 
     artifact: Path
     work: Path
@@ -62,21 +62,21 @@ class Device:
     def folder(self) -> Path:
         return self.work / __version__
 
-    def command(self, *words: str | Path, network: bool) -> list[str]:
+    def command(self, *arguments: str | Path, network: bool) -> list[str]:
         if os.geteuid() != 0:
-            return list(map(str, words))
+            return list(map(str, arguments))
         apart = [] if network else ["unshare", "--net"]
         user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-        return [*apart, *user, *map(str, words)]
+        return [*apart, *user, *map(str, arguments)]
 
     @property
     def environment(self) -> dict[str, str]:
-        # No index is asked even where this machine's pip has one that needs no network.
+        # Even if pip on this machine is configured with an index.
         return {"PATH": "/usr/bin:/bin", "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1"}
 
-    def run(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*words, network=False),
+            self.command(*arguments, network=False),
             capture_output=True,
             text=True,
             check=False,
@@ -85,7 +85,7 @@ class Device:
         )
 
     def script(self, step: str) -> str:
-        """Give a step's script as a nucleus lite fills it in; the classic one's paths end without a slash."""
+        """Return a step's script as a nucleus lite fills it in; the classic one's paths end without a slash."""
         filled = self.scripts[step].replace("{artifacts:path}", f"{self.artifact.parent}/")
         return filled.replace("{work:path}", f"{self.work}/")
 
@@ -93,7 +93,7 @@ class Device:
         return self.run("sh", "-c", self.script("install"))
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Run the agent with these arguments in place of the one that takes a nucleus."""
+        """Run the agent with these arguments in place of --greengrass."""
         script = self.script("run")
         assert script.endswith(" --greengrass")
         return subprocess.Popen(
@@ -107,16 +107,16 @@ class Device:
 
 @pytest.fixture(scope="module")
 def device() -> Iterator[Device]:
-    """A device of this machine's kind, with the offline artifact built for it."""
-    asked = [PYTHON, "-c", "import ensurepip, sys; print('%d.%d' % sys.version_info[:2])"]
+    """A device with this machine's architecture, and the offline artifact for it."""
+    command = [PYTHON, "-c", "import ensurepip, sys; print('%d.%d' % sys.version_info[:2])"]
     try:
-        python = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+        python = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         if os.environ.get("CI"):
             pytest.fail("Debian's python3-venv is not installed")
         pytest.skip("Debian's python3-venv is not installed")
     architecture = ARCHITECTURE[os.uname().machine]
-    # Not below pytest's folder, which no other user may enter.
+    # Not below pytest's folder, which other users cannot read.
     with tempfile.TemporaryDirectory(prefix="beeagent-component-") as named:
         folder = Path(named)
         artifacts = built(
@@ -144,11 +144,11 @@ def installed(device: Device) -> Device:
 
 
 def names(folder: Path) -> list[str]:
-    """Give the names in a version's folder, of environments without what tells one from another."""
+    """Return the names in a version's folder, environments without their random suffix."""
     return sorted("venv-*" if path.name.startswith("venv-") else path.name for path in folder.iterdir())
 
 
-def test_it_is_installed_without_network_once_and_found_so_at_the_next_start(installed: Device) -> None:
+def test_installation_works_offline_and_is_not_repeated(installed: Device) -> None:
     environment = installed.folder / "venv" / "pyvenv.cfg"
     made = environment.stat().st_ino
     again = installed.install()
@@ -159,10 +159,10 @@ def test_it_is_installed_without_network_once_and_found_so_at_the_next_start(ins
     assert names(installed.folder) == ["run.sh", "venv", "venv-*"]
 
 
-def test_it_publishes_and_stops_cleanly_and_keeps_its_state_outside_the_version(
+def test_agent_publishes_stops_cleanly_and_keeps_its_state_outside_the_version(
     installed: Device, mosquitto: Mosquitto
 ) -> None:
-    with subscriber(mosquitto.port) as heard:
+    with subscriber(mosquitto.port) as subscribed:
         agent = installed.start(
             "--camera", "synthetic:320x240", "--device", "hive-7", "--publish", "always", "--max-rate", "5",
             "--broker", f"mqtt://127.0.0.1:{mosquitto.port}",
@@ -170,7 +170,7 @@ def test_it_publishes_and_stops_cleanly_and_keeps_its_state_outside_the_version(
         killer = threading.Timer(DEADLINE, agent.kill)
         killer.start()
         try:
-            heard.wait_for(3, topic_end="beeagent/hive-7/camera/detections", deadline=DEADLINE)
+            subscribed.wait_for(3, topic_end="beeagent/hive-7/camera/detections", deadline=DEADLINE)
             assert Path(f"/proc/{agent.pid}/cmdline").read_bytes().split(b"\0")[1:3] == [b"-m", b"beeagent"]
             agent.send_signal(signal.SIGTERM)
             _, errors = agent.communicate()
@@ -178,14 +178,16 @@ def test_it_publishes_and_stops_cleanly_and_keeps_its_state_outside_the_version(
             killer.cancel()
             agent.kill()
         assert agent.returncode == 0, errors
-        heard.wait_until(lambda: json.loads(heard.payloads("/status")[-1])["state"] == "offline", deadline=DEADLINE)
+        subscribed.wait_until(
+            lambda: json.loads(subscribed.payloads("/status")[-1])["state"] == "offline", deadline=DEADLINE
+        )
     assert list((installed.work / "state").iterdir())
     assert names(installed.folder) == ["ran", "run.sh", "venv", "venv-*"]
     assert (installed.work / "state").stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize("kind", [LITE, LITE_MAIN, CLASSIC], ids=["lite", "lite-main", "classic"])
-def test_it_runs_as_the_recipe_says_with_the_rights_that_the_recipe_gives(installed: Device, kind: Kind) -> None:
+def test_agent_runs_with_the_script_and_permissions_of_the_recipe(installed: Device, kind: Kind) -> None:
     with tempfile.TemporaryDirectory(prefix="beeagent-nucleus-") as named, nucleus_at(Path(named), kind) as nucleus:
         Path(named).chmod(0o755)
         nucleus.socket.chmod(0o777)
@@ -216,7 +218,7 @@ def test_it_runs_as_the_recipe_says_with_the_rights_that_the_recipe_gives(instal
         assert json.loads(nucleus.last("beeagent/hive-7/status") or b"{}")["state"] == "offline"
 
 
-def test_a_camera_that_is_not_there_and_a_dead_broker_do_not_end_it(installed: Device, mosquitto: Mosquitto) -> None:
+def test_missing_camera_and_dead_broker_do_not_end_the_agent(installed: Device, mosquitto: Mosquitto) -> None:
     port = mosquitto.port
     mosquitto.stop()
     agent = installed.start(
@@ -224,9 +226,9 @@ def test_a_camera_that_is_not_there_and_a_dead_broker_do_not_end_it(installed: D
     )
     try:
         mosquitto.start()
-        with subscriber(port, "beeagent/hive-8/status") as heard:
-            heard.wait_until(lambda: bool(heard.payloads("/status")), deadline=DEADLINE)
-            assert json.loads(heard.payloads("/status")[-1])["state"] == "degraded"
+        with subscriber(port, "beeagent/hive-8/status") as subscribed:
+            subscribed.wait_until(lambda: bool(subscribed.payloads("/status")), deadline=DEADLINE)
+            assert json.loads(subscribed.payloads("/status")[-1])["state"] == "degraded"
         assert agent.poll() is None
     finally:
         agent.terminate()
@@ -234,7 +236,7 @@ def test_a_camera_that_is_not_there_and_a_dead_broker_do_not_end_it(installed: D
     assert agent.returncode == 0
 
 
-def test_the_doctor_says_how_the_user_gets_at_a_camera(installed: Device) -> None:
+def test_doctor_says_how_to_get_access_to_a_camera(installed: Device) -> None:
     node = Path("/dev/video97")
     try:
         os.mknod(node, 0o600 | 0o020000, os.makedev(81, 97))
@@ -253,7 +255,7 @@ def test_the_doctor_says_how_the_user_gets_at_a_camera(installed: Device) -> Non
     assert advice in chosen.stdout
 
 
-def test_what_was_damaged_is_made_anew(installed: Device) -> None:
+def test_damaged_installation_is_repaired(installed: Device) -> None:
     (model,) = installed.folder.glob("venv/lib/python*/site-packages/beeagent/bundles/*/model.tflite")
     model.write_bytes(model.read_bytes()[:1000])
     ended = installed.install()
@@ -263,31 +265,31 @@ def test_what_was_damaged_is_made_anew(installed: Device) -> None:
 
 
 def stamped(device: Device, **more: str) -> Path:
-    """Make the environment in use look like one of another Python or another artifact; give its place."""
+    """Make the environment in use look like one of another Python or artifact; return its path."""
     environment = (device.folder / "venv").resolve()
     stamp = environment / install.STAMP
     stamp.write_text(json.dumps({**json.loads(stamp.read_text()), **more}))
     return environment
 
 
-def test_a_patch_version_of_python_changes_nothing(installed: Device) -> None:
-    """After a point release there may be no network to make an environment anew."""
+def test_patch_version_of_python_does_not_matter(installed: Device) -> None:
+    """After a patch release there may be no network to create an environment."""
     stamp = json.loads((installed.folder / "venv" / install.STAMP).read_text())
-    asked = [PYTHON, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
-    assert stamp["python"] == subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    command = [PYTHON, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    assert stamp["python"] == subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_an_environment_that_works_stays_until_another_one_does(installed: Device) -> None:
+def test_working_environment_stays_until_another_one_works(installed: Device) -> None:
     environment = stamped(installed, artifact="of another build")
     broken = changed(installed.artifact, installed.artifact.with_name("no-wheel.zip"), without_a_wheel)
     before = set(installed.folder.iterdir())
     ended = installed.run(PYTHON, broken, "install", installed.folder)
     assert ended.returncode == 1
     assert (installed.folder / "venv").resolve() == environment
-    assert set(installed.folder.iterdir()) == before  # and of the failed one nothing is left
+    assert set(installed.folder.iterdir()) == before  # nothing is left of the failed one
     runs = installed.run("sh", installed.folder / "run.sh", "--version")
     assert runs.returncode == 0, runs.stderr
-    # The one before may be running while another takes its place.
+    # The previous one may be running while another one replaces it.
     ended = installed.install()
     assert ended.returncode == 0, ended.stderr
     assert (installed.folder / "venv").resolve() != environment
@@ -316,10 +318,10 @@ def with_another_wheel(contents: dict[str, bytes]) -> None:
     contents[next(name for name in contents if name.startswith("wheels/mdurl-"))] += b"\0"
 
 
-def saying(**more: object) -> Callable[[dict[str, bytes]], None]:
+def with_contents(**more: object) -> Callable[[dict[str, bytes]], None]:
     def change(contents: dict[str, bytes]) -> None:
-        said: dict[str, Any] = {**json.loads(contents["artifact.json"]), **more}
-        contents["artifact.json"] = json.dumps(said).encode()
+        changed_contents: dict[str, Any] = {**json.loads(contents["artifact.json"]), **more}
+        contents["artifact.json"] = json.dumps(changed_contents).encode()
 
     return change
 
@@ -327,14 +329,14 @@ def saying(**more: object) -> Callable[[dict[str, bytes]], None]:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (saying(machines=["riscv64"]), "the artifact is for 64-bit riscv64 and this is a 64-bit Python on"),
-        (saying(bits=32), "the artifact is for 32-bit"),
-        (saying(pythons=["3.7"]), "the artifact is for Python 3.7 and this is"),
+        (with_contents(machines=["riscv64"]), "the artifact is for 64-bit riscv64 and this is a 64-bit Python on"),
+        (with_contents(bits=32), "the artifact is for 32-bit"),
+        (with_contents(pythons=["3.7"]), "the artifact is for Python 3.7 and this is"),
         (without_a_wheel, "the packages cannot be installed"),
         (with_another_wheel, "the packages cannot be installed"),
     ],
 )
-def test_an_artifact_that_cannot_work_is_refused_with_the_reason(
+def test_unsuitable_artifact_is_refused_with_the_reason(
     change: Callable[[dict[str, bytes]], None], reason: str, device: Device
 ) -> None:
     artifact = changed(device.artifact, device.artifact.with_name("other.zip"), change)
@@ -346,7 +348,7 @@ def test_an_artifact_that_cannot_work_is_refused_with_the_reason(
     assert not (device.work / "other").exists()
 
 
-def test_an_inference_that_does_not_run_fails_the_installation(device: Device) -> None:
+def test_failed_inference_fails_the_installation(device: Device) -> None:
     def break_model(contents: dict[str, bytes]) -> None:
         name = next(name for name in contents if name.startswith("beeagent-"))
         wheel = device.artifact.with_name(name)
@@ -365,7 +367,7 @@ def test_an_inference_that_does_not_run_fails_the_installation(device: Device) -
     assert "WRONG  model" in ended.stdout
 
 
-def test_of_the_versions_before_the_one_that_ran_last_is_kept(tmp_path: Path) -> None:
+def test_previous_version_that_ran_last_is_kept(tmp_path: Path) -> None:
     for version, ran in (("0.0.1", 1), ("0.0.2", 3), ("0.0.3", 2), ("0.0.4", None), ("0.0.5", None)):
         (tmp_path / version).mkdir()
         (tmp_path / version / "run.sh").touch()
@@ -377,7 +379,7 @@ def test_of_the_versions_before_the_one_that_ran_last_is_kept(tmp_path: Path) ->
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.0.2", "0.0.5", "state"]
 
 
-def test_the_same_commit_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_build_is_reproducible(tmp_path: Path) -> None:
     made: list[dict[str, bytes]] = []
     for name, umask, zone in (("one", 0o022, "UTC"), ("another-place", 0o077, "Asia/Kathmandu")):
         clone = tmp_path / name / "clone"
@@ -391,7 +393,7 @@ def test_the_same_commit_gives_the_same_bytes(tmp_path: Path) -> None:
     assert made[0] == made[1]
 
 
-def test_the_gdk_s_command_leaves_all_where_the_gdk_looks_for_it(tmp_path: Path) -> None:
+def test_gdk_build_command_creates_what_the_gdk_expects(tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", "--shared", ROOT, clone], check=True)
     folder = clone / "deploy" / "greengrass"
@@ -417,7 +419,7 @@ def test_the_gdk_s_command_leaves_all_where_the_gdk_looks_for_it(tmp_path: Path)
         (["--topic-prefix", "bees/#"], "'#' is not a name"),
     ],
 )
-def test_the_build_refuses_what_cannot_be(options: list[str], reason: str) -> None:
+def test_build_refuses_invalid_options(options: list[str], reason: str) -> None:
     ended = subprocess.run(
         [sys.executable, ROOT / BUILD, *options], capture_output=True, text=True, check=False, timeout=DEADLINE
     )

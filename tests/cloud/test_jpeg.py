@@ -1,7 +1,7 @@
 import cv2
 import numpy as np
 import pytest
-from beeagent.cloud.jpeg import jpeg_within
+from beeagent.cloud import encode_jpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,28 +23,28 @@ def decoded(jpeg: bytes) -> np.ndarray:
         ((1, 900), 9, (1, 9)),
     ],
 )
-def test_is_shrunk_to_the_longest_side_and_never_enlarged(
+def test_image_is_shrunk_to_the_longest_side_and_never_enlarged(
     shape: tuple[int, int], longest: int, expected: tuple[int, int]
 ) -> None:
-    assert decoded(jpeg_within(noise(*shape), longest_side=longest, quality=80)).shape[:2] == expected
+    assert decoded(encode_jpeg(noise(*shape), longest_side=longest, quality=80)).shape[:2] == expected
 
 
-def test_colours_stay() -> None:
+def test_colours_are_unchanged() -> None:
     blue = np.full((64, 64, 3), (250, 20, 20), np.uint8)
-    assert np.abs(decoded(jpeg_within(blue, longest_side=64, quality=90)).astype(int) - blue).max() < 10
+    assert np.abs(decoded(encode_jpeg(blue, longest_side=64, quality=90)).astype(int) - blue).max() < 10
 
 
 @settings(max_examples=20)
 @given(st.integers(1000, 30_000), st.integers(1, 100))
-def test_fits_whatever_the_limit(limit: int, quality: int) -> None:
-    jpeg = jpeg_within(noise(120, 160), longest_side=160, quality=quality, limit=limit)
+def test_jpeg_fits_any_limit(limit: int, quality: int) -> None:
+    jpeg = encode_jpeg(noise(120, 160), longest_side=160, quality=quality, max_bytes=limit)
     assert len(jpeg) <= limit
     assert decoded(jpeg).size
 
 
-def test_loses_quality_before_size() -> None:
-    best = jpeg_within(noise(120, 160), longest_side=160, quality=95)
-    assert decoded(jpeg_within(noise(120, 160), longest_side=160, quality=95, limit=len(best) - 1)).shape == (
+def test_quality_is_reduced_before_size() -> None:
+    best = encode_jpeg(noise(120, 160), longest_side=160, quality=95)
+    assert decoded(encode_jpeg(noise(120, 160), longest_side=160, quality=95, max_bytes=len(best) - 1)).shape == (
         120,
         160,
         3,

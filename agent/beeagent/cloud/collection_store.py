@@ -1,0 +1,321 @@
+"""The files of a collection: the lines of its manifest, private files written atomically, and repair after a crash.
+
+A line of the manifest has the cloud model's detections as labels, and those of the edge model beside them. Both are
+label attributes of SageMaker Ground Truth,
+https://docs.aws.amazon.com/sagemaker/latest/dg/sms-data-output.html, "Bounding box job output". The edge model's has a
+type of our own, so that readers of the manifest find one attribute to train on, the cloud model's.
+"""
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from io import FileIO
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from beeagent.cloud.second_opinion import EdgeResult
+from beeagent.detection import Detections
+from beeagent.errors import InputError
+from beeagent.messages.timestamps import rfc3339
+from beeagent.private_file import write_private_file
+
+_LOG: Final = logging.getLogger(__name__)
+
+MANIFEST: Final = "output.manifest"
+IMAGES: Final = "images"
+CLOUD_ATTRIBUTE: Final = "bees"
+EDGE_ATTRIBUTE: Final = "edge"
+
+_LOCK: Final = ".collecting"
+_OWN_FILES: Final = frozenset({MANIFEST, IMAGES, _LOCK})
+_OWN_IMAGE: Final = re.compile(r"\.?\d{8}T\d{6}\.\d{6}Z-\d+\.jpg(\.partial)?")
+_LINE_START: Final = b'{"source-ref": "images/'
+_CLOUD_TYPE: Final = "groundtruth/object-detection"
+_EDGE_TYPE: Final = "beeagent/edge-detection"
+
+
+def format_line(  # noqa: PLR0913 - each a value in the line
+    source_ref: str,
+    *,
+    size: tuple[int, int],
+    edge: EdgeResult,
+    cloud: Detections,
+    captured_at: datetime,
+    collected_at: datetime,
+    origin: str,
+    classes: Mapping[str, int],
+) -> str:
+    """Return a line of the manifest, without line break.
+
+    Args:
+        source_ref: path of the image, relative to the manifest.
+        size: width and height of the image in pixels.
+        edge: result of the edge model.
+        cloud: detections of the cloud model.
+        captured_at: capture time of the frame, with a time zone.
+        collected_at: current time, with a time zone.
+        origin: source of the frames, such as `hive-7/front`.
+        classes: number of each label of either model, the same in all lines of a manifest.
+    """
+    common: dict[str, Any] = {
+        "class-map": {str(number): label for label, number in classes.items()},
+        "human-annotated": "no",
+    }
+    row = {
+        "source-ref": source_ref,
+        CLOUD_ATTRIBUTE: _annotations(cloud, size, classes),
+        f"{CLOUD_ATTRIBUTE}-metadata": {
+            "objects": [{"confidence": _confidence(value)} for value in cloud.confidences],
+            **common,
+            "type": _CLOUD_TYPE,
+            "creation-date": rfc3339(collected_at),
+            "job-name": f"beeagent-collect/{origin}",
+        },
+        EDGE_ATTRIBUTE: _annotations(edge.detections, size, classes),
+        f"{EDGE_ATTRIBUTE}-metadata": {
+            "objects": [
+                {"confidence": _confidence(value), "told": index < edge.above_threshold}
+                for index, value in enumerate(edge.detections.confidences)
+            ],
+            **common,
+            "type": _EDGE_TYPE,
+            "creation-date": rfc3339(captured_at),
+            "job-name": f"beeagent/{edge.model}",
+        },
+    }
+    return json.dumps(row, ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestLine:
+    """A line of the manifest, as far as it matters for repair.
+
+    Attributes:
+        image: path of the image, relative to the manifest.
+        classes: number of each label.
+    """
+
+    image: str
+    classes: Mapping[str, int]
+
+
+def parse_line(line: bytes) -> ManifestLine | None:
+    """Parse a line that `format_line` wrote; return None for any other line."""
+    try:
+        row = json.loads(line)
+        if row[f"{EDGE_ATTRIBUTE}-metadata"]["type"] != _EDGE_TYPE:
+            return None
+        class_map = row[f"{CLOUD_ATTRIBUTE}-metadata"]["class-map"]
+        classes = {str(label): int(number) for number, label in class_map.items()}
+        return ManifestLine(str(row["source-ref"]), classes)
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError, IndexError):
+        return None
+
+
+def _annotations(detections: Detections, size: tuple[int, int], classes: Mapping[str, int]) -> dict[str, Any]:
+    """Return the boxes in whole pixels, within the image and at least 1 pixel wide and high."""
+    annotations = []
+    for class_id, (left, top, right, bottom) in zip(detections.class_ids, detections.boxes.tolist(), strict=True):
+        x0, y0 = (min(max(round(v * of), 0), of - 1) for v, of in zip((left, top), size, strict=True))
+        x1, y1 = (min(round(v * of), of) for v, of in zip((right, bottom), size, strict=True))
+        annotations.append(
+            {
+                "class_id": classes[detections.labels[int(class_id)]],
+                "left": x0,
+                "top": y0,
+                "width": max(x1 - x0, 1),
+                "height": max(y1 - y0, 1),
+            }
+        )
+    return {"image_size": [{"width": size[0], "height": size[1], "depth": 3}], "annotations": annotations}
+
+
+def _confidence(value: np.float32) -> float:
+    return round(float(value), 4)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFrame:
+    """A frame of the collection.
+
+    Attributes:
+        image: path of the image, relative to the manifest.
+        image_bytes: size of the image.
+        line_bytes: size of its line in the manifest.
+    """
+
+    image: str
+    image_bytes: int
+    line_bytes: int
+
+
+def load_collection(folder: Path) -> tuple[list[StoredFrame], dict[str, int]]:
+    """Load a collection; remove damaged lines, lines without an image, and images without a line.
+
+    Returns:
+        The frames, the oldest first; and the number of each label.
+
+    Raises:
+        InputError: it contains something that was not collected; nothing is changed.
+        OSError: it cannot be read or repaired.
+    """
+    manifest = folder / MANIFEST
+    frames: list[StoredFrame] = []
+    keep: list[bool] = []
+    classes: dict[str, int] = {}
+    for number, line in enumerate(_lines(manifest), start=1):
+        parsed = parse_line(line)
+        keep.append(False)
+        if parsed is None and _is_damaged(line):
+            continue
+        if parsed is None or not _is_consistent(parsed, classes):
+            raise InputError(
+                f"collect {folder}: {MANIFEST} has a line {number} that beeagent did not write: use a separate folder"
+            )
+        classes.update(parsed.classes)
+        size = _size(folder / parsed.image)
+        if size and line.endswith(b"\n"):
+            keep[-1] = True
+            frames.append(StoredFrame(parsed.image, size, len(line)))
+    listed = {frame.image for frame in frames}
+    unlisted = [path for path in (folder / IMAGES).iterdir() if f"{IMAGES}/{path.name}" not in listed]
+    for path in unlisted:
+        if not _OWN_IMAGE.fullmatch(path.name):
+            raise InputError(
+                f"collect {folder}: {IMAGES}/{path.name} was not collected by beeagent: use a separate folder"
+            )
+    if not all(keep):
+        _LOG.warning("collect: %s: removing %d lines that are damaged or without an image", folder, keep.count(False))
+        rewrite_lines(manifest, keep)
+    for path in unlisted:
+        path.unlink(missing_ok=True)
+    return frames, classes
+
+
+def _lines(manifest: Path) -> Iterator[bytes]:
+    with suppress(FileNotFoundError), manifest.open("rb") as file:
+        yield from file
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _is_damaged(line: bytes) -> bool:
+    """Return whether a line is what a crash left of one of ours, truncated or with zeros, and not someone else's."""
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return not line.strip() or b"\0" in line or line.startswith(_LINE_START) or _LINE_START.startswith(line)
+    return False
+
+
+def _is_consistent(line: ManifestLine, classes: Mapping[str, int]) -> bool:
+    """Return whether a line belongs to a collection in which the labels have these numbers so far."""
+    merged = {**classes, **line.classes}
+    unchanged = all(merged[label] == number for label, number in classes.items())
+    consecutive = sorted(merged.values()) == list(range(len(merged)))
+    return unchanged and consecutive and Path(line.image).parent == Path(IMAGES)
+
+
+def refuse_foreign_folder(folder: Path) -> None:
+    """Refuse a folder with other contents, before anything in it is changed.
+
+    Raises:
+        InputError: it is a file, or has other contents and no collection.
+        OSError: it cannot be read.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"collect {folder}: is not a folder: use a new or empty one")
+    if not folder.is_dir() or (folder / _LOCK).exists():
+        return
+    other = next((path.name for path in sorted(folder.iterdir()) if path.name not in _OWN_FILES), None)
+    if other is not None:
+        raise InputError(f"collect {folder}: contains {other}, which was not collected: use a separate folder")
+
+
+def make_private(folder: Path) -> None:
+    """Create a folder that only its owner can read, or make an existing one so.
+
+    Raises:
+        InputError: its file system lets others read it all the same.
+        OSError: it cannot be created or changed.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_mode & 0o077:
+        with suppress(PermissionError):  # of file systems without permissions; checked next
+            folder.chmod(0o700)
+        mode = folder.stat().st_mode & 0o777
+        if mode & 0o077:
+            raise InputError(
+                f"collect {folder}: others can read it (mode {mode:04o}), and that cannot be changed: use a folder of "
+                "your own, or mount its file system with umask=077"
+            )
+
+
+def lock_folder(folder: Path) -> FileIO:
+    """Lock the folder for as long as the returned file is open.
+
+    Raises:
+        InputError: another process collects there.
+        OSError: the folder cannot be written to.
+    """
+    file = FileIO(os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600), "rb+")
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise InputError(f"collect {folder}: another beeagent collects there: use separate folders") from None
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def rewrite_lines(path: Path, keep: Iterable[bool]) -> None:
+    """Rewrite a file with some of its lines.
+
+    Args:
+        path: of the file.
+        keep: for each line, whether it is kept.
+
+    Raises:
+        OSError: it cannot be written; the file is unchanged.
+    """
+    with path.open("rb") as old:
+        write_private_file(path, (line for line, kept in zip(old, keep, strict=False) if kept))
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Append a line and sync it to disk, completely or not at all; the file is created if necessary.
+
+    Raises:
+        OSError: it cannot be appended; the file is unchanged.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        before = os.fstat(descriptor).st_size
+        complete = False
+        try:
+            written = os.write(descriptor, line)
+            os.fsync(descriptor)
+            complete = written == len(line)
+        finally:
+            if not complete:
+                os.ftruncate(descriptor, before)
+    finally:
+        os.close(descriptor)
+    if not complete:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
