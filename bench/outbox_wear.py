@@ -7,18 +7,16 @@ that the kernel has to write for the process (`write_bytes` in /proc/self/io: pa
 import argparse
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from beeagent.outbox import opening as outbox_opening
-from beeagent.outbox.discard import DiscardPublisher
-from beeagent.outbox.outbox import Outbox
-from beeagent.outbox.records import Batch, Stored
-from beeagent.outbox.sender import Courier
-from beeagent.outbox.store import OutboxFile
+from beeagent.outbox import DiscardPublisher, Outbox, Sender, database
 
 _WAYS = {
     "connected, each at once": {"connected": True},
@@ -30,14 +28,14 @@ _WAYS = {
 }
 
 
-class _CountingFile(OutboxFile):
+class _CountingConnection(sqlite3.Connection):
     """Counts commits."""
 
     commits = 0
 
-    def store(self, batch: Batch) -> Stored:
-        _CountingFile.commits += 1
-        return super().store(batch)
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:  # noqa: ANN401 - as in the base
+        _CountingConnection.commits += sql == "COMMIT"
+        return super().execute(sql, *parameters)
 
 
 def main() -> None:
@@ -69,21 +67,21 @@ def main() -> None:
 
 def _measure(way: str, given: argparse.Namespace) -> None:
     settings = _WAYS[way]
-    outbox_opening._PAGE_BYTES = settings.get("page_bytes", outbox_opening._PAGE_BYTES)  # noqa: SLF001
-    sys.modules["beeagent.outbox.outbox"].OutboxFile = _CountingFile
+    database._PAGE_BYTES = settings.get("page_bytes", database._PAGE_BYTES)  # noqa: SLF001
     payload = os.urandom(given.bytes // 2).hex().encode()
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         outbox = Outbox(
             Path(folder) / "outbox",
             commit_interval_s=settings.get("interval", 0.25),
             commit_at_once=settings.get("at_once", True),
+            connect=partial(sqlite3.connect, factory=_CountingConnection),
         )
         publisher = DiscardPublisher()
-        courier = Courier(outbox=outbox, publisher=publisher)
+        sender = Sender(outbox=outbox, publisher=publisher)
         if settings.get("connected"):
             publisher.start()
-        courier.start()
-        before, commits = _written(), _CountingFile.commits
+        sender.start()
+        before, commits = _written(), _CountingConnection.commits
         began = time.monotonic()
         messages = 0
         while (due := began + messages / given.rate) < began + given.seconds:
@@ -91,9 +89,11 @@ def _measure(way: str, given: argparse.Namespace) -> None:
             outbox.put(stream="s", topic="beeagent/hive/front/detections", build=lambda _: payload)
             messages += 1
         print(
-            json.dumps({"commits": _CountingFile.commits - commits, "bytes": _written() - before, "messages": messages})
+            json.dumps(
+                {"commits": _CountingConnection.commits - commits, "bytes": _written() - before, "messages": messages}
+            )
         )
-        courier.stop()
+        sender.stop()
         outbox.close()
 
 

@@ -96,7 +96,7 @@ class Settings(BaseSettings):
         device: the device's level in topics and its name in messages.
         model: a bundle folder, the name of a bundled model, or a .tflite; None for the default model.
         labels: the labels of a bare .tflite.
-        broker: where results go; see `beeagent.mqtt.broker_url.parse_broker`.
+        broker: where results go; see `beeagent.mqtt.parse_broker`.
         topic_prefix: the first levels of every topic.
         threshold: confidence from which a detection counts; None takes the bundle's.
         tiles: into how many tiles each frame is cut beside being looked at whole: none, auto, or columns and rows

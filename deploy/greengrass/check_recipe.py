@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 import yaml
 from beeagent.errors import InputError
-from beeagent.messages.topics import detections_topic, status_topic
+from beeagent.messages import detections_topic, status_topic
 from beeagent.settings import Settings, load_settings
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 

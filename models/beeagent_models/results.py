@@ -6,12 +6,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from beeagent.detection import Detections
 from beeagent.errors import InputError
+from beeagent.messages import Detection, FrameSize, Latency, Part, Source
 from beeagent.shown_text import shown
-from pydantic import BaseModel, Field, FiniteFloat, ValidationError
+from pydantic import Field, ValidationError
 
 from beeagent_models.rekognition_result import (
     PIXEL_BOXES,
@@ -19,8 +20,6 @@ from beeagent_models.rekognition_result import (
     pixel_detections,
     strongest_first,
 )
-
-_Ratio = Annotated[float, Field(ge=0, le=1)]
 
 Form = Literal["message", "answer", "boxes"]
 """A message of the agent, an answer of Rekognition, a list of boxes in pixels."""
@@ -31,40 +30,15 @@ _BEYOND = 1.0
 """Pixels by which a box may reach beyond its picture: whoever made whole pixels of it may have rounded both edges."""
 
 
-class _Box(BaseModel):
-    left: _Ratio
-    top: _Ratio
-    width: _Ratio
-    height: _Ratio
+class _Message(Part):
+    """What a result must have of a `DetectionsMessage`."""
 
-
-class _Detection(BaseModel):
-    label: str
-    confidence: _Ratio
-    box: _Box
-
-
-class _Frame(BaseModel):
-    width: int = Field(ge=1)
-    height: int = Field(ge=1)
-
-
-class _Latency(BaseModel):
-    inference: FiniteFloat = Field(ge=0)
-
-
-class _Source(BaseModel):
-    name: str = Field(min_length=1)
-    position_s: FiniteFloat | None = Field(default=None, ge=0)
-
-
-class _Message(BaseModel):
     schema_: Literal["beeagent.detections/1"] = Field(alias="schema")
-    frame: _Frame
-    detections: list[_Detection]
-    source: _Source | None = None
+    frame: FrameSize
+    detections: list[Detection]
+    source: Source | None = None
     model: str | None = None
-    latency_ms: _Latency | None = None
+    latency_ms: Latency | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +84,7 @@ def read_sources(path: Path) -> Iterator[tuple[int, str, float | None]]:
         if '"source"' not in text:
             continue
         with suppress(json.JSONDecodeError, RecursionError, ValidationError, KeyError, TypeError):
-            source = _Source.model_validate(json.loads(text)["source"])
+            source = Source.model_validate(json.loads(text)["source"])
             yield line, source.name, source.position_s
 
 
@@ -171,7 +145,7 @@ def read_result(path: Path, *, line: int = 1, picture: tuple[int, int] | None = 
         if isinstance(content, list):
             form = "list of boxes in pixels"
             return Result(size=None, detections=_in_pixels(content, picture, where), form="boxes")
-        message = _Message.model_validate(content)
+        message = _Message.model_validate_json(text.removeprefix("\ufeff"))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))

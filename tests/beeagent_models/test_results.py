@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from beeagent.detection import Detections
 from beeagent.errors import InputError
-from beeagent.messages.detections import detections_message
+from beeagent.messages import detections_message
 from beeagent_models.results import read_result
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,7 +41,7 @@ def message(found: Detections, **changes: object) -> dict[str, Any]:
         inference_ms=1.0,
         total_ms=2.0,
     )
-    return {**made, **changes}
+    return {**json.loads(made.to_json()), **changes}
 
 
 def one(confidence: float = 0.5) -> Detections:

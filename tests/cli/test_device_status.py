@@ -8,10 +8,15 @@ from typing import Any
 import pytest
 from beeagent.cli.status import show_status, status_lines
 from beeagent.errors import InputError
-from beeagent.messages.detections import encode
-from beeagent.messages.received import UnreadableError, read_status
-from beeagent.messages.status import CameraStatus, SecondOpinionStatus, status_message
-from beeagent.outbox.outbox import OutboxCounts
+from beeagent.messages import (
+    CameraStatus,
+    CollectionStatus,
+    SecondOpinionStatus,
+    StatusMessage,
+    UnreadableError,
+    status_message,
+)
+from beeagent.outbox import OutboxCounts
 from beeagent.settings import Settings
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,24 +29,31 @@ MOMENT = datetime(2026, 5, 4, 10, 21, 7, tzinfo=timezone.utc)
 
 
 def status(device: str = "hive-7", *reasons: str, state: Any = None) -> bytes:  # noqa: ANN401 - a literal
-    return encode(
-        status_message(
-            device=device,
-            state=state or ("degraded" if reasons else "online"),
-            reasons=reasons,
-            at=MOMENT,
-            agent_version="0.1.0",
-            uptime_s=93784,
-            model="bees-lite0@3f9c21d0",
-            cameras=[CameraStatus("front", 48213, 2, 12.34, 0.081)],
-            outbox=OutboxCounts(produced=213, delivered=200, dropped={"full": 3, "refused": 1}),
-            last_delivery=MOMENT - timedelta(seconds=2),
-            second_opinion=SecondOpinionStatus(
-                9, 5, {"timeout": 2, "budget": 1}, 6, 3, 5400.0, 4.0, collected=(12, 3.5)
-            ),
+    message = status_message(
+        device=device,
+        state=state or ("degraded" if reasons else "online"),
+        reasons=reasons,
+        at=MOMENT,
+        agent_version="0.1.0",
+        uptime_s=93784,
+        model="bees-lite0@3f9c21d0",
+        cameras=[
+            CameraStatus(name="front", frames_read=48213, frames_skipped=2, frames_per_s=12.34, frame_age_s=0.081)
+        ],
+        outbox=OutboxCounts(produced=213, delivered=200, dropped={"full": 3, "refused": 1}),
+        last_delivery=MOMENT - timedelta(seconds=2),
+        second_opinion=SecondOpinionStatus(
+            asked=9,
+            cloud=5,
+            degraded={"timeout": 2, "budget": 1},
+            calls=6,
+            saved=3,
+            seen_running_s=5400.0,
+            estimated_cost_usd=6.0,
+            collected=CollectionStatus(pictures=12, megabytes=3.5),
         ),
-        limit=7000,
     )
+    return message.encode(limit=7000)
 
 
 def retain(port: int, topic: str, payload: bytes) -> None:
@@ -55,7 +67,9 @@ def shown(broker: Mosquitto, device: str = "+", *, wait_s: float = 1.0) -> tuple
 
 
 def test_everything_that_is_known_is_shown() -> None:
-    lines = status_lines(read_status(status("hive-7", "camera: gone", "broker: away")), now=MOMENT + timedelta(hours=3))
+    lines = status_lines(
+        StatusMessage.decode(status("hive-7", "camera: gone", "broker: away")), now=MOMENT + timedelta(hours=3)
+    )
     assert lines == [
         "hive-7 is degraded, as of 2026-05-04T10:21:07.000000Z (3 h ago)",
         "  reason     camera: gone",
@@ -75,20 +89,30 @@ def test_everything_that_is_known_is_shown() -> None:
 
 
 def test_counts_of_a_camera_are_shown_where_there_are_any() -> None:
-    camera = CameraStatus("front", 9, 0, 1.0, frames_replaced=3, frames_rate_limited=2, reconnects=1)
+    camera = CameraStatus(
+        name="front",
+        frames_read=9,
+        frames_skipped=0,
+        frames_per_s=1.0,
+        frames_replaced=3,
+        frames_rate_limited=2,
+        reconnects=1,
+    )
     message = status_message(device="d", state="online", reasons=[], at=MOMENT, agent_version="9", cameras=[camera])
-    (line,) = [line for line in status_lines(read_status(encode(message, limit=7000)), now=MOMENT) if "front" in line]
+    (line,) = [
+        line for line in status_lines(StatusMessage.decode(message.encode(limit=7000)), now=MOMENT) if "front" in line
+    ]
     assert line.endswith("9 looked at, 0 could not be read, 3 replaced by newer ones, 2 over max_rate, 1 reconnects")
 
 
 def test_a_clock_that_is_ahead_is_not_taken_for_an_age() -> None:
-    (line, *_) = status_lines(read_status(status()), now=MOMENT - timedelta(seconds=1))
+    (line, *_) = status_lines(StatusMessage.decode(status()), now=MOMENT - timedelta(seconds=1))
     assert line == "hive-7 is online, as of 2026-05-04T10:21:07.000000Z"
 
 
 def test_the_least_a_status_may_say_is_enough() -> None:
     least = status_message(device="d", state="offline", reasons=["stopped"], at=MOMENT, agent_version="9")
-    assert status_lines(read_status(encode(least, limit=7000)), now=MOMENT) == [
+    assert status_lines(StatusMessage.decode(least.encode(limit=7000)), now=MOMENT) == [
         "d is offline, as of 2026-05-04T10:21:07.000000Z (0.0 s ago)",
         "  reason     stopped",
         "  agent      beeagent 9",
@@ -177,7 +201,7 @@ def test_nothing_in_a_status_can_steer_the_terminal(place: str, text: str) -> No
     else:
         message[place] = text
     try:
-        read = read_status(json.dumps(message).encode())
+        read = StatusMessage.decode(json.dumps(message).encode())
     except UnreadableError:
         return  # too long
     for line in status_lines(read, now=MOMENT):
@@ -198,7 +222,7 @@ def test_no_number_breaks_it(value: object, place: str) -> None:
     else:
         message["outbox"]["waiting"] = value
     try:
-        read = read_status(json.dumps(message).encode())
+        read = StatusMessage.decode(json.dumps(message).encode())
     except UnreadableError:
         return
     assert status_lines(read, now=MOMENT)

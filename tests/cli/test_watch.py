@@ -14,13 +14,14 @@ import pytest
 from beeagent.cli.watch import Watcher, detections_line, run_watch, status_line
 from beeagent.detection import Detections
 from beeagent.errors import InputError
-from beeagent.messages.detections import detections_message, encode
-from beeagent.messages.received import UnreadableError, read_detections, read_status
-from beeagent.messages.status import status_message
-from beeagent.mqtt.broker_url import BrokerAddress
-from beeagent.mqtt.connection import Received
-from beeagent.mqtt.embedded import EmbeddedBroker
-from beeagent.mqtt.options import MqttOptions
+from beeagent.messages import (
+    DetectionsMessage,
+    StatusMessage,
+    UnreadableError,
+    detections_message,
+    status_message,
+)
+from beeagent.mqtt import BrokerAddress, EmbeddedBroker, MqttOptions, Received
 from beeagent.settings import Settings
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -61,13 +62,12 @@ def detections(
         inference_ms=18.4,
         total_ms=39.0,
     )
-    return encode(message, limit=100_000)
+    return message.encode(limit=100_000)
 
 
 def status(state: Any, *reasons: str) -> bytes:  # noqa: ANN401 - a literal
-    return encode(
-        status_message(device="hive-7", state=state, reasons=reasons, at=MOMENT, agent_version="0.1.0"), limit=10_000
-    )
+    message = status_message(device="hive-7", state=state, reasons=reasons, at=MOMENT, agent_version="0.1.0")
+    return message.encode(limit=10_000)
 
 
 class Watching:
@@ -132,7 +132,7 @@ def test_each_result_makes_a_line(broker: Mosquitto) -> None:
 )
 def test_source_of_a_result_is_shown(source: dict[str, Any], words: str) -> None:
     message = json.loads(detections()) | {"source": source}
-    assert words in detections_line(read_detections(json.dumps(message).encode()), previous_seq=None)
+    assert words in detections_line(DetectionsMessage.decode(json.dumps(message).encode()), previous_seq=None)
 
 
 def test_a_state_makes_a_line_when_it_changes(broker: Mosquitto) -> None:
@@ -247,15 +247,16 @@ def test_names_that_cannot_be_watched_are_refused(device: str, camera: str) -> N
     )
 )
 def test_no_bytes_break_the_reader(payload: bytes) -> None:
-    for read in (read_detections, read_status):
+    for read in (DetectionsMessage.decode, StatusMessage.decode):
         with pytest.raises(UnreadableError):
             read(payload)
 
 
 def test_byte_order_mark_before_a_message_is_passed_over() -> None:
     mark = b"\xef\xbb\xbf"
-    assert read_detections(mark + detections()) == read_detections(detections())
-    assert read_status(mark + status("online")) == read_status(status("online"))
+    result = detections()
+    assert DetectionsMessage.decode(mark + result) == DetectionsMessage.decode(result)
+    assert StatusMessage.decode(mark + status("online")) == StatusMessage.decode(status("online"))
 
 
 @given(
@@ -273,7 +274,7 @@ def test_nothing_in_a_message_can_steer_the_terminal(place: str, text: str) -> N
     else:
         message[place] = text
     try:
-        read = read_detections(json.dumps(message).encode())
+        read = DetectionsMessage.decode(json.dumps(message).encode())
     except UnreadableError:
         return  # a name too long
     line = detections_line(read, previous_seq=None)
@@ -283,7 +284,7 @@ def test_nothing_in_a_message_can_steer_the_terminal(place: str, text: str) -> N
 
 @given(st.lists(st.text(max_size=200), min_size=1, max_size=30))
 def test_nothing_in_a_status_can_steer_the_terminal(reasons: list[str]) -> None:
-    read = read_status(json.dumps(json.loads(status("degraded", "x")) | {"reasons": reasons}).encode())
+    read = StatusMessage.decode(json.dumps(json.loads(status("degraded", "x")) | {"reasons": reasons}).encode())
     assert status_line(read).isprintable()
     assert len(status_line(read)) < 1000
 

@@ -13,9 +13,7 @@ from beeagent.camera import parse_camera
 from beeagent.cli.watch import Watcher
 from beeagent.detection import MANIFEST_FILE, ModelBundle, read_labels
 from beeagent.errors import InputError
-from beeagent.mqtt.broker_url import BrokerAddress, parse_broker
-from beeagent.mqtt.connection import Received
-from beeagent.mqtt.options import MqttOptions
+from beeagent.mqtt import BrokerAddress, MqttOptions, Received, parse_broker
 from beeagent.settings import load_settings
 
 _LONGEST_LINE = 2000
@@ -85,11 +83,16 @@ def _text(data: bytes) -> str:
 
 
 _DETECTIONS = {
-    "schema": "beeagent.detections/1", "device": "d", "camera": "c", "seq": 1, "captured_at": "2026-05-04T10:21:07Z",
+    "schema": "beeagent.detections/1", "device": "d", "camera": "c", "seq": 1,
+    "captured_at": "2026-05-04T10:21:07.000000Z", "event_id": "8f14e45f-ceea-467f-a0e6-0242ac120002",
+    "frame": {"width": 1280, "height": 720}, "model": "m@1",
     "decided_by": "edge", "counts": {"bee": 1}, "latency_ms": {"inference": 1.5, "total": 2}, "omitted": 3,
     "detections": [{"label": "bee", "confidence": 0.5, "box": {"left": 0, "top": 0, "width": 1, "height": 1}}],
 }  # fmt: skip
-_STATUS = {"schema": "beeagent.status/1", "device": "d", "state": "degraded", "reasons": ["no camera"], "at": "now"}
+_STATUS = {
+    "schema": "beeagent.status/1", "device": "d", "state": "degraded", "reasons": ["no camera"],
+    "at": "2026-05-04T10:21:07.000000Z", "agent": "0.1.0",
+}  # fmt: skip
 _MANIFEST = {
     "schema": "beeagent.bundle/1", "name": "bees", "version": "1", "licence": "CC0-1.0", "labels": ["bee"],
     "files": {"model.tflite": "0" * 64, "labels.txt": "0" * 64},

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from beeagent.backoff import Backoff
 from beeagent.greengrass import GreengrassPublisher, IpcAddress, IpcConnection
-from beeagent.outbox.outbox import OutboxCounts
-from beeagent.outbox.publisher import Outcome, Receipt
+from beeagent.outbox import OutboxCounts, Outcome, Receipt
 from support.delivery_line import DEADLINE, STATUS, TOPIC, DeliveryLine, line_to
 from support.greengrass_nucleus import CLASSIC, LITE, MAX_BYTES, Kind, Nucleus, nucleus_at
 
@@ -50,14 +49,14 @@ def connected(nucleus: Nucleus) -> Iterator[IpcConnection]:
 
 @contextmanager
 def line(nucleus: Nucleus, path: Path, **changes: Any) -> Iterator[DeliveryLine]:  # noqa: ANN401 - arguments
-    courier = {key: changes.pop(key) for key in ("drain_rate",) if key in changes}
+    sender = {key: changes.pop(key) for key in ("drain_rate",) if key in changes}
     with connected(nucleus) as connection:
         publisher = GreengrassPublisher(
             ipc=connection,
             status_topic=STATUS,
             **{"destination": "iot-core", "backoff": quick, **changes},
         )
-        with line_to(publisher, path, **courier) as made:
+        with line_to(publisher, path, **sender) as made:
             yield made
 
 
@@ -197,8 +196,8 @@ def test_denied_topic_waits_and_is_reported(nucleus: Nucleus, tmp_path: Path) ->
     with line(nucleus, tmp_path / "o", give_up_denied_after_s=0.0) as running:
         running.publisher.report(b"online")
         running.put(4)
-        running.wait_settled(lambda: "accessControl" in str(running.courier.trouble))
-        assert TOPIC in str(running.courier.trouble)
+        running.wait_settled(lambda: "accessControl" in str(running.sender.problem))
+        assert TOPIC in str(running.sender.problem)
         assert running.outbox.counts().dropped == {}
         nucleus.permit(**PERMISSIONS)  # a deployment adds the permission
         all_delivered(running, 4)
@@ -220,8 +219,8 @@ def test_permission_with_an_unreplaced_variable_is_reported_with_the_remedy(
     nucleus.permit(**{**PERMISSIONS, operation: {written}})
     with line(nucleus, tmp_path / "o", destination="local" if operation == "PublishToTopic" else "iot-core") as running:
         running.put(1)
-        running.wait_settled(lambda: running.courier.trouble is not None)
-        reason = str(running.courier.trouble)
+        running.wait_settled(lambda: running.sender.problem is not None)
+        reason = str(running.sender.problem)
         for part in (TOPIC, "accessControl", f"aws.greengrass#{operation}", written, f"write {resource}"):
             assert part in reason
         nucleus.permit(**{**PERMISSIONS, operation: {resource}})
@@ -232,10 +231,10 @@ def test_missing_permission_is_reported(nucleus: Nucleus, tmp_path: Path) -> Non
     nucleus.configuration = {}
     with line(nucleus, tmp_path / "o") as running:
         running.put(1)
-        running.wait_settled(lambda: running.courier.trouble is not None)
-        assert f"has no aws.greengrass#SubscribeToIoTCore: add it for {TOPIC}" in str(running.courier.trouble)
+        running.wait_settled(lambda: running.sender.problem is not None)
+        assert f"has no aws.greengrass#SubscribeToIoTCore: add it for {TOPIC}" in str(running.sender.problem)
         nucleus.permit(**{**PERMISSIONS, "SubscribeToIoTCore": {ELSEWHERE}})
-        running.wait_settled(lambda: f"for {ELSEWHERE}, and not for {TOPIC}" in str(running.courier.trouble))
+        running.wait_settled(lambda: f"for {ELSEWHERE}, and not for {TOPIC}" in str(running.sender.problem))
 
 
 def test_denied_old_topic_does_not_delay_the_others(nucleus: Nucleus, tmp_path: Path) -> None:

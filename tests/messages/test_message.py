@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from beeagent.detection import Detections
 from beeagent.errors import InputError
-from beeagent.messages.detections import MessageTooLargeError, detections_message, encode
-from beeagent.messages.schemas import load_schema
+from beeagent.messages import DetectionsMessage, MessageTooLargeError, detections_message, load_schema
+from beeagent.messages.schema import generate_schema
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, FormatChecker
@@ -47,7 +47,7 @@ def any_detections(draw: st.DrawFn) -> Detections:
     return make_detections(boxes, confidences, class_ids, tuple(names))
 
 
-def message_of(detections: Detections, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - any argument
+def message_of(detections: Detections, **changes: Any) -> DetectionsMessage:  # noqa: ANN401 - any argument
     arguments: dict[str, Any] = {
         "event_id": EVENT,
         "device": "hive-7",
@@ -65,9 +65,14 @@ def message_of(detections: Detections, **changes: Any) -> dict[str, Any]:  # noq
     return detections_message(**(arguments | changes))
 
 
+def json_of(detections: Detections, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - any argument
+    read: dict[str, Any] = json.loads(message_of(detections, **changes).to_json())
+    return read
+
+
 def test_a_message_is_the_one_of_the_design() -> None:
     found = make_detections([[0.3491, 0.3612, 0.5238, 0.5939]], [0.97142], [0])
-    assert json.loads(encode(message_of(found), limit=7000)) == {
+    assert json.loads(message_of(found).encode(limit=7000)) == {
         "schema": "beeagent.detections/1",
         "event_id": "8f14e45f-ceea-467f-a0e6-0242ac120002",
         "device": "hive-7",
@@ -91,7 +96,7 @@ def test_a_message_is_the_one_of_the_design() -> None:
 
 @given(any_detections())
 def test_any_detections_make_a_valid_message_with_boxes_within_the_frame(detections: Detections) -> None:
-    message = json.loads(encode(message_of(detections), limit=1_000_000), parse_float=Decimal)
+    message = json.loads(message_of(detections).encode(limit=1_000_000), parse_float=Decimal)
     for index, found in enumerate(message["detections"]):
         box = found["box"]
         assert box["left"] + box["width"] <= 1
@@ -106,14 +111,14 @@ def test_any_detections_make_a_valid_message_with_boxes_within_the_frame(detecti
         for value in (*box.values(), found["confidence"]):
             assert value.as_tuple().exponent >= -4
     assert sum(message["counts"].values()) == len(detections)
-    VALIDATOR.validate(json.loads(encode(message_of(detections), limit=1_000_000)))
+    VALIDATOR.validate(json.loads(message_of(detections).encode(limit=1_000_000)))
 
 
 @given(any_detections(), st.integers(500, 6000))
-def test_a_message_keeps_its_limit_and_as_many_strongest_detections_as_fit(detections: Detections, limit: int) -> None:
-    message = message_of(detections)
+def test_shortened_message_keeps_the_strongest_detections_that_fit(detections: Detections, limit: int) -> None:
+    message = json_of(detections)
     try:
-        encoded = encode(message, limit=limit)
+        encoded = message_of(detections).encode(limit=limit)
     except MessageTooLargeError:
         bare = {**message, "detections": [], "omitted": len(detections)}
         assert len(json.dumps(bare, ensure_ascii=False, separators=(",", ":")).encode()) > limit
@@ -122,7 +127,7 @@ def test_a_message_keeps_its_limit_and_as_many_strongest_detections_as_fit(detec
     read = json.loads(encoded)
     VALIDATOR.validate(read)
     kept = len(read["detections"])
-    assert read["detections"] == json.loads(encode(message, limit=1_000_000))["detections"][:kept]
+    assert read["detections"] == message["detections"][:kept]
     assert read["counts"] == message["counts"]
     assert read.get("omitted", 0) == len(detections) - kept
     if "omitted" in read:
@@ -133,13 +138,13 @@ def test_a_message_keeps_its_limit_and_as_many_strongest_detections_as_fit(detec
 
 
 def test_the_json_is_compact_and_in_utf_8() -> None:
-    encoded = encode(message_of(make_detections([[0, 0, 1, 1]], [1], [0], ("пчела",))), limit=7000)
+    encoded = message_of(make_detections([[0, 0, 1, 1]], [1], [0], ("пчела",))).encode(limit=7000)
     assert "пчела".encode() in encoded
     assert b": " not in encoded
 
 
-def test_a_message_never_passes_its_schema_with_a_field_that_the_schema_does_not_know() -> None:
-    message = message_of(
+def test_every_field_of_a_message_is_in_its_schema() -> None:
+    message = json_of(
         make_detections([[0, 0, 1, 1]], [1], [0]),
         decided_by="edge-degraded",
         fallback="timeout",
@@ -159,20 +164,20 @@ def test_a_message_never_passes_its_schema_with_a_field_that_the_schema_does_not
     ],
 )
 def test_source_is_named(given_source: str, position_s: float | None, expected: dict[str, Any]) -> None:
-    message = message_of(make_detections([], [], []), source=given_source, position_s=position_s)
+    message = json_of(make_detections([], [], []), source=given_source, position_s=position_s)
     assert message["source"] == expected
-    VALIDATOR.validate(json.loads(encode(message, limit=7000)))
+    VALIDATOR.validate(message)
 
 
 def test_no_source_no_position() -> None:
-    assert "source" not in message_of(make_detections([], [], []))
-    with pytest.raises(ValueError, match="is that of no source"):
+    assert "source" not in json_of(make_detections([], [], []))
+    with pytest.raises(ValueError, match="without a source"):
         message_of(make_detections([], [], []), position_s=1.0)
 
 
-def test_a_fallback_is_told_with_edge_degraded_and_with_nothing_else() -> None:
+def test_fallback_goes_with_edge_degraded_only() -> None:
     nothing = make_detections([], [], [])
-    message = message_of(nothing, decided_by="edge-degraded", fallback="timeout")
+    message = json_of(nothing, decided_by="edge-degraded", fallback="timeout")
     assert message["fallback"] == {"reason": "timeout"}
     VALIDATOR.validate(message)
     assert not VALIDATOR.is_valid({**message, "decided_by": "edge"})
@@ -194,15 +199,15 @@ def test_a_fallback_is_told_with_edge_degraded_and_with_nothing_else() -> None:
         {"captured_at": MOMENT.replace(tzinfo=None)},
     ],
 )
-def test_a_value_out_of_its_range_makes_no_message(wrong: dict[str, Any]) -> None:
+def test_value_out_of_range_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"."):
         message_of(make_detections([], [], []), **wrong)
 
 
-def test_the_time_of_capture_is_told_in_utc_with_six_decimals() -> None:
+def test_captured_at_is_utc_with_six_decimals() -> None:
     summer = timezone(timedelta(hours=2))
     whole = datetime(2026, 5, 4, 12, 0, tzinfo=summer)
-    assert message_of(make_detections([], [], []), captured_at=whole)["captured_at"] == "2026-05-04T10:00:00.000000Z"
+    assert json_of(make_detections([], [], []), captured_at=whole)["captured_at"] == "2026-05-04T10:00:00.000000Z"
 
 
 @pytest.mark.parametrize(
@@ -225,13 +230,32 @@ def test_the_time_of_capture_is_told_in_utc_with_six_decimals() -> None:
     ],
 )
 def test_the_schema_refuses(place: tuple[str | int, ...], value: object) -> None:
-    message = message_of(make_detections([[0, 0, 1, 1]], [1], [0]))
+    message = json_of(make_detections([[0, 0, 1, 1]], [1], [0]))
     VALIDATOR.validate(message)
     target: Any = message
     for key in place[:-1]:
         target = target[key]
     target[place[-1]] = value
     assert not VALIDATOR.is_valid(message)
+
+
+def test_shortening_twice_counts_all_omitted_detections() -> None:
+    message = message_of(make_detections([[0, 0, 1, 1]] * 30, [1] * 30, [0] * 30))
+    once = DetectionsMessage.decode(message.encode(limit=2000))
+    twice = json.loads(once.encode(limit=1000))
+    assert len(twice["detections"]) < len(once.detections)
+    assert len(twice["detections"]) + twice["omitted"] == twice["counts"]["bee"] == 30
+
+
+def test_message_reserved_before_the_clock_was_set_is_readable() -> None:
+    message = message_of(make_detections([], [], []), captured_at=datetime(1970, 1, 1, tzinfo=timezone.utc))
+    years_ms = (MOMENT - datetime(1970, 1, 1, tzinfo=timezone.utc)).total_seconds() * 1000
+    assert DetectionsMessage.decode(message.with_total_ms(years_ms).to_json()).latency_ms.total == years_ms
+
+
+@pytest.mark.parametrize("name", ["detections", "status"])
+def test_schema_files_are_generated_from_the_models(name: str) -> None:
+    assert load_schema(name) == generate_schema(name), "call beeagent.messages.schema.write_schemas()"
 
 
 @pytest.mark.parametrize("name", ["detections", "status"])

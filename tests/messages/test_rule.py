@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 import pytest
 from beeagent.detection import Detections
-from beeagent.messages.rule import PublishRule
+from beeagent.messages import PublishRule
 
 
 def _found(*class_ids: int) -> Detections:
@@ -26,4 +26,4 @@ def _found(*class_ids: int) -> Detections:
 def test_the_mode_decides(mode: Literal["detections", "always", "changes"], admitted: list[bool]) -> None:
     frames = [_found(), _found(0), _found(0), _found(1), _found(0, 1), _found()]
     rule = PublishRule(mode)
-    assert [rule.admits(frame) for frame in frames] == admitted
+    assert [rule.admits(frame.counts()) for frame in frames] == admitted

@@ -1,6 +1,6 @@
 import pytest
 from beeagent.errors import InputError
-from beeagent.messages.topics import detections_topic, status_topic
+from beeagent.messages import detections_topic, status_topic
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,7 +42,7 @@ def test_names_that_are_refused(name: str) -> None:
 
 
 @given(st.text(), st.text(), st.text())
-def test_a_topic_is_usable_or_refused_in_one_line(prefix: str, device: str, camera: str) -> None:
+def test_any_topic_is_usable_or_refused_in_one_line(prefix: str, device: str, camera: str) -> None:
     try:
         topic = detections_topic(prefix, device, camera)
     except InputError as error:

@@ -1,6 +1,6 @@
 import pytest
 from beeagent.errors import InputError
-from beeagent.mqtt.broker_url import BrokerAddress, Embedded, NoBroker, parse_broker
+from beeagent.mqtt import BrokerAddress, Embedded, NoBroker, parse_broker
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,7 +67,7 @@ def test_a_password_is_refused_and_not_repeated(text: str) -> None:
 @given(
     st.text() | st.text().map("mqtt://{}".format) | st.text(alphabet="abc.:[]@%/0123456789").map("mqtts://{}".format)
 )
-def test_any_text_is_understood_or_refused_in_one_line(text: str) -> None:
+def test_any_text_is_parsed_or_refused_in_one_line(text: str) -> None:
     try:
         found = parse_broker(text)
     except InputError as error:

@@ -6,12 +6,8 @@ from dataclasses import replace
 
 import pytest
 from beeagent.errors import InputError
-from beeagent.mqtt.broker_url import BrokerAddress
-from beeagent.mqtt.embedded import EmbeddedBroker
-from beeagent.mqtt.options import MqttOptions
-from beeagent.mqtt.publisher import MqttPublisher
-from beeagent.outbox.outbox import Outbox
-from beeagent.outbox.sender import Courier
+from beeagent.mqtt import BrokerAddress, EmbeddedBroker, MqttOptions, MqttPublisher
+from beeagent.outbox import Outbox, Sender
 from paho.mqtt.enums import MQTTProtocolVersion
 from support.mosquitto import find_program
 from support.mqtt_subscriber import subscriber
@@ -37,15 +33,15 @@ def test_results_reach_a_subscriber_and_the_status_is_retained() -> None:
     broker = EmbeddedBroker(port=None)
     broker.start()
     outbox, publisher = Outbox(None), publisher_to(broker.address)
-    courier = Courier(outbox=outbox, publisher=publisher)
+    sender = Sender(outbox=outbox, publisher=publisher)
     try:
         with subscriber(broker.address.port, protocol=MQTT_3) as seen:
             publisher.start()
-            courier.start()
+            sender.start()
             publisher.report(b"online")
             for _ in range(300):
                 outbox.put(stream="s", topic="bees/hive/front/detections", build=lambda number: b"%d" % number)
-            assert courier.drain(timeout=DEADLINE)
+            assert sender.drain(timeout=DEADLINE)
             seen.wait_for(300, topic_end="detections")
             assert seen.payloads("detections") == [b"%d" % number for number in range(1, 301)]
             seen.wait_for(1, topic_end="status")
@@ -56,16 +52,16 @@ def test_results_reach_a_subscriber_and_the_status_is_retained() -> None:
             publisher.stop(farewell=b"offline: stopped", timeout=5.0)
             late.wait_until(lambda: late.payloads()[-1] == b"offline: stopped")
             assert set(late.payloads()) == {b"online", b"offline: stopped"}  # amqtt may repeat what it retains
-        assert courier.stop()
+        assert sender.stop()
         assert outbox.counts().delivered == 300
     finally:
         publisher.stop(farewell=None, timeout=5.0)
-        courier.stop()
+        sender.stop()
         outbox.close()
         broker.stop()
 
 
-def test_it_publishes_the_last_will_of_a_client_that_is_cut_off() -> None:
+def test_embedded_broker_publishes_the_last_will() -> None:
     broker = EmbeddedBroker(port=None)
     broker.start()
     try:
@@ -102,7 +98,7 @@ def test_mosquittos_own_clients_can_use_it() -> None:
         broker.stop()
 
 
-def test_it_can_be_stopped_started_anew_and_leaves_nothing_behind() -> None:
+def test_restarted_broker_has_no_retained_messages() -> None:
     threads = threading.active_count()
     broker = EmbeddedBroker(port=None)
     broker.start()
@@ -125,7 +121,7 @@ def test_it_stops_while_clients_are_connected() -> None:
         assert not broker._thread.is_alive()
 
 
-def test_a_port_that_is_taken_is_told_with_what_to_do() -> None:
+def test_port_in_use_is_reported_with_remedy() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = int(taken.getsockname()[1])
         with pytest.raises(InputError, match=f"--broker mqtt://127.0.0.1:{port}"):
@@ -149,8 +145,8 @@ QUIET = """
 import logging
 logging.basicConfig(level=logging.INFO)
 logging.captureWarnings(True)
-from beeagent.mqtt.embedded import EmbeddedBroker
 import socket
+from beeagent.mqtt import EmbeddedBroker
 broker = EmbeddedBroker(port=None)
 broker.start()
 socket.create_connection(("127.0.0.1", broker.address.port)).close()
@@ -167,8 +163,8 @@ def test_it_says_nothing() -> None:
 MISSING = """
 import sys
 sys.modules["amqtt"] = None
-from beeagent.mqtt.embedded import EmbeddedBroker
 from beeagent.errors import InputError
+from beeagent.mqtt import EmbeddedBroker
 try:
     EmbeddedBroker()
 except InputError as error:
@@ -176,6 +172,6 @@ except InputError as error:
 """
 
 
-def test_a_missing_package_is_told_with_what_to_do() -> None:
+def test_missing_package_is_reported_with_remedy() -> None:
     done = subprocess.run([sys.executable, "-c", MISSING], check=True, capture_output=True, text=True, timeout=60)
     assert "pip install 'beeagent[demo]'" in done.stdout

@@ -14,10 +14,8 @@ from typing import Any
 import pytest
 import trustme
 from beeagent.errors import InputError
-from beeagent.mqtt.broker_url import BrokerAddress
-from beeagent.mqtt.options import MqttOptions, mqtt_options
-from beeagent.mqtt.publisher import MqttPublisher
-from beeagent.outbox.publisher import Outcome, PublisherState, Receipt
+from beeagent.mqtt import BrokerAddress, MqttOptions, MqttPublisher, mqtt_options
+from beeagent.outbox import Outcome, PublisherState, Receipt
 from support.mosquitto import Mosquitto, find_program, free_port, running_mosquitto
 from support.mqtt_subscriber import subscriber
 from support.tcp_proxy import tcp_proxy
@@ -81,7 +79,7 @@ def publishing(options: MqttOptions, **changes: Any) -> Iterator[Watched]:  # no
         watched.publisher.stop(farewell=None, timeout=5.0)
 
 
-def test_a_publish_arrives_by_mqtt_5_at_qos_1_and_is_acknowledged(mosquitto: Mosquitto) -> None:
+def test_publish_uses_mqtt_5_at_qos_1(mosquitto: Mosquitto) -> None:
     with subscriber(mosquitto.port) as seen, publishing(mosquitto.options) as watched:
         watched.wait_connected()
         mosquitto.wait_for_log("as beeagent-test", "p5", "c1", "k30")
@@ -112,7 +110,7 @@ def test_mosquitto_sub_sees_what_is_published(mosquitto: Mosquitto) -> None:
     assert out.splitlines() == ["bees/hive/front/detections one", "bees/hive/front/detections two"]
 
 
-def test_publishes_arrive_in_order_and_each_gets_its_receipt(mosquitto: Mosquitto) -> None:
+def test_publishes_arrive_in_order_with_receipts(mosquitto: Mosquitto) -> None:
     with subscriber(mosquitto.port) as seen, publishing(mosquitto.options) as watched:
         watched.wait_connected()
         for number in range(300):
@@ -156,7 +154,7 @@ def test_many_threads_can_publish(mosquitto: Mosquitto) -> None:
         assert len(set(seen.payloads())) == 400
 
 
-def test_no_more_publishes_are_under_way_than_the_broker_allows(tmp_path: Path) -> None:
+def test_receive_maximum_of_the_broker_limits_publishes_in_flight(tmp_path: Path) -> None:
     # mosquitto announces max_inflight_messages as the receive maximum of MQTT 5.
     with (
         running_mosquitto(tmp_path, settings="allow_anonymous true\nmax_inflight_messages 2") as broker,
@@ -169,12 +167,12 @@ def test_no_more_publishes_are_under_way_than_the_broker_allows(tmp_path: Path) 
             watched.publish(b"%d" % number)
         broker.wait_for_log("Received PUBLISH from beeagent-test", "m2,")
         assert watched.publisher._connection is not None
-        assert len(watched.publisher._connection._sending._on_their_way) == 2
+        assert len(watched.publisher._connection._publishes._in_flight) == 2
         proxy.let_answers_through()
         assert watched.wait_receipts(50) == [Receipt(Outcome.DELIVERED)] * 50
 
 
-def test_a_message_that_is_too_large_for_the_broker_is_refused_and_the_next_flows(tmp_path: Path) -> None:
+def test_message_too_large_for_the_broker_is_refused_and_the_next_is_delivered(tmp_path: Path) -> None:
     with (
         running_mosquitto(tmp_path, settings="allow_anonymous true\nmax_packet_size 2000") as broker,
         publishing(broker.options) as watched,
@@ -189,7 +187,7 @@ def test_a_message_that_is_too_large_for_the_broker_is_refused_and_the_next_flow
         assert [state.connected for state in watched.states] == [True]
 
 
-def test_a_topic_that_no_broker_takes_is_refused(mosquitto: Mosquitto) -> None:
+def test_invalid_topic_is_refused(mosquitto: Mosquitto) -> None:
     with publishing(mosquitto.options) as watched:
         watched.wait_connected()
         watched.publish(b"x", topic="bees/#")
@@ -197,7 +195,7 @@ def test_a_topic_that_no_broker_takes_is_refused(mosquitto: Mosquitto) -> None:
         assert [receipt.outcome for receipt in watched.wait_receipts(2)] == [Outcome.REFUSED, Outcome.DELIVERED]
 
 
-def test_a_topic_that_is_forbidden_counts_as_lost_so_that_it_is_tried_again(tmp_path: Path) -> None:
+def test_publish_to_forbidden_topic_is_lost(tmp_path: Path) -> None:
     (tmp_path / "acl").write_text("topic readwrite bees/#\n")
     with (
         running_mosquitto(tmp_path, settings=f"allow_anonymous true\nacl_file {tmp_path / 'acl'}") as broker,
@@ -236,7 +234,7 @@ def test_a_broker_that_comes_later_is_found(tmp_path: Path) -> None:
             broker.stop()
 
 
-def test_the_connection_is_made_again_after_a_restart_of_the_broker(mosquitto: Mosquitto) -> None:
+def test_reconnects_after_restart_of_the_broker(mosquitto: Mosquitto) -> None:
     with publishing(mosquitto.options) as watched:
         watched.wait_connected()
         watched.publisher.report(b"online")
@@ -254,7 +252,7 @@ def test_the_connection_is_made_again_after_a_restart_of_the_broker(mosquitto: M
             assert seen.payloads("detections") == [b"after"]
 
 
-def test_what_is_under_way_is_lost_with_the_connection(mosquitto: Mosquitto) -> None:
+def test_publishes_in_flight_are_lost_with_the_connection(mosquitto: Mosquitto) -> None:
     with tcp_proxy(mosquitto.port) as proxy:
         options = replace(mosquitto.options, address=BrokerAddress("127.0.0.1", proxy.port, tls=False))
         with publishing(options) as watched:
@@ -273,7 +271,7 @@ def test_what_is_under_way_is_lost_with_the_connection(mosquitto: Mosquitto) -> 
             assert watched.wait_receipts(41)[40].outcome is Outcome.DELIVERED
 
 
-def test_a_broker_that_takes_publishes_and_never_acknowledges_is_left(mosquitto: Mosquitto) -> None:
+def test_missing_acknowledgement_ends_the_connection(mosquitto: Mosquitto) -> None:
     with tcp_proxy(mosquitto.port) as proxy:
         address = BrokerAddress("127.0.0.1", proxy.port, tls=False)
         with publishing(replace(mosquitto.options, address=address, acknowledge_timeout_s=0.2)) as watched:
@@ -284,7 +282,7 @@ def test_a_broker_that_takes_publishes_and_never_acknowledges_is_left(mosquitto:
             assert receipt == Receipt(Outcome.LOST, "no acknowledgement for 0.2 s")
 
 
-def test_a_broker_that_accepts_and_says_nothing_is_left(mosquitto: Mosquitto) -> None:
+def test_silent_broker_ends_the_connection(mosquitto: Mosquitto) -> None:
     with tcp_proxy(mosquitto.port) as proxy:
         proxy.hold_answers()
         address = BrokerAddress("127.0.0.1", proxy.port, tls=False)
@@ -294,7 +292,7 @@ def test_a_broker_that_accepts_and_says_nothing_is_left(mosquitto: Mosquitto) ->
             watched.wait_connected()
 
 
-def test_what_is_no_broker_at_all_is_told_and_tried_again() -> None:
+def test_server_that_is_not_a_broker_is_reported_and_tried_again() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = BrokerAddress("127.0.0.1", int(listener.getsockname()[1]), tls=False)
 
@@ -312,7 +310,7 @@ def test_what_is_no_broker_at_all_is_told_and_tried_again() -> None:
             assert watched.publisher.state.reason
 
 
-def test_a_broker_that_refuses_mqtt_5_is_spoken_to_in_3_1_1(mosquitto: Mosquitto) -> None:
+def test_refusal_of_mqtt_5_leads_to_3_1_1(mosquitto: Mosquitto) -> None:
     def admit(client: socket.socket) -> bool:
         level = client.recv(64, socket.MSG_PEEK).partition(b"\x00\x04MQTT")[2][0]
         if level == 5:
@@ -331,7 +329,7 @@ def test_a_broker_that_refuses_mqtt_5_is_spoken_to_in_3_1_1(mosquitto: Mosquitto
             assert seen.wait_for(1)[0].payload == b"x"
 
 
-def test_the_status_is_retained_and_only_the_newest_counts(mosquitto: Mosquitto) -> None:
+def test_newest_status_is_retained(mosquitto: Mosquitto) -> None:
     with publishing(mosquitto.options) as watched:
         watched.wait_connected()
         with subscriber(mosquitto.port, STATUS) as live:
@@ -346,7 +344,7 @@ def test_the_status_is_retained_and_only_the_newest_counts(mosquitto: Mosquitto)
             assert (message.topic, message.payload, message.retain, message.qos) == (STATUS, b"99", True, 1)
 
 
-def test_a_stop_waits_for_what_is_under_way_and_leaves_the_farewell(mosquitto: Mosquitto) -> None:
+def test_stop_waits_for_pending_publishes_and_publishes_the_last_status(mosquitto: Mosquitto) -> None:
     with subscriber(mosquitto.port) as seen:
         watched = Watched(mosquitto.options)
         watched.publisher.start()
@@ -368,7 +366,7 @@ def test_a_stop_waits_for_what_is_under_way_and_leaves_the_farewell(mosquitto: M
         assert late.wait_for(1)[0].payload == b"offline: stopped"
 
 
-def test_a_stop_does_not_wait_for_a_broker_that_hangs(mosquitto: Mosquitto) -> None:
+def test_stop_does_not_wait_for_a_hanging_broker(mosquitto: Mosquitto) -> None:
     watched = Watched(mosquitto.options)
     watched.publisher.start()
     watched.wait_connected()
@@ -382,7 +380,7 @@ def test_a_stop_does_not_wait_for_a_broker_that_hangs(mosquitto: Mosquitto) -> N
         seen.wait_until(lambda: b"offline: lost" in seen.payloads())
 
 
-def test_a_stop_does_not_wait_for_a_broker_that_has_not_answered_yet(mosquitto: Mosquitto) -> None:
+def test_stop_does_not_wait_for_connack(mosquitto: Mosquitto) -> None:
     with tcp_proxy(mosquitto.port) as proxy:
         proxy.hold_answers()
         watched = Watched(replace(mosquitto.options, address=BrokerAddress("127.0.0.1", proxy.port, tls=False)))
@@ -392,7 +390,7 @@ def test_a_stop_does_not_wait_for_a_broker_that_has_not_answered_yet(mosquitto: 
         assert not watched.publisher._thread.is_alive()
 
 
-def test_a_publisher_that_never_started_can_be_stopped() -> None:
+def test_unstarted_publisher_can_be_stopped() -> None:
     MqttPublisher(
         options=MqttOptions(address=BrokerAddress("127.0.0.1", 1, tls=False), client_id="x"),
         status_topic=STATUS,
@@ -402,9 +400,7 @@ def test_a_publisher_that_never_started_can_be_stopped() -> None:
 
 KILLED = """
 import sys, time
-from beeagent.mqtt.broker_url import BrokerAddress
-from beeagent.mqtt.publisher import MqttPublisher
-from beeagent.mqtt.options import MqttOptions
+from beeagent.mqtt import BrokerAddress, MqttOptions, MqttPublisher
 options = MqttOptions(address=BrokerAddress("127.0.0.1", int(sys.argv[1]), tls=False), client_id="killed")
 publisher = MqttPublisher(options=options, status_topic="bees/hive/status", last_will=lambda: b"offline: lost")
 publisher.start()
@@ -413,7 +409,7 @@ time.sleep(60)
 """
 
 
-def test_the_last_will_tells_of_a_process_that_was_killed(mosquitto: Mosquitto) -> None:
+def test_last_will_is_published_after_kill_9(mosquitto: Mosquitto) -> None:
     with subscriber(mosquitto.port) as seen:
         process = subprocess.Popen([sys.executable, "-c", KILLED, str(mosquitto.port)])
         seen.wait_until(lambda: b"online" in seen.payloads())
@@ -425,7 +421,7 @@ def test_the_last_will_tells_of_a_process_that_was_killed(mosquitto: Mosquitto) 
         assert (message.payload, message.retain) == (b"offline: lost", True)
 
 
-def test_after_a_reset_the_state_on_the_topic_is_online_again(mosquitto: Mosquitto) -> None:
+def test_status_is_online_again_after_a_reset(mosquitto: Mosquitto) -> None:
     wills = iter(range(100))
     with tcp_proxy(mosquitto.port) as proxy, subscriber(mosquitto.port) as seen:
         options = replace(mosquitto.options, address=BrokerAddress("127.0.0.1", proxy.port, tls=False))
@@ -446,9 +442,7 @@ def broker_with_login(folder: Path) -> Iterator[Mosquitto]:
         yield broker
 
 
-def test_a_login_is_let_in_and_a_wrong_one_is_told_without_the_password(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_wrong_password_is_reported_without_the_password(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     with broker_with_login(tmp_path) as broker:
         right = mqtt_options(address=broker.address, client_id="x", username="bee", password=PASSWORD)
@@ -509,7 +503,7 @@ def test_mqtts_with_a_client_certificate(tmp_path: Path, authority: trustme.CA) 
             assert not watched.publisher.state.connected
 
 
-def test_a_broker_whose_certificate_nobody_vouches_for_is_refused(tmp_path: Path, authority: trustme.CA) -> None:
+def test_certificate_of_unknown_authority_is_refused(tmp_path: Path, authority: trustme.CA) -> None:
     with (
         broker_with_tls(tmp_path, authority) as broker,
         publishing(mqtt_options(address=broker.address, client_id="x")) as watched,
@@ -517,7 +511,7 @@ def test_a_broker_whose_certificate_nobody_vouches_for_is_refused(tmp_path: Path
         watched.wait_until(lambda: "is not trusted" in watched.publisher.state.reason)
 
 
-def test_a_broker_with_the_certificate_of_another_host_is_refused(tmp_path: Path, authority: trustme.CA) -> None:
+def test_certificate_of_another_host_is_refused(tmp_path: Path, authority: trustme.CA) -> None:
     with broker_with_tls(tmp_path, authority, host="other.example") as broker:
         options = mqtt_options(address=broker.address, client_id="x", ca_file=tmp_path / "ca.pem")
         with publishing(options) as watched:
@@ -532,7 +526,7 @@ def test_options_that_contradict_each_other_are_refused(tmp_path: Path, authorit
     for arguments, words in (
         ({"address": plain, "ca_file": tmp_path / "ca.pem"}, "mqtts://"),
         ({"address": plain, "password": PASSWORD}, "mqtt_username"),
-        ({"address": tls, "username": "wasp"}, "give one of them"),
+        ({"address": tls, "username": "wasp"}, "set one of them"),
         ({"address": tls, "certificate_file": tmp_path / "ca.pem"}, "give both or none"),
         ({"address": tls, "ca_file": tmp_path / "missing"}, "missing"),
         ({"address": tls, "ca_file": tmp_path / "rubbish"}, "rubbish"),

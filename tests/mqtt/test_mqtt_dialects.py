@@ -10,13 +10,10 @@ from typing import Any
 
 import pytest
 from beeagent.errors import InputError
-from beeagent.mqtt.broker_url import BrokerAddress
+from beeagent.mqtt import BrokerAddress, MqttOptions, MqttPublisher, Subscription, Version
 from beeagent.mqtt.client import RetainedMessage, connect_size, make_client
-from beeagent.mqtt.dialect import MQTT_3, MQTT_5, Dialect, DialectChoice, Ending, Version
-from beeagent.mqtt.options import MqttOptions
-from beeagent.mqtt.publisher import MqttPublisher
-from beeagent.mqtt.subscription import Subscription
-from beeagent.outbox.publisher import Outcome, PublisherState, Receipt
+from beeagent.mqtt.errors import MQTT_3, MQTT_5, Dialect, DialectChoice, Ending
+from beeagent.outbox import Outcome, PublisherState, Receipt
 from paho.mqtt.enums import MQTTProtocolVersion
 from support.mosquitto import Mosquitto, running_mosquitto
 from support.mqtt_subscriber import subscriber
@@ -87,7 +84,7 @@ def _ended(choice: DialectChoice, **how: Any) -> bool:  # noqa: ANN401 - argumen
     return choice.note(Ending(reason="", **{"opened": False, "dialect": choice.current} | how), healthy_after_s=10)
 
 
-def test_guessed_dialect_is_left_again_after_a_connection_that_lasted() -> None:
+def test_guessed_dialect_is_abandoned_after_a_stable_connection() -> None:
     choice = DialectChoice("auto", has_will=True)
     assert _ended(choice, unanswered=True)
     assert choice.current == Dialect(MQTT_3)
@@ -105,7 +102,7 @@ def test_refused_version_is_not_tried_again() -> None:
 
 
 @pytest.mark.parametrize(("version", "tries"), [("auto", 3), ("5", 1), ("3.1.1", 2)])
-def test_silence_leads_through_all_dialects_and_then_to_a_pause(version: Version, tries: int) -> None:
+def test_unanswered_connections_try_all_dialects_and_then_pause(version: Version, tries: int) -> None:
     choice = DialectChoice(version, has_will=True)
     for _ in range(2):
         assert [_ended(choice, unanswered=True) for _ in range(tries)] == [True] * (tries - 1) + [False]
@@ -162,17 +159,17 @@ def test_version_can_be_set() -> None:
 def test_version_5_alone_names_the_possible_cause() -> None:
     with scripted_broker(_3_alone(None)) as broker:
         with publishing(MqttOptions(address=broker.address, client_id="bee", version="5")) as watched:
-            watched.wait_reason("without an answer to MQTT 5", "a broker that knows MQTT 3.1.1 only")
+            watched.wait_reason("without an answer to MQTT 5", "a broker that supports MQTT 3.1.1 only")
         assert {asked.version for asked in broker.connects} == {5}
 
 
-def test_version_that_was_chosen_by_itself_is_not_advised_to_leave_out() -> None:
+def test_automatic_version_is_not_advised_to_leave_out() -> None:
     def answer(asked: Connect) -> bytes:
         return connack_5(0x84) if asked.version == 5 else OLD_REFUSAL
 
     with scripted_broker(answer) as broker:
         with publishing(MqttOptions(address=broker.address, client_id="bee")) as watched:
-            watched.wait_reason("does not answer MQTT 3.1.1 as it should")
+            watched.wait_reason("does not answer MQTT 3.1.1 correctly")
             assert not any("leave mqtt_version out" in state.reason for state in watched.states)
         for version in ("3.1.1", "5"):
             options = MqttOptions(address=broker.address, client_id="bee", version=version)  # type: ignore[arg-type] # a loop
@@ -180,7 +177,7 @@ def test_version_that_was_chosen_by_itself_is_not_advised_to_leave_out() -> None
                 watched.wait_reason(f"MQTT {version}", "leave mqtt_version out")
 
 
-def test_mosquitto_whose_maximum_packet_size_is_below_that_of_connect_is_named(tmp_path: Path) -> None:
+def test_maximum_packet_size_below_connect_is_reported(tmp_path: Path) -> None:
     with running_mosquitto(tmp_path, settings="allow_anonymous true\nmax_packet_size 40") as mosquitto:
         with publishing(mosquitto.options) as watched:
             watched.wait_reason("maximum packet size is below the about", "bytes of CONNECT")
@@ -203,7 +200,7 @@ def test_size_of_connect_is_about_that_of_the_packet(version: MQTTProtocolVersio
     assert abs(len(packet) - connect_size(options, Dialect(version), will)) <= 12
 
 
-def test_3_1_1_broker_without_retained_messages_or_qos_1_gets_a_plain_will() -> None:
+def test_mqtt_3_broker_without_retain_or_qos_1_gets_a_plain_will() -> None:
     def answer(asked: Connect) -> bytes | None:
         return None if asked.version == 5 or asked.will_retain else OK_3
 
@@ -263,7 +260,7 @@ def test_mosquitto_with_a_maximum_qos(tmp_path: Path, highest: int) -> None:
         assert set(seen.payloads()) == {b"online", *(b"%d" % number for number in range(50))}
 
 
-def test_without_qos_1_a_publish_counts_as_delivered_only_once_the_broker_has_read_it() -> None:
+def test_without_qos_1_pingresp_confirms_delivery() -> None:
     with scripted_broker(lambda asked: connack_5(0x9B) if asked.will_qos else connack_5(maximum_qos=0)) as broker:
         broker.deaf_to_pings = True
         with publishing(MqttOptions(address=broker.address, client_id="bee")) as watched:
@@ -297,7 +294,7 @@ def test_payload_limit_follows_the_announced_packet_size(tmp_path: Path) -> None
         watched.publisher.stop(farewell=None, timeout=5.0)
 
 
-def test_reader_is_told_of_a_broker_without_wildcard_subscriptions() -> None:
+def test_broker_without_wildcard_subscriptions_is_reported() -> None:
     with scripted_broker(lambda _: connack_5(wildcard_available=0)) as broker:
         subscription = Subscription(
             options=MqttOptions(address=broker.address, client_id="bee"),
@@ -307,7 +304,7 @@ def test_reader_is_told_of_a_broker_without_wildcard_subscriptions() -> None:
             on_lost=lambda _: None,
         )
         with pytest.raises(
-            InputError, match=r"no subscription with wildcards, such as bees/\+/status: name the device"
+            InputError, match=r"no subscription with wildcards, such as bees/\+/status: give the device"
         ):
             subscription.run()
         assert not broker.kinds, "nothing was subscribed to"
@@ -339,8 +336,8 @@ def test_session_taken_over_names_the_client_id(mosquitto: Mosquitto) -> None:
             first.wait_reason("client id, 'beeagent-test'", "mqtt_client_id")
 
 
-def test_connections_lost_at_once_hint_at_another_client(mosquitto: Mosquitto) -> None:
+def test_repeated_losses_hint_at_another_client(mosquitto: Mosquitto) -> None:
     # In MQTT 3.1.1 a broker cannot say that another client took the session over.
     options = replace(mosquitto.options, version="3.1.1")
     with publishing(options) as first, publishing(options):
-        first.wait_reason("times soon after it was made", "'beeagent-test'", "mqtt_client_id")
+        first.wait_reason("times soon after it was established", "'beeagent-test'", "mqtt_client_id")

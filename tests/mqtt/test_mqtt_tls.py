@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 from beeagent.errors import InputError
-from beeagent.mqtt.broker_url import BrokerAddress, parse_broker
-from beeagent.mqtt.options import MqttOptions, mqtt_options
-from beeagent.mqtt.publisher import MqttPublisher
+from beeagent.mqtt import BrokerAddress, MqttOptions, MqttPublisher, mqtt_options, parse_broker
 from support.beeagent_process import run_beeagent, tiny_model
 from support.delivery_line import line_to_broker
 from support.mosquitto import Mosquitto, running_mosquitto
@@ -55,7 +53,7 @@ def test_another_authority_is_named_as_such(tmp_path: Path, authority: trustme.C
     trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
     with _broker(tmp_path, authority.issue_cert("127.0.0.1"), authority) as broker:
         reason = _reason(mqtt_options(address=broker.address, client_id="x", ca_file=tmp_path / "other.pem"))
-    assert "an authority that is not trusted here" in reason
+    assert "a certificate authority that is not trusted here" in reason
     assert "mqtt_ca_file" in reason
 
 
@@ -63,7 +61,7 @@ def test_another_authority_is_named_as_such(tmp_path: Path, authority: trustme.C
     ("days", "words"),
     [((-20, -10), ("has expired", "renew it", "clock")), ((10, 20), ("not valid yet", "set this device's clock"))],
 )
-def test_a_certificate_out_of_its_time_is_named_as_such(
+def test_expired_certificate_is_reported(
     tmp_path: Path, authority: trustme.CA, days: tuple[int, int], words: tuple[str, ...]
 ) -> None:
     begin, end = (NOW + timedelta(days=number) for number in days)
@@ -79,21 +77,19 @@ def test_another_host_is_named_as_such(tmp_path: Path, authority: trustme.CA, ho
         address = BrokerAddress(host, broker.port, tls=True)
         reason = _reason(mqtt_options(address=address, client_id="x", ca_file=tmp_path / "ca.pem"))
     assert f"is for another host than {host}" in reason
-    assert "give the broker by a name that its certificate has" in reason
+    assert "use a name of the broker that is in its certificate" in reason
 
 
-def test_a_client_certificate_that_is_missing_or_of_a_stranger_is_named_as_such(
-    tmp_path: Path, authority: trustme.CA
-) -> None:
+def test_missing_or_untrusted_client_certificate_is_reported(tmp_path: Path, authority: trustme.CA) -> None:
     stranger = trustme.CA().issue_cert("hive-7")
     stranger.private_key_pem.write_to_path(tmp_path / "hive-key.pem")
     stranger.cert_chain_pems[0].write_to_path(tmp_path / "hive.pem")
     with _broker(tmp_path, authority.issue_cert("127.0.0.1"), authority, more="require_certificate true") as broker:
         without = mqtt_options(address=broker.address, client_id="x", ca_file=tmp_path / "ca.pem")
         # A broker that closes at once may take its own words with it: then there is only a guess.
-        guess = "closed the connection without an answer (one that wants another client certificate"
+        guess = "closed the connection without an answer (one that requires another client certificate"
         told = _reason(without)
-        assert "asks for a client certificate: give mqtt_certificate_file" in told or guess in told
+        assert "requires a client certificate: set mqtt_certificate_file" in told or guess in told
         strange = mqtt_options(
             address=broker.address,
             client_id="x",
@@ -116,7 +112,7 @@ def test_tls_to_a_plain_port_and_plain_to_a_tls_port(
         assert "(a port for mqtts:// or " in _reason(plain)
 
 
-def test_a_server_that_speaks_something_else_than_tls() -> None:
+def test_server_without_tls_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:
@@ -130,7 +126,7 @@ def test_a_server_that_speaks_something_else_than_tls() -> None:
         assert "give a port that speaks TLS" in _reason(mqtt_options(address=address, client_id="x"))
 
 
-def test_insecure_tls_connects_to_anyone_and_warns_at_each_start(
+def test_insecure_tls_connects_and_warns(
     tmp_path: Path, authority: trustme.CA, caplog: pytest.LogCaptureFixture
 ) -> None:
     with _broker(tmp_path, authority.issue_cert("other.example"), authority) as broker:
@@ -169,7 +165,7 @@ def test_credentials_in_clear_text_to_another_host_warn(url: str, username: str 
 
 
 @pytest.mark.parametrize("port", [443, 8883])
-def test_port_443_with_a_client_certificate_asks_for_mqtt_in_the_way_of_aws(
+def test_port_443_with_client_certificate_uses_the_alpn_protocol_of_aws(
     tmp_path: Path, authority: trustme.CA, port: int
 ) -> None:
     hive = authority.issue_cert("hive-7")
@@ -202,14 +198,14 @@ def test_port_443_with_a_client_certificate_asks_for_mqtt_in_the_way_of_aws(
     assert chosen == ["x-amzn-mqtt-ca" if port == 443 else None]
 
 
-def test_insecure_tls_contradicts_a_plain_address_and_a_named_authority(tmp_path: Path) -> None:
+def test_insecure_tls_contradicts_plain_address_and_ca_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no TLS anyway"):
         mqtt_options(address=BrokerAddress("h", 1, tls=False), client_id="x", insecure=True)
-    with pytest.raises(InputError, match="give one of them"):
+    with pytest.raises(InputError, match="set one of them"):
         mqtt_options(address=BrokerAddress("h", 1, tls=True), client_id="x", insecure=True, ca_file=tmp_path)
 
 
-def test_the_command_line_says_whom_to_trust(tmp_path: Path, authority: trustme.CA) -> None:
+def test_command_line_sets_the_ca_file(tmp_path: Path, authority: trustme.CA) -> None:
     with _broker(tmp_path, authority.issue_cert("127.0.0.1"), authority) as broker:
         command = [
             "--camera", "synthetic:64x48", *tiny_model(tmp_path), "--broker", str(broker.address), "--frames", "2",
@@ -223,6 +219,6 @@ def test_the_command_line_says_whom_to_trust(tmp_path: Path, authority: trustme.
         assert "insecure_tls is set" in ended.stderr
         assert "connected to mqtts://" in ended.stderr
         ended = run_beeagent(*command, folder=tmp_path)
-        assert "an authority that is not trusted here" in ended.stderr
+        assert "a certificate authority that is not trusted here" in ended.stderr
         ended = run_beeagent("doctor", *command[2:8], "--mqtt-ca-file", tmp_path / "ca.pem", folder=tmp_path)
         assert "accepts the connection" in ended.stdout

@@ -1,4 +1,4 @@
-"""Messages that a broker will never take: set aside and told, and the next ones flow."""
+"""Messages that a broker will never take: moved to the dead-letter file and reported, and the next ones flow."""
 
 import json
 import signal
@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beeagent.mqtt.broker_url import BrokerAddress
-from beeagent.mqtt.poison import Sent, Suspects
-from beeagent.outbox.dead_letters import Quarantine
-from beeagent.outbox.outbox import OutboxCounts
-from beeagent.outbox.publisher import Outcome, Receipt
-from beeagent.outbox.records import Row
+from beeagent.mqtt import BrokerAddress, PoisonDetector
+from beeagent.mqtt.poison import Sent
+from beeagent.outbox import OutboxCounts
 from support.delivery_line import STATUS, TOPIC, line_to_broker
 from support.mosquitto import Mosquitto, running_mosquitto
 from support.mqtt_subscriber import subscriber
@@ -32,9 +29,7 @@ def _kept(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("before", [0, 3])
-def test_a_message_that_makes_the_broker_hang_up_is_set_aside(
-    mosquitto: Mosquitto, tmp_path: Path, before: int
-) -> None:
+def test_poison_message_is_moved_to_dead_letters(mosquitto: Mosquitto, tmp_path: Path, before: int) -> None:
     with tcp_proxy(mosquitto.port) as proxy, subscriber(mosquitto.port, TOPIC) as seen:
         proxy.take_offence(POISON)
         options = replace(mosquitto.options, address=_through(proxy))
@@ -46,15 +41,15 @@ def test_a_message_that_makes_the_broker_hang_up_is_set_aside(
             seen.wait_until(lambda: len(set(seen.payloads())) == before + 5)
             expected = OutboxCounts(produced=before + 6, delivered=before + 5, dropped={"breaks-connection": 1})
             assert line.outbox.counts() == expected
-            assert line.courier.trouble is not None
-            assert "set aside in" in line.courier.trouble
+            assert line.sender.problem is not None
+            assert "moved to" in line.sender.problem
             assert 3 <= proxy.accepted <= 8
     (kept,) = _kept(tmp_path)
     assert (kept["cause"], kept["topic"]) == ("breaks-connection", TOPIC)
     assert kept["payload"] == f"{before + 1} poison"
 
 
-def test_two_poisoned_messages_in_a_row_are_both_found(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_two_poison_messages_in_a_row_are_found(mosquitto: Mosquitto, tmp_path: Path) -> None:
     with tcp_proxy(mosquitto.port) as proxy, subscriber(mosquitto.port, TOPIC) as seen:
         proxy.take_offence(POISON)
         options = replace(mosquitto.options, address=_through(proxy))
@@ -66,12 +61,12 @@ def test_two_poisoned_messages_in_a_row_are_both_found(mosquitto: Mosquitto, tmp
     assert [entry["payload"] for entry in _kept(tmp_path)] == ["1 poison", "2 poison"]
 
 
-def test_a_broker_that_hangs_up_on_everything_costs_no_result(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_broker_that_ends_every_connection_loses_no_result(mosquitto: Mosquitto, tmp_path: Path) -> None:
     with tcp_proxy(mosquitto.port) as proxy, subscriber(mosquitto.port, TOPIC) as seen:
         proxy.take_offence(b"online", TOPIC.encode())
         options = replace(mosquitto.options, address=_through(proxy))
         path = tmp_path / "o.outbox.sqlite3"
-        with line_to_broker(options, path, suspects=Suspects(settle_s=0.0)) as line:
+        with line_to_broker(options, path, poison=PoisonDetector(settle_s=0.0)) as line:
             line.put(3)
             line.wait_state(lambda: proxy.accepted >= 15)
             assert line.outbox.counts() == OutboxCounts(produced=3, delivered=0, dropped={})
@@ -81,7 +76,7 @@ def test_a_broker_that_hangs_up_on_everything_costs_no_result(mosquitto: Mosquit
             assert line.outbox.counts() == OutboxCounts(produced=3, delivered=3, dropped={})
 
 
-def test_a_status_that_makes_the_broker_hang_up_does_not_stop_the_results(mosquitto: Mosquitto) -> None:
+def test_poison_status_does_not_stop_results(mosquitto: Mosquitto) -> None:
     with tcp_proxy(mosquitto.port) as proxy, subscriber(mosquitto.port, TOPIC) as seen:
         proxy.take_offence(b"online")
         with line_to_broker(replace(mosquitto.options, address=_through(proxy))) as line:
@@ -99,63 +94,33 @@ def _let_write(broker: Mosquitto, acl: Path, *topics: str) -> None:
     broker.wait_for_log("Reloading config", since=mark)
 
 
-def test_a_forbidden_topic_is_borne_with_and_then_set_aside_until_it_is_allowed(tmp_path: Path) -> None:
+def test_forbidden_topic_is_retried_and_then_moved_to_dead_letters_until_allowed(tmp_path: Path) -> None:
     acl = tmp_path / "acl"
     acl.write_text(f"topic readwrite {OTHER_TOPIC}\ntopic readwrite {STATUS}\ntopic read #\n", encoding="utf-8")
     with (
         running_mosquitto(tmp_path, settings=f"allow_anonymous true\nacl_file {acl}") as broker,
         subscriber(broker.port, "+/hive/front/detections") as seen,
-        line_to_broker(broker.options, tmp_path / "o.outbox.sqlite3", suspects=Suspects(patience_s=0.5)) as line,
+        line_to_broker(broker.options, tmp_path / "o.outbox.sqlite3", poison=PoisonDetector(patience_s=0.5)) as line,
     ):
         line.put(40)  # more than are on their way at any time
         line.put(2, topic=OTHER_TOPIC)
-        line.wait_settled(lambda: "not authorized" in (line.courier._trouble or ""))  # told before anything is given up
+        # Reported before anything is given up.
+        line.wait_settled(
+            lambda: (line.sender.problem or "").startswith("the broker refused a message (not authorized)")
+        )
         line.wait_empty()
         seen.wait_for(2)
         assert {message.topic for message in seen.messages} == {OTHER_TOPIC}
         assert line.outbox.counts() == OutboxCounts(produced=42, delivered=2, dropped={"forbidden": 40})
-        assert line.courier.trouble is not None
-        assert "set aside in" in line.courier.trouble
-        assert "not authorized" in line.courier.trouble
+        assert line.sender.problem is not None
+        assert "moved to" in line.sender.problem
+        assert "not authorized" in line.sender.problem
         _let_write(broker, acl, "#")
         for _ in range(3):  # what is under way when mosquitto has said so may come too early
             line.put()
             line.wait_empty()
         seen.wait_until(lambda: any(message.topic == TOPIC for message in seen.messages))
     assert {str(number) for number in range(1, 41)} <= {entry["payload"] for entry in _kept(tmp_path)}
-
-
-def test_what_is_set_aside_can_be_published_by_hand_as_it_was(tmp_path: Path) -> None:
-    payload = '{"label":"пчела","n":1}'.encode()
-    Quarantine(tmp_path / "q").keep(Row(1, TOPIC, payload), Receipt(Outcome.REFUSED, "because", cause="forbidden"))
-    (line,) = (tmp_path / "q").read_text(encoding="utf-8").splitlines()
-    entry = json.loads(line)
-    assert entry["payload"].encode() == payload
-    assert (entry["topic"], entry["cause"], entry["reason"]) == (TOPIC, "forbidden", "because")
-
-
-def test_the_quarantine_keeps_within_its_limit_and_the_newest(tmp_path: Path) -> None:
-    quarantine = Quarantine(tmp_path / "q", max_megabytes=0.01)
-    for number in range(100):
-        quarantine.keep(Row(number, TOPIC, b"%d" % number + bytes(400)), Receipt(Outcome.REFUSED, "r"))
-    sizes = [path.stat().st_size for path in tmp_path.iterdir()]
-    assert sum(sizes) <= 10_000
-    lines = (tmp_path / "q").read_text(encoding="utf-8").splitlines()
-    assert json.loads(lines[-1])["payload"].startswith("99")
-
-
-def test_a_line_that_was_cut_short_does_not_spoil_the_next(tmp_path: Path) -> None:
-    (tmp_path / "q").write_bytes(b'{"at": "20')
-    Quarantine(tmp_path / "q").keep(Row(1, TOPIC, b"whole"), Receipt(Outcome.REFUSED, "r"))
-    assert json.loads((tmp_path / "q").read_bytes().splitlines()[1])["payload"] == "whole"
-
-
-def test_a_quarantine_that_cannot_be_written_tells_so() -> None:
-    quarantine = Quarantine(Path("/proc/nowhere/q"))
-    quarantine.keep(Row(1, TOPIC, b"x"), Receipt(Outcome.REFUSED, "the broker refused a message"))
-    assert quarantine.trouble is not None
-    assert "lost" in quarantine.trouble
-    assert "the broker refused a message" in quarantine.trouble
 
 
 class _Clock:
@@ -173,64 +138,64 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
     return clock
 
 
-def _break_off(suspects: Suspects, clock: _Clock, *keys: str, stood: float = 5.0, after: float = 0.1) -> str | None:
+def _break_off(poison: PoisonDetector, clock: _Clock, *keys: str, stood: float = 5.0, after: float = 0.1) -> str | None:
     opened = clock.now
     clock.now += stood
     sent = [Sent(key, precious=True, sent_at=clock.now) for key in keys]
     clock.now += after
-    return suspects.note_broken_off(sent, opened_at=opened)
+    return poison.note_connection_ended(sent, opened_at=opened)
 
 
-def test_blame_needs_a_connection_that_stood_and_ended_right_after(clock: _Clock) -> None:
-    suspects = Suspects()
-    suspects.note_taken("other", "t")
+def test_poison_needs_a_stable_connection_that_ended_right_after(clock: _Clock) -> None:
+    poison = PoisonDetector()
+    poison.note_accepted("other", "t")
     for _ in range(10):
-        assert _break_off(suspects, clock, "x", stood=0.5) is None  # a broker that ends every young connection
-        assert _break_off(suspects, clock, "x", after=30.0) is None  # not right after
-        assert _break_off(suspects, clock, "x", "y") is None  # which of the two?
-    assert suspects.careful
-    assert _break_off(suspects, clock, "x") is None
-    assert _break_off(suspects, clock, "x") is None
-    assert _break_off(suspects, clock, "x") == "x"
-    assert suspects.is_condemned("x")
+        assert _break_off(poison, clock, "x", stood=0.5) is None  # a broker that ends every young connection
+        assert _break_off(poison, clock, "x", after=30.0) is None  # not right after
+        assert _break_off(poison, clock, "x", "y") is None  # which of the two?
+    assert poison.careful
+    assert _break_off(poison, clock, "x") is None
+    assert _break_off(poison, clock, "x") is None
+    assert _break_off(poison, clock, "x") == "x"
+    assert poison.is_poison("x")
     clock.now += 3601
-    assert not suspects.is_condemned("x")
+    assert not poison.is_poison("x")
 
 
 def test_who_is_taken_is_cleared(clock: _Clock) -> None:
-    suspects = Suspects()
+    poison = PoisonDetector()
     for _ in range(10):
-        assert _break_off(suspects, clock, "x") is None
-        assert _break_off(suspects, clock, "x") is None
-        suspects.note_taken("x", "t")
-        assert not suspects.careful
+        assert _break_off(poison, clock, "x") is None
+        assert _break_off(poison, clock, "x") is None
+        poison.note_accepted("x", "t")
+        assert not poison.careful
 
 
-def test_suspicion_ends_when_the_suspect_does_not_come_again(clock: _Clock) -> None:
-    suspects = Suspects()
-    _break_off(suspects, clock, "x")
+def test_suspicion_ends_when_the_message_is_not_sent_again(clock: _Clock) -> None:
+    poison = PoisonDetector()
+    _break_off(poison, clock, "x")
     for number in range(300):
-        suspects.note_taken(str(number), "t")
-    assert not suspects.careful
+        poison.note_accepted(str(number), "t")
+    assert not poison.careful
 
 
-def test_a_refused_message_wears_out_patience_though_others_on_its_topic_are_taken(clock: _Clock) -> None:
-    suspects = Suspects(patience_s=60)
-    assert not suspects.note_refused("x", "t")
+def test_refused_message_is_given_up_though_others_on_its_topic_are_accepted(clock: _Clock) -> None:
+    poison = PoisonDetector(patience_s=60)
+    assert not poison.note_refused("x", "t")
     clock.now += 59
-    suspects.note_taken("y", "t")
-    assert not suspects.note_refused("x", "t")
+    poison.note_accepted("y", "t")
+    assert not poison.note_refused("x", "t")
     clock.now += 2
-    assert suspects.note_refused("x", "t")
-    assert not suspects.note_refused("z", "t")
+    assert poison.note_refused("x", "t")
+    assert not poison.note_refused("z", "t")
 
 
 def test_patience_out_of_range_is_refused() -> None:
     with pytest.raises(ValueError, match="strikes 0"):
-        Suspects(strikes=0)
+        PoisonDetector(strikes=0)
 
 
-def test_a_broker_that_resets_right_after_accepting_costs_no_result(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_reset_right_after_accept_loses_no_result(mosquitto: Mosquitto, tmp_path: Path) -> None:
     resetting, tries = True, 0
 
     def admit(client: socket.socket) -> bool:

@@ -2,13 +2,13 @@
 
 import signal
 import subprocess
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from beeagent.mqtt.broker_url import BrokerAddress
-from beeagent.mqtt.publisher import MqttPublisher
-from beeagent.outbox.outbox import OutboxCounts
+from beeagent.mqtt import BrokerAddress, MqttPublisher
+from beeagent.outbox import OutboxCounts
 from support.delivery_line import TOPIC, DeliveryLine, line_to, line_to_broker
 from support.mosquitto import Mosquitto, find_program, running_mosquitto
 from support.mqtt_subscriber import Subscriber, subscriber
@@ -19,7 +19,7 @@ from support.tcp_proxy import tcp_proxy
 def _all_arrived(line: DeliveryLine, seen: Subscriber, count: int) -> None:
     """Wait until all is delivered, and see that each came, with duplicates perhaps, and none is lost.
 
-    What was put while there was a connection may overtake what had gathered: test_courier_backlog.py has the order.
+    What was put while there was a connection may overtake what had gathered: test_sender_backlog.py has the order.
     """
     line.wait_empty()
     seen.wait_until(lambda: len(set(seen.payloads())) == count)
@@ -28,7 +28,7 @@ def _all_arrived(line: DeliveryLine, seen: Subscriber, count: int) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_a_broker_that_is_stopped_again_and_again(tmp_path: Path, how: signal.Signals) -> None:
+def test_repeated_broker_stops_lose_nothing(tmp_path: Path, how: signal.Signals) -> None:
     # mosquitto keeps a persistent session over its stop; over its death only what it has saved, so nobody watches then.
     settings = f"allow_anonymous true\npersistence true\npersistence_location {tmp_path}/\n"
     with (
@@ -50,7 +50,7 @@ def test_a_broker_that_is_stopped_again_and_again(tmp_path: Path, how: signal.Si
             assert line.outbox.counts() == OutboxCounts(produced=180, delivered=180, dropped={})
 
 
-def test_a_cable_that_is_pulled_in_the_middle_and_plugged_in_again(tmp_path: Path) -> None:
+def test_unplugged_cable_loses_nothing(tmp_path: Path) -> None:
     with (
         network_namespace() as cable,
         running_mosquitto(tmp_path, host=cable.host, namespace=cable.name) as broker,
@@ -75,7 +75,7 @@ def test_a_cable_that_is_pulled_in_the_middle_and_plugged_in_again(tmp_path: Pat
                 _all_arrived(line, seen, count)
 
 
-def test_a_silent_connection_is_noticed_without_a_publish(mosquitto: Mosquitto) -> None:
+def test_silent_connection_is_detected_without_a_publish(mosquitto: Mosquitto) -> None:
     with tcp_proxy(mosquitto.port) as proxy:
         address = BrokerAddress("127.0.0.1", proxy.port, tls=False)
         with line_to_broker(replace(mosquitto.options, address=address, keepalive_s=1)) as line:
@@ -87,7 +87,7 @@ def test_a_silent_connection_is_noticed_without_a_publish(mosquitto: Mosquitto) 
             line.wait_state(lambda: line.publisher.state.connected)
 
 
-def test_a_slow_connection_carries_everything_once(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_slow_connection_delivers_everything_once(mosquitto: Mosquitto, tmp_path: Path) -> None:
     with tcp_proxy(mosquitto.port) as proxy, subscriber(mosquitto.port, TOPIC) as seen:
         proxy.drip(16, 0.002)
         address = BrokerAddress("127.0.0.1", proxy.port, tls=False)
@@ -98,7 +98,7 @@ def test_a_slow_connection_carries_everything_once(mosquitto: Mosquitto, tmp_pat
         assert proxy.accepted == 1
 
 
-def test_connections_that_are_reset_at_every_turn(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_repeated_resets_lose_nothing(mosquitto: Mosquitto, tmp_path: Path) -> None:
     with tcp_proxy(mosquitto.port) as proxy, subscriber(mosquitto.port, TOPIC) as seen:
         address = BrokerAddress("127.0.0.1", proxy.port, tls=False)
         with line_to_broker(replace(mosquitto.options, address=address), tmp_path / "o") as line:
@@ -113,7 +113,7 @@ def test_connections_that_are_reset_at_every_turn(mosquitto: Mosquitto, tmp_path
             _all_arrived(line, seen, 80)
 
 
-def test_credentials_that_are_refused_and_then_accepted(tmp_path: Path) -> None:
+def test_refused_credentials_are_tried_again(tmp_path: Path) -> None:
     passwords = tmp_path / "passwords"
 
     def let_in(user: str) -> None:
@@ -133,21 +133,21 @@ def test_credentials_that_are_refused_and_then_accepted(tmp_path: Path) -> None:
             assert line.outbox.counts() == OutboxCounts(produced=5, delivered=5, dropped={})
 
 
-def test_a_long_outage_is_waited_out_with_growing_pauses(mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pauses_grow_during_a_long_outage(mosquitto: Mosquitto) -> None:
     """An hour of tries, with the waits noted and not waited."""
-    publisher = MqttPublisher(options=mosquitto.options, status_topic="t", last_will=lambda: b"")
     mosquitto.stop()
     waits: list[float] = []
 
-    def wait(timeout: float | None = None) -> bool:
-        if sum(waits) < 3600:
-            waits.append(timeout or 0.0)
-        elif len(waits) and waits[-1]:
-            mosquitto.start()
-            waits.append(0.0)
-        return publisher._stopping.is_set()
+    class Stopping(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            if sum(waits) < 3600:
+                waits.append(timeout or 0.0)
+            elif len(waits) and waits[-1]:
+                mosquitto.start()
+                waits.append(0.0)
+            return self.is_set()
 
-    monkeypatch.setattr(publisher._stopping, "wait", wait)
+    publisher = MqttPublisher(options=mosquitto.options, status_topic="t", last_will=lambda: b"", stopping=Stopping())
     with line_to(publisher) as line:
         line.put(50)
         line.wait_empty()

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from beeagent.errors import InputError
-from beeagent.outbox.outbox import Outbox, OutboxCounts
-from beeagent.outbox.records import Row
+from beeagent.outbox import Outbox, OutboxCounts, Row
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.outbox_disk import Disk
 
 DEADLINE = 20.0
-NEVER = 3600.0  # seconds between commits, for tests in which only a flush or hurry may commit
+NEVER = 3600.0  # seconds between commits, for tests in which only a flush or commit_immediately may commit
 
 
 def payload(number: int) -> bytes:
@@ -82,7 +82,7 @@ def test_numbers_go_on_when_nothing_waits(tmp_path: Path) -> None:
     outbox.close()
 
 
-def test_a_row_can_be_had_only_after_its_commit(tmp_path: Path) -> None:
+def test_row_is_returned_only_after_its_commit(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "o", commit_interval_s=NEVER)
     put(outbox)
     assert outbox.waiting() == []
@@ -91,7 +91,7 @@ def test_a_row_can_be_had_only_after_its_commit(tmp_path: Path) -> None:
     outbox.close()
 
 
-def test_a_result_counts_as_produced_once_it_is_stored() -> None:
+def test_result_is_produced_once_stored() -> None:
     outbox = Outbox(None, commit_interval_s=NEVER)
     put(outbox)
     assert outbox.counts() == OutboxCounts(produced=0, delivered=0, dropped={})
@@ -100,36 +100,36 @@ def test_a_result_counts_as_produced_once_it_is_stored() -> None:
     outbox.close()
 
 
-def test_in_a_hurry_each_result_is_committed_at_once() -> None:
+def test_commit_immediately_commits_each_result() -> None:
     outbox = Outbox(None, commit_interval_s=NEVER)
     committed = threading.Event()
     outbox.listen(committed.set)
-    outbox.hurry = True
+    outbox.commit_immediately = True
     put(outbox)
     assert committed.wait(DEADLINE)
     assert len(outbox.waiting()) == 1
     outbox.close()
 
 
-def test_hurry_has_no_effect_where_the_disk_is_to_be_spared() -> None:
+def test_commit_immediately_has_no_effect_without_commit_at_once() -> None:
     outbox = Outbox(None, commit_interval_s=0.05, commit_at_once=False)
-    outbox.hurry = True
-    assert not outbox.hurry
+    outbox.commit_immediately = True
+    assert not outbox.commit_immediately
     assert len(stored(outbox)) == 0
     outbox.close()
 
 
-def test_hurry_commits_what_was_put_before() -> None:
+def test_commit_immediately_commits_earlier_results() -> None:
     outbox = Outbox(None, commit_interval_s=NEVER)
     committed = threading.Event()
     outbox.listen(committed.set)
     put(outbox)
-    outbox.hurry = True
+    outbox.commit_immediately = True
     assert committed.wait(DEADLINE)
     outbox.close()
 
 
-def test_without_hurry_results_are_committed_together_after_the_interval(tmp_path: Path) -> None:
+def test_results_are_committed_together_after_the_interval(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "o", commit_interval_s=0.05)
     committed = threading.Event()
     outbox.listen(committed.set)
@@ -139,7 +139,7 @@ def test_without_hurry_results_are_committed_together_after_the_interval(tmp_pat
     outbox.close()
 
 
-def test_a_payload_that_cannot_be_built_takes_no_number() -> None:
+def test_failed_build_uses_no_number() -> None:
     def fail(_: int) -> bytes:
         raise ValueError("no payload")
 
@@ -152,7 +152,7 @@ def test_a_payload_that_cannot_be_built_takes_no_number() -> None:
     outbox.close()
 
 
-def test_a_delivered_row_is_not_given_again_before_its_removal_is_committed() -> None:
+def test_delivered_row_is_not_returned_before_its_removal_is_committed() -> None:
     outbox = Outbox(None, commit_interval_s=NEVER)
     for _ in range(4):
         put(outbox)
@@ -163,7 +163,7 @@ def test_a_delivered_row_is_not_given_again_before_its_removal_is_committed() ->
     outbox.close()
 
 
-def test_rows_are_given_from_a_place_on_and_no_more_than_wanted() -> None:
+def test_waiting_returns_rows_after_an_id_up_to_a_limit() -> None:
     outbox = Outbox(None)
     for _ in range(5):
         put(outbox)
@@ -172,7 +172,7 @@ def test_rows_are_given_from_a_place_on_and_no_more_than_wanted() -> None:
     outbox.close()
 
 
-def test_a_row_that_is_removed_twice_counts_once() -> None:
+def test_row_removed_twice_counts_once() -> None:
     outbox = Outbox(None)
     put(outbox)
     (row,) = stored(outbox)
@@ -185,7 +185,7 @@ def test_a_row_that_is_removed_twice_counts_once() -> None:
     outbox.close()
 
 
-def test_a_full_outbox_drops_the_oldest_and_counts_them(tmp_path: Path) -> None:
+def test_full_outbox_drops_and_counts_the_oldest(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "o", max_megabytes=0.2)
     for number in range(1, 201):
         outbox.put(stream="s", topic="t", build=lambda number: b"%06d" % number + bytes(3000))
@@ -201,7 +201,7 @@ def test_a_full_outbox_drops_the_oldest_and_counts_them(tmp_path: Path) -> None:
     outbox.close()
 
 
-def test_the_limit_holds_for_the_file_when_commits_are_small(tmp_path: Path) -> None:
+def test_size_limit_holds_with_small_commits(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "o", max_megabytes=0.2)
     for _ in range(200):
         outbox.put(stream="s", topic="t", build=lambda _: bytes(3000))
@@ -210,7 +210,7 @@ def test_the_limit_holds_for_the_file_when_commits_are_small(tmp_path: Path) -> 
     assert (tmp_path / "o").stat().st_size < 250_000
 
 
-def test_a_removal_of_a_dropped_row_counts_as_dropped() -> None:
+def test_removal_of_dropped_row_counts_as_dropped() -> None:
     outbox = Outbox(None, max_megabytes=0.1)
     put(outbox)
     (first,) = stored(outbox)
@@ -225,81 +225,77 @@ def test_a_removal_of_a_dropped_row_counts_as_dropped() -> None:
     outbox.close()
 
 
-def test_a_disk_that_takes_nothing_is_told_and_nothing_is_lost_when_it_heals(tmp_path: Path) -> None:
+def test_full_disk_is_reported_and_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "o"
-    outbox = Outbox(path)
+    disk = Disk()
+    outbox = Outbox(path, connect=disk.connect)
     put(outbox)
     assert outbox.flush(timeout=DEADLINE)
     # SQLite's own bound on the size of a file fails as a full disk does, with SQLITE_FULL.
-    with outbox._file_lock:
-        pages = outbox._file._database.execute("PRAGMA page_count").fetchone()[0]
-        outbox._file._database.execute(f"PRAGMA max_page_count = {pages}")
+    disk.execute(f"PRAGMA max_page_count = {disk.execute('PRAGMA page_count')}")
     outbox.put(stream="hive/front", topic="t", build=lambda _: bytes(100_000))
     put(outbox)
-    with outbox._changed:
-        assert outbox._changed.wait_for(lambda: outbox._fault is not None, DEADLINE)
-    assert outbox.fault is not None
-    assert "full" in outbox.fault
+    assert outbox.wait_for(lambda: outbox.problem is not None, timeout=DEADLINE)
+    assert outbox.problem is not None
+    assert "full" in outbox.problem
     assert outbox.depth() == 3
-    with outbox._file_lock:
-        outbox._file._database.execute("PRAGMA max_page_count = 1000000")
+    disk.execute("PRAGMA max_page_count = 1000000")
     assert [len(row.payload) for row in stored(outbox)] == [8, 100_000, 8]
-    assert outbox.fault is None
+    assert outbox.problem is None
     assert outbox.close()
     assert len(rows_in_file(path)) == 3
 
 
-def test_a_file_system_that_turns_read_only_is_told_and_nothing_is_lost_when_it_heals(tmp_path: Path) -> None:
-    outbox = Outbox(tmp_path / "o")
+def test_read_only_file_system_is_reported_and_loses_nothing(tmp_path: Path) -> None:
+    disk = Disk()
+    outbox = Outbox(tmp_path / "o", connect=disk.connect)
     put(outbox)
     assert outbox.flush(timeout=DEADLINE)
-    with outbox._file_lock:  # SQLite's own switch; it fails as a file system does that has been remounted
-        outbox._file._database.execute("PRAGMA query_only = ON")
+    # SQLite's own switch; it fails as a file system does that has been remounted.
+    disk.execute("PRAGMA query_only = ON")
     put(outbox)
-    with outbox._changed:
-        assert outbox._changed.wait_for(lambda: outbox._fault is not None, DEADLINE)
-    assert outbox.fault is not None
-    assert "readonly" in outbox.fault
+    assert outbox.wait_for(lambda: outbox.problem is not None, timeout=DEADLINE)
+    assert outbox.problem is not None
+    assert "readonly" in outbox.problem
     assert [row.payload for row in outbox.waiting()] == [b"result 1"]
     assert outbox.counts() == OutboxCounts(produced=1, delivered=0, dropped={})
-    with outbox._file_lock:
-        outbox._file._database.execute("PRAGMA query_only = OFF")
+    disk.execute("PRAGMA query_only = OFF")
     assert [row.payload for row in stored(outbox)] == [b"result 1", b"result 2"]
     assert outbox.close()
 
 
-def test_what_could_not_be_stored_until_the_end_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    outbox = Outbox(tmp_path / "o")
-    with outbox._file_lock:
-        outbox._file._database.execute("PRAGMA query_only = ON")
+def test_unstored_results_are_logged_at_close(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    disk = Disk()
+    outbox = Outbox(tmp_path / "o", connect=disk.connect)
+    disk.execute("PRAGMA query_only = ON")
     put(outbox)
     assert not outbox.close()
-    assert "1 results could not be stored and are gone" in caplog.text
+    assert "1 results could not be stored and are lost" in caplog.text
 
 
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from beeagent.outbox.outbox import Outbox
+from beeagent.outbox import Outbox
 outbox = Outbox(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY))
 for _ in range(200):
     outbox.put(stream="s", topic="t", build=lambda n: b"%d" % n + bytes(1000))
-assert not outbox.flush(timeout=0.5) and outbox.fault, outbox.fault
+assert not outbox.flush(timeout=0.5) and outbox.problem, outbox.problem
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-assert outbox.flush(timeout=20) and outbox.fault is None, outbox.fault
+assert outbox.flush(timeout=20) and outbox.problem is None, outbox.problem
 print(len(outbox.waiting(limit=1000)), outbox.counts().waiting, outbox.close())
 """
 
 
-def test_a_file_that_may_not_grow_for_a_while_loses_nothing(tmp_path: Path) -> None:
+def test_file_size_limit_loses_nothing(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", LIMITED, str(tmp_path / "o")], capture_output=True, text=True, check=False, timeout=60
     )
     assert ended.stdout == "200 200 True\n", ended.stderr
 
 
-def test_what_memory_cannot_hold_while_the_disk_hangs_is_dropped_and_counted() -> None:
+def test_results_beyond_memory_are_dropped_and_counted_while_the_disk_hangs() -> None:
     outbox = Outbox(None, max_megabytes=0.1, commit_interval_s=NEVER)
     for _ in range(50):
         outbox.put(stream="s", topic="t", build=lambda number: b"%06d" % number + bytes(3000))
@@ -320,7 +316,7 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
     Outbox(tmp_path / "o").close()
 
 
-def test_the_file_of_another_program_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_file_of_another_program_is_refused_unchanged(tmp_path: Path) -> None:
     database = sqlite3.connect(tmp_path / "o")
     database.execute("CREATE TABLE message (text)")
     database.close()
@@ -337,34 +333,34 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
         Outbox(tmp_path / "o")
 
 
-def test_a_file_of_the_format_before_goes_on(tmp_path: Path) -> None:
+def test_file_of_the_previous_format_is_migrated(tmp_path: Path) -> None:
     with closing(Outbox(tmp_path / "o")) as outbox:
         put(outbox, "front")
     with closing(sqlite3.connect(tmp_path / "o")) as database:
         database.execute("DROP TABLE held")
         database.execute("PRAGMA user_version = 2")
     with closing(Outbox(tmp_path / "o")) as outbox:
-        assert (outbox.counts().waiting, outbox.left_behind, outbox.fault) == (1, {}, None)
-        outbox.hold("a", b"held")
+        assert (outbox.counts().waiting, outbox.recovered_rows, outbox.problem) == (1, {}, None)
+        outbox.reserve("a", b"held")
     with closing(Outbox(tmp_path / "o")) as outbox:
-        assert outbox.left_behind == {"a": b"held"}
+        assert outbox.recovered_rows == {"a": b"held"}
 
 
-def test_what_is_held_goes_with_the_result_that_settles_it(tmp_path: Path) -> None:
+def test_reserved_row_is_released_with_its_result(tmp_path: Path) -> None:
     with closing(Outbox(tmp_path / "o")) as outbox:
         for key in ("a", "b", "c"):
-            outbox.hold(key, key.encode())
+            outbox.reserve(key, key.encode())
         assert outbox.flush(timeout=60)
-        outbox.put(stream="s", topic="t", build=lambda _: b"decided", settles="b")
-        outbox.let_go("c")
-        outbox.hold("d", b"settled before it was stored")
-        outbox.let_go("d")
+        outbox.put(stream="s", topic="t", build=lambda _: b"decided", releases="b")
+        outbox.release("c")
+        outbox.reserve("d", b"settled before it was stored")
+        outbox.release("d")
     with closing(Outbox(tmp_path / "o")) as outbox:
-        assert outbox.left_behind == {"a": b"a"}
+        assert outbox.recovered_rows == {"a": b"a"}
         assert outbox.counts().waiting == 1
 
 
-def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be opened"):
         Outbox(tmp_path / "file" / "o")
@@ -381,9 +377,9 @@ def test_a_closed_outbox_takes_nothing() -> None:
 KILLED = """
 import sys, os
 from pathlib import Path
-from beeagent.outbox.outbox import Outbox
+from beeagent.outbox import Outbox
 outbox = Outbox(Path(sys.argv[1]), commit_interval_s=0.002)
-outbox.hurry = True
+outbox.commit_immediately = True
 def show():
     # What is seen here is what a publisher could have published.
     for row in outbox.waiting(after=show.after, limit=1000):
@@ -399,7 +395,7 @@ while True:
 """
 
 
-def test_after_kill_9_no_number_that_was_seen_is_lost_or_given_to_another_result(tmp_path: Path) -> None:
+def test_kill_9_neither_loses_nor_reuses_published_numbers(tmp_path: Path) -> None:
     path = tmp_path / "o"
     seen: dict[int, str] = {}
     for _ in range(5):
@@ -427,7 +423,7 @@ def test_after_kill_9_no_number_that_was_seen_is_lost_or_given_to_another_result
 
 @given(st.lists(st.sampled_from(["put a", "put b", "deliver", "drop", "reopen", "flush"]), max_size=40))
 @settings(max_examples=40)
-def test_whatever_happens_the_counts_add_up_and_the_rest_waits_in_order(
+def test_any_operations_keep_counts_consistent_and_rows_in_order(
     tmp_path_factory: pytest.TempPathFactory, steps: list[str]
 ) -> None:
     path = tmp_path_factory.mktemp("outbox") / "o"
@@ -463,9 +459,10 @@ def test_whatever_happens_the_counts_add_up_and_the_rest_waits_in_order(
     assert len(rows_in_file(path)) == len(expected)
 
 
-def test_a_slow_disk_does_not_hold_up_a_put(tmp_path: Path) -> None:
-    outbox = Outbox(tmp_path / "o", commit_interval_s=0.0)
-    with outbox._file_lock:  # as if a commit were waiting for the disk
+def test_slow_disk_does_not_block_put(tmp_path: Path) -> None:
+    disk = Disk()
+    outbox = Outbox(tmp_path / "o", commit_interval_s=0.0, connect=disk.connect)
+    with disk.hanging():
         done = threading.Event()
 
         def work() -> None:

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from beeagent.outbox.boot_clock import BootClock, boot_clock
-from beeagent.outbox.outbox import Outbox
+from beeagent.outbox import BootClock, Outbox, boot_clock
 
 DEADLINE = 20.0
 HOUR = 3600.0
@@ -34,7 +33,7 @@ def waiting(outbox: Outbox) -> list[int]:
     return [int(row.payload) for row in outbox.waiting()]
 
 
-def test_what_waits_too_long_is_dropped_and_counted() -> None:
+def test_expired_results_are_dropped_and_counted() -> None:
     device = Device()
     outbox = device.outbox(None)
     for _ in range(3):
@@ -48,19 +47,18 @@ def test_what_waits_too_long_is_dropped_and_counted() -> None:
     outbox.close()
 
 
-def test_age_is_found_without_a_new_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("beeagent.outbox.outbox._LOOK_FOR_EXPIRED_S", 0.01)
+def test_rows_expire_without_a_new_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("beeagent.outbox.outbox._EXPIRE_EVERY_S", 0.01)
     device = Device()
     outbox = device.outbox(None)
     put(outbox)
-    with outbox._changed:
-        device.seconds += 3 * HOUR
-        assert outbox._changed.wait_for(lambda: outbox._ledger.counts().waiting == 0, DEADLINE)
+    device.seconds += 3 * HOUR
+    assert outbox.wait_for(lambda: outbox.counts().waiting == 0, timeout=DEADLINE)
     assert outbox.counts().dropped == {"expired": 1}
     outbox.close()
 
 
-def test_an_acknowledgement_of_what_has_expired_does_not_count() -> None:
+def test_acknowledgement_of_expired_row_does_not_count() -> None:
     device = Device()
     outbox = device.outbox(None)
     put(outbox)
@@ -74,7 +72,7 @@ def test_an_acknowledgement_of_what_has_expired_does_not_count() -> None:
     outbox.close()
 
 
-def test_age_goes_on_while_the_agent_does_not_run(tmp_path: Path) -> None:
+def test_age_includes_time_while_the_agent_is_stopped(tmp_path: Path) -> None:
     device = Device()
     outbox = device.outbox(tmp_path / "o")
     put(outbox)
@@ -86,7 +84,7 @@ def test_age_goes_on_while_the_agent_does_not_run(tmp_path: Path) -> None:
     outbox.close()
 
 
-def test_time_without_power_does_not_count_and_time_before_and_after_does(tmp_path: Path) -> None:
+def test_age_excludes_time_without_power(tmp_path: Path) -> None:
     device = Device(seconds=500 * HOUR)
     outbox = device.outbox(tmp_path / "o")
     put(outbox)
@@ -123,7 +121,7 @@ def test_a_damaged_file_makes_nothing_older(tmp_path: Path) -> None:
     outbox.close()
 
 
-def test_the_clock_of_the_device_is_not_the_time_of_day(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_boot_clock_is_independent_of_the_time_of_day(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = boot_clock()
     before = clock.seconds()
     monkeypatch.setattr("time.time", lambda: 0.0)

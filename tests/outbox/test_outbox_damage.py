@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 from beeagent.errors import InputError
-from beeagent.outbox.damage import set_aside
-from beeagent.outbox.outbox import Outbox, OutboxCounts
+from beeagent.outbox import Outbox, OutboxCounts
+from beeagent.outbox.recovery import set_aside
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.outbox_disk import Disk
 from support.outbox_files import read_books
 
 DEADLINE = 20.0
@@ -46,18 +47,18 @@ def page_of(path: Path, number: int) -> int:
 @pytest.mark.parametrize(
     "content", [b"not a database at all, but long enough to look at" * 10, b"SQLite format 3\0" + bytes(2000)]
 )
-def test_a_file_that_is_no_outbox_is_set_aside_untouched_and_work_goes_on(tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_not_an_outbox_is_renamed_unchanged(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "o").write_bytes(content)
     outbox = Outbox(tmp_path / "o")
     put(outbox)
-    assert outbox.fault is not None
-    assert "set aside as o.damaged-1: its numbers could not be read, so they begin anew" in outbox.fault
+    assert outbox.problem is not None
+    assert "renamed to o.damaged-1: its numbers could not be read and start again from 1" in outbox.problem
     assert outbox.counts() == OutboxCounts(produced=1, delivered=0, dropped={})
     assert outbox.close()
     assert (tmp_path / "o.damaged-1").read_bytes() == content
 
 
-def test_of_a_file_with_a_broken_page_all_else_goes_on_and_what_was_lost_is_counted(tmp_path: Path) -> None:
+def test_broken_page_loses_its_rows_only_and_counts_them(tmp_path: Path) -> None:
     path = tmp_path / "o"
     write_outbox(path)
     overwrite(path, page_of(path, 30), b"\xff" * 1024)
@@ -67,8 +68,8 @@ def test_of_a_file_with_a_broken_page_all_else_goes_on_and_what_was_lost_is_coun
     assert 1 <= lost <= 3  # what fits in a page
     assert 30 not in rest
     assert set(rest) < set(range(11, 61))
-    assert outbox.fault is not None
-    assert f"{lost} results are lost" in outbox.fault
+    assert outbox.problem is not None
+    assert f"{lost} results are lost" in outbox.problem
     assert outbox.counts() == OutboxCounts(produced=60, delivered=10, dropped={"damaged": lost})
     put(outbox)
     assert waiting(outbox) == [*rest, 61]
@@ -83,27 +84,28 @@ def test_counts_that_do_not_add_up_are_damage(tmp_path: Path) -> None:
         database.execute("DELETE FROM message WHERE id = 40")
         database.commit()
     outbox = Outbox(path)
-    assert outbox.fault is not None
+    assert outbox.problem is not None
     assert outbox.counts() == OutboxCounts(produced=60, delivered=10, dropped={"damaged": 1})
     assert len(waiting(outbox)) == 49
     assert outbox.close()
 
 
-def test_a_file_that_breaks_while_it_is_in_use_is_replaced_without_losing_numbers(tmp_path: Path) -> None:
+def test_file_damaged_in_use_is_replaced_without_losing_numbers(tmp_path: Path) -> None:
     path = tmp_path / "o"
     write_outbox(path)
-    outbox = Outbox(path)
+    disk = Disk()
+    outbox = Outbox(path, connect=disk.connect)
     put(outbox)
-    assert outbox.fault is None
+    assert outbox.problem is None
     outbox.delivered([20])
-    with outbox._file_lock:  # all of it is lost, even the numbers
-        outbox._file._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        outbox._file._database.execute("PRAGMA shrink_memory")
+    with disk.hanging():  # all of it is lost, even the numbers
+        disk.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        disk.execute("PRAGMA shrink_memory")
         overwrite(path, 0, bytes(path.stat().st_size))
-        outbox._file._database.execute("PRAGMA cache_size = 0")
+        disk.execute("PRAGMA cache_size = 0")
     put(outbox)
-    assert outbox.fault is not None
-    assert "set aside as o.damaged-1" in outbox.fault
+    assert outbox.problem is not None
+    assert "renamed to o.damaged-1" in outbox.problem
     counts = outbox.counts()
     assert counts.produced == 62
     assert counts.delivered == 10
@@ -113,13 +115,13 @@ def test_a_file_that_breaks_while_it_is_in_use_is_replaced_without_losing_number
     assert read_books(path).balanced
 
 
-def test_a_broken_page_that_the_courier_meets_first_is_repaired_as_well(tmp_path: Path) -> None:
+def test_broken_page_found_by_a_read_is_repaired(tmp_path: Path) -> None:
     path = tmp_path / "o"
     write_outbox(path)
-    outbox = Outbox(path)
+    disk = Disk()
+    outbox = Outbox(path, connect=disk.connect)
     overwrite(path, page_of(path, 30), b"\xff" * 1024)
-    with outbox._file_lock:
-        outbox._file._database.execute("PRAGMA shrink_memory")
+    disk.execute("PRAGMA shrink_memory")
     rest = waiting(outbox)
     assert outbox.counts().dropped == {"damaged": 50 - len(rest)}
     assert outbox.counts().waiting == len(rest)
@@ -128,24 +130,24 @@ def test_a_broken_page_that_the_courier_meets_first_is_repaired_as_well(tmp_path
     assert read_books(path).balanced
 
 
-def test_broken_text_in_the_schema_that_sqlite_overlooks_is_damage(tmp_path: Path) -> None:
+def test_undecodable_text_in_the_sqlite_schema_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "o"
     content = write_outbox(path)
     overwrite(path, content.index(b"indexsqlite_autoindex"), b"\xff")
     outbox = Outbox(path)
-    assert outbox.fault is not None
-    assert "Could not decode" in outbox.fault
+    assert outbox.problem is not None
+    assert "Could not decode" in outbox.problem
     assert outbox.close()
     assert read_books(path).balanced
 
 
-def test_a_file_that_sqlite_takes_for_read_only_is_damaged(tmp_path: Path) -> None:
+def test_header_of_a_newer_sqlite_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "o"
     write_outbox(path)
     overwrite(path, 18, b"\x03")
     outbox = Outbox(path)
-    assert outbox.fault is not None
-    assert "its header has the versions 3, 2" in outbox.fault
+    assert outbox.problem is not None
+    assert "its header has the versions 3, 2" in outbox.problem
     rows = waiting(outbox)
     assert len(rows) >= 50
     put(outbox)
@@ -162,7 +164,7 @@ def test_no_more_than_three_damaged_files_are_kept(tmp_path: Path) -> None:
     assert kept == ["o.damaged-10", "o.damaged-11", "o.damaged-12"]
 
 
-def test_the_log_of_a_damaged_file_goes_with_it(tmp_path: Path) -> None:
+def test_log_of_damaged_file_is_renamed_with_it(tmp_path: Path) -> None:
     (tmp_path / "o").write_bytes(b"x" * 1000)
     (tmp_path / "o-wal").write_bytes(b"y" * 1000)
     assert set_aside(tmp_path / "o") == tmp_path / "o.damaged-1"
@@ -190,7 +192,7 @@ def damages(draw: st.DrawFn) -> Damage:
 
 @given(damages())
 @settings(max_examples=150, deadline=None)
-def test_whatever_happens_to_a_file_the_outbox_opens_and_its_counts_add_up(
+def test_any_damaged_file_opens_with_consistent_counts(
     tmp_path_factory: pytest.TempPathFactory, damage: Damage
 ) -> None:
     path = tmp_path_factory.mktemp("damaged") / "o"

@@ -8,8 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from beeagent.outbox.outbox import OutboxCounts
-from beeagent.outbox.publisher import Outcome, Publisher, PublisherState, Receipt
+from beeagent.outbox import OutboxCounts, Outcome, Publisher, PublisherState, Receipt
 from support.delivery_line import TOPIC, DeliveryLine, line_to
 
 
@@ -128,7 +127,7 @@ def _numbers(cloud: Cloud) -> list[int]:
 def _delivered(line: DeliveryLine, count: int) -> None:
     line.wait_empty()
     assert line.outbox.counts() == OutboxCounts(produced=count, delivered=count, dropped={})
-    assert line.courier.trouble is None
+    assert line.sender.problem is None
 
 
 def test_the_fakes_are_publishers() -> None:
@@ -137,7 +136,7 @@ def test_the_fakes_are_publishers() -> None:
     assert [publisher.state.untried for publisher in publishers] == [True, True]
 
 
-def test_a_publish_that_fails_while_offline_leaves_everything_in_the_outbox_until_it_is_online(tmp_path: Path) -> None:
+def test_failed_offline_publishes_stay_in_the_outbox(tmp_path: Path) -> None:
     cloud = Cloud()
     publisher = FailingPublisher(cloud)
     with line_to(publisher, tmp_path / "o") as line:
@@ -150,12 +149,12 @@ def test_a_publish_that_fails_while_offline_leaves_everything_in_the_outbox_unti
     assert _numbers(cloud) == list(range(1, 26))
 
 
-def test_a_publish_that_only_claims_success_does_not_empty_the_outbox(tmp_path: Path) -> None:
+def test_unconfirmed_publish_stays_in_the_outbox(tmp_path: Path) -> None:
     cloud = Cloud()
     publisher = ClaimingPublisher(cloud, patience_s=0.2)
     with line_to(publisher, tmp_path / "o") as line:
         line.put(30)
-        line.wait_settled(lambda: line.courier._trouble == "no echo")
+        line.wait_settled(lambda: line.sender.problem == "no echo")
         assert line.outbox.counts() == OutboxCounts(produced=30, delivered=0, dropped={})
         publisher.spool.clear()  # the nucleus restarts: what it had taken is gone
         cloud.online.set()
@@ -163,12 +162,12 @@ def test_a_publish_that_only_claims_success_does_not_empty_the_outbox(tmp_path: 
     assert list(dict.fromkeys(_numbers(cloud))) == list(range(1, 31))
 
 
-def test_a_stop_while_nothing_was_echoed_ends_each_publish_and_the_next_run_delivers(tmp_path: Path) -> None:
+def test_stop_without_echoes_ends_publishes_and_next_run_delivers(tmp_path: Path) -> None:
     cloud = Cloud()
     publisher = ClaimingPublisher(cloud, patience_s=3600.0)
     with line_to(publisher, tmp_path / "o") as line:
         line.put(10)
-        assert not line.courier.drain(timeout=0.05)
+        assert not line.sender.drain(timeout=0.05)
     cloud.online.set()
     with line_to(ClaimingPublisher(cloud, patience_s=3600.0), tmp_path / "o") as line:
         _delivered(line, 10)

@@ -1,5 +1,5 @@
 import pytest
-from beeagent.outbox.rate_limit import RateLimit
+from beeagent.outbox.sender import RateLimit
 
 
 class Clock:
@@ -12,12 +12,12 @@ class Clock:
 def take_all(limit: RateLimit) -> int:
     count = 0
     while limit.allowed:
-        limit.take()
+        limit.count()
         count += 1
     return count
 
 
-def test_a_second_s_worth_goes_at_once_and_then_the_rate_holds() -> None:
+def test_burst_of_one_second_then_the_rate() -> None:
     clock = Clock()
     limit = RateLimit(4, now=clock)
     assert take_all(limit) == 4
@@ -31,7 +31,7 @@ def test_a_second_s_worth_goes_at_once_and_then_the_rate_holds() -> None:
     assert take_all(limit) == 4
 
 
-def test_a_rate_below_one_a_second_lets_one_go_at_a_time() -> None:
+def test_rate_below_one_per_second_allows_one_at_a_time() -> None:
     clock = Clock()
     limit = RateLimit(0.5, now=clock)
     assert take_all(limit) == 1
@@ -42,11 +42,11 @@ def test_a_rate_below_one_a_second_lets_one_go_at_a_time() -> None:
     assert take_all(limit) == 1
 
 
-def test_what_goes_without_leave_is_made_up_for() -> None:
+def test_publishes_beyond_the_rate_are_compensated() -> None:
     clock = Clock()
     limit = RateLimit(2, now=clock)
     for _ in range(4):
-        limit.take()
+        limit.count()
     assert limit.wait_s == pytest.approx(1.5)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import pytest
 from beeagent.detection import ModelBundle
-from beeagent.messages.schemas import load_schema
+from beeagent.messages import load_schema
 from beeagent.runtime.agent import Agent
 from beeagent.runtime.pipeline import FrameResult
 from beeagent.settings import load_settings

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beeagent.messages.schemas import load_schema
-from beeagent.outbox.outbox import Outbox
+from beeagent.messages import load_schema
+from beeagent.outbox import Outbox
 from jsonschema import Draft202012Validator, FormatChecker
 from support.beeagent_process import DEADLINE, RunningAgent, running_agent, tiny_model
 from support.mosquitto import Mosquitto
@@ -103,7 +103,7 @@ def test_a_read_only_file_system_is_refused_in_a_line_and_keeps_all(mosquitto: M
         with running_agent(*given, folder=tmp_path, prefix=disk.prefix) as agent:
             assert agent.end() == 2
             assert "cannot be opened: Read-only file system" in agent.errors[-1]
-            assert "check the folder and its rights" in agent.errors[-1]
+            assert "check the folder and its permissions" in agent.errors[-1]
         disk.remount("rw")
         with running_agent(*given, folder=tmp_path, prefix=disk.prefix) as agent:
             reached = max(seqs(seen))
@@ -121,7 +121,7 @@ def test_a_damaged_outbox_is_told_as_a_reason_and_work_goes_on(mosquitto: Mosqui
         subscriber(mosquitto.port, "beeagent/#") as seen,
         running_agent(*arguments(tmp_path, mosquitto, state), folder=tmp_path) as agent,
     ):
-        wait_for_status(seen, lambda status: "set aside as" in "".join(status["reasons"]))
+        wait_for_status(seen, lambda status: "renamed to" in "".join(status["reasons"]))
         seen.wait_for(5, topic_end="/detections", deadline=DEADLINE)
         stop(agent)
     status = next(status for payload in seen.payloads("/status") if (status := json.loads(payload))["reasons"])

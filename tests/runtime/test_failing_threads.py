@@ -22,7 +22,7 @@ from support.rekognition_server import RekognitionServer
 
 FAILING = str(Path(__file__).parents[1] / "support" / "failing_thread_agent.py")
 OF_EVERY_AGENT = [
-    "capture", "capture-1", "prepare", "infer-1", "infer-2", "infer-watch", "outbox", "courier", "mqtt", "supervisor",
+    "capture", "capture-1", "prepare", "infer-1", "infer-2", "infer-watch", "outbox", "sender", "mqtt", "supervisor",
     "reload", "http",
 ]  # fmt: skip
 OF_THE_SECOND_OPINION = ["second-opinion-0", "second-opinion-1", "second-opinion-deadlines"]

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 import numpy as np
 from beeagent.camera import Frame
 from beeagent.detection import Detections
-from beeagent.outbox.outbox import Outbox
+from beeagent.outbox import Outbox
 from beeagent.runtime.decision import Decision
 from beeagent.runtime.frame_message import FrameMessages
 from beeagent.runtime.pipeline import FrameResult

@@ -5,9 +5,8 @@ import time
 from datetime import datetime, timezone
 from typing import Any
 
-from beeagent.messages.schemas import load_schema
-from beeagent.messages.status import CameraCounts
-from beeagent.outbox.outbox import OutboxCounts
+from beeagent.messages import CameraCounts, load_schema
+from beeagent.outbox import OutboxCounts
 from beeagent.runtime.health import Health
 from jsonschema import Draft202012Validator
 

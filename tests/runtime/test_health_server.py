@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from beeagent.errors import InputError
-from beeagent.messages.status import CameraCounts
-from beeagent.outbox.outbox import OutboxCounts
+from beeagent.messages import CameraCounts
+from beeagent.outbox import OutboxCounts
 from beeagent.runtime.health import Health
 from beeagent.runtime.http import HealthServer
 from beeagent.thread_guard import ThreadGuard

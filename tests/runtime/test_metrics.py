@@ -3,8 +3,8 @@
 from datetime import datetime, timezone
 
 from beeagent import __version__
-from beeagent.messages.status import CameraStatus, SecondOpinionStatus
-from beeagent.outbox.outbox import OutboxCounts
+from beeagent.messages import CameraStatus, CollectionStatus, SecondOpinionStatus
+from beeagent.outbox import OutboxCounts
 from beeagent.runtime.health import Snapshot
 from beeagent.runtime.metrics import metrics_text
 from hypothesis import given
@@ -25,7 +25,7 @@ def test_each_thing_has_its_metric() -> None:
         troubles={"camera": "gone"},
         uptime_s=12.5,
         camera=CameraStatus(
-            "front",
+            name="front",
             frames_read=7,
             frames_skipped=2,
             frames_per_s=3.25,
@@ -36,7 +36,16 @@ def test_each_thing_has_its_metric() -> None:
         ),
         outbox=OutboxCounts(produced=9, delivered=4, dropped={"full": 2}),
         last_delivery=MOMENT,
-        second_opinion=SecondOpinionStatus(9, 5, {"timeout": 2, "budget": 1}, 6, 3, 5400.0, 4.0, collected=(12, 3.5)),
+        second_opinion=SecondOpinionStatus(
+            asked=9,
+            cloud=5,
+            degraded={"timeout": 2, "budget": 1},
+            calls=6,
+            saved=3,
+            seen_running_s=5400.0,
+            estimated_cost_usd=6.0,
+            collected=CollectionStatus(pictures=12, megabytes=3.5),
+        ),
     )
     front = (("camera", "front"),)
     info = (("camera", "front"), ("device", "hive-7"), ("model", "bees-lite0@3f9c21d0"), ("version", __version__))
@@ -77,7 +86,14 @@ def test_each_thing_has_its_metric() -> None:
         model=names,
         troubles=st.dictionaries(names, names, max_size=3),
         uptime_s=seconds,
-        camera=st.builds(CameraStatus, names, counts, counts, seconds, st.none() | seconds),
+        camera=st.builds(
+            CameraStatus,
+            name=st.text(min_size=1, max_size=256),
+            frames_read=counts,
+            frames_skipped=counts,
+            frames_per_s=seconds,
+            frame_age_s=st.none() | seconds,
+        ),
         outbox=st.builds(OutboxCounts, counts, counts, st.dictionaries(names, counts, max_size=3)),
         last_delivery=st.none() | st.datetimes(timezones=st.just(timezone.utc)),
     )

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from beeagent.messages.status import CameraCounts
-from beeagent.outbox.outbox import OutboxCounts
+from beeagent.messages import CameraCounts
+from beeagent.outbox import OutboxCounts
 from beeagent.runtime.health import Health
 from beeagent.runtime.status_reporter import Supervisor
 from beeagent.runtime.systemd import ServiceNotifier

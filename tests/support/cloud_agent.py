@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-from beeagent.messages.schemas import load_schema
+from beeagent.messages import load_schema
 from jsonschema import Draft202012Validator, FormatChecker
 
 from support.beeagent_process import tiny_model

@@ -1,4 +1,4 @@
-"""Outbox, courier and publisher, as the agent puts them together."""
+"""Outbox, sender and publisher, as the agent puts them together."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -6,13 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from beeagent.mqtt.options import MqttOptions
-from beeagent.mqtt.poison import Suspects
-from beeagent.mqtt.publisher import MqttPublisher
-from beeagent.outbox.dead_letters import Quarantine
-from beeagent.outbox.outbox import Outbox
-from beeagent.outbox.publisher import Publisher
-from beeagent.outbox.sender import Courier
+from beeagent.mqtt import MqttOptions, MqttPublisher, PoisonDetector
+from beeagent.outbox import DeadLetterFile, Outbox, Publisher, Sender
 
 DEADLINE = 60.0
 TOPIC = "bees/hive/front/detections"
@@ -27,10 +22,10 @@ class DeliveryLine:
         self.publisher = publisher
         self.state_changed = threading.Event()
         publisher.listen(self.state_changed.set)
-        self.courier = Courier(
+        self.sender = Sender(
             outbox=self.outbox,
             publisher=publisher,
-            quarantine=Quarantine.beside(path),
+            dead_letters=DeadLetterFile.beside(path),
             **({"retry_after_s": 0.05} | changes),
         )
 
@@ -48,8 +43,7 @@ class DeliveryLine:
 
     def wait_settled(self, condition: Callable[[], bool]) -> None:
         """Wait for a condition on what receipts have done to the outbox."""
-        with self.courier._settled:
-            assert self.courier._settled.wait_for(condition, DEADLINE), self.outbox.counts()
+        assert self.sender.wait_for(condition, timeout=DEADLINE), self.outbox.counts()
 
     def wait_empty(self) -> None:
         """Wait until nothing waits, over reconnections too, which `drain` does not wait for."""
@@ -61,18 +55,18 @@ def line_to(publisher: Publisher, path: Path | None = None, **changes: Any) -> I
     """Deliver by any publisher for as long as the context lasts."""
     line = DeliveryLine(publisher, path, **changes)
     publisher.start()
-    line.courier.start()
+    line.sender.start()
     try:
         yield line
     finally:
         publisher.stop(farewell=None, timeout=2.0)
-        assert line.courier.stop(timeout=DEADLINE)
+        assert line.sender.stop(timeout=DEADLINE)
         assert line.outbox.close(timeout=DEADLINE)
 
 
 @contextmanager
 def line_to_broker(
-    options: MqttOptions, path: Path | None = None, *, suspects: Suspects | None = None
+    options: MqttOptions, path: Path | None = None, *, poison: PoisonDetector | None = None
 ) -> Iterator[DeliveryLine]:
     """Deliver to a broker, with short waits, and with a status as the agent has it."""
     publisher = MqttPublisher(
@@ -81,7 +75,7 @@ def line_to_broker(
         last_will=lambda: b"offline",
         first_wait_s=0.05,
         longest_wait_s=0.2,
-        suspects=suspects or Suspects(settle_s=0.1),
+        poison=poison or PoisonDetector(settle_s=0.1),
     )
     with line_to(publisher, path) as line:
         publisher.report(b"online")

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from beeagent.cli.app import main
-from beeagent.mqtt.embedded import EmbeddedBroker
+from beeagent.mqtt import EmbeddedBroker
 
 _run = threading.Thread.run
 _serve = EmbeddedBroker._serve

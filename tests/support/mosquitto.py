@@ -13,8 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from beeagent.mqtt.broker_url import BrokerAddress
-from beeagent.mqtt.options import MqttOptions
+from beeagent.mqtt import BrokerAddress, MqttOptions
 
 _DEADLINE = 20.0  # seconds for what takes milliseconds, on a machine that is busy
 _PORTS_TRIED = 5

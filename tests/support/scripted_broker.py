@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from beeagent.mqtt.broker_url import BrokerAddress
+from beeagent.mqtt import BrokerAddress
 
 _DEADLINE = 20.0  # seconds for what takes milliseconds, on a machine that is busy
 

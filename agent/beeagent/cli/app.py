@@ -308,7 +308,7 @@ def schema(
     name: Annotated[str, typer.Argument(metavar="[detections|status]", help="Which message.")] = "detections",
 ) -> None:
     """Print the JSON Schema of a message."""
-    from beeagent.messages.schemas import load_schema
+    from beeagent.messages import load_schema
 
     typer.echo(json.dumps(load_schema(name), indent=2))
 

@@ -7,8 +7,7 @@ import typer
 from beeagent.cli.watch import Watcher
 from beeagent.errors import BeeagentError
 from beeagent.log import configure_log
-from beeagent.mqtt.embedded import EmbeddedBroker
-from beeagent.mqtt.options import mqtt_options
+from beeagent.mqtt import EmbeddedBroker, mqtt_options
 from beeagent.runtime.agent import Agent
 from beeagent.runtime.factory import chosen_bundle
 from beeagent.runtime.run import on_signals, stopping

@@ -16,11 +16,8 @@ from beeagent.camera import Cameras, Frame, parse_camera
 from beeagent.detection import Detector, DetectorOptions, ModelBundle, runtime_name
 from beeagent.errors import BeeagentError
 from beeagent.greengrass import IpcConnection, ipc_address
-from beeagent.messages.topics import status_topic
-from beeagent.mqtt.broker_url import Embedded, Greengrass, NoBroker, parse_broker
-from beeagent.mqtt.embedded import EmbeddedBroker
-from beeagent.mqtt.publisher import MqttPublisher
-from beeagent.mqtt.subscription import reader_id
+from beeagent.messages import status_topic
+from beeagent.mqtt import Embedded, EmbeddedBroker, Greengrass, MqttPublisher, NoBroker, parse_broker, reader_id
 from beeagent.runtime.factory import chosen_bundle, chosen_mqtt_options, chosen_source
 from beeagent.settings import Settings
 

@@ -10,19 +10,15 @@ from datetime import datetime, timedelta, timezone
 from typing import Final
 
 from beeagent.errors import InputError
-from beeagent.messages.received import (
-    ReceivedCamera,
-    ReceivedOutbox,
-    ReceivedSecondOpinion,
-    ReceivedStatus,
+from beeagent.messages import (
+    CameraStatus,
+    OutboxStatus,
+    SecondOpinionStatus,
+    StatusMessage,
     UnreadableError,
-    read_status,
+    status_topic,
 )
-from beeagent.messages.topics import status_topic
-from beeagent.mqtt.broker_url import BrokerAddress, parse_broker
-from beeagent.mqtt.client import Received
-from beeagent.mqtt.options import MqttOptions
-from beeagent.mqtt.subscription import Subscription, reader_id
+from beeagent.mqtt import BrokerAddress, MqttOptions, Received, Subscription, parse_broker, reader_id
 from beeagent.runtime.factory import chosen_mqtt_options
 from beeagent.settings import Settings
 from beeagent.shown_text import shown
@@ -58,7 +54,7 @@ def show_status(settings: Settings, *, device: str, wait_s: float, write: Callab
     fine = bool(states)
     for topic, payload in sorted(states.items()):
         try:
-            status = read_status(payload)
+            status = StatusMessage.decode(payload)
         except UnreadableError as error:
             write(f"not a status of beeagent on {shown(topic)}: {shown(str(error))}")
             fine = False
@@ -69,7 +65,7 @@ def show_status(settings: Settings, *, device: str, wait_s: float, write: Callab
     return fine
 
 
-def status_lines(status: ReceivedStatus, *, now: datetime) -> list[str]:
+def status_lines(status: StatusMessage, *, now: datetime) -> list[str]:
     """Write a state as lines that are safe to show in a terminal.
 
     Args:
@@ -82,7 +78,7 @@ def status_lines(status: ReceivedStatus, *, now: datetime) -> list[str]:
     lines.append(f"  agent      beeagent {shown(status.agent)}{uptime}")
     if status.model is not None:
         lines.append(f"  model      {shown(status.model)}")
-    lines += [f"  camera     {_camera(camera)}" for camera in status.cameras[:_MOST_SHOWN]]
+    lines += [f"  camera     {_camera(camera)}" for camera in (status.cameras or ())[:_MOST_SHOWN]]
     if status.outbox is not None:
         lines.append(f"  results    {_results(status.outbox)}")
         if status.outbox.last_delivery_at is not None:
@@ -120,7 +116,7 @@ def _states(options: MqttOptions, topic_filter: str, *, wait_s: float, one: bool
     return states
 
 
-def _camera(camera: ReceivedCamera) -> str:
+def _camera(camera: CameraStatus) -> str:
     age = "no frame yet" if camera.frame_age_s is None else f"newest frame {_duration(camera.frame_age_s)} old"
     counts = (
         (camera.frames_skipped, "could not be read"),
@@ -136,7 +132,7 @@ def _camera(camera: ReceivedCamera) -> str:
     )
 
 
-def _results(outbox: ReceivedOutbox) -> str:
+def _results(outbox: OutboxStatus) -> str:
     dropped = sorted(outbox.dropped.items())[:_MOST_SHOWN]
     reasons = f" ({', '.join(f'{count} {shown(reason)}' for reason, count in dropped)})" if dropped else ""
     return (
@@ -145,7 +141,7 @@ def _results(outbox: ReceivedOutbox) -> str:
     )
 
 
-def _opinion(opinion: ReceivedSecondOpinion) -> list[str]:
+def _opinion(opinion: SecondOpinionStatus) -> list[str]:
     degraded = sorted(opinion.degraded.items())[:_MOST_SHOWN]
     reasons = f" ({', '.join(f'{count} {shown(reason)}' for reason, count in degraded)})" if degraded else ""
     lines = [

@@ -7,18 +7,13 @@ from collections.abc import Callable
 from typing import Final
 
 from beeagent.errors import InputError
-from beeagent.messages.received import (
-    ReceivedDetections,
-    ReceivedStatus,
+from beeagent.messages import (
+    DetectionsMessage,
+    StatusMessage,
     UnreadableError,
-    read_detections,
-    read_status,
+    detections_topic,
 )
-from beeagent.messages.topics import detections_topic
-from beeagent.mqtt.broker_url import BrokerAddress, parse_broker
-from beeagent.mqtt.client import Received
-from beeagent.mqtt.options import MqttOptions
-from beeagent.mqtt.subscription import Subscription, reader_id
+from beeagent.mqtt import BrokerAddress, MqttOptions, Received, Subscription, parse_broker, reader_id
 from beeagent.runtime.factory import chosen_mqtt_options
 from beeagent.settings import Settings
 from beeagent.shown_text import shown
@@ -114,13 +109,13 @@ class Watcher:
     def _handle_message(self, message: Received) -> None:
         try:
             if message.topic.endswith("/detections"):
-                self._show_detections(read_detections(message.payload))
+                self._show_detections(DetectionsMessage.decode(message.payload))
             else:
-                self._show_status(read_status(message.payload))
+                self._show_status(StatusMessage.decode(message.payload))
         except UnreadableError as error:
             self._write(f"not a message of beeagent on {shown(message.topic)}: {shown(str(error))}")
 
-    def _show_detections(self, message: ReceivedDetections) -> None:
+    def _show_detections(self, message: DetectionsMessage) -> None:
         key = (message.device, message.camera)
         before = self._last_seq.get(key)
         if len(self._last_seq) >= _MAX_REMEMBERED:
@@ -131,7 +126,7 @@ class Watcher:
         if self._limit is not None and self._seen >= self._limit:
             self.stop()
 
-    def _show_status(self, message: ReceivedStatus) -> None:
+    def _show_status(self, message: StatusMessage) -> None:
         now = (message.state, *message.reasons)
         if self._last_state.get(message.device) == now:
             return
@@ -141,7 +136,7 @@ class Watcher:
         self._write(status_line(message))
 
 
-def detections_line(message: ReceivedDetections, *, previous_seq: int | None) -> str:
+def detections_line(message: DetectionsMessage, *, previous_seq: int | None) -> str:
     """Write a result as one line that is safe to show in a terminal.
 
     Args:
@@ -172,7 +167,7 @@ def detections_line(message: ReceivedDetections, *, previous_seq: int | None) ->
     return " | ".join(parts)
 
 
-def status_line(message: ReceivedStatus) -> str:
+def status_line(message: StatusMessage) -> str:
     """Write a state as one line that is safe to show in a terminal."""
     reasons = "; ".join(shown(reason) for reason in message.reasons[:_SHOWN_LABELS])
     return f"{shown(message.at)} {shown(message.device)} is {message.state}" + (f": {reasons}" if reasons else "")

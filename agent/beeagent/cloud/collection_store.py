@@ -25,7 +25,7 @@ import numpy as np
 from beeagent.cloud.second_opinion import EdgeResult
 from beeagent.detection import Detections
 from beeagent.errors import InputError
-from beeagent.messages.timestamps import rfc3339
+from beeagent.messages import rfc3339
 from beeagent.private_file import write_private_file
 
 _LOG: Final = logging.getLogger(__name__)

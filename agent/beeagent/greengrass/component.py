@@ -13,7 +13,7 @@ from beeagent.greengrass.configuration import Configuration, ConfigurationReader
 from beeagent.greengrass.deployments import Deployments
 from beeagent.greengrass.ipc import THING_VARIABLE, IpcConnection, ipc_address
 from beeagent.log import configure_log
-from beeagent.mqtt.broker_url import Embedded, parse_broker
+from beeagent.mqtt import Embedded, parse_broker
 from beeagent.runtime.agent import Agent
 from beeagent.runtime.factory import chosen_bundle, chosen_source
 from beeagent.runtime.publisher_factory import chosen_publisher

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from beeagent.greengrass.destination import Limits, packet_bytes
-from beeagent.outbox.publisher import Receipt
+from beeagent.outbox import Receipt
 
 
 @dataclass(slots=True, eq=False)

@@ -14,8 +14,8 @@ from beeagent.greengrass.access_control import SUBSCRIBE_TO_IOT_CORE, DeniedTopi
 from beeagent.greengrass.destination import Destination, EchoSubscriptions, IotCore, LocalPubsub
 from beeagent.greengrass.in_flight import InFlight, OutgoingMessage
 from beeagent.greengrass.ipc import SERVICE_ERROR, UNAUTHORIZED, IpcConnection, IpcError, ipc_error
-from beeagent.mqtt.poison import FORBIDDEN
-from beeagent.outbox.publisher import Outcome, PublisherState, Receipt
+from beeagent.mqtt import FORBIDDEN
+from beeagent.outbox import Outcome, PublisherState, Receipt
 
 _LOG: Final = logging.getLogger(__name__)
 

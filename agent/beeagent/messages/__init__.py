@@ -1,1 +1,55 @@
 """The messages that are published, their topics and JSON Schemas."""
+
+from beeagent.messages.detections import (
+    Box,
+    DecidedBy,
+    Detection,
+    DetectionsMessage,
+    FrameSize,
+    Latency,
+    PublishRule,
+    Source,
+    detections_message,
+)
+from beeagent.messages.message import Message, MessageTooLargeError, Part, UnreadableError, rfc3339
+from beeagent.messages.schema import load_schema
+from beeagent.messages.status import (
+    CameraCounts,
+    CameraStatus,
+    CollectionStatus,
+    OutboxStatus,
+    SecondOpinionStatus,
+    State,
+    StatusMessage,
+    status_message,
+)
+from beeagent.messages.topics import MAX_TOPIC_BYTES, detections_topic, status_topic
+
+__all__ = [
+    "MAX_TOPIC_BYTES",
+    "Box",
+    "CameraCounts",
+    "CameraStatus",
+    "CollectionStatus",
+    "DecidedBy",
+    "Detection",
+    "DetectionsMessage",
+    "FrameSize",
+    "Latency",
+    "Message",
+    "MessageTooLargeError",
+    "OutboxStatus",
+    "Part",
+    "PublishRule",
+    "SecondOpinionStatus",
+    "Source",
+    "State",
+    "StatusMessage",
+    "UnreadableError",
+    "detections_message",
+    "detections_topic",
+    "load_schema",
+    "rfc3339",
+    "status_message",
+    "status_topic",
+]

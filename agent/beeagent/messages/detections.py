@@ -1,15 +1,28 @@
-"""The message that tells what was found in a frame, `beeagent.detections/1`."""
+"""The message with the detections of a frame, `beeagent.detections/1`."""
 
-import json
-import math
 import os
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
+from pydantic import ConfigDict, Field, model_validator
+
 from beeagent.detection import Detections
-from beeagent.errors import BeeagentError
-from beeagent.messages.timestamps import rfc3339
+from beeagent.messages.message import (
+    CLOSED,
+    OPEN,
+    Amount,
+    Message,
+    MessageTooLargeError,
+    Part,
+    PositiveCount,
+    Ratio,
+    Text,
+    Timestamp,
+    TopicLevel,
+    rfc3339,
+)
 
 SCHEMA: Final = "beeagent.detections/1"
 
@@ -17,13 +30,171 @@ DecidedBy = Literal["edge", "cloud", "edge-degraded"]
 
 _DECIMALS: Final = 4
 _STEPS: Final = 10**_DECIMALS
+_UUID: Final = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 
 
-class MessageTooLargeError(BeeagentError):
-    """Not even without a single detection does a message keep within its size limit."""
+class FrameSize(Part):
+    """The size of a frame."""
+
+    model_config = ConfigDict(json_schema_extra=CLOSED)
+
+    width: PositiveCount = Field(description="In pixels.")
+    height: PositiveCount = Field(description="In pixels.")
 
 
-def detections_message(  # noqa: PLR0913 - one argument for each thing a message tells
+class Box(Part):
+    """Where a detection is, in ratios of the frame's width and height."""
+
+    model_config = ConfigDict(json_schema_extra=CLOSED)
+
+    left: Ratio = Field(description="Left edge, ratio of the frame's width.")
+    top: Ratio = Field(description="Top edge, ratio of the frame's height.")
+    width: Ratio = Field(description="Ratio of the frame's width.")
+    height: Ratio = Field(description="Ratio of the frame's height.")
+
+
+class Detection(Part):
+    """One detected object."""
+
+    label: str = Field(description="Name of the class.")
+    confidence: Ratio = Field(description="0 to 1, to four decimals.")
+    box: Box = Field(
+        description="Where it is, in ratios of the frame's width and height to four decimals, in the form of Amazon "
+        "Rekognition's BoundingBox. left + width and top + height are 1 at most."
+    )
+
+
+class Source(Part):
+    """The file that a frame is from."""
+
+    name: Text = Field(
+        description="Name of the file; of a pattern such as night/**/*.jpg, its path below the folder before the first "
+        "wildcard, with /. What is not UTF-8 in it is replaced by U+FFFD."
+    )
+    position_s: Amount | None = Field(default=None, description="In a video: seconds from its beginning to the frame.")
+
+
+class Fallback(Part):
+    """Why there is no second opinion."""
+
+    reason: Text = Field(description="A short word for machines, such as timeout or budget.")
+
+
+class Latency(Part):
+    """Durations in milliseconds."""
+
+    model_config = ConfigDict(json_schema_extra={"additionalProperties": {"type": "number", "minimum": 0}})
+
+    inference: Amount = Field(description="In the model.")
+    total: Amount = Field(description="From the capture of the frame to this message.")
+
+
+class DetectionsMessage(Message):
+    """The detections of one frame.
+
+    Published on <prefix>/<device>/<camera>/detections, QoS 1, UTF-8. A message may arrive more than once; copies share
+    their event_id. Later releases may add fields where additional properties are allowed: a reader must ignore those it
+    does not know.
+    """
+
+    model_config = ConfigDict(
+        title=SCHEMA,
+        json_schema_extra={
+            "if": {"properties": {"decided_by": {"const": "edge-degraded"}}, "required": ["decided_by"]},
+            "then": {"required": ["fallback"]},
+            "else": {"not": {"required": ["fallback"]}},
+            **OPEN,
+        },
+    )
+
+    schema_: Literal["beeagent.detections/1"] = Field(
+        alias="schema",
+        description="Name and major version of this message. What is said here of a field stays true within the "
+        "version.",
+    )
+    event_id: Annotated[str, Field(pattern=_UUID, json_schema_extra={"format": "uuid"})] = Field(
+        description="UUID of this result. The same in every copy of the message."
+    )
+    device: TopicLevel = Field(description="Name of the device, as in the topic.")
+    camera: TopicLevel = Field(description="Name of the camera on the device, as in the topic.")
+    seq: PositiveCount = Field(
+        description="Number of this result, counted from 1 for each device and camera, rising by one, across restarts. "
+        "A gap is a lost result, and nothing else makes one."
+    )
+    captured_at: Timestamp = Field(
+        description="When the frame was captured: UTC by the device's clock, RFC 3339 with microseconds."
+    )
+    frame: FrameSize = Field(description="Size of the frame.")
+    model: Text = Field(
+        description="The model that was used: its name, '@', and the first eight hexadecimal digits of its SHA-256."
+    )
+    decided_by: DecidedBy = Field(
+        description="Where the detections are from: the device (edge), the second opinion (cloud), or the device "
+        "because a second opinion was wanted and could not be had (edge-degraded)."
+    )
+    source: Source | None = Field(
+        default=None,
+        description="What the frame is from, where that is a file, a folder or a video. Absent for a camera.",
+    )
+    fallback: Fallback | None = Field(
+        default=None, description="Why a second opinion could not be had. With edge-degraded, and only then."
+    )
+    detections: list[Detection] = Field(description="What was detected, the most confident first.")
+    counts: dict[str, PositiveCount] = Field(
+        description="Number of detections by label, of the labels that were detected, omitted ones included."
+    )
+    latency_ms: Latency = Field(description="How long it took, in milliseconds.")
+    omitted: PositiveCount | None = Field(
+        default=None,
+        description="How many of the least confident detections were left out because the message would have exceeded "
+        "its size limit. Absent when all are there. counts includes them.",
+    )
+
+    @model_validator(mode="after")
+    def _check_fallback(self) -> "DetectionsMessage":
+        if (self.decided_by == "edge-degraded") != (self.fallback is not None):
+            raise ValueError(f"a fallback goes with edge-degraded and nothing else, not with {self.decided_by!r}")
+        return self
+
+    def encode(self, *, limit: int) -> bytes:
+        """Return the message as compact UTF-8 JSON of at most `limit` bytes.
+
+        A message that would be longer keeps its counts and as many of its strongest detections as fit, and says in
+        `omitted` how many are left out.
+
+        Raises:
+            MessageTooLargeError: it does not fit even without detections.
+            ValueError: a text in it is not Unicode.
+        """
+        try:
+            return super().encode(limit=limit)
+        except MessageTooLargeError:
+            fitting, fits, too_many = None, -1, len(self.detections)
+            while too_many - fits > 1:
+                middle = (fits + too_many) // 2
+                payload = self._keeping(middle).to_json()
+                if len(payload) <= limit:
+                    fitting, fits = payload, middle
+                else:
+                    too_many = middle
+            if fitting is None:
+                raise
+            return fitting
+
+    def with_seq(self, seq: int) -> "DetectionsMessage":
+        """Return the message with another number."""
+        return self.model_copy(update={"seq": seq})
+
+    def with_total_ms(self, total_ms: float) -> "DetectionsMessage":
+        """Return the message with another time from the capture of the frame."""
+        return self.model_copy(update={"latency_ms": self.latency_ms.model_copy(update={"total": total_ms})})
+
+    def _keeping(self, count: int) -> "DetectionsMessage":
+        omitted = len(self.detections) - count + (self.omitted or 0)
+        return self.model_copy(update={"detections": self.detections[:count], "omitted": omitted})
+
+
+def detections_message(  # noqa: PLR0913 - the fields of the message
     *,
     event_id: UUID,
     device: str,
@@ -40,20 +211,20 @@ def detections_message(  # noqa: PLR0913 - one argument for each thing a message
     fallback: str | None = None,
     source: str | None = None,
     position_s: float | None = None,
-) -> dict[str, Any]:
-    """Build the message of one frame; its JSON Schema is `load_schema("detections")`.
+) -> DetectionsMessage:
+    """Build the message of one frame.
 
     Args:
         event_id: of this result; the same in every copy of the message.
         device: name of the device, a topic level.
         camera: name of the camera, a topic level.
         seq: number of this result for the device and camera, from 1.
-        captured_at: when the frame was taken, with a time zone.
+        captured_at: when the frame was captured, with a time zone.
         frame_width: in pixels.
         frame_height: in pixels.
         model: name and short hash, such as `bees-lite0@3f9c21d0`.
         decided_by: `edge`, `cloud` or `edge-degraded`.
-        detections: what was found. Confidences and ratios are rounded to four decimals.
+        detections: of the frame. Confidences and ratios are rounded to four decimals.
         inference_ms: time in the model, in milliseconds.
         total_ms: time from capture to this message, in milliseconds.
         fallback: with `edge-degraded` only: a word for why there was no second opinion.
@@ -61,92 +232,75 @@ def detections_message(  # noqa: PLR0913 - one argument for each thing a message
         position_s: with `source` only, and in a video: seconds from its beginning.
 
     Raises:
-        ValueError: a value is out of its range; a defect of the caller, not of what was seen.
+        ValueError: a value is out of its range, or has no JSON form.
     """
-    if seq < 1 or frame_width < 1 or frame_height < 1:
-        raise ValueError(f"seq {seq}, frame width {frame_width} and height {frame_height} must all be at least 1")
-    if decided_by not in get_args(DecidedBy):
-        raise ValueError(f"decided_by {decided_by!r} is none of {', '.join(get_args(DecidedBy))}")
-    if (decided_by == "edge-degraded") != bool(fallback):
-        raise ValueError(f"a reason for the fallback goes with edge-degraded alone: {decided_by!r}, {fallback!r}")
-    for name, value in (("inference_ms", inference_ms), ("total_ms", total_ms)):
-        if not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"{name} {value} is not a time in milliseconds")
     if source is None and position_s is not None:
-        raise ValueError(f"position_s {position_s} is that of no source")
-    message: dict[str, Any] = {
-        "schema": SCHEMA,
-        "event_id": str(event_id),
-        "device": device,
-        "camera": camera,
-        "seq": seq,
-        "captured_at": rfc3339(captured_at),
-        "frame": {"width": frame_width, "height": frame_height},
-        "model": model,
-        "decided_by": decided_by,
-    }
-    if source is not None:
-        # A name that is not UTF-8, which Python keeps in lone surrogates, has no JSON form.
-        message["source"] = {"name": os.fsencode(source).decode("utf-8", "replace")}
-        if position_s is not None:
-            message["source"]["position_s"] = round(position_s, 3)
-    if fallback:
-        message["fallback"] = {"reason": fallback}
-    message["detections"] = [_detection(detections, index) for index in range(len(detections))]
-    message["counts"] = detections.counts()
-    message["latency_ms"] = {"inference": round(inference_ms, 1), "total": round(total_ms, 1)}
-    return message
+        raise ValueError(f"position_s {position_s} is given without a source")
+    # One validation of all of it costs less than the construction of each part.
+    return DetectionsMessage.model_validate(
+        {
+            "schema": SCHEMA,
+            "event_id": str(event_id),
+            "device": device,
+            "camera": camera,
+            "seq": seq,
+            "captured_at": rfc3339(captured_at),
+            "frame": {"width": frame_width, "height": frame_height},
+            "model": model,
+            "decided_by": decided_by,
+            "source": None if source is None else _source(source, position_s),
+            "fallback": {"reason": fallback} if fallback else None,
+            "detections": _detections(detections),
+            "counts": detections.counts(),
+            "latency_ms": {"inference": round(inference_ms, 1), "total": round(total_ms, 1)},
+        }
+    )
 
 
-def encode(message: dict[str, Any], *, limit: int) -> bytes:
-    """Write a message as compact UTF-8 JSON of at most `limit` bytes.
+class PublishRule:
+    """Decides which frames make a message.
 
-    A detections message that would be longer keeps its counts and as many of its strongest detections as fit,
-    and says in `omitted` how many it left out.
-
-    Raises:
-        MessageTooLargeError: it does not fit even so.
-        ValueError: something in it has no JSON form.
+    Args:
+        mode: `detections`: frames with detections; `always`: every frame; `changes`: frames whose counts differ from
+            those of the message before, the first frame among them.
     """
-    whole = _dump(message)
-    if len(whole) <= limit:
-        return whole
-    detections = message.get("detections", [])
 
-    def keeping(count: int) -> bytes:
-        kept = {**message, "detections": detections[:count]}
-        return _dump({**kept, "omitted": len(detections) - count} if count < len(detections) else kept)
+    def __init__(self, mode: Literal["detections", "always", "changes"]) -> None:
+        self._mode = mode
+        self._before: dict[str, int] | None = None
 
-    fits, too_many = -1, len(detections)
-    while too_many - fits > 1:
-        middle = (fits + too_many) // 2
-        if len(keeping(middle)) <= limit:
-            fits = middle
-        else:
-            too_many = middle
-    if fits < 0:
-        raise MessageTooLargeError(
-            f"a message of {len(whole)} bytes cannot be brought within the limit of {limit} bytes: raise the limit, "
-            "or shorten the names of device, camera, model and labels"
-        )
-    return keeping(fits)
+    def admits(self, counts: Mapping[str, int]) -> bool:
+        """Return whether a frame with these counts by label makes a message; to be called for each frame, in order."""
+        if self._mode == "always":
+            return True
+        if self._mode == "detections":
+            return sum(counts.values()) > 0
+        changed = counts != self._before
+        self._before = dict(counts)
+        return changed
 
 
-def _detection(detections: Detections, index: int) -> dict[str, Any]:
-    # Both edges are rounded, and the size is taken between them in whole steps: left + width can then never
-    # come out beyond the frame, which rounding left and width each on its own would allow.
-    left, top, right, bottom = (round(float(edge) * _STEPS) for edge in detections.boxes[index])
+def _source(name: str, position_s: float | None) -> dict[str, Any]:
+    # A name that is not UTF-8, which Python keeps in lone surrogates, has no JSON form.
+    readable = os.fsencode(name).decode("utf-8", "replace")
+    return {"name": readable, "position_s": None if position_s is None else round(position_s, 3)}
+
+
+def _detections(found: Detections) -> list[dict[str, Any]]:
+    rows = zip(found.class_ids.tolist(), found.confidences.tolist(), found.boxes.tolist(), strict=True)
+    return [
+        {"label": found.labels[class_id], "confidence": round(confidence, _DECIMALS), "box": _box(edges)}
+        for class_id, confidence, edges in rows
+    ]
+
+
+def _box(edges: list[float]) -> dict[str, float]:
+    # Both edges are rounded, and the size is the difference in whole steps: left + width can then never exceed the
+    # frame, which rounding left and width each on its own would allow.
+    left, top, right, bottom = (round(edge * _STEPS) for edge in edges)
     return {
-        "label": detections.label(index),
-        "confidence": round(float(detections.confidences[index]), _DECIMALS),
-        "box": {
-            "left": left / _STEPS,
-            "top": top / _STEPS,
-            "width": (right - left) / _STEPS,
-            "height": (bottom - top) / _STEPS,
-        },
+        "left": left / _STEPS,
+        "top": top / _STEPS,
+        "width": (right - left) / _STEPS,
+        "height": (bottom - top) / _STEPS,
     }
-
-
-def _dump(message: dict[str, Any]) -> bytes:
-    return json.dumps(message, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

@@ -1,46 +1,57 @@
-"""The message that tells how the device is, `beeagent.status/1`."""
+"""The message with the status of a device, `beeagent.status/1`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, get_args
+from typing import Annotated, Final, Literal, Protocol
 
-from beeagent.messages.timestamps import rfc3339
-from beeagent.outbox.outbox import OutboxCounts
+from pydantic import ConfigDict, Field, model_validator
+
+from beeagent.messages.message import (
+    OPEN,
+    Amount,
+    Count,
+    Message,
+    Name,
+    Part,
+    PositiveCount,
+    Text,
+    Timestamp,
+    TopicLevel,
+    rfc3339,
+    rounded,
+)
 
 SCHEMA: Final = "beeagent.status/1"
 
 State = Literal["online", "degraded", "offline"]
 
+# No reason is empty by the JSON Schema; a reader accepts an empty one.
+_Reason = Annotated[str, Field(json_schema_extra={"minLength": 1})]
 
-@dataclass(frozen=True, slots=True)
-class CameraStatus:
-    """How a camera is doing.
 
-    Attributes:
-        name: as in its topic.
-        frames_read: looked at since the start.
-        frames_skipped: could not be read since the start.
-        frames_per_s: looked at per second, lately.
-        frame_age_s: seconds since the newest frame was taken; None before the first.
-        frames_replaced: dropped since the start because a newer one came before they were processed.
-        frames_rate_limited: dropped since the start because they came sooner than `max_rate` allows.
-        reconnects: how many times the camera was opened again since the start.
-    """
+class CameraStatus(Part):
+    """The status of a camera."""
 
-    name: str
-    frames_read: int
-    frames_skipped: int
-    frames_per_s: float
-    frame_age_s: float | None = None
-    frames_replaced: int = 0
-    frames_rate_limited: int = 0
-    reconnects: int = 0
+    name: Name = Field(description="As in the topic of its detections.")
+    frames_read: Count = Field(description="Frames processed since the start.")
+    frames_skipped: Count = Field(description="Frames that could not be read since the start.")
+    frames_replaced: Count = Field(
+        default=0, description="Frames dropped since the start because a newer one came before they were processed."
+    )
+    frames_rate_limited: Count = Field(
+        default=0, description="Frames dropped since the start because they came sooner than max_rate allows."
+    )
+    reconnects: Count = Field(default=0, description="How often the camera was opened again since the start.")
+    frames_per_s: Annotated[Amount, rounded(2)] = Field(description="Frames processed per second, recently.")
+    frame_age_s: Annotated[Amount, rounded(3)] | None = Field(
+        default=None, description="Seconds since the newest frame was captured. Absent before the first."
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class CameraCounts:
-    """What was counted of a camera since the start, beside its results; see `CameraStatus`."""
+    """Counts of a camera since the start, without its results; see `CameraStatus`."""
 
     skipped: int = 0
     replaced: int = 0
@@ -48,37 +59,123 @@ class CameraCounts:
     reconnects: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SecondOpinionStatus:
-    """What became of the frames of which the model was unsure, since the start.
+class OutboxStatus(Part):
+    """The counts of the outbox."""
 
-    Attributes:
-        asked: frames that were to be asked about.
-        cloud: those that were decided by the cloud model.
-        degraded: those that were not, by reason.
-        calls: calls to the cloud model.
-        saved: calls that were saved, since another frame showed the same.
-        seen_running_s: seconds for which the cloud model was seen to run, a lower bound.
-        hourly_price: of the running model, in US dollars, as the settings say.
-        collected: pictures that are kept to train on, and the 10^6 bytes they take; None where none are to be kept.
+    produced: Count = Field(description="Results produced, over all restarts.")
+    delivered: Count = Field(description="Results the broker has acknowledged.")
+    waiting: Count = Field(description="Results not yet acknowledged.")
+    dropped: dict[str, PositiveCount] = Field(description="Results given up, by reason.")
+    last_delivery_at: Timestamp | None = Field(
+        default=None,
+        description="When the broker last acknowledged a result: UTC by the device's clock, as in at. Absent until it "
+        "has done so since the agent started.",
+    )
+
+
+class CollectionStatus(Part):
+    """The frames that are kept for training."""
+
+    pictures: Count = Field(description="How many.")
+    megabytes: Annotated[Amount, rounded(3)] = Field(description="Their size on disk, in 10^6 bytes.")
+
+
+class SecondOpinionStatus(Part):
+    """The counts of the frames of which the model was unsure."""
+
+    asked: Count = Field(description="All of them.")
+    cloud: Count = Field(description="Those that the cloud model decided on.")
+    degraded: dict[str, PositiveCount] = Field(
+        description="Those without a second opinion, by reason; the reasons are those of fallback.reason in "
+        "beeagent.detections/1."
+    )
+    calls: Count = Field(description="Calls to the cloud model.")
+    saved: Count = Field(description="Calls saved, since another frame a moment ago showed the same.")
+    seen_running_s: Annotated[Amount, rounded(1)] = Field(
+        description="Seconds for which the cloud model was seen to run: between its answers, where they are at most an "
+        "hour apart and it did not say in between that it does not run. A lower bound: AWS bills it from start to "
+        "stop, asked or not."
+    )
+    estimated_cost_usd: Annotated[Amount, rounded(4)] = Field(
+        description="US dollars for that time, at the hourly price of the device's settings. An estimate, no bill."
+    )
+    collected: CollectionStatus | None = Field(
+        default=None,
+        description="Frames that are kept on the device for training; absent where none are to be kept.",
+    )
+
+
+class StatusMessage(Message):
+    """The status of a device.
+
+    Published retained on <prefix>/<device>/status, QoS 1, UTF-8; the broker publishes the last will there when the
+    connection is lost. Later releases may add fields where additional properties are allowed: a reader must ignore
+    those it does not know.
     """
 
-    asked: int
-    cloud: int
-    degraded: Mapping[str, int]
-    calls: int
-    saved: int
-    seen_running_s: float
-    hourly_price: float
-    collected: tuple[int, float] | None = None
+    model_config = ConfigDict(
+        title=SCHEMA,
+        json_schema_extra={
+            "if": {"properties": {"state": {"const": "online"}}, "required": ["state"]},
+            "then": {"properties": {"reasons": {"maxItems": 0}}},
+            "else": {"properties": {"reasons": {"minItems": 1}}},
+            **OPEN,
+        },
+    )
+
+    schema_: Literal["beeagent.status/1"] = Field(
+        alias="schema",
+        description="Name and major version of this message. What is said here of a field stays true within the "
+        "version.",
+    )
+    device: TopicLevel = Field(description="Name of the device, as in the topic.")
+    state: State = Field(
+        description="online: all is well. degraded: it continues in spite of the reasons given, and recovers by "
+        "itself. offline: it was stopped, or its connection was lost."
+    )
+    reasons: list[_Reason] = Field(description="Why it is not online, for people; empty when it is.")
+    at: Timestamp = Field(
+        description="When this was written: UTC by the device's clock, RFC 3339 with microseconds. A last will is "
+        "written when the connection is made, so there this is the time of connecting."
+    )
+    agent: Name = Field(description="Version of beeagent.")
+    uptime_s: Annotated[Amount, rounded(1)] | None = Field(default=None, description="Seconds since the agent started.")
+    model: Text | None = Field(
+        default=None,
+        description="The model in use: its name, '@', and the first eight hexadecimal digits of its SHA-256.",
+    )
+    cameras: list[CameraStatus] | None = Field(default=None, description="The cameras of the device.")
+    outbox: OutboxStatus | None = Field(
+        default=None,
+        description="The counts of the results: produced = delivered + waiting + the sum of dropped.",
+    )
+    second_opinion: SecondOpinionStatus | None = Field(
+        default=None,
+        description="The counts of the frames of which the model was unsure, since the agent started: asked = cloud + "
+        "the sum of degraded + those that still wait for an answer. Absent where no cloud model is asked.",
+    )
+
+    @model_validator(mode="after")
+    def _check_reasons(self) -> "StatusMessage":
+        if (self.state == "online") != (not self.reasons):
+            raise ValueError(f"reasons go with every state but online: {self.state!r}, {self.reasons!r}")
+        return self
+
+
+class ResultCounts(Protocol):
+    """Counts of results, such as `beeagent.outbox.OutboxCounts`; see `OutboxStatus`."""
 
     @property
-    def estimated_cost(self) -> float:
-        """What the hours seen have cost, in US dollars."""
-        return self.seen_running_s / 3600 * self.hourly_price
+    def produced(self) -> int: ...  # noqa: D102
+    @property
+    def delivered(self) -> int: ...  # noqa: D102
+    @property
+    def waiting(self) -> int: ...  # noqa: D102
+    @property
+    def dropped(self) -> Mapping[str, int]: ...  # noqa: D102
 
 
-def status_message(  # noqa: PLR0913 - one argument for each thing a message tells
+def status_message(  # noqa: PLR0913 - the fields of the message
     *,
     device: str,
     state: State,
@@ -88,11 +185,11 @@ def status_message(  # noqa: PLR0913 - one argument for each thing a message tel
     uptime_s: float | None = None,
     model: str | None = None,
     cameras: Sequence[CameraStatus] = (),
-    outbox: OutboxCounts | None = None,
+    outbox: ResultCounts | None = None,
     last_delivery: datetime | None = None,
     second_opinion: SecondOpinionStatus | None = None,
-) -> dict[str, Any]:
-    """Build a status message; its JSON Schema is `load_schema("status")`.
+) -> StatusMessage:
+    """Build a status message.
 
     Args:
         device: name of the device, a topic level.
@@ -102,67 +199,34 @@ def status_message(  # noqa: PLR0913 - one argument for each thing a message tel
         agent_version: of beeagent.
         uptime_s: seconds since the agent started.
         model: name and short hash, such as `bees-lite0@3f9c21d0`.
-        cameras: how each camera is doing.
-        outbox: what became of the results.
-        last_delivery: when the broker last acknowledged one of them, with a time zone; told with the outbox only.
-        second_opinion: what became of unsure frames; None where nobody is asked.
+        cameras: the status of each camera.
+        outbox: the counts of the results.
+        last_delivery: when the broker last acknowledged one of them, with a time zone; counts with `outbox` only.
+        second_opinion: the counts of unsure frames; None where no cloud model is asked.
 
     Raises:
         ValueError: the state and the reasons contradict each other, or a value is out of its range.
     """
-    if state not in get_args(State):
-        raise ValueError(f"state {state!r} is none of {', '.join(get_args(State))}")
-    if (state == "online") != (not reasons):
-        raise ValueError(f"reasons go with every state but online: {state!r}, {list(reasons)!r}")
-    message: dict[str, Any] = {
-        "schema": SCHEMA,
-        "device": device,
-        "state": state,
-        "reasons": list(reasons),
-        "at": rfc3339(at),
-        "agent": agent_version,
-    }
-    if uptime_s is not None:
-        message["uptime_s"] = round(uptime_s, 1)
-    if model is not None:
-        message["model"] = model
-    if cameras:
-        message["cameras"] = [_camera(camera) for camera in cameras]
-    if outbox is not None:
-        message["outbox"] = {
-            "produced": outbox.produced,
-            "delivered": outbox.delivered,
-            "waiting": outbox.waiting,
-            "dropped": dict(outbox.dropped),
-        }
-        if last_delivery is not None:
-            message["outbox"]["last_delivery_at"] = rfc3339(last_delivery)
-    if second_opinion is not None:
-        message["second_opinion"] = {
-            "asked": second_opinion.asked,
-            "cloud": second_opinion.cloud,
-            "degraded": dict(second_opinion.degraded),
-            "calls": second_opinion.calls,
-            "saved": second_opinion.saved,
-            "seen_running_s": round(second_opinion.seen_running_s, 1),
-            "estimated_cost_usd": round(second_opinion.estimated_cost, 4),
-        }
-        if second_opinion.collected is not None:
-            pictures, megabytes = second_opinion.collected
-            message["second_opinion"]["collected"] = {"pictures": pictures, "megabytes": round(megabytes, 3)}
-    return message
+    return StatusMessage(
+        schema=SCHEMA,
+        device=device,
+        state=state,
+        reasons=list(reasons),
+        at=rfc3339(at),
+        agent=agent_version,
+        uptime_s=uptime_s,
+        model=model,
+        cameras=list(cameras) or None,
+        outbox=None if outbox is None else _outbox(outbox, last_delivery),
+        second_opinion=second_opinion,
+    )
 
 
-def _camera(camera: CameraStatus) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "name": camera.name,
-        "frames_read": camera.frames_read,
-        "frames_skipped": camera.frames_skipped,
-        "frames_replaced": camera.frames_replaced,
-        "frames_rate_limited": camera.frames_rate_limited,
-        "reconnects": camera.reconnects,
-        "frames_per_s": round(camera.frames_per_s, 2),
-    }
-    if camera.frame_age_s is not None:
-        entry["frame_age_s"] = round(camera.frame_age_s, 3)
-    return entry
+def _outbox(counts: ResultCounts, last_delivery: datetime | None) -> OutboxStatus:
+    return OutboxStatus(
+        produced=counts.produced,
+        delivered=counts.delivered,
+        waiting=counts.waiting,
+        dropped=dict(counts.dropped),
+        last_delivery_at=None if last_delivery is None else rfc3339(last_delivery),
+    )

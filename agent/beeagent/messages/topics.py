@@ -1,4 +1,4 @@
-"""The topics that results and states are published on."""
+"""The topics that results and statuses are published on."""
 
 from typing import Final
 
@@ -6,14 +6,14 @@ from beeagent.errors import InputError
 
 DEFAULT_PREFIX: Final = "beeagent"
 
-# AWS IoT Core's limits on a topic; a broker of one's own takes more, but moving to AWS must not be a surprise.
+# AWS IoT Core's limits on a topic; other brokers accept longer ones, but a move to AWS must not fail over them.
 # https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits
 _MAX_SLASHES: Final = 7
 MAX_TOPIC_BYTES: Final = 256
 
 
 def detections_topic(prefix: str, device: str, camera: str) -> str:
-    """Give the topic of a camera's results, such as `beeagent/hive-7/front/detections`.
+    """Return the topic of a camera's results, such as `beeagent/hive-7/front/detections`.
 
     Raises:
         InputError: the prefix or a name cannot be in a topic, or the topic passes a limit of AWS IoT.
@@ -22,7 +22,7 @@ def detections_topic(prefix: str, device: str, camera: str) -> str:
 
 
 def status_topic(prefix: str, device: str) -> str:
-    """Give the topic of a device's state, such as `beeagent/hive-7/status`.
+    """Return the topic of a device's state, such as `beeagent/hive-7/status`.
 
     Raises:
         InputError: the prefix or a name cannot be in a topic, or the topic passes a limit of AWS IoT.
@@ -42,12 +42,12 @@ def _topic(prefix: str, *names: tuple[str, str], leaf: str) -> str:
     topic = "/".join((prefix, *(name for _, name in names), leaf))
     if topic.count("/") > _MAX_SLASHES:
         raise InputError(
-            f"topic {topic!r} has {topic.count('/')} slashes and AWS IoT takes {_MAX_SLASHES} at most: "
+            f"topic {topic!r} has {topic.count('/')} slashes and AWS IoT accepts {_MAX_SLASHES} at most: "
             f"shorten the topic prefix {prefix!r}"
         )
     if len(topic.encode()) > MAX_TOPIC_BYTES:
         raise InputError(
-            f"topic {topic!r} is {len(topic.encode())} bytes long and AWS IoT takes {MAX_TOPIC_BYTES} at most: "
+            f"topic {topic!r} is {len(topic.encode())} bytes long and AWS IoT accepts {MAX_TOPIC_BYTES} at most: "
             "shorten the topic prefix or the names"
         )
     return topic
@@ -58,7 +58,7 @@ def _check_level(what: str, value: str, level: str) -> None:
         raise InputError(f"{what} {value!r} is or has an empty level: give it a name")
     for character in level:
         if character in "+#":
-            raise InputError(f"{what} {value!r} has a {character!r}, which MQTT keeps for subscriptions: leave it out")
-        # Control characters are a "should not" in MQTT and NUL a "must not"; lone surrogates have no UTF-8 form.
+            raise InputError(f"{what} {value!r} has a {character!r}, reserved by MQTT for subscriptions: leave it out")
+        # MQTT says "should not" of control characters and "must not" of NUL; lone surrogates have no UTF-8 form.
         if ord(character) < 0x20 or 0x7F <= ord(character) <= 0x9F or 0xD800 <= ord(character) <= 0xDFFF:
-            raise InputError(f"{what} {value!r} has the character {character!r}, which no topic may have: leave it out")
+            raise InputError(f"{what} {value!r} has the character {character!r}, not allowed in a topic: leave it out")

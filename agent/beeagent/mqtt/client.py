@@ -1,20 +1,31 @@
-"""paho's client, set up the way beeagent uses it."""
+"""paho's client as beeagent uses it, and the publishes of one connection."""
 
+import hashlib
+import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
-from beeagent.mqtt.dialect import MQTT_5, Dialect
+from beeagent.mqtt.errors import MQTT_5, Dialect, is_final, is_refusal
 from beeagent.mqtt.options import MqttOptions
+from beeagent.mqtt.poison import BREAKS_CONNECTION, FORBIDDEN, PoisonDetector, Sent
+from beeagent.outbox import Outcome, Receipt
+
+PUBLISH_OVERHEAD: Final = 64  # bytes; an upper bound of a PUBLISH without topic and payload, with our properties
 
 
 @dataclass(frozen=True, slots=True)
 class RetainedMessage:
-    """What stays on a topic for those who subscribe later."""
+    """A retained message of a topic."""
 
     topic: str
     payload: bytes
@@ -22,7 +33,7 @@ class RetainedMessage:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message that came in; `retained` if it was there before the subscription."""
+    """A received message; `retained` if it was published before the subscription."""
 
     topic: str
     payload: bytes
@@ -32,7 +43,7 @@ class Received:
 class PingingClient(paho.Client):
     """paho's client, which can ask the broker for a PINGRESP at any time, and reports all of them.
 
-    paho has no public method for it; these two are the whole of what is used of its inside.
+    paho has no public method for it; these two are the only private ones that are used.
     """
 
     on_ping: Callable[[], None]
@@ -55,12 +66,12 @@ class PingingClient(paho.Client):
 
 
 def make_client(*, options: MqttOptions, dialect: Dialect, will: RetainedMessage | None) -> PingingClient:
-    """Make a client for one connection: it starts clean, leaves no session behind, and does not reconnect.
+    """Return a client for one connection: with a clean start, without a session, and without reconnection.
 
     Args:
-        options: who connects, and how to be let in.
-        dialect: which version of MQTT to speak, and which of its features to use.
-        will: published by the broker, retained where it can be, if the connection ends without a word.
+        options: the client id and credentials.
+        dialect: the version and features of MQTT to use.
+        will: published by the broker, retained if possible, if the connection ends without a DISCONNECT.
     """
     client = PingingClient(
         callback_api_version=CallbackAPIVersion.VERSION2,
@@ -69,7 +80,7 @@ def make_client(*, options: MqttOptions, dialect: Dialect, will: RetainedMessage
         protocol=dialect.version,
         reconnect_on_failure=False,
     )
-    client.max_inflight_messages = 0  # no bound here: the connection keeps it, with what the broker allows
+    client.max_inflight_messages = 0  # no limit here: `PendingPublishes` has it, with what the broker allows
     client.connect_timeout = options.connect_timeout_s
     if options.username is not None:
         client.username_pw_set(options.username, options.password)
@@ -90,10 +101,202 @@ def connect_size(options: MqttOptions, dialect: Dialect, will: RetainedMessage |
 
 
 def message_properties(version: MQTTProtocolVersion, packet_type: int) -> Properties | None:
-    """Give the properties that mark a payload as JSON; MQTT 3.1.1 has none."""
+    """Return the properties that mark a payload as JSON; MQTT 3.1.1 has none."""
     if version != MQTT_5:
         return None
     properties = Properties(packet_type)  # type: ignore[no-untyped-call] # paho leaves this one untyped
     properties.PayloadFormatIndicator = 1  # UTF-8
     properties.ContentType = "application/json"
     return properties
+
+
+@dataclass(frozen=True)
+class Publish:
+    """A message to be published, and the callback that reports its outcome."""
+
+    topic: str
+    payload: bytes
+    retain: bool
+    done: Callable[[Receipt], None]
+
+    @cached_property
+    def key(self) -> str:
+        """Its identity: the topic of a retained status, whatever its content; the content of a result."""
+        if self.retain:
+            return f"retained {self.topic}"
+        return hashlib.sha256(self.topic.encode("utf-8", "surrogatepass") + b"\0" + self.payload).hexdigest()
+
+
+class PendingPublishes:
+    """Sends publishes in order, with as many in flight as the broker allows, and reports their receipts.
+
+    A broker without QoS 1 acknowledges no publish. There, a PINGREQ follows the publishes: since a broker processes the
+    packets of a connection in order, its PINGRESP confirms that it has them.
+
+    `add` and `close` may be called from any thread, everything else from the connection's own.
+    """
+
+    def __init__(
+        self, *, dialect: Dialect, max_in_flight: int, acknowledge_timeout_s: float, poison: PoisonDetector
+    ) -> None:
+        """Start with nothing to send.
+
+        Args:
+            dialect: to use until `open`.
+            max_in_flight: maximum number of unacknowledged publishes.
+            acknowledge_timeout_s: seconds after which a publish without acknowledgement is overdue.
+            poison: finds poison messages.
+        """
+        self._dialect = dialect
+        self._max_in_flight = max_in_flight
+        self._acknowledge_timeout = acknowledge_timeout_s
+        self._poison = poison
+        self._lock = threading.Lock()
+        self._waiting: deque[Publish] = deque()
+        self._accepting = True
+        self._in_flight: dict[int, tuple[Publish, float]] = {}
+        self._unconfirmed: list[int] = []  # without QoS 1: published since the last PINGREQ
+        self._pinged: deque[list[int]] = deque()  # the publishes before each PINGREQ that has no PINGRESP
+        self._receipts: list[tuple[Publish, Receipt]] = []
+        self._max_packet: int | None = None
+        self._opened_at = 0.0
+
+    def add(self, publish: Publish) -> bool:
+        """Add a publish; return whether it is accepted."""
+        with self._lock:
+            if self._accepting:
+                self._waiting.append(publish)
+            return self._accepting
+
+    def close(self) -> bool:
+        """Accept no more publishes; return whether any were accepted before."""
+        with self._lock:
+            before, self._accepting = self._accepting, False
+            return before
+
+    @property
+    def idle(self) -> bool:
+        """Whether every publish has its receipt."""
+        with self._lock:
+            return not self._waiting and not self._in_flight
+
+    @property
+    def overdue(self) -> bool:
+        """Whether an acknowledgement has not come in time."""
+        oldest = next(iter(self._in_flight.values()), None)
+        return oldest is not None and time.monotonic() - oldest[1] > self._acknowledge_timeout
+
+    def open(self, *, dialect: Dialect, receive_maximum: int | None, max_packet: int | None) -> None:
+        """Note that the broker has accepted the connection, and its limits."""
+        self._opened_at = time.monotonic()
+        self._dialect = dialect
+        self._max_packet = max_packet
+        if receive_maximum is not None:
+            self._max_in_flight = min(self._max_in_flight, receive_maximum)
+
+    def pause(self) -> float:
+        """Return the seconds for which nothing may be sent yet; 0 if something may."""
+        with self._lock:
+            closing = not self._accepting
+        if closing or not self._poison.careful:
+            return 0.0
+        return max(0.0, self._opened_at + self._poison.settle_s - time.monotonic())
+
+    def send(self, client: PingingClient) -> None:
+        """Send the publishes that may be sent now."""
+        while client.socket() is not None and not self.pause():
+            if len(self._in_flight) >= (1 if self._poison.careful else self._max_in_flight):
+                break
+            with self._lock:
+                if not self._waiting:
+                    break
+                publish = self._waiting.popleft()
+            self._send_one(client, publish)
+        if self._unconfirmed and client.socket() is not None:
+            client.ping()
+
+    def acknowledge(self, number: int, code: ReasonCode) -> None:
+        """Process the broker's answer to a publish."""
+        if self._dialect.qos == 0:  # paho reports here that it has written the packet
+            return
+        if not code.is_failure:
+            self._deliver(number)
+            return
+        publish, _ = self._in_flight.pop(number)
+        reason = f"the broker refused a message ({str(code).lower()})"
+        if is_final(code):
+            self._end(publish, Receipt(Outcome.REFUSED, reason))
+        elif is_refusal(code) and self._poison.note_refused(publish.key, publish.topic):
+            self._end(publish, Receipt(Outcome.REFUSED, reason, cause=FORBIDDEN))
+        else:
+            self._end(publish, Receipt(Outcome.LOST, reason))
+
+    def note_ping(self) -> None:
+        """Note that a PINGREQ was sent."""
+        self._pinged.append(self._unconfirmed)
+        self._unconfirmed = []
+
+    def note_pong(self) -> None:
+        """Process the broker's answer to the oldest PINGREQ."""
+        for number in self._pinged.popleft() if self._pinged else ():
+            self._deliver(number)
+
+    def end(self, reason: str, *, by_broker: bool) -> None:
+        """End all publishes with the connection; `by_broker` if it may have been ended over a message."""
+        self.close()
+        poison = None
+        if by_broker and self._in_flight:
+            sent = [Sent(one.key, not one.retain, when) for one, when in self._in_flight.values()]
+            poison = self._poison.note_connection_ended(sent, opened_at=self._opened_at)
+        for publish, _ in self._in_flight.values():
+            self._end(publish, _breaks_connection() if publish.key == poison else Receipt(Outcome.LOST, reason))
+        self._in_flight.clear()
+        while self._waiting:
+            self._end(self._waiting.popleft(), Receipt(Outcome.LOST, reason))
+        self.report_receipts()
+
+    def report_receipts(self) -> None:
+        """Call `done` of the publishes that have ended; not to be called under paho's locks."""
+        receipts, self._receipts = self._receipts, []
+        for publish, receipt in receipts:
+            publish.done(receipt)
+
+    def _deliver(self, number: int) -> None:
+        publish, _ = self._in_flight.pop(number)
+        self._poison.note_accepted(publish.key, publish.topic)
+        self._end(publish, Receipt(Outcome.DELIVERED))
+
+    def _send_one(self, client: paho.Client, publish: Publish) -> None:
+        size = len(publish.topic.encode()) + len(publish.payload) + PUBLISH_OVERHEAD
+        if self._max_packet is not None and size > self._max_packet:
+            reason = f"a message of {size} bytes is more than the {self._max_packet} that the broker accepts"
+            self._end(publish, Receipt(Outcome.REFUSED, reason))
+            return
+        if self._poison.is_poison(publish.key):
+            self._end(publish, _breaks_connection())
+            return
+        dialect = self._dialect
+        try:
+            sent = client.publish(
+                publish.topic,
+                publish.payload,
+                qos=dialect.qos,
+                retain=publish.retain and dialect.retain,
+                properties=message_properties(dialect.version, PacketTypes.PUBLISH),
+            )
+        except ValueError as error:
+            self._end(publish, Receipt(Outcome.REFUSED, f"not a valid message: {error}"))
+            return
+        if sent.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self._in_flight[sent.mid] = (publish, time.monotonic())
+            if dialect.qos == 0:
+                self._unconfirmed.append(sent.mid)
+        else:
+            self._end(publish, Receipt(Outcome.LOST, paho.error_string(sent.rc)))
+
+    def _end(self, publish: Publish, receipt: Receipt) -> None:
+        self._receipts.append((publish, receipt))
+
+
+def _breaks_connection() -> Receipt:
+    return Receipt(Outcome.REFUSED, "the broker ends each connection right after a message", cause=BREAKS_CONNECTION)

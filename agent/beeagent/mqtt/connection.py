@@ -14,28 +14,34 @@ from paho.mqtt import client as paho
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from beeagent.mqtt import reasons as mqtt_reasons
-from beeagent.mqtt.client import PingingClient, Received, RetainedMessage, connect_size, make_client
-from beeagent.mqtt.dialect import MQTT_5, Dialect, Ending
-from beeagent.mqtt.options import MqttOptions
-from beeagent.mqtt.poison import Suspects
-from beeagent.mqtt.sending import Publish, Sending
-from beeagent.mqtt.tls import TellingSocket
-from beeagent.outbox.publisher import Outcome, Receipt
+from beeagent.mqtt import errors
+from beeagent.mqtt.client import (
+    PendingPublishes,
+    PingingClient,
+    Publish,
+    Received,
+    RetainedMessage,
+    connect_size,
+    make_client,
+)
+from beeagent.mqtt.errors import MQTT_5, Dialect, Ending
+from beeagent.mqtt.options import ErrorKeepingSocket, MqttOptions
+from beeagent.mqtt.poison import PoisonDetector
+from beeagent.outbox import Outcome, Receipt
 
-_LONGEST_SLEEP: Final = 1.0  # seconds between two looks at the time-outs
-_SOON: Final = 10.0  # seconds after which the loss of a connection has nothing to do with how it was made
-_SOME_LOSSES: Final = 3  # after which there may be another client of the same id
+_MAX_SLEEP: Final = 1.0  # seconds between two checks of the time-outs
+_SOON: Final = 10.0  # seconds within which the loss of a connection may be due to another client of the same id
+_MANY_LOSSES: Final = 3  # in a row, after which there may be such a client
 _FAREWELL_TIME: Final = 0.5  # seconds for a DISCONNECT to leave
 
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """What a broker says in its CONNACK about what it accepts.
+    """What a broker has announced in its CONNACK.
 
     Attributes:
         dialect: of the connection.
-        max_packet: bytes of a packet at most; None for no limit.
+        max_packet: maximum size of a packet in bytes; None for no limit.
     """
 
     dialect: Dialect
@@ -47,39 +53,38 @@ def _ignore(_: object = None) -> None:
 
 
 class MqttConnection:
-    """One connection: made, used and ended once. `run` does all the work on the thread that calls it.
+    """One connection, which is established, used and ended once. `run` does all the work on the thread that calls it.
 
-    That thread alone touches paho's client, so none of paho's locks can be waited for in the wrong order, and no
-    publish meets a client that is offline, which would keep it and send it later behind our back. There is
-    nothing to carry over to the next connection, so each has a client of its own and a clean start: what the
-    broker should have and does not is in the outbox.
+    That thread alone uses paho's client. So paho's locks cannot be acquired in the wrong order, and no publish is
+    given to a client that is offline, which would queue it and send it later. Nothing is carried over to the next
+    connection, so each has a client of its own and a clean start: what the broker does not have is in the outbox.
     """
 
-    def __init__(  # noqa: PLR0913 - what distinguishes a connection
+    def __init__(  # noqa: PLR0913 - its settings and callbacks
         self,
         *,
         options: MqttOptions,
         dialect: Dialect,
         will: RetainedMessage | None = None,
         subscriptions: Sequence[str] = (),
-        suspects: Suspects | None = None,
+        poison: PoisonDetector | None = None,
         lost_before: int = 0,
         on_open: Callable[[Announced], None] = _ignore,
         on_close: Callable[[str], None] = _ignore,
         on_message: Callable[[Received], None] = _ignore,
     ) -> None:
-        """Describe the connection; nothing happens before `run`.
+        """Set the connection up; nothing happens before `run`.
 
         Args:
-            options: the broker and how to be let in.
-            dialect: how to speak to the broker.
-            will: published by the broker if the connection ends without a word.
+            options: the broker and the credentials for it.
+            dialect: to use with the broker.
+            will: published by the broker if the connection ends without a DISCONNECT.
             subscriptions: topic filters to subscribe to with QoS 1.
-            suspects: what earlier connections have learnt of messages that the broker does not take.
+            poison: finds poison messages over several connections.
             lost_before: connections in a row before this one that were `lost_soon`.
             on_open: called once the broker has accepted the connection and the subscriptions.
-            on_close: called with the reason once the connection has ended, before what is lost with it is told.
-            on_message: called for each message that comes in. All are called on `run`'s thread.
+            on_close: called with the reason once the connection has ended, before the receipts of what is lost with it.
+            on_message: called for each received message. All are called on `run`'s thread.
         """
         self._options = options
         self._dialect = dialect
@@ -89,20 +94,20 @@ class MqttConnection:
         self._on_open = on_open
         self._on_close = on_close
         self._on_message = on_message
-        self._sending = Sending(
+        self._publishes = PendingPublishes(
             dialect=dialect,
-            window=options.max_in_flight,
+            max_in_flight=options.max_in_flight,
             acknowledge_timeout_s=options.acknowledge_timeout_s,
-            suspects=suspects or Suspects(),
+            poison=poison or PoisonDetector(),
         )
         self._lock = threading.Lock()
         self._close_by: float | None = None
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)  # noqa: FBT003 - the standard library's own signature
         self._wake_writer.setblocking(False)  # noqa: FBT003 - the standard library's own signature
-        # From here on, for the thread of `run` only.
+        # From here on used by the thread of `run` only.
         self._received: list[Received] = []
-        self._socket: TellingSocket | None = None
+        self._socket: ErrorKeepingSocket | None = None
         self._opened = False
         self._announced = False
         self._ended = False
@@ -119,31 +124,31 @@ class MqttConnection:
 
     def publish(self, *, topic: str, payload: bytes, retain: bool, done: Callable[[Receipt], None]) -> None:
         """Publish with QoS 1; from any thread. `done` is called exactly once, from the thread of `run` or this one."""
-        if self._sending.add(Publish(topic, payload, retain, done)):
+        if self._publishes.add(Publish(topic, payload, retain, done)):
             self._wake()
         else:
             done(Receipt(Outcome.LOST, "the connection is closed"))
 
     def close(self, *, grace: float) -> None:
-        """Take no more, and end once all is acknowledged or `grace` seconds have passed; from any thread."""
+        """Accept no more publishes; end once all are acknowledged, or after `grace` seconds. From any thread."""
         with self._lock:
             if self._close_by is None:
                 self._close_by = time.monotonic() + grace
-        if self._sending.close():
+        if self._publishes.close():
             self._wake()
 
     def run(self) -> Ending:
-        """Connect, and serve the connection until it ends. To be called once."""
+        """Connect, and serve the connection until it ends. Call it once."""
         try:
             if (client := self._connect()) is not None:
                 self._serve(client)
         finally:
             if self._socket is not None and self._socket.fault is not None and not self._opened:
                 self._reached = False
-                self._reason = mqtt_reasons.tls_error(self._options.address, self._socket.fault)
+                self._reason = errors.tls_error(self._options.address, self._socket.fault)
             self._reason = self._reason or "the connection was lost"
             self._on_close(self._reason)
-            self._sending.end(self._reason, by_broker=self._by_broker)
+            self._publishes.end(self._reason, by_broker=self._by_broker)
             with self._lock:
                 self._wake_reader.close()
                 self._wake_writer.close()
@@ -158,7 +163,7 @@ class MqttConnection:
         )
 
     def _wake(self) -> None:
-        with self._lock, suppress(OSError):  # full: awake already; closed: at its end already
+        with self._lock, suppress(OSError):  # full: awake already; closed: ended already
             self._wake_writer.send(b"\0")
 
     def _connect(self) -> PingingClient | None:
@@ -168,14 +173,14 @@ class MqttConnection:
         client.on_disconnect = self._handle_disconnect
         client.on_publish = self._handle_puback
         client.on_subscribe = self._handle_suback
-        client.on_ping = self._sending.note_ping
-        client.on_pong = self._sending.note_pong
+        client.on_ping = self._publishes.note_ping
+        client.on_pong = self._publishes.note_pong
         client.on_message = self._handle_message
         address = self._options.address
         try:
             client.connect(address.host, address.port, keepalive=self._options.keepalive_s)
         except (OSError, ValueError) as error:
-            self._reason = mqtt_reasons.connect_error(address, error)
+            self._reason = errors.connect_error(address, error)
             return None
         return client
 
@@ -190,21 +195,21 @@ class MqttConnection:
             selector.register(connection, selectors.EVENT_READ)
             try:
                 while client.socket() is not None and not self._ended:
-                    self._turn(client, selector)
-                    self._hand_out()
+                    self._serve_once(client, selector)
+                    self._call_back()
                     if self._opened:
-                        self._sending.send(client)
-                        self._hand_out()
+                        self._publishes.send(client)
+                        self._call_back()
                     self._check_times(answer_by)
-                    self._say_farewell(client)
+                    self._disconnect(client)
             finally:
                 connection.close()
 
-    def _turn(self, client: paho.Client, selector: selectors.DefaultSelector) -> None:
+    def _serve_once(self, client: paho.Client, selector: selectors.DefaultSelector) -> None:
         if (connection := client.socket()) is None:
             return
         selector.modify(connection, selectors.EVENT_READ | (selectors.EVENT_WRITE if client.want_write() else 0))
-        # What TLS has taken from the socket and decrypted already makes no selector wake up.
+        # What TLS has read from the socket and decrypted already does not wake the selector.
         decrypted = isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
         ready = {key.fileobj: mask for key, mask in selector.select(0 if decrypted else self._sleep(client))}
         if self._wake_reader in ready:
@@ -222,12 +227,12 @@ class MqttConnection:
     def _sleep(self, client: paho.Client) -> float:
         with self._lock:
             times = [time for time in (self._close_by, self._farewell_by) if time is not None]
-        # The broker may have announced a shorter keep-alive than ours; it allows half as much again.
+        # The broker may have announced a shorter keep-alive than ours; it tolerates 1.5 times of it.
         sleeps = [
-            min(_LONGEST_SLEEP, client.keepalive / 4 or _LONGEST_SLEEP),
+            min(_MAX_SLEEP, client.keepalive / 4 or _MAX_SLEEP),
             *(moment - time.monotonic() for moment in times),
         ]
-        if self._opened and (pause := self._sending.pause()):
+        if self._opened and (pause := self._publishes.pause()):
             sleeps.append(pause)
         return max(0.0, min(sleeps))
 
@@ -235,10 +240,10 @@ class MqttConnection:
         now = time.monotonic()
         if not self._opened and now > answer_by:
             self._end(f"{self._options.address} does not answer {self._dialect.name}")
-        if self._sending.overdue:
+        if self._publishes.overdue:
             self._end(f"no acknowledgement for {self._options.acknowledge_timeout_s:g} s")
 
-    def _say_farewell(self, client: paho.Client) -> None:
+    def _disconnect(self, client: paho.Client) -> None:
         now = time.monotonic()
         with self._lock:
             close_by = self._close_by
@@ -247,31 +252,31 @@ class MqttConnection:
         if self._farewell_by is not None:
             if now >= self._farewell_by:  # not even DISCONNECT gets through
                 self._end("disconnected")
-        elif self._opened and self._sending.idle:
+        elif self._opened and self._publishes.idle:
             self._reason = self._reason or "disconnected"
             self._farewell_by = now + _FAREWELL_TIME
             client.disconnect()
         elif not self._opened or now >= close_by:
-            # What was to be said last has not got through: the will says it.
+            # The last status could not be delivered: the broker publishes the will.
             self._end("disconnected")
 
     def _end(self, reason: str) -> None:
-        """Let `run` end the connection without a word, so that the broker publishes the will."""
+        """Let `run` end the connection without a DISCONNECT, so that the broker publishes the will."""
         self._reason = self._reason or reason
         self._ended = True
 
-    def _hand_out(self) -> None:
-        """Tell the others what happened; outside of paho's callbacks, which run under its locks."""
+    def _call_back(self) -> None:
+        """Call the callbacks; outside of paho's callbacks, which run under its locks."""
         if self._opened and not self._announced:
             self._announced = True
             self._on_open(Announced(self._dialect, self._max_packet))
         received, self._received = self._received, []
         for message in received:
             self._on_message(message)
-        self._sending.hand_out()
+        self._publishes.report_receipts()
 
     def _handle_socket(self, _client: paho.Client, _data: object, connection: object) -> None:
-        self._socket = connection if isinstance(connection, TellingSocket) else None
+        self._socket = connection if isinstance(connection, ErrorKeepingSocket) else None
 
     def _handle_connect(
         self,
@@ -284,11 +289,11 @@ class MqttConnection:
         self._answered = True
         if code.is_failure:
             self._refusal = code.value
-            self._reason = mqtt_reasons.refusal(self._options, code, client_id=self._client_id, dialect=self._dialect)
+            self._reason = errors.refusal(self._options, code, client_id=self._client_id, dialect=self._dialect)
             return
 
-        def announced(name: str, otherwise: int) -> int:
-            return int(getattr(properties, name, otherwise))
+        def announced(name: str, default: int) -> int:
+            return int(getattr(properties, name, default))
 
         self._client_id = getattr(properties, "AssignedClientIdentifier", self._client_id)
         if self._dialect.version == MQTT_5:
@@ -298,7 +303,7 @@ class MqttConnection:
                 qos=min(self._dialect.qos, announced("MaximumQoS", 1)),
             )
         self._max_packet = getattr(properties, "MaximumPacketSize", None)
-        self._sending.open(
+        self._publishes.open(
             dialect=self._dialect,
             receive_maximum=getattr(properties, "ReceiveMaximum", None),
             max_packet=self._max_packet,
@@ -306,7 +311,7 @@ class MqttConnection:
         wildcards = [one for one in self._subscriptions if "+" in one or "#" in one]
         if wildcards and not announced("WildcardSubscriptionAvailable", 1):
             self._end(
-                f"{self._options.address} takes no subscription with wildcards, such as {wildcards[0]}: name "
+                f"{self._options.address} accepts no subscription with wildcards, such as {wildcards[0]}: give "
                 "the device and the camera"
             )
         elif self._subscriptions:
@@ -330,20 +335,20 @@ class MqttConnection:
         self, _client: paho.Client, _data: object, flags: paho.DisconnectFlags, code: ReasonCode, _: Properties | None
     ) -> None:
         by_packet = flags.is_disconnect_packet_from_server
-        what = mqtt_reasons.end(code, by_packet=by_packet, client_id=self._client_id)
-        if not self._answered and mqtt_reasons.is_silent(code):
-            what = mqtt_reasons.lost_unanswered(
+        what = errors.end(code, by_packet=by_packet, client_id=self._client_id)
+        if not self._answered and errors.is_silent(code):
+            what = errors.lost_unanswered(
                 self._options.address,
                 self._dialect,
                 connect_bytes=connect_size(self._options, self._dialect, self._will),
             )
         elif not self._answered and not by_packet:
-            what = mqtt_reasons.misunderstood(self._options, code, dialect=self._dialect)
-        unasked = not self._ended and self._farewell_by is None
-        self._lost = self._opened and unasked and not by_packet and mqtt_reasons.is_silent(code)
-        if self._lost and self._lost_before + 1 >= _SOME_LOSSES and time.monotonic() - self._opened_at < _SOON:
-            what = mqtt_reasons.lost_again(self._lost_before + 1, client_id=self._client_id)
-        self._by_broker = unasked and mqtt_reasons.may_be_for_a_message(code)
+            what = errors.misunderstood(self._options, code, dialect=self._dialect)
+        unexpected = not self._ended and self._farewell_by is None
+        self._lost = self._opened and unexpected and not by_packet and errors.is_silent(code)
+        if self._lost and self._lost_before + 1 >= _MANY_LOSSES and time.monotonic() - self._opened_at < _SOON:
+            what = errors.lost_again(self._lost_before + 1, client_id=self._client_id)
+        self._by_broker = unexpected and errors.may_be_over_a_message(code)
         if by_packet:
             self._dialect = self._dialect.after(code.value)
         self._reason = self._reason or what
@@ -351,7 +356,7 @@ class MqttConnection:
     def _handle_puback(
         self, _client: paho.Client, _data: object, mid: int, code: ReasonCode, _properties: Properties | None
     ) -> None:
-        self._sending.acknowledge(mid, code)
+        self._publishes.acknowledge(mid, code)
 
     def _handle_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
         self._received.append(Received(message.topic, bytes(message.payload), message.retain))

@@ -1,4 +1,4 @@
-"""A small MQTT broker in this process, for a demo and for trying things out."""
+"""A small MQTT broker in this process, for demos and trials."""
 
 import asyncio
 import contextlib
@@ -8,26 +8,26 @@ import threading
 from typing import Any, Final
 
 from beeagent.errors import BeeagentError, InputError
-from beeagent.mqtt.broker_url import DEFAULT_PORT, BrokerAddress
+from beeagent.mqtt.options import DEFAULT_PORT, BrokerAddress
 
 _LOG: Final = logging.getLogger(__name__)
 
 _HOST: Final = "127.0.0.1"
-_TIMEOUT: Final = 10.0  # seconds to start, and to stop
+_TIMEOUT: Final = 10.0  # seconds to start and to stop
 
 
 class EmbeddedBroker:
-    """A broker on this machine alone, without logins and without memory of former runs.
+    """A broker for this machine only, without authentication and persistence.
 
-    It speaks MQTT 3.1.1: amqtt knows no other, and does not answer an MQTT 5 client that has a last will. It keeps
-    everything in memory and is written in Python: right for a demo, wrong for a year on a pole.
+    It supports MQTT 3.1.1 only, and does not answer an MQTT 5 client that has a last will. It keeps everything in
+    memory and is written in Python: for demos, not for production.
     """
 
     def __init__(self, *, port: int | None = DEFAULT_PORT) -> None:
         """Choose the port; nothing listens before `start`.
 
         Args:
-            port: to listen on; None takes one that is free.
+            port: to listen on; None for a free one.
 
         Raises:
             InputError: amqtt is not installed.
@@ -48,17 +48,17 @@ class EmbeddedBroker:
 
     @property
     def address(self) -> BrokerAddress:
-        """Where it listens, after `start`.
+        """Its address, after `start`.
 
         Raises:
-            ValueError: it was not started.
+            ValueError: it is not started.
         """
         if self._address is None:
             raise ValueError("the embedded broker is not started")
         return self._address
 
     def start(self) -> None:
-        """Start, and return when it listens.
+        """Start, and return once it listens.
 
         Raises:
             InputError: the port is taken.
@@ -80,7 +80,7 @@ class EmbeddedBroker:
             self._thread.join(_TIMEOUT)
 
     def _run(self) -> None:
-        # Every connection is worth a few lines to amqtt, and a client that just goes away a warning.
+        # amqtt logs a few lines for every connection, and a warning for a client that disappears.
         logging.getLogger("amqtt").setLevel(logging.CRITICAL)
         logging.getLogger("transitions").setLevel(logging.CRITICAL)
         try:
@@ -97,11 +97,11 @@ class EmbeddedBroker:
 
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        # A client that is gone in the middle of a packet is no concern of whoever sits at the terminal.
+        # A client that disappears in the middle of a packet is not worth a line in the terminal.
         self._loop.set_exception_handler(lambda _, context: _LOG.debug("%s", context.get("message")))
         config: dict[str, Any] = {
             "listeners": {"default": {"type": "tcp", "bind": f"{_HOST}:{self.address.port}"}},
-            # Named one by one, as the default ones log every packet and publish on $SYS.
+            # The default plugins log every packet and publish on $SYS.
             "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
         }
         broker = Broker(config)

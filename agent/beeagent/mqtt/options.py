@@ -1,31 +1,187 @@
-"""What is needed to connect to an MQTT broker."""
+"""The settings of a connection to an MQTT broker: address, TLS, credentials."""
 
 import ipaddress
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+from urllib.parse import unquote, urlsplit
 
 from beeagent.errors import InputError
-from beeagent.mqtt.broker_url import BrokerAddress
-from beeagent.mqtt.dialect import Version
-from beeagent.mqtt.tls import tls_context
+
+Version: TypeAlias = Literal["auto", "5", "3.1.1"]
+
+DEFAULT_PORT: Final = 1883
+DEFAULT_TLS_PORT: Final = 8883
+
+_FORMS: Final = (
+    "give mqtt://HOST[:PORT], mqtts://HOST[:PORT], embedded or none, such as mqtt://127.0.0.1:1883; in a Greengrass "
+    "component also greengrass://iot-core or greengrass://local"
+)
+_MAX_PORT: Final = 65535
+_MAX_NAME: Final = 253  # bytes of a host name, RFC 1035
+# AWS IoT Core accepts MQTT with a client certificate on port 443 with this ALPN protocol.
+# https://docs.aws.amazon.com/iot/latest/developerguide/protocols.html
+_AWS_ALPN: Final = "x-amzn-mqtt-ca"
+_AWS_ALPN_PORT: Final = 443
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """A broker to connect to.
+
+    Attributes:
+        host: a name, or an IPv4 or IPv6 address without brackets.
+        port: 1 to 65535.
+        tls: True for `mqtts`.
+        username: of the URL, decoded; None if it has none.
+        mqtt: the version of MQTT that it is known to support; `auto` if unknown.
+    """
+
+    host: str
+    port: int
+    tls: bool
+    username: str | None = None
+    mqtt: Literal["auto", "3.1.1"] = "auto"
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """The broker in this process, `beeagent.mqtt.EmbeddedBroker`."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoBroker:
+    """Nothing is published."""
+
+
+@dataclass(frozen=True, slots=True)
+class Greengrass:
+    """The nucleus that runs this process as a Greengrass component.
+
+    Attributes:
+        destination: where the nucleus publishes: to AWS IoT Core, or to other components on the device.
+    """
+
+    destination: Literal["iot-core", "local"]
+
+    def __str__(self) -> str:
+        return f"greengrass://{self.destination}"
+
+
+def parse_broker(text: str) -> BrokerAddress | Embedded | NoBroker | Greengrass:
+    """Parse an address such as `mqtt://hive.local`, `mqtts://bee@[2001:db8::1]:8884`, `embedded` or `none`.
+
+    In a Greengrass component it may be `greengrass://iot-core` or `greengrass://local`. The port is 1883 for `mqtt` and
+    8883 for `mqtts` by default.
+
+    Raises:
+        InputError: the text is none of these, or has a password in it.
+    """
+    if text == "embedded":
+        return Embedded()
+    if text == "none":
+        return NoBroker()
+    if text == "greengrass://iot-core":
+        return Greengrass("iot-core")
+    if text == "greengrass://local":
+        return Greengrass("local")
+    return _address(text)
+
+
+class ErrorKeepingSocket(ssl.SSLSocket):
+    """A TLS socket that keeps the error that ended it.
+
+    A broker that does not accept the client's certificate reports it only after the handshake (TLS 1.3), where paho
+    drops the error.
+    """
+
+    fault: ssl.SSLError | None = None
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        """Read as `ssl.SSLSocket` does."""
+        try:
+            return super().recv(buflen, flags)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            self.fault = error
+            raise
+
+    def send(self, data: Any, flags: int = 0) -> int:  # noqa: ANN401 - Buffer, which Python 3.10 has no name for
+        """Write as `ssl.SSLSocket` does; if the other side has closed, read the error that it sent."""
+        try:
+            return super().send(data, flags)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except OSError:
+            with suppress(OSError):
+                self.recv(1)
+            raise
+
+
+def tls_context(
+    *,
+    address: BrokerAddress,
+    ca_file: Path | None,
+    certificate_file: Path | None,
+    key_file: Path | None,
+    insecure: bool,
+) -> ssl.SSLContext:
+    """Build the TLS context. The broker's certificate and host name are verified, unless `insecure`.
+
+    Args:
+        address: of the broker.
+        ca_file: PEM file of the certificate authorities to trust instead of the system's.
+        certificate_file: PEM file of the client's certificate, with `key_file`.
+        key_file: PEM file of the certificate's key, without a passphrase.
+        insecure: accept any certificate.
+
+    Raises:
+        InputError: settings contradict each other, or a file cannot be used.
+    """
+    if (certificate_file is None) != (key_file is None):
+        raise InputError("mqtt_certificate_file and mqtt_key_file go together: give both or none")
+    if insecure and ca_file is not None:
+        raise InputError(
+            f"insecure_tls accepts any certificate, and mqtt_ca_file {ca_file} is set too: set one of them"
+        )
+    try:
+        context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+    except (OSError, ValueError) as error:
+        raise InputError(f"mqtt_ca_file {ca_file} cannot be used: {_words(error)}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = ErrorKeepingSocket
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if certificate_file is not None and key_file is not None:
+        _load_certificate(context, certificate_file, key_file)
+        if address.port == _AWS_ALPN_PORT:
+            context.set_alpn_protocols([_AWS_ALPN])
+    return context
 
 
 @dataclass(frozen=True, slots=True)
 class MqttOptions:
-    """Where the broker is and how to be let in. `mqtt_options` checks and builds one.
+    """The broker and the credentials for it. `mqtt_options` checks and builds one.
 
     Attributes:
         address: of the broker.
-        client_id: who connects; a broker ends the connection of another client of the same id.
-        username: None to give none.
-        password: None to give none. Not shown when this object is printed.
-        tls: what to trust and what to show, for `mqtts`; None for `mqtt`.
-        version: of MQTT to speak.
-        keepalive_s: seconds of silence after which each side asks whether the other is there.
+        client_id: a broker ends the connection of another client of the same id.
+        username: None for none.
+        password: None for none. Not printed with this object.
+        tls: for `mqtts`; None for `mqtt`.
+        version: of MQTT to use.
+        keepalive_s: seconds of silence after which the client sends a PINGREQ.
         connect_timeout_s: seconds for each step of connecting: TCP, TLS, the broker's answer.
         acknowledge_timeout_s: seconds after which a publish without acknowledgement ends the connection.
-        max_in_flight: publishes without acknowledgement at any time, at most.
+        max_in_flight: maximum number of unacknowledged publishes.
     """
 
     address: BrokerAddress
@@ -46,7 +202,7 @@ class MqttOptions:
             )
         if self.password is not None and self.username is None:
             raise InputError("mqtt_password is set and mqtt_username is not: give the user name that belongs to it")
-        # AWS IoT takes 30 to 1200 s; MQTT's field ends at 65535.
+        # AWS IoT accepts 30 to 1200 s; the field of MQTT ends at 65535.
         if not 1 <= self.keepalive_s <= 65535:
             raise ValueError(f"keepalive_s {self.keepalive_s} is not within 1 to 65535")
         if self.max_in_flight < 1 or self.connect_timeout_s <= 0 or self.acknowledge_timeout_s <= 0:
@@ -54,22 +210,22 @@ class MqttOptions:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is allowed and yet unsafe, a line each."""
+        """Settings that are allowed but unsafe, a line each."""
         lines = []
         if self.tls is not None and self.tls.verify_mode is ssl.CERT_NONE:
             lines.append(
                 f"insecure_tls is set: whoever answers at {self.address} is taken for the broker, and could read and "
-                "change everything; give the broker's authority as mqtt_ca_file instead"
+                "change everything; set mqtt_ca_file to the broker's certificate authority instead"
             )
         if self.tls is None and self.username is not None and not _is_this_machine(self.address.host):
             lines.append(
-                f"user name and password go to {self.address} in clear text, for everyone on the way to read: "
+                f"user name and password are sent to {self.address} in clear text, which others can read: "
                 "give the broker as mqtts://"
             )
         return tuple(lines)
 
 
-def mqtt_options(  # noqa: PLR0913 - what a user can set for a broker
+def mqtt_options(  # noqa: PLR0913 - the settings of a broker
     *,
     address: BrokerAddress,
     client_id: str,
@@ -81,27 +237,27 @@ def mqtt_options(  # noqa: PLR0913 - what a user can set for a broker
     insecure: bool = False,
     version: Version = "auto",
 ) -> MqttOptions:
-    """Check what a user gave for a broker, and put it together.
+    """Check the settings of a broker, and build the options.
 
     Args:
         address: of the broker; a user name in it counts as `username`.
-        client_id: who connects.
+        client_id: of the agent, or of the command.
         username: for the broker.
         password: for the broker.
-        ca_file: PEM file of the authorities to trust instead of the system's.
+        ca_file: PEM file of the certificate authorities to trust instead of the system's.
         certificate_file: PEM file of the client's certificate, with `key_file`.
         key_file: PEM file of the certificate's key, without a passphrase.
-        insecure: trust any certificate.
-        version: of MQTT to speak; `auto` for 5, and 3.1.1 with a broker that does not know 5.
+        insecure: accept any certificate.
+        version: of MQTT to use; `auto` for 5, and 3.1.1 with a broker that does not support 5.
 
     Raises:
-        InputError: things contradict each other, or a file cannot be used.
+        InputError: settings contradict each other, or a file cannot be used.
     """
     if address.username is not None:
         if username not in (None, address.username):
             raise InputError(
-                f"the broker's address names the user {address.username!r} and mqtt_username says {username!r}: "
-                "give one of them"
+                f"the broker's address has the user {address.username!r} and mqtt_username is {username!r}: "
+                "set one of them"
             )
         username = address.username
     if version == "auto":
@@ -124,6 +280,83 @@ def mqtt_options(  # noqa: PLR0913 - what a user can set for a broker
     return MqttOptions(
         address=address, client_id=client_id, username=username, password=password, tls=tls, version=version
     )
+
+
+def _address(text: str) -> BrokerAddress:
+    scheme, separator, rest = text.partition("://")
+    tls = scheme.lower() == "mqtts"
+    if not separator or scheme.lower() not in ("mqtt", "mqtts"):
+        raise InputError(f"broker {_without_password(text)!r} is not understood: {_FORMS}")
+    if ":" in rest.rpartition("@")[0]:
+        raise InputError(
+            f"broker {_without_password(text)!r} has a password in it, where others can read it: leave it out of the "
+            "address and set BEEAGENT_MQTT_PASSWORD or mqtt_password_file"
+        )
+    if not text.isprintable() or any(character.isspace() or character in "?#\\" for character in text):
+        raise InputError(f"broker {text!r} has a character that no address may have: {_FORMS}")
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise InputError(f"broker {text!r} is malformed ({error}): {_FORMS}") from error
+    if parts.path not in ("", "/"):
+        raise InputError(f"broker {text!r} has something behind the host and port: {_FORMS}")
+    if not host or not _is_host(host) or parts.netloc.endswith(":"):
+        raise InputError(f"broker {text!r} has no usable host and port: {_FORMS}")
+    if port is None:
+        port = DEFAULT_TLS_PORT if tls else DEFAULT_PORT
+    if not 1 <= port <= _MAX_PORT:
+        raise InputError(f"broker {text!r} has port {port}: give one from 1 to {_MAX_PORT}")
+    return BrokerAddress(host=host, port=port, tls=tls, username=_username(text, parts.netloc))
+
+
+def _username(text: str, netloc: str) -> str | None:
+    before, at, _ = netloc.rpartition("@")
+    if not at:
+        return None
+    try:
+        name = unquote(before, errors="strict")
+    except UnicodeDecodeError as error:
+        raise InputError(f"broker {text!r} has a user name that is not UTF-8: {_FORMS}") from error
+    if not name or not name.isprintable():
+        raise InputError(f"broker {text!r} has no usable user name before the '@': give one, or leave the '@' out")
+    return name
+
+
+def _is_host(host: str) -> bool:
+    try:
+        encoded = host if ":" in host else host.encode("idna").decode()
+    except UnicodeError:
+        return False
+    return len(encoded) <= _MAX_NAME and not set(host) & set("@/\\[]<>^|%\"'`{},;=")
+
+
+def _without_password(text: str) -> str:
+    """Return the text without what may be a password, for an error that may be logged."""
+    before, at, after = text.rpartition("@")
+    user, colon, _ = before.partition("://")[2].partition(":")
+    if not at or not colon:
+        return text
+    return f"{before.partition('://')[0]}://{user}:…@{after}"
+
+
+def _load_certificate(context: ssl.SSLContext, certificate_file: Path, key_file: Path) -> None:
+    def no_passphrase() -> str:
+        # Without this, OpenSSL asks for it on the terminal, and a service would wait there for ever.
+        raise InputError(f"mqtt_key_file {key_file} has a passphrase, which cannot be typed here: give one without")
+
+    try:
+        context.load_cert_chain(str(certificate_file), str(key_file), password=no_passphrase)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"mqtt_certificate_file {certificate_file} with mqtt_key_file {key_file} cannot be used: {_words(error)}"
+        ) from error
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "not a PEM file").replace("_", " ").lower()
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _is_this_machine(host: str) -> bool:

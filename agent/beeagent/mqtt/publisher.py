@@ -1,4 +1,4 @@
-"""Publishing to an MQTT broker."""
+"""The publisher for an MQTT broker."""
 
 import logging
 import threading
@@ -6,14 +6,13 @@ from collections.abc import Callable
 from typing import Final
 
 from beeagent.backoff import Backoff
-from beeagent.messages.topics import MAX_TOPIC_BYTES
-from beeagent.mqtt.client import RetainedMessage
+from beeagent.messages import MAX_TOPIC_BYTES
+from beeagent.mqtt.client import PUBLISH_OVERHEAD, RetainedMessage
 from beeagent.mqtt.connection import Announced, MqttConnection
-from beeagent.mqtt.dialect import DialectChoice
+from beeagent.mqtt.errors import DialectChoice
 from beeagent.mqtt.options import MqttOptions
-from beeagent.mqtt.poison import Suspects
-from beeagent.mqtt.sending import PUBLISH_OVERHEAD
-from beeagent.outbox.publisher import Outcome, PublisherState, Receipt
+from beeagent.mqtt.poison import PoisonDetector
+from beeagent.outbox import Outcome, PublisherState, Receipt
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -24,14 +23,14 @@ _STOPPED: Final = PublisherState(connected=False, reason="stopped")
 
 
 class MqttPublisher:
-    """Publishes at QoS 1 to a broker, and connects again whenever the connection is gone.
+    """Publishes at QoS 1 to a broker, and reconnects whenever the connection is lost.
 
-    It speaks MQTT 5, and MQTT 3.1.1 to a broker that does not answer 5; see `DialectChoice`. Every connection starts
-    clean and leaves no session behind, since the outbox keeps what the broker does not have yet. The status topic is
-    retained, and is also the topic of the last will.
+    It uses MQTT 5, and MQTT 3.1.1 with a broker that does not answer 5; see `DialectChoice`. Every connection has a
+    clean start and no session, since the outbox keeps what the broker does not have yet. The status topic is retained,
+    and is also the topic of the last will.
     """
 
-    def __init__(  # noqa: PLR0913 - what distinguishes a publisher
+    def __init__(  # noqa: PLR0913 - its settings
         self,
         *,
         options: MqttOptions,
@@ -39,29 +38,31 @@ class MqttPublisher:
         last_will: Callable[[], bytes],
         first_wait_s: float = 1.0,
         longest_wait_s: float = 60.0,
-        suspects: Suspects | None = None,
+        poison: PoisonDetector | None = None,
+        stopping: threading.Event | None = None,
     ) -> None:
-        """Describe the broker; nothing happens before `start`.
+        """Set the publisher up; nothing happens before `start`.
 
         Args:
-            options: the broker and how to be let in.
+            options: the broker and the credentials for it.
             status_topic: where `report`, `stop` and the last will publish, retained.
-            last_will: gives the payload of the last will; called anew for every connection.
-            first_wait_s: seconds before the first new try, at most.
-            longest_wait_s: seconds between later tries, at most.
-            suspects: finds the messages that the broker will never take; None for one with the usual patience.
+            last_will: returns the payload of the last will; called for every connection.
+            first_wait_s: maximum seconds before the first reconnection.
+            longest_wait_s: maximum seconds before later ones.
+            poison: finds poison messages; None for one with the usual limits.
+            stopping: set by `stop`, and waited on between two connections; None for an event of its own.
 
         Raises:
-            ValueError: the waits are no range.
+            ValueError: the waits are out of range.
         """
         self._options = options
         self._status_topic = status_topic
         self._last_will = last_will
         self._backoff = Backoff(first=first_wait_s, longest=longest_wait_s)
-        self._suspects = suspects or Suspects()
+        self._poison = poison or PoisonDetector()
         self._listeners: list[Callable[[], None]] = []
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
-        self._stopping = threading.Event()
+        self._stopping = stopping or threading.Event()
         self._lock = threading.Lock()
         self._state = PublisherState(connected=False, reason="not yet connected", untried=True)
         self._connection: MqttConnection | None = None
@@ -73,7 +74,7 @@ class MqttPublisher:
 
     @property
     def payload_limit(self) -> int:
-        """What the broker has announced, and AWS IoT Core takes; that ends the connection over more."""
+        """The limit of the broker, at most that of AWS IoT Core, which ends the connection over a longer one."""
         with self._lock:
             announced = self._announced
         if announced is None or announced.max_packet is None:
@@ -91,13 +92,13 @@ class MqttPublisher:
         self._listeners.append(listener)
 
     def start(self) -> None:
-        """Begin to connect, and warn of what is unsafe about it."""
+        """Start to connect, and log a warning for each unsafe setting."""
         for line in self._options.warnings:
             _LOG.warning("%s", line)
         self._thread.start()
 
     def publish(self, *, topic: str, payload: bytes, done: Callable[[Receipt], None]) -> None:
-        """Publish with QoS 1; `done` tells of the PUBACK, or that there will be none."""
+        """Publish with QoS 1; `done` reports the PUBACK, or that there will be none."""
         with self._lock:
             state, connection = self._state, self._connection
         if connection is None or not state.connected:
@@ -114,14 +115,14 @@ class MqttPublisher:
         self._send_report()
 
     def stop(self, *, farewell: bytes | None, timeout: float) -> None:
-        """Wait for what is under way, publish `farewell` as the retained status, and disconnect."""
+        """Wait for pending publishes, publish `farewell` as the retained status, and disconnect."""
         with self._lock:
             already = self._stopping.is_set()
             self._stopping.set()
             connection, connected = self._connection, self._state.connected
         if connection is not None and not already:
             if connected and farewell is not None:
-                connection.publish(topic=self._status_topic, payload=farewell, retain=True, done=_forget)
+                connection.publish(topic=self._status_topic, payload=farewell, retain=True, done=_ignore)
             connection.close(grace=timeout * 0.7)  # leaves time for DISCONNECT
         if self._thread.is_alive():
             self._thread.join(timeout)
@@ -136,7 +137,7 @@ class MqttPublisher:
                 options=self._options,
                 dialect=dialect,
                 will=RetainedMessage(self._status_topic, self._last_will()),
-                suspects=self._suspects,
+                poison=self._poison,
                 lost_before=lost_soon,
                 on_open=self._handle_open,
                 on_close=self._handle_close,
@@ -144,7 +145,7 @@ class MqttPublisher:
             with self._lock:
                 self._connection = connection
                 self._reporting = False
-            if self._stopping.is_set():  # `stop` may have come too early to see this connection
+            if self._stopping.is_set():  # `stop` may have been called before there was this connection
                 connection.close(grace=0.0)
             ending = connection.run()
             with self._lock:
@@ -167,59 +168,59 @@ class MqttPublisher:
         if not announced.dialect.retain and not self._warned_of_retain:
             self._warned_of_retain = True
             _LOG.warning(
-                "%s keeps no retained messages: who subscribes to the status sees it at its next change only",
+                "%s keeps no retained messages: a new subscriber gets the status at its next change only",
                 self._options.address,
             )
-        # The state first: a broker that takes it, and not what follows, says something of what follows.
+        # The status first: if the broker accepts it, and not what follows, the connection is not the reason.
         self._send_report()
-        self._tell()
+        self._notify()
 
     def _handle_close(self, reason: str) -> None:
         if self.state.connected and not self._stopping.is_set():
             self._set_state(PublisherState(connected=False, reason=reason))
 
     def _send_report(self) -> None:
-        """Publish the newest report, unless one is under way: then it follows that one."""
+        """Publish the newest report; if one is pending, after that one."""
         with self._lock:
             report, connection = self._report, self._connection
             if report is None or connection is None or not self._state.connected or self._reporting:
                 return
             self._reporting = True
 
-        def handle_end(receipt: Receipt) -> None:
+        def handle_receipt(receipt: Receipt) -> None:
             with self._lock:
                 if self._connection is not connection:
-                    return  # the next connection begins with the newest report anyway
+                    return  # the next connection starts with the newest report anyway
                 self._reporting = False
                 newer = self._report is not report
                 refused = receipt.reason if receipt.outcome is Outcome.REFUSED else ""
-                news = refused != self._report_refused
+                changed = refused != self._report_refused
                 self._report_refused = refused
-            if refused and news:
+            if refused and changed:
                 _LOG.error("the status is not published on %s: %s", self._status_topic, refused)
             if newer and receipt.outcome is Outcome.DELIVERED:
                 self._send_report()
 
-        connection.publish(topic=self._status_topic, payload=report, retain=True, done=handle_end)
+        connection.publish(topic=self._status_topic, payload=report, retain=True, done=handle_receipt)
 
     def _set_state(self, state: PublisherState) -> None:
         with self._lock:
             if state == self._state:
                 return
             self._state = state
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         state = self.state
         if state.connected:
             with self._lock:
                 dialect = self._announced.dialect.name if self._announced else ""
-            _LOG.info("connected to %s by %s as %s", self._options.address, dialect, self._options.client_id)
+            _LOG.info("connected to %s with %s as %s", self._options.address, dialect, self._options.client_id)
         elif state != _STOPPED:
-            _LOG.warning("no connection to the broker: %s; trying again", state.reason)
+            _LOG.warning("no connection to the broker: %s; reconnecting", state.reason)
         for listener in self._listeners:
             listener()
 
 
-def _forget(_: Receipt) -> None:
-    """Nobody waits for this one."""
+def _ignore(_: Receipt) -> None:
+    """Ignore the receipt."""

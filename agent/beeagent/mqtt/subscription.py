@@ -1,4 +1,4 @@
-"""Taking in what is published, for the programs that show it."""
+"""A subscription to an MQTT broker, for the commands that show messages."""
 
 import logging
 import uuid
@@ -10,26 +10,26 @@ from beeagent.backoff import Backoff
 from beeagent.errors import InputError
 from beeagent.mqtt.client import Received
 from beeagent.mqtt.connection import MqttConnection
-from beeagent.mqtt.dialect import DialectChoice
+from beeagent.mqtt.errors import DialectChoice
 from beeagent.mqtt.options import MqttOptions
 
 _LOG: Final = logging.getLogger(__name__)
 
-_HEALTHY_AFTER: Final = 10.0  # seconds a connection has to last to have been no accident
+_HEALTHY_AFTER: Final = 10.0  # seconds after which a connection was stable
 
 
 def reader_id(command: str, *, agent_id: str | None) -> str:
-    """Return a client id that no other client has, since a broker ends the connection of another client of the same.
+    """Return a unique client id, since a broker ends the connection of another client of the same id.
 
     Args:
-        command: the program that connects.
-        agent_id: the client id that the settings give the agent, with which this one begins; None for the usual one.
+        command: that connects.
+        agent_id: the client id of the agent in the settings, which is the prefix; None for the default.
     """
     return f"{agent_id or 'beeagent'}-{command}-{uuid.uuid4().hex[:8]}"
 
 
 class Subscription:
-    """Subscribes, and again after each connection that ended, until it is stopped."""
+    """Subscribes, and reconnects until it is stopped."""
 
     def __init__(
         self,
@@ -40,14 +40,14 @@ class Subscription:
         on_message: Callable[[Received], None],
         on_lost: Callable[[str], None],
     ) -> None:
-        """Describe it; nothing happens before `run`.
+        """Set it up; nothing happens before `run`.
 
         Args:
-            options: the broker and how to be let in.
+            options: the broker and the credentials for it.
             filters: of the topics.
-            on_open: called whenever the subscription has been made.
+            on_open: called whenever it has subscribed.
             on_message: called for each message; not after `stop`.
-            on_lost: called with the reason when a connection that may heal has ended. All are called on `run`'s thread.
+            on_lost: called with the reason before a reconnection. All are called on `run`'s thread.
         """
         self._options = options
         self._filters = tuple(filters)
@@ -58,9 +58,9 @@ class Subscription:
         self._connection: MqttConnection | None = None
 
     def run(self) -> None:
-        """Take in messages until `stop` is called.
+        """Receive messages until `stop` is called.
 
-        A connection that ends later is made again; one that cannot be made at first is an error.
+        A later loss of the connection leads to a reconnection; if the first one fails, that is an error.
 
         Raises:
             InputError: the broker cannot be reached, or refuses.

@@ -1,4 +1,25 @@
-"""From a result to a subscriber: the message and its JSON Schema, the outbox, the publishers.
+"""The outbox of results and their delivery to a publisher. It does not know what the results are."""
 
-Nothing here knows of pixels or models.
-"""
+from beeagent.outbox.dead_letters import DeadLetterFile
+from beeagent.outbox.outbox import Outbox
+from beeagent.outbox.publisher import DiscardPublisher, Outcome, Publisher, PublisherState, Receipt
+from beeagent.outbox.sender import Delivery, Sender
+from beeagent.outbox.store import BootClock, boot_clock
+from beeagent.outbox.write_buffer import OutboxCounts, Row, UnreadableOutboxError
+
+__all__ = [
+    "BootClock",
+    "DeadLetterFile",
+    "Delivery",
+    "DiscardPublisher",
+    "Outbox",
+    "OutboxCounts",
+    "Outcome",
+    "Publisher",
+    "PublisherState",
+    "Receipt",
+    "Row",
+    "Sender",
+    "UnreadableOutboxError",
+    "boot_clock",
+]

@@ -1,4 +1,4 @@
-"""Where results are kept that the broker does not take."""
+"""The dead-letter file, with the results that the broker does not accept."""
 
 import json
 import logging
@@ -9,30 +9,30 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final
 
-from beeagent.messages.timestamps import rfc3339
+from beeagent.messages import rfc3339
 from beeagent.outbox.publisher import Receipt
-from beeagent.outbox.records import Row
+from beeagent.outbox.write_buffer import Row
 
 _LOG: Final = logging.getLogger(__name__)
 
-_TOLD_FOR: Final = 3600.0  # seconds for which a result that was set aside counts as trouble
-_LOGGED_EVERY: Final = 60.0  # seconds between two lines of the log for the same reason
+_REPORTED_FOR: Final = 3600.0  # seconds for which a dead letter is reported as a problem
+_LOGGED_EVERY: Final = 60.0  # seconds between two log lines for the same reason
 
 
-class Quarantine:
-    """Keeps results that were given up in a file, one a line, for a person to look at or to publish by hand.
+class DeadLetterFile:
+    """Keeps results that were given up in a file, one a line, to be inspected or published by hand.
 
     A line is a JSON object with `at` (RFC 3339), `cause`, `reason`, `topic` and `payload` (the message as it would
-    have been published). When the file has reached half of its limit it becomes FILE.1, whose place it takes, so
-    that the oldest go. A crash of the process loses none that were kept; a crash between this and the removal from
-    the outbox leaves a result in both.
+    have been published). A file of half of the limit is renamed to FILE.1 and replaces the one before, so that the
+    oldest are deleted. A crash of the process loses no line; a crash before the removal from the outbox leaves a
+    result in both.
     """
 
     def __init__(self, path: Path | None, *, max_megabytes: float = 20.0) -> None:
-        """Choose the file; it is made with the first result, and its folder is there.
+        """Choose the file; it is created with the first result, in an existing folder.
 
         Args:
-            path: of the file; None to keep nothing.
+            path: of the file; None to keep no results.
             max_megabytes: of FILE and FILE.1 together, in 10^6 bytes.
 
         Raises:
@@ -43,37 +43,37 @@ class Quarantine:
         self._path = path
         self._max_bytes = int(max_megabytes * 1e6 / 2)
         self._lock = threading.Lock()
-        self._trouble: str | None = None
-        self._told_until = 0.0
+        self._problem: str | None = None
+        self._reported_until = 0.0
         self._logged = ""
         self._log_again_at = 0.0
 
     @classmethod
-    def beside(cls, outbox: Path | None) -> "Quarantine":
-        """Make the one that belongs to an outbox: `hive-front.refused.jsonl` for `hive-front.outbox.sqlite3`."""
+    def beside(cls, outbox: Path | None) -> "DeadLetterFile":
+        """Return the dead-letter file of an outbox: `hive-front.refused.jsonl` for `hive-front.outbox.sqlite3`."""
         return cls(outbox and outbox.with_name(f"{outbox.name.removesuffix('.outbox.sqlite3')}.refused.jsonl"))
 
     @property
-    def trouble(self) -> str | None:
-        """What was set aside within the last hour and why, in plain words; None if nothing was."""
+    def problem(self) -> str | None:
+        """What was given up within the last hour and why; None if nothing was."""
         with self._lock:
-            return self._trouble if time.monotonic() < self._told_until else None
+            return self._problem if time.monotonic() < self._reported_until else None
 
-    def keep(self, row: Row, receipt: Receipt) -> None:
-        """Write down a result that is given up. If that fails it is told, and the result is lost."""
+    def append(self, row: Row, receipt: Receipt) -> None:
+        """Write a result that is given up. If that fails, the problem says so, and the result is lost."""
         try:
             self._write(row, receipt)
         except OSError as error:
-            where = f"lost, for {self._path} cannot be written ({error.strerror})"
+            where = f"lost, since {self._path} cannot be written ({error.strerror})"
         else:
-            where = "given up" if self._path is None else f"set aside in {self._path}"
+            where = "given up" if self._path is None else f"moved to {self._path}"
         now = time.monotonic()
-        trouble = f"results were {where}: {receipt.reason}"
+        problem = f"results were {where}: {receipt.reason}"
         with self._lock:
-            self._trouble, self._told_until = trouble, now + _TOLD_FOR
-        if self._logged != trouble or now >= self._log_again_at:
-            self._logged, self._log_again_at = trouble, now + _LOGGED_EVERY
-            _LOG.error("%s", trouble)
+            self._problem, self._reported_until = problem, now + _REPORTED_FOR
+        if self._logged != problem or now >= self._log_again_at:
+            self._logged, self._log_again_at = problem, now + _LOGGED_EVERY
+            _LOG.error("%s", problem)
 
     def _write(self, row: Row, receipt: Receipt) -> None:
         if self._path is None:
@@ -86,7 +86,7 @@ class Quarantine:
             "payload": row.payload.decode("utf-8", "backslashreplace"),
         }
         line = json.dumps(entry, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
-        # A line that a full disk cut short must not take the next one with it.
+        # A line that a full disk has truncated must not spoil the next one.
         with self._path.open("a+b") as file:
             size = file.seek(0, os.SEEK_END)
             if size + len(line) > self._max_bytes and size:

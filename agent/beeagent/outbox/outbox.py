@@ -1,4 +1,4 @@
-"""Where results wait until the broker has them."""
+"""The outbox, in which results wait until the broker has them."""
 
 import logging
 import sqlite3
@@ -10,46 +10,43 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from beeagent.outbox.boot_clock import BootClock, boot_clock
-from beeagent.outbox.damage import is_damage
-from beeagent.outbox.records import DAMAGED, Batch, OutboxCounts, Row, UnreadableOutboxError
-from beeagent.outbox.store import OutboxFile
-from beeagent.outbox.write_buffer import Ledger
-
-__all__ = ["Outbox", "OutboxCounts", "UnreadableOutboxError"]
+from beeagent.outbox.database import Connect
+from beeagent.outbox.recovery import is_damage
+from beeagent.outbox.store import BootClock, OutboxStore, boot_clock
+from beeagent.outbox.write_buffer import DAMAGED, Batch, OutboxCounts, Row, UnreadableOutboxError, WriteBuffer
 
 _T = TypeVar("_T")
 
 _LOG: Final = logging.getLogger(__name__)
 
 _RETRY_S: Final = 1.0  # after a commit that failed
-_LOOK_FOR_EXPIRED_S: Final = 60.0  # when nothing else is to be committed
-# Of results that wait for a disk that takes nothing. A small device has no more to give.
+_EXPIRE_EVERY_S: Final = 60.0  # when nothing else is to be committed
+# Of results that wait for a disk that accepts nothing: a small device has no more memory to spare.
 _MAX_UNSTORED_BYTES: Final = 16_000_000
 
 
 class Outbox:
-    """Takes results, numbers them, and keeps them in an SQLite file until they are delivered.
+    """Numbers results and stores them in an SQLite file until they are delivered.
 
-    `put` only notes a result in memory: it never waits for the disk. A thread of the outbox commits what was
-    noted, and a result can be had with `waiting`, and counts as produced, only after its commit. So a crash loses at
-    most results that nobody has seen, whose numbers are then given again; and a number that somebody has seen is
-    never given to another result. Removals are committed along with the results that follow them: a crash may bring
-    back rows that were delivered, which are then published a second time.
+    `put` only appends a result to a buffer in memory: it never waits for the disk. A thread of the outbox commits the
+    buffer, and a result is returned by `waiting`, and counts as produced, only after its commit. So a crash loses at
+    most results that nobody has seen, whose numbers are then assigned again; a number that somebody has seen is never
+    assigned to another result. Removals are committed along with the results that follow them: after a crash, delivered
+    rows may be back, which are then published a second time.
 
-    Commits are at most `commit_interval_s` apart. While `hurry` is set, each result is committed at once; set it
-    while somebody waits for results, and leave it off during an outage, where it would only wear out the disk.
+    Commits are at most `commit_interval_s` apart. While `commit_immediately` is set, each result is committed at once;
+    set it while there is a connection, and leave it off during an outage, where it would only wear out the disk.
 
-    A file that turns out to be damaged, at the start or later, is set aside, and what can be read of it goes on in a
-    new one; what cannot is dropped and counted. docs/outbox.md tells all this to those who run it.
+    A file that is found to be damaged, at the start or later, is renamed, and what can be read of it is copied to a new
+    one; what cannot is dropped and counted. docs/outbox.md explains all this for those who run it.
 
-    What is not decided yet can be held there, and goes in the commit that stores its result. What a process held that
-    crashed is in `left_behind`, by key, oldest first.
+    The message of a frame whose result is not decided yet can be reserved; it is released in the commit that stores the
+    result. Messages that a crashed process had reserved are in `recovered_rows`, by key, oldest first.
 
-    One thread may put while another one takes and removes. The file belongs to one process at a time.
+    One thread may put while another one reads and removes. The file belongs to one process at a time.
     """
 
-    def __init__(  # noqa: PLR0913 - what a user can set of it
+    def __init__(  # noqa: PLR0913 - its settings
         self,
         path: Path | None,
         *,
@@ -58,16 +55,18 @@ class Outbox:
         commit_interval_s: float = 0.25,
         commit_at_once: bool = True,
         clock: BootClock | None = None,
+        connect: Connect = sqlite3.connect,
     ) -> None:
         """Open the outbox, or create it.
 
         Args:
-            path: the SQLite file; its folder is made if need be. None keeps everything in memory only.
-            max_megabytes: what may wait, in megabytes (10^6 bytes) of the file; beyond that the oldest go.
-            max_age_hours: how long a result may wait, in hours in which the device was on; older ones go.
-            commit_interval_s: how long a commit waits for more to store with it, in seconds.
-            commit_at_once: whether `hurry` has an effect.
-            clock: what ages are measured with; None for the device's.
+            path: the SQLite file; its folder is created if necessary. None keeps everything in memory only.
+            max_megabytes: maximum size of the file in 10^6 bytes; beyond that the oldest results are dropped.
+            max_age_hours: how long a result may wait, in hours in which the device was on; older ones are dropped.
+            commit_interval_s: how long a commit waits for more changes, in seconds.
+            commit_at_once: whether `commit_immediately` has an effect.
+            clock: measures ages; None for the device's.
+            connect: opens the SQLite file, as `sqlite3.connect` does.
 
         Raises:
             InputError: the file cannot be used.
@@ -79,75 +78,81 @@ class Outbox:
                 f"{commit_interval_s} is out of range"
             )
         max_bytes = int(max_megabytes * 1e6)
-        self._file = OutboxFile(path, max_bytes=max_bytes, max_age_s=max_age_hours * 3600, clock=clock or boot_clock())
+        self._store = OutboxStore(
+            path,
+            max_bytes=max_bytes,
+            max_age_s=max_age_hours * 3600,
+            clock=clock or boot_clock(),
+            connect=connect,
+        )
         self._commit_interval = commit_interval_s
         self._commit_at_once = commit_at_once
         self._listeners: list[Callable[[], None]] = []
-        # `_file` is used under `_file_lock` only, which may be held while the disk works; everything else
-        # under `_changed`, which is held for moments. Where both are taken, `_file_lock` comes first.
-        self._file_lock = threading.Lock()
+        # `_store` is used under `_store_lock` only, which may be held while the disk works; everything else
+        # under `_changed`, which is held for moments. Where both are acquired, `_store_lock` comes first.
+        self._store_lock = threading.Lock()
         self._changed = threading.Condition()
-        self._ledger = Ledger(
-            self._file.read_totals(), last_id=self._file.last_id(), max_bytes=min(max_bytes, _MAX_UNSTORED_BYTES)
+        self._buffer = WriteBuffer(
+            self._store.read_totals(), last_id=self._store.last_id(), max_bytes=min(max_bytes, _MAX_UNSTORED_BYTES)
         )
-        self.left_behind = self._file.held()
+        self.recovered_rows = self._store.reserved()
         self._commit_by = 0.0
-        self._hurry = False
+        self._commit_immediately = False
         self._flushing = 0
         self._closing = False
-        self._fault: str | None = None
-        self._broken: str | None = None  # why the file is to be repaired before it is used; under `_file_lock`
+        self._failing: str | None = None  # why the last commit failed
+        self._damaged: str | None = None  # why the file must be repaired before it is used; under `_store_lock`
         self._writer = threading.Thread(target=self._write, name="outbox", daemon=True)
         self._writer.start()
 
     @property
-    def hurry(self) -> bool:
+    def commit_immediately(self) -> bool:
         """Whether each result is committed at once."""
         with self._changed:
-            return self._hurry
+            return self._commit_immediately
 
-    @hurry.setter
-    def hurry(self, value: bool) -> None:
+    @commit_immediately.setter
+    def commit_immediately(self, value: bool) -> None:
         with self._changed:
-            self._hurry = value and self._commit_at_once
+            self._commit_immediately = value and self._commit_at_once
             self._changed.notify_all()
 
     @property
-    def fault(self) -> str | None:
-        """Why results cannot be stored at present, or what was damaged within a day, in plain words; else None."""
+    def problem(self) -> str | None:
+        """Why results cannot be stored at present, or what was damaged within the last day; else None."""
         with self._changed:
-            return self._fault or self._file.damage
+            return self._failing or self._store.damage
 
     @property
     def stored_id(self) -> int:
         """The greatest id of a row that is stored, or was; rows that are stored later have greater ones."""
         with self._changed:
-            return self._ledger.stored_id
+            return self._buffer.stored_id
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call `listener` after each commit of new results, on the outbox's thread; it must return at once."""
         with self._changed:
             self._listeners.append(listener)
 
-    def hold(self, key: str, payload: bytes) -> None:
-        """Keep something until `put` or `let_go` settles its key. Nothing is written if that is before the commit."""
-        with self._noting():
-            self._ledger.hold(key, payload)
+    def reserve(self, key: str, payload: bytes) -> None:
+        """Keep a payload until `put` or `release` releases its key. Nothing is written if that is before the commit."""
+        with self._changing():
+            self._buffer.reserve(key, payload)
 
-    def let_go(self, key: str) -> None:
-        """Hold something no more, without a result in its place."""
-        with self._noting():
-            self._ledger.let_go(key)
+    def release(self, key: str) -> None:
+        """Drop a reserved payload, without a result in its place."""
+        with self._changing():
+            self._buffer.release(key)
 
-    def put(self, *, stream: str, topic: str, build: Callable[[int], bytes], settles: str | None = None) -> int:
-        """Take a result, and give it its number.
+    def put(self, *, stream: str, topic: str, build: Callable[[int], bytes], releases: str | None = None) -> int:
+        """Append a result and assign its number.
 
         Args:
-            stream: what the numbers count; one for each device and camera.
+            stream: the sequence of numbers; one for each device and camera.
             topic: where it is to be published.
-            build: makes the payload from the number, from 1. It must not use the outbox. If it raises, nothing
-                is taken and the number is not used.
-            settles: the key of what is held no more once this result is there.
+            build: returns the payload for the number, from 1. It must not use the outbox. If it raises, nothing
+                is appended and the number is not used.
+            releases: the key of the reserved payload that this result replaces.
 
         Returns:
             The number.
@@ -155,64 +160,69 @@ class Outbox:
         Raises:
             ValueError: the outbox is closed.
         """
-        with self._noting():
+        with self._changing():
             if self._closing:
                 raise ValueError("the outbox is closed")
-            number = self._ledger.take(stream=stream, topic=topic, build=build, taken_at=int(self._file.now()))
-            if settles is not None:
-                self._ledger.let_go(settles)
+            number = self._buffer.append(stream=stream, topic=topic, build=build, taken_at=int(self._store.now()))
+            if releases is not None:
+                self._buffer.release(releases)
         return number
 
     def waiting(self, *, after: int = 0, limit: int = 100) -> list[Row]:
-        """Give the oldest stored rows whose id is greater than `after`, at most `limit` of them.
+        """Return the oldest stored rows whose id is greater than `after`, at most `limit` of them.
 
         Raises:
             UnreadableOutboxError: the file cannot be read.
         """
 
-        def read(file: OutboxFile) -> list[Row]:
+        def read(store: OutboxStore) -> list[Row]:
             with self._changed:
-                removed = self._ledger.removed
-            found = file.rows(after=after, limit=limit + len(removed))
+                removed = self._buffer.removed
+            found = store.rows(after=after, limit=limit + len(removed))
             return [row for row in found if row.id not in removed][:limit]
 
         try:
-            return self._use_file(read)
+            return self._use_store(read)
         except (sqlite3.Error, OSError) as error:
             raise UnreadableOutboxError(f"results cannot be read: {error}") from error
 
     def delivered(self, ids: Iterable[int]) -> None:
         """Remove rows that the broker has acknowledged."""
-        with self._noting():
-            self._ledger.remove(ids, reason=None)
+        with self._changing():
+            self._buffer.remove(ids, reason=None)
 
     def drop(self, ids: Iterable[int], *, reason: str) -> None:
-        """Remove rows that are given up."""
-        with self._noting():
-            self._ledger.remove(ids, reason=reason)
+        """Drop rows that are given up."""
+        with self._changing():
+            self._buffer.remove(ids, reason=reason)
 
     def depth(self) -> int:
-        """Give the number of results that wait, stored or not."""
+        """Return the number of results that wait, stored or not."""
         with self._changed:
-            return self._ledger.depth()
+            return self._buffer.depth()
 
     def counts(self) -> OutboxCounts:
-        """Give what became of the results so far; of those that are stored."""
+        """Return the counts of the results that are stored."""
         with self._changed:
-            return self._ledger.counts()
+            return self._buffer.counts()
+
+    def wait_for(self, condition: Callable[[], bool], *, timeout: float) -> bool:
+        """Wait until a condition on the outbox holds; return whether it does after `timeout` seconds."""
+        with self._changed:
+            return self._changed.wait_for(condition, timeout)
 
     def flush(self, *, timeout: float) -> bool:
-        """Commit what has been noted so far; say whether that was done within `timeout` seconds."""
+        """Commit all changes so far; return whether that was done within `timeout` seconds."""
         with self._changed:
-            wanted = self._ledger.changes
+            wanted = self._buffer.changes
             self._flushing += 1
             self._changed.notify_all()
-            done = self._changed.wait_for(lambda: self._ledger.stored_changes >= wanted, timeout)
+            done = self._changed.wait_for(lambda: self._buffer.stored_changes >= wanted, timeout)
             self._flushing -= 1
         return done
 
     def close(self, *, timeout: float = 2.0) -> bool:
-        """Commit what has been noted, and close the file. Safe to call twice.
+        """Commit all changes, and close the file. Safe to call twice.
 
         Returns:
             Whether everything was stored.
@@ -222,32 +232,34 @@ class Outbox:
             self._changed.notify_all()
         self._writer.join(timeout)
         if self._writer.is_alive():
-            return False  # the disk hangs; the file stays as after a crash, which it survives
+            return False  # the disk hangs; the file is as after a crash, which it survives
         self._commit_rest()
-        with self._file_lock, self._changed:
-            self._file.close()
-            if unstored := self._ledger.depth() - self._ledger.counts().waiting:
-                _LOG.error("%d results could not be stored and are gone; their numbers will be given again", unstored)
-            return not self._ledger.unsettled
+        with self._store_lock, self._changed:
+            self._store.close()
+            if unstored := self._buffer.depth() - self._buffer.counts().waiting:
+                _LOG.error(
+                    "%d results could not be stored and are lost; their numbers will be assigned again", unstored
+                )
+            return not self._buffer.unsettled
 
     def _commit_rest(self) -> None:
-        """Commit what a writer has left that failed in an unforeseen way."""
+        """Commit what is left after the writer has failed unexpectedly."""
         with self._changed:
-            if not self._ledger.unsettled or self._fault is not None:
+            if not self._buffer.unsettled or self._failing is not None:
                 return
-            batch = self._ledger.batch()
+            batch = self._buffer.batch()
         try:
-            self._use_file(partial(self._store, batch))
-        except Exception:  # noqa: BLE001 - the end goes on, whatever it was
+            self._use_store(partial(self._commit, batch))
+        except Exception:  # noqa: BLE001 - closing continues after any error
             _LOG.exception("the last results cannot be stored")
             with self._changed:
-                self._ledger.take_back(batch)
+                self._buffer.take_back(batch)
 
     @contextmanager
-    def _noting(self) -> Iterator[None]:
-        """Have the lock while something is noted, and see to it that it is committed."""
+    def _changing(self) -> Iterator[None]:
+        """Hold the lock while the buffer is changed, and wake the writer."""
         with self._changed:
-            began = not self._ledger.unsettled
+            began = not self._buffer.unsettled
             yield
             if began:
                 self._commit_by = time.monotonic() + self._commit_interval
@@ -256,70 +268,70 @@ class Outbox:
     def _write(self) -> None:
         while (batch := self._next_batch()) is not None:
             try:
-                self._use_file(partial(self._store, batch))
+                self._use_store(partial(self._commit, batch))
             except (sqlite3.Error, OSError) as error:
-                if not self._take_back(batch, f"results cannot be stored: {error}"):
+                if not self._retry(batch, f"results cannot be stored: {error}"):
                     return
                 continue
             except Exception:  # which ends this thread; `close` tries once more
                 with self._changed:
-                    self._ledger.take_back(batch)
+                    self._buffer.take_back(batch)
                 raise
             with self._changed:
-                if self._fault is not None:
+                if self._failing is not None:
                     _LOG.info("results are stored again")
-                self._fault = None
+                self._failing = None
                 self._commit_by = time.monotonic() + self._commit_interval
                 self._changed.notify_all()
                 listeners = list(self._listeners) if batch.puts else []
             for listener in listeners:
                 listener()
 
-    def _store(self, batch: Batch, file: OutboxFile) -> None:
-        stored = file.store(batch)
+    def _commit(self, batch: Batch, store: OutboxStore) -> None:
+        stored = store.store(batch)
         with self._changed:
-            self._ledger.settle(batch, stored)
+            self._buffer.settle(batch, stored)
 
-    def _use_file(self, work: Callable[[OutboxFile], _T]) -> _T:
-        """Do something with the file; where that finds it damaged, repair it, and do it again."""
-        with self._file_lock:
-            if self._broken is None:
+    def _use_store(self, work: Callable[[OutboxStore], _T]) -> _T:
+        """Use the file; if that finds it damaged, repair it and try again."""
+        with self._store_lock:
+            if self._damaged is None:
                 try:
-                    return work(self._file)
+                    return work(self._store)
                 except sqlite3.Error as error:
                     if not is_damage(error):
                         raise
-                    self._broken = str(error)
+                    self._damaged = str(error)
             with self._changed:
-                totals = self._ledger.committed()
-            lost = self._file.repair(totals, self._broken)
-            self._broken = None
+                totals = self._buffer.committed()
+            lost = self._store.repair(totals, self._damaged)
+            self._damaged = None
             with self._changed:
-                self._ledger.lose(lost, reason=DAMAGED)
-            return work(self._file)
+                self._buffer.lose(lost, reason=DAMAGED)
+            return work(self._store)
 
     def _next_batch(self) -> Batch | None:
-        """Wait until something is to be committed, or may have waited too long, and take it; None at the end."""
+        """Wait until there are changes to commit, or rows may have expired, and return the batch; None at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closing or self._ledger.unsettled, _LOOK_FOR_EXPIRED_S)
-            while self._ledger.unsettled and not self._urgent():
+            self._changed.wait_for(lambda: self._closing or self._buffer.unsettled, _EXPIRE_EVERY_S)
+            while self._buffer.unsettled and not self._urgent():
                 left = self._commit_by - time.monotonic()
                 if left <= 0 or not self._changed.wait(left):
                     break
-            if self._closing and not self._ledger.unsettled:
+            if self._closing and not self._buffer.unsettled:
                 return None
-            return self._ledger.batch()
+            return self._buffer.batch()
 
     def _urgent(self) -> bool:
-        return bool(self._closing or self._flushing or (self._hurry and self._ledger.unstored_puts))
+        return bool(self._closing or self._flushing or (self._commit_immediately and self._buffer.unstored_puts))
 
-    def _take_back(self, batch: Batch, fault: str) -> bool:
-        """Put what could not be stored back in its place, and wait; False if there is no use in waiting."""
+    def _retry(self, batch: Batch, reason: str) -> bool:
+        """Put back what could not be stored, and wait; return False if the outbox is being closed."""
         with self._changed:
-            self._ledger.take_back(batch)
-            if self._fault != fault:
-                _LOG.error("%s", fault)
-            self._fault = fault
+            self._buffer.take_back(batch)
+            if self._failing != reason:
+                _LOG.error("%s", reason)
+            self._failing = reason
             self._changed.notify_all()
             if self._closing:
                 return False

@@ -1,4 +1,4 @@
-"""What every way out of the device offers: MQTT, and whatever stands in for it."""
+"""The protocol of a publisher, such as MQTT or Greengrass, and the one that discards everything."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import Protocol
 
 
 class Outcome(Enum):
-    """What became of one publish.
+    """The outcome of one publish.
 
     Attributes:
-        DELIVERED: the other side has taken it over for good: in MQTT, the PUBACK came. A publisher whose own
-            "success" means less than that may not call it delivered.
-        LOST: it is not known to have arrived, and may or may not have: publish it again.
-        REFUSED: the other side will not take it as it is: publishing it again is no use.
+        DELIVERED: the other side is responsible for it now: in MQTT, the PUBACK came. A publisher whose own
+            "success" means less than that must not report it as delivered.
+        LOST: it may or may not have arrived: publish it again.
+        REFUSED: the other side does not accept it as it is: publishing it again is useless.
     """
 
     DELIVERED = "delivered"
@@ -23,11 +23,11 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The end of one publish.
+    """The report on one publish.
 
     Attributes:
-        outcome: what became of it.
-        reason: in plain words; empty when delivered.
+        outcome: delivered, lost or refused.
+        reason: for people; empty when delivered.
         cause: when refused, a word under which it is counted.
     """
 
@@ -42,8 +42,8 @@ class PublisherState:
 
     Attributes:
         connected: True if it is.
-        reason: why not, in plain words and without secrets; empty when connected.
-        untried: True as long as the first attempt to connect has not come to an end.
+        reason: why not, for people and without secrets; empty when connected.
+        untried: True until the first attempt to connect has ended.
     """
 
     connected: bool
@@ -52,26 +52,26 @@ class PublisherState:
 
 
 class Publisher(Protocol):
-    """A way out of the device. All methods may be called from any thread, and none waits for the network.
+    """Publishes messages. All methods may be called from any thread, and none waits for the network.
 
-    A publisher keeps nothing for later: what cannot go out now is lost to it at once, and the outbox has it
-    still. It connects by itself, and again whenever the connection ends, until it is stopped.
+    A publisher does not queue: what cannot be sent now is reported as lost at once, and is still in the outbox. It
+    connects by itself, and again whenever the connection ends, until it is stopped.
 
     Where the other side is not a broker, such as a Greengrass nucleus:
 
-    - If its success means only that it has taken a message over for now (into a spool in memory, say), a publish
-      is not delivered with it. The publisher waits for a proof that the message has arrived, such as its echo on
-      a subscription to the same topic, and calls it lost when none comes in time. The outbox then gives it again.
-    - If it fails while it is offline, and does not tell when it is online again, the failed publish is lost, and
+    - If its success means only that it has queued a message (in memory, say), the message is not delivered yet. The
+      publisher waits for a confirmation that the message has arrived, such as its echo on a subscription to the same
+      topic, and reports it as lost when none comes in time. It is then published again.
+    - If it fails while it is offline, and does not report when it is online again, the failed publish is lost, and
       `state` is not connected, with the reason, for a pause that grows from failure to failure; then connected
-      once more, for the next try. To stay connected would make the courier try again every second for ever.
-    - If it refuses what is too large, or a topic that nobody permitted, that is REFUSED: at once where nothing can
-      mend it, after some patience where a change of its settings may.
+      again, for the next attempt. If it stayed connected, the sender would try again every second for ever.
+    - A message that is too large, or whose topic is not permitted, is REFUSED: at once where nothing can change that,
+      after some time where a change of settings may.
     """
 
     @property
     def payload_limit(self) -> int:
-        """Bytes that a message may have; what is longer is refused, or may even end the connection."""
+        """The maximum size of a payload in bytes; a longer one is refused, or may even end the connection."""
         ...
 
     @property
@@ -80,18 +80,18 @@ class Publisher(Protocol):
         ...
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Call `listener` whenever `state` may have changed. To be called before `start`.
+        """Call `listener` whenever `state` may have changed. Call this before `start`.
 
         The listener is called on the publisher's own thread and must return at once.
         """
         ...
 
     def start(self) -> None:
-        """Begin to connect. An unreachable broker is not an error: `state` tells of it."""
+        """Start to connect. An unreachable broker is not an error: `state` reports it."""
         ...
 
     def publish(self, *, topic: str, payload: bytes, done: Callable[[Receipt], None]) -> None:
-        """Publish at least once, and call `done` exactly once, from whatever thread, maybe before returning.
+        """Publish at least once, and call `done` exactly once, from any thread, possibly before returning.
 
         `done` must return at once and not call the publisher.
         """
@@ -100,14 +100,59 @@ class Publisher(Protocol):
     def report(self, payload: bytes) -> None:
         """Make `payload` the retained status of the device, now and again after each new connection.
 
-        Only the newest counts: one that has not gone out when the next is given is forgotten.
+        Only the newest counts: one that has not been sent when the next is given is dropped.
         """
         ...
 
     def stop(self, *, farewell: bytes | None, timeout: float) -> None:
         """Publish `farewell` as the retained status, and end the connection in an orderly way.
 
-        Every publish that is under way ends with its receipt. Returns after `timeout` seconds at the latest.
+        Every pending publish ends with its receipt. Returns after `timeout` seconds at the latest.
         Safe to call twice, and without `start`.
         """
         ...
+
+
+class DiscardPublisher:
+    """Reports everything as delivered, for `--broker none`.
+
+    So the outbox numbers results as usual, and does not fill up.
+    """
+
+    def __init__(self) -> None:
+        self._listeners: list[Callable[[], None]] = []
+        self._started = False
+
+    @property
+    def payload_limit(self) -> int:
+        """That of MQTT, so that what is printed is what would be sent."""
+        return 128 * 1024
+
+    @property
+    def state(self) -> PublisherState:
+        """Connected from `start` to `stop`."""
+        return PublisherState(connected=True) if self._started else PublisherState(connected=False, reason="stopped")
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call `listener` at `start` and `stop`."""
+        self._listeners.append(listener)
+
+    def start(self) -> None:
+        """Accept publishes."""
+        self._set(started=True)
+
+    def publish(self, *, topic: str, payload: bytes, done: Callable[[Receipt], None]) -> None:  # noqa: ARG002 - it is discarded
+        """Report it as delivered."""
+        done(Receipt(Outcome.DELIVERED) if self._started else Receipt(Outcome.LOST, "stopped"))
+
+    def report(self, payload: bytes) -> None:
+        """Discard the status."""
+
+    def stop(self, *, farewell: bytes | None, timeout: float) -> None:  # noqa: ARG002 - as `report`
+        """Accept no more publishes."""
+        self._set(started=False)
+
+    def _set(self, *, started: bool) -> None:
+        self._started = started
+        for listener in self._listeners:
+            listener()

@@ -1,89 +1,135 @@
-"""Carries results from the outbox to the publisher."""
+"""Sending results from the outbox to the publisher, and the start and stop of all three."""
 
+import logging
 import threading
 import time
 from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
+from typing import Final
 
-from beeagent.outbox.dead_letters import Quarantine
-from beeagent.outbox.outbox import Outbox, UnreadableOutboxError
+from beeagent.outbox.dead_letters import DeadLetterFile
+from beeagent.outbox.outbox import Outbox
 from beeagent.outbox.publisher import Outcome, Publisher, Receipt
-from beeagent.outbox.rate_limit import RateLimit
-from beeagent.outbox.records import Row
+from beeagent.outbox.write_buffer import Row, UnreadableOutboxError
+
+_LOG: Final = logging.getLogger(__name__)
+
+_LAST_RESULTS_S: Final = 0.5
+_CLOSE_OUTBOX_S: Final = 0.7  # for its last commit, after the last receipts
 
 
-class Courier:
-    """A thread that publishes waiting results in their order, and removes each once it is delivered.
+class RateLimit:
+    """Limits the rate of publishes, with bursts of up to one second's worth.
 
-    What waits when a connection comes about is the backlog; what is stored from then on is live. The backlog goes out
-    from the oldest on, at a bounded rate and with at most half of what may be on its way, and live results go out
-    beside it as they come: each of the two in its own order. A backlog of up to a second's worth of that rate goes
-    out ahead of what is live, so that after a short outage all is in order. What is lost on the way is published
+    Args:
+        per_second: the rate, greater than 0.
+        now: returns seconds; for tests.
+
+    Raises:
+        ValueError: the rate is not positive.
+    """
+
+    def __init__(self, per_second: float, *, now: Callable[[], float] = time.monotonic) -> None:
+        if not per_second > 0:
+            raise ValueError(f"rate {per_second} is not positive")
+        self._rate = per_second
+        self._burst = max(1.0, per_second)
+        self._now = now
+        self._left = self._burst
+        self._counted_at = now()
+
+    @property
+    def allowed(self) -> int:
+        """How many may be published now."""
+        moment = self._now()
+        self._left = min(self._burst, self._left + (moment - self._counted_at) * self._rate)
+        self._counted_at = moment
+        return max(0, int(self._left))
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds until one more may be published; 0 if one may be published now."""
+        return 0.0 if self.allowed else (1 - self._left) / self._rate
+
+    def count(self) -> None:
+        """Count one publish, allowed or not."""
+        self._left -= 1
+
+
+class Sender:
+    """A thread that publishes waiting results in order, and removes each from the outbox once it is delivered.
+
+    The results that wait when a connection is established are the backlog; those that are stored from then on are live.
+    The backlog is sent from the oldest on, at a limited rate and with at most half of `max_in_flight`; live results are
+    sent at the same time as they come: each of the two in its own order. A backlog of up to one second's worth of that
+    rate is sent before live results, so that after a short outage everything is in order. Lost results are published
     again, from the oldest on.
 
     The thread sleeps until the outbox has stored something, a receipt has come, the publisher's state has changed, or
-    the backlog may go on.
+    the rate allows more of the backlog.
 
-    To end in order: `drain` if the results should get out, then stop the publisher, the courier, the outbox.
+    To end in order: `drain` if the results should be sent, then stop the publisher, the sender, the outbox.
     """
 
-    def __init__(  # noqa: PLR0913 - the two ends, and how it carries between them
+    def __init__(  # noqa: PLR0913 - its two ends, and its limits
         self,
         *,
         outbox: Outbox,
         publisher: Publisher,
-        quarantine: Quarantine | None = None,
+        dead_letters: DeadLetterFile | None = None,
         max_in_flight: int = 16,
         retry_after_s: float = 1.0,
         drain_rate: float = 50.0,
     ) -> None:
-        """Connect the two; nothing happens before `start`.
+        """Connect the outbox and the publisher; nothing happens before `start`.
 
         Args:
-            outbox: where the results are.
-            publisher: where they go. Its `listen` is used, so it must not have been started.
-            quarantine: where results are kept that the publisher refuses; None for nowhere.
-            max_in_flight: results on their way at any time, at most.
+            outbox: has the results.
+            publisher: publishes them. Its `listen` is used, so it must not have been started.
+            dead_letters: keeps results that the publisher refuses; None to keep none.
+            max_in_flight: maximum number of unacknowledged results.
             retry_after_s: pause after a publish that failed though there is a connection, in seconds.
-            drain_rate: results of the backlog per second, at most. The default leaves half of the 100 publishes per
-                second that AWS IoT Core takes on a connection
+            drain_rate: maximum number of results of the backlog per second. The default leaves half of the 100
+                publishes per second that AWS IoT Core accepts on a connection
                 (https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits).
 
         Raises:
-            ValueError: a bound is not positive.
+            ValueError: a limit is not positive.
         """
         if max_in_flight < 1 or retry_after_s <= 0:
             raise ValueError(f"max_in_flight {max_in_flight} or retry_after_s {retry_after_s} is not positive")
         self._outbox = outbox
         self._publisher = publisher
-        self._quarantine = quarantine or Quarantine(None)
+        self._dead_letters = dead_letters or DeadLetterFile(None)
         self._max_in_flight = max_in_flight
         self._retry_after = retry_after_s
-        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._receipts: deque[tuple[Row, Receipt]] = deque()
         self._in_flight: set[int] = set()
         self._connected = False
-        self._cursor = 0  # live rows up to this one were handed over
-        self._backlog_cursor = 0  # rows of the backlog up to this one were handed over
+        self._cursor = 0  # the last live row that was handed over
+        self._backlog_cursor = 0  # the last row of the backlog that was handed over
         self._backlog_end = 0  # the last row of the backlog
         self._drain_limit = RateLimit(drain_rate)
-        self._draining = threading.Event()  # the backlog is all that is left
+        self._draining = threading.Event()  # there will be no live results any more
         self._unreadable: str | None = None
         self._pause_until = 0.0
         self._settled = threading.Condition()
-        self._trouble: str | None = None
+        self._failing: str | None = None  # the reason of the last lost publish
         self._last_delivery: datetime | None = None
         outbox.listen(self._wake.set)
         publisher.listen(self._wake.set)
 
     @property
-    def trouble(self) -> str | None:
-        """Why results fail to be delivered though there is a connection, in plain words; None if they do not."""
+    def problem(self) -> str | None:
+        """Why results are not delivered though there is a connection; None if they are."""
         with self._settled:
-            return self._trouble or self._unreadable or self._quarantine.trouble
+            return self._failing or self._unreadable or self._dead_letters.problem
 
     @property
     def last_delivery(self) -> datetime | None:
@@ -91,14 +137,24 @@ class Courier:
         with self._settled:
             return self._last_delivery
 
+    @property
+    def in_flight(self) -> frozenset[int]:
+        """The ids of the rows that were handed to the publisher and have no receipt yet."""
+        return frozenset(self._in_flight)
+
     def start(self) -> None:
-        """Begin to carry."""
+        """Start to send."""
         self._thread.start()
 
-    def drain(self, *, timeout: float) -> bool:
-        """Wait until nothing waits any more; say whether it came to that. From now on, the backlog knows no limit.
+    def wait_for(self, condition: Callable[[], bool], *, timeout: float) -> bool:
+        """Wait until a condition holds that receipts can change; return whether it does after `timeout` seconds."""
+        with self._settled:
+            return self._settled.wait_for(condition, timeout)
 
-        Gives up after `timeout` seconds, or as soon as the publisher has tried to connect and could not.
+    def drain(self, *, timeout: float) -> bool:
+        """Wait until no results wait any more; return whether that is so. From now on, the backlog has no rate limit.
+
+        Gives up after `timeout` seconds, or as soon as the publisher has failed to connect.
         """
         deadline = time.monotonic() + timeout
         self._draining.set()
@@ -109,58 +165,68 @@ class Courier:
             state = self._publisher.state
             return self._outbox.depth() == 0 or not (state.connected or state.untried)
 
-        with self._settled:
-            self._settled.wait_for(ended, timeout=max(0.0, deadline - time.monotonic()))
+        self.wait_for(ended, timeout=max(0.0, deadline - time.monotonic()))
         return self._outbox.depth() == 0
 
     def stop(self, *, timeout: float = 2.0) -> bool:
-        """Take in the receipts that have come, and end; say whether that was within `timeout` seconds."""
+        """Process the receipts that have come, and end; return whether that was within `timeout` seconds."""
         self._stopping.set()
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    def run_once(self) -> float | None:
+        """Process receipts and publish what may be published now, on the caller's thread.
+
+        Returns:
+            The seconds after which more may be published; None if something else has to happen first.
+        """
+        self._settle()
+        if self._stopping.is_set():
+            return None
+        try:
+            pause = self._send()
+        except UnreadableOutboxError as error:
+            self._unreadable = str(error)
+            return self._retry_after
+        self._unreadable = None
+        return pause
+
     def _run(self) -> None:
         pause: float | None = None
-        while True:
+        stopping = False
+        while not stopping:
             self._wake.wait(pause)
             self._wake.clear()
-            self._settle()
-            if self._stopping.is_set():
-                return
-            try:
-                pause = self._send()
-                self._unreadable = None
-            except UnreadableOutboxError as error:
-                self._unreadable = str(error)
-                pause = self._retry_after
+            stopping = self._stopping.is_set()  # before the receipts are processed, so that none is left
+            pause = self.run_once()
 
     def _settle(self) -> None:
         delivered: list[int] = []
         refused: defaultdict[str, list[int]] = defaultdict(list)
-        trouble = self._trouble
+        failing = self._failing
         while self._receipts:
             row, receipt = self._receipts.popleft()
             self._in_flight.discard(row.id)
             if receipt.outcome is Outcome.DELIVERED:
                 delivered.append(row.id)
-                trouble = None
+                failing = None
             elif receipt.outcome is Outcome.REFUSED:
-                self._quarantine.keep(row, receipt)
+                self._dead_letters.append(row, receipt)
                 refused[receipt.cause].append(row.id)
-                trouble = None  # the quarantine tells
+                failing = None  # the dead letters have the reason
             else:
                 self._go_back(row.id)
                 if self._publisher.state.connected:
                     self._pause_until = time.monotonic() + self._retry_after
-                    trouble = receipt.reason
+                    failing = receipt.reason
         if delivered:
             self._outbox.delivered(delivered)
         for cause, ids in refused.items():
             self._outbox.drop(ids, reason=cause)
         with self._settled:
-            self._trouble = trouble
+            self._failing = failing
             if delivered:
                 self._last_delivery = datetime.now(timezone.utc)
             self._settled.notify_all()
@@ -172,9 +238,8 @@ class Courier:
             self._cursor = min(self._cursor, row_id - 1)
 
     def _send(self) -> float | None:
-        """Hand over what may go; give the seconds after which more may, or None if something else has to happen."""
         connected = self._publisher.state.connected
-        self._outbox.hurry = connected
+        self._outbox.commit_immediately = connected
         if connected and not self._connected:
             self._backlog_cursor = 0
             self._backlog_end = self._cursor = self._outbox.stored_id
@@ -194,10 +259,10 @@ class Courier:
         return wait
 
     def _send_backlog(self) -> float | None:
-        most = self._max_in_flight if self._draining.is_set() else max(1, self._max_in_flight // 2)
+        share = self._max_in_flight if self._draining.is_set() else max(1, self._max_in_flight // 2)
         while self._backlog_cursor < self._backlog_end:
             of_backlog = sum(1 for row_id in self._in_flight if row_id <= self._backlog_end)
-            room = min(most - of_backlog, self._max_in_flight - len(self._in_flight))
+            room = min(share - of_backlog, self._max_in_flight - len(self._in_flight))
             if not self._draining.is_set():
                 if not self._drain_limit.allowed:
                     return self._drain_limit.wait_s
@@ -210,15 +275,64 @@ class Courier:
             for row in rows:
                 if row.id <= self._backlog_end:
                     self._backlog_cursor = max(self._backlog_cursor, row.id)
-                    self._drain_limit.take()
+                    self._drain_limit.count()
                     self._publish(row)
         return None
 
     def _publish(self, row: Row) -> None:
         if row.id not in self._in_flight:
             self._in_flight.add(row.id)
-            self._publisher.publish(topic=row.topic, payload=row.payload, done=partial(self._handle_end, row))
+            self._publisher.publish(topic=row.topic, payload=row.payload, done=partial(self._handle_receipt, row))
 
-    def _handle_end(self, row: Row, receipt: Receipt) -> None:
+    def _handle_receipt(self, row: Row, receipt: Receipt) -> None:
         self._receipts.append((row, receipt))
         self._wake.set()
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Outbox, sender and publisher together: started together, stopped in order."""
+
+    outbox: Outbox
+    sender: Sender
+    publisher: Publisher
+
+    @property
+    def broker_problem(self) -> str | None:
+        """Why there is no connection to the broker; None if there is one, or the first is being established."""
+        state = self.publisher.state
+        return None if state.connected or state.untried else state.reason
+
+    @property
+    def delivering(self) -> bool:
+        """Whether there are waiting results and a connection to send them on."""
+        return self.publisher.state.connected and self.outbox.depth() > 0
+
+    def start(self) -> None:
+        """Start to connect and to send."""
+        self.publisher.start()
+        self.sender.start()
+
+    def drain(self, *, timeout: float, unless: threading.Event) -> None:
+        """Wait up to `timeout` seconds until no results wait, `unless` is set, or there is no connection."""
+        by = time.monotonic() + timeout
+        while not unless.is_set() and time.monotonic() < by:
+            if self.sender.drain(timeout=0.25) or self.broker_problem is not None:
+                return
+
+    def end(self, *, farewell: Callable[[], bytes], by: float) -> None:
+        """Send the last results and the last status, and store the remaining results.
+
+        Args:
+            farewell: returns the last retained status.
+            by: when it is to be over at the latest, by `time.monotonic`. The outbox has time to commit in any case.
+        """
+        if self.publisher.state.connected:
+            self.sender.drain(timeout=_LAST_RESULTS_S)
+        left = by - _CLOSE_OUTBOX_S - time.monotonic()
+        self.publisher.stop(farewell=farewell(), timeout=max(0.1, left))
+        self.sender.stop(timeout=_CLOSE_OUTBOX_S / 4)
+        self.outbox.close(timeout=_CLOSE_OUTBOX_S / 2)
+        waiting = self.outbox.counts().waiting
+        if waiting:
+            _LOG.warning("%d results wait for the broker; they will be sent when the agent runs again", waiting)

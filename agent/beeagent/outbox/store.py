@@ -1,45 +1,78 @@
-"""The SQLite file in which results wait."""
+"""Storage of results in the SQLite file, with their ages and limits."""
 
 import logging
 import sqlite3
+import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from beeagent.errors import InputError
-from beeagent.outbox.boot_clock import BootClock
-from beeagent.outbox.damage import read_totals, readable_held, readable_rows, set_aside
-from beeagent.outbox.lock import OutboxLock
-from beeagent.outbox.opening import DamagedError, create_database, open_database, stored_totals
-from beeagent.outbox.records import DAMAGED, EXPIRED, FULL, UNSTORED, Batch, Row, Stored, Totals
+from beeagent.outbox.database import Connect, DamagedError, OutboxLock, create_database, open_database, stored_totals
+from beeagent.outbox.recovery import read_totals, readable_reserved, readable_rows, set_aside
+from beeagent.outbox.write_buffer import DAMAGED, EXPIRED, FULL, UNSTORED, Batch, Row, Stored, Totals
 
-__all__ = ["OutboxFile", "Row"]
-
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _LOG: Final = logging.getLogger(__name__)
 
-_DAMAGE_TOLD_S: Final = 24 * 3600.0  # how long a damaged file counts as trouble
+_DAMAGE_REPORTED_S: Final = 24 * 3600.0  # how long a damaged file is reported
 _DROP_STEP: Final = 16  # rows dropped at once when the outbox is full
-_HOLD: Final = "INSERT OR REPLACE INTO held VALUES (?, ?)"
+_RESERVE: Final = "INSERT OR REPLACE INTO held VALUES (?, ?)"
 _INSERT: Final = "INSERT INTO message (id, taken_at, topic, payload) VALUES (?, ?, ?, ?)"
 
 
-class OutboxFile:
-    """Rows, numbers and counts in one SQLite file. Used by one thread at a time, and by one process.
+@dataclass(frozen=True, slots=True)
+class BootClock:
+    """Seconds since the device was booted, the same in every process; time in suspend counts.
 
-    All changes of a commit are stored, or none: at any moment, the numbers given are as many as the rows, the
-    delivered and the dropped together.
+    Attributes:
+        boot: identifies this boot of the device.
+        seconds: returns the seconds since the boot.
     """
 
-    def __init__(self, path: Path | None, *, max_bytes: int, max_age_s: float, clock: BootClock) -> None:
-        """Open the file, or create it. A damaged one is set aside, and what can be read of it goes on in a new one.
+    boot: str
+    seconds: Callable[[], float]
+
+
+def boot_clock() -> BootClock:
+    """Return the clock of this device: Linux's CLOCK_BOOTTIME.
+
+    The time of day is unsuitable: a Pi has no battery-backed clock, so that its time of day jumps by hours or years
+    once the network sets it.
+    """
+    if sys.platform == "linux":
+        return BootClock(_BOOT_ID.read_text(encoding="ascii").strip(), lambda: time.clock_gettime(time.CLOCK_BOOTTIME))
+    return BootClock("", time.monotonic)  # for development elsewhere; a device runs Linux
+
+
+class OutboxStore:
+    """Rows, numbers and counts in one SQLite file. Used by one thread at a time, and by one process.
+
+    All changes of a commit are stored, or none: at any moment, the numbers assigned are as many as the rows, the
+    delivered and the dropped results together.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        max_bytes: int,
+        max_age_s: float,
+        clock: BootClock,
+        connect: Connect = sqlite3.connect,
+    ) -> None:
+        """Open the file, or create it. A damaged one is renamed, and what can be read of it is copied to a new one.
 
         Args:
-            path: its folder is made if need be; None keeps everything in memory.
+            path: its folder is created if necessary; None keeps everything in memory.
             max_bytes: of the file's used pages; when a commit passes it, the oldest rows are dropped.
             max_age_s: seconds that a row may wait by the outbox's clock; a commit drops those that waited longer.
             clock: of the device.
+            connect: opens the SQLite file, as `sqlite3.connect` does.
 
         Raises:
             InputError: the file cannot be used.
@@ -48,10 +81,11 @@ class OutboxFile:
         self._max_bytes = max_bytes
         self._max_age = max_age_s
         self._clock = clock
+        self._connect = connect
         self._aside: Path | None = None
         self._clock_noted = False
         self._damage: str | None = None
-        self._told_until = 0.0
+        self._reported_until = 0.0
         self._database: sqlite3.Connection
         self._lock = None if path is None else OutboxLock(path)
         try:
@@ -62,14 +96,14 @@ class OutboxFile:
 
     @property
     def damage(self) -> str | None:
-        """What was found damaged within a day and what came of it, in plain words; else None. Safe from any thread."""
-        return self._damage if time.monotonic() < self._told_until else None
+        """What was damaged within the last day, and the consequences; else None. Safe from any thread."""
+        return self._damage if time.monotonic() < self._reported_until else None
 
     def now(self) -> float:
-        """Give the outbox's clock, in seconds.
+        """Return the time of the outbox's clock, in seconds.
 
-        It runs while the device is on, and stands still while it is off: nothing on the device knows how long that
-        was. It never goes back, and the time of day has no part in it. Safe from any thread.
+        It runs while the device is on, and stops while it is off, since the device cannot measure that time. It never
+        goes back, and does not depend on the time of day. Safe from any thread.
         """
         return self._clock_began + self._clock.seconds()
 
@@ -82,18 +116,18 @@ class OutboxFile:
         return int(self._database.execute("SELECT coalesce(max(id), 0) FROM message").fetchone()[0])
 
     def rows(self, *, after: int, limit: int) -> list[Row]:
-        """Give the oldest rows whose id is greater than `after`."""
+        """Return the oldest rows whose id is greater than `after`."""
         found = self._database.execute(
             "SELECT id, topic, payload, taken_at FROM message WHERE id > ? ORDER BY id LIMIT ?", (after, limit)
         )
         return [Row(*row) for row in found.fetchall()]
 
-    def held(self) -> dict[str, bytes]:
-        """Give what is held for results that are yet to come, by key, in the order in which it came."""
+    def reserved(self) -> dict[str, bytes]:
+        """Return the reserved payloads by key, in the order in which they were reserved."""
         return dict(self._database.execute("SELECT key, payload FROM held ORDER BY rowid").fetchall())
 
     def store(self, batch: Batch) -> Stored:
-        """Commit a batch, and drop what has waited too long or is too much."""
+        """Commit a batch, and drop rows that are too old or too many."""
         execute = self._database.execute
         execute("BEGIN IMMEDIATE")
         try:
@@ -105,10 +139,10 @@ class OutboxFile:
                     counted["delivered" if reason is None else "dropped", reason or ""] += 1
                 else:
                     gone.append(reason)
-            # After the removals: so a new row takes the place of an old one, and no page has to be split.
+            # After the removals: so a new row reuses the space of an old one, and no page has to be split.
             self._database.executemany(_INSERT, ((row.id, row.taken_at, row.topic, row.payload) for row in batch.puts))
-            self._database.executemany(_HOLD, batch.held.items())
-            self._database.executemany("DELETE FROM held WHERE key = ?", ((key,) for key in batch.let_go))
+            self._database.executemany(_RESERVE, batch.reserved.items())
+            self._database.executemany("DELETE FROM held WHERE key = ?", ((key,) for key in batch.released))
             dropped = {EXPIRED: self._drop_expired(), FULL: self._drop_oldest()}
             counted["dropped", UNSTORED] += batch.unstored
             counted.update({("dropped", reason): number for reason, number in dropped.items()})
@@ -127,21 +161,21 @@ class OutboxFile:
         return Stored(gone, dropped)
 
     def repair(self, totals: Totals | None, reason: str) -> int:
-        """Set the file aside, and go on in a new one with the rows that can still be read.
+        """Rename the file, and continue in a new one with the rows that can still be read.
 
-        To be called again when it fails.
+        Call it again if it fails.
 
         Args:
-            totals: numbers and counts as they were stored last; None takes those that can be read, and where none
-                can, begins anew.
+            totals: as they were stored last; None takes those of the damaged file if they can be read, and otherwise
+                starts from zero.
             reason: what is wrong with the file.
 
         Returns:
-            How many rows were lost.
+            The number of lost rows.
 
         Raises:
             OSError: the file cannot be renamed.
-            sqlite3.Error: a new one cannot be made.
+            sqlite3.Error: a new one cannot be created.
         """
         if hasattr(self, "_database"):
             self._database.close()
@@ -152,24 +186,24 @@ class OutboxFile:
         else:  # the new file of the try before
             self._path.unlink(missing_ok=True)
         known = totals if totals is not None else read_totals(self._aside)
-        self._database = create_database(self._path)
+        self._database = create_database(self._path, connect=self._connect)
         self._clock_noted = False
         lost = 0 if known is None else self._refill(known, self._aside)
-        what = "its numbers could not be read, so they begin anew" if known is None else f"{lost} results are lost"
-        self._damage = f"the file was damaged ({reason}) and set aside as {self._aside.name}: {what}"
-        self._told_until = time.monotonic() + _DAMAGE_TOLD_S
+        what = "its numbers could not be read and start again from 1" if known is None else f"{lost} results are lost"
+        self._damage = f"the file was damaged ({reason}) and renamed to {self._aside.name}: {what}"
+        self._reported_until = time.monotonic() + _DAMAGE_REPORTED_S
         _LOG.error("outbox: %s", self._damage)
         self._aside = None
         return lost
 
     def close(self) -> None:
-        """Close the file, and let another process have it. Safe to call twice."""
+        """Close the file, so that another process can use it. Safe to call twice."""
         self._database.close()
         self._release()
 
     def _open(self) -> None:
         try:
-            self._database = open_database(self._path)
+            self._database = open_database(self._path, connect=self._connect)
         except DamagedError as damage:
             try:
                 self.repair(None, str(damage))
@@ -184,7 +218,7 @@ class OutboxFile:
             self._lock.close()
 
     def _refill(self, totals: Totals, aside: Path) -> int:
-        """Store what was saved; say how many rows are lost."""
+        """Store the rows that can be read; return the number of lost rows."""
         execute = self._database.execute
         execute("BEGIN IMMEDIATE")
         lost = totals.waiting
@@ -193,7 +227,7 @@ class OutboxFile:
                 break
             execute(_INSERT, (row.id, row.taken_at, row.topic, row.payload))
             lost -= 1
-        self._database.executemany(_HOLD, readable_held(aside))
+        self._database.executemany(_RESERVE, readable_reserved(aside))
         dropped = Counter(totals.dropped)
         dropped[DAMAGED] += lost
         state = [("seq", *entry) for entry in totals.sequences.items()]
@@ -204,14 +238,14 @@ class OutboxFile:
         return lost
 
     def _begin_clock(self) -> float:
-        """Give the outbox's clock at the begin of this boot of the device.
+        """Return the time of the outbox's clock at this boot of the device.
 
-        Rows are stored together with a note of it. So where there is no note of this boot, all rows are from
-        before it, and the clock goes on from the newest; whatever has been delivered, nobody asks for its age.
+        It is stored together with the rows. So where it is not stored for this boot, all rows are from before, and the
+        clock continues from the newest row.
         """
         execute = self._database.execute
         newest = int(execute("SELECT coalesce(max(taken_at), 0) FROM message").fetchone()[0])
-        if self._damage is not None:  # the note is lost: let no time have passed rather than too much
+        if self._damage is not None:  # it is lost: assume too little time rather than too much
             return newest - self._clock.seconds()
         known = execute("SELECT value FROM state WHERE kind = 'clock' AND name = ?", (self._clock.boot,)).fetchone()
         return newest if known is None else int(known[0])
@@ -224,7 +258,7 @@ class OutboxFile:
             )
 
     def _drop_expired(self) -> int:
-        """Drop rows that have waited too long; say how many. Rows are in the order of their age."""
+        """Drop rows that have waited too long; return how many. Rows are in the order of their age."""
         oldest = self.now() - self._max_age
         kept = self._database.execute(
             "SELECT id FROM message WHERE taken_at >= ? ORDER BY id LIMIT 1", (oldest,)
@@ -234,7 +268,7 @@ class OutboxFile:
         return self._database.execute("DELETE FROM message WHERE id < ?", (kept[0],)).rowcount
 
     def _drop_oldest(self) -> int:
-        """Drop rows until what is used of the file is within its limit; say how many."""
+        """Drop rows until the used pages of the file are within their limit; return how many."""
         dropped = 0
         while self._used_bytes() > self._max_bytes:
             step = self._database.execute(

@@ -14,12 +14,9 @@ import cv2
 from beeagent.camera import Capture, Frame, FrameQueue, IncompleteVideoError
 from beeagent.detection import ModelBundle
 from beeagent.errors import InputError
-from beeagent.messages.status import CameraCounts
-from beeagent.mqtt.broker_url import BrokerAddress
-from beeagent.outbox.dead_letters import Quarantine
-from beeagent.outbox.delivery import Delivery
-from beeagent.outbox.publisher import Publisher
-from beeagent.outbox.sender import Courier
+from beeagent.messages import CameraCounts
+from beeagent.mqtt import BrokerAddress
+from beeagent.outbox import DeadLetterFile, Delivery, Publisher, Sender
 from beeagent.runtime.decision import Decision, Decisions
 from beeagent.runtime.factory import (
     chosen_capture_limits,
@@ -123,15 +120,15 @@ class Agent:
             model=lambda: self._pipeline.model,
             counts=self._camera_counts,
             outbox=self._delivery.outbox.counts,
-            last_delivery=lambda: self._delivery.courier.last_delivery,
+            last_delivery=lambda: self._delivery.sender.last_delivery,
             second_opinion=partial(second_opinion_status, opinion, collection, settings),
         )
         self._supervisor = Supervisor(
             health=self._health,
             checks={
-                "outbox": lambda: self._delivery.outbox.fault,
-                "delivery": lambda: self._delivery.courier.trouble,
-                "broker": lambda: self._delivery.broker_trouble,
+                "outbox": lambda: self._delivery.outbox.problem,
+                "delivery": lambda: self._delivery.sender.problem,
+                "broker": lambda: self._delivery.broker_problem,
                 "collect": lambda: collection.fault if collection is not None else None,
             },
             note=self.note_trouble,
@@ -281,10 +278,10 @@ class Agent:
 
 def _build_delivery(settings: Settings, outbox_path: Path | None, publisher: Publisher) -> Delivery:
     outbox = chosen_outbox(settings, outbox_path)
-    courier = Courier(
+    sender = Sender(
         outbox=outbox,
         publisher=publisher,
-        quarantine=Quarantine.beside(outbox_path),
+        dead_letters=DeadLetterFile.beside(outbox_path),
         drain_rate=settings.outbox_drain_rate,
     )
-    return Delivery(outbox, courier, publisher)
+    return Delivery(outbox, sender, publisher)

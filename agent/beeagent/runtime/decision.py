@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from beeagent.cloud import CloudResult, SecondOpinion
 from beeagent.detection import Detections
-from beeagent.messages.detections import DecidedBy
+from beeagent.messages import DecidedBy
 from beeagent.runtime.pipeline import FrameResult
 
 

@@ -28,9 +28,8 @@ from beeagent.detection import (
     uncertainty_range,
 )
 from beeagent.errors import InputError
-from beeagent.mqtt.broker_url import BrokerAddress
-from beeagent.mqtt.options import MqttOptions, mqtt_options
-from beeagent.outbox.outbox import Outbox
+from beeagent.mqtt import BrokerAddress, MqttOptions, mqtt_options
+from beeagent.outbox import Outbox
 from beeagent.settings import Settings
 
 _STREAM_OPENS_WITHIN_S = 8.0

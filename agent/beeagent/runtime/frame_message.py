@@ -1,23 +1,24 @@
 """The message of each frame: exactly one goes into the outbox, also where the process ends before it is decided."""
 
-import json
 import logging
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
-from functools import partial
-from typing import Any, Final
+from typing import Final
 
-from beeagent.messages.detections import MessageTooLargeError, detections_message, encode
-from beeagent.messages.rule import PublishRule
-from beeagent.messages.topics import detections_topic
-from beeagent.outbox.outbox import Outbox
+from beeagent.messages import (
+    DetectionsMessage,
+    MessageTooLargeError,
+    PublishRule,
+    UnreadableError,
+    detections_message,
+    detections_topic,
+)
+from beeagent.outbox import Outbox
 from beeagent.runtime.decision import Decision
 from beeagent.settings import Settings
 
 _LOG: Final = logging.getLogger(__name__)
-
-_NO_LIMIT: Final = 2**31
 
 
 class FrameMessages:
@@ -43,37 +44,35 @@ class FrameMessages:
         Args:
             decision: that one, of the `event_id` that the other one will have.
         """
-        self._outbox.hold(str(decision.event_id), self._encode(self._message(decision, seq=1)))
+        self._outbox.reserve(str(decision.event_id), self._encode(self._message(decision, seq=1)))
 
     def tell(self, decision: Decision) -> bytes | None:
         """Send what was decided on its way, and give the message; None where the frame makes none."""
         key = str(decision.event_id) if decision.held else None
-        if self._rule.admits(decision.detections):
-            return self._put(lambda seq: self._message(decision, seq=seq), settles=key)
+        if self._rule.admits(decision.detections.counts()):
+            return self._put(lambda seq: self._message(decision, seq=seq), releases=key)
         if key is not None:
-            self._outbox.let_go(key)
+            self._outbox.release(key)
         return None
 
     def tell_left_behind(self) -> list[bytes]:
         """Send what an earlier process held when it ended on its way, and give the messages. To be called once."""
         payloads = []
-        for key, held in self._outbox.left_behind.items():
+        for key, held in self._outbox.recovered_rows.items():
             try:
-                message = json.loads(held)
-                _make_older(message)
-                admitted = self._rule.admits_counts(message["counts"])
-            except (ValueError, KeyError, TypeError):
-                _LOG.error("outbox: what was held of a frame cannot be read, and makes no message")
-                admitted = False
-            if admitted:
-                payloads.append(self._put(partial(_numbered, message), settles=key))
+                message = _with_age(DetectionsMessage.decode(held))
+            except (UnreadableError, ValueError):
+                _LOG.error("outbox: the reserved message of a frame cannot be read, and is dropped")
+                message = None
+            if message is not None and self._rule.admits(message.counts):
+                payloads.append(self._put(message.with_seq, releases=key))
             else:
-                self._outbox.let_go(key)
+                self._outbox.release(key)
         if payloads:
             _LOG.info("%d frames were being asked about when the agent ended last, and are told of now", len(payloads))
         return payloads
 
-    def _put(self, build: Callable[[int], dict[str, Any]], *, settles: str | None) -> bytes:
+    def _put(self, build: Callable[[int], DetectionsMessage], *, releases: str | None) -> bytes:
         payload = b""
 
         def encoded(seq: int) -> bytes:
@@ -81,17 +80,17 @@ class FrameMessages:
             payload = self._encode(build(seq))
             return payload
 
-        self._outbox.put(stream=self._stream, topic=self._topic, build=encoded, settles=settles)
+        self._outbox.put(stream=self._stream, topic=self._topic, build=encoded, releases=releases)
         return payload
 
-    def _encode(self, message: dict[str, Any]) -> bytes:
+    def _encode(self, message: DetectionsMessage) -> bytes:
         try:
-            return encode(message, limit=self._payload_limit())
+            return message.encode(limit=self._payload_limit())
         except MessageTooLargeError:
             # The publisher refuses it, which costs this message alone and is counted.
-            return encode(message, limit=_NO_LIMIT)
+            return message.to_json()
 
-    def _message(self, decision: Decision, *, seq: int) -> dict[str, Any]:
+    def _message(self, decision: Decision, *, seq: int) -> DetectionsMessage:
         result = decision.result
         return detections_message(
             event_id=decision.event_id,
@@ -112,13 +111,8 @@ class FrameMessages:
         )
 
 
-def _numbered(message: dict[str, Any], seq: int) -> dict[str, Any]:
-    return {**message, "seq": seq}
-
-
-def _make_older(message: dict[str, Any]) -> None:
+def _with_age(message: DetectionsMessage) -> DetectionsMessage:
     """Bring the time since the capture up to now, as far as the wall clock can tell across a restart."""
-    captured_at = datetime.fromisoformat(message["captured_at"].replace("Z", "+00:00"))
+    captured_at = datetime.fromisoformat(message.captured_at.replace("Z", "+00:00"))
     age_ms = (datetime.now(timezone.utc) - captured_at).total_seconds() * 1000
-    latency = message["latency_ms"]
-    latency["total"] = max(latency["total"], round(age_ms, 1))
+    return message.with_total_ms(max(message.latency_ms.total, round(age_ms, 1)))

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from beeagent import __version__
-from beeagent.messages.detections import encode
-from beeagent.messages.status import CameraCounts, CameraStatus, SecondOpinionStatus, State, status_message
-from beeagent.outbox.outbox import OutboxCounts
+from beeagent.messages import CameraCounts, CameraStatus, SecondOpinionStatus, State, status_message
+from beeagent.outbox import OutboxCounts
 
 _RATE_WINDOW = 64  # results over which frames/s is averaged
 _STATUS_LIMIT = 7000  # bytes; what a Greengrass nucleus lite lets through
@@ -169,4 +168,4 @@ def _message(now: Snapshot, state: State, reasons: tuple[str, ...]) -> bytes:
         last_delivery=now.last_delivery,
         second_opinion=now.second_opinion,
     )
-    return encode(message, limit=_STATUS_LIMIT)
+    return message.encode(limit=_STATUS_LIMIT)

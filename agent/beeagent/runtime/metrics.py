@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
 from beeagent import __version__
-from beeagent.messages.status import SecondOpinionStatus
+from beeagent.messages import CollectionStatus, SecondOpinionStatus
 from beeagent.runtime.health import Snapshot
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -141,19 +141,20 @@ def _of_second_opinion(opinion: SecondOpinionStatus | None) -> list[str]:
             "beeagent_cloud_model_estimated_cost_dollars_total",
             "counter",
             "What the time seen has cost at the price of the settings.",
-            [({}, opinion.estimated_cost)],
+            [({}, opinion.estimated_cost_usd)],
         ),
         *_of_collection(opinion.collected),
     ]
 
 
-def _of_collection(collected: tuple[int, float] | None) -> list[str]:
+def _of_collection(collected: CollectionStatus | None) -> list[str]:
     if collected is None:
         return []
-    pictures, megabytes = collected
     return [
-        _family("beeagent_collected_pictures", "gauge", "Frames that are kept to train on.", [({}, pictures)]),
-        _family("beeagent_collected_bytes", "gauge", "What those take on disk.", [({}, megabytes * 1e6)]),
+        _family(
+            "beeagent_collected_pictures", "gauge", "Frames that are kept to train on.", [({}, collected.pictures)]
+        ),
+        _family("beeagent_collected_bytes", "gauge", "What those take on disk.", [({}, collected.megabytes * 1e6)]),
     ]
 
 

@@ -4,11 +4,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from beeagent.errors import BeeagentError, InputError
-from beeagent.messages.topics import status_topic
-from beeagent.mqtt.broker_url import BrokerAddress, Embedded, Greengrass, NoBroker, parse_broker
-from beeagent.mqtt.publisher import MqttPublisher
-from beeagent.outbox.discard import DiscardPublisher
-from beeagent.outbox.publisher import Publisher
+from beeagent.messages import status_topic
+from beeagent.mqtt import BrokerAddress, Embedded, Greengrass, MqttPublisher, NoBroker, parse_broker
+from beeagent.outbox import DiscardPublisher, Publisher
 from beeagent.runtime.factory import chosen_mqtt_options
 from beeagent.settings import Settings
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from beeagent.errors import BeeagentError, InputError
 from beeagent.log import configure_log
-from beeagent.mqtt.broker_url import Embedded, parse_broker
-from beeagent.mqtt.embedded import EmbeddedBroker
+from beeagent.mqtt import Embedded, EmbeddedBroker, parse_broker
 from beeagent.runtime.agent import Agent
 from beeagent.runtime.factory import chosen_bundle
 from beeagent.runtime.http import serving_health

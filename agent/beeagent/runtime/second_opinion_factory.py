@@ -5,7 +5,7 @@ from typing import Final
 
 from beeagent.cloud import CallBudget, CallGuard, Collection, SecondOpinion
 from beeagent.errors import InputError
-from beeagent.messages.status import SecondOpinionStatus
+from beeagent.messages import CollectionStatus, SecondOpinionStatus
 from beeagent.settings import Settings
 
 _LOG: Final = logging.getLogger(__name__)
@@ -54,8 +54,10 @@ def second_opinion_status(
         calls=counts.calls,
         saved=counts.saved,
         seen_running_s=counts.seen_running_s,
-        hourly_price=settings.rekognition_hourly_price,
-        collected=None if collection is None else (collection.counts.images, collection.counts.megabytes),
+        estimated_cost_usd=counts.seen_running_s / 3600 * settings.rekognition_hourly_price,
+        collected=None
+        if collection is None
+        else CollectionStatus(pictures=collection.counts.images, megabytes=collection.counts.megabytes),
     )
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import numpy as np
 from beeagent.detection import Detections, Detector, DetectorOptions, ModelBundle, resolve_tiling
-from beeagent.messages.detections import detections_message, encode
+from beeagent.messages import detections_message
 
 from beeagent_models.comparison.findings import Findings
 from beeagent_models.comparison.spec import Spec
@@ -70,4 +70,4 @@ class DeviceSource:
             inference_ms=milliseconds,
             total_ms=milliseconds,
         )
-        return len(encode(message, limit=_MESSAGE_LIMIT))
+        return len(message.encode(limit=_MESSAGE_LIMIT))

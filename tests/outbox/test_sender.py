@@ -8,12 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beeagent.mqtt.broker_url import BrokerAddress
-from beeagent.mqtt.options import MqttOptions
-from beeagent.mqtt.publisher import MqttPublisher
-from beeagent.outbox.discard import DiscardPublisher
-from beeagent.outbox.outbox import Outbox, OutboxCounts
-from beeagent.outbox.sender import Courier
+from beeagent.mqtt import BrokerAddress, MqttOptions, MqttPublisher
+from beeagent.outbox import DiscardPublisher, Outbox, OutboxCounts, Sender
 from support.mosquitto import Mosquitto, free_port, running_mosquitto
 from support.mqtt_subscriber import subscriber
 from support.tcp_proxy import tcp_proxy
@@ -24,7 +20,7 @@ TOPIC = "bees/hive/front/detections"
 
 
 class Line:
-    """Outbox, courier and publisher, as the agent puts them together."""
+    """Outbox, sender and publisher, as the agent puts them together."""
 
     def __init__(self, options: MqttOptions, path: Path | None, **changes: Any) -> None:  # noqa: ANN401 - arguments
         self.outbox = Outbox(path, commit_interval_s=0.01)
@@ -37,11 +33,11 @@ class Line:
         )
         self.state_changed = threading.Event()
         self.publisher.listen(self.state_changed.set)
-        self.courier = Courier(outbox=self.outbox, publisher=self.publisher, **({"retry_after_s": 0.05} | changes))
+        self.sender = Sender(outbox=self.outbox, publisher=self.publisher, **({"retry_after_s": 0.05} | changes))
 
     def start(self) -> None:
         self.publisher.start()
-        self.courier.start()
+        self.sender.start()
 
     def put(self, count: int = 1) -> None:
         for _ in range(count):
@@ -55,12 +51,11 @@ class Line:
 
     def wait_empty(self) -> None:
         """Wait until everything is delivered, over reconnections too, which `drain` does not wait for."""
-        with self.courier._settled:
-            assert self.courier._settled.wait_for(lambda: self.outbox.depth() == 0, DEADLINE)
+        assert self.sender.wait_for(lambda: self.outbox.depth() == 0, timeout=DEADLINE)
 
     def stop(self) -> None:
         self.publisher.stop(farewell=None, timeout=2.0)
-        assert self.courier.stop()
+        assert self.sender.stop()
         assert self.outbox.close()
 
 
@@ -86,7 +81,7 @@ def test_results_arrive_once_in_order_and_leave_the_outbox(mosquitto: Mosquitto,
     with subscriber(mosquitto.port, TOPIC) as seen, carrying(mosquitto.options, tmp_path / "o") as line:
         line.wait_state(lambda: line.publisher.state.connected)
         line.put(200)
-        assert line.courier.drain(timeout=DEADLINE)
+        assert line.sender.drain(timeout=DEADLINE)
         seen.wait_for(200)
         assert numbers(seen.payloads()) == list(range(1, 201))
         assert line.outbox.counts() == OutboxCounts(produced=200, delivered=200, dropped={})
@@ -95,7 +90,7 @@ def test_results_arrive_once_in_order_and_leave_the_outbox(mosquitto: Mosquitto,
     outbox.close()
 
 
-def test_a_result_stays_in_the_outbox_until_its_acknowledgement(mosquitto: Mosquitto) -> None:
+def test_result_stays_in_the_outbox_until_acknowledged(mosquitto: Mosquitto) -> None:
     with tcp_proxy(mosquitto.port) as proxy, subscriber(mosquitto.port, TOPIC) as seen:
         options = replace(mosquitto.options, address=BrokerAddress("127.0.0.1", proxy.port, tls=False))
         with carrying(options) as line:
@@ -106,11 +101,11 @@ def test_a_result_stays_in_the_outbox_until_its_acknowledgement(mosquitto: Mosqu
             assert line.outbox.depth() == 1
             assert line.outbox.counts().delivered == 0
             proxy.let_answers_through()
-            assert line.courier.drain(timeout=DEADLINE)
+            assert line.sender.drain(timeout=DEADLINE)
             assert line.outbox.counts().delivered == 1
 
 
-def test_what_was_not_acknowledged_is_published_again_after_a_cut(mosquitto: Mosquitto) -> None:
+def test_unacknowledged_results_are_published_again(mosquitto: Mosquitto) -> None:
     with tcp_proxy(mosquitto.port) as proxy, subscriber(mosquitto.port, TOPIC) as seen:
         options = replace(mosquitto.options, address=BrokerAddress("127.0.0.1", proxy.port, tls=False))
         with carrying(options) as line:
@@ -125,7 +120,7 @@ def test_what_was_not_acknowledged_is_published_again_after_a_cut(mosquitto: Mos
             assert numbers(seen.payloads()) == [1, 2, 3, 4, 5, 1, 2, 3, 4, 5]
 
 
-def test_no_more_results_are_on_their_way_than_allowed(mosquitto: Mosquitto) -> None:
+def test_max_in_flight_holds(mosquitto: Mosquitto) -> None:
     with tcp_proxy(mosquitto.port) as proxy, subscriber(mosquitto.port, TOPIC) as seen:
         options = replace(mosquitto.options, address=BrokerAddress("127.0.0.1", proxy.port, tls=False))
         with carrying(options, max_in_flight=3) as line:
@@ -133,31 +128,31 @@ def test_no_more_results_are_on_their_way_than_allowed(mosquitto: Mosquitto) -> 
             proxy.hold_answers()
             line.put(10)
             seen.wait_for(3)
-            assert line.courier._in_flight == {1, 2, 3}
+            assert line.sender.in_flight == {1, 2, 3}
             proxy.let_answers_through()
-            assert line.courier.drain(timeout=DEADLINE)
+            assert line.sender.drain(timeout=DEADLINE)
             seen.wait_for(10)
             assert numbers(seen.payloads()) == list(range(1, 11))
 
 
-def test_a_broker_that_comes_later_gets_everything_in_order(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_late_broker_gets_everything_in_order(mosquitto: Mosquitto, tmp_path: Path) -> None:
     # The broker comes into being for the agent when a proxy opens its port; so the subscriber can be there first.
     port = free_port()
     options = replace(mosquitto.options, address=BrokerAddress("127.0.0.1", port, tls=False))
     with subscriber(mosquitto.port, TOPIC) as seen, carrying(options, tmp_path / "o") as line:
         line.wait_state(lambda: "nothing listens" in line.publisher.state.reason)
         line.put(30)
-        assert not line.courier.drain(timeout=NEVER)  # gives up at once: there is no connection
+        assert not line.sender.drain(timeout=NEVER)  # gives up at once: there is no connection
         assert line.outbox.depth() == 30
         with tcp_proxy(mosquitto.port, port=port):
             line.wait_state(lambda: line.publisher.state.connected)
             line.put(10)
-            assert line.courier.drain(timeout=DEADLINE)
+            assert line.sender.drain(timeout=DEADLINE)
             seen.wait_for(40)
             assert numbers(seen.payloads()) == list(range(1, 41))
 
 
-def test_a_restart_of_the_broker_in_the_middle_loses_nothing(tmp_path: Path) -> None:
+def test_restart_of_the_broker_loses_nothing(tmp_path: Path) -> None:
     # mosquitto keeps a persistent session over its restart, so the subscriber misses nothing that was acknowledged.
     settings = f"allow_anonymous true\npersistence true\npersistence_location {tmp_path}/\nautosave_interval 1\n"
     with (
@@ -178,19 +173,19 @@ def test_a_restart_of_the_broker_in_the_middle_loses_nothing(tmp_path: Path) -> 
         assert line.outbox.counts() == OutboxCounts(produced=200, delivered=200, dropped={})
 
 
-def test_numbers_go_on_after_a_restart_of_the_agent_and_the_rest_is_delivered(tmp_path: Path) -> None:
+def test_restart_continues_numbers_and_delivers_the_rest(tmp_path: Path) -> None:
     with running_mosquitto(tmp_path) as broker, subscriber(broker.port, TOPIC) as seen:
         nowhere = replace(broker.options, address=BrokerAddress("127.0.0.1", free_port(), tls=False))
         with carrying(nowhere, tmp_path / "o") as line:
             line.put(5)
         with carrying(broker.options, tmp_path / "o") as line:
             line.put(5)
-            assert line.courier.drain(timeout=DEADLINE)
+            assert line.sender.drain(timeout=DEADLINE)
         seen.wait_for(10)
         assert numbers(seen.payloads()) == list(range(1, 11))
 
 
-def test_a_result_that_will_never_be_taken_is_given_up_and_the_next_ones_flow(tmp_path: Path) -> None:
+def test_refused_result_is_given_up_and_the_next_are_delivered(tmp_path: Path) -> None:
     with (
         running_mosquitto(tmp_path, settings="allow_anonymous true\nmax_packet_size 2000") as broker,
         subscriber(broker.port, TOPIC) as seen,
@@ -199,13 +194,13 @@ def test_a_result_that_will_never_be_taken_is_given_up_and_the_next_ones_flow(tm
         line.put()
         line.outbox.put(stream="hive/front", topic=TOPIC, build=lambda _: bytes(5000))
         line.put()
-        assert line.courier.drain(timeout=DEADLINE)
+        assert line.sender.drain(timeout=DEADLINE)
         seen.wait_for(2)
         assert numbers(seen.payloads()) == [1, 3]
         assert line.outbox.counts() == OutboxCounts(produced=3, delivered=2, dropped={"refused": 1})
 
 
-def test_a_forbidden_topic_is_told_tried_again_and_delivered_once_allowed(tmp_path: Path) -> None:
+def test_forbidden_topic_is_reported_and_delivered_once_allowed(tmp_path: Path) -> None:
     acl = tmp_path / "acl"
     acl.write_text("topic read bees/#\n")
     with (
@@ -214,35 +209,34 @@ def test_a_forbidden_topic_is_told_tried_again_and_delivered_once_allowed(tmp_pa
         carrying(broker.options) as line,
     ):
         line.put(3)
-        with line.courier._settled:
-            assert line.courier._settled.wait_for(lambda: line.courier._trouble is not None, DEADLINE)
-        assert line.courier.trouble is not None
-        assert "not authorized" in line.courier.trouble
+        assert line.sender.wait_for(lambda: line.sender.problem is not None, timeout=DEADLINE)
+        assert line.sender.problem is not None
+        assert "not authorized" in line.sender.problem
         assert line.outbox.depth() == 3
         acl.write_text("topic readwrite bees/#\n")
         assert broker._process is not None
         broker._process.send_signal(signal.SIGHUP)  # makes mosquitto read its files again
-        assert line.courier.drain(timeout=DEADLINE)
+        assert line.sender.drain(timeout=DEADLINE)
         seen.wait_for(3)
         assert sorted(numbers(seen.payloads())) == [1, 2, 3]
-        assert line.courier.trouble is None
+        assert line.sender.problem is None
 
 
-def test_without_a_broker_results_are_numbered_and_do_not_gather() -> None:
+def test_without_broker_results_are_numbered_and_removed() -> None:
     outbox, publisher = Outbox(None), DiscardPublisher()
-    courier = Courier(outbox=outbox, publisher=publisher)
+    sender = Sender(outbox=outbox, publisher=publisher)
     publisher.start()
-    courier.start()
+    sender.start()
     for expected in itertools.islice(itertools.count(1), 50):
         assert outbox.put(stream="s", topic="t", build=lambda _: b"x") == expected
-    assert courier.drain(timeout=DEADLINE)
+    assert sender.drain(timeout=DEADLINE)
     publisher.stop(farewell=b"offline", timeout=1.0)
-    assert courier.stop()
+    assert sender.stop()
     outbox.close()
 
 
 def test_bounds_must_be_positive() -> None:
     outbox = Outbox(None)
     with pytest.raises(ValueError, match="max_in_flight 0"):
-        Courier(outbox=outbox, publisher=DiscardPublisher(), max_in_flight=0)
+        Sender(outbox=outbox, publisher=DiscardPublisher(), max_in_flight=0)
     outbox.close()

@@ -1,4 +1,4 @@
-"""What to do with an outbox file that is damaged: set it aside, and save what can still be read of it."""
+"""Recovery of a damaged outbox file: it is renamed, and what can still be read of it is recovered."""
 
 import sqlite3
 from collections import Counter
@@ -7,9 +7,9 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
-from beeagent.outbox.records import Row, Totals
+from beeagent.outbox.write_buffer import Row, Totals
 
-_KEPT: Final = 3  # files set aside; each may be as large as the outbox
+_KEPT: Final = 3  # damaged files; each may be as large as the outbox
 
 # One row at a time: Python's cursor reads a row ahead, and where that fails, loses the one before as well.
 _NEXT_ROW: Final = "SELECT id, topic, payload, taken_at FROM message WHERE id > ? ORDER BY id LIMIT 1"
@@ -18,16 +18,16 @@ _ABOVE_ALL_IDS: Final = 2**63 - 1
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Say whether an error means that the file itself is broken, and not the disk, or the way to it.
+    """Return whether an error means that the file itself is damaged, and not a full disk or missing rights.
 
     Python raises the plain class for SQLITE_CORRUPT and SQLITE_NOTADB, and one derived from it for full disks, failed
-    reads and missing rights. A row's id that is there already, and text that is none, come from a broken file too.
+    reads and missing rights. A duplicate row id and text that cannot be decoded come from a damaged file too.
     """
     return type(error) in {sqlite3.DatabaseError, sqlite3.IntegrityError} or "Could not decode" in str(error)
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a file and its write-ahead log to `<name>.damaged-<n>`, and give the new path.
+    """Rename a file and its write-ahead log to `<name>.damaged-<n>`, and return the new path.
 
     The newest three are kept.
 
@@ -36,7 +36,7 @@ def set_aside(path: Path) -> Path:
     """
     numbers = sorted(_number(one) for one in path.parent.glob(f"{path.name}.damaged-*") if _number(one))
     aside = path.with_name(f"{path.name}.damaged-{numbers[-1] + 1 if numbers else 1}")
-    # The log first: a log without its file is thrown away by SQLite, and a new file must not find the old log.
+    # The log first: SQLite deletes a log without its file, and a new file must not find the old log.
     with suppress(FileNotFoundError):
         _log_of(path).rename(_log_of(aside))
     path.rename(aside)
@@ -48,7 +48,7 @@ def set_aside(path: Path) -> Path:
 
 
 def read_totals(path: Path) -> Totals | None:
-    """Read numbers and counts of a damaged file; None if they cannot be read or contradict themselves."""
+    """Read the totals of a damaged file; None if they cannot be read or are inconsistent."""
     try:
         with closing(_open(path)) as database:
             entries = database.execute("SELECT kind, name, value FROM state").fetchall()
@@ -74,10 +74,10 @@ def read_totals(path: Path) -> Totals | None:
 
 
 def readable_rows(path: Path) -> Iterator[Row]:
-    """Read what rows can be read of a damaged file: from the oldest on up to the damage, and from the newest back."""
+    """Read the readable rows of a damaged file: from the oldest up to the damage, then from the newest back."""
     up_to = 0
     for row_id, row in _walk(path, _NEXT_ROW, 0):
-        if row_id <= up_to:  # a page that leads in a circle
+        if row_id <= up_to:  # the damaged pages form a cycle
             break
         up_to = row_id
         yield from row
@@ -89,34 +89,34 @@ def readable_rows(path: Path) -> Iterator[Row]:
         yield from row
 
 
-def readable_held(path: Path) -> list[tuple[str, bytes]]:
-    """Read what is held for results that are yet to come; nothing where that cannot be read as a whole."""
-    held: list[tuple[str, bytes]] = []
+def readable_reserved(path: Path) -> list[tuple[str, bytes]]:
+    """Read the reserved payloads of a damaged file; none if they cannot all be read."""
+    reserved: list[tuple[str, bytes]] = []
     with suppress(sqlite3.Error, UnicodeDecodeError), closing(_open(path)) as database:
         for key, payload in database.execute("SELECT key, payload FROM held ORDER BY rowid").fetchall():
             if isinstance(key, bytes) and isinstance(payload, bytes):
-                held.append((key.decode(), payload))
-    return held
+                reserved.append((key.decode(), payload))
+    return reserved
 
 
 def _walk(path: Path, query: str, place: int) -> Iterator[tuple[int, list[Row]]]:
-    """Go from row to row until that fails; give each one's id, and the row if it is whole."""
+    """Go from row to row until that fails; yield the id of each, and the row if it is valid."""
     with suppress(sqlite3.Error, UnicodeDecodeError), closing(_open(path)) as database:
         while (found := database.execute(query, (place,)).fetchone()) is not None:
             place, topic, payload, taken_at = found
             if not isinstance(place, int):
                 return
-            whole: list[Row] = []
+            valid: list[Row] = []
             if isinstance(topic, bytes) and isinstance(payload, bytes) and isinstance(taken_at, int) and taken_at >= 0:
                 with suppress(UnicodeDecodeError):
-                    whole.append(Row(place, topic.decode(), payload, taken_at))
-            yield place, whole
+                    valid.append(Row(place, topic.decode(), payload, taken_at))
+            yield place, valid
 
 
 def _open(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=1.0, isolation_level=None)
     try:
-        database.text_factory = bytes  # text may be broken as well
+        database.text_factory = bytes  # text may be damaged as well
         database.execute("PRAGMA locking_mode = EXCLUSIVE")  # needs no shared-memory file
     except sqlite3.Error:
         database.close()
@@ -129,6 +129,6 @@ def _log_of(path: Path) -> Path:
 
 
 def _number(path: Path) -> int:
-    """Give the number at the end of a name; 0 if there is none, as in that of a log."""
+    """Return the number at the end of a name; 0 if there is none, as in the name of a log."""
     end = path.name.rpartition("-")[2]
     return int(end) if end.isascii() and end.isdigit() else 0

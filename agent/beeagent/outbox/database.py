@@ -1,0 +1,246 @@
+"""The outbox's SQLite file: its tables, its lock, and the checks when it is opened."""
+
+import errno
+import fcntl
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from beeagent.errors import InputError
+from beeagent.outbox.recovery import is_damage
+from beeagent.outbox.write_buffer import Totals
+
+_APPLICATION_ID: Final = 0x62656573  # "bees"; marks the file as an outbox
+_FORMAT: Final = 3
+_WITHOUT_HELD: Final = 2  # the previous format, without the table `held`
+# The smaller the pages, the fewer bytes a commit writes: at least the page of the row and that of the numbers.
+# Measured in docs/outbox.md.
+_PAGE_BYTES: Final = 1024
+# As many pages as SQLite's own 1000 of 4096 bytes: each checkpoint waits for the disk twice.
+_CHECKPOINT_PAGES: Final = 4000
+_MAGIC: Final = b"SQLite format 3\0"
+# Offsets in the file's header of the versions of SQLite that may write and read it.
+_VERSIONS_START: Final = 18
+_VERSIONS_END: Final = 20
+_WAL_VERSION: Final = 2
+
+Connect: TypeAlias = Callable[..., sqlite3.Connection]
+"""Opens an SQLite file: `sqlite3.connect` or a function with its parameters."""
+
+_IN_USE: Final = "outbox {path} is in use by another beeagent: stop that one, or give --camera-name or --state-dir"
+
+_MESSAGE: Final = (
+    "CREATE TABLE message (id INTEGER PRIMARY KEY, taken_at INTEGER NOT NULL, topic TEXT NOT NULL, "
+    "payload BLOB NOT NULL)"
+)
+# seq: the last number of stream `name`; delivered; dropped: for reason `name`; clock: the outbox's clock when the
+# device's boot `name` began, in seconds.
+_STATE: Final = (
+    "CREATE TABLE state (kind TEXT NOT NULL, name TEXT NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (kind, name)) "
+    "WITHOUT ROWID"
+)
+# Reserved payloads: see `Outbox.reserve`.
+_HELD: Final = "CREATE TABLE held (key TEXT PRIMARY KEY, payload BLOB NOT NULL)"
+_TABLES: Final = f"""
+BEGIN;
+{_MESSAGE};
+{_STATE};
+{_HELD};
+PRAGMA application_id = {_APPLICATION_ID};
+PRAGMA user_version = {_FORMAT};
+COMMIT;
+"""
+_ADD_HELD: Final = f"BEGIN; {_HELD}; PRAGMA user_version = {_FORMAT}; COMMIT;"
+
+
+class OutboxLock:
+    """An flock on a file beside the outbox, `<name>.lock`, held until `close` or the end of the process.
+
+    SQLite's own lock on the outbox is a POSIX lock, which the process releases as soon as it closes any other
+    descriptor of that file. An flock belongs to its own descriptor alone, also within one process. The lock file stays
+    when the lock is released: another process may be waiting on it.
+    """
+
+    def __init__(self, outbox: Path) -> None:
+        """Acquire the lock; the folder is created if necessary.
+
+        Raises:
+            InputError: another agent has it, or the folder cannot be used.
+        """
+        self._descriptor = -1
+        try:
+            outbox.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(outbox.with_name(f"{outbox.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                return  # a full disk is no reason to refuse an outbox that is there; SQLite's lock remains
+            raise InputError(
+                f"outbox {outbox} cannot be opened: {error.strerror}; check the folder and its permissions"
+            ) from error
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise InputError(_IN_USE.format(path=outbox)) from None
+        except OSError as error:
+            self.close()
+            raise InputError(
+                f"outbox {outbox} cannot be locked: {error.strerror}; give --state-dir a local folder"
+            ) from error
+
+    def close(self) -> None:
+        """Release the lock. Safe to call twice."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class DamagedError(Exception):
+    """The file is damaged; the text says what SQLite found."""
+
+
+def open_database(path: Path | None, *, connect: Connect) -> sqlite3.Connection:
+    """Open the file, or create it, and check it. The caller holds its lock.
+
+    Args:
+        path: of the file; None for a database in memory.
+        connect: opens the SQLite file.
+
+    Raises:
+        DamagedError: it is damaged.
+        InputError: it is in use, of another program or of another release, or the folder cannot be used.
+    """
+    try:
+        if path is not None:
+            _check_header(path)
+        database = _connect(path, connect)
+    except (OSError, sqlite3.Error) as error:
+        raise InputError(f"outbox {path} cannot be opened: {error}; check the folder and its permissions") from error
+    try:
+        _prepare(database, path)
+    except UnicodeDecodeError as error:  # of SQLite's error text, which quotes from the file
+        database.close()
+        raise DamagedError("unreadable text in its schema") from error
+    except sqlite3.DatabaseError as error:
+        database.close()
+        if is_damage(error):
+            raise DamagedError(str(error)) from error
+        if "locked" in str(error):
+            raise InputError(_IN_USE.format(path=path)) from error
+        raise InputError(f"outbox {path} cannot be used: {error}; check the folder and its permissions") from error
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def create_database(path: Path, *, connect: Connect) -> sqlite3.Connection:
+    """Create the file.
+
+    Raises:
+        sqlite3.Error: it cannot be created.
+    """
+    database = _connect(path, connect)
+    try:
+        _prepare(database, path)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def stored_totals(database: sqlite3.Connection) -> Totals:
+    """Read the numbers of the streams and the counts.
+
+    Raises:
+        sqlite3.Error: they cannot be read, or are invalid.
+    """
+    values: dict[str, dict[str, int]] = {"seq": {}, "delivered": {}, "dropped": {}}
+    for kind, name, value in database.execute("SELECT kind, name, value FROM state WHERE kind <> 'clock'"):
+        if kind not in values or not isinstance(value, int) or value < 0:
+            raise sqlite3.DatabaseError("its counts are invalid")
+        values[kind][name] = value
+    return Totals(values["seq"], values["delivered"].get("", 0), Counter(values["dropped"]))
+
+
+def _connect(path: Path | None, connect: Connect) -> sqlite3.Connection:
+    return connect(":memory:" if path is None else path, timeout=1.0, isolation_level=None, check_same_thread=False)
+
+
+def _prepare(database: sqlite3.Connection, path: Path | None) -> None:
+    database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file
+    # One process at a time: two would assign the same numbers. It also saves the shared-memory file of WAL.
+    database.execute("PRAGMA locking_mode = EXCLUSIVE")
+    # WAL with NORMAL: a commit survives the end of the process at any moment without waiting for the disk. A power
+    # cut loses the newest commits only, and the file stays intact. https://www.sqlite.org/wal.html
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = NORMAL")
+    database.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+    application = database.execute("PRAGMA application_id").fetchone()[0]
+    tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if application == 0 and tables == 0:
+        database.executescript(_TABLES)
+    elif application != _APPLICATION_ID:
+        raise InputError(f"{path} is an SQLite file of another program: choose another path for the outbox")
+    version = database.execute("PRAGMA user_version").fetchone()[0]
+    if version == _WITHOUT_HELD:
+        database.executescript(_ADD_HELD)
+    elif version != _FORMAT:
+        raise InputError(
+            f"outbox {path} has format {version} and this beeagent knows {_FORMAT}: use the beeagent that created it, "
+            "or move it away"
+        )
+    # Acquires the lock now rather than at the first result.
+    database.execute("BEGIN IMMEDIATE")
+    database.execute("COMMIT")
+    _check(database)
+
+
+def _check_header(path: Path) -> None:
+    """Check that SQLite may write to the file, which it reports at the first write only.
+
+    Only before SQLite opens the file: the close of any descriptor of it drops every POSIX lock that this process has on
+    it, SQLite's among them. https://www.sqlite.org/howtocorrupt.html, 2.2
+
+    Raises:
+        DamagedError: it must not.
+        OSError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(_VERSIONS_END)
+    except FileNotFoundError:
+        return  # it will be created
+    # Write and read version: 1 is a rollback journal's, 2 WAL's. https://www.sqlite.org/fileformat.html
+    versions = header[_VERSIONS_START:]
+    if header.startswith(_MAGIC) and any(version > _WAL_VERSION for version in versions):
+        raise DamagedError(f"its header has the versions {', '.join(map(str, versions))}")
+
+
+def _check(database: sqlite3.Connection) -> None:
+    """Check the file, by SQLite's own check and by the counts of its rows.
+
+    Raises:
+        sqlite3.DatabaseError: it is damaged.
+    """
+    found = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
+    if found != "ok":
+        raise sqlite3.DatabaseError(" ".join(found.split()))
+    # All columns: text that cannot be decoded is found by reading it.
+    entries = database.execute("SELECT sql, type, name, tbl_name FROM sqlite_master").fetchall()
+    tables = {sql for sql, *_ in entries if sql is not None}
+    if tables != {_MESSAGE, _STATE, _HELD}:
+        raise sqlite3.DatabaseError("its tables have been changed")
+    totals = stored_totals(database)
+    (rows,) = database.execute(
+        "SELECT count(*) FROM message"
+        " WHERE typeof(taken_at) = 'integer' AND typeof(topic) = 'text' AND typeof(payload) = 'blob'"
+    ).fetchone()
+    (clocks,) = database.execute(
+        "SELECT count(*) FROM state WHERE kind = 'clock' AND typeof(value) <> 'integer'"
+    ).fetchone()
+    if totals.waiting != rows or clocks:
+        raise sqlite3.DatabaseError(f"{rows} valid rows where its counts say {totals.waiting}")
