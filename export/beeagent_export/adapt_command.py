@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import typer
-from beeagent.detection.bundled import DEFAULT_MODEL, default_model
+from beeagent.detection import DEFAULT_MODEL, default_model
 from beeagent.errors import BeeagentError, InputError
 from beeagent_models.augmentation.mixture import read_training_sets
 from beeagent_models.datasets.reading import merge_datasets, parse_source, read_dataset

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from beeagent.detection.geometry import Fit
+from beeagent.detection import Fit
 from beeagent.errors import InputError
 from beeagent_models.datasets.dataset import Dataset
 from beeagent_models.operating_point import ThresholdChoice

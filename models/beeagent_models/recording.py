@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from beeagent.detection.bundle import MANIFEST_FILE, Metrics, ModelBundle, Threshold
+from beeagent.detection import MANIFEST_FILE, Metrics, ModelBundle, Threshold
 from beeagent.errors import InputError
 
 from beeagent_models.evaluation import Evaluation

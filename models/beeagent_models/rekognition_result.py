@@ -4,7 +4,7 @@ The form of the answer: https://docs.aws.amazon.com/rekognition/latest/APIRefere
 """
 
 import numpy as np
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter
 
 NO_LABEL = "object"

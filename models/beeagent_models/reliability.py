@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from beeagent.detection.bundle import Reliability
+from beeagent.detection import Reliability
 from numpy.typing import NDArray
 
 _BINS = 20

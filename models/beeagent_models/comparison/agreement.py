@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from numpy.typing import NDArray
 
 from beeagent_models.coco_metrics import coco_metrics

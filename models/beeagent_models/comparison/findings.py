@@ -6,7 +6,7 @@ from typing import Final, Literal, Protocol
 
 import numpy as np
 from beeagent.cloud import encode_jpeg
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from numpy.typing import NDArray
 
 from beeagent_models.datasets.dataset import Dataset
