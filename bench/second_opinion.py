@@ -22,13 +22,18 @@ import matplotlib as mpl
 import numpy as np
 from beeagent.camera import Frame
 from beeagent.cloud import Collection, EdgeResult, encode_jpeg
-from beeagent.detection.bundle import load_bundle
-from beeagent.detection.detections import Detections
-from beeagent.detection.detector import DetectorOptions
-from beeagent.detection.tiled import TiledDetector
-from beeagent.detection.tiles import parse_tiling
-from beeagent.detection.uncertainty import Band, chosen_band
-from beeagent_models.datasets import Dataset, LabelledImage, load_image, merge_datasets, parse_source, read_dataset
+from beeagent.detection import (
+    Detections,
+    Detector,
+    DetectorOptions,
+    ModelBundle,
+    UncertaintyRange,
+    parse_tiling,
+    uncertainty_range,
+)
+from beeagent_models.datasets.dataset import Dataset, LabelledImage
+from beeagent_models.datasets.image_files import load_image
+from beeagent_models.datasets.reading import merge_datasets, parse_source, read_dataset
 from beeagent_models.evaluation.coco_metrics import coco_metrics
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -46,13 +51,13 @@ class Edge:
     model: str
     dataset: Dataset
     threshold: float
-    band: Band
+    band: UncertaintyRange
     found: tuple[Detections, ...]
 
     @property
     def unsure(self) -> list[int]:
         """Which pictures it would ask about."""
-        return [index for index, found in enumerate(self.found) if self.band.holds(found)]
+        return [index for index, found in enumerate(self.found) if self.band.contains_any(found)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +105,12 @@ def main() -> None:
 
 
 def _edge(path: Path, data: Sequence[str], *, threads: int) -> Edge:
-    bundle = load_bundle(path)
+    bundle = ModelBundle.load(path)
     sources = [parse_source(source) for source in data]
     dataset = merge_datasets([read_dataset(folder, labels=labels) for folder, labels in sources])
-    band = chosen_band(bundle, threshold=bundle.threshold)
+    band = uncertainty_range(bundle, threshold=bundle.threshold)
     low = min(band.low, bundle.threshold)
-    detector = TiledDetector(bundle, DetectorOptions(threads=threads, threshold=low), parse_tiling("none"))
+    detector = Detector(bundle, DetectorOptions(threads=threads, threshold=low))
     found = tuple(detector.detect(load_image(image)) for image in dataset.images)
     return Edge(bundle.identity, dataset, bundle.threshold, band, found)
 
@@ -114,9 +119,15 @@ def _oracle(name: str, labels: tuple[str, ...], *, threads: int) -> Oracle:
     if name == "labels":
         return partial(_by_labels, labels)
     path, tiles, threshold = (*name.split("@"), "", "")[:3]
-    bundle = load_bundle(Path(path))
-    options = DetectorOptions(threads=threads, threshold=float(threshold) if threshold else bundle.threshold)
-    detector = TiledDetector(bundle, options, parse_tiling(tiles or "none"))
+    bundle = ModelBundle.load(Path(path))
+    detector = Detector(
+        bundle,
+        DetectorOptions(
+            threads=threads,
+            threshold=float(threshold) if threshold else bundle.threshold,
+            tiling=parse_tiling(tiles or "none"),
+        ),
+    )
     return lambda image: detector.detect(load_image(image))
 
 
@@ -147,8 +158,7 @@ def _worth(edge: Edge, oracle: Oracle, *, draws: int) -> list[Row]:
 def _figures(edge: Edge, answers: Mapping[int, Detections], asked: frozenset[int]) -> tuple[float, float]:
     """Give precision and recall at IoU 0.5."""
     told = [
-        answers[index] if index in asked else found.from_confidence(edge.threshold)
-        for index, found in enumerate(edge.found)
+        answers[index] if index in asked else found.at_least(edge.threshold) for index, found in enumerate(edge.found)
     ]
     matches = coco_metrics(edge.dataset, told).matches
     hits = sum(int(match.hits.sum()) for match in matches)
@@ -191,7 +201,7 @@ def _collect(edge: Edge, oracle: Oracle, folder: Path) -> None:
         image = edge.dataset.images[index]
         frame = Frame(load_image(image), datetime.now(timezone.utc), 0, index, image.path.name)
         found = edge.found[index]
-        told = len(found.from_confidence(edge.threshold))
+        told = len(found.at_least(edge.threshold))
         collection.add(frame, EdgeResult(found, told, edge.model), oracle(image))
         if collection.fault is not None:
             raise SystemExit(collection.fault)

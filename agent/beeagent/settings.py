@@ -147,7 +147,7 @@ class Settings(BaseSettings):
             train on; None to keep no frame.
         collect_megabytes: what they may take on disk, in megabytes (10^6 bytes); beyond that the oldest go.
         unsure_low: confidence below which a detection is almost surely wrong; None takes it from the model's
-            validation, see `beeagent.detection.uncertainty.chosen_band`.
+            validation, see `beeagent.detection.uncertainty_range`.
         unsure_high: confidence above which a detection is almost surely right; None likewise. A frame with a
             detection from `unsure_low` to `unsure_high` is one to ask about.
         mqtt_client_id: the client id of the agent at the broker, which no other client may have; None for one of

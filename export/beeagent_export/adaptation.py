@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from beeagent.detection.bundled import DEFAULT_MODEL, default_model
+from beeagent.detection import DEFAULT_MODEL, default_model
 from beeagent.errors import InputError
 from beeagent_models.augmentation.composer import Sizes
 from beeagent_models.augmentation.mixture import TrainingSet, read_training_sets

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from beeagent.detection.bundle import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, load_bundle
-from beeagent.detection.detector import Detector, DetectorOptions
+from beeagent.detection import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Detector, DetectorOptions, Manifest, ModelBundle
 from beeagent.errors import InputError
 from beeagent_models.datasets.atomic_write import atomic_write
 
@@ -102,7 +101,7 @@ def write_bundle(out: Path, manifest: Manifest, files: dict[str, bytes], *, forc
             new.mkdir()
             for name, content in {**files, MANIFEST_FILE: text.encode()}.items():
                 _write(new / name, content)
-            Detector(load_bundle(new), DetectorOptions(threads=1))
+            Detector(ModelBundle.load(new), DetectorOptions(threads=1))
             _replace(out, new, aside=Path(temporary) / "old")
     except OSError as error:
         raise InputError(f"the bundle {out} cannot be written: {error.strerror or error}") from error

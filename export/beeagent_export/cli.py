@@ -132,7 +132,7 @@ def export(
     beeagent export bees.npz --calibrate photos/ --out bees
     """
     with requires_extra("export"):
-        from beeagent.detection.geometry import Fit
+        from beeagent.detection import Fit
         from beeagent_models.efficientdet.input_size import parse_input_size
         from beeagent_models.evaluation import ThresholdChoice
 

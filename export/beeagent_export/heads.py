@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from beeagent.detection.geometry import Fit
+from beeagent.detection import Fit
 from numpy.typing import NDArray
 
 

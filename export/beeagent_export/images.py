@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import numpy as np
 from beeagent.camera import IMAGE_SUFFIXES, BadFrameError, natural_key, read_image
-from beeagent.detection.geometry import lay_in, neutral_fill, place
+from beeagent.detection import input_transform, letterbox, padding_value
 from beeagent.errors import InputError
 from beeagent_models.datasets import Dataset, read_dataset
 from numpy.typing import NDArray
@@ -64,11 +64,11 @@ def resize_images(paths: Sequence[Path], heads: RawHeads) -> Iterator[NDArray[np
             pixels = read_image(path)
         except BadFrameError as error:
             raise InputError(f"the image {error}; take it out of the set") from error
-        placement = place(
+        placement = input_transform(
             frame_width=pixels.shape[1],
             frame_height=pixels.shape[0],
             input_width=heads.width,
             input_height=heads.height,
             fit=heads.fit,
         )
-        yield lay_in(pixels, placement, fill=neutral_fill(heads.mean))
+        yield letterbox(pixels, placement, padding=padding_value(heads.mean))

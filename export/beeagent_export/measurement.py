@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from beeagent.detection.bundle import InputSpec, ModelBundle
-from beeagent.detection.detections import Detections
-from beeagent.detection.detector import Detector, DetectorOptions
+from beeagent.detection import Detections, Detector, DetectorOptions, InputSpec, ModelBundle
 from beeagent.errors import InputError
 from beeagent_models.datasets import Dataset, merge_datasets, parse_source, read_dataset
 from beeagent_models.evaluation import Evaluation, evaluate, refuse_without_boxes

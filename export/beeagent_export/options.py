@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from beeagent.detection.geometry import Fit
+from beeagent.detection import Fit
 from beeagent.errors import InputError
 from beeagent_models.datasets import Dataset
 from beeagent_models.evaluation import ThresholdChoice

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
+from beeagent.detection import iou
 from numpy.typing import NDArray
 
 from beeagent_export.conversion import BOX_CODES_OUTPUT, SCORES_OUTPUT
@@ -129,14 +130,5 @@ def _compare_image(
         strongest_converted=float(converted[1].max()),
         score_difference=float(np.abs(source[1] - converted[1]).max()),
         box_difference=float(np.abs(boxes - others).max()),
-        smallest_iou=float(_iou(boxes, others).min()),
+        smallest_iou=float(iou(boxes, others).min()),
     )
-
-
-def _iou(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Overlap of each box of one array with its counterpart in the other."""
-    top_left, bottom_right = np.maximum(first[:, :2], second[:, :2]), np.minimum(first[:, 2:], second[:, 2:])
-    shared = np.prod(np.clip(bottom_right - top_left, 0, None), axis=1)
-    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (first, second)]
-    overlap: NDArray[np.float32] = shared / (areas[0] + areas[1] - shared)
-    return overlap

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent_models.drawing import draw
 from numpy.typing import NDArray
 
@@ -85,7 +85,7 @@ def report_page(  # noqa: PLR0913 - the parts of a page
 
 
 def _figure(pixels: NDArray[np.uint8], column: Column, index: int) -> str:
-    found = column.found[index].from_confidence(column.threshold)
+    found = column.found[index].at_least(column.threshold)
     drawn = draw(pixels, found)
     height = max(1, round(drawn.shape[0] * _WIDTH / drawn.shape[1]))
     small = cv2.resize(drawn, (_WIDTH, height), interpolation=cv2.INTER_AREA)

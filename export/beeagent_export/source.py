@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from beeagent.detection.geometry import Fit
+from beeagent.detection import Fit
 from beeagent.errors import InputError
 from beeagent_models.efficientdet.input_size import check_alignment
 from beeagent_models.evaluation import PlattScaling

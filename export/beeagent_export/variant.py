@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from beeagent import __version__
-from beeagent.detection.bundle import InputSpec, Manifest, Threshold
+from beeagent.detection import InputSpec, Manifest, Threshold
 from beeagent_models.evaluation import figures_of, threshold_of
 
 from beeagent_export.bundle import bundle_files, hashes

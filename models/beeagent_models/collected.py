@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from beeagent.cloud import CLOUD_ATTRIBUTE, EDGE_ATTRIBUTE, MANIFEST
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.errors import InputError
 from pydantic import BaseModel, Field, ValidationError
 

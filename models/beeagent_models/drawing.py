@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import supervision as sv
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.errors import InputError
 from numpy.typing import NDArray
 

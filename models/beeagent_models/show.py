@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from beeagent.camera import VIDEO_SUFFIXES, BadFrameError, VideoFileSource
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.errors import InputError
 from numpy.typing import NDArray
 

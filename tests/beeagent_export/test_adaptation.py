@@ -16,9 +16,7 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
-from beeagent.detection.bundle import load_bundle
-from beeagent.detection.detections import Detections
-from beeagent.detection.detector import Detector, DetectorOptions
+from beeagent.detection import Detections, Detector, DetectorOptions, ModelBundle
 from beeagent.errors import InputError
 from beeagent_export import adapt_command, adaptation
 from beeagent_export.adaptation import AdaptationOptions, Comparison
@@ -120,7 +118,7 @@ def test_adaptation_is_resumed_after_a_kill_and_released_where_better(tmp_path: 
     for model, folder in zip(report["models"], (out, out.with_name("mine-192x128")), strict=True):
         assert model["adapted"]["ap50"] > model["base"]["ap50"]
         assert model["released"] == folder.name
-        bundle = load_bundle(folder)
+        bundle = ModelBundle.load(folder)
         assert bundle.threshold == pytest.approx(model["adapted"]["threshold"], abs=1e-4)
         assert (bundle.input.width, bundle.input.height) == tuple(model["input"])
         pixels = np.full((120, 160, 3), 200, np.uint8)

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
-from beeagent.detection.bundle import InputSpec, Manifest, Threshold, load_bundle
+from beeagent.detection import InputSpec, Manifest, ModelBundle, Threshold
 from beeagent.errors import InputError
 from beeagent_export.bundle import bundle_files, hashes, refuse_existing, write_bundle
 from beeagent_export.conversion import Precision, convert_heads
@@ -50,7 +50,7 @@ def test_bundle_is_complete_and_vouched_for(heads: RawHeads, files: dict[str, by
     for name, digest in manifest["files"].items():
         assert hashlib.sha256((out / name).read_bytes()).hexdigest() == digest
     assert (out / "labels.txt").read_text() == "red\ngreen\nblue\n"
-    assert load_bundle(out).labels == ("red", "green", "blue")
+    assert ModelBundle.load(out).labels == ("red", "green", "blue")
     assert [path.name for path in out.parent.iterdir()] == ["there"]
 
 

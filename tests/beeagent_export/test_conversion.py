@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 pytest.importorskip("tensorflow")
 
 from ai_edge_litert.interpreter import Interpreter
-from beeagent.detection.bundle import InputSpec, Manifest, Threshold, load_bundle
-from beeagent.detection.detector import Detector, DetectorOptions
+from beeagent.detection import Detector, DetectorOptions, InputSpec, Manifest, ModelBundle, Threshold
 from beeagent_export.bundle import bundle_files, hashes, write_bundle
 from beeagent_export.conversion import SCORES_OUTPUT, Precision, convert_heads
 from beeagent_export.heads import RawHeads
@@ -70,7 +69,7 @@ def test_the_agent_sees_the_right_colour_through_a_bundle(precision: Precision, 
         threshold=Threshold(value=0.1, chosen_by="test"),
     )
     write_bundle(tmp_path / "colours", manifest, files, force=False)
-    detector = Detector(load_bundle(tmp_path / "colours"), DetectorOptions(threads=1))
+    detector = Detector(ModelBundle.load(tmp_path / "colours"), DetectorOptions(threads=1))
     for label, bgr in (("red", (10, 40, 180)), ("green", (40, 180, 10)), ("blue", (180, 10, 40))):
         found = detector.detect(np.full((48, 64, 3), bgr, dtype=np.uint8))
         assert [found.label(index) for index in range(len(found))] == [label]

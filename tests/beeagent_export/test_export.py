@@ -12,9 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import typer
-from beeagent.detection.bundle import load_bundle
-from beeagent.detection.detections import Detections
-from beeagent.detection.detector import Detector, DetectorOptions
+from beeagent.detection import Detections, Detector, DetectorOptions, ModelBundle
 from beeagent.errors import InputError
 from beeagent_export.cli import export
 from typer.testing import CliRunner
@@ -69,7 +67,7 @@ def report_of(bundle: Path) -> Path:
 
 def detect(bundle: Path, image: Path) -> Detections:
     pixels = np.asarray(cv2.imread(str(image)), dtype=np.uint8)
-    return Detector(load_bundle(bundle), DetectorOptions(threads=1, threshold=0.02)).detect(pixels)
+    return Detector(ModelBundle.load(bundle), DetectorOptions(threads=1, threshold=0.02)).detect(pixels)
 
 
 def overlaps(boxes: Any, others: Any) -> Any:  # noqa: ANN401 - NumPy arrays (n, 4) and (m, 4), giving (n, m)
@@ -259,4 +257,4 @@ def test_the_larger_networks_are_exported_as_well(name: str, image_folder: Path,
     report = json.loads(report_of(tmp_path / "bees").read_text())
     assert report["architecture"] == f"efficientdet-{name}"
     assert report["variants"][0]["parity"]["score_difference"] < 1e-4
-    assert load_bundle(tmp_path / "bees").input.width == 64
+    assert ModelBundle.load(tmp_path / "bees").input.width == 64

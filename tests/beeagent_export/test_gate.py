@@ -10,10 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import typer
-from beeagent.detection.bundle import load_bundle
-from beeagent.detection.detections import Detections
-from beeagent.detection.detector import Detector, DetectorOptions
-from beeagent.detection.uncertainty import chosen_band
+from beeagent.detection import Detections, Detector, DetectorOptions, ModelBundle, uncertainty_range
 from beeagent.errors import BeeagentError, InputError
 from beeagent_export.cli import export
 from beeagent_export.report import Column, report_page
@@ -40,7 +37,7 @@ def labelled(checkpoint: Path, image_folder: Path, tmp_path_factory: pytest.Temp
     """Label the images with what the float network finds in them, so that it is right by definition."""
     folder = tmp_path_factory.mktemp("labelled")
     run(checkpoint, "--precision", "float32", "--out", folder / "truth")
-    bundle = load_bundle(folder / "truth")
+    bundle = ModelBundle.load(folder / "truth")
     detector = Detector(bundle, DetectorOptions(threads=1, threshold=0.3))
     lines = []
     for image in sorted(image_folder.iterdir()):
@@ -84,7 +81,7 @@ def test_each_precision_has_a_bundle_of_its_own_that_the_agent_runs(measured: Pa
     pixels = np.asarray(cv2.imread(str(image_folder / "picture3.png")), np.uint8)
     strongest = {}
     for name in names:
-        bundle = load_bundle(measured / name)
+        bundle = ModelBundle.load(measured / name)
         assert bundle.name == name
         found = Detector(bundle, DetectorOptions(threads=1, threshold=0.05)).detect(pixels)
         strongest[name] = float(found.confidences[0])
@@ -117,8 +114,8 @@ def test_the_threshold_and_the_band_come_from_the_validation(measured: Path) -> 
     (metrics,) = manifest["metrics"]
     assert metrics["split"] == "validation"
     assert sum(metrics["reliability"]["detections"]) > 0
-    bundle = load_bundle(measured / "bees")
-    band = chosen_band(bundle, threshold=bundle.threshold)
+    bundle = ModelBundle.load(measured / "bees")
+    band = uncertainty_range(bundle, threshold=bundle.threshold)
     assert (band.low, band.high) != (bundle.threshold / 2, (1 + bundle.threshold) / 2)
 
 
@@ -137,7 +134,7 @@ def test_calibrated_confidence_is_in_the_model_itself(
     scaling = PlattScaling(calibration["scale"], calibration["bias"])
     pixels = np.asarray(cv2.imread(str(image_folder / "picture3.png")), np.uint8)
     before, after = (
-        Detector(load_bundle(bundle), DetectorOptions(threads=1, threshold=0.3)).detect(pixels)
+        Detector(ModelBundle.load(bundle), DetectorOptions(threads=1, threshold=0.3)).detect(pixels)
         for bundle in (labelled.parent / "truth", tmp_path / "bees")
     )
     count = min(len(before), len(after))

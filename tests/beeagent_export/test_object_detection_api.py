@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("tensorflow")
 
 import typer
-from beeagent.detection.geometry import Fit
+from beeagent.detection import Fit
 from beeagent.errors import InputError
 from beeagent_export.cli import export
 from beeagent_export.heads import BoxScales, RawHeads

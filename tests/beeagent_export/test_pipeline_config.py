@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("google.protobuf")
 
-from beeagent.detection.geometry import Fit
+from beeagent.detection import Fit
 from beeagent.errors import InputError
 from beeagent_export.heads import BoxScales
 from beeagent_export.object_detection_api.label_map import read_labels

@@ -13,11 +13,7 @@ pytest.importorskip("tensorflow")
 
 import typer
 from ai_edge_litert.interpreter import Interpreter
-from beeagent.detection.bundle import load_bundle
-from beeagent.detection.detections import Detections
-from beeagent.detection.detector import Detector, DetectorOptions
-from beeagent.detection.tiled import TiledDetector
-from beeagent.detection.tiles import parse_tiling
+from beeagent.detection import Detections, Detector, DetectorOptions, ModelBundle, parse_tiling
 from beeagent.errors import InputError
 from beeagent_export.cli import export
 from typer.testing import CliRunner
@@ -53,7 +49,7 @@ def exported(checkpoint: Path, image_folder: Path, tmp_path_factory: pytest.Temp
 
 
 def detector_of(bundle: Path) -> Detector:
-    return Detector(load_bundle(bundle), DetectorOptions(threads=1, threshold=MIN_SCORE))
+    return Detector(ModelBundle.load(bundle), DetectorOptions(threads=1, threshold=MIN_SCORE))
 
 
 def network_finds(checkpoint: Path, detector: Detector, pixels: NDArray[np.uint8]) -> tuple[Any, Any]:
@@ -62,11 +58,11 @@ def network_finds(checkpoint: Path, detector: Detector, pixels: NDArray[np.uint8
 
     model, config, _ = load_checkpoint(checkpoint, (HEIGHT, WIDTH))
     prepared = detector.prepare(pixels)
-    codes, logits = model((prepared.tensor.astype(np.float32) - config.mean) / config.std)
+    codes, logits = model((prepared.tensors[0].astype(np.float32) - config.mean) / config.std)
     scores = 1 / (1 + np.exp(-np.asarray(logits)[0].max(axis=1)))
     boxes = decode_boxes(np.asarray(codes)[0], anchor_boxes(config, HEIGHT, WIDTH))
     order = np.argsort(-scores)[:20]
-    return prepared.placement.to_frame(boxes[order]), scores[order]
+    return prepared.layout.transforms[0].to_frame(boxes[order]), scores[order]
 
 
 def test_bundle_says_the_shape_everywhere(exported: tuple[Path, str]) -> None:
@@ -79,7 +75,7 @@ def test_bundle_says_the_shape_everywhere(exported: tuple[Path, str]) -> None:
     assert f"{WIDTH} x {HEIGHT} pixels".encode() in (bundle / "model.tflite").read_bytes()
     (image,) = Interpreter(model_path=str(bundle / "model.tflite")).get_input_details()
     assert tuple(image["shape"]) == (1, HEIGHT, WIDTH, 3)
-    assert load_bundle(bundle).input == load_bundle(bundle.with_name("bees-wide-float32")).input
+    assert ModelBundle.load(bundle).input == ModelBundle.load(bundle.with_name("bees-wide-float32")).input
 
 
 def test_float_bundle_finds_what_the_network_finds(
@@ -110,8 +106,8 @@ def test_parity_is_measured(exported: tuple[Path, str]) -> None:
 
 def test_tiles_of_a_wide_input(exported: tuple[Path, str]) -> None:
     """Auto takes no more tiles along a side than that side of the input needs."""
-    bundle = load_bundle(exported[0])
-    detector = TiledDetector(bundle, DetectorOptions(threads=1, threshold=MIN_SCORE), parse_tiling("auto"))
+    bundle = ModelBundle.load(exported[0])
+    detector = Detector(bundle, DetectorOptions(threads=1, threshold=MIN_SCORE, tiling=parse_tiling("auto")))
     prepared = detector.prepare(np.full((720, 1280, 3), 127, np.uint8))
     across = {region.left for region in prepared.layout.regions[1:]}
     down = {region.top for region in prepared.layout.regions[1:]}
@@ -136,7 +132,7 @@ def test_sizes_that_the_weights_do_not_fit_are_refused(
     arguments = (checkpoint, "--precision", "float32", "--input-size", size, "--out", tmp_path / "bees")
     if message is None:
         run(*arguments)
-        assert load_bundle(tmp_path / "bees").input is not None
+        assert ModelBundle.load(tmp_path / "bees").input is not None
         return
     with pytest.raises(InputError, match=message):
         run(*arguments)
@@ -151,6 +147,6 @@ def test_own_size_needs_no_alignment(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "checkpoint.npz", build_model(config), config, {})
     for name, options in (("default", ()), ("named", ("--input-size", "100"))):
         run(tmp_path / "checkpoint.npz", "--precision", "float32", *options, "--out", tmp_path / name)
-        spec = load_bundle(tmp_path / name).input
+        spec = ModelBundle.load(tmp_path / name).input
         assert spec is not None
         assert (spec.width, spec.height) == (100, 100)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from beeagent.camera import Frame
 from beeagent.cloud import Collection, EdgeResult
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.errors import InputError
 from beeagent_models import cli
 from beeagent_models.collected import Disagreement, disagreements, read_collected

@@ -3,7 +3,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.errors import InputError
 from beeagent_models.datasets.dataset import LabelledImage
 from beeagent_models.drawing import FALSE_ALARM, HIT, MISS, check_image_path, draw, draw_truth, write_image

@@ -6,9 +6,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from beeagent.detection.bundle import load_bundle
-from beeagent.detection.bundled import bundled_models
-from beeagent.detection.detector import Detector, DetectorOptions
+from beeagent.detection import Detector, DetectorOptions, ModelBundle, bundled_models
 from beeagent_models.datasets.reading import read_dataset
 from beeagent_models.datasets.synthesize import synthesize
 from beeagent_models.evaluation.measurement import Evaluation, evaluate
@@ -22,7 +20,7 @@ EACH_BUNDLE = pytest.mark.parametrize("folder", bundled_models().values(), ids=l
 
 
 def measured_on(manifest: Path, folder: Path) -> Evaluation:
-    bundle = load_bundle(folder)
+    bundle = ModelBundle.load(folder)
     detector = Detector(bundle, DetectorOptions(threshold=0.001))
     choice = ThresholdChoice(fixed=bundle.threshold)
     return evaluate(detector, read_dataset(manifest), choice=choice, input_size=detector.input_size)

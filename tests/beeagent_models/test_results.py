@@ -6,7 +6,7 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.errors import InputError
 from beeagent.messages import detections_message
 from beeagent_models.results import read_result

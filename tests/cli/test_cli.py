@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from beeagent import __version__
-from beeagent.detection.bundled import default_model
+from beeagent.detection import default_model
 from jsonschema import Draft202012Validator
 from support.beeagent_process import run_beeagent, tiny_model
 from support.numbered_frames import write_video

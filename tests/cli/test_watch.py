@@ -12,7 +12,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 from beeagent.cli.watch import Watcher, detections_line, run_watch, status_line
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.errors import InputError
 from beeagent.messages import (
     DetectionsMessage,

@@ -17,7 +17,7 @@ import pytest
 from beeagent.camera import Frame
 from beeagent.cloud import Collection, EdgeResult
 from beeagent.cloud.collection_store import ManifestLine, append_line, format_line, parse_line
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.errors import InputError
 from beeagent_models.datasets.reading import check_dataset, read_dataset
 from hypothesis import given

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from beeagent.cloud import CloudDetectionError
 from beeagent.cloud.rekognition import parse_response
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from hypothesis import given
 from hypothesis import strategies as st
 from support.rekognition_server import ARTICLE_ANSWER

@@ -1,6 +1,6 @@
 import numpy as np
 from beeagent.cloud.second_opinion import is_same_scene
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 
 
 def scene(*boxes: tuple[float, float, float, float], classes: tuple[int, ...] | None = None) -> Detections:

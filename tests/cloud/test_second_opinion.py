@@ -22,7 +22,7 @@ from beeagent.cloud import (
     RekognitionOptions,
     SecondOpinion,
 )
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from support.rekognition_server import PROJECT_VERSION_ARN, Fault, Hold, Labels, RekognitionServer, Reset, Rubbish
 
 DEADLINE = 30.0

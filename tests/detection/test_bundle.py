@@ -1,4 +1,4 @@
-"""The model bundle: what vouches for a model, and what is said when it does not."""
+"""The model bundle: how a model is verified, and the errors if it is not valid."""
 
 import hashlib
 import json
@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beeagent.detection.bundle import Manifest, ModelBundle, load_bundle
-from beeagent.detection.geometry import Fit
+from beeagent.detection import Fit, Manifest, ModelBundle
 from beeagent.errors import InputError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -64,17 +63,17 @@ def write_manifest(bundle: Path, content: Json) -> None:
 
 
 def refusal(path: Path, *, labels: Path | None = None) -> str:
-    """Give the one line with which a model is refused."""
+    """Return the error, one line, with which a model is refused."""
     with pytest.raises(InputError) as caught:
-        load_bundle(path, labels=labels)
+        ModelBundle.load(path, labels=labels)
     message = str(caught.value)
     assert message
     assert message.isprintable(), f"not one clear line: {message!r}"
     return message
 
 
-def test_a_bundle_is_loaded_with_all_it_says(folder: Path) -> None:
-    bundle = load_bundle(folder)
+def test_a_bundle_is_loaded_with_its_manifest(folder: Path) -> None:
+    bundle = ModelBundle.load(folder)
     assert bundle.model == MODEL
     assert bundle.labels == ("bee", "wasp")
     assert bundle.name == "bees-test"
@@ -89,10 +88,10 @@ def test_a_bundle_is_loaded_with_all_it_says(folder: Path) -> None:
     assert bundle.manifest.provenance == {"seed": 1, "command": ["beeagent", "train"]}
 
 
-def test_byte_order_mark_before_the_manifest_is_passed_over(folder: Path) -> None:
+def test_byte_order_mark_before_the_manifest_is_ignored(folder: Path) -> None:
     manifest = folder / "manifest.json"
     manifest.write_text(manifest.read_text(encoding="utf-8"), encoding="utf-8-sig")
-    assert load_bundle(folder).name == "bees-test"
+    assert ModelBundle.load(folder).name == "bees-test"
 
 
 @given(
@@ -136,7 +135,7 @@ def test_further_files_of_the_bundle_are_checked_too(folder: Path) -> None:
     (folder / "README.md").write_bytes(b"another model card")
     assert f"{folder / 'README.md'} does not match" in refusal(folder)
     (folder / "README.md").write_bytes(b"the model card")
-    assert load_bundle(folder).name == "bees-test"
+    assert ModelBundle.load(folder).name == "bees-test"
 
 
 @pytest.mark.parametrize("file", ["model.tflite", "labels.txt", "manifest.json"])
@@ -148,11 +147,11 @@ def test_a_missing_file_is_named(folder: Path, file: str) -> None:
 
 
 @pytest.mark.parametrize("file", ["model.tflite", "labels.txt"])
-def test_a_file_the_manifest_does_not_vouch_for_is_refused(folder: Path, file: str) -> None:
+def test_a_file_without_a_hash_in_the_manifest_is_refused(folder: Path, file: str) -> None:
     manifest = manifest_json()
     del manifest["files"][file]
     write_manifest(folder, manifest)
-    assert f"no SHA-256 for {file}" in refusal(folder)
+    assert f"no SHA-256 of {file}" in refusal(folder)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +203,7 @@ def test_a_manifest_that_is_wrong_is_refused_by_key(folder: Path, change: Callab
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"name": "a"', b"[" * 5000])
-def test_a_manifest_that_is_no_json_object_is_refused(folder: Path, content: bytes) -> None:
+def test_a_manifest_that_is_not_a_json_object_is_refused(folder: Path, content: bytes) -> None:
     (folder / "manifest.json").write_bytes(content)
     assert str(folder / "manifest.json") in refusal(folder)
 
@@ -218,17 +217,17 @@ def test_labels_that_differ_from_the_manifest_are_refused(folder: Path) -> None:
     assert "differ" in message
 
 
-def test_a_bundle_takes_no_other_labels(folder: Path) -> None:
+def test_a_bundle_with_other_labels_is_refused(folder: Path) -> None:
     message = refusal(folder, labels=folder / "labels.txt")
     assert str(folder) in message
 
 
-def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_path_is_named(tmp_path: Path) -> None:
     assert str(tmp_path / "no-model") in refusal(tmp_path / "no-model")
     assert "No such file" in refusal(tmp_path / "no-model")
 
 
-def test_a_path_with_control_characters_gives_one_line(tmp_path: Path) -> None:
+def test_a_path_with_control_characters_is_refused_in_one_line(tmp_path: Path) -> None:
     assert "two" in refusal(tmp_path / "two\nlines.tflite")
     assert "nul" in refusal(tmp_path / "nul\x00.tflite")
 
@@ -239,10 +238,10 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     assert str(loop) in refusal(loop)
 
 
-def test_a_bare_model_takes_its_labels_from_a_file(tmp_path: Path) -> None:
+def test_a_bare_model_has_its_labels_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "my model (v2).tflite").write_bytes(MODEL)
     (tmp_path / "names.txt").write_text("bee\n", encoding="utf-8")
-    bundle = load_bundle(tmp_path / "my model (v2).tflite", labels=tmp_path / "names.txt")
+    bundle = ModelBundle.load(tmp_path / "my model (v2).tflite", labels=tmp_path / "names.txt")
     assert bundle.labels == ("bee",)
     assert bundle.model == MODEL
     assert bundle.identity == f"my-model--v2-@{sha256(MODEL)[:8]}"
@@ -251,12 +250,12 @@ def test_a_bare_model_takes_its_labels_from_a_file(tmp_path: Path) -> None:
     assert bundle.threshold == 0.5
 
 
-def test_a_bare_model_without_labels_says_how_to_give_them(tmp_path: Path) -> None:
+def test_a_bare_model_without_labels_is_refused_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "m.tflite").write_bytes(MODEL)
     assert "--labels" in refusal(tmp_path / "m.tflite")
 
 
-def test_a_labels_file_that_is_missing_or_no_text_is_named(tmp_path: Path) -> None:
+def test_a_labels_file_that_is_missing_or_not_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "m.tflite").write_bytes(MODEL)
     assert str(tmp_path / "none.txt") in refusal(tmp_path / "m.tflite", labels=tmp_path / "none.txt")
     (tmp_path / "latin.txt").write_bytes("abeille mellifère".encode("latin-1"))
@@ -303,14 +302,14 @@ def damaged_manifests(draw: st.DrawFn) -> bytes:
 @settings(max_examples=400)
 @given(content=st.binary(max_size=60) | damaged_manifests())
 @example(content=b'{"\\ud800": 1}')
-def test_any_manifest_gives_a_bundle_or_one_line(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+def test_any_manifest_is_loaded_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     folder = tmp_path_factory.getbasetemp() / "any-manifest"
     folder.mkdir(exist_ok=True)
     (folder / "model.tflite").write_bytes(MODEL)
     (folder / "labels.txt").write_text(LABELS, encoding="utf-8")
     (folder / "manifest.json").write_bytes(content)
     try:
-        bundle = load_bundle(folder)
+        bundle = ModelBundle.load(folder)
     except InputError as error:
         message = str(error)
         assert message.isprintable()

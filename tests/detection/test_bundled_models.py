@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from beeagent.detection.bundle import load_bundle
-from beeagent.detection.bundled import bundled_models, default_model
+from beeagent.detection import ModelBundle, bundled_models, default_model
 from beeagent.errors import InputError
 from support.beeagent_process import environment, run_beeagent
 from support.tiny_models import square_finder
@@ -19,7 +18,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def write_bundle(folder: Path, *, size: tuple[int, int], name: str) -> Path:
-    """Write a bundle of a model that finds what is red."""
+    """Write a bundle of a model that detects red squares."""
     files = {"model.tflite": square_finder(size=size, cells=(size[0] // 16, size[1] // 16)), "labels.txt": b"bee\n"}
     manifest = {
         "schema": "beeagent.bundle/1",
@@ -40,7 +39,7 @@ def write_bundle(folder: Path, *, size: tuple[int, int], name: str) -> Path:
 
 def test_bundled_model_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    bundle = load_bundle(Path("bees-lite0"))
+    bundle = ModelBundle.load(Path("bees-lite0"))
     assert bundle.path == default_model()
     assert bundle.name == "bees-lite0"
 
@@ -48,7 +47,7 @@ def test_bundled_model_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.
 def test_existing_path_comes_before_a_bundled_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_bundle(tmp_path / "bees-lite0", size=(96, 64), name="mine")
     monkeypatch.chdir(tmp_path)
-    assert load_bundle(Path("bees-lite0")).name == "mine"
+    assert ModelBundle.load(Path("bees-lite0")).name == "mine"
 
 
 @pytest.mark.parametrize("path", ["bees-lite9", "./absent/bees-lite0", "absent/bees-lite0-wide"])
@@ -59,14 +58,14 @@ def test_missing_model_is_refused_with_the_bundled_names(
     with pytest.raises(
         InputError, match=r"cannot be read: No such file or directory; the bundled models are bees-lite0"
     ):
-        load_bundle(Path(path))
+        ModelBundle.load(Path(path))
 
 
 def test_model_in_a_folder_without_permission_is_refused(tmp_path: Path) -> None:
     # Root may read all; this fails for every user alike.
     name = "x" * (os.pathconf(tmp_path, "PC_NAME_MAX") + 1)
     with pytest.raises(InputError, match="cannot be read: File name too long"):
-        load_bundle(tmp_path / name)
+        ModelBundle.load(tmp_path / name)
 
 
 def test_bundled_name_is_taken_on_the_command_line(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from beeagent.detection.detector import Detector, DetectorOptions
-from beeagent.detection.runtime import load_interpreter, runtime_name
+from beeagent.detection import Detector, DetectorOptions, runtime_name
+from beeagent.detection.interpreter import load_interpreter
 from beeagent.errors import InputError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -27,7 +27,7 @@ checks_models = pytest.mark.skipif(
 @pytest.mark.parametrize(
     "content", [b"", b"TFL3", b"\x89PNG\r\n\x1a\n" * 20, b"PK\x03\x04 bundle.zip", b"<!DOCTYPE html><html>404</html>"]
 )
-def test_what_is_no_model_is_refused(content: bytes) -> None:
+def test_content_that_is_not_a_model_is_refused(content: bytes) -> None:
     with pytest.raises(InputError, match=r"the model model\.tflite is not a TFLite model"):
         Detector(bundle_of(content), DetectorOptions())
 
@@ -45,7 +45,7 @@ def test_a_model_cut_off_anywhere_is_refused(length: int) -> None:
 
 @pytest.mark.parametrize("model", [square_finder(classes=3), edge_finder()], ids=["with the op", "without"])
 def test_a_model_with_changed_bytes_runs_or_is_refused(model: bytes) -> None:
-    """Both runtimes still crash on a few such models, or compute for ever; see `test_canary.py`."""
+    """Both runtimes crash on a few such models, or never end; see `test_probe.py`."""
     answers: dict[int, str] = {}
     crashes, start, end = 0, 0, 100
     while start < end:
@@ -86,7 +86,7 @@ def test_a_model_with_an_unknown_operation_names_it() -> None:
         Detector(bundle_of(model), DetectorOptions())
 
 
-def test_names_that_are_no_text_are_refused() -> None:
+def test_names_that_are_not_text_are_refused() -> None:
     model = edge_finder().replace(b"Identity_2", b"Identity\xff\xfe")
     with pytest.raises(InputError, match=r"model\.tflite cannot be run") as caught:
         Detector(bundle_of(model), DetectorOptions())
@@ -94,18 +94,18 @@ def test_names_that_are_no_text_are_refused() -> None:
 
 
 def test_a_model_that_fails_when_run_is_refused_at_start() -> None:
-    """It gathers a box by the brightness of the picture, of which there are three: only running shows the fault."""
+    """It gathers one of three boxes by the brightness of the image: the fault shows only when it runs."""
     graph = Graph()
-    picture = graph.tensor((1, 8, 8, 3), name="image")
+    image = graph.tensor((1, 8, 8, 3), name="image")
     axes = graph.constant([0, 1, 2], dtype="int32")
-    bright = graph.operator("REDUCE_MAX", [picture, axes], (3,), options_type="ReducerOptions", keepDims=False)
+    bright = graph.operator("REDUCE_MAX", [image, axes], (3,), options_type="ReducerOptions", keepDims=False)
     far = graph.operator("MUL", [bright, graph.constant([1000.0] * 3)], (3,), options_type="MulOptions")
     which = graph.operator("CAST", [far], (3,), dtype="int32")
     three = graph.constant(np.zeros((1, 3, 4)))
     boxes = graph.operator("GATHER", [three, which], (1, 3, 4), name="boxes", options_type="GatherOptions", axis=1)
     rows = [graph.operator("ABS", [graph.constant([[0, 1, 2]])], (1, 3), name=name) for name in ("classes", "scores")]
     with pytest.raises(InputError, match=r"model\.tflite cannot be run: .*index"):
-        Detector(bundle_of(graph.build([picture], [boxes, *rows])), DetectorOptions())
+        Detector(bundle_of(graph.build([image], [boxes, *rows])), DetectorOptions())
 
 
 def test_an_interpreter_is_ready_to_run() -> None:

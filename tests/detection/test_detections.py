@@ -1,8 +1,12 @@
-"""The form in which detections are passed around."""
+"""Detections of a frame: arrays, iteration, pixels, supervision."""
+
+import sys
 
 import numpy as np
 import pytest
-from beeagent.detection.detections import Detections
+import supervision
+from beeagent.detection import Box, Detection, Detections
+from beeagent.errors import BeeagentError
 
 
 def detections(count: int, **changes: object) -> Detections:
@@ -21,7 +25,7 @@ def test_labels_and_counts_follow_the_class_ids() -> None:
     assert list(found.counts().items()) == [("bee", 1), ("wasp", 1), ("drone", 3)]
 
 
-def test_nothing_found_counts_nothing() -> None:
+def test_no_detections_have_no_counts() -> None:
     assert len(detections(0)) == 0
     assert detections(0).counts() == {}
 
@@ -37,6 +41,47 @@ def test_nothing_found_counts_nothing() -> None:
         {"confidences": np.zeros(2, dtype=np.float32)},
     ],
 )
-def test_arrays_that_do_not_fit_together_are_refused(changes: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="do not fit together"):
+def test_arrays_of_unequal_lengths_are_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="do not match"):
         detections(3, **changes)
+
+
+TWO = Detections(
+    np.array([[0.25, 0.5, 0.75, 1.0], [0.0, 0.0, 0.5, 0.125]], np.float32),
+    np.array([0.75, 0.5], np.float32),
+    np.array([1, 0]),
+    ("bee", "wasp"),
+)
+
+
+def test_iteration_yields_label_confidence_and_box() -> None:
+    assert list(TWO) == [
+        Detection("wasp", 0.75, Box(left=0.25, top=0.5, right=0.75, bottom=1.0)),
+        Detection("bee", 0.5, Box(0.0, 0.0, 0.5, 0.125)),
+    ]
+    left, top, right, bottom = next(iter(TWO)).box
+    assert (left, top, right, bottom) == (0.25, 0.5, 0.75, 1.0)
+    assert [type(value) for value in (next(iter(TWO)).confidence, left)] == [float, float]
+
+
+def test_xyxy_is_in_pixels_of_the_frame() -> None:
+    boxes = TWO.xyxy((640, 480))
+    assert boxes.dtype == np.float32
+    assert boxes.tolist() == [[160, 240, 480, 480], [0, 0, 320, 60]]
+    assert detections(0).xyxy((640, 480)).shape == (0, 4)
+
+
+def test_supervision_gets_pixels_confidences_classes_and_names() -> None:
+    converted = TWO.to_supervision((640, 480))
+    assert isinstance(converted, supervision.Detections)
+    np.testing.assert_array_equal(converted.xyxy, TWO.xyxy((640, 480)))
+    np.testing.assert_array_equal(converted.confidence, TWO.confidences)
+    np.testing.assert_array_equal(converted.class_id, [1, 0])
+    assert list(converted["class_name"]) == ["wasp", "bee"]
+    assert len(detections(0).to_supervision((640, 480))) == 0
+
+
+def test_missing_supervision_is_named_with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(BeeagentError, match=r"needs supervision, .* pip install 'beeagent\[evaluate\]'"):
+        TWO.to_supervision((640, 480))

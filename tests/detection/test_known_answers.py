@@ -4,9 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from beeagent.detection.bundle import InputSpec
-from beeagent.detection.detector import Detector, DetectorOptions
-from beeagent.detection.geometry import Fit
+from beeagent.detection import Detector, DetectorOptions, Fit, InputSpec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.memory_bundle import bundle_of
@@ -55,7 +53,7 @@ def test_boxes_enclose_what_was_painted_in_any_frame(
     found = detector.detect(frame)
 
     assert sorted(found.label(index) for index in range(len(found))) == ["blue", "red"]
-    placed = detector.prepare(frame).placement
+    placed = detector.prepare(frame).layout.transforms[0]
     # A frame is known to the model to a pixel of its input.
     pixel = np.array([1 / placed.width, 1 / placed.height] * 2)
     for index in range(len(found)):
@@ -73,7 +71,7 @@ def test_every_input_type_finds_the_same_boxes(size: tuple[int, int], fit: Fit, 
     frame = painted(size, {GREEN: green})
     detector = edge_detector(fit, input_type)
     found = detector.detect(frame)
-    placed = detector.prepare(frame).placement
+    placed = detector.prepare(frame).layout.transforms[0]
     assert [found.label(index) for index in range(len(found))] == ["green"]
     pixel = np.array([1 / placed.width, 1 / placed.height] * 2)
     assert (np.abs(found.boxes[0] - np.array(green) / [width, height, width, height]) <= 1.01 * pixel).all()
@@ -137,8 +135,8 @@ def colour_detector(kind: InputType) -> Detector:
 
 
 @pytest.mark.parametrize("input_type", [UINT8, FLOAT32], ids=lambda kind: kind.dtype)
-def test_a_bare_model_is_fed_as_most_models_want(input_type: InputType) -> None:
-    """Stretched; uint8 as it is, float from -1 to 1."""
+def test_a_bare_model_is_fed_as_most_models_expect(input_type: InputType) -> None:
+    """Stretched; uint8 unchanged, float32 from -1 to 1."""
     detector = Detector(bundle_of(square_finder(classes=3, input_type=input_type)), DetectorOptions())
     found = detector.detect(painted((800, 80), {RED: (100, 10, 200, 20)}))
     assert [found.label(0), len(found)] == ["red", 1]
@@ -147,13 +145,13 @@ def test_a_bare_model_is_fed_as_most_models_want(input_type: InputType) -> None:
 
 
 @pytest.mark.parametrize("mean", [0.0, 100.0, 127.5, 255.0])
-def test_what_a_letterboxed_frame_leaves_over_is_the_mean_colour(mean: float) -> None:
+def test_letterbox_padding_is_the_mean_colour(mean: float) -> None:
     kind = InputType("float32", mean, 64.0)
     detector = Detector(
         bundle_of(square_finder(classes=3, input_type=kind), spec=spec_for(kind, Fit.LETTERBOX)), DetectorOptions()
     )
     prepared = detector.prepare(np.zeros((32, 64, 3), dtype=np.uint8))
-    assert prepared.tensor.shape == (1, 64, 64, 3)
-    np.testing.assert_allclose(prepared.tensor[0, :16], 0, atol=0.5 / 64)
-    np.testing.assert_allclose(prepared.tensor[0, 48:], 0, atol=0.5 / 64)
-    np.testing.assert_allclose(prepared.tensor[0, 16:48], -mean / 64, atol=1e-6)
+    assert prepared.tensors[0].shape == (1, 64, 64, 3)
+    np.testing.assert_allclose(prepared.tensors[0][0, :16], 0, atol=0.5 / 64)
+    np.testing.assert_allclose(prepared.tensors[0][0, 48:], 0, atol=0.5 / 64)
+    np.testing.assert_allclose(prepared.tensors[0][0, 16:48], -mean / 64, atol=1e-6)

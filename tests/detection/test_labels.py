@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from beeagent.detection.bundle import load_bundle, read_labels
+from beeagent.detection import ModelBundle, read_labels
 from beeagent.errors import InputError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -15,7 +15,7 @@ MODEL = b"\x1c\x00\x00\x00TFL3" + bytes(range(256)) * 4
 
 
 def packed(files: dict[str, bytes], *, compression: int = zipfile.ZIP_DEFLATED) -> bytes:
-    """Give a model with files packed in, as TFLite metadata has them: a ZIP archive behind the model."""
+    """Return a model with files packed in, as TFLite metadata has them: a ZIP archive appended to the model."""
     content = io.BytesIO(MODEL)
     with zipfile.ZipFile(content, mode="a", compression=compression) as archive:
         for name, data in files.items():
@@ -45,7 +45,7 @@ def test_labels_are_read_by_line_or_by_id(text: str, expected: tuple[str, ...]) 
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "reason"),
     [
         ("", "empty"),
         (" \n\n", "empty"),
@@ -57,8 +57,8 @@ def test_labels_are_read_by_line_or_by_id(text: str, expected: tuple[str, ...]) 
         ("0 bee\x1b[2J", "control character in line 1"),
     ],
 )
-def test_labels_that_cannot_be_meant_are_refused(text: str, said: str) -> None:
-    with pytest.raises(InputError, match=said) as caught:
+def test_invalid_labels_are_refused(text: str, reason: str) -> None:
+    with pytest.raises(InputError, match=reason) as caught:
         read_labels(text, name="names.txt")
     assert "names.txt" in str(caught.value)
 
@@ -67,7 +67,7 @@ def test_labels_that_cannot_be_meant_are_refused(text: str, said: str) -> None:
 @given(st.text(max_size=40) | st.text("0129 :,\tab\n\r\u0663\x00\x85", max_size=30))
 @example("٣ bee")
 @example("99999 bee")
-def test_any_text_gives_labels_or_one_line(text: str) -> None:
+def test_any_text_is_parsed_or_refused_in_one_line(text: str) -> None:
     try:
         labels = read_labels(text, name="labels.txt")
     except InputError as error:
@@ -90,27 +90,27 @@ def test_labels_survive_being_written_and_read(labels: list[str]) -> None:
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_labels_packed_into_a_model_are_found(tmp_path: Path, compression: int) -> None:
     (tmp_path / "m.tflite").write_bytes(packed({"labelmap.txt": b"bee\nwasp\n"}, compression=compression))
-    assert load_bundle(tmp_path / "m.tflite").labels == ("bee", "wasp")
+    assert ModelBundle.load(tmp_path / "m.tflite").labels == ("bee", "wasp")
 
 
-def test_a_labels_file_goes_before_packed_labels(tmp_path: Path) -> None:
+def test_a_labels_file_overrides_packed_labels(tmp_path: Path) -> None:
     (tmp_path / "m.tflite").write_bytes(packed({"labelmap.txt": b"bee\n"}))
     (tmp_path / "l.txt").write_text("wasp\n", encoding="utf-8")
-    assert load_bundle(tmp_path / "m.tflite", labels=tmp_path / "l.txt").labels == ("wasp",)
+    assert ModelBundle.load(tmp_path / "m.tflite", labels=tmp_path / "l.txt").labels == ("wasp",)
 
 
 @pytest.mark.parametrize("files", [{}, {"vocabulary.bin": b"bee"}, {"a.txt": b"bee", "b.txt": b"wasp"}])
-def test_a_model_without_one_packed_label_file_asks_for_labels(tmp_path: Path, files: dict[str, bytes]) -> None:
+def test_a_model_without_one_packed_label_file_is_refused(tmp_path: Path, files: dict[str, bytes]) -> None:
     (tmp_path / "m.tflite").write_bytes(packed(files))
     with pytest.raises(InputError, match="--labels"):
-        load_bundle(tmp_path / "m.tflite")
+        ModelBundle.load(tmp_path / "m.tflite")
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"bee\n\nwasp"])
-def test_packed_labels_that_cannot_be_meant_are_refused(tmp_path: Path, content: bytes) -> None:
+def test_invalid_packed_labels_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m.tflite").write_bytes(packed({"labelmap.txt": content}))
     with pytest.raises(InputError, match=r"m\.tflite"):
-        load_bundle(tmp_path / "m.tflite")
+        ModelBundle.load(tmp_path / "m.tflite")
 
 
 def test_packed_labels_that_would_fill_the_memory_are_not_unpacked(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_packed_labels_that_would_fill_the_memory_are_not_unpacked(tmp_path: Pat
         packed({"labelmap.txt": b"bee\n" * 10_000_000}, compression=zipfile.ZIP_DEFLATED)
     )
     with pytest.raises(InputError, match=r"m\.tflite has over 1000000 bytes of labels packed in"):
-        load_bundle(tmp_path / "m.tflite")
+        ModelBundle.load(tmp_path / "m.tflite")
 
 
 @st.composite
@@ -135,13 +135,13 @@ def damaged_archives(draw: st.DrawFn) -> bytes:
 
 @settings(max_examples=500)
 @given(damaged_archives())
-def test_any_damage_to_packed_labels_gives_labels_or_one_line(
+def test_any_damage_to_packed_labels_is_read_or_refused_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "damaged-archive.tflite"
     path.write_bytes(content)
     try:
-        labels = load_bundle(path).labels
+        labels = ModelBundle.load(path).labels
     except InputError as error:
         message = str(error)
         assert message.isprintable()

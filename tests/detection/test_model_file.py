@@ -1,12 +1,11 @@
-"""What is read out of a .tflite file itself."""
+"""What is read from a .tflite file itself."""
 
 import io
 import zipfile
 from pathlib import Path
 
 import pytest
-from beeagent.detection.bundle import load_bundle
-from beeagent.detection.bundled import default_model
+from beeagent.detection import ModelBundle, default_model
 from beeagent.detection.model_file import _flex_integers, label_file_name, post_process_classes
 from flatbuffers import flexbuffers
 from hypothesis import given, settings
@@ -21,7 +20,7 @@ def test_the_number_of_classes_is_that_of_the_op(classes: int, background: bool)
     assert post_process_classes(square_finder(classes=classes, background=background)) == classes
 
 
-def test_a_model_without_the_op_says_nothing() -> None:
+def test_a_model_without_the_op_has_no_number_of_classes() -> None:
     assert post_process_classes(edge_finder()) is None
     assert label_file_name(edge_finder()) is None
 
@@ -47,7 +46,7 @@ def test_integers_of_a_map_are_read_as_the_flatbuffers_package_wrote_them(conten
 
 
 MODEL = square_finder(classes=3)
-PACKED = load_bundle(default_model()).model
+PACKED = ModelBundle.load(default_model()).model
 
 
 @settings(max_examples=300, deadline=None)
@@ -56,7 +55,7 @@ PACKED = load_bundle(default_model()).model
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=20),
     st.floats(0, 1),
 )
-def test_any_damage_is_borne(model: bytes, changes: list[tuple[float, int]], kept: float) -> None:
+def test_any_damage_is_tolerated(model: bytes, changes: list[tuple[float, int]], kept: float) -> None:
     content = bytearray(model[: int(len(model) * kept)] if kept < 0.9 else model)
     for at, value in changes:
         if content:
@@ -65,10 +64,10 @@ def test_any_damage_is_borne(model: bytes, changes: list[tuple[float, int]], kep
     assert label_file_name(bytes(content)) is None or isinstance(label_file_name(bytes(content)), str)
 
 
-def test_of_several_packed_files_the_metadata_say_which_has_the_labels(tmp_path: Path) -> None:
+def test_the_metadata_name_the_labels_among_several_packed_files(tmp_path: Path) -> None:
     model = io.BytesIO(PACKED)
     with zipfile.ZipFile(model, "a") as archive:
         archive.writestr("score_calibration.txt", "0.1,0.2\n")
     (tmp_path / "bees.tflite").write_bytes(model.getvalue())
     assert label_file_name(model.getvalue()) == "labels.txt"
-    assert load_bundle(tmp_path / "bees.tflite").labels == ("bee",)
+    assert ModelBundle.load(tmp_path / "bees.tflite").labels == ("bee",)

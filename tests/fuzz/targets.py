@@ -11,7 +11,7 @@ from pathlib import Path
 
 from beeagent.camera import parse_camera
 from beeagent.cli.watch import Watcher
-from beeagent.detection.bundle import MANIFEST_FILE, load_bundle, read_labels
+from beeagent.detection import MANIFEST_FILE, ModelBundle, read_labels
 from beeagent.errors import InputError
 from beeagent.mqtt import BrokerAddress, MqttOptions, Received, parse_broker
 from beeagent.settings import load_settings
@@ -54,7 +54,7 @@ def _file(name: str, data: bytes) -> Path:
 
 
 def _manifest(data: bytes) -> None:
-    load_bundle(_file(f"bundle/{MANIFEST_FILE}", data).parent)
+    ModelBundle.load(_file(f"bundle/{MANIFEST_FILE}", data).parent)
 
 
 def _message(topic: str) -> Callable[[bytes], None]:
@@ -108,7 +108,7 @@ TARGETS = {
     "labels": Target(lambda data: read_labels(_text(data), name="labels.txt"), (b"bee\nwasp\n", b"0 bee\n2: wasp\n")),
     "manifest": Target(_manifest, (json.dumps(_MANIFEST).encode(),)),
     "model": Target(
-        lambda data: load_bundle(_file("model.tflite", data)),
+        lambda data: ModelBundle.load(_file("model.tflite", data)),
         (_packed("bee\nwasp\n" * 9),),
     ),
     "broker": Target(

@@ -15,10 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from beeagent.detection.bundle import load_bundle
-from beeagent.detection.bundled import bundled_models
-from beeagent.detection.detections import Detections
-from beeagent.detection.detector import Detector, DetectorOptions
+from beeagent.detection import Detections, Detector, DetectorOptions, ModelBundle, bundled_models
 from beeagent_models.synthetic import random_scene_frame
 
 HERE = Path(__file__).parent
@@ -36,7 +33,7 @@ def bundle(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="module")
 def pictures(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Draw scenes of just the model's input size, so that no client has anything to resize."""
-    spec = load_bundle(bundle).input
+    spec = ModelBundle.load(bundle).input
     assert spec is not None
     folder = tmp_path_factory.mktemp("scenes")
     paths = []
@@ -58,7 +55,7 @@ def answers(variable: str, client: str, bundle: Path, pictures: Sequence[Path]) 
 
 
 def own(bundle: Path, pictures: Sequence[Path]) -> list[Detections]:
-    detector = Detector(load_bundle(bundle), DetectorOptions(threads=1, threshold=LEAST - SCORE))
+    detector = Detector(ModelBundle.load(bundle), DetectorOptions(threads=1, threshold=LEAST - SCORE))
     return [detector.detect(np.asarray(cv2.imread(str(path)), np.uint8)) for path in pictures]
 
 

@@ -13,8 +13,7 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
-from beeagent.detection.bundle import InputSpec, Manifest, Threshold, load_bundle
-from beeagent.detection.detector import Detector, DetectorOptions
+from beeagent.detection import Detector, DetectorOptions, InputSpec, Manifest, ModelBundle, Threshold
 from beeagent_export.bundle import bundle_files, hashes, write_bundle
 from beeagent_export.conversion import Precision, convert_heads
 from beeagent_export.metadata import ModelDescription, add_metadata
@@ -90,7 +89,7 @@ def bundle(pictures: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def agent(bundle: Path, pictures: list[Path]) -> list[Found]:
-    detector = Detector(load_bundle(bundle), DetectorOptions(threads=1))
+    detector = Detector(ModelBundle.load(bundle), DetectorOptions(threads=1))
     detections = [detector.detect(np.asarray(cv2.imread(str(path)), np.uint8)) for path in pictures]
     return [
         [(found.label(index), list(map(float, box))) for index, box in enumerate(found.boxes)] for found in detections

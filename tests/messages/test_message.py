@@ -6,7 +6,7 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.errors import InputError
 from beeagent.messages import DetectionsMessage, MessageTooLargeError, detections_message, load_schema
 from beeagent.messages.schema import generate_schema

@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.messages import PublishRule
 
 

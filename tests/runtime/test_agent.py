@@ -7,7 +7,7 @@ from typing import Any
 
 import cv2
 import pytest
-from beeagent.detection.bundle import load_bundle
+from beeagent.detection import ModelBundle
 from beeagent.messages import load_schema
 from beeagent.runtime.agent import Agent
 from beeagent.runtime.pipeline import FrameResult
@@ -184,7 +184,7 @@ def test_no_result_is_handled_after_stop(tmp_path: Path) -> None:
     settings = load_settings(
         {"camera": str(write_video(tmp_path / "film.mp4", 60)), "broker": "none", "threads": 1}, config=None
     )
-    bundle = load_bundle(Path(model), labels=Path(labels))
+    bundle = ModelBundle.load(Path(model), labels=Path(labels))
     agent = Agent(settings, bundle=bundle, outbox_path=None, on_result=stop_at_the_first)
     agent.run()
     assert seen == [0]

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 
 import numpy as np
 from beeagent.camera import Frame
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.outbox import Outbox
 from beeagent.runtime.decision import Decision
 from beeagent.runtime.frame_message import FrameMessages

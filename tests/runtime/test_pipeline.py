@@ -12,10 +12,7 @@ import numpy as np
 import pytest
 from beeagent.backoff import Backoff
 from beeagent.camera import Frame, FrameQueue, QueueClosedError
-from beeagent.detection.bundle import ModelBundle
-from beeagent.detection.detector import DetectorOptions, RawOutputs
-from beeagent.detection.loaded import LoadedModel
-from beeagent.detection.tiled import PreparedFrame, TiledDetector
+from beeagent.detection import Detector, DetectorOptions, DetectorPool, ModelBundle, PreparedFrame, RawOutputs
 from beeagent.errors import InputError
 from beeagent.runtime.pipeline import FrameResult, Pipeline
 from support.tiny_models import RED, edge_finder, painted, square_finder
@@ -30,25 +27,25 @@ def _bundle(labels: tuple[str, ...] = ("red",), classes: int = 1, name: str = "t
     )  # fmt: skip
 
 
-def _model(places: int = 1, *, name: str = "tiny") -> LoadedModel:
-    return LoadedModel(_bundle(name=name), DetectorOptions(threads=1), places=places)
+def _model(places: int = 1, *, name: str = "tiny") -> DetectorPool:
+    return DetectorPool(_bundle(name=name), DetectorOptions(threads=1), size=places)
 
 
-class _Model(LoadedModel):
+class _Model(DetectorPool):
     """A real model in which something happens first: `before` is called with the place."""
 
     def __init__(self, places: int, before: Callable[[int], None]) -> None:
-        super().__init__(_bundle(), DetectorOptions(threads=1), places=places)
+        super().__init__(_bundle(), DetectorOptions(threads=1), size=places)
         self._before = before
 
     def infer(self, place: int, prepared: PreparedFrame) -> tuple[RawOutputs, ...]:
-        detector = self._at(place)  # as in one that sticks: whoever comes back from it comes back from its own
+        detector = self._detector(place)  # as in one that sticks: whoever comes back from it comes back from its own
         self._before(place)
         return detector.infer(prepared)
 
 
 def _pipeline(
-    model: LoadedModel, frames: FrameQueue[Frame], *, keep: str = "every", stuck_after: float = 60
+    model: DetectorPool, frames: FrameQueue[Frame], *, keep: str = "every", stuck_after: float = 60
 ) -> Pipeline:
     troubles: list[str | None] = []
     pipeline = Pipeline(
@@ -175,24 +172,24 @@ def test_a_stuck_inference_costs_its_frame_and_no_other(places: int, block: thre
 def test_a_thread_given_up_while_it_loads_keeps_its_interpreter_to_itself(block: threading.Event) -> None:
     """It stored its detector all the same, and so its successor ran the same interpreter at the same time."""
     model = _model()
-    model.give_up(0)
+    model.abandon(0)
     load, loading = model._load, threading.Event()
 
-    def slow_load() -> TiledDetector:
+    def slow_load() -> Detector:
         if not loading.is_set():
             loading.set()
             block.wait(_DEADLINE)
         return load()
 
     model._load = slow_load  # type: ignore[assignment]
-    first = threading.Thread(target=model._at, args=(0,), daemon=True)
+    first = threading.Thread(target=model._detector, args=(0,), daemon=True)
     first.start()
     assert loading.wait(_DEADLINE)
-    model.give_up(0)
-    successors = model._at(0)
+    model.abandon(0)
+    successors = model._detector(0)
     block.set()
     first.join(_DEADLINE)
-    assert model._at(0) is successors
+    assert model._detector(0) is successors
 
 
 def test_what_comes_back_late_from_a_stuck_inference_is_nobodys_business(block: threading.Event) -> None:
@@ -289,13 +286,13 @@ def test_a_class_without_a_label_ends_in_one_line() -> None:
     # A model without the post-processing op does not say how many classes it has; this one does find a third.
     bundle = replace(_bundle(("red", "green")), model=edge_finder())
     # The noise that it is tried with at start is not this blue.
-    model = LoadedModel(bundle, DetectorOptions(threads=1, threshold=0.99), places=1)
+    model = DetectorPool(bundle, DetectorOptions(threads=1, threshold=0.99), size=1)
     frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     pipeline = _pipeline(model, frames)
     pipeline.start()
     blue = Frame(painted((64, 64), {(255, 0, 0): (0, 0, 8, 8)}), datetime.now(timezone.utc), 0, 0)
     frames.put(blue)
-    with pytest.raises(InputError, match="found class 2, but there are only 2 labels"):
+    with pytest.raises(InputError, match="returned class 2, but there are only 2 labels"):
         list(pipeline)
     pipeline.stop()
     assert pipeline.join(_DEADLINE)

@@ -7,7 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent_models.comparison.contenders import Findings, Kind
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
 

@@ -10,7 +10,7 @@ import sys
 import traceback
 
 import numpy as np
-from beeagent.detection.detector import Detector, DetectorOptions
+from beeagent.detection import Detector, DetectorOptions
 from beeagent.errors import BeeagentError
 
 from support.memory_bundle import bundle_of

@@ -5,13 +5,13 @@ import os
 import threading
 
 from beeagent.cli.app import main
-from beeagent.detection.detector import Detector, PreparedInput, RawOutputs
+from beeagent.detection import Detector, PreparedFrame, RawOutputs
 
 _numbers = itertools.count(1)
 _infer = Detector.infer
 
 
-def _hang(self: Detector, prepared: PreparedInput) -> RawOutputs:
+def _hang(self: Detector, prepared: PreparedFrame) -> RawOutputs:
     number = next(_numbers)
     if number > 5 and "FAIL_BESIDE" in os.environ:
         raise RuntimeError("the model failed")

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from beeagent.detection.bundle import InputSpec, ModelBundle
+from beeagent.detection import InputSpec, ModelBundle
 
 
 def bundle_of(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from beeagent.detection.geometry import Fit
+from beeagent.detection import Fit
 from beeagent_export.heads import BoxScales, RawHeads
 from numpy.typing import NDArray
 

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from beeagent.detection.bundle import load_bundle
-from beeagent.detection.detector import Detector, DetectorOptions
+from beeagent.detection import Detector, DetectorOptions, ModelBundle
 from numpy.typing import NDArray
 
 
@@ -57,7 +56,7 @@ def agreement(
     """
     boxes, scores, classes = saved_model.detect(np.ascontiguousarray(bgr[..., ::-1]), threshold=threshold)
     options = DetectorOptions(threads=1, threshold=max(0.0, threshold - 0.1))
-    others = Detector(load_bundle(bundle), options).detect(bgr)
+    others = Detector(ModelBundle.load(bundle), options).detect(bgr)
     if not len(others.boxes) or not len(boxes):
         return Agreement(len(boxes), 0, 1.0, 0.0, 0.0)
     iou = np.where(classes[:, None] == others.class_ids[None], overlaps(boxes, others.boxes), 0.0)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from beeagent.camera.images import UNSUPPORTED_SUFFIXES, decode_image, natural_key, read_image
     from beeagent.camera.live import CaptureFormat
     from beeagent.camera.opencv import silence_opencv
-    from beeagent.camera.opening import SourceOpener, SourceOptions, open_source
+    from beeagent.camera.opening import SourceOpener, SourceOptions, open_camera, open_source
     from beeagent.camera.source import (
         BadFrameError,
         Frame,
@@ -78,6 +78,7 @@ __all__ = [
     "decode_image",
     "is_live",
     "natural_key",
+    "open_camera",
     "open_source",
     "parse_camera",
     "read_image",

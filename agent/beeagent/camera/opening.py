@@ -1,6 +1,8 @@
 """Opens the source of frames that an address names."""
 
-from contextlib import suppress
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,20 +17,25 @@ from beeagent.camera.address import (
     StreamAddress,
     VideoAddress,
     is_live,
+    parse_camera,
 )
+from beeagent.camera.capture import Capture, CaptureLimits
 from beeagent.camera.csi import CsiSource
 from beeagent.camera.discovery import Cameras
+from beeagent.camera.frame_queue import FrameQueue
 from beeagent.camera.images import ImageSource, list_folder, list_pattern, pattern_folder
 from beeagent.camera.live import CaptureFormat, FreezeDetector
 from beeagent.camera.opencv import silence_opencv
 from beeagent.camera.pacing import MonotonicClock, RealtimeSource
-from beeagent.camera.source import BadFrameError, FrameSource, SourceLostError
+from beeagent.camera.source import BadFrameError, Frame, FrameSource, SourceLostError
 from beeagent.camera.still_url import HttpSource, StillImageSource
 from beeagent.camera.stream import StreamTimeouts, open_stream
 from beeagent.camera.synthetic.address import SyntheticAddress
 from beeagent.camera.synthetic.source import SyntheticSource
 from beeagent.camera.v4l2 import open_v4l2
 from beeagent.camera.video import VideoFileSource
+
+_LOG = logging.getLogger(__name__)
 
 _DEFAULT_IMAGE_FPS = 30.0
 
@@ -131,6 +138,54 @@ class SourceOpener:
 def open_source(address: CameraAddress, options: SourceOptions, *, cameras: Cameras | None = None) -> FrameSource:
     """Open the source that an address names, once; see `SourceOpener`."""
     return SourceOpener(address, options, cameras=cameras)()
+
+
+@contextmanager
+def open_camera(
+    address: str,
+    *,
+    size: tuple[int, int] | None = None,
+    fps: float | None = None,
+    max_rate: float | None = None,
+    realtime: bool = False,
+) -> Iterator[Iterator[Frame]]:
+    """Open a camera, stream, video or images for the length of a `with` block, and iterate over the frames.
+
+    Of a live source, each step returns the newest frame, however long the step before took, and a source that breaks
+    is opened again. Of files, every frame comes in order, and the iteration ends with them.
+
+    Args:
+        address: as `--camera` takes it, such as `0`, `csi`, `rtsp://…`, `hive.mp4`, `night/*.jpg` or `synthetic`.
+        size: cameras: width and height in pixels to request; None for the camera's own.
+        fps: cameras: frames per second to request; None for the camera's own.
+        max_rate: frames per second at most; None for no limit.
+        realtime: files: play them at their own rate, as a live source.
+
+    Raises:
+        InputError: the address is not valid; from the iteration: it does not exist or is not a camera.
+        BeeagentError: from the iteration: a file ends too early.
+    """
+    width, height = size or (None, None)
+    wanted = CaptureFormat(width=width, height=height, fps=fps)
+    opener = SourceOpener(parse_camera(address), SourceOptions(realtime=realtime, wanted=wanted))
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=opener.live)
+    capture = Capture(opener, frames, on_state=_log_state, limits=CaptureLimits(max_rate=max_rate))
+    capture.start()
+    try:
+        yield _captured(capture, frames)
+    finally:
+        capture.stop()
+
+
+def _captured(capture: Capture, frames: FrameQueue[Frame]) -> Iterator[Frame]:
+    yield from frames
+    if capture.failure is not None:
+        raise capture.failure
+
+
+def _log_state(ok: bool, reason: str) -> None:  # noqa: FBT001 - as Capture calls it
+    if not ok:
+        _LOG.warning("camera: %s", reason)
 
 
 def _await_change(source: FrameSource, freeze: FreezeDetector) -> None:

@@ -45,6 +45,11 @@ class Frame:
         """Height in pixels."""
         return int(self.pixels.shape[0])
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.width, self.height
+
 
 class BadFrameError(BeeagentError):
     """One frame is unusable (a damaged image, a decoding error); the next one may be fine."""

@@ -13,14 +13,18 @@ from typing import Any
 import numpy as np
 
 from beeagent.camera import SourceOptions, open_source, parse_camera
-from beeagent.detection.bundle import ModelBundle
-from beeagent.detection.detector import Detector, DetectorOptions
-from beeagent.detection.runtime import runtime_name
-from beeagent.detection.tiled import PreparedFrame, TiledDetector
-from beeagent.detection.tiles import Tiling
+from beeagent.detection import (
+    Detector,
+    DetectorOptions,
+    ModelBundle,
+    PreparedFrame,
+    Tiling,
+    resolve_tiling,
+    runtime_name,
+)
 from beeagent.errors import InputError
 from beeagent.runtime.agent import Agent
-from beeagent.runtime.factory import chosen_bundle, chosen_tiling, chosen_workers
+from beeagent.runtime.factory import chosen_bundle, chosen_workers
 from beeagent.runtime.pipeline import FrameResult
 from beeagent.settings import Settings
 
@@ -177,7 +181,7 @@ def measure(settings: Settings, *, seconds: float) -> BenchReport:
     meters.append(_run_agent(wanted, bundle, seconds / _ROUNDS))
     # Before anything but the agent has taken memory. Linux counts in KiB.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1024 if sys.platform == "linux" else 1) / 1e6
-    sample = _sample(camera, bundle, chosen_tiling(settings.tiles, bundle))
+    sample = _sample(camera, bundle, resolve_tiling(settings.tiles, bundle))
     bare.append(_bare_inference(bundle, settings.threads, sample.frames, seconds / _ROUNDS))
     for _ in range(1, _ROUNDS):
         meters.append(_run_agent(wanted, bundle, seconds / _ROUNDS))
@@ -230,7 +234,7 @@ def _bare_inference(bundle: ModelBundle, threads: int, frames: list[PreparedFram
     spent = spent_cpu = 0
     count = 0
     while spent < seconds * 1e9:
-        for one in frames[count % len(frames)].inputs:
+        for one in frames[count % len(frames)].tensors:
             detector.feed(one)
             began, began_cpu = time.perf_counter_ns(), time.process_time_ns()
             invoke()
@@ -243,7 +247,7 @@ def _bare_inference(bundle: ModelBundle, threads: int, frames: list[PreparedFram
 def _sample(camera: str, bundle: ModelBundle, tiling: Tiling) -> _Sample:
     """Read and prepare some frames, spread over a file, with nothing else running."""
     source = open_source(parse_camera(camera), SourceOptions())
-    detector = TiledDetector(bundle, DetectorOptions(threads=1), tiling)
+    detector = Detector(bundle, DetectorOptions(threads=1, tiling=tiling))
     frames: list[PreparedFrame] = []
     reading: list[float] = []
     preparing: list[float] = []

@@ -13,9 +13,7 @@ from importlib.metadata import version
 import numpy as np
 
 from beeagent.camera import Cameras, Frame, parse_camera
-from beeagent.detection.bundle import ModelBundle
-from beeagent.detection.detector import Detector, DetectorOptions
-from beeagent.detection.runtime import runtime_name
+from beeagent.detection import Detector, DetectorOptions, ModelBundle, runtime_name
 from beeagent.errors import BeeagentError
 from beeagent.greengrass import IpcConnection, ipc_address
 from beeagent.messages import status_topic

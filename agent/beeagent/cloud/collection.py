@@ -29,7 +29,7 @@ from beeagent.cloud.collection_store import (
 )
 from beeagent.cloud.jpeg import encode_jpeg
 from beeagent.cloud.second_opinion import EdgeResult
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.errors import BeeagentError
 from beeagent.private_file import write_private_file
 

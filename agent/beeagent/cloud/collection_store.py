@@ -23,7 +23,7 @@ from typing import Any, Final
 import numpy as np
 
 from beeagent.cloud.second_opinion import EdgeResult
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.errors import InputError
 from beeagent.messages import rfc3339
 from beeagent.private_file import write_private_file

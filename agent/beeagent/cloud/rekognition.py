@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from beeagent.camera import Frame
 from beeagent.cloud.guard import CloudDetectionError, FailureReason
 from beeagent.cloud.jpeg import encode_jpeg
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.errors import InputError
 
 # As `ProjectVersionArn` in botocore's model of Rekognition (2016-06-27).

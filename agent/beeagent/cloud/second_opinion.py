@@ -14,8 +14,7 @@ import numpy as np
 from beeagent.camera import Frame
 from beeagent.cloud.budget import RunningTime
 from beeagent.cloud.guard import CallGuard, CloudDetectionError, FailureReason
-from beeagent.detection.boxes import pairwise_iou
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections, iou
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -339,7 +338,7 @@ def is_same_scene(one: Detections, other: Detections) -> bool:
     """
     if len(one) != len(other) or one.labels != other.labels:
         return False
-    overlap = pairwise_iou(one.boxes, other.boxes)
+    overlap = iou(one.boxes[:, None], other.boxes)
     overlap[one.class_ids[:, None] != other.class_ids[None, :]] = 0
     for row in range(len(one)):
         best = int(np.argmax(overlap[row]))

@@ -1,4 +1,9 @@
-"""Geometry of boxes: how far they overlap."""
+"""Areas and overlap of boxes: the one definition, by which all else compares boxes.
+
+Boxes are float32 or float64 arrays of shape (..., 4): left, top, right, bottom, in any unit. The leading dimensions of
+two arrays are broadcast, so that `iou(first[:, None], second)` compares n boxes with m, and `iou(first, second)` each
+of n boxes with its counterpart.
+"""
 
 from typing import TypeVar
 
@@ -8,19 +13,21 @@ from numpy.typing import NDArray
 _Float = TypeVar("_Float", np.float32, np.float64)
 
 
-def pairwise_iou(one: NDArray[_Float], other: NDArray[_Float]) -> NDArray[_Float]:
-    """Return the intersection over union of each box with each.
+def box_areas(boxes: NDArray[_Float]) -> NDArray[_Float]:
+    """Return the area of each box, shape (...); 0 for a box whose right or bottom is before its left or top."""
+    sides = np.maximum(boxes[..., 2:] - boxes[..., :2], 0)
+    return np.asarray(sides[..., 0] * sides[..., 1], dtype=boxes.dtype)
 
-    Args:
-        one: shape (n, 4): left, top, right, bottom, in any unit.
-        other: shape (m, 4), in the same unit.
 
-    Returns:
-        Shape (n, m), each within 0 to 1; 0 where both boxes are without area.
-    """
-    corner = np.maximum(one[:, None, :2], other[None, :, :2])
-    opposite = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    shared = np.prod(np.clip(opposite - corner, 0, None), axis=2)
-    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (one, other)]
-    union = areas[0][:, None] + areas[1][None, :] - shared
-    return np.asarray(shared / np.maximum(union, np.finfo(one.dtype).tiny), dtype=one.dtype)
+def intersection_areas(first: NDArray[_Float], second: NDArray[_Float]) -> NDArray[_Float]:
+    """Return the area that both boxes cover, in the broadcast shape."""
+    corner = np.maximum(first[..., :2], second[..., :2])
+    sides = np.maximum(np.minimum(first[..., 2:], second[..., 2:]) - corner, 0)
+    return np.asarray(sides[..., 0] * sides[..., 1], dtype=first.dtype)
+
+
+def iou(first: NDArray[_Float], second: NDArray[_Float]) -> NDArray[_Float]:
+    """Return the intersection over union, 0 to 1, in the broadcast shape; 0 where both boxes have no area."""
+    intersection = intersection_areas(first, second)
+    union = box_areas(first) + box_areas(second) - intersection
+    return np.asarray(intersection / np.maximum(union, np.finfo(first.dtype).tiny), dtype=first.dtype)

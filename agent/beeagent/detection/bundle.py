@@ -1,4 +1,4 @@
-"""The model bundle: a folder with a model, its labels and a manifest that vouches for both."""
+"""The model bundle: a folder with a model, its labels and a manifest with the hashes of both."""
 
 import hashlib
 import io
@@ -11,10 +11,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from beeagent.detection.bundled import bundled_models, resolve_model
-from beeagent.detection.geometry import Fit
 from beeagent.detection.model_file import label_file_name
-from beeagent.errors import InputError
+from beeagent.detection.transforms import Fit
+from beeagent.errors import BeeagentError, InputError
+
+DEFAULT_MODEL = "bees-lite0"
 
 MODEL_FILE = "model.tflite"
 LABELS_FILE = "labels.txt"
@@ -23,9 +24,10 @@ MANIFEST_FILE = "manifest.json"
 Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
+_BUNDLED = (DEFAULT_MODEL, "bees-lite0-wide")
 _DEFAULT_THRESHOLD = 0.5
-_COLOUR_MIDDLE = 127.5
-_MOST_PACKED = 1_000_000  # bytes of labels; the largest label sets have a tenth of it
+_MIDDLE_PIXEL_VALUE = 127.5
+_MAX_PACKED_LABELS = 1_000_000  # bytes; the largest label sets have a tenth of it
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ -]{0,127}")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 
@@ -35,21 +37,21 @@ class _Strict(BaseModel):
 
 
 class InputSpec(_Strict):
-    """The model's picture input.
+    """The model's image input.
 
     Attributes:
-        width: pixels.
-        height: pixels.
-        fit: how a frame is laid into it.
-        mean: what is subtracted from a pixel's 0 to 255, for models whose input is float or int8.
-        std: what the difference is divided by. A uint8 input takes the pixels as they are.
+        width: in pixels.
+        height: in pixels.
+        fit: how a frame is resized to it.
+        mean: subtracted from pixel values of 0 to 255, for a float32 or int8 input. A uint8 input takes them unchanged.
+        std: by which the difference is divided.
     """
 
     width: int = Field(ge=1, le=8192)
     height: int = Field(ge=1, le=8192)
     fit: Fit
-    mean: float = _COLOUR_MIDDLE
-    std: float = Field(default=_COLOUR_MIDDLE, gt=0)
+    mean: float = _MIDDLE_PIXEL_VALUE
+    std: float = Field(default=_MIDDLE_PIXEL_VALUE, gt=0)
 
 
 class Threshold(_Strict):
@@ -62,18 +64,18 @@ class Threshold(_Strict):
 class Reliability(_Strict):
     """How often detections of each confidence were right, at IoU 0.5.
 
-    Of n bins of equal width from 0 to 1, bin i holds the confidences from i/n up to (i + 1)/n.
+    Of n bins of equal width from 0 to 1, bin i counts the confidences from i/n up to (i + 1)/n.
 
     Attributes:
-        detections: how many there were, for each bin.
-        right: how many of them matched a box.
+        detections: number of detections in each bin.
+        right: number of those that matched a labelled box.
     """
 
     detections: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=1000)]
     right: list[Annotated[int, Field(ge=0)]]
 
     @model_validator(mode="after")
-    def _fit_together(self) -> "Reliability":
+    def _check_counts(self) -> "Reliability":
         if len(self.right) != len(self.detections) or any(
             right > number for right, number in zip(self.right, self.detections, strict=False)
         ):
@@ -82,18 +84,18 @@ class Reliability(_Strict):
 
 
 class Metrics(_Strict):
-    """What was measured on one dataset; precision and recall are those at IoU 0.5 and the threshold.
+    """Metrics of the model on one dataset; precision and recall at IoU 0.5 and the threshold.
 
     Attributes:
         dataset: name of the dataset.
-        split: what it was to the model, such as `validation`.
+        split: its use for the model, such as `validation`.
         ap: mean over IoU 0.50 to 0.95; this and the next three are None for a dataset without any box.
         ap50: at IoU 0.5.
-        precision: share of the detections that are right.
-        recall: share of the objects that were found.
+        precision: ratio of the detections that are right.
+        recall: ratio of the objects that were found.
         false_alarms_per_image: detections per image without any box; None if every image has one.
         threshold: the confidence from which a detection counted.
-        reliability: how often each confidence was right, down to low ones; the uncertainty range comes from it.
+        reliability: how often each confidence was right, down to low ones; the uncertainty range is derived from it.
     """
 
     dataset: str
@@ -108,19 +110,19 @@ class Metrics(_Strict):
 
 
 class Manifest(_Strict):
-    """What `manifest.json` says of a bundle.
+    """The content of a bundle's `manifest.json`.
 
     Attributes:
-        schema_: the form of this file, always `beeagent.bundle/1`; `schema` in JSON.
+        schema_: format of this file, always `beeagent.bundle/1`; `schema` in JSON.
         name: of the model, such as `bees-lite0`.
         version: of the model.
         licence: SPDX expression for the weights.
-        files: SHA-256 of each other file of the bundle that matters, by name.
-        input: of the model.
+        files: SHA-256 of the bundle's other files, by name.
+        input: the model's image input.
         labels: the classes, in the order of their ids.
-        threshold: the default one.
-        tiles: into how many tiles frames are best cut, as `--tiles` takes it.
-        metrics: what was measured.
+        threshold: the default threshold.
+        tiles: the recommended tiles, in the syntax of `--tiles`.
+        metrics: on each dataset.
         provenance: how the model was made: command, commit, data, seed.
     """
 
@@ -139,16 +141,16 @@ class Manifest(_Strict):
 
 @dataclass(frozen=True, slots=True)
 class ModelBundle:
-    """A model and all that is needed to run it, checked and in memory.
+    """A model with all that is needed to run it, verified and in memory.
 
     Attributes:
-        path: where it came from, for messages.
+        path: where it was loaded from, for messages.
         name: of the model.
         sha256: of the .tflite, in hexadecimal.
-        model: the .tflite's content.
+        model: content of the .tflite.
         labels: the classes in the order of their ids.
-        input: how its picture input wants to be fed; None for a bare model, whose own input then decides.
-        threshold: the confidence from which a detection counts.
+        input: how to feed its image input; None for a bare model, which is fed by the shape and type of its input.
+        threshold: the confidence from which a detection counts, 0 to 1.
         manifest: the bundle's; None for a bare model.
     """
 
@@ -161,48 +163,92 @@ class ModelBundle:
     threshold: float
     manifest: Manifest | None
 
-    @property
-    def identity(self) -> str:
-        """Name the model for messages, as in `bees-lite0@3f9c21d0`."""
-        return f"{self.name}@{self.sha256[:8]}"
+    @classmethod
+    def load(cls, model: str | Path | None = None, *, labels: str | Path | None = None) -> "ModelBundle":
+        """Load a bundle folder, a bundled model by its name, or a bare `.tflite` with its labels.
 
+        A bare model needs no labels file if its labels are packed in (TFLite metadata).
 
-def load_bundle(path: Path, *, labels: Path | None = None) -> ModelBundle:
-    """Load a bundle folder, a bundled model by its name, or a bare `.tflite` with its labels.
+        Args:
+            model: a bundle folder or a .tflite file; if there is no such path, the name of a bundled model; None for
+                the default model.
+            labels: a text file with a label a line, for a bare model.
 
-    A bare model without a labels file may have its labels packed in (TFLite metadata).
-
-    Args:
-        path: a bundle folder or a .tflite file; or, where no such path exists, the name of a bundled model.
-        labels: a text file with a label a line, for a bare model.
-
-    Raises:
-        InputError: something is missing, unreadable, or not what the manifest says.
-    """
-    try:
-        path = resolve_model(path)
-        is_folder, exists = path.is_dir(), path.exists()
-    except OSError as error:
-        raise InputError(f"the model {path} cannot be read: {error.strerror or error}") from error
-    if not exists:
-        raise InputError(
-            f"the model {path} cannot be read: No such file or directory; "
-            f"the bundled models are {', '.join(bundled_models())}"
-        )
-    if is_folder:
+        Raises:
+            InputError: something is missing, unreadable, or does not match the manifest.
+            BeeagentError: the installation lacks the default model.
+        """
+        try:
+            path = default_model() if model is None else resolve_model(Path(model))
+            is_folder, exists = path.is_dir(), path.exists()
+        except OSError as error:
+            raise InputError(f"the model {model} cannot be read: {error.strerror or error}") from error
+        if not exists:
+            raise InputError(
+                f"the model {path} cannot be read: No such file or directory; "
+                f"the bundled models are {', '.join(bundled_models())}"
+            )
+        if not is_folder:
+            return _load_bare(path, None if labels is None else Path(labels))
         if labels is not None:
             raise InputError(f"labels {labels} cannot be combined with the bundle {path}, which has its own")
         return _load_folder(path)
-    return _load_bare(path, labels)
+
+    @property
+    def identity(self) -> str:
+        """Name and short hash of the model, such as `bees-lite0@3f9c21d0`."""
+        return f"{self.name}@{self.sha256[:8]}"
+
+
+def bundled_models() -> dict[str, Path]:
+    """Return the folder of each bundled model by its name, the default model first.
+
+    In an installed package they lie inside it; in a checkout that is installed in place, at the repository's top.
+    """
+    package = Path(__file__).resolve().parent.parent
+    folders = (package / "bundles", package.parent.parent / "models")
+    return {
+        name: folder / name
+        for name in _BUNDLED
+        for folder in reversed(folders)
+        if (folder / name / MANIFEST_FILE).is_file()
+    }
+
+
+def default_model() -> Path:
+    """Return the folder of the default model.
+
+    Raises:
+        BeeagentError: the installation lacks it.
+    """
+    try:
+        return bundled_models()[DEFAULT_MODEL]
+    except KeyError:
+        raise BeeagentError(
+            f"the bundled model {DEFAULT_MODEL} is missing: install beeagent again, or set --model"
+        ) from None
+
+
+def resolve_model(path: Path) -> Path:
+    """Return the folder of a bundled model if the path is its name and no such path exists, else the path itself.
+
+    Raises:
+        OSError: it cannot be determined whether the path exists.
+    """
+    return path if path.exists() else bundled_models().get(str(path), path)
 
 
 def read_labels(text: str, *, name: str) -> tuple[str, ...]:
-    """Read a labels file: a label a line, or `id label` on every line.
+    """Parse a labels file: a label a line, or `id label` on every line.
 
     Ids that are left out become `???`, the name that COCO label files use for ids without a class.
 
+    Args:
+        text: content of the file.
+        name: of the file, for errors.
+
     Raises:
-        InputError: there is no label, a label is missing in the middle or is no text, or an id comes twice.
+        InputError: there is no label, a line is empty or not text, or an id occurs twice.
     """
     lines = text.lstrip("\ufeff").rstrip().splitlines()
     if not lines:
@@ -211,15 +257,15 @@ def read_labels(text: str, *, name: str) -> tuple[str, ...]:
         if not line.strip():
             raise InputError(f"the labels file {name} has no label in line {number}")
         if _CONTROL_CHARACTER.search(line):
-            raise InputError(f"the labels file {name} has a control character in line {number}: it is no text file")
+            raise InputError(f"the labels file {name} has a control character in line {number}: it is not a text file")
     numbered = [re.fullmatch(r"\s*(\d{1,5})(?:\s*[:,]\s*|\s+)(\S.*?)\s*", line) for line in lines]
     if all(numbered):
         by_id: dict[int, str] = {}
         for match in numbered:
-            if match is None:  # all() has seen to it
+            if match is None:  # not after all()
                 continue
             if int(match[1]) in by_id:
-                raise InputError(f"the labels file {name} gives id {int(match[1])} twice")
+                raise InputError(f"the labels file {name} has the id {int(match[1])} twice")
             by_id[int(match[1])] = match[2]
         return tuple(by_id.get(i, "???") for i in range(max(by_id) + 1))
     return tuple(line.strip() for line in lines)
@@ -229,7 +275,7 @@ def _load_folder(path: Path) -> ModelBundle:
     manifest = _read_manifest(path / MANIFEST_FILE)
     for file in (MODEL_FILE, LABELS_FILE):
         if file not in manifest.files:
-            raise InputError(f"the bundle {path} is not complete: its manifest gives no SHA-256 for {file}")
+            raise InputError(f"the bundle {path} is not complete: its manifest has no SHA-256 of {file}")
     contents: dict[str, bytes] = {}
     for file, expected in manifest.files.items():
         if not _FILE_NAME.fullmatch(file):
@@ -266,7 +312,7 @@ def _load_bare(path: Path, labels: Path | None) -> ModelBundle:
     else:
         packed = _packed_labels(model, path)
         if packed is None:
-            raise InputError(f"the model {path} has no labels packed in: give them with --labels FILE")
+            raise InputError(f"the model {path} has no labels packed in: add them with --labels FILE")
         names = packed
     return ModelBundle(
         path=path,
@@ -291,25 +337,25 @@ def _read_manifest(path: Path) -> Manifest:
 
 
 def _packed_labels(model: bytes, path: Path) -> tuple[str, ...] | None:
-    """Read the labels that TFLite metadata packs behind the model as a ZIP archive, if there are any."""
+    """Read the labels that TFLite metadata appends to the model in a ZIP archive, if there are any."""
     try:
         with zipfile.ZipFile(io.BytesIO(model)) as archive:
             names = [name for name in archive.namelist() if name.endswith(".txt")]
-            # The metadata say which of several files has the labels.
+            # The metadata name the labels file among several.
             stated = label_file_name(model)
             if stated is not None and stated in archive.namelist():
                 names = [stated]
             if len(names) != 1:
                 return None
-            # Not `read`: what is packed in a few kilobytes may fill any memory.
+            # Not `read`: a few kilobytes may decompress to more than the memory holds.
             with archive.open(names[0]) as packed:
-                content = packed.read(_MOST_PACKED + 1)
-    except Exception:  # noqa: BLE001 - on damaged archives, zipfile raises whatever its many decoders do
-        # No archive, or one that cannot be unpacked: there are no labels to be had.
+                content = packed.read(_MAX_PACKED_LABELS + 1)
+    except Exception:  # noqa: BLE001 - on damaged archives, zipfile raises whatever its decoders do
+        # No archive, or one that cannot be unpacked: no labels.
         return None
-    if len(content) > _MOST_PACKED:
+    if len(content) > _MAX_PACKED_LABELS:
         raise InputError(
-            f"the model {path} has over {_MOST_PACKED} bytes of labels packed in: give others with --labels"
+            f"the model {path} has over {_MAX_PACKED_LABELS} bytes of labels packed in: replace them with --labels"
         )
     return read_labels(_decode(content, path), name=f"{path}!{names[0]}")
 

@@ -1,24 +1,30 @@
 """The TFLite detector: a frame's pixels in, `Detections` out."""
 
+import os
 import re
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from beeagent.detection.bundle import InputSpec, ModelBundle
+from beeagent.camera import BadFrameError, read_image
+from beeagent.detection.bundle import ModelBundle
 from beeagent.detection.detections import Detections
-from beeagent.detection.geometry import Fit, Placement, lay_in, neutral_fill, place
+from beeagent.detection.interpreter import Interpreter, load_interpreter
 from beeagent.detection.model_file import post_process_classes
-from beeagent.detection.outputs import dequantize, find_outputs
-from beeagent.detection.runtime import Interpreter, TensorDetails, load_interpreter
+from beeagent.detection.probe import load_probed_bundle
+from beeagent.detection.tensors import dequantize, find_image_input, find_outputs, set_other_inputs_to_zero
+from beeagent.detection.tiling import NO_TILES, Region, Tiling, frame_regions, merge_regions, resolve_tiling
+from beeagent.detection.transforms import Channels, InputTransform, input_transform, letterbox
 from beeagent.errors import InputError
 
-_CHANNELS = 3
-_NO_CLASS = re.compile(r"\?\?\?|_*background_*", re.IGNORECASE)
-"""What label files call the background in their first line, where no class of the model stands for it."""
+_DEFAULT_THREADS = 2
+_BACKGROUND_LABEL = re.compile(r"\?\?\?|_*background_*", re.IGNORECASE)
+"""The first line of label files that list the background, which is no class of the model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,17 +32,19 @@ class DetectorOptions:
     """How to run a model.
 
     Attributes:
-        threads: CPU threads an inference computes with, 1 to 64.
-        threshold: confidence from which a detection counts, 0 to 1; None takes the bundle's.
-        labels_wanted: the classes to report; None for all.
+        threads: CPU threads of an inference, 1 to 64.
+        threshold: confidence from which a detection counts, 0 to 1; None for the bundle's.
+        tiling: the tiles on which to run the model beside the whole frame.
+        classes: labels to detect; None for all.
 
     Raises:
         InputError: a value is out of its range.
     """
 
-    threads: int = 2
+    threads: int = _DEFAULT_THREADS
     threshold: float | None = None
-    labels_wanted: frozenset[str] | None = None
+    tiling: Tiling = NO_TILES
+    classes: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.threads <= 64:
@@ -46,21 +54,36 @@ class DetectorOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class PreparedInput:
-    """A frame made ready for the model.
+class FrameLayout:
+    """The regions of a frame on which the model runs.
 
     Attributes:
-        tensor: shape (1, input_height, input_width, 3), in the type of the model's input.
-        placement: where the frame lies in it.
+        frame: width and height of the frame in pixels.
+        regions: the whole frame, and its tiles.
+        transforms: of each region to the model's input.
     """
 
-    tensor: NDArray[Any]
-    placement: Placement
+    frame: tuple[int, int]
+    regions: tuple[Region, ...]
+    transforms: tuple[InputTransform, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedFrame:
+    """A frame, ready for the model.
+
+    Attributes:
+        tensors: of each region, shape (1, input_height, input_width, 3), RGB, in the type of the model's input.
+        layout: of the regions.
+    """
+
+    tensors: tuple[NDArray[Any], ...]
+    layout: FrameLayout
 
 
 @dataclass(frozen=True, slots=True)
 class RawOutputs:
-    """What the model gave for one input.
+    """The model's outputs for one region.
 
     Attributes:
         boxes: float32, shape (n, 4): top, left, bottom, right as ratios of the input.
@@ -73,62 +96,94 @@ class RawOutputs:
     scores: NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class _ImageInput:
-    index: int
-    width: int
-    height: int
-    fit: Fit
-    fill: int
-    # One entry for each of the 256 values of a pixel; None where the model takes pixels as they are.
-    table: NDArray[Any] | None = field(repr=False)
-
-
 class Detector:
-    """Runs a TFLite object detection model.
+    """Runs a TFLite object detection model on frames, and on tiles of them if wanted.
 
-    The model takes one picture, shape (1, height, width, 3), RGB, as uint8 (pixels as they are), int8 or float32
-    (normalised with the bundle's mean and std, then quantized where the input is int8). Further inputs, such as
-    the state of a recurrent model, are held at zero: each frame is looked at on its own. It gives boxes (1, n, 4)
-    as top, left, bottom, right in ratios of the input, classes (1, n), scores (1, n) and, usually, their count
-    (1,), in any order, beside whatever else it may give.
+    The model has one image input, shape (1, height, width, 3), RGB, as uint8 (pixel values 0 to 255), int8 or float32
+    (normalised with the bundle's mean and std, then quantized if the input is int8). Further inputs, such as the state
+    of a recurrent model, are held at zero: each frame is processed on its own. Its outputs are boxes (1, n, 4) as top,
+    left, bottom, right in ratios of the input, classes (1, n), scores (1, n) and, usually, their count (1,), in any
+    order, and possibly others.
 
-    The three steps are separate so that preparing the next frame and reading the last result can overlap with
-    `infer`. `prepare` and `decode` may be called from any thread; `infer`, and so `detect`, from one thread at a
-    time.
+    `detect` does all; `prepare`, `infer` and `decode` are its three steps, so that preparing the next frame and
+    decoding the last outputs can overlap with inference. `prepare` and `decode` may be called from any thread; `infer`,
+    and so `detect`, from one thread at a time.
 
     Attributes:
-        labels: the names of the classes, in the order of their ids.
+        labels: the labels of all classes, in the order of their ids.
         threshold: the confidence from which a detection counts.
-        input_size: width and height of the model's input in pixels.
     """
 
-    def __init__(self, bundle: ModelBundle, options: DetectorOptions) -> None:
-        """Load the model and run it once.
+    @classmethod
+    def load(  # noqa: PLR0913 - keywords
+        cls,
+        model: str | Path | None = None,
+        *,
+        labels: str | Path | None = None,
+        threshold: float | None = None,
+        tiles: str | None = None,
+        classes: Collection[str] | None = None,
+        threads: int = _DEFAULT_THREADS,
+    ) -> "Detector":
+        """Load a model by its path or name.
+
+        A bare `.tflite`, which no hash verifies, is first run in a child process: a damaged file may crash the runtime.
+
+        Args:
+            model: a bundle folder, the name of a bundled model, or a .tflite file; None for the default model.
+            labels: a text file with a label a line, for a .tflite without labels packed in.
+            threshold: confidence from which a detection counts, 0 to 1; None for the bundle's.
+            tiles: run the model on overlapping tiles too, to find small objects: `none`, `auto`, or columns and rows
+                such as `3x2`; None for what the bundle recommends.
+            classes: labels to detect; None for all.
+            threads: CPU threads of an inference, 1 to 64.
 
         Raises:
-            InputError: the model is not a detection model, or does not fit its labels or its manifest.
+            InputError: the model or an argument cannot be used.
             BeeagentError: there is no working TFLite runtime.
         """
+        bundle = load_probed_bundle(model, labels=labels, threads=threads)
+        options = DetectorOptions(
+            threads=threads,
+            threshold=threshold,
+            tiling=resolve_tiling(tiles, bundle),
+            classes=None if classes is None else frozenset(classes),
+        )
+        return cls(bundle, options)
+
+    def __init__(self, bundle: ModelBundle, options: DetectorOptions | None = None) -> None:
+        """Load the model and run it once.
+
+        Args:
+            bundle: the model.
+            options: how to run it; None for the defaults.
+
+        Raises:
+            InputError: the model is not a detection model, or does not match its labels or its manifest.
+            BeeagentError: there is no working TFLite runtime.
+        """
+        options = DetectorOptions() if options is None else options
         self._name = f"the model {bundle.path}"
         self.labels = bundle.labels
         self.threshold = bundle.threshold if options.threshold is None else options.threshold
-        self._wanted = _wanted_ids(bundle.labels, options.labels_wanted)
+        self._tiling = options.tiling
+        self._wanted_ids = _ids_of(bundle.labels, options.classes)
         self._interpreter = load_interpreter(bundle.model, name=self._name, threads=options.threads)
         try:
-            self._image = _image_input(self._interpreter, bundle.input, self._name)
-            _hold_other_inputs_at_zero(self._interpreter, self._image.index)
-            # Noise makes most models see something, if weakly: values that tell classes and scores apart.
-            noise = np.random.default_rng(0).integers(0, 256, (*self.input_size[::-1], _CHANNELS), dtype=np.uint8)
-            self._interpreter.set_tensor(self._image.index, self.prepare(noise).tensor)
+            self._image = find_image_input(self._interpreter, bundle.input, name=self._name)
+            set_other_inputs_to_zero(self._interpreter, self._image)
+            # Most models detect something in noise, if weakly: values that distinguish classes and scores.
+            noise = np.random.default_rng(0).integers(0, 256, (*self.input_size[::-1], 3), dtype=np.uint8)
+            tensor, transform = self._prepare_region(noise, "bgr")
+            self.feed(tensor)
             self._outputs = find_outputs(self._interpreter, name=self._name)
             self._quantization = {
                 int(output["index"]): output["quantization"] for output in self._interpreter.get_output_details()
             }
             classes = post_process_classes(bundle.model)
             self._first_label = _first_label(self._outputs.class_count, classes, bundle.labels, self._name)
-            # Run it, so that a model that cannot be run is refused at start, not at a frame.
-            self.detect(noise)
+            # A model that cannot be run is refused here, not at the first frame.
+            self._decode_region(self._infer_region(tensor), transform)
         except (ValueError, RuntimeError) as error:
             raise InputError(f"{self._name} cannot be run: {' '.join(str(error).split())}") from error
 
@@ -139,50 +194,89 @@ class Detector:
 
     @property
     def interpreter(self) -> Interpreter:
-        """The runtime's interpreter, for measuring it alone."""
+        """The runtime's interpreter, to measure it alone."""
         return self._interpreter
 
-    def detect(self, pixels: NDArray[np.uint8]) -> Detections:
-        """Find what is in one picture.
+    def detect(self, image: str | os.PathLike[str] | NDArray[Any], *, channels: Channels = "bgr") -> Detections:
+        """Detect objects in one image.
 
         Args:
-            pixels: uint8, shape (height, width, 3), BGR, of any size.
+            image: path of an image file; or pixels, uint8, shape (height, width, 3), of any size.
+            channels: order of the channels of pixels: `bgr` as in `Frame.pixels` and OpenCV, or `rgb`.
 
         Returns:
-            The detections at or above the threshold, boxes in ratios of the picture.
+            The detections from the threshold on, boxes in ratios of the image.
 
         Raises:
-            InputError: the model gave a class that the labels do not name.
+            InputError: the image cannot be used, or the model returned a class without a label.
         """
-        prepared = self.prepare(pixels)
-        return self.decode(self.infer(prepared), prepared.placement)
+        if isinstance(image, str | os.PathLike):
+            pixels, channels = _read_image(Path(image)), "bgr"
+        else:
+            pixels = image
+            _check_pixels(pixels, channels)
+        prepared = self.prepare(pixels, channels=channels)
+        return self.decode(self.infer(prepared), prepared.layout)
 
-    def prepare(self, pixels: NDArray[np.uint8]) -> PreparedInput:
-        """Lay a picture into the model's input; arguments as in `detect`."""
+    def prepare(self, pixels: NDArray[np.uint8], *, channels: Channels = "bgr") -> PreparedFrame:
+        """Convert each region of a frame to an input of the model.
+
+        Args:
+            pixels: uint8, shape (height, width, 3), of any size; not changed.
+            channels: order of the channels.
+        """
+        frame = (int(pixels.shape[1]), int(pixels.shape[0]))
+        regions = frame_regions(self._tiling, frame=frame, model_input=self.input_size)
+        prepared = [
+            self._prepare_region(pixels[r.top : r.top + r.height, r.left : r.left + r.width], channels) for r in regions
+        ]
+        layout = FrameLayout(frame, regions, tuple(transform for _, transform in prepared))
+        return PreparedFrame(tuple(tensor for tensor, _ in prepared), layout)
+
+    def infer(self, prepared: PreparedFrame) -> tuple[RawOutputs, ...]:
+        """Run the model on each region, one after the other."""
+        return tuple(self._infer_region(tensor) for tensor in prepared.tensors)
+
+    def decode(self, raw: Sequence[RawOutputs], layout: FrameLayout) -> Detections:
+        """Convert the outputs of all regions to detections in ratios of the frame.
+
+        Detections that are not finite, and boxes outside of the frame, are left out.
+
+        Args:
+            raw: from `infer`.
+            layout: of the prepared frame.
+
+        Raises:
+            InputError: the model returned a class without a label.
+        """
+        pairs = zip(raw, layout.transforms, strict=True)
+        found = [self._decode_region(outputs, transform) for outputs, transform in pairs]
+        return merge_regions(found, layout.regions, frame=layout.frame)
+
+    def feed(self, tensor: NDArray[Any]) -> None:
+        """Copy one of a prepared frame's tensors into the model, to measure the rest of an inference alone."""
+        self._interpreter.set_tensor(self._image.index, tensor)
+
+    def _prepare_region(self, pixels: NDArray[np.uint8], channels: Channels) -> tuple[NDArray[Any], InputTransform]:
         image = self._image
-        placement = place(
+        transform = input_transform(
             frame_width=pixels.shape[1],
             frame_height=pixels.shape[0],
             input_width=image.width,
             input_height=image.height,
             fit=image.fit,
         )
-        laid = lay_in(pixels, placement, fill=image.fill)
-        tensor: NDArray[Any] = laid if image.table is None else cv2.LUT(laid, image.table)
-        return PreparedInput(tensor[np.newaxis], placement)
+        padded = letterbox(pixels, transform, padding=image.padding, channels=channels)
+        tensor: NDArray[Any] = padded if image.table is None else cv2.LUT(padded, image.table)
+        return tensor[np.newaxis], transform
 
-    def feed(self, prepared: PreparedInput) -> None:
-        """Copy an input into the model: the first part of `infer`, for measuring the rest alone."""
-        self._interpreter.set_tensor(self._image.index, prepared.tensor)
-
-    def infer(self, prepared: PreparedInput) -> RawOutputs:
-        """Run the model."""
-        self.feed(prepared)
+    def _infer_region(self, tensor: NDArray[Any]) -> RawOutputs:
+        self.feed(tensor)
         self._interpreter.invoke()
         boxes = self._output(self._outputs.boxes).reshape(-1, 4)
         count = len(boxes)
         if self._outputs.count is not None:
-            # In this order, what is not a number counts as none.
+            # In this order, NaN counts as none.
             count = round(min(count, max(0.0, float(self._output(self._outputs.count).reshape(-1)[0]))))
         return RawOutputs(
             boxes[:count],
@@ -190,17 +284,13 @@ class Detector:
             self._output(self._outputs.scores).reshape(-1)[:count],
         )
 
-    def decode(self, raw: RawOutputs, placement: Placement) -> Detections:
-        """Turn raw outputs into detections in ratios of the frame.
+    def _output(self, index: int) -> NDArray[np.float32]:
+        return dequantize(self._interpreter.get_tensor(index), self._quantization[index])
 
-        Detections that are not finite, and boxes of which nothing lies within the frame, are left out.
-
-        Raises:
-            InputError: the model gave a class that the labels do not name.
-        """
+    def _decode_region(self, raw: RawOutputs, transform: InputTransform) -> Detections:
         corners = raw.boxes[:, [1, 0, 3, 2]]
         with np.errstate(invalid="ignore", over="ignore"):
-            boxes = placement.to_frame(corners)
+            boxes = transform.to_frame(corners)
             kept = (
                 (raw.scores >= self.threshold)
                 & np.isfinite(raw.scores)
@@ -213,113 +303,71 @@ class Detector:
         self._check_classes(class_ids)
         class_ids += self._first_label
         boxes, scores = boxes[kept], np.clip(raw.scores[kept], 0.0, 1.0)
-        if self._wanted is not None:
-            chosen = np.isin(class_ids, self._wanted)
-            boxes, scores, class_ids = boxes[chosen], scores[chosen], class_ids[chosen]
+        if self._wanted_ids is not None:
+            wanted = np.isin(class_ids, self._wanted_ids)
+            boxes, scores, class_ids = boxes[wanted], scores[wanted], class_ids[wanted]
         order = np.argsort(-scores, kind="stable")
         return Detections(boxes[order], scores[order], class_ids[order], self.labels)
-
-    def _output(self, index: int) -> NDArray[np.float32]:
-        return dequantize(self._interpreter.get_tensor(index), self._quantization[index])
 
     def _check_classes(self, class_ids: NDArray[np.int64]) -> None:
         known = len(self.labels) - self._first_label
         unknown = class_ids[(class_ids < 0) | (class_ids >= known)]
         if unknown.size:
             raise InputError(
-                f"{self._name} found class {int(unknown[0])}, but there are only {known} labels: "
-                "give it the labels it was trained with"
+                f"{self._name} returned class {int(unknown[0])}, but there are only {known} labels: "
+                "use the labels it was trained with"
             )
 
 
-def _image_input(interpreter: Interpreter, spec: InputSpec | None, name: str) -> _ImageInput:
-    details = [d for d in interpreter.get_input_details() if _is_picture(d)]
-    if len(details) != 1:
-        shapes = [tuple(int(size) for size in d["shape"]) for d in interpreter.get_input_details()]
+def _read_image(path: Path) -> NDArray[np.uint8]:
+    try:
+        return read_image(path)
+    except BadFrameError as error:
+        raise InputError(str(error)) from error
+
+
+def _check_pixels(pixels: NDArray[Any], channels: str) -> None:
+    if channels not in get_args(Channels):
+        raise InputError(f"channels is {channels!r}: allowed are {' and '.join(get_args(Channels))}")
+    if not isinstance(pixels, np.ndarray):
+        raise InputError(f"the image is a {type(pixels).__name__}: pass a path, or pixels as a NumPy array")
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise InputError(
-            f"{name} is not a detection model of the usual kind: it needs one picture input (1, height, width, 3), "
-            f"and has inputs {shapes}"
+            f"the image is {pixels.dtype} of shape {pixels.shape}: pass uint8 of shape (height, width, 3), not empty"
         )
-    _, height, width, _ = (int(size) for size in details[0]["shape"])
-    if any(int(size) < 0 for size in details[0]["shape_signature"][1:3]):
-        raise InputError(f"{name} takes pictures of any size: convert it again with the size it is to work at")
-    if spec is None:
-        spec = InputSpec(width=width, height=height, fit=Fit.STRETCH)
-    if (spec.width, spec.height) != (width, height):
-        raise InputError(
-            f"{name} takes pictures of {width}x{height}, but its manifest says {spec.width}x{spec.height}: "
-            "install the bundle again"
-        )
-    return _ImageInput(
-        index=int(details[0]["index"]),
-        width=width,
-        height=height,
-        fit=spec.fit,
-        fill=neutral_fill(spec.mean),
-        table=_pixel_table(details[0], spec, name),
-    )
-
-
-def _is_picture(details: TensorDetails) -> bool:
-    shape = details["shape"]
-    return len(shape) == 4 and int(shape[0]) == 1 and int(shape[3]) == _CHANNELS
-
-
-def _pixel_table(details: TensorDetails, spec: InputSpec, name: str) -> NDArray[Any] | None:
-    """Give what each pixel value 0 to 255 becomes in the input's type: one look-up does it all."""
-    dtype = np.dtype(details["dtype"])
-    if dtype == np.uint8:
-        return None
-    normalised = (np.arange(256, dtype=np.float64) - spec.mean) / spec.std
-    if dtype == np.float32:
-        return normalised.astype(np.float32)
-    if dtype == np.int8:
-        scale, zero_point = details["quantization"]
-        if scale:
-            quantized: NDArray[np.int8] = np.clip(np.rint(normalised / scale) + zero_point, -128, 127).astype(np.int8)
-            return quantized
-    raise InputError(f"{name} takes its picture as {dtype}: supported are uint8, quantized int8 and float32")
-
-
-def _hold_other_inputs_at_zero(interpreter: Interpreter, image: int) -> None:
-    for details in interpreter.get_input_details():
-        if int(details["index"]) != image:
-            zero = details["quantization"][1]
-            value = np.full([int(size) for size in details["shape"]], zero, dtype=details["dtype"])
-            interpreter.set_tensor(int(details["index"]), value)
 
 
 def _first_label(scored: int | None, classes: int | None, labels: tuple[str, ...], name: str) -> int:
     """Return the index of the label of class 0.
 
-    A model may score a background class, in front of the others, that it never reports. The labels may have a line for
-    it, whatever they call it.
+    A model may score a background class before the others that it never returns. The labels may have a line for it,
+    under any name.
 
     Args:
-        scored: how many classes the model scores, the background included; None for a model without the op.
-        classes: how many of them it reports, as the op says.
-        labels: the classes' names.
-        name: what to call the model in an error.
+        scored: number of classes that the model scores, the background included; None for a model without the op.
+        classes: number of classes that it returns, according to the op.
+        labels: of the classes.
+        name: of the model, for errors.
 
     Raises:
         InputError: there are too few or too many labels.
     """
     if scored is None or classes is None or len(labels) == classes:
         return 0
-    # Where no background is scored, one label more may as well be a class that this model does not have; so the first
-    # line must say itself that it is no class.
-    if len(labels) == classes + 1 and (scored > classes or _NO_CLASS.fullmatch(labels[0])):
+    # If no background is scored, one label more may be a class that this model does not have: so the first line must
+    # name the background.
+    if len(labels) == classes + 1 and (scored > classes or _BACKGROUND_LABEL.fullmatch(labels[0])):
         return 1
     raise InputError(
-        f"{name} tells {classes} classes apart, but there are {len(labels)} labels: give it the labels it was trained "
+        f"{name} distinguishes {classes} classes, but there are {len(labels)} labels: use the labels it was trained "
         "with"
     )
 
 
-def _wanted_ids(labels: tuple[str, ...], wanted: frozenset[str] | None) -> NDArray[np.int64] | None:
+def _ids_of(labels: tuple[str, ...], wanted: frozenset[str] | None) -> NDArray[np.int64] | None:
     if wanted is None:
         return None
     unknown = sorted(wanted - set(labels))
     if unknown:
-        raise InputError(f"the model knows no class {unknown[0]!r}: it knows {', '.join(labels[:20])}")
+        raise InputError(f"the model has no class {unknown[0]!r}: it has {', '.join(labels[:20])}")
     return np.array([i for i, label in enumerate(labels) if label in wanted], dtype=np.int64)

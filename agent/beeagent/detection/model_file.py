@@ -1,7 +1,7 @@
-"""What a .tflite file says that the runtimes do not pass on: its classes and its label file.
+"""Read what the runtimes do not report from a .tflite file: its number of classes and the name of its labels file.
 
-A .tflite is a FlatBuffer (https://flatbuffers.dev/internals), the options of a custom op in it a FlexBuffer. Not read
-with the `flatbuffers` package: tflite-runtime does not bring it along.
+A .tflite is a FlatBuffer (https://flatbuffers.dev/internals), the options of a custom op in it a FlexBuffer. Read
+without the `flatbuffers` package, which tflite-runtime does not depend on.
 """
 
 import struct
@@ -28,13 +28,13 @@ _FLEX_FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """A table of a FlatBuffer; every read that leads out of the buffer raises struct.error or IndexError."""
+    """A table of a FlatBuffer; a read outside of the buffer raises struct.error or IndexError."""
 
     content: bytes
     at: int
 
     def field(self, number: int) -> int | None:
-        """Return where a field lies; None where the table has its default."""
+        """Return the position of a field; None if the field has its default value."""
         table = self.at - _read("<i", self.content, self.at)
         size = _read("<H", self.content, table)
         slot = 4 + 2 * number
@@ -71,7 +71,7 @@ def post_process_classes(model: bytes) -> int | None:
         model: the content of a .tflite file.
 
     Returns:
-        The number; None for a model without the op, or where it cannot be read.
+        The number; None for a model without the op, or if it cannot be read.
     """
     try:
         root = _root(model)
@@ -86,13 +86,13 @@ def post_process_classes(model: bytes) -> int | None:
 
 
 def label_file_name(model: bytes) -> str | None:
-    """Return the name of the packed file that the model's metadata say holds the labels of its outputs.
+    """Return the name of the packed file with the labels of the model's outputs, according to its metadata.
 
     Args:
         model: the content of a .tflite file.
 
     Returns:
-        The name, of several that of the file for no language in particular; None where no metadata name one.
+        The name, among several that of the file without a language; None if the metadata name none.
     """
     try:
         root = _root(model)
@@ -129,9 +129,9 @@ def _read(form: str, content: bytes, at: int) -> int:
 def _flex_integers(content: bytes) -> dict[bytes, int]:
     """Return the integers of a FlexBuffer that is a map, by their keys.
 
-    From its end backwards: the width of the root, its type (shifted by 2), the offset back to the values of the map.
-    Before the values stand their number, the width of the keys, and the offset back to the keys; behind them, a byte
-    each, their types.
+    From its end backwards: the width of the root, its type (shifted by 2), the offset back to the map's values. The
+    values are preceded by their number, the width of the keys and the offset back to the keys, and followed by their
+    types, a byte each.
     """
     root_width, root_type = content[-1], content[-2]
     if root_type >> 2 != _FLEX_MAP:

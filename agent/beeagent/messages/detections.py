@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, model_validator
 
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.messages.message import (
     CLOSED,
     OPEN,

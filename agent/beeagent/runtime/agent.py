@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import cv2
 
 from beeagent.camera import Capture, Frame, FrameQueue, IncompleteVideoError
-from beeagent.detection.bundle import ModelBundle
+from beeagent.detection import ModelBundle
 from beeagent.errors import InputError
 from beeagent.messages import CameraCounts
 from beeagent.mqtt import BrokerAddress

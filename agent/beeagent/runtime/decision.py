@@ -9,7 +9,7 @@ from functools import partial
 from uuid import UUID, uuid4
 
 from beeagent.cloud import CloudResult, SecondOpinion
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.messages import DecidedBy
 from beeagent.runtime.pipeline import FrameResult
 

@@ -19,13 +19,14 @@ from beeagent.camera import (
     StreamTimeouts,
     parse_camera,
 )
-from beeagent.detection.bundle import ModelBundle, load_bundle
-from beeagent.detection.bundled import default_model
-from beeagent.detection.canary import try_in_child
-from beeagent.detection.detector import DetectorOptions
-from beeagent.detection.loaded import LoadedModel
-from beeagent.detection.tiles import NO_TILES, Tiling, parse_tiling
-from beeagent.detection.uncertainty import chosen_band
+from beeagent.detection import (
+    DetectorOptions,
+    DetectorPool,
+    ModelBundle,
+    load_probed_bundle,
+    resolve_tiling,
+    uncertainty_range,
+)
 from beeagent.errors import InputError
 from beeagent.mqtt import BrokerAddress, MqttOptions, mqtt_options
 from beeagent.outbox import Outbox
@@ -46,10 +47,8 @@ def chosen_bundle(settings: Settings) -> ModelBundle:
         InputError: it cannot be used.
         BeeagentError: the installation lacks the default model.
     """
-    bundle = load_bundle(settings.model or default_model(), labels=settings.labels)
-    if bundle.manifest is None:
-        try_in_child(bundle, threads=settings.threads // chosen_workers(settings))
-    return bundle
+    threads = settings.threads // chosen_workers(settings)
+    return load_probed_bundle(settings.model, labels=settings.labels, threads=threads)
 
 
 def chosen_workers(settings: Settings) -> int:
@@ -74,18 +73,7 @@ def chosen_workers(settings: Settings) -> int:
     return settings.workers
 
 
-def chosen_tiling(tiles: str | None, bundle: ModelBundle) -> Tiling:
-    """Give into how many tiles frames are to be cut: as said, or as the bundle recommends.
-
-    Raises:
-        InputError: it is not understood.
-    """
-    if tiles is not None:
-        return parse_tiling(tiles)
-    return NO_TILES if bundle.manifest is None else parse_tiling(bundle.manifest.tiles)
-
-
-def loaded_model(settings: Settings, bundle: ModelBundle) -> LoadedModel:
+def loaded_model(settings: Settings, bundle: ModelBundle) -> DetectorPool:
     """Load a model as often as frames are to be looked at at the same time.
 
     Args:
@@ -96,13 +84,16 @@ def loaded_model(settings: Settings, bundle: ModelBundle) -> LoadedModel:
         InputError: there are more workers than threads, the band is none, or the model cannot be used.
     """
     workers = chosen_workers(settings)
-    options = DetectorOptions(threads=settings.threads // workers, threshold=settings.threshold)
+    options = DetectorOptions(
+        threads=settings.threads // workers,
+        threshold=settings.threshold,
+        tiling=resolve_tiling(settings.tiles, bundle),
+    )
     unsure = None
     if settings.rekognition_project_version_arn is not None:
         threshold = bundle.threshold if settings.threshold is None else settings.threshold
-        unsure = chosen_band(bundle, threshold=threshold, low=settings.unsure_low, high=settings.unsure_high)
-    tiling = chosen_tiling(settings.tiles, bundle)
-    return LoadedModel(bundle, options, places=workers, tiling=tiling, unsure=unsure)
+        unsure = uncertainty_range(bundle, threshold=threshold, low=settings.unsure_low, high=settings.unsure_high)
+    return DetectorPool(bundle, options, size=workers, uncertainty=unsure)
 
 
 def chosen_source(settings: Settings) -> SourceOpener:

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 from beeagent.backoff import Backoff
 from beeagent.camera import Frame, FrameQueue, QueueClosedError
-from beeagent.detection.detector import RawOutputs
-from beeagent.detection.loaded import LoadedModel
-from beeagent.detection.tiled import Layout, PreparedFrame
+from beeagent.detection import DetectorPool, FrameLayout, PreparedFrame, RawOutputs
 from beeagent.runtime.reorder import ReorderBuffer, ReorderClosedError
 
 _MOST_LEFT_BEHIND = 3
@@ -21,7 +19,7 @@ class Prepared:
     """A frame, and the model that is to look at it with what that model takes."""
 
     frame: Frame
-    model: LoadedModel
+    model: DetectorPool
     input: PreparedFrame
 
 
@@ -30,8 +28,8 @@ class Inferred:
     """A frame, and what the model gave for it; `inference_ms` is the time in the model alone."""
 
     frame: Frame
-    model: LoadedModel
-    layout: Layout
+    model: DetectorPool
+    layout: FrameLayout
     raw: tuple[RawOutputs, ...]
     inference_ms: float
 
@@ -42,7 +40,7 @@ class _Worker:
     def __init__(self, place: int) -> None:
         self.place = place
         self.number: int | None = None
-        self.model: LoadedModel | None = None
+        self.model: DetectorPool | None = None
         self.since = 0.0
         self.left_behind = False
         self.thread: threading.Thread | None = None
@@ -223,7 +221,7 @@ class InferenceWorkers:
         successor.since = worker.since
         self._workers[self._workers.index(worker)] = successor
         if worker.model is not None:
-            worker.model.give_up(worker.place)
+            worker.model.abandon(worker.place)
         if worker.number is not None:
             self._inferred.skip(worker.number)
         self._tell(fine=False)

@@ -8,8 +8,7 @@ from typing import Literal
 
 from beeagent.backoff import Backoff
 from beeagent.camera import Frame, FrameQueue, QueueClosedError
-from beeagent.detection.detections import Detections
-from beeagent.detection.loaded import LoadedModel
+from beeagent.detection import Detections, DetectorPool
 from beeagent.priority import give_way
 from beeagent.runtime.inference import InferenceWorkers, Inferred, Prepared
 from beeagent.runtime.reorder import ReorderBuffer
@@ -49,7 +48,7 @@ class Pipeline:
     def __init__(  # noqa: PLR0913 - the two ends of the stages, and what they put up with and tell
         self,
         *,
-        model: LoadedModel,
+        model: DetectorPool,
         frames: FrameQueue[Frame],
         keep: Literal["newest", "every"],
         on_trouble: Callable[[str | None], None],
@@ -69,11 +68,11 @@ class Pipeline:
         self._model = model
         self._frames = frames
         self._prepared: FrameQueue[Prepared] = FrameQueue(drop_oldest=keep == "newest")
-        self._inferred: ReorderBuffer[Inferred] = ReorderBuffer(model.places)
+        self._inferred: ReorderBuffer[Inferred] = ReorderBuffer(model.size)
         self._failure: Exception | None = None
         self._preparing = threading.Thread(target=self._prepare, name="prepare", daemon=True)
         self._workers = InferenceWorkers(
-            places=model.places,
+            places=model.size,
             prepared=self._prepared,
             inferred=self._inferred,
             on_failure=self._fail,
@@ -107,14 +106,14 @@ class Pipeline:
         self._preparing.start()
         self._workers.start()
 
-    def swap(self, model: LoadedModel) -> None:
+    def swap(self, model: DetectorPool) -> None:
         """Let another model look at all frames from the next one on; no frame is left out for it.
 
         Args:
             model: with as many places as the one before; used by this pipeline alone from here on.
         """
-        if model.places != self._model.places:
-            raise ValueError(f"the new model has {model.places} places and the old one {self._model.places}")
+        if model.size != self._model.size:
+            raise ValueError(f"the new model has {model.size} places and the old one {self._model.size}")
         self._model = model
 
     def stop(self) -> None:

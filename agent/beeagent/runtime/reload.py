@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from beeagent.detection.loaded import LoadedModel
+from beeagent.detection import DetectorPool
 from beeagent.errors import BeeagentError
 from beeagent.runtime.factory import chosen_bundle, loaded_model
 from beeagent.settings import Settings
@@ -27,7 +27,7 @@ class ModelReload:
         settings: Settings,
         *,
         load: Callable[[], Settings],
-        swap: Callable[[LoadedModel], None],
+        swap: Callable[[DetectorPool], None],
         on_trouble: Callable[[str | None], None],
     ) -> None:
         """Describe the reload; nothing happens before `start`.

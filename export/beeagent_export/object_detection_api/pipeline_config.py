@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from beeagent.detection.geometry import Fit
+from beeagent.detection import Fit
 from beeagent.errors import InputError
 
 from beeagent_export.heads import BoxScales

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from beeagent.detection.geometry import Fit
+from beeagent.detection import Fit
 from beeagent.errors import InputError
 
 from beeagent_export.heads import RawHeads

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import cv2
 import numpy as np
+from beeagent.detection import box_areas, intersection_areas
 from beeagent.errors import InputError
 from numpy.typing import NDArray
 
@@ -13,9 +14,7 @@ from beeagent_models.augmentation.cutouts import blue_background_opacity, withou
 from beeagent_models.augmentation.geometry import (
     Crop,
     affine_matrix,
-    box_areas,
     cut_to_frame,
-    shared_areas,
     transform_boxes,
     warp,
 )
@@ -299,7 +298,7 @@ class Composer:
             size = min(wanted * math.exp(rng.normal(0, 0.2)) * 1.05, _LARGEST_SCALE * native, 0.9 * min(width, height))
             x, y = rng.uniform(-0.02, 1.02, 2) * (width, height)
             reach = np.array([[x - size / 2, y - size / 2, x + size / 2, y + size / 2]], np.float32)
-            if boxes and float((shared_areas(reach, np.stack(boxes)) / box_areas(np.stack(boxes))).max()) > 0.25:
+            if boxes and float((intersection_areas(reach, np.stack(boxes)) / box_areas(np.stack(boxes))).max()) > 0.25:
                 continue
             source, _ = self._store.shrunk(number, size / native)
             box = paste(rng, pixels, source, center=(x, y), size=size)

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from beeagent.detection import intersection_areas
 from numpy.typing import NDArray
-
-from beeagent_models.augmentation.geometry import shared_areas
 
 Image = NDArray[np.uint8]
 
@@ -137,7 +136,7 @@ def _grabcut(pixels: Image, boxes: NDArray[np.float32], index: int) -> tuple[Ima
     if sides.min() < _SIDES[0] or box[:2].min() <= 1 or box[2] >= width - 1 or box[3] >= height - 1:
         return None
     others = np.delete(boxes, index, axis=0)
-    if len(others) and shared_areas(box[None], others).max() > _SHARED_WITH_NEIGHBOUR * float(np.prod(sides)):
+    if len(others) and intersection_areas(box, others).max() > _SHARED_WITH_NEIGHBOUR * float(np.prod(sides)):
         return None
     scale = min(1.0, _SIDES[1] / float(sides.max()))
     margin = _SURROUNDINGS * sides

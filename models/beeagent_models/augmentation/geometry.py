@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from beeagent.detection import box_areas
 from numpy.typing import NDArray
 
 # Of a box that is cut by the edge: with half of it in view it is still an object to find, with a tenth or less
@@ -108,20 +109,6 @@ def cut_to_frame(  # noqa: PLR0913 - what is labelled, and the frame
     regions = np.clip(ignored, 0, limits).astype(np.float32)
     regions = np.concatenate([regions[box_areas(regions) > 0], clipped[unsure]])
     return clipped[kept], class_ids[kept], regions
-
-
-def box_areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the areas of boxes (n, 4): left, top, right, bottom."""
-    size = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
-    return np.asarray(size[:, 0] * size[:, 1], np.float32)
-
-
-def shared_areas(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the area that each of n boxes shares with each of m, shape (n, m)."""
-    top_left = np.maximum(first[:, None, :2], second[None, :, :2])
-    bottom_right = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    size = np.maximum(bottom_right - top_left, 0)
-    return np.asarray(size[..., 0] * size[..., 1], np.float32)
 
 
 def warp(

@@ -12,7 +12,7 @@ import numpy as np
 from beeagent.backoff import Backoff
 from beeagent.camera import Frame
 from beeagent.cloud import CloudDetectionError, RekognitionClient, RekognitionOptions
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.errors import BeeagentError, InputError
 
 from beeagent_models.comparison.contenders import LONGEST_SIDE, QUALITY, Findings, Spec, jpeg_bytes

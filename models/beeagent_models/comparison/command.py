@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import typer
-from beeagent.detection.bundle import MANIFEST_FILE
-from beeagent.detection.bundled import bundled_models, resolve_model
+from beeagent.detection import MANIFEST_FILE, bundled_models, resolve_model
 from beeagent.errors import InputError
 from beeagent.shown_text import shown
 from rich.console import Console

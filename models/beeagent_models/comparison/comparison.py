@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import Any, Final
 
 import numpy as np
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.errors import InputError
 from numpy.typing import NDArray
 

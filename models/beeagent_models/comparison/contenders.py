@@ -11,13 +11,9 @@ from uuid import UUID
 
 import numpy as np
 from beeagent.cloud import encode_jpeg
-from beeagent.detection.bundle import load_bundle
-from beeagent.detection.detections import Detections
-from beeagent.detection.detector import DetectorOptions
-from beeagent.detection.tiled import TiledDetector
+from beeagent.detection import Detections, Detector, DetectorOptions, ModelBundle, resolve_tiling
 from beeagent.errors import InputError
 from beeagent.messages import detections_message
-from beeagent.runtime.factory import chosen_tiling
 from numpy.typing import NDArray
 
 from beeagent_models.datasets import Dataset, LabelledImage, load_image
@@ -175,11 +171,11 @@ class DeviceSource:
 
     def __init__(self, spec: Spec, dataset: Dataset, *, threads: int) -> None:
         self._name = spec.name
-        self._bundle = load_bundle(Path(spec.what), labels=spec.labels)
+        self._bundle = ModelBundle.load(Path(spec.what), labels=spec.labels)
         refuse_unrelated(dataset, frozenset(self._bundle.labels))
-        tiling = chosen_tiling(spec.tiles, self._bundle)
-        self._detector = TiledDetector(
-            self._bundle, DetectorOptions(threads=threads, threshold=_MIN_CONFIDENCE), tiling
+        tiling = resolve_tiling(spec.tiles, self._bundle)
+        self._detector = Detector(
+            self._bundle, DetectorOptions(threads=threads, threshold=_MIN_CONFIDENCE, tiling=tiling)
         )
 
     def find(self, dataset: Dataset, step: Callable[[], object]) -> Findings:
@@ -205,7 +201,7 @@ class DeviceSource:
             frame_height=image.height,
             model=self._bundle.identity,
             decided_by="edge",
-            detections=found.from_confidence(self._bundle.threshold),
+            detections=found.at_least(self._bundle.threshold),
             inference_ms=milliseconds,
             total_ms=milliseconds,
         )

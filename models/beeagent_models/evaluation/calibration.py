@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from beeagent.detection.bundle import Reliability
+from beeagent.detection import Reliability
 from beeagent.errors import InputError
 from numpy.typing import NDArray
 

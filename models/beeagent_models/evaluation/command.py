@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from beeagent.detection.bundle import ModelBundle, load_bundle
-from beeagent.detection.detector import DetectorOptions
-from beeagent.detection.tiled import TiledDetector
+from beeagent.detection import Detector, DetectorOptions, ModelBundle, resolve_tiling
 from beeagent.errors import InputError
-from beeagent.runtime.factory import chosen_tiling
 from rich.console import Console
 
 from beeagent_models.datasets import Dataset, load_image, parse_source, read_dataset
@@ -91,9 +88,9 @@ def run_evaluation(*, model: Path, data: Sequence[str], options: EvaluationOptio
     Raises:
         InputError: something given cannot be used.
     """
-    bundle = load_bundle(model, labels=options.labels)
-    tiling = chosen_tiling(options.tiles, bundle)
-    detector = TiledDetector(bundle, DetectorOptions(threads=options.threads, threshold=_MIN_CONFIDENCE), tiling)
+    bundle = ModelBundle.load(model, labels=options.labels)
+    tiling = resolve_tiling(options.tiles, bundle)
+    detector = Detector(bundle, DetectorOptions(threads=options.threads, threshold=_MIN_CONFIDENCE, tiling=tiling))
     datasets = _read_datasets(data, attribute=options.attribute)
     choice = options.choice or _own_choice(bundle)
     if options.max_false_alarms is not None:
@@ -158,7 +155,7 @@ def _refuse_without_empty_images(datasets: Sequence[Dataset], option: str) -> No
 
 
 def _evaluate(
-    detector: TiledDetector, datasets: Sequence[Dataset], choice: ThresholdChoice, options: EvaluationOptions
+    detector: Detector, datasets: Sequence[Dataset], choice: ThresholdChoice, options: EvaluationOptions
 ) -> list[Evaluation]:
     """Measure each dataset, all at one threshold."""
     size, least = detector.input_size, options.min_size

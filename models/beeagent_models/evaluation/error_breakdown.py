@@ -11,8 +11,7 @@ from enum import Enum
 from typing import Final
 
 import numpy as np
-from beeagent.detection.boxes import pairwise_iou
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections, iou
 from numpy.typing import NDArray
 
 from beeagent_models.datasets import Dataset, LabelledImage
@@ -104,11 +103,11 @@ def _errors(  # noqa: PLR0913 - a image and how to judge it
     wrong = np.flatnonzero(match.scored & ~match.hits & (detections.confidences >= np.float32(threshold)))
     wrong_boxes = boxes_in_pixels(detections, image)[wrong]
     wrong_sizes = size_range(sizes_at_input(wrong_boxes, image, input_size))
-    iou = pairwise_iou(wrong_boxes, boxes)
+    overlaps = iou(wrong_boxes[:, None], boxes)
     errors: list[tuple[ErrorKind, int]] = []
     for row, detection in enumerate(wrong):
         same = labels[objects] == detections.label(int(detection))
-        kind, place = _kind(iou[row], np.asarray(same, np.bool_))
+        kind, place = _kind(overlaps[row], np.asarray(same, np.bool_))
         errors.append((kind, int(wrong_sizes[row]) if place is None else int(object_sizes[place])))
         if kind in {ErrorKind.LOCALISATION, ErrorKind.LABEL} and place is not None:
             missed[place] = False

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent.errors import InputError
 from numpy.typing import NDArray
 
@@ -25,9 +25,9 @@ from beeagent_models.evaluation.operating_point import (
 
 
 class ImageDetector(Protocol):
-    """Whatever finds things in an image: `beeagent.detection.detector.Detector`, a Keras model behind a wrapper."""
+    """Whatever finds things in an image: `beeagent.detection.Detector`, a Keras model behind a wrapper."""
 
-    def detect(self, pixels: NDArray[np.uint8]) -> Detections:
+    def detect(self, pixels: NDArray[np.uint8], /) -> Detections:
         """Find what is in an image: uint8, shape (height, width, 3), BGR.
 
         Average precision needs the weak detections too: the detector's own threshold must be near 0.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from beeagent.detection.bundle import MANIFEST_FILE, Metrics, ModelBundle, Threshold
+from beeagent.detection import MANIFEST_FILE, Metrics, ModelBundle, Threshold
 from beeagent.errors import InputError
 
 from beeagent_models.datasets.atomic_write import atomic_write

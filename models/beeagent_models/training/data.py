@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from beeagent.detection import box_areas
 from beeagent.errors import InputError
 
-from beeagent_models.augmentation.geometry import box_areas
 from beeagent_models.augmentation.pool import PoolOptions, pool_images
 from beeagent_models.augmentation.store import write_store
 from beeagent_models.datasets.dataset import Dataset, LabelledImage

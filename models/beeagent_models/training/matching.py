@@ -1,9 +1,10 @@
 """Decides which anchor is responsible for which object."""
 
 import numpy as np
+from beeagent.detection import box_areas, intersection_areas, iou
 from numpy.typing import NDArray
 
-from beeagent_models.augmentation.geometry import Crop, box_areas, shared_areas
+from beeagent_models.augmentation.geometry import Crop
 from beeagent_models.efficientdet.anchors import anchor_boxes
 from beeagent_models.efficientdet.config import EfficientDetConfig
 
@@ -41,24 +42,24 @@ def match_anchors(
         int64, shape (a,): the index of the object, or `NO_OBJECT`, or `IGNORED`.
     """
     matched = np.full(len(anchors), NO_OBJECT, np.int64)
-    areas = box_areas(anchors)
     if len(ignored):
-        matched[(shared_areas(anchors, ignored) / areas[:, None]).max(1) >= _IGNORED_SHARE] = IGNORED
+        covered = intersection_areas(anchors[:, None], ignored) / box_areas(anchors)[:, None]
+        matched[covered.max(1) >= _IGNORED_SHARE] = IGNORED
     if len(boxes):
-        shared = shared_areas(boxes, anchors)
-        iou = shared / (box_areas(boxes)[:, None] + areas[None] - shared)
-        best = iou.argmax(0)
-        overlap = np.take_along_axis(iou, best[None], 0)[0]
+        overlaps = iou(boxes[:, None], anchors)
+        best = overlaps.argmax(0)
+        overlap = np.take_along_axis(overlaps, best[None], 0)[0]
         matched[overlap >= negative_iou] = IGNORED
         positive = overlap >= positive_iou
         matched[positive] = best[positive]
-        forced = (iou >= np.maximum(iou.max(1, keepdims=True) * _NEARLY_BEST, 1e-6)) & (overlap < positive_iou)
-        candidates = np.where(forced, iou, 0)
+        nearly_best = np.maximum(overlaps.max(1, keepdims=True) * _NEARLY_BEST, 1e-6)
+        forced = (overlaps >= nearly_best) & (overlap < positive_iou)
+        candidates = np.where(forced, overlaps, 0)
         rows = forced.any(0)
         matched[rows] = candidates.argmax(0)[rows]
         # Every object has one anchor at least, even where a neighbour overlaps all of its anchors more.
         for index in np.flatnonzero(~np.isin(np.arange(len(boxes)), matched)):
-            matched[iou[index].argmax()] = index
+            matched[overlaps[index].argmax()] = index
     return matched
 
 

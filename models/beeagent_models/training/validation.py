@@ -5,8 +5,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from beeagent.detection.detections import Detections
-from beeagent.detection.geometry import Fit, Placement, lay_in, neutral_fill, place
+from beeagent.detection import Detections, Fit, InputTransform, input_transform, letterbox, padding_value
 from numpy.typing import NDArray
 
 from beeagent_models.datasets.dataset import Dataset
@@ -42,18 +41,18 @@ class Validation:
         self.name = dataset.name
         self._dataset, self._size, self._labels = dataset, (width, height), config.labels
         self._anchors = anchor_boxes(config, height, width)
-        self._placements: list[Placement] = []
+        self._placements: list[InputTransform] = []
         self._images = np.empty((len(dataset.images), height, width, 3), np.uint8)
         for number, image in enumerate(dataset.images):
             pixels = load_image(image)
-            placement = place(
+            placement = input_transform(
                 frame_width=pixels.shape[1],
                 frame_height=pixels.shape[0],
                 input_width=width,
                 input_height=height,
                 fit=Fit.LETTERBOX,
             )
-            self._images[number] = lay_in(pixels, placement, fill=neutral_fill(config.mean))
+            self._images[number] = letterbox(pixels, placement, padding=padding_value(config.mean))
             self._placements.append(placement)
 
     def measure(self, predict: Predict) -> dict[str, float]:
@@ -75,7 +74,7 @@ class Validation:
             for number in range(len(images)):
                 yield self._decode(codes[number], logits[number], self._placements[start + number])
 
-    def _decode(self, codes: NDArray[np.float32], logits: NDArray[np.float32], placement: Placement) -> Detections:
+    def _decode(self, codes: NDArray[np.float32], logits: NDArray[np.float32], placement: InputTransform) -> Detections:
         scores = 1 / (1 + np.exp(-logits))
         anchors, classes = np.nonzero(scores > _LEAST_SCORE)
         confidences = scores[anchors, classes].astype(np.float32)

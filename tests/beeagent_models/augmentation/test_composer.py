@@ -4,7 +4,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from beeagent.detection.geometry import Fit, lay_in, place
+from beeagent.detection import Fit, input_transform, letterbox
 from beeagent.errors import InputError
 from beeagent_models.augmentation.composer import Composer, Mix, Sizes
 from beeagent_models.augmentation.geometry import Crop
@@ -109,8 +109,8 @@ def test_without_augmentation_images_are_letterboxed_as_the_agent_does_it(tmp_pa
     write_store(tmp_path, [StoredImage(np.asarray(pixels, np.uint8), box, np.array([0]), NO_BOXES, PHOTOGRAPH, 0)])
     mix = Mix(weights=(1.0,), synthetic=0.0, pasted=0.0, sizes=Sizes(), augmented=False)
     crop = Composer(ImageStore(tmp_path), mix).compose(rng, width=160, height=160)
-    placement = place(frame_width=240, frame_height=180, input_width=160, input_height=160, fit=Fit.LETTERBOX)
-    expected = lay_in(np.asarray(pixels, np.uint8), placement, fill=127)[..., ::-1]
+    placement = input_transform(frame_width=240, frame_height=180, input_width=160, input_height=160, fit=Fit.LETTERBOX)
+    expected = letterbox(np.asarray(pixels, np.uint8), placement, padding=127)[..., ::-1]
     np.testing.assert_allclose(crop.boxes, [[40, 50, 80, 80]])
     inside = slice(placement.top + 1, placement.top + placement.height - 1)
     assert np.abs(crop.pixels[inside].astype(int) - expected[inside]).mean() < 3

@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import typer
-from beeagent.detection.bundle import load_bundle
-from beeagent.detection.detector import Detector, DetectorOptions
+from beeagent.detection import Detector, DetectorOptions, ModelBundle
 from beeagent.errors import InputError
 from beeagent_models import cli
 from beeagent_models.datasets.reading import read_dataset
@@ -279,7 +278,7 @@ def test_evaluate_needs_a_model_and_data_that_exist(model: Path, garden: Path) -
 @pytest.fixture
 def message(model: Path, garden: Path) -> Path:
     """Give a message, as the agent would publish it, of what the model finds in the first image."""
-    detector = Detector(load_bundle(model, labels=model.parent / "labels.txt"), DetectorOptions(threads=1))
+    detector = Detector(ModelBundle.load(model, labels=model.parent / "labels.txt"), DetectorOptions(threads=1))
     pixels = cv2.imread(str(garden / "images" / "a.png"))
     assert pixels is not None
     found = detector.detect(pixels.astype(np.uint8))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
 from beeagent_models.evaluation.coco_metrics import SIZE_RANGES, coco_metrics
 from beeagent_models.evaluation.error_breakdown import ErrorBreakdown, ErrorKind, break_down_errors, size_range

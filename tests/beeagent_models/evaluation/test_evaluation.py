@@ -5,9 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from beeagent.detection.bundle import InputSpec, load_bundle
-from beeagent.detection.detector import Detector, DetectorOptions
-from beeagent.detection.geometry import Fit
+from beeagent.detection import Detector, DetectorOptions, Fit, InputSpec, ModelBundle
 from beeagent.errors import InputError
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
 from beeagent_models.evaluation.error_breakdown import ErrorKind
@@ -48,7 +46,7 @@ def detector(tmp_path: Path) -> Detector:
         tiny_models.edge_finder(size=SIDE, names={kind: kind for kind in tiny_models.OUTPUTS})
     )
     (tmp_path / "labels.txt").write_text("bee\ngreen\nblue\n")
-    bundle = load_bundle(tmp_path / "red.tflite", labels=tmp_path / "labels.txt")
+    bundle = ModelBundle.load(tmp_path / "red.tflite", labels=tmp_path / "labels.txt")
     return Detector(bundle, DetectorOptions(threads=1, threshold=0.001))
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
 from beeagent_models.evaluation.false_alarms import hardest_false_alarms, write_false_alarms
 from beeagent_models.evaluation.measurement import Evaluation, measure

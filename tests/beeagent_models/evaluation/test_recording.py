@@ -6,9 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from beeagent.detection.bundle import ModelBundle, load_bundle
-from beeagent.detection.detector import Detector, DetectorOptions
-from beeagent.detection.uncertainty import chosen_band
+from beeagent.detection import Detector, DetectorOptions, ModelBundle, uncertainty_range
 from beeagent.errors import InputError
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
 from beeagent_models.evaluation.measurement import Evaluation, evaluate, measure
@@ -57,10 +55,10 @@ def evaluation_of(bundle: ModelBundle, folder: Path, choice: ThresholdChoice, *,
 
 
 def test_figures_and_threshold_are_written_and_the_bundle_stays_sound(bundle: Path, tmp_path: Path) -> None:
-    loaded = load_bundle(bundle)
+    loaded = ModelBundle.load(bundle)
     evaluation = evaluation_of(loaded, tmp_path, ThresholdChoice())
     record_evaluations(loaded, [evaluation], split="validation")
-    recorded = load_bundle(bundle)
+    recorded = ModelBundle.load(bundle)
     assert recorded.manifest is not None
     (figures,) = recorded.manifest.metrics
     assert (figures.dataset, figures.split) == ("garden", "validation")
@@ -69,7 +67,7 @@ def test_figures_and_threshold_are_written_and_the_bundle_stays_sound(bundle: Pa
     assert figures.reliability is not None
     assert (figures.reliability.detections[-1], figures.reliability.right[-1]) == (1, 1)
     assert sum(figures.reliability.detections) == 1
-    assert chosen_band(recorded, threshold=recorded.threshold).high == 0.95
+    assert uncertainty_range(recorded, threshold=recorded.threshold).high == 0.95
     assert recorded.threshold == figures.threshold == round(evaluation.point.threshold, 4)
     assert recorded.manifest.threshold.chosen_by == "best F1 (validation)"
     assert recorded.manifest.provenance == {"command": "none"}
@@ -77,10 +75,10 @@ def test_figures_and_threshold_are_written_and_the_bundle_stays_sound(bundle: Pa
 
 
 def test_the_bundles_own_threshold_keeps_its_origin(bundle: Path, tmp_path: Path) -> None:
-    loaded = load_bundle(bundle)
+    loaded = ModelBundle.load(bundle)
     choice = ThresholdChoice(fixed=loaded.threshold, fixed_by="the bundle's")
     record_evaluations(loaded, [evaluation_of(loaded, tmp_path, choice)], split="test")
-    recorded = load_bundle(bundle).manifest
+    recorded = ModelBundle.load(bundle).manifest
     assert recorded is not None
     assert (recorded.threshold.value, recorded.threshold.chosen_by) == (0.4, "by hand")
     assert [entry.split for entry in recorded.metrics] == ["test"]
@@ -88,50 +86,50 @@ def test_the_bundles_own_threshold_keeps_its_origin(bundle: Path, tmp_path: Path
 
 def test_a_second_evaluation_replaces_the_first_of_the_same_data_alone(bundle: Path, tmp_path: Path) -> None:
     for name, split in (("garden", "validation"), ("roof", "validation"), ("garden", "test"), ("garden", "validation")):
-        loaded = load_bundle(bundle)
+        loaded = ModelBundle.load(bundle)
         record_evaluations(loaded, [evaluation_of(loaded, tmp_path, ThresholdChoice(), name=name)], split=split)
-    recorded = load_bundle(bundle).manifest
+    recorded = ModelBundle.load(bundle).manifest
     assert recorded is not None
     kept = [(entry.dataset, entry.split) for entry in recorded.metrics]
     assert kept == [("roof", "validation"), ("garden", "test"), ("garden", "validation")]
 
 
 def test_a_bare_model_has_nowhere_to_record(bundle: Path, tmp_path: Path) -> None:
-    bare = load_bundle(bundle / "model.tflite", labels=bundle / "labels.txt")
+    bare = ModelBundle.load(bundle / "model.tflite", labels=bundle / "labels.txt")
     with pytest.raises(InputError, match="--record needs a bundle"):
         record_evaluations(bare, [evaluation_of(bare, tmp_path, ThresholdChoice())], split="test")
 
 
 def test_several_datasets_are_recorded_at_the_threshold_of_the_first(bundle: Path, tmp_path: Path) -> None:
-    loaded = load_bundle(bundle)
+    loaded = ModelBundle.load(bundle)
     first = evaluation_of(loaded, tmp_path, ThresholdChoice(), name="garden")
     second = evaluation_of(loaded, tmp_path, ThresholdChoice(fixed=first.point.threshold), name="roof")
     record_evaluations(loaded, [first, second], split="validation")
-    recorded = load_bundle(bundle).manifest
+    recorded = ModelBundle.load(bundle).manifest
     assert recorded is not None
     assert [entry.dataset for entry in recorded.metrics] == ["garden", "roof"]
     assert recorded.threshold.chosen_by == "best F1 (validation)"
 
 
 def test_figures_without_the_small_objects_are_not_recorded(bundle: Path, tmp_path: Path) -> None:
-    loaded = load_bundle(bundle)
+    loaded = ModelBundle.load(bundle)
     evaluation = replace(evaluation_of(loaded, tmp_path, ThresholdChoice()), min_size=8)
     with pytest.raises(InputError, match="leave out --min-size"):
         record_evaluations(loaded, [evaluation], split="validation")
-    manifest = load_bundle(bundle).manifest
+    manifest = ModelBundle.load(bundle).manifest
     assert manifest is not None
     assert manifest.metrics == []
 
 
 def test_images_without_a_box_are_recorded_by_their_false_alarms(bundle: Path, tmp_path: Path) -> None:
-    loaded = load_bundle(bundle)
+    loaded = ModelBundle.load(bundle)
     garden = evaluation_of(loaded, tmp_path, ThresholdChoice(fixed=0.4))
     empty = tuple(
         replace(image, boxes=image.boxes[:0], class_ids=image.class_ids[:0]) for image in garden.dataset.images
     )
     lawn = measure(replace(garden.dataset, name="lawn", images=empty), garden.found, choice=ThresholdChoice(fixed=0.4))
     record_evaluations(loaded, [garden, lawn], split="validation")
-    manifest = load_bundle(bundle).manifest
+    manifest = ModelBundle.load(bundle).manifest
     assert manifest is not None
     first, second = manifest.metrics
     assert first.false_alarms_per_image is None

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from beeagent.detection.detections import Detections
+from beeagent.detection import Detections
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
 from beeagent_models.evaluation.measurement import Evaluation, measure
 from beeagent_models.evaluation.operating_point import ThresholdChoice, choose_threshold

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from beeagent_models.augmentation.geometry import box_areas
+from beeagent.detection import box_areas
 from beeagent_models.augmentation.mixture import TrainingSet
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
 from beeagent_models.datasets.reading import read_dataset

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beeagent.detection.bundle import load_bundle
+from beeagent.detection import ModelBundle
 from beeagent_models.datasets.synthesize import synthesize
 
 DEPLOY = Path(__file__).parents[3] / "deploy" / "sagemaker"
@@ -111,7 +111,7 @@ def test_an_interrupted_job_goes_on_where_it_was_and_leaves_a_bundle_and_its_fig
     log = one.log.read_text()
     assert "step 3/3" in log
     assert "step 1/3" not in log
-    bundle = load_bundle(tmp_path / "ml" / "model" / "bundle")
+    bundle = ModelBundle.load(tmp_path / "ml" / "model" / "bundle")
     assert bundle.labels == ("bee",)
     manifest = json.loads((tmp_path / "ml" / "model" / "bundle" / "manifest.json").read_text())
     assert manifest["licence"] == "CC0-1.0"

@@ -1,20 +1,24 @@
-"""Telling a detection model's outputs apart: which tensor is boxes, classes, scores and count."""
+"""A detection model's tensors: its image input, and which of its outputs are boxes, classes, scores and count."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from beeagent.detection.runtime import Interpreter, TensorDetails
+from beeagent.detection.bundle import InputSpec
+from beeagent.detection.interpreter import Interpreter, TensorDetails
+from beeagent.detection.transforms import Fit, padding_value
 from beeagent.errors import InputError
+
+_CHANNELS = 3
 
 _POST_PROCESS = "TFLite_Detection_PostProcess"
 _SCORE_OP_INPUT = 1
 _OUTPUTS = ("boxes", "classes", "scores", "count")
 _NAMES = {
-    # The words that signatures and tensor names of TensorFlow's and other people's exporters use.
+    # The words in signatures and tensor names of TensorFlow's and other exporters.
     "boxes": re.compile(r"box|location", re.IGNORECASE),
     "classes": re.compile(r"class|categor|label", re.IGNORECASE),
     "scores": re.compile(r"score|confidence|prob", re.IGNORECASE),
@@ -30,8 +34,8 @@ class OutputIndices:
         boxes: tensor (1, n, 4): top, left, bottom, right as ratios of the input.
         classes: tensor (1, n): class ids.
         scores: tensor (1, n): confidences.
-        count: tensor (1,): how many of the n are meant; None for a model that leaves it out.
-        class_count: how many classes the model scores, a background included; None for a model without the op.
+        count: tensor (1,): number of detections, at most n; None for a model without it.
+        class_count: number of classes that the model scores, a background included; None without the op.
     """
 
     boxes: int
@@ -41,19 +45,108 @@ class OutputIndices:
     class_count: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class ImageInput:
+    """The model's image input: shape (1, height, width, 3), RGB.
+
+    Attributes:
+        index: of the tensor.
+        width: in pixels.
+        height: in pixels.
+        fit: how frames are resized to it.
+        padding: pixel value 0 to 255 of what a frame does not cover.
+        table: the input's value for each pixel value 0 to 255, shape (256,), in the input's type; None for a uint8
+            input, which takes pixel values unchanged.
+    """
+
+    index: int
+    width: int
+    height: int
+    fit: Fit
+    padding: int
+    table: NDArray[Any] | None = field(repr=False)
+
+
+def find_image_input(interpreter: Interpreter, spec: InputSpec | None, *, name: str) -> ImageInput:
+    """Find the one image input of a detection model.
+
+    Args:
+        interpreter: with tensors allocated.
+        spec: from the manifest; None for a bare model, whose frames are stretched and normalised to -1 to 1.
+        name: of the model, for errors.
+
+    Raises:
+        InputError: there is not exactly one, it is of any size or an unsupported type, or it does not match `spec`.
+    """
+    details = [d for d in interpreter.get_input_details() if _is_image(d)]
+    if len(details) != 1:
+        shapes = [tuple(int(size) for size in d["shape"]) for d in interpreter.get_input_details()]
+        raise InputError(
+            f"{name} is not a detection model of the usual kind: it needs one image input (1, height, width, 3), "
+            f"and has inputs {shapes}"
+        )
+    _, height, width, _ = (int(size) for size in details[0]["shape"])
+    if any(int(size) < 0 for size in details[0]["shape_signature"][1:3]):
+        raise InputError(f"{name} takes images of any size: convert it again with a fixed input size")
+    if spec is None:
+        spec = InputSpec(width=width, height=height, fit=Fit.STRETCH)
+    if (spec.width, spec.height) != (width, height):
+        raise InputError(
+            f"{name} takes images of {width}x{height}, but its manifest says {spec.width}x{spec.height}: "
+            "install the bundle again"
+        )
+    return ImageInput(
+        index=int(details[0]["index"]),
+        width=width,
+        height=height,
+        fit=spec.fit,
+        padding=padding_value(spec.mean),
+        table=_pixel_table(details[0], spec, name),
+    )
+
+
+def _is_image(details: TensorDetails) -> bool:
+    shape = details["shape"]
+    return len(shape) == 4 and int(shape[0]) == 1 and int(shape[3]) == _CHANNELS
+
+
+def _pixel_table(details: TensorDetails, spec: InputSpec, name: str) -> NDArray[Any] | None:
+    dtype = np.dtype(details["dtype"])
+    if dtype == np.uint8:
+        return None
+    normalised = (np.arange(256, dtype=np.float64) - spec.mean) / spec.std
+    if dtype == np.float32:
+        return normalised.astype(np.float32)
+    if dtype == np.int8:
+        scale, zero_point = details["quantization"]
+        if scale:
+            quantized: NDArray[np.int8] = np.clip(np.rint(normalised / scale) + zero_point, -128, 127).astype(np.int8)
+            return quantized
+    raise InputError(f"{name} takes its image as {dtype}: supported are uint8, quantized int8 and float32")
+
+
+def set_other_inputs_to_zero(interpreter: Interpreter, image: ImageInput) -> None:
+    """Set all inputs but the image to zero, such as the state of a recurrent model."""
+    for details in interpreter.get_input_details():
+        if int(details["index"]) != image.index:
+            zero = details["quantization"][1]
+            value = np.full([int(size) for size in details["shape"]], zero, dtype=details["dtype"])
+            interpreter.set_tensor(int(details["index"]), value)
+
+
 def find_outputs(interpreter: Interpreter, *, name: str) -> OutputIndices:
     """Find the four outputs of a detection model.
 
-    In this order: by the post-processing op whose definition fixes the order of its outputs, by signature and
-    tensor names together with shapes, and, for classes against scores, by the values of a first inference
-    (class ids are whole numbers). Never by the position among the model's outputs: exporters differ in it.
+    In this order: by the post-processing op, whose definition fixes the order of its outputs; by signature and tensor
+    names together with shapes; and, for classes against scores, by the values of a first inference (class ids are
+    whole numbers). Never by the position among the model's outputs: exporters differ in it.
 
     Args:
-        interpreter: with tensors allocated; the values of its inputs are used as they are.
-        name: what to call the model in an error.
+        interpreter: with tensors allocated and inputs set.
+        name: of the model, for errors.
 
     Raises:
-        InputError: the outputs are not those of a detection model, or cannot be told apart.
+        InputError: the outputs are not those of a detection model, or cannot be distinguished.
     """
     details = {int(output["index"]): output for output in interpreter.get_output_details()}
     found = _by_operation(interpreter, details)
@@ -63,7 +156,7 @@ def find_outputs(interpreter: Interpreter, *, name: str) -> OutputIndices:
 
 
 def _by_operation(interpreter: Interpreter, details: dict[int, TensorDetails]) -> OutputIndices | None:
-    # Both runtimes have these two, though they do not document them; without them, names and shapes decide.
+    # Both runtimes have these two undocumented methods; without them, names and shapes decide.
     operations = getattr(interpreter, "_get_ops_details", None)
     tensor = getattr(interpreter, "_get_tensor_details", None)
     if operations is None:
@@ -117,7 +210,7 @@ def _by_name_and_shape(interpreter: Interpreter, details: dict[int, TensorDetail
 
 
 def _names(interpreter: Interpreter, details: dict[int, TensorDetails]) -> dict[int, str]:
-    """Give each output its tensor's name, with its signature's name in front where there is just one signature."""
+    """Return each output's tensor name, after its name in the signature if the model has exactly one signature."""
     names = {index: str(output["name"]) for index, output in details.items()}
     signatures = interpreter.get_signature_list()
     if len(signatures) == 1:
@@ -131,7 +224,7 @@ def _names(interpreter: Interpreter, details: dict[int, TensorDetails]) -> dict[
     return names
 
 
-def _without_batch(shape: Any) -> tuple[int, ...]:  # noqa: ANN401 - whatever array the runtime gives
+def _without_batch(shape: Any) -> tuple[int, ...]:  # noqa: ANN401 - an array of the runtime
     sizes = tuple(int(size) for size in shape)
     return sizes[1:] if len(sizes) > 1 and sizes[0] == 1 else sizes
 
@@ -142,7 +235,7 @@ def _pick(candidates: list[int], names: dict[int, str], kind: str, name: str) ->
     if len(candidates) != 1:
         raise InputError(
             f"{name} is not a detection model of the usual kind: of its outputs, {len(candidates)} could be the "
-            f"{kind} (1, n, 4); give a model that ends in {_POST_PROCESS}"
+            f"{kind} (1, n, 4); use a model that ends in {_POST_PROCESS}"
         )
     return candidates[0]
 
@@ -172,17 +265,17 @@ def _classes_then_scores(
         if whole[first] and not whole[second] and np.all((values[second] >= 0) & (values[second] <= 1)):
             return first, second
     raise InputError(
-        f"the outputs of {name} cannot be told apart: neither names nor values say which are classes and which "
-        f"scores; give a model that ends in {_POST_PROCESS} or name its outputs"
+        f"the outputs of {name} cannot be distinguished: neither names nor values show which are classes and which "
+        f"scores; use a model that ends in {_POST_PROCESS} or name its outputs"
     )
 
 
 def dequantize(value: NDArray[Any], quantization: tuple[float, int]) -> NDArray[np.float32]:
-    """Give a tensor as float32, whatever type it has in the model.
+    """Return a tensor as float32, whatever its type in the model.
 
     Args:
         value: any shape and numeric type.
-        quantization: scale and zero point as the runtime's tensor details give them; scale 0 means none.
+        quantization: scale and zero point from the runtime's tensor details; scale 0 means none.
     """
     scale, zero_point = quantization
     if scale and np.issubdtype(value.dtype, np.integer):

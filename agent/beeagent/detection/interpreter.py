@@ -1,4 +1,4 @@
-"""The TFLite runtime: LiteRT, or tflite-runtime where LiteRT has no wheel."""
+"""The TFLite interpreter: of LiteRT, or of tflite-runtime where LiteRT has no wheel."""
 
 import importlib
 from typing import Any, Protocol
@@ -12,19 +12,19 @@ TensorDetails = dict[str, Any]
 
 
 class Interpreter(Protocol):
-    """The part of the TFLite interpreter's interface that is used; both runtimes have it."""
+    """The part of the interpreter's interface that is used; both runtimes have it."""
 
     def allocate_tensors(self) -> None:
-        """Reserve the memory; to be called before all else."""
+        """Allocate the tensors; to be called first."""
 
     def get_input_details(self) -> list[TensorDetails]:
-        """Give `index`, `name`, `shape`, `dtype` and `quantization` of each input."""
+        """Return `index`, `name`, `shape`, `dtype` and `quantization` of each input."""
 
     def get_output_details(self) -> list[TensorDetails]:
-        """Give the same of each output."""
+        """Return the same of each output."""
 
     def get_signature_list(self) -> dict[str, dict[str, list[str]]]:
-        """Give the names of inputs and outputs by signature."""
+        """Return the names of inputs and outputs by signature."""
 
     def set_tensor(self, index: int, value: NDArray[Any]) -> None:
         """Copy a value into an input."""
@@ -33,11 +33,11 @@ class Interpreter(Protocol):
         """Run the model."""
 
     def get_tensor(self, index: int) -> NDArray[Any]:
-        """Copy a value out of an output."""
+        """Return a copy of an output."""
 
 
 def runtime_name() -> str:
-    """Name the installed runtime, `ai_edge_litert` or `tflite_runtime`.
+    """Return the package of the installed runtime, `ai_edge_litert` or `tflite_runtime`.
 
     Raises:
         BeeagentError: neither is installed.
@@ -57,11 +57,11 @@ def runtime_name() -> str:
 def load_interpreter(model: bytes, *, name: str, threads: int) -> Interpreter:
     """Load a model, ready to be invoked.
 
-    The model is given as bytes, so that what runs is what was hashed. An interpreter is not thread-safe.
+    It is loaded from memory, so that what runs is what was hashed. An interpreter is not thread-safe.
 
     Args:
         model: the content of a .tflite file.
-        name: what to call the model in an error.
+        name: of the model, for errors.
         threads: CPU threads to compute with, at least 1.
 
     Raises:
@@ -69,7 +69,7 @@ def load_interpreter(model: bytes, *, name: str, threads: int) -> Interpreter:
         BeeagentError: no runtime is installed, or it does not work on this machine.
     """
     if len(model) < 8 or model[4:8] != b"TFL3":
-        raise InputError(f"{name} is not a TFLite model: its content does not begin as one; give a .tflite file")
+        raise InputError(f"{name} is not a TFLite model: its content does not begin as one; use a .tflite file")
     runtime = importlib.import_module(f"{runtime_name()}.interpreter")
     try:
         interpreter: Interpreter = runtime.Interpreter(model_content=model, num_threads=threads)

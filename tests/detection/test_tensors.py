@@ -1,12 +1,12 @@
-"""Telling boxes, classes, scores and count apart, in whatever order and under whatever names they come."""
+"""Distinguishing boxes, classes, scores and count, in any order and under any names."""
 
 from collections.abc import Mapping
 from itertools import permutations
 
 import numpy as np
 import pytest
-from beeagent.detection.detector import Detector, DetectorOptions
-from beeagent.detection.outputs import dequantize
+from beeagent.detection import Detector, DetectorOptions
+from beeagent.detection.tensors import dequantize
 from beeagent.errors import InputError
 from numpy.typing import ArrayLike
 from support.memory_bundle import bundle_of
@@ -37,7 +37,7 @@ def assert_finds_red_and_blue(model: bytes) -> None:
 
 
 @ORDERS
-def test_the_post_processing_op_settles_any_order(order: tuple[str, ...]) -> None:
+def test_the_post_processing_op_decides_in_any_order(order: tuple[str, ...]) -> None:
     model = square_finder(classes=3, order=order)
     found = Detector(bundle_of(model), DetectorOptions(threads=1)).detect(painted((64, 64), {BLUE: (8, 0, 16, 8)}))
     assert [found.label(0), len(found)] == ["blue", 1]
@@ -59,19 +59,19 @@ def test_the_post_processing_op_settles_any_order(order: tuple[str, ...]) -> Non
     ],
     ids=lambda names: names["boxes"],
 )
-def test_names_of_tensors_settle_any_order(order: tuple[str, ...], names: Mapping[str, str]) -> None:
+def test_names_of_tensors_decide_in_any_order(order: tuple[str, ...], names: Mapping[str, str]) -> None:
     assert_finds_red_and_blue(edge_finder(names=names, order=order))
 
 
 @ORDERS
-def test_names_of_a_signature_settle_any_order(order: tuple[str, ...]) -> None:
+def test_names_of_a_signature_decide_in_any_order(order: tuple[str, ...]) -> None:
     signature = {"boxes": "boxes", "classes": "classes", "scores": "scores", "count": "num_boxes"}
     names = {kind: f"StatefulPartitionedCall:{index}" for index, kind in enumerate(OUTPUTS)}
     assert_finds_red_and_blue(edge_finder(names=names, signature=signature, order=order))
 
 
 @ORDERS
-def test_a_signature_goes_before_values(order: tuple[str, ...]) -> None:
+def test_a_signature_comes_before_values(order: tuple[str, ...]) -> None:
     """Scores of 1 and 0 could be classes."""
     signature = {"boxes": "output_0", "classes": "classes", "scores": "scores", "count": "output_3"}
     model = fixed_outputs(
@@ -84,7 +84,7 @@ def test_a_signature_goes_before_values(order: tuple[str, ...]) -> None:
 
 
 @ORDERS
-def test_values_settle_any_order_where_names_say_nothing(order: tuple[str, ...]) -> None:
+def test_values_decide_in_any_order_without_telling_names(order: tuple[str, ...]) -> None:
     assert_finds_red_and_blue(edge_finder(order=order))
 
 
@@ -194,7 +194,7 @@ def test_four_detections_are_not_taken_for_a_box() -> None:
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_further_outputs_are_passed_over(first: bool) -> None:  # noqa: FBT001 - a test's parameter
+def test_further_outputs_are_ignored(first: bool) -> None:  # noqa: FBT001 - a test's parameter
     further: dict[str, ArrayLike] = {
         "state": np.zeros((1, 3, 3, 8)),
         "raw_boxes": np.zeros((1, 7, 4)),  # a name that could be boxes, beside the real ones
@@ -215,13 +215,13 @@ def test_further_outputs_are_passed_over(first: bool) -> None:  # noqa: FBT001 -
 @pytest.mark.parametrize(
     "values",
     [
-        {"scores": [[0.0, 0.0, 0.0]], "classes": [[0, 0, 0]]},  # nothing found, whatever the picture
+        {"scores": [[0.0, 0.0, 0.0]], "classes": [[0, 0, 0]]},  # no detections, whatever the image
         {"scores": [[0.9, 0.8, 0.7]], "classes": [[0.1, 0.2, 0.3]]},
     ],
 )
-def test_outputs_that_nothing_tells_apart_are_refused(values: dict[str, ArrayLike]) -> None:
+def test_outputs_that_cannot_be_distinguished_are_refused(values: dict[str, ArrayLike]) -> None:
     model = fixed_outputs(VALUES | values, {kind: Output(name=f"t{kind[1]}") for kind in OUTPUTS})
-    with pytest.raises(InputError, match="cannot be told apart") as caught:
+    with pytest.raises(InputError, match="cannot be distinguished") as caught:
         Detector(bundle_of(model), DetectorOptions())
     assert "model.tflite" in str(caught.value)
 

@@ -1,0 +1,99 @@
+"""The detector pool: one detector per worker thread, since an interpreter is not thread-safe."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beeagent.detection.bundle import ModelBundle
+from beeagent.detection.detections import Detections
+from beeagent.detection.detector import Detector, DetectorOptions, FrameLayout, PreparedFrame, RawOutputs
+from beeagent.detection.uncertainty import UncertaintyRange
+
+
+class DetectorPool:
+    """Equal detectors of one model, one for each worker; each may process a frame of its own.
+
+    Attributes:
+        identity: name and short hash of the model, such as `bees-lite0@3f9c21d0`.
+        size: number of workers.
+    """
+
+    def __init__(
+        self,
+        bundle: ModelBundle,
+        options: DetectorOptions,
+        *,
+        size: int,
+        uncertainty: UncertaintyRange | None = None,
+    ) -> None:
+        """Load the model `size` times, and run each once.
+
+        Args:
+            bundle: the model.
+            options: of each detector.
+            size: number of workers, 1 or more.
+            uncertainty: confidences at which the model is unsure; the detectors' threshold is then lowered to its low
+                end. None if nobody needs to know.
+
+        Raises:
+            InputError: the model cannot be used.
+            BeeagentError: there is no working TFLite runtime.
+        """
+        self.identity = bundle.identity
+        self._uncertainty = uncertainty
+        self._threshold = bundle.threshold if options.threshold is None else options.threshold
+        if uncertainty is not None:
+            options = replace(options, threshold=min(self._threshold, uncertainty.low))
+        self.size = size
+        self._load = partial(Detector, bundle, options)
+        self._detectors: list[Detector | None] = [self._load() for _ in range(size)]
+        self._generations = [0] * size
+        self._lock = threading.Lock()
+        # Preparing and decoding only read what never changes, so one detector does both for all.
+        self._first = self._detector(0)
+
+    def prepare(self, pixels: NDArray[np.uint8]) -> PreparedFrame:
+        """Prepare a frame; see `Detector.prepare`. From any thread."""
+        return self._first.prepare(pixels)
+
+    def infer(self, worker: int, prepared: PreparedFrame) -> tuple[RawOutputs, ...]:
+        """Run the model; see `Detector.infer`.
+
+        Args:
+            worker: 0 to `size` - 1; each by one thread at a time.
+            prepared: from `prepare`.
+        """
+        return self._detector(worker).infer(prepared)
+
+    def decode(self, raw: Sequence[RawOutputs], layout: FrameLayout) -> tuple[Detections, Detections | None]:
+        """Decode the outputs; see `Detector.decode`. From any thread.
+
+        Returns:
+            The detections from the threshold on; and, if the model is unsure about the frame, all of them down to the
+            low end of the uncertainty range, else None.
+        """
+        found = self._first.decode(raw, layout)
+        if self._uncertainty is None:
+            return found, None
+        return found.at_least(self._threshold), found if self._uncertainty.contains_any(found) else None
+
+    def abandon(self, worker: int) -> None:
+        """Leave a worker's detector to the thread that is stuck in it; the next use loads another."""
+        with self._lock:
+            self._generations[worker] += 1
+            self._detectors[worker] = None
+
+    def _detector(self, worker: int) -> Detector:
+        with self._lock:
+            detector, generation = self._detectors[worker], self._generations[worker]
+        if detector is None:
+            detector = self._load()
+            with self._lock:
+                # A thread that was abandoned while it loaded keeps its detector: an interpreter is for one thread.
+                if self._generations[worker] == generation:
+                    self._detectors[worker] = detector
+        return detector

@@ -1,0 +1,82 @@
+"""Probe a bare model in a child process first: a damaged one may crash the TFLite runtime, and with it the process.
+
+A bundle's model is verified by its hash; a bare file has none.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from beeagent.detection.bundle import ModelBundle
+from beeagent.errors import InputError
+
+_TIMEOUT_S = 120.0
+"""For starting Python, loading the model and running it once: many times what the slowest device takes."""
+_CHILD = "beeagent.detection.probe_child"
+EXIT_REFUSED = 3
+"""The child's exit code if the model is refused; the reason is on its standard output."""
+
+
+def load_probed_bundle(
+    model: str | Path | None = None, *, labels: str | Path | None = None, threads: int
+) -> ModelBundle:
+    """Load a model as `ModelBundle.load` does, and probe it if it is a bare one.
+
+    Args:
+        model: a bundle folder, a bundled model's name or a .tflite file; None for the default model.
+        labels: a labels file, for a bare model.
+        threads: CPU threads to compute with, as later.
+
+    Raises:
+        InputError: it cannot be used.
+        BeeagentError: the installation lacks the default model.
+    """
+    bundle = ModelBundle.load(model, labels=labels)
+    if bundle.manifest is None:
+        probe_model(bundle, threads=threads)
+    return bundle
+
+
+def probe_model(bundle: ModelBundle, *, threads: int, timeout: float = _TIMEOUT_S) -> None:
+    """Load a bare model and run it once in a child process.
+
+    The child is a new program, not a fork: it depends on nothing in this process, whatever threads run in it.
+
+    Args:
+        bundle: the model, without manifest.
+        threads: CPU threads to compute with, as later.
+        timeout: in seconds, above 0.
+
+    Raises:
+        InputError: the model crashes the runtime, takes too long, or is refused by `Detector`.
+    """
+    header = {"path": str(bundle.path), "labels": bundle.labels, "sha256": bundle.sha256, "threads": threads}
+    name = f"the model {bundle.path}"
+    try:
+        child = subprocess.run(  # noqa: S603 - our own module, by our own interpreter
+            [sys.executable, "-m", _CHILD],
+            input=json.dumps(header).encode() + b"\n" + bundle.model,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+            cwd="/",  # the first entry of the child's import path
+            start_new_session=True,  # a Ctrl-C at the terminal is for this process
+        )
+    except subprocess.TimeoutExpired as error:
+        raise InputError(
+            f"{name} did not finish one inference within {timeout:g} s: it is damaged, or far too large for this "
+            "machine"
+        ) from error
+    except OSError as error:
+        raise InputError(f"{name} cannot be probed in a child process: {error.strerror or error}") from error
+    if child.returncode == EXIT_REFUSED:
+        raise InputError(child.stdout.decode(errors="replace"))
+    if child.returncode < 0:
+        raise InputError(
+            f"{name} crashes the TFLite runtime (signal {-child.returncode}): it is damaged, or made for another "
+            "runtime; get the file again"
+        )
+    if child.returncode:
+        last = child.stderr.decode(errors="replace").rstrip().rpartition("\n")[2]
+        raise InputError(f"{name} cannot be probed in a child process: {last}")

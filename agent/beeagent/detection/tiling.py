@@ -1,0 +1,198 @@
+"""Tiles: overlapping regions of a frame in which small objects are large enough for the model.
+
+A frame is cut into regions, the model runs on each, and the detections of all regions are merged.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beeagent.detection.boxes import box_areas, intersection_areas, iou
+from beeagent.detection.bundle import ModelBundle
+from beeagent.detection.detections import Detections
+from beeagent.errors import InputError
+
+_OVERLAP = 0.25
+"""Ratio of a tile's side that it shares with its neighbour. What is shorter lies whole in one of the two."""
+_MAX_SHRINK = 2.0
+"""The factor by which `auto` lets a tile be shrunk to the model's input."""
+_MAX_TILES = 8
+"""Along one side."""
+
+_DUPLICATE_IOU = 0.5
+"""From this IoU on, two boxes of different regions are of the same object."""
+_DUPLICATE_SHARE = 0.7
+"""A box that the edge of a region cuts is of the same object as one that covers this ratio of its area."""
+_AT_EDGE = 0.01
+"""Ratio of a region's side within which a box counts as cut by its edge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of a frame, in whole pixels.
+
+    Attributes:
+        left: the first column.
+        top: the first row.
+        width: number of columns, at least 1.
+        height: number of rows, at least 1.
+    """
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """The number of tiles into which a frame is cut.
+
+    Attributes:
+        columns: 1 to 8; None, as in `rows`, to choose by the sizes of frame and input.
+        rows: likewise.
+    """
+
+    columns: int | None = 1
+    rows: int | None = 1
+
+    def __str__(self) -> str:
+        """Return the text that `parse_tiling` parses."""
+        if self.columns is None:
+            return "auto"
+        return "none" if self.columns == self.rows == 1 else f"{self.columns}x{self.rows}"
+
+
+NO_TILES = Tiling()
+
+
+def parse_tiling(text: str) -> Tiling:
+    """Parse `none`, `auto`, or columns and rows such as `3x2`.
+
+    Raises:
+        InputError: the text is none of these, or there are more than 8 tiles along one side.
+    """
+    if text == "none":
+        return NO_TILES
+    if text == "auto":
+        return Tiling(None, None)
+    match = re.fullmatch(r"([0-9]{1,3})x([0-9]{1,3})", text)
+    if match is None or not all(1 <= int(number) <= _MAX_TILES for number in match.groups()):
+        raise InputError(
+            f"tiles is {text!r}: allowed are none, auto, or columns and rows such as 3x2, at most {_MAX_TILES}"
+        )
+    return Tiling(int(match[1]), int(match[2]))
+
+
+def resolve_tiling(tiles: str | None, bundle: ModelBundle) -> Tiling:
+    """Return the tiling for a model: `tiles` if given, else what the bundle recommends.
+
+    Raises:
+        InputError: `tiles` cannot be parsed.
+    """
+    if tiles is not None:
+        return parse_tiling(tiles)
+    return NO_TILES if bundle.manifest is None else parse_tiling(bundle.manifest.tiles)
+
+
+def frame_regions(tiling: Tiling, *, frame: tuple[int, int], model_input: tuple[int, int]) -> tuple[Region, ...]:
+    """Return the regions of a frame on which to run the model.
+
+    `auto` takes the fewest tiles of which none is shrunk by more than 2.
+
+    Args:
+        tiling: number of tiles.
+        frame: its width and height in pixels, at least 1.
+        model_input: width and height of the model's input in pixels.
+
+    Returns:
+        The whole frame, for objects larger than a tile, followed by the tiles, if there are several.
+    """
+    whole = Region(0, 0, *frame)
+    if tiling.columns is None or tiling.rows is None:
+        columns, rows = (_tiles_needed(side, inside) for side, inside in zip(frame, model_input, strict=True))
+    else:
+        columns, rows = tiling.columns, tiling.rows
+    if columns == rows == 1:
+        return (whole,)
+    across, down = _spans(frame[0], columns), _spans(frame[1], rows)
+    return (whole, *(Region(left, top, width, height) for top, height in down for left, width in across))
+
+
+def _tiles_needed(side: int, inside: int) -> int:
+    count = 1
+    while count < _MAX_TILES and _span_length(side, count) > _MAX_SHRINK * inside:
+        count += 1
+    return count
+
+
+def _span_length(side: int, count: int) -> int:
+    """Return the length of each of `count` overlapping spans that cover a side."""
+    return min(side, math.ceil(side / (count - (count - 1) * _OVERLAP)))
+
+
+def _spans(side: int, count: int) -> list[tuple[int, int]]:
+    length = _span_length(side, count)
+    return [(round(k * (side - length) / max(1, count - 1)), length) for k in range(count)]
+
+
+def merge_regions(detections: Sequence[Detections], regions: Sequence[Region], *, frame: tuple[int, int]) -> Detections:
+    """Merge the detections of several regions of a frame, each object once.
+
+    Within a region the model has suppressed duplicates; only boxes of different regions are compared. Of duplicates, a
+    box that lies whole in its region is kept rather than one that the region's edge cuts, and otherwise the one with
+    more confidence.
+
+    Args:
+        detections: of each region, in ratios of the region.
+        regions: the regions, in the same order.
+        frame: width and height of the frame in pixels.
+
+    Returns:
+        The detections in ratios of the frame.
+    """
+    if len(detections) == 1:
+        return detections[0]
+    pairs = list(zip(detections, regions, strict=True))
+    boxes = np.concatenate([_boxes_in_frame(one.boxes, region) for one, region in pairs])
+    cut = np.concatenate([_cut_by_region(one.boxes, region, frame) for one, region in pairs])
+    confidences = np.concatenate([one.confidences for one in detections])
+    class_ids = np.concatenate([one.class_ids for one in detections])
+    origin = np.repeat(np.arange(len(detections)), [len(one) for one in detections])
+    areas = np.maximum(box_areas(boxes), np.finfo(np.float32).tiny)
+    remaining = np.ones(len(boxes), dtype=np.bool_)
+    kept: list[int] = []
+    for index in np.lexsort((-confidences, cut)):
+        if not remaining[index]:
+            continue
+        kept.append(int(index))
+        covered = intersection_areas(boxes[index], boxes) / areas
+        duplicate = (iou(boxes[index], boxes) >= _DUPLICATE_IOU) | (cut & (covered >= _DUPLICATE_SHARE))
+        remaining &= ~(duplicate & (origin != origin[index]) & (class_ids == class_ids[index]))
+    order = np.array(sorted(kept, key=lambda index: -confidences[index]), dtype=np.int64)
+    merged = np.clip(boxes[order] / np.array(frame * 2, dtype=np.float32), 0.0, 1.0).astype(np.float32)
+    return Detections(merged, confidences[order], class_ids[order], detections[0].labels)
+
+
+def _boxes_in_frame(boxes: NDArray[np.float32], region: Region) -> NDArray[np.float32]:
+    scale = np.array([region.width, region.height] * 2, dtype=np.float32)
+    return (boxes * scale + np.array([region.left, region.top] * 2, dtype=np.float32)).astype(np.float32)
+
+
+def _cut_by_region(boxes: NDArray[np.float32], region: Region, frame: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return which boxes end at an edge of their region that is not an edge of the frame."""
+    inner = np.array(
+        [
+            region.left > 0,
+            region.top > 0,
+            region.left + region.width < frame[0],
+            region.top + region.height < frame[1],
+        ]
+    )
+    at_edge = np.concatenate([boxes[:, :2] <= _AT_EDGE, boxes[:, 2:] >= 1 - _AT_EDGE], axis=1)
+    cut: NDArray[np.bool_] = (at_edge & inner).any(axis=1)
+    return cut

@@ -1,0 +1,138 @@
+"""From a frame to the model's image input, and from boxes over the input back to boxes over the frame."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Channels = Literal["bgr", "rgb"]
+"""Order of an image's channels: `bgr` as OpenCV reads images, `rgb` as Pillow and most others do."""
+
+
+class Fit(str, Enum):
+    """How a frame is resized to an input of another aspect ratio: as in the model's training."""
+
+    LETTERBOX = "letterbox"
+    """Keep the aspect ratio, centre, and pad."""
+    CORNER = "corner"
+    """Keep the aspect ratio, start in the top left corner, and pad."""
+    STRETCH = "stretch"
+    """Scale each side to the input's, without regard to the aspect ratio."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputTransform:
+    """The rectangle of the model's input that a frame covers, in whole input pixels.
+
+    Attributes:
+        input_width: width of the model's input.
+        input_height: height of the model's input.
+        left: first column of the rectangle.
+        top: first row of the rectangle.
+        width: of the rectangle, at least 1.
+        height: of the rectangle, at least 1.
+    """
+
+    input_width: int
+    input_height: int
+    left: int
+    top: int
+    width: int
+    height: int
+
+    def to_frame(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Convert boxes over the input to boxes over the frame.
+
+        Args:
+            boxes: float32, shape (n, 4): left, top, right, bottom as ratios of the input; any value.
+
+        Returns:
+            float32, shape (n, 4): the same corners as ratios of the frame, clipped to 0 to 1.
+        """
+        size, origin, covered = self._vectors()
+        over_frame: NDArray[np.float32] = (boxes * size - origin) / covered
+        return np.clip(over_frame, 0.0, 1.0)
+
+    def to_input(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Convert boxes over the frame to boxes over the input: the inverse of `to_frame`, without clipping."""
+        size, origin, covered = self._vectors()
+        over_input: NDArray[np.float32] = (boxes * covered + origin) / size
+        return over_input
+
+    def _vectors(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        size = np.array([self.input_width, self.input_height] * 2, dtype=np.float32)
+        origin = np.array([self.left, self.top] * 2, dtype=np.float32)
+        covered = np.array([self.width, self.height] * 2, dtype=np.float32)
+        return size, origin, covered
+
+
+def input_transform(
+    *, frame_width: int, frame_height: int, input_width: int, input_height: int, fit: Fit
+) -> InputTransform:
+    """Return which rectangle of the input a frame covers.
+
+    All sizes are in pixels and at least 1. A letterboxed frame is centred; if the padding is odd, the right or bottom
+    side has one pixel more. With `Fit.CORNER`, all padding is at the right or the bottom.
+    """
+    if fit is Fit.STRETCH:
+        return InputTransform(input_width, input_height, 0, 0, input_width, input_height)
+    scale = min(input_width / frame_width, input_height / frame_height)
+    width = min(input_width, max(1, round(frame_width * scale)))
+    height = min(input_height, max(1, round(frame_height * scale)))
+    if fit is Fit.CORNER:
+        return InputTransform(input_width, input_height, 0, 0, width, height)
+    left, top = (input_width - width) // 2, (input_height - height) // 2
+    return InputTransform(input_width, input_height, left, top, width, height)
+
+
+def padding_value(mean: float) -> int:
+    """Return the pixel value, 0 to 255, that normalisation with this mean brings nearest to zero."""
+    return min(255, max(0, round(mean)))
+
+
+def letterbox(
+    pixels: NDArray[np.uint8], transform: InputTransform, *, padding: int, channels: Channels = "bgr"
+) -> NDArray[np.uint8]:
+    """Resize a frame to its rectangle of the input, pad the rest, and convert it to RGB.
+
+    Channels are swapped after shrinking, when there are fewer pixels.
+
+    Args:
+        pixels: uint8, shape (height, width, 3); not changed.
+        transform: from `input_transform` with this frame's size.
+        padding: pixel value 0 to 255 of the rest.
+        channels: order of the channels of `pixels`.
+
+    Returns:
+        uint8, shape (input_height, input_width, 3), RGB.
+    """
+    padded = np.full((transform.input_height, transform.input_width, 3), padding, dtype=np.uint8)
+    rows = slice(transform.top, transform.top + transform.height)
+    columns = slice(transform.left, transform.left + transform.width)
+    scaled = _scale(pixels, transform.width, transform.height)
+    padded[rows, columns] = cv2.cvtColor(scaled, cv2.COLOR_BGR2RGB) if channels == "bgr" else scaled
+    return padded
+
+
+def _scale(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Scale an image, averaging where it shrinks.
+
+    Bilinear sampling of a large frame would skip most of its pixels, and a bee's stripes with them. Averaging over
+    areas (`cv2.INTER_AREA`) costs four times as much at the usual factors as halving by bilinear sampling, which is
+    averaging, until a factor of at most two is left. Each side is halved by itself: a wide frame that is stretched
+    shrinks more in one direction.
+    """
+    while pixels.shape[1] > 2 * width or pixels.shape[0] > 2 * height:
+        half = (
+            pixels.shape[1] // 2 if pixels.shape[1] > 2 * width else pixels.shape[1],
+            pixels.shape[0] // 2 if pixels.shape[0] > 2 * height else pixels.shape[0],
+        )
+        pixels = _resize(pixels, half)
+    return pixels if (pixels.shape[1], pixels.shape[0]) == (width, height) else _resize(pixels, (width, height))
+
+
+def _resize(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
