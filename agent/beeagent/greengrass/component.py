@@ -218,7 +218,7 @@ class _Component:
         self._begin_life(configured)
         while True:
             settings = configured.settings
-            configure_log(settings.log_format)
+            configure_log(settings.agent.log_format)
             try:
                 load = self._configuration.load
                 ended &= run_until(self._end.of_life, settings, load, nucleus=self._nucleus, during=self._during)
@@ -300,9 +300,9 @@ class _Component:
 
     def _check(self, settings: Settings) -> None:
         """Find what is wrong with settings, as far as that can be seen while others are in use."""
-        if settings.camera is not None:
+        if settings.camera.address is not None:
             chosen_source(settings)
-        if not isinstance(parse_broker(settings.broker), Embedded):
+        if not isinstance(parse_broker(settings.mqtt.broker), Embedded):
             chosen_publisher(settings, broker=None, nucleus=self._nucleus, last_will=lambda: b"")
         chosen_bundle(settings)
 

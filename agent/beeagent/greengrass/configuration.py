@@ -8,7 +8,7 @@ from beeagent.errors import InputError
 from beeagent.greengrass.errors import NOT_FOUND, NucleusError
 from beeagent.greengrass.missing_rights import ACCESS_CONTROL
 from beeagent.greengrass.secrets import is_secret, with_secrets
-from beeagent.settings import Settings, load_settings
+from beeagent.settings import Settings, flattened, load_settings, settings_by_name
 from beeagent.shown_text import shown
 
 if TYPE_CHECKING:
@@ -99,22 +99,23 @@ def as_settings(configuration: Mapping[str, Any]) -> dict[str, Any]:
     point. What is cleared is null, and counts as not given.
 
     Args:
-        configuration: the component's; its `accessControl` is left out.
+        configuration: the component's, by flat names or with sections; its `accessControl` is left out.
 
     Raises:
         InputError: a value is true or false, or should be.
     """
     given: dict[str, Any] = {}
-    for key, value in configuration.items():
-        if key == ACCESS_CONTROL or value is None:
+    settings = settings_by_name()
+    for key, value in flattened(configuration).items():
+        if key == ACCESS_CONTROL:
             continue
         given[key] = value
-        field = Settings.model_fields.get(key)
+        kind = settings[key].field.annotation if key in settings else None
         if isinstance(value, float) and value.is_integer():
             given[key] = int(value)
-        elif field is not None and field.annotation is bool:
+        elif kind is bool:
             given[key] = _truth(key, value)
-        elif field is not None and isinstance(value, bool):
+        elif kind is not None and isinstance(value, bool):
             raise InputError(
                 f"{key} in the component's configuration is {str(value).lower()}: a value is wanted, not true or false"
             )
