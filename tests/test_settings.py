@@ -1,4 +1,4 @@
-"""Settings come from four places, in one order, and a mistake is told where it was made."""
+"""Settings come from four places, in one order, and an error names the place of the mistake."""
 
 import contextlib
 import json
@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 from beeagent.errors import InputError
-from beeagent.settings import Settings, load_settings
+from beeagent.settings import Settings, flattened, load_settings, settings_by_name
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 
 @pytest.fixture(autouse=True)
 def _no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for key in Settings.model_fields:
+    for key in settings_by_name():
         monkeypatch.delenv(f"BEEAGENT_{key.upper()}", raising=False)
 
 
@@ -30,8 +30,8 @@ def test_each_place_wins_over_the_one_before(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("BEEAGENT_CAMERA", "environment")
     monkeypatch.setenv("BEEAGENT_CAMERA_NAME", "environment")
     settings = load_settings({"camera": "option", "device": None}, config=config)
-    assert (settings.camera, settings.camera_name, settings.device) == ("option", "environment", "file")
-    assert settings.topic_prefix == "beeagent"
+    assert (settings.camera.address, settings.camera.name, settings.agent.device) == ("option", "environment", "file")
+    assert settings.messages.topic_prefix == "beeagent"
 
 
 def test_every_key_can_be_set_in_the_file_and_in_the_environment(
@@ -56,18 +56,29 @@ def test_every_key_can_be_set_in_the_file_and_in_the_environment(
         "rekognition_hourly_price": 8.0, "collect": "kept", "collect_megabytes": 20.0,
         "greengrass_confirm": "accepted",
     }  # fmt: skip
-    assert set(values) == set(Settings.model_fields)
+    assert set(values) == set(settings_by_name())
     toml = "".join(f"{key} = {json.dumps(value).replace(': ', ' = ')}\n" for key, value in values.items())
     from_file = load_settings({}, config=_file(tmp_path, toml))
+    assert {name: from_file.value(name) for name in values if name != "mqtt_password"} == {
+        name: Path(value) if isinstance(from_file.value(name), Path) else value
+        for name, value in values.items()
+        if name != "mqtt_password"
+    }
+    sections: dict[str, dict[str, Any]] = {}
+    for name, setting in settings_by_name().items():
+        sections.setdefault(setting.section, {})[setting.key] = values[name]
+    assert load_settings({}, config=_file(tmp_path, _sections(sections))) == from_file
+    assert load_settings({}, config=None, component=sections) == from_file
+    assert flattened(sections) == flattened(values) == values
     for key, value in values.items():
         monkeypatch.setenv(f"BEEAGENT_{key.upper()}", json.dumps(value) if isinstance(value, dict) else str(value))
     assert load_settings({}, config=None) == from_file
-    assert from_file.threshold == 0.25
-    assert from_file.state_dir == Path("/s")
+    assert from_file.model.threshold == 0.25
+    assert from_file.agent.state_dir == Path("/s")
 
 
 def test_mqtt_version_may_be_written_as_a_number(tmp_path: Path) -> None:
-    assert load_settings({}, config=_file(tmp_path, "mqtt_version = 5\n")).mqtt_version == "5"
+    assert load_settings({}, config=_file(tmp_path, "mqtt_version = 5\n")).mqtt.version == "5"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +95,7 @@ def test_value_that_cannot_be_is_refused_with_its_key(tmp_path: Path, key: str, 
 
 def test_a_typo_in_the_file_names_the_key_and_the_likely_one(tmp_path: Path) -> None:
     config = _file(tmp_path, "treshold = 0.5\n")
-    with pytest.raises(InputError, match=r"treshold in .*beeagent\.toml is no setting: did you mean threshold\?"):
+    with pytest.raises(InputError, match=r"unknown setting treshold in .*beeagent\.toml; did you mean threshold\?"):
         load_settings({}, config=config)
 
 
@@ -125,7 +136,7 @@ def test_names_that_break_a_topic_are_refused(name: str) -> None:
 
 def test_the_password_shows_nowhere(tmp_path: Path) -> None:
     settings = load_settings({}, config=_file(tmp_path, 'mqtt_password = "hunter2"\n'))
-    assert settings.password() == "hunter2"
+    assert settings.mqtt.read_password() == "hunter2"
     assert "hunter2" not in repr(settings)
     assert "hunter2" not in settings.model_dump_json()
     with pytest.raises(InputError) as caught:
@@ -137,10 +148,10 @@ def test_the_password_file_is_read_without_its_line_end(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("s3 cret\n", encoding="utf-8")
     settings = load_settings({}, config=_file(tmp_path, f'mqtt_password_file = "{secret}"\n'))
-    assert settings.password() == "s3 cret"
+    assert settings.mqtt.read_password() == "s3 cret"
     secret.unlink()
     with pytest.raises(InputError, match="mqtt_password_file"):
-        settings.password()
+        settings.mqtt.read_password()
 
 
 @given(text=st.text(alphabet=st.characters(codec="utf-8"), max_size=200))
@@ -159,6 +170,15 @@ _TOML = st.recursive(
     max_leaves=5,
 )
 
+_VALUES = _TOML | st.dictionaries(
+    st.sampled_from(sorted({s.key for s in settings_by_name().values()})), _TOML, max_size=3
+)
+
+
+def _sections(sections: dict[str, dict[str, Any]]) -> str:
+    tables = ("".join(f"{key} = {_toml(value)}\n" for key, value in entries.items()) for entries in sections.values())
+    return "".join(f"[{name}]\n{table}" for name, table in zip(sections, tables, strict=True))
+
 
 def _toml(value: object) -> str:
     if isinstance(value, list):
@@ -169,17 +189,24 @@ def _toml(value: object) -> str:
 
 
 def _hold_what_is_promised(settings: Settings) -> None:
-    assert 0.5 <= settings.camera_timeout <= 3600
-    assert 0 <= settings.freeze_timeout <= 86400
-    assert 1 <= settings.threads <= 64
-    assert settings.max_rate is None or 0 < settings.max_rate <= 1000
-    assert "\0" not in f"{settings.model}{settings.labels}{settings.state_dir}{settings.mqtt_password_file}"
+    assert 0.5 <= settings.camera.timeout <= 3600
+    assert 0 <= settings.camera.freeze_timeout <= 86400
+    assert 1 <= settings.model.threads <= 64
+    assert settings.camera.max_rate is None or 0 < settings.camera.max_rate <= 1000
+    assert "\0" not in f"{settings.model}{settings.agent.state_dir}{settings.mqtt}"
 
 
-@given(values=st.dictionaries(st.sampled_from(sorted(Settings.model_fields)) | _ODD, _TOML, max_size=3))
+@given(
+    values=st.dictionaries(
+        st.sampled_from(sorted({*settings_by_name(), *Settings.model_fields})) | _ODD, _VALUES, max_size=3
+    )
+)
 @example(values={"camera": ["rtsp://me:hunter2@camera.local/"]})
 @example(values={"broker": {"a": "mqtt://me:hunter2@broker.local"}})
 @example(values={"mqtt_password": ["hunter2"]})
+@example(values={"mqtt": {"password": ["hunter2"]}})
+@example(values={"mqtt": {"password": {"hunter2": "hunter2"}}})
+@example(values={"camera": {"address": ["rtsp://me:hunter2@camera.local/"]}})
 @example(values={"state_dir": "a\0b"})
 @example(values={"\x1b[2J": 1})
 def test_any_value_is_taken_or_refused_in_one_line(
@@ -197,7 +224,7 @@ def test_any_value_is_taken_or_refused_in_one_line(
         _hold_what_is_promised(settings)
 
 
-@given(key=st.sampled_from(sorted(Settings.model_fields)), text=_ODD)
+@given(key=st.sampled_from(sorted(settings_by_name())), text=_ODD)
 def test_any_value_in_the_environment_is_taken_or_refused_in_one_line(key: str, text: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         try:
@@ -245,6 +272,60 @@ def test_a_file_of_another_encoding_says_what_to_do(tmp_path: Path, encoding: st
 
 def test_a_cameras_number_may_stand_in_the_file_as_a_number(tmp_path: Path) -> None:
     """`camera = 0` was refused: "input should be a valid string"."""
-    assert load_settings({}, config=_file(tmp_path, "camera = 0\n")).camera == "0"
+    assert load_settings({}, config=_file(tmp_path, "camera = 0\n")).camera.address == "0"
     with pytest.raises(InputError, match="camera in "):
         load_settings({}, config=_file(tmp_path, "camera = true\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[camera]\ntimout = 3\n", "unknown setting camera.timout in FILE; did you mean camera.timeout?"),
+        (
+            "[camera]\ncamera_timeout = 3\n",
+            "unknown setting camera.camera_timeout in FILE; did you mean camera.timeout?",
+        ),
+        ("[camera]\nthreads = 3\n", "unknown setting camera.threads in FILE; did you mean model.threads?"),
+        ("[outboks]\nmegabytes = 3\n", "unknown setting outboks in FILE; did you mean [outbox]?"),
+        ("[nothing]\nx = 3\n", "unknown setting nothing in FILE; beeagent --help lists all settings"),
+        ("outbox = 3\n", "unknown setting outbox in FILE; outbox is a section: write its settings below [outbox]"),
+        ("[camera]\ntimeout = 0\n", "camera.timeout in FILE is 0: input should be greater than or equal to 0.5"),
+        (
+            "outbox_megabytes = 3\n[outbox]\nmegabytes = 3\n",
+            "outbox.megabytes in FILE and outbox_megabytes in FILE are the same setting: give one of them",
+        ),
+    ],
+)
+def test_mistake_in_a_section_names_section_and_key(text: str, words: str, tmp_path: Path) -> None:
+    config = _file(tmp_path, text)
+    with pytest.raises(InputError) as caught:
+        load_settings({}, config=config)
+    assert words.replace("FILE", str(config)) in str(caught.value)
+
+
+def test_unknown_option_is_named_as_an_option() -> None:
+    with pytest.raises(InputError, match=r"unknown setting --treshold; did you mean --threshold\?"):
+        load_settings({"treshold": 0.5}, config=None)
+
+
+def test_table_in_the_environment_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("beeagent_rekognition_labels", '{"Apis": "bee"}')
+    assert load_settings({}, config=None).rekognition.labels == {"Apis": "bee"}
+    monkeypatch.setenv("beeagent_rekognition_labels", "Apis=bee")
+    with pytest.raises(InputError, match="BEEAGENT_REKOGNITION_LABELS is 'Apis=bee': give a JSON object"):
+        load_settings({}, config=None)
+
+
+def test_replace_and_differing_use_flat_names() -> None:
+    settings = load_settings({"camera_name": "front", "threads": 2}, config=None)
+    other = settings.replace(camera_name="back", workers=2)
+    assert settings.differing(other) == {"camera_name", "workers"}
+    assert (other.camera.name, other.model.workers, other.model.threads) == ("back", 2, 2)
+    assert not settings.differing(other.replace(**{name: settings.value(name) for name in ("camera_name", "workers")}))
+
+
+def test_every_default_and_example_is_a_valid_value(tmp_path: Path) -> None:
+    for name, setting in settings_by_name().items():
+        for value in (setting.default, *(setting.field.examples or ())):
+            if value is not None:
+                load_settings({}, config=_file(tmp_path, f"{name} = {_toml(value)}\n"))

@@ -1,7 +1,7 @@
 """The settings: one typed tree, from defaults, a TOML file, the environment and the command line.
 
-Each setting is defined once, as a field of its section: type, bounds, default and description. The command-line options,
-the reference in `docs/settings.md`, the `beeagent.toml` template and the Greengrass recipe are made from these fields.
+Each setting is defined once, as a field of its section: type, bounds, default and description. The options of the
+command line, `docs/settings.md`, the `beeagent.toml` template and the Greengrass recipe are made from these fields.
 """
 
 import difflib
@@ -567,7 +567,7 @@ def load_settings(
     for name, one in given.items():
         setting = settings_by_name().get(name)
         if setting is None:
-            raise InputError(_unknown(name, one.place))
+            raise InputError(_unknown(name, one))
         sections.setdefault(setting.section, {})[setting.key] = one.value
     try:
         return Settings.model_validate(sections)
@@ -637,25 +637,26 @@ def _environment() -> dict[str, _Given]:
     return given
 
 
-def _unknown(name: str, place: str) -> str:
+def _unknown(name: str, given: _Given) -> str:
     """Return the error for a setting that does not exist, with the one that was probably meant."""
     settings = settings_by_name()
-    what = f"unknown setting {place}"
     if name in Settings.model_fields:
-        return f"{what}; {name} is a section: write its settings below [{name}]"
-    dotted = {f"{setting.section}.{setting.key}": setting for setting in settings.values()}
+        return f"unknown setting {given.place}; {name} is a section: write its settings below [{name}]"
     section, dot, key = name.partition(".")
-    if not dot:
+    dotted = [f"{one.section}.{one.key}" for one in settings.values()]
+    if isinstance(given.value, Mapping) and not dot:
+        close = [f"[{one}]" for one in difflib.get_close_matches(name, Settings.model_fields, n=1)]
+    elif not dot:
         close = difflib.get_close_matches(name, settings, n=1)
-        option = place.startswith("--") and f"--{close[0].replace('_', '-')}" if close else None
-        hint = option or (close[0] if close else None)
+        if given.place.startswith("--"):
+            close = [f"--{one.replace('_', '-')}" for one in close]
     elif key in settings:  # the flat name, within a section
-        hint = f"{settings[key].section}.{settings[key].key}"
+        close = [f"{settings[key].section}.{settings[key].key}"]
     else:
-        same_section = [f"{section}.{other.key}" for other in settings.values() if other.section == section]
-        found = difflib.get_close_matches(name, same_section, n=1) or difflib.get_close_matches(name, dotted, n=1)
-        hint = found[0] if found else None
-    return f"{what}; did you mean {hint}?" if hint else f"{what}; beeagent --help lists all settings"
+        same_section = [one for one in dotted if one.startswith(f"{section}.")]
+        close = difflib.get_close_matches(name, same_section, n=1) or difflib.get_close_matches(name, dotted, n=1)
+    hint = f"did you mean {close[0]}?" if close else "beeagent --help lists all settings"
+    return f"unknown setting {given.place}; {hint}"
 
 
 def _explain(error: ValidationError, given: Mapping[str, _Given]) -> str:

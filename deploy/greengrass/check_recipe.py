@@ -14,7 +14,7 @@ import yaml
 from awsiot.greengrasscoreipc import model
 from beeagent.errors import InputError
 from beeagent.messages.topics import detections_topic, status_topic
-from beeagent.settings import Settings, load_settings
+from beeagent.settings import load_settings, settings_by_name
 
 _THING: Final = "thing"
 """Stands for the device's level of a topic, which no wildcard may be while the topic is built."""
@@ -100,15 +100,16 @@ def _configuration(recipe: Mapping[str, Any], text: str) -> Iterator[str]:
     if "mqtt_password" in given:
         yield "DefaultConfiguration has a mqtt_password: everybody who may read the recipe can read it"
     commented = yaml.safe_load("\n".join(re.findall(r"^    # ([a-z_]+: .*)$", text, re.MULTILINE))) or {}
-    for key, field in Settings.model_fields.items():
+    settings = settings_by_name()
+    for key, setting in settings.items():
         if key in given:
             continue
-        default = None if field.default_factory is not None else field.default
+        default = setting.default
         if key not in commented and key != "rekognition_project_version_arn":
             yield f"DefaultConfiguration does not tell of {key}, neither as a value nor as a comment"
         elif commented.get(key) != default:
             yield f"DefaultConfiguration tells that {key} is {commented.get(key)!r} by default, and it is {default!r}"
-    for key in commented.keys() - Settings.model_fields.keys():
+    for key in commented.keys() - settings.keys():
         yield f"DefaultConfiguration tells of {key}, which is no setting"
 
 

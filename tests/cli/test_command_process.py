@@ -170,7 +170,7 @@ def _without_a_home() -> list[str]:
         (["--camera", "synthetic", "--broker", "none"], 2, "state_dir: there is no home directory: give --state-dir"),
         (["--camera", "synthetic:160x120", "--broker", "none", "--frames", "1", "--state-dir", "state"], 0, ""),
         (["doctor", "--broker", "none"], 1, "state_dir: there is no home directory: give --state-dir"),
-        (["doctor", "--broker", "none", "--state-dir", "state"], 0, "can be written to"),
+        (["doctor", "--broker", "none", "--state-dir", "state"], 0, "is writable"),
         (["status", "--broker", "mqtt://127.0.0.1:1"], 2, "nothing listens at mqtt://127.0.0.1:1"),
         (["watch", "--broker", "mqtt://127.0.0.1:1"], 2, "nothing listens at mqtt://127.0.0.1:1"),
         (["schema"], 0, "beeagent.detections/1"),
@@ -194,7 +194,7 @@ def test_settings_without_a_home_have_no_state_folder(monkeypatch: pytest.Monkey
     for name in ("HOME", "XDG_STATE_HOME", "STATE_DIRECTORY"):
         monkeypatch.delenv(name, raising=False)
     settings = load_settings({}, config=None)
-    assert settings.state_dir is None
+    assert settings.agent.state_dir is None
     with pytest.raises(InputError, match="there is no home directory: give --state-dir"):
         settings.state_file("outbox.sqlite3")
 
@@ -204,6 +204,6 @@ def test_byte_order_mark_before_the_configuration_and_the_password(tmp_path: Pat
     config = tmp_path / "agent.toml"
     config.write_bytes(b'\xef\xbb\xbfdevice = "hive"\r\nmqtt_password_file = "%s"\r\n' % bytes(tmp_path / "password"))
     settings = load_settings({}, config=config)
-    assert settings.device == "hive"
-    assert settings.password() == "secret"
+    assert settings.agent.device == "hive"
+    assert settings.mqtt.read_password() == "secret"
     assert run_beeagent("watch", "--config", config, "--broker", "mqtt://127.0.0.1:1", folder=tmp_path).returncode == 2

@@ -14,7 +14,7 @@ from beeagent.greengrass.configuration import ComponentConfiguration, as_setting
 from beeagent.greengrass.errors import NucleusError
 from beeagent.greengrass.ipc import NucleusConnection
 from beeagent.greengrass.missing_rights import PUBLISH_TO_IOT_CORE, missing_right
-from beeagent.settings import Settings
+from beeagent.settings import load_settings, settings_by_name
 from hypothesis import given
 from hypothesis import strategies as st
 from support.greengrass_nucleus import CLASSIC, Nucleus, access_control, as_from_yaml, nucleus_at
@@ -59,25 +59,25 @@ def test_all_forms_of_a_configuration_give_the_same_settings(made: Any, tmp_path
     with nucleus_at(tmp_path) as nucleus, connected(nucleus) as connection:
         nucleus.configuration = {"accessControl": {"a": {"operations": ["*"]}}, **made(GIVEN), "tiles": None}
         settings = ComponentConfiguration(connection, options={"frames": 7}, thing="hive-7").load()
-    assert {key: getattr(settings, key) for key in GIVEN} == {**GIVEN, "state_dir": Path("/var/lib/bees"), "frames": 7}
-    assert (settings.device, settings.tiles) == ("hive-7", None)
+    assert {key: settings.value(key) for key in GIVEN} == {**GIVEN, "state_dir": Path("/var/lib/bees"), "frames": 7}
+    assert (settings.agent.device, settings.model.tiles) == ("hive-7", None)
 
 
 def test_a_camera_by_its_number_stays_one_though_it_comes_with_a_point() -> None:
     unused = NucleusConnection(NucleusAddress("", ""), on_expelled=lambda _: None)
-    assert ComponentConfiguration(unused, options={}, thing=None).settings({"camera": 0.0}).camera == "0"
+    assert ComponentConfiguration(unused, options={}, thing=None).settings({"camera": 0.0}).camera.address == "0"
 
 
 def test_a_device_that_is_named_is_not_the_thing(tmp_path: Path) -> None:
     with nucleus_at(tmp_path) as nucleus, connected(nucleus) as connection:
         nucleus.configuration = {"device": "east"}
-        assert ComponentConfiguration(connection, options={}, thing="hive-7").load().device == "east"
+        assert ComponentConfiguration(connection, options={}, thing="hive-7").load().agent.device == "east"
 
 
 def test_no_configuration_at_all_is_all_defaults(tmp_path: Path) -> None:
     with nucleus_at(tmp_path) as nucleus, connected(nucleus) as connection:
         settings = ComponentConfiguration(connection, options={}, thing="hive-7").load()
-    assert not settings.differing(Settings(device="hive-7"))
+    assert not settings.differing(load_settings({"device": "hive-7"}, config=None))
 
 
 def test_a_nucleus_that_gives_no_configuration_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ VALUES = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(sorted(Settings.model_fields)) | st.text(), VALUES, max_size=4))
+@given(st.dictionaries(st.sampled_from(sorted(settings_by_name())) | st.text(), VALUES, max_size=4))
 def test_whatever_a_deployment_sends_is_settings_or_one_clear_line(configuration: dict[str, Any]) -> None:
     unused = NucleusConnection(NucleusAddress("", ""), on_expelled=lambda _: None)
     told = ""
@@ -138,9 +138,9 @@ def test_whatever_access_control_is_a_missing_right_is_one_clear_line(value: Any
     assert PUBLISH_TO_IOT_CORE in words
 
 
-@given(st.sampled_from(sorted(Settings.model_fields)), st.booleans())
+@given(st.sampled_from(sorted(settings_by_name())), st.booleans())
 def test_true_and_false_are_for_yes_and_no_alone(key: str, value: bool) -> None:  # noqa: FBT001 - what is drawn
-    if Settings.model_fields[key].annotation is bool:
+    if settings_by_name()[key].field.annotation is bool:
         assert as_settings({key: value}) == as_settings({key: str(value)}) == {key: value}
         with pytest.raises(InputError, match=f"{key} in the component's configuration is 1: give true or false"):
             as_settings({key: 1})
@@ -158,9 +158,9 @@ def test_a_secret_may_be_an_entry_of_a_json_object(tmp_path: Path) -> None:
         nucleus.kind, rights = CLASSIC, access_control(GetSecretValue=nucleus.secrets)
         nucleus.configuration = {"accessControl": rights, "mqtt_password": "secret:hive#password"}
         loading = ComponentConfiguration(connection, options={}, thing=None)
-        assert loading.load().password() == "h0n3y"
+        assert loading.load().mqtt.read_password() == "h0n3y"
         nucleus.configure(mqtt_password=f"secret:{list(nucleus.secrets)[1]}")
-        assert loading.load().password() == "w4x"
+        assert loading.load().mqtt.read_password() == "w4x"
         nucleus.configuration = {"topic_prefix": "secret:hive#password"}
         with pytest.raises(InputError, match="only camera, mqtt_username, mqtt_password may be secrets"):
             loading.load()

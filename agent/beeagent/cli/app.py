@@ -84,8 +84,8 @@ def build_app() -> typer.Typer:
 
 @settings_options()
 def run(
-    context: typer.Context,
     *,
+    context: typer.Context,
     config: Config = None,
     greengrass: Annotated[
         bool,
@@ -200,8 +200,8 @@ def _refuse_password(camera: str | None) -> None:
     """Refuse a password on the command line, which every user of the machine can read."""
     if camera is not None and redacted(camera).startswith(camera.partition("://")[0] + "://***@"):
         raise InputError(
-            f"--camera {redacted(camera)} contains a user name or password, which others can read there: give the address "
-            "as BEEAGENT_CAMERA, or as address in section [camera] of the TOML file"
+            f"--camera {redacted(camera)} contains a user name or password, which others can read: give the "
+            "address as BEEAGENT_CAMERA, or as address in section [camera] of the TOML file"
         )
 
 

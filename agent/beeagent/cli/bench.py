@@ -90,7 +90,7 @@ class BenchReport:
         return "\n".join(
             (
                 f"{self.model}, {self.runtime}, {self.threads} thread(s); {self.camera}, {width}x{height}",
-                f"  whole agent         {self.agent_fps:8.2f} frames/s   ({self.frames} frames, {self.workers} in parallel)",
+                f"  whole agent         {self.agent_fps:8.2f} frames/s   ({self.frames}; {self.workers} in parallel)",
                 f"  bare invoke()       {self.bare_fps:8.2f} frames/s",
                 f"  agent / bare        {self.ratio:8.3f}",
                 f"CPU time per frame, of {available:.2f} ms on {self.cores} core(s):",

@@ -28,7 +28,7 @@ Config = Annotated[Path | None, typer.Option(envvar="BEEAGENT_CONFIG", help="TOM
 
 
 def settings_options(*names: str) -> Callable[[Command], Command]:
-    """Replace the `**options` of a command by one option for each of these settings, None where it is not given.
+    """Replace the `**options` of a command by one option for each of these settings; an option not given is None.
 
     Args:
         names: flat names of settings; none for all that have an option.
@@ -39,10 +39,7 @@ def settings_options(*names: str) -> Callable[[Command], Command]:
         own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
         chosen = names or [name for name, setting in settings_by_name().items() if setting.option.missing is None]
         made = [_parameter(settings_by_name()[name]) for name in chosen]
-        # The context is positional, so it stays the first; otherwise the settings come before the command's own options.
-        positional = [one for one in own if one.kind is not inspect.Parameter.KEYWORD_ONLY]
-        rest = [one for one in own if one.kind is inspect.Parameter.KEYWORD_ONLY]
-        command.__signature__ = signature.replace(parameters=[*positional, *made, *rest])  # type: ignore[attr-defined]
+        command.__signature__ = signature.replace(parameters=[*made, *own])  # type: ignore[attr-defined]
         return command
 
     return expand
