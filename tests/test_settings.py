@@ -193,7 +193,10 @@ def _hold_what_is_promised(settings: Settings) -> None:
     assert 0 <= settings.camera.freeze_timeout <= 86400
     assert 1 <= settings.model.threads <= 64
     assert settings.camera.max_rate is None or 0 < settings.camera.max_rate <= 1000
-    assert "\0" not in f"{settings.model}{settings.agent.state_dir}{settings.mqtt}"
+    assert (
+        "\0"
+        not in f"{settings.model.path}{settings.model.labels}{settings.agent.state_dir}{settings.mqtt.password_file}"
+    )
 
 
 @given(
