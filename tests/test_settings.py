@@ -25,7 +25,7 @@ def _file(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def test_each_place_wins_over_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_order_of_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = _file(tmp_path, 'camera = "file"\ncamera_name = "file"\ndevice = "file"\n')
     monkeypatch.setenv("BEEAGENT_CAMERA", "environment")
     monkeypatch.setenv("BEEAGENT_CAMERA_NAME", "environment")
@@ -34,7 +34,7 @@ def test_each_place_wins_over_the_one_before(tmp_path: Path, monkeypatch: pytest
     assert settings.messages.topic_prefix == "beeagent"
 
 
-def test_every_key_can_be_set_in_the_file_and_in_the_environment(
+def test_every_setting_in_file_sections_component_and_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = {
@@ -77,7 +77,7 @@ def test_every_key_can_be_set_in_the_file_and_in_the_environment(
     assert from_file.agent.state_dir == Path("/s")
 
 
-def test_mqtt_version_may_be_written_as_a_number(tmp_path: Path) -> None:
+def test_mqtt_version_as_a_number(tmp_path: Path) -> None:
     assert load_settings({}, config=_file(tmp_path, "mqtt_version = 5\n")).mqtt.version == "5"
 
 
@@ -88,12 +88,12 @@ def test_mqtt_version_may_be_written_as_a_number(tmp_path: Path) -> None:
         ("camera_size", '"640"'), ("camera_size", '"0x480"'), ("camera_size", '"640x480x3"'), ("camera_fps", "0"),
     ],
 )  # fmt: skip
-def test_value_that_cannot_be_is_refused_with_its_key(tmp_path: Path, key: str, value: str) -> None:
+def test_invalid_value_is_refused_with_its_key(tmp_path: Path, key: str, value: str) -> None:
     with pytest.raises(InputError, match=rf"{key} in .*beeagent\.toml is "):
         load_settings({}, config=_file(tmp_path, f"{key} = {value}\n"))
 
 
-def test_a_typo_in_the_file_names_the_key_and_the_likely_one(tmp_path: Path) -> None:
+def test_typo_names_the_key_and_the_likely_one(tmp_path: Path) -> None:
     config = _file(tmp_path, "treshold = 0.5\n")
     with pytest.raises(InputError, match=r"unknown setting treshold in .*beeagent\.toml; did you mean threshold\?"):
         load_settings({}, config=config)
@@ -103,7 +103,7 @@ def test_a_typo_in_the_file_names_the_key_and_the_likely_one(tmp_path: Path) -> 
     ("where", "named"),
     [("option", "--threshold is"), ("environment", "BEEAGENT_THRESHOLD is"), ("file", "threshold in ")],
 )
-def test_a_value_out_of_range_is_told_where_it_was_written(
+def test_value_out_of_range_names_where_it_is_written(
     where: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = _file(tmp_path, "threshold = 1.5\n" if where == "file" else "")
@@ -118,23 +118,23 @@ def test_a_value_out_of_range_is_told_where_it_was_written(
     assert "\n" not in message
 
 
-def test_broken_toml_names_the_file_and_the_line(tmp_path: Path) -> None:
+def test_invalid_toml_names_file_and_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"beeagent\.toml is not TOML: .*line 2"):
         load_settings({}, config=_file(tmp_path, 'camera = "0"\nthreads = = 2\n'))
 
 
-def test_a_missing_file_is_an_error_and_not_an_empty_one(tmp_path: Path) -> None:
+def test_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         load_settings({}, config=tmp_path / "absent.toml")
 
 
 @pytest.mark.parametrize("name", ["a/b", "+", "#", "", "x" * 65, "a\nb"])
-def test_names_that_break_a_topic_are_refused(name: str) -> None:
+def test_names_not_allowed_in_topics_are_refused(name: str) -> None:
     with pytest.raises(InputError, match="--camera-name"):
         load_settings({"camera_name": name}, config=None)
 
 
-def test_the_password_shows_nowhere(tmp_path: Path) -> None:
+def test_password_is_never_shown(tmp_path: Path) -> None:
     settings = load_settings({}, config=_file(tmp_path, 'mqtt_password = "hunter2"\n'))
     assert settings.mqtt.read_password() == "hunter2"
     assert "hunter2" not in repr(settings)
@@ -144,7 +144,7 @@ def test_the_password_shows_nowhere(tmp_path: Path) -> None:
     assert "hunter2" not in str(caught.value)
 
 
-def test_the_password_file_is_read_without_its_line_end(tmp_path: Path) -> None:
+def test_password_file_is_read_without_line_end(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("s3 cret\n", encoding="utf-8")
     settings = load_settings({}, config=_file(tmp_path, f'mqtt_password_file = "{secret}"\n'))
@@ -155,7 +155,7 @@ def test_the_password_file_is_read_without_its_line_end(tmp_path: Path) -> None:
 
 
 @given(text=st.text(alphabet=st.characters(codec="utf-8"), max_size=200))
-def test_any_file_gives_settings_or_one_line(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_any_file_is_accepted_or_refused_in_one_line(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     config = _file(tmp_path_factory.mktemp("config"), text)
     with contextlib.suppress(InputError):
         load_settings({}, config=config)
@@ -188,7 +188,7 @@ def _toml(value: object) -> str:
     return json.dumps(value).replace("NaN", "nan").replace("Infinity", "inf").replace("\x7f", "\\u007f")
 
 
-def _hold_what_is_promised(settings: Settings) -> None:
+def _assert_bounds(settings: Settings) -> None:
     assert 0.5 <= settings.camera.timeout <= 3600
     assert 0 <= settings.camera.freeze_timeout <= 86400
     assert 1 <= settings.model.threads <= 64
@@ -212,7 +212,7 @@ def _hold_what_is_promised(settings: Settings) -> None:
 @example(values={"camera": {"address": ["rtsp://me:hunter2@camera.local/"]}})
 @example(values={"state_dir": "a\0b"})
 @example(values={"\x1b[2J": 1})
-def test_any_value_is_taken_or_refused_in_one_line(
+def test_any_value_is_accepted_or_refused_in_one_line(
     values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     config = _file(tmp_path_factory.getbasetemp(), "".join(f"{_toml(key)} = {_toml(values[key])}\n" for key in values))
@@ -224,11 +224,11 @@ def test_any_value_is_taken_or_refused_in_one_line(
         assert len(message) < 1500
         assert "hunter2" not in message
     else:
-        _hold_what_is_promised(settings)
+        _assert_bounds(settings)
 
 
 @given(key=st.sampled_from(sorted(settings_by_name())), text=_ODD)
-def test_any_value_in_the_environment_is_taken_or_refused_in_one_line(key: str, text: str) -> None:
+def test_any_environment_value_is_accepted_or_refused_in_one_line(key: str, text: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         try:
             patch.setenv(f"BEEAGENT_{key.upper()}", text)
@@ -241,11 +241,11 @@ def test_any_value_in_the_environment_is_taken_or_refused_in_one_line(key: str, 
             assert message.isprintable()
             assert len(message) < 1500
         else:
-            _hold_what_is_promised(settings)
+            _assert_bounds(settings)
 
 
 @pytest.mark.parametrize("text", ["x = " + "[" * 10_000, "threads = 1" + "0" * 5000], ids=["too deep", "too long"])
-def test_toml_that_only_wears_down_its_reader_is_refused(text: str, tmp_path: Path) -> None:
+def test_toml_that_exhausts_its_parser_is_refused(text: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"beeagent\.toml is not TOML") as caught:
         load_settings({}, config=_file(tmp_path, text))
     assert str(caught.value).isprintable()
@@ -260,20 +260,20 @@ def test_toml_that_only_wears_down_its_reader_is_refused(text: str, tmp_path: Pa
         ("device", "a/b", "give 1 to 64 characters, without / + #"),
     ],
 )
-def test_what_is_allowed_is_said_in_words(key: str, value: str, words: str) -> None:
+def test_errors_say_what_is_allowed(key: str, value: str, words: str) -> None:
     with pytest.raises(InputError, match=re.escape(words)):
         load_settings({key: value}, config=None)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
-def test_a_file_of_another_encoding_says_what_to_do(tmp_path: Path, encoding: str) -> None:
+def test_wrong_encoding_is_refused_with_a_remedy(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "beeagent.toml"
     path.write_bytes('camera = "é"'.encode(encoding))
     with pytest.raises(InputError, match="is not UTF-8 text: save it as UTF-8"):
         load_settings({}, config=path)
 
 
-def test_a_cameras_number_may_stand_in_the_file_as_a_number(tmp_path: Path) -> None:
+def test_camera_number_as_a_number(tmp_path: Path) -> None:
     """`camera = 0` was refused: "input should be a valid string"."""
     assert load_settings({}, config=_file(tmp_path, "camera = 0\n")).camera.address == "0"
     with pytest.raises(InputError, match="camera in "):
