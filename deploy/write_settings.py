@@ -1,4 +1,4 @@
-"""Writes the files that list all settings: `python deploy/write_settings.py`, after each change of settings.py.
+"""Writes the files that list all settings: `python deploy/write_settings.py`, after each change of their fields.
 
 These are the reference `docs/settings.md`, the template `deploy/systemd/beeagent.toml` and, as comments, the recipe of
 the Greengrass component. A test fails when one of them is out of date.

@@ -1,45 +1,22 @@
-"""The settings: one typed tree, from defaults, a TOML file, the environment and the command line.
+"""The sections of the settings. Each setting is defined here once: type, bounds, default and description."""
 
-Each setting is defined once, as a field of its section: type, bounds, default and description. The options of the
-command line, `docs/settings.md`, the `beeagent.toml` template and the Greengrass recipe are made from these fields.
-"""
-
-import difflib
-import json
 import os
 import re
 import socket
-import sys
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
-from pydantic.fields import FieldInfo
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from beeagent.errors import InputError
-from beeagent.shown_text import shown
-
-ENVIRONMENT_PREFIX = "BEEAGENT_"
-
-_WITH_SECRETS = frozenset({"camera", "broker", "mqtt_password"})
-"""Settings whose values may contain a password."""
-_MAX_SHOWN = 200
-_COMPONENT = "the component's configuration"
 
 # A level of an MQTT topic, and so without its separators and wildcards.
 _TOPIC_LEVEL = r"^[^/+#\x00-\x1f\x7f]{1,64}$"
 _TILES = r"^(none|auto|[1-8]x[1-8])$"
 _SIZE = r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$"
 _CLIENT_ID = r"^[^\x00-\x1f\x7f]{1,128}$"
-_PATTERNS_IN_WORDS = {
+PATTERNS_IN_WORDS = {
     _TOPIC_LEVEL: "give 1 to 64 characters, without / + # and control characters",
     _TILES: "give none, auto, or columns and rows up to 8x8, such as 3x2",
     _SIZE: "give width and height in pixels, such as 1280x720",
@@ -118,9 +95,7 @@ class CameraSettings(_Section):
     )
     name: TopicLevel = Field(default="camera", description="Name of the camera in topics and messages.")
     size: Annotated[FrameSize | None, Option(metavar="WxH", default="the camera's own")] = Field(
-        default=None,
-        description="Frame size to request from a local camera, such as 1280x720.",
-        examples=["1280x720"],
+        default=None, description="Frame size to request from a local camera, such as 1280x720.", examples=["1280x720"]
     )
     fps: Annotated[float | None, Option(default="the camera's own, 30 for images")] = Field(
         default=None,
@@ -130,10 +105,7 @@ class CameraSettings(_Section):
         examples=[15.0],
     )
     timeout: float = Field(
-        default=5.0,
-        ge=0.5,
-        le=3600,
-        description="Reopen the camera after this many seconds without a usable frame.",
+        default=5.0, ge=0.5, le=3600, description="Reopen the camera after this many seconds without a usable frame."
     )
     freeze_timeout: Annotated[float, Option("freeze_timeout")] = Field(
         default=5.0,
@@ -240,9 +212,7 @@ class MqttSettings(_Section):
         examples=["…"],
     )
     password_file: FilePath | None = Field(
-        default=None,
-        description="File that contains the broker's password.",
-        examples=["/etc/beeagent/mqtt-password"],
+        default=None, description="File that contains the broker's password.", examples=["/etc/beeagent/mqtt-password"]
     )
     ca_file: Annotated[FilePath | None, Option(default="the system's")] = Field(
         default=None,
@@ -423,251 +393,3 @@ class GreengrassSettings(_Section):
         "its topic (twice the messages, none is lost); accepted, when the nucleus has taken it (lost if the nucleus "
         "restarts while it is offline).",
     )
-
-
-class Settings(BaseModel):
-    """Everything that can be set, by section. See `load_settings` for where values come from."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    camera: CameraSettings = Field(default_factory=CameraSettings, title="Camera")
-    model: ModelSettings = Field(default_factory=ModelSettings, title="Model")
-    messages: MessageSettings = Field(default_factory=MessageSettings, title="Messages")
-    mqtt: MqttSettings = Field(default_factory=MqttSettings, title="MQTT")
-    outbox: OutboxSettings = Field(default_factory=OutboxSettings, title="Outbox")
-    http: HttpSettings = Field(default_factory=HttpSettings, title="HTTP")
-    agent: AgentSettings = Field(default_factory=AgentSettings, title="Agent")
-    rekognition: RekognitionSettings = Field(default_factory=RekognitionSettings, title="Second opinion")
-    collect: CollectSettings = Field(default_factory=CollectSettings, title="Collection of training data")
-    greengrass: GreengrassSettings = Field(default_factory=GreengrassSettings, title="Greengrass")
-
-    def state_folder(self) -> Path:
-        """Return `state_dir`.
-
-        Raises:
-            InputError: there is none.
-        """
-        if self.agent.state_dir is None:
-            raise InputError("state_dir: there is no home directory: give --state-dir")
-        return self.agent.state_dir
-
-    def state_file(self, kind: str) -> Path:
-        """Return the path of a state file of this device and camera: `hive-front.outbox.sqlite3` for `outbox.sqlite3`.
-
-        Raises:
-            InputError: there is no `state_dir`.
-        """
-        return self.state_folder() / f"{self.agent.device}-{self.camera.name}.{kind}"
-
-    def value(self, name: str) -> Any:  # noqa: ANN401 - of the type of that setting
-        """Return the value of a setting by its flat name, such as `camera_timeout`."""
-        setting = settings_by_name()[name]
-        return getattr(getattr(self, setting.section), setting.key)
-
-    def replace(self, **values: object) -> "Settings":
-        """Return a copy with other values of some settings, by their flat names. Values are not validated."""
-        sections: dict[str, dict[str, object]] = {}
-        for name, value in values.items():
-            setting = settings_by_name()[name]
-            sections.setdefault(setting.section, {})[setting.key] = value
-        return self.model_copy(
-            update={section: getattr(self, section).model_copy(update=update) for section, update in sections.items()}
-        )
-
-    def differing(self, other: "Settings") -> set[str]:
-        """Return the flat names of the settings that have different values in `other`."""
-        return {name for name in settings_by_name() if self.value(name) != other.value(name)}
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting.
-
-    Attributes:
-        section: its section in the TOML file.
-        key: its key there.
-        name: its flat name: `BEEAGENT_NAME`, `--name` (with hyphens), and a key of the TOML file without sections.
-        title: title of its section.
-        field: its type, bounds, default and description.
-        option: what else the field says about it.
-    """
-
-    section: str
-    key: str
-    name: str
-    title: str
-    field: FieldInfo
-    option: Option
-
-    @property
-    def default(self) -> Any:  # noqa: ANN401 - of the type of that setting
-        """The default; None where it is computed or there is none."""
-        return None if self.field.default_factory is not None else self.field.default
-
-    @property
-    def is_table(self) -> bool:
-        """Whether its value is a table."""
-        return get_origin(self.field.annotation) is dict
-
-
-@cache
-def settings_by_name() -> Mapping[str, Setting]:
-    """Return all settings by their flat names, in the order of the sections."""
-    return {setting.name: setting for setting in _each_setting()}
-
-
-def _each_setting() -> Iterator[Setting]:
-    for section, model in _sections().items():
-        for key, field in model.model_fields.items():
-            option = next((extra for extra in field.metadata if isinstance(extra, Option)), Option())
-            title = Settings.model_fields[section].title or section
-            yield Setting(section, key, option.name or f"{section}_{key}", title, field, option)
-
-
-def _sections() -> dict[str, type[BaseModel]]:
-    return {
-        section: field.annotation
-        for section, field in Settings.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """A value that somebody has set, and the place where it is written."""
-
-    value: object
-    place: str
-
-
-def load_settings(
-    options: Mapping[str, Any], *, config: Path | None, component: Mapping[str, Any] | None = None
-) -> Settings:
-    """Merge defaults, file, environment and command line; each overrides the one before.
-
-    Args:
-        options: values from the command line, by flat name; None where an option is not given.
-        config: the TOML file, with sections or flat names; None for none.
-        component: the configuration of a Greengrass component, in place of the file.
-
-    Raises:
-        InputError: a file that cannot be read, an unknown setting, a value that is not allowed. The message names
-            the setting as the user wrote it, the value and what is allowed.
-    """
-    given: dict[str, _Given] = {}
-    if component is not None:
-        given.update(_flat(component, where=_COMPONENT))
-    elif config is not None:
-        given.update(_flat(_read_toml(config), where=str(config)))
-    given.update(_environment())
-    given.update(
-        (name, _Given(value, f"--{name.replace('_', '-')}")) for name, value in options.items() if value is not None
-    )
-    sections: dict[str, dict[str, object]] = {}
-    for name, one in given.items():
-        setting = settings_by_name().get(name)
-        if setting is None:
-            raise InputError(_unknown(name, one))
-        sections.setdefault(setting.section, {})[setting.key] = one.value
-    try:
-        return Settings.model_validate(sections)
-    except ValidationError as error:
-        raise InputError(_explain(error, given)) from error
-
-
-def flattened(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a component's configuration by flat names, whether it has sections or not. Nulls count as not given.
-
-    Raises:
-        InputError: a setting is given twice, in its section and by its flat name.
-    """
-    return {name: one.value for name, one in _flat(configuration, where=_COMPONENT).items()}
-
-
-def _flat(content: Mapping[str, Any], *, where: str) -> dict[str, _Given]:
-    names = {(setting.section, setting.key): setting.name for setting in settings_by_name().values()}
-    sections = Settings.model_fields
-    given: dict[str, _Given] = {}
-    for key, value in content.items():
-        if key in sections and isinstance(value, Mapping):
-            entries = [(names.get((key, inner), f"{key}.{inner}"), f"{key}.{inner}", value[inner]) for inner in value]
-        else:
-            entries = [(key, key, value)]
-        for name, written, entry in entries:
-            if entry is None:
-                continue
-            place = f"{shown(written)} in {where}"
-            if name in given:
-                raise InputError(f"{place} and {given[name].place} are the same setting: give one of them")
-            given[name] = _Given(entry, place)
-    return given
-
-
-def _read_toml(config: Path) -> dict[str, Any]:
-    """Read a TOML file, with or without the byte order mark that editors on Windows put before it."""
-    if not config.is_file():
-        raise InputError(f"the configuration file {config} does not exist or is not a file")
-    try:
-        content: dict[str, Any] = tomllib.loads(config.read_bytes().decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise InputError(f"the configuration file {config} is not UTF-8 text: save it as UTF-8") from error
-    except (ValueError, RecursionError) as error:  # of the last kinds: a number too long, brackets too deep
-        reason = shown(str(error), most=_MAX_SHOWN)
-        raise InputError(f"the configuration file {config} is not TOML: {reason}") from error
-    except OSError as error:
-        raise InputError(f"the configuration file {config} cannot be read: {error.strerror or error}") from error
-    return content
-
-
-def _environment() -> dict[str, _Given]:
-    variables = {name.upper(): value for name, value in os.environ.items()}
-    given: dict[str, _Given] = {}
-    for name, setting in settings_by_name().items():
-        variable = f"{ENVIRONMENT_PREFIX}{name.upper()}"
-        if variable not in variables:
-            continue
-        value: object = variables[variable]
-        if setting.is_table:
-            try:
-                value = json.loads(variables[variable])
-            except (ValueError, RecursionError) as error:
-                text = shown(repr(value), most=_MAX_SHOWN)
-                raise InputError(f'{variable} is {text}: give a JSON object, such as {{"Apis": "bee"}}') from error
-        given[name] = _Given(value, variable)
-    return given
-
-
-def _unknown(name: str, given: _Given) -> str:
-    """Return the error for a setting that does not exist, with the one that was probably meant."""
-    settings = settings_by_name()
-    if name in Settings.model_fields:
-        return f"unknown setting {given.place}; {name} is a section: write its settings below [{name}]"
-    section, dot, key = name.partition(".")
-    dotted = [f"{one.section}.{one.key}" for one in settings.values()]
-    if isinstance(given.value, Mapping) and not dot:
-        close = [f"[{one}]" for one in difflib.get_close_matches(name, Settings.model_fields, n=1)]
-    elif not dot:
-        close = difflib.get_close_matches(name, settings, n=1)
-        if given.place.startswith("--"):
-            close = [f"--{one.replace('_', '-')}" for one in close]
-    elif key in settings:  # the flat name, within a section
-        close = [f"{settings[key].section}.{settings[key].key}"]
-    else:
-        same_section = [one for one in dotted if one.startswith(f"{section}.")]
-        close = difflib.get_close_matches(name, same_section, n=1) or difflib.get_close_matches(name, dotted, n=1)
-    hint = f"did you mean {close[0]}?" if close else "beeagent --help lists all settings"
-    return f"unknown setting {given.place}; {hint}"
-
-
-def _explain(error: ValidationError, given: Mapping[str, _Given]) -> str:
-    first = error.errors()[0]
-    section, key = first["loc"][:2]
-    name = next(one.name for one in settings_by_name().values() if (one.section, one.key) == (section, key))
-    place = given[name].place
-    if first["type"] == "string_pattern_mismatch":
-        first["msg"] = _PATTERNS_IN_WORDS.get(first["ctx"]["pattern"], first["msg"])
-    # Pydantic capitalises its messages; a secret's value must not be repeated.
-    reason = (first["msg"][0].lower() + first["msg"][1:]).removeprefix("value error, ")
-    if name in _WITH_SECRETS:
-        return f"{place}: {reason}"
-    return f"{place} is {shown(repr(first['input']), most=_MAX_SHOWN)}: {reason}"
