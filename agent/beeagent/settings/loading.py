@@ -38,7 +38,7 @@ class _Given:
 
 
 def load_settings(
-    options: Mapping[str, Any], *, config: Path | None, component: Mapping[str, Any] | None = None
+    options: Mapping[str, Any], *, config: Path | None = None, component: Mapping[str, Any] | None = None
 ) -> Settings:
     """Merge defaults, file, environment and command line; each overrides the one before.
 
