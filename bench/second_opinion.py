@@ -20,7 +20,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from beeagent.camera.frame import Frame
+from beeagent.camera import Frame
 from beeagent.cloud.collected_line import EdgeAnswer
 from beeagent.cloud.collection import Collection
 from beeagent.cloud.jpeg import jpeg_within

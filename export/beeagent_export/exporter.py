@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from beeagent.camera.images import decode_picture
+from beeagent.camera import read_image
 from beeagent.errors import BeeagentError
 from beeagent_models.datasets.dataset import Dataset
 from numpy.typing import NDArray
@@ -195,7 +195,7 @@ def _read_pictures(
         tuple((path.name, laid[path]) for path in calibration),
         tuple((path.name, laid[path]) for path in parity),
         parity_seen=not (labelled or unseen) and bool(calibration),
-        shown=tuple((path.name, decode_picture(path)) for path in parity),
+        shown=tuple((path.name, read_image(path)) for path in parity),
     )
 
 

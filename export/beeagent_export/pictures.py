@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from beeagent.camera.images import PICTURE_SUFFIXES, decode_picture, natural_key
-from beeagent.camera.source import BadFrameError
+from beeagent.camera import IMAGE_SUFFIXES, BadFrameError, natural_key, read_image
 from beeagent.detection.geometry import lay_in, neutral_fill, place
 from beeagent.errors import InputError
 from beeagent_models.datasets.dataset import Dataset
@@ -37,7 +36,7 @@ def find_pictures(source: Path | Dataset, *, attribute: str | None = None) -> tu
     if not source.exists():
         raise InputError(f"the pictures {source} do not exist: give a folder of pictures or a Ground Truth manifest")
     if source.is_dir():
-        found = sorted((path for path in source.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES), key=natural_key)
+        found = sorted((path for path in source.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)
     else:
         found = [image.path for image in read_dataset(source, label_attribute=attribute).images]
     if not found:
@@ -63,7 +62,7 @@ def lay_pictures(paths: Sequence[Path], heads: RawHeads) -> Iterator[NDArray[np.
     """
     for path in paths:
         try:
-            pixels = decode_picture(path)
+            pixels = read_image(path)
         except BadFrameError as error:
             raise InputError(f"the picture {error}; take it out of the set") from error
         placement = place(

@@ -4,8 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from beeagent.camera.source import BadFrameError
-from beeagent.camera.video import VIDEO_SUFFIXES, VideoFileSource
+from beeagent.camera import VIDEO_SUFFIXES, BadFrameError, VideoFileSource
 from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
 from numpy.typing import NDArray

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from beeagent.camera.frame import Frame
+from beeagent.camera import Frame
 from beeagent.cloud.collected_line import EdgeAnswer
 from beeagent.cloud.collection import Collection
 from beeagent.detection.detections import Detections

@@ -84,5 +84,5 @@ def test_what_cannot_be_drawn_to_is_refused(
 def test_a_picture_that_cannot_be_read_is_named(garden: Path, tmp_path: Path) -> None:
     content = (garden / "images" / "3.png").read_bytes()
     (garden / "images" / "3.png").write_bytes(content[:40])
-    with pytest.raises(InputError, match=r"images/3\.png: is not a picture"):
+    with pytest.raises(InputError, match=r"images/3\.png: is not an image"):
         show_dataset(open_source(garden), folder=tmp_path / "drawn", sheet=None, most=0)

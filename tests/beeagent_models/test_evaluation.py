@@ -248,7 +248,7 @@ def test_a_plot_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> Non
 def test_a_picture_that_cannot_be_decoded_is_named(detector: Detector, dataset: Dataset) -> None:
     path = dataset.images[1].path
     path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(InputError, match=r"alarm\.png: is not a picture, or a damaged one"):
+    with pytest.raises(InputError, match=r"alarm\.png: is not an image, or is damaged"):
         evaluate(detector, dataset, choice=ThresholdChoice())
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from beeagent.camera.images import decode_picture
+from beeagent.camera import read_image
 from beeagent.errors import BeeagentError, InputError
 from beeagent_export.pictures import find_pictures
 from beeagent_models.dataset_show import show_dataset
@@ -50,7 +50,7 @@ def refuses(folder: Path, picture: Path, tmp_path: Path) -> None:
     result.write_text("{}")
     image = LabelledImage(picture, 64, 48, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
     ways = {
-        "agent": lambda: decode_picture(picture),
+        "agent": lambda: read_image(picture),
         "evaluate, train": lambda: read_dataset(folder),
         "loader, evaluate, compare": lambda: load_image(image),
         "convert": lambda: convert(
@@ -100,7 +100,7 @@ def test_check_and_readers_agree_with_the_agent_on_any_damage(
     folder = tmp_path_factory.mktemp("damage")
     picture = yolo(folder, f"a{suffix}", bytes(content[: int(len(content) * (1 - end**8)) + 1]))
     try:
-        height, width = decode_picture(picture).shape[:2]
+        height, width = read_image(picture).shape[:2]
     except BeeagentError:
         assert [defect.kind.value for defect in check_dataset(str(folder))] == ["bad-image"]
         with pytest.raises(InputError, match=f"a{suffix}"):
@@ -118,7 +118,7 @@ def test_the_size_is_that_of_the_upright_picture(tmp_path: Path, suffix: str, or
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(PIXELS).save(path, exif=exif)
-    upright = decode_picture(path)
+    upright = read_image(path)
     (image,) = read_dataset(tmp_path).images
     assert (image.height, image.width) == upright.shape[:2]
     assert np.array_equal(load_image(image), upright)
@@ -164,7 +164,7 @@ def png(width: int, height: int, *extra: bytes) -> bytes:
 )
 def test_an_odd_png_that_the_agent_reads_is_read_everywhere(tmp_path: Path, content: bytes) -> None:
     picture = yolo(tmp_path, "odd.png", content)
-    height, width = decode_picture(picture).shape[:2]
+    height, width = read_image(picture).shape[:2]
     assert list(check_dataset(str(tmp_path))) == []
     (image,) = read_dataset(tmp_path).images
     assert (image.width, image.height) == (width, height)
@@ -191,5 +191,5 @@ def test_export_lists_the_pictures_of_a_manifest_by_the_same_reader(tmp_path: Pa
         "bees-metadata": {"class-map": {"0": "bee"}, "type": "groundtruth/object-detection"},
     }
     (tmp_path / "m.manifest").write_text(json.dumps(line))
-    with pytest.raises(InputError, match=r"m\.manifest:1: .*a\.jpg: is not a picture, or a damaged one"):
+    with pytest.raises(InputError, match=r"m\.manifest:1: .*a\.jpg: is not an image, or is damaged"):
         find_pictures(tmp_path / "m.manifest")

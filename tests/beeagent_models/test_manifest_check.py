@@ -63,7 +63,7 @@ def size(width: object, height: object) -> dict[str, Any]:
         (row(source=""), "broken-line", "no 'source-ref'"),
         (row("s3://bucket/none.png"), "missing-image", r"s3://bucket/none\.png is not there: looked for"),
         (row("s3://bucket/" + "n" * 5000), "missing-image", "is not there"),
-        (row("s3://bucket/output.manifest"), "bad-image", "is not a picture"),
+        (row("s3://bucket/output.manifest"), "bad-image", "is not an image"),
         ({"source-ref": "b.png"}, "broken-line", "no label attribute"),
         (row("b.png", bees=[]), "broken-line", "bees: is not there, or no JSON object"),
         (row("b.png", bees={"annotations": []}), "broken-line", "bees.image_size: must be a list of one size"),

@@ -369,7 +369,7 @@ def test_show_draws_rekognitions_answer_from_a_threshold_on(garden: Path, tmp_pa
     ("image", "out", "message_text"),
     [
         ("none.png", "out.png", r"none\.png: cannot be read: No such file"),
-        ("labels.txt", "out.png", r"labels\.txt: is not a picture"),
+        ("labels.txt", "out.png", r"labels\.txt: is not an image"),
         ("wide.png", "out.png", r"wide\.png is 128x64, .* belongs to another picture"),
         ("garden/images/a.png", "out.xyz", r"end its name in \.png or \.jpg"),
     ],

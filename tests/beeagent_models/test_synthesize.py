@@ -4,10 +4,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from beeagent.camera.synthetic.picture import random_scene_frame
 from beeagent.errors import InputError
 from beeagent_models.datasets.reading import read_dataset
 from beeagent_models.datasets.synthesize import synthesize
+from beeagent_models.synthetic import random_scene_frame
 
 DATE = datetime(2026, 5, 4, tzinfo=timezone.utc)
 

@@ -4,21 +4,29 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
 import pytest
 from beeagent.backoff import Backoff
-from beeagent.camera.address import VideoAddress, parse_camera
-from beeagent.camera.capture import Capture, CaptureLimits
-from beeagent.camera.frame import Frame
-from beeagent.camera.frame_queue import Handoff, HandoffClosedError
-from beeagent.camera.images import PictureSource
-from beeagent.camera.opening import SourceOptions, open_source
-from beeagent.camera.source import BadFrameError, FrameSource, SourceLostError
-from beeagent.camera.stream import StreamTimeouts
-from beeagent.camera.video import IncompleteVideoError, VideoFileSource
+from beeagent.camera import (
+    BadFrameError,
+    Capture,
+    CaptureLimits,
+    Frame,
+    FrameQueue,
+    FrameSource,
+    IncompleteVideoError,
+    QueueClosedError,
+    SourceLostError,
+    SourceOptions,
+    StreamTimeouts,
+    VideoAddress,
+    VideoFileSource,
+    open_source,
+    parse_camera,
+)
+from beeagent.camera.images import ImageSource
 from beeagent.errors import BeeagentError, InputError
 from support.mjpeg_server import MjpegServer
 from support.numbered_frames import number_in, write_video
@@ -29,7 +37,7 @@ Start = Callable[..., Capture]
 
 
 class States:
-    """Remembers what capture said, and waits for it."""
+    """Records the states that capture reports, and waits for them."""
 
     def __init__(self) -> None:
         self.all: list[tuple[bool, str]] = []
@@ -49,7 +57,7 @@ class States:
         return self._wait(ok=False, words=words, after=after)
 
     def _wait(self, *, ok: bool, words: str, after: int) -> int:
-        """Wait for such a state among those from number `after` on, and give its number plus one."""
+        """Wait for such a state among those from number `after` on, and return its number plus one."""
 
         def found() -> int:
             hits = [n for n, (state, reason) in enumerate(self.all) if n >= after and state is ok and words in reason]
@@ -61,7 +69,7 @@ class States:
 
 
 class Scripted:
-    """A camera that does what a test says, step by step: gives a frame, raises, or blocks until let go."""
+    """A camera with scripted steps: it delivers a frame, raises, or blocks until released."""
 
     description = "scripted camera"
 
@@ -87,6 +95,11 @@ class Scripted:
         self.closed.set()
 
 
+def assert_closed(frames: FrameQueue[Frame]) -> None:
+    with pytest.raises(QueueClosedError):
+        frames.put(Scripted(forever()).read())  # type: ignore[arg-type] # it delivers a frame
+
+
 def forever() -> Iterator[object]:
     while True:
         yield "frame"
@@ -103,7 +116,7 @@ def started() -> Iterator[Start]:
 
     def start(
         factory: Callable[[], FrameSource],
-        frames: Handoff[Frame],
+        frames: FrameQueue[Frame],
         states: States,
         **limits: float,
     ) -> Capture:
@@ -117,11 +130,11 @@ def started() -> Iterator[Start]:
         capture.stop()
 
 
-def test_a_file_is_handed_over_whole_and_in_order_however_slow_the_taker(tmp_path: Path, started: Start) -> None:
+def test_slow_consumer_gets_every_frame_of_a_file(tmp_path: Path, started: Start) -> None:
     path = write_video(tmp_path / "a.avi", 100, codec="MJPG")
-    frames: Handoff[Frame] = Handoff("every")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     states = States()
-    capture = started(lambda: VideoFileSource(path), frames, states, stall_after=0.5)
+    capture = started(lambda: VideoFileSource(path), frames, states, camera_timeout=0.5)
     numbers = []
     for frame in frames:
         if frame.index == 50:
@@ -130,13 +143,13 @@ def test_a_file_is_handed_over_whole_and_in_order_however_slow_the_taker(tmp_pat
     assert numbers == list(range(100))
     assert capture.stop()
     counts = capture.counts
-    assert (counts.read, counts.bad, counts.skipped, counts.replaced, counts.reopened) == (100, 0, 0, 0, 0)
+    assert (counts.read, counts.bad, counts.rate_limited, counts.replaced, counts.reconnects) == (100, 0, 0, 0, 0)
     assert capture.failure is None
     assert states.all == [(True, "")]
 
 
-def test_of_a_camera_the_newest_frame_wins(started: Start) -> None:
-    frames: Handoff[Frame] = Handoff("newest")
+def test_newest_frame_of_a_camera_replaces_the_oldest(started: Start) -> None:
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=True)
     gate = threading.Event()
 
     def steps() -> Iterator[object]:
@@ -149,12 +162,12 @@ def test_of_a_camera_the_newest_frame_wins(started: Start) -> None:
     assert frames.get(SOON).index == 9
     gate.set()
     assert frames.get(SOON).index == 10
-    with pytest.raises(HandoffClosedError):
+    with pytest.raises(QueueClosedError):
         frames.get(SOON)
     assert capture.counts.replaced == 9
 
 
-def test_bad_frames_are_left_out_counted_and_logged(
+def test_bad_frames_are_skipped_counted_and_logged(
     tmp_path: Path, started: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     paths = []
@@ -166,25 +179,25 @@ def test_bad_frames_are_left_out_counted_and_logged(
     _, pixels = cv2.VideoCapture(str(good), cv2.CAP_FFMPEG).read()
     for number in (0, 3):
         cv2.imwrite(str(paths[number]), pixels)
-    frames: Handoff[Frame] = Handoff("every")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     with caplog.at_level(logging.WARNING):
-        capture = started(lambda: PictureSource(paths, description="six"), frames, States())
+        capture = started(lambda: ImageSource(paths, description="six"), frames, States())
         assert [frame.index for frame in frames] == [0, 3]
     capture.stop()
     assert capture.counts.bad == 4
     assert [record.message for record in caplog.records] == [
-        f"{paths[number]}: is not a picture, or a damaged one" for number in (1, 2, 4, 5)
+        f"{paths[number]}: is not an image, or is damaged" for number in (1, 2, 4, 5)
     ]
 
 
-def test_a_camera_s_bad_frames_do_not_fill_the_log(started: Start, caplog: pytest.LogCaptureFixture) -> None:
+def test_bad_frames_of_a_camera_are_logged_once(started: Start, caplog: pytest.LogCaptureFixture) -> None:
     def steps() -> Iterator[object]:
         yield "frame"
         for _ in range(500):
             yield BadFrameError("a frame cannot be decoded")
         yield "frame"
 
-    frames: Handoff[Frame] = Handoff("every")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     with caplog.at_level(logging.WARNING):
         capture = started(lambda: Scripted(steps()), frames, States())
         assert len(list(frames)) == 2
@@ -192,10 +205,10 @@ def test_a_camera_s_bad_frames_do_not_fill_the_log(started: Start, caplog: pytes
     assert len(caplog.records) == 1
 
 
-def test_a_video_that_is_cut_off_is_handed_over_as_far_as_it_goes_and_told(tmp_path: Path, started: Start) -> None:
+def test_cut_off_video_is_captured_to_its_end_and_fails(tmp_path: Path, started: Start) -> None:
     whole = write_video(tmp_path / "whole.avi", 60, codec="MJPG").read_bytes()
     (tmp_path / "cut.avi").write_bytes(whole[: len(whole) // 2])
-    frames: Handoff[Frame] = Handoff("every")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     capture = started(lambda: VideoFileSource(tmp_path / "cut.avi"), frames, States())
     numbers = [number_in(frame.pixels) for frame in frames]
     assert numbers == list(range(len(numbers)))
@@ -207,11 +220,11 @@ def test_a_video_that_is_cut_off_is_handed_over_as_far_as_it_goes_and_told(tmp_p
 @pytest.mark.parametrize(
     "error", [InputError("camera 0: there is none"), BeeagentError("odd"), ZeroDivisionError("odd")]
 )
-def test_what_the_user_named_wrongly_ends_capture_at_the_first_opening(started: Start, error: Exception) -> None:
+def test_refused_camera_ends_capture_at_first_opening(started: Start, error: Exception) -> None:
     def refuse() -> FrameSource:
         raise error
 
-    frames: Handoff[Frame] = Handoff("newest")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=True)
     states = States()
     capture = started(refuse, frames, states)
     assert list(frames) == []
@@ -221,7 +234,7 @@ def test_what_the_user_named_wrongly_ends_capture_at_the_first_opening(started: 
     assert states.all == []
 
 
-def test_a_camera_that_is_to_be_awaited_may_be_missing_at_first(started: Start) -> None:
+def test_await_camera_retries_missing_camera(started: Start) -> None:
     attempts: list[int] = []
 
     def plugged_in_at_last() -> FrameSource:
@@ -230,16 +243,16 @@ def test_a_camera_that_is_to_be_awaited_may_be_missing_at_first(started: Start) 
             raise InputError("camera 0: there is none")
         return Scripted(forever())
 
-    frames: Handoff[Frame] = Handoff("newest")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=True)
     states = States()
-    capture = started(plugged_in_at_last, frames, states, await_first=True)
+    capture = started(plugged_in_at_last, frames, states, await_camera=True)
     assert frames.get(SOON) is not None
     states.wait_until_ok()
     assert states.all == [(False, "camera 0: there is none"), (True, "")]
     assert capture.failure is None
 
 
-def test_a_camera_that_cannot_be_opened_yet_is_tried_again(started: Start) -> None:
+def test_busy_camera_is_retried(started: Start) -> None:
     attempts: list[int] = []
 
     def open_at_last() -> FrameSource:
@@ -248,15 +261,15 @@ def test_a_camera_that_cannot_be_opened_yet_is_tried_again(started: Start) -> No
             raise SourceLostError("in use by another program")
         return Scripted(forever())
 
-    frames: Handoff[Frame] = Handoff("newest")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=True)
     states = States()
     capture = started(open_at_last, frames, states)
     assert frames.get(SOON) is not None
     assert states.all == [(False, "in use by another program"), (True, "")]
-    assert capture.counts.reopened == 3
+    assert capture.counts.reconnects == 3
 
 
-def test_an_unplugged_camera_comes_back_by_itself(started: Start) -> None:
+def test_unplugged_camera_is_reopened(started: Start) -> None:
     opened: list[Scripted] = []
 
     def plug() -> FrameSource:
@@ -268,7 +281,7 @@ def test_an_unplugged_camera_comes_back_by_itself(started: Start) -> None:
         opened.append(Scripted(steps))
         return opened[-1]
 
-    frames: Handoff[Frame] = Handoff("newest")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=True)
     states = States()
     capture = started(plug, frames, states)
     after = states.wait_until_ok()
@@ -278,10 +291,10 @@ def test_an_unplugged_camera_comes_back_by_itself(started: Start) -> None:
     assert frames.get(SOON) is not None
     assert opened[0].closed.is_set()
     assert capture.failure is None
-    assert capture.counts.reopened == 2
+    assert capture.counts.reconnects == 2
 
 
-def test_an_unforeseen_error_of_a_driver_is_logged_and_heals(started: Start, caplog: pytest.LogCaptureFixture) -> None:
+def test_unexpected_driver_error_is_logged_and_reopens(started: Start, caplog: pytest.LogCaptureFixture) -> None:
     opened: list[int] = []
 
     def plug() -> FrameSource:
@@ -289,27 +302,27 @@ def test_an_unforeseen_error_of_a_driver_is_logged_and_heals(started: Start, cap
         return Scripted(iter(["frame", OSError("ioctl 42")]) if len(opened) == 1 else forever())
 
     states = States()
-    started(plug, Handoff("newest"), states)
+    started(plug, FrameQueue(drop_oldest=True), states)
     after = states.wait_until_lost("OSError: ioctl 42")
     states.wait_until_ok(after=after)
-    assert "unforeseen" in caplog.text
+    assert "unexpected error" in caplog.text
 
 
-def test_a_file_that_breaks_is_not_read_from_its_beginning_again(started: Start) -> None:
+def test_failed_file_is_not_restarted(started: Start) -> None:
     opened: list[int] = []
 
     def open_file() -> FrameSource:
         opened.append(1)
         return Scripted(iter(["frame", OSError("disk error")]), live=False)
 
-    frames: Handoff[Frame] = Handoff("every")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     capture = started(open_file, frames, States())
     assert len(list(frames)) == 1
     assert "disk error" in str(capture.failure)
     assert opened == [1]
 
 
-def test_a_read_that_blocks_is_left_behind_and_the_camera_opened_anew(started: Start) -> None:
+def test_blocked_read_is_abandoned_and_camera_reopened(started: Start) -> None:
     stuck = threading.Event()
     opened: list[Scripted] = []
 
@@ -317,23 +330,23 @@ def test_a_read_that_blocks_is_left_behind_and_the_camera_opened_anew(started: S
         opened.append(Scripted(iter(["frame", stuck, "frame"]) if not opened else forever()))
         return opened[-1]
 
-    frames: Handoff[Frame] = Handoff("newest")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=True)
     states = States()
-    started(plug, frames, states, stall_after=0.5)
+    started(plug, frames, states, camera_timeout=0.5)
     after = states.wait_until_ok()
     after = states.wait_until_lost("scripted camera: no usable frame for", after=after)
     states.wait_until_ok(after=after)
     assert opened[0].closed.wait(SOON)
     # What was stuck comes back late: its thread does not read on, and ends.
-    left_behind = next(thread for thread in threading.enumerate() if thread.name == "capture-1")
+    stuck_thread = next(thread for thread in threading.enumerate() if thread.name == "capture-1")
     stuck.set()
-    left_behind.join(SOON)
-    assert not left_behind.is_alive()
+    stuck_thread.join(SOON)
+    assert not stuck_thread.is_alive()
     assert opened[0]._index == 2
     assert states.all[-1] == (True, "")
 
 
-def test_a_camera_that_gives_only_broken_frames_is_opened_anew(started: Start) -> None:
+def test_camera_with_only_bad_frames_is_reopened(started: Start) -> None:
     opened: list[int] = []
 
     def broken() -> Iterator[object]:
@@ -347,13 +360,13 @@ def test_a_camera_that_gives_only_broken_frames_is_opened_anew(started: Start) -
         return Scripted(broken() if len(opened) == 1 else forever())
 
     states = States()
-    started(plug, Handoff("newest"), states, stall_after=0.5)
+    started(plug, FrameQueue(drop_oldest=True), states, camera_timeout=0.5)
     after = states.wait_until_ok()
     after = states.wait_until_lost("no usable frame", after=after)
     states.wait_until_ok(after=after)
 
 
-def test_an_opening_that_blocks_is_told_then_tried_again(started: Start) -> None:
+def test_blocked_opening_is_reported_then_retried(started: Start) -> None:
     stuck = threading.Event()
     opened: list[int] = []
 
@@ -364,14 +377,14 @@ def test_an_opening_that_blocks_is_told_then_tried_again(started: Start) -> None
         return Scripted(forever())
 
     states = States()
-    started(plug, Handoff("newest"), states, stall_after=0.3, open_within=1.5)
+    started(plug, FrameQueue(drop_oldest=True), states, camera_timeout=0.3, open_timeout=1.5)
     after = states.wait_until_lost("opening the camera has taken")
     states.wait_until_ok(after=after)
     stuck.set()
     assert len(opened) == 2
 
 
-def test_no_more_than_three_threads_are_left_behind(started: Start) -> None:
+def test_at_most_three_threads_are_stuck(started: Start) -> None:
     stuck = threading.Event()
     opened: list[int] = []
     third, fourth = threading.Event(), threading.Event()
@@ -386,7 +399,7 @@ def test_no_more_than_three_threads_are_left_behind(started: Start) -> None:
         return Scripted(iter([stuck]))
 
     states = States()
-    started(plug, Handoff("newest"), states, stall_after=0.3)
+    started(plug, FrameQueue(drop_oldest=True), states, camera_timeout=0.3)
     assert third.wait(SOON)
     assert not fourth.wait(1)
     assert len(opened) == 3
@@ -395,7 +408,7 @@ def test_no_more_than_three_threads_are_left_behind(started: Start) -> None:
     states.wait_until_ok()
 
 
-def test_a_slow_file_is_told_and_read_on(started: Start) -> None:
+def test_slow_file_is_reported_and_read_on(started: Start) -> None:
     stuck = threading.Event()
     opened: list[int] = []
 
@@ -403,9 +416,9 @@ def test_a_slow_file_is_told_and_read_on(started: Start) -> None:
         opened.append(1)
         return Scripted(iter(["frame", stuck, "frame"]), live=False)
 
-    frames: Handoff[Frame] = Handoff("every")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     states = States()
-    started(open_file, frames, states, stall_after=0.5)
+    started(open_file, frames, states, camera_timeout=0.5)
     assert frames.get(SOON).index == 0
     after = states.wait_until_lost("no usable frame for")
     stuck.set()
@@ -415,70 +428,71 @@ def test_a_slow_file_is_told_and_read_on(started: Start) -> None:
     assert opened == [1]
 
 
-def test_a_folder_of_broken_pictures_is_no_stall(started: Start) -> None:
+def test_folder_of_damaged_images_is_not_a_stall(started: Start) -> None:
     def steps() -> Iterator[object]:
         yield "frame"
         for _ in range(150):
             threading.Event().wait(0.01)
-            yield BadFrameError("not a picture")
+            yield BadFrameError("not an image")
         yield "frame"
 
-    frames: Handoff[Frame] = Handoff("every")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     states = States()
-    started(lambda: Scripted(steps(), live=False), frames, states, stall_after=1)
+    started(lambda: Scripted(steps(), live=False), frames, states, camera_timeout=1)
     assert len(list(frames)) == 2
     assert states.all == [(True, "")]
 
 
-@pytest.mark.parametrize("mode", ["newest", "every"])
-def test_stopping_ends_a_running_camera_and_closes_the_hand_over(
-    started: Start, mode: Literal["newest", "every"]
+@pytest.mark.parametrize("drop_oldest", [True, False])
+def test_stop_closes_camera_and_queue(
+    started: Start,
+    drop_oldest: bool,  # noqa: FBT001 - parametrised
 ) -> None:
-    frames: Handoff[Frame] = Handoff(mode)
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=drop_oldest)
     source = Scripted(forever())
     capture = started(lambda: source, frames, States())
     assert frames.get(SOON) is not None
     assert capture.stop(SOON)
     assert capture.stop(SOON)
     assert source.closed.is_set()
-    assert frames.closed
+    assert_closed(frames)
     assert capture.failure is None
 
 
-def test_stopping_leaves_a_blocked_read_behind(started: Start) -> None:
+def test_stop_abandons_blocked_read(started: Start) -> None:
     stuck, reading = threading.Event(), threading.Event()
 
     def steps() -> Iterator[object]:
         reading.set()
         yield stuck
 
-    capture = started(lambda: Scripted(steps()), Handoff("newest"), States(), stall_after=1000)
+    capture = started(lambda: Scripted(steps()), FrameQueue(drop_oldest=True), States(), camera_timeout=1000)
     assert reading.wait(SOON)
     assert capture.stop(0.05) is False
     stuck.set()
     assert capture.stop(SOON)
 
 
-def test_stopping_ends_the_wait_before_the_next_opening() -> None:
+def test_stop_ends_wait_before_next_opening() -> None:
     def refuse() -> FrameSource:
         raise SourceLostError("not up")
 
     states = States()
-    frames: Handoff[Frame] = Handoff("newest")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=True)
     capture = Capture(refuse, frames, on_state=states, backoff=Backoff(first=3600, longest=3600))
     capture.start()
     states.wait_until_lost("not up")
     assert capture.stop(SOON)
 
 
-def test_stopping_before_starting_is_no_error() -> None:
-    frames: Handoff[Frame] = Handoff("newest")
+def test_stop_before_start() -> None:
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=True)
     assert Capture(lambda: Scripted(forever()), frames, on_state=States()).stop()
-    assert frames.closed
+    assert_closed(frames)
 
 
-def test_closing_the_hand_over_ends_capture(started: Start) -> None:
-    frames: Handoff[Frame] = Handoff("every")
+def test_closed_queue_ends_capture(started: Start) -> None:
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     source = Scripted(forever())
     capture = started(lambda: source, frames, States())
     frames.get(SOON)
@@ -511,60 +525,60 @@ class Camera(Scripted):
         return self.retrieve() if self.grab() else None
 
 
-def test_what_comes_too_early_from_a_camera_is_not_even_decoded(started: Start) -> None:
+def test_rate_limited_camera_frames_are_not_decoded(started: Start) -> None:
     source = Camera(200)
-    frames: Handoff[Frame] = Handoff("every")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     began = time.monotonic()
     capture = started(lambda: source, frames, States(), max_rate=20)
     taken = len(list(frames))
     took = time.monotonic() - began
     assert 2 <= taken <= took * 20 + 2
     assert source.decoded == taken == capture.counts.read
-    assert taken + capture.counts.skipped == 200
+    assert taken + capture.counts.rate_limited == 200
 
 
 def test_waiting_for_the_rate_is_not_a_stall(started: Start) -> None:
-    frames: Handoff[Frame] = Handoff("every")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     states = States()
-    started(lambda: Camera(300), frames, states, max_rate=0.01, stall_after=0.8)
+    started(lambda: Camera(300), frames, states, max_rate=0.01, camera_timeout=0.8)
     assert len(list(frames)) == 1
     assert states.all == [(True, "")]
 
 
-def test_a_camera_that_cannot_grab_is_held_to_the_rate_too(started: Start) -> None:
+def test_rate_limit_of_camera_without_grab(started: Start) -> None:
     def steps() -> Iterator[object]:
         for _ in range(100):
             threading.Event().wait(0.002)
             yield "frame"
 
-    frames: Handoff[Frame] = Handoff("every")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     capture = started(lambda: Scripted(steps()), frames, States(), max_rate=0.01)
     assert len(list(frames)) == 1
-    assert capture.counts.skipped == 99
+    assert capture.counts.rate_limited == 99
 
 
-def test_a_file_is_slowed_down_to_the_rate_and_loses_nothing(tmp_path: Path, started: Start) -> None:
+def test_rate_limited_file_loses_nothing(tmp_path: Path, started: Start) -> None:
     path = write_video(tmp_path / "a.avi", 20, codec="MJPG")
-    frames: Handoff[Frame] = Handoff("every")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     states = States()
-    capture = started(lambda: VideoFileSource(path), frames, states, max_rate=50, stall_after=0.015)
+    capture = started(lambda: VideoFileSource(path), frames, states, max_rate=50, camera_timeout=0.015)
     stamps = [(number_in(frame.pixels), frame.captured_ns) for frame in frames]
     assert [number for number, _ in stamps] == list(range(20))
     assert stamps[-1][1] - stamps[0][1] >= 18.5 / 50 * 1e9
-    assert capture.counts.skipped == 0
+    assert capture.counts.rate_limited == 0
 
 
-def test_stopping_ends_the_wait_for_the_rate(tmp_path: Path, started: Start) -> None:
+def test_stop_ends_wait_for_the_rate(tmp_path: Path, started: Start) -> None:
     path = write_video(tmp_path / "a.avi", 20, codec="MJPG")
-    frames: Handoff[Frame] = Handoff("every")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     capture = started(lambda: VideoFileSource(path), frames, States(), max_rate=0.001)
     frames.get(SOON)
     assert capture.stop(SOON)
 
 
-def test_a_video_played_like_a_camera_goes_through_capture_live(tmp_path: Path, started: Start) -> None:
+def test_capture_of_realtime_video(tmp_path: Path, started: Start) -> None:
     path = write_video(tmp_path / "a.avi", 30, codec="MJPG", fps=200)
-    frames: Handoff[Frame] = Handoff("newest")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=True)
     capture = started(lambda: open_source(VideoAddress(path), SourceOptions(realtime=True)), frames, States())
     numbers = [number_in(frame.pixels) for frame in frames]
     assert numbers == sorted(numbers)
@@ -572,12 +586,12 @@ def test_a_video_played_like_a_camera_goes_through_capture_live(tmp_path: Path, 
     assert len(numbers) + capture.counts.replaced == 30
 
 
-def test_a_network_camera_that_stalls_drops_and_goes_away_comes_back_each_time(started: Start) -> None:
+def test_network_camera_reconnects_after_stall_drop_and_restart(started: Start) -> None:
     options = SourceOptions(timeouts=StreamTimeouts(opening=10, reading=0.3))
     with MjpegServer() as server:
         port = server.port
         address = parse_camera(server.url)
-        frames: Handoff[Frame] = Handoff("newest")
+        frames: FrameQueue[Frame] = FrameQueue(drop_oldest=True)
         states = States()
         capture = started(lambda: open_source(address, options), frames, states)
         after = states.wait_until_ok()
@@ -596,7 +610,7 @@ def test_a_network_camera_that_stalls_drops_and_goes_away_comes_back_each_time(s
     assert capture.failure is None
 
 
-@pytest.mark.parametrize("wrong", [{"max_rate": 0}, {"stall_after": -1}, {"open_within": 0}])
-def test_limits_that_are_none_are_refused(wrong: dict[str, float]) -> None:
+@pytest.mark.parametrize("wrong", [{"max_rate": 0}, {"camera_timeout": -1}, {"open_timeout": 0}])
+def test_invalid_limits_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         CaptureLimits(**wrong)

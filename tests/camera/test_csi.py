@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from beeagent.camera.capture_format import CaptureFormat
+from beeagent.camera import BadFrameError, CaptureFormat, SourceLostError
 from beeagent.camera.csi import CsiInfo, CsiSource, find_csi_cameras, load_picamera2
-from beeagent.camera.freeze import FreezeDetector
+from beeagent.camera.live import FreezeDetector
 from beeagent.camera.pacing import MonotonicClock
-from beeagent.camera.source import BadFrameError, GrabbingSource, SourceLostError
+from beeagent.camera.source import GrabbingSource
 from beeagent.errors import InputError
 from beeagent.runtime.factory import chosen_source
 from beeagent.settings import load_settings
@@ -29,7 +29,7 @@ ORANGE = {"r": 255, "g": 128, "b": 0}
 
 
 class StandIn:
-    """Stands in for the module: cameras that look at an orange wall."""
+    """Stands in for the module: cameras in front of an orange wall."""
 
     def __init__(self, *, cameras: list[dict[str, Any]] | None = None) -> None:
         self.infos = (
@@ -97,13 +97,13 @@ class StandIn:
         self.held -= 1
 
 
-def open_source(module: StandIn | None, number: int = 0, wanted: CaptureFormat = SMALL) -> CsiSource:
+def open_csi(module: StandIn | None, number: int = 0, wanted: CaptureFormat = SMALL) -> CsiSource:
     return CsiSource(number, wanted=wanted, freeze=None, module=module)
 
 
-def test_frames_are_blue_green_red_in_the_size_asked_for() -> None:
+def test_csi_frames_are_bgr_in_requested_size() -> None:
     module = StandIn()
-    source = open_source(module, wanted=CaptureFormat(width=640, height=480, fps=15))
+    source = open_csi(module, wanted=CaptureFormat(width=640, height=480, fps=15))
     assert source.live
     assert isinstance(source, GrabbingSource)
     assert source.description == "csi:0 (imx708)"
@@ -114,44 +114,44 @@ def test_frames_are_blue_green_red_in_the_size_asked_for() -> None:
     assert module.configuration["controls"] == {"FrameDurationLimits": (66667, 66667)}
 
 
-def test_another_size_than_asked_for_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_other_size_than_requested_warns_once(caplog: pytest.LogCaptureFixture) -> None:
     class Stubborn(StandIn):
         def make_array(self, name: str) -> NDArray[np.uint8]:
             return super().make_array(name)[:, :24]
 
     with caplog.at_level("WARNING"):
-        source = open_source(Stubborn())
+        source = open_csi(Stubborn())
         source.read()
         source.read()
-        open_source(StandIn()).read()
-        open_source(StandIn(), wanted=CaptureFormat(fps=5)).read()
+        open_csi(StandIn()).read()
+        open_csi(StandIn(), wanted=CaptureFormat(fps=5)).read()
     (warning,) = caplog.messages
-    assert warning.endswith("frames are 24x32, not 32x32 as camera_size asks")
+    assert warning.endswith("frames are 24x32, not 32x32 as set by camera_size")
 
 
-def test_the_default_is_a_size_that_a_model_can_use() -> None:
+def test_csi_default_size() -> None:
     module = StandIn()
-    frame = open_source(module, wanted=CaptureFormat()).read()
+    frame = open_csi(module, wanted=CaptureFormat()).read()
     assert frame is not None
     assert (frame.width, frame.height) == (1280, 720)
     assert module.configuration["controls"] == {}
 
 
-def test_the_time_is_that_of_the_sensor() -> None:
+def test_capture_time_is_sensor_time() -> None:
     module = StandIn()
-    source = open_source(module)
+    source = open_csi(module)
     before = time.monotonic_ns()
     frame = source.read()
     after = time.monotonic_ns()
     assert frame is not None
-    # Taken 40 ms before it was given.
+    # Captured 40 ms before it was delivered.
     assert before - module.age_ns - 1_000_000 <= frame.captured_ns <= after - module.age_ns + 1_000_000
 
 
 @pytest.mark.parametrize("age_s", [-3600, 3600])
-def test_a_time_that_cannot_be_right_is_replaced_by_that_of_arrival(age_s: int) -> None:
+def test_implausible_sensor_time_is_replaced_by_arrival(age_s: int) -> None:
     module = StandIn()
-    source = open_source(module)
+    source = open_csi(module)
     module.age_ns = age_s * 10**9
     before = time.monotonic_ns()
     frame = source.read()
@@ -159,9 +159,9 @@ def test_a_time_that_cannot_be_right_is_replaced_by_that_of_arrival(age_s: int) 
     assert before <= frame.captured_ns <= time.monotonic_ns()
 
 
-def test_every_buffer_is_given_back_and_the_camera_closed_once() -> None:
+def test_csi_buffers_are_released_and_camera_closed_once() -> None:
     module = StandIn()
-    source = open_source(module)
+    source = open_csi(module)
     for _ in range(5):
         assert source.grab()
     assert module.held == 1
@@ -177,9 +177,9 @@ def test_every_buffer_is_given_back_and_the_camera_closed_once() -> None:
         source.read()
 
 
-def test_closing_does_not_wait_for_a_blocked_read_and_the_camera_is_closed_after_it() -> None:
+def test_csi_close_during_blocked_read_is_deferred() -> None:
     module = StandIn()
-    source = open_source(module)
+    source = open_csi(module)
     module.block.clear()
     reading = threading.Event()
 
@@ -198,14 +198,14 @@ def test_closing_does_not_wait_for_a_blocked_read_and_the_camera_is_closed_after
     assert module.log.count("close") == 1
 
 
-def test_a_camera_that_is_not_there_is_refused_with_what_there_is() -> None:
+def test_missing_csi_camera_is_refused_with_cameras_found() -> None:
     with pytest.raises(InputError, match=r"camera csi:1: .* CSI cameras found: csi:0 \(imx708\)"):
-        open_source(StandIn(), 1)
+        open_csi(StandIn(), 1)
     with pytest.raises(InputError, match="CSI cameras found: none"):
-        open_source(StandIn(cameras=[]))
+        open_csi(StandIn(cameras=[]))
 
 
-def test_usb_cameras_that_libcamera_lists_too_are_not_csi_cameras() -> None:
+def test_usb_cameras_of_libcamera_are_not_csi_cameras() -> None:
     module = StandIn(
         cameras=[
             {"Num": 0, "Model": "HD Webcam", "Id": "/base/scb/pcie@7d500000/usb@0,0-1.2:1.0-046d:0826"},
@@ -216,17 +216,17 @@ def test_usb_cameras_that_libcamera_lists_too_are_not_csi_cameras() -> None:
 
 
 @pytest.mark.parametrize("step", ["open 0", "start"])
-def test_a_camera_in_use_can_be_tried_again(step: str) -> None:
+def test_csi_camera_in_use_is_lost_not_refused(step: str) -> None:
     module = StandIn()
     module.fail[step] = RuntimeError("Camera __init__ sequence did not complete.")
     with pytest.raises(SourceLostError, match="did not complete"):
-        open_source(module)
+        open_csi(module)
     assert (step == "start") == ("close" in module.log)
 
 
-def test_a_camera_that_fails_while_running_is_lost_or_has_a_bad_frame() -> None:
+def test_csi_failures_while_running() -> None:
     module = StandIn()
-    source = open_source(module)
+    source = open_csi(module)
     module.fail["array"] = ValueError("no")
     with pytest.raises(BadFrameError):
         source.read()
@@ -239,24 +239,24 @@ def test_a_camera_that_fails_while_running_is_lost_or_has_a_bad_frame() -> None:
     assert module.log[-1] == "close"
 
 
-def test_a_picture_that_stands_still_is_a_lost_camera() -> None:
-    freeze = FreezeDetector(after=1e-9, clock=MonotonicClock())
+def test_frozen_csi_camera_is_lost() -> None:
+    freeze = FreezeDetector(freeze_timeout=1e-9, clock=MonotonicClock())
     source = CsiSource(0, wanted=SMALL, freeze=freeze, module=StandIn())
     assert source.read() is not None
     with pytest.raises(SourceLostError, match="has not changed"):
         source.read()
 
 
-def test_without_picamera2_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_picamera2_error_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "picamera2", None)
     with pytest.raises(InputError, match="sudo apt install python3-picamera2"):
         load_picamera2()
     assert find_csi_cameras() == []
     with pytest.raises(InputError, match="python3-picamera2"):
-        open_source(None)
+        open_csi(None)
 
 
-def test_settings_ask_the_camera_for_size_and_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_request_size_and_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     module = StandIn()
     monkeypatch.setitem(sys.modules, "picamera2", module)  # type: ignore[arg-type] # which stands in for it
     settings = load_settings(

@@ -4,9 +4,8 @@ import pwd
 from pathlib import Path
 
 import pytest
-from beeagent.camera.address import CsiAddress, DeviceAddress
+from beeagent.camera import Cameras, CsiAddress, DeviceAddress
 from beeagent.camera.csi import CsiInfo
-from beeagent.camera.discovery import Cameras
 from beeagent.camera.v4l2 import Capability
 from beeagent.errors import InputError
 
@@ -18,14 +17,14 @@ RAW = Capability("unicam", "unicam", "platform:fe801000.csi", 0xA5A00001, 0x2520
 
 
 class Machine:
-    """A machine with these nodes and CSI cameras; remembers whether libcamera was asked."""
+    """A machine with these nodes and CSI cameras; records whether libcamera was queried."""
 
     def __init__(self, folder: Path, nodes: dict[int, Capability | int], csi: list[CsiInfo]) -> None:
         for number in nodes:
             (folder / f"video{number}").touch()
         self._nodes = {f"video{number}": node for number, node in nodes.items()}
         self._csi = csi
-        self.asked_libcamera = False
+        self.libcamera_queried = False
         self.cameras = Cameras(query=self._query, device_folder=folder, csi=self._list_csi)
 
     def _query(self, path: Path) -> Capability:
@@ -35,20 +34,18 @@ class Machine:
         return node
 
     def _list_csi(self) -> list[CsiInfo]:
-        self.asked_libcamera = True
+        self.libcamera_queried = True
         return self._csi
 
 
-def test_a_number_is_the_v4l2_camera_of_that_number(tmp_path: Path) -> None:
+def test_number_names_v4l2_camera(tmp_path: Path) -> None:
     machine = Machine(tmp_path, {0: CAMERA, 1: METADATA}, [CsiInfo(0, "imx708")])
     assert machine.cameras.by_number(0) == DeviceAddress(tmp_path / "video0")
-    assert not machine.asked_libcamera
+    assert not machine.libcamera_queried
 
 
 @pytest.mark.parametrize("nodes", [{}, {0: RAW}, {0: OUTPUT}, {0: errno.ENODEV}])
-def test_where_there_is_no_such_v4l2_camera_it_is_the_csi_camera(
-    tmp_path: Path, nodes: dict[int, Capability | int]
-) -> None:
+def test_number_without_v4l2_camera_names_csi_camera(tmp_path: Path, nodes: dict[int, Capability | int]) -> None:
     machine = Machine(tmp_path, nodes, [CsiInfo(0, "imx708"), CsiInfo(1, "ov5647")])
     assert machine.cameras.by_number(0) == CsiAddress(0)
     assert machine.cameras.by_number(1) == CsiAddress(1)
@@ -64,7 +61,7 @@ def test_where_there_is_no_such_v4l2_camera_it_is_the_csi_camera(
         ),
         (
             {0: CAMERA, 1: METADATA}, [CsiInfo(0, "imx708")], 1,
-            ("camera 1: {}/video1 carries a camera's metadata, not its picture; "
+            ("camera 1: {}/video1 carries a camera's metadata, not its images; "
              "cameras found: {}/video0 (HD Webcam), csi:0 (imx708)"),
         ),
         (
@@ -79,7 +76,7 @@ def test_where_there_is_no_such_v4l2_camera_it_is_the_csi_camera(
         ),
     ],
 )  # fmt: skip
-def test_where_there_is_neither_the_error_says_why_and_lists_what_there_is(
+def test_unknown_number_is_refused_with_reason_and_cameras_found(
     tmp_path: Path, nodes: dict[int, Capability | int], csi: list[CsiInfo], number: int, message: str
 ) -> None:
     machine = Machine(tmp_path, nodes, csi)
@@ -88,28 +85,28 @@ def test_where_there_is_neither_the_error_says_why_and_lists_what_there_is(
     assert str(refusal.value) == message.replace("{}", str(tmp_path))
 
 
-def test_a_path_must_be_a_camera(tmp_path: Path) -> None:
+def test_path_that_is_not_a_camera_is_refused(tmp_path: Path) -> None:
     machine = Machine(tmp_path, {0: CAMERA, 1: METADATA}, [])
     assert machine.cameras.by_path(tmp_path / "video0").card == "HD Webcam"
     with pytest.raises(InputError, match=r"video1 carries a camera's metadata.*cameras found: .*video0 \(HD Webcam\)"):
         machine.cameras.by_path(tmp_path / "video1")
 
 
-def test_all_cameras_are_listed(tmp_path: Path) -> None:
+def test_find_lists_v4l2_then_csi_cameras(tmp_path: Path) -> None:
     machine = Machine(tmp_path, {0: RAW, 7: CAMERA}, [CsiInfo(0, "imx708")])
     assert [str(camera) for camera in machine.cameras.find()] == [f"{tmp_path}/video7 (HD Webcam)", "csi:0 (imx708)"]
 
 
-def test_the_real_machine_can_be_asked() -> None:
+def test_find_on_the_real_machine() -> None:
     # Whatever is attached here: no error, and nothing listed that is not there.
     for camera in Cameras().find():
         assert str(camera)
 
 
-def test_a_node_that_this_user_may_not_open_is_told_with_the_user_s_name(tmp_path: Path) -> None:
+def test_forbidden_node_is_reported_with_user_name(tmp_path: Path) -> None:
     machine = Machine(tmp_path, {0: OUTPUT, 3: errno.EACCES}, [])
-    told = machine.cameras.forbidden()
-    assert told is not None
-    assert told.startswith(f"{tmp_path}/video3 may not be opened")
-    assert f"usermod -aG video {USER})" in told
+    problem = machine.cameras.forbidden()
+    assert problem is not None
+    assert problem.startswith(f"{tmp_path}/video3 may not be opened")
+    assert f"usermod -aG video {USER})" in problem
     assert Machine(tmp_path, {0: OUTPUT, 3: CAMERA}, []).cameras.forbidden() is None

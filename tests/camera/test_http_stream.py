@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from beeagent.camera.address import StreamAddress
-from beeagent.camera.freeze import FreezeDetector
+from beeagent.camera import FrameSource, SourceLostError, StreamAddress, StreamTimeouts
+from beeagent.camera.live import FreezeDetector
 from beeagent.camera.pacing import MonotonicClock
-from beeagent.camera.source import FrameSource, GrabbingSource, SourceLostError
-from beeagent.camera.stream import StreamTimeouts, open_stream
+from beeagent.camera.source import GrabbingSource
+from beeagent.camera.stream import open_stream
 from numpy.typing import NDArray
 from support.image_server import image_server
 from support.mjpeg_server import MjpegServer
@@ -30,7 +30,7 @@ def server() -> Iterator[MjpegServer]:
         yield running
 
 
-def test_frames_come_in_order_and_with_the_time_of_their_arrival(server: MjpegServer) -> None:
+def test_stream_frames_in_order_with_arrival_times(server: MjpegServer) -> None:
     source = open_stream(StreamAddress(server.url), timeouts=TIMEOUTS, freeze=None)
     assert source.live
     assert isinstance(source, GrabbingSource)
@@ -46,7 +46,7 @@ def test_frames_come_in_order_and_with_the_time_of_their_arrival(server: MjpegSe
 
 
 @pytest.mark.timeout(15)  # much less than OpenCV's own time-out of 30 s
-def test_a_stall_is_noticed_and_a_new_connection_works(server: MjpegServer) -> None:
+def test_stalled_stream_is_lost_and_reconnects(server: MjpegServer) -> None:
     source = open_stream(StreamAddress(server.url), timeouts=TIMEOUTS, freeze=None)
     assert source.read() is not None
     server.stall()
@@ -59,7 +59,7 @@ def test_a_stall_is_noticed_and_a_new_connection_works(server: MjpegServer) -> N
     again.close()
 
 
-def test_a_dropped_connection_is_noticed(server: MjpegServer) -> None:
+def test_dropped_connection_is_lost(server: MjpegServer) -> None:
     source = open_stream(StreamAddress(server.url), timeouts=TIMEOUTS, freeze=None)
     assert source.read() is not None
     server.drop_connections()
@@ -68,19 +68,19 @@ def test_a_dropped_connection_is_noticed(server: MjpegServer) -> None:
     source.close()
 
 
-def test_a_picture_that_stands_still_is_a_lost_stream(server: MjpegServer) -> None:
+def test_frozen_stream_is_lost(server: MjpegServer) -> None:
     class Stuck(FreezeDetector):
         def is_frozen(self, pixels: NDArray[np.uint8]) -> bool:
             return super().is_frozen(pixels[32:])  # below the number nothing moves
 
-    freeze = Stuck(after=0.2, clock=MonotonicClock())
+    freeze = Stuck(freeze_timeout=0.2, clock=MonotonicClock())
     source = open_stream(StreamAddress(server.url), timeouts=TIMEOUTS, freeze=freeze)
-    with pytest.raises(SourceLostError, match=r"the picture has not changed for 0\.2 s"):
+    with pytest.raises(SourceLostError, match=r"the image has not changed for 0\.2 s"):
         read_on(source)
     source.close()
 
 
-def test_closing_during_a_read_is_safe_and_ends_it(server: MjpegServer) -> None:
+def test_close_during_read_ends_it(server: MjpegServer) -> None:
     for _ in range(5):
         source = open_stream(StreamAddress(server.url), timeouts=TIMEOUTS, freeze=None)
         lost = threading.Event()
@@ -103,7 +103,7 @@ def test_closing_during_a_read_is_safe_and_ends_it(server: MjpegServer) -> None:
         ("/stream", "cannot connect to .*: connection refused"),
     ],
 )
-def test_no_stream_there_says_what_is_known_and_no_password(path: str, message: str) -> None:
+def test_unreachable_stream_error_has_reason_and_no_password(path: str, message: str) -> None:
     with MjpegServer() as server:
         url = f"http://user:secret@127.0.0.1:{server.port}{path}?token=secret"
         if "refused" in message:
@@ -114,7 +114,7 @@ def test_no_stream_there_says_what_is_known_and_no_password(path: str, message: 
     assert str(lost.value).startswith(f"http://***@127.0.0.1:{server.port}{path}?***: ")
 
 
-def test_http_answer_without_a_stream_is_named() -> None:
+def test_http_answer_without_a_stream_is_reported() -> None:
     with image_server() as server:
         server.login = "user:secret"
         with pytest.raises(SourceLostError, match="HTTP status 401: check user and password") as lost:
@@ -124,24 +124,24 @@ def test_http_answer_without_a_stream_is_named() -> None:
         with pytest.raises(SourceLostError, match="HTTP status 503: see the log of the server"):
             open_stream(StreamAddress(server.url()), timeouts=TIMEOUTS, freeze=None)
         server.status, server.cut = 200, 0
-        with pytest.raises(SourceLostError, match="gives image/jpeg, which cannot be read as video"):
+        with pytest.raises(SourceLostError, match="sends image/jpeg, which cannot be read as video"):
             open_stream(StreamAddress(server.url()), timeouts=TIMEOUTS, freeze=None)
 
 
 @pytest.mark.timeout(15)  # much less than OpenCV's own time-out of 30 s
-def test_a_server_that_accepts_and_says_nothing_does_not_hold_up_opening_for_ever() -> None:
+def test_silent_server_does_not_block_opening() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-        with pytest.raises(SourceLostError, match="gives no video"):
+        with pytest.raises(SourceLostError, match="sends no video"):
             open_stream(StreamAddress(url), timeouts=StreamTimeouts(opening=0.3, reading=0.3), freeze=None)
 
 
-def test_an_unknown_host_is_told() -> None:
+def test_unknown_host_is_reported() -> None:
     with pytest.raises(SourceLostError, match=r"cannot connect to no-such-host\.invalid at port 554"):
         open_stream(StreamAddress("rtsp://no-such-host.invalid/"), timeouts=TIMEOUTS, freeze=None)
 
 
 @pytest.mark.parametrize("wrong", [{"opening": 0}, {"reading": -1}])
-def test_time_outs_that_are_none_are_refused(wrong: dict[str, float]) -> None:
+def test_invalid_time_outs_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="time-outs"):
         StreamTimeouts(**wrong)

@@ -4,11 +4,17 @@ from pathlib import Path
 
 import cv2
 import pytest
-from beeagent.camera.address import is_live, parse_camera
+from beeagent.camera import (
+    Cameras,
+    FrameSource,
+    SourceLostError,
+    SourceOpener,
+    SourceOptions,
+    is_live,
+    open_source,
+    parse_camera,
+)
 from beeagent.camera.csi import CsiInfo
-from beeagent.camera.discovery import Cameras
-from beeagent.camera.opening import SourceOpener, SourceOptions, open_source
-from beeagent.camera.source import FrameSource, SourceLostError
 from beeagent.camera.v4l2 import Capability
 from beeagent.errors import InputError
 from support.mjpeg_server import MjpegServer
@@ -17,7 +23,7 @@ from support.numbered_frames import number_in, numbered_picture, write_video
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder, made the working folder, with a video and pictures in it."""
+    """The working folder, with a video and images in it."""
     monkeypatch.chdir(tmp_path)
     write_video(tmp_path / "bees.mp4", 7)
     (tmp_path / "night").mkdir()
@@ -39,7 +45,7 @@ def numbers_of(source: FrameSource) -> list[int]:
     ("text", "count"), [("bees.mp4", 7), ("night", 7), ("night/*.png", 7), ("0.png", 1), ("night/[0-2].png", 3)]
 )
 @pytest.mark.usefixtures("folder")
-def test_files_are_opened_by_what_they_are(text: str, count: int, realtime: bool) -> None:  # noqa: FBT001 - parametrised
+def test_open_files_folders_and_patterns(text: str, count: int, realtime: bool) -> None:  # noqa: FBT001 - parametrised
     address = parse_camera(text)
     source = open_source(address, SourceOptions(realtime=realtime))
     assert source.live is realtime is is_live(address, realtime=realtime)
@@ -50,7 +56,7 @@ def test_files_are_opened_by_what_they_are(text: str, count: int, realtime: bool
 @pytest.mark.parametrize(
     ("live", "text"), [(True, "synthetic:64x48@200?frames=3"), (False, "synthetic:64x48?live=no&frames=3")]
 )
-def test_the_synthetic_scene_is_opened_as_it_was_asked_for(live: bool, text: str) -> None:  # noqa: FBT001 - parametrised
+def test_open_synthetic_scene(live: bool, text: str) -> None:  # noqa: FBT001 - parametrised
     source = open_source(parse_camera(text), SourceOptions())
     assert source.live is live
     frames = []
@@ -59,7 +65,7 @@ def test_the_synthetic_scene_is_opened_as_it_was_asked_for(live: bool, text: str
     assert frames == [(64, 48)] * 3
 
 
-def test_a_stream_is_opened() -> None:
+def test_open_stream() -> None:
     with MjpegServer() as server:
         source = open_source(parse_camera(server.url), SourceOptions())
         assert source.live
@@ -73,24 +79,24 @@ def test_a_stream_is_opened() -> None:
         ("7", r"camera 7: /nowhere/video7 does not exist; cameras found: csi:0 \(imx708\)"),
         ("/dev/null", r"camera /dev/null is not a video device; cameras found: csi:0 \(imx708\)"),
         ("/dev/video99", "camera /dev/video99 does not exist"),
-        ("empty", "folder empty: has no pictures"),
+        ("empty", "folder empty: contains no images"),
         ("*.jpg", r"pattern \*\.jpg: matches no file"),
         ("fake.mp4", "video fake.mp4: is not a video"),
-        ("fake.png", "fake.png: is not a picture"),
+        ("fake.png", "fake.png: is not an image"),
     ],
 )
-def test_what_is_not_there_or_not_what_it_should_be_is_refused(folder: Path, text: str, message: str) -> None:
+def test_missing_or_wrong_camera_is_refused(folder: Path, text: str, message: str) -> None:
     (folder / "empty").mkdir()
     (folder / "fake.mp4").write_text("no video")
-    (folder / "fake.png").write_text("no picture")
+    (folder / "fake.png").write_text("no image")
     cameras = Cameras(device_folder=Path("/nowhere"), csi=lambda: [CsiInfo(0, "imx708")])
     with pytest.raises(InputError, match=message):
         open_source(parse_camera(text), SourceOptions(), cameras=cameras)
 
 
-def test_a_camera_that_froze_is_open_only_once_its_picture_changes() -> None:
+def test_frozen_camera_reopens_only_once_its_image_changes() -> None:
     with MjpegServer() as server:
-        opener = SourceOpener(parse_camera(server.url), SourceOptions(frozen_after=0.3))
+        opener = SourceOpener(parse_camera(server.url), SourceOptions(freeze_timeout=0.3))
         server.repeat_itself()
         source = opener()
         with pytest.raises(SourceLostError, match=r"has not changed for 0\.3 s"):
@@ -105,7 +111,7 @@ def test_a_camera_that_froze_is_open_only_once_its_picture_changes() -> None:
     assert number_in(frame.pixels) != 1
 
 
-def test_a_csi_camera_needs_picamera2(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_csi_camera_needs_picamera2(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "picamera2", None)
     cameras = Cameras(device_folder=Path("/nowhere"), csi=lambda: [CsiInfo(0, "imx708")])
     # A number leads to the CSI camera where there is no V4L2 camera.
@@ -114,7 +120,7 @@ def test_a_csi_camera_needs_picamera2(monkeypatch: pytest.MonkeyPatch) -> None:
             open_source(parse_camera(text), SourceOptions(), cameras=cameras)
 
 
-def test_a_camera_that_is_there_and_cannot_be_opened_may_heal(tmp_path: Path) -> None:
+def test_busy_camera_is_lost_not_refused(tmp_path: Path) -> None:
     # A node that says it is a camera, and then does not answer like one.
     node = tmp_path / "video0"
     os.mkfifo(node)
@@ -124,6 +130,6 @@ def test_a_camera_that_is_there_and_cannot_be_opened_may_heal(tmp_path: Path) ->
         open_source(parse_camera("0"), SourceOptions(), cameras=cameras)
 
 
-def test_a_time_that_is_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="frozen_after"):
-        SourceOptions(frozen_after=0)
+def test_invalid_freeze_timeout_is_refused() -> None:
+    with pytest.raises(ValueError, match="freeze_timeout"):
+        SourceOptions(freeze_timeout=0)

@@ -22,7 +22,7 @@ class FakeClock:
     st.floats(0.5, 100),
     st.lists(st.floats(0.0, 0.2), min_size=1, max_size=300),
 )
-def test_no_more_pass_than_the_rate_allows(rate: float, gaps: list[float]) -> None:
+def test_rate_limit_is_never_exceeded(rate: float, gaps: list[float]) -> None:
     clock = FakeClock()
     limit = RateLimit(rate, clock)
     passed = []
@@ -39,7 +39,7 @@ def test_no_more_pass_than_the_rate_allows(rate: float, gaps: list[float]) -> No
 @pytest.mark.parametrize(
     ("camera", "limit", "expected"), [(30.0, 30.0, 300), (30.0, 20.0, 200), (30.0, 7.0, 70), (30.0, 60.0, 300)]
 )
-def test_a_jittering_camera_is_held_to_the_rate_and_not_below_it(camera: float, limit: float, expected: int) -> None:
+def test_rate_limit_of_jittering_camera(camera: float, limit: float, expected: int) -> None:
     clock = FakeClock()
     rate_limit = RateLimit(limit, clock)
     passed = 0
@@ -49,7 +49,7 @@ def test_a_jittering_camera_is_held_to_the_rate_and_not_below_it(camera: float, 
     assert abs(passed - expected) <= 2
 
 
-def test_waiting_out_the_earliness_gives_exactly_the_rate() -> None:
+def test_waiting_seconds_early_gives_exact_rate() -> None:
     clock = FakeClock()
     limit = RateLimit(4, clock)
     for _ in range(9):
@@ -58,7 +58,7 @@ def test_waiting_out_the_earliness_gives_exactly_the_rate() -> None:
     assert clock.time == pytest.approx(1000 + 8 / 4)
 
 
-def test_a_long_pause_is_not_made_up_for() -> None:
+def test_rate_limit_forgets_a_long_pause() -> None:
     clock = FakeClock()
     limit = RateLimit(10, clock)
     assert limit.admit()
@@ -69,12 +69,12 @@ def test_a_long_pause_is_not_made_up_for() -> None:
 
 
 @pytest.mark.parametrize("rate", [0, -1, float("nan")])
-def test_a_rate_that_is_none_is_refused(rate: float) -> None:
+def test_invalid_rate_is_refused(rate: float) -> None:
     with pytest.raises(ValueError, match="rate"):
         RateLimit(rate, FakeClock())
 
 
-def test_the_real_clock_goes_on_and_its_wait_can_be_interrupted() -> None:
+def test_monotonic_clock_wait_is_interruptible() -> None:
     clock = MonotonicClock()
     before = clock.now()
     interrupt = threading.Event()

@@ -4,11 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from beeagent.camera.frame import Frame
-from beeagent.camera.pacing import MonotonicClock
-from beeagent.camera.realtime import RealtimeSource
+from beeagent.camera import Frame, VideoFileSource
+from beeagent.camera.pacing import MonotonicClock, RealtimeSource
 from beeagent.camera.source import GrabbingSource
-from beeagent.camera.video import VideoFileSource
 from support.numbered_frames import number_in, write_video
 
 
@@ -33,7 +31,7 @@ def arrivals(source: RealtimeSource, clock: FakeClock) -> list[float]:
     return times
 
 
-def test_each_frame_comes_when_it_is_due_and_none_is_lost(tmp_path: Path) -> None:
+def test_realtime_frames_come_when_due(tmp_path: Path) -> None:
     clock = FakeClock()
     source = RealtimeSource(VideoFileSource(write_video(tmp_path / "a.mp4", 8)), fps=10, clock=clock)
     assert source.live
@@ -41,7 +39,7 @@ def test_each_frame_comes_when_it_is_due_and_none_is_lost(tmp_path: Path) -> Non
     assert arrivals(source, clock) == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
 
 
-def test_a_short_lag_is_made_up_and_a_long_one_is_accepted(tmp_path: Path) -> None:
+def test_realtime_catches_up_after_short_lag_only(tmp_path: Path) -> None:
     clock = FakeClock()
     source = RealtimeSource(VideoFileSource(write_video(tmp_path / "a.mp4", 12)), fps=10, clock=clock)
     seen = []
@@ -78,7 +76,7 @@ class OneFrame:
         self.closed = True
 
 
-def test_closing_interrupts_the_wait_and_closes_the_file() -> None:
+def test_close_interrupts_realtime_wait_and_closes_the_file() -> None:
     inner = OneFrame()
     source = RealtimeSource(inner, fps=0.001, clock=MonotonicClock())
     assert source.read() is not None
@@ -92,6 +90,6 @@ def test_closing_interrupts_the_wait_and_closes_the_file() -> None:
 
 
 @pytest.mark.parametrize("fps", [0, -5, float("nan"), float("inf")])
-def test_a_rate_that_is_none_is_refused(fps: float) -> None:
+def test_invalid_fps_is_refused(fps: float) -> None:
     with pytest.raises(ValueError, match="fps"):
         RealtimeSource(OneFrame(), fps=fps, clock=FakeClock())

@@ -2,14 +2,19 @@ import threading
 
 import pytest
 from beeagent.backoff import Backoff
-from beeagent.camera.address import StreamAddress
-from beeagent.camera.capture import Capture, CaptureLimits
-from beeagent.camera.frame import Frame
-from beeagent.camera.frame_queue import Handoff
-from beeagent.camera.freeze import FreezeDetector
+from beeagent.camera import (
+    Capture,
+    CaptureLimits,
+    Frame,
+    FrameQueue,
+    FrameSource,
+    SourceLostError,
+    StreamAddress,
+    StreamTimeouts,
+)
+from beeagent.camera.live import FreezeDetector
 from beeagent.camera.pacing import MonotonicClock
-from beeagent.camera.source import FrameSource, SourceLostError
-from beeagent.camera.stream import StreamTimeouts, open_stream
+from beeagent.camera.stream import open_stream
 from support.rtsp_server import RtspServer, why_no_rtsp_server
 
 TIMEOUTS = StreamTimeouts(opening=15, reading=1)
@@ -24,7 +29,7 @@ def read_on(source: FrameSource) -> None:
         pass
 
 
-def test_a_moving_picture_is_read() -> None:
+def test_rtsp_frames_are_read() -> None:
     with RtspServer() as server:
         source = open_stream(StreamAddress(server.url), timeouts=TIMEOUTS, freeze=None)
         frames = [source.read() for _ in range(20)]
@@ -33,7 +38,7 @@ def test_a_moving_picture_is_read() -> None:
     assert len({frame.pixels.tobytes() for frame in frames if frame}) > 15
 
 
-def test_credentials_are_used_and_never_shown() -> None:
+def test_rtsp_credentials_are_used_and_redacted() -> None:
     with RtspServer(credentials=("bee", "hive")) as server:
         address = StreamAddress(server.url.replace("//", "//bee:hive@"))
         source = open_stream(address, timeouts=TIMEOUTS, freeze=None)
@@ -46,19 +51,19 @@ def test_credentials_are_used_and_never_shown() -> None:
             assert "wrong" not in str(lost.value)
 
 
-def test_an_encoder_that_repeats_itself_is_a_lost_stream() -> None:
+def test_frozen_rtsp_stream_is_lost() -> None:
     with RtspServer(pattern="black") as server:
-        freeze = FreezeDetector(after=0.5, clock=MonotonicClock())
+        freeze = FreezeDetector(freeze_timeout=0.5, clock=MonotonicClock())
         source = open_stream(StreamAddress(server.url), timeouts=TIMEOUTS, freeze=freeze)
         with pytest.raises(SourceLostError, match="has not changed"):
             read_on(source)
         source.close()
 
 
-def test_a_stream_that_is_not_up_yet_then_hangs_then_dies_is_watched_through_it_all() -> None:
+def test_capture_survives_rtsp_server_down_frozen_and_killed() -> None:
     with RtspServer() as first:
         port = first.port
-    frames: Handoff[Frame] = Handoff("newest")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=True)
     states: list[tuple[bool, str]] = []
     changed = threading.Condition()
 
@@ -75,7 +80,7 @@ def test_a_stream_that_is_not_up_yet_then_hangs_then_dies_is_watched_through_it_
         lambda: open_stream(StreamAddress(f"rtsp://127.0.0.1:{port}/bees"), timeouts=TIMEOUTS, freeze=None),
         frames,
         on_state=note,
-        limits=CaptureLimits(stall_after=3, await_first=True),
+        limits=CaptureLimits(camera_timeout=3, await_camera=True),
         backoff=Backoff(first=0.05, longest=0.1),
     )
     capture.start()
@@ -93,4 +98,4 @@ def test_a_stream_that_is_not_up_yet_then_hangs_then_dies_is_watched_through_it_
         assert frames.get(30) is not None
         capture.stop(20)
     assert capture.failure is None
-    assert capture.counts.reopened >= 3
+    assert capture.counts.reconnects >= 3

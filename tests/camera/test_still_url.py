@@ -4,16 +4,23 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from beeagent.camera.address import StreamAddress, parse_camera
-from beeagent.camera.opening import SourceOptions, open_source
-from beeagent.camera.source import BadFrameError, FrameSource, GrabbingSource, SourceLostError
+from beeagent.camera import (
+    BadFrameError,
+    FrameSource,
+    SourceLostError,
+    SourceOptions,
+    StreamAddress,
+    StreamTimeouts,
+    open_source,
+    parse_camera,
+)
+from beeagent.camera.source import GrabbingSource
 from beeagent.camera.still_url import StillImageSource
-from beeagent.camera.stream import StreamTimeouts
 from support.image_server import ImageServer, image_server
 from support.mjpeg_server import MjpegServer
 from support.numbered_frames import number_in
 
-OPTIONS = SourceOptions(timeouts=StreamTimeouts(opening=10, reading=5), poll_every=0.001)
+OPTIONS = SourceOptions(timeouts=StreamTimeouts(opening=10, reading=5), poll_interval=0.001)
 
 
 @pytest.fixture
@@ -50,7 +57,7 @@ def read_on(source: FrameSource) -> None:
 
 @pytest.mark.parametrize("path", ["snap.jpg", "snap.png", "cgi?x.jpg"])
 @pytest.mark.parametrize("with_length", [True, False])
-def test_still_image_is_fetched_again_and_again(server: ImageServer, path: str, with_length: bool) -> None:  # noqa: FBT001
+def test_still_image_is_fetched_repeatedly(server: ImageServer, path: str, with_length: bool) -> None:  # noqa: FBT001
     server.with_length = with_length
     source = open_source(parse_camera(server.url(path.replace("cgi?x", "cgi.jpg?x"))), OPTIONS)
     assert isinstance(source, GrabbingSource)
@@ -60,7 +67,7 @@ def test_still_image_is_fetched_again_and_again(server: ImageServer, path: str, 
     source.close()
 
 
-def test_login_of_the_address_is_used_and_never_shown(server: ImageServer) -> None:
+def test_still_image_login_is_used_and_redacted(server: ImageServer) -> None:
     server.login = "bee:h:ney"
     source = open_source(parse_camera(server.url(login="bee:h%3Aney")), OPTIONS)
     numbers(source, 3)
@@ -71,7 +78,7 @@ def test_login_of_the_address_is_used_and_never_shown(server: ImageServer) -> No
     source.close()
 
 
-def test_cut_off_image_is_a_bad_frame_and_the_next_may_be_fine(server: ImageServer) -> None:
+def test_cut_off_still_image_is_a_bad_frame(server: ImageServer) -> None:
     source = open_source(parse_camera(server.url("snap.png")), OPTIONS)
     numbers(source, 2)
     server.cut = 100
@@ -82,7 +89,7 @@ def test_cut_off_image_is_a_bad_frame_and_the_next_may_be_fine(server: ImageServ
     source.close()
 
 
-def test_stream_that_ends_at_once_is_not_taken_for_an_image() -> None:
+def test_stream_that_ends_at_once_is_not_a_still_image() -> None:
     with MjpegServer() as server:
         source = open_source(parse_camera(server.url), OPTIONS)
         server.close()
@@ -91,9 +98,9 @@ def test_stream_that_ends_at_once_is_not_taken_for_an_image() -> None:
         source.close()
 
 
-def test_nothing_is_fetched_before_it_is_due_or_wanted(server: ImageServer) -> None:
+def test_still_image_is_fetched_only_when_due_and_retrieved(server: ImageServer) -> None:
     clock = PatientClock()
-    source = StillImageSource(StreamAddress(server.url()), every_s=10, timeout_s=5, clock=clock)
+    source = StillImageSource(StreamAddress(server.url()), poll_interval=10, timeout=5, clock=clock)
     for expected in (0, 10, 20):
         assert source.grab()
         assert clock.time == expected
@@ -102,9 +109,9 @@ def test_nothing_is_fetched_before_it_is_due_or_wanted(server: ImageServer) -> N
     assert server.requests == 1
 
 
-def test_closing_ends_the_wait_for_the_next_fetch(server: ImageServer) -> None:
+def test_close_ends_wait_for_next_fetch(server: ImageServer) -> None:
     source = open_source(
-        parse_camera(server.url()), SourceOptions(timeouts=StreamTimeouts(opening=10, reading=5), poll_every=3600)
+        parse_camera(server.url()), SourceOptions(timeouts=StreamTimeouts(opening=10, reading=5), poll_interval=3600)
     )
     numbers(source, 2)
     ended = threading.Event()

@@ -81,14 +81,14 @@ RADIO = answer("radio-si470x", "Si470x", "usb-2", capabilities=0x80050000, devic
         (RADIO, NodeKind.OTHER),
     ],
 )
-def test_each_driver_s_answer_is_judged_rightly(capability: Capability, kind: NodeKind) -> None:
+def test_node_kind_of_each_driver(capability: Capability, kind: NodeKind) -> None:
     inspection = inspect_node(Path("/dev/video0"), query=lambda _: capability)
     assert inspection.kind is kind
     assert (inspection.camera is not None) == (kind is NodeKind.CAMERA)
     assert bool(inspection.problem) == (kind is not NodeKind.CAMERA)
 
 
-def test_a_camera_is_described() -> None:
+def test_camera_description() -> None:
     camera = inspect_node(Path("/dev/video0"), query=lambda _: UVC_VIDEO).camera
     assert camera == CameraInfo(Path("/dev/video0"), "HD Webcam C525", "uvcvideo", "usb-0000:01:00.0-1.2")
     assert str(camera) == "/dev/video0 (HD Webcam C525)"
@@ -104,7 +104,7 @@ def test_a_camera_is_described() -> None:
         (errno.EIO, NodeKind.BROKEN, "Input/output error"),
     ],
 )
-def test_a_node_that_cannot_be_asked_says_why(number: int, kind: NodeKind, words: str) -> None:
+def test_query_error_is_explained(number: int, kind: NodeKind, words: str) -> None:
     def refuse(path: Path) -> Capability:
         raise OSError(number, os.strerror(number), str(path))
 
@@ -113,7 +113,7 @@ def test_a_node_that_cannot_be_asked_says_why(number: int, kind: NodeKind, words
     assert words in inspection.problem
 
 
-def test_cameras_are_found_among_the_nodes_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+def test_find_cameras_sorts_by_number(tmp_path: Path) -> None:
     nodes = {
         "video10": UVC_VIDEO, "video2": LEGACY_PI_CAMERA, "video0": UNICAM_IMAGE, "video1": UVC_METADATA,
         "video11": VIVID_OUTPUT,
@@ -124,12 +124,12 @@ def test_cameras_are_found_among_the_nodes_in_the_order_of_their_numbers(tmp_pat
     assert [camera.path.name for camera in found] == ["video2", "video10"]
 
 
-def test_the_request_is_the_one_of_the_kernel_headers() -> None:
+def test_ioctl_request_matches_kernel_headers() -> None:
     # What the kernel's headers give for VIDIOC_QUERYCAP, as strace shows it on x86-64 and Arm.
     assert VIDIOC_QUERYCAP == 0x80685600
 
 
-def test_the_real_request_on_what_is_no_video_device(tmp_path: Path) -> None:
+def test_ioctl_on_files_that_are_not_video_devices(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.touch()
     fifo = tmp_path / "fifo"
@@ -144,7 +144,7 @@ def test_the_real_request_on_what_is_no_video_device(tmp_path: Path) -> None:
     assert find_cameras(device_folder=tmp_path) == []
 
 
-def test_asking_leaves_no_file_open(tmp_path: Path) -> None:
+def test_query_closes_the_node(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.touch()
     before = len(list(Path("/proc/self/fd").iterdir()))

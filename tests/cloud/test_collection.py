@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from beeagent.camera.frame import Frame
+from beeagent.camera import Frame
 from beeagent.cloud.collected_line import CollectedLine, EdgeAnswer, collected_line, read_collected_line
 from beeagent.cloud.collection import Collection
 from beeagent.cloud.collection_files import append_line

@@ -11,7 +11,7 @@ import botocore.credentials
 import botocore.utils
 import numpy as np
 import pytest
-from beeagent.camera.frame import Frame
+from beeagent.camera import Frame
 from beeagent.cloud.reason import NoOpinionError
 from beeagent.cloud.rekognition import RekognitionClient, RekognitionOptions
 from beeagent.log import configure_log

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 import cv2
 import numpy as np
 import pytest
-from beeagent.camera.frame import Frame
+from beeagent.camera import Frame
 from beeagent.cloud.reason import NoOpinionError, Reason
 from beeagent.cloud.rekognition import RekognitionClient, RekognitionOptions
 from beeagent.errors import InputError

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 import numpy as np
 import pytest
 from beeagent.backoff import Backoff
-from beeagent.camera.frame import Frame
+from beeagent.camera import Frame
 from beeagent.cloud.breaker import CircuitBreaker
 from beeagent.cloud.budget import CallBudget
 from beeagent.cloud.gate import Gate

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from beeagent.camera.address import parse_camera
+from beeagent.camera import parse_camera
 from beeagent.cli.watch import Watcher
 from beeagent.detection.bundle import MANIFEST_FILE, load_bundle, read_labels
 from beeagent.errors import InputError

@@ -15,11 +15,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from beeagent.camera.synthetic.picture import random_scene_frame
 from beeagent.detection.bundle import load_bundle
 from beeagent.detection.bundled import bundled_models
 from beeagent.detection.detections import Detections
 from beeagent.detection.detector import Detector, DetectorOptions
+from beeagent_models.synthetic import random_scene_frame
 
 HERE = Path(__file__).parent
 LEAST = 0.3

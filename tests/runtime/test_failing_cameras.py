@@ -103,7 +103,7 @@ def network_camera(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[M
     [
         (MjpegServer.stall, "nothing came for 0.8 s"),
         (MjpegServer.send_garbage, "the stream ended, or nothing came"),
-        (MjpegServer.repeat_itself, "the picture has not changed for 1 s"),
+        (MjpegServer.repeat_itself, "the image has not changed for 1 s"),
     ],
     ids=["stalls", "sends garbage", "freezes"],
 )
@@ -142,7 +142,7 @@ def test_a_frozen_camera_does_not_pass_for_a_working_one_when_it_is_opened_again
     server, agent = network_camera
     agent.wait_for_results()
     server.repeat_itself()
-    agent.wait_until("degraded", "the picture has not changed for 1 s")
+    agent.wait_until("degraded", "the image has not changed for 1 s")
     connections = server.connections
     assert server.wait_for_connections(connections + 1, DEADLINE)
     agent.drain()

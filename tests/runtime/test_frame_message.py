@@ -5,7 +5,7 @@ import time
 from datetime import datetime, timezone
 
 import numpy as np
-from beeagent.camera.frame import Frame
+from beeagent.camera import Frame
 from beeagent.detection.detections import Detections
 from beeagent.outbox.outbox import Outbox
 from beeagent.runtime.decision import Decision

@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from beeagent.backoff import Backoff
-from beeagent.camera.frame import Frame
-from beeagent.camera.frame_queue import Handoff, HandoffClosedError
+from beeagent.camera import Frame, FrameQueue, QueueClosedError
 from beeagent.detection.bundle import ModelBundle
 from beeagent.detection.detector import DetectorOptions, RawOutputs
 from beeagent.detection.loaded import LoadedModel
@@ -48,7 +47,9 @@ class _Model(LoadedModel):
         return detector.infer(prepared)
 
 
-def _pipeline(model: LoadedModel, frames: Handoff[Frame], *, keep: str = "every", stuck_after: float = 60) -> Pipeline:
+def _pipeline(
+    model: LoadedModel, frames: FrameQueue[Frame], *, keep: str = "every", stuck_after: float = 60
+) -> Pipeline:
     troubles: list[str | None] = []
     pipeline = Pipeline(
         model=model, frames=frames, keep="newest" if keep == "newest" else "every", on_trouble=troubles.append,
@@ -63,9 +64,9 @@ def _frame(index: int, *, red: bool = True) -> Frame:
     return Frame(pixels, datetime.now(timezone.utc), 0, index)
 
 
-def _feed(frames: Handoff[Frame], count: int) -> None:
+def _feed(frames: FrameQueue[Frame], count: int) -> None:
     def feed() -> None:
-        with contextlib.suppress(HandoffClosedError):
+        with contextlib.suppress(QueueClosedError):
             for index in range(count):
                 frames.put(_frame(index))
         frames.close()
@@ -80,7 +81,7 @@ def _assert_own_boxes(results: list[FrameResult]) -> None:
 
 @pytest.mark.parametrize("places", [1, 2, 5])
 def test_every_frame_comes_out_in_order_with_its_own_boxes(places: int) -> None:
-    frames: Handoff[Frame] = Handoff("every")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     pipeline = _pipeline(_model(places), frames)
     pipeline.start()
     _feed(frames, 50)
@@ -94,7 +95,7 @@ def test_frames_that_end_before_the_first_end_the_results_too() -> None:
     """A worker that ended while the next was started kept that one from starting, and the results from ending."""
     model = _model(5)
     for _ in range(50):
-        frames: Handoff[Frame] = Handoff("every")
+        frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
         frames.close()
         pipeline = _pipeline(model, frames)
         pipeline._prepared.close()
@@ -104,7 +105,7 @@ def test_frames_that_end_before_the_first_end_the_results_too() -> None:
 
 
 def test_stop_ends_the_iteration_and_the_threads() -> None:
-    frames: Handoff[Frame] = Handoff("newest")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=True)
     pipeline = _pipeline(_model(), frames, keep="newest")
     pipeline.start()
     frames.put(_frame(0))
@@ -113,13 +114,13 @@ def test_stop_ends_the_iteration_and_the_threads() -> None:
     threading.Timer(0, pipeline.stop).start()
     assert list(results) == []
     assert pipeline.join(_DEADLINE)
-    with pytest.raises(HandoffClosedError):
+    with pytest.raises(QueueClosedError):
         frames.put(_frame(1))
 
 
 def test_two_frames_are_in_the_model_at_the_same_time() -> None:
     meeting = threading.Barrier(2)
-    frames: Handoff[Frame] = Handoff("every")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     pipeline = _pipeline(_Model(2, lambda _: meeting.wait(_DEADLINE) and None), frames)
     pipeline.start()
     _feed(frames, 2)
@@ -131,7 +132,7 @@ def test_what_one_of_two_workers_raises_ends_both() -> None:
         if place == 1:
             raise RuntimeError("broken")
 
-    frames: Handoff[Frame] = Handoff("every")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     pipeline = _pipeline(_Model(2, fail_at_the_second), frames)
     pipeline.start()
     _feed(frames, 50)
@@ -157,7 +158,7 @@ def test_a_stuck_inference_costs_its_frame_and_no_other(places: int, block: thre
         if len(calls) == 5:
             block.wait(_DEADLINE)
 
-    frames: Handoff[Frame] = Handoff("every")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     pipeline = _pipeline(_Model(places, stick_once), frames, stuck_after=0.3)
     pipeline.start()
     _feed(frames, 50)
@@ -205,7 +206,7 @@ def test_what_comes_back_late_from_a_stuck_inference_is_nobodys_business(block: 
         if len(calls) == 20:
             block.set()
 
-    frames: Handoff[Frame] = Handoff("every")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     pipeline = _pipeline(_Model(1, stick_and_fail), frames, stuck_after=0.3)
     pipeline.start()
     _feed(frames, 40)
@@ -219,7 +220,7 @@ def test_a_model_that_sticks_again_and_again_leaves_three_threads_behind_and_no_
         stuck.release()
         block.wait(_DEADLINE)
 
-    frames: Handoff[Frame] = Handoff("every")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     pipeline = _pipeline(_Model(1, stick), frames, stuck_after=0.1)
     pipeline.start()
     _feed(frames, 10)
@@ -239,7 +240,7 @@ def test_a_stuck_inference_does_not_hold_up_stopping(block: threading.Event) -> 
         entered.set()
         block.wait(_DEADLINE)
 
-    frames: Handoff[Frame] = Handoff("every")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     pipeline = _pipeline(_Model(1, stick), frames, stuck_after=60)
     pipeline.start()
     _feed(frames, 3)
@@ -250,7 +251,7 @@ def test_a_stuck_inference_does_not_hold_up_stopping(block: threading.Event) -> 
 
 
 def test_a_swap_changes_the_model_between_two_frames_and_loses_none() -> None:
-    frames: Handoff[Frame] = Handoff("every")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     pipeline = _pipeline(_model(2, name="old"), frames)
     pipeline.start()
     _feed(frames, 60)
@@ -268,13 +269,13 @@ def test_a_swap_changes_the_model_between_two_frames_and_loses_none() -> None:
 
 
 def test_a_model_with_another_number_of_places_is_refused() -> None:
-    pipeline = _pipeline(_model(2), Handoff("every"))
+    pipeline = _pipeline(_model(2), FrameQueue(drop_oldest=False))
     with pytest.raises(ValueError, match="1 places and the old one 2"):
         pipeline.swap(_model(1))
 
 
 def test_what_a_stage_raises_is_raised_where_results_are_taken() -> None:
-    frames: Handoff[Frame] = Handoff("every")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     pipeline = _pipeline(_model(), frames)
     pipeline.start()
     without_pixels = Frame(np.zeros((0, 0, 3), dtype=np.uint8), datetime.now(timezone.utc), 0, 0)
@@ -289,7 +290,7 @@ def test_a_class_without_a_label_ends_in_one_line() -> None:
     bundle = replace(_bundle(("red", "green")), model=edge_finder())
     # The noise that it is tried with at start is not this blue.
     model = LoadedModel(bundle, DetectorOptions(threads=1, threshold=0.99), places=1)
-    frames: Handoff[Frame] = Handoff("every")
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     pipeline = _pipeline(model, frames)
     pipeline.start()
     blue = Frame(painted((64, 64), {(255, 0, 0): (0, 0, 8, 8)}), datetime.now(timezone.utc), 0, 0)

@@ -1,4 +1,102 @@
 """Frames and where they come from: cameras, streams, files and the built-in synthetic scene.
 
-Nothing here knows what is in a frame or what becomes of it.
+Nothing here depends on what is in a frame or what becomes of it. The names in `__all__` are imported on first use,
+since most of their modules import OpenCV.
 """
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from beeagent.camera.address import (
+        ALLOWED_CAMERAS,
+        IMAGE_SUFFIXES,
+        VIDEO_SUFFIXES,
+        CameraAddress,
+        CsiAddress,
+        DeviceAddress,
+        FolderAddress,
+        ImageAddress,
+        NumberAddress,
+        PatternAddress,
+        StreamAddress,
+        VideoAddress,
+        is_live,
+        parse_camera,
+        redacted,
+    )
+    from beeagent.camera.capture import Capture, CaptureCounts, CaptureLimits
+    from beeagent.camera.discovery import Cameras
+    from beeagent.camera.frame_queue import FrameQueue, QueueClosedError
+    from beeagent.camera.images import UNSUPPORTED_SUFFIXES, decode_image, natural_key, read_image
+    from beeagent.camera.live import CaptureFormat
+    from beeagent.camera.opencv import silence_opencv
+    from beeagent.camera.opening import SourceOpener, SourceOptions, open_source
+    from beeagent.camera.source import (
+        BadFrameError,
+        Frame,
+        FrameSource,
+        SourceLostError,
+        SourceUnreachableError,
+    )
+    from beeagent.camera.stream import StreamTimeouts
+    from beeagent.camera.synthetic.address import SyntheticAddress
+    from beeagent.camera.video import IncompleteVideoError, VideoFileSource
+
+__all__ = [
+    "ALLOWED_CAMERAS",
+    "IMAGE_SUFFIXES",
+    "UNSUPPORTED_SUFFIXES",
+    "VIDEO_SUFFIXES",
+    "BadFrameError",
+    "CameraAddress",
+    "Cameras",
+    "Capture",
+    "CaptureCounts",
+    "CaptureFormat",
+    "CaptureLimits",
+    "CsiAddress",
+    "DeviceAddress",
+    "FolderAddress",
+    "Frame",
+    "FrameQueue",
+    "FrameSource",
+    "ImageAddress",
+    "IncompleteVideoError",
+    "NumberAddress",
+    "PatternAddress",
+    "QueueClosedError",
+    "SourceLostError",
+    "SourceOpener",
+    "SourceOptions",
+    "SourceUnreachableError",
+    "StreamAddress",
+    "StreamTimeouts",
+    "SyntheticAddress",
+    "VideoAddress",
+    "VideoFileSource",
+    "decode_image",
+    "is_live",
+    "natural_key",
+    "open_source",
+    "parse_camera",
+    "read_image",
+    "redacted",
+    "silence_opencv",
+]
+
+_MODULES = (
+    # The first ones do without OpenCV.
+    "address", "synthetic.address", "source", "frame_queue",
+    "opencv", "images", "live", "stream", "video", "discovery", "opening", "capture",
+)  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name on first use (PEP 562)."""
+    if name in __all__:
+        for module in _MODULES:
+            found = vars(importlib.import_module(f"{__name__}.{module}"))
+            if name in found:
+                return found[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

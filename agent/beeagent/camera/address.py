@@ -1,4 +1,4 @@
-"""What `--camera` may say: from text to a typed address."""
+"""Parses what `--camera` names into a typed address."""
 
 import re
 import stat
@@ -7,20 +7,41 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from beeagent.camera.images import PICTURE_SUFFIXES
 from beeagent.camera.synthetic.address import SyntheticAddress, parse_synthetic
-from beeagent.camera.video import VIDEO_SUFFIXES
 from beeagent.errors import InputError
 
-ALLOWED = (
+ALLOWED_CAMERAS = (
     "a camera number such as 0, a device such as /dev/video0, csi or csi:1, an rtsp://, rtsps://, http:// or "
-    "https:// address, a video file, a picture, a folder or pattern of pictures such as 'night/*.jpg', or synthetic"
+    "https:// address, a video file, an image, a folder or pattern of images such as 'night/*.jpg', or synthetic"
 )
-"""What `--camera` takes, for help and errors."""
+"""What `--camera` accepts, for help and errors."""
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"})
+"""The image formats that every OpenCV from 4.10 on reads, whatever it was built with."""
+
+VIDEO_SUFFIXES = frozenset(
+    {
+        ".264", ".265", ".3gp", ".avi", ".flv", ".gif", ".h264", ".h265", ".hevc", ".m2ts", ".m4v", ".mjpeg",
+        ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv", ".y4m",
+    }
+)  # fmt: skip
+"""What counts as a video file. A closed set, because FFmpeg plays more than that: a text file, for one, as an
+image of its text."""
 
 _STREAM_SCHEMES = ("rtsp", "rtsps", "http", "https")
-_MOST_DIGITS = 4
+_MAX_DIGITS = 4
+_SCHEME = re.compile("[A-Za-z][A-Za-z0-9+.-]*://")
 _LIKE_CREDENTIALS = re.compile(".*:.*@", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class _PathAddress:
+    path: Path
+
+    @property
+    def description(self) -> str:
+        """For logs and errors."""
+        return str(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +56,8 @@ class NumberAddress:
         return f"camera {self.number}"
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceAddress:
+class DeviceAddress(_PathAddress):
     """A V4L2 device by its path, such as `/dev/video0` or `/dev/v4l/by-id/usb-…`."""
-
-    path: Path
-
-    @property
-    def description(self) -> str:
-        """For logs and errors."""
-        return str(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +77,7 @@ class StreamAddress:
     """A stream over the network.
 
     Attributes:
-        url: with user and password if it has them, so it is not for showing: show `description`.
+        url: may contain a user and password: display `description` instead.
     """
 
     url: str = field(repr=False)
@@ -75,45 +88,21 @@ class StreamAddress:
         return redacted(self.url)
 
 
-@dataclass(frozen=True, slots=True)
-class VideoAddress:
+class VideoAddress(_PathAddress):
     """A video file."""
 
-    path: Path
 
-    @property
-    def description(self) -> str:
-        """For logs and errors."""
-        return str(self.path)
+class ImageAddress(_PathAddress):
+    """A single image file."""
 
 
-@dataclass(frozen=True, slots=True)
-class PictureAddress:
-    """A single picture file."""
-
-    path: Path
-
-    @property
-    def description(self) -> str:
-        """For logs and errors."""
-        return str(self.path)
-
-
-@dataclass(frozen=True, slots=True)
-class FolderAddress:
-    """The pictures in a folder, in natural order."""
-
-    path: Path
-
-    @property
-    def description(self) -> str:
-        """For logs and errors."""
-        return str(self.path)
+class FolderAddress(_PathAddress):
+    """The images in a folder, in natural order."""
 
 
 @dataclass(frozen=True, slots=True)
 class PatternAddress:
-    """The pictures whose paths match a pattern with `*`, `?`, `[…]` or `**`, in natural order."""
+    """The images whose paths match a pattern with `*`, `?`, `[…]` or `**`, in natural order."""
 
     pattern: str
 
@@ -129,7 +118,7 @@ CameraAddress = (
     | CsiAddress
     | StreamAddress
     | VideoAddress
-    | PictureAddress
+    | ImageAddress
     | FolderAddress
     | PatternAddress
     | SyntheticAddress
@@ -137,7 +126,7 @@ CameraAddress = (
 
 
 def parse_camera(text: str) -> CameraAddress:
-    """Understand what a user gave as the camera.
+    """Parse what the user named as the camera.
 
     | text | address |
     |---|---|
@@ -145,24 +134,22 @@ def parse_camera(text: str) -> CameraAddress:
     | `/dev/video0`, any path under `/dev`, any character device | DeviceAddress |
     | `csi`, `csi:1` | CsiAddress |
     | `rtsp://…`, `rtsps://…`, `http://…`, `https://…` | StreamAddress |
-    | a file with a suffix of `VIDEO_SUFFIXES` or `PICTURE_SUFFIXES` | VideoAddress, PictureAddress |
+    | a file with a suffix of `VIDEO_SUFFIXES` or `IMAGE_SUFFIXES` | VideoAddress, ImageAddress |
     | a folder | FolderAddress |
     | a path with `*`, `?` or `[…]` that is not a file of that very name | PatternAddress |
     | `synthetic`, `synthetic:…` | SyntheticAddress |
 
-    What may follow `synthetic:`, see `parse_synthetic`.
-
-    A file called like one of the words is meant by `./0` or `./csi`. Local devices and streams are not looked at
-    here, nor is the content of files.
+    For `synthetic:…`, see `parse_synthetic`. A file named like one of the words is written `./0` or `./csi`. Local
+    devices and streams are not opened here, nor are files.
 
     Raises:
         InputError: the text is none of these, a file does not exist, or an address is malformed. The message
-            never has the password of an address.
+            never contains the password of an address.
     """
     if not text.strip():
-        raise InputError(f"camera: nothing was given; use {ALLOWED}")
+        raise InputError(f"camera: nothing was given; use {ALLOWED_CAMERAS}")
     if re.fullmatch("[0-9]+", text):
-        if len(text) > _MOST_DIGITS:
+        if len(text) > _MAX_DIGITS:
             _refuse(text, "there is no camera of this number")
         return NumberAddress(int(text))
     word, colon, rest = text.partition(":")
@@ -176,51 +163,51 @@ def parse_camera(text: str) -> CameraAddress:
 
 
 def is_live(address: CameraAddress, *, realtime: bool) -> bool:
-    """Say whether the frames of an address pass whether or not anyone reads them.
+    """Return whether the frames of an address pass whether or not they are read.
 
     Args:
         address: the camera.
-        realtime: whether files are played like a camera.
+        realtime: whether files are played at their own frame rate, like a camera.
     """
     if isinstance(address, SyntheticAddress):
         return address.live
-    if isinstance(address, VideoAddress | PictureAddress | FolderAddress | PatternAddress):
+    if isinstance(address, VideoAddress | ImageAddress | FolderAddress | PatternAddress):
         return realtime
     return True
 
 
 def redacted(url: str) -> str:
-    """Give an address without user, password, query and fragment, where secrets are.
+    """Return an address without user, password, query and fragment, where secrets are.
 
-    What stands before the last `@` is taken for the user and password, so that nothing of a password shows that
-    has a `/`, `?` or `@` in it.
+    Everything before the last `@` counts as user and password, so that a password with a `/`, `?` or `@` in it is
+    removed as a whole.
     """
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        scheme, rest = "", url
+    # Without a scheme, `://` may be a part of the password.
+    match = _SCHEME.match(url)
+    scheme, rest = (match[0], url[match.end() :]) if match else ("", url)
     if "@" in rest:
         rest = "***@" + rest.rpartition("@")[2]
     shown = re.split("[?#]", rest, maxsplit=1)
-    return scheme + separator + shown[0] + ("?***" if len(shown) > 1 else "")
+    return scheme + shown[0] + ("?***" if len(shown) > 1 else "")
 
 
 def _refuse(text: str, problem: str) -> NoReturn:
     shown = redacted(text) if "://" in text or _LIKE_CREDENTIALS.match(text) else text
-    raise InputError(f"camera {shown!r}: {problem}; use {ALLOWED}")
+    raise InputError(f"camera {shown!r}: {problem}; use {ALLOWED_CAMERAS}")
 
 
 def _parse_csi(text: str, number: str) -> CsiAddress:
-    if not re.fullmatch(f"[0-9]{{1,{_MOST_DIGITS}}}", number):
-        _refuse(text, "after csi: comes the number of the camera, such as csi:0")
+    if not re.fullmatch(f"[0-9]{{1,{_MAX_DIGITS}}}", number):
+        _refuse(text, "csi: takes the number of the camera, such as csi:0")
     return CsiAddress(int(number))
 
 
 def _parse_stream(text: str) -> StreamAddress:
     scheme = text.partition("://")[0]
     if scheme.lower() not in _STREAM_SCHEMES:
-        _refuse(text, "addresses of this kind are not known")
+        _refuse(text, "addresses of this kind are not supported")
     if re.search(r"[\s\x00-\x1f\x7f]", text):
-        _refuse(text, "there is a space or control character in the address")
+        _refuse(text, "the address contains a space or control character")
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
@@ -228,7 +215,7 @@ def _parse_stream(text: str) -> StreamAddress:
         host = None
     if not host:
         _refuse(
-            text, "the address has no host, or a port that is none; in passwords write / ? # @ : as %2F %3F %23 %40 %3A"
+            text, "the address has no host, or an invalid port; in passwords write / ? # @ : as %2F %3F %23 %40 %3A"
         )
     return StreamAddress(scheme.lower() + text[len(scheme) :])
 
@@ -247,13 +234,13 @@ def _parse_path(text: str) -> CameraAddress:
             _refuse(text, "there is no such file, and an address begins with rtsp:// or http://")
         if re.search(r"[*?\[]", text):
             return PatternAddress(str(path))
-        _refuse(text, "there is no such file, or it cannot be reached")
+        _refuse(text, "there is no such file, or it is not accessible")
     if stat.S_ISDIR(mode):
         return FolderAddress(path)
     suffix = path.suffix.lower()
-    if suffix in PICTURE_SUFFIXES:
-        return PictureAddress(path)
+    if suffix in IMAGE_SUFFIXES:
+        return ImageAddress(path)
     if suffix in VIDEO_SUFFIXES:
         return VideoAddress(path)
-    known = " ".join(sorted(VIDEO_SUFFIXES | PICTURE_SUFFIXES))
-    _refuse(text, f"the name does not end like that of a video or a picture ({known})")
+    known = " ".join(sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES))
+    _refuse(text, f"the file name does not end like that of a video or an image ({known})")

@@ -10,91 +10,23 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from beeagent.camera.capture_format import CaptureFormat
-from beeagent.camera.closing import LastOneOut
-from beeagent.camera.frame import Frame
-from beeagent.camera.freeze import FreezeDetector
-from beeagent.camera.live import LiveFrames
+from beeagent.camera.live import CaptureFormat, FreezeDetector, LiveFrames
 from beeagent.camera.opencv import as_bgr
-from beeagent.camera.source import BadFrameError, SourceLostError
+from beeagent.camera.source import BadFrameError, DeferredClose, Frame, GrabbingSource, SourceLostError
 from beeagent.errors import InputError
+
+Picamera2Module = Any
+"""The module picamera2, which has no type information. Used of it: `Picamera2.global_camera_info()`, and of a
+`Picamera2(number)` the methods create_video_configuration, configure, start, capture_request, stop and close."""
 
 # picamera2 names formats after the order of the bits in a little-endian word, as DRM does: in the memory of its
 # "RGB888" blue comes first, then green, then red. So this is the BGR of OpenCV and of `Frame`; "BGR888" is not.
 PIXEL_FORMAT = "RGB888"
 _DEFAULT_SIZE = (1280, 720)
-_OLDEST_NS = 10 * 10**9
-"""An older time stamp is of another clock than expected."""
-
-
-class Request(Protocol):
-    """What is used of `picamera2.request.CompletedRequest`."""
-
-    def make_array(self, name: str) -> NDArray[np.uint8]:
-        """Copy a stream's picture."""
-        ...
-
-    def get_metadata(self) -> Mapping[str, Any]:
-        """Give libcamera's metadata of the picture."""
-        ...
-
-    def release(self) -> None:
-        """Give the buffers back to the camera."""
-        ...
-
-
-class Camera(Protocol):
-    """What is used of `picamera2.Picamera2`."""
-
-    def create_video_configuration(self, **options: object) -> Any:  # noqa: ANN401 - picamera2's own, passed on unread
-        """Describe what to capture."""
-        ...
-
-    def configure(self, configuration: Any) -> None:  # noqa: ANN401 - see create_video_configuration
-        """Prepare the camera for it."""
-        ...
-
-    def start(self) -> None:
-        """Begin to capture."""
-        ...
-
-    def capture_request(self) -> Request:
-        """Wait for the next picture."""
-        ...
-
-    def stop(self) -> None:
-        """Cease to capture."""
-        ...
-
-    def close(self) -> None:
-        """Give the camera back."""
-        ...
-
-
-class CameraClass(Protocol):
-    """What is used of the class `picamera2.Picamera2`."""
-
-    def __call__(self, camera_num: int) -> Camera:
-        """Take hold of a camera."""
-        ...
-
-    def global_camera_info(self) -> list[dict[str, Any]]:
-        """List the cameras that libcamera knows: dicts with `Num`, `Model`, `Id` and more."""
-        ...
-
-
-class Picamera2Module(Protocol):
-    """What is used of the module picamera2."""
-
-    @property
-    def Picamera2(self) -> CameraClass:  # noqa: N802 - picamera2's name
-        """The class of its cameras."""
-        ...
+_MAX_AGE_NS = 10 * 10**9
+"""An older time stamp belongs to another clock than expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +34,7 @@ class CsiInfo:
     """A camera that libcamera knows.
 
     Attributes:
-        number: counted from 0, as `csi:0`.
+        number: counted from 0, as in `csi:0`.
         model: of the sensor, such as `imx708`.
     """
 
@@ -120,21 +52,19 @@ def load_picamera2() -> Picamera2Module:
         InputError: it is not installed or does not work.
     """
     try:
-        module: Any = importlib.import_module("picamera2")
-    except (ImportError, OSError, RuntimeError) as error:  # it loads libraries of the system's, of matching versions
+        return importlib.import_module("picamera2")
+    except (ImportError, OSError, RuntimeError) as error:  # it loads system libraries of matching versions
         raise InputError(
             f"CSI cameras need picamera2, which cannot be imported ({error}); install it with "
             "`sudo apt install python3-picamera2`, and make beeagent's virtual environment with --system-site-packages"
         ) from error
-    picamera2: Picamera2Module = module
-    return picamera2
 
 
 def find_csi_cameras(*, module: Picamera2Module | None = None) -> list[CsiInfo]:
-    """Give the CSI cameras; none where picamera2 is not installed.
+    """Return the CSI cameras; none if picamera2 is not installed.
 
     Args:
-        module: picamera2, or what stands in for it in a test; None imports it.
+        module: picamera2, or a stand-in for it in a test; None imports it.
     """
     try:
         loaded = load_picamera2() if module is None else module
@@ -142,24 +72,24 @@ def find_csi_cameras(*, module: Picamera2Module | None = None) -> list[CsiInfo]:
         return []
     # libcamera lists USB cameras too; those have V4L2 nodes of their own, and are opened through them.
     return [
-        CsiInfo(number=int(camera.get("Num", place)), model=str(camera.get("Model", "")))
-        for place, camera in enumerate(loaded.Picamera2.global_camera_info())
+        CsiInfo(number=int(camera.get("Num", index)), model=str(camera.get("Model", "")))
+        for index, camera in enumerate(loaded.Picamera2.global_camera_info())
         if "usb" not in str(camera.get("Id", "")).lower()
     ]
 
 
-class CsiSource:
-    """Frames of a CSI camera. A `GrabbingSource`, live.
+class CsiSource(GrabbingSource):
+    """Frames of a CSI camera.
 
     Args:
-        number: which camera.
-        wanted: size and rate to ask for; 1280x720 at the camera's own rate where nothing is asked.
-        freeze: what tells that the picture stands still, or None not to look.
-        module: picamera2, or what stands in for it in a test; None imports it.
+        number: of the camera.
+        wanted: size and rate to request; 1280x720 at the camera's own rate by default.
+        freeze: detects a frozen image; None turns detection off.
+        module: picamera2, or a stand-in for it in a test; None imports it.
 
     Raises:
         InputError: picamera2 is missing, or there is no such camera.
-        SourceLostError: the camera cannot be started, most often because another program has it.
+        SourceLostError: the camera cannot be started, most often because another program uses it.
     """
 
     live = True
@@ -180,14 +110,14 @@ class CsiSource:
             raise InputError(f"camera csi:{number}: there is no such camera; CSI cameras found: {cameras}")
         self.description = str(info)
         self._frames = LiveFrames(self.description, freeze, wanted=wanted)
-        self._grabbed: Request | None = None
+        self._grabbed: Any = None  # a picamera2 CompletedRequest
         self._captured_at = datetime.now(timezone.utc)
         self._captured_ns = 0
         try:
             self._camera = loaded.Picamera2(number)
         except (RuntimeError, IndexError, OSError) as error:
             raise SourceLostError(f"{self.description}: cannot be opened: {error}") from error
-        self._use = LastOneOut(self._release)
+        self._handle = DeferredClose(self._release)
         try:
             self._start(wanted)
         except (RuntimeError, ValueError, OSError) as error:
@@ -205,7 +135,7 @@ class CsiSource:
                 "format": PIXEL_FORMAT,
             },
             controls=controls,
-            # No picture is kept ready for the next request: the one given was taken after it was asked for.
+            # No image is queued for the next request: each image is captured after it was requested.
             queue=False,
         )
         self._camera.configure(configuration)
@@ -213,15 +143,15 @@ class CsiSource:
 
     def grab(self) -> bool:
         """See `GrabbingSource.grab`."""
-        with self._use.inside():
-            self._let_go_of_grabbed()
-            if self._use.closing:
+        with self._handle.use():
+            self._release_grabbed()
+            if self._handle.closing:
                 raise SourceLostError(f"{self.description}: was closed")
             try:
                 self._grabbed = self._camera.capture_request()
                 metadata = self._grabbed.get_metadata()
             except (RuntimeError, OSError) as error:
-                raise SourceLostError(f"{self.description}: gives no more pictures: {error}") from error
+                raise SourceLostError(f"{self.description}: delivers no more images: {error}") from error
         age = _age_ns(metadata)
         self._captured_ns = time.monotonic_ns() - age
         self._captured_at = datetime.now(timezone.utc) - timedelta(microseconds=age / 1000)
@@ -229,37 +159,33 @@ class CsiSource:
 
     def retrieve(self) -> Frame:
         """See `GrabbingSource.retrieve`."""
-        with self._use.inside():
-            if self._use.closing:
+        with self._handle.use():
+            if self._handle.closing:
                 raise SourceLostError(f"{self.description}: was closed")
             if self._grabbed is None:
                 raise RuntimeError("nothing was grabbed")
             try:
                 array = self._grabbed.make_array("main")
             except (RuntimeError, ValueError, OSError) as error:
-                raise BadFrameError(f"{self.description}: a picture could not be read: {error}") from error
+                raise BadFrameError(f"{self.description}: an image could not be read: {error}") from error
             finally:
-                self._let_go_of_grabbed()
+                self._release_grabbed()
         pixels = as_bgr(array)
         if pixels is None:
-            raise BadFrameError(f"{self.description}: gave a picture of shape {array.shape}, type {array.dtype}")
+            raise BadFrameError(f"{self.description}: delivered an image of shape {array.shape}, type {array.dtype}")
         return self._frames.make(pixels, captured_at=self._captured_at, captured_ns=self._captured_ns)
-
-    def read(self) -> Frame | None:
-        """See `FrameSource.read`."""
-        return self.retrieve() if self.grab() else None
 
     def close(self) -> None:
         """See `FrameSource.close`."""
-        self._use.close()
+        self._handle.close()
 
-    def _let_go_of_grabbed(self) -> None:
+    def _release_grabbed(self) -> None:
         if self._grabbed is not None:
             self._grabbed.release()
             self._grabbed = None
 
     def _release(self) -> None:
-        self._let_go_of_grabbed()
+        self._release_grabbed()
         # A camera that is gone may refuse to be stopped; it must be closed all the same.
         with suppress(RuntimeError, OSError):
             self._camera.stop()
@@ -267,9 +193,9 @@ class CsiSource:
 
 
 def _age_ns(metadata: Mapping[str, Any]) -> int:
-    """Say how long ago a picture was taken, as its time stamp says: nanoseconds of CLOCK_BOOTTIME at its start."""
+    """Return the age of an image by its time stamp: nanoseconds of CLOCK_BOOTTIME at the start of its capture."""
     stamp = metadata.get("SensorTimestamp")
     if not isinstance(stamp, int):
         return 0
     age = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - stamp
-    return age if 0 <= age < _OLDEST_NS else 0
+    return age if 0 <= age < _MAX_AGE_NS else 0

@@ -1,4 +1,4 @@
-"""Which camera a number means on this machine, and which cameras there are."""
+"""Finds the cameras of this machine, and the one that a number names."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,10 +21,9 @@ class Cameras:
     """The cameras attached to this machine.
 
     Args:
-        query: asks a V4L2 driver what its node is.
-        device_folder: where the nodes are.
-        csi: lists the CSI cameras; it is only called where the V4L2 nodes do not answer the question, since it
-            loads libcamera.
+        query: queries the V4L2 driver of a node.
+        device_folder: of the nodes.
+        csi: lists the CSI cameras; only called if there is no such V4L2 camera, since it loads libcamera.
     """
 
     def __init__(
@@ -39,11 +38,11 @@ class Cameras:
         self._csi = csi
 
     def find(self) -> list[CameraInfo | CsiInfo]:
-        """Give every camera that can be opened, V4L2 before CSI."""
+        """Return all cameras that can be opened, V4L2 before CSI."""
         return [*find_cameras(query=self._query, device_folder=self._device_folder), *self._csi()]
 
     def forbidden(self) -> str | None:
-        """Name a V4L2 node that this user may not open, with what to do about it; None if there is none."""
+        """Return a V4L2 node that this user may not open and the remedy, in one line; None if there is none."""
         for node in sorted(self._device_folder.glob("video[0-9]*")):
             inspection = inspect_node(node, query=self._query)
             if inspection.kind is NodeKind.FORBIDDEN:
@@ -51,29 +50,29 @@ class Cameras:
         return None
 
     def by_number(self, number: int) -> DeviceAddress | CsiAddress:
-        """Say which camera a number means.
+        """Return the camera that a number names.
 
-        `/dev/video<number>` if that is a camera. If it is not, and libcamera knows a CSI camera of the number, that
-        one: on a Raspberry Pi, /dev/video0 may be a raw node of the CSI camera's pipeline, or not be there at all.
+        `/dev/video<number>` if that is a camera, else the CSI camera of the number if libcamera knows one: on a
+        Raspberry Pi, /dev/video0 may be a raw node of the CSI camera's pipeline, or not exist.
 
         Raises:
-            InputError: neither is there; the message says why and lists the cameras that are.
+            InputError: neither exists; the message contains the reason and lists the cameras found.
         """
         path = self._device_folder / f"video{number}"
         inspection = inspect_node(path, query=self._query)
         if inspection.kind is NodeKind.CAMERA:
             return DeviceAddress(path)
         csi = self._csi()
-        # A node that is there and may not be opened is most likely the one that was meant.
+        # A node that exists and may not be opened is most likely the one that was meant.
         if inspection.kind is not NodeKind.FORBIDDEN and any(camera.number == number for camera in csi):
             return CsiAddress(number)
         raise InputError(f"camera {number}: {self._refusal(path, inspection, csi)}")
 
     def by_path(self, path: Path) -> CameraInfo:
-        """Say which camera is at a path.
+        """Return the camera at a path.
 
         Raises:
-            InputError: there is no V4L2 camera; the message says why and lists the cameras that are there.
+            InputError: it is not a V4L2 camera; the message contains the reason and lists the cameras found.
         """
         inspection = inspect_node(path, query=self._query)
         if inspection.camera is None:

@@ -1,106 +1,95 @@
-"""Hand things over from one thread to another through a single slot."""
+"""The queue of one item between two threads."""
 
 import threading
 from collections.abc import Iterator
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 from beeagent.errors import BeeagentError
 
 T = TypeVar("T")
 
 
-class HandoffClosedError(BeeagentError):
-    """The hand-over is closed: nothing can be put any more, and what was put has been taken."""
+class QueueClosedError(BeeagentError):
+    """The queue is closed: nothing can be put any more, and what was put has been taken."""
 
 
-class Handoff(Generic[T]):
-    """One slot between the thread that produces and the thread that consumes.
+class FrameQueue(Generic[T]):
+    """A queue of at most one item between a producing and a consuming thread.
 
-    Two ways to treat a slot that is still full when the next item comes:
+    With `drop_oldest`, putting into a full queue replaces the item in it and never waits: for frames of a camera, which
+    pass whether or not anyone reads them. Without, putting waits until the queue is empty: nothing is lost, and the
+    producer works at most one item ahead. For what must all be processed, such as frames of a file.
 
-    - `newest`: the new item takes the place of the old one, which nobody will see. Putting never waits. For
-      what passes whether or not anyone looks: frames of a camera.
-    - `every`: putting waits until the slot is free. Nothing is lost, and the producer works at most one item
-      ahead of what was taken. For what must all be seen: frames of a file, results.
-
-    Closing means that nothing more will be put. It wakes both sides. An item still in the slot can be taken
-    after that, so the last one is not lost. Items come out in the order in which they went in.
+    Closing means that nothing more will be put. It wakes both sides. An item still in the queue can be taken after
+    that, so the last one is not lost. Items come out in the order in which they went in.
 
     Meant for one producer and one consumer; more of either are safe, but share the items among them.
 
     Args:
-        mode: `newest` or `every`.
+        drop_oldest: whether a new item replaces one that was not taken yet.
     """
 
-    def __init__(self, mode: Literal["newest", "every"]) -> None:
-        if mode not in ("newest", "every"):
-            raise ValueError(f"mode must be 'newest' or 'every', not {mode!r}")
-        self._waits = mode == "every"
+    def __init__(self, *, drop_oldest: bool) -> None:
+        self._drop_oldest = drop_oldest
         # At most one item. A list, so that None can be an item too.
-        self._slot: list[T] = []
+        self._items: list[T] = []
         self._closed = False
         self._replaced = 0
         self._changed = threading.Condition()
 
     @property
     def replaced(self) -> int:
-        """How many items were replaced before anyone took them; always 0 in mode `every`."""
+        """Number of items replaced before they were taken; always 0 without `drop_oldest`."""
         with self._changed:
             return self._replaced
 
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called; an item may still be waiting."""
-        with self._changed:
-            return self._closed
-
     def put(self, item: T) -> None:
-        """Put an item into the slot; in mode `every`, wait until it is free.
+        """Put an item; without `drop_oldest`, wait until the queue is empty.
 
         Raises:
-            HandoffClosedError: the hand-over was closed before the item could be put; it was not.
+            QueueClosedError: the queue was closed before the item could be put.
         """
         with self._changed:
-            if self._waits:
-                self._changed.wait_for(lambda: self._closed or not self._slot)
+            if not self._drop_oldest:
+                self._changed.wait_for(lambda: self._closed or not self._items)
             if self._closed:
-                raise HandoffClosedError("the hand-over is closed")
-            if self._slot:
-                self._slot.clear()
+                raise QueueClosedError("the queue is closed")
+            if self._items:
+                self._items.clear()
                 self._replaced += 1
-            self._slot.append(item)
+            self._items.append(item)
             self._changed.notify_all()
 
     def get(self, timeout: float | None = None) -> T:
-        """Take the item out of the slot, waiting until there is one.
+        """Take the item, waiting until there is one.
 
         Args:
-            timeout: seconds to wait at most; None waits until there is an item or the hand-over is closed.
+            timeout: seconds to wait at most; None waits until there is an item or the queue is closed.
 
         Raises:
             TimeoutError: nothing came in time.
-            HandoffClosedError: the hand-over is closed and its last item was taken.
+            QueueClosedError: the queue is closed and its last item was taken.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: self._closed or self._slot, timeout):
-                raise TimeoutError(f"nothing was handed over within {timeout} s")
-            if not self._slot:
-                raise HandoffClosedError("the hand-over is closed")
-            item = self._slot.pop()
+            if not self._changed.wait_for(lambda: self._closed or self._items, timeout):
+                raise TimeoutError(f"nothing was put into the queue within {timeout} s")
+            if not self._items:
+                raise QueueClosedError("the queue is closed")
+            item = self._items.pop()
             self._changed.notify_all()
             return item
 
     def close(self) -> None:
-        """Let nothing more be put, and wake whoever waits. Safe to call twice, from any thread."""
+        """Let nothing more be put, and wake waiting threads. Safe to call twice, from any thread."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def __iter__(self) -> Iterator[T]:
-        """Take one item after another until the hand-over is closed and empty."""
+        """Take one item after another until the queue is closed and empty."""
         while True:
             try:
                 item = self.get()
-            except HandoffClosedError:
+            except QueueClosedError:
                 return
             yield item

@@ -1,4 +1,4 @@
-"""Frames from pictures: one file, a folder, or what a pattern matches."""
+"""Frames from image files: one file, a folder, or the matches of a pattern."""
 
 import glob
 import re
@@ -11,22 +11,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from beeagent.camera.frame import Frame
+from beeagent.camera.address import IMAGE_SUFFIXES
 from beeagent.camera.opencv import as_bgr
-from beeagent.camera.source import BadFrameError
+from beeagent.camera.source import BadFrameError, Frame, GrabbingSource
 from beeagent.errors import InputError
 
-PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"})
-"""The formats that every OpenCV from 4.10 on can read, whatever it was built with."""
-
-UNREAD_SUFFIXES = frozenset(
+UNSUPPORTED_SUFFIXES = frozenset(
     {".avif", ".dng", ".exr", ".gif", ".hdr", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".mpo", ".pfm"}
 )
 """Image formats that only some builds of OpenCV read, or none: refused everywhere, so that all builds agree."""
 
 
 def natural_key(path: Path) -> tuple[tuple[str | int, ...], str]:
-    """Sort key that puts `frame2` before `frame10`, and ignores case where nothing else differs.
+    """Return a sort key that puts `frame2` before `frame10`, and ignores case where nothing else differs.
 
     Runs of the digits 0 to 9 compare as numbers, everything else as text. The order is total: only equal paths
     have equal keys.
@@ -37,25 +34,25 @@ def natural_key(path: Path) -> tuple[tuple[str | int, ...], str]:
     return tuple(int(piece) if place % 2 else piece for place, piece in enumerate(pieces)), text
 
 
-def decode_picture(path: Path) -> NDArray[np.uint8]:
-    """Read a picture file.
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Read and decode an image file.
 
-    The orientation that a camera has noted in EXIF is applied. Grey pictures get three channels, transparency
-    is dropped, 16-bit samples become 8-bit.
+    The orientation in the EXIF data is applied. Grey images get three channels, transparency is dropped, 16-bit
+    samples become 8-bit.
 
     Returns:
         uint8, shape (height, width, 3), BGR.
 
     Raises:
-        BadFrameError: the file cannot be read, has a suffix of `UNREAD_SUFFIXES`, or is not a whole picture of a
+        BadFrameError: the file cannot be read, has a suffix of `UNSUPPORTED_SUFFIXES`, or is not a complete image of a
             known format.
     """
-    if path.suffix.lower() in UNREAD_SUFFIXES:
-        known = " ".join(sorted(PICTURE_SUFFIXES))
-        raise BadFrameError(f"{path}: the format {path.suffix} is not read; convert it to one of {known}")
+    if path.suffix.lower() in UNSUPPORTED_SUFFIXES:
+        known = " ".join(sorted(IMAGE_SUFFIXES))
+        raise BadFrameError(f"{path}: the format {path.suffix} is not supported; convert it to one of {known}")
     try:
-        # Not cv2.imread: it leaves the reading to C, which on some systems mangles names that are not ASCII, does
-        # not say what went wrong, shows a cut-off JPEG with a grey rest and fails on a TIFF that is stored on its side.
+        # Not cv2.imread: on some systems it mangles names that are not ASCII, reports no reason, fills up a cut-off
+        # JPEG with grey and fails on a rotated TIFF.
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise BadFrameError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -65,7 +62,7 @@ def decode_picture(path: Path) -> NDArray[np.uint8]:
 
 
 def decode_image(data: NDArray[np.uint8], *, name: str) -> NDArray[np.uint8]:
-    """Decode the content of an image file, as `decode_picture` does.
+    """Decode the content of an image file, as `read_image` does.
 
     Args:
         data: the content, uint8, one dimension.
@@ -77,12 +74,12 @@ def decode_image(data: NDArray[np.uint8], *, name: str) -> NDArray[np.uint8]:
         pixels = None
     bgr = None if pixels is None else as_bgr(pixels)
     if bgr is None:
-        raise BadFrameError(f"{name}: is not a picture, or a damaged one")
+        raise BadFrameError(f"{name}: is not an image, or is damaged")
     return bgr
 
 
 def _is_cut_off_jpeg(data: NDArray[np.uint8]) -> bool:
-    """Return whether a JPEG file lacks its end: OpenCV 4.10 decodes such a file, with a grey rest, later ones do not.
+    """Return whether a JPEG file lacks its end: OpenCV 4.10 fills up such a file with grey, later ones refuse it.
 
     Within the compressed data, FF is always followed by a byte other than D9 (ITU-T T.81, B.1.1.5): after the start of
     the first scan, FFD9 is the end of the image, whatever a camera has appended to it.
@@ -101,26 +98,26 @@ def _is_cut_off_jpeg(data: NDArray[np.uint8]) -> bool:
 
 
 def list_folder(folder: Path) -> tuple[Path, ...]:
-    """Give the pictures in a folder, not in folders within it, in natural order.
+    """Return the images in a folder, not in its subfolders, in natural order.
 
     Raises:
-        InputError: the folder cannot be read or has no picture.
+        InputError: the folder cannot be read or contains no image.
     """
     try:
-        found = [path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()]
+        found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
     except OSError as error:
         raise InputError(f"folder {folder}: cannot be read: {error.strerror or error}") from error
     if not found:
-        suffixes = " ".join(sorted(PICTURE_SUFFIXES))
-        raise InputError(f"folder {folder}: has no pictures (files ending in {suffixes})")
+        suffixes = " ".join(sorted(IMAGE_SUFFIXES))
+        raise InputError(f"folder {folder}: contains no images (files ending in {suffixes})")
     return tuple(sorted(found, key=natural_key))
 
 
 def list_pattern(pattern: str) -> tuple[Path, ...]:
-    """Give the files that a pattern such as `night/*.jpg` or `**/*.png` matches, in natural order.
+    """Return the files that a pattern such as `night/*.jpg` or `**/*.png` matches, in natural order.
 
     Raises:
-        InputError: there is none.
+        InputError: it matches no file.
     """
     found = [path for path in map(Path, glob.glob(pattern, recursive=True)) if path.is_file()]  # noqa: PTH207 - Path.glob refuses absolute patterns
     if not found:
@@ -129,19 +126,22 @@ def list_pattern(pattern: str) -> tuple[Path, ...]:
 
 
 def pattern_folder(pattern: str) -> Path:
-    """Return the folder below which all files lie that a pattern matches: what stands before its first wildcard."""
+    """Return the folder that contains all files that a pattern matches: its part before the first wildcard."""
     parts = Path(pattern).parts
     fixed = next((place for place, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
     return Path(*parts[:fixed])
 
 
-class PictureSource:
-    """Pictures in the order given, each once. A `GrabbingSource`.
+class ImageSource(GrabbingSource):
+    """The frames of image files in the given order, each once.
 
     Args:
         paths: the files.
-        description: what to call them together.
-        folder: below which they lie: frames are named by their path from there; None for the files' own names.
+        description: of all of them, for logs and errors.
+        folder: frames are named by their path relative to it; None for the file names alone.
+
+    Raises:
+        InputError: the only file is not a readable image.
     """
 
     live = False
@@ -156,9 +156,9 @@ class PictureSource:
         self._grabbed: Path | None = None
         self._closed = False
         if len(self._paths) == 1:
-            # With a single picture there is no next one to go on with.
+            # With a single image there is no next one to continue with.
             try:
-                decode_picture(self._paths[0])
+                read_image(self._paths[0])
             except BadFrameError as error:
                 raise InputError(str(error)) from error
 
@@ -175,19 +175,15 @@ class PictureSource:
         if self._grabbed is None:
             raise RuntimeError("nothing was grabbed")
         path, self._grabbed = self._grabbed, None
-        # A picture file counts as taken when it is read: when it was really taken, the file does not say reliably.
+        # An image file counts as captured when it is read: its own time stamps are not reliable.
         captured_at, captured_ns = datetime.now(timezone.utc), time.monotonic_ns()
         return Frame(
-            pixels=decode_picture(path),
+            pixels=read_image(path),
             captured_at=captured_at,
             captured_ns=captured_ns,
             index=self._next - 1,
             name=path.name if self._folder is None else path.relative_to(self._folder).as_posix(),
         )
-
-    def read(self) -> Frame | None:
-        """See `FrameSource.read`."""
-        return self.retrieve() if self.grab() else None
 
     def close(self) -> None:
         """See `FrameSource.close`."""

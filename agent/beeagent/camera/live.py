@@ -1,26 +1,111 @@
-"""From the pictures of a live source to its frames."""
+"""What all cameras and streams share: requested format, numbered frames, and detection of a frozen image."""
 
 import logging
-from datetime import datetime
+import math
+import time
+import zlib
+from dataclasses import dataclass
+from datetime import datetime, timezone
 
 import numpy as np
 from numpy.typing import NDArray
 
-from beeagent.camera.capture_format import CaptureFormat
-from beeagent.camera.frame import Frame
-from beeagent.camera.freeze import FreezeDetector
-from beeagent.camera.source import SourceLostError
+from beeagent.camera.opencv import VideoReader
+from beeagent.camera.pacing import Clock
+from beeagent.camera.source import BadFrameError, Frame, GrabbingSource, SourceLostError
 
 _LOG = logging.getLogger(__name__)
 
+_GRID = 64
+_REOPENED_TIMEOUT = 1.0
+"""Seconds in which a source that was reopened after a freeze must show another image: the first ones may come from a
+buffer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureFormat:
+    """Size and frame rate to request from a camera, which may deliver others.
+
+    Attributes:
+        width: in pixels; None leaves it to the camera. Set together with `height` or not at all.
+        height: in pixels.
+        fps: frames per second; None leaves it to the camera.
+    """
+
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.width is None) != (self.height is None):
+            raise ValueError("set both width and height, or neither")
+        for name, value in (("width", self.width), ("height", self.height), ("fps", self.fps)):
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise ValueError(f"{name} must be above 0, not {value}")
+
+
+class FreezeDetector:
+    """Detects a camera that repeats the same image.
+
+    Two images of a working sensor are never identical, because of its noise; a driver or an encoder that hangs
+    repeats itself exactly. Only a grid of samples is compared, about 64 along the shorter side: a hundredth of
+    the image, and still tens of thousands of noisy values. A source without noise (a test image, an encoder that
+    smooths everything away) may rightly repeat itself, so detection can be turned off.
+
+    One detector serves all sources opened for one camera, one after the other, so that a frozen camera does not pass
+    for a working one each time it is reopened.
+
+    Args:
+        freeze_timeout: seconds without any change after which the image counts as frozen, above 0.
+        clock: tells the time.
+    """
+
+    def __init__(self, *, freeze_timeout: float, clock: Clock) -> None:
+        if not freeze_timeout > 0:
+            raise ValueError(f"freeze_timeout must be above 0, not {freeze_timeout}")
+        self.freeze_timeout = freeze_timeout
+        self._clock = clock
+        self._fingerprint: tuple[tuple[int, ...], int] | None = None
+        self._since = 0.0
+        self._frozen = False
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the image was frozen, and has not changed since."""
+        return self._frozen
+
+    def begin(self) -> None:
+        """Restart the time-out for a source that was just opened."""
+        self._since = self._clock.now()
+
+    def is_frozen(self, pixels: NDArray[np.uint8]) -> bool:
+        """Check the next image.
+
+        Args:
+            pixels: uint8, shape (height, width, channels).
+        """
+        step = max(1, min(pixels.shape[:2]) // _GRID)
+        fingerprint = (pixels.shape, zlib.crc32(pixels[::step, ::step].tobytes()))
+        now = self._clock.now()
+        if fingerprint != self._fingerprint:
+            self._fingerprint = fingerprint
+            self._since = now
+            self._frozen = False
+            return False
+        timeout = min(self.freeze_timeout, _REOPENED_TIMEOUT) if self._frozen else self.freeze_timeout
+        if now - self._since < timeout:
+            return False
+        self._frozen = True
+        return True
+
 
 class LiveFrames:
-    """Numbers the pictures of a live source, and ends it when they stand still.
+    """Makes numbered frames of a live source's images; a frozen image is a lost source.
 
     Args:
         description: of the source, for errors.
-        freeze: what tells that the picture stands still, or None not to look.
-        wanted: what the source was asked for; a first frame of another size is warned of.
+        freeze: detects a frozen image; None turns detection off.
+        wanted: what was requested of the source; a first frame of another size logs a warning.
     """
 
     def __init__(self, description: str, freeze: FreezeDetector | None, *, wanted: CaptureFormat | None = None) -> None:
@@ -33,13 +118,65 @@ class LiveFrames:
         """Make the next frame; arguments as those of `Frame`.
 
         Raises:
-            SourceLostError: the picture stands still.
+            SourceLostError: the image is frozen.
         """
         if self._freeze is not None and self._freeze.is_frozen(pixels):
-            raise SourceLostError(f"{self._description}: the picture has not changed for {self._freeze.after:g} s")
+            raise SourceLostError(
+                f"{self._description}: the image has not changed for {self._freeze.freeze_timeout:g} s"
+            )
         height, width = pixels.shape[:2]
         if self._next == 0 and self._wanted.width and (width, height) != (self._wanted.width, self._wanted.height):
             asked = f"{self._wanted.width}x{self._wanted.height}"
-            _LOG.warning("%s: frames are %dx%d, not %s as camera_size asks", self._description, width, height, asked)
+            _LOG.warning("%s: frames are %dx%d, not %s as set by camera_size", self._description, width, height, asked)
         self._next += 1
         return Frame(pixels=pixels, captured_at=captured_at, captured_ns=captured_ns, index=self._next - 1)
+
+
+class LiveReader(GrabbingSource):
+    """The frames of a camera or stream that OpenCV has opened.
+
+    Args:
+        reader: opened; closed with this source.
+        description: for logs and errors, without secrets.
+        lost: error text for when no frame came, such as `no frame came; the camera may be unplugged`.
+        freeze: detects a frozen image; None turns detection off.
+        wanted: what was requested of the camera.
+    """
+
+    live = True
+
+    def __init__(
+        self,
+        reader: VideoReader,
+        *,
+        description: str,
+        lost: str,
+        freeze: FreezeDetector | None,
+        wanted: CaptureFormat | None = None,
+    ) -> None:
+        self.description = description
+        self._reader = reader
+        self._lost = lost
+        self._frames = LiveFrames(description, freeze, wanted=wanted)
+        self._captured_at = datetime.now(timezone.utc)
+        self._captured_ns = 0
+
+    def grab(self) -> bool:
+        """See `GrabbingSource.grab`."""
+        if not self._reader.grab():
+            raise SourceLostError(f"{self.description}: {self._lost}")
+        # Stamped before it is decoded, which takes a while.
+        self._captured_ns = time.monotonic_ns()
+        self._captured_at = datetime.now(timezone.utc)
+        return True
+
+    def retrieve(self) -> Frame:
+        """See `GrabbingSource.retrieve`."""
+        pixels = self._reader.retrieve()
+        if pixels is None:
+            raise BadFrameError(f"{self.description}: a frame cannot be decoded")
+        return self._frames.make(pixels, captured_at=self._captured_at, captured_ns=self._captured_ns)
+
+    def close(self) -> None:
+        """See `FrameSource.close`."""
+        self._reader.close()

@@ -1,4 +1,4 @@
-"""What cv2.VideoCapture needs so that a program can rely on it."""
+"""cv2.VideoCapture made safe to rely on: silent, and closable from another thread."""
 
 import os
 from collections.abc import Sequence
@@ -7,22 +7,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from beeagent.camera.closing import LastOneOut
+from beeagent.camera.source import DeferredClose
 
 
 def silence_opencv() -> None:
     """Keep OpenCV and the FFmpeg inside it from writing to standard error and standard output.
 
-    They report what our own errors report better, and FFmpeg prints addresses with the passwords in them. Who
-    wants to see it all the same sets OPENCV_LOG_LEVEL or OPENCV_FFMPEG_LOGLEVEL. Works for the whole process;
-    call it before the first VideoCapture, while no other thread reads the environment.
+    Our own errors report the same better, and FFmpeg prints addresses with the passwords in them. To see their
+    output all the same, set OPENCV_LOG_LEVEL or OPENCV_FFMPEG_LOGLEVEL. Works for the whole process; call it before
+    the first VideoCapture, while no other thread reads the environment.
     """
     if "OPENCV_LOG_LEVEL" not in os.environ:
         # OpenCV 4 has it at the top, OpenCV 5 in a submodule. 0 is LOG_LEVEL_SILENT in both.
         set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
         set_log_level(0)
     if "OPENCV_FFMPEG_DEBUG" not in os.environ:
-        # Read anew by each VideoCapture that uses FFmpeg. -8 is FFmpeg's AV_LOG_QUIET.
+        # Read by each VideoCapture that uses FFmpeg. -8 is FFmpeg's AV_LOG_QUIET.
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
@@ -32,56 +32,56 @@ class VideoReader:
     Args:
         name: a path or an address, as the backend takes it.
         backend: `cv2.CAP_V4L2` or `cv2.CAP_FFMPEG`; never left to OpenCV's guess.
-        parameters: property, value, property, value; given while opening, as time-outs must be.
+        parameters: property, value, property, value; set while opening, as time-outs must be.
     """
 
     def __init__(self, name: str, backend: int, parameters: Sequence[int] = ()) -> None:
         self._capture = cv2.VideoCapture(name, backend, list(parameters))
-        self._use = LastOneOut(self._capture.release)
+        self._handle = DeferredClose(self._capture.release)
 
     @property
     def is_open(self) -> bool:
         """Whether there is something to read from."""
-        with self._use.inside():
+        with self._handle.use():
             return self._capture.isOpened()
 
     def get(self, prop: int) -> float:
-        """Give one of the `cv2.CAP_PROP_` values; negative or 0 where it is not known."""
-        with self._use.inside():
+        """Return one of the `cv2.CAP_PROP_` values; negative or 0 where it is not known."""
+        with self._handle.use():
             return float(self._capture.get(prop))
 
     def set(self, prop: int, value: float) -> bool:
-        """Ask for one of the `cv2.CAP_PROP_` values; False if it cannot be had."""
-        with self._use.inside():
+        """Request one of the `cv2.CAP_PROP_` values; False if the backend refuses it."""
+        with self._handle.use():
             return bool(self._capture.set(prop, value))
 
     def grab(self) -> bool:
         """Wait for the next frame and keep it undecoded; False if none came, or after `close`."""
-        with self._use.inside():
-            return not self._use.closing and bool(self._capture.grab())
+        with self._handle.use():
+            return not self._handle.closing and bool(self._capture.grab())
 
     def retrieve(self) -> NDArray[np.uint8] | None:
-        """Decode the frame last grabbed.
+        """Decode the frame grabbed last.
 
         Returns:
             uint8, shape (height, width, 3), BGR, owned by the caller; None if it cannot be decoded.
         """
-        with self._use.inside():
-            if self._use.closing:
+        with self._handle.use():
+            if self._handle.closing:
                 return None
             try:
                 decoded, pixels = self._capture.retrieve()
-            except cv2.error:  # what some backends raise for a frame that is broken
+            except cv2.error:  # what some backends raise for a damaged frame
                 return None
         return as_bgr(pixels) if decoded and pixels.size else None
 
     def close(self) -> None:
-        """Let go of the device, file or connection, now or as soon as no thread is inside any more."""
-        self._use.close()
+        """Release the device, file or connection, now or as soon as no thread uses it."""
+        self._handle.close()
 
 
 def as_bgr(pixels: NDArray[np.generic]) -> NDArray[np.uint8] | None:
-    """Give a picture its three channels.
+    """Convert an image to three channels.
 
     Args:
         pixels: uint8, shape (height, width) or (height, width, channels) with 1, 3 or 4 channels (grey, BGR, BGRA).

@@ -1,4 +1,4 @@
-"""From an address to a source of frames."""
+"""Opens the source of frames that an address names."""
 
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -9,71 +9,69 @@ from beeagent.camera.address import (
     CsiAddress,
     DeviceAddress,
     FolderAddress,
+    ImageAddress,
     NumberAddress,
     PatternAddress,
-    PictureAddress,
     StreamAddress,
     VideoAddress,
     is_live,
 )
-from beeagent.camera.camera import open_v4l2
-from beeagent.camera.capture_format import CaptureFormat
 from beeagent.camera.csi import CsiSource
 from beeagent.camera.discovery import Cameras
-from beeagent.camera.freeze import FreezeDetector
-from beeagent.camera.images import PictureSource, list_folder, list_pattern, pattern_folder
+from beeagent.camera.images import ImageSource, list_folder, list_pattern, pattern_folder
+from beeagent.camera.live import CaptureFormat, FreezeDetector
 from beeagent.camera.opencv import silence_opencv
-from beeagent.camera.pacing import MonotonicClock
-from beeagent.camera.realtime import RealtimeSource
+from beeagent.camera.pacing import MonotonicClock, RealtimeSource
 from beeagent.camera.source import BadFrameError, FrameSource, SourceLostError
 from beeagent.camera.still_url import HttpSource, StillImageSource
 from beeagent.camera.stream import StreamTimeouts, open_stream
 from beeagent.camera.synthetic.address import SyntheticAddress
 from beeagent.camera.synthetic.source import SyntheticSource
+from beeagent.camera.v4l2 import open_v4l2
 from beeagent.camera.video import VideoFileSource
 
-DEFAULT_PICTURE_FPS = 30.0
+_DEFAULT_IMAGE_FPS = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceOptions:
-    """How to open a source; what does not apply to its kind is ignored.
+    """How to open a source; options that do not apply to its kind are ignored.
 
     Attributes:
-        realtime: files only: play them like a camera, live, at their own rate (pictures: at `wanted.fps`, or
+        realtime: files only: play them like a camera, live, at their own frame rate (images: at `wanted.fps`, or
             30 frames/s).
-        wanted: cameras: size and rate to ask for.
-        timeouts: streams: how long to wait for the other side.
-        poll_every: still images of the network: seconds between two fetches, at least.
-        frozen_after: cameras and streams: seconds without any change in the picture after which the source counts
-            as lost; None not to look, as for a test picture without noise.
+        wanted: cameras: size and rate to request.
+        timeouts: streams: time-outs for opening and reading.
+        poll_interval: still images from the network: seconds between two fetches, at least.
+        freeze_timeout: cameras and streams: seconds without any change in the image after which the source counts
+            as lost; None turns detection off, as for a test image without noise.
     """
 
     realtime: bool = False
     wanted: CaptureFormat = field(default_factory=CaptureFormat)
     timeouts: StreamTimeouts = field(default_factory=StreamTimeouts)
-    poll_every: float = 1.0
-    frozen_after: float | None = 5.0
+    poll_interval: float = 1.0
+    freeze_timeout: float | None = 5.0
 
     def __post_init__(self) -> None:
-        if self.frozen_after is not None and not self.frozen_after > 0:
-            raise ValueError(f"frozen_after must be above 0 or None, not {self.frozen_after}")
-        if not self.poll_every > 0:
-            raise ValueError(f"poll_every must be above 0, not {self.poll_every}")
+        if self.freeze_timeout is not None and not self.freeze_timeout > 0:
+            raise ValueError(f"freeze_timeout must be above 0 or None, not {self.freeze_timeout}")
+        if not self.poll_interval > 0:
+            raise ValueError(f"poll_interval must be above 0, not {self.poll_interval}")
 
 
 class SourceOpener:
-    """Opens what an address names, anew at each call, from one thread at a time.
+    """Opens the source that an address names, anew at each call, from one thread at a time.
 
-    It quietens OpenCV for the whole process (see `silence_opencv`), so make it before other threads are busy.
+    It silences OpenCV for the whole process (see `silence_opencv`), so make it before other threads are busy.
 
     Args:
         address: from `parse_camera`.
         options: how to open it.
-        cameras: what is attached to this machine; None looks at the real one.
+        cameras: the cameras of this machine; None looks for the real ones.
 
     Attributes:
-        live: whether the frames pass whether or not anyone reads them.
+        live: whether the frames pass whether or not they are read.
     """
 
     def __init__(self, address: CameraAddress, options: SourceOptions, *, cameras: Cameras | None = None) -> None:
@@ -82,19 +80,19 @@ class SourceOpener:
         self._options = options
         self._cameras = Cameras() if cameras is None else cameras
         self.live = is_live(address, realtime=options.realtime)
-        after = options.frozen_after
-        self._freeze = None if after is None else FreezeDetector(after=after, clock=MonotonicClock())
+        timeout = options.freeze_timeout
+        self._freeze = None if timeout is None else FreezeDetector(freeze_timeout=timeout, clock=MonotonicClock())
 
     def __call__(self) -> FrameSource:
-        """Open it.
+        """Open the source.
 
-        A camera that stood still is open only once its picture has changed.
+        A camera that froze counts as open only once its image has changed.
 
         Raises:
-            InputError: there is no such thing, or it is not what it should be: trying again is no use unless someone
-                does something about it.
-            NotReachedError: it is on the network, and gives nothing now.
-            SourceLostError: it is there, or may be, but gives nothing now: try again later.
+            InputError: it does not exist, or is not what it should be: trying again is useless unless someone
+                changes something.
+            SourceUnreachableError: it is on the network, and delivers nothing now.
+            SourceLostError: it exists, or may exist, but delivers nothing now: try again later.
         """
         address = self._address
         if isinstance(address, NumberAddress):
@@ -125,18 +123,18 @@ class SourceOpener:
         return HttpSource(
             stream,
             lambda: StillImageSource(
-                address, every_s=options.poll_every, timeout_s=options.timeouts.reading, clock=MonotonicClock()
+                address, poll_interval=options.poll_interval, timeout=options.timeouts.reading, clock=MonotonicClock()
             ),
         )
 
 
 def open_source(address: CameraAddress, options: SourceOptions, *, cameras: Cameras | None = None) -> FrameSource:
-    """Open what an address names, once; see `SourceOpener`."""
+    """Open the source that an address names, once; see `SourceOpener`."""
     return SourceOpener(address, options, cameras=cameras)()
 
 
 def _await_change(source: FrameSource, freeze: FreezeDetector) -> None:
-    """Read until the picture is not the one that stood still; a source that goes on with it is closed."""
+    """Read until the image differs from the frozen one; close a source that goes on repeating it."""
     try:
         while freeze.frozen:
             with suppress(BadFrameError):
@@ -147,22 +145,22 @@ def _await_change(source: FrameSource, freeze: FreezeDetector) -> None:
 
 
 def _open_file(
-    address: VideoAddress | PictureAddress | FolderAddress | PatternAddress, options: SourceOptions
+    address: VideoAddress | ImageAddress | FolderAddress | PatternAddress, options: SourceOptions
 ) -> FrameSource:
-    source: VideoFileSource | PictureSource
+    source: VideoFileSource | ImageSource
     if isinstance(address, VideoAddress):
         source = VideoFileSource(address.path)
         fps = source.fps
     else:
-        paths, folder = _list_pictures(address)
-        source = PictureSource(paths, description=address.description, folder=folder)
-        fps = options.wanted.fps or DEFAULT_PICTURE_FPS
+        paths, folder = _list_images(address)
+        source = ImageSource(paths, description=address.description, folder=folder)
+        fps = options.wanted.fps or _DEFAULT_IMAGE_FPS
     return RealtimeSource(source, fps=fps, clock=MonotonicClock()) if options.realtime else source
 
 
-def _list_pictures(address: PictureAddress | FolderAddress | PatternAddress) -> tuple[tuple[Path, ...], Path | None]:
-    """Return the images, and of a pattern the folder below which they lie."""
-    if isinstance(address, PictureAddress):
+def _list_images(address: ImageAddress | FolderAddress | PatternAddress) -> tuple[tuple[Path, ...], Path | None]:
+    """Return the images and, for a pattern, the folder that contains them."""
+    if isinstance(address, ImageAddress):
         return (address.path,), None
     if isinstance(address, FolderAddress):
         return list_folder(address.path), None

@@ -1,70 +1,158 @@
-"""What every source of frames offers."""
+"""Frames, what every source of frames offers, and closing a source that another thread is using."""
 
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol, runtime_checkable
 
-from beeagent.camera.frame import Frame
+import numpy as np
+from numpy.typing import NDArray
+
 from beeagent.errors import BeeagentError
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One image and the time of its capture.
+
+    Attributes:
+        pixels: uint8, shape (height, width, 3), **BGR** as in OpenCV. Read-only: later stages read it while the
+            camera already captures the next frame. The detector converts it to the RGB that models expect, after
+            resizing.
+        captured_at: wall-clock time of capture, with time zone UTC.
+        captured_ns: `time.monotonic_ns()` at capture, for ages and latencies that no clock change can falsify.
+        index: number of the frame within its source, from 0.
+        name: of the file it came from, if any: the file name, or the path below the folder of a pattern.
+        position_s: in a video file, seconds from its beginning.
+    """
+
+    pixels: NDArray[np.uint8]
+    captured_at: datetime
+    captured_ns: int
+    index: int
+    name: str | None = None
+    position_s: float | None = None
+
+    @property
+    def width(self) -> int:
+        """Width in pixels."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Height in pixels."""
+        return int(self.pixels.shape[0])
+
+
 class BadFrameError(BeeagentError):
-    """One frame could not be had (a broken picture, a decoding error); the next one may be fine."""
+    """One frame is unusable (a damaged image, a decoding error); the next one may be fine."""
 
 
 class SourceLostError(BeeagentError):
-    """The source gives no more frames though it should (unplugged, stalled, connection lost); reopen it."""
+    """A source delivers no more frames though it should (unplugged, stalled, connection lost); reopen it."""
 
 
-class NotReachedError(SourceLostError):
-    """A source of the network could not be opened: its host is not there, or has nothing at the address."""
+class SourceUnreachableError(SourceLostError):
+    """A network source could not be opened: its host is down, or has nothing at the address."""
 
 
 class FrameSource(Protocol):
-    """Frames, one after another. Used by one thread at a time.
+    """A sequence of frames. Used by one thread at a time.
 
     Attributes:
         description: for logs and errors, without secrets, such as `/dev/video0 (HD Webcam)`.
-        live: True where frames pass whether or not anyone reads them (a camera, a stream); False where they
-            wait (files).
+        live: True where frames pass whether or not they are read (a camera, a stream); False where they wait
+            (files).
     """
 
     description: str
     live: bool
 
     def read(self) -> Frame | None:
-        """Give the next frame, waiting for it if need be; None when the source has come to its end.
+        """Wait for the next frame and return it; None at the end of the source.
 
         Raises:
-            BadFrameError: this frame is unusable; reading on is fine.
-            SourceLostError: the source broke; close it and open it again later.
+            BadFrameError: this frame is unusable; continue reading.
+            SourceLostError: the source failed; close it and open it again later.
         """
         ...
 
     def close(self) -> None:
-        """Let go of the device, file or connection. Safe to call twice, and from another thread."""
+        """Release the device, file or connection. Safe to call twice, and from another thread."""
         ...
 
 
 @runtime_checkable
 class GrabbingSource(FrameSource, Protocol):
-    """A source that can wait for a frame and decode it in two steps, so that a frame nobody wants costs little.
+    """A source that waits for a frame and decodes it in two steps, so that skipping a frame is cheap."""
 
-    `read` is `grab` followed by `retrieve`.
-    """
+    def read(self) -> Frame | None:
+        """Grab and retrieve the next frame; see `FrameSource.read`."""
+        return self.retrieve() if self.grab() else None
 
     def grab(self) -> bool:
-        """Wait for the next frame and hold it undecoded; False when the source has come to its end.
+        """Wait for the next frame and keep it undecoded; False at the end of the source.
 
         Raises:
-            BadFrameError: this frame is unusable; grabbing on is fine.
-            SourceLostError: the source broke; close it and open it again later.
+            BadFrameError: this frame is unusable; continue grabbing.
+            SourceLostError: the source failed; close it and open it again later.
         """
         ...
 
     def retrieve(self) -> Frame:
-        """Decode the frame that was grabbed last; call it once for each.
+        """Decode the frame grabbed last. Call it once for each.
 
         Raises:
-            BadFrameError: it cannot be decoded; grabbing on is fine.
-            SourceLostError: the source broke; close it and open it again later.
+            BadFrameError: it cannot be decoded; continue grabbing.
+            SourceLostError: the source failed; close it and open it again later.
         """
         ...
+
+
+class DeferredClose:
+    """Releases a resource once: when it is closed or, if a thread is using it then, when that thread has finished.
+
+    Releasing a camera's handle while another thread is blocked in it crashes the process, and waiting for that
+    thread may take forever.
+
+    Args:
+        release: releases the resource.
+    """
+
+    def __init__(self, release: Callable[[], None]) -> None:
+        self._release = release
+        self._lock = threading.Lock()
+        self._closing = False
+        self._released = False
+
+    @property
+    def closing(self) -> bool:
+        """Whether `close` was called. A thread that finds it set within `use` must not touch the resource."""
+        return self._closing
+
+    @contextmanager
+    def use(self) -> Iterator[None]:
+        """Use the resource; one thread at a time."""
+        try:
+            with self._lock:
+                yield
+        finally:
+            self._release_if_closing()
+
+    def close(self) -> None:
+        """Release the resource as soon as no thread uses it. Returns at once; safe to call twice, from any thread."""
+        self._closing = True
+        self._release_if_closing()
+
+    def _release_if_closing(self) -> None:
+        # `close` may find the lock taken by a thread that checked `closing` before it was set. That thread comes
+        # here after it has released the lock, and finds it set.
+        if self._closing and self._lock.acquire(blocking=False):
+            try:
+                if not self._released:
+                    self._released = True
+                    self._release()
+            finally:
+                self._lock.release()

@@ -1,4 +1,4 @@
-"""Network cameras that give a still image at each request, not a stream."""
+"""Network cameras that answer each request with a still image, not a stream."""
 
 import http.client
 import logging
@@ -15,10 +15,9 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import numpy as np
 
 from beeagent.camera.address import StreamAddress
-from beeagent.camera.frame import Frame
 from beeagent.camera.images import decode_image
 from beeagent.camera.pacing import Clock
-from beeagent.camera.source import BadFrameError, GrabbingSource, SourceLostError
+from beeagent.camera.source import BadFrameError, Frame, GrabbingSource, SourceLostError
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,28 +25,28 @@ _MAX_BYTES = 64 * 2**20
 _STREAM_TYPES = ("multipart/", "video/", "audio/")
 
 
-class StillImageSource:
-    """The still image at an `http://` or `https://` address, fetched again and again. A `GrabbingSource`, live.
+class StillImageSource(GrabbingSource):
+    """The still image at an `http://` or `https://` address, fetched repeatedly. Live.
 
-    `grab` waits until the next fetch is due, and `retrieve` fetches: what nobody wants is not fetched.
+    `grab` waits until the next fetch is due, and `retrieve` fetches: skipped frames are not fetched.
 
-    The certificate of an `https://` address is not verified, as FFmpeg verifies none for streams: a camera signs its
-    own.
+    The certificate of an `https://` address is not verified, as FFmpeg verifies none for streams: cameras have
+    self-signed ones.
 
     Args:
         address: of the image.
-        every_s: seconds between two fetches, at least.
-        timeout_s: for a fetch.
-        clock: what time it is, and how to wait.
+        poll_interval: seconds between two fetches, at least.
+        timeout: of a fetch, in seconds.
+        clock: tells the time and waits.
     """
 
     live = True
 
-    def __init__(self, address: StreamAddress, *, every_s: float, timeout_s: float, clock: Clock) -> None:
+    def __init__(self, address: StreamAddress, *, poll_interval: float, timeout: float, clock: Clock) -> None:
         self.description = address.description
         self._url, self._opener = _opener(address)
-        self._every = every_s
-        self._timeout = timeout_s
+        self._poll_interval = poll_interval
+        self._timeout = timeout
         self._clock = clock
         self._due: float | None = None
         self._closed = threading.Event()
@@ -59,7 +58,7 @@ class StillImageSource:
         if self._due is not None and now < self._due:
             self._clock.wait(self._closed, self._due - now)
             now = self._due
-        self._due = now + self._every
+        self._due = now + self._poll_interval
         if self._closed.is_set():
             raise SourceLostError(f"{self.description}: was closed")
         return True
@@ -72,10 +71,6 @@ class StillImageSource:
         self._next += 1
         return Frame(pixels=pixels, captured_at=captured_at, captured_ns=captured_ns, index=self._next - 1)
 
-    def read(self) -> Frame | None:
-        """See `FrameSource.read`."""
-        return self.retrieve() if self.grab() else None
-
     def close(self) -> None:
         """See `FrameSource.close`."""
         self._closed.set()
@@ -86,11 +81,11 @@ class StillImageSource:
         try:
             with self._opener.open(self._url, timeout=self._timeout) as response:
                 if response.headers.get_content_type().startswith(_STREAM_TYPES):
-                    raise SourceLostError(f"{self.description}: gives a stream, no image")
+                    raise SourceLostError(f"{self.description}: sends a stream, not an image")
                 while chunk := response.read1(2**16):
                     data += chunk
                     if len(data) > _MAX_BYTES or self._clock.now() > deadline or self._closed.is_set():
-                        raise SourceLostError(f"{self.description}: gives no whole image within {self._timeout:g} s")
+                        raise SourceLostError(f"{self.description}: sent no complete image within {self._timeout:g} s")
         except HTTPError as error:
             raise SourceLostError(f"{self.description}: answers with HTTP status {error.code}") from error
         except TimeoutError as error:
@@ -101,10 +96,10 @@ class StillImageSource:
         return bytes(data)
 
 
-class HttpSource:
-    """What an `http://` or `https://` address gives: a stream, or where that ends with its first frame, a still image.
+class HttpSource(GrabbingSource):
+    """An `http://` or `https://` address as a stream or, if that ends with its first frame, as a still image.
 
-    A `GrabbingSource`, live. FFmpeg reads a still image as a stream of one frame, or of none.
+    Live. FFmpeg reads a still image as a stream of one frame, or of none.
 
     Args:
         stream: the address, opened as a stream; closed with this source.
@@ -139,17 +134,13 @@ class HttpSource:
         frame = frame or self._source.retrieve()
         return replace(frame, index=frame.index + self._offset)
 
-    def read(self) -> Frame | None:
-        """See `FrameSource.read`."""
-        return self.retrieve() if self.grab() else None
-
     def close(self) -> None:
         """See `FrameSource.close`."""
         self._closed = True
         self._source.close()
 
     def _fetch_instead(self, still: Callable[[], StillImageSource]) -> bool:
-        """Put a still image in place of the stream, if there is one; return whether."""
+        """Replace the stream by a still image, if there is one; return whether."""
         self._still = None
         source = still()
         try:
@@ -160,26 +151,26 @@ class HttpSource:
         stream.close()
         if self._closed:  # meanwhile, from another thread, which did not see the new source
             source.close()
-        _LOG.info("%s: gives still images, no stream, and is fetched again and again", self.description)
+        _LOG.info("%s: sends still images, not a stream; fetching them repeatedly", self.description)
         return True
 
 
-def http_problem(address: StreamAddress, *, timeout_s: float) -> str | None:
-    """Return what an `http://` or `https://` server answers in place of a video; None where that is not known."""
+def http_problem(address: StreamAddress, *, timeout: float) -> str | None:
+    """Return what an `http://` or `https://` server answers instead of a video; None if that is not known."""
     url, opener = _opener(address)
     try:
-        with opener.open(url, timeout=timeout_s) as response:
+        with opener.open(url, timeout=timeout) as response:
             content = response.headers.get_content_type()
     except HTTPError as error:
         remedies = {401: "check user and password", 403: "check user and password", 404: "check the path"}
         return f"answers with HTTP status {error.code}: {remedies.get(error.code, 'see the log of the server')}"
     except (OSError, http.client.HTTPException, ValueError):
         return None
-    return f"gives {content}, which cannot be read as video: check the path"
+    return f"sends {content}, which cannot be read as video: check the path"
 
 
 def _opener(address: StreamAddress) -> tuple[str, urllib.request.OpenerDirector]:
-    """Return the URL without user and password, and what opens it with them."""
+    """Return the URL without user and password, and an opener that uses them."""
     parts = urlsplit(address.url)
     url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
     user, password = unquote(parts.username or ""), unquote(parts.password or "")

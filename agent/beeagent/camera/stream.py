@@ -7,10 +7,9 @@ from urllib.parse import urlsplit
 import cv2
 
 from beeagent.camera.address import StreamAddress
-from beeagent.camera.camera import LiveReader
-from beeagent.camera.freeze import FreezeDetector
+from beeagent.camera.live import FreezeDetector, LiveReader
 from beeagent.camera.opencv import VideoReader
-from beeagent.camera.source import NotReachedError
+from beeagent.camera.source import SourceUnreachableError
 from beeagent.camera.still_url import http_problem
 
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
@@ -19,10 +18,10 @@ _DIAGNOSIS_TIMEOUT = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamTimeouts:
-    """How long to wait for the other side, in seconds, each above 0.
+    """Time-outs of a stream in seconds, each above 0.
 
     Attributes:
-        opening: until the first frames are understood.
+        opening: for the connection and the first frames.
         reading: between two frames.
     """
 
@@ -35,21 +34,20 @@ class StreamTimeouts:
 
 
 def open_stream(address: StreamAddress, *, timeouts: StreamTimeouts, freeze: FreezeDetector | None) -> LiveReader:
-    """Connect to a stream and wait until its first frames are understood.
+    """Connect to a stream and wait for its first frames.
 
-    RTSP goes over TCP where the server allows it, as OpenCV asks for by default: over UDP, lost packets smear the
-    picture. Decoding uses one thread, since FFmpeg's frame threads hold back as many frames as there are threads.
+    RTSP goes over TCP where the server allows it, which is OpenCV's default: over UDP, lost packets smear the
+    image. Decoding uses one thread, since FFmpeg's frame threads hold back as many frames as there are threads.
 
-    A stream that changes its size goes on in the size it began with: OpenCV scales each picture to that, and does not
-    tell.
+    A stream that changes its size keeps the size it began with: OpenCV silently scales each image to that.
 
     Args:
-        address: where.
-        timeouts: how long to wait.
-        freeze: what tells that the picture stands still, or None not to look.
+        address: of the stream.
+        timeouts: for opening and reading.
+        freeze: detects a frozen image; None turns detection off.
 
     Raises:
-        NotReachedError: there is no stream now; the message says what is known about why.
+        SourceUnreachableError: there is no stream now; the message contains what is known about the reason.
     """
     parameters = [
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(timeouts.opening * 1000),
@@ -59,13 +57,13 @@ def open_stream(address: StreamAddress, *, timeouts: StreamTimeouts, freeze: Fre
     reader = VideoReader(address.url, cv2.CAP_FFMPEG, parameters)
     if not reader.is_open:
         reader.close()
-        raise NotReachedError(f"{address.description}: {_diagnose(address)}")
+        raise SourceUnreachableError(f"{address.description}: {_diagnose(address)}")
     lost = f"the stream ended, or nothing came for {timeouts.reading:g} s"
     return LiveReader(reader, description=address.description, lost=lost, freeze=freeze)
 
 
 def _diagnose(address: StreamAddress) -> str:
-    """Return why a stream did not open, as far as its host tells; FFmpeg's own reasons do not reach us."""
+    """Return why a stream did not open, as far as its host shows; OpenCV does not pass on FFmpeg's reason."""
     parts = urlsplit(address.url)
     host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
     try:
@@ -75,8 +73,8 @@ def _diagnose(address: StreamAddress) -> str:
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         return f"cannot connect to {host} at port {port}: {str(reason).lower()}"
-    if parts.scheme.startswith("http") and (problem := http_problem(address, timeout_s=_DIAGNOSIS_TIMEOUT)):
+    if parts.scheme.startswith("http") and (problem := http_problem(address, timeout=_DIAGNOSIS_TIMEOUT)):
         return f"{host} {problem}"
     return (
-        f"{host} answers at port {port}, but gives no video: check the path, and user and password if it asks for them"
+        f"{host} answers at port {port}, but sends no video: check the path, and user and password if it asks for them"
     )

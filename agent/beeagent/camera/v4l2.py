@@ -1,4 +1,4 @@
-"""Which of the /dev/video* nodes are cameras that can be read directly, and why the others are not."""
+"""V4L2 cameras: which /dev/video* nodes can be read directly, why the others cannot, and opening one."""
 
 import errno
 import fcntl
@@ -10,7 +10,16 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Protocol
 
+import cv2
+
 from beeagent.camera.images import natural_key
+from beeagent.camera.live import CaptureFormat, FreezeDetector, LiveReader
+from beeagent.camera.opencv import VideoReader
+from beeagent.camera.source import SourceLostError
+
+_BUFFERS = 2
+"""One that is being read and one that the driver fills meanwhile. With one, the driver misses every frame that
+comes while the last is decoded; more only increase the delay when reading falls behind."""
 
 # From linux/videodev2.h. `struct v4l2_capability` has driver, card, bus_info, version, capabilities, device_caps
 # and three reserved words.
@@ -33,15 +42,15 @@ CAP_DEVICE_CAPS = 0x80000000
 _ANY_CAPTURE = CAP_VIDEO_CAPTURE | CAP_VIDEO_CAPTURE_MPLANE
 _ANY_M2M = CAP_VIDEO_M2M | CAP_VIDEO_M2M_MPLANE
 
-# What a Raspberry Pi's CSI cameras go through. The receivers (unicam up to the Pi 4, rp1-cfe on the Pi 5) give raw
-# sensor data, the signal processors (bcm2835-isp, pispbe) work from memory to memory. All of them say that they
-# capture video; none gives a picture unless libcamera drives them together.
+# The pipeline of a Raspberry Pi's CSI cameras. The receivers (unicam up to the Pi 4, rp1-cfe on the Pi 5) deliver raw
+# sensor data, the signal processors (bcm2835-isp, pispbe) work from memory to memory. All of them claim to capture
+# video; none delivers an image unless libcamera drives them together.
 _CSI_PIPELINE_DRIVERS = frozenset({"unicam", "rp1-cfe", "bcm2835-isp", "pispbe"})
 
 
 @dataclass(frozen=True, slots=True)
 class Capability:
-    """What a driver answers to VIDIOC_QUERYCAP.
+    """A driver's answer to VIDIOC_QUERYCAP.
 
     Attributes:
         driver: its name, such as `uvcvideo`.
@@ -59,25 +68,25 @@ class Capability:
 
     @property
     def node_caps(self) -> int:
-        """What this very node can do: a camera's metadata node shares `capabilities` with its video node."""
+        """Capabilities of this node alone: a camera's metadata node shares `capabilities` with its video node."""
         return self.device_caps if self.capabilities & CAP_DEVICE_CAPS else self.capabilities
 
 
 class CapabilityQuery(Protocol):
-    """Asks the driver behind a node; `query_capability` is the real one."""
+    """Queries the driver of a node; `query_capability` is the real one."""
 
     def __call__(self, path: Path) -> Capability:
-        """Give the driver's answer.
+        """Return the driver's answer.
 
         Raises:
-            OSError: the node cannot be opened, or is no V4L2 device (ENOTTY).
+            OSError: the node cannot be opened, or is not a V4L2 device (ENOTTY).
         """
         ...
 
 
 def query_capability(path: Path) -> Capability:
-    """Ask the driver behind a device node what it is. See `CapabilityQuery`."""
-    # Non-blocking, since opening what is no camera may wait: a serial line for its carrier, a tape for its medium.
+    """Query the driver of a device node. See `CapabilityQuery`."""
+    # Non-blocking, since opening another device may wait: a serial line for its carrier, a tape for its medium.
     node = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         answer = bytearray(_CAPABILITY.size)
@@ -88,7 +97,7 @@ def query_capability(path: Path) -> Capability:
 
 
 def unpack_capability(answer: bytes) -> Capability:
-    """Read a `struct v4l2_capability`, 104 bytes."""
+    """Unpack a `struct v4l2_capability`, 104 bytes."""
     driver, card, bus, _version, capabilities, device_caps, *_reserved = _CAPABILITY.unpack(answer)
     return Capability(_text(driver), _text(card), _text(bus), capabilities, device_caps)
 
@@ -98,7 +107,7 @@ def _text(field: bytes) -> str:
 
 
 class NodeKind(Enum):
-    """What a path turned out to be."""
+    """What a path is."""
 
     CAMERA = auto()
     CSI_PIPELINE = auto()
@@ -134,10 +143,10 @@ class CameraInfo:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What a path is, and if it is no camera, why.
+    """What a path is and, if it is not a camera, why.
 
     Attributes:
-        kind: the verdict.
+        kind: of the node.
         camera: set where `kind` is CAMERA.
         problem: one clause for an error message, such as `is an output device, not a camera`; empty for a camera.
     """
@@ -148,40 +157,71 @@ class Inspection:
 
 
 def inspect_node(path: Path, *, query: CapabilityQuery = query_capability) -> Inspection:
-    """Find out whether a path is a camera that can be read directly."""
+    """Determine whether a path is a camera that can be read directly."""
     try:
         capability = query(path)
     except OSError as error:
-        return _explain(error)
-    return _judge(path, capability)
+        return _classify_error(error)
+    return _classify(path, capability)
 
 
 def find_cameras(*, query: CapabilityQuery = query_capability, device_folder: Path = Path("/dev")) -> list[CameraInfo]:
-    """Give the V4L2 cameras that can be opened, in the order of their numbers."""
+    """Return the V4L2 cameras that can be opened, in the order of their numbers."""
     nodes = sorted(device_folder.glob("video[0-9]*"), key=natural_key)
     inspections = (inspect_node(node, query=query) for node in nodes)
     return [inspection.camera for inspection in inspections if inspection.camera is not None]
 
 
-def _judge(path: Path, capability: Capability) -> Inspection:
+def open_v4l2(camera: CameraInfo, *, wanted: CaptureFormat, freeze: FreezeDetector | None) -> LiveReader:
+    """Open a V4L2 camera.
+
+    Requests Motion JPEG, because over USB 2 only compressed frames come at full rate in larger sizes; a camera
+    without it uses another format.
+
+    Args:
+        camera: from `Cameras.by_path` or `find_cameras`.
+        wanted: size and rate to request.
+        freeze: detects a frozen image; None turns detection off.
+
+    Raises:
+        SourceLostError: it cannot be opened now, most often because another program uses it.
+    """
+    description = str(camera)
+    reader = VideoReader(str(camera.path), cv2.CAP_V4L2)
+    if not reader.is_open:
+        reader.close()
+        raise SourceLostError(f"{description}: cannot be opened; another program may be using it")
+    # The order matters: the size is chosen for a pixel format, and the rate for a size.
+    reader.set(cv2.CAP_PROP_BUFFERSIZE, _BUFFERS)
+    reader.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
+    if wanted.width and wanted.height:
+        reader.set(cv2.CAP_PROP_FRAME_WIDTH, wanted.width)
+        reader.set(cv2.CAP_PROP_FRAME_HEIGHT, wanted.height)
+    if wanted.fps:
+        reader.set(cv2.CAP_PROP_FPS, wanted.fps)
+    lost = "no frame came; the camera may be unplugged"
+    return LiveReader(reader, description=description, lost=lost, freeze=freeze, wanted=wanted)
+
+
+def _classify(path: Path, capability: Capability) -> Inspection:
     caps = capability.node_caps
     if capability.driver in _CSI_PIPELINE_DRIVERS or (caps & CAP_IO_MC and caps & _ANY_CAPTURE):
         problem = f"is a part of a CSI camera's pipeline (driver {capability.driver}), which only libcamera can drive"
         return Inspection(NodeKind.CSI_PIPELINE, problem=problem)
     if caps & _ANY_M2M or (caps & _ANY_CAPTURE and caps & (CAP_VIDEO_OUTPUT | CAP_VIDEO_OUTPUT_MPLANE)):
-        # Before M2M had a flag of its own, such a device said that it captures and puts out. v4l2loopback, in
-        # its default mode, says so too until something is written to it.
-        return Inspection(NodeKind.CODEC, problem="is a codec or loopback without a picture of its own, not a camera")
+        # Before M2M had a flag of its own, such a device claimed both capture and output. v4l2loopback, in its
+        # default mode, does so too until something is written to it.
+        return Inspection(NodeKind.CODEC, problem="is a codec or loopback without images of its own, not a camera")
     if caps & _ANY_CAPTURE and caps & CAP_STREAMING:
         return Inspection(NodeKind.CAMERA, CameraInfo(path, capability.card, capability.driver, capability.bus))
     if caps & (CAP_META_CAPTURE | CAP_META_OUTPUT):
-        return Inspection(NodeKind.METADATA, problem="carries a camera's metadata, not its picture")
+        return Inspection(NodeKind.METADATA, problem="carries a camera's metadata, not its images")
     if caps & (CAP_VIDEO_OUTPUT | CAP_VIDEO_OUTPUT_MPLANE):
         return Inspection(NodeKind.OUTPUT, problem="is an output device, not a camera")
     return Inspection(NodeKind.OTHER, problem="does not capture video")
 
 
-def _explain(error: OSError) -> Inspection:
+def _classify_error(error: OSError) -> Inspection:
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP):
         return Inspection(NodeKind.MISSING, problem="does not exist")
     if error.errno in (errno.ENODEV, errno.ENXIO):
@@ -191,11 +231,11 @@ def _explain(error: OSError) -> Inspection:
         return Inspection(NodeKind.FORBIDDEN, problem=problem)
     if error.errno in (errno.ENOTTY, errno.EINVAL, errno.EISDIR):
         return Inspection(NodeKind.NOT_V4L2, problem="is not a video device")
-    return Inspection(NodeKind.BROKEN, problem=f"cannot be asked what it is: {error.strerror or error}")
+    return Inspection(NodeKind.BROKEN, problem=f"cannot be queried: {error.strerror or error}")
 
 
 def _user() -> str:
-    """Name the user that this process is, whatever the environment says."""
+    """Return the name of the user that runs this process, whatever the environment says."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

@@ -1,48 +1,43 @@
-"""Frames from a video file."""
+"""Frames from a video file, and how many frames its container counts that are never shown."""
 
 import math
 import struct
 import time
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 
-from beeagent.camera.container import counts_frames, hidden_frames
-from beeagent.camera.frame import Frame
 from beeagent.camera.opencv import VideoReader
-from beeagent.camera.source import BadFrameError
+from beeagent.camera.source import BadFrameError, Frame, GrabbingSource
 from beeagent.errors import InputError
 
-VIDEO_SUFFIXES = frozenset(
-    {
-        ".264", ".265", ".3gp", ".avi", ".flv", ".gif", ".h264", ".h265", ".hevc", ".m2ts", ".m4v", ".mjpeg",
-        ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv", ".y4m",
-    }
-)  # fmt: skip
-"""What counts as a video file. A closed set, because FFmpeg plays more than that: a text file, for one, as a
-picture of its text."""
-
 _DECODE_ATTEMPTS = 64
-"""After a frame fails to decode: how many more to try until the file is taken to be at its end."""
+"""Frames to try after one that fails to decode; if all of them fail too, the file is at its end."""
 
 _DEFAULT_FPS = 30.0
 _SANE_FPS = (0.1, 1000.0)
 
+_MAX_DEPTH = 8  # of nested AVI lists and MP4 boxes
+_AVI_LISTS = frozenset({b"RIFF", b"LIST"})
+_MP4_PARENTS = frozenset({b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl"})
+
 
 class IncompleteVideoError(BadFrameError):
-    """A video file gave fewer frames than its header promises: it is cut off or damaged.
+    """A video file has fewer frames than its header promises: it is cut off or damaged.
 
-    Told once, after all frames that can be had; the next read gives the end.
+    Raised once, after all readable frames; the next read returns the end.
     """
 
 
-class VideoFileSource:
-    """A video file, in order, no frame skipped, as fast as it is asked for. A `GrabbingSource`.
+class VideoFileSource(GrabbingSource):
+    """The frames of a video file in order, none skipped, as fast as they are read.
 
-    A frame that cannot be decoded is told as BadFrameError and keeps its index. Damage may also make FFmpeg pass
-    over frames without telling. Where frames are missing at the end, IncompleteVideoError says so once. Frames without
-    an image, which a capture card leaves where it drops one, are passed over, as are those that an edit list hides.
+    A frame that cannot be decoded raises BadFrameError and keeps its index. Damage may also make FFmpeg skip
+    frames silently. If frames are missing at the end, IncompleteVideoError is raised once. Frames without an
+    image, which a capture card writes where it drops one, are skipped, as are those that an edit list hides.
 
     Args:
         path: the file.
@@ -56,13 +51,13 @@ class VideoFileSource:
     def __init__(self, path: Path) -> None:
         self.description = str(path)
         self._path = path
-        self._exact_count = path.is_file() and _counts_its_frames(path)
+        self._exact_count = path.is_file() and _has_exact_count(path)
         # Made absolute, because FFmpeg takes `a:b.mp4` for the address of a protocol named a.
         self._reader = VideoReader(str(path.absolute()), cv2.CAP_FFMPEG)
         if not self._reader.is_open or not self._reader.grab():
             self._reader.close()
             raise InputError(f"video {path}: is not a video that can be decoded, or its beginning or index is missing")
-        # The first frame is grabbed already: opening alone does not tell whether anything can be decoded.
+        # The first frame is grabbed already: only that shows whether anything can be decoded.
         self._ahead = True
         self._position_s = 0.0
         self._index = 0
@@ -78,14 +73,14 @@ class VideoFileSource:
         if self._ended:
             return False
         if not self._ahead and not self._bad and not self._grab():
-            # Either the end or a frame that cannot be decoded: OpenCV does not tell. It is a bad frame if a good
-            # one follows it.
+            # Either the end or a frame that cannot be decoded: OpenCV does not distinguish them. It is a bad frame if
+            # a good one follows it.
             self._bad = self._count_bad_frames()
             if self._ended:  # closed meanwhile, from another thread
                 return False
             if not self._bad:
                 self._ended = True
-                self._tell_if_incomplete()
+                self._check_complete()
                 return False
             self._ahead = True
         self._index += 1
@@ -117,10 +112,6 @@ class VideoFileSource:
             position_s=self.position_s,
         )
 
-    def read(self) -> Frame | None:
-        """See `FrameSource.read`."""
-        return self.retrieve() if self.grab() else None
-
     def close(self) -> None:
         """See `FrameSource.close`."""
         self._ended = True
@@ -141,7 +132,7 @@ class VideoFileSource:
     def _note_position(self) -> None:
         self._position_s = max(0.0, self._reader.get(cv2.CAP_PROP_POS_MSEC) / 1000)
 
-    def _tell_if_incomplete(self) -> None:
+    def _check_complete(self) -> None:
         if self._promised is None:
             return
         if self._exact_count:
@@ -149,12 +140,12 @@ class VideoFileSource:
             if reached < self._promised:
                 reached += self._hidden_frames(self._promised)
         else:
-            # There, OpenCV works the count out from the duration: what counts is how far the time stamps went, as a
-            # recording may have pauses, and a second more or less is no news.
+            # Here OpenCV derives the count from the duration, so compare it with the time stamps: a recording may have
+            # pauses. A second more or less is within rounding.
             reached = max(self._index, round(self._position_s * self.fps) + 1) + math.ceil(self.fps)
         if reached < self._promised:
             raise IncompleteVideoError(
-                f"{self.description}: frame {self._index} cannot be read: the file gives only {self._index} of the "
+                f"{self.description}: frame {self._index} cannot be read: the file has only {self._index} of the "
                 f"{self._promised} frames that its header promises; it is cut off or damaged"
             )
 
@@ -165,13 +156,92 @@ class VideoFileSource:
             return 0
 
 
-def _counts_its_frames(path: Path) -> bool:
+def _sane_fps(fps: float) -> float:
+    low, high = _SANE_FPS
+    return fps if low <= fps <= high else _DEFAULT_FPS
+
+
+def _has_exact_count(path: Path) -> bool:
+    """Return whether the container has an exact count of its frames: AVI (`RIFF....AVI `) and MP4 (`....ftyp`)."""
     try:
-        return counts_frames(path)
+        with path.open("rb") as file:
+            return _is_avi(start := file.read(12)) or start[4:8] == b"ftyp"
     except OSError as error:
         raise InputError(f"video {path}: cannot be read: {error.strerror or error}") from error
 
 
-def _sane_fps(fps: float) -> float:
-    low, high = _SANE_FPS
-    return fps if low <= fps <= high else _DEFAULT_FPS
+def hidden_frames(path: Path, counted: int) -> int:
+    """Return how many of the frames that an AVI or MP4 file counts need not be shown.
+
+    A capture card that drops a frame, or has no signal, leaves an AVI chunk or an MP4 sample of 0 bytes. A recording
+    that was trimmed without re-encoding keeps frames before its beginning, which the edit list of an MP4 file
+    hides; their number is not computed.
+
+    Args:
+        path: of the file.
+        counted: the number of frames in its header.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        if _is_avi(file.read(12)):
+            return sum(
+                1 for kind, start, end in _avi_chunks(file, 0, size) if start == end and kind[2:] in (b"dc", b"db")
+            )
+        return _hidden_in_mp4(file, size, counted)
+
+
+def _hidden_in_mp4(file: BinaryIO, size: int, counted: int) -> int:
+    boxes = list(_mp4_boxes(file, 0, size))
+    if any(end > size for _, _, end in boxes):  # cut off: what is missing is missing
+        return 0
+    if any(kind == b"elst" for kind, _, _ in boxes):
+        return counted
+    return sum(_empty_samples(file, start, end) for kind, start, end in boxes if kind == b"stsz")
+
+
+def _empty_samples(file: BinaryIO, start: int, end: int) -> int:
+    """Return how many samples of a track have 0 bytes according to its `stsz` box."""
+    file.seek(start)
+    _, same_for_all, count = struct.unpack(">3I", file.read(12))
+    sizes = b"" if same_for_all else file.read(min(4 * count, end - start - 12))
+    return sum(1 for (size,) in struct.iter_unpack(">I", sizes[: len(sizes) // 4 * 4]) if size == 0)
+
+
+def _avi_chunks(file: BinaryIO, start: int, end: int, depth: int = 0) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, start and end of each chunk that is not a list, until the file ends or becomes invalid."""
+    while start + 8 <= end:
+        file.seek(start)
+        kind, length = struct.unpack("<4sI", file.read(8))
+        if not kind.isalnum() and not kind.strip().isalnum():
+            return
+        stop = start + 8 + length
+        if kind in _AVI_LISTS and depth < _MAX_DEPTH:
+            yield from _avi_chunks(file, start + 12, min(stop, end), depth + 1)
+        elif stop <= end:
+            yield kind, start + 8, stop
+        start = stop + length % 2
+
+
+def _mp4_boxes(file: BinaryIO, start: int, end: int, depth: int = 0) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, start and end of the content of each box, depth first through `_MP4_PARENTS`."""
+    while start + 8 <= end:
+        file.seek(start)
+        length, kind = struct.unpack(">I4s", file.read(8))
+        content = start + 8
+        if length == 1:  # the length is 64 bits long
+            length = int.from_bytes(file.read(8), "big")
+            content += 8
+        stop = end if length == 0 else start + length  # 0: up to the end
+        if stop < content:
+            return
+        yield kind, content, stop
+        if kind in _MP4_PARENTS and depth < _MAX_DEPTH:
+            yield from _mp4_boxes(file, content, min(stop, end), depth + 1)
+        start = stop
+
+
+def _is_avi(start: bytes) -> bool:
+    return start[:4] == b"RIFF" and start[8:12] == b"AVI "

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from beeagent import __version__
-from beeagent.camera.address import redacted
+from beeagent.camera import redacted
 from beeagent.cli.options import BROKER, Config, settings_options
 from beeagent.cli.rekognition import rekognition_commands
 from beeagent.errors import BeeagentError, InputError

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from beeagent.camera.address import parse_camera
-from beeagent.camera.opening import SourceOptions, open_source
+from beeagent.camera import SourceOptions, open_source, parse_camera
 from beeagent.detection.bundle import ModelBundle
 from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.detection.runtime import runtime_name

@@ -12,9 +12,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from beeagent.camera.address import parse_camera
-from beeagent.camera.discovery import Cameras
-from beeagent.camera.frame import Frame
+from beeagent.camera import Cameras, Frame, parse_camera
 from beeagent.detection.bundle import ModelBundle
 from beeagent.detection.detector import Detector, DetectorOptions
 from beeagent.detection.runtime import runtime_name

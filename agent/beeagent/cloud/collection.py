@@ -14,7 +14,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from beeagent.camera.frame import Frame
+from beeagent.camera import Frame
 from beeagent.cloud.collected_line import EdgeAnswer, collected_line
 from beeagent.cloud.collection_files import (
     IMAGES,

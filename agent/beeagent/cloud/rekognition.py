@@ -12,7 +12,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from beeagent.camera.frame import Frame
+from beeagent.camera import Frame
 from beeagent.cloud.answer import detections_of
 from beeagent.cloud.failure import failure_of
 from beeagent.cloud.jpeg import jpeg_within

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final
 
-from beeagent.camera.frame import Frame
+from beeagent.camera import Frame
 from beeagent.cloud.collected_line import EdgeAnswer
 from beeagent.cloud.duplicates import show_the_same
 from beeagent.cloud.gate import Gate

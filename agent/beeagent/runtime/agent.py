@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 
-from beeagent.camera.capture import Capture
-from beeagent.camera.frame import Frame
-from beeagent.camera.frame_queue import Handoff
-from beeagent.camera.video import IncompleteVideoError
+from beeagent.camera import Capture, Frame, FrameQueue, IncompleteVideoError
 from beeagent.detection.bundle import ModelBundle
 from beeagent.errors import InputError
 from beeagent.messages.status import CameraCounts
@@ -91,7 +88,7 @@ class Agent:
         self._handling = WorkClock()
         self._left_behind = False
         self._failure: str | None = None
-        frames: Handoff[Frame] = Handoff("newest" if source.live else "every")
+        frames: FrameQueue[Frame] = FrameQueue(drop_oldest=source.live)
         self._capture = Capture(
             source,
             frames,
@@ -246,8 +243,8 @@ class Agent:
         return CameraCounts(
             skipped=counts.bad + self._pipeline.lost,
             replaced=counts.replaced + self._pipeline.replaced,
-            rate_limited=counts.skipped,
-            reconnects=counts.reopened,
+            rate_limited=counts.rate_limited,
+            reconnects=counts.reconnects,
         )
 
     def _fail(self, reason: str) -> None:

@@ -2,22 +2,23 @@
 
 from pathlib import Path
 
-from beeagent.camera.address import (
-    ALLOWED,
+from beeagent.camera import (
+    ALLOWED_CAMERAS,
     CameraAddress,
+    CaptureFormat,
+    CaptureLimits,
     CsiAddress,
     DeviceAddress,
     FolderAddress,
+    ImageAddress,
     NumberAddress,
     PatternAddress,
-    PictureAddress,
+    SourceOpener,
+    SourceOptions,
     StreamAddress,
+    StreamTimeouts,
     parse_camera,
 )
-from beeagent.camera.capture import CaptureLimits
-from beeagent.camera.capture_format import CaptureFormat
-from beeagent.camera.opening import SourceOpener, SourceOptions
-from beeagent.camera.stream import StreamTimeouts
 from beeagent.detection.bundle import ModelBundle, load_bundle
 from beeagent.detection.bundled import default_model
 from beeagent.detection.canary import try_in_child
@@ -115,7 +116,7 @@ def chosen_source(settings: Settings) -> SourceOpener:
         InputError: they name none, or what cannot be one.
     """
     if settings.camera.address is None:
-        raise InputError(f"no camera is given: --camera takes {ALLOWED}")
+        raise InputError(f"no camera is given: --camera takes {ALLOWED_CAMERAS}")
     # A stream that stalls should say so itself, a little before capture only sees that no frame comes.
     timeouts = StreamTimeouts(opening=_stream_opens_within(settings), reading=0.8 * settings.camera.timeout)
     address = parse_camera(settings.camera.address)
@@ -123,8 +124,8 @@ def chosen_source(settings: Settings) -> SourceOpener:
         realtime=settings.camera.realtime,
         wanted=_wanted_format(settings, address),
         timeouts=timeouts,
-        poll_every=min(1.0, 1 / (settings.camera.max_rate or 1.0), settings.camera.timeout / 2),
-        frozen_after=settings.camera.freeze_timeout or None,
+        poll_interval=min(1.0, 1 / (settings.camera.max_rate or 1.0), settings.camera.timeout / 2),
+        freeze_timeout=settings.camera.freeze_timeout or None,
     )
     return SourceOpener(address, options)
 
@@ -136,7 +137,7 @@ def _wanted_format(settings: Settings, address: CameraAddress) -> CaptureFormat:
         InputError: they ask for something that cannot be set on what they name as the camera.
     """
     local = isinstance(address, NumberAddress | DeviceAddress | CsiAddress)
-    played = settings.camera.realtime and isinstance(address, PictureAddress | FolderAddress | PatternAddress)
+    played = settings.camera.realtime and isinstance(address, ImageAddress | FolderAddress | PatternAddress)
     for key, value, possible in (
         ("camera_size", settings.camera.size, local),
         ("camera_fps", settings.camera.fps, local or played),
@@ -151,9 +152,9 @@ def chosen_capture_limits(settings: Settings) -> CaptureLimits:
     """Give what the settings let a camera do before it counts as lost."""
     return CaptureLimits(
         max_rate=settings.camera.max_rate,
-        stall_after=settings.camera.timeout,
-        open_within=_stream_opens_within(settings) + _OPENING_TAKES_MORE_S,
-        await_first=settings.camera.await_camera and _may_come(settings.camera.address),
+        camera_timeout=settings.camera.timeout,
+        open_timeout=_stream_opens_within(settings) + _OPENING_TAKES_MORE_S,
+        await_camera=settings.camera.await_camera and _may_come(settings.camera.address),
     )
 
 

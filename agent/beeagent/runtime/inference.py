@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from beeagent.backoff import Backoff
-from beeagent.camera.frame import Frame
-from beeagent.camera.frame_queue import Handoff, HandoffClosedError
+from beeagent.camera import Frame, FrameQueue, QueueClosedError
 from beeagent.detection.detector import RawOutputs
 from beeagent.detection.loaded import LoadedModel
 from beeagent.detection.tiled import Layout, PreparedFrame
@@ -64,7 +63,7 @@ class InferenceWorkers:
         self,
         *,
         places: int,
-        prepared: Handoff[Prepared],
+        prepared: FrameQueue[Prepared],
         inferred: ReorderBuffer[Inferred],
         on_failure: Callable[[Exception], None],
         on_trouble: Callable[[str | None], None],
@@ -146,7 +145,7 @@ class InferenceWorkers:
         try:
             while self._look(worker):
                 pass
-        except (HandoffClosedError, ReorderClosedError):
+        except (QueueClosedError, ReorderClosedError):
             pass  # at the end of the frames, or stopped: nobody wants what this worker had
         except Exception as error:  # noqa: BLE001 - kept for whoever wants the results, who is on another thread
             if not worker.left_behind:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from beeagent.backoff import Backoff
-from beeagent.camera.frame import Frame
-from beeagent.camera.frame_queue import Handoff, HandoffClosedError
+from beeagent.camera import Frame, FrameQueue, QueueClosedError
 from beeagent.detection.detections import Detections
 from beeagent.detection.loaded import LoadedModel
 from beeagent.priority import give_way
@@ -51,7 +50,7 @@ class Pipeline:
         self,
         *,
         model: LoadedModel,
-        frames: Handoff[Frame],
+        frames: FrameQueue[Frame],
         keep: Literal["newest", "every"],
         on_trouble: Callable[[str | None], None],
         stuck_after: float = 10.0,
@@ -69,7 +68,7 @@ class Pipeline:
         """
         self._model = model
         self._frames = frames
-        self._prepared: Handoff[Prepared] = Handoff(keep)
+        self._prepared: FrameQueue[Prepared] = FrameQueue(drop_oldest=keep == "newest")
         self._inferred: ReorderBuffer[Inferred] = ReorderBuffer(model.places)
         self._failure: Exception | None = None
         self._preparing = threading.Thread(target=self._prepare, name="prepare", daemon=True)
@@ -149,7 +148,7 @@ class Pipeline:
             for frame in self._frames:
                 model = self._model
                 self._prepared.put(Prepared(frame, model, model.prepare(frame.pixels)))
-        except HandoffClosedError:
+        except QueueClosedError:
             pass  # stopped: nobody wants any more frames
         except Exception as error:  # noqa: BLE001 - kept for whoever iterates, who is on another thread
             self._fail(error)

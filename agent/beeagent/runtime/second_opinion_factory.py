@@ -5,7 +5,7 @@ import time
 from typing import Final
 
 from beeagent.backoff import Backoff
-from beeagent.camera.frame import Frame
+from beeagent.camera import Frame
 from beeagent.cloud.breaker import CircuitBreaker
 from beeagent.cloud.budget import CallBudget
 from beeagent.cloud.collected_line import EdgeAnswer

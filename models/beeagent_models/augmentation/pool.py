@@ -8,8 +8,6 @@ from functools import partial
 
 import cv2
 import numpy as np
-from beeagent.camera.synthetic.background import random_background
-from beeagent.camera.synthetic.picture import random_scene_frame
 from numpy.typing import NDArray
 
 from beeagent_models.augmentation.blue_background import tightened, without_box
@@ -18,6 +16,7 @@ from beeagent_models.augmentation.mixture import TrainingSet
 from beeagent_models.augmentation.store import BACKGROUND, CUTOUT, PHOTOGRAPH, SCENE, StoredImage
 from beeagent_models.datasets.dataset import LabelledImage
 from beeagent_models.datasets.image_files import load_image
+from beeagent_models.synthetic import random_background, random_scene_frame
 
 _NO_BOXES = np.zeros((0, 4), np.float32)
 _NO_IDS = np.zeros(0, np.int64)

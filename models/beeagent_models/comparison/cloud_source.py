@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 from beeagent.backoff import Backoff
-from beeagent.camera.frame import Frame
+from beeagent.camera import Frame
 from beeagent.cloud.reason import NoOpinionError
 from beeagent.cloud.rekognition import RekognitionClient, RekognitionOptions
 from beeagent.detection.detections import Detections

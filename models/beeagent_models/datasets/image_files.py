@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from beeagent.camera.images import decode_picture
-from beeagent.camera.opencv import silence_opencv
-from beeagent.camera.source import BadFrameError
+from beeagent.camera import BadFrameError, read_image, silence_opencv
 from beeagent.errors import InputError
 from numpy.typing import NDArray
 
@@ -43,7 +41,7 @@ def decode_image(path: Path) -> NDArray[np.uint8]:
     if path.exists() and not path.is_file():  # to read a pipe would never end
         raise InputError(f"{path}: is no regular file")
     try:
-        return decode_picture(path)
+        return read_image(path)
     except BadFrameError as error:
         raise InputError(str(error)) from None
 

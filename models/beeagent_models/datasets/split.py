@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from beeagent.camera.images import natural_key
+from beeagent.camera import natural_key
 from beeagent.errors import InputError
 
 from beeagent_models.datasets.dataset import Dataset

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from beeagent.camera.synthetic.options import LEAST_SIDE, MOST_SIDE
-from beeagent.camera.synthetic.picture import random_scene_frame
+from beeagent.camera.synthetic.address import MAX_SIDE, MIN_SIDE
 from beeagent.errors import InputError
 
 from beeagent_models.datasets.dataset import LabelledImage
 from beeagent_models.datasets.ground_truth import Labelling, manifest_line
+from beeagent_models.synthetic import random_scene_frame
 
 LABELS = ("bee",)
 MANIFEST = "output.manifest"
@@ -51,8 +51,8 @@ def synthesize(  # noqa: PLR0913 - each a choice of its own
     """
     if not 1 <= frames <= _MOST_FRAMES:
         raise InputError(f"frames is {frames}: allowed are 1 to {_MOST_FRAMES}")
-    if not (LEAST_SIDE <= width <= MOST_SIDE and LEAST_SIDE <= height <= MOST_SIDE):
-        raise InputError(f"size is {width}x{height}: allowed are {LEAST_SIDE} to {MOST_SIDE} pixels each way")
+    if not (MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE):
+        raise InputError(f"size is {width}x{height}: allowed are {MIN_SIDE} to {MAX_SIDE} pixels each way")
     if seed < 0:
         raise InputError(f"seed is {seed}: allowed are 0 and more")
     labelling = Labelling(attribute="bees", job_name=f"synthetic-scene/seed-{seed}", created_at=created_at, human=False)

@@ -11,7 +11,7 @@ from typing import IO, Protocol
 
 import numpy as np
 import yaml
-from beeagent.camera.images import PICTURE_SUFFIXES
+from beeagent.camera import IMAGE_SUFFIXES
 from beeagent.errors import InputError
 
 from beeagent_models.datasets.dataset import LabelledImage
@@ -138,8 +138,8 @@ class _Yolo:
 
     def add(self, picture: StatedPicture) -> None:
         path = self._folder / IMAGES / picture.name
-        if path.suffix.lower() not in PICTURE_SUFFIXES:
-            known = ", ".join(sorted(PICTURE_SUFFIXES))
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            known = ", ".join(sorted(IMAGE_SUFFIXES))
             raise InputError(f"{picture.where}: YOLO has no pictures such as {picture.name}; its names end in {known}")
         width, height = picture.known_size
         rows = [

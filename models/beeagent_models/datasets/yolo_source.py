@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from beeagent.camera.images import PICTURE_SUFFIXES, UNREAD_SUFFIXES
+from beeagent.camera import IMAGE_SUFFIXES, UNSUPPORTED_SUFFIXES
 from beeagent.errors import InputError
 
 from beeagent_models.datasets.box_check import Box
@@ -84,7 +84,7 @@ class YoloSource(Reader):
             for root, path in self._images():
                 file = label_file(path)
                 other = files.at(str(file), str(path))
-                if path.suffix.lower() in UNREAD_SUFFIXES:
+                if path.suffix.lower() in UNSUPPORTED_SUFFIXES:
                     unread += 1
                     yield _unread(path)
                 elif other is not None:
@@ -98,7 +98,7 @@ class YoloSource(Reader):
             what = "there is no picture in a folder called 'images', so this is no YOLO folder"
             raise InputError(f"{self._folder}: {what}")
         if pictures and not labelled:
-            example = next(label_file(path) for _, path in self._images() if path.suffix.lower() in PICTURE_SUFFIXES)
+            example = next(label_file(path) for _, path in self._images() if path.suffix.lower() in IMAGE_SUFFIXES)
             what = f"no picture has a label file; expected e.g. {example}"
             yield Defect(str(self._folder), DefectKind.BROKEN_LINE, what)
 
@@ -218,7 +218,7 @@ def _walk(folder: Path) -> Iterator[Path]:
     for root, files in _folders(folder):
         if "images" in Path(root).absolute().parts:
             for name in sorted(files):
-                if Path(name).suffix.lower() in PICTURE_SUFFIXES | UNREAD_SUFFIXES:
+                if Path(name).suffix.lower() in IMAGE_SUFFIXES | UNSUPPORTED_SUFFIXES:
                     yield Path(root, name)
 
 
@@ -248,7 +248,7 @@ def _orphan(file: Path) -> Defect:
 
 
 def _unread(path: Path) -> Defect:
-    what = f"the format {path.suffix} is not read; convert the picture to one of {' '.join(sorted(PICTURE_SUFFIXES))}"
+    what = f"the format {path.suffix} is not read; convert the picture to one of {' '.join(sorted(IMAGE_SUFFIXES))}"
     return Defect(str(path), DefectKind.BAD_IMAGE, what)
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from beeagent.camera.synthetic.picture import random_scene_frame
 from beeagent_models.augmentation.geometry import box_areas
 from beeagent_models.augmentation.mixture import TrainingSet
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
 from beeagent_models.datasets.reading import read_dataset
+from beeagent_models.synthetic import random_scene_frame
 from support.shared_data import shared_file
 
 pytest.importorskip("keras")

@@ -1,4 +1,5 @@
-"""The built-in scene: a hive entrance with bees, drawn by the project itself, with the exact boxes known.
+"""The synthetic camera: a hive entrance with bees, drawn by the project itself, with the exact boxes known.
 
-It serves the demo, tests with ground truth, training and benchmarks. Nothing here detects anything.
+`--camera synthetic`, the demo, tests with ground truth and benchmarks use it, and `beeagent_models.synthetic` draws
+training images with its parts. Nothing here detects anything.
 """

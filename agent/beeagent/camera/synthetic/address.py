@@ -1,4 +1,4 @@
-"""How a synthetic scene is written as a camera, such as `synthetic:640x480@15?seed=3&bees=2-10`."""
+"""The options of a synthetic scene, and how it is written as a camera: `synthetic:640x480@15?seed=3&bees=2-10`."""
 
 import re
 from collections.abc import Callable
@@ -6,20 +6,66 @@ from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
-from beeagent.camera.synthetic.options import SceneOptions
 from beeagent.errors import InputError
+
+MIN_SIDE, MAX_SIDE = 16, 8192
+MAX_BEES = 200
 
 N = TypeVar("N", int, float)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SceneOptions:
+    """Options of a synthetic scene.
+
+    Attributes:
+        width: of the frame in pixels, 16 to 8192.
+        height: likewise.
+        fps: frames per second, more than 0 and at most 1000.
+        seed: the same seed gives the same scene, 0 or more.
+        bees: minimum and maximum number of bees in view; the number varies between them over time.
+        bee_length: minimum and maximum length of a body, as a ratio of the frame's longer side. A scene chooses one
+            size in between, from which its bees differ a little.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    width: int = 1280
+    height: int = 720
+    fps: float = 30.0
+    seed: int = 0
+    bees: tuple[int, int] = (3, 14)
+    bee_length: tuple[float, float] = (0.06, 0.16)
+
+    def __post_init__(self) -> None:
+        for name, side in (("width", self.width), ("height", self.height)):
+            if not MIN_SIDE <= side <= MAX_SIDE:
+                raise InputError(f"synthetic scene: {name} is {side}; use {MIN_SIDE} to {MAX_SIDE} pixels")
+        if not 0 < self.fps <= 1000:
+            raise InputError(f"synthetic scene: fps is {self.fps}; use more than 0 and at most 1000")
+        if self.seed < 0:
+            raise InputError(f"synthetic scene: seed is {self.seed}; use 0 or more")
+        minimum, maximum = self.bees
+        if not 0 <= minimum <= maximum <= MAX_BEES:
+            raise InputError(
+                f"synthetic scene: bees is {minimum} to {maximum}; use 0 to {MAX_BEES}, the smaller number first"
+            )
+        short, long = self.bee_length
+        if not 0.005 <= short <= long <= 0.5:
+            raise InputError(
+                f"synthetic scene: bee_length is {short} to {long}; use 0.005 to 0.5, the smaller number first"
+            )
+
+
 @dataclass(frozen=True, slots=True)
 class SyntheticAddress:
-    """The scene that the project draws itself.
+    """A synthetic scene as a camera.
 
     Attributes:
         scene: what to draw.
-        live: whether it runs at its own rate, like a camera, or as fast as it is asked, like a file.
-        frames: how many until it ends, 1 or more; None for no end.
+        live: whether it runs at its own rate, like a camera, or as fast as it is read, like a file.
+        frames: number of frames until it ends, 1 or more; None for no end.
     """
 
     scene: SceneOptions
@@ -32,7 +78,7 @@ class SyntheticAddress:
         return f"synthetic:{self.scene.width}x{self.scene.height}@{self.scene.fps:g}?seed={self.scene.seed}"
 
 
-_FORM = re.compile(
+_FORMAT = re.compile(
     r"(?:(?P<width>[0-9]{1,5})x(?P<height>[0-9]{1,5}))?"
     r"(?:@(?P<fps>[0-9]{1,4}(?:\.[0-9]{1,6})?))?"
     r"(?:\?(?P<settings>.+))?"
@@ -48,17 +94,17 @@ _SETTINGS = {
 
 
 def parse_synthetic(text: str) -> SyntheticAddress:
-    """Understand `synthetic` or `synthetic:[WIDTHxHEIGHT][@FPS][?NAME=VALUE&NAME=VALUE…]`.
+    """Parse `synthetic` or `synthetic:[WIDTHxHEIGHT][@FPS][?NAME=VALUE&NAME=VALUE…]`.
 
-    The names: `seed`, a whole number; `bees`, how many are in view, one number or least and most (`2-10`);
-    `length`, how long a bee is as a ratio of the frame's longer side, likewise (`0.05-0.1`); `live`, `yes` for the
-    scene's own rate or `no` for as fast as it is asked; `frames`, after how many it ends. What is left out has the
-    default of `SceneOptions` and `SyntheticAddress`.
+    The names: `seed`, a whole number; `bees`, the number in view, as one number or a range (`2-10`); `length`, the
+    length of a bee as a ratio of the frame's longer side, likewise (`0.05-0.1`); `live`, `yes` for the scene's own
+    rate or `no` for as fast as it is read; `frames`, the number of frames. The defaults are those of `SceneOptions`
+    and `SyntheticAddress`.
 
     Raises:
-        InputError: it is written otherwise, or a value is out of range.
+        InputError: the text does not follow this format, or a value is out of range.
     """
-    match = _FORM.fullmatch(text.removeprefix("synthetic").removeprefix(":"))
+    match = _FORMAT.fullmatch(text.removeprefix("synthetic").removeprefix(":"))
     if match is None:
         raise InputError(f"camera {text!r}: write it like synthetic, or like synthetic:640x480@15?seed=3&bees=2-10")
     settings = _parse_settings(text, match["settings"])
@@ -69,28 +115,28 @@ def parse_synthetic(text: str) -> SyntheticAddress:
             height=int(match["height"] or default.height),
             fps=float(match["fps"] or default.fps),
             seed=int(settings.get("seed", default.seed)),
-            bees=_least_and_most(settings["bees"], int) if "bees" in settings else default.bees,
-            bee_length=_least_and_most(settings["length"], float) if "length" in settings else default.bee_length,
+            bees=_parse_range(settings["bees"], int) if "bees" in settings else default.bees,
+            bee_length=_parse_range(settings["length"], float) if "length" in settings else default.bee_length,
         ),
         live=settings.get("live", "yes") == "yes",
         frames=int(settings["frames"]) if "frames" in settings else None,
     )
 
 
-def _least_and_most(text: str, number: Callable[[str], N]) -> tuple[N, N]:
-    least, _, most = text.partition("-")
-    return number(least), number(most or least)
+def _parse_range(text: str, number: Callable[[str], N]) -> tuple[N, N]:
+    minimum, _, maximum = text.partition("-")
+    return number(minimum), number(maximum or minimum)
 
 
 def _parse_settings(text: str, query: str | None) -> dict[str, str]:
     settings: dict[str, str] = {}
     for name, value in parse_qsl(query or "", keep_blank_values=True):
         if name not in _SETTINGS:
-            raise InputError(f"camera {text!r}: there is no setting {name!r}; use {', '.join(_SETTINGS)}")
+            raise InputError(f"camera {text!r}: unknown setting {name!r}; use {', '.join(_SETTINGS)}")
         if name in settings:
             raise InputError(f"camera {text!r}: {name} is given twice")
-        form, meaning = _SETTINGS[name]
-        if not re.fullmatch(form, value):
+        pattern, meaning = _SETTINGS[name]
+        if not re.fullmatch(pattern, value):
             raise InputError(f"camera {text!r}: {name} is {value!r}; use {meaning}")
         settings[name] = value
     return settings

@@ -7,8 +7,8 @@ from enum import Enum
 import numpy as np
 
 
-class Doing(Enum):
-    """What a bee is about."""
+class Activity(Enum):
+    """What a bee is doing."""
 
     COMING = "coming"
     STAYING = "staying"
@@ -20,25 +20,25 @@ class Bee:
     """One bee in the scene.
 
     Attributes:
-        x: of its middle, in pixels.
+        x: of its centre, in pixels.
         y: likewise.
         heading: radians, 0 to the right, growing clockwise on the screen.
-        look: which of the scene's individuals it looks like.
-        doing: whether it comes, stays or leaves.
-        flying: in the air; else on foot.
+        look: index of the scene's individual that it looks like.
+        activity: whether it comes, stays or leaves.
+        flying: in the air rather than on foot.
         speed: pixels per second.
         turning: radians per second.
         gait: phase of its steps or wings, in radians.
-        rest: seconds for which it still stands still.
-        goal: x and y where it wants to be, while it comes or leaves.
-        by_slot: it comes or leaves on foot through the entrance slot.
+        rest: seconds for which it still rests.
+        goal: x and y of its destination while it comes or leaves.
+        by_slot: whether it comes or leaves on foot through the entrance slot.
     """
 
     x: float
     y: float
     heading: float
     look: int
-    doing: Doing = Doing.STAYING
+    activity: Activity = Activity.STAYING
     flying: bool = False
     speed: float = 0.0
     turning: float = 0.0
@@ -50,7 +50,7 @@ class Bee:
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """Where bees can be.
+    """The area where bees can be.
 
     Attributes:
         width: of the frame in pixels.
@@ -67,9 +67,9 @@ class Colony:
     """All bees of a scene, and their coming and going.
 
     Args:
-        rng: decides everything.
+        rng: source of all randomness.
         ground: where they can be.
-        bees: least and most that are in view.
+        bees: minimum and maximum number in view.
         lengths: body length in pixels of each individual that a bee can look like.
     """
 
@@ -83,13 +83,13 @@ class Colony:
     ) -> None:
         self._rng = rng
         self._ground = ground
-        self._least, self._most = bees
+        self._min_bees, self._max_bees = bees
         self._length = sum(lengths) / len(lengths)
         self._looks = len(lengths)
-        self.bees: list[Bee] = [self._settled() for _ in range(int(rng.integers(self._least, self._most + 1)))]
+        self.bees: list[Bee] = [self._settled() for _ in range(int(rng.integers(self._min_bees, self._max_bees + 1)))]
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance by a time in seconds."""
         steps = max(1, math.ceil(seconds / 0.05))
         for _ in range(steps):
             self._step(seconds / steps)
@@ -99,26 +99,26 @@ class Colony:
             self._decide(bee, seconds)
             self._move(bee, seconds)
         self._keep_apart(seconds)
-        self.bees = [bee for bee in self.bees if not (bee.doing is Doing.LEAVING and self._gone(bee))]
-        staying = sum(bee.doing is Doing.STAYING for bee in self.bees)
-        rate = 0.35 * seconds * (1 + self._most / 10)
-        if len(self.bees) < self._most and self._rng.random() < rate:
+        self.bees = [bee for bee in self.bees if not (bee.activity is Activity.LEAVING and self._gone(bee))]
+        staying = sum(bee.activity is Activity.STAYING for bee in self.bees)
+        rate = 0.35 * seconds * (1 + self._max_bees / 10)
+        if len(self.bees) < self._max_bees and self._rng.random() < rate:
             self.bees.append(self._arriving())
-        elif staying > self._least and self._rng.random() < rate:
-            self._send_off([bee for bee in self.bees if bee.doing is Doing.STAYING])
+        elif staying > self._min_bees and self._rng.random() < rate:
+            self._dismiss([bee for bee in self.bees if bee.activity is Activity.STAYING])
 
-    def _new(self, x: float, y: float, heading: float) -> Bee:
+    def _new_bee(self, x: float, y: float, heading: float) -> Bee:
         look = int(self._rng.integers(self._looks))
-        return Bee(x=x, y=y, heading=heading, look=look, gait=float(self._rng.uniform(0, 2 * math.pi)))  # fmt: skip
+        return Bee(x=x, y=y, heading=heading, look=look, gait=float(self._rng.uniform(0, 2 * math.pi)))
 
     def _settled(self) -> Bee:
         x, y = self._place()
-        bee = self._new(x, y, float(self._rng.uniform(-math.pi, math.pi)))
+        bee = self._new_bee(x, y, float(self._rng.uniform(-math.pi, math.pi)))
         bee.rest = float(self._rng.exponential(0.5))
         return bee
 
     def _place(self) -> tuple[float, float]:
-        """Choose a place well within the frame, rather below the slot than above."""
+        """Choose a place well within the frame, more often below the slot than above."""
         ground, margin = self._ground, 0.5 * self._length
         low = ground.slot[3] if self._rng.random() < 0.75 else 0
         return (
@@ -148,13 +148,13 @@ class Colony:
         x, y = self._door() if by_slot else self._outside()
         if by_slot:
             goal = (x, max(goal[1], self._ground.slot[3] + 0.6 * self._length))
-        bee = self._new(x, y, math.atan2(goal[1] - y, goal[0] - x))
-        bee.doing, bee.goal, bee.by_slot, bee.flying = Doing.COMING, goal, by_slot, not by_slot
+        bee = self._new_bee(x, y, math.atan2(goal[1] - y, goal[0] - x))
+        bee.activity, bee.goal, bee.by_slot, bee.flying = Activity.COMING, goal, by_slot, not by_slot
         return bee
 
-    def _send_off(self, candidates: list[Bee]) -> None:
+    def _dismiss(self, candidates: list[Bee]) -> None:
         bee = candidates[int(self._rng.integers(len(candidates)))]
-        bee.doing, bee.rest = Doing.LEAVING, 0.0
+        bee.activity, bee.rest = Activity.LEAVING, 0.0
         below = bee.y > self._ground.slot[3]
         bee.by_slot = bool(below and not bee.flying and self._rng.random() < 0.5)
         bee.flying = not bee.by_slot
@@ -163,7 +163,7 @@ class Colony:
     def _decide(self, bee: Bee, seconds: float) -> None:
         rng = self._rng
         bee.rest = max(0.0, bee.rest - seconds)
-        if bee.doing is Doing.STAYING:
+        if bee.activity is Activity.STAYING:
             if not bee.flying and not bee.rest and rng.random() < 0.35 * seconds:
                 bee.rest = float(rng.exponential(1.0))
             if rng.random() < (0.8 if bee.flying else 0.04) * seconds:
@@ -174,37 +174,37 @@ class Colony:
                 bee.turning = 4 * self._bearing(bee, (self._ground.width / 2, self._ground.height / 2))
         else:
             bee.turning = (6 if bee.flying else 4) * self._bearing(bee, bee.goal)
-            if bee.doing is Doing.COMING and math.dist((bee.x, bee.y), bee.goal) < 0.6 * self._length:
-                bee.doing, bee.by_slot, bee.flying = Doing.STAYING, False, False
+            if bee.activity is Activity.COMING and math.dist((bee.x, bee.y), bee.goal) < 0.6 * self._length:
+                bee.activity, bee.by_slot, bee.flying = Activity.STAYING, False, False
                 bee.rest = float(rng.exponential(0.3))
 
     @staticmethod
     def _bearing(bee: Bee, goal: tuple[float, float]) -> float:
-        """Give the angle by which a bee has to turn towards a place, -pi to pi."""
+        """Return the angle by which a bee has to turn towards a place, -pi to pi."""
         angle = math.atan2(goal[1] - bee.y, goal[0] - bee.x) - bee.heading
         return math.remainder(angle, 2 * math.pi)
 
     def _move(self, bee: Bee, seconds: float) -> None:
         wanted = 0.0 if bee.rest else self._length * (5.0 if bee.flying else 1.6)
-        if bee.flying and bee.doing is Doing.STAYING:
+        if bee.flying and bee.activity is Activity.STAYING:
             wanted *= 0.4
         if bee.by_slot:
-            # Nearly sideways to its goal a bee first turns, else it would circle around it.
+            # A bee that is nearly sideways to its goal turns first, or it would circle around it.
             wanted *= max(0.2, math.cos(self._bearing(bee, bee.goal)))
-        elif bee.doing is not Doing.STAYING:
+        elif bee.activity is not Activity.STAYING:
             wanted *= max(0.3, math.cos(self._bearing(bee, bee.goal)))
         bee.speed += (wanted - bee.speed) * min(1.0, 6 * seconds)
         bee.heading = math.remainder(bee.heading + bee.turning * seconds * (not bee.rest), 2 * math.pi)
         bee.x += math.cos(bee.heading) * bee.speed * seconds
         bee.y += math.sin(bee.heading) * bee.speed * seconds
         bee.gait += seconds * (40 if bee.flying else 9 * bee.speed / self._length)
-        if bee.doing is Doing.STAYING:
+        if bee.activity is Activity.STAYING:
             bee.x = min(max(bee.x, 0.3 * self._length), max(self._ground.width - 0.3 * self._length, 0.0))
             bee.y = min(max(bee.y, 0.3 * self._length), max(self._ground.height - 0.3 * self._length, 0.0))
 
     def _keep_apart(self, seconds: float) -> None:
         """Push walking bees off one another, so that they touch and overlap but do not sit in one place."""
-        walkers = [bee for bee in self.bees if not bee.flying and bee.doing is Doing.STAYING]
+        walkers = [bee for bee in self.bees if not bee.flying and bee.activity is Activity.STAYING]
         if len(walkers) < 2:
             return
         places = np.array([(bee.x, bee.y) for bee in walkers])

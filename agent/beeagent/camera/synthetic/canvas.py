@@ -7,22 +7,21 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from beeagent.camera.synthetic.drawing import draw_line
-from beeagent.camera.synthetic.look import BeePose, Colour
-from beeagent.camera.synthetic.noise import Plane
-from beeagent.camera.synthetic.sprite import Image, Sprite, as_image
+from beeagent.camera.synthetic.drawing import Colour, Image, Plane, as_image, draw_line
+from beeagent.camera.synthetic.look import BeePose
+from beeagent.camera.synthetic.sprite import Sprite
 
 Patch = tuple[slice, slice]
 Line = tuple[Sequence[tuple[float, float]], float]
-"""The places that a line goes through, and its width; in body lengths."""
+"""The points of a line and its width, in body lengths."""
 
 
 class Canvas:
-    """A square drawing; places are body lengths from its middle, x ahead, y to the bee's right.
+    """A square drawing; coordinates are body lengths from its centre, x ahead, y to the bee's right.
 
     Args:
         side: in pixels.
-        scale: pixels for a body length.
+        scale: pixels per body length.
         pose: of the bee.
     """
 
@@ -39,39 +38,39 @@ class Canvas:
         self.half = half / np.linalg.norm(half)
 
     def rolled(self, x: float, y: float, z: float) -> tuple[float, float]:
-        """Turn a point around the body's axis and look at it from above."""
+        """Roll a point around the body's axis and project it from above."""
         return (x, y * math.cos(self.pose.roll) - z * math.sin(self.pose.roll))
 
     def patch(self, left: float, top: float, right: float, bottom: float) -> Patch:
-        """Give the rows and columns of a rectangle in body lengths, cut to the canvas."""
+        """Return the rows and columns of a rectangle in body lengths, cut to the canvas."""
         x0, y0, x1, y1 = (place * self.scale + self.side / 2 for place in (left, top, right, bottom))
         rows = slice(min(max(0, math.floor(y0) - 1), self.side - 1), max(1, min(self.side, math.ceil(y1) + 2)))
         return rows, slice(min(max(0, math.floor(x0) - 1), self.side - 1), max(1, min(self.side, math.ceil(x1) + 2)))
 
     def patch_around(self, points: Sequence[tuple[float, float]], margin: float) -> Patch:
-        """Give the rows and columns of a rectangle around points."""
+        """Return the rows and columns of a rectangle around points."""
         xs, ys = [p[0] for p in points], [p[1] for p in points]
         return self.patch(min(xs) - margin, min(ys) - margin, max(xs) + margin, max(ys) + margin)
 
     def pixels(self, points: ArrayLike, where: Patch) -> NDArray[np.float64]:
-        """Give places in body lengths in pixels from a patch's corner."""
+        """Convert points in body lengths to pixels from a patch's corner."""
         corner = np.array([where[1].start, where[0].start])
         return np.asarray(np.asarray(points, dtype=np.float64) * self.scale + self.side / 2 - corner)
 
     def coordinates(self, where: Patch) -> tuple[Plane, Plane]:
-        """Give the x of each column and the y of each row of a patch."""
+        """Return the x of each column and the y of each row of a patch."""
         x = (np.arange(where[1].start, where[1].stop, dtype=np.float32) + 0.5 - self.side / 2) / self.scale
         y = (np.arange(where[0].start, where[0].stop, dtype=np.float32) + 0.5 - self.side / 2) / self.scale
         return np.asarray(x, dtype=np.float32), np.asarray(y, dtype=np.float32)
 
-    def lay(self, where: Patch, colour: NDArray[np.float32], cover: Plane, *, solid: Plane | None = None) -> None:
-        """Lay a colour over what is there.
+    def blend(self, where: Patch, colour: NDArray[np.float32], cover: Plane, *, solid: Plane | None = None) -> None:
+        """Blend a colour over the drawing.
 
         Args:
             where: rows and columns.
-            colour: BGR for all of it or for each pixel.
+            colour: BGR for the whole patch or for each pixel.
             cover: 0 to 1 for each pixel.
-            solid: likewise: what belongs in the bee's box.
+            solid: likewise: coverage by what belongs in the bee's box.
         """
         keep = 1 - cover
         self._colour[where] *= keep[..., None]
@@ -82,16 +81,16 @@ class Canvas:
             np.maximum(self._solid[where], solid, out=self._solid[where])
 
     def strokes(self, lines: Sequence[Line], *, colour: Colour) -> None:
-        """Draw lines of one colour, all at once: what overlaps is not darker."""
+        """Draw lines of one colour in one step, so that overlaps are not darker."""
         widest = max(width for _, width in lines)
         where = self.patch_around([place for places, _ in lines for place in places], widest)
         mask = blank(where)
         for places, width in lines:
             draw_line(mask, self.pixels(places, where), (255.0, 0, 0), thickness=max(1, round(width * self.scale)))
-        self.lay(where, np.array(colour, dtype=np.float32), as_share(mask))
+        self.blend(where, np.array(colour, dtype=np.float32), as_share(mask))
 
     def sprite(self, side: int) -> Sprite:
-        """Shrink the drawing to its final size."""
+        """Return the drawing, shrunk to its final size."""
         colour, cover, solid = (
             np.asarray(cv2.resize(plane, (side, side), interpolation=cv2.INTER_AREA))
             for plane in (self._colour, self._cover, self._solid)
@@ -101,10 +100,10 @@ class Canvas:
 
 
 def blank(where: Patch) -> Image:
-    """Give an empty mask for a patch."""
+    """Return an empty mask for a patch."""
     return np.zeros((where[0].stop - where[0].start, where[1].stop - where[1].start), dtype=np.uint8)
 
 
 def as_share(mask: Image) -> Plane:
-    """Turn a mask of 0 to 255 into shares of 0 to 1."""
+    """Convert a mask of 0 to 255 into shares of 0 to 1."""
     return np.asarray(mask.astype(np.float32) / np.float32(255), dtype=np.float32)

@@ -1,16 +1,15 @@
-"""What a bee looks like and how it holds itself."""
+"""The appearance and the pose of a bee."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
-Colour = tuple[float, float, float]
+from beeagent.camera.synthetic.drawing import Colour
 
 
 @dataclass(frozen=True, slots=True)
 class BeeLook:
-    """What tells one bee from another. Colours are BGR, 0 to 255.
+    """The appearance of one bee. Colours are BGR, 0 to 255.
 
     Attributes:
         amber: the light part of the abdomen.
@@ -25,8 +24,8 @@ class BeeLook:
         abdomen: length of the abdomen in body lengths.
         wing_tint: colour of the wing membrane.
         wing_opacity: 0 to 1.
-        wing_glint: brightness of the light mirrored by the wings, 0 to 1.
-        pollen: colour of the loads on the hind legs, or None without.
+        wing_glint: brightness of the light reflected by the wings, 0 to 1.
+        pollen: colour of the loads on the hind legs; None for no loads.
     """
 
     amber: Colour
@@ -47,7 +46,7 @@ class BeeLook:
 
 @dataclass(frozen=True, slots=True)
 class BeePose:
-    """How a bee holds itself.
+    """The pose of a bee.
 
     Attributes:
         wing_angle: radians between the body's axis, backwards, and each fore wing, left and right; about 0.2
@@ -56,7 +55,7 @@ class BeePose:
         roll: radians around the body's own axis; 0 seen from above, pi / 2 from the side, pi from below.
         bend: curvature of the abdomen to one side, about -0.5 to 0.5.
         gait: phase of the walk, in radians.
-        legs: 0 to 1: how far the legs are stretched out; small in flight.
+        legs: 0 to 1: how far the legs are extended; small in flight.
         light: direction towards the light: ahead, to the side, up; any length.
     """
 
@@ -70,7 +69,7 @@ class BeePose:
 
 
 def random_look(rng: np.random.Generator) -> BeeLook:
-    """Draw the looks of one bee: from light Italian over striped grey Carniolan to almost black."""
+    """Return a random appearance: from light Italian over striped grey Carniolan to almost black."""
     melanin = float(rng.beta(0.9, 1.3))
     grey = float(rng.random()) ** 2.5
 
@@ -99,37 +98,5 @@ def random_look(rng: np.random.Generator) -> BeeLook:
 
 
 def _pollen(rng: np.random.Generator) -> Colour:
-    """Give one of the colours of pollen: white, yellow, orange, more rarely others."""
+    """Return a random colour of pollen: from white over yellow to orange."""
     return (float(rng.uniform(10, 110)), float(rng.uniform(120, 210)), float(rng.uniform(180, 245)))
-
-
-def random_pose(rng: np.random.Generator, *, flying: bool = False) -> BeePose:
-    """Draw a pose of a walking or a flying bee."""
-    roll = float(rng.normal(0, 0.35)) if rng.random() < 0.8 else float(rng.uniform(-math.pi, math.pi))
-    light = (float(rng.normal(0, 0.6)), float(rng.normal(0, 0.6)), 1.0)
-    if flying:
-        angle = float(rng.uniform(0.9, 1.9))
-        return BeePose(
-            wing_angle=(angle + float(rng.normal(0, 0.1)), angle + float(rng.normal(0, 0.1))),
-            wing_beat=float(rng.uniform(0.2, 1.3)),
-            roll=roll,
-            bend=float(rng.normal(0, 0.1)),
-            legs=float(rng.uniform(0.25, 0.6)),
-            light=light,
-        )
-    kind = rng.random()
-    if kind < 0.6:
-        angle = float(rng.uniform(0.02, 0.3))
-    elif kind < 0.9:
-        angle = float(rng.uniform(0.3, 0.75))
-    else:
-        angle = float(rng.uniform(0.75, 1.4))
-    return BeePose(
-        wing_angle=(angle + float(rng.normal(0, 0.07)), angle + float(rng.normal(0, 0.07))),
-        wing_beat=float(rng.uniform(0.1, 0.7)) if rng.random() < 0.1 else 0.0,
-        roll=roll,
-        bend=float(rng.normal(0, 0.25)),
-        gait=float(rng.uniform(0, 2 * math.pi)),
-        legs=float(rng.uniform(0.7, 1.1)),
-        light=light,
-    )

@@ -1,4 +1,4 @@
-"""Surfaces around a hive: wood, paint, stone, earth, grass, bark, comb, leaves. Each is drawn anew every time."""
+"""Textures of surfaces around a hive: wood, paint, stone, earth, grass, bark, comb, leaves. Each call draws another."""
 
 import math
 from collections.abc import Callable
@@ -7,15 +7,23 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from beeagent.camera.synthetic.drawing import Colour, draw_line, draw_shape
-from beeagent.camera.synthetic.noise import Plane, fractal_noise, stretched, value_noise
-from beeagent.camera.synthetic.sprite import Image, as_image
+from beeagent.camera.synthetic.drawing import (
+    Colour,
+    Image,
+    Plane,
+    as_image,
+    draw_line,
+    draw_shape,
+    fractal_noise,
+    stretched,
+    value_noise,
+)
 
 Material = Callable[[np.random.Generator, int, int], Image]
 
 
 def coloured(field: Plane, stops: list[Colour]) -> Image:
-    """Turn a field of 0 to 1 into colours along a gradient with evenly spaced BGR stops."""
+    """Convert a field of 0 to 1 into colours along a gradient with evenly spaced BGR stops."""
     places = np.linspace(0, 255, len(stops))
     table = np.stack([np.interp(np.arange(256), places, [s[c] for s in stops]) for c in range(3)], axis=1)
     levels = as_image(np.clip(field * 255, 0, 255))
@@ -23,19 +31,19 @@ def coloured(field: Plane, stops: list[Colour]) -> Image:
 
 
 def jittered(rng: np.random.Generator, colour: Colour, spread: float = 0.15) -> Colour:
-    """Vary a colour's brightness by `spread` and its hue by a third of that."""
+    """Return a colour with its brightness varied by `spread` and its hue by a third of that."""
     bright = rng.normal(1, spread)
     b, g, r = (float(np.clip(c * bright * rng.normal(1, spread / 3), 0, 255)) for c in colour)
     return (b, g, r)
 
 
 def picked(rng: np.random.Generator, *colours: Colour, spread: float = 0.15) -> Colour:
-    """Pick one of the colours and vary it."""
+    """Return one of the colours, varied."""
     return jittered(rng, colours[int(rng.integers(len(colours)))], spread)
 
 
 def blended(below: Image, above: Image, share: Plane) -> Image:
-    """Lay `above` on `below` as far as `share`, 0 to 1, says."""
+    """Blend `above` over `below` by `share`, 0 to 1."""
     cover = cv2.cvtColor(as_image(np.clip(share * 255, 0, 255)), cv2.COLOR_GRAY2BGR)
     return as_image(
         cv2.add(cv2.multiply(below, cv2.bitwise_not(cover), scale=1 / 255), cv2.multiply(above, cover, scale=1 / 255))
@@ -82,12 +90,12 @@ def paint(rng: np.random.Generator, width: int, height: int) -> Image:
     if rng.random() < 0.6:
         field = field + np.float32(0.25) * value_noise(rng, (width, height), (size * 0.2, 2))
     low = jittered(rng, (colour[0] * 0.82, colour[1] * 0.82, colour[2] * 0.82), 0.05)
-    picture = coloured(stretched(field), [low, colour])
+    image = coloured(stretched(field), [low, colour])
     if rng.random() < 0.6:
         dirt = fractal_noise(rng, (width, height), (size * 0.1, size * 0.1), octaves=5)
         share = np.clip((dirt - rng.uniform(0.55, 0.85)) * rng.uniform(2, 8), 0, 1) * rng.uniform(0.2, 0.8)
-        picture = blended(picture, filled(width, height, picked(rng, (50, 65, 80), (40, 42, 45))), share)
-    return picture
+        image = blended(image, filled(width, height, picked(rng, (50, 65, 80), (40, 42, 45))), share)
+    return image
 
 
 def worn_paint(rng: np.random.Generator, width: int, height: int) -> Image:
@@ -127,7 +135,7 @@ def bark(rng: np.random.Generator, width: int, height: int) -> Image:
 def grass(rng: np.random.Generator, width: int, height: int) -> Image:
     """Blades of grass or straw over earth, often out of focus."""
     size = max(width, height)
-    picture = stone(rng, width, height)
+    image = stone(rng, width, height)
     tone = picked(rng, (45, 130, 95), (40, 95, 60), (90, 165, 190), (60, 150, 130))
     upright = rng.uniform(0, math.pi)
     for _ in range(int(rng.integers(60, 260))):
@@ -138,14 +146,14 @@ def grass(rng: np.random.Generator, width: int, height: int) -> Image:
             (x + math.cos(angle + bow * t) * length * t, y + math.sin(angle + bow * t) * length * t)
             for t in (0, 0.5, 1)
         ]
-        draw_line(picture, points, jittered(rng, tone, 0.3), thickness=int(rng.integers(1, 4)))
-    return picture
+        draw_line(image, points, jittered(rng, tone, 0.3), thickness=int(rng.integers(1, 4)))
+    return image
 
 
 def leaves(rng: np.random.Generator, width: int, height: int) -> Image:
     """Leaves and petals lying over one another."""
     size = max(width, height)
-    picture = grass(rng, width, height) if rng.random() < 0.5 else stone(rng, width, height)
+    image = grass(rng, width, height) if rng.random() < 0.5 else stone(rng, width, height)
     tone = picked(
         rng,
         (40, 120, 70),
@@ -157,22 +165,22 @@ def leaves(rng: np.random.Generator, width: int, height: int) -> Image:
         (170, 90, 120),
     )
     for _ in range(int(rng.integers(8, 60))):
-        middle = (rng.uniform(0, width), rng.uniform(0, height))
-        leaf(rng, picture, middle, size * rng.uniform(0.02, 0.14), jittered(rng, tone, 0.25))
-    return picture
+        centre = (rng.uniform(0, width), rng.uniform(0, height))
+        leaf(rng, image, centre, size * rng.uniform(0.02, 0.14), jittered(rng, tone, 0.25))
+    return image
 
 
-def leaf(rng: np.random.Generator, picture: Image, middle: tuple[float, float], radius: float, colour: Colour) -> None:
-    """Draw one leaf or petal with its midrib onto a picture, in place."""
+def leaf(rng: np.random.Generator, image: Image, centre: tuple[float, float], radius: float, colour: Colour) -> None:
+    """Draw one leaf or petal with its midrib onto an image, in place."""
     t = np.linspace(0, 1, 12)
     half = np.sin(np.pi * t ** rng.uniform(0.6, 1.3)) * rng.uniform(0.25, 0.6)
     outline = np.concatenate([np.stack([t * 2 - 1, half], 1), np.stack([1 - t * 2, -half[::-1]], 1)]) * radius
     angle = rng.uniform(0, 2 * math.pi)
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-    draw_shape(picture, outline @ turn + np.array(middle), colour)
-    rib = np.array([[-radius, 0.0], [radius * 0.9, 0.0]]) @ turn + np.array(middle)
+    draw_shape(image, outline @ turn + np.array(centre), colour)
+    rib = np.array([[-radius, 0.0], [radius * 0.9, 0.0]]) @ turn + np.array(centre)
     lighter = (min(255.0, colour[0] * 1.25), min(255.0, colour[1] * 1.25), min(255.0, colour[2] * 1.25))
-    draw_line(picture, rib, lighter)
+    draw_line(image, rib, lighter)
 
 
 def comb(rng: np.random.Generator, width: int, height: int) -> Image:
@@ -181,20 +189,20 @@ def comb(rng: np.random.Generator, width: int, height: int) -> Image:
     cell = size * rng.uniform(0.025, 0.07)
     wall = picked(rng, (70, 140, 190), (40, 80, 120), (120, 190, 220))
     inside = (wall[0] * 0.35, wall[1] * 0.4, wall[2] * 0.45)
-    picture = filled(width, height, wall)
+    image = filled(width, height, wall)
     capped = rng.random()
     corners = np.array([(math.sin(math.pi / 3 * k), math.cos(math.pi / 3 * k)) for k in range(6)]) * cell * 0.5
     for row in range(int(height / (cell * 0.86)) + 2):
         for column in range(int(width / cell) + 2):
-            middle = np.array([(column + 0.5 * (row % 2)) * cell, row * cell * 0.86])
+            centre = np.array([(column + 0.5 * (row % 2)) * cell, row * cell * 0.86])
             tone = jittered(rng, wall if rng.random() < capped else inside, 0.12)
-            draw_shape(picture, middle + corners, tone)
+            draw_shape(image, centre + corners, tone)
     field = fractal_noise(rng, (width, height), (size * 0.3, size * 0.3), octaves=4)
-    return blended(picture, filled(width, height, inside), field * np.float32(0.5))
+    return blended(image, filled(width, height, inside), field * np.float32(0.5))
 
 
 def filled(width: int, height: int, colour: Colour) -> Image:
-    """Give a picture of one colour."""
-    picture: NDArray[np.uint8] = np.empty((height, width, 3), dtype=np.uint8)
-    picture[:] = np.clip(colour, 0, 255)
-    return picture
+    """Return an image of one colour."""
+    image: NDArray[np.uint8] = np.empty((height, width, 3), dtype=np.uint8)
+    image[:] = np.clip(colour, 0, 255)
+    return image

@@ -4,22 +4,22 @@ import threading
 import time
 from datetime import datetime, timezone
 
-from beeagent.camera.frame import Frame
 from beeagent.camera.pacing import Clock, MonotonicClock
-from beeagent.camera.synthetic.options import SceneOptions
+from beeagent.camera.source import Frame, GrabbingSource
+from beeagent.camera.synthetic.address import SceneOptions
 from beeagent.camera.synthetic.scene import Scene
 from beeagent.errors import InputError
 
 
-class SyntheticSource:
-    """Frames of a synthetic scene. A `GrabbingSource`: a frame that nobody wants is not drawn.
+class SyntheticSource(GrabbingSource):
+    """Frames of a synthetic scene: a frame that is skipped is not drawn.
 
     Args:
-        options: what to draw.
-        live: True gives frames at the scene's rate, as a camera does; False gives them as fast as they are asked
-            for. Either way every frame is one step of the scene after the one before.
-        frames: how many to give before the end, 1 or more; None for no end.
-        clock: what time it is, and how to wait; the real one by default.
+        options: of the scene.
+        live: True delivers frames at the scene's rate, as a camera does; False as fast as they are read. Either way
+            every frame is one step of the scene after the one before.
+        frames: number of frames until the end, 1 or more; None for no end.
+        clock: tells the time and waits; None for the system's.
 
     Raises:
         InputError: `frames` is out of range.
@@ -41,10 +41,10 @@ class SyntheticSource:
         self._scene = Scene(options)
         self._next = 0
         self._due: float | None = None
-        self._taken: tuple[datetime, int] | None = None
+        self._captured: tuple[datetime, int] | None = None
 
     def grab(self) -> bool:
-        """Move the scene on by one frame; a live source waits until it is due.
+        """Advance the scene by one frame; a live source waits until it is due.
 
         Returns:
             False after the last frame or when closed.
@@ -58,27 +58,19 @@ class SyntheticSource:
         if self._next:
             self._scene.advance()
         self._next += 1
-        self._taken = (datetime.now(timezone.utc), time.monotonic_ns())
+        self._captured = (datetime.now(timezone.utc), time.monotonic_ns())
         return True
 
     def retrieve(self) -> Frame:
-        """Draw the frame that was grabbed last."""
-        if self._taken is None:
+        """Draw the frame grabbed last."""
+        if self._captured is None:
             raise RuntimeError("retrieve() comes after grab()")
-        captured_at, captured_ns = self._taken
-        pixels = self._scene.picture()
+        captured_at, captured_ns = self._captured
+        pixels = self._scene.image()
         return Frame(pixels=pixels, captured_at=captured_at, captured_ns=captured_ns, index=self._next - 1)
 
-    def read(self) -> Frame | None:
-        """Give the next frame; a live source waits until it is due.
-
-        Returns:
-            The frame, or None after the last one or when closed.
-        """
-        return self.retrieve() if self.grab() else None
-
     def _await_due(self) -> None:
-        """Wait for the next frame's time; a reader that is late by a frame or more starts a new count."""
+        """Wait until the next frame is due; if the reader is late by a frame or more, count anew from now."""
         now = self._clock.now()
         if self._due is None or now - self._due > self._step:
             self._due = now

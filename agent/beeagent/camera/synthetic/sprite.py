@@ -1,31 +1,33 @@
-"""Small pictures with transparency and their shadows: turning, smearing, trimming them, laying one over the other."""
+"""Small images with transparency: transforming them, placing them on an image, and the boxes of what stays visible."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from beeagent.camera.synthetic.drawing import Image, as_image
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels; right and bottom are exclusive."""
+
+_MIN_COVERAGE = 96
+"""Coverage, of 255, from which a pixel counts as part of what an annotator would box."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sprite:
-    """One drawn thing, its middle in the middle of the arrays.
+    """One drawn thing, its centre in the centre of the arrays.
 
     Attributes:
-        paint: uint8, shape (h, w, 4), BGR already multiplied by alpha, and alpha.
+        paint: uint8, shape (h, w, 4), BGR premultiplied by alpha, and alpha.
         solid: uint8, shape (h, w): coverage by what belongs in the box (body and wings).
     """
 
     paint: Image
     solid: Image
-
-
-def as_image(array: object) -> Image:
-    """Give what OpenCV returned its exact type."""
-    return np.asarray(array, dtype=np.uint8)
 
 
 def turned(sprite: Sprite, *, heading: float, stretch: tuple[float, float] = (1.0, 1.0)) -> Sprite:
@@ -39,13 +41,13 @@ def turned(sprite: Sprite, *, heading: float, stretch: tuple[float, float] = (1.
     matrix, size = _turn(sprite.solid.shape, heading, stretch)
     return Sprite(
         paint=as_image(cv2.warpAffine(sprite.paint, matrix, size)),
-        # What is counted and not seen needs no smooth edge.
+        # A mask that is only counted needs no smooth edge.
         solid=as_image(cv2.warpAffine(sprite.solid, matrix, size, flags=cv2.INTER_NEAREST)),
     )
 
 
 def turned_shadow(shadow: Image, *, heading: float, stretch: tuple[float, float] = (1.0, 1.0)) -> Image:
-    """Do to a shadow what `turned` does to the sprite that throws it."""
+    """Transform a shadow as `turned` does its sprite."""
     matrix, size = _turn(shadow.shape, heading, stretch)
     return as_image(cv2.warpAffine(shadow, matrix, size))
 
@@ -53,19 +55,19 @@ def turned_shadow(shadow: Image, *, heading: float, stretch: tuple[float, float]
 def _turn(
     shape: tuple[int, ...], heading: float, stretch: tuple[float, float]
 ) -> tuple[NDArray[np.float64], tuple[int, int]]:
-    """Give the affine map around the middle, and width and height of what has room for the result."""
+    """Return the affine map around the centre, and the width and height that hold the result."""
     height, width = shape
     cos, sin = math.cos(heading), math.sin(heading)
     matrix = np.array([[cos * stretch[0], -sin * stretch[1], 0.0], [sin * stretch[0], cos * stretch[1], 0.0]])
     across = math.ceil(abs(matrix[0, 0]) * width + abs(matrix[0, 1]) * height) + 2
     down = math.ceil(abs(matrix[1, 0]) * width + abs(matrix[1, 1]) * height) + 2
-    middle = np.array([(width - 1) / 2, (height - 1) / 2])
-    matrix[:, 2] = np.array([(across - 1) / 2, (down - 1) / 2]) - matrix[:, :2] @ middle
+    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    matrix[:, 2] = np.array([(across - 1) / 2, (down - 1) / 2]) - matrix[:, :2] @ centre
     return matrix, (across, down)
 
 
 def trimmed(sprite: Sprite) -> Sprite:
-    """Cut off empty borders, the same on opposite sides, so that the middle stays the middle."""
+    """Cut off empty borders, the same on opposite sides, so that the centre stays in place."""
     left, top, width, height = cv2.boundingRect(sprite.paint[..., 3])
     down, across = sprite.solid.shape
     if not width:
@@ -84,9 +86,9 @@ def recoloured(sprite: Sprite, gains: tuple[float, float, float]) -> Sprite:
 
 
 def smeared(sprite: Sprite, *, along: float, across: float) -> Sprite:
-    """Smear a sprite's looks by a movement along and across its axis, in pixels.
+    """Blur a sprite by a movement along and across its axis, in pixels.
 
-    What belongs in its box stays as it is: an annotator boxes the bee and not the whole smear.
+    Its box does not grow: an annotator boxes the bee and not the whole smear.
     """
     size = (2 * round(along / 2) + 1, 2 * round(across / 2) + 1)
     if size == (1, 1):
@@ -96,15 +98,15 @@ def smeared(sprite: Sprite, *, along: float, across: float) -> Sprite:
 
 
 def shadow_of(sprite: Sprite, *, softness: float, strength: float) -> Image:
-    """Give the shadow that a sprite throws.
+    """Return the shadow of a sprite.
 
     Args:
-        sprite: what stands in the light's way.
+        sprite: the one that casts it.
         softness: standard deviation of the shadow's blur in pixels.
         strength: 0 for none, 1 for black.
 
     Returns:
-        uint8, shape (h, w), larger than the sprite and with the same middle: how dark it is, 255 for black.
+        uint8, shape (h, w), larger than the sprite and with the same centre: its darkness, 255 for black.
     """
     shadow = _grown(np.ascontiguousarray(sprite.paint[..., 3]), math.ceil(2.5 * softness))
     height, width = shadow.shape
@@ -118,10 +120,10 @@ def shadow_of(sprite: Sprite, *, softness: float, strength: float) -> Image:
 
 
 def over_shadow(sprite: Sprite, shadow: Image, offset: tuple[int, int]) -> Sprite:
-    """Lay a sprite over a shadow that lies `offset` pixels to the right of it and below."""
+    """Put a sprite over a shadow that lies `offset` pixels to the right of it and below."""
     height, width = sprite.solid.shape
     down, across = shadow.shape
-    # Room for both around the common middle, with sides as odd or even as the sprite's.
+    # Room for both around the common centre, with sides as odd or even as the sprite's.
     x = max(0, math.ceil((across - width) / 2) + abs(offset[0]))
     y = max(0, math.ceil((down - height) / 2) + abs(offset[1]))
     paint = as_image(cv2.copyMakeBorder(sprite.paint, y, y, x, x, cv2.BORDER_CONSTANT))
@@ -134,7 +136,7 @@ def over_shadow(sprite: Sprite, shadow: Image, offset: tuple[int, int]) -> Sprit
 
 
 def as_sprite(shadow: Image) -> Sprite:
-    """Make a shadow a sprite of its own; nothing of it belongs in a box."""
+    """Return a shadow as a sprite of its own; nothing of it belongs in a box."""
     paint = np.zeros((*shadow.shape, 4), dtype=np.uint8)
     paint[..., 3] = shadow
     return Sprite(paint=paint, solid=np.zeros_like(shadow))
@@ -142,3 +144,141 @@ def as_sprite(shadow: Image) -> Sprite:
 
 def _grown(plane: Image, margin: int) -> Image:
     return as_image(cv2.copyMakeBorder(plane, margin, margin, margin, margin, cv2.BORDER_CONSTANT))
+
+
+class Stamp:
+    """A sprite prepared for being pasted many times.
+
+    Args:
+        sprite: to paste.
+    """
+
+    def __init__(self, sprite: Sprite) -> None:
+        sprite = trimmed(sprite)
+        self.colour = as_image(cv2.cvtColor(sprite.paint, cv2.COLOR_BGRA2BGR))
+        self.passing = as_image(cv2.bitwise_not(sprite.paint[..., 3]))
+        self.mask = sprite.solid >= _MIN_COVERAGE
+        self.area = int(np.count_nonzero(self.mask))
+        left, top, width, height = cv2.boundingRect(self.mask.view(np.uint8))
+        self.bounds: Box = (left, top, left + width, top + height)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in memory, in bytes."""
+        return self.colour.nbytes + self.passing.nbytes + self.mask.nbytes
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A stamp and its position on an image.
+
+    Attributes:
+        stamp: to paste.
+        centre: x and y of its centre.
+        top: the first row of the image in which it is visible; above, something covers it.
+        light: factor on its colours, for one in the shade.
+    """
+
+    stamp: Stamp
+    centre: tuple[int, int]
+    top: int = 0
+    light: float = 1.0
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Position of the stamp's upper left corner."""
+        height, width = self.stamp.mask.shape
+        return self.centre[0] - width // 2, self.centre[1] - height // 2
+
+    def visible_part(self, part: Box, shape: tuple[int, ...]) -> Box:
+        """Move a rectangle of the stamp onto the image and cut it to what is visible there."""
+        x, y = self.corner
+        return (
+            max(part[0] + x, 0),
+            max(part[1] + y, self.top, 0),
+            min(part[2] + x, shape[1]),
+            min(part[3] + y, shape[0]),
+        )
+
+    def mask(self, area: Box) -> NDArray[np.bool_]:
+        """Return the mask of what belongs in the box, on an area of the image within the stamp."""
+        return self.stamp.mask[self._inside(area)]
+
+    def opaque(self, area: Box) -> NDArray[np.bool_]:
+        """Return the mask of what is opaque; wings and shadows are not."""
+        inside = self._inside(area)
+        return self.stamp.mask[inside] & (self.stamp.passing[inside] < 128)
+
+    def _inside(self, area: Box) -> tuple[slice, slice]:
+        x, y = self.corner
+        return slice(area[1] - y, area[3] - y), slice(area[0] - x, area[2] - x)
+
+
+def paste(image: Image, placed: Placed) -> None:
+    """Paste a stamp onto an image (uint8, shape (h, w, 3), BGR), in place."""
+    stamp = placed.stamp
+    height, width = stamp.mask.shape
+    left, top, right, bottom = placed.visible_part((0, 0, width, height), image.shape)
+    if left >= right or top >= bottom:
+        return
+    x, y = placed.corner
+    inside = (slice(top - y, bottom - y), slice(left - x, right - x))
+    colour = stamp.colour[inside]
+    if placed.light != 1.0:
+        colour = as_image(cv2.convertScaleAbs(colour, alpha=placed.light))
+    below = image[top:bottom, left:right]
+    passing = cv2.cvtColor(stamp.passing[inside], cv2.COLOR_GRAY2BGR)
+    image[top:bottom, left:right] = cv2.add(cv2.multiply(below, passing, scale=1 / 255), colour)
+
+
+def visible_boxes(
+    shape: tuple[int, ...], placed: Sequence[Placed], *, min_visible: float = 0.25, min_size: float = 8.0
+) -> NDArray[np.float32]:
+    """Return the tight boxes of the visible parts of stamps.
+
+    Args:
+        shape: height and width of the image.
+        placed: the stamps in the order in which they were pasted.
+        min_visible: a stamp with a smaller visible share gets no box.
+        min_size: nor does one whose box is shorter than this, in pixels, on its longer side.
+
+    Returns:
+        float32, shape (n, 4): left, top, right, bottom in pixels.
+    """
+    areas = [one.visible_part(one.stamp.bounds, shape) for one in placed]
+    boxes = []
+    for index, one in enumerate(placed):
+        above = [(two, common) for two, area in zip(placed[index + 1 :], areas[index + 1 :], strict=True)
+                 if not _empty(common := _common(areas[index], area))]  # fmt: skip
+        box, visible = _seen(one, areas[index], above)
+        if visible >= max(1, min_visible * one.stamp.area) and _longer_side(box) >= min_size:
+            boxes.append(box)
+    return np.array(boxes, dtype=np.float32).reshape(-1, 4)
+
+
+def _seen(one: Placed, area: Box, above: list[tuple[Placed, Box]]) -> tuple[Box, int]:
+    """Return the box of the visible part of one stamp within an area, and its number of pixels."""
+    if _empty(area):
+        return area, 0
+    left, top, right, bottom = one.stamp.bounds
+    if not above and (area[2] - area[0], area[3] - area[1]) == (right - left, bottom - top):
+        return area, one.stamp.area
+    seen = one.mask(area).copy()
+    for other, common in above:
+        rows = slice(common[1] - area[1], common[3] - area[1])
+        seen[rows, common[0] - area[0] : common[2] - area[0]] &= ~other.opaque(common)
+    x, y, width, height = cv2.boundingRect(seen.view(np.uint8))
+    box = (area[0] + x, area[1] + y, area[0] + x + width, area[1] + y + height)
+    return box, int(np.count_nonzero(seen))
+
+
+def _common(a: Box, b: Box) -> Box:
+    return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
+
+
+def _empty(box: Box) -> bool:
+    return box[0] >= box[2] or box[1] >= box[3]
+
+
+def _longer_side(box: Box) -> int:
+    return max(box[2] - box[0], box[3] - box[1])

@@ -6,14 +6,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from beeagent.camera.source import BadFrameError, GrabbingSource
-from beeagent.camera.video import IncompleteVideoError, VideoFileSource
+from beeagent.camera import BadFrameError, IncompleteVideoError, VideoFileSource
+from beeagent.camera.source import GrabbingSource
 from beeagent.errors import InputError
 from support.numbered_frames import number_in, write_video
 
 
 def read_all(source: VideoFileSource) -> tuple[list[int], list[BadFrameError]]:
-    """Give the numbers seen, each checked against the frame's index, and what was told in between."""
+    """Return the frame numbers, each checked against the frame's index, and the errors in between."""
     numbers: list[int] = []
     errors: list[BadFrameError] = []
     while True:
@@ -31,7 +31,7 @@ def read_all(source: VideoFileSource) -> tuple[list[int], list[BadFrameError]]:
 @pytest.mark.parametrize(
     ("name", "codec"), [("a.mp4", "mp4v"), ("a.avi", "MJPG"), ("a.mkv", "mp4v"), ("a.mov", "mp4v"), ("b.avi", "XVID")]
 )
-def test_every_frame_comes_once_and_in_order(tmp_path: Path, name: str, codec: str) -> None:
+def test_video_frames_once_and_in_order(tmp_path: Path, name: str, codec: str) -> None:
     source = VideoFileSource(write_video(tmp_path / name, 60, codec=codec))
     assert not source.live
     assert isinstance(source, GrabbingSource)
@@ -40,7 +40,7 @@ def test_every_frame_comes_once_and_in_order(tmp_path: Path, name: str, codec: s
     assert source.read() is None
 
 
-def test_frames_left_undecoded_still_count(tmp_path: Path) -> None:
+def test_grabbed_frames_keep_their_index(tmp_path: Path) -> None:
     source = VideoFileSource(write_video(tmp_path / "a.avi", 10, codec="MJPG"))
     seen = []
     while source.grab():
@@ -51,7 +51,7 @@ def test_frames_left_undecoded_still_count(tmp_path: Path) -> None:
     assert [number_in(frame.pixels) for frame in seen] == [1, 3, 5, 7, 9]
 
 
-def test_frames_have_their_file_their_shape_and_a_time(tmp_path: Path) -> None:
+def test_video_frame_attributes(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", 3)
     source = VideoFileSource(path)
     first, second = source.read(), source.read()
@@ -73,9 +73,7 @@ def test_odd_names_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.avi", "MJPG"), ("a.mkv", "mp4v")])
-def test_a_truncated_video_gives_what_there_is_then_says_so_once_then_ends(
-    tmp_path: Path, name: str, codec: str
-) -> None:
+def test_truncated_video_raises_incomplete_once_at_the_end(tmp_path: Path, name: str, codec: str) -> None:
     whole = write_video(tmp_path / f"whole-{name}", 60, codec=codec).read_bytes()
     cut = tmp_path / name
     cut.write_bytes(whole[: len(whole) * 2 // 3])
@@ -86,12 +84,12 @@ def test_a_truncated_video_gives_what_there_is_then_says_so_once_then_ends(
     assert isinstance(errors[0], IncompleteVideoError)
     end = len(numbers)
     assert str(errors[0]) == (
-        f"{cut}: frame {end} cannot be read: the file gives only {end} of the 60 frames that its "
+        f"{cut}: frame {end} cannot be read: the file has only {end} of the 60 frames that its "
         "header promises; it is cut off or damaged"
     )
 
 
-def test_damage_in_the_middle_costs_only_the_frames_that_it_hit(tmp_path: Path) -> None:
+def test_damage_costs_only_the_frames_it_hit(tmp_path: Path) -> None:
     data = bytearray(write_video(tmp_path / "a.mp4", 50).read_bytes())
     middle = len(data) // 2
     data[middle - 150 : middle + 150] = bytes(300)
@@ -113,47 +111,47 @@ def test_damage_in_the_middle_costs_only_the_frames_that_it_hit(tmp_path: Path) 
     assert 0 < len(lost) < 25
 
 
-def test_frames_that_vanish_without_a_word_are_told_at_the_end(tmp_path: Path) -> None:
+def test_silently_skipped_frames_raise_incomplete_at_the_end(tmp_path: Path) -> None:
     data = bytearray(write_video(tmp_path / "a.avi", 50, codec="MJPG").read_bytes())
     middle = len(data) // 2
     data[middle - 150 : middle + 150] = bytes(300)
     (tmp_path / "a.avi").write_bytes(data)
     source = VideoFileSource(tmp_path / "a.avi")
-    good, told = 0, []
+    good, errors = 0, []
     while True:
         try:
             frame = source.read()
         except BadFrameError as error:
-            told.append(error)
+            errors.append(error)
             continue
         if frame is None:
             break
         good += 1
     assert 40 < good < 50
-    assert isinstance(told[-1], IncompleteVideoError)
+    assert isinstance(errors[-1], IncompleteVideoError)
 
 
 @pytest.mark.parametrize("content", [b"", b"this is not a video\n" * 500, b"\0" * 5000])
-def test_what_is_no_video_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_not_a_video_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "fake.mp4"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"fake\.mp4: is not a video that can be decoded"):
         VideoFileSource(path)
 
 
-def test_a_video_whose_index_is_cut_off_is_refused(tmp_path: Path) -> None:
+def test_video_without_index_is_refused(tmp_path: Path) -> None:
     whole = write_video(tmp_path / "whole.mp4", 50).read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="its beginning or index is missing"):
         VideoFileSource(tmp_path / "cut.mp4")
 
 
-def test_a_file_that_is_gone_or_forbidden_is_refused(tmp_path: Path) -> None:
+def test_missing_video_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.mp4: is not a video that can be decoded|gone\.mp4: cannot be read"):
         VideoFileSource(tmp_path / "gone.mp4")
 
 
-def test_closing_ends_the_frames(tmp_path: Path) -> None:
+def test_close_ends_video(tmp_path: Path) -> None:
     source = VideoFileSource(write_video(tmp_path / "a.avi", 5, codec="MJPG"))
     assert source.read() is not None
     source.close()
@@ -161,9 +159,7 @@ def test_closing_ends_the_frames(tmp_path: Path) -> None:
     assert source.read() is None
 
 
-def test_closing_in_the_middle_of_a_read_is_not_taken_for_damage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_close_during_read_is_not_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = VideoFileSource(write_video(tmp_path / "a.avi", 50, codec="MJPG"))
     assert source.read() is not None
     grab = source._reader.grab
@@ -178,7 +174,7 @@ def test_closing_in_the_middle_of_a_read_is_not_taken_for_damage(
     assert source.read() is None
 
 
-def test_closing_from_another_thread_while_frames_are_read_is_safe(tmp_path: Path) -> None:
+def test_close_from_another_thread_during_reads(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.avi", 300, codec="MJPG")
     for delay in range(20):
         source = VideoFileSource(path)
@@ -193,7 +189,7 @@ def test_closing_from_another_thread_while_frames_are_read_is_safe(tmp_path: Pat
         assert source.read() is None
 
 
-def test_a_fifo_is_read_as_it_comes(tmp_path: Path) -> None:
+def test_fifo_is_read_as_it_comes(tmp_path: Path) -> None:
     stream = write_video(tmp_path / "a.avi", 30, codec="MJPG").read_bytes()
     fifo = tmp_path / "pipe.avi"
     os.mkfifo(fifo)
@@ -204,14 +200,13 @@ def test_a_fifo_is_read_as_it_comes(tmp_path: Path) -> None:
     writer.join(10)
 
 
-def test_a_fresh_process_writes_nothing_of_opencv_s_or_ffmpeg_s_own(tmp_path: Path) -> None:
+def test_opencv_and_ffmpeg_are_silent(tmp_path: Path) -> None:
     whole = write_video(tmp_path / "whole.avi", 50, codec="MJPG").read_bytes()
     (tmp_path / "cut.avi").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "fake.mp4").write_bytes(b"hello" * 1000)
     script = """
 from beeagent.errors import BeeagentError
-from beeagent.camera.address import parse_camera
-from beeagent.camera.opening import SourceOptions, open_source
+from beeagent.camera import SourceOptions, open_source, parse_camera
 
 for text in ("cut.avi", "fake.mp4", "rtsp://user:secret@127.0.0.1:1/x"):
     try:
@@ -224,4 +219,4 @@ for text in ("cut.avi", "fake.mp4", "rtsp://user:secret@127.0.0.1:1/x"):
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
     )
-    assert (done.stdout, done.stderr) == ("IncompleteVideoError\nInputError\nNotReachedError\n", "")
+    assert (done.stdout, done.stderr) == ("IncompleteVideoError\nInputError\nSourceUnreachableError\n", "")

@@ -5,8 +5,9 @@ from datetime import timedelta, timezone
 
 import numpy as np
 import pytest
-from beeagent.camera.source import FrameSource, GrabbingSource
-from beeagent.camera.synthetic.options import SceneOptions
+from beeagent.camera import FrameSource
+from beeagent.camera.source import GrabbingSource
+from beeagent.camera.synthetic.address import SceneOptions
 from beeagent.camera.synthetic.scene import Scene
 from beeagent.camera.synthetic.source import SyntheticSource
 from beeagent.errors import InputError
@@ -30,7 +31,7 @@ class SteppedClock:
         self.time += seconds
 
 
-def test_it_ends_after_so_many_frames() -> None:
+def test_source_ends_after_number_of_frames() -> None:
     source: FrameSource = SyntheticSource(OPTIONS, live=False, frames=3)
 
     frames = [source.read() for _ in range(5)]
@@ -40,7 +41,7 @@ def test_it_ends_after_so_many_frames() -> None:
     assert frames[4] is None
 
 
-def test_its_frames_are_those_of_the_scene_whatever_is_skipped() -> None:
+def test_frames_match_the_scene_when_some_are_skipped() -> None:
     source = SyntheticSource(OPTIONS, live=False)
     assert isinstance(source, GrabbingSource)
     scene = Scene(OPTIONS)
@@ -62,7 +63,7 @@ def test_its_frames_are_those_of_the_scene_whatever_is_skipped() -> None:
     assert fifth.captured_at.tzinfo is timezone.utc
 
 
-def test_a_live_source_gives_frames_at_its_rate() -> None:
+def test_live_source_keeps_its_rate() -> None:
     clock = SteppedClock()
     source = SyntheticSource(OPTIONS, live=True, clock=clock)
     assert source.live
@@ -76,7 +77,7 @@ def test_a_live_source_gives_frames_at_its_rate() -> None:
     assert times == pytest.approx([100, 100.05, 100.1, 100.15, 100.2])
 
 
-def test_a_late_reader_gets_the_next_frame_at_once_and_no_burst_after_it() -> None:
+def test_late_reader_gets_next_frame_at_once_and_no_burst() -> None:
     clock = SteppedClock()
     source = SyntheticSource(OPTIONS, live=True, clock=clock)
     source.read()
@@ -89,7 +90,7 @@ def test_a_late_reader_gets_the_next_frame_at_once_and_no_burst_after_it() -> No
     assert clock.waits == pytest.approx([0.05])
 
 
-def test_a_source_that_is_not_live_never_waits() -> None:
+def test_source_that_is_not_live_never_waits() -> None:
     clock = SteppedClock()
     source = SyntheticSource(OPTIONS, live=False, clock=clock)
 
@@ -98,7 +99,7 @@ def test_a_source_that_is_not_live_never_waits() -> None:
     assert not source.live
 
 
-def test_closing_wakes_a_reader_that_waits() -> None:
+def test_close_wakes_waiting_reader() -> None:
     slow = SceneOptions(width=32, height=32, fps=0.001)
     source = SyntheticSource(slow, live=True)
     assert source.read() is not None
@@ -114,20 +115,20 @@ def test_closing_wakes_a_reader_that_waits() -> None:
     assert source.read() is None
 
 
-def test_what_it_is_can_be_read_in_its_description() -> None:
+def test_source_description() -> None:
     source = SyntheticSource(OPTIONS, live=False)
 
     assert source.description == "synthetic scene 96x64 at 20 fps, seed 0"
 
 
 @pytest.mark.parametrize("frames", [0, -3])
-def test_a_number_of_frames_out_of_range_is_told_in_one_line(frames: int) -> None:
+def test_number_of_frames_out_of_range_is_refused(frames: int) -> None:
     with pytest.raises(InputError) as caught:
         SyntheticSource(OPTIONS, live=False, frames=frames)
 
     assert str(caught.value) == (f"synthetic scene: frames is {frames}; use 1 or more, or leave it out for no end")
 
 
-def test_drawing_before_grabbing_is_a_mistake_of_the_caller() -> None:
+def test_retrieve_before_grab_raises() -> None:
     with pytest.raises(RuntimeError, match="comes after grab"):
         SyntheticSource(OPTIONS, live=False).retrieve()

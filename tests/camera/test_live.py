@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from beeagent.camera.freeze import FreezeDetector
+from beeagent.camera.live import FreezeDetector
 
 
 class FakeClock:
@@ -13,32 +13,32 @@ class FakeClock:
         raise NotImplementedError
 
 
-def test_a_picture_that_stands_still_is_frozen_after_its_time_and_not_before() -> None:
+def test_unchanged_image_is_frozen_after_timeout() -> None:
     clock = FakeClock()
-    freeze = FreezeDetector(after=5, clock=clock)
-    picture = np.random.default_rng(1).integers(0, 255, (720, 1280, 3), np.uint8)
-    assert not freeze.is_frozen(picture)
+    freeze = FreezeDetector(freeze_timeout=5, clock=clock)
+    image = np.random.default_rng(1).integers(0, 255, (720, 1280, 3), np.uint8)
+    assert not freeze.is_frozen(image)
     clock.time += 4.9
-    assert not freeze.is_frozen(picture.copy())
+    assert not freeze.is_frozen(image.copy())
     clock.time += 0.1
-    assert freeze.is_frozen(picture.copy())
+    assert freeze.is_frozen(image.copy())
 
 
-def test_a_noisy_sensor_is_never_frozen() -> None:
+def test_noisy_sensor_is_never_frozen() -> None:
     clock = FakeClock()
-    freeze = FreezeDetector(after=5, clock=clock)
+    freeze = FreezeDetector(freeze_timeout=5, clock=clock)
     rng = np.random.default_rng(2)
     dark = np.full((720, 1280, 3), 2, dtype=np.uint8)
     for _ in range(20):
         clock.time += 1
-        # A night picture: one sample in a thousand differs by one.
+        # An image at night: one sample in a thousand differs by one.
         noisy = dark + (rng.random(dark.shape) < 0.001).astype(np.uint8)
         assert not freeze.is_frozen(noisy)
 
 
-def test_the_time_counts_anew_from_each_change() -> None:
+def test_freeze_timeout_restarts_at_each_change() -> None:
     clock = FakeClock()
-    freeze = FreezeDetector(after=5, clock=clock)
+    freeze = FreezeDetector(freeze_timeout=5, clock=clock)
     still = np.zeros((64, 64, 3), dtype=np.uint8)
     freeze.is_frozen(still)
     clock.time += 4
@@ -49,17 +49,17 @@ def test_the_time_counts_anew_from_each_change() -> None:
     assert freeze.is_frozen(still + 1)
 
 
-def test_a_change_of_size_is_a_change() -> None:
+def test_change_of_size_is_a_change() -> None:
     clock = FakeClock()
-    freeze = FreezeDetector(after=5, clock=clock)
+    freeze = FreezeDetector(freeze_timeout=5, clock=clock)
     freeze.is_frozen(np.zeros((64, 32, 3), dtype=np.uint8))
     clock.time += 9
     assert not freeze.is_frozen(np.zeros((32, 64, 3), dtype=np.uint8))
 
 
-def test_a_source_opened_after_a_freeze_has_a_second_to_show_another_picture() -> None:
+def test_source_reopened_after_freeze_has_one_second_to_change() -> None:
     clock = FakeClock()
-    freeze = FreezeDetector(after=5, clock=clock)
+    freeze = FreezeDetector(freeze_timeout=5, clock=clock)
     still = np.zeros((64, 64, 3), dtype=np.uint8)
     freeze.is_frozen(still)
     clock.time += 5
@@ -77,9 +77,9 @@ def test_a_source_opened_after_a_freeze_has_a_second_to_show_another_picture() -
     assert not freeze.is_frozen(still + 1)
 
 
-def test_the_time_before_a_source_was_opened_does_not_count() -> None:
+def test_time_before_opening_does_not_count() -> None:
     clock = FakeClock()
-    freeze = FreezeDetector(after=5, clock=clock)
+    freeze = FreezeDetector(freeze_timeout=5, clock=clock)
     still = np.zeros((64, 64, 3), dtype=np.uint8)
     freeze.is_frozen(still)
     clock.time += 60
@@ -88,7 +88,7 @@ def test_the_time_before_a_source_was_opened_does_not_count() -> None:
     assert not freeze.is_frozen(still)
 
 
-@pytest.mark.parametrize("after", [0, -1, float("nan")])
-def test_a_time_that_is_none_is_refused(after: float) -> None:
-    with pytest.raises(ValueError, match="after"):
-        FreezeDetector(after=after, clock=FakeClock())
+@pytest.mark.parametrize("freeze_timeout", [0, -1, float("nan")])
+def test_invalid_freeze_timeout_is_refused(freeze_timeout: float) -> None:
+    with pytest.raises(ValueError, match="freeze_timeout"):
+        FreezeDetector(freeze_timeout=freeze_timeout, clock=FakeClock())

@@ -1,4 +1,4 @@
-"""A drawn bee and what is done to it."""
+"""A drawn bee and the transformations of its sprite."""
 
 import math
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from beeagent.camera.synthetic.bee import draw_bee
-from beeagent.camera.synthetic.look import BeePose, random_look, random_pose
+from beeagent.camera.synthetic.look import BeePose, random_look
 from beeagent.camera.synthetic.sprite import Sprite, over_shadow, shadow_of, smeared, trimmed, turned
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,38 +23,23 @@ def extent(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 
 @pytest.mark.parametrize("length", [20, 60, 150])
-def test_a_bee_is_as_long_as_asked_for(length: int) -> None:
+def test_bee_has_the_requested_length(length: int) -> None:
     left, _, right, _ = extent(some_bee(length).solid >= 128)
 
     assert right - left == pytest.approx(length, rel=0.06, abs=2)
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.booleans())
-def test_everything_in_the_box_can_be_seen_and_colour_never_exceeds_alpha_by_much(
-    seed: int,
-    flying: bool,  # noqa: FBT001 (hypothesis gives it)
-) -> None:
-    rng = np.random.default_rng(seed)
-    sprite = draw_bee(random_look(rng), random_pose(rng, flying=flying), length=50, rng=rng)
-
-    alpha = sprite.paint[..., 3]
-    assert (alpha[sprite.solid >= 96] > 8).all()
-    # A highlight may be brighter than its surface; nothing shines where nothing is.
-    assert not sprite.paint[alpha == 0].any()
-
-
-def test_legs_and_feelers_are_drawn_but_not_boxed() -> None:
+def test_legs_and_antennae_lie_outside_the_box() -> None:
     sprite = some_bee(pose=BeePose(wing_angle=(0.05, 0.05)))
 
     shown, boxed = extent(sprite.paint[..., 3] > 128), extent(sprite.solid >= 96)
 
-    assert shown[2] - boxed[2] > 3, "the feelers lie ahead of the box"
+    assert shown[2] - boxed[2] > 3, "the antennae lie ahead of the box"
     assert boxed[1] - shown[1] > 3, "the legs lie on both sides of it"
     assert shown[3] - boxed[3] > 3
 
 
-def test_wings_are_boxed() -> None:
+def test_wings_lie_within_the_box() -> None:
     folded, spread = (some_bee(pose=BeePose(wing_angle=(angle, angle))).solid for angle in (0.1, 1.5))
 
     assert np.ptp(extent(spread >= 96)[1::2]) > 1.5 * np.ptp(extent(folded >= 96)[1::2])
@@ -62,20 +47,20 @@ def test_wings_are_boxed() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(-math.pi, math.pi), st.floats(0.6, 1.2), st.floats(0.6, 1.2))
-def test_turning_keeps_the_middle_and_the_area(heading: float, along: float, across: float) -> None:
+def test_turned_keeps_centre_and_area(heading: float, along: float, across: float) -> None:
     sprite = Sprite(paint=np.full((21, 41, 4), 255, dtype=np.uint8), solid=np.full((21, 41), 255, dtype=np.uint8))
 
     result = turned(sprite, heading=heading, stretch=(along, across))
 
     alpha = np.ascontiguousarray(result.paint[..., 3])
     moments = cv2.moments(alpha)
-    middle = (moments["m10"] / moments["m00"], moments["m01"] / moments["m00"])
+    centre = (moments["m10"] / moments["m00"], moments["m01"] / moments["m00"])
     height, width = result.solid.shape
-    assert middle == pytest.approx(((width - 1) / 2, (height - 1) / 2), abs=0.1)
+    assert centre == pytest.approx(((width - 1) / 2, (height - 1) / 2), abs=0.1)
     assert moments["m00"] / 255 == pytest.approx(21 * 41 * along * across, rel=0.05)
 
 
-def test_turning_by_a_quarter_points_the_bee_down() -> None:
+def test_turned_by_quarter_points_down() -> None:
     paint = np.zeros((21, 41, 4), dtype=np.uint8)
     paint[10, 35] = 255
 
@@ -87,20 +72,20 @@ def test_turning_by_a_quarter_points_the_bee_down() -> None:
     assert moments["m01"] / moments["m00"] - (height - 1) / 2 == pytest.approx(15, abs=0.01)
 
 
-def test_a_shadow_falls_where_it_is_told_and_darkens_only_what_is_below() -> None:
+def test_shadow_falls_at_its_offset() -> None:
     sprite = Sprite(paint=np.full((20, 20, 4), 255, dtype=np.uint8), solid=np.full((20, 20), 255, dtype=np.uint8))
 
     shadow = shadow_of(sprite, softness=0, strength=0.5)
     both = over_shadow(sprite, shadow, (12, 5))
 
-    middle = both.solid.shape[1] // 2, both.solid.shape[0] // 2
-    assert both.paint[middle[1], middle[0]].tolist() == [255, 255, 255, 255]
-    assert both.paint[middle[1] + 5, middle[0] + 17].tolist() == [0, 0, 0, 128]
-    assert both.paint[middle[1] - 9, middle[0] + 17].tolist() == [0, 0, 0, 0]
-    assert extent(both.solid) == (middle[0] - 10, middle[1] - 10, middle[0] + 10, middle[1] + 10)
+    centre = both.solid.shape[1] // 2, both.solid.shape[0] // 2
+    assert both.paint[centre[1], centre[0]].tolist() == [255, 255, 255, 255]
+    assert both.paint[centre[1] + 5, centre[0] + 17].tolist() == [0, 0, 0, 128]
+    assert both.paint[centre[1] - 9, centre[0] + 17].tolist() == [0, 0, 0, 0]
+    assert extent(both.solid) == (centre[0] - 10, centre[1] - 10, centre[0] + 10, centre[1] + 10)
 
 
-def test_a_smear_leaves_the_box_as_it_was() -> None:
+def test_smeared_keeps_the_box() -> None:
     sprite = some_bee()
 
     smear = smeared(sprite, along=20, across=0)
@@ -109,7 +94,7 @@ def test_a_smear_leaves_the_box_as_it_was() -> None:
     assert np.ptp(extent(smear.paint[..., 3] > 0)[::2]) > np.ptp(extent(sprite.paint[..., 3] > 0)[::2]) + 10
 
 
-def test_trimming_keeps_the_middle() -> None:
+def test_trimmed_keeps_the_centre() -> None:
     paint = np.zeros((30, 50, 4), dtype=np.uint8)
     paint[10:15, 20:45] = 200
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from beeagent.camera.synthetic.behaviour import Doing
-from beeagent.camera.synthetic.options import SceneOptions
+from beeagent.camera.synthetic.address import SceneOptions
+from beeagent.camera.synthetic.behaviour import Activity
 from beeagent.camera.synthetic.scene import Scene
 from beeagent.errors import InputError
 from hypothesis import given, settings
@@ -18,7 +18,7 @@ def options(**changes: object) -> SceneOptions:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_boxes_match_what_the_bees_change_in_the_picture(seed: int) -> None:
+def test_boxes_match_the_pixels_that_bees_change(seed: int) -> None:
     """Compare with the same scene, seed and moment without any bees, pixel by pixel."""
     with_bees, without = Scene(options(seed=seed)), Scene(options(seed=seed, bees=(0, 0)))
     checked = 0
@@ -50,7 +50,7 @@ def test_boxes_match_what_the_bees_change_in_the_picture(seed: int) -> None:
     assert checked > 8
 
 
-def test_without_bees_there_are_no_boxes_and_nothing_moves() -> None:
+def test_scene_without_bees_has_no_boxes_and_does_not_move() -> None:
     scene = Scene(options(bees=(0, 0)))
     first = scene.render()
     for _ in range(3):  # sensor noise comes round after three frames
@@ -61,7 +61,7 @@ def test_without_bees_there_are_no_boxes_and_nothing_moves() -> None:
     np.testing.assert_array_equal(first.pixels, later.pixels)
 
 
-def test_the_same_options_give_the_same_frames() -> None:
+def test_same_options_give_same_frames() -> None:
     scenes = [Scene(options(seed=seed)) for seed in (4, 4, 5)]
     for _ in range(20):
         for scene in scenes:
@@ -73,7 +73,7 @@ def test_the_same_options_give_the_same_frames() -> None:
     assert (first.pixels != other.pixels).any()
 
 
-def test_rendering_moves_nothing_and_gives_memory_of_its_own() -> None:
+def test_render_does_not_advance_and_returns_own_memory() -> None:
     scene = Scene(options())
     first = scene.render()
     kept = first.pixels.copy()
@@ -84,15 +84,15 @@ def test_rendering_moves_nothing_and_gives_memory_of_its_own() -> None:
     np.testing.assert_array_equal(scene.render().pixels, kept)
 
 
-def test_the_number_of_bees_varies_and_stays_in_the_range() -> None:
+def test_number_of_bees_varies_within_range() -> None:
     scene = Scene(options(seed=2))
     counts, staying = set(), set()
     for _ in range(300):
         scene.advance(0.4)
         bees = scene._colony.bees
         counts.add(len(bees))
-        staying.add(sum(bee.doing is Doing.STAYING for bee in bees))
-        assert all(0 <= bee.x <= 320 and 0 <= bee.y <= 240 for bee in bees if bee.doing is Doing.STAYING)
+        staying.add(sum(bee.activity is Activity.STAYING for bee in bees))
+        assert all(0 <= bee.x <= 320 and 0 <= bee.y <= 240 for bee in bees if bee.activity is Activity.STAYING)
         assert len(scene.render().boxes) <= 6
 
     assert max(counts) == 6
@@ -100,17 +100,19 @@ def test_the_number_of_bees_varies_and_stays_in_the_range() -> None:
     assert len(counts) > 3
 
 
-def test_bees_come_and_leave_on_foot_and_in_flight() -> None:
+def test_bees_come_and_leave_on_foot_and_flying() -> None:
     scene = Scene(options(seed=3))
     seen = set()
     for _ in range(600):
         scene.advance(0.2)
-        seen |= {(bee.doing, bee.by_slot) for bee in scene._colony.bees if bee.doing is not Doing.STAYING}
+        seen |= {(bee.activity, bee.by_slot) for bee in scene._colony.bees if bee.activity is not Activity.STAYING}
 
-    assert seen == {(doing, by_slot) for doing in (Doing.COMING, Doing.LEAVING) for by_slot in (True, False)}
+    assert seen == {
+        (activity, by_slot) for activity in (Activity.COMING, Activity.LEAVING) for by_slot in (True, False)
+    }
 
 
-def test_the_hive_front_hides_who_goes_in() -> None:
+def test_hive_front_hides_bees_in_the_entrance() -> None:
     chosen = options(seed=3, bees=(0, 2))
     scene, empty = Scene(chosen), Scene(replace(chosen, bees=(0, 0)))
     top, halfway = scene._slot_top, 0
@@ -128,7 +130,7 @@ def test_the_hive_front_hides_who_goes_in() -> None:
     assert halfway > 2
 
 
-def test_bees_move_from_frame_to_frame_and_do_not_jump() -> None:
+def test_bees_move_without_jumps() -> None:
     scene = Scene(options(seed=1, bees=(6, 6)))
     moved = 0.0
     for _ in range(90):
@@ -143,7 +145,7 @@ def test_bees_move_from_frame_to_frame_and_do_not_jump() -> None:
     assert moved > 320
 
 
-def test_no_time_no_movement() -> None:
+def test_advance_by_zero_moves_nothing() -> None:
     scene = Scene(options())
     before = scene.render().boxes
     scene.advance(0.0)
@@ -153,9 +155,7 @@ def test_no_time_no_movement() -> None:
 
 @settings(max_examples=12, deadline=None)
 @given(st.integers(33, 400), st.integers(33, 300), st.integers(0, 12), st.integers(0, 1000), st.floats(0.01, 0.45))
-def test_a_scene_of_any_size_has_its_boxes_within_it(
-    width: int, height: int, most: int, seed: int, length: float
-) -> None:
+def test_boxes_lie_within_scene_of_any_size(width: int, height: int, most: int, seed: int, length: float) -> None:
     scene = Scene(SceneOptions(width=width, height=height, bees=(0, most), seed=seed, bee_length=(length, length)))
     for _ in range(4):
         scene.advance(0.5)
@@ -185,7 +185,7 @@ def test_a_scene_of_any_size_has_its_boxes_within_it(
         ({"bee_length": (0.1, math.nan)}, "bee_length is 0.1 to nan; use 0.005 to 0.5, the smaller number first"),
     ],
 )
-def test_an_option_out_of_range_is_told_in_one_line(changes: dict[str, object], message: str) -> None:
+def test_option_out_of_range_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(InputError) as caught:
         options(**changes)
 

@@ -1,16 +1,18 @@
-"""Random pictures for training."""
+"""Random images for training."""
 
 import numpy as np
 import pytest
-from beeagent.camera.synthetic.background import random_background
-from beeagent.camera.synthetic.picture import random_scene_frame
+from beeagent.camera.synthetic.bee import draw_bee
+from beeagent.camera.synthetic.look import random_look
+from beeagent_models.synthetic import random_background, random_scene_frame
+from beeagent_models.synthetic.frame import random_pose
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(33, 400), st.integers(33, 300), st.integers(0, 2**32 - 1))
-def test_a_picture_of_any_size_has_its_boxes_within_it(width: int, height: int, seed: int) -> None:
+def test_boxes_lie_within_image_of_any_size(width: int, height: int, seed: int) -> None:
     frame = random_scene_frame(np.random.default_rng(seed), width=width, height=height)
 
     assert frame.pixels.shape == (height, width, 3)
@@ -22,7 +24,7 @@ def test_a_picture_of_any_size_has_its_boxes_within_it(width: int, height: int, 
     assert ((frame.boxes[:, 2:] - frame.boxes[:, :2]).max(axis=1, initial=8) >= 8).all()
 
 
-def test_the_same_seed_gives_the_same_picture_bit_for_bit() -> None:
+def test_same_seed_gives_same_image_bit_for_bit() -> None:
     first, second, other = (
         random_scene_frame(np.random.default_rng(seed), width=160, height=120) for seed in (5, 5, 6)
     )
@@ -32,7 +34,7 @@ def test_the_same_seed_gives_the_same_picture_bit_for_bit() -> None:
     assert (first.pixels != other.pixels).any()
 
 
-def test_pictures_differ_in_number_and_size_of_bees_and_in_light() -> None:
+def test_images_differ_in_bees_and_light() -> None:
     frames = [random_scene_frame(np.random.default_rng([1, k]), width=320, height=240) for k in range(45)]
 
     counts = [len(frame.boxes) for frame in frames]
@@ -47,8 +49,8 @@ def test_pictures_differ_in_number_and_size_of_bees_and_in_light() -> None:
     assert np.ptp(light) > 60
 
 
-def test_a_bee_stands_out_from_what_was_there_before() -> None:
-    """The boxes hold something: their middles differ from their surroundings more than the rest of a picture does."""
+def test_bees_stand_out_from_the_background() -> None:
+    """The boxes hold something: their centres differ from their surroundings more than the rest of a image does."""
     inside, outside = [], []
     for k in range(30):
         frame = random_scene_frame(np.random.default_rng([2, k]), width=320, height=240)
@@ -67,15 +69,30 @@ def test_a_bee_stands_out_from_what_was_there_before() -> None:
     assert np.median(inside) > 1.5 * np.median(outside)
 
 
-def test_a_background_has_the_asked_size_and_is_not_one_colour() -> None:
+def test_background_has_requested_size_and_texture() -> None:
     for k in range(12):
-        picture = random_background(np.random.default_rng(k), width=90, height=70)
+        image = random_background(np.random.default_rng(k), width=90, height=70)
 
-        assert picture.shape == (70, 90, 3)
-        assert picture.dtype == np.uint8
-        assert picture.std() > 0.5
+        assert image.shape == (70, 90, 3)
+        assert image.dtype == np.uint8
+        assert image.std() > 0.5
 
 
-def test_too_small_a_picture_is_refused() -> None:
+def test_too_small_image_is_refused() -> None:
     with pytest.raises(ValueError, match="needs 16 pixels each way, not 640x15"):
         random_scene_frame(np.random.default_rng(0), width=640, height=15)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.booleans())
+def test_bee_in_any_pose_is_visible_within_its_box(
+    seed: int,
+    flying: bool,  # noqa: FBT001 (hypothesis gives it)
+) -> None:
+    rng = np.random.default_rng(seed)
+    sprite = draw_bee(random_look(rng), random_pose(rng, flying=flying), length=50, rng=rng)
+
+    alpha = sprite.paint[..., 3]
+    assert (alpha[sprite.solid >= 96] > 8).all()
+    # A highlight may be brighter than its surface; nothing shines where nothing is.
+    assert not sprite.paint[alpha == 0].any()

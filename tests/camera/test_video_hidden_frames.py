@@ -4,9 +4,8 @@ import struct
 from pathlib import Path
 
 import pytest
-from beeagent.camera.container import hidden_frames
-from beeagent.camera.source import BadFrameError
-from beeagent.camera.video import IncompleteVideoError, VideoFileSource
+from beeagent.camera import BadFrameError, IncompleteVideoError, VideoFileSource
+from beeagent.camera.video import hidden_frames
 from hypothesis import given
 from hypothesis import strategies as st
 from support.numbered_frames import number_in, write_video
@@ -53,7 +52,7 @@ def with_empty_chunks(path: Path, empty: set[int]) -> Path:
 
 
 @pytest.mark.parametrize("empty", [{3, 4, 17}, {0, 1}, {27, 28, 29}, set(range(2, 28))])
-def test_avi_of_a_capture_card_with_dropped_frames_ends_well(tmp_path: Path, empty: set[int]) -> None:
+def test_avi_with_dropped_frames_is_complete(tmp_path: Path, empty: set[int]) -> None:
     path = with_empty_chunks(write_video(tmp_path / "a.avi", 30, codec="MJPG"), empty)
     numbers, positions, errors = read_all(path)
     shown = sorted(set(range(30)) - empty)
@@ -61,7 +60,7 @@ def test_avi_of_a_capture_card_with_dropped_frames_ends_well(tmp_path: Path, emp
     assert positions == [pytest.approx(number / 10) for number in shown]
 
 
-def test_cut_off_avi_with_dropped_frames_is_told(tmp_path: Path) -> None:
+def test_cut_off_avi_with_dropped_frames_is_incomplete(tmp_path: Path) -> None:
     path = with_empty_chunks(write_video(tmp_path / "a.avi", 30, codec="MJPG"), {3, 4})
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     *_, errors = read_all(path)
@@ -79,13 +78,13 @@ def trimmed(path: Path, frames: int) -> Path:
     return path
 
 
-def test_mp4_that_was_trimmed_ends_well(tmp_path: Path) -> None:
+def test_trimmed_mp4_is_complete(tmp_path: Path) -> None:
     numbers, positions, errors = read_all(trimmed(write_video(tmp_path / "a.mp4", 50), 15))
     assert (numbers, errors) == (list(range(15, 50)), [])
     assert positions == [pytest.approx(number / 10) for number in range(35)]
 
 
-def test_mp4_that_is_cut_off_is_told_in_spite_of_its_edit_list(tmp_path: Path) -> None:
+def test_cut_off_mp4_with_edit_list_is_incomplete(tmp_path: Path) -> None:
     data = write_video(tmp_path / "a.mp4", 50).read_bytes()
     moov = data.index(b"moov") - 4
     mdat = data.index(b"mdat") - 4
@@ -104,7 +103,7 @@ def test_mp4_that_is_cut_off_is_told_in_spite_of_its_edit_list(tmp_path: Path) -
     assert isinstance(errors[-1], IncompleteVideoError)
 
 
-def test_recording_with_a_pause_ends_well(tmp_path: Path) -> None:
+def test_flv_with_a_pause_is_complete(tmp_path: Path) -> None:
     """FLV has time stamps and a duration, but counts no frames: OpenCV makes a count of the duration."""
     path = write_video(tmp_path / "a.flv", 50, codec="FLV1")
     data = bytearray(path.read_bytes())
@@ -135,7 +134,7 @@ def boxes_with_sizes(sizes: list[int]) -> bytes:
     return box(b"ftyp", b"isom") + inner
 
 
-def test_empty_samples_of_an_mp4_are_counted(tmp_path: Path) -> None:
+def test_hidden_frames_counts_empty_mp4_samples(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(boxes_with_sizes([9, 0, 7, 0]))
     assert hidden_frames(path, 4) == 2
@@ -144,9 +143,7 @@ def test_empty_samples_of_an_mp4_are_counted(tmp_path: Path) -> None:
 @given(
     content=st.binary(max_size=300), start=st.sampled_from([b"", b"RIFF\x00\x10\x00\x00AVI ", boxes_with_sizes([1, 0])])
 )
-def test_any_file_has_a_number_of_hidden_frames(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes, start: bytes
-) -> None:
+def test_hidden_frames_of_any_file(tmp_path_factory: pytest.TempPathFactory, content: bytes, start: bytes) -> None:
     path = tmp_path_factory.mktemp("any") / "a"
     path.write_bytes(start + content)
     assert 0 <= hidden_frames(path, 7) <= max(7, len(content))

@@ -1,8 +1,7 @@
 """Boxes of what can be seen, against a painter that counts pixel by pixel."""
 
 import numpy as np
-from beeagent.camera.synthetic.layout import Placed, Stamp, paste, visible_boxes
-from beeagent.camera.synthetic.sprite import Sprite
+from beeagent.camera.synthetic.sprite import Placed, Sprite, Stamp, paste, visible_boxes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,14 +26,12 @@ def rectangle(width: int, height: int, *, opaque: bool) -> Sprite:
 
 def place(piece: tuple[int, int, int, int, bool]) -> Placed:
     width, height, x, y, opaque = piece
-    return Placed(stamp=Stamp(rectangle(width, height, opaque=opaque)), middle=(x, y))
+    return Placed(stamp=Stamp(rectangle(width, height, opaque=opaque)), centre=(x, y))
 
 
 @given(pieces, st.integers(0, HEIGHT // 2))
-def test_visible_boxes_agree_with_a_painter_that_counts_pixels(
-    drawn: list[tuple[int, int, int, int, bool]], top: int
-) -> None:
-    placed = [Placed(stamp=one.stamp, middle=one.middle, top=top) for one in map(place, drawn)]
+def test_visible_boxes_match_per_pixel_painter(drawn: list[tuple[int, int, int, int, bool]], top: int) -> None:
+    placed = [Placed(stamp=one.stamp, centre=one.centre, top=top) for one in map(place, drawn)]
     owners: dict[tuple[int, int], list[int]] = {}
     for number, (width, height, x, y, opaque) in enumerate(drawn):
         for row in range(max(y - height // 2, top, 0), min(y - height // 2 + height, HEIGHT)):
@@ -61,26 +58,26 @@ def test_visible_boxes_agree_with_a_painter_that_counts_pixels(
 
 
 @given(pieces)
-def test_pasting_blends_by_alpha_and_touches_nothing_else(drawn: list[tuple[int, int, int, int, bool]]) -> None:
-    picture = np.full((HEIGHT, WIDTH, 3), 200, dtype=np.uint8)
-    expected = picture.astype(np.float64)
+def test_paste_blends_by_alpha_and_changes_nothing_else(drawn: list[tuple[int, int, int, int, bool]]) -> None:
+    image = np.full((HEIGHT, WIDTH, 3), 200, dtype=np.uint8)
+    expected = image.astype(np.float64)
     for width, height, x, y, opaque in drawn:
-        paste(picture, place((width, height, x, y, opaque)))
+        paste(image, place((width, height, x, y, opaque)))
         alpha = 255 if opaque else 60
         left, top = x - width // 2, y - height // 2
         area = expected[max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)]
         area *= 1 - alpha / 255
         area += (alpha // 2, alpha // 3, alpha)
 
-    np.testing.assert_allclose(picture, np.clip(expected, 0, 255), atol=1 + len(drawn))
+    np.testing.assert_allclose(image, np.clip(expected, 0, 255), atol=1 + len(drawn))
 
 
-def test_a_bee_in_the_shade_is_darker() -> None:
+def test_paste_in_the_shade_is_darker() -> None:
     stamp = Stamp(rectangle(10, 10, opaque=True))
     sunny, shady = (np.zeros((20, 20, 3), dtype=np.uint8) for _ in range(2))
 
-    paste(sunny, Placed(stamp=stamp, middle=(10, 10)))
-    paste(shady, Placed(stamp=stamp, middle=(10, 10), light=0.5))
+    paste(sunny, Placed(stamp=stamp, centre=(10, 10)))
+    paste(shady, Placed(stamp=stamp, centre=(10, 10), light=0.5))
 
     assert sunny[10, 10].tolist() == [127, 85, 255]
     assert shady[10, 10].tolist() == [64, 42, 128]
