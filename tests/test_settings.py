@@ -1,4 +1,4 @@
-"""Settings come from four places, in one order, and a mistake is told where it was made."""
+"""Settings come from four places, in one order, and an error names the place of the mistake."""
 
 import contextlib
 import json
@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 from beeagent.errors import InputError
-from beeagent.settings import Settings, load_settings
+from beeagent.settings import Settings, flattened, load_settings, settings_by_name
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 
 @pytest.fixture(autouse=True)
 def _no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for key in Settings.model_fields:
+    for key in settings_by_name():
         monkeypatch.delenv(f"BEEAGENT_{key.upper()}", raising=False)
 
 
@@ -25,16 +25,16 @@ def _file(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def test_each_place_wins_over_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_order_of_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = _file(tmp_path, 'camera = "file"\ncamera_name = "file"\ndevice = "file"\n')
     monkeypatch.setenv("BEEAGENT_CAMERA", "environment")
     monkeypatch.setenv("BEEAGENT_CAMERA_NAME", "environment")
     settings = load_settings({"camera": "option", "device": None}, config=config)
-    assert (settings.camera, settings.camera_name, settings.device) == ("option", "environment", "file")
-    assert settings.topic_prefix == "beeagent"
+    assert (settings.camera.address, settings.camera.name, settings.agent.device) == ("option", "environment", "file")
+    assert settings.messages.topic_prefix == "beeagent"
 
 
-def test_every_key_can_be_set_in_the_file_and_in_the_environment(
+def test_every_setting_in_file_sections_component_and_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = {
@@ -56,18 +56,29 @@ def test_every_key_can_be_set_in_the_file_and_in_the_environment(
         "rekognition_hourly_price": 8.0, "collect": "kept", "collect_megabytes": 20.0,
         "greengrass_confirm": "accepted",
     }  # fmt: skip
-    assert set(values) == set(Settings.model_fields)
+    assert set(values) == set(settings_by_name())
     toml = "".join(f"{key} = {json.dumps(value).replace(': ', ' = ')}\n" for key, value in values.items())
     from_file = load_settings({}, config=_file(tmp_path, toml))
+    assert {name: from_file.value(name) for name in values if name != "mqtt_password"} == {
+        name: Path(value) if isinstance(from_file.value(name), Path) else value
+        for name, value in values.items()
+        if name != "mqtt_password"
+    }
+    sections: dict[str, dict[str, Any]] = {}
+    for name, setting in settings_by_name().items():
+        sections.setdefault(setting.section, {})[setting.key] = values[name]
+    assert load_settings({}, config=_file(tmp_path, _sections(sections))) == from_file
+    assert load_settings({}, config=None, component=sections) == from_file
+    assert flattened(sections) == flattened(values) == values
     for key, value in values.items():
         monkeypatch.setenv(f"BEEAGENT_{key.upper()}", json.dumps(value) if isinstance(value, dict) else str(value))
     assert load_settings({}, config=None) == from_file
-    assert from_file.threshold == 0.25
-    assert from_file.state_dir == Path("/s")
+    assert from_file.model.threshold == 0.25
+    assert from_file.agent.state_dir == Path("/s")
 
 
-def test_mqtt_version_may_be_written_as_a_number(tmp_path: Path) -> None:
-    assert load_settings({}, config=_file(tmp_path, "mqtt_version = 5\n")).mqtt_version == "5"
+def test_mqtt_version_as_a_number(tmp_path: Path) -> None:
+    assert load_settings({}, config=_file(tmp_path, "mqtt_version = 5\n")).mqtt.version == "5"
 
 
 @pytest.mark.parametrize(
@@ -77,14 +88,14 @@ def test_mqtt_version_may_be_written_as_a_number(tmp_path: Path) -> None:
         ("camera_size", '"640"'), ("camera_size", '"0x480"'), ("camera_size", '"640x480x3"'), ("camera_fps", "0"),
     ],
 )  # fmt: skip
-def test_value_that_cannot_be_is_refused_with_its_key(tmp_path: Path, key: str, value: str) -> None:
+def test_invalid_value_is_refused_with_its_key(tmp_path: Path, key: str, value: str) -> None:
     with pytest.raises(InputError, match=rf"{key} in .*beeagent\.toml is "):
         load_settings({}, config=_file(tmp_path, f"{key} = {value}\n"))
 
 
-def test_a_typo_in_the_file_names_the_key_and_the_likely_one(tmp_path: Path) -> None:
+def test_typo_names_the_key_and_the_likely_one(tmp_path: Path) -> None:
     config = _file(tmp_path, "treshold = 0.5\n")
-    with pytest.raises(InputError, match=r"treshold in .*beeagent\.toml is no setting: did you mean threshold\?"):
+    with pytest.raises(InputError, match=r"unknown setting treshold in .*beeagent\.toml; did you mean threshold\?"):
         load_settings({}, config=config)
 
 
@@ -92,7 +103,7 @@ def test_a_typo_in_the_file_names_the_key_and_the_likely_one(tmp_path: Path) -> 
     ("where", "named"),
     [("option", "--threshold is"), ("environment", "BEEAGENT_THRESHOLD is"), ("file", "threshold in ")],
 )
-def test_a_value_out_of_range_is_told_where_it_was_written(
+def test_value_out_of_range_names_where_it_is_written(
     where: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = _file(tmp_path, "threshold = 1.5\n" if where == "file" else "")
@@ -107,25 +118,25 @@ def test_a_value_out_of_range_is_told_where_it_was_written(
     assert "\n" not in message
 
 
-def test_broken_toml_names_the_file_and_the_line(tmp_path: Path) -> None:
+def test_invalid_toml_names_file_and_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"beeagent\.toml is not TOML: .*line 2"):
         load_settings({}, config=_file(tmp_path, 'camera = "0"\nthreads = = 2\n'))
 
 
-def test_a_missing_file_is_an_error_and_not_an_empty_one(tmp_path: Path) -> None:
+def test_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         load_settings({}, config=tmp_path / "absent.toml")
 
 
 @pytest.mark.parametrize("name", ["a/b", "+", "#", "", "x" * 65, "a\nb"])
-def test_names_that_break_a_topic_are_refused(name: str) -> None:
+def test_names_not_allowed_in_topics_are_refused(name: str) -> None:
     with pytest.raises(InputError, match="--camera-name"):
         load_settings({"camera_name": name}, config=None)
 
 
-def test_the_password_shows_nowhere(tmp_path: Path) -> None:
+def test_password_is_never_shown(tmp_path: Path) -> None:
     settings = load_settings({}, config=_file(tmp_path, 'mqtt_password = "hunter2"\n'))
-    assert settings.password() == "hunter2"
+    assert settings.mqtt.read_password() == "hunter2"
     assert "hunter2" not in repr(settings)
     assert "hunter2" not in settings.model_dump_json()
     with pytest.raises(InputError) as caught:
@@ -133,18 +144,18 @@ def test_the_password_shows_nowhere(tmp_path: Path) -> None:
     assert "hunter2" not in str(caught.value)
 
 
-def test_the_password_file_is_read_without_its_line_end(tmp_path: Path) -> None:
+def test_password_file_is_read_without_line_end(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("s3 cret\n", encoding="utf-8")
     settings = load_settings({}, config=_file(tmp_path, f'mqtt_password_file = "{secret}"\n'))
-    assert settings.password() == "s3 cret"
+    assert settings.mqtt.read_password() == "s3 cret"
     secret.unlink()
     with pytest.raises(InputError, match="mqtt_password_file"):
-        settings.password()
+        settings.mqtt.read_password()
 
 
 @given(text=st.text(alphabet=st.characters(codec="utf-8"), max_size=200))
-def test_any_file_gives_settings_or_one_line(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_any_file_is_accepted_or_refused_in_one_line(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     config = _file(tmp_path_factory.mktemp("config"), text)
     with contextlib.suppress(InputError):
         load_settings({}, config=config)
@@ -159,6 +170,15 @@ _TOML = st.recursive(
     max_leaves=5,
 )
 
+_VALUES = _TOML | st.dictionaries(
+    st.sampled_from(sorted({s.key for s in settings_by_name().values()})), _TOML, max_size=3
+)
+
+
+def _sections(sections: dict[str, dict[str, Any]]) -> str:
+    tables = ("".join(f"{key} = {_toml(value)}\n" for key, value in entries.items()) for entries in sections.values())
+    return "".join(f"[{name}]\n{table}" for name, table in zip(sections, tables, strict=True))
+
 
 def _toml(value: object) -> str:
     if isinstance(value, list):
@@ -168,21 +188,31 @@ def _toml(value: object) -> str:
     return json.dumps(value).replace("NaN", "nan").replace("Infinity", "inf").replace("\x7f", "\\u007f")
 
 
-def _hold_what_is_promised(settings: Settings) -> None:
-    assert 0.5 <= settings.camera_timeout <= 3600
-    assert 0 <= settings.freeze_timeout <= 86400
-    assert 1 <= settings.threads <= 64
-    assert settings.max_rate is None or 0 < settings.max_rate <= 1000
-    assert "\0" not in f"{settings.model}{settings.labels}{settings.state_dir}{settings.mqtt_password_file}"
+def _assert_bounds(settings: Settings) -> None:
+    assert 0.5 <= settings.camera.timeout <= 3600
+    assert 0 <= settings.camera.freeze_timeout <= 86400
+    assert 1 <= settings.model.threads <= 64
+    assert settings.camera.max_rate is None or 0 < settings.camera.max_rate <= 1000
+    assert (
+        "\0"
+        not in f"{settings.model.path}{settings.model.labels}{settings.agent.state_dir}{settings.mqtt.password_file}"
+    )
 
 
-@given(values=st.dictionaries(st.sampled_from(sorted(Settings.model_fields)) | _ODD, _TOML, max_size=3))
+@given(
+    values=st.dictionaries(
+        st.sampled_from(sorted({*settings_by_name(), *Settings.model_fields})) | _ODD, _VALUES, max_size=3
+    )
+)
 @example(values={"camera": ["rtsp://me:hunter2@camera.local/"]})
 @example(values={"broker": {"a": "mqtt://me:hunter2@broker.local"}})
 @example(values={"mqtt_password": ["hunter2"]})
+@example(values={"mqtt": {"password": ["hunter2"]}})
+@example(values={"mqtt": {"password": {"hunter2": "hunter2"}}})
+@example(values={"camera": {"address": ["rtsp://me:hunter2@camera.local/"]}})
 @example(values={"state_dir": "a\0b"})
 @example(values={"\x1b[2J": 1})
-def test_any_value_is_taken_or_refused_in_one_line(
+def test_any_value_is_accepted_or_refused_in_one_line(
     values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     config = _file(tmp_path_factory.getbasetemp(), "".join(f"{_toml(key)} = {_toml(values[key])}\n" for key in values))
@@ -194,11 +224,11 @@ def test_any_value_is_taken_or_refused_in_one_line(
         assert len(message) < 1500
         assert "hunter2" not in message
     else:
-        _hold_what_is_promised(settings)
+        _assert_bounds(settings)
 
 
-@given(key=st.sampled_from(sorted(Settings.model_fields)), text=_ODD)
-def test_any_value_in_the_environment_is_taken_or_refused_in_one_line(key: str, text: str) -> None:
+@given(key=st.sampled_from(sorted(settings_by_name())), text=_ODD)
+def test_any_environment_value_is_accepted_or_refused_in_one_line(key: str, text: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         try:
             patch.setenv(f"BEEAGENT_{key.upper()}", text)
@@ -211,11 +241,11 @@ def test_any_value_in_the_environment_is_taken_or_refused_in_one_line(key: str, 
             assert message.isprintable()
             assert len(message) < 1500
         else:
-            _hold_what_is_promised(settings)
+            _assert_bounds(settings)
 
 
 @pytest.mark.parametrize("text", ["x = " + "[" * 10_000, "threads = 1" + "0" * 5000], ids=["too deep", "too long"])
-def test_toml_that_only_wears_down_its_reader_is_refused(text: str, tmp_path: Path) -> None:
+def test_toml_that_exhausts_its_parser_is_refused(text: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"beeagent\.toml is not TOML") as caught:
         load_settings({}, config=_file(tmp_path, text))
     assert str(caught.value).isprintable()
@@ -230,21 +260,75 @@ def test_toml_that_only_wears_down_its_reader_is_refused(text: str, tmp_path: Pa
         ("device", "a/b", "give 1 to 64 characters, without / + #"),
     ],
 )
-def test_what_is_allowed_is_said_in_words(key: str, value: str, words: str) -> None:
+def test_errors_say_what_is_allowed(key: str, value: str, words: str) -> None:
     with pytest.raises(InputError, match=re.escape(words)):
         load_settings({key: value}, config=None)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
-def test_a_file_of_another_encoding_says_what_to_do(tmp_path: Path, encoding: str) -> None:
+def test_wrong_encoding_is_refused_with_a_remedy(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "beeagent.toml"
     path.write_bytes('camera = "é"'.encode(encoding))
     with pytest.raises(InputError, match="is not UTF-8 text: save it as UTF-8"):
         load_settings({}, config=path)
 
 
-def test_a_cameras_number_may_stand_in_the_file_as_a_number(tmp_path: Path) -> None:
+def test_camera_number_as_a_number(tmp_path: Path) -> None:
     """`camera = 0` was refused: "input should be a valid string"."""
-    assert load_settings({}, config=_file(tmp_path, "camera = 0\n")).camera == "0"
+    assert load_settings({}, config=_file(tmp_path, "camera = 0\n")).camera.address == "0"
     with pytest.raises(InputError, match="camera in "):
         load_settings({}, config=_file(tmp_path, "camera = true\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[camera]\ntimout = 3\n", "unknown setting camera.timout in FILE; did you mean camera.timeout?"),
+        (
+            "[camera]\ncamera_timeout = 3\n",
+            "unknown setting camera.camera_timeout in FILE; did you mean camera.timeout?",
+        ),
+        ("[camera]\nthreads = 3\n", "unknown setting camera.threads in FILE; did you mean model.threads?"),
+        ("[outboks]\nmegabytes = 3\n", "unknown setting outboks in FILE; did you mean [outbox]?"),
+        ("[nothing]\nx = 3\n", "unknown setting nothing in FILE; beeagent --help lists all settings"),
+        ("outbox = 3\n", "unknown setting outbox in FILE; outbox is a section: write its settings below [outbox]"),
+        ("[camera]\ntimeout = 0\n", "camera.timeout in FILE is 0: input should be greater than or equal to 0.5"),
+        (
+            "outbox_megabytes = 3\n[outbox]\nmegabytes = 3\n",
+            "outbox.megabytes in FILE and outbox_megabytes in FILE are the same setting: give one of them",
+        ),
+    ],
+)
+def test_mistake_in_a_section_names_section_and_key(text: str, words: str, tmp_path: Path) -> None:
+    config = _file(tmp_path, text)
+    with pytest.raises(InputError) as caught:
+        load_settings({}, config=config)
+    assert words.replace("FILE", str(config)) in str(caught.value)
+
+
+def test_unknown_option_is_named_as_an_option() -> None:
+    with pytest.raises(InputError, match=r"unknown setting --treshold; did you mean --threshold\?"):
+        load_settings({"treshold": 0.5}, config=None)
+
+
+def test_table_in_the_environment_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("beeagent_rekognition_labels", '{"Apis": "bee"}')
+    assert load_settings({}, config=None).rekognition.labels == {"Apis": "bee"}
+    monkeypatch.setenv("beeagent_rekognition_labels", "Apis=bee")
+    with pytest.raises(InputError, match="BEEAGENT_REKOGNITION_LABELS is 'Apis=bee': give a JSON object"):
+        load_settings({}, config=None)
+
+
+def test_replace_and_differing_use_flat_names() -> None:
+    settings = load_settings({"camera_name": "front", "threads": 2}, config=None)
+    other = settings.replace(camera_name="back", workers=2)
+    assert settings.differing(other) == {"camera_name", "workers"}
+    assert (other.camera.name, other.model.workers, other.model.threads) == ("back", 2, 2)
+    assert not settings.differing(other.replace(**{name: settings.value(name) for name in ("camera_name", "workers")}))
+
+
+def test_every_default_and_example_is_a_valid_value(tmp_path: Path) -> None:
+    for name, setting in settings_by_name().items():
+        for value in (setting.default, *(setting.field.examples or ())):
+            if value is not None:
+                load_settings({}, config=_file(tmp_path, f"{name} = {_toml(value)}\n"))

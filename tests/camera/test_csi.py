@@ -19,7 +19,7 @@ from beeagent.camera.pacing import MonotonicClock
 from beeagent.camera.source import GrabbingSource
 from beeagent.errors import InputError
 from beeagent.runtime.factory import chosen_source
-from beeagent.settings import Settings
+from beeagent.settings import load_settings
 from numpy.typing import NDArray
 
 # What picamera2's manual says of the bytes of one pixel in memory.
@@ -259,7 +259,9 @@ def test_missing_picamera2_error_names_the_remedy(monkeypatch: pytest.MonkeyPatc
 def test_settings_request_size_and_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     module = StandIn()
     monkeypatch.setitem(sys.modules, "picamera2", module)  # type: ignore[arg-type] # which stands in for it
-    settings = Settings(camera="csi:0", camera_size="640x480", camera_fps=5, freeze_timeout=0)
+    settings = load_settings(
+        {"camera": "csi:0", "camera_size": "640x480", "camera_fps": 5, "freeze_timeout": 0}, config=None
+    )
     chosen_source(settings)().close()
     assert module.configuration["main"]["size"] == (640, 480)
     assert module.configuration["controls"] == {"FrameDurationLimits": (200_000, 200_000)}

@@ -1,4 +1,4 @@
-"""What a user's mistake gets: one line on standard error, exit code 2, no traceback."""
+"""A mistake of the user is one line on standard error and exit code 2, without traceback."""
 
 import json
 import shutil
@@ -12,8 +12,8 @@ from support.beeagent_process import run_beeagent, tiny_model
 from support.numbered_frames import write_video
 
 
-def _complaint(*arguments: str | Path, folder: Path, **environment: str) -> str:
-    """Run the command, which must refuse, and give its one line."""
+def _error_line(*arguments: str | Path, folder: Path, **environment: str) -> str:
+    """Run the command, which must fail, and return its error line."""
     ended = run_beeagent(*arguments, folder=folder, **environment)
     assert ended.returncode == 2, ended.stderr
     assert "Traceback" not in ended.stderr
@@ -30,9 +30,9 @@ def _broken_bundle(folder: Path) -> Path:
     return bundle
 
 
-def test_a_bundle_that_was_tampered_with_is_refused(tmp_path: Path) -> None:
+def test_modified_bundle_is_refused(tmp_path: Path) -> None:
     bundle = _broken_bundle(tmp_path)
-    line = _complaint("--camera", "synthetic", "--model", bundle, folder=tmp_path)
+    line = _error_line("--camera", "synthetic", "--model", bundle, folder=tmp_path)
     assert "model.tflite does not match its manifest" in line
     assert "install the bundle again" in line
 
@@ -69,42 +69,42 @@ def test_a_bundle_that_was_tampered_with_is_refused(tmp_path: Path) -> None:
         (("--config", "absent.toml"), "absent.toml does not exist"),
     ],
 )
-def test_a_mistake_gets_one_line(options: tuple[str, ...], words: str, tmp_path: Path) -> None:
+def test_mistake_is_one_line(options: tuple[str, ...], words: str, tmp_path: Path) -> None:
     fine = {"--camera": "synthetic:64x48", "--broker": "none", "--frames": "1"}
     given = dict(zip(options[::2], options[1::2], strict=True))
     fine.update(zip(("--model", "--labels"), map(str, tiny_model(tmp_path)[1::2]), strict=True))
     arguments = [part for pair in {**fine, **given}.items() for part in pair]
-    line = _complaint(*arguments, folder=tmp_path)
+    line = _error_line(*arguments, folder=tmp_path)
     assert words in line
     assert "secret" not in line
 
 
-def test_labels_that_do_not_match_the_model_are_refused(tmp_path: Path) -> None:
+def test_wrong_number_of_labels_is_refused(tmp_path: Path) -> None:
     options = tiny_model(tmp_path)
     Path(options[3]).write_text("a\nb\nc\n", encoding="utf-8")
-    line = _complaint("--camera", "synthetic", *options, folder=tmp_path)
+    line = _error_line("--camera", "synthetic", *options, folder=tmp_path)
     assert "there are 3 labels" in line
 
 
-def test_a_camera_password_on_the_command_line_is_refused_and_not_repeated(tmp_path: Path) -> None:
-    line = _complaint("--camera", "rtsp://me:hunter2@camera.local/1", "--broker", "none", folder=tmp_path)
+def test_camera_password_on_the_command_line_is_refused_and_not_printed(tmp_path: Path) -> None:
+    line = _error_line("--camera", "rtsp://me:hunter2@camera.local/1", "--broker", "none", folder=tmp_path)
     assert "BEEAGENT_CAMERA" in line
     assert "hunter2" not in line
 
 
-def test_a_typo_in_the_configuration_is_refused(tmp_path: Path) -> None:
+def test_typo_in_the_configuration_is_refused(tmp_path: Path) -> None:
     config = tmp_path / "beeagent.toml"
     config.write_text('camra = "0"\n', encoding="utf-8")
-    line = _complaint("--config", config, folder=tmp_path)
+    line = _error_line("--config", config, folder=tmp_path)
     assert "camra" in line
     assert "did you mean camera?" in line
 
 
-def test_no_camera_names_what_may_be_one(tmp_path: Path) -> None:
-    assert "rtsp://" in _complaint("--broker", "none", *tiny_model(tmp_path), folder=tmp_path)
+def test_missing_camera_is_an_error_with_examples(tmp_path: Path) -> None:
+    assert "rtsp://" in _error_line("--broker", "none", *tiny_model(tmp_path), folder=tmp_path)
 
 
-def test_a_truncated_video_is_told_after_its_good_frames(tmp_path: Path) -> None:
+def test_truncated_video_is_an_error_after_its_good_frames(tmp_path: Path) -> None:
     whole = write_video(tmp_path / "whole.avi", 60, codec="MJPG")
     cut = tmp_path / "cut.avi"
     content = whole.read_bytes()
@@ -117,22 +117,22 @@ def test_a_truncated_video_is_told_after_its_good_frames(tmp_path: Path) -> None
     assert 0 < len(ended.stdout.splitlines()) < 60
 
 
-def test_a_video_without_its_index_is_refused(tmp_path: Path) -> None:
+def test_video_without_index_is_refused(tmp_path: Path) -> None:
     whole = write_video(tmp_path / "whole.mp4", 30)
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(whole.read_bytes()[:400])
-    assert "cut.mp4" in _complaint("--camera", cut, "--broker", "none", *tiny_model(tmp_path), folder=tmp_path)
+    assert "cut.mp4" in _error_line("--camera", cut, "--broker", "none", *tiny_model(tmp_path), folder=tmp_path)
 
 
-def test_a_picture_that_is_none_is_refused(tmp_path: Path) -> None:
-    picture = tmp_path / "picture.jpg"
-    picture.write_bytes(b"no picture")
-    line = _complaint("--camera", picture, "--broker", "none", *tiny_model(tmp_path), folder=tmp_path)
-    assert "picture.jpg" in line
+def test_invalid_image_is_refused(tmp_path: Path) -> None:
+    image = tmp_path / "image.jpg"
+    image.write_bytes(b"no image")
+    line = _error_line("--camera", image, "--broker", "none", *tiny_model(tmp_path), folder=tmp_path)
+    assert "image.jpg" in line
 
 
-def test_options_before_a_command_are_not_swallowed(tmp_path: Path) -> None:
-    assert "--threads stands before doctor" in _complaint("--threads", "2", "doctor", folder=tmp_path)
+def test_options_before_a_command_are_refused(tmp_path: Path) -> None:
+    assert "--threads stands before doctor" in _error_line("--threads", "2", "doctor", folder=tmp_path)
 
 
 def test_help_names_every_command_and_option(tmp_path: Path) -> None:
@@ -181,5 +181,5 @@ def test_schema_prints_a_valid_schema(name: str, tmp_path: Path) -> None:
     assert printed["$id"].endswith("1")
 
 
-def test_an_unknown_schema_is_refused(tmp_path: Path) -> None:
-    assert "detections or status" in _complaint("schema", "frames", folder=tmp_path)
+def test_unknown_schema_is_refused(tmp_path: Path) -> None:
+    assert "detections or status" in _error_line("schema", "frames", folder=tmp_path)

@@ -51,7 +51,7 @@ def _run(program: str, *arguments: str | Path, folder: Path) -> subprocess.Compl
         "beeagent.runtime.agent",
     ],
 )
-def test_interrupted_while_a_module_is_imported_it_leaves_with_130(module: str, tmp_path: Path) -> None:
+def test_interrupt_during_an_import_exits_130(module: str, tmp_path: Path) -> None:
     camera = ["--camera", "synthetic:160x120", *tiny_model(tmp_path), "--broker", "none", "--frames", "1"]
     ended = _run(INTERRUPTED, module, *camera, folder=tmp_path)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
@@ -60,7 +60,7 @@ def test_interrupted_while_a_module_is_imported_it_leaves_with_130(module: str, 
 @pytest.mark.parametrize(
     "function", ["beeagent.cli.app.build_app", "beeagent.cli.app.load_settings", "beeagent.runtime.run.configure_log"]
 )
-def test_interrupted_between_imports_it_leaves_with_130(function: str, tmp_path: Path) -> None:
+def test_interrupt_between_imports_exits_130(function: str, tmp_path: Path) -> None:
     program = (
         "import os, signal, sys\n"
         "from importlib import import_module\n"
@@ -73,13 +73,13 @@ def test_interrupted_between_imports_it_leaves_with_130(function: str, tmp_path:
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
 
 
-def test_command_of_a_shell_that_ignores_interrupts_ignores_them(tmp_path: Path) -> None:
+def test_ignored_interrupts_stay_ignored(tmp_path: Path) -> None:
     program = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + INTERRUPTED
     ended = _run(program, "beeagent.cli.app", "--version", folder=tmp_path)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def test_interrupt_at_the_terminal_is_no_fault_of_a_bare_model(tmp_path: Path) -> None:
+def test_interrupt_at_the_terminal_does_not_blame_a_bare_model(tmp_path: Path) -> None:
     """The process that tries the model got the interrupt too, and was taken to have crashed."""
     program = (
         "import os, signal, subprocess, sys\n"
@@ -114,7 +114,7 @@ def test_interrupt_at_the_terminal_is_no_fault_of_a_bare_model(tmp_path: Path) -
     ],
     ids=" ".join,
 )
-def test_full_disk_behind_standard_output_is_one_line_and_1(arguments: list[str], tmp_path: Path) -> None:
+def test_full_disk_behind_standard_output_is_one_line_and_exits_1(arguments: list[str], tmp_path: Path) -> None:
     (tmp_path / "yolo" / "images").mkdir(parents=True)
     (tmp_path / "yolo" / "data.yaml").write_text("names: [bee]\ntrain: images\n", encoding="utf-8")
     (tmp_path / "yolo" / "labels").mkdir()
@@ -133,7 +133,7 @@ def test_full_disk_behind_standard_output_is_one_line_and_1(arguments: list[str]
     assert [line for line in ended.stderr.splitlines() if "standard output" in line] == [last]
 
 
-def test_reader_that_has_gone_is_no_error_to_tell(tmp_path: Path) -> None:
+def test_closed_pipe_prints_no_error(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "beeagent", "schema"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(tmp_path),
@@ -170,7 +170,7 @@ def _without_a_home() -> list[str]:
         (["--camera", "synthetic", "--broker", "none"], 2, "state_dir: there is no home directory: give --state-dir"),
         (["--camera", "synthetic:160x120", "--broker", "none", "--frames", "1", "--state-dir", "state"], 0, ""),
         (["doctor", "--broker", "none"], 1, "state_dir: there is no home directory: give --state-dir"),
-        (["doctor", "--broker", "none", "--state-dir", "state"], 0, "can be written to"),
+        (["doctor", "--broker", "none", "--state-dir", "state"], 0, "is writable"),
         (["status", "--broker", "mqtt://127.0.0.1:1"], 2, "nothing listens at mqtt://127.0.0.1:1"),
         (["watch", "--broker", "mqtt://127.0.0.1:1"], 2, "nothing listens at mqtt://127.0.0.1:1"),
         (["schema"], 0, "beeagent.detections/1"),
@@ -194,7 +194,7 @@ def test_settings_without_a_home_have_no_state_folder(monkeypatch: pytest.Monkey
     for name in ("HOME", "XDG_STATE_HOME", "STATE_DIRECTORY"):
         monkeypatch.delenv(name, raising=False)
     settings = load_settings({}, config=None)
-    assert settings.state_dir is None
+    assert settings.agent.state_dir is None
     with pytest.raises(InputError, match="there is no home directory: give --state-dir"):
         settings.state_file("outbox.sqlite3")
 
@@ -204,6 +204,6 @@ def test_byte_order_mark_before_the_configuration_and_the_password(tmp_path: Pat
     config = tmp_path / "agent.toml"
     config.write_bytes(b'\xef\xbb\xbfdevice = "hive"\r\nmqtt_password_file = "%s"\r\n' % bytes(tmp_path / "password"))
     settings = load_settings({}, config=config)
-    assert settings.device == "hive"
-    assert settings.password() == "secret"
+    assert settings.agent.device == "hive"
+    assert settings.mqtt.read_password() == "secret"
     assert run_beeagent("watch", "--config", config, "--broker", "mqtt://127.0.0.1:1", folder=tmp_path).returncode == 2

@@ -7,7 +7,7 @@ import pytest
 from support.beeagent_process import run_beeagent, tiny_model
 
 
-def test_the_demo_shows_bees_that_came_over_mqtt(tmp_path: Path) -> None:
+def test_demo_prints_detections_received_over_mqtt(tmp_path: Path) -> None:
     pytest.importorskip("amqtt", reason="the demo's broker is an extra")
     ended = run_beeagent("demo", "--frames", "12", folder=tmp_path)
     assert ended.returncode == 0, ended.stderr
@@ -33,7 +33,7 @@ def test_bench_measures_agent_and_bare_model(tmp_path: Path) -> None:
     assert "whole agent" in text
 
 
-def test_bench_refuses_a_single_picture(tmp_path: Path) -> None:
+def test_bench_refuses_a_single_frame(tmp_path: Path) -> None:
     ended = run_beeagent(
         "bench", *tiny_model(tmp_path), "--camera", "synthetic:64x48?live=no&frames=1", folder=tmp_path
     )

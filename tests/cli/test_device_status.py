@@ -17,7 +17,7 @@ from beeagent.messages import (
     status_message,
 )
 from beeagent.outbox import OutboxCounts
-from beeagent.settings import Settings
+from beeagent.settings import load_settings
 from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt import publish
@@ -62,7 +62,9 @@ def retain(port: int, topic: str, payload: bytes) -> None:
 
 def shown(broker: Mosquitto, device: str = "+", *, wait_s: float = 1.0) -> tuple[bool, list[str]]:
     lines: list[str] = []
-    fine = show_status(Settings(broker=str(broker.address)), device=device, wait_s=wait_s, write=lines.append)
+    fine = show_status(
+        load_settings({"broker": str(broker.address)}, config=None), device=device, wait_s=wait_s, write=lines.append
+    )
     return fine, lines
 
 
@@ -149,13 +151,13 @@ def test_what_is_not_there_or_not_ours_is_not_fine(mosquitto: Mosquitto) -> None
 )
 def test_without_a_broker_there_is_nothing_to_ask(broker: str) -> None:
     with pytest.raises(InputError, match=r"--broker"):
-        show_status(Settings(broker=broker), device="+", wait_s=1, write=print)
+        show_status(load_settings({"broker": broker}, config=None), device="+", wait_s=1, write=print)
 
 
 @pytest.mark.parametrize("device", ["#", "a/b", "", "++"])
 def test_a_name_that_no_device_has_is_refused(device: str) -> None:
     with pytest.raises(InputError, match="name"):
-        show_status(Settings(), device=device, wait_s=1, write=print)
+        show_status(load_settings({}, config=None), device=device, wait_s=1, write=print)
 
 
 def test_the_command_tells_how_a_running_agent_is_and_that_it_stopped(mosquitto: Mosquitto, tmp_path: Path) -> None:

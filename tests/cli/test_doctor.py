@@ -1,4 +1,4 @@
-"""The doctor says of each part whether it works, by trying it."""
+"""`beeagent doctor` tries each part."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def _verdicts(printed: str) -> dict[str, str]:
     return {part: verdict for verdict, part, *_ in lines}
 
 
-def test_all_is_well_with_the_shipped_model_and_a_broker(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_bundled_model_and_broker_are_ok(mosquitto: Mosquitto, tmp_path: Path) -> None:
     ended = run_beeagent(
         "doctor", "--camera", "synthetic:320x240", "--broker", f"mqtt://127.0.0.1:{mosquitto.port}", folder=tmp_path
     )
@@ -27,7 +27,7 @@ def test_all_is_well_with_the_shipped_model_and_a_broker(mosquitto: Mosquitto, t
 
 
 @pytest.mark.parametrize("part", ["model", "camera", "broker", "state"])
-def test_what_is_broken_is_named_and_the_rest_still_checked(part: str, tmp_path: Path) -> None:
+def test_broken_part_is_named_and_the_others_are_checked(part: str, tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file where a folder should be", encoding="utf-8")
     options: dict[str, list[str]] = {
         "model": ["--model", str(tmp_path / "absent")],
@@ -48,7 +48,7 @@ def test_what_is_broken_is_named_and_the_rest_still_checked(part: str, tmp_path:
     assert "Traceback" not in ended.stderr
 
 
-def test_a_nucleus_is_tried_where_there_is_one(tmp_path: Path) -> None:
+def test_nucleus_connection_is_tried(tmp_path: Path) -> None:
     options = ["--broker", "greengrass://iot-core", *tiny_model(tmp_path)]
     with nucleus_at(tmp_path) as nucleus:
         variables = {SOCKET_VARIABLE: str(nucleus.socket), TOKEN_VARIABLE: nucleus.token}
@@ -63,7 +63,7 @@ def test_a_nucleus_is_tried_where_there_is_one(tmp_path: Path) -> None:
     assert "no Greengrass nucleus has started this process" in ended.stdout
 
 
-def test_camera_of_still_images_is_read_twice(tmp_path: Path) -> None:
+def test_still_image_camera_is_read_twice(tmp_path: Path) -> None:
     with image_server() as server:
         ended = run_beeagent(
             "doctor", "--camera", server.url(), *tiny_model(tmp_path), "--broker", "none", folder=tmp_path
@@ -73,14 +73,14 @@ def test_camera_of_still_images_is_read_twice(tmp_path: Path) -> None:
     assert "160x64" in ended.stdout
 
 
-def test_broker_that_does_not_answer_mqtt_5_is_fine(tmp_path: Path) -> None:
+def test_mqtt_3_broker_is_ok(tmp_path: Path) -> None:
     with scripted_broker(lambda asked: OK_3 if asked.version == 4 else b"") as broker:
         ended = run_beeagent("doctor", *tiny_model(tmp_path), "--broker", str(broker.address), folder=tmp_path)
     assert _verdicts(ended.stdout)["broker"] == "ok"
 
 
 @pytest.mark.parametrize("command", ["watch", "status"])
-def test_a_nucleus_is_nothing_to_subscribe_to(command: str, tmp_path: Path) -> None:
+def test_greengrass_broker_cannot_be_subscribed_to(command: str, tmp_path: Path) -> None:
     ended = run_beeagent(command, "--broker", "greengrass://iot-core", folder=tmp_path)
     assert ended.returncode == 2
     assert len(ended.stderr.splitlines()) == 1

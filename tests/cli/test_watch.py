@@ -22,7 +22,7 @@ from beeagent.messages import (
     status_message,
 )
 from beeagent.mqtt import BrokerAddress, EmbeddedBroker, MqttOptions, Received
-from beeagent.settings import Settings
+from beeagent.settings import load_settings
 from hypothesis import example, given
 from hypothesis import strategies as st
 from paho.mqtt import publish
@@ -206,7 +206,11 @@ def test_it_watches_a_broker_that_knows_no_mqtt_5() -> None:
                 send(port, "bees/hive-7/front/detections", detections())
 
         run_watch(
-            Settings(broker=str(embedded.address), topic_prefix="bees"), device="+", camera="+", messages=1, write=write
+            load_settings({"broker": str(embedded.address), "topic_prefix": "bees"}, config=None),
+            device="+",
+            camera="+",
+            messages=1,
+            write=write,
         )
     finally:
         embedded.stop()
@@ -216,7 +220,7 @@ def test_it_watches_a_broker_that_knows_no_mqtt_5() -> None:
 
 
 def test_a_broker_that_cannot_be_reached_is_an_error_of_the_user() -> None:
-    settings = Settings(broker=f"mqtt://127.0.0.1:{free_port()}")
+    settings = load_settings({"broker": f"mqtt://127.0.0.1:{free_port()}"}, config=None)
     with pytest.raises(InputError, match=r"nothing listens at mqtt://127\.0\.0\.1"):
         run_watch(settings, device="+", camera="+", messages=None, write=print)
 
@@ -224,7 +228,9 @@ def test_a_broker_that_cannot_be_reached_is_an_error_of_the_user() -> None:
 @pytest.mark.parametrize("broker_setting", ["none", "embedded"])
 def test_without_a_broker_there_is_nothing_to_watch(broker_setting: str) -> None:
     with pytest.raises(InputError, match="nothing to watch"):
-        run_watch(Settings(broker=broker_setting), device="+", camera="+", messages=None, write=print)
+        run_watch(
+            load_settings({"broker": broker_setting}, config=None), device="+", camera="+", messages=None, write=print
+        )
 
 
 @pytest.mark.parametrize(("device", "camera"), [("#", "+"), ("+", "a/b"), ("", "+"), ("++", "+")])

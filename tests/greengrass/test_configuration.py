@@ -12,7 +12,7 @@ from beeagent.errors import InputError
 from beeagent.greengrass import IpcAddress, IpcConnection, IpcError
 from beeagent.greengrass.access_control import PUBLISH_TO_IOT_CORE, missing_permission
 from beeagent.greengrass.configuration import ConfigurationReader, parse_values
-from beeagent.settings import Settings
+from beeagent.settings import load_settings, settings_by_name
 from hypothesis import given
 from hypothesis import strategies as st
 from support.greengrass_nucleus import CLASSIC, Nucleus, access_control, as_from_yaml, nucleus_at
@@ -57,25 +57,25 @@ def test_all_forms_of_a_configuration_give_the_same_settings(made: Any, tmp_path
     with nucleus_at(tmp_path) as nucleus, connected(nucleus) as connection:
         nucleus.configuration = {"accessControl": {"a": {"operations": ["*"]}}, **made(GIVEN), "tiles": None}
         settings = ConfigurationReader(connection, options={"frames": 7}, thing="hive-7").load()
-    assert {key: getattr(settings, key) for key in GIVEN} == {**GIVEN, "state_dir": Path("/var/lib/bees"), "frames": 7}
-    assert (settings.device, settings.tiles) == ("hive-7", None)
+    assert {key: settings.value(key) for key in GIVEN} == {**GIVEN, "state_dir": Path("/var/lib/bees"), "frames": 7}
+    assert (settings.agent.device, settings.model.tiles) == ("hive-7", None)
 
 
 def test_camera_number_with_decimal_point() -> None:
     unused = IpcConnection(IpcAddress("", ""), on_rejected=lambda _: None)
-    assert ConfigurationReader(unused, options={}, thing=None).parse({"camera": 0.0}).settings.camera == "0"
+    assert ConfigurationReader(unused, options={}, thing=None).parse({"camera": 0.0}).settings.camera.address == "0"
 
 
 def test_device_takes_precedence_over_the_thing(tmp_path: Path) -> None:
     with nucleus_at(tmp_path) as nucleus, connected(nucleus) as connection:
         nucleus.configuration = {"device": "east"}
-        assert ConfigurationReader(connection, options={}, thing="hive-7").load().device == "east"
+        assert ConfigurationReader(connection, options={}, thing="hive-7").load().agent.device == "east"
 
 
 def test_empty_configuration_gives_the_defaults(tmp_path: Path) -> None:
     with nucleus_at(tmp_path) as nucleus, connected(nucleus) as connection:
         settings = ConfigurationReader(connection, options={}, thing="hive-7").load()
-    assert not settings.differing(Settings(device="hive-7"))
+    assert not settings.differing(load_settings({"device": "hive-7"}, config=None))
 
 
 def test_failed_read_is_not_taken_for_an_empty_configuration(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ VALUES = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(sorted(Settings.model_fields)) | st.text(), VALUES, max_size=4))
+@given(st.dictionaries(st.sampled_from(sorted(settings_by_name())) | st.text(), VALUES, max_size=4))
 def test_any_configuration_gives_settings_or_a_one_line_error(configuration: dict[str, Any]) -> None:
     unused = IpcConnection(IpcAddress("", ""), on_rejected=lambda _: None)
     message = ""
@@ -136,9 +136,9 @@ def test_missing_permission_is_one_line_for_any_access_control(value: Any, topic
     assert PUBLISH_TO_IOT_CORE in message
 
 
-@given(st.sampled_from(sorted(Settings.model_fields)), st.booleans())
+@given(st.sampled_from(sorted(settings_by_name())), st.booleans())
 def test_booleans_are_accepted_for_boolean_settings_only(key: str, value: bool) -> None:  # noqa: FBT001 - what is drawn
-    if Settings.model_fields[key].annotation is bool:
+    if settings_by_name()[key].field.annotation is bool:
         assert parse_values({key: value}) == parse_values({key: str(value)}) == {key: value}
         with pytest.raises(InputError, match=f"{key} in the component's configuration is 1: give true or false"):
             parse_values({key: 1})
@@ -156,9 +156,9 @@ def test_secret_may_be_an_entry_of_a_json_object(tmp_path: Path) -> None:
         nucleus.kind, rights = CLASSIC, access_control(GetSecretValue=nucleus.secrets)
         nucleus.configuration = {"accessControl": rights, "mqtt_password": "secret:hive#password"}
         reader = ConfigurationReader(connection, options={}, thing=None)
-        assert reader.load().password() == "h0n3y"
+        assert reader.load().mqtt.read_password() == "h0n3y"
         nucleus.configure(mqtt_password=f"secret:{list(nucleus.secrets)[1]}")
-        assert reader.load().password() == "w4x"
+        assert reader.load().mqtt.read_password() == "w4x"
         nucleus.configuration = {"topic_prefix": "secret:hive#password"}
         with pytest.raises(InputError, match="only camera, mqtt_username, mqtt_password may be secrets"):
             reader.load()

@@ -11,7 +11,7 @@ from beeagent.outbox import Outbox
 from beeagent.runtime.decision import Decision
 from beeagent.runtime.frame_message import FrameMessages
 from beeagent.runtime.pipeline import FrameResult
-from beeagent.settings import Settings
+from beeagent.settings import load_settings
 
 
 def _decision(count: int) -> Decision:
@@ -33,7 +33,7 @@ def _decision(count: int) -> Decision:
 def test_limit_may_change_and_a_message_that_cannot_be_shortened_stays_whole() -> None:
     limit = 10_000
     outbox = Outbox(None)
-    messages = FrameMessages(Settings(device="hive-7"), outbox, payload_limit=lambda: limit)
+    messages = FrameMessages(load_settings({"device": "hive-7"}, config=None), outbox, payload_limit=lambda: limit)
     whole = messages.tell(_decision(20))
     assert whole is not None
     limit = 1000

@@ -1,4 +1,4 @@
-"""`beeagent bench`: what the whole agent makes of the model's speed."""
+"""`beeagent bench`: the speed of the whole agent, beside that of the model alone."""
 
 import os
 import resource
@@ -28,36 +28,36 @@ from beeagent.runtime.factory import chosen_bundle, chosen_workers
 from beeagent.runtime.pipeline import FrameResult
 from beeagent.settings import Settings
 
-# As fast as it is asked: at a camera's own rate, the camera would be what is measured.
+# As fast as frames are asked for: at the rate of a camera, the camera would be measured.
 DEFAULT_CAMERA = "synthetic:1280x720?live=no"
 _ROUNDS = 3
 _SAMPLES = 64
-_STRIDE = 7  # of the frames of a file, each so-manieth is in the sample
+_STRIDE = 7  # every 7th frame of a file is in the sample
 
 
 @dataclass(frozen=True, slots=True)
 class BenchReport:
-    """What was measured. Rates and times are medians over the rounds; a round runs the agent, then the model alone.
+    """The result of a benchmark. Rates and times are medians over rounds; each runs the agent, then the model alone.
 
     Attributes:
         model: identity of the model.
         runtime: the TFLite runtime.
-        threads: CPU threads to compute with.
-        workers: frames the agent looks at at the same time, on its share of the threads each.
-        cores: how many the machine has for this process.
-        camera: what was looked at.
+        threads: CPU threads for inference.
+        workers: frames the agent processes in parallel, each on its share of the threads.
+        cores: CPU cores that this process may use.
+        camera: address of the camera.
         frame: width and height of its frames in pixels.
-        frames: frames the agent looked at, over all rounds.
+        frames: frames the agent processed, over all rounds.
         agent_fps: frames/s of the whole agent: read, prepare, infer, decode, message, outbox, publisher.
-        bare_fps: frames/s of `Interpreter.invoke()` alone, once for each region of a frame, on the same threads, with
+        bare_fps: frames/s of `Interpreter.invoke()` alone, once per region of a frame, on the same threads, with
             nothing else running.
-        ratio: the first over the second: the median of the rounds' ratios.
-        inference_ms: one inference within the agent, on a worker's share of the threads and beside all else.
+        ratio: `agent_fps` / `bare_fps`: the median over the rounds.
+        inference_ms: one inference within the agent, on a worker's share of the threads, with everything else running.
         bare_ms: one inference alone, on all the threads.
-        cpu_ms: processor time of the whole agent for a frame, on all cores together.
-        bare_cpu_ms: processor time of one inference alone.
+        cpu_ms: CPU time of the whole agent per frame, on all cores together.
+        bare_cpu_ms: CPU time of one inference alone.
         read_ms: reading and decoding a frame, measured alone; overlaps with inference.
-        prepare_ms: laying a frame into the model's input, measured alone; overlaps with inference.
+        prepare_ms: letterboxing a frame to the model's input, measured alone; overlaps with inference.
         age_p95_ms: age of a frame when its result is ready to publish, 95th percentile.
         peak_memory_mb: largest resident memory of the process while the agent ran (10^6 bytes).
     """
@@ -83,28 +83,28 @@ class BenchReport:
     peak_memory_mb: float
 
     def to_json(self) -> dict[str, Any]:
-        """Give the figures for machines."""
+        """Return the figures as a JSON object."""
         return {key: round(value, 3) if isinstance(value, float) else value for key, value in asdict(self).items()}
 
     def to_text(self) -> str:
-        """Give the figures for people."""
+        """Return the figures as text for people."""
         width, height = self.frame
         available = 1000 * self.cores / self.agent_fps
         return "\n".join(
             (
                 f"{self.model}, {self.runtime}, {self.threads} thread(s); {self.camera}, {width}x{height}",
-                f"  whole agent         {self.agent_fps:8.2f} frames/s   ({self.frames}, {self.workers} at a time)",
+                f"  whole agent         {self.agent_fps:8.2f} frames/s   ({self.frames}; {self.workers} in parallel)",
                 f"  bare invoke()       {self.bare_fps:8.2f} frames/s",
                 f"  agent / bare        {self.ratio:8.3f}",
-                f"Of {available:.2f} ms that {self.cores} core(s) have for a frame:",
-                f"  the whole agent     {self.cpu_ms:8.2f} ms   an inference alone takes {self.bare_cpu_ms:.2f}",
+                f"CPU time per frame, of {available:.2f} ms on {self.cores} core(s):",
+                f"  the whole agent     {self.cpu_ms:8.2f} ms   (one inference alone: {self.bare_cpu_ms:.2f} ms)",
                 f"  unused              {available - self.cpu_ms:8.2f} ms",
-                f"  with none unused    {1000 * self.cores / self.cpu_ms:8.2f} frames/s",
-                "Beside the model, on other threads (measured alone):",
+                f"  if none were unused {1000 * self.cores / self.cpu_ms:8.2f} frames/s",
+                "On other threads, while the model runs (measured alone):",
                 f"  reading a frame     {self.read_ms:8.2f} ms",
                 f"  preparing it        {self.prepare_ms:8.2f} ms",
                 (
-                    f"Frame age at the 95th percentile when published: {self.age_p95_ms:.1f} ms, or "
+                    f"Age of a frame when published, 95th percentile: {self.age_p95_ms:.1f} ms, or "
                     f"{self.age_p95_ms / self.inference_ms:.2f} inferences"
                 ),
                 f"Peak resident memory of the agent: {self.peak_memory_mb:.0f} MB",
@@ -114,7 +114,7 @@ class BenchReport:
 
 @dataclass(slots=True)
 class _Round:
-    """One run of the agent, as its results tell it."""
+    """One run of the agent, measured from its first result to its last."""
 
     began_ns: int = 0
     ended_ns: int = 0
@@ -125,7 +125,7 @@ class _Round:
 
 @dataclass(frozen=True, slots=True)
 class _Bare:
-    """A frame in the model alone: time on the clock and on all cores together, in milliseconds."""
+    """One frame in the model alone: wall-clock and CPU time, in milliseconds."""
 
     ms: float
     cpu_ms: float
@@ -133,7 +133,7 @@ class _Bare:
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """Some of a camera's frames, ready for the model, and what reading and preparing one took in milliseconds."""
+    """Some frames of a camera, prepared for the model, and the time to read and to prepare one, in milliseconds."""
 
     frames: list[PreparedFrame]
     size: tuple[int, int]
@@ -142,7 +142,7 @@ class _Sample:
 
 
 class _Meter:
-    """Takes the time of the agent's results, from the first on; start-up does not count."""
+    """Measures the agent from its first result on; startup does not count."""
 
     def __init__(self, *, seconds: float) -> None:
         self._seconds = seconds
@@ -167,31 +167,31 @@ def measure(settings: Settings, *, seconds: float) -> BenchReport:
     """Measure the agent against the bare model.
 
     Args:
-        settings: of which camera, model, labels and threads count.
-        seconds: how long, for agent and model each, over all rounds.
+        settings: camera and model; other sections are not used.
+        seconds: duration over all rounds, of the agent and of the model each.
 
     Raises:
-        InputError: something in the settings cannot be used, or the camera gave fewer than two frames.
+        InputError: a setting cannot be used, or the camera has fewer than two frames.
     """
     bundle = chosen_bundle(settings)
-    camera = settings.camera or DEFAULT_CAMERA
-    wanted = settings.model_copy(update={"camera": camera, "broker": "none", "publish": "always", "stdout": False})
+    camera = settings.camera.address or DEFAULT_CAMERA
+    measured = settings.replace(camera=camera, broker="none", publish="always", stdout=False)
     meters: list[_Meter] = []
     bare: list[_Bare] = []
-    meters.append(_run_agent(wanted, bundle, seconds / _ROUNDS))
+    meters.append(_run_agent(measured, bundle, seconds / _ROUNDS))
     # Before anything but the agent has taken memory. Linux counts in KiB.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1024 if sys.platform == "linux" else 1) / 1e6
-    sample = _sample(camera, bundle, resolve_tiling(settings.tiles, bundle))
-    bare.append(_bare_inference(bundle, settings.threads, sample.frames, seconds / _ROUNDS))
+    sample = _sample(camera, bundle, resolve_tiling(settings.model.tiles, bundle))
+    bare.append(_bare_inference(bundle, settings.model.threads, sample.frames, seconds / _ROUNDS))
     for _ in range(1, _ROUNDS):
-        meters.append(_run_agent(wanted, bundle, seconds / _ROUNDS))
-        bare.append(_bare_inference(bundle, settings.threads, sample.frames, seconds / _ROUNDS))
+        meters.append(_run_agent(measured, bundle, seconds / _ROUNDS))
+        bare.append(_bare_inference(bundle, settings.model.threads, sample.frames, seconds / _ROUNDS))
     agent_ms = [(m.round.ended_ns - m.round.began_ns) / 1e6 / m.round.frames for m in meters]
     inference = statistics.median(ms for meter in meters for ms in meter.inference_ms)
     return BenchReport(
         model=bundle.identity,
         runtime=runtime_name(),
-        threads=settings.threads,
+        threads=settings.model.threads,
         workers=chosen_workers(settings),
         cores=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1,
         camera=camera,
@@ -223,12 +223,12 @@ def _run_agent(settings: Settings, bundle: ModelBundle, seconds: float) -> _Mete
         agent = Agent(settings, bundle=bundle, outbox_path=Path(folder) / "outbox.sqlite3", on_result=take)
         agent.run()
     if not meter.round.frames:
-        raise InputError(f"camera {settings.camera!r} gave too few frames to measure: give a video or a camera")
+        raise InputError(f"camera {settings.camera.address!r} has too few frames to measure: give a video or a camera")
     return meter
 
 
 def _bare_inference(bundle: ModelBundle, threads: int, frames: list[PreparedFrame], seconds: float) -> _Bare:
-    """Time `invoke()` alone, on the camera's own frames: how long the post-processing takes depends on what is seen."""
+    """Time `invoke()` alone, on the camera's own frames: the time of the post-processing depends on their content."""
     detector = Detector(bundle, DetectorOptions(threads=threads))
     invoke = detector.interpreter.invoke
     spent = spent_cpu = 0
@@ -267,5 +267,5 @@ def _sample(camera: str, bundle: ModelBundle, tiling: Tiling) -> _Sample:
     finally:
         source.close()
     if not frames:
-        raise InputError(f"camera {camera!r} gave no frame to measure")
+        raise InputError(f"camera {camera!r} has no frame to measure")
     return _Sample(frames, size, statistics.median(reading), statistics.median(preparing))

@@ -1,4 +1,4 @@
-"""`beeagent demo`: the whole agent in one terminal, with nothing to set up."""
+"""`beeagent demo`: the whole agent in one terminal, without setup."""
 
 import threading
 
@@ -19,18 +19,18 @@ _ARRIVED_WITHIN_S = 10.0
 
 
 def run_demo(settings: Settings) -> None:
-    """Run the agent on the synthetic camera, and show what a subscriber gets from a broker.
+    """Run the agent on a synthetic camera, and print what a subscriber receives.
 
-    Every message takes the way it takes in the field: outbox, MQTT, broker, subscriber.
+    Messages go through the outbox, MQTT and a broker, as on a real device.
 
     Args:
-        settings: of which model, labels, threads, threshold and frames count.
+        settings: model, topics, and the number of frames.
 
     Raises:
         InputError: the broker's package is not installed, or the model cannot be used.
-        BeeagentError: the subscriber did not get what was published.
+        BeeagentError: the subscriber did not receive every message.
     """
-    configure_log(settings.log_format)
+    configure_log(settings.agent.log_format)
     bundle = chosen_bundle(settings)
     broker = EmbeddedBroker(port=None)
     broker.start()
@@ -40,31 +40,29 @@ def run_demo(settings: Settings) -> None:
         subscribed.set()
         typer.echo(line)
 
-    demo = settings.model_copy(update={"camera": _CAMERA, "publish": "always", "camera_name": "demo"})
+    demo = settings.replace(camera=_CAMERA, publish="always", camera_name="demo")
     watcher = Watcher(
         options=mqtt_options(address=broker.address, client_id="beeagent-demo"),
-        prefix=demo.topic_prefix,
-        device=demo.device,
-        camera=demo.camera_name,
-        limit=demo.frames,
+        prefix=demo.messages.topic_prefix,
+        device=demo.agent.device,
+        camera=demo.camera.name,
+        limit=demo.camera.frames,
         write=show,
     )
     watching = threading.Thread(target=watcher.run, name="watch", daemon=True)
     try:
-        typer.echo(f"beeagent demo: a drawn hive entrance, looked at by {bundle.identity}; Ctrl-C ends it")
+        typer.echo(f"beeagent demo: a synthetic hive entrance, processed by {bundle.identity}; Ctrl-C ends it")
         watching.start()
         if not subscribed.wait(_SUBSCRIBED_WITHIN_S):
-            raise BeeagentError("the demo's subscriber could not connect to the demo's broker")
+            raise BeeagentError("the subscriber of the demo could not connect to the broker of the demo")
         agent = Agent(demo, bundle=bundle, outbox_path=None, broker=broker.address)
         with on_signals(stopping(agent.stop)):
             agent.run()
-        if demo.frames is not None:
+        if demo.camera.frames is not None:
             watching.join(_ARRIVED_WITHIN_S)
-            if watching.is_alive() and agent.health.frames >= demo.frames:
-                raise BeeagentError(f"of {demo.frames} messages, not all arrived")
-        typer.echo(
-            "That was the demo. With a camera and a broker of your own: beeagent --camera 0 --broker mqtt://HOST"
-        )
+            if watching.is_alive() and agent.health.frames >= demo.camera.frames:
+                raise BeeagentError(f"not all of the {demo.camera.frames} messages arrived")
+        typer.echo("End of the demo. With your own camera and broker: beeagent --camera 0 --broker mqtt://HOST")
     finally:
         watcher.stop()
         broker.stop()

@@ -1,4 +1,4 @@
-"""`beeagent doctor`: what works, what does not, and what to do about it."""
+"""`beeagent doctor`: checks each part, and says what is wrong and how to fix it."""
 
 import os
 import queue
@@ -27,7 +27,7 @@ _INFERENCES = 5
 
 
 class Verdict(Enum):
-    """How a check ended."""
+    """The result of a check."""
 
     FINE = "ok"
     NOTE = "note"
@@ -36,7 +36,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found: in plain words, and with what to do where something is wrong."""
+    """What a check found, and the remedy where something is wrong."""
 
     part: str
     verdict: Verdict
@@ -47,11 +47,11 @@ class Finding:
 
 
 def examine(settings: Settings, *, write: Callable[[str], None]) -> bool:
-    """Check every part that the settings name, write a line for each, and say whether nothing is wrong.
+    """Check model, camera, broker and state folder; return whether nothing is wrong.
 
     Args:
-        settings: what to check: camera, model, broker, threads, state folder.
-        write: takes each line as it is found.
+        settings: names the parts to check.
+        write: called with a line for each part, and one for all.
     """
     fine = True
     for part, check in (
@@ -71,9 +71,9 @@ def examine(settings: Settings, *, write: Callable[[str], None]) -> bool:
 
 
 def _check_model(settings: Settings) -> Finding:
-    """Run the model: that a runtime can be imported says little about whether it works."""
+    """Run the model: a runtime that can be imported does not always work."""
     bundle = chosen_bundle(settings)
-    detector = Detector(bundle, DetectorOptions(threads=settings.threads, threshold=settings.threshold))
+    detector = Detector(bundle, DetectorOptions(threads=settings.model.threads, threshold=settings.model.threshold))
     width, height = detector.input_size
     grey = np.full((height, width, 3), 127, dtype=np.uint8)
     began = time.perf_counter()
@@ -84,71 +84,71 @@ def _check_model(settings: Settings) -> Finding:
     return Finding(
         "model",
         Verdict.FINE,
-        f"{bundle.identity}, {_vouched(bundle)}; {width}x{height} pixels; an inference takes {took:.1f} ms with "
-        f"{settings.threads} thread(s) of {runtime} {version(runtime.replace('_', '-'))}",
+        f"{bundle.identity}, {_checksums(bundle)}; {width}x{height} pixels; an inference takes {took:.1f} ms with "
+        f"{settings.model.threads} thread(s) of {runtime} {version(runtime.replace('_', '-'))}",
     )
 
 
-def _vouched(bundle: ModelBundle) -> str:
-    return "a bare file without checksum" if bundle.manifest is None else "checksums right"
+def _checksums(bundle: ModelBundle) -> str:
+    return "a bare file without checksums" if bundle.manifest is None else "checksums match"
 
 
 def _check_camera(settings: Settings) -> Finding:
-    if settings.camera is None:
+    if settings.camera.address is None:
         cameras = Cameras()
         found = cameras.find()
         if found:
-            return Finding("camera", Verdict.NOTE, f"none chosen; found: {', '.join(map(str, found))}")
+            return Finding("camera", Verdict.NOTE, f"none given; found: {', '.join(map(str, found))}")
         if forbidden := cameras.forbidden():
-            return Finding("camera", Verdict.NOTE, f"none chosen; {forbidden}")
-        return Finding("camera", Verdict.NOTE, "none chosen and none found on this machine; give --camera to check one")
-    address = parse_camera(settings.camera)
+            return Finding("camera", Verdict.NOTE, f"none given; {forbidden}")
+        return Finding("camera", Verdict.NOTE, "none given and none found on this machine; give --camera to check one")
+    address = parse_camera(settings.camera.address)
     open_source = chosen_source(settings)
     answers: queue.SimpleQueue[Frame | Exception | None] = queue.SimpleQueue()
 
-    def look() -> None:
+    def read() -> None:
         try:
             source = open_source()
             try:
                 frame = source.read()
                 if frame is not None and source.live:
-                    frame = source.read()  # what gives one frame alone is no camera
+                    frame = source.read()  # a camera has more than one
                 answers.put(frame)
             finally:
                 source.close()
-        except Exception as error:  # noqa: BLE001 - raised again below, on the thread that waits for it
+        except Exception as error:  # noqa: BLE001 - raised again below, in the thread that waits
             answers.put(error)
 
-    # On a thread of its own, which a camera that never answers keeps for ever.
-    threading.Thread(target=look, name="doctor-camera", daemon=True).start()
+    # In its own thread: a camera that never answers blocks it for ever.
+    threading.Thread(target=read, name="doctor-camera", daemon=True).start()
     try:
         answer = answers.get(timeout=_CAMERA_WITHIN_S)
     except queue.Empty:
-        words = f"{address.description} gives no frame within {_CAMERA_WITHIN_S:.0f} s: plug it in again"
+        words = f"{address.description} returned no frame within {_CAMERA_WITHIN_S:.0f} s: plug it in again"
         return Finding("camera", Verdict.WRONG, words)
     if isinstance(answer, Exception):
         raise answer
     if answer is None:
-        return Finding("camera", Verdict.WRONG, f"{address.description} has no frame in it: give another one")
-    return Finding("camera", Verdict.FINE, f"{address.description} gives frames of {answer.width}x{answer.height}")
+        return Finding("camera", Verdict.WRONG, f"{address.description} contains no frame: give another one")
+    return Finding("camera", Verdict.FINE, f"{address.description} has frames of {answer.width}x{answer.height}")
 
 
 def _check_broker(settings: Settings) -> Finding:
-    address = parse_broker(settings.broker)
+    address = parse_broker(settings.mqtt.broker)
     if isinstance(address, NoBroker):
-        return Finding("broker", Verdict.NOTE, "none: results go nowhere but to --stdout")
+        return Finding("broker", Verdict.NOTE, "none: results go to --stdout only")
     if isinstance(address, Greengrass):
         return _check_nucleus(address)
     if isinstance(address, Embedded):
         EmbeddedBroker(port=None)
         return Finding("broker", Verdict.FINE, "embedded: its package is installed")
-    client_id = reader_id("doctor", agent_id=settings.mqtt_client_id)
+    client_id = reader_id("doctor", agent_id=settings.mqtt.client_id)
     options = chosen_mqtt_options(settings, address=address, client_id=client_id)
     publisher = MqttPublisher(
         # Time for an answer to MQTT 5, to MQTT 3.1.1, and to that without retained messages.
         options=replace(options, connect_timeout_s=_BROKER_WITHIN_S / 4),
-        # A topic of its own: the device's status is not the doctor's to overwrite.
-        status_topic=status_topic(settings.topic_prefix, "doctor"),
+        # Its own topic, so that the status of the device is not overwritten.
+        status_topic=status_topic(settings.messages.topic_prefix, "doctor"),
         last_will=lambda: b"",
     )
     changed = threading.Event()
@@ -174,8 +174,8 @@ def _check_nucleus(broker: Greengrass) -> Finding:
     finally:
         ipc.close()
     if connected:
-        return Finding("broker", Verdict.FINE, f"{broker}: the nucleus at {address.socket} lets this process in")
-    return Finding("broker", Verdict.WRONG, f"{reason}: run this as the component does, with its environment")
+        return Finding("broker", Verdict.FINE, f"{broker}: the nucleus at {address.socket} accepts this process")
+    return Finding("broker", Verdict.WRONG, f"{reason}: run this in the environment of the component")
 
 
 def _check_state(settings: Settings) -> Finding:
@@ -186,6 +186,6 @@ def _check_state(settings: Settings) -> Finding:
             probe.write(b"beeagent")
             os.fsync(probe.fileno())
     except OSError as error:
-        words = f"{folder} cannot be written to ({error.strerror}): give --state-dir a folder that can"
+        words = f"{folder} is not writable ({error.strerror}): give a writable folder as --state-dir"
         return Finding("state", Verdict.WRONG, words)
-    return Finding("state", Verdict.FINE, f"{folder} can be written to")
+    return Finding("state", Verdict.FINE, f"{folder} is writable")

@@ -1,65 +1,79 @@
-"""The options that several commands of the command line have, each with its help."""
+"""Options of the command line, made from the settings: each has the name, type and description of its field."""
 
+import inspect
+import types
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import typer
 
-from beeagent.settings import DEFAULT_BROKER
+from beeagent.settings import Setting, settings_by_name
 
-Model = Annotated[
-    Path | None,
-    typer.Option(
-        help="Model bundle (a folder), the name of a bundled model (bees-lite0, bees-lite0-wide), or a bare .tflite. "
-        "Default: bees-lite0."
-    ),
-]
-Labels = Annotated[Path | None, typer.Option(help="Labels of a bare .tflite, one a line.")]
-Tiles = Annotated[
-    str | None,
-    typer.Option(
-        metavar="none|auto|CxR",
-        help="Look at overlapping tiles as well, for what is small in the frame: columns and rows such as 3x2. "
-        "Default: as the bundle recommends.",
-    ),
-]
-Threads = Annotated[int | None, typer.Option(help="CPU threads to compute with. Default: all cores, at most 4.")]
-Workers = Annotated[
-    int | None,
-    typer.Option(help="Frames to look at at the same time, sharing the threads. Default: at most 2."),
-]
-Broker = Annotated[
-    str | None,
-    typer.Option(
-        help="mqtt://HOST[:PORT], mqtts://HOST[:PORT], embedded, or none; with --greengrass also greengrass://iot-core "
-        f"or greengrass://local. Default: {DEFAULT_BROKER}."
-    ),
-]
-MqttClientId = Annotated[
-    str | None,
-    typer.Option(help="Client id at the broker, its own for each agent. Default: beeagent-DEVICE-CAMERA_NAME."),
-]
-MqttVersion = Annotated[
-    str | None,
-    typer.Option(metavar="auto|5|3.1.1", help="Version of MQTT. Default: auto, 5 or else 3.1.1."),
-]
-MqttUsername = Annotated[str | None, typer.Option(help="User name for the broker.")]
-MqttPasswordFile = Annotated[
-    Path | None, typer.Option(help="File that holds the broker's password. Or set BEEAGENT_MQTT_PASSWORD.")
-]
-MqttCaFile = Annotated[
-    Path | None, typer.Option(help="PEM file of the authorities to trust for mqtts://. Default: the system's.")
-]
-MqttCertificateFile = Annotated[Path | None, typer.Option(help="PEM file of the client certificate for mqtts://.")]
-MqttKeyFile = Annotated[Path | None, typer.Option(help="PEM file of the client certificate's key.")]
-InsecureTls = Annotated[
-    bool | None, typer.Option("--insecure-tls", help="Take any certificate for the broker's. Warned of at each start.")
-]
-Collect = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR",
-        help="Keep the frames on which a second opinion was heard in this folder, with both answers, to train on.",
-    ),
-]
+Command = TypeVar("Command", bound=Callable[..., None])
+
+BROKER = (
+    "broker",
+    "mqtt_version",
+    "mqtt_username",
+    "mqtt_password_file",
+    "mqtt_ca_file",
+    "mqtt_certificate_file",
+    "mqtt_key_file",
+    "insecure_tls",
+)
+"""The settings that a command needs to connect to a broker."""
+
 Config = Annotated[Path | None, typer.Option(envvar="BEEAGENT_CONFIG", help="TOML file with any of these settings.")]
+
+
+def settings_options(*names: str) -> Callable[[Command], Command]:
+    """Replace the `**options` of a command by one option for each of these settings; an option not given is None.
+
+    Args:
+        names: flat names of settings; none for all that have an option.
+    """
+
+    def expand(command: Command) -> Command:
+        signature = inspect.signature(command)
+        own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        chosen = names or [name for name, setting in settings_by_name().items() if setting.option.missing is None]
+        made = [_parameter(settings_by_name()[name]) for name in chosen]
+        command.__signature__ = signature.replace(parameters=[*made, *own])  # type: ignore[attr-defined]
+        return command
+
+    return expand
+
+
+def _parameter(setting: Setting) -> inspect.Parameter:
+    kind = _kind(setting.field.annotation)
+    flags = []
+    if kind is bool:
+        flag = f"--{setting.name.replace('_', '-')}"
+        flags = [f"{flag}/--no-{flag[2:]}" if setting.default else flag]
+    option = typer.Option(*flags, metavar=_metavar(setting), help=_help(setting), rich_help_panel=setting.title)
+    return inspect.Parameter(
+        setting.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
+
+
+def _kind(annotation: Any) -> Any:  # noqa: ANN401 - any type of a setting
+    """Return the plain type behind what pydantic needs to know: `str` for a choice of words."""
+    origin = get_origin(annotation)
+    if origin is Annotated or origin is Union or origin is types.UnionType:
+        return _kind(get_args(annotation)[0])
+    return str if origin is Literal else annotation
+
+
+def _metavar(setting: Setting) -> str | None:
+    choices = get_args(setting.field.annotation) if get_origin(setting.field.annotation) is Literal else ()
+    return setting.option.metavar or "|".join(choices) or None
+
+
+def _help(setting: Setting) -> str:
+    default = setting.option.default
+    if default is None and setting.default is not None and not isinstance(setting.default, bool):
+        default = f"{setting.default:g}" if isinstance(setting.default, float) else str(setting.default)
+    if setting.default is True:
+        default = "on"
+    return f"{setting.field.description}" + (f" Default: {default}." if default else "")

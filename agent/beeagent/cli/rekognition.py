@@ -1,6 +1,6 @@
-"""`beeagent rekognition status|start|stop`: the cloud model of the second opinion, which costs by the hour.
+"""`beeagent rekognition status|start|stop`: the cloud model of the second opinion, which AWS bills by the hour.
 
-The commands that make such a model belong to other packages, which bring them along.
+Other packages add commands to this group by entry points.
 """
 
 import re
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from beeagent.cloud import CloudModel, ModelLifecycle
 
 Arn = Annotated[
-    str | None, typer.Option("--arn", help="The model's version. Default: rekognition_project_version_arn.")
+    str | None, typer.Option("--arn", help="ARN of the model (a project version). Default: the one in the settings.")
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; for scripts.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation; for scripts.")]
 
 
 def rekognition_commands() -> typer.Typer:
-    """Give the group of commands."""
+    """Return the group of commands."""
     app = typer.Typer(
-        help="Make the cloud model of the second opinion, look at it, start and stop it. AWS bills by the hour.",
+        help="Create, show, start and stop the cloud model of the second opinion. AWS bills it by the hour.",
         no_args_is_help=True,
     )
     for command in (status, start, stop):
@@ -38,40 +38,39 @@ def rekognition_commands() -> typer.Typer:
 
 
 def status(arn: Arn = None, config: Config = None) -> None:
-    """Say whether the cloud model runs."""
+    """Print whether the cloud model is running."""
     settings = _settings(arn, config)
     state = _model(settings).state()
     costs = state in {"RUNNING", "STARTING", "STOPPING"}
-    typer.echo(f"it is {state}" + (f": {_price(settings)} an hour, asked or not, until it is stopped" if costs else ""))
+    price = f": {_price(settings)} per hour, used or not, until it is stopped" if costs else ""
+    typer.echo(f"The cloud model is {state}{price}")
 
 
 def start(
     *,
     arn: Arn = None,
-    units: Annotated[int, typer.Option(min=1, max=100, help="Inference units; each is billed.")] = 1,
+    units: Annotated[int, typer.Option(min=1, max=100, help="Number of inference units; each is billed.")] = 1,
     stop_after: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Stay, and stop it again after this: 90m, 2h. Ctrl-C stops it at once."),
+        typer.Option(metavar="TIME", help="Wait, and stop it after this time: 90m, 2h. Ctrl-C stops it at once."),
     ] = None,
     yes: Yes = False,
     config: Config = None,
 ) -> None:
-    """Start the cloud model, and wait until it runs.
+    """Start the cloud model, and wait until it is running.
 
-    With --stop-after the command stays and stops it. It cannot where the machine loses its power or network for good,
-    or the command is killed: the model then runs on, and is billed, until somebody stops it.
+    With --stop-after, the command keeps running and stops the model. If it is killed, or the machine loses power or
+    network for good, the model keeps running, and is billed, until somebody stops it.
     """
     settings = _settings(arn, config)
     seconds = None if stop_after is None else _seconds(stop_after)
     model = _model(settings)
     typer.echo(f"The cloud model is {model.state()}.")
-    typer.echo(
-        f"A running model costs {_price(settings, units)} an hour, whether it is asked or not, until it is stopped."
-    )
+    typer.echo(f"A running model costs {_price(settings, units)} per hour, used or not, until it is stopped.")
     if seconds is None:
-        typer.echo("Nothing stops it by itself: do so with beeagent rekognition stop, or give --stop-after.")
+        typer.echo("It does not stop by itself: run beeagent rekognition stop, or give --stop-after.")
     else:
-        typer.echo(f"This command stays and stops it after {stop_after}. If this machine dies before, it runs on.")
+        typer.echo(f"This command stops it after {stop_after}. If this machine fails before, the model keeps running.")
     if not yes:
         typer.confirm("Start it?", abort=True)
     interrupted = threading.Event()
@@ -87,7 +86,7 @@ def start(
             if seconds is not None:
                 lifecycle.stop()
         if seconds is None and interrupted.is_set():
-            typer.echo("It goes on starting, and will cost: beeagent rekognition stop ends that.")
+            typer.echo("It is still starting, and will be billed: run beeagent rekognition stop to stop it.")
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -100,8 +99,10 @@ def stop(arn: Arn = None, config: Config = None) -> None:
 
 def _settings(arn: str | None, config: Config) -> Settings:
     settings = load_settings({"rekognition_project_version_arn": arn}, config=config)
-    if settings.rekognition_project_version_arn is None:
-        raise InputError("no cloud model is named: give --arn, or rekognition_project_version_arn in the TOML file")
+    if settings.rekognition.project_version_arn is None:
+        raise InputError(
+            "there is no cloud model: give --arn, or project_version_arn in section [rekognition] of the TOML file"
+        )
     return settings
 
 
@@ -112,7 +113,7 @@ def _model(settings: Settings) -> "CloudModel":
         raise InputError(
             f"this needs {error.name}, which is not installed: pip install 'beeagent[rekognition]'"
         ) from error
-    return CloudModel(settings.rekognition_project_version_arn or "")
+    return CloudModel(settings.rekognition.project_version_arn or "")
 
 
 def _lifecycle(model: "CloudModel", interrupted: threading.Event) -> "ModelLifecycle":
@@ -122,7 +123,7 @@ def _lifecycle(model: "CloudModel", interrupted: threading.Event) -> "ModelLifec
 
 
 def _price(settings: Settings, units: int = 1) -> str:
-    return f"about ${settings.rekognition_hourly_price * units:.2f}"
+    return f"about ${settings.rekognition.hourly_price * units:.2f}"
 
 
 def _seconds(text: str) -> float:

@@ -1,6 +1,6 @@
-"""`beeagent status`: how the devices are, by their retained status messages.
+"""`beeagent status`: the status of devices, from their retained status messages.
 
-What comes in is not trusted: whoever may publish may have written it.
+Input is not trusted: anyone who may publish may have written it.
 """
 
 import threading
@@ -24,39 +24,43 @@ from beeagent.settings import Settings
 from beeagent.shown_text import shown
 
 _ANY: Final = "+"
-_MOST_DEVICES: Final = 1000
-_MOST_SHOWN: Final = 20  # reasons, cameras, reasons of dropping
+_MAX_DEVICES: Final = 1000
+_MAX_SHOWN: Final = 20  # reasons, cameras, causes of dropped results
 
 
 def show_status(settings: Settings, *, device: str, wait_s: float, write: Callable[[str], None]) -> bool:
-    """Show how the devices are that the broker knows of, and say whether there is one and all are online.
+    """Print the status of each device; return whether there is at least one and all are online.
 
     Args:
-        settings: of which the broker, how to be let in, and the topics' prefix count.
-        device: only this one, for which `wait_s` is the longest wait; `+` for all, for which it is the wait.
-        wait_s: seconds to wait for states once the broker has let us in.
-        write: takes each line, without line break.
+        settings: the broker, authentication, and the prefix of topics.
+        device: this device only, or `+` for all.
+        wait_s: seconds to wait for status messages after connecting; with one device, at most.
+        write: called with each line, without line break.
 
     Raises:
         InputError: there is no broker to connect to, it cannot be reached or refuses, or a name cannot be in a topic.
     """
-    address = parse_broker(settings.broker)
+    address = parse_broker(settings.mqtt.broker)
     if not isinstance(address, BrokerAddress):
-        raise InputError(f"there is no status at broker {settings.broker}: give --broker mqtt://HOST[:PORT]")
-    status_topic(settings.topic_prefix, "any" if device == _ANY else device)
-    client_id = reader_id("status", agent_id=settings.mqtt_client_id)
+        raise InputError(f"broker {settings.mqtt.broker} has no status messages: give --broker mqtt://HOST[:PORT]")
+    status_topic(settings.messages.topic_prefix, "any" if device == _ANY else device)
+    client_id = reader_id("status", agent_id=settings.mqtt.client_id)
     options = chosen_mqtt_options(settings, address=address, client_id=client_id)
-    topic_filter = f"{settings.topic_prefix}/{device}/status"
+    topic_filter = f"{settings.messages.topic_prefix}/{device}/status"
     states = _states(options, topic_filter, wait_s=wait_s, one=device != _ANY)
     if not states:
-        where = f"any device at {topic_filter}" if device == _ANY else f"device {device}: no agent of that name has run"
+        where = (
+            f"any device at {topic_filter}"
+            if device == _ANY
+            else f"device {device}: no agent of that name has connected"
+        )
         write(f"no status of {where}")
     fine = bool(states)
     for topic, payload in sorted(states.items()):
         try:
             status = StatusMessage.decode(payload)
         except UnreadableError as error:
-            write(f"not a status of beeagent on {shown(topic)}: {shown(str(error))}")
+            write(f"not a status message of beeagent on {shown(topic)}: {shown(str(error))}")
             fine = False
             continue
         for line in status_lines(status, now=datetime.now(timezone.utc)):
@@ -66,34 +70,34 @@ def show_status(settings: Settings, *, device: str, wait_s: float, write: Callab
 
 
 def status_lines(status: StatusMessage, *, now: datetime) -> list[str]:
-    """Write a state as lines that are safe to show in a terminal.
+    """Return a status as lines that are safe to print in a terminal.
 
     Args:
-        status: the state.
-        now: with a time zone, against which times are told as so long ago.
+        status: the status message.
+        now: the current time, with a time zone, to show how long ago something was.
     """
     lines = [f"{shown(status.device)} is {status.state}, as of {_moment(status.at, now)}"]
-    lines += [f"  reason     {shown(reason)}" for reason in status.reasons[:_MOST_SHOWN]]
+    lines += [f"  reason     {shown(reason)}" for reason in status.reasons[:_MAX_SHOWN]]
     uptime = "" if status.uptime_s is None else f", up {_duration(status.uptime_s)}"
     lines.append(f"  agent      beeagent {shown(status.agent)}{uptime}")
     if status.model is not None:
         lines.append(f"  model      {shown(status.model)}")
-    lines += [f"  camera     {_camera(camera)}" for camera in (status.cameras or ())[:_MOST_SHOWN]]
+    lines += [f"  camera     {_camera(camera)}" for camera in (status.cameras or ())[:_MAX_SHOWN]]
     if status.outbox is not None:
         lines.append(f"  results    {_results(status.outbox)}")
         if status.outbox.last_delivery_at is not None:
-            lines.append(f"  delivery   the last at {_moment(status.outbox.last_delivery_at, now)}")
+            lines.append(f"  delivery   last at {_moment(status.outbox.last_delivery_at, now)}")
     if status.second_opinion is not None:
         lines += [f"  opinion    {line}" for line in _opinion(status.second_opinion)]
     return lines
 
 
 def _states(options: MqttOptions, topic_filter: str, *, wait_s: float, one: bool) -> dict[str, bytes]:
-    """Take in the newest state of each topic, until `wait_s` is over or the `one` there is has come."""
+    """Return the newest payload of each topic within `wait_s` seconds; with `one`, return as soon as one arrives."""
     states: dict[str, bytes] = {}
 
     def take(message: Received) -> None:
-        if message.topic in states or len(states) < _MOST_DEVICES:
+        if message.topic in states or len(states) < _MAX_DEVICES:
             states[message.topic] = message.payload
         if one:
             end()
@@ -124,16 +128,16 @@ def _camera(camera: CameraStatus) -> str:
         (camera.frames_rate_limited, "over max_rate"),
         (camera.reconnects, "reconnects"),
     )
-    # The first always, since it tells of a fault when it is not 0; the others where there are any.
-    told = [f"{count} {what}" for place, (count, what) in enumerate(counts) if count or not place]
+    # The first is always shown, since it counts faults; the others if they are not 0.
+    shown_counts = [f"{count} {what}" for place, (count, what) in enumerate(counts) if count or not place]
     return (
-        f"{shown(camera.name)}: {camera.frames_per_s:.1f} frames/s, {age}; {camera.frames_read} looked at, "
-        f"{', '.join(told)}"
+        f"{shown(camera.name)}: {camera.frames_per_s:.1f} frames/s, {age}; {camera.frames_read} processed, "
+        f"{', '.join(shown_counts)}"
     )
 
 
 def _results(outbox: OutboxStatus) -> str:
-    dropped = sorted(outbox.dropped.items())[:_MOST_SHOWN]
+    dropped = sorted(outbox.dropped.items())[:_MAX_SHOWN]
     reasons = f" ({', '.join(f'{count} {shown(reason)}' for reason, count in dropped)})" if dropped else ""
     return (
         f"{outbox.produced} produced: {outbox.delivered} delivered, {outbox.waiting} waiting, "
@@ -142,25 +146,27 @@ def _results(outbox: OutboxStatus) -> str:
 
 
 def _opinion(opinion: SecondOpinionStatus) -> list[str]:
-    degraded = sorted(opinion.degraded.items())[:_MOST_SHOWN]
+    degraded = sorted(opinion.degraded.items())[:_MAX_SHOWN]
     reasons = f" ({', '.join(f'{count} {shown(reason)}' for reason, count in degraded)})" if degraded else ""
     lines = [
         (
-            f"{opinion.asked} unsure frames: {opinion.cloud} decided by the cloud model, "
+            f"{opinion.asked} uncertain frames: {opinion.cloud} decided by the cloud model, "
             f"{sum(opinion.degraded.values())} without it{reasons}; {opinion.calls} calls, {opinion.saved} saved"
         ),
         (
-            f"the cloud model was seen to run for {_duration(opinion.seen_running_s)}, for about "
+            f"the cloud model ran for at least {_duration(opinion.seen_running_s)}: about "
             f"${opinion.estimated_cost_usd:.2f} or more"
         ),
     ]
     if opinion.collected is not None:
-        lines.append(f"{opinion.collected.pictures} frames kept to train on, {opinion.collected.megabytes:.1f} MB")
+        lines.append(
+            f"{opinion.collected.pictures} frames saved as training data, {opinion.collected.megabytes:.1f} MB"
+        )
     return lines
 
 
 def _moment(text: str, now: datetime) -> str:
-    """Tell a time, and how long ago that was where the two clocks agree enough to say so."""
+    """Return a time, and how long ago it was, unless it is in the future by our clock."""
     with suppress(ValueError, OverflowError):
         age = now - datetime.fromisoformat(text.replace("Z", "+00:00"))
         if age >= timedelta(0):

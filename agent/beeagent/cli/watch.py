@@ -1,6 +1,6 @@
-"""`beeagent watch`: what is published, readably, as it comes.
+"""`beeagent watch`: prints results and status messages as they arrive.
 
-What comes in is not trusted: whoever may publish may have written it.
+Input is not trusted: anyone who may publish may have written it.
 """
 
 from collections.abc import Callable
@@ -27,18 +27,23 @@ _MAX_REMEMBERED: Final = 1000  # devices, and cameras
 def run_watch(
     settings: Settings, *, device: str, camera: str, messages: int | None, write: Callable[[str], None]
 ) -> None:
-    """Watch the broker that the settings name, until `messages` have come or Ctrl-C is pressed.
+    """Print what arrives at the broker, until `messages` results have arrived or Ctrl-C is pressed.
 
     Raises:
         InputError: there is no broker to connect to, or it cannot be reached or refuses.
     """
-    address = parse_broker(settings.broker)
+    address = parse_broker(settings.mqtt.broker)
     if not isinstance(address, BrokerAddress):
-        raise InputError(f"there is nothing to watch at broker {settings.broker}: give --broker mqtt://HOST[:PORT]")
-    client_id = reader_id("watch", agent_id=settings.mqtt_client_id)
+        raise InputError(f"broker {settings.mqtt.broker} cannot be watched: give --broker mqtt://HOST[:PORT]")
+    client_id = reader_id("watch", agent_id=settings.mqtt.client_id)
     options = chosen_mqtt_options(settings, address=address, client_id=client_id)
     watcher = Watcher(
-        options=options, prefix=settings.topic_prefix, device=device, camera=camera, limit=messages, write=write
+        options=options,
+        prefix=settings.messages.topic_prefix,
+        device=device,
+        camera=camera,
+        limit=messages,
+        write=write,
     )
     try:
         watcher.run()
@@ -47,9 +52,9 @@ def run_watch(
 
 
 class Watcher:
-    """Subscribes to results and states, and writes a line for each."""
+    """Subscribes to results and status messages, and writes a line for each."""
 
-    def __init__(  # noqa: PLR0913 - the choices of whoever watches
+    def __init__(  # noqa: PLR0913 - filters and output
         self,
         *,
         options: MqttOptions,
@@ -59,23 +64,23 @@ class Watcher:
         limit: int | None = None,
         write: Callable[[str], None],
     ) -> None:
-        """Choose what to watch; nothing happens before `run`.
+        """Prepare to watch; nothing happens before `run`.
 
         Args:
-            options: the broker and how to be let in.
-            prefix: of the topics.
-            device: only this one; `+` for all.
-            camera: only this one; `+` for all.
-            limit: end after so many results; None for no end.
-            write: takes each line, without line break.
+            options: the broker and authentication.
+            prefix: first levels of the topics.
+            device: this device only; `+` for all.
+            camera: this camera only; `+` for all.
+            limit: stop after this many results; None for no limit.
+            write: called with each line, without line break.
 
         Raises:
-            InputError: the prefix or a name cannot be in a topic.
+            InputError: the prefix or a name is not allowed in a topic.
             ValueError: the limit is not positive.
         """
         if limit is not None and limit < 1:
             raise ValueError(f"limit {limit} is not positive")
-        for name in (device, camera):  # `+` stands for a name here and in no other place
+        for name in (device, camera):  # `+` is allowed here only
             detections_topic(prefix, "any" if name == _ANY else name, "any")
         self._filters = (f"{prefix}/{device}/{camera}/detections", f"{prefix}/{device}/status")
         self._limit = limit
@@ -92,9 +97,9 @@ class Watcher:
         self._last_state: dict[str, tuple[str, ...]] = {}
 
     def run(self) -> int:
-        """Watch until the limit is reached or `stop` is called, and give the number of results seen.
+        """Watch until the limit is reached or `stop` is called; return the number of results.
 
-        A connection that ends later is made again; one that cannot be made at first is an error.
+        A lost connection is made again; a first connection that fails is an error.
 
         Raises:
             InputError: the broker cannot be reached, or refuses.
@@ -103,7 +108,7 @@ class Watcher:
         return self._seen
 
     def stop(self) -> None:
-        """Let `run` end; from any thread."""
+        """Let `run` return. Callable from any thread."""
         self._subscription.stop()
 
     def _handle_message(self, message: Received) -> None:
@@ -137,11 +142,11 @@ class Watcher:
 
 
 def detections_line(message: DetectionsMessage, *, previous_seq: int | None) -> str:
-    """Write a result as one line that is safe to show in a terminal.
+    """Return a result as one line that is safe to print in a terminal.
 
     Args:
         message: the result.
-        previous_seq: number of the result of the same camera before it, where there was one.
+        previous_seq: `seq` of the camera's previous result; None for the first.
     """
     counts = [f"{count} {shown(label)}" for label, count in list(message.counts.items())[:_SHOWN_LABELS]]
     if len(message.counts) > _SHOWN_LABELS:
@@ -168,13 +173,13 @@ def detections_line(message: DetectionsMessage, *, previous_seq: int | None) -> 
 
 
 def status_line(message: StatusMessage) -> str:
-    """Write a state as one line that is safe to show in a terminal."""
+    """Return a status as one line that is safe to print in a terminal."""
     reasons = "; ".join(shown(reason) for reason in message.reasons[:_SHOWN_LABELS])
     return f"{shown(message.at)} {shown(message.device)} is {message.state}" + (f": {reasons}" if reasons else "")
 
 
 def _position(seconds: float | None) -> str:
-    """Write where in a video a frame is, as players show it: to the millisecond, since frames are closer than 0.1 s."""
+    """Return the position in a video as players show it, to the millisecond."""
     if seconds is None:
         return ""
     minutes, rest = divmod(round(seconds * 1000), 60_000)

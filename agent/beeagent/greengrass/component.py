@@ -211,7 +211,7 @@ class _Component:
         self._begin_agent(configuration)
         while True:
             settings = configuration.settings
-            configure_log(settings.log_format)
+            configure_log(settings.agent.log_format)
             try:
                 load = self._reader.load
                 ended &= run_until(self._stop.agent, settings, load, ipc=self._ipc, during=self._during)
@@ -292,9 +292,9 @@ class _Component:
 
     def _check(self, settings: Settings) -> None:
         """Raise BeeagentError if settings are invalid, as far as that can be found out while others are in use."""
-        if settings.camera is not None:
+        if settings.camera.address is not None:
             chosen_source(settings)
-        if not isinstance(parse_broker(settings.broker), Embedded):
+        if not isinstance(parse_broker(settings.mqtt.broker), Embedded):
             chosen_publisher(settings, broker=None, ipc=self._ipc, last_will=lambda: b"")
         chosen_bundle(settings)
 

@@ -11,7 +11,7 @@ from beeagent.errors import InputError
 from beeagent.greengrass.access_control import ACCESS_CONTROL, GET_SECRET_VALUE, missing_permission
 from beeagent.greengrass.ipc import NOT_FOUND, SERVICE_ERROR, UNAUTHORIZED, IpcConnection, IpcError
 from beeagent.private_file import write_private_file
-from beeagent.settings import Settings, load_settings
+from beeagent.settings import Settings, flattened, load_settings, settings_by_name
 from beeagent.shown_text import shown
 
 _LOG: Final = logging.getLogger(__name__)
@@ -107,16 +107,17 @@ def parse_values(values: Mapping[str, Any]) -> dict[str, Any]:
         InputError: a value is a boolean and must not be, or the reverse.
     """
     given: dict[str, Any] = {}
-    for key, value in values.items():
-        if key == ACCESS_CONTROL or value is None:
+    settings = settings_by_name()
+    for key, value in flattened(values).items():
+        if key == ACCESS_CONTROL:
             continue
         given[key] = value
-        field = Settings.model_fields.get(key)
+        kind = settings[key].field.annotation if key in settings else None
         if isinstance(value, float) and value.is_integer():
             given[key] = int(value)
-        elif field is not None and field.annotation is bool:
+        elif kind is bool:
             given[key] = _parse_bool(key, value)
-        elif field is not None and isinstance(value, bool):
+        elif kind is not None and isinstance(value, bool):
             raise InputError(
                 f"{key} in the component's configuration is {str(value).lower()}: it takes a value, not true or false"
             )

@@ -107,7 +107,7 @@ class Agent:
                 frames=frames,
                 keep="newest" if source.live else "every",
                 on_trouble=partial(self.note_trouble, "inference"),
-                stuck_after=settings.inference_timeout,
+                stuck_after=settings.model.inference_timeout,
             )
             self._opened = opened.pop_all()
         self._messages = FrameMessages(
@@ -115,8 +115,8 @@ class Agent:
         )
         self._decisions = Decisions(opinion, self._tell, hold=self._messages.hold)
         self._health = Health(
-            device=settings.device,
-            camera=settings.camera_name,
+            device=settings.agent.device,
+            camera=settings.camera.name,
             model=lambda: self._pipeline.model,
             counts=self._camera_counts,
             outbox=self._delivery.outbox.counts,
@@ -211,7 +211,7 @@ class Agent:
         for result in self._pipeline:
             with self._handling.running():
                 self._handle(result)
-            if self._health.frames == self._settings.frames or self._stopping.is_set():
+            if self._health.frames == self._settings.camera.frames or self._stopping.is_set():
                 return
 
     def _handle(self, result: FrameResult) -> None:
@@ -224,7 +224,7 @@ class Agent:
         self._print(self._messages.tell(decision))
 
     def _print(self, payload: bytes | None) -> None:
-        if payload is not None and self._settings.stdout and not self._output.write(payload):
+        if payload is not None and self._settings.messages.stdout and not self._output.write(payload):
             self.stop()
 
     def note_trouble(self, part: str, reason: str | None) -> None:
@@ -263,7 +263,7 @@ class Agent:
         self._pipeline.stop()
         ended = self._capture.stop(_STAGES_END_WITHIN_S)
         ended = self._pipeline.join(max(0.0, began + _STAGES_END_WITHIN_S - time.monotonic())) and ended
-        self._decisions.end(timeout=self._settings.rekognition_timeout, unless=self._stopping)
+        self._decisions.end(timeout=self._settings.rekognition.timeout, unless=self._stopping)
         if self._collection is not None:
             self._collection.close()
         if not told_to:
@@ -282,6 +282,6 @@ def _build_delivery(settings: Settings, outbox_path: Path | None, publisher: Pub
         outbox=outbox,
         publisher=publisher,
         dead_letters=DeadLetterFile.beside(outbox_path),
-        drain_rate=settings.outbox_drain_rate,
+        drain_rate=settings.outbox.drain_rate,
     )
     return Delivery(outbox, sender, publisher)

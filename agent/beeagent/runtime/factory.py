@@ -47,8 +47,8 @@ def chosen_bundle(settings: Settings) -> ModelBundle:
         InputError: it cannot be used.
         BeeagentError: the installation lacks the default model.
     """
-    threads = settings.threads // chosen_workers(settings)
-    return load_probed_bundle(settings.model, labels=settings.labels, threads=threads)
+    threads = settings.model.threads // chosen_workers(settings)
+    return load_probed_bundle(settings.model.path, labels=settings.model.labels, threads=threads)
 
 
 def chosen_workers(settings: Settings) -> int:
@@ -64,13 +64,14 @@ def chosen_workers(settings: Settings) -> int:
     Raises:
         InputError: there are more workers than threads.
     """
-    if settings.workers is None:
-        return min(2, settings.threads)
-    if settings.workers > settings.threads:
+    if settings.model.workers is None:
+        return min(2, settings.model.threads)
+    if settings.model.workers > settings.model.threads:
         raise InputError(
-            f"workers is {settings.workers} and threads is {settings.threads}: each worker needs a thread of its own"
+            f"workers is {settings.model.workers} and threads is {settings.model.threads}: "
+            "each worker needs a thread of its own"
         )
-    return settings.workers
+    return settings.model.workers
 
 
 def loaded_model(settings: Settings, bundle: ModelBundle) -> DetectorPool:
@@ -85,14 +86,16 @@ def loaded_model(settings: Settings, bundle: ModelBundle) -> DetectorPool:
     """
     workers = chosen_workers(settings)
     options = DetectorOptions(
-        threads=settings.threads // workers,
-        threshold=settings.threshold,
-        tiling=resolve_tiling(settings.tiles, bundle),
+        threads=settings.model.threads // workers,
+        threshold=settings.model.threshold,
+        tiling=resolve_tiling(settings.model.tiles, bundle),
     )
     unsure = None
-    if settings.rekognition_project_version_arn is not None:
-        threshold = bundle.threshold if settings.threshold is None else settings.threshold
-        unsure = uncertainty_range(bundle, threshold=threshold, low=settings.unsure_low, high=settings.unsure_high)
+    if settings.rekognition.project_version_arn is not None:
+        threshold = bundle.threshold if settings.model.threshold is None else settings.model.threshold
+        unsure = uncertainty_range(
+            bundle, threshold=threshold, low=settings.rekognition.unsure_low, high=settings.rekognition.unsure_high
+        )
     return DetectorPool(bundle, options, size=workers, uncertainty=unsure)
 
 
@@ -102,17 +105,17 @@ def chosen_source(settings: Settings) -> SourceOpener:
     Raises:
         InputError: they name none, or what cannot be one.
     """
-    if settings.camera is None:
+    if settings.camera.address is None:
         raise InputError(f"no camera is given: --camera takes {ALLOWED_CAMERAS}")
     # A stream that stalls should say so itself, a little before capture only sees that no frame comes.
-    timeouts = StreamTimeouts(opening=_stream_opens_within(settings), reading=0.8 * settings.camera_timeout)
-    address = parse_camera(settings.camera)
+    timeouts = StreamTimeouts(opening=_stream_opens_within(settings), reading=0.8 * settings.camera.timeout)
+    address = parse_camera(settings.camera.address)
     options = SourceOptions(
-        realtime=settings.realtime,
+        realtime=settings.camera.realtime,
         wanted=_wanted_format(settings, address),
         timeouts=timeouts,
-        poll_interval=min(1.0, 1 / (settings.max_rate or 1.0), settings.camera_timeout / 2),
-        freeze_timeout=settings.freeze_timeout or None,
+        poll_interval=min(1.0, 1 / (settings.camera.max_rate or 1.0), settings.camera.timeout / 2),
+        freeze_timeout=settings.camera.freeze_timeout or None,
     )
     return SourceOpener(address, options)
 
@@ -124,24 +127,24 @@ def _wanted_format(settings: Settings, address: CameraAddress) -> CaptureFormat:
         InputError: they ask for something that cannot be set on what they name as the camera.
     """
     local = isinstance(address, NumberAddress | DeviceAddress | CsiAddress)
-    played = settings.realtime and isinstance(address, ImageAddress | FolderAddress | PatternAddress)
+    played = settings.camera.realtime and isinstance(address, ImageAddress | FolderAddress | PatternAddress)
     for key, value, possible in (
-        ("camera_size", settings.camera_size, local),
-        ("camera_fps", settings.camera_fps, local or played),
+        ("camera_size", settings.camera.size, local),
+        ("camera_fps", settings.camera.fps, local or played),
     ):
         if value is not None and not possible:
             raise InputError(f"{key} is set to {value} and cannot be set on {address.description}: leave it out")
-    width, height = map(int, settings.camera_size.split("x")) if settings.camera_size else (None, None)
-    return CaptureFormat(width=width, height=height, fps=settings.camera_fps)
+    width, height = map(int, settings.camera.size.split("x")) if settings.camera.size else (None, None)
+    return CaptureFormat(width=width, height=height, fps=settings.camera.fps)
 
 
 def chosen_capture_limits(settings: Settings) -> CaptureLimits:
     """Give what the settings let a camera do before it counts as lost."""
     return CaptureLimits(
-        max_rate=settings.max_rate,
-        camera_timeout=settings.camera_timeout,
+        max_rate=settings.camera.max_rate,
+        camera_timeout=settings.camera.timeout,
         open_timeout=_stream_opens_within(settings) + _OPENING_TAKES_MORE_S,
-        await_camera=settings.await_camera and _may_come(settings.camera),
+        await_camera=settings.camera.await_camera and _may_come(settings.camera.address),
     )
 
 
@@ -153,7 +156,7 @@ def _may_come(camera: str | None) -> bool:
 
 def _stream_opens_within(settings: Settings) -> float:
     """Seconds; a stream whose frames may come slowly may open as slowly."""
-    return max(_STREAM_OPENS_WITHIN_S, settings.camera_timeout)
+    return max(_STREAM_OPENS_WITHIN_S, settings.camera.timeout)
 
 
 def chosen_mqtt_options(settings: Settings, *, address: BrokerAddress, client_id: str) -> MqttOptions:
@@ -170,13 +173,13 @@ def chosen_mqtt_options(settings: Settings, *, address: BrokerAddress, client_id
     return mqtt_options(
         address=address,
         client_id=client_id,
-        username=settings.mqtt_username,
-        password=settings.password(),
-        ca_file=settings.mqtt_ca_file,
-        certificate_file=settings.mqtt_certificate_file,
-        key_file=settings.mqtt_key_file,
-        insecure=settings.insecure_tls,
-        version=settings.mqtt_version,
+        username=settings.mqtt.username,
+        password=settings.mqtt.read_password(),
+        ca_file=settings.mqtt.ca_file,
+        certificate_file=settings.mqtt.certificate_file,
+        key_file=settings.mqtt.key_file,
+        insecure=settings.mqtt.insecure_tls,
+        version=settings.mqtt.version,
     )
 
 
@@ -192,8 +195,8 @@ def chosen_outbox(settings: Settings, path: Path | None) -> Outbox:
     """
     return Outbox(
         path,
-        max_megabytes=settings.outbox_megabytes,
-        max_age_hours=settings.outbox_max_age_hours,
-        commit_interval_s=settings.outbox_commit_interval_ms / 1000,
-        commit_at_once=settings.outbox_commit_at_once,
+        max_megabytes=settings.outbox.megabytes,
+        max_age_hours=settings.outbox.max_age_hours,
+        commit_interval_s=settings.outbox.commit_interval_ms / 1000,
+        commit_at_once=settings.outbox.commit_at_once,
     )

@@ -34,9 +34,9 @@ class FrameMessages:
         self._settings = settings
         self._payload_limit = payload_limit
         self._outbox = outbox
-        self._rule = PublishRule(settings.publish)
-        self._stream = f"{settings.device}/{settings.camera_name}"
-        self._topic = detections_topic(settings.topic_prefix, settings.device, settings.camera_name)
+        self._rule = PublishRule(settings.messages.publish)
+        self._stream = f"{settings.agent.device}/{settings.camera.name}"
+        self._topic = detections_topic(settings.messages.topic_prefix, settings.agent.device, settings.camera.name)
 
     def hold(self, decision: Decision) -> None:
         """Keep what is to be told of a frame should this process end before another decision falls.
@@ -94,8 +94,8 @@ class FrameMessages:
         result = decision.result
         return detections_message(
             event_id=decision.event_id,
-            device=self._settings.device,
-            camera=self._settings.camera_name,
+            device=self._settings.agent.device,
+            camera=self._settings.camera.name,
             seq=seq,
             captured_at=result.frame.captured_at,
             frame_width=result.frame.width,

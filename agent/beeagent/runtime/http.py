@@ -78,10 +78,10 @@ def serving_health(settings: Settings, health: Health) -> Iterator[None]:
     Raises:
         InputError: it cannot listen there.
     """
-    if settings.http_port is None:
+    if settings.http.port is None:
         yield
         return
-    server = HealthServer(health, host=settings.http_host, port=settings.http_port)
+    server = HealthServer(health, host=settings.http.host, port=settings.http.port)
     server.start()
     try:
         yield

@@ -32,14 +32,14 @@ def chosen_publisher(
     Raises:
         InputError: what the settings say of the broker cannot be used.
     """
-    address = broker or parse_broker(settings.broker)
-    topic = status_topic(settings.topic_prefix, settings.device)
+    address = broker or parse_broker(settings.mqtt.broker)
+    topic = status_topic(settings.messages.topic_prefix, settings.agent.device)
     if isinstance(address, NoBroker):
         return DiscardPublisher()
     if isinstance(address, Embedded):
         raise BeeagentError("the embedded broker is started by whoever runs the agent, and its address given")
     if isinstance(address, BrokerAddress):
-        client_id = settings.mqtt_client_id or f"beeagent-{settings.device}-{settings.camera_name}"
+        client_id = settings.mqtt.client_id or f"beeagent-{settings.agent.device}-{settings.camera.name}"
         options = chosen_mqtt_options(settings, address=address, client_id=client_id)
         return MqttPublisher(options=options, status_topic=topic, last_will=last_will)
     return _greengrass(settings, address, topic, ipc)
@@ -57,5 +57,5 @@ def _greengrass(settings: Settings, address: Greengrass, topic: str, ipc: "IpcCo
         ipc=ipc,
         destination=address.destination,
         status_topic=topic,
-        confirmation=settings.greengrass_confirm,
+        confirmation=settings.greengrass.confirm,
     )

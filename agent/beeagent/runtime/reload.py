@@ -83,7 +83,7 @@ class ModelReload:
         new = self._load()
         if late := sorted(new.differing(self._settings).difference(RELOADED)):
             _LOG.warning("changes of %s take effect when the agent is started again", ", ".join(late))
-        wanted = self._settings.model_copy(update={key: getattr(new, key) for key in RELOADED})
+        wanted = self._settings.replace(**{name: new.value(name) for name in RELOADED})
         model = loaded_model(wanted, chosen_bundle(wanted))
         self._swap(model)
         self._settings = wanted

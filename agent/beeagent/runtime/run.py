@@ -39,7 +39,7 @@ def run_agent(load: Callable[[], Settings]) -> None:
         BeeagentError: a stage failed.
     """
     settings = load()
-    configure_log(settings.log_format)
+    configure_log(settings.agent.log_format)
     stop = threading.Event()
     with on_signals(stopping(stop.set)), ThreadGuard(lambda _: stop.set()):
         ended = run_until(stop, settings, load)
@@ -69,7 +69,7 @@ def run_until(
         BeeagentError: a stage failed.
     """
     bundle = chosen_bundle(settings)
-    embedded = EmbeddedBroker() if isinstance(parse_broker(settings.broker), Embedded) else None
+    embedded = EmbeddedBroker() if isinstance(parse_broker(settings.mqtt.broker), Embedded) else None
     if embedded is not None:
         embedded.start()
     try:
@@ -81,7 +81,7 @@ def run_until(
             ipc=ipc,
             stopping=stop,
         )
-        _LOG.info("looking at %s with %s", settings.camera_name, bundle.identity)
+        _LOG.info("looking at %s with %s", settings.camera.name, bundle.identity)
         reload = agent.reload_with(load)
         reload.start()
         try:

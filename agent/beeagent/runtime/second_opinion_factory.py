@@ -17,25 +17,25 @@ def chosen_collection(settings: Settings) -> Collection | None:
     Raises:
         InputError: the folder cannot be used, or nobody is asked.
     """
-    if settings.collect is None:
+    if settings.collect.folder is None:
         return None
-    if settings.rekognition_project_version_arn is None:
+    if settings.rekognition.project_version_arn is None:
         raise InputError(
-            f"collect is {str(settings.collect)!r}, but nobody is asked for a second opinion: set "
+            f"collect is {str(settings.collect.folder)!r}, but nobody is asked for a second opinion: set "
             "rekognition_project_version_arn, or leave collect out"
         )
     collection = Collection(
-        settings.collect,
-        megabytes=settings.collect_megabytes,
-        longest_side=settings.rekognition_longest_side,
-        quality=settings.rekognition_jpeg_quality,
-        origin=f"{settings.device}/{settings.camera_name}",
+        settings.collect.folder,
+        megabytes=settings.collect.megabytes,
+        longest_side=settings.rekognition.longest_side,
+        quality=settings.rekognition.jpeg_quality,
+        origin=f"{settings.agent.device}/{settings.camera.name}",
     )
     _LOG.warning(
         "collect: frames on which a second opinion was heard are kept on this device, in %s (its owner alone can read "
         "it), up to %g MB; they are deleted by deleting that folder",
-        settings.collect.absolute(),
-        settings.collect_megabytes,
+        settings.collect.folder.absolute(),
+        settings.collect.megabytes,
     )
     return collection
 
@@ -54,7 +54,7 @@ def second_opinion_status(
         calls=counts.calls,
         saved=counts.saved,
         seen_running_s=counts.seen_running_s,
-        estimated_cost_usd=counts.seen_running_s / 3600 * settings.rekognition_hourly_price,
+        estimated_cost_usd=counts.seen_running_s / 3600 * settings.rekognition.hourly_price,
         collected=None
         if collection is None
         else CollectionStatus(pictures=collection.counts.images, megabytes=collection.counts.megabytes),
@@ -71,7 +71,7 @@ def chosen_second_opinion(settings: Settings, collection: Collection | None) -> 
     Raises:
         InputError: boto3 is not installed, the model's ARN is none, or the file of the budget cannot be used.
     """
-    arn = settings.rekognition_project_version_arn
+    arn = settings.rekognition.project_version_arn
     if arn is None:
         return None
     try:
@@ -83,24 +83,24 @@ def chosen_second_opinion(settings: Settings, collection: Collection | None) -> 
     client = RekognitionClient(
         RekognitionOptions(
             project_version_arn=arn,
-            min_confidence=settings.rekognition_min_confidence,
-            longest_side=settings.rekognition_longest_side,
-            quality=settings.rekognition_jpeg_quality,
-            timeout=settings.rekognition_timeout,
-            connections=settings.rekognition_workers,
-            names=settings.rekognition_labels,
+            min_confidence=settings.rekognition.min_confidence,
+            longest_side=settings.rekognition.longest_side,
+            quality=settings.rekognition.jpeg_quality,
+            timeout=settings.rekognition.timeout,
+            connections=settings.rekognition.workers,
+            names=settings.rekognition.labels,
         )
     )
     budget = CallBudget(
         settings.state_file("budget.sqlite3"),
-        per_minute=settings.rekognition_per_minute,
-        per_day=settings.rekognition_per_day,
+        per_minute=settings.rekognition.per_minute,
+        per_day=settings.rekognition.per_day,
     )
     return SecondOpinion(
         client,
         CallGuard(budget),
-        workers=settings.rekognition_workers,
-        timeout=settings.rekognition_timeout,
-        same_for=settings.rekognition_same_for,
+        workers=settings.rekognition.workers,
+        timeout=settings.rekognition.timeout,
+        same_for=settings.rekognition.same_for,
         collect=None if collection is None else collection.add,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 from beeagent.errors import InputError
-from beeagent.settings import Settings
+from beeagent.settings import settings_by_name
 from beeagent_models import cli
 from beeagent_models.datasets.reading import read_dataset
 from beeagent_models.datasets.synthesize import synthesize
@@ -156,4 +156,4 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
 
 def test_an_hour_costs_what_the_agent_s_settings_say() -> None:
     default = inspect.signature(cli.compare).parameters["hourly_price"].default
-    assert default == Settings.model_fields["rekognition_hourly_price"].default
+    assert default == settings_by_name()["rekognition_hourly_price"].default

@@ -16,7 +16,7 @@ model = pytest.importorskip("awsiot.greengrasscoreipc.model")
 import build  # noqa: E402 - after the packages that decide whether these tests run
 import check_recipe  # noqa: E402
 from beeagent import __version__  # noqa: E402
-from beeagent.settings import Settings  # noqa: E402
+from beeagent.settings import settings_by_name  # noqa: E402
 from support.greengrass_nucleus import CLASSIC, CLASSIC_INTERPOLATING, LITE, LITE_MAIN, Kind, permits  # noqa: E402
 
 ROOT = Path(__file__).parents[3]
@@ -249,7 +249,7 @@ def test_deployment_is_accepted_by_create_deployment(name: str) -> None:
     (component,) = deployment["components"].values()
     assert component["componentVersion"] == __version__
     merged = json.loads(component["configurationUpdate"]["merge"])
-    assert merged.keys() <= Settings.model_fields.keys()
+    assert merged.keys() <= settings_by_name().keys()
     assert deployment["deploymentPolicies"]["failureHandlingPolicy"] == "ROLLBACK"
 
 
