@@ -31,10 +31,10 @@ from beeagent.detection import (
     parse_tiling,
     uncertainty_range,
 )
-from beeagent_models.coco_metrics import coco_metrics
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
 from beeagent_models.datasets.image_files import load_image
 from beeagent_models.datasets.reading import merge_datasets, parse_source, read_dataset
+from beeagent_models.evaluation.coco_metrics import coco_metrics
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 

@@ -6,27 +6,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from beeagent.detection import DEFAULT_MODEL, default_model
 from beeagent.errors import InputError
 from beeagent_models.augmentation.composer import Sizes
-from beeagent_models.augmentation.mixture import TrainingSet
-from beeagent_models.coco_metrics import sizes_at_input
-from beeagent_models.datasets.dataset import Dataset
-from beeagent_models.datasets.split import Division
+from beeagent_models.augmentation.mixture import TrainingSet, read_training_sets
+from beeagent_models.datasets import Dataset, hold_back, merge_datasets, parse_source, read_dataset
 from beeagent_models.efficientdet import EfficientDetConfig, read_config
-from beeagent_models.evaluation import Evaluation
-from beeagent_models.operating_point import ThresholdChoice
+from beeagent_models.efficientdet.input_size import check_alignment
+from beeagent_models.evaluation import Evaluation, ThresholdChoice, sizes_at_input
 from beeagent_models.training.data import with_labels
 from beeagent_models.training.options import TrainingOptions
 from beeagent_models.training.run import TrainingProgress, train
 
-from beeagent_export.bundle import refuse_existing, write_bundle
+from beeagent_export.bundle import refuse_existing, refuse_unwritable, write_bundle
 from beeagent_export.conversion import Precision
-from beeagent_export.export_options import ExportOptions
 from beeagent_export.exporter import export_bundle
-from beeagent_export.pictures import spread
-from beeagent_export.progress import Progress
+from beeagent_export.images import spread
+from beeagent_export.options import ExportOptions
+from beeagent_export.terminal import Progress
 from beeagent_export.variant import Variant
-from beeagent_export.writable import refuse_unwritable
+
+RELEASED_CHECKPOINT = "checkpoint.float16.npz"
+"""In the folder of the default model, in the repository; it is not part of the package that a device installs."""
 
 # Training images are this share of the input a side: faster by its square, with the objects of the size they will have.
 _IMAGE_SHARE = 0.8
@@ -34,7 +35,7 @@ _IMAGE_MULTIPLE = 32
 # A fifth of what trains from nothing: the images are few, and the base knows much that they do not show.
 _PEAK_LEARNING_RATE = 0.006
 _VALIDATED_IMAGES = 64
-# Of the objects' sizes: what lies between is drawn in half of the training images.
+# Quantiles of the objects' sizes; sizes between them are drawn in half of the training images.
 _COMMON_SIZES = 0.1, 0.9
 
 
@@ -43,26 +44,32 @@ class AdaptationOptions:
     """What to adapt to what.
 
     Attributes:
-        base: the checkpoint to start from.
-        out: folder of the first bundle; one of another input size lies beside it, as `OUT-640x384`.
-        run: folder of the training run and of what is compared. A run found there is resumed.
-        division: the user's images: to train on, and held back.
-        also: further datasets to train on.
+        data: the user's datasets, `PATH` or `PATH=label,label`.
+        out: folder of the first bundle; one of another input size is written beside it, as `OUT-640x384`.
+        run: folder of the training run and of what is compared; an existing run is resumed. None for `OUT.run`.
+        base: the checkpoint to start from; None for that of the released model.
+        attribute: the label attribute, of manifests that have several.
+        also: further datasets to train on, `PATH[=LABELS][@WEIGHT]`.
+        held_back: share of the user's images to measure on, not to train on.
+        series: a regular expression that matches an image's series in its name; see `hold_back`.
         input_sizes: width and height of further inputs to export for, beside the base's own.
         precision_floor: the threshold is the one with the best recall at this precision or more, 0 to 1.
         minutes: of training, at most.
-        steps: of training, in place of minutes.
-        seed: of the training.
+        steps: of training, instead of minutes.
+        seed: of the images held back and of the training.
         workers: processes that make training images.
         force: replace bundles that are there.
         command: for the record.
     """
 
-    base: Path
+    data: tuple[str, ...]
     out: Path
-    run: Path
-    division: Division
-    also: tuple[TrainingSet, ...] = ()
+    run: Path | None = None
+    base: Path | None = None
+    attribute: str | None = None
+    also: tuple[str, ...] = ()
+    held_back: float = 0.25
+    series: str | None = None
     input_sizes: tuple[tuple[int, int], ...] = ()
     precision_floor: float = 0.95
     minutes: float = 30.0
@@ -103,7 +110,7 @@ class Comparison:
         return None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the figures in a form that `json.dumps` takes."""
+        """Return the figures as JSON values."""
         return {
             "input": list(self.input_size),
             "base": _figures(self.base),
@@ -117,29 +124,45 @@ class Adaptation:
     """Adapts a detector, in three steps: `train`, `compare`, `release`.
 
     Args:
-        options: what and how.
+        options: what to adapt and how.
 
     Raises:
-        InputError: the base, the images or a place to write to cannot be used.
+        InputError: an option, the base, the images or a path to write to cannot be used.
     """
 
     def __init__(self, options: AdaptationOptions) -> None:
+        refuse_existing(options.out, force=options.force)
+        for size in options.input_sizes:
+            check_alignment(size)
+        self.run = options.run or options.out.with_name(f"{options.out.name}.run")
+        """Folder of the training run."""
+        refuse_unwritable(self.run, what="run")
         self._options = options
-        for part, name in ((options.division.train, "to train on"), (options.division.held_back, "held back")):
+        own = [
+            read_dataset(path, labels=labels, label_attribute=options.attribute)
+            for path, labels in map(parse_source, options.data)
+        ]
+        self.division = hold_back(
+            merge_datasets(own), fraction=options.held_back, seed=options.seed, pattern=options.series
+        )
+        """The user's images: to train on, and held back."""
+        self.base = options.base or released_checkpoint()
+        """The checkpoint to start from."""
+        self._also = tuple(part for text in options.also for part in read_training_sets(text))
+        for part, name in ((self.division.train, "to train on"), (self.division.held_back, "held back")):
             if not any(len(image.boxes) for image in part.images):
                 raise InputError(
                     f"{part.name}: not one of the {len(part.images)} images {name} has a box: give more labelled "
                     "images, or another --seed"
                 )
-        self._config: EfficientDetConfig = read_config(options.base)
-        for dataset in (options.division.train, *(part.dataset for part in options.also)):
+        self._config: EfficientDetConfig = read_config(self.base)
+        for dataset in (self.division.train, *(part.dataset for part in self._also)):
             with_labels(dataset, self._config.labels)
-        own = (self._config.input_size, self._config.input_size)
-        self._sizes = tuple(dict.fromkeys((own, *options.input_sizes)))
-        refuse_unwritable(options.run, what="run")
+        own_size = (self._config.input_size, self._config.input_size)
+        self._sizes = tuple(dict.fromkeys((own_size, *options.input_sizes)))
         for size in self._sizes:
             refuse_existing(self._out_of(size), force=options.force)
-            self._export_options(options.base, size, "base")  # refuses now what it would refuse after the training
+            self._export_options(self.base, size, "base")  # refuses now what it would refuse after the training
 
     def train(self, report: Callable[[TrainingProgress], None]) -> Path:
         """Train from the base, or resume the run, and return the path of the checkpoint.
@@ -150,20 +173,20 @@ class Adaptation:
         """
         options, config = self._options, self._config
         side = max(64, round(_IMAGE_SHARE * config.input_size / _IMAGE_MULTIPLE) * _IMAGE_MULTIPLE)
-        held_back = options.division.held_back
+        held_back = self.division.held_back
         shown = replace(held_back, name="held_back", images=spread(held_back.images, _VALIDATED_IMAGES))
         length: dict[str, Any] = {"steps": options.steps} if options.steps else {"minutes": options.minutes}
         return train(
             TrainingOptions(
-                sets=(TrainingSet(dataset=options.division.train), *options.also),
+                sets=(TrainingSet(dataset=self.division.train), *self._also),
                 validation=(shown,),
                 labels=config.labels,
-                out=options.run,
+                out=self.run,
                 model=config.name,
                 input_size=(config.input_size, config.input_size),
                 image_size=(side, side),
                 anchor_scale=config.anchor_scale,
-                warm_start=options.base,
+                warm_start=self.base,
                 **length,
                 seed=options.seed,
                 peak_learning_rate=_PEAK_LEARNING_RATE,
@@ -173,7 +196,7 @@ class Adaptation:
                 pasted=0.15,
                 scenes=80,
                 backgrounds=40,
-                sizes=_common_sizes(options.division.train, self._sizes),
+                sizes=_common_sizes(self.division.train, self._sizes),
                 validate_every=300,
                 save_every=50,
                 workers=options.workers,
@@ -196,7 +219,7 @@ class Adaptation:
         comparisons = []
         for size in self._sizes:
             (base_evaluation, _), (evaluation, variant) = (
-                self._exported(self._options.base, size, "base", progress),
+                self._exported(self.base, size, "base", progress),
                 self._exported(checkpoint, size, "adapted", progress),
             )
             comparisons.append(Comparison(size, self._out_of(size), base_evaluation, evaluation, variant))
@@ -226,7 +249,7 @@ class Adaptation:
 
     def _export_options(self, source: Path, size: tuple[int, int], kind: str) -> ExportOptions:
         options = self._options
-        folder = options.run / "compared" / f"{kind}-{size[0]}x{size[1]}"
+        folder = self.run / "compared" / f"{kind}-{size[0]}x{size[1]}"
         return ExportOptions(
             source=source,
             out=folder,
@@ -235,8 +258,8 @@ class Adaptation:
             version="0.1.0",
             licence="NOASSERTION",
             precisions=(Precision.INT8,),
-            calibrate=options.division.train,
-            validate=(options.division.held_back,),
+            calibrate=self.division.train,
+            validate=(self.division.held_back,),
             # What int8 loses shows in the comparison, which is of int8 models.
             max_drop=100.0,
             choice=ThresholdChoice(precision_floor=options.precision_floor),
@@ -247,6 +270,21 @@ class Adaptation:
     def _out_of(self, size: tuple[int, int]) -> Path:
         out = self._options.out
         return out if size == self._sizes[0] else out.with_name(f"{out.name}-{size[0]}x{size[1]}")
+
+
+def released_checkpoint() -> Path:
+    """Return the checkpoint of the released model.
+
+    Raises:
+        InputError: the installed package does not contain it.
+    """
+    path = default_model() / RELEASED_CHECKPOINT
+    if not path.is_file():
+        raise InputError(
+            f"the checkpoint of {DEFAULT_MODEL} is not part of the installed package: take "
+            f"models/{DEFAULT_MODEL}/{RELEASED_CHECKPOINT} from beeagent's repository, and give it with --base"
+        )
+    return path
 
 
 def _common_sizes(dataset: Dataset, inputs: Sequence[tuple[int, int]]) -> Sizes:

@@ -1,20 +1,27 @@
-"""The commands `beeagent export` and `beeagent adapt`."""
+"""The commands `export` and `adapt`: parse, build, run. No logic.
 
-import contextlib
-from collections.abc import Iterator
+The device's command line loads this module to list the commands, so heavy imports are inside the commands.
+"""
+
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from beeagent.errors import InputError
+from beeagent_models.optional_dependencies import requires_extra
+
+Attribute = Annotated[str | None, typer.Option(metavar="NAME", help="Label attribute of manifests that have several.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show TensorFlow's output.")]
 
 
-def export(  # noqa: PLR0913 - an argument is an option of the command
+def export(
     source: Annotated[
         Path,
         typer.Argument(
-            help="A checkpoint that `beeagent train` wrote, or what exporter_main_v2.py of the TensorFlow 2 Object "
-            "Detection API wrote of an EfficientDet: saved_model and pipeline.config."
+            help="A checkpoint of `beeagent train`, or the output of exporter_main_v2.py of the TensorFlow 2 Object "
+            "Detection API for an EfficientDet: saved_model and pipeline.config."
         ),
     ],
     *,
@@ -22,24 +29,24 @@ def export(  # noqa: PLR0913 - an argument is an option of the command
     calibrate: Annotated[
         Path | None,
         typer.Option(
-            metavar="PICTURES",
-            help="Your own pictures, from which int8 learns its ranges: a Ground Truth manifest, a COCO file, or a "
-            "folder (a YOLO folder, or just pictures).",
+            metavar="IMAGES",
+            help="Your own images to calibrate int8 with: a Ground Truth manifest, a COCO file, or a folder (a YOLO "
+            "folder, or just images).",
         ),
     ] = None,
     precision: Annotated[
         list[str] | None,
         typer.Option(
             metavar="int8|dynamic|float16|float32",
-            help="What the model computes in. Default: int8. Repeatable: the bundles of further ones lie beside the "
-            "first, as OUT-float16.",
+            help="Precision of the model. Default: int8. Repeatable: further bundles are written beside the first, as "
+            "OUT-float16.",
         ),
     ] = None,
     validate: Annotated[
         list[str] | None,
         typer.Option(
             metavar="DATA[=LABELS]",
-            help="Labelled pictures, as for evaluate, to measure the source and each precision on. Repeatable.",
+            help="Labelled images, as for evaluate, to measure the source and each precision on. Repeatable.",
         ),
     ] = None,
     calibrate_confidence: Annotated[
@@ -50,21 +57,21 @@ def export(  # noqa: PLR0913 - an argument is an option of the command
             "confidence mean precision. Needs --validate, best with other images. Repeatable.",
         ),
     ] = None,
-    attribute: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The label attribute, of manifests that have several."),
-    ] = None,
+    attribute: Attribute = None,
     max_drop: Annotated[
         float,
-        typer.Option(help="Points of AP that a precision may lose against its source; over it nothing is released."),
+        typer.Option(help="Maximum loss of AP against the source, in points; above it nothing is released."),
     ] = 0.5,
-    calibration_pictures: Annotated[
-        int, typer.Option(min=1, max=10_000, help="Calibrate on at most so many pictures, evenly spread.")
+    calibration_images: Annotated[
+        int,
+        typer.Option(
+            "--calibration-pictures", min=1, max=10_000, help="Maximum number of calibration images, evenly spread."
+        ),
     ] = 200,
     labels: Annotated[
         Path | None,
         typer.Option(
-            help="Names of a SavedModel's classes: its label map (.pbtxt), or one a line. Default: label_map.pbtxt "
+            help="Class names of a SavedModel: its label map (.pbtxt), or one per line. Default: label_map.pbtxt "
             "beside its pipeline.config."
         ),
     ] = None,
@@ -72,7 +79,7 @@ def export(  # noqa: PLR0913 - an argument is an option of the command
         str | None,
         typer.Option(
             metavar="WIDTHxHEIGHT",
-            help="Of the input in pixels, such as 640x384; one number for a square. Multiples of 32, best of 128. "
+            help="Input size in pixels, such as 640x384; one number for a square. Multiples of 32, preferably of 128. "
             "Default: the source's.",
         ),
     ] = None,
@@ -80,86 +87,90 @@ def export(  # noqa: PLR0913 - an argument is an option of the command
         str | None,
         typer.Option(
             metavar="letterbox|corner|stretch",
-            help="How the agent lays a frame into the input. Default: as the source says, else letterbox.",
+            help="How the agent fits a frame into the input. Default: the source's, else letterbox.",
         ),
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(
-            min=0, max=1, help="Confidence from which a detection counts. Default: best F1 on --validate, or 0.5."
-        ),
+        typer.Option(min=0, max=1, help="Minimum confidence of a detection. Default: best F1 on --validate, or 0.5."),
     ] = None,
     precision_floor: Annotated[
         float | None, typer.Option(help="Choose the threshold with the best recall at this precision or more.")
     ] = None,
     certainty: Annotated[
-        float | None,
-        typer.Option(help="Confidence level at which --precision-floor is kept, such as 0.95; see evaluate."),
+        float | None, typer.Option(help="Confidence level of --precision-floor, such as 0.95; see evaluate.")
     ] = None,
     recall_floor: Annotated[
         float | None, typer.Option(help="Choose the threshold with the best precision at this recall or more.")
     ] = None,
-    max_detections: Annotated[int, typer.Option(min=1, max=1000, help="Detections of a picture, at most.")] = 100,
+    max_detections: Annotated[int, typer.Option(min=1, max=1000, help="Maximum number of detections per image.")] = 100,
     min_score: Annotated[
         float, typer.Option(min=0, max=1, help="Confidence below which the model itself drops a detection.")
     ] = 0.05,
     iou: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Overlap from which the weaker of two boxes is dropped.")
+        float, typer.Option(min=0.01, max=1, help="Overlap at which the weaker of two boxes is dropped.")
     ] = 0.5,
     name: Annotated[str | None, typer.Option(help="Name of the model. Default: the bundle's folder.")] = None,
     model_version: Annotated[str, typer.Option(help="Version of the model.")] = "0.1.0",
     licence: Annotated[str, typer.Option(help="SPDX licence expression of the weights.")] = "NOASSERTION",
     report: Annotated[
         Path | None,
-        typer.Option(help="Report for programs; the one for people lies beside it. Default: OUT.report.json."),
+        typer.Option(help="JSON report; the HTML report is written beside it. Default: OUT.report.json."),
     ] = None,
     float16_checkpoint: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Also write the checkpoint with kernels as float16, half the size: for beeagent adapt."
+            metavar="FILE",
+            help="Also write the checkpoint with kernels as float16, half the size, for beeagent adapt.",
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show what TensorFlow prints.")] = False,
+    force: Force = False,
+    verbose: Verbose = False,
 ) -> None:
     """Turn a trained EfficientDet into a quantized, standard TFLite model, in a bundle with labels and manifest.
 
     beeagent export bees.npz --calibrate photos/ --out bees
     """
-    with _packages("export"):
-        from beeagent_models.operating_point import ThresholdChoice  # noqa: PLC0415 - the command line starts light
+    with requires_extra("export"):
+        from beeagent.detection import Fit
+        from beeagent_models.efficientdet.input_size import parse_input_size
+        from beeagent_models.evaluation import ThresholdChoice
 
-        from beeagent_export.export_command import run_export  # noqa: PLC0415 - as above
+        from beeagent_export.conversion import Precision
+        from beeagent_export.export_command import run_export
+        from beeagent_export.options import ExportOptions, parse_choice
+        from beeagent_export.postprocess import PostProcessOptions
+    out = Path(os.path.normpath(out))
     run_export(
-        source=source,
-        out=out,
-        calibrate=calibrate,
-        precisions=precision or [],
-        validate=validate or [],
-        calibrate_confidence=calibrate_confidence or [],
-        attribute=attribute,
-        max_drop=max_drop,
-        calibration_pictures=calibration_pictures,
-        labels=labels,
-        input_size=input_size,
-        fit=fit,
-        choice=ThresholdChoice(
-            fixed=threshold, precision_floor=precision_floor, recall_floor=recall_floor, certainty=certainty
+        ExportOptions(
+            source=source,
+            out=out,
+            report=report or out.with_name(f"{out.name}.report.json") if out.name else out,
+            name=name or out.resolve().name,
+            version=model_version,
+            licence=licence,
+            precisions=tuple(parse_choice(Precision, each, "--precision") for each in precision or ["int8"]),
+            calibrate=calibrate,
+            calibration_images=calibration_images,
+            labels=labels,
+            input_size=parse_input_size(input_size) if input_size is not None else None,
+            fit=parse_choice(Fit, fit, "--fit") if fit is not None else None,
+            validate=tuple(validate or ()),
+            calibrate_confidence=tuple(calibrate_confidence or ()),
+            attribute=attribute,
+            max_drop=max_drop,
+            choice=ThresholdChoice(
+                fixed=threshold, precision_floor=precision_floor, recall_floor=recall_floor, certainty=certainty
+            ),
+            postprocess=PostProcessOptions(max_detections=max_detections, score_threshold=min_score, iou_threshold=iou),
+            float16_checkpoint=float16_checkpoint,
+            force=force,
         ),
-        max_detections=max_detections,
-        min_score=min_score,
-        iou=iou,
-        name=name,
-        model_version=model_version,
-        licence=licence,
-        report=report,
-        float16_checkpoint=float16_checkpoint,
-        force=force,
         verbose=verbose,
     )
 
 
-def adapt(  # noqa: PLR0913 - an argument is an option of the command
+def adapt(
     *,
     data: Annotated[
         list[str],
@@ -174,48 +185,46 @@ def adapt(  # noqa: PLR0913 - an argument is an option of the command
         typer.Option(metavar="CHECKPOINT", help="Checkpoint to start from. Default: that of the released model."),
     ] = None,
     minutes: Annotated[
-        float, typer.Option(min=1, max=100_000, help="Time for training, at most, if 200 steps fit into it.")
+        float, typer.Option(min=1, max=100_000, help="Maximum training time, if 200 steps fit into it.")
     ] = 30.0,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="In place of --minutes: train this number of steps, of 8 images each.")
+        int | None, typer.Option(min=1, help="Instead of --minutes: number of training steps, of 8 images each.")
     ] = None,
-    attribute: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The label attribute, of manifests that have several."),
-    ] = None,
+    attribute: Attribute = None,
     also: Annotated[
         list[str] | None,
         typer.Option(
             metavar="PATH[=LABELS][@WEIGHT]",
-            help="Train on this dataset, too, with this share beside your images, which have 1. Repeatable.",
+            help="Further dataset to train on; its share is relative to that of your images, 1. Repeatable.",
         ),
     ] = None,
     input_size: Annotated[
         list[str] | None,
         typer.Option(
             metavar="WIDTHxHEIGHT",
-            help="Export for this input as well, such as 640x384, as OUT-640x384. Repeatable.",
+            help="Further input size to export for, such as 640x384, as OUT-640x384. Repeatable.",
         ),
     ] = None,
     held_back: Annotated[
-        float, typer.Option(metavar="RATIO", help="Share of your images that are not trained on but measured on.")
+        float, typer.Option(metavar="RATIO", help="Share of your images to measure on, not to train on.")
     ] = 0.25,
     series: Annotated[
         str | None,
         typer.Option(
-            metavar="REGEX", help="What in an image's name names its series. Default: the name up to its last number."
+            metavar="REGEX",
+            help="The part of an image's name that is its series. Default: the name up to its last number.",
         ),
     ] = None,
     precision_floor: Annotated[
         float, typer.Option(min=0, max=1, help="Choose the threshold with the best recall at this precision or more.")
     ] = 0.95,
     run: Annotated[
-        Path | None, typer.Option(help="Folder of the training run, resumed if it is there. Default: OUT.run.")
+        Path | None, typer.Option(help="Folder of the training run; an existing run is resumed. Default: OUT.run.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Draws the series held back, and decides the training.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that make training images.")] = 1,
-    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show what TensorFlow prints.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the series held back and of the training.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Number of processes that make training images.")] = 1,
+    force: Force = False,
+    verbose: Verbose = False,
 ) -> None:
     """Adapt the released model to your own camera, with some tens of labelled images.
 
@@ -224,45 +233,32 @@ def adapt(  # noqa: PLR0913 - an argument is an option of the command
 
     beeagent adapt --data mine/output.manifest --out models/mine
     """
-    with _packages("train,export"):
-        from beeagent_export.source import prepare_keras  # noqa: PLC0415 - the command line starts light
+    with requires_extra("train,export"):
+        from beeagent_export.source import prepare_keras
 
         prepare_keras()
-        from beeagent_export.adapt_command import run_adapt  # noqa: PLC0415 - as above
+        from beeagent_models.efficientdet.input_size import parse_input_size
+
+        from beeagent_export.adapt_command import run_adapt
+        from beeagent_export.adaptation import AdaptationOptions
     run_adapt(
-        data=data,
-        attribute=attribute,
-        also=also or [],
-        base=base,
-        out=out,
-        run=run,
-        input_sizes=input_size or [],
-        held_back=held_back,
-        series=series,
-        precision_floor=precision_floor,
-        minutes=minutes,
-        steps=steps,
-        seed=seed,
-        workers=workers,
-        force=force,
+        AdaptationOptions(
+            data=tuple(data),
+            attribute=attribute,
+            also=tuple(also or ()),
+            base=base,
+            out=out,
+            run=run,
+            input_sizes=tuple(parse_input_size(text) for text in input_size or ()),
+            held_back=held_back,
+            series=series,
+            precision_floor=precision_floor,
+            minutes=minutes,
+            steps=steps,
+            seed=seed,
+            workers=workers,
+            force=force,
+            command=" ".join(["beeagent", *sys.argv[1:]]),
+        ),
         verbose=verbose,
     )
-
-
-@contextlib.contextmanager
-def _packages(extras: str) -> Iterator[None]:
-    """Run the block that imports what a command needs.
-
-    Args:
-        extras: of the package, that bring it.
-
-    Raises:
-        InputError: a package is missing; says which extras to install.
-    """
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package in {"beeagent", "beeagent_models", "beeagent_export"}:
-            raise
-        raise InputError(f"this command needs the package {package}: pip install 'beeagent[{extras}]'") from None

@@ -4,16 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from beeagent_models.datasets.dataset import Dataset
-from beeagent_models.evaluation import scored_detections
-from beeagent_models.operating_point import ThresholdChoice
-from beeagent_models.platt_scaling import PlattScaling, fit_platt
-from beeagent_models.reliability import reliability_curve
+from beeagent_models.datasets import Dataset
+from beeagent_models.evaluation import PlattScaling, ThresholdChoice, fit_platt, reliability_curve, scored_detections
 
 from beeagent_export.conversion import Precision, convert_heads
-from beeagent_export.export_options import ExportOptions
 from beeagent_export.heads import RawHeads
 from beeagent_export.measurement import measure_model
+from beeagent_export.options import ExportOptions
 from beeagent_export.postprocess import append_postprocess
 
 _MIN_SCORE = 0.01

@@ -33,16 +33,16 @@ def convert_heads(heads: RawHeads, *, precision: Precision, calibration: Iterabl
 
     Its signature `serving_default` has one input, `images`, and gives `output_0`, the box codes, and `output_1`,
     the scores, both float32. The input is uint8, shape (1, height, width, 3), RGB, pixels as they are, whatever the
-    precision: whoever feeds one variant can feed them all.
+    precision: the same code can feed all variants.
 
     Args:
         heads: to convert.
         precision: of the result.
-        calibration: pictures, each uint8, shape (height, width, 3), RGB, from which the range of every
+        calibration: images, each uint8, shape (height, width, 3), RGB, from which the range of every
             activation is learned; needed for int8 alone.
 
     Raises:
-        ValueError: int8 without a picture.
+        ValueError: int8 without an image.
         BeeagentError: the converter failed, or gave a model that reads pixels otherwise than was asked.
     """
     import tensorflow as tf  # noqa: PLC0415 - seconds of start-up that only an export should pay
@@ -56,11 +56,11 @@ def convert_heads(heads: RawHeads, *, precision: Precision, calibration: Iterabl
     if precision is Precision.FLOAT16:
         converter.target_spec.supported_types = [tf.float16]
     if precision is Precision.INT8:
-        pictures = iter(calibration)
-        first = next(pictures, None)
+        images = iter(calibration)
+        first = next(images, None)
         if first is None:
-            raise ValueError("int8 needs at least one picture for calibration")
-        converter.representative_dataset = lambda: _representative(heads, first, pictures)
+            raise ValueError("int8 needs at least one image for calibration")
+        converter.representative_dataset = lambda: _representative(heads, first, images)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.uint8
         converter.inference_output_type = tf.float32
@@ -75,7 +75,7 @@ def convert_heads(heads: RawHeads, *, precision: Precision, calibration: Iterabl
 
 
 def _taking_pixels(heads: RawHeads) -> Any:  # noqa: ANN401 - TensorFlow ships no types
-    """Give the function of the heads with uint8 pixels as its input, normalised within."""
+    """Return the function of the heads with uint8 pixels as its input, normalised inside."""
     import tensorflow as tf  # noqa: PLC0415 - as above
 
     signature = [tf.TensorSpec([1, heads.height, heads.width, 3], tf.uint8, name="images")]
@@ -90,17 +90,17 @@ def _taking_pixels(heads: RawHeads) -> Any:  # noqa: ANN401 - TensorFlow ships n
 def _representative(
     heads: RawHeads, first: NDArray[np.uint8], others: Iterator[NDArray[np.uint8]]
 ) -> Iterator[list[NDArray[np.float32]]]:
-    """Give the calibration pictures, with the whole range of pixel values in the first of them.
+    """Return the calibration images, with the whole range of pixel values in the first of them.
 
     The input's scale comes from the smallest and largest value seen. Only if they are 0 and 255 does the scale
-    become 1 / std and the zero point the mean, so that a uint8 pixel goes in as it is. Two pixels of one picture
+    become 1 / std and the zero point the mean, so that a uint8 pixel goes in as it is. Two pixels of one image
     see to that, and change nothing else.
     """
     first = first.copy()
     first[0, 0], first[0, 1] = 0, 255
     yield [heads.normalise(first)]
-    for picture in others:
-        yield [heads.normalise(picture)]
+    for image in others:
+        yield [heads.normalise(image)]
 
 
 def _check_pixel_scale(model: bytes, heads: RawHeads) -> None:

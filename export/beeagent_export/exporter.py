@@ -7,23 +7,21 @@ from pathlib import Path
 import numpy as np
 from beeagent.camera import read_image
 from beeagent.errors import BeeagentError
-from beeagent_models.datasets.dataset import Dataset
+from beeagent_models.datasets import Dataset
 from numpy.typing import NDArray
 
-from beeagent_export.bundle import refuse_existing, write_bundle
+from beeagent_export.bundle import refuse_existing, refuse_unwritable, write_bundle, written
 from beeagent_export.confidence import ConfidenceCalibration, calibrate_confidence
 from beeagent_export.conversion import Precision, convert_heads
-from beeagent_export.export_options import ExportOptions
-from beeagent_export.export_report import report_files
+from beeagent_export.images import find_images, resize_images, spread
 from beeagent_export.measurement import Measured, measure_model, read_validation, refuse_other_labels
+from beeagent_export.options import ExportOptions
 from beeagent_export.parity import compare
-from beeagent_export.pictures import find_pictures, lay_pictures, spread
 from beeagent_export.postprocess import append_postprocess
-from beeagent_export.progress import Progress
-from beeagent_export.report import written
+from beeagent_export.report import report_files
 from beeagent_export.source import Source, load_source, refuse_unsupported
+from beeagent_export.terminal import Progress
 from beeagent_export.variant import Variant, describe_variant
-from beeagent_export.writable import refuse_unwritable
 
 _SHOWN = 8
 
@@ -34,7 +32,7 @@ class ExportResult:
 
     Attributes:
         variants: one a precision, in the order asked for.
-        reference: the float source, measured as they were; None without pictures.
+        reference: the float source, measured as they were; None without images.
         confidence: how confidence was calibrated; None if it was not.
     """
 
@@ -44,8 +42,8 @@ class ExportResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Pictures:
-    """The user's pictures, each with its name: laid into the model's input, and those that are shown as they are."""
+class _Images:
+    """The user's images, each with its name: resized to the model's input, and in the original size for the report."""
 
     calibration: tuple[tuple[str, NDArray[np.uint8]], ...]
     parity: tuple[tuple[str, NDArray[np.uint8]], ...]
@@ -61,7 +59,7 @@ def export_bundle(options: ExportOptions, *, progress: Progress) -> ExportResult
         progress: receives the stages and counts.
 
     Raises:
-        InputError: the source, the pictures or the output cannot be used; nothing is left behind.
+        InputError: the source, the images or the output cannot be used; nothing is left behind.
         BeeagentError: the conversion failed, and nothing is left behind; or a variant lost more AP than it may, and
             the report alone says how much.
     """
@@ -70,7 +68,7 @@ def export_bundle(options: ExportOptions, *, progress: Progress) -> ExportResult
     refuse_unwritable(options.out, what="bundle")
     refuse_unwritable(options.report, what="report")
     refuse_unsupported(options.source)
-    paths = find_pictures(options.calibrate, attribute=options.attribute) if options.calibrate is not None else ()
+    paths = find_images(options.calibrate, attribute=options.attribute) if options.calibrate is not None else ()
     validation = read_validation(options.validate, attribute=options.attribute)
     confidence_data = read_validation(options.calibrate_confidence, attribute=options.attribute)
     progress.stage("loading the source")
@@ -81,13 +79,13 @@ def export_bundle(options: ExportOptions, *, progress: Progress) -> ExportResult
     confidence = None
     if confidence_data is not None:
         source, confidence = _calibrated(source, confidence_data, options, progress)
-    pictures = _read_pictures(paths, validation, source, options, progress)
-    export = _Export(options, source, pictures, validation, progress)
-    reference = export.reference() if pictures.shown else None
+    images = _read_images(paths, validation, source, options, progress)
+    export = _Export(options, source, images, validation, progress)
+    reference = export.reference() if images.shown else None
     variants = tuple(export.variant(precision, reference) for precision in options.precisions)
     result = ExportResult(variants=variants, reference=reference, confidence=confidence)
     refused = _refused(options, variants)
-    with written(report_files(options, source, result.variants, reference, pictures.shown, refused=refused)):
+    with written(report_files(options, source, result.variants, reference, images.shown, refused=refused)):
         if refused is None:
             progress.stage("writing the bundles")
             for variant in variants:
@@ -122,7 +120,7 @@ class _Export:
 
     options: ExportOptions
     source: Source
-    pictures: _Pictures
+    images: _Images
     validation: Dataset | None
     progress: Progress
 
@@ -134,8 +132,8 @@ class _Export:
 
     def variant(self, precision: Precision, reference: Measured | None) -> Variant:
         """Make one variant."""
-        heads, options, progress, pictures = self.source.heads, self.options, self.progress, self.pictures
-        calibration = [pixels for _, pixels in pictures.calibration] if precision is Precision.INT8 else []
+        heads, options, progress, images = self.source.heads, self.options, self.progress, self.images
+        calibration = [pixels for _, pixels in images.calibration] if precision is Precision.INT8 else []
         converted = convert_heads(
             heads,
             precision=precision,
@@ -146,11 +144,11 @@ class _Export:
             compare(
                 heads,
                 converted,
-                pictures.parity,
+                images.parity,
                 score_threshold=options.postprocess.score_threshold,
-                seen_in_calibration=pictures.parity_seen and precision is Precision.INT8,
+                seen_in_calibration=images.parity_seen and precision is Precision.INT8,
             )
-            if pictures.parity
+            if images.parity
             else None
         )
         model = append_postprocess(converted, heads, options.postprocess)
@@ -172,40 +170,40 @@ class _Export:
             model,
             self.source.heads,
             self.options,
-            shown=[pixels for _, pixels in self.pictures.shown],
+            shown=[pixels for _, pixels in self.images.shown],
             validation=self.validation,
             step=lambda: next(steps, None),
         )
 
 
-def _read_pictures(
+def _read_images(
     paths: Sequence[Path], validation: Dataset | None, source: Source, options: ExportOptions, progress: Progress
-) -> _Pictures:
-    calibration = spread(paths, options.calibration_pictures) if Precision.INT8 in options.precisions else ()
+) -> _Images:
+    calibration = spread(paths, options.calibration_images) if Precision.INT8 in options.precisions else ()
     used = set(calibration)
     # Best on what int8 was not calibrated on.
     labelled = [image.path for image in validation.images] if validation is not None else []
     unseen = [path for path in paths if path not in used]
     parity = spread(labelled or unseen or paths, _SHOWN)
     wanted = list(dict.fromkeys([*calibration, *parity]))
-    laid = dict(
-        zip(wanted, progress.track(lay_pictures(wanted, source.heads), "reading pictures", len(wanted)), strict=True)
+    resized = dict(
+        zip(wanted, progress.track(resize_images(wanted, source.heads), "reading images", len(wanted)), strict=True)
     )
-    return _Pictures(
-        tuple((path.name, laid[path]) for path in calibration),
-        tuple((path.name, laid[path]) for path in parity),
+    return _Images(
+        tuple((path.name, resized[path]) for path in calibration),
+        tuple((path.name, resized[path]) for path in parity),
         parity_seen=not (labelled or unseen) and bool(calibration),
         shown=tuple((path.name, read_image(path)) for path in parity),
     )
 
 
 def _refused(options: ExportOptions, variants: Sequence[Variant]) -> str | None:
-    """Say which variant lost more AP than it may; None if none did."""
+    """Return an error about the variants that lost more AP than allowed; None if none did."""
     over = [variant for variant in variants if variant.drop is not None and variant.drop > options.max_drop]
     if not over:
         return None
     lost = ", ".join(f"{variant.precision.value} lost {variant.drop:.2f}" for variant in over)
     return (
         f"nothing is released: of the points of AP that the float source has, {lost}, and --max-drop allows "
-        f"{options.max_drop:g}; calibrate on more pictures like those of the camera, or train with more"
+        f"{options.max_drop:g}; calibrate on more images like those of the camera, or train with more"
     )

@@ -28,7 +28,7 @@ class RawHeads:
             as ty, tx, th, tw, and scores, float32, shape (1, n, classes), within 0 to 1.
         width: of the input, in pixels.
         height: of the input, in pixels.
-        fit: how a frame is laid into the input.
+        fit: how a frame is fitted into the input.
         mean: subtracted from every RGB value (0 to 255).
         std: what the difference is divided by, more than 0.
         labels: the names of the classes, in the order of the scores.
@@ -60,7 +60,7 @@ class RawHeads:
             raise ValueError(f"std is {self.std}: it must be more than 0")
 
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Turn a picture into the function's input.
+        """Turn an image into the function's input.
 
         Args:
             pixels: uint8, shape (height, width, 3), RGB.

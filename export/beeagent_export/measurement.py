@@ -9,19 +9,18 @@ from typing import Any
 import numpy as np
 from beeagent.detection import Detections, Detector, DetectorOptions, InputSpec, ModelBundle
 from beeagent.errors import InputError
-from beeagent_models.datasets.dataset import Dataset
-from beeagent_models.datasets.reading import merge_datasets, parse_source, read_dataset
+from beeagent_models.datasets import Dataset, merge_datasets, parse_source, read_dataset
 from beeagent_models.evaluation import Evaluation, evaluate, refuse_without_boxes
 from numpy.typing import NDArray
 
-from beeagent_export.export_options import ExportOptions
 from beeagent_export.heads import RawHeads
+from beeagent_export.options import ExportOptions
 
 THREADS = 2
 """CPU threads an inference is timed with: the agent's default."""
 
 _TIMED = 30
-_WEAKEST = 0.001  # a confidence; average precision sums over all thresholds, so nothing is held back from it
+_MIN_CONFIDENCE = 0.001  # a confidence; average precision sums over all thresholds, so nothing is held back from it
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +30,8 @@ class Measured:
     Attributes:
         size: of the .tflite, in bytes.
         milliseconds: of an inference, the median of 30 on this machine with `THREADS` threads.
-        found: what it found in each of the pictures that are shown, weak detections too.
-        evaluation: on the labelled pictures; None without.
+        found: what it found in each of the images that are shown, weak detections too.
+        evaluation: on the labelled images; None without.
     """
 
     size: int
@@ -41,7 +40,7 @@ class Measured:
     evaluation: Evaluation | None
 
     def to_json(self) -> dict[str, Any]:
-        """Give the figures as JSON knows them; those of the evaluation are None where there was none."""
+        """Return the figures as JSON values; those of the evaluation are None if there was none."""
         figures = {"size": self.size, "milliseconds": self.milliseconds}
         names = ("ap", "ap50", "threshold", "threshold_chosen_by", "precision", "recall")
         measured = self.evaluation.to_json() if self.evaluation is not None else {}
@@ -49,14 +48,14 @@ class Measured:
 
 
 def read_validation(sources: Sequence[str | Dataset], *, attribute: str | None = None) -> Dataset | None:
-    """Read labelled pictures, as one data set; None where none are given.
+    """Read labelled images, as one dataset; None where none are given.
 
     Args:
         sources: as on the command line, `PATH` or `PATH=label,label`, or datasets that were read.
         attribute: the label attribute, of manifests that have several.
 
     Raises:
-        InputError: a data set cannot be read, or there is no box to measure by.
+        InputError: a dataset cannot be read, or there is no box to measure by.
     """
     if not sources:
         return None
@@ -73,7 +72,7 @@ def _read(source: str | Dataset, *, attribute: str | None) -> Dataset:
 
 
 def refuse_other_labels(dataset: Dataset, labels: Sequence[str]) -> None:
-    """Refuse labelled pictures of what the model was not trained to find.
+    """Refuse labelled images of what the model was not trained to find.
 
     Raises:
         InputError: a box has a label that the model does not know.
@@ -102,14 +101,14 @@ def measure_model(  # noqa: PLR0913 - a model and what to measure it on
         model: a .tflite that ends in the post-processing op.
         heads: that it was made from.
         options: of the export.
-        shown: pictures of the report, uint8, BGR, of any size.
-        validation: labelled pictures.
+        shown: images of the report, uint8, BGR, of any size.
+        validation: labelled images.
         step: called after each of them.
 
     Raises:
-        InputError: the model or a picture cannot be used.
+        InputError: the model or an image cannot be used.
     """
-    detector = Detector(_in_memory(model, heads, options), DetectorOptions(threads=THREADS, threshold=_WEAKEST))
+    detector = Detector(_in_memory(model, heads, options), DetectorOptions(threads=THREADS, threshold=_MIN_CONFIDENCE))
     evaluation = None
     if validation is not None:
         size = detector.input_size
@@ -123,13 +122,13 @@ def measure_model(  # noqa: PLR0913 - a model and what to measure it on
 
 
 def drop_of(source: Evaluation, variant: Evaluation) -> float:
-    """Give how much AP a variant lost against its source, in points of 100; negative where it gained."""
+    """Return the loss of AP of a variant against its source, in points of 100; negative if it gained."""
     return (source.metrics.ap - variant.metrics.ap) * 100
 
 
 def _milliseconds(detector: Detector, shown: Sequence[NDArray[np.uint8]]) -> float:
-    pictures = shown or [np.full((*detector.input_size[::-1], 3), 127, np.uint8)]
-    prepared = [detector.prepare(pixels) for pixels in pictures]
+    images = shown or [np.full((*detector.input_size[::-1], 3), 127, np.uint8)]
+    prepared = [detector.prepare(pixels) for pixels in images]
     seconds = []
     for index in range(_TIMED):
         start = time.perf_counter()

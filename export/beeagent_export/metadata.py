@@ -24,7 +24,7 @@ _FILE_IDENTIFIER = b"M001"
 _PARSER_VERSION = "1.0.0"  # every field used here was in the schema's first version
 _EARLIEST_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # a fixed one, so that the same model is the same file
 
-# Readers tell the outputs apart by these very names.
+# Readers identify the outputs by these names.
 _OUTPUTS = (
     ("location", "The boxes, as top, left, bottom, right in ratios of the input."),
     ("category", "The classes of the boxes."),
@@ -141,7 +141,7 @@ def _image_metadata(writer: "_Writer", description: ModelDescription) -> int:
     return _tensor_metadata(
         writer,
         name="image",
-        text=f"The picture, {description.width} x {description.height} pixels, RGB.",
+        text=f"The image, {description.width} x {description.height} pixels, RGB.",
         content=_content(writer, _Properties.IMAGE, image),
         process_unit=_process_unit(writer, _Unit.NORMALIZATION, normalization),
         stats=stats,
@@ -233,7 +233,7 @@ class _Writer:
         ints: dict[int, int] | None = None,
         floats: dict[int, float] | None = None,
     ) -> int:
-        """Write a table of so many slots; what is not given keeps the schema's default, which is 0."""
+        """Write a table with this number of slots; missing fields keep the schema's default, 0."""
         builder = self._builder
         builder.StartObject(slots)
         for slot, offset in offsets.items():

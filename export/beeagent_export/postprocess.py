@@ -28,7 +28,7 @@ class PostProcessOptions:
     """How raw heads become detections.
 
     Attributes:
-        max_detections: at most so many are given for a picture, at least 1.
+        max_detections: maximum number per image, at least 1.
         score_threshold: weaker detections are dropped, 0 to 1. Keep it low: thresholds are chosen later.
         iou_threshold: of two boxes that overlap more than this, the weaker is dropped, above 0 to 1.
 

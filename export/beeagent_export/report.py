@@ -1,40 +1,217 @@
-"""The report of an export as files: one for programs, one for people."""
+"""The reports of an export: JSON for programs, and one self-contained HTML file for people."""
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
-from beeagent.errors import InputError
+import cv2
+import numpy as np
+from beeagent.detection import Detections
+from beeagent_models.drawing import draw
+from numpy.typing import NDArray
+
+from beeagent_export.bundle import as_json
+from beeagent_export.measurement import THREADS, Measured
+from beeagent_export.options import ExportOptions
+from beeagent_export.source import Source
+from beeagent_export.variant import Variant
+
+_WIDTH = 480  # pixels, of an image
+_QUALITY = 80
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #222; }
+table { border-collapse: collapse; margin: 1rem 0; }
+th, td { padding: .3rem .8rem; border-bottom: 1px solid #ddd; text-align: right; font-variant-numeric: tabular-nums; }
+th:first-child, td:first-child { text-align: left; }
+.images { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); }
+figure { margin: 0; } img { width: 100%; } figcaption { color: #666; font-size: 13px; }
+.refused { color: #a00; font-weight: 600; }
+"""
 
 
-@contextmanager
-def written(files: dict[Path, str]) -> Iterator[None]:
-    """Write text files, which take their places once the block has succeeded.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """What one model found in the images that are shown.
 
-    Raises:
-        InputError: one cannot be written.
+    Attributes:
+        title: of the model, such as `int8`.
+        threshold: from which its detections are drawn.
+        found: what it found in each image, weak detections too.
     """
-    partials = {path: path.with_name(f".{path.name}.partial") for path in files}
-    try:
-        for path, text in files.items():
-            _write(partials[path], text, meant=path)
-        yield
-        for path, partial in partials.items():
-            partial.replace(path)
-    finally:
-        for partial in partials.values():
-            partial.unlink(missing_ok=True)
+
+    title: str
+    threshold: float
+    found: Sequence[Detections]
 
 
-def _write(path: Path, text: str, *, meant: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"the report {meant} cannot be written: {error.strerror or error}") from error
+def report_page(  # noqa: PLR0913 - the parts of a page
+    *,
+    title: str,
+    lines: Sequence[str],
+    refused: str | None,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    images: Sequence[tuple[str, NDArray[np.uint8]]],
+    columns: Sequence[Column],
+) -> str:
+    """Write the page.
+
+    Args:
+        title: of the page.
+        lines: what is to be said first, a paragraph each.
+        refused: why nothing was released; None if all was.
+        header: of the table.
+        rows: of the table.
+        images: name and pixels, uint8, BGR, of each image that is shown.
+        columns: what each model found in them.
+    """
+    said = "".join(f"<p>{escape(line)}</p>\n" for line in lines)
+    said += "" if refused is None else f'<p class="refused">{escape(refused)}</p>\n'
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in rows)
+    shown = "".join(
+        f'<h2>{escape(name)}</h2>\n<div class="images">\n'
+        + "".join(_figure(pixels, column, index) for column in columns)
+        + "</div>\n"
+        for index, (name, pixels) in enumerate(images)
+    )
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{escape(title)}</title>\n'
+        f"<style>{_STYLE}</style></head>\n<body>\n<h1>{escape(title)}</h1>\n{said}"
+        f"<table>\n<tr>{head}</tr>\n{body}</table>\n{shown}</body>\n</html>\n"
+    )
 
 
-def as_json(report: dict[str, object]) -> str:
-    """Give a report as the text of a file."""
-    return json.dumps(report, indent=2) + "\n"
+def _figure(pixels: NDArray[np.uint8], column: Column, index: int) -> str:
+    found = column.found[index].at_least(column.threshold)
+    drawn = draw(pixels, found)
+    height = max(1, round(drawn.shape[0] * _WIDTH / drawn.shape[1]))
+    small = cv2.resize(drawn, (_WIDTH, height), interpolation=cv2.INTER_AREA)
+    _, encoded = cv2.imencode(".jpg", small, (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))
+    source = base64.b64encode(encoded.tobytes()).decode("ascii")
+    caption = f"{column.title}: {len(found)} of {column.threshold:.2f} or more"
+    return (
+        f'<figure><img src="data:image/jpeg;base64,{source}" alt="{escape(caption)}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>\n"
+    )
+
+
+_HEADER = (
+    "model", "size", "time", "AP", "AP50", "AP lost", "threshold", "precision", "recall", "score off", "box off",
+    "overlap",
+)  # fmt: skip
+
+_MEANINGS = (
+    f"Time is that of one inference with {THREADS} threads on the machine that exported. Score and box off are the "
+    "largest differences to the source's raw heads, of a score and of a side as a ratio of the input; overlap is the "
+    "smallest of a box with itself."
+)
+
+
+def report_files(  # noqa: PLR0913 - all that a report tells of
+    options: ExportOptions,
+    source: Source,
+    variants: Sequence[Variant],
+    reference: Measured | None,
+    shown: Sequence[tuple[str, NDArray[np.uint8]]],
+    *,
+    refused: str | None,
+) -> dict[Path, str]:
+    """Write the report for programs and the one for people.
+
+    Args:
+        options: of the export.
+        source: what was exported.
+        variants: what came of it.
+        reference: the float source; None without images.
+        shown: the images that are shown, uint8, BGR, with their names.
+        refused: why nothing was released; None if all was.
+
+    Returns:
+        The text of each file by its path.
+    """
+    report: dict[str, object] = {
+        "name": options.name,
+        "version": options.version,
+        "architecture": source.architecture,
+        "source": reference.to_json() if reference is not None else None,
+        "variants": [variant.to_json() for variant in variants],
+        "max_drop": options.max_drop,
+        "refused": refused,
+        "threads": THREADS,
+    }
+    return {options.report: as_json(report), options.page: _page(options, source, variants, reference, shown, refused)}
+
+
+def _page(  # noqa: PLR0913, PLR0917 - as above
+    options: ExportOptions,
+    source: Source,
+    variants: Sequence[Variant],
+    reference: Measured | None,
+    shown: Sequence[tuple[str, NDArray[np.uint8]]],
+    refused: str | None,
+) -> str:
+    columns = [
+        Column(title=variant.precision.value, threshold=variant.manifest.threshold.value, found=variant.measured.found)
+        for variant in variants
+    ]
+    if reference is not None:
+        own = reference.evaluation.point.threshold if reference.evaluation is not None else columns[0].threshold
+        columns.insert(0, Column(title="float source", threshold=own, found=reference.found))
+    rows = [] if reference is None else [("float source", *_figures(reference), "", "", "")]
+    rows += [
+        (variant.precision.value, *_figures(variant.measured, variant), *_differences(variant)) for variant in variants
+    ]
+    return report_page(
+        title=f"{options.name} {options.version}",
+        lines=[
+            f"{source.architecture}, {source.heads.width}x{source.heads.height}, {', '.join(source.heads.labels)}.",
+            _measured_on(variants),
+            _MEANINGS,
+        ],
+        refused=refused,
+        header=_HEADER,
+        rows=rows,
+        images=shown,
+        columns=columns,
+    )
+
+
+def _measured_on(variants: Sequence[Variant]) -> str:
+    evaluation = variants[0].measured.evaluation
+    if evaluation is None:
+        return "AP was not measured: give labelled images with --validate."
+    dataset = evaluation.dataset
+    return (
+        f"Measured on {dataset.name}: {len(dataset.images)} images, {evaluation.curve.truths} boxes; precision and "
+        "recall at IoU 0.5 and each model's own threshold, which was chosen on the same images."
+    )
+
+
+def _figures(measured: Measured, variant: Variant | None = None) -> tuple[str, ...]:
+    size = measured.size if variant is None else variant.size
+    head = (f"{size / 1e6:.1f} MB", f"{measured.milliseconds:.1f} ms")
+    evaluation = measured.evaluation
+    if evaluation is None:
+        threshold = "" if variant is None else f"{variant.manifest.threshold.value:.3f}"
+        return (*head, "", "", "", threshold, "", "")
+    point, metrics = evaluation.point, evaluation.metrics
+    lost = "" if variant is None or variant.drop is None else f"{variant.drop:+.2f}"
+    return (
+        *head,
+        f"{metrics.ap * 100:.2f}",
+        f"{metrics.ap50 * 100:.2f}",
+        lost,
+        f"{point.threshold:.3f}",
+        f"{point.precision:.3f}",
+        f"{point.recall:.3f}",
+    )
+
+
+def _differences(variant: Variant) -> tuple[str, str, str]:
+    parity = variant.parity
+    if parity is None:
+        return "", "", ""
+    return f"{parity.score_difference:.3f}", f"{parity.box_difference:.3f}", f"{parity.smallest_iou:.2f}"

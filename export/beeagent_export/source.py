@@ -8,8 +8,8 @@ from typing import Any
 
 from beeagent.detection import Fit
 from beeagent.errors import InputError
-from beeagent_models.input_size import check_alignment
-from beeagent_models.platt_scaling import PlattScaling
+from beeagent_models.efficientdet.input_size import check_alignment
+from beeagent_models.evaluation import PlattScaling
 
 from beeagent_export.heads import RawHeads
 from beeagent_export.object_detection_api.pipeline_config import read_pipeline_config
@@ -49,12 +49,12 @@ def refuse_unsupported(path: Path) -> None:
             read_pipeline_config(config_of(folder))
             return
         if (path / "manifest.json").is_file():
-            raise InputError(f"the source {path} is a model bundle already: {_SUPPORTED}")
+            raise InputError(f"the source {path} is already a model bundle: {_SUPPORTED}")
         raise InputError(f"the source {path} is a folder: {_SUPPORTED}")
     if path.suffix in {".keras", ".h5"}:
-        raise InputError(f"the source {path} is a Keras model of unknown make, which cannot be exported: {_SUPPORTED}")
+        raise InputError(f"the source {path} is an unknown Keras model, which cannot be exported: {_SUPPORTED}")
     if path.suffix == ".tflite":
-        raise InputError(f"the source {path} is a TFLite model already: run it with `beeagent --model {path}`")
+        raise InputError(f"the source {path} is already a TFLite model: run it with `beeagent --model {path}`")
 
 
 def load_source(
@@ -72,7 +72,7 @@ def load_source(
         labels: names of the classes of a SavedModel; a checkpoint knows its own.
         input_size: width and height of the input in pixels; None takes the size that the source was made for. The
             weights of a checkpoint serve every size that `check_alignment` allows, a SavedModel has a fixed one.
-        fit: how frames were laid into the input in training; None for what a SavedModel's pipeline.config says, and
+        fit: how frames were fitted into the input in training; None for what a SavedModel's pipeline.config says, and
             for letterbox with a checkpoint.
         confidence: calibration to fold into the class head of a checkpoint.
 
@@ -141,7 +141,7 @@ def prepare_keras() -> None:
 
 
 def _freeze(model: Any, width: int, height: int) -> Any:  # noqa: ANN401 - Keras and TensorFlow ship no types
-    """Return the model with its sigmoid as a concrete function with constants in place of variables.
+    """Return the model with its sigmoid as a concrete function with variables replaced by constants.
 
     The converter's calibration fails on a graph that still has variables (TensorFlow 2.21).
     """

@@ -22,7 +22,7 @@ def pack(tree: schema.ModelT) -> bytes:
 class _AligningBuilder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers ships no types
     """Aligns vectors to 16 bytes, as TFLite's schema asks for buffers; the generated code aligns to the element only.
 
-    A float that lies across a word's border is slow on some processors and a fault on others.
+    A float across a word boundary is slow on some processors and a fault on others.
     """
 
     def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802, N803 - the base's names

@@ -7,13 +7,13 @@ from typing import Any
 
 from beeagent import __version__
 from beeagent.detection import InputSpec, Manifest, Threshold
-from beeagent_models.recording import figures_of, threshold_of
+from beeagent_models.evaluation import figures_of, threshold_of
 
 from beeagent_export.bundle import bundle_files, hashes
 from beeagent_export.conversion import Precision
-from beeagent_export.export_options import ExportOptions
 from beeagent_export.measurement import Measured, drop_of
 from beeagent_export.metadata import ModelDescription, add_metadata
+from beeagent_export.options import ExportOptions
 from beeagent_export.parity import ParityReport
 from beeagent_export.source import Source
 
@@ -29,9 +29,9 @@ class Variant:
         out: the folder of its bundle.
         manifest: of the bundle.
         files: the other files of the bundle.
-        parity: against the source's raw heads; None without pictures.
+        parity: against the source's raw heads; None without images.
         measured: by the device's detector.
-        drop: points of AP (of 100) that it lost against the float source; None without labelled pictures.
+        drop: points of AP (of 100) that it lost against the float source; None without labelled images.
     """
 
     precision: Precision
@@ -48,7 +48,7 @@ class Variant:
         return len(self.files["model.tflite"])
 
     def to_json(self) -> dict[str, Any]:
-        """Give what the report says of it."""
+        """Return the values for the report."""
         return {
             "model": self.manifest.name,
             "variant": self.precision.value,
@@ -78,10 +78,10 @@ def describe_variant(  # noqa: PLR0913 - what came of each step
         options: of the export.
         precision: of the model.
         model: a .tflite that ends in the post-processing op.
-        calibrated_on: number of pictures.
+        calibrated_on: number of images.
         parity: against the source's raw heads.
         measured: the model, by the device's detector.
-        reference: the float source, likewise; None without pictures.
+        reference: the float source, likewise; None without images.
     """
     threshold = _threshold(options, measured)
     heads = source.heads
@@ -122,7 +122,7 @@ def _describe(source: Source, options: ExportOptions, precision: Precision, thre
     heads = source.heads
     return ModelDescription(
         name=options.name_of(precision),
-        description=f"Finds {', '.join(heads.labels)} in a picture ({source.architecture}, {precision.value}).",
+        description=f"Finds {', '.join(heads.labels)} in an image ({source.architecture}, {precision.value}).",
         version=options.version,
         licence=options.licence,
         labels=heads.labels,
@@ -143,7 +143,7 @@ def _provenance(
     parity: ParityReport | None,
     drop: float | None,
 ) -> dict[str, Any]:
-    """Say how the model was converted, with names of files but not where on this machine they lie."""
+    """Describe how the model was converted, with names of files but not their folders."""
     differences = parity.to_json() if parity is not None else {}
     differences.pop("pictures", None)
     return {

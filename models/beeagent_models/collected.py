@@ -1,5 +1,6 @@
-"""Reads what `beeagent --collect` kept: frames with the cloud model's boxes as labels, the edge model's beside them."""
+"""Frames that `beeagent --collect` kept, with the boxes of the cloud model and the edge model, and their review."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,21 +10,30 @@ from beeagent.detection import Detections
 from beeagent.errors import InputError
 from pydantic import BaseModel, Field, ValidationError
 
-from beeagent_models.coco_metrics import ImageMatches, coco_metrics
-from beeagent_models.datasets.builder import DatasetBuilder
-from beeagent_models.datasets.dataset import Dataset
-from beeagent_models.datasets.defect import strict
-from beeagent_models.datasets.ground_truth import ClassMaps, ManifestLine, manifest_lines, parse_line, parse_row
-from beeagent_models.datasets.ground_truth_source import stated_line
-from beeagent_models.datasets.image_files import find_image
-from beeagent_models.datasets.on_disk import first_seen
-from beeagent_models.datasets.reference import find_picture
-from beeagent_models.datasets.stated import StatedPicture
+from beeagent_models.datasets import (
+    ClassMaps,
+    Dataset,
+    DatasetBuilder,
+    ImageRecord,
+    ManifestLine,
+    find_image,
+    find_image_file,
+    first_seen,
+    line_record,
+    load_image,
+    manifest_lines,
+    parse_line,
+    parse_row,
+    strict,
+)
+from beeagent_models.datasets.atomic_write import make_folder
+from beeagent_models.drawing import ContactSheet, check_image_path, draw_truth, fitted, write_image
+from beeagent_models.evaluation.coco_metrics import ImageMatches, coco_metrics
 
 
 class _Seen(BaseModel):
     confidence: float = Field(ge=0, le=1)
-    told: bool
+    above_threshold: bool = Field(alias="told")
 
 
 class _Metadata(BaseModel):
@@ -33,14 +43,14 @@ class _Metadata(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """Frames on which both models were heard.
+    """Frames with results of both models.
 
     Attributes:
         dataset: the frames, with what the cloud model saw as their labels.
         edge: what the edge model saw in each, as far as it counts.
         captured_at: when each was taken, RFC 3339.
         matches: what the edge model's detections are by the cloud model's: hits, or seen by the edge model alone.
-        left_out: frames whose picture is gone or whose line is not whole, as while an agent is collecting.
+        left_out: frames whose image is gone or whose line is not whole, as while an agent is collecting.
     """
 
     dataset: Dataset
@@ -52,13 +62,13 @@ class Collected:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    picture: Path
+    path: Path
     cloud: ManifestLine
     edge: ManifestLine
     metadata: _Metadata
 
-    def find(self, _: StatedPicture) -> Path:
-        return self.picture
+    def find(self, _: ImageRecord) -> Path:
+        return self.path
 
 
 def read_collected(folder: Path, *, threshold: float | None = None) -> Collected:
@@ -70,7 +80,7 @@ def read_collected(folder: Path, *, threshold: float | None = None) -> Collected
             on the device.
 
     Raises:
-        InputError: it is none, a line or a picture is defective, or nothing was kept yet.
+        InputError: it is none, a line or an image is defective, or nothing was kept yet.
     """
     manifest = folder / MANIFEST
     if not manifest.is_file():
@@ -78,7 +88,7 @@ def read_collected(folder: Path, *, threshold: float | None = None) -> Collected
     rows = [_read(text, where, beside=folder) for where, text in manifest_lines(manifest)]
     kept = [row for row in rows if row is not None]
     if not kept:
-        raise InputError(f"{manifest}: there is no frame in it, or none whose picture is still there")
+        raise InputError(f"{manifest}: there is no frame, or none whose image still exists")
     classes = ClassMaps()
     for one in kept:
         strict(classes.join(one.cloud))
@@ -86,13 +96,13 @@ def read_collected(folder: Path, *, threshold: float | None = None) -> Collected
     builder = DatasetBuilder(name=folder.absolute().name, labels=classes.labels)
     with first_seen() as seen:
         for one in kept:
-            picture = strict(find_image(stated_line(one.cloud), one.find, seen)).picture
+            record = strict(find_image(line_record(one.cloud), one.find, seen)).record
             builder.add(
-                one.picture,
-                size=picture.known_size,
-                boxes=np.array(picture.boxes, np.float64),
-                labels=picture.labels,
-                where=picture.where,
+                one.path,
+                size=record.known_size,
+                boxes=np.array(record.boxes, np.float64),
+                labels=record.labels,
+                where=record.where,
             )
     dataset = builder.build()
     edge = tuple(
@@ -118,16 +128,18 @@ def _read(text: bytes, where: str, *, beside: Path) -> _Kept | None:
     if len(metadata.objects) != len(edge.boxes):
         raise InputError(f"{where}: {key}.objects: has {len(metadata.objects)} for {len(edge.boxes)} boxes")
     try:
-        picture = find_picture(cloud.source_ref, beside=beside, where=where)
+        path = find_image_file(cloud.source_ref, beside=beside, where=where)
     except InputError:
         return None  # the oldest go when there is no room
-    return _Kept(picture, cloud, edge, metadata)
+    return _Kept(path, cloud, edge, metadata)
 
 
 def _detections(kept: _Kept, size: tuple[int, int], labels: tuple[str, ...], threshold: float | None) -> Detections:
     line, seen = kept.edge, kept.metadata.objects
     counted = [
-        index for index, one in enumerate(seen) if (one.told if threshold is None else one.confidence >= threshold)
+        index
+        for index, one in enumerate(seen)
+        if (one.above_threshold if threshold is None else one.confidence >= threshold)
     ]
     counted.sort(key=lambda index: -seen[index].confidence)
     corners = np.array([line.boxes[index] for index in counted], np.float64).reshape(-1, 4)
@@ -153,3 +165,100 @@ def _matched(dataset: Dataset, edge: tuple[Detections, ...]) -> tuple[ImageMatch
         )
         for found in edge
     )
+
+
+_SIDE = 480  # pixels, of an image on the sheet
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """What the two models saw in one frame, at IoU 0.5.
+
+    Attributes:
+        index: of the frame in the collection.
+        both: boxes that both saw.
+        cloud_alone: boxes that only the cloud model saw.
+        edge_alone: boxes that only the edge model saw.
+    """
+
+    index: int
+    both: int
+    cloud_alone: int
+    edge_alone: int
+
+
+def disagreements(collected: Collected) -> list[Disagreement]:
+    """Count per frame, the greatest disagreement first."""
+    counted = [_count(index, matches) for index, matches in enumerate(collected.matches)]
+    return sorted(counted, key=lambda one: (-(one.cloud_alone + one.edge_alone), one.index))
+
+
+def review(collected: Collected, *, folder: Path | None, sheet: Path | None, limit: int) -> list[str]:
+    """Draw the frames, the greatest disagreement first: green what both saw, orange the cloud, red the edge alone.
+
+    Args:
+        collected: the frames.
+        folder: where each frame is drawn to, its rank before its name; None for none.
+        sheet: where a contact sheet is drawn to; None for none.
+        limit: maximum number of frames to draw.
+
+    Returns:
+        What the models agreed on, in lines.
+
+    Raises:
+        InputError: a path or an image cannot be used.
+    """
+    if sheet is not None:
+        check_image_path(sheet)
+    if folder is not None:
+        make_folder(folder)
+    found = disagreements(collected)
+    shown = found[:limit]
+    if folder is not None or sheet is not None:
+        _draw(collected, shown, folder=folder, sheet=sheet)
+    where = " and ".join(str(path) for path in (folder, sheet) if path is not None)
+    gone = f"{collected.left_out} frames left out: their image is missing or their line is incomplete"
+    return [
+        *_summary(found),
+        *([gone] if collected.left_out else []),
+        *([f"{where}: {len(shown)} of {len(found)} frames"] if where else []),
+    ]
+
+
+def _draw(collected: Collected, shown: Sequence[Disagreement], *, folder: Path | None, sheet: Path | None) -> None:
+    grid = ContactSheet(len(shown), columns=0, side=_SIDE) if sheet is not None and shown else None
+    digits = len(str(len(shown)))
+    for rank, one in enumerate(shown, start=1):
+        image = collected.dataset.images[one.index]
+        drawn = draw_truth(
+            load_image(image),
+            image,
+            collected.edge[one.index],
+            collected.matches[one.index],
+            threshold=0.0,
+            names=("both", "cloud alone", "edge alone"),
+        )
+        if folder is not None:
+            write_image(folder / f"{rank:0{digits}}-{image.path.stem}.jpg", drawn)
+        if grid is not None:
+            grid.add(fitted(drawn, _SIDE), collected.captured_at[one.index])
+    if sheet is not None and grid is not None:
+        write_image(sheet, grid.pixels)
+
+
+def _count(index: int, matches: ImageMatches) -> Disagreement:
+    return Disagreement(
+        index=index,
+        both=int((matches.scored & matches.hits).sum()),
+        cloud_alone=int((matches.found_at < 0).sum()),
+        edge_alone=int((matches.scored & ~matches.hits).sum()),
+    )
+
+
+def _summary(found: Sequence[Disagreement]) -> list[str]:
+    both, cloud, edge = (sum(getattr(one, name) for one in found) for name in ("both", "cloud_alone", "edge_alone"))
+    apart = sum(bool(one.cloud_alone or one.edge_alone) for one in found)
+    return [
+        f"{len(found)} frames with results of both models; they disagree on {apart}",
+        f"{both} boxes found by both, {cloud} by the cloud model alone, {edge} by the edge model alone",
+    ]

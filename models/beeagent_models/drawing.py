@@ -1,5 +1,6 @@
-"""Draws on pictures what was found in them, and what became of it beside the truth. Uses supervision."""
+"""Draws detections on images, also compared with the labelled boxes, and contact sheets. Uses supervision."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from beeagent.detection import Detections
 from beeagent.errors import InputError
 from numpy.typing import NDArray
 
-from beeagent_models.coco_metrics import ImageMatches
-from beeagent_models.datasets.dataset import LabelledImage
+from beeagent_models.datasets import LabelledImage
+from beeagent_models.evaluation import ImageMatches
 
 Pixels = NDArray[np.uint8]
 
@@ -20,8 +21,8 @@ HIT = sv.Color.from_hex("#009E73")
 MISS = sv.Color.from_hex("#E69F00")
 FALSE_ALARM = sv.Color.from_hex("#D62728")
 
-_SMALLEST_SIDE = 640
-"""Pixels; a picture whose longer side is shorter is enlarged first, else letters would hide the bees."""
+_MIN_SIDE = 640
+"""Pixels; an image whose longer side is shorter is enlarged first, else letters would hide the bees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +40,14 @@ def draw(pixels: Pixels, detections: Detections) -> Pixels:
         detections: what was found in it.
 
     Returns:
-        uint8, BGR: a copy, enlarged by a whole factor if the picture is small.
+        uint8, BGR: a copy, enlarged by a whole factor if the image is small.
     """
     scene = _enlarged(pixels)
     texts = [f"{detections.label(i)} {confidence:.2f}" for i, confidence in enumerate(detections.confidences)]
     return _annotate(scene, detections.boxes, detections.class_ids, texts, sv.ColorPalette.DEFAULT)
 
 
-def draw_truth(  # noqa: PLR0913 - a picture, what is known of it, and how to show it
+def draw_truth(  # noqa: PLR0913 - an image, what is known of it, and how to show it
     pixels: Pixels,
     image: LabelledImage,
     detections: Detections,
@@ -66,7 +67,7 @@ def draw_truth(  # noqa: PLR0913 - a picture, what is known of it, and how to sh
         names: what the line calls hits, missed boxes and false alarms.
 
     Returns:
-        uint8, BGR: a copy, enlarged by a whole factor if the picture is small.
+        uint8, BGR: a copy, enlarged by a whole factor if the image is small.
     """
     scene = _enlarged(pixels)
     counted = matches.scored & (detections.confidences >= np.float32(threshold))
@@ -89,50 +90,50 @@ def draw_truth(  # noqa: PLR0913 - a picture, what is known of it, and how to sh
 
 
 def draw_labels(pixels: Pixels, boxes: NDArray[np.float32], class_ids: NDArray[np.int64], texts: list[str]) -> Pixels:
-    """Draw the boxes of labelled pictures, each class in its colour.
+    """Draw the boxes of labelled images, each class in its colour.
 
     Args:
         pixels: uint8, shape (height, width, 3), BGR; left as it is.
-        boxes: float32, shape (n, 4): left, top, right, bottom in ratios of the picture.
+        boxes: float32, shape (n, 4): left, top, right, bottom in ratios of the image.
         class_ids: int64, shape (n,): each chooses a colour.
         texts: what to write beside each box; empty strings for nothing.
 
     Returns:
-        uint8, BGR: a copy, enlarged by a whole factor if the picture is small and there is something to write.
+        uint8, BGR: a copy, enlarged by a whole factor if the image is small and there is something to write.
     """
     written = any(texts)
     scene = _enlarged(pixels) if written else np.array(pixels)
     return _annotate(scene, boxes, class_ids, texts if written else None, sv.ColorPalette.DEFAULT)
 
 
-def check_picture_path(path: Path) -> None:
-    """Refuse a file that no picture can be written to.
+def check_image_path(path: Path) -> None:
+    """Refuse a file that no image can be written to.
 
     Raises:
-        InputError: its suffix is not that of a picture, or its folder is missing.
+        InputError: its suffix is not that of an image, or its folder is missing.
     """
     if not path.suffix or not cv2.haveImageWriter(str(path)):
-        raise InputError(f"the picture {path} cannot be written in this form: end its name in .png or .jpg")
+        raise InputError(f"the image {path} cannot be written in this format: end its name in .png or .jpg")
     if not path.absolute().parent.is_dir():
-        raise InputError(f"the picture {path} cannot be written: there is no folder {path.absolute().parent}")
+        raise InputError(f"the image {path} cannot be written: there is no folder {path.absolute().parent}")
 
 
-def write_picture(path: Path, pixels: Pixels) -> None:
-    """Write a picture in the form that the file's suffix says.
+def write_image(path: Path, pixels: Pixels) -> None:
+    """Write an image in the form that the file's suffix says.
 
     Raises:
         InputError: it cannot be written.
     """
-    check_picture_path(path)
+    check_image_path(path)
     _, encoded = cv2.imencode(path.suffix, pixels)
     try:
         path.write_bytes(encoded.tobytes())
     except OSError as error:
-        raise InputError(f"the picture {path} cannot be written: {error.strerror or error}") from None
+        raise InputError(f"the image {path} cannot be written: {error.strerror or error}") from None
 
 
 def _enlarged(pixels: Pixels) -> Pixels:
-    factor = -(-_SMALLEST_SIDE // max(pixels.shape[:2]))
+    factor = -(-_MIN_SIDE // max(pixels.shape[:2]))
     if factor <= 1:
         return np.array(pixels)
     size = (pixels.shape[1] * factor, pixels.shape[0] * factor)
@@ -173,7 +174,7 @@ def _annotate(
 
 
 def _with_counts(scene: Pixels, counts: tuple[tuple[str, sv.Color], ...]) -> Pixels:
-    """Add a strip below the picture, so that it hides nothing."""
+    """Add a strip below the image, so that it hides nothing."""
     style = _style(scene)
     thickness = max(1, style.line // 2)
     sizes = [cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, style.text, thickness)[0] for text, _ in counts]
@@ -186,3 +187,63 @@ def _with_counts(scene: Pixels, counts: tuple[tuple[str, sv.Color], ...]) -> Pix
         cv2.putText(strip, text, origin, cv2.FONT_HERSHEY_SIMPLEX, style.text, colour.as_bgr(), thickness, cv2.LINE_AA)
         left += width + 6 * style.padding
     return np.vstack([scene, strip])
+
+
+_GAP = 4
+_CAPTION = 18
+_GROUND = 255
+_INK = (40, 40, 40)
+
+
+def fitted(pixels: Pixels, side: int) -> Pixels:
+    """Make an image small enough for a square.
+
+    Args:
+        pixels: uint8, shape (height, width, 3).
+        side: of the square in pixels.
+
+    Returns:
+        uint8: the image, its longer side `side` pixels long.
+    """
+    factor = side / max(pixels.shape[:2])
+    size = (max(1, round(pixels.shape[1] * factor)), max(1, round(pixels.shape[0] * factor)))
+    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST
+    return np.asarray(cv2.resize(pixels, size, interpolation=how), np.uint8)
+
+
+class ContactSheet:
+    """A grid of squares that is filled row by row; each image has a caption below.
+
+    Args:
+        count: how many images there will be, 1 or more.
+        columns: how many in a row; 0 for a sheet about as wide as it is high.
+        side: of the squares in pixels.
+    """
+
+    def __init__(self, count: int, *, columns: int, side: int) -> None:
+        self._columns = min(count, columns or math.ceil(math.sqrt(count)))
+        self._side = side
+        self._taken = 0
+        rows = math.ceil(count / self._columns)
+        height = _GAP + rows * (side + _CAPTION + _GAP)
+        self.pixels: Pixels = np.full((height, _GAP + self._columns * (side + _GAP), 3), _GROUND, np.uint8)
+        """uint8, BGR: the sheet as far as it is filled."""
+
+    def add(self, pixels: Pixels, caption: str) -> None:
+        """Put an image into the next square.
+
+        Args:
+            pixels: uint8, shape (height, width, 3), BGR, no side longer than the square's.
+            caption: what to write below; cut if it is long.
+        """
+        row, column = divmod(self._taken, self._columns)
+        self._taken += 1
+        left, top = _GAP + column * (self._side + _GAP), _GAP + row * (self._side + _CAPTION + _GAP)
+        height, width = pixels.shape[:2]
+        x, y = left + (self._side - width) // 2, top + (self._side - height) // 2
+        self.pixels[y : y + height, x : x + width] = pixels
+        letters = caption.encode("ascii", "replace").decode()  # all that OpenCV's letters have
+        while letters and cv2.getTextSize(letters, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)[0][0] > self._side:
+            letters = letters[1:]
+        foot = (left, top + self._side + _CAPTION - 6)
+        cv2.putText(self.pixels, letters, foot, cv2.FONT_HERSHEY_SIMPLEX, 0.4, _INK, 1, cv2.LINE_AA)

@@ -8,12 +8,12 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 
 @contextlib.contextmanager
-def counted(what: str, total: int | None) -> Iterator[Callable[[], None]]:
+def step_progress(what: str, total: int | None) -> Iterator[Callable[[], None]]:
     """Show a bar while the block runs; nothing where standard error is no terminal.
 
     Args:
         what: the work in a word.
-        total: number of steps; None if nobody knows.
+        total: number of steps; None if unknown.
 
     Yields:
         A function to call after each step.
@@ -25,7 +25,7 @@ def counted(what: str, total: int | None) -> Iterator[Callable[[], None]]:
 
 
 @contextlib.contextmanager
-def measured(what: str) -> Iterator[Callable[[int, int | None], None]]:
+def byte_progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
     """Show a bar of bytes while the block runs; nothing where standard error is no terminal.
 
     Args:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    from beeagent.cli.app import app as cli  # noqa: PLC0415 - see above
+    from beeagent.cli import app as cli  # noqa: PLC0415 - see above
     from beeagent_export.source import prepare_keras  # noqa: PLC0415 - see above
 
     prepare_keras()

@@ -1,4 +1,4 @@
-"""Trained-looking checkpoints, pictures and exports for the tests of the exporter."""
+"""Trained-looking checkpoints, images and exports for the tests of the exporter."""
 
 import os
 from pathlib import Path
@@ -15,8 +15,8 @@ SIZE = 128
 LABELS = ("bee", "wasp")
 
 
-def draw_picture(seed: int, *, width: int = 200, height: int = 150) -> NDArray[np.uint8]:
-    """Draw a BGR picture with smooth colours and some dark ellipses."""
+def draw_image(seed: int, *, width: int = 200, height: int = 150) -> NDArray[np.uint8]:
+    """Draw a BGR image with smooth colours and some dark ellipses."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(40, 256, (6, 8, 3), dtype=np.uint8)
     pixels = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
@@ -28,10 +28,10 @@ def draw_picture(seed: int, *, width: int = 200, height: int = 150) -> NDArray[n
 
 
 @pytest.fixture(scope="session")
-def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
     for seed in range(12):
-        cv2.imwrite(str(folder / f"picture{seed}.png"), draw_picture(seed))
+        cv2.imwrite(str(folder / f"image{seed}.png"), draw_image(seed))
     return folder
 
 
@@ -53,7 +53,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
-    batch = np.stack([cv2.resize(draw_picture(seed), (SIZE, SIZE))[..., ::-1] for seed in range(100, 124)])
+    batch = np.stack([cv2.resize(draw_image(seed), (SIZE, SIZE))[..., ::-1] for seed in range(100, 124)])
     images = (batch.astype(np.float32) - config.mean) / config.std
     model(images, training=True)
     for layer in model.layers:

@@ -18,12 +18,12 @@ pytest.importorskip("tensorflow")
 
 from beeagent.detection import Detections, Detector, DetectorOptions, ModelBundle
 from beeagent.errors import InputError
-from beeagent_export import adapt_command
-from beeagent_export.adaptation import Comparison
+from beeagent_export import adapt_command, adaptation
+from beeagent_export.adaptation import AdaptationOptions, Comparison
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
 from beeagent_models.efficientdet.checkpoint import read_archive
-from beeagent_models.evaluation import Evaluation, measure
-from beeagent_models.operating_point import ThresholdChoice
+from beeagent_models.evaluation.measurement import Evaluation, measure
+from beeagent_models.evaluation.operating_point import ThresholdChoice
 
 pytestmark = pytest.mark.training
 
@@ -173,17 +173,14 @@ def test_better_is_a_higher_ap50_and_no_lower_f1(
 
 
 def run_adapt(data: str, out: Path, **changes: object) -> None:
-    options: dict[str, object] = {
-        "attribute": None, "also": [], "base": None, "run": None, "input_sizes": [], "held_back": 0.25, "series": None,
-        "precision_floor": 0.95, "minutes": 1.0, "steps": 1, "seed": 0, "workers": 1, "force": False, "verbose": False,
-    }  # fmt: skip
-    adapt_command.run_adapt(data=[data], out=out, **{**options, **changes})  # type: ignore[arg-type]  # by name
+    options = AdaptationOptions(data=(data,), out=out, minutes=1.0, steps=1, **changes)  # type: ignore[arg-type]
+    adapt_command.run_adapt(options, verbose=False)
 
 
 def test_errors_are_one_line_and_leave_nothing_behind(
     tmp_path: Path, data: Path, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adapt_command, "default_model", lambda: tmp_path)  # a package without the checkpoint
+    monkeypatch.setattr(adaptation, "default_model", lambda: tmp_path)  # a package without the checkpoint
     out = tmp_path / "mine"
     coco = json.loads(data.read_text())
     wasps, empty = (data.with_name(name) for name in ("wasps.json", "empty.json"))
@@ -194,12 +191,12 @@ def test_errors_are_one_line_and_leave_nothing_behind(
         ({}, data, "give it with --base"),
         ({"base": tmp_path / "none.npz"}, data, r"none\.npz: no such file"),
         ({"base": data}, data, "not a checkpoint"),
-        ({"base": base, "input_sizes": ["130x128"]}, data, "not a multiple of 32"),
+        ({"base": base, "input_sizes": ((130, 128),)}, data, "not a multiple of 32"),
         ({"base": base, "held_back": 1.0}, data, "fraction to hold back is 1"),
         ({"base": base}, wasps, "label 'wasp' is not among the detector's"),
         ({"base": base}, empty, "images (held back|to train on) has a box"),
-        ({"base": base, "out": tmp_path / "other"}, data, "exists and is no model bundle"),
-        ({"base": base, "out": Path()}, data, "is no name for a bundle"),
+        ({"base": base, "out": tmp_path / "other"}, data, "exists and is not a model bundle"),
+        ({"base": base, "out": Path()}, data, "is not a name for a bundle"),
         ({"base": base, "out": tmp_path / "my bees"}, data, "--name is 'my bees'"),
         ({"base": base, "run": data / "run"}, data, "is not a folder"),
     ):

@@ -75,7 +75,7 @@ def test_what_is_no_bundle_is_never_replaced(kind: str, tmp_path: Path) -> None:
         out.write_text("dear")
     else:
         out.symlink_to("nowhere")
-    with pytest.raises(InputError, match="exists and is no model bundle"):
+    with pytest.raises(InputError, match="exists and is not a model bundle"):
         refuse_existing(out, force=True)
     assert os.path.lexists(out)
 

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.training
 NORMALISATIONS = [(127.0, 128.0), (127.5, 127.5), (0.0, 255.0), (0.0, 1.0)]
 
 
-def dim_pictures(heads: RawHeads) -> Iterator[NDArray[np.uint8]]:
-    """Pictures of one colour each, none with the darkest or the brightest pixel."""
+def dim_images(heads: RawHeads) -> Iterator[NDArray[np.uint8]]:
+    """Images of one colour each, none with the darkest or the brightest pixel."""
     for red, green, blue in np.random.default_rng(0).integers(50, 200, (20, 3)):
         yield fill(heads, (red, green, blue))
 
@@ -34,7 +34,7 @@ def fill(heads: RawHeads, rgb: tuple[int, int, int]) -> NDArray[np.uint8]:
 def test_int8_takes_pixels_as_they_are(mean: float, std: float) -> None:
     heads = colour_heads(mean=mean, std=std)
     run = Interpreter(
-        model_content=convert_heads(heads, precision=Precision.INT8, calibration=dim_pictures(heads))
+        model_content=convert_heads(heads, precision=Precision.INT8, calibration=dim_images(heads))
     ).get_signature_runner()
     assert run.get_input_details()["images"]["dtype"] == np.uint8
     for rgb in [(60, 120, 190), (190, 61, 119), (100, 100, 100)]:
@@ -56,7 +56,7 @@ def test_other_precisions_take_pixels_as_well(precision: Precision, mean: float,
 def test_the_agent_sees_the_right_colour_through_a_bundle(precision: Precision, tmp_path: Path) -> None:
     heads = colour_heads(mean=127.0, std=128.0)
     model = append_postprocess(
-        convert_heads(heads, precision=precision, calibration=dim_pictures(heads)), heads, PostProcessOptions()
+        convert_heads(heads, precision=precision, calibration=dim_images(heads)), heads, PostProcessOptions()
     )
     files = bundle_files(model, heads.labels)
     manifest = Manifest(
@@ -77,8 +77,8 @@ def test_the_agent_sees_the_right_colour_through_a_bundle(precision: Precision, 
         np.testing.assert_allclose(found.boxes[0], [0.25, 0.25, 0.75, 0.75], atol=1e-5)
 
 
-def test_int8_without_a_picture_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one picture"):
+def test_int8_without_an_image_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one image"):
         convert_heads(colour_heads(mean=127.0, std=128.0), precision=Precision.INT8)
 
 

@@ -45,11 +45,11 @@ class Exported:
 
 
 @pytest.fixture(scope="module")
-def exported(checkpoint: Path, picture_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def exported(checkpoint: Path, image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     folder = tmp_path_factory.mktemp("exported")
     # fmt: off
     common = (
-        str(checkpoint), "--calibrate", str(picture_folder), "--calibration-pictures", "8", "--name", "test-bees",
+        str(checkpoint), "--calibrate", str(image_folder), "--calibration-pictures", "8", "--name", "test-bees",
         "--model-version", "3.1", "--licence", "Apache-2.0", "--min-score", "0.02",
     )
     # fmt: on
@@ -65,8 +65,8 @@ def report_of(bundle: Path) -> Path:
     return bundle.with_name(f"{bundle.name}.report.json")
 
 
-def detect(bundle: Path, picture: Path) -> Detections:
-    pixels = np.asarray(cv2.imread(str(picture)), dtype=np.uint8)
+def detect(bundle: Path, image: Path) -> Detections:
+    pixels = np.asarray(cv2.imread(str(image)), dtype=np.uint8)
     return Detector(ModelBundle.load(bundle), DetectorOptions(threads=1, threshold=0.02)).detect(pixels)
 
 
@@ -78,11 +78,11 @@ def overlaps(boxes: Any, others: Any) -> Any:  # noqa: ANN401 - NumPy arrays (n,
     return shared / (areas[0][:, None] + areas[1][None] - shared)
 
 
-def test_int8_finds_what_float_finds(exported: Exported, picture_folder: Path) -> None:
+def test_int8_finds_what_float_finds(exported: Exported, image_folder: Path) -> None:
     """A few may change: of two anchors that score alike, either may suppress the other."""
     strong = found = 0
-    for picture in sorted(picture_folder.iterdir()):
-        exact, quantized = detect(exported.float32, picture), detect(exported.int8, picture)
+    for image in sorted(image_folder.iterdir()):
+        exact, quantized = detect(exported.float32, image), detect(exported.int8, image)
         assert quantized.confidences[0] == pytest.approx(exact.confidences[0], abs=0.05)
         overlap = overlaps(exact.boxes[:5], quantized.boxes)
         same_class = exact.class_ids[:5, None] == quantized.class_ids[None]
@@ -105,18 +105,16 @@ def test_int8_parity_is_reported(exported: Exported) -> None:
     report = json.loads(report_of(exported.int8).read_text())["variants"][0]
     parity = report["parity"]
     assert report["files"] == json.loads((exported.int8 / "manifest.json").read_text())["files"]
-    # Eight of the twelve pictures calibrate; the others are new to the model.
+    # Eight of the twelve images calibrate; the others are new to the model.
     assert parity["seen_in_calibration"] is False
     assert len(parity["pictures"]) == 4
     for key in ("score_difference", "box_difference"):
-        assert parity[key] == max(picture[key] for picture in parity["pictures"])
+        assert parity[key] == max(image[key] for image in parity["pictures"])
         assert parity[key] > 0
     assert parity["score_difference"] < 0.1
     assert parity["smallest_iou"] > 0.5
-    assert all(
-        abs(picture["strongest_source"] - picture["strongest_converted"]) < 0.05 for picture in parity["pictures"]
-    )
-    assert all(picture["strongest_source"] > 0.3 for picture in parity["pictures"])
+    assert all(abs(image["strongest_source"] - image["strongest_converted"]) < 0.05 for image in parity["pictures"])
+    assert all(image["strongest_source"] > 0.3 for image in parity["pictures"])
 
 
 def test_manifest_says_what_was_done(exported: Exported, checkpoint: Path, tmp_path: Path) -> None:
@@ -135,7 +133,7 @@ def test_manifest_says_what_was_done(exported: Exported, checkpoint: Path, tmp_p
     assert str(tmp_path.parent) not in text
 
 
-def test_int8_is_int8_from_picture_to_heads(exported: Exported) -> None:
+def test_int8_is_int8_from_image_to_heads(exported: Exported) -> None:
     from ai_edge_litert.interpreter import (  # noqa: PLC0415 - may not be there
         Interpreter,
         OpResolverType,
@@ -167,8 +165,8 @@ def test_command_says_what_it_made_and_nothing_else(exported: Exported) -> None:
     assert exported.stderr == ""
     made, compared, where = exported.stdout.splitlines()
     assert made.startswith(f"{exported.int8}: test-bees 3.1, int8, {SIZE}x{SIZE}, ")
-    assert compared.startswith("against its source on 4 pictures: scores differ by ")
-    unmeasured = "AP was not measured: give labelled pictures with --validate"
+    assert compared.startswith("against its source on 4 images: scores differ by ")
+    unmeasured = "AP was not measured: give labelled images with --validate"
     assert where == f"report: {exported.int8}.report.html; {unmeasured}"
     reports = {f"{name}.report.{kind}" for name in ("int8", "float32") for kind in ("json", "html")}
     assert {path.name for path in exported.int8.parent.iterdir()} == {"int8", "float32", *reports}
@@ -197,14 +195,14 @@ def refuse(message: str, out: Path, *arguments: object) -> None:
         ("cut.npz", r"cut\.npz: cut short or not a checkpoint"),
         ("text.npz", r"text\.npz: cut short or not a checkpoint"),
         ("saved", r"has no pipeline.config beside it"),
-        ("model.keras", r"is a Keras model of unknown make"),
-        ("model.tflite", r"is a TFLite model already"),
-        ("bundle", r"is a model bundle already"),
+        ("model.keras", r"is an unknown Keras model"),
+        ("model.tflite", r"is already a TFLite model"),
+        ("bundle", r"is already a model bundle"),
         ("folder", r"is a folder: give a checkpoint"),
     ],
 )
 def test_unusable_sources_are_refused(
-    name: str, message: str, checkpoint: Path, picture_folder: Path, tmp_path: Path
+    name: str, message: str, checkpoint: Path, image_folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "cut.npz").write_bytes(checkpoint.read_bytes()[:100_000])
     for folder, file in (("saved", "saved_model.pb"), ("bundle", "manifest.json"), ("folder", "something")):
@@ -212,15 +210,15 @@ def test_unusable_sources_are_refused(
         (tmp_path / folder / file).write_bytes(b"")
     for file in ("text.npz", "model.keras", "model.tflite"):
         (tmp_path / file).write_text("not what its name says")
-    refuse(message, tmp_path / "out" / "bees", tmp_path / name, "--calibrate", picture_folder)
+    refuse(message, tmp_path / "out" / "bees", tmp_path / name, "--calibrate", image_folder)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ([], r"int8 needs --calibrate"),
-        (["--calibrate", "missing"], r"pictures .*missing do not exist"),
-        (["--calibrate", "empty"], r"empty holds no picture"),
+        (["--calibrate", "missing"], r"images .*missing do not exist"),
+        (["--calibrate", "empty"], r"empty holds no image"),
         (["--precision", "int4"], r"--precision is 'int4': choose one of int8, dynamic, float16, float32"),
         (["--precision", "float32", "--fit", "crop"], r"--fit is 'crop': choose one of letterbox, corner, stretch"),
         (["--precision", "float32", "--name", "my bees"], r"--name is 'my bees'"),
@@ -240,24 +238,22 @@ def test_unusable_options_are_refused(
 
 
 def test_an_output_that_is_taken_is_refused(
-    exported: Exported, checkpoint: Path, picture_folder: Path, tmp_path: Path
+    exported: Exported, checkpoint: Path, image_folder: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(exported.int8, tmp_path / "out" / "bees")
     (tmp_path / "out" / "diary").mkdir()
-    arguments = (checkpoint, "--calibrate", picture_folder)
+    arguments = (checkpoint, "--calibrate", image_folder)
     refuse(r"exists: give another --out, or --force", tmp_path / "out" / "bees", *arguments)
-    refuse(r"exists and is no model bundle", tmp_path / "out" / "diary", *arguments, "--force")
+    refuse(r"exists and is not a model bundle", tmp_path / "out" / "diary", *arguments, "--force")
 
 
 @pytest.mark.parametrize("name", ["lite1", "lite4"])
-def test_the_larger_networks_are_exported_as_well(name: str, picture_folder: Path, tmp_path: Path) -> None:
+def test_the_larger_networks_are_exported_as_well(name: str, image_folder: Path, tmp_path: Path) -> None:
     from beeagent_models.efficientdet import build_model, config_for, save_checkpoint  # noqa: PLC0415 - imports Keras
 
     config = config_for(name, labels=("bee",), input_size=64)
     save_checkpoint(tmp_path / "checkpoint.npz", build_model(config), config, {})
-    run(
-        tmp_path / "checkpoint.npz", "--precision", "float32", "--out", tmp_path / "bees", "--calibrate", picture_folder
-    )
+    run(tmp_path / "checkpoint.npz", "--precision", "float32", "--out", tmp_path / "bees", "--calibrate", image_folder)
     report = json.loads(report_of(tmp_path / "bees").read_text())
     assert report["architecture"] == f"efficientdet-{name}"
     assert report["variants"][0]["parity"]["score_difference"] < 1e-4

@@ -13,8 +13,8 @@ import typer
 from beeagent.detection import Detections, Detector, DetectorOptions, ModelBundle, uncertainty_range
 from beeagent.errors import BeeagentError, InputError
 from beeagent_export.cli import export
-from beeagent_export.report_page import Column, report_page
-from beeagent_models.platt_scaling import PlattScaling
+from beeagent_export.report import Column, report_page
+from beeagent_models.evaluation.calibration import PlattScaling
 from typer.testing import CliRunner
 
 pytest.importorskip("tensorflow")
@@ -33,15 +33,15 @@ def run(*arguments: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def labelled(checkpoint: Path, picture_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Label the pictures with what the float network finds in them, so that it is right by definition."""
+def labelled(checkpoint: Path, image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Label the images with what the float network finds in them, so that it is right by definition."""
     folder = tmp_path_factory.mktemp("labelled")
     run(checkpoint, "--precision", "float32", "--out", folder / "truth")
     bundle = ModelBundle.load(folder / "truth")
     detector = Detector(bundle, DetectorOptions(threads=1, threshold=0.3))
     lines = []
-    for picture in sorted(picture_folder.iterdir()):
-        pixels = np.asarray(cv2.imread(str(picture)), np.uint8)
+    for image in sorted(image_folder.iterdir()):
+        pixels = np.asarray(cv2.imread(str(image)), np.uint8)
         height, width = pixels.shape[:2]
         found = detector.detect(pixels)
         boxes = [
@@ -52,33 +52,33 @@ def labelled(checkpoint: Path, picture_folder: Path, tmp_path_factory: pytest.Te
             for box, class_id in zip(found.boxes[:8], found.class_ids, strict=False)
         ]  # fmt: skip
         line = {
-            "source-ref": picture.name,
+            "source-ref": image.name,
             "bees": {"image_size": [{"width": width, "height": height, "depth": 3}], "annotations": boxes},
             "bees-metadata": {
                 "class-map": {"0": "bee", "1": "wasp"}, "type": "groundtruth/object-detection",
                 "human-annotated": "no", "objects": [],
             },
         }  # fmt: skip
-        (folder / picture.name).write_bytes(picture.read_bytes())
+        (folder / image.name).write_bytes(image.read_bytes())
         lines.append(json.dumps(line))
     (folder / "output.manifest").write_text("\n".join(lines) + "\n")
     return folder / "output.manifest"
 
 
 @pytest.fixture(scope="module")
-def measured(checkpoint: Path, picture_folder: Path, labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def measured(checkpoint: Path, image_folder: Path, labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("measured")
     words = [word for precision in PRECISIONS for word in ("--precision", precision)]
-    out = run(checkpoint, *words, "--calibrate", picture_folder, "--validate", labelled, "--max-drop", 60,
+    out = run(checkpoint, *words, "--calibrate", image_folder, "--validate", labelled, "--max-drop", 60,
               "--out", folder / "bees")  # fmt: skip
     assert f"report: {folder / 'bees.report.html'}" in out
     return folder
 
 
-def test_each_precision_has_a_bundle_of_its_own_that_the_agent_runs(measured: Path, picture_folder: Path) -> None:
+def test_each_precision_has_a_bundle_of_its_own_that_the_agent_runs(measured: Path, image_folder: Path) -> None:
     names = {"bees", "bees-dynamic", "bees-float16", "bees-float32"}
     assert {path.name for path in measured.iterdir()} == names | {"bees.report.json", "bees.report.html"}
-    pixels = np.asarray(cv2.imread(str(picture_folder / "picture3.png")), np.uint8)
+    pixels = np.asarray(cv2.imread(str(image_folder / "picture3.png")), np.uint8)
     strongest = {}
     for name in names:
         bundle = ModelBundle.load(measured / name)
@@ -120,7 +120,7 @@ def test_the_threshold_and_the_band_come_from_the_validation(measured: Path) -> 
 
 
 def test_calibrated_confidence_is_in_the_model_itself(
-    checkpoint: Path, picture_folder: Path, labelled: Path, tmp_path: Path
+    checkpoint: Path, image_folder: Path, labelled: Path, tmp_path: Path
 ) -> None:
     out = run(checkpoint, "--precision", "float32", "--calibrate-confidence", labelled, "--validate", labelled,
               "--precision-floor", 0.5, "--certainty", 0.9, "--out", tmp_path / "bees")  # fmt: skip
@@ -132,7 +132,7 @@ def test_calibrated_confidence_is_in_the_model_itself(
     assert manifest["threshold"]["chosen_by"].startswith("best recall with precision >= 0.5 (90 % certain), on ")
     # The device's detector gives the confidences of the model as it was, scaled, in the same places.
     scaling = PlattScaling(calibration["scale"], calibration["bias"])
-    pixels = np.asarray(cv2.imread(str(picture_folder / "picture3.png")), np.uint8)
+    pixels = np.asarray(cv2.imread(str(image_folder / "picture3.png")), np.uint8)
     before, after = (
         Detector(ModelBundle.load(bundle), DetectorOptions(threads=1, threshold=0.3)).detect(pixels)
         for bundle in (labelled.parent / "truth", tmp_path / "bees")
@@ -156,7 +156,7 @@ class _Page(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.tags: list[str] = []
-        self.pictures: list[str] = []
+        self.images: list[str] = []
         self.links: list[str] = []
         self.text = ""
 
@@ -164,7 +164,7 @@ class _Page(HTMLParser):
         self.tags.append(tag)
         given = dict(attrs)
         if tag == "img":
-            self.pictures.append(given["src"] or "")
+            self.images.append(given["src"] or "")
         self.links += [value or "" for name, value in attrs if name in {"href", "src"}]
 
     def handle_data(self, data: str) -> None:
@@ -178,11 +178,11 @@ def read_page(text: str) -> _Page:
     return page
 
 
-def test_the_page_shows_every_model_on_every_picture_and_needs_nothing_beside_it(measured: Path) -> None:
+def test_the_page_shows_every_model_on_every_image_and_needs_nothing_beside_it(measured: Path) -> None:
     page = read_page((measured / "bees.report.html").read_text())
-    assert len(page.pictures) == 8 * (1 + len(PRECISIONS))
+    assert len(page.images) == 8 * (1 + len(PRECISIONS))
     assert all(link.startswith("data:image/jpeg;base64,") for link in page.links)
-    content = np.frombuffer(base64.b64decode(page.pictures[0].partition(",")[2]), np.uint8)
+    content = np.frombuffer(base64.b64decode(page.images[0].partition(",")[2]), np.uint8)
     assert np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR)).shape[1] == 480
     assert page.tags.count("tr") == 2 + len(PRECISIONS)
     for word in ("float source", "int8", "float16", "AP lost", "picture0.png"):
@@ -194,7 +194,7 @@ def test_names_cannot_break_the_page() -> None:
     nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), ("bee",))
     text = report_page(
         title=evil, lines=[evil], refused=evil, header=[evil], rows=[[evil]],
-        pictures=[(evil, np.zeros((8, 8, 3), np.uint8))],
+        images=[(evil, np.zeros((8, 8, 3), np.uint8))],
         columns=[Column(title=evil, threshold=0.5, found=[nothing])],
     )  # fmt: skip
     page = read_page(text)
@@ -223,7 +223,7 @@ def test_a_precision_that_lost_too_much_is_not_released_and_the_report_says_so(
     [
         (["--precision", "int8", "--precision", "int8"], "--precision is given twice"),
         (["--max-drop", "-1"], "--max-drop is -1.0: give points of AP, 0 or more"),
-        (["--precision-floor", "0.9"], "needs labelled pictures to choose on: give --validate"),
+        (["--precision-floor", "0.9"], "needs labelled images to choose on: give --validate"),
         (["--validate", "missing"], "missing: there is no such file or folder"),
         (["--validate", "LABELLED", "--threshold", "0.5", "--recall-floor", "0.5"], "exclude each other"),
         (["--validate", "WRONG"], "has boxes labelled hornet, but the model knows bee, wasp"),
@@ -231,19 +231,19 @@ def test_a_precision_that_lost_too_much_is_not_released_and_the_report_says_so(
     ],
 )
 def test_what_does_not_fit_is_told_and_nothing_is_left(  # noqa: PLR0913, PLR0917 - fixtures
-    options: list[str], message: str, checkpoint: Path, labelled: Path, picture_folder: Path, tmp_path: Path
+    options: list[str], message: str, checkpoint: Path, labelled: Path, image_folder: Path, tmp_path: Path
 ) -> None:
     wrong = tmp_path / "wrong"
     wrong.mkdir()
     (wrong / "output.manifest").write_text(labelled.read_text().replace('"bee"', '"hornet"'))
-    for picture in picture_folder.iterdir():
-        (wrong / picture.name).write_bytes(picture.read_bytes())
+    for image in image_folder.iterdir():
+        (wrong / image.name).write_bytes(image.read_bytes())
     unreadable = tmp_path / "unreadable"
     unreadable.mkdir()
     (unreadable / "a.png").write_bytes(b"none")
     places = {"LABELLED": labelled, "WRONG": wrong / "output.manifest", "UNREADABLE": unreadable}
     words = [str(places.get(word, word)) for word in options]
-    calibrate = [] if "--calibrate" in options else ["--calibrate", picture_folder]
+    calibrate = [] if "--calibrate" in options else ["--calibrate", image_folder]
     with pytest.raises(InputError, match=message):
         run(checkpoint, *calibrate, *words, "--out", tmp_path / "out" / "bees")
     assert not (tmp_path / "out").exists()

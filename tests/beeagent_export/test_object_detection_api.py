@@ -58,9 +58,9 @@ def test_heads_are_those_of_the_model(exported: Path) -> None:
     assert heads.mean == 114, "the grey nearest to what the API pads with"
     model = SavedModelDetector(exported)
     for seed in range(3):
-        picture = np.random.default_rng(seed).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
-        codes, scores = heads.run(heads.normalise(picture))
-        boxes, other_scores = model.raw(picture)
+        image = np.random.default_rng(seed).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+        codes, scores = heads.run(heads.normalise(image))
+        boxes, other_scores = model.raw(image)
         assert np.ptp(scores) > 0.3
         np.testing.assert_allclose(scores, other_scores, atol=1e-5)
         np.testing.assert_allclose(heads.decode(codes), boxes, atol=1e-5)
@@ -68,19 +68,19 @@ def test_heads_are_those_of_the_model(exported: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_the_agent_finds_what_the_saved_model_finds(
-    exported: Path, picture_folder: Path, tmp_path: Path, precision: str
+    exported: Path, image_folder: Path, tmp_path: Path, precision: str
 ) -> None:
     bundle = tmp_path / precision
-    out = run(exported, "--out", bundle, "--calibrate", picture_folder, "--precision", precision)
+    out = run(exported, "--out", bundle, "--calibrate", image_folder, "--precision", precision)
     assert f"{SIZE}x{SIZE}" in out
     model = SavedModelDetector(exported)
     wanted = 0
-    for number, path in enumerate(sorted(picture_folder.iterdir())[:6]):
-        # One side is the input's already: how either scales pictures is not what is compared here.
-        picture = np.asarray(cv2.resize(cv2.imread(str(path)), (SIZE, (SIZE, 36)[number % 2])), dtype=np.uint8)
-        result = agreement(model, bundle, picture, threshold=0.3, overlap=0.5)
+    for number, path in enumerate(sorted(image_folder.iterdir())[:6]):
+        # One side is the input's already: how either scales images is not what is compared here.
+        image = np.asarray(cv2.resize(cv2.imread(str(path)), (SIZE, (SIZE, 36)[number % 2])), dtype=np.uint8)
+        result = agreement(model, bundle, image, threshold=0.3, overlap=0.5)
         wanted += result.wanted
-        if precision == "float32" and picture.shape[0] == SIZE:
+        if precision == "float32" and image.shape[0] == SIZE:
             assert result.found == result.wanted
             assert result.score_difference < 1e-4
             assert result.smallest_iou > 0.999
@@ -108,7 +108,7 @@ def test_labels_may_be_given_as_text(exported: Path, tmp_path: Path) -> None:
     assert (tmp_path / "bees" / "labels.txt").read_text() == "honey bee\nhornet\n"
 
 
-def test_a_model_of_float_pictures_is_taken_too(exported: Path, tmp_path: Path) -> None:
+def test_a_model_of_float_images_is_taken_too(exported: Path, tmp_path: Path) -> None:
     other, _, _ = load(write_exported(tmp_path / "tiny", input_type="float32"))
     np.testing.assert_allclose(other.anchors, load(exported)[0].anchors)
 
@@ -141,14 +141,14 @@ DATA = "saved_model/variables/variables.data-00000-of-00001"
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (remove("pipeline.config"), r"saved_model has no pipeline\.config beside it: .* of another make cannot"),
+        (remove("pipeline.config"), r"saved_model has no pipeline\.config beside it: .* other SavedModels cannot"),
         (remove("label_map.pbtxt"), r"names of the model's 2 classes are not known: give --labels FILE"),
         (edit("label_map.pbtxt", 'item { id: 2 name: "wasp" }', ""), r"label_map\.pbtxt name 1 classes, .* tells 2"),
         (edit("label_map.pbtxt", "id: 2", "id: 3"), r"has the ids 1, 3: they must be 1 to 2"),
         (edit("label_map.pbtxt", "id: 2", "id: 1"), r"gives the id 1 twice"),
         (edit("label_map.pbtxt", "wasp", "bee"), r"label_map\.pbtxt name a class twice"),
         (edit("label_map.pbtxt", 'name: "wasp"', ""), r"label_map\.pbtxt gives no name to the id 2"),
-        (edit("label_map.pbtxt", "item {", "item"), r"label_map\.pbtxt: is no text of a protocol buffer"),
+        (edit("label_map.pbtxt", "item {", "item"), r"label_map\.pbtxt: is not the text format of a protocol buffer"),
         (edit("pipeline.config", "ssd {", "faster_rcnn {"), r"feature extractor is 'not given': only EfficientDet"),
         (edit("pipeline.config", "efficientnet-b0_bifpn", "mobilenet_v2_fpn"), r"mobilenet_v2_fpn_keras': only Eff"),
         (edit("pipeline.config", "SIGMOID", "SOFTMAX"), r"score_converter is not SIGMOID"),
@@ -156,13 +156,13 @@ DATA = "saved_model/variables/variables.data-00000-of-00001"
         (edit("pipeline.config", "num_classes: 2", "num_classes: 3"), r"label_map\.pbtxt name 2 classes, .* tells 3"),
         (edit("pipeline.config", str(SIZE), "128"), r"takes 64x64 pixels .* but .* says 128x128 and 2"),
         (edit("pipeline.config", "x_scale: 10.0", "x_scale: 0"), r"faster_rcnn_box_coder must be more than 0"),
-        (edit("pipeline.config", "height_scale: 5.0", "height_scale: 1.0"), r"decodes its boxes otherwise than"),
+        (edit("pipeline.config", "height_scale: 5.0", "height_scale: 1.0"), r"does not decode its boxes as"),
         (edit("pipeline.config", "pad_to_max_dimension: true", ""), r"without pad_to_max_dimension"),
-        (cut("pipeline.config", 100), r"pipeline\.config: is no text of a protocol buffer"),
-        (cut("saved_model/saved_model.pb", 5000), r"SavedModel .* cannot be loaded: .*; export it anew"),
-        (cut(DATA, 1000), r"SavedModel .* cannot be loaded: .*; export it anew"),
-        (remove(DATA), r"SavedModel .* cannot be loaded: .*; export it anew"),
-        (cut("saved_model/variables/variables.index", 100), r"SavedModel .* cannot be loaded: .*; export it anew"),
+        (cut("pipeline.config", 100), r"pipeline\.config: is not the text format of a protocol buffer"),
+        (cut("saved_model/saved_model.pb", 5000), r"SavedModel .* cannot be loaded: .*; export it again"),
+        (cut(DATA, 1000), r"SavedModel .* cannot be loaded: .*; export it again"),
+        (remove(DATA), r"SavedModel .* cannot be loaded: .*; export it again"),
+        (cut("saved_model/variables/variables.index", 100), r"SavedModel .* cannot be loaded: .*; export it again"),
     ],
 )
 def test_what_is_defective_or_of_another_kind_is_refused(
@@ -203,7 +203,7 @@ def test_labels_of_a_checkpoint_are_refused(checkpoint: Path, exported: Path, tm
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ({"stems": 2}, r"has 2 convolutions on three channels where one is expected: it is no EfficientDet"),
+        ({"stems": 2}, r"has 2 convolutions on three channels where one is expected: it is not an EfficientDet"),
         ({"wavy": True}, r"does not normalise pixels by a factor and an offset"),
     ],
 )
@@ -216,4 +216,4 @@ def test_a_keras_saved_model_is_refused_even_with_a_config(copy: Path, tmp_path:
 
     shutil.rmtree(copy / "saved_model")
     keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)]).export(copy / "saved_model", verbose=False)
-    refuse(r"has no signature serving_default that gives raw_detection_boxes", tmp_path / "out" / "bees", copy)
+    refuse(r"has no signature serving_default that returns raw_detection_boxes", tmp_path / "out" / "bees", copy)

@@ -55,17 +55,17 @@ def pair(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Pair:
     folder, detector = saved_model
-    pictures = shared_file("ramp/output.manifest").parent / "images"
+    images = shared_file("ramp/output.manifest").parent / "images"
     bundle = tmp_path_factory.mktemp(folder.name) / request.param
     app = typer.Typer(pretty_exceptions_enable=False)
     app.command()(export)
-    arguments = [folder, "--out", bundle, "--calibrate", pictures, "--precision", request.param]
+    arguments = [folder, "--out", bundle, "--calibrate", images, "--precision", request.param]
     result = CliRunner().invoke(app, [*map(str, arguments), "--calibration-pictures", "24"], catch_exceptions=False)
     print(result.output)  # noqa: T201 - figures for the reader
     return Pair(f"{folder.name} {request.param}", SIZES[folder.name], detector, bundle)
 
 
-def pictures() -> list[Pixels]:
+def images() -> list[Pixels]:
     folder = shared_file("ramp/output.manifest").parent / "images"
     paths = [*sorted(folder.iterdir())[5::26], shared_file("third_party/3898660.jpg")]
     return [np.asarray(cv2.imread(str(path)), dtype=np.uint8) for path in paths]
@@ -81,14 +81,14 @@ def as_input(pixels: Pixels, size: int) -> Pixels:
 
 
 def scaled(pixels: Pixels, size: int) -> Pixels:
-    """The whole picture, its longer side that of the input: neither has to scale, but both to fill."""
+    """The whole image, its longer side that of the input: neither has to scale, but both to fill."""
     factor = size / max(pixels.shape[:2])
     shape = (round(pixels.shape[1] * factor), round(pixels.shape[0] * factor))
     return np.asarray(cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def untouched(pixels: Pixels, size: int) -> Pixels:
-    """The whole picture as a camera gives it."""
+    """The whole image as a camera gives it."""
     del size
     return pixels
 
@@ -101,13 +101,13 @@ def test_heads_are_those_of_the_model(saved_model: tuple[Path, SavedModelDetecto
     folder, detector = saved_model
     heads, architecture, _ = load_saved_model(folder, labels=None, input_size=None, fit=None)
     assert architecture == f"efficientdet-{folder.name}"
-    for picture in pictures():
-        rgb = np.ascontiguousarray(as_input(picture, heads.width)[..., ::-1])
+    for image in images():
+        rgb = np.ascontiguousarray(as_input(image, heads.width)[..., ::-1])
         codes, scores = heads.run(heads.normalise(rgb))
         boxes, other_scores = detector.raw(rgb)
         assert np.ptp(other_scores) > 0.1
         decoded = heads.decode(codes)
-        # Relative to the box where it is larger than the picture, as some of a random network are.
+        # Relative to the box where it is larger than the image, as some of a random network are.
         size = np.maximum(1.0, np.abs(boxes).max(axis=1, keepdims=True))
         score, box = np.abs(scores - other_scores).max(), (np.abs(decoded - boxes) / size).max()
         print(f"{folder.name}: {len(boxes)} anchors, scores differ by {score:.2e}, boxes by {box:.2e} at most")  # noqa: T201 - figures for the reader
@@ -121,14 +121,14 @@ def test_the_agent_finds_what_the_saved_model_finds(pair: Pair, prepare: Callabl
     precision = pair.name.split()[1]
     same = SAME[precision]
     answers = [
-        agreement(pair.saved_model, pair.bundle, prepare(picture, pair.size), threshold=THRESHOLD, overlap=same)
-        for picture in pictures()
+        agreement(pair.saved_model, pair.bundle, prepare(image, pair.size), threshold=THRESHOLD, overlap=same)
+        for image in images()
     ]
     wanted, found = sum(one.wanted for one in answers), sum(one.found for one in answers)
     worst = max(one.score_difference for one in answers)
     overlap = sum(one.mean_iou * one.found for one in answers) / max(1, found)
     print(  # noqa: T201 - figures for the reader
-        f"{pair.name}, {prepare.__name__}: {found} of {wanted} found on {len(answers)} pictures with IoU above {same}, "
+        f"{pair.name}, {prepare.__name__}: {found} of {wanted} found on {len(answers)} images with IoU above {same}, "
         f"scores differ by {worst:.5f} at most, IoU is {overlap:.4f} on average, "
         f"{min(one.smallest_iou for one in answers):.4f} at least"
     )

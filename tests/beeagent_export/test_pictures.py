@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 pytest.importorskip("tensorflow")
 
 from beeagent.errors import InputError
-from beeagent_export.pictures import find_pictures, lay_pictures, spread
+from beeagent_export.images import find_images, resize_images, spread
 from support.raw_heads import colour_heads
 
 pytestmark = pytest.mark.training
@@ -27,15 +27,15 @@ def test_a_choice_is_spread_over_all_in_their_order(count: int, total: int) -> N
     assert count == 1 or chosen[-1] == total - 1
 
 
-def test_folders_are_searched_at_any_depth_for_pictures_only(tmp_path: Path) -> None:
+def test_folders_are_searched_at_any_depth_for_images_only(tmp_path: Path) -> None:
     for name in ("images/train/b10.png", "images/train/b2.PNG", "images/a.jpg", "labels/train/b2.txt", "data.yaml"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    found = [str(path.relative_to(tmp_path)) for path in find_pictures(tmp_path)]
+    found = [str(path.relative_to(tmp_path)) for path in find_images(tmp_path)]
     assert found == ["images/a.jpg", "images/train/b2.PNG", "images/train/b10.png"]
 
 
-def test_a_manifest_gives_its_own_pictures(tmp_path: Path) -> None:
+def test_a_manifest_gives_its_own_images(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     for name in ("one.png", "two.png", "other.png"):
         cv2.imwrite(str(tmp_path / "images" / name), np.zeros((20, 30, 3), dtype=np.uint8))
@@ -47,24 +47,24 @@ def test_a_manifest_gives_its_own_pictures(tmp_path: Path) -> None:
     )
     manifest = tmp_path / "output.manifest"
     manifest.write_text(line % "two.png" + line % "one.png")
-    assert [path.name for path in find_pictures(manifest)] == ["two.png", "one.png"]
+    assert [path.name for path in find_images(manifest)] == ["two.png", "one.png"]
 
 
-@pytest.mark.parametrize(("name", "message"), [("missing", "do not exist"), ("", "holds no picture")])
-def test_no_pictures_are_refused(name: str, message: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "message"), [("missing", "do not exist"), ("", "holds no image")])
+def test_no_images_are_refused(name: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
-        find_pictures(tmp_path / name)
+        find_images(tmp_path / name)
 
 
-def test_a_broken_picture_is_named(tmp_path: Path) -> None:
-    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
+def test_a_broken_image_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff no image")
     with pytest.raises(InputError, match=r"broken\.jpg.*take it out"):
-        list(lay_pictures([tmp_path / "broken.jpg"], colour_heads(mean=127.0, std=128.0)))
+        list(resize_images([tmp_path / "broken.jpg"], colour_heads(mean=127.0, std=128.0)))
 
 
-def test_pictures_come_out_as_rgb_at_the_input_size(tmp_path: Path) -> None:
+def test_images_come_out_as_rgb_at_the_input_size(tmp_path: Path) -> None:
     heads = colour_heads(mean=127.0, std=128.0)
     cv2.imwrite(str(tmp_path / "blue.png"), np.full((40, 60, 3), (200, 20, 10), dtype=np.uint8))
-    (pixels,) = lay_pictures([tmp_path / "blue.png"], heads)
+    (pixels,) = resize_images([tmp_path / "blue.png"], heads)
     assert pixels.shape == (heads.height, heads.width, 3)
     assert np.unique(pixels.reshape(-1, 3), axis=0).tolist() == [[10, 20, 200]]

@@ -130,5 +130,5 @@ def test_any_file_of_labels_is_read_or_refused_in_a_line(
 @pytest.mark.parametrize("name", ["wasp\\nbee", "wasp\\001"])
 def test_names_that_a_labels_file_cannot_hold_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "labels.pbtxt").write_text(LABEL_MAP.replace("wasp", name))
-    with pytest.raises(InputError, match=r"cannot be kept one a line|has a control character"):
+    with pytest.raises(InputError, match=r"cannot be written one per line|has a control character"):
         read_labels(tmp_path / "labels.pbtxt", classes=2)

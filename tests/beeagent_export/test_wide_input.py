@@ -33,16 +33,16 @@ def run(*arguments: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def pictures(picture_folder: Path) -> list[NDArray[np.uint8]]:
-    return [np.asarray(cv2.imread(str(path)), np.uint8) for path in sorted(picture_folder.iterdir())]
+def images(image_folder: Path) -> list[NDArray[np.uint8]]:
+    return [np.asarray(cv2.imread(str(path)), np.uint8) for path in sorted(image_folder.iterdir())]
 
 
 @pytest.fixture(scope="module")
-def exported(checkpoint: Path, picture_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def exported(checkpoint: Path, image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Export the checkpoint, whose own size is 128x128, as int8 and float32 of another shape."""
     out = tmp_path_factory.mktemp("wide") / "bees-wide"
     output = run(
-        checkpoint, "--input-size", f"{WIDTH}x{HEIGHT}", "--calibrate", picture_folder, "--calibration-pictures", "8",
+        checkpoint, "--input-size", f"{WIDTH}x{HEIGHT}", "--calibrate", image_folder, "--calibration-pictures", "8",
         "--precision", "int8", "--precision", "float32", "--min-score", MIN_SCORE, "--iou", "1", "--out", out,
     )  # fmt: skip
     return out, output
@@ -79,10 +79,10 @@ def test_bundle_says_the_shape_everywhere(exported: tuple[Path, str]) -> None:
 
 
 def test_float_bundle_finds_what_the_network_finds(
-    exported: tuple[Path, str], checkpoint: Path, pictures: list[NDArray[np.uint8]]
+    exported: tuple[Path, str], checkpoint: Path, images: list[NDArray[np.uint8]]
 ) -> None:
     detector = detector_of(exported[0].with_name("bees-wide-float32"))
-    for pixels in pictures[:4]:
+    for pixels in images[:4]:
         found = detector.detect(pixels)
         boxes, scores = network_finds(checkpoint, detector, pixels)
         # Some boxes lie in the letterbox alone; the agent leaves those out.
@@ -98,8 +98,8 @@ def test_parity_is_measured(exported: tuple[Path, str]) -> None:
     report = json.loads(exported[0].with_name("bees-wide.report.json").read_text())
     int8, float32 = (variant["parity"] for variant in report["variants"])
     assert 0 < int8["score_difference"] < 0.2
-    for picture in int8["pictures"]:
-        assert picture["strongest_converted"] == pytest.approx(picture["strongest_source"], abs=0.06)
+    for image in int8["pictures"]:
+        assert image["strongest_converted"] == pytest.approx(image["strongest_source"], abs=0.06)
     assert float32["score_difference"] < 1e-4
     assert float32["smallest_iou"] > 0.999
 

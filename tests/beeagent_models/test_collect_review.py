@@ -10,8 +10,7 @@ from beeagent.cloud import Collection, EdgeResult
 from beeagent.detection import Detections
 from beeagent.errors import InputError
 from beeagent_models import cli
-from beeagent_models.collect_review import Disagreement, disagreements
-from beeagent_models.collected import read_collected
+from beeagent_models.collected import Disagreement, disagreements, read_collected
 from typer.testing import CliRunner, Result
 
 START = datetime(2026, 5, 4, 10, 0, tzinfo=timezone.utc)
@@ -76,8 +75,8 @@ def test_the_frames_are_drawn_in_that_order(folder: Path, tmp_path: Path) -> Non
     result = review(folder, "--out", tmp_path / "drawn", "--sheet", tmp_path / "sheet.png", "--most", "2")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines() == [
-        "4 frames on which both models were heard; on 2 they disagree",
-        "1 boxes both saw, 4 the cloud model alone, 1 the edge model alone",
+        "4 frames with results of both models; they disagree on 2",
+        "1 boxes found by both, 4 by the cloud model alone, 1 by the edge model alone",
         f"{tmp_path / 'drawn'} and {tmp_path / 'sheet.png'}: 2 of 4 frames",
     ]
     names = sorted(path.name for path in (tmp_path / "drawn").iterdir())
@@ -85,7 +84,7 @@ def test_the_frames_are_drawn_in_that_order(folder: Path, tmp_path: Path) -> Non
     first = cv2.imread(str(tmp_path / "drawn" / names[0]))
     assert first is not None
     assert first.shape[:2] > (320, 640)  # enlarged, with the line that counts below
-    # The edge's own box is red and the cloud's orange, on the picture enlarged to 640x320.
+    # The edge's own box is red and the cloud's orange, on the image enlarged to 640x320.
     red, orange = first[32 + 48, 64].astype(int), first[160 + 60, 256].astype(int)
     assert red[2] > red[1] + 60
     assert orange[2] > orange[0] + 60
@@ -108,9 +107,9 @@ def test_a_folder_that_an_agent_fills_meanwhile_can_be_looked_at(folder: Path) -
     result = review(folder)
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines() == [
-        "2 frames on which both models were heard; on 1 they disagree",
-        "0 boxes both saw, 2 the cloud model alone, 1 the edge model alone",
-        "2 frames left out: their picture is gone or their line not whole",
+        "2 frames with results of both models; they disagree on 1",
+        "0 boxes found by both, 2 by the cloud model alone, 1 by the edge model alone",
+        "2 frames left out: their image is missing or their line is incomplete",
     ]
 
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from beeagent.detection import Detections
 from beeagent.errors import InputError
-from beeagent_models.coco_metrics import ImageMatches
 from beeagent_models.datasets.dataset import LabelledImage
-from beeagent_models.drawing import FALSE_ALARM, HIT, MISS, check_picture_path, draw, draw_truth, write_picture
+from beeagent_models.drawing import FALSE_ALARM, HIT, MISS, check_image_path, draw, draw_truth, write_image
+from beeagent_models.evaluation.coco_metrics import ImageMatches
 from numpy.typing import NDArray
 
 GREY = 90
@@ -30,7 +30,7 @@ def colour_at(pixels: NDArray[np.uint8], x: float, y: float) -> tuple[int, ...]:
     return tuple(int(value) for value in pixels[int(y), int(x)])
 
 
-def test_boxes_are_drawn_where_they_are_and_the_picture_is_left_alone() -> None:
+def test_boxes_are_drawn_where_they_are_and_the_image_is_left_alone() -> None:
     pixels = grey()
     drawn = draw(pixels, detections((0.25, 0.25, 0.75, 0.75, 0.9)))
     assert (pixels == GREY).all()
@@ -44,7 +44,7 @@ def test_boxes_are_drawn_where_they_are_and_the_picture_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("top", [0.0, 0.3])
-def test_a_label_stands_within_the_picture(top: float) -> None:
+def test_a_label_stands_within_the_image(top: float) -> None:
     with_label = draw(grey(), detections((0.4, top, 0.6, 0.9, 0.87)))
     line = colour_at(with_label, 320, 400)
     # The label's ground is a full patch of the box's colour.
@@ -70,7 +70,7 @@ def test_nothing_found_draws_nothing() -> None:
         ((1, 1), (640, 640)),
     ],
 )
-def test_small_pictures_are_enlarged(size: tuple[int, int], expected: tuple[int, int]) -> None:
+def test_small_images_are_enlarged(size: tuple[int, int], expected: tuple[int, int]) -> None:
     drawn = draw(grey(*size), detections((0, 0, 1, 1, 0.5)))
     assert (drawn.shape[1], drawn.shape[0]) == expected
 
@@ -102,7 +102,7 @@ def test_hits_misses_and_false_alarms_have_their_colours() -> None:
     assert colour_at(drawn, 80, 200) == HIT.as_bgr()
     assert colour_at(drawn, 400, 200) == MISS.as_bgr()
     assert colour_at(drawn, 80, 480) == FALSE_ALARM.as_bgr()
-    assert drawn.shape[0] > 600, "the counts stand below the picture"
+    assert drawn.shape[0] > 600, "the counts stand below the image"
 
     stricter = draw_truth(grey(), image, found, matches, threshold=0.9)
     assert colour_at(stricter, 80, 200) == HIT.as_bgr()
@@ -113,19 +113,19 @@ def test_hits_misses_and_false_alarms_have_their_colours() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_a_picture_is_written(tmp_path: Path, suffix: str) -> None:
-    write_picture(tmp_path / f"a{suffix}", grey())
+def test_an_image_is_written(tmp_path: Path, suffix: str) -> None:
+    write_image(tmp_path / f"a{suffix}", grey())
     read = cv2.imread(str(tmp_path / f"a{suffix}"))
     assert read is not None
     assert np.abs(read.astype(int) - GREY).max() <= 2
 
 
-def test_a_picture_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     for name in ("a", "a.docx"):
         with pytest.raises(InputError, match=r"end its name in \.png or \.jpg"):
-            check_picture_path(tmp_path / name)
+            check_image_path(tmp_path / name)
     with pytest.raises(InputError, match="there is no folder"):
-        check_picture_path(tmp_path / "none" / "a.png")
+        check_image_path(tmp_path / "none" / "a.png")
     (tmp_path / "taken.png").mkdir()
     with pytest.raises(InputError, match="cannot be written: Is a directory"):
-        write_picture(tmp_path / "taken.png", grey())
+        write_image(tmp_path / "taken.png", grey())

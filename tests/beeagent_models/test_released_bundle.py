@@ -9,8 +9,8 @@ import pytest
 from beeagent.detection import Detector, DetectorOptions, ModelBundle, bundled_models
 from beeagent_models.datasets.reading import read_dataset
 from beeagent_models.datasets.synthesize import synthesize
-from beeagent_models.evaluation import Evaluation, evaluate
-from beeagent_models.operating_point import ThresholdChoice
+from beeagent_models.evaluation.measurement import Evaluation, evaluate
+from beeagent_models.evaluation.operating_point import ThresholdChoice
 
 REPOSITORY = Path(__file__).parents[2]
 HIVE = Path(os.environ.get("BEEAGENT_SHARED_DATA", REPOSITORY.parent / "shared" / "data")) / "hive"

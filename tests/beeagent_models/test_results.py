@@ -117,7 +117,7 @@ def test_byte_order_marks_inside_joined_results_are_passed_over(tmp_path: Path) 
             r"response .* CustomLabels\.0\.Geometry\.BoundingBox\.Left: ",
         ),
         ('[{"left": 1}]', r"list of boxes in pixels: 0\.top: "),
-        ('[{"left": 1, "top": 1, "width": 1, "height": 1, "confidence": 9}]', ".*without the picture's size"),
+        ('[{"left": 1, "top": 1, "width": 1, "height": 1, "confidence": 9}]', ".*without the image's size"),
     ],
 )
 def test_what_is_no_message_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
@@ -160,27 +160,25 @@ def test_rekognitions_response_is_read_strongest_first_and_clipped(tmp_path: Pat
     assert found.boxes[1].tolist() == pytest.approx([0, 0.5, 0.1, 1])
 
 
-def test_a_picture_that_rekognition_refused_has_no_result_but_a_reason(tmp_path: Path) -> None:
+def test_an_image_that_rekognition_refused_has_no_result_but_a_reason(tmp_path: Path) -> None:
     result = tmp_path / "hive.json"
     result.write_text(json.dumps({"Error": {"Code": "ImageTooLargeException", "Message": "It has\n20 MB"}}))
-    with pytest.raises(InputError, match=r"Rekognition refused the picture: ImageTooLargeException It has.20 MB"):
+    with pytest.raises(InputError, match=r"Rekognition refused the image: ImageTooLargeException It has.20 MB"):
         read_result(result)
 
 
-def test_a_list_of_boxes_in_pixels_is_measured_by_its_picture(tmp_path: Path) -> None:
+def test_a_list_of_boxes_in_pixels_is_measured_by_its_image(tmp_path: Path) -> None:
     box = {"left": 100, "top": 50, "width": 100, "height": 100, "confidence": 50}
     (tmp_path / "a.json").write_text(json.dumps([box, {**box, "label": "bee", "confidence": 75}]))
-    found = read_result(tmp_path / "a.json", picture=(400, 200)).detections
+    found = read_result(tmp_path / "a.json", image_size=(400, 200)).detections
     assert [found.label(i) for i in range(2)] == ["bee", "object"]
     assert found.boxes.tolist() == [[0.25, 0.25, 0.5, 0.75]] * 2
-    with pytest.raises(
-        InputError, match=r"to \(200, 150\) is outside of the picture of 150x200: it belongs to another"
-    ):
-        read_result(tmp_path / "a.json", picture=(150, 200))
+    with pytest.raises(InputError, match=r"to \(200, 150\) is outside of the image of 150x200: it belongs to another"):
+        read_result(tmp_path / "a.json", image_size=(150, 200))
 
 
 def test_the_genuine_answer_of_the_article_is_read() -> None:
-    found = read_result(shared_file("third_party/3898660.rekognition.json"), picture=(500, 375)).detections
+    found = read_result(shared_file("third_party/3898660.rekognition.json"), image_size=(500, 375)).detections
     assert len(found) == 22
     assert found.confidences[0] == pytest.approx(0.99998)
     assert found.boxes[0].tolist() == pytest.approx([120 / 500, 252 / 375, 187 / 500, 315 / 375])
@@ -202,6 +200,6 @@ def test_any_json_is_a_result_or_an_input_error(tmp_path_factory: pytest.TempPat
     path = tmp_path_factory.getbasetemp() / "any.json"
     path.write_text(json.dumps(content))
     try:
-        read_result(path, picture=(10, 10))
+        read_result(path, image_size=(10, 10))
     except InputError as error:
         assert "any.json" in str(error)  # noqa: PT017 - not every value is refused

@@ -19,8 +19,7 @@ from beeagent.cloud import Collection, EdgeResult
 from beeagent.cloud.collection_store import ManifestLine, append_line, format_line, parse_line
 from beeagent.detection import Detections
 from beeagent.errors import InputError
-from beeagent_models.datasets.checking import check_dataset
-from beeagent_models.datasets.reading import read_dataset
+from beeagent_models.datasets.reading import check_dataset, read_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from support.tiny_disk import tiny_disk

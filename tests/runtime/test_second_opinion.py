@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beeagent_models.datasets.checking import check_dataset
-from beeagent_models.datasets.reading import read_dataset
+from beeagent_models.datasets.reading import check_dataset, read_dataset
 from support.beeagent_process import DEADLINE, run_beeagent, running_agent, tiny_model
 from support.beeagent_process import environment as process_environment
 from support.cloud_agent import (

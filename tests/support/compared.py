@@ -1,4 +1,4 @@
-"""A data set, and what contenders of a comparison found in it, with all figures known by hand."""
+"""A dataset, and what contenders of a comparison found in it, with all figures known by hand."""
 
 import json
 from collections.abc import Sequence
@@ -8,14 +8,14 @@ from typing import Any
 import cv2
 import numpy as np
 from beeagent.detection import Detections
-from beeagent_models.comparison.findings import Findings, Kind
+from beeagent_models.comparison.contenders import Findings, Kind
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
 
 SIDE = 100
 Box = tuple[int, int, int, int]
 Row = tuple[Box, float]
 
-# Four bees in three pictures; the last picture is empty.
+# Four bees in three images; the last image is empty.
 BEES: tuple[tuple[Box, ...], ...] = (((10, 10, 30, 30), (60, 60, 80, 80)), ((20, 20, 40, 40), (50, 10, 70, 30)), ())
 # Finds three of four, all at 0.9 and 0.8, and at 0.3 a thing that is none.
 CAREFUL: tuple[tuple[Row, ...], ...] = (
@@ -32,7 +32,7 @@ HASTY: tuple[tuple[Row, ...], ...] = (
 
 
 def bees(folder: Path, *, label: str = "bee", names: Sequence[str] = ("a.png", "b.png", "c.png")) -> Dataset:
-    """Give the data set, its pictures on disk."""
+    """Give the dataset, its images on disk."""
     images = []
     for name, boxes in zip(names, BEES, strict=True):
         pixels = np.full((SIDE, SIDE, 3), 60, np.uint8)
@@ -45,7 +45,7 @@ def bees(folder: Path, *, label: str = "bee", names: Sequence[str] = ("a.png", "
 
 
 def manifest(folder: Path) -> Path:
-    """Write the data set as a Ground Truth manifest, and give that."""
+    """Write the dataset as a Ground Truth manifest, and give that."""
     lines = [
         {
             "source-ref": image.path.name,

@@ -1,6 +1,6 @@
-"""The projects, data sets and models of an account, behind the stand-in for Rekognition.
+"""The projects, datasets and models of an account, behind the stand-in for Rekognition.
 
-It does what the service documents: pictures are read from S3, where the bucket's policy has to permit that; what takes
+It does what the service documents: images are read from S3, where the bucket's policy has to permit that; what takes
 long goes on by one step with each look at it; a model is deleted only when it does not run, a project when it is empty.
 """
 
@@ -30,7 +30,7 @@ _AT_REST: Final = frozenset({"TRAINING_COMPLETED", "TRAINING_FAILED", "STOPPED",
 
 @dataclass
 class Dataset:
-    """A data set: its manifest's lines, and how it is."""
+    """A dataset: its manifest's lines, and how it is."""
 
     arn: str
     lines: list[bytes]

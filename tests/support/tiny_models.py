@@ -122,7 +122,7 @@ def edge_finder(
     signature: Mapping[str, str] | None = None,
     order: Sequence[str] = OUTPUTS,
 ) -> bytes:
-    """Build a model without a custom op that gives the exact box of the red, the green and the blue in a picture.
+    """Build a model without a custom op that returns the exact box of the red, the green and the blue in a picture.
 
     It gives three detections, one a colour, in this order, with class ids 0 to 2. A box encloses all pixels that
     have at least half the colour, its score is the strongest such pixel's (see `square_finder`). A colour that is
@@ -170,7 +170,7 @@ def fixed_outputs(
     input_type: InputType = UINT8,
     signature: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Build a model that gives the same outputs whatever the picture, 8x8 pixels, shows.
+    """Build a model that returns the same outputs whatever the picture, 8x8 pixels, shows.
 
     Args:
         values: of each output, in the shape the model gives them.

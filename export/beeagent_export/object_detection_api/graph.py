@@ -64,13 +64,13 @@ def cut_saved_model(folder: Path, *, box_scales: BoxScales) -> CutGraph:
     graph = tf.Graph()
     with graph.as_default():
         tf.graph_util.import_graph_def(nodes, name="")
-    picture = _picture(graph, folder)
+    model_input = _model_input(graph, folder)
     image = _image(graph, folder)
     codes, scores = _heads(graph, folder)
     boxes = graph.get_tensor_by_name(boxes_name)
     with tf.compat.v1.Session(graph=graph) as session:
-        gain, offset = _normalisation(session, picture, image, folder)
-        anchors = _anchors(session, picture, codes, boxes, scales=box_scales, folder=folder)
+        gain, offset = _normalisation(session, model_input, image, folder)
+        anchors = _anchors(session, model_input, codes, boxes, scales=box_scales, folder=folder)
     return CutGraph(
         network=_between(nodes, image, (codes, scores)),
         height=int(image.shape[1]),
@@ -83,7 +83,7 @@ def cut_saved_model(folder: Path, *, box_scales: BoxScales) -> CutGraph:
 
 
 def _freeze(folder: Path) -> tuple[Any, str]:
-    """Load a SavedModel as a graph with constants in place of variables, and name the tensor of all decoded boxes."""
+    """Load a SavedModel as a graph with variables replaced by constants, and name the tensor of all decoded boxes."""
     import tensorflow as tf  # noqa: PLC0415 - takes seconds
     from tensorflow.python.framework import convert_to_constants as tf_constants  # noqa: PLC0415
 
@@ -91,10 +91,10 @@ def _freeze(folder: Path) -> tuple[Any, str]:
         loaded = tf.saved_model.load(str(folder))
     except Exception as error:  # noqa: BLE001 - on damaged files, TensorFlow raises whatever its many parts do
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"the SavedModel {folder} cannot be loaded: {reason}; export it anew") from None
+        raise InputError(f"the SavedModel {folder} cannot be loaded: {reason}; export it again") from None
     signature = loaded.signatures.get("serving_default")
     if signature is None or _RAW_BOXES not in signature.structured_outputs:
-        raise _other_make(folder, f"has no signature serving_default that gives {_RAW_BOXES}")
+        raise _other_make(folder, f"has no signature serving_default that returns {_RAW_BOXES}")
     # As `convert_variables_to_constants_v2` does it, but for its end: that makes a function of the graph, and as
     # TensorFlow gives the loops of all such functions the same names, a second one fails in the same process.
     inlined = tf_constants._FunctionConverterDataInEager(  # noqa: SLF001
@@ -106,7 +106,7 @@ def _freeze(folder: Path) -> tuple[Any, str]:
 
 
 def _between(nodes: Any, image: Any, fetched: tuple[Any, ...]) -> Callable[[Any], list[Any]]:  # noqa: ANN401 - TensorFlow ships no types
-    """Give a function that puts the part of a graph between a tensor and others into the graph that is being built."""
+    """Return a function that adds the part of a graph between a tensor and others to the current graph."""
     import tensorflow as tf  # noqa: PLC0415 - takes seconds
 
     wanted: set[str] = set()
@@ -121,7 +121,7 @@ def _between(nodes: Any, image: Any, fetched: tuple[Any, ...]) -> Callable[[Any]
         if node.name in wanted:
             copy = part.node.add()
             copy.CopyFrom(node)
-            # What else has to have run before, such as a check of the picture, stays behind.
+            # What else has to have run before, such as a check of the image, stays behind.
             copy.input[:] = [one for one in copy.input if not one.startswith("^")]
             # The converter saves what it converts, which fails where a node speaks of gradients of its own.
             copy.attr.pop("_gradient_op_type", None)
@@ -136,12 +136,12 @@ def _between(nodes: Any, image: Any, fetched: tuple[Any, ...]) -> Callable[[Any]
     return network
 
 
-def _picture(graph: Any, folder: Path) -> Any:  # noqa: ANN401 - TensorFlow ships no types
+def _model_input(graph: Any, folder: Path) -> Any:  # noqa: ANN401 - TensorFlow ships no types
     tensors = [operation.outputs[0] for operation in graph.get_operations() if operation.type == "Placeholder"]
     if len(tensors) != 1 or tensors[0].dtype.name not in {"uint8", "float32"} or tensors[0].shape.rank != 4:
         kinds = ", ".join(f"{one.dtype.name} {one.shape}" for one in tensors)
         raise InputError(
-            f"the SavedModel {folder} takes {kinds}, not one picture: run exporter_main_v2.py with "
+            f"the SavedModel {folder} takes {kinds}, not one image: run exporter_main_v2.py with "
             "--input_type image_tensor"
         )
     return tensors[0]
@@ -156,7 +156,7 @@ def _image(graph: Any, folder: Path) -> Any:  # noqa: ANN401 - TensorFlow ships 
     if len(stems) != 1:
         raise _other_make(folder, f"has {len(stems)} convolutions on three channels where one is expected")
     if not stems[0].shape.is_fully_defined() or stems[0].shape[0] != 1:
-        raise _other_make(folder, f"gives its network images of shape {stems[0].shape}, which is not fixed")
+        raise _other_make(folder, f"feeds its network images of shape {stems[0].shape}, which is not fixed")
     return stems[0]
 
 
@@ -194,15 +194,15 @@ def _sigmoids_behind(tensor: Any) -> Iterator[Any]:  # noqa: ANN401
 
 def _normalisation(
     session: Any,  # noqa: ANN401
-    picture: Any,  # noqa: ANN401
+    model_input: Any,  # noqa: ANN401
     image: Any,  # noqa: ANN401
     folder: Path,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Measure what becomes of black and white pixels, and see that it explains what becomes of others."""
-    shape, dtype = tuple(int(side) for side in image.shape), picture.dtype.as_numpy_dtype
+    shape, dtype = tuple(int(side) for side in image.shape), model_input.dtype.as_numpy_dtype
     noise = np.random.default_rng(0).integers(0, 256, shape).astype(dtype)
-    pictures = (np.zeros(shape, dtype), np.full(shape, 255, dtype), noise)
-    black, white, normalised = (session.run(image, {picture: pixels}).astype(np.float64) for pixels in pictures)
+    samples = (np.zeros(shape, dtype), np.full(shape, 255, dtype), noise)
+    black, white, normalised = (session.run(image, {model_input: pixels}).astype(np.float64) for pixels in samples)
     offset = black[0, 0, 0]
     gain = (white[0, 0, 0] - offset) / 255
     if not np.allclose(normalised, noise * gain + offset, atol=_SAME_PIXELS) or not np.all(gain > 0):
@@ -212,19 +212,19 @@ def _normalisation(
 
 def _anchors(  # noqa: PLR0913 - what is run, and what is expected
     session: Any,  # noqa: ANN401
-    picture: Any,  # noqa: ANN401
+    model_input: Any,  # noqa: ANN401
     codes: Any,  # noqa: ANN401
     boxes: Any,  # noqa: ANN401
     *,
     scales: BoxScales,
     folder: Path,
 ) -> NDArray[np.float32]:
-    """Let the model decode box codes of nothing but zeros, which gives its anchors, and see how it decodes others."""
-    blank = np.zeros([side or 64 for side in picture.shape], picture.dtype.as_numpy_dtype)
+    """Return the anchors, which the model decodes from zero box codes, after checking how it decodes others."""
+    blank = np.zeros([side or 64 for side in model_input.shape], model_input.dtype.as_numpy_dtype)
     shape = tuple(int(side) for side in codes.shape)
     shifts = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
     anchors, shifted = (
-        _centers_and_sides(session.run(boxes, {picture: blank, codes: values})[0])
+        _centers_and_sides(session.run(boxes, {model_input: blank, codes: values})[0])
         for values in (np.zeros(shape, np.float32), shifts)
     )
     scaled = shifts[0].astype(np.float64) / [scales.y, scales.x, scales.height, scales.width]
@@ -233,7 +233,7 @@ def _anchors(  # noqa: PLR0913 - what is run, and what is expected
     )
     if not np.allclose(shifted, expected, atol=_SAME_BOXES, rtol=_SAME_BOXES):
         raise InputError(
-            f"the SavedModel {folder} decodes its boxes otherwise than box_coder in its pipeline.config "
+            f"the SavedModel {folder} does not decode its boxes as box_coder in its pipeline.config "
             "says: give it the file that it was exported with"
         )
     return anchors.astype(np.float32)
@@ -247,6 +247,6 @@ def _centers_and_sides(boxes: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def _other_make(folder: Path, what: str) -> InputError:
     return InputError(
-        f"the SavedModel {folder} {what}: it is no EfficientDet of the TensorFlow 2 Object Detection API, and of other "
-        "SavedModels none can be exported"
+        f"the SavedModel {folder} {what}: it is not an EfficientDet of the TensorFlow 2 Object Detection API, and "
+        "other SavedModels cannot be exported"
     )

@@ -15,7 +15,7 @@ def read_labels(path: Path, *, classes: int) -> tuple[str, ...]:
 
     Args:
         path: `.pbtxt`, a label map, whose ids count from 1; else a text file with one name a line, as a bundle has it.
-        classes: how many the detector tells apart.
+        classes: number of the detector's classes.
 
     Raises:
         InputError: the file cannot be read, or does not fit the detector.
@@ -26,11 +26,13 @@ def read_labels(path: Path, *, classes: int) -> tuple[str, ...]:
         raise InputError(f"the labels {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     labels = _of_map(text, path, classes) if path.suffix == ".pbtxt" else bundle.read_labels(text, name=str(path))
     if len(labels) != classes:
-        raise InputError(f"the labels {path} name {len(labels)} classes, but the model tells {classes} apart")
+        raise InputError(f"the labels {path} name {len(labels)} classes, but the model has {classes}")
     if len(set(labels)) != len(labels):
         raise InputError(f"the labels {path} name a class twice")
     if bundle.read_labels("".join(f"{label}\n" for label in labels), name=str(path)) != labels:
-        raise InputError(f"the labels {path} cannot be kept one a line: give names without line breaks and numbers")
+        raise InputError(
+            f"the labels {path} cannot be written one per line: give names without line breaks and numbers"
+        )
     return labels
 
 

@@ -20,10 +20,10 @@ class PipelineConfig:
 
     Attributes:
         backbone: `b0` to `b7`.
-        classes: how many it tells apart.
+        classes: number of classes.
         width: of the input, in pixels.
         height: of the input, in pixels.
-        fit: how a picture is laid into the input.
+        fit: how an image is fitted into the input.
         box_scales: what the box codes are divided by.
     """
 

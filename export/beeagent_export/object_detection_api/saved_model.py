@@ -22,7 +22,7 @@ _STD = 128.0
 
 
 def saved_model_in(path: Path) -> Path | None:
-    """Give the folder of the SavedModel in what `exporter_main_v2.py` wrote, or None if there is none."""
+    """Return the folder of the SavedModel in what `exporter_main_v2.py` wrote, or None if there is none."""
     return next((folder for folder in (path, path / "saved_model") if (folder / SAVED_MODEL).is_file()), None)
 
 
@@ -37,7 +37,7 @@ def config_of(folder: Path) -> Path:
             return place / CONFIG
     raise InputError(
         f"the SavedModel {folder} has no {CONFIG} beside it: put there the one that exporter_main_v2.py of the "
-        "TensorFlow 2 Object Detection API wrote; SavedModels of another make cannot be exported"
+        "TensorFlow 2 Object Detection API wrote; other SavedModels cannot be exported"
     )
 
 
@@ -60,7 +60,7 @@ def load_saved_model(
     """
     folder = saved_model_in(path)
     if folder is None:
-        raise InputError(f"the source {path} is no SavedModel: it has no {SAVED_MODEL}")
+        raise InputError(f"the source {path} is not a SavedModel: it has no {SAVED_MODEL}")
     config_path = config_of(folder)
     config = read_pipeline_config(config_path)
     names = read_labels(labels or _label_map(config_path, config), classes=config.classes)
@@ -74,7 +74,7 @@ def load_saved_model(
     cut = cut_saved_model(folder, box_scales=config.box_scales)
     if (cut.width, cut.height, cut.classes) != (config.width, config.height, config.classes):
         raise InputError(
-            f"the SavedModel {folder} takes {cut.width}x{cut.height} pixels and tells {cut.classes} classes apart, but "
+            f"the SavedModel {folder} takes {cut.width}x{cut.height} pixels and has {cut.classes} classes, but "
             f"{config_path} says {config.width}x{config.height} and {config.classes}: is the file of this model?"
         )
     mean = _grey(cut)
@@ -107,13 +107,13 @@ def _label_map(config_path: Path, config: PipelineConfig) -> Path:
         classes = "class" if config.classes == 1 else "classes"
         raise InputError(
             f"the names of the model's {config.classes} {classes} are not known: give --labels FILE, the label map it "
-            f"was trained with or one name a line, or put {LABEL_MAP} beside {config_path}"
+            f"was trained with or one name per line, or put {LABEL_MAP} beside {config_path}"
         )
     return path
 
 
 def _grey(cut: CutGraph) -> float:
-    """Give the pixel value that comes nearest to zero, which is what the API pads with.
+    """Return the pixel value nearest to zero, with which the API pads.
 
     A whole one, so that int8's zero point can be it; the agent fills with it what a frame leaves over.
     """
@@ -121,7 +121,7 @@ def _grey(cut: CutGraph) -> float:
 
 
 def _with_normalisation(cut: CutGraph, mean: float) -> Any:  # noqa: ANN401 - TensorFlow ships no types
-    """Give the network as a function of `(pixel - mean) / _STD`."""
+    """Return the network as a function of `(pixel - mean) / _STD`."""
     import tensorflow as tf  # noqa: PLC0415 - takes seconds
 
     gain, offset = cut.gain * _STD, cut.gain * mean + cut.offset
@@ -135,7 +135,7 @@ def _with_normalisation(cut: CutGraph, mean: float) -> Any:  # noqa: ANN401 - Te
 
 
 def _digest(folder: Path) -> str:
-    """Give one SHA-256 of all files of a SavedModel, with their names."""
+    """Return one SHA-256 of all files of a SavedModel, with their names."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(str(path.relative_to(folder)).encode())

@@ -65,7 +65,9 @@ def parse_text(message: str, text: str, *, where: str) -> Any:  # noqa: ANN401 -
     try:
         text_format.Parse(text, result, allow_unknown_field=True)
     except (text_format.ParseError, ValueError, RecursionError) as error:
-        raise InputError(f"{where}: is no text of a protocol buffer: {' '.join(str(error).split())[:200]}") from None
+        raise InputError(
+            f"{where}: is not the text format of a protocol buffer: {' '.join(str(error).split())[:200]}"
+        ) from None
     return result
 
 

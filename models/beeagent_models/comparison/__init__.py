@@ -1,5 +1,27 @@
-"""Comparing detectors on labelled pictures: models of the device, models in the cloud, and results of either.
+"""Comparing detectors on labelled images: device models, cloud models, and results of either.
 
-Brings each to detections, has all measured by the same metrics, and shows them side by side. Measures nothing itself:
-that is what `evaluation` does.
+Converts each to detections, measures all by the same metrics, and shows them side by side.
 """
+
+from typing import TYPE_CHECKING
+
+from beeagent_models.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from beeagent_models.comparison.command import ComparisonOptions, run_comparison
+    from beeagent_models.comparison.comparison import DrawingThresholds, Price
+
+__all__ = [
+    "ComparisonOptions",
+    "DrawingThresholds",
+    "Price",
+    "run_comparison",
+]
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "command": ("ComparisonOptions", "run_comparison"),
+        "comparison": ("DrawingThresholds", "Price"),
+    },
+)

@@ -1,31 +1,111 @@
-"""Shows a comparison as one HTML page that needs nothing beside it: style, curves and pictures are in it."""
+"""The HTML page of a comparison: figures, curves and images, each image once as JPEG with boxes over it as SVG."""
 
+import base64
 from collections.abc import Iterable
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from beeagent import __version__
+from beeagent.cloud import encode_jpeg
 from beeagent.errors import InputError
+from numpy.typing import NDArray
 
-from beeagent_models.comparison.comparison import Comparison, Contender
-from beeagent_models.comparison.page_curves import curves
-from beeagent_models.comparison.page_pictures import KEY, pictures
-from beeagent_models.comparison.reference import ARTICLE
-from beeagent_models.comparison.wording import (
+from beeagent_models.comparison.charts import curves
+from beeagent_models.comparison.comparison import ARTICLE, Comparison, Contender
+from beeagent_models.comparison.table import (
     UNKNOWN,
     boxes_in_words,
     bytes_in_words,
+    images_in_words,
     kind_in_words,
     milliseconds_in_words,
-    pictures_in_words,
     price_in_words,
 )
+from beeagent_models.datasets import LabelledImage, load_image
+from beeagent_models.evaluation import OperatingPoint
+
+MAX_IMAGES: Final = 24
+"""Images on one page; with `_LONGEST_SIDE` and `_MOST_BYTES` that keeps it below 10 MB."""
+
+_LONGEST_SIDE: Final = 960
+_QUALITY: Final = 80
+_MAX_BYTES: Final = 300_000
+
+KEY: Final = (
+    '<p class="legend"><span class="key"><i class="hit"></i>found</span> <span class="key"><i class="missed"></i>missed'
+    '</span> <span class="key"><i class="alarm"></i>false alarm</span> <span class="key"><i class="truth"></i>labelled'
+    "</span> Rest the pointer on a box to read its confidence.</p>"
+)
+
+
+def images(comparison: Comparison, indices: list[int]) -> str:
+    """Show images: for each contender a row, with what it made of the image at the two thresholds.
+
+    Raises:
+        InputError: an image cannot be read.
+    """
+    return "\n".join(_image(comparison, index) for index in indices)
+
+
+def _image(comparison: Comparison, index: int) -> str:
+    image = comparison.dataset.images[index]
+    head = f"{len(image.boxes)} labelled, {comparison.apart(index)} detections without counterpart"
+    columns = "".join(f'<p class="at">{escape(words)}</p>' for words in comparison.drawing.words)
+    rows = "".join(
+        f'<p class="who"><i class="dot c{number}"></i>{escape(contender.name)}</p>'
+        + "".join(_cell(index, image, contender, point) for point in contender.points)
+        for number, contender in enumerate(comparison.contenders)
+    )
+    return (
+        f"<article><style>.p{index}{{background-image:url({_address(image)})}}</style>"
+        f"<h3>{escape(image.path.name)} <small>{head}</small></h3>"
+        f'<div class="cells">{columns}{rows}</div></article>'
+    )
+
+
+def _cell(index: int, image: LabelledImage, contender: Contender, point: OperatingPoint) -> str:
+    if not point.floors_kept:
+        return '<div class="cell none">No threshold reaches that precision on these images.</div>'
+    found, matches = contender.findings.found[index], contender.evaluation.metrics.matches[index]
+    counted = matches.scored & (found.confidences >= np.float32(point.threshold))
+    hits, alarms, missed = counted & matches.hits, counted & ~matches.hits, ~matches.found(point.threshold)
+    counts = (
+        f"threshold {point.threshold:.3f}: {int(hits.sum())} found, {int(missed.sum())} missed, "
+        f"{int(alarms.sum())} false alarms"
+    )
+    size = np.array([image.width, image.height] * 2, np.float64)
+    boxes = [
+        *(_box(box, "truth", "labelled") for box in image.boxes[~missed]),
+        *(_box(box, "missed", "missed") for box in image.boxes[missed]),
+        *(_box(found.boxes[i] * size, "alarm", f"{found.confidences[i]:.3f}") for i in np.flatnonzero(alarms)),
+        *(_box(found.boxes[i] * size, "hit", f"{found.confidences[i]:.3f}") for i in np.flatnonzero(hits)),
+    ]
+    return (
+        f'<div class="cell"><svg class="photo p{index}" viewBox="0 0 {image.width} {image.height}" role="img" '
+        f'aria-label="{escape(f"{image.path.name}, {contender.name}, {counts}")}">{"".join(boxes)}</svg>'
+        f"<p>{counts}</p></div>"
+    )
+
+
+def _box(box: NDArray[np.floating], kind: str, text: str) -> str:
+    left, top, right, bottom = (float(edge) for edge in box)
+    place = f'x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}"'
+    # A dark line below makes the bright one legible on any ground.
+    under = f'<rect class="under" {place}/>' if kind != "truth" else ""
+    return f'{under}<rect class="box {kind}" {place}><title>{escape(text)}</title></rect>'
+
+
+def _address(image: LabelledImage) -> str:
+    jpeg = encode_jpeg(load_image(image), longest_side=_LONGEST_SIDE, quality=_QUALITY, max_bytes=_MAX_BYTES)
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+
 
 _SUFFIXES: Final = frozenset({".html", ".htm"})
 _COLUMNS: Final = (
-    "AP50", "AP", "threshold", "precision", "recall", "F1", "ms a picture", "bytes sent", "$ for 1,000"
+    "AP50", "AP", "threshold", "precision", "recall", "F1", "ms an image", "bytes sent", "$ for 1,000"
 )  # fmt: skip
 
 
@@ -41,33 +121,33 @@ def check_page_path(path: Path) -> None:
         raise InputError(f"the page {path} cannot be written: there is no folder {path.absolute().parent}")
 
 
-def write_page(comparison: Comparison, path: Path, *, most: int) -> None:
+def write_page(comparison: Comparison, path: Path, *, limit: int) -> None:
     """Write the page.
 
     Args:
         comparison: the figures.
         path: the file.
-        most: how many pictures to show, those on which the contenders differ most.
+        limit: maximum number of images to show, those with most disagreement.
 
     Raises:
-        InputError: a picture cannot be read, or the file not be written.
+        InputError: an image cannot be read, or the file not be written.
     """
-    text = comparison_page(comparison, most=most)
+    text = comparison_page(comparison, limit=limit)
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"the page {path} cannot be written: {error.strerror or error}") from None
 
 
-def comparison_page(comparison: Comparison, *, most: int) -> str:
-    """Give the page; arguments and errors as of `write_page`."""
+def comparison_page(comparison: Comparison, *, limit: int) -> str:
+    """Return the page; arguments and errors as of `write_page`."""
     dataset = comparison.dataset
     boxes = sum(len(image.boxes) for image in dataset.images)
-    size = f"{pictures_in_words(len(dataset.images))}, {boxes_in_words(boxes)} with labels"
+    size = f"{images_in_words(len(dataset.images))}, {boxes_in_words(boxes)} with labels"
     style = files("beeagent_models.comparison").joinpath("page.css").read_text(encoding="utf-8")
     names = escape(" · ".join(contender.name for contender in comparison.contenders))
-    indices = comparison.most_apart(most)
-    shown = f"<h2>Pictures on which they differ most</h2>{KEY}{pictures(comparison, indices)}" if indices else ""
+    indices = comparison.most_apart(limit)
+    shown = f"<h2>Images on which they differ most</h2>{KEY}{images(comparison, indices)}" if indices else ""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -129,21 +209,21 @@ def _row(index: int, contender: Contender, best: float) -> str:
 def _notes(comparison: Comparison) -> str:
     prices = comparison.prices
     rate = (
-        "as many pictures an hour as it answered, one after the other"
+        "as many images an hour as it answered, one by one"
         if prices.images_per_hour is None
-        else f"{prices.images_per_hour:,.0f} pictures an hour"
+        else f"{prices.images_per_hour:,.0f} images an hour"
     )
     return f"""<p class="note">Precision, recall and F1 are those at each one's threshold, where its F1 on these
-pictures is best. AP50 is the average precision over all thresholds at IoU 0.5, AP the mean over IoU 0.50 to 0.95, as
+images is best. AP50 is the average precision over all thresholds at IoU 0.5, AP the mean over IoU 0.50 to 0.95, as
 COCO defines them.</p>
 <p class="note">Time: the median; of a model of the device on the machine that made this page, of a cloud model with
-the way there and back. Bytes sent: the mean size of a picture's JPEG for a cloud model, of its message for the
+the way there and back. Bytes sent: the mean size of an image's JPEG for a cloud model, of its message for the
 device.</p>
 <p class="note">Price: a cloud model is billed by the hour while it runs, asked or not; here ${prices.hourly:g} an hour
 (aws.amazon.com/rekognition/pricing) at {rate}, where that is known. A model of the
-device costs nothing for each picture.</p>
+device costs nothing for each image.</p>
 <p class="note">The article's figures are those that the reference article measured on its own photographs. They are no
-result on these pictures, and stand here to give a scale.</p>"""
+result on these images, and stand here to give a scale.</p>"""
 
 
 def _agreement(comparison: Comparison) -> str:

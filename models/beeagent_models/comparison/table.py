@@ -1,30 +1,64 @@
-"""Shows a comparison in a terminal."""
+"""The figures of a comparison in words, and as tables for the terminal."""
+
+from typing import Final
 
 from beeagent.shown_text import shown
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from beeagent_models.comparison.comparison import Comparison, Contender
-from beeagent_models.comparison.reference import ARTICLE
-from beeagent_models.comparison.wording import (
-    boxes_in_words,
-    bytes_in_words,
-    milliseconds_in_words,
-    pictures_in_words,
-    price_in_words,
-)
+from beeagent_models.comparison.comparison import ARTICLE, Comparison, Contender
+from beeagent_models.comparison.contenders import Kind
+
+UNKNOWN: Final = "-"
+
+_KINDS: Final[dict[Kind, str]] = {
+    "device": "device",
+    "messages": "messages",
+    "answers": "cloud, kept",
+    "cloud": "cloud",
+}
 
 
-def comparison_table(comparison: Comparison, *, most: int) -> Group:
+def kind_in_words(kind: Kind) -> str:
+    """Return the kind of a contender in words."""
+    return _KINDS[kind]
+
+
+def milliseconds_in_words(milliseconds: float | None) -> str:
+    """Write a time."""
+    return UNKNOWN if milliseconds is None else f"{milliseconds:.1f}" if milliseconds < 100 else f"{milliseconds:,.0f}"
+
+
+def images_in_words(count: int) -> str:
+    """Write a number of images."""
+    return f"{count:,} image{'' if count == 1 else 's'}"
+
+
+def boxes_in_words(count: int) -> str:
+    """Write a number of boxes."""
+    return f"{count:,} box{'' if count == 1 else 'es'}"
+
+
+def bytes_in_words(count: float) -> str:
+    """Write a number of bytes."""
+    return f"{count:,.0f}"
+
+
+def price_in_words(dollars: float | None) -> str:
+    """Write US dollars."""
+    return UNKNOWN if dollars is None else "0" if dollars == 0 else f"{dollars:,.2f}"
+
+
+def comparison_table(comparison: Comparison, *, limit: int) -> Group:
     """Lay the figures out for a terminal; print it with rich.
 
     Args:
         comparison: the figures.
-        most: how many pictures to name on which the contenders differ most.
+        limit: maximum number of images to name, those with most disagreement.
     """
     parts: list[Table | Text] = [_figures(comparison), Text(), _agreement(comparison)]
-    different = comparison.most_apart(most)
+    different = comparison.most_apart(limit)
     if different:
         parts += [Text(), _different(comparison, different)]
     return Group(*parts)
@@ -33,9 +67,7 @@ def comparison_table(comparison: Comparison, *, most: int) -> Group:
 def _figures(comparison: Comparison) -> Table:
     dataset = comparison.dataset
     boxes = sum(len(image.boxes) for image in dataset.images)
-    title = Text(
-        f"{shown(dataset.name)}: {pictures_in_words(len(dataset.images))}, {boxes_in_words(boxes)}, at IoU 0.5"
-    )
+    title = Text(f"{shown(dataset.name)}: {images_in_words(len(dataset.images))}, {boxes_in_words(boxes)}, at IoU 0.5")
     table = _table(title, "AP50", "threshold", "precision", "recall", "F1", "ms", "bytes", "$/1,000")
     for contender in comparison.contenders:
         table.add_row(Text(shown(contender.name)), *_row(contender))
@@ -44,7 +76,7 @@ def _figures(comparison: Comparison) -> Table:
         table.add_row(Text(one.name), "", "", *figures, "", "", "", style="dim")
     table.caption = "article: on its own data, for scale. $: a cloud model while it runs"
     if any(contender.price is None for contender in comparison.contenders):
-        table.caption += "; --images-per-hour says how much it is asked"
+        table.caption += "; --images-per-hour sets how often it is called"
     return table
 
 
@@ -86,7 +118,7 @@ def _agreement(comparison: Comparison) -> Table:
 
 
 def _different(comparison: Comparison, indices: list[int]) -> Table:
-    table = _table(Text("Pictures on which they differ most"), "detections that one has and another has not")
+    table = _table(Text("Images on which they differ most"), "detections without counterpart")
     for index in indices:
         table.add_row(Text(shown(comparison.dataset.images[index].path.name)), str(comparison.apart(index)))
     return table

@@ -1,22 +1,180 @@
-"""Turns a data set of one form into one of another."""
+"""Converts a dataset from one format to another, image by image."""
 
+import contextlib
+import json
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from typing import IO, Protocol
 
+import numpy as np
+import yaml
+from beeagent.camera import IMAGE_SUFFIXES
 from beeagent.errors import InputError
 
-from beeagent_models.datasets.box_check import Box, reaches_beyond
-from beeagent_models.datasets.builder import is_unicode
-from beeagent_models.datasets.defect import strict
-from beeagent_models.datasets.forms import Form, Pictures
-from beeagent_models.datasets.image_files import FoundPicture, find_image
-from beeagent_models.datasets.on_disk import FirstSeen, first_seen
-from beeagent_models.datasets.replacing import new_folder
-from beeagent_models.datasets.stated import Source, StatedPicture
-from beeagent_models.datasets.writing import IMAGES, WRITTEN_AS, opened_writer
+from beeagent_models.datasets.atomic_write import new_folder
+from beeagent_models.datasets.dataset import LabelledImage, is_unicode
+from beeagent_models.datasets.defects import Box, reaches_beyond, strict
+from beeagent_models.datasets.formats import DatasetFormat, ImageHandling
+from beeagent_models.datasets.ground_truth import Labelling, manifest_line
+from beeagent_models.datasets.image_files import FoundImage, find_image
+from beeagent_models.datasets.records import ImageRecord, Reader
+from beeagent_models.datasets.sqlite_index import FirstSeen, first_seen
+from beeagent_models.datasets.yolo import label_file
+
+IMAGES = "images"
+
+WRITTEN_AS = {
+    DatasetFormat.GROUND_TRUTH: "output.manifest",
+    DatasetFormat.COCO: "coco.json",
+    DatasetFormat.YOLO: "data.yaml",
+}
+"""The file in the folder that is the dataset."""
+
+
+class Writer(Protocol):
+    """Takes images; their boxes have an area and are within the image."""
+
+    def add(self, record: ImageRecord) -> None:
+        """Write one image.
+
+        Raises:
+            InputError: the format has no way to say it.
+        """
+
+
+@contextlib.contextmanager
+def opened_writer(
+    to: DatasetFormat, folder: Path, *, labels: tuple[str, ...], attribute: str, created_at: datetime
+) -> Iterator[Writer]:
+    """Begin a dataset; it is whole when the block ends.
+
+    Args:
+        to: format to write.
+        folder: where; it exists and is empty.
+        labels: the names of the classes.
+        attribute: the label attribute of a manifest.
+        created_at: the date that a manifest states.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    file = folder / WRITTEN_AS[to]
+    if to is DatasetFormat.YOLO:
+        (folder / "labels").mkdir()
+        names = {"train": IMAGES, "val": IMAGES, "names": dict(enumerate(labels))}
+        # Written as they are, some characters that cannot be seen would be read back as blanks.
+        readable = all(label.isprintable() for label in labels)
+        file.write_text(yaml.safe_dump(names, allow_unicode=readable, sort_keys=False), encoding="utf-8")
+        yield _Yolo(folder, labels)
+        return
+    with file.open("w", encoding="utf-8", newline="\n") as stream:
+        if to is DatasetFormat.COCO:
+            with tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder) as annotations:
+                writer = _Coco(stream, annotations, labels)
+                yield writer
+                writer.finish()
+        else:
+            labelling = Labelling(
+                attribute=attribute, job_name="beeagent-dataset-convert", created_at=created_at, human=True
+            )
+            yield _GroundTruth(stream, labels, labelling)
+
+
+class _GroundTruth:
+    def __init__(self, stream: IO[str], labels: tuple[str, ...], labelling: Labelling) -> None:
+        self._stream = stream
+        self._labels = labels
+        self._labelling = labelling
+
+    def add(self, record: ImageRecord) -> None:
+        image = LabelledImage(
+            path=Path(record.name),
+            width=record.known_size[0],
+            height=record.known_size[1],
+            boxes=np.array(record.boxes, np.float32).reshape(-1, 4),
+            class_ids=np.array([self._labels.index(label) for label in record.labels], np.int64),
+        )
+        source_ref = f"{IMAGES}/{record.name}"
+        self._stream.write(
+            manifest_line(image, source_ref=source_ref, labels=self._labels, labelling=self._labelling) + "\n"
+        )
+
+
+class _Coco:
+    """Writes the images at once, and the annotations behind them at the end."""
+
+    def __init__(self, stream: IO[str], annotations: IO[str], labels: tuple[str, ...]) -> None:
+        self._stream = stream
+        self._annotations = annotations
+        self._labels = labels
+        self._images = 0
+        self._boxes = 0
+        stream.write('{"images": [')
+
+    def add(self, record: ImageRecord) -> None:
+        self._images += 1
+        width, height = record.known_size
+        image = {"id": self._images, "file_name": f"{IMAGES}/{record.name}", "width": width, "height": height}
+        self._stream.write((",\n" if self._images > 1 else "\n") + json.dumps(image, ensure_ascii=False))
+        for label, (left, top, right, bottom) in zip(record.labels, record.boxes, strict=True):
+            self._boxes += 1
+            annotation = {
+                "id": self._boxes,
+                "image_id": self._images,
+                "category_id": self._labels.index(label) + 1,
+                "bbox": [_number(value) for value in (left, top, right - left, bottom - top)],
+                "area": _number((right - left) * (bottom - top)),
+                "iscrowd": 0,
+            }
+            self._annotations.write((",\n" if self._boxes > 1 else "\n") + json.dumps(annotation))
+
+    def finish(self) -> None:
+        self._stream.write('\n],\n"annotations": [')
+        self._annotations.seek(0)
+        shutil.copyfileobj(self._annotations, self._stream)
+        categories = [{"id": index, "name": label} for index, label in enumerate(self._labels, start=1)]
+        self._stream.write(f'\n],\n"categories": {json.dumps(categories, ensure_ascii=False)}}}\n')
+
+
+class _Yolo:
+    def __init__(self, folder: Path, labels: tuple[str, ...]) -> None:
+        self._folder = folder
+        self._labels = labels
+
+    def add(self, record: ImageRecord) -> None:
+        path = self._folder / IMAGES / record.name
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            known = ", ".join(sorted(IMAGE_SUFFIXES))
+            raise InputError(
+                f"{record.where}: YOLO does not support images such as {record.name}; its names end in {known}"
+            )
+        width, height = record.known_size
+        rows = [
+            (
+                f"{self._labels.index(label)} {(left + right) / 2 / width:.12g} {(top + bottom) / 2 / height:.12g} "
+                f"{(right - left) / width:.12g} {(bottom - top) / height:.12g}\n"
+            )
+            for label, (left, top, right, bottom) in zip(record.labels, record.boxes, strict=True)
+        ]
+        file = label_file(path.absolute())
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with file.open("x", encoding="utf-8", newline="\n") as stream:
+                stream.writelines(rows)
+        except FileExistsError:
+            raise InputError(
+                f"{record.where}: YOLO matches labels to images by the name without its suffix, and {record.name} "
+                "has that of an earlier image; rename one"
+            ) from None
+
+
+def _number(value: float) -> float:
+    """Write a whole number as one; of others no more than a millionth of a pixel is worth writing."""
+    return int(value) if value.is_integer() else round(value, 6)
 
 
 @dataclass(slots=True)
@@ -25,13 +183,13 @@ class Converted:
 
     Attributes:
         path: the manifest, the COCO file or `data.yaml`.
-        pictures: how many.
+        images: how many.
         boxes: how many.
         changes: what had to be changed or left out, in words, and how much of it.
     """
 
     path: Path
-    pictures: int = 0
+    images: int = 0
     boxes: int = 0
     changes: dict[str, int] = field(default_factory=dict)
 
@@ -41,77 +199,77 @@ class Converted:
 
 
 def convert(  # noqa: PLR0913 - each a choice of its own
-    source: Source,
+    source: Reader,
     folder: Path,
     *,
-    form: Form,
-    pictures: Pictures,
+    to: DatasetFormat,
+    images: ImageHandling,
     clip: bool,
     attribute: str,
     created_at: datetime,
     progress: Callable[[], None] | None = None,
 ) -> Converted:
-    """Write a data set anew, in flat memory.
+    """Convert a dataset in little memory.
 
-    Kept are the pictures in their order, their sizes and paths within the set, also those without a box; the classes
+    Kept are the images in their order, their sizes and paths within the set, also those without a box; the classes
     in their order; and the boxes: COCO takes fractions of pixels, YOLO ratios of 12 digits, which come back to the same
     whole pixels, and Ground Truth whole pixels only, so fractions are rounded for it, and counted.
 
     Args:
         source: what to read.
-        folder: where to write; new or empty. Its pictures go to `images/`.
-        form: what to write.
-        pictures: whether to copy the pictures, to link to them, or to do without: then they are not looked at
+        folder: where to write; new or empty. Its images go to `images/`.
+        to: format to write.
+        images: whether to copy the images, to link to them, or neither: then they are not decoded
             either.
-        clip: cut boxes that reach out of their picture, and leave out those outside, instead of refusing them.
+        clip: cut boxes that reach out of their image, and leave out those outside, instead of refusing them.
         attribute: the label attribute of a manifest.
         created_at: the date that a manifest states.
-        progress: called after each picture.
+        progress: called after each image.
 
     Raises:
-        InputError: the source is defective, the form cannot say what it has, or the folder cannot be written to.
+        InputError: the source is defective, the format cannot say what it has, or the folder cannot be written to.
     """
-    done = Converted(folder / WRITTEN_AS[form])
+    done = Converted(folder / WRITTEN_AS[to])
     with (
         new_folder(folder) as new,
         first_seen() as names,
         first_seen() as files,
-        opened_writer(form, new, labels=source.labels, attribute=attribute, created_at=created_at) as writer,
+        opened_writer(to, new, labels=source.labels, attribute=attribute, created_at=created_at) as writer,
     ):
-        for stated in source.pictures():
+        for stated in source.records():
             _refuse_name(stated, names)
-            found = FoundPicture(stated, None)
-            if pictures is not Pictures.NONE or stated.size is None:
+            found = FoundImage(stated, None)
+            if images is not ImageHandling.NONE or stated.size is None:
                 found = strict(find_image(stated, source.find, files))
-            picture = _fitted(found.picture, source.labels, form=form, clip=clip, done=done)
-            if found.path is not None and pictures is not Pictures.NONE:
-                _bring(found.path, new / IMAGES / stated.name, link=pictures is Pictures.LINK)
-            writer.add(picture)
-            done.pictures += 1
-            done.boxes += len(picture.boxes)
+            record = _fitted(found.record, source.labels, to=to, clip=clip, done=done)
+            if found.path is not None and images is not ImageHandling.NONE:
+                _bring(found.path, new / IMAGES / stated.name, link=images is ImageHandling.LINK)
+            writer.add(record)
+            done.images += 1
+            done.boxes += len(record.boxes)
             if progress is not None:
                 progress()
-        if not done.pictures:
-            raise InputError("there is no picture in the data set")
+        if not done.images:
+            raise InputError("there is no image in the dataset")
     done.changes |= source.left_out
     return done
 
 
-def _refuse_name(picture: StatedPicture, names: FirstSeen) -> None:
-    if not picture.name or "\0" in picture.name or not is_unicode(picture.name):
-        raise InputError(f"{picture.where}: '{picture.reference}' is no name of a picture")
-    before = names.at(picture.name, picture.where)
+def _refuse_name(record: ImageRecord, names: FirstSeen) -> None:
+    if not record.name or "\0" in record.name or not is_unicode(record.name):
+        raise InputError(f"{record.where}: '{record.reference}' is not a usable image name")
+    before = names.at(record.name, record.where)
     if before is not None:
-        raise InputError(f"{picture.where}: {picture.reference} would be the same file as the picture at {before}")
+        raise InputError(f"{record.where}: {record.reference} would be the same file as the image at {before}")
 
 
 def _fitted(
-    picture: StatedPicture, known: tuple[str, ...], *, form: Form, clip: bool, done: Converted
-) -> StatedPicture:
-    """Make boxes fit for the form; the rounding of whoever wrote them is not worth a word."""
-    size = picture.known_size
+    record: ImageRecord, known: tuple[str, ...], *, to: DatasetFormat, clip: bool, done: Converted
+) -> ImageRecord:
+    """Make boxes fit the format; rounding of the writer is tolerated."""
+    size = record.known_size
     kept: list[tuple[str, Box]] = []
-    for where, label, box in zip(picture.box_places, picture.labels, picture.boxes, strict=True):
+    for where, label, box in zip(record.box_places, record.labels, record.boxes, strict=True):
         if label not in known:
             raise InputError(f"{where}: label '{label}' is not one of {', '.join(known)}")
         left, top, right, bottom = box
@@ -122,19 +280,19 @@ def _fitted(
         beyond = reaches_beyond(box, size)
         if beyond and not clip:
             raise InputError(
-                f"{where}: {what} reaches out of the picture of {size[0]}x{size[1]}; correct "
-                "it, or have such boxes cut: --clip"
+                f"{where}: {what} reaches beyond the image of {size[0]}x{size[1]}; correct "
+                "it, or clip such boxes with --clip"
             )
         inside = _inside(box, size)
         if not (inside[0] < inside[2] and inside[1] < inside[3]):
-            done.count("boxes left out because they lie outside of their picture")
+            done.count("boxes left out because they lie outside of their image")
             continue
         if beyond:
-            done.count("boxes cut because they reached out of their picture")
-        if form is Form.GROUND_TRUTH and not all(edge.is_integer() for edge in inside):
+            done.count("boxes clipped to their image")
+        if to is DatasetFormat.GROUND_TRUTH and not all(edge.is_integer() for edge in inside):
             done.count("boxes rounded to whole pixels")
         kept.append((label, inside))
-    return replace(picture, labels=tuple(label for label, _ in kept), boxes=tuple(box for _, box in kept), places=())
+    return replace(record, labels=tuple(label for label, _ in kept), boxes=tuple(box for _, box in kept), places=())
 
 
 def _inside(box: Box, size: tuple[int, int]) -> Box:

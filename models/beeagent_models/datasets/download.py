@@ -1,18 +1,88 @@
-"""Fetches a large file over HTTP: goes on where it was cut off, and never joins the halves of two different files."""
+"""`beeagent dataset download`: download a zip over HTTP, resume it if interrupted, verify and unpack it."""
 
+import hashlib
 import http.client
 import json
 import re
+import shutil
+import stat
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
 from beeagent.backoff import Backoff
 from beeagent.errors import BeeagentError, InputError
+
+from beeagent_models.datasets.atomic_write import make_folder
+
+_HASH_CHUNK = 1 << 20
+
+_MAX_BYTES = 50 * 1024**3
+"""What a dataset may have unpacked; a zip that claims more is a trap or a mistake."""
+
+
+def check_sha256(file: Path, expected: str) -> None:
+    """Refuse a file that is not the one that was meant.
+
+    Args:
+        file: the file.
+        expected: 64 hexadecimal digits.
+
+    Raises:
+        InputError: its SHA-256 is another.
+    """
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(_HASH_CHUNK):
+            digest.update(chunk)
+    if digest.hexdigest() != expected.lower():
+        raise InputError(f"{file} has the SHA-256 {digest.hexdigest()}, not {expected.lower()}: it is another file")
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a zip into a folder, and check each file against its checksum.
+
+    Args:
+        archive: the zip.
+        folder: created; the remains of an earlier try are removed first.
+
+    Raises:
+        InputError: it is no zip or a damaged one, has a file that would land outside of the folder, or the disk
+            cannot take it. The folder is gone then.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with zipfile.ZipFile(archive) as content:
+            entries = content.infolist()
+            _refuse_trap(entries, archive)
+            folder.mkdir(parents=True)
+            for entry in entries:
+                content.extract(entry, folder)  # checks the CRC while it reads
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise InputError(f"{archive}: is not a zip file, or damaged: {error}") from None
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise InputError(f"{folder} cannot be written: {error.strerror or error}") from None
+    except InputError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _refuse_trap(entries: list[zipfile.ZipInfo], archive: Path) -> None:
+    if sum(entry.file_size for entry in entries) > _MAX_BYTES:
+        raise InputError(f"{archive}: would unpack to more than {_MAX_BYTES} bytes")
+    for entry in entries:
+        # zipfile would leave out the dots and write a file of another name; better to say that something is wrong.
+        path = PurePosixPath(entry.filename.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts or stat.S_ISLNK(entry.external_attr >> 16):
+            raise InputError(f"{archive}: has an entry that would land outside of its folder: {entry.filename}")
+
 
 _CHUNK = 1 << 18
 _TIMEOUT_S = 30.0
@@ -56,8 +126,8 @@ def download(  # noqa: PLR0913 - each a choice of its own
     Args:
         url: an address of http or https.
         file: where it goes, in one step when all of it is there; its folder exists.
-        tries: how often to begin without a byte more arriving, 1 or more; any that did starts the count anew.
-        wait: waits for so many seconds.
+        tries: maximum number of attempts in a row that receive nothing, 1 or more.
+        wait: waits for a number of seconds.
         progress: called with the bytes that are there, and with those of the whole or None.
         size: of the file in bytes, if it is known.
 
@@ -78,8 +148,8 @@ def download(  # noqa: PLR0913 - each a choice of its own
             left -= 1
         if not left:
             raise BeeagentError(
-                f"{url} could not be fetched: {reason}; {transfer.bytes_here()} bytes are here, and the same command "
-                "goes on"
+                f"{url} could not be downloaded: {reason}; {transfer.bytes_here()} bytes are kept; the same command "
+                "resumes it"
             )
         wait(backoff.next())
 
@@ -91,7 +161,7 @@ def _check_url(url: str) -> None:
     except ValueError:
         usable = False
     if not usable or not url.isascii() or not url.isprintable() or " " in url:
-        raise InputError(f"the address '{url}' is none of http or https; write what is not ASCII in it as %XX")
+        raise InputError(f"the URL '{url}' is not an http or https URL; percent-encode non-ASCII characters as %XX")
 
 
 def _failure(transfer: "_Transfer") -> str | None:
@@ -132,7 +202,7 @@ class _Transfer:
                 self._refused(error, start)
 
     def _kept(self) -> tuple[_Origin | None, int]:
-        """Give what the kept bytes came from, and their number; nothing is kept of which that is not known."""
+        """Return the origin and number of the bytes downloaded before; None and 0 if the origin is unknown."""
         start = self.bytes_here()
         try:
             origin = _Origin(**json.loads(self._note.read_text(encoding="utf-8")))
@@ -218,7 +288,7 @@ class _Transfer:
 
 
 def _chunks(response: Any) -> Iterator[bytes]:  # noqa: ANN401 - urllib's own
-    """Give what arrives; whatever ends it too early comes out as one error, told apart from those of the disk."""
+    """Yield the data received; any failure of the transfer raises `_CutOffError`, unlike errors of the disk."""
     while True:
         try:
             chunk = response.read(_CHUNK)
@@ -230,9 +300,93 @@ def _chunks(response: Any) -> Iterator[bytes]:  # noqa: ANN401 - urllib's own
 
 
 def _validator(headers: Any) -> str | None:  # noqa: ANN401 - urllib's own
-    """Give what tells this file from a later one: a strong entity tag, or else the date (RFC 9110, section 13.1.5)."""
+    """Return the validator of this version of a file: a strong ETag, or else the date (RFC 9110, section 13.1.5)."""
     tag = headers.get("ETag")
     if tag and not tag.startswith("W/"):
         return str(tag)
     date = headers.get("Last-Modified")
     return str(date) if date else None
+
+
+ARTICLE_URL = "https://tf2-object-detection.s3-eu-west-1.amazonaws.com/data/bees/input/dataset.zip"
+"""The 500 photographs of the reference article with their Ground Truth manifest (label attribute `bees-500`), CC0."""
+
+_BEGUN = ".download"
+"""Ending of the folder beside, where a download grows until it is whole."""
+
+_UNPACKED = "unpacked"
+_DONE = ".downloaded-from"
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+
+
+def download_dataset(  # noqa: PLR0913 - each a choice of its own
+    url: str,
+    folder: Path,
+    *,
+    sha256: str | None = None,
+    size: int | None = None,
+    keep: bool = False,
+    tries: int = 5,
+    wait: Callable[[float], object],
+    progress: Callable[[int, int | None], None] | None = None,
+) -> list[Path]:
+    """Fetch a zip and unpack it.
+
+    A call that was cut off goes on where it was; one for what is already there does nothing.
+
+    Args:
+        url: of the zip.
+        folder: where it is unpacked, in one step; new or empty. Until then it grows in `<folder>.download`.
+        sha256: of the zip, 64 hexadecimal digits, if it is known.
+        size: of the zip in bytes, if it is known.
+        keep: whether the zip stays in the folder.
+        tries: how often to begin without a byte more arriving.
+        wait: waits for a number of seconds.
+        progress: called with the bytes that are there, and with those of the whole or None.
+
+    Returns:
+        The manifests that are in the folder.
+
+    Raises:
+        InputError: a value, the address, the zip or the folder cannot be used. A damaged zip is removed.
+        BeeagentError: the server could not be reached or kept breaking off. What arrived is kept.
+    """
+    if sha256 is not None and not _SHA256.fullmatch(sha256):
+        raise InputError(f"the SHA-256 is '{sha256}': it must be 64 hexadecimal digits")
+    if _is_done(folder, url):
+        return sorted(folder.rglob("*.manifest"))
+    begun = folder.absolute().with_name(folder.absolute().name + _BEGUN)
+    make_folder(begun)
+    archive = begun / (PurePosixPath(urlsplit(url).path).name or "dataset.zip")
+    if not archive.is_file():
+        download(url, archive, tries=tries, wait=wait, progress=progress, size=size)
+    try:
+        if sha256 is not None:
+            check_sha256(archive, sha256)
+        unpack(archive, begun / _UNPACKED)
+    except InputError:
+        archive.unlink()
+        raise
+    try:
+        (begun / _UNPACKED / _DONE).write_text(url + "\n", encoding="utf-8")
+        if keep:
+            archive.replace(begun / _UNPACKED / archive.name)
+        (begun / _UNPACKED).rename(folder)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made: {error.strerror or error}") from None
+    shutil.rmtree(begun)
+    return sorted(folder.rglob("*.manifest"))
+
+
+def _is_done(folder: Path, url: str) -> bool:
+    """Return whether the download is complete; refuse a folder with other content."""
+    if not folder.exists():
+        return False
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file: name a new folder")
+    done = folder / _DONE
+    if done.is_file() and done.read_text(encoding="utf-8") == url + "\n":
+        return True
+    if next(folder.iterdir(), None) is not None:
+        raise InputError(f"{folder} is not empty: name a new folder")
+    return False

@@ -1,6 +1,6 @@
 """SageMaker Ground Truth manifests (also what Rekognition Custom Labels reads): one JSON object a line.
 
-The form: https://docs.aws.amazon.com/sagemaker/latest/dg/sms-data-output.html, "Bounding box job output".
+Format: https://docs.aws.amazon.com/sagemaker/latest/dg/sms-data-output.html, "Bounding box job output".
 """
 
 import codecs
@@ -14,16 +14,16 @@ from typing import Any
 from beeagent.errors import InputError
 from pydantic import BaseModel, Field, ValidationError
 
-from beeagent_models.datasets.box_check import Box
-from beeagent_models.datasets.builder import is_unicode
-from beeagent_models.datasets.dataset import LabelledImage
-from beeagent_models.datasets.defect import Defect, DefectKind, Findings, strict
+from beeagent_models.datasets.dataset import LabelledImage, check_labels, is_unicode
+from beeagent_models.datasets.defects import Box, Defect, DefectKind, Findings, strict
+from beeagent_models.datasets.image_files import find_image_file, is_s3, reference_path
+from beeagent_models.datasets.records import ImageRecord, Reader, name_within
 
 _TYPE = "groundtruth/object-detection"
 
 
 class ImageSize(BaseModel):
-    """The size of a picture in pixels, as a line states it."""
+    """The size of an image in pixels, as a line states it."""
 
     width: int
     height: int
@@ -52,7 +52,7 @@ class ManifestLine:
 
     Attributes:
         where: file and line, for errors.
-        source_ref: the picture, usually an `s3://` address; empty where a defective line has none.
+        source_ref: the image, usually an `s3://` address; empty where a defective line has none.
         size: width and height in pixels; None where a defective line does not state them.
         boxes: left, top, right, bottom in pixels, as stated.
         class_ids: of each box.
@@ -85,7 +85,7 @@ class Labelling:
 
 
 def manifest_lines(manifest: Path) -> Iterator[tuple[str, bytes]]:
-    """Give the lines of a manifest as they are, each with its place; blank lines and byte order marks are left out.
+    """Yield the lines of a manifest, each with its location, without blank lines and byte order marks.
 
     Raises:
         InputError: the file cannot be read.
@@ -133,18 +133,18 @@ def read_row(text: str | bytes, *, where: str) -> Findings[dict[str, Any] | None
     try:
         row = json.loads(text)
     except UnicodeDecodeError:
-        what = "is not UTF-8 text, so no line of a Ground Truth manifest"
+        what = "is not UTF-8 text, so not a line of a Ground Truth manifest"
         yield Defect(where, DefectKind.BROKEN_JSON, what)
         return None
     except (ValueError, RecursionError) as error:
         yield Defect(where, DefectKind.BROKEN_JSON, f"broken JSON: {error}")
         return None
     if not isinstance(row, dict):
-        what = "is no JSON object with a 'source-ref', so it is no line of a Ground Truth manifest"
+        what = "is not a JSON object with a 'source-ref', so not a line of a Ground Truth manifest"
         yield Defect(where, DefectKind.BROKEN_LINE, what)
         return None
     if not isinstance(row.get("source-ref"), str) or not row["source-ref"]:
-        what = "has no 'source-ref' that names a picture, so it is no line of a Ground Truth manifest"
+        what = "has no 'source-ref' that names an image, so it is not a line of a Ground Truth manifest"
         yield Defect(where, DefectKind.BROKEN_LINE, what)
     return row
 
@@ -163,7 +163,7 @@ def read_line(text: str | bytes, *, where: str, attribute: str | None = None) ->
         return ManifestLine(where, source_ref, None, (), (), {})
     content = row.get(attribute)
     if not isinstance(content, dict):
-        yield Defect(where, DefectKind.BROKEN_LINE, f"{attribute}: is not there, or no JSON object")
+        yield Defect(where, DefectKind.BROKEN_LINE, f"{attribute}: is missing, or not a JSON object")
         return ManifestLine(where, source_ref, None, (), (), {})
     size = yield from _read_size(content, f"{attribute}.image_size", where)
     key = f"{attribute}-metadata"
@@ -194,7 +194,7 @@ def _read_size(content: dict[str, Any], key: str, where: str) -> Findings[tuple[
         yield from _broken(where, key, error)
         return None
     if size.width < 1 or size.height < 1:
-        yield Defect(where, DefectKind.SIZE_WRONG, f"the picture is stated to be {size.width}x{size.height}")
+        yield Defect(where, DefectKind.SIZE_WRONG, f"the image is stated to be {size.width}x{size.height}")
         return None
     return size.width, size.height
 
@@ -227,8 +227,8 @@ def manifest_line(image: LabelledImage, *, source_ref: str, labels: Sequence[str
     """Write one line of a manifest, without the line's end. Boxes are rounded to whole pixels, as the form has it.
 
     Args:
-        image: the picture and its boxes.
-        source_ref: the picture's address: `s3://…`, or a path relative to the manifest.
+        image: the image and its boxes.
+        source_ref: the image's address: `s3://…`, or a path relative to the manifest.
         labels: the names of the classes.
         labelling: what the line says about its origin.
     """
@@ -278,7 +278,7 @@ def only_attribute(row: Mapping[str, object], where: str) -> str:
         if key.endswith(suffix) and isinstance(value, dict) and value.get("type") == _TYPE
     ]
     if not found:
-        raise InputError(f"{where}: has no label attribute of type {_TYPE}; label the picture or remove the line")
+        raise InputError(f"{where}: has no label attribute of type {_TYPE}; label the image or remove the line")
     if len(found) > 1:
         raise InputError(
             f"{where}: has several label attributes ({', '.join(found)}); choose one with --attribute, or write a "
@@ -301,13 +301,13 @@ class ClassMaps:
         return tuple(self._names[class_id][0] for class_id in sorted(self._names))
 
     def join(self, line: ManifestLine) -> Findings[None]:
-        """Take in the class map of a line; yield each name that cannot be told apart from the earlier ones."""
+        """Take in the class map of a line; yield each name that contradicts the earlier ones."""
         for class_id, name in line.class_map.items():
             first, at = self._names.get(class_id, (None, ""))
             if first is None:
                 self._names[class_id] = (name, line.where)
                 if not name.strip() or not is_unicode(name):
-                    what = f"class_id {class_id} has {'no Unicode text for a' if name.strip() else 'an empty'} name"
+                    what = f"class_id {class_id} has {'a non-Unicode' if name.strip() else 'an empty'} name"
                     yield Defect(line.where, DefectKind.LABEL_UNKNOWN, what)
                 elif self._ids.setdefault(name, class_id) != class_id:
                     what = f"class_id {class_id} and class_id {self._ids[name]} are both called '{name}'"
@@ -321,3 +321,83 @@ class ClassMaps:
         if not self._names:
             what = f"no line has a class-map that names a class; name the labels: {manifest}=bee"
             yield Defect(str(manifest), DefectKind.LABEL_UNKNOWN, what)
+
+
+class GroundTruthReader(Reader):
+    """Reads a Ground Truth manifest.
+
+    Args:
+        manifest: the file; it is gone through once more for its classes, when they are asked for.
+        labels: the classes, in order; by default those of the manifest, in the order of their ids.
+        attribute: the label attribute; by default the only one of type `groundtruth/object-detection`.
+        allowed: the only classes that a line may name, even without a box; None for any.
+    """
+
+    def __init__(
+        self,
+        manifest: Path,
+        *,
+        labels: tuple[str, ...] | None,
+        attribute: str | None,
+        allowed: tuple[str, ...] | None = None,
+    ) -> None:
+        super().__init__()
+        self._manifest = manifest
+        self._given = labels
+        self._labels = labels
+        self._attribute = attribute
+        self._allowed = allowed
+        if labels is not None:
+            check_labels(str(manifest), labels)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """See `Reader`."""
+        if self._labels is None:
+            classes = ClassMaps()
+            for findings in self._lines():
+                strict(classes.join(strict(findings)))
+            strict(classes.refuse_none(self._manifest))
+            self._labels = classes.labels
+        return self._labels
+
+    def entries(self) -> Iterator[ImageRecord | Defect]:
+        """See `Reader`."""
+        classes = ClassMaps()
+        empty = True
+        for findings in self._lines():
+            empty = False
+            line = yield from findings
+            if self._given is None:
+                yield from classes.join(line)
+            for name in line.class_map.values():
+                if self._allowed is not None and name not in self._allowed:
+                    what = f"label '{name}' is not one of {', '.join(self._allowed)}"
+                    yield Defect(line.where, DefectKind.LABEL_UNKNOWN, what)
+            yield line_record(line)
+        if empty:
+            raise InputError(f"{self._manifest}: it has no line")
+        if self._given is None:
+            yield from classes.refuse_none(self._manifest)
+
+    def find(self, record: ImageRecord) -> Path:
+        """Find the file of an image beside the manifest."""
+        return find_image_file(record.reference, beside=self._manifest.parent, where=record.where)
+
+    def _lines(self) -> Iterator[Findings[ManifestLine]]:
+        for where, text in manifest_lines(self._manifest):
+            yield read_line(text, where=where, attribute=self._attribute)
+
+
+def line_record(line: ManifestLine) -> ImageRecord:
+    """Return what a line states of its image."""
+    path = reference_path(line.source_ref)
+    return ImageRecord(
+        where=line.where,
+        reference=line.source_ref,
+        name=name_within(path.lstrip("/") if is_s3(line.source_ref) else path),
+        size=line.size,
+        boxes=line.boxes,
+        # A class without a name is a defect of the line; its boxes keep the id as their class.
+        labels=tuple(line.class_map.get(class_id, str(class_id)) for class_id in line.class_ids),
+    )

@@ -1,8 +1,9 @@
-"""The image files of a data set: found, decoded as the agent decodes them, and each used for one picture only."""
+"""The image files of a dataset: how manifests refer to them, finding them, and decoding them as the agent does."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from beeagent.camera import BadFrameError, read_image, silence_opencv
@@ -10,21 +11,21 @@ from beeagent.errors import InputError
 from numpy.typing import NDArray
 
 from beeagent_models.datasets.dataset import LabelledImage
-from beeagent_models.datasets.defect import Defect, DefectKind, Findings
-from beeagent_models.datasets.on_disk import FirstSeen
-from beeagent_models.datasets.stated import StatedPicture
+from beeagent_models.datasets.defects import Defect, DefectKind, Findings
+from beeagent_models.datasets.records import ImageRecord
+from beeagent_models.datasets.sqlite_index import FirstSeen
 
 
 @dataclass(frozen=True, slots=True)
-class FoundPicture:
-    """A picture of a data set with its file.
+class FoundImage:
+    """An image of a dataset with its file.
 
     Attributes:
-        picture: with the size that the file has and boxes in pixels; as stated where the file cannot be decoded.
+        image: with the size that the file has and boxes in pixels; as stated where the file cannot be decoded.
         path: the file; None where there is none.
     """
 
-    picture: StatedPicture
+    record: ImageRecord
     path: Path | None
 
 
@@ -39,7 +40,7 @@ def decode_image(path: Path) -> NDArray[np.uint8]:
     """
     silence_opencv()
     if path.exists() and not path.is_file():  # to read a pipe would never end
-        raise InputError(f"{path}: is no regular file")
+        raise InputError(f"{path}: is not a regular file")
     try:
         return read_image(path)
     except BadFrameError as error:
@@ -47,13 +48,13 @@ def decode_image(path: Path) -> NDArray[np.uint8]:
 
 
 def load_image(image: LabelledImage) -> NDArray[np.uint8]:
-    """Decode a data set's image.
+    """Decode a dataset's image.
 
     Returns:
         uint8, shape (height, width, 3), BGR.
 
     Raises:
-        InputError: it cannot be decoded, or no longer has the size that the data set says; names the file.
+        InputError: it cannot be decoded, or no longer has the size that the dataset says; names the file.
     """
     pixels = decode_image(image.path)
     if pixels.shape[:2] != (image.height, image.width):
@@ -63,56 +64,136 @@ def load_image(image: LabelledImage) -> NDArray[np.uint8]:
     return pixels
 
 
-def find_image(
-    picture: StatedPicture, find: Callable[[StatedPicture], Path], seen: FirstSeen
-) -> Findings[FoundPicture]:
-    """Find and decode the file of a picture.
+def find_image(record: ImageRecord, find: Callable[[ImageRecord], Path], seen: FirstSeen) -> Findings[FoundImage]:
+    """Find and decode the file of an image.
 
     Args:
-        picture: as its source states it.
-        find: finds the file of a picture, or raises InputError.
-        seen: the files and references of the data set's earlier pictures.
+        record: as its source states it.
+        find: finds the file of an image, or raises InputError.
+        seen: the files and references of the dataset's earlier images.
 
     Yields:
-        A missing or defective file, one that an earlier picture uses, and a size other than stated.
+        A missing or defective file, one that an earlier image uses, and a size other than stated.
     """
-    where = picture.where
-    repeated = yield from repeated_reference(picture, seen)
+    where = record.where
+    repeated = yield from repeated_reference(record, seen)
     try:
-        path = find(picture)
+        path = find(record)
     except InputError as error:
         yield Defect(where, DefectKind.MISSING_IMAGE, str(error).removeprefix(f"{where}: "))
-        return FoundPicture(picture, None)
+        return FoundImage(record, None)
     other = seen.at(f"file {path.resolve()}", where)
     if other is not None and not repeated:
-        what = f"{picture.reference} is the picture {path}, given before, at {other}; remove one"
+        what = f"{record.reference} is the image {path}, listed before, at {other}; remove one"
         yield Defect(where, DefectKind.DUPLICATE, what)
     try:
         height, width = decode_image(path).shape[:2]
     except InputError as error:
         yield Defect(where, DefectKind.BAD_IMAGE, str(error).removeprefix(f"{where}: "))
-        return FoundPicture(picture, path)
-    if picture.size is not None and picture.size != (width, height):
-        stated = f"{picture.size[0]}x{picture.size[1]}"
-        what = f"the picture {path} is {width}x{height}, not {stated} as stated"
+        return FoundImage(record, path)
+    if record.size is not None and record.size != (width, height):
+        stated = f"{record.size[0]}x{record.size[1]}"
+        what = f"the image {path} is {width}x{height}, not {stated} as stated"
         yield Defect(where, DefectKind.SIZE_WRONG, what)
-        return FoundPicture(picture, path)
-    return FoundPicture(picture.sized((width, height)), path)
+        return FoundImage(record, path)
+    return FoundImage(record.sized((width, height)), path)
 
 
-def repeated_reference(picture: StatedPicture, seen: FirstSeen) -> Findings[bool]:
-    """Find out whether an earlier picture has the same reference; needs no file.
+def repeated_reference(record: ImageRecord, seen: FirstSeen) -> Findings[bool]:
+    """Find out whether an earlier image has the same reference; needs no file.
 
     Args:
-        picture: as its source states it; one without a reference is none that could be repeated.
-        seen: the references of the data set's earlier pictures.
+        record: as its source states it; one without a reference is none that could be repeated.
+        seen: the references of the dataset's earlier images.
 
     Yields:
         A defect if there is one.
     """
-    before = seen.at(f"reference {picture.reference}", picture.where) if picture.reference else None
+    before = seen.at(f"reference {record.reference}", record.where) if record.reference else None
     if before is None:
         return False
-    what = f"the picture {picture.reference} was given before, at {before}; remove one"
-    yield Defect(picture.where, DefectKind.DUPLICATE, what)
+    what = f"the image {record.reference} was listed before, at {before}; remove one"
+    yield Defect(record.where, DefectKind.DUPLICATE, what)
     return True
+
+
+_SCHEME = "s3://"
+
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html, general purpose buckets.
+_BUCKET = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
+
+_MAX_KEY_BYTES = 1024
+"""Bytes of UTF-8 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html)."""
+
+
+def is_s3(reference: str) -> bool:
+    """Return whether a reference is an address in S3."""
+    return reference.startswith(_SCHEME)
+
+
+def reference_path(reference: str) -> str:
+    """Return the key of an address in S3, or the path that the reference is.
+
+    Nothing in a key is special: `#`, `?` and `%` belong to the name.
+    """
+    return reference[len(_SCHEME) :].partition("/")[2] if is_s3(reference) else reference
+
+
+def is_image_file(path: Path) -> bool:
+    """Return whether there is a file; not for a name that no file can have, or in a folder that cannot be read."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def find_image_file(source_ref: str, *, beside: Path, where: str) -> Path:
+    """Find the local copy of the image that a manifest names: a path relative to the manifest, or a key in a bucket.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = reference_path(source_ref)
+    if Path(path).is_absolute() and not is_s3(source_ref):
+        candidates = [Path(path)]
+    else:
+        parts = [part for part in PurePosixPath(path).parts if part not in {"/", ".."}]
+        candidates = [beside.joinpath(*parts[start:]) for start in range(len(parts))]
+        candidates += [beside / "images" / part for part in parts[-1:]]
+        if not is_s3(source_ref):
+            # A path is believed as it stands, `..` included; a key in a bucket cannot lead out of the folder.
+            candidates = list(dict.fromkeys([beside / path, *candidates]))
+    for candidate in candidates:
+        if is_image_file(candidate):
+            return candidate
+    looked = ", ".join(map(str, candidates))
+    raise InputError(f"{where}: the image {source_ref} is missing: searched {looked}")
+
+
+def s3_reference(*, bucket: str, prefix: str, name: str) -> str:
+    """Put an address together.
+
+    Args:
+        bucket: checked with `check_bucket` before.
+        prefix: what the key begins with; slashes at its ends make no difference. May be empty.
+        name: the rest of the key.
+
+    Raises:
+        InputError: the key is longer than S3 allows.
+    """
+    key = str(PurePosixPath(prefix.strip("/")) / name.lstrip("/")) if prefix.strip("/") else name.lstrip("/")
+    if len(key.encode("utf-8", "surrogatepass")) > _MAX_KEY_BYTES:
+        raise InputError(f"the key {key} is longer than the {_MAX_KEY_BYTES} bytes that S3 allows; shorten the prefix")
+    return f"{_SCHEME}{bucket}/{key}"
+
+
+def check_bucket(bucket: str) -> None:
+    """Refuse what S3 refuses as a bucket's name.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not _BUCKET.fullmatch(bucket):
+        raise InputError(
+            f"the bucket is '{bucket}': a name has 3 to 63 of a-z, 0-9, dots and dashes, and no s3:// before it"
+        )

@@ -20,9 +20,9 @@ class BrokenJsonError(InputError):
 
 
 def members(file: Path) -> Iterator[Member]:
-    """Give the members of the object in a file; those that are lists, entry by entry.
+    """Yield the members of the object in a file; those that are lists, entry by entry.
 
-    An empty list is given as one member with the value `[]` and no place.
+    An empty list is yielded as one member with the value `[]` and no place.
 
     Args:
         file: JSON in UTF-8.
@@ -112,7 +112,7 @@ class _Reader:
     def _expect_end(self) -> None:
         self._skip()
         if self._position < len(self._text):
-            raise self._error("something follows the end")
+            raise self._error("unexpected content after the end")
 
     def _skip(self) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""Moves a manifest to another bucket: its pictures' addresses are rewritten, all else in it stays."""
+"""Moves a manifest to another bucket: its images' addresses are rewritten, all else in it stays."""
 
 import json
 from pathlib import Path, PurePosixPath
@@ -6,10 +6,10 @@ from typing import Any
 
 from beeagent.errors import InputError
 
+from beeagent_models.datasets.atomic_write import atomic_write
 from beeagent_models.datasets.ground_truth import manifest_lines, only_attribute, parse_row
-from beeagent_models.datasets.on_disk import first_seen
-from beeagent_models.datasets.reference import check_bucket, reference_path, s3_reference
-from beeagent_models.datasets.replacing import replaced
+from beeagent_models.datasets.image_files import check_bucket, reference_path, s3_reference
+from beeagent_models.datasets.sqlite_index import first_seen
 
 
 def rewrite_manifest(  # noqa: PLR0913 - each a choice of its own
@@ -22,9 +22,9 @@ def rewrite_manifest(  # noqa: PLR0913 - each a choice of its own
     attribute: str | None = None,
     rename: str | None = None,
 ) -> int:
-    """Write a manifest whose pictures lie in a bucket, in flat memory and in one step.
+    """Write a manifest whose images lie in a bucket, in flat memory and in one step.
 
-    A picture's new key is the prefix and the picture's name, or what follows `replaces` in its old address.
+    An image's new key is the prefix and the image's name, or what follows `replaces` in its old address.
     All label attributes stay as they are, whatever they are called, but for one that is to be renamed.
 
     Args:
@@ -40,22 +40,22 @@ def rewrite_manifest(  # noqa: PLR0913 - each a choice of its own
         How many lines were written.
 
     Raises:
-        InputError: the manifest or a name cannot be used, or two pictures would get the same address. Nothing is
+        InputError: the manifest or a name cannot be used, or two images would get the same address. Nothing is
             written then.
     """
     check_bucket(bucket)
     if attribute is not None and rename is None:
-        raise InputError(f"the label attribute {attribute} is to be renamed, but no new name is given")
+        raise InputError(f"the label attribute {attribute} cannot be renamed without a new name")
     count = 0
-    with first_seen() as old, first_seen() as new, replaced(out) as file:
+    with first_seen() as old, first_seen() as new, atomic_write(out) as file:
         for where, text in manifest_lines(manifest):
             row = parse_row(text, where=where)
             name = _name(row["source-ref"], replaces, where)
             reference = s3_reference(bucket=bucket, prefix=prefix, name=name)
-            # The same picture twice in a manifest is no matter of its address: `check` finds it.
+            # The same image twice in a manifest is no matter of its address: `check` finds it.
             if old.at(row["source-ref"], where) is None and (before := new.at(reference, where)) is not None:
                 raise InputError(
-                    f"{where}: {reference} would be another picture than at {before}: keep more of the old "
+                    f"{where}: {reference} would be another image than at {before}: keep more of the old "
                     "addresses, by saying which beginning of theirs is replaced"
                 )
             row["source-ref"] = reference
@@ -64,7 +64,7 @@ def rewrite_manifest(  # noqa: PLR0913 - each a choice of its own
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             count += 1
         if not count:
-            raise InputError(f"{manifest}: there is no line in it")
+            raise InputError(f"{manifest}: it has no line")
     return count
 
 
@@ -76,7 +76,7 @@ def _name(reference: str, replaces: str | None, where: str) -> str:
     else:
         raise InputError(f"{where}: {reference} does not begin with {replaces}")
     if not name:
-        raise InputError(f"{where}: {reference} leaves no name for the picture")
+        raise InputError(f"{where}: {reference} leaves no name for the image")
     return name
 
 

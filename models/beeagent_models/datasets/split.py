@@ -10,11 +10,11 @@ from pathlib import Path, PurePosixPath
 from beeagent.camera import natural_key
 from beeagent.errors import InputError
 
+from beeagent_models.datasets.atomic_write import atomic_write, make_folder
 from beeagent_models.datasets.dataset import Dataset
 from beeagent_models.datasets.ground_truth import manifest_lines, parse_row
-from beeagent_models.datasets.on_disk import digest_of, temporary_database
-from beeagent_models.datasets.reference import reference_path
-from beeagent_models.datasets.replacing import replaced
+from beeagent_models.datasets.image_files import reference_path
+from beeagent_models.datasets.sqlite_index import digest_of, temporary_database
 
 TRAIN = "train.manifest"
 TEST = "test.manifest"
@@ -29,12 +29,12 @@ class Part:
 
     Attributes:
         manifest: what was written.
-        pictures: its lines.
-        series: how many series they are of; at random, how many different pictures.
+        images: its lines.
+        series: how many series they are of; at random, how many different images.
     """
 
     manifest: Path
-    pictures: int
+    images: int
     series: int
 
 
@@ -43,18 +43,18 @@ def split_manifest(  # noqa: PLR0913 - each a choice of its own
 ) -> tuple[Part, Part]:
     """Write `train.manifest` and `test.manifest`; each line is in one of them, as it was and in its old order.
 
-    A series is never divided, nor are lines about the same picture. Which series go to the test is drawn by
+    A series is never divided, nor are lines about the same image. Which series go to the test is drawn by
     the seed and the names alone. Series are taken, in the drawn order, as long as they fit into the wanted number of
-    pictures; at random (each picture a series of its own) that number is met exactly. Needs flat memory.
+    images; at random (each image a series of its own) that number is met exactly. Needs flat memory.
 
     Args:
         manifest: the manifest to divide.
-        out: the folder to write to. Where references are relative, the manifest's own, beside which pictures are
+        out: the folder to write to. Where references are relative, the manifest's own, beside which images are
             found.
-        fraction: of the pictures, for the test; more than 0, less than 1.
-        seed: another seed draws other pictures.
-        by_series: whether pictures of one series stay together.
-        pattern: a regular expression, searched for in a picture's name; its first group, or else all that it
+        fraction: of the images, for the test; more than 0, less than 1.
+        seed: another seed draws other images.
+        by_series: whether images of one series stay together.
+        pattern: a regular expression, searched for in an image's name; its first group, or else all that it
             matched, names the series. None for the name up to its last number.
 
     Returns:
@@ -66,18 +66,15 @@ def split_manifest(  # noqa: PLR0913 - each a choice of its own
     if not 0 < fraction < 1:
         raise InputError(f"the fraction for the test is {fraction:g}: it must be more than 0 and less than 1")
     if pattern is not None and not by_series:
-        raise InputError("a pattern for series makes no sense where pictures are drawn at random")
+        raise InputError("a pattern for series cannot be used when images are drawn at random")
     series = _Series(by_series=by_series, pattern=_compiled(pattern))
     if manifest.resolve() in {(out / name).resolve() for name in (TRAIN, TEST)}:
         raise InputError(f"{manifest} would be overwritten: rename it, or write to another folder")
     with temporary_database() as database:
         _count(database, series.of_lines(manifest), seed)
         _choose(database, fraction, str(manifest))
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"the folder {out} cannot be made: {error.strerror}") from None
-        with replaced(out / TRAIN) as train, replaced(out / TEST) as test:
+        make_folder(out)
+        with atomic_write(out / TRAIN) as train, atomic_write(out / TEST) as test:
             for key, text in series.of_lines(manifest):
                 chosen = database.execute("SELECT 1 FROM test WHERE key = ?", (digest_of(key),)).fetchone()
                 (test if chosen else train).write(text.decode("utf-8").rstrip("\r\n") + "\n")
@@ -172,9 +169,7 @@ class _Series:
         if self.pattern is not None:
             match = self.pattern.search(path.name)
             if match is None:
-                raise InputError(
-                    f"{where}: the name {path.name} has nothing that the pattern {self.pattern.pattern} finds"
-                )
+                raise InputError(f"{where}: the name {path.name} does not match the pattern {self.pattern.pattern}")
             return (match.group(1) if self.pattern.groups else match.group()) or ""
         match = _SERIES.fullmatch(path.stem)
         return str(path.parent / (match.group(1) if match else path.stem))
@@ -184,7 +179,7 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
     try:
         return None if pattern is None else re.compile(pattern)
     except re.error as error:
-        raise InputError(f"the pattern '{pattern}' is no regular expression: {error}") from None
+        raise InputError(f"the pattern '{pattern}' is not a regular expression: {error}") from None
 
 
 def _count(database: sqlite3.Connection, series: Iterator[tuple[str, bytes]], seed: int) -> None:
@@ -199,11 +194,11 @@ def _count(database: sqlite3.Connection, series: Iterator[tuple[str, bytes]], se
 
 
 def _choose(database: sqlite3.Connection, fraction: float, name: str) -> None:
-    (count, pictures) = database.execute("SELECT count(*), coalesce(sum(size), 0) FROM series").fetchone()
+    (count, images) = database.execute("SELECT count(*), coalesce(sum(size), 0) FROM series").fetchone()
     if count < 2:
-        what = "all pictures are of one series: give a pattern that tells series apart, or draw at random"
-        raise InputError(f"{name}: {what if pictures > 1 else 'a split needs two pictures or more'}")
-    wanted, taken, chosen = max(1, round(pictures * fraction)), 0, 0
+        what = "all images are of one series: give a pattern that distinguishes series, or draw at random"
+        raise InputError(f"{name}: {what if images > 1 else 'a split needs two images or more'}")
+    wanted, taken, chosen = max(1, round(images * fraction)), 0, 0
     for key, size in database.execute("SELECT key, size FROM series ORDER BY place, key"):
         if taken + size <= wanted and chosen < count - 1:
             database.execute("INSERT INTO test VALUES (?)", (key,))

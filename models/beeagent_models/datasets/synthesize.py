@@ -1,4 +1,4 @@
-"""Makes a labelled data set of drawn hive entrances: pictures and a Ground Truth manifest."""
+"""Makes a labelled dataset of drawn hive entrances: images and a Ground Truth manifest."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -17,7 +17,7 @@ LABELS = ("bee",)
 MANIFEST = "output.manifest"
 
 _JPEG_QUALITY = 92
-_MOST_FRAMES = 1_000_000
+_MAX_FRAMES = 1_000_000
 
 
 def synthesize(  # noqa: PLR0913 - each a choice of its own
@@ -30,18 +30,18 @@ def synthesize(  # noqa: PLR0913 - each a choice of its own
     created_at: datetime,
     progress: Callable[[], None] | None = None,
 ) -> Path:
-    """Draw pictures and write what is on them.
+    """Draw images and write what is on them.
 
-    Each picture depends on the seed and its number alone, so that a larger set begins with the smaller one.
+    Each image depends on the seed and its number alone, so that a larger set begins with the smaller one.
 
     Args:
         folder: where `output.manifest` and `images/` go; made if need be, and empty before.
-        frames: how many pictures, 1 to 1,000,000.
+        frames: how many images, 1 to 1,000,000.
         width: of each, 16 to 8192 pixels.
         height: likewise.
         seed: 0 or more.
         created_at: the date to write into the manifest.
-        progress: called after each picture.
+        progress: called after each image.
 
     Returns:
         The manifest.
@@ -49,8 +49,8 @@ def synthesize(  # noqa: PLR0913 - each a choice of its own
     Raises:
         InputError: a value is out of range, the folder is not empty or cannot be written to.
     """
-    if not 1 <= frames <= _MOST_FRAMES:
-        raise InputError(f"frames is {frames}: allowed are 1 to {_MOST_FRAMES}")
+    if not 1 <= frames <= _MAX_FRAMES:
+        raise InputError(f"frames is {frames}: allowed are 1 to {_MAX_FRAMES}")
     if not (MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE):
         raise InputError(f"size is {width}x{height}: allowed are {MIN_SIDE} to {MAX_SIDE} pixels each way")
     if seed < 0:
@@ -68,7 +68,7 @@ def synthesize(  # noqa: PLR0913 - each a choice of its own
                 if progress is not None:
                     progress()
     except OSError as error:
-        raise InputError(f"the data set cannot be written to {folder}: {error.strerror or error}") from None
+        raise InputError(f"the dataset cannot be written to {folder}: {error.strerror or error}") from None
     return manifest
 
 

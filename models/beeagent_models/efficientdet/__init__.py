@@ -1,6 +1,6 @@
 """The EfficientDet-Lite network in `keras.ops`: configuration, backbone, BiFPN, heads, anchors, box coding.
 
-Nothing here knows of data sets, training loops or TFLite. Keras is imported when the network itself is first asked for:
+Nothing here knows of datasets, training loops or TFLite. Keras is imported when the network itself is first asked for:
 configuration and anchors do without, in the loader's processes and in evaluation.
 """
 

@@ -12,7 +12,7 @@ _LARGEST_LOG_RATIO = 10.0
 
 
 def feature_shapes(config: EfficientDetConfig, height: int, width: int) -> list[tuple[int, int]]:
-    """Give the height and width of every pyramid level's feature map, finest first.
+    """Return the height and width of every pyramid level's feature map, finest first.
 
     Each level halves the one before, rounding up, as 'same' padding does.
     """

@@ -79,7 +79,7 @@ def build_backbone(config: EfficientDetConfig, image: Any) -> list[Any]:  # noqa
 
 
 def backbone_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """Give the convolutions of a model's backbone, in the order of the network."""
+    """Return the convolutions of a model's backbone, in the order of the network."""
     return [
         layer for layer in model.layers if layer.name == "stem" or (layer.name.startswith("stage") and layer.weights)
     ]

@@ -60,7 +60,7 @@ class EfficientDetConfig:
         return len(self.aspect_ratios) * self.octave_scales
 
     def to_json(self) -> dict[str, Any]:
-        """Give the values as JSON knows them; `from_json` takes them back."""
+        """Return the values as JSON values; `from_json` reads them."""
         return dataclasses.asdict(self)
 
     @classmethod
@@ -93,13 +93,13 @@ _PUBLISHED: dict[str, dict[str, float]] = {
 def config_for(
     name: str, *, labels: tuple[str, ...], anchor_scale: float | None = None, input_size: int | None = None
 ) -> EfficientDetConfig:
-    """Give the published configuration of an EfficientDet-Lite.
+    """Return the published configuration of an EfficientDet-Lite.
 
     Args:
         name: `lite0` to `lite4`.
         labels: the names of the classes.
-        anchor_scale: in place of the published one (3.0; lite4: 4.0).
-        input_size: in pixels, in place of the published one.
+        anchor_scale: instead of the published one (3.0; lite4: 4.0).
+        input_size: in pixels, instead of the published one.
 
     Raises:
         InputError: no such model, or a number out of range.

@@ -27,7 +27,7 @@ class UpsampleLike(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no 
         return doubled[:, :height, :width, :]
 
     def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
-        """Give the shape of the output for the shapes of the two inputs."""
+        """Return the shape of the output for the shapes of the two inputs."""
         small, like = input_shape
         return (small[0], like[1], like[2], small[3])
 

@@ -10,7 +10,7 @@ from beeagent.errors import InputError
 from beeagent_models.augmentation.composer import Mix, Sizes
 from beeagent_models.augmentation.mixture import TrainingSet
 from beeagent_models.datasets.dataset import Dataset
-from beeagent_models.input_size import MAX_SIDE, MIN_SIDE, check_alignment
+from beeagent_models.efficientdet.input_size import MAX_SIDE, MIN_SIDE, check_alignment
 
 _MOST = 1_000_000_000
 

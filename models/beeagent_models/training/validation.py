@@ -8,11 +8,11 @@ import numpy as np
 from beeagent.detection import Detections, Fit, InputTransform, input_transform, letterbox, padding_value
 from numpy.typing import NDArray
 
-from beeagent_models.coco_metrics import MAX_DETECTIONS, coco_metrics
 from beeagent_models.datasets.dataset import Dataset
 from beeagent_models.datasets.image_files import load_image
 from beeagent_models.efficientdet.anchors import anchor_boxes, decode_boxes
 from beeagent_models.efficientdet.config import EfficientDetConfig
+from beeagent_models.evaluation.coco_metrics import MAX_DETECTIONS, coco_metrics
 
 # As in the exported model's post-processing.
 _LEAST_SCORE, _NMS_IOU = 0.05, 0.5

@@ -1,0 +1,142 @@
+"""Resources to remove, and the simple ones: SageMaker training jobs and statements in bucket policies."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+from beeagent.errors import BeeagentError
+
+from beeagent_cloud.aws import PROJECT_TAG, AwsError, Service
+from beeagent_cloud.custom_labels.bucket_access import without_ours
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A step of the clean-up.
+
+    Attributes:
+        what: in words.
+        costs: what it costs as long as it is there, in words; empty for nothing worth telling.
+        act: removes it, after checking its tag again, and returns when it is done.
+    """
+
+    what: str
+    costs: str
+    act: Callable[[], None]
+
+
+@dataclass(slots=True)
+class Found:
+    """What there is.
+
+    Attributes:
+        removals: what can be removed, in the order in which it has to be.
+        kept: what stays, each with the reason.
+    """
+
+    removals: list[Removal] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+
+
+def is_ours(tags: Mapping[str, str] | Sequence[Mapping[str, Any]], project: str | None) -> bool:
+    """Return whether the tags are those of a resource that beeagent made.
+
+    Args:
+        tags: as one service gives them, by key, or as another does, each with `Key` and `Value`.
+        project: the project's name, if only things of one project count.
+    """
+    by_key = dict(tags) if isinstance(tags, Mapping) else {tag["Key"]: tag["Value"] for tag in tags}
+    return PROJECT_TAG in by_key and project in (None, by_key[PROJECT_TAG])
+
+
+def refuse_unless_ours(what: str, *, ours: bool) -> None:
+    """Stop where something has lost its tag since it was found.
+
+    Raises:
+        BeeagentError: it has.
+    """
+    if not ours:
+        raise BeeagentError(f"{what} has the tag {PROJECT_TAG} no longer, and is kept")
+
+
+_RUNS: Final = frozenset({"InProgress", "Stopping"})
+
+
+class TrainingJobCleanup:
+    """Finds running jobs by their tag.
+
+    Args:
+        sagemaker: the service.
+        project: only of this project; None for all.
+        wait: waits until the next poll.
+    """
+
+    def __init__(self, sagemaker: Service, *, project: str | None, wait: Callable[[], object]) -> None:
+        self._sagemaker = sagemaker
+        self._project = project
+        self._wait = wait
+
+    def find(self) -> Found:
+        """Find what runs.
+
+        Raises:
+            AwsError: that cannot be found out.
+        """
+        found = Found()
+        for job in list(self._sagemaker.pages("list_training_jobs", "TrainingJobSummaries")):
+            if job["TrainingJobStatus"] in _RUNS and self._is_ours(job["TrainingJobArn"]):
+                name = str(job["TrainingJobName"])
+                act = partial(self._stop, name, str(job["TrainingJobArn"]))
+                found.removals.append(Removal(f"stop training job {name}", "its machine, by the second", act))
+        return found
+
+    def _is_ours(self, arn: str) -> bool:
+        return is_ours(list(self._sagemaker.pages("list_tags", "Tags", ResourceArn=arn)), self._project)
+
+    def _stop(self, name: str, arn: str) -> None:
+        refuse_unless_ours(f"training job {name}", ours=self._is_ours(arn))
+        while (status := self._sagemaker("describe_training_job", TrainingJobName=name)["TrainingJobStatus"]) in _RUNS:
+            if status == "InProgress":
+                self._sagemaker("stop_training_job", TrainingJobName=name)
+            self._wait()
+
+
+def statements_removal(s3: Service, bucket: str, found: Found) -> None:
+    """Find the statements in a bucket's policy that permit Rekognition to use it; the bucket itself stays.
+
+    Args:
+        s3: the service.
+        bucket: where a training left its results.
+        found: gets the removal, and that the bucket stays.
+
+    Raises:
+        AwsError: the policy cannot be read.
+    """
+    found.kept.append(f"bucket {bucket}, with the results of trainings: it is not part of a stack")
+    policy = _policy(s3, bucket)
+    if policy is not None and without_ours(policy) != policy:
+        what = f"remove Rekognition's access from the policy of bucket {bucket}"
+        found.removals.append(Removal(what, "", partial(_remove, s3, bucket)))
+
+
+def _remove(s3: Service, bucket: str) -> None:
+    policy = _policy(s3, bucket)
+    if policy is None:
+        return
+    rest = without_ours(policy)
+    if rest is None:
+        s3("delete_bucket_policy", Bucket=bucket)
+    elif rest != policy:
+        s3("put_bucket_policy", Bucket=bucket, Policy=json.dumps(rest))
+
+
+def _policy(s3: Service, bucket: str) -> dict[str, Any] | None:
+    try:
+        policy: dict[str, Any] = json.loads(s3("get_bucket_policy", Bucket=bucket)["Policy"])
+    except AwsError as error:
+        if error.code in ("NoSuchBucketPolicy", "NoSuchBucket"):
+            return None
+        raise
+    return policy

@@ -1,0 +1,161 @@
+"""CloudFormation stacks; their buckets are emptied first, with all versions, since they cannot be deleted otherwise."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+from beeagent.errors import BeeagentError, InputError
+
+from beeagent_cloud.aws import PROJECT_TAG, AwsError, Service
+from beeagent_cloud.cleanup.resources import Found, Removal, is_ours, refuse_unless_ours
+
+_BATCH: Final = 1000  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
+_MOST_ROUNDS: Final = 50
+_COSTS: Final = "about $1 a month for its key, and what is stored"  # https://aws.amazon.com/kms/pricing/
+
+
+class StackCleanup:
+    """Finds stacks by their tag.
+
+    Args:
+        cloudformation: the service.
+        s3: the service.
+        project: only of this project; None for all.
+        stack: only the stack of this name; None for all.
+        report: receives progress messages.
+        wait: waits until the next poll.
+    """
+
+    def __init__(  # noqa: PLR0913 - whom it asks, and what counts
+        self,
+        cloudformation: Service,
+        s3: Service,
+        *,
+        project: str | None,
+        stack: str | None,
+        report: Callable[[str], None],
+        wait: Callable[[], object],
+    ) -> None:
+        self._cloudformation = cloudformation
+        self._s3 = s3
+        self._project = project
+        self._stack = stack
+        self._report = report
+        self._wait = wait
+        self.buckets: set[str] = set()
+        """The buckets of the stacks that were found."""
+
+    def find(self) -> Found:
+        """Find what there is.
+
+        Raises:
+            InputError: the stack that is named is none of beeagent's, or is not there.
+            AwsError: that cannot be found out.
+        """
+        found = Found()
+        for stack in list(self._stacks()):
+            if "RootId" in stack or "ParentId" in stack:
+                continue  # goes with the one that it is in
+            name, number = str(stack["StackName"]), str(stack["StackId"])
+            for bucket in self._buckets(number):
+                self.buckets.add(bucket)
+                what = f"empty bucket {bucket} of stack {name}, with all versions"
+                found.removals.append(Removal(what, "", partial(self._empty, name, number, bucket)))
+            found.removals.append(Removal(f"delete stack {name}", _COSTS, partial(self._delete, name, number)))
+        return found
+
+    def _stacks(self) -> list[Mapping[str, Any]]:
+        if self._stack is None:
+            stacks = self._cloudformation.pages("describe_stacks", "Stacks")
+            return [stack for stack in stacks if is_ours(stack.get("Tags", []), self._project)]
+        stack = self._described(self._stack)
+        if stack is None:
+            raise InputError(f"there is no stack {self._stack} in {self._cloudformation.region}")
+        if not is_ours(stack.get("Tags", []), self._project):
+            of = "" if self._project is None else f" of the value {self._project}"
+            raise InputError(f"the stack {self._stack} has no tag {PROJECT_TAG}{of}: beeagent did not make it")
+        return [stack]
+
+    def _described(self, name: str) -> Mapping[str, Any] | None:
+        try:
+            stacks = self._cloudformation("describe_stacks", StackName=name)["Stacks"]
+        except AwsError as error:
+            if error.code == "ValidationError":  # that there is none has no code of its own
+                return None
+            raise
+        found: Mapping[str, Any] | None = next(iter(stacks), None)
+        return found
+
+    def _buckets(self, number: str) -> list[str]:
+        resources = self._cloudformation.pages("list_stack_resources", "StackResourceSummaries", StackName=number)
+        return [
+            each["PhysicalResourceId"]
+            for each in resources
+            if each["ResourceType"] == "AWS::S3::Bucket" and each.get("ResourceStatus") != "DELETE_COMPLETE"
+        ]
+
+    def _refuse_unless_ours(self, name: str, number: str) -> None:
+        stack = self._described(number)
+        tags = [] if stack is None else stack.get("Tags", [])
+        refuse_unless_ours(f"stack {name}", ours=is_ours(tags, self._project))
+
+    def _empty(self, name: str, number: str, bucket: str) -> None:
+        self._refuse_unless_ours(name, number)
+        refuse_unless_ours(f"bucket {bucket}", ours=bucket in self._buckets(number))
+        for _ in range(_MOST_ROUNDS):
+            removed = self._empty_once(bucket)
+            if not removed:
+                return
+            self._report(f"bucket {bucket}: {removed} versions and uploads removed")
+        raise BeeagentError(f"bucket {bucket} is filled as fast as it is emptied: stop what writes to it")
+
+    def _empty_once(self, bucket: str) -> int:
+        """Remove what there is at the moment, and say how much that was."""
+        removed = 0
+        try:
+            for member in ("Versions", "DeleteMarkers"):
+                versions = self._s3.pages("list_object_versions", member, Bucket=bucket)
+                batch: list[dict[str, str]] = []
+                for each in list(versions):
+                    batch.append({"Key": each["Key"], "VersionId": each["VersionId"]})
+                    if len(batch) == _BATCH:
+                        removed += self._delete_batch(bucket, batch)
+                        batch = []
+                removed += self._delete_batch(bucket, batch)
+            for upload in list(self._s3.pages("list_multipart_uploads", "Uploads", Bucket=bucket)):
+                self._s3("abort_multipart_upload", Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+                removed += 1
+        except AwsError as error:
+            if error.code == "NoSuchBucket":
+                return 0
+            raise
+        return removed
+
+    def _delete_batch(self, bucket: str, batch: list[dict[str, str]]) -> int:
+        if not batch:
+            return 0
+        answer = self._s3("delete_objects", Bucket=bucket, Delete={"Objects": batch, "Quiet": True})
+        for error in answer.get("Errors", []):
+            raise BeeagentError(f"{error['Key']} in bucket {bucket} cannot be removed: {error['Code']}")
+        return len(batch)
+
+    def _delete(self, name: str, number: str) -> None:
+        self._refuse_unless_ours(name, number)
+        self._cloudformation("delete_stack", StackName=number)
+        before = ""
+        while (stack := self._described(number)) is not None and stack["StackStatus"] != "DELETE_COMPLETE":
+            status = str(stack["StackStatus"])
+            if status == "DELETE_FAILED":
+                raise BeeagentError(f"stack {name} cannot be deleted: {'; '.join(self._reasons(number))}")
+            if status != before:
+                self._report(f"stack {name} is {status}; this takes minutes")
+            before = status
+            self._wait()
+
+    def _reasons(self, number: str) -> list[str]:
+        resources = self._cloudformation.pages("list_stack_resources", "StackResourceSummaries", StackName=number)
+        return [
+            f"{each['LogicalResourceId']}: {each.get('ResourceStatusReason', 'no reason is given')}"
+            for each in resources
+            if each.get("ResourceStatus") == "DELETE_FAILED"
+        ] or ["AWS gives no reason"]

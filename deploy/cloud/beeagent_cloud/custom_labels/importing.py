@@ -1,0 +1,206 @@
+"""Imports manifests from S3 into a project, after checking them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from beeagent.errors import BeeagentError, InputError
+from beeagent_models.datasets import GroundTruthReader, check_dataset
+
+from beeagent_cloud.aws import PROJECT_TAG, Service, split_s3_address
+from beeagent_cloud.custom_labels.training import Project, delete_dataset
+
+_MAX_LISTED: Final = 20
+_CHUNK: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class StoredManifest:
+    """What a manifest says.
+
+    Attributes:
+        bucket: where it is.
+        key: likewise.
+        images: how many it names.
+        boxes: how many there are on them.
+        labels: what they may show.
+        prefixes: by each bucket with images, what their keys begin with.
+    """
+
+    bucket: str
+    key: str
+    images: int
+    boxes: int
+    labels: tuple[str, ...]
+    prefixes: dict[str, str]
+
+    def __str__(self) -> str:
+        return f"{self.images} images with {self.boxes} boxes of {', '.join(self.labels)}"
+
+
+def read_stored_manifest(s3: Service, address: str, *, folder: Path, report: Callable[[str], None]) -> StoredManifest:
+    """Fetch a manifest, and look for every defect that can be seen without fetching the images.
+
+    Args:
+        s3: the service, in the region in which all has to be.
+        address: of the manifest, `s3://BUCKET/KEY`.
+        folder: where to keep it meanwhile.
+        report: receives each defect.
+
+    Raises:
+        InputError: it is not there, or has defects.
+        AwsError: it cannot be read.
+    """
+    bucket, key = split_s3_address(address)
+    if not key:
+        raise InputError(f"{address} is a bucket: write s3://BUCKET/KEY of the manifest")
+    file = folder / "output.manifest"
+    with file.open("wb") as target:
+        for chunk in s3("get_object", Bucket=bucket, Key=key)["Body"].iter_chunks(_CHUNK):
+            target.write(chunk)
+    _refuse_defects(file, address, report)
+    source = GroundTruthReader(file, labels=None, attribute=None)
+    keys: dict[str, set[str]] = {}
+    images = boxes = 0
+    for image in source.records():
+        if not image.reference.startswith("s3://"):
+            raise InputError(
+                f"{address} names the image {image.reference}, which is not in S3: `beeagent dataset rewrite` "
+                "points a manifest at a bucket"
+            )
+        of, at = split_s3_address(image.reference)
+        keys.setdefault(of, set()).add(at)
+        images += 1
+        boxes += len(image.boxes)
+    prefixes = {of: _folder_of(those) for of, those in keys.items()}
+    for of, those in keys.items():
+        _refuse_missing(s3, of, those, prefixes[of], report)
+    return StoredManifest(bucket, key, images, boxes, source.labels, prefixes)
+
+
+def _refuse_defects(file: Path, address: str, report: Callable[[str], None]) -> None:
+    defects = 0
+    for defect in check_dataset(str(file), images=False):
+        defects += 1
+        if defects <= _MAX_LISTED:
+            report(str(defect).replace(str(file), address))
+    if defects:
+        raise InputError(f"{address} has {defects} defects: fix them first")
+
+
+def _refuse_missing(s3: Service, bucket: str, keys: set[str], prefix: str, report: Callable[[str], None]) -> None:
+    there = {entry["Key"] for entry in s3.pages("list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix)}
+    missing = sorted(keys - there)
+    for key in missing[:_MAX_LISTED]:
+        report(f"missing-image: s3://{bucket}/{key} is not there")
+    if missing:
+        raise InputError(f"{len(missing)} of {len(keys)} images are missing in {bucket}: upload them first")
+
+
+def _folder_of(keys: set[str]) -> str:
+    """Return the common prefix of all keys, up to a slash; it may be empty."""
+    first, last = min(keys), max(keys)  # what these two share, all between them do
+    shared = next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
+    return first[: first.rfind("/", 0, shared) + 1]
+
+
+_IN_PROGRESS: Final = frozenset({"CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS"})
+_FAILED: Final = frozenset({"CREATE_FAILED", "UPDATE_FAILED"})
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What Rekognition says of a dataset.
+
+    Attributes:
+        arn: its own.
+        entries: images.
+        labelled: images with a label.
+        wrong: images that Rekognition could not use.
+    """
+
+    arn: str
+    entries: int
+    labelled: int
+    wrong: int
+
+    def __str__(self) -> str:
+        wrong = f", {self.wrong} of them unusable for Rekognition" if self.wrong else ""
+        return f"{self.entries} images, {self.labelled} with labels{wrong}"
+
+
+class Import:
+    """Makes the datasets of a project, and waits until they are made.
+
+    Args:
+        rekognition: the service.
+        project: the project.
+        report: receives progress messages.
+        wait: waits until the next poll.
+    """
+
+    def __init__(
+        self, rekognition: Service, project: Project, *, report: Callable[[str], None], wait: Callable[[], object]
+    ) -> None:
+        self._rekognition = rekognition
+        self._project = project
+        self._report = report
+        self._wait = wait
+
+    def existing(self, kind: str) -> Stored | None:
+        """Return the existing dataset, once it is complete; None if there is none, or only one that failed."""
+        arn, status = self._project.datasets.get(kind, ("", ""))
+        return None if not arn or status in _FAILED or status == "DELETE_IN_PROGRESS" else self._made(arn, kind)
+
+    def create(self, kind: str, manifest: StoredManifest | None) -> Stored:
+        """Create a dataset that replaces the existing one, if any.
+
+        Args:
+            kind: `TRAIN` or `TEST`.
+            manifest: what to make it of; None for an empty one.
+
+        Raises:
+            BeeagentError: that failed.
+        """
+        arn, _ = self._project.datasets.get(kind, ("", ""))
+        if arn:
+            delete_dataset(self._rekognition, arn, wait=self._wait)
+        members: dict[str, Any] = {} if manifest is None else {"DatasetSource": _source(manifest)}
+        made = self._rekognition(
+            "create_dataset",
+            ProjectArn=self._project.arn,
+            DatasetType=kind,
+            Tags={PROJECT_TAG: self._project.name},
+            **members,
+        )
+        return self._made(str(made["DatasetArn"]), kind)
+
+    def divide(self, train: Stored, test: Stored) -> tuple[Stored, Stored]:
+        """Let Rekognition move a fifth of the images of `train`, drawn at random, into the empty `test`.
+
+        Raises:
+            BeeagentError: that failed.
+        """
+        self._rekognition("distribute_dataset_entries", Datasets=[{"Arn": train.arn}, {"Arn": test.arn}])
+        return self._made(train.arn, "TRAIN"), self._made(test.arn, "TEST")
+
+    def _made(self, arn: str, kind: str) -> Stored:
+        before = ""
+        while True:
+            said = self._rekognition("describe_dataset", DatasetArn=arn)["DatasetDescription"]
+            status = str(said["Status"])
+            if status in _FAILED:
+                raise BeeagentError(f"the {kind} dataset cannot be made: {said.get('StatusMessage', status)}")
+            if status not in _IN_PROGRESS:
+                stats = said.get("DatasetStats", {})
+                numbers = (int(stats.get(name, 0)) for name in ("TotalEntries", "LabeledEntries", "ErrorEntries"))
+                return Stored(arn, *numbers)
+            if status != before:
+                self._report(f"the {kind} dataset is {status}; this takes minutes")
+            before = status
+            self._wait()
+
+
+def _source(manifest: StoredManifest) -> dict[str, Any]:
+    return {"GroundTruthManifest": {"S3Object": {"Bucket": manifest.bucket, "Name": manifest.key}}}

@@ -1,0 +1,274 @@
+"""The commands `train`, `evaluate`, `compare` and `show`: parse, build, run. No logic.
+
+The device's command line loads this module to list the commands, so heavy imports are inside the commands.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from beeagent.errors import InputError
+
+from beeagent_models.optional_dependencies import requires_extra
+
+_DATA_HELP = (
+    "A Ground Truth manifest, a COCO file, or a YOLO folder; one without data.yaml needs the names of its classes: "
+    "PATH=bee,wasp."
+)
+
+Attribute = Annotated[str | None, typer.Option(metavar="NAME", help="Label attribute of manifests that have several.")]
+Threads = Annotated[int, typer.Option(help="CPU threads of an inference.")]
+
+
+def train(
+    context: typer.Context,
+    *,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH[=LABELS][@WEIGHT]",
+            help=f"{_DATA_HELP} @2 doubles its share of the images. Or a .toml mixture file. Repeatable.",
+        ),
+    ] = None,
+    validate: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH[=LABELS]", help="Dataset to measure AP50 and AP75 on during the run. Repeatable."),
+    ] = None,
+    attribute: Attribute = None,
+    out: Annotated[Path, typer.Option(help="Folder of the run. A run found there is resumed.")],
+    labels: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Classes of the detector. Default: those of the data, or bee.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(metavar="lite0|…|lite4", help="Architecture. Default: lite0.")] = None,
+    input_size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Input of the detector. Default: the architecture's square.")
+    ] = None,
+    image_size: Annotated[
+        str | None,
+        typer.Option(metavar="WxH", help="Size of training images; smaller is faster. Default: the input size."),
+    ] = None,
+    anchor_scale: Annotated[float | None, typer.Option(help="Side of the finest anchors in strides.")] = None,
+    backbone_weights: Annotated[
+        Path | None, typer.Option(help="ImageNet weights of the backbone to start from, .npz.")
+    ] = None,
+    warm_start: Annotated[Path | None, typer.Option(help="Checkpoint of the same architecture to start from.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per step. Default: 8.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Number of steps. Default: 62,500, half a million images.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Instead of --steps: as many steps as fit into this time on this machine.")
+    ] = None,
+    synthetic: Annotated[
+        float | None, typer.Option(metavar="RATIO", help="Share of images that are synthetic scenes, 0 to 1.")
+    ] = None,
+    pasted: Annotated[
+        float | None, typer.Option(metavar="RATIO", help="Share of cut-outs pasted on another background, 0 to 1.")
+    ] = None,
+    augmentation: Annotated[
+        str | None,
+        typer.Option(metavar="full|none", help="none: whole images, unchanged, to check that a run can learn."),
+    ] = None,
+    scenes: Annotated[int | None, typer.Option(help="Number of synthetic scenes to draw.")] = None,
+    backgrounds: Annotated[int | None, typer.Option(help="Number of empty backgrounds to draw for cut-outs.")] = None,
+    peak_learning_rate: Annotated[
+        float | None, typer.Option(help="Peak learning rate of BiFPN and head matrices.")
+    ] = None,
+    backbone_factor: Annotated[float | None, typer.Option(help="Factor on the backbone's learning rate.")] = None,
+    frozen_stages: Annotated[int | None, typer.Option(help="Number of first backbone stages to freeze.")] = None,
+    validate_every: Annotated[int | None, typer.Option(help="Steps between validations; 0: never.")] = None,
+    save_every: Annotated[int | None, typer.Option(help="Steps between saves of the state. Default: 200.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(metavar="auto|float32|bfloat16", help="Of the layers. auto: bfloat16 on a GPU.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, images and their order.")] = 0,
+    workers: Annotated[int | None, typer.Option(help="Number of processes that make batches.")] = None,
+) -> None:
+    """Train a detector on labelled images and synthetic scenes.
+
+    Writes checkpoint.npz, which beeagent export turns into a bundle, and training.json, the record of the run.
+    Stop it at any time: the same command resumes it. KERAS_BACKEND=jax trains on a GPU without TensorFlow.
+    """
+    with requires_extra("train"):
+        from beeagent_models.training.command import run_training
+    given = {name: value for name, value in context.params.items() if value is not None}
+    run_training(given, command=" ".join(["beeagent", *sys.argv[1:]]))
+
+
+def evaluate(
+    model: Annotated[
+        Path, typer.Argument(help="Model bundle (a folder), the name of a bundled model, or a bare .tflite.")
+    ],
+    data: Annotated[list[str], typer.Argument(metavar="DATA[=LABELS]...", help=_DATA_HELP)],
+    *,
+    labels: Annotated[Path | None, typer.Option(help="Labels of a bare .tflite, one per line.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Minimum confidence of a detection, 0 to 1. Default: the bundle's.")
+    ] = None,
+    best_f1: Annotated[
+        bool, typer.Option("--best-f1", help="Choose the threshold with the best F1 on the first dataset.")
+    ] = False,
+    precision_floor: Annotated[
+        float | None,
+        typer.Option(help="Choose the threshold with the best recall at this precision or more on each dataset."),
+    ] = None,
+    certainty: Annotated[
+        float | None,
+        typer.Option(
+            help="Confidence level of --precision-floor, such as 0.95: the lower end of Wilson's interval must reach "
+            "it, since a measured precision may be luck."
+        ),
+    ] = None,
+    max_false_alarms: Annotated[
+        float | None,
+        typer.Option(
+            help="Choose the threshold with the best recall at this number of detections per image without a box."
+        ),
+    ] = None,
+    recall_floor: Annotated[
+        float | None,
+        typer.Option(help="Choose the threshold with the best precision at this recall or more on the first dataset."),
+    ] = None,
+    min_size: Annotated[
+        float,
+        typer.Option(
+            metavar="PIXELS",
+            help="Ignore objects of a smaller size (square root of the area at the model's input): they count neither "
+            "as found nor as missed.",
+        ),
+    ] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print figures and curves as JSON.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="File for the precision-recall curves: .png, .svg or .pdf.")] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option("--pictures", help="Folder for the images, with hits, misses and false alarms drawn."),
+    ] = None,
+    false_alarms: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for a contact sheet and a list of the strongest detections in images without any box.",
+        ),
+    ] = None,
+    record: Annotated[
+        str | None,
+        typer.Option(metavar="SPLIT", help="Write threshold and figures into the bundle's manifest, under this split."),
+    ] = None,
+    tiles: Annotated[
+        str | None,
+        typer.Option(metavar="none|auto|CxR", help="As for the agent. Default: the bundle's recommendation."),
+    ] = None,
+    threads: Threads = 2,
+    attribute: Attribute = None,
+) -> None:
+    """Measure a model on labelled images: AP, precision and recall at IoU 0.5, errors by kind and size, time per image.
+
+    Reports each dataset separately, all at one threshold. A dataset without any box is measured by its false alarms.
+    Choose a threshold on images that were not trained on and are not used for the final measurement.
+    """
+    with requires_extra("evaluate"):
+        from beeagent_models.evaluation import EvaluationOptions, ThresholdChoice, run_evaluation
+    chosen = best_f1 or not (threshold is None and precision_floor is None and recall_floor is None)
+    choice = ThresholdChoice(
+        fixed=threshold, precision_floor=precision_floor, recall_floor=recall_floor, certainty=certainty
+    )
+    if best_f1 and choice != ThresholdChoice():
+        raise InputError("--best-f1 chooses the threshold by itself: leave out --threshold and the floors")
+    options = EvaluationOptions(
+        labels=labels,
+        choice=choice if chosen else None,
+        max_false_alarms=max_false_alarms,
+        min_size=min_size,
+        tiles=tiles,
+        threads=threads,
+        plot=plot,
+        images=images,
+        false_alarms=false_alarms,
+        record=record,
+        attribute=attribute,
+    )
+    run_evaluation(model=model, data=data, options=options, as_json=as_json)
+
+
+def compare(
+    data: Annotated[str, typer.Argument(metavar="DATA[=LABELS]", help=_DATA_HELP)],
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]MODEL...",
+            help="Two to six: a bundle, a bundled model's name or a bare .tflite, followed by ,tiles=CxR or "
+            ",labels=FILE if needed; a folder of results, IMAGE.json or IMAGE.jpg.json (Rekognition responses, "
+            "messages of the agent); the ARN of a running Custom Labels model.",
+        ),
+    ],
+    *,
+    out: Annotated[Path | None, typer.Option(help="HTML page to write: figures, curves, images.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all figures and curves as JSON.")] = False,
+    images: Annotated[
+        int, typer.Option("--pictures", help="Images on the page: those with most disagreement; 0 to 24.")
+    ] = 6,
+    precision_floor: Annotated[
+        float, typer.Option(help="Draw detections at the best F1, and at this precision or more.")
+    ] = 0.9,
+    thresholds: Annotated[
+        tuple[float, float] | None, typer.Option(metavar="LOW HIGH", help="Draw detections at these two instead.")
+    ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(help="Cache folder for responses of cloud models, reused by the next run at no cost."),
+    ] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Count an image without a result as one without detections.")
+    ] = False,
+    hourly_price: Annotated[
+        float,
+        typer.Option(help="US dollars per hour of the running cloud model: aws.amazon.com/rekognition/pricing"),
+    ] = 4.0,
+    images_per_hour: Annotated[
+        float | None,
+        typer.Option(help="Images per hour sent to the cloud model. Default: as fast as it responded."),
+    ] = None,
+    threads: Threads = 2,
+    attribute: Attribute = None,
+) -> None:
+    """Compare device models, cloud models and results of either on the same labelled images.
+
+    Precision, recall, F1 and AP at IoU 0.5, the best threshold of each, agreement, time, bytes sent and price.
+    A cloud model is called once per image; it is not started or stopped.
+    """
+    with requires_extra("evaluate"):
+        from beeagent_models.comparison import ComparisonOptions, DrawingThresholds, Price, run_comparison
+    run_comparison(
+        ComparisonOptions(
+            data=data,
+            models=tuple(models),
+            prices=Price(hourly_price, images_per_hour),
+            drawing=DrawingThresholds(precision_floor, thresholds),
+            allow_missing=allow_missing,
+            keep=keep,
+            threads=threads,
+            as_json=as_json,
+            page=out,
+            images=images,
+            attribute=attribute,
+        )
+    )
+
+
+def show(
+    image: Annotated[Path, typer.Argument(help="The image or video that the result is about.")],
+    result: Annotated[
+        Path,
+        typer.Argument(help="A message of the agent, or a file with one per line; or a Rekognition response as JSON."),
+    ],
+    *,
+    out: Annotated[Path, typer.Option(help="Image to write, .png or .jpg.")],
+    line: Annotated[
+        int | None,
+        typer.Option(min=1, help="Line of the result. Default: the first that names the image as its source, or 1."),
+    ] = None,
+    threshold: Annotated[float, typer.Option(help="Minimum confidence to draw, 0 to 1.")] = 0.0,
+) -> None:
+    """Draw boxes, labels and confidences of a result on its image."""
+    with requires_extra("evaluate"):
+        from beeagent_models.show import run_show
+    typer.echo(run_show(image=image, result=result, out=out, line=line, threshold=threshold))

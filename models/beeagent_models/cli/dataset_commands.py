@@ -1,0 +1,259 @@
+"""The commands `dataset …` and `collect …`: parse, build, run. No logic.
+
+The device's command line loads this module to list the commands, so heavy imports are inside the commands.
+"""
+
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from beeagent.errors import InputError
+
+from beeagent_models.datasets import DatasetFormat, ImageHandling
+from beeagent_models.optional_dependencies import requires_extra
+
+dataset = typer.Typer(no_args_is_help=True, help="Download, check, convert, split, show and make datasets.")
+collect = typer.Typer(no_args_is_help=True, help="Review the frames that beeagent --collect kept.")
+
+_EXIT_DEFECTS = 1
+
+Data = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA[=LABELS]",
+        help="A Ground Truth manifest, a COCO file, or a YOLO folder; one without data.yaml needs the names of its "
+        "classes: PATH=bee,wasp.",
+    ),
+]
+Manifest = Annotated[Path, typer.Argument(help="A Ground Truth manifest.")]
+Attribute = Annotated[str | None, typer.Option(metavar="NAME", help="Label attribute of a manifest that has several.")]
+Sheet = Annotated[Path | None, typer.Option(help="Contact sheet to write, .png or .jpg.")]
+
+
+@dataset.command()
+def download(
+    url: Annotated[str | None, typer.Argument(help="A zip. Default: the reference article's 500 images.")] = None,
+    *,
+    out: Annotated[Path, typer.Option(help="New folder to unpack to.")],
+    sha256: Annotated[str | None, typer.Option(metavar="HEX", help="Refuse a zip with another SHA-256.")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Refuse a zip of another size in bytes.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the zip.")] = False,
+    tries: Annotated[int, typer.Option(min=1, help="Maximum number of attempts in a row that receive nothing.")] = 5,
+) -> None:
+    """Download a zipped dataset, verify and unpack it. Stop it at any time: the same command resumes it."""
+    with requires_extra("evaluate"):
+        from beeagent_models.datasets import ARTICLE_URL, download_dataset
+        from beeagent_models.progress import byte_progress
+    with byte_progress("downloading") as progress:
+        manifests = download_dataset(
+            url or ARTICLE_URL,
+            out,
+            sha256=sha256,
+            size=size,
+            keep=keep,
+            tries=tries,
+            wait=time.sleep,
+            progress=progress,
+        )
+    for manifest in manifests or [out]:
+        typer.echo(manifest)
+
+
+@dataset.command()
+def check(
+    data: Data,
+    *,
+    labels: Annotated[str | None, typer.Option(metavar="A,B", help="Allowed classes.")] = None,
+    attribute: Attribute = None,
+    images: Annotated[
+        bool, typer.Option("--pictures/--no-pictures", help="Find and decode the images as well.")
+    ] = True,
+) -> None:
+    """Report every defect with its file and line; exit code 1 if there is any."""
+    with requires_extra("evaluate"):
+        from beeagent_models.datasets import check_dataset
+    count = 0
+    for defect in check_dataset(data, labels=labels, attribute=attribute, images=images):
+        count += 1
+        typer.echo(defect)
+    typer.echo(f"{data}: {count} defects" if count != 1 else f"{data}: 1 defect", err=True)
+    if count:
+        raise typer.Exit(_EXIT_DEFECTS)
+
+
+@dataset.command()
+def rewrite(
+    manifest: Manifest,
+    *,
+    out: Annotated[Path, typer.Option(help="Manifest to write; may be the same file.")],
+    bucket: Annotated[str, typer.Option(help="The bucket that has the images.")],
+    prefix: Annotated[str, typer.Option(help="Prefix of the images' keys.")] = "",
+    replaces: Annotated[
+        str | None,
+        typer.Option(
+            metavar="s3://…",
+            help="Prefix of the old addresses to replace; the rest is kept. Default: all but the name.",
+        ),
+    ] = None,
+    attribute: Attribute = None,
+    rename: Annotated[str | None, typer.Option(metavar="NAME", help="New name of the label attribute.")] = None,
+) -> None:
+    """Point a manifest at the images in a bucket of your own; all label attributes are kept as they are."""
+    with requires_extra("evaluate"):
+        from beeagent_models.datasets import rewrite_manifest
+    count = rewrite_manifest(
+        manifest, out=out, bucket=bucket, prefix=prefix, replaces=replaces, attribute=attribute, rename=rename
+    )
+    typer.echo(f"{out}: {count} lines")
+
+
+@dataset.command()
+def convert(
+    data: Data,
+    *,
+    to: Annotated[DatasetFormat, typer.Option(help="Format to write.")],
+    out: Annotated[Path, typer.Option(help="New folder for the dataset and images/.")],
+    images: Annotated[
+        ImageHandling, typer.Option("--pictures", help="Copy the images, link to them, or write the labels only.")
+    ] = ImageHandling.COPY,
+    clip: Annotated[bool, typer.Option("--clip", help="Clip boxes that reach beyond their image.")] = False,
+    attribute: Attribute = None,
+    name_attribute: Annotated[str, typer.Option(metavar="NAME", help="Label attribute of a new manifest.")] = "bees",
+) -> None:
+    """Convert a dataset to another format, Ground Truth, COCO or YOLO, without loss."""
+    with requires_extra("evaluate"):
+        from beeagent_models.datasets import open_dataset, parse_source
+        from beeagent_models.datasets.convert import convert as run
+        from beeagent_models.progress import step_progress
+    path, labels = parse_source(data)
+    reader = open_dataset(path, labels=labels, attribute=attribute)
+    with step_progress("converting", None) as step:
+        done = run(
+            reader,
+            out,
+            to=to,
+            images=images,
+            clip=clip,
+            attribute=name_attribute,
+            created_at=datetime.now(timezone.utc),
+            progress=step,
+        )
+    typer.echo(f"{done.path}: {done.images} images, {done.boxes} boxes")
+    for what, count in done.changes.items():
+        typer.echo(f"{what}: {count}", err=True)
+
+
+@dataset.command()
+def show(
+    data: Data,
+    *,
+    out: Annotated[Path | None, typer.Option(help="Folder for the images with boxes and labels drawn.")] = None,
+    sheet: Sheet = None,
+    limit: Annotated[
+        int, typer.Option("--most", min=0, help="Maximum number of images, evenly spread; 0 for all.")
+    ] = 48,
+    columns: Annotated[int, typer.Option(min=0, help="Columns of the sheet. Default: about as wide as high.")] = 0,
+    side: Annotated[int, typer.Option(min=32, max=2048, help="Side of the sheet's images in pixels.")] = 320,
+    attribute: Attribute = None,
+) -> None:
+    """Draw the boxes of a dataset on its images, and a contact sheet of them."""
+    with requires_extra("evaluate"):
+        from beeagent_models.datasets import open_dataset, parse_source
+        from beeagent_models.show import show_dataset
+    path, labels = parse_source(data)
+    reader = open_dataset(path, labels=labels, attribute=attribute)
+    typer.echo(show_dataset(reader, folder=out, sheet=sheet, limit=limit, columns=columns, side=side))
+
+
+@dataset.command()
+def split(
+    manifest: Manifest,
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for train.manifest and test.manifest. Default: the manifest's, beside its images."),
+    ] = None,
+    test: Annotated[float, typer.Option(metavar="RATIO", help="Share of images for the test.")] = 0.2,
+    at_random: Annotated[
+        bool, typer.Option("--at-random", help="Draw single images, even if images of a series look alike.")
+    ] = False,
+    series: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX",
+            help="The part of an image's name that is its series. Default: the name up to its last number.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
+) -> None:
+    """Split a manifest into one for training and one for the test; images of one series stay together."""
+    with requires_extra("evaluate"):
+        from beeagent_models.datasets import split_manifest
+    parts = split_manifest(
+        manifest, out=out or manifest.parent, fraction=test, seed=seed, by_series=not at_random, pattern=series
+    )
+    for part in parts:
+        typer.echo(f"{part.manifest}: {part.images} images" + ("" if at_random else f" of {part.series} series"))
+
+
+@dataset.command()
+def synthesize(
+    *,
+    out: Annotated[Path, typer.Option(help="New folder for output.manifest and images/.")],
+    frames: Annotated[int, typer.Option(min=1, help="Number of images.")] = 100,
+    size: Annotated[str, typer.Option(metavar="WxH", help="Width and height of each in pixels.")] = "1280x720",
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same images.")] = 0,
+) -> None:
+    """Draw hive entrances with bees, and a Ground Truth manifest with the exact boxes."""
+    with requires_extra("evaluate"):
+        from beeagent_models.datasets.synthesize import synthesize as run
+        from beeagent_models.progress import step_progress
+    width, height = _size(size)
+    with step_progress("drawing", frames) as step:
+        manifest = run(
+            out,
+            frames=frames,
+            width=width,
+            height=height,
+            seed=seed,
+            created_at=datetime.now(timezone.utc),
+            progress=step,
+        )
+    typer.echo(manifest)
+
+
+@collect.callback()
+def _commands() -> None:
+    """Keep `review` a subcommand: typer would drop the name of a single command."""
+
+
+@collect.command()
+def review(
+    folder: Annotated[Path, typer.Argument(help="The folder of beeagent --collect.")],
+    *,
+    out: Annotated[Path | None, typer.Option(help="Folder for the frames with the boxes of both models drawn.")] = None,
+    sheet: Sheet = None,
+    limit: Annotated[int, typer.Option("--most", min=1, max=400, help="Maximum number of frames to draw.")] = 48,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Minimum confidence of the edge model's boxes. Default: as on the device."),
+    ] = None,
+) -> None:
+    """Report where edge and cloud model disagree, and draw those frames, the most disagreement first.
+
+    Green: found by both; orange: by the cloud model alone; red: by the edge model alone.
+    """
+    with requires_extra("evaluate"):
+        from beeagent_models.collected import read_collected
+        from beeagent_models.collected import review as run
+    for line in run(read_collected(folder, threshold=threshold), folder=out, sheet=sheet, limit=limit):
+        typer.echo(line)
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
+        raise InputError(f"size is '{text}': write WIDTHxHEIGHT, such as 1280x720")
+    return int(width), int(height)

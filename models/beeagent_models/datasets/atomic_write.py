@@ -1,0 +1,77 @@
+"""Writes files and folders atomically: complete or, after a failure, unchanged."""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from beeagent.errors import InputError
+
+_MODE = 0o644
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[IO[str]]:
+    """Open a text file that replaces `path` when the block succeeds, and is removed when it fails.
+
+    Args:
+        path: the file; its folder exists.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    temporary: Path | None = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", newline="\n", dir=path.parent, prefix=f".{path.name[:100]}.", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            yield file
+        temporary.chmod(path.stat().st_mode if path.exists() else _MODE)
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder that becomes `folder` when the block succeeds, and is removed when it fails.
+
+    Args:
+        folder: new or empty.
+
+    Raises:
+        InputError: it is not empty, or cannot be written to.
+    """
+    folder = folder.absolute()
+    temporary: Path | None = None
+    try:
+        if folder.exists() and next(folder.iterdir(), None) is not None:
+            raise InputError(f"{folder} is not empty: name a new folder")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:100]}."))
+        temporary.chmod(0o755)
+        yield temporary
+        temporary.rename(folder)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written to: {error.strerror or error}") from None
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, unless it exists.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the folder {folder} cannot be made: {error.strerror or error}") from None

@@ -1,0 +1,143 @@
+"""Labelled images one by one, as their source states them, so that a dataset of any length needs little memory.
+
+`Dataset` is for training and measuring: all in memory, clipped and checked. Records are for checking, converting and
+drawing.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from beeagent.errors import InputError
+
+from beeagent_models.datasets.defects import Box, Defect, box_defects
+
+_WHOLE = 1e-6
+"""Pixels; what is nearer than this to a whole pixel was one before it was made a ratio of 12 digits."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """What a source says of one image.
+
+    Attributes:
+        where: file and line, for errors.
+        reference: how the source names it.
+        name: its path within the set, such as `ramp/0007.jpg`, without a folder `images` around all.
+        size: width and height in pixels; None where the source does not state them.
+        boxes: left, top, right, bottom as stated, neither clipped nor rounded: in pixels, or ratios of the image.
+        labels: the class name of each box.
+        places: file and line of each box, for errors; empty where they have no line of their own.
+        in_ratios: whether the boxes are in ratios.
+    """
+
+    where: str
+    reference: str
+    name: str
+    size: tuple[int, int] | None
+    boxes: tuple[Box, ...]
+    labels: tuple[str, ...]
+    places: tuple[str, ...] = ()
+    in_ratios: bool = False
+
+    @property
+    def box_places(self) -> tuple[str, ...]:
+        """File and line of each box, or of the image."""
+        return self.places or (self.where,) * len(self.boxes)
+
+    @property
+    def known_size(self) -> tuple[int, int]:
+        """The size, of an image that has one by now.
+
+        Raises:
+            ValueError: it has none.
+        """
+        if self.size is None:
+            raise ValueError(f"{self.where}: the size of the image is not known")
+        return self.size
+
+    def sized(self, size: tuple[int, int]) -> "ImageRecord":
+        """Return the image with this width and height, and its boxes in pixels."""
+        if not self.in_ratios:
+            return replace(self, size=size)
+        boxes = tuple(_in_pixels(box, size) for box in self.boxes)
+        return replace(self, size=size, boxes=boxes, in_ratios=False)
+
+
+class Reader(ABC):
+    """Reads a dataset of one format, image by image, once or more.
+
+    Attributes:
+        left_out: what the dataset has that an `ImageRecord` cannot hold, in words, and how often.
+    """
+
+    def __init__(self) -> None:
+        self.left_out: dict[str, int] = {}
+
+    @property
+    @abstractmethod
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes, in order, including those without a box.
+
+        Raises:
+            InputError: the dataset is defective, or its classes are ambiguous.
+        """
+
+    @abstractmethod
+    def entries(self) -> Iterator[ImageRecord | Defect]:
+        """Read the dataset once, and yield each image and each defect of the dataset itself.
+
+        The record of an image after a defect has what could be understood of it.
+
+        Raises:
+            InputError: the dataset cannot be read at all.
+        """
+
+    @abstractmethod
+    def find(self, record: ImageRecord) -> Path:
+        """Find the file of an image.
+
+        Raises:
+            InputError: there is none.
+        """
+
+    def records(self) -> Iterator[ImageRecord]:
+        """Yield the images in the order of the dataset.
+
+        Raises:
+            InputError: the dataset is defective; names file and line.
+        """
+        known: tuple[str, ...] = ()
+        for entry in self.entries():
+            if isinstance(entry, Defect):
+                raise entry.error()
+            known = known or self.labels
+            for place, label in zip(entry.box_places, entry.labels, strict=True):
+                if label not in known:
+                    raise InputError(f"{place}: label '{label}' is not one of {', '.join(known)}")
+            yield entry
+
+
+def record_box_defects(record: ImageRecord) -> Iterator[Defect]:
+    """Yield the defects of the boxes of one image; of those in ratios, what can be seen without the size."""
+    boxes = list(zip(record.box_places, record.labels, record.boxes, strict=True))
+    return box_defects(boxes, size=None if record.in_ratios else record.size)
+
+
+def name_within(path: str) -> str:
+    """Make of a key or path the image's path within its set: nothing absolute, no climbing, no `images` in front."""
+    # Not by pathlib, which interns each part: the table of interned strings grows with the images.
+    parts = [part for part in path.split("/") if part not in {"", "..", "."}]
+    if path.startswith("/"):
+        parts = parts[-1:]
+    return "/".join(parts[1:] if len(parts) > 1 and parts[0] == "images" else parts)
+
+
+def _in_pixels(ratios: Box, size: tuple[int, int]) -> Box:
+    left, top, right, bottom = (ratio * side for ratio, side in zip(ratios, (*size, *size), strict=True))
+    return _whole(left), _whole(top), _whole(right), _whole(bottom)
+
+
+def _whole(value: float) -> float:
+    return float(round(value)) if abs(value) < 1e9 and abs(value - round(value)) < _WHOLE else value

@@ -1,0 +1,116 @@
+"""False alarms in images without an object: a contact sheet and a list of the strongest detection in each."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from beeagent.errors import InputError
+from numpy.typing import NDArray
+
+from beeagent_models.datasets import LabelledImage, load_image
+from beeagent_models.drawing import ContactSheet, Pixels, draw_labels, fitted, write_image
+from beeagent_models.evaluation.coco_metrics import boxes_in_pixels
+from beeagent_models.evaluation.measurement import Evaluation
+
+SHEET_FILE: Final = "false-alarms.jpg"
+LIST_FILE: Final = "false-alarms.jsonl"
+
+_MOST = 100
+_COLUMNS = 10
+_SIDE = 160
+_CONTEXT = 2.5
+"""Side of what is shown around a detection, in sides of its box."""
+_LEAST_SHOWN = 64
+"""Pixels of the image; smaller crops could not be recognised."""
+
+
+@dataclass(frozen=True, slots=True)
+class FalseAlarm:
+    """The strongest detection in an image without any box.
+
+    Attributes:
+        dataset: name of its dataset.
+        image: the image.
+        label: what was found.
+        confidence: 0 to 1.
+        box: float64, shape (4,): left, top, right, bottom in pixels.
+    """
+
+    dataset: str
+    image: LabelledImage
+    label: str
+    confidence: float
+    box: NDArray[np.float64]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it in a form that `json.dumps` takes."""
+        return {
+            "dataset": self.dataset,
+            "image": str(self.image.path),
+            "label": self.label,
+            "confidence": round(self.confidence, 4),
+            "box": [round(float(edge), 1) for edge in self.box],
+        }
+
+
+def hardest_false_alarms(evaluations: Sequence[Evaluation], *, limit: int = _MOST) -> list[FalseAlarm]:
+    """Return the strongest detection of each image without any box, the strongest first.
+
+    An image with a wrong label, such as a bee without a box, comes first: check before training.
+    """
+    alarms = []
+    for evaluation in evaluations:
+        images = zip(evaluation.dataset.images, evaluation.found, evaluation.metrics.matches, strict=True)
+        for image, detections, match in images:
+            scored = np.flatnonzero(match.scored)
+            if len(image.boxes) or not len(scored):
+                continue
+            # Detections are sorted, the strongest first.
+            index = int(scored[0])
+            box = boxes_in_pixels(detections, image)[index]
+            confidence = float(detections.confidences[index])
+            alarms.append(FalseAlarm(evaluation.dataset.name, image, detections.label(index), confidence, box))
+    return sorted(alarms, key=lambda alarm: -alarm.confidence)[:limit]
+
+
+def write_false_alarms(evaluations: Sequence[Evaluation], folder: Path) -> None:
+    """Write a contact sheet of the hardest images without any box, and a list of them, a JSON object a line.
+
+    Args:
+        evaluations: what was measured.
+        folder: that exists; takes `SHEET_FILE`, unless nothing was found, and `LIST_FILE`.
+
+    Raises:
+        InputError: a file cannot be written, or an image cannot be read.
+    """
+    alarms = hardest_false_alarms(evaluations)
+    path = folder / LIST_FILE
+    try:
+        path.write_text("".join(f"{json.dumps(alarm.to_json())}\n" for alarm in alarms), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+    if not alarms:
+        return
+    sheet = ContactSheet(len(alarms), columns=_COLUMNS, side=_SIDE)
+    for alarm in alarms:
+        # A long caption is cut at its start.
+        sheet.add(_crop(alarm), f"{alarm.image.path.name} {alarm.confidence:.2f}")
+    write_image(folder / SHEET_FILE, sheet.pixels)
+
+
+def _crop(alarm: FalseAlarm) -> Pixels:
+    """Cut out the detection with what is around it, and draw its box."""
+    image, box = alarm.image, alarm.box
+    side = max(_CONTEXT * float((box[2:] - box[:2]).max()), _LEAST_SHOWN)
+    center = (box[:2] + box[2:]) / 2
+    left, top = (max(0, int(middle - side / 2)) for middle in center)
+    right, bottom = (
+        min(length, max(1, round(float(middle + side / 2))))
+        for middle, length in zip(center, (image.width, image.height), strict=True)
+    )
+    shown = fitted(np.ascontiguousarray(load_image(image)[top:bottom, left:right]), _SIDE)
+    ratios = (box - [left, top, left, top]) / [right - left, bottom - top, right - left, bottom - top]
+    return draw_labels(shown, np.clip(ratios, 0, 1).astype(np.float32)[None], np.zeros(1, np.int64), [""])

@@ -1,0 +1,171 @@
+"""`beeagent show` and `beeagent dataset show`: draw a result on its image, or the boxes of a dataset on its images."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from beeagent.camera import VIDEO_SUFFIXES, BadFrameError, VideoFileSource
+from beeagent.detection import Detections
+from beeagent.errors import InputError
+from numpy.typing import NDArray
+
+from beeagent_models.datasets import ImageRecord, Reader, decode_image
+from beeagent_models.datasets.atomic_write import make_folder
+from beeagent_models.drawing import ContactSheet, Pixels, check_image_path, draw, draw_labels, fitted, write_image
+from beeagent_models.results import is_source, read_result, read_sources, refuse_other_image
+
+
+def run_show(*, image: Path, result: Path, out: Path, line: int | None = None, threshold: float = 0.0) -> str:
+    """Draw a result onto its image.
+
+    Args:
+        image: the image; it may be larger or smaller than the frame was, but not of another shape. Or a video, of
+            which the frame is drawn that the result is about.
+        result: a file with one result, or one in each line: a message of the agent, or Rekognition's answer.
+        out: the image to write.
+        line: which line of the result, from 1; None for the first that names the image as its source, or 1.
+        threshold: detections of a lower confidence, 0 to 1, are not drawn.
+
+    Returns:
+        What was drawn, in a line.
+
+    Raises:
+        InputError: a file or the threshold cannot be used, or the result is about an image of another shape.
+    """
+    check_image_path(out)
+    if not 0 <= threshold <= 1:
+        raise InputError(f"threshold is {threshold}: allowed are 0 to 1")
+    chosen, position_s = _chosen_line(result, image, line)
+    where = f"{result}:{chosen}"
+    is_video = image.suffix.lower() in VIDEO_SUFFIXES
+    pixels = _frame_at(image, position_s, where=where) if is_video else decode_image(image)
+    height, width = pixels.shape[:2]
+    found = read_result(result, line=chosen, image_size=(width, height))
+    refuse_other_image(found, where=where, image=image, size=(width, height), by_name=line is None)
+    detections = _from(found.detections, threshold)
+    write_image(out, draw(pixels, detections))
+    counts = ", ".join(f"{count} {label}" for label, count in detections.counts().items())
+    return f"{out}: {counts or 'nothing found'}"
+
+
+def _from(detections: Detections, threshold: float) -> Detections:
+    kept = detections.confidences >= np.float32(threshold)
+    return replace(
+        detections,
+        boxes=detections.boxes[kept],
+        confidences=detections.confidences[kept],
+        class_ids=detections.class_ids[kept],
+    )
+
+
+def _chosen_line(result: Path, image: Path, line: int | None) -> tuple[int, float | None]:
+    """Return the line of a result to draw, and where in the video the frame is that it is about, if it says so."""
+    sources = {number: (name, position_s) for number, name, position_s in read_sources(result)}
+    if line is not None:
+        return line, sources[line][1] if line in sources else None
+    for number, (name, position_s) in sources.items():
+        if is_source(name, image):
+            return number, position_s
+    if len(sources) > 1:
+        raise InputError(f"no result in {result} names {image.name} as its source: choose one with --line")
+    return 1, sources[1][1] if 1 in sources else None
+
+
+def _frame_at(video: Path, position_s: float | None, *, where: str) -> NDArray[np.uint8]:
+    if position_s is None:
+        raise InputError(f"{video} is a video, and the result {where} does not say which of its frames it is about")
+    source = VideoFileSource(video)
+    half = 0.5 / source.fps
+    try:
+        while source.grab():
+            if source.position_s > position_s - half:
+                return source.retrieve().pixels
+    except BadFrameError as error:
+        raise InputError(str(error)) from None
+    finally:
+        source.close()
+    raise InputError(f"{video} ends before {position_s:g} s, the position of the result {where}")
+
+
+_MAX_ON_SHEET = 400
+
+
+def show_dataset(  # noqa: PLR0913 - each a choice of its own
+    source: Reader, *, folder: Path | None, sheet: Path | None, limit: int, columns: int = 0, side: int = 320
+) -> str:
+    """Draw what a dataset says.
+
+    Args:
+        source: the dataset.
+        folder: where each image is drawn to, as a JPEG with its place in the set before its name; None for none.
+        sheet: where a contact sheet is drawn to; None for none.
+        limit: maximum number of images, evenly spread over the dataset; 0 for all.
+        columns: of the sheet; 0 for a sheet about as wide as it is high.
+        side: of the sheet's images in pixels.
+
+    Returns:
+        What was drawn, in a line.
+
+    Raises:
+        InputError: the dataset, an image or a path cannot be used, or a sheet would have too many images.
+    """
+    _prepare(folder, sheet)
+    total = sum(1 for _ in source.records())
+    count = min(limit, total) if limit else total
+    if not count:
+        raise InputError("there is no image in the dataset")
+    if sheet is not None and count > _MAX_ON_SHEET:
+        raise InputError(f"a sheet of {count} images is too large: choose {_MAX_ON_SHEET} at most")
+    grid = ContactSheet(count, columns=columns, side=side) if sheet is not None else None
+    boxes = 0
+    for place, stated in _spread(source, count, total):
+        pixels, record = _loaded(source.find(stated), stated)
+        ratios, ids = _ratios(record), np.array([source.labels.index(label) for label in record.labels], np.int64)
+        boxes += len(ratios)
+        if folder is not None:
+            drawn = draw_labels(pixels, ratios, ids, list(record.labels))
+            write_image(folder / f"{place:06}-{PurePosixPath(record.name).stem}.jpg", drawn)
+        if grid is not None:
+            grid.add(draw_labels(fitted(pixels, side), ratios, ids, [""] * len(ids)), record.name)
+    if sheet is not None and grid is not None:
+        write_image(sheet, grid.pixels)
+    where = " and ".join(str(path) for path in (folder, sheet) if path is not None)
+    return f"{where}: {count} of {total} images, {boxes} boxes"
+
+
+def _prepare(folder: Path | None, sheet: Path | None) -> None:
+    if folder is None and sheet is None:
+        raise InputError("give --out, --sheet or both")
+    if sheet is not None:
+        check_image_path(sheet)
+    if folder is not None:
+        make_folder(folder)
+
+
+def _spread(source: Reader, count: int, total: int) -> Iterator[tuple[int, ImageRecord]]:
+    """Choose evenly: the i-th of `count` is the one at i * total / count."""
+    chosen = 0
+    for place, record in enumerate(islice(source.records(), total)):
+        if chosen < count and place == chosen * total // count:
+            chosen += 1
+            yield place, record
+
+
+def _loaded(path: Path, record: ImageRecord) -> tuple[Pixels, ImageRecord]:
+    try:
+        pixels = decode_image(path)
+    except InputError as error:
+        where = "" if record.where == str(path) else f"{record.where}: "
+        raise InputError(f"{where}{error}") from None
+    height, width = pixels.shape[:2]
+    if record.size not in {None, (width, height)}:
+        stated = f"{record.known_size[0]}x{record.known_size[1]}"
+        raise InputError(f"{record.where}: the image {path} is {width}x{height}, not {stated} as stated")
+    return pixels, record.sized((width, height))
+
+
+def _ratios(record: ImageRecord) -> NDArray[np.float32]:
+    boxes = np.array(record.boxes, np.float64).reshape(-1, 4) / np.array([*record.known_size] * 2, np.float64)
+    return np.clip(boxes, 0, 1).astype(np.float32)
