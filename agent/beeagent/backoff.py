@@ -1,12 +1,12 @@
-"""How long to wait before trying again."""
+"""Waits between attempts."""
 
 import random
 
 
 class Backoff:
-    """Waits that double from try to try, up to a longest one, and are spread at random.
+    """Exponential backoff with jitter: waits that double from attempt to attempt, up to a maximum.
 
-    The spread keeps many devices from coming back to a restarted server at the same moment: each wait is drawn
+    The jitter keeps many devices from reconnecting to a restarted server at the same moment: each wait is drawn
     evenly from the upper half of its range ("equal jitter",
     https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
     """
@@ -15,26 +15,26 @@ class Backoff:
         """Set the range of the waits.
 
         Args:
-            first: the first wait at its longest, in seconds.
-            longest: no wait is longer, in seconds.
-            rng: where the spread comes from; None for one of its own.
+            first: maximum of the first wait, in seconds.
+            longest: maximum of all waits, in seconds.
+            rng: source of the jitter; None for a new one.
 
         Raises:
             ValueError: not 0 < first <= longest.
         """
         if not 0 < first <= longest:
-            raise ValueError(f"first {first} and longest {longest} are no range of waits")
+            raise ValueError(f"first {first} and longest {longest} are not a range of waits: give 0 < first <= longest")
         self._first = first
         self._longest = longest
         self._ceiling = first
-        self._rng = random.Random() if rng is None else rng  # noqa: S311 - spreads devices, protects nothing
+        self._rng = random.Random() if rng is None else rng  # noqa: S311 - jitter, not a secret
 
     def next(self) -> float:
-        """Give the next wait in seconds."""
+        """Return the next wait in seconds."""
         ceiling = self._ceiling
         self._ceiling = min(self._longest, ceiling * 2)
         return self._rng.uniform(ceiling / 2, ceiling)
 
     def reset(self) -> None:
-        """Begin anew, after it went well."""
+        """Start again with the first wait, after a success."""
         self._ceiling = self._first

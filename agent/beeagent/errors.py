@@ -1,12 +1,12 @@
-"""The errors a user can cause, each told in one line."""
+"""Errors that a user can cause, each reported in one line."""
 
 
 class BeeagentError(Exception):
-    """Something went wrong that is worth one clear line and no traceback; the command line exits with 1.
+    """An error that is reported in one line, without a traceback; the command line exits with 1.
 
     Args:
-        message: what went wrong. What cannot be printed in one line (such as a line break in a file's name that
-            the message quotes) is escaped.
+        message: what went wrong. Characters that cannot be printed in one line, such as a line break in a quoted
+            file name, are escaped.
     """
 
     def __init__(self, message: str) -> None:
@@ -14,7 +14,7 @@ class BeeagentError(Exception):
 
 
 class InputError(BeeagentError):
-    """What the user gave cannot be used: an option, a file, a model, an address.
+    """Invalid input from the user: an option, a file, a model, an address.
 
-    The message is one line that names the thing, the value and what to do; the command line exits with 2.
+    The message names the thing, its value and the remedy; the command line exits with 2.
     """

@@ -1,4 +1,4 @@
-"""The log: to standard error, in UTC, as text or as a JSON object a line."""
+"""The log: to standard error, in UTC, as text or as one JSON object per line."""
 
 import json
 import logging
@@ -27,20 +27,20 @@ class _JsonFormatter(logging.Formatter):
 
 
 def configure_log(form: Literal["text", "json"], *, stream: TextIO | None = None, level: int = logging.INFO) -> None:
-    """Send the log of this process to a stream, standard error unless told otherwise.
+    """Write the log of this process to a stream.
 
     Args:
         form: `text` for people, `json` for machines.
-        stream: where to write.
-        level: the least level to write.
+        stream: where to write; None for standard error.
+        level: minimum level.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)  # of libraries, only what went wrong
+    root.setLevel(logging.WARNING)  # for libraries
     logging.getLogger("beeagent").setLevel(level)
-    # It logs as an error, in its own words, each connection that fails; the agent tells of those itself.
+    # It logs each failed connection as an error; the agent reports those itself.
     logging.getLogger("awsiot").setLevel(logging.CRITICAL)
 
 

@@ -18,7 +18,7 @@ from beeagent.camera.live import FreezeDetector
 from beeagent.camera.pacing import MonotonicClock
 from beeagent.camera.source import GrabbingSource
 from beeagent.errors import InputError
-from beeagent.runtime.factory import chosen_source
+from beeagent.runtime import build_source
 from beeagent.settings import load_settings
 from numpy.typing import NDArray
 
@@ -262,6 +262,6 @@ def test_settings_request_size_and_rate(monkeypatch: pytest.MonkeyPatch) -> None
     settings = load_settings(
         {"camera": "csi:0", "camera_size": "640x480", "camera_fps": 5, "freeze_timeout": 0}, config=None
     )
-    chosen_source(settings)().close()
+    build_source(settings)().close()
     assert module.configuration["main"]["size"] == (640, 480)
     assert module.configuration["controls"] == {"FrameDurationLimits": (200_000, 200_000)}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from beeagent.detection.probe import probe_model
 from beeagent.errors import InputError
-from beeagent.runtime.factory import chosen_bundle
+from beeagent.runtime import load_model
 from beeagent.settings import load_settings
 from support.beeagent_process import run_beeagent, tiny_model
 from support.damaged_model_worker import damaged
@@ -71,7 +71,7 @@ def test_the_command_line_refuses_it_in_one_line(runtime: Path, tmp_path: Path) 
 
 def test_a_bundle_with_hashes_is_not_probed(runtime: Path) -> None:
     runtime.write_text(runtime_running(CRASHES), encoding="utf-8")
-    assert chosen_bundle(load_settings({}, config=None)).manifest is not None
+    assert load_model(load_settings({}, config=None)).manifest is not None
 
 
 @pytest.mark.parametrize("number", [249, 447, 1114])

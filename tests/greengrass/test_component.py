@@ -157,7 +157,7 @@ def test_changed_model_is_used_without_a_gap(nucleus: Nucleus, tmp_path: Path) -
         nucleus.configure(model=str(other))
         wait_for_message(nucleus, lambda message: message["model"].startswith("other@"))
         end(agent)
-    assert not any("looked at" in line for line in agent.errors[:-1])  # one agent processed all frames
+    assert not any("processed" in line for line in agent.errors[:-1])  # one agent processed all frames
 
 
 INVALID: list[tuple[dict[str, Any], str]] = [
@@ -462,7 +462,7 @@ def test_port_in_use_is_refused_and_the_old_configuration_stays_in_use(nucleus: 
     with component(nucleus, tmp_path) as agent, socket.create_server(("127.0.0.1", 0)) as taken:
         wait_for_message(nucleus)
         nucleus.configure(http_port=taken.getsockname()[1])
-        wait_for_status(nucleus, "degraded", "cannot be listened at")
+        wait_for_status(nucleus, "degraded", "cannot be listened on")
         count = len(messages(nucleus))
         nucleus.wait_until(partial(_more_messages_than, count, nucleus))
         end(agent)

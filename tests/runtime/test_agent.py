@@ -1,4 +1,4 @@
-"""The agent end to end: a picture goes in, a message comes out of a broker."""
+"""The agent end to end: an image goes in, a message comes out of a broker."""
 
 import json
 import signal
@@ -9,8 +9,7 @@ import cv2
 import pytest
 from beeagent.detection import ModelBundle
 from beeagent.messages import load_schema
-from beeagent.runtime.agent import Agent
-from beeagent.runtime.pipeline import FrameResult
+from beeagent.runtime import Agent, FrameResult
 from beeagent.settings import load_settings
 from jsonschema import Draft202012Validator, FormatChecker
 from support.beeagent_process import DEADLINE, run_beeagent, running_agent, tiny_model
@@ -25,21 +24,21 @@ def _valid(message: dict[str, Any], name: str = "detections") -> dict[str, Any]:
     return message
 
 
-def _pictures(folder: Path, count: int) -> Path:
-    """Write pictures of 640x320 in which the top left eighth of the width and height is red, or nothing is."""
-    pictures = folder / "pictures"
-    pictures.mkdir()
+def _images(folder: Path, count: int) -> Path:
+    """Write images of 640x320 in which the top left eighth of the width and height is red, or nothing is."""
+    images = folder / "images"
+    images.mkdir()
     for number in range(count):
         squares = {RED: (0, 0, 80, 40)} if number % 2 == 0 else {}
-        cv2.imwrite(str(pictures / f"{number}.png"), painted((640, 320), squares))
-    return pictures
+        cv2.imwrite(str(images / f"{number}.png"), painted((640, 320), squares))
+    return images
 
 
-def test_boxes_reach_a_subscriber_where_they_were_painted(mosquitto: Mosquitto, tmp_path: Path) -> None:
-    pictures = _pictures(tmp_path, 3)
+def test_boxes_reach_subscriber_where_they_were_painted(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    images = _images(tmp_path, 3)
     with subscriber(mosquitto.port) as subscribed:
         ended = run_beeagent(
-            "--camera", pictures, *tiny_model(tmp_path), "--broker", f"mqtt://127.0.0.1:{mosquitto.port}",
+            "--camera", images, *tiny_model(tmp_path), "--broker", f"mqtt://127.0.0.1:{mosquitto.port}",
             "--device", "hive-7", "--camera-name", "front", folder=tmp_path,
         )  # fmt: skip
         assert ended.returncode == 0, ended.stderr
@@ -59,7 +58,7 @@ def test_boxes_reach_a_subscriber_where_they_were_painted(mosquitto: Mosquitto, 
         _valid(json.loads(status), "status")
 
 
-def test_every_frame_of_a_file_makes_a_message_in_order(tmp_path: Path) -> None:
+def test_every_frame_of_a_file_is_published_in_order(tmp_path: Path) -> None:
     video = write_video(tmp_path / "film.mp4", 40)
     ended = run_beeagent(
         "--camera", video, *tiny_model(tmp_path), "--broker", "none", "--publish", "always", "--stdout", folder=tmp_path
@@ -73,9 +72,9 @@ def test_every_frame_of_a_file_makes_a_message_in_order(tmp_path: Path) -> None:
     assert [message["source"] for message in messages] == [{"name": "film.mp4", "position_s": at} for at in positions]
 
 
-def test_the_sequence_goes_on_after_a_restart(tmp_path: Path) -> None:
-    pictures = _pictures(tmp_path, 4)
-    arguments = ("--camera", pictures, *tiny_model(tmp_path), "--broker", "none", "--publish", "always", "--stdout")
+def test_sequence_continues_after_restart(tmp_path: Path) -> None:
+    images = _images(tmp_path, 4)
+    arguments = ("--camera", images, *tiny_model(tmp_path), "--broker", "none", "--publish", "always", "--stdout")
     numbers = [
         json.loads(line)["seq"]
         for _ in range(2)
@@ -85,15 +84,15 @@ def test_the_sequence_goes_on_after_a_restart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("rule", "count"), [("detections", 3), ("always", 5), ("changes", 5)])
-def test_the_rule_decides_which_frames_make_a_message(rule: str, count: int, tmp_path: Path) -> None:
+def test_publish_setting_decides_which_frames_are_published(rule: str, count: int, tmp_path: Path) -> None:
     ended = run_beeagent(
-        "--camera", _pictures(tmp_path, 5), *tiny_model(tmp_path), "--broker", "none", "--stdout", "--publish", rule,
+        "--camera", _images(tmp_path, 5), *tiny_model(tmp_path), "--broker", "none", "--stdout", "--publish", rule,
         folder=tmp_path,
     )  # fmt: skip
     assert len(ended.stdout.splitlines()) == count
 
 
-def test_sigterm_ends_a_running_agent_in_order(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_sigterm_stops_agent_and_publishes_offline_status(mosquitto: Mosquitto, tmp_path: Path) -> None:
     with (
         subscriber(mosquitto.port, "beeagent/#") as subscribed,
         running_agent(
@@ -109,7 +108,7 @@ def test_sigterm_ends_a_running_agent_in_order(mosquitto: Mosquitto, tmp_path: P
         assert json.loads(subscribed.payloads("/status")[-1])["reasons"] == ["stopped"]
 
 
-def test_the_last_will_tells_of_a_killed_agent(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_last_will_is_published_when_agent_is_killed(mosquitto: Mosquitto, tmp_path: Path) -> None:
     with (
         subscriber(mosquitto.port, "beeagent/#") as subscribed,
         running_agent(
@@ -124,7 +123,7 @@ def test_the_last_will_tells_of_a_killed_agent(mosquitto: Mosquitto, tmp_path: P
     assert last["reasons"] == ["the connection broke off"]
 
 
-def test_results_taken_without_a_broker_come_with_the_next_run(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_results_stored_without_broker_are_delivered_by_next_run(mosquitto: Mosquitto, tmp_path: Path) -> None:
     port = mosquitto.port
     arguments = (
         "--camera", "synthetic:320x240@30", *tiny_model(tmp_path), "--publish", "always",
@@ -144,11 +143,11 @@ def test_results_taken_without_a_broker_come_with_the_next_run(mosquitto: Mosqui
     assert [message["seq"] for message in received] == list(range(1, len(received) + 1))
 
 
-def test_a_bad_picture_is_skipped_and_counted(tmp_path: Path) -> None:
-    pictures = _pictures(tmp_path, 3)
-    (pictures / "1.png").write_bytes(b"not a picture")
+def test_bad_image_is_skipped_and_logged(tmp_path: Path) -> None:
+    images = _images(tmp_path, 3)
+    (images / "1.png").write_bytes(b"not an image")
     ended = run_beeagent(
-        "--camera", pictures, *tiny_model(tmp_path), "--broker", "none", "--publish", "always", "--stdout",
+        "--camera", images, *tiny_model(tmp_path), "--broker", "none", "--publish", "always", "--stdout",
         folder=tmp_path,
     )  # fmt: skip
     assert ended.returncode == 0
@@ -157,7 +156,7 @@ def test_a_bad_picture_is_skipped_and_counted(tmp_path: Path) -> None:
     assert "1.png" in ended.stderr
 
 
-def test_a_reader_that_has_enough_ends_the_agent(tmp_path: Path) -> None:
+def test_closed_pipe_of_stdout_ends_agent(tmp_path: Path) -> None:
     with running_agent(
         "--camera", "synthetic:320x240@30", *tiny_model(tmp_path), "--broker", "none", "--publish", "always",
         "--stdout", folder=tmp_path,
@@ -190,7 +189,7 @@ def test_no_result_is_handled_after_stop(tmp_path: Path) -> None:
     assert seen == [0]
 
 
-def test_frames_stops_a_live_source(tmp_path: Path) -> None:
+def test_frames_option_stops_live_source(tmp_path: Path) -> None:
     ended = run_beeagent(
         "--camera", "synthetic:320x240@60", *tiny_model(tmp_path), "--broker", "none", "--publish", "always",
         "--stdout", "--frames", "7", folder=tmp_path,
@@ -199,9 +198,9 @@ def test_frames_stops_a_live_source(tmp_path: Path) -> None:
     assert len(ended.stdout.splitlines()) == 7
 
 
-def test_json_logs_are_json_and_apart_from_the_messages(tmp_path: Path) -> None:
+def test_json_log_is_json_and_separate_from_messages(tmp_path: Path) -> None:
     process = run_beeagent(
-        "--camera", _pictures(tmp_path, 2), *tiny_model(tmp_path), "--broker", "none", "--stdout", "--log-format",
+        "--camera", _images(tmp_path, 2), *tiny_model(tmp_path), "--broker", "none", "--stdout", "--log-format",
         "json", folder=tmp_path,
     )  # fmt: skip
     # The runtime itself writes a line to standard error that no setting of it turns off.

@@ -47,7 +47,7 @@ def cannot_store(status: dict[str, Any]) -> bool:
     return status["state"] == "degraded" and "results cannot be stored" in "".join(status["reasons"])
 
 
-def test_a_full_disk_is_told_and_nothing_is_lost_when_there_is_room_again(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_full_disk_is_reported_and_loses_nothing(mosquitto: Mosquitto, tmp_path: Path) -> None:
     with (
         subscriber(mosquitto.port, "beeagent/#") as seen,
         tiny_disk(tmp_path / "disk") as disk,
@@ -68,7 +68,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost_when_there_is_room_again(mosqui
         assert books.dropped == {}
 
 
-def test_killed_on_a_full_disk_and_started_on_it_again(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_kill_and_restart_on_full_disk_loses_nothing(mosquitto: Mosquitto, tmp_path: Path) -> None:
     with subscriber(mosquitto.port, "beeagent/#") as seen, tiny_disk(tmp_path / "disk") as disk:
         given = arguments(tmp_path, mosquitto, disk.folder)
         with running_agent(*given, folder=tmp_path, prefix=disk.prefix) as agent:
@@ -92,7 +92,7 @@ def test_killed_on_a_full_disk_and_started_on_it_again(mosquitto: Mosquitto, tmp
         assert read_books(outbox_of(disk)).dropped == {}
 
 
-def test_a_read_only_file_system_is_refused_in_a_line_and_keeps_all(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_read_only_file_system_exits_2_and_loses_nothing(mosquitto: Mosquitto, tmp_path: Path) -> None:
     with subscriber(mosquitto.port, "beeagent/#") as seen, tiny_disk(tmp_path / "disk") as disk:
         given = arguments(tmp_path, mosquitto, disk.folder)
         with running_agent(*given, folder=tmp_path, prefix=disk.prefix) as agent:
@@ -113,7 +113,7 @@ def test_a_read_only_file_system_is_refused_in_a_line_and_keeps_all(mosquitto: M
         assert read_books(outbox_of(disk)).balanced
 
 
-def test_a_damaged_outbox_is_told_as_a_reason_and_work_goes_on(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_damaged_outbox_is_reported_and_replaced(mosquitto: Mosquitto, tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
     (state / "hive-camera.outbox.sqlite3").write_bytes(b"no outbox at all")
@@ -130,9 +130,7 @@ def test_a_damaged_outbox_is_told_as_a_reason_and_work_goes_on(mosquitto: Mosqui
     assert (state / "hive-camera.outbox.sqlite3.damaged-1").read_bytes() == b"no outbox at all"
 
 
-def test_the_settings_reach_the_outbox_and_what_is_too_much_is_told_by_its_reason(
-    mosquitto: Mosquitto, tmp_path: Path
-) -> None:
+def test_outbox_settings_apply_and_dropped_results_are_counted(mosquitto: Mosquitto, tmp_path: Path) -> None:
     state = tmp_path / "state"
     small = {
         "BEEAGENT_OUTBOX_MEGABYTES": "0.1",
@@ -164,7 +162,7 @@ def outbox_of(disk: TinyDisk) -> Path:
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
-def test_a_clock_that_is_set_by_an_hour_loses_nothing(hours: int, mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_clock_change_by_an_hour_loses_nothing(hours: int, mosquitto: Mosquitto, tmp_path: Path) -> None:
     clock = SettableClock(tmp_path)
     with (
         subscriber(mosquitto.port, "beeagent/#") as seen,

@@ -1,6 +1,6 @@
 """`kill -9` at random moments: nothing that was produced is lost, and no number is given twice.
 
-A few kills in every run; as many as wished with `BEEAGENT_KILLS=100 pytest tests/test_crashes.py`.
+A few kills in every run; as many as wished with `BEEAGENT_KILLS=100 pytest tests/runtime/test_crashes.py`.
 """
 
 import json
@@ -82,7 +82,7 @@ def live_for(agent: RunningAgent, seconds: float) -> None:
 
 
 @pytest.mark.timeout(300 + 20 * KILLS)
-def test_whenever_it_is_killed_every_result_arrives_and_no_number_means_two(tmp_path: Path) -> None:
+def test_kill_at_random_moments_loses_nothing_and_reuses_no_number(tmp_path: Path) -> None:
     seed = int(os.environ.get("BEEAGENT_KILLS_SEED") or random.randrange(2**32))  # noqa: S311 - chooses moments
     print(f"BEEAGENT_KILLS_SEED={seed}")  # noqa: T201 - what one needs to see the same again
     rng = random.Random(seed)  # noqa: S311 - chooses moments

@@ -23,7 +23,7 @@ _ENOUGH = 60
 
 
 class WatchedAgent:
-    """A `beeagent` process that looks at a camera, as its subscribers see it."""
+    """A `beeagent` process with a camera, as its subscribers see it."""
 
     def __init__(self, process: RunningAgent, subscribed: Subscriber) -> None:
         self.process = process.process
@@ -107,7 +107,7 @@ def network_camera(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[M
     ],
     ids=["stalls", "sends garbage", "freezes"],
 )
-def test_a_network_camera_that_fails_is_told_and_heals(
+def test_failing_network_camera_is_reported_and_recovers(
     network_camera: tuple[MjpegServer, WatchedAgent], fail: Callable[[MjpegServer], None], words: str
 ) -> None:
     server, agent = network_camera
@@ -120,7 +120,7 @@ def test_a_network_camera_that_fails_is_told_and_heals(
     assert agent.process.poll() is None
 
 
-def test_a_network_camera_may_change_its_resolution(network_camera: tuple[MjpegServer, WatchedAgent]) -> None:
+def test_network_camera_may_change_its_resolution(network_camera: tuple[MjpegServer, WatchedAgent]) -> None:
     server, agent = network_camera
     small, large = {"width": 160, "height": 64}, {"width": 320, "height": 240}
     agent.wait_for_frames_of(small)
@@ -136,7 +136,7 @@ def test_a_network_camera_may_change_its_resolution(network_camera: tuple[MjpegS
     assert agent.process.poll() is None
 
 
-def test_a_frozen_camera_does_not_pass_for_a_working_one_when_it_is_opened_again(
+def test_frozen_camera_stays_degraded_when_reopened(
     network_camera: tuple[MjpegServer, WatchedAgent],
 ) -> None:
     server, agent = network_camera
@@ -156,9 +156,7 @@ def test_a_frozen_camera_does_not_pass_for_a_working_one_when_it_is_opened_again
 
 
 @pytest.mark.skipif(bool(why_no_rtsp_server()), reason=why_no_rtsp_server())
-def test_an_rtsp_camera_that_is_not_up_yet_then_hangs_then_dies_heals_each_time(
-    mosquitto: Mosquitto, tmp_path: Path
-) -> None:
+def test_rtsp_camera_recovers_from_absence_hang_and_death(mosquitto: Mosquitto, tmp_path: Path) -> None:
     port = free_port()
     with watched_agent(f"rtsp://127.0.0.1:{port}/bees", mosquitto, tmp_path, "--await-camera") as agent:
         agent.wait_until("degraded", "connection refused")
@@ -181,7 +179,7 @@ def test_an_rtsp_camera_that_is_not_up_yet_then_hangs_then_dies_heals_each_time(
 
 
 class StallingFile:
-    """A video file that is a pipe: it gives half of its frames, and the others when it is told to."""
+    """A video file that is a pipe: it returns half of its frames, and the others on request."""
 
     def __init__(self, folder: Path, frames: int) -> None:
         self.path = folder / "pipe.avi"
@@ -192,7 +190,7 @@ class StallingFile:
         self._thread.start()
 
     def go_on(self) -> None:
-        """Give the other half."""
+        """Write the other half."""
         self._rest.set()
 
     def _write(self) -> None:
@@ -203,7 +201,7 @@ class StallingFile:
             pipe.write(self._content[half:])
 
 
-def test_a_file_that_stalls_is_told_and_read_to_its_end(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_stalled_file_is_reported_and_read_to_its_end(mosquitto: Mosquitto, tmp_path: Path) -> None:
     file = StallingFile(tmp_path, 400)
     with watched_agent(file.path, mosquitto, tmp_path) as agent:
         agent.wait_until("degraded", "no usable frame for")
@@ -215,7 +213,7 @@ def test_a_file_that_stalls_is_told_and_read_to_its_end(mosquitto: Mosquitto, tm
 
 
 @pytest.mark.parametrize("blocked_in", ["read", "open"])
-def test_a_camera_that_blocks_does_not_hold_up_the_end(blocked_in: str, mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_blocked_camera_does_not_delay_stop(blocked_in: str, mosquitto: Mosquitto, tmp_path: Path) -> None:
     if blocked_in == "read":
         camera, words = StallingFile(tmp_path, 400).path, "no usable frame for"
     else:
@@ -228,7 +226,7 @@ def test_a_camera_that_blocks_does_not_hold_up_the_end(blocked_in: str, mosquitt
         agent.wait_until("offline", "stopped")
 
 
-def test_a_service_waits_for_a_camera_that_is_missing_at_boot(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_await_camera_waits_for_camera_missing_at_boot(mosquitto: Mosquitto, tmp_path: Path) -> None:
     """It ended with code 2 and was started again every 30 s; Greengrass gives up after three of those."""
     with (
         subscriber(mosquitto.port) as subscribed,
@@ -247,7 +245,7 @@ def test_a_service_waits_for_a_camera_that_is_missing_at_boot(mosquitto: Mosquit
 @pytest.mark.parametrize(
     ("scheme", "words"), [("rtsp", "connection refused"), ("http", "connection refused"), ("missing", "check the path")]
 )
-def test_network_camera_that_is_absent_is_refused(tmp_path: Path, scheme: str, words: str) -> None:
+def test_absent_network_camera_exits_2(tmp_path: Path, scheme: str, words: str) -> None:
     with MjpegServer() as server:
         address = (
             server.url.replace("stream", "404") if scheme == "missing" else f"{scheme}://127.0.0.1:{free_port()}/x"
@@ -261,7 +259,7 @@ def test_network_camera_that_is_absent_is_refused(tmp_path: Path, scheme: str, w
     assert "Traceback" not in ended.stderr
 
 
-def test_network_camera_that_is_absent_is_waited_for_when_asked(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_await_camera_waits_for_absent_network_camera(mosquitto: Mosquitto, tmp_path: Path) -> None:
     port = free_port()
     address = f"http://127.0.0.1:{port}/stream"
     with watched_agent(address, mosquitto, tmp_path, "--await-camera") as agent:
@@ -284,7 +282,7 @@ def test_still_image_is_a_camera_and_reconnects_are_counted(mosquitto: Mosquitto
         assert agent.statuses[-1]["cameras"][0]["reconnects"] > 0
 
 
-def test_a_file_that_is_missing_is_a_mistake_all_the_same(tmp_path: Path) -> None:
+def test_await_camera_does_not_wait_for_missing_file(tmp_path: Path) -> None:
     ended = run_beeagent(
         "--camera",
         tmp_path / "absent.mp4",

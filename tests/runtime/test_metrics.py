@@ -5,8 +5,8 @@ from datetime import datetime, timezone
 from beeagent import __version__
 from beeagent.messages import CameraStatus, CollectionStatus, SecondOpinionStatus
 from beeagent.outbox import OutboxCounts
-from beeagent.runtime.health import Snapshot
-from beeagent.runtime.metrics import metrics_text
+from beeagent.runtime.http import metrics_text
+from beeagent.runtime.status import Snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 from support.prometheus_text import read_metrics
@@ -18,11 +18,11 @@ seconds = st.floats(0, 1e12)
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 
-def test_each_thing_has_its_metric() -> None:
+def test_every_value_has_its_metric() -> None:
     now = Snapshot(
         device="hive-7",
         model="bees-lite0@3f9c21d0",
-        troubles={"camera": "gone"},
+        problems={"camera": "gone"},
         uptime_s=12.5,
         camera=CameraStatus(
             name="front",
@@ -84,7 +84,7 @@ def test_each_thing_has_its_metric() -> None:
         Snapshot,
         device=names,
         model=names,
-        troubles=st.dictionaries(names, names, max_size=3),
+        problems=st.dictionaries(names, names, max_size=3),
         uptime_s=seconds,
         camera=st.builds(
             CameraStatus,
@@ -98,10 +98,10 @@ def test_each_thing_has_its_metric() -> None:
         last_delivery=st.none() | st.datetimes(timezones=st.just(timezone.utc)),
     )
 )
-def test_any_snapshot_can_be_read_back(now: Snapshot) -> None:
+def test_any_snapshot_is_valid_exposition_format(now: Snapshot) -> None:
     read = read_metrics(metrics_text(now))
     assert read["beeagent_frames_total", (("camera", now.camera.name),)] == now.camera.frames_read
     assert {
         labels[0][1]: value for (name, labels), value in read.items() if name == "beeagent_results_dropped_total"
     } == now.outbox.dropped
-    assert {labels[0][1] for name, labels in read if name == "beeagent_trouble"} == set(now.troubles)
+    assert {labels[0][1] for name, labels in read if name == "beeagent_trouble"} == set(now.problems)

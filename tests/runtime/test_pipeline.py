@@ -1,7 +1,8 @@
-"""Stages overlap, keep order, get over what is stuck, and tell what went wrong where it can be handled."""
+"""Stages overlap, keep order, replace stuck workers, and raise exceptions where results are taken."""
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -39,20 +40,22 @@ class _Model(DetectorPool):
         self._before = before
 
     def infer(self, place: int, prepared: PreparedFrame) -> tuple[RawOutputs, ...]:
-        detector = self._detector(place)  # as in one that sticks: whoever comes back from it comes back from its own
+        detector = self._detector(place)  # as a stuck one does: it returns from its own
         self._before(place)
         return detector.infer(prepared)
 
 
 def _pipeline(
-    model: DetectorPool, frames: FrameQueue[Frame], *, keep: str = "every", stuck_after: float = 60
-) -> Pipeline:
-    troubles: list[str | None] = []
+    model: DetectorPool, frames: FrameQueue[Frame], *, live: bool = False, inference_timeout: float = 60,
+    stopping: threading.Event | None = None,
+) -> Pipeline:  # fmt: skip
+    problems: list[str | None] = []
     pipeline = Pipeline(
-        model=model, frames=frames, keep="newest" if keep == "newest" else "every", on_trouble=troubles.append,
-        stuck_after=stuck_after, backoff=Backoff(first=0.01, longest=0.02),
+        model=model, frames=frames, drop_oldest=live, on_problem=problems.append,
+        stopping=stopping or threading.Event(), inference_timeout=inference_timeout,
+        backoff=Backoff(first=0.01, longest=0.02),
     )  # fmt: skip
-    pipeline.troubles = troubles  # type: ignore[attr-defined]
+    pipeline.problems = problems  # type: ignore[attr-defined]
     return pipeline
 
 
@@ -77,7 +80,7 @@ def _assert_own_boxes(results: list[FrameResult]) -> None:
 
 
 @pytest.mark.parametrize("places", [1, 2, 5])
-def test_every_frame_comes_out_in_order_with_its_own_boxes(places: int) -> None:
+def test_results_are_in_order_with_their_own_boxes(places: int) -> None:
     frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     pipeline = _pipeline(_model(places), frames)
     pipeline.start()
@@ -88,8 +91,8 @@ def test_every_frame_comes_out_in_order_with_its_own_boxes(places: int) -> None:
     assert pipeline.join(_DEADLINE)
 
 
-def test_frames_that_end_before_the_first_end_the_results_too() -> None:
-    """A worker that ended while the next was started kept that one from starting, and the results from ending."""
+def test_no_frames_give_no_results() -> None:
+    """A worker that ended while the next was being started kept that one from starting, and the results from ending."""
     model = _model(5)
     for _ in range(50):
         frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
@@ -101,9 +104,9 @@ def test_frames_that_end_before_the_first_end_the_results_too() -> None:
         assert pipeline.join(_DEADLINE)
 
 
-def test_stop_ends_the_iteration_and_the_threads() -> None:
+def test_stop_ends_iteration_and_threads() -> None:
     frames: FrameQueue[Frame] = FrameQueue(drop_oldest=True)
-    pipeline = _pipeline(_model(), frames, keep="newest")
+    pipeline = _pipeline(_model(), frames, live=True)
     pipeline.start()
     frames.put(_frame(0))
     results = iter(pipeline)
@@ -115,7 +118,7 @@ def test_stop_ends_the_iteration_and_the_threads() -> None:
         frames.put(_frame(1))
 
 
-def test_two_frames_are_in_the_model_at_the_same_time() -> None:
+def test_two_frames_are_processed_in_parallel() -> None:
     meeting = threading.Barrier(2)
     frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     pipeline = _pipeline(_Model(2, lambda _: meeting.wait(_DEADLINE) and None), frames)
@@ -124,7 +127,7 @@ def test_two_frames_are_in_the_model_at_the_same_time() -> None:
     assert [result.frame.index for result in pipeline] == [0, 1]
 
 
-def test_what_one_of_two_workers_raises_ends_both() -> None:
+def test_exception_in_one_worker_ends_both() -> None:
     def fail_at_the_second(place: int) -> None:
         if place == 1:
             raise RuntimeError("broken")
@@ -140,14 +143,14 @@ def test_what_one_of_two_workers_raises_ends_both() -> None:
 
 @pytest.fixture
 def block() -> Iterator[threading.Event]:
-    """Give an event for which a stuck inference waits; it is set at the end, so that no thread stays behind."""
+    """Return an event for which a stuck inference waits; it is set at the end, so that no thread remains."""
     event = threading.Event()
     yield event
     event.set()
 
 
 @pytest.mark.parametrize("places", [1, 2])
-def test_a_stuck_inference_costs_its_frame_and_no_other(places: int, block: threading.Event) -> None:
+def test_stuck_inference_loses_only_its_frame(places: int, block: threading.Event) -> None:
     calls: list[int] = []
 
     def stick_once(place: int) -> None:
@@ -156,7 +159,7 @@ def test_a_stuck_inference_costs_its_frame_and_no_other(places: int, block: thre
             block.wait(_DEADLINE)
 
     frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
-    pipeline = _pipeline(_Model(places, stick_once), frames, stuck_after=0.3)
+    pipeline = _pipeline(_Model(places, stick_once), frames, inference_timeout=0.3)
     pipeline.start()
     _feed(frames, 50)
     results = list(pipeline)
@@ -165,12 +168,12 @@ def test_a_stuck_inference_costs_its_frame_and_no_other(places: int, block: thre
     assert indices == sorted(set(indices))
     _assert_own_boxes(results)
     assert pipeline.lost == 1
-    assert pipeline.troubles == ["an inference has taken more than 0.3 s; another thread goes on", None]  # type: ignore[attr-defined]
+    assert pipeline.problems == ["an inference has taken more than 0.3 s; another thread goes on", None]  # type: ignore[attr-defined]
     assert pipeline.join(_DEADLINE)
 
 
-def test_a_thread_given_up_while_it_loads_keeps_its_interpreter_to_itself(block: threading.Event) -> None:
-    """It stored its detector all the same, and so its successor ran the same interpreter at the same time."""
+def test_abandoned_loading_thread_keeps_its_own_interpreter(block: threading.Event) -> None:
+    """It stored its detector, and so its successor ran the same interpreter at the same time."""
     model = _model()
     model.abandon(0)
     load, loading = model._load, threading.Event()
@@ -192,7 +195,7 @@ def test_a_thread_given_up_while_it_loads_keeps_its_interpreter_to_itself(block:
     assert model._detector(0) is successors
 
 
-def test_what_comes_back_late_from_a_stuck_inference_is_nobodys_business(block: threading.Event) -> None:
+def test_late_exception_of_stuck_inference_is_ignored(block: threading.Event) -> None:
     calls: list[int] = []
 
     def stick_and_fail(place: int) -> None:
@@ -204,13 +207,13 @@ def test_what_comes_back_late_from_a_stuck_inference_is_nobodys_business(block: 
             block.set()
 
     frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
-    pipeline = _pipeline(_Model(1, stick_and_fail), frames, stuck_after=0.3)
+    pipeline = _pipeline(_Model(1, stick_and_fail), frames, inference_timeout=0.3)
     pipeline.start()
     _feed(frames, 40)
     assert [result.frame.index for result in pipeline] == list(range(1, 40))
 
 
-def test_a_model_that_sticks_again_and_again_leaves_three_threads_behind_and_no_more(block: threading.Event) -> None:
+def test_at_most_three_threads_are_abandoned(block: threading.Event) -> None:
     stuck = threading.Semaphore(0)
 
     def stick(_: int) -> None:
@@ -218,19 +221,23 @@ def test_a_model_that_sticks_again_and_again_leaves_three_threads_behind_and_no_
         block.wait(_DEADLINE)
 
     frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
-    pipeline = _pipeline(_Model(1, stick), frames, stuck_after=0.1)
+    pipeline = _pipeline(_Model(1, stick), frames, inference_timeout=0.1)
     pipeline.start()
     _feed(frames, 10)
+    results: list[FrameResult] = []
+    consumer = threading.Thread(target=lambda: results.extend(pipeline), daemon=True)
+    consumer.start()
     for _ in range(3):
         assert stuck.acquire(timeout=_DEADLINE)
     assert not stuck.acquire(timeout=0.6)
-    assert pipeline.at_one_frame_s > 0.5
-    block.set()  # they come back: their places can be filled again
+    assert pipeline.busy_s > 0.5
+    block.set()  # they return: their places can be filled again
     assert stuck.acquire(timeout=_DEADLINE)
-    assert [result.frame.index for result in pipeline] == list(range(3, 10))
+    consumer.join(_DEADLINE)
+    assert [result.frame.index for result in results] == list(range(3, 10))
 
 
-def test_a_stuck_inference_does_not_hold_up_stopping(block: threading.Event) -> None:
+def test_stuck_inference_does_not_delay_stop(block: threading.Event) -> None:
     entered = threading.Event()
 
     def stick(_: int) -> None:
@@ -238,7 +245,7 @@ def test_a_stuck_inference_does_not_hold_up_stopping(block: threading.Event) -> 
         block.wait(_DEADLINE)
 
     frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
-    pipeline = _pipeline(_Model(1, stick), frames, stuck_after=60)
+    pipeline = _pipeline(_Model(1, stick), frames, inference_timeout=60)
     pipeline.start()
     _feed(frames, 3)
     assert entered.wait(_DEADLINE)
@@ -247,7 +254,47 @@ def test_a_stuck_inference_does_not_hold_up_stopping(block: threading.Event) -> 
     assert not pipeline.join(0.1)
 
 
-def test_a_swap_changes_the_model_between_two_frames_and_loses_none() -> None:
+def test_stop_event_ends_iteration() -> None:
+    stopping = threading.Event()
+    pipeline = _pipeline(_model(), FrameQueue(drop_oldest=True), live=True, stopping=stopping)
+    pipeline.start()
+    threading.Timer(0, stopping.set).start()
+    assert list(pipeline) == []
+    pipeline.stop()
+    assert pipeline.join(_DEADLINE)
+
+
+def test_handling_of_a_result_counts_as_busy() -> None:
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
+    pipeline = _pipeline(_model(), frames)
+    pipeline.start()
+    _feed(frames, 1)
+    results = iter(pipeline)
+    next(results)
+    began = time.monotonic()
+    while pipeline.busy_s < 0.01:
+        assert time.monotonic() - began < 10
+    assert list(results) == []
+    assert pipeline.busy_s == 0
+
+
+def test_failed_handling_of_a_result_is_not_busy() -> None:
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
+    pipeline = _pipeline(_model(), frames)
+    pipeline.start()
+    _feed(frames, 1)
+
+    def handle() -> None:
+        for _ in pipeline:
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        handle()
+    assert pipeline.join(_DEADLINE)
+    assert pipeline.busy_s == 0
+
+
+def test_swap_changes_model_between_frames_and_loses_none() -> None:
     frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     pipeline = _pipeline(_model(2, name="old"), frames)
     pipeline.start()
@@ -265,13 +312,13 @@ def test_a_swap_changes_the_model_between_two_frames_and_loses_none() -> None:
     assert pipeline.model.startswith("new@")
 
 
-def test_a_model_with_another_number_of_places_is_refused() -> None:
+def test_swap_to_another_number_of_detectors_is_rejected() -> None:
     pipeline = _pipeline(_model(2), FrameQueue(drop_oldest=False))
-    with pytest.raises(ValueError, match="1 places and the old one 2"):
+    with pytest.raises(ValueError, match="1 detectors and the old one 2"):
         pipeline.swap(_model(1))
 
 
-def test_what_a_stage_raises_is_raised_where_results_are_taken() -> None:
+def test_exception_in_stage_is_raised_by_iteration() -> None:
     frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     pipeline = _pipeline(_model(), frames)
     pipeline.start()
@@ -282,7 +329,7 @@ def test_what_a_stage_raises_is_raised_where_results_are_taken() -> None:
     assert pipeline.join(_DEADLINE)
 
 
-def test_a_class_without_a_label_ends_in_one_line() -> None:
+def test_class_without_label_is_an_input_error() -> None:
     # A model without the post-processing op does not say how many classes it has; this one does find a third.
     bundle = replace(_bundle(("red", "green")), model=edge_finder())
     # The noise that it is tried with at start is not this blue.

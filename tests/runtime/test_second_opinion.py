@@ -32,11 +32,11 @@ from support.rekognition_server import (
 from support.tiny_disk import tiny_disk
 
 
-def told(message: dict[str, Any]) -> tuple[str, str | None, dict[str, int]]:
+def decision(message: dict[str, Any]) -> tuple[str, str | None, dict[str, int]]:
     return message["decided_by"], message.get("fallback", {}).get("reason"), message["counts"]
 
 
-def test_unsure_frames_alone_are_shown_and_each_frame_makes_one_message(tmp_path: Path) -> None:
+def test_only_unsure_frames_are_sent_and_each_frame_is_published_once(tmp_path: Path) -> None:
     with RekognitionServer() as server:
         ended = run_beeagent(
             *arguments(tmp_path, SURE, UNSURE, UNSURE_AND_BELOW_THE_THRESHOLD, NOTHING, SURE),
@@ -48,7 +48,7 @@ def test_unsure_frames_alone_are_shown_and_each_frame_makes_one_message(tmp_path
     messages = [valid(line) for line in ended.stdout.splitlines()]
     assert [message["seq"] for message in messages] == [1, 2, 3, 4, 5]
     assert len({message["captured_at"] for message in messages}) == 5
-    assert sorted(map(told, messages), key=str) == [
+    assert sorted(map(decision, messages), key=str) == [
         ("cloud", None, {"bee": 1}),
         ("cloud", None, {"bee": 1}),
         ("edge", None, {"red": 1}),
@@ -59,20 +59,20 @@ def test_unsure_frames_alone_are_shown_and_each_frame_makes_one_message(tmp_path
     assert box == {"left": 0.3491, "top": 0.3613, "width": 0.1747, "height": 0.2326}
 
 
-def test_without_an_answer_only_what_counts_goes_out_and_why(tmp_path: Path) -> None:
+def test_without_answer_edge_detections_are_published_with_reason(tmp_path: Path) -> None:
     with RekognitionServer() as server:
         server.answer = Fault("ResourceNotReadyException")
         ended = run_beeagent(
             *arguments(tmp_path, UNSURE, UNSURE_AND_BELOW_THE_THRESHOLD), folder=tmp_path, **environment(server)
         )
     messages = [valid(line) for line in ended.stdout.splitlines()]
-    assert sorted(map(told, messages), key=str) == [
+    assert sorted(map(decision, messages), key=str) == [
         ("edge-degraded", "model-not-running", {"red": 1}),
         ("edge-degraded", "model-not-running", {}),
     ]
 
 
-def test_without_a_model_to_ask_nothing_leaves_the_device_and_boto3_stays_out(tmp_path: Path) -> None:
+def test_without_cloud_model_no_frame_is_sent_and_boto3_not_imported(tmp_path: Path) -> None:
     with RekognitionServer() as server:
         given = environment(server)
         del given["BEEAGENT_REKOGNITION_PROJECT_VERSION_ARN"]
@@ -84,11 +84,11 @@ def test_without_a_model_to_ask_nothing_leaves_the_device_and_boto3_stays_out(tm
         )
         assert ended.returncode == 0, ended.stderr
         assert not server.requests
-    assert [told(valid(line))[0] for line in ended.stdout.splitlines()] == ["edge"] * 3
+    assert [decision(valid(line))[0] for line in ended.stdout.splitlines()] == ["edge"] * 3
     assert not list((tmp_path / "state").rglob("*budget*"))
 
 
-def test_a_slow_answer_holds_up_its_own_frame_alone(tmp_path: Path) -> None:
+def test_slow_answer_delays_only_its_own_frame(tmp_path: Path) -> None:
     hold = Hold(Labels([]))
     with RekognitionServer() as server:
         server.will(hold)
@@ -103,7 +103,7 @@ def test_a_slow_answer_holds_up_its_own_frame_alone(tmp_path: Path) -> None:
             assert agent.end() == 0
 
 
-def test_a_stopped_agent_leaves_no_frame_without_its_message(tmp_path: Path) -> None:
+def test_stop_publishes_pending_frames(tmp_path: Path) -> None:
     with RekognitionServer() as server:
         server.answer = Hold()
         with running_agent(*arguments(tmp_path, SURE, UNSURE), folder=tmp_path, **environment(server)) as agent:
@@ -111,11 +111,11 @@ def test_a_stopped_agent_leaves_no_frame_without_its_message(tmp_path: Path) -> 
             server.wait_for_requests(1, timeout=60)
             agent.process.terminate()
             (degraded,) = agent.messages(1)
-            assert told(degraded) == ("edge-degraded", "timeout", {"red": 1})
+            assert decision(degraded) == ("edge-degraded", "timeout", {"red": 1})
             assert agent.end() == 0, agent.errors
 
 
-def test_the_budget_goes_on_after_a_restart(tmp_path: Path) -> None:
+def test_budget_continues_after_restart(tmp_path: Path) -> None:
     given = arguments(tmp_path, UNSURE, UNSURE)
     with RekognitionServer() as server:
         server.answer = Rubbish(b"a call is a call, whatever comes of it")
@@ -124,11 +124,11 @@ def test_the_budget_goes_on_after_a_restart(tmp_path: Path) -> None:
             for _ in range(2)
         ]
         assert len(server.requests) == 3
-    reasons = [told(valid(line))[1] for run in runs for line in run.stdout.splitlines()]
+    reasons = [decision(valid(line))[1] for run in runs for line in run.stdout.splitlines()]
     assert sorted(map(str, reasons)) == ["budget", "refused", "refused", "refused"]
 
 
-def test_frames_with_both_answers_are_kept_as_a_data_set_to_train_on(tmp_path: Path) -> None:
+def test_frames_with_both_answers_are_collected_as_dataset(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     with RekognitionServer() as server:
         server.will(Labels([]), Fault("InternalServerError"))
@@ -137,7 +137,7 @@ def test_frames_with_both_answers_are_kept_as_a_data_set_to_train_on(tmp_path: P
             folder=tmp_path, **environment(server, BEEAGENT_REKOGNITION_WORKERS="1"),
         )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
-    assert "frames on which a second opinion was heard are kept on this device" in ended.stderr
+    assert "frames with a second opinion are kept on this device" in ended.stderr
     assert list(check_dataset(str(kept / "output.manifest"))) == []
     dataset = read_dataset(kept)
     assert [len(image.boxes) for image in dataset.images] == [0, 1]
@@ -160,7 +160,7 @@ def test_frames_with_both_answers_are_kept_as_a_data_set_to_train_on(tmp_path: P
         ({"BEEAGENT_UNSURE_LOW": "0.9"}, "unsure_low is 0.9 and unsure_high 0.8"),
     ],
 )
-def test_a_mistake_in_the_settings_is_told_in_a_line(more: dict[str, str], named: str, tmp_path: Path) -> None:
+def test_invalid_settings_exit_2_with_one_line(more: dict[str, str], named: str, tmp_path: Path) -> None:
     with RekognitionServer() as server:
         ended = run_beeagent(*arguments(tmp_path, SURE), folder=tmp_path, **environment(server, **more))
     assert ended.returncode == 2
@@ -168,15 +168,15 @@ def test_a_mistake_in_the_settings_is_told_in_a_line(more: dict[str, str], named
     assert "Traceback" not in ended.stderr
 
 
-def test_nothing_can_be_collected_where_nobody_is_asked(tmp_path: Path) -> None:
+def test_collect_without_cloud_model_exits_2(tmp_path: Path) -> None:
     ended = run_beeagent(*arguments(tmp_path, SURE), "--collect", tmp_path / "kept", folder=tmp_path)
     assert ended.returncode == 2
-    assert "nobody is asked for a second opinion: set rekognition_project_version_arn" in ended.stderr
+    assert "there is no second opinion: set rekognition_project_version_arn" in ended.stderr
     assert not (tmp_path / "kept").exists()
     assert "Traceback" not in ended.stderr
 
 
-def test_frames_that_show_the_same_are_kept_once_and_the_status_tells(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_duplicate_frames_are_collected_once_and_counted_in_status(mosquitto: Mosquitto, tmp_path: Path) -> None:
     with RekognitionServer() as server:
         ended = run_beeagent(
             *["--camera", pictures(tmp_path, UNSURE, UNSURE, UNSURE), *tiny_model(tmp_path), "--device", "hive-7"],
@@ -191,7 +191,7 @@ def test_frames_that_show_the_same_are_kept_once_and_the_status_tells(mosquitto:
     assert len(list((tmp_path / "kept" / "images").iterdir())) == 1
 
 
-def test_a_folder_that_cannot_be_written_to_costs_no_result(tmp_path: Path) -> None:
+def test_read_only_collection_folder_loses_no_result(tmp_path: Path) -> None:
     with tiny_disk(tmp_path / "disk") as disk, RekognitionServer() as server:
         disk.remount("ro")
         with running_agent(
@@ -205,7 +205,7 @@ def test_a_folder_that_cannot_be_written_to_costs_no_result(tmp_path: Path) -> N
     assert not any("Traceback" in line for line in agent.errors), agent.errors
 
 
-def test_a_disk_that_is_full_is_told_in_the_status(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_full_disk_of_collection_is_in_status(mosquitto: Mosquitto, tmp_path: Path) -> None:
     last = Hold()
     with tiny_disk(tmp_path / "disk") as disk, RekognitionServer() as server:
         server.will(Labels([]), last)
@@ -226,7 +226,7 @@ def test_a_disk_that_is_full_is_told_in_the_status(mosquitto: Mosquitto, tmp_pat
             assert agent.end() == 0, agent.errors
 
 
-def test_the_status_tells_of_calls_and_of_what_was_saved(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_status_counts_calls_and_saved_calls(mosquitto: Mosquitto, tmp_path: Path) -> None:
     with RekognitionServer() as server:
         ended = run_beeagent(
             *["--camera", pictures(tmp_path, UNSURE, UNSURE, SURE), *tiny_model(tmp_path), "--device", "hive-7"],
@@ -239,8 +239,8 @@ def test_the_status_tells_of_calls_and_of_what_was_saved(mosquitto: Mosquitto, t
     assert "2 unsure frames: 2 decided by the cloud model, 0 without it; 1 calls, 1 saved" in shown.stdout
 
 
-def test_last_message_that_cannot_be_written_ends_with_1(tmp_path: Path) -> None:
-    """It is written by the second opinion's thread, after the last frame: nobody takes another one and hears of it."""
+def test_unwritable_last_message_exits_1(tmp_path: Path) -> None:
+    """It is written by a thread of the second opinion, after the last frame: no later frame reports the failure."""
     with RekognitionServer() as server, Path("/dev/full").open("w") as full:
         server.will(Labels([]))
         ended = subprocess.run(

@@ -14,7 +14,7 @@ from support.beeagent_process import run_beeagent, running_agent, tiny_model
 from support.cloud_agent import SURE, UNSURE, environment, pictures, valid
 from support.rekognition_server import Hold, Labels, RekognitionServer
 
-_NOBODY = "mqtt://127.0.0.1:1"  # so that every message stays in the outbox, to be looked at in the end
+_NOBODY = "mqtt://127.0.0.1:1"  # so that every message stays in the outbox, to be read in the end
 _ROUNDS = 4
 
 
@@ -32,7 +32,7 @@ def let_go_one_by_one(holds: list[Hold], dice: random.Random, end: threading.Eve
         hold.let_go.set()
 
 
-def test_killed_at_any_moment_each_frame_makes_one_message(tmp_path: Path) -> None:
+def test_kill_at_random_moments_publishes_each_frame_once(tmp_path: Path) -> None:
     seed = random.randrange(10**6)  # noqa: S311 - no secret
     print("seed", seed)  # noqa: T201 - shown where it fails
     dice = random.Random(seed)  # noqa: S311 - no secret
@@ -68,19 +68,19 @@ def test_killed_at_any_moment_each_frame_makes_one_message(tmp_path: Path) -> No
     assert len({message["event_id"] for message in messages}) == len(messages)
     in_order = sorted(messages, key=lambda message: message["captured_at"])
     kinds = "".join("S" if message["decided_by"] == "edge" else "U" for message in in_order)
-    # Each run looked at an unsure frame first and at a sure one after each; a crash may take the last frames alone.
+    # Each run processed an unsure frame first and a sure one after each; a crash may take the last frames alone.
     runs = [run for run in kinds.replace("SS", "S|S").replace("UU", "U|U").split("|") if run]
     assert sum(map(len, runs)) == len(messages)
     assert len(runs) <= _ROUNDS + 1, kinds
     assert all(set(run[::2]) <= {"U"} and set(run[1::2]) <= {"S"} for run in runs[:-1]), kinds
-    told = Counter(message["fallback"]["reason"] for message in messages if "fallback" in message)
-    assert told["timeout"] >= 1, (told, killed_while)
+    reasons = Counter(message["fallback"]["reason"] for message in messages if "fallback" in message)
+    assert reasons["timeout"] >= 1, (reasons, killed_while)
     degraded = [message for message in messages if message.get("fallback", {}).get("reason") == "timeout"]
     assert all(message["counts"] == {"red": 1} for message in degraded)
-    print(len(messages), dict(told), kinds, killed_while)  # noqa: T201 - the figures
+    print(len(messages), dict(reasons), kinds, killed_while)  # noqa: T201 - the figures
 
 
-def test_what_was_left_behind_is_told_of_once_and_first(tmp_path: Path) -> None:
+def test_pending_frames_of_killed_agent_are_published_once_and_first(tmp_path: Path) -> None:
     frames = pictures(tmp_path, UNSURE, SURE, SURE)
     given: list[str | Path] = ["--camera", frames, *tiny_model(tmp_path), "--broker", "none", "--stdout"]
     with RekognitionServer() as server:

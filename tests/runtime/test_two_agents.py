@@ -44,16 +44,14 @@ def _assert_refused(folder: Path, *arguments: str | Path) -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/locks"), reason="Linux alone lists locks there")  # noqa: PTH110 - at import
-def test_the_outbox_is_locked_while_an_agent_runs(tmp_path: Path) -> None:
+def test_outbox_is_locked_while_agent_runs(tmp_path: Path) -> None:
     with running_agent(*_arguments(tmp_path, NOBODY), folder=tmp_path) as agent:
         agent.messages(1)
         assert "POSIX" in _locks_on(_outbox(tmp_path))
         assert "FLOCK" in _locks_on(_outbox(tmp_path).with_name("hive-camera.outbox.sqlite3.lock"))
 
 
-def test_second_agent_is_refused_while_the_broker_is_away_and_nothing_is_lost(
-    mosquitto: Mosquitto, tmp_path: Path
-) -> None:
+def test_second_agent_exits_2_without_broker_and_nothing_is_lost(mosquitto: Mosquitto, tmp_path: Path) -> None:
     with running_agent(*_arguments(tmp_path, NOBODY), folder=tmp_path) as first:
         produced = first.messages(5)
         _assert_refused(tmp_path, *_arguments(tmp_path, NOBODY))
@@ -76,7 +74,7 @@ def test_second_agent_is_refused_while_the_broker_is_away_and_nothing_is_lost(
     assert sorted(numbers) == list(range(1, len(numbers) + 1))
 
 
-def test_second_agent_is_refused_while_the_broker_is_there(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_second_agent_exits_2_with_broker(mosquitto: Mosquitto, tmp_path: Path) -> None:
     arguments = _arguments(tmp_path, f"mqtt://127.0.0.1:{mosquitto.port}")
     with (
         subscriber(mosquitto.port, "beeagent/#") as subscribed,
@@ -94,7 +92,7 @@ def test_second_agent_is_refused_while_the_broker_is_there(mosquitto: Mosquitto,
     assert states.count("offline") == 1
 
 
-def test_a_component_is_refused_beside_an_agent_and_an_agent_beside_a_component(tmp_path: Path) -> None:
+def test_agent_and_component_cannot_share_an_outbox(tmp_path: Path) -> None:
     _, model, _, labels = tiny_model(tmp_path)
     with nucleus_at(tmp_path) as nucleus:
         nucleus.configuration = {

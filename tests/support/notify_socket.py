@@ -1,4 +1,4 @@
-"""A socket such as systemd listens at for what its services tell."""
+"""A socket such as systemd's for the notifications of its services."""
 
 import socket
 import time
@@ -11,44 +11,44 @@ _DEADLINE = 60.0
 
 
 class NotifySocket:
-    """Collects what a service tells; `address` is what systemd would put into `NOTIFY_SOCKET`."""
+    """Collects the notifications of a service; `address` is what systemd would put into `NOTIFY_SOCKET`."""
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.told: list[str] = []
+        self.received: list[str] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
         self._socket.settimeout(_DEADLINE)
 
     def wait_for(self, start: str) -> str:
-        """Wait for a message that begins so, and give it; what came before it is in `told` and not looked at again."""
+        """Wait for a message that begins so, and return it; earlier messages are skipped, and kept in `received`."""
         while True:
             message = self._socket.recv(4096).decode()
-            self.told.append(message)
+            self.received.append(message)
             if message.startswith(start):
                 return message
 
     def wait_for_silence(self, seconds: float) -> None:
-        """Wait until nothing was told for so long."""
+        """Wait until no message has come for so long."""
         give_up = time.monotonic() + _DEADLINE
         self._socket.settimeout(seconds)
         try:
             while True:
-                self.told.append(self._socket.recv(4096).decode())
-                assert time.monotonic() < give_up, self.told[-5:]
+                self.received.append(self._socket.recv(4096).decode())
+                assert time.monotonic() < give_up, self.received[-5:]
         except TimeoutError:
             return
         finally:
             self._socket.settimeout(_DEADLINE)
 
     def all_so_far(self) -> list[str]:
-        """Give everything that was told."""
+        """Return all messages so far."""
         self._socket.settimeout(0)
         try:
             while True:
-                self.told.append(self._socket.recv(4096).decode())
+                self.received.append(self._socket.recv(4096).decode())
         except BlockingIOError:
-            return self.told
+            return self.received
         finally:
             self._socket.settimeout(_DEADLINE)
 

@@ -21,7 +21,7 @@ from beeagent.camera.source import (
 )
 from beeagent.camera.video import IncompleteVideoError
 from beeagent.errors import BeeagentError, InputError
-from beeagent.priority import give_way
+from beeagent.threads import lower_thread_priority
 
 _LOG = logging.getLogger(__name__)
 
@@ -350,7 +350,7 @@ class _CaptureRun:
             threading.Thread(target=partial(_close, source), name="capture-close", daemon=True).start()
 
     def _run(self) -> None:
-        give_way()
+        lower_thread_priority()
         end = self._read_to_end()
         with self._changed:
             self.end = end

@@ -18,7 +18,7 @@ from beeagent.cli.options import BROKER, Config, settings_options
 from beeagent.cli.rekognition import rekognition_commands
 from beeagent.errors import BeeagentError, InputError
 from beeagent.settings import load_settings
-from beeagent.standard_output import checked_output
+from beeagent.terminal import checked_output
 
 _EXIT_FAILURE = 1
 _EXIT_USAGE = 2
@@ -119,7 +119,7 @@ def run(
 
         run_component(options)
         return
-    from beeagent.runtime.run import run_agent
+    from beeagent.runtime import run_agent
 
     run_agent(partial(load_settings, options, config=config))
 

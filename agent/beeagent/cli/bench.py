@@ -23,9 +23,7 @@ from beeagent.detection import (
     runtime_name,
 )
 from beeagent.errors import InputError
-from beeagent.runtime.agent import Agent
-from beeagent.runtime.factory import chosen_bundle, chosen_workers
-from beeagent.runtime.pipeline import FrameResult
+from beeagent.runtime import Agent, FrameResult, load_model, worker_count
 from beeagent.settings import Settings
 
 # As fast as frames are asked for: at the rate of a camera, the camera would be measured.
@@ -173,7 +171,7 @@ def measure(settings: Settings, *, seconds: float) -> BenchReport:
     Raises:
         InputError: a setting cannot be used, or the camera has fewer than two frames.
     """
-    bundle = chosen_bundle(settings)
+    bundle = load_model(settings)
     camera = settings.camera.address or DEFAULT_CAMERA
     measured = settings.replace(camera=camera, broker="none", publish="always", stdout=False)
     meters: list[_Meter] = []
@@ -192,7 +190,7 @@ def measure(settings: Settings, *, seconds: float) -> BenchReport:
         model=bundle.identity,
         runtime=runtime_name(),
         threads=settings.model.threads,
-        workers=chosen_workers(settings),
+        workers=worker_count(settings),
         cores=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1,
         camera=camera,
         frame=sample.size,

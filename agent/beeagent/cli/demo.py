@@ -8,9 +8,7 @@ from beeagent.cli.watch import Watcher
 from beeagent.errors import BeeagentError
 from beeagent.log import configure_log
 from beeagent.mqtt import EmbeddedBroker, mqtt_options
-from beeagent.runtime.agent import Agent
-from beeagent.runtime.factory import chosen_bundle
-from beeagent.runtime.run import on_signals, stopping
+from beeagent.runtime import Agent, load_model, on_stop_signals
 from beeagent.settings import Settings
 
 _CAMERA = "synthetic:1280x720@5"
@@ -31,7 +29,7 @@ def run_demo(settings: Settings) -> None:
         BeeagentError: the subscriber did not receive every message.
     """
     configure_log(settings.agent.log_format)
-    bundle = chosen_bundle(settings)
+    bundle = load_model(settings)
     broker = EmbeddedBroker(port=None)
     broker.start()
     subscribed = threading.Event()
@@ -56,7 +54,7 @@ def run_demo(settings: Settings) -> None:
         if not subscribed.wait(_SUBSCRIBED_WITHIN_S):
             raise BeeagentError("the subscriber of the demo could not connect to the broker of the demo")
         agent = Agent(demo, bundle=bundle, outbox_path=None, broker=broker.address)
-        with on_signals(stopping(agent.stop)):
+        with on_stop_signals(agent.stop):
             agent.run()
         if demo.camera.frames is not None:
             watching.join(_ARRIVED_WITHIN_S)

@@ -18,7 +18,7 @@ from beeagent.errors import BeeagentError
 from beeagent.greengrass import IpcConnection, ipc_address
 from beeagent.messages import status_topic
 from beeagent.mqtt import Embedded, EmbeddedBroker, Greengrass, MqttPublisher, NoBroker, parse_broker, reader_id
-from beeagent.runtime.factory import chosen_bundle, chosen_mqtt_options, chosen_source
+from beeagent.runtime import build_mqtt_options, build_source, load_model
 from beeagent.settings import Settings
 
 _CAMERA_WITHIN_S = 10.0
@@ -72,7 +72,7 @@ def examine(settings: Settings, *, write: Callable[[str], None]) -> bool:
 
 def _check_model(settings: Settings) -> Finding:
     """Run the model: a runtime that can be imported does not always work."""
-    bundle = chosen_bundle(settings)
+    bundle = load_model(settings)
     detector = Detector(bundle, DetectorOptions(threads=settings.model.threads, threshold=settings.model.threshold))
     width, height = detector.input_size
     grey = np.full((height, width, 3), 127, dtype=np.uint8)
@@ -103,7 +103,7 @@ def _check_camera(settings: Settings) -> Finding:
             return Finding("camera", Verdict.NOTE, f"none given; {forbidden}")
         return Finding("camera", Verdict.NOTE, "none given and none found on this machine; give --camera to check one")
     address = parse_camera(settings.camera.address)
-    open_source = chosen_source(settings)
+    open_source = build_source(settings)
     answers: queue.SimpleQueue[Frame | Exception | None] = queue.SimpleQueue()
 
     def read() -> None:
@@ -143,7 +143,7 @@ def _check_broker(settings: Settings) -> Finding:
         EmbeddedBroker(port=None)
         return Finding("broker", Verdict.FINE, "embedded: its package is installed")
     client_id = reader_id("doctor", agent_id=settings.mqtt.client_id)
-    options = chosen_mqtt_options(settings, address=address, client_id=client_id)
+    options = build_mqtt_options(settings, address=address, client_id=client_id)
     publisher = MqttPublisher(
         # Time for an answer to MQTT 5, to MQTT 3.1.1, and to that without retained messages.
         options=replace(options, connect_timeout_s=_BROKER_WITHIN_S / 4),

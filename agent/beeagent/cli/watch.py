@@ -14,9 +14,9 @@ from beeagent.messages import (
     detections_topic,
 )
 from beeagent.mqtt import BrokerAddress, MqttOptions, Received, Subscription, parse_broker, reader_id
-from beeagent.runtime.factory import chosen_mqtt_options
+from beeagent.runtime import build_mqtt_options
 from beeagent.settings import Settings
-from beeagent.shown_text import shown
+from beeagent.terminal import shown
 
 _ANY: Final = "+"
 _SHOWN_BOXES: Final = 3
@@ -36,7 +36,7 @@ def run_watch(
     if not isinstance(address, BrokerAddress):
         raise InputError(f"broker {settings.mqtt.broker} cannot be watched: give --broker mqtt://HOST[:PORT]")
     client_id = reader_id("watch", agent_id=settings.mqtt.client_id)
-    options = chosen_mqtt_options(settings, address=address, client_id=client_id)
+    options = build_mqtt_options(settings, address=address, client_id=client_id)
     watcher = Watcher(
         options=options,
         prefix=settings.messages.topic_prefix,

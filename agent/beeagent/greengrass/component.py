@@ -14,13 +14,18 @@ from beeagent.greengrass.deployments import Deployments
 from beeagent.greengrass.ipc import THING_VARIABLE, IpcConnection, ipc_address
 from beeagent.log import configure_log
 from beeagent.mqtt import Embedded, parse_broker
-from beeagent.runtime.agent import Agent
-from beeagent.runtime.factory import chosen_bundle, chosen_source
-from beeagent.runtime.publisher_factory import chosen_publisher
-from beeagent.runtime.reload import RELOADED, ModelReload
-from beeagent.runtime.run import leave_at_once, on_signals, run_until, stopping
+from beeagent.runtime import (
+    RELOADED,
+    Agent,
+    build_publisher,
+    build_source,
+    exit_at_once,
+    load_model,
+    on_stop_signals,
+    run_until,
+)
 from beeagent.settings import Settings
-from beeagent.thread_guard import ThreadFailedError, ThreadGuard
+from beeagent.threads import ThreadFailedError, ThreadGuard
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -49,7 +54,7 @@ def run_component(options: Mapping[str, Any]) -> None:
     reader = ConfigurationReader(ipc, options=options, thing=os.environ.get(THING_VARIABLE))
     last_working = LastWorkingConfiguration(reader.parse({}).settings.state_folder())
     ended = True
-    with on_signals(stopping(stop.stop_process)), ThreadGuard(lambda _: stop.stop_process()):
+    with on_stop_signals(stop.stop_process), ThreadGuard(lambda _: stop.stop_process()):
         ipc.start()
         try:
             initial = _wait_for_configuration(ipc, reader, last_working, stop)
@@ -60,7 +65,7 @@ def run_component(options: Mapping[str, Any]) -> None:
     if stop.rejected is not None and ended:
         raise BeeagentError(stop.rejected)
     if not ended:
-        leave_at_once(0 if stop.rejected is None else 1)
+        exit_at_once(0 if stop.rejected is None else 1)
 
 
 class _Stop:
@@ -186,7 +191,6 @@ class _Component:
         self._next: Configuration | None = None
         self._problem: str | None = None
         self._agent: Agent | None = None
-        self._reload: ModelReload | None = None
         self._frames = 0  # processed by the last agent
         if initial.error is not None:
             self._refuse(initial.error)
@@ -236,23 +240,23 @@ class _Component:
 
     def _save_if_working(self) -> None:
         """Save the current configuration, if a frame was processed with it and its model is in use."""
-        if self._agent is None or self._reload is None or not self._agent.health.frames:
+        if self._agent is None or not self._agent.health.frames:
             return
-        if not self._reload.settings.differing(self._current.settings):
+        if not self._agent.reload.settings.differing(self._current.settings):
             self._last_working.save(self._current.values)
 
     @contextmanager
-    def _during(self, agent: Agent, reload: ModelReload) -> Iterator[None]:
+    def _during(self, agent: Agent) -> Iterator[None]:
         with self._lock:
-            self._agent, self._reload = agent, reload
+            self._agent = agent
             if self._problem is not None:
-                agent.note_trouble(_PART, self._problem)
+                agent.problems.set(_PART, self._problem)
         try:
             yield
         finally:
             with self._lock:
                 self._save_if_working()
-                self._agent, self._reload, self._frames = None, None, agent.health.frames
+                self._agent, self._frames = None, agent.health.frames
 
     # Called on the thread of the deployments.
 
@@ -275,9 +279,9 @@ class _Component:
             return
         _LOG.info("changing to a new configuration (%s)", ", ".join(sorted(changed)))
         with self._lock:
-            if changed <= set(RELOADED) and self._reload is not None:
+            if changed <= set(RELOADED) and self._agent is not None:
                 self._current = new
-                self._reload.request()
+                self._agent.reload.request()
             else:
                 self._next = new
                 self._stop.agent.set()
@@ -293,10 +297,10 @@ class _Component:
     def _check(self, settings: Settings) -> None:
         """Raise BeeagentError if settings are invalid, as far as that can be found out while others are in use."""
         if settings.camera.address is not None:
-            chosen_source(settings)
+            build_source(settings)
         if not isinstance(parse_broker(settings.mqtt.broker), Embedded):
-            chosen_publisher(settings, broker=None, ipc=self._ipc, last_will=lambda: b"")
-        chosen_bundle(settings)
+            build_publisher(settings, broker=None, ipc=self._ipc, last_will=lambda: b"")
+        load_model(settings)
 
     def _refuse(self, error: BeeagentError) -> None:
         problem = f"the new one is not used: {error}"
@@ -308,4 +312,4 @@ class _Component:
         with self._lock:
             self._problem = problem
             if self._agent is not None:
-                self._agent.note_trouble(_PART, problem)
+                self._agent.problems.set(_PART, problem)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -100,6 +101,7 @@ class Outbox:
         self._commit_immediately = False
         self._flushing = 0
         self._closing = False
+        self._last_delivery: datetime | None = None
         self._failing: str | None = None  # why the last commit failed
         self._damaged: str | None = None  # why the file must be repaired before it is used; under `_store_lock`
         self._writer = threading.Thread(target=self._write, name="outbox", daemon=True)
@@ -128,6 +130,12 @@ class Outbox:
         """The greatest id of a row that is stored, or was; rows that are stored later have greater ones."""
         with self._changed:
             return self._buffer.stored_id
+
+    @property
+    def last_delivery(self) -> datetime | None:
+        """When the broker last acknowledged a result, in UTC; None if it has not since the start."""
+        with self._changed:
+            return self._last_delivery
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call `listener` after each commit of new results, on the outbox's thread; it must return at once."""
@@ -190,6 +198,7 @@ class Outbox:
         """Remove rows that the broker has acknowledged."""
         with self._changing():
             self._buffer.remove(ids, reason=None)
+            self._last_delivery = datetime.now(timezone.utc)
 
     def drop(self, ids: Iterable[int], *, reason: str) -> None:
         """Drop rows that are given up."""

@@ -6,7 +6,6 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from functools import partial
 from typing import Final
 
@@ -121,7 +120,6 @@ class Sender:
         self._pause_until = 0.0
         self._settled = threading.Condition()
         self._failing: str | None = None  # the reason of the last lost publish
-        self._last_delivery: datetime | None = None
         outbox.listen(self._wake.set)
         publisher.listen(self._wake.set)
 
@@ -130,12 +128,6 @@ class Sender:
         """Why results are not delivered though there is a connection; None if they are."""
         with self._settled:
             return self._failing or self._unreadable or self._dead_letters.problem
-
-    @property
-    def last_delivery(self) -> datetime | None:
-        """When a result was last delivered, in UTC; None if none was since the start."""
-        with self._settled:
-            return self._last_delivery
 
     @property
     def in_flight(self) -> frozenset[int]:
@@ -227,8 +219,6 @@ class Sender:
             self._outbox.drop(ids, reason=cause)
         with self._settled:
             self._failing = failing
-            if delivered:
-                self._last_delivery = datetime.now(timezone.utc)
             self._settled.notify_all()
 
     def _go_back(self, row_id: int) -> None:

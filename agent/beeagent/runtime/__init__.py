@@ -1,1 +1,46 @@
-"""The running agent: how its parts are built and connected, its status, and what it serves."""
+"""The running agent: its wiring, pipeline and results, its status and HTTP server, and the factory of its parts.
+
+The public names are imported on first use (PEP 562), so that the command line starts without NumPy and OpenCV.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from beeagent.runtime.agent import Agent
+    from beeagent.runtime.factory import (
+        build_mqtt_options,
+        build_publisher,
+        build_source,
+        load_model,
+        worker_count,
+    )
+    from beeagent.runtime.pipeline import FrameResult
+    from beeagent.runtime.reload import RELOADED
+    from beeagent.runtime.run import exit_at_once, on_stop_signals, run_agent, run_until
+
+__all__ = [
+    "RELOADED",
+    "Agent",
+    "FrameResult",
+    "build_mqtt_options",
+    "build_publisher",
+    "build_source",
+    "exit_at_once",
+    "load_model",
+    "on_stop_signals",
+    "run_agent",
+    "run_until",
+    "worker_count",
+]
+
+_MODULES = {"Agent": "agent", "FrameResult": "pipeline", "RELOADED": "reload"} | dict.fromkeys(
+    ("exit_at_once", "on_stop_signals", "run_agent", "run_until"), "run"
+)
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name on first use."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES.get(name, 'factory')}"), name)

@@ -1,6 +1,5 @@
-"""The wiring: builds the stages from the settings, starts and stops them."""
+"""The agent: builds its parts from the settings, starts them, handles the results, and ends them in order."""
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -16,50 +15,53 @@ from beeagent.detection import ModelBundle
 from beeagent.errors import InputError
 from beeagent.messages import CameraCounts
 from beeagent.mqtt import BrokerAddress
-from beeagent.outbox import DeadLetterFile, Delivery, Publisher, Sender
-from beeagent.runtime.decision import Decision, Decisions
 from beeagent.runtime.factory import (
-    chosen_capture_limits,
-    chosen_outbox,
-    chosen_source,
-    loaded_model,
+    build_capture_limits,
+    build_collection,
+    build_delivery,
+    build_detectors,
+    build_outbox,
+    build_publisher,
+    build_second_opinion,
+    build_source,
 )
-from beeagent.runtime.frame_message import FrameMessages
-from beeagent.runtime.health import Health
-from beeagent.runtime.line_output import LineOutput
 from beeagent.runtime.pipeline import FrameResult, Pipeline
-from beeagent.runtime.publisher_factory import chosen_publisher
 from beeagent.runtime.reload import ModelReload
-from beeagent.runtime.second_opinion_factory import chosen_collection, chosen_second_opinion, second_opinion_status
-from beeagent.runtime.status_reporter import Supervisor
+from beeagent.runtime.results import Results
+from beeagent.runtime.status import Health, Problems, StatusReporter, second_opinion_status
 from beeagent.runtime.systemd import ServiceNotifier
-from beeagent.runtime.work_clock import WorkClock
 from beeagent.settings import Settings
-from beeagent.shown_text import shown
-from beeagent.thread_guard import ThreadGuard
+from beeagent.terminal import LineOutput, shown
+from beeagent.threads import ThreadGuard
 
 if TYPE_CHECKING:
     from beeagent.greengrass import IpcConnection
 
-_LOG = logging.getLogger(__name__)
-
-# Told to stop, the agent is gone within 3 s: all of it but Python's own end has the first of these, and of that time
-# what makes results has the second.
-_STOP_WITHIN_S = 2.7
-_STAGES_END_WITHIN_S = 1.0
-_DRAIN_WITHIN_S = 10.0  # at the end of a file, where nobody waits
+# Once stopped, the agent ends within 3 s: Python's own end aside it has the first of these, and of that time the stages
+# that make results have the second.
+_STOP_TIMEOUT_S = 2.7
+_STAGES_TIMEOUT_S = 1.0
+_DRAIN_TIMEOUT_S = 10.0  # at the end of a file
+_RELOAD_TIMEOUT_S = 0.5
 
 
 class Agent:
-    """Looks at one camera until it ends or is stopped, and sends what it sees on its way.
+    """Processes the frames of one camera until it ends or the agent is stopped, and publishes the results.
+
+    Attributes:
+        health: the state of the agent.
+        problems: the current problems of its components.
+        reload: reloads the model on request.
+        threads_stuck: after `run`, whether a thread is still stuck in a camera or a model.
 
     Args:
-        settings: what to do; its camera must be set.
+        settings: the settings; a camera must be set.
         bundle: the model.
-        outbox_path: where results wait; None for memory alone.
-        broker: where results go, in place of what the settings say.
+        outbox_path: the file of the outbox; None for memory alone.
+        broker: overrides the broker of the settings.
         ipc: connection to the Greengrass nucleus; None if this process is not a component.
-        on_result: told of each frame's result, on the thread of `run`; None for nobody.
+        load: reads the settings again, for a reload of the model; None to keep those given.
+        on_result: called with the result of each frame, on the thread of `run`.
         stopping: set to make `run` return soon, as `stop` does; None for an event of its own.
 
     Raises:
@@ -74,105 +76,95 @@ class Agent:
         outbox_path: Path | None,
         broker: BrokerAddress | None = None,
         ipc: "IpcConnection | None" = None,
+        load: Callable[[], Settings] | None = None,
         on_result: Callable[[FrameResult], None] | None = None,
         stopping: threading.Event | None = None,
     ) -> None:
         self._settings = settings
         self._on_result = on_result
-        source = chosen_source(settings)
-        self._stopping = stopping or threading.Event()
-        self._output = LineOutput(self._stopping)
-        self._handling = WorkClock()
-        self._left_behind = False
+        self._stopping = stopping = stopping or threading.Event()
         self._failure: str | None = None
+        self.threads_stuck = False
+        self.problems = problems = Problems()
+
+        source = build_source(settings)
+        set_camera_problem = problems.of("camera")
         frames: FrameQueue[Frame] = FrameQueue(drop_oldest=source.live)
-        self._capture = Capture(
+        self._capture = capture = Capture(
             source,
             frames,
-            on_state=lambda fine, reason: self.note_trouble("camera", None if fine else reason),
-            limits=chosen_capture_limits(settings),
+            on_state=lambda fine, reason: set_camera_problem(None if fine else reason),
+            limits=build_capture_limits(settings),
         )
-        publisher = chosen_publisher(settings, broker=broker, ipc=ipc, last_will=self._last_will)
-        with ExitStack() as opened:  # what another agent of this process may want, should a later part not be built
-            self._delivery = _build_delivery(settings, outbox_path, publisher)
-            opened.callback(self._delivery.outbox.close)
-            self._collection = collection = chosen_collection(settings)
+        with ExitStack() as opened:  # closed again if a later part cannot be built
+            outbox = build_outbox(settings, outbox_path)
+            opened.callback(outbox.close)
+            self._collection = collection = build_collection(settings)
             if collection is not None:
                 opened.callback(collection.close)
-            opinion = chosen_second_opinion(settings, collection)
+            opinion = build_second_opinion(settings, collection)
             if opinion is not None:
                 opened.callback(opinion.stop)
-            self._pipeline = Pipeline(
-                model=loaded_model(settings, bundle),
+            self._pipeline = pipeline = Pipeline(
+                model=build_detectors(settings, bundle),
                 frames=frames,
-                keep="newest" if source.live else "every",
-                on_trouble=partial(self.note_trouble, "inference"),
-                stuck_after=settings.model.inference_timeout,
+                drop_oldest=source.live,
+                on_problem=problems.of("inference"),
+                stopping=stopping,
+                inference_timeout=settings.model.inference_timeout,
             )
+            self.health = health = Health(
+                device=settings.agent.device,
+                camera=settings.camera.name,
+                problems=problems,
+                model=lambda: pipeline.model,
+                counts=lambda: _camera_counts(capture, pipeline),
+                outbox=outbox.counts,
+                last_delivery=lambda: outbox.last_delivery,
+                second_opinion=lambda: second_opinion_status(
+                    opinion, collection, hourly_price=settings.rekognition.hourly_price
+                ),
+            )
+            will = partial(health.offline_status, "the connection broke off")
+            publisher = build_publisher(settings, broker=broker, ipc=ipc, last_will=will)
+            self._delivery = delivery = build_delivery(settings, outbox, publisher, outbox_path)
             self._opened = opened.pop_all()
-        self._messages = FrameMessages(
-            settings, self._delivery.outbox, payload_limit=lambda: self._delivery.publisher.payload_limit
+        output = LineOutput(stopping) if settings.messages.stdout else None
+        self._results = Results(settings, outbox=outbox, publisher=publisher, opinion=opinion, output=output)
+        self.reload = ModelReload(
+            settings, load=load or (lambda: settings), pipeline=pipeline, on_problem=problems.of("model")
         )
-        self._decisions = Decisions(opinion, self._tell, hold=self._messages.hold)
-        self._health = Health(
-            device=settings.agent.device,
-            camera=settings.camera.name,
-            model=lambda: self._pipeline.model,
-            counts=self._camera_counts,
-            outbox=self._delivery.outbox.counts,
-            last_delivery=lambda: self._delivery.sender.last_delivery,
-            second_opinion=partial(second_opinion_status, opinion, collection, settings),
-        )
-        self._supervisor = Supervisor(
-            health=self._health,
+        self._reporter = StatusReporter(
+            health=health,
+            problems=problems,
             checks={
-                "outbox": lambda: self._delivery.outbox.problem,
-                "delivery": lambda: self._delivery.sender.problem,
-                "broker": lambda: self._delivery.broker_problem,
-                "collect": lambda: collection.fault if collection is not None else None,
+                "outbox": lambda: outbox.problem,
+                "delivery": lambda: delivery.sender.problem,
+                "broker": lambda: delivery.broker_problem,
+                "collect": lambda: None if collection is None else collection.fault,
             },
-            note=self.note_trouble,
-            at_one_frame_s=lambda: max(self._pipeline.at_one_frame_s, self._handling.seconds),
-            report=self._delivery.publisher.report,
+            busy_s=lambda: pipeline.busy_s,
+            report=publisher.report,
             notifier=ServiceNotifier.from_environment(),
-            stopping=self._stopping,
-            on_stop=self._pipeline.stop,
+            stopping=stopping,
+            reload=self.reload,
         )
-
-    @property
-    def health(self) -> Health:
-        """How it is."""
-        return self._health
-
-    @property
-    def left_behind(self) -> bool:
-        """Whether `run` has left a thread behind that hangs in a camera or a model."""
-        return self._left_behind
 
     @property
     def delivering(self) -> bool:
-        """Whether results are on their way out that an end of the agent would keep back."""
+        """Whether results are on their way out that would have to wait if the agent ended now."""
         return self._delivery.delivering
-
-    def reload_with(self, load: Callable[[], Settings]) -> ModelReload:
-        """Give what puts another model in place while the agent runs; `load` reads the settings anew."""
-        return ModelReload(
-            self._settings,
-            load=load,
-            swap=self._pipeline.swap,
-            on_trouble=partial(self.note_trouble, "model"),
-        )
 
     def stop(self) -> None:
         """Make `run` return soon. Safe from any thread and from a signal handler."""
         self._stopping.set()
 
     def run(self) -> None:
-        """Look until the source ends, `stop` is called, or the wanted number of frames was looked at.
+        """Run until the source ends, `stop` is called, or the configured number of frames was processed.
 
         Raises:
-            InputError: the camera does not exist or is no camera; a file ends before its promised end.
-            ThreadFailedError: a thread ended with an exception that nobody foresaw.
+            InputError: the camera does not exist or is not a camera; a file is shorter than its header says.
+            ThreadFailedError: a thread ended with an unforeseen exception.
             BeeagentError: a stage failed.
         """
         self._opened.pop_all()  # from here on, `_end` closes them
@@ -181,18 +173,23 @@ class Agent:
         with ThreadGuard(self._fail):
             try:
                 self._start()
-                self._look()
+                for result in self._pipeline:
+                    processed = self.health.count_frame(captured_ns=result.frame.captured_ns)
+                    if self._on_result is not None:
+                        self._on_result(result)
+                    self._results.add(result)
+                    if processed == self._settings.camera.frames:
+                        break
             except Exception as error:
                 self._failure = self._failure or f"failed ({shown(f'{type(error).__name__}: {error}', most=200)})"
                 raise
             finally:
-                self._left_behind = not self._end()
+                self.threads_stuck = not self._end()
         if isinstance(self._capture.failure, IncompleteVideoError):
             raise InputError(str(self._capture.failure)) from self._capture.failure
-        if self._capture.failure is not None:
-            raise self._capture.failure
-        if self._decisions.failure is not None:
-            raise self._decisions.failure
+        for failure in (self._capture.failure, self._results.failure):
+            if failure is not None:
+                raise failure
 
     def close(self) -> None:
         """Release the files of an agent that is not going to run; after `run`, do nothing. Safe to call twice."""
@@ -201,87 +198,44 @@ class Agent:
     def _start(self) -> None:
         self._capture.start()
         self._pipeline.start()
-        self._decisions.start()
         self._delivery.start()
-        self._supervisor.start()
-        for payload in self._messages.tell_left_behind():
-            self._print(payload)
-
-    def _look(self) -> None:
-        for result in self._pipeline:
-            with self._handling.running():
-                self._handle(result)
-            if self._health.frames == self._settings.camera.frames or self._stopping.is_set():
-                return
-
-    def _handle(self, result: FrameResult) -> None:
-        self._health.count_frame(captured_ns=result.frame.captured_ns)
-        if self._on_result is not None:
-            self._on_result(result)
-        self._decisions.take(result)
-
-    def _tell(self, decision: Decision) -> None:
-        self._print(self._messages.tell(decision))
-
-    def _print(self, payload: bytes | None) -> None:
-        if payload is not None and self._settings.messages.stdout and not self._output.write(payload):
-            self.stop()
-
-    def note_trouble(self, part: str, reason: str | None) -> None:
-        """Have the status tell what is wrong with a part; with None, that it is not any more. From any thread."""
-        if self._health.set_trouble(part, reason) and part != "broker":  # of which the publisher tells the log
-            if reason is None:
-                _LOG.info("%s: fine again", part)
-            else:
-                _LOG.warning("%s: %s", part, reason)
-
-    def _camera_counts(self) -> CameraCounts:
-        counts = self._capture.counts
-        return CameraCounts(
-            skipped=counts.bad + self._pipeline.lost,
-            replaced=counts.replaced + self._pipeline.replaced,
-            rate_limited=counts.rate_limited,
-            reconnects=counts.reconnects,
-        )
+        self._reporter.start()
+        self._results.start()
 
     def _fail(self, reason: str) -> None:
         """End `run`, since a thread has failed. Called on that thread."""
         self._failure = reason
-        self._health.set_trouble("agent", reason)
+        self.problems.set("agent", reason)
         self._stopping.set()
-        self._pipeline.stop()  # the supervisor may be what failed
-
-    def _last_will(self) -> bytes:
-        return self._health.farewell("the connection broke off")
 
     def _end(self) -> bool:
-        """End the stages, let the last results out, tell that the agent is gone; say whether every thread has ended.
+        """End the stages, publish the last results and the offline status; return whether all threads have ended.
 
-        Who stops the agent wants it to stop; at the end of a file there is time to wait even for a broker.
+        If the agent was stopped, that is quick; at the end of a file there is time to wait for a broker.
         """
-        began, told_to = time.monotonic(), self._stopping.is_set()
+        began, stopped = time.monotonic(), self._stopping.is_set()
         self._pipeline.stop()
-        ended = self._capture.stop(_STAGES_END_WITHIN_S)
-        ended = self._pipeline.join(max(0.0, began + _STAGES_END_WITHIN_S - time.monotonic())) and ended
-        self._decisions.end(timeout=self._settings.rekognition.timeout, unless=self._stopping)
+        ended = self._capture.stop(_STAGES_TIMEOUT_S)
+        ended = self._pipeline.join(max(0.0, began + _STAGES_TIMEOUT_S - time.monotonic())) and ended
+        self._results.end(timeout=self._settings.rekognition.timeout, unless=self._stopping)
         if self._collection is not None:
             self._collection.close()
-        if not told_to:
-            self._delivery.drain(timeout=_DRAIN_WITHIN_S, unless=self._stopping)
+        if not stopped:
+            self._delivery.drain(timeout=_DRAIN_TIMEOUT_S, unless=self._stopping)
             self._stopping.set()
             began = time.monotonic()
-        self._supervisor.join(_STOP_WITHIN_S / 4)
-        farewell = self._failure or "stopped"
-        self._delivery.end(farewell=lambda: self._health.farewell(farewell), by=began + _STOP_WITHIN_S)
+        self._reporter.join(_STOP_TIMEOUT_S / 4)
+        reason = self._failure or "stopped"
+        self._delivery.end(farewell=lambda: self.health.offline_status(reason), by=began + _STOP_TIMEOUT_S)
+        self.reload.join(_RELOAD_TIMEOUT_S)
         return ended and not self._pipeline.lost
 
 
-def _build_delivery(settings: Settings, outbox_path: Path | None, publisher: Publisher) -> Delivery:
-    outbox = chosen_outbox(settings, outbox_path)
-    sender = Sender(
-        outbox=outbox,
-        publisher=publisher,
-        dead_letters=DeadLetterFile.beside(outbox_path),
-        drain_rate=settings.outbox.drain_rate,
+def _camera_counts(capture: Capture, pipeline: Pipeline) -> CameraCounts:
+    counts = capture.counts
+    return CameraCounts(
+        skipped=counts.bad + pipeline.lost,
+        replaced=counts.replaced + pipeline.replaced,
+        rate_limited=counts.rate_limited,
+        reconnects=counts.reconnects,
     )
-    return Delivery(outbox, sender, publisher)

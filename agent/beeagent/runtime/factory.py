@@ -1,6 +1,9 @@
-"""What the settings choose: the model and how to run it, the camera, and how to be let in by the broker."""
+"""Builds the parts of the agent from the settings."""
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from beeagent.camera import (
     ALLOWED_CAMERAS,
@@ -19,6 +22,7 @@ from beeagent.camera import (
     StreamTimeouts,
     parse_camera,
 )
+from beeagent.cloud import CallBudget, CallGuard, Collection, SecondOpinion
 from beeagent.detection import (
     DetectorOptions,
     DetectorPool,
@@ -27,39 +31,53 @@ from beeagent.detection import (
     resolve_tiling,
     uncertainty_range,
 )
-from beeagent.errors import InputError
-from beeagent.mqtt import BrokerAddress, MqttOptions, mqtt_options
-from beeagent.outbox import Outbox
+from beeagent.errors import BeeagentError, InputError
+from beeagent.messages import status_topic
+from beeagent.mqtt import (
+    BrokerAddress,
+    Embedded,
+    Greengrass,
+    MqttOptions,
+    MqttPublisher,
+    NoBroker,
+    mqtt_options,
+    parse_broker,
+)
+from beeagent.outbox import DeadLetterFile, Delivery, DiscardPublisher, Outbox, Publisher, Sender
 from beeagent.settings import Settings
 
-_STREAM_OPENS_WITHIN_S = 8.0
-_OPENING_TAKES_MORE_S = 12.0
-"""How much longer than a stream's own time-out an opening may take: for looking up names, and finding out why it
-failed."""
+if TYPE_CHECKING:
+    from beeagent.greengrass import IpcConnection
+
+_LOG: Final = logging.getLogger(__name__)
+
+_STREAM_OPEN_TIMEOUT_S: Final = 8.0
+_OPENING_MARGIN_S: Final = 12.0
+"""How much longer than a stream's own time-out opening may take: name resolution, and finding out why it failed."""
 
 
-def chosen_bundle(settings: Settings) -> ModelBundle:
-    """Load the model that the settings name, or the default model.
+def load_model(settings: Settings) -> ModelBundle:
+    """Load the configured model, or the default model.
 
-    A bare model, for which no hash vouches, is tried in a process of its own first.
+    A bare model, for which there is no hash, is run in a child process first.
 
     Raises:
         InputError: it cannot be used.
         BeeagentError: the installation lacks the default model.
     """
-    threads = settings.model.threads // chosen_workers(settings)
+    threads = settings.model.threads // worker_count(settings)
     return load_probed_bundle(settings.model.path, labels=settings.model.labels, threads=threads)
 
 
-def chosen_workers(settings: Settings) -> int:
-    """Give how many frames are to be looked at at the same time.
+def worker_count(settings: Settings) -> int:
+    """Return the number of frames to process in parallel.
 
-    Two frames on one thread each are looked at in less time than one after the other on two threads: an inference
-    has parts that only one thread can do, and its threads wait for each other whenever one has lost its core to
-    another task. More than two at once would cost memory and make each result later, for little.
+    Two frames on one thread each take less time than one after the other on two threads: an inference has parts that
+    only one thread can do, and its threads wait for each other whenever one has lost its core to another task. More
+    than two at once would cost memory and delay each result, for little.
 
     Args:
-        settings: of which threads and workers count.
+        settings: `workers` and `threads`.
 
     Raises:
         InputError: there are more workers than threads.
@@ -74,17 +92,17 @@ def chosen_workers(settings: Settings) -> int:
     return settings.model.workers
 
 
-def loaded_model(settings: Settings, bundle: ModelBundle) -> DetectorPool:
-    """Load a model as often as frames are to be looked at at the same time.
+def build_detectors(settings: Settings, bundle: ModelBundle) -> DetectorPool:
+    """Build one detector per worker.
 
     Args:
-        settings: of which threads, workers, threshold, tiles and the band of unsure confidences count.
+        settings: `threads`, `workers`, `threshold`, `tiles`, `unsure_low` and `unsure_high`.
         bundle: the model.
 
     Raises:
-        InputError: there are more workers than threads, the band is none, or the model cannot be used.
+        InputError: there are more workers than threads, the uncertainty range is invalid, or the model cannot be used.
     """
-    workers = chosen_workers(settings)
+    workers = worker_count(settings)
     options = DetectorOptions(
         threads=settings.model.threads // workers,
         threshold=settings.model.threshold,
@@ -99,20 +117,20 @@ def loaded_model(settings: Settings, bundle: ModelBundle) -> DetectorPool:
     return DetectorPool(bundle, options, size=workers, uncertainty=unsure)
 
 
-def chosen_source(settings: Settings) -> SourceOpener:
-    """Give what opens the camera that the settings name.
+def build_source(settings: Settings) -> SourceOpener:
+    """Return what opens the configured camera.
 
     Raises:
-        InputError: they name none, or what cannot be one.
+        InputError: no camera is configured, or its address is invalid.
     """
     if settings.camera.address is None:
         raise InputError(f"no camera is given: --camera takes {ALLOWED_CAMERAS}")
-    # A stream that stalls should say so itself, a little before capture only sees that no frame comes.
-    timeouts = StreamTimeouts(opening=_stream_opens_within(settings), reading=0.8 * settings.camera.timeout)
+    # A stream that stalls should report it itself, a little before capture only sees that no frame comes.
+    timeouts = StreamTimeouts(opening=_stream_open_timeout(settings), reading=0.8 * settings.camera.timeout)
     address = parse_camera(settings.camera.address)
     options = SourceOptions(
         realtime=settings.camera.realtime,
-        wanted=_wanted_format(settings, address),
+        wanted=_capture_format(settings, address),
         timeouts=timeouts,
         poll_interval=min(1.0, 1 / (settings.camera.max_rate or 1.0), settings.camera.timeout / 2),
         freeze_timeout=settings.camera.freeze_timeout or None,
@@ -120,55 +138,29 @@ def chosen_source(settings: Settings) -> SourceOpener:
     return SourceOpener(address, options)
 
 
-def _wanted_format(settings: Settings, address: CameraAddress) -> CaptureFormat:
-    """Return what the settings ask of the camera.
-
-    Raises:
-        InputError: they ask for something that cannot be set on what they name as the camera.
-    """
-    local = isinstance(address, NumberAddress | DeviceAddress | CsiAddress)
-    played = settings.camera.realtime and isinstance(address, ImageAddress | FolderAddress | PatternAddress)
-    for key, value, possible in (
-        ("camera_size", settings.camera.size, local),
-        ("camera_fps", settings.camera.fps, local or played),
-    ):
-        if value is not None and not possible:
-            raise InputError(f"{key} is set to {value} and cannot be set on {address.description}: leave it out")
-    width, height = map(int, settings.camera.size.split("x")) if settings.camera.size else (None, None)
-    return CaptureFormat(width=width, height=height, fps=settings.camera.fps)
-
-
-def chosen_capture_limits(settings: Settings) -> CaptureLimits:
-    """Give what the settings let a camera do before it counts as lost."""
+def build_capture_limits(settings: Settings) -> CaptureLimits:
+    """Return the limits beyond which a camera counts as lost."""
+    address = None if settings.camera.address is None else parse_camera(settings.camera.address)
+    # These may be attached or switched on later; a file that is missing is a mistake.
+    may_come = isinstance(address, NumberAddress | DeviceAddress | CsiAddress | StreamAddress)
     return CaptureLimits(
         max_rate=settings.camera.max_rate,
         camera_timeout=settings.camera.timeout,
-        open_timeout=_stream_opens_within(settings) + _OPENING_TAKES_MORE_S,
-        await_camera=settings.camera.await_camera and _may_come(settings.camera.address),
+        open_timeout=_stream_open_timeout(settings) + _OPENING_MARGIN_S,
+        await_camera=settings.camera.await_camera and may_come,
     )
 
 
-def _may_come(camera: str | None) -> bool:
-    """Tell whether something may be attached or switched on later; a file that is missing is a mistake."""
-    address = None if camera is None else parse_camera(camera)
-    return isinstance(address, NumberAddress | DeviceAddress | CsiAddress | StreamAddress)
-
-
-def _stream_opens_within(settings: Settings) -> float:
-    """Seconds; a stream whose frames may come slowly may open as slowly."""
-    return max(_STREAM_OPENS_WITHIN_S, settings.camera.timeout)
-
-
-def chosen_mqtt_options(settings: Settings, *, address: BrokerAddress, client_id: str) -> MqttOptions:
-    """Put together what the settings say of a broker.
+def build_mqtt_options(settings: Settings, *, address: BrokerAddress, client_id: str) -> MqttOptions:
+    """Return the options of a connection to a broker.
 
     Args:
-        settings: of which user, password, certificates and the version of MQTT count.
+        settings: user, password, certificates and the version of MQTT.
         address: of the broker, from the settings or not.
-        client_id: who connects.
+        client_id: the client identifier.
 
     Raises:
-        InputError: things contradict each other, or a file cannot be used.
+        InputError: settings contradict each other, or a file cannot be used.
     """
     return mqtt_options(
         address=address,
@@ -183,12 +175,43 @@ def chosen_mqtt_options(settings: Settings, *, address: BrokerAddress, client_id
     )
 
 
-def chosen_outbox(settings: Settings, path: Path | None) -> Outbox:
-    """Open the outbox with what the settings say of it.
+def build_publisher(
+    settings: Settings,
+    *,
+    broker: BrokerAddress | None,
+    ipc: "IpcConnection | None",
+    last_will: Callable[[], bytes],
+) -> Publisher:
+    """Build the publisher for the configured broker.
 
     Args:
-        settings: of which the keys that begin with `outbox_` count.
-        path: of the file; None for memory alone.
+        settings: the broker, and how to authenticate there.
+        broker: overrides the broker of the settings.
+        ipc: connection to the Greengrass nucleus; None if this process is not a component.
+        last_will: returns the payload of the last will; a nucleus takes none.
+
+    Raises:
+        InputError: the settings of the broker cannot be used.
+    """
+    address = broker or parse_broker(settings.mqtt.broker)
+    topic = status_topic(settings.messages.topic_prefix, settings.agent.device)
+    if isinstance(address, NoBroker):
+        return DiscardPublisher()
+    if isinstance(address, Embedded):
+        raise BeeagentError("the embedded broker is started by the caller, which passes its address")
+    if isinstance(address, BrokerAddress):
+        client_id = settings.mqtt.client_id or f"beeagent-{settings.agent.device}-{settings.camera.name}"
+        options = build_mqtt_options(settings, address=address, client_id=client_id)
+        return MqttPublisher(options=options, status_topic=topic, last_will=last_will)
+    return _greengrass_publisher(settings, address, topic, ipc)
+
+
+def build_outbox(settings: Settings, path: Path | None) -> Outbox:
+    """Open the outbox.
+
+    Args:
+        settings: the keys that begin with `outbox_`.
+        path: of its file; None for memory alone.
 
     Raises:
         InputError: the file cannot be used.
@@ -199,4 +222,125 @@ def chosen_outbox(settings: Settings, path: Path | None) -> Outbox:
         max_age_hours=settings.outbox.max_age_hours,
         commit_interval_s=settings.outbox.commit_interval_ms / 1000,
         commit_at_once=settings.outbox.commit_at_once,
+    )
+
+
+def build_delivery(settings: Settings, outbox: Outbox, publisher: Publisher, path: Path | None) -> Delivery:
+    """Connect an outbox and a publisher; the file of dead letters lies beside the outbox's `path`."""
+    sender = Sender(
+        outbox=outbox,
+        publisher=publisher,
+        dead_letters=DeadLetterFile.beside(path),
+        drain_rate=settings.outbox.drain_rate,
+    )
+    return Delivery(outbox, sender, publisher)
+
+
+def build_collection(settings: Settings) -> Collection | None:
+    """Open the folder for frames with a second opinion; None where the settings keep none.
+
+    Raises:
+        InputError: the folder cannot be used, or there is no second opinion.
+    """
+    if settings.collect.folder is None:
+        return None
+    if settings.rekognition.project_version_arn is None:
+        raise InputError(
+            f"collect is {str(settings.collect.folder)!r}, but there is no second opinion: set "
+            "rekognition_project_version_arn, or leave collect out"
+        )
+    collection = Collection(
+        settings.collect.folder,
+        megabytes=settings.collect.megabytes,
+        longest_side=settings.rekognition.longest_side,
+        quality=settings.rekognition.jpeg_quality,
+        origin=f"{settings.agent.device}/{settings.camera.name}",
+    )
+    _LOG.warning(
+        "collect: frames with a second opinion are kept on this device, in %s (readable by its owner alone), up to "
+        "%g MB; delete that folder to delete them",
+        settings.collect.folder.absolute(),
+        settings.collect.megabytes,
+    )
+    return collection
+
+
+def build_second_opinion(settings: Settings, collection: Collection | None) -> SecondOpinion | None:
+    """Build the second opinion of the configured cloud model; None where none is configured.
+
+    Args:
+        settings: the model and its limits.
+        collection: keeps the frames with a second opinion; None to keep none.
+
+    Raises:
+        InputError: boto3 is not installed, the model's ARN is invalid, or the file of the budget cannot be used.
+    """
+    arn = settings.rekognition.project_version_arn
+    if arn is None:
+        return None
+    try:
+        from beeagent.cloud import RekognitionClient, RekognitionOptions  # noqa: PLC0415 - boto3 is an extra
+    except ImportError as error:
+        raise InputError(
+            f"a second opinion needs {error.name}, which is not installed: pip install 'beeagent[rekognition]'"
+        ) from error
+    client = RekognitionClient(
+        RekognitionOptions(
+            project_version_arn=arn,
+            min_confidence=settings.rekognition.min_confidence,
+            longest_side=settings.rekognition.longest_side,
+            quality=settings.rekognition.jpeg_quality,
+            timeout=settings.rekognition.timeout,
+            connections=settings.rekognition.workers,
+            names=settings.rekognition.labels,
+        )
+    )
+    budget = CallBudget(
+        settings.state_file("budget.sqlite3"),
+        per_minute=settings.rekognition.per_minute,
+        per_day=settings.rekognition.per_day,
+    )
+    return SecondOpinion(
+        client,
+        CallGuard(budget),
+        workers=settings.rekognition.workers,
+        timeout=settings.rekognition.timeout,
+        same_for=settings.rekognition.same_for,
+        collect=None if collection is None else collection.add,
+    )
+
+
+def _stream_open_timeout(settings: Settings) -> float:
+    """Return the seconds a stream may take to open: one whose frames may come slowly may open as slowly."""
+    return max(_STREAM_OPEN_TIMEOUT_S, settings.camera.timeout)
+
+
+def _capture_format(settings: Settings, address: CameraAddress) -> CaptureFormat:
+    local = isinstance(address, NumberAddress | DeviceAddress | CsiAddress)
+    played = settings.camera.realtime and isinstance(address, ImageAddress | FolderAddress | PatternAddress)
+    for key, value, possible in (
+        ("camera_size", settings.camera.size, local),
+        ("camera_fps", settings.camera.fps, local or played),
+    ):
+        if value is not None and not possible:
+            raise InputError(f"{key} is set to {value} and cannot be set on {address.description}: leave it out")
+    width, height = map(int, settings.camera.size.split("x")) if settings.camera.size else (None, None)
+    return CaptureFormat(width=width, height=height, fps=settings.camera.fps)
+
+
+def _greengrass_publisher(
+    settings: Settings, address: Greengrass, topic: str, ipc: "IpcConnection | None"
+) -> Publisher:
+    if ipc is None:
+        raise InputError(
+            f"broker {address} is the nucleus of a Greengrass component, and this process is not one: run it there "
+            "with --greengrass, or give another broker here"
+        )
+    from beeagent.greengrass import GreengrassPublisher  # noqa: PLC0415 - for Greengrass only
+
+    return GreengrassPublisher(
+        ipc=ipc,
+        destination=address.destination,
+        status_topic=topic,
+        confirmation=settings.greengrass.confirm,
     )

@@ -1,40 +1,45 @@
-"""Health over HTTP, for machines: `/metrics` for Prometheus, `/healthz` for whoever restarts or rings."""
+"""The state of the agent over HTTP: `/metrics` for Prometheus, `/healthz` for health checks."""
 
 import json
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+from beeagent import __version__
 from beeagent.errors import InputError
-from beeagent.runtime.health import Health
-from beeagent.runtime.metrics import CONTENT_TYPE, metrics_text
+from beeagent.messages import SecondOpinionStatus
+from beeagent.runtime.status import Health, Snapshot
 from beeagent.settings import Settings
 
-_MOST_CONNECTIONS: Final = 8
-_REQUEST_WITHIN_S: Final = 5.0
-_LOOK_EVERY_S: Final = 0.2
+_MAX_CONNECTIONS: Final = 8
+_REQUEST_TIMEOUT_S: Final = 5.0
+_POLL_S: Final = 0.2
+_METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+_Sample = tuple[Mapping[str, str], float]
 
 
 class HealthServer:
-    """Answers two questions, on threads of its own, and takes nothing else in.
+    """An HTTP server for two read-only resources, on threads of its own.
 
-    `GET /metrics` returns the metrics of `beeagent.runtime.metrics`. `GET /healthz` returns
-    `{"state": …, "reasons": […]}` with status 200 when online and 503 when degraded. There is no authentication and no
-    encryption: who can reach the port can read it, and do nothing besides.
+    `GET /metrics` returns Prometheus metrics. `GET /healthz` returns `{"state": …, "reasons": […]}` with status 200
+    when online and 503 when degraded. There is no authentication and no encryption: anyone who can reach the port can
+    read both, and do nothing else.
 
-    A request has 5 seconds from its connection on, however slowly it comes or is taken. At most 8 connections are
-    open; the next one takes the place of the oldest, so that those who say nothing keep nobody out.
+    A request times out 5 seconds after its connection, however slowly it is sent or its response is read. At most 8
+    connections are open; the next one replaces the oldest, so that silent clients lock nobody out.
 
     Args:
-        health: what to tell.
-        host: the address to listen at.
-        port: the port; 0 takes one that is free.
+        health: the state to serve.
+        host: the address to listen on.
+        port: the port; 0 for a free one.
 
     Raises:
         InputError: it cannot listen there.
@@ -47,25 +52,23 @@ class HealthServer:
         except (OSError, UnicodeError) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
             raise InputError(
-                f"http_host {host} with http_port {port} cannot be listened at ({reason.lower()}): give others, or no "
+                f"http_host {host} with http_port {port} cannot be listened on ({reason.lower()}): give others, or no "
                 "http_port for no HTTP"
             ) from error
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(_LOOK_EVERY_S,), name="http", daemon=True
-        )
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL_S,), name="http", daemon=True)
 
     @property
     def port(self) -> int:
-        """The port it listens at."""
+        """The port it listens on."""
         return int(self._server.server_address[1])
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start serving."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer no more, and close every connection. To be called once, after `start`."""
-        if self._thread.is_alive():  # or it would be waited for without end
+        """Stop serving, and close every connection. To be called once, after `start`."""
+        if self._thread.is_alive():  # or this would wait for ever
             self._server.shutdown()
         self._server.server_close()
         self._server.drop_all()
@@ -73,7 +76,7 @@ class HealthServer:
 
 @contextmanager
 def serving_health(settings: Settings, health: Health) -> Iterator[None]:
-    """While entered, serve health where the settings say; they may say nowhere.
+    """While entered, serve the state on the host and port of the settings, if there is a port.
 
     Raises:
         InputError: it cannot listen there.
@@ -92,39 +95,39 @@ def serving_health(settings: Settings, health: Health) -> Iterator[None]:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
-    request_queue_size = 2 * _MOST_CONNECTIONS
+    request_queue_size = 2 * _MAX_CONNECTIONS
 
     def __init__(self, health: Health, family: socket.AddressFamily, address: Any) -> None:  # noqa: ANN401 - the family's
         self.address_family = family
         self.health = health
-        self._open: dict[socket.socket, float] = {}  # with the time of its end, the oldest first
+        self._open: dict[socket.socket, float] = {}  # with the time of its time-out, the oldest first
         self._open_lock = threading.Lock()
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
-        """Bind, without the base's look-up of the host's name, for which a dead name server is waited for."""
+        """Bind, without the base's look-up of the host name, which would wait for a dead name server."""
         socket.socket.setsockopt(self.socket, socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = "beeagent", self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the base's own signature
-        """Begin to answer on a thread of its own; make room for it first."""
+        """Handle a request on a thread of its own; make room for it first."""
         with self._open_lock:
-            if len(self._open) >= _MOST_CONNECTIONS:
+            if len(self._open) >= _MAX_CONNECTIONS:
                 self._drop(next(iter(self._open)))
-            self._open[request] = time.monotonic() + _REQUEST_WITHIN_S
+            self._open[request] = time.monotonic() + _REQUEST_TIMEOUT_S
         super().process_request(request, client_address)
 
     def service_actions(self) -> None:
-        """Drop those that have had their time; called by the base after every look for new ones."""
+        """Drop connections that have timed out; called by the base after every poll."""
         now = time.monotonic()
         with self._open_lock:
             for connection in [connection for connection, end in self._open.items() if end <= now]:
                 self._drop(connection)
 
     def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - the base's own signature
-        """End a connection that is done with."""
+        """Close a connection whose request has been handled."""
         with self._open_lock:
             self._open.pop(request, None)
         super().shutdown_request(request)
@@ -136,7 +139,7 @@ class _Server(ThreadingHTTPServer):
                 self._drop(connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002 - the base's own signature
-        """Pass over a client that went away or was dropped; let anything else end the thread, and be noticed so.
+        """Ignore a client that went away or was dropped; any other exception ends the thread, which the guard notices.
 
         The base would print a traceback for either, and go on.
         """
@@ -145,7 +148,7 @@ class _Server(ThreadingHTTPServer):
             raise error
 
     def _drop(self, connection: socket.socket) -> None:
-        """Wake the thread that waits for this client, which then ends it. Under the lock, so it is not closed yet."""
+        """Wake the thread that waits for this client, which then closes it. Under the lock: it is not closed yet."""
         del self._open[connection]
         with suppress(OSError):  # the client was faster
             connection.shutdown(socket.SHUT_RDWR)
@@ -157,30 +160,30 @@ class _Handler(BaseHTTPRequestHandler):
     error_content_type = "text/plain; charset=utf-8"
 
     def do_GET(self) -> None:
-        """Answer."""
+        """Send the resource."""
         path = self.path.partition("?")[0]
         if path == "/metrics":
-            self._answer(HTTPStatus.OK, CONTENT_TYPE, metrics_text(self.server.health.snapshot()))
+            self._send(HTTPStatus.OK, _METRICS_TYPE, metrics_text(self.server.health.snapshot()))
         elif path == "/healthz":
             now = self.server.health.snapshot()
-            status = HTTPStatus.SERVICE_UNAVAILABLE if now.troubles else HTTPStatus.OK
+            status = HTTPStatus.SERVICE_UNAVAILABLE if now.problems else HTTPStatus.OK
             text = json.dumps({"state": now.state, "reasons": list(now.reasons)}, ensure_ascii=False)
-            self._answer(status, "application/json", text + "\n")
+            self._send(status, "application/json", text + "\n")
         else:
-            self.send_error(HTTPStatus.NOT_FOUND, "there are /metrics and /healthz")
+            self.send_error(HTTPStatus.NOT_FOUND, "the resources are /metrics and /healthz")
 
     def do_HEAD(self) -> None:
-        """Answer without the body."""
+        """Send the headers alone."""
         self.do_GET()
 
     def version_string(self) -> str:
-        """Name what answers, and not the Python below it."""
+        """Name the agent, and not its Python version."""
         return "beeagent"
 
     def log_message(self, *_: object) -> None:
-        """Write nothing: a scrape every few seconds would fill the log."""
+        """Log nothing: a scrape every few seconds would fill the log."""
 
-    def _answer(self, status: HTTPStatus, content_type: str, text: str) -> None:
+    def _send(self, status: HTTPStatus, content_type: str, text: str) -> None:
         body = text.encode(errors="replace")
         self.send_response(status)
         self.send_header("Content-Type", content_type)
@@ -189,3 +192,143 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+
+def metrics_text(now: Snapshot) -> str:
+    """Return all metrics in Prometheus' text exposition format, version 0.0.4; their names and labels are stable.
+
+    The texts of problems are left out, since each would be a time series of its own.
+
+    https://prometheus.io/docs/instrumenting/exposition_formats/
+    """
+    camera, outbox = now.camera, now.outbox
+    front = {"camera": camera.name}
+    info = {"version": __version__, "device": now.device, "camera": camera.name, "model": now.model}
+    delivered_at = None if now.last_delivery is None else now.last_delivery.timestamp()
+    return "".join(
+        (
+            _gauge("beeagent_info", "Version, device, camera and model; always 1.", 1, info),
+            _gauge("beeagent_online", "1 without problems, 0 with.", not now.problems),
+            _gauge(
+                "beeagent_trouble",
+                "1 for each component with a problem; absent for the others.",
+                [({"part": component}, 1) for component in sorted(now.problems)],
+            ),
+            _gauge("beeagent_uptime_seconds", "Time since the agent started.", now.uptime_s),
+            _counter("beeagent_frames_total", "Frames processed.", camera.frames_read, front),
+            _counter("beeagent_frames_skipped_total", "Frames that could not be read.", camera.frames_skipped, front),
+            _counter(
+                "beeagent_frames_replaced_total",
+                "Frames dropped because a newer one came before they were processed.",
+                camera.frames_replaced,
+                front,
+            ),
+            _counter(
+                "beeagent_frames_rate_limited_total",
+                "Frames dropped because they came sooner than max_rate allows.",
+                camera.frames_rate_limited,
+                front,
+            ),
+            _counter(
+                "beeagent_camera_reconnects_total",
+                "How many times the camera was opened again.",
+                camera.reconnects,
+                front,
+            ),
+            _gauge("beeagent_frames_per_second", "Frames processed per second, lately.", camera.frames_per_s, front),
+            _gauge(
+                "beeagent_frame_age_seconds",
+                "Time since the newest frame was captured; absent before the first.",
+                camera.frame_age_s,
+                front,
+            ),
+            _counter(
+                "beeagent_results_produced_total",
+                "Results stored, over all restarts: delivered, waiting or dropped.",
+                outbox.produced,
+            ),
+            _counter(
+                "beeagent_results_delivered_total",
+                "Results acknowledged by the broker, over all restarts.",
+                outbox.delivered,
+            ),
+            _counter(
+                "beeagent_results_dropped_total",
+                "Results dropped, over all restarts, by reason.",
+                _by_reason(outbox.dropped),
+            ),
+            _gauge("beeagent_results_waiting", "Results not yet acknowledged.", outbox.waiting),
+            _gauge(
+                "beeagent_last_delivery_timestamp_seconds",
+                "When the broker last acknowledged a result, in Unix time; absent until it has since the start.",
+                delivered_at,
+            ),
+            *_second_opinion_metrics(now.second_opinion),
+        )
+    )
+
+
+def _second_opinion_metrics(opinion: SecondOpinionStatus | None) -> list[str]:
+    if opinion is None:
+        return []
+    metrics = [
+        _counter("beeagent_unsure_frames_total", "Frames on which a second opinion was wanted.", opinion.asked),
+        _counter("beeagent_unsure_frames_cloud_total", "Unsure frames decided by the cloud model.", opinion.cloud),
+        _counter(
+            "beeagent_unsure_frames_degraded_total",
+            "Unsure frames without a second opinion, by reason.",
+            _by_reason(opinion.degraded),
+        ),
+        _counter("beeagent_cloud_calls_total", "Calls to the cloud model.", opinion.calls),
+        _counter(
+            "beeagent_cloud_calls_saved_total", "Calls saved because another frame showed the same.", opinion.saved
+        ),
+        _counter(
+            "beeagent_cloud_model_seen_running_seconds_total",
+            "Time the cloud model was seen running, a lower bound.",
+            opinion.seen_running_s,
+        ),
+        _counter(
+            "beeagent_cloud_model_estimated_cost_dollars_total",
+            "Cost of that time at the configured price.",
+            opinion.estimated_cost_usd,
+        ),
+    ]
+    if opinion.collected is not None:
+        collected = opinion.collected
+        metrics.append(_gauge("beeagent_collected_pictures", "Frames saved as training data.", collected.pictures))
+        metrics.append(_gauge("beeagent_collected_bytes", "Their size on disk.", collected.megabytes * 1e6))
+    return metrics
+
+
+def _by_reason(counts: Mapping[str, int]) -> list[_Sample]:
+    return [({"reason": reason}, count) for reason, count in sorted(counts.items())]
+
+
+def _family(
+    kind: Literal["counter", "gauge"],
+    name: str,
+    description: str,
+    value: float | Iterable[_Sample] | None,
+    labels: Mapping[str, str] | None = None,
+) -> str:
+    """Return a metric: of one value, absent for None, or of several samples. Its description must need no escaping."""
+    if value is None or isinstance(value, int | float):
+        value = [] if value is None else [(labels or {}, value)]
+    lines = [f"# HELP {name} {description}", f"# TYPE {name} {kind}"]
+    lines += [f"{name}{_labels(labels)} {float(number)!r}" for labels, number in value]
+    return "\n".join(lines) + "\n"
+
+
+_counter = partial(_family, "counter")
+_gauge = partial(_family, "gauge")
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    if not labels:
+        return ""
+    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -1,29 +1,33 @@
-"""The stages between a frame and its detections, overlapping in threads of their own."""
+"""The stages from a frame to its detections: prepare, infer on several workers, decode in order."""
 
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Generic, TypeVar
 
 from beeagent.backoff import Backoff
 from beeagent.camera import Frame, FrameQueue, QueueClosedError
-from beeagent.detection import Detections, DetectorPool
-from beeagent.priority import give_way
-from beeagent.runtime.inference import InferenceWorkers, Inferred, Prepared
-from beeagent.runtime.reorder import ReorderBuffer
+from beeagent.detection import Detections, DetectorPool, FrameLayout, PreparedFrame, RawOutputs
+from beeagent.errors import BeeagentError
+from beeagent.threads import lower_thread_priority
+
+T = TypeVar("T")
+
+_MAX_STUCK = 3  # threads that do not return from the model; above that, none is replaced
+_CHECK_EVERY_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class FrameResult:
-    """What was found in one frame.
+    """What was detected in one frame.
 
     Attributes:
-        frame: what was looked at.
-        model: identity of the model that looked.
-        detections: what was found.
+        frame: the frame.
+        model: identity of the model that processed it.
+        detections: the detections that count.
         inference_ms: time in the model alone, in milliseconds.
-        unsure: where the model is unsure, all that it found, also what does not count; else None.
+        unsure: where the model is unsure, all its detections, also those below the threshold; else None.
     """
 
     frame: Frame
@@ -33,127 +37,341 @@ class FrameResult:
     unsure: Detections | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    frame: Frame
+    model: DetectorPool
+    input: PreparedFrame
+
+
+@dataclass(frozen=True, slots=True)
+class _Inferred:
+    frame: Frame
+    model: DetectorPool
+    layout: FrameLayout
+    raw: tuple[RawOutputs, ...]
+    inference_ms: float
+
+
+class _Worker:
+    """The state of one inference thread; guarded by the pipeline's lock."""
+
+    def __init__(self, place: int, *, since: float = 0.0) -> None:
+        self.place = place
+        self.number: int | None = None  # of the frame in the model; None while the worker waits for one
+        self.model: DetectorPool | None = None
+        self.since = since
+        self.stuck = False
+        self.thread: threading.Thread | None = None
+
+
 class Pipeline:
     """Turns frames into results, in order.
 
-    While the model computes, the next frame is laid into its input form and the last one's outputs are read, so that
-    the model never waits for either. In a model of several places, as many frames are looked at at the same time. Of
-    a live source only the newest prepared frame is kept, so that a result is never older than one wait for the model
-    and one inference; of files, every frame is looked at.
+    While the model runs, the next frame is prepared and the outputs of the last one are decoded, so that the model
+    never waits for either. Several frames are processed in parallel, one per detector. Of a live source only
+    the newest prepared frame is kept, so that a result is never older than one wait for the model and one inference;
+    of files, every frame is processed.
 
-    Iterating gives the results, and ends when the frames have ended or `stop` was called. What a stage raises is
+    Iterating yields the results, and ends when the frames have ended or `stopping` is set. An exception in a stage is
     raised there.
+
+    An inference that takes longer than `inference_timeout` counts as stuck. Its thread cannot be ended: it is abandoned
+    with its frame and its interpreter, and after a wait that grows another thread takes its place. The other workers go
+    on. The thread that iterates checks for this, since it is the one that waits for results.
     """
 
-    def __init__(  # noqa: PLR0913 - the two ends of the stages, and what they put up with and tell
+    def __init__(  # noqa: PLR0913 - both ends of the stages, and their limits
         self,
         *,
         model: DetectorPool,
         frames: FrameQueue[Frame],
-        keep: Literal["newest", "every"],
-        on_trouble: Callable[[str | None], None],
-        stuck_after: float = 10.0,
+        drop_oldest: bool,
+        on_problem: Callable[[str | None], None],
+        stopping: threading.Event,
+        inference_timeout: float = 10.0,
         backoff: Backoff | None = None,
     ) -> None:
         """Set up the stages; nothing runs before `start`.
 
         Args:
             model: used by this pipeline alone from here on.
-            frames: where the frames come from; closed at their end by whoever fills it.
-            keep: `newest` for a live source, `every` for files.
-            on_trouble: told when an inference is stuck and when one comes through again; see `InferenceWorkers`.
-            stuck_after: seconds from which an inference counts as stuck, above 0.
-            backoff: the waits before another worker takes the place of a stuck one; None for the usual ones.
+            frames: the input; closed at its end by its producer.
+            drop_oldest: whether a newer prepared frame replaces one that waits: for live sources.
+            on_problem: called with the problem when an inference is stuck, and with None once one has ended after
+                that; with a lock held: it must return soon and not call back.
+            stopping: ends the results when set.
+            inference_timeout: seconds after which an inference counts as stuck, above 0.
+            backoff: the waits before a stuck worker is replaced; None for one second to a minute.
         """
+        if inference_timeout <= 0:
+            raise ValueError(f"inference_timeout must be above 0, not {inference_timeout}")
         self._model = model
         self._frames = frames
-        self._prepared: FrameQueue[Prepared] = FrameQueue(drop_oldest=keep == "newest")
-        self._inferred: ReorderBuffer[Inferred] = ReorderBuffer(model.size)
+        self._on_problem = on_problem
+        self._stopping = stopping
+        self._inference_timeout = inference_timeout
+        self._backoff = Backoff(first=1.0, longest=60.0) if backoff is None else backoff
+        self._prepared: FrameQueue[_Prepared] = FrameQueue(drop_oldest=drop_oldest)
+        self._inferred: ReorderBuffer[_Inferred] = ReorderBuffer(model.size)
         self._failure: Exception | None = None
+        self._consumed_since: float | None = None  # when the result that the consumer is handling was yielded
+        self._taking = threading.Lock()  # a worker takes a frame and its number under it, or the two would not agree
+        self._taken = 0
+        self._lock = threading.Lock()  # of everything below
+        self._workers = [_Worker(place) for place in range(model.size)]
+        self._stuck: list[_Worker] = []
+        self._lost = 0
+        self._replace_at: float | None = None  # when the stuck worker that was abandoned last is replaced
+        self._healthy = True
         self._preparing = threading.Thread(target=self._prepare, name="prepare", daemon=True)
-        self._workers = InferenceWorkers(
-            places=model.size,
-            prepared=self._prepared,
-            inferred=self._inferred,
-            on_failure=self._fail,
-            on_trouble=on_trouble,
-            stuck_after=stuck_after,
-            backoff=backoff,
-        )
 
     @property
     def lost(self) -> int:
-        """How many frames were given up because the model did not come back from them."""
-        return self._workers.lost
+        """Number of frames that were abandoned because the model did not return from them."""
+        with self._lock:
+            return self._lost
 
     @property
     def replaced(self) -> int:
-        """How many prepared frames a newer one replaced before the model took them."""
+        """Number of prepared frames that a newer one replaced before the model took them."""
         return self._prepared.replaced
 
     @property
-    def at_one_frame_s(self) -> float:
-        """Seconds for which the model has been at the frame that it is longest at; 0 if it waits for frames."""
-        return self._workers.at_one_frame_s
+    def busy_s(self) -> float:
+        """Seconds spent so far on one and the same frame, in the model or by the consumer; the most of these."""
+        with self._lock:
+            began = [worker.since for worker in self._workers if worker.number is not None or worker.thread is None]
+        if (consumed_since := self._consumed_since) is not None:
+            began.append(consumed_since)
+        return max(0.0, time.monotonic() - min(began)) if began else 0.0
 
     @property
     def model(self) -> str:
-        """Identity of the model that is to look at the next frame."""
+        """Identity of the model that the next frame goes to."""
         return self._model.identity
 
     def start(self) -> None:
         """Start the stages."""
         self._preparing.start()
-        self._workers.start()
+        # A copy: a worker that finds nothing to do leaves the list while the next one is started.
+        for worker in list(self._workers):
+            self._start_worker(worker)
 
     def swap(self, model: DetectorPool) -> None:
-        """Let another model look at all frames from the next one on; no frame is left out for it.
+        """Use another model from the next frame on; no frame is skipped for it.
 
         Args:
-            model: with as many places as the one before; used by this pipeline alone from here on.
+            model: with as many detectors as the one before; used by this pipeline alone from here on.
         """
         if model.size != self._model.size:
-            raise ValueError(f"the new model has {model.size} places and the old one {self._model.size}")
+            raise ValueError(f"the new model has {model.size} detectors and the old one {self._model.size}")
         self._model = model
 
     def stop(self) -> None:
-        """Let the stages end after the frame they are at. Safe to call twice, from any thread."""
-        for passage in (self._frames, self._prepared, self._inferred):
-            passage.close()
-        self._workers.stop()
+        """Let the stages end after their current frame. Safe to call twice, from any thread."""
+        for queue in (self._frames, self._prepared, self._inferred):
+            queue.close()
 
     def join(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for the stages to end, and say whether they did."""
+        """Wait up to `timeout` seconds for the stages to end, abandoned threads aside; return whether they did."""
         deadline = time.monotonic() + timeout
-        self._preparing.join(timeout)
-        ended = self._workers.join(max(0.0, deadline - time.monotonic()))
-        return ended and not self._preparing.is_alive()
+        with self._lock:
+            threads = [worker.thread for worker in self._workers if worker.thread is not None]
+        for thread in (self._preparing, *threads):
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in (self._preparing, *threads))
 
     def __iter__(self) -> Iterator[FrameResult]:
-        """Give the results as they come.
+        """Yield the results as they come.
 
         Raises:
-            InputError: the model gave a class that the labels do not name.
+            InputError: the model returned a class that the labels do not name.
         """
-        for item in self._inferred:
+        while not self._stopping.is_set():
+            try:
+                item = self._inferred.get(timeout=self._replace_stuck())
+            except TimeoutError:
+                continue
+            except ReorderClosedError:
+                break
             detections, unsure = item.model.decode(item.raw, item.layout)
-            yield FrameResult(item.frame, item.model.identity, detections, item.inference_ms, unsure)
+            self._consumed_since = time.monotonic()
+            try:
+                yield FrameResult(item.frame, item.model.identity, detections, item.inference_ms, unsure)
+            finally:
+                self._consumed_since = None
         if self._failure is not None:
             raise self._failure
 
     def _prepare(self) -> None:
-        give_way()
+        lower_thread_priority()
         try:
             for frame in self._frames:
                 model = self._model
-                self._prepared.put(Prepared(frame, model, model.prepare(frame.pixels)))
+                self._prepared.put(_Prepared(frame, model, model.prepare(frame.pixels)))
         except QueueClosedError:
-            pass  # stopped: nobody wants any more frames
-        except Exception as error:  # noqa: BLE001 - kept for whoever iterates, who is on another thread
+            pass  # stopped
+        except Exception as error:  # noqa: BLE001 - raised by the iteration, on another thread
             self._fail(error)
         finally:
             self._prepared.close()
 
+    def _start_worker(self, worker: _Worker) -> None:
+        worker.thread = threading.Thread(
+            target=self._work, args=(worker,), name=f"infer-{worker.place + 1}", daemon=True
+        )
+        worker.thread.start()
+
+    def _work(self, worker: _Worker) -> None:
+        try:
+            while self._infer(worker):
+                pass
+        except (QueueClosedError, ReorderClosedError):
+            pass  # at the end of the frames, or stopped
+        except Exception as error:  # noqa: BLE001 - raised by the iteration, on another thread
+            if not worker.stuck:
+                self._fail(error)
+        finally:
+            with self._lock:
+                (self._stuck if worker in self._stuck else self._workers).remove(worker)
+                ended = not self._workers
+            if ended:
+                self._inferred.close()
+
+    def _infer(self, worker: _Worker) -> bool:
+        """Process one frame; return False if that took so long that the worker was abandoned."""
+        with self._taking:
+            item = self._prepared.get()
+            number = self._taken
+            self._taken += 1
+        with self._lock:
+            worker.number, worker.model, worker.since = number, item.model, time.monotonic()
+        began = time.perf_counter_ns()
+        raw = item.model.infer(worker.place, item.input)
+        inference_ms = (time.perf_counter_ns() - began) / 1e6
+        with self._lock:
+            if worker.stuck:
+                return False
+            worker.number = None
+            if not self._healthy:
+                self._healthy = True
+                self._backoff.reset()
+                self._on_problem(None)
+        self._inferred.put(number, _Inferred(item.frame, item.model, item.input.layout, raw, inference_ms))
+        return True
+
+    def _replace_stuck(self) -> float:
+        """Abandon a worker that is stuck, or replace one that was; return the seconds until the next check."""
+        with self._lock:
+            now = time.monotonic()
+            if self._replace_at is None:
+                busy = [worker for worker in self._workers if worker.number is not None]
+                oldest = min(busy, key=lambda worker: worker.since, default=None)
+                if oldest is None:
+                    return _CHECK_EVERY_S
+                if (left := oldest.since + self._inference_timeout - now) > 0:
+                    return min(left, _CHECK_EVERY_S)
+                self._abandon(oldest)
+                self._replace_at = now + self._backoff.next()
+            if now < self._replace_at or len(self._stuck) >= _MAX_STUCK:
+                return max(0.0, min(self._replace_at - now, _CHECK_EVERY_S)) or _CHECK_EVERY_S
+            self._replace_at = None
+            successor = next(worker for worker in self._workers if worker.thread is None)
+        self._start_worker(successor)
+        return _CHECK_EVERY_S
+
+    def _abandon(self, worker: _Worker) -> None:
+        worker.stuck = True
+        self._lost += 1
+        self._stuck.append(worker)
+        self._workers[self._workers.index(worker)] = _Worker(worker.place, since=worker.since)
+        if worker.model is not None:
+            worker.model.abandon(worker.place)
+        if worker.number is not None:
+            self._inferred.skip(worker.number)
+        if self._healthy:
+            self._healthy = False
+            self._on_problem(f"an inference has taken more than {self._inference_timeout:g} s; another thread goes on")
+
     def _fail(self, error: Exception) -> None:
         self._failure = error
         self.stop()
+
+
+class ReorderClosedError(BeeagentError):
+    """The reorder buffer is closed: nothing more can be put, and the next item will not come."""
+
+
+class ReorderBuffer(Generic[T]):
+    """Returns numbered items that several threads put in any order, to one thread in the order of their numbers.
+
+    An item that is too far ahead waits, with the thread that puts it, until the ones before it have been taken. So at
+    most `maxsize` items are kept. Every number, from 0 on, must be put or skipped once; closing ends the wait for those
+    that are not.
+
+    Args:
+        maxsize: number of items to keep, 1 or more.
+    """
+
+    def __init__(self, maxsize: int) -> None:
+        if maxsize < 1:
+            raise ValueError(f"maxsize must be 1 or more, not {maxsize}")
+        self._maxsize = maxsize
+        self._items: dict[int, T] = {}
+        self._skipped: set[int] = set()
+        self._next = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def put(self, number: int, item: T) -> None:
+        """Put the item of a number; wait until there is room for it.
+
+        Raises:
+            ReorderClosedError: the buffer was closed before the item could be put; it was not.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or number < self._next + self._maxsize)
+            if self._closed:
+                raise ReorderClosedError("the buffer is closed")
+            self._items[number] = item
+            self._changed.notify_all()
+
+    def skip(self, number: int) -> None:
+        """Go on without the item of a number, which will not come."""
+        with self._changed:
+            self._skipped.add(number)
+            self._pass_skipped()
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let nothing more be put. Safe to call twice, from any thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def get(self, timeout: float | None = None) -> T:
+        """Take the next item, waiting until it is there.
+
+        Args:
+            timeout: maximum wait in seconds; None to wait until there is an item or the buffer is closed.
+
+        Raises:
+            TimeoutError: it did not come in time.
+            ReorderClosedError: the buffer is closed and the item of the next number is not in it.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._closed or self._next in self._items, timeout):
+                raise TimeoutError(f"no item within {timeout} s")
+            if self._next not in self._items:
+                raise ReorderClosedError("the buffer is closed")
+            item = self._items.pop(self._next)
+            self._next += 1
+            self._pass_skipped()
+            self._changed.notify_all()
+            return item
+
+    def _pass_skipped(self) -> None:
+        while self._next in self._skipped:
+            self._skipped.remove(self._next)
+            self._next += 1

@@ -1,25 +1,31 @@
-"""Puts another model into the running agent."""
+"""Reload of the model while the agent runs."""
 
 import logging
 import threading
 from collections.abc import Callable
 
-from beeagent.detection import DetectorPool
 from beeagent.errors import BeeagentError
-from beeagent.runtime.factory import chosen_bundle, loaded_model
+from beeagent.runtime.factory import build_detectors, load_model
+from beeagent.runtime.pipeline import Pipeline
 from beeagent.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 
 RELOADED = ("model", "labels", "threshold", "tiles")
-"""The settings that take effect while the agent runs; all others, when it is started again."""
+"""The settings that take effect while the agent runs; all others take effect when it is restarted."""
 
 
 class ModelReload:
-    """Loads the model of changed settings beside the one that runs, and swaps the two if it can be used.
+    """Loads the model of changed settings beside the current one, and swaps the two if the new one works.
 
-    The new model's hash is checked and it is run once, while the old one goes on looking. What fails leaves the old
-    one in its place, and is told as trouble until a later reload succeeds.
+    The new model's hash is checked and it is run once, while the old one goes on processing frames. If that fails, the
+    old one stays, and the problem is reported until a later reload succeeds.
+
+    Args:
+        settings: the settings of the current model.
+        load: reads the settings again.
+        pipeline: uses the model.
+        on_problem: called with the reason why a reload failed, and with None after one that succeeded.
     """
 
     def __init__(
@@ -27,64 +33,48 @@ class ModelReload:
         settings: Settings,
         *,
         load: Callable[[], Settings],
-        swap: Callable[[DetectorPool], None],
-        on_trouble: Callable[[str | None], None],
+        pipeline: Pipeline,
+        on_problem: Callable[[str | None], None],
     ) -> None:
-        """Describe the reload; nothing happens before `start`.
-
-        Args:
-            settings: what the agent runs with.
-            load: reads the settings anew.
-            swap: puts a model in place of the one that runs.
-            on_trouble: told why a reload failed, and with None of one that did not.
-        """
         self._settings = settings
         self._load = load
-        self._swap = swap
-        self._on_trouble = on_trouble
-        self._asked = threading.Event()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
+        self._pipeline = pipeline
+        self._on_problem = on_problem
+        self._requested = threading.Event()
+        self._thread: threading.Thread | None = None
 
     @property
     def settings(self) -> Settings:
-        """The settings of the model that is in use."""
+        """The settings of the model in use."""
         return self._settings
 
-    def start(self) -> None:
-        """Begin to wait for requests."""
-        self._thread.start()
-
     def request(self) -> None:
-        """Ask for a reload, soon. Safe from any thread and from a signal handler."""
-        self._asked.set()
+        """Request a reload, which begins within half a second. Safe from any thread and from a signal handler."""
+        self._requested.set()
 
-    def stop(self, timeout: float) -> bool:
-        """Take no more requests; say whether one under way ended within `timeout` seconds."""
-        self._stopping = True
-        self._asked.set()
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+    def start_if_requested(self) -> None:
+        """Start a requested reload in a thread of its own, unless one is under way. Called on one thread only."""
+        if self._requested.is_set() and (self._thread is None or not self._thread.is_alive()):
+            self._requested.clear()
+            self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
+            self._thread.start()
+
+    def join(self, timeout: float) -> None:
+        """Wait up to `timeout` seconds for a reload that is under way."""
+        if self._thread is not None:
+            self._thread.join(timeout)
 
     def _run(self) -> None:
-        while True:
-            self._asked.wait()
-            self._asked.clear()
-            if self._stopping:
-                return
-            try:
-                self._reload()
-            except BeeagentError as error:
-                self._on_trouble(f"the new one is not used: {error}")
-            else:
-                self._on_trouble(None)
-
-    def _reload(self) -> None:
-        new = self._load()
-        if late := sorted(new.differing(self._settings).difference(RELOADED)):
-            _LOG.warning("changes of %s take effect when the agent is started again", ", ".join(late))
-        wanted = self._settings.replace(**{name: new.value(name) for name in RELOADED})
-        model = loaded_model(wanted, chosen_bundle(wanted))
-        self._swap(model)
-        self._settings = wanted
-        _LOG.info("from the next frame on, %s looks", model.identity)
+        try:
+            new = self._load()
+            if late := sorted(new.differing(self._settings).difference(RELOADED)):
+                _LOG.warning("changes of %s take effect when the agent is restarted", ", ".join(late))
+            wanted = self._settings.replace(**{name: new.value(name) for name in RELOADED})
+            model = build_detectors(wanted, load_model(wanted))
+            self._pipeline.swap(model)
+            self._settings = wanted
+        except BeeagentError as error:
+            self._on_problem(f"the new one is not used: {error}")
+        else:
+            _LOG.info("switched to model %s", model.identity)
+            self._on_problem(None)

@@ -1,4 +1,4 @@
-"""Runs the agent as the command line does: log, signals, embedded broker and all."""
+"""Runs the agent as the command line does, with log, signals and embedded broker."""
 
 import logging
 import os
@@ -12,39 +12,37 @@ from beeagent.errors import BeeagentError, InputError
 from beeagent.log import configure_log
 from beeagent.mqtt import Embedded, EmbeddedBroker, parse_broker
 from beeagent.runtime.agent import Agent
-from beeagent.runtime.factory import chosen_bundle
+from beeagent.runtime.factory import load_model
 from beeagent.runtime.http import serving_health
-from beeagent.runtime.reload import ModelReload
 from beeagent.settings import Settings
-from beeagent.thread_guard import ThreadGuard
+from beeagent.threads import ThreadGuard
 
 if TYPE_CHECKING:
     from beeagent.greengrass import IpcConnection
 
 _LOG = logging.getLogger(__name__)
 
-_RELOAD_ENDS_WITHIN_S = 0.5
 _EXIT_FAILURE, _EXIT_USAGE = 1, 2  # as the command line's
 
 
 def run_agent(load: Callable[[], Settings]) -> None:
-    """Run the agent until its camera ends or SIGINT or SIGTERM comes; at SIGHUP, look for a new model.
+    """Run the agent until its camera ends, or SIGINT or SIGTERM; SIGHUP reloads the model.
 
     Args:
         load: reads the settings; called at the start, and at each SIGHUP.
 
     Raises:
         InputError: something in the settings cannot be used.
-        ThreadFailedError: a thread ended with an exception that nobody foresaw.
+        ThreadFailedError: a thread ended with an unforeseen exception.
         BeeagentError: a stage failed.
     """
     settings = load()
     configure_log(settings.agent.log_format)
     stop = threading.Event()
-    with on_signals(stopping(stop.set)), ThreadGuard(lambda _: stop.set()):
+    with on_stop_signals(stop.set), ThreadGuard(lambda _: stop.set()):
         ended = run_until(stop, settings, load)
     if not ended:
-        leave_at_once(0)
+        exit_at_once(0)
 
 
 def run_until(
@@ -53,22 +51,22 @@ def run_until(
     load: Callable[[], Settings],
     *,
     ipc: "IpcConnection | None" = None,
-    during: Callable[[Agent, ModelReload], AbstractContextManager[None]] = lambda _agent, _reload: nullcontext(),
+    during: Callable[[Agent], AbstractContextManager[None]] = lambda _: nullcontext(),
 ) -> bool:
-    """Run the agent until its camera ends or `stop` is set; say whether every thread of it has ended.
+    """Run the agent until its camera ends or `stop` is set; return whether all its threads have ended.
 
     Args:
-        stop: set to end it.
-        settings: what it is to do.
-        load: reads the settings anew, for another model.
+        stop: ends the agent when set.
+        settings: the settings of the agent.
+        load: reads the settings again, for another model.
         ipc: connection to the Greengrass nucleus; None if this process is not a component.
-        during: gives what is entered while the agent runs.
+        during: returns a context that is entered while the agent runs.
 
     Raises:
         InputError: something in the settings cannot be used.
         BeeagentError: a stage failed.
     """
-    bundle = chosen_bundle(settings)
+    bundle = load_model(settings)
     embedded = EmbeddedBroker() if isinstance(parse_broker(settings.mqtt.broker), Embedded) else None
     if embedded is not None:
         embedded.start()
@@ -79,52 +77,49 @@ def run_until(
             outbox_path=settings.state_file("outbox.sqlite3"),
             broker=None if embedded is None else embedded.address,
             ipc=ipc,
+            load=load,
             stopping=stop,
         )
-        _LOG.info("looking at %s with %s", settings.camera.name, bundle.identity)
-        reload = agent.reload_with(load)
-        reload.start()
+        _LOG.info("processing %s with model %s", settings.camera.name, bundle.identity)
         try:
             with (
-                on_signals({signal.SIGHUP: reload.request}),
+                on_signals({signal.SIGHUP: agent.reload.request}),
                 serving_health(settings, agent.health),
-                during(agent, reload),
+                during(agent),
             ):
                 agent.run()
         except Exception as error:
-            if not agent.left_behind:
+            if not agent.threads_stuck:
                 raise
             _LOG.error("the agent failed: %s", error, exc_info=None if isinstance(error, BeeagentError) else error)
-            leave_at_once(_EXIT_USAGE if isinstance(error, InputError) else _EXIT_FAILURE)
+            exit_at_once(_EXIT_USAGE if isinstance(error, InputError) else _EXIT_FAILURE)
         finally:
             agent.close()
-            reload.stop(_RELOAD_ENDS_WITHIN_S)
-        _LOG.info("looked at %d frames", agent.health.frames)
+        _LOG.info("processed %d frames", agent.health.frames)
     finally:
         if embedded is not None:
             embedded.stop()
-    return not agent.left_behind
+    return not agent.threads_stuck
 
 
-def leave_at_once(code: int) -> NoReturn:
-    """End the process without Python's own end.
-
-    That takes apart what a thread which hangs in foreign code still uses: it waits for it, or crashes over it.
-    """
-    _LOG.warning("left behind what did not end in time")
+def exit_at_once(code: int) -> NoReturn:
+    """End the process without finalizing Python, which would wait for a thread stuck in foreign code, or crash it."""
+    _LOG.warning("some threads did not stop in time; exiting without them")
     logging.shutdown()
     os._exit(code)
 
 
-def stopping(stop: Callable[[], None]) -> dict[signal.Signals, Callable[[], None]]:
-    """Give what SIGINT and SIGTERM are to do where they are to call `stop` instead of ending the process."""
-    return {signal.SIGINT: stop, signal.SIGTERM: stop}
+def on_stop_signals(stop: Callable[[], None]) -> AbstractContextManager[None]:
+    """While entered, call `stop` at SIGINT and SIGTERM instead of ending the process."""
+    return on_signals({signal.SIGINT: stop, signal.SIGTERM: stop})
 
 
 @contextmanager
-def on_signals(calls: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
-    """While entered, let signals call something instead of what they would do."""
-    before = {number: signal.signal(number, lambda number, _: calls[signal.Signals(number)]()) for number in calls}
+def on_signals(handlers: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
+    """While entered, call handlers at signals."""
+    before = {
+        number: signal.signal(number, lambda number, _: handlers[signal.Signals(number)]()) for number in handlers
+    }
     try:
         yield
     finally:

@@ -19,7 +19,7 @@ else:
 from beeagent.errors import InputError
 from beeagent.settings.sections import PATTERNS_IN_WORDS
 from beeagent.settings.tree import Settings, settings_by_name
-from beeagent.shown_text import shown
+from beeagent.terminal import shown
 
 _ENVIRONMENT_PREFIX = "BEEAGENT_"
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import boto3
 from beeagent.errors import BeeagentError, InputError
-from beeagent.shown_text import shown
+from beeagent.terminal import shown
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, ProfileNotFound
 

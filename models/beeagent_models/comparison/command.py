@@ -10,7 +10,7 @@ from typing import Final
 import typer
 from beeagent.detection import MANIFEST_FILE, bundled_models, resolve_model
 from beeagent.errors import InputError
-from beeagent.shown_text import shown
+from beeagent.terminal import shown
 from rich.console import Console
 
 from beeagent_models.comparison.comparison import DrawingThresholds, Price, compare

@@ -1,32 +1,35 @@
-"""One guard for all threads: an exception that nobody foresaw ends what the thread works for."""
+"""What all threads have in common: one guard against unforeseen exceptions, and a lower priority for some."""
 
 import logging
+import os
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 
 from beeagent.errors import BeeagentError
-from beeagent.shown_text import shown
+from beeagent.terminal import shown
 
 _LOG = logging.getLogger(__name__)
 
 _MAX_REASON = 200  # characters
+_NICENESS = 10  # of 0 to 19: about a tenth of the processor time of a thread at 0, when both want it
 
 
 class ThreadFailedError(BeeagentError):
-    """A thread has ended with an exception that nobody foresaw; its traceback is in the log."""
+    """A thread ended with an unforeseen exception; its traceback is in the log."""
 
 
 class ThreadGuard:
-    """While entered, notices each thread of this process that an exception ends, and on leaving raises the first.
+    """A context manager that catches an unforeseen exception in any thread, and raises the first one on exit.
 
-    It takes the place of `threading.excepthook`, so that no thread can be started without it, a library's included. A
-    guard that is entered inside another one passes on what it notices, and the outermost one writes the log. Guards may
-    be left in any order.
+    It replaces `threading.excepthook`, so it covers every thread of the process, those of libraries included. Guards
+    can be nested: an inner one passes failures on, and the outermost one logs them. They can be exited in any order.
 
     Args:
-        on_failure: called with the reason in one line, on the thread that has failed, after all its locks were
-            released; once. It must not raise.
+        on_failure: called once, with the reason in one line, on the failed thread after it has released its locks.
+            It must not raise.
     """
 
     def __init__(self, on_failure: Callable[[str], None]) -> None:
@@ -50,7 +53,7 @@ class ThreadGuard:
             raise self._failure
 
     def __call__(self, ended: threading.ExceptHookArgs) -> None:
-        """Take in how a thread has ended, as `threading.excepthook`."""
+        """Handle the end of a thread, as `threading.excepthook`."""
         if not self._entered or isinstance(self._outer, ThreadGuard):
             self._outer(ended)
         elif ended.exc_type is not SystemExit:
@@ -70,3 +73,18 @@ def _reason(ended: threading.ExceptHookArgs) -> str:
     name = "unknown" if ended.thread is None else ended.thread.name
     words = f": {ended.exc_value}" if str(ended.exc_value or "") else ""
     return f"thread {name} failed ({shown(ended.exc_type.__name__ + words, most=_MAX_REASON)})"
+
+
+def lower_thread_priority() -> None:
+    """Lower the priority of the calling thread, so that it waits where others want its core.
+
+    For the threads that feed the model: on a machine whose cores the model needs, a frame read during an inference
+    makes one of the model's threads wait, and with it all the others. The feeding fits into the gaps that every
+    inference leaves. Works on Linux, where threads have priorities of their own; elsewhere it does nothing. Never
+    raises the priority of a thread that is lower already, and never fails: a thread works at any priority.
+    """
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        with suppress(OSError):  # a sandbox may forbid even this
+            if os.getpriority(os.PRIO_PROCESS, thread) < _NICENESS:
+                os.setpriority(os.PRIO_PROCESS, thread, _NICENESS)

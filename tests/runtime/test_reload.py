@@ -1,4 +1,4 @@
-"""A new model takes over between two frames, or the old one goes on and the reason is told."""
+"""A new model takes over between two frames, or the old one stays and the reason is reported."""
 
 import json
 import signal
@@ -18,9 +18,7 @@ def _config(folder: Path, model: Path, labels: Path, **more: str) -> Path:
     return path
 
 
-def test_sighup_swaps_the_model_without_a_gap_and_rolls_back_what_cannot_be_used(
-    mosquitto: Mosquitto, tmp_path: Path
-) -> None:
+def test_sighup_reloads_model_without_gap_and_keeps_old_one_on_failure(mosquitto: Mosquitto, tmp_path: Path) -> None:
     _, model, _, labels = map(Path, tiny_model(tmp_path))
     other = tmp_path / "other.tflite"
     other.write_bytes(square_finder(cells=(4, 4)))
@@ -70,7 +68,7 @@ def test_sighup_swaps_the_model_without_a_gap_and_rolls_back_what_cannot_be_used
     assert {message["model"].partition("@")[0] for message in messages} == {"tiny", "other"}
 
 
-def test_settings_that_need_a_restart_say_so(tmp_path: Path) -> None:
+def test_settings_that_need_a_restart_are_logged(tmp_path: Path) -> None:
     _, model, _, labels = map(Path, tiny_model(tmp_path))
     config = _config(tmp_path, model, labels)
     with running_agent(
@@ -80,7 +78,7 @@ def test_settings_that_need_a_restart_say_so(tmp_path: Path) -> None:
         agent.messages(1)
         _config(tmp_path, model, labels, topic_prefix="elsewhere")
         agent.process.send_signal(signal.SIGHUP)
-        while not any("changes of topic_prefix take effect when the agent is started again" in e for e in agent.errors):
+        while not any("changes of topic_prefix take effect when the agent is restarted" in e for e in agent.errors):
             agent.messages(1)
         agent.process.send_signal(signal.SIGTERM)
         assert agent.end() == 0

@@ -1,4 +1,4 @@
-"""What systemd hears, at a real datagram socket."""
+"""The notifications of systemd, at a real datagram socket."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from support.notify_socket import notify_socket
 
 
 @pytest.mark.parametrize("abstract", [True, False])
-def test_everything_is_told_as_systemd_reads_it(abstract: bool, tmp_path: Path) -> None:  # noqa: FBT001 - a parameter
+def test_messages_follow_the_protocol(abstract: bool, tmp_path: Path) -> None:  # noqa: FBT001 - a parameter
     with notify_socket(None if abstract else tmp_path) as systemd:
         notifier = ServiceNotifier.from_environment({"NOTIFY_SOCKET": systemd.address, "WATCHDOG_USEC": "3000000"})
         notifier.ready()
@@ -29,7 +29,7 @@ def test_everything_is_told_as_systemd_reads_it(abstract: bool, tmp_path: Path) 
     assert notifier.watchdog_s == 3
 
 
-def test_what_is_no_news_is_told_once() -> None:
+def test_repeated_message_is_sent_once() -> None:
     with notify_socket() as systemd:
         notifier = ServiceNotifier(systemd.address)
         for text in ("a", "a", "b"):
@@ -39,14 +39,14 @@ def test_what_is_no_news_is_told_once() -> None:
         assert systemd.all_so_far() == ["READY=1", "STATUS=a", "STOPPING=1", "STATUS=b"]
 
 
-def test_without_a_watchdog_no_sign_of_life_is_sent() -> None:
+def test_without_watchdog_no_alive_message_is_sent() -> None:
     with notify_socket() as systemd:
         ServiceNotifier(systemd.address).alive()
         assert systemd.all_so_far() == []
 
 
 @pytest.mark.parametrize("environment", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "vsock:2:1"}])
-def test_where_nobody_listens_nothing_happens(environment: dict[str, str]) -> None:
+def test_without_listener_nothing_happens(environment: dict[str, str]) -> None:
     notifier = ServiceNotifier.from_environment(environment)
     notifier.ready()
     notifier.status("fine")
@@ -55,7 +55,7 @@ def test_where_nobody_listens_nothing_happens(environment: dict[str, str]) -> No
     assert notifier.watchdog_s is None
 
 
-def test_what_could_not_be_told_is_told_later(tmp_path: Path) -> None:
+def test_message_that_could_not_be_sent_is_sent_later(tmp_path: Path) -> None:
     notifier = ServiceNotifier(str(tmp_path / "notify"))
     notifier.ready()
     notifier.status("fine")
@@ -65,7 +65,7 @@ def test_what_could_not_be_told_is_told_later(tmp_path: Path) -> None:
         assert systemd.all_so_far() == ["READY=1", "STATUS=fine"]
 
 
-def test_a_listener_that_does_not_read_holds_nobody_up() -> None:
+def test_listener_that_does_not_read_does_not_block() -> None:
     with notify_socket() as systemd:
         notifier = ServiceNotifier(systemd.address, watchdog_s=1)
         for _ in range(10_000):  # far more than a socket keeps
@@ -84,12 +84,12 @@ def test_a_listener_that_does_not_read_holds_nobody_up() -> None:
         ({}, None),
     ],
 )
-def test_the_watchdog_is_the_one_that_systemd_asks_for(environment: dict[str, str], seconds: float | None) -> None:
+def test_watchdog_time_is_read_from_environment(environment: dict[str, str], seconds: float | None) -> None:
     assert ServiceNotifier.from_environment(environment).watchdog_s == seconds
 
 
 @given(st.text(max_size=500))
-def test_no_status_can_say_anything_else(text: str) -> None:
+def test_no_status_text_injects_another_message(text: str) -> None:
     with notify_socket() as systemd:
         ServiceNotifier(systemd.address).status(text)
         for message in systemd.all_so_far():

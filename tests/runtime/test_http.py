@@ -12,9 +12,9 @@ import pytest
 from beeagent.errors import InputError
 from beeagent.messages import CameraCounts
 from beeagent.outbox import OutboxCounts
-from beeagent.runtime.health import Health
 from beeagent.runtime.http import HealthServer
-from beeagent.thread_guard import ThreadGuard
+from beeagent.runtime.status import Health, Problems
+from beeagent.threads import ThreadGuard
 from hypothesis import given
 from hypothesis import strategies as st
 from support.beeagent_process import run_beeagent, running_agent, tiny_model
@@ -27,9 +27,14 @@ SLOTS = 8  # connections that are open at a time, at most
 
 
 @pytest.fixture
-def health() -> Health:
+def problems() -> Problems:
+    return Problems()
+
+
+@pytest.fixture
+def health(problems: Problems) -> Health:
     return Health(
-        device="hive-7", camera="front", model=lambda: "bees@12345678", counts=CameraCounts,
+        device="hive-7", camera="front", problems=problems, model=lambda: "bees@12345678", counts=CameraCounts,
         outbox=lambda: OutboxCounts(produced=0, delivered=0, dropped={}), last_delivery=lambda: None,
     )  # fmt: skip
 
@@ -45,7 +50,7 @@ def port(health: Health) -> Iterator[int]:
 
 
 def ask(port: int, path: str, *, method: str = "GET") -> tuple[int, str, str]:
-    """Give the status, the content type and the body."""
+    """Return the status, the content type and the body."""
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)) as connection:
         connection.request(method, path)
         answer = connection.getresponse()
@@ -56,15 +61,15 @@ def silent_client(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), timeout=DEADLINE)
 
 
-def test_healthz_follows_the_state(port: int, health: Health) -> None:
+def test_healthz_follows_state(port: int, problems: Problems) -> None:
     status, content_type, body = ask(port, "/healthz")
     assert (status, content_type, json.loads(body)) == (200, "application/json", {"state": "online", "reasons": []})
-    health.set_trouble("camera", "no frame came")
+    problems.set("camera", "no frame came")
     status, _, body = ask(port, "/healthz?verbose=1")
     assert (status, json.loads(body)) == (503, {"state": "degraded", "reasons": ["camera: no frame came"]})
 
 
-def test_metrics_are_what_prometheus_reads(port: int) -> None:
+def test_metrics_are_served_to_prometheus(port: int) -> None:
     status, content_type, body = ask(port, "/metrics")
     assert (status, content_type) == (200, "text/plain; version=0.0.4; charset=utf-8")
     assert read_metrics(body)["beeagent_online", ()] == 1
@@ -74,19 +79,19 @@ def test_metrics_are_what_prometheus_reads(port: int) -> None:
     ("method", "path", "status"),
     [("GET", "/", 404), ("GET", "/metrics/../healthz", 404), ("POST", "/metrics", 501), ("DELETE", "/healthz", 501)],
 )
-def test_nothing_else_is_answered(method: str, path: str, status: int, port: int) -> None:
+def test_other_requests_are_rejected(method: str, path: str, status: int, port: int) -> None:
     given, content_type, body = ask(port, path, method=method)
     assert given == status
     assert content_type == "text/plain; charset=utf-8"
     assert "Python" not in body
 
 
-def test_head_is_answered_without_a_body(port: int) -> None:
+def test_head_has_no_body(port: int) -> None:
     assert ask(port, "/healthz", method="HEAD") == (200, "application/json", "")
 
 
 @pytest.mark.parametrize("nonsense", [b"\x16\x03\x01\x02\x00\x01\x00", b"GET /" + b"a" * 100_000, b"\r\n" * 10])
-def test_nonsense_ends_its_own_connection_only(nonsense: bytes, port: int) -> None:
+def test_invalid_request_ends_its_own_connection_only(nonsense: bytes, port: int) -> None:
     with silent_client(port) as client:
         client.sendall(nonsense)
         client.shutdown(socket.SHUT_WR)
@@ -98,7 +103,7 @@ def test_nonsense_ends_its_own_connection_only(nonsense: bytes, port: int) -> No
     assert ask(port, "/healthz")[0] == 200
 
 
-def test_clients_that_say_nothing_keep_nobody_out_and_take_no_more_threads(port: int) -> None:
+def test_silent_clients_do_not_block_others_or_add_threads(port: int) -> None:
     with ExitStack() as open_clients:
         clients = [open_clients.enter_context(silent_client(port)) for _ in range(3 * SLOTS)]
         for _ in range(2):
@@ -107,24 +112,24 @@ def test_clients_that_say_nothing_keep_nobody_out_and_take_no_more_threads(port:
         assert sum("process_request" in thread.name for thread in threading.enumerate()) <= SLOTS + 1
 
 
-def test_a_request_that_trickles_in_is_dropped(port: int) -> None:
+def test_slow_request_is_dropped(port: int) -> None:
     with silent_client(port) as client:
         client.sendall(b"GET /healthz HTTP/1.0\r\n")
         assert client.recv(1) == b""  # without this, it would last for as long as the client likes
 
 
-def test_a_port_that_is_taken_is_an_error_of_the_user(port: int, health: Health) -> None:
-    with pytest.raises(InputError, match=f"http_port {port} cannot be listened at .*in use.*: give others"):
+def test_port_in_use_is_an_input_error(port: int, health: Health) -> None:
+    with pytest.raises(InputError, match=f"http_port {port} cannot be listened on .*in use.*: give others"):
         HealthServer(health, host="127.0.0.1", port=port)
 
 
 @pytest.mark.parametrize("host", ["203.0.113.1", "no such host", "x" * 300, "a..b"])
-def test_an_address_that_is_not_ours_is_an_error_of_the_user(host: str, health: Health) -> None:
+def test_foreign_address_is_an_input_error(host: str, health: Health) -> None:
     with pytest.raises(InputError, match="http_host"):
         HealthServer(health, host=host, port=0)
 
 
-def test_the_agent_serves_it_where_it_is_told_and_nowhere_else(tmp_path: Path) -> None:
+def test_agent_serves_on_configured_address_only(tmp_path: Path) -> None:
     port = free_port()
     with (
         notify_socket() as systemd,
@@ -141,7 +146,7 @@ def test_the_agent_serves_it_where_it_is_told_and_nowhere_else(tmp_path: Path) -
         assert listening == {f"0100007F:{port:04X}"}
 
 
-def test_without_a_port_nothing_listens(tmp_path: Path) -> None:
+def test_without_http_port_nothing_listens(tmp_path: Path) -> None:
     with (
         notify_socket() as systemd,
         running_agent(
@@ -153,7 +158,7 @@ def test_without_a_port_nothing_listens(tmp_path: Path) -> None:
         assert _listeners(agent.process.pid) == []
 
 
-def test_a_taken_port_stops_the_start(tmp_path: Path) -> None:
+def test_port_in_use_exits_2(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ended = run_beeagent(
             "--camera", "synthetic:320x240@30", *tiny_model(tmp_path), "--broker", "none",
@@ -164,7 +169,7 @@ def test_a_taken_port_stops_the_start(tmp_path: Path) -> None:
 
 
 def _listeners(process: int) -> list[str]:
-    """Give the lines of /proc/net/tcp and tcp6 for the sockets at which a process listens."""
+    """Return the lines of /proc/net/tcp and tcp6 for the sockets on which a process listens."""
     sockets = set()
     for descriptor in Path(f"/proc/{process}/fd").iterdir():
         try:
@@ -177,7 +182,7 @@ def _listeners(process: int) -> list[str]:
     return [line for line in lines if line.split()[3] == "0A" and line.split()[9] in sockets]
 
 
-def test_no_bytes_of_a_client_make_a_thread_fail(port: int) -> None:
+def test_random_bytes_do_not_fail_a_thread(port: int) -> None:
     """A thread that fails ends the agent, which no client may."""
 
     @given(st.binary(min_size=1, max_size=400) | st.binary(max_size=200).map(b"GET /metrics HTTP/1.1\r\n".__add__))

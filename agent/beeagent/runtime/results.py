@@ -1,0 +1,205 @@
+"""From the result of each frame to its message in the outbox, by way of a second opinion where the model is unsure."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from functools import partial
+from typing import Final
+from uuid import UUID, uuid4
+
+from beeagent.cloud import CloudResult, SecondOpinion
+from beeagent.detection import Detections
+from beeagent.messages import (
+    DecidedBy,
+    DetectionsMessage,
+    MessageTooLargeError,
+    PublishRule,
+    UnreadableError,
+    detections_message,
+    detections_topic,
+)
+from beeagent.outbox import Outbox, Publisher
+from beeagent.runtime.pipeline import FrameResult
+from beeagent.settings import Settings
+from beeagent.terminal import LineOutput
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    """What is published of a frame: the detections, and who decided on them.
+
+    Attributes:
+        result: of the model on the device.
+        detections: those that count.
+        decided_by: the model on the device or the cloud model.
+        fallback: with `edge-degraded`, why there was no second opinion; else None.
+        event_id: the same for every decision on this frame.
+    """
+
+    result: FrameResult
+    detections: Detections
+    decided_by: DecidedBy = "edge"
+    fallback: str | None = None
+    event_id: UUID = field(default_factory=uuid4)
+
+
+class Results:
+    """Puts exactly one message of each frame into the outbox, where the settings publish the frame at all.
+
+    A frame of which the model is sure goes in at once. An unsure one goes to the cloud model, where there is one, and
+    its message follows when the second opinion is there or known not to come: a slow answer delays its own frame alone.
+    Until then the outbox reserves the message without a second opinion, which `start` publishes should the process end
+    before.
+
+    Messages go in one at a time, in the order of the decisions: those of sure frames in their order, late answers
+    in between.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        outbox: Outbox,
+        publisher: Publisher,
+        opinion: SecondOpinion | None = None,
+        output: LineOutput | None = None,
+    ) -> None:
+        """Set up; nothing runs before `start`.
+
+        Args:
+            settings: the names in topics, and which frames are published.
+            outbox: takes the messages.
+            publisher: has the limit of a message's size; the weakest detections of a longer one are left out.
+            opinion: the second opinion; None to publish what the model on the device detects.
+            output: where each message is written as well; None for nowhere.
+        """
+        self._settings = settings
+        self._outbox = outbox
+        self._publisher = publisher
+        self._opinion = opinion
+        self._output = output
+        self._rule = PublishRule(settings.messages.publish)
+        self._stream = f"{settings.agent.device}/{settings.camera.name}"
+        self._topic = detections_topic(settings.messages.topic_prefix, settings.agent.device, settings.camera.name)
+        self._lock = threading.Lock()  # one decision at a time, from the pipeline or from the second opinion
+        self._failure: Exception | None = None
+
+    @property
+    def failure(self) -> Exception | None:
+        """The exception with which the message of a frame with a second opinion failed; None if none did."""
+        return self._failure
+
+    def start(self) -> None:
+        """Start the second opinion, and publish the messages that an earlier process had reserved when it ended."""
+        if self._opinion is not None:
+            self._opinion.start()
+        published = 0
+        for key, held in self._outbox.recovered_rows.items():
+            try:
+                message = _update_latency(DetectionsMessage.decode(held))
+            except (UnreadableError, ValueError):
+                _LOG.error("outbox: the reserved message of a frame cannot be read, and is dropped")
+                message = None
+            if message is not None and self._rule.admits(message.counts):
+                self._put(message.with_seq, releases=key)
+                published += 1
+            else:
+                self._outbox.release(key)
+        if published:
+            _LOG.info("publishing %d results whose second opinion was pending when the agent ended", published)
+
+    def add(self, result: FrameResult) -> None:
+        """Decide on a frame, now or once there is a second opinion; never waits for one.
+
+        Raises:
+            Exception: the message of this frame, or of an earlier one with a second opinion, failed.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self._opinion is None or result.unsure is None:
+            self._publish(_Decision(result, result.detections))
+            return
+        degraded = _Decision(result, result.detections, "edge-degraded", "timeout")
+        self._outbox.reserve(str(degraded.event_id), self._encode(self._message(degraded, seq=1)))
+        future = self._opinion.submit(
+            result.frame, result.unsure, above_threshold=len(result.detections), model=result.model
+        )
+        future.add_done_callback(partial(self._handle_opinion, degraded))
+
+    def end(self, *, timeout: float, unless: threading.Event) -> None:
+        """Wait up to `timeout` seconds for second opinions, or until `unless` is set; then publish without them."""
+        if self._opinion is None:
+            return
+        by = time.monotonic() + timeout
+        while not unless.is_set() and time.monotonic() < by:
+            if self._opinion.drain(timeout=0.1):
+                break
+        self._opinion.stop()
+
+    def _handle_opinion(self, degraded: _Decision, future: "Future[CloudResult]") -> None:
+        opinion = future.result()
+        detections = opinion.detections if opinion.decided_by == "cloud" else degraded.detections
+        decision = replace(degraded, detections=detections, decided_by=opinion.decided_by, fallback=opinion.reason)
+        try:
+            self._publish(decision, releases=str(decision.event_id))
+        except Exception as error:  # noqa: BLE001 - a future would swallow it
+            self._failure = error  # raised by the next `add`, on another thread
+
+    def _publish(self, decision: _Decision, *, releases: str | None = None) -> None:
+        with self._lock:
+            if self._rule.admits(decision.detections.counts()):
+                self._put(partial(self._message, decision), releases=releases)
+            elif releases is not None:
+                self._outbox.release(releases)
+
+    def _put(self, build: Callable[[int], DetectionsMessage], *, releases: str | None) -> None:
+        payload = b""
+
+        def encoded(seq: int) -> bytes:
+            nonlocal payload
+            payload = self._encode(build(seq))
+            return payload
+
+        self._outbox.put(stream=self._stream, topic=self._topic, build=encoded, releases=releases)
+        if self._output is not None:
+            self._output.write(payload)
+
+    def _message(self, decision: _Decision, seq: int) -> DetectionsMessage:
+        result = decision.result
+        return detections_message(
+            event_id=decision.event_id,
+            device=self._settings.agent.device,
+            camera=self._settings.camera.name,
+            seq=seq,
+            captured_at=result.frame.captured_at,
+            frame_width=result.frame.width,
+            frame_height=result.frame.height,
+            model=result.model,
+            decided_by=decision.decided_by,
+            fallback=decision.fallback,
+            source=result.frame.name,
+            position_s=result.frame.position_s,
+            detections=decision.detections,
+            inference_ms=result.inference_ms,
+            total_ms=(time.monotonic_ns() - result.frame.captured_ns) / 1e6,
+        )
+
+    def _encode(self, message: DetectionsMessage) -> bytes:
+        try:
+            return message.encode(limit=self._publisher.payload_limit)
+        except MessageTooLargeError:
+            # The publisher refuses it, which costs this message alone and is counted.
+            return message.to_json()
+
+
+def _update_latency(message: DetectionsMessage) -> DetectionsMessage:
+    """Set the time since the capture to that of now, as far as the wall clock is right across a restart."""
+    captured_at = datetime.fromisoformat(message.captured_at.replace("Z", "+00:00"))
+    age_ms = (datetime.now(timezone.utc) - captured_at).total_seconds() * 1000
+    return message.with_total_ms(max(message.latency_ms.total, round(age_ms, 1)))

@@ -1,0 +1,319 @@
+"""The state of the agent: its problems and counts, the status message made of them, and the thread that reports it."""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Final
+
+from beeagent import __version__
+from beeagent.cloud import Collection, SecondOpinion
+from beeagent.messages import (
+    CameraCounts,
+    CameraStatus,
+    CollectionStatus,
+    SecondOpinionStatus,
+    State,
+    status_message,
+)
+from beeagent.outbox import OutboxCounts
+from beeagent.runtime.reload import ModelReload
+from beeagent.runtime.systemd import ServiceNotifier
+
+_LOG: Final = logging.getLogger(__name__)
+
+_RATE_WINDOW: Final = 64  # results over which frames/s is averaged
+_STATUS_LIMIT: Final = 7000  # bytes; the maximum of a Greengrass nucleus lite
+_CHECK_EVERY_S: Final = 0.5
+_STATUS_INTERVAL_S: Final = 30.0
+_LOGGED_ELSEWHERE: Final = frozenset({"agent", "broker"})  # by the thread guard and by the publisher
+
+
+class Problems:
+    """The current problems of the agent's components. Safe from any thread; each change is logged."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._problems: dict[str, str] = {}
+
+    def set(self, component: str, problem: str | None) -> bool:
+        """Set the problem of a component, or clear it with None; return whether that is a change."""
+        with self._lock:
+            if self._problems.get(component) == problem:
+                return False
+            if problem is None:
+                del self._problems[component]
+            else:
+                self._problems[component] = problem
+        if component not in _LOGGED_ELSEWHERE:
+            if problem is None:
+                _LOG.info("%s: working again", component)
+            else:
+                _LOG.warning("%s: %s", component, problem)
+        return True
+
+    def of(self, component: str) -> Callable[[str | None], None]:
+        """Return a function that sets the problem of one component."""
+
+        def set_problem(problem: str | None) -> None:
+            self.set(component, problem)
+
+        return set_problem
+
+    def current(self) -> dict[str, str]:
+        """Return all problems, by component."""
+        with self._lock:
+            return dict(self._problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The state of the agent at one moment.
+
+    Attributes:
+        device: name of the device.
+        model: identity of the model.
+        problems: the current problems, by component.
+        uptime_s: seconds since the start.
+        camera: the state of the camera.
+        outbox: counts of the results.
+        last_delivery: when the broker last acknowledged a result; None if it has not since the start.
+        second_opinion: counts of unsure frames; None without a second opinion.
+    """
+
+    device: str
+    model: str
+    problems: Mapping[str, str]
+    uptime_s: float
+    camera: CameraStatus
+    outbox: OutboxCounts
+    last_delivery: datetime | None
+    second_opinion: SecondOpinionStatus | None = None
+
+    @property
+    def state(self) -> State:
+        """`online`, or `degraded` if there is a problem."""
+        return "degraded" if self.problems else "online"
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The problems, one line each."""
+        return tuple(f"{component}: {problem}" for component, problem in sorted(self.problems.items()))
+
+
+class Health:
+    """Reads the state of the agent, from any thread, and makes status messages of it.
+
+    Args:
+        device: name of the device.
+        camera: name of the camera.
+        problems: the current problems.
+        model: returns the identity of the model.
+        counts: returns the counts of the camera.
+        outbox: returns the counts of the results.
+        last_delivery: returns when the broker last acknowledged a result; None for never.
+        second_opinion: returns the counts of unsure frames; None without a second opinion.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts of a status
+        self,
+        *,
+        device: str,
+        camera: str,
+        problems: Problems,
+        model: Callable[[], str],
+        counts: Callable[[], CameraCounts],
+        outbox: Callable[[], OutboxCounts],
+        last_delivery: Callable[[], datetime | None],
+        second_opinion: Callable[[], SecondOpinionStatus | None] = lambda: None,
+    ) -> None:
+        self._device = device
+        self._camera = camera
+        self._problems = problems
+        self._model = model
+        self._counts = counts
+        self._outbox = outbox
+        self._last_delivery = last_delivery
+        self._second_opinion = second_opinion
+        self._lock = threading.Lock()
+        self._processed = 0
+        self._recent: deque[int] = deque(maxlen=_RATE_WINDOW)
+        self._newest_ns: int | None = None
+        self._began = time.monotonic()
+
+    def count_frame(self, *, captured_ns: int) -> int:
+        """Count a processed frame, whose `Frame.captured_ns` is given; return the number of frames so far."""
+        with self._lock:
+            self._processed += 1
+            self._newest_ns = captured_ns
+            self._recent.append(time.monotonic_ns())
+            return self._processed
+
+    @property
+    def frames(self) -> int:
+        """Number of frames processed."""
+        with self._lock:
+            return self._processed
+
+    def snapshot(self) -> Snapshot:
+        """Return the current state."""
+        counts = self._counts()
+        with self._lock:
+            now = time.monotonic_ns()
+            camera = CameraStatus(
+                name=self._camera,
+                frames_read=self._processed,
+                frames_skipped=counts.skipped,
+                frames_replaced=counts.replaced,
+                frames_rate_limited=counts.rate_limited,
+                reconnects=counts.reconnects,
+                frames_per_s=self._rate(now),
+                frame_age_s=None if self._newest_ns is None else (now - self._newest_ns) / 1e9,
+            )
+        return Snapshot(
+            device=self._device,
+            model=self._model(),
+            problems=self._problems.current(),
+            uptime_s=time.monotonic() - self._began,
+            camera=camera,
+            outbox=self._outbox(),
+            last_delivery=self._last_delivery(),
+            second_opinion=self._second_opinion(),
+        )
+
+    def status(self) -> bytes:
+        """Return the current status message."""
+        now = self.snapshot()
+        return _message(now, now.state, now.reasons)
+
+    def offline_status(self, reason: str) -> bytes:
+        """Return the status message of an agent that has ended."""
+        return _message(self.snapshot(), "offline", (reason,))
+
+    def _rate(self, now: int) -> float:
+        if len(self._recent) < 2:
+            return 0.0
+        # Up to now, not up to the newest result: a camera that stands still must not look busy.
+        return (len(self._recent) - 1) / max((now - self._recent[0]) / 1e9, 1e-9)
+
+
+class StatusReporter:
+    """The thread that checks the other parts of the agent twice a second, and reports its status.
+
+    It polls the problems of those that do not report them, publishes the status when its reasons change and every 30
+    seconds, notifies systemd, and starts the reload of a model that was requested.
+
+    The agent is ready once it has processed a frame, or waits for a camera that is known to be away: until then the
+    settings may still prove wrong. The watchdog is fed until one frame has taken half of its time: a model that hangs
+    once is replaced before that, and one that hangs again and again, or a result that cannot be handled, lets the
+    watchdog restart the agent.
+
+    Args:
+        health: the state of the agent.
+        problems: takes the problems that the checks return.
+        checks: by component, what returns its current problem, or None.
+        busy_s: returns the seconds spent so far on one and the same frame.
+        report: publishes a status message.
+        notifier: notifies systemd.
+        stopping: ends the thread when set.
+        reload: reloads the model on request; None where it cannot be reloaded.
+    """
+
+    def __init__(  # noqa: PLR0913 - what it reads, and where it reports
+        self,
+        *,
+        health: Health,
+        problems: Problems,
+        checks: Mapping[str, Callable[[], str | None]],
+        busy_s: Callable[[], float],
+        report: Callable[[bytes], None],
+        notifier: ServiceNotifier,
+        stopping: threading.Event,
+        reload: ModelReload | None = None,
+    ) -> None:
+        self._health = health
+        self._problems = problems
+        self._checks = checks
+        self._busy_s = busy_s
+        self._report = report
+        self._notifier = notifier
+        self._stopping = stopping
+        self._reload = reload
+        self._reported: tuple[str, ...] | None = None
+        self._report_due = 0.0
+        self._thread = threading.Thread(target=self._run, name="status", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def join(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds for the thread to end after `stopping` was set; return whether it has."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        watchdog_s = self._notifier.watchdog_s
+        pause = _CHECK_EVERY_S if watchdog_s is None else min(_CHECK_EVERY_S, watchdog_s / 4)
+        while not self._stopping.wait(pause):
+            self._check(watchdog_s)
+            if self._reload is not None:
+                self._reload.start_if_requested()
+        if self._health.frames:  # a file may end before the first check
+            self._notifier.ready()
+        self._notifier.stopping()
+
+    def _check(self, watchdog_s: float | None) -> None:
+        for component, check in self._checks.items():
+            self._problems.set(component, check())
+        if watchdog_s is not None and self._busy_s() < watchdog_s / 2:
+            self._notifier.alive()
+        now = self._health.snapshot()
+        if now.camera.frames_read or "camera" in now.problems:
+            self._notifier.ready()
+        if now.reasons != self._reported or time.monotonic() >= self._report_due:
+            self._reported, self._report_due = now.reasons, time.monotonic() + _STATUS_INTERVAL_S
+            self._report(self._health.status())
+            self._notifier.status(f"{now.state}: {'; '.join(now.reasons) or f'{now.camera.frames_per_s:.1f} frames/s'}")
+
+
+def second_opinion_status(
+    opinion: SecondOpinion | None, collection: Collection | None, *, hourly_price: float
+) -> SecondOpinionStatus | None:
+    """Return the counts of unsure frames; None without a second opinion."""
+    if opinion is None:
+        return None
+    counts = opinion.counts()
+    return SecondOpinionStatus(
+        asked=counts.asked,
+        cloud=counts.cloud,
+        degraded={str(reason): count for reason, count in counts.degraded.items()},
+        calls=counts.calls,
+        saved=counts.saved,
+        seen_running_s=counts.seen_running_s,
+        estimated_cost_usd=counts.seen_running_s / 3600 * hourly_price,
+        collected=None
+        if collection is None
+        else CollectionStatus(pictures=collection.counts.images, megabytes=collection.counts.megabytes),
+    )
+
+
+def _message(now: Snapshot, state: State, reasons: tuple[str, ...]) -> bytes:
+    message = status_message(
+        device=now.device,
+        state=state,
+        reasons=reasons,
+        at=datetime.now(timezone.utc),
+        agent_version=__version__,
+        uptime_s=now.uptime_s,
+        model=now.model,
+        cameras=(now.camera,),
+        outbox=now.outbox,
+        last_delivery=now.last_delivery,
+        second_opinion=now.second_opinion,
+    )
+    return message.encode(limit=_STATUS_LIMIT)

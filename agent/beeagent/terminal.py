@@ -1,0 +1,110 @@
+"""What is written to a terminal: text from outside made safe, and standard output that may fail or block."""
+
+import io
+import os
+import select
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from beeagent.errors import BeeagentError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+_MAX_TEXT: Final = 80  # characters of a name or a label
+_STOP_CHECK_S: Final = 0.1
+
+
+def shown(text: str, *, most: int = _MAX_TEXT) -> str:
+    """Return text from outside as it can be shown in a terminal.
+
+    Control, format and unassigned characters are replaced, and text beyond `most` characters is cut.
+    """
+    cut = text if len(text) <= most else f"{text[: most - 1]}…"
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in cut)
+
+
+def unwritable(error: OSError) -> BeeagentError:
+    """Return the error of a command that cannot write to its standard output."""
+    return BeeagentError(f"standard output cannot be written to: {error.strerror or error}")
+
+
+class LineOutput:
+    """Writes lines to standard output.
+
+    A slow reader is waited for. Once the agent is stopping, a reader that does not read is no longer waited for, and
+    its last line may be cut. A reader that has closed the pipe, as `head` does, stops the agent.
+
+    Args:
+        stopping: set when the agent is to stop, also by this class.
+    """
+
+    def __init__(self, stopping: threading.Event) -> None:
+        self._stopping = stopping
+
+    def write(self, line: bytes) -> None:
+        """Write a line, given without line break.
+
+        Raises:
+            BeeagentError: it cannot be written, for lack of disk space for instance.
+        """
+        if sys.stdout is None:  # closed before the start
+            self._stopping.set()
+            return
+        rest = memoryview(line + b"\n")
+        try:
+            output = sys.stdout.fileno()
+            while rest:
+                if select.select([], [output], [], _STOP_CHECK_S)[1]:  # takes PIPE_BUF bytes without blocking
+                    rest = rest[os.write(output, rest[: select.PIPE_BUF]) :]
+                elif self._stopping.is_set():
+                    break
+        except BrokenPipeError:
+            self._stopping.set()
+        except OSError as error:
+            raise unwritable(error) from error
+
+
+class _Descriptor(io.FileIO):
+    def write(self, data: "ReadableBuffer") -> int:
+        """Write; after a failure discard the rest, since Python flushes its buffer once more at exit."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - no path of a user's
+                os.dup2(nowhere.fileno(), self.fileno())
+            if isinstance(error, BrokenPipeError):  # the reader has closed it, as `| head` does
+                raise
+            raise unwritable(error) from error
+
+
+@contextmanager
+def checked_output() -> Iterator[None]:
+    """While entered, make `sys.stdout` raise a BeeagentError where it cannot be written to, and flush it at the end.
+
+    A replacement of standard output, such as a test's, is left as it is.
+    """
+    output = sys.stdout
+    if output is None or output is not sys.__stdout__ or not isinstance(output, io.TextIOWrapper):
+        yield
+        return
+    output.flush()
+    checked = io.TextIOWrapper(
+        io.BufferedWriter(_Descriptor(output.fileno(), "wb", closefd=False)),
+        encoding=output.encoding,
+        errors=output.errors,
+        line_buffering=output.line_buffering,
+        write_through=output.write_through,
+    )
+    sys.stdout = checked
+    try:
+        yield
+    finally:
+        sys.stdout = output
+        try:
+            checked.flush()
+        except BrokenPipeError:
+            checked.flush()  # discarded
