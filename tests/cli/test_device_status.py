@@ -60,7 +60,7 @@ def retain(port: int, topic: str, payload: bytes) -> None:
     publish.single(topic, payload, qos=1, retain=True, port=port)
 
 
-def shown(broker: Mosquitto, device: str = "+", *, wait_s: float = 1.0) -> tuple[bool, list[str]]:
+def printed_status(broker: Mosquitto, device: str = "+", *, wait_s: float = 1.0) -> tuple[bool, list[str]]:
     lines: list[str] = []
     fine = show_status(
         load_settings({"broker": str(broker.address)}, config=None), device=device, wait_s=wait_s, write=lines.append
@@ -68,7 +68,7 @@ def shown(broker: Mosquitto, device: str = "+", *, wait_s: float = 1.0) -> tuple
     return fine, lines
 
 
-def test_everything_that_is_known_is_shown() -> None:
+def test_all_fields_are_printed() -> None:
     lines = status_lines(
         StatusMessage.decode(status("hive-7", "camera: gone", "broker: away")), now=MOMENT + timedelta(hours=3)
     )
@@ -78,19 +78,19 @@ def test_everything_that_is_known_is_shown() -> None:
         "  reason     broker: away",
         "  agent      beeagent 0.1.0, up 1 d 2 h 3 min",
         "  model      bees-lite0@3f9c21d0",
-        "  camera     front: 12.3 frames/s, newest frame 0.1 s old; 48213 looked at, 2 could not be read",
+        "  camera     front: 12.3 frames/s, newest frame 0.1 s old; 48213 processed, 2 could not be read",
         "  results    213 produced: 200 delivered, 9 waiting, 4 dropped (3 full, 1 refused)",
-        "  delivery   the last at 2026-05-04T10:21:05.000000Z (3 h ago)",
+        "  delivery   last at 2026-05-04T10:21:05.000000Z (3 h ago)",
         (
-            "  opinion    9 unsure frames: 5 decided by the cloud model, 3 without it (1 budget, 2 timeout); "
+            "  opinion    9 uncertain frames: 5 decided by the cloud model, 3 without it (1 budget, 2 timeout); "
             "6 calls, 3 saved"
         ),
-        "  opinion    the cloud model was seen to run for 1 h 30 min, for about $6.00 or more",
-        "  opinion    12 frames kept to train on, 3.5 MB",
+        "  opinion    the cloud model ran for at least 1 h 30 min: about $6.00 or more",
+        "  opinion    12 frames saved as training data, 3.5 MB",
     ]
 
 
-def test_counts_of_a_camera_are_shown_where_there_are_any() -> None:
+def test_camera_counts_are_printed_unless_0() -> None:
     camera = CameraStatus(
         name="front",
         frames_read=9,
@@ -104,15 +104,15 @@ def test_counts_of_a_camera_are_shown_where_there_are_any() -> None:
     (line,) = [
         line for line in status_lines(StatusMessage.decode(message.encode(limit=7000)), now=MOMENT) if "front" in line
     ]
-    assert line.endswith("9 looked at, 0 could not be read, 3 replaced by newer ones, 2 over max_rate, 1 reconnects")
+    assert line.endswith("9 processed, 0 could not be read, 3 replaced by newer ones, 2 over max_rate, 1 reconnects")
 
 
-def test_a_clock_that_is_ahead_is_not_taken_for_an_age() -> None:
+def test_time_in_the_future_has_no_age() -> None:
     (line, *_) = status_lines(StatusMessage.decode(status()), now=MOMENT - timedelta(seconds=1))
     assert line == "hive-7 is online, as of 2026-05-04T10:21:07.000000Z"
 
 
-def test_the_least_a_status_may_say_is_enough() -> None:
+def test_minimal_status() -> None:
     least = status_message(device="d", state="offline", reasons=["stopped"], at=MOMENT, agent_version="9")
     assert status_lines(StatusMessage.decode(least.encode(limit=7000)), now=MOMENT) == [
         "d is offline, as of 2026-05-04T10:21:07.000000Z (0.0 s ago)",
@@ -121,55 +121,55 @@ def test_the_least_a_status_may_say_is_enough() -> None:
     ]
 
 
-def test_all_devices_are_shown_and_all_must_be_online(mosquitto: Mosquitto) -> None:
+def test_success_if_all_devices_are_online(mosquitto: Mosquitto) -> None:
     retain(mosquitto.port, "beeagent/hive-7/status", status())
-    assert shown(mosquitto)[0]
+    assert printed_status(mosquitto)[0]
     retain(mosquitto.port, "beeagent/hive-8/status", status("hive-8", "stopped", state="offline"))
-    fine, lines = shown(mosquitto)
+    fine, lines = printed_status(mosquitto)
     assert not fine
     assert [line.split(",")[0] for line in lines if " is " in line] == ["hive-7 is online", "hive-8 is offline"]
-    fine, lines = shown(mosquitto, "hive-7", wait_s=60)  # which is not waited for, or the test would be slow
+    fine, lines = printed_status(mosquitto, "hive-7", wait_s=60)  # which is not waited for, or the test would be slow
     assert fine
     assert not any("hive-8" in line for line in lines)
 
 
-def test_what_is_not_there_or_not_ours_is_not_fine(mosquitto: Mosquitto) -> None:
-    assert shown(mosquitto, "hive-9", wait_s=0.2) == (
+def test_failure_without_status_or_with_a_foreign_one(mosquitto: Mosquitto) -> None:
+    assert printed_status(mosquitto, "hive-9", wait_s=0.2) == (
         False,
-        ["no status of device hive-9: no agent of that name has run"],
+        ["no status of device hive-9: no agent of that name has connected"],
     )
-    assert shown(mosquitto, wait_s=0.2) == (False, ["no status of any device at beeagent/+/status"])
+    assert printed_status(mosquitto, wait_s=0.2) == (False, ["no status of any device at beeagent/+/status"])
     retain(mosquitto.port, "beeagent/hive-7/status", b"\x1b[2J")
-    fine, lines = shown(mosquitto, "hive-7")
+    fine, lines = printed_status(mosquitto, "hive-7")
     assert not fine
-    assert lines[0].startswith("not a status of beeagent on beeagent/hive-7/status: ")
+    assert lines[0].startswith("not a status message of beeagent on beeagent/hive-7/status: ")
     assert lines[0].isprintable()
 
 
 @pytest.mark.parametrize(
     "broker", ["none", "embedded", pytest.param(f"mqtt://127.0.0.1:{free_port()}", id="nothing-at-a-port")]
 )
-def test_without_a_broker_there_is_nothing_to_ask(broker: str) -> None:
+def test_missing_broker_is_refused(broker: str) -> None:
     with pytest.raises(InputError, match=r"--broker"):
         show_status(load_settings({"broker": broker}, config=None), device="+", wait_s=1, write=print)
 
 
 @pytest.mark.parametrize("device", ["#", "a/b", "", "++"])
-def test_a_name_that_no_device_has_is_refused(device: str) -> None:
+def test_invalid_device_name_is_refused(device: str) -> None:
     with pytest.raises(InputError, match="name"):
         show_status(load_settings({}, config=None), device=device, wait_s=1, write=print)
 
 
-def test_the_command_tells_how_a_running_agent_is_and_that_it_stopped(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_status_of_a_running_and_a_stopped_agent(mosquitto: Mosquitto, tmp_path: Path) -> None:
     broker = ("--broker", f"mqtt://127.0.0.1:{mosquitto.port}")
-    asking = ("status", *broker, "--device", "hive-7")
+    command = ("status", *broker, "--device", "hive-7")
     with subscriber(mosquitto.port, "beeagent/#") as subscribed:
         with running_agent(
             "--camera", "synthetic:320x240@30", *tiny_model(tmp_path), *broker, "--device", "hive-7",
             "--publish", "always", folder=tmp_path,
         ) as agent:  # fmt: skip
             subscribed.wait_until(lambda: any(b'"online"' in message for message in subscribed.payloads("/status")))
-            ended = run_beeagent(*asking, folder=tmp_path)
+            ended = run_beeagent(*command, folder=tmp_path)
             assert ended.returncode == 0, ended.stderr
             assert ended.stdout.startswith("hive-7 is online, as of ")
             agent.process.terminate()
@@ -178,10 +178,10 @@ def test_the_command_tells_how_a_running_agent_is_and_that_it_stopped(mosquitto:
     last = json.loads(subscribed.payloads("/status")[-1])
     assert last["outbox"]["delivered"] > 0
     assert last["outbox"]["last_delivery_at"] <= last["at"]
-    ended = run_beeagent(*asking, folder=tmp_path)
+    ended = run_beeagent(*command, folder=tmp_path)
     assert ended.returncode == 1
     assert "  reason     stopped" in ended.stdout.splitlines()
-    assert "delivery   the last at" in ended.stdout
+    assert "delivery   last at" in ended.stdout
 
 
 @given(
@@ -190,7 +190,7 @@ def test_the_command_tells_how_a_running_agent_is_and_that_it_stopped(mosquitto:
         alphabet=st.characters(categories=["Cc", "Cf", "L", "Nd", "Zl", "Zp", "So"]), min_size=1, max_size=300
     ),
 )
-def test_nothing_in_a_status_can_steer_the_terminal(place: str, text: str) -> None:
+def test_control_characters_in_a_status_are_replaced(place: str, text: str) -> None:
     message = json.loads(status("hive-7", "x"))
     if place == "reason":
         message["reasons"] = [text]
@@ -215,7 +215,7 @@ def test_nothing_in_a_status_can_steer_the_terminal(place: str, text: str) -> No
     value=st.none() | st.integers() | st.floats() | st.text(max_size=9),
     place=st.sampled_from(["uptime_s", "age", "count"]),
 )
-def test_no_number_breaks_it(value: object, place: str) -> None:
+def test_odd_numbers_in_a_status(value: object, place: str) -> None:
     message = json.loads(status())
     if place == "uptime_s":
         message[place] = value

@@ -26,7 +26,7 @@ class StandIn:
 
     def __init__(self, server: RekognitionServer, state: str) -> None:
         self.state = state
-        self.told: list[tuple[str, Mapping[str, Any]]] = []
+        self.calls: list[tuple[str, Mapping[str, Any]]] = []
         self.on_look: Callable[[str], None] = lambda _: None
         server.control = {
             "DescribeProjects": self._project,
@@ -48,14 +48,14 @@ class StandIn:
         return {"ProjectVersionDescriptions": [{"ProjectVersionArn": PROJECT_VERSION_ARN, "Status": state}]}
 
     def _start(self, members: Mapping[str, Any]) -> dict[str, Any] | Fault:
-        self.told.append(("start", members))
+        self.calls.append(("start", members))
         if self.state == "RUNNING":
             return Fault("ResourceInUseException")
         self.state = "STARTING"
         return {"Status": "STARTING"}
 
     def _stop(self, members: Mapping[str, Any]) -> dict[str, Any] | Fault:
-        self.told.append(("stop", members))
+        self.calls.append(("stop", members))
         if self.state != "RUNNING":
             return Fault("ResourceInUseException")
         self.state = "STOPPING"
@@ -78,7 +78,7 @@ def lifecycle(lines: list[str], interrupted: threading.Event | None = None) -> M
     )
 
 
-def test_a_start_waits_until_it_runs_and_a_stop_until_it_does_not(server: RekognitionServer) -> None:
+def test_start_and_stop_wait_for_the_model(server: RekognitionServer) -> None:
     stand_in = StandIn(server, "STOPPED")
     lines: list[str] = []
     lifecycle(lines).start(2)
@@ -89,16 +89,16 @@ def test_a_start_waits_until_it_runs_and_a_stop_until_it_does_not(server: Rekogn
     assert stand_in.state == "STOPPED"
     assert lines[-1] == "it is stopped, and costs no more"
     named = {"ProjectVersionArn": PROJECT_VERSION_ARN}
-    assert stand_in.told == [("start", {**named, "MinInferenceUnits": 2}), ("stop", named)]
+    assert stand_in.calls == [("start", {**named, "MinInferenceUnits": 2}), ("stop", named)]
 
 
-def test_a_model_that_runs_is_not_started_again(server: RekognitionServer) -> None:
+def test_running_model_is_not_started_again(server: RekognitionServer) -> None:
     stand_in = StandIn(server, "RUNNING")
     lifecycle([]).start(1)
-    assert not stand_in.told
+    assert not stand_in.calls
 
 
-def test_a_model_that_fails_to_start_is_told_of(server: RekognitionServer) -> None:
+def test_failed_start_is_an_error(server: RekognitionServer) -> None:
     stand_in = StandIn(server, "STOPPED")
 
     def fail(seen: str) -> None:
@@ -110,7 +110,7 @@ def test_a_model_that_fails_to_start_is_told_of(server: RekognitionServer) -> No
         lifecycle([]).start(1)
 
 
-def test_who_leaves_while_it_starts_still_has_it_stopped(server: RekognitionServer) -> None:
+def test_interrupted_start_stops_the_model(server: RekognitionServer) -> None:
     stand_in = StandIn(server, "STOPPED")
     leaving = threading.Event()
     leaving.set()
@@ -120,10 +120,10 @@ def test_who_leaves_while_it_starts_still_has_it_stopped(server: RekognitionServ
     kept.wait(3600)
     kept.stop()
     assert stand_in.state == "STOPPED"
-    assert [name for name, _ in stand_in.told] == ["start", "stop"]
+    assert [name for name, _ in stand_in.calls] == ["start", "stop"]
 
 
-def test_a_stop_is_tried_again_and_in_the_end_told_of_loudly(server: RekognitionServer) -> None:
+def test_failed_stop_is_retried_and_is_an_error(server: RekognitionServer) -> None:
     stand_in = StandIn(server, "RUNNING")
     tries = 0
 
@@ -141,27 +141,23 @@ def test_a_stop_is_tried_again_and_in_the_end_told_of_loudly(server: Rekognition
     assert stand_in.state == "RUNNING"
 
 
-def test_the_command_tells_the_price_and_starts_nothing_without_a_yes(
-    server: RekognitionServer, tmp_path: Path
-) -> None:
+def test_start_prints_the_price_and_asks_for_confirmation(server: RekognitionServer, tmp_path: Path) -> None:
     stand_in = StandIn(server, "STOPPED")
     given = {**ENVIRONMENT, "AWS_ENDPOINT_URL_REKOGNITION": server.url}
     ended = run_beeagent("rekognition", "start", "--arn", PROJECT_VERSION_ARN, "--units", "2", folder=tmp_path, **given)
     assert ended.returncode == 1
-    assert "$8.00 an hour" in ended.stdout
-    assert not stand_in.told
+    assert "$8.00 per hour" in ended.stdout
+    assert not stand_in.calls
     stand_in.state = "RUNNING"
     ended = run_beeagent("rekognition", "status", "--arn", PROJECT_VERSION_ARN, folder=tmp_path, **given)
-    assert ended.stdout == "it is RUNNING: about $4.00 an hour, asked or not, until it is stopped\n"
+    assert ended.stdout == "The cloud model is RUNNING: about $4.00 per hour, used or not, until it is stopped\n"
     ended = run_beeagent("rekognition", "start", "--arn", PROJECT_VERSION_ARN, "--stop-after", "soon", folder=tmp_path)
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
     assert "--stop-after is 'soon'" in ended.stderr
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_whoever_ends_the_command_before_its_time_has_the_model_stopped(
-    how: signal.Signals, server: RekognitionServer, tmp_path: Path
-) -> None:
+def test_signal_stops_the_model(how: signal.Signals, server: RekognitionServer, tmp_path: Path) -> None:
     stand_in = StandIn(server, "RUNNING")
     given = {**ENVIRONMENT, "AWS_ENDPOINT_URL_REKOGNITION": server.url, "PYTHONUNBUFFERED": "1"}
     command = ["rekognition", "start", "--arn", PROJECT_VERSION_ARN, "--yes", "--stop-after", "2h"]
@@ -171,4 +167,4 @@ def test_whoever_ends_the_command_before_its_time_has_the_model_stopped(
             assert started.process.poll() is None, started.errors
         started.process.send_signal(how)
         assert started.process.stdout.readline() == "it is RUNNING, and is being stopped\n"
-        assert [name for name, _ in stand_in.told] == ["stop"]
+        assert [name for name, _ in stand_in.calls] == ["stop"]

@@ -110,7 +110,7 @@ def send(port: int, topic: str, payload: bytes, *, retain: bool = False) -> None
     publish.single(topic, payload, qos=1, retain=retain, port=port, protocol=MQTTProtocolVersion.MQTTv311)
 
 
-def test_each_result_makes_a_line(broker: Mosquitto) -> None:
+def test_result_is_one_line(broker: Mosquitto) -> None:
     with watching(broker) as watched:
         send(broker.port, "bees/hive-7/front/detections", detections(48213, count=2))
         send(broker.port, "bees/hive-7/front/detections", detections(48215, count=0))
@@ -135,7 +135,7 @@ def test_source_of_a_result_is_shown(source: dict[str, Any], words: str) -> None
     assert words in detections_line(DetectionsMessage.decode(json.dumps(message).encode()), previous_seq=None)
 
 
-def test_a_state_makes_a_line_when_it_changes(broker: Mosquitto) -> None:
+def test_status_is_a_line_when_it_changes(broker: Mosquitto) -> None:
     send(broker.port, "bees/hive-7/status", status("online"), retain=True)
     with watching(broker) as watched:
         for payload in (status("online"), status("degraded", "no camera", "hot"), status("offline", "stopped")):
@@ -148,7 +148,7 @@ def test_a_state_makes_a_line_when_it_changes(broker: Mosquitto) -> None:
     ]
 
 
-def test_what_is_no_message_makes_one_safe_line_and_is_passed_over(broker: Mosquitto) -> None:
+def test_invalid_message_is_one_printable_line(broker: Mosquitto) -> None:
     with watching(broker) as watched:
         send(broker.port, "bees/hive-7/front/detections", b"\x1b[2J\xff{")
         send(broker.port, "bees/hive-7/front/detections", b'{"schema": "beeagent.detections/2"}')
@@ -162,7 +162,7 @@ def test_what_is_no_message_makes_one_safe_line_and_is_passed_over(broker: Mosqu
     assert "#1 " in watched.lines[4]
 
 
-def test_it_ends_after_so_many_results(broker: Mosquitto) -> None:
+def test_limit_of_results(broker: Mosquitto) -> None:
     with watching(broker, limit=2) as watched:
         send(broker.port, "bees/hive-7/status", status("online"))
         for seq in (1, 2):
@@ -172,7 +172,7 @@ def test_it_ends_after_so_many_results(broker: Mosquitto) -> None:
     assert len(watched.lines) == 4
 
 
-def test_it_shows_the_wanted_device_and_camera_only(broker: Mosquitto) -> None:
+def test_filter_by_device_and_camera(broker: Mosquitto) -> None:
     with watching(broker, device="hive-7", camera="front") as watched:
         send(broker.port, "bees/hive-8/front/detections", detections(device="hive-8"))
         send(broker.port, "bees/hive-7/back/detections", detections(camera="back"))
@@ -181,7 +181,7 @@ def test_it_shows_the_wanted_device_and_camera_only(broker: Mosquitto) -> None:
     assert "hive-7/front" in watched.lines[1]
 
 
-def test_it_goes_on_after_a_restart_of_the_broker(broker: Mosquitto) -> None:
+def test_broker_restart(broker: Mosquitto) -> None:
     with watching(broker) as watched:
         broker.stop()
         watched.wait_for(lambda lines: any("trying again" in line for line in lines))
@@ -191,7 +191,7 @@ def test_it_goes_on_after_a_restart_of_the_broker(broker: Mosquitto) -> None:
         watched.wait_for(lambda lines: "#1 " in lines[-1])
 
 
-def test_it_watches_a_broker_that_knows_no_mqtt_5() -> None:
+def test_mqtt_3_broker() -> None:
     pytest.importorskip("amqtt", reason="the extra `demo` is not installed")
     embedded = EmbeddedBroker(port=None)
     embedded.start()
@@ -219,22 +219,22 @@ def test_it_watches_a_broker_that_knows_no_mqtt_5() -> None:
     assert "#1 " in lines[2]
 
 
-def test_a_broker_that_cannot_be_reached_is_an_error_of_the_user() -> None:
+def test_unreachable_broker_is_an_input_error() -> None:
     settings = load_settings({"broker": f"mqtt://127.0.0.1:{free_port()}"}, config=None)
     with pytest.raises(InputError, match=r"nothing listens at mqtt://127\.0\.0\.1"):
         run_watch(settings, device="+", camera="+", messages=None, write=print)
 
 
 @pytest.mark.parametrize("broker_setting", ["none", "embedded"])
-def test_without_a_broker_there_is_nothing_to_watch(broker_setting: str) -> None:
-    with pytest.raises(InputError, match="nothing to watch"):
+def test_missing_broker_is_refused(broker_setting: str) -> None:
+    with pytest.raises(InputError, match="cannot be watched"):
         run_watch(
             load_settings({"broker": broker_setting}, config=None), device="+", camera="+", messages=None, write=print
         )
 
 
 @pytest.mark.parametrize(("device", "camera"), [("#", "+"), ("+", "a/b"), ("", "+"), ("++", "+")])
-def test_names_that_cannot_be_watched_are_refused(device: str, camera: str) -> None:
+def test_invalid_names_are_refused(device: str, camera: str) -> None:
     with pytest.raises(InputError, match="name"):
         Watcher(
             options=MqttOptions(address=BrokerAddress("127.0.0.1", 1, tls=False), client_id="w"),
@@ -252,13 +252,13 @@ def test_names_that_cannot_be_watched_are_refused(device: str, camera: str) -> N
         lambda value: json.dumps(value).encode()
     )
 )
-def test_no_bytes_break_the_reader(payload: bytes) -> None:
+def test_any_bytes_are_read_or_refused(payload: bytes) -> None:
     for read in (DetectionsMessage.decode, StatusMessage.decode):
         with pytest.raises(UnreadableError):
             read(payload)
 
 
-def test_byte_order_mark_before_a_message_is_passed_over() -> None:
+def test_byte_order_mark_is_skipped() -> None:
     mark = b"\xef\xbb\xbf"
     result = detections()
     assert DetectionsMessage.decode(mark + result) == DetectionsMessage.decode(result)
@@ -269,7 +269,7 @@ def test_byte_order_mark_before_a_message_is_passed_over() -> None:
     place=st.sampled_from(["device", "camera", "captured_at", "label", "count", "source"]),
     text=st.text(alphabet=st.characters(categories=["Cc", "Cf", "L", "Zl", "Zp", "So"]), min_size=1, max_size=300),
 )
-def test_nothing_in_a_message_can_steer_the_terminal(place: str, text: str) -> None:
+def test_control_characters_in_a_message_are_replaced(place: str, text: str) -> None:
     message = json.loads(detections())
     if place == "label":
         message["detections"][0]["label"] = text
@@ -289,7 +289,7 @@ def test_nothing_in_a_message_can_steer_the_terminal(place: str, text: str) -> N
 
 
 @given(st.lists(st.text(max_size=200), min_size=1, max_size=30))
-def test_nothing_in_a_status_can_steer_the_terminal(reasons: list[str]) -> None:
+def test_control_characters_in_a_status_are_replaced(reasons: list[str]) -> None:
     read = StatusMessage.decode(json.dumps(json.loads(status("degraded", "x")) | {"reasons": reasons}).encode())
     assert status_line(read).isprintable()
     assert len(status_line(read)) < 1000
@@ -322,7 +322,7 @@ def changed_messages(draw: st.DrawFn) -> bytes:
 )
 @example(payload=json.dumps(_SEEN[0] | {"seq": 10**4000}).encode(), topic="bees/hive-7/front/detections")
 @example(payload=json.dumps(_SEEN[0] | {"counts": {"bee": 10**4000}}).encode(), topic="bees/hive-7/front/detections")
-def test_whatever_comes_makes_one_safe_line_at_most(payload: bytes, topic: str) -> None:
+def test_any_input_is_at_most_one_printable_line(payload: bytes, topic: str) -> None:
     lines: list[str] = []
     options = MqttOptions(address=BrokerAddress("127.0.0.1", 1, tls=False), client_id="w")
     watcher = Watcher(options=options, prefix="bees", device="+", camera="+", write=lines.append)

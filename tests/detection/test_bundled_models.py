@@ -106,7 +106,7 @@ def test_bundles_beside_each_other_ship_in_the_wheel(tmp_path: Path) -> None:
     ]
     assert not list(installed.rglob("*.npz"))
     assert not list(installed.rglob("mixture.toml"))
-    for options, words in (((), "bees-lite0@"), (("--model", "bees-lite0-wide"), "checksums right; 640x384 pixels")):
+    for options, words in (((), "bees-lite0@"), (("--model", "bees-lite0-wide"), "checksums match; 640x384 pixels")):
         done = subprocess.run(
             [sys.executable, "-m", "beeagent", "doctor", "--broker", "none", *options],
             env=environment(tmp_path, PYTHONPATH=str(installed)),

@@ -115,7 +115,7 @@ def run(
     if greengrass:
         if config is not None:
             raise InputError(f"--greengrass and --config {config} are both given: give one of them")
-        from beeagent.greengrass import run_component
+        from beeagent.runtime import run_component
 
         run_component(options)
         return

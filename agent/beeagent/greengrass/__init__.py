@@ -1,4 +1,4 @@
-"""The agent as an AWS IoT Greengrass component: Greengrass IPC, publishing, configuration and deployments.
+"""AWS IoT Greengrass: its IPC, publishing, configuration and deployments.
 
 The extra `greengrass` installs `awsiotsdk`, which is imported when a connection is created. The names below are
 imported on first use.
@@ -8,7 +8,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from beeagent.greengrass.component import run_component
     from beeagent.greengrass.ipc import IpcAddress, IpcConnection, IpcError, ipc_address
     from beeagent.greengrass.publisher import GreengrassPublisher
 
@@ -18,11 +17,9 @@ __all__ = [
     "IpcConnection",
     "IpcError",
     "ipc_address",
-    "run_component",
 ]
 
 _MODULES = {
-    "component": ("run_component",),
     "ipc": ("IpcAddress", "IpcConnection", "IpcError", "ipc_address"),
     "publisher": ("GreengrassPublisher",),
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from beeagent.runtime.agent import Agent
+    from beeagent.runtime.component import run_component
     from beeagent.runtime.factory import (
         build_mqtt_options,
         build_publisher,
@@ -30,13 +31,18 @@ __all__ = [
     "load_model",
     "on_stop_signals",
     "run_agent",
+    "run_component",
     "run_until",
     "worker_count",
 ]
 
-_MODULES = {"Agent": "agent", "FrameResult": "pipeline", "RELOADED": "reload"} | dict.fromkeys(
-    ("exit_at_once", "on_stop_signals", "run_agent", "run_until"), "run"
-)
+_MODULES = {
+    "RELOADED": "reload",
+    "Agent": "agent",
+    "FrameResult": "pipeline",
+    "run_component": "component",
+    **dict.fromkeys(("exit_at_once", "on_stop_signals", "run_agent", "run_until"), "run"),
+}
 
 
 def __getattr__(name: str) -> object:
