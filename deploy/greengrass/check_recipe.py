@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 import yaml
 from beeagent.errors import InputError
 from beeagent.messages import detections_topic, status_topic
-from beeagent.settings import Settings, load_settings
+from beeagent.settings import load_settings, settings_by_name
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 _MAX_BYTES: Final = 16_000  # https://docs.aws.amazon.com/general/latest/gr/greengrassv2.html
@@ -130,15 +130,16 @@ def _settings(recipe: _Recipe, text: str) -> Iterator[str]:
     if "mqtt_password" in given:
         yield "DefaultConfiguration has a mqtt_password: everybody who may read the recipe can read it"
     commented = yaml.safe_load("\n".join(re.findall(r"^    # ([a-z_]+: .*)$", text, re.MULTILINE))) or {}
-    for key, field in Settings.model_fields.items():
-        default = None if field.default_factory is not None else field.default
+    known = settings_by_name()
+    for key, setting in known.items():
+        default = setting.default
         if key in given:
             continue
         if key not in commented and key != "rekognition_project_version_arn":
             yield f"DefaultConfiguration lists {key} neither as a value nor as a comment"
         elif commented.get(key) != default:
             yield f"DefaultConfiguration says that the default of {key} is {commented.get(key)!r}: it is {default!r}"
-    for key in commented.keys() - Settings.model_fields.keys():
+    for key in commented.keys() - known.keys():
         yield f"DefaultConfiguration lists {key}, which is not a setting"
 
 

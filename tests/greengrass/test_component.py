@@ -287,7 +287,7 @@ def test_without_a_nucleus_the_error_says_what_the_option_is_for(tmp_path: Path)
     assert f"{SOCKET_VARIABLE} is not set, so no Greengrass nucleus has started this process" in ended.stderr
     ended = run_beeagent("--camera", "synthetic", "--broker", "greengrass://local", folder=tmp_path)
     assert ended.returncode == 2
-    assert "give --greengrass there" in ended.stderr
+    assert "with --greengrass" in ended.stderr
     ended = run_beeagent("--greengrass", "--config", tmp_path / "a.toml", folder=tmp_path)
     assert ended.returncode == 2
     assert "give one of them" in ended.stderr

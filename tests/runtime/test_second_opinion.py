@@ -187,7 +187,7 @@ def test_duplicate_frames_are_collected_once_and_counted_in_status(mosquitto: Mo
         assert ended.returncode == 0, ended.stderr
         shown = run_beeagent("status", "--broker", str(mosquitto.address), "--device", "hive-7", folder=tmp_path)
     assert "3 decided by the cloud model" in shown.stdout
-    assert "1 frames kept to train on, 0.0 MB" in shown.stdout
+    assert "1 frames saved as training data, 0.0 MB" in shown.stdout
     assert len(list((tmp_path / "kept" / "images").iterdir())) == 1
 
 
@@ -236,7 +236,7 @@ def test_status_counts_calls_and_saved_calls(mosquitto: Mosquitto, tmp_path: Pat
         )
         assert ended.returncode == 0, ended.stderr
         shown = run_beeagent("status", "--broker", str(mosquitto.address), "--device", "hive-7", folder=tmp_path)
-    assert "2 unsure frames: 2 decided by the cloud model, 0 without it; 1 calls, 1 saved" in shown.stdout
+    assert "2 uncertain frames: 2 decided by the cloud model, 0 without it; 1 calls, 1 saved" in shown.stdout
 
 
 def test_unwritable_last_message_exits_1(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ TOPIC = "- beeagent/+/status"
         ("camera_name: camera", "camera_name: front", "and the agent needs"),
         ("io.beeagent.Agent:mqttproxy:1", "mqttproxy:1", "must begin with the component's"),
         ("await_camera: true", "await_camera: perhaps", "DefaultConfiguration: --await-camera is 'perhaps'"),
-        ("await_camera: true", "await_kamera: true", "DefaultConfiguration: --await-kamera is no setting"),
+        ("await_camera: true", "await_kamera: true", "DefaultConfiguration: unknown setting --await-kamera"),
         ("camera: /dev/video0", "camera: /dev/video0\n    mqtt_password: bees", "everybody who may read"),
         ("    # tiles: null\n", "", "lists tiles neither as a value nor as a comment"),
         ("# publish: detections", "# publish: always", "the default of publish is 'always': it is 'detections'"),
