@@ -250,7 +250,7 @@ def test_doctor_says_how_to_get_access_to_a_camera(installed: Device) -> None:
         node.unlink()
     advice = "/dev/video97 may not be opened by this user; add it to the group video (sudo usermod -aG video nobody)"
     assert unchosen.returncode == 0
-    assert f"none chosen; {advice}" in unchosen.stdout
+    assert f"none given; {advice}" in unchosen.stdout
     assert chosen.returncode == 1
     assert advice in chosen.stdout
 

@@ -255,7 +255,7 @@ def test_it_goes_on_where_it_failed(account: CustomLabelsAccount, clean_up: Run)
     assert "done: delete model bees.1" in said
     assert error == (
         "beeagent: delete TRAIN dataset of project bees: AWS does not permit rekognition:DeleteDataset in eu-west-1: "
-        "whoever asks needs this permission; 2 of 5 are done, 3 are left: run it again\n"
+        "the caller needs this permission; 2 of 5 are done, 3 are left: run it again\n"
     )
     assert clean_up("--yes")[0] == 0
     assert account.projects == {}

@@ -85,7 +85,7 @@ def test_all_steps_in_a_row_and_each_of_them_again(account: CustomLabelsAccount,
     assert "bees.1 is trained, 1.5 h billed, about $1.50" in said
     code, again, _ = rekognition("train", "bees", "--version", "bees.1", "--output", OUTPUT)
     assert code == 0
-    assert "bees.1 is TRAINING_COMPLETED ; no training is started" in again
+    assert "bees.1 is TRAINING_COMPLETED; no training is started" in again
     assert account.asked.count("CreateProjectVersion") == 1
 
     code, said, _ = rekognition("metrics", "bees")
@@ -259,7 +259,7 @@ def test_who_leaves_a_training_finds_it_again_and_pays_once(
     account.stuck.clear()
     code, said, _ = rekognition("train", "bees", "--output", OUTPUT, "--look-every", "0.01")
     assert code == 0
-    assert f"{name} is TRAINING_IN_PROGRESS ; no training is started" in said
+    assert f"{name} is TRAINING_IN_PROGRESS; no training is started" in said
     assert f"{name} is trained" in said
     assert account.asked.count("CreateProjectVersion") == 1
 
