@@ -54,12 +54,21 @@ def test_addresses_that_are_refused_with_an_example(text: str) -> None:
         parse_broker(text)
 
 
-@pytest.mark.parametrize("text", ["mqtt://bee:s3cret@hive", "mqtts://bee:s3cr@et@hive:1", "http://bee:s3cret@hive"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mqtt://bee:s3cret@hive",
+        "mqtts://bee:s3cr@et@hive:1",
+        "http://bee:s3cret@hive",
+        "bee:s3cret@hive",
+        "bee:a://s3cret@hive",
+    ],
+)
 def test_a_password_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_broker(text)
     assert "s3cr" not in str(caught.value)
-    if not text.startswith("http"):
+    if text.startswith("mqtt"):
         assert "BEEAGENT_MQTT_PASSWORD" in str(caught.value)
         assert "mqtt_password_file" in str(caught.value)
 

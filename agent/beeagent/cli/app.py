@@ -137,7 +137,7 @@ def watch(
     *,
     device: Device = "+",
     camera: Annotated[str, typer.Option(help="Only this camera (+ = all).")] = "+",
-    messages: Annotated[int | None, typer.Option(help="Stop after this many results.")] = None,
+    messages: Annotated[int | None, typer.Option(min=1, help="Stop after this many results.")] = None,
     config: Config = None,
     **options: Any,  # noqa: ANN401 - as above
 ) -> None:

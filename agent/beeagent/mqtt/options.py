@@ -1,6 +1,7 @@
 """The settings of a connection to an MQTT broker: address, TLS, credentials."""
 
 import ipaddress
+import re
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -334,10 +335,10 @@ def _is_host(host: str) -> bool:
 def _without_password(text: str) -> str:
     """Return the text without what may be a password, for an error that may be logged."""
     before, at, after = text.rpartition("@")
-    user, colon, _ = before.partition("://")[2].partition(":")
-    if not at or not colon:
-        return text
-    return f"{before.partition('://')[0]}://{user}:…@{after}"
+    scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", before)  # else `://` may be a part of the password
+    start = scheme.end() if scheme else 0
+    user, colon, _ = before[start:].partition(":")
+    return f"{before[:start]}{user}:…@{after}" if at and colon else text
 
 
 def _load_certificate(context: ssl.SSLContext, certificate_file: Path, key_file: Path) -> None:
