@@ -125,7 +125,7 @@ def test_adaptation_is_resumed_after_a_kill_and_released_where_better(tmp_path: 
         Detector(bundle, DetectorOptions(threads=1)).detect(pixels)
     assert "base 128x128" in output
     assert "adapted 192x128" in output
-    assert "of 2 series that are not trained on" in errors
+    assert "from 2 series that are not trained on" in errors
 
     code, _, errors = finish(*command)
     assert code == 2

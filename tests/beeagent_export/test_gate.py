@@ -78,7 +78,7 @@ def measured(checkpoint: Path, image_folder: Path, labelled: Path, tmp_path_fact
 def test_each_precision_has_a_bundle_of_its_own_that_the_agent_runs(measured: Path, image_folder: Path) -> None:
     names = {"bees", "bees-dynamic", "bees-float16", "bees-float32"}
     assert {path.name for path in measured.iterdir()} == names | {"bees.report.json", "bees.report.html"}
-    pixels = np.asarray(cv2.imread(str(image_folder / "picture3.png")), np.uint8)
+    pixels = np.asarray(cv2.imread(str(image_folder / "image3.png")), np.uint8)
     strongest = {}
     for name in names:
         bundle = ModelBundle.load(measured / name)
@@ -132,7 +132,7 @@ def test_calibrated_confidence_is_in_the_model_itself(
     assert manifest["threshold"]["chosen_by"].startswith("best recall with precision >= 0.5 (90 % certain), on ")
     # The device's detector gives the confidences of the model as it was, scaled, in the same places.
     scaling = PlattScaling(calibration["scale"], calibration["bias"])
-    pixels = np.asarray(cv2.imread(str(image_folder / "picture3.png")), np.uint8)
+    pixels = np.asarray(cv2.imread(str(image_folder / "image3.png")), np.uint8)
     before, after = (
         Detector(ModelBundle.load(bundle), DetectorOptions(threads=1, threshold=0.3)).detect(pixels)
         for bundle in (labelled.parent / "truth", tmp_path / "bees")
@@ -185,7 +185,7 @@ def test_the_page_shows_every_model_on_every_image_and_needs_nothing_beside_it(m
     content = np.frombuffer(base64.b64decode(page.images[0].partition(",")[2]), np.uint8)
     assert np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR)).shape[1] == 480
     assert page.tags.count("tr") == 2 + len(PRECISIONS)
-    for word in ("float source", "int8", "float16", "AP lost", "picture0.png"):
+    for word in ("float source", "int8", "float16", "AP lost", "image0.png"):
         assert word in page.text
 
 

@@ -143,7 +143,7 @@ DATA = "saved_model/variables/variables.data-00000-of-00001"
     [
         (remove("pipeline.config"), r"saved_model has no pipeline\.config beside it: .* other SavedModels cannot"),
         (remove("label_map.pbtxt"), r"names of the model's 2 classes are not known: give --labels FILE"),
-        (edit("label_map.pbtxt", 'item { id: 2 name: "wasp" }', ""), r"label_map\.pbtxt name 1 classes, .* tells 2"),
+        (edit("label_map.pbtxt", 'item { id: 2 name: "wasp" }', ""), r"label_map\.pbtxt name 1 classes, .* has 2"),
         (edit("label_map.pbtxt", "id: 2", "id: 3"), r"has the ids 1, 3: they must be 1 to 2"),
         (edit("label_map.pbtxt", "id: 2", "id: 1"), r"gives the id 1 twice"),
         (edit("label_map.pbtxt", "wasp", "bee"), r"label_map\.pbtxt name a class twice"),
@@ -153,7 +153,7 @@ DATA = "saved_model/variables/variables.data-00000-of-00001"
         (edit("pipeline.config", "efficientnet-b0_bifpn", "mobilenet_v2_fpn"), r"mobilenet_v2_fpn_keras': only Eff"),
         (edit("pipeline.config", "SIGMOID", "SOFTMAX"), r"score_converter is not SIGMOID"),
         (edit("pipeline.config", "num_classes: 2", "num_classes: 0"), r"num_classes is 0: it must be 1 or more"),
-        (edit("pipeline.config", "num_classes: 2", "num_classes: 3"), r"label_map\.pbtxt name 2 classes, .* tells 3"),
+        (edit("pipeline.config", "num_classes: 2", "num_classes: 3"), r"label_map\.pbtxt name 2 classes, .* has 3"),
         (edit("pipeline.config", str(SIZE), "128"), r"takes 64x64 pixels .* but .* says 128x128 and 2"),
         (edit("pipeline.config", "x_scale: 10.0", "x_scale: 0"), r"faster_rcnn_box_coder must be more than 0"),
         (edit("pipeline.config", "height_scale: 5.0", "height_scale: 1.0"), r"does not decode its boxes as"),

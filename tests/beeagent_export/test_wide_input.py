@@ -112,7 +112,7 @@ def test_tiles_of_a_wide_input(exported: tuple[Path, str]) -> None:
     across = {region.left for region in prepared.layout.regions[1:]}
     down = {region.top for region in prepared.layout.regions[1:]}
     assert (len(across), len(down)) == (3, 4)  # of 512 and 222 pixels: no more than twice the input's
-    assert all(one.tensor.shape == (1, HEIGHT, WIDTH, 3) for one in prepared.inputs)
+    assert all(tensor.shape == (1, HEIGHT, WIDTH, 3) for tensor in prepared.tensors)
     assert isinstance(detector.detect(np.full((720, 1280, 3), 127, np.uint8)), Detections)
 
 
