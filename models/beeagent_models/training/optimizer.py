@@ -129,10 +129,15 @@ def build_optimizer(model: keras.Model, options: TrainingOptions) -> MuonAdamW:
     """Build the optimizer of a run, for the trainable variables of a detector network.
 
     Args:
-        model: what will be trained.
+        model: the network, from `build_model`.
         options: of the run.
+
+    Raises:
+        ValueError: the model has no backbone.
     """
     backbone = {weight.path for layer in backbone_layers(model) for weight in layer.weights}
+    if not backbone:  # all of it would be trained at the rate of the heads
+        raise ValueError(f"{model.name} has no backbone at its top level: give the network itself")
     return MuonAdamW(
         muon_paths=frozenset(v.path for v in model.trainable_variables if _is_matrix(v) and v.path not in backbone),
         factors=dict.fromkeys(backbone, options.backbone_factor),

@@ -38,7 +38,7 @@ class TrainingOptions:
         peak_learning_rate: of the matrices of pyramid and heads, trained by Muon. Everything else is trained by AdamW,
             at a tenth of it.
         backbone_factor: on the learning rate of the backbone. Its kernels are small, and no batch normalisation
-            follows them: at a factor of 0.2, nothing of ImageNet's features was left after a thousand steps.
+            follows them, so that large steps soon replace what ImageNet taught it.
         frozen_stages: the first stages of the backbone, 0 to 7, that are left as they are (with the stem, from 1 on).
         warmup_steps: over which the learning rate rises from 0.
         weight_decay: of kernels.

@@ -88,7 +88,7 @@ def train(options: TrainingOptions, report: Callable[[TrainingProgress], None]) 
         width, height = options.image_size or options.input_size or square
         model = DetectorModel(network, config, width=width, height=height, box_weight=options.box_weight)
         model.build((None, height, width, 3))
-        optimizer = build_optimizer(model, options)
+        optimizer = build_optimizer(network, options)
         optimizer.build(model.trainable_variables)
         # TensorFlow's just-in-time compiler makes these steps slower on a CPU.
         model.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")

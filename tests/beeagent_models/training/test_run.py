@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ from beeagent_models.datasets.synthesize import synthesize
 
 pytest.importorskip("keras")
 
-from beeagent_models.efficientdet.checkpoint import read_archive
+from beeagent_models.efficientdet.backbone import backbone_layers
+from beeagent_models.efficientdet.checkpoint import load_checkpoint, read_archive
 from beeagent_models.efficientdet.config import EfficientDetConfig, config_for
 from beeagent_models.training import detector_model, run
 from beeagent_models.training.data import describe_datasets, with_labels
@@ -192,6 +194,29 @@ def test_another_image_or_label_is_another_dataset(tmp_path: Path) -> None:
 
 class Interrupted(Exception):  # noqa: N818 - not an error
     """A run was stopped as soon as it had done enough steps."""
+
+
+def test_backbone_factor_0_leaves_the_backbone_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The optimizer of a run knows the backbone: it was trained like the heads, and forgot what ImageNet taught it."""
+    monkeypatch.setattr(detector_model, "config_for", thin_config)
+    networks = []
+    for steps in (1, 3):
+        options = dataclasses.replace(
+            synthetic_options(tmp_path / str(steps)),
+            input_size=(64, 64), batch_size=1, scenes=2, backgrounds=0, synthetic=1.0, pasted=0.0, steps=steps,
+            validate_every=0, backbone_factor=0.0,
+        )  # fmt: skip
+        network, _, _ = load_checkpoint(train(options, lambda _: None))
+        networks.append(network)
+    after_one, after_three = ([np.array(weight) for weight in _backbone(network)] for network in networks)
+    assert len(after_one) > 10
+    assert all(np.array_equal(*pair) for pair in zip(after_one, after_three, strict=True))
+    heads = [[np.array(v) for v in network.trainable_variables if v.path.startswith("box_")] for network in networks]
+    assert not all(np.array_equal(*pair) for pair in zip(*heads, strict=True))
+
+
+def _backbone(network: Any) -> list[Any]:  # noqa: ANN401 - Keras ships no types
+    return [weight for layer in backbone_layers(network) for weight in layer.weights]
 
 
 def test_a_run_of_minutes_decides_on_its_steps_once_and_keeps_them_when_resumed(
