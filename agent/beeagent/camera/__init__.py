@@ -4,8 +4,9 @@ Nothing here depends on what is in a frame or what becomes of it. The names in `
 since most of their modules import OpenCV.
 """
 
-import importlib
 from typing import TYPE_CHECKING
+
+from beeagent.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from beeagent.camera.address import (
@@ -42,6 +43,40 @@ if TYPE_CHECKING:
     from beeagent.camera.stream import StreamTimeouts
     from beeagent.camera.synthetic.address import SyntheticAddress
     from beeagent.camera.video import IncompleteVideoError, VideoFileSource
+else:  # a type checker would accept any name
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "address": (
+                "ALLOWED_CAMERAS",
+                "IMAGE_SUFFIXES",
+                "VIDEO_SUFFIXES",
+                "CameraAddress",
+                "CsiAddress",
+                "DeviceAddress",
+                "FolderAddress",
+                "ImageAddress",
+                "NumberAddress",
+                "PatternAddress",
+                "StreamAddress",
+                "VideoAddress",
+                "is_live",
+                "parse_camera",
+                "redacted",
+            ),
+            "capture": ("Capture", "CaptureCounts", "CaptureLimits"),
+            "discovery": ("Cameras",),
+            "frame_queue": ("FrameQueue", "QueueClosedError"),
+            "images": ("UNSUPPORTED_SUFFIXES", "decode_image", "natural_key", "read_image"),
+            "live": ("CaptureFormat",),
+            "opencv": ("silence_opencv",),
+            "opening": ("SourceOpener", "SourceOptions", "open_camera", "open_source"),
+            "source": ("BadFrameError", "Frame", "FrameSource", "SourceLostError", "SourceUnreachableError"),
+            "stream": ("StreamTimeouts",),
+            "synthetic.address": ("SyntheticAddress",),
+            "video": ("IncompleteVideoError", "VideoFileSource"),
+        },
+    )
 
 __all__ = [
     "ALLOWED_CAMERAS",
@@ -85,19 +120,3 @@ __all__ = [
     "redacted",
     "silence_opencv",
 ]
-
-_MODULES = (
-    # The first ones do without OpenCV.
-    "address", "synthetic.address", "source", "frame_queue",
-    "opencv", "images", "live", "stream", "video", "discovery", "opening", "capture",
-)  # fmt: skip
-
-
-def __getattr__(name: str) -> object:
-    """Import a public name on first use (PEP 562)."""
-    if name in __all__:
-        for module in _MODULES:
-            found = vars(importlib.import_module(f"{__name__}.{module}"))
-            if name in found:
-                return found[name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

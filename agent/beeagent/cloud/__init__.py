@@ -4,8 +4,9 @@ Nothing here knows messages, the outbox or brokers. `rekognition` and `model_lif
 below are imported on first use, so that the rest works, and the command line starts, without it.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from beeagent.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from beeagent.cloud.budget import CallBudget
@@ -21,6 +22,20 @@ if TYPE_CHECKING:
         EdgeResult,
         SecondOpinion,
         SecondOpinionCounts,
+    )
+else:  # a type checker would accept any name
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "budget": ("CallBudget",),
+            "collection": ("Collection", "CollectionCounts"),
+            "collection_store": ("CLOUD_ATTRIBUTE", "EDGE_ATTRIBUTE", "MANIFEST"),
+            "guard": ("CallGuard", "CloudDetectionError", "FailureReason"),
+            "jpeg": ("encode_jpeg",),
+            "model_lifecycle": ("CloudModel", "ModelLifecycle"),
+            "rekognition": ("RekognitionClient", "RekognitionOptions"),
+            "second_opinion": ("CloudDetector", "CloudResult", "EdgeResult", "SecondOpinion", "SecondOpinionCounts"),
+        },
     )
 
 __all__ = [
@@ -44,22 +59,3 @@ __all__ = [
     "SecondOpinionCounts",
     "encode_jpeg",
 ]
-
-_MODULES = {
-    "budget": ("CallBudget",),
-    "collection": ("Collection", "CollectionCounts"),
-    "collection_store": ("CLOUD_ATTRIBUTE", "EDGE_ATTRIBUTE", "MANIFEST"),
-    "guard": ("CallGuard", "CloudDetectionError", "FailureReason"),
-    "jpeg": ("encode_jpeg",),
-    "model_lifecycle": ("CloudModel", "ModelLifecycle"),
-    "rekognition": ("RekognitionClient", "RekognitionOptions"),
-    "second_opinion": ("CloudDetector", "CloudResult", "EdgeResult", "SecondOpinion", "SecondOpinionCounts"),
-}
-
-
-def __getattr__(name: str) -> object:
-    """Import a public name on first use (PEP 562)."""
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,12 +4,21 @@ The extra `greengrass` installs `awsiotsdk`, which is imported when a connection
 imported on first use.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from beeagent.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from beeagent.greengrass.ipc import IpcAddress, IpcConnection, IpcError, ipc_address
     from beeagent.greengrass.publisher import GreengrassPublisher
+else:  # a type checker would accept any name
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "ipc": ("IpcAddress", "IpcConnection", "IpcError", "ipc_address"),
+            "publisher": ("GreengrassPublisher",),
+        },
+    )
 
 __all__ = [
     "GreengrassPublisher",
@@ -18,16 +27,3 @@ __all__ = [
     "IpcError",
     "ipc_address",
 ]
-
-_MODULES = {
-    "ipc": ("IpcAddress", "IpcConnection", "IpcError", "ipc_address"),
-    "publisher": ("GreengrassPublisher",),
-}
-
-
-def __getattr__(name: str) -> object:
-    """Import a public name on first use (PEP 562)."""
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

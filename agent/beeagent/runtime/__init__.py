@@ -3,8 +3,9 @@
 The public names are imported on first use (PEP 562), so that the command line starts without NumPy and OpenCV.
 """
 
-import importlib
 from typing import TYPE_CHECKING
+
+from beeagent.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from beeagent.runtime.agent import Agent
@@ -19,6 +20,18 @@ if TYPE_CHECKING:
     from beeagent.runtime.pipeline import FrameResult
     from beeagent.runtime.reload import RELOADED
     from beeagent.runtime.run import exit_at_once, on_stop_signals, run_agent, run_until
+else:  # a type checker would accept any name
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "agent": ("Agent",),
+            "component": ("run_component",),
+            "factory": ("build_mqtt_options", "build_publisher", "build_source", "load_model", "worker_count"),
+            "pipeline": ("FrameResult",),
+            "reload": ("RELOADED",),
+            "run": ("exit_at_once", "on_stop_signals", "run_agent", "run_until"),
+        },
+    )
 
 __all__ = [
     "RELOADED",
@@ -35,18 +48,3 @@ __all__ = [
     "run_until",
     "worker_count",
 ]
-
-_MODULES = {
-    "RELOADED": "reload",
-    "Agent": "agent",
-    "FrameResult": "pipeline",
-    "run_component": "component",
-    **dict.fromkeys(("exit_at_once", "on_stop_signals", "run_agent", "run_until"), "run"),
-}
-
-
-def __getattr__(name: str) -> object:
-    """Import a public name on first use."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES.get(name, 'factory')}"), name)

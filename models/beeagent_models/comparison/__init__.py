@@ -5,11 +5,19 @@ Converts each to detections, measures all by the same metrics, and shows them si
 
 from typing import TYPE_CHECKING
 
-from beeagent_models.lazy_exports import lazy_exports
+from beeagent.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from beeagent_models.comparison.command import ComparisonOptions, run_comparison
     from beeagent_models.comparison.comparison import DrawingThresholds, Price
+else:  # a type checker would accept any name
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "command": ("ComparisonOptions", "run_comparison"),
+            "comparison": ("DrawingThresholds", "Price"),
+        },
+    )
 
 __all__ = [
     "ComparisonOptions",
@@ -17,11 +25,3 @@ __all__ = [
     "Price",
     "run_comparison",
 ]
-
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "command": ("ComparisonOptions", "run_comparison"),
-        "comparison": ("DrawingThresholds", "Price"),
-    },
-)

@@ -5,7 +5,7 @@ All formats are read as a `Dataset`, or image by image as an `ImageRecord`. Noth
 
 from typing import TYPE_CHECKING
 
-from beeagent_models.lazy_exports import lazy_exports
+from beeagent.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from beeagent_models.datasets.dataset import Dataset, DatasetBuilder, LabelledImage
@@ -27,6 +27,31 @@ if TYPE_CHECKING:
     from beeagent_models.datasets.rewrite import rewrite_manifest
     from beeagent_models.datasets.split import Division, hold_back, split_manifest
     from beeagent_models.datasets.sqlite_index import first_seen
+else:  # a type checker would accept any name
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "dataset": ("Dataset", "DatasetBuilder", "LabelledImage"),
+            "defects": ("strict",),
+            "download": ("ARTICLE_URL", "download_dataset"),
+            "formats": ("DatasetFormat", "ImageHandling"),
+            "ground_truth": (
+                "ClassMaps",
+                "GroundTruthReader",
+                "ManifestLine",
+                "line_record",
+                "manifest_lines",
+                "parse_line",
+                "parse_row",
+            ),
+            "image_files": ("decode_image", "find_image", "find_image_file", "load_image"),
+            "reading": ("check_dataset", "merge_datasets", "open_dataset", "parse_source", "read_dataset"),
+            "records": ("ImageRecord", "Reader"),
+            "rewrite": ("rewrite_manifest",),
+            "split": ("Division", "hold_back", "split_manifest"),
+            "sqlite_index": ("first_seen",),
+        },
+    )
 
 __all__ = [
     "ARTICLE_URL",
@@ -61,28 +86,3 @@ __all__ = [
     "split_manifest",
     "strict",
 ]
-
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "dataset": ("Dataset", "DatasetBuilder", "LabelledImage"),
-        "defects": ("strict",),
-        "download": ("ARTICLE_URL", "download_dataset"),
-        "formats": ("DatasetFormat", "ImageHandling"),
-        "ground_truth": (
-            "ClassMaps",
-            "GroundTruthReader",
-            "ManifestLine",
-            "line_record",
-            "manifest_lines",
-            "parse_line",
-            "parse_row",
-        ),
-        "image_files": ("decode_image", "find_image", "find_image_file", "load_image"),
-        "reading": ("check_dataset", "merge_datasets", "open_dataset", "parse_source", "read_dataset"),
-        "records": ("ImageRecord", "Reader"),
-        "rewrite": ("rewrite_manifest",),
-        "split": ("Division", "hold_back", "split_manifest"),
-        "sqlite_index": ("first_seen",),
-    },
-)

@@ -4,8 +4,9 @@ Nothing here knows of datasets, training loops or TFLite. Keras is imported when
 configuration and anchors do without, in the loader's processes and in evaluation.
 """
 
-import importlib
 from typing import TYPE_CHECKING
+
+from beeagent.lazy_exports import lazy_exports
 
 from beeagent_models.efficientdet.anchors import anchor_boxes, decode_boxes, encode_boxes
 from beeagent_models.efficientdet.config import EfficientDetConfig, config_for
@@ -15,6 +16,16 @@ if TYPE_CHECKING:
     from beeagent_models.efficientdet.checkpoint import halve_checkpoint, load_checkpoint, read_config, save_checkpoint
     from beeagent_models.efficientdet.heads import scale_class_logits
     from beeagent_models.efficientdet.model import build_model
+else:  # a type checker would accept any name
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "backbone": ("load_backbone_weights",),
+            "checkpoint": ("halve_checkpoint", "load_checkpoint", "read_config", "save_checkpoint"),
+            "heads": ("scale_class_logits",),
+            "model": ("build_model",),
+        },
+    )
 
 __all__ = [
     "EfficientDetConfig",
@@ -30,19 +41,3 @@ __all__ = [
     "save_checkpoint",
     "scale_class_logits",
 ]
-
-
-def __getattr__(name: str) -> object:
-    """Import what needs Keras on first use (PEP 562)."""
-    modules = {
-        "build_model": "model",
-        "load_backbone_weights": "backbone",
-        "halve_checkpoint": "checkpoint",
-        "load_checkpoint": "checkpoint",
-        "read_config": "checkpoint",
-        "save_checkpoint": "checkpoint",
-        "scale_class_logits": "heads",
-    }
-    if name not in modules:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{modules[name]}"), name)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from beeagent_models.lazy_exports import lazy_exports
+from beeagent.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from beeagent_models.evaluation.calibration import PlattScaling, fit_platt, reliability_curve
@@ -18,6 +18,25 @@ if TYPE_CHECKING:
     )
     from beeagent_models.evaluation.operating_point import OperatingPoint, ThresholdChoice, choose_threshold
     from beeagent_models.evaluation.recording import figures_of, threshold_of
+else:  # a type checker would accept any name
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "calibration": ("PlattScaling", "fit_platt", "reliability_curve"),
+            "coco_metrics": ("ImageMatches", "MAX_DETECTIONS", "sizes_at_input"),
+            "command": ("EvaluationOptions", "run_evaluation"),
+            "measurement": (
+                "Evaluation",
+                "evaluate",
+                "measure",
+                "refuse_unrelated",
+                "refuse_without_boxes",
+                "scored_detections",
+            ),
+            "operating_point": ("OperatingPoint", "ThresholdChoice", "choose_threshold"),
+            "recording": ("figures_of", "threshold_of"),
+        },
+    )
 
 __all__ = [
     "MAX_DETECTIONS",
@@ -40,22 +59,3 @@ __all__ = [
     "sizes_at_input",
     "threshold_of",
 ]
-
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "calibration": ("PlattScaling", "fit_platt", "reliability_curve"),
-        "coco_metrics": ("ImageMatches", "MAX_DETECTIONS", "sizes_at_input"),
-        "command": ("EvaluationOptions", "run_evaluation"),
-        "measurement": (
-            "Evaluation",
-            "evaluate",
-            "measure",
-            "refuse_unrelated",
-            "refuse_without_boxes",
-            "scored_detections",
-        ),
-        "operating_point": ("OperatingPoint", "ThresholdChoice", "choose_threshold"),
-        "recording": ("figures_of", "threshold_of"),
-    },
-)
