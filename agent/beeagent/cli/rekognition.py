@@ -14,6 +14,7 @@ import typer
 from beeagent.cli.options import Config
 from beeagent.errors import InputError
 from beeagent.settings import Settings, load_settings
+from beeagent.signals import on_signals
 
 if TYPE_CHECKING:
     from beeagent.cloud import CloudModel, ModelLifecycle
@@ -74,10 +75,8 @@ def start(
     if not yes:
         typer.confirm("Start it?", abort=True)
     interrupted = threading.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, lambda *_: interrupted.set()) for number in numbers}
-    lifecycle = _lifecycle(model, interrupted)
-    try:
+    with on_signals(dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), interrupted.set)):
+        lifecycle = _lifecycle(model, interrupted)
         try:
             lifecycle.start(units)
             if seconds is not None:
@@ -87,9 +86,6 @@ def start(
                 lifecycle.stop()
         if seconds is None and interrupted.is_set():
             typer.echo("It is still starting, and will be billed: run beeagent rekognition stop to stop it.")
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def stop(arn: Arn = None, config: Config = None) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     )
     from beeagent.runtime.pipeline import FrameResult
     from beeagent.runtime.reload import RELOADED
-    from beeagent.runtime.run import exit_at_once, on_stop_signals, run_agent, run_until
+    from beeagent.runtime.run import exit_at_once, run_agent, run_until
 else:  # a type checker would accept any name
     __getattr__ = lazy_exports(
         __name__,
@@ -29,7 +29,7 @@ else:  # a type checker would accept any name
             "factory": ("build_mqtt_options", "build_publisher", "build_source", "load_model", "worker_count"),
             "pipeline": ("FrameResult",),
             "reload": ("RELOADED",),
-            "run": ("exit_at_once", "on_stop_signals", "run_agent", "run_until"),
+            "run": ("exit_at_once", "run_agent", "run_until"),
         },
     )
 
@@ -42,7 +42,6 @@ __all__ = [
     "build_source",
     "exit_at_once",
     "load_model",
-    "on_stop_signals",
     "run_agent",
     "run_component",
     "run_until",

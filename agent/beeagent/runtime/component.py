@@ -21,10 +21,10 @@ from beeagent.runtime import (
     build_source,
     exit_at_once,
     load_model,
-    on_stop_signals,
     run_until,
 )
 from beeagent.settings import Settings
+from beeagent.signals import on_stop_signals
 from beeagent.threads import ThreadFailedError, ThreadGuard
 
 _LOG: Final = logging.getLogger(__name__)

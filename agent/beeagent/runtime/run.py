@@ -4,8 +4,8 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, NoReturn
 
 from beeagent.errors import BeeagentError, InputError
@@ -15,6 +15,7 @@ from beeagent.runtime.agent import Agent
 from beeagent.runtime.factory import load_model
 from beeagent.runtime.http import serving_health
 from beeagent.settings import Settings
+from beeagent.signals import on_signals, on_stop_signals
 from beeagent.threads import ThreadGuard
 
 if TYPE_CHECKING:
@@ -107,21 +108,3 @@ def exit_at_once(code: int) -> NoReturn:
     _LOG.warning("some threads did not stop in time; exiting without them")
     logging.shutdown()
     os._exit(code)
-
-
-def on_stop_signals(stop: Callable[[], None]) -> AbstractContextManager[None]:
-    """While entered, call `stop` at SIGINT and SIGTERM instead of ending the process."""
-    return on_signals({signal.SIGINT: stop, signal.SIGTERM: stop})
-
-
-@contextmanager
-def on_signals(handlers: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
-    """While entered, call handlers at signals."""
-    before = {
-        number: signal.signal(number, lambda number, _: handlers[signal.Signals(number)]()) for number in handlers
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -3,7 +3,6 @@
 The device's command line loads this module to list the commands, so heavy imports are inside the commands.
 """
 
-import signal
 import sys
 import threading
 import time
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from beeagent.errors import InputError
+from beeagent.signals import on_stop_signals
 from beeagent_models.optional_dependencies import requires_extra
 
 if TYPE_CHECKING:
@@ -84,8 +84,7 @@ def _steps(region: str | None, *, yes: bool, poll_interval: float) -> "Iterator[
         from beeagent_cloud.custom_labels.command import Steps
 
     leaving = threading.Event()
-    before = {number: signal.signal(number, lambda *_: leaving.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with on_stop_signals(leaving.set):
         yield Steps(
             region=region,
             report=typer.echo,
@@ -93,9 +92,6 @@ def _steps(region: str | None, *, yes: bool, poll_interval: float) -> "Iterator[
             poll_interval=poll_interval,
             leaving=leaving,
         )
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def cleanup(
