@@ -144,7 +144,7 @@ def _recipe(text: str) -> str:
 
 def _yaml(setting: Setting) -> str:
     if setting.name == "mqtt_password":
-        return 'null  # give "secret:NAME#KEY": whoever may read a deployment reads what is in it'
+        return 'null  # give "secret:NAME#KEY": a deployment is readable in plain text'
     return setting.default if isinstance(setting.default, str) else json.dumps(setting.default)
 
 

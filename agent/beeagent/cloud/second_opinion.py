@@ -312,7 +312,7 @@ class SecondOpinion:
             self._resolve(request, CloudDetectionError("timeout", "no result arrived in time"))
 
     def _resolve(self, request: _Request, outcome: Detections | CloudDetectionError) -> None:
-        """Give a frame its one result; later ones are ignored."""
+        """Set the result of a frame; later ones are ignored."""
         if isinstance(outcome, CloudDetectionError):
             result = CloudResult("edge-degraded", request.detections, outcome.reason)
         else:

@@ -70,7 +70,7 @@ class Message(Part):
 
     @classmethod
     def decode(cls: type[_Message], payload: bytes) -> _Message:  # noqa: PYI019 - `Self` is of Python 3.11
-        """Read a message from whoever has published it.
+        """Decode a message from an untrusted publisher.
 
         Raises:
             UnreadableError: it is no such message.

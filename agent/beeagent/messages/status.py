@@ -76,12 +76,12 @@ class OutboxStatus(Part):
 class CollectionStatus(Part):
     """The frames that are kept for training."""
 
-    pictures: Count = Field(description="How many.")
+    pictures: Count = Field(description="Number of frames.")
     megabytes: Annotated[Amount, rounded(3)] = Field(description="Their size on disk, in 10^6 bytes.")
 
 
 class SecondOpinionStatus(Part):
-    """The counts of the frames of which the model was unsure."""
+    """Counts of uncertain frames."""
 
     asked: Count = Field(description="All of them.")
     cloud: Count = Field(description="Those that the cloud model decided on.")
@@ -151,8 +151,8 @@ class StatusMessage(Message):
     )
     second_opinion: SecondOpinionStatus | None = Field(
         default=None,
-        description="The counts of the frames of which the model was unsure, since the agent started: asked = cloud + "
-        "the sum of degraded + those that still wait for an answer. Absent where no cloud model is asked.",
+        description="Counts of uncertain frames since the agent started: asked = cloud + the sum of degraded + those "
+        "that still wait for an answer. Absent where no cloud model is asked.",
     )
 
     @model_validator(mode="after")

@@ -215,8 +215,8 @@ class MqttOptions:
         lines = []
         if self.tls is not None and self.tls.verify_mode is ssl.CERT_NONE:
             lines.append(
-                f"insecure_tls is set: whoever answers at {self.address} is taken for the broker, and could read and "
-                "change everything; set mqtt_ca_file to the broker's certificate authority instead"
+                f"insecure_tls is set: the certificate of {self.address} is not verified, so another server could "
+                "read and change everything; set mqtt_ca_file to the broker's certificate authority instead"
             )
         if self.tls is None and self.username is not None and not _is_this_machine(self.address.host):
             lines.append(

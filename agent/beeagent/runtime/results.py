@@ -52,13 +52,12 @@ class _Decision:
 class Results:
     """Puts exactly one message of each frame into the outbox, where the settings publish the frame at all.
 
-    A frame of which the model is sure goes in at once. An unsure one goes to the cloud model, where there is one, and
-    its message follows when the second opinion is there or known not to come: a slow answer delays its own frame alone.
-    Until then the outbox reserves the message without a second opinion, which `start` publishes should the process end
+    A frame without uncertain detections goes in at once. An uncertain one goes to the cloud model, where there is one,
+    and its message follows when the second opinion arrives or has failed: a slow answer delays its own frame alone.
+    Until then the outbox reserves the message without a second opinion; `start` publishes it if the process ended
     before.
 
-    Messages go in one at a time, in the order of the decisions: those of sure frames in their order, late answers
-    in between.
+    Messages go in one at a time. Those of other frames keep their order, and late answers go in between.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The options of a synthetic scene, and how it is written as a camera: `synthetic:640x480@15?seed=3&bees=2-10`."""
+"""The options of a synthetic scene, and its camera address: `synthetic:640x480@15?seed=3&bees=2-10`."""
 
 import re
 from collections.abc import Callable
