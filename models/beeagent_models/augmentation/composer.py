@@ -34,7 +34,7 @@ _LEAST_WHOLE = 9.0
 # Objects are enlarged by this much at most: beyond, nothing but blur is added.
 _LARGEST_SCALE = 2.5
 # An image is shrunk to this share of what fits at most: a small image in a wide frame teaches its frame.
-_LEAST_COVER = 0.55
+_LEAST_COVER = 0.85
 
 _Key = TypeVar("_Key", int, str)
 
@@ -207,7 +207,7 @@ class Composer:
     def _whole(self, rng: np.random.Generator, number: int, *, width: int, height: int) -> Crop:
         """Show a whole photograph, a little larger or smaller than it fits, upright or mirrored."""
         rows, columns = self._store.pixels(number).shape[:2]
-        scale = min(width / columns, height / rows) * math.exp(rng.uniform(-0.25, 0.35))
+        scale = min(width / columns, height / rows) * math.exp(rng.uniform(-0.15, 0.45))
         matrix = affine_matrix(
             scale_x=scale * math.exp(rng.normal(0, 0.05)),
             scale_y=scale,

@@ -149,7 +149,11 @@ def build_optimizer(model: keras.Model, options: TrainingOptions) -> MuonAdamW:
 
 
 def learning_rate(step: int, *, steps: int, options: TrainingOptions) -> float:
-    """Return the learning rate of a step: a linear warm-up, then a cosine down to a hundredth of the peak.
+    """Return the learning rate of a step: a linear warm-up, the peak, and a linear fall to a hundredth of it.
+
+    A long run at the peak can be ended at any time by a fall over its last fifth, with results as good as those of a
+    cosine planned for that length (Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed Training
+    Durations", 2024).
 
     Args:
         step: from 0.
@@ -159,9 +163,14 @@ def learning_rate(step: int, *, steps: int, options: TrainingOptions) -> float:
     warmup = min(options.warmup_steps, steps // 4)
     if step < warmup:
         return options.peak_learning_rate * (step + 1) / warmup
-    progress = (step - warmup) / max(1, steps - warmup)
-    cosine = (1 + math.cos(math.pi * min(1.0, progress))) / 2
-    return options.peak_learning_rate * (_FINAL_LEARNING_RATE + (1 - _FINAL_LEARNING_RATE) * cosine)
+    fall = first_falling_step(steps)
+    progress = max(0, step + 1 - fall) / max(1, steps - fall)
+    return options.peak_learning_rate * (1 - (1 - _FINAL_LEARNING_RATE) * min(1.0, progress))
+
+
+def first_falling_step(steps: int) -> int:
+    """Return the step from which on the learning rate of a run of so many steps falls."""
+    return steps - steps // 5
 
 
 def _is_matrix(variable: Any) -> bool:  # noqa: ANN401 - a Keras variable has no type

@@ -11,6 +11,7 @@ import keras
 from beeagent import __version__
 from beeagent.errors import InputError
 
+from beeagent_models.training.optimizer import first_falling_step
 from beeagent_models.training.options import TrainingOptions
 
 
@@ -34,6 +35,8 @@ def circumstances(options: TrainingOptions) -> dict[str, Any]:
 def refuse_other_run(path: Path, wanted: dict[str, Any]) -> None:
     """Let a run go on only with the options and data it was started with.
 
+    Only its number of steps may change, until its learning rate falls.
+
     Args:
         path: of the record that an earlier start may have left.
         wanted: its `options` and `data`, as they are now.
@@ -45,15 +48,27 @@ def refuse_other_run(path: Path, wanted: dict[str, Any]) -> None:
         return
     try:
         found = json.loads(path.read_text())
+        done = int(found.get("steps_done", 0))
         found = {part: found[part] for part in ("options", "data")}
+        steps = found["options"].pop("steps")
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path}: not the record of a training run; choose another folder") from None
     now = json.loads(json.dumps(wanted))
+    wanted_steps = now["options"].pop("steps")
     for part in ("options", "data"):
         if found[part] != now[part]:
             raise InputError(
                 f"{path.parent}: holds a run with other {part}; give the same ones to resume it, or another folder"
             )
+    if wanted_steps != steps and done > first_falling_step(steps):
+        raise InputError(
+            f"{path.parent}: holds a run of {steps} steps whose learning rate falls already; give --steps {steps}"
+        )
+    if wanted_steps != steps and done > first_falling_step(wanted_steps):
+        raise InputError(
+            f"{path.parent}: holds a run that has done {done} steps; give at least {5 * (done - 1) // 4 + 1}, because "
+            "the learning rate falls over the last fifth"
+        )
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:

@@ -96,6 +96,7 @@ def train(options: TrainingOptions, report: Callable[[TrainingProgress], None]) 
         step = 0
         if (options.out / STATE).exists():
             step, record = load_state(options.out / STATE, network, optimizer)
+            record["steps"] = record["steps"] if options.minutes else options.steps
         # The record comes before the pool: a folder with a pool in it can be told by it.
         write_record(options.out / RECORD, {**circumstances(options), **wanted, "steps_done": step, **record})
         pool = prepare_pool(options, lambda done, total: report(TrainingProgress("images", done, total, {})))

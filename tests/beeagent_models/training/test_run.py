@@ -27,6 +27,7 @@ from beeagent_models.efficientdet.config import EfficientDetConfig, config_for
 from beeagent_models.training import detector_model, run
 from beeagent_models.training.data import describe_datasets, with_labels
 from beeagent_models.training.options import TrainingOptions
+from beeagent_models.training.record import refuse_other_run
 from beeagent_models.training.run import TrainingProgress, train
 
 pytestmark = pytest.mark.training
@@ -99,6 +100,29 @@ def test_other_options_do_not_go_on_with_a_run(tmp_path: Path) -> None:
     (tmp_path / "training.json").write_text("{}")
     with pytest.raises(InputError, match="not the record"):
         train(options, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("steps", "done", "wanted", "message"),
+    [
+        (100, 80, 200, None),
+        (100, 80, 100, None),
+        (100, 90, 100, None),
+        (100, 40, 50, None),
+        (100, 41, 50, "has done 41 steps; give at least 51,"),
+        (100, 81, 200, "of 100 steps whose learning rate falls already; give --steps 100"),
+    ],
+)
+def test_the_number_of_steps_may_change_until_the_learning_rate_falls(
+    tmp_path: Path, steps: int, done: int, wanted: int, message: str | None
+) -> None:
+    options = dataclasses.replace(synthetic_options(tmp_path), steps=steps)
+    (tmp_path / "training.json").write_text(
+        json.dumps({"options": options.to_json(), "data": [], "steps_done": done, "steps": steps})
+    )
+    now = {"options": dataclasses.replace(options, steps=wanted).to_json(), "data": []}
+    with pytest.raises(InputError, match=message) if message else contextlib.nullcontext():
+        refuse_other_run(tmp_path / "training.json", now)
 
 
 def thin_config(
@@ -252,6 +276,30 @@ def test_a_run_of_minutes_decides_on_its_steps_once_and_keeps_them_when_resumed(
     with pytest.raises(Interrupted):
         train(options, stop_after(8))
     assert reported == {5: decided, 6: decided, 7: decided, 8: decided}
+
+
+def test_a_run_resumed_with_fewer_steps_ends_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detector_model, "config_for", thin_config)
+    monkeypatch.setattr(run, "_REPORT_EVERY", 1)
+    options = dataclasses.replace(
+        synthetic_options(tmp_path / "run"),
+        input_size=(64, 64), batch_size=1, scenes=2, backgrounds=0, synthetic=1.0, pasted=0.0, steps=1000,
+        warmup_steps=1, validate_every=0, save_every=2,
+    )  # fmt: skip
+    rates: list[float] = []
+
+    def report(progress: TrainingProgress) -> None:
+        if progress.stage == "steps":
+            rates.append(progress.figures["learning_rate"])
+            if len(rates) == 5:
+                raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(options, report)
+    rates.clear()
+    train(dataclasses.replace(options, steps=6), report)  # from step 4 on
+    np.testing.assert_allclose(rates, [0.03, 0.0003])  # the learning rate falls over the last fifth
+    assert json.loads((options.out / "training.json").read_text())["steps_done"] == 6
 
 
 def test_a_run_of_minutes_resumed_before_its_speed_was_known_measures_it_then(
