@@ -1,5 +1,6 @@
 """Batches of composed images, made ahead by worker processes, in an order that only the seed decides."""
 
+import contextlib
 import multiprocessing
 import queue
 from collections import deque
@@ -180,6 +181,18 @@ def _work(options: LoaderOptions, match: Matcher, worker: int, workers: int, bat
         composer = Composer(ImageStore(options.store), options.mix)
         for step in range(options.first_step + worker, options.last_step, workers):
             batch = make_batch(composer, match, options, step)
-            batches.put((batch.images, batch.matches, batch.boxes, batch.class_ids))
+            if not _put(batches, (batch.images, batch.matches, batch.boxes, batch.class_ids)):
+                batches.cancel_join_thread()  # nobody will take what is still in the queue
+                return
     except Exception as error:  # noqa: BLE001 - the process that waits for the batch reports it
         batches.put(f"{type(error).__name__}: {error}")
+
+
+def _put(batches: Any, item: object) -> bool:  # noqa: ANN401 - a queue of any context
+    """Wait for a free place in the queue; return False if the run was killed meanwhile."""
+    run = multiprocessing.parent_process()
+    while run is None or run.is_alive():
+        with contextlib.suppress(queue.Full):
+            batches.put(item, timeout=_POLL_SECONDS)
+            return True
+    return False

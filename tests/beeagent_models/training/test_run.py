@@ -2,6 +2,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -54,6 +55,10 @@ def finish(out: Path) -> list[str]:
     return lines.splitlines()
 
 
+def children(pid: int) -> list[int]:
+    return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def kill_after_first_save(out: Path) -> int:
     """Start a run, kill it as soon as it has saved its state, and return the step it can be resumed from."""
     deadline = time.monotonic() + DEADLINE
@@ -62,7 +67,12 @@ def kill_after_first_save(out: Path) -> int:
             # Looks again soon, and leaves the processor to the run meanwhile.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.02)
+        loaders = [os.pidfd_open(child) for child in children(process.pid)]
         process.send_signal(signal.SIGKILL)
+    assert loaders
+    for loader in loaders:  # they were orphans that waited for ever
+        assert select.select([loader], [], [], 60)[0], "a loader process outlives the run"
+        os.close(loader)
     return int(read_archive(out / "state.npz")[0]["step"])
 
 
