@@ -29,6 +29,11 @@ _WHOLE, _UPRIGHT, _PASTED_INTO = 0.35, 0.6, 0.15
 # On a blue background: another one is put behind the objects.
 _REPLACED_BACKGROUND = 0.45
 _MAX_PASTED = 9
+# Of images of cut-outs: crowds, as on a comb, in which objects touch and lie over each other.
+_CROWD, _MAX_CROWD = 0.35, 40
+_OVERLAP, _CROWD_OVERLAP = 0.25, 0.5
+# Of backgrounds for cut-outs: in another colour. Those of combs are grey, which real ones are not.
+_TINTED = 0.5
 # A photograph whose objects would be smaller than this is not shown whole.
 _LEAST_WHOLE = 9.0
 # Objects are enlarged by this much at most: beyond, nothing but blur is added.
@@ -176,7 +181,10 @@ class Composer:
         wanted = self._mix.sizes.draw(rng)
         if kind == CUTOUT:
             crop = self._empty(rng, width=width, height=height)
-            crop = self._with_cutouts(rng, crop, wanted, count=int(rng.integers(1, _MAX_PASTED + 1)))
+            crowd = rng.random() < _CROWD
+            count = int(rng.integers(_MAX_PASTED, _MAX_CROWD + 1) if crowd else rng.integers(1, _MAX_PASTED + 1))
+            wanted = min(wanted, 0.9 * math.sqrt(width * height / count)) if crowd else wanted
+            crop = self._with_cutouts(rng, crop, wanted, count=count, overlap=_CROWD_OVERLAP if crowd else _OVERLAP)
         elif kind == SCENE:
             crop = self._around_object(rng, _pick(rng, self._scenes), wanted, width=width, height=height)
         else:
@@ -247,7 +255,12 @@ class Composer:
 
     def _empty(self, rng: np.random.Generator, *, width: int, height: int) -> Crop:
         number = _pick(rng, self._backgrounds[int(rng.integers(len(self._backgrounds)))])
-        return self._around_object(rng, number, 0.0, width=width, height=height)
+        crop = self._around_object(rng, number, 0.0, width=width, height=height)
+        if rng.random() < _TINTED:
+            gain = np.exp(rng.normal(0, 0.3, 3)).astype(np.float32)
+            tinted = np.clip(crop.pixels * gain, 0, 255).astype(np.uint8)
+            crop = Crop(tinted, crop.boxes, crop.class_ids, crop.ignored)
+        return crop
 
     def _cut(  # noqa: PLR0913 - what to cut, and the frame
         self,
@@ -286,7 +299,9 @@ class Composer:
         pixels = (background + opacity[..., None] * (objects - background)).astype(np.uint8)
         return Crop(pixels, crop.boxes, crop.class_ids, crop.ignored)
 
-    def _with_cutouts(self, rng: np.random.Generator, crop: Crop, wanted: float, *, count: int) -> Crop:
+    def _with_cutouts(
+        self, rng: np.random.Generator, crop: Crop, wanted: float, *, count: int, overlap: float = _OVERLAP
+    ) -> Crop:
         height, width = crop.pixels.shape[:2]
         pixels = crop.pixels
         boxes, class_ids = list(crop.boxes), list(crop.class_ids)
@@ -298,7 +313,11 @@ class Composer:
             size = min(wanted * math.exp(rng.normal(0, 0.2)) * 1.05, _LARGEST_SCALE * native, 0.9 * min(width, height))
             x, y = rng.uniform(-0.02, 1.02, 2) * (width, height)
             reach = np.array([[x - size / 2, y - size / 2, x + size / 2, y + size / 2]], np.float32)
-            if boxes and float((intersection_areas(reach, np.stack(boxes)) / box_areas(np.stack(boxes))).max()) > 0.25:
+            # Of those that are there already, none is to be covered by more.
+            if (
+                boxes
+                and float((intersection_areas(reach, np.stack(boxes)) / box_areas(np.stack(boxes))).max()) > overlap
+            ):
                 continue
             source, _ = self._store.shrunk(number, size / native)
             box = paste(rng, pixels, source, center=(x, y), size=size)

@@ -4,7 +4,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from beeagent.detection import Fit, input_transform, letterbox
+from beeagent.detection import Fit, box_areas, input_transform, intersection_areas, letterbox
 from beeagent.errors import InputError
 from beeagent_models.augmentation.composer import Composer, Mix, Sizes
 from beeagent_models.augmentation.geometry import Crop
@@ -56,6 +56,19 @@ def test_composed_images_are_decided_by_the_seed_and_hold_their_boxes(tmp_path: 
         assert (crop.boxes[:, :2] < crop.boxes[:, 2:]).all()
         boxes += len(crop.boxes)
     assert boxes > 60
+
+
+def test_some_images_of_cutouts_are_crowds(tmp_path: Path) -> None:
+    composer = Composer(store_with_everything(tmp_path), Mix(weights=(1.0,), synthetic=0.0, pasted=1.0, sizes=Sizes()))
+    crops = [composer.compose(np.random.default_rng(seed), width=256, height=256) for seed in range(60)]
+    crowds = [crop for crop in crops if len(crop.boxes) > 12]
+    assert 8 < len(crowds) < 40
+    overlapping = 0
+    for crop in crowds:
+        shared = intersection_areas(crop.boxes[:, None], crop.boxes[None]) / box_areas(crop.boxes)[:, None]
+        np.fill_diagonal(shared, 0)
+        overlapping += int((shared > 0.1).any())
+    assert overlapping > len(crowds) / 2
 
 
 def gray_photograph(source: int, value: int) -> StoredImage:
