@@ -1,5 +1,12 @@
 """Errors that a user can cause, each reported in one line."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class BeeagentError(Exception):
     """An error that is reported in one line, without a traceback; the command line exits with 1.
@@ -18,3 +25,37 @@ class InputError(BeeagentError):
 
     The message names the thing, its value and the remedy; the command line exits with 2.
     """
+
+
+def validation_problems(error: "ValidationError", *, within: str = "") -> list[str]:
+    """Return what is wrong with data from outside, one text each: `place.of.the.value: what is wrong`.
+
+    Args:
+        error: of pydantic.
+        within: place of the data in its document; empty for the whole.
+    """
+    problems = []
+    for each in error.errors():
+        place = ".".join(str(part) for part in (within, *each["loc"]) if part != "")
+        problems.append(f"{place}: {each['msg']}" if place else each["msg"])
+    return problems
+
+
+@contextmanager
+def requires_extra(extra: str, *, what: str = "this command") -> Iterator[None]:
+    """Import packages of an extra in the block.
+
+    Args:
+        extra: provides the packages; or several, with commas between them.
+        what: needs them, for the error.
+
+    Raises:
+        InputError: a package is missing; names the extra to install.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package.startswith("beeagent"):
+            raise
+        raise InputError(f"{what} needs {package}, which is not installed: pip install 'beeagent[{extra}]'") from None

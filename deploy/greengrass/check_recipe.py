@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import yaml
-from beeagent.errors import InputError
+from beeagent.errors import InputError, validation_problems
 from beeagent.messages import detections_topic, status_topic
 from beeagent.settings import load_settings, settings_by_name
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -105,7 +105,7 @@ def findings(text: str) -> list[str]:
     except yaml.YAMLError as error:
         return [f"this is not YAML: {' '.join(str(error).split())}"]
     except ValidationError as error:
-        return [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+        return validation_problems(error)
     size = len(text.encode())
     too_long = [f"the recipe has {size} bytes, and Greengrass accepts {_MAX_BYTES}"] if size > _MAX_BYTES else []
     return [*too_long, *_dependencies(recipe), *_settings(recipe, text), *_access_control(recipe), *_manifests(recipe)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from beeagent.cloud import CLOUD_ATTRIBUTE, EDGE_ATTRIBUTE, MANIFEST
 from beeagent.detection import Detections
-from beeagent.errors import InputError
+from beeagent.errors import InputError, validation_problems
 from pydantic import BaseModel, Field, ValidationError
 
 from beeagent_models.datasets import (
@@ -122,9 +122,8 @@ def _read(text: bytes, where: str, *, beside: Path) -> _Kept | None:
     try:
         metadata = _Metadata.model_validate(parse_row(text, where=where).get(key))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join([key, *map(str, first["loc"])])
-        raise InputError(f"{where}: {place}: {first['msg']}; is this a folder of beeagent --collect?") from None
+        problem = validation_problems(error, within=key)[0]
+        raise InputError(f"{where}: {problem}; is this a folder of beeagent --collect?") from None
     if len(metadata.objects) != len(edge.boxes):
         raise InputError(f"{where}: {key}.objects: has {len(metadata.objects)} for {len(edge.boxes)} boxes")
     try:
@@ -247,12 +246,8 @@ def _draw(collected: Collected, shown: Sequence[Disagreement], *, folder: Path |
 
 
 def _count(index: int, matches: ImageMatches) -> Disagreement:
-    return Disagreement(
-        index=index,
-        both=int((matches.scored & matches.hits).sum()),
-        cloud_alone=int((matches.found_at < 0).sum()),
-        edge_alone=int((matches.scored & ~matches.hits).sum()),
-    )
+    both, edge_alone = matches.scored & matches.hits, matches.scored & ~matches.hits
+    return Disagreement(index, int(both.sum()), int((matches.found_at < 0).sum()), int(edge_alone.sum()))
 
 
 def _summary(found: Sequence[Disagreement]) -> list[str]:

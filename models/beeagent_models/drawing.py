@@ -12,6 +12,7 @@ from beeagent.errors import InputError
 from numpy.typing import NDArray
 
 from beeagent_models.datasets import LabelledImage
+from beeagent_models.datasets.atomic_write import atomic_write, check_output_file
 from beeagent_models.evaluation import ImageMatches
 
 Pixels = NDArray[np.uint8]
@@ -70,9 +71,7 @@ def draw_truth(  # noqa: PLR0913 - an image, what is known of it, and how to sho
         uint8, BGR: a copy, enlarged by a whole factor if the image is small.
     """
     scene = _enlarged(pixels)
-    counted = matches.scored & (detections.confidences >= np.float32(threshold))
-    hits, alarms = counted & matches.hits, counted & ~matches.hits
-    missed = matches.missed(threshold)
+    hits, alarms, missed = matches.judged(detections.confidences, threshold)
     ratios = (image.boxes / np.array([image.width, image.height] * 2, np.float32)).astype(np.float32)
     confidences = [f"{confidence:.2f}" for confidence in detections.confidences]
     for boxes, texts, colour in (
@@ -114,8 +113,7 @@ def check_image_path(path: Path) -> None:
     """
     if not path.suffix or not cv2.haveImageWriter(str(path)):
         raise InputError(f"the image {path} cannot be written in this format: end its name in .png or .jpg")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"the image {path} cannot be written: there is no folder {path.absolute().parent}")
+    check_output_file(path, what="image")
 
 
 def write_image(path: Path, pixels: Pixels) -> None:
@@ -126,10 +124,8 @@ def write_image(path: Path, pixels: Pixels) -> None:
     """
     check_image_path(path)
     _, encoded = cv2.imencode(path.suffix, pixels)
-    try:
-        path.write_bytes(encoded.tobytes())
-    except OSError as error:
-        raise InputError(f"the image {path} cannot be written: {error.strerror or error}") from None
+    with atomic_write(path, "wb") as file:
+        file.write(encoded.tobytes())
 
 
 def _enlarged(pixels: Pixels) -> Pixels:

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 from beeagent.detection import Detections
-from beeagent.errors import InputError
+from beeagent.errors import InputError, validation_problems
 from beeagent.messages import Detection, FrameSize, Latency, Part, Source
 from beeagent.terminal import shown
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
@@ -247,9 +247,7 @@ def read_result(path: Path, *, line: int = 1, image_size: tuple[int, int] | None
             return Result(size=None, detections=_in_pixels(content, image_size, where), kind="boxes")
         message = _Message.model_validate_json(text.removeprefix("\ufeff"))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise InputError(f"{where}: no {form}: {key + ': ' if key else ''}{first['msg']}") from None
+        raise InputError(f"{where}: no {form}: {validation_problems(error)[0]}") from None
     return Result(
         size=(message.frame.width, message.frame.height),
         detections=_detections(message),

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from beeagent.errors import InputError
-
-from beeagent_models.optional_dependencies import requires_extra
+from beeagent.errors import InputError, requires_extra
 
 _DATA_HELP = (
     "A Ground Truth manifest, a COCO file, or a YOLO folder; one without data.yaml needs the names of its classes: "
@@ -166,7 +164,8 @@ def evaluate(
     Choose a threshold on images that were not trained on and are not used for the final measurement.
     """
     with requires_extra("evaluate"):
-        from beeagent_models.evaluation import EvaluationOptions, ThresholdChoice, run_evaluation
+        from beeagent_models.evaluation import ThresholdChoice
+        from beeagent_models.evaluation.command import EvaluationOptions, run_evaluation
     chosen = best_f1 or not (threshold is None and precision_floor is None and recall_floor is None)
     choice = ThresholdChoice(
         fixed=threshold, precision_floor=precision_floor, recall_floor=recall_floor, certainty=certainty
@@ -236,7 +235,8 @@ def compare(
     A cloud model is called once per image; it is not started or stopped.
     """
     with requires_extra("evaluate"):
-        from beeagent_models.comparison import ComparisonOptions, DrawingThresholds, Price, run_comparison
+        from beeagent_models.comparison.command import ComparisonOptions, run_comparison
+        from beeagent_models.comparison.comparison import DrawingThresholds, Price
     run_comparison(
         ComparisonOptions(
             data=data,

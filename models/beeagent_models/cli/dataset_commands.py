@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from beeagent.errors import InputError
+from beeagent.errors import InputError, requires_extra
 
-from beeagent_models.datasets import DatasetFormat, ImageHandling
-from beeagent_models.optional_dependencies import requires_extra
+from beeagent_models.dataset_formats import DatasetFormat, ImageHandling
 
 dataset = typer.Typer(no_args_is_help=True, help="Download, check, convert, split, show and make datasets.")
 collect = typer.Typer(no_args_is_help=True, help="Review the frames that beeagent --collect kept.")
@@ -44,7 +43,7 @@ def download(
 ) -> None:
     """Download a zipped dataset, verify and unpack it. Stop it at any time: the same command resumes it."""
     with requires_extra("evaluate"):
-        from beeagent_models.datasets import ARTICLE_URL, download_dataset
+        from beeagent_models.datasets.download import ARTICLE_URL, download_dataset
         from beeagent_models.progress import byte_progress
     with byte_progress("downloading") as progress:
         manifests = download_dataset(
@@ -102,7 +101,7 @@ def rewrite(
 ) -> None:
     """Point a manifest at the images in a bucket of your own; all label attributes are kept as they are."""
     with requires_extra("evaluate"):
-        from beeagent_models.datasets import rewrite_manifest
+        from beeagent_models.datasets.rewrite import rewrite_manifest
     count = rewrite_manifest(
         manifest, out=out, bucket=bucket, prefix=prefix, replaces=replaces, attribute=attribute, rename=rename
     )
@@ -190,7 +189,7 @@ def split(
 ) -> None:
     """Split a manifest into one for training and one for the test; images of one series stay together."""
     with requires_extra("evaluate"):
-        from beeagent_models.datasets import split_manifest
+        from beeagent_models.datasets.split import split_manifest
     parts = split_manifest(
         manifest, out=out or manifest.parent, fraction=test, seed=seed, by_series=not at_random, pattern=series
     )

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Final
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from beeagent_models.comparison.comparison import ARTICLE, Comparison, Contender
+from beeagent_models.templates import render
 
 _WIDTH, _HEIGHT = 440, 330
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 12, 12, 46
@@ -60,7 +61,7 @@ def chart(  # noqa: PLR0913 - each a part of a chart
     lines: Sequence[Line],
     marks: Sequence[Mark] = (),
     verticals: Sequence[tuple[float, str]] = (),
-) -> str:
+) -> Markup:
     """Draw a chart whose axes run from 0 to 1.
 
     Args:
@@ -74,15 +75,21 @@ def chart(  # noqa: PLR0913 - each a part of a chart
     Returns:
         An `svg` element.
     """
-    parts = [
-        f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">',
-        *_grid(x_label, y_label),
-        *(_vertical(x, word) for x, word in verticals),
-        *(f'<polyline class="curve {escape(line.style)}" points="{_points(line)}"/>' for line in lines if len(line.xs)),
-        *(_mark(mark) for mark in marks),
-        "</svg>",
-    ]
-    return "\n".join(parts)
+    svg = render(
+        "beeagent_models.comparison",
+        "chart.svg.jinja",
+        width=_WIDTH,
+        height=_HEIGHT,
+        x=lambda value, shift=0.0: f"{_LEFT + value * (_WIDTH - _LEFT - _RIGHT) + shift:.1f}",
+        y=lambda value, shift=0.0: f"{_HEIGHT - _BOTTOM - value * (_HEIGHT - _TOP - _BOTTOM) + shift:.1f}",
+        title=title,
+        x_label=x_label,
+        y_label=y_label,
+        lines=[(line.style, list(zip(*thinned(line.xs, line.ys), strict=True))) for line in lines],
+        marks=marks,
+        verticals=verticals,
+    )
+    return Markup(svg)  # noqa: S704 - the template escapes what it fills in
 
 
 def thinned(xs: NDArray[np.float64], ys: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -95,87 +102,8 @@ def thinned(xs: NDArray[np.float64], ys: NDArray[np.float64]) -> tuple[NDArray[n
     return xs[kept], ys[kept]
 
 
-def _grid(x_label: str, y_label: str) -> list[str]:
-    parts = []
-    for step in range(6):
-        value = step / 5
-        x, y = _x(value), _y(value)
-        parts += [
-            f'<line class="grid" x1="{x:.1f}" y1="{_y(0):.1f}" x2="{x:.1f}" y2="{_y(1):.1f}"/>',
-            f'<line class="grid" x1="{_x(0):.1f}" y1="{y:.1f}" x2="{_x(1):.1f}" y2="{y:.1f}"/>',
-            f'<text class="tick" x="{x:.1f}" y="{_y(0) + 18:.1f}" text-anchor="middle">{value:.1f}</text>',
-            f'<text class="tick" x="{_x(0) - 8:.1f}" y="{y + 4:.1f}" text-anchor="end">{value:.1f}</text>',
-        ]
-    across, middle = (_x(0) + _x(1)) / 2, (_y(0) + _y(1)) / 2
-    turned = f'transform="rotate(-90 14 {middle:.1f})"'
-    parts += [
-        f'<text class="axis" x="{across:.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{escape(x_label)}</text>',
-        f'<text class="axis" x="14" y="{middle:.1f}" text-anchor="middle" {turned}>{escape(y_label)}</text>',
-    ]
-    return parts
-
-
-def _vertical(x: float, word: str) -> str:
-    at, right = _x(x), x > 0.8
-    return (
-        f'<line class="vertical" x1="{at:.1f}" y1="{_y(0):.1f}" x2="{at:.1f}" y2="{_y(1):.1f}"/>'
-        f'<text class="tick" x="{at + (-5 if right else 5):.1f}" y="{_y(1) + 12:.1f}" '
-        f'text-anchor="{"end" if right else "start"}">{escape(word)}</text>'
-    )
-
-
-def _mark(mark: Mark) -> str:
-    x, y, right = _x(mark.x), _y(mark.y), mark.x > 0.75
-    shape = (
-        f'<circle class="mark {escape(mark.style)}{" hollow" if mark.hollow else ""}" cx="{x:.1f}" cy="{y:.1f}" r="5">'
-    )
-    # Below a mark at the top edge, where curves run.
-    base = y + (16 if mark.y > 0.95 else 4)
-    label = (
-        f'<text class="tick" x="{x + (-10 if right else 10):.1f}" y="{base:.1f}" '
-        f'text-anchor="{"end" if right else "start"}">{escape(mark.label)}</text>'
-        if mark.label
-        else ""
-    )
-    return f"{shape}<title>{escape(mark.text)}</title></circle>{label}"
-
-
-def _points(line: Line) -> str:
-    xs, ys = thinned(line.xs, line.ys)
-    return " ".join(f"{_x(float(x)):.1f},{_y(float(y)):.1f}" for x, y in zip(xs, ys, strict=True))
-
-
-def _x(value: float) -> float:
-    return _LEFT + value * (_WIDTH - _LEFT - _RIGHT)
-
-
-def _y(value: float) -> float:
-    return _HEIGHT - _BOTTOM - value * (_HEIGHT - _TOP - _BOTTOM)
-
-
-def curves(comparison: Comparison) -> str:
-    """Draw precision over recall, all in one; and both over the threshold, a chart for each contender."""
-    parts = [_figure(_legend(comparison), _precision_recall(comparison), "Precision over recall")]
-    for index, contender in enumerate(comparison.contenders):
-        key = _key(f"c{index}", "precision") + _key(f"c{index} dashed", "recall")
-        parts.append(_figure(key, _over_threshold(index, contender), f"{contender.name}: over the threshold"))
-    return f'<div class="charts">{"".join(parts)}</div>'
-
-
-def _figure(legend: str, drawn: str, title: str) -> str:
-    return f'<figure><figcaption>{escape(title)}</figcaption>{drawn}<div class="legend">{legend}</div></figure>'
-
-
-def _legend(comparison: Comparison) -> str:
-    return "".join(_key(f"c{index}", contender.name) for index, contender in enumerate(comparison.contenders))
-
-
-def _key(style: str, word: str) -> str:
-    swatch = f'<polyline class="curve {style}" points="0,4 22,4"/>'
-    return f'<span class="key"><svg class="swatch" viewBox="0 0 22 8">{swatch}</svg> {escape(word)}</span> '
-
-
-def _precision_recall(comparison: Comparison) -> str:
+def precision_recall(comparison: Comparison) -> Markup:
+    """Draw precision over recall of all contenders, with the article's figures."""
     lines, marks = [], []
     for index, contender in enumerate(comparison.contenders):
         curve, point = contender.evaluation.curve, contender.evaluation.point
@@ -189,13 +117,14 @@ def _precision_recall(comparison: Comparison) -> str:
     return chart(title=title, x_label="recall", y_label="precision", lines=lines, marks=marks)
 
 
-def _over_threshold(index: int, contender: Contender) -> str:
+def over_threshold(index: int, contender: Contender) -> Markup:
+    """Draw precision and recall of one contender over the threshold."""
     curve, point = contender.evaluation.curve, contender.evaluation.point
-    # Ascending, and drawn as what it is: each value holds up to the next weaker detection.
-    xs = curve.thresholds[::-1]
+    # Ascending, and drawn as what it is: up to the threshold `xs[i]` the value is `ys[i]`, from 0 on.
+    xs = np.concatenate([[0.0], np.repeat(curve.thresholds[::-1], 2)])[:-1]
     lines = [
-        Line(*_stairs(xs, curve.precision[::-1]), f"c{index}"),
-        Line(*_stairs(xs, curve.recall[::-1]), f"c{index} dashed"),
+        Line(xs, np.repeat(curve.precision[::-1], 2), f"c{index}"),
+        Line(xs, np.repeat(curve.recall[::-1], 2), f"c{index} dashed"),
     ]
     marks = [
         Mark(point.threshold, value, f"c{index}", f"{what} {value:.3f} at {point.threshold:.3f}")
@@ -204,9 +133,3 @@ def _over_threshold(index: int, contender: Contender) -> str:
     title = f"Precision and recall of {contender.name} over the threshold"
     best = [(point.threshold, f"best F1 at {point.threshold:.3f}")]
     return chart(title=title, x_label="threshold", y_label="", lines=lines, marks=marks, verticals=best)
-
-
-def _stairs(xs: NDArray[np.float64], ys: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """From 0 on: up to the threshold `xs[i]` the value is `ys[i]`."""
-    starts = np.concatenate([[0.0], xs[:-1]]) if len(xs) else xs
-    return np.column_stack([starts, xs]).ravel(), np.repeat(ys, 2)

@@ -7,12 +7,13 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from beeagent_models.comparison.comparison import ARTICLE, Comparison, Contender
+from beeagent_models.comparison.comparison import ARTICLE, Agreement, Comparison, Contender, Reference
 from beeagent_models.comparison.contenders import Kind
+from beeagent_models.datasets import Dataset
 
-UNKNOWN: Final = "-"
+_UNKNOWN: Final = "-"
 
-_KINDS: Final[dict[Kind, str]] = {
+KIND_NAMES: Final[dict[Kind, str]] = {
     "device": "device",
     "messages": "messages",
     "answers": "cloud, kept",
@@ -20,34 +21,34 @@ _KINDS: Final[dict[Kind, str]] = {
 }
 
 
-def kind_in_words(kind: Kind) -> str:
-    """Return the kind of a contender in words."""
-    return _KINDS[kind]
+def size_in_words(dataset: Dataset) -> str:
+    """Write the numbers of images and boxes."""
+    images, boxes = len(dataset.images), sum(len(image.boxes) for image in dataset.images)
+    return f"{images:,} image{'' if images == 1 else 's'}, {boxes:,} box{'' if boxes == 1 else 'es'}"
 
 
-def milliseconds_in_words(milliseconds: float | None) -> str:
-    """Write a time."""
-    return UNKNOWN if milliseconds is None else f"{milliseconds:.1f}" if milliseconds < 100 else f"{milliseconds:,.0f}"
+def figures_in_words(contender: Contender) -> tuple[str, ...]:
+    """Write AP50, AP, threshold, precision, recall, F1, milliseconds, bytes sent, and US dollars for 1,000 images."""
+    point, metrics = contender.evaluation.point, contender.evaluation.metrics
+    time, price = contender.milliseconds, contender.price
+    figures = (metrics.ap50, metrics.ap, point.threshold, point.precision, point.recall, point.f1)
+    return (
+        *(f"{value:.3f}" for value in figures),
+        _UNKNOWN if time is None else f"{time:.1f}" if time < 100 else f"{time:,.0f}",
+        f"{contender.sent:,.0f}",
+        _UNKNOWN if price is None else "0" if price == 0 else f"{price:,.2f}",
+    )
 
 
-def images_in_words(count: int) -> str:
-    """Write a number of images."""
-    return f"{count:,} image{'' if count == 1 else 's'}"
+def reference_in_words(one: Reference, *, unknown: str = _UNKNOWN) -> tuple[str, ...]:
+    """Write the same figures of a model of the article."""
+    return (*[unknown] * 3, f"{one.precision:.3f}", f"{one.recall:.3f}", f"{one.f1:.3f}", *[unknown] * 3)
 
 
-def boxes_in_words(count: int) -> str:
-    """Write a number of boxes."""
-    return f"{count:,} box{'' if count == 1 else 'es'}"
-
-
-def bytes_in_words(count: float) -> str:
-    """Write a number of bytes."""
-    return f"{count:,.0f}"
-
-
-def price_in_words(dollars: float | None) -> str:
-    """Write US dollars."""
-    return UNKNOWN if dollars is None else "0" if dollars == 0 else f"{dollars:,.2f}"
+def agreement_in_words(pair: Agreement) -> tuple[str, ...]:
+    """Write how many boxes both, only the first, only the second and neither found, share, and detections apart."""
+    counts = (pair.both, pair.first_alone, pair.second_alone, pair.neither)
+    return (*(f"{count:,}" for count in counts), f"{100 * pair.share:.0f} %", f"{int(pair.apart.sum()):,}")
 
 
 def comparison_table(comparison: Comparison, *, limit: int) -> Group:
@@ -66,14 +67,13 @@ def comparison_table(comparison: Comparison, *, limit: int) -> Group:
 
 def _figures(comparison: Comparison) -> Table:
     dataset = comparison.dataset
-    boxes = sum(len(image.boxes) for image in dataset.images)
-    title = Text(f"{shown(dataset.name)}: {images_in_words(len(dataset.images))}, {boxes_in_words(boxes)}, at IoU 0.5")
+    title = Text(f"{shown(dataset.name)}: {size_in_words(dataset)}, at IoU 0.5")
     table = _table(title, "AP50", "threshold", "precision", "recall", "F1", "ms", "bytes", "$/1,000")
     for contender in comparison.contenders:
-        table.add_row(Text(shown(contender.name)), *_row(contender))
+        ap50, _, *figures = figures_in_words(contender)
+        table.add_row(Text(shown(contender.name)), ap50, *figures)
     for one in ARTICLE:
-        figures = (f"{one.precision:.3f}", f"{one.recall:.3f}", f"{one.f1:.3f}")
-        table.add_row(Text(one.name), "", "", *figures, "", "", "", style="dim")
+        table.add_row(Text(one.name), *reference_in_words(one, unknown="")[1:], style="dim")
     table.caption = "article: on its own data, for scale. $: a cloud model while it runs"
     if any(contender.price is None for contender in comparison.contenders):
         table.caption += "; --images-per-hour sets how often it is called"
@@ -92,28 +92,12 @@ def _table(title: Text, *columns: str) -> Table:
     return table
 
 
-def _row(contender: Contender) -> tuple[str, ...]:
-    point, metrics = contender.evaluation.point, contender.evaluation.metrics
-    return (
-        f"{metrics.ap50:.3f}",
-        f"{point.threshold:.3f}",
-        f"{point.precision:.3f}",
-        f"{point.recall:.3f}",
-        f"{point.f1:.3f}",
-        milliseconds_in_words(contender.milliseconds),
-        bytes_in_words(contender.sent),
-        price_in_words(contender.price),
-    )
-
-
 def _agreement(comparison: Comparison) -> Table:
     title = Text("Labelled boxes found, each at its threshold")
     table = _table(title, "both", "first alone", "second alone", "neither", "shared")
     names = [shown(contender.name) for contender in comparison.contenders]
     for pair in comparison.agreements:
-        counts = (pair.both, pair.first_alone, pair.second_alone, pair.neither)
-        pair_name = Text(f"{names[pair.first]}, {names[pair.second]}")
-        table.add_row(pair_name, *map(str, counts), f"{100 * pair.share:.0f} %")
+        table.add_row(Text(f"{names[pair.first]}, {names[pair.second]}"), *agreement_in_words(pair)[:-1])
     return table
 
 

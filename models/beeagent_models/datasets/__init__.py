@@ -3,72 +3,35 @@
 All formats are read as a `Dataset`, or image by image as an `ImageRecord`. Nothing here depends on a model or on Keras.
 """
 
-from typing import TYPE_CHECKING
-
-from beeagent.lazy_exports import lazy_exports
-
-if TYPE_CHECKING:
-    from beeagent_models.datasets.dataset import Dataset, DatasetBuilder, LabelledImage
-    from beeagent_models.datasets.defects import strict
-    from beeagent_models.datasets.download import ARTICLE_URL, download_dataset
-    from beeagent_models.datasets.formats import DatasetFormat, ImageHandling
-    from beeagent_models.datasets.ground_truth import (
-        ClassMaps,
-        GroundTruthReader,
-        ManifestLine,
-        line_record,
-        manifest_lines,
-        parse_line,
-        parse_row,
-    )
-    from beeagent_models.datasets.image_files import decode_image, find_image, find_image_file, load_image
-    from beeagent_models.datasets.reading import check_dataset, merge_datasets, open_dataset, parse_source, read_dataset
-    from beeagent_models.datasets.records import ImageRecord, Reader
-    from beeagent_models.datasets.rewrite import rewrite_manifest
-    from beeagent_models.datasets.split import Division, hold_back, split_manifest
-    from beeagent_models.datasets.sqlite_index import first_seen
-else:  # a type checker would accept any name
-    __getattr__ = lazy_exports(
-        __name__,
-        {
-            "dataset": ("Dataset", "DatasetBuilder", "LabelledImage"),
-            "defects": ("strict",),
-            "download": ("ARTICLE_URL", "download_dataset"),
-            "formats": ("DatasetFormat", "ImageHandling"),
-            "ground_truth": (
-                "ClassMaps",
-                "GroundTruthReader",
-                "ManifestLine",
-                "line_record",
-                "manifest_lines",
-                "parse_line",
-                "parse_row",
-            ),
-            "image_files": ("decode_image", "find_image", "find_image_file", "load_image"),
-            "reading": ("check_dataset", "merge_datasets", "open_dataset", "parse_source", "read_dataset"),
-            "records": ("ImageRecord", "Reader"),
-            "rewrite": ("rewrite_manifest",),
-            "split": ("Division", "hold_back", "split_manifest"),
-            "sqlite_index": ("first_seen",),
-        },
-    )
+from beeagent_models.datasets.dataset import Dataset, DatasetBuilder, LabelledImage
+from beeagent_models.datasets.defects import strict
+from beeagent_models.datasets.ground_truth import (
+    ClassMaps,
+    GroundTruthReader,
+    ManifestLine,
+    line_record,
+    manifest_lines,
+    parse_line,
+    parse_row,
+)
+from beeagent_models.datasets.image_files import decode_image, find_image, find_image_file, load_image
+from beeagent_models.datasets.reading import check_dataset, merge_datasets, open_dataset, parse_source, read_dataset
+from beeagent_models.datasets.records import ImageRecord, Reader
+from beeagent_models.datasets.split import Division, hold_back
+from beeagent_models.datasets.sqlite_index import first_seen
 
 __all__ = [
-    "ARTICLE_URL",
     "ClassMaps",
     "Dataset",
     "DatasetBuilder",
-    "DatasetFormat",
     "Division",
     "GroundTruthReader",
-    "ImageHandling",
     "ImageRecord",
     "LabelledImage",
     "ManifestLine",
     "Reader",
     "check_dataset",
     "decode_image",
-    "download_dataset",
     "find_image",
     "find_image_file",
     "first_seen",
@@ -82,7 +45,5 @@ __all__ = [
     "parse_row",
     "parse_source",
     "read_dataset",
-    "rewrite_manifest",
-    "split_manifest",
     "strict",
 ]

@@ -3,9 +3,9 @@
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Literal
 
 from beeagent.errors import InputError
 
@@ -13,19 +13,21 @@ _MODE = 0o644
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[IO[str]]:
-    """Open a text file that replaces `path` when the block succeeds, and is removed when it fails.
+def atomic_write(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
+    """Open a file that replaces `path` when the block succeeds, and is removed when it fails.
 
     Args:
         path: the file; its folder exists.
+        mode: "w" for UTF-8 text, "wb" for bytes.
 
     Raises:
         InputError: it cannot be written.
     """
     temporary: Path | None = None
     try:
+        text: dict[str, Any] = {"encoding": "utf-8", "newline": "\n"} if mode == "w" else {}
         with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", newline="\n", dir=path.parent, prefix=f".{path.name[:100]}.", delete=False
+            mode, dir=path.parent, prefix=f".{path.name[:100]}.", delete=False, **text
         ) as file:
             temporary = Path(file.name)
             yield file
@@ -75,3 +77,20 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"the folder {folder} cannot be made: {error.strerror or error}") from None
+
+
+def check_output_file(path: Path, *, what: str, suffixes: Sequence[str] = ()) -> None:
+    """Refuse a file that cannot be written, before the long work begins.
+
+    Args:
+        path: the file.
+        what: to call it in the error.
+        suffixes: the ones that it may have, in small letters; empty for any.
+
+    Raises:
+        InputError: its suffix is another, or its folder is missing.
+    """
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise InputError(f"the {what} {path} must end in {', '.join(suffixes)}")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"the {what} {path} cannot be written: there is no folder {path.absolute().parent}")

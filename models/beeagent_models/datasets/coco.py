@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from beeagent.errors import InputError
+from beeagent.errors import InputError, validation_problems
 from pydantic import BaseModel, Field, ValidationError
 
 from beeagent_models.datasets.dataset import check_labels, is_unicode
@@ -189,8 +189,7 @@ class _Content:
         try:
             entry = ENTRIES[key].model_validate(value)
         except ValidationError as error:
-            for found in error.errors():
-                yield Defect(where, DefectKind.BROKEN_LINE, f"{'.'.join(map(str, found['loc']))}: {found['msg']}")
+            yield from (Defect(where, DefectKind.BROKEN_LINE, what) for what in validation_problems(error))
             return
         if isinstance(entry, CocoImage):
             yield from self._image(entry, where, place)

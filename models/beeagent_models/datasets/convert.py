@@ -15,10 +15,10 @@ import yaml
 from beeagent.camera import IMAGE_SUFFIXES
 from beeagent.errors import InputError
 
+from beeagent_models.dataset_formats import DatasetFormat, ImageHandling
 from beeagent_models.datasets.atomic_write import new_folder
 from beeagent_models.datasets.dataset import LabelledImage, is_unicode
 from beeagent_models.datasets.defects import Box, reaches_beyond, strict
-from beeagent_models.datasets.formats import DatasetFormat, ImageHandling
 from beeagent_models.datasets.ground_truth import Labelling, manifest_line
 from beeagent_models.datasets.image_files import FoundImage, find_image
 from beeagent_models.datasets.records import ImageRecord, Reader

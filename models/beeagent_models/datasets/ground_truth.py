@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from beeagent.errors import InputError
+from beeagent.errors import InputError, validation_problems
 from pydantic import BaseModel, Field, ValidationError
 
 from beeagent_models.datasets.dataset import LabelledImage, check_labels, is_unicode
@@ -219,8 +219,8 @@ def _read_boxes(entries: object, key: str, where: str, class_map: dict[int, str]
 
 
 def _broken(where: str, key: str, error: ValidationError) -> Findings[None]:
-    for found in error.errors():
-        yield Defect(where, DefectKind.BROKEN_LINE, f"{'.'.join([key, *map(str, found['loc'])])}: {found['msg']}")
+    for problem in validation_problems(error, within=key):
+        yield Defect(where, DefectKind.BROKEN_LINE, problem)
 
 
 def manifest_line(image: LabelledImage, *, source_ref: str, labels: Sequence[str], labelling: Labelling) -> str:

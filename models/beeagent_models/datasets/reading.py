@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from beeagent.errors import InputError
 
+from beeagent_models.dataset_formats import DatasetFormat
 from beeagent_models.datasets.coco import CocoReader
 from beeagent_models.datasets.dataset import Dataset, DatasetBuilder, LabelledImage
 from beeagent_models.datasets.defects import Defect, DefectError, DefectKind, strict
-from beeagent_models.datasets.formats import DatasetFormat
 from beeagent_models.datasets.ground_truth import GroundTruthReader
 from beeagent_models.datasets.image_files import find_image, repeated_reference
 from beeagent_models.datasets.records import Reader, record_box_defects

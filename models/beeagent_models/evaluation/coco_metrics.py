@@ -62,6 +62,18 @@ class ImageMatches:
         """Return for each box whether no detection of at least this confidence, 0 to 1, matched it."""
         return np.asarray(~self.ignored & ~self.found(threshold))
 
+    def judged(
+        self, confidences: NDArray[np.float32], threshold: float
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return which detections are hits, which are false alarms, and which boxes are missed.
+
+        Args:
+            confidences: one for each detection, 0 to 1.
+            threshold: detections below it are as if they were not there.
+        """
+        counted = self.scored & (confidences >= np.float32(threshold))
+        return counted & self.hits, counted & ~self.hits, self.missed(threshold)
+
 
 @dataclass(frozen=True, slots=True)
 class CocoMetrics:

@@ -99,8 +99,8 @@ def _errors(  # noqa: PLR0913 - a image and how to judge it
     objects = np.flatnonzero(~match.ignored)
     boxes = image.boxes[objects].astype(np.float64)
     object_sizes = size_range(sizes_at_input(boxes, image, input_size))
-    missed = match.missed(threshold)[objects]
-    wrong = np.flatnonzero(match.scored & ~match.hits & (detections.confidences >= np.float32(threshold)))
+    _, alarms, boxes_missed = match.judged(detections.confidences, threshold)
+    missed, wrong = boxes_missed[objects], np.flatnonzero(alarms)
     wrong_boxes = boxes_in_pixels(detections, image)[wrong]
     wrong_sizes = size_range(sizes_at_input(wrong_boxes, image, input_size))
     overlaps = iou(wrong_boxes[:, None], boxes)

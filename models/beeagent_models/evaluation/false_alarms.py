@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from beeagent.errors import InputError
 from numpy.typing import NDArray
 
 from beeagent_models.datasets import LabelledImage, load_image
+from beeagent_models.datasets.atomic_write import atomic_write
 from beeagent_models.drawing import ContactSheet, Pixels, draw_labels, fitted, write_image
 from beeagent_models.evaluation.coco_metrics import boxes_in_pixels
 from beeagent_models.evaluation.measurement import Evaluation
@@ -87,11 +87,8 @@ def write_false_alarms(evaluations: Sequence[Evaluation], folder: Path) -> None:
         InputError: a file cannot be written, or an image cannot be read.
     """
     alarms = hardest_false_alarms(evaluations)
-    path = folder / LIST_FILE
-    try:
-        path.write_text("".join(f"{json.dumps(alarm.to_json())}\n" for alarm in alarms), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+    with atomic_write(folder / LIST_FILE) as file:
+        file.writelines(f"{json.dumps(alarm.to_json())}\n" for alarm in alarms)
     if not alarms:
         return
     sheet = ContactSheet(len(alarms), columns=_COLUMNS, side=_SIDE)

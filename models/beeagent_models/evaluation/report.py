@@ -14,6 +14,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from beeagent_models.datasets.atomic_write import check_output_file
 from beeagent_models.evaluation.error_breakdown import ErrorKind
 from beeagent_models.evaluation.measurement import PRECISIONS, Evaluation
 
@@ -164,10 +165,7 @@ def check_plot_path(path: Path) -> None:
     Raises:
         InputError: the suffix is unknown or the folder is missing.
     """
-    if path.suffix.lower() not in PLOT_SUFFIXES:
-        raise InputError(f"the plot {path} must end in {', '.join(PLOT_SUFFIXES)}")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"the plot {path} cannot be written: there is no folder {path.absolute().parent}")
+    check_output_file(path, what="plot", suffixes=PLOT_SUFFIXES)
 
 
 def plot_curves(evaluations: Sequence[Evaluation], path: Path) -> None:
