@@ -14,8 +14,7 @@ from rich.table import Table
 
 from beeagent_export.adaptation import Adaptation, AdaptationOptions, Comparison
 from beeagent_export.bundle import as_json, refuse_unwritable, written
-from beeagent_export.export_command import export_progress
-from beeagent_export.terminal import hidden_native_output
+from beeagent_export.terminal import export_progress, hidden_native_output
 
 _FEW_BOXES = 50
 _TABLE_WIDTH = 100

@@ -1,16 +1,13 @@
 """`beeagent export`: options of the command line in; progress and a summary out."""
 
 import contextlib
-import os
-from collections.abc import Iterator
 
 import typer
-from rich.console import Console
 
 from beeagent_export.bundle import refuse_unwritable
 from beeagent_export.exporter import export_bundle
 from beeagent_export.options import ExportOptions
-from beeagent_export.terminal import Progress, console_progress, hidden_native_output
+from beeagent_export.terminal import export_progress, hidden_native_output
 from beeagent_export.variant import Variant
 
 
@@ -40,16 +37,6 @@ def run_export(options: ExportOptions, *, verbose: bool) -> None:
     measured = result.variants[0].measured.evaluation is not None
     hint = "" if measured else "; AP was not measured: give labelled images with --validate"
     typer.echo(f"report: {options.page}{hint}")
-
-
-@contextlib.contextmanager
-def export_progress() -> Iterator[Progress]:
-    """Show progress on what is standard error now, whatever becomes of the descriptor meanwhile."""
-    with (
-        os.fdopen(os.dup(2), "w") as file,
-        console_progress(Console(file=file)) as progress,
-    ):
-        yield progress
 
 
 def _summary(variant: Variant) -> str:

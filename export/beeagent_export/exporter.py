@@ -8,6 +8,7 @@ import numpy as np
 from beeagent.camera import read_image
 from beeagent.errors import BeeagentError
 from beeagent_models.datasets import Dataset
+from beeagent_models.evaluation import PlattScaling
 from numpy.typing import NDArray
 
 from beeagent_export.bundle import refuse_existing, refuse_unwritable, write_bundle, written
@@ -43,9 +44,9 @@ class ExportResult:
 
 @dataclass(frozen=True, slots=True)
 class _Images:
-    """The user's images, each with its name: resized to the model's input, and in the original size for the report."""
+    """The user's images: resized to the model's input, and in the original size for the report, with their names."""
 
-    calibration: tuple[tuple[str, NDArray[np.uint8]], ...]
+    calibration: tuple[NDArray[np.uint8], ...]
     parity: tuple[tuple[str, NDArray[np.uint8]], ...]
     parity_seen: bool
     shown: tuple[tuple[str, NDArray[np.uint8]], ...]
@@ -72,7 +73,7 @@ def export_bundle(options: ExportOptions, *, progress: Progress) -> ExportResult
     validation = read_validation(options.validate, attribute=options.attribute)
     confidence_data = read_validation(options.calibrate_confidence, attribute=options.attribute)
     progress.stage("loading the source")
-    source = load_source(options.source, labels=options.labels, input_size=options.input_size, fit=options.fit)
+    source = _loaded(options)
     for labelled in (validation, confidence_data):
         if labelled is not None:
             refuse_other_labels(labelled, source.heads.labels)
@@ -95,21 +96,18 @@ def export_bundle(options: ExportOptions, *, progress: Progress) -> ExportResult
     return result
 
 
+def _loaded(options: ExportOptions, confidence: PlattScaling | None = None) -> Source:
+    size, labels, fit = options.input_size, options.labels, options.fit
+    return load_source(options.source, labels=labels, input_size=size, fit=fit, confidence=confidence)
+
+
 def _calibrated(
     source: Source, data: Dataset, options: ExportOptions, progress: Progress
 ) -> tuple[Source, ConfidenceCalibration]:
     """Return the source with its confidence calibrated, and how."""
-    progress.stage("converting the source to calibrate its confidence")
-    total = len(data.images)
-    steps = iter(progress.track(range(total), "calibrating confidence", total))
-    confidence = calibrate_confidence(source.heads, options, data, step=lambda: next(steps, None))
-    calibrated = load_source(
-        options.source,
-        labels=options.labels,
-        input_size=options.input_size,
-        fit=options.fit,
-        confidence=confidence.scaling,
-    )
+    step = progress.stage("calibrating confidence", len(data.images))
+    confidence = calibrate_confidence(source.heads, options, data, step=step)
+    calibrated = _loaded(options, confidence.scaling)
     provenance = {**calibrated.provenance, "confidence_calibration": confidence.to_json()}
     return replace(calibrated, provenance=provenance), confidence
 
@@ -133,24 +131,15 @@ class _Export:
     def variant(self, precision: Precision, reference: Measured | None) -> Variant:
         """Make one variant."""
         heads, options, progress, images = self.source.heads, self.options, self.progress, self.images
-        calibration = [pixels for _, pixels in images.calibration] if precision is Precision.INT8 else []
-        converted = convert_heads(
-            heads,
-            precision=precision,
-            calibration=progress.track(calibration, "calibrating", len(calibration)),
-        )
+        calibration = images.calibration if precision is Precision.INT8 else ()
+        tracked = progress.track(calibration, "calibrating", len(calibration))
+        converted = convert_heads(heads, precision=precision, calibration=tracked)
         progress.stage(f"comparing {precision.value} with the source")
-        parity = (
-            compare(
-                heads,
-                converted,
-                images.parity,
-                score_threshold=options.postprocess.score_threshold,
-                seen_in_calibration=images.parity_seen and precision is Precision.INT8,
-            )
-            if images.parity
-            else None
-        )
+        parity = None
+        if images.parity:
+            seen = images.parity_seen and precision is Precision.INT8
+            threshold = options.postprocess.score_threshold
+            parity = compare(heads, converted, images.parity, score_threshold=threshold, seen_in_calibration=seen)
         model = append_postprocess(converted, heads, options.postprocess)
         return describe_variant(
             self.source,
@@ -164,16 +153,10 @@ class _Export:
         )
 
     def _measured(self, model: bytes, what: str) -> Measured:
-        total = len(self.validation.images) if self.validation is not None else 0
-        steps = iter(self.progress.track(range(total), f"measuring {what}", total))
-        return measure_model(
-            model,
-            self.source.heads,
-            self.options,
-            shown=[pixels for _, pixels in self.images.shown],
-            validation=self.validation,
-            step=lambda: next(steps, None),
-        )
+        step = self.progress.stage(f"measuring {what}", len(self.validation.images) if self.validation else 0)
+        shown = [pixels for _, pixels in self.images.shown]
+        heads, options, validation = self.source.heads, self.options, self.validation
+        return measure_model(model, heads, options, shown=shown, validation=validation, step=step)
 
 
 def _read_images(
@@ -186,11 +169,10 @@ def _read_images(
     unseen = [path for path in paths if path not in used]
     parity = spread(labelled or unseen or paths, _SHOWN)
     wanted = list(dict.fromkeys([*calibration, *parity]))
-    resized = dict(
-        zip(wanted, progress.track(resize_images(wanted, source.heads), "reading images", len(wanted)), strict=True)
-    )
+    images = progress.track(resize_images(wanted, source.heads), "reading images", len(wanted))
+    resized = dict(zip(wanted, images, strict=True))
     return _Images(
-        tuple((path.name, resized[path]) for path in calibration),
+        tuple(resized[path] for path in calibration),
         tuple((path.name, resized[path]) for path in parity),
         parity_seen=not (labelled or unseen) and bool(calibration),
         shown=tuple((path.name, read_image(path)) for path in parity),

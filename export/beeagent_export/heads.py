@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from beeagent.detection import Fit
+from beeagent.detection import Fit, InputSpec
 from numpy.typing import NDArray
 
 
@@ -58,6 +58,11 @@ class RawHeads:
             )
         if not self.std > 0:
             raise ValueError(f"std is {self.std}: it must be more than 0")
+
+    @property
+    def input_spec(self) -> InputSpec:
+        """The input as a manifest describes it."""
+        return InputSpec(width=self.width, height=self.height, fit=self.fit, mean=self.mean, std=self.std)
 
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Turn an image into the function's input.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from beeagent.detection import Detections, Detector, DetectorOptions, InputSpec, ModelBundle
+from beeagent.detection import Detections, Detector, DetectorOptions, ModelBundle
 from beeagent.errors import InputError
 from beeagent_models.datasets import Dataset, merge_datasets, parse_source, read_dataset
 from beeagent_models.evaluation import Evaluation, evaluate, refuse_without_boxes
@@ -144,7 +144,7 @@ def _in_memory(model: bytes, heads: RawHeads, options: ExportOptions) -> ModelBu
         sha256=hashlib.sha256(model).hexdigest(),
         model=model,
         labels=heads.labels,
-        input=InputSpec(width=heads.width, height=heads.height, fit=heads.fit, mean=heads.mean, std=heads.std),
+        input=heads.input_spec,
         threshold=0.0,
         manifest=None,
     )

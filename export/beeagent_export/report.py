@@ -3,13 +3,13 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 import cv2
 import numpy as np
 from beeagent.detection import Detections
 from beeagent_models.drawing import draw
+from beeagent_models.templates import render
 from numpy.typing import NDArray
 
 from beeagent_export.bundle import as_json
@@ -20,15 +20,6 @@ from beeagent_export.variant import Variant
 
 _WIDTH = 480  # pixels, of an image
 _QUALITY = 80
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; margin: 1rem 0; }
-th, td { padding: .3rem .8rem; border-bottom: 1px solid #ddd; text-align: right; font-variant-numeric: tabular-nums; }
-th:first-child, td:first-child { text-align: left; }
-.images { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); }
-figure { margin: 0; } img { width: 100%; } figcaption { color: #666; font-size: 13px; }
-.refused { color: #a00; font-weight: 600; }
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,35 +58,30 @@ def report_page(  # noqa: PLR0913 - the parts of a page
         images: name and pixels, uint8, BGR, of each image that is shown.
         columns: what each model found in them.
     """
-    said = "".join(f"<p>{escape(line)}</p>\n" for line in lines)
-    said += "" if refused is None else f'<p class="refused">{escape(refused)}</p>\n'
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in rows)
-    shown = "".join(
-        f'<h2>{escape(name)}</h2>\n<div class="images">\n'
-        + "".join(_figure(pixels, column, index) for column in columns)
-        + "</div>\n"
-        for index, (name, pixels) in enumerate(images)
-    )
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{escape(title)}</title>\n'
-        f"<style>{_STYLE}</style></head>\n<body>\n<h1>{escape(title)}</h1>\n{said}"
-        f"<table>\n<tr>{head}</tr>\n{body}</table>\n{shown}</body>\n</html>\n"
+    return render(
+        "beeagent_export",
+        "report.html.jinja",
+        title=title,
+        lines=lines,
+        refused=refused,
+        header=header,
+        rows=rows,
+        images=[
+            (name, [_figure(pixels, column, index) for column in columns])
+            for index, (name, pixels) in enumerate(images)
+        ],
     )
 
 
-def _figure(pixels: NDArray[np.uint8], column: Column, index: int) -> str:
+def _figure(pixels: NDArray[np.uint8], column: Column, index: int) -> tuple[str, str]:
+    """Return the image with what one model found, a JPEG in base64, and its caption."""
     found = column.found[index].at_least(column.threshold)
     drawn = draw(pixels, found)
     height = max(1, round(drawn.shape[0] * _WIDTH / drawn.shape[1]))
     small = cv2.resize(drawn, (_WIDTH, height), interpolation=cv2.INTER_AREA)
     _, encoded = cv2.imencode(".jpg", small, (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))
-    source = base64.b64encode(encoded.tobytes()).decode("ascii")
     caption = f"{column.title}: {len(found)} of {column.threshold:.2f} or more"
-    return (
-        f'<figure><img src="data:image/jpeg;base64,{source}" alt="{escape(caption)}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>\n"
-    )
+    return base64.b64encode(encoded.tobytes()).decode("ascii"), caption
 
 
 _HEADER = (
@@ -142,17 +128,6 @@ def report_files(  # noqa: PLR0913 - all that a report tells of
         "refused": refused,
         "threads": THREADS,
     }
-    return {options.report: as_json(report), options.page: _page(options, source, variants, reference, shown, refused)}
-
-
-def _page(  # noqa: PLR0913, PLR0917 - as above
-    options: ExportOptions,
-    source: Source,
-    variants: Sequence[Variant],
-    reference: Measured | None,
-    shown: Sequence[tuple[str, NDArray[np.uint8]]],
-    refused: str | None,
-) -> str:
     columns = [
         Column(title=variant.precision.value, threshold=variant.manifest.threshold.value, found=variant.measured.found)
         for variant in variants
@@ -164,7 +139,7 @@ def _page(  # noqa: PLR0913, PLR0917 - as above
     rows += [
         (variant.precision.value, *_figures(variant.measured, variant), *_differences(variant)) for variant in variants
     ]
-    return report_page(
+    page = report_page(
         title=f"{options.name} {options.version}",
         lines=[
             f"{source.architecture}, {source.heads.width}x{source.heads.height}, {', '.join(source.heads.labels)}.",
@@ -177,6 +152,7 @@ def _page(  # noqa: PLR0913, PLR0917 - as above
         images=shown,
         columns=columns,
     )
+    return {options.report: as_json(report), options.page: page}
 
 
 def _measured_on(variants: Sequence[Variant]) -> str:
@@ -195,19 +171,11 @@ def _figures(measured: Measured, variant: Variant | None = None) -> tuple[str, .
     head = (f"{size / 1e6:.1f} MB", f"{measured.milliseconds:.1f} ms")
     evaluation = measured.evaluation
     if evaluation is None:
-        threshold = "" if variant is None else f"{variant.manifest.threshold.value:.3f}"
-        return (*head, "", "", "", threshold, "", "")
+        return (*head, "", "", "", "" if variant is None else f"{variant.manifest.threshold.value:.3f}", "", "")
     point, metrics = evaluation.point, evaluation.metrics
     lost = "" if variant is None or variant.drop is None else f"{variant.drop:+.2f}"
-    return (
-        *head,
-        f"{metrics.ap * 100:.2f}",
-        f"{metrics.ap50 * 100:.2f}",
-        lost,
-        f"{point.threshold:.3f}",
-        f"{point.precision:.3f}",
-        f"{point.recall:.3f}",
-    )
+    at_threshold = (f"{value:.3f}" for value in (point.threshold, point.precision, point.recall))
+    return (*head, f"{metrics.ap * 100:.2f}", f"{metrics.ap50 * 100:.2f}", lost, *at_threshold)
 
 
 def _differences(variant: Variant) -> tuple[str, str, str]:

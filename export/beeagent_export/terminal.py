@@ -3,9 +3,9 @@
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import rich.progress
 from rich.console import Console
@@ -13,64 +13,51 @@ from rich.console import Console
 _Item = TypeVar("_Item")
 
 
-class Progress(Protocol):
-    """Receives the progress of an export."""
+class Progress:
+    """Shows the stage of an export, and how far it is."""
 
-    def stage(self, what: str) -> None:
-        """Show the name of a stage without a count."""
-        ...
+    def __init__(self, bar: rich.progress.Progress) -> None:
+        self._bar = bar
+
+    def stage(self, what: str, total: int | None = None) -> Callable[[], None]:
+        """Show the name of a stage; return a function that counts one of its steps."""
+        for task in self._bar.task_ids:
+            self._bar.remove_task(task)
+        task = self._bar.add_task(what, total=total)
+        return lambda: self._bar.advance(task)
 
     def track(self, items: Iterable[_Item], what: str, total: int) -> Iterator[_Item]:
         """Yield `total` items, counting them."""
-        ...
+        step = self.stage(what, total)
+        for item in items:
+            yield item
+            step()
 
 
 @contextmanager
-def console_progress(console: Console) -> Iterator[Progress]:
-    """Show progress as a line on a terminal, which is gone when the block is done; elsewhere show nothing."""
-    if not console.is_terminal:
-        yield _NoProgress()
-        return
-    with rich.progress.Progress(
+def export_progress() -> Iterator[Progress]:
+    """Show progress as a line on a terminal, which is gone when the block is done; elsewhere show nothing.
+
+    It is written to what is standard error now, whatever becomes of the descriptor meanwhile.
+    """
+    columns = (
         rich.progress.SpinnerColumn(),
         rich.progress.TextColumn("{task.description}"),
         rich.progress.BarColumn(),
         rich.progress.MofNCompleteColumn(),
         rich.progress.TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        redirect_stderr=False,
-        redirect_stdout=False,
-    ) as bar:
-        yield _ConsoleProgress(bar)
-
-
-class _NoProgress:
-    def stage(self, what: str) -> None:
-        pass
-
-    def track(self, items: Iterable[_Item], what: str, total: int) -> Iterator[_Item]:
-        del what, total
-        return iter(items)
-
-
-class _ConsoleProgress:
-    def __init__(self, bar: rich.progress.Progress) -> None:
-        self._bar = bar
-
-    def stage(self, what: str) -> None:
-        self._begin(what, None)
-
-    def track(self, items: Iterable[_Item], what: str, total: int) -> Iterator[_Item]:
-        task = self._begin(what, total)
-        for item in items:
-            yield item
-            self._bar.advance(task)
-
-    def _begin(self, what: str, total: int | None) -> rich.progress.TaskID:
-        for task in self._bar.task_ids:
-            self._bar.remove_task(task)
-        return self._bar.add_task(what, total=total)
+    )
+    with os.fdopen(os.dup(2), "w") as file:
+        console = Console(file=file)
+        with rich.progress.Progress(
+            *columns,
+            console=console,
+            transient=True,
+            redirect_stderr=False,
+            redirect_stdout=False,
+            disable=not console.is_terminal,
+        ) as bar:
+            yield Progress(bar)
 
 
 @contextmanager

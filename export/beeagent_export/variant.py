@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from beeagent import __version__
-from beeagent.detection import InputSpec, Manifest, Threshold
+from beeagent.detection import Manifest, Threshold
 from beeagent_models.evaluation import figures_of, threshold_of
 
 from beeagent_export.bundle import bundle_files, hashes
@@ -93,7 +93,7 @@ def describe_variant(  # noqa: PLR0913 - what came of each step
         version=options.version,
         licence=options.licence,
         files=hashes(files),
-        input=InputSpec(width=heads.width, height=heads.height, fit=heads.fit, mean=heads.mean, std=heads.std),
+        input=heads.input_spec,
         labels=list(heads.labels),
         threshold=threshold,
         metrics=[] if measured.evaluation is None else [figures_of(measured.evaluation, split=_SPLIT)],
