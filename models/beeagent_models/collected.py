@@ -96,14 +96,7 @@ def read_collected(folder: Path, *, threshold: float | None = None) -> Collected
     builder = DatasetBuilder(name=folder.absolute().name, labels=classes.labels)
     with first_seen() as seen:
         for one in kept:
-            record = strict(find_image(line_record(one.cloud), one.find, seen)).record
-            builder.add(
-                one.path,
-                size=record.known_size,
-                boxes=np.array(record.boxes, np.float64),
-                labels=record.labels,
-                where=record.where,
-            )
+            strict(find_image(line_record(one.cloud), one.find, seen)).add_to(builder)
     dataset = builder.build()
     edge = tuple(
         _detections(one, (image.width, image.height), classes.labels, threshold)

@@ -6,14 +6,19 @@ Format: https://cocodataset.org/#format-data, "Object Detection".
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from beeagent.errors import InputError, validation_problems
 from pydantic import BaseModel, Field, ValidationError
 
-from beeagent_models.datasets.dataset import check_labels, is_unicode
-from beeagent_models.datasets.defects import Defect, DefectKind
-from beeagent_models.datasets.image_files import is_image_file
+from beeagent_models.datasets.defects import (
+    Defect,
+    DefectKind,
+    class_name_defects,
+    is_unicode,
+)
+from beeagent_models.datasets.image_files import first_image_file
 from beeagent_models.datasets.json_stream import BrokenJsonError, members
 from beeagent_models.datasets.records import ImageRecord, Reader, name_within
 from beeagent_models.datasets.sqlite_index import temporary_database
@@ -53,33 +58,18 @@ ENTRIES: dict[str, type[CocoImage] | type[CocoAnnotation] | type[CocoCategory]] 
 }
 """The lists that every COCO file has, and the form of their entries."""
 
-
-def find_coco_image(file_name: str, *, file: Path, where: str) -> Path:
-    """Find the image that a COCO file names.
-
-    A `file_name` is looked for beside the file, in `images` beside it, and in the same two places one folder up,
-    where `annotations/instances_val.json` has its images in `val`.
-
-    Raises:
-        InputError: there is none.
-    """
-    relative = Path(PurePosixPath(file_name))
-    here, above = file.parent, file.parent.parent
-    split = file.stem.rpartition("_")[2]
-    folders = (here, here / "images", above, above / "images", above / split, above / "images" / split)
-    candidates = list(dict.fromkeys(folder / relative for folder in folders))
-    for candidate in candidates:
-        if is_image_file(candidate):
-            return candidate
-    looked = ", ".join(map(str, candidates))
-    raise InputError(f"{where}: the image {file_name} is missing: searched {looked}")
-
-
 _MAX_SIDE = 1 << 31
 """Pixels; no image has so many."""
 
 _CROWDS = "crowd regions left out, which are not boxes of single objects"
 _GROUPS = "categories left out, which have no box and are the supercategory of others"
+
+# Ids are text here: JSON has integers of any size, and SQLite has not.
+_TABLES = """
+CREATE TABLE image (place INTEGER, id TEXT PRIMARY KEY, name TEXT, width INTEGER, height INTEGER);
+CREATE TABLE annotation (place INTEGER, image TEXT, category TEXT, x REAL, y REAL, width REAL, height REAL);
+CREATE TABLE used (category TEXT PRIMARY KEY);
+"""
 
 
 class CocoReader(Reader):
@@ -93,48 +83,44 @@ class CocoReader(Reader):
     """
 
     def __init__(self, file: Path, *, labels: tuple[str, ...] | None, allowed: tuple[str, ...] | None = None) -> None:
-        super().__init__()
+        super().__init__(str(file), labels=labels, allowed=allowed)
         self._file = file
-        self._given = labels
-        self._labels = labels
-        self._allowed = allowed
-        if labels is not None:
-            check_labels(str(file), labels)
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """See `Reader`."""
-        if self._labels is None:
-            with temporary_database() as database:
-                content = _Content(self._file, database)
-                for defect in content.load():
-                    raise defect.error()
-                for defect in content.category_defects():
-                    raise defect.error()
-                groups = content.groups()
-                names = content.names
-                self._labels = tuple(names[key].name for key in sorted(names) if key not in groups)
-        return self._labels
+    def _read_labels(self) -> tuple[str, ...]:
+        with temporary_database() as database:
+            content = _Content(self._file, database)
+            for defect in chain(content.load(), content.category_defects()):
+                raise defect.error()
+            groups = content.groups()
+            return tuple(name.name for key, name in sorted(content.names.items()) if key not in groups)
 
     def entries(self) -> Iterator[ImageRecord | Defect]:
         """See `Reader`: first the defects of single entries, then the images in the order of the images."""
+        self.left_out = {}
         with temporary_database() as database:
             content = _Content(self._file, database)
             yield from content.load()
             groups = content.groups()
             if self._given is None:
                 yield from content.category_defects()
-            if self._allowed is not None:
-                yield from content.refuse_others(self._allowed, groups)
-            self.left_out = {
-                what: count for what, count in ((_CROWDS, content.crowds), (_GROUPS, len(groups))) if count
-            }
+            for key in sorted(content.names.keys() - groups):
+                yield from self._refuse_unlisted(content.category_at(key), content.names[key].name)
+            self._count(_CROWDS, content.crowds)
+            self._count(_GROUPS, len(groups))
             yield from content.orphans()
             yield from content.records()
 
     def find(self, record: ImageRecord) -> Path:
-        """Find the file of an image beside the COCO file."""
-        return find_coco_image(record.reference, file=self._file, where=record.where)
+        """Find the file of an image beside the COCO file.
+
+        It is looked for beside the file, in `images` beside it, and in the same two places one folder up, where
+        `annotations/instances_val.json` has its images in `val`.
+        """
+        here, above = self._file.parent, self._file.parent.parent
+        split = self._file.stem.rpartition("_")[2]
+        folders = (here, here / "images", above, above / "images", above / split, above / "images" / split)
+        relative = Path(PurePosixPath(record.reference))
+        return first_image_file((folder / relative for folder in folders), record.reference, where=record.where)
 
 
 @dataclass(slots=True)
@@ -151,15 +137,7 @@ class _Content:
     """The lists that are missing or none."""
 
     def load(self) -> Iterator[Defect]:
-        # Ids are text here: JSON has integers of any size, and SQLite has not.
-        self.database.execute(
-            "CREATE TABLE image (place INTEGER, id TEXT PRIMARY KEY, name TEXT, width INTEGER, height INTEGER)"
-        )
-        self.database.execute(
-            "CREATE TABLE annotation "
-            "(place INTEGER, image TEXT, category TEXT, x REAL, y REAL, width REAL, height REAL)"
-        )
-        self.database.execute("CREATE TABLE used (category TEXT PRIMARY KEY)")
+        self.database.executescript(_TABLES)
         missing = set(ENTRIES)
         images = False
         try:
@@ -172,16 +150,14 @@ class _Content:
                     self.broken.add(key)
                     yield Defect(f"{self.file}: {key}", DefectKind.BROKEN_LINE, "must be a list")
         except BrokenJsonError as error:
-            self.broken |= missing
-            yield Defect(str(self.file), DefectKind.BROKEN_JSON, str(error).removeprefix(f"{self.file}: "))
+            yield Defect.of(str(self.file), DefectKind.BROKEN_JSON, error)
         else:
             if not images:
-                lists = ", ".join(ENTRIES)
-                raise InputError(f"{self.file}: there is no image; a COCO file has {lists}")
-            self.broken |= missing
+                raise InputError(f"{self.file}: there is no image; a COCO file has {', '.join(ENTRIES)}")
             if missing:
                 what = f"{', '.join(sorted(missing))}: missing, so this is not a COCO file"
                 yield Defect(str(self.file), DefectKind.BROKEN_LINE, what)
+        self.broken |= missing
         self.database.execute("CREATE INDEX annotation_image ON annotation (image, place)")
 
     def _entry(self, key: str, place: int, value: object) -> Iterator[Defect]:
@@ -194,15 +170,13 @@ class _Content:
         if isinstance(entry, CocoImage):
             yield from self._image(entry, where, place)
         elif isinstance(entry, CocoAnnotation):
-            category = str(entry.category_id)
-            self.database.execute("INSERT OR IGNORE INTO used VALUES (?)", (category,))
-            if entry.iscrowd:
-                self.crowds += 1
-                return
-            # A number that is none would be stored as NULL.
-            box = [value if value == value else float("inf") for value in entry.bbox]  # noqa: PLR0124
-            row = (place, str(entry.image_id), category, *box)
-            self.database.execute("INSERT INTO annotation VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            self.database.execute("INSERT OR IGNORE INTO used VALUES (?)", (str(entry.category_id),))
+            self.crowds += bool(entry.iscrowd)
+            if not entry.iscrowd:
+                # A number that is none would be stored as NULL.
+                box = [value if value == value else float("inf") for value in entry.bbox]  # noqa: PLR0124
+                row = (place, str(entry.image_id), str(entry.category_id), *box)
+                self.database.execute("INSERT INTO annotation VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         elif entry.id in self.names:
             what = f"category id {entry.id} is '{self.names[entry.id].name}', too"
             yield Defect(where, DefectKind.DUPLICATE, what)
@@ -212,16 +186,14 @@ class _Content:
 
     def _image(self, entry: CocoImage, where: str, place: int) -> Iterator[Defect]:
         if not (0 < entry.width < _MAX_SIDE and 0 < entry.height < _MAX_SIDE):
-            what = f"the image is stated to be {entry.width}x{entry.height}"
-            yield Defect(where, DefectKind.SIZE_WRONG, what)
-            return
-        if not entry.file_name or not is_unicode(entry.file_name):
-            kind = "no Unicode text" if entry.file_name else "empty"
-            yield Defect(where, DefectKind.BROKEN_LINE, f"file_name is {kind}")
-            return
-        row = (place, str(entry.id), entry.file_name, entry.width, entry.height)
-        if not self.database.execute("INSERT OR IGNORE INTO image VALUES (?, ?, ?, ?, ?)", row).rowcount:
-            yield Defect(where, DefectKind.DUPLICATE, f"image id {entry.id} is used twice")
+            yield Defect(where, DefectKind.SIZE_WRONG, f"the image is stated to be {entry.width}x{entry.height}")
+        elif not entry.file_name or not is_unicode(entry.file_name):
+            what = f"file_name is {'no Unicode text' if entry.file_name else 'empty'}"
+            yield Defect(where, DefectKind.BROKEN_LINE, what)
+        else:
+            row = (place, str(entry.id), entry.file_name, entry.width, entry.height)
+            if not self.database.execute("INSERT OR IGNORE INTO image VALUES (?, ?, ?, ?, ?)", row).rowcount:
+                yield Defect(where, DefectKind.DUPLICATE, f"image id {entry.id} is used twice")
 
     def groups(self) -> frozenset[int]:
         """Return the ids of the categories without a box that are the supercategory of others.
@@ -236,28 +208,16 @@ class _Content:
             if category.name in above and category.supercategory != category.name and str(key) not in used
         )
 
+    def category_at(self, key: int) -> str:
+        return f"{self.file}: categories.{self.places[key]}"
+
     def category_defects(self) -> Iterator[Defect]:
         """Yield the categories with ambiguous names."""
-        ids: dict[str, int] = {}
-        for key in sorted(self.names):
-            category = self.names[key]
-            where = f"{self.file}: categories.{self.places[key]}"
-            if not category.name.strip() or not is_unicode(category.name):
-                kind = "a non-Unicode" if category.name.strip() else "an empty"
-                yield Defect(where, DefectKind.LABEL_UNKNOWN, f"the category with id {key} has {kind} name")
-            elif ids.setdefault(category.name, key) != key:
-                other = ids[category.name]
-                what = f"two categories are called '{category.name}', id {other} and id {key}; rename or remove one"
-                yield Defect(where, DefectKind.LABEL_UNKNOWN, what)
+        names = ((self.category_at(key), key, category.name) for key, category in sorted(self.names.items()))
+        yield from class_name_defects("category", names, {})
         if not self.names and "categories" not in self.broken:
             what = f"there is no category; name the labels: {self.file}=bee"
             yield Defect(str(self.file), DefectKind.LABEL_UNKNOWN, what)
-
-    def refuse_others(self, allowed: tuple[str, ...], groups: frozenset[int]) -> Iterator[Defect]:
-        for key in sorted(self.names):
-            if self.names[key].name not in allowed and key not in groups:
-                what = f"label '{self.names[key].name}' is not one of {', '.join(allowed)}"
-                yield Defect(f"{self.file}: categories.{self.places[key]}", DefectKind.LABEL_UNKNOWN, what)
 
     def orphans(self) -> Iterator[Defect]:
         for place, image, category in self.database.execute(

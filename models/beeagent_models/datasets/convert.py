@@ -7,8 +7,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import count
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 import numpy as np
 import yaml
@@ -17,8 +18,8 @@ from beeagent.errors import InputError
 
 from beeagent_models.dataset_formats import DatasetFormat, ImageHandling
 from beeagent_models.datasets.atomic_write import new_folder
-from beeagent_models.datasets.dataset import LabelledImage, is_unicode
-from beeagent_models.datasets.defects import Box, reaches_beyond, strict
+from beeagent_models.datasets.dataset import LabelledImage
+from beeagent_models.datasets.defects import Box, is_unicode, not_among, reaches_beyond, strict
 from beeagent_models.datasets.ground_truth import Labelling, manifest_line
 from beeagent_models.datasets.image_files import FoundImage, find_image
 from beeagent_models.datasets.records import ImageRecord, Reader
@@ -35,118 +36,69 @@ WRITTEN_AS = {
 """The file in the folder that is the dataset."""
 
 
-class Writer(Protocol):
-    """Takes images; their boxes have an area and are within the image."""
-
-    def add(self, record: ImageRecord) -> None:
-        """Write one image.
-
-        Raises:
-            InputError: the format has no way to say it.
-        """
+_Add = Callable[[ImageRecord], None]
+"""Writes one image, whose boxes have an area and are within it; raises InputError if the format cannot say it."""
 
 
 @contextlib.contextmanager
-def opened_writer(
-    to: DatasetFormat, folder: Path, *, labels: tuple[str, ...], attribute: str, created_at: datetime
-) -> Iterator[Writer]:
-    """Begin a dataset; it is whole when the block ends.
+def _ground_truth(folder: Path, labels: tuple[str, ...], labelling: Labelling) -> Iterator[_Add]:
+    with _opened(folder, DatasetFormat.GROUND_TRUTH) as stream:
 
-    Args:
-        to: format to write.
-        folder: where; it exists and is empty.
-        labels: the names of the classes.
-        attribute: the label attribute of a manifest.
-        created_at: the date that a manifest states.
+        def add(record: ImageRecord) -> None:
+            boxes = np.array(record.boxes, np.float32).reshape(-1, 4)
+            class_ids = np.array([labels.index(label) for label in record.labels], np.int64)
+            image = LabelledImage(Path(record.name), *record.known_size, boxes, class_ids)
+            source_ref = f"{IMAGES}/{record.name}"
+            stream.write(manifest_line(image, source_ref=source_ref, labels=labels, labelling=labelling) + "\n")
 
-    Raises:
-        OSError: the folder cannot be written to.
-    """
-    file = folder / WRITTEN_AS[to]
-    if to is DatasetFormat.YOLO:
-        (folder / "labels").mkdir()
+        yield add
+
+
+@contextlib.contextmanager
+def _coco(folder: Path, labels: tuple[str, ...], _: Labelling) -> Iterator[_Add]:
+    """Write the images at once, and the annotations behind them at the end."""
+    images, boxes = count(1), count(1)
+    with (
+        _opened(folder, DatasetFormat.COCO) as stream,
+        tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder) as annotations,
+    ):
+
+        def add(record: ImageRecord) -> None:
+            width, height = record.known_size
+            number = next(images)
+            image = {"id": number, "file_name": f"{IMAGES}/{record.name}", "width": width, "height": height}
+            stream.write((",\n" if number > 1 else "\n") + json.dumps(image, ensure_ascii=False))
+            for label, (left, top, right, bottom) in zip(record.labels, record.boxes, strict=True):
+                annotation = {
+                    "id": next(boxes),
+                    "image_id": number,
+                    "category_id": labels.index(label) + 1,
+                    "bbox": [_number(value) for value in (left, top, right - left, bottom - top)],
+                    "area": _number((right - left) * (bottom - top)),
+                    "iscrowd": 0,
+                }
+                annotations.write((",\n" if annotation["id"] != 1 else "\n") + json.dumps(annotation))
+
+        stream.write('{"images": [')
+        yield add
+        stream.write('\n],\n"annotations": [')
+        annotations.seek(0)
+        shutil.copyfileobj(annotations, stream)
+        categories = [{"id": index, "name": label} for index, label in enumerate(labels, start=1)]
+        stream.write(f'\n],\n"categories": {json.dumps(categories, ensure_ascii=False)}}}\n')
+
+
+@contextlib.contextmanager
+def _yolo(folder: Path, labels: tuple[str, ...], _: Labelling) -> Iterator[_Add]:
+    (folder / "labels").mkdir()
+    with _opened(folder, DatasetFormat.YOLO) as stream:
         names = {"train": IMAGES, "val": IMAGES, "names": dict(enumerate(labels))}
         # Written as they are, some characters that cannot be seen would be read back as blanks.
         readable = all(label.isprintable() for label in labels)
-        file.write_text(yaml.safe_dump(names, allow_unicode=readable, sort_keys=False), encoding="utf-8")
-        yield _Yolo(folder, labels)
-        return
-    with file.open("w", encoding="utf-8", newline="\n") as stream:
-        if to is DatasetFormat.COCO:
-            with tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder) as annotations:
-                writer = _Coco(stream, annotations, labels)
-                yield writer
-                writer.finish()
-        else:
-            labelling = Labelling(
-                attribute=attribute, job_name="beeagent-dataset-convert", created_at=created_at, human=True
-            )
-            yield _GroundTruth(stream, labels, labelling)
+        yaml.safe_dump(names, stream, allow_unicode=readable, sort_keys=False)
 
-
-class _GroundTruth:
-    def __init__(self, stream: IO[str], labels: tuple[str, ...], labelling: Labelling) -> None:
-        self._stream = stream
-        self._labels = labels
-        self._labelling = labelling
-
-    def add(self, record: ImageRecord) -> None:
-        image = LabelledImage(
-            path=Path(record.name),
-            width=record.known_size[0],
-            height=record.known_size[1],
-            boxes=np.array(record.boxes, np.float32).reshape(-1, 4),
-            class_ids=np.array([self._labels.index(label) for label in record.labels], np.int64),
-        )
-        source_ref = f"{IMAGES}/{record.name}"
-        self._stream.write(
-            manifest_line(image, source_ref=source_ref, labels=self._labels, labelling=self._labelling) + "\n"
-        )
-
-
-class _Coco:
-    """Writes the images at once, and the annotations behind them at the end."""
-
-    def __init__(self, stream: IO[str], annotations: IO[str], labels: tuple[str, ...]) -> None:
-        self._stream = stream
-        self._annotations = annotations
-        self._labels = labels
-        self._images = 0
-        self._boxes = 0
-        stream.write('{"images": [')
-
-    def add(self, record: ImageRecord) -> None:
-        self._images += 1
-        width, height = record.known_size
-        image = {"id": self._images, "file_name": f"{IMAGES}/{record.name}", "width": width, "height": height}
-        self._stream.write((",\n" if self._images > 1 else "\n") + json.dumps(image, ensure_ascii=False))
-        for label, (left, top, right, bottom) in zip(record.labels, record.boxes, strict=True):
-            self._boxes += 1
-            annotation = {
-                "id": self._boxes,
-                "image_id": self._images,
-                "category_id": self._labels.index(label) + 1,
-                "bbox": [_number(value) for value in (left, top, right - left, bottom - top)],
-                "area": _number((right - left) * (bottom - top)),
-                "iscrowd": 0,
-            }
-            self._annotations.write((",\n" if self._boxes > 1 else "\n") + json.dumps(annotation))
-
-    def finish(self) -> None:
-        self._stream.write('\n],\n"annotations": [')
-        self._annotations.seek(0)
-        shutil.copyfileobj(self._annotations, self._stream)
-        categories = [{"id": index, "name": label} for index, label in enumerate(self._labels, start=1)]
-        self._stream.write(f'\n],\n"categories": {json.dumps(categories, ensure_ascii=False)}}}\n')
-
-
-class _Yolo:
-    def __init__(self, folder: Path, labels: tuple[str, ...]) -> None:
-        self._folder = folder
-        self._labels = labels
-
-    def add(self, record: ImageRecord) -> None:
-        path = self._folder / IMAGES / record.name
+    def add(record: ImageRecord) -> None:
+        path = folder / IMAGES / record.name
         if path.suffix.lower() not in IMAGE_SUFFIXES:
             known = ", ".join(sorted(IMAGE_SUFFIXES))
             raise InputError(
@@ -155,12 +107,12 @@ class _Yolo:
         width, height = record.known_size
         rows = [
             (
-                f"{self._labels.index(label)} {(left + right) / 2 / width:.12g} {(top + bottom) / 2 / height:.12g} "
+                f"{labels.index(label)} {(left + right) / 2 / width:.12g} {(top + bottom) / 2 / height:.12g} "
                 f"{(right - left) / width:.12g} {(bottom - top) / height:.12g}\n"
             )
             for label, (left, top, right, bottom) in zip(record.labels, record.boxes, strict=True)
         ]
-        file = label_file(path.absolute())
+        file = label_file(path)
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
             with file.open("x", encoding="utf-8", newline="\n") as stream:
@@ -170,6 +122,15 @@ class _Yolo:
                 f"{record.where}: YOLO matches labels to images by the name without its suffix, and {record.name} "
                 "has that of an earlier image; rename one"
             ) from None
+
+    yield add
+
+
+_WRITERS = {DatasetFormat.GROUND_TRUTH: _ground_truth, DatasetFormat.COCO: _coco, DatasetFormat.YOLO: _yolo}
+
+
+def _opened(folder: Path, form: DatasetFormat) -> IO[str]:
+    return (folder / WRITTEN_AS[form]).open("w", encoding="utf-8", newline="\n")
 
 
 def _number(value: float) -> float:
@@ -230,11 +191,12 @@ def convert(  # noqa: PLR0913 - each a choice of its own
         InputError: the source is defective, the format cannot say what it has, or the folder cannot be written to.
     """
     done = Converted(folder / WRITTEN_AS[to])
+    labelling = Labelling(attribute=attribute, job_name="beeagent-dataset-convert", created_at=created_at, human=True)
     with (
         new_folder(folder) as new,
         first_seen() as names,
         first_seen() as files,
-        opened_writer(to, new, labels=source.labels, attribute=attribute, created_at=created_at) as writer,
+        _WRITERS[to](new, source.labels, labelling) as add,
     ):
         for stated in source.records():
             _refuse_name(stated, names)
@@ -244,7 +206,7 @@ def convert(  # noqa: PLR0913 - each a choice of its own
             record = _fitted(found.record, source.labels, to=to, clip=clip, done=done)
             if found.path is not None and images is not ImageHandling.NONE:
                 _bring(found.path, new / IMAGES / stated.name, link=images is ImageHandling.LINK)
-            writer.add(record)
+            add(record)
             done.images += 1
             done.boxes += len(record.boxes)
             if progress is not None:
@@ -271,7 +233,7 @@ def _fitted(
     kept: list[tuple[str, Box]] = []
     for where, label, box in zip(record.box_places, record.labels, record.boxes, strict=True):
         if label not in known:
-            raise InputError(f"{where}: label '{label}' is not one of {', '.join(known)}")
+            raise InputError(f"{where}: {not_among(label, known)}")
         left, top, right, bottom = box
         what = f"the box from ({left:g}, {top:g}) to ({right:g}, {bottom:g})"
         # Written so that what is no number fails, too.
@@ -283,7 +245,13 @@ def _fitted(
                 f"{where}: {what} reaches beyond the image of {size[0]}x{size[1]}; correct "
                 "it, or clip such boxes with --clip"
             )
-        inside = _inside(box, size)
+        width, height = size
+        inside = (
+            max(float(left), 0.0),
+            max(float(top), 0.0),
+            min(float(right), float(width)),
+            min(float(bottom), float(height)),
+        )
         if not (inside[0] < inside[2] and inside[1] < inside[3]):
             done.count("boxes left out because they lie outside of their image")
             continue
@@ -293,12 +261,6 @@ def _fitted(
             done.count("boxes rounded to whole pixels")
         kept.append((label, inside))
     return replace(record, labels=tuple(label for label, _ in kept), boxes=tuple(box for _, box in kept), places=())
-
-
-def _inside(box: Box, size: tuple[int, int]) -> Box:
-    left, top, right, bottom = map(float, box)
-    width, height = map(float, size)
-    return max(left, 0.0), max(top, 0.0), min(right, width), min(bottom, height)
 
 
 def _bring(path: Path, target: Path, *, link: bool) -> None:

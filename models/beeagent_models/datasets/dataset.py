@@ -9,6 +9,8 @@ import numpy as np
 from beeagent.errors import InputError
 from numpy.typing import NDArray
 
+from beeagent_models.datasets.defects import is_unicode, not_among
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledImage:
@@ -71,13 +73,7 @@ class DatasetBuilder:
         self._left_out = 0
 
     def add(
-        self,
-        path: Path,
-        *,
-        size: tuple[int, int],
-        boxes: NDArray[np.floating],
-        labels: Sequence[str],
-        where: str,
+        self, path: Path, *, size: tuple[int, int], boxes: NDArray[np.floating], labels: Sequence[str], where: str
     ) -> None:
         """Take one image and its boxes; boxes are clipped to the image, and left out if outside of it.
 
@@ -94,17 +90,9 @@ class DatasetBuilder:
         inside, kept = self._clip(np.asarray(boxes, np.float64).reshape(-1, 4), size, where)
         for label in labels:
             if label not in self._ids:
-                raise InputError(f"{where}: label '{label}' is not one of {', '.join(self._labels)}")
+                raise InputError(f"{where}: {not_among(label, self._labels)}")
         class_ids = np.array([self._ids[label] for label in labels], np.int64)
-        self._images.append(
-            LabelledImage(
-                path=path,
-                width=size[0],
-                height=size[1],
-                boxes=inside[kept].astype(np.float32),
-                class_ids=class_ids[kept],
-            )
-        )
+        self._images.append(LabelledImage(path, *size, inside[kept].astype(np.float32), class_ids[kept]))
 
     def build(self) -> Dataset:
         """Return the dataset; log how many boxes at the edge were changed.
@@ -157,12 +145,3 @@ def check_labels(name: str, labels: Sequence[str]) -> None:
         raise InputError(f"{name}: a dataset needs at least one label, and none may be empty: {list(labels)}")
     if len(set(labels)) != len(labels):
         raise InputError(f"{name}: a label is given twice: {', '.join(labels)}")
-
-
-def is_unicode(text: str) -> bool:
-    """Return whether a text can be written to a file: JSON has half surrogates, and so have names of files."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

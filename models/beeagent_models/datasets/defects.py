@@ -1,7 +1,7 @@
 """Defects of datasets and the checks of boxes that find some of them."""
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
@@ -38,6 +38,11 @@ class Defect:
     where: str
     kind: DefectKind
     what: str
+
+    @classmethod
+    def of(cls, where: str, kind: DefectKind, error: InputError) -> "Defect":
+        """Make a defect of an error, which may name the place."""
+        return cls(where, kind, str(error).removeprefix(f"{where}: "))
 
     def __str__(self) -> str:
         # Made printable as errors are: a name in it may be anything.
@@ -76,6 +81,40 @@ def strict(findings: Findings[_Result]) -> _Result:
         result: _Result = end.value
         return result
     raise defect.error()
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether a text can be written to a file: JSON has half surrogates, and so have names of files."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def not_among(label: str, labels: Iterable[str]) -> str:
+    """Return what is wrong with a label that is not one of those that there may be."""
+    return f"label '{label}' is not one of {', '.join(labels)}"
+
+
+def class_name_defects(what: str, names: Iterable[tuple[str, int, str]], ids: dict[str, int]) -> Iterator[Defect]:
+    """Check the names of the classes of a dataset.
+
+    Args:
+        what: to call a class.
+        names: where each is stated, its id and its name.
+        ids: ids of the names that were checked before; the new ones are added.
+
+    Yields:
+        Names that are empty or not Unicode, and those that two classes have.
+    """
+    for where, key, name in names:
+        if not name.strip() or not is_unicode(name):
+            kind = "a non-Unicode" if name.strip() else "an empty"
+            yield Defect(where, DefectKind.LABEL_UNKNOWN, f"{what} {key} has {kind} name")
+        elif ids.setdefault(name, key) != key:
+            both = f"{what} {ids[name]} and {what} {key} are both called '{name}'"
+            yield Defect(where, DefectKind.LABEL_UNKNOWN, f"{both}; rename or remove one")
 
 
 Box = tuple[float, float, float, float]

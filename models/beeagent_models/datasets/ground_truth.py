@@ -6,7 +6,7 @@ Format: https://docs.aws.amazon.com/sagemaker/latest/dg/sms-data-output.html, "B
 import codecs
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ from typing import Any
 from beeagent.errors import InputError, validation_problems
 from pydantic import BaseModel, Field, ValidationError
 
-from beeagent_models.datasets.dataset import LabelledImage, check_labels, is_unicode
-from beeagent_models.datasets.defects import Box, Defect, DefectKind, Findings, strict
+from beeagent_models.datasets.dataset import LabelledImage
+from beeagent_models.datasets.defects import Box, Defect, DefectKind, Findings, class_name_defects, strict
 from beeagent_models.datasets.image_files import find_image_file, is_s3, reference_path
 from beeagent_models.datasets.records import ImageRecord, Reader, name_within
 
 _TYPE = "groundtruth/object-detection"
+_NO_LINE = "so it is not a line of a Ground Truth manifest"
 
 
 class ImageSize(BaseModel):
@@ -133,38 +134,35 @@ def read_row(text: str | bytes, *, where: str) -> Findings[dict[str, Any] | None
     try:
         row = json.loads(text)
     except UnicodeDecodeError:
-        what = "is not UTF-8 text, so not a line of a Ground Truth manifest"
-        yield Defect(where, DefectKind.BROKEN_JSON, what)
+        yield Defect(where, DefectKind.BROKEN_JSON, f"is not UTF-8 text, {_NO_LINE}")
         return None
     except (ValueError, RecursionError) as error:
         yield Defect(where, DefectKind.BROKEN_JSON, f"broken JSON: {error}")
         return None
     if not isinstance(row, dict):
-        what = "is not a JSON object with a 'source-ref', so not a line of a Ground Truth manifest"
-        yield Defect(where, DefectKind.BROKEN_LINE, what)
+        yield Defect(where, DefectKind.BROKEN_LINE, f"is not a JSON object with a 'source-ref', {_NO_LINE}")
         return None
     if not isinstance(row.get("source-ref"), str) or not row["source-ref"]:
-        what = "has no 'source-ref' that names an image, so it is not a line of a Ground Truth manifest"
-        yield Defect(where, DefectKind.BROKEN_LINE, what)
+        yield Defect(where, DefectKind.BROKEN_LINE, f"has no 'source-ref' that names an image, {_NO_LINE}")
     return row
 
 
 def read_line(text: str | bytes, *, where: str, attribute: str | None = None) -> Findings[ManifestLine]:
     """Find the defects of one line of a manifest, and what can be understood of it; arguments as of `parse_line`."""
-    row = yield from read_row(text, where=where)
-    if row is None:
-        return ManifestLine(where, "", None, (), (), {})
+    row = (yield from read_row(text, where=where)) or {}
     reference = row.get("source-ref")
-    source_ref = reference if isinstance(reference, str) else ""
+    line = ManifestLine(where, reference if isinstance(reference, str) else "", None, (), (), {})
+    if not row:
+        return line
     try:
         attribute = attribute or only_attribute(row, where)
     except InputError as error:
-        yield Defect(where, DefectKind.BROKEN_LINE, str(error).removeprefix(f"{where}: "))
-        return ManifestLine(where, source_ref, None, (), (), {})
+        yield Defect.of(where, DefectKind.BROKEN_LINE, error)
+        return line
     content = row.get(attribute)
     if not isinstance(content, dict):
         yield Defect(where, DefectKind.BROKEN_LINE, f"{attribute}: is missing, or not a JSON object")
-        return ManifestLine(where, source_ref, None, (), (), {})
+        return line
     size = yield from _read_size(content, f"{attribute}.image_size", where)
     key = f"{attribute}-metadata"
     class_map: dict[int, str] | None = None
@@ -173,9 +171,8 @@ def read_line(text: str | bytes, *, where: str, attribute: str | None = None) ->
     except ValidationError as error:
         yield from _broken(where, key, error)
     found = yield from _read_boxes(content.get("annotations"), f"{attribute}.annotations", where, class_map)
-    return ManifestLine(
-        where=where,
-        source_ref=source_ref,
+    return replace(
+        line,
         size=size,
         boxes=tuple((a.left, a.top, a.left + a.width, a.top + a.height) for a in found),
         class_ids=tuple(a.class_id for a in found),
@@ -233,18 +230,11 @@ def manifest_line(image: LabelledImage, *, source_ref: str, labels: Sequence[str
         labelling: what the line says about its origin.
     """
     annotations = []
-    for class_id, box in zip(image.class_ids, image.boxes, strict=True):
-        left, top, right, bottom = (round(float(value)) for value in box)
+    for class_id, edges in zip(image.class_ids, image.boxes, strict=True):
+        left, top, right, bottom = (round(float(value)) for value in edges)
         left, top = min(left, image.width - 1), min(top, image.height - 1)
-        annotations.append(
-            {
-                "class_id": int(class_id),
-                "left": left,
-                "top": top,
-                "width": max(right - left, 1),
-                "height": max(bottom - top, 1),
-            }
-        )
+        box = {"left": left, "top": top, "width": max(right - left, 1), "height": max(bottom - top, 1)}
+        annotations.append({"class_id": int(class_id), **box})
     return json.dumps(
         {
             "source-ref": source_ref,
@@ -306,12 +296,7 @@ class ClassMaps:
             first, at = self._names.get(class_id, (None, ""))
             if first is None:
                 self._names[class_id] = (name, line.where)
-                if not name.strip() or not is_unicode(name):
-                    what = f"class_id {class_id} has {'a non-Unicode' if name.strip() else 'an empty'} name"
-                    yield Defect(line.where, DefectKind.LABEL_UNKNOWN, what)
-                elif self._ids.setdefault(name, class_id) != class_id:
-                    what = f"class_id {class_id} and class_id {self._ids[name]} are both called '{name}'"
-                    yield Defect(line.where, DefectKind.LABEL_UNKNOWN, what)
+                yield from class_name_defects("class_id", [(line.where, class_id, name)], self._ids)
             elif first != name:
                 what = f"class_id {class_id} is '{name}' here and '{first}' at {at}"
                 yield Defect(line.where, DefectKind.LABEL_UNKNOWN, what)
@@ -341,25 +326,16 @@ class GroundTruthReader(Reader):
         attribute: str | None,
         allowed: tuple[str, ...] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(str(manifest), labels=labels, allowed=allowed)
         self._manifest = manifest
-        self._given = labels
-        self._labels = labels
         self._attribute = attribute
-        self._allowed = allowed
-        if labels is not None:
-            check_labels(str(manifest), labels)
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """See `Reader`."""
-        if self._labels is None:
-            classes = ClassMaps()
-            for findings in self._lines():
-                strict(classes.join(strict(findings)))
-            strict(classes.refuse_none(self._manifest))
-            self._labels = classes.labels
-        return self._labels
+    def _read_labels(self) -> tuple[str, ...]:
+        classes = ClassMaps()
+        for findings in self._lines():
+            strict(classes.join(strict(findings)))
+        strict(classes.refuse_none(self._manifest))
+        return classes.labels
 
     def entries(self) -> Iterator[ImageRecord | Defect]:
         """See `Reader`."""
@@ -371,9 +347,7 @@ class GroundTruthReader(Reader):
             if self._given is None:
                 yield from classes.join(line)
             for name in line.class_map.values():
-                if self._allowed is not None and name not in self._allowed:
-                    what = f"label '{name}' is not one of {', '.join(self._allowed)}"
-                    yield Defect(line.where, DefectKind.LABEL_UNKNOWN, what)
+                yield from self._refuse_unlisted(line.where, name)
             yield line_record(line)
         if empty:
             raise InputError(f"{self._manifest}: it has no line")

@@ -1,7 +1,8 @@
 """The image files of a dataset: how manifests refer to them, finding them, and decoding them as the agent does."""
 
+import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -10,7 +11,7 @@ from beeagent.camera import BadFrameError, read_image, silence_opencv
 from beeagent.errors import InputError
 from numpy.typing import NDArray
 
-from beeagent_models.datasets.dataset import LabelledImage
+from beeagent_models.datasets.dataset import DatasetBuilder, LabelledImage
 from beeagent_models.datasets.defects import Defect, DefectKind, Findings
 from beeagent_models.datasets.records import ImageRecord
 from beeagent_models.datasets.sqlite_index import FirstSeen
@@ -27,6 +28,14 @@ class FoundImage:
 
     record: ImageRecord
     path: Path | None
+
+    def add_to(self, builder: DatasetBuilder) -> None:
+        """Add an image without a defect to a dataset."""
+        record = self.record
+        if self.path is None:
+            raise ValueError(f"{record.where}: an image without a defect has a file")
+        boxes = np.array(record.boxes, np.float64)
+        builder.add(self.path, size=record.known_size, boxes=boxes, labels=record.labels, where=record.where)
 
 
 def decode_image(path: Path) -> NDArray[np.uint8]:
@@ -80,7 +89,7 @@ def find_image(record: ImageRecord, find: Callable[[ImageRecord], Path], seen: F
     try:
         path = find(record)
     except InputError as error:
-        yield Defect(where, DefectKind.MISSING_IMAGE, str(error).removeprefix(f"{where}: "))
+        yield Defect.of(where, DefectKind.MISSING_IMAGE, error)
         return FoundImage(record, None)
     other = seen.at(f"file {path.resolve()}", where)
     if other is not None and not repeated:
@@ -89,7 +98,7 @@ def find_image(record: ImageRecord, find: Callable[[ImageRecord], Path], seen: F
     try:
         height, width = decode_image(path).shape[:2]
     except InputError as error:
-        yield Defect(where, DefectKind.BAD_IMAGE, str(error).removeprefix(f"{where}: "))
+        yield Defect.of(where, DefectKind.BAD_IMAGE, error)
         return FoundImage(record, path)
     if record.size is not None and record.size != (width, height):
         stated = f"{record.size[0]}x{record.size[1]}"
@@ -139,12 +148,24 @@ def reference_path(reference: str) -> str:
     return reference[len(_SCHEME) :].partition("/")[2] if is_s3(reference) else reference
 
 
-def is_image_file(path: Path) -> bool:
-    """Return whether there is a file; not for a name that no file can have, or in a folder that cannot be read."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
+def first_image_file(candidates: Iterable[Path], reference: str, *, where: str) -> Path:
+    """Return the first of the candidates that exists.
+
+    Args:
+        candidates: where the image may be.
+        reference: how the dataset names it.
+        where: file and line, for errors.
+
+    Raises:
+        InputError: there is none.
+    """
+    searched = list(dict.fromkeys(candidates))
+    for path in searched:
+        # Not for a name that no file can have, or in a folder that cannot be read.
+        with contextlib.suppress(OSError, ValueError):
+            if path.is_file():
+                return path
+    raise InputError(f"{where}: the image {reference} is missing: searched {', '.join(map(str, searched))}")
 
 
 def find_image_file(source_ref: str, *, beside: Path, where: str) -> Path:
@@ -162,12 +183,8 @@ def find_image_file(source_ref: str, *, beside: Path, where: str) -> Path:
         candidates += [beside / "images" / part for part in parts[-1:]]
         if not is_s3(source_ref):
             # A path is believed as it stands, `..` included; a key in a bucket cannot lead out of the folder.
-            candidates = list(dict.fromkeys([beside / path, *candidates]))
-    for candidate in candidates:
-        if is_image_file(candidate):
-            return candidate
-    looked = ", ".join(map(str, candidates))
-    raise InputError(f"{where}: the image {source_ref} is missing: searched {looked}")
+            candidates = [beside / path, *candidates]
+    return first_image_file(candidates, source_ref, where=where)
 
 
 def s3_reference(*, bucket: str, prefix: str, name: str) -> str:

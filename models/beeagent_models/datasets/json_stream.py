@@ -55,37 +55,33 @@ class _Reader:
 
     def members(self) -> Iterator[Member]:
         self._expect("{")
-        if self._accept("}"):
-            self._expect_end()
-            return
-        while True:
+        for _ in self._items("}"):
             key = self._value()
             if not isinstance(key, str):
                 raise self._error("a key must be a string")
             self._expect(":")
-            if self._accept("["):
-                yield from self._entries(key)
-            else:
+            if not self._accept("["):
                 yield key, None, self._value()
-            if self._accept("}"):
-                break
-            self._expect(",")
-        self._expect_end()
+                continue
+            place = None
+            for place, _ in enumerate(self._items("]")):
+                yield key, place, self._value()
+            if place is None:
+                yield key, None, []
+        if self._next():
+            raise self._error("unexpected content after the end")
 
-    def _entries(self, key: str) -> Iterator[Member]:
-        if self._accept("]"):
-            yield key, None, []
+    def _items(self, end: str) -> Iterator[None]:
+        """Yield before each item of an object or a list, up to the sign that ends it."""
+        if self._accept(end):
             return
-        place = 0
-        while True:
-            yield key, place, self._value()
-            place += 1
-            if self._accept("]"):
-                return
+        yield
+        while not self._accept(end):
             self._expect(",")
+            yield
 
     def _value(self) -> object:
-        self._skip()
+        self._next()
         while True:
             try:
                 value, end = self._decoder.raw_decode(self._text, self._position)
@@ -99,27 +95,21 @@ class _Reader:
                 return value
 
     def _accept(self, sign: str) -> bool:
-        self._skip()
-        if self._text[self._position : self._position + 1] != sign:
-            return False
-        self._position += 1
-        return True
+        found = self._next() == sign
+        self._position += found
+        return found
 
     def _expect(self, sign: str) -> None:
         if not self._accept(sign):
             raise self._error(f"expected '{sign}'")
 
-    def _expect_end(self) -> None:
-        self._skip()
-        if self._position < len(self._text):
-            raise self._error("unexpected content after the end")
-
-    def _skip(self) -> None:
+    def _next(self) -> str:
+        """Return the next character that is not blank; empty at the end."""
         while True:
-            while self._position < len(self._text) and self._text[self._position] in _BLANKS:
+            while (sign := self._text[self._position : self._position + 1]) and sign in _BLANKS:
                 self._position += 1
-            if self._position < len(self._text) or not self._more():
-                return
+            if sign or not self._more():
+                return sign
 
     def _more(self) -> bool:
         """Read on; what was used is dropped. As much again as is there, so that a long value is not read too often."""

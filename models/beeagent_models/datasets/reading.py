@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,18 +131,10 @@ def read_dataset(
         for stated in source.records():
             found = strict(find_image(stated, source.find, seen))
             record = found.record
-            if found.path is None:
-                raise ValueError(f"{record.where}: an image without a defect has a file")
             for defect in record_box_defects(record):
                 if defect.kind is DefectKind.BOX_EMPTY:
                     raise defect.error()
-            builder.add(
-                found.path,
-                size=record.known_size,
-                boxes=np.array(record.boxes, np.float64),
-                labels=record.labels,
-                where=record.where,
-            )
+            found.add_to(builder)
     for what, count in source.left_out.items():
         logger.warning("%s: %s: %d", name, what, count)
     return builder.build()
@@ -174,16 +167,7 @@ def merge_datasets(datasets: Sequence[Dataset]) -> Dataset:
     images: list[LabelledImage] = []
     for dataset in datasets:
         ids = np.array([labels.index(label) for label in dataset.labels], np.int64)
-        images.extend(
-            LabelledImage(
-                path=image.path,
-                width=image.width,
-                height=image.height,
-                boxes=image.boxes,
-                class_ids=ids[image.class_ids],
-            )
-            for image in dataset.images
-        )
+        images.extend(replace(image, class_ids=ids[image.class_ids]) for image in dataset.images)
     return Dataset(name="+".join(dataset.name for dataset in datasets), images=tuple(images), labels=labels)
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from beeagent.errors import InputError
 
-from beeagent_models.datasets.defects import Box, Defect, box_defects
+from beeagent_models.datasets.dataset import check_labels
+from beeagent_models.datasets.defects import Box, Defect, DefectKind, box_defects, not_among
 
 _WHOLE = 1e-6
 """Pixels; what is nearer than this to a whole pixel was one before it was made a ratio of 12 digits."""
@@ -68,21 +69,36 @@ class ImageRecord:
 class Reader(ABC):
     """Reads a dataset of one format, image by image, once or more.
 
+    Args:
+        where: the dataset, for errors.
+        labels: the classes, in order; None for those of the dataset.
+        allowed: the only names that a class may have, even without a box; None for any.
+
     Attributes:
         left_out: what the dataset has that an `ImageRecord` cannot hold, in words, and how often.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, where: str, *, labels: tuple[str, ...] | None, allowed: tuple[str, ...] | None) -> None:
         self.left_out: dict[str, int] = {}
+        self._given = self._labels = labels
+        self._allowed = allowed
+        if labels is not None:
+            check_labels(where, labels)
 
     @property
-    @abstractmethod
     def labels(self) -> tuple[str, ...]:
         """The names of the classes, in order, including those without a box.
 
         Raises:
             InputError: the dataset is defective, or its classes are ambiguous.
         """
+        if self._labels is None:
+            self._labels = self._read_labels()
+        return self._labels
+
+    @abstractmethod
+    def _read_labels(self) -> tuple[str, ...]:
+        """Return the classes of a dataset for which none were given."""
 
     @abstractmethod
     def entries(self) -> Iterator[ImageRecord | Defect]:
@@ -115,8 +131,16 @@ class Reader(ABC):
             known = known or self.labels
             for place, label in zip(entry.box_places, entry.labels, strict=True):
                 if label not in known:
-                    raise InputError(f"{place}: label '{label}' is not one of {', '.join(known)}")
+                    raise InputError(f"{place}: {not_among(label, known)}")
             yield entry
+
+    def _refuse_unlisted(self, where: str, label: str) -> Iterator[Defect]:
+        if self._allowed is not None and label not in self._allowed:
+            yield Defect(where, DefectKind.LABEL_UNKNOWN, not_among(label, self._allowed))
+
+    def _count(self, what: str, number: int = 1) -> None:
+        if number:
+            self.left_out[what] = self.left_out.get(what, 0) + number
 
 
 def record_box_defects(record: ImageRecord) -> Iterator[Defect]:

@@ -15,8 +15,7 @@ import yaml
 from beeagent.camera import IMAGE_SUFFIXES, UNSUPPORTED_SUFFIXES
 from beeagent.errors import InputError
 
-from beeagent_models.datasets.dataset import check_labels
-from beeagent_models.datasets.defects import Box, Defect, DefectError, DefectKind
+from beeagent_models.datasets.defects import Box, Defect, DefectError, DefectKind, class_name_defects
 from beeagent_models.datasets.records import ImageRecord, Reader
 from beeagent_models.datasets.sqlite_index import FirstSeen, first_seen
 
@@ -74,13 +73,17 @@ def is_yolo(folder: Path) -> bool:
     )
 
 
-def label_file(record: Path) -> Path:
+def label_file(image: Path) -> Path:
     """Return the path of an image's label file. The image is in or below a folder called `images`."""
     # Absolute, for a split may be given from within: `cd images/val`.
-    parts = list(record.absolute().parts)
-    last = len(parts) - 2 - parts[-2::-1].index("images")
-    parts[last] = "labels"
-    return Path(*parts).with_suffix(".txt")
+    path = image.absolute()
+    return (_with_last(path.parent.parts, "images", "labels") / path.name).with_suffix(".txt")
+
+
+def _with_last(parts: tuple[str, ...], name: str, other: str) -> Path:
+    """Put another name in the place of the last folder of a name."""
+    last = len(parts) - 1 - parts[::-1].index(name)
+    return Path(*parts[:last], other, *parts[last + 1 :])
 
 
 def yolo_row(line: str, where: str, labels: tuple[str, ...], *, key_points: int | None = None) -> YoloRow:
@@ -105,10 +108,10 @@ def yolo_row(line: str, where: str, labels: tuple[str, ...], *, key_points: int 
     class_id = int(number)
     if not 0 <= class_id < len(labels):
         raise InputError(f"{where}: class {fields[0]} is unknown; the labels are {', '.join(labels)} (from 0)")
-    if key_points is not None and len(fields) == _BOX_FIELDS + key_points:
-        return YoloRow(class_id, _box(values), has_key_points=True)
-    if len(fields) == _BOX_FIELDS:
-        return YoloRow(class_id, _box(values))
+    if len(fields) in {_BOX_FIELDS, _BOX_FIELDS + (key_points or 0)}:
+        x, y, width, height = values[:4]
+        box = x - width / 2, y - height / 2, x + width / 2, y + height / 2
+        return YoloRow(class_id, box, has_key_points=len(fields) > _BOX_FIELDS)
     if key_points is not None:
         raise InputError(
             f"{where}: has {len(fields)} fields; kpt_shape in data.yaml says {_BOX_FIELDS + key_points} "
@@ -121,11 +124,6 @@ def yolo_row(line: str, where: str, labels: tuple[str, ...], *, key_points: int 
         )
     xs, ys = values[0::2], values[1::2]
     return YoloRow(class_id, (min(xs), min(ys), max(xs), max(ys)), is_outline=True)
-
-
-def _box(values: list[float]) -> Box:
-    x, y, width, height = values[:4]
-    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
 
 
 def find_data_yaml(folder: Path) -> Path | None:
@@ -197,7 +195,7 @@ def _names(node: yaml.Node, file: Path) -> tuple[str, ...]:
         ids = [str(index) for index in range(len(node.value))]
         nodes = [by_id[index] for index in ids] if sorted(by_id) == sorted(ids) else []
     if not nodes or not all(isinstance(each, yaml.ScalarNode) for each in nodes):
-        raise _broken(file, f"'names' must list the classes, from 0 and without a gap; it is {_shown(node)}")
+        raise _broken(file, f"{_NAMES}; it is {_shown(node)}")
     for index, each in enumerate(nodes):
         if each.tag == _NULL:
             what = f"the name of class {index} is {each.value or 'empty'}"
@@ -218,6 +216,7 @@ def _shown(node: yaml.Node) -> str:
 
 _OUTLINES = "outlines, replaced by their bounding boxes"
 _KEY_POINTS = "boxes whose key points were left out"
+_NAMES = "'names' must list the classes, from 0 and without a gap"
 _NO_CLASSES = "has no data.yaml with the names of the classes; give them"
 
 
@@ -239,7 +238,7 @@ class YoloReader(Reader):
     """
 
     def __init__(self, path: Path, *, labels: tuple[str, ...] | None, allowed: tuple[str, ...] | None = None) -> None:
-        super().__init__()
+        super().__init__(str(path), labels=labels, allowed=allowed)
         folder = path.parent if path.is_file() else path
         self._file = path if path.is_file() else find_data_yaml(folder)
         above = find_data_yaml_above(folder) if self._file is None else None
@@ -252,19 +251,13 @@ class YoloReader(Reader):
         if path.is_file() and (folder / self._yaml.path).is_dir():
             folder /= self._yaml.path
         self._folder = folder
-        self._allowed = allowed
         self._named = labels or self._yaml.names or ()
         if not self._named and self._file is None:
             raise InputError(f"{folder}: {_NO_CLASSES}: {folder}=bee")
         if not self._named:
-            what = "'names' must list the classes, from 0 and without a gap"
-            raise Defect(str(self._file), DefectKind.BROKEN_LINE, what).error()
-        if labels is not None:
-            check_labels(str(folder), labels)
+            raise _broken(Path(str(self._file)), _NAMES)
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """See `Reader`."""
+    def _read_labels(self) -> tuple[str, ...]:
         for defect in self._label_defects():
             raise defect.error()
         return self._named
@@ -302,15 +295,9 @@ class YoloReader(Reader):
 
     def _label_defects(self) -> Iterator[Defect]:
         where = str(self._file or self._folder)
-        for index, label in enumerate(self._named):
-            if not label.strip():
-                yield Defect(where, DefectKind.LABEL_UNKNOWN, f"the name of class {index} is empty")
-            elif self._named.index(label) != index:
-                what = f"class {self._named.index(label)} and class {index} are both called '{label}'"
-                yield Defect(where, DefectKind.LABEL_UNKNOWN, what)
-            elif self._allowed is not None and label not in self._allowed:
-                what = f"label '{label}' is not one of {', '.join(self._allowed)}"
-                yield Defect(where, DefectKind.LABEL_UNKNOWN, what)
+        yield from class_name_defects("class", ((where, index, name) for index, name in enumerate(self._named)), {})
+        for label in filter(str.strip, dict.fromkeys(self._named)):
+            yield from self._refuse_unlisted(where, label)
 
     def _images(self) -> Iterator[tuple[Path, Path]]:
         """Yield each image file, with the folder that its name is relative to; holds one folder's names at a time."""
@@ -345,32 +332,28 @@ class YoloReader(Reader):
         return next((each for each in candidates if each.exists()), None)
 
     def _records(self, path: Path, file: Path, root: Path) -> Iterator[ImageRecord | Defect]:
-        boxes: list[Box] = []
-        labels: list[str] = []
-        places: list[str] = []
+        rows: list[tuple[str, YoloRow]] = []
         try:
             for where, line in yolo_lines(file):
                 try:
                     row = yolo_row(line, where, self._named, key_points=self._yaml.key_points)
                 except InputError as error:
                     kind = DefectKind.LABEL_UNKNOWN if "is unknown" in str(error) else DefectKind.BROKEN_LINE
-                    yield Defect(where, kind, str(error).removeprefix(f"{where}: "))
+                    yield Defect.of(where, kind, error)
                     continue
                 self._count(_OUTLINES, row.is_outline)
                 self._count(_KEY_POINTS, row.has_key_points)
-                boxes.append(row.box)
-                labels.append(self._named[row.class_id])
-                places.append(where)
+                rows.append((where, row))
         except InputError as error:
-            yield Defect(str(file), DefectKind.BROKEN_LINE, str(error).removeprefix(f"{file}: "))
+            yield Defect.of(str(file), DefectKind.BROKEN_LINE, error)
         yield ImageRecord(
             where=str(path),
             reference=str(path),
             name=_name(path, root),
             size=None,
-            boxes=tuple(boxes),
-            labels=tuple(labels),
-            places=tuple(places),
+            boxes=tuple(row.box for _, row in rows),
+            labels=tuple(self._named[row.class_id] for _, row in rows),
+            places=tuple(where for where, _ in rows),
             in_ratios=True,
         )
 
@@ -383,10 +366,6 @@ class YoloReader(Reader):
                 file = Path(root, name)
                 if file.suffix.lower() == ".txt" and name != "classes.txt" and files.at(str(file), str(file)) is None:
                     yield _orphan(file)
-
-    def _count(self, what: str, number: int = 1) -> None:
-        if number:
-            self.left_out[what] = self.left_out.get(what, 0) + number
 
 
 def yolo_lines(file: Path) -> Iterator[tuple[str, str]]:
@@ -431,12 +410,10 @@ def _refuse_closed(error: OSError) -> None:
 def _orphan(file: Path) -> Defect:
     if file.suffix != ".txt":
         return Defect(str(file), DefectKind.BROKEN_LINE, "is ignored: the name of a label file ends in .txt")
-    parts = list(file.parts)
-    parts[len(parts) - 1 - parts[::-1].index("labels")] = "images"
-    beside = Path(*parts)
-    record = next((path for path in sorted(beside.parent.glob("*")) if path.stem == file.stem), None)
-    if record is not None and record.is_file():
-        return _unread(record)
+    beside = _with_last(file.parts, "labels", "images")
+    image = next((path for path in sorted(beside.parent.glob("*")) if path.stem == file.stem), None)
+    if image is not None and image.is_file():
+        return _unread(image)
     what = "has no image in the folder 'images' beside it; add the image or remove the file"
     return Defect(str(file), DefectKind.MISSING_IMAGE, what)
 

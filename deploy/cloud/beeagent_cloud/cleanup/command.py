@@ -69,15 +69,17 @@ def _find(
     s3: Service, *, project: str | None, stack: str | None, report: Callable[[str], None], wait: Callable[[], object]
 ) -> Found:
     cloudformation = Service("cloudformation", region=s3.region)
-    stacks = StackCleanup(cloudformation, s3, project=project, stack=stack, report=report, wait=wait)
+    stacks = StackCleanup(cloudformation=cloudformation, s3=s3, project=project, stack=stack, report=report, wait=wait)
     of_stacks = stacks.find()
     if stack is not None:
         return of_stacks
     rekognition, sagemaker = Service("rekognition", region=s3.region), Service("sagemaker", region=s3.region)
     parts = [
         # What costs by the hour goes first.
-        CustomLabelsCleanup(rekognition, s3, project=project, emptied=stacks.buckets, report=report, wait=wait).find(),
-        TrainingJobCleanup(sagemaker, project=project, wait=wait).find(),
+        CustomLabelsCleanup(
+            rekognition=rekognition, s3=s3, project=project, emptied=stacks.buckets, report=report, wait=wait
+        ).find(),
+        TrainingJobCleanup(sagemaker=sagemaker, project=project, wait=wait).find(),
         of_stacks,
     ]
     return Found(

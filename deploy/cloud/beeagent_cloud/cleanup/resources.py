@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from beeagent.errors import BeeagentError
 
-from beeagent_cloud.aws import PROJECT_TAG, AwsError, Service
-from beeagent_cloud.custom_labels.bucket_access import without_ours
+from beeagent_cloud.aws import PROJECT_TAG, Service
+from beeagent_cloud.custom_labels.bucket_access import bucket_policy, without_ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +64,19 @@ def refuse_unless_ours(what: str, *, ours: bool) -> None:
 _RUNS: Final = frozenset({"InProgress", "Stopping"})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingJobCleanup:
     """Finds running jobs by their tag.
 
-    Args:
+    Attributes:
         sagemaker: the service.
         project: only of this project; None for all.
         wait: waits until the next poll.
     """
 
-    def __init__(self, sagemaker: Service, *, project: str | None, wait: Callable[[], object]) -> None:
-        self._sagemaker = sagemaker
-        self._project = project
-        self._wait = wait
+    sagemaker: Service
+    project: str | None
+    wait: Callable[[], object]
 
     def find(self) -> Found:
         """Find what runs.
@@ -85,7 +85,7 @@ class TrainingJobCleanup:
             AwsError: that cannot be found out.
         """
         found = Found()
-        for job in list(self._sagemaker.pages("list_training_jobs", "TrainingJobSummaries")):
+        for job in list(self.sagemaker.pages("list_training_jobs", "TrainingJobSummaries")):
             if job["TrainingJobStatus"] in _RUNS and self._is_ours(job["TrainingJobArn"]):
                 name = str(job["TrainingJobName"])
                 act = partial(self._stop, name, str(job["TrainingJobArn"]))
@@ -93,14 +93,14 @@ class TrainingJobCleanup:
         return found
 
     def _is_ours(self, arn: str) -> bool:
-        return is_ours(list(self._sagemaker.pages("list_tags", "Tags", ResourceArn=arn)), self._project)
+        return is_ours(list(self.sagemaker.pages("list_tags", "Tags", ResourceArn=arn)), self.project)
 
     def _stop(self, name: str, arn: str) -> None:
         refuse_unless_ours(f"training job {name}", ours=self._is_ours(arn))
-        while (status := self._sagemaker("describe_training_job", TrainingJobName=name)["TrainingJobStatus"]) in _RUNS:
+        while (status := self.sagemaker("describe_training_job", TrainingJobName=name)["TrainingJobStatus"]) in _RUNS:
             if status == "InProgress":
-                self._sagemaker("stop_training_job", TrainingJobName=name)
-            self._wait()
+                self.sagemaker("stop_training_job", TrainingJobName=name)
+            self.wait()
 
 
 def statements_removal(s3: Service, bucket: str, found: Found) -> None:
@@ -115,28 +115,16 @@ def statements_removal(s3: Service, bucket: str, found: Found) -> None:
         AwsError: the policy cannot be read.
     """
     found.kept.append(f"bucket {bucket}, with the results of trainings: it is not part of a stack")
-    policy = _policy(s3, bucket)
+    policy = bucket_policy(s3, bucket)
     if policy is not None and without_ours(policy) != policy:
         what = f"remove Rekognition's access from the policy of bucket {bucket}"
         found.removals.append(Removal(what, "", partial(_remove, s3, bucket)))
 
 
 def _remove(s3: Service, bucket: str) -> None:
-    policy = _policy(s3, bucket)
-    if policy is None:
-        return
-    rest = without_ours(policy)
-    if rest is None:
+    policy = bucket_policy(s3, bucket)
+    rest = without_ours(policy or {})
+    if policy is not None and rest is None:
         s3("delete_bucket_policy", Bucket=bucket)
-    elif rest != policy:
+    elif policy is not None and rest != policy:
         s3("put_bucket_policy", Bucket=bucket, Policy=json.dumps(rest))
-
-
-def _policy(s3: Service, bucket: str) -> dict[str, Any] | None:
-    try:
-        policy: dict[str, Any] = json.loads(s3("get_bucket_policy", Bucket=bucket)["Policy"])
-    except AwsError as error:
-        if error.code in ("NoSuchBucketPolicy", "NoSuchBucket"):
-            return None
-        raise
-    return policy

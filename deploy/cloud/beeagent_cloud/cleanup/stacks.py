@@ -1,6 +1,7 @@
 """CloudFormation stacks; their buckets are emptied first, with all versions, since they cannot be deleted otherwise."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
@@ -14,36 +15,27 @@ _MOST_ROUNDS: Final = 50
 _COSTS: Final = "about $1 a month for its key, and what is stored"  # https://aws.amazon.com/kms/pricing/
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StackCleanup:
     """Finds stacks by their tag.
 
-    Args:
+    Attributes:
         cloudformation: the service.
         s3: the service.
         project: only of this project; None for all.
         stack: only the stack of this name; None for all.
         report: receives progress messages.
         wait: waits until the next poll.
+        buckets: those of the stacks that were found.
     """
 
-    def __init__(  # noqa: PLR0913 - whom it asks, and what counts
-        self,
-        cloudformation: Service,
-        s3: Service,
-        *,
-        project: str | None,
-        stack: str | None,
-        report: Callable[[str], None],
-        wait: Callable[[], object],
-    ) -> None:
-        self._cloudformation = cloudformation
-        self._s3 = s3
-        self._project = project
-        self._stack = stack
-        self._report = report
-        self._wait = wait
-        self.buckets: set[str] = set()
-        """The buckets of the stacks that were found."""
+    cloudformation: Service
+    s3: Service
+    project: str | None
+    stack: str | None
+    report: Callable[[str], None]
+    wait: Callable[[], object]
+    buckets: set[str] = field(default_factory=set)
 
     def find(self) -> Found:
         """Find what there is.
@@ -65,20 +57,20 @@ class StackCleanup:
         return found
 
     def _stacks(self) -> list[Mapping[str, Any]]:
-        if self._stack is None:
-            stacks = self._cloudformation.pages("describe_stacks", "Stacks")
-            return [stack for stack in stacks if is_ours(stack.get("Tags", []), self._project)]
-        stack = self._described(self._stack)
+        if self.stack is None:
+            stacks = self.cloudformation.pages("describe_stacks", "Stacks")
+            return [stack for stack in stacks if is_ours(stack.get("Tags", []), self.project)]
+        stack = self._described(self.stack)
         if stack is None:
-            raise InputError(f"there is no stack {self._stack} in {self._cloudformation.region}")
-        if not is_ours(stack.get("Tags", []), self._project):
-            of = "" if self._project is None else f" of the value {self._project}"
-            raise InputError(f"the stack {self._stack} has no tag {PROJECT_TAG}{of}: beeagent did not make it")
+            raise InputError(f"there is no stack {self.stack} in {self.cloudformation.region}")
+        if not is_ours(stack.get("Tags", []), self.project):
+            of = "" if self.project is None else f" of the value {self.project}"
+            raise InputError(f"the stack {self.stack} has no tag {PROJECT_TAG}{of}: beeagent did not make it")
         return [stack]
 
     def _described(self, name: str) -> Mapping[str, Any] | None:
         try:
-            stacks = self._cloudformation("describe_stacks", StackName=name)["Stacks"]
+            stacks = self.cloudformation("describe_stacks", StackName=name)["Stacks"]
         except AwsError as error:
             if error.code == "ValidationError":  # that there is none has no code of its own
                 return None
@@ -87,17 +79,19 @@ class StackCleanup:
         return found
 
     def _buckets(self, number: str) -> list[str]:
-        resources = self._cloudformation.pages("list_stack_resources", "StackResourceSummaries", StackName=number)
         return [
             each["PhysicalResourceId"]
-            for each in resources
+            for each in self._resources(number)
             if each["ResourceType"] == "AWS::S3::Bucket" and each.get("ResourceStatus") != "DELETE_COMPLETE"
         ]
+
+    def _resources(self, number: str) -> Iterator[Any]:
+        return self.cloudformation.pages("list_stack_resources", "StackResourceSummaries", StackName=number)
 
     def _refuse_unless_ours(self, name: str, number: str) -> None:
         stack = self._described(number)
         tags = [] if stack is None else stack.get("Tags", [])
-        refuse_unless_ours(f"stack {name}", ours=is_ours(tags, self._project))
+        refuse_unless_ours(f"stack {name}", ours=is_ours(tags, self.project))
 
     def _empty(self, name: str, number: str, bucket: str) -> None:
         self._refuse_unless_ours(name, number)
@@ -106,7 +100,7 @@ class StackCleanup:
             removed = self._empty_once(bucket)
             if not removed:
                 return
-            self._report(f"bucket {bucket}: {removed} versions and uploads removed")
+            self.report(f"bucket {bucket}: {removed} versions and uploads removed")
         raise BeeagentError(f"bucket {bucket} is filled as fast as it is emptied: stop what writes to it")
 
     def _empty_once(self, bucket: str) -> int:
@@ -114,16 +108,11 @@ class StackCleanup:
         removed = 0
         try:
             for member in ("Versions", "DeleteMarkers"):
-                versions = self._s3.pages("list_object_versions", member, Bucket=bucket)
-                batch: list[dict[str, str]] = []
-                for each in list(versions):
-                    batch.append({"Key": each["Key"], "VersionId": each["VersionId"]})
-                    if len(batch) == _BATCH:
-                        removed += self._delete_batch(bucket, batch)
-                        batch = []
-                removed += self._delete_batch(bucket, batch)
-            for upload in list(self._s3.pages("list_multipart_uploads", "Uploads", Bucket=bucket)):
-                self._s3("abort_multipart_upload", Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+                versions = list(self.s3.pages("list_object_versions", member, Bucket=bucket))
+                for start in range(0, len(versions), _BATCH):
+                    removed += self._delete_batch(bucket, versions[start : start + _BATCH])
+            for upload in list(self.s3.pages("list_multipart_uploads", "Uploads", Bucket=bucket)):
+                self.s3("abort_multipart_upload", Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
                 removed += 1
         except AwsError as error:
             if error.code == "NoSuchBucket":
@@ -131,31 +120,29 @@ class StackCleanup:
             raise
         return removed
 
-    def _delete_batch(self, bucket: str, batch: list[dict[str, str]]) -> int:
-        if not batch:
-            return 0
-        answer = self._s3("delete_objects", Bucket=bucket, Delete={"Objects": batch, "Quiet": True})
+    def _delete_batch(self, bucket: str, batch: Sequence[Mapping[str, Any]]) -> int:
+        objects = [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in batch]
+        answer = self.s3("delete_objects", Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
         for error in answer.get("Errors", []):
             raise BeeagentError(f"{error['Key']} in bucket {bucket} cannot be removed: {error['Code']}")
         return len(batch)
 
     def _delete(self, name: str, number: str) -> None:
         self._refuse_unless_ours(name, number)
-        self._cloudformation("delete_stack", StackName=number)
+        self.cloudformation("delete_stack", StackName=number)
         before = ""
         while (stack := self._described(number)) is not None and stack["StackStatus"] != "DELETE_COMPLETE":
             status = str(stack["StackStatus"])
             if status == "DELETE_FAILED":
                 raise BeeagentError(f"stack {name} cannot be deleted: {'; '.join(self._reasons(number))}")
             if status != before:
-                self._report(f"stack {name} is {status}; this takes minutes")
+                self.report(f"stack {name} is {status}; this takes minutes")
             before = status
-            self._wait()
+            self.wait()
 
     def _reasons(self, number: str) -> list[str]:
-        resources = self._cloudformation.pages("list_stack_resources", "StackResourceSummaries", StackName=number)
         return [
             f"{each['LogicalResourceId']}: {each.get('ResourceStatusReason', 'no reason is given')}"
-            for each in resources
+            for each in self._resources(number)
             if each.get("ResourceStatus") == "DELETE_FAILED"
         ] or ["AWS gives no reason"]

@@ -34,7 +34,7 @@ def permit(
     Raises:
         BeeagentError: it may not, or that cannot be found out.
     """
-    before = _policy(s3, bucket)
+    before = bucket_policy(s3, bucket)
     after = permitting(before, bucket, partition=s3.partition, reads=reads, writes=writes)
     if after == before:
         return
@@ -92,11 +92,16 @@ def without_ours(policy: Mapping[str, Any]) -> dict[str, Any] | None:
     return {**policy, "Statement": statements} if statements else None
 
 
-def _policy(s3: Service, bucket: str) -> dict[str, Any] | None:
+def bucket_policy(s3: Service, bucket: str) -> dict[str, Any] | None:
+    """Return the policy of a bucket; None if there is none.
+
+    Raises:
+        AwsError: it cannot be read.
+    """
     try:
         policy: dict[str, Any] = json.loads(s3("get_bucket_policy", Bucket=bucket)["Policy"])
     except AwsError as error:
-        if error.code == "NoSuchBucketPolicy":
+        if error.code in ("NoSuchBucketPolicy", "NoSuchBucket"):
             return None
         raise
     return policy

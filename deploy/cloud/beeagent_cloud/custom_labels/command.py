@@ -127,7 +127,7 @@ class Steps:
             BeeagentError: it failed, or was not agreed to.
         """
         project = known_project(self._rekognition, name)
-        known = versions(self._rekognition, project)
+        known = versions(self._rekognition, project.arn)
         if version is None:
             version = next((each.name for each in known if each.status == "TRAINING_IN_PROGRESS"), None)
         there = next((each for each in known if each.name == version), None)
@@ -161,7 +161,7 @@ class Steps:
         """
         project = known_project(self._rekognition, name)
         if version is None:
-            found = next((each for each in versions(self._rekognition, project) if each.trained), None)
+            found = next((each for each in versions(self._rekognition, project.arn) if each.trained), None)
             if found is None:
                 raise InputError(
                     f"the project {name} has no trained model: beeagent rekognition train {name} makes one"

@@ -27,19 +27,6 @@ class Project:
     datasets: dict[str, tuple[str, str]]
 
 
-def find_project(rekognition: Service, name: str) -> Project | None:
-    """Return the project of this name; None if there is none.
-
-    Raises:
-        AwsError: that cannot be found out.
-    """
-    found = rekognition("describe_projects", ProjectNames=[name])["ProjectDescriptions"]
-    if not found:
-        return None
-    datasets = {each["DatasetType"]: (each["DatasetArn"], each["Status"]) for each in found[0].get("Datasets", [])}
-    return Project(name, str(found[0]["ProjectArn"]), datasets)
-
-
 def known_project(rekognition: Service, name: str) -> Project:
     """Return the project of this name.
 
@@ -47,13 +34,14 @@ def known_project(rekognition: Service, name: str) -> Project:
         InputError: it is not.
         AwsError: that cannot be found out.
     """
-    project = find_project(rekognition, name)
-    if project is None:
+    found = rekognition("describe_projects", ProjectNames=[name])["ProjectDescriptions"]
+    if not found:
         raise InputError(
             f"there is no project {name} in {rekognition.region}: `beeagent rekognition create {name}` makes it, or "
             "--region leads to another"
         )
-    return project
+    datasets = {each["DatasetType"]: (each["DatasetArn"], each["Status"]) for each in found[0].get("Datasets", [])}
+    return Project(name, str(found[0]["ProjectArn"]), datasets)
 
 
 def create_project(rekognition: Service, name: str) -> tuple[str, bool]:
@@ -101,13 +89,13 @@ class Version:
         return self.status not in (_TRAINING, _FAILED, "DELETING")
 
 
-def versions(rekognition: Service, project: Project) -> list[Version]:
+def versions(rekognition: Service, project_arn: str) -> list[Version]:
     """Return all models of a project, the newest first.
 
     Raises:
         AwsError: the request failed.
     """
-    found = rekognition.pages("describe_project_versions", "ProjectVersionDescriptions", ProjectArn=project.arn)
+    found = rekognition.pages("describe_project_versions", "ProjectVersionDescriptions", ProjectArn=project_arn)
     newest_first = sorted(found, key=lambda said: str(said.get("CreationTimestamp", "")), reverse=True)
     return [
         Version(said["ProjectVersionArn"].split("/")[3], said["ProjectVersionArn"], said["Status"], said)
@@ -121,7 +109,7 @@ def named(rekognition: Service, project: Project, name: str) -> Version | None:
     Raises:
         AwsError: the request failed.
     """
-    return next((version for version in versions(rekognition, project) if version.name == name), None)
+    return next((version for version in versions(rekognition, project.arn) if version.name == name), None)
 
 
 def new_name(project: Project, now: datetime) -> str:
@@ -245,13 +233,9 @@ def read_summary(s3: Service, version: Version) -> list[Figures]:
         summary = json.loads(body)
         together = summary["AggregatedEvaluationResults"]
         images = summary.get("EvaluationDetails", {}).get("NumberOfTestingImages")
-        return [
-            _figures(None, together.get("Metrics", together), images),
-            *(
-                _figures(each["Label"], each["Metrics"], each.get("NumberOfTestingImages"))
-                for each in summary.get("LabelEvaluationResults", [])
-            ),
-        ]
+        labels = summary.get("LabelEvaluationResults", [])
+        rows = [(each["Label"], each["Metrics"], each.get("NumberOfTestingImages")) for each in labels]
+        return [_figures(*row) for row in ((None, together.get("Metrics", together), images), *rows)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BeeagentError(f"s3://{bucket}/{key} is not a training summary ({type(error).__name__})") from None
 
@@ -261,11 +245,10 @@ def table(figures: list[Figures]) -> str:
     lines = [f"{'label':<20} {'precision':>9} {'recall':>7} {'F1':>6} {'threshold':>9} {'images':>8}"]
     for each in figures:
         name = "all labels" if each.label is None else each.label
-        images = "" if each.images is None else str(each.images)
-        lines.append(
-            f"{name:<20} {_number(each.precision):>9} {_number(each.recall):>7} {_number(each.f1):>6} "
-            f"{_number(each.threshold):>9} {images:>8}".rstrip()
-        )
+        values = (each.precision, each.recall, each.f1, each.threshold)
+        precision, recall, f1, threshold = ("" if value is None else f"{value:.3f}" for value in values)
+        images = "" if each.images is None else each.images
+        lines.append(f"{name:<20} {precision:>9} {recall:>7} {f1:>6} {threshold:>9} {images:>8}".rstrip())
     return "\n".join(lines)
 
 
@@ -275,10 +258,6 @@ def _figures(label: str | None, metrics: dict[str, Any], images: int | None) -> 
         for name in ("Precision", "Recall", "F1Score", "Threshold")
     )
     return Figures(label, precision, recall, f1, threshold, images)
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
 
 
 def delete_dataset(rekognition: Service, arn: str, *, wait: Callable[[], object]) -> None:
