@@ -1,4 +1,4 @@
-"""Errors that a user can cause, each reported in one line."""
+"""Errors that a user can cause, each reported in one line; among them a missing extra."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+_OWN_PACKAGES = frozenset({"beeagent", "beeagent_models", "beeagent_export", "beeagent_cloud"})
 
 
 class BeeagentError(Exception):
@@ -27,6 +29,28 @@ class InputError(BeeagentError):
     """
 
 
+@contextmanager
+def requires_extra(extra: str, *, feature: str = "this command") -> Iterator[None]:
+    """Run a block that imports packages of an extra.
+
+    Args:
+        extra: name of the extra that provides them, or several with commas between them.
+        feature: what needs them, for the error.
+
+    Raises:
+        InputError: a package is missing; names the extra to install.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in _OWN_PACKAGES:
+            raise
+        raise InputError(
+            f"{feature} needs {package}, which is not installed: pip install 'beeagent[{extra}]'"
+        ) from error
+
+
 def validation_problems(error: "ValidationError", *, within: str = "") -> list[str]:
     """Return what is wrong with data from outside, one text each: `place.of.the.value: what is wrong`.
 
@@ -39,23 +63,3 @@ def validation_problems(error: "ValidationError", *, within: str = "") -> list[s
         place = ".".join(str(part) for part in (within, *each["loc"]) if part != "")
         problems.append(f"{place}: {each['msg']}" if place else each["msg"])
     return problems
-
-
-@contextmanager
-def requires_extra(extra: str, *, what: str = "this command") -> Iterator[None]:
-    """Import packages of an extra in the block.
-
-    Args:
-        extra: provides the packages; or several, with commas between them.
-        what: needs them, for the error.
-
-    Raises:
-        InputError: a package is missing; names the extra to install.
-    """
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package.startswith("beeagent"):
-            raise
-        raise InputError(f"{what} needs {package}, which is not installed: pip install 'beeagent[{extra}]'") from None

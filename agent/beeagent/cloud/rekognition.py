@@ -28,7 +28,7 @@ from beeagent.camera import Frame
 from beeagent.cloud.guard import CloudDetectionError, FailureReason
 from beeagent.cloud.jpeg import encode_jpeg
 from beeagent.detection import Detections
-from beeagent.errors import InputError, validation_problems
+from beeagent.errors import InputError
 
 # As `ProjectVersionArn` in botocore's model of Rekognition (2016-06-27).
 _ARN = re.compile(
@@ -299,7 +299,8 @@ def parse_response(response: Any, *, labels: tuple[str, ...], names: Mapping[str
     try:
         parsed = _Response.model_validate(response)
     except ValidationError as error:
-        message = f"the response is malformed: {validation_problems(error)[0]}"
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        message = f"the response is malformed: {where}: {error.errors()[0]['msg']}"
         raise CloudDetectionError("refused", message) from None
     boxed = [
         (names.get(label.name, label.name), label.confidence, label.geometry.box)

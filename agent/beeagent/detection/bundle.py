@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from beeagent.detection.model_file import label_file_name
 from beeagent.detection.transforms import Fit
-from beeagent.errors import BeeagentError, InputError, validation_problems
+from beeagent.errors import BeeagentError, InputError
 
 DEFAULT_MODEL = "bees-lite0"
 
@@ -331,7 +331,9 @@ def _read_manifest(path: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(content)
     except ValidationError as error:
-        raise InputError(f"{path}: {validation_problems(error)[0]}") from error
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path}: {f'{where}: ' if where else ''}{first['msg']}") from error
 
 
 def _packed_labels(model: bytes, path: Path) -> tuple[str, ...] | None:

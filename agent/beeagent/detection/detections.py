@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from beeagent.errors import requires_extra
+from beeagent.errors import BeeagentError
 
 if TYPE_CHECKING:
     import supervision
@@ -106,10 +106,14 @@ class Detections:
             frame_size: width and height of the frame in pixels.
 
         Raises:
-            InputError: supervision is not installed.
+            BeeagentError: supervision is not installed.
         """
-        with requires_extra("evaluate", what="to_supervision()"):
+        try:
             import supervision  # noqa: PLC0415 - an extra
+        except ModuleNotFoundError as error:
+            raise BeeagentError(
+                f"to_supervision() needs {error.name}, which is not installed: pip install 'beeagent[evaluate]'"
+            ) from error
         return supervision.Detections(
             xyxy=self.xyxy(frame_size),
             confidence=self.confidences,

@@ -31,7 +31,7 @@ from beeagent.detection import (
     resolve_tiling,
     uncertainty_range,
 )
-from beeagent.errors import BeeagentError, InputError, requires_extra
+from beeagent.errors import BeeagentError, InputError
 from beeagent.messages import status_topic
 from beeagent.mqtt import (
     BrokerAddress,
@@ -278,8 +278,12 @@ def build_second_opinion(settings: Settings, collection: Collection | None) -> S
     arn = settings.rekognition.project_version_arn
     if arn is None:
         return None
-    with requires_extra("rekognition", what="a second opinion"):
+    try:
         from beeagent.cloud import RekognitionClient, RekognitionOptions  # noqa: PLC0415 - boto3 is an extra
+    except ImportError as error:
+        raise InputError(
+            f"a second opinion needs {error.name}, which is not installed: pip install 'beeagent[rekognition]'"
+        ) from error
     client = RekognitionClient(
         RekognitionOptions(
             project_version_arn=arn,
