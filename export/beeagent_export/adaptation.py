@@ -138,13 +138,10 @@ class Adaptation:
         """Folder of the training run."""
         refuse_unwritable(self.run, what="run")
         self._options = options
-        own = [
-            read_dataset(path, labels=labels, label_attribute=options.attribute)
-            for path, labels in map(parse_source, options.data)
-        ]
-        self.division = hold_back(
-            merge_datasets(own), fraction=options.held_back, seed=options.seed, pattern=options.series
-        )
+        sources = map(parse_source, options.data)
+        own = [read_dataset(path, labels=labels, label_attribute=options.attribute) for path, labels in sources]
+        fraction, pattern = options.held_back, options.series
+        self.division = hold_back(merge_datasets(own), fraction=fraction, seed=options.seed, pattern=pattern)
         """The user's images: to train on, and held back."""
         self.base = options.base or released_checkpoint()
         """The checkpoint to start from."""
@@ -218,11 +215,9 @@ class Adaptation:
         """
         comparisons = []
         for size in self._sizes:
-            (base_evaluation, _), (evaluation, variant) = (
-                self._exported(self.base, size, "base", progress),
-                self._exported(checkpoint, size, "adapted", progress),
-            )
-            comparisons.append(Comparison(size, self._out_of(size), base_evaluation, evaluation, variant))
+            base, _ = self._exported(self.base, size, "base", progress)
+            adapted, variant = self._exported(checkpoint, size, "adapted", progress)
+            comparisons.append(Comparison(size, self._out_of(size), base, adapted, variant))
         return comparisons
 
     def release(self, comparisons: Sequence[Comparison]) -> list[Path]:
@@ -232,10 +227,8 @@ class Adaptation:
             InputError: a bundle cannot be written.
         """
         better = [comparison for comparison in comparisons if comparison.objection is None]
-        for comparison in better:
-            write_bundle(
-                comparison.out, comparison.variant.manifest, comparison.variant.files, force=self._options.force
-            )
+        for one in better:
+            write_bundle(one.out, one.variant.manifest, one.variant.files, force=self._options.force)
         return [comparison.out for comparison in better]
 
     def _exported(

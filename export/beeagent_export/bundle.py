@@ -10,7 +10,7 @@ from pathlib import Path
 
 from beeagent.detection import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Detector, DetectorOptions, Manifest, ModelBundle
 from beeagent.errors import InputError
-from beeagent_models.datasets.atomic_write import atomic_write
+from beeagent_models.datasets.atomic_write import atomic_write, make_folder
 
 
 def refuse_unwritable(path: Path, *, what: str) -> None:
@@ -39,10 +39,7 @@ def written(files: dict[Path, str]) -> Iterator[None]:
     """
     with ExitStack() as stack:
         for path, text in files.items():
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise InputError(f"the report {path} cannot be written: {error.strerror or error}") from error
+            make_folder(path.parent)
             file = stack.enter_context(atomic_write(path))
             file.write(text)
             file.flush()
@@ -64,7 +61,7 @@ def refuse_existing(out: Path, *, force: bool) -> None:
         raise InputError(f"{out} is not a name for a bundle: give a folder that does not exist yet")
     if not os.path.lexists(out):
         return
-    if not _is_bundle(out):
+    if not out.is_dir() or out.is_symlink() or not (out / MANIFEST_FILE).is_file():
         raise InputError(f"{out} exists and is not a model bundle: give another --out")
     if not force:
         raise InputError(f"the bundle {out} exists: give another --out, or --force to replace it")
@@ -118,10 +115,6 @@ def _replace(out: Path, new: Path, *, aside: Path) -> None:
         if exists:
             aside.rename(out)
         raise
-
-
-def _is_bundle(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink() and (path / MANIFEST_FILE).is_file()
 
 
 def _write(path: Path, content: bytes) -> None:

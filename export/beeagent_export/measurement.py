@@ -59,16 +59,15 @@ def read_validation(sources: Sequence[str | Dataset], *, attribute: str | None =
     """
     if not sources:
         return None
-    dataset = merge_datasets([_read(source, attribute=attribute) for source in sources])
+    datasets = []
+    for source in sources:
+        if isinstance(source, str):
+            path, labels = parse_source(source)
+            source = read_dataset(path, labels=labels, label_attribute=attribute)  # noqa: PLW2901 - read by now
+        datasets.append(source)
+    dataset = merge_datasets(datasets)
     refuse_without_boxes(dataset)
     return dataset
-
-
-def _read(source: str | Dataset, *, attribute: str | None) -> Dataset:
-    if isinstance(source, Dataset):
-        return source
-    path, labels = parse_source(source)
-    return read_dataset(path, labels=labels, label_attribute=attribute)
 
 
 def refuse_other_labels(dataset: Dataset, labels: Sequence[str]) -> None:
@@ -119,11 +118,6 @@ def measure_model(  # noqa: PLR0913 - a model and what to measure it on
         found=tuple(detector.detect(pixels) for pixels in shown),
         evaluation=evaluation,
     )
-
-
-def drop_of(source: Evaluation, variant: Evaluation) -> float:
-    """Return the loss of AP of a variant against its source, in points of 100; negative if it gained."""
-    return (source.metrics.ap - variant.metrics.ap) * 100
 
 
 def _milliseconds(detector: Detector, shown: Sequence[NDArray[np.uint8]]) -> float:

@@ -7,15 +7,14 @@ for writes it, so this module does; the slot numbers below are the places of the
 
 import io
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from typing import Any, NamedTuple
 
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from beeagent_export.tflite_file import pack, unpack
+from beeagent_export.tflite_file import filled, pack, unpack
 
 LABELS_FILE = "labels.txt"
 
@@ -33,26 +32,12 @@ _OUTPUTS = (
 )
 
 
-class _Properties(IntEnum):
-    """Members of the schema's union `ContentProperties`."""
-
-    FEATURE = 1
-    IMAGE = 2
-    BOUNDING_BOX = 3
-
-
-class _Unit(IntEnum):
-    """Members of the schema's union `ProcessUnitOptions`."""
-
-    NORMALIZATION = 1
-    SCORE_THRESHOLDING = 3
-
-
-_TENSOR_VALUE_LABELS = 3
-_RGB = 1
-_BOUNDARIES = 1
+# Members of the schema's unions `ContentProperties` and `ProcessUnitOptions`, and of its enumerations.
+_FEATURE, _IMAGE, _BOUNDING_BOX = np.uint8(1), np.uint8(2), np.uint8(3)
+_NORMALIZATION, _SCORE_THRESHOLDING = np.uint8(1), np.uint8(3)
+_TENSOR_VALUE_LABELS, _RGB, _BOUNDARIES = np.uint8(3), np.uint8(1), np.uint8(1)
 # Where left, top, right, bottom stand in a box.
-_BOX_INDEX = (1, 0, 3, 2)
+_BOX_INDEX = np.array([1, 0, 3, 2], np.uint32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,161 +81,80 @@ def add_metadata(model: bytes, description: ModelDescription) -> bytes:
         description: what to write.
     """
     tree = unpack(model)
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(encode_metadata(description), dtype=np.uint8)
-    entry = schema.MetadataT()
-    entry.name = _ENTRY
-    entry.buffer = len(tree.buffers)
-    tree.buffers.append(buffer)
+    data = np.frombuffer(encode_metadata(description), dtype=np.uint8)
+    entry = filled(schema.MetadataT(), name=_ENTRY, buffer=len(tree.buffers))
+    tree.buffers.append(filled(schema.BufferT(), data=data))
     tree.metadata = [*(tree.metadata or []), entry]
     return _with_file(pack(tree), LABELS_FILE, "".join(f"{label}\n" for label in description.labels))
 
 
 def encode_metadata(description: ModelDescription) -> bytes:
     """Write the metadata flatbuffer itself."""
-    writer = _Writer()
-    subgraph = writer.table(
-        10,
-        {
-            0: writer.text(description.name),
-            2: writer.offsets([_image_metadata(writer, description)]),
-            3: writer.offsets(_output_metadata(writer, description)),
-        },
-    )
-    model = writer.table(
-        8,
-        {
-            0: writer.text(description.name),
-            1: writer.text(description.description),
-            2: writer.text(description.version),
-            3: writer.offsets([subgraph]),
-            5: writer.text(description.licence),
-            7: writer.text(_PARSER_VERSION),
-        },
-    )
-    return writer.finish(model)
+    subgraph = _Table(10, {0: description.name, 2: [_image(description)], 3: _outputs(description)})
+    texts = {0: description.name, 1: description.description, 2: description.version, 5: description.licence}
+    builder = flatbuffers.Builder(1024)
+    root = _write(builder, _Table(8, {**texts, 3: [subgraph], 7: _PARSER_VERSION}))
+    builder.Finish(root, file_identifier=_FILE_IDENTIFIER)
+    return bytes(builder.Output())
 
 
-def _image_metadata(writer: "_Writer", description: ModelDescription) -> int:
-    size = writer.table(2, {}, uints={0: description.width, 1: description.height})
-    image = writer.table(2, {1: size}, bytes_={0: _RGB})
-    normalization = writer.table(2, {0: writer.floats([description.mean]), 1: writer.floats([description.std])})
-    stats = writer.table(
-        2, {0: writer.floats([description.largest_input]), 1: writer.floats([description.smallest_input])}
-    )
-    return _tensor_metadata(
-        writer,
-        name="image",
-        text=f"The image, {description.width} x {description.height} pixels, RGB.",
-        content=_content(writer, _Properties.IMAGE, image),
-        process_unit=_process_unit(writer, _Unit.NORMALIZATION, normalization),
-        stats=stats,
-    )
+class _Table(NamedTuple):
+    """A table with this number of slots, and its fields by slot; missing ones keep the schema's default, 0."""
+
+    slots: int
+    fields: dict[int, Any]
 
 
-def _output_metadata(writer: "_Writer", description: ModelDescription) -> list[int]:
-    box = writer.table(3, {0: writer.uints(_BOX_INDEX)}, bytes_={1: _BOUNDARIES})
-    labels = writer.table(
-        5,
-        {0: writer.text(LABELS_FILE), 1: writer.text("The names of the classes, one a line.")},
-        bytes_={2: _TENSOR_VALUE_LABELS},
+def _write(builder: flatbuffers.Builder, value: Any) -> int:  # noqa: ANN401 - what a field of a table may be
+    """Write a text, a vector of numbers, a list of tables or a table, and return the offset to refer to it."""
+    if isinstance(value, str):
+        return int(builder.CreateString(value))
+    if isinstance(value, np.ndarray):
+        return int(builder.CreateNumpyVector(value))
+    if isinstance(value, list):
+        offsets = [_write(builder, each) for each in value]
+        builder.StartVector(4, len(offsets), 4)
+        for offset in reversed(offsets):
+            builder.PrependUOffsetTRelative(offset)
+        return int(builder.EndVector())
+    fields = {
+        slot: field if isinstance(field, np.generic) else _write(builder, field) for slot, field in value.fields.items()
+    }
+    builder.StartObject(value.slots)
+    for slot, field in fields.items():
+        if isinstance(field, np.generic):
+            getattr(builder, f"Prepend{type(field).__name__.capitalize()}Slot")(slot, field.item(), 0)
+        else:
+            builder.PrependUOffsetTRelativeSlot(slot, field, 0)
+    return int(builder.EndObject())
+
+
+def _image(description: ModelDescription) -> _Table:
+    mean, std, largest, smallest = (
+        np.array([value], np.float32)
+        for value in (description.mean, description.std, description.largest_input, description.smallest_input)
     )
-    threshold = writer.table(1, {}, floats={0: description.score_threshold})
-    contents = [
-        _content(writer, _Properties.BOUNDING_BOX, box, dimension=2),
-        _content(writer, _Properties.FEATURE, writer.table(0, {}), dimension=2),
-        _content(writer, _Properties.FEATURE, writer.table(0, {}), dimension=2),
-        _content(writer, _Properties.FEATURE, writer.table(0, {})),
-    ]
-    files = (None, labels, None, None)
-    units = (None, None, _process_unit(writer, _Unit.SCORE_THRESHOLDING, threshold), None)
+    size = _Table(2, {0: np.uint32(description.width), 1: np.uint32(description.height)})
+    content = {0: _IMAGE, 1: _Table(2, {0: _RGB, 1: size})}
+    unit = _Table(2, {0: _NORMALIZATION, 1: _Table(2, {0: mean, 1: std})})
+    text = f"The image, {description.width} x {description.height} pixels, RGB."
+    stats = _Table(2, {0: largest, 1: smallest})
+    return _Table(7, {0: "image", 1: text, 3: _Table(3, content), 4: [unit], 5: stats})
+
+
+def _outputs(description: ModelDescription) -> list[_Table]:
+    box = _Table(3, {0: _BOX_INDEX, 1: _BOUNDARIES})
+    labels = _Table(5, {0: LABELS_FILE, 1: "The names of the classes, one a line.", 2: _TENSOR_VALUE_LABELS})
+    threshold = _Table(1, {0: np.float32(description.score_threshold)})
+    feature, empty = {0: _FEATURE, 1: _Table(0, {})}, dict[int, Any]()
+    # The values meant lie along this dimension of the tensor.
+    along = {2: _Table(2, {0: np.int32(2), 1: np.int32(2)})}
+    contents = ({0: _BOUNDING_BOX, 1: box, **along}, {**feature, **along}, {**feature, **along}, feature)
+    units = {4: [_Table(2, {0: _SCORE_THRESHOLDING, 1: threshold})]}
     return [
-        _tensor_metadata(writer, name=name, text=text, content=content, process_unit=unit, file=file)
-        for (name, text), content, unit, file in zip(_OUTPUTS, contents, units, files, strict=True)
+        _Table(7, {0: name, 1: text, 3: _Table(3, content), **more})
+        for (name, text), content, more in zip(_OUTPUTS, contents, (empty, {6: [labels]}, units, empty), strict=True)
     ]
-
-
-def _tensor_metadata(  # noqa: PLR0913 - the fields of the schema's table
-    writer: "_Writer",
-    *,
-    name: str,
-    text: str,
-    content: int,
-    process_unit: int | None = None,
-    stats: int | None = None,
-    file: int | None = None,
-) -> int:
-    offsets = {0: writer.text(name), 1: writer.text(text), 3: content}
-    if process_unit is not None:
-        offsets[4] = writer.offsets([process_unit])
-    if stats is not None:
-        offsets[5] = stats
-    if file is not None:
-        offsets[6] = writer.offsets([file])
-    return writer.table(7, offsets)
-
-
-def _content(writer: "_Writer", kind: _Properties, properties: int, *, dimension: int | None = None) -> int:
-    offsets = {1: properties}
-    if dimension is not None:
-        # The values meant lie along this dimension of the tensor.
-        offsets[2] = writer.table(2, {}, ints={0: dimension, 1: dimension})
-    return writer.table(3, offsets, bytes_={0: kind})
-
-
-def _process_unit(writer: "_Writer", kind: _Unit, options: int) -> int:
-    return writer.table(2, {1: options}, bytes_={0: kind})
-
-
-class _Writer:
-    """Writes tables by slot number; everything returned is an offset to refer to from a later table."""
-
-    def __init__(self) -> None:
-        self._builder = flatbuffers.Builder(1024)
-
-    def text(self, value: str) -> int:
-        return int(self._builder.CreateString(value))
-
-    def floats(self, values: Sequence[float]) -> int:
-        return int(self._builder.CreateNumpyVector(np.array(values, dtype=np.float32)))
-
-    def uints(self, values: Sequence[int]) -> int:
-        return int(self._builder.CreateNumpyVector(np.array(values, dtype=np.uint32)))
-
-    def offsets(self, values: Sequence[int]) -> int:
-        self._builder.StartVector(4, len(values), 4)
-        for value in reversed(values):
-            self._builder.PrependUOffsetTRelative(value)
-        return int(self._builder.EndVector())
-
-    def table(  # noqa: PLR0913 - one argument a type
-        self,
-        slots: int,
-        offsets: dict[int, int],
-        *,
-        bytes_: dict[int, int] | None = None,
-        uints: dict[int, int] | None = None,
-        ints: dict[int, int] | None = None,
-        floats: dict[int, float] | None = None,
-    ) -> int:
-        """Write a table with this number of slots; missing fields keep the schema's default, 0."""
-        builder = self._builder
-        builder.StartObject(slots)
-        for slot, offset in offsets.items():
-            builder.PrependUOffsetTRelativeSlot(slot, offset, 0)
-        for slot, value in (uints or {}).items():
-            builder.PrependUint32Slot(slot, value, 0)
-        for slot, value in (ints or {}).items():
-            builder.PrependInt32Slot(slot, value, 0)
-        for slot, number in (floats or {}).items():
-            builder.PrependFloat32Slot(slot, number, 0.0)
-        for slot, value in (bytes_ or {}).items():
-            builder.PrependUint8Slot(slot, int(value), 0)
-        return int(builder.EndObject())
-
-    def finish(self, root: int) -> bytes:
-        self._builder.Finish(root, file_identifier=_FILE_IDENTIFIER)
-        return bytes(self._builder.Output())
 
 
 def _with_file(model: bytes, name: str, content: str) -> bytes:

@@ -120,22 +120,19 @@ class ExportOptions:
 
     def out_of(self, precision: Precision) -> Path:
         """Return the folder of a precision's bundle."""
-        return (
-            self.out if precision is self.precisions[0] else self.out.with_name(self._beside(self.out.name, precision))
-        )
+        return self.out.with_name(self._beside(self.out.name, precision))
 
     def name_of(self, precision: Precision) -> str:
         """Return the name of a precision's model."""
-        return self.name if precision is self.precisions[0] else self._beside(self.name, precision)
+        return self._beside(self.name, precision)
 
     @property
     def page(self) -> Path:
         """The report for people."""
         return self.report.with_suffix(".html")
 
-    @staticmethod
-    def _beside(name: str, precision: Precision) -> str:
-        return f"{name}-{precision.value}"
+    def _beside(self, name: str, precision: Precision) -> str:
+        return name if precision is self.precisions[0] else f"{name}-{precision.value}"
 
 
 def parse_choice(kind: type[_Choice], value: str, option: str) -> _Choice:

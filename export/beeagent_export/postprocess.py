@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from beeagent_export.conversion import BOX_CODES_OUTPUT, SCORES_OUTPUT
 from beeagent_export.heads import BoxScales, RawHeads
-from beeagent_export.tflite_file import pack, unpack
+from beeagent_export.tflite_file import filled, pack, unpack
 
 SIGNATURE = "serving_default"
 INPUT_NAME = "images"
@@ -65,19 +65,24 @@ def append_postprocess(model: bytes, heads: RawHeads, options: PostProcessOption
     shapes = ((1, most, 4), (1, most), (1, most), (1,))
     detections = [_add_tensor(tree, name, shape) for name, shape in zip(OUTPUT_NAMES, shapes, strict=True)]
 
-    operator = schema.OperatorT()
-    operator.opcodeIndex = len(tree.operatorCodes)
-    operator.inputs = [outputs[BOX_CODES_OUTPUT.encode()], outputs[SCORES_OUTPUT.encode()], anchors]
-    operator.outputs = detections
-    operator.customOptions = np.frombuffer(
-        _encode(options, classes=len(heads.labels), scales=heads.box_scales), dtype=np.uint8
+    encoded = _encode(options, classes=len(heads.labels), scales=heads.box_scales)
+    operator = filled(
+        schema.OperatorT(),
+        opcodeIndex=len(tree.operatorCodes),
+        inputs=[outputs[BOX_CODES_OUTPUT.encode()], outputs[SCORES_OUTPUT.encode()], anchors],
+        outputs=detections,
+        customOptions=np.frombuffer(encoded, dtype=np.uint8),
+        customOptionsFormat=schema.CustomOptionsFormat.FLEXBUFFERS,
     )
-    operator.customOptionsFormat = schema.CustomOptionsFormat.FLEXBUFFERS
-    tree.operatorCodes.append(_operator_code())
+    custom = schema.BuiltinOperator.CUSTOM
+    code = filled(schema.OperatorCodeT(), builtinCode=custom, deprecatedBuiltinCode=custom, customCode=_OP, version=1)
+    tree.operatorCodes.append(code)
     graph.operators.append(operator)
     graph.outputs = detections
     graph.tensors[graph.inputs[0]].name = INPUT_NAME
-    tree.signatureDefs = [_signature(graph.inputs[0], detections)]
+    inputs, results = [_tensor_map(INPUT_NAME, graph.inputs[0])], list(map(_tensor_map, OUTPUT_NAMES, detections))
+    signature = filled(schema.SignatureDefT(), signatureKey=SIGNATURE, subgraphIndex=0, inputs=inputs, outputs=results)
+    tree.signatureDefs = [signature]
     return pack(tree)
 
 
@@ -85,43 +90,19 @@ def _add_tensor(
     tree: schema.ModelT, name: str, shape: tuple[int, ...], values: NDArray[np.float32] | None = None
 ) -> int:
     """Add a float32 tensor, constant where values are given, and return its index."""
-    tensor = schema.TensorT()
-    tensor.name = name
-    tensor.shape = list(shape)
-    tensor.type = schema.TensorType.FLOAT32
-    tensor.buffer = 0  # by convention the empty buffer
+    buffer = 0  # by convention the empty one
     if values is not None:
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(np.ascontiguousarray(values, dtype="<f4").tobytes(), dtype=np.uint8)
-        tensor.buffer = len(tree.buffers)
-        tree.buffers.append(buffer)
+        data = np.frombuffer(np.ascontiguousarray(values, dtype="<f4").tobytes(), dtype=np.uint8)
+        buffer = len(tree.buffers)
+        tree.buffers.append(filled(schema.BufferT(), data=data))
+    float32 = schema.TensorType.FLOAT32
     tensors = tree.subgraphs[0].tensors
-    tensors.append(tensor)
+    tensors.append(filled(schema.TensorT(), name=name, shape=list(shape), type=float32, buffer=buffer))
     return len(tensors) - 1
 
 
-def _operator_code() -> schema.OperatorCodeT:
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
-    code.customCode = _OP
-    code.version = 1
-    return code
-
-
-def _signature(image: int, detections: list[int]) -> schema.SignatureDefT:
-    signature = schema.SignatureDefT()
-    signature.signatureKey = SIGNATURE
-    signature.subgraphIndex = 0
-    signature.inputs = [_tensor_map(INPUT_NAME, image)]
-    signature.outputs = [_tensor_map(name, index) for name, index in zip(OUTPUT_NAMES, detections, strict=True)]
-    return signature
-
-
 def _tensor_map(name: str, index: int) -> schema.TensorMapT:
-    tensor_map = schema.TensorMapT()
-    tensor_map.name = name
-    tensor_map.tensorIndex = index
-    return tensor_map
+    return filled(schema.TensorMapT(), name=name, tensorIndex=index)
 
 
 def _encode(options: PostProcessOptions, *, classes: int, scales: BoxScales) -> bytes:

@@ -1,5 +1,7 @@
 """A .tflite file as a tree of objects, and back."""
 
+from typing import Any
+
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
@@ -17,6 +19,13 @@ def pack(tree: schema.ModelT) -> bytes:
     builder = _AligningBuilder(1024)
     builder.Finish(tree.Pack(builder), file_identifier=_FILE_IDENTIFIER)
     return bytes(builder.Output())
+
+
+def filled(table: Any, **fields: object) -> Any:  # noqa: ANN401 - any class of the schema
+    """Return a table of the schema with its fields set."""
+    for name, value in fields.items():
+        setattr(table, name, value)
+    return table
 
 
 class _AligningBuilder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers ships no types

@@ -11,7 +11,7 @@ from beeagent_models.evaluation import figures_of, threshold_of
 
 from beeagent_export.bundle import bundle_files, hashes
 from beeagent_export.conversion import Precision
-from beeagent_export.measurement import Measured, drop_of
+from beeagent_export.measurement import Measured
 from beeagent_export.metadata import ModelDescription, add_metadata
 from beeagent_export.options import ExportOptions
 from beeagent_export.parity import ParityReport
@@ -20,7 +20,7 @@ from beeagent_export.source import Source
 _SPLIT = "validation"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Variant:
     """What an export made in one precision.
 
@@ -86,8 +86,9 @@ def describe_variant(  # noqa: PLR0913 - what came of each step
     threshold = _threshold(options, measured)
     heads = source.heads
     files = bundle_files(add_metadata(model, _describe(source, options, precision, threshold)), heads.labels)
-    evaluations = (measured.evaluation, reference.evaluation if reference is not None else None)
-    drop = None if evaluations[0] is None or evaluations[1] is None else drop_of(evaluations[1], evaluations[0])
+    drop = None
+    if reference is not None and reference.evaluation is not None and measured.evaluation is not None:
+        drop = (reference.evaluation.metrics.ap - measured.evaluation.metrics.ap) * 100
     manifest = Manifest(
         name=options.name_of(precision),
         version=options.version,
@@ -99,15 +100,8 @@ def describe_variant(  # noqa: PLR0913 - what came of each step
         metrics=[] if measured.evaluation is None else [figures_of(measured.evaluation, split=_SPLIT)],
         provenance={**source.provenance, "export": _provenance(options, precision, calibrated_on, parity, drop)},
     )
-    return Variant(
-        precision=precision,
-        out=options.out_of(precision),
-        manifest=manifest,
-        files=files,
-        parity=parity,
-        measured=measured,
-        drop=drop,
-    )
+    out = options.out_of(precision)
+    return Variant(precision, out, manifest, files, parity, measured, drop)
 
 
 def _threshold(options: ExportOptions, measured: Measured) -> Threshold:
@@ -137,11 +131,7 @@ def _describe(source: Source, options: ExportOptions, precision: Precision, thre
 
 
 def _provenance(
-    options: ExportOptions,
-    precision: Precision,
-    calibrated_on: int,
-    parity: ParityReport | None,
-    drop: float | None,
+    options: ExportOptions, precision: Precision, calibrated_on: int, parity: ParityReport | None, drop: float | None
 ) -> dict[str, Any]:
     """Describe how the model was converted, with names of files but not their folders."""
     differences = parity.to_json() if parity is not None else {}

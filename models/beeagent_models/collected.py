@@ -103,7 +103,7 @@ def read_collected(folder: Path, *, threshold: float | None = None) -> Collected
         for one, image in zip(kept, dataset.images, strict=True)
     )
     captured_at = tuple(one.metadata.captured_at for one in kept)
-    return Collected(dataset, edge, captured_at, _matched(dataset, edge), len(rows) - len(kept))
+    return Collected(dataset, edge, captured_at, coco_metrics(dataset, edge).matches, len(rows) - len(kept))
 
 
 def _read(text: bytes, where: str, *, beside: Path) -> _Kept | None:
@@ -141,21 +141,6 @@ def _detections(kept: _Kept, size: tuple[int, int], labels: tuple[str, ...], thr
         np.array([seen[index].confidence for index in counted], np.float32),
         np.array([known.index(line.class_map[line.class_ids[index]]) for index in counted], np.int64),
         known,
-    )
-
-
-def _matched(dataset: Dataset, edge: tuple[Detections, ...]) -> tuple[ImageMatches, ...]:
-    if any(len(image.boxes) for image in dataset.images):
-        return coco_metrics(dataset, edge).matches
-    # Where the cloud model never saw anything, the edge model saw all alone.
-    return tuple(
-        ImageMatches(
-            scored=np.ones(len(found), np.bool_),
-            hits=np.zeros(len(found), np.bool_),
-            found_at=np.zeros(0, np.float64),
-            ignored=np.zeros(0, np.bool_),
-        )
-        for found in edge
     )
 
 

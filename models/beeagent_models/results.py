@@ -4,12 +4,12 @@ Rekognition's format: https://docs.aws.amazon.com/rekognition/latest/APIReferenc
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from beeagent.detection import Detections
@@ -20,6 +20,13 @@ from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
 NO_LABEL = "object"
 """What is written beside a box of a list that says where things are, but not what they are."""
+
+
+class _Edges(Protocol):
+    left: float
+    top: float
+    width: float
+    height: float
 
 
 class _BoundingBox(BaseModel):
@@ -41,7 +48,7 @@ class _CustomLabel(BaseModel):
     geometry: _Geometry | None = Field(alias="Geometry", default=None)
 
 
-class RekognitionResponse(BaseModel):
+class _RekognitionResponse(BaseModel):
     """A response of `DetectCustomLabels`; boxes in ratios of the image, confidences in percent.
 
     `beeagent compare` keeps with it which model was asked and how long the call took.
@@ -51,22 +58,8 @@ class RekognitionResponse(BaseModel):
     model: str | None = Field(alias="ProjectVersionArn", default=None)
     milliseconds: FiniteFloat | None = Field(alias="Milliseconds", default=None, ge=0)
 
-    def detections(self) -> Detections:
-        """Return the labels that have a box; those of the whole image have none and are left out."""
-        rows = [
-            (label.name, label.confidence / 100, label.geometry.box)
-            for label in self.custom_labels
-            if label.geometry is not None
-        ]
-        return strongest_first(
-            [
-                (name, confidence, (box.left, box.top, box.left + box.width, box.top + box.height))
-                for name, confidence, box in rows
-            ]
-        )
 
-
-class PixelBox(BaseModel):
+class _PixelBox(BaseModel):
     """One entry of a list of boxes in pixels; confidence in percent."""
 
     left: FiniteFloat
@@ -77,44 +70,17 @@ class PixelBox(BaseModel):
     label: str = NO_LABEL
 
 
-PIXEL_BOXES = TypeAdapter(list[PixelBox])
+_PIXEL_BOXES = TypeAdapter(list[_PixelBox])
 
 
-def pixel_detections(boxes: list[PixelBox], *, width: int, height: int) -> Detections:
-    """Turn boxes in pixels into detections.
-
-    Args:
-        boxes: in pixels of the image.
-        width: of the image in pixels.
-        height: likewise.
-    """
-    return strongest_first(
-        [
-            (
-                box.label,
-                box.confidence / 100,
-                (
-                    box.left / width,
-                    box.top / height,
-                    (box.left + box.width) / width,
-                    (box.top + box.height) / height,
-                ),
-            )
-            for box in boxes
-        ]
-    )
-
-
-def strongest_first(rows: list[tuple[str, float, tuple[float, float, float, float]]]) -> Detections:
-    """Put detections together.
-
-    Args:
-        rows: label, confidence from 0 to 1, and left, top, right, bottom in ratios; boxes are clipped to 0 and 1.
-    """
-    labels = tuple(dict.fromkeys(label for label, _, _ in rows))
-    ordered = sorted(rows, key=lambda row: -row[1])
+def _strongest_first(found: Sequence[tuple[str, float, _Edges]], size: tuple[int, int] = (1, 1)) -> Detections:
+    """Put detections together: label, confidence from 0 to 1, and box, whose unit is the size of the image."""
+    labels = tuple(dict.fromkeys(label for label, _, _ in found))
+    ordered = sorted(found, key=lambda one: -one[1])
+    edges = [(box.left, box.top, box.left + box.width, box.top + box.height) for _, _, box in ordered]
+    ratios = np.array(edges, np.float64).reshape(-1, 4) / np.array([*size, *size], np.float64)
     return Detections(
-        boxes=np.clip(np.array([box for _, _, box in ordered], np.float32).reshape(-1, 4), 0, 1),
+        boxes=np.clip(ratios, 0, 1).astype(np.float32),
         confidences=np.array([confidence for _, confidence, _ in ordered], np.float32),
         class_ids=np.array([labels.index(label) for label, _, _ in ordered], np.int64),
         labels=labels,
@@ -173,11 +139,8 @@ def read_sources(path: Path) -> Iterator[tuple[int, str, float | None]]:
         InputError: the file cannot be read.
     """
     try:
-        if _is_one_document(path):
-            texts = [path.read_text(encoding="utf-8")]
-        else:
-            with path.open(encoding="utf-8") as file:
-                texts = list(file)
+        text = path.read_text(encoding="utf-8")
+        texts = [text] if _is_one_document(path) else text.split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the result {path} cannot be read: {error}") from None
     for line, text in enumerate(texts, 1):
@@ -196,8 +159,7 @@ def is_source(name: str, image: Path) -> bool:
 
 def result_bytes(path: Path, line: int) -> int:
     """Return the length of one result, without the white space around it."""
-    text = path.read_text(encoding="utf-8") if _is_one_document(path) else _line(path, line)
-    return len(text.strip().encode())
+    return len(_text(path, line).strip().encode())
 
 
 def read_result(path: Path, *, line: int = 1, image_size: tuple[int, int] | None = None) -> Result:
@@ -218,8 +180,8 @@ def read_result(path: Path, *, line: int = 1, image_size: tuple[int, int] | None
     """
     where = f"{path}:{line}"
     try:
-        text = path.read_text(encoding="utf-8") if line == 1 and _is_one_document(path) else _line(path, line)
-        content = json.loads(text.removeprefix("\ufeff"))
+        text = _text(path, line).removeprefix("\ufeff")
+        content = json.loads(text)
     except OSError as error:
         raise InputError(f"the result {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -234,23 +196,19 @@ def read_result(path: Path, *, line: int = 1, image_size: tuple[int, int] | None
             raise InputError(f"{where}: no result: Rekognition refused the image: {said.strip()}")
         if isinstance(content, dict) and "CustomLabels" in content:
             form = "response of Rekognition"
-            answer = RekognitionResponse.model_validate(content)
-            return Result(
-                size=None,
-                detections=answer.detections(),
-                kind="answer",
-                model=answer.model,
-                milliseconds=answer.milliseconds,
-            )
+            answer = _RekognitionResponse.model_validate(content)
+            boxed = [(one.name, one.confidence / 100, one.geometry.box) for one in answer.custom_labels if one.geometry]
+            detections = _strongest_first(boxed)
+            return Result(None, detections, "answer", model=answer.model, milliseconds=answer.milliseconds)
         if isinstance(content, list):
             form = "list of boxes in pixels"
-            return Result(size=None, detections=_in_pixels(content, image_size, where), kind="boxes")
-        message = _Message.model_validate_json(text.removeprefix("\ufeff"))
+            return Result(None, _in_pixels(content, image_size, where), "boxes")
+        message = _Message.model_validate_json(text)
     except ValidationError as error:
         raise InputError(f"{where}: no {form}: {validation_problems(error)[0]}") from None
     return Result(
         size=(message.frame.width, message.frame.height),
-        detections=_detections(message),
+        detections=_strongest_first([(found.label, found.confidence, found.box) for found in message.detections]),
         kind="message",
         model=message.model,
         milliseconds=None if message.latency_ms is None else message.latency_ms.inference,
@@ -291,15 +249,17 @@ def _is_one_document(path: Path) -> bool:
         return not file.readline().rstrip().endswith("}")
 
 
-def _line(path: Path, number: int) -> str:
+def _text(path: Path, line: int) -> str:
+    if line == 1 and _is_one_document(path):
+        return path.read_text(encoding="utf-8")
     with path.open(encoding="utf-8") as file:
-        for text in islice(file, number - 1, number):
+        for text in islice(file, line - 1, line):
             return text
-    raise InputError(f"the result {path} has no line {number}")
+    raise InputError(f"the result {path} has no line {line}")
 
 
 def _in_pixels(content: list[object], image_size: tuple[int, int] | None, where: str) -> Detections:
-    boxes = PIXEL_BOXES.validate_python(content)
+    boxes = _PIXEL_BOXES.validate_python(content)
     if image_size is None:
         raise InputError(f"{where}: its boxes are in pixels, which cannot be used without the image's size")
     width, height = image_size
@@ -310,22 +270,4 @@ def _in_pixels(content: list[object], image_size: tuple[int, int] | None, where:
                 f"{where}: the box from ({box.left:g}, {box.top:g}) to ({right:g}, {bottom:g}) is outside of the "
                 f"image of {width}x{height}: it belongs to another image"
             )
-    return pixel_detections(boxes, width=width, height=height)
-
-
-def _detections(message: _Message) -> Detections:
-    return strongest_first(
-        [
-            (
-                found.label,
-                found.confidence,
-                (
-                    found.box.left,
-                    found.box.top,
-                    found.box.left + found.box.width,
-                    found.box.top + found.box.height,
-                ),
-            )
-            for found in message.detections
-        ]
-    )
+    return _strongest_first([(box.label, box.confidence / 100, box) for box in boxes], image_size)

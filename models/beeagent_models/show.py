@@ -1,13 +1,11 @@
 """`beeagent show` and `beeagent dataset show`: draw a result on its image, or the boxes of a dataset on its images."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from beeagent.camera import VIDEO_SUFFIXES, BadFrameError, VideoFileSource
-from beeagent.detection import Detections
 from beeagent.errors import InputError
 from numpy.typing import NDArray
 
@@ -44,20 +42,10 @@ def run_show(*, image: Path, result: Path, out: Path, line: int | None = None, t
     height, width = pixels.shape[:2]
     found = read_result(result, line=chosen, image_size=(width, height))
     refuse_other_image(found, where=where, image=image, size=(width, height), by_name=line is None)
-    detections = _from(found.detections, threshold)
+    detections = found.detections.at_least(threshold)
     write_image(out, draw(pixels, detections))
     counts = ", ".join(f"{count} {label}" for label, count in detections.counts().items())
     return f"{out}: {counts or 'nothing found'}"
-
-
-def _from(detections: Detections, threshold: float) -> Detections:
-    kept = detections.confidences >= np.float32(threshold)
-    return replace(
-        detections,
-        boxes=detections.boxes[kept],
-        confidences=detections.confidences[kept],
-        class_ids=detections.class_ids[kept],
-    )
 
 
 def _chosen_line(result: Path, image: Path, line: int | None) -> tuple[int, float | None]:

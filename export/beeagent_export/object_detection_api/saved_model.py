@@ -92,11 +92,7 @@ def load_saved_model(
     provenance = {
         "saved_model": {"folder": path.absolute().name, "sha256": _digest(folder)},
         "pipeline_config": {"sha256": hashlib.sha256(config_path.read_bytes()).hexdigest()},
-        "architecture": {
-            **{key: value for key, value in asdict(config).items() if key != "fit"},
-            "fit": config.fit.value,
-            "anchors": len(cut.anchors),
-        },
+        "architecture": {**asdict(config), "fit": config.fit.value, "anchors": len(cut.anchors)},
     }
     return heads, f"efficientdet-{config.backbone.replace('b', 'd')}", provenance
 

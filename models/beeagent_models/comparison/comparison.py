@@ -76,18 +76,9 @@ def agreement(evaluations: tuple[Evaluation, ...], first: int, second: int) -> A
     )
 
 
-def most_apart(agreements: tuple[Agreement, ...], limit: int) -> list[int]:
-    """Return at most `limit` images with most disagreement, summed over all pairs of contenders."""
-    apart = np.sum([pair.apart for pair in agreements], axis=0)
-    order = np.argsort(-apart, kind="stable")
-    return [int(index) for index in order[:limit] if apart[index]]
-
-
 def _apart(one: Evaluation, other: Evaluation) -> NDArray[np.int64]:
     """Match what one found with what the other did, as if the one's were the labels."""
     dataset, ours, theirs = one.dataset, _counted(one), _counted(other)
-    if not any(len(found) for found in ours):
-        return np.array([len(found) for found in theirs], np.int64)
     images = tuple(_labelled_by(found, image, dataset) for found, image in zip(ours, dataset.images, strict=True))
     matches = coco_metrics(Dataset(dataset.name, images, dataset.labels), theirs).matches
     return np.array([int((~match.found(0.0)).sum()) + int((~match.hits).sum()) for match in matches], np.int64)
@@ -250,7 +241,8 @@ class Comparison:
 
     def most_apart(self, limit: int) -> list[int]:
         """Return the indices of at most `limit` images with most disagreement."""
-        return most_apart(self.agreements, limit)
+        order = sorted(range(len(self.dataset.images)), key=lambda index: -self.apart(index))
+        return [index for index in order[:limit] if self.apart(index)]
 
     def apart(self, index: int) -> int:
         """Count the detections of an image that one of a pair has and the other has not, over all pairs."""

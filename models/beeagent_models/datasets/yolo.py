@@ -63,6 +63,15 @@ class DataYaml:
     path: str
 
 
+class _Loader(yaml.SafeLoader):
+    """Takes a scalar as the text that is written, unless it is null."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as the base class declares it
+        first: [each for each in resolvers if each[0] == _NULL]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 def is_yolo(folder: Path) -> bool:
     """Return whether a folder looks like a YOLO dataset, or one split of it."""
     return (
@@ -152,7 +161,7 @@ def read_data_yaml(file: Path, *, with_names: bool) -> DataYaml:
         DefectError: what it says makes no sense.
     """
     try:
-        node = yaml.compose(file.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
+        content = yaml.load(file.read_text(encoding="utf-8-sig"), Loader=_Loader)  # noqa: S506 - a safe one
     except UnicodeDecodeError:
         raise _broken(file, "is not UTF-8 text; save it as UTF-8") from None
     except yaml.YAMLError as error:
@@ -161,7 +170,7 @@ def read_data_yaml(file: Path, *, with_names: bool) -> DataYaml:
         raise _broken(file, "broken YAML: nested too deeply") from None
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
-    entries = _entries(node)
+    entries = content if isinstance(content, dict) else {}
     return DataYaml(
         names=_names(entries["names"], file) if with_names and "names" in entries else None,
         key_points=_key_points(entries["kpt_shape"], file) if "kpt_shape" in entries else None,
@@ -174,44 +183,33 @@ def _broken(file: Path, what: str) -> DefectError:
     return Defect(str(file), DefectKind.BROKEN_LINE, what).error()
 
 
-def _entries(node: yaml.Node | None) -> dict[str, yaml.Node]:
-    if not isinstance(node, yaml.MappingNode):
-        return {}
-    return {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
+def _texts(value: object) -> list[str]:
+    """Return the texts of a value that is one or a list of them."""
+    return [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
 
 
-def _texts(node: yaml.Node | None) -> list[str]:
-    """Return the scalars of a node that is one or a list of them, as they are written; null is none."""
-    nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
-    return [each.value for each in nodes if isinstance(each, yaml.ScalarNode) and each.tag != _NULL]
+def _names(value: object, file: Path) -> tuple[str, ...]:
+    listed = value
+    if isinstance(value, dict):
+        ids = [str(index) for index in range(len(value))]
+        listed = [value[index] for index in ids] if value.keys() == set(ids) else []
+    if not isinstance(listed, list) or not listed or not all(each is None or isinstance(each, str) for each in listed):
+        raise _broken(file, f"{_NAMES}; it is {_shown(value)}")
+    if None in listed:
+        what = f"the name of class {listed.index(None)} is empty or null"
+        raise _broken(file, f"{what}; if that is the name of the class, quote it")
+    return tuple(listed)
 
 
-def _names(node: yaml.Node, file: Path) -> tuple[str, ...]:
-    nodes: list[yaml.Node] = []
-    if isinstance(node, yaml.SequenceNode):
-        nodes = node.value
-    elif isinstance(node, yaml.MappingNode):
-        by_id = {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
-        ids = [str(index) for index in range(len(node.value))]
-        nodes = [by_id[index] for index in ids] if sorted(by_id) == sorted(ids) else []
-    if not nodes or not all(isinstance(each, yaml.ScalarNode) for each in nodes):
-        raise _broken(file, f"{_NAMES}; it is {_shown(node)}")
-    for index, each in enumerate(nodes):
-        if each.tag == _NULL:
-            what = f"the name of class {index} is {each.value or 'empty'}"
-            raise _broken(file, f"{what}; if that is the name of the class, quote it")
-    return tuple(each.value for each in nodes)
-
-
-def _key_points(node: yaml.Node, file: Path) -> int:
-    texts = _texts(node)
+def _key_points(value: object, file: Path) -> int:
+    texts = _texts(value)
     if len(texts) != 2 or not all(text.isascii() and text.isdigit() for text in texts) or texts[1] not in {"2", "3"}:
-        raise _broken(file, f"'kpt_shape' must be [key points, 2 or 3]; it is {_shown(node)}")
+        raise _broken(file, f"'kpt_shape' must be [key points, 2 or 3]; it is {_shown(value)}")
     return int(texts[0]) * int(texts[1])
 
 
-def _shown(node: yaml.Node) -> str:
-    return " ".join(yaml.serialize(node, Dumper=yaml.SafeDumper).split())[:100]
+def _shown(value: object) -> str:
+    return (value if isinstance(value, str) else repr(value))[:100]
 
 
 _OUTLINES = "outlines, replaced by their bounding boxes"

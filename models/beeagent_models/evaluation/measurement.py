@@ -196,17 +196,13 @@ class Evaluation:
             "threshold": self.point.threshold,
             "threshold_chosen_by": self.point.chosen_by,
             "floors_kept": self.point.floors_kept,
-            "precision": self.point.precision if some else None,
-            "recall": self.point.recall if some else None,
-            "f1": self.point.f1 if some else None,
+            **{name: getattr(self.point, name) if some else None for name in ("precision", "recall", "f1")},
             "true_positives": self.point.true_positives,
             "false_positives": self.point.false_positives,
             "false_negatives": self.point.false_negatives,
             "false_alarms_per_image_without_boxes": self.false_alarms_per_image,
             "best_f1": {"f1": best.f1, "threshold": best.threshold} if some else None,
-            "recall_at_precision": {f"{precision:g}": self._recall_at(precision) for precision in PRECISIONS}
-            if some
-            else None,
+            "recall_at_precision": {f"{one:g}": self._recall_at(one) for one in PRECISIONS} if some else None,
             "calibration": self._calibration(),
             "errors": {kind.value: self.errors.total(kind) for kind in ErrorKind},
             "size_measured_in": "pixels of the image" if self.input_size is None else "pixels of the model's input",
@@ -239,14 +235,9 @@ class Evaluation:
 
     def _recall_at(self, precision: float) -> dict[str, float | None]:
         point = self.at_precision(precision)
-        return (
-            {"recall": 0.0, "threshold": None}
-            if point is None
-            else {
-                "recall": point.recall,
-                "threshold": point.threshold,
-            }
-        )
+        if point is None:
+            return {"recall": 0.0, "threshold": None}
+        return {"recall": point.recall, "threshold": point.threshold}
 
 
 def evaluate(  # noqa: PLR0913 - each a choice of its own

@@ -98,15 +98,15 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "COCO with no category": (lambda at: coco(at, categories=[], annotations=[]), "there is no category"),
     "COCO with a name twice": (
         lambda at: coco(at, categories=[{"id": 0, "name": "bee"}, {"id": 1, "name": "bee"}]),
-        "two categories are called 'bee', id 0 and id 1",
+        "category 0 and category 1 are both called 'bee'",
     ),
     "COCO with an empty name": (
         lambda at: coco(at, categories=[{"id": 1, "name": "bee"}, {"id": 2, "name": " "}]),
-        "id 2 has an empty name",
+        "category 2 has an empty name",
     ),
     "COCO with half a character for a name": (
         lambda at: coco(at, categories=[{"id": 1, "name": "\ud800"}]),
-        "id 1 has a non-Unicode name",
+        "category 1 has a non-Unicode name",
     ),
     "COCO with half a character for a file name": (
         lambda at: coco(at, images=[{"id": 1, "file_name": "\ud800.png", "width": 120, "height": 80}]),
@@ -146,7 +146,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "manifest with a name twice": (
         lambda at: manifest(at, line(**{"bees-metadata": {**METADATA, "class-map": {"0": "bee", "1": "bee"}}})),
-        "class_id 1 and class_id 0 are both called 'bee'",
+        "class_id 0 and class_id 1 are both called 'bee'",
     ),
     "manifest with one file for two images": (
         lambda at: manifest(at, line("s3://bucket/x/a.png"), line("s3://bucket/y/a.png")),
@@ -155,7 +155,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "manifest with a line twice": (lambda at: manifest(at, line(), line()), "was listed before"),
     "YOLO without label files": (lambda at: yolo(at, rows=None), "no image has a label file"),
     "YOLO with a name twice": (lambda at: yolo(at, data="names: [bee, bee]"), "class 0 and class 1 are both called"),
-    "YOLO with an empty name": (lambda at: yolo(at, data='names: [bee, ""]'), "name of class 1 is empty"),
+    "YOLO with an empty name": (lambda at: yolo(at, data='names: [bee, ""]'), "class 1 has an empty name"),
     "YOLO with a fraction for a class": (lambda at: yolo(at, rows="0.5 0.5 0.5 0.5 0.5"), "must be a whole number"),
     "YOLO with key points that kpt_shape does not have": (
         lambda at: yolo(at, rows=f"{ROW} 0.5 0.5", data="kpt_shape: [2, 2]\nnames: [bee]"),
