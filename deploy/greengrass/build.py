@@ -15,7 +15,7 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -121,20 +121,12 @@ def fill_recipe(template: str, values: dict[str, str], conditions: set[str]) -> 
     return re.sub(r"\{([A-Z_]+)\}", lambda found: values[found[1]], text)
 
 
-def _fill_artifact(
-    folder: Path,
-    source: Path,
-    wheel: Path,
-    architecture: str,
-    options: argparse.Namespace,
-) -> None:
+def _fill_artifact(folder: Path, source: Path, wheel: Path, architecture: str, options: argparse.Namespace) -> None:
     platform = PLATFORMS[architecture]
     own = source / "deploy" / "greengrass"
     shutil.copy(own / "install.py", folder / "__main__.py")
-    shutil.copy(own / "run.sh", folder / "run.sh")
-    shutil.copy(source / "LICENSE", folder / "LICENSE")
-    shutil.copy(source / "NOTICE", folder / "NOTICE")
-    shutil.copy(wheel, folder / wheel.name)
+    for file in (own / "run.sh", source / "LICENSE", source / "NOTICE", wheel):
+        shutil.copy(file, folder / file.name)
     extras = (*platform.extras, "rekognition") if options.second_opinion else platform.extras
     pythons = options.python
     if platform.uv:
@@ -161,22 +153,14 @@ def _zip(folder: Path, target: Path, time: int) -> None:
 
     Most of it is wheels, which are compressed already; versions of zlib compress the rest differently.
     """
-    stamp = _zip_time(time)
+    moment = dt.datetime.fromtimestamp(max(time, _MIN_ZIP_TIME), dt.timezone.utc)
+    stamp = (moment.year, moment.month, moment.day, moment.hour, moment.minute, moment.second)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-        for path in sorted(_files(folder)):
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), stamp)
             entry.create_system = 3  # Unix
             entry.external_attr = (0o755 if path.suffix == ".sh" else 0o644) << 16
             archive.writestr(entry, path.read_bytes())
-
-
-def _zip_time(time: int) -> tuple[int, int, int, int, int, int]:
-    moment = dt.datetime.fromtimestamp(max(time, _MIN_ZIP_TIME), dt.timezone.utc)
-    return (moment.year, moment.month, moment.day, moment.hour, moment.minute, moment.second)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file())
 
 
 def _component(source: Path) -> tuple[str, str, str]:

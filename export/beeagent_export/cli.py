@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 from beeagent.errors import requires_extra
+from beeagent_models.cli.options import Attribute, Certainty, PrecisionFloor, RecallFloor, Series
 
-Attribute = Annotated[str | None, typer.Option(metavar="NAME", help="Label attribute of manifests that have several.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show TensorFlow's output.")]
 
@@ -94,15 +94,9 @@ def export(
         float | None,
         typer.Option(min=0, max=1, help="Minimum confidence of a detection. Default: best F1 on --validate, or 0.5."),
     ] = None,
-    precision_floor: Annotated[
-        float | None, typer.Option(help="Choose the threshold with the best recall at this precision or more.")
-    ] = None,
-    certainty: Annotated[
-        float | None, typer.Option(help="Confidence level of --precision-floor, such as 0.95; see evaluate.")
-    ] = None,
-    recall_floor: Annotated[
-        float | None, typer.Option(help="Choose the threshold with the best precision at this recall or more.")
-    ] = None,
+    precision_floor: PrecisionFloor = None,
+    certainty: Certainty = None,
+    recall_floor: RecallFloor = None,
     max_detections: Annotated[int, typer.Option(min=1, max=1000, help="Maximum number of detections per image.")] = 100,
     min_score: Annotated[
         float, typer.Option(min=0, max=1, help="Confidence below which the model itself drops a detection.")
@@ -208,13 +202,7 @@ def adapt(
     held_back: Annotated[
         float, typer.Option(metavar="RATIO", help="Share of your images to measure on, not to train on.")
     ] = 0.25,
-    series: Annotated[
-        str | None,
-        typer.Option(
-            metavar="REGEX",
-            help="The part of an image's name that is its series. Default: the name up to its last number.",
-        ),
-    ] = None,
+    series: Series = None,
     precision_floor: Annotated[
         float, typer.Option(min=0, max=1, help="Choose the threshold with the best recall at this precision or more.")
     ] = 0.95,

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from beeagent.camera import read_image
 from beeagent.errors import BeeagentError
 from beeagent_models.datasets import Dataset
-from beeagent_models.evaluation import PlattScaling
+from beeagent_models.evaluation import PlattScaling, ThresholdChoice, fit_platt, reliability_curve, scored_detections
 from numpy.typing import NDArray
 
 from beeagent_export.bundle import refuse_existing, refuse_unwritable, write_bundle, written
-from beeagent_export.confidence import ConfidenceCalibration, calibrate_confidence
 from beeagent_export.conversion import Precision, convert_heads
 from beeagent_export.images import find_images, resize_images, spread
 from beeagent_export.measurement import Measured, measure_model, read_validation, refuse_other_labels
@@ -25,6 +25,49 @@ from beeagent_export.terminal import Progress
 from beeagent_export.variant import Variant, describe_variant
 
 _SHOWN = 8
+_MIN_SCORE = 0.01
+"""From which confidence on detections are fitted: below, there are thousands of no consequence in each image."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfidenceCalibration:
+    """How confidence was calibrated.
+
+    Attributes:
+        scaling: of the class logits.
+        dataset: name of the data.
+        images: how many.
+        detections: how many, of confidence 0.01 or more.
+        error_before: expected calibration error, 0 to 1.
+        error_after: with the scaling applied, on the same detections.
+    """
+
+    scaling: PlattScaling
+    dataset: str
+    images: int
+    detections: int
+    error_before: float
+    error_after: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the manifest says of it."""
+        return {
+            "scale": round(self.scaling.scale, 6),
+            "bias": round(self.scaling.bias, 6),
+            "dataset": self.dataset,
+            "images": self.images,
+            "detections": self.detections,
+            "expected_calibration_error_before": round(self.error_before, 4),
+            "expected_calibration_error_after": round(self.error_after, 4),
+        }
+
+    def in_words(self) -> str:
+        """Return a line for the user."""
+        return (
+            f"confidence calibrated on {self.dataset}: {self.images} images, {self.detections} detections; "
+            f"class logits times {self.scaling.scale:.3f} plus {self.scaling.bias:.3f}; "
+            f"expected calibration error {self.error_before:.3f} before, {self.error_after:.3f} after"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,10 +147,28 @@ def _loaded(options: ExportOptions, confidence: PlattScaling | None = None) -> S
 def _calibrated(
     source: Source, data: Dataset, options: ExportOptions, progress: Progress
 ) -> tuple[Source, ConfidenceCalibration]:
-    """Return the source with its confidence calibrated, and how."""
+    """Fit scale and bias of the class logits to what the float source finds in images that were not trained on.
+
+    Returns the source with its confidence calibrated, and how.
+    """
+    postprocess = replace(options.postprocess, score_threshold=min(_MIN_SCORE, options.postprocess.score_threshold))
+    model = append_postprocess(convert_heads(source.heads, precision=Precision.FLOAT32), source.heads, postprocess)
+    any_choice = replace(options, choice=ThresholdChoice())
     step = progress.stage("calibrating confidence", len(data.images))
-    confidence = calibrate_confidence(source.heads, options, data, step=step)
-    calibrated = _loaded(options, confidence.scaling)
+    evaluation = measure_model(model, source.heads, any_choice, shown=(), validation=data, step=step).evaluation
+    if evaluation is None:
+        raise RuntimeError("labelled images were given, but not measured")
+    confidences, right = scored_detections(evaluation.found, evaluation.metrics.matches)
+    scaling = fit_platt(confidences, right)
+    confidence = ConfidenceCalibration(
+        scaling=scaling,
+        dataset=data.name,
+        images=len(data.images),
+        detections=len(confidences),
+        error_before=reliability_curve(confidences, right).error or 0.0,
+        error_after=reliability_curve(scaling.apply(confidences), right).error or 0.0,
+    )
+    calibrated = _loaded(options, scaling)
     provenance = {**calibrated.provenance, "confidence_calibration": confidence.to_json()}
     return replace(calibrated, provenance=provenance), confidence
 

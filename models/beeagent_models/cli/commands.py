@@ -10,13 +10,7 @@ from typing import Annotated
 import typer
 from beeagent.errors import InputError, requires_extra
 
-_DATA_HELP = (
-    "A Ground Truth manifest, a COCO file, or a YOLO folder; one without data.yaml needs the names of its classes: "
-    "PATH=bee,wasp."
-)
-
-Attribute = Annotated[str | None, typer.Option(metavar="NAME", help="Label attribute of manifests that have several.")]
-Threads = Annotated[int, typer.Option(help="CPU threads of an inference.")]
+from beeagent_models.cli.options import DATA_HELP, Attribute, Certainty, Data, PrecisionFloor, RecallFloor, Threads
 
 
 def train(
@@ -26,7 +20,7 @@ def train(
         list[str] | None,
         typer.Option(
             metavar="PATH[=LABELS][@WEIGHT]",
-            help=f"{_DATA_HELP} @2 doubles its share of the images. Or a .toml mixture file. Repeatable.",
+            help=f"{DATA_HELP} @2 doubles its share of the images. Or a .toml mixture file. Repeatable.",
         ),
     ] = None,
     validate: Annotated[
@@ -96,7 +90,7 @@ def evaluate(
     model: Annotated[
         Path, typer.Argument(help="Model bundle (a folder), the name of a bundled model, or a bare .tflite.")
     ],
-    data: Annotated[list[str], typer.Argument(metavar="DATA[=LABELS]...", help=_DATA_HELP)],
+    data: Annotated[list[str], typer.Argument(metavar="DATA[=LABELS]...", help=DATA_HELP)],
     *,
     labels: Annotated[Path | None, typer.Option(help="Labels of a bare .tflite, one per line.")] = None,
     threshold: Annotated[
@@ -105,27 +99,15 @@ def evaluate(
     best_f1: Annotated[
         bool, typer.Option("--best-f1", help="Choose the threshold with the best F1 on the first dataset.")
     ] = False,
-    precision_floor: Annotated[
-        float | None,
-        typer.Option(help="Choose the threshold with the best recall at this precision or more on each dataset."),
-    ] = None,
-    certainty: Annotated[
-        float | None,
-        typer.Option(
-            help="Confidence level of --precision-floor, such as 0.95: the lower end of Wilson's interval must reach "
-            "it, since a measured precision may be luck."
-        ),
-    ] = None,
+    precision_floor: PrecisionFloor = None,
+    certainty: Certainty = None,
     max_false_alarms: Annotated[
         float | None,
         typer.Option(
             help="Choose the threshold with the best recall at this number of detections per image without a box."
         ),
     ] = None,
-    recall_floor: Annotated[
-        float | None,
-        typer.Option(help="Choose the threshold with the best precision at this recall or more on the first dataset."),
-    ] = None,
+    recall_floor: RecallFloor = None,
     min_size: Annotated[
         float,
         typer.Option(
@@ -189,7 +171,7 @@ def evaluate(
 
 
 def compare(
-    data: Annotated[str, typer.Argument(metavar="DATA[=LABELS]", help=_DATA_HELP)],
+    data: Data,
     models: Annotated[
         list[str],
         typer.Argument(

@@ -11,24 +11,13 @@ from typing import Annotated
 import typer
 from beeagent.errors import InputError, requires_extra
 
+from beeagent_models.cli.options import Attribute, Data, Manifest, Series, Sheet
 from beeagent_models.dataset_formats import DatasetFormat, ImageHandling
 
 dataset = typer.Typer(no_args_is_help=True, help="Download, check, convert, split, show and make datasets.")
 collect = typer.Typer(no_args_is_help=True, help="Review the frames that beeagent --collect kept.")
 
 _EXIT_DEFECTS = 1
-
-Data = Annotated[
-    str,
-    typer.Argument(
-        metavar="DATA[=LABELS]",
-        help="A Ground Truth manifest, a COCO file, or a YOLO folder; one without data.yaml needs the names of its "
-        "classes: PATH=bee,wasp.",
-    ),
-]
-Manifest = Annotated[Path, typer.Argument(help="A Ground Truth manifest.")]
-Attribute = Annotated[str | None, typer.Option(metavar="NAME", help="Label attribute of a manifest that has several.")]
-Sheet = Annotated[Path | None, typer.Option(help="Contact sheet to write, .png or .jpg.")]
 
 
 @dataset.command()
@@ -178,13 +167,7 @@ def split(
     at_random: Annotated[
         bool, typer.Option("--at-random", help="Draw single images, even if images of a series look alike.")
     ] = False,
-    series: Annotated[
-        str | None,
-        typer.Option(
-            metavar="REGEX",
-            help="The part of an image's name that is its series. Default: the name up to its last number.",
-        ),
-    ] = None,
+    series: Series = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
 ) -> None:
     """Split a manifest into one for training and one for the test; images of one series stay together."""

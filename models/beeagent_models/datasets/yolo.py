@@ -63,13 +63,14 @@ class DataYaml:
     path: str
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.BaseLoader):
     """Takes a scalar as the text that is written, unless it is null."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - as the base class declares it
         first: [each for each in resolvers if each[0] == _NULL]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+    yaml_constructors = {_NULL: lambda _loader, _node: None}  # noqa: RUF012 - likewise
 
 
 def is_yolo(folder: Path) -> bool:
