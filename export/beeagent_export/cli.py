@@ -8,27 +8,27 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from beeagent.errors import requires_extra
 from beeagent_models.cli.options import Attribute, Certainty, PrecisionFloor, RecallFloor, Series
+from typer import Argument, Option
 
-Force = Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Show TensorFlow's output.")]
+Force = Annotated[bool, Option("--force", help="Replace an existing bundle.")]
+Verbose = Annotated[bool, Option("--verbose", help="Show TensorFlow's output.")]
 
 
 def export(
     source: Annotated[
         Path,
-        typer.Argument(
+        Argument(
             help="A checkpoint of `beeagent train`, or the output of exporter_main_v2.py of the TensorFlow 2 Object "
             "Detection API for an EfficientDet: saved_model and pipeline.config."
         ),
     ],
     *,
-    out: Annotated[Path, typer.Option(help="Folder of the bundle to write.")],
+    out: Annotated[Path, Option(help="Folder of the bundle to write.")],
     calibrate: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             metavar="IMAGES",
             help="Your own images to calibrate int8 with: a Ground Truth manifest, a COCO file, or a folder (a YOLO "
             "folder, or just images).",
@@ -36,7 +36,7 @@ def export(
     ] = None,
     precision: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             metavar="int8|dynamic|float16|float32",
             help="Precision of the model. Default: int8. Repeatable: further bundles are written beside the first, as "
             "OUT-float16.",
@@ -44,40 +44,37 @@ def export(
     ] = None,
     validate: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             metavar="DATA[=LABELS]",
             help="Labelled images, as for evaluate, to measure the source and each precision on. Repeatable.",
         ),
     ] = None,
     calibrate_confidence: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             metavar="DATA[=LABELS]",
             help="Labelled images that were not trained on, with and without bees as the camera will see them: makes "
             "confidence mean precision. Needs --validate, best with other images. Repeatable.",
         ),
     ] = None,
     attribute: Attribute = None,
-    max_drop: Annotated[
-        float,
-        typer.Option(help="Maximum loss of AP against the source, in points; above it nothing is released."),
-    ] = 0.5,
+    max_drop: Annotated[float, Option(help="Maximum loss of AP in points; above it nothing is released.")] = 0.5,
     calibration_images: Annotated[
         int,
-        typer.Option(
+        Option(
             "--calibration-pictures", min=1, max=10_000, help="Maximum number of calibration images, evenly spread."
         ),
     ] = 200,
     labels: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             help="Class names of a SavedModel: its label map (.pbtxt), or one per line. Default: label_map.pbtxt "
             "beside its pipeline.config."
         ),
     ] = None,
     input_size: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="WIDTHxHEIGHT",
             help="Input size in pixels, such as 640x384; one number for a square. Multiples of 32, preferably of 128. "
             "Default: the source's.",
@@ -85,37 +82,31 @@ def export(
     ] = None,
     fit: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="letterbox|corner|stretch",
             help="How the agent fits a frame into the input. Default: the source's, else letterbox.",
         ),
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Minimum confidence of a detection. Default: best F1 on --validate, or 0.5."),
+        Option(min=0, max=1, help="Minimum confidence of a detection. Default: best F1 on --validate, or 0.5."),
     ] = None,
     precision_floor: PrecisionFloor = None,
     certainty: Certainty = None,
     recall_floor: RecallFloor = None,
-    max_detections: Annotated[int, typer.Option(min=1, max=1000, help="Maximum number of detections per image.")] = 100,
-    min_score: Annotated[
-        float, typer.Option(min=0, max=1, help="Confidence below which the model itself drops a detection.")
-    ] = 0.05,
-    iou: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Overlap at which the weaker of two boxes is dropped.")
-    ] = 0.5,
-    name: Annotated[str | None, typer.Option(help="Name of the model. Default: the bundle's folder.")] = None,
-    model_version: Annotated[str, typer.Option(help="Version of the model.")] = "0.1.0",
-    licence: Annotated[str, typer.Option(help="SPDX licence expression of the weights.")] = "NOASSERTION",
+    max_detections: Annotated[int, Option(min=1, max=1000, help="Maximum number of detections per image.")] = 100,
+    min_score: Annotated[float, Option(min=0, max=1, help="Minimum confidence that the model itself returns.")] = 0.05,
+    iou: Annotated[float, Option(min=0.01, max=1, help="Overlap at which the weaker of two boxes is dropped.")] = 0.5,
+    name: Annotated[str | None, Option(help="Name of the model. Default: the bundle's folder.")] = None,
+    model_version: Annotated[str, Option(help="Version of the model.")] = "0.1.0",
+    licence: Annotated[str, Option(help="SPDX licence expression of the weights.")] = "NOASSERTION",
     report: Annotated[
-        Path | None,
-        typer.Option(help="JSON report; the HTML report is written beside it. Default: OUT.report.json."),
+        Path | None, Option(help="JSON report; the HTML report is written beside it. Default: OUT.report.json.")
     ] = None,
     float16_checkpoint: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Also write the checkpoint with kernels as float16, half the size, for beeagent adapt.",
+        Option(
+            metavar="FILE", help="Also write the checkpoint with kernels as float16, half the size, for beeagent adapt."
         ),
     ] = None,
     force: Force = False,
@@ -168,49 +159,40 @@ def adapt(
     *,
     data: Annotated[
         list[str],
-        typer.Option(
+        Option(
             metavar="PATH[=LABELS]",
             help="Labelled images of your camera: a Ground Truth manifest, a COCO file or a YOLO folder. Repeatable.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the bundle to write. The report is OUT.report.json.")],
+    out: Annotated[Path, Option(help="Folder of the bundle to write. The report is OUT.report.json.")],
     base: Annotated[
-        Path | None,
-        typer.Option(metavar="CHECKPOINT", help="Checkpoint to start from. Default: that of the released model."),
+        Path | None, Option(metavar="CHECKPOINT", help="Checkpoint to start from. Default: that of the released model.")
     ] = None,
-    minutes: Annotated[
-        float, typer.Option(min=1, max=100_000, help="Maximum training time, if 200 steps fit into it.")
-    ] = 30.0,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Instead of --minutes: number of training steps, of 8 images each.")
-    ] = None,
+    minutes: Annotated[float, Option(min=1, max=100_000, help="Maximum training time, if 200 steps fit.")] = 30.0,
+    steps: Annotated[int | None, Option(min=1, help="Instead of --minutes: training steps of 8 images.")] = None,
     attribute: Attribute = None,
     also: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             metavar="PATH[=LABELS][@WEIGHT]",
             help="Further dataset to train on; its share is relative to that of your images, 1. Repeatable.",
         ),
     ] = None,
     input_size: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             metavar="WIDTHxHEIGHT",
             help="Further input size to export for, such as 640x384, as OUT-640x384. Repeatable.",
         ),
     ] = None,
-    held_back: Annotated[
-        float, typer.Option(metavar="RATIO", help="Share of your images to measure on, not to train on.")
-    ] = 0.25,
+    held_back: Annotated[float, Option(metavar="RATIO", help="Share of your images only measured on.")] = 0.25,
     series: Series = None,
     precision_floor: Annotated[
-        float, typer.Option(min=0, max=1, help="Choose the threshold with the best recall at this precision or more.")
+        float, Option(min=0, max=1, help="Choose the threshold with the best recall at this precision or more.")
     ] = 0.95,
-    run: Annotated[
-        Path | None, typer.Option(help="Folder of the training run; an existing run is resumed. Default: OUT.run.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the series held back and of the training.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Number of processes that make training images.")] = 1,
+    run: Annotated[Path | None, Option(help="Folder of the run, resumed if it exists. Default: OUT.run.")] = None,
+    seed: Annotated[int, Option(min=0, help="Seed of the series held back and of the training.")] = 0,
+    workers: Annotated[int, Option(min=1, max=64, help="Number of processes that make training images.")] = 1,
     force: Force = False,
     verbose: Verbose = False,
 ) -> None:

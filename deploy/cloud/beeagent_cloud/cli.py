@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from beeagent.errors import InputError, requires_extra
 from beeagent.signals import on_stop_signals
+from typer import Argument, Option
 
 if TYPE_CHECKING:
     from beeagent_cloud.custom_labels.command import Steps
 
-Name = Annotated[str, typer.Argument(metavar="PROJECT", help="The project's name.")]
-Region = Annotated[str | None, typer.Option(help="AWS region. Default: that of the AWS configuration.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation; for scripts.")]
+Name = Annotated[str, Argument(metavar="PROJECT", help="The project's name.")]
+Region = Annotated[str | None, Option(help="AWS region. Default: that of the AWS configuration.")]
+Yes = Annotated[bool, Option("--yes", help="Do not ask for confirmation; for scripts.")]
 PollInterval = Annotated[
-    float, typer.Option("--look-every", min=0.01, max=3600, help="Seconds between two polls of a long operation.")
+    float, Option("--look-every", min=0.01, max=3600, help="Seconds between two polls of a long operation.")
 ]
-VersionName = Annotated[str | None, typer.Option(metavar="NAME", help="Name of the model. Default: the newest.")]
+VersionName = Annotated[str | None, Option(metavar="NAME", help="Name of the model. Default: the newest.")]
 
 
 def create(project: Name, region: Region = None) -> None:
@@ -34,15 +35,13 @@ def create(project: Name, region: Region = None) -> None:
 
 def import_(
     project: Name,
-    manifest: Annotated[str, typer.Argument(metavar="s3://BUCKET/KEY", help="Manifest of the training images.")],
+    manifest: Annotated[str, Argument(metavar="s3://BUCKET/KEY", help="Manifest of the training images.")],
     *,
     test: Annotated[
         str | None,
-        typer.Option(
-            metavar="s3://BUCKET/KEY", help="Manifest of the test images. Default: a fifth of the training images."
-        ),
+        Option(metavar="s3://BUCKET/KEY", help="Manifest of the test images. Default: a fifth of the training images."),
     ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace the existing datasets.")] = False,
+    replace: Annotated[bool, Option("--replace", help="Replace the existing datasets.")] = False,
     yes: Yes = False,
     poll_interval: PollInterval = 5.0,
     region: Region = None,
@@ -55,10 +54,9 @@ def import_(
 def train(
     project: Name,
     *,
-    output: Annotated[str, typer.Option(metavar="s3://BUCKET/PREFIX", help="Destination of the training results.")],
+    output: Annotated[str, Option(metavar="s3://BUCKET/PREFIX", help="Destination of the training results.")],
     version: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Name of the model. Default: the one in training, or a new one."),
+        str | None, Option(metavar="NAME", help="Name of the model. Default: the one in training, or a new one.")
     ] = None,
     yes: Yes = False,
     poll_interval: PollInterval = 60.0,
@@ -96,11 +94,11 @@ def _steps(region: str | None, *, yes: bool, poll_interval: float) -> "Iterator[
 def cleanup(
     *,
     project: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only resources of this project. Default: all of beeagent.")
+        str | None, Option(metavar="NAME", help="Only of this project. Default: all of beeagent.")
     ] = None,
-    stack: Annotated[str | None, typer.Option(metavar="NAME", help="Only this stack.")] = None,
+    stack: Annotated[str | None, Option(metavar="NAME", help="Only this stack.")] = None,
     region: Region = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Only list what would be removed.")] = False,
     yes: Yes = False,
     poll_interval: PollInterval = 10.0,
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from beeagent.errors import InputError, requires_extra
+from typer import Argument, Option
 
 from beeagent_models.cli.options import DATA_HELP, Attribute, Certainty, Data, PrecisionFloor, RecallFloor, Threads
 
@@ -87,55 +88,45 @@ def train(
 
 
 def evaluate(
-    model: Annotated[
-        Path, typer.Argument(help="Model bundle (a folder), the name of a bundled model, or a bare .tflite.")
-    ],
-    data: Annotated[list[str], typer.Argument(metavar="DATA[=LABELS]...", help=DATA_HELP)],
+    model: Annotated[Path, Argument(help="Model bundle (a folder), the name of a bundled model, or a bare .tflite.")],
+    data: Annotated[list[str], Argument(metavar="DATA[=LABELS]...", help=DATA_HELP)],
     *,
-    labels: Annotated[Path | None, typer.Option(help="Labels of a bare .tflite, one per line.")] = None,
-    threshold: Annotated[
-        float | None, typer.Option(help="Minimum confidence of a detection, 0 to 1. Default: the bundle's.")
-    ] = None,
-    best_f1: Annotated[
-        bool, typer.Option("--best-f1", help="Choose the threshold with the best F1 on the first dataset.")
-    ] = False,
+    labels: Annotated[Path | None, Option(help="Labels of a bare .tflite, one per line.")] = None,
+    threshold: Annotated[float | None, Option(help="Minimum confidence of a detection. Default: the bundle's.")] = None,
+    best_f1: Annotated[bool, Option("--best-f1", help="Choose the best F1 on the first dataset.")] = False,
     precision_floor: PrecisionFloor = None,
     certainty: Certainty = None,
     max_false_alarms: Annotated[
         float | None,
-        typer.Option(
-            help="Choose the threshold with the best recall at this number of detections per image without a box."
-        ),
+        Option(help="Choose the threshold with the best recall at this number of detections per image without a box."),
     ] = None,
     recall_floor: RecallFloor = None,
     min_size: Annotated[
         float,
-        typer.Option(
+        Option(
             metavar="PIXELS",
             help="Ignore objects of a smaller size (square root of the area at the model's input): they count neither "
             "as found nor as missed.",
         ),
     ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print figures and curves as JSON.")] = False,
-    plot: Annotated[Path | None, typer.Option(help="File for the precision-recall curves: .png, .svg or .pdf.")] = None,
+    as_json: Annotated[bool, Option("--json", help="Print figures and curves as JSON.")] = False,
+    plot: Annotated[Path | None, Option(help="File for the precision-recall curves: .png, .svg or .pdf.")] = None,
     images: Annotated[
-        Path | None,
-        typer.Option("--pictures", help="Folder for the images, with hits, misses and false alarms drawn."),
+        Path | None, Option("--pictures", help="Folder for the images, with hits, misses and false alarms drawn.")
     ] = None,
     false_alarms: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             metavar="DIR",
             help="Folder for a contact sheet and a list of the strongest detections in images without any box.",
         ),
     ] = None,
     record: Annotated[
         str | None,
-        typer.Option(metavar="SPLIT", help="Write threshold and figures into the bundle's manifest, under this split."),
+        Option(metavar="SPLIT", help="Write threshold and figures into the bundle's manifest, under this split."),
     ] = None,
     tiles: Annotated[
-        str | None,
-        typer.Option(metavar="none|auto|CxR", help="As for the agent. Default: the bundle's recommendation."),
+        str | None, Option(metavar="none|auto|CxR", help="As for the agent. Default: the bundle's.")
     ] = None,
     threads: Threads = 2,
     attribute: Attribute = None,
@@ -174,7 +165,7 @@ def compare(
     data: Data,
     models: Annotated[
         list[str],
-        typer.Argument(
+        Argument(
             metavar="[NAME=]MODEL...",
             help="Two to six: a bundle, a bundled model's name or a bare .tflite, followed by ,tiles=CxR or "
             ",labels=FILE if needed; a folder of results, IMAGE.json or IMAGE.jpg.json (Rekognition responses, "
@@ -182,31 +173,22 @@ def compare(
         ),
     ],
     *,
-    out: Annotated[Path | None, typer.Option(help="HTML page to write: figures, curves, images.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all figures and curves as JSON.")] = False,
-    images: Annotated[
-        int, typer.Option("--pictures", help="Images on the page: those with most disagreement; 0 to 24.")
-    ] = 6,
-    precision_floor: Annotated[
-        float, typer.Option(help="Draw detections at the best F1, and at this precision or more.")
-    ] = 0.9,
+    out: Annotated[Path | None, Option(help="HTML page to write: figures, curves, images.")] = None,
+    as_json: Annotated[bool, Option("--json", help="Print all figures and curves as JSON.")] = False,
+    images: Annotated[int, Option("--pictures", help="Images on the page: those with most disagreement; 0 to 24.")] = 6,
+    precision_floor: Annotated[float, Option(help="Draw at the best F1, and at this precision or more.")] = 0.9,
     thresholds: Annotated[
-        tuple[float, float] | None, typer.Option(metavar="LOW HIGH", help="Draw detections at these two instead.")
+        tuple[float, float] | None, Option(metavar="LOW HIGH", help="Draw detections at these two instead.")
     ] = None,
-    keep: Annotated[
-        Path | None,
-        typer.Option(help="Cache folder for responses of cloud models, reused by the next run at no cost."),
-    ] = None,
+    keep: Annotated[Path | None, Option(help="Cache folder for responses of cloud models.")] = None,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Count an image without a result as one without detections.")
+        bool, Option("--allow-missing", help="Count an image without a result as one without detections.")
     ] = False,
     hourly_price: Annotated[
-        float,
-        typer.Option(help="US dollars per hour of the running cloud model: aws.amazon.com/rekognition/pricing"),
+        float, Option(help="US dollars per hour of the running cloud model: aws.amazon.com/rekognition/pricing")
     ] = 4.0,
     images_per_hour: Annotated[
-        float | None,
-        typer.Option(help="Images per hour sent to the cloud model. Default: as fast as it responded."),
+        float | None, Option(help="Images per hour sent to the cloud model. Default: as fast as it responded.")
     ] = None,
     threads: Threads = 2,
     attribute: Attribute = None,
@@ -237,18 +219,17 @@ def compare(
 
 
 def show(
-    image: Annotated[Path, typer.Argument(help="The image or video that the result is about.")],
+    image: Annotated[Path, Argument(help="The image or video that the result is about.")],
     result: Annotated[
-        Path,
-        typer.Argument(help="A message of the agent, or a file with one per line; or a Rekognition response as JSON."),
+        Path, Argument(help="A message of the agent, or a file with one per line; or a Rekognition response as JSON.")
     ],
     *,
-    out: Annotated[Path, typer.Option(help="Image to write, .png or .jpg.")],
+    out: Annotated[Path, Option(help="Image to write, .png or .jpg.")],
     line: Annotated[
         int | None,
-        typer.Option(min=1, help="Line of the result. Default: the first that names the image as its source, or 1."),
+        Option(min=1, help="Line of the result. Default: the first that names the image as its source, or 1."),
     ] = None,
-    threshold: Annotated[float, typer.Option(help="Minimum confidence to draw, 0 to 1.")] = 0.0,
+    threshold: Annotated[float, Option(help="Minimum confidence to draw, 0 to 1.")] = 0.0,
 ) -> None:
     """Draw boxes, labels and confidences of a result on its image."""
     with requires_extra("evaluate"):

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 from beeagent.errors import InputError, requires_extra
+from typer import Argument, Option
 
 from beeagent_models.cli.options import Attribute, Data, Manifest, Series, Sheet
 from beeagent_models.dataset_formats import DatasetFormat, ImageHandling
@@ -22,13 +23,13 @@ _EXIT_DEFECTS = 1
 
 @dataset.command()
 def download(
-    url: Annotated[str | None, typer.Argument(help="A zip. Default: the reference article's 500 images.")] = None,
+    url: Annotated[str | None, Argument(help="A zip. Default: the reference article's 500 images.")] = None,
     *,
-    out: Annotated[Path, typer.Option(help="New folder to unpack to.")],
-    sha256: Annotated[str | None, typer.Option(metavar="HEX", help="Refuse a zip with another SHA-256.")] = None,
-    size: Annotated[int | None, typer.Option(min=1, help="Refuse a zip of another size in bytes.")] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the zip.")] = False,
-    tries: Annotated[int, typer.Option(min=1, help="Maximum number of attempts in a row that receive nothing.")] = 5,
+    out: Annotated[Path, Option(help="New folder to unpack to.")],
+    sha256: Annotated[str | None, Option(metavar="HEX", help="Refuse a zip with another SHA-256.")] = None,
+    size: Annotated[int | None, Option(min=1, help="Refuse a zip of another size in bytes.")] = None,
+    keep: Annotated[bool, Option("--keep", help="Keep the zip.")] = False,
+    tries: Annotated[int, Option(min=1, help="Maximum number of attempts in a row that receive nothing.")] = 5,
 ) -> None:
     """Download a zipped dataset, verify and unpack it. Stop it at any time: the same command resumes it."""
     with requires_extra("evaluate"):
@@ -53,11 +54,9 @@ def download(
 def check(
     data: Data,
     *,
-    labels: Annotated[str | None, typer.Option(metavar="A,B", help="Allowed classes.")] = None,
+    labels: Annotated[str | None, Option(metavar="A,B", help="Allowed classes.")] = None,
     attribute: Attribute = None,
-    images: Annotated[
-        bool, typer.Option("--pictures/--no-pictures", help="Find and decode the images as well.")
-    ] = True,
+    images: Annotated[bool, Option("--pictures/--no-pictures", help="Find and decode the images as well.")] = True,
 ) -> None:
     """Report every defect with its file and line; exit code 1 if there is any."""
     with requires_extra("evaluate"):
@@ -75,18 +74,18 @@ def check(
 def rewrite(
     manifest: Manifest,
     *,
-    out: Annotated[Path, typer.Option(help="Manifest to write; may be the same file.")],
-    bucket: Annotated[str, typer.Option(help="The bucket that has the images.")],
-    prefix: Annotated[str, typer.Option(help="Prefix of the images' keys.")] = "",
+    out: Annotated[Path, Option(help="Manifest to write; may be the same file.")],
+    bucket: Annotated[str, Option(help="The bucket that has the images.")],
+    prefix: Annotated[str, Option(help="Prefix of the images' keys.")] = "",
     replaces: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="s3://…",
             help="Prefix of the old addresses to replace; the rest is kept. Default: all but the name.",
         ),
     ] = None,
     attribute: Attribute = None,
-    rename: Annotated[str | None, typer.Option(metavar="NAME", help="New name of the label attribute.")] = None,
+    rename: Annotated[str | None, Option(metavar="NAME", help="New name of the label attribute.")] = None,
 ) -> None:
     """Point a manifest at the images in a bucket of your own; all label attributes are kept as they are."""
     with requires_extra("evaluate"):
@@ -101,14 +100,14 @@ def rewrite(
 def convert(
     data: Data,
     *,
-    to: Annotated[DatasetFormat, typer.Option(help="Format to write.")],
-    out: Annotated[Path, typer.Option(help="New folder for the dataset and images/.")],
+    to: Annotated[DatasetFormat, Option(help="Format to write.")],
+    out: Annotated[Path, Option(help="New folder for the dataset and images/.")],
     images: Annotated[
-        ImageHandling, typer.Option("--pictures", help="Copy the images, link to them, or write the labels only.")
+        ImageHandling, Option("--pictures", help="Copy the images, link to them, or write the labels only.")
     ] = ImageHandling.COPY,
-    clip: Annotated[bool, typer.Option("--clip", help="Clip boxes that reach beyond their image.")] = False,
+    clip: Annotated[bool, Option("--clip", help="Clip boxes that reach beyond their image.")] = False,
     attribute: Attribute = None,
-    name_attribute: Annotated[str, typer.Option(metavar="NAME", help="Label attribute of a new manifest.")] = "bees",
+    name_attribute: Annotated[str, Option(metavar="NAME", help="Label attribute of a new manifest.")] = "bees",
 ) -> None:
     """Convert a dataset to another format, Ground Truth, COCO or YOLO, without loss."""
     with requires_extra("evaluate"):
@@ -137,13 +136,11 @@ def convert(
 def show(
     data: Data,
     *,
-    out: Annotated[Path | None, typer.Option(help="Folder for the images with boxes and labels drawn.")] = None,
+    out: Annotated[Path | None, Option(help="Folder for the images with boxes and labels drawn.")] = None,
     sheet: Sheet = None,
-    limit: Annotated[
-        int, typer.Option("--most", min=0, help="Maximum number of images, evenly spread; 0 for all.")
-    ] = 48,
-    columns: Annotated[int, typer.Option(min=0, help="Columns of the sheet. Default: about as wide as high.")] = 0,
-    side: Annotated[int, typer.Option(min=32, max=2048, help="Side of the sheet's images in pixels.")] = 320,
+    limit: Annotated[int, Option("--most", min=0, help="Maximum number of images, evenly spread; 0 for all.")] = 48,
+    columns: Annotated[int, Option(min=0, help="Columns of the sheet. Default: about as wide as high.")] = 0,
+    side: Annotated[int, Option(min=32, max=2048, help="Side of the sheet's images in pixels.")] = 320,
     attribute: Attribute = None,
 ) -> None:
     """Draw the boxes of a dataset on its images, and a contact sheet of them."""
@@ -161,14 +158,12 @@ def split(
     *,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for train.manifest and test.manifest. Default: the manifest's, beside its images."),
+        Option(help="Folder for train.manifest and test.manifest. Default: the manifest's, beside its images."),
     ] = None,
-    test: Annotated[float, typer.Option(metavar="RATIO", help="Share of images for the test.")] = 0.2,
-    at_random: Annotated[
-        bool, typer.Option("--at-random", help="Draw single images, even if images of a series look alike.")
-    ] = False,
+    test: Annotated[float, Option(metavar="RATIO", help="Share of images for the test.")] = 0.2,
+    at_random: Annotated[bool, Option("--at-random", help="Draw single images, even of one series.")] = False,
     series: Series = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
+    seed: Annotated[int, Option(min=0, help="Seed of the draw.")] = 0,
 ) -> None:
     """Split a manifest into one for training and one for the test; images of one series stay together."""
     with requires_extra("evaluate"):
@@ -183,10 +178,10 @@ def split(
 @dataset.command()
 def synthesize(
     *,
-    out: Annotated[Path, typer.Option(help="New folder for output.manifest and images/.")],
-    frames: Annotated[int, typer.Option(min=1, help="Number of images.")] = 100,
-    size: Annotated[str, typer.Option(metavar="WxH", help="Width and height of each in pixels.")] = "1280x720",
-    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same images.")] = 0,
+    out: Annotated[Path, Option(help="New folder for output.manifest and images/.")],
+    frames: Annotated[int, Option(min=1, help="Number of images.")] = 100,
+    size: Annotated[str, Option(metavar="WxH", help="Width and height of each in pixels.")] = "1280x720",
+    seed: Annotated[int, Option(min=0, help="The same seed draws the same images.")] = 0,
 ) -> None:
     """Draw hive entrances with bees, and a Ground Truth manifest with the exact boxes."""
     with requires_extra("evaluate"):
@@ -213,14 +208,14 @@ def _commands() -> None:
 
 @collect.command()
 def review(
-    folder: Annotated[Path, typer.Argument(help="The folder of beeagent --collect.")],
+    folder: Annotated[Path, Argument(help="The folder of beeagent --collect.")],
     *,
-    out: Annotated[Path | None, typer.Option(help="Folder for the frames with the boxes of both models drawn.")] = None,
+    out: Annotated[Path | None, Option(help="Folder for the frames with the boxes of both models drawn.")] = None,
     sheet: Sheet = None,
-    limit: Annotated[int, typer.Option("--most", min=1, max=400, help="Maximum number of frames to draw.")] = 48,
+    limit: Annotated[int, Option("--most", min=1, max=400, help="Maximum number of frames to draw.")] = 48,
     threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Minimum confidence of the edge model's boxes. Default: as on the device."),
+        Option(min=0, max=1, help="Minimum confidence of the edge model's boxes. Default: as on the device."),
     ] = None,
 ) -> None:
     """Report where edge and cloud model disagree, and draw those frames, the most disagreement first.

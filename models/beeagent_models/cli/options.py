@@ -3,35 +3,34 @@
 from pathlib import Path
 from typing import Annotated, Final
 
-import typer
+from typer import Argument, Option
 
 DATA_HELP: Final = (
     "A Ground Truth manifest, a COCO file, or a YOLO folder; one without data.yaml needs the names of its classes: "
     "PATH=bee,wasp."
 )
 
-Data = Annotated[str, typer.Argument(metavar="DATA[=LABELS]", help=DATA_HELP)]
-Manifest = Annotated[Path, typer.Argument(help="A Ground Truth manifest.")]
-Attribute = Annotated[str | None, typer.Option(metavar="NAME", help="Label attribute of a manifest that has several.")]
-Threads = Annotated[int, typer.Option(help="CPU threads of an inference.")]
-Sheet = Annotated[Path | None, typer.Option(help="Contact sheet to write, .png or .jpg.")]
+Data = Annotated[str, Argument(metavar="DATA[=LABELS]", help=DATA_HELP)]
+Manifest = Annotated[Path, Argument(help="A Ground Truth manifest.")]
+Attribute = Annotated[str | None, Option(metavar="NAME", help="Label attribute of a manifest that has several.")]
+Threads = Annotated[int, Option(help="CPU threads of an inference.")]
+Sheet = Annotated[Path | None, Option(help="Contact sheet to write, .png or .jpg.")]
 Series = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="REGEX", help="The part of an image's name that is its series. Default: the name up to its last number."
     ),
 ]
 PrecisionFloor = Annotated[
-    float | None,
-    typer.Option(help="Choose the threshold with the best recall at this precision or more, on each dataset."),
+    float | None, Option(help="Choose the threshold with the best recall at this precision or more, on each dataset.")
 ]
 RecallFloor = Annotated[
     float | None,
-    typer.Option(help="Choose the threshold with the best precision at this recall or more, on the first dataset."),
+    Option(help="Choose the threshold with the best precision at this recall or more, on the first dataset."),
 ]
 Certainty = Annotated[
     float | None,
-    typer.Option(
+    Option(
         help="Confidence level of --precision-floor, such as 0.95: the lower end of Wilson's interval must reach it, "
         "since a measured precision may be luck."
     ),
