@@ -100,11 +100,7 @@ def run(*command: str | Path, **environment: str) -> str:
     """Run a program and return its output; exit with a line if it fails."""
     try:
         done = subprocess.run(
-            list(map(str, command)),
-            env={**os.environ, **environment},
-            stdout=subprocess.PIPE,
-            text=True,
-            check=False,
+            list(map(str, command)), env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True, check=False
         )
     except FileNotFoundError:
         fail(f"{command[0]} is not installed")

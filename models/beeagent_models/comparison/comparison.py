@@ -113,10 +113,7 @@ class Reference:
         return 2 * self.precision * self.recall / (self.precision + self.recall)
 
 
-ARTICLE: Final = (
-    Reference("article: cloud", 0.99, 0.90),
-    Reference("article: device", 0.83, 0.56),
-)
+ARTICLE: Final = (Reference("article: cloud", 0.99, 0.90), Reference("article: device", 0.83, 0.56))
 """Its Rekognition Custom Labels model and its EfficientDet, on its own data."""
 
 

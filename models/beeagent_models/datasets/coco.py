@@ -12,12 +12,7 @@ from pathlib import Path, PurePosixPath
 from beeagent.errors import InputError, validation_problems
 from pydantic import BaseModel, Field, ValidationError
 
-from beeagent_models.datasets.defects import (
-    Defect,
-    DefectKind,
-    class_name_defects,
-    is_unicode,
-)
+from beeagent_models.datasets.defects import Defect, DefectKind, class_name_defects, is_unicode
 from beeagent_models.datasets.image_files import first_image_file
 from beeagent_models.datasets.json_stream import BrokenJsonError, members
 from beeagent_models.datasets.records import ImageRecord, Reader, name_within

@@ -102,11 +102,7 @@ logger = logging.getLogger(__name__)
 
 
 def read_dataset(
-    path: Path,
-    *,
-    name: str | None = None,
-    labels: tuple[str, ...] | None = None,
-    label_attribute: str | None = None,
+    path: Path, *, name: str | None = None, labels: tuple[str, ...] | None = None, label_attribute: str | None = None
 ) -> Dataset:
     """Read labelled images; the format is detected.
 

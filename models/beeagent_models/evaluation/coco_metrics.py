@@ -99,11 +99,7 @@ class CocoMetrics:
 
 
 def coco_metrics(
-    dataset: Dataset,
-    found: Sequence[Detections],
-    *,
-    input_size: tuple[int, int] | None = None,
-    min_size: float = 0,
+    dataset: Dataset, found: Sequence[Detections], *, input_size: tuple[int, int] | None = None, min_size: float = 0
 ) -> CocoMetrics:
     """Compare what was found in the images of a dataset with the boxes drawn on them.
 

@@ -66,11 +66,7 @@ class ThresholdChoice:
     floors_kept: bool = True
 
     def __post_init__(self) -> None:
-        given = {
-            "threshold": self.fixed,
-            "precision floor": self.precision_floor,
-            "recall floor": self.recall_floor,
-        }
+        given = {"threshold": self.fixed, "precision floor": self.precision_floor, "recall floor": self.recall_floor}
         for name, value in given.items():
             if value is not None and not 0 <= value <= 1:
                 raise InputError(f"{name} is {value}: allowed are 0 to 1")

@@ -15,12 +15,7 @@ _SERVICE: Final = {"Service": "rekognition.amazonaws.com"}
 
 
 def permit(
-    s3: Service,
-    bucket: str,
-    *,
-    reads: Sequence[str] = (),
-    writes: str | None = None,
-    confirm: Callable[[str], bool],
+    s3: Service, bucket: str, *, reads: Sequence[str] = (), writes: str | None = None, confirm: Callable[[str], bool]
 ) -> None:
     """Grant Rekognition access to a part of a bucket, unless it has access already.
 

@@ -148,12 +148,7 @@ def begin(rekognition: Service, project: Project, name: str, *, bucket: str, pre
 
 
 def follow(
-    rekognition: Service,
-    project: Project,
-    name: str,
-    *,
-    report: Callable[[str], None],
-    wait: Callable[[], bool],
+    rekognition: Service, project: Project, name: str, *, report: Callable[[str], None], wait: Callable[[], bool]
 ) -> Version | None:
     """Follow a training to its end.
 
