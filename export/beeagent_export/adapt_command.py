@@ -81,14 +81,10 @@ def _table(division: Division, comparisons: Sequence[Comparison]) -> Table:
 
 def _cells(evaluation: Evaluation) -> tuple[str, ...]:
     point, alarms = evaluation.point, evaluation.false_alarms_per_image
-    return (
-        f"{evaluation.metrics.ap50:.3f}",
-        f"{point.precision:.3f}",
-        f"{point.recall:.3f}",
-        str(point.false_positives),
-        "" if alarms is None else f"{alarms:.2f}",
-        f"{point.threshold:.3f}",
+    ap50, precision, recall, threshold = (
+        f"{value:.3f}" for value in (evaluation.metrics.ap50, point.precision, point.recall, point.threshold)
     )
+    return ap50, precision, recall, str(point.false_positives), "" if alarms is None else f"{alarms:.2f}", threshold
 
 
 def _report(adaptation: Adaptation, options: AdaptationOptions, comparisons: Sequence[Comparison]) -> str:

@@ -129,16 +129,14 @@ def report_files(  # noqa: PLR0913 - all that a report tells of
         "threads": THREADS,
     }
     columns = [
-        Column(title=variant.precision.value, threshold=variant.manifest.threshold.value, found=variant.measured.found)
-        for variant in variants
+        Column(title=one.precision.value, threshold=one.manifest.threshold.value, found=one.measured.found)
+        for one in variants
     ]
     if reference is not None:
         own = reference.evaluation.point.threshold if reference.evaluation is not None else columns[0].threshold
         columns.insert(0, Column(title="float source", threshold=own, found=reference.found))
     rows = [] if reference is None else [("float source", *_figures(reference), "", "", "")]
-    rows += [
-        (variant.precision.value, *_figures(variant.measured, variant), *_differences(variant)) for variant in variants
-    ]
+    rows += [(one.precision.value, *_figures(one.measured, one), *_differences(one)) for one in variants]
     page = report_page(
         title=f"{options.name} {options.version}",
         lines=[

@@ -26,8 +26,7 @@ from beeagent_models.datasets import (
     parse_row,
     strict,
 )
-from beeagent_models.datasets.atomic_write import make_folder
-from beeagent_models.drawing import ContactSheet, check_image_path, draw_truth, fitted, write_image
+from beeagent_models.drawing import ContactSheet, draw_truth, fitted, prepare_output, write_image
 from beeagent_models.evaluation.coco_metrics import ImageMatches, coco_metrics
 
 
@@ -145,6 +144,7 @@ def _detections(kept: _Kept, size: tuple[int, int], labels: tuple[str, ...], thr
 
 
 _SIDE = 480  # pixels, of an image on the sheet
+_NAMES = ("both", "cloud alone", "edge alone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,21 +185,16 @@ def review(collected: Collected, *, folder: Path | None, sheet: Path | None, lim
     Raises:
         InputError: a path or an image cannot be used.
     """
-    if sheet is not None:
-        check_image_path(sheet)
-    if folder is not None:
-        make_folder(folder)
+    where = prepare_output(folder, sheet)
     found = disagreements(collected)
     shown = found[:limit]
-    if folder is not None or sheet is not None:
+    lines = _summary(found)
+    if collected.left_out:
+        lines.append(f"{collected.left_out} frames left out: their image is missing or their line is incomplete")
+    if where:
         _draw(collected, shown, folder=folder, sheet=sheet)
-    where = " and ".join(str(path) for path in (folder, sheet) if path is not None)
-    gone = f"{collected.left_out} frames left out: their image is missing or their line is incomplete"
-    return [
-        *_summary(found),
-        *([gone] if collected.left_out else []),
-        *([f"{where}: {len(shown)} of {len(found)} frames"] if where else []),
-    ]
+        lines.append(f"{where}: {len(shown)} of {len(found)} frames")
+    return lines
 
 
 def _draw(collected: Collected, shown: Sequence[Disagreement], *, folder: Path | None, sheet: Path | None) -> None:
@@ -207,14 +202,8 @@ def _draw(collected: Collected, shown: Sequence[Disagreement], *, folder: Path |
     digits = len(str(len(shown)))
     for rank, one in enumerate(shown, start=1):
         image = collected.dataset.images[one.index]
-        drawn = draw_truth(
-            load_image(image),
-            image,
-            collected.edge[one.index],
-            collected.matches[one.index],
-            threshold=0.0,
-            names=("both", "cloud alone", "edge alone"),
-        )
+        edge, matches, names = collected.edge[one.index], collected.matches[one.index], _NAMES
+        drawn = draw_truth(load_image(image), image, edge, matches, threshold=0.0, names=names)
         if folder is not None:
             write_image(folder / f"{rank:0{digits}}-{image.path.stem}.jpg", drawn)
         if grid is not None:

@@ -12,7 +12,7 @@ from beeagent.errors import InputError
 from numpy.typing import NDArray
 
 from beeagent_models.datasets import LabelledImage
-from beeagent_models.datasets.atomic_write import atomic_write, check_output_file
+from beeagent_models.datasets.atomic_write import atomic_write, check_output_file, make_folder
 from beeagent_models.evaluation import ImageMatches
 
 Pixels = NDArray[np.uint8]
@@ -114,6 +114,19 @@ def check_image_path(path: Path) -> None:
     if not path.suffix or not cv2.haveImageWriter(str(path)):
         raise InputError(f"the image {path} cannot be written in this format: end its name in .png or .jpg")
     check_output_file(path, what="image")
+
+
+def prepare_output(folder: Path | None, sheet: Path | None) -> str:
+    """Make the folder for images, check the file of a contact sheet, and return both in words.
+
+    Raises:
+        InputError: one of them cannot be used.
+    """
+    if sheet is not None:
+        check_image_path(sheet)
+    if folder is not None:
+        make_folder(folder)
+    return " and ".join(str(path) for path in (folder, sheet) if path is not None)
 
 
 def write_image(path: Path, pixels: Pixels) -> None:

@@ -10,8 +10,16 @@ from beeagent.errors import InputError
 from numpy.typing import NDArray
 
 from beeagent_models.datasets import ImageRecord, Reader, decode_image
-from beeagent_models.datasets.atomic_write import make_folder
-from beeagent_models.drawing import ContactSheet, Pixels, check_image_path, draw, draw_labels, fitted, write_image
+from beeagent_models.drawing import (
+    ContactSheet,
+    Pixels,
+    check_image_path,
+    draw,
+    draw_labels,
+    fitted,
+    prepare_output,
+    write_image,
+)
 from beeagent_models.results import is_source, read_result, read_sources, refuse_other_image
 
 
@@ -99,7 +107,9 @@ def show_dataset(  # noqa: PLR0913 - each a choice of its own
     Raises:
         InputError: the dataset, an image or a path cannot be used, or a sheet would have too many images.
     """
-    _prepare(folder, sheet)
+    where = prepare_output(folder, sheet)
+    if not where:
+        raise InputError("give --out, --sheet or both")
     total = sum(1 for _ in source.records())
     count = min(limit, total) if limit else total
     if not count:
@@ -119,17 +129,7 @@ def show_dataset(  # noqa: PLR0913 - each a choice of its own
             grid.add(draw_labels(fitted(pixels, side), ratios, ids, [""] * len(ids)), record.name)
     if sheet is not None and grid is not None:
         write_image(sheet, grid.pixels)
-    where = " and ".join(str(path) for path in (folder, sheet) if path is not None)
     return f"{where}: {count} of {total} images, {boxes} boxes"
-
-
-def _prepare(folder: Path | None, sheet: Path | None) -> None:
-    if folder is None and sheet is None:
-        raise InputError("give --out, --sheet or both")
-    if sheet is not None:
-        check_image_path(sheet)
-    if folder is not None:
-        make_folder(folder)
 
 
 def _spread(source: Reader, count: int, total: int) -> Iterator[tuple[int, ImageRecord]]:

@@ -192,11 +192,11 @@ def _sigmoids_behind(tensor: Any) -> Iterator[Any]:  # noqa: ANN401
         ]
 
 
+_TensorFlow = Any  # ships no types
+
+
 def _normalisation(
-    session: Any,  # noqa: ANN401
-    model_input: Any,  # noqa: ANN401
-    image: Any,  # noqa: ANN401
-    folder: Path,
+    session: _TensorFlow, model_input: _TensorFlow, image: _TensorFlow, folder: Path
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Measure what becomes of black and white pixels, and see that it explains what becomes of others."""
     shape, dtype = tuple(int(side) for side in image.shape), model_input.dtype.as_numpy_dtype
@@ -211,10 +211,10 @@ def _normalisation(
 
 
 def _anchors(  # noqa: PLR0913 - what is run, and what is expected
-    session: Any,  # noqa: ANN401
-    model_input: Any,  # noqa: ANN401
-    codes: Any,  # noqa: ANN401
-    boxes: Any,  # noqa: ANN401
+    session: _TensorFlow,
+    model_input: _TensorFlow,
+    codes: _TensorFlow,
+    boxes: _TensorFlow,
     *,
     scales: BoxScales,
     folder: Path,

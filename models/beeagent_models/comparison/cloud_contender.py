@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
@@ -26,10 +25,8 @@ _FIRST_WAIT_S, _MAX_WAIT_S = 1.0, 60.0
 _CAPTURED: Final = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    detections: Detections
-    seconds: float
+_Answer = tuple[Detections, float]
+"""What the model found, and the seconds that the call took."""
 
 
 class CloudSource:
@@ -80,8 +77,8 @@ class CloudSource:
                 if answer is None:
                     answer = self._asked(Frame(pixels, _CAPTURED, 0, index, image.path.name), dataset.labels)
                     self._keep(image, answer)
-                found.append(answer.detections)
-                seconds.append(answer.seconds)
+                found.append(answer[0])
+                seconds.append(answer[1])
                 sent.append(jpeg_bytes(pixels))
                 step()
         finally:
@@ -104,7 +101,7 @@ class CloudSource:
                     ) from None
                 self._wait(max(backoff.next(), error.retry_after_s or 0.0))
             else:
-                return _Answer(found, time.perf_counter() - began)
+                return found, time.perf_counter() - began
         raise AssertionError("the last attempt returns or raises")
 
     def _refusal(self, error: CloudDetectionError, frame: Frame) -> InputError:
@@ -122,15 +119,16 @@ class CloudSource:
         result = read_result(file, image_size=(image.width, image.height))
         if result.milliseconds is None or result.model != self._spec.what:
             return None
-        return _Answer(result.detections, result.milliseconds / 1e3)
+        return result.detections, result.milliseconds / 1e3
 
     def _keep(self, image: LabelledImage, answer: _Answer) -> None:
         if self._folder is None:
             return
+        found, seconds = answer
         content = {
-            "CustomLabels": [_custom_label(answer.detections, index) for index in range(len(answer.detections))],
+            "CustomLabels": [_custom_label(found, index) for index in range(len(found))],
             "ProjectVersionArn": self._spec.what,
-            "Milliseconds": round(answer.seconds * 1e3, 1),
+            "Milliseconds": round(seconds * 1e3, 1),
         }
         with atomic_write(self._folder / f"{image.path.name}.json") as file:
             json.dump(content, file, indent=1)

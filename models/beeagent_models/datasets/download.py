@@ -56,6 +56,7 @@ def unpack(archive: Path, folder: Path) -> None:
             cannot take it. The folder is gone then.
     """
     shutil.rmtree(folder, ignore_errors=True)
+    done = False
     try:
         with zipfile.ZipFile(archive) as content:
             entries = content.infolist()
@@ -63,15 +64,14 @@ def unpack(archive: Path, folder: Path) -> None:
             folder.mkdir(parents=True)
             for entry in entries:
                 content.extract(entry, folder)  # checks the CRC while it reads
+        done = True
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError) as error:
-        shutil.rmtree(folder, ignore_errors=True)
         raise InputError(f"{archive}: is not a zip file, or damaged: {error}") from None
     except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
         raise InputError(f"{folder} cannot be written: {error.strerror or error}") from None
-    except InputError:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    finally:
+        if not done:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _refuse_trap(entries: list[zipfile.ZipInfo], archive: Path) -> None:
@@ -90,6 +90,13 @@ _PART = ".part"
 
 # Of these the server says itself that another try may go well (RFC 9110, section 15; 429 is RFC 6585).
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+_HINTS = {
+    401: ": it is not public",
+    403: ": it is not public (any more), or its name is wrong: S3 answers so to both",
+    404: ": there is nothing at this address (any more)",
+    410: ": there is nothing at this address (any more)",
+}
 
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _UNSATISFIED = re.compile(r"bytes \*/(\d+)")
@@ -214,12 +221,10 @@ class _Transfer:
         if response.status == http.client.PARTIAL_CONTENT:
             match = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
             if origin is None or match is None or int(match[1]) != start:
-                self._drop()
-                raise _CutOffError("the server sent another part of the file than was asked for")
+                raise self._restart("the server sent another part of the file than was asked for")
             # Some servers know ranges, but not If-Range.
             if _validator(response.headers) not in {None, origin.validator}:
-                self._drop()
-                raise _CutOffError("the file on the server has changed")
+                raise self._restart("the file on the server has changed")
             total: int | None = int(match[3])
         else:
             start = 0
@@ -227,8 +232,7 @@ class _Transfer:
             total = int(length) if length and length.isdigit() else None
             origin = _Origin(self._url, _validator(response.headers), total)
         if origin.size not in {None, total}:
-            self._drop()
-            raise _CutOffError("the file on the server has changed")
+            raise self._restart("the file on the server has changed")
         self._check_size(total)
         try:
             # First without what was kept, then the note: never a note beside bytes that are not of its file.
@@ -253,18 +257,11 @@ class _Transfer:
                 self._check_size(start)
                 self._finish(start)
                 return
-            self._drop()
-            raise _CutOffError("the server has no such part of the file") from None
+            raise self._restart("the server has no such part of the file") from None
         what = f"{self._url} was refused: {error.code} {error.reason}"
         if error.code in _PASSING:
             raise _CutOffError(what) from None
-        hint = {
-            http.client.NOT_FOUND: "there is nothing at this address (any more)",
-            http.client.GONE: "there is nothing at this address (any more)",
-            http.client.FORBIDDEN: "it is not public (any more), or its name is wrong: S3 answers so to both",
-            http.client.UNAUTHORIZED: "it is not public",
-        }.get(error.code)
-        raise InputError(f"{what}{': ' + hint if hint else ''}") from None
+        raise InputError(what + _HINTS.get(error.code, "")) from None
 
     def _check_size(self, total: int | None) -> None:
         if self._expected is not None and total is not None and total != self._expected:
@@ -276,11 +273,15 @@ class _Transfer:
         if total is not None and here < total:
             raise _CutOffError(f"the connection broke off after {here} of {total} bytes")
         if total is not None and here > total:
-            self._drop()
-            raise _CutOffError(f"the server sent {here} bytes and had announced {total}")
+            raise self._restart(f"the server sent {here} bytes and had announced {total}")
         self._check_size(here)
         self._part.replace(self._file)
         self._note.unlink(missing_ok=True)
+
+    def _restart(self, reason: str) -> _CutOffError:
+        """Drop what was kept, and return the error with which the next try begins anew."""
+        self._drop()
+        return _CutOffError(reason)
 
     def _drop(self) -> None:
         self._part.unlink(missing_ok=True)

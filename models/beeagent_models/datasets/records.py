@@ -60,9 +60,7 @@ class ImageRecord:
 
     def sized(self, size: tuple[int, int]) -> "ImageRecord":
         """Return the image with this width and height, and its boxes in pixels."""
-        if not self.in_ratios:
-            return replace(self, size=size)
-        boxes = tuple(_in_pixels(box, size) for box in self.boxes)
+        boxes = tuple(_in_pixels(box, size) for box in self.boxes) if self.in_ratios else self.boxes
         return replace(self, size=size, boxes=boxes, in_ratios=False)
 
 
@@ -159,9 +157,8 @@ def name_within(path: str) -> str:
 
 
 def _in_pixels(ratios: Box, size: tuple[int, int]) -> Box:
-    left, top, right, bottom = (ratio * side for ratio, side in zip(ratios, (*size, *size), strict=True))
-    return _whole(left), _whole(top), _whole(right), _whole(bottom)
-
-
-def _whole(value: float) -> float:
-    return float(round(value)) if abs(value) < 1e9 and abs(value - round(value)) < _WHOLE else value
+    values = (ratio * side for ratio, side in zip(ratios, (*size, *size), strict=True))
+    left, top, right, bottom = (
+        float(round(value)) if abs(value) < 1e9 and abs(value - round(value)) < _WHOLE else value for value in values
+    )
+    return left, top, right, bottom

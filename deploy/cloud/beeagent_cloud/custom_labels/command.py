@@ -87,7 +87,7 @@ class Steps:
             BeeagentError: that failed, or was not agreed to.
         """
         project = known_project(self._rekognition, name)
-        importing = Import(self._rekognition, project, report=self._report, wait=self._wait)
+        importing = Import(self._rekognition, project, self._report, self._wait)
         there: dict[str, Stored | None] = {"TRAIN": None, "TEST": None}
         if not replace:
             there = {kind: importing.existing(kind) for kind in there}

@@ -130,27 +130,25 @@ class Stored:
         return f"{self.entries} images, {self.labelled} with labels{wrong}"
 
 
+@dataclass(frozen=True, slots=True)
 class Import:
     """Makes the datasets of a project, and waits until they are made.
 
-    Args:
+    Attributes:
         rekognition: the service.
         project: the project.
         report: receives progress messages.
         wait: waits until the next poll.
     """
 
-    def __init__(
-        self, rekognition: Service, project: Project, *, report: Callable[[str], None], wait: Callable[[], object]
-    ) -> None:
-        self._rekognition = rekognition
-        self._project = project
-        self._report = report
-        self._wait = wait
+    rekognition: Service
+    project: Project
+    report: Callable[[str], None]
+    wait: Callable[[], object]
 
     def existing(self, kind: str) -> Stored | None:
         """Return the existing dataset, once it is complete; None if there is none, or only one that failed."""
-        arn, status = self._project.datasets.get(kind, ("", ""))
+        arn, status = self.project.datasets.get(kind, ("", ""))
         return None if not arn or status in _FAILED or status == "DELETE_IN_PROGRESS" else self._made(arn, kind)
 
     def create(self, kind: str, manifest: StoredManifest | None) -> Stored:
@@ -163,17 +161,15 @@ class Import:
         Raises:
             BeeagentError: that failed.
         """
-        arn, _ = self._project.datasets.get(kind, ("", ""))
+        arn, _ = self.project.datasets.get(kind, ("", ""))
         if arn:
-            delete_dataset(self._rekognition, arn, wait=self._wait)
-        members: dict[str, Any] = {} if manifest is None else {"DatasetSource": _source(manifest)}
-        made = self._rekognition(
-            "create_dataset",
-            ProjectArn=self._project.arn,
-            DatasetType=kind,
-            Tags={PROJECT_TAG: self._project.name},
-            **members,
-        )
+            delete_dataset(self.rekognition, arn, wait=self.wait)
+        members: dict[str, Any] = {}
+        if manifest is not None:
+            place = {"Bucket": manifest.bucket, "Name": manifest.key}
+            members = {"DatasetSource": {"GroundTruthManifest": {"S3Object": place}}}
+        tags = {PROJECT_TAG: self.project.name}
+        made = self.rekognition("create_dataset", ProjectArn=self.project.arn, DatasetType=kind, Tags=tags, **members)
         return self._made(str(made["DatasetArn"]), kind)
 
     def divide(self, train: Stored, test: Stored) -> tuple[Stored, Stored]:
@@ -182,13 +178,13 @@ class Import:
         Raises:
             BeeagentError: that failed.
         """
-        self._rekognition("distribute_dataset_entries", Datasets=[{"Arn": train.arn}, {"Arn": test.arn}])
+        self.rekognition("distribute_dataset_entries", Datasets=[{"Arn": train.arn}, {"Arn": test.arn}])
         return self._made(train.arn, "TRAIN"), self._made(test.arn, "TEST")
 
     def _made(self, arn: str, kind: str) -> Stored:
         before = ""
         while True:
-            said = self._rekognition("describe_dataset", DatasetArn=arn)["DatasetDescription"]
+            said = self.rekognition("describe_dataset", DatasetArn=arn)["DatasetDescription"]
             status = str(said["Status"])
             if status in _FAILED:
                 raise BeeagentError(f"the {kind} dataset cannot be made: {said.get('StatusMessage', status)}")
@@ -197,10 +193,6 @@ class Import:
                 numbers = (int(stats.get(name, 0)) for name in ("TotalEntries", "LabeledEntries", "ErrorEntries"))
                 return Stored(arn, *numbers)
             if status != before:
-                self._report(f"the {kind} dataset is {status}; this takes minutes")
+                self.report(f"the {kind} dataset is {status}; this takes minutes")
             before = status
-            self._wait()
-
-
-def _source(manifest: StoredManifest) -> dict[str, Any]:
-    return {"GroundTruthManifest": {"S3Object": {"Bucket": manifest.bucket, "Name": manifest.key}}}
+            self.wait()
