@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 import pytest
 from bee_detection_inference import handler
-from bee_detection_inference.inference import LARGEST_PICTURE
+from bee_detection_inference.inference import MAX_IMAGE_BYTES
 from botocore.awsrequest import AWSResponse
 from support.cloud_stack import BUCKET, Stack
 from support.rekognition_server import ARTICLE_ANSWER, PROJECT_VERSION_ARN, Fault, Labels, RekognitionServer, Rubbish
@@ -232,16 +232,16 @@ def test_what_is_no_picture_gets_an_answer_that_says_so(source: EventSource, rek
 
 
 def test_a_picture_of_too_many_bytes_is_not_asked_about(source: EventSource, rekognition: RekognitionServer) -> None:
-    upload(picture=JPEG.ljust(LARGEST_PICTURE + 1, b"\0"))
+    upload(picture=JPEG.ljust(MAX_IMAGE_BYTES + 1, b"\0"))
     assert source.run() == []
     assert result()["Error"]["Code"] == "ImageTooLargeException"
-    assert str(LARGEST_PICTURE) in result()["Error"]["Message"]
+    assert str(MAX_IMAGE_BYTES) in result()["Error"]["Message"]
     assert not rekognition.requests
     assert not rekognition.refused
 
 
 def test_the_largest_picture_is_answered(source: EventSource) -> None:
-    upload(picture=JPEG.ljust(LARGEST_PICTURE, b"\0"))
+    upload(picture=JPEG.ljust(MAX_IMAGE_BYTES, b"\0"))
     assert source.run() == []
     assert result() == {"CustomLabels": ARTICLE_ANSWER}
 

@@ -3,7 +3,7 @@ from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
-from bee_detection_inference.uploads import NotAnEventError, Upload, is_picture, result_key, uploads_of
+from bee_detection_inference.uploads import NotAnEventError, Upload, is_image, result_key, uploads_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,6 +78,6 @@ def test_a_body_that_nests_too_deep_is_refused() -> None:
 def test_a_result_lies_beside_its_picture_and_is_none(stem: str) -> None:
     for suffix in (".jpg", ".JPG"):
         key = f"test_images/{stem}{suffix}"
-        assert is_picture(key)
+        assert is_image(key)
         assert result_key(key) == f"test_images/{stem}.json"
-        assert not is_picture(result_key(key))
+        assert not is_image(result_key(key))

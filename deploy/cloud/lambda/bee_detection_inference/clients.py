@@ -1,4 +1,4 @@
-"""Makes the clients of the services: in one place, and never at import."""
+"""Creates the clients of the services: in one place, and never at import."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +15,9 @@ class Clients:
     """One client of each service; boto3 makes their classes as it runs.
 
     Attributes:
-        s3: with few tries.
+        s3: with few attempts.
         sqs: likewise.
-        rekognition: tries once: a throttled call is tried again by the queue, later, and not at once by everybody.
+        rekognition: one attempt: the queue repeats a throttled call later, and not all at once.
     """
 
     s3: Any
@@ -26,7 +26,7 @@ class Clients:
 
 
 def make_clients() -> Clients:
-    """Make the clients, with region, credentials and addresses from the environment."""
+    """Create the clients, with region, credentials and addresses from the environment."""
     patient = Config(
         connect_timeout=_CONNECT_TIMEOUT_S,
         read_timeout=_READ_TIMEOUT_S,

@@ -1,4 +1,4 @@
-"""What Lambda calls: messages of the queue in, the identifiers of those that failed out."""
+"""What Lambda calls: messages of the queue in, the identifiers of failed ones out."""
 
 import functools
 import logging
@@ -15,7 +15,7 @@ from bee_detection_inference.settings import Settings, settings_of
 from bee_detection_inference.uploads import NotAnEventError, uploads_of
 
 LEAST_TIME_MS = 30_000
-"""What one message may take with a slow service: with less left, it waits for the next batch.
+"""What one message may take with a slow service: with less time left, it waits for the next batch.
 
 Where each of its calls ran into its time-out, it would take longer: Lambda ends the batch, and all of it comes again.
 """
@@ -27,15 +27,15 @@ class Context(Protocol):
     """The part of Lambda's context that is used."""
 
     def get_remaining_time_in_millis(self) -> int:
-        """Say how long until Lambda ends this call."""
+        """Return the milliseconds until Lambda ends this call."""
 
 
 def handle(event: Mapping[str, Any], context: Context) -> dict[str, list[dict[str, str]]]:
-    """Answer a batch of the queue, as the event source's `ReportBatchItemFailures` wants it.
+    """Process a batch of the queue, as the event source's `ReportBatchItemFailures` wants it.
 
     Args:
         event: `Records` of messages, each an event of S3.
-        context: says how much time is left.
+        context: has the time that is left.
 
     Returns:
         `batchItemFailures`: the messages that SQS keeps; all others are deleted.
@@ -48,7 +48,7 @@ def handle(event: Mapping[str, Any], context: Context) -> dict[str, list[dict[st
 
 @functools.cache
 def _warm() -> tuple[Settings, Clients]:
-    """Make what is kept from call to call, at the first one: a client costs some tenths of a second."""
+    """Create what all calls share, at the first call: a client costs some tenths of a second."""
     logging.getLogger().setLevel(logging.INFO)
     return settings_of(os.environ), make_clients()
 
@@ -56,7 +56,7 @@ def _warm() -> tuple[Settings, Clients]:
 def answer_batch(
     messages: Sequence[Mapping[str, Any]], settings: Settings, clients: Clients, *, has_time: Callable[[], bool]
 ) -> dict[str, list[dict[str, str]]]:
-    """Answer one message after the other; a failure of one is no failure of the next.
+    """Process one message after the other; the failure of one does not affect the next.
 
     Args:
         messages: as Lambda gives them.
@@ -85,8 +85,8 @@ def _succeeds(message: Mapping[str, Any], settings: Settings, clients: Clients, 
         code = error.response["Error"]["Code"]
     except (BotoCoreError, ReplacedError) as error:
         code = type(error).__name__
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is logged and told
-        # Nobody foresaw it. One message must not take the others of its batch along to the dead-letter queue.
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is logged and reported
+        # Unforeseen. One message must not take the others of its batch to the dead-letter queue.
         _log.exception("message %s", message["messageId"])
         code = type(error).__name__
     else:
@@ -96,7 +96,7 @@ def _succeeds(message: Mapping[str, Any], settings: Settings, clients: Clients, 
 
 
 def _retry_later(message: Mapping[str, Any], code: str, settings: Settings, clients: Clients) -> None:
-    """Hide a message for a while. SQS counts its tries, and moves it to the dead-letter queue after the last."""
+    """Hide a message for a while. SQS counts the attempts, and moves it to the dead-letter queue after the last."""
     wait = wait_s(code, receives=int(message["attributes"]["ApproximateReceiveCount"]), message_id=message["messageId"])
     _log.warning("message %s failed: %s; again in %d s", message["messageId"], code, wait)
     try:

@@ -1,4 +1,4 @@
-"""Shows one picture to the cloud model and puts the answer beside it."""
+"""Runs the cloud model on one image and writes the response beside it."""
 
 import json
 from collections.abc import Mapping
@@ -9,34 +9,34 @@ from botocore.exceptions import ClientError
 
 from bee_detection_inference.clients import Clients
 from bee_detection_inference.settings import Settings
-from bee_detection_inference.uploads import Upload, is_picture, result_key
+from bee_detection_inference.uploads import Upload, is_image, result_key
 
-Outcome = Literal["answered", "refused", "already-answered", "gone", "not-a-picture"]
+Outcome = Literal["answered", "refused", "already-answered", "gone", "not-an-image"]
 
-LARGEST_PICTURE = 15 * 1024 * 1024
-"""Bytes of a picture that Rekognition reads from S3. https://docs.aws.amazon.com/rekognition/latest/customlabels-dg/limits.html."""
+MAX_IMAGE_BYTES = 15 * 1024 * 1024
+"""Size of an image that Rekognition reads from S3. https://docs.aws.amazon.com/rekognition/latest/customlabels-dg/limits.html."""
 
-# What is wrong with the picture itself, and so will be at the next try.
+# Of the image itself: the next attempt would fail as well.
 _REFUSALS = frozenset({"ImageTooLargeException", "InvalidImageFormatException"})
 _NOT_THERE = frozenset({"404", "NoSuchKey", "NoSuchVersion"})
 
 
 class ReplacedError(Exception):
-    """A picture was replaced or deleted while it was looked at."""
+    """An image was replaced or deleted while it was processed."""
 
 
 @dataclass(frozen=True)
-class _Picture:
+class _Image:
     etag: str
     version: str | None
     size: int
 
 
 def answer(upload: Upload, settings: Settings, clients: Clients) -> Outcome:
-    """Ask the model about a picture, and write its answer, unless that is there already.
+    """Run the model on an image and write its response, unless that is there already.
 
-    The result beside the picture is the service's answer, or `{"Error": …}` where it cannot read the picture. Its
-    metadata tell of which picture, model and confidence it is, so that the same is not asked twice.
+    The result beside the image is the service's response, or `{"Error": …}` where it cannot read the image. Its
+    metadata say which image, model and confidence it is of, so that no call is repeated.
 
     Args:
         upload: the object, as it is now.
@@ -44,47 +44,47 @@ def answer(upload: Upload, settings: Settings, clients: Clients) -> Outcome:
         clients: of S3 and Rekognition.
 
     Raises:
-        ReplacedError: the picture was replaced meanwhile, and the result may be of the old one.
-        ClientError: a service refused, and may not the next time: throttled, the model does not run, no access.
+        ReplacedError: the image was replaced meanwhile, and the result may be of the old one.
+        ClientError: a service refused, perhaps only this time: throttled, the model does not run, no access.
         BotoCoreError: a service could not be reached.
     """
-    if not is_picture(upload.key):
-        return "not-a-picture"
-    picture = _current(upload, clients)
-    if picture is None:
+    if not is_image(upload.key):
+        return "not-an-image"
+    image = _current(upload, clients)
+    if image is None:
         return "gone"
     provenance = {
-        "picture-etag": picture.etag,
-        "picture-version": picture.version or "",
+        "picture-etag": image.etag,
+        "picture-version": image.version or "",
         "model": settings.project_version_arn,
         "min-confidence": f"{settings.min_confidence:g}",
     }
     if _metadata(upload.bucket, result_key(upload.key), clients) == provenance:
         return "already-answered"
-    result = _result(upload, picture, settings, clients)
+    result = _result(upload, image, settings, clients)
     clients.s3.put_object(
         Bucket=upload.bucket,
         Key=result_key(upload.key),
         Body=json.dumps(result).encode(),
         ContentType="application/json",
         Metadata=provenance,
-        Tagging="beeagent-kind=result",  # by which the bucket's lifecycle knows results from pictures
+        Tagging="beeagent-kind=result",  # by which the bucket's lifecycle distinguishes results from images
     )
-    # Another call may have answered the new picture before this one wrote its result over that.
-    if _current(upload, clients) != picture:
+    # Another call may have processed the new image before this one overwrote its result.
+    if _current(upload, clients) != image:
         raise ReplacedError
     return "refused" if "Error" in result else "answered"
 
 
-def _result(upload: Upload, picture: _Picture, settings: Settings, clients: Clients) -> dict[str, Any]:
-    if picture.size > LARGEST_PICTURE:
-        said = f"The picture has {picture.size} bytes; Rekognition reads at most {LARGEST_PICTURE} from S3"
-        return _refusal("ImageTooLargeException", said)
+def _result(upload: Upload, image: _Image, settings: Settings, clients: Clients) -> dict[str, Any]:
+    if image.size > MAX_IMAGE_BYTES:
+        message = f"The image has {image.size} bytes; Rekognition reads at most {MAX_IMAGE_BYTES} from S3"
+        return _refusal("ImageTooLargeException", message)
     where = {"Bucket": upload.bucket, "Name": upload.key}
-    if picture.version is not None:
-        where["Version"] = picture.version
+    if image.version is not None:
+        where["Version"] = image.version
     try:
-        said = clients.rekognition.detect_custom_labels(
+        response = clients.rekognition.detect_custom_labels(
             ProjectVersionArn=settings.project_version_arn,
             Image={"S3Object": where},
             MinConfidence=settings.min_confidence,
@@ -94,18 +94,18 @@ def _result(upload: Upload, picture: _Picture, settings: Settings, clients: Clie
         if code not in _REFUSALS:
             raise
         return _refusal(code, error.response["Error"].get("Message", ""))
-    return {"CustomLabels": said["CustomLabels"]}
+    return {"CustomLabels": response["CustomLabels"]}
 
 
 def _refusal(code: str, message: str) -> dict[str, Any]:
     return {"Error": {"Code": code, "Message": message}}
 
 
-def _current(upload: Upload, clients: Clients) -> _Picture | None:
+def _current(upload: Upload, clients: Clients) -> _Image | None:
     head = _head(upload.bucket, upload.key, clients)
     if head is None:
         return None
-    return _Picture(head["ETag"].strip('"'), head.get("VersionId"), head["ContentLength"])
+    return _Image(head["ETag"].strip('"'), head.get("VersionId"), head["ContentLength"])
 
 
 def _metadata(bucket: str, key: str, clients: Clients) -> Mapping[str, str] | None:

@@ -1,4 +1,4 @@
-"""What the template tells the function, by its environment."""
+"""The settings of the function, which the template puts into its environment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Settings:
-    """Which model to ask, and which queue the events come from.
+    """Which model to call, and which queue the events come from.
 
     Attributes:
         project_version_arn: of the Custom Labels model.
-        min_confidence: of the labels it answers with, 0 to 100 as Rekognition counts.
-        queue_url: where messages wait that are tried again later.
+        min_confidence: of the labels that it returns, 0 to 100 as in Rekognition.
+        queue_url: of the queue with the messages that are repeated later.
     """
 
     project_version_arn: str

@@ -1,4 +1,4 @@
-"""Understands the events of S3 that come as messages of the queue.
+"""Parses the events of S3 that arrive as messages of the queue.
 
 Their form: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
-PICTURE_SUFFIX = ".jpg"
+IMAGE_SUFFIX = ".jpg"
 RESULT_SUFFIX = ".json"
 
 
@@ -22,7 +22,7 @@ class Upload:
 
     Attributes:
         bucket: its name.
-        key: of the object, as it is spelled in the bucket.
+        key: of the object, as it is in the bucket.
     """
 
     bucket: str
@@ -30,7 +30,7 @@ class Upload:
 
 
 def uploads_of(body: str) -> tuple[Upload, ...]:
-    """Give what a message tells of; nothing for the message with which S3 tries a new queue.
+    """Return the uploads in a message; none for the message with which S3 tests a new queue.
 
     Events of other kinds, such as deletions, are left out.
 
@@ -51,24 +51,24 @@ def uploads_of(body: str) -> tuple[Upload, ...]:
         raise NotAnEventError(f"the message is no event of S3 ({type(error).__name__})") from None
 
 
-def _upload(told: dict[str, Any]) -> Upload:
+def _upload(record: dict[str, Any]) -> Upload:
     # Keys come encoded as in a form: a blank is a plus sign.
-    key = unquote_plus(told["object"]["key"], errors="strict")
-    bucket = told["bucket"]["name"]
+    key = unquote_plus(record["object"]["key"], errors="strict")
+    bucket = record["bucket"]["name"]
     for text in (key, bucket):
         text.encode()  # half a surrogate pair goes into no request
     return Upload(bucket, key)
 
 
-def is_picture(key: str) -> bool:
-    """Say whether an object is looked at. A result never is, whatever the bucket notifies of."""
-    return key.lower().endswith(PICTURE_SUFFIX)
+def is_image(key: str) -> bool:
+    """Return whether an object is an image to process. A result never is, whatever the bucket notifies of."""
+    return key.lower().endswith(IMAGE_SUFFIX)
 
 
 def result_key(key: str) -> str:
-    """Name the result of a picture: it lies beside it.
+    """Return the key of the result of an image, beside it.
 
     >>> result_key("test_images/hive 7.jpg")
     'test_images/hive 7.json'
     """
-    return key[: -len(PICTURE_SUFFIX)] + RESULT_SUFFIX
+    return key[: -len(IMAGE_SUFFIX)] + RESULT_SUFFIX
