@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 from beeagent.errors import InputError
-from beeagent_models.datasets.convert import Converted, convert
 from beeagent_models.dataset_formats import DatasetFormat, ImageHandling
+from beeagent_models.datasets.convert import Converted, convert
 from beeagent_models.datasets.image_files import decode_image
 from beeagent_models.datasets.reading import open_dataset, read_dataset
 from beeagent_models.datasets.records import ImageRecord

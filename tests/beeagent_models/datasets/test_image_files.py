@@ -12,9 +12,9 @@ import pytest
 from beeagent.camera import read_image
 from beeagent.errors import BeeagentError, InputError
 from beeagent_export.images import find_images
+from beeagent_models.dataset_formats import DatasetFormat, ImageHandling
 from beeagent_models.datasets.convert import convert
 from beeagent_models.datasets.dataset import LabelledImage
-from beeagent_models.dataset_formats import DatasetFormat, ImageHandling
 from beeagent_models.datasets.image_files import decode_image, load_image
 from beeagent_models.datasets.reading import check_dataset, open_dataset, read_dataset
 from beeagent_models.show import run_show, show_dataset

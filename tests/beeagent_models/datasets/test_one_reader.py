@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import pytest
 from beeagent.errors import InputError
-from beeagent_models.datasets.convert import convert
 from beeagent_models.dataset_formats import DatasetFormat, ImageHandling
+from beeagent_models.datasets.convert import convert
 from beeagent_models.datasets.reading import check_dataset, open_dataset, parse_source, read_dataset
 from beeagent_models.datasets.split import split_manifest
 from beeagent_models.show import show_dataset
