@@ -1,4 +1,9 @@
-"""Errors that a user can cause, each reported in one line."""
+"""Errors that a user can cause, each reported in one line; among them a missing extra."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_OWN_PACKAGES = frozenset({"beeagent", "beeagent_models", "beeagent_export", "beeagent_cloud"})
 
 
 class BeeagentError(Exception):
@@ -18,3 +23,25 @@ class InputError(BeeagentError):
 
     The message names the thing, its value and the remedy; the command line exits with 2.
     """
+
+
+@contextmanager
+def requires_extra(extra: str, *, feature: str = "this command") -> Iterator[None]:
+    """Run a block that imports packages of an extra.
+
+    Args:
+        extra: name of the extra that provides them, or several with commas between them.
+        feature: what needs them, for the error.
+
+    Raises:
+        InputError: a package is missing; names the extra to install.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in _OWN_PACKAGES:
+            raise
+        raise InputError(
+            f"{feature} needs {package}, which is not installed: pip install 'beeagent[{extra}]'"
+        ) from error

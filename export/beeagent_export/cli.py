@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from beeagent_models.optional_dependencies import requires_extra
+from beeagent.errors import requires_extra
 
 Attribute = Annotated[str | None, typer.Option(metavar="NAME", help="Label attribute of manifests that have several.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")]

@@ -21,7 +21,6 @@ from beeagent.camera.address import (
 )
 from beeagent.camera.capture import Capture, CaptureLimits
 from beeagent.camera.csi import CsiSource
-from beeagent.camera.discovery import Cameras
 from beeagent.camera.frame_queue import FrameQueue
 from beeagent.camera.images import ImageSource, list_folder, list_pattern, pattern_folder
 from beeagent.camera.live import CaptureFormat, FreezeDetector
@@ -31,8 +30,8 @@ from beeagent.camera.source import BadFrameError, Frame, FrameSource, SourceLost
 from beeagent.camera.still_url import HttpSource, StillImageSource
 from beeagent.camera.stream import StreamTimeouts, open_stream
 from beeagent.camera.synthetic.address import SyntheticAddress
-from beeagent.camera.synthetic.source import SyntheticSource
-from beeagent.camera.v4l2 import open_v4l2
+from beeagent.camera.synthetic.scene import SyntheticSource
+from beeagent.camera.v4l2 import Cameras, open_v4l2
 from beeagent.camera.video import VideoFileSource
 
 _LOG = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from beeagent.camera import redacted
 from beeagent.cli.options import BROKER, Config, settings_options
 from beeagent.cli.rekognition import rekognition_commands
 from beeagent.errors import BeeagentError, InputError
+from beeagent.output import checked_output
 from beeagent.settings import load_settings
-from beeagent.terminal import checked_output
 
 _EXIT_FAILURE = 1
 _EXIT_USAGE = 2

@@ -6,11 +6,11 @@ import typer
 
 from beeagent.cli.watch import Watcher
 from beeagent.errors import BeeagentError
-from beeagent.log import configure_log
 from beeagent.mqtt import EmbeddedBroker, mqtt_options
+from beeagent.output import configure_log
 from beeagent.runtime import Agent, load_model
 from beeagent.settings import Settings
-from beeagent.signals import on_stop_signals
+from beeagent.threads import on_stop_signals
 
 _CAMERA = "synthetic:1280x720@5"
 _SUBSCRIBED_WITHIN_S = 10.0

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from beeagent.cli.options import Config
-from beeagent.errors import InputError
+from beeagent.errors import InputError, requires_extra
 from beeagent.settings import Settings, load_settings
-from beeagent.signals import on_signals
+from beeagent.threads import on_signals
 
 if TYPE_CHECKING:
     from beeagent.cloud import CloudModel, ModelLifecycle
@@ -103,12 +103,9 @@ def _settings(arn: str | None, config: Config) -> Settings:
 
 
 def _model(settings: Settings) -> "CloudModel":
-    try:
+    with requires_extra("rekognition"):
         from beeagent.cloud import CloudModel  # noqa: PLC0415 - boto3 is an extra
-    except ImportError as error:
-        raise InputError(
-            f"this needs {error.name}, which is not installed: pip install 'beeagent[rekognition]'"
-        ) from error
+
     return CloudModel(settings.rekognition.project_version_arn or "")
 
 

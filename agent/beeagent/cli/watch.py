@@ -14,9 +14,9 @@ from beeagent.messages import (
     detections_topic,
 )
 from beeagent.mqtt import BrokerAddress, MqttOptions, Received, Subscription, parse_broker, reader_id
+from beeagent.output import shown
 from beeagent.runtime import build_mqtt_options
 from beeagent.settings import Settings
-from beeagent.terminal import shown
 
 _ANY: Final = "+"
 _SHOWN_BOXES: Final = 3

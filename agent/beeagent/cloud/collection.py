@@ -14,7 +14,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from beeagent.camera import Frame
+from beeagent.camera import Frame, encode_jpeg
 from beeagent.cloud.collection_store import (
     IMAGES,
     MANIFEST,
@@ -27,11 +27,10 @@ from beeagent.cloud.collection_store import (
     refuse_foreign_folder,
     rewrite_lines,
 )
-from beeagent.cloud.jpeg import encode_jpeg
 from beeagent.cloud.second_opinion import EdgeResult
 from beeagent.detection import Detections
 from beeagent.errors import BeeagentError
-from beeagent.private_file import write_private_file
+from beeagent.output import write_private_file
 
 _LOG: Final = logging.getLogger(__name__)
 

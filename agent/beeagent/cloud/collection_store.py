@@ -26,7 +26,7 @@ from beeagent.cloud.second_opinion import EdgeResult
 from beeagent.detection import Detections
 from beeagent.errors import InputError
 from beeagent.messages import rfc3339
-from beeagent.private_file import write_private_file
+from beeagent.output import write_private_file
 
 _LOG: Final = logging.getLogger(__name__)
 

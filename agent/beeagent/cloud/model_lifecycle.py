@@ -9,8 +9,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from beeagent.cloud.rekognition import RekognitionOptions, cloud_error
-from beeagent.errors import BeeagentError, InputError
+from beeagent.cloud.rekognition import cloud_error, model_region, setup_errors
+from beeagent.errors import BeeagentError
 
 _TIMEOUT_S: Final = 30.0
 _MAX_STOP_ATTEMPTS: Final = 20
@@ -28,20 +28,13 @@ class CloudModel:
     """
 
     def __init__(self, project_version_arn: str) -> None:
-        region = RekognitionOptions(project_version_arn=project_version_arn).region
+        region = model_region(project_version_arn)
         _, self._project, _, self._version, _ = project_version_arn.split("/")
         self._arn = project_version_arn
         self._project_arn: str | None = None
-        try:
-            self._client: Any = boto3.session.Session().client(
-                "rekognition",
-                region_name=region,
-                config=Config(connect_timeout=_TIMEOUT_S, read_timeout=_TIMEOUT_S),
-            )
-        except (BotoCoreError, ValueError) as error:
-            raise InputError(
-                f"boto3 cannot be set up ({type(error).__name__}): check the AWS configuration files and variables"
-            ) from None
+        config = Config(connect_timeout=_TIMEOUT_S, read_timeout=_TIMEOUT_S)
+        with setup_errors():
+            self._client: Any = boto3.session.Session().client("rekognition", region_name=region, config=config)
 
     def state(self) -> str:
         """Return its `Status`, such as `RUNNING` or `STOPPED`.

@@ -6,7 +6,7 @@ import OpenCV.
 
 from typing import TYPE_CHECKING
 
-from beeagent.lazy_exports import lazy_exports
+from beeagent import lazy_exports
 
 if TYPE_CHECKING:
     from beeagent.detection.boxes import box_areas, intersection_areas, iou

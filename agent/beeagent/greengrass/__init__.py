@@ -6,7 +6,7 @@ imported on first use.
 
 from typing import TYPE_CHECKING
 
-from beeagent.lazy_exports import lazy_exports
+from beeagent import lazy_exports
 
 if TYPE_CHECKING:
     from beeagent.greengrass.ipc import IpcAddress, IpcConnection, IpcError, ipc_address

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from beeagent.backoff import Backoff
 from beeagent.greengrass.ipc import NOT_FOUND, IpcConnection, IpcError
-from beeagent.terminal import shown
+from beeagent.output import shown
 
 ACCESS_CONTROL: Final = "accessControl"
 PUBLISH_TO_IOT_CORE: Final = "aws.greengrass#PublishToIoTCore"

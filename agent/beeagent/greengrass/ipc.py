@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from beeagent.backoff import Backoff
-from beeagent.errors import BeeagentError, InputError
+from beeagent.errors import BeeagentError, InputError, requires_extra
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -124,12 +124,8 @@ class IpcConnection:
         Raises:
             InputError: `awsiotsdk` is not installed.
         """
-        try:
+        with requires_extra("greengrass", feature="Greengrass IPC"):
             import awsiot.eventstreamrpc  # noqa: F401, PLC0415 - an extra
-        except ImportError as error:
-            raise InputError(
-                f"Greengrass IPC needs {error.name}, which is not installed: pip install 'beeagent[greengrass]'"
-            ) from error
         self._connect_timeout = connect_timeout_s
         self._address = address
         self._on_rejected = on_rejected

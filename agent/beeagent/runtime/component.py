@@ -12,8 +12,8 @@ from beeagent.errors import BeeagentError, InputError
 from beeagent.greengrass.configuration import Configuration, ConfigurationReader, LastWorkingConfiguration
 from beeagent.greengrass.deployments import Deployments
 from beeagent.greengrass.ipc import THING_VARIABLE, IpcConnection, ipc_address
-from beeagent.log import configure_log
 from beeagent.mqtt import Embedded, parse_broker
+from beeagent.output import configure_log
 from beeagent.runtime import (
     RELOADED,
     Agent,
@@ -24,8 +24,7 @@ from beeagent.runtime import (
     run_until,
 )
 from beeagent.settings import Settings
-from beeagent.signals import on_stop_signals
-from beeagent.threads import ThreadFailedError, ThreadGuard
+from beeagent.threads import ThreadFailedError, ThreadGuard, on_stop_signals
 
 _LOG: Final = logging.getLogger(__name__)
 

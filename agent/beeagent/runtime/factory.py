@@ -31,7 +31,7 @@ from beeagent.detection import (
     resolve_tiling,
     uncertainty_range,
 )
-from beeagent.errors import BeeagentError, InputError
+from beeagent.errors import BeeagentError, InputError, requires_extra
 from beeagent.messages import status_topic
 from beeagent.mqtt import (
     BrokerAddress,
@@ -275,26 +275,11 @@ def build_second_opinion(settings: Settings, collection: Collection | None) -> S
     Raises:
         InputError: boto3 is not installed, the model's ARN is invalid, or the file of the budget cannot be used.
     """
-    arn = settings.rekognition.project_version_arn
-    if arn is None:
+    if settings.rekognition.project_version_arn is None:
         return None
-    try:
-        from beeagent.cloud import RekognitionClient, RekognitionOptions  # noqa: PLC0415 - boto3 is an extra
-    except ImportError as error:
-        raise InputError(
-            f"a second opinion needs {error.name}, which is not installed: pip install 'beeagent[rekognition]'"
-        ) from error
-    client = RekognitionClient(
-        RekognitionOptions(
-            project_version_arn=arn,
-            min_confidence=settings.rekognition.min_confidence,
-            longest_side=settings.rekognition.longest_side,
-            quality=settings.rekognition.jpeg_quality,
-            timeout=settings.rekognition.timeout,
-            connections=settings.rekognition.workers,
-            names=settings.rekognition.labels,
-        )
-    )
+    with requires_extra("rekognition", feature="a second opinion"):
+        from beeagent.cloud import RekognitionClient  # noqa: PLC0415 - boto3 is an extra
+    client = RekognitionClient(settings.rekognition)
     budget = CallBudget(
         settings.state_file("budget.sqlite3"),
         per_minute=settings.rekognition.per_minute,

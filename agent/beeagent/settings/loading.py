@@ -17,9 +17,9 @@ else:
     import tomli as tomllib
 
 from beeagent.errors import InputError
+from beeagent.output import shown
 from beeagent.settings.sections import PATTERNS_IN_WORDS
 from beeagent.settings.tree import Settings, settings_by_name
-from beeagent.terminal import shown
 
 _ENVIRONMENT_PREFIX = "BEEAGENT_"
 

@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from beeagent.errors import InputError
-from beeagent.signals import on_stop_signals
-from beeagent_models.optional_dependencies import requires_extra
+from beeagent.errors import InputError, requires_extra
+from beeagent.threads import on_stop_signals
 
 if TYPE_CHECKING:
     from beeagent_cloud.custom_labels.command import Steps

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from beeagent.errors import InputError
-
-from beeagent_models.optional_dependencies import requires_extra
+from beeagent.errors import InputError, requires_extra
 
 _DATA_HELP = (
     "A Ground Truth manifest, a COCO file, or a YOLO folder; one without data.yaml needs the names of its classes: "

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from beeagent.errors import InputError
+from beeagent.errors import InputError, requires_extra
 
 from beeagent_models.datasets import DatasetFormat, ImageHandling
-from beeagent_models.optional_dependencies import requires_extra
 
 dataset = typer.Typer(no_args_is_help=True, help="Download, check, convert, split, show and make datasets.")
 collect = typer.Typer(no_args_is_help=True, help="Review the frames that beeagent --collect kept.")

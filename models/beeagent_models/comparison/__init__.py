@@ -5,7 +5,7 @@ Converts each to detections, measures all by the same metrics, and shows them si
 
 from typing import TYPE_CHECKING
 
-from beeagent.lazy_exports import lazy_exports
+from beeagent import lazy_exports
 
 if TYPE_CHECKING:
     from beeagent_models.comparison.command import ComparisonOptions, run_comparison

@@ -9,8 +9,8 @@ from typing import Final
 
 import typer
 from beeagent.detection import MANIFEST_FILE, bundled_models, resolve_model
-from beeagent.errors import InputError
-from beeagent.terminal import shown
+from beeagent.errors import InputError, requires_extra
+from beeagent.output import shown
 from rich.console import Console
 
 from beeagent_models.comparison.comparison import DrawingThresholds, Price, compare
@@ -19,7 +19,6 @@ from beeagent_models.comparison.page import MAX_IMAGES, check_page_path, write_p
 from beeagent_models.comparison.results_contender import ResultsSource
 from beeagent_models.comparison.table import comparison_table
 from beeagent_models.datasets import Dataset, parse_source, read_dataset
-from beeagent_models.optional_dependencies import requires_extra
 from beeagent_models.progress import step_progress
 
 _NAMED: Final = 5

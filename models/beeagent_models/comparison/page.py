@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 from beeagent import __version__
-from beeagent.cloud import encode_jpeg
+from beeagent.camera import encode_jpeg
 from beeagent.errors import InputError
 from numpy.typing import NDArray
 

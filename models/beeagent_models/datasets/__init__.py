@@ -5,7 +5,7 @@ All formats are read as a `Dataset`, or image by image as an `ImageRecord`. Noth
 
 from typing import TYPE_CHECKING
 
-from beeagent.lazy_exports import lazy_exports
+from beeagent import lazy_exports
 
 if TYPE_CHECKING:
     from beeagent_models.datasets.dataset import Dataset, DatasetBuilder, LabelledImage

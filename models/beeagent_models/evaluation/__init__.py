@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from beeagent.lazy_exports import lazy_exports
+from beeagent import lazy_exports
 
 if TYPE_CHECKING:
     from beeagent_models.evaluation.calibration import PlattScaling, fit_platt, reliability_curve

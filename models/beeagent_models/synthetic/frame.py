@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from beeagent.camera.synthetic.address import MIN_SIDE
-from beeagent.camera.synthetic.bee import draw_bee
+from beeagent.camera.synthetic.bee import draw_bee, random_look
+from beeagent.camera.synthetic.canvas import BeePose
 from beeagent.camera.synthetic.drawing import Image, as_image
-from beeagent.camera.synthetic.look import BeePose, random_look
 from beeagent.camera.synthetic.scene import SceneFrame
 from beeagent.camera.synthetic.sprite import (
     Placed,

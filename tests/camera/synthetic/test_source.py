@@ -8,8 +8,7 @@ import pytest
 from beeagent.camera import FrameSource
 from beeagent.camera.source import GrabbingSource
 from beeagent.camera.synthetic.address import SceneOptions
-from beeagent.camera.synthetic.scene import Scene
-from beeagent.camera.synthetic.source import SyntheticSource
+from beeagent.camera.synthetic.scene import Scene, SyntheticSource
 from beeagent.errors import InputError
 
 OPTIONS = SceneOptions(width=96, height=64, fps=20, bees=(1, 3), bee_length=(0.2, 0.3))

@@ -1,17 +1,22 @@
-"""A scene in motion: one hive entrance, one camera, bees that come, walk, fly and leave."""
+"""A scene in motion, as a source of frames: one hive entrance, one camera, bees that come, walk, fly and leave."""
 
 import math
+import threading
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 
 import numpy as np
 from numpy.typing import NDArray
 
+from beeagent.camera.pacing import Clock, MonotonicClock
+from beeagent.camera.source import Frame, GrabbingSource
 from beeagent.camera.synthetic.address import SceneOptions
-from beeagent.camera.synthetic.bee import draw_bee
+from beeagent.camera.synthetic.bee import draw_bee, random_look
+from beeagent.camera.synthetic.canvas import BeePose
 from beeagent.camera.synthetic.behaviour import Bee, Colony, Ground
 from beeagent.camera.synthetic.drawing import Image
-from beeagent.camera.synthetic.look import BeePose, random_look
 from beeagent.camera.synthetic.sprite import (
     Placed,
     Sprite,
@@ -27,6 +32,7 @@ from beeagent.camera.synthetic.sprite import (
     visible_boxes,
 )
 from beeagent.camera.synthetic.surroundings import daylight, entrance, lit, noisy, strew, toned
+from beeagent.errors import InputError
 
 _LOOKS = 4
 _GRAINS = 3
@@ -78,7 +84,8 @@ class Scene:
         image = toned(image, gains=balance)
         self._backgrounds = [noisy(rng, image, sigma=2.0, coarse=False) for _ in range(_GRAINS)]
         angle = float(rng.uniform(0.2, math.pi - 0.2))
-        self._sun = _Sun(x=math.cos(angle) * 0.1 * length, y=math.sin(angle) * 0.1 * length)
+        # Offset of a walking bee's shadow to the right and below, in pixels.
+        self._sun = (math.cos(angle) * 0.1 * length, math.sin(angle) * 0.1 * length)
         lengths = tuple(length * float(rng.uniform(0.9, 1.1)) for _ in range(_LOOKS))
         self._stamps = _StampCache(rng, lengths=lengths, sun=self._sun, gains=balance)
         self._slot_top = place.slot[1]
@@ -125,7 +132,7 @@ class Scene:
             centre = (round(bee.x), round(bee.y))
             stamps = self._stamps.stamps(bee)
             if stamps.shadow is not None:
-                x, y = bee.x + _FLYING_SHADOW * self._sun.x, bee.y + _FLYING_SHADOW * self._sun.y
+                x, y = bee.x + _FLYING_SHADOW * self._sun[0], bee.y + _FLYING_SHADOW * self._sun[1]
                 paste(image, Placed(stamp=stamps.shadow, centre=(round(x), round(y))))
             # The hive's front hides a bee that is in the entrance.
             top = self._slot_top if bee.by_slot else 0
@@ -139,12 +146,76 @@ class Scene:
         return float(self._light[y, x])
 
 
-@dataclass(frozen=True, slots=True)
-class _Sun:
-    """Offset of a walking bee's shadow to the right and below, in pixels."""
+class SyntheticSource(GrabbingSource):
+    """Frames of a synthetic scene: a frame that is skipped is not drawn.
 
-    x: float
-    y: float
+    Args:
+        options: of the scene.
+        live: True delivers frames at the scene's rate, as a camera does; False as fast as they are read. Either way
+            every frame is one step of the scene after the one before.
+        frames: number of frames until the end, 1 or more; None for no end.
+        clock: tells the time and waits; None for the system's.
+
+    Raises:
+        InputError: `frames` is out of range.
+    """
+
+    def __init__(
+        self, options: SceneOptions, *, live: bool, frames: int | None = None, clock: Clock | None = None
+    ) -> None:
+        if frames is not None and frames < 1:
+            raise InputError(f"synthetic scene: frames is {frames}; use 1 or more, or leave it out for no end")
+        self.description = (
+            f"synthetic scene {options.width}x{options.height} at {options.fps:g} fps, seed {options.seed}"
+        )
+        self.live = live
+        self._step = 1 / options.fps
+        self._frames = frames
+        self._clock = clock if clock is not None else MonotonicClock()
+        self._closed = threading.Event()
+        self._scene = Scene(options)
+        self._next = 0
+        self._due: float | None = None
+        self._captured: tuple[datetime, int] | None = None
+
+    def grab(self) -> bool:
+        """Advance the scene by one frame; a live source waits until it is due.
+
+        Returns:
+            False after the last frame or when closed.
+        """
+        if self._closed.is_set() or self._next == self._frames:
+            return False
+        if self.live:
+            self._await_due()
+            if self._closed.is_set():
+                return False
+        if self._next:
+            self._scene.advance()
+        self._next += 1
+        self._captured = (datetime.now(timezone.utc), time.monotonic_ns())
+        return True
+
+    def retrieve(self) -> Frame:
+        """Draw the frame grabbed last."""
+        if self._captured is None:
+            raise RuntimeError("retrieve() comes after grab()")
+        captured_at, captured_ns = self._captured
+        pixels = self._scene.image()
+        return Frame(pixels=pixels, captured_at=captured_at, captured_ns=captured_ns, index=self._next - 1)
+
+    def _await_due(self) -> None:
+        """Wait until the next frame is due; if the reader is late by a frame or more, count anew from now."""
+        now = self._clock.now()
+        if self._due is None or now - self._due > self._step:
+            self._due = now
+        if now < self._due:
+            self._clock.wait(self._closed, self._due - now)
+        self._due += self._step
+
+    def close(self) -> None:
+        """End the scene; a waiting `grab` or `read` returns at once, without a frame."""
+        self._closed.set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +251,7 @@ class _StampCache:
         rng: np.random.Generator,
         *,
         lengths: tuple[float, ...],
-        sun: _Sun,
+        sun: tuple[float, float],
         gains: tuple[float, float, float],
     ) -> None:
         self._sun = sun
@@ -230,9 +301,8 @@ class _StampCache:
         shadow = turned_shadow(drawn.shadow, heading=heading)
         if flying:
             return _BeeStamps(body=Stamp(sprite), shadow=Stamp(as_sprite(shadow)))
-        return _BeeStamps(
-            body=Stamp(over_shadow(sprite, shadow, (round(self._sun.x), round(self._sun.y)))), shadow=None
-        )
+        offset = (round(self._sun[0]), round(self._sun[1]))
+        return _BeeStamps(body=Stamp(over_shadow(sprite, shadow, offset)), shadow=None)
 
 
 def _phase(sprite: Sprite, *, softness: float, strength: float) -> _Phase:

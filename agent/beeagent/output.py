@@ -1,13 +1,17 @@
-"""What is written to a terminal: text from outside made safe, and standard output that may fail or block."""
+"""What the process writes: its log, standard output that may fail or block, and files that others cannot read."""
 
 import io
+import json
+import logging
 import os
 import select
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, TextIO
 
 from beeagent.errors import BeeagentError
 
@@ -108,3 +112,77 @@ def checked_output() -> Iterator[None]:
             checked.flush()
         except BrokenPipeError:
             checked.flush()  # discarded
+
+
+class _TextFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        message = f"{_time(record)} {record.levelname.lower():<7} {record.getMessage()}"
+        return f"{message}\n{self.formatException(record.exc_info)}" if record.exc_info else message
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "at": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False)
+
+
+def configure_log(form: Literal["text", "json"], *, stream: TextIO | None = None, level: int = logging.INFO) -> None:
+    """Write the log of this process to a stream.
+
+    Args:
+        form: `text` for people, `json` for machines.
+        stream: where to write; None for standard error.
+        level: minimum level.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)  # for libraries
+    logging.getLogger("beeagent").setLevel(level)
+    # It logs each failed connection as an error; the agent reports those itself.
+    logging.getLogger("awsiot").setLevel(logging.CRITICAL)
+
+
+def _time(record: logging.LogRecord) -> str:
+    at = datetime.fromtimestamp(record.created, tz=timezone.utc)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def write_private_file(path: Path, chunks: Iterable[bytes]) -> None:
+    """Write a file atomically and sync it to disk; only its owner can read it.
+
+    Raises:
+        OSError: it cannot be written; what was there is unchanged.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with io.FileIO(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            for chunk in chunks:
+                view = memoryview(chunk)
+                while view:
+                    view = view[file.write(view) or 0 :]
+            os.fsync(file.fileno())
+        partial.replace(path)
+        _sync_folder(path.parent)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Sync the names in a folder to disk, where its file system can."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
