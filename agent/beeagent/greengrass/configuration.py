@@ -8,8 +8,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from beeagent.errors import InputError
-from beeagent.greengrass.access_control import ACCESS_CONTROL, GET_SECRET_VALUE, missing_permission
-from beeagent.greengrass.ipc import NOT_FOUND, SERVICE_ERROR, UNAUTHORIZED, IpcConnection, IpcError
+from beeagent.greengrass.ipc import (
+    ACCESS_CONTROL,
+    GET_SECRET_VALUE,
+    NOT_FOUND,
+    SERVICE_ERROR,
+    UNAUTHORIZED,
+    IpcConnection,
+    IpcError,
+    missing_permission,
+)
 from beeagent.output import shown, write_private_file
 from beeagent.settings import Settings, flattened, load_settings, settings_by_name
 

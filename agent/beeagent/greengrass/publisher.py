@@ -10,10 +10,23 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from beeagent.backoff import Backoff
-from beeagent.greengrass.access_control import SUBSCRIBE_TO_IOT_CORE, DeniedTopics, missing_permission
-from beeagent.greengrass.destination import Destination, EchoSubscriptions, IotCore, LocalPubsub
-from beeagent.greengrass.in_flight import InFlight, OutgoingMessage
-from beeagent.greengrass.ipc import SERVICE_ERROR, UNAUTHORIZED, IpcConnection, IpcError, ipc_error
+from beeagent.greengrass.delivery import (
+    IOT_CORE,
+    LOCAL_PUBSUB,
+    DeniedTopics,
+    EchoSubscriptions,
+    InFlight,
+    OutgoingMessage,
+)
+from beeagent.greengrass.ipc import (
+    SERVICE_ERROR,
+    SUBSCRIBE_TO_IOT_CORE,
+    UNAUTHORIZED,
+    IpcConnection,
+    IpcError,
+    ipc_error,
+    missing_permission,
+)
 from beeagent.mqtt import FORBIDDEN
 from beeagent.outbox import Outcome, PublisherState, Receipt
 
@@ -81,7 +94,7 @@ class GreengrassPublisher:
                 f"times {response_timeout_s}, {echo_timeout_s} or {give_up_denied_after_s} are out of range"
             )
         self._ipc = ipc
-        self._destination: Destination = LocalPubsub() if destination == "local" else IotCore()
+        self._destination = LOCAL_PUBSUB if destination == "local" else IOT_CORE
         self._use_echoes = confirmation == "echo" and destination == "iot-core"
         self._status_topic = status_topic
         self._response_timeout = response_timeout_s
@@ -305,7 +318,7 @@ class GreengrassPublisher:
     def _send(self, message: OutgoingMessage) -> None:
         self._in_flight.add(message, timeout_s=self._response_timeout)
         try:
-            future = self._destination.publish(self._client, message.topic, message.payload, retain=message.retain)
+            future = self._destination.publish(self._client, message)
         except Exception as error:  # noqa: BLE001 - the SDK raises anything when the connection has ended
             self._in_flight.end(message, self._failure_receipt(message.topic, ipc_error(error)))
             return
@@ -327,9 +340,8 @@ class GreengrassPublisher:
 
     def _needs_echo(self, message: OutgoingMessage) -> bool:
         """Return whether a message is delivered by its echo; one too long for that is delivered when it is accepted."""
-        if not self._use_echoes or message.topic == self._status_topic:
-            return False
-        return self._destination.limits.can_echo(message.topic, message.payload)
+        fits = message.packet_bytes <= self._destination.limits.echo_bytes
+        return self._use_echoes and message.topic != self._status_topic and fits
 
     def _handle_failure(self, message: OutgoingMessage, error: IpcError) -> None:
         if not self._is_full(error):

@@ -14,8 +14,8 @@ from beeagent.camera.pacing import Clock, MonotonicClock
 from beeagent.camera.source import Frame, GrabbingSource
 from beeagent.camera.synthetic.address import SceneOptions
 from beeagent.camera.synthetic.bee import draw_bee, random_look
-from beeagent.camera.synthetic.canvas import BeePose
 from beeagent.camera.synthetic.behaviour import Bee, Colony, Ground
+from beeagent.camera.synthetic.canvas import BeePose
 from beeagent.camera.synthetic.drawing import Image
 from beeagent.camera.synthetic.sprite import (
     Placed,
