@@ -339,7 +339,9 @@ def _open(path: Path | None) -> sqlite3.Connection:
             on_failure.callback(database.close)
             _prepare(database, path)
         except (OSError, sqlite3.OperationalError) as error:
-            raise InputError(f"budget {path} cannot be used: {error}; check the folder and its permissions") from error
+            raise InputError(
+                f"budget {path} cannot be opened: {error}; check the folder and its permissions"
+            ) from error
         except sqlite3.DatabaseError as error:
             raise InputError(f"budget {path} is damaged or not a budget file ({error}): move it away") from error
         on_failure.pop_all()
