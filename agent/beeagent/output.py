@@ -1,9 +1,10 @@
-"""What the process writes: its log, standard output that may fail or block, and files that others cannot read."""
+"""What the process writes: its log, standard output that may fail or block, private files; text made safe for them."""
 
 import io
 import json
 import logging
 import os
+import re
 import select
 import sys
 import threading
@@ -29,6 +30,21 @@ def shown(text: str, *, most: int = _MAX_TEXT) -> str:
     """
     cut = text if len(text) <= most else f"{text[: most - 1]}…"
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in cut)
+
+
+def redacted(url: str) -> str:
+    """Return an address without user, password, query and fragment, where secrets are.
+
+    Everything before the last `@` counts as user and password, so that a password with a `/`, `?` or `@` in it is
+    removed as a whole.
+    """
+    # Without a scheme, `://` may be a part of the password.
+    match = re.match("[A-Za-z][A-Za-z0-9+.-]*://", url)
+    scheme, rest = (match[0], url[match.end() :]) if match else ("", url)
+    if "@" in rest:
+        rest = "***@" + rest.rpartition("@")[2]
+    shown = re.split("[?#]", rest, maxsplit=1)
+    return scheme + shown[0] + ("?***" if len(shown) > 1 else "")
 
 
 def unwritable(error: OSError) -> BeeagentError:

@@ -13,11 +13,10 @@ import typer
 from typer.core import TyperGroup
 
 from beeagent import __version__
-from beeagent.camera import redacted
 from beeagent.cli.options import BROKER, Config, settings_options
 from beeagent.cli.rekognition import rekognition_commands
 from beeagent.errors import BeeagentError, InputError
-from beeagent.output import checked_output
+from beeagent.output import checked_output, redacted
 from beeagent.settings import load_settings
 
 _EXIT_FAILURE = 1

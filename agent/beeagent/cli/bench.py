@@ -6,6 +6,7 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -110,25 +111,6 @@ class BenchReport:
         )
 
 
-@dataclass(slots=True)
-class _Round:
-    """One run of the agent, measured from its first result to its last."""
-
-    began_ns: int = 0
-    ended_ns: int = 0
-    began_cpu_ns: int = 0
-    ended_cpu_ns: int = 0
-    frames: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Bare:
-    """One frame in the model alone: wall-clock and CPU time, in milliseconds."""
-
-    ms: float
-    cpu_ms: float
-
-
 @dataclass(frozen=True, slots=True)
 class _Sample:
     """Some frames of a camera, prepared for the model, and the time to read and to prepare one, in milliseconds."""
@@ -140,25 +122,29 @@ class _Sample:
 
 
 class _Meter:
-    """Measures the agent from its first result on; startup does not count."""
+    """Measures one run of the agent from its first result to its last; startup does not count."""
 
     def __init__(self, *, seconds: float) -> None:
         self._seconds = seconds
+        self._began: tuple[int, int] | None = None
         self.full = False
-        self.round = _Round()
+        self.frames = 0
+        self.ms = self.cpu_ms = 0.0  # per frame
         self.inference_ms: list[float] = []
         self.age_ms: list[float] = []
 
     def take(self, result: FrameResult) -> None:
-        now = time.monotonic_ns()
-        if self.round.began_ns == 0:
-            self.round.began_ns, self.round.began_cpu_ns = now, time.process_time_ns()
+        now, cpu = time.monotonic_ns(), time.process_time_ns()
+        if self._began is None:
+            self._began = now, cpu
             return
-        self.round.ended_ns, self.round.ended_cpu_ns = now, time.process_time_ns()
-        self.round.frames += 1
+        self.frames += 1
+        self.ms, self.cpu_ms = (
+            (at - began) / 1e6 / self.frames for at, began in zip((now, cpu), self._began, strict=True)
+        )
         self.inference_ms.append(result.inference_ms)
         self.age_ms.append((now - result.frame.captured_ns) / 1e6)
-        self.full = now - self.round.began_ns >= self._seconds * 1e9
+        self.full = now - self._began[0] >= self._seconds * 1e9
 
 
 def measure(settings: Settings, *, seconds: float) -> BenchReport:
@@ -175,17 +161,16 @@ def measure(settings: Settings, *, seconds: float) -> BenchReport:
     camera = settings.camera.address or DEFAULT_CAMERA
     measured = settings.replace(camera=camera, broker="none", publish="always", stdout=False)
     meters: list[_Meter] = []
-    bare: list[_Bare] = []
-    meters.append(_run_agent(measured, bundle, seconds / _ROUNDS))
-    # Before anything but the agent has taken memory. Linux counts in KiB.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1024 if sys.platform == "linux" else 1) / 1e6
-    sample = _sample(camera, bundle, resolve_tiling(settings.model.tiles, bundle))
-    bare.append(_bare_inference(bundle, settings.model.threads, sample.frames, seconds / _ROUNDS))
-    for _ in range(1, _ROUNDS):
+    bare: list[tuple[float, float]] = []
+    for number in range(_ROUNDS):
         meters.append(_run_agent(measured, bundle, seconds / _ROUNDS))
+        if number == 0:
+            # Before anything but the agent has taken memory. Linux counts in KiB.
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1024 if sys.platform == "linux" else 1) / 1e6
+            sample = _sample(camera, bundle, resolve_tiling(settings.model.tiles, bundle))
         bare.append(_bare_inference(bundle, settings.model.threads, sample.frames, seconds / _ROUNDS))
-    agent_ms = [(m.round.ended_ns - m.round.began_ns) / 1e6 / m.round.frames for m in meters]
-    inference = statistics.median(ms for meter in meters for ms in meter.inference_ms)
+    agent_ms = statistics.median(meter.ms for meter in meters)
+    bare_ms = statistics.median(ms for ms, _ in bare)
     return BenchReport(
         model=bundle.identity,
         runtime=runtime_name(),
@@ -194,14 +179,14 @@ def measure(settings: Settings, *, seconds: float) -> BenchReport:
         cores=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1,
         camera=camera,
         frame=sample.size,
-        frames=sum(meter.round.frames for meter in meters),
-        agent_fps=1000 / statistics.median(agent_ms),
-        bare_fps=1000 / statistics.median(one.ms for one in bare),
-        ratio=statistics.median(one.ms / ms for one, ms in zip(bare, agent_ms, strict=True)),
-        inference_ms=inference,
-        bare_ms=statistics.median(one.ms for one in bare),
-        cpu_ms=statistics.median((m.round.ended_cpu_ns - m.round.began_cpu_ns) / 1e6 / m.round.frames for m in meters),
-        bare_cpu_ms=statistics.median(one.cpu_ms for one in bare),
+        frames=sum(meter.frames for meter in meters),
+        agent_fps=1000 / agent_ms,
+        bare_fps=1000 / bare_ms,
+        ratio=statistics.median(ms / meter.ms for (ms, _), meter in zip(bare, meters, strict=True)),
+        inference_ms=statistics.median(ms for meter in meters for ms in meter.inference_ms),
+        bare_ms=bare_ms,
+        cpu_ms=statistics.median(meter.cpu_ms for meter in meters),
+        bare_cpu_ms=statistics.median(cpu_ms for _, cpu_ms in bare),
         read_ms=sample.read_ms,
         prepare_ms=sample.prepare_ms,
         age_p95_ms=float(np.percentile([ms for meter in meters for ms in meter.age_ms], 95)),
@@ -220,17 +205,21 @@ def _run_agent(settings: Settings, bundle: ModelBundle, seconds: float) -> _Mete
     with tempfile.TemporaryDirectory(prefix="beeagent-bench-") as folder:
         agent = Agent(settings, bundle=bundle, outbox_path=Path(folder) / "outbox.sqlite3", on_result=take)
         agent.run()
-    if not meter.round.frames:
+    if not meter.frames:
         raise InputError(f"camera {settings.camera.address!r} has too few frames to measure: give a video or a camera")
     return meter
 
 
-def _bare_inference(bundle: ModelBundle, threads: int, frames: list[PreparedFrame], seconds: float) -> _Bare:
-    """Time `invoke()` alone, on the camera's own frames: the time of the post-processing depends on their content."""
+def _bare_inference(
+    bundle: ModelBundle, threads: int, frames: list[PreparedFrame], seconds: float
+) -> tuple[float, float]:
+    """Return the wall-clock and CPU time of one frame in the model alone, in milliseconds.
+
+    On the camera's own frames: the time of the post-processing depends on their content.
+    """
     detector = Detector(bundle, DetectorOptions(threads=threads))
     invoke = detector.interpreter.invoke
-    spent = spent_cpu = 0
-    count = 0
+    spent = spent_cpu = count = 0
     while spent < seconds * 1e9:
         for one in frames[count % len(frames)].tensors:
             detector.feed(one)
@@ -239,18 +228,17 @@ def _bare_inference(bundle: ModelBundle, threads: int, frames: list[PreparedFram
             spent += time.perf_counter_ns() - began
             spent_cpu += time.process_time_ns() - began_cpu
         count += 1
-    return _Bare(spent / 1e6 / count, spent_cpu / 1e6 / count)
+    return spent / 1e6 / count, spent_cpu / 1e6 / count
 
 
 def _sample(camera: str, bundle: ModelBundle, tiling: Tiling) -> _Sample:
     """Read and prepare some frames, spread over a file, with nothing else running."""
-    source = open_source(parse_camera(camera), SourceOptions())
     detector = Detector(bundle, DetectorOptions(threads=1, tiling=tiling))
     frames: list[PreparedFrame] = []
     reading: list[float] = []
     preparing: list[float] = []
     size = (0, 0)
-    try:
+    with closing(open_source(parse_camera(camera), SourceOptions())) as source:
         while len(frames) < _SAMPLES:
             began = time.perf_counter_ns()
             frame = source.read()
@@ -261,9 +249,7 @@ def _sample(camera: str, bundle: ModelBundle, tiling: Tiling) -> _Sample:
             if source.live or len(reading) % _STRIDE == 1:
                 frames.append(detector.prepare(frame.pixels))
                 preparing.append((time.perf_counter_ns() - read) / 1e6)
-                size = (frame.width, frame.height)
-    finally:
-        source.close()
+                size = frame.size
     if not frames:
         raise InputError(f"camera {camera!r} has no frame to measure")
     return _Sample(frames, size, statistics.median(reading), statistics.median(preparing))

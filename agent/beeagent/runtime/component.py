@@ -9,9 +9,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from beeagent.errors import BeeagentError, InputError
-from beeagent.greengrass.configuration import Configuration, ConfigurationReader, LastWorkingConfiguration
-from beeagent.greengrass.deployments import Deployments
-from beeagent.greengrass.ipc import THING_VARIABLE, IpcConnection, ipc_address
+from beeagent.greengrass import (
+    THING_VARIABLE,
+    Configuration,
+    ConfigurationReader,
+    Deployments,
+    IpcConnection,
+    LastWorkingConfiguration,
+    ipc_address,
+)
 from beeagent.mqtt import Embedded, parse_broker
 from beeagent.output import configure_log
 from beeagent.runtime import (
