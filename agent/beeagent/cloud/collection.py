@@ -183,15 +183,9 @@ class Collection:
         for label in (*edge.detections.labels, *cloud.labels):
             self._classes.setdefault(label, len(self._classes))
         line = format_line(
-            image,
-            size=(width, height),
-            edge=edge,
-            cloud=cloud,
-            captured_at=frame.captured_at,
-            collected_at=datetime.now(timezone.utc),
-            origin=self._origin,
-            classes=self._classes,
-        )
+            image, size=(width, height), edge=edge, cloud=cloud, captured_at=frame.captured_at,
+            collected_at=datetime.now(timezone.utc), origin=self._origin, classes=self._classes,
+        )  # fmt: skip
         encoded = line.encode() + b"\n"
         size = len(jpeg) + len(encoded)
         if size > self._quota:

@@ -98,28 +98,29 @@ class Deployments:
 
     def _subscribe(self) -> None:
         """Make the subscriptions that do not exist."""
-        operations: dict[str, Callable[..., Any]] = {
-            _CHANGES: lambda client, **handlers: client.subscribe_to_configuration_update_async(
-                key_path=[], on_stream_event=self._on_change, **handlers
+        subscriptions: tuple[tuple[str, str, dict[str, Any]], ...] = (
+            (_CHANGES, "configuration_update", {"key_path": [], "on_stream_event": self._on_change}),
+            (
+                "validation requests",
+                "validate_configuration_updates",
+                {"on_stream_event": self._on_validation_request},
             ),
-            "validation requests": lambda client, **handlers: client.subscribe_to_validate_configuration_updates_async(
-                on_stream_event=self._on_validation_request, **handlers
-            ),
-            "component updates": lambda client, **handlers: client.subscribe_to_component_updates_async(
-                on_stream_event=self._on_update, **handlers
-            ),
-        }
-        for subject, operation in operations.items():
+            ("component updates", "component_updates", {"on_stream_event": self._on_update}),
+        )
+        for subject, operation, arguments in subscriptions:
             if subject not in self._subscribed:
-                self._subscribed[subject] = self._try_to_subscribe(subject, operation)
+                self._subscribed[subject] = self._try_to_subscribe(subject, operation, arguments)
         if not self._subscribed[_CHANGES]:  # supported by every nucleus, so it is tried again
             del self._subscribed[_CHANGES]
             self._read_at = time.monotonic() + self._retry_after
 
-    def _try_to_subscribe(self, subject: str, operation: Callable[..., Any]) -> bool:
-        on_end = partial(self._on_end, subject, self._client)
+    def _try_to_subscribe(self, subject: str, operation: str, arguments: dict[str, Any]) -> bool:
+        arguments |= {
+            "on_stream_error": lambda _: True,
+            "on_stream_closed": partial(self._on_end, subject, self._client),
+        }
         try:
-            self._ipc.call(lambda client: operation(client, on_stream_error=lambda _: True, on_stream_closed=on_end)[0])
+            self._ipc.call(lambda client: getattr(client, f"subscribe_to_{operation}_async")(**arguments)[0])
         except IpcError as error:
             # A nucleus lite supports the first subscription alone; the others are optional.
             if subject == _CHANGES:
