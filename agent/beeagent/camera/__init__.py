@@ -25,13 +25,7 @@ from beeagent.camera.images import UNSUPPORTED_SUFFIXES, decode_image, encode_jp
 from beeagent.camera.live import CaptureFormat
 from beeagent.camera.opencv import silence_opencv
 from beeagent.camera.opening import SourceOpener, SourceOptions, open_camera, open_source
-from beeagent.camera.source import (
-    BadFrameError,
-    Frame,
-    FrameSource,
-    SourceLostError,
-    SourceUnreachableError,
-)
+from beeagent.camera.source import BadFrameError, Frame, FrameSource, SourceLostError, SourceUnreachableError
 from beeagent.camera.stream import StreamTimeouts
 from beeagent.camera.synthetic.address import SyntheticAddress
 from beeagent.camera.v4l2 import Cameras

@@ -64,10 +64,7 @@ def format_line(  # noqa: PLR0913 - each a value in the line
         origin: source of the frames, such as `hive-7/front`.
         classes: number of each label of either model, the same in all lines of a manifest.
     """
-    labels = {
-        "class-map": {str(number): label for label, number in classes.items()},
-        "human-annotated": "no",
-    }
+    labels = {"class-map": {str(number): label for label, number in classes.items()}, "human-annotated": "no"}
     row: dict[str, Any] = {"source-ref": source_ref}
     for attribute, detections, kind, at, job in (
         (CLOUD_ATTRIBUTE, cloud, _CLOUD_TYPE, collected_at, f"beeagent-collect/{origin}"),

@@ -169,8 +169,7 @@ class CallBudget:
                 (self._date(),),
             )
             execute(
-                "DELETE FROM day WHERE date NOT IN (SELECT date FROM day ORDER BY touched DESC LIMIT ?)",
-                (_MAX_DATES,),
+                "DELETE FROM day WHERE date NOT IN (SELECT date FROM day ORDER BY touched DESC LIMIT ?)", (_MAX_DATES,)
             )
             execute("INSERT INTO recent VALUES (?)", (self._wall(),))
             execute(

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Final
 
 import boto3
@@ -82,28 +83,22 @@ class CloudModel:
             raise BeeagentError(str(cloud_error(error))) from None
 
 
+@dataclass(frozen=True, slots=True)
 class ModelLifecycle:
     """Starts or stops a model, waits until that is done, and reports the progress.
 
-    Args:
+    Attributes:
         model: the model.
         report: called with each line, without line break.
         interrupted: set when the user wants to leave, as at Ctrl-C.
         poll_interval_s: seconds between two queries of the model's state.
     """
 
-    def __init__(
-        self,
-        model: CloudModel,
-        *,
-        report: Callable[[str], None],
-        interrupted: threading.Event,
-        poll_interval_s: float = 10.0,
-    ) -> None:
-        self._model = model
-        self._report = report
-        self._interrupted = interrupted
-        self._poll_interval = poll_interval_s
+    model: CloudModel
+    _: KW_ONLY
+    report: Callable[[str], None]
+    interrupted: threading.Event
+    poll_interval_s: float = 10.0
 
     def start(self, units: int) -> None:
         """Start the model unless it runs, and wait until it does or `interrupted` is set.
@@ -111,31 +106,31 @@ class ModelLifecycle:
         Raises:
             BeeagentError: it does not start.
         """
-        if self._model.state() not in {"RUNNING", "STARTING"}:
-            self._model.start(units)
+        if self.model.state() not in {"RUNNING", "STARTING"}:
+            self.model.start(units)
         began, before = time.monotonic(), ""
-        while (state := self._model.state()) != "RUNNING":
+        while (state := self.model.state()) != "RUNNING":
             # Right after the request the service may still return the previous state.
             if state == "FAILED" or (state in _NOT_BILLED and before == "STARTING"):
                 raise BeeagentError(f"the cloud model is {state} and does not start: the AWS console says why")
             if state != before:
-                self._report(f"it is {state}; this takes minutes")
+                self.report(f"it is {state}; this takes minutes")
             before = state
-            if self._interrupted.wait(self._poll_interval):
+            if self.interrupted.wait(self.poll_interval_s):
                 return
-        self._report(f"it is RUNNING, after {time.monotonic() - began:.0f} s")
+        self.report(f"it is RUNNING, after {time.monotonic() - began:.0f} s")
 
     def wait(self, seconds: float) -> None:
         """Wait for that time, or until `interrupted` is set or the model no longer runs."""
         deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0 and not self._interrupted.wait(min(left, self._poll_interval)):
+        while (left := deadline - time.monotonic()) > 0 and not self.interrupted.wait(min(left, self.poll_interval_s)):
             try:
-                state = self._model.state()
+                state = self.model.state()
             except BeeagentError as error:  # what counts is the stop at the end, not this query
-                self._report(f"its state is not available: {error}")
+                self.report(f"its state is not available: {error}")
                 continue
             if state == "STOPPING" or state in _NOT_BILLED:
-                self._report(f"it is {state}: somebody else has stopped it")
+                self.report(f"it is {state}: somebody else has stopped it")
                 return
 
     def stop(self) -> None:
@@ -148,22 +143,22 @@ class ModelLifecycle:
         before, failures = "", 0
         while True:
             try:
-                state = self._model.state()
+                state = self.model.state()
                 if state in _NOT_BILLED:
-                    self._report("it is stopped, and costs no more")
+                    self.report("it is stopped, and costs no more")
                     return
                 if state == "RUNNING":
-                    self._model.stop()
+                    self.model.stop()
             except BeeagentError as error:
                 failures += 1
                 if failures >= _MAX_STOP_ATTEMPTS:
                     raise BeeagentError(
                         f"THE CLOUD MODEL MAY STILL RUN AND COST MONEY: {error}; stop it in the AWS console"
                     ) from None
-                self._report(f"it cannot be stopped yet: {error}")
+                self.report(f"it cannot be stopped yet: {error}")
             else:
                 failures = 0
                 if state != before:
-                    self._report(f"it is {state}, and is being stopped")
+                    self.report(f"it is {state}, and is being stopped")
                 before = state
-            pause.wait(self._poll_interval)
+            pause.wait(self.poll_interval_s)

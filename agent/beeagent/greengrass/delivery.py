@@ -225,11 +225,7 @@ class EchoSubscriptions:
     """
 
     def __init__(
-        self,
-        ipc: IpcConnection,
-        *,
-        on_echo: Callable[[str, bytes], None],
-        on_end: Callable[[str, int], None],
+        self, ipc: IpcConnection, *, on_echo: Callable[[str, bytes], None], on_end: Callable[[str, int], None]
     ) -> None:
         """Set up; nothing is subscribed yet.
 

@@ -100,11 +100,7 @@ class Deployments:
         """Make the subscriptions that do not exist."""
         subscriptions: tuple[tuple[str, str, dict[str, Any]], ...] = (
             (_CHANGES, "configuration_update", {"key_path": [], "on_stream_event": self._on_change}),
-            (
-                "validation requests",
-                "validate_configuration_updates",
-                {"on_stream_event": self._on_validation_request},
-            ),
+            ("validation requests", "validate_configuration_updates", {"on_stream_event": self._on_validation_request}),
             ("component updates", "component_updates", {"on_stream_event": self._on_update}),
         )
         for subject, operation, arguments in subscriptions:
@@ -174,9 +170,7 @@ class Deployments:
 
         defect = self._validate(request.configuration or {})
         report = model.ConfigurationValidityReport(
-            deployment_id=request.deployment_id,
-            status="ACCEPTED" if defect is None else "REJECTED",
-            message=defect,
+            deployment_id=request.deployment_id, status="ACCEPTED" if defect is None else "REJECTED", message=defect
         )
         self._respond(
             lambda client: client.send_configuration_validity_report_async(configuration_validity_report=report)

@@ -39,23 +39,18 @@ class SceneOptions:
     bee_length: tuple[float, float] = (0.06, 0.16)
 
     def __post_init__(self) -> None:
-        for name, side in (("width", self.width), ("height", self.height)):
-            if not MIN_SIDE <= side <= MAX_SIDE:
-                raise InputError(f"synthetic scene: {name} is {side}; use {MIN_SIDE} to {MAX_SIDE} pixels")
-        if not 0 < self.fps <= 1000:
-            raise InputError(f"synthetic scene: fps is {self.fps}; use more than 0 and at most 1000")
-        if self.seed < 0:
-            raise InputError(f"synthetic scene: seed is {self.seed}; use 0 or more")
-        minimum, maximum = self.bees
-        if not 0 <= minimum <= maximum <= MAX_BEES:
-            raise InputError(
-                f"synthetic scene: bees is {minimum} to {maximum}; use 0 to {MAX_BEES}, the smaller number first"
-            )
-        short, long = self.bee_length
-        if not 0.005 <= short <= long <= 0.5:
-            raise InputError(
-                f"synthetic scene: bee_length is {short} to {long}; use 0.005 to 0.5, the smaller number first"
-            )
+        (few, many), (short, long) = self.bees, self.bee_length
+        sides, order = f"{MIN_SIDE} to {MAX_SIDE} pixels", "the smaller number first"
+        for name, value, valid, allowed in (
+            ("width", self.width, MIN_SIDE <= self.width <= MAX_SIDE, sides),
+            ("height", self.height, MIN_SIDE <= self.height <= MAX_SIDE, sides),
+            ("fps", self.fps, 0 < self.fps <= 1000, "more than 0 and at most 1000"),
+            ("seed", self.seed, self.seed >= 0, "0 or more"),
+            ("bees", f"{few} to {many}", 0 <= few <= many <= MAX_BEES, f"0 to {MAX_BEES}, {order}"),
+            ("bee_length", f"{short} to {long}", 0.005 <= short <= long <= 0.5, f"0.005 to 0.5, {order}"),
+        ):
+            if not valid:
+                raise InputError(f"synthetic scene: {name} is {value}; use {allowed}")
 
 
 @dataclass(frozen=True, slots=True)

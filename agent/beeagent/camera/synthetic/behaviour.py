@@ -74,12 +74,7 @@ class Colony:
     """
 
     def __init__(
-        self,
-        rng: np.random.Generator,
-        *,
-        ground: Ground,
-        bees: tuple[int, int],
-        lengths: tuple[float, ...],
+        self, rng: np.random.Generator, *, ground: Ground, bees: tuple[int, int], lengths: tuple[float, ...]
     ) -> None:
         self._rng = rng
         self._ground = ground

@@ -170,11 +170,7 @@ def _pebble(rng: np.random.Generator, image: Image, centre: tuple[float, float],
     draw_ellipse(image, (centre[0] + radius * 0.3, centre[1] + radius * 0.3), radii, _dark(rng), turn=turn)
     draw_ellipse(image, centre, radii, darker, turn=turn)
     draw_ellipse(
-        image,
-        (centre[0] - radius * 0.15, centre[1] - radius * 0.15),
-        (radii[0] * 0.8, radii[1] * 0.8),
-        tone,
-        turn=turn,
+        image, (centre[0] - radius * 0.15, centre[1] - radius * 0.15), (radii[0] * 0.8, radii[1] * 0.8), tone, turn=turn
     )
 
 
