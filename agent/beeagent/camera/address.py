@@ -112,17 +112,9 @@ class PatternAddress:
         return self.pattern
 
 
-CameraAddress = (
-    NumberAddress
-    | DeviceAddress
-    | CsiAddress
-    | StreamAddress
-    | VideoAddress
-    | ImageAddress
-    | FolderAddress
-    | PatternAddress
-    | SyntheticAddress
-)
+LiveAddress = DeviceAddress | CsiAddress | StreamAddress
+FileAddress = VideoAddress | ImageAddress | FolderAddress | PatternAddress
+CameraAddress = NumberAddress | LiveAddress | FileAddress | SyntheticAddress
 
 
 def parse_camera(text: str) -> CameraAddress:
@@ -171,7 +163,7 @@ def is_live(address: CameraAddress, *, realtime: bool) -> bool:
     """
     if isinstance(address, SyntheticAddress):
         return address.live
-    if isinstance(address, VideoAddress | ImageAddress | FolderAddress | PatternAddress):
+    if isinstance(address, FileAddress):
         return realtime
     return True
 

@@ -180,10 +180,10 @@ def bench(
     **options: Any,  # noqa: ANN401 - as above
 ) -> None:
     """Measure the speed of the whole agent and of the model alone, by default on synthetic:1280x720?live=no."""
-    from beeagent.cli.bench import measure
+    from beeagent.cli.bench import measure, report_text
 
-    report = measure(load_settings(options, config=None), seconds=seconds)
-    typer.echo(json.dumps(report.to_json(), indent=2) if as_json else report.to_text())
+    figures = measure(load_settings(options, config=None), seconds=seconds)
+    typer.echo(json.dumps(figures, indent=2) if as_json else report_text(figures))
 
 
 def schema(

@@ -6,8 +6,9 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,83 +33,20 @@ DEFAULT_CAMERA = "synthetic:1280x720?live=no"
 _ROUNDS = 3
 _SAMPLES = 64
 _STRIDE = 7  # every 7th frame of a file is in the sample
-
-
-@dataclass(frozen=True, slots=True)
-class BenchReport:
-    """The result of a benchmark. Rates and times are medians over rounds; each runs the agent, then the model alone.
-
-    Attributes:
-        model: identity of the model.
-        runtime: the TFLite runtime.
-        threads: CPU threads for inference.
-        workers: frames the agent processes in parallel, each on its share of the threads.
-        cores: CPU cores that this process may use.
-        camera: address of the camera.
-        frame: width and height of its frames in pixels.
-        frames: frames the agent processed, over all rounds.
-        agent_fps: frames/s of the whole agent: read, prepare, infer, decode, message, outbox, publisher.
-        bare_fps: frames/s of `Interpreter.invoke()` alone, once per region of a frame, on the same threads, with
-            nothing else running.
-        ratio: `agent_fps` / `bare_fps`: the median over the rounds.
-        inference_ms: one inference within the agent, on a worker's share of the threads, with everything else running.
-        bare_ms: one inference alone, on all the threads.
-        cpu_ms: CPU time of the whole agent per frame, on all cores together.
-        bare_cpu_ms: CPU time of one inference alone.
-        read_ms: reading and decoding a frame, measured alone; overlaps with inference.
-        prepare_ms: letterboxing a frame to the model's input, measured alone; overlaps with inference.
-        age_p95_ms: age of a frame when its result is ready to publish, 95th percentile.
-        peak_memory_mb: largest resident memory of the process while the agent ran (10^6 bytes).
-    """
-
-    model: str
-    runtime: str
-    threads: int
-    workers: int
-    cores: int
-    camera: str
-    frame: tuple[int, int]
-    frames: int
-    agent_fps: float
-    bare_fps: float
-    ratio: float
-    inference_ms: float
-    bare_ms: float
-    cpu_ms: float
-    bare_cpu_ms: float
-    read_ms: float
-    prepare_ms: float
-    age_p95_ms: float
-    peak_memory_mb: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the figures as a JSON object."""
-        return {key: round(value, 3) if isinstance(value, float) else value for key, value in asdict(self).items()}
-
-    def to_text(self) -> str:
-        """Return the figures as text for people."""
-        width, height = self.frame
-        available = 1000 * self.cores / self.agent_fps
-        return "\n".join(
-            (
-                f"{self.model}, {self.runtime}, {self.threads} thread(s); {self.camera}, {width}x{height}",
-                f"  whole agent         {self.agent_fps:8.2f} frames/s   ({self.frames}; {self.workers} in parallel)",
-                f"  bare invoke()       {self.bare_fps:8.2f} frames/s",
-                f"  agent / bare        {self.ratio:8.3f}",
-                f"CPU time per frame, of {available:.2f} ms on {self.cores} core(s):",
-                f"  the whole agent     {self.cpu_ms:8.2f} ms   (one inference alone: {self.bare_cpu_ms:.2f} ms)",
-                f"  unused              {available - self.cpu_ms:8.2f} ms",
-                f"  if none were unused {1000 * self.cores / self.cpu_ms:8.2f} frames/s",
-                "On other threads, while the model runs (measured alone):",
-                f"  reading a frame     {self.read_ms:8.2f} ms",
-                f"  preparing it        {self.prepare_ms:8.2f} ms",
-                (
-                    f"Age of a frame when published, 95th percentile: {self.age_p95_ms:.1f} ms, or "
-                    f"{self.age_p95_ms / self.inference_ms:.2f} inferences"
-                ),
-                f"Peak resident memory of the agent: {self.peak_memory_mb:.0f} MB",
-            )
-        )
+_TEXT = """\
+{model}, {runtime}, {threads} thread(s); {camera}, {frame[0]}x{frame[1]}
+  whole agent         {agent_fps:8.2f} frames/s   ({frames}; {workers} in parallel)
+  bare invoke()       {bare_fps:8.2f} frames/s
+  agent / bare        {ratio:8.3f}
+CPU time per frame, of {available_ms:.2f} ms on {cores} core(s):
+  the whole agent     {cpu_ms:8.2f} ms   (one inference alone: {bare_cpu_ms:.2f} ms)
+  unused              {unused_ms:8.2f} ms
+  if none were unused {possible_fps:8.2f} frames/s
+On other threads, while the model runs (measured alone):
+  reading a frame     {read_ms:8.2f} ms
+  preparing it        {prepare_ms:8.2f} ms
+Age of a frame when published, 95th percentile: {age_p95_ms:.1f} ms, or {age_inferences:.2f} inferences
+Peak resident memory of the agent: {peak_memory_mb:.0f} MB"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +85,36 @@ class _Meter:
         self.full = now - self._began[0] >= self._seconds * 1e9
 
 
-def measure(settings: Settings, *, seconds: float) -> BenchReport:
+def measure(settings: Settings, *, seconds: float) -> dict[str, Any]:
     """Measure the agent against the bare model.
+
+    Rates and times are medians over rounds; each runs the agent, then the model alone.
 
     Args:
         settings: camera and model; other sections are not used.
         seconds: duration over all rounds, of the agent and of the model each.
+
+    Returns:
+        model: identity of the model.
+        runtime: the TFLite runtime.
+        threads: CPU threads for inference.
+        workers: frames the agent processes in parallel, each on its share of the threads.
+        cores: CPU cores that this process may use.
+        camera: address of the camera.
+        frame: width and height of its frames in pixels.
+        frames: frames the agent processed, over all rounds.
+        agent_fps: frames/s of the whole agent: read, prepare, infer, decode, message, outbox, publisher.
+        bare_fps: frames/s of `Interpreter.invoke()` alone, once per region of a frame, on the same threads, with
+            nothing else running.
+        ratio: `agent_fps` / `bare_fps`: the median over the rounds.
+        inference_ms: one inference within the agent, on a worker's share of the threads, with everything else running.
+        bare_ms: one inference alone, on all the threads.
+        cpu_ms: CPU time of the whole agent per frame, on all cores together.
+        bare_cpu_ms: CPU time of one inference alone.
+        read_ms: reading and decoding a frame, measured alone; overlaps with inference.
+        prepare_ms: letterboxing a frame to the model's input, measured alone; overlaps with inference.
+        age_p95_ms: age of a frame when its result is ready to publish, 95th percentile.
+        peak_memory_mb: largest resident memory of the process while the agent ran (10^6 bytes).
 
     Raises:
         InputError: a setting cannot be used, or the camera has fewer than two frames.
@@ -171,26 +133,39 @@ def measure(settings: Settings, *, seconds: float) -> BenchReport:
         bare.append(_bare_inference(bundle, settings.model.threads, sample.frames, seconds / _ROUNDS))
     agent_ms = statistics.median(meter.ms for meter in meters)
     bare_ms = statistics.median(ms for ms, _ in bare)
-    return BenchReport(
-        model=bundle.identity,
-        runtime=runtime_name(),
-        threads=settings.model.threads,
-        workers=worker_count(settings),
-        cores=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1,
-        camera=camera,
-        frame=sample.size,
-        frames=sum(meter.frames for meter in meters),
-        agent_fps=1000 / agent_ms,
-        bare_fps=1000 / bare_ms,
-        ratio=statistics.median(ms / meter.ms for (ms, _), meter in zip(bare, meters, strict=True)),
-        inference_ms=statistics.median(ms for meter in meters for ms in meter.inference_ms),
-        bare_ms=bare_ms,
-        cpu_ms=statistics.median(meter.cpu_ms for meter in meters),
-        bare_cpu_ms=statistics.median(cpu_ms for _, cpu_ms in bare),
-        read_ms=sample.read_ms,
-        prepare_ms=sample.prepare_ms,
-        age_p95_ms=float(np.percentile([ms for meter in meters for ms in meter.age_ms], 95)),
-        peak_memory_mb=peak,
+    figures = {
+        "model": bundle.identity,
+        "runtime": runtime_name(),
+        "threads": settings.model.threads,
+        "workers": worker_count(settings),
+        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1,
+        "camera": camera,
+        "frame": sample.size,
+        "frames": sum(meter.frames for meter in meters),
+        "agent_fps": 1000 / agent_ms,
+        "bare_fps": 1000 / bare_ms,
+        "ratio": statistics.median(ms / meter.ms for (ms, _), meter in zip(bare, meters, strict=True)),
+        "inference_ms": statistics.median(ms for meter in meters for ms in meter.inference_ms),
+        "bare_ms": bare_ms,
+        "cpu_ms": statistics.median(meter.cpu_ms for meter in meters),
+        "bare_cpu_ms": statistics.median(cpu_ms for _, cpu_ms in bare),
+        "read_ms": sample.read_ms,
+        "prepare_ms": sample.prepare_ms,
+        "age_p95_ms": float(np.percentile([ms for meter in meters for ms in meter.age_ms], 95)),
+        "peak_memory_mb": peak,
+    }
+    return {name: round(value, 3) if isinstance(value, float) else value for name, value in figures.items()}
+
+
+def report_text(figures: Mapping[str, Any]) -> str:
+    """Return the figures of `measure` as text for people."""
+    available = 1000 * figures["cores"] / figures["agent_fps"]
+    return _TEXT.format(
+        **figures,
+        available_ms=available,
+        unused_ms=available - figures["cpu_ms"],
+        possible_fps=1000 * figures["cores"] / figures["cpu_ms"],
+        age_inferences=figures["age_p95_ms"] / figures["inference_ms"],
     )
 
 

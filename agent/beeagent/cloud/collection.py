@@ -15,18 +15,8 @@ import cv2
 import numpy as np
 
 from beeagent.camera import Frame, encode_jpeg
-from beeagent.cloud.collection_store import (
-    IMAGES,
-    MANIFEST,
-    StoredFrame,
-    append_line,
-    format_line,
-    load_collection,
-    lock_folder,
-    make_private,
-    refuse_foreign_folder,
-    rewrite_lines,
-)
+from beeagent.cloud import collection_store as store
+from beeagent.cloud.collection_store import IMAGES, MANIFEST, StoredFrame
 from beeagent.cloud.second_opinion import EdgeResult
 from beeagent.detection import Detections
 from beeagent.errors import BeeagentError
@@ -149,12 +139,12 @@ class Collection:
 
     def _open(self) -> None:
         self._unlock()
-        refuse_foreign_folder(self._folder)
-        make_private(self._folder)
-        lock_file = lock_folder(self._folder)
+        store.refuse_foreign_folder(self._folder)
+        store.make_private(self._folder)
+        lock_file = store.lock_folder(self._folder)
         try:
-            make_private(self._folder / IMAGES)
-            frames, self._classes = load_collection(self._folder)
+            store.make_private(self._folder / IMAGES)
+            frames, self._classes = store.load_collection(self._folder)
         except BaseException:
             lock_file.close()
             raise
@@ -182,7 +172,7 @@ class Collection:
         image = f"{IMAGES}/{name}"
         for label in (*edge.detections.labels, *cloud.labels):
             self._classes.setdefault(label, len(self._classes))
-        line = format_line(
+        line = store.format_line(
             image, size=(width, height), edge=edge, cloud=cloud, captured_at=frame.captured_at,
             collected_at=datetime.now(timezone.utc), origin=self._origin, classes=self._classes,
         )  # fmt: skip
@@ -196,7 +186,7 @@ class Collection:
             raise BeeagentError(f"less than {self._spare / 1e6:g} MB are free on the disk, and those are reserved")
         try:
             write_private_file(self._folder / image, [jpeg])
-            append_line(self._folder / MANIFEST, encoded)
+            store.append_line(self._folder / MANIFEST, encoded)
         except OSError:
             with suppress(OSError):
                 (self._folder / image).unlink(missing_ok=True)
@@ -223,7 +213,7 @@ class Collection:
                 break
             removed.append(stored)
             used -= stored.image_bytes + stored.line_bytes
-        rewrite_lines(self._folder / MANIFEST, (index >= len(removed) for index in range(len(self._frames))))
+        store.rewrite_lines(self._folder / MANIFEST, (index >= len(removed) for index in range(len(self._frames))))
         for stored in removed:
             self._frames.popleft()
             self._image_bytes -= stored.image_bytes

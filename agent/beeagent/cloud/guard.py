@@ -39,16 +39,9 @@ _MAX_WAIT_S: Final = 3600.0  # whatever the service asks for: a malformed respon
 T = TypeVar("T")
 
 FailureReason = Literal[
-    "timeout",
-    "throttled",
-    "budget",
-    "rate",
-    "breaker-open",
-    "model-not-running",
-    "credentials",
-    "refused",
+    "timeout", "throttled", "budget", "rate", "breaker-open", "model-not-running", "credentials", "refused",
     "queue-full",
-]
+]  # fmt: skip
 """The values of `fallback.reason` in a message:
 
 - `timeout`: no result in time: the service is slow, unreachable, closed the connection or failed internally.

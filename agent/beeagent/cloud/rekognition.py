@@ -10,18 +10,9 @@ from typing import Any, Final
 import boto3
 import botocore.session
 import numpy as np
+from botocore import exceptions
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionError,  # noqa: A004 - botocore's name
-    CredentialRetrievalError,
-    HTTPClientError,
-    NoAuthTokenError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    TokenRetrievalError,
-)
+from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from beeagent.camera import Frame, encode_jpeg
@@ -36,42 +27,25 @@ _ARN = re.compile(
 )
 
 
-_REASON_BY_CODE: Final[dict[str, FailureReason]] = {
-    # Of DetectCustomLabels itself.
-    # https://docs.aws.amazon.com/rekognition/latest/APIReference/API_DetectCustomLabels.html
-    "AccessDeniedException": "credentials",
-    "ImageTooLargeException": "refused",
-    "InternalServerError": "timeout",
-    "InvalidImageFormatException": "refused",
-    "InvalidParameterException": "refused",
-    "InvalidS3ObjectException": "refused",
-    "LimitExceededException": "throttled",
-    "ProvisionedThroughputExceededException": "throttled",
-    "ResourceNotFoundException": "refused",
-    "ResourceNotReadyException": "model-not-running",
-    "ThrottlingException": "throttled",
-    # Of every service. https://docs.aws.amazon.com/rekognition/latest/APIReference/CommonErrors.html
-    "ExpiredTokenException": "credentials",
-    "IncompleteSignature": "credentials",
-    "InternalFailure": "timeout",
-    "InvalidSignatureException": "credentials",
-    "MissingAuthenticationToken": "credentials",
-    "MissingAuthenticationTokenException": "credentials",
-    "NotAuthorized": "credentials",
-    "OptInRequired": "credentials",
-    "RequestExpired": "credentials",
-    "ServiceUnavailable": "timeout",
-    "UnrecognizedClientException": "credentials",
+# Of DetectCustomLabels, https://docs.aws.amazon.com/rekognition/latest/APIReference/API_DetectCustomLabels.html, and of
+# every service, https://docs.aws.amazon.com/rekognition/latest/APIReference/CommonErrors.html
+_CODES: Final[dict[FailureReason, str]] = {
+    "credentials": "AccessDeniedException ExpiredTokenException IncompleteSignature InvalidSignatureException "
+    "MissingAuthenticationToken MissingAuthenticationTokenException NotAuthorized OptInRequired RequestExpired "
+    "UnrecognizedClientException",
+    "model-not-running": "ResourceNotReadyException",
+    "refused": "ImageTooLargeException InvalidImageFormatException InvalidParameterException InvalidS3ObjectException "
+    "ResourceNotFoundException",
+    "throttled": "LimitExceededException ProvisionedThroughputExceededException ThrottlingException",
+    "timeout": "InternalFailure InternalServerError ServiceUnavailable",
 }
+_REASON_BY_CODE: Final = {code: reason for reason, codes in _CODES.items() for code in codes.split()}
 # About one image, not about the service.
 _IMAGE_ERRORS: Final = frozenset({"ImageTooLargeException", "InvalidImageFormatException"})
 _CREDENTIAL_ERRORS: Final = (
-    CredentialRetrievalError,
-    NoAuthTokenError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    TokenRetrievalError,
-)
+    exceptions.CredentialRetrievalError, exceptions.NoAuthTokenError, exceptions.NoCredentialsError,
+    exceptions.PartialCredentialsError, exceptions.TokenRetrievalError,
+)  # fmt: skip
 
 
 class RekognitionClient:
@@ -213,7 +187,7 @@ def cloud_error(error: ClientError | BotoCoreError) -> CloudDetectionError:
     name = type(error).__name__
     if isinstance(error, _CREDENTIAL_ERRORS):
         return CloudDetectionError("credentials", f"there are no AWS credentials ({name})")
-    if isinstance(error, ConnectionError | HTTPClientError):
+    if isinstance(error, exceptions.ConnectionError | exceptions.HTTPClientError):
         return CloudDetectionError("timeout", f"Rekognition did not respond ({name})")
     return CloudDetectionError("refused", f"the call could not be made, or its response not be read ({name})")
 

@@ -20,20 +20,8 @@ else:
 
 from beeagent.errors import InputError
 from beeagent.output import shown
-from beeagent.settings.sections import (
-    PATTERNS_IN_WORDS,
-    AgentSettings,
-    CameraSettings,
-    CollectSettings,
-    GreengrassSettings,
-    HttpSettings,
-    MessageSettings,
-    ModelSettings,
-    MqttSettings,
-    Option,
-    OutboxSettings,
-    RekognitionSettings,
-)
+from beeagent.settings import sections
+from beeagent.settings.sections import CollectSettings, Option, RekognitionSettings
 
 _ENVIRONMENT_PREFIX = "BEEAGENT_"
 
@@ -48,16 +36,16 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    camera: CameraSettings = Field(default_factory=CameraSettings, title="Camera")
-    model: ModelSettings = Field(default_factory=ModelSettings, title="Model")
-    messages: MessageSettings = Field(default_factory=MessageSettings, title="Messages")
-    mqtt: MqttSettings = Field(default_factory=MqttSettings, title="MQTT")
-    outbox: OutboxSettings = Field(default_factory=OutboxSettings, title="Outbox")
-    http: HttpSettings = Field(default_factory=HttpSettings, title="HTTP")
-    agent: AgentSettings = Field(default_factory=AgentSettings, title="Agent")
+    camera: sections.CameraSettings = Field(default_factory=sections.CameraSettings, title="Camera")
+    model: sections.ModelSettings = Field(default_factory=sections.ModelSettings, title="Model")
+    messages: sections.MessageSettings = Field(default_factory=sections.MessageSettings, title="Messages")
+    mqtt: sections.MqttSettings = Field(default_factory=sections.MqttSettings, title="MQTT")
+    outbox: sections.OutboxSettings = Field(default_factory=sections.OutboxSettings, title="Outbox")
+    http: sections.HttpSettings = Field(default_factory=sections.HttpSettings, title="HTTP")
+    agent: sections.AgentSettings = Field(default_factory=sections.AgentSettings, title="Agent")
     rekognition: RekognitionSettings = Field(default_factory=RekognitionSettings, title="Second opinion")
     collect: CollectSettings = Field(default_factory=CollectSettings, title="Collection of training data")
-    greengrass: GreengrassSettings = Field(default_factory=GreengrassSettings, title="Greengrass")
+    greengrass: sections.GreengrassSettings = Field(default_factory=sections.GreengrassSettings, title="Greengrass")
 
     def state_folder(self) -> Path:
         """Return `state_dir`.
@@ -84,12 +72,12 @@ class Settings(BaseModel):
 
     def replace(self, **values: object) -> "Settings":
         """Return a copy with other values of some settings, by their flat names. Values are not validated."""
-        sections: dict[str, dict[str, object]] = {}
+        groups: dict[str, dict[str, object]] = {}
         for name, value in values.items():
             setting = settings_by_name()[name]
-            sections.setdefault(setting.section, {})[setting.key] = value
+            groups.setdefault(setting.section, {})[setting.key] = value
         return self.model_copy(
-            update={section: getattr(self, section).model_copy(update=update) for section, update in sections.items()}
+            update={section: getattr(self, section).model_copy(update=update) for section, update in groups.items()}
         )
 
     def differing(self, other: "Settings") -> set[str]:
@@ -181,14 +169,14 @@ def load_settings(
     given.update(
         (name, _Given(value, f"--{name.replace('_', '-')}")) for name, value in options.items() if value is not None
     )
-    sections: dict[str, dict[str, object]] = {}
+    groups: dict[str, dict[str, object]] = {}
     for name, one in given.items():
         setting = settings_by_name().get(name)
         if setting is None:
             raise InputError(_unknown(name, one))
-        sections.setdefault(setting.section, {})[setting.key] = one.value
+        groups.setdefault(setting.section, {})[setting.key] = one.value
     try:
-        return Settings.model_validate(sections)
+        return Settings.model_validate(groups)
     except ValidationError as error:
         raise InputError(_explain(error, given)) from error
 
@@ -204,10 +192,9 @@ def flattened(configuration: Mapping[str, Any]) -> dict[str, Any]:
 
 def _flat(content: Mapping[str, Any], *, where: str) -> dict[str, _Given]:
     names = {(setting.section, setting.key): setting.name for setting in settings_by_name().values()}
-    sections = Settings.model_fields
     given: dict[str, _Given] = {}
     for key, value in content.items():
-        if key in sections and isinstance(value, Mapping):
+        if key in Settings.model_fields and isinstance(value, Mapping):
             entries = [(names.get((key, inner), f"{key}.{inner}"), f"{key}.{inner}", value[inner]) for inner in value]
         else:
             entries = [(key, key, value)]
@@ -283,7 +270,7 @@ def _explain(error: ValidationError, given: Mapping[str, _Given]) -> str:
     name = next(one.name for one in settings_by_name().values() if (one.section, one.key) == (section, key))
     place = given[name].place
     if first["type"] == "string_pattern_mismatch":
-        first["msg"] = PATTERNS_IN_WORDS.get(first["ctx"]["pattern"], first["msg"])
+        first["msg"] = sections.PATTERNS_IN_WORDS.get(first["ctx"]["pattern"], first["msg"])
     # Pydantic capitalises its messages; a secret's value must not be repeated.
     reason = (first["msg"][0].lower() + first["msg"][1:]).removeprefix("value error, ")
     if name in _WITH_SECRETS:

@@ -155,15 +155,9 @@ def leaves(rng: np.random.Generator, width: int, height: int) -> Image:
     size = max(width, height)
     image = grass(rng, width, height) if rng.random() < 0.5 else stone(rng, width, height)
     tone = picked(
-        rng,
-        (40, 120, 70),
-        (60, 160, 120),
-        (50, 190, 220),
-        (190, 120, 190),
-        (225, 225, 235),
-        (40, 70, 130),
+        rng, (40, 120, 70), (60, 160, 120), (50, 190, 220), (190, 120, 190), (225, 225, 235), (40, 70, 130),
         (170, 90, 120),
-    )
+    )  # fmt: skip
     for _ in range(int(rng.integers(8, 60))):
         centre = (rng.uniform(0, width), rng.uniform(0, height))
         leaf(rng, image, centre, size * rng.uniform(0.02, 0.14), jittered(rng, tone, 0.25))

@@ -12,25 +12,13 @@ from numpy.typing import NDArray
 
 from beeagent.camera.pacing import Clock, MonotonicClock
 from beeagent.camera.source import Frame, GrabbingSource
+from beeagent.camera.synthetic import sprite as sprites
 from beeagent.camera.synthetic.address import SceneOptions
 from beeagent.camera.synthetic.bee import draw_bee, random_look
 from beeagent.camera.synthetic.behaviour import Bee, Colony, Ground
 from beeagent.camera.synthetic.canvas import BeePose
 from beeagent.camera.synthetic.drawing import Image
-from beeagent.camera.synthetic.sprite import (
-    Placed,
-    Sprite,
-    Stamp,
-    as_sprite,
-    over_shadow,
-    paste,
-    recoloured,
-    shadow_of,
-    smeared,
-    turned,
-    turned_shadow,
-    visible_boxes,
-)
+from beeagent.camera.synthetic.sprite import Placed, Sprite, Stamp
 from beeagent.camera.synthetic.surroundings import daylight, entrance, lit, noisy, strew, toned
 from beeagent.errors import InputError
 
@@ -122,7 +110,7 @@ class Scene:
             seen, and at least 8 pixels.
         """
         image, placed = self._draw()
-        return SceneFrame(pixels=image, boxes=visible_boxes(image.shape[:2], placed))
+        return SceneFrame(pixels=image, boxes=sprites.visible_boxes(image.shape[:2], placed))
 
     def _draw(self) -> tuple[NDArray[np.uint8], list[Placed]]:
         image = self._backgrounds[self._frames % _GRAINS].copy()
@@ -133,11 +121,11 @@ class Scene:
             stamps = self._stamps.stamps(bee)
             if stamps.shadow is not None:
                 x, y = bee.x + _FLYING_SHADOW * self._sun[0], bee.y + _FLYING_SHADOW * self._sun[1]
-                paste(image, Placed(stamp=stamps.shadow, centre=(round(x), round(y))))
+                sprites.paste(image, Placed(stamp=stamps.shadow, centre=(round(x), round(y))))
             # The hive's front hides a bee that is in the entrance.
             top = self._slot_top if bee.by_slot else 0
             placed.append(Placed(stamp=stamps.body, centre=centre, top=top, light=self._light_on(bee)))
-            paste(image, placed[-1])
+            sprites.paste(image, placed[-1])
         return image, placed
 
     def _light_on(self, bee: Bee) -> float:
@@ -267,11 +255,11 @@ class _StampCache:
             for k in range(_GAITS):
                 pose = BeePose(wing_angle=(folded, folded), roll=roll, gait=2 * math.pi * k / _GAITS)
                 sprite = draw_bee(look, pose, length=length, rng=np.random.default_rng(hairs))
-                walk.append(_phase(recoloured(sprite, gains), softness=max(0.6, 0.03 * length), strength=0.55))
+                walk.append(_phase(sprites.recoloured(sprite, gains), softness=max(0.6, 0.03 * length), strength=0.55))
             for angle in np.linspace(1.2, 1.7, _WING_PHASES):
                 pose = BeePose(wing_angle=(angle, angle), wing_beat=0.8, roll=roll / 2, legs=0.4)
                 sprite = draw_bee(look, pose, length=length, rng=np.random.default_rng(hairs))
-                sprite = smeared(recoloured(sprite, gains), along=0.1 * length, across=0)
+                sprite = sprites.smeared(sprites.recoloured(sprite, gains), along=0.1 * length, across=0)
                 fly.append(_phase(sprite, softness=max(0.8, 0.1 * length), strength=0.3))
             self._walking.append(walk)
             self._flying.append(fly)
@@ -297,13 +285,13 @@ class _StampCache:
         return made
 
     def _make(self, drawn: _Phase, *, heading: float, flying: bool) -> _BeeStamps:
-        sprite = turned(drawn.sprite, heading=heading)
-        shadow = turned_shadow(drawn.shadow, heading=heading)
+        sprite = sprites.turned(drawn.sprite, heading=heading)
+        shadow = sprites.turned_shadow(drawn.shadow, heading=heading)
         if flying:
-            return _BeeStamps(body=Stamp(sprite), shadow=Stamp(as_sprite(shadow)))
+            return _BeeStamps(body=Stamp(sprite), shadow=Stamp(sprites.as_sprite(shadow)))
         offset = (round(self._sun[0]), round(self._sun[1]))
-        return _BeeStamps(body=Stamp(over_shadow(sprite, shadow, offset)), shadow=None)
+        return _BeeStamps(body=Stamp(sprites.over_shadow(sprite, shadow, offset)), shadow=None)
 
 
 def _phase(sprite: Sprite, *, softness: float, strength: float) -> _Phase:
-    return _Phase(sprite=sprite, shadow=shadow_of(sprite, softness=softness, strength=strength))
+    return _Phase(sprite=sprite, shadow=sprites.shadow_of(sprite, softness=softness, strength=strength))
