@@ -42,6 +42,5 @@ def requires_extra(extra: str, *, feature: str = "this command") -> Iterator[Non
         package = (error.name or "").partition(".")[0]
         if package in _OWN_PACKAGES:
             raise
-        raise InputError(
-            f"{feature} needs {package}, which is not installed: pip install 'beeagent[{extra}]'"
-        ) from error
+        remedy = f"pip install 'beeagent[{extra}]'"
+        raise InputError(f"{feature} needs {package}, which is not installed: {remedy}") from error

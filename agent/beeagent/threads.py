@@ -99,9 +99,7 @@ def on_stop_signals(stop: Callable[[], None]) -> AbstractContextManager[None]:
 @contextmanager
 def on_signals(handlers: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
     """While entered, call handlers at signals."""
-    before = {
-        number: signal.signal(number, lambda number, _: handlers[signal.Signals(number)]()) for number in handlers
-    }
+    before = {each: signal.signal(each, lambda number, _: handlers[signal.Signals(number)]()) for each in handlers}
     try:
         yield
     finally:

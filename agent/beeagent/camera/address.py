@@ -191,9 +191,8 @@ def _parse_stream(text: str) -> StreamAddress:
     except ValueError:  # its message may have a part of the password
         host = None
     if not host:
-        _refuse(
-            text, "the address has no host, or an invalid port; in passwords write / ? # @ : as %2F %3F %23 %40 %3A"
-        )
+        remedy = "in passwords write / ? # @ : as %2F %3F %23 %40 %3A"
+        _refuse(text, f"the address has no host, or an invalid port; {remedy}")
     return StreamAddress(scheme.lower() + text[len(scheme) :])
 
 

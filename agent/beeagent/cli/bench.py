@@ -77,9 +77,7 @@ class _Meter:
             self._began = now, cpu
             return
         self.frames += 1
-        self.ms, self.cpu_ms = (
-            (at - began) / 1e6 / self.frames for at, began in zip((now, cpu), self._began, strict=True)
-        )
+        self.ms, self.cpu_ms = ((at - on) / 1e6 / self.frames for at, on in zip((now, cpu), self._began, strict=True))
         self.inference_ms.append(result.inference_ms)
         self.age_ms.append((now - result.frame.captured_ns) / 1e6)
         self.full = now - self._began[0] >= self._seconds * 1e9

@@ -149,9 +149,8 @@ def _opinion(opinion: SecondOpinionStatus) -> list[str]:
         ),
     ]
     if opinion.collected is not None:
-        lines.append(
-            f"{opinion.collected.pictures} frames saved as training data, {opinion.collected.megabytes:.1f} MB"
-        )
+        saved = opinion.collected
+        lines.append(f"{saved.pictures} frames saved as training data, {saved.megabytes:.1f} MB")
     return lines
 
 

@@ -152,9 +152,8 @@ def load_collection(folder: Path) -> tuple[list[StoredFrame], dict[str, int]]:
         if parsed is None and _is_damaged(line):
             continue
         if parsed is None or not _is_consistent(parsed, classes):
-            raise InputError(
-                f"collect {folder}: {MANIFEST} has a line {number} that beeagent did not write: use a separate folder"
-            )
+            problem = f"{MANIFEST} has a line {number} that beeagent did not write"
+            raise InputError(f"collect {folder}: {problem}: use a separate folder")
         classes.update(parsed.classes)
         size = _size(folder / parsed.image)
         if size and line.endswith(b"\n"):
@@ -164,9 +163,8 @@ def load_collection(folder: Path) -> tuple[list[StoredFrame], dict[str, int]]:
     unlisted = [path for path in (folder / IMAGES).iterdir() if f"{IMAGES}/{path.name}" not in listed]
     for path in unlisted:
         if not _OWN_IMAGE.fullmatch(path.name):
-            raise InputError(
-                f"collect {folder}: {IMAGES}/{path.name} was not collected by beeagent: use a separate folder"
-            )
+            problem = f"{IMAGES}/{path.name} was not collected by beeagent"
+            raise InputError(f"collect {folder}: {problem}: use a separate folder")
     if not all(keep):
         _LOG.warning("collect: %s: removing %d lines that are damaged or without an image", folder, keep.count(False))
         rewrite_lines(manifest, keep)

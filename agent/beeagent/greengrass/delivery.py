@@ -122,12 +122,15 @@ class InFlight:
     Args:
         limits: the space.
         settle_s: that short time, in seconds.
+
+    Attributes:
+        sent: the messages in flight.
     """
 
     def __init__(self, limits: Limits, *, settle_s: float) -> None:
         self._limits = limits
         self._settle = settle_s
-        self._sent: list[OutgoingMessage] = []
+        self.sent: list[OutgoingMessage] = []
         self._waiting: list[OutgoingMessage] = []
         self._settling: list[tuple[float, int]] = []  # until when, and how many bytes
         self._queued_orders = itertools.count(1)
@@ -135,24 +138,24 @@ class InFlight:
 
     def __contains__(self, message: OutgoingMessage) -> bool:
         """Whether a message is in flight."""
-        return message in self._sent
+        return message in self.sent
 
     def __bool__(self) -> bool:
         """Whether any message is in flight or waiting."""
-        return bool(self._sent or self._waiting)
+        return bool(self.sent or self._waiting)
 
     @property
     def deadline(self) -> float | None:
         """When the first message must have made progress, or there may be space for one that waits; None for never."""
         now = time.monotonic()
         settled = (until for until, _ in self._settling if self._waiting and until > now)
-        return min((*(message.deadline for message in self._sent), *settled), default=None)
+        return min((*(message.deadline for message in self.sent), *settled), default=None)
 
     @property
     def any_accepted(self) -> bool:
         """Whether the nucleus has accepted a message that the broker may not have acknowledged yet."""
         now = time.monotonic()
-        return any(until > now for until, _ in self._settling) or any(message.accepted for message in self._sent)
+        return any(until > now for until, _ in self._settling) or any(message.accepted for message in self.sent)
 
     def wait(self, message: OutgoingMessage) -> None:
         """Queue a message until there is space, in the order of the first attempts."""
@@ -163,7 +166,7 @@ class InFlight:
         """Remove and return the first message that waits, if there is space for it; else return None."""
         now = time.monotonic()
         self._settling = [(until, size) for until, size in self._settling if until > now]
-        sizes = [message.packet_bytes for message in self._sent] + [size for _, size in self._settling]
+        sizes = [message.packet_bytes for message in self.sent] + [size for _, size in self._settling]
         if not self._waiting or len(sizes) >= self._limits.in_flight:
             return None
         if sizes and sum(sizes) + self._waiting[0].packet_bytes > self._limits.in_flight_bytes:
@@ -175,24 +178,16 @@ class InFlight:
         message.queued_order = message.queued_order or next(self._queued_orders)
         message.sent_order = next(self._sent_orders)
         message.deadline = time.monotonic() + timeout_s
-        self._sent.append(message)
+        self.sent.append(message)
 
     def expired(self) -> list[OutgoingMessage]:
         """Return the messages whose deadline has passed."""
         now = time.monotonic()
-        return [message for message in self._sent if now >= message.deadline]
-
-    def accepted(self) -> list[OutgoingMessage]:
-        """Return the messages that the nucleus has accepted."""
-        return [message for message in self._sent if message.accepted]
-
-    def of_topic(self, topic: str) -> list[OutgoingMessage]:
-        """Return the messages on a topic."""
-        return [message for message in self._sent if message.topic == topic]
+        return [message for message in self.sent if now >= message.deadline]
 
     def take_back(self, message: OutgoingMessage) -> None:
         """Queue a message again that the nucleus did not accept for lack of space."""
-        self._sent.remove(message)
+        self.sent.remove(message)
         self.wait(message)
 
     def settle(self, message: OutgoingMessage, receipt: Receipt) -> None:
@@ -202,7 +197,7 @@ class InFlight:
 
     def end(self, message: OutgoingMessage, receipt: Receipt) -> None:
         """Remove a message, and report its receipt."""
-        self._sent.remove(message)
+        self.sent.remove(message)
         message.done(receipt)
 
     def end_waiting(self, receipt: Receipt) -> None:
@@ -213,8 +208,8 @@ class InFlight:
 
     def clear(self) -> list[OutgoingMessage]:
         """Remove and return all messages; the caller reports their receipts."""
-        messages = [*self._waiting, *self._sent]
-        self._waiting, self._sent = [], []
+        messages = [*self._waiting, *self.sent]
+        self._waiting, self.sent = [], []
         return messages
 
 

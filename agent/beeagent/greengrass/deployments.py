@@ -5,7 +5,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from functools import partial
 from typing import Any, Final
 
@@ -172,9 +171,7 @@ class Deployments:
         report = model.ConfigurationValidityReport(
             deployment_id=request.deployment_id, status="ACCEPTED" if defect is None else "REJECTED", message=defect
         )
-        self._respond(
-            lambda client: client.send_configuration_validity_report_async(configuration_validity_report=report)
-        )
+        self._respond("send_configuration_validity_report", configuration_validity_report=report)
 
     def _respond_to_update(self, deployment: str) -> None:
         now = time.monotonic()
@@ -185,14 +182,10 @@ class Deployments:
         else:
             _LOG.info("a deployment is deferred until the waiting results are delivered")
             wait_s = self._retry_after
-        self._respond(
-            lambda client: client.defer_component_update_async(
-                deployment_id=deployment, recheck_after_ms=round(wait_s * 1000)
-            )
-        )
+        self._respond("defer_component_update", deployment_id=deployment, recheck_after_ms=round(wait_s * 1000))
 
-    def _respond(self, operation: Callable[[Any], "Future[Any]"]) -> None:
+    def _respond(self, operation: str, **arguments: object) -> None:
         try:
-            self._ipc.call(operation)
+            self._ipc.call(lambda client: getattr(client, f"{operation}_async")(**arguments))
         except BeeagentError as error:
             _LOG.warning("a response to a deployment was not accepted: %s", error)

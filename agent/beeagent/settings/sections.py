@@ -80,7 +80,7 @@ def _state_dir() -> Path | None:
         return None
 
 
-def _field(default: Any, description: str, *, example: Any = None, **bounds: float) -> Any:  # noqa: ANN401 - of any type
+def _field(default: Any, description: str, *, example: Any = None, **bounds: Any) -> Any:  # noqa: ANN401 - of any type
     """Return a field with its default, its description and perhaps an example and bounds (ge, gt, le, min_length)."""
     return Field(default=default, description=description, examples=None if example is None else [example], **bounds)
 

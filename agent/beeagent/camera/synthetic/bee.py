@@ -358,9 +358,8 @@ class _Wing:
         # A beating wing is at each place for a part of the time; the eye sees a little more than that.
         cover = np.asarray(swept**0.7 * opacity, dtype=np.float32)
         solid = (cover > _MIN_WING_COVER if count > 1 else swept > 0.5).astype(np.float32)
-        tint = (
-            np.array(look.wing_tint, dtype=np.float32) + (self._glint(where, angle) * 100 * look.wing_glint)[..., None]
-        )
+        glint = self._glint(where, angle) * 100 * look.wing_glint
+        tint = np.array(look.wing_tint, dtype=np.float32) + glint[..., None]
         if count == 1:
             veins = self._veins(where, angle)
             dark = np.array(look.dark, dtype=np.float32) * np.float32(1.7)

@@ -45,9 +45,8 @@ def picked(rng: np.random.Generator, *colours: Colour, spread: float = 0.15) -> 
 def blended(below: Image, above: Image, share: Plane) -> Image:
     """Blend `above` over `below` by `share`, 0 to 1."""
     cover = cv2.cvtColor(as_image(np.clip(share * 255, 0, 255)), cv2.COLOR_GRAY2BGR)
-    return as_image(
-        cv2.add(cv2.multiply(below, cv2.bitwise_not(cover), scale=1 / 255), cv2.multiply(above, cover, scale=1 / 255))
-    )
+    kept = cv2.multiply(below, cv2.bitwise_not(cover), scale=1 / 255)
+    return as_image(cv2.add(kept, cv2.multiply(above, cover, scale=1 / 255)))
 
 
 def wood(rng: np.random.Generator, width: int, height: int) -> Image:

@@ -153,9 +153,8 @@ class SyntheticSource(GrabbingSource):
     ) -> None:
         if frames is not None and frames < 1:
             raise InputError(f"synthetic scene: frames is {frames}; use 1 or more, or leave it out for no end")
-        self.description = (
-            f"synthetic scene {options.width}x{options.height} at {options.fps:g} fps, seed {options.seed}"
-        )
+        size = f"{options.width}x{options.height}"
+        self.description = f"synthetic scene {size} at {options.fps:g} fps, seed {options.seed}"
         self.live = live
         self._step = 1 / options.fps
         self._frames = frames
