@@ -52,10 +52,9 @@ def main() -> None:
     try:
         with checked_output():
             build_app()()
-    except InputError as error:
-        _fail(error, _EXIT_USAGE)
     except BeeagentError as error:
-        _fail(error, _EXIT_FAILURE)
+        sys.stderr.write(f"beeagent: {' '.join(str(error).split())}\n")
+        sys.exit(_EXIT_USAGE if isinstance(error, InputError) else _EXIT_FAILURE)
 
 
 def build_app() -> typer.Typer:
@@ -208,8 +207,3 @@ def _refuse_options_before_command(given: dict[str, Any], command: str) -> None:
     for key, value in given.items():
         if value is not None:
             raise InputError(f"--{key.replace('_', '-')} stands before {command}: put options after the command")
-
-
-def _fail(error: Exception, code: int) -> None:
-    sys.stderr.write(f"beeagent: {' '.join(str(error).split())}\n")
-    sys.exit(code)

@@ -50,6 +50,10 @@ class Collection:
     A disk that is full, read-only or missing loses the frame and nothing else: `fault` says so until a frame is
     collected again, and every further frame retries. A disk with little free space is not filled, for the sake of what
     else is stored there, such as results.
+
+    Attributes:
+        fault: why the newest frame could not be collected; None if it was.
+        counts: its size.
     """
 
     def __init__(  # noqa: PLR0913 - each a limit of its own
@@ -87,22 +91,12 @@ class Collection:
         self._frames: deque[StoredFrame] = deque()
         self._image_bytes = self._manifest_bytes = 0
         self._classes: dict[str, int] = {}
-        self._counts = CollectionCounts(0, 0.0)
-        self._fault: str | None = None
+        self.counts = CollectionCounts(0, 0.0)
+        self.fault: str | None = None
         try:
             self._open()
         except OSError as error:
             self._note_error(error)
-
-    @property
-    def fault(self) -> str | None:
-        """Why the newest frame could not be collected; None if it was."""
-        return self._fault
-
-    @property
-    def counts(self) -> CollectionCounts:
-        """Its size. Never blocks, not even while a disk hangs."""
-        return self._counts
 
     def add(self, frame: Frame, edge: EdgeResult, cloud: Detections) -> None:
         """Add a frame with the detections of both models. Does not raise for errors of the disk.
@@ -120,7 +114,7 @@ class Collection:
             except (OSError, ValueError, BeeagentError) as error:
                 self._note_error(error)
             else:
-                self._fault = None
+                self.fault = None
             self._update_counts()
 
     def close(self) -> None:
@@ -133,9 +127,9 @@ class Collection:
         if isinstance(error, OSError):
             self._unlock()  # the folder is opened again before the next frame
         reason = f"{self._folder}: frames cannot be collected: {getattr(error, 'strerror', None) or error}"
-        if reason != self._fault:
+        if reason != self.fault:
             _LOG.warning("collect: %s", reason)
-        self._fault = reason
+        self.fault = reason
 
     def _open(self) -> None:
         self._unlock()
@@ -155,7 +149,7 @@ class Collection:
         self._update_counts()
 
     def _update_counts(self) -> None:
-        self._counts = CollectionCounts(len(self._frames), (self._image_bytes + self._manifest_bytes) / 1e6)
+        self.counts = CollectionCounts(len(self._frames), (self._image_bytes + self._manifest_bytes) / 1e6)
 
     def _unlock(self) -> None:
         if self._lock_file is not None:

@@ -178,24 +178,22 @@ class RunningTime:
     that it does not. So the sum is a lower bound: the time before the first result and after the last is not observed.
 
     Not thread-safe.
+
+    Attributes:
+        seconds: for which the model was observed running.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Start at zero; `clock` returns monotonic seconds."""
         self._clock = clock
         self._last: float | None = None
-        self._seconds = 0.0
-
-    @property
-    def seconds(self) -> float:
-        """Seconds for which the model was observed running."""
-        return self._seconds
+        self.seconds = 0.0
 
     def note_result(self) -> None:
         """The model returned a result just now."""
         now = self._clock()
         if self._last is not None and now - self._last <= _MAX_GAP_S:
-            self._seconds += now - self._last
+            self.seconds += now - self._last
         self._last = now
 
     def note_not_running(self) -> None:
