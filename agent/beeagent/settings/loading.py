@@ -123,19 +123,11 @@ def settings_by_name() -> Mapping[str, Setting]:
 
 
 def _each_setting() -> Iterator[Setting]:
-    for section, model in _sections().items():
+    for section, part in Settings.model_fields.items():
+        model: Any = part.annotation
         for key, field in model.model_fields.items():
             option = next((extra for extra in field.metadata if isinstance(extra, Option)), Option())
-            title = Settings.model_fields[section].title or section
-            yield Setting(section, key, option.name or f"{section}_{key}", title, field, option)
-
-
-def _sections() -> dict[str, type[BaseModel]]:
-    return {
-        section: field.annotation
-        for section, field in Settings.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-    }
+            yield Setting(section, key, option.name or f"{section}_{key}", part.title or section, field, option)
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,10 +164,6 @@ class _Surface:
     normal: tuple[Plane, Plane, Plane]
     cover: Plane
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        return (self.cover.shape[0], self.cover.shape[1])
-
 
 def _surface(canvas: Canvas, part: _Part, rng: np.random.Generator) -> _Surface:
     room = part.radius + abs(part.bend) * part.length**2 + part.fuzz
@@ -207,7 +203,7 @@ def _blend_lit(canvas: Canvas, surface: _Surface, base: NDArray[np.float32], *, 
     canvas.blend(surface.where, np.asarray(colour, dtype=np.float32), surface.cover, solid=surface.cover)
 
 
-def _even(colour: Colour, shape: tuple[int, int]) -> NDArray[np.float32]:
+def _even(colour: Colour, shape: tuple[int, ...]) -> NDArray[np.float32]:
     return np.broadcast_to(np.array(colour, dtype=np.float32), (*shape, 3))
 
 
@@ -226,17 +222,17 @@ def _draw_abdomen(canvas: Canvas, look: BeeLook, rng: np.random.Generator) -> No
     surface = _surface(canvas, part, rng)
     tips = np.clip((surface.along - (1 - look.tip)) * 8 + 0.5, 0, 1)
     # Five rings show behind the first; their edges bow on the flanks, and their hair makes them uneven.
-    wobble = (_mottle(canvas, surface.shape, rng, 0.03) - 0.5) * np.float32(0.03)
+    wobble = (_mottle(canvas, surface.cover.shape, rng, 0.03) - 0.5) * np.float32(0.03)
     place = (surface.along + wobble - np.float32(0.04) * (1 - surface.normal[2])) * np.float32(5.6) + np.float32(0.15)
     ring = place - np.floor(place)
     band = look.band + 0.3 * (surface.along - 0.45)
-    base = _mix(_even(look.amber, surface.shape), look.dark, np.clip((ring - (1 - band)) * 6 + 0.5, 0, 1))
+    base = _mix(_even(look.amber, surface.cover.shape), look.dark, np.clip((ring - (1 - band)) * 6 + 0.5, 0, 1))
     base = _mix(base, look.dark, tips)
     pale = np.clip(1 - np.abs(ring - 0.16) * 6, 0, 1) * look.hairband_strength * (1 - 0.7 * tips)
     base = _mix(base, look.hairband, pale)
     belly = np.clip(-np.cos(surface.around), 0, 1)
     base = _mix(base, look.hairband, belly * 0.35)
-    grain = np.float32(0.74) + np.float32(0.52) * _mottle(canvas, surface.shape, rng, 0.012)
+    grain = np.float32(0.74) + np.float32(0.52) * _mottle(canvas, surface.cover.shape, rng, 0.012)
     base = np.asarray(base * grain[..., None], dtype=np.float32)
     _blend_lit(canvas, surface, base, gloss=look.gloss)
 
@@ -244,12 +240,12 @@ def _draw_abdomen(canvas: Canvas, look: BeeLook, rng: np.random.Generator) -> No
 def _draw_thorax(canvas: Canvas, look: BeeLook, rng: np.random.Generator) -> None:
     part = _Part(front=0.375, length=0.35, radius=0.158 * look.stoutness, fuzz=0.022)
     surface = _surface(canvas, part, rng)
-    base = _even(look.fur, surface.shape)
+    base = _even(look.fur, surface.cover.shape)
     # The middle of the back is often rubbed bare and dark.
     bare = np.clip(np.cos(surface.around) - 0.8, 0, 1) * 4 * np.clip(1 - np.abs(surface.along - 0.5) * 3.5, 0, 1)
     base = _mix(base, look.dark, np.clip(bare, 0, 0.8))
-    fine = _mottle(canvas, surface.shape, rng, 0.01) * np.float32(0.6)
-    base = np.asarray(base * (fine + _mottle(canvas, surface.shape, rng, 0.03) * np.float32(0.5) + np.float32(0.48))
+    fine = _mottle(canvas, surface.cover.shape, rng, 0.01) * np.float32(0.6)
+    base = np.asarray(base * (fine + _mottle(canvas, surface.cover.shape, rng, 0.03) * np.float32(0.5) + np.float32(0.48))
                       [..., None], dtype=np.float32)  # fmt: skip
     _blend_lit(canvas, surface, base)
     _draw_hair(canvas, look, rng)
@@ -275,8 +271,10 @@ def _draw_head(canvas: Canvas, look: BeeLook, rng: np.random.Generator) -> None:
     part = _Part(front=0.5, length=0.17, radius=0.122 * look.stoutness, fuzz=0.004)
     surface = _surface(canvas, part, rng)
     # Fur in the middle, and the eyes, dark and shiny, on both sides.
-    base = _even((look.dark[0] * 1.2, look.dark[1] * 1.2, look.dark[2] * 1.2), surface.shape)
-    face = np.clip(np.cos(surface.around) * 2.5 - 1.2, 0, 1) * (0.3 + 0.7 * _mottle(canvas, surface.shape, rng, 0.014))
+    base = _even((look.dark[0] * 1.2, look.dark[1] * 1.2, look.dark[2] * 1.2), surface.cover.shape)
+    face = np.clip(np.cos(surface.around) * 2.5 - 1.2, 0, 1) * (
+        0.3 + 0.7 * _mottle(canvas, surface.cover.shape, rng, 0.014)
+    )
     base = _mix(base, look.fur, face * 0.65)
     _blend_lit(canvas, surface, base, gloss=0.35)
 

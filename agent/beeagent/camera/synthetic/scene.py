@@ -218,12 +218,8 @@ class _BeeStamps:
         return self.body.nbytes + (self.shadow.nbytes if self.shadow else 0)
 
 
-@dataclass(frozen=True, slots=True)
-class _Phase:
-    """A bee heading to the right in one phase of its movement, and its shadow."""
-
-    sprite: Sprite
-    shadow: Image
+_Phase = tuple[Sprite, Image]
+"""A bee heading to the right in one phase of its movement, and its shadow."""
 
 
 class _StampCache:
@@ -254,12 +250,13 @@ class _StampCache:
             for k in range(_GAITS):
                 pose = BeePose(wing_angle=(folded, folded), roll=roll, gait=2 * math.pi * k / _GAITS)
                 sprite = draw_bee(look, pose, length=length, rng=np.random.default_rng(hairs))
-                walk.append(_phase(sprites.recoloured(sprite, gains), softness=max(0.6, 0.03 * length), strength=0.55))
+                sprite = sprites.recoloured(sprite, gains)
+                walk.append((sprite, sprites.shadow_of(sprite, softness=max(0.6, 0.03 * length), strength=0.55)))
             for angle in np.linspace(1.2, 1.7, _WING_PHASES):
                 pose = BeePose(wing_angle=(angle, angle), wing_beat=0.8, roll=roll / 2, legs=0.4)
                 sprite = draw_bee(look, pose, length=length, rng=np.random.default_rng(hairs))
                 sprite = sprites.smeared(sprites.recoloured(sprite, gains), along=0.1 * length, across=0)
-                fly.append(_phase(sprite, softness=max(0.8, 0.1 * length), strength=0.3))
+                fly.append((sprite, sprites.shadow_of(sprite, softness=max(0.8, 0.1 * length), strength=0.3)))
             self._walking.append(walk)
             self._flying.append(fly)
         self._cache: OrderedDict[tuple[int, bool, int, int], _BeeStamps] = OrderedDict()
@@ -284,13 +281,9 @@ class _StampCache:
         return made
 
     def _make(self, drawn: _Phase, *, heading: float, flying: bool) -> _BeeStamps:
-        sprite = sprites.turned(drawn.sprite, heading=heading)
-        shadow = sprites.turned_shadow(drawn.shadow, heading=heading)
+        sprite = sprites.turned(drawn[0], heading=heading)
+        shadow = sprites.turned_shadow(drawn[1], heading=heading)
         if flying:
             return _BeeStamps(body=Stamp(sprite), shadow=Stamp(sprites.as_sprite(shadow)))
         offset = (round(self._sun[0]), round(self._sun[1]))
         return _BeeStamps(body=Stamp(sprites.over_shadow(sprite, shadow, offset)), shadow=None)
-
-
-def _phase(sprite: Sprite, *, softness: float, strength: float) -> _Phase:
-    return _Phase(sprite=sprite, shadow=sprites.shadow_of(sprite, softness=softness, strength=strength))
