@@ -245,8 +245,8 @@ def _draw_thorax(canvas: Canvas, look: BeeLook, rng: np.random.Generator) -> Non
     bare = np.clip(np.cos(surface.around) - 0.8, 0, 1) * 4 * np.clip(1 - np.abs(surface.along - 0.5) * 3.5, 0, 1)
     base = _mix(base, look.dark, np.clip(bare, 0, 0.8))
     fine = _mottle(canvas, surface.cover.shape, rng, 0.01) * np.float32(0.6)
-    base = np.asarray(base * (fine + _mottle(canvas, surface.cover.shape, rng, 0.03) * np.float32(0.5) + np.float32(0.48))
-                      [..., None], dtype=np.float32)  # fmt: skip
+    coarse = _mottle(canvas, surface.cover.shape, rng, 0.03) * np.float32(0.5)
+    base = np.asarray(base * (fine + coarse + np.float32(0.48))[..., None], dtype=np.float32)
     _blend_lit(canvas, surface, base)
     _draw_hair(canvas, look, rng)
 
@@ -272,9 +272,8 @@ def _draw_head(canvas: Canvas, look: BeeLook, rng: np.random.Generator) -> None:
     surface = _surface(canvas, part, rng)
     # Fur in the middle, and the eyes, dark and shiny, on both sides.
     base = _even((look.dark[0] * 1.2, look.dark[1] * 1.2, look.dark[2] * 1.2), surface.cover.shape)
-    face = np.clip(np.cos(surface.around) * 2.5 - 1.2, 0, 1) * (
-        0.3 + 0.7 * _mottle(canvas, surface.cover.shape, rng, 0.014)
-    )
+    hair = _mottle(canvas, surface.cover.shape, rng, 0.014)
+    face = np.clip(np.cos(surface.around) * 2.5 - 1.2, 0, 1) * (0.3 + 0.7 * hair)
     base = _mix(base, look.fur, face * 0.65)
     _blend_lit(canvas, surface, base, gloss=0.35)
 
