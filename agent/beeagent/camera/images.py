@@ -222,13 +222,8 @@ class ImageSource(GrabbingSource):
         path, self._grabbed = self._grabbed, None
         # An image file counts as captured when it is read: its own time stamps are not reliable.
         captured_at, captured_ns = datetime.now(timezone.utc), time.monotonic_ns()
-        return Frame(
-            pixels=read_image(path),
-            captured_at=captured_at,
-            captured_ns=captured_ns,
-            index=self._next - 1,
-            name=path.name if self._folder is None else path.relative_to(self._folder).as_posix(),
-        )
+        name = path.name if self._folder is None else path.relative_to(self._folder).as_posix()
+        return Frame(read_image(path), captured_at, captured_ns, self._next - 1, name=name)
 
     def close(self) -> None:
         """See `FrameSource.close`."""

@@ -104,14 +104,7 @@ class VideoFileSource(GrabbingSource):
         index = self._index - 1
         if pixels is None:
             raise BadFrameError(f"{self.description}: frame {index} cannot be decoded")
-        return Frame(
-            pixels=pixels,
-            captured_at=captured_at,
-            captured_ns=captured_ns,
-            index=index,
-            name=self._path.name,
-            position_s=self.position_s,
-        )
+        return Frame(pixels, captured_at, captured_ns, index, name=self._path.name, position_s=self.position_s)
 
     def close(self) -> None:
         """See `FrameSource.close`."""
