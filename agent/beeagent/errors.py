@@ -42,5 +42,6 @@ def requires_extra(extra: str, *, feature: str = "this command") -> Iterator[Non
         package = (error.name or "").partition(".")[0]
         if package in _OWN_PACKAGES:
             raise
-        remedy = f"pip install 'beeagent[{extra}]'"
-        raise InputError(f"{feature} needs {package}, which is not installed: {remedy}") from error
+        raise InputError(
+            f"{feature} needs {package}, which is not installed: pip install 'beeagent[{extra}]'"
+        ) from error

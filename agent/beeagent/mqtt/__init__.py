@@ -17,7 +17,20 @@ from beeagent.mqtt.publisher import MqttPublisher
 from beeagent.mqtt.subscription import Subscription, reader_id
 
 __all__ = [
-    "BREAKS_CONNECTION", "FORBIDDEN", "BrokerAddress", "Embedded", "EmbeddedBroker", "Greengrass", "MqttOptions",
-    "MqttPublisher", "NoBroker", "PoisonDetector", "Received", "Subscription", "Version", "mqtt_options",
-    "parse_broker", "reader_id",
-]  # fmt: skip
+    "BREAKS_CONNECTION",
+    "FORBIDDEN",
+    "BrokerAddress",
+    "Embedded",
+    "EmbeddedBroker",
+    "Greengrass",
+    "MqttOptions",
+    "MqttPublisher",
+    "NoBroker",
+    "PoisonDetector",
+    "Received",
+    "Subscription",
+    "Version",
+    "mqtt_options",
+    "parse_broker",
+    "reader_id",
+]

@@ -8,6 +8,18 @@ from beeagent.outbox.store import BootClock, boot_clock
 from beeagent.outbox.write_buffer import OutboxCounts, Row, UnreadableOutboxError
 
 __all__ = [
-    "BootClock", "DeadLetterFile", "Delivery", "DiscardPublisher", "Outbox", "OutboxCounts", "Outcome", "Publisher",
-    "PublisherState", "Receipt", "Row", "Sender", "UnreadableOutboxError", "boot_clock",
-]  # fmt: skip
+    "BootClock",
+    "DeadLetterFile",
+    "Delivery",
+    "DiscardPublisher",
+    "Outbox",
+    "OutboxCounts",
+    "Outcome",
+    "Publisher",
+    "PublisherState",
+    "Receipt",
+    "Row",
+    "Sender",
+    "UnreadableOutboxError",
+    "boot_clock",
+]

@@ -34,6 +34,16 @@ else:  # a type checker would accept any name
     )
 
 __all__ = [
-    "RELOADED", "Agent", "FrameResult", "build_mqtt_options", "build_publisher", "build_source", "exit_at_once",
-    "load_model", "run_agent", "run_component", "run_until", "worker_count",
-]  # fmt: skip
+    "RELOADED",
+    "Agent",
+    "FrameResult",
+    "build_mqtt_options",
+    "build_publisher",
+    "build_source",
+    "exit_at_once",
+    "load_model",
+    "run_agent",
+    "run_component",
+    "run_until",
+    "worker_count",
+]

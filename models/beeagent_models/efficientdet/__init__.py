@@ -28,7 +28,16 @@ else:  # a type checker would accept any name
     )
 
 __all__ = [
-    "EfficientDetConfig", "anchor_boxes", "build_model", "config_for", "decode_boxes", "encode_boxes",
-    "halve_checkpoint", "load_backbone_weights", "load_checkpoint", "read_config", "save_checkpoint",
+    "EfficientDetConfig",
+    "anchor_boxes",
+    "build_model",
+    "config_for",
+    "decode_boxes",
+    "encode_boxes",
+    "halve_checkpoint",
+    "load_backbone_weights",
+    "load_checkpoint",
+    "read_config",
+    "save_checkpoint",
     "scale_class_logits",
-]  # fmt: skip
+]

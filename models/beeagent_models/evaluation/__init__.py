@@ -39,8 +39,23 @@ else:  # a type checker would accept any name
     )
 
 __all__ = [
-    "MAX_DETECTIONS", "Evaluation", "EvaluationOptions", "ImageMatches", "OperatingPoint", "PlattScaling",
-    "ThresholdChoice", "choose_threshold", "evaluate", "figures_of", "fit_platt", "measure", "refuse_unrelated",
-    "refuse_without_boxes", "reliability_curve", "run_evaluation", "scored_detections", "sizes_at_input",
+    "MAX_DETECTIONS",
+    "Evaluation",
+    "EvaluationOptions",
+    "ImageMatches",
+    "OperatingPoint",
+    "PlattScaling",
+    "ThresholdChoice",
+    "choose_threshold",
+    "evaluate",
+    "figures_of",
+    "fit_platt",
+    "measure",
+    "refuse_unrelated",
+    "refuse_without_boxes",
+    "reliability_curve",
+    "run_evaluation",
+    "scored_detections",
+    "sizes_at_input",
     "threshold_of",
-]  # fmt: skip
+]
