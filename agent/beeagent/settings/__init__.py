@@ -1,0 +1,12 @@
+"""The settings: one typed tree, from defaults, a TOML file, the environment and the command line.
+
+The options of the command line, `docs/settings.md`, the `beeagent.toml` template and the recipe of the Greengrass
+component are made from the fields of the sections.
+"""
+
+from beeagent.settings.loading import Setting, Settings, flattened, load_settings, settings_by_name
+from beeagent.settings.sections import MqttSettings, RekognitionSettings
+
+__all__ = [
+    "MqttSettings", "RekognitionSettings", "Setting", "Settings", "flattened", "load_settings", "settings_by_name",
+]  # fmt: skip

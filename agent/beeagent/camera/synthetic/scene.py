@@ -33,20 +33,6 @@ _HEADINGS = 48
 _MAX_CACHE_BYTES = 16_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class SceneFrame:
-    """One drawn image and its ground truth.
-
-    Attributes:
-        pixels: uint8, shape (height, width, 3), BGR.
-        boxes: float32, shape (n, 4): left, top, right, bottom in pixels, within the image, tight around the
-            visible part of each bee's body and wings; legs, antennae, shadows and motion blur lie outside.
-    """
-
-    pixels: NDArray[np.uint8]
-    boxes: NDArray[np.float32]
-
-
 class Scene:
     """A hive entrance with bees, drawn frame by frame; the same options give the same frames.
 
@@ -94,25 +80,12 @@ class Scene:
         self._colony.advance(1 / self.options.fps if seconds is None else seconds)
         self._frames += 1
 
-    def image(self) -> NDArray[np.uint8]:
-        """Draw the scene at its current time, without computing the boxes.
-
-        Returns:
-            uint8, shape (height, width, 3), BGR, in memory of its own.
-        """
-        return self._draw()[0]
-
-    def render(self) -> SceneFrame:
+    def draw(self) -> tuple[NDArray[np.uint8], list[Placed]]:
         """Draw the scene at its current time, which does not advance.
 
         Returns:
-            The image, in memory of its own, and the boxes of the visible bees: those of which at least 25 % can be
-            seen, and at least 8 pixels.
+            The image, uint8, shape (height, width, 3), BGR, in memory of its own; and the bees as they were pasted.
         """
-        image, placed = self._draw()
-        return SceneFrame(pixels=image, boxes=sprites.visible_boxes(image.shape[:2], placed))
-
-    def _draw(self) -> tuple[NDArray[np.uint8], list[Placed]]:
         image = self._backgrounds[self._frames % _GRAINS].copy()
         placed: list[Placed] = []
         # Those on foot first: those in the air, with their shadows, are nearer to the camera.
@@ -188,7 +161,7 @@ class SyntheticSource(GrabbingSource):
         if self._captured is None:
             raise RuntimeError("retrieve() comes after grab()")
         captured_at, captured_ns = self._captured
-        pixels = self._scene.image()
+        pixels, _ = self._scene.draw()
         return Frame(pixels=pixels, captured_at=captured_at, captured_ns=captured_ns, index=self._next - 1)
 
     def _await_due(self) -> None:
