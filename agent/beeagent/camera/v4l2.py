@@ -5,7 +5,7 @@ import fcntl
 import os
 import pwd
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -164,13 +164,6 @@ def inspect_node(path: Path, *, query: CapabilityQuery = query_capability) -> In
     return _classify(path, capability)
 
 
-def find_cameras(*, query: CapabilityQuery = query_capability, device_folder: Path = Path("/dev")) -> list[CameraInfo]:
-    """Return the V4L2 cameras that can be opened, in the order of their numbers."""
-    nodes = sorted(device_folder.glob("video[0-9]*"), key=natural_key)
-    inspections = (inspect_node(node, query=query) for node in nodes)
-    return [inspection.camera for inspection in inspections if inspection.camera is not None]
-
-
 class Cameras:
     """The cameras attached to this machine.
 
@@ -192,16 +185,13 @@ class Cameras:
         self._csi = csi
 
     def find(self) -> list[CameraInfo | CsiInfo]:
-        """Return all cameras that can be opened, V4L2 before CSI."""
-        return [*find_cameras(query=self._query, device_folder=self._device_folder), *self._csi()]
+        """Return all cameras that can be opened, V4L2 before CSI, each in the order of their numbers."""
+        return self._found(self._csi())
 
     def forbidden(self) -> str | None:
         """Return a V4L2 node that this user may not open and the remedy, in one line; None if there is none."""
-        for node in sorted(self._device_folder.glob("video[0-9]*")):
-            inspection = inspect_node(node, query=self._query)
-            if inspection.kind is NodeKind.FORBIDDEN:
-                return f"{node} {inspection.problem}"
-        return None
+        nodes = (f"{node} {found.problem}" for node, found in self._nodes() if found.kind is NodeKind.FORBIDDEN)
+        return next(nodes, None)
 
     def by_number(self, number: int) -> DeviceAddress | CsiAddress:
         """Return the camera that a number names.
@@ -234,9 +224,16 @@ class Cameras:
         return inspection.camera
 
     def _refusal(self, path: Path, inspection: Inspection, csi: Sequence[CsiInfo]) -> str:
-        found = [*find_cameras(query=self._query, device_folder=self._device_folder), *csi]
+        found = self._found(csi)
         cameras = f"cameras found: {', '.join(map(str, found))}" if found else "no camera was found"
         return f"{path} {inspection.problem}; {cameras}"
+
+    def _found(self, csi: Sequence[CsiInfo]) -> list[CameraInfo | CsiInfo]:
+        return [*(found.camera for _, found in self._nodes() if found.camera is not None), *csi]
+
+    def _nodes(self) -> Iterator[tuple[Path, Inspection]]:
+        for node in sorted(self._device_folder.glob("video[0-9]*"), key=natural_key):
+            yield node, inspect_node(node, query=self._query)
 
 
 def open_v4l2(camera: CameraInfo, *, wanted: CaptureFormat, freeze: FreezeDetector | None) -> LiveReader:
@@ -246,7 +243,7 @@ def open_v4l2(camera: CameraInfo, *, wanted: CaptureFormat, freeze: FreezeDetect
     without it uses another format.
 
     Args:
-        camera: from `Cameras.by_path` or `find_cameras`.
+        camera: from `Cameras.by_path`.
         wanted: size and rate to request.
         freeze: detects a frozen image; None turns detection off.
 
