@@ -180,11 +180,9 @@ def write_private_file(path: Path, chunks: Iterable[bytes]) -> None:
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
-        with io.FileIO(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            for chunk in chunks:
-                view = memoryview(chunk)
-                while view:
-                    view = view[file.write(view) or 0 :]
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.writelines(chunks)
+            file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
         _sync_folder(path.parent)
