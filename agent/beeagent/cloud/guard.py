@@ -24,6 +24,7 @@ _FORMAT: Final = 1
 _MINUTE_S: Final = 60.0
 _MAX_DATES: Final = 64
 _MAX_GAP_S: Final = 3600.0  # results further apart say nothing about the time between
+_MAX_WAIT_S: Final = 3600.0  # whatever the service asks for: a malformed response must not end the calls for good
 
 _TABLES: Final = f"""
 BEGIN;
@@ -33,8 +34,6 @@ PRAGMA application_id = {_APPLICATION_ID};
 PRAGMA user_version = {_FORMAT};
 COMMIT;
 """
-
-_MAX_WAIT_S: Final = 3600.0  # whatever the service asks for: a malformed response must not end the calls for good
 
 T = TypeVar("T")
 
