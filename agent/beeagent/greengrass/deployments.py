@@ -112,7 +112,7 @@ class Deployments:
     def _try_to_subscribe(self, subject: str, operation: str, arguments: dict[str, Any]) -> bool:
         arguments |= {
             "on_stream_error": lambda _: True,
-            "on_stream_closed": partial(self._on_end, subject, self._client),
+            "on_stream_closed": partial(self._inbox.put, partial(self._handle_end, subject, self._client)),
         }
         try:
             self._ipc.call(lambda client: getattr(client, f"subscribe_to_{operation}_async")(**arguments)[0])
@@ -125,7 +125,7 @@ class Deployments:
             return False
         return True
 
-    # These four run on the connection's own thread, and only put what they receive into the queue.
+    # These three run on the connection's own thread, and only put what they receive into the queue.
 
     def _on_change(self, _: object) -> None:
         self._inbox.put(self._schedule_read)
@@ -137,9 +137,6 @@ class Deployments:
     def _on_update(self, event: Any) -> None:  # noqa: ANN401 - of a package without types
         if event.pre_update_event is not None:
             self._inbox.put(partial(self._respond_to_update, event.pre_update_event.deployment_id))
-
-    def _on_end(self, subject: str, client: object) -> None:
-        self._inbox.put(partial(self._handle_end, subject, client))
 
     # And these run on the thread of this class.
 
