@@ -2,6 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 _OWN_PACKAGES = frozenset({"beeagent", "beeagent_models", "beeagent_export", "beeagent_cloud"})
 
@@ -45,3 +49,17 @@ def requires_extra(extra: str, *, feature: str = "this command") -> Iterator[Non
         raise InputError(
             f"{feature} needs {package}, which is not installed: pip install 'beeagent[{extra}]'"
         ) from error
+
+
+def validation_problems(error: "ValidationError", *, within: str = "") -> list[str]:
+    """Return what is wrong with data from outside, one text each: `place.of.the.value: what is wrong`.
+
+    Args:
+        error: of pydantic.
+        within: place of the data in its document; empty for the whole.
+    """
+    problems = []
+    for each in error.errors():
+        place = ".".join(str(part) for part in (within, *each["loc"]) if part != "")
+        problems.append(f"{place}: {each['msg']}" if place else each["msg"])
+    return problems

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from beeagent.camera import Frame, encode_jpeg
 from beeagent.cloud.guard import CloudDetectionError, FailureReason
 from beeagent.detection import Detections
-from beeagent.errors import InputError
+from beeagent.errors import InputError, validation_problems
 from beeagent.settings import RekognitionSettings
 
 # As `ProjectVersionArn` in botocore's model of Rekognition (2016-06-27).
@@ -257,9 +257,7 @@ def parse_response(response: Any, *, labels: tuple[str, ...], names: Mapping[str
     try:
         parsed = _Response.model_validate(response)
     except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        message = f"the response is malformed: {where}: {error.errors()[0]['msg']}"
-        raise CloudDetectionError("refused", message) from None
+        raise CloudDetectionError("refused", f"the response is malformed: {validation_problems(error)[0]}") from None
     boxed = [
         (names.get(label.name, label.name), label.confidence, label.geometry.box)
         for label in parsed.custom_labels
