@@ -2,7 +2,9 @@
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from beeagent.camera.synthetic.behaviour import Bee, Colony, Ground
 from beeagent.camera.synthetic.drawing import Image
 from beeagent.camera.synthetic.look import BeePose, random_look
 from beeagent.camera.synthetic.sprite import (
+    Box,
     Placed,
     Sprite,
     Stamp,
@@ -24,6 +27,7 @@ from beeagent.camera.synthetic.sprite import (
     smeared,
     turned,
     turned_shadow,
+    visible_box_of_each,
     visible_boxes,
 )
 from beeagent.camera.synthetic.surroundings import daylight, entrance, lit, noisy, strew, toned
@@ -53,6 +57,17 @@ class SceneFrame:
     boxes: NDArray[np.float32]
 
 
+class BeesInMotion(Protocol):
+    """The bees of a scene, and their movement."""
+
+    @property
+    def bees(self) -> Sequence[Bee]:
+        """Those in the scene at the current time."""
+
+    def advance(self, seconds: float) -> None:
+        """Advance the time."""
+
+
 class Scene:
     """A hive entrance with bees, drawn frame by frame; the same options give the same frames.
 
@@ -60,9 +75,16 @@ class Scene:
 
     Args:
         options: of the scene.
+        bees_in_motion: makes the bees from the source of randomness, the ground and the length in pixels of each
+            individual; None for a `Colony`.
     """
 
-    def __init__(self, options: SceneOptions) -> None:
+    def __init__(
+        self,
+        options: SceneOptions,
+        *,
+        bees_in_motion: Callable[[np.random.Generator, Ground, tuple[float, ...]], BeesInMotion] | None = None,
+    ) -> None:
         self.options = options
         rng = np.random.default_rng(options.seed)
         size = (options.width, options.height)
@@ -82,11 +104,11 @@ class Scene:
         lengths = tuple(length * float(rng.uniform(0.9, 1.1)) for _ in range(_LOOKS))
         self._stamps = _StampCache(rng, lengths=lengths, sun=self._sun, gains=balance)
         self._slot_top = place.slot[1]
-        self._colony = Colony(
-            rng,
-            ground=Ground(width=options.width, height=options.height, slot=place.slot),
-            bees=options.bees,
-            lengths=lengths,
+        ground = Ground(width=options.width, height=options.height, slot=place.slot)
+        self._colony: BeesInMotion = (
+            Colony(rng, ground=ground, bees=options.bees, lengths=lengths)
+            if bees_in_motion is None
+            else bees_in_motion(rng, ground, lengths)
         )
         self._frames = 0
 
@@ -117,11 +139,24 @@ class Scene:
         image, placed = self._draw()
         return SceneFrame(pixels=image, boxes=visible_boxes(image.shape[:2], placed))
 
+    def render_each(self) -> tuple[NDArray[np.uint8], list[tuple[Bee, Box]]]:
+        """Draw the scene as `render` does.
+
+        Returns:
+            The image, and each visible bee with its box.
+        """
+        image, placed = self._draw()
+        boxes = visible_box_of_each(image.shape[:2], placed)
+        return image, [(bee, box) for bee, box in zip(self._drawn_bees(), boxes, strict=True) if box is not None]
+
+    def _drawn_bees(self) -> list[Bee]:
+        """Return the bees in drawing order: those in the air, with their shadows, are nearer to the camera."""
+        return sorted(self._colony.bees, key=lambda bee: bee.flying)
+
     def _draw(self) -> tuple[NDArray[np.uint8], list[Placed]]:
         image = self._backgrounds[self._frames % _GRAINS].copy()
         placed: list[Placed] = []
-        # Those on foot first: those in the air, with their shadows, are nearer to the camera.
-        for bee in sorted(self._colony.bees, key=lambda bee: bee.flying):
+        for bee in self._drawn_bees():
             centre = (round(bee.x), round(bee.y))
             stamps = self._stamps.stamps(bee)
             if stamps.shadow is not None:

@@ -245,15 +245,23 @@ def visible_boxes(
     Returns:
         float32, shape (n, 4): left, top, right, bottom in pixels.
     """
+    boxes = visible_box_of_each(shape, placed, min_visible=min_visible, min_size=min_size)
+    return np.array([box for box in boxes if box is not None], dtype=np.float32).reshape(-1, 4)
+
+
+def visible_box_of_each(
+    shape: tuple[int, ...], placed: Sequence[Placed], *, min_visible: float = 0.25, min_size: float = 8.0
+) -> list[Box | None]:
+    """Return the box of each stamp as `visible_boxes` does, None for one without."""
     areas = [one.visible_part(one.stamp.bounds, shape) for one in placed]
-    boxes = []
+    boxes: list[Box | None] = []
     for index, one in enumerate(placed):
         above = [(two, common) for two, area in zip(placed[index + 1 :], areas[index + 1 :], strict=True)
                  if not _empty(common := _common(areas[index], area))]  # fmt: skip
         box, visible = _seen(one, areas[index], above)
-        if visible >= max(1, min_visible * one.stamp.area) and _longer_side(box) >= min_size:
-            boxes.append(box)
-    return np.array(boxes, dtype=np.float32).reshape(-1, 4)
+        shown = visible >= max(1, min_visible * one.stamp.area) and _longer_side(box) >= min_size
+        boxes.append(box if shown else None)
+    return boxes
 
 
 def _seen(one: Placed, area: Box, above: list[tuple[Placed, Box]]) -> tuple[Box, int]:

@@ -1,0 +1,28 @@
+"""Tracks of a video and crossings of lines: what they are, and the files that hold them."""
+
+from beeagent_models.tracks.crossings import (
+    Crossing,
+    Crossings,
+    Direction,
+    Line,
+    find_crossings,
+    find_track_crossings,
+    read_crossings,
+    write_crossings,
+)
+from beeagent_models.tracks.tracks import Tracks, read_tracks, write_mot, write_tracks
+
+__all__ = [
+    "Crossing",
+    "Crossings",
+    "Direction",
+    "Line",
+    "Tracks",
+    "find_crossings",
+    "find_track_crossings",
+    "read_crossings",
+    "read_tracks",
+    "write_crossings",
+    "write_mot",
+    "write_tracks",
+]
