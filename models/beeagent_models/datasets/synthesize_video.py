@@ -181,9 +181,9 @@ def _draw(path: Path, options: VideoOptions, progress: Callable[[], None] | None
         for frame in range(1, options.frames + 1):
             if frame > 1:
                 scene.advance()
-            image, boxes = scene.render_each()
+            image, visible = scene.render_each()
             writer.write(image)
-            rows += [(frame, bee.visit, *box) for bee, box in boxes if isinstance(bee, VisitingBee)]
+            rows += [(frame, bee.visit, *box) for bee, box in visible if isinstance(bee, VisitingBee)]
             if progress is not None:
                 progress()
     finally:

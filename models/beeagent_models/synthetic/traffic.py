@@ -14,6 +14,7 @@ STEP = 1 / 120
 _LINE_BELOW_SLOT = 1.6
 """Distance of the entrance line from the slot, in body lengths."""
 _MAX_LEG_STEPS = round(10 / STEP)
+_MAX_MISSES = 8
 _UP = -math.pi / 2
 
 
@@ -58,7 +59,7 @@ class Visit:
     @property
     def times(self) -> NDArray[np.float64]:
         """Of the points, in seconds: float64, shape (n,)."""
-        return self.start + np.arange(len(self.points)) * STEP
+        return np.asarray(self.start + np.arange(len(self.points)) * STEP, dtype=np.float64)
 
     def at(self, seconds: float) -> VisitingBee:
         """Return the bee at a time between start and end."""
@@ -137,7 +138,9 @@ class _Place:
 
     def below(self, rng: np.random.Generator, x: float, least: float = 0.9) -> tuple[float, float]:
         """Return a point on the board on the outer side of the line, at least so many body lengths from it."""
-        return self._near(rng, x), self.line_y + float(rng.uniform(least, max(least, min(3.5, self._room)))) * self.length
+        return self._near(rng, x), self.line_y + float(
+            rng.uniform(least, max(least, min(3.5, self._room)))
+        ) * self.length
 
     def above(self, rng: np.random.Generator, x: float) -> tuple[float, float]:
         """Return a point between line and slot."""
@@ -195,6 +198,13 @@ class _Plan:
     @property
     def end(self) -> float:
         return self.start + (len(self._rows) - 1) * STEP
+
+    @property
+    def rounds_line(self) -> bool:
+        """Whether the path goes around an end of the line, or so near to it that nobody could say."""
+        margin, line_y = 1.2 * self.length, self.place.line_y
+        left, right = margin, self.place.ground.width - margin
+        return any(abs(y - line_y) < 0.6 * self.length and not left < x < right for x, y, *_ in self._rows)
 
     def finished(self, number: int) -> Visit:
         """Return the visit with its number."""
@@ -311,21 +321,21 @@ def _chain(rng: np.random.Generator, place: _Place, lengths: tuple[float, ...], 
     """Plan visits one after the other, as long as they end within the video."""
     plans: list[_Plan] = []
     start, misses = float(rng.exponential(0.7)), 0
-    while start < seconds and misses < 4:
+    while start < seconds and misses < _MAX_MISSES:
         plan = _plan(rng, place, start)
-        if plan.stuck or plan.end > seconds:
+        if plan.stuck or plan.rounds_line or plan.end > seconds:
             misses += 1  # another may do, or be short enough
             continue
         plan.look = int(rng.integers(len(lengths)))
         plan.length = lengths[plan.look]
         plans.append(plan)
+        misses = 0
         start = plan.end + float(rng.exponential(0.4))
     return plans
 
 
 def _plan(rng: np.random.Generator, place: _Place, start: float) -> _Plan:
-    kinds, shares = zip(*_KINDS, strict=True)
-    kind = kinds[int(rng.choice(len(kinds), p=shares))]
+    kind, _ = _KINDS[int(rng.choice(len(_KINDS), p=[share for _, share in _KINDS]))]
     return kind(rng, place, start)
 
 

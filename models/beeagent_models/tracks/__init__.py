@@ -7,6 +7,7 @@ from beeagent_models.tracks.crossings import (
     Line,
     find_crossings,
     find_track_crossings,
+    parse_line,
     read_crossings,
     write_crossings,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "Tracks",
     "find_crossings",
     "find_track_crossings",
+    "parse_line",
     "read_crossings",
     "read_tracks",
     "write_crossings",

@@ -1,5 +1,6 @@
 """Lines across a video, the crossings of them, and the files that hold crossings."""
 
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -87,6 +88,23 @@ class Crossings:
     frames: int
 
 
+def parse_line(text: str, *, name: str = "line") -> Line:
+    """Parse a line as on the command line: `X1,Y1,X2,Y2` in ratios of the frame.
+
+    Raises:
+        InputError: these are not four numbers of 0 to 1, or the line has no length.
+    """
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != 4 or not all(0 <= value <= 1 for value in values):
+        raise InputError(f"line is {text[:60]!r}: write X1,Y1,X2,Y2 in ratios of the frame, such as 1,0.4,0,0.4")
+    if values[:2] == values[2:]:
+        raise InputError(f"line is {text!r}: it starts where it ends: give two points")
+    return Line(name=name, start=(values[0], values[1]), end=(values[2], values[3]))
+
+
 def find_crossings(
     points: NDArray[np.float64],
     margins: NDArray[np.float64],
@@ -118,18 +136,20 @@ def find_crossings(
     place = offset @ ahead
     found: list[tuple[float, Direction]] = []
     settled = np.flatnonzero(np.abs(side) >= margins)
-    for before, after in zip(settled, settled[1:], strict=False):
+    for before, after in itertools.pairwise(settled.tolist()):
         if (side[before] > 0) == (side[after] > 0):
             continue
         right = side[before : after + 1] > 0
-        last = int(before) + int(np.flatnonzero(right[1:] != right[:-1])[-1])
+        last = before + int(np.flatnonzero(right[1:] != right[:-1])[-1])
         share = side[last] / (side[last] - side[last + 1])
         if 0 <= place[last] + share * (place[last + 1] - place[last]) <= length:
             found.append((last + float(share), Direction.IN if side[after] > 0 else Direction.OUT))
     return found
 
 
-def find_track_crossings(tracks: Tracks, lines: Sequence[Line], *, size: tuple[int, int], rate: float) -> list[Crossing]:
+def find_track_crossings(
+    tracks: Tracks, lines: Sequence[Line], *, size: tuple[int, int], rate: float
+) -> list[Crossing]:
     """Find the crossings of tracks: of the centres of their boxes, with the longer side as the body's length.
 
     Args:
@@ -262,9 +282,7 @@ def write_crossings(path: Path, crossings: Crossings) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    lines = [
-        {"name": line.name, "start": _rounded(line.start), "end": _rounded(line.end)} for line in crossings.lines
-    ]
+    lines = [{"name": line.name, "start": _rounded(line.start), "end": _rounded(line.end)} for line in crossings.lines]
     header = {
         "schema": SCHEMA,
         "width": crossings.size[0],

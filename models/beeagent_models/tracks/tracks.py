@@ -1,6 +1,7 @@
 """The tracks of a video, and their files: MOT challenge text, our own JSON Lines, and messages of the agent."""
 
 import configparser
+import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator
@@ -60,7 +61,7 @@ class Tracks:
         return replace(self, boxes=self.boxes * factors, size=size)
 
     def every(self, step: int) -> "Tracks":
-        """Return the objects of every `step`-th frame: 1, 1 + step, …"""
+        """Return the objects of frames 1, 1 + step, 1 + 2 step and so on."""
         kept = (self.frame - 1) % step == 0
         label = tuple(label for label, keep in zip(self.label, kept, strict=True) if keep)
         return replace(self, frame=self.frame[kept], track=self.track[kept], label=label, boxes=self.boxes[kept])
@@ -158,18 +159,13 @@ def read_tracks(path: Path, *, rate: float | None = None, is_truth: bool = False
     if first is None:
         raise InputError(f"{path} is empty: give a file of tracks, in MOT challenge format or {SCHEMA}")
     if not first[1].startswith("{"):
-        return _read_mot(path, _chained(first, lines), is_truth=is_truth)
+        return _read_mot(path, itertools.chain([first], lines), is_truth=is_truth)
     schema = parse_row(_AnySchema, first[1], path=path, number=first[0]).format
     if schema == SCHEMA:
         return _read_own(path, first, lines)
     if schema == MESSAGES:
-        return _read_messages(path, _chained(first, lines), rate=rate)
+        return _read_messages(path, itertools.chain([first], lines), rate=rate)
     raise InputError(f"{path}, line {first[0]}: schema is {schema!r}: allowed are {SCHEMA} and {MESSAGES}")
-
-
-def _chained(first: tuple[int, str], lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    yield first
-    yield from lines
 
 
 def _read_own(path: Path, first: tuple[int, str], lines: Iterable[tuple[int, str]]) -> Tracks:
@@ -184,7 +180,9 @@ def _read_own(path: Path, first: tuple[int, str], lines: Iterable[tuple[int, str
 
 def _read_messages(path: Path, lines: Iterable[tuple[int, str]], *, rate: float | None) -> Tracks:
     if rate is None:
-        raise InputError(f"{path}: messages of the agent need the frame rate of the video, which the truth does not name")
+        raise InputError(
+            f"{path}: messages of the agent need the frame rate of the video, which the truth does not name"
+        )
     found, size = [], None
     for number, text in lines:
         message = parse_row(_Message, text, path=path, number=number)
@@ -231,7 +229,9 @@ def _numbers(path: Path, number: int, text: str) -> list[float]:
         except ValueError:
             value = math.nan
         if not math.isfinite(value) or abs(value) > MAX_TRACK:
-            raise InputError(f"{path}, line {number}: {field.strip()[:40]!r} is no number: give numbers and commas only")
+            raise InputError(
+                f"{path}, line {number}: {field.strip()[:40]!r} is no number: give numbers and commas only"
+            )
         values.append(value)
     return values
 
@@ -264,7 +264,7 @@ def _assembled(
 ) -> Tracks:
     """Sort the objects by frame, and refuse a track that is in a frame twice and a frame after the last."""
     found.sort(key=lambda one: (one.frame, one.track, one.line))
-    for one, next_one in zip(found, found[1:], strict=False):
+    for one, next_one in itertools.pairwise(found):
         if (one.frame, one.track) == (next_one.frame, next_one.track):
             raise InputError(
                 f"{path}, line {next_one.line}: track {one.track} is in frame {one.frame} already, by line {one.line}: "
