@@ -202,13 +202,13 @@ def _refuse_other_frames(predicted: Tracks, step: int, path: Path) -> None:
 
 
 def _track_table(figures: Sequence[_AtRate]) -> Table:
-    table = _table("HOTA", "DetA", "AssA", "IDF1", "MOTA", "switches", "fragments", "missed", "false", "tracks", "true")
+    table = _table("HOTA", "DetA", "AssA", "IDF1", "MOTA", "switches", "missed", "false", "tracks", "true")
     for one in figures:
         metrics = one.tracks
         if metrics is None:
             continue
         shares = (metrics.hota, metrics.deta, metrics.assa, metrics.idf1, metrics.mota)
-        counts = (metrics.switches, metrics.fragments, metrics.misses, metrics.false_alarms)
+        counts = (metrics.switches, metrics.misses, metrics.false_alarms)
         tracks = (metrics.predicted_tracks, metrics.truth_tracks)
         table.add_row(_name(one), *(f"{100 * share:.1f}" for share in shares), *map(str, (*counts, *tracks)))
     return table

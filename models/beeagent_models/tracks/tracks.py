@@ -68,9 +68,9 @@ class Tracks:
 
     def by_frame(self) -> Iterator[tuple[int, slice]]:
         """Yield each frame that has objects, and where they are."""
-        numbers, starts = np.unique(self.frame, return_index=True)
-        for number, start, end in zip(numbers, starts, [*starts[1:], len(self.frame)], strict=True):
-            yield int(number), slice(int(start), int(end))
+        numbers, starts, counts = np.unique(self.frame, return_index=True, return_counts=True)
+        for number, start, count in zip(numbers.tolist(), starts.tolist(), counts.tolist(), strict=True):
+            yield number, slice(start, start + count)
 
 
 _Frame = Annotated[int, Field(ge=1, le=MAX_FRAMES)]

@@ -190,3 +190,16 @@ def test_option_out_of_range_is_refused(changes: dict[str, object], message: str
         options(**changes)
 
     assert str(caught.value) == f"synthetic scene: {message}"
+
+
+def test_render_each_gives_the_boxes_of_render_with_their_bees() -> None:
+    scene = Scene(options(seed=4))
+    for _ in range(5):
+        scene.advance(0.5)
+        frame = scene.render()
+        pixels, found = scene.render_each()
+        np.testing.assert_array_equal(pixels, frame.pixels)
+        np.testing.assert_array_equal(np.array([box for _, box in found], np.float32).reshape(-1, 4), frame.boxes)
+        for bee, (left, top, right, bottom) in found:
+            assert left - 10 < bee.x < right + 10
+            assert top - 10 < bee.y < bottom + 10
