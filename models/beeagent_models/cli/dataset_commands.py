@@ -210,7 +210,7 @@ def synthesize(
         typer.Option(
             metavar="FILE.mp4",
             help="Instead of images, a video of busy traffic. Beside it its tracks and crossings: FILE.tracks.jsonl, "
-            "FILE.crossings.jsonl, and FILE/gt/gt.txt in MOT challenge format.",
+            "FILE.crossings.jsonl, FILE/gt/gt.txt in MOT challenge format, and FILE.places.toml with the line.",
         ),
     ] = None,
     seconds: Annotated[float | None, typer.Option(help="Length of the video. Default: 20.")] = None,
@@ -290,6 +290,7 @@ def _synthesize_video(
     typer.echo(f"{made.video}: {options.frames} frames")
     typer.echo(f"{made.tracks_file}: {len(set(made.tracks.track.tolist()))} tracks")
     typer.echo(f"{made.crossings_file}: {into} in, {len(made.crossings.crossings) - into} out")
+    typer.echo(made.places_file)
     typer.echo(made.mot_file)
 
 

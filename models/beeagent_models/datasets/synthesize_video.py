@@ -22,6 +22,7 @@ from beeagent_models.tracks import (
     find_crossings,
     write_crossings,
     write_mot,
+    write_places,
     write_tracks,
 )
 from beeagent_models.tracks.crossings import MARGIN
@@ -94,6 +95,7 @@ class SynthesizedVideo:
         video: the video.
         tracks_file: JSON Lines of the schema beeagent.tracks/1.
         crossings_file: JSON Lines of the schema beeagent.crossings/1.
+        places_file: a places.toml with the line.
         mot_file: `gt.txt` in a folder as the MOT challenge has it.
         tracks: of the visible bees.
         crossings: of the line.
@@ -102,6 +104,7 @@ class SynthesizedVideo:
     video: Path
     tracks_file: Path
     crossings_file: Path
+    places_file: Path
     mot_file: Path
     tracks: Tracks
     crossings: Crossings
@@ -112,8 +115,8 @@ def synthesize_video(
 ) -> SynthesizedVideo:
     """Draw a video of a busy hive entrance and write its truth beside it.
 
-    For `hive.mp4` these are `hive.tracks.jsonl`, `hive.crossings.jsonl`, and `hive/` with `gt/gt.txt` and
-    `seqinfo.ini`. A bee has a box where at least 25 % of it can be seen, and keeps its number from its appearance to
+    For `hive.mp4` these are `hive.tracks.jsonl`, `hive.crossings.jsonl`, `hive.places.toml`, and `hive/` with
+    `gt/gt.txt` and `seqinfo.ini`. A bee has a box where at least 25 % of it can be seen, and keeps its number from its appearance to
     its end. Crossings are those of the centre of its body on its planned path, by the rule of `find_crossings`.
 
     Args:
@@ -126,7 +129,11 @@ def synthesize_video(
     """
     if path.suffix.lower() not in _CODECS:
         raise InputError(f"the video {path} must end in {', '.join(_CODECS)}")
-    names = (path.name, f"{path.stem}.tracks.jsonl", f"{path.stem}.crossings.jsonl", path.stem)
+    names = (
+        path.name,
+        *(f"{path.stem}.{end}" for end in ("tracks.jsonl", "crossings.jsonl", "places.toml")),
+        path.stem,
+    )
     for name in names:
         if (path.parent / name).exists():
             raise InputError(f"{path.parent / name} exists: name another video, or remove it")
@@ -137,6 +144,7 @@ def synthesize_video(
             tracks, crossings = _draw(folder / path.name, options, progress)
             write_tracks(folder / names[1], tracks)
             write_crossings(folder / names[2], crossings)
+            write_places(folder / names[3], crossings.lines)
             write_mot(folder / path.stem, tracks)
             for name in names:
                 shutil.move(folder / name, path.parent / name)
@@ -146,7 +154,8 @@ def synthesize_video(
         video=path,
         tracks_file=path.parent / names[1],
         crossings_file=path.parent / names[2],
-        mot_file=path.parent / names[3] / "gt" / "gt.txt",
+        places_file=path.parent / names[3],
+        mot_file=path.parent / path.stem / "gt" / "gt.txt",
         tracks=tracks,
         crossings=crossings,
     )

@@ -1,5 +1,6 @@
 """Bees at a busy hive entrance, each visit planned before it is drawn, so that every path is known exactly."""
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -206,6 +207,15 @@ class _Plan:
         left, right = margin, self.place.ground.width - margin
         return any(abs(y - line_y) < 0.6 * self.length and not left < x < right for x, y, *_ in self._rows)
 
+    @property
+    def comes_back(self) -> bool:
+        """Whether the path leads out of the frame and in again: nobody could say that it is the same bee."""
+        margin, ground = 0.2 * self.length, self.place.ground
+        inside = [
+            -margin < x < ground.width + margin and -margin < y < ground.height + margin for x, y, *_ in self._rows
+        ]
+        return sum(now and not before for before, now in itertools.pairwise([False, *inside])) > 1
+
     def finished(self, number: int) -> Visit:
         """Return the visit with its number."""
         rows = np.array([row[:4] for row in self._rows])
@@ -241,7 +251,7 @@ class _Plan:
         self._heading = angle
         self.fly(goal, speed=speed, brake=False, sway=0.0)
 
-    def fly(self, goal: tuple[float, float], *, speed: float, brake: bool, sway: float = 2.5) -> None:
+    def fly(self, goal: tuple[float, float], *, speed: float, brake: bool, sway: float = 1.2) -> None:
         """Fly to a goal, or beyond it out of the frame; `sway` is how far the way is from straight."""
         deviation = 0.0
         inside = False
@@ -323,7 +333,7 @@ def _chain(rng: np.random.Generator, place: _Place, lengths: tuple[float, ...], 
     start, misses = float(rng.exponential(0.7)), 0
     while start < seconds and misses < _MAX_MISSES:
         plan = _plan(rng, place, start)
-        if plan.stuck or plan.rounds_line or plan.end > seconds:
+        if plan.stuck or plan.rounds_line or plan.comes_back or plan.end > seconds:
             misses += 1  # another may do, or be short enough
             continue
         plan.look = int(rng.integers(len(lengths)))

@@ -10,6 +10,7 @@ from beeagent_models.tracks.crossings import (
     parse_line,
     read_crossings,
     write_crossings,
+    write_places,
 )
 from beeagent_models.tracks.tracks import Tracks, read_tracks, write_mot, write_tracks
 
@@ -26,5 +27,6 @@ __all__ = [
     "read_tracks",
     "write_crossings",
     "write_mot",
+    "write_places",
     "write_tracks",
 ]

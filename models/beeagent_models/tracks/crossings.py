@@ -305,5 +305,29 @@ def write_crossings(path: Path, crossings: Crossings) -> None:
             file.write(json.dumps(row) + "\n")
 
 
+def write_places(path: Path, lines: Sequence[Line]) -> None:
+    """Write a places.toml with the lines, for the agent to count at.
+
+    Args:
+        path: the file; its folder exists.
+        lines: to write; each name of letters, digits, - and _.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with atomic_write(path) as file:
+        for line in lines:
+            file.write(f"[lines.{line.name}]\npoints = [{_rounded(line.start)}, {_rounded(line.end)}]\n")
+            file.write(f'in = "{_way_in(line)}"\n')
+
+
+def _way_in(line: Line) -> str:
+    """Return the direction in the image that is nearest to the line's right-hand side."""
+    across, down = line.start[1] - line.end[1], line.end[0] - line.start[0]
+    if abs(down) >= abs(across):
+        return "down" if down > 0 else "up"
+    return "right" if across > 0 else "left"
+
+
 def _rounded(point: tuple[float, float]) -> list[float]:
     return [round(value, _DECIMALS) for value in point]

@@ -42,6 +42,12 @@ def test_files_agree_with_each_other(busy: SynthesizedVideo) -> None:
         (one.frame, one.track, one.direction) for one in busy.crossings.crossings
     ]
     assert len(frames_of(busy.video)) == 240
+    (line,) = busy.crossings.lines
+    assert busy.places_file.read_text().splitlines() == [
+        "[lines.entrance]",
+        f"points = [[1.0, {line.start[1]:.6g}], [0.0, {line.end[1]:.6g}]]",
+        'in = "up"',
+    ]
 
 
 def test_boxes_are_where_the_video_changes(busy: SynthesizedVideo) -> None:
@@ -84,6 +90,8 @@ def test_bees_fly_walk_stop_enter_and_leave(seed: int) -> None:
         x, y = visit.points[-1]
         assert y < 180 if ends_at_slot else not (0 <= x < 1280 and 0 <= y < 720)
         assert visit.end <= 30
+        inside = ((visit.points > -8) & (visit.points < (1288, 728))).all(axis=1)
+        assert np.count_nonzero(np.diff(inside.astype(int)) > 0) <= 1, "left the frame and came back"
     flight, walk = np.concatenate(flights), np.concatenate(walks)
     fastest = [speeds.max() for speeds in flights if len(speeds)]
     assert np.quantile(fastest, 0.9) > 1.2

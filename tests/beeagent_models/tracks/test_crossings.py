@@ -1,5 +1,6 @@
 import itertools
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,15 @@ from beeagent_models.tracks import (
     parse_line,
     read_crossings,
     write_crossings,
+    write_places,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 IN, OUT = Direction.IN, Direction.OUT
 UP = Line(name="entrance", start=(1.0, 0.5), end=(0.0, 0.5))
@@ -197,6 +204,14 @@ def test_any_file_is_read_or_refused_in_one_line(tmp_path_factory: pytest.TempPa
     except InputError as error:
         message = str(error)
     assert message is None or (message.startswith(str(path)) and "\n" not in message)
+
+
+def test_places_file_has_the_way_in(tmp_path: Path) -> None:
+    ways = {"up": ((1, 0.5), (0, 0.4)), "down": ((0, 0.5), (1, 0.4)), "left": ((0.5, 0), (0.5, 1)),
+            "right": ((0.5, 1), (0.4, 0))}  # fmt: skip
+    write_places(tmp_path / "places.toml", [Line(name=way, start=ends[0], end=ends[1]) for way, ends in ways.items()])
+    read = tomllib.loads((tmp_path / "places.toml").read_text())
+    assert read == {"lines": {way: {"points": [list(ends[0]), list(ends[1])], "in": way} for way, ends in ways.items()}}
 
 
 def test_line_of_the_command_line() -> None:
