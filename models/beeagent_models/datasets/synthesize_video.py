@@ -116,8 +116,9 @@ def synthesize_video(
     """Draw a video of a busy hive entrance and write its truth beside it.
 
     For `hive.mp4` these are `hive.tracks.jsonl`, `hive.crossings.jsonl`, `hive.places.toml`, and `hive/` with
-    `gt/gt.txt` and `seqinfo.ini`. A bee has a box where at least 25 % of it can be seen, and keeps its number from its appearance to
-    its end. Crossings are those of the centre of its body on its planned path, by the rule of `find_crossings`.
+    `gt/gt.txt` and `seqinfo.ini`. A bee has a box where at least 25 % of it can be seen, and keeps its number from its
+    appearance to its end. Crossings are those of the centre of its body on its planned path, by the rule of
+    `find_crossings`.
 
     Args:
         path: the video, .mp4 or .avi; nothing of that name is there yet, its folder is made if need be.
@@ -129,11 +130,8 @@ def synthesize_video(
     """
     if path.suffix.lower() not in _CODECS:
         raise InputError(f"the video {path} must end in {', '.join(_CODECS)}")
-    names = (
-        path.name,
-        *(f"{path.stem}.{end}" for end in ("tracks.jsonl", "crossings.jsonl", "places.toml")),
-        path.stem,
-    )
+    ends = ("tracks.jsonl", "crossings.jsonl", "places.toml")
+    names = (path.name, *(f"{path.stem}.{end}" for end in ends), path.stem)
     for name in names:
         if (path.parent / name).exists():
             raise InputError(f"{path.parent / name} exists: name another video, or remove it")
