@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from beeagent_models.tracks import Crossing, Crossings, Direction
+from beeagent_models.tracks.crossings import Counts
 
 MAX_SHIFT_S = 1.0
 """Seconds by which a crossing may be counted early or late and still be the same one."""
@@ -16,14 +17,14 @@ class DirectionErrors:
     Attributes:
         true: number in the truth.
         counted: number in the predictions.
-        missed: of the true ones, those that were not counted within `MAX_SHIFT_S`.
-        extra: of the counted ones, those that are none.
+        missed: of the true ones, those that were not counted within `MAX_SHIFT_S`; None for a count without times.
+        extra: of the counted ones, those that are none; likewise.
     """
 
     true: int
     counted: int
-    missed: int
-    extra: int
+    missed: int | None
+    extra: int | None
 
     @property
     def error(self) -> float | None:
@@ -102,6 +103,36 @@ def compare_crossings(truth: Crossings, counted: Sequence[Crossing]) -> list[Cro
                 _compare(
                     [one for one in of_line if one.direction is direction and label in {"", one.label}],
                     [one for one in counted_of_line if one.direction is direction and label in {"", one.label}],
+                )
+                for direction in (Direction.IN, Direction.OUT)
+            )
+            found.append(CrossingErrors(line=line.name, label=label, into=into, out=out))
+    return found
+
+
+def compare_counts(truth: Crossings, counts: Counts) -> list[CrossingErrors]:
+    """Compare the number of counted crossings of each line of the truth, by label.
+
+    Args:
+        truth: the true crossings; where one has no label, all labels are taken together.
+        counts: of the same video.
+
+    Returns:
+        One for each line and label of the truth or the predictions.
+    """
+    labelled = all(one.label for one in truth.crossings)
+    found = []
+    for line in truth.lines:
+        of_line = [one for one in truth.crossings if one.line == line.name]
+        by_label = counts.get(line.name, {})
+        labels = sorted({one.label for one in of_line} | by_label.keys()) if labelled else []
+        for label in labels or [""]:
+            into, out = (
+                DirectionErrors(
+                    true=sum(one.direction is direction and label in {"", one.label} for one in of_line),
+                    counted=sum(both[direction] for name, both in by_label.items() if label in {"", name}),
+                    missed=None,
+                    extra=None,
                 )
                 for direction in (Direction.IN, Direction.OUT)
             )

@@ -11,9 +11,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from beeagent_models.evaluation.crossing_errors import MAX_SHIFT_S, CrossingErrors, compare_crossings
+from beeagent_models.evaluation.crossing_errors import MAX_SHIFT_S, CrossingErrors, compare_counts, compare_crossings
 from beeagent_models.evaluation.track_metrics import MIN_IOU, TrackMetrics, measure_tracks
-from beeagent_models.tracks import Crossing, Crossings, Tracks, find_track_crossings, read_crossings, read_tracks
+from beeagent_models.tracks import (
+    Crossing,
+    Crossings,
+    Tracks,
+    find_track_crossings,
+    read_counts,
+    read_crossings,
+    read_tracks,
+)
 from beeagent_models.tracks.crossings import is_crossings_file
 
 RATE = "{rate}"
@@ -154,11 +162,16 @@ def _at_rate(
     if is_crossings_file(path):
         if truth is not None or crossings is None:
             raise InputError(f"{path} has crossings and no tracks: compare it with --crossings alone")
-        if options.rates is not None and "," in options.rates and RATE not in str(options.predictions):
-            raise InputError(
-                f"{path} has the crossings counted at one rate: give a file for each, with {RATE} in the name"
-            )
+        _refuse_several_rates(options, path)
         return _AtRate(rate, None, tuple(compare_crossings(crossings, _counted(crossings, path))))
+    counts = None if crossings is None else read_counts(path)
+    errors: list[CrossingErrors] = []
+    if crossings is not None and counts is not None:
+        _refuse_several_rates(options, path)
+        _refuse_other_lines(crossings, list(counts), path)
+        errors = compare_counts(crossings, counts)
+        if truth is None:
+            return _AtRate(rate, None, tuple(errors))
     video_rate = crossings.rate if crossings is not None else truth.rate if truth is not None else None
     predicted = read_tracks(path, rate=video_rate)
     last = truth.frames if truth is not None else crossings.frames if crossings is not None else None
@@ -169,12 +182,12 @@ def _at_rate(
     if RATE in str(options.predictions):
         _refuse_other_frames(predicted, step, path)
     predicted = predicted.every(step)
-    metrics, errors = None, []
+    metrics = None
     if truth is not None:
         if not len(truth.every(step).frame):
             raise InputError(f"{options.tracks} has no tracks in every {step}th frame: measure at a higher rate")
         metrics = measure_tracks(truth, predicted.scaled_to(truth.size), every=step)
-    if crossings is not None:
+    if crossings is not None and counts is None:
         found = find_track_crossings(
             predicted.scaled_to(crossings.size), crossings.lines, size=crossings.size, rate=crossings.rate
         )
@@ -184,11 +197,21 @@ def _at_rate(
 
 def _counted(truth: Crossings, path: Path) -> Sequence[Crossing]:
     counted = read_crossings(path)
-    names = {line.name for line in truth.lines}
-    unknown = next((line.name for line in counted.lines if line.name not in names), None)
-    if unknown is not None:
-        raise InputError(f"{path} has a line {unknown!r}, the truth has {', '.join(sorted(names))}: name them alike")
+    _refuse_other_lines(truth, [line.name for line in counted.lines], path)
     return counted.crossings
+
+
+def _refuse_other_lines(truth: Crossings, names: Sequence[str], path: Path) -> None:
+    missing = next((line.name for line in truth.lines if line.name not in names), None)
+    if missing is not None:
+        there = ", ".join(shown(name) for name in names) or "none"
+        raise InputError(f"{path} has no line {missing!r}, as the truth has, but {there}: name them alike")
+
+
+def _refuse_several_rates(options: TrackEvaluationOptions, path: Path) -> None:
+    """Refuse to measure at several rates what was counted at one."""
+    if options.rates is not None and "," in options.rates and RATE not in str(options.predictions):
+        raise InputError(f"{path} has what was counted at one rate: give a file for each, with {RATE} in the name")
 
 
 def _refuse_other_frames(predicted: Tracks, step: int, path: Path) -> None:
@@ -221,7 +244,7 @@ def _crossing_table(figures: Sequence[_AtRate]) -> Table:
             name = shown(f"{errors.line} {errors.label}".strip())
             for direction, way in (("in", errors.into), ("out", errors.out)):
                 counts = (way.true, way.counted)
-                strays = (str(way.missed), str(way.extra))
+                strays = ("-" if stray is None else str(stray) for stray in (way.missed, way.extra))
                 table.add_row(_name(one), Text(f"{name} {direction}"), *map(str, counts), _percent(way.error), *strays)
             net = (f"{errors.true_net:+}", f"{errors.counted_net:+}", _percent(errors.net_error))
             table.add_row(_name(one), Text(f"{name} net"), *net, "", "")

@@ -9,12 +9,16 @@ import numpy as np
 from beeagent.camera.synthetic.behaviour import Bee, Ground
 from numpy.typing import NDArray
 
+from beeagent_models.tracks import find_crossings
+
 STEP = 1 / 120
 """Seconds between two points of a path."""
 
 _LINE_BELOW_SLOT = 1.6
 """Distance of the entrance line from the slot, in body lengths."""
 _MAX_LEG_STEPS = round(10 / STEP)
+_BARELY, _CLEARLY = 0.12, 0.5
+"""Distances from the line, in body lengths, between which no path turns."""
 _MAX_MISSES = 8
 _UP = -math.pi / 2
 
@@ -147,10 +151,6 @@ class _Place:
         """Return a point between line and slot."""
         return self._near(rng, x), self.line_y - float(rng.uniform(0.8, 1.1)) * self.length
 
-    def on_line(self, rng: np.random.Generator, x: float) -> tuple[float, float]:
-        """Return a point on the line."""
-        return self._near(rng, x), self.line_y
-
     def before_slot(self, x: float) -> tuple[float, float]:
         """Return the point just before the slot."""
         return x, self.slot_bottom + 0.3 * self.length
@@ -201,11 +201,18 @@ class _Plan:
         return self.start + (len(self._rows) - 1) * STEP
 
     @property
-    def rounds_line(self) -> bool:
-        """Whether the path goes around an end of the line, or so near to it that nobody could say."""
-        margin, line_y = 1.2 * self.length, self.place.line_y
-        left, right = margin, self.place.ground.width - margin
-        return any(abs(y - line_y) < 0.6 * self.length and not left < x < right for x, y, *_ in self._rows)
+    def is_ambiguous(self) -> bool:
+        """Whether nobody could say how often it crosses the line: it barely does, or near an end of the line."""
+        margin, line_y, width = 1.2 * self.length, self.place.line_y, self.place.ground.width
+        points = np.array([row[:2] for row in self._rows])
+        near = np.abs(points[:, 1] - line_y) < 0.6 * self.length
+        if (near & ((points[:, 0] < margin) | (points[:, 0] > width - margin))).any():
+            return True
+        barely, clearly = (
+            find_crossings(points, np.full(len(points), share * self.length), start=(width, line_y), end=(0, line_y))
+            for share in (_BARELY, _CLEARLY)
+        )
+        return [direction for _, direction in barely] != [direction for _, direction in clearly]
 
     @property
     def comes_back(self) -> bool:
@@ -280,14 +287,21 @@ class _Plan:
             self._vy += ((y - self._y) * 20 - self._vy * 6) * STEP + ay
             self._move(flying=True, turn_to=_UP)
 
-    def walk(self, goal: tuple[float, float], *, speed: float | None = None, by_slot: bool = False) -> None:
-        """Walk to a goal."""
+    def stop_on_line(self, seconds: float) -> None:
+        """Walk straight to the line and stand on it."""
+        self.walk((self._x, self.place.line_y), within=0.05)
+        self.pause(seconds)
+
+    def walk(
+        self, goal: tuple[float, float], *, speed: float | None = None, by_slot: bool = False, within: float = 0.15
+    ) -> None:
+        """Walk to a goal, or `within` so many body lengths of it."""
         limit = (float(self.rng.uniform(2, 5)) if speed is None else speed) * self.length
         current, deviation = 0.0, 0.0
         noise = self.rng.normal(0, 1.5 * math.sqrt(STEP), _MAX_LEG_STEPS)
         for step in range(_MAX_LEG_STEPS):
             distance = math.dist((self._x, self._y), goal)
-            if distance < 0.15 * self.length:
+            if distance < within * self.length:
                 break
             deviation += float(noise[step]) - 3 * deviation * STEP
             bearing = math.atan2(goal[1] - self._y, goal[0] - self._x)
@@ -333,7 +347,7 @@ def _chain(rng: np.random.Generator, place: _Place, lengths: tuple[float, ...], 
     start, misses = float(rng.exponential(0.7)), 0
     while start < seconds and misses < _MAX_MISSES:
         plan = _plan(rng, place, start)
-        if plan.stuck or plan.rounds_line or plan.comes_back or plan.end > seconds:
+        if plan.stuck or plan.is_ambiguous or plan.comes_back or plan.end > seconds:
             misses += 1  # another may do, or be short enough
             continue
         plan.look = int(rng.integers(len(lengths)))
@@ -368,8 +382,7 @@ def _arrival(rng: np.random.Generator, place: _Place, start: float) -> _Plan:
         plan.fly_in(place.below(rng, door[0]))
     plan.perhaps_pause()
     if rng.random() < 0.15:
-        plan.walk(place.on_line(rng, door[0]))
-        plan.pause(float(rng.uniform(0.3, 1.0)))
+        plan.stop_on_line(float(rng.uniform(0.3, 1.0)))
     plan.walk(place.before_slot(door[0]))
     plan.walk(door, by_slot=True)
     return plan
@@ -432,8 +445,7 @@ def _stop_on_line(rng: np.random.Generator, place: _Place, start: float) -> _Pla
     plan = _comes_out(rng, place, start)
     door = plan.begin
     plan.walk(place.above(rng, door[0]), by_slot=True)
-    plan.walk(place.on_line(rng, door[0]))
-    plan.pause(float(rng.uniform(0.3, 1.5)))
+    plan.stop_on_line(float(rng.uniform(0.3, 1.5)))
     plan.walk(place.before_slot(door[0]))
     plan.walk(door, by_slot=True)
     return plan

@@ -15,10 +15,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from beeagent_models.datasets.atomic_write import atomic_write
-from beeagent_models.tracks.json_lines import MAX_FRAMES, MAX_TRACK, Row, lines_of, parse_row
-from beeagent_models.tracks.tracks import Tracks
+from beeagent_models.tracks.json_lines import MAX_FRAMES, MAX_TRACK, Row, lines_of, parse_row, schema_of
+from beeagent_models.tracks.tracks import MESSAGES, Tracks
 
 SCHEMA = "beeagent.crossings/1"
+TRAFFIC = "beeagent.traffic/1"
+
+Counts = dict[str, dict[str, dict["Direction", int]]]
+"""Number of crossings by line, label and direction."""
 
 MARGIN = 0.25
 """Distance from the line, in body lengths, from which an object is on one side of it."""
@@ -214,6 +218,52 @@ class _CrossingRow(Row):
     direction: Literal["in", "out"]
     track: Annotated[int, Field(ge=-MAX_TRACK, le=MAX_TRACK)] | None = None
     label: str = ""
+
+
+class _InOut(Row):
+    into: Annotated[int, Field(ge=0)] = Field(alias="in")
+    out: Annotated[int, Field(ge=0)]
+
+
+class _Traffic(Row):
+    event_id: str
+    lines: dict[str, dict[str, _InOut]]
+
+
+def read_counts(path: Path) -> Counts | None:
+    """Read what the agent counted: the sum of its messages beeagent.traffic/1, each once.
+
+    Args:
+        path: JSON Lines; other messages of the agent may lie between.
+
+    Returns:
+        The counts, None if the file has no such message.
+
+    Raises:
+        InputError: the file cannot be read, or a message is not as it should be.
+    """
+    counts: Counts | None = None
+    known: set[str] = set()
+    for number, text in lines_of(path):
+        if counts is None and not text.startswith("{"):
+            return None
+        schema = schema_of(text, path=path, number=number)
+        if schema not in MESSAGES:
+            return counts
+        if schema != TRAFFIC:
+            continue
+        counts = {} if counts is None else counts
+        message = parse_row(_Traffic, text, path=path, number=number)
+        if message.event_id in known:
+            continue
+        known.add(message.event_id)
+        for line, by_label in message.lines.items():
+            of_line = counts.setdefault(line, {})
+            for label, passed in by_label.items():
+                both = of_line.setdefault(label, dict.fromkeys(Direction, 0))
+                both[Direction.IN] += passed.into
+                both[Direction.OUT] += passed.out
+    return counts
 
 
 def is_crossings_file(path: Path) -> bool:

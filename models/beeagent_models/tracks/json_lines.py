@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from beeagent.errors import InputError
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 MAX_FRAMES = 10_000_000
 MAX_TRACK = 2**53
@@ -15,6 +15,10 @@ class Row(BaseModel):
     """One line; unknown fields are ignored, as later versions may add some."""
 
     model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
+
+
+class _AnyRow(Row):
+    format: str = Field(default="", alias="schema")
 
 
 R = TypeVar("R", bound=Row)
@@ -53,6 +57,15 @@ def parse_row(model: type[R], text: str, *, path: Path, number: int) -> R:
         value = "" if first["type"] in {"missing", "json_invalid"} else f" is {_short(first['input'])}"
         subject = f"{field}{value}: " if field else ""
         raise InputError(f"{path}, line {number}: {subject}{first['msg']}") from None
+
+
+def schema_of(text: str, *, path: Path, number: int) -> str:
+    """Return the schema that a line names, empty if it names none.
+
+    Raises:
+        InputError: it is no JSON object.
+    """
+    return parse_row(_AnyRow, text, path=path, number=number).format
 
 
 def _short(value: object) -> str:

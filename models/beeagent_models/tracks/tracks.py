@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from beeagent_models.datasets.atomic_write import atomic_write, make_folder
-from beeagent_models.tracks.json_lines import MAX_FRAMES, MAX_TRACK, Row, lines_of, parse_row
+from beeagent_models.tracks.json_lines import MAX_FRAMES, MAX_TRACK, Row, lines_of, parse_row, schema_of
 
 SCHEMA = "beeagent.tracks/1"
-MESSAGES = "beeagent.detections/1"
+_DETECTIONS = "beeagent.detections/1"
+MESSAGES = (_DETECTIONS, "beeagent.traffic/1", "beeagent.status/1")
+"""Schemas of the agent, whose messages one file may mix."""
 
 _MAX_SIDE = 65_536
 _MAX_RATE = 10_000
@@ -122,10 +124,6 @@ class _Message(Row):
     detections: list[_Object]
 
 
-class _AnySchema(Row):
-    format: str = Field(default="", alias="schema")
-
-
 @dataclass(frozen=True, slots=True)
 class _Found:
     """An object as it was read, and the line of the file for errors."""
@@ -160,12 +158,12 @@ def read_tracks(path: Path, *, rate: float | None = None, is_truth: bool = False
         raise InputError(f"{path} is empty: give a file of tracks, in MOT challenge format or {SCHEMA}")
     if not first[1].startswith("{"):
         return _read_mot(path, itertools.chain([first], lines), is_truth=is_truth)
-    schema = parse_row(_AnySchema, first[1], path=path, number=first[0]).format
+    schema = schema_of(first[1], path=path, number=first[0])
     if schema == SCHEMA:
         return _read_own(path, first, lines)
-    if schema == MESSAGES:
+    if schema in MESSAGES:
         return _read_messages(path, itertools.chain([first], lines), rate=rate)
-    raise InputError(f"{path}, line {first[0]}: schema is {schema!r}: allowed are {SCHEMA} and {MESSAGES}")
+    raise InputError(f"{path}, line {first[0]}: schema is {schema!r}: allowed are {SCHEMA} and {_DETECTIONS}")
 
 
 def _read_own(path: Path, first: tuple[int, str], lines: Iterable[tuple[int, str]]) -> Tracks:
@@ -185,10 +183,17 @@ def _read_messages(path: Path, lines: Iterable[tuple[int, str]], *, rate: float 
         )
     found, size = [], None
     for number, text in lines:
+        schema = schema_of(text, path=path, number=number)
+        if schema not in MESSAGES:
+            raise InputError(f"{path}, line {number}: schema is {schema!r}: allowed are messages of the agent")
+        if schema != _DETECTIONS:
+            continue
         message = parse_row(_Message, text, path=path, number=number)
         size = (message.frame.width, message.frame.height)
         frame = round(message.source.position_s * rate) + 1
         found += [_placed(number, frame, one, *size) for one in message.detections]
+    if size is None:
+        raise InputError(f"{path} has no message {_DETECTIONS}: give one with the tracks")
     return _assembled(path, found, size=size, rate=rate, frames=None)
 
 

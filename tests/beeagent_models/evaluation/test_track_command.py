@@ -129,12 +129,57 @@ def test_counted_crossings(folder: Path) -> None:
     assert row["tracks"] is None
     with pytest.raises(InputError, match="has crossings and no tracks"):
         evaluate("--tracks", folder / "truth.jsonl", "--predictions", folder / "counted.jsonl")
-    with pytest.raises(InputError, match=r"counted at one rate: give a file for each, with \{rate\}"):
+    with pytest.raises(InputError, match=r"was counted at one rate: give a file for each, with \{rate\}"):
         evaluate("--crossings", folder / "crossings.jsonl", "--predictions", folder / "counted.jsonl",
                  "--rates", "30,10")  # fmt: skip
     (folder / "counted.jsonl").write_text("".join(lines).replace("entrance", "door"))
-    with pytest.raises(InputError, match="has a line 'door', the truth has entrance: name them alike"):
+    with pytest.raises(InputError, match="has no line 'entrance', as the truth has, but door: name them alike"):
         evaluate("--crossings", folder / "crossings.jsonl", "--predictions", folder / "counted.jsonl")
+
+
+def test_messages_of_the_agent(folder: Path, truth: Tracks) -> None:
+    """Tracks of its detections, and counts of its traffic, from one file."""
+    messages = [
+        {
+            "schema": "beeagent.detections/1",
+            "frame": {"width": 640, "height": 360},
+            "source": {"name": "busy.mp4", "position_s": round((frame - 1) / 30, 3)},
+            "detections": [
+                {
+                    "label": "bee",
+                    "track": int(track),
+                    "box": dict(zip(("left", "top", "width", "height"), box, strict=True)),
+                }
+                for track, box in zip(
+                    truth.track[rows], (truth.boxes[rows] / (640, 360, 640, 360)).tolist(), strict=True
+                )
+            ],
+        }
+        for frame, rows in truth.by_frame()
+    ]
+    for event, into, out in (("a", 1, 2), ("b", 0, 1), ("b", 0, 1)):
+        both = {"in": into, "out": out}
+        line = {"bee": {**both, "today": both, "total": both}}
+        lines = {"entrance": line, "other": line}
+        messages.append({"schema": "beeagent.traffic/1", "event_id": event, "lines": lines, "zones": {}})
+    (folder / "messages.jsonl").write_text("\n".join(map(json.dumps, messages)))
+    arguments = ("--crossings", folder / "crossings.jsonl", "--predictions", folder / "messages.jsonl")
+    (row,) = evaluate("--tracks", folder / "truth.jsonl", *arguments)
+    assert row["tracks"]["hota"] == pytest.approx(1)
+    (errors,) = row["crossings"]
+    assert errors["in"] == {"true": 2, "counted": 1, "error": -0.5, "missed": None, "extra": None}
+    assert errors["out"] == {"true": 1, "counted": 3, "error": 2, "missed": None, "extra": None}
+    assert errors["net"] == {"true": 1, "counted": -2, "error": -1}
+    assert evaluate(*arguments)[0]["crossings"] == [errors]
+    assert "-50.0 %      -     -" in run("evaluate", *arguments).stdout
+    with pytest.raises(InputError, match="was counted at one rate"):
+        evaluate(*arguments, "--rates", "30,15")
+    (folder / "messages.jsonl").write_text(json.dumps(messages[-1]).replace("entrance", "door"))
+    with pytest.raises(InputError, match="has no line 'entrance', as the truth has, but door, other: name them alike"):
+        evaluate(*arguments)
+    (folder / "messages.jsonl").write_text(json.dumps(messages[-1]).replace('"in": 0', '"in": -1'))
+    with pytest.raises(InputError, match=r"line 1: lines\.entrance\.bee\.in is -1"):
+        evaluate(*arguments)
 
 
 def test_tables(folder: Path) -> None:

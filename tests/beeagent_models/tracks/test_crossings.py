@@ -194,7 +194,7 @@ def test_wrong_files_are_refused(tmp_path: Path, content: str, message: str) -> 
 
 
 @given(st.one_of(st.binary(max_size=100), st.text(max_size=100).map(lambda text: (HEADER + text).encode())))
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 def test_any_file_is_read_or_refused_in_one_line(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.mktemp("any") / "a"
     path.write_bytes(content)
