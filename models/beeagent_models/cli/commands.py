@@ -198,9 +198,9 @@ def evaluate(
     Or measure tracks and counts of a video against the truth: --tracks, --crossings, --predictions and --rates.
     """
     if any(option is not None for option in (tracks, crossings, predictions, rates)):
-        _refuse_model_options(context)
         with requires_extra("evaluate"):
             from beeagent_models.evaluation.track_command import TrackEvaluationOptions, run_track_evaluation
+        _refuse_model_options(context)
         run_track_evaluation(
             TrackEvaluationOptions(tracks=tracks, crossings=crossings, predictions=predictions, rates=rates),
             as_json=as_json,
