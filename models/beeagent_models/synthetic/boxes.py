@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from beeagent.camera.synthetic.behaviour import Bee
+from beeagent.camera.synthetic.scene import Scene
 from beeagent.camera.synthetic.sprite import Box, Placed
 from numpy.typing import NDArray
 
@@ -36,16 +38,33 @@ def visible_boxes(shape: tuple[int, ...], placed: Sequence[Placed]) -> NDArray[n
     Returns:
         float32, shape (n, 4): left, top, right, bottom in pixels.
     """
+    boxes = [box for box in _box_of_each(shape, placed) if box is not None]
+    return np.array(boxes, dtype=np.float32).reshape(-1, 4)
+
+
+def render_each(scene: Scene) -> tuple[NDArray[np.uint8], list[tuple[Bee, Box]]]:
+    """Draw a scene at its current time.
+
+    Returns:
+        The image, and each visible bee with its box.
+    """
+    image, placed = scene.draw()
+    boxes = _box_of_each(image.shape[:2], placed)
+    return image, [(bee, box) for bee, box in zip(scene.drawn_bees(), boxes, strict=True) if box is not None]
+
+
+def _box_of_each(shape: tuple[int, ...], placed: Sequence[Placed]) -> list[Box | None]:
+    """Return the box of each stamp, None for one without."""
     areas = [one.visible_part(_box(cv2.boundingRect(one.stamp.mask.view(np.uint8))), shape) for one in placed]
-    boxes = []
+    boxes: list[Box | None] = []
     for index, one in enumerate(placed):
         above = [(two, common) for two, area in zip(placed[index + 1 :], areas[index + 1 :], strict=True)
                  if not _empty(common := _common(areas[index], area))]  # fmt: skip
         box, visible = _seen(one, areas[index], above)
         longer_side = max(box[2] - box[0], box[3] - box[1])
-        if visible >= max(1, _MIN_VISIBLE * np.count_nonzero(one.stamp.mask)) and longer_side >= _MIN_SIZE:
-            boxes.append(box)
-    return np.array(boxes, dtype=np.float32).reshape(-1, 4)
+        shown = visible >= max(1, _MIN_VISIBLE * np.count_nonzero(one.stamp.mask)) and longer_side >= _MIN_SIZE
+        boxes.append(box if shown else None)
+    return boxes
 
 
 def _seen(one: Placed, area: Box, above: list[tuple[Placed, Box]]) -> tuple[Box, int]:

@@ -9,6 +9,7 @@ from beeagent.camera.synthetic.address import SceneOptions
 from beeagent.camera.synthetic.behaviour import Activity
 from beeagent.camera.synthetic.scene import Scene
 from beeagent.errors import InputError
+from beeagent_models.synthetic.boxes import render_each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.scene_frame import render
@@ -191,3 +192,16 @@ def test_option_out_of_range_is_refused(changes: dict[str, object], message: str
         options(**changes)
 
     assert str(caught.value) == f"synthetic scene: {message}"
+
+
+def test_render_each_gives_the_boxes_of_render_with_their_bees() -> None:
+    scene = Scene(options(seed=4))
+    for _ in range(5):
+        scene.advance(0.5)
+        frame = render(scene)
+        pixels, found = render_each(scene)
+        np.testing.assert_array_equal(pixels, frame.pixels)
+        np.testing.assert_array_equal(np.array([box for _, box in found], np.float32).reshape(-1, 4), frame.boxes)
+        for bee, (left, top, right, bottom) in found:
+            assert left - 10 < bee.x < right + 10
+            assert top - 10 < bee.y < bottom + 10

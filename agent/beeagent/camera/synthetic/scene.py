@@ -4,8 +4,10 @@ import math
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +35,17 @@ _HEADINGS = 48
 _MAX_CACHE_BYTES = 16_000_000
 
 
+class BeesInMotion(Protocol):
+    """The bees of a scene, and their movement."""
+
+    @property
+    def bees(self) -> Sequence[Bee]:
+        """Those in the scene at the current time."""
+
+    def advance(self, seconds: float) -> None:
+        """Advance the time."""
+
+
 class Scene:
     """A hive entrance with bees, drawn frame by frame; the same options give the same frames.
 
@@ -40,9 +53,16 @@ class Scene:
 
     Args:
         options: of the scene.
+        bees_in_motion: makes the bees from the source of randomness, the ground and the length in pixels of each
+            individual; None for a `Colony`.
     """
 
-    def __init__(self, options: SceneOptions) -> None:
+    def __init__(
+        self,
+        options: SceneOptions,
+        *,
+        bees_in_motion: Callable[[np.random.Generator, Ground, tuple[float, ...]], BeesInMotion] | None = None,
+    ) -> None:
         self.options = options
         rng = np.random.default_rng(options.seed)
         size = (options.width, options.height)
@@ -63,11 +83,11 @@ class Scene:
         lengths = tuple(length * float(rng.uniform(0.9, 1.1)) for _ in range(_LOOKS))
         self._stamps = _StampCache(rng, lengths=lengths, sun=self._sun, gains=balance)
         self._slot_top = place.slot[1]
-        self._colony = Colony(
-            rng,
-            ground=Ground(width=options.width, height=options.height, slot=place.slot),
-            bees=options.bees,
-            lengths=lengths,
+        ground = Ground(width=options.width, height=options.height, slot=place.slot)
+        self._colony: BeesInMotion = (
+            Colony(rng, ground=ground, bees=options.bees, lengths=lengths)
+            if bees_in_motion is None
+            else bees_in_motion(rng, ground, lengths)
         )
         self._frames = 0
 
@@ -80,6 +100,10 @@ class Scene:
         self._colony.advance(1 / self.options.fps if seconds is None else seconds)
         self._frames += 1
 
+    def drawn_bees(self) -> list[Bee]:
+        """Return the bees in drawing order: those in the air, with their shadows, are nearer to the camera."""
+        return sorted(self._colony.bees, key=lambda bee: bee.flying)
+
     def draw(self) -> tuple[NDArray[np.uint8], list[Placed]]:
         """Draw the scene at its current time, which does not advance.
 
@@ -88,8 +112,7 @@ class Scene:
         """
         image = self._backgrounds[self._frames % _GRAINS].copy()
         placed: list[Placed] = []
-        # Those on foot first: those in the air, with their shadows, are nearer to the camera.
-        for bee in sorted(self._colony.bees, key=lambda bee: bee.flying):
+        for bee in self.drawn_bees():
             centre = (round(bee.x), round(bee.y))
             stamps = self._stamps.stamps(bee)
             if stamps.shadow is not None:
