@@ -1,11 +1,20 @@
 """What holds for all tests."""
 
+import os
 import signal
+import sys
+from pathlib import Path
 
 from hypothesis import settings
 from support.mosquitto import mosquitto
 
 __all__ = ["mosquitto"]
+
+# The tests start the agent hundreds of times. Without bytecode, half of each start is compiling.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
 # A test that takes long on a busy machine is not thereby wrong.
 settings.register_profile("no-deadline", deadline=None)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from support.rekognition_server import ACCESS_KEY, SECRET_KEY
 
@@ -17,6 +16,8 @@ REGION: Final = "eu-west-1"
 @pytest.fixture(scope="session")
 def moto() -> Iterator[str]:
     """A server of S3, SQS, KMS, CloudFormation and the rest, on a port of this machine; its address."""
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415 - takes a second, in each worker of pytest-xdist
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
