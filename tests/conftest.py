@@ -5,6 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from support.mosquitto import mosquitto
 
@@ -22,3 +23,12 @@ settings.load_profile("no-deadline")
 
 # A run in the background of a script has SIGINT ignored, and so would have every command that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+_TRAINING_TIMEOUT_S = 600
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give what compiles networks more time than others, unless the test says how much."""
+    for item in items:
+        if item.get_closest_marker("training") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_TRAINING_TIMEOUT_S))

@@ -17,6 +17,8 @@ from beeagent.log import configure_log
 from support.rekognition_server import ACCESS_KEY, PROJECT_VERSION_ARN, SECRET_KEY, Fault, RekognitionServer
 from support.token_exchange_server import AUTHORIZATION_TOKEN, TokenExchangeServer
 
+pytestmark = pytest.mark.aws
+
 
 class Clock:
     def __init__(self) -> None:

@@ -20,6 +20,8 @@ from support.mqtt_subscriber import subscriber
 from support.outbox_files import read_books
 from support.rekognition_server import RekognitionServer
 
+pytestmark = pytest.mark.faults
+
 FAILING = str(Path(__file__).parents[1] / "support" / "failing_thread_agent.py")
 OF_EVERY_AGENT = [
     "capture", "capture-1", "prepare", "infer-1", "infer-2", "outbox", "sender", "mqtt", "status", "http",

@@ -22,7 +22,7 @@ from support.mosquitto import free_port
 from support.notify_socket import notify_socket
 from support.prometheus_text import read_metrics
 
-DEADLINE = 60.0
+DEADLINE = 45.0
 SLOTS = 8  # connections that are open at a time, at most
 
 

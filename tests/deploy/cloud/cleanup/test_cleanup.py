@@ -16,6 +16,8 @@ from support.moto_aws import REGION
 from support.rekognition_server import PROJECT_VERSION_ARN, Fault
 from support.sagemaker_jobs_server import SageMakerJobs
 
+pytestmark = pytest.mark.aws
+
 TAG = {"beeagent:project": "bees"}
 
 
