@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 
+from support.botocore_models import share_models
 from support.rekognition_server import ACCESS_KEY, SECRET_KEY
 
 REGION: Final = "eu-west-1"
@@ -39,6 +40,7 @@ def tell_moto(address: str, what: str, said: object = None) -> None:
 @pytest.fixture
 def aws(moto: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     """An environment in which boto3 asks an empty moto, whatever the service."""
+    share_models(monkeypatch)
     for name, value in {
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
