@@ -18,6 +18,8 @@ from beeagent.settings import RekognitionSettings
 from support.rekognition_server import ACCESS_KEY, PROJECT_VERSION_ARN, SECRET_KEY, Fault, RekognitionServer
 from support.token_exchange_server import AUTHORIZATION_TOKEN, TokenExchangeServer
 
+pytestmark = pytest.mark.aws
+
 
 class Clock:
     def __init__(self) -> None:

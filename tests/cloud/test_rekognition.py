@@ -20,6 +20,8 @@ from support.rekognition_server import (
     error_codes,
 )
 
+pytestmark = pytest.mark.aws
+
 PIXELS = np.random.default_rng(0).integers(0, 256, (90, 160, 3), np.uint8)
 
 

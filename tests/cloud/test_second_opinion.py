@@ -25,6 +25,8 @@ from beeagent.detection import Detections
 from beeagent.settings import RekognitionSettings
 from support.rekognition_server import PROJECT_VERSION_ARN, Fault, Hold, Labels, RekognitionServer, Reset, Rubbish
 
+pytestmark = pytest.mark.aws
+
 DEADLINE = 30.0
 LONG = 600.0  # seconds; no test waits so long
 
