@@ -30,13 +30,19 @@ _CARRY_S = 3 * REVISIT_S
 """An object that is not processed is forgotten after this time."""
 _CARRY_MOVING_S = 0.5
 """Likewise, where something has moved since."""
+_CARRY_MISSED_S = 2 * _VERIFY_S
+"""Likewise, where a region did not show it that is shrunk more than that in which it was detected."""
 
 _TURNS_SHARE = 0.5
 """Ratio of a limited inference rate that the regions of fixed places may take in their turns."""
+_EVERYTHING_REGIONS = 3
+"""Number of regions of a frame in which everything has changed, at most."""
 _MIN_WAIT_S = 0.02
 """The least that counts as the waiting time of a cell."""
 _VERIFIED_COVER = 0.95
 """An object is verified by a region that covers this ratio of its box."""
+_VERIFIED_COVER_MOVING = 0.5
+"""Likewise, where something has moved since."""
 _OBJECT_MARGIN = 0.75
 """Distance of an object from the edges of its region, in its own sides."""
 _FINER = 1.25
@@ -137,6 +143,7 @@ class RegionPlanner:
         self._grid: RegionGrid
         self._everything: bool
         self._observed_at: float
+        self._moving: NDArray[np.bool_]
         self._changed_at: NDArray[np.float64]
         self._processed_at: NDArray[np.float64]
         self._restart((1, 1), at=-math.inf)
@@ -162,7 +169,9 @@ class RegionPlanner:
                 self._restart(frame, at=at)
             self._observed_at = at
             self._everything = motion.everything
-            self._changed_at[motion.moving] = at
+            # Where motion has ended too: an object that was there for a moment has left.
+            self._changed_at[motion.moving | self._moving] = at
+            self._moving = motion.moving
 
     def plan(self, *, frame: tuple[int, int], at: float) -> RegionPlan:
         """Choose the regions of a frame, and count them as processed.
@@ -178,8 +187,8 @@ class RegionPlanner:
             allowed = self._allowed(at)
             regions = self._in_turn(at, limit=allowed)
             if self._everything:
-                # Motion does not tell where anything is: the whole frame, and one region of the others at a time.
-                allowed = min(allowed, 2)
+                # Motion does not tell where anything is: the whole frame, and some of the others in turn.
+                allowed = min(allowed, _EVERYTHING_REGIONS)
             whole = self._everything or self._large_due(at)
             if whole and grid.whole not in regions and len(regions) < allowed:
                 self._count(grid.whole, at=at)
@@ -208,7 +217,7 @@ class RegionPlanner:
             fresh = self._fresh(plan, found)
             if plan.frame == self._grid.frame:
                 carried = self._carried(plan)
-                fresh, carried = _united(fresh, carried, changed=self._changed_since_seen(carried), at=plan.at)
+                fresh, carried = _united(fresh, carried, coarsest=self._coarsest, at=plan.at)
                 self._known = fresh + carried
                 return _detections(self._known, plan.frame, labels), _detections(fresh, plan.frame, labels)
             alone = _detections(fresh, plan.frame, labels)
@@ -216,12 +225,14 @@ class RegionPlanner:
 
     def _restart(self, frame: tuple[int, int], *, at: float) -> None:
         self._grid = grid = RegionGrid(frame, model_input=self._input, tiling=self._tiling)
+        self._coarsest = _FINER * max(map(grid.shrink, grid.tiles or grid.fixed))
         self._turn_s = REVISIT_S / len(grid.fixed)
         if self._rate is not None:
             self._turn_s = max(self._turn_s, 1 / (_TURNS_SHARE * self._rate))
         self._turn_at = self._observed_at = self._filled_at = at
         self._tokens = self._capacity
         self._everything = True
+        self._moving = np.ones((grid.rows, grid.columns), dtype=np.bool_)
         self._changed_at = np.full((grid.rows, grid.columns), at)
         self._processed_at = np.full((grid.rows, grid.columns), -math.inf)
         self._whole_at = -math.inf
@@ -329,20 +340,24 @@ class RegionPlanner:
     def _carried(self, plan: RegionPlan) -> _Objects:
         """Return the known objects that no region of a frame has verified, and that are not too old."""
         known = self._known
-        age = plan.at - known.seen_at
-        kept = (age <= _CARRY_S) & ~(self._changed_since_seen(known) & (age > _CARRY_MOVING_S))
+        age, changed = plan.at - known.seen_at, self._changed_since_seen(known)
+        kept = (age <= _CARRY_S) & ~(changed & (age > _CARRY_MOVING_S))
         for region in plan.regions:
             right, bottom = region.left + region.width, region.top + region.height
             edges = np.array([region.left, region.top, right, bottom], dtype=np.float32)
-            covered = intersection_areas(known.boxes, edges) >= _VERIFIED_COVER * box_areas(known.boxes)
-            kept &= ~(covered & (self._grid.shrink(region) <= _FINER * known.shrink))
+            covered = intersection_areas(known.boxes, edges) / np.maximum(box_areas(known.boxes), 1e-6)
+            shrink = self._grid.shrink(region)
+            # Where the model has seen an object larger, it may miss it here, for a while.
+            as_large = shrink <= _FINER * known.shrink
+            verified = as_large | (shrink <= self._coarsest) & (changed | (age > _CARRY_MISSED_S))
+            kept &= ~(verified & (covered >= np.where(changed, _VERIFIED_COVER_MOVING, _VERIFIED_COVER)))
         return known[kept]
 
 
-def _united(fresh: _Objects, carried: _Objects, *, changed: NDArray[np.bool_], at: float) -> tuple[_Objects, _Objects]:
-    """Return new detections and objects carried over, each object once.
+def _united(fresh: _Objects, carried: _Objects, *, coarsest: float, at: float) -> tuple[_Objects, _Objects]:
+    """Return new detections and objects carried over, each object once: as the new one, in general.
 
-    The new one counts, unless nothing has moved and it comes from a region that is shrunk more.
+    If that comes from the whole frame, with less than the resolution of tiles, the one carried over has the better box.
     """
     if not len(fresh) or not len(carried):
         return fresh, carried
@@ -351,7 +366,7 @@ def _united(fresh: _Objects, carried: _Objects, *, changed: NDArray[np.bool_], a
     smaller = np.minimum(box_areas(fresh.boxes)[:, None], box_areas(carried.boxes)[None])
     same = (iou(*pairs) >= _SAME_IOU) | (shared >= _SAME_COVER * np.maximum(smaller, np.finfo(np.float32).tiny))
     same &= fresh.class_ids[:, None] == carried.class_ids[None]
-    better = same & ~changed[None] & (fresh.shrink[:, None] > _FINER * carried.shrink[None])
+    better = same & (fresh.shrink[:, None] > np.maximum(coarsest, _FINER * carried.shrink[None]))
     seen_at = np.where(better.any(axis=0), at, carried.seen_at)
     carried = replace(carried, seen_at=seen_at)[~(same & ~better).any(axis=0)]
     return fresh[~better.any(axis=1)], carried
