@@ -6,7 +6,7 @@
     python bench/regions.py --motion                          processor time of motion detection on one core
 
 The perfect detector returns the truth inside a region, but for bees of which less than half is visible or that have
-less than 6 pixels of the model's input: so results depend on which regions are processed, not on a model's weights.
+less than 8 pixels of the model's input: so results depend on which regions are processed, not on a model's weights.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from beeagent.detection.tiling import frame_regions, merge_regions
 from numpy.typing import NDArray
 
 _INPUT = (320, 320)
-_MIN_SIDE_AT_INPUT = 6.0
+_MIN_SIDE_AT_INPUT = 8.0
 _MIN_VISIBLE = 0.5
 _MATCH_IOU = 0.5
 _LABELS = ("bee",)
@@ -110,9 +110,7 @@ def main() -> None:
     detector = None if arguments.model is None else Detector.load(arguments.model, tiles="none", threads=1)
     detect = _perfect if detector is None else _real(detector)
     model_input = _INPUT if detector is None else detector.input_size
-    print(
-        "| scene | recall: whole | tiles | regions | precision: tiles | regions | inferences: regions | of those of tiles |"
-    )
+    print("| scene | recall: whole | tiles | regions | precision: tiles | regions | inferences | of those of tiles |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     if arguments.video:
         scenes = {Path(arguments.video).name: _video(arguments.video, seconds=arguments.seconds)}

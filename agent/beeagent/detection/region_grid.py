@@ -105,7 +105,8 @@ class RegionGrid:
             left[self.inside(region, margin=margin)] = 0
             regions.append(region)
         if left.any():  # the tiles are as many, and cover everything
-            regions = sorted(self.tiles, key=lambda tile: -float(needed[self.inside(tile)].sum()))
+            needs = {tile: float(needed[self.inside(tile)].sum()) for tile in self.tiles}
+            regions = sorted((tile for tile in self.tiles if needs[tile] > 0), key=lambda tile: -needs[tile])
         return regions[: max(0, limit)]
 
     def _best_place(self, needed: NDArray[np.float64], *, margin: float) -> Cells:

@@ -84,11 +84,6 @@ class _Objects:
     seen_at: NDArray[np.float64]
     shrink: NDArray[np.float64]
 
-    @property
-    def sides(self) -> NDArray[np.float32]:
-        """The longer side of each, in pixels."""
-        return np.asarray((self.boxes[:, 2:] - self.boxes[:, :2]).max(axis=1, initial=0), dtype=np.float32)
-
     def __len__(self) -> int:
         return len(self.boxes)
 
@@ -277,14 +272,17 @@ class RegionPlanner:
 
     def _large(self) -> NDArray[np.bool_]:
         """Return which objects are too large for any region but the whole frame."""
-        return np.asarray(self._known.sides > _LARGE * min(self._grid.largest), dtype=np.bool_)
+        return self._is_large(self._known.boxes)
+
+    def _is_large(self, boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
+        return np.asarray(_longer_sides(boxes) > _LARGE * min(self._grid.largest), dtype=np.bool_)
 
     def _large_due(self, at: float) -> bool:
         waiting = at - np.maximum(self._known.seen_at, self._whole_at)
         return bool((self._large() & (waiting >= _VERIFY_S)).any())
 
     def _margin(self) -> float:
-        sides = self._known.sides[~self._large()]
+        sides = _longer_sides(self._known.boxes)[~self._large()]
         return _OBJECT_MARGIN * float(np.percentile(sides, 75)) if len(sides) else 0.0
 
     def _count(self, region: Region, *, at: float) -> None:
@@ -323,10 +321,11 @@ class RegionPlanner:
         return fresh[kept]
 
     def _process_again(self, boxes: NDArray[np.float32], region: Region, *, at: float) -> None:
-        """Let the cells of boxes that the edge of a region cuts be processed again, but for those inside of it."""
-        inside = np.zeros_like(self._changed_at, dtype=np.bool_)
+        """Let boxes that the edge of a region cuts be processed again, if they are of small objects not known yet."""
+        known = _share_covered(boxes[:, None], self._known.boxes[None]).max(axis=1, initial=0) >= _SAME_COVER
+        inside = np.zeros_like(self._moving)
         inside[self._grid.inside(region)] = True
-        for box in boxes:
+        for box in boxes[~known & ~self._is_large(boxes)]:
             touched = np.zeros_like(inside)
             touched[self._grid.touched_by(box)] = True
             again = touched & ~inside & (self._processed_at <= at)
@@ -340,17 +339,17 @@ class RegionPlanner:
     def _carried(self, plan: RegionPlan) -> _Objects:
         """Return the known objects that no region of a frame has verified, and that are not too old."""
         known = self._known
-        age, changed = plan.at - known.seen_at, self._changed_since_seen(known)
+        age, changed, large = plan.at - known.seen_at, self._changed_since_seen(known), self._large()
         kept = (age <= _CARRY_S) & ~(changed & (age > _CARRY_MOVING_S))
         for region in plan.regions:
             right, bottom = region.left + region.width, region.top + region.height
             edges = np.array([region.left, region.top, right, bottom], dtype=np.float32)
-            covered = intersection_areas(known.boxes, edges) / np.maximum(box_areas(known.boxes), 1e-6)
+            covered = _share_covered(known.boxes, edges)
             shrink = self._grid.shrink(region)
             # Where the model has seen an object larger, it may miss it here, for a while.
             as_large = shrink <= _FINER * known.shrink
             verified = as_large | (shrink <= self._coarsest) & (changed | (age > _CARRY_MISSED_S))
-            kept &= ~(verified & (covered >= np.where(changed, _VERIFIED_COVER_MOVING, _VERIFIED_COVER)))
+            kept &= ~(verified & (covered >= np.where(changed & ~large, _VERIFIED_COVER_MOVING, _VERIFIED_COVER)))
         return known[kept]
 
 
@@ -361,15 +360,24 @@ def _united(fresh: _Objects, carried: _Objects, *, coarsest: float, at: float) -
     """
     if not len(fresh) or not len(carried):
         return fresh, carried
-    pairs = (fresh.boxes[:, None], carried.boxes[None])
-    shared = intersection_areas(*pairs)
-    smaller = np.minimum(box_areas(fresh.boxes)[:, None], box_areas(carried.boxes)[None])
-    same = (iou(*pairs) >= _SAME_IOU) | (shared >= _SAME_COVER * np.maximum(smaller, np.finfo(np.float32).tiny))
+    first, second = fresh.boxes[:, None], carried.boxes[None]
+    covered = np.maximum(_share_covered(first, second), _share_covered(second, first))
+    same = np.asarray((iou(first, second) >= _SAME_IOU) | (covered >= _SAME_COVER), dtype=np.bool_)
     same &= fresh.class_ids[:, None] == carried.class_ids[None]
-    better = same & (fresh.shrink[:, None] > np.maximum(coarsest, _FINER * carried.shrink[None]))
+    better: NDArray[np.bool_] = same & (fresh.shrink[:, None] > np.maximum(coarsest, _FINER * carried.shrink[None]))
     seen_at = np.where(better.any(axis=0), at, carried.seen_at)
     carried = replace(carried, seen_at=seen_at)[~(same & ~better).any(axis=0)]
     return fresh[~better.any(axis=1)], carried
+
+
+def _share_covered(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the ratio of the area of each box that the other covers."""
+    areas = np.maximum(box_areas(boxes), np.finfo(np.float32).tiny)
+    return np.asarray(intersection_areas(boxes, others) / areas, dtype=np.float32)
+
+
+def _longer_sides(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray((boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0), dtype=np.float32)
 
 
 def _detections(objects: _Objects, frame: tuple[int, int], labels: tuple[str, ...]) -> Detections:
