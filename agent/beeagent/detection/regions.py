@@ -366,8 +366,9 @@ def _united(fresh: _Objects, carried: _Objects, *, coarsest: float, at: float) -
     same &= fresh.class_ids[:, None] == carried.class_ids[None]
     better: NDArray[np.bool_] = same & (fresh.shrink[:, None] > np.maximum(coarsest, _FINER * carried.shrink[None]))
     seen_at = np.where(better.any(axis=0), at, carried.seen_at)
-    carried = replace(carried, seen_at=seen_at)[~(same & ~better).any(axis=0)]
-    return fresh[~better.any(axis=1)], carried
+    replaced = np.asarray((same & ~better).any(axis=0), dtype=np.bool_)
+    superfluous = np.asarray(better.any(axis=1), dtype=np.bool_)
+    return fresh[~superfluous], replace(carried, seen_at=seen_at)[~replaced]
 
 
 def _share_covered(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
