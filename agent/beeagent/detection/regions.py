@@ -55,6 +55,17 @@ _SAME_COVER = 0.7
 """A new detection of which an object carried over covers this ratio is of the same object; and the reverse."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionOptions:
+    """How to choose the regions of a frame.
+
+    Attributes:
+        max_inference_rate: maximum number of inferences per second, above 0; None for no limit.
+    """
+
+    max_inference_rate: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class RegionPlan:
     """The regions of a frame to run the model on.
