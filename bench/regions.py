@@ -12,7 +12,7 @@ less than 8 pixels of the model's input: so results depend on which regions are 
 import argparse
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,15 +65,20 @@ class Score:
     missed: int = 0
     inferences: int = 0
     frames: int = 0
+    ranked: list[tuple[float, bool]] = field(default_factory=list)
 
-    def add(self, found: Boxes, truth: Boxes, *, inferences: int) -> None:
+    def add(self, detections: Detections, truth: Boxes, *, size: tuple[int, int], inferences: int) -> None:
         """Count one frame."""
+        found = detections.xyxy(size)
         overlaps = iou(found[:, None], truth[None]) if len(found) and len(truth) else np.zeros((len(found), len(truth)))
         right = 0
-        for row in overlaps:  # by descending confidence, each to the best that is left
-            if row.size and row.max() >= _MATCH_IOU:
+        # By descending confidence, each to the best that is left.
+        for row, confidence in zip(overlaps, detections.confidences.tolist(), strict=True):
+            matched = bool(row.size) and bool(row.max() >= _MATCH_IOU)
+            if matched:
                 overlaps[:, row.argmax()] = 0
                 right += 1
+            self.ranked.append((confidence, matched))
         self.right += right
         self.wrong += len(found) - right
         self.missed += len(truth) - right
@@ -89,6 +94,15 @@ class Score:
     def precision(self) -> float:
         """Ratio of the detections that are right; NaN without any."""
         return self.right / (self.right + self.wrong) if self.right + self.wrong else float("nan")
+
+    def recall_at(self, precision: float) -> float:
+        """Return the recall at the lowest higher threshold that has at least this precision; NaN without any."""
+        right, best = 0, 0
+        for count, (_, matched) in enumerate(sorted(self.ranked, reverse=True), start=1):
+            right += matched
+            if right >= precision * count:
+                best = right
+        return best / (self.right + self.missed) if self.ranked else float("nan")
 
 
 def main() -> None:
@@ -110,8 +124,11 @@ def main() -> None:
     detector = None if arguments.model is None else Detector.load(arguments.model, tiles="none", threads=1)
     detect = _perfect if detector is None else _real(detector)
     model_input = _INPUT if detector is None else detector.input_size
-    print("| scene | recall: whole | tiles | regions | precision: tiles | regions | inferences | of those of tiles |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    print(
+        "| scene | recall: whole | tiles | tiles at that precision | regions | precision: tiles | regions "
+        "| inferences | of those of tiles |"
+    )
+    print("|" + " --- |" * 9)
     if arguments.video:
         scenes = {Path(arguments.video).name: _video(arguments.video, seconds=arguments.seconds)}
     else:
@@ -134,21 +151,22 @@ def _compare(
         frame = sample.size
         fixed = frame_regions(parse_tiling(tiles), frame=frame, model_input=model_input)
         found = [detect(sample, region) for region in fixed]
-        merged = merge_regions(found, fixed, frame=frame).xyxy(frame)
-        truth = merged if sample.truth is None else sample.truth
-        scores["whole"].add(found[0].xyxy(frame), truth, inferences=1)
-        scores["tiles"].add(merged, truth, inferences=len(fixed))
+        merged = merge_regions(found, fixed, frame=frame)
+        truth = merged.xyxy(frame) if sample.truth is None else sample.truth
+        scores["whole"].add(found[0], truth, size=frame, inferences=1)
+        scores["tiles"].add(merged, truth, size=frame, inferences=len(fixed))
         planner.observe(motion.update(sample.pixels, at=sample.at), frame=frame, at=sample.at)
         plan = planner.plan(frame=frame, at=sample.at)
         everything, _ = planner.resolve(plan, [detect(sample, region) for region in plan.regions], found[0].labels)
-        scores["regions"].add(everything.xyxy(frame), truth, inferences=len(plan.regions))
+        scores["regions"].add(everything, truth, size=frame, inferences=len(plan.regions))
     return scores
 
 
 def _print(name: str, scores: dict[str, Score]) -> None:
     whole, tiles, regions = scores["whole"], scores["tiles"], scores["regions"]
     print(
-        f"| {name} | {whole.recall:.3f} | {tiles.recall:.3f} | {regions.recall:.3f} | {tiles.precision:.3f} "
+        f"| {name} | {whole.recall:.3f} | {tiles.recall:.3f} "
+        f"| {tiles.recall_at(regions.precision):.3f} | {regions.recall:.3f} | {tiles.precision:.3f} "
         f"| {regions.precision:.3f} | {regions.inferences / regions.frames:.2f} "
         f"| {regions.inferences / tiles.inferences:.0%} |".replace("nan", ""),
         flush=True,
