@@ -119,7 +119,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     if arguments.motion:
-        _measure_motion(seconds=arguments.seconds, fps=arguments.fps)
+        _measure_motion(_scenes(seconds=arguments.seconds, fps=arguments.fps), only=arguments.only)
         return
     detector = None if arguments.model is None else Detector.load(arguments.model, tiles="none", threads=1)
     detect = _perfect if detector is None else _real(detector)
@@ -294,10 +294,12 @@ def _video(path: str, *, seconds: float) -> Iterator[Sample]:
             yield Sample(frame.pixels, at, None)
 
 
-def _measure_motion(*, seconds: float, fps: float) -> None:
+def _measure_motion(scenes: dict[str, Iterator[Sample]], *, only: str | None) -> None:
     print("| scene | median ms | 95 % ms | cells that move |")
     print("| --- | --- | --- | --- |")
-    for name, samples in _scenes(seconds=seconds, fps=fps).items():
+    for name, samples in scenes.items():
+        if only is not None and only not in name:
+            continue
         detector, times, moving = MotionDetector(), [], []
         for sample in samples:
             began = time.process_time()

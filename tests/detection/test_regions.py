@@ -336,13 +336,34 @@ def test_another_size_or_a_time_that_goes_back_forgets_everything(
 def test_a_frame_of_the_size_before_is_not_mixed_up_with_the_new_one() -> None:
     camera = _Camera()
     camera.settle(_boxes())
-    plan = camera.planner.plan(frame=_FRAME, at=camera.at)
+    plan = RegionPlan(_FRAME, camera.at - 0.1, (_WHOLE,))
     columns, rows = grid_size((640, 480))
     camera.planner.observe(Motion(np.ones((rows, columns), dtype=np.bool_), everything=True), frame=(640, 480), at=2)
     found = [_detect(_boxes((100, 100, 130, 120)), region) for region in plan.regions]
     camera.planner.resolve(plan, found, _LABELS)
     assert camera.planner.plan(frame=_FRAME, at=camera.at).regions == ()
     new = camera.planner.plan(frame=(640, 480), at=2)
+    result, _ = camera.planner.resolve(new, [_detect(_boxes(), region) for region in new.regions], _LABELS)
+    assert len(result) == 0
+
+
+def test_after_a_gap_a_limited_rate_is_not_spent_on_turns_that_were_missed() -> None:
+    camera = _Camera(RegionPlanner(model_input=_INPUT, max_inference_rate=10))
+    camera.settle(_boxes())
+    camera.at += 3600
+    costs = [len(camera.frame(_boxes(), _motion())[0].regions) for _ in range(40)]
+    assert sum(costs) <= 8
+
+
+def test_a_frame_from_before_the_time_went_back_is_not_mixed_up_with_the_new_ones() -> None:
+    camera = _Camera()
+    camera.at = 100.0
+    camera.settle(_boxes())
+    plan = RegionPlan(_FRAME, camera.at - 0.1, (_WHOLE,))
+    camera.planner.observe(_motion(), frame=_FRAME, at=0)
+    found = [_detect(_boxes((100, 100, 130, 120)), region) for region in plan.regions]
+    camera.planner.resolve(plan, found, _LABELS)
+    new = camera.planner.plan(frame=_FRAME, at=0)
     result, _ = camera.planner.resolve(new, [_detect(_boxes(), region) for region in new.regions], _LABELS)
     assert len(result) == 0
 

@@ -99,9 +99,10 @@ class RegionGrid:
         left = needed.copy()
         regions: list[Region] = []
         for _ in self.tiles:
-            if not left.any():
+            place = self._best_place(left, margin=margin)
+            if not left[place].any():
                 break
-            region = self._fitted(left, self._best_place(left, margin=margin), margin=margin)
+            region = self._fitted(left, place, margin=margin)
             left[self.inside(region, margin=margin)] = 0
             regions.append(region)
         if left.any():  # the tiles are as many, and cover everything

@@ -221,7 +221,7 @@ class RegionPlanner:
         """
         with self._lock:
             fresh = self._fresh(plan, found)
-            if plan.frame == self._grid.frame:
+            if plan.frame == self._grid.frame and plan.at <= self._observed_at:  # else it is from before a new start
                 carried = self._carried(plan)
                 fresh, carried = _united(fresh, carried, coarsest=self._coarsest, at=plan.at)
                 self._known = fresh + carried
@@ -258,9 +258,11 @@ class RegionPlanner:
         """Return the regions of fixed places whose turn it is: those that were not processed for the longest time."""
         grid = self._grid
         regions: list[Region] = []
+        # After a gap, each is processed once, not once for each turn that was missed.
+        self._turn_at = max(self._turn_at, at - len(grid.fixed) * self._turn_s)
         while at >= self._turn_at and len(regions) < limit:
-            ages = [self._whole_at, *(float(self._processed_at[grid.inside(tile)].min()) for tile in grid.tiles)]
-            region = grid.fixed[int(np.argmin(ages))]
+            processed = (self._processed_at[grid.inside(tile)].min(initial=math.inf) for tile in grid.tiles)
+            region = grid.fixed[int(np.argmin([self._whole_at, *processed]))]
             if region in regions:  # frames come so rarely that each has all of them
                 self._turn_at = at + self._turn_s
                 break
