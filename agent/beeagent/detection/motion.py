@@ -37,6 +37,8 @@ _MIN_CELL_PIXELS = 2
 
 _SHAKE_RATIO = 0.15
 """Ratio of moving cells from which the camera may have been shifted."""
+_CORRELATION_SHRINK = 3
+"""By how much the shrunk frame is shrunk again to find out by how much the camera was shifted."""
 _EVERYTHING_RATIO = 0.6
 """Ratio of moving cells from which the whole frame counts as moving, and the running mean starts anew."""
 
@@ -89,14 +91,13 @@ class MotionDetector:
         contrast = self._contrast(pixels)
         if frame != self._frame or at < self._at:
             self._frame = frame
-            half = (contrast.shape[1] // 2, contrast.shape[0] // 2)
-            self._window = _hanning_window(half)
+            size = (contrast.shape[1] // _CORRELATION_SHRINK, contrast.shape[0] // _CORRELATION_SHRINK)
+            self._window = _hanning_window(size)
             return self._start_anew(contrast, at=at)
         seconds, self._at = at - self._at, at
         mean = np.asarray(cv2.convertScaleAbs(self._mean), dtype=np.uint8)
         moving = _moving_cells(contrast, mean, frame=frame)
-        if moving.mean() >= _SHAKE_RATIO and self._window.size:
-            shifted = self._shifted_back(contrast, mean)
+        if moving.mean() >= _SHAKE_RATIO and (shifted := self._shifted_back(contrast, mean)) is not None:
             still = _moving_cells(shifted, mean, frame=frame)
             if still.sum() < moving.sum():
                 contrast, moving = shifted, still
@@ -124,12 +125,16 @@ class MotionDetector:
         surroundings = cv2.blur(logarithm, (_CONTRAST_SIDE, _CONTRAST_SIDE))
         return np.asarray(cv2.addWeighted(logarithm, 1, surroundings, -1, 128), dtype=np.uint8)
 
-    def _shifted_back(self, contrast: NDArray[np.uint8], mean: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return a frame shifted to where it fits the mean best."""
+    def _shifted_back(self, contrast: NDArray[np.uint8], mean: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+        """Return a frame shifted to where it fits the mean best; None if it is there already."""
+        if not self._window.size:
+            return None
         height, width = self._window.shape
         first, second = (_resize(image, (width, height)).astype(np.float32) for image in (mean, contrast))
         (x, y), _ = cv2.phaseCorrelate(first, second, self._window)
-        matrix = np.array([[1, 0, -2 * x], [0, 1, -2 * y]], dtype=np.float64)
+        if max(abs(x), abs(y)) * _CORRELATION_SHRINK < 1:
+            return None
+        matrix = np.array([[1, 0, -x * _CORRELATION_SHRINK], [0, 1, -y * _CORRELATION_SHRINK]], dtype=np.float64)
         size = (contrast.shape[1], contrast.shape[0])
         shifted = cv2.warpAffine(contrast, matrix, size, borderMode=cv2.BORDER_REPLICATE)
         return np.asarray(shifted, dtype=np.uint8)
