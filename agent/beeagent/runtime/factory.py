@@ -27,6 +27,7 @@ from beeagent.detection import (
     DetectorOptions,
     DetectorPool,
     ModelBundle,
+    RegionOptions,
     load_probed_bundle,
     resolve_tiling,
     uncertainty_range,
@@ -96,11 +97,12 @@ def build_detectors(settings: Settings, bundle: ModelBundle) -> DetectorPool:
     """Build one detector per worker.
 
     Args:
-        settings: `threads`, `workers`, `threshold`, `tiles`, `unsure_low` and `unsure_high`.
+        settings: `threads`, `workers`, `threshold`, `tiles`, `regions`, `unsure_low` and `unsure_high`.
         bundle: the model.
 
     Raises:
-        InputError: there are more workers than threads, the uncertainty range is invalid, or the model cannot be used.
+        InputError: there are more workers than threads, the uncertainty range is invalid, regions cannot follow
+            activity with this camera, or the model cannot be used.
     """
     workers = worker_count(settings)
     options = DetectorOptions(
@@ -114,7 +116,22 @@ def build_detectors(settings: Settings, bundle: ModelBundle) -> DetectorPool:
         unsure = uncertainty_range(
             bundle, threshold=threshold, low=settings.rekognition.unsure_low, high=settings.rekognition.unsure_high
         )
-    return DetectorPool(bundle, options, size=workers, uncertainty=unsure)
+    return DetectorPool(bundle, options, size=workers, uncertainty=unsure, regions=_region_options(settings))
+
+
+def _region_options(settings: Settings) -> RegionOptions | None:
+    rate = settings.model.max_inference_rate
+    if not settings.model.regions:
+        if rate is not None:
+            raise InputError(f"max_inference_rate is {rate:g}, but regions is off: set regions, or use max_rate")
+        return None
+    address = None if settings.camera.address is None else parse_camera(settings.camera.address)
+    if isinstance(address, ImageAddress | FolderAddress | PatternAddress) and not settings.camera.realtime:
+        raise InputError(
+            f"regions is set and cannot be set on {address.description}, whose images need not follow each other: use "
+            "tiles, or set realtime"
+        )
+    return RegionOptions(max_inference_rate=rate)
 
 
 def build_source(settings: Settings) -> SourceOpener:

@@ -147,6 +147,18 @@ class ModelSettings(_Section):
             example="3x2",
         )
     )
+    regions: Annotated[bool, Option("regions")] = Field(
+        default=False,
+        description="Run the model only on regions of the frame where something moves or where objects are, and on all "
+        "of it every few seconds, at the resolution of the tiles (2x2 if there are none). For cameras and videos.",
+    )
+    max_inference_rate: Annotated[float | None, Option("max_inference_rate", default="no limit")] = Field(
+        default=None,
+        gt=0,
+        le=10000,
+        description="Maximum number of inferences per second, with regions.",
+        examples=[20.0],
+    )
     threads: Annotated[int, Option("threads", default="all cores, at most 4")] = Field(
         default_factory=_all_cores_up_to_four, ge=1, le=64, description="CPU threads for inference.", examples=[4]
     )
