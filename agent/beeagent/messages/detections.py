@@ -12,6 +12,7 @@ from beeagent.detection import Detections
 from beeagent.messages.message import (
     CLOSED,
     OPEN,
+    UUID_PATTERN,
     Amount,
     Message,
     MessageTooLargeError,
@@ -30,7 +31,6 @@ DecidedBy = Literal["edge", "cloud", "edge-degraded"]
 
 _DECIMALS: Final = 4
 _STEPS: Final = 10**_DECIMALS
-_UUID: Final = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 
 
 class FrameSize(Part):
@@ -112,7 +112,7 @@ class DetectionsMessage(Message):
         description="Name and major version of this message. What is said here of a field stays true within the "
         "version.",
     )
-    event_id: Annotated[str, Field(pattern=_UUID, json_schema_extra={"format": "uuid"})] = Field(
+    event_id: Annotated[str, Field(pattern=UUID_PATTERN, json_schema_extra={"format": "uuid"})] = Field(
         description="UUID of this result. The same in every copy of the message."
     )
     device: TopicLevel = Field(description="Name of the device, as in the topic.")
