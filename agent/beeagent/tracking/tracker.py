@@ -30,8 +30,9 @@ class TrackerOptions:
     Attributes:
         high_confidence: detections below it continue a track, but begin none; 0 to 1.
         confirming_hits: number of detections that confirm a track, 1 or more.
-        max_gap_s: how long a confirmed track survives without a detection; frames farther apart end all tracks.
-        unconfirmed_gap_s: the same for a track that is not confirmed; it always survives one missed frame.
+        max_gap_s: how long a confirmed track survives without a detection. One that is not confirmed survives one
+            missed frame.
+        interruption_s: frames farther apart than this interrupt the stream, which ends all tracks.
         max_speed: in lengths per second.
         first_speed: standard deviation of the velocity of a new track, on each axis, in lengths per second.
         agility: standard deviation of the change of velocity of a bee at rest, in lengths per second per root second.
@@ -45,21 +46,21 @@ class TrackerOptions:
         max_cost: of a match, the negative logarithm of its likelihood.
     """
 
-    high_confidence: float = 0.5
+    high_confidence: float = 0.45
     confirming_hits: int = 2
-    max_gap_s: float = 1.0
-    unconfirmed_gap_s: float = 0.15
+    max_gap_s: float = 0.6
+    interruption_s: float = 2.0
     max_speed: float = 60.0
-    first_speed: float = 10.0
-    agility: float = 6.0
-    speed_agility: float = 1.0
-    memory_s: float = 0.5
-    noise: float = 0.1
-    tail: float = 3.0
+    first_speed: float = 15.0
+    agility: float = 3.0
+    speed_agility: float = 1.1
+    memory_s: float = 0.57
+    noise: float = 0.055
+    tail: float = 6.0
     shape_noise: float = 0.12
-    shape_agility: float = 0.6
-    miss_cost: float = 0.5
-    max_cost: float = 3.0
+    shape_agility: float = 0.5
+    miss_cost: float = 0.4
+    max_cost: float = 4.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +133,11 @@ class Tracker:
         Args:
             detections: of the frame, those of low confidence included.
             at_s: when the frame was captured, in seconds of any clock that does not jump. A frame that is not later
-                than the one before counts as an interruption, and so does one after `max_gap_s`, or of another size.
+                than the one before counts as an interruption, and so does one of another size.
             frame_size: width and height of the frame in pixels.
         """
         step = math.inf if self._at_s is None else at_s - self._at_s
-        interrupted = not 0 < step <= self._options.max_gap_s or frame_size != self._frame_size
+        interrupted = not 0 < step <= self._options.interruption_s or frame_size != self._frame_size
         self._at_s, self._frame_size = at_s, frame_size
         if interrupted:
             ended = self._tracks.number.tolist()
@@ -149,15 +150,16 @@ class Tracker:
         sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1.0)
         high = detections.confidences >= np.float32(self._options.high_confidence)
         row_of = np.full(len(detections), -1)
+        free = np.ones(len(self._tracks.number), dtype=np.bool_)
         for stage in (high, ~high):
-            free_rows = np.setdiff1d(np.arange(len(self._tracks.number)), row_of, assume_unique=False)
-            candidates = np.flatnonzero(stage)
-            if len(free_rows) and len(candidates):
-                costs = self._costs(
-                    free_rows, centres[candidates], sides[candidates], detections.class_ids[candidates], at_s
+            rows, candidates = np.flatnonzero(free), np.flatnonzero(stage)
+            if len(rows) and len(candidates):
+                pairs = self._pairs(
+                    rows, centres[candidates], sides[candidates], detections.class_ids[candidates], at_s
                 )
-                rows, columns = assign(costs, limit=self._options.max_cost)
-                row_of[candidates[columns]] = free_rows[rows]
+                chosen = assign(*pairs, limit=self._options.max_cost)
+                row_of[candidates[pairs[1][chosen]]] = rows[pairs[0][chosen]]
+                free[rows[pairs[0][chosen]]] = False
         matched = row_of >= 0
         self._tracks.missed += 1
         self._correct(row_of[matched], centres[matched], sides[matched], detections.class_ids[matched], at_s)
@@ -200,31 +202,41 @@ class Tracker:
         tracks.place = tracks.place + reach * tracks.velocity
         tracks.velocity = decay * tracks.velocity
 
-    def _costs(
+    def _pairs(
         self,
         rows: NDArray[np.int64],
         centres: NDArray[np.float64],
         sides: NDArray[np.float64],
         class_ids: NDArray[np.int64],
         at_s: float,
-    ) -> NDArray[np.float64]:
-        """Return the negative logarithm of the likelihood of each track and detection, up to a constant."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """Return the tracks and detections that may be the same bee, and what that costs.
+
+        The cost is the negative logarithm of the likelihood, up to a constant.
+
+        Returns:
+            Three arrays of shape (k,): indices into `rows`, indices of detections, and costs.
+        """
         options, tracks = self._options, self._tracks
-        length = tracks.length[rows]
+        length, gap = tracks.length[rows], at_s - tracks.seen_s[rows]
         spread = tracks.variance[rows, 0] / length**2 + options.noise**2
-        apart = np.hypot(
-            tracks.place[rows, 0, None] - centres[None, :, 0], tracks.place[rows, 1, None] - centres[None, :, 1]
-        )
-        apart /= length[:, None]
-        gap = at_s - tracks.seen_s[rows]
+        least = np.log(spread) + options.miss_cost * tracks.missed[rows]  # the cost at no distance
+        power = options.tail / 2 + 1
+        # Beyond it, the distance alone costs too much.
+        reach = options.tail * spread * np.expm1((options.max_cost - least) / power)
+        reach = np.minimum(reach, (1 + options.max_speed * gap) ** 2)
+        ahead = tracks.place[rows, None] - centres[None]
+        apart = (ahead[..., 0] ** 2 + ahead[..., 1] ** 2) / (length**2)[:, None]
+        of_rows, found = np.nonzero(apart < reach[:, None])
+        shape = tracks.shape[rows[of_rows]] - np.log(sides[found])
         shape_spread = options.shape_noise**2 + options.shape_agility**2 * gap
-        shape = ((tracks.shape[rows, None] - np.log(sides)[None]) ** 2).sum(axis=2) / shape_spread[:, None]
-        costs = np.log(spread)[:, None] + (options.tail / 2 + 1) * np.log1p(apart**2 / (options.tail * spread[:, None]))
-        costs += np.log1p(shape / 2) + _OTHER_CLASS * (tracks.class_id[rows, None] != class_ids[None])
-        costs += options.miss_cost * tracks.missed[rows, None]
-        farthest = 1 + options.max_speed * gap
-        costs[apart > farthest[:, None]] = np.inf
-        return np.asarray(costs)
+        costs = (
+            least[of_rows]
+            + power * np.log1p(apart[of_rows, found] / (options.tail * spread[of_rows]))
+            + np.log1p((shape[:, 0] ** 2 + shape[:, 1] ** 2) / (2 * shape_spread[of_rows]))
+            + _OTHER_CLASS * (tracks.class_id[rows[of_rows]] != class_ids[found])
+        )
+        return of_rows, found, costs
 
     def _correct(
         self,
@@ -282,7 +294,7 @@ class Tracker:
         options, tracks = self._options, self._tracks
         gap = at_s - tracks.seen_s
         confirmed = tracks.hits >= options.confirming_hits
-        alive = np.where(confirmed, gap < options.max_gap_s, (gap < options.unconfirmed_gap_s) | (tracks.missed < 2))
+        alive = np.where(confirmed, gap < options.max_gap_s, tracks.missed < 2)
         if alive.all():
             return []
         ended: list[int] = tracks.number[~alive].tolist()
