@@ -391,7 +391,7 @@ for number in range(1, 100000):
 def test_reported_totals_never_fall_over_kills(tmp_path: Path) -> None:
     path = tmp_path / "counts.sqlite3"
     highest = 0
-    for run in range(3):
+    for run in range(2):
         process = subprocess.Popen(
             [sys.executable, "-c", _COUNTING, str(path), str(Path(__file__).parent), str(run)],
             stdout=subprocess.PIPE,
@@ -402,12 +402,12 @@ def test_reported_totals_never_fall_over_kills(tmp_path: Path) -> None:
         for index, line in enumerate(process.stdout):
             assert int(line) >= highest
             highest = int(line)
-            if index == 7 + run:
+            if index == 5:
                 break
         process.send_signal(signal.SIGKILL)
         process.communicate()
     history = CountHistory(path)
-    assert history.totals().ever[("door", "bee", "in")] >= highest >= 20
+    assert history.totals().ever[("door", "bee", "in")] >= highest >= 10
     history.close()
 
 

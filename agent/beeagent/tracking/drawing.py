@@ -21,7 +21,7 @@ def draw_places(image: NDArray[np.uint8], places: Places) -> NDArray[np.uint8]:
         image: uint8, shape (height, width, 3), BGR.
         places: to draw.
     """
-    drawn = image.copy()
+    drawn: NDArray[np.uint8] = image.copy()
     size = np.array((image.shape[1], image.shape[0]), dtype=np.float64)
     thick = max(2, round(max(image.shape) / 500))
     for name, mask in places.masks.items():
