@@ -96,7 +96,7 @@ def test_a_message_is_the_one_of_the_design() -> None:
 
 def test_detections_carry_the_numbers_of_their_tracks() -> None:
     found = make_detections([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]], [0.9, 0.8], [0, 0])
-    message = json_of(found, tracks=np.array([7, 0]))
+    message = json_of(found, tracks=[7, 0])
     VALIDATOR.validate(message)
     assert [one.get("track") for one in message["detections"]] == [7, None]
     assert "track" not in message["detections"][1]

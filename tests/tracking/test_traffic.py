@@ -306,7 +306,7 @@ def test_totals_come_back_from_the_file(tmp_path: Path) -> None:
 
 
 def test_year_of_a_busy_hive_takes_at_most_20_mb(tmp_path: Path) -> None:
-    """A line and a zone counting every minute of 14 h a day, and a camera that runs day and night; a sixth of a year."""
+    """A line and a zone count every minute of 14 h a day, and the camera runs day and night; for a sixth of a year."""
     path = tmp_path / "counts.sqlite3"
     history = CountHistory(path)
     rng = np.random.default_rng(3)

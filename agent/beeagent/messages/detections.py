@@ -216,7 +216,7 @@ def detections_message(  # noqa: PLR0913 - the fields of the message
     fallback: str | None = None,
     source: str | None = None,
     position_s: float | None = None,
-    tracks: Sequence[int] | NDArray[np.int64] | None = None,
+    tracks: Sequence[int] | None = None,
 ) -> DetectionsMessage:
     """Build the message of one frame.
 
@@ -293,14 +293,14 @@ def _source(name: str, position_s: float | None) -> dict[str, Any]:
     return {"name": readable, "position_s": None if position_s is None else round(position_s, 3)}
 
 
-def _detections(found: Detections, tracks: Sequence[int] | NDArray[np.int64] | None) -> list[dict[str, Any]]:
+def _detections(found: Detections, tracks: Sequence[int] | None) -> list[dict[str, Any]]:
     numbers = [0] * len(found) if tracks is None else tracks
     rows = zip(found.class_ids.tolist(), found.confidences.tolist(), numbers, found.boxes.tolist(), strict=True)
     return [
         {
             "label": found.labels[class_id],
             "confidence": round(confidence, _DECIMALS),
-            "track": int(track) or None,
+            "track": track or None,
             "box": _box(edges),
         }
         for class_id, confidence, track, edges in rows

@@ -42,12 +42,12 @@ class TrackerOptions:
         tail: degrees of freedom of the Student distribution of a bee's place; fewer allow more surprises.
         shape_noise: standard deviation of the logarithm of the width and height of a box.
         shape_agility: how much more that is after a second, as bees turn.
-        miss_cost: what each frame in which a track was missed adds to the cost of a match: the bee may have left.
+        miss_cost: what each second in which a track was missed adds to the cost of a match: the bee may have left.
         max_cost: of a match, the negative logarithm of its likelihood.
     """
 
     high_confidence: float = 0.45
-    confirming_hits: int = 2
+    confirming_hits: int = 3
     max_gap_s: float = 0.6
     interruption_s: float = 2.0
     max_speed: float = 60.0
@@ -59,7 +59,7 @@ class TrackerOptions:
     tail: float = 6.0
     shape_noise: float = 0.12
     shape_agility: float = 0.5
-    miss_cost: float = 0.4
+    miss_cost: float = 6.0
     max_cost: float = 4.2
 
 
@@ -125,6 +125,7 @@ class Tracker:
         self._next = 1
         self._tracks = _no_tracks()
         self._at_s: float | None = None
+        self._before_s = 0.0  # time of the frame before
         self._frame_size: tuple[int, int] | None = None
 
     def update(self, detections: Detections, *, at_s: float, frame_size: tuple[int, int]) -> TrackedFrame:
@@ -138,6 +139,7 @@ class Tracker:
         """
         step = math.inf if self._at_s is None else at_s - self._at_s
         interrupted = not 0 < step <= self._options.interruption_s or frame_size != self._frame_size
+        self._before_s = at_s if self._at_s is None else self._at_s
         self._at_s, self._frame_size = at_s, frame_size
         if interrupted:
             ended = self._tracks.number.tolist()
@@ -220,7 +222,7 @@ class Tracker:
         options, tracks = self._options, self._tracks
         length, gap = tracks.length[rows], at_s - tracks.seen_s[rows]
         spread = tracks.variance[rows, 0] / length**2 + options.noise**2
-        least = np.log(spread) + options.miss_cost * tracks.missed[rows]  # the cost at no distance
+        least = np.log(spread) + options.miss_cost * (self._before_s - tracks.seen_s[rows])  # the cost at no distance
         power = options.tail / 2 + 1
         # Beyond it, the distance alone costs too much.
         reach = options.tail * spread * np.expm1((options.max_cost - least) / power)
