@@ -16,7 +16,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 from beeagent.errors import InputError
-from beeagent.messages import load_schema, traffic_message
+from beeagent.messages import load_schema, traffic_message, traffic_topic
+from beeagent.messages.schema import generate_schema
 from beeagent.tracking import (
     CountHistory,
     Interval,
@@ -240,6 +241,14 @@ def test_message_of_a_report_is_valid() -> None:
         "lines": {"door": {"bee": counts}},
         "zones": {"entrance": {"bee": {**counts, "inside": 0}}},
     }
+
+
+def test_schema_of_traffic_is_the_one_of_the_model() -> None:
+    assert load_schema("traffic") == generate_schema("traffic")
+
+
+def test_topic_of_traffic() -> None:
+    assert traffic_topic("beeagent", "hive-7", "front") == "beeagent/hive-7/front/traffic"
 
 
 @pytest.fixture
