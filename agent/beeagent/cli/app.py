@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from beeagent import __version__
 from beeagent.cli.options import BROKER, Config, settings_options
+from beeagent.cli.places import places_commands
 from beeagent.cli.rekognition import rekognition_commands
 from beeagent.errors import BeeagentError, InputError
 from beeagent.output import checked_output, redacted
@@ -70,6 +71,7 @@ def build_app() -> typer.Typer:
     app.callback(invoke_without_command=True)(run)
     for command in (demo, watch, status, doctor, bench, schema):
         app.command(epilog=None)(command)
+    app.add_typer(places_commands(), name="places")
     app.add_typer(rekognition_commands(), name="rekognition")
     for entry in sorted(entry_points(group="beeagent.commands"), key=lambda entry: entry.name):
         command = entry.load()
@@ -186,7 +188,7 @@ def bench(
 
 
 def schema(
-    name: Annotated[str, typer.Argument(metavar="[detections|status]", help="Which message.")] = "detections",
+    name: Annotated[str, typer.Argument(metavar="[detections|status|traffic]", help="Which message.")] = "detections",
 ) -> None:
     """Print the JSON Schema of a message."""
     from beeagent.messages import load_schema
