@@ -6,7 +6,7 @@ A `Tracker` numbers the detections of successive frames, `Traffic` counts at the
 
 from typing import TYPE_CHECKING
 
-from beeagent.lazy_exports import lazy_exports
+from beeagent import lazy_exports
 
 if TYPE_CHECKING:
     from beeagent.tracking.counting import Passage, PlaceCounter
