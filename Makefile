@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 BIN := .venv/bin
 
-.PHONY: environment lint format test slow docs check ci
+.PHONY: environment lint format test faults docs check ci
 
 environment:  ## Make .venv with all that lint, tests and docs need.
 	uv venv --allow-existing .venv
@@ -19,12 +19,15 @@ format:  ## Format, and mend what ruff can mend.
 	$(BIN)/ruff format
 
 test:  ## What the README's test command runs.
-	$(PYTHON) -m pytest -n 2 --dist loadfile
+	$(PYTHON) -m pytest -n 4 --dist loadfile -m "not faults and not slow"
+
+faults:  ## Tests that kill, hang or flood processes, brokers and disks.
+	$(PYTHON) -m pytest -n 4 --dist loadfile -m "faults and not slow"
 
 docs:  ## Build the docs site into site/, with warnings as errors.
 	$(BIN)/mkdocs build --strict
 
-check: lint test docs  ## All of it: do this before a pull request.
+check: lint docs test faults  ## All of it: do this before a pull request.
 	.ci/never
 
 ci:  ## What continuous integration runs, in environments of its own.

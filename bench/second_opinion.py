@@ -20,8 +20,8 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from beeagent.camera import Frame
-from beeagent.cloud import Collection, EdgeResult, encode_jpeg
+from beeagent.camera import Frame, encode_jpeg
+from beeagent.cloud import Collection, EdgeResult
 from beeagent.detection import (
     Detections,
     Detector,

@@ -58,9 +58,10 @@ def test_names_are_pinned() -> None:
         ),
         (Detector, "(bundle, options=None)"),
         (Detector.detect, "(self, image, *, channels='bgr')"),
-        (Detector.prepare, "(self, pixels, *, channels='bgr')"),
+        (Detector.prepare, "(self, pixels, *, channels='bgr', regions=None)"),
         (Detector.infer, "(self, prepared)"),
         (Detector.decode, "(self, raw, layout)"),
+        (Detector.decode_regions, "(self, raw, layout)"),
         (Detection, "(label, confidence, box)"),
         (Detections, "(boxes, confidences, class_ids, labels)"),
         (Detections.at_least, "(self, confidence)"),
@@ -88,7 +89,10 @@ def test_signatures_are_pinned(function: Callable[..., Any], expected: str) -> N
             Detections,
             {"boxes", "confidences", "class_ids", "labels", "at_least", "counts", "label", "to_supervision", "xyxy"},
         ),
-        (Detector, {"load", "detect", "prepare", "infer", "decode", "feed", "input_size", "interpreter"}),
+        (
+            Detector,
+            {"load", "detect", "prepare", "infer", "decode", "decode_regions", "feed", "input_size", "interpreter"},
+        ),
         (
             Frame,
             {"pixels", "captured_at", "captured_ns", "index", "name", "position_s", "width", "height", "size"},

@@ -39,7 +39,8 @@ def test_every_setting_in_file_sections_component_and_environment(
 ) -> None:
     values = {
         "camera": "0", "camera_name": "front", "device": "hive-7", "model": "/m", "labels": "/l", "broker": "none",
-        "topic_prefix": "a/b", "threshold": 0.25, "tiles": "3x2", "threads": 3, "workers": 2, "inference_timeout": 3.0,
+        "topic_prefix": "a/b", "threshold": 0.25, "tiles": "3x2", "regions": True, "max_inference_rate": 20.0,
+        "threads": 3, "workers": 2, "inference_timeout": 3.0,
         "publish": "changes", "max_rate": 2.5, "realtime": True, "frames": 9, "stdout": True,
         "log_format": "json", "http_port": 9465, "http_host": "::1",
         "state_dir": "/s", "mqtt_client_id": "bee", "mqtt_version": "3.1.1",

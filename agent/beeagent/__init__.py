@@ -10,47 +10,53 @@ The names in `__all__` are the public API; everything else may change without no
 `beeagent_export`, which may import this package.
 """
 
-__version__ = "0.1.0"
-
-__all__ = [
-    "Agent",
-    "Detection",
-    "Detections",
-    "Detector",
-    "Frame",
-    "InputError",
-    "ModelBundle",
-    "Settings",
-    "open_camera",
-]
-
 TYPE_CHECKING = False  # without importing `typing`
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from beeagent.camera import Frame, open_camera
     from beeagent.detection import Detection, Detections, Detector, ModelBundle
     from beeagent.errors import InputError
-    from beeagent.runtime.agent import Agent
+    from beeagent.runtime import Agent
     from beeagent.settings import Settings
-else:
-    _MODULES = {
-        "Agent": "runtime.agent",
-        "Detection": "detection",
-        "Detections": "detection",
-        "Detector": "detection",
-        "Frame": "camera",
-        "InputError": "errors",
-        "ModelBundle": "detection",
-        "Settings": "settings",
-        "open_camera": "camera",
-    }
 
-    def __getattr__(name):  # noqa: ANN001, ANN202 - not seen by type checkers
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__version__ = "0.1.0"
+
+__all__ = [
+    "Agent", "Detection", "Detections", "Detector", "Frame", "InputError", "ModelBundle", "Settings", "open_camera",
+]  # fmt: skip
+
+
+def lazy_exports(package: str, modules: "Mapping[str, tuple[str, ...]]") -> "Callable[[str], object]":
+    """Return the `__getattr__` of a package whose public names are imported on first use (PEP 562).
+
+    Args:
+        package: its `__name__`.
+        modules: the public names by module of the package.
+    """
+    module_of = {name: module for module, names in modules.items() for name in names}
+
+    def get(name: str) -> object:
+        if name not in module_of:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
         from importlib import import_module  # noqa: PLC0415 - not at import
 
-        value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-        return value
+        return getattr(import_module(f"{package}.{module_of[name]}"), name)
 
-    def __dir__():  # noqa: ANN202 - likewise
+    return get
+
+
+if not TYPE_CHECKING:  # a type checker would accept any name
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "camera": ("Frame", "open_camera"),
+            "detection": ("Detection", "Detections", "Detector", "ModelBundle"),
+            "errors": ("InputError",),
+            "runtime": ("Agent",),
+            "settings": ("Settings",),
+        },
+    )
+
+    def __dir__():  # noqa: ANN202 - not seen by type checkers
         return sorted({*globals(), *__all__})

@@ -1,15 +1,16 @@
-"""What all threads have in common: one guard against unforeseen exceptions, and a lower priority for some."""
+"""Threads and signals: a guard against unforeseen exceptions, a lower priority, and signal handlers for a block."""
 
 import logging
 import os
+import signal
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from types import TracebackType
 
 from beeagent.errors import BeeagentError
-from beeagent.terminal import shown
+from beeagent.output import shown
 
 _LOG = logging.getLogger(__name__)
 
@@ -88,3 +89,19 @@ def lower_thread_priority() -> None:
         with suppress(OSError):  # a sandbox may forbid even this
             if os.getpriority(os.PRIO_PROCESS, thread) < _NICENESS:
                 os.setpriority(os.PRIO_PROCESS, thread, _NICENESS)
+
+
+def on_stop_signals(stop: Callable[[], None]) -> AbstractContextManager[None]:
+    """While entered, call `stop` at SIGINT and SIGTERM instead of ending the process."""
+    return on_signals({signal.SIGINT: stop, signal.SIGTERM: stop})
+
+
+@contextmanager
+def on_signals(handlers: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
+    """While entered, call handlers at signals."""
+    before = {each: signal.signal(each, lambda number, _: handlers[signal.Signals(number)]()) for each in handlers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

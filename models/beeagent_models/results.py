@@ -15,7 +15,7 @@ import numpy as np
 from beeagent.detection import Detections
 from beeagent.errors import InputError, validation_problems
 from beeagent.messages import Detection, FrameSize, Latency, Part, Source
-from beeagent.terminal import shown
+from beeagent.output import shown
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
 NO_LABEL = "object"

@@ -17,10 +17,10 @@ from beeagent.camera import (
     VideoAddress,
     is_live,
     parse_camera,
-    redacted,
 )
 from beeagent.camera.synthetic.address import SceneOptions
 from beeagent.errors import InputError
+from beeagent.output import redacted
 from hypothesis import example, given
 from hypothesis import strategies as st
 

@@ -76,7 +76,7 @@ class Scripted:
     def __init__(self, steps: Iterator[object], *, live: bool = True) -> None:
         self.live = live
         self._steps = steps
-        self._index = 0
+        self.returned = 0
         self.closed = threading.Event()
 
     def read(self) -> Frame | None:
@@ -88,8 +88,8 @@ class Scripted:
             raise step
         if step is None:
             return None
-        self._index += 1
-        return Frame(np.zeros((2, 2, 3), np.uint8), datetime.now(timezone.utc), time.monotonic_ns(), self._index - 1)
+        self.returned += 1
+        return Frame(np.zeros((2, 2, 3), np.uint8), datetime.now(timezone.utc), time.monotonic_ns(), self.returned - 1)
 
     def close(self) -> None:
         self.closed.set()
@@ -342,7 +342,7 @@ def test_blocked_read_is_abandoned_and_camera_reopened(started: Start) -> None:
     stuck.set()
     stuck_thread.join(SOON)
     assert not stuck_thread.is_alive()
-    assert opened[0]._index == 2
+    assert opened[0].returned == 2
     assert states.all[-1] == (True, "")
 
 

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 from beeagent.camera.v4l2 import (
-    VIDIOC_QUERYCAP,
     CameraInfo,
+    Cameras,
     Capability,
     NodeKind,
-    find_cameras,
     inspect_node,
     query_capability,
     unpack_capability,
@@ -113,20 +112,23 @@ def test_query_error_is_explained(number: int, kind: NodeKind, words: str) -> No
     assert words in inspection.problem
 
 
-def test_find_cameras_sorts_by_number(tmp_path: Path) -> None:
+def test_cameras_are_sorted_by_number(tmp_path: Path) -> None:
     nodes = {
         "video10": UVC_VIDEO, "video2": LEGACY_PI_CAMERA, "video0": UNICAM_IMAGE, "video1": UVC_METADATA,
         "video11": VIVID_OUTPUT,
     }  # fmt: skip
     for name in (*nodes, "videofoo", "vbi0"):
         (tmp_path / name).touch()
-    found = find_cameras(query=lambda path: nodes[path.name], device_folder=tmp_path)
+    found = Cameras(query=lambda path: nodes[path.name], device_folder=tmp_path, csi=list).find()
     assert [camera.path.name for camera in found] == ["video2", "video10"]
 
 
-def test_ioctl_request_matches_kernel_headers() -> None:
+def test_ioctl_request_matches_kernel_headers(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests: list[int] = []
+    monkeypatch.setattr("fcntl.ioctl", lambda _node, request, _answer: requests.append(request))
+    query_capability(Path("/dev/null"))
     # What the kernel's headers give for VIDIOC_QUERYCAP, as strace shows it on x86-64 and Arm.
-    assert VIDIOC_QUERYCAP == 0x80685600
+    assert requests == [0x80685600]
 
 
 def test_ioctl_on_files_that_are_not_video_devices(tmp_path: Path) -> None:
@@ -141,7 +143,7 @@ def test_ioctl_on_files_that_are_not_video_devices(tmp_path: Path) -> None:
         assert inspect_node(path).kind is NodeKind.NOT_V4L2
     assert inspect_node(tmp_path / "gone").kind is NodeKind.MISSING
     assert inspect_node(tmp_path).kind is NodeKind.NOT_V4L2
-    assert find_cameras(device_folder=tmp_path) == []
+    assert Cameras(device_folder=tmp_path, csi=list).find() == []
 
 
 def test_query_closes_the_node(tmp_path: Path) -> None:

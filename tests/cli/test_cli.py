@@ -50,6 +50,7 @@ def test_modified_bundle_is_refused(tmp_path: Path) -> None:
         (("--threshold", "1.5"), "--threshold is 1.5"),
         (("--threads", "0"), "--threads is 0"),
         (("--threads", "2", "--workers", "3"), "workers is 3 and threads is 2"),
+        (("--max-inference-rate", "5"), "max_inference_rate is 5, but regions is off"),
         (("--publish", "sometimes"), "--publish is 'sometimes'"),
         (("--max-rate", "-1"), "--max-rate is -1"),
         (("--frames", "0"), "--frames is 0"),
@@ -77,6 +78,13 @@ def test_mistake_is_one_line(options: tuple[str, ...], words: str, tmp_path: Pat
     line = _error_line(*arguments, folder=tmp_path)
     assert words in line
     assert "secret" not in line
+
+
+def test_regions_on_images_that_are_not_played_are_refused(tmp_path: Path) -> None:
+    options = ("--camera", "*.jpg", "--broker", "none", "--regions", *tiny_model(tmp_path))
+    line = _error_line(*options, folder=tmp_path)
+    assert "regions is set and cannot be set on" in line
+    assert "use tiles, or set realtime" in line
 
 
 def test_wrong_number_of_labels_is_refused(tmp_path: Path) -> None:
@@ -150,6 +158,7 @@ def test_help_names_every_command_and_option(tmp_path: Path) -> None:
         "evaluate",
         "show",
         "dataset",
+        "places",
     ):
         assert f"  {command}" in ended.stdout
     for option in (
@@ -174,7 +183,7 @@ def test_version(tmp_path: Path) -> None:
     assert run_beeagent("--version", folder=tmp_path).stdout.strip() == __version__
 
 
-@pytest.mark.parametrize("name", ["detections", "status"])
+@pytest.mark.parametrize("name", ["detections", "status", "traffic"])
 def test_schema_prints_a_valid_schema(name: str, tmp_path: Path) -> None:
     printed = json.loads(run_beeagent("schema", name, folder=tmp_path).stdout)
     Draft202012Validator.check_schema(printed)
@@ -182,4 +191,4 @@ def test_schema_prints_a_valid_schema(name: str, tmp_path: Path) -> None:
 
 
 def test_unknown_schema_is_refused(tmp_path: Path) -> None:
-    assert "detections or status" in _error_line("schema", "frames", folder=tmp_path)
+    assert "detections, status or traffic" in _error_line("schema", "frames", folder=tmp_path)

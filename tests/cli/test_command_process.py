@@ -13,6 +13,8 @@ from beeagent.errors import InputError
 from beeagent.settings import load_settings
 from support.beeagent_process import DEADLINE, environment, run_beeagent, running_agent, tiny_model
 
+pytestmark = pytest.mark.faults
+
 INTERRUPTED = """
 import os
 import signal

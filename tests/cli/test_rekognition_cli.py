@@ -12,6 +12,8 @@ from beeagent.errors import BeeagentError
 from support.beeagent_process import run_beeagent, running_agent
 from support.rekognition_server import ACCESS_KEY, PROJECT_VERSION_ARN, SECRET_KEY, Fault, RekognitionServer
 
+pytestmark = pytest.mark.aws
+
 PROJECT_ARN = "arn:aws:rekognition:eu-west-1:123456789012:project/bees/1700000000000"
 VERSION = "bees.2026-05-04T10.21.07"
 ENVIRONMENT = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from beeagent.cloud import CallBudget
-from beeagent.cloud.budget import RunningTime
+from beeagent.cloud.guard import RunningTime
 from beeagent.errors import InputError
 
 DAY = 86400.0

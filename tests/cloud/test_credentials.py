@@ -12,10 +12,13 @@ import botocore.utils
 import numpy as np
 import pytest
 from beeagent.camera import Frame
-from beeagent.cloud import CloudDetectionError, RekognitionClient, RekognitionOptions
-from beeagent.log import configure_log
+from beeagent.cloud import CloudDetectionError, RekognitionClient
+from beeagent.output import configure_log
+from beeagent.settings import RekognitionSettings
 from support.rekognition_server import ACCESS_KEY, PROJECT_VERSION_ARN, SECRET_KEY, Fault, RekognitionServer
 from support.token_exchange_server import AUTHORIZATION_TOKEN, TokenExchangeServer
+
+pytestmark = pytest.mark.aws
 
 
 class Clock:
@@ -78,7 +81,7 @@ def detect(client: RekognitionClient) -> int:
 
 def client(server: RekognitionServer) -> RekognitionClient:
     return RekognitionClient(
-        RekognitionOptions(project_version_arn=PROJECT_VERSION_ARN, endpoint_url=server.url, timeout=20)
+        RekognitionSettings(project_version_arn=PROJECT_VERSION_ARN, timeout=20), endpoint_url=server.url
     )
 
 

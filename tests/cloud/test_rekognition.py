@@ -5,8 +5,9 @@ import cv2
 import numpy as np
 import pytest
 from beeagent.camera import Frame
-from beeagent.cloud import CloudDetectionError, FailureReason, RekognitionClient, RekognitionOptions
+from beeagent.cloud import CloudDetectionError, FailureReason, RekognitionClient
 from beeagent.errors import InputError
+from beeagent.settings import RekognitionSettings
 from support.rekognition_server import (
     PROJECT_VERSION_ARN,
     Answer,
@@ -19,6 +20,8 @@ from support.rekognition_server import (
     error_codes,
 )
 
+pytestmark = pytest.mark.aws
+
 PIXELS = np.random.default_rng(0).integers(0, 256, (90, 160, 3), np.uint8)
 
 
@@ -27,9 +30,8 @@ def frame(pixels: np.ndarray = PIXELS) -> Frame:
 
 
 def client(server: RekognitionServer, *, timeout: float = 20.0, **options: object) -> RekognitionClient:
-    return RekognitionClient(
-        RekognitionOptions(project_version_arn=PROJECT_VERSION_ARN, endpoint_url=server.url, timeout=timeout, **options)
-    )
+    settings = RekognitionSettings(project_version_arn=PROJECT_VERSION_ARN, timeout=timeout, **options)
+    return RekognitionClient(settings, endpoint_url=server.url)
 
 
 def failure(server: RekognitionServer, answer: Answer, *, timeout: float = 20.0) -> CloudDetectionError:
@@ -42,7 +44,7 @@ def failure(server: RekognitionServer, answer: Answer, *, timeout: float = 20.0)
 
 
 def test_frame_is_sent_and_its_detections_returned(server: RekognitionServer) -> None:
-    found = client(server, longest_side=80, min_confidence=0.35, names={"bee": "Apis"}).detect(frame(), ("Apis",))
+    found = client(server, longest_side=80, min_confidence=0.35, labels={"bee": "Apis"}).detect(frame(), ("Apis",))
     assert found.counts() == {"Apis": 1}
     (request,) = server.requests
     assert cv2.imdecode(np.frombuffer(request.image, np.uint8), cv2.IMREAD_COLOR).shape == (45, 80, 3)
@@ -122,7 +124,7 @@ def test_retry_after_header_is_parsed(server: RekognitionServer) -> None:
 
 def test_large_frame_is_reduced_to_the_limit(server: RekognitionServer) -> None:
     large = np.random.default_rng(0).integers(0, 256, (2200, 3000, 3), np.uint8)
-    client(server, longest_side=4096, quality=100).detect(frame(large), ("bee",))
+    client(server, longest_side=4096, jpeg_quality=100).detect(frame(large), ("bee",))
     assert 1_000_000 < len(server.requests[0].image) <= 5_242_880
 
 
@@ -131,4 +133,4 @@ def test_large_frame_is_reduced_to_the_limit(server: RekognitionServer) -> None:
 )
 def test_other_arn_is_refused(arn: str) -> None:
     with pytest.raises(InputError, match="give the ARN of a Custom Labels model version"):
-        RekognitionOptions(project_version_arn=arn)
+        RekognitionClient(RekognitionSettings(project_version_arn=arn))

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from support.rekognition_server import ARTICLE_ANSWER
 from support.shared_data import shared_file
 
+pytestmark = pytest.mark.aws
+
 
 def read(labels: Any, **names: str) -> Detections:  # noqa: ANN401 - malformed ones too
     return parse_response({"CustomLabels": labels, "ResponseMetadata": {}}, labels=("bee",), names=names)

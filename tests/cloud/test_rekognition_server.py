@@ -28,6 +28,8 @@ from support.rekognition_server import (
     error_codes,
 )
 
+pytestmark = pytest.mark.aws
+
 JPEG = b"\xff\xd8\xff\xe0 instead of an image \xff\xd9"
 LIMIT = 5_242_880
 

@@ -19,11 +19,13 @@ from beeagent.cloud import (
     CloudDetector,
     CloudResult,
     RekognitionClient,
-    RekognitionOptions,
     SecondOpinion,
 )
 from beeagent.detection import Detections
+from beeagent.settings import RekognitionSettings
 from support.rekognition_server import PROJECT_VERSION_ARN, Fault, Hold, Labels, RekognitionServer, Reset, Rubbish
+
+pytestmark = pytest.mark.aws
 
 DEADLINE = 30.0
 LONG = 600.0  # seconds; no test waits so long
@@ -63,7 +65,7 @@ def running(detector: CloudDetector, guard: CallGuard | None = None, **options: 
 
 def client(server: RekognitionServer, *, timeout: float = 20.0) -> RekognitionClient:
     return RekognitionClient(
-        RekognitionOptions(project_version_arn=PROJECT_VERSION_ARN, endpoint_url=server.url, timeout=timeout)
+        RekognitionSettings(project_version_arn=PROJECT_VERSION_ARN, timeout=timeout), endpoint_url=server.url
     )
 
 

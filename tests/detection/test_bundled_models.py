@@ -78,6 +78,7 @@ def test_bundled_name_is_taken_on_the_command_line(tmp_path: Path) -> None:
     assert ", ".join(bundled_models()) in line
 
 
+@pytest.mark.timeout(180)  # uv may have to download what builds the wheel
 def test_bundles_beside_each_other_ship_in_the_wheel(tmp_path: Path) -> None:
     """Of a checkout with a wide bundle, which is of another shape than the default one."""
     if shutil.which("uv") is None:

@@ -15,7 +15,7 @@ from support.mosquitto import Mosquitto
 from support.tiny_models import RED, painted, square_finder
 
 REPOSITORY = Path(__file__).parents[2]
-DEADLINE = 120.0
+DEADLINE = 45.0
 
 
 def run(program: list[str | Path], folder: Path) -> list[str]:

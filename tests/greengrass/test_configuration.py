@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from beeagent.errors import InputError
 from beeagent.greengrass import IpcAddress, IpcConnection, IpcError
-from beeagent.greengrass.access_control import PUBLISH_TO_IOT_CORE, missing_permission
 from beeagent.greengrass.configuration import ConfigurationReader, parse_values
+from beeagent.greengrass.ipc import PUBLISH_TO_IOT_CORE, missing_permission
 from beeagent.settings import load_settings, settings_by_name
 from hypothesis import given
 from hypothesis import strategies as st

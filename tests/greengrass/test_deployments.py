@@ -12,7 +12,7 @@ from beeagent.greengrass import IpcAddress, IpcConnection, IpcError
 from beeagent.greengrass.deployments import Deployments
 from support.greengrass_nucleus import CLASSIC, Nucleus, nucleus_at
 
-DEADLINE = 60.0
+DEADLINE = 45.0
 CHANGES = "SubscribeToConfigurationUpdate"
 
 

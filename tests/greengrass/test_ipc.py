@@ -13,7 +13,7 @@ from beeagent.errors import InputError
 from beeagent.greengrass import IpcAddress, IpcConnection, IpcError, ipc_address
 from support.greengrass_nucleus import DISCONNECTS_FROM, Nucleus, nucleus_at
 
-DEADLINE = 60.0
+DEADLINE = 45.0
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The package exports its public names lazily: awsiotsdk is imported when a connection is created."""
+"""The package exports its public names without awsiotsdk, which is imported when a connection is created."""
 
 import subprocess
 import sys

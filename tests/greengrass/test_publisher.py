@@ -282,7 +282,7 @@ def test_messages_too_long_for_an_echo_are_published_once_and_delay_no_others(nu
 def test_message_without_echo_is_published_three_times_if_later_ones_have_one(nucleus: Nucleus, tmp_path: Path) -> None:
     nucleus.round_trip_s = 0.01
     nucleus.drops_echo = lambda payload: payload == b"3"
-    with line(nucleus, tmp_path / "o", echo_timeout_s=0.3) as running:
+    with line(nucleus, tmp_path / "o", echo_timeout_s=1.0) as running:
         states: list[bool] = []
         running.publisher.listen(lambda: states.append(running.publisher.state.connected))
         for number in range(1, 31):  # one after the other, so that there are later ones

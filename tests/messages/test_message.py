@@ -94,6 +94,17 @@ def test_a_message_is_the_one_of_the_design() -> None:
     }
 
 
+def test_detections_carry_the_numbers_of_their_tracks() -> None:
+    found = make_detections([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]], [0.9, 0.8], [0, 0])
+    message = json_of(found, tracks=[7, 0])
+    VALIDATOR.validate(message)
+    assert [one.get("track") for one in message["detections"]] == [7, None]
+    assert "track" not in message["detections"][1]
+    assert DetectionsMessage.decode(json.dumps(message).encode()).detections[0].track == 7
+    with pytest.raises(ValueError, match="zip"):
+        message_of(found, tracks=[7])
+
+
 @given(any_detections())
 def test_any_detections_make_a_valid_message_with_boxes_within_the_frame(detections: Detections) -> None:
     message = json.loads(message_of(detections).encode(limit=1_000_000), parse_float=Decimal)
@@ -277,5 +288,5 @@ def test_schemas_are_schemas_and_describe_every_field(name: str) -> None:
 
 
 def test_an_unknown_schema_is_refused() -> None:
-    with pytest.raises(InputError, match=r"'nothing'.*detections or status"):
+    with pytest.raises(InputError, match=r"'nothing'.*detections, status or traffic"):
         load_schema("nothing")

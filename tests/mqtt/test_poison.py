@@ -1,7 +1,6 @@
 """Messages that a broker will never take: moved to the dead-letter file and reported, and the next ones flow."""
 
 import json
-import signal
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,8 @@ from support.delivery_line import STATUS, TOPIC, line_to_broker
 from support.mosquitto import Mosquitto, running_mosquitto
 from support.mqtt_subscriber import subscriber
 from support.tcp_proxy import TcpProxy, tcp_proxy
+
+pytestmark = pytest.mark.faults
 
 POISON = b" poison"
 OTHER_TOPIC = "wasps/hive/front/detections"
@@ -89,8 +90,7 @@ def test_poison_status_does_not_stop_results(mosquitto: Mosquitto) -> None:
 def _let_write(broker: Mosquitto, acl: Path, *topics: str) -> None:
     acl.write_text("".join(f"topic readwrite {topic}\n" for topic in topics) + "topic read #\n", encoding="utf-8")
     mark = broker.log_mark()
-    assert broker._process is not None
-    broker._process.send_signal(signal.SIGHUP)  # makes mosquitto read its files again
+    broker.reload()
     broker.wait_for_log("Reloading config", since=mark)
 
 

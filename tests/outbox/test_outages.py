@@ -15,6 +15,8 @@ from support.mqtt_subscriber import Subscriber, subscriber
 from support.network_namespace import network_namespace
 from support.tcp_proxy import tcp_proxy
 
+pytestmark = pytest.mark.faults
+
 
 def _all_arrived(line: DeliveryLine, seen: Subscriber, count: int) -> None:
     """Wait until all is delivered, and see that each came, with duplicates perhaps, and none is lost.
@@ -127,8 +129,7 @@ def test_refused_credentials_are_tried_again(tmp_path: Path) -> None:
             line.wait_state(lambda: "refuses the user name or password" in line.publisher.state.reason)
             assert line.outbox.depth() == 5
             let_in("bee")
-            assert broker._process is not None
-            broker._process.send_signal(signal.SIGHUP)  # makes mosquitto read its files again
+            broker.reload()
             line.wait_empty()
             assert line.outbox.counts() == OutboxCounts(produced=5, delivered=5, dropped={})
 

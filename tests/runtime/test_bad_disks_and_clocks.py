@@ -17,6 +17,8 @@ from support.outbox_files import read_books
 from support.settable_clock import SettableClock
 from support.tiny_disk import TinyDisk, tiny_disk
 
+pytestmark = pytest.mark.faults
+
 
 def arguments(folder: Path, broker: Mosquitto, state: Path) -> list[str | Path]:
     return [

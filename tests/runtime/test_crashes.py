@@ -17,6 +17,8 @@ from support.mqtt_subscriber import Subscriber, subscriber
 from support.outbox_files import Books, read_books
 from support.tcp_proxy import TcpProxy, tcp_proxy
 
+pytestmark = pytest.mark.faults
+
 OUTAGES = [
     (None, "never"),
     *product(("broker down", "no answers", "swallowed"), ("while it runs", "before the agent")),

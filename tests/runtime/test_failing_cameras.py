@@ -18,6 +18,8 @@ from support.mqtt_subscriber import Subscriber, subscriber
 from support.numbered_frames import write_video
 from support.rtsp_server import RtspServer, why_no_rtsp_server
 
+pytestmark = pytest.mark.faults
+
 _ENOUGH = 60
 """Results after which frames flow: at 50 a second, long enough for the waits between openings to begin anew."""
 

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import sqlite3
 import urllib.request
 from collections.abc import Iterator
@@ -15,10 +14,12 @@ import pytest
 from support.beeagent_process import RunningAgent, running_agent, tiny_model
 from support.cloud_agent import environment as cloud_environment
 from support.greengrass_nucleus import nucleus_at
-from support.mosquitto import Mosquitto
+from support.mosquitto import Mosquitto, free_port
 from support.mqtt_subscriber import subscriber
 from support.outbox_files import read_books
 from support.rekognition_server import RekognitionServer
+
+pytestmark = pytest.mark.faults
 
 FAILING = str(Path(__file__).parents[1] / "support" / "failing_thread_agent.py")
 OF_EVERY_AGENT = [
@@ -27,12 +28,6 @@ OF_EVERY_AGENT = [
 OF_THE_SECOND_OPINION = ["second-opinion-0", "second-opinion-1", "second-opinion-deadlines"]
 OF_A_COMPONENT = ["greengrass-ipc", "greengrass", "deployments"]
 WITHOUT_A_STATUS = ["mqtt", "status"]  # the one that publishes it, and the one that makes it
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class _Trigger:
@@ -58,7 +53,7 @@ def _agent(thread: str, folder: Path, trigger: _Trigger, *arguments: str | Path,
 def _arguments(folder: Path, broker: str) -> list[str | Path]:
     return [
         "--camera", "synthetic:160x120@30", *tiny_model(folder), "--publish", "always", "--device", "hive",
-        "--broker", broker, "--stdout", "--threads", "2", "--http-port", str(_free_port()),
+        "--broker", broker, "--stdout", "--threads", "2", "--http-port", str(free_port()),
     ]  # fmt: skip
 
 

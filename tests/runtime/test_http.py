@@ -22,7 +22,7 @@ from support.mosquitto import free_port
 from support.notify_socket import notify_socket
 from support.prometheus_text import read_metrics
 
-DEADLINE = 60.0
+DEADLINE = 45.0
 SLOTS = 8  # connections that are open at a time, at most
 
 
@@ -138,10 +138,11 @@ def test_agent_serves_on_configured_address_only(tmp_path: Path) -> None:
         notify_socket() as systemd,
         running_agent(
             "--camera", "synthetic:320x240@30", *tiny_model(tmp_path), "--broker", "none", "--http-port", str(port),
-            folder=tmp_path, NOTIFY_SOCKET=systemd.address,
+            "--stdout", "--publish", "always", folder=tmp_path, NOTIFY_SOCKET=systemd.address,
         ) as agent,
     ):  # fmt: skip
         systemd.wait_for("READY=1")
+        agent.messages(1)
         status, _, body = ask(port, "/metrics")
         assert status == 200
         assert read_metrics(body)["beeagent_frames_total", (("camera", "camera"),)] > 0

@@ -12,7 +12,7 @@ from beeagent.runtime.pipeline import FrameResult
 from beeagent.runtime.results import Results
 from beeagent.settings import load_settings
 
-_DEADLINE = 60.0
+_DEADLINE = 45.0
 
 
 class _Publisher(DiscardPublisher):

@@ -31,6 +31,8 @@ from support.rekognition_server import (
 )
 from support.tiny_disk import tiny_disk
 
+pytestmark = pytest.mark.aws
+
 
 def decision(message: dict[str, Any]) -> tuple[str, str | None, dict[str, int]]:
     return message["decided_by"], message.get("fallback", {}).get("reason"), message["counts"]

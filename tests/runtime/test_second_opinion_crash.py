@@ -10,9 +10,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support.beeagent_process import run_beeagent, running_agent, tiny_model
 from support.cloud_agent import SURE, UNSURE, environment, pictures, valid
 from support.rekognition_server import Hold, Labels, RekognitionServer
+
+pytestmark = [pytest.mark.faults, pytest.mark.aws]
 
 _NOBODY = "mqtt://127.0.0.1:1"  # so that every message stays in the outbox, to be read in the end
 _ROUNDS = 4
@@ -26,12 +29,17 @@ def waiting_in(folder: Path) -> list[dict[str, Any]]:
 
 
 def let_go_one_by_one(holds: list[Hold], dice: random.Random, end: threading.Event) -> None:
-    for hold in holds:
+    """Let go of all but the first, for which the agent then waits when it is killed.
+
+    On a busy machine the others may be let go before they are requested, and no response is then waited for.
+    """
+    for hold in holds[1:]:
         if end.wait(dice.uniform(0, 0.1)):
             return
         hold.let_go.set()
 
 
+@pytest.mark.timeout(180)  # five agents, one after the other
 def test_kill_at_random_moments_publishes_each_frame_once(tmp_path: Path) -> None:
     seed = random.randrange(10**6)  # noqa: S311 - no secret
     print("seed", seed)  # noqa: T201 - shown where it fails

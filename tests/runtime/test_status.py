@@ -16,7 +16,7 @@ from beeagent.runtime.systemd import ServiceNotifier
 from jsonschema import Draft202012Validator
 from support.notify_socket import NotifySocket, notify_socket
 
-DEADLINE = 60.0
+DEADLINE = 45.0
 
 
 @dataclass

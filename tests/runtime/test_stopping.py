@@ -14,6 +14,8 @@ from support.mosquitto import Mosquitto
 from support.mqtt_subscriber import subscriber
 from support.notify_socket import notify_socket
 
+pytestmark = pytest.mark.faults
+
 HANGING = (str(Path(__file__).parents[1] / "support" / "hanging_agent.py"),)
 WATCHED = {"WATCHDOG_USEC": "1000000"}
 STARVED = 2.0  # seconds without a sign of life

@@ -12,6 +12,8 @@ from support.mosquitto import Mosquitto
 from support.mqtt_subscriber import subscriber
 from support.outbox_files import read_books
 
+pytestmark = pytest.mark.faults
+
 NOBODY = "mqtt://127.0.0.1:1"
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import boto3
-from cfnlint.decode import cfn_yaml
 
 from support.moto_aws import REGION
 
@@ -32,6 +31,8 @@ def template() -> dict[str, Any]:
 
 @functools.cache
 def _template_as_json() -> str:
+    from cfnlint.decode import cfn_yaml  # noqa: PLC0415 - imports sympy, for seconds
+
     return json.dumps(cfn_yaml.load(str(CLOUD / "template.yaml")))
 
 

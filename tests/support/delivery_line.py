@@ -9,7 +9,7 @@ from typing import Any
 from beeagent.mqtt import MqttOptions, MqttPublisher, PoisonDetector
 from beeagent.outbox import DeadLetterFile, Outbox, Publisher, Sender
 
-DEADLINE = 60.0
+DEADLINE = 45.0
 TOPIC = "bees/hive/front/detections"
 STATUS = "bees/hive/status"
 

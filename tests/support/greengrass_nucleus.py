@@ -27,7 +27,7 @@ from support.greengrass_wire import (
     read_message,
 )
 
-DEADLINE: Final = 60.0
+DEADLINE: Final = 45.0
 # Observed with nucleus lite 2.6: payloads of 7,000 bytes pass, 7,100 fail, and about 10,000 end the connection.
 MAX_BYTES: Final = 7_000
 DISCONNECTS_FROM: Final = 10_000

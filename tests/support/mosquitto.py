@@ -95,6 +95,11 @@ class Mosquitto:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
+    def reload(self) -> None:
+        """Make it read its files again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+
     def log_mark(self) -> int:
         """Give the place in the log from which `wait_for_log` shall look."""
         with self._log_grew:

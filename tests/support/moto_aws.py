@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from moto.server import ThreadedMotoServer
 
+from support.botocore_models import share_models
 from support.rekognition_server import ACCESS_KEY, SECRET_KEY
 
 REGION: Final = "eu-west-1"
@@ -17,6 +17,8 @@ REGION: Final = "eu-west-1"
 @pytest.fixture(scope="session")
 def moto() -> Iterator[str]:
     """A server of S3, SQS, KMS, CloudFormation and the rest, on a port of this machine; its address."""
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415 - takes a second, in each worker of pytest-xdist
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -38,6 +40,7 @@ def tell_moto(address: str, what: str, said: object = None) -> None:
 @pytest.fixture
 def aws(moto: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     """An environment in which boto3 asks an empty moto, whatever the service."""
+    share_models(monkeypatch)
     for name, value in {
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,

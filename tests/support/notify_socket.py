@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_DEADLINE = 60.0
+_DEADLINE = 45.0
 
 
 class NotifySocket:

@@ -19,13 +19,14 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
-import botocore.session
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.model import OperationModel, Shape
 from botocore.validate import ParamValidator
 from typing_extensions import Self
+
+from support.botocore_models import service_model
 
 PROJECT_VERSION_ARN: Final = (
     "arn:aws:rekognition:eu-west-1:123456789012:project/bees/version/bees.2026-05-04T10.21.07/1777890067123"
@@ -59,7 +60,7 @@ _COMMON_FAULTS: Final = frozenset(
 
 def operation() -> OperationModel:
     """Return botocore's model of DetectCustomLabels."""
-    return botocore.session.get_session().get_service_model("rekognition").operation_model("DetectCustomLabels")
+    return service_model("rekognition").operation_model("DetectCustomLabels")
 
 
 def error_codes() -> list[str]:
@@ -226,7 +227,7 @@ class RekognitionServer:
 
     def _respond_to_control(self, handler: BaseHTTPRequestHandler, name: str, body: bytes) -> None:
         """Respond to another operation as `control` says; request and response are checked against its model."""
-        model = botocore.session.get_session().get_service_model("rekognition").operation_model(name)
+        model = service_model("rekognition").operation_model(name)
         self._check_signature(handler, body)
         members = json.loads(body)
         report = ParamValidator().validate(members, model.input_shape)

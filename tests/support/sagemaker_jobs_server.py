@@ -5,9 +5,10 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import botocore.session
 from botocore.validate import ParamValidator
 from typing_extensions import Self
+
+from support.botocore_models import service_model
 
 
 class SageMakerJobs:
@@ -45,7 +46,7 @@ class SageMakerJobs:
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
         operation = handler.headers["X-Amz-Target"].rpartition(".")[2]
         members = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
-        model = botocore.session.get_session().get_service_model("sagemaker").operation_model(operation)
+        model = service_model("sagemaker").operation_model(operation)
         answer = self._answer(operation, members)
         for said, shape in ((members, model.input_shape), (answer, model.output_shape)):
             if shape is not None and (report := ParamValidator().validate(said, shape)).has_errors():

@@ -1,122 +1,42 @@
 """Frames and where they come from: cameras, streams, files and the built-in synthetic scene.
 
-Nothing here depends on what is in a frame or what becomes of it. The names in `__all__` are imported on first use,
-since most of their modules import OpenCV.
+Nothing here depends on what is in a frame or what becomes of it.
 """
 
-from typing import TYPE_CHECKING
-
-from beeagent.lazy_exports import lazy_exports
-
-if TYPE_CHECKING:
-    from beeagent.camera.address import (
-        ALLOWED_CAMERAS,
-        IMAGE_SUFFIXES,
-        VIDEO_SUFFIXES,
-        CameraAddress,
-        CsiAddress,
-        DeviceAddress,
-        FolderAddress,
-        ImageAddress,
-        NumberAddress,
-        PatternAddress,
-        StreamAddress,
-        VideoAddress,
-        is_live,
-        parse_camera,
-        redacted,
-    )
-    from beeagent.camera.capture import Capture, CaptureCounts, CaptureLimits
-    from beeagent.camera.discovery import Cameras
-    from beeagent.camera.frame_queue import FrameQueue, QueueClosedError
-    from beeagent.camera.images import UNSUPPORTED_SUFFIXES, decode_image, natural_key, read_image
-    from beeagent.camera.live import CaptureFormat
-    from beeagent.camera.opencv import silence_opencv
-    from beeagent.camera.opening import SourceOpener, SourceOptions, open_camera, open_source
-    from beeagent.camera.source import (
-        BadFrameError,
-        Frame,
-        FrameSource,
-        SourceLostError,
-        SourceUnreachableError,
-    )
-    from beeagent.camera.stream import StreamTimeouts
-    from beeagent.camera.synthetic.address import SyntheticAddress
-    from beeagent.camera.video import IncompleteVideoError, VideoFileSource
-else:  # a type checker would accept any name
-    __getattr__ = lazy_exports(
-        __name__,
-        {
-            "address": (
-                "ALLOWED_CAMERAS",
-                "IMAGE_SUFFIXES",
-                "VIDEO_SUFFIXES",
-                "CameraAddress",
-                "CsiAddress",
-                "DeviceAddress",
-                "FolderAddress",
-                "ImageAddress",
-                "NumberAddress",
-                "PatternAddress",
-                "StreamAddress",
-                "VideoAddress",
-                "is_live",
-                "parse_camera",
-                "redacted",
-            ),
-            "capture": ("Capture", "CaptureCounts", "CaptureLimits"),
-            "discovery": ("Cameras",),
-            "frame_queue": ("FrameQueue", "QueueClosedError"),
-            "images": ("UNSUPPORTED_SUFFIXES", "decode_image", "natural_key", "read_image"),
-            "live": ("CaptureFormat",),
-            "opencv": ("silence_opencv",),
-            "opening": ("SourceOpener", "SourceOptions", "open_camera", "open_source"),
-            "source": ("BadFrameError", "Frame", "FrameSource", "SourceLostError", "SourceUnreachableError"),
-            "stream": ("StreamTimeouts",),
-            "synthetic.address": ("SyntheticAddress",),
-            "video": ("IncompleteVideoError", "VideoFileSource"),
-        },
-    )
+from beeagent.camera.address import (
+    ALLOWED_CAMERAS,
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    CameraAddress,
+    CsiAddress,
+    DeviceAddress,
+    FolderAddress,
+    ImageAddress,
+    NumberAddress,
+    PatternAddress,
+    StreamAddress,
+    VideoAddress,
+    is_live,
+    parse_camera,
+)
+from beeagent.camera.capture import Capture, CaptureCounts, CaptureLimits
+from beeagent.camera.frame_queue import FrameQueue, QueueClosedError
+from beeagent.camera.images import UNSUPPORTED_SUFFIXES, decode_image, encode_jpeg, natural_key, read_image
+from beeagent.camera.live import CaptureFormat
+from beeagent.camera.opencv import silence_opencv
+from beeagent.camera.opening import SourceOpener, SourceOptions, open_camera, open_source
+from beeagent.camera.source import BadFrameError, Frame, FrameSource, SourceLostError, SourceUnreachableError
+from beeagent.camera.stream import StreamTimeouts
+from beeagent.camera.synthetic.address import SyntheticAddress
+from beeagent.camera.v4l2 import Cameras
+from beeagent.camera.video import IncompleteVideoError, VideoFileSource
 
 __all__ = [
-    "ALLOWED_CAMERAS",
-    "IMAGE_SUFFIXES",
-    "UNSUPPORTED_SUFFIXES",
-    "VIDEO_SUFFIXES",
-    "BadFrameError",
-    "CameraAddress",
-    "Cameras",
-    "Capture",
-    "CaptureCounts",
-    "CaptureFormat",
-    "CaptureLimits",
-    "CsiAddress",
-    "DeviceAddress",
-    "FolderAddress",
-    "Frame",
-    "FrameQueue",
-    "FrameSource",
-    "ImageAddress",
-    "IncompleteVideoError",
-    "NumberAddress",
-    "PatternAddress",
-    "QueueClosedError",
-    "SourceLostError",
-    "SourceOpener",
-    "SourceOptions",
-    "SourceUnreachableError",
-    "StreamAddress",
-    "StreamTimeouts",
-    "SyntheticAddress",
-    "VideoAddress",
-    "VideoFileSource",
-    "decode_image",
-    "is_live",
-    "natural_key",
-    "open_camera",
-    "open_source",
-    "parse_camera",
-    "read_image",
-    "redacted",
+    "ALLOWED_CAMERAS", "IMAGE_SUFFIXES", "UNSUPPORTED_SUFFIXES", "VIDEO_SUFFIXES", "BadFrameError", "CameraAddress",
+    "Cameras", "Capture", "CaptureCounts", "CaptureFormat", "CaptureLimits", "CsiAddress", "DeviceAddress",
+    "FolderAddress", "Frame", "FrameQueue", "FrameSource", "ImageAddress", "IncompleteVideoError", "NumberAddress",
+    "PatternAddress", "QueueClosedError", "SourceLostError", "SourceOpener", "SourceOptions", "SourceUnreachableError",
+    "StreamAddress", "StreamTimeouts", "SyntheticAddress", "VideoAddress", "VideoFileSource", "decode_image",
+    "encode_jpeg", "is_live", "natural_key", "open_camera", "open_source", "parse_camera", "read_image",
     "silence_opencv",
-]
+]  # fmt: skip

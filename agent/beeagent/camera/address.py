@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from beeagent.camera.synthetic.address import SyntheticAddress, parse_synthetic
 from beeagent.errors import InputError
+from beeagent.output import redacted
 
 ALLOWED_CAMERAS = (
     "a camera number such as 0, a device such as /dev/video0, csi or csi:1, an rtsp://, rtsps://, http:// or "
@@ -30,7 +31,6 @@ image of its text."""
 
 _STREAM_SCHEMES = ("rtsp", "rtsps", "http", "https")
 _MAX_DIGITS = 4
-_SCHEME = re.compile("[A-Za-z][A-Za-z0-9+.-]*://")
 _LIKE_CREDENTIALS = re.compile(".*:.*@", re.DOTALL)
 
 
@@ -112,17 +112,9 @@ class PatternAddress:
         return self.pattern
 
 
-CameraAddress = (
-    NumberAddress
-    | DeviceAddress
-    | CsiAddress
-    | StreamAddress
-    | VideoAddress
-    | ImageAddress
-    | FolderAddress
-    | PatternAddress
-    | SyntheticAddress
-)
+LiveAddress = DeviceAddress | CsiAddress | StreamAddress
+FileAddress = VideoAddress | ImageAddress | FolderAddress | PatternAddress
+CameraAddress = NumberAddress | LiveAddress | FileAddress | SyntheticAddress
 
 
 def parse_camera(text: str) -> CameraAddress:
@@ -171,24 +163,9 @@ def is_live(address: CameraAddress, *, realtime: bool) -> bool:
     """
     if isinstance(address, SyntheticAddress):
         return address.live
-    if isinstance(address, VideoAddress | ImageAddress | FolderAddress | PatternAddress):
+    if isinstance(address, FileAddress):
         return realtime
     return True
-
-
-def redacted(url: str) -> str:
-    """Return an address without user, password, query and fragment, where secrets are.
-
-    Everything before the last `@` counts as user and password, so that a password with a `/`, `?` or `@` in it is
-    removed as a whole.
-    """
-    # Without a scheme, `://` may be a part of the password.
-    match = _SCHEME.match(url)
-    scheme, rest = (match[0], url[match.end() :]) if match else ("", url)
-    if "@" in rest:
-        rest = "***@" + rest.rpartition("@")[2]
-    shown = re.split("[?#]", rest, maxsplit=1)
-    return scheme + shown[0] + ("?***" if len(shown) > 1 else "")
 
 
 def _refuse(text: str, problem: str) -> NoReturn:
@@ -214,9 +191,8 @@ def _parse_stream(text: str) -> StreamAddress:
     except ValueError:  # its message may have a part of the password
         host = None
     if not host:
-        _refuse(
-            text, "the address has no host, or an invalid port; in passwords write / ? # @ : as %2F %3F %23 %40 %3A"
-        )
+        remedy = "in passwords write / ? # @ : as %2F %3F %23 %40 %3A"
+        _refuse(text, f"the address has no host, or an invalid port; {remedy}")
     return StreamAddress(scheme.lower() + text[len(scheme) :])
 
 

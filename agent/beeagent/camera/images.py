@@ -1,4 +1,4 @@
-"""Frames from image files: one file, a folder, or the matches of a pattern."""
+"""Image files: decoding and encoding them, and frames from one file, a folder, or the matches of a pattern."""
 
 import glob
 import re
@@ -14,12 +14,19 @@ from numpy.typing import NDArray
 from beeagent.camera.address import IMAGE_SUFFIXES
 from beeagent.camera.opencv import as_bgr
 from beeagent.camera.source import BadFrameError, Frame, GrabbingSource
-from beeagent.errors import InputError
+from beeagent.errors import BeeagentError, InputError
 
 UNSUPPORTED_SUFFIXES = frozenset(
     {".avif", ".dng", ".exr", ".gif", ".hdr", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".mpo", ".pfm"}
 )
 """Image formats that only some builds of OpenCV read, or none: refused everywhere, so that all builds agree."""
+
+
+# Of `Image.Bytes`, before base64, in botocore's model of Rekognition (2016-06-27).
+_REKOGNITION_MAX_BYTES = 5_242_880
+_MIN_QUALITY = 40
+_QUALITY_STEP = 15
+_SIDE_STEP = 0.75
 
 
 def natural_key(path: Path) -> tuple[tuple[str | int, ...], str]:
@@ -76,6 +83,44 @@ def decode_image(data: NDArray[np.uint8], *, name: str) -> NDArray[np.uint8]:
     if bgr is None:
         raise BadFrameError(f"{name}: is not an image, or is damaged")
     return bgr
+
+
+def encode_jpeg(
+    pixels: NDArray[np.uint8], *, longest_side: int, quality: int, max_bytes: int = _REKOGNITION_MAX_BYTES
+) -> bytes:
+    """Encode an image as JPEG of at most `max_bytes`.
+
+    If it is too large, its quality is reduced first, down to 40, and then its size.
+
+    Args:
+        pixels: uint8, shape (height, width, 3), BGR.
+        longest_side: in pixels; larger images are shrunk to it, smaller ones are not enlarged.
+        quality: of the JPEG, 1 to 100.
+        max_bytes: of the JPEG.
+
+    Raises:
+        BeeagentError: it cannot be encoded, not even as a single pixel within the limit.
+    """
+    side = min(longest_side, max(pixels.shape[:2]))
+    while True:
+        image = _shrunk(pixels, side)
+        for reduced in [quality, *range(quality - _QUALITY_STEP, _MIN_QUALITY - 1, -_QUALITY_STEP)]:
+            encoded, jpeg = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, reduced))
+            if encoded and len(jpeg) <= max_bytes:
+                return jpeg.tobytes()
+        if side == 1 or not encoded:
+            size = f"{pixels.shape[1]}x{pixels.shape[0]}"
+            raise BeeagentError(f"a frame of {size} cannot be encoded as a JPEG of {max_bytes} bytes")
+        side = max(1, int(side * _SIDE_STEP))
+
+
+def _shrunk(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return pixels
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def _is_cut_off_jpeg(data: NDArray[np.uint8]) -> bool:
@@ -177,13 +222,8 @@ class ImageSource(GrabbingSource):
         path, self._grabbed = self._grabbed, None
         # An image file counts as captured when it is read: its own time stamps are not reliable.
         captured_at, captured_ns = datetime.now(timezone.utc), time.monotonic_ns()
-        return Frame(
-            pixels=read_image(path),
-            captured_at=captured_at,
-            captured_ns=captured_ns,
-            index=self._next - 1,
-            name=path.name if self._folder is None else path.relative_to(self._folder).as_posix(),
-        )
+        name = path.name if self._folder is None else path.relative_to(self._folder).as_posix()
+        return Frame(read_image(path), captured_at, captured_ns, self._next - 1, name=name)
 
     def close(self) -> None:
         """See `FrameSource.close`."""

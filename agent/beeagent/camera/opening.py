@@ -9,11 +9,11 @@ from pathlib import Path
 from beeagent.camera.address import (
     CameraAddress,
     CsiAddress,
-    DeviceAddress,
+    FileAddress,
     FolderAddress,
     ImageAddress,
+    LiveAddress,
     NumberAddress,
-    PatternAddress,
     StreamAddress,
     VideoAddress,
     is_live,
@@ -21,7 +21,6 @@ from beeagent.camera.address import (
 )
 from beeagent.camera.capture import Capture, CaptureLimits
 from beeagent.camera.csi import CsiSource
-from beeagent.camera.discovery import Cameras
 from beeagent.camera.frame_queue import FrameQueue
 from beeagent.camera.images import ImageSource, list_folder, list_pattern, pattern_folder
 from beeagent.camera.live import CaptureFormat, FreezeDetector
@@ -31,8 +30,8 @@ from beeagent.camera.source import BadFrameError, Frame, FrameSource, SourceLost
 from beeagent.camera.still_url import HttpSource, StillImageSource
 from beeagent.camera.stream import StreamTimeouts, open_stream
 from beeagent.camera.synthetic.address import SyntheticAddress
-from beeagent.camera.synthetic.source import SyntheticSource
-from beeagent.camera.v4l2 import open_v4l2
+from beeagent.camera.synthetic.scene import SyntheticSource
+from beeagent.camera.v4l2 import Cameras, open_v4l2
 from beeagent.camera.video import VideoFileSource
 
 _LOG = logging.getLogger(__name__)
@@ -106,7 +105,7 @@ class SourceOpener:
             address = self._cameras.by_number(address.number)
         if isinstance(address, SyntheticAddress):
             return SyntheticSource(address.scene, live=address.live, frames=address.frames)
-        if isinstance(address, DeviceAddress | CsiAddress | StreamAddress):
+        if isinstance(address, LiveAddress):
             source = self._open_live(address)
             if self._freeze is not None:
                 self._freeze.begin()
@@ -114,7 +113,7 @@ class SourceOpener:
             return source
         return _open_file(address, self._options)
 
-    def _open_live(self, address: DeviceAddress | CsiAddress | StreamAddress) -> FrameSource:
+    def _open_live(self, address: LiveAddress) -> FrameSource:
         wanted = self._options.wanted
         if isinstance(address, StreamAddress):
             return self._open_stream(address)
@@ -199,24 +198,19 @@ def _await_change(source: FrameSource, freeze: FreezeDetector) -> None:
         raise
 
 
-def _open_file(
-    address: VideoAddress | ImageAddress | FolderAddress | PatternAddress, options: SourceOptions
-) -> FrameSource:
+def _open_file(address: FileAddress, options: SourceOptions) -> FrameSource:
     source: VideoFileSource | ImageSource
     if isinstance(address, VideoAddress):
         source = VideoFileSource(address.path)
         fps = source.fps
     else:
-        paths, folder = _list_images(address)
+        folder: Path | None = None
+        if isinstance(address, ImageAddress):
+            paths: tuple[Path, ...] = (address.path,)
+        elif isinstance(address, FolderAddress):
+            paths = list_folder(address.path)
+        else:
+            paths, folder = list_pattern(address.pattern), pattern_folder(address.pattern)
         source = ImageSource(paths, description=address.description, folder=folder)
         fps = options.wanted.fps or _DEFAULT_IMAGE_FPS
     return RealtimeSource(source, fps=fps, clock=MonotonicClock()) if options.realtime else source
-
-
-def _list_images(address: ImageAddress | FolderAddress | PatternAddress) -> tuple[tuple[Path, ...], Path | None]:
-    """Return the images and, for a pattern, the folder that contains them."""
-    if isinstance(address, ImageAddress):
-        return (address.path,), None
-    if isinstance(address, FolderAddress):
-        return list_folder(address.path), None
-    return list_pattern(address.pattern), pattern_folder(address.pattern)

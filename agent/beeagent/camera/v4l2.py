@@ -1,21 +1,24 @@
-"""V4L2 cameras: which /dev/video* nodes can be read directly, why the others cannot, and opening one."""
+"""Cameras of this machine: which /dev/video* nodes can be read, why the others cannot, and opening V4L2 cameras."""
 
 import errno
 import fcntl
 import os
 import pwd
 import struct
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 
+from beeagent.camera.address import CsiAddress, DeviceAddress
+from beeagent.camera.csi import CsiInfo, find_csi_cameras
 from beeagent.camera.images import natural_key
 from beeagent.camera.live import CaptureFormat, FreezeDetector, LiveReader
 from beeagent.camera.opencv import VideoReader
 from beeagent.camera.source import SourceLostError
+from beeagent.errors import InputError
 
 _BUFFERS = 2
 """One that is being read and one that the driver fills meanwhile. With one, the driver misses every frame that
@@ -72,20 +75,16 @@ class Capability:
         return self.device_caps if self.capabilities & CAP_DEVICE_CAPS else self.capabilities
 
 
-class CapabilityQuery(Protocol):
-    """Queries the driver of a node; `query_capability` is the real one."""
-
-    def __call__(self, path: Path) -> Capability:
-        """Return the driver's answer.
-
-        Raises:
-            OSError: the node cannot be opened, or is not a V4L2 device (ENOTTY).
-        """
-        ...
+CapabilityQuery = Callable[[Path], Capability]
+"""Queries the driver of a node; `query_capability` is the real one."""
 
 
 def query_capability(path: Path) -> Capability:
-    """Query the driver of a device node. See `CapabilityQuery`."""
+    """Query the driver of a device node.
+
+    Raises:
+        OSError: the node cannot be opened, or is not a V4L2 device (ENOTTY).
+    """
     # Non-blocking, since opening another device may wait: a serial line for its carrier, a tape for its medium.
     node = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -165,11 +164,76 @@ def inspect_node(path: Path, *, query: CapabilityQuery = query_capability) -> In
     return _classify(path, capability)
 
 
-def find_cameras(*, query: CapabilityQuery = query_capability, device_folder: Path = Path("/dev")) -> list[CameraInfo]:
-    """Return the V4L2 cameras that can be opened, in the order of their numbers."""
-    nodes = sorted(device_folder.glob("video[0-9]*"), key=natural_key)
-    inspections = (inspect_node(node, query=query) for node in nodes)
-    return [inspection.camera for inspection in inspections if inspection.camera is not None]
+class Cameras:
+    """The cameras attached to this machine.
+
+    Args:
+        query: queries the V4L2 driver of a node.
+        device_folder: of the nodes.
+        csi: lists the CSI cameras; only called if there is no such V4L2 camera, since it loads libcamera.
+    """
+
+    def __init__(
+        self,
+        *,
+        query: CapabilityQuery = query_capability,
+        device_folder: Path = Path("/dev"),
+        csi: Callable[[], Sequence[CsiInfo]] = find_csi_cameras,
+    ) -> None:
+        self._query = query
+        self._device_folder = device_folder
+        self._csi = csi
+
+    def find(self) -> list[CameraInfo | CsiInfo]:
+        """Return all cameras that can be opened, V4L2 before CSI, each in the order of their numbers."""
+        return self._found(self._csi())
+
+    def forbidden(self) -> str | None:
+        """Return a V4L2 node that this user may not open and the remedy, in one line; None if there is none."""
+        nodes = (f"{node} {found.problem}" for node, found in self._nodes() if found.kind is NodeKind.FORBIDDEN)
+        return next(nodes, None)
+
+    def by_number(self, number: int) -> DeviceAddress | CsiAddress:
+        """Return the camera that a number names.
+
+        `/dev/video<number>` if that is a camera, else the CSI camera of the number if libcamera knows one: on a
+        Raspberry Pi, /dev/video0 may be a raw node of the CSI camera's pipeline, or not exist.
+
+        Raises:
+            InputError: neither exists; the message contains the reason and lists the cameras found.
+        """
+        path = self._device_folder / f"video{number}"
+        inspection = inspect_node(path, query=self._query)
+        if inspection.kind is NodeKind.CAMERA:
+            return DeviceAddress(path)
+        csi = self._csi()
+        # A node that exists and may not be opened is most likely the one that was meant.
+        if inspection.kind is not NodeKind.FORBIDDEN and any(camera.number == number for camera in csi):
+            return CsiAddress(number)
+        raise InputError(f"camera {number}: {self._refusal(path, inspection, csi)}")
+
+    def by_path(self, path: Path) -> CameraInfo:
+        """Return the camera at a path.
+
+        Raises:
+            InputError: it is not a V4L2 camera; the message contains the reason and lists the cameras found.
+        """
+        inspection = inspect_node(path, query=self._query)
+        if inspection.camera is None:
+            raise InputError(f"camera {self._refusal(path, inspection, self._csi())}")
+        return inspection.camera
+
+    def _refusal(self, path: Path, inspection: Inspection, csi: Sequence[CsiInfo]) -> str:
+        found = self._found(csi)
+        cameras = f"cameras found: {', '.join(map(str, found))}" if found else "no camera was found"
+        return f"{path} {inspection.problem}; {cameras}"
+
+    def _found(self, csi: Sequence[CsiInfo]) -> list[CameraInfo | CsiInfo]:
+        return [*(found.camera for _, found in self._nodes() if found.camera is not None), *csi]
+
+    def _nodes(self) -> Iterator[tuple[Path, Inspection]]:
+        for node in sorted(self._device_folder.glob("video[0-9]*"), key=natural_key):
+            yield node, inspect_node(node, query=self._query)
 
 
 def open_v4l2(camera: CameraInfo, *, wanted: CaptureFormat, freeze: FreezeDetector | None) -> LiveReader:
@@ -179,7 +243,7 @@ def open_v4l2(camera: CameraInfo, *, wanted: CaptureFormat, freeze: FreezeDetect
     without it uses another format.
 
     Args:
-        camera: from `Cameras.by_path` or `find_cameras`.
+        camera: from `Cameras.by_path`.
         wanted: size and rate to request.
         freeze: detects a frozen image; None turns detection off.
 

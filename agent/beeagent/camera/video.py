@@ -18,7 +18,7 @@ _DECODE_ATTEMPTS = 64
 """Frames to try after one that fails to decode; if all of them fail too, the file is at its end."""
 
 _DEFAULT_FPS = 30.0
-_SANE_FPS = (0.1, 1000.0)
+_MIN_FPS, _MAX_FPS = 0.1, 1000.0
 
 _MAX_DEPTH = 8  # of nested AVI lists and MP4 boxes
 _AVI_LISTS = frozenset({b"RIFF", b"LIST"})
@@ -63,7 +63,8 @@ class VideoFileSource(GrabbingSource):
         self._index = 0
         self._bad = 0
         self._ended = False
-        self.fps = _sane_fps(self._reader.get(cv2.CAP_PROP_FPS))
+        fps = self._reader.get(cv2.CAP_PROP_FPS)
+        self.fps = fps if _MIN_FPS <= fps <= _MAX_FPS else _DEFAULT_FPS
         promised = self._reader.get(cv2.CAP_PROP_FRAME_COUNT)
         self._promised = int(promised) if 0 < promised < 2**53 else None
         self._note_position()
@@ -103,14 +104,7 @@ class VideoFileSource(GrabbingSource):
         index = self._index - 1
         if pixels is None:
             raise BadFrameError(f"{self.description}: frame {index} cannot be decoded")
-        return Frame(
-            pixels=pixels,
-            captured_at=captured_at,
-            captured_ns=captured_ns,
-            index=index,
-            name=self._path.name,
-            position_s=self.position_s,
-        )
+        return Frame(pixels, captured_at, captured_ns, index, name=self._path.name, position_s=self.position_s)
 
     def close(self) -> None:
         """See `FrameSource.close`."""
@@ -118,10 +112,7 @@ class VideoFileSource(GrabbingSource):
         self._reader.close()
 
     def _count_bad_frames(self) -> int:
-        for failed in range(1, _DECODE_ATTEMPTS + 1):
-            if self._grab():
-                return failed
-        return 0
+        return next((failed for failed in range(1, _DECODE_ATTEMPTS + 1) if self._grab()), 0)
 
     def _grab(self) -> bool:
         if not self._reader.grab():
@@ -154,11 +145,6 @@ class VideoFileSource(GrabbingSource):
             return hidden_frames(self._path, counted)
         except (OSError, struct.error):  # gone meanwhile, or cut off within a header
             return 0
-
-
-def _sane_fps(fps: float) -> float:
-    low, high = _SANE_FPS
-    return fps if low <= fps <= high else _DEFAULT_FPS
 
 
 def _has_exact_count(path: Path) -> bool:

@@ -13,12 +13,12 @@ import typer
 from typer.core import TyperGroup
 
 from beeagent import __version__
-from beeagent.camera import redacted
 from beeagent.cli.options import BROKER, Config, settings_options
+from beeagent.cli.places import places_commands
 from beeagent.cli.rekognition import rekognition_commands
 from beeagent.errors import BeeagentError, InputError
+from beeagent.output import checked_output, redacted
 from beeagent.settings import load_settings
-from beeagent.terminal import checked_output
 
 _EXIT_FAILURE = 1
 _EXIT_USAGE = 2
@@ -53,10 +53,9 @@ def main() -> None:
     try:
         with checked_output():
             build_app()()
-    except InputError as error:
-        _fail(error, _EXIT_USAGE)
     except BeeagentError as error:
-        _fail(error, _EXIT_FAILURE)
+        sys.stderr.write(f"beeagent: {' '.join(str(error).split())}\n")
+        sys.exit(_EXIT_USAGE if isinstance(error, InputError) else _EXIT_FAILURE)
 
 
 def build_app() -> typer.Typer:
@@ -72,6 +71,7 @@ def build_app() -> typer.Typer:
     app.callback(invoke_without_command=True)(run)
     for command in (demo, watch, status, doctor, bench, schema):
         app.command(epilog=None)(command)
+    app.add_typer(places_commands(), name="places")
     app.add_typer(rekognition_commands(), name="rekognition")
     for entry in sorted(entry_points(group="beeagent.commands"), key=lambda entry: entry.name):
         command = entry.load()
@@ -181,14 +181,14 @@ def bench(
     **options: Any,  # noqa: ANN401 - as above
 ) -> None:
     """Measure the speed of the whole agent and of the model alone, by default on synthetic:1280x720?live=no."""
-    from beeagent.cli.bench import measure
+    from beeagent.cli.bench import measure, report_text
 
-    report = measure(load_settings(options, config=None), seconds=seconds)
-    typer.echo(json.dumps(report.to_json(), indent=2) if as_json else report.to_text())
+    figures = measure(load_settings(options, config=None), seconds=seconds)
+    typer.echo(json.dumps(figures, indent=2) if as_json else report_text(figures))
 
 
 def schema(
-    name: Annotated[str, typer.Argument(metavar="[detections|status]", help="Which message.")] = "detections",
+    name: Annotated[str, typer.Argument(metavar="[detections|status|traffic]", help="Which message.")] = "detections",
 ) -> None:
     """Print the JSON Schema of a message."""
     from beeagent.messages import load_schema
@@ -209,8 +209,3 @@ def _refuse_options_before_command(given: dict[str, Any], command: str) -> None:
     for key, value in given.items():
         if value is not None:
             raise InputError(f"--{key.replace('_', '-')} stands before {command}: put options after the command")
-
-
-def _fail(error: Exception, code: int) -> None:
-    sys.stderr.write(f"beeagent: {' '.join(str(error).split())}\n")
-    sys.exit(code)

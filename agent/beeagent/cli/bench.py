@@ -6,7 +6,9 @@ import statistics
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +33,66 @@ DEFAULT_CAMERA = "synthetic:1280x720?live=no"
 _ROUNDS = 3
 _SAMPLES = 64
 _STRIDE = 7  # every 7th frame of a file is in the sample
+_TEXT = """\
+{model}, {runtime}, {threads} thread(s); {camera}, {frame[0]}x{frame[1]}
+  whole agent         {agent_fps:8.2f} frames/s   ({frames}; {workers} in parallel)
+  bare invoke()       {bare_fps:8.2f} frames/s
+  agent / bare        {ratio:8.3f}
+CPU time per frame, of {available_ms:.2f} ms on {cores} core(s):
+  the whole agent     {cpu_ms:8.2f} ms   (one inference alone: {bare_cpu_ms:.2f} ms)
+  unused              {unused_ms:8.2f} ms
+  if none were unused {possible_fps:8.2f} frames/s
+On other threads, while the model runs (measured alone):
+  reading a frame     {read_ms:8.2f} ms
+  preparing it        {prepare_ms:8.2f} ms
+Age of a frame when published, 95th percentile: {age_p95_ms:.1f} ms, or {age_inferences:.2f} inferences
+Peak resident memory of the agent: {peak_memory_mb:.0f} MB"""
 
 
 @dataclass(frozen=True, slots=True)
-class BenchReport:
-    """The result of a benchmark. Rates and times are medians over rounds; each runs the agent, then the model alone.
+class _Sample:
+    """Some frames of a camera, prepared for the model, and the time to read and to prepare one, in milliseconds."""
 
-    Attributes:
+    frames: list[PreparedFrame]
+    size: tuple[int, int]
+    read_ms: float
+    prepare_ms: float
+
+
+class _Meter:
+    """Measures one run of the agent from its first result to its last; startup does not count."""
+
+    def __init__(self, *, seconds: float) -> None:
+        self._seconds = seconds
+        self._began: tuple[int, int] | None = None
+        self.full = False
+        self.frames = 0
+        self.ms = self.cpu_ms = 0.0  # per frame
+        self.inference_ms: list[float] = []
+        self.age_ms: list[float] = []
+
+    def take(self, result: FrameResult) -> None:
+        now, cpu = time.monotonic_ns(), time.process_time_ns()
+        if self._began is None:
+            self._began = now, cpu
+            return
+        self.frames += 1
+        self.ms, self.cpu_ms = ((at - on) / 1e6 / self.frames for at, on in zip((now, cpu), self._began, strict=True))
+        self.inference_ms.append(result.inference_ms)
+        self.age_ms.append((now - result.frame.captured_ns) / 1e6)
+        self.full = now - self._began[0] >= self._seconds * 1e9
+
+
+def measure(settings: Settings, *, seconds: float) -> dict[str, Any]:
+    """Measure the agent against the bare model.
+
+    Rates and times are medians over rounds; each runs the agent, then the model alone.
+
+    Args:
+        settings: camera and model; other sections are not used.
+        seconds: duration over all rounds, of the agent and of the model each.
+
+    Returns:
         model: identity of the model.
         runtime: the TFLite runtime.
         threads: CPU threads for inference.
@@ -58,115 +113,6 @@ class BenchReport:
         prepare_ms: letterboxing a frame to the model's input, measured alone; overlaps with inference.
         age_p95_ms: age of a frame when its result is ready to publish, 95th percentile.
         peak_memory_mb: largest resident memory of the process while the agent ran (10^6 bytes).
-    """
-
-    model: str
-    runtime: str
-    threads: int
-    workers: int
-    cores: int
-    camera: str
-    frame: tuple[int, int]
-    frames: int
-    agent_fps: float
-    bare_fps: float
-    ratio: float
-    inference_ms: float
-    bare_ms: float
-    cpu_ms: float
-    bare_cpu_ms: float
-    read_ms: float
-    prepare_ms: float
-    age_p95_ms: float
-    peak_memory_mb: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the figures as a JSON object."""
-        return {key: round(value, 3) if isinstance(value, float) else value for key, value in asdict(self).items()}
-
-    def to_text(self) -> str:
-        """Return the figures as text for people."""
-        width, height = self.frame
-        available = 1000 * self.cores / self.agent_fps
-        return "\n".join(
-            (
-                f"{self.model}, {self.runtime}, {self.threads} thread(s); {self.camera}, {width}x{height}",
-                f"  whole agent         {self.agent_fps:8.2f} frames/s   ({self.frames}; {self.workers} in parallel)",
-                f"  bare invoke()       {self.bare_fps:8.2f} frames/s",
-                f"  agent / bare        {self.ratio:8.3f}",
-                f"CPU time per frame, of {available:.2f} ms on {self.cores} core(s):",
-                f"  the whole agent     {self.cpu_ms:8.2f} ms   (one inference alone: {self.bare_cpu_ms:.2f} ms)",
-                f"  unused              {available - self.cpu_ms:8.2f} ms",
-                f"  if none were unused {1000 * self.cores / self.cpu_ms:8.2f} frames/s",
-                "On other threads, while the model runs (measured alone):",
-                f"  reading a frame     {self.read_ms:8.2f} ms",
-                f"  preparing it        {self.prepare_ms:8.2f} ms",
-                (
-                    f"Age of a frame when published, 95th percentile: {self.age_p95_ms:.1f} ms, or "
-                    f"{self.age_p95_ms / self.inference_ms:.2f} inferences"
-                ),
-                f"Peak resident memory of the agent: {self.peak_memory_mb:.0f} MB",
-            )
-        )
-
-
-@dataclass(slots=True)
-class _Round:
-    """One run of the agent, measured from its first result to its last."""
-
-    began_ns: int = 0
-    ended_ns: int = 0
-    began_cpu_ns: int = 0
-    ended_cpu_ns: int = 0
-    frames: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Bare:
-    """One frame in the model alone: wall-clock and CPU time, in milliseconds."""
-
-    ms: float
-    cpu_ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    """Some frames of a camera, prepared for the model, and the time to read and to prepare one, in milliseconds."""
-
-    frames: list[PreparedFrame]
-    size: tuple[int, int]
-    read_ms: float
-    prepare_ms: float
-
-
-class _Meter:
-    """Measures the agent from its first result on; startup does not count."""
-
-    def __init__(self, *, seconds: float) -> None:
-        self._seconds = seconds
-        self.full = False
-        self.round = _Round()
-        self.inference_ms: list[float] = []
-        self.age_ms: list[float] = []
-
-    def take(self, result: FrameResult) -> None:
-        now = time.monotonic_ns()
-        if self.round.began_ns == 0:
-            self.round.began_ns, self.round.began_cpu_ns = now, time.process_time_ns()
-            return
-        self.round.ended_ns, self.round.ended_cpu_ns = now, time.process_time_ns()
-        self.round.frames += 1
-        self.inference_ms.append(result.inference_ms)
-        self.age_ms.append((now - result.frame.captured_ns) / 1e6)
-        self.full = now - self.round.began_ns >= self._seconds * 1e9
-
-
-def measure(settings: Settings, *, seconds: float) -> BenchReport:
-    """Measure the agent against the bare model.
-
-    Args:
-        settings: camera and model; other sections are not used.
-        seconds: duration over all rounds, of the agent and of the model each.
 
     Raises:
         InputError: a setting cannot be used, or the camera has fewer than two frames.
@@ -175,37 +121,49 @@ def measure(settings: Settings, *, seconds: float) -> BenchReport:
     camera = settings.camera.address or DEFAULT_CAMERA
     measured = settings.replace(camera=camera, broker="none", publish="always", stdout=False)
     meters: list[_Meter] = []
-    bare: list[_Bare] = []
-    meters.append(_run_agent(measured, bundle, seconds / _ROUNDS))
-    # Before anything but the agent has taken memory. Linux counts in KiB.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1024 if sys.platform == "linux" else 1) / 1e6
-    sample = _sample(camera, bundle, resolve_tiling(settings.model.tiles, bundle))
-    bare.append(_bare_inference(bundle, settings.model.threads, sample.frames, seconds / _ROUNDS))
-    for _ in range(1, _ROUNDS):
+    bare: list[tuple[float, float]] = []
+    for number in range(_ROUNDS):
         meters.append(_run_agent(measured, bundle, seconds / _ROUNDS))
+        if number == 0:
+            # Before anything but the agent has taken memory. Linux counts in KiB.
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1024 if sys.platform == "linux" else 1) / 1e6
+            sample = _sample(camera, bundle, resolve_tiling(settings.model.tiles, bundle))
         bare.append(_bare_inference(bundle, settings.model.threads, sample.frames, seconds / _ROUNDS))
-    agent_ms = [(m.round.ended_ns - m.round.began_ns) / 1e6 / m.round.frames for m in meters]
-    inference = statistics.median(ms for meter in meters for ms in meter.inference_ms)
-    return BenchReport(
-        model=bundle.identity,
-        runtime=runtime_name(),
-        threads=settings.model.threads,
-        workers=worker_count(settings),
-        cores=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1,
-        camera=camera,
-        frame=sample.size,
-        frames=sum(meter.round.frames for meter in meters),
-        agent_fps=1000 / statistics.median(agent_ms),
-        bare_fps=1000 / statistics.median(one.ms for one in bare),
-        ratio=statistics.median(one.ms / ms for one, ms in zip(bare, agent_ms, strict=True)),
-        inference_ms=inference,
-        bare_ms=statistics.median(one.ms for one in bare),
-        cpu_ms=statistics.median((m.round.ended_cpu_ns - m.round.began_cpu_ns) / 1e6 / m.round.frames for m in meters),
-        bare_cpu_ms=statistics.median(one.cpu_ms for one in bare),
-        read_ms=sample.read_ms,
-        prepare_ms=sample.prepare_ms,
-        age_p95_ms=float(np.percentile([ms for meter in meters for ms in meter.age_ms], 95)),
-        peak_memory_mb=peak,
+    agent_ms = statistics.median(meter.ms for meter in meters)
+    bare_ms = statistics.median(ms for ms, _ in bare)
+    figures = {
+        "model": bundle.identity,
+        "runtime": runtime_name(),
+        "threads": settings.model.threads,
+        "workers": worker_count(settings),
+        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1,
+        "camera": camera,
+        "frame": sample.size,
+        "frames": sum(meter.frames for meter in meters),
+        "agent_fps": 1000 / agent_ms,
+        "bare_fps": 1000 / bare_ms,
+        "ratio": statistics.median(ms / meter.ms for (ms, _), meter in zip(bare, meters, strict=True)),
+        "inference_ms": statistics.median(ms for meter in meters for ms in meter.inference_ms),
+        "bare_ms": bare_ms,
+        "cpu_ms": statistics.median(meter.cpu_ms for meter in meters),
+        "bare_cpu_ms": statistics.median(cpu_ms for _, cpu_ms in bare),
+        "read_ms": sample.read_ms,
+        "prepare_ms": sample.prepare_ms,
+        "age_p95_ms": float(np.percentile([ms for meter in meters for ms in meter.age_ms], 95)),
+        "peak_memory_mb": peak,
+    }
+    return {name: round(value, 3) if isinstance(value, float) else value for name, value in figures.items()}
+
+
+def report_text(figures: Mapping[str, Any]) -> str:
+    """Return the figures of `measure` as text for people."""
+    available = 1000 * figures["cores"] / figures["agent_fps"]
+    return _TEXT.format(
+        **figures,
+        available_ms=available,
+        unused_ms=available - figures["cpu_ms"],
+        possible_fps=1000 * figures["cores"] / figures["cpu_ms"],
+        age_inferences=figures["age_p95_ms"] / figures["inference_ms"],
     )
 
 
@@ -220,17 +178,21 @@ def _run_agent(settings: Settings, bundle: ModelBundle, seconds: float) -> _Mete
     with tempfile.TemporaryDirectory(prefix="beeagent-bench-") as folder:
         agent = Agent(settings, bundle=bundle, outbox_path=Path(folder) / "outbox.sqlite3", on_result=take)
         agent.run()
-    if not meter.round.frames:
+    if not meter.frames:
         raise InputError(f"camera {settings.camera.address!r} has too few frames to measure: give a video or a camera")
     return meter
 
 
-def _bare_inference(bundle: ModelBundle, threads: int, frames: list[PreparedFrame], seconds: float) -> _Bare:
-    """Time `invoke()` alone, on the camera's own frames: the time of the post-processing depends on their content."""
+def _bare_inference(
+    bundle: ModelBundle, threads: int, frames: list[PreparedFrame], seconds: float
+) -> tuple[float, float]:
+    """Return the wall-clock and CPU time of one frame in the model alone, in milliseconds.
+
+    On the camera's own frames: the time of the post-processing depends on their content.
+    """
     detector = Detector(bundle, DetectorOptions(threads=threads))
     invoke = detector.interpreter.invoke
-    spent = spent_cpu = 0
-    count = 0
+    spent = spent_cpu = count = 0
     while spent < seconds * 1e9:
         for one in frames[count % len(frames)].tensors:
             detector.feed(one)
@@ -239,18 +201,17 @@ def _bare_inference(bundle: ModelBundle, threads: int, frames: list[PreparedFram
             spent += time.perf_counter_ns() - began
             spent_cpu += time.process_time_ns() - began_cpu
         count += 1
-    return _Bare(spent / 1e6 / count, spent_cpu / 1e6 / count)
+    return spent / 1e6 / count, spent_cpu / 1e6 / count
 
 
 def _sample(camera: str, bundle: ModelBundle, tiling: Tiling) -> _Sample:
     """Read and prepare some frames, spread over a file, with nothing else running."""
-    source = open_source(parse_camera(camera), SourceOptions())
     detector = Detector(bundle, DetectorOptions(threads=1, tiling=tiling))
     frames: list[PreparedFrame] = []
     reading: list[float] = []
     preparing: list[float] = []
     size = (0, 0)
-    try:
+    with closing(open_source(parse_camera(camera), SourceOptions())) as source:
         while len(frames) < _SAMPLES:
             began = time.perf_counter_ns()
             frame = source.read()
@@ -261,9 +222,7 @@ def _sample(camera: str, bundle: ModelBundle, tiling: Tiling) -> _Sample:
             if source.live or len(reading) % _STRIDE == 1:
                 frames.append(detector.prepare(frame.pixels))
                 preparing.append((time.perf_counter_ns() - read) / 1e6)
-                size = (frame.width, frame.height)
-    finally:
-        source.close()
+                size = frame.size
     if not frames:
         raise InputError(f"camera {camera!r} has no frame to measure")
     return _Sample(frames, size, statistics.median(reading), statistics.median(preparing))

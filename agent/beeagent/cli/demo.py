@@ -6,11 +6,11 @@ import typer
 
 from beeagent.cli.watch import Watcher
 from beeagent.errors import BeeagentError
-from beeagent.log import configure_log
 from beeagent.mqtt import EmbeddedBroker, mqtt_options
+from beeagent.output import configure_log
 from beeagent.runtime import Agent, load_model
 from beeagent.settings import Settings
-from beeagent.signals import on_stop_signals
+from beeagent.threads import on_stop_signals
 
 _CAMERA = "synthetic:1280x720@5"
 _SUBSCRIBED_WITHIN_S = 10.0
@@ -40,13 +40,10 @@ def run_demo(settings: Settings) -> None:
         typer.echo(line)
 
     demo = settings.replace(camera=_CAMERA, publish="always", camera_name="demo")
+    prefix, device, camera = demo.messages.topic_prefix, demo.agent.device, demo.camera
+    options = mqtt_options(address=broker.address, client_id="beeagent-demo")
     watcher = Watcher(
-        options=mqtt_options(address=broker.address, client_id="beeagent-demo"),
-        prefix=demo.messages.topic_prefix,
-        device=demo.agent.device,
-        camera=demo.camera.name,
-        limit=demo.camera.frames,
-        write=show,
+        options=options, prefix=prefix, device=device, camera=camera.name, limit=camera.frames, write=show
     )
     watching = threading.Thread(target=watcher.run, name="watch", daemon=True)
     try:
@@ -57,10 +54,10 @@ def run_demo(settings: Settings) -> None:
         agent = Agent(demo, bundle=bundle, outbox_path=None, broker=broker.address)
         with on_stop_signals(agent.stop):
             agent.run()
-        if demo.camera.frames is not None:
+        if camera.frames is not None:
             watching.join(_ARRIVED_WITHIN_S)
-            if watching.is_alive() and agent.health.frames >= demo.camera.frames:
-                raise BeeagentError(f"not all of the {demo.camera.frames} messages arrived")
+            if watching.is_alive() and agent.health.frames >= camera.frames:
+                raise BeeagentError(f"not all of the {camera.frames} messages arrived")
         typer.echo("End of the demo. With your own camera and broker: beeagent --camera 0 --broker mqtt://HOST")
     finally:
         watcher.stop()

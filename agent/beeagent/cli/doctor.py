@@ -6,14 +6,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from enum import Enum
+from contextlib import closing
+from dataclasses import replace
 from importlib.metadata import version
 
 import numpy as np
 
 from beeagent.camera import Cameras, Frame, parse_camera
-from beeagent.detection import Detector, DetectorOptions, ModelBundle, runtime_name
+from beeagent.detection import Detector, DetectorOptions, runtime_name
 from beeagent.errors import BeeagentError
 from beeagent.greengrass import IpcConnection, ipc_address
 from beeagent.messages import status_topic
@@ -25,25 +25,9 @@ _CAMERA_WITHIN_S = 10.0
 _BROKER_WITHIN_S = 10.0
 _INFERENCES = 5
 
-
-class Verdict(Enum):
-    """The result of a check."""
-
-    FINE = "ok"
-    NOTE = "note"
-    WRONG = "WRONG"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a check found, and the remedy where something is wrong."""
-
-    part: str
-    verdict: Verdict
-    words: str
-
-    def __str__(self) -> str:
-        return f"{self.verdict.value:<5}  {self.part:<8} {self.words}"
+_FINE, _NOTE, _WRONG = "ok", "note", "WRONG"
+Finding = tuple[str, str]
+"""A verdict of these, and what was found with the remedy."""
 
 
 def examine(settings: Settings, *, write: Callable[[str], None]) -> bool:
@@ -61,11 +45,11 @@ def examine(settings: Settings, *, write: Callable[[str], None]) -> bool:
         ("state", _check_state),
     ):
         try:
-            finding = check(settings)
+            verdict, words = check(settings)
         except BeeagentError as error:
-            finding = Finding(part, Verdict.WRONG, " ".join(str(error).split()))
-        write(str(finding))
-        fine = fine and finding.verdict is not Verdict.WRONG
+            verdict, words = _WRONG, " ".join(str(error).split())
+        write(f"{verdict:<5}  {part:<8} {words}")
+        fine = fine and verdict != _WRONG
     write("Nothing is wrong." if fine else "Something is wrong: see the lines that begin with WRONG.")
     return fine
 
@@ -81,16 +65,10 @@ def _check_model(settings: Settings) -> Finding:
         detector.detect(grey)
     took = (time.perf_counter() - began) / _INFERENCES * 1e3
     runtime = runtime_name()
-    return Finding(
-        "model",
-        Verdict.FINE,
-        f"{bundle.identity}, {_checksums(bundle)}; {width}x{height} pixels; an inference takes {took:.1f} ms with "
-        f"{settings.model.threads} thread(s) of {runtime} {version(runtime.replace('_', '-'))}",
-    )
-
-
-def _checksums(bundle: ModelBundle) -> str:
-    return "a bare file without checksums" if bundle.manifest is None else "checksums match"
+    checksums = "a bare file without checksums" if bundle.manifest is None else "checksums match"
+    runs = f"{settings.model.threads} thread(s) of {runtime} {version(runtime.replace('_', '-'))}"
+    size = f"{width}x{height} pixels"
+    return _FINE, f"{bundle.identity}, {checksums}; {size}; an inference takes {took:.1f} ms with {runs}"
 
 
 def _check_camera(settings: Settings) -> Finding:
@@ -98,24 +76,21 @@ def _check_camera(settings: Settings) -> Finding:
         cameras = Cameras()
         found = cameras.find()
         if found:
-            return Finding("camera", Verdict.NOTE, f"none given; found: {', '.join(map(str, found))}")
+            return _NOTE, f"none given; found: {', '.join(map(str, found))}"
         if forbidden := cameras.forbidden():
-            return Finding("camera", Verdict.NOTE, f"none given; {forbidden}")
-        return Finding("camera", Verdict.NOTE, "none given and none found on this machine; give --camera to check one")
+            return _NOTE, f"none given; {forbidden}"
+        return _NOTE, "none given and none found on this machine; give --camera to check one"
     address = parse_camera(settings.camera.address)
     open_source = build_source(settings)
     answers: queue.SimpleQueue[Frame | Exception | None] = queue.SimpleQueue()
 
     def read() -> None:
         try:
-            source = open_source()
-            try:
+            with closing(open_source()) as source:
                 frame = source.read()
                 if frame is not None and source.live:
                     frame = source.read()  # a camera has more than one
                 answers.put(frame)
-            finally:
-                source.close()
         except Exception as error:  # noqa: BLE001 - raised again below, in the thread that waits
             answers.put(error)
 
@@ -125,23 +100,23 @@ def _check_camera(settings: Settings) -> Finding:
         answer = answers.get(timeout=_CAMERA_WITHIN_S)
     except queue.Empty:
         words = f"{address.description} returned no frame within {_CAMERA_WITHIN_S:.0f} s: plug it in again"
-        return Finding("camera", Verdict.WRONG, words)
+        return _WRONG, words
     if isinstance(answer, Exception):
         raise answer
     if answer is None:
-        return Finding("camera", Verdict.WRONG, f"{address.description} contains no frame: give another one")
-    return Finding("camera", Verdict.FINE, f"{address.description} has frames of {answer.width}x{answer.height}")
+        return _WRONG, f"{address.description} contains no frame: give another one"
+    return _FINE, f"{address.description} has frames of {answer.width}x{answer.height}"
 
 
 def _check_broker(settings: Settings) -> Finding:
     address = parse_broker(settings.mqtt.broker)
     if isinstance(address, NoBroker):
-        return Finding("broker", Verdict.NOTE, "none: results go to --stdout only")
+        return _NOTE, "none: results go to --stdout only"
     if isinstance(address, Greengrass):
         return _check_nucleus(address)
     if isinstance(address, Embedded):
         EmbeddedBroker(port=None)
-        return Finding("broker", Verdict.FINE, "embedded: its package is installed")
+        return _FINE, "embedded: its package is installed"
     client_id = reader_id("doctor", agent_id=settings.mqtt.client_id)
     options = build_mqtt_options(settings, address=address, client_id=client_id)
     publisher = MqttPublisher(
@@ -160,8 +135,8 @@ def _check_broker(settings: Settings) -> Finding:
     finally:
         publisher.stop(farewell=None, timeout=1.0)
     if state.connected:
-        return Finding("broker", Verdict.FINE, f"{address} accepts the connection")
-    return Finding("broker", Verdict.WRONG, f"{state.reason}: check --broker, and that the broker runs")
+        return _FINE, f"{address} accepts the connection"
+    return _WRONG, f"{state.reason}: check --broker, and that the broker runs"
 
 
 def _check_nucleus(broker: Greengrass) -> Finding:
@@ -174,8 +149,8 @@ def _check_nucleus(broker: Greengrass) -> Finding:
     finally:
         ipc.close()
     if connected:
-        return Finding("broker", Verdict.FINE, f"{broker}: the nucleus at {address.socket} accepts this process")
-    return Finding("broker", Verdict.WRONG, f"{reason}: run this in the environment of the component")
+        return _FINE, f"{broker}: the nucleus at {address.socket} accepts this process"
+    return _WRONG, f"{reason}: run this in the environment of the component"
 
 
 def _check_state(settings: Settings) -> Finding:
@@ -187,5 +162,5 @@ def _check_state(settings: Settings) -> Finding:
             os.fsync(probe.fileno())
     except OSError as error:
         words = f"{folder} is not writable ({error.strerror}): give a writable folder as --state-dir"
-        return Finding("state", Verdict.WRONG, words)
-    return Finding("state", Verdict.FINE, f"{folder} is writable")
+        return _WRONG, words
+    return _FINE, f"{folder} is writable"

@@ -13,15 +13,9 @@ from beeagent.settings import Setting, settings_by_name
 Command = TypeVar("Command", bound=Callable[..., None])
 
 BROKER = (
-    "broker",
-    "mqtt_version",
-    "mqtt_username",
-    "mqtt_password_file",
-    "mqtt_ca_file",
-    "mqtt_certificate_file",
-    "mqtt_key_file",
-    "insecure_tls",
-)
+    "broker", "mqtt_version", "mqtt_username", "mqtt_password_file", "mqtt_ca_file", "mqtt_certificate_file",
+    "mqtt_key_file", "insecure_tls",
+)  # fmt: skip
 """The settings that a command needs to connect to a broker."""
 
 Config = Annotated[Path | None, typer.Option(envvar="BEEAGENT_CONFIG", help="TOML file with any of these settings.")]

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from beeagent.cli.options import Config
-from beeagent.errors import InputError
+from beeagent.errors import InputError, requires_extra
 from beeagent.settings import Settings, load_settings
-from beeagent.signals import on_signals
+from beeagent.threads import on_signals
 
 if TYPE_CHECKING:
-    from beeagent.cloud import CloudModel, ModelLifecycle
+    from beeagent.cloud import ModelLifecycle
 
 Arn = Annotated[
     str | None, typer.Option("--arn", help="ARN of the model (a project version). Default: the one in the settings.")
@@ -41,7 +41,7 @@ def rekognition_commands() -> typer.Typer:
 def status(arn: Arn = None, config: Config = None) -> None:
     """Print whether the cloud model is running."""
     settings = _settings(arn, config)
-    state = _model(settings).state()
+    state = _lifecycle(settings).model.state()
     costs = state in {"RUNNING", "STARTING", "STOPPING"}
     price = f": {_price(settings)} per hour, used or not, until it is stopped" if costs else ""
     typer.echo(f"The cloud model is {state}{price}")
@@ -65,8 +65,9 @@ def start(
     """
     settings = _settings(arn, config)
     seconds = None if stop_after is None else _seconds(stop_after)
-    model = _model(settings)
-    typer.echo(f"The cloud model is {model.state()}.")
+    interrupted = threading.Event()
+    lifecycle = _lifecycle(settings, interrupted)
+    typer.echo(f"The cloud model is {lifecycle.model.state()}.")
     typer.echo(f"A running model costs {_price(settings, units)} per hour, used or not, until it is stopped.")
     if seconds is None:
         typer.echo("It does not stop by itself: run beeagent rekognition stop, or give --stop-after.")
@@ -74,9 +75,7 @@ def start(
         typer.echo(f"This command stops it after {stop_after}. If this machine fails before, the model keeps running.")
     if not yes:
         typer.confirm("Start it?", abort=True)
-    interrupted = threading.Event()
     with on_signals(dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), interrupted.set)):
-        lifecycle = _lifecycle(model, interrupted)
         try:
             lifecycle.start(units)
             if seconds is not None:
@@ -90,7 +89,7 @@ def start(
 
 def stop(arn: Arn = None, config: Config = None) -> None:
     """Stop the cloud model, and wait until it is stopped."""
-    _lifecycle(_model(_settings(arn, config)), threading.Event()).stop()
+    _lifecycle(_settings(arn, config)).stop()
 
 
 def _settings(arn: str | None, config: Config) -> Settings:
@@ -102,20 +101,12 @@ def _settings(arn: str | None, config: Config) -> Settings:
     return settings
 
 
-def _model(settings: Settings) -> "CloudModel":
-    try:
-        from beeagent.cloud import CloudModel  # noqa: PLC0415 - boto3 is an extra
-    except ImportError as error:
-        raise InputError(
-            f"this needs {error.name}, which is not installed: pip install 'beeagent[rekognition]'"
-        ) from error
-    return CloudModel(settings.rekognition.project_version_arn or "")
+def _lifecycle(settings: Settings, interrupted: threading.Event | None = None) -> "ModelLifecycle":
+    with requires_extra("rekognition"):
+        from beeagent.cloud import CloudModel, ModelLifecycle  # noqa: PLC0415 - boto3 is an extra
 
-
-def _lifecycle(model: "CloudModel", interrupted: threading.Event) -> "ModelLifecycle":
-    from beeagent.cloud import ModelLifecycle  # noqa: PLC0415 - boto3 is an extra
-
-    return ModelLifecycle(model, report=typer.echo, interrupted=interrupted)
+    model = CloudModel(settings.rekognition.project_version_arn or "")
+    return ModelLifecycle(model, report=typer.echo, interrupted=interrupted or threading.Event())
 
 
 def _price(settings: Settings, units: int = 1) -> str:

@@ -4,11 +4,12 @@ Input is not trusted: anyone who may publish may have written it.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from typing import Final
 
+from beeagent.cli.watch import ANY_LEVEL, reader_options
 from beeagent.errors import InputError
 from beeagent.messages import (
     CameraStatus,
@@ -18,12 +19,10 @@ from beeagent.messages import (
     UnreadableError,
     status_topic,
 )
-from beeagent.mqtt import BrokerAddress, MqttOptions, Received, Subscription, parse_broker, reader_id
-from beeagent.runtime import build_mqtt_options
+from beeagent.mqtt import MqttOptions, Received, Subscription
+from beeagent.output import shown
 from beeagent.settings import Settings
-from beeagent.terminal import shown
 
-_ANY: Final = "+"
 _MAX_DEVICES: Final = 1000
 _MAX_SHOWN: Final = 20  # reasons, cameras, causes of dropped results
 
@@ -40,21 +39,13 @@ def show_status(settings: Settings, *, device: str, wait_s: float, write: Callab
     Raises:
         InputError: there is no broker to connect to, it cannot be reached or refuses, or a name cannot be in a topic.
     """
-    address = parse_broker(settings.mqtt.broker)
-    if not isinstance(address, BrokerAddress):
-        raise InputError(f"broker {settings.mqtt.broker} has no status messages: give --broker mqtt://HOST[:PORT]")
-    status_topic(settings.messages.topic_prefix, "any" if device == _ANY else device)
-    client_id = reader_id("status", agent_id=settings.mqtt.client_id)
-    options = build_mqtt_options(settings, address=address, client_id=client_id)
+    options = reader_options(settings, "status", problem="has no status messages")
+    status_topic(settings.messages.topic_prefix, "any" if device == ANY_LEVEL else device)
     topic_filter = f"{settings.messages.topic_prefix}/{device}/status"
-    states = _states(options, topic_filter, wait_s=wait_s, one=device != _ANY)
+    states = _states(options, topic_filter, wait_s=wait_s, one=device != ANY_LEVEL)
     if not states:
-        where = (
-            f"any device at {topic_filter}"
-            if device == _ANY
-            else f"device {device}: no agent of that name has connected"
-        )
-        write(f"no status of {where}")
+        one = f"device {device}: no agent of that name has connected"
+        write(f"no status of {f'any device at {topic_filter}' if device == ANY_LEVEL else one}")
     fine = bool(states)
     for topic, payload in sorted(states.items()):
         try:
@@ -100,15 +91,12 @@ def _states(options: MqttOptions, topic_filter: str, *, wait_s: float, one: bool
         if message.topic in states or len(states) < _MAX_DEVICES:
             states[message.topic] = message.payload
         if one:
-            end()
+            subscription.stop()
 
     def give_up(reason: str) -> None:
         raise InputError(f"{reason}: check --broker, and that the broker runs")
 
-    def end() -> None:
-        subscription.stop()
-
-    timer = threading.Timer(wait_s, end)
+    timer = threading.Timer(wait_s, lambda: subscription.stop())  # noqa: PLW0108 - made below
     timer.daemon = True
     subscription = Subscription(
         options=options, filters=(topic_filter,), on_open=timer.start, on_message=take, on_lost=give_up
@@ -137,21 +125,23 @@ def _camera(camera: CameraStatus) -> str:
 
 
 def _results(outbox: OutboxStatus) -> str:
-    dropped = sorted(outbox.dropped.items())[:_MAX_SHOWN]
-    reasons = f" ({', '.join(f'{count} {shown(reason)}' for reason, count in dropped)})" if dropped else ""
     return (
         f"{outbox.produced} produced: {outbox.delivered} delivered, {outbox.waiting} waiting, "
-        f"{sum(outbox.dropped.values())} dropped{reasons}"
+        f"{sum(outbox.dropped.values())} dropped{_by_reason(outbox.dropped)}"
     )
 
 
+def _by_reason(counts: Mapping[str, int]) -> str:
+    reasons = [f"{count} {shown(reason)}" for reason, count in sorted(counts.items())[:_MAX_SHOWN]]
+    return f" ({', '.join(reasons)})" if reasons else ""
+
+
 def _opinion(opinion: SecondOpinionStatus) -> list[str]:
-    degraded = sorted(opinion.degraded.items())[:_MAX_SHOWN]
-    reasons = f" ({', '.join(f'{count} {shown(reason)}' for reason, count in degraded)})" if degraded else ""
+    without = sum(opinion.degraded.values())
     lines = [
         (
-            f"{opinion.asked} uncertain frames: {opinion.cloud} decided by the cloud model, "
-            f"{sum(opinion.degraded.values())} without it{reasons}; {opinion.calls} calls, {opinion.saved} saved"
+            f"{opinion.asked} uncertain frames: {opinion.cloud} decided by the cloud model, {without} without it"
+            f"{_by_reason(opinion.degraded)}; {opinion.calls} calls, {opinion.saved} saved"
         ),
         (
             f"the cloud model ran for at least {_duration(opinion.seen_running_s)}: about "
@@ -159,9 +149,8 @@ def _opinion(opinion: SecondOpinionStatus) -> list[str]:
         ),
     ]
     if opinion.collected is not None:
-        lines.append(
-            f"{opinion.collected.pictures} frames saved as training data, {opinion.collected.megabytes:.1f} MB"
-        )
+        saved = opinion.collected
+        lines.append(f"{saved.pictures} frames saved as training data, {saved.megabytes:.1f} MB")
     return lines
 
 

@@ -7,18 +7,14 @@ from collections.abc import Callable
 from typing import Final
 
 from beeagent.errors import InputError
-from beeagent.messages import (
-    DetectionsMessage,
-    StatusMessage,
-    UnreadableError,
-    detections_topic,
-)
+from beeagent.messages import DetectionsMessage, StatusMessage, UnreadableError, detections_topic
 from beeagent.mqtt import BrokerAddress, MqttOptions, Received, Subscription, parse_broker, reader_id
+from beeagent.output import shown
 from beeagent.runtime import build_mqtt_options
 from beeagent.settings import Settings
-from beeagent.terminal import shown
 
-_ANY: Final = "+"
+ANY_LEVEL: Final = "+"
+"""In place of a name in a topic filter: all."""
 _SHOWN_BOXES: Final = 3
 _SHOWN_LABELS: Final = 6
 _MAX_REMEMBERED: Final = 1000  # devices, and cameras
@@ -32,23 +28,31 @@ def run_watch(
     Raises:
         InputError: there is no broker to connect to, or it cannot be reached or refuses.
     """
-    address = parse_broker(settings.mqtt.broker)
-    if not isinstance(address, BrokerAddress):
-        raise InputError(f"broker {settings.mqtt.broker} cannot be watched: give --broker mqtt://HOST[:PORT]")
-    client_id = reader_id("watch", agent_id=settings.mqtt.client_id)
-    options = build_mqtt_options(settings, address=address, client_id=client_id)
-    watcher = Watcher(
-        options=options,
-        prefix=settings.messages.topic_prefix,
-        device=device,
-        camera=camera,
-        limit=messages,
-        write=write,
-    )
+    options = reader_options(settings, "watch", problem="cannot be watched")
+    prefix = settings.messages.topic_prefix
+    watcher = Watcher(options=options, prefix=prefix, device=device, camera=camera, limit=messages, write=write)
     try:
         watcher.run()
     except KeyboardInterrupt:
         watcher.stop()
+
+
+def reader_options(settings: Settings, command: str, *, problem: str) -> MqttOptions:
+    """Return how a command that reads messages connects to the broker of the settings.
+
+    Args:
+        settings: the broker and authentication.
+        command: its name.
+        problem: why it has no use for a broker without an address, for the error.
+
+    Raises:
+        InputError: the broker has no address, or its settings cannot be used.
+    """
+    address = parse_broker(settings.mqtt.broker)
+    if not isinstance(address, BrokerAddress):
+        raise InputError(f"broker {settings.mqtt.broker} {problem}: give --broker mqtt://HOST[:PORT]")
+    client_id = reader_id(command, agent_id=settings.mqtt.client_id)
+    return build_mqtt_options(settings, address=address, client_id=client_id)
 
 
 class Watcher:
@@ -59,8 +63,8 @@ class Watcher:
         *,
         options: MqttOptions,
         prefix: str,
-        device: str = _ANY,
-        camera: str = _ANY,
+        device: str = ANY_LEVEL,
+        camera: str = ANY_LEVEL,
         limit: int | None = None,
         write: Callable[[str], None],
     ) -> None:
@@ -81,7 +85,7 @@ class Watcher:
         if limit is not None and limit < 1:
             raise ValueError(f"limit {limit} is not positive")
         for name in (device, camera):  # `+` is allowed here only
-            detections_topic(prefix, "any" if name == _ANY else name, "any")
+            detections_topic(prefix, "any" if name == ANY_LEVEL else name, "any")
         self._filters = (f"{prefix}/{device}/{camera}/detections", f"{prefix}/{device}/status")
         self._limit = limit
         self._write = write

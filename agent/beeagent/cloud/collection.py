@@ -14,24 +14,13 @@ from typing import Final
 import cv2
 import numpy as np
 
-from beeagent.camera import Frame
-from beeagent.cloud.collection_store import (
-    IMAGES,
-    MANIFEST,
-    StoredFrame,
-    append_line,
-    format_line,
-    load_collection,
-    lock_folder,
-    make_private,
-    refuse_foreign_folder,
-    rewrite_lines,
-)
-from beeagent.cloud.jpeg import encode_jpeg
+from beeagent.camera import Frame, encode_jpeg
+from beeagent.cloud import collection_store as store
+from beeagent.cloud.collection_store import IMAGES, MANIFEST, StoredFrame
 from beeagent.cloud.second_opinion import EdgeResult
 from beeagent.detection import Detections
 from beeagent.errors import BeeagentError
-from beeagent.private_file import write_private_file
+from beeagent.output import write_private_file
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -61,6 +50,10 @@ class Collection:
     A disk that is full, read-only or missing loses the frame and nothing else: `fault` says so until a frame is
     collected again, and every further frame retries. A disk with little free space is not filled, for the sake of what
     else is stored there, such as results.
+
+    Attributes:
+        fault: why the newest frame could not be collected; None if it was.
+        counts: its size.
     """
 
     def __init__(  # noqa: PLR0913 - each a limit of its own
@@ -98,22 +91,12 @@ class Collection:
         self._frames: deque[StoredFrame] = deque()
         self._image_bytes = self._manifest_bytes = 0
         self._classes: dict[str, int] = {}
-        self._counts = CollectionCounts(0, 0.0)
-        self._fault: str | None = None
+        self.counts = CollectionCounts(0, 0.0)
+        self.fault: str | None = None
         try:
             self._open()
         except OSError as error:
             self._note_error(error)
-
-    @property
-    def fault(self) -> str | None:
-        """Why the newest frame could not be collected; None if it was."""
-        return self._fault
-
-    @property
-    def counts(self) -> CollectionCounts:
-        """Its size. Never blocks, not even while a disk hangs."""
-        return self._counts
 
     def add(self, frame: Frame, edge: EdgeResult, cloud: Detections) -> None:
         """Add a frame with the detections of both models. Does not raise for errors of the disk.
@@ -131,7 +114,7 @@ class Collection:
             except (OSError, ValueError, BeeagentError) as error:
                 self._note_error(error)
             else:
-                self._fault = None
+                self.fault = None
             self._update_counts()
 
     def close(self) -> None:
@@ -144,18 +127,18 @@ class Collection:
         if isinstance(error, OSError):
             self._unlock()  # the folder is opened again before the next frame
         reason = f"{self._folder}: frames cannot be collected: {getattr(error, 'strerror', None) or error}"
-        if reason != self._fault:
+        if reason != self.fault:
             _LOG.warning("collect: %s", reason)
-        self._fault = reason
+        self.fault = reason
 
     def _open(self) -> None:
         self._unlock()
-        refuse_foreign_folder(self._folder)
-        make_private(self._folder)
-        lock_file = lock_folder(self._folder)
+        store.refuse_foreign_folder(self._folder)
+        store.make_private(self._folder)
+        lock_file = store.lock_folder(self._folder)
         try:
-            make_private(self._folder / IMAGES)
-            frames, self._classes = load_collection(self._folder)
+            store.make_private(self._folder / IMAGES)
+            frames, self._classes = store.load_collection(self._folder)
         except BaseException:
             lock_file.close()
             raise
@@ -166,7 +149,7 @@ class Collection:
         self._update_counts()
 
     def _update_counts(self) -> None:
-        self._counts = CollectionCounts(len(self._frames), (self._image_bytes + self._manifest_bytes) / 1e6)
+        self.counts = CollectionCounts(len(self._frames), (self._image_bytes + self._manifest_bytes) / 1e6)
 
     def _unlock(self) -> None:
         if self._lock_file is not None:
@@ -183,16 +166,10 @@ class Collection:
         image = f"{IMAGES}/{name}"
         for label in (*edge.detections.labels, *cloud.labels):
             self._classes.setdefault(label, len(self._classes))
-        line = format_line(
-            image,
-            size=(width, height),
-            edge=edge,
-            cloud=cloud,
-            captured_at=frame.captured_at,
-            collected_at=datetime.now(timezone.utc),
-            origin=self._origin,
-            classes=self._classes,
-        )
+        line = store.format_line(
+            image, size=(width, height), edge=edge, cloud=cloud, captured_at=frame.captured_at,
+            collected_at=datetime.now(timezone.utc), origin=self._origin, classes=self._classes,
+        )  # fmt: skip
         encoded = line.encode() + b"\n"
         size = len(jpeg) + len(encoded)
         if size > self._quota:
@@ -203,7 +180,7 @@ class Collection:
             raise BeeagentError(f"less than {self._spare / 1e6:g} MB are free on the disk, and those are reserved")
         try:
             write_private_file(self._folder / image, [jpeg])
-            append_line(self._folder / MANIFEST, encoded)
+            store.append_line(self._folder / MANIFEST, encoded)
         except OSError:
             with suppress(OSError):
                 (self._folder / image).unlink(missing_ok=True)
@@ -230,7 +207,7 @@ class Collection:
                 break
             removed.append(stored)
             used -= stored.image_bytes + stored.line_bytes
-        rewrite_lines(self._folder / MANIFEST, (index >= len(removed) for index in range(len(self._frames))))
+        store.rewrite_lines(self._folder / MANIFEST, (index >= len(removed) for index in range(len(self._frames))))
         for stored in removed:
             self._frames.popleft()
             self._image_bytes -= stored.image_bytes

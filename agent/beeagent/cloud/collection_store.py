@@ -20,13 +20,11 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from beeagent.cloud.second_opinion import EdgeResult
 from beeagent.detection import Detections
 from beeagent.errors import InputError
 from beeagent.messages import rfc3339
-from beeagent.private_file import write_private_file
+from beeagent.output import write_private_file
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -66,32 +64,19 @@ def format_line(  # noqa: PLR0913 - each a value in the line
         origin: source of the frames, such as `hive-7/front`.
         classes: number of each label of either model, the same in all lines of a manifest.
     """
-    common: dict[str, Any] = {
-        "class-map": {str(number): label for label, number in classes.items()},
-        "human-annotated": "no",
-    }
-    row = {
-        "source-ref": source_ref,
-        CLOUD_ATTRIBUTE: _annotations(cloud, size, classes),
-        f"{CLOUD_ATTRIBUTE}-metadata": {
-            "objects": [{"confidence": _confidence(value)} for value in cloud.confidences],
-            **common,
-            "type": _CLOUD_TYPE,
-            "creation-date": rfc3339(collected_at),
-            "job-name": f"beeagent-collect/{origin}",
-        },
-        EDGE_ATTRIBUTE: _annotations(edge.detections, size, classes),
-        f"{EDGE_ATTRIBUTE}-metadata": {
-            "objects": [
-                {"confidence": _confidence(value), "told": index < edge.above_threshold}
-                for index, value in enumerate(edge.detections.confidences)
-            ],
-            **common,
-            "type": _EDGE_TYPE,
-            "creation-date": rfc3339(captured_at),
-            "job-name": f"beeagent/{edge.model}",
-        },
-    }
+    labels = {"class-map": {str(number): label for label, number in classes.items()}, "human-annotated": "no"}
+    row: dict[str, Any] = {"source-ref": source_ref}
+    for attribute, detections, kind, at, job in (
+        (CLOUD_ATTRIBUTE, cloud, _CLOUD_TYPE, collected_at, f"beeagent-collect/{origin}"),
+        (EDGE_ATTRIBUTE, edge.detections, _EDGE_TYPE, captured_at, f"beeagent/{edge.model}"),
+    ):
+        objects = [{"confidence": round(float(value), 4)} for value in detections.confidences]
+        row[attribute] = _annotations(detections, size, classes)
+        row[f"{attribute}-metadata"] = {
+            "objects": objects, **labels, "type": kind, "creation-date": rfc3339(at), "job-name": job,
+        }  # fmt: skip
+    for index, found in enumerate(row[f"{EDGE_ATTRIBUTE}-metadata"]["objects"]):
+        found["told"] = index < edge.above_threshold
     return json.dumps(row, ensure_ascii=False)
 
 
@@ -127,20 +112,9 @@ def _annotations(detections: Detections, size: tuple[int, int], classes: Mapping
     for class_id, (left, top, right, bottom) in zip(detections.class_ids, detections.boxes.tolist(), strict=True):
         x0, y0 = (min(max(round(v * of), 0), of - 1) for v, of in zip((left, top), size, strict=True))
         x1, y1 = (min(round(v * of), of) for v, of in zip((right, bottom), size, strict=True))
-        annotations.append(
-            {
-                "class_id": classes[detections.labels[int(class_id)]],
-                "left": x0,
-                "top": y0,
-                "width": max(x1 - x0, 1),
-                "height": max(y1 - y0, 1),
-            }
-        )
+        box = {"left": x0, "top": y0, "width": max(x1 - x0, 1), "height": max(y1 - y0, 1)}
+        annotations.append({"class_id": classes[detections.labels[int(class_id)]], **box})
     return {"image_size": [{"width": size[0], "height": size[1], "depth": 3}], "annotations": annotations}
-
-
-def _confidence(value: np.float32) -> float:
-    return round(float(value), 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +152,8 @@ def load_collection(folder: Path) -> tuple[list[StoredFrame], dict[str, int]]:
         if parsed is None and _is_damaged(line):
             continue
         if parsed is None or not _is_consistent(parsed, classes):
-            raise InputError(
-                f"collect {folder}: {MANIFEST} has a line {number} that beeagent did not write: use a separate folder"
-            )
+            problem = f"{MANIFEST} has a line {number} that beeagent did not write"
+            raise InputError(f"collect {folder}: {problem}: use a separate folder")
         classes.update(parsed.classes)
         size = _size(folder / parsed.image)
         if size and line.endswith(b"\n"):
@@ -190,9 +163,8 @@ def load_collection(folder: Path) -> tuple[list[StoredFrame], dict[str, int]]:
     unlisted = [path for path in (folder / IMAGES).iterdir() if f"{IMAGES}/{path.name}" not in listed]
     for path in unlisted:
         if not _OWN_IMAGE.fullmatch(path.name):
-            raise InputError(
-                f"collect {folder}: {IMAGES}/{path.name} was not collected by beeagent: use a separate folder"
-            )
+            problem = f"{IMAGES}/{path.name} was not collected by beeagent"
+            raise InputError(f"collect {folder}: {problem}: use a separate folder")
     if not all(keep):
         _LOG.warning("collect: %s: removing %d lines that are damaged or without an image", folder, keep.count(False))
         rewrite_lines(manifest, keep)
@@ -275,11 +247,10 @@ def lock_folder(folder: Path) -> FileIO:
     file = FileIO(os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600), "rb+")
     try:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError as error:
         file.close()
-        raise InputError(f"collect {folder}: another beeagent collects there: use separate folders") from None
-    except OSError:
-        file.close()
+        if isinstance(error, BlockingIOError):
+            raise InputError(f"collect {folder}: another beeagent collects there: use separate folders") from None
         raise
     return file
 
@@ -304,18 +275,12 @@ def append_line(path: Path, line: bytes) -> None:
     Raises:
         OSError: it cannot be appended; the file is unchanged.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        before = os.fstat(descriptor).st_size
-        complete = False
+    with FileIO(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as file:
+        before = os.fstat(file.fileno()).st_size
         try:
-            written = os.write(descriptor, line)
-            os.fsync(descriptor)
-            complete = written == len(line)
-        finally:
-            if not complete:
-                os.ftruncate(descriptor, before)
-    finally:
-        os.close(descriptor)
-    if not complete:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - undone below, as any other
+            os.fsync(file.fileno())
+        except BaseException:
+            file.truncate(before)
+            raise

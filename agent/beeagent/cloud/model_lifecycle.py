@@ -3,14 +3,15 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Final
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from beeagent.cloud.rekognition import RekognitionOptions, cloud_error
-from beeagent.errors import BeeagentError, InputError
+from beeagent.cloud.rekognition import cloud_error, model_region, setup_errors
+from beeagent.errors import BeeagentError
 
 _TIMEOUT_S: Final = 30.0
 _MAX_STOP_ATTEMPTS: Final = 20
@@ -28,20 +29,13 @@ class CloudModel:
     """
 
     def __init__(self, project_version_arn: str) -> None:
-        region = RekognitionOptions(project_version_arn=project_version_arn).region
+        region = model_region(project_version_arn)
         _, self._project, _, self._version, _ = project_version_arn.split("/")
         self._arn = project_version_arn
         self._project_arn: str | None = None
-        try:
-            self._client: Any = boto3.session.Session().client(
-                "rekognition",
-                region_name=region,
-                config=Config(connect_timeout=_TIMEOUT_S, read_timeout=_TIMEOUT_S),
-            )
-        except (BotoCoreError, ValueError) as error:
-            raise InputError(
-                f"boto3 cannot be set up ({type(error).__name__}): check the AWS configuration files and variables"
-            ) from None
+        config = Config(connect_timeout=_TIMEOUT_S, read_timeout=_TIMEOUT_S)
+        with setup_errors():
+            self._client: Any = boto3.session.Session().client("rekognition", region_name=region, config=config)
 
     def state(self) -> str:
         """Return its `Status`, such as `RUNNING` or `STOPPED`.
@@ -89,28 +83,22 @@ class CloudModel:
             raise BeeagentError(str(cloud_error(error))) from None
 
 
+@dataclass(frozen=True, slots=True)
 class ModelLifecycle:
     """Starts or stops a model, waits until that is done, and reports the progress.
 
-    Args:
+    Attributes:
         model: the model.
         report: called with each line, without line break.
         interrupted: set when the user wants to leave, as at Ctrl-C.
         poll_interval_s: seconds between two queries of the model's state.
     """
 
-    def __init__(
-        self,
-        model: CloudModel,
-        *,
-        report: Callable[[str], None],
-        interrupted: threading.Event,
-        poll_interval_s: float = 10.0,
-    ) -> None:
-        self._model = model
-        self._report = report
-        self._interrupted = interrupted
-        self._poll_interval = poll_interval_s
+    model: CloudModel
+    _: KW_ONLY
+    report: Callable[[str], None]
+    interrupted: threading.Event
+    poll_interval_s: float = 10.0
 
     def start(self, units: int) -> None:
         """Start the model unless it runs, and wait until it does or `interrupted` is set.
@@ -118,31 +106,31 @@ class ModelLifecycle:
         Raises:
             BeeagentError: it does not start.
         """
-        if self._model.state() not in {"RUNNING", "STARTING"}:
-            self._model.start(units)
+        if self.model.state() not in {"RUNNING", "STARTING"}:
+            self.model.start(units)
         began, before = time.monotonic(), ""
-        while (state := self._model.state()) != "RUNNING":
+        while (state := self.model.state()) != "RUNNING":
             # Right after the request the service may still return the previous state.
             if state == "FAILED" or (state in _NOT_BILLED and before == "STARTING"):
                 raise BeeagentError(f"the cloud model is {state} and does not start: the AWS console says why")
             if state != before:
-                self._report(f"it is {state}; this takes minutes")
+                self.report(f"it is {state}; this takes minutes")
             before = state
-            if self._interrupted.wait(self._poll_interval):
+            if self.interrupted.wait(self.poll_interval_s):
                 return
-        self._report(f"it is RUNNING, after {time.monotonic() - began:.0f} s")
+        self.report(f"it is RUNNING, after {time.monotonic() - began:.0f} s")
 
     def wait(self, seconds: float) -> None:
         """Wait for that time, or until `interrupted` is set or the model no longer runs."""
         deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0 and not self._interrupted.wait(min(left, self._poll_interval)):
+        while (left := deadline - time.monotonic()) > 0 and not self.interrupted.wait(min(left, self.poll_interval_s)):
             try:
-                state = self._model.state()
+                state = self.model.state()
             except BeeagentError as error:  # what counts is the stop at the end, not this query
-                self._report(f"its state is not available: {error}")
+                self.report(f"its state is not available: {error}")
                 continue
             if state == "STOPPING" or state in _NOT_BILLED:
-                self._report(f"it is {state}: somebody else has stopped it")
+                self.report(f"it is {state}: somebody else has stopped it")
                 return
 
     def stop(self) -> None:
@@ -155,22 +143,22 @@ class ModelLifecycle:
         before, failures = "", 0
         while True:
             try:
-                state = self._model.state()
+                state = self.model.state()
                 if state in _NOT_BILLED:
-                    self._report("it is stopped, and costs no more")
+                    self.report("it is stopped, and costs no more")
                     return
                 if state == "RUNNING":
-                    self._model.stop()
+                    self.model.stop()
             except BeeagentError as error:
                 failures += 1
                 if failures >= _MAX_STOP_ATTEMPTS:
                     raise BeeagentError(
                         f"THE CLOUD MODEL MAY STILL RUN AND COST MONEY: {error}; stop it in the AWS console"
                     ) from None
-                self._report(f"it cannot be stopped yet: {error}")
+                self.report(f"it cannot be stopped yet: {error}")
             else:
                 failures = 0
                 if state != before:
-                    self._report(f"it is {state}, and is being stopped")
+                    self.report(f"it is {state}, and is being stopped")
                 before = state
-            pause.wait(self._poll_interval)
+            pause.wait(self.poll_interval_s)

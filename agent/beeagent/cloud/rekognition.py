@@ -3,32 +3,23 @@
 import logging
 import re
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Final
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
 
 import boto3
 import botocore.session
 import numpy as np
+from botocore import exceptions
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionError,  # noqa: A004 - botocore's name
-    CredentialRetrievalError,
-    HTTPClientError,
-    NoAuthTokenError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    TokenRetrievalError,
-)
+from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from beeagent.camera import Frame
+from beeagent.camera import Frame, encode_jpeg
 from beeagent.cloud.guard import CloudDetectionError, FailureReason
-from beeagent.cloud.jpeg import encode_jpeg
 from beeagent.detection import Detections
-from beeagent.errors import InputError
+from beeagent.errors import InputError, validation_problems
+from beeagent.settings import RekognitionSettings
 
 # As `ProjectVersionArn` in botocore's model of Rekognition (2016-06-27).
 _ARN = re.compile(
@@ -36,83 +27,25 @@ _ARN = re.compile(
 )
 
 
-_REASON_BY_CODE: Final[dict[str, FailureReason]] = {
-    # Of DetectCustomLabels itself.
-    # https://docs.aws.amazon.com/rekognition/latest/APIReference/API_DetectCustomLabels.html
-    "AccessDeniedException": "credentials",
-    "ImageTooLargeException": "refused",
-    "InternalServerError": "timeout",
-    "InvalidImageFormatException": "refused",
-    "InvalidParameterException": "refused",
-    "InvalidS3ObjectException": "refused",
-    "LimitExceededException": "throttled",
-    "ProvisionedThroughputExceededException": "throttled",
-    "ResourceNotFoundException": "refused",
-    "ResourceNotReadyException": "model-not-running",
-    "ThrottlingException": "throttled",
-    # Of every service. https://docs.aws.amazon.com/rekognition/latest/APIReference/CommonErrors.html
-    "ExpiredTokenException": "credentials",
-    "IncompleteSignature": "credentials",
-    "InternalFailure": "timeout",
-    "InvalidSignatureException": "credentials",
-    "MissingAuthenticationToken": "credentials",
-    "MissingAuthenticationTokenException": "credentials",
-    "NotAuthorized": "credentials",
-    "OptInRequired": "credentials",
-    "RequestExpired": "credentials",
-    "ServiceUnavailable": "timeout",
-    "UnrecognizedClientException": "credentials",
+# Of DetectCustomLabels, https://docs.aws.amazon.com/rekognition/latest/APIReference/API_DetectCustomLabels.html, and of
+# every service, https://docs.aws.amazon.com/rekognition/latest/APIReference/CommonErrors.html
+_CODES: Final[dict[FailureReason, str]] = {
+    "credentials": "AccessDeniedException ExpiredTokenException IncompleteSignature InvalidSignatureException "
+    "MissingAuthenticationToken MissingAuthenticationTokenException NotAuthorized OptInRequired RequestExpired "
+    "UnrecognizedClientException",
+    "model-not-running": "ResourceNotReadyException",
+    "refused": "ImageTooLargeException InvalidImageFormatException InvalidParameterException InvalidS3ObjectException "
+    "ResourceNotFoundException",
+    "throttled": "LimitExceededException ProvisionedThroughputExceededException ThrottlingException",
+    "timeout": "InternalFailure InternalServerError ServiceUnavailable",
 }
+_REASON_BY_CODE: Final = {code: reason for reason, codes in _CODES.items() for code in codes.split()}
 # About one image, not about the service.
 _IMAGE_ERRORS: Final = frozenset({"ImageTooLargeException", "InvalidImageFormatException"})
 _CREDENTIAL_ERRORS: Final = (
-    CredentialRetrievalError,
-    NoAuthTokenError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    TokenRetrievalError,
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RekognitionOptions:
-    """Which cloud model to call, and how.
-
-    Attributes:
-        project_version_arn: of the model; it contains the region.
-        min_confidence: of the cloud model's detections, 0 to 1; weaker ones are not returned.
-        longest_side: of the image that is sent, in pixels.
-        quality: of its JPEG, 1 to 100.
-        timeout: seconds to connect, and between two parts of the response.
-        connections: concurrent calls.
-        names: our label for each of the cloud model's; see `parse_response`.
-        endpoint_url: used in place of Rekognition's own; None for boto3's default, which honours
-            `AWS_ENDPOINT_URL_REKOGNITION`.
-
-    Raises:
-        InputError: the ARN is not that of a Custom Labels model version.
-    """
-
-    project_version_arn: str
-    min_confidence: float = 0.5
-    longest_side: int = 1280
-    quality: int = 85
-    timeout: float = 5.0
-    connections: int = 2
-    names: Mapping[str, str] = field(default_factory=dict)
-    endpoint_url: str | None = None
-
-    def __post_init__(self) -> None:
-        if not _ARN.fullmatch(self.project_version_arn):
-            raise InputError(
-                f"rekognition_project_version_arn is {self.project_version_arn!r}: give the ARN of a Custom Labels "
-                "model version, arn:aws:rekognition:REGION:ACCOUNT:project/NAME/version/VERSION/NUMBER"
-            )
-
-    @property
-    def region(self) -> str:
-        """The region of the model."""
-        return self.project_version_arn.split(":")[3]
+    exceptions.CredentialRetrievalError, exceptions.NoAuthTokenError, exceptions.NoCredentialsError,
+    exceptions.PartialCredentialsError, exceptions.TokenRetrievalError,
+)  # fmt: skip
 
 
 class RekognitionClient:
@@ -123,26 +56,29 @@ class RekognitionClient:
     boto3's own retries are off, as the budget counts calls.
     """
 
-    def __init__(self, options: RekognitionOptions) -> None:
+    def __init__(self, settings: RekognitionSettings, *, endpoint_url: str | None = None) -> None:
         """Set up; nothing is sent, and no credentials are looked up yet.
 
+        Args:
+            settings: which cloud model to call, and how.
+            endpoint_url: used in place of Rekognition's own; None for boto3's default, which honours
+                `AWS_ENDPOINT_URL_REKOGNITION`.
+
         Raises:
-            InputError: boto3 cannot be set up, as with a damaged AWS configuration file.
+            InputError: the ARN is not that of a Custom Labels model version, or boto3 cannot be set up, as with a
+                damaged AWS configuration file.
         """
-        self._options = options
+        self._settings = settings
+        self._region = model_region(settings.project_version_arn or "")
+        self._endpoint_url = endpoint_url
         # At debug level, botocore logs the headers that it signs, the session token included.
         for name in ("boto3", "botocore", "urllib3"):
             logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger(name).level))
         self._lock = threading.Lock()
         self._client: Any = None
         self._credentials: Any = None
-        try:
+        with setup_errors():
             self._new_session()
-        except (BotoCoreError, ValueError) as error:
-            # Only the name: the values that boto3 quotes may be secret.
-            raise InputError(
-                f"boto3 cannot be set up ({type(error).__name__}): check the AWS configuration files and variables"
-            ) from None
 
     def detect(self, frame: Frame, labels: tuple[str, ...]) -> Detections:
         """Return the cloud model's detections in a frame; blocks until it responds.
@@ -154,20 +90,20 @@ class RekognitionClient:
         Raises:
             CloudDetectionError: there is no result, and why.
         """
-        options = self._options
+        settings = self._settings
         client = self._connected_client()
-        jpeg = encode_jpeg(frame.pixels, longest_side=options.longest_side, quality=options.quality)
+        jpeg = encode_jpeg(frame.pixels, longest_side=settings.longest_side, quality=settings.jpeg_quality)
         try:
             response = client.detect_custom_labels(
-                ProjectVersionArn=options.project_version_arn,
+                ProjectVersionArn=settings.project_version_arn,
                 Image={"Bytes": jpeg},
-                MinConfidence=100 * options.min_confidence,
+                MinConfidence=100 * settings.min_confidence,
             )
         except (ClientError, BotoCoreError) as error:
             raise cloud_error(error) from None
         except Exception as error:  # noqa: BLE001 - on malformed responses, botocore's parsers raise anything
             raise CloudDetectionError("refused", f"botocore failed ({type(error).__name__})") from None
-        return parse_response(response, labels=labels, names=options.names)
+        return parse_response(response, labels=labels, names=settings.labels)
 
     def close(self) -> None:
         """Close the connections."""
@@ -204,18 +140,40 @@ class RekognitionClient:
         return boto3.session.Session(botocore_session=core)
 
     def _new_client(self, session: boto3.session.Session) -> Any:  # noqa: ANN401 - boto3 creates its classes at run time
-        options = self._options
-        return session.client(
-            "rekognition",
-            region_name=options.region,
-            endpoint_url=options.endpoint_url,
-            config=Config(
-                connect_timeout=options.timeout,
-                read_timeout=options.timeout,
-                retries={"total_max_attempts": 1, "mode": "standard"},
-                max_pool_connections=options.connections,
-            ),
+        timeout = self._settings.timeout
+        config = Config(
+            connect_timeout=timeout,
+            read_timeout=timeout,
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            max_pool_connections=self._settings.workers,
         )
+        return session.client("rekognition", region_name=self._region, endpoint_url=self._endpoint_url, config=config)
+
+
+def model_region(project_version_arn: str) -> str:
+    """Return the region in the ARN of a Custom Labels model version.
+
+    Raises:
+        InputError: it is not such an ARN.
+    """
+    found = _ARN.fullmatch(project_version_arn)
+    if found is None:
+        raise InputError(
+            f"rekognition_project_version_arn is {project_version_arn!r}: give the ARN of a Custom Labels "
+            "model version, arn:aws:rekognition:REGION:ACCOUNT:project/NAME/version/VERSION/NUMBER"
+        )
+    return found[1]
+
+
+@contextmanager
+def setup_errors() -> Iterator[None]:
+    """Raise InputError where boto3 cannot be set up; it names the error only, as the values in it may be secret."""
+    try:
+        yield
+    except (BotoCoreError, ValueError) as error:
+        raise InputError(
+            f"boto3 cannot be set up ({type(error).__name__}): check the AWS configuration files and variables"
+        ) from None
 
 
 def cloud_error(error: ClientError | BotoCoreError) -> CloudDetectionError:
@@ -229,7 +187,7 @@ def cloud_error(error: ClientError | BotoCoreError) -> CloudDetectionError:
     name = type(error).__name__
     if isinstance(error, _CREDENTIAL_ERRORS):
         return CloudDetectionError("credentials", f"there are no AWS credentials ({name})")
-    if isinstance(error, ConnectionError | HTTPClientError):
+    if isinstance(error, exceptions.ConnectionError | exceptions.HTTPClientError):
         return CloudDetectionError("timeout", f"Rekognition did not respond ({name})")
     return CloudDetectionError("refused", f"the call could not be made, or its response not be read ({name})")
 
@@ -264,8 +222,8 @@ class _Lenient(BaseModel):
 class _BoundingBox(_Lenient):
     left: float = Field(alias="Left")
     top: float = Field(alias="Top")
-    width: Annotated[float, Field(alias="Width", ge=0)]
-    height: Annotated[float, Field(alias="Height", ge=0)]
+    width: float = Field(alias="Width", ge=0)
+    height: float = Field(alias="Height", ge=0)
 
 
 class _Geometry(_Lenient):
@@ -274,7 +232,7 @@ class _Geometry(_Lenient):
 
 class _CustomLabel(_Lenient):
     name: str = Field(alias="Name", min_length=1)
-    confidence: Annotated[float, Field(alias="Confidence", ge=0, le=100)]
+    confidence: float = Field(alias="Confidence", ge=0, le=100)
     geometry: _Geometry | None = Field(default=None, alias="Geometry")
 
 
@@ -299,9 +257,7 @@ def parse_response(response: Any, *, labels: tuple[str, ...], names: Mapping[str
     try:
         parsed = _Response.model_validate(response)
     except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        message = f"the response is malformed: {where}: {error.errors()[0]['msg']}"
-        raise CloudDetectionError("refused", message) from None
+        raise CloudDetectionError("refused", f"the response is malformed: {validation_problems(error)[0]}") from None
     boxed = [
         (names.get(label.name, label.name), label.confidence, label.geometry.box)
         for label in parsed.custom_labels

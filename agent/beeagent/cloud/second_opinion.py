@@ -12,8 +12,7 @@ from typing import Final, Literal, Protocol
 import numpy as np
 
 from beeagent.camera import Frame
-from beeagent.cloud.budget import RunningTime
-from beeagent.cloud.guard import CallGuard, CloudDetectionError, FailureReason
+from beeagent.cloud.guard import CallGuard, CloudDetectionError, FailureReason, RunningTime
 from beeagent.detection import Detections, iou
 
 _LOG: Final = logging.getLogger(__name__)

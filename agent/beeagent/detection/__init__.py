@@ -6,7 +6,7 @@ import OpenCV.
 
 from typing import TYPE_CHECKING
 
-from beeagent.lazy_exports import lazy_exports
+from beeagent import lazy_exports
 
 if TYPE_CHECKING:
     from beeagent.detection.boxes import box_areas, intersection_areas, iou
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from beeagent.detection.interpreter import runtime_name
     from beeagent.detection.pool import DetectorPool
     from beeagent.detection.probe import load_probed_bundle
+    from beeagent.detection.regions import RegionOptions
     from beeagent.detection.tiling import NO_TILES, Region, Tiling, parse_tiling, resolve_tiling
     from beeagent.detection.transforms import Fit, InputTransform, input_transform, letterbox, padding_value
     from beeagent.detection.uncertainty import UncertaintyRange, uncertainty_range
@@ -60,6 +61,7 @@ else:  # a type checker would accept any name
             "interpreter": ("runtime_name",),
             "pool": ("DetectorPool",),
             "probe": ("load_probed_bundle",),
+            "regions": ("RegionOptions",),
             "tiling": ("NO_TILES", "Region", "Tiling", "parse_tiling", "resolve_tiling"),
             "transforms": ("Fit", "InputTransform", "input_transform", "letterbox", "padding_value"),
             "uncertainty": ("UncertaintyRange", "uncertainty_range"),
@@ -69,8 +71,8 @@ else:  # a type checker would accept any name
 __all__ = [
     "DEFAULT_MODEL", "LABELS_FILE", "MANIFEST_FILE", "MODEL_FILE", "NO_TILES", "Box", "Detection", "Detections",
     "Detector", "DetectorOptions", "DetectorPool", "Fit", "FrameLayout", "InputSpec", "InputTransform", "Manifest",
-    "Metrics", "ModelBundle", "PreparedFrame", "RawOutputs", "Region", "Reliability", "Threshold", "Tiling",
-    "UncertaintyRange", "box_areas", "bundled_models", "default_model", "input_transform", "intersection_areas",
-    "iou", "letterbox", "load_probed_bundle", "padding_value", "parse_tiling", "read_labels", "resolve_model",
-    "resolve_tiling", "runtime_name", "uncertainty_range",
+    "Metrics", "ModelBundle", "PreparedFrame", "RawOutputs", "Region", "RegionOptions", "Reliability", "Threshold",
+    "Tiling", "UncertaintyRange", "box_areas", "bundled_models", "default_model", "input_transform",
+    "intersection_areas", "iou", "letterbox", "load_probed_bundle", "padding_value", "parse_tiling", "read_labels",
+    "resolve_model", "resolve_tiling", "runtime_name", "uncertainty_range",
 ]  # fmt: skip

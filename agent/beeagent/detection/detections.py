@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from beeagent.errors import BeeagentError
+from beeagent.errors import requires_extra
 
 if TYPE_CHECKING:
     import supervision
@@ -106,14 +106,10 @@ class Detections:
             frame_size: width and height of the frame in pixels.
 
         Raises:
-            BeeagentError: supervision is not installed.
+            InputError: supervision is not installed.
         """
-        try:
+        with requires_extra("evaluate", feature="to_supervision()"):
             import supervision  # noqa: PLC0415 - an extra
-        except ModuleNotFoundError as error:
-            raise BeeagentError(
-                f"to_supervision() needs {error.name}, which is not installed: pip install 'beeagent[evaluate]'"
-            ) from error
         return supervision.Detections(
             xyxy=self.xyxy(frame_size),
             confidence=self.confidences,

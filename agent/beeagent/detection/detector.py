@@ -59,13 +59,15 @@ class FrameLayout:
 
     Attributes:
         frame: width and height of the frame in pixels.
-        regions: the whole frame, and its tiles.
+        regions: the whole frame and its tiles, or those that were chosen.
         transforms: of each region to the model's input.
+        at: time of the frame in seconds, where regions are chosen by activity.
     """
 
     frame: tuple[int, int]
     regions: tuple[Region, ...]
     transforms: tuple[InputTransform, ...]
+    at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +77,12 @@ class PreparedFrame:
     Attributes:
         tensors: of each region, shape (1, input_height, input_width, 3), RGB, in the type of the model's input.
         layout: of the regions.
+        pixels: of the frame, where its regions are not chosen yet.
     """
 
     tensors: tuple[NDArray[Any], ...]
     layout: FrameLayout
+    pixels: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,15 +222,19 @@ class Detector:
         prepared = self.prepare(pixels, channels=channels)
         return self.decode(self.infer(prepared), prepared.layout)
 
-    def prepare(self, pixels: NDArray[np.uint8], *, channels: Channels = "bgr") -> PreparedFrame:
+    def prepare(
+        self, pixels: NDArray[np.uint8], *, channels: Channels = "bgr", regions: tuple[Region, ...] | None = None
+    ) -> PreparedFrame:
         """Convert each region of a frame to an input of the model.
 
         Args:
             pixels: uint8, shape (height, width, 3), of any size; not changed.
             channels: order of the channels.
+            regions: the regions; None for the whole frame and its tiles.
         """
         frame = (int(pixels.shape[1]), int(pixels.shape[0]))
-        regions = frame_regions(self._tiling, frame=frame, model_input=self.input_size)
+        if regions is None:
+            regions = frame_regions(self._tiling, frame=frame, model_input=self.input_size)
         prepared = [
             self._prepare_region(pixels[r.top : r.top + r.height, r.left : r.left + r.width], channels) for r in regions
         ]
@@ -249,9 +257,12 @@ class Detector:
         Raises:
             InputError: the model returned a class without a label.
         """
+        return merge_regions(self.decode_regions(raw, layout), layout.regions, frame=layout.frame)
+
+    def decode_regions(self, raw: Sequence[RawOutputs], layout: FrameLayout) -> list[Detections]:
+        """Convert the outputs of each region to detections in ratios of the region; see `decode`."""
         pairs = zip(raw, layout.transforms, strict=True)
-        found = [self._decode_region(outputs, transform) for outputs, transform in pairs]
-        return merge_regions(found, layout.regions, frame=layout.frame)
+        return [self._decode_region(outputs, transform) for outputs, transform in pairs]
 
     def feed(self, tensor: NDArray[Any]) -> None:
         """Copy one of a prepared frame's tensors into the model, to measure the rest of an inference alone."""

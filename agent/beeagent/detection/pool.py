@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from beeagent.detection.bundle import ModelBundle
 from beeagent.detection.detections import Detections
 from beeagent.detection.detector import Detector, DetectorOptions, FrameLayout, PreparedFrame, RawOutputs
+from beeagent.detection.motion import MotionDetector
+from beeagent.detection.regions import RegionOptions, RegionPlan, RegionPlanner
 from beeagent.detection.uncertainty import UncertaintyRange
 
 
@@ -29,6 +31,7 @@ class DetectorPool:
         *,
         size: int,
         uncertainty: UncertaintyRange | None = None,
+        regions: RegionOptions | None = None,
     ) -> None:
         """Load the model `size` times, and run each once.
 
@@ -38,6 +41,7 @@ class DetectorPool:
             size: number of workers, 1 or more.
             uncertainty: confidences at which the model is unsure; the detectors' threshold is then lowered to its low
                 end. None if nobody needs to know.
+            regions: how to choose the regions of a frame by activity; None to process all of each frame.
 
         Raises:
             InputError: the model cannot be used.
@@ -55,31 +59,65 @@ class DetectorPool:
         self._lock = threading.Lock()
         # Preparing and decoding only read what never changes, so one detector does both for all.
         self._first = self._detector(0)
+        self._motion = MotionDetector()
+        self._planner: RegionPlanner | None = None
+        if regions is not None:
+            self._planner = RegionPlanner(
+                model_input=self._first.input_size,
+                tiling=options.tiling,
+                max_inference_rate=regions.max_inference_rate,
+            )
 
-    def prepare(self, pixels: NDArray[np.uint8]) -> PreparedFrame:
-        """Prepare a frame; see `Detector.prepare`. From any thread."""
-        return self._first.prepare(pixels)
+    def prepare(self, pixels: NDArray[np.uint8], *, at: float) -> PreparedFrame:
+        """Prepare a frame, or only detect its motion where regions are chosen; by one thread at a time.
+
+        Args:
+            pixels: see `Detector.prepare`.
+            at: time of the frame in seconds.
+        """
+        if self._planner is None:
+            return self._first.prepare(pixels)
+        frame = (int(pixels.shape[1]), int(pixels.shape[0]))
+        self._planner.observe(self._motion.update(pixels, at=at), frame=frame, at=at)
+        return PreparedFrame((), FrameLayout(frame, (), (), at), pixels)
+
+    def choose_regions(self, prepared: PreparedFrame) -> PreparedFrame:
+        """Choose and prepare the regions of a frame that the model is to process now. From any thread.
+
+        Later than in `prepare`, since a prepared frame may be left out: what has been chosen counts as processed.
+        """
+        if self._planner is None or prepared.pixels is None or prepared.layout.at is None:
+            return prepared
+        plan = self._planner.plan(frame=prepared.layout.frame, at=prepared.layout.at)
+        chosen = self._first.prepare(prepared.pixels, regions=plan.regions)
+        return replace(chosen, layout=replace(chosen.layout, at=plan.at))
 
     def infer(self, worker: int, prepared: PreparedFrame) -> tuple[RawOutputs, ...]:
         """Run the model; see `Detector.infer`.
 
         Args:
             worker: 0 to `size` - 1; each by one thread at a time.
-            prepared: from `prepare`.
+            prepared: from `choose_regions`.
         """
         return self._detector(worker).infer(prepared)
 
     def decode(self, raw: Sequence[RawOutputs], layout: FrameLayout) -> tuple[Detections, Detections | None]:
-        """Decode the outputs; see `Detector.decode`. From any thread.
+        """Decode the outputs; see `Detector.decode`. By one thread at a time, in the order of the frames.
 
         Returns:
             The detections from the threshold on; and, if the model is unsure about the frame, all of them down to the
-            low end of the uncertainty range, else None.
+            low end of the uncertainty range, else None. Objects of regions that were not processed are carried over;
+            the model is unsure only about what it has processed.
         """
-        found = self._first.decode(raw, layout)
+        if self._planner is None or layout.at is None:
+            found = processed = self._first.decode(raw, layout)
+        else:
+            plan = RegionPlan(layout.frame, layout.at, layout.regions)
+            of_regions = self._first.decode_regions(raw, layout)
+            found, processed = self._planner.resolve(plan, of_regions, self._first.labels)
         if self._uncertainty is None:
             return found, None
-        return found.at_least(self._threshold), found if self._uncertainty.contains_any(found) else None
+        return found.at_least(self._threshold), found if self._uncertainty.contains_any(processed) else None
 
     def abandon(self, worker: int) -> None:
         """Leave a worker's detector to the thread that is stuck in it; the next use loads another."""

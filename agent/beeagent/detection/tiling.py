@@ -114,18 +114,30 @@ def frame_regions(tiling: Tiling, *, frame: tuple[int, int], model_input: tuple[
     """
     whole = Region(0, 0, *frame)
     if tiling.columns is None or tiling.rows is None:
-        columns, rows = (_tiles_needed(side, inside) for side, inside in zip(frame, model_input, strict=True))
+        columns, rows = (
+            _spans_needed(side, _MAX_SHRINK * inside) for side, inside in zip(frame, model_input, strict=True)
+        )
     else:
         columns, rows = tiling.columns, tiling.rows
     if columns == rows == 1:
         return (whole,)
+    return (whole, *_tiles(frame, columns, rows))
+
+
+def tile_grid(frame: tuple[int, int], *, largest: tuple[int, int]) -> tuple[Region, ...]:
+    """Return the fewest overlapping tiles that cover a frame, of at most this width and height in pixels."""
+    columns, rows = (_spans_needed(side, length) for side, length in zip(frame, largest, strict=True))
+    return _tiles(frame, columns, rows)
+
+
+def _tiles(frame: tuple[int, int], columns: int, rows: int) -> tuple[Region, ...]:
     across, down = _spans(frame[0], columns), _spans(frame[1], rows)
-    return (whole, *(Region(left, top, width, height) for top, height in down for left, width in across))
+    return tuple(Region(left, top, width, height) for top, height in down for left, width in across)
 
 
-def _tiles_needed(side: int, inside: int) -> int:
+def _spans_needed(side: int, longest: float) -> int:
     count = 1
-    while count < _MAX_TILES and _span_length(side, count) > _MAX_SHRINK * inside:
+    while count < _MAX_TILES and _span_length(side, count) > longest:
         count += 1
     return count
 
@@ -158,11 +170,37 @@ def merge_regions(detections: Sequence[Detections], regions: Sequence[Region], *
     if len(detections) == 1:
         return detections[0]
     pairs = list(zip(detections, regions, strict=True))
-    boxes = np.concatenate([_boxes_in_frame(one.boxes, region) for one, region in pairs])
-    cut = np.concatenate([_cut_by_region(one.boxes, region, frame) for one, region in pairs])
+    boxes = np.concatenate([boxes_in_frame(one.boxes, region) for one, region in pairs])
     confidences = np.concatenate([one.confidences for one in detections])
     class_ids = np.concatenate([one.class_ids for one in detections])
-    origin = np.repeat(np.arange(len(detections)), [len(one) for one in detections])
+    order = without_duplicates(
+        boxes,
+        confidences=confidences,
+        class_ids=class_ids,
+        origins=np.repeat(np.arange(len(detections)), [len(one) for one in detections]),
+        cut=np.concatenate([cut_by_region(one.boxes, region, frame) for one, region in pairs]),
+    )
+    merged = np.clip(boxes[order] / np.array(frame * 2, dtype=np.float32), 0.0, 1.0).astype(np.float32)
+    return Detections(merged, confidences[order], class_ids[order], detections[0].labels)
+
+
+def without_duplicates(
+    boxes: NDArray[np.float32],
+    *,
+    confidences: NDArray[np.float32],
+    class_ids: NDArray[np.int64],
+    origins: NDArray[np.int64],
+    cut: NDArray[np.bool_],
+) -> NDArray[np.int64]:
+    """Return the indices of the boxes to keep, by descending confidence; see `merge_regions`.
+
+    Args:
+        boxes: of all regions, in pixels of the frame.
+        confidences: of each box.
+        class_ids: of each box.
+        origins: the region of each box.
+        cut: whether the edge of its region cuts it.
+    """
     areas = np.maximum(box_areas(boxes), np.finfo(np.float32).tiny)
     remaining = np.ones(len(boxes), dtype=np.bool_)
     kept: list[int] = []
@@ -172,18 +210,17 @@ def merge_regions(detections: Sequence[Detections], regions: Sequence[Region], *
         kept.append(int(index))
         covered = intersection_areas(boxes[index], boxes) / areas
         duplicate = (iou(boxes[index], boxes) >= _DUPLICATE_IOU) | (cut & (covered >= _DUPLICATE_SHARE))
-        remaining &= ~(duplicate & (origin != origin[index]) & (class_ids == class_ids[index]))
-    order = np.array(sorted(kept, key=lambda index: -confidences[index]), dtype=np.int64)
-    merged = np.clip(boxes[order] / np.array(frame * 2, dtype=np.float32), 0.0, 1.0).astype(np.float32)
-    return Detections(merged, confidences[order], class_ids[order], detections[0].labels)
+        remaining &= ~(duplicate & (origins != origins[index]) & (class_ids == class_ids[index]))
+    return np.array(sorted(kept, key=lambda index: -confidences[index]), dtype=np.int64)
 
 
-def _boxes_in_frame(boxes: NDArray[np.float32], region: Region) -> NDArray[np.float32]:
+def boxes_in_frame(boxes: NDArray[np.float32], region: Region) -> NDArray[np.float32]:
+    """Convert boxes in ratios of a region to pixels of the frame."""
     scale = np.array([region.width, region.height] * 2, dtype=np.float32)
     return (boxes * scale + np.array([region.left, region.top] * 2, dtype=np.float32)).astype(np.float32)
 
 
-def _cut_by_region(boxes: NDArray[np.float32], region: Region, frame: tuple[int, int]) -> NDArray[np.bool_]:
+def cut_by_region(boxes: NDArray[np.float32], region: Region, frame: tuple[int, int]) -> NDArray[np.bool_]:
     """Return which boxes end at an edge of their region that is not an edge of the frame."""
     inner = np.array(
         [

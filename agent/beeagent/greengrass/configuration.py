@@ -3,16 +3,23 @@
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from beeagent.errors import InputError
-from beeagent.greengrass.access_control import ACCESS_CONTROL, GET_SECRET_VALUE, missing_permission
-from beeagent.greengrass.ipc import NOT_FOUND, SERVICE_ERROR, UNAUTHORIZED, IpcConnection, IpcError
-from beeagent.private_file import write_private_file
+from beeagent.greengrass.ipc import (
+    ACCESS_CONTROL,
+    GET_SECRET_VALUE,
+    NOT_FOUND,
+    SERVICE_ERROR,
+    UNAUTHORIZED,
+    IpcConnection,
+    IpcError,
+    missing_permission,
+)
+from beeagent.output import shown, write_private_file
 from beeagent.settings import Settings, flattened, load_settings, settings_by_name
-from beeagent.terminal import shown
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -34,21 +41,22 @@ class Configuration:
     settings: Settings
 
 
+@dataclass(frozen=True, slots=True)
 class ConfigurationReader:
     """Reads the settings from the component's configuration.
 
     It takes the place of the TOML file: environment and command line take precedence.
 
-    Args:
+    Attributes:
         ipc: the connection to the nucleus.
         options: options of the command line, by key.
         thing: name of the device's IoT thing, the default of `device`; None if unknown.
     """
 
-    def __init__(self, ipc: IpcConnection, *, options: Mapping[str, Any], thing: str | None) -> None:
-        self._ipc = ipc
-        self._options = dict(options)
-        self._thing = thing
+    ipc: IpcConnection
+    _: KW_ONLY
+    options: Mapping[str, Any]
+    thing: str | None
 
     def load(self) -> Settings:
         """Return the current settings; raises as `read`."""
@@ -62,7 +70,7 @@ class ConfigurationReader:
             IpcError: the nucleus does not return it.
         """
         try:
-            response = self._ipc.call(lambda client: client.get_configuration_async(key_path=[]))
+            response = self.ipc.call(lambda client: client.get_configuration_async(key_path=[]))
         except IpcError as error:
             if error.name != NOT_FOUND:
                 raise
@@ -75,8 +83,7 @@ class ConfigurationReader:
         """Convert a configuration to settings, with the secrets to which it refers; raises as `read`."""
         given = parse_values(values)
         resolved = {
-            key: _read_secret(key, value, self._ipc) if _is_secret(key, value) else value
-            for key, value in given.items()
+            key: _read_secret(key, value, self.ipc) if _is_secret(key, value) else value for key, value in given.items()
         }
         return Configuration(values, self._load(resolved))
 
@@ -90,8 +97,8 @@ class ConfigurationReader:
         return self._load({key: value for key, value in given.items() if not _is_secret(key, value)})
 
     def _load(self, given: Mapping[str, Any]) -> Settings:
-        device = {} if self._thing is None else {"device": self._thing}
-        return load_settings(self._options, config=None, component={**device, **given})
+        device = {} if self.thing is None else {"device": self.thing}
+        return load_settings(self.options, config=None, component={**device, **given})
 
 
 def parse_values(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from functools import partial
 from typing import Any, Final
 
@@ -98,28 +97,25 @@ class Deployments:
 
     def _subscribe(self) -> None:
         """Make the subscriptions that do not exist."""
-        operations: dict[str, Callable[..., Any]] = {
-            _CHANGES: lambda client, **handlers: client.subscribe_to_configuration_update_async(
-                key_path=[], on_stream_event=self._on_change, **handlers
-            ),
-            "validation requests": lambda client, **handlers: client.subscribe_to_validate_configuration_updates_async(
-                on_stream_event=self._on_validation_request, **handlers
-            ),
-            "component updates": lambda client, **handlers: client.subscribe_to_component_updates_async(
-                on_stream_event=self._on_update, **handlers
-            ),
-        }
-        for subject, operation in operations.items():
+        subscriptions: tuple[tuple[str, str, dict[str, Any]], ...] = (
+            (_CHANGES, "configuration_update", {"key_path": [], "on_stream_event": self._on_change}),
+            ("validation requests", "validate_configuration_updates", {"on_stream_event": self._on_validation_request}),
+            ("component updates", "component_updates", {"on_stream_event": self._on_update}),
+        )
+        for subject, operation, arguments in subscriptions:
             if subject not in self._subscribed:
-                self._subscribed[subject] = self._try_to_subscribe(subject, operation)
+                self._subscribed[subject] = self._try_to_subscribe(subject, operation, arguments)
         if not self._subscribed[_CHANGES]:  # supported by every nucleus, so it is tried again
             del self._subscribed[_CHANGES]
             self._read_at = time.monotonic() + self._retry_after
 
-    def _try_to_subscribe(self, subject: str, operation: Callable[..., Any]) -> bool:
-        on_end = partial(self._on_end, subject, self._client)
+    def _try_to_subscribe(self, subject: str, operation: str, arguments: dict[str, Any]) -> bool:
+        arguments |= {
+            "on_stream_error": lambda _: True,
+            "on_stream_closed": partial(self._inbox.put, partial(self._handle_end, subject, self._client)),
+        }
         try:
-            self._ipc.call(lambda client: operation(client, on_stream_error=lambda _: True, on_stream_closed=on_end)[0])
+            self._ipc.call(lambda client: getattr(client, f"subscribe_to_{operation}_async")(**arguments)[0])
         except IpcError as error:
             # A nucleus lite supports the first subscription alone; the others are optional.
             if subject == _CHANGES:
@@ -129,7 +125,7 @@ class Deployments:
             return False
         return True
 
-    # These four run on the connection's own thread, and only put what they receive into the queue.
+    # These three run on the connection's own thread, and only put what they receive into the queue.
 
     def _on_change(self, _: object) -> None:
         self._inbox.put(self._schedule_read)
@@ -141,9 +137,6 @@ class Deployments:
     def _on_update(self, event: Any) -> None:  # noqa: ANN401 - of a package without types
         if event.pre_update_event is not None:
             self._inbox.put(partial(self._respond_to_update, event.pre_update_event.deployment_id))
-
-    def _on_end(self, subject: str, client: object) -> None:
-        self._inbox.put(partial(self._handle_end, subject, client))
 
     # And these run on the thread of this class.
 
@@ -173,13 +166,9 @@ class Deployments:
 
         defect = self._validate(request.configuration or {})
         report = model.ConfigurationValidityReport(
-            deployment_id=request.deployment_id,
-            status="ACCEPTED" if defect is None else "REJECTED",
-            message=defect,
+            deployment_id=request.deployment_id, status="ACCEPTED" if defect is None else "REJECTED", message=defect
         )
-        self._respond(
-            lambda client: client.send_configuration_validity_report_async(configuration_validity_report=report)
-        )
+        self._respond("send_configuration_validity_report", configuration_validity_report=report)
 
     def _respond_to_update(self, deployment: str) -> None:
         now = time.monotonic()
@@ -190,14 +179,10 @@ class Deployments:
         else:
             _LOG.info("a deployment is deferred until the waiting results are delivered")
             wait_s = self._retry_after
-        self._respond(
-            lambda client: client.defer_component_update_async(
-                deployment_id=deployment, recheck_after_ms=round(wait_s * 1000)
-            )
-        )
+        self._respond("defer_component_update", deployment_id=deployment, recheck_after_ms=round(wait_s * 1000))
 
-    def _respond(self, operation: Callable[[Any], "Future[Any]"]) -> None:
+    def _respond(self, operation: str, **arguments: object) -> None:
         try:
-            self._ipc.call(operation)
+            self._ipc.call(lambda client: getattr(client, f"{operation}_async")(**arguments))
         except BeeagentError as error:
             _LOG.warning("a response to a deployment was not accepted: %s", error)

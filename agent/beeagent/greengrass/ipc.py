@@ -1,4 +1,4 @@
-"""Greengrass IPC: the connection of a component to the nucleus, its address and its errors.
+"""Greengrass IPC: the connection of a component to the nucleus, its address, its errors and missing permissions.
 
 Needs the extra `greengrass`, which installs `awsiotsdk`; it is imported when a connection is created.
 """
@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from beeagent.backoff import Backoff
-from beeagent.errors import BeeagentError, InputError
+from beeagent.errors import BeeagentError, InputError, requires_extra
+from beeagent.output import shown
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -35,6 +36,15 @@ _MESSAGES: Final = {
     "StreamClosedError": "the connection to the nucleus ended",
     "AccessDeniedError": "the nucleus rejects the token of this process",
 }
+
+ACCESS_CONTROL: Final = "accessControl"
+PUBLISH_TO_IOT_CORE: Final = "aws.greengrass#PublishToIoTCore"
+SUBSCRIBE_TO_IOT_CORE: Final = "aws.greengrass#SubscribeToIoTCore"
+PUBLISH_TO_TOPIC: Final = "aws.greengrass#PublishToTopic"
+GET_SECRET_VALUE: Final = "aws.greengrass#GetSecretValue"  # noqa: S105 - an operation
+
+_THING: Final = "{iot:thingName}"
+_MAX_SHOWN: Final = 300  # characters
 
 _RESPONSE_TIMEOUT_S: Final = 10.0
 # Times in a row that the nucleus closes the connection, or stays silent, before it has accepted the token, until that
@@ -124,12 +134,8 @@ class IpcConnection:
         Raises:
             InputError: `awsiotsdk` is not installed.
         """
-        try:
+        with requires_extra("greengrass", feature="Greengrass IPC"):
             import awsiot.eventstreamrpc  # noqa: F401, PLC0415 - an extra
-        except ImportError as error:
-            raise InputError(
-                f"Greengrass IPC needs {error.name}, which is not installed: pip install 'beeagent[greengrass]'"
-            ) from error
         self._connect_timeout = connect_timeout_s
         self._address = address
         self._on_rejected = on_rejected
@@ -292,3 +298,53 @@ def _is_unanswered(error: Exception) -> bool:
         "AWS_IO_SOCKET_CLOSED",
         "AWS_ERROR_EVENT_STREAM_RPC_CONNECTION_CLOSED",
     }
+
+
+def missing_permission(ipc: IpcConnection, operation: str, resource: str) -> str:
+    """Return why the nucleus does not permit an operation, and what `accessControl` must contain instead.
+
+    Calls the nucleus, so it must not be used on the connection's own thread.
+
+    Args:
+        ipc: used to read the component's configuration.
+        operation: such as `aws.greengrass#PublishToIoTCore`.
+        resource: the topic for which it is not permitted.
+    """
+    begin = f"the nucleus does not permit it: {ACCESS_CONTROL} in the component's configuration"
+    try:
+        response = ipc.call(lambda client: client.get_configuration_async(key_path=[ACCESS_CONTROL]))
+    except IpcError as error:
+        if error.name != NOT_FOUND:
+            return f"{begin} does not name it"
+        resources = []
+    else:
+        resources = _resources(response.value, operation)
+    if not resources:
+        return f"{begin} has no {operation}: add it for {shown(resource, most=_MAX_SHOWN)}"
+    variables = [each for each in resources if "{" in each]
+    permitted = f"{begin} has {operation} for {shown(', '.join(resources), most=_MAX_SHOWN)}"
+    if not variables:
+        return f"{permitted}, and not for {shown(resource, most=_MAX_SHOWN)}"
+    wildcard = "*" if operation == PUBLISH_TO_TOPIC else "+"
+    replaced = ", ".join(each.replace(_THING, wildcard) for each in variables)
+    return f"{permitted}, and this nucleus does not replace recipe variables: write {shown(replaced, most=_MAX_SHOWN)}"
+
+
+def _resources(value: Any, operation: str) -> list[str]:  # noqa: ANN401 - any configuration
+    """Return the resources for which an operation is permitted; malformed policies are ignored."""
+    control = value.get(ACCESS_CONTROL, value) if isinstance(value, Mapping) else {}
+    return [
+        str(resource)
+        for service in _mappings(control)
+        for policy in _mappings(service)
+        if {operation, "*"} & set(map(str, _list(policy.get("operations"))))
+        for resource in _list(policy.get("resources"))
+    ]
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:  # noqa: ANN401 - as above
+    return [each for each in value.values() if isinstance(each, Mapping)] if isinstance(value, Mapping) else []
+
+
+def _list(value: Any) -> list[Any]:  # noqa: ANN401 - as above
+    return value if isinstance(value, list) else []

@@ -10,10 +10,23 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from beeagent.backoff import Backoff
-from beeagent.greengrass.access_control import SUBSCRIBE_TO_IOT_CORE, DeniedTopics, missing_permission
-from beeagent.greengrass.destination import Destination, EchoSubscriptions, IotCore, LocalPubsub
-from beeagent.greengrass.in_flight import InFlight, OutgoingMessage
-from beeagent.greengrass.ipc import SERVICE_ERROR, UNAUTHORIZED, IpcConnection, IpcError, ipc_error
+from beeagent.greengrass.delivery import (
+    IOT_CORE,
+    LOCAL_PUBSUB,
+    DeniedTopics,
+    EchoSubscriptions,
+    InFlight,
+    OutgoingMessage,
+)
+from beeagent.greengrass.ipc import (
+    SERVICE_ERROR,
+    SUBSCRIBE_TO_IOT_CORE,
+    UNAUTHORIZED,
+    IpcConnection,
+    IpcError,
+    ipc_error,
+    missing_permission,
+)
 from beeagent.mqtt import FORBIDDEN
 from beeagent.outbox import Outcome, PublisherState, Receipt
 
@@ -77,11 +90,9 @@ class GreengrassPublisher:
             ValueError: a time is not positive.
         """
         if min(response_timeout_s, echo_timeout_s) <= 0 or give_up_denied_after_s < 0:
-            raise ValueError(
-                f"times {response_timeout_s}, {echo_timeout_s} or {give_up_denied_after_s} are out of range"
-            )
+            raise ValueError(f"{response_timeout_s}, {echo_timeout_s} or {give_up_denied_after_s} is out of range")
         self._ipc = ipc
-        self._destination: Destination = LocalPubsub() if destination == "local" else IotCore()
+        self._destination = LOCAL_PUBSUB if destination == "local" else IOT_CORE
         self._use_echoes = confirmation == "echo" and destination == "iot-core"
         self._status_topic = status_topic
         self._response_timeout = response_timeout_s
@@ -261,7 +272,7 @@ class GreengrassPublisher:
         self._lose_topic(message.topic, reason)
 
     def _lose_topic(self, topic: str, reason: str) -> None:
-        for message in self._in_flight.of_topic(topic):
+        for message in [each for each in self._in_flight.sent if each.topic == topic]:
             self._in_flight.end(message, Receipt(Outcome.LOST, reason))
 
     def _probe(self) -> None:
@@ -305,7 +316,7 @@ class GreengrassPublisher:
     def _send(self, message: OutgoingMessage) -> None:
         self._in_flight.add(message, timeout_s=self._response_timeout)
         try:
-            future = self._destination.publish(self._client, message.topic, message.payload, retain=message.retain)
+            future = self._destination.publish(self._client, message)
         except Exception as error:  # noqa: BLE001 - the SDK raises anything when the connection has ended
             self._in_flight.end(message, self._failure_receipt(message.topic, ipc_error(error)))
             return
@@ -327,9 +338,8 @@ class GreengrassPublisher:
 
     def _needs_echo(self, message: OutgoingMessage) -> bool:
         """Return whether a message is delivered by its echo; one too long for that is delivered when it is accepted."""
-        if not self._use_echoes or message.topic == self._status_topic:
-            return False
-        return self._destination.limits.can_echo(message.topic, message.payload)
+        fits = message.packet_bytes <= self._destination.limits.echo_bytes
+        return self._use_echoes and message.topic != self._status_topic and fits
 
     def _handle_failure(self, message: OutgoingMessage, error: IpcError) -> None:
         if not self._is_full(error):
@@ -352,18 +362,19 @@ class GreengrassPublisher:
         self._full_backoff.reset()
 
     def _handle_echo(self, topic: str, payload: bytes) -> None:
-        for message in self._in_flight.of_topic(topic):
-            if message.payload == payload:
-                self._note_accepted(topic)
-                self._no_echo_backoff.reset()
-                self._last_echoed[topic] = max(message.sent_order, self._last_echoed.get(topic, 0))
-                self._in_flight.end(message, Receipt(Outcome.DELIVERED))
-                # Echoes arrive in order, so earlier messages are most likely lost and only take space.
-                soon = time.monotonic() + self._echo_timeout / 6
-                for other in self._in_flight.accepted():
-                    if other.topic == topic and other.sent_order < message.sent_order:
-                        other.deadline = min(other.deadline, soon)
-                return
+        same_topic = [message for message in self._in_flight.sent if message.topic == topic]
+        message = next((message for message in same_topic if message.payload == payload), None)
+        if message is None:
+            return
+        self._note_accepted(topic)
+        self._no_echo_backoff.reset()
+        self._last_echoed[topic] = max(message.sent_order, self._last_echoed.get(topic, 0))
+        self._in_flight.end(message, Receipt(Outcome.DELIVERED))
+        # Echoes arrive in order, so earlier messages are most likely lost and only take space.
+        soon = time.monotonic() + self._echo_timeout / 6
+        for other in same_topic:
+            if other.accepted and other.sent_order < message.sent_order:
+                other.deadline = min(other.deadline, soon)
 
     def _handle_subscription_end(self, topic: str, number: int) -> None:
         if self._echoes.note_end(topic, number):
@@ -389,7 +400,7 @@ class GreengrassPublisher:
         self._pause(reason, self._failure_backoff)
         if error.name == SERVICE_ERROR:
             # Sessions are clean: messages in flight when the nucleus went offline have no echo.
-            for message in self._in_flight.accepted():
+            for message in [each for each in self._in_flight.sent if each.accepted]:
                 self._in_flight.end(message, Receipt(Outcome.LOST, reason))
         return Receipt(Outcome.LOST, reason)
 
@@ -424,12 +435,10 @@ class GreengrassPublisher:
         self._report_problem = problem
 
     def _update_state(self) -> None:
-        if self._client is None:
-            self._set_state(PublisherState(connected=False, reason=self._ipc.reason))
-        elif self._paused_until is not None:
-            self._set_state(PublisherState(connected=False, reason=self._pause_reason))
-        else:
-            self._set_state(PublisherState(connected=True))
+        connected = self._client is not None and self._paused_until is None
+        reason = "" if connected else self._ipc.reason if self._client is None else self._pause_reason
+        self._set_state(PublisherState(connected=connected, reason=reason))
+        if connected:
             self._publish_report()
 
     def _set_state(self, state: PublisherState) -> None:

@@ -23,7 +23,8 @@ from beeagent.messages.status import (
     StatusMessage,
     status_message,
 )
-from beeagent.messages.topics import MAX_TOPIC_BYTES, detections_topic, status_topic
+from beeagent.messages.topics import MAX_TOPIC_BYTES, detections_topic, status_topic, traffic_topic
+from beeagent.messages.traffic import InOut, LineTraffic, TrafficMessage, ZoneTraffic, traffic_message
 
 __all__ = [
     "MAX_TOPIC_BYTES",
@@ -35,7 +36,9 @@ __all__ = [
     "Detection",
     "DetectionsMessage",
     "FrameSize",
+    "InOut",
     "Latency",
+    "LineTraffic",
     "Message",
     "MessageTooLargeError",
     "OutboxStatus",
@@ -45,11 +48,15 @@ __all__ = [
     "Source",
     "State",
     "StatusMessage",
+    "TrafficMessage",
     "UnreadableError",
+    "ZoneTraffic",
     "detections_message",
     "detections_topic",
     "load_schema",
     "rfc3339",
     "status_message",
     "status_topic",
+    "traffic_message",
+    "traffic_topic",
 ]

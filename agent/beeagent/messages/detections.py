@@ -1,7 +1,7 @@
 """The message with the detections of a frame, `beeagent.detections/1`."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
@@ -12,6 +12,7 @@ from beeagent.detection import Detections
 from beeagent.messages.message import (
     CLOSED,
     OPEN,
+    UUID_PATTERN,
     Amount,
     Message,
     MessageTooLargeError,
@@ -30,7 +31,6 @@ DecidedBy = Literal["edge", "cloud", "edge-degraded"]
 
 _DECIMALS: Final = 4
 _STEPS: Final = 10**_DECIMALS
-_UUID: Final = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 
 
 class FrameSize(Part):
@@ -58,6 +58,11 @@ class Detection(Part):
 
     label: str = Field(description="Name of the class.")
     confidence: Ratio = Field(description="0 to 1, to four decimals.")
+    track: PositiveCount | None = Field(
+        default=None,
+        description="Number of its track: the same for the same bee in successive frames of a camera, since the agent "
+        "started. Absent without tracking, and of a detection without a confirmed track.",
+    )
     box: Box = Field(
         description="Where it is, in ratios of the frame's width and height to four decimals, in the form of Amazon "
         "Rekognition's BoundingBox. left + width and top + height are 1 at most."
@@ -112,7 +117,7 @@ class DetectionsMessage(Message):
         description="Name and major version of this message. What is said here of a field stays true within the "
         "version.",
     )
-    event_id: Annotated[str, Field(pattern=_UUID, json_schema_extra={"format": "uuid"})] = Field(
+    event_id: Annotated[str, Field(pattern=UUID_PATTERN, json_schema_extra={"format": "uuid"})] = Field(
         description="UUID of this result. The same in every copy of the message."
     )
     device: TopicLevel = Field(description="Name of the device, as in the topic.")
@@ -211,6 +216,7 @@ def detections_message(  # noqa: PLR0913 - the fields of the message
     fallback: str | None = None,
     source: str | None = None,
     position_s: float | None = None,
+    tracks: Sequence[int] | None = None,
 ) -> DetectionsMessage:
     """Build the message of one frame.
 
@@ -230,6 +236,7 @@ def detections_message(  # noqa: PLR0913 - the fields of the message
         fallback: with `edge-degraded` only: a word for why there was no second opinion.
         source: name of the file that the frame is from; None for a camera.
         position_s: with `source` only, and in a video: seconds from its beginning.
+        tracks: number of the track of each detection, from 1; 0 for none. None without tracking.
 
     Raises:
         ValueError: a value is out of its range, or has no JSON form.
@@ -250,7 +257,7 @@ def detections_message(  # noqa: PLR0913 - the fields of the message
             "decided_by": decided_by,
             "source": None if source is None else _source(source, position_s),
             "fallback": {"reason": fallback} if fallback else None,
-            "detections": _detections(detections),
+            "detections": _detections(detections, tracks),
             "counts": detections.counts(),
             "latency_ms": {"inference": round(inference_ms, 1), "total": round(total_ms, 1)},
         }
@@ -286,11 +293,17 @@ def _source(name: str, position_s: float | None) -> dict[str, Any]:
     return {"name": readable, "position_s": None if position_s is None else round(position_s, 3)}
 
 
-def _detections(found: Detections) -> list[dict[str, Any]]:
-    rows = zip(found.class_ids.tolist(), found.confidences.tolist(), found.boxes.tolist(), strict=True)
+def _detections(found: Detections, tracks: Sequence[int] | None) -> list[dict[str, Any]]:
+    numbers = [0] * len(found) if tracks is None else tracks
+    rows = zip(found.class_ids.tolist(), found.confidences.tolist(), numbers, found.boxes.tolist(), strict=True)
     return [
-        {"label": found.labels[class_id], "confidence": round(confidence, _DECIMALS), "box": _box(edges)}
-        for class_id, confidence, edges in rows
+        {
+            "label": found.labels[class_id],
+            "confidence": round(confidence, _DECIMALS),
+            "track": track or None,
+            "box": _box(edges),
+        }
+        for class_id, confidence, track, edges in rows
     ]
 
 

@@ -11,6 +11,7 @@ from beeagent.errors import BeeagentError
 _MAX_BYTES: Final = 512 * 1024  # of a message to read: four times the most that AWS IoT carries
 _MAX_INT: Final = 2**63 - 1
 _MAX_AMOUNT: Final = 1e15
+UUID_PATTERN: Final = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 
 OPEN: Final[dict[str, Any]] = {"additionalProperties": True}
 """In the JSON Schema of a part: later releases may add fields."""

@@ -14,19 +14,25 @@ from beeagent.errors import InputError
 from beeagent.messages.detections import DetectionsMessage
 from beeagent.messages.message import Message
 from beeagent.messages.status import StatusMessage
+from beeagent.messages.traffic import TrafficMessage
 
 _FOLDER: Final = Path(__file__).with_name("schemas")
-_MODELS: Final[dict[str, type[Message]]] = {"detections": DetectionsMessage, "status": StatusMessage}
+_MODELS: Final[dict[str, type[Message]]] = {
+    "detections": DetectionsMessage,
+    "status": StatusMessage,
+    "traffic": TrafficMessage,
+}
 
 
 def load_schema(name: str) -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a message: `detections` or `status`.
+    """Return the JSON Schema (draft 2020-12) of a message: `detections`, `status` or `traffic`.
 
     Raises:
         InputError: there is no schema of that name.
     """
     if name not in _MODELS:
-        raise InputError(f"there is no schema {name!r}: give {' or '.join(sorted(_MODELS))}")
+        *others, last = sorted(_MODELS)
+        raise InputError(f"there is no schema {name!r}: give {', '.join(others)} or {last}")
     return cast("dict[str, Any]", json.loads(_file(name).read_text(encoding="utf-8")))
 
 

@@ -1,4 +1,4 @@
-"""The topics that results and statuses are published on."""
+"""The topics that results, statuses and traffic are published on."""
 
 from typing import Final
 
@@ -28,6 +28,15 @@ def status_topic(prefix: str, device: str) -> str:
         InputError: the prefix or a name cannot be in a topic, or the topic passes a limit of AWS IoT.
     """
     return _topic(prefix, ("device", device), leaf="status")
+
+
+def traffic_topic(prefix: str, device: str, camera: str) -> str:
+    """Return the topic of a camera's traffic, such as `beeagent/hive-7/front/traffic`.
+
+    Raises:
+        InputError: the prefix or a name cannot be in a topic, or the topic passes a limit of AWS IoT.
+    """
+    return _topic(prefix, ("device", device), ("camera", camera), leaf="traffic")
 
 
 def _topic(prefix: str, *names: tuple[str, str], leaf: str) -> str:

@@ -7,7 +7,7 @@ import socket
 import threading
 from typing import Any, Final
 
-from beeagent.errors import BeeagentError, InputError
+from beeagent.errors import BeeagentError, InputError, requires_extra
 from beeagent.mqtt.options import DEFAULT_PORT, BrokerAddress
 
 _LOG: Final = logging.getLogger(__name__)
@@ -32,12 +32,8 @@ class EmbeddedBroker:
         Raises:
             InputError: amqtt is not installed.
         """
-        try:
+        with requires_extra("demo", feature="the embedded broker"):
             import amqtt.broker  # noqa: F401, PLC0415 - an extra; to be missed here rather than on the thread
-        except ImportError as error:
-            raise InputError(
-                "the embedded broker needs a package that is not installed: pip install 'beeagent[demo]'"
-            ) from error
         self._wanted_port = port
         self._address: BrokerAddress | None = None
         self._thread = threading.Thread(target=self._run, name="embedded-broker", daemon=True)

@@ -5,7 +5,7 @@ The public names are imported on first use (PEP 562), so that the command line s
 
 from typing import TYPE_CHECKING
 
-from beeagent.lazy_exports import lazy_exports
+from beeagent import lazy_exports
 
 if TYPE_CHECKING:
     from beeagent.runtime.agent import Agent

@@ -15,6 +15,7 @@ from beeagent.detection import ModelBundle
 from beeagent.errors import InputError
 from beeagent.messages import CameraCounts
 from beeagent.mqtt import BrokerAddress
+from beeagent.output import LineOutput, shown
 from beeagent.runtime.factory import (
     build_capture_limits,
     build_collection,
@@ -31,7 +32,6 @@ from beeagent.runtime.results import Results
 from beeagent.runtime.status import Health, Problems, StatusReporter, second_opinion_status
 from beeagent.runtime.systemd import ServiceNotifier
 from beeagent.settings import Settings
-from beeagent.terminal import LineOutput, shown
 from beeagent.threads import ThreadGuard
 
 if TYPE_CHECKING:

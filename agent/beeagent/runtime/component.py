@@ -9,11 +9,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from beeagent.errors import BeeagentError, InputError
-from beeagent.greengrass.configuration import Configuration, ConfigurationReader, LastWorkingConfiguration
-from beeagent.greengrass.deployments import Deployments
-from beeagent.greengrass.ipc import THING_VARIABLE, IpcConnection, ipc_address
-from beeagent.log import configure_log
+from beeagent.greengrass import (
+    THING_VARIABLE,
+    Configuration,
+    ConfigurationReader,
+    Deployments,
+    IpcConnection,
+    LastWorkingConfiguration,
+    ipc_address,
+)
 from beeagent.mqtt import Embedded, parse_broker
+from beeagent.output import configure_log
 from beeagent.runtime import (
     RELOADED,
     Agent,
@@ -24,8 +30,7 @@ from beeagent.runtime import (
     run_until,
 )
 from beeagent.settings import Settings
-from beeagent.signals import on_stop_signals
-from beeagent.threads import ThreadFailedError, ThreadGuard
+from beeagent.threads import ThreadFailedError, ThreadGuard, on_stop_signals
 
 _LOG: Final = logging.getLogger(__name__)
 

@@ -27,11 +27,12 @@ from beeagent.detection import (
     DetectorOptions,
     DetectorPool,
     ModelBundle,
+    RegionOptions,
     load_probed_bundle,
     resolve_tiling,
     uncertainty_range,
 )
-from beeagent.errors import BeeagentError, InputError
+from beeagent.errors import BeeagentError, InputError, requires_extra
 from beeagent.messages import status_topic
 from beeagent.mqtt import (
     BrokerAddress,
@@ -96,11 +97,12 @@ def build_detectors(settings: Settings, bundle: ModelBundle) -> DetectorPool:
     """Build one detector per worker.
 
     Args:
-        settings: `threads`, `workers`, `threshold`, `tiles`, `unsure_low` and `unsure_high`.
+        settings: `threads`, `workers`, `threshold`, `tiles`, `regions`, `unsure_low` and `unsure_high`.
         bundle: the model.
 
     Raises:
-        InputError: there are more workers than threads, the uncertainty range is invalid, or the model cannot be used.
+        InputError: there are more workers than threads, the uncertainty range is invalid, regions cannot follow
+            activity with this camera, or the model cannot be used.
     """
     workers = worker_count(settings)
     options = DetectorOptions(
@@ -114,7 +116,22 @@ def build_detectors(settings: Settings, bundle: ModelBundle) -> DetectorPool:
         unsure = uncertainty_range(
             bundle, threshold=threshold, low=settings.rekognition.unsure_low, high=settings.rekognition.unsure_high
         )
-    return DetectorPool(bundle, options, size=workers, uncertainty=unsure)
+    return DetectorPool(bundle, options, size=workers, uncertainty=unsure, regions=_region_options(settings))
+
+
+def _region_options(settings: Settings) -> RegionOptions | None:
+    rate = settings.model.max_inference_rate
+    if not settings.model.regions:
+        if rate is not None:
+            raise InputError(f"max_inference_rate is {rate:g}, but regions is off: set regions, or use max_rate")
+        return None
+    address = None if settings.camera.address is None else parse_camera(settings.camera.address)
+    if isinstance(address, ImageAddress | FolderAddress | PatternAddress) and not settings.camera.realtime:
+        raise InputError(
+            f"regions is set and cannot be set on {address.description}, whose images need not follow each other: use "
+            "tiles, or set realtime"
+        )
+    return RegionOptions(max_inference_rate=rate)
 
 
 def build_source(settings: Settings) -> SourceOpener:
@@ -275,26 +292,11 @@ def build_second_opinion(settings: Settings, collection: Collection | None) -> S
     Raises:
         InputError: boto3 is not installed, the model's ARN is invalid, or the file of the budget cannot be used.
     """
-    arn = settings.rekognition.project_version_arn
-    if arn is None:
+    if settings.rekognition.project_version_arn is None:
         return None
-    try:
-        from beeagent.cloud import RekognitionClient, RekognitionOptions  # noqa: PLC0415 - boto3 is an extra
-    except ImportError as error:
-        raise InputError(
-            f"a second opinion needs {error.name}, which is not installed: pip install 'beeagent[rekognition]'"
-        ) from error
-    client = RekognitionClient(
-        RekognitionOptions(
-            project_version_arn=arn,
-            min_confidence=settings.rekognition.min_confidence,
-            longest_side=settings.rekognition.longest_side,
-            quality=settings.rekognition.jpeg_quality,
-            timeout=settings.rekognition.timeout,
-            connections=settings.rekognition.workers,
-            names=settings.rekognition.labels,
-        )
-    )
+    with requires_extra("rekognition", feature="a second opinion"):
+        from beeagent.cloud import RekognitionClient  # noqa: PLC0415 - boto3 is an extra
+    client = RekognitionClient(settings.rekognition)
     budget = CallBudget(
         settings.state_file("budget.sqlite3"),
         per_minute=settings.rekognition.per_minute,

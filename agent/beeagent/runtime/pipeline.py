@@ -209,7 +209,7 @@ class Pipeline:
         try:
             for frame in self._frames:
                 model = self._model
-                self._prepared.put(_Prepared(frame, model, model.prepare(frame.pixels)))
+                self._prepared.put(_Prepared(frame, model, model.prepare(frame.pixels, at=_time_of(frame))))
         except QueueClosedError:
             pass  # stopped
         except Exception as error:  # noqa: BLE001 - raised by the iteration, on another thread
@@ -247,8 +247,9 @@ class Pipeline:
             self._taken += 1
         with self._lock:
             worker.number, worker.model, worker.since = number, item.model, time.monotonic()
+        prepared = item.model.choose_regions(item.input)
         began = time.perf_counter_ns()
-        raw = item.model.infer(worker.place, item.input)
+        raw = item.model.infer(worker.place, prepared)
         inference_ms = (time.perf_counter_ns() - began) / 1e6
         with self._lock:
             if worker.stuck:
@@ -258,7 +259,7 @@ class Pipeline:
                 self._healthy = True
                 self._backoff.reset()
                 self._on_problem(None)
-        self._inferred.put(number, _Inferred(item.frame, item.model, item.input.layout, raw, inference_ms))
+        self._inferred.put(number, _Inferred(item.frame, item.model, prepared.layout, raw, inference_ms))
         return True
 
     def _replace_stuck(self) -> float:
@@ -297,6 +298,11 @@ class Pipeline:
     def _fail(self, error: Exception) -> None:
         self._failure = error
         self.stop()
+
+
+def _time_of(frame: Frame) -> float:
+    """Return the time of a frame in seconds: in a video its own, however fast it is read."""
+    return frame.captured_ns / 1e9 if frame.position_s is None else frame.position_s
 
 
 class ReorderClosedError(BeeagentError):

@@ -23,9 +23,9 @@ from beeagent.messages import (
     detections_topic,
 )
 from beeagent.outbox import Outbox, Publisher
+from beeagent.output import LineOutput
 from beeagent.runtime.pipeline import FrameResult
 from beeagent.settings import Settings
-from beeagent.terminal import LineOutput
 
 _LOG: Final = logging.getLogger(__name__)
 

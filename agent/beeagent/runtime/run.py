@@ -9,14 +9,13 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, NoReturn
 
 from beeagent.errors import BeeagentError, InputError
-from beeagent.log import configure_log
 from beeagent.mqtt import Embedded, EmbeddedBroker, parse_broker
+from beeagent.output import configure_log
 from beeagent.runtime.agent import Agent
 from beeagent.runtime.factory import load_model
 from beeagent.runtime.http import serving_health
 from beeagent.settings import Settings
-from beeagent.signals import on_signals, on_stop_signals
-from beeagent.threads import ThreadGuard
+from beeagent.threads import ThreadGuard, on_signals, on_stop_signals
 
 if TYPE_CHECKING:
     from beeagent.greengrass import IpcConnection

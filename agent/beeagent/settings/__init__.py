@@ -4,35 +4,9 @@ The options of the command line, `docs/settings.md`, the `beeagent.toml` templat
 component are made from the fields of the sections.
 """
 
-from beeagent.settings.loading import flattened, load_settings
-from beeagent.settings.sections import (
-    AgentSettings,
-    CameraSettings,
-    CollectSettings,
-    GreengrassSettings,
-    HttpSettings,
-    MessageSettings,
-    ModelSettings,
-    MqttSettings,
-    OutboxSettings,
-    RekognitionSettings,
-)
-from beeagent.settings.tree import Setting, Settings, settings_by_name
+from beeagent.settings.loading import Setting, Settings, flattened, load_settings, settings_by_name
+from beeagent.settings.sections import MqttSettings, RekognitionSettings
 
 __all__ = [
-    "AgentSettings",
-    "CameraSettings",
-    "CollectSettings",
-    "GreengrassSettings",
-    "HttpSettings",
-    "MessageSettings",
-    "ModelSettings",
-    "MqttSettings",
-    "OutboxSettings",
-    "RekognitionSettings",
-    "Setting",
-    "Settings",
-    "flattened",
-    "load_settings",
-    "settings_by_name",
-]
+    "MqttSettings", "RekognitionSettings", "Setting", "Settings", "flattened", "load_settings", "settings_by_name",
+]  # fmt: skip

@@ -1,15 +1,17 @@
-"""Loads the settings: defaults, a TOML file or a component's configuration, the environment, the command line."""
+"""All settings, and loading them from a TOML file or a component's configuration, environment and command line."""
 
 import difflib
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -17,9 +19,9 @@ else:
     import tomli as tomllib
 
 from beeagent.errors import InputError
-from beeagent.settings.sections import PATTERNS_IN_WORDS
-from beeagent.settings.tree import Settings, settings_by_name
-from beeagent.terminal import shown
+from beeagent.output import shown
+from beeagent.settings import sections
+from beeagent.settings.sections import CollectSettings, Option, RekognitionSettings
 
 _ENVIRONMENT_PREFIX = "BEEAGENT_"
 
@@ -27,6 +29,105 @@ _WITH_SECRETS = frozenset({"camera", "broker", "mqtt_password"})
 """Settings whose values may contain a password."""
 _MAX_SHOWN = 200
 _COMPONENT = "the component's configuration"
+
+
+class Settings(BaseModel):
+    """Everything that can be set, by section. See `load_settings` for where values come from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    camera: sections.CameraSettings = Field(default_factory=sections.CameraSettings, title="Camera")
+    model: sections.ModelSettings = Field(default_factory=sections.ModelSettings, title="Model")
+    messages: sections.MessageSettings = Field(default_factory=sections.MessageSettings, title="Messages")
+    mqtt: sections.MqttSettings = Field(default_factory=sections.MqttSettings, title="MQTT")
+    outbox: sections.OutboxSettings = Field(default_factory=sections.OutboxSettings, title="Outbox")
+    http: sections.HttpSettings = Field(default_factory=sections.HttpSettings, title="HTTP")
+    agent: sections.AgentSettings = Field(default_factory=sections.AgentSettings, title="Agent")
+    rekognition: RekognitionSettings = Field(default_factory=RekognitionSettings, title="Second opinion")
+    collect: CollectSettings = Field(default_factory=CollectSettings, title="Collection of training data")
+    greengrass: sections.GreengrassSettings = Field(default_factory=sections.GreengrassSettings, title="Greengrass")
+
+    def state_folder(self) -> Path:
+        """Return `state_dir`.
+
+        Raises:
+            InputError: there is none.
+        """
+        if self.agent.state_dir is None:
+            raise InputError("state_dir: there is no home directory: give --state-dir")
+        return self.agent.state_dir
+
+    def state_file(self, kind: str) -> Path:
+        """Return the path of a state file of this device and camera: `hive-front.outbox.sqlite3` for `outbox.sqlite3`.
+
+        Raises:
+            InputError: there is no `state_dir`.
+        """
+        return self.state_folder() / f"{self.agent.device}-{self.camera.name}.{kind}"
+
+    def value(self, name: str) -> Any:  # noqa: ANN401 - of the type of that setting
+        """Return the value of a setting by its flat name, such as `camera_timeout`."""
+        setting = settings_by_name()[name]
+        return getattr(getattr(self, setting.section), setting.key)
+
+    def replace(self, **values: object) -> "Settings":
+        """Return a copy with other values of some settings, by their flat names. Values are not validated."""
+        groups: dict[str, dict[str, object]] = {}
+        for name, value in values.items():
+            setting = settings_by_name()[name]
+            groups.setdefault(setting.section, {})[setting.key] = value
+        return self.model_copy(
+            update={section: getattr(self, section).model_copy(update=update) for section, update in groups.items()}
+        )
+
+    def differing(self, other: "Settings") -> set[str]:
+        """Return the flat names of the settings that have different values in `other`."""
+        return {name for name in settings_by_name() if self.value(name) != other.value(name)}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting.
+
+    Attributes:
+        section: its section in the TOML file.
+        key: its key there.
+        name: its flat name: `BEEAGENT_NAME`, `--name` (with hyphens), and a key of the TOML file without sections.
+        title: title of its section.
+        field: its type, bounds, default and description.
+        option: what else the field says about it.
+    """
+
+    section: str
+    key: str
+    name: str
+    title: str
+    field: FieldInfo
+    option: Option
+
+    @property
+    def default(self) -> Any:  # noqa: ANN401 - of the type of that setting
+        """The default; None where it is computed or there is none."""
+        return None if self.field.default_factory is not None else self.field.default
+
+    @property
+    def is_table(self) -> bool:
+        """Whether its value is a table."""
+        return get_origin(self.field.annotation) is dict
+
+
+@cache
+def settings_by_name() -> Mapping[str, Setting]:
+    """Return all settings by their flat names, in the order of the sections."""
+    return {setting.name: setting for setting in _each_setting()}
+
+
+def _each_setting() -> Iterator[Setting]:
+    for section, part in Settings.model_fields.items():
+        model: Any = part.annotation
+        for key, field in model.model_fields.items():
+            option = next((extra for extra in field.metadata if isinstance(extra, Option)), Option())
+            yield Setting(section, key, option.name or f"{section}_{key}", part.title or section, field, option)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +161,14 @@ def load_settings(
     given.update(
         (name, _Given(value, f"--{name.replace('_', '-')}")) for name, value in options.items() if value is not None
     )
-    sections: dict[str, dict[str, object]] = {}
+    groups: dict[str, dict[str, object]] = {}
     for name, one in given.items():
         setting = settings_by_name().get(name)
         if setting is None:
             raise InputError(_unknown(name, one))
-        sections.setdefault(setting.section, {})[setting.key] = one.value
+        groups.setdefault(setting.section, {})[setting.key] = one.value
     try:
-        return Settings.model_validate(sections)
+        return Settings.model_validate(groups)
     except ValidationError as error:
         raise InputError(_explain(error, given)) from error
 
@@ -83,10 +184,9 @@ def flattened(configuration: Mapping[str, Any]) -> dict[str, Any]:
 
 def _flat(content: Mapping[str, Any], *, where: str) -> dict[str, _Given]:
     names = {(setting.section, setting.key): setting.name for setting in settings_by_name().values()}
-    sections = Settings.model_fields
     given: dict[str, _Given] = {}
     for key, value in content.items():
-        if key in sections and isinstance(value, Mapping):
+        if key in Settings.model_fields and isinstance(value, Mapping):
             entries = [(names.get((key, inner), f"{key}.{inner}"), f"{key}.{inner}", value[inner]) for inner in value]
         else:
             entries = [(key, key, value)]
@@ -162,7 +262,7 @@ def _explain(error: ValidationError, given: Mapping[str, _Given]) -> str:
     name = next(one.name for one in settings_by_name().values() if (one.section, one.key) == (section, key))
     place = given[name].place
     if first["type"] == "string_pattern_mismatch":
-        first["msg"] = PATTERNS_IN_WORDS.get(first["ctx"]["pattern"], first["msg"])
+        first["msg"] = sections.PATTERNS_IN_WORDS.get(first["ctx"]["pattern"], first["msg"])
     # Pydantic capitalises its messages; a secret's value must not be repeated.
     reason = (first["msg"][0].lower() + first["msg"][1:]).removeprefix("value error, ")
     if name in _WITH_SECRETS:

@@ -5,7 +5,7 @@ import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
@@ -80,6 +80,11 @@ def _state_dir() -> Path | None:
         return None
 
 
+def _field(default: Any, description: str, *, example: Any = None, **bounds: Any) -> Any:  # noqa: ANN401 - of any type
+    """Return a field with its default, its description and perhaps an example and bounds (ge, gt, le, min_length)."""
+    return Field(default=default, description=description, examples=None if example is None else [example], **bounds)
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -87,150 +92,142 @@ class _Section(BaseModel):
 class CameraSettings(_Section):
     """Where frames come from, and how they are read."""
 
-    address: Annotated[CameraAddress | None, Option("camera")] = Field(
-        default=None,
-        description="Camera number or /dev/videoN, csi, rtsp:// or http:// URL, video file, image, folder or glob of "
+    address: Annotated[CameraAddress | None, Option("camera")] = _field(
+        None,
+        "Camera number or /dev/videoN, csi, rtsp:// or http:// URL, video file, image, folder or glob of "
         "images, or synthetic. A URL with a password belongs in a file or the environment.",
-        examples=["/dev/video0"],
+        example="/dev/video0",
     )
-    name: TopicLevel = Field(default="camera", description="Name of the camera in topics and messages.")
-    size: Annotated[FrameSize | None, Option(metavar="WxH", default="the camera's own")] = Field(
-        default=None, description="Frame size to request from a local camera, such as 1280x720.", examples=["1280x720"]
+    name: TopicLevel = _field("camera", "Name of the camera in topics and messages.")
+    size: Annotated[FrameSize | None, Option(metavar="WxH", default="the camera's own")] = _field(
+        None, "Frame size to request from a local camera, such as 1280x720.", example="1280x720"
     )
-    fps: Annotated[float | None, Option(default="the camera's own, 30 for images")] = Field(
-        default=None,
+    fps: Annotated[float | None, Option(default="the camera's own, 30 for images")] = _field(
+        None,
+        "Frames per second to request from a local camera, or to play images at with realtime.",
         gt=0,
         le=1000,
-        description="Frames per second to request from a local camera, or to play images at with realtime.",
-        examples=[15.0],
+        example=15.0,
     )
-    timeout: float = Field(
-        default=5.0, ge=0.5, le=3600, description="Reopen the camera after this many seconds without a usable frame."
+    timeout: float = _field(5.0, "Reopen the camera after this many seconds without a usable frame.", ge=0.5, le=3600)
+    freeze_timeout: Annotated[float, Option("freeze_timeout")] = _field(
+        5.0, "Reopen the camera after this many seconds of identical frames (0 = off).", ge=0, le=86400
     )
-    freeze_timeout: Annotated[float, Option("freeze_timeout")] = Field(
-        default=5.0,
-        ge=0,
-        le=86400,
-        description="Reopen the camera after this many seconds of identical frames (0 = off).",
+    await_camera: Annotated[bool, Option("await_camera")] = _field(
+        False, "Keep retrying if the camera is missing at startup, instead of exiting. For services."
     )
-    await_camera: Annotated[bool, Option("await_camera")] = Field(
-        default=False,
-        description="Keep retrying if the camera is missing at startup, instead of exiting. For services.",
+    max_rate: Annotated[float | None, Option("max_rate", default="no limit")] = _field(
+        None, "Maximum number of frames processed per second.", gt=0, le=1000, example=5.0
     )
-    max_rate: Annotated[float | None, Option("max_rate", default="no limit")] = Field(
-        default=None, gt=0, le=1000, description="Maximum number of frames processed per second.", examples=[5.0]
-    )
-    realtime: Annotated[bool, Option("realtime")] = Field(
-        default=False, description="Play a file at its own speed, like a live camera."
-    )
-    frames: Annotated[int | None, Option("frames", default="no limit")] = Field(
-        default=None, ge=1, description="Stop after this many frames.", examples=[100]
+    realtime: Annotated[bool, Option("realtime")] = _field(False, "Play a file at its own speed, like a live camera.")
+    frames: Annotated[int | None, Option("frames", default="no limit")] = _field(
+        None, "Stop after this many frames.", ge=1, example=100
     )
 
 
 class ModelSettings(_Section):
     """The model, and how it runs."""
 
-    path: Annotated[FilePath | None, Option("model", default="bees-lite0")] = Field(
-        default=None,
-        description="Model bundle (a folder), name of a bundled model (bees-lite0, bees-lite0-wide), or a bare .tflite "
-        "file.",
-        examples=["bees-lite0"],
+    path: Annotated[FilePath | None, Option("model", default="bees-lite0")] = _field(
+        None,
+        "Model bundle (a folder), name of a bundled model (bees-lite0, bees-lite0-wide), or a bare .tflite file.",
+        example="bees-lite0",
     )
-    labels: Annotated[FilePath | None, Option("labels")] = Field(
-        default=None, description="Labels of a bare .tflite file, one per line.", examples=["labels.txt"]
+    labels: Annotated[FilePath | None, Option("labels")] = _field(
+        None, "Labels of a bare .tflite file, one per line.", example="labels.txt"
     )
-    threshold: Annotated[float | None, Option("threshold", default="the bundle's")] = Field(
-        default=None, ge=0, le=1, description="Minimum confidence of a detection, 0 to 1.", examples=[0.5]
+    threshold: Annotated[float | None, Option("threshold", default="the bundle's")] = _field(
+        None, "Minimum confidence of a detection, 0 to 1.", ge=0, le=1, example=0.5
     )
     tiles: Annotated[Tiles | None, Option("tiles", metavar="none|auto|CxR", default="as the bundle recommends")] = (
-        Field(
-            default=None,
-            description="Also run the model on overlapping tiles of the frame, to detect small objects: none, auto, or "
+        _field(
+            None,
+            "Also run the model on overlapping tiles of the frame, to detect small objects: none, auto, or "
             "columns and rows such as 3x2.",
-            examples=["3x2"],
+            example="3x2",
         )
+    )
+    regions: Annotated[bool, Option("regions")] = Field(
+        default=False,
+        description="Run the model only on regions of the frame where something moves or where objects are, and on all "
+        "of it every few seconds, at the resolution of the tiles (2x2 if there are none). For cameras and videos.",
+    )
+    max_inference_rate: Annotated[float | None, Option("max_inference_rate", default="no limit")] = Field(
+        default=None,
+        gt=0,
+        le=10000,
+        description="Maximum number of inferences per second, with regions.",
+        examples=[20.0],
     )
     threads: Annotated[int, Option("threads", default="all cores, at most 4")] = Field(
         default_factory=_all_cores_up_to_four, ge=1, le=64, description="CPU threads for inference.", examples=[4]
     )
-    workers: Annotated[int | None, Option("workers", default="2, or 1 with 1 thread")] = Field(
-        default=None,
+    workers: Annotated[int | None, Option("workers", default="2, or 1 with 1 thread")] = _field(
+        None,
+        "Frames to process in parallel; the threads are split among them. 1 gives the lowest latency, more "
+        "a higher throughput.",
         ge=1,
         le=64,
-        description="Frames to process in parallel; the threads are split among them. 1 gives the lowest latency, more "
-        "a higher throughput.",
-        examples=[2],
+        example=2,
     )
-    inference_timeout: Annotated[float, Option("inference_timeout")] = Field(
-        default=10.0,
+    inference_timeout: Annotated[float, Option("inference_timeout")] = _field(
+        10.0,
+        "Seconds after which an inference counts as stuck: its frame is dropped and the model is started again.",
         ge=0.1,
         le=600,
-        description="Seconds after which an inference counts as stuck: its frame is dropped and the model is started "
-        "again.",
     )
 
 
 class MessageSettings(_Section):
     """What is published, and under which topics."""
 
-    publish: Annotated[Literal["detections", "always", "changes"], Option("publish")] = Field(
-        default="detections",
-        description="Frames that make a message: those with detections, always (all), or changes (those whose counts "
+    publish: Annotated[Literal["detections", "always", "changes"], Option("publish")] = _field(
+        "detections",
+        "Frames that make a message: those with detections, always (all), or changes (those whose counts "
         "differ from the message before).",
     )
-    topic_prefix: Annotated[str, Option("topic_prefix")] = Field(
-        default="beeagent", description="First levels of every topic."
-    )
-    stdout: Annotated[bool, Option("stdout")] = Field(
-        default=False, description="Also write each message as a JSON line to standard output."
+    topic_prefix: Annotated[str, Option("topic_prefix")] = _field("beeagent", "First levels of every topic.")
+    stdout: Annotated[bool, Option("stdout")] = _field(
+        False, "Also write each message as a JSON line to standard output."
     )
 
 
 class MqttSettings(_Section):
     """The broker, and how to authenticate there."""
 
-    broker: Annotated[str, Option("broker")] = Field(
-        default="mqtt://127.0.0.1:1883",
-        description="mqtt://HOST[:PORT], mqtts://HOST[:PORT], embedded, or none; in a Greengrass component also "
+    broker: Annotated[str, Option("broker")] = _field(
+        "mqtt://127.0.0.1:1883",
+        "mqtt://HOST[:PORT], mqtts://HOST[:PORT], embedded, or none; in a Greengrass component also "
         "greengrass://iot-core or greengrass://local.",
     )
-    client_id: Annotated[ClientId | None, Option(default="beeagent-DEVICE-CAMERA_NAME")] = Field(
-        default=None,
-        description="MQTT client ID; each agent needs its own. watch, status and doctor append to it.",
-        examples=["hive-7"],
+    client_id: Annotated[ClientId | None, Option(default="beeagent-DEVICE-CAMERA_NAME")] = _field(
+        None, "MQTT client ID; each agent needs its own. watch, status and doctor append to it.", example="hive-7"
     )
-    version: Annotated[Literal["auto", "5", "3.1.1"], BeforeValidator(_as_text)] = Field(
-        default="auto", description="MQTT version; auto uses 5, or 3.1.1 if the broker does not answer that."
+    version: Annotated[Literal["auto", "5", "3.1.1"], BeforeValidator(_as_text)] = _field(
+        "auto", "MQTT version; auto uses 5, or 3.1.1 if the broker does not answer that."
     )
-    username: str | None = Field(default=None, description="User name for the broker.", examples=["hive-7"])
+    username: str | None = _field(None, "User name for the broker.", example="hive-7")
     password: Annotated[
         SecretStr | None, Option(missing="every user of the machine can read a command line; use --mqtt-password-file")
-    ] = Field(
-        default=None,
-        description="Password for the broker. Give it in a file that only the agent can read, or use password_file.",
-        examples=["…"],
+    ] = _field(
+        None,
+        "Password for the broker. Give it in a file that only the agent can read, or use password_file.",
+        example="…",
     )
-    password_file: FilePath | None = Field(
-        default=None, description="File that contains the broker's password.", examples=["/etc/beeagent/mqtt-password"]
+    password_file: FilePath | None = _field(
+        None, "File that contains the broker's password.", example="/etc/beeagent/mqtt-password"
     )
-    ca_file: Annotated[FilePath | None, Option(default="the system's")] = Field(
-        default=None,
-        description="PEM file of the trusted certificate authorities for mqtts://.",
-        examples=["/etc/beeagent/ca.pem"],
+    ca_file: Annotated[FilePath | None, Option(default="the system's")] = _field(
+        None, "PEM file of the trusted certificate authorities for mqtts://.", example="/etc/beeagent/ca.pem"
     )
-    certificate_file: FilePath | None = Field(
-        default=None,
-        description="PEM file of the client certificate for mqtts://.",
-        examples=["/etc/beeagent/client.pem"],
+    certificate_file: FilePath | None = _field(
+        None, "PEM file of the client certificate for mqtts://.", example="/etc/beeagent/client.pem"
     )
-    key_file: FilePath | None = Field(
-        default=None,
-        description="PEM file of the client certificate's private key.",
-        examples=["/etc/beeagent/client.key"],
+    key_file: FilePath | None = _field(
+        None, "PEM file of the client certificate's private key.", example="/etc/beeagent/client.key"
     )
-    insecure_tls: Annotated[bool, Option("insecure_tls")] = Field(
-        default=False, description="Skip TLS certificate verification (insecure). Logs a warning at startup."
+    insecure_tls: Annotated[bool, Option("insecure_tls")] = _field(
+        False, "Skip TLS certificate verification (insecure). Logs a warning at startup."
     )
 
     def read_password(self) -> str | None:
@@ -252,50 +249,34 @@ class MqttSettings(_Section):
 class OutboxSettings(_Section):
     """Results that wait for the broker."""
 
-    megabytes: float = Field(
-        default=100.0,
+    megabytes: float = _field(
+        100.0,
+        "Maximum size on disk, in 10^6 bytes; when it is full, the oldest results are dropped.",
         ge=0.1,
         le=1_000_000,
-        description="Maximum size on disk, in 10^6 bytes; when it is full, the oldest results are dropped.",
     )
-    max_age_hours: float = Field(
-        default=168.0,
-        gt=0,
-        le=1_000_000,
-        description="Drop results that have waited this long, in hours in which the device was on.",
+    max_age_hours: float = _field(
+        168.0, "Drop results that have waited this long, in hours in which the device was on.", gt=0, le=1_000_000
     )
-    commit_interval_ms: float = Field(
-        default=250.0,
+    commit_interval_ms: float = _field(
+        250.0,
+        "Maximum time between commits, in milliseconds; results in between are committed together.",
         ge=0,
         le=3_600_000,
-        description="Maximum time between commits, in milliseconds; results in between are committed together.",
     )
-    commit_at_once: bool = Field(
-        default=True, description="While connected, commit each result at once, so that it is published at once."
-    )
-    drain_rate: float = Field(
-        default=50.0,
-        gt=0,
-        le=100_000,
-        description="Maximum number of results per second that are sent from the backlog of an outage.",
+    commit_at_once: bool = _field(True, "While connected, commit each result at once, so that it is published at once.")
+    drain_rate: float = _field(
+        50.0, "Maximum number of results per second that are sent from the backlog of an outage.", gt=0, le=100_000
     )
 
 
 class HttpSettings(_Section):
     """Metrics and health over HTTP."""
 
-    port: Annotated[int | None, Option(default="no HTTP")] = Field(
-        default=None,
-        ge=1,
-        le=65535,
-        description="Serve /metrics (Prometheus) and /healthz at this port.",
-        examples=[9465],
+    port: Annotated[int | None, Option(default="no HTTP")] = _field(
+        None, "Serve /metrics (Prometheus) and /healthz at this port.", ge=1, le=65535, example=9465
     )
-    host: str = Field(
-        default="127.0.0.1",
-        min_length=1,
-        description="Address to serve them at; everyone who can reach it can read them.",
-    )
+    host: str = _field("127.0.0.1", "Address to serve them at; everyone who can reach it can read them.", min_length=1)
 
 
 class AgentSettings(_Section):
@@ -309,87 +290,80 @@ class AgentSettings(_Section):
         description="Folder for the outbox and everything else that must survive a restart.",
         examples=["/var/lib/beeagent"],
     )
-    log_format: Annotated[Literal["text", "json"], Option("log_format")] = Field(
-        default="text", description="Format of the log on standard error."
+    log_format: Annotated[Literal["text", "json"], Option("log_format")] = _field(
+        "text", "Format of the log on standard error."
     )
 
 
 class RekognitionSettings(_Section):
     """The second opinion: an Amazon Rekognition Custom Labels model that is asked about uncertain frames."""
 
-    project_version_arn: Annotated[str | None, Option(default="off")] = Field(
-        default=None,
-        description="ARN of the running model (a project version) to ask. Without it, no frame leaves the device.",
-        examples=["arn:aws:rekognition:eu-west-1:123456789012:project/bees/version/bees.2026/1777777777777"],
+    project_version_arn: Annotated[str | None, Option(default="off")] = _field(
+        None,
+        "ARN of the running model (a project version) to ask. Without it, no frame leaves the device.",
+        example="arn:aws:rekognition:eu-west-1:123456789012:project/bees/version/bees.2026/1777777777777",
     )
-    min_confidence: float = Field(
-        default=0.5, ge=0, le=1, description="Minimum confidence of the cloud model's detections, 0 to 1."
+    min_confidence: float = _field(0.5, "Minimum confidence of the cloud model's detections, 0 to 1.", ge=0, le=1)
+    labels: Annotated[dict[str, str], Option(missing="it is a table; set it in the file or the environment")] = _field(
+        {},
+        "Map from the cloud model's labels to ours. A label that maps to an empty text is left out.",
+        example={"Apis": "bee"},
     )
-    labels: Annotated[dict[str, str], Option(missing="it is a table; set it in the file or the environment")] = Field(
-        default={},
-        description="Map from the cloud model's labels to ours. A label that maps to an empty text is left out.",
-        examples=[{"Apis": "bee"}],
-    )
-    timeout: float = Field(
-        default=5.0,
+    timeout: float = _field(
+        5.0,
+        "Seconds to wait for an answer; the frame is then published with the device's own detections.",
         ge=0.1,
         le=600,
-        description="Seconds to wait for an answer; the frame is then published with the device's own detections.",
     )
-    workers: int = Field(default=2, ge=1, le=16, description="Number of frames sent in parallel.")
-    per_minute: int = Field(default=10, ge=0, le=10_000, description="Maximum number of calls in any minute.")
-    per_day: int = Field(default=1000, ge=0, le=10_000_000, description="Maximum number of calls per day (UTC).")
-    longest_side: int = Field(
-        default=1280, ge=64, le=4096, description="Longest side of the JPEG that is sent, in pixels."
+    workers: int = _field(2, "Number of frames sent in parallel.", ge=1, le=16)
+    per_minute: int = _field(10, "Maximum number of calls in any minute.", ge=0, le=10_000)
+    per_day: int = _field(1000, "Maximum number of calls per day (UTC).", ge=0, le=10_000_000)
+    longest_side: int = _field(1280, "Longest side of the JPEG that is sent, in pixels.", ge=64, le=4096)
+    jpeg_quality: int = _field(85, "Quality of the JPEG that is sent.", ge=1, le=100)
+    same_for: float = _field(
+        10.0, "Reuse an answer for this many seconds on frames that show the same (0 = ask about each).", ge=0, le=3600
     )
-    jpeg_quality: int = Field(default=85, ge=1, le=100, description="Quality of the JPEG that is sent.")
-    same_for: float = Field(
-        default=10.0,
-        ge=0,
-        le=3600,
-        description="Reuse an answer for this many seconds on frames that show the same (0 = ask about each).",
-    )
-    hourly_price: float = Field(
-        default=4.0,
+    hourly_price: float = _field(
+        4.0,
+        "US dollars per hour of the running model, for the cost estimate in the status: AWS's price of an "
+        "inference unit, times their number.",
         ge=0,
         le=100_000,
-        description="US dollars per hour of the running model, for the cost estimate in the status: AWS's price of an "
-        "inference unit, times their number.",
     )
-    unsure_low: Annotated[float | None, Option("unsure_low", default="from the model's validation")] = Field(
-        default=None,
+    unsure_low: Annotated[float | None, Option("unsure_low", default="from the model's validation")] = _field(
+        None,
+        "Lower bound of the uncertainty range; a frame with a detection in the range is asked about.",
         ge=0,
         le=1,
-        description="Lower bound of the uncertainty range; a frame with a detection in the range is asked about.",
-        examples=[0.2],
+        example=0.2,
     )
-    unsure_high: Annotated[float | None, Option("unsure_high", default="from the model's validation")] = Field(
-        default=None, ge=0, le=1, description="Upper bound of the uncertainty range.", examples=[0.8]
+    unsure_high: Annotated[float | None, Option("unsure_high", default="from the model's validation")] = _field(
+        None, "Upper bound of the uncertainty range.", ge=0, le=1, example=0.8
     )
 
 
 class CollectSettings(_Section):
     """Training data from the second opinion."""
 
-    folder: Annotated[FilePath | None, Option("collect", metavar="DIR", default="off")] = Field(
-        default=None,
-        description="Save frames checked by the cloud model, with both models' boxes, as a dataset in this folder.",
-        examples=["/var/lib/beeagent/collected"],
+    folder: Annotated[FilePath | None, Option("collect", metavar="DIR", default="off")] = _field(
+        None,
+        "Save frames checked by the cloud model, with both models' boxes, as a dataset in this folder.",
+        example="/var/lib/beeagent/collected",
     )
-    megabytes: float = Field(
-        default=500.0,
+    megabytes: float = _field(
+        500.0,
+        "Maximum size of that dataset, in 10^6 bytes; when it is full, the oldest frames are deleted.",
         ge=1,
         le=1_000_000,
-        description="Maximum size of that dataset, in 10^6 bytes; when it is full, the oldest frames are deleted.",
     )
 
 
 class GreengrassSettings(_Section):
     """AWS IoT Greengrass; it matters in a Greengrass component alone."""
 
-    confirm: Literal["echo", "accepted"] = Field(
-        default="echo",
-        description="When a result for AWS IoT Core counts as delivered: echo, when it comes back on a subscription to "
+    confirm: Literal["echo", "accepted"] = _field(
+        "echo",
+        "When a result for AWS IoT Core counts as delivered: echo, when it comes back on a subscription to "
         "its topic (twice the messages, none is lost); accepted, when the nucleus has taken it (lost if the nucleus "
         "restarts while it is offline).",
     )

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import boto3
 from beeagent.errors import BeeagentError, InputError
-from beeagent.terminal import shown
+from beeagent.output import shown
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, ProfileNotFound
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from beeagent.errors import InputError, requires_extra
-from beeagent.signals import on_stop_signals
+from beeagent.threads import on_stop_signals
 from typer import Argument, Option
 
 if TYPE_CHECKING:

@@ -88,8 +88,11 @@ def train(
 
 
 def evaluate(
-    model: Annotated[Path, Argument(help="Model bundle (a folder), the name of a bundled model, or a bare .tflite.")],
-    data: Annotated[list[str], Argument(metavar="DATA[=LABELS]...", help=DATA_HELP)],
+    context: typer.Context,
+    model: Annotated[
+        Path | None, typer.Argument(help="Model bundle (a folder), the name of a bundled model, or a bare .tflite.")
+    ] = None,
+    data: Annotated[list[str] | None, typer.Argument(metavar="DATA[=LABELS]...", help=DATA_HELP)] = None,
     *,
     labels: Annotated[Path | None, Option(help="Labels of a bare .tflite, one per line.")] = None,
     threshold: Annotated[float | None, Option(help="Minimum confidence of a detection. Default: the bundle's.")] = None,
@@ -130,12 +133,54 @@ def evaluate(
     ] = None,
     threads: Threads = 2,
     attribute: Attribute = None,
+    tracks: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TRUTH",
+            help="Instead of a model, measure tracks: HOTA, IDF1, MOTA, switches. The true ones, in MOT challenge "
+            "format or beeagent.tracks/1.",
+        ),
+    ] = None,
+    crossings: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TRUTH",
+            help="Measure counted crossings of lines, by direction. The true ones, beeagent.crossings/1.",
+        ),
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Tracks, or crossings, to measure with --tracks and --crossings: as the truth, or messages of the "
+            "agent. {rate} in the name stands for each of --rates: the tracks of a tracker that saw only those frames.",
+        ),
+    ] = None,
+    rates: Annotated[
+        str | None,
+        typer.Option(
+            metavar="30,15,…", help="Frame rates to measure tracks or crossings at. Default: the video's own."
+        ),
+    ] = None,
 ) -> None:
     """Measure a model on labelled images: AP, precision and recall at IoU 0.5, errors by kind and size, time per image.
 
     Reports each dataset separately, all at one threshold. A dataset without any box is measured by its false alarms.
     Choose a threshold on images that were not trained on and are not used for the final measurement.
+
+    Or measure tracks and counts of a video against the truth: --tracks, --crossings, --predictions and --rates.
     """
+    if any(option is not None for option in (tracks, crossings, predictions, rates)):
+        with requires_extra("evaluate"):
+            from beeagent_models.evaluation.track_command import TrackEvaluationOptions, run_track_evaluation
+        _refuse_model_options(context)
+        run_track_evaluation(
+            TrackEvaluationOptions(tracks=tracks, crossings=crossings, predictions=predictions, rates=rates),
+            as_json=as_json,
+        )
+        return
+    if model is None or not data:
+        raise InputError("give a MODEL and DATA to measure it on, or --tracks TRUTH --predictions FILE")
     with requires_extra("evaluate"):
         from beeagent_models.evaluation import ThresholdChoice
         from beeagent_models.evaluation.command import EvaluationOptions, run_evaluation
@@ -159,6 +204,17 @@ def evaluate(
         attribute=attribute,
     )
     run_evaluation(model=model, data=data, options=options, as_json=as_json)
+
+
+def _refuse_model_options(context: typer.Context) -> None:
+    """Refuse what is given for the evaluation of a model beside that of tracks."""
+    for name in context.params.keys() - {"tracks", "crossings", "predictions", "rates", "as_json"}:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name not in {"DEFAULT", "DEFAULT_MAP"}:
+            option = next(one for one in context.command.params if one.name == name)
+            raise InputError(
+                f"{option.opts[0]} belongs to the evaluation of a model: leave it out with --tracks and --crossings"
+            )
 
 
 def compare(

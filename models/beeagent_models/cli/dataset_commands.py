@@ -178,12 +178,47 @@ def split(
 @dataset.command()
 def synthesize(
     *,
-    out: Annotated[Path, Option(help="New folder for output.manifest and images/.")],
-    frames: Annotated[int, Option(min=1, help="Number of images.")] = 100,
-    size: Annotated[str, Option(metavar="WxH", help="Width and height of each in pixels.")] = "1280x720",
-    seed: Annotated[int, Option(min=0, help="The same seed draws the same images.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="New folder for output.manifest and images/.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Number of images. Default: 100.")] = None,
+    size: Annotated[str, typer.Option(metavar="WxH", help="Width and height of each in pixels.")] = "1280x720",
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same images.")] = 0,
+    video: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.mp4",
+            help="Instead of images, a video of busy traffic. Beside it its tracks and crossings: FILE.tracks.jsonl, "
+            "FILE.crossings.jsonl, FILE/gt/gt.txt in MOT challenge format, and FILE.places.toml with the line.",
+        ),
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="Length of the video. Default: 20.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Frames per second of the video. Default: 30.")] = None,
+    bees: Annotated[
+        int | None, typer.Option(help="Maximum number of bees at a time in the video. Default: 12.")
+    ] = None,
+    line: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X1,Y1,X2,Y2",
+            help="Line of the crossings in ratios of the frame; in is from its left-hand side to its right-hand side. "
+            "Default: one before the entrance, in being into the hive.",
+        ),
+    ] = None,
 ) -> None:
-    """Draw hive entrances with bees, and a Ground Truth manifest with the exact boxes."""
+    """Draw hive entrances with bees, and a Ground Truth manifest with the exact boxes.
+
+    With --video: draw a video of a busy entrance, with its exact tracks and crossings, to measure counting by.
+    """
+    if video is not None and out is None:
+        if frames is not None:
+            raise InputError("--frames is for images: give --seconds and --rate with --video")
+        _synthesize_video(video, seconds=seconds, rate=rate, size=size, seed=seed, bees=bees, line=line)
+        return
+    if out is None or video is not None:
+        raise InputError("give either --out FOLDER for images or --video FILE.mp4 for a video")
+    for option, value in (("--seconds", seconds), ("--rate", rate), ("--bees", bees), ("--line", line)):
+        if value is not None:
+            raise InputError(f"{option} is for a video: give it with --video")
+    frames = 100 if frames is None else frames
     with requires_extra("evaluate"):
         from beeagent_models.datasets.synthesize import synthesize as run
         from beeagent_models.progress import step_progress
@@ -199,6 +234,41 @@ def synthesize(
             progress=step,
         )
     typer.echo(manifest)
+
+
+def _synthesize_video(
+    path: Path,
+    *,
+    seconds: float | None,
+    rate: float | None,
+    size: str,
+    seed: int,
+    bees: int | None,
+    line: str | None,
+) -> None:
+    with requires_extra("evaluate"):
+        from beeagent_models.datasets.synthesize_video import VideoOptions, synthesize_video
+        from beeagent_models.progress import step_progress
+        from beeagent_models.tracks import parse_line
+    width, height = _size(size)
+    default = VideoOptions()
+    options = VideoOptions(
+        seconds=default.seconds if seconds is None else seconds,
+        rate=default.rate if rate is None else rate,
+        width=width,
+        height=height,
+        seed=seed,
+        bees=default.bees if bees is None else bees,
+        line=None if line is None else parse_line(line),
+    )
+    with step_progress("drawing", options.frames) as step:
+        made = synthesize_video(path, options, progress=step)
+    into = sum(one.direction.value == "in" for one in made.crossings.crossings)
+    typer.echo(f"{made.video}: {options.frames} frames")
+    typer.echo(f"{made.tracks_file}: {len(set(made.tracks.track.tolist()))} tracks")
+    typer.echo(f"{made.crossings_file}: {into} in, {len(made.crossings.crossings) - into} out")
+    typer.echo(made.places_file)
+    typer.echo(made.mot_file)
 
 
 @collect.callback()

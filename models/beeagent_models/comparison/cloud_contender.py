@@ -10,9 +10,10 @@ from typing import Any, Final
 import numpy as np
 from beeagent.backoff import Backoff
 from beeagent.camera import Frame
-from beeagent.cloud import CloudDetectionError, RekognitionClient, RekognitionOptions
+from beeagent.cloud import CloudDetectionError, RekognitionClient
 from beeagent.detection import Detections
 from beeagent.errors import BeeagentError, InputError
+from beeagent.settings import RekognitionSettings
 
 from beeagent_models.comparison.contenders import LONGEST_SIDE, QUALITY, Findings, Spec, jpeg_bytes
 from beeagent_models.datasets import Dataset, LabelledImage, load_image
@@ -49,11 +50,11 @@ class CloudSource:
         self._spec = spec
         self._wait = wait
         self._client = RekognitionClient(
-            RekognitionOptions(
+            RekognitionSettings(
                 project_version_arn=spec.what,
                 min_confidence=0.0,
                 longest_side=LONGEST_SIDE,
-                quality=QUALITY,
+                jpeg_quality=QUALITY,
                 timeout=_TIMEOUT_S,
             )
         )

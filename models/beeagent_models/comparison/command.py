@@ -10,7 +10,7 @@ from typing import Final
 import typer
 from beeagent.detection import MANIFEST_FILE, bundled_models, resolve_model
 from beeagent.errors import InputError, requires_extra
-from beeagent.terminal import shown
+from beeagent.output import shown
 from rich.console import Console
 
 from beeagent_models.comparison.comparison import DrawingThresholds, Price, compare

@@ -10,7 +10,7 @@ from typing import Final, Literal, Protocol
 from uuid import UUID
 
 import numpy as np
-from beeagent.cloud import encode_jpeg
+from beeagent.camera import encode_jpeg
 from beeagent.detection import Detections, Detector, DetectorOptions, ModelBundle, resolve_tiling
 from beeagent.errors import InputError
 from beeagent.messages import detections_message

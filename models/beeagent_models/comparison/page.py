@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 from beeagent import __version__
-from beeagent.cloud import encode_jpeg
+from beeagent.camera import encode_jpeg
 from numpy.typing import NDArray
 
 from beeagent_models.comparison.charts import over_threshold, precision_recall

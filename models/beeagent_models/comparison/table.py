@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from beeagent.terminal import shown
+from beeagent.output import shown
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text

@@ -6,7 +6,7 @@ configuration and anchors do without, in the loader's processes and in evaluatio
 
 from typing import TYPE_CHECKING
 
-from beeagent.lazy_exports import lazy_exports
+from beeagent import lazy_exports
 
 from beeagent_models.efficientdet.anchors import anchor_boxes, decode_boxes, encode_boxes
 from beeagent_models.efficientdet.config import EfficientDetConfig, config_for

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 from beeagent.errors import InputError
-from beeagent.terminal import shown
+from beeagent.output import shown
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Group

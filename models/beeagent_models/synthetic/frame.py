@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from beeagent.camera.synthetic.address import MIN_SIDE
-from beeagent.camera.synthetic.bee import draw_bee
+from beeagent.camera.synthetic.bee import draw_bee, random_look
+from beeagent.camera.synthetic.canvas import BeePose
 from beeagent.camera.synthetic.drawing import Image, as_image
-from beeagent.camera.synthetic.look import BeePose, random_look
-from beeagent.camera.synthetic.scene import SceneFrame
 from beeagent.camera.synthetic.sprite import (
     Placed,
     Sprite,
@@ -22,11 +21,11 @@ from beeagent.camera.synthetic.sprite import (
     smeared,
     turned,
     turned_shadow,
-    visible_boxes,
 )
 from beeagent.camera.synthetic.surroundings import daylight, lit, noisy, toned
 
 from beeagent_models.synthetic.background import random_background
+from beeagent_models.synthetic.boxes import SceneFrame, visible_boxes
 
 _FEW, _MANY = 9, 20
 """Numbers of bees from which an image shows them from farther away."""

@@ -448,7 +448,8 @@ def test_listing_the_commands_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     ("package", "call", "extra"),
     [
-        ("pycocotools", "cli.evaluate(Path('m'), ['d'])", "evaluate"),
+        ("pycocotools", "cli.evaluate(None, Path('m'), ['d'])", "evaluate"),
+        ("motrics", "cli.evaluate(None, tracks=Path('t'), predictions=Path('p'))", "evaluate"),
         ("supervision", "cli.show(Path('i'), Path('r'), out=Path('o.png'))", "evaluate"),
         ("tensorboard", "cli.train(None, out=Path('o'))", "train"),
     ],

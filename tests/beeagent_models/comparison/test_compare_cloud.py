@@ -23,6 +23,8 @@ from support.rekognition_server import (
     Reset,
 )
 
+pytestmark = pytest.mark.aws
+
 ANSWERS = tuple(Labels(answer(rows)["CustomLabels"]) for rows in CAREFUL)
 
 

@@ -19,6 +19,8 @@ from support.compared import CAREFUL, HASTY, answer, manifest
 from support.rekognition_server import ACCESS_KEY, PROJECT_VERSION_ARN, SECRET_KEY, Fault, Labels, RekognitionServer
 from typer.testing import CliRunner, Result
 
+pytestmark = pytest.mark.aws
+
 BUNDLE = Path(__file__).parents[3] / "models" / "bees-lite0"
 
 

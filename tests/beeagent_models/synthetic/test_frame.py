@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from beeagent.camera.synthetic.bee import draw_bee
-from beeagent.camera.synthetic.look import random_look
+from beeagent.camera.synthetic.bee import draw_bee, random_look
 from beeagent_models.synthetic import random_background, random_scene_frame
 from beeagent_models.synthetic.frame import random_pose
 from hypothesis import given, settings

@@ -5,8 +5,8 @@ import math
 import cv2
 import numpy as np
 import pytest
-from beeagent.camera.synthetic.bee import draw_bee
-from beeagent.camera.synthetic.look import BeePose, random_look
+from beeagent.camera.synthetic.bee import draw_bee, random_look
+from beeagent.camera.synthetic.canvas import BeePose
 from beeagent.camera.synthetic.sprite import Sprite, over_shadow, shadow_of, smeared, trimmed, turned
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -9,8 +9,10 @@ from beeagent.camera.synthetic.address import SceneOptions
 from beeagent.camera.synthetic.behaviour import Activity
 from beeagent.camera.synthetic.scene import Scene
 from beeagent.errors import InputError
+from beeagent_models.synthetic.boxes import render_each
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.scene_frame import render
 
 
 def options(**changes: object) -> SceneOptions:
@@ -25,7 +27,7 @@ def test_boxes_match_the_pixels_that_bees_change(seed: int) -> None:
     for _ in range(12):
         for scene in (with_bees, without):
             scene.advance(0.3)
-        frame, empty = with_bees.render(), without.render()
+        frame, empty = render(with_bees), render(without)
         changed = np.abs(frame.pixels.astype(int) - empty.pixels).max(axis=2)
         reach = np.zeros(changed.shape, dtype=bool)
         for index, box in enumerate(frame.boxes.astype(int)):
@@ -52,10 +54,10 @@ def test_boxes_match_the_pixels_that_bees_change(seed: int) -> None:
 
 def test_scene_without_bees_has_no_boxes_and_does_not_move() -> None:
     scene = Scene(options(bees=(0, 0)))
-    first = scene.render()
+    first = render(scene)
     for _ in range(3):  # sensor noise comes round after three frames
         scene.advance(1.0)
-    later = scene.render()
+    later = render(scene)
 
     assert first.boxes.shape == (0, 4)
     np.testing.assert_array_equal(first.pixels, later.pixels)
@@ -66,7 +68,7 @@ def test_same_options_give_same_frames() -> None:
     for _ in range(20):
         for scene in scenes:
             scene.advance()
-    first, same, other = (scene.render() for scene in scenes)
+    first, same, other = (render(scene) for scene in scenes)
 
     np.testing.assert_array_equal(first.pixels, same.pixels)
     np.testing.assert_array_equal(first.boxes, same.boxes)
@@ -75,13 +77,13 @@ def test_same_options_give_same_frames() -> None:
 
 def test_render_does_not_advance_and_returns_own_memory() -> None:
     scene = Scene(options())
-    first = scene.render()
+    first = render(scene)
     kept = first.pixels.copy()
-    second = scene.render()
+    second = render(scene)
     second.pixels[:] = 0
 
     np.testing.assert_array_equal(first.pixels, kept)
-    np.testing.assert_array_equal(scene.render().pixels, kept)
+    np.testing.assert_array_equal(render(scene).pixels, kept)
 
 
 def test_number_of_bees_varies_within_range() -> None:
@@ -93,7 +95,7 @@ def test_number_of_bees_varies_within_range() -> None:
         counts.add(len(bees))
         staying.add(sum(bee.activity is Activity.STAYING for bee in bees))
         assert all(0 <= bee.x <= 320 and 0 <= bee.y <= 240 for bee in bees if bee.activity is Activity.STAYING)
-        assert len(scene.render().boxes) <= 6
+        assert len(render(scene).boxes) <= 6
 
     assert max(counts) == 6
     assert min(staying) == 2
@@ -123,7 +125,7 @@ def test_hive_front_hides_bees_in_the_entrance() -> None:
         elsewhere = [bee for bee in scene._colony.bees if not bee.by_slot]
         if in_the_door and all(bee.y > top + 100 and not bee.flying for bee in elsewhere):
             halfway += 1
-            shown, place = scene.render().pixels, empty.render().pixels
+            shown, place = render(scene).pixels, render(empty).pixels
             np.testing.assert_array_equal(shown[:top], place[:top])
             assert (shown[top:] != place[top:]).any()
 
@@ -147,10 +149,10 @@ def test_bees_move_without_jumps() -> None:
 
 def test_advance_by_zero_moves_nothing() -> None:
     scene = Scene(options())
-    before = scene.render().boxes
+    before = render(scene).boxes
     scene.advance(0.0)
 
-    np.testing.assert_array_equal(scene.render().boxes, before)
+    np.testing.assert_array_equal(render(scene).boxes, before)
 
 
 @settings(max_examples=12, deadline=None)
@@ -159,7 +161,7 @@ def test_boxes_lie_within_scene_of_any_size(width: int, height: int, most: int, 
     scene = Scene(SceneOptions(width=width, height=height, bees=(0, most), seed=seed, bee_length=(length, length)))
     for _ in range(4):
         scene.advance(0.5)
-        frame = scene.render()
+        frame = render(scene)
 
         assert frame.pixels.shape == (height, width, 3)
         assert frame.pixels.dtype == np.uint8
@@ -190,3 +192,16 @@ def test_option_out_of_range_is_refused(changes: dict[str, object], message: str
         options(**changes)
 
     assert str(caught.value) == f"synthetic scene: {message}"
+
+
+def test_render_each_gives_the_boxes_of_render_with_their_bees() -> None:
+    scene = Scene(options(seed=4))
+    for _ in range(5):
+        scene.advance(0.5)
+        frame = render(scene)
+        pixels, found = render_each(scene)
+        np.testing.assert_array_equal(pixels, frame.pixels)
+        np.testing.assert_array_equal(np.array([box for _, box in found], np.float32).reshape(-1, 4), frame.boxes)
+        for bee, (left, top, right, bottom) in found:
+            assert left - 10 < bee.x < right + 10
+            assert top - 10 < bee.y < bottom + 10

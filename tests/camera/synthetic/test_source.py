@@ -8,9 +8,9 @@ import pytest
 from beeagent.camera import FrameSource
 from beeagent.camera.source import GrabbingSource
 from beeagent.camera.synthetic.address import SceneOptions
-from beeagent.camera.synthetic.scene import Scene
-from beeagent.camera.synthetic.source import SyntheticSource
+from beeagent.camera.synthetic.scene import Scene, SyntheticSource
 from beeagent.errors import InputError
+from support.scene_frame import render
 
 OPTIONS = SceneOptions(width=96, height=64, fps=20, bees=(1, 3), bee_length=(0.2, 0.3))
 
@@ -52,10 +52,10 @@ def test_frames_match_the_scene_when_some_are_skipped() -> None:
     fifth = source.retrieve()
 
     assert first is not None
-    np.testing.assert_array_equal(first.pixels, scene.render().pixels)
+    np.testing.assert_array_equal(first.pixels, render(scene).pixels)
     for _ in range(4):
         scene.advance()
-    np.testing.assert_array_equal(fifth.pixels, scene.render().pixels)
+    np.testing.assert_array_equal(fifth.pixels, render(scene).pixels)
     assert (first.index, fifth.index) == (0, 4)
     assert (fifth.width, fifth.height) == (96, 64)
     assert fifth.captured_ns >= first.captured_ns

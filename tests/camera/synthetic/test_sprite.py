@@ -1,7 +1,8 @@
 """Boxes of what can be seen, against a painter that counts pixel by pixel."""
 
 import numpy as np
-from beeagent.camera.synthetic.sprite import Placed, Sprite, Stamp, paste, visible_boxes
+from beeagent.camera.synthetic.sprite import Placed, Sprite, Stamp, paste
+from beeagent_models.synthetic.boxes import visible_boxes
 from hypothesis import given
 from hypothesis import strategies as st
 

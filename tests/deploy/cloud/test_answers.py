@@ -15,6 +15,8 @@ from support.cloud_stack import BUCKET, Stack
 from support.rekognition_server import ARTICLE_ANSWER, PROJECT_VERSION_ARN, Fault, Labels, RekognitionServer, Rubbish
 from support.sqs_event_source import EventSource, TimeLeft
 
+pytestmark = pytest.mark.aws
+
 PICTURE = Path(__file__).parents[3] / "docs" / "bees-found.jpg"
 JPEG = b"\xff\xd8\xff\xe0 as good as a picture \xff\xd9"
 KEY = "test_images/hive.jpg"

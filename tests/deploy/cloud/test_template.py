@@ -9,6 +9,8 @@ from bee_detection_inference.handler import LEAST_TIME_MS
 from support.cloud_stack import BUCKET, REGION, Stack, resources, statements, template
 from support.rekognition_server import PROJECT_VERSION_ARN
 
+pytestmark = pytest.mark.aws
+
 
 def listed(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value

@@ -23,6 +23,8 @@ from support.greengrass_nucleus import CLASSIC, LITE, LITE_MAIN, Kind, as_from_y
 from support.mosquitto import Mosquitto
 from support.mqtt_subscriber import subscriber
 
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]  # builds the component and installs it with pip
+
 ROOT = Path(__file__).parents[3]
 BUILD = Path("deploy", "greengrass", "build.py")
 # Debian's, which any user can run, unlike the tests' own Python.

@@ -14,6 +14,8 @@ import pytest
 from beeagent.detection import ModelBundle
 from beeagent_models.datasets.synthesize import synthesize
 
+pytestmark = pytest.mark.aws
+
 DEPLOY = Path(__file__).parents[3] / "deploy" / "sagemaker"
 TOOLKIT = Path(sys.executable).with_name("train")
 DEADLINE = 600

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from beeagent.errors import InputError
@@ -39,23 +40,18 @@ class SceneOptions:
     bee_length: tuple[float, float] = (0.06, 0.16)
 
     def __post_init__(self) -> None:
-        for name, side in (("width", self.width), ("height", self.height)):
-            if not MIN_SIDE <= side <= MAX_SIDE:
-                raise InputError(f"synthetic scene: {name} is {side}; use {MIN_SIDE} to {MAX_SIDE} pixels")
-        if not 0 < self.fps <= 1000:
-            raise InputError(f"synthetic scene: fps is {self.fps}; use more than 0 and at most 1000")
-        if self.seed < 0:
-            raise InputError(f"synthetic scene: seed is {self.seed}; use 0 or more")
-        minimum, maximum = self.bees
-        if not 0 <= minimum <= maximum <= MAX_BEES:
-            raise InputError(
-                f"synthetic scene: bees is {minimum} to {maximum}; use 0 to {MAX_BEES}, the smaller number first"
-            )
-        short, long = self.bee_length
-        if not 0.005 <= short <= long <= 0.5:
-            raise InputError(
-                f"synthetic scene: bee_length is {short} to {long}; use 0.005 to 0.5, the smaller number first"
-            )
+        (few, many), (short, long) = self.bees, self.bee_length
+        sides, order = f"{MIN_SIDE} to {MAX_SIDE} pixels", "the smaller number first"
+        for name, value, valid, allowed in (
+            ("width", self.width, MIN_SIDE <= self.width <= MAX_SIDE, sides),
+            ("height", self.height, MIN_SIDE <= self.height <= MAX_SIDE, sides),
+            ("fps", self.fps, 0 < self.fps <= 1000, "more than 0 and at most 1000"),
+            ("seed", self.seed, self.seed >= 0, "0 or more"),
+            ("bees", f"{few} to {many}", 0 <= few <= many <= MAX_BEES, f"0 to {MAX_BEES}, {order}"),
+            ("bee_length", f"{short} to {long}", 0.005 <= short <= long <= 0.5, f"0.005 to 0.5, {order}"),
+        ):
+            if not valid:
+                raise InputError(f"synthetic scene: {name} is {value}; use {allowed}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +80,19 @@ _FORMAT = re.compile(
     r"(?:\?(?P<settings>.+))?"
 )
 _NUMBER = r"[0-9]{1,4}(?:\.[0-9]{1,6})?"
-_SETTINGS = {
-    "seed": (r"[0-9]{1,10}", "a whole number"),
-    "bees": (r"[0-9]{1,4}(-[0-9]{1,4})?", "one whole number or two, such as 2-10"),
-    "length": (f"{_NUMBER}(-{_NUMBER})?", "one number or two, such as 0.05-0.1"),
-    "live": ("yes|no", "yes or no"),
-    "frames": (r"0*[1-9][0-9]{0,8}", "a whole number of 1 or more"),
+
+
+def _range(text: str, number: Callable[[str], N]) -> tuple[N, N]:
+    minimum, _, maximum = text.partition("-")
+    return number(minimum), number(maximum or minimum)
+
+
+_SETTINGS: dict[str, tuple[str, str, Callable[[str], Any]]] = {
+    "seed": (r"[0-9]{1,10}", "a whole number", int),
+    "bees": (r"[0-9]{1,4}(-[0-9]{1,4})?", "one whole number or two, such as 2-10", partial(_range, number=int)),
+    "length": (f"{_NUMBER}(-{_NUMBER})?", "one number or two, such as 0.05-0.1", partial(_range, number=float)),
+    "live": ("yes|no", "yes or no", lambda text: text == "yes"),
+    "frames": (r"0*[1-9][0-9]{0,8}", "a whole number of 1 or more", int),
 }
 
 
@@ -108,35 +111,24 @@ def parse_synthetic(text: str) -> SyntheticAddress:
     if match is None:
         raise InputError(f"camera {text!r}: write it like synthetic, or like synthetic:640x480@15?seed=3&bees=2-10")
     settings = _parse_settings(text, match["settings"])
-    default = SceneOptions()
-    return SyntheticAddress(
-        scene=SceneOptions(
-            width=int(match["width"] or default.width),
-            height=int(match["height"] or default.height),
-            fps=float(match["fps"] or default.fps),
-            seed=int(settings.get("seed", default.seed)),
-            bees=_parse_range(settings["bees"], int) if "bees" in settings else default.bees,
-            bee_length=_parse_range(settings["length"], float) if "length" in settings else default.bee_length,
-        ),
-        live=settings.get("live", "yes") == "yes",
-        frames=int(settings["frames"]) if "frames" in settings else None,
-    )
+    live, frames = settings.pop("live", True), settings.pop("frames", None)
+    if "length" in settings:
+        settings["bee_length"] = settings.pop("length")
+    for name, number in (("width", int), ("height", int), ("fps", float)):
+        if match[name]:
+            settings[name] = number(match[name])
+    return SyntheticAddress(SceneOptions(**settings), live=live, frames=frames)
 
 
-def _parse_range(text: str, number: Callable[[str], N]) -> tuple[N, N]:
-    minimum, _, maximum = text.partition("-")
-    return number(minimum), number(maximum or minimum)
-
-
-def _parse_settings(text: str, query: str | None) -> dict[str, str]:
-    settings: dict[str, str] = {}
+def _parse_settings(text: str, query: str | None) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
     for name, value in parse_qsl(query or "", keep_blank_values=True):
         if name not in _SETTINGS:
             raise InputError(f"camera {text!r}: unknown setting {name!r}; use {', '.join(_SETTINGS)}")
         if name in settings:
             raise InputError(f"camera {text!r}: {name} is given twice")
-        pattern, meaning = _SETTINGS[name]
+        pattern, meaning, convert = _SETTINGS[name]
         if not re.fullmatch(pattern, value):
             raise InputError(f"camera {text!r}: {name} is {value!r}; use {meaning}")
-        settings[name] = value
+        settings[name] = convert(value)
     return settings

@@ -12,9 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from beeagent.camera.synthetic.canvas import Canvas, Line, Patch, as_share, blank
+from beeagent.camera.synthetic.canvas import BeePose, Canvas, Line, Patch, as_share, blank
 from beeagent.camera.synthetic.drawing import Colour, Plane, draw_line, draw_shape, value_noise
-from beeagent.camera.synthetic.look import BeeLook, BeePose
 from beeagent.camera.synthetic.sprite import Sprite, trimmed
 
 _SIDE = 1.9
@@ -45,6 +44,77 @@ _MIN_WING_COVER = 0.12
 """Coverage from which a pixel swept by a wing belongs in the box."""
 
 
+@dataclass(frozen=True, slots=True)
+class BeeLook:
+    """The appearance of one bee. Colours are BGR, 0 to 255.
+
+    Attributes:
+        amber: the light part of the abdomen.
+        dark: the dark bands, legs and head.
+        fur: the hair of the thorax.
+        hairband: the pale hair at the front of each ring of the abdomen.
+        band: share of each ring that is dark, 0 to 1.
+        hairband_strength: 0 for a bald bee, 1 for pronounced pale rings.
+        tip: share of the abdomen, from its tip, that is dark.
+        gloss: strength of the highlight on the abdomen, 0 to 1.
+        stoutness: factor on all widths.
+        abdomen: length of the abdomen in body lengths.
+        wing_tint: colour of the wing membrane.
+        wing_opacity: 0 to 1.
+        wing_glint: brightness of the light reflected by the wings, 0 to 1.
+        pollen: colour of the loads on the hind legs; None for no loads.
+    """
+
+    amber: Colour
+    dark: Colour
+    fur: Colour
+    hairband: Colour
+    band: float
+    hairband_strength: float
+    tip: float
+    gloss: float
+    stoutness: float
+    abdomen: float
+    wing_tint: Colour
+    wing_opacity: float
+    wing_glint: float
+    pollen: Colour | None
+
+
+def random_look(rng: np.random.Generator) -> BeeLook:
+    """Return a random appearance: from light Italian over striped grey Carniolan to almost black."""
+    melanin = float(rng.beta(0.9, 1.3))
+    grey = float(rng.random()) ** 2.5
+
+    def mixed(light: Colour, deep: Colour, share: float, spread: float = 0.12) -> Colour:
+        factor = float(rng.normal(1, spread))
+        b, g, r = (factor * (a + (z - a) * share) for a, z in zip(light, deep, strict=True))
+        mean, washed = (b + g + r) / 3, 0.5 * grey
+        return (b + (mean - b) * washed, g + (mean - g) * washed, r + (mean - r) * washed)
+
+    return BeeLook(
+        amber=mixed((38, 128, 218), (26, 60, 112), melanin**1.2, 0.15),
+        dark=mixed((24, 34, 54), (14, 17, 22), melanin, 0.25),
+        fur=mixed((62, 138, 196), (44, 78, 112), melanin, 0.18),
+        hairband=mixed((122, 176, 214), (130, 158, 176), melanin),
+        band=float(np.clip(rng.uniform(0.22, 0.5) + 0.35 * melanin, 0, 0.9)),
+        hairband_strength=float(rng.uniform(0.0, 0.95)),
+        tip=float(rng.uniform(0.04, 0.28) + 0.12 * melanin),
+        gloss=float(rng.random() ** 2 * 0.8),
+        stoutness=float(rng.normal(1.0, 0.08)),
+        abdomen=float(rng.uniform(0.5, 0.6)),
+        wing_tint=mixed((150, 168, 188), (88, 108, 130), float(rng.random()), 0.12),
+        wing_opacity=float(rng.uniform(0.08, 0.4)),
+        wing_glint=float(rng.random() ** 3),
+        pollen=_pollen(rng) if rng.random() < 0.12 else None,
+    )
+
+
+def _pollen(rng: np.random.Generator) -> Colour:
+    """Return a random colour of pollen: from white over yellow to orange."""
+    return (float(rng.uniform(10, 110)), float(rng.uniform(120, 210)), float(rng.uniform(180, 245)))
+
+
 def draw_bee(look: BeeLook, pose: BeePose, *, length: float, rng: np.random.Generator) -> Sprite:
     """Draw one bee heading to the right, larger than requested, and shrink it.
 
@@ -63,7 +133,8 @@ def draw_bee(look: BeeLook, pose: BeePose, *, length: float, rng: np.random.Gene
     canvas = Canvas(round(side * factor), scale=length * factor, pose=pose)
     upright = math.cos(pose.roll) > 0
     (_draw_legs if upright else _draw_wings)(canvas, look, pose)
-    _draw_body(canvas, look, rng)
+    for draw in (_draw_abdomen, _draw_head, _draw_thorax):  # the thorax overlaps both others
+        draw(canvas, look, rng)
     (_draw_wings if upright else _draw_legs)(canvas, look, pose)
     return trimmed(canvas.sprite(side))
 
@@ -93,17 +164,6 @@ class _Surface:
     normal: tuple[Plane, Plane, Plane]
     cover: Plane
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        return (self.cover.shape[0], self.cover.shape[1])
-
-
-def _draw_body(canvas: Canvas, look: BeeLook, rng: np.random.Generator) -> None:
-    """Draw abdomen, head and thorax, in this order: the thorax overlaps both others."""
-    _draw_abdomen(canvas, look, rng)
-    _draw_head(canvas, look, rng)
-    _draw_thorax(canvas, look, rng)
-
 
 def _surface(canvas: Canvas, part: _Part, rng: np.random.Generator) -> _Surface:
     room = part.radius + abs(part.bend) * part.length**2 + part.fuzz
@@ -132,18 +192,18 @@ def _surface(canvas: Canvas, part: _Part, rng: np.random.Generator) -> _Surface:
     )
 
 
-def _shaded(canvas: Canvas, surface: _Surface, base: NDArray[np.float32], *, gloss: float) -> NDArray[np.float32]:
-    """Light a part: sky from above, sun from one side, a highlight on what shines."""
+def _blend_lit(canvas: Canvas, surface: _Surface, base: NDArray[np.float32], *, gloss: float = 0.0) -> None:
+    """Light a part and blend it over the drawing: sky from above, sun from one side, a highlight on what shines."""
     lit = sum((n * c for n, c in zip(surface.normal, canvas.light, strict=True)), np.float32(0))
     diffuse = np.clip(lit, 0, 1) * np.float32(0.8) + np.float32(0.16) + np.float32(0.16) * surface.normal[2]
     colour = base * diffuse[..., None]
     if gloss:
         shine = sum((n * c for n, c in zip(surface.normal, canvas.half, strict=True)), np.float32(0))
         colour += (np.clip(shine, 0, 1) ** 20 * np.float32(170 * gloss))[..., None]
-    return np.asarray(colour, dtype=np.float32)
+    canvas.blend(surface.where, np.asarray(colour, dtype=np.float32), surface.cover, solid=surface.cover)
 
 
-def _even(colour: Colour, shape: tuple[int, int]) -> NDArray[np.float32]:
+def _even(colour: Colour, shape: tuple[int, ...]) -> NDArray[np.float32]:
     return np.broadcast_to(np.array(colour, dtype=np.float32), (*shape, 3))
 
 
@@ -162,32 +222,32 @@ def _draw_abdomen(canvas: Canvas, look: BeeLook, rng: np.random.Generator) -> No
     surface = _surface(canvas, part, rng)
     tips = np.clip((surface.along - (1 - look.tip)) * 8 + 0.5, 0, 1)
     # Five rings show behind the first; their edges bow on the flanks, and their hair makes them uneven.
-    wobble = (_mottle(canvas, surface.shape, rng, 0.03) - 0.5) * np.float32(0.03)
+    wobble = (_mottle(canvas, surface.cover.shape, rng, 0.03) - 0.5) * np.float32(0.03)
     place = (surface.along + wobble - np.float32(0.04) * (1 - surface.normal[2])) * np.float32(5.6) + np.float32(0.15)
     ring = place - np.floor(place)
     band = look.band + 0.3 * (surface.along - 0.45)
-    base = _mix(_even(look.amber, surface.shape), look.dark, np.clip((ring - (1 - band)) * 6 + 0.5, 0, 1))
+    base = _mix(_even(look.amber, surface.cover.shape), look.dark, np.clip((ring - (1 - band)) * 6 + 0.5, 0, 1))
     base = _mix(base, look.dark, tips)
     pale = np.clip(1 - np.abs(ring - 0.16) * 6, 0, 1) * look.hairband_strength * (1 - 0.7 * tips)
     base = _mix(base, look.hairband, pale)
     belly = np.clip(-np.cos(surface.around), 0, 1)
     base = _mix(base, look.hairband, belly * 0.35)
-    grain = np.float32(0.74) + np.float32(0.52) * _mottle(canvas, surface.shape, rng, 0.012)
+    grain = np.float32(0.74) + np.float32(0.52) * _mottle(canvas, surface.cover.shape, rng, 0.012)
     base = np.asarray(base * grain[..., None], dtype=np.float32)
-    canvas.blend(surface.where, _shaded(canvas, surface, base, gloss=look.gloss), surface.cover, solid=surface.cover)
+    _blend_lit(canvas, surface, base, gloss=look.gloss)
 
 
 def _draw_thorax(canvas: Canvas, look: BeeLook, rng: np.random.Generator) -> None:
     part = _Part(front=0.375, length=0.35, radius=0.158 * look.stoutness, fuzz=0.022)
     surface = _surface(canvas, part, rng)
-    base = _even(look.fur, surface.shape)
+    base = _even(look.fur, surface.cover.shape)
     # The middle of the back is often rubbed bare and dark.
     bare = np.clip(np.cos(surface.around) - 0.8, 0, 1) * 4 * np.clip(1 - np.abs(surface.along - 0.5) * 3.5, 0, 1)
     base = _mix(base, look.dark, np.clip(bare, 0, 0.8))
-    fine = _mottle(canvas, surface.shape, rng, 0.01) * np.float32(0.6)
-    base = np.asarray(base * (fine + _mottle(canvas, surface.shape, rng, 0.03) * np.float32(0.5) + np.float32(0.48))
-                      [..., None], dtype=np.float32)  # fmt: skip
-    canvas.blend(surface.where, _shaded(canvas, surface, base, gloss=0), surface.cover, solid=surface.cover)
+    fine = _mottle(canvas, surface.cover.shape, rng, 0.01) * np.float32(0.6)
+    coarse = _mottle(canvas, surface.cover.shape, rng, 0.03) * np.float32(0.5)
+    base = np.asarray(base * (fine + coarse + np.float32(0.48))[..., None], dtype=np.float32)
+    _blend_lit(canvas, surface, base)
     _draw_hair(canvas, look, rng)
 
 
@@ -211,10 +271,11 @@ def _draw_head(canvas: Canvas, look: BeeLook, rng: np.random.Generator) -> None:
     part = _Part(front=0.5, length=0.17, radius=0.122 * look.stoutness, fuzz=0.004)
     surface = _surface(canvas, part, rng)
     # Fur in the middle, and the eyes, dark and shiny, on both sides.
-    base = _even((look.dark[0] * 1.2, look.dark[1] * 1.2, look.dark[2] * 1.2), surface.shape)
-    face = np.clip(np.cos(surface.around) * 2.5 - 1.2, 0, 1) * (0.3 + 0.7 * _mottle(canvas, surface.shape, rng, 0.014))
+    base = _even((look.dark[0] * 1.2, look.dark[1] * 1.2, look.dark[2] * 1.2), surface.cover.shape)
+    hair = _mottle(canvas, surface.cover.shape, rng, 0.014)
+    face = np.clip(np.cos(surface.around) * 2.5 - 1.2, 0, 1) * (0.3 + 0.7 * hair)
     base = _mix(base, look.fur, face * 0.65)
-    canvas.blend(surface.where, _shaded(canvas, surface, base, gloss=0.35), surface.cover, solid=surface.cover)
+    _blend_lit(canvas, surface, base, gloss=0.35)
 
 
 def _draw_legs(canvas: Canvas, look: BeeLook, pose: BeePose) -> None:
@@ -260,66 +321,63 @@ def _rounded(outline: tuple[tuple[float, float], ...]) -> NDArray[np.float64]:
     return points
 
 
+@dataclass(frozen=True, slots=True)
 class _Wing:
     """One wing: `size` long, hinged at `hinge`, on the left (-1) or right (1) side."""
 
-    def __init__(
-        self, canvas: Canvas, *, size: float, hinge: tuple[float, float], side: int, curve: NDArray[np.float64]
-    ) -> None:
-        self._canvas = canvas
-        self._size = size
-        self._hinge = hinge
-        self._side = side
-        self._curve = curve
+    canvas: Canvas
+    size: float
+    hinge: tuple[float, float]
+    side: int
+    curve: NDArray[np.float64]
 
     def _placed(self, points: NDArray[np.float64], angle: float) -> NDArray[np.float64]:
         """Project points of the wing, along and across it, at an angle off the body's axis."""
-        along, across = points[:, 0] * self._size, -points[:, 1] * self._size * 1.1
-        x = self._hinge[0] - along * math.cos(angle) - across * math.sin(angle)
-        y = self._side * (self._hinge[1] + along * math.sin(angle) - across * math.cos(angle))
+        along, across = points[:, 0] * self.size, -points[:, 1] * self.size * 1.1
+        x = self.hinge[0] - along * math.cos(angle) - across * math.sin(angle)
+        y = self.side * (self.hinge[1] + along * math.sin(angle) - across * math.cos(angle))
         height = 0.1 + 0.12 * along
-        roll = self._canvas.pose.roll
+        roll = self.canvas.pose.roll
         return np.stack([x, y * math.cos(roll) - height * math.sin(roll)], axis=1)
 
     def draw(self, look: BeeLook, *, angle: float, beat: float) -> None:
         """Draw it at an angle, or swept over `beat` radians around it."""
         count = 1 + min(7, math.ceil(beat / 0.12))
-        places = [self._placed(self._curve, angle + beat * (k / max(count - 1, 1) - 0.5)) for k in range(count)]
-        where = self._canvas.patch_around([(p[0], p[1]) for p in np.concatenate(places)], 0)
+        places = [self._placed(self.curve, angle + beat * (k / max(count - 1, 1) - 0.5)) for k in range(count)]
+        where = self.canvas.patch_around([(p[0], p[1]) for p in np.concatenate(places)], 0)
         total = np.zeros_like(blank(where), dtype=np.float32)
         for outline in places:
             mask = blank(where)
-            draw_shape(mask, self._canvas.pixels(outline, where), (255.0, 0, 0))
+            draw_shape(mask, self.canvas.pixels(outline, where), (255.0, 0, 0))
             total += as_share(mask)
         swept = np.asarray(total / count, dtype=np.float32)
         opacity = look.wing_opacity + 0.2 * look.wing_glint
         # A beating wing is at each place for a part of the time; the eye sees a little more than that.
         cover = np.asarray(swept**0.7 * opacity, dtype=np.float32)
         solid = (cover > _MIN_WING_COVER if count > 1 else swept > 0.5).astype(np.float32)
-        tint = (
-            np.array(look.wing_tint, dtype=np.float32) + (self._glint(where, angle) * 100 * look.wing_glint)[..., None]
-        )
+        glint = self._glint(where, angle) * 100 * look.wing_glint
+        tint = np.array(look.wing_tint, dtype=np.float32) + glint[..., None]
         if count == 1:
             veins = self._veins(where, angle)
             dark = np.array(look.dark, dtype=np.float32) * np.float32(1.7)
             tint = np.asarray(tint + (dark - tint) * veins[..., None], dtype=np.float32)
             cover = np.maximum(cover, veins * np.float32(0.25 + 0.5 * opacity))
-        self._canvas.blend(where, np.asarray(tint, dtype=np.float32), cover, solid=solid)
+        self.canvas.blend(where, np.asarray(tint, dtype=np.float32), cover, solid=solid)
 
     def _glint(self, where: tuple[slice, slice], angle: float) -> Plane:
         """Return the light that the membrane reflects: a soft streak along the wing."""
         mask = blank(where)
         streak = self._placed(np.array([(0.3, 0.0), (0.95, 0.08)]), angle)
-        width = max(1, round(0.1 * self._size * self._canvas.scale))
-        draw_line(mask, self._canvas.pixels(streak, where), (255.0, 0, 0), thickness=width)
+        width = max(1, round(0.1 * self.size * self.canvas.scale))
+        draw_line(mask, self.canvas.pixels(streak, where), (255.0, 0, 0), thickness=width)
         return np.asarray(cv2.blur(as_share(mask), (width, width)), dtype=np.float32)
 
     def _veins(self, where: tuple[slice, slice], angle: float) -> Plane:
         mask = blank(where)
-        strength, width = 200.0, max(1, round(0.006 * self._canvas.scale))
+        strength, width = 200.0, max(1, round(0.006 * self.canvas.scale))
         for vein in _VEINS:
-            line = self._canvas.pixels(self._placed(np.array(vein), angle), where)
+            line = self.canvas.pixels(self._placed(np.array(vein), angle), where)
             draw_line(mask, line, (strength, 0, 0), thickness=width)
-        edge = self._canvas.pixels(self._placed(self._curve, angle), where)
+        edge = self.canvas.pixels(self._placed(self.curve, angle), where)
         draw_line(mask, np.concatenate([edge, edge[:1]]), (strength, 0, 0), thickness=width)
         return as_share(mask)

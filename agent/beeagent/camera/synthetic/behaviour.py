@@ -74,12 +74,7 @@ class Colony:
     """
 
     def __init__(
-        self,
-        rng: np.random.Generator,
-        *,
-        ground: Ground,
-        bees: tuple[int, int],
-        lengths: tuple[float, ...],
+        self, rng: np.random.Generator, *, ground: Ground, bees: tuple[int, int], lengths: tuple[float, ...]
     ) -> None:
         self._rng = rng
         self._ground = ground
@@ -121,11 +116,10 @@ class Colony:
         """Choose a place well within the frame, more often below the slot than above."""
         ground, margin = self._ground, 0.5 * self._length
         low = ground.slot[3] if self._rng.random() < 0.75 else 0
+        x, y = ground.width / 2, ground.height / 2
         return (
-            float(self._rng.uniform(min(margin, ground.width / 2), max(ground.width - margin, ground.width / 2))),
-            float(
-                self._rng.uniform(min(low + margin, ground.height / 2), max(ground.height - margin, ground.height / 2))
-            ),
+            float(self._rng.uniform(min(margin, x), max(ground.width - margin, x))),
+            float(self._rng.uniform(min(low + margin, y), max(ground.height - margin, y))),
         )
 
     def _outside(self) -> tuple[float, float]:

@@ -1,19 +1,43 @@
-"""A bee's drawing in progress, measured in body lengths."""
+"""The pose of a bee, and its drawing in progress, measured in body lengths."""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from beeagent.camera.synthetic.drawing import Colour, Image, Plane, as_image, draw_line
-from beeagent.camera.synthetic.look import BeePose
 from beeagent.camera.synthetic.sprite import Sprite
 
 Patch = tuple[slice, slice]
 Line = tuple[Sequence[tuple[float, float]], float]
 """The points of a line and its width, in body lengths."""
+
+
+@dataclass(frozen=True, slots=True)
+class BeePose:
+    """The pose of a bee.
+
+    Attributes:
+        wing_angle: radians between the body's axis, backwards, and each fore wing, left and right; about 0.2
+            when folded, 1.5 when spread.
+        wing_beat: radians that the wings sweep while the shutter is open; 0 for wings at rest.
+        roll: radians around the body's own axis; 0 seen from above, pi / 2 from the side, pi from below.
+        bend: curvature of the abdomen to one side, about -0.5 to 0.5.
+        gait: phase of the walk, in radians.
+        legs: 0 to 1: how far the legs are extended; small in flight.
+        light: direction towards the light: ahead, to the side, up; any length.
+    """
+
+    wing_angle: tuple[float, float] = (0.2, 0.2)
+    wing_beat: float = 0.0
+    roll: float = 0.0
+    bend: float = 0.0
+    gait: float = 0.0
+    legs: float = 1.0
+    light: tuple[float, float, float] = (0.2, -0.4, 1.0)
 
 
 class Canvas:

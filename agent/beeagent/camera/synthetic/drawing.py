@@ -64,12 +64,7 @@ def value_noise(rng: np.random.Generator, size: tuple[int, int], cell: tuple[flo
 
 
 def fractal_noise(
-    rng: np.random.Generator,
-    size: tuple[int, int],
-    cell: tuple[float, float],
-    *,
-    octaves: int = 4,
-    gain: float = 0.5,
+    rng: np.random.Generator, size: tuple[int, int], cell: tuple[float, float], *, octaves: int = 4, gain: float = 0.5
 ) -> Plane:
     """Sum octaves of value noise, each with half the cell size and `gain` times the strength of the one before.
 

@@ -45,9 +45,8 @@ def picked(rng: np.random.Generator, *colours: Colour, spread: float = 0.15) -> 
 def blended(below: Image, above: Image, share: Plane) -> Image:
     """Blend `above` over `below` by `share`, 0 to 1."""
     cover = cv2.cvtColor(as_image(np.clip(share * 255, 0, 255)), cv2.COLOR_GRAY2BGR)
-    return as_image(
-        cv2.add(cv2.multiply(below, cv2.bitwise_not(cover), scale=1 / 255), cv2.multiply(above, cover, scale=1 / 255))
-    )
+    kept = cv2.multiply(below, cv2.bitwise_not(cover), scale=1 / 255)
+    return as_image(cv2.add(kept, cv2.multiply(above, cover, scale=1 / 255)))
 
 
 def wood(rng: np.random.Generator, width: int, height: int) -> Image:
@@ -155,15 +154,9 @@ def leaves(rng: np.random.Generator, width: int, height: int) -> Image:
     size = max(width, height)
     image = grass(rng, width, height) if rng.random() < 0.5 else stone(rng, width, height)
     tone = picked(
-        rng,
-        (40, 120, 70),
-        (60, 160, 120),
-        (50, 190, 220),
-        (190, 120, 190),
-        (225, 225, 235),
-        (40, 70, 130),
+        rng, (40, 120, 70), (60, 160, 120), (50, 190, 220), (190, 120, 190), (225, 225, 235), (40, 70, 130),
         (170, 90, 120),
-    )
+    )  # fmt: skip
     for _ in range(int(rng.integers(8, 60))):
         centre = (rng.uniform(0, width), rng.uniform(0, height))
         leaf(rng, image, centre, size * rng.uniform(0.02, 0.14), jittered(rng, tone, 0.25))

@@ -1,32 +1,28 @@
-"""A scene in motion: one hive entrance, one camera, bees that come, walk, fly and leave."""
+"""A scene in motion, as a source of frames: one hive entrance, one camera, bees that come, walk, fly and leave."""
 
 import math
+import threading
+import time
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from beeagent.camera.pacing import Clock, MonotonicClock
+from beeagent.camera.source import Frame, GrabbingSource
+from beeagent.camera.synthetic import sprite as sprites
 from beeagent.camera.synthetic.address import SceneOptions
-from beeagent.camera.synthetic.bee import draw_bee
+from beeagent.camera.synthetic.bee import draw_bee, random_look
 from beeagent.camera.synthetic.behaviour import Bee, Colony, Ground
+from beeagent.camera.synthetic.canvas import BeePose
 from beeagent.camera.synthetic.drawing import Image
-from beeagent.camera.synthetic.look import BeePose, random_look
-from beeagent.camera.synthetic.sprite import (
-    Placed,
-    Sprite,
-    Stamp,
-    as_sprite,
-    over_shadow,
-    paste,
-    recoloured,
-    shadow_of,
-    smeared,
-    turned,
-    turned_shadow,
-    visible_boxes,
-)
+from beeagent.camera.synthetic.sprite import Placed, Sprite, Stamp
 from beeagent.camera.synthetic.surroundings import daylight, entrance, lit, noisy, strew, toned
+from beeagent.errors import InputError
 
 _LOOKS = 4
 _GRAINS = 3
@@ -39,18 +35,15 @@ _HEADINGS = 48
 _MAX_CACHE_BYTES = 16_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class SceneFrame:
-    """One drawn image and its ground truth.
+class BeesInMotion(Protocol):
+    """The bees of a scene, and their movement."""
 
-    Attributes:
-        pixels: uint8, shape (height, width, 3), BGR.
-        boxes: float32, shape (n, 4): left, top, right, bottom in pixels, within the image, tight around the
-            visible part of each bee's body and wings; legs, antennae, shadows and motion blur lie outside.
-    """
+    @property
+    def bees(self) -> Sequence[Bee]:
+        """Those in the scene at the current time."""
 
-    pixels: NDArray[np.uint8]
-    boxes: NDArray[np.float32]
+    def advance(self, seconds: float) -> None:
+        """Advance the time."""
 
 
 class Scene:
@@ -60,9 +53,16 @@ class Scene:
 
     Args:
         options: of the scene.
+        bees_in_motion: makes the bees from the source of randomness, the ground and the length in pixels of each
+            individual; None for a `Colony`.
     """
 
-    def __init__(self, options: SceneOptions) -> None:
+    def __init__(
+        self,
+        options: SceneOptions,
+        *,
+        bees_in_motion: Callable[[np.random.Generator, Ground, tuple[float, ...]], BeesInMotion] | None = None,
+    ) -> None:
         self.options = options
         rng = np.random.default_rng(options.seed)
         size = (options.width, options.height)
@@ -78,15 +78,16 @@ class Scene:
         image = toned(image, gains=balance)
         self._backgrounds = [noisy(rng, image, sigma=2.0, coarse=False) for _ in range(_GRAINS)]
         angle = float(rng.uniform(0.2, math.pi - 0.2))
-        self._sun = _Sun(x=math.cos(angle) * 0.1 * length, y=math.sin(angle) * 0.1 * length)
+        # Offset of a walking bee's shadow to the right and below, in pixels.
+        self._sun = (math.cos(angle) * 0.1 * length, math.sin(angle) * 0.1 * length)
         lengths = tuple(length * float(rng.uniform(0.9, 1.1)) for _ in range(_LOOKS))
         self._stamps = _StampCache(rng, lengths=lengths, sun=self._sun, gains=balance)
         self._slot_top = place.slot[1]
-        self._colony = Colony(
-            rng,
-            ground=Ground(width=options.width, height=options.height, slot=place.slot),
-            bees=options.bees,
-            lengths=lengths,
+        ground = Ground(width=options.width, height=options.height, slot=place.slot)
+        self._colony: BeesInMotion = (
+            Colony(rng, ground=ground, bees=options.bees, lengths=lengths)
+            if bees_in_motion is None
+            else bees_in_motion(rng, ground, lengths)
         )
         self._frames = 0
 
@@ -99,38 +100,28 @@ class Scene:
         self._colony.advance(1 / self.options.fps if seconds is None else seconds)
         self._frames += 1
 
-    def image(self) -> NDArray[np.uint8]:
-        """Draw the scene at its current time, without computing the boxes.
+    def drawn_bees(self) -> list[Bee]:
+        """Return the bees in drawing order: those in the air, with their shadows, are nearer to the camera."""
+        return sorted(self._colony.bees, key=lambda bee: bee.flying)
 
-        Returns:
-            uint8, shape (height, width, 3), BGR, in memory of its own.
-        """
-        return self._draw()[0]
-
-    def render(self) -> SceneFrame:
+    def draw(self) -> tuple[NDArray[np.uint8], list[Placed]]:
         """Draw the scene at its current time, which does not advance.
 
         Returns:
-            The image, in memory of its own, and the boxes of the visible bees: those of which at least 25 % can be
-            seen, and at least 8 pixels.
+            The image, uint8, shape (height, width, 3), BGR, in memory of its own; and the bees as they were pasted.
         """
-        image, placed = self._draw()
-        return SceneFrame(pixels=image, boxes=visible_boxes(image.shape[:2], placed))
-
-    def _draw(self) -> tuple[NDArray[np.uint8], list[Placed]]:
         image = self._backgrounds[self._frames % _GRAINS].copy()
         placed: list[Placed] = []
-        # Those on foot first: those in the air, with their shadows, are nearer to the camera.
-        for bee in sorted(self._colony.bees, key=lambda bee: bee.flying):
+        for bee in self.drawn_bees():
             centre = (round(bee.x), round(bee.y))
             stamps = self._stamps.stamps(bee)
             if stamps.shadow is not None:
-                x, y = bee.x + _FLYING_SHADOW * self._sun.x, bee.y + _FLYING_SHADOW * self._sun.y
-                paste(image, Placed(stamp=stamps.shadow, centre=(round(x), round(y))))
+                x, y = bee.x + _FLYING_SHADOW * self._sun[0], bee.y + _FLYING_SHADOW * self._sun[1]
+                sprites.paste(image, Placed(stamp=stamps.shadow, centre=(round(x), round(y))))
             # The hive's front hides a bee that is in the entrance.
             top = self._slot_top if bee.by_slot else 0
             placed.append(Placed(stamp=stamps.body, centre=centre, top=top, light=self._light_on(bee)))
-            paste(image, placed[-1])
+            sprites.paste(image, placed[-1])
         return image, placed
 
     def _light_on(self, bee: Bee) -> float:
@@ -139,12 +130,75 @@ class Scene:
         return float(self._light[y, x])
 
 
-@dataclass(frozen=True, slots=True)
-class _Sun:
-    """Offset of a walking bee's shadow to the right and below, in pixels."""
+class SyntheticSource(GrabbingSource):
+    """Frames of a synthetic scene: a frame that is skipped is not drawn.
 
-    x: float
-    y: float
+    Args:
+        options: of the scene.
+        live: True delivers frames at the scene's rate, as a camera does; False as fast as they are read. Either way
+            every frame is one step of the scene after the one before.
+        frames: number of frames until the end, 1 or more; None for no end.
+        clock: tells the time and waits; None for the system's.
+
+    Raises:
+        InputError: `frames` is out of range.
+    """
+
+    def __init__(
+        self, options: SceneOptions, *, live: bool, frames: int | None = None, clock: Clock | None = None
+    ) -> None:
+        if frames is not None and frames < 1:
+            raise InputError(f"synthetic scene: frames is {frames}; use 1 or more, or leave it out for no end")
+        size = f"{options.width}x{options.height}"
+        self.description = f"synthetic scene {size} at {options.fps:g} fps, seed {options.seed}"
+        self.live = live
+        self._step = 1 / options.fps
+        self._frames = frames
+        self._clock = clock if clock is not None else MonotonicClock()
+        self._closed = threading.Event()
+        self._scene = Scene(options)
+        self._next = 0
+        self._due: float | None = None
+        self._captured: tuple[datetime, int] | None = None
+
+    def grab(self) -> bool:
+        """Advance the scene by one frame; a live source waits until it is due.
+
+        Returns:
+            False after the last frame or when closed.
+        """
+        if self._closed.is_set() or self._next == self._frames:
+            return False
+        if self.live:
+            self._await_due()
+            if self._closed.is_set():
+                return False
+        if self._next:
+            self._scene.advance()
+        self._next += 1
+        self._captured = (datetime.now(timezone.utc), time.monotonic_ns())
+        return True
+
+    def retrieve(self) -> Frame:
+        """Draw the frame grabbed last."""
+        if self._captured is None:
+            raise RuntimeError("retrieve() comes after grab()")
+        captured_at, captured_ns = self._captured
+        pixels, _ = self._scene.draw()
+        return Frame(pixels=pixels, captured_at=captured_at, captured_ns=captured_ns, index=self._next - 1)
+
+    def _await_due(self) -> None:
+        """Wait until the next frame is due; if the reader is late by a frame or more, count anew from now."""
+        now = self._clock.now()
+        if self._due is None or now - self._due > self._step:
+            self._due = now
+        if now < self._due:
+            self._clock.wait(self._closed, self._due - now)
+        self._due += self._step
+
+    def close(self) -> None:
+        """End the scene; a waiting `grab` or `read` returns at once, without a frame."""
+        self._closed.set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +214,8 @@ class _BeeStamps:
         return self.body.nbytes + (self.shadow.nbytes if self.shadow else 0)
 
 
-@dataclass(frozen=True, slots=True)
-class _Phase:
-    """A bee heading to the right in one phase of its movement, and its shadow."""
-
-    sprite: Sprite
-    shadow: Image
+_Phase = tuple[Sprite, Image]
+"""A bee heading to the right in one phase of its movement, and its shadow."""
 
 
 class _StampCache:
@@ -180,7 +230,7 @@ class _StampCache:
         rng: np.random.Generator,
         *,
         lengths: tuple[float, ...],
-        sun: _Sun,
+        sun: tuple[float, float],
         gains: tuple[float, float, float],
     ) -> None:
         self._sun = sun
@@ -196,12 +246,13 @@ class _StampCache:
             for k in range(_GAITS):
                 pose = BeePose(wing_angle=(folded, folded), roll=roll, gait=2 * math.pi * k / _GAITS)
                 sprite = draw_bee(look, pose, length=length, rng=np.random.default_rng(hairs))
-                walk.append(_phase(recoloured(sprite, gains), softness=max(0.6, 0.03 * length), strength=0.55))
+                sprite = sprites.recoloured(sprite, gains)
+                walk.append((sprite, sprites.shadow_of(sprite, softness=max(0.6, 0.03 * length), strength=0.55)))
             for angle in np.linspace(1.2, 1.7, _WING_PHASES):
                 pose = BeePose(wing_angle=(angle, angle), wing_beat=0.8, roll=roll / 2, legs=0.4)
                 sprite = draw_bee(look, pose, length=length, rng=np.random.default_rng(hairs))
-                sprite = smeared(recoloured(sprite, gains), along=0.1 * length, across=0)
-                fly.append(_phase(sprite, softness=max(0.8, 0.1 * length), strength=0.3))
+                sprite = sprites.smeared(sprites.recoloured(sprite, gains), along=0.1 * length, across=0)
+                fly.append((sprite, sprites.shadow_of(sprite, softness=max(0.8, 0.1 * length), strength=0.3)))
             self._walking.append(walk)
             self._flying.append(fly)
         self._cache: OrderedDict[tuple[int, bool, int, int], _BeeStamps] = OrderedDict()
@@ -226,14 +277,9 @@ class _StampCache:
         return made
 
     def _make(self, drawn: _Phase, *, heading: float, flying: bool) -> _BeeStamps:
-        sprite = turned(drawn.sprite, heading=heading)
-        shadow = turned_shadow(drawn.shadow, heading=heading)
+        sprite = sprites.turned(drawn[0], heading=heading)
+        shadow = sprites.turned_shadow(drawn[1], heading=heading)
         if flying:
-            return _BeeStamps(body=Stamp(sprite), shadow=Stamp(as_sprite(shadow)))
-        return _BeeStamps(
-            body=Stamp(over_shadow(sprite, shadow, (round(self._sun.x), round(self._sun.y)))), shadow=None
-        )
-
-
-def _phase(sprite: Sprite, *, softness: float, strength: float) -> _Phase:
-    return _Phase(sprite=sprite, shadow=shadow_of(sprite, softness=softness, strength=strength))
+            return _BeeStamps(body=Stamp(sprite), shadow=Stamp(sprites.as_sprite(shadow)))
+        offset = (round(self._sun[0]), round(self._sun[1]))
+        return _BeeStamps(body=Stamp(sprites.over_shadow(sprite, shadow, offset)), shadow=None)

@@ -1,7 +1,6 @@
-"""Small images with transparency: transforming them, placing them on an image, and the boxes of what stays visible."""
+"""Small images with transparency: transforming them, and placing them on an image."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -158,9 +157,6 @@ class Stamp:
         self.colour = as_image(cv2.cvtColor(sprite.paint, cv2.COLOR_BGRA2BGR))
         self.passing = as_image(cv2.bitwise_not(sprite.paint[..., 3]))
         self.mask = sprite.solid >= _MIN_COVERAGE
-        self.area = int(np.count_nonzero(self.mask))
-        left, top, width, height = cv2.boundingRect(self.mask.view(np.uint8))
-        self.bounds: Box = (left, top, left + width, top + height)
 
     @property
     def nbytes(self) -> int:
@@ -200,16 +196,8 @@ class Placed:
             min(part[3] + y, shape[0]),
         )
 
-    def mask(self, area: Box) -> NDArray[np.bool_]:
-        """Return the mask of what belongs in the box, on an area of the image within the stamp."""
-        return self.stamp.mask[self._inside(area)]
-
-    def opaque(self, area: Box) -> NDArray[np.bool_]:
-        """Return the mask of what is opaque; wings and shadows are not."""
-        inside = self._inside(area)
-        return self.stamp.mask[inside] & (self.stamp.passing[inside] < 128)
-
-    def _inside(self, area: Box) -> tuple[slice, slice]:
+    def inside(self, area: Box) -> tuple[slice, slice]:
+        """Return the rows and columns of the stamp at an area of the image."""
         x, y = self.corner
         return slice(area[1] - y, area[3] - y), slice(area[0] - x, area[2] - x)
 
@@ -221,64 +209,10 @@ def paste(image: Image, placed: Placed) -> None:
     left, top, right, bottom = placed.visible_part((0, 0, width, height), image.shape)
     if left >= right or top >= bottom:
         return
-    x, y = placed.corner
-    inside = (slice(top - y, bottom - y), slice(left - x, right - x))
+    inside = placed.inside((left, top, right, bottom))
     colour = stamp.colour[inside]
     if placed.light != 1.0:
         colour = as_image(cv2.convertScaleAbs(colour, alpha=placed.light))
     below = image[top:bottom, left:right]
     passing = cv2.cvtColor(stamp.passing[inside], cv2.COLOR_GRAY2BGR)
     image[top:bottom, left:right] = cv2.add(cv2.multiply(below, passing, scale=1 / 255), colour)
-
-
-def visible_boxes(
-    shape: tuple[int, ...], placed: Sequence[Placed], *, min_visible: float = 0.25, min_size: float = 8.0
-) -> NDArray[np.float32]:
-    """Return the tight boxes of the visible parts of stamps.
-
-    Args:
-        shape: height and width of the image.
-        placed: the stamps in the order in which they were pasted.
-        min_visible: a stamp with a smaller visible share gets no box.
-        min_size: nor does one whose box is shorter than this, in pixels, on its longer side.
-
-    Returns:
-        float32, shape (n, 4): left, top, right, bottom in pixels.
-    """
-    areas = [one.visible_part(one.stamp.bounds, shape) for one in placed]
-    boxes = []
-    for index, one in enumerate(placed):
-        above = [(two, common) for two, area in zip(placed[index + 1 :], areas[index + 1 :], strict=True)
-                 if not _empty(common := _common(areas[index], area))]  # fmt: skip
-        box, visible = _seen(one, areas[index], above)
-        if visible >= max(1, min_visible * one.stamp.area) and _longer_side(box) >= min_size:
-            boxes.append(box)
-    return np.array(boxes, dtype=np.float32).reshape(-1, 4)
-
-
-def _seen(one: Placed, area: Box, above: list[tuple[Placed, Box]]) -> tuple[Box, int]:
-    """Return the box of the visible part of one stamp within an area, and its number of pixels."""
-    if _empty(area):
-        return area, 0
-    left, top, right, bottom = one.stamp.bounds
-    if not above and (area[2] - area[0], area[3] - area[1]) == (right - left, bottom - top):
-        return area, one.stamp.area
-    seen = one.mask(area).copy()
-    for other, common in above:
-        rows = slice(common[1] - area[1], common[3] - area[1])
-        seen[rows, common[0] - area[0] : common[2] - area[0]] &= ~other.opaque(common)
-    x, y, width, height = cv2.boundingRect(seen.view(np.uint8))
-    box = (area[0] + x, area[1] + y, area[0] + x + width, area[1] + y + height)
-    return box, int(np.count_nonzero(seen))
-
-
-def _common(a: Box, b: Box) -> Box:
-    return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
-
-
-def _empty(box: Box) -> bool:
-    return box[0] >= box[2] or box[1] >= box[3]
-
-
-def _longer_side(box: Box) -> int:
-    return max(box[2] - box[0], box[3] - box[1])

@@ -169,13 +169,8 @@ def _pebble(rng: np.random.Generator, image: Image, centre: tuple[float, float],
     darker = (tone[0] * 0.5, tone[1] * 0.5, tone[2] * 0.5)
     draw_ellipse(image, (centre[0] + radius * 0.3, centre[1] + radius * 0.3), radii, _dark(rng), turn=turn)
     draw_ellipse(image, centre, radii, darker, turn=turn)
-    draw_ellipse(
-        image,
-        (centre[0] - radius * 0.15, centre[1] - radius * 0.15),
-        (radii[0] * 0.8, radii[1] * 0.8),
-        tone,
-        turn=turn,
-    )
+    place = (centre[0] - radius * 0.15, centre[1] - radius * 0.15)
+    draw_ellipse(image, place, (radii[0] * 0.8, radii[1] * 0.8), tone, turn=turn)
 
 
 def _hole(rng: np.random.Generator, image: Image, centre: tuple[float, float], radius: float) -> None:

@@ -16,6 +16,8 @@ from support.custom_labels_account import CustomLabelsAccount
 from support.moto_aws import REGION
 from support.rekognition_server import Fault
 
+pytestmark = pytest.mark.aws
+
 BUCKET = "my-bees"
 MANIFEST = f"s3://{BUCKET}/bees/output.manifest"
 OUTPUT = f"s3://{BUCKET}/models"

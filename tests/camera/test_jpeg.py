@@ -1,7 +1,7 @@
 import cv2
 import numpy as np
 import pytest
-from beeagent.cloud import encode_jpeg
+from beeagent.camera import encode_jpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -1,13 +1,18 @@
-"""What is written to a terminal: text from outside made safe, and standard output that may fail or block."""
+"""What the process writes: its log, standard output that may fail or block, private files; text made safe for them."""
 
 import io
+import json
+import logging
 import os
+import re
 import select
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, TextIO
 
 from beeagent.errors import BeeagentError
 
@@ -25,6 +30,21 @@ def shown(text: str, *, most: int = _MAX_TEXT) -> str:
     """
     cut = text if len(text) <= most else f"{text[: most - 1]}…"
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in cut)
+
+
+def redacted(url: str) -> str:
+    """Return an address without user, password, query and fragment, where secrets are.
+
+    Everything before the last `@` counts as user and password, so that a password with a `/`, `?` or `@` in it is
+    removed as a whole.
+    """
+    # Without a scheme, `://` may be a part of the password.
+    match = re.match("[A-Za-z][A-Za-z0-9+.-]*://", url)
+    scheme, rest = (match[0], url[match.end() :]) if match else ("", url)
+    if "@" in rest:
+        rest = "***@" + rest.rpartition("@")[2]
+    shown = re.split("[?#]", rest, maxsplit=1)
+    return scheme + shown[0] + ("?***" if len(shown) > 1 else "")
 
 
 def unwritable(error: OSError) -> BeeagentError:
@@ -108,3 +128,75 @@ def checked_output() -> Iterator[None]:
             checked.flush()
         except BrokenPipeError:
             checked.flush()  # discarded
+
+
+class _TextFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        message = f"{_time(record)} {record.levelname.lower():<7} {record.getMessage()}"
+        return f"{message}\n{self.formatException(record.exc_info)}" if record.exc_info else message
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "at": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False)
+
+
+def configure_log(form: Literal["text", "json"], *, stream: TextIO | None = None, level: int = logging.INFO) -> None:
+    """Write the log of this process to a stream.
+
+    Args:
+        form: `text` for people, `json` for machines.
+        stream: where to write; None for standard error.
+        level: minimum level.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)  # for libraries
+    logging.getLogger("beeagent").setLevel(level)
+    # It logs each failed connection as an error; the agent reports those itself.
+    logging.getLogger("awsiot").setLevel(logging.CRITICAL)
+
+
+def _time(record: logging.LogRecord) -> str:
+    at = datetime.fromtimestamp(record.created, tz=timezone.utc)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def write_private_file(path: Path, chunks: Iterable[bytes]) -> None:
+    """Write a file atomically and sync it to disk; only its owner can read it.
+
+    Raises:
+        OSError: it cannot be written; what was there is unchanged.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.writelines(chunks)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        _sync_folder(path.parent)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Sync the names in a folder to disk, where its file system can."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,400 @@
+"""Regions that follow activity: which parts of a frame go through the model, and what that says about the whole frame.
+
+A frame is processed in full resolution only where something has changed since the model was last run there, and where
+objects are that have to be verified. Beside that, the whole frame and the tiles of a fixed grid take turns, so that
+every part is processed within `RegionPlanner.revisit_s`. Objects in parts that are not processed are carried over.
+"""
+
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beeagent.detection.boxes import box_areas, intersection_areas, iou
+from beeagent.detection.detections import Detections
+from beeagent.detection.motion import Motion
+from beeagent.detection.region_grid import RegionGrid
+from beeagent.detection.tiling import NO_TILES, Region, Tiling, boxes_in_frame, cut_by_region, without_duplicates
+
+_DEFAULT_TILING = Tiling(2, 2)
+"""The tiles whose resolution regions have at least, where none are given."""
+
+REVISIT_S = 4.0
+"""Every part of the frame is processed once in this time, unless the maximum inference rate does not allow it."""
+_VERIFY_S = 0.5
+"""An object at rest is verified when it has not been processed for this time."""
+_CARRY_S = 3 * REVISIT_S
+"""An object that is not processed is forgotten after this time."""
+_CARRY_MOVING_S = 0.5
+"""Likewise, where something has moved since."""
+_CARRY_MISSED_S = 2 * _VERIFY_S
+"""Likewise, where a region did not show it that is shrunk more than that in which it was detected."""
+
+_TURNS_SHARE = 0.5
+"""Ratio of a limited inference rate that the regions of fixed places may take in their turns."""
+_EVERYTHING_REGIONS = 3
+"""Number of regions of a frame in which everything has changed, at most."""
+_MIN_WAIT_S = 0.02
+"""The least that counts as the waiting time of a cell."""
+_VERIFIED_COVER = 0.95
+"""An object is verified by a region that covers this ratio of its box."""
+_VERIFIED_COVER_MOVING = 0.5
+"""Likewise, where something has moved since."""
+_OBJECT_MARGIN = 0.75
+"""Distance of an object from the edges of its region, in its own sides."""
+_FINER = 1.25
+"""An object is verified only by a region that is shrunk at most by this much more than where it was detected."""
+_LARGE = 0.5
+"""An object of which a side is longer than this ratio of the largest region's needs the whole frame."""
+_SAME_IOU = 0.3
+"""From this IoU on, a new detection is of an object carried over."""
+_SAME_COVER = 0.7
+"""A new detection of which an object carried over covers this ratio is of the same object; and the reverse."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionOptions:
+    """How to choose the regions of a frame.
+
+    Attributes:
+        max_inference_rate: maximum number of inferences per second, above 0; None for no limit.
+    """
+
+    max_inference_rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RegionPlan:
+    """The regions of a frame to run the model on.
+
+    Attributes:
+        frame: width and height of the frame in pixels.
+        at: time of the frame in seconds.
+        regions: in the order of their importance; may be empty.
+    """
+
+    frame: tuple[int, int]
+    at: float
+    regions: tuple[Region, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Objects:
+    """What is known to be in the frame, a row an object.
+
+    `boxes` are in pixels; `seen_at` is when it was detected last, `shrink` by how much the region of that detection was
+    shrunk.
+    """
+
+    boxes: NDArray[np.float32]
+    confidences: NDArray[np.float32]
+    class_ids: NDArray[np.int64]
+    seen_at: NDArray[np.float64]
+    shrink: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "_Objects":
+        return _Objects(
+            self.boxes[rows], self.confidences[rows], self.class_ids[rows], self.seen_at[rows], self.shrink[rows]
+        )
+
+    def __add__(self, other: "_Objects") -> "_Objects":
+        return _Objects(
+            np.concatenate([self.boxes, other.boxes]),
+            np.concatenate([self.confidences, other.confidences]),
+            np.concatenate([self.class_ids, other.class_ids]),
+            np.concatenate([self.seen_at, other.seen_at]),
+            np.concatenate([self.shrink, other.shrink]),
+        )
+
+
+_NOTHING = _Objects(
+    np.empty((0, 4), dtype=np.float32),
+    np.empty(0, dtype=np.float32),
+    np.empty(0, dtype=np.int64),
+    seen_at=np.empty(0),
+    shrink=np.empty(0),
+)
+
+
+class RegionPlanner:
+    """Plans the regions of the frames of one camera, and knows the objects in all of the frame.
+
+    For each frame `observe`, `plan` and `resolve` are called in this order; `observe` and `resolve` in the order of the
+    frames. Each may be called from any thread, also while another frame is between them. A frame may be left out after
+    any of them.
+    """
+
+    def __init__(
+        self, *, model_input: tuple[int, int], tiling: Tiling = NO_TILES, max_inference_rate: float | None = None
+    ) -> None:
+        """Start without knowledge.
+
+        Args:
+            model_input: width and height of the model's input in pixels.
+            tiling: tiles whose resolution a region has at least; without tiles, that of 2x2.
+            max_inference_rate: maximum number of inferences per second of the frames' times, above 0; what one second
+                allows may be used at once. None for no limit.
+        """
+        self._input = model_input
+        self._tiling = _DEFAULT_TILING if tiling == NO_TILES else tiling
+        self._rate = max_inference_rate
+        self._capacity = math.inf if max_inference_rate is None else max(1.0, max_inference_rate)
+        self._lock = threading.Lock()
+        self._grid: RegionGrid
+        self._everything: bool
+        self._observed_at: float
+        self._moving: NDArray[np.bool_]
+        self._changed_at: NDArray[np.float64]
+        self._processed_at: NDArray[np.float64]
+        self._restart((1, 1), at=-math.inf)
+
+    @property
+    def revisit_s(self) -> float:
+        """The seconds within which each part of the frame, of its current size, is processed once.
+
+        To these comes the time until the next frame and, with a maximum inference rate, that of one inference.
+        """
+        return len(self._grid.fixed) * self._turn_s
+
+    def observe(self, motion: Motion, *, frame: tuple[int, int], at: float) -> None:
+        """Take note of the motion in a frame.
+
+        Args:
+            motion: of the frame.
+            frame: its width and height in pixels. If they change, everything is forgotten.
+            at: its time in seconds. If it goes back, everything is forgotten.
+        """
+        with self._lock:
+            if frame != self._grid.frame or at < self._observed_at:
+                self._restart(frame, at=at)
+            self._observed_at = at
+            self._everything = motion.everything
+            # Where motion has ended too: an object that was there for a moment has left.
+            self._changed_at[motion.moving | self._moving] = at
+            self._moving = motion.moving
+
+    def plan(self, *, frame: tuple[int, int], at: float) -> RegionPlan:
+        """Choose the regions of a frame, and count them as processed.
+
+        Args:
+            frame: width and height of the frame in pixels.
+            at: time of the frame in seconds.
+        """
+        with self._lock:
+            grid = self._grid
+            if frame != grid.frame:  # the camera has changed its size since
+                return RegionPlan(frame, at, ())
+            allowed = self._allowed(at)
+            regions = self._in_turn(at, limit=allowed)
+            if self._everything:
+                # Motion does not tell where anything is: the whole frame, and some of the others in turn.
+                allowed = min(allowed, _EVERYTHING_REGIONS)
+            whole = self._everything or self._large_due(at)
+            if whole and grid.whole not in regions and len(regions) < allowed:
+                self._count(grid.whole, at=at)
+                regions.append(grid.whole)
+            for region in grid.cover(self._needed(at), margin=self._margin(), limit=allowed - len(regions)):
+                self._count(region, at=at)
+                regions.append(region)
+            self._tokens -= len(regions)
+            return RegionPlan(frame, at, tuple(regions))
+
+    def resolve(
+        self, plan: RegionPlan, found: Sequence[Detections], labels: tuple[str, ...]
+    ) -> tuple[Detections, Detections]:
+        """Return the objects in a frame.
+
+        Args:
+            plan: of the frame.
+            found: the detections of each region, in ratios of the region.
+            labels: of all classes.
+
+        Returns:
+            All of them, those carried over for parts that were not processed included; and those that were detected in
+            this frame. In ratios of the frame.
+        """
+        with self._lock:
+            fresh = self._fresh(plan, found)
+            if plan.frame == self._grid.frame and plan.at <= self._observed_at:  # else it is from before a new start
+                carried = self._carried(plan)
+                fresh, carried = _united(fresh, carried, coarsest=self._coarsest, at=plan.at)
+                self._known = fresh + carried
+                return _detections(self._known, plan.frame, labels), _detections(fresh, plan.frame, labels)
+            alone = _detections(fresh, plan.frame, labels)
+            return alone, alone
+
+    def _restart(self, frame: tuple[int, int], *, at: float) -> None:
+        self._grid = grid = RegionGrid(frame, model_input=self._input, tiling=self._tiling)
+        self._coarsest = _FINER * max(map(grid.shrink, grid.tiles or grid.fixed))
+        self._turn_s = REVISIT_S / len(grid.fixed)
+        if self._rate is not None:
+            self._turn_s = max(self._turn_s, 1 / (_TURNS_SHARE * self._rate))
+        self._turn_at = self._observed_at = self._filled_at = at
+        self._tokens = self._capacity
+        self._everything = True
+        self._moving = np.ones((grid.rows, grid.columns), dtype=np.bool_)
+        self._changed_at = np.full((grid.rows, grid.columns), at)
+        self._processed_at = np.full((grid.rows, grid.columns), -math.inf)
+        self._whole_at = -math.inf
+        self._known = _NOTHING
+
+    def _allowed(self, at: float) -> int:
+        """Return the number of regions that the frame may have."""
+        most = len(self._grid.fixed)
+        if self._rate is None:
+            return most
+        # A frame that is planned after a later one adds nothing.
+        self._tokens = min(self._capacity, self._tokens + max(0.0, at - self._filled_at) * self._rate)
+        self._filled_at = max(at, self._filled_at)
+        return min(most, int(self._tokens))
+
+    def _in_turn(self, at: float, *, limit: int) -> list[Region]:
+        """Return the regions of fixed places whose turn it is: those that were not processed for the longest time."""
+        grid = self._grid
+        regions: list[Region] = []
+        # After a gap, each is processed once, not once for each turn that was missed.
+        self._turn_at = max(self._turn_at, at - len(grid.fixed) * self._turn_s)
+        while at >= self._turn_at and len(regions) < limit:
+            processed = (self._processed_at[grid.inside(tile)].min(initial=math.inf) for tile in grid.tiles)
+            region = grid.fixed[int(np.argmin([self._whole_at, *processed]))]
+            if region in regions:  # frames come so rarely that each has all of them
+                self._turn_at = at + self._turn_s
+                break
+            self._count(region, at=at)
+            regions.append(region)
+            self._turn_at += self._turn_s
+        return regions
+
+    def _needed(self, at: float) -> NDArray[np.float64]:
+        """Return the need of each cell to be processed, 0 for none: the longer it has waited, the more."""
+        needed = self._changed_at > self._processed_at
+        for box in self._known.boxes[self._due(at) & ~self._large()]:
+            needed[self._grid.touched_by(box)] = True
+        return np.where(needed, np.clip(at - self._processed_at, _MIN_WAIT_S, REVISIT_S), 0.0)
+
+    def _due(self, at: float) -> NDArray[np.bool_]:
+        """Return which objects have to be verified."""
+        processed = [self._processed_at[self._grid.touched_by(box)].min() for box in self._known.boxes]
+        return np.asarray(at - np.maximum(self._known.seen_at, processed) >= _VERIFY_S, dtype=np.bool_)
+
+    def _large(self) -> NDArray[np.bool_]:
+        """Return which objects are too large for any region but the whole frame."""
+        return self._is_large(self._known.boxes)
+
+    def _is_large(self, boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
+        return np.asarray(_longer_sides(boxes) > _LARGE * min(self._grid.largest), dtype=np.bool_)
+
+    def _large_due(self, at: float) -> bool:
+        waiting = at - np.maximum(self._known.seen_at, self._whole_at)
+        return bool((self._large() & (waiting >= _VERIFY_S)).any())
+
+    def _margin(self) -> float:
+        sides = _longer_sides(self._known.boxes)[~self._large()]
+        return _OBJECT_MARGIN * float(np.percentile(sides, 75)) if len(sides) else 0.0
+
+    def _count(self, region: Region, *, at: float) -> None:
+        """Count a region as processed."""
+        whole = region == self._grid.whole
+        if whole:
+            self._whole_at = max(self._whole_at, at)
+        if not whole or not self._grid.tiles:
+            inside = self._grid.inside(region)
+            self._processed_at[inside] = np.maximum(self._processed_at[inside], at)
+
+    def _fresh(self, plan: RegionPlan, found: Sequence[Detections]) -> _Objects:
+        """Return the detections of all regions, each object once, without those that the edge of a region cuts."""
+        fresh, origins = _NOTHING, np.empty(0, dtype=np.int64)
+        for origin, (region, detections) in enumerate(zip(plan.regions, found, strict=True)):
+            boxes = boxes_in_frame(detections.boxes, region)
+            cut = cut_by_region(detections.boxes, region, plan.frame)
+            part = _Objects(
+                boxes,
+                detections.confidences,
+                detections.class_ids,
+                seen_at=np.full(len(boxes), plan.at),
+                shrink=np.full(len(boxes), self._grid.shrink(region)),
+            )
+            fresh += part[~cut]
+            origins = np.concatenate([origins, np.full(len(boxes) - int(cut.sum()), origin)])
+            if plan.frame == self._grid.frame:
+                self._process_again(boxes[cut], region, at=plan.at)
+        kept = without_duplicates(
+            fresh.boxes,
+            confidences=fresh.confidences,
+            class_ids=fresh.class_ids,
+            origins=origins,
+            cut=np.zeros(len(fresh), dtype=np.bool_),
+        )
+        return fresh[kept]
+
+    def _process_again(self, boxes: NDArray[np.float32], region: Region, *, at: float) -> None:
+        """Let boxes that the edge of a region cuts be processed again, if they are of small objects not known yet."""
+        known = _share_covered(boxes[:, None], self._known.boxes[None]).max(axis=1, initial=0) >= _SAME_COVER
+        inside = np.zeros_like(self._moving)
+        inside[self._grid.inside(region)] = True
+        for box in boxes[~known & ~self._is_large(boxes)]:
+            touched = np.zeros_like(inside)
+            touched[self._grid.touched_by(box)] = True
+            again = touched & ~inside & (self._processed_at <= at)
+            self._changed_at[again] = np.maximum(self._changed_at[again], np.nextafter(at, math.inf))
+
+    def _changed_since_seen(self, objects: _Objects) -> NDArray[np.bool_]:
+        """Return in the boxes of which objects something has moved since they were detected."""
+        changed = [self._changed_at[self._grid.touched_by(box)].max() for box in objects.boxes]
+        return np.asarray(np.array(changed) > objects.seen_at, dtype=np.bool_)
+
+    def _carried(self, plan: RegionPlan) -> _Objects:
+        """Return the known objects that no region of a frame has verified, and that are not too old."""
+        known = self._known
+        age, changed, large = plan.at - known.seen_at, self._changed_since_seen(known), self._large()
+        kept = (age <= _CARRY_S) & ~(changed & (age > _CARRY_MOVING_S))
+        for region in plan.regions:
+            right, bottom = region.left + region.width, region.top + region.height
+            edges = np.array([region.left, region.top, right, bottom], dtype=np.float32)
+            covered = _share_covered(known.boxes, edges)
+            shrink = self._grid.shrink(region)
+            # Where the model has seen an object larger, it may miss it here, for a while.
+            as_large = shrink <= _FINER * known.shrink
+            verified = as_large | (shrink <= self._coarsest) & (changed | (age > _CARRY_MISSED_S))
+            kept &= ~(verified & (covered >= np.where(changed & ~large, _VERIFIED_COVER_MOVING, _VERIFIED_COVER)))
+        return known[kept]
+
+
+def _united(fresh: _Objects, carried: _Objects, *, coarsest: float, at: float) -> tuple[_Objects, _Objects]:
+    """Return new detections and objects carried over, each object once: as the new one, in general.
+
+    If that comes from the whole frame, with less than the resolution of tiles, the one carried over has the better box.
+    """
+    if not len(fresh) or not len(carried):
+        return fresh, carried
+    first, second = fresh.boxes[:, None], carried.boxes[None]
+    covered = np.maximum(_share_covered(first, second), _share_covered(second, first))
+    same = np.asarray((iou(first, second) >= _SAME_IOU) | (covered >= _SAME_COVER), dtype=np.bool_)
+    same &= fresh.class_ids[:, None] == carried.class_ids[None]
+    better: NDArray[np.bool_] = same & (fresh.shrink[:, None] > np.maximum(coarsest, _FINER * carried.shrink[None]))
+    seen_at = np.where(better.any(axis=0), at, carried.seen_at)
+    replaced = np.asarray((same & ~better).any(axis=0), dtype=np.bool_)
+    superfluous = np.asarray(better.any(axis=1), dtype=np.bool_)
+    return fresh[~superfluous], replace(carried, seen_at=seen_at)[~replaced]
+
+
+def _share_covered(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the ratio of the area of each box that the other covers."""
+    areas = np.maximum(box_areas(boxes), np.finfo(np.float32).tiny)
+    return np.asarray(intersection_areas(boxes, others) / areas, dtype=np.float32)
+
+
+def _longer_sides(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray((boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0), dtype=np.float32)
+
+
+def _detections(objects: _Objects, frame: tuple[int, int], labels: tuple[str, ...]) -> Detections:
+    objects = objects[np.argsort(-objects.confidences, kind="stable")]
+    boxes = np.clip(objects.boxes / np.array(frame * 2, dtype=np.float32), 0.0, 1.0).astype(np.float32)
+    return Detections(boxes, objects.confidences, objects.class_ids, labels)

@@ -1,0 +1,140 @@
+"""The message with the traffic of a camera over an interval, `beeagent.traffic/1`."""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+from pydantic import ConfigDict, Field
+
+from beeagent.messages.message import (
+    CLOSED,
+    OPEN,
+    UUID_PATTERN,
+    Amount,
+    Count,
+    Message,
+    Part,
+    PositiveCount,
+    Timestamp,
+    TopicLevel,
+    rfc3339,
+    rounded,
+)
+
+SCHEMA: Final = "beeagent.traffic/1"
+
+
+class InOut(Part):
+    """Counts in both directions."""
+
+    model_config = ConfigDict(json_schema_extra=CLOSED, populate_by_name=True)
+
+    in_: Count = Field(alias="in", description="How many came in.")
+    out: Count = Field(description="How many went out.")
+
+
+class LineTraffic(Part):
+    """What one class did at a line."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    in_: Count = Field(alias="in", description="How many crossed it inwards, in this interval.")
+    out: Count = Field(description="How many crossed it outwards, in this interval.")
+    today: InOut = Field(description="The same since the beginning of day.")
+    total: InOut = Field(description="The same since counting began, over all restarts. Never falls.")
+
+
+class ZoneTraffic(Part):
+    """What one class did in a zone."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    in_: Count = Field(alias="in", description="How many appeared outside it and vanished in it, in this interval.")
+    out: Count = Field(description="How many appeared in it and vanished outside it, in this interval.")
+    inside: Count = Field(description="How many are in it at the end of the interval.")
+    today: InOut = Field(description="In and out since the beginning of day.")
+    total: InOut = Field(description="In and out since counting began, over all restarts. Never falls.")
+
+
+class TrafficMessage(Message):
+    """Who flew in and out in an interval.
+
+    Published on <prefix>/<device>/<camera>/traffic, QoS 1, UTF-8. A message may arrive more than once; copies share
+    their event_id. Later releases may add fields where additional properties are allowed: a reader must ignore those it
+    does not know.
+    """
+
+    model_config = ConfigDict(title=SCHEMA, json_schema_extra=OPEN, populate_by_name=True)
+
+    schema_: Literal["beeagent.traffic/1"] = Field(
+        alias="schema", description="Name and major version of this message."
+    )
+    event_id: Annotated[str, Field(pattern=UUID_PATTERN, json_schema_extra={"format": "uuid"})] = Field(
+        description="UUID of this message. The same in every copy of it."
+    )
+    device: TopicLevel = Field(description="Name of the device, as in the topic.")
+    camera: TopicLevel = Field(description="Name of the camera on the device, as in the topic.")
+    seq: PositiveCount = Field(
+        description="Number of this message among those of its schema, device and camera, counted from 1, across "
+        "restarts. A gap is a lost message."
+    )
+    from_: Timestamp = Field(alias="from", description="Beginning of the interval: UTC by the device's clock.")
+    to: Timestamp = Field(description="End of the interval.")
+    day: Annotated[str, Field(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$", json_schema_extra={"format": "date"})] = Field(
+        description="The day that today counts, by the device's time zone: the one in which the interval ends."
+    )
+    frames_per_s: Annotated[Amount, rounded(2)] = Field(
+        description="Frames per second that the tracker saw in the interval. The lower, the more bees it misses."
+    )
+    lines: dict[str, dict[str, LineTraffic]] = Field(
+        description="Each line by its name, with what each class did, by label. A class never seen is absent."
+    )
+    zones: dict[str, dict[str, ZoneTraffic]] = Field(description="Each zone, likewise.")
+
+
+def traffic_message(  # noqa: PLR0913 - the fields of the message
+    *,
+    event_id: UUID,
+    device: str,
+    camera: str,
+    seq: int,
+    begin: datetime,
+    end: datetime,
+    day: date,
+    frames_per_s: float,
+    lines: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    zones: Mapping[str, Mapping[str, Mapping[str, Any]]],
+) -> TrafficMessage:
+    """Build the message of one interval.
+
+    Args:
+        event_id: of this message; the same in every copy of it.
+        device: name of the device, a topic level.
+        camera: name of the camera, a topic level.
+        seq: number of this message, from 1.
+        begin: of the interval, with a time zone.
+        end: of the interval, with a time zone.
+        day: that the counts of today are of.
+        frames_per_s: that the tracker saw.
+        lines: by name and label, the fields of `LineTraffic`.
+        zones: by name and label, the fields of `ZoneTraffic`.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+    return TrafficMessage.model_validate(
+        {
+            "schema": SCHEMA,
+            "event_id": str(event_id),
+            "device": device,
+            "camera": camera,
+            "seq": seq,
+            "from": rfc3339(begin),
+            "to": rfc3339(end),
+            "day": day.isoformat(),
+            "frames_per_s": frames_per_s,
+            "lines": lines,
+            "zones": zones,
+        }
+    )

@@ -1,0 +1,35 @@
+"""Tracks of bees, places in the frame, and counts of who flies in and out.
+
+A `Tracker` numbers the detections of successive frames, `Traffic` counts at the lines and zones of `Places`, and
+`CountHistory` keeps the counts. Nothing here knows of cameras, brokers or threads.
+"""
+
+from typing import TYPE_CHECKING
+
+from beeagent import lazy_exports
+
+if TYPE_CHECKING:
+    from beeagent.tracking.counting import Passage, PlaceCounter
+    from beeagent.tracking.drawing import draw_places
+    from beeagent.tracking.history import CountHistory
+    from beeagent.tracking.places import Area, Line, Places, load_places, parse_places
+    from beeagent.tracking.tracker import TrackedFrame, Tracker, TrackerOptions
+    from beeagent.tracking.traffic import Interval, IntervalCounter, Totals, Traffic, TrafficReport, TrafficStore
+else:  # a type checker would accept any name
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "counting": ("Passage", "PlaceCounter"),
+            "drawing": ("draw_places",),
+            "history": ("CountHistory",),
+            "places": ("Area", "Line", "Places", "load_places", "parse_places"),
+            "tracker": ("TrackedFrame", "Tracker", "TrackerOptions"),
+            "traffic": ("Interval", "IntervalCounter", "Totals", "Traffic", "TrafficReport", "TrafficStore"),
+        },
+    )
+
+__all__ = [
+    "Area", "CountHistory", "Interval", "IntervalCounter", "Line", "Passage", "PlaceCounter", "Places", "Totals",
+    "TrackedFrame", "Tracker", "TrackerOptions", "Traffic", "TrafficReport", "TrafficStore", "draw_places",
+    "load_places", "parse_places",
+]  # fmt: skip

@@ -1,0 +1,196 @@
+"""Counts bees that cross lines, and those that arrive in and depart from zones."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import numpy as np
+
+from beeagent.tracking.places import Line, Places
+from beeagent.tracking.tracker import TrackedFrame
+
+_CLEAR: Final = 0.3
+"""Distance from a line, in body lengths, at which a bee has left it: jitter and steps on the line are less."""
+
+_Vector = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One bee that came in or went out.
+
+    Attributes:
+        place: name of the line or zone.
+        label: its class, the one with the most confidence over its track.
+        direction: `in` or `out`.
+        track: number of its track.
+    """
+
+    place: str
+    label: str
+    direction: Literal["in", "out"]
+    track: int
+
+
+@dataclass(slots=True)
+class _Crossing:
+    """A track at a line."""
+
+    net: int = 0  # crossings to the right-hand side, less those back, that are not counted yet
+    cleared: bool = False  # whether it has been away from the line
+
+
+@dataclass(slots=True)
+class _Path:
+    """A track as far as places need it; in pixels."""
+
+    place: _Vector
+    whole: bool  # whether its first detection is where the bee appeared
+    length: float = 1.0
+    confirmed: bool = False
+    votes: dict[str, float] = field(default_factory=dict)
+    crossings: dict[str, _Crossing] = field(default_factory=dict)
+    began_in: frozenset[str] = frozenset()
+    is_in: frozenset[str] = frozenset()
+
+    @property
+    def label(self) -> str:
+        return max(self.votes, key=self.votes.__getitem__)
+
+
+class PlaceCounter:
+    """Counts by the paths of tracks, each from one detection to the next.
+
+    A line counts a bee once its path has crossed the line and has then left it behind by some of a body length. Until
+    then, crossings back and forth cancel. A path that ends at the line counts where it has crossed it, and so does one
+    that begins there; one that does both counts nothing. So the two directions are treated alike. A missed frame loses
+    no crossing, since the path goes on straight to the next detection.
+
+    A zone counts a bee by where its track begins and ends: one that appeared outside and vanished inside came in.
+
+    Tracks that are not confirmed count nothing, until they are.
+
+    Args:
+        places: lines and zones. Masks have no effect here: see `Places.unmasked`.
+    """
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._paths: dict[int, _Path] = {}
+
+    def replace(self, places: Places) -> None:
+        """Use other places from the next frame on. Lines and zones that stay the same go on counting the same paths."""
+        same_lines = {name for name, line in places.lines.items() if self._places.lines.get(name) == line}
+        same_zones = {name for name, zone in places.zones.items() if self._places.zones.get(name) == zone}
+        for path in self._paths.values():
+            path.crossings = {name: crossing for name, crossing in path.crossings.items() if name in same_lines}
+            path.is_in &= same_zones
+            path.began_in &= same_zones
+            if same_zones != set(places.zones):
+                path.whole = False
+        self._places = places
+
+    def update(self, frame: TrackedFrame) -> list[Passage]:
+        """Return who came in and went out with this frame.
+
+        Args:
+            frame: the next one, from the tracker.
+        """
+        passages: list[Passage] = []
+        for number in frame.ended:
+            if (path := self._paths.pop(number, None)) is not None and not frame.interrupted:
+                passages += self._end(number, path)
+        known = np.flatnonzero(frame.tracks)
+        boxes = frame.detections.boxes[known].astype(np.float64)
+        ratios = (boxes[:, :2] + boxes[:, 2:]) / 2
+        sides = (boxes[:, 2:] - boxes[:, :2]) * frame.frame_size
+        lengths = np.maximum(np.hypot(sides[:, 0], sides[:, 1]), 1.0)
+        inside = {name: zone.contains(ratios) for name, zone in self._places.zones.items()}
+        for row, (index, x, y, length) in enumerate(
+            zip(known.tolist(), *(ratios * frame.frame_size).T.tolist(), lengths.tolist(), strict=True)
+        ):
+            number = int(frame.tracks[index])
+            is_in = frozenset(name for name, points in inside.items() if points[row])
+            path = self._paths.get(number)
+            if path is None:
+                path = _Path((x, y), whole=not frame.interrupted, began_in=is_in)
+                self._paths[number] = path
+            path.length, path.is_in = length, is_in
+            path.confirmed = path.confirmed or bool(frame.confirmed[index])
+            label = frame.detections.label(index)
+            path.votes[label] = path.votes.get(label, 0.0) + float(frame.detections.confidences[index])
+            passages += self._follow(number, path, (x, y), frame.frame_size)
+        return passages
+
+    def inside(self) -> dict[str, Counter[str]]:
+        """Return how many bees are in each zone now, by label."""
+        counts: dict[str, Counter[str]] = {name: Counter() for name in self._places.zones}
+        for path in self._paths.values():
+            if path.confirmed:
+                for name in path.is_in:
+                    counts[name][path.label] += 1
+        return counts
+
+    def _follow(self, number: int, path: _Path, place: _Vector, frame_size: tuple[int, int]) -> list[Passage]:
+        """Continue a path to a place."""
+        passages: list[Passage] = []
+        for name, line in self._places.lines.items():
+            crossing = path.crossings.setdefault(name, _Crossing())
+            ends = _in_pixels(line, frame_size)
+            crossing.net += _crossed(ends, path.place, place)
+            if _distance(ends, place) >= _CLEAR * path.length:
+                crossing.cleared = True
+                if path.confirmed:
+                    passages += _passages(name, line, crossing, number, path)
+        path.place = place
+        return passages
+
+    def _end(self, number: int, path: _Path) -> list[Passage]:
+        if not path.confirmed:
+            return []
+        passages: list[Passage] = []
+        for name, crossing in path.crossings.items():
+            if crossing.cleared:
+                passages += _passages(name, self._places.lines[name], crossing, number, path)
+        if path.whole:
+            passages += [Passage(name, path.label, "in", number) for name in sorted(path.is_in - path.began_in)]
+            passages += [Passage(name, path.label, "out", number) for name in sorted(path.began_in - path.is_in)]
+        return passages
+
+
+def _passages(name: str, line: Line, crossing: _Crossing, number: int, path: _Path) -> list[Passage]:
+    direction: Literal["in", "out"] = "in" if crossing.net * line.in_sign > 0 else "out"
+    count, crossing.net = abs(crossing.net), 0
+    return [Passage(name, path.label, direction, number)] * count
+
+
+def _in_pixels(line: Line, frame_size: tuple[int, int]) -> tuple[_Vector, _Vector]:
+    (x1, y1), (x2, y2) = line.points
+    width, height = frame_size
+    return (x1 * width, y1 * height), (x2 * width, y2 * height)
+
+
+def _crossed(ends: tuple[_Vector, _Vector], before: _Vector, after: _Vector) -> int:
+    """Return 1 if a straight way crosses a line to its right-hand side, -1 if to its left-hand side, else 0."""
+    (x1, y1), (x2, y2) = ends
+    dx, dy = x2 - x1, y2 - y1
+    side_before = dx * (before[1] - y1) - dy * (before[0] - x1)
+    side_after = dx * (after[1] - y1) - dy * (after[0] - x1)
+    # A place on the line itself belongs to its right-hand side, so that no path through it crosses twice or never.
+    if (side_before >= 0) == (side_after >= 0):
+        return 0
+    share = side_before / (side_before - side_after)
+    x = before[0] + share * (after[0] - before[0])
+    y = before[1] + share * (after[1] - before[1])
+    if not 0 <= (x - x1) * dx + (y - y1) * dy <= dx * dx + dy * dy:
+        return 0
+    return 1 if side_after >= 0 else -1
+
+
+def _distance(ends: tuple[_Vector, _Vector], place: _Vector) -> float:
+    (x1, y1), (x2, y2) = ends
+    dx, dy = x2 - x1, y2 - y1
+    along = ((place[0] - x1) * dx + (place[1] - y1) * dy) / (dx * dx + dy * dy)
+    along = min(1.0, max(0.0, along))
+    return math.hypot(place[0] - x1 - along * dx, place[1] - y1 - along * dy)

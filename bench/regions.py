@@ -1,0 +1,315 @@
+"""Recall, precision and inferences of the whole frame, of tiles and of regions that follow activity.
+
+    python bench/regions.py                                   drawn scenes with known truth, a perfect detector
+    python bench/regions.py --model bees-lite0 --only day     the same with a real model
+    python bench/regions.py --model bees-lite0 --video hive.mp4   agreement with all tiles on a recording
+    python bench/regions.py --motion                          processor time of motion detection on one core
+
+The perfect detector returns the truth inside a region, but for bees of which less than half is visible or that have
+less than 8 pixels of the model's input: so results depend on which regions are processed, not on a model's weights.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from beeagent.camera import open_camera
+from beeagent.camera.synthetic.address import SceneOptions
+from beeagent.camera.synthetic.scene import Scene
+from beeagent.detection import Detections, Detector, Region, iou, parse_tiling
+from beeagent.detection.motion import MotionDetector
+from beeagent.detection.regions import RegionPlanner
+from beeagent.detection.tiling import frame_regions, merge_regions
+from numpy.typing import NDArray
+
+_INPUT = (320, 320)
+_MIN_SIDE_AT_INPUT = 8.0
+_MIN_VISIBLE = 0.5
+_MATCH_IOU = 0.5
+_LABELS = ("bee",)
+_BEES = (16, 28, 40)
+"""Lengths of bees in pixels."""
+
+Pixels = NDArray[np.uint8]
+Boxes = NDArray[np.float32]
+
+
+class Sample(NamedTuple):
+    """A frame; `truth` are the boxes in pixels, or None where they are not known."""
+
+    pixels: Pixels
+    at: float
+    truth: Boxes | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return int(self.pixels.shape[1]), int(self.pixels.shape[0])
+
+
+Detect = Callable[[Sample, Region], Detections]
+Change = Callable[[Pixels, int], Pixels]
+
+
+@dataclass(slots=True)
+class Score:
+    """How often the detections were right, and what they cost."""
+
+    right: int = 0
+    wrong: int = 0
+    missed: int = 0
+    inferences: int = 0
+    frames: int = 0
+    ranked: list[tuple[float, bool]] = field(default_factory=list)
+
+    def add(self, detections: Detections, truth: Boxes, *, size: tuple[int, int], inferences: int) -> None:
+        """Count one frame."""
+        found = detections.xyxy(size)
+        overlaps = iou(found[:, None], truth[None]) if len(found) and len(truth) else np.zeros((len(found), len(truth)))
+        right = 0
+        # By descending confidence, each to the best that is left.
+        for row, confidence in zip(overlaps, detections.confidences.tolist(), strict=True):
+            matched = bool(row.size) and bool(row.max() >= _MATCH_IOU)
+            if matched:
+                overlaps[:, row.argmax()] = 0
+                right += 1
+            self.ranked.append((confidence, matched))
+        self.right += right
+        self.wrong += len(found) - right
+        self.missed += len(truth) - right
+        self.inferences += inferences
+        self.frames += 1
+
+    @property
+    def recall(self) -> float:
+        """Ratio of the true boxes that were found; NaN without any."""
+        return self.right / (self.right + self.missed) if self.right + self.missed else float("nan")
+
+    @property
+    def precision(self) -> float:
+        """Ratio of the detections that are right; NaN without any."""
+        return self.right / (self.right + self.wrong) if self.right + self.wrong else float("nan")
+
+    def recall_at(self, precision: float) -> float:
+        """Return the recall at the lowest higher threshold that has at least this precision; NaN without any."""
+        right, best = 0, 0
+        for count, (_, matched) in enumerate(sorted(self.ranked, reverse=True), start=1):
+            right += matched
+            if right >= precision * count:
+                best = right
+        return best / (self.right + self.missed) if self.ranked else float("nan")
+
+
+def main() -> None:
+    """Run what the arguments say and print tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="a bundle or a bundled model; without it, the perfect detector")
+    parser.add_argument("--video", help="a recording, compared with all tiles; needs --model")
+    parser.add_argument("--only", help="only scenes whose name contains this")
+    parser.add_argument("--tiles", default="2x2")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each scene, and of each part of a day")
+    parser.add_argument("--fps", type=float, default=10.0)
+    parser.add_argument("--rate", type=float, help="maximum number of inferences per second")
+    parser.add_argument("--motion", action="store_true", help="measure motion detection")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    if arguments.motion:
+        _measure_motion(_scenes(seconds=arguments.seconds, fps=arguments.fps), only=arguments.only)
+        return
+    detector = None if arguments.model is None else Detector.load(arguments.model, tiles="none", threads=1)
+    detect = _perfect if detector is None else _real(detector)
+    model_input = _INPUT if detector is None else detector.input_size
+    print(
+        "| scene | recall: whole | tiles | tiles at that precision | regions | precision: tiles | regions "
+        "| inferences | of those of tiles |"
+    )
+    print("|" + " --- |" * 9)
+    if arguments.video:
+        scenes = {Path(arguments.video).name: _video(arguments.video, seconds=arguments.seconds)}
+    else:
+        scenes = _scenes(seconds=arguments.seconds, fps=arguments.fps)
+    for name, samples in scenes.items():
+        if arguments.only is None or arguments.only in name:
+            planner = RegionPlanner(
+                model_input=model_input, tiling=parse_tiling(arguments.tiles), max_inference_rate=arguments.rate
+            )
+            _print(name, _compare(samples, detect, planner, tiles=arguments.tiles, model_input=model_input))
+
+
+def _compare(
+    samples: Iterator[Sample], detect: Detect, planner: RegionPlanner, *, tiles: str, model_input: tuple[int, int]
+) -> dict[str, Score]:
+    """Return the scores of the whole frame, of tiles and of regions; without truth, tiles are the truth."""
+    scores = {"whole": Score(), "tiles": Score(), "regions": Score()}
+    motion = MotionDetector()
+    for sample in samples:
+        frame = sample.size
+        fixed = frame_regions(parse_tiling(tiles), frame=frame, model_input=model_input)
+        found = [detect(sample, region) for region in fixed]
+        merged = merge_regions(found, fixed, frame=frame)
+        truth = merged.xyxy(frame) if sample.truth is None else sample.truth
+        scores["whole"].add(found[0], truth, size=frame, inferences=1)
+        scores["tiles"].add(merged, truth, size=frame, inferences=len(fixed))
+        planner.observe(motion.update(sample.pixels, at=sample.at), frame=frame, at=sample.at)
+        plan = planner.plan(frame=frame, at=sample.at)
+        everything, _ = planner.resolve(plan, [detect(sample, region) for region in plan.regions], found[0].labels)
+        scores["regions"].add(everything, truth, size=frame, inferences=len(plan.regions))
+    return scores
+
+
+def _print(name: str, scores: dict[str, Score]) -> None:
+    whole, tiles, regions = scores["whole"], scores["tiles"], scores["regions"]
+    print(
+        f"| {name} | {whole.recall:.3f} | {tiles.recall:.3f} "
+        f"| {tiles.recall_at(regions.precision):.3f} | {regions.recall:.3f} | {tiles.precision:.3f} "
+        f"| {regions.precision:.3f} | {regions.inferences / regions.frames:.2f} "
+        f"| {regions.inferences / tiles.inferences:.0%} |".replace("nan", ""),
+        flush=True,
+    )
+
+
+def _perfect(sample: Sample, region: Region) -> Detections:
+    truth = np.empty((0, 4), dtype=np.float32) if sample.truth is None else sample.truth
+    edges = np.array([region.left, region.top] * 2, dtype=np.float32)
+    sides = np.array([region.width, region.height] * 2, dtype=np.float32)
+    boxes = np.clip((truth - edges) / sides, 0, 1).astype(np.float32)
+    visible = np.prod((boxes[:, 2:] - boxes[:, :2]) * sides[:2], axis=1)
+    longer = (truth[:, 2:] - truth[:, :2]).max(axis=1, initial=0)
+    at_input = longer / max(region.width / _INPUT[0], region.height / _INPUT[1])
+    whole = np.prod(truth[:, 2:] - truth[:, :2], axis=1)
+    boxes = boxes[(visible >= _MIN_VISIBLE * whole) & (at_input >= _MIN_SIDE_AT_INPUT)]
+    return Detections(
+        boxes, np.full(len(boxes), 0.9, dtype=np.float32), np.zeros(len(boxes), dtype=np.int64), labels=_LABELS
+    )
+
+
+def _real(detector: Detector) -> Detect:
+    def detect(sample: Sample, region: Region) -> Detections:
+        rows = slice(region.top, region.top + region.height)
+        return detector.detect(sample.pixels[rows, region.left : region.left + region.width])
+
+    return detect
+
+
+def _scenes(*, seconds: float, fps: float) -> dict[str, Iterator[Sample]]:
+    scenes: dict[str, Iterator[Sample]] = {}
+    for size in ((1280, 720), (1920, 1080)):
+        suffix = f", {size[0]}x{size[1]}"
+        scenes["empty" + suffix] = _scene(size, (0, 0), seconds=seconds, fps=fps)
+        for length in _BEES:
+            scenes[f"few of {length} px" + suffix] = _scene(size, (2, 6), length=length, seconds=seconds, fps=fps)
+        scenes["crowd of 28 px" + suffix] = _scene(size, (60, 70), seconds=seconds, fps=fps)
+        for length in _BEES:
+            scenes[f"day, {length} px" + suffix] = _day(size, length=length, seconds=seconds, fps=fps)
+    for name, change in _changes((1280, 720)).items():
+        scenes[f"few of 28 px, {name}"] = _scene((1280, 720), (2, 6), seconds=seconds, fps=fps, change=change)
+    return scenes
+
+
+def _scene(  # noqa: PLR0913 - what distinguishes a scene
+    size: tuple[int, int],
+    bees: tuple[int, int],
+    *,
+    length: float = 28,
+    seconds: float,
+    fps: float,
+    change: Change = lambda pixels, _: pixels,
+    start: float = 0.0,
+) -> Iterator[Sample]:
+    ratio = length / max(size)
+    scene = Scene(SceneOptions(width=size[0], height=size[1], fps=fps, seed=3, bees=bees, bee_length=(ratio, ratio)))
+    for index in range(round(seconds * fps)):
+        frame = scene.render()
+        yield Sample(change(frame.pixels, index), start + index / fps, frame.boxes)
+        scene.advance()
+
+
+def _day(size: tuple[int, int], *, length: float, seconds: float, fps: float) -> Iterator[Sample]:
+    """From night to noon in ten parts: ever lighter, and ever more bees."""
+    hours = ((0, 0.1), (0, 0.1), (0, 0.1), (0, 0.2), (1, 0.4), (3, 0.7), (8, 0.9), (20, 1.0), (40, 1.0), (70, 1.1))
+    for hour, (bees, light) in enumerate(hours):
+        change, start = _dimmed(light), hour * seconds
+        yield from _scene(size, (bees, bees), length=length, seconds=seconds, fps=fps, change=change, start=start)
+
+
+def _dimmed(light: float) -> Change:
+    rng = np.random.default_rng(0)
+
+    def change(pixels: Pixels, _index: int) -> Pixels:
+        noise = np.empty(pixels.shape, dtype=np.int16)
+        cv2.randn(noise, 0, 5 if light < 0.3 else 1)
+        noise = np.roll(noise, int(rng.integers(1000)))
+        return np.asarray(cv2.add(cv2.convertScaleAbs(pixels, alpha=light), noise, dtype=cv2.CV_8U), dtype=np.uint8)
+
+    return change
+
+
+def _changes(size: tuple[int, int]) -> dict[str, Change]:
+    """What makes everything change at once, though few bees move."""
+    rng = np.random.default_rng(1)
+
+    def shifted(pixels: Pixels, by: float) -> Pixels:
+        matrix = np.array([[1, 0, rng.uniform(-by, by)], [0, 1, rng.uniform(-by, by)]])
+        return np.asarray(cv2.warpAffine(pixels, matrix, size, borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8)
+
+    def light(pixels: Pixels, index: int) -> Pixels:
+        return np.asarray(cv2.convertScaleAbs(pixels, alpha=0.7 + 0.4 * np.sin(index / 4)), dtype=np.uint8)
+
+    def infrared(pixels: Pixels, index: int) -> Pixels:
+        if index // 20 % 2 == 0:
+            return pixels
+        return np.asarray(cv2.merge([cv2.addWeighted(pixels[..., 2], 1.3, pixels[..., 0], -0.6, 60)] * 3), np.uint8)
+
+    def rain(pixels: Pixels, _index: int) -> Pixels:
+        pixels = pixels.copy()
+        for x, y in zip(rng.integers(0, size[0], 300).tolist(), rng.integers(0, size[1], 300).tolist(), strict=True):
+            cv2.line(pixels, (x, y), (x + 3, y + 25), (210, 210, 210), 1, cv2.LINE_AA)
+        return pixels
+
+    def everything(pixels: Pixels, index: int) -> Pixels:
+        coarse = np.random.default_rng(index).integers(0, 256, (90, 160, 3), dtype=np.uint8)
+        return np.asarray(cv2.addWeighted(pixels, 0.7, cv2.resize(coarse, size), 0.3, 0), dtype=np.uint8)
+
+    return {
+        "shaking by 2 px": lambda pixels, _: shifted(pixels, 2),
+        "shaking by 12 px": lambda pixels, _: shifted(pixels, 12),
+        "changing light": light,
+        "infrared switching": infrared,
+        "rain": rain,
+        "everything moves": everything,
+    }
+
+
+def _video(path: str, *, seconds: float) -> Iterator[Sample]:
+    with open_camera(path) as frames:
+        for frame in frames:
+            at = frame.position_s or 0.0
+            if at > seconds:
+                break
+            yield Sample(frame.pixels, at, None)
+
+
+def _measure_motion(scenes: dict[str, Iterator[Sample]], *, only: str | None) -> None:
+    print("| scene | median ms | 95 % ms | cells that move |")
+    print("| --- | --- | --- | --- |")
+    for name, samples in scenes.items():
+        if only is not None and only not in name:
+            continue
+        detector, times, moving = MotionDetector(), [], []
+        for sample in samples:
+            began = time.process_time()
+            moving.append(detector.update(sample.pixels, at=sample.at).moving.mean())
+            times.append(1e3 * (time.process_time() - began))
+        print(
+            f"| {name} | {np.median(times):.2f} | {np.percentile(times, 95):.2f} | {np.mean(moving[1:]):.1%} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

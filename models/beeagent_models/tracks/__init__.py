@@ -1,0 +1,34 @@
+"""Tracks of a video and crossings of lines: what they are, and the files that hold them."""
+
+from beeagent_models.tracks.crossings import (
+    Crossing,
+    Crossings,
+    Direction,
+    Line,
+    find_crossings,
+    find_track_crossings,
+    parse_line,
+    read_counts,
+    read_crossings,
+    write_crossings,
+    write_places,
+)
+from beeagent_models.tracks.tracks import Tracks, read_tracks, write_mot, write_tracks
+
+__all__ = [
+    "Crossing",
+    "Crossings",
+    "Direction",
+    "Line",
+    "Tracks",
+    "find_crossings",
+    "find_track_crossings",
+    "parse_line",
+    "read_counts",
+    "read_crossings",
+    "read_tracks",
+    "write_crossings",
+    "write_mot",
+    "write_places",
+    "write_tracks",
+]

@@ -1,0 +1,109 @@
+"""A detector pool that chooses regions: the real model on what moves, and what it says of the rest."""
+
+import numpy as np
+from beeagent.detection import (
+    Detections,
+    DetectorOptions,
+    DetectorPool,
+    Region,
+    RegionOptions,
+    Tiling,
+    UncertaintyRange,
+)
+from numpy.typing import NDArray
+from support.memory_bundle import bundle_of
+from support.tiny_models import RED, square_finder
+
+_SIDE = 512
+_SQUARE = 48
+
+
+def _pool(*, regions: RegionOptions | None, uncertainty: UncertaintyRange | None = None) -> DetectorPool:
+    options = DetectorOptions(threads=1, threshold=0.6, tiling=Tiling(4, 4))
+    bundle = bundle_of(square_finder(max_detections=64), labels=("red",))
+    return DetectorPool(bundle, options, size=1, uncertainty=uncertainty, regions=regions)
+
+
+def _white() -> NDArray[np.uint8]:
+    return np.full((_SIDE, _SIDE, 3), 255, dtype=np.uint8)
+
+
+def _square(x: int, y: int = 200) -> NDArray[np.uint8]:
+    pixels = _white()
+    pixels[y : y + _SQUARE, x : x + _SQUARE] = RED
+    return pixels
+
+
+def _process(pool: DetectorPool, pixels: NDArray[np.uint8], *, at: float) -> tuple[Detections, Detections | None, int]:
+    prepared = pool.choose_regions(pool.prepare(pixels, at=at))
+    detections, unsure = pool.decode(pool.infer(0, prepared), prepared.layout)
+    return detections, unsure, len(prepared.layout.regions)
+
+
+def _in_square(detections: Detections, x: int, y: int = 200) -> NDArray[np.bool_]:
+    boxes = detections.xyxy((_SIDE, _SIDE))
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return np.asarray(((centres >= [x, y]) & (centres <= [x + _SQUARE, y + _SQUARE])).all(axis=1), dtype=np.bool_)
+
+
+def test_a_moving_square_is_detected_in_every_frame_at_a_part_of_the_inferences() -> None:
+    pool = _pool(regions=RegionOptions())
+    costs = []
+    for index in range(40):
+        x = 30 + 10 * index
+        detections, _, cost = _process(pool, _square(x), at=index / 10)
+        costs.append(cost)
+        if index >= 8:
+            assert _in_square(detections, x).any()
+            assert _in_square(detections, x).all()
+    assert np.mean(costs[8:]) <= 6
+    _, _, tiles = _process(_pool(regions=None), _square(30), at=0)
+    assert tiles == 17
+
+
+def test_a_square_at_rest_is_carried_over_where_nothing_is_processed() -> None:
+    pool = _pool(regions=RegionOptions())
+    costs = []
+    for index in range(80):
+        detections, _, cost = _process(pool, _square(100), at=index / 30)
+        if index >= 40:
+            costs.append(cost)
+            assert _in_square(detections, 100).any()
+    assert 0 in costs
+
+
+def test_the_model_is_unsure_only_about_what_it_has_processed() -> None:
+    pool = _pool(regions=RegionOptions(), uncertainty=UncertaintyRange(0.3, 1.0))
+    results = [_process(pool, _square(100), at=index / 30) for index in range(80)]
+    assert any(unsure is not None for _, unsure, _ in results)
+    assert all(unsure is None for _, unsure, cost in results if cost == 0)
+    assert any(len(detections) and cost == 0 for detections, _, cost in results)
+
+
+def test_the_maximum_inference_rate_is_kept() -> None:
+    pool = _pool(regions=RegionOptions(max_inference_rate=10))
+    costs = [_process(pool, _square(30 + 5 * index), at=index / 20)[2] for index in range(80)]
+    assert sum(costs) <= 10 * 4 + 10
+    assert max(sum(costs[start : start + 20]) for start in range(60)) <= 20
+
+
+def test_what_is_chosen_for_a_frame_is_not_chosen_for_one_that_is_left_out() -> None:
+    pool = _pool(regions=RegionOptions())
+    for index in range(60):
+        _process(pool, _white(), at=index / 10)
+    pool.prepare(_square(100), at=6.0)  # replaced in the queue by the next
+    prepared = pool.choose_regions(pool.prepare(_white(), at=6.1))
+    assert any(_holds(region, 100, 200) for region in prepared.layout.regions if region.width < _SIDE)
+
+
+def test_without_regions_all_of_a_frame_is_processed() -> None:
+    pool = _pool(regions=None)
+    for at in (0.0, 0.1, 0.2):
+        prepared = pool.prepare(_square(100), at=at)
+        assert pool.choose_regions(prepared) is prepared
+        assert len(prepared.layout.regions) == 17
+
+
+def _holds(region: Region, x: int, y: int) -> bool:
+    right, bottom = region.left + region.width, region.top + region.height
+    return region.left <= x and region.top <= y and x + _SQUARE <= right and y + _SQUARE <= bottom

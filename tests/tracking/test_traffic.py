@@ -1,0 +1,425 @@
+import csv
+import io
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+from beeagent.errors import InputError
+from beeagent.messages import load_schema, traffic_message, traffic_topic
+from beeagent.messages.schema import generate_schema
+from beeagent.tracking import (
+    CountHistory,
+    Interval,
+    IntervalCounter,
+    Passage,
+    Totals,
+    TrackedFrame,
+    Traffic,
+    TrafficReport,
+    parse_places,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator, FormatChecker
+from support.flying import frames_of
+
+PLACES = parse_places(b"""
+[lines.door]
+points = [[0.2, 0.5], [0.8, 0.5]]
+in = "up"
+[zones.entrance]
+points = [[0.3, 0.1], [0.7, 0.1], [0.7, 0.4], [0.3, 0.4]]
+""")
+NOON = datetime(2026, 5, 4, 12, 0, tzinfo=timezone.utc)
+IN = Passage("door", "bee", "in", 1)
+
+
+def interval(at: datetime, counts: dict[tuple[str, str, str], int], *, frames: int = 900) -> Interval:
+    return Interval(at, at + timedelta(minutes=1), frames, counts, {})
+
+
+def feed(traffic: Traffic, frames: Sequence[TrackedFrame], begin: datetime, *, rate: float = 30) -> list[TrafficReport]:
+    reports = [traffic.add(frame, begin + timedelta(seconds=index / rate)) for index, frame in enumerate(frames)]
+    return [report for report in reports if report is not None]
+
+
+def crossing(track: int, *, inwards: bool = True) -> list[TrackedFrame]:
+    ys = [450.0 - 20 * index for index in range(20)]
+    return frames_of({track: [(500.0, y) for y in (ys if inwards else reversed(ys))]})
+
+
+class MemoryStore:
+    def __init__(self) -> None:
+        self.minutes: list[Interval] = []
+        self.totals = ""
+
+    def add(self, minutes: Sequence[Interval], totals: Totals) -> None:
+        self.minutes += minutes
+        self.totals = totals.to_json()
+
+
+def test_intervals_end_at_multiples_of_their_length() -> None:
+    counter = IntervalCounter(60)
+    begin = NOON + timedelta(seconds=47)
+    ended = [counter.add([IN], {}, begin + timedelta(seconds=index / 2)) for index in range(200)]
+    closed = [one for one in ended if one is not None]
+    assert [(one.begin, one.end, one.frames) for one in closed] == [
+        (begin, NOON + timedelta(seconds=60), 26),
+        (NOON + timedelta(seconds=60), NOON + timedelta(seconds=120), 120),
+    ]
+    assert closed[1].counts == {("door", "bee", "in"): 120}
+    assert closed[1].frames_per_s == 2
+    rest = counter.close()
+    assert rest is not None
+    assert rest.frames == 200 - 146
+    assert counter.close() is None
+
+
+@given(st.lists(st.tuples(st.floats(-200, 200), st.integers(0, 2)), min_size=1, max_size=40), st.floats(0.5, 90))
+def test_any_clock_loses_no_count_and_every_interval_has_a_length(
+    steps: list[tuple[float, int]], seconds: float
+) -> None:
+    counter = IntervalCounter(seconds)
+    at, closed, given_count = NOON, [], 0
+    for step, passages in steps:
+        at += timedelta(seconds=step)
+        given_count += passages
+        closed.append(counter.add([IN] * passages, {}, at))
+    closed.append(counter.close())
+    intervals = [one for one in closed if one is not None]
+    assert sum(one.counts.get(("door", "bee", "in"), 0) for one in intervals) == given_count
+    assert sum(one.frames for one in intervals) == len(steps)
+    assert all(one.end > one.begin and one.frames_per_s > 0 for one in intervals)
+
+
+def test_report_has_counts_of_the_interval_today_and_ever() -> None:
+    traffic = Traffic(PLACES, interval_s=60, time_zone=timezone.utc)
+    reports = feed(traffic, crossing(1), NOON)
+    reports += feed(traffic, crossing(2), NOON + timedelta(seconds=60))
+    reports += feed(traffic, crossing(3, inwards=False), NOON + timedelta(seconds=70))
+    last = traffic.close()
+    assert len(reports) == 1
+    assert reports[0].lines == {
+        "door": {"bee": {"in": 1, "out": 0, "today": {"in": 1, "out": 0}, "total": {"in": 1, "out": 0}}}
+    }
+    assert reports[0].interval.frames == 21
+    assert reports[0].day == date(2026, 5, 4)
+    assert last is not None
+    assert last.lines == {
+        "door": {"bee": {"in": 1, "out": 1, "today": {"in": 2, "out": 1}, "total": {"in": 2, "out": 1}}}
+    }
+    assert last.zones["entrance"]["bee"]["total"] == {"in": 2, "out": 1}
+    assert last.zones["entrance"]["bee"]["inside"] == 0
+
+
+def test_report_says_how_many_are_in_a_zone() -> None:
+    traffic = Traffic(PLACES, interval_s=60)
+    feed(traffic, frames_of({1: [(500, 100)] * 9, 2: [(450, 150)] * 9})[:-1], NOON)
+    report = traffic.close()
+    assert report is not None
+    assert report.zones["entrance"]["bee"]["inside"] == 2
+
+
+def test_day_begins_at_midnight_of_the_time_zone() -> None:
+    zone = ZoneInfo("Europe/Berlin")
+    midnight = datetime(2026, 5, 5, 0, 0, tzinfo=zone)
+    traffic = Traffic(PLACES, interval_s=60, time_zone=zone)
+    reports = feed(traffic, crossing(1), (midnight - timedelta(seconds=30)).astimezone(timezone.utc))
+    reports += feed(traffic, crossing(2), midnight.astimezone(timezone.utc))
+    last = traffic.close()
+    assert [report.day for report in reports] == [date(2026, 5, 4)]
+    assert last is not None
+    assert last.day == date(2026, 5, 5)
+    assert last.lines["door"]["bee"]["today"] == {"in": 1, "out": 0}
+    assert last.lines["door"]["bee"]["total"] == {"in": 2, "out": 0}
+
+
+def test_clock_set_back_over_midnight_does_not_begin_the_day_again() -> None:
+    midnight = datetime(2026, 5, 5, tzinfo=timezone.utc)
+    traffic = Traffic(PLACES, interval_s=60, time_zone=timezone.utc)
+    for index, offset in enumerate((0, -120, 60)):
+        feed(traffic, crossing(index + 1), midnight + timedelta(seconds=offset))
+    assert traffic.totals.today[("door", "bee", "in")] == 3
+    assert traffic.totals.day == date(2026, 5, 5)
+
+
+def test_totals_are_saved_and_restored() -> None:
+    store = MemoryStore()
+    first = Traffic(PLACES, interval_s=60, store=store, time_zone=timezone.utc)
+    feed(first, crossing(1), NOON)
+    first.close()
+    again = Traffic(PLACES, interval_s=60, totals=Totals.from_json(store.totals), store=store, time_zone=timezone.utc)
+    feed(again, crossing(1), NOON + timedelta(seconds=90))
+    report = again.close()
+    assert report is not None
+    assert report.lines["door"]["bee"] == {
+        "in": 1,
+        "out": 0,
+        "today": {"in": 2, "out": 0},
+        "total": {"in": 2, "out": 0},
+    }
+
+
+def test_totals_are_stored_before_a_report_has_them() -> None:
+    store = MemoryStore()
+    traffic = Traffic(PLACES, interval_s=7, store=store, time_zone=timezone.utc)
+    for index in range(40):
+        for report in feed(traffic, crossing(index + 1), NOON + timedelta(seconds=index * 3)):
+            stored = Totals.from_json(store.totals)
+            assert stored.ever[("door", "bee", "in")] >= report.lines["door"]["bee"]["total"]["in"]
+    traffic.close()
+    assert Totals.from_json(store.totals).ever[("door", "bee", "in")] == 40
+    assert sum(minute.counts.get(("door", "bee", "in"), 0) for minute in store.minutes) == 40
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"day": 3, "today": [], "ever": []}', '{"day": null, "today": [[1]], "ever": []}']
+)
+def test_damaged_totals_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not the totals of a camera"):
+        Totals.from_json(text)
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.floats(0, 1000), st.floats(0, 500)) | st.none(), min_size=1, max_size=12),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_totals_never_fall(paths: list[list[tuple[float, float] | None]]) -> None:
+    traffic = Traffic(PLACES, interval_s=0.1)
+    before: Counter[tuple[str, str, str]] = Counter()
+    for index, frame in enumerate(frames_of(dict(enumerate(paths, start=1)))):
+        traffic.add(frame, NOON + timedelta(seconds=index / 30))
+        now = traffic.totals.ever.copy()
+        assert all(now[key] >= before[key] for key in before)
+        before = now
+
+
+def test_message_of_a_report_is_valid() -> None:
+    traffic = Traffic(PLACES, interval_s=60, time_zone=timezone.utc)
+    feed(traffic, crossing(1), NOON)
+    report = traffic.close()
+    assert report is not None
+    message = traffic_message(
+        event_id=UUID("8f14e45f-ceea-467f-a0e6-0242ac120002"),
+        device="hive-7",
+        camera="front",
+        seq=3,
+        begin=report.interval.begin,
+        end=report.interval.end,
+        day=report.day,
+        frames_per_s=report.interval.frames_per_s,
+        lines=report.lines,
+        zones=report.zones,
+    )
+    read = json.loads(message.encode(limit=5000))
+    Draft202012Validator(load_schema("traffic"), format_checker=FormatChecker()).validate(read)
+    counts = {"in": 1, "out": 0, "today": {"in": 1, "out": 0}, "total": {"in": 1, "out": 0}}
+    assert read == {
+        "schema": "beeagent.traffic/1",
+        "event_id": "8f14e45f-ceea-467f-a0e6-0242ac120002",
+        "device": "hive-7",
+        "camera": "front",
+        "seq": 3,
+        "from": "2026-05-04T12:00:00.000000Z",
+        "to": "2026-05-04T12:00:00.666667Z",
+        "day": "2026-05-04",
+        "frames_per_s": 31.5,
+        "lines": {"door": {"bee": counts}},
+        "zones": {"entrance": {"bee": {**counts, "inside": 0}}},
+    }
+
+
+def test_schema_of_traffic_is_the_one_of_the_model() -> None:
+    assert load_schema("traffic") == generate_schema("traffic")
+
+
+def test_topic_of_traffic() -> None:
+    assert traffic_topic("beeagent", "hive-7", "front") == "beeagent/hive-7/front/traffic"
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Iterator[CountHistory]:
+    opened = CountHistory(tmp_path / "counts.sqlite3")
+    yield opened
+    opened.close()
+
+
+def csv_rows(history: CountHistory, **between: datetime) -> list[list[str]]:
+    file = io.StringIO(newline="")
+    count = history.export_csv(file, **between)
+    rows = list(csv.reader(io.StringIO(file.getvalue())))
+    assert len(rows) == count + 1
+    return rows
+
+
+def test_counts_are_kept_and_exported(history: CountHistory) -> None:
+    history.add(
+        [Interval(NOON, NOON + timedelta(seconds=20), 300, {("door", "bee", "in"): 2}, {"entrance": {"bee": 4}})],
+        Totals(),
+    )
+    history.add(
+        [
+            Interval(
+                NOON + timedelta(seconds=30),
+                NOON + timedelta(seconds=60),
+                300,
+                {("door", "bee", "in"): 1, ("door", "bee", "out"): 7},
+                {"entrance": {"bee": 1}},
+            )
+        ],
+        Totals(),
+    )
+    history.add([interval(NOON + timedelta(minutes=1), {}, frames=5)], Totals())
+    rows = csv_rows(history)
+    assert rows == [
+        ["minute", "place", "label", "in", "out", "inside", "frames"],
+        ["2026-05-04T12:00:00Z", "door", "bee", "3", "7", "0", "600"],
+        ["2026-05-04T12:00:00Z", "entrance", "bee", "0", "0", "1", "600"],
+        ["2026-05-04T12:01:00Z", "", "", "", "", "", "5"],
+    ]
+    assert csv_rows(history, since=NOON + timedelta(minutes=1)) == [rows[0], rows[3]]
+    assert csv_rows(history, until=NOON + timedelta(minutes=1)) == rows[:3]
+
+
+def test_other_programs_can_read_the_file(history: CountHistory, tmp_path: Path) -> None:
+    history.add([interval(NOON, {("door", "bee", "in"): 3})], Totals())
+    reader = sqlite3.connect(f"file:{tmp_path}/counts.sqlite3?mode=ro", uri=True)
+    assert reader.execute("SELECT * FROM traffic").fetchall() == [("2026-05-04T12:00:00Z", "door", "bee", 3, 0, 0, 900)]
+    reader.close()
+
+
+def test_totals_come_back_from_the_file(tmp_path: Path) -> None:
+    totals = Totals(day=date(2026, 5, 4))
+    totals.add([IN, IN])
+    first = CountHistory(tmp_path / "counts.sqlite3")
+    assert first.totals() == Totals()
+    first.add([], totals)
+    first.close()
+    again = CountHistory(tmp_path / "counts.sqlite3")
+    assert again.totals() == totals
+    again.close()
+
+
+def test_year_of_a_busy_hive_takes_at_most_20_mb(tmp_path: Path) -> None:
+    """A line and a zone count every minute of 14 h a day, and the camera runs day and night; for a sixth of a year."""
+    path = tmp_path / "counts.sqlite3"
+    history = CountHistory(path)
+    rng = np.random.default_rng(3)
+    totals = Totals()
+    for day in range(61):
+        flown = rng.poisson(40, (1440, 4)).tolist()
+        minutes = []
+        for minute, (came, went, arrived, left) in enumerate(flown):
+            counts = {
+                ("door", "bee", "in"): came,
+                ("door", "bee", "out"): went,
+                ("entrance", "bee", "in"): arrived,
+                ("entrance", "bee", "out"): left,
+            }
+            by_day = 300 <= minute < 300 + 14 * 60
+            at = NOON + timedelta(days=day, minutes=minute)
+            minutes.append(Interval(at, at, 900, counts if by_day else {}, {"entrance": {"bee": 12 if by_day else 0}}))
+        history.add(minutes, totals)
+    count = history.export_csv(io.StringIO(newline=""))
+    history.close()
+    assert path.stat().st_size * 6 <= 20_000_000
+    assert count == 61 * (14 * 60 * 2 + 10 * 60)
+
+
+def test_oldest_days_make_room(tmp_path: Path) -> None:
+    path = tmp_path / "counts.sqlite3"
+    history = CountHistory(path, max_bytes=200_000)
+    for quarter in range(4 * 12):
+        begin = NOON + timedelta(hours=6 * quarter)
+        minutes = [interval(begin + timedelta(minutes=minute), {("door", "bee", "in"): 3}) for minute in range(360)]
+        history.add(minutes, Totals())
+    rows = csv_rows(history)
+    history.close()
+    assert path.stat().st_size <= 200_000
+    assert len(rows) > 1440
+    assert rows[-1][0] == "2026-05-16T11:59:00Z"
+
+
+def test_minutes_older_than_a_year_are_deleted(tmp_path: Path) -> None:
+    history = CountHistory(tmp_path / "counts.sqlite3", keep_days=366)
+    history.add([interval(NOON, {("door", "bee", "in"): 3})], Totals())
+    history.add([interval(NOON + timedelta(days=367), {("door", "bee", "in"): 4})], Totals())
+    assert [row[0] for row in csv_rows(history)[1:]] == ["2027-05-06T12:00:00Z"]
+    history.close()
+
+
+def test_file_of_another_program_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.sqlite3").write_text("no database at all, " * 100)
+    with pytest.raises(InputError, match=r"text\.sqlite3: file is not a database"):
+        CountHistory(tmp_path / "text.sqlite3")
+    other = sqlite3.connect(tmp_path / "other.sqlite3")
+    other.execute("CREATE TABLE things (name)")
+    other.close()
+    with pytest.raises(InputError, match="database of another program"):
+        CountHistory(tmp_path / "other.sqlite3")
+    later = sqlite3.connect(tmp_path / "later.sqlite3")
+    later.execute("PRAGMA user_version = 9")
+    later.close()
+    with pytest.raises(InputError, match="later version"):
+        CountHistory(tmp_path / "later.sqlite3")
+
+
+_COUNTING = """
+import sys
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from support.flying import frames_of
+from beeagent.tracking import CountHistory, Traffic
+sys.path.insert(0, sys.argv[2])
+from test_traffic import NOON, PLACES, crossing
+history = CountHistory(Path(sys.argv[1]))
+traffic = Traffic(PLACES, interval_s=1, totals=history.totals(), store=history, time_zone=timezone.utc)
+begin = NOON + timedelta(days=int(sys.argv[3]))
+for number in range(1, 100000):
+    for index, frame in enumerate(crossing(number)):
+        report = traffic.add(frame, begin + timedelta(seconds=number + index / 30))
+        if report is not None:
+            print(report.lines["door"]["bee"]["total"]["in"], flush=True)
+"""
+
+
+def test_reported_totals_never_fall_over_kills(tmp_path: Path) -> None:
+    path = tmp_path / "counts.sqlite3"
+    highest = 0
+    for run in range(2):
+        process = subprocess.Popen(
+            [sys.executable, "-c", _COUNTING, str(path), str(Path(__file__).parent), str(run)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        )
+        assert process.stdout is not None
+        for index, line in enumerate(process.stdout):
+            assert int(line) >= highest
+            highest = int(line)
+            if index == 5:
+                break
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    history = CountHistory(path)
+    assert history.totals().ever[("door", "bee", "in")] >= highest >= 10
+    history.close()
+
+
+def test_interval_without_length_is_refused() -> None:
+    with pytest.raises(ValueError, match="interval_s must be above 0"):
+        Traffic(PLACES, interval_s=0)
