@@ -22,7 +22,6 @@ from beeagent.camera.address import (
 from beeagent.camera.capture import Capture, CaptureLimits
 from beeagent.camera.csi import CsiSource
 from beeagent.camera.discovery import Cameras
-from beeagent.camera.frame_queue import FrameQueue
 from beeagent.camera.images import ImageSource, list_folder, list_pattern, pattern_folder
 from beeagent.camera.live import CaptureFormat, FreezeDetector
 from beeagent.camera.opencv import silence_opencv
@@ -168,17 +167,15 @@ def open_camera(
     width, height = size or (None, None)
     wanted = CaptureFormat(width=width, height=height, fps=fps)
     opener = SourceOpener(parse_camera(address), SourceOptions(realtime=realtime, wanted=wanted))
-    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=opener.live)
-    capture = Capture(opener, frames, on_state=_log_state, limits=CaptureLimits(max_rate=max_rate))
-    capture.start()
+    capture = Capture(opener, drop_oldest=opener.live, on_state=_log_state, limits=CaptureLimits(max_rate=max_rate))
     try:
-        yield _captured(capture, frames)
+        yield _captured(capture)
     finally:
         capture.stop()
 
 
-def _captured(capture: Capture, frames: FrameQueue[Frame]) -> Iterator[Frame]:
-    yield from frames
+def _captured(capture: Capture) -> Iterator[Frame]:
+    yield from capture
     if capture.failure is not None:
         raise capture.failure
 

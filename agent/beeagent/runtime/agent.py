@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 
-from beeagent.camera import Capture, Frame, FrameQueue, IncompleteVideoError
+from beeagent.camera import Capture, IncompleteVideoError
 from beeagent.detection import ModelBundle
 from beeagent.errors import InputError
 from beeagent.messages import CameraCounts
@@ -89,10 +89,9 @@ class Agent:
 
         source = build_source(settings)
         set_camera_problem = problems.of("camera")
-        frames: FrameQueue[Frame] = FrameQueue(drop_oldest=source.live)
         self._capture = capture = Capture(
             source,
-            frames,
+            drop_oldest=source.live,
             on_state=lambda fine, reason: set_camera_problem(None if fine else reason),
             limits=build_capture_limits(settings),
         )
@@ -107,7 +106,7 @@ class Agent:
                 opened.callback(opinion.stop)
             self._pipeline = pipeline = Pipeline(
                 model=build_detectors(settings, bundle),
-                frames=frames,
+                frames=capture,
                 drop_oldest=source.live,
                 on_problem=problems.of("inference"),
                 stopping=stopping,
@@ -196,7 +195,6 @@ class Agent:
         self._opened.close()
 
     def _start(self) -> None:
-        self._capture.start()
         self._pipeline.start()
         self._delivery.start()
         self._reporter.start()
