@@ -4,14 +4,13 @@ import errno
 import fcntl
 import os
 import sqlite3
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from beeagent.errors import InputError
 from beeagent.outbox.recovery import is_damage
-from beeagent.outbox.write_buffer import Totals
+from beeagent.outbox.rows import Totals
 
 _APPLICATION_ID: Final = 0x62656573  # "bees"; marks the file as an outbox
 _FORMAT: Final = 3
@@ -158,12 +157,15 @@ def stored_totals(database: sqlite3.Connection) -> Totals:
     Raises:
         sqlite3.Error: they cannot be read, or are invalid.
     """
-    values: dict[str, dict[str, int]] = {"seq": {}, "delivered": {}, "dropped": {}}
+    totals = Totals()
     for kind, name, value in database.execute("SELECT kind, name, value FROM state WHERE kind <> 'clock'"):
-        if kind not in values or not isinstance(value, int) or value < 0:
+        if kind not in {"seq", "delivered", "dropped"} or not isinstance(value, int) or value < 0:
             raise sqlite3.DatabaseError("its counts are invalid")
-        values[kind][name] = value
-    return Totals(values["seq"], values["delivered"].get("", 0), Counter(values["dropped"]))
+        if kind == "seq":
+            totals.sequences[name] = value
+        else:
+            totals.ended[name if kind == "dropped" else None] = value
+    return totals
 
 
 def _connect(path: Path | None, connect: Connect) -> sqlite3.Connection:

@@ -12,7 +12,7 @@ from typing import Final
 from beeagent.outbox.dead_letters import DeadLetterFile
 from beeagent.outbox.outbox import Outbox
 from beeagent.outbox.publisher import Outcome, Publisher, Receipt
-from beeagent.outbox.write_buffer import Row, UnreadableOutboxError
+from beeagent.outbox.rows import Row, UnreadableOutboxError
 
 _LOG: Final = logging.getLogger(__name__)
 
