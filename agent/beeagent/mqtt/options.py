@@ -126,48 +126,6 @@ class ErrorKeepingSocket(ssl.SSLSocket):
             raise
 
 
-def tls_context(
-    *,
-    address: BrokerAddress,
-    ca_file: Path | None,
-    certificate_file: Path | None,
-    key_file: Path | None,
-    insecure: bool,
-) -> ssl.SSLContext:
-    """Build the TLS context. The broker's certificate and host name are verified, unless `insecure`.
-
-    Args:
-        address: of the broker.
-        ca_file: PEM file of the certificate authorities to trust instead of the system's.
-        certificate_file: PEM file of the client's certificate, with `key_file`.
-        key_file: PEM file of the certificate's key, without a passphrase.
-        insecure: accept any certificate.
-
-    Raises:
-        InputError: settings contradict each other, or a file cannot be used.
-    """
-    if (certificate_file is None) != (key_file is None):
-        raise InputError("mqtt_certificate_file and mqtt_key_file go together: give both or none")
-    if insecure and ca_file is not None:
-        raise InputError(
-            f"insecure_tls accepts any certificate, and mqtt_ca_file {ca_file} is set too: set one of them"
-        )
-    try:
-        context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
-    except (OSError, ValueError) as error:
-        raise InputError(f"mqtt_ca_file {ca_file} cannot be used: {_words(error)}") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.sslsocket_class = ErrorKeepingSocket
-    if insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if certificate_file is not None and key_file is not None:
-        _load_certificate(context, certificate_file, key_file)
-        if address.port == _AWS_ALPN_PORT:
-            context.set_alpn_protocols([_AWS_ALPN])
-    return context
-
-
 @dataclass(frozen=True, slots=True)
 class MqttOptions:
     """The broker and the credentials for it. `mqtt_options` checks and builds one.
@@ -270,17 +228,40 @@ def mqtt_options(  # noqa: PLR0913 - the settings of a broker
                 raise InputError(f"{key} {path} is set and {address} has no TLS: give the broker as mqtts://")
         if insecure:
             raise InputError(f"insecure_tls is set and {address} has no TLS anyway: leave it out")
-        return MqttOptions(address=address, client_id=client_id, username=username, password=password, version=version)
-    tls = tls_context(
-        address=address,
-        ca_file=ca_file,
-        certificate_file=certificate_file,
-        key_file=key_file,
-        insecure=insecure,
-    )
+    tls = _tls_context(address, ca_file, certificate_file, key_file, insecure=insecure) if address.tls else None
     return MqttOptions(
         address=address, client_id=client_id, username=username, password=password, tls=tls, version=version
     )
+
+
+def _tls_context(
+    address: BrokerAddress,
+    ca_file: Path | None,
+    certificate_file: Path | None,
+    key_file: Path | None,
+    *,
+    insecure: bool,
+) -> ssl.SSLContext:
+    if (certificate_file is None) != (key_file is None):
+        raise InputError("mqtt_certificate_file and mqtt_key_file go together: give both or none")
+    if insecure and ca_file is not None:
+        raise InputError(
+            f"insecure_tls accepts any certificate, and mqtt_ca_file {ca_file} is set too: set one of them"
+        )
+    try:
+        context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+    except (OSError, ValueError) as error:
+        raise InputError(f"mqtt_ca_file {ca_file} cannot be used: {_words(error)}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = ErrorKeepingSocket
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if certificate_file is not None and key_file is not None:
+        _load_certificate(context, certificate_file, key_file)
+        if address.port == _AWS_ALPN_PORT:
+            context.set_alpn_protocols([_AWS_ALPN])
+    return context
 
 
 def _address(text: str) -> BrokerAddress:
