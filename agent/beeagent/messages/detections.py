@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
+import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 
 from beeagent.detection import Detections
@@ -287,20 +288,17 @@ def _source(name: str, position_s: float | None) -> dict[str, Any]:
 
 
 def _detections(found: Detections) -> list[dict[str, Any]]:
-    rows = zip(found.class_ids.tolist(), found.confidences.tolist(), found.boxes.tolist(), strict=True)
-    return [
-        {"label": found.labels[class_id], "confidence": round(confidence, _DECIMALS), "box": _box(edges)}
-        for class_id, confidence, edges in rows
-    ]
-
-
-def _box(edges: list[float]) -> dict[str, float]:
     # Both edges are rounded, and the size is the difference in whole steps: left + width can then never exceed the
     # frame, which rounding left and width each on its own would allow.
-    left, top, right, bottom = (round(edge * _STEPS) for edge in edges)
-    return {
-        "left": left / _STEPS,
-        "top": top / _STEPS,
-        "width": (right - left) / _STEPS,
-        "height": (bottom - top) / _STEPS,
-    }
+    edges = np.rint(found.boxes.astype(np.float64) * _STEPS).astype(np.int64)
+    corners, sizes = (edges[:, :2] / _STEPS).tolist(), ((edges[:, 2:] - edges[:, :2]) / _STEPS).tolist()
+    return [
+        {
+            "label": found.labels[class_id],
+            "confidence": round(confidence, _DECIMALS),
+            "box": {"left": left, "top": top, "width": width, "height": height},
+        }
+        for class_id, confidence, (left, top), (width, height) in zip(
+            found.class_ids.tolist(), found.confidences.tolist(), corners, sizes, strict=True
+        )
+    ]

@@ -4,13 +4,12 @@ from beeagent.outbox.dead_letters import DeadLetterFile
 from beeagent.outbox.outbox import Outbox
 from beeagent.outbox.publisher import DiscardPublisher, Outcome, Publisher, PublisherState, Receipt
 from beeagent.outbox.rows import OutboxCounts, Row, UnreadableOutboxError
-from beeagent.outbox.sender import Delivery, Sender
+from beeagent.outbox.sender import Sender
 from beeagent.outbox.store import BootClock, boot_clock
 
 __all__ = [
     "BootClock",
     "DeadLetterFile",
-    "Delivery",
     "DiscardPublisher",
     "Outbox",
     "OutboxCounts",

@@ -15,10 +15,10 @@ from beeagent.detection import ModelBundle
 from beeagent.errors import InputError
 from beeagent.messages import CameraCounts
 from beeagent.mqtt import BrokerAddress
+from beeagent.outbox import DeadLetterFile, Sender
 from beeagent.runtime.factory import (
     build_capture_limits,
     build_collection,
-    build_delivery,
     build_detectors,
     build_outbox,
     build_publisher,
@@ -126,7 +126,13 @@ class Agent:
             )
             will = partial(health.offline_status, "the connection broke off")
             publisher = build_publisher(settings, broker=broker, ipc=ipc, last_will=will)
-            self._delivery = delivery = build_delivery(settings, outbox, publisher, outbox_path)
+            self._publisher = publisher
+            self._sender = sender = Sender(
+                outbox=outbox,
+                publisher=publisher,
+                dead_letters=DeadLetterFile.beside(outbox_path),
+                drain_rate=settings.outbox.drain_rate,
+            )
             self._opened = opened.pop_all()
         output = LineOutput(stopping) if settings.messages.stdout else None
         self._results = Results(settings, outbox=outbox, publisher=publisher, opinion=opinion, output=output)
@@ -138,8 +144,8 @@ class Agent:
             problems=problems,
             checks={
                 "outbox": lambda: outbox.problem,
-                "delivery": lambda: delivery.sender.problem,
-                "broker": lambda: delivery.broker_problem,
+                "delivery": lambda: sender.problem,
+                "broker": lambda: sender.broker_problem,
                 "collect": lambda: None if collection is None else collection.fault,
             },
             busy_s=lambda: pipeline.busy_s,
@@ -152,7 +158,7 @@ class Agent:
     @property
     def delivering(self) -> bool:
         """Whether results are on their way out that would have to wait if the agent ended now."""
-        return self._delivery.delivering
+        return self._sender.delivering
 
     def stop(self) -> None:
         """Make `run` return soon. Safe from any thread and from a signal handler."""
@@ -196,7 +202,8 @@ class Agent:
 
     def _start(self) -> None:
         self._pipeline.start()
-        self._delivery.start()
+        self._publisher.start()
+        self._sender.start()
         self._reporter.start()
         self._results.start()
 
@@ -219,12 +226,15 @@ class Agent:
         if self._collection is not None:
             self._collection.close()
         if not stopped:
-            self._delivery.drain(timeout=_DRAIN_TIMEOUT_S, unless=self._stopping)
+            by = time.monotonic() + _DRAIN_TIMEOUT_S
+            while not self._stopping.is_set() and time.monotonic() < by and self._sender.broker_problem is None:
+                if self._sender.drain(timeout=0.25):
+                    break
             self._stopping.set()
             began = time.monotonic()
         self._reporter.join(_STOP_TIMEOUT_S / 4)
         reason = self._failure or "stopped"
-        self._delivery.end(farewell=lambda: self.health.offline_status(reason), by=began + _STOP_TIMEOUT_S)
+        self._sender.end(farewell=lambda: self.health.offline_status(reason), by=began + _STOP_TIMEOUT_S)
         self.reload.join(_RELOAD_TIMEOUT_S)
         return ended and not self._pipeline.lost
 

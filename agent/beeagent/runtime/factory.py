@@ -43,7 +43,7 @@ from beeagent.mqtt import (
     mqtt_options,
     parse_broker,
 )
-from beeagent.outbox import DeadLetterFile, Delivery, DiscardPublisher, Outbox, Publisher, Sender
+from beeagent.outbox import DiscardPublisher, Outbox, Publisher
 from beeagent.settings import Settings
 
 if TYPE_CHECKING:
@@ -223,17 +223,6 @@ def build_outbox(settings: Settings, path: Path | None) -> Outbox:
         commit_interval_s=settings.outbox.commit_interval_ms / 1000,
         commit_at_once=settings.outbox.commit_at_once,
     )
-
-
-def build_delivery(settings: Settings, outbox: Outbox, publisher: Publisher, path: Path | None) -> Delivery:
-    """Connect an outbox and a publisher; the file of dead letters lies beside the outbox's `path`."""
-    sender = Sender(
-        outbox=outbox,
-        publisher=publisher,
-        dead_letters=DeadLetterFile.beside(path),
-        drain_rate=settings.outbox.drain_rate,
-    )
-    return Delivery(outbox, sender, publisher)
 
 
 def build_collection(settings: Settings) -> Collection | None:

@@ -25,7 +25,7 @@ _Sample = tuple[Mapping[str, str], float]
 _Metric = tuple[str, str, float | list[_Sample] | None]
 
 
-class HealthServer:
+class HealthServer(ThreadingHTTPServer):
     """An HTTP server for two read-only resources, on threads of its own.
 
     `GET /metrics` returns Prometheus metrics. `GET /healthz` returns `{"state": …, "reasons": […]}` with status 200
@@ -44,22 +44,29 @@ class HealthServer:
         InputError: it cannot listen there.
     """
 
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 2 * _MAX_CONNECTIONS
+
     def __init__(self, health: Health, *, host: str, port: int) -> None:
+        self.health = health
+        self._open: dict[socket.socket, float] = {}  # with the time of its time-out, the oldest first
+        self._open_lock = threading.Lock()
         try:
-            family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-            self._server = _Server(health, family, address[:2])
+            self.address_family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            super().__init__((str(address[0]), int(address[1])), _Handler)
         except (OSError, UnicodeError) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
             raise InputError(
                 f"http_host {host} with http_port {port} cannot be listened on ({reason.lower()}): give others, or no "
                 "http_port for no HTTP"
             ) from error
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL_S,), name="http", daemon=True)
+        self._thread = threading.Thread(target=self.serve_forever, args=(_POLL_S,), name="http", daemon=True)
 
     @property
     def port(self) -> int:
         """The port it listens on."""
-        return int(self._server.server_address[1])
+        return int(self.server_address[1])
 
     def start(self) -> None:
         """Start serving."""
@@ -68,40 +75,11 @@ class HealthServer:
     def stop(self) -> None:
         """Stop serving, and close every connection. To be called once, after `start`."""
         if self._thread.is_alive():  # or this would wait for ever
-            self._server.shutdown()
-        self._server.server_close()
-        self._server.drop_all()
-
-
-@contextmanager
-def serving_health(settings: Settings, health: Health) -> Iterator[None]:
-    """While entered, serve the state on the host and port of the settings, if there is a port.
-
-    Raises:
-        InputError: it cannot listen there.
-    """
-    if settings.http.port is None:
-        yield
-        return
-    server = HealthServer(health, host=settings.http.host, port=settings.http.port)
-    server.start()
-    try:
-        yield
-    finally:
-        server.stop()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 2 * _MAX_CONNECTIONS
-
-    def __init__(self, health: Health, family: socket.AddressFamily, address: Any) -> None:  # noqa: ANN401 - the family's
-        self.address_family = family
-        self.health = health
-        self._open: dict[socket.socket, float] = {}  # with the time of its time-out, the oldest first
-        self._open_lock = threading.Lock()
-        super().__init__(address, _Handler)
+            self.shutdown()
+        self.server_close()
+        with self._open_lock:
+            for connection in list(self._open):
+                self._drop(connection)
 
     def server_bind(self) -> None:
         """Bind, without the base's look-up of the host name, which would wait for a dead name server."""
@@ -131,12 +109,6 @@ class _Server(ThreadingHTTPServer):
             self._open.pop(request, None)
         super().shutdown_request(request)
 
-    def drop_all(self) -> None:
-        """Drop every connection."""
-        with self._open_lock:
-            for connection in list(self._open):
-                self._drop(connection)
-
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002 - the base's own signature
         """Ignore a client that went away or was dropped; any other exception ends the thread, which the guard notices.
 
@@ -153,8 +125,26 @@ class _Server(ThreadingHTTPServer):
             connection.shutdown(socket.SHUT_RDWR)
 
 
+@contextmanager
+def serving_health(settings: Settings, health: Health) -> Iterator[None]:
+    """While entered, serve the state on the host and port of the settings, if there is a port.
+
+    Raises:
+        InputError: it cannot listen there.
+    """
+    if settings.http.port is None:
+        yield
+        return
+    server = HealthServer(health, host=settings.http.host, port=settings.http.port)
+    server.start()
+    try:
+        yield
+    finally:
+        server.stop()
+
+
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+    server: HealthServer
     error_message_format = "%(code)d %(message)s\n"
     error_content_type = "text/plain; charset=utf-8"
 
