@@ -194,7 +194,7 @@ class Capture:
                     self._run = run = _CaptureRun(
                         self._open_source,
                         frames=FrameQueue(drop_oldest=self._drop_oldest),
-                        max_rate=self._limits.max_rate,
+                        limits=self._limits,
                         counts=self._counts,
                         lock=self._lock,
                         name=f"capture-{self._runs}",
@@ -209,17 +209,15 @@ class Capture:
         if (since := run.since) is None:
             return self._limits.camera_timeout
         moments = [] if since == self._reported_slow else [self._limits.camera_timeout]
-        if (limit := self._time_limit(run)) is not None:
-            moments.append(limit)
-        if not moments:
-            return self._limits.camera_timeout
-        return max(0.0, since + min(moments) - time.monotonic())
+        if run.time_limit is not None:
+            moments.append(run.time_limit)
+        return max(0.0, since + min(moments) - time.monotonic()) if moments else self._limits.camera_timeout
 
     def _is_stuck(self, run: "_CaptureRun") -> bool:
         """Return whether a run takes too long and was abandoned; report it if it is only slow."""
         if (since := run.since) is None:
             return False
-        waited, limit = time.monotonic() - since, self._time_limit(run)
+        waited, limit = time.monotonic() - since, run.time_limit
         if run.source is None:
             reason = f"opening the camera has taken {waited:.3g} s so far"
         else:
@@ -234,12 +232,6 @@ class Capture:
             self._reported_slow = since
             self._report(ok=False, reason=reason)
         return False
-
-    def _time_limit(self, run: "_CaptureRun") -> float | None:
-        """Return the seconds after which a run is abandoned in what it does; None for never."""
-        if run.source is None:
-            return self._limits.open_timeout
-        return self._limits.camera_timeout if run.source.live else None
 
     def _may_reopen(self, run: "_CaptureRun") -> bool:
         """Return whether to open the source again after a run; set `failure` if not."""
@@ -266,6 +258,7 @@ class _CaptureRun:
     Attributes:
         source: the source; None until it is open.
         since: when the opening or reading under way began; None while a frame waits to be taken.
+        time_limit: seconds after which what is under way counts as stuck; None for never.
         error: why it has ended, or what is missing at the end of the source; None if nothing is.
         may_reopen: whether opening the source again may help.
     """
@@ -275,20 +268,21 @@ class _CaptureRun:
         open_source: Callable[[], FrameSource],
         *,
         frames: FrameQueue[Frame],
-        max_rate: float | None,
+        limits: CaptureLimits,
         counts: CaptureCounts,
         lock: threading.Lock,
         name: str,
     ) -> None:
         self._open_source = open_source
         self.frames = frames
-        self._rate_limit = None if max_rate is None else RateLimit(max_rate, MonotonicClock())
+        self._limits = limits
         self._counts = counts
         self._lock = lock
         self._abandoned = threading.Event()
         self._last_was_bad = False
         self.source: FrameSource | None = None
         self.since: float | None = time.monotonic()
+        self.time_limit: float | None = limits.open_timeout
         self.error: BeeagentError | None = None
         self.may_reopen = False
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -308,6 +302,7 @@ class _CaptureRun:
         error: BeeagentError | None = None
         try:
             self.source = source = self._open_source()
+            self.time_limit = self._limits.camera_timeout if source.live else None
             try:
                 self._read(source)
             finally:
@@ -325,7 +320,7 @@ class _CaptureRun:
             self.frames.close()
 
     def _read(self, source: FrameSource) -> None:
-        rate = self._rate_limit
+        rate = None if self._limits.max_rate is None else RateLimit(self._limits.max_rate, MonotonicClock())
         while True:
             if rate is not None and not source.live:
                 self._abandoned.wait(rate.seconds_early())

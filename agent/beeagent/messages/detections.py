@@ -15,7 +15,6 @@ from beeagent.messages.message import (
     OPEN,
     Amount,
     Message,
-    MessageTooLargeError,
     Part,
     PositiveCount,
     Ratio,
@@ -167,20 +166,18 @@ class DetectionsMessage(Message):
             MessageTooLargeError: it does not fit even without detections.
             ValueError: a text in it is not Unicode.
         """
-        try:
-            return super().encode(limit=limit)
-        except MessageTooLargeError:
-            fitting, fits, too_many = None, -1, len(self.detections)
-            while too_many - fits > 1:
-                middle = (fits + too_many) // 2
-                payload = self._keeping(middle).to_json()
-                if len(payload) <= limit:
-                    fitting, fits = payload, middle
-                else:
-                    too_many = middle
-            if fitting is None:
-                raise
-            return fitting
+        payload = self.to_json()
+        if len(payload) <= limit:
+            return payload
+        fitting, fits, too_many = None, -1, len(self.detections)
+        while too_many - fits > 1:
+            middle = (fits + too_many) // 2
+            payload = self._keeping(middle).to_json()
+            if len(payload) <= limit:
+                fitting, fits = payload, middle
+            else:
+                too_many = middle
+        return super().encode(limit=limit) if fitting is None else fitting
 
     def with_seq(self, seq: int) -> "DetectionsMessage":
         """Return the message with another number."""

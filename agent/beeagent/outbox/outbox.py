@@ -275,12 +275,12 @@ class Outbox:
                 _LOG.error(
                     "%d results could not be stored and are lost; their numbers will be assigned again", unstored
                 )
-            return not self._unsettled()
+            return self._changes == self._stored_changes
 
     def _commit_rest(self) -> None:
         """Commit what is left after the writer has failed unexpectedly."""
         with self._changed:
-            if not self._unsettled() or self._failing is not None:
+            if self._changes == self._stored_changes or self._failing is not None:
                 return
             batch = self._take_batch()
         try:
@@ -292,7 +292,7 @@ class Outbox:
     # The following are called under `_changed`.
 
     def _note_change(self) -> None:
-        if not self._unsettled():
+        if self._changes == self._stored_changes:
             self._commit_by = time.monotonic() + self._commit_interval
         self._changes += 1
         self._changed.notify_all()
@@ -305,10 +305,6 @@ class Outbox:
                 self._pending.removals[row_id] = reason
                 self._ended[reason] += 1
                 self._note_change()
-
-    def _unsettled(self) -> bool:
-        """Return whether there are changes that are not committed yet."""
-        return self._changes != self._stored_changes
 
     def _uncommitted(self) -> list[Batch]:
         return [self._pending] if self._committing is None else [self._committing, self._pending]
@@ -387,17 +383,16 @@ class Outbox:
     def _next_batch(self) -> Batch | None:
         """Wait until there are changes to commit, or rows may have expired, and return the batch; None at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closing or self._unsettled(), _EXPIRE_EVERY_S)
-            while self._unsettled() and not self._urgent():
+            self._changed.wait_for(lambda: self._closing or self._changes != self._stored_changes, _EXPIRE_EVERY_S)
+            while self._changes != self._stored_changes:
+                if self._closing or self._flushing or (self._commit_immediately and self._pending.puts):
+                    break
                 left = self._commit_by - time.monotonic()
                 if left <= 0 or not self._changed.wait(left):
                     break
-            if self._closing and not self._unsettled():
+            if self._closing and self._changes == self._stored_changes:
                 return None
             return self._take_batch()
-
-    def _urgent(self) -> bool:
-        return bool(self._closing or self._flushing or (self._commit_immediately and self._pending.puts))
 
     def _retry(self, batch: Batch, reason: str) -> bool:
         """Put back what could not be stored, and wait; return False if the outbox is being closed."""

@@ -135,7 +135,8 @@ class OutboxStore:
         execute = self._database.execute
         execute("BEGIN IMMEDIATE")
         try:
-            self._note_clock()
+            if not self._clock_noted:
+                self._note_clock()
             beyond: Counter[str | None] = Counter()
             for row_id, reason in batch.removals.items():
                 if not execute("DELETE FROM message WHERE id = ?", (row_id,)).rowcount:
@@ -250,11 +251,8 @@ class OutboxStore:
         return newest if known is None else int(known[0])
 
     def _note_clock(self) -> None:
-        if not self._clock_noted:
-            self._database.execute("DELETE FROM state WHERE kind = 'clock'")
-            self._database.execute(
-                "INSERT INTO state VALUES ('clock', ?, ?)", (self._clock.boot, int(self._clock_began))
-            )
+        self._database.execute("DELETE FROM state WHERE kind = 'clock'")
+        self._database.execute("INSERT INTO state VALUES ('clock', ?, ?)", (self._clock.boot, int(self._clock_began)))
 
     def _drop_expired(self) -> int:
         """Drop rows that have waited too long; return how many. Rows are in the order of their age."""

@@ -164,14 +164,15 @@ class Results:
 
     def _message(self, decision: _Decision, *, seq: int) -> DetectionsMessage:
         result, frame = decision.result, decision.result.frame
+        height, width = frame.pixels.shape[:2]
         return detections_message(
             event_id=decision.event_id,
             device=self._settings.agent.device,
             camera=self._settings.camera.name,
             seq=seq,
             captured_at=frame.captured_at,
-            frame_width=frame.width,
-            frame_height=frame.height,
+            frame_width=width,
+            frame_height=height,
             model=result.model,
             decided_by=decision.decided_by,
             fallback=decision.fallback,
