@@ -44,9 +44,9 @@ class States:
         self.all: list[tuple[bool, str]] = []
         self._changed = threading.Condition()
 
-    def __call__(self, ok: bool, reason: str) -> None:  # noqa: FBT001 - as Capture calls it
+    def __call__(self, problem: str | None) -> None:
         with self._changed:
-            self.all.append((ok, reason))
+            self.all.append((problem is None, problem or ""))
             self._changed.notify_all()
 
     def wait_until_ok(self, *, after: int = 0) -> int:
@@ -120,7 +120,7 @@ def started() -> Iterator[Start]:
         capture = Capture(
             factory,
             drop_oldest=frames.drop_oldest,
-            on_state=states,
+            on_problem=states,
             limits=CaptureLimits(**limits),
             backoff=quick(),
         )
@@ -170,7 +170,7 @@ def test_newest_frame_of_a_camera_replaces_the_oldest() -> None:
         yield from ["frame"] * 9
         yield gate
 
-    capture = Capture(lambda: Scripted(steps()), drop_oldest=True, on_state=States())
+    capture = Capture(lambda: Scripted(steps()), drop_oldest=True, on_problem=States())
     frames = iter(capture)
     assert next(frames).index == 0
     opened.set()
@@ -494,7 +494,7 @@ def test_stop_ends_wait_before_next_opening() -> None:
         raise SourceLostError("not up")
 
     states = States()
-    capture = Capture(refuse, drop_oldest=True, on_state=states, backoff=Backoff(first=3600, longest=3600))
+    capture = Capture(refuse, drop_oldest=True, on_problem=states, backoff=Backoff(first=3600, longest=3600))
     thread = threading.Thread(target=list, args=(capture,), daemon=True)
     thread.start()
     states.wait_until_lost("not up")
@@ -504,14 +504,14 @@ def test_stop_ends_wait_before_next_opening() -> None:
 
 
 def test_stop_before_start() -> None:
-    capture = Capture(lambda: Scripted(forever()), drop_oldest=True, on_state=States())
+    capture = Capture(lambda: Scripted(forever()), drop_oldest=True, on_problem=States())
     assert capture.stop()
     assert list(capture) == []
 
 
 def test_end_of_iteration_ends_capture() -> None:
     source = Scripted(forever())
-    capture = Capture(lambda: source, drop_oldest=False, on_state=States())
+    capture = Capture(lambda: source, drop_oldest=False, on_problem=States())
     with contextlib.closing(iter(capture)) as frames:  # type: ignore[type-var] # it is a generator
         next(frames)
     assert source.closed.wait(SOON)

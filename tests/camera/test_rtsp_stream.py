@@ -66,9 +66,9 @@ def test_capture_survives_rtsp_server_down_frozen_and_killed() -> None:
     states: list[tuple[bool, str]] = []
     changed = threading.Condition()
 
-    def note(ok: bool, reason: str) -> None:  # noqa: FBT001 - as Capture calls it
+    def note(problem: str | None) -> None:
         with changed:
-            states.append((ok, reason))
+            states.append((problem is None, problem or ""))
             changed.notify_all()
 
     def wait_for(*, ok: bool, words: str = "") -> None:
@@ -78,7 +78,7 @@ def test_capture_survives_rtsp_server_down_frozen_and_killed() -> None:
     capture = Capture(
         lambda: open_stream(StreamAddress(f"rtsp://127.0.0.1:{port}/bees"), timeouts=TIMEOUTS, freeze=None),
         drop_oldest=True,
-        on_state=note,
+        on_problem=note,
         limits=CaptureLimits(camera_timeout=3, await_camera=True),
         backoff=Backoff(first=0.05, longest=0.1),
     )

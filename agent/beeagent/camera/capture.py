@@ -84,14 +84,14 @@ class Capture:
     SourceLostError, above all InputError, ends the iteration, since the user named something that does not exist;
     later, or with `await_camera`, the same error is a camera that was unplugged, and capture goes on trying.
 
-    A source that is not live is never reopened, as that would start it over. When its file is slow, the state says so,
+    A source that is not live is never reopened, as that would start it over. When its file is slow, that is reported,
     and reading goes on.
 
     Args:
         open_source: opens the source, anew at each call. Runs in a capture thread.
         drop_oldest: whether a newer frame replaces one that was not taken yet: for live sources; see `is_live`.
-        on_state: called with (True, "") once frames flow, and with (False, reason) once they do not; only when that
-            changes, from the iterating thread. It must not raise.
+        on_problem: called with None once frames flow, and with the reason once they do not; only when that changes,
+            from the iterating thread. It must not raise.
         limits: rates and time-outs.
         backoff: the waits between openings; None for half a second to 15 seconds.
 
@@ -106,18 +106,18 @@ class Capture:
         open_source: Callable[[], FrameSource],
         *,
         drop_oldest: bool,
-        on_state: Callable[[bool, str], None],
+        on_problem: Callable[[str | None], None],
         limits: CaptureLimits | None = None,
         backoff: Backoff | None = None,
     ) -> None:
         self._open_source = open_source
         self._drop_oldest = drop_oldest
-        self._on_state = on_state
+        self._on_problem = on_problem
         self._limits = CaptureLimits() if limits is None else limits
         self._backoff = Backoff(first=0.5, longest=15.0) if backoff is None else backoff
         self.failure: BeeagentError | None = None
         self._stopping = threading.Event()
-        self._state: tuple[bool, str] | None = None
+        self._problem: str | None = ""  # the last one that was reported; at first neither None nor a reason
         self._reported_slow: float | None = None  # when the reading began that was reported as slow
         self._lock = threading.Lock()  # of the following
         self._counts = CaptureCounts()
@@ -141,12 +141,12 @@ class Capture:
                         continue
                     if first_frame_at is None:
                         first_frame_at = time.monotonic()
-                    if self._state != (True, ""):
-                        self._report(ok=True)
+                    if self._problem is not None:
+                        self._report(None)
                     yield frame
                 if self._stopping.is_set() or not self._may_reopen(run):
                     return
-                self._report(ok=False, reason=str(run.error))
+                self._report(str(run.error))
                 if first_frame_at is not None and time.monotonic() - first_frame_at > self._limits.camera_timeout:
                     self._backoff.reset()
                 self._stopping.wait(self._backoff.next())
@@ -230,7 +230,7 @@ class Capture:
             return True
         if waited >= self._limits.camera_timeout and since != self._reported_slow:
             self._reported_slow = since
-            self._report(ok=False, reason=reason)
+            self._report(reason)
         return False
 
     def _may_reopen(self, run: "_CaptureRun") -> bool:
@@ -244,10 +244,10 @@ class Capture:
             return False
         return True
 
-    def _report(self, *, ok: bool, reason: str = "") -> None:
-        if self._state != (ok, reason):
-            self._state = (ok, reason)
-            self._on_state(ok, reason)
+    def _report(self, problem: str | None) -> None:
+        if problem != self._problem:
+            self._problem = problem
+            self._on_problem(problem)
 
 
 class _CaptureRun:

@@ -167,7 +167,7 @@ def open_camera(
     width, height = size or (None, None)
     wanted = CaptureFormat(width=width, height=height, fps=fps)
     opener = SourceOpener(parse_camera(address), SourceOptions(realtime=realtime, wanted=wanted))
-    capture = Capture(opener, drop_oldest=opener.live, on_state=_log_state, limits=CaptureLimits(max_rate=max_rate))
+    capture = Capture(opener, drop_oldest=opener.live, on_problem=_log_problem, limits=CaptureLimits(max_rate=max_rate))
     try:
         yield _captured(capture)
     finally:
@@ -180,9 +180,9 @@ def _captured(capture: Capture) -> Iterator[Frame]:
         raise capture.failure
 
 
-def _log_state(ok: bool, reason: str) -> None:  # noqa: FBT001 - as Capture calls it
-    if not ok:
-        _LOG.warning("camera: %s", reason)
+def _log_problem(problem: str | None) -> None:
+    if problem is not None:
+        _LOG.warning("camera: %s", problem)
 
 
 def _await_change(source: FrameSource, freeze: FreezeDetector) -> None:

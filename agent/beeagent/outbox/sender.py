@@ -1,22 +1,15 @@
 """Sending results from the outbox to the publisher."""
 
-import logging
 import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 from functools import partial
-from typing import Final
 
 from beeagent.outbox.dead_letters import DeadLetterFile
 from beeagent.outbox.outbox import Outbox
 from beeagent.outbox.publisher import Outcome, Publisher, Receipt
 from beeagent.outbox.rows import Row, UnreadableOutboxError
-
-_LOG: Final = logging.getLogger(__name__)
-
-_LAST_RESULTS_S: Final = 0.5
-_CLOSE_OUTBOX_S: Final = 0.7  # for its last commit, after the last receipts
 
 
 class RateLimit:
@@ -69,7 +62,7 @@ class Sender:
     The thread sleeps until the outbox has stored something, a receipt has come, the publisher's state has changed, or
     the rate allows more of the backlog.
 
-    To end in order: `drain` if the results should be sent, then `end`, or stop the publisher, the sender, the outbox.
+    To end in order: `drain` if the results should be sent, then stop the publisher, the sender, the outbox.
     """
 
     def __init__(  # noqa: PLR0913 - its two ends, and its limits
@@ -175,22 +168,6 @@ class Sender:
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def end(self, *, farewell: Callable[[], bytes], by: float) -> None:
-        """Send the last results and the last status, store the remaining results, and end the publisher and the outbox.
-
-        Args:
-            farewell: returns the last retained status.
-            by: when it is to be over at the latest, by `time.monotonic`. The outbox has time to commit in any case.
-        """
-        if self._publisher.state.connected:
-            self.drain(timeout=_LAST_RESULTS_S)
-        left = by - _CLOSE_OUTBOX_S - time.monotonic()
-        self._publisher.stop(farewell=farewell(), timeout=max(0.1, left))
-        self.stop(timeout=_CLOSE_OUTBOX_S / 4)
-        self._outbox.close(timeout=_CLOSE_OUTBOX_S / 2)
-        if waiting := self._outbox.counts().waiting:
-            _LOG.warning("%d results wait for the broker; they will be sent when the agent runs again", waiting)
-
     def run_once(self) -> float | None:
         """Process receipts and publish what may be published now, on the caller's thread.
 
@@ -252,11 +229,11 @@ class Sender:
 
     def _send(self) -> float | None:
         connected = self._publisher.state.connected
-        self._outbox.commit_immediately = connected
-        if connected and not self._connected:
-            self._backlog_cursor = 0
-            self._backlog_end = self._cursor = self._outbox.stored_id
-        self._connected = connected
+        if connected != self._connected:
+            self._connected = self._outbox.commit_immediately = connected
+            if connected:
+                self._backlog_cursor = 0
+                self._backlog_end = self._cursor = self._outbox.stored_id
         if not connected:
             return None
         if (pause := self._pause_until - time.monotonic()) > 0:

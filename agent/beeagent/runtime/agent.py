@@ -1,5 +1,6 @@
 """The agent: builds its parts from the settings, starts them, handles the results, and ends them in order."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -43,6 +44,10 @@ _STOP_TIMEOUT_S = 2.7
 _STAGES_TIMEOUT_S = 1.0
 _DRAIN_TIMEOUT_S = 10.0  # at the end of a file
 _RELOAD_TIMEOUT_S = 0.5
+_LAST_RESULTS_S = 0.5
+_CLOSE_OUTBOX_S = 0.7  # for its last commit, after the last receipts, in any case
+
+_LOG = logging.getLogger(__name__)
 
 
 class Agent:
@@ -88,15 +93,14 @@ class Agent:
         self.problems = problems = Problems()
 
         source = build_source(settings)
-        set_camera_problem = problems.of("camera")
         self._capture = capture = Capture(
             source,
             drop_oldest=source.live,
-            on_state=lambda fine, reason: set_camera_problem(None if fine else reason),
+            on_problem=problems.of("camera"),
             limits=build_capture_limits(settings),
         )
         with ExitStack() as opened:  # closed again if a later part cannot be built
-            outbox = build_outbox(settings, outbox_path)
+            self._outbox = outbox = build_outbox(settings, outbox_path)
             opened.callback(outbox.close)
             self._collection = collection = build_collection(settings)
             if collection is not None:
@@ -234,7 +238,14 @@ class Agent:
             began = time.monotonic()
         self._reporter.join(_STOP_TIMEOUT_S / 4)
         reason = self._failure or "stopped"
-        self._sender.end(farewell=lambda: self.health.offline_status(reason), by=began + _STOP_TIMEOUT_S)
+        if self._publisher.state.connected:
+            self._sender.drain(timeout=_LAST_RESULTS_S)
+        left = began + _STOP_TIMEOUT_S - _CLOSE_OUTBOX_S - time.monotonic()
+        self._publisher.stop(farewell=self.health.offline_status(reason), timeout=max(0.1, left))
+        self._sender.stop(timeout=_CLOSE_OUTBOX_S / 4)
+        self._outbox.close(timeout=_CLOSE_OUTBOX_S / 2)
+        if waiting := self._outbox.counts().waiting:
+            _LOG.warning("%d results wait for the broker; they will be sent when the agent runs again", waiting)
         self.reload.join(_RELOAD_TIMEOUT_S)
         return ended and not self._pipeline.lost
 
