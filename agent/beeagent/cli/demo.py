@@ -9,7 +9,7 @@ from beeagent.errors import BeeagentError
 from beeagent.log import configure_log
 from beeagent.mqtt import EmbeddedBroker, mqtt_options
 from beeagent.runtime import Agent, load_model
-from beeagent.settings import Settings
+from beeagent.settings import MqttSettings, Settings
 from beeagent.signals import on_stop_signals
 
 _CAMERA = "synthetic:1280x720@5"
@@ -41,7 +41,7 @@ def run_demo(settings: Settings) -> None:
 
     demo = settings.replace(camera=_CAMERA, publish="always", camera_name="demo")
     watcher = Watcher(
-        options=mqtt_options(address=broker.address, client_id="beeagent-demo"),
+        options=mqtt_options(MqttSettings(), address=broker.address, client_id="beeagent-demo"),
         prefix=demo.messages.topic_prefix,
         device=demo.agent.device,
         camera=demo.camera.name,

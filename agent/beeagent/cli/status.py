@@ -18,8 +18,7 @@ from beeagent.messages import (
     UnreadableError,
     status_topic,
 )
-from beeagent.mqtt import BrokerAddress, MqttOptions, Received, Subscription, parse_broker, reader_id
-from beeagent.runtime import build_mqtt_options
+from beeagent.mqtt import BrokerAddress, MqttOptions, Received, Subscription, mqtt_options, parse_broker, reader_id
 from beeagent.settings import Settings
 from beeagent.terminal import shown
 
@@ -45,7 +44,7 @@ def show_status(settings: Settings, *, device: str, wait_s: float, write: Callab
         raise InputError(f"broker {settings.mqtt.broker} has no status messages: give --broker mqtt://HOST[:PORT]")
     status_topic(settings.messages.topic_prefix, "any" if device == _ANY else device)
     client_id = reader_id("status", agent_id=settings.mqtt.client_id)
-    options = build_mqtt_options(settings, address=address, client_id=client_id)
+    options = mqtt_options(settings.mqtt, address=address, client_id=client_id)
     topic_filter = f"{settings.messages.topic_prefix}/{device}/status"
     states = _states(options, topic_filter, wait_s=wait_s, one=device != _ANY)
     if not states:

@@ -13,8 +13,7 @@ from beeagent.messages import (
     UnreadableError,
     detections_topic,
 )
-from beeagent.mqtt import BrokerAddress, MqttOptions, Received, Subscription, parse_broker, reader_id
-from beeagent.runtime import build_mqtt_options
+from beeagent.mqtt import BrokerAddress, MqttOptions, Received, Subscription, mqtt_options, parse_broker, reader_id
 from beeagent.settings import Settings
 from beeagent.terminal import shown
 
@@ -36,7 +35,7 @@ def run_watch(
     if not isinstance(address, BrokerAddress):
         raise InputError(f"broker {settings.mqtt.broker} cannot be watched: give --broker mqtt://HOST[:PORT]")
     client_id = reader_id("watch", agent_id=settings.mqtt.client_id)
-    options = build_mqtt_options(settings, address=address, client_id=client_id)
+    options = mqtt_options(settings.mqtt, address=address, client_id=client_id)
     watcher = Watcher(
         options=options,
         prefix=settings.messages.topic_prefix,
