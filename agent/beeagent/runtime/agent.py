@@ -14,7 +14,6 @@ import cv2
 from beeagent.camera import Capture, IncompleteVideoError
 from beeagent.detection import ModelBundle
 from beeagent.errors import InputError
-from beeagent.messages import CameraCounts
 from beeagent.mqtt import BrokerAddress
 from beeagent.outbox import DeadLetterFile, Sender
 from beeagent.runtime.factory import (
@@ -29,7 +28,7 @@ from beeagent.runtime.factory import (
 from beeagent.runtime.pipeline import FrameResult, Pipeline
 from beeagent.runtime.reload import ModelReload
 from beeagent.runtime.results import Results
-from beeagent.runtime.status import Health, Problems, StatusReporter, second_opinion_status
+from beeagent.runtime.status import Health, Problems, StatusReporter
 from beeagent.runtime.systemd import ServiceNotifier
 from beeagent.settings import Settings
 from beeagent.terminal import LineOutput, shown
@@ -117,16 +116,13 @@ class Agent:
                 inference_timeout=settings.model.inference_timeout,
             )
             self.health = health = Health(
-                device=settings.agent.device,
-                camera=settings.camera.name,
+                settings,
                 problems=problems,
-                model=lambda: pipeline.model,
-                counts=lambda: _camera_counts(capture, pipeline),
-                outbox=outbox.counts,
-                last_delivery=lambda: outbox.last_delivery,
-                second_opinion=lambda: second_opinion_status(
-                    opinion, collection, hourly_price=settings.rekognition.hourly_price
-                ),
+                capture=capture,
+                pipeline=pipeline,
+                outbox=outbox,
+                opinion=opinion,
+                collection=collection,
             )
             will = partial(health.offline_status, "the connection broke off")
             publisher = build_publisher(settings, broker=broker, ipc=ipc, last_will=will)
@@ -248,13 +244,3 @@ class Agent:
             _LOG.warning("%d results wait for the broker; they will be sent when the agent runs again", waiting)
         self.reload.join(_RELOAD_TIMEOUT_S)
         return ended and not self._pipeline.lost
-
-
-def _camera_counts(capture: Capture, pipeline: Pipeline) -> CameraCounts:
-    counts = capture.counts
-    return CameraCounts(
-        skipped=counts.bad + pipeline.lost,
-        replaced=counts.replaced + pipeline.replaced,
-        rate_limited=counts.rate_limited,
-        reconnects=counts.reconnects,
-    )
