@@ -179,13 +179,10 @@ class DetectionsMessage(Message):
                 too_many = middle
         return super().encode(limit=limit) if fitting is None else fitting
 
-    def with_seq(self, seq: int) -> "DetectionsMessage":
-        """Return the message with another number."""
-        return self.model_copy(update={"seq": seq})
-
-    def with_total_ms(self, total_ms: float) -> "DetectionsMessage":
-        """Return the message with another time from the capture of the frame."""
-        return self.model_copy(update={"latency_ms": self.latency_ms.model_copy(update={"total": total_ms})})
+    def updated(self, *, seq: int, total_ms: float) -> "DetectionsMessage":
+        """Return the message with another number and another time from the capture of the frame."""
+        latency = self.latency_ms.model_copy(update={"total": total_ms})
+        return self.model_copy(update={"seq": seq, "latency_ms": latency})
 
     def _keeping(self, count: int) -> "DetectionsMessage":
         omitted = len(self.detections) - count + (self.omitted or 0)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from beeagent.errors import InputError
-from beeagent.outbox.database import Connect, DamagedError, OutboxLock, create_database, open_database, stored_totals
+from beeagent.outbox.database import Connect, DamagedError, create_database, lock_outbox, open_database, stored_totals
 from beeagent.outbox.recovery import read_totals, readable_reserved, readable_rows, set_aside
 from beeagent.outbox.rows import DAMAGED, EXPIRED, FULL, UNSTORED, Batch, Row, Totals
 
@@ -87,7 +87,7 @@ class OutboxStore:
         self._damage: str | None = None
         self._reported_until = 0.0
         self._database: sqlite3.Connection
-        self._lock = None if path is None else OutboxLock(path)
+        self._lock = None if path is None else lock_outbox(path)
         try:
             self._open()
         except BaseException:
@@ -108,11 +108,11 @@ class OutboxStore:
         return self._clock_began + self._clock.seconds()
 
     def read_totals(self) -> Totals:
-        """Give numbers and counts."""
+        """Return numbers and counts."""
         return stored_totals(self._database)
 
     def last_id(self) -> int:
-        """Give the greatest id of a row; 0 if there is none."""
+        """Return the greatest id of a row; 0 if there is none."""
         return int(self._database.execute("SELECT coalesce(max(id), 0) FROM message").fetchone()[0])
 
     def rows(self, *, after: int, limit: int) -> list[Row]:

@@ -100,12 +100,12 @@ class Results:
         published = 0
         for key, held in self._outbox.recovered_rows.items():
             try:
-                message = _update_latency(DetectionsMessage.decode(held))
+                message = _updated(DetectionsMessage.decode(held), seq=self._outbox.next_number(self._stream))
             except (UnreadableError, ValueError):
                 _LOG.error("outbox: the reserved message of a frame cannot be read, and is dropped")
                 message = None
             if message is not None and self._rule.admits(message.counts):
-                self._put(message.with_seq(self._outbox.next_number(self._stream)), releases=key)
+                self._put(message, releases=key)
                 published += 1
             else:
                 self._outbox.release(key)
@@ -191,8 +191,8 @@ class Results:
             return message.to_json()
 
 
-def _update_latency(message: DetectionsMessage) -> DetectionsMessage:
-    """Set the time since the capture to that of now, as far as the wall clock is right across a restart."""
+def _updated(message: DetectionsMessage, *, seq: int) -> DetectionsMessage:
+    """Set the number, and the time since the capture, as far as the wall clock is right across a restart."""
     captured_at = datetime.fromisoformat(message.captured_at.replace("Z", "+00:00"))
     age_ms = (datetime.now(timezone.utc) - captured_at).total_seconds() * 1000
-    return message.with_total_ms(max(message.latency_ms.total, round(age_ms, 1)))
+    return message.updated(seq=seq, total_ms=max(message.latency_ms.total, round(age_ms, 1)))
