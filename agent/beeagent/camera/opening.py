@@ -150,8 +150,8 @@ def open_camera(
 ) -> Iterator[Iterator[Frame]]:
     """Open a camera, stream, video or images for the length of a `with` block, and iterate over the frames.
 
-    Of a live source, each step returns the newest frame, however long the step before took, and a source that breaks
-    is opened again. Of files, every frame comes in order, and the iteration ends with them.
+    Of a live source, each step returns the newest frame, however long the step before took; a source that breaks is
+    opened again, when the next frame is wanted. Of files, every frame comes in order, and the iteration ends with them.
 
     Args:
         address: as `--camera` takes it, such as `0`, `csi`, `rtsp://…`, `hive.mp4`, `night/*.jpg` or `synthetic`.
