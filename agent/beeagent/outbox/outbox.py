@@ -289,7 +289,7 @@ class Outbox:
             _LOG.exception("the last results cannot be stored")
             self._take_back(batch)
 
-    # The following are called under `_changed`.
+    # Up to `_take_batch`, the following are called under `_changed`.
 
     def _note_change(self) -> None:
         if self._changes == self._stored_changes:
