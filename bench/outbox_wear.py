@@ -86,7 +86,7 @@ def _measure(way: str, given: argparse.Namespace) -> None:
         messages = 0
         while (due := began + messages / given.rate) < began + given.seconds:
             time.sleep(max(0.0, due - time.monotonic()))
-            outbox.put(stream="s", topic="beeagent/hive/front/detections", build=lambda _: payload)
+            outbox.put(stream="s", topic="beeagent/hive/front/detections", payload=payload)
             messages += 1
         print(
             json.dumps(

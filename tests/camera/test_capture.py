@@ -1,3 +1,4 @@
+import contextlib
 import logging
 import threading
 import time
@@ -43,9 +44,9 @@ class States:
         self.all: list[tuple[bool, str]] = []
         self._changed = threading.Condition()
 
-    def __call__(self, ok: bool, reason: str) -> None:  # noqa: FBT001 - as Capture calls it
+    def __call__(self, problem: str | None) -> None:
         with self._changed:
-            self.all.append((ok, reason))
+            self.all.append((problem is None, problem or ""))
             self._changed.notify_all()
 
     def wait_until_ok(self, *, after: int = 0) -> int:
@@ -95,11 +96,6 @@ class Scripted:
         self.closed.set()
 
 
-def assert_closed(frames: FrameQueue[Frame]) -> None:
-    with pytest.raises(QueueClosedError):
-        frames.put(Scripted(forever()).read())  # type: ignore[arg-type] # it delivers a frame
-
-
 def forever() -> Iterator[object]:
     while True:
         yield "frame"
@@ -111,8 +107,9 @@ def quick() -> Backoff:
 
 @pytest.fixture
 def started() -> Iterator[Start]:
-    """Start captures that are stopped at the end of the test."""
+    """Start threads that put the frames of captures into queues; all are stopped at the end of the test."""
     captures: list[Capture] = []
+    threads: list[threading.Thread] = []
 
     def start(
         factory: Callable[[], FrameSource],
@@ -120,14 +117,30 @@ def started() -> Iterator[Start]:
         states: States,
         **limits: float,
     ) -> Capture:
-        capture = Capture(factory, frames, on_state=states, limits=CaptureLimits(**limits), backoff=quick())
+        capture = Capture(
+            factory,
+            drop_oldest=frames.drop_oldest,
+            on_problem=states,
+            limits=CaptureLimits(**limits),
+            backoff=quick(),
+        )
         captures.append(capture)
-        capture.start()
+
+        def move() -> None:
+            with contextlib.suppress(QueueClosedError), contextlib.closing(frames):
+                for frame in capture:
+                    frames.put(frame)
+
+        threads.append(threading.Thread(target=move, daemon=True))
+        threads[-1].start()
         return capture
 
     yield start
     for capture in captures:
         capture.stop()
+    for thread in threads:
+        thread.join(SOON)
+        assert not thread.is_alive()
 
 
 def test_slow_consumer_gets_every_frame_of_a_file(tmp_path: Path, started: Start) -> None:
@@ -148,22 +161,25 @@ def test_slow_consumer_gets_every_frame_of_a_file(tmp_path: Path, started: Start
     assert states.all == [(True, "")]
 
 
-def test_newest_frame_of_a_camera_replaces_the_oldest(started: Start) -> None:
-    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=True)
-    gate = threading.Event()
+def test_newest_frame_of_a_camera_replaces_the_oldest() -> None:
+    opened, gate = threading.Event(), threading.Event()
 
     def steps() -> Iterator[object]:
-        yield from ["frame"] * 10
+        yield "frame"
+        yield opened
+        yield from ["frame"] * 9
         yield gate
 
-    capture = started(lambda: Scripted(steps()), frames, States())
-    while capture.counts.read < 10:
+    capture = Capture(lambda: Scripted(steps()), drop_oldest=True, on_problem=States())
+    frames = iter(capture)
+    assert next(frames).index == 0
+    opened.set()
+    while capture.counts.read < 11:
         threading.Event().wait(0.001)
-    assert frames.get(SOON).index == 9
+    assert next(frames).index == 10
     gate.set()
-    assert frames.get(SOON).index == 10
-    with pytest.raises(QueueClosedError):
-        frames.get(SOON)
+    assert next(frames).index == 11
+    assert list(frames) == []
     assert capture.counts.replaced == 9
 
 
@@ -455,7 +471,7 @@ def test_stop_closes_camera_and_queue(
     assert capture.stop(SOON)
     assert capture.stop(SOON)
     assert source.closed.is_set()
-    assert_closed(frames)
+    assert len(list(frames)) <= 1, "what was read ahead"
     assert capture.failure is None
 
 
@@ -478,25 +494,26 @@ def test_stop_ends_wait_before_next_opening() -> None:
         raise SourceLostError("not up")
 
     states = States()
-    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=True)
-    capture = Capture(refuse, frames, on_state=states, backoff=Backoff(first=3600, longest=3600))
-    capture.start()
+    capture = Capture(refuse, drop_oldest=True, on_problem=states, backoff=Backoff(first=3600, longest=3600))
+    thread = threading.Thread(target=list, args=(capture,), daemon=True)
+    thread.start()
     states.wait_until_lost("not up")
     assert capture.stop(SOON)
+    thread.join(SOON)
+    assert not thread.is_alive()
 
 
 def test_stop_before_start() -> None:
-    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=True)
-    assert Capture(lambda: Scripted(forever()), frames, on_state=States()).stop()
-    assert_closed(frames)
+    capture = Capture(lambda: Scripted(forever()), drop_oldest=True, on_problem=States())
+    assert capture.stop()
+    assert list(capture) == []
 
 
-def test_closed_queue_ends_capture(started: Start) -> None:
-    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
+def test_end_of_iteration_ends_capture() -> None:
     source = Scripted(forever())
-    capture = started(lambda: source, frames, States())
-    frames.get(SOON)
-    frames.close()
+    capture = Capture(lambda: source, drop_oldest=False, on_problem=States())
+    with contextlib.closing(iter(capture)) as frames:  # type: ignore[type-var] # it is a generator
+        next(frames)
     assert source.closed.wait(SOON)
     assert capture.stop(SOON)
     assert capture.failure is None
@@ -583,7 +600,7 @@ def test_capture_of_realtime_video(tmp_path: Path, started: Start) -> None:
     numbers = [number_in(frame.pixels) for frame in frames]
     assert numbers == sorted(numbers)
     assert numbers[-1] == 29
-    assert len(numbers) + capture.counts.replaced == 30
+    assert len(numbers) + capture.counts.replaced + frames.replaced == 30
 
 
 def test_network_camera_reconnects_after_stall_drop_and_restart(started: Start) -> None:

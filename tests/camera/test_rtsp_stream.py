@@ -63,13 +63,12 @@ def test_frozen_rtsp_stream_is_lost() -> None:
 def test_capture_survives_rtsp_server_down_frozen_and_killed() -> None:
     with RtspServer() as first:
         port = first.port
-    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=True)
     states: list[tuple[bool, str]] = []
     changed = threading.Condition()
 
-    def note(ok: bool, reason: str) -> None:  # noqa: FBT001 - as Capture calls it
+    def note(problem: str | None) -> None:
         with changed:
-            states.append((ok, reason))
+            states.append((problem is None, problem or ""))
             changed.notify_all()
 
     def wait_for(*, ok: bool, words: str = "") -> None:
@@ -78,12 +77,18 @@ def test_capture_survives_rtsp_server_down_frozen_and_killed() -> None:
 
     capture = Capture(
         lambda: open_stream(StreamAddress(f"rtsp://127.0.0.1:{port}/bees"), timeouts=TIMEOUTS, freeze=None),
-        frames,
-        on_state=note,
+        drop_oldest=True,
+        on_problem=note,
         limits=CaptureLimits(camera_timeout=3, await_camera=True),
         backoff=Backoff(first=0.05, longest=0.1),
     )
-    capture.start()
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=True)
+
+    def move() -> None:
+        for frame in capture:
+            frames.put(frame)
+
+    threading.Thread(target=move, daemon=True).start()
     wait_for(ok=False, words="connection refused")
     with RtspServer(port) as server:
         wait_for(ok=True)

@@ -261,7 +261,7 @@ def test_shortening_twice_counts_all_omitted_detections() -> None:
 def test_message_reserved_before_the_clock_was_set_is_readable() -> None:
     message = message_of(make_detections([], [], []), captured_at=datetime(1970, 1, 1, tzinfo=timezone.utc))
     years_ms = (MOMENT - datetime(1970, 1, 1, tzinfo=timezone.utc)).total_seconds() * 1000
-    assert DetectionsMessage.decode(message.with_total_ms(years_ms).to_json()).latency_ms.total == years_ms
+    assert DetectionsMessage.decode(message.updated(seq=1, total_ms=years_ms).to_json()).latency_ms.total == years_ms
 
 
 @pytest.mark.parametrize("name", ["detections", "status"])

@@ -40,7 +40,7 @@ def test_results_reach_a_subscriber_and_the_status_is_retained() -> None:
             sender.start()
             publisher.report(b"online")
             for _ in range(300):
-                outbox.put(stream="s", topic="bees/hive/front/detections", build=lambda number: b"%d" % number)
+                outbox.put(stream="s", topic="bees/hive/front/detections", payload=b"%d" % outbox.next_number("s"))
             assert sender.drain(timeout=DEADLINE)
             seen.wait_for(300, topic_end="detections")
             assert seen.payloads("detections") == [b"%d" % number for number in range(1, 301)]

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import trustme
 from beeagent.errors import InputError
-from beeagent.mqtt import BrokerAddress, MqttOptions, MqttPublisher, mqtt_options
+from beeagent.mqtt import BrokerAddress, MqttOptions, MqttPublisher
 from beeagent.outbox import Outcome, PublisherState, Receipt
 from support.mosquitto import Mosquitto, find_program, free_port, running_mosquitto
+from support.mqtt_options import mqtt_options
 from support.mqtt_subscriber import subscriber
 from support.tcp_proxy import tcp_proxy
 
@@ -533,7 +534,7 @@ def test_options_that_contradict_each_other_are_refused(tmp_path: Path, authorit
         ({"address": tls, "certificate_file": tmp_path / "ca.pem", "key_file": tmp_path / "rubbish"}, "rubbish"),
     ):
         with pytest.raises(InputError, match=words) as caught:
-            mqtt_options(client_id="x", **arguments)  # type: ignore[arg-type] # a table of arguments
+            mqtt_options(client_id="x", **arguments)
         assert str(caught.value).isprintable()
     assert mqtt_options(address=tls, client_id="x", password=PASSWORD).username == "bee"
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import trustme
 from beeagent.errors import InputError
-from beeagent.mqtt import BrokerAddress, MqttOptions, MqttPublisher, mqtt_options, parse_broker
+from beeagent.mqtt import BrokerAddress, MqttOptions, MqttPublisher, parse_broker
 from support.beeagent_process import run_beeagent, tiny_model
 from support.delivery_line import line_to_broker
 from support.mosquitto import Mosquitto, running_mosquitto
+from support.mqtt_options import mqtt_options
 
 NOW = datetime.now(timezone.utc)
 
@@ -132,7 +133,7 @@ def test_insecure_tls_connects_and_warns(
     with _broker(tmp_path, authority.issue_cert("other.example"), authority) as broker:
         for _ in range(2):
             caplog.clear()
-            options = mqtt_options(address=broker.address, client_id="x", insecure=True)
+            options = mqtt_options(address=broker.address, client_id="x", insecure_tls=True)
             with line_to_broker(options) as line:
                 line.put()
                 line.wait_empty()
@@ -200,9 +201,9 @@ def test_port_443_with_client_certificate_uses_the_alpn_protocol_of_aws(
 
 def test_insecure_tls_contradicts_plain_address_and_ca_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no TLS anyway"):
-        mqtt_options(address=BrokerAddress("h", 1, tls=False), client_id="x", insecure=True)
+        mqtt_options(address=BrokerAddress("h", 1, tls=False), client_id="x", insecure_tls=True)
     with pytest.raises(InputError, match="set one of them"):
-        mqtt_options(address=BrokerAddress("h", 1, tls=True), client_id="x", insecure=True, ca_file=tmp_path)
+        mqtt_options(address=BrokerAddress("h", 1, tls=True), client_id="x", insecure_tls=True, ca_file=tmp_path)
 
 
 def test_command_line_sets_the_ca_file(tmp_path: Path, authority: trustme.CA) -> None:

@@ -22,7 +22,7 @@ def payload(number: int) -> bytes:
 
 
 def put(outbox: Outbox, stream: str = "hive/front") -> int:
-    return outbox.put(stream=stream, topic=f"bees/{stream}", build=payload)
+    return outbox.put(stream=stream, topic=f"bees/{stream}", payload=payload(outbox.next_number(stream)))
 
 
 def stored(outbox: Outbox) -> list[Row]:
@@ -139,14 +139,11 @@ def test_results_are_committed_together_after_the_interval(tmp_path: Path) -> No
     outbox.close()
 
 
-def test_failed_build_uses_no_number() -> None:
-    def fail(_: int) -> bytes:
-        raise ValueError("no payload")
-
+def test_number_of_a_result_that_is_not_put_is_not_used() -> None:
     outbox = Outbox(None)
     put(outbox)
-    with pytest.raises(ValueError, match="no payload"):
-        outbox.put(stream="hive/front", topic="t", build=fail)
+    assert outbox.next_number("hive/front") == 2
+    assert outbox.next_number("hive/back") == 1
     assert put(outbox) == 2
     assert len(stored(outbox)) == outbox.counts().produced == 2
     outbox.close()
@@ -188,7 +185,7 @@ def test_row_removed_twice_counts_once() -> None:
 def test_full_outbox_drops_and_counts_the_oldest(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "o", max_megabytes=0.2)
     for number in range(1, 201):
-        outbox.put(stream="s", topic="t", build=lambda number: b"%06d" % number + bytes(3000))
+        outbox.put(stream="s", topic="t", payload=b"%06d" % outbox.next_number("s") + bytes(3000))
         if number % 10 == 0:
             assert outbox.flush(timeout=DEADLINE)
     rows = stored(outbox)
@@ -204,7 +201,7 @@ def test_full_outbox_drops_and_counts_the_oldest(tmp_path: Path) -> None:
 def test_size_limit_holds_with_small_commits(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "o", max_megabytes=0.2)
     for _ in range(200):
-        outbox.put(stream="s", topic="t", build=lambda _: bytes(3000))
+        outbox.put(stream="s", topic="t", payload=bytes(3000))
         assert outbox.flush(timeout=DEADLINE)
     outbox.close()
     assert (tmp_path / "o").stat().st_size < 250_000
@@ -215,7 +212,7 @@ def test_removal_of_dropped_row_counts_as_dropped() -> None:
     put(outbox)
     (first,) = stored(outbox)
     for _ in range(60):
-        outbox.put(stream="s", topic="t", build=lambda _: bytes(3000))
+        outbox.put(stream="s", topic="t", payload=bytes(3000))
     assert first not in stored(outbox)
     outbox.delivered([first.id])
     assert outbox.flush(timeout=DEADLINE)
@@ -233,7 +230,7 @@ def test_full_disk_is_reported_and_loses_nothing(tmp_path: Path) -> None:
     assert outbox.flush(timeout=DEADLINE)
     # SQLite's own bound on the size of a file fails as a full disk does, with SQLITE_FULL.
     disk.execute(f"PRAGMA max_page_count = {disk.execute('PRAGMA page_count')}")
-    outbox.put(stream="hive/front", topic="t", build=lambda _: bytes(100_000))
+    outbox.put(stream="hive/front", topic="t", payload=bytes(100_000))
     put(outbox)
     assert outbox.wait_for(lambda: outbox.problem is not None, timeout=DEADLINE)
     assert outbox.problem is not None
@@ -280,7 +277,7 @@ from beeagent.outbox import Outbox
 outbox = Outbox(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY))
 for _ in range(200):
-    outbox.put(stream="s", topic="t", build=lambda n: b"%d" % n + bytes(1000))
+    outbox.put(stream="s", topic="t", payload=b"%d" % outbox.next_number("s") + bytes(1000))
 assert not outbox.flush(timeout=0.5) and outbox.problem, outbox.problem
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 assert outbox.flush(timeout=20) and outbox.problem is None, outbox.problem
@@ -298,7 +295,7 @@ def test_file_size_limit_loses_nothing(tmp_path: Path) -> None:
 def test_results_beyond_memory_are_dropped_and_counted_while_the_disk_hangs() -> None:
     outbox = Outbox(None, max_megabytes=0.1, commit_interval_s=NEVER)
     for _ in range(50):
-        outbox.put(stream="s", topic="t", build=lambda number: b"%06d" % number + bytes(3000))
+        outbox.put(stream="s", topic="t", payload=b"%06d" % outbox.next_number("s") + bytes(3000))
     assert outbox.counts().dropped == {"not-stored": 50 - 33}
     rows = stored(outbox)
     assert int(rows[-1].payload[:6]) == 50
@@ -351,7 +348,7 @@ def test_reserved_row_is_released_with_its_result(tmp_path: Path) -> None:
         for key in ("a", "b", "c"):
             outbox.reserve(key, key.encode())
         assert outbox.flush(timeout=60)
-        outbox.put(stream="s", topic="t", build=lambda _: b"decided", releases="b")
+        outbox.put(stream="s", topic="t", payload=b"decided", releases="b")
         outbox.release("c")
         outbox.reserve("d", b"settled before it was stored")
         outbox.release("d")
@@ -391,7 +388,7 @@ show.after = 0
 outbox.listen(show)
 show()
 while True:
-    outbox.put(stream="s", topic="t", build=lambda n: b"%d %s" % (n, os.urandom(8).hex().encode()))
+    outbox.put(stream="s", topic="t", payload=b"%d %s" % (outbox.next_number("s"), os.urandom(8).hex().encode()))
 """
 
 
@@ -433,7 +430,7 @@ def test_any_operations_keep_counts_consistent_and_rows_in_order(
     for step in steps:
         if step.startswith("put"):
             stream = step[-1]
-            number = outbox.put(stream=stream, topic=stream, build=payload)
+            number = outbox.put(stream=stream, topic=stream, payload=payload(outbox.next_number(stream)))
             expected.append((stream, number))
             produced += 1
         elif step in ("deliver", "drop") and expected:

@@ -25,7 +25,7 @@ class Device:
 
 
 def put(outbox: Outbox) -> None:
-    outbox.put(stream="s", topic="t", build=lambda number: b"%d" % number)
+    outbox.put(stream="s", topic="t", payload=b"%d" % outbox.next_number("s"))
     assert outbox.flush(timeout=DEADLINE)
 
 

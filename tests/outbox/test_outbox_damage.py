@@ -17,7 +17,7 @@ DEADLINE = 20.0
 
 def put(outbox: Outbox, count: int = 1) -> None:
     for _ in range(count):
-        outbox.put(stream="s", topic="t", build=lambda number: b"%d " % number + bytes(300))
+        outbox.put(stream="s", topic="t", payload=b"%d " % outbox.next_number("s") + bytes(300))
     assert outbox.flush(timeout=DEADLINE)
 
 

@@ -40,7 +40,7 @@ class Line:
 
     def put(self, count: int = 1) -> None:
         for _ in range(count):
-            self.outbox.put(stream="hive/front", topic=TOPIC, build=lambda number: b"%d" % number)
+            self.outbox.put(stream="hive/front", topic=TOPIC, payload=b"%d" % self.outbox.next_number("hive/front"))
 
     def wait_state(self, condition: Callable[[], bool]) -> None:
         while not condition():
@@ -191,7 +191,7 @@ def test_refused_result_is_given_up_and_the_next_are_delivered(tmp_path: Path) -
         carrying(broker.options) as line,
     ):
         line.put()
-        line.outbox.put(stream="hive/front", topic=TOPIC, build=lambda _: bytes(5000))
+        line.outbox.put(stream="hive/front", topic=TOPIC, payload=bytes(5000))
         line.put()
         assert line.sender.drain(timeout=DEADLINE)
         seen.wait_for(2)
@@ -226,7 +226,7 @@ def test_without_broker_results_are_numbered_and_removed() -> None:
     publisher.start()
     sender.start()
     for expected in itertools.islice(itertools.count(1), 50):
-        assert outbox.put(stream="s", topic="t", build=lambda _: b"x") == expected
+        assert outbox.put(stream="s", topic="t", payload=b"x") == expected
     assert sender.drain(timeout=DEADLINE)
     publisher.stop(farewell=b"offline", timeout=1.0)
     assert sender.stop()

@@ -33,7 +33,7 @@ class Line:
 
     def put(self, count: int) -> None:
         for _ in range(count):
-            self.outbox.put(stream="s", topic=TOPIC, build=lambda number: b"%d" % number)
+            self.outbox.put(stream="s", topic=TOPIC, payload=b"%d" % self.outbox.next_number("s"))
         assert self.outbox.flush(timeout=DEADLINE)
 
 
@@ -101,7 +101,7 @@ class Steps:
 
     def put(self, count: int) -> None:
         for _ in range(count):
-            self.outbox.put(stream="s", topic=TOPIC, build=lambda number: b"%d" % number)
+            self.outbox.put(stream="s", topic=TOPIC, payload=b"%d" % self.outbox.next_number("s"))
         assert self.outbox.flush(timeout=DEADLINE)
 
     def sent(self) -> list[int]:
@@ -175,7 +175,7 @@ def test_unreadable_file_is_a_problem_until_it_can_be_read() -> None:
     outbox = Outbox(None, commit_interval_s=0.01, connect=disk.connect)
     disk.before = fail
     sender = Sender(outbox=outbox, publisher=publisher, retry_after_s=0.01)
-    outbox.put(stream="s", topic="t", build=lambda _: b"x")
+    outbox.put(stream="s", topic="t", payload=b"x")
     publisher.start()
     assert outbox.flush(timeout=DEADLINE)
     sender.start()

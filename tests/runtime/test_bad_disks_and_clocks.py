@@ -144,7 +144,8 @@ def test_outbox_settings_apply_and_dropped_results_are_counted(mosquitto: Mosqui
 
     outbox = Outbox(state / "hive-camera.outbox.sqlite3")
     for _ in range(300):
-        outbox.put(stream="hive/camera", topic="beeagent/hive/camera/detections", build=padded)
+        number = outbox.next_number("hive/camera")
+        outbox.put(stream="hive/camera", topic="beeagent/hive/camera/detections", payload=padded(number))
     assert outbox.close()
     with (
         subscriber(mosquitto.port, "beeagent/#") as seen,

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.faults
 
 FAILING = str(Path(__file__).parents[1] / "support" / "failing_thread_agent.py")
 OF_EVERY_AGENT = [
-    "capture", "capture-1", "prepare", "infer-1", "infer-2", "outbox", "sender", "mqtt", "status", "http",
+    "capture-1", "prepare", "infer-1", "infer-2", "outbox", "sender", "mqtt", "status", "http",
 ]  # fmt: skip
 OF_THE_SECOND_OPINION = ["second-opinion-0", "second-opinion-1", "second-opinion-deadlines"]
 OF_A_COMPONENT = ["greengrass-ipc", "greengrass", "deployments"]

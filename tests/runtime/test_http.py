@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 from beeagent.errors import InputError
-from beeagent.messages import CameraCounts
-from beeagent.outbox import OutboxCounts
 from beeagent.runtime.http import HealthServer
 from beeagent.runtime.status import Health, Problems
 from beeagent.threads import ThreadGuard
 from hypothesis import given
 from hypothesis import strategies as st
 from support.beeagent_process import run_beeagent, running_agent, tiny_model
+from support.known_health import known_health
 from support.mosquitto import free_port
 from support.notify_socket import notify_socket
 from support.prometheus_text import read_metrics
@@ -33,10 +32,7 @@ def problems() -> Problems:
 
 @pytest.fixture
 def health(problems: Problems) -> Health:
-    return Health(
-        device="hive-7", camera="front", problems=problems, model=lambda: "bees@12345678", counts=CameraCounts,
-        outbox=lambda: OutboxCounts(produced=0, delivered=0, dropped={}), last_delivery=lambda: None,
-    )  # fmt: skip
+    return known_health(problems)
 
 
 @pytest.fixture

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from beeagent.messages import CameraCounts, load_schema
+from beeagent.camera import CaptureCounts
+from beeagent.messages import load_schema
 from beeagent.outbox import OutboxCounts
 from beeagent.runtime.status import Health, Problems, StatusReporter
 from beeagent.runtime.systemd import ServiceNotifier
 from jsonschema import Draft202012Validator
+from support.known_health import known_health
 from support.notify_socket import NotifySocket, notify_socket
 
 DEADLINE = 45.0
@@ -55,10 +57,7 @@ class Stages:
 @contextmanager
 def reporting(systemd: NotifySocket) -> Iterator[Stages]:
     problems = Problems()
-    health = Health(
-        device="hive-7", camera="front", problems=problems, model=lambda: "bees@12345678", counts=CameraCounts,
-        outbox=lambda: OutboxCounts(produced=0, delivered=0, dropped={}), last_delivery=lambda: None,
-    )  # fmt: skip
+    health = known_health(problems)
     stages = Stages(health, problems)
     reporter = StatusReporter(
         health=health,
@@ -121,14 +120,11 @@ def test_stopping_is_the_last_message_to_systemd() -> None:
 
 
 def _health(problems: Problems | None = None) -> Health:
-    return Health(
-        device="hive-7",
-        camera="front",
-        problems=problems or Problems(),
-        model=lambda: "bees@12345678",
-        counts=lambda: CameraCounts(skipped=4, replaced=5, rate_limited=6, reconnects=7),
-        outbox=lambda: OutboxCounts(produced=9, delivered=5, dropped={"full": 1}),
-        last_delivery=lambda: datetime(2026, 5, 4, 10, 21, 7, tzinfo=timezone.utc),
+    return known_health(
+        problems or Problems(),
+        captured=CaptureCounts(bad=4, replaced=5, rate_limited=6, reconnects=7),
+        outbox=OutboxCounts(produced=9, delivered=5, dropped={"full": 1}),
+        last_delivery=datetime(2026, 5, 4, 10, 21, 7, tzinfo=timezone.utc),
     )
 
 

@@ -32,7 +32,9 @@ class DeliveryLine:
     def put(self, count: int = 1, *, topic: str = TOPIC, text: bytes = b"") -> None:
         """Put results whose payload is their number and the text."""
         for _ in range(count):
-            self.outbox.put(stream="hive/front", topic=topic, build=lambda number: b"%d" % number + text)
+            self.outbox.put(
+                stream="hive/front", topic=topic, payload=b"%d" % self.outbox.next_number("hive/front") + text
+            )
 
     def wait_state(self, condition: Callable[[], bool]) -> None:
         """Wait for a condition on the publisher's state."""

@@ -30,7 +30,7 @@ class FrameQueue(Generic[T]):
     """
 
     def __init__(self, *, drop_oldest: bool) -> None:
-        self._drop_oldest = drop_oldest
+        self.drop_oldest = drop_oldest
         # At most one item. A list, so that None can be an item too.
         self._items: list[T] = []
         self._closed = False
@@ -50,7 +50,7 @@ class FrameQueue(Generic[T]):
             QueueClosedError: the queue was closed before the item could be put.
         """
         with self._changed:
-            if not self._drop_oldest:
+            if not self.drop_oldest:
                 self._changed.wait_for(lambda: self._closed or not self._items)
             if self._closed:
                 raise QueueClosedError("the queue is closed")

@@ -21,7 +21,6 @@ from beeagent.camera.address import (
 )
 from beeagent.camera.capture import Capture, CaptureLimits
 from beeagent.camera.csi import CsiSource
-from beeagent.camera.frame_queue import FrameQueue
 from beeagent.camera.images import ImageSource, list_folder, list_pattern, pattern_folder
 from beeagent.camera.live import CaptureFormat, FreezeDetector
 from beeagent.camera.opencv import silence_opencv
@@ -150,8 +149,8 @@ def open_camera(
 ) -> Iterator[Iterator[Frame]]:
     """Open a camera, stream, video or images for the length of a `with` block, and iterate over the frames.
 
-    Of a live source, each step returns the newest frame, however long the step before took, and a source that breaks
-    is opened again. Of files, every frame comes in order, and the iteration ends with them.
+    Of a live source, each step returns the newest frame, however long the step before took; a source that breaks is
+    opened again, when the next frame is wanted. Of files, every frame comes in order, and the iteration ends with them.
 
     Args:
         address: as `--camera` takes it, such as `0`, `csi`, `rtsp://…`, `hive.mp4`, `night/*.jpg` or `synthetic`.
@@ -167,24 +166,22 @@ def open_camera(
     width, height = size or (None, None)
     wanted = CaptureFormat(width=width, height=height, fps=fps)
     opener = SourceOpener(parse_camera(address), SourceOptions(realtime=realtime, wanted=wanted))
-    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=opener.live)
-    capture = Capture(opener, frames, on_state=_log_state, limits=CaptureLimits(max_rate=max_rate))
-    capture.start()
+    capture = Capture(opener, drop_oldest=opener.live, on_problem=_log_problem, limits=CaptureLimits(max_rate=max_rate))
     try:
-        yield _captured(capture, frames)
+        yield _captured(capture)
     finally:
         capture.stop()
 
 
-def _captured(capture: Capture, frames: FrameQueue[Frame]) -> Iterator[Frame]:
-    yield from frames
+def _captured(capture: Capture) -> Iterator[Frame]:
+    yield from capture
     if capture.failure is not None:
         raise capture.failure
 
 
-def _log_state(ok: bool, reason: str) -> None:  # noqa: FBT001 - as Capture calls it
-    if not ok:
-        _LOG.warning("camera: %s", reason)
+def _log_problem(problem: str | None) -> None:
+    if problem is not None:
+        _LOG.warning("camera: %s", problem)
 
 
 def _await_change(source: FrameSource, freeze: FreezeDetector) -> None:

@@ -9,7 +9,7 @@ from beeagent.errors import BeeagentError
 from beeagent.mqtt import EmbeddedBroker, mqtt_options
 from beeagent.output import configure_log
 from beeagent.runtime import Agent, load_model
-from beeagent.settings import Settings
+from beeagent.settings import MqttSettings, Settings
 from beeagent.threads import on_stop_signals
 
 _CAMERA = "synthetic:1280x720@5"
@@ -41,7 +41,7 @@ def run_demo(settings: Settings) -> None:
 
     demo = settings.replace(camera=_CAMERA, publish="always", camera_name="demo")
     prefix, device, camera = demo.messages.topic_prefix, demo.agent.device, demo.camera
-    options = mqtt_options(address=broker.address, client_id="beeagent-demo")
+    options = mqtt_options(MqttSettings(), address=broker.address, client_id="beeagent-demo")
     watcher = Watcher(
         options=options, prefix=prefix, device=device, camera=camera.name, limit=camera.frames, write=show
     )

@@ -17,8 +17,17 @@ from beeagent.detection import Detector, DetectorOptions, runtime_name
 from beeagent.errors import BeeagentError
 from beeagent.greengrass import IpcConnection, ipc_address
 from beeagent.messages import status_topic
-from beeagent.mqtt import Embedded, EmbeddedBroker, Greengrass, MqttPublisher, NoBroker, parse_broker, reader_id
-from beeagent.runtime import build_mqtt_options, build_source, load_model
+from beeagent.mqtt import (
+    Embedded,
+    EmbeddedBroker,
+    Greengrass,
+    MqttPublisher,
+    NoBroker,
+    mqtt_options,
+    parse_broker,
+    reader_id,
+)
+from beeagent.runtime import build_source, load_model
 from beeagent.settings import Settings
 
 _CAMERA_WITHIN_S = 10.0
@@ -118,7 +127,7 @@ def _check_broker(settings: Settings) -> Finding:
         EmbeddedBroker(port=None)
         return _FINE, "embedded: its package is installed"
     client_id = reader_id("doctor", agent_id=settings.mqtt.client_id)
-    options = build_mqtt_options(settings, address=address, client_id=client_id)
+    options = mqtt_options(settings.mqtt, address=address, client_id=client_id)
     publisher = MqttPublisher(
         # Time for an answer to MQTT 5, to MQTT 3.1.1, and to that without retained messages.
         options=replace(options, connect_timeout_s=_BROKER_WITHIN_S / 4),

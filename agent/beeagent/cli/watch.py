@@ -8,9 +8,8 @@ from typing import Final
 
 from beeagent.errors import InputError
 from beeagent.messages import DetectionsMessage, StatusMessage, UnreadableError, detections_topic
-from beeagent.mqtt import BrokerAddress, MqttOptions, Received, Subscription, parse_broker, reader_id
+from beeagent.mqtt import BrokerAddress, MqttOptions, Received, Subscription, mqtt_options, parse_broker, reader_id
 from beeagent.output import shown
-from beeagent.runtime import build_mqtt_options
 from beeagent.settings import Settings
 
 ANY_LEVEL: Final = "+"
@@ -52,7 +51,7 @@ def reader_options(settings: Settings, command: str, *, problem: str) -> MqttOpt
     if not isinstance(address, BrokerAddress):
         raise InputError(f"broker {settings.mqtt.broker} {problem}: give --broker mqtt://HOST[:PORT]")
     client_id = reader_id(command, agent_id=settings.mqtt.client_id)
-    return build_mqtt_options(settings, address=address, client_id=client_id)
+    return mqtt_options(settings.mqtt, address=address, client_id=client_id)
 
 
 class Watcher:

@@ -14,7 +14,6 @@ from beeagent.messages.detections import (
 from beeagent.messages.message import Message, MessageTooLargeError, Part, UnreadableError, rfc3339
 from beeagent.messages.schema import load_schema
 from beeagent.messages.status import (
-    CameraCounts,
     CameraStatus,
     CollectionStatus,
     OutboxStatus,
@@ -29,7 +28,6 @@ from beeagent.messages.traffic import InOut, LineTraffic, TrafficMessage, ZoneTr
 __all__ = [
     "MAX_TOPIC_BYTES",
     "Box",
-    "CameraCounts",
     "CameraStatus",
     "CollectionStatus",
     "DecidedBy",

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
+import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 
 from beeagent.detection import Detections
@@ -15,7 +16,6 @@ from beeagent.messages.message import (
     UUID_PATTERN,
     Amount,
     Message,
-    MessageTooLargeError,
     Part,
     PositiveCount,
     Ratio,
@@ -171,28 +171,23 @@ class DetectionsMessage(Message):
             MessageTooLargeError: it does not fit even without detections.
             ValueError: a text in it is not Unicode.
         """
-        try:
-            return super().encode(limit=limit)
-        except MessageTooLargeError:
-            fitting, fits, too_many = None, -1, len(self.detections)
-            while too_many - fits > 1:
-                middle = (fits + too_many) // 2
-                payload = self._keeping(middle).to_json()
-                if len(payload) <= limit:
-                    fitting, fits = payload, middle
-                else:
-                    too_many = middle
-            if fitting is None:
-                raise
-            return fitting
+        payload = self.to_json()
+        if len(payload) <= limit:
+            return payload
+        fitting, fits, too_many = None, -1, len(self.detections)
+        while too_many - fits > 1:
+            middle = (fits + too_many) // 2
+            payload = self._keeping(middle).to_json()
+            if len(payload) <= limit:
+                fitting, fits = payload, middle
+            else:
+                too_many = middle
+        return super().encode(limit=limit) if fitting is None else fitting
 
-    def with_seq(self, seq: int) -> "DetectionsMessage":
-        """Return the message with another number."""
-        return self.model_copy(update={"seq": seq})
-
-    def with_total_ms(self, total_ms: float) -> "DetectionsMessage":
-        """Return the message with another time from the capture of the frame."""
-        return self.model_copy(update={"latency_ms": self.latency_ms.model_copy(update={"total": total_ms})})
+    def updated(self, *, seq: int, total_ms: float) -> "DetectionsMessage":
+        """Return the message with another number and another time from the capture of the frame."""
+        latency = self.latency_ms.model_copy(update={"total": total_ms})
+        return self.model_copy(update={"seq": seq, "latency_ms": latency})
 
     def _keeping(self, count: int) -> "DetectionsMessage":
         omitted = len(self.detections) - count + (self.omitted or 0)
@@ -294,26 +289,19 @@ def _source(name: str, position_s: float | None) -> dict[str, Any]:
 
 
 def _detections(found: Detections, tracks: Sequence[int] | None) -> list[dict[str, Any]]:
+    # Both edges are rounded, and the size is the difference in whole steps: left + width can then never exceed the
+    # frame, which rounding left and width each on its own would allow.
+    edges = np.rint(found.boxes.astype(np.float64) * _STEPS).astype(np.int64)
+    corners, sizes = (edges[:, :2] / _STEPS).tolist(), ((edges[:, 2:] - edges[:, :2]) / _STEPS).tolist()
     numbers = [0] * len(found) if tracks is None else tracks
-    rows = zip(found.class_ids.tolist(), found.confidences.tolist(), numbers, found.boxes.tolist(), strict=True)
     return [
         {
             "label": found.labels[class_id],
             "confidence": round(confidence, _DECIMALS),
             "track": track or None,
-            "box": _box(edges),
+            "box": {"left": left, "top": top, "width": width, "height": height},
         }
-        for class_id, confidence, track, edges in rows
+        for class_id, confidence, track, (left, top), (width, height) in zip(
+            found.class_ids.tolist(), found.confidences.tolist(), numbers, corners, sizes, strict=True
+        )
     ]
-
-
-def _box(edges: list[float]) -> dict[str, float]:
-    # Both edges are rounded, and the size is the difference in whole steps: left + width can then never exceed the
-    # frame, which rounding left and width each on its own would allow.
-    left, top, right, bottom = (round(edge * _STEPS) for edge in edges)
-    return {
-        "left": left / _STEPS,
-        "top": top / _STEPS,
-        "width": (right - left) / _STEPS,
-        "height": (bottom - top) / _STEPS,
-    }

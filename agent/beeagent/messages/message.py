@@ -96,11 +96,7 @@ class Message(Part):
 
 def rounded(digits: int) -> PlainSerializer:
     """Return the annotation of a number that is written with at most so many decimals."""
-
-    def write(value: float) -> float:
-        return round(value, digits)
-
-    return PlainSerializer(write, return_type=float)
+    return PlainSerializer(lambda value: round(value, digits), return_type=float)
 
 
 def rfc3339(moment: datetime) -> str:

@@ -1,7 +1,6 @@
 """The message with the status of a device, `beeagent.status/1`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Final, Literal, Protocol
 
@@ -47,16 +46,6 @@ class CameraStatus(Part):
     frame_age_s: Annotated[Amount, rounded(3)] | None = Field(
         default=None, description="Seconds since the newest frame was captured. Absent before the first."
     )
-
-
-@dataclass(frozen=True, slots=True)
-class CameraCounts:
-    """Counts of a camera since the start, without its results; see `CameraStatus`."""
-
-    skipped: int = 0
-    replaced: int = 0
-    rate_limited: int = 0
-    reconnects: int = 0
 
 
 class OutboxStatus(Part):

@@ -160,6 +160,7 @@ class PendingPublishes:
         self._receipts: list[tuple[Publish, Receipt]] = []
         self._max_packet: int | None = None
         self._opened_at = 0.0
+        self._properties: Properties | None = None
 
     def add(self, publish: Publish) -> bool:
         """Add a publish; return whether it is accepted."""
@@ -190,6 +191,7 @@ class PendingPublishes:
         """Note that the broker has accepted the connection, and its limits."""
         self._opened_at = time.monotonic()
         self._dialect = dialect
+        self._properties = message_properties(dialect.version, PacketTypes.PUBLISH)
         self._max_packet = max_packet
         if receive_maximum is not None:
             self._max_in_flight = min(self._max_in_flight, receive_maximum)
@@ -282,7 +284,7 @@ class PendingPublishes:
                 publish.payload,
                 qos=dialect.qos,
                 retain=publish.retain and dialect.retain,
-                properties=message_properties(dialect.version, PacketTypes.PUBLISH),
+                properties=self._properties,
             )
         except ValueError as error:
             self._end(publish, Receipt(Outcome.REFUSED, f"not a valid message: {error}"))

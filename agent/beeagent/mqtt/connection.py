@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from paho.mqtt import client as paho
@@ -35,19 +35,6 @@ _MANY_LOSSES: Final = 3  # in a row, after which there may be such a client
 _FAREWELL_TIME: Final = 0.5  # seconds for a DISCONNECT to leave
 
 
-@dataclass(frozen=True, slots=True)
-class Announced:
-    """What a broker has announced in its CONNACK.
-
-    Attributes:
-        dialect: of the connection.
-        max_packet: maximum size of a packet in bytes; None for no limit.
-    """
-
-    dialect: Dialect
-    max_packet: int | None = None
-
-
 def _ignore(_: object = None) -> None:
     pass
 
@@ -69,7 +56,7 @@ class MqttConnection:
         subscriptions: Sequence[str] = (),
         poison: PoisonDetector | None = None,
         lost_before: int = 0,
-        on_open: Callable[[Announced], None] = _ignore,
+        on_open: "Callable[[MqttConnection], None]" = _ignore,
         on_close: Callable[[str], None] = _ignore,
         on_message: Callable[[Received], None] = _ignore,
     ) -> None:
@@ -82,12 +69,13 @@ class MqttConnection:
             subscriptions: topic filters to subscribe to with QoS 1.
             poison: finds poison messages over several connections.
             lost_before: connections in a row before this one that were `lost_soon`.
-            on_open: called once the broker has accepted the connection and the subscriptions.
+            on_open: called with this connection once the broker has accepted it and the subscriptions.
             on_close: called with the reason once the connection has ended, before the receipts of what is lost with it.
             on_message: called for each received message. All are called on `run`'s thread.
         """
         self._options = options
-        self._dialect = dialect
+        self.dialect = dialect  # corrected by what the broker announces
+        self.max_packet: int | None = None  # bytes of a packet, as the broker announces
         self._will = will
         self._subscriptions = list(subscriptions)
         self._lost_before = lost_before
@@ -113,7 +101,6 @@ class MqttConnection:
         self._ended = False
         self._by_broker = False
         self._reason = ""
-        self._max_packet: int | None = None
         self._client_id = options.client_id
         self._reached = False
         self._answered = False
@@ -155,7 +142,7 @@ class MqttConnection:
         return Ending(
             reason=self._reason,
             opened=self._opened,
-            dialect=self._dialect,
+            dialect=self.dialect,
             lasted_s=time.monotonic() - self._opened_at if self._opened else 0.0,
             refusal=self._refusal,
             unanswered=self._reached and not self._answered,
@@ -167,15 +154,17 @@ class MqttConnection:
             self._wake_writer.send(b"\0")
 
     def _connect(self) -> PingingClient | None:
-        client = make_client(options=self._options, dialect=self._dialect, will=self._will)
+        client = make_client(options=self._options, dialect=self.dialect, will=self._will)
         client.on_socket_open = self._handle_socket
         client.on_connect = self._handle_connect
         client.on_disconnect = self._handle_disconnect
-        client.on_publish = self._handle_puback
+        client.on_publish = lambda _client, _data, mid, code, _properties: self._publishes.acknowledge(mid, code)
         client.on_subscribe = self._handle_suback
         client.on_ping = self._publishes.note_ping
         client.on_pong = self._publishes.note_pong
-        client.on_message = self._handle_message
+        client.on_message = lambda _client, _data, message: self._received.append(
+            Received(message.topic, bytes(message.payload), message.retain)
+        )
         address = self._options.address
         try:
             client.connect(address.host, address.port, keepalive=self._options.keepalive_s)
@@ -239,7 +228,7 @@ class MqttConnection:
     def _check_times(self, answer_by: float) -> None:
         now = time.monotonic()
         if not self._opened and now > answer_by:
-            self._end(f"{self._options.address} does not answer {self._dialect.name}")
+            self._end(f"{self._options.address} does not answer {self.dialect.name}")
         if self._publishes.overdue:
             self._end(f"no acknowledgement for {self._options.acknowledge_timeout_s:g} s")
 
@@ -269,7 +258,7 @@ class MqttConnection:
         """Call the callbacks; outside of paho's callbacks, which run under its locks."""
         if self._opened and not self._announced:
             self._announced = True
-            self._on_open(Announced(self._dialect, self._max_packet))
+            self._on_open(self)
         received, self._received = self._received, []
         for message in received:
             self._on_message(message)
@@ -289,24 +278,24 @@ class MqttConnection:
         self._answered = True
         if code.is_failure:
             self._refusal = code.value
-            self._reason = errors.refusal(self._options, code, client_id=self._client_id, dialect=self._dialect)
+            self._reason = errors.refusal(self._options, code, client_id=self._client_id, dialect=self.dialect)
             return
 
         def announced(name: str, default: int) -> int:
             return int(getattr(properties, name, default))
 
         self._client_id = getattr(properties, "AssignedClientIdentifier", self._client_id)
-        if self._dialect.version == MQTT_5:
-            self._dialect = replace(
-                self._dialect,
-                retain=self._dialect.retain and bool(announced("RetainAvailable", 1)),
-                qos=min(self._dialect.qos, announced("MaximumQoS", 1)),
+        if self.dialect.version == MQTT_5:
+            self.dialect = replace(
+                self.dialect,
+                retain=self.dialect.retain and bool(announced("RetainAvailable", 1)),
+                qos=min(self.dialect.qos, announced("MaximumQoS", 1)),
             )
-        self._max_packet = getattr(properties, "MaximumPacketSize", None)
+        self.max_packet = getattr(properties, "MaximumPacketSize", None)
         self._publishes.open(
-            dialect=self._dialect,
+            dialect=self.dialect,
             receive_maximum=getattr(properties, "ReceiveMaximum", None),
-            max_packet=self._max_packet,
+            max_packet=self.max_packet,
         )
         wildcards = [one for one in self._subscriptions if "+" in one or "#" in one]
         if wildcards and not announced("WildcardSubscriptionAvailable", 1):
@@ -317,11 +306,7 @@ class MqttConnection:
         elif self._subscriptions:
             client.subscribe([(topic_filter, 1) for topic_filter in self._subscriptions])
         else:
-            self._note_open()
-
-    def _note_open(self) -> None:
-        self._opened = True
-        self._opened_at = time.monotonic()
+            self._opened, self._opened_at = True, time.monotonic()
 
     def _handle_suback(
         self, _client: paho.Client, _data: object, _mid: int, codes: list[ReasonCode], _properties: Properties | None
@@ -329,7 +314,7 @@ class MqttConnection:
         if refused := [code for code in codes if code.is_failure]:
             self._end(f"{self._options.address} refuses the subscription ({str(refused[0]).lower()})")
         else:
-            self._note_open()
+            self._opened, self._opened_at = True, time.monotonic()
 
     def _handle_disconnect(
         self, _client: paho.Client, _data: object, flags: paho.DisconnectFlags, code: ReasonCode, _: Properties | None
@@ -339,24 +324,16 @@ class MqttConnection:
         if not self._answered and errors.is_silent(code):
             what = errors.lost_unanswered(
                 self._options.address,
-                self._dialect,
-                connect_bytes=connect_size(self._options, self._dialect, self._will),
+                self.dialect,
+                connect_bytes=connect_size(self._options, self.dialect, self._will),
             )
         elif not self._answered and not by_packet:
-            what = errors.misunderstood(self._options, code, dialect=self._dialect)
+            what = errors.misunderstood(self._options, code, dialect=self.dialect)
         unexpected = not self._ended and self._farewell_by is None
         self._lost = self._opened and unexpected and not by_packet and errors.is_silent(code)
         if self._lost and self._lost_before + 1 >= _MANY_LOSSES and time.monotonic() - self._opened_at < _SOON:
             what = errors.lost_again(self._lost_before + 1, client_id=self._client_id)
         self._by_broker = unexpected and errors.may_be_over_a_message(code)
         if by_packet:
-            self._dialect = self._dialect.after(code.value)
+            self.dialect = self.dialect.after(code.value)
         self._reason = self._reason or what
-
-    def _handle_puback(
-        self, _client: paho.Client, _data: object, mid: int, code: ReasonCode, _properties: Properties | None
-    ) -> None:
-        self._publishes.acknowledge(mid, code)
-
-    def _handle_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
-        self._received.append(Received(message.topic, bytes(message.payload), message.retain))

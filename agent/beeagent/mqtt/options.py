@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from beeagent.errors import InputError
+from beeagent.settings import MqttSettings
 
 Version: TypeAlias = Literal["auto", "5", "3.1.1"]
 
@@ -126,48 +127,6 @@ class ErrorKeepingSocket(ssl.SSLSocket):
             raise
 
 
-def tls_context(
-    *,
-    address: BrokerAddress,
-    ca_file: Path | None,
-    certificate_file: Path | None,
-    key_file: Path | None,
-    insecure: bool,
-) -> ssl.SSLContext:
-    """Build the TLS context. The broker's certificate and host name are verified, unless `insecure`.
-
-    Args:
-        address: of the broker.
-        ca_file: PEM file of the certificate authorities to trust instead of the system's.
-        certificate_file: PEM file of the client's certificate, with `key_file`.
-        key_file: PEM file of the certificate's key, without a passphrase.
-        insecure: accept any certificate.
-
-    Raises:
-        InputError: settings contradict each other, or a file cannot be used.
-    """
-    if (certificate_file is None) != (key_file is None):
-        raise InputError("mqtt_certificate_file and mqtt_key_file go together: give both or none")
-    if insecure and ca_file is not None:
-        raise InputError(
-            f"insecure_tls accepts any certificate, and mqtt_ca_file {ca_file} is set too: set one of them"
-        )
-    try:
-        context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
-    except (OSError, ValueError) as error:
-        raise InputError(f"mqtt_ca_file {ca_file} cannot be used: {_words(error)}") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.sslsocket_class = ErrorKeepingSocket
-    if insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if certificate_file is not None and key_file is not None:
-        _load_certificate(context, certificate_file, key_file)
-        if address.port == _AWS_ALPN_PORT:
-            context.set_alpn_protocols([_AWS_ALPN])
-    return context
-
-
 @dataclass(frozen=True, slots=True)
 class MqttOptions:
     """The broker and the credentials for it. `mqtt_options` checks and builds one.
@@ -226,34 +185,18 @@ class MqttOptions:
         return tuple(lines)
 
 
-def mqtt_options(  # noqa: PLR0913 - the settings of a broker
-    *,
-    address: BrokerAddress,
-    client_id: str,
-    username: str | None = None,
-    password: str | None = None,
-    ca_file: Path | None = None,
-    certificate_file: Path | None = None,
-    key_file: Path | None = None,
-    insecure: bool = False,
-    version: Version = "auto",
-) -> MqttOptions:
-    """Check the settings of a broker, and build the options.
+def mqtt_options(settings: MqttSettings, *, address: BrokerAddress, client_id: str) -> MqttOptions:
+    """Check the settings of a broker, and build the options of a connection.
 
     Args:
-        address: of the broker; a user name in it counts as `username`.
+        settings: user, password, certificates and the version of MQTT.
+        address: of the broker, from the settings or not; a user name in it counts as that of the settings.
         client_id: of the agent, or of the command.
-        username: for the broker.
-        password: for the broker.
-        ca_file: PEM file of the certificate authorities to trust instead of the system's.
-        certificate_file: PEM file of the client's certificate, with `key_file`.
-        key_file: PEM file of the certificate's key, without a passphrase.
-        insecure: accept any certificate.
-        version: of MQTT to use; `auto` for 5, and 3.1.1 with a broker that does not support 5.
 
     Raises:
         InputError: settings contradict each other, or a file cannot be used.
     """
+    username = settings.username
     if address.username is not None:
         if username not in (None, address.username):
             raise InputError(
@@ -261,26 +204,44 @@ def mqtt_options(  # noqa: PLR0913 - the settings of a broker
                 "set one of them"
             )
         username = address.username
-    if version == "auto":
-        version = address.mqtt
-    files = {"mqtt_ca_file": ca_file, "mqtt_certificate_file": certificate_file, "mqtt_key_file": key_file}
     if not address.tls:
-        for key, path in files.items():
-            if path is not None:
-                raise InputError(f"{key} {path} is set and {address} has no TLS: give the broker as mqtts://")
-        if insecure:
+        for name in ("ca_file", "certificate_file", "key_file"):
+            if (path := getattr(settings, name)) is not None:
+                raise InputError(f"mqtt_{name} {path} is set and {address} has no TLS: give the broker as mqtts://")
+        if settings.insecure_tls:
             raise InputError(f"insecure_tls is set and {address} has no TLS anyway: leave it out")
-        return MqttOptions(address=address, client_id=client_id, username=username, password=password, version=version)
-    tls = tls_context(
-        address=address,
-        ca_file=ca_file,
-        certificate_file=certificate_file,
-        key_file=key_file,
-        insecure=insecure,
-    )
     return MqttOptions(
-        address=address, client_id=client_id, username=username, password=password, tls=tls, version=version
+        address=address,
+        client_id=client_id,
+        username=username,
+        password=settings.read_password(),
+        tls=_tls_context(settings, address) if address.tls else None,
+        version=address.mqtt if settings.version == "auto" else settings.version,
     )
+
+
+def _tls_context(settings: MqttSettings, address: BrokerAddress) -> ssl.SSLContext:
+    ca_file, certificate_file, key_file = settings.ca_file, settings.certificate_file, settings.key_file
+    if (certificate_file is None) != (key_file is None):
+        raise InputError("mqtt_certificate_file and mqtt_key_file go together: give both or none")
+    if settings.insecure_tls and ca_file is not None:
+        raise InputError(
+            f"insecure_tls accepts any certificate, and mqtt_ca_file {ca_file} is set too: set one of them"
+        )
+    try:
+        context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+    except (OSError, ValueError) as error:
+        raise InputError(f"mqtt_ca_file {ca_file} cannot be used: {_words(error)}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = ErrorKeepingSocket
+    if settings.insecure_tls:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if certificate_file is not None and key_file is not None:
+        _load_certificate(context, certificate_file, key_file)
+        if address.port == _AWS_ALPN_PORT:
+            context.set_alpn_protocols([_AWS_ALPN])
+    return context
 
 
 def _address(text: str) -> BrokerAddress:

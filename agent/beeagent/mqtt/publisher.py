@@ -8,7 +8,7 @@ from typing import Final
 from beeagent.backoff import Backoff
 from beeagent.messages import MAX_TOPIC_BYTES
 from beeagent.mqtt.client import PUBLISH_OVERHEAD, RetainedMessage
-from beeagent.mqtt.connection import Announced, MqttConnection
+from beeagent.mqtt.connection import MqttConnection
 from beeagent.mqtt.errors import DialectChoice
 from beeagent.mqtt.options import MqttOptions
 from beeagent.mqtt.poison import PoisonDetector
@@ -69,17 +69,17 @@ class MqttPublisher:
         self._report: bytes | None = None
         self._reporting = False
         self._report_refused = ""
-        self._announced: Announced | None = None
+        self._accepted: MqttConnection | None = None  # the last one that the broker accepted
         self._warned_of_retain = False
 
     @property
     def payload_limit(self) -> int:
         """The limit of the broker, at most that of AWS IoT Core, which ends the connection over a longer one."""
         with self._lock:
-            announced = self._announced
-        if announced is None or announced.max_packet is None:
+            max_packet = None if self._accepted is None else self._accepted.max_packet
+        if max_packet is None:
             return _PAYLOAD_LIMIT
-        return max(0, min(_PAYLOAD_LIMIT, announced.max_packet - PUBLISH_OVERHEAD - MAX_TOPIC_BYTES))
+        return max(0, min(_PAYLOAD_LIMIT, max_packet - PUBLISH_OVERHEAD - MAX_TOPIC_BYTES))
 
     @property
     def state(self) -> PublisherState:
@@ -161,11 +161,11 @@ class MqttPublisher:
             lost_soon = lost_soon + 1 if ending.lost and ending.lasted_s < _HEALTHY_AFTER else 0
             self._stopping.wait(self._backoff.next())
 
-    def _handle_open(self, announced: Announced) -> None:
+    def _handle_open(self, connection: MqttConnection) -> None:
         with self._lock:
             self._state = PublisherState(connected=True)
-            self._announced = announced
-        if not announced.dialect.retain and not self._warned_of_retain:
+            self._accepted = connection
+        if not connection.dialect.retain and not self._warned_of_retain:
             self._warned_of_retain = True
             _LOG.warning(
                 "%s keeps no retained messages: a new subscriber gets the status at its next change only",
@@ -214,7 +214,7 @@ class MqttPublisher:
         state = self.state
         if state.connected:
             with self._lock:
-                dialect = self._announced.dialect.name if self._announced else ""
+                dialect = self._accepted.dialect.name if self._accepted else ""
             _LOG.info("connected to %s with %s as %s", self._options.address, dialect, self._options.client_id)
         elif state != _STOPPED:
             _LOG.warning("no connection to the broker: %s; reconnecting", state.reason)

@@ -3,14 +3,13 @@
 from beeagent.outbox.dead_letters import DeadLetterFile
 from beeagent.outbox.outbox import Outbox
 from beeagent.outbox.publisher import DiscardPublisher, Outcome, Publisher, PublisherState, Receipt
-from beeagent.outbox.sender import Delivery, Sender
+from beeagent.outbox.rows import OutboxCounts, Row, UnreadableOutboxError
+from beeagent.outbox.sender import Sender
 from beeagent.outbox.store import BootClock, boot_clock
-from beeagent.outbox.write_buffer import OutboxCounts, Row, UnreadableOutboxError
 
 __all__ = [
     "BootClock",
     "DeadLetterFile",
-    "Delivery",
     "DiscardPublisher",
     "Outbox",
     "OutboxCounts",

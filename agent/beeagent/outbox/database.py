@@ -4,14 +4,14 @@ import errno
 import fcntl
 import os
 import sqlite3
-from collections import Counter
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from beeagent.errors import InputError
 from beeagent.outbox.recovery import is_damage
-from beeagent.outbox.write_buffer import Totals
+from beeagent.outbox.rows import Totals
 
 _APPLICATION_ID: Final = 0x62656573  # "bees"; marks the file as an outbox
 _FORMAT: Final = 3
@@ -56,46 +56,38 @@ COMMIT;
 _ADD_HELD: Final = f"BEGIN; {_HELD}; PRAGMA user_version = {_FORMAT}; COMMIT;"
 
 
-class OutboxLock:
-    """An flock on a file beside the outbox, `<name>.lock`, held until `close` or the end of the process.
+def lock_outbox(outbox: Path) -> FileIO | None:
+    """Acquire an flock on a file beside the outbox, `<name>.lock`, held until it is closed or the process ends.
 
     SQLite's own lock on the outbox is a POSIX lock, which the process releases as soon as it closes any other
     descriptor of that file. An flock belongs to its own descriptor alone, also within one process. The lock file stays
-    when the lock is released: another process may be waiting on it.
+    when the lock is released: another process may be waiting on it. The folder is created if necessary.
+
+    Returns:
+        The lock; None if the disk is full, which is no reason to refuse an outbox that is there: SQLite's lock remains.
+
+    Raises:
+        InputError: another agent has it, or the folder cannot be used.
     """
-
-    def __init__(self, outbox: Path) -> None:
-        """Acquire the lock; the folder is created if necessary.
-
-        Raises:
-            InputError: another agent has it, or the folder cannot be used.
-        """
-        self._descriptor = -1
-        try:
-            outbox.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(outbox.with_name(f"{outbox.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                return  # a full disk is no reason to refuse an outbox that is there; SQLite's lock remains
-            raise InputError(
-                f"outbox {outbox} cannot be opened: {error.strerror}; check the folder and its permissions"
-            ) from error
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.close()
+    try:
+        outbox.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileIO(os.open(outbox.with_name(f"{outbox.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600), "r+")
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return None
+        raise InputError(
+            f"outbox {outbox} cannot be opened: {error.strerror}; check the folder and its permissions"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        if isinstance(error, BlockingIOError):
             raise InputError(_IN_USE.format(path=outbox)) from None
-        except OSError as error:
-            self.close()
-            raise InputError(
-                f"outbox {outbox} cannot be locked: {error.strerror}; give --state-dir a local folder"
-            ) from error
-
-    def close(self) -> None:
-        """Release the lock. Safe to call twice."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        raise InputError(
+            f"outbox {outbox} cannot be locked: {error.strerror}; give --state-dir a local folder"
+        ) from error
+    return lock
 
 
 class DamagedError(Exception):
@@ -158,12 +150,15 @@ def stored_totals(database: sqlite3.Connection) -> Totals:
     Raises:
         sqlite3.Error: they cannot be read, or are invalid.
     """
-    values: dict[str, dict[str, int]] = {"seq": {}, "delivered": {}, "dropped": {}}
+    totals = Totals()
     for kind, name, value in database.execute("SELECT kind, name, value FROM state WHERE kind <> 'clock'"):
-        if kind not in values or not isinstance(value, int) or value < 0:
+        if kind not in {"seq", "delivered", "dropped"} or not isinstance(value, int) or value < 0:
             raise sqlite3.DatabaseError("its counts are invalid")
-        values[kind][name] = value
-    return Totals(values["seq"], values["delivered"].get("", 0), Counter(values["dropped"]))
+        if kind == "seq":
+            totals.sequences[name] = value
+        else:
+            totals.ended[name if kind == "dropped" else None] = value
+    return totals
 
 
 def _connect(path: Path | None, connect: Connect) -> sqlite3.Connection:

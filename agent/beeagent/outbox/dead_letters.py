@@ -11,7 +11,7 @@ from typing import Final
 
 from beeagent.messages import rfc3339
 from beeagent.outbox.publisher import Receipt
-from beeagent.outbox.write_buffer import Row
+from beeagent.outbox.rows import Row
 
 _LOG: Final = logging.getLogger(__name__)
 

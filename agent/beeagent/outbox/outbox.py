@@ -4,8 +4,8 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -13,8 +13,8 @@ from typing import Final, TypeVar
 
 from beeagent.outbox.database import Connect
 from beeagent.outbox.recovery import is_damage
+from beeagent.outbox.rows import DAMAGED, UNSTORED, Batch, OutboxCounts, Row, Totals, UnreadableOutboxError
 from beeagent.outbox.store import BootClock, OutboxStore, boot_clock
-from beeagent.outbox.write_buffer import DAMAGED, Batch, OutboxCounts, Row, UnreadableOutboxError, WriteBuffer
 
 _T = TypeVar("_T")
 
@@ -93,10 +93,17 @@ class Outbox:
         # under `_changed`, which is held for moments. Where both are acquired, `_store_lock` comes first.
         self._store_lock = threading.Lock()
         self._changed = threading.Condition()
-        self._buffer = WriteBuffer(
-            self._store.read_totals(), last_id=self._store.last_id(), max_bytes=min(max_bytes, _MAX_UNSTORED_BYTES)
-        )
         self.recovered_rows = self._store.reserved()
+        self._max_unstored_bytes = min(max_bytes, _MAX_UNSTORED_BYTES)
+        totals = self._store.read_totals()
+        self._sequences = dict(totals.sequences)
+        self._stored_sequences = dict(totals.sequences)
+        self._ended = totals.ended  # as in `Totals`, with what is not committed yet
+        self._last_id = self._stored_id = self._store.last_id()
+        self._pending = Batch()  # the changes that are not committed
+        self._committing: Batch | None = None
+        self._removed: set[int] = set()  # rows whose removal is not committed yet
+        self._changes = self._stored_changes = 0  # numbers of changes
         self._commit_by = 0.0
         self._commit_immediately = False
         self._flushing = 0
@@ -129,7 +136,7 @@ class Outbox:
     def stored_id(self) -> int:
         """The greatest id of a row that is stored, or was; rows that are stored later have greater ones."""
         with self._changed:
-            return self._buffer.stored_id
+            return self._stored_id
 
     @property
     def last_delivery(self) -> datetime | None:
@@ -144,22 +151,30 @@ class Outbox:
 
     def reserve(self, key: str, payload: bytes) -> None:
         """Keep a payload until `put` or `release` releases its key. Nothing is written if that is before the commit."""
-        with self._changing():
-            self._buffer.reserve(key, payload)
+        with self._changed:
+            self._pending.reserved[key] = payload
+            self._note_change()
 
     def release(self, key: str) -> None:
         """Drop a reserved payload, without a result in its place."""
-        with self._changing():
-            self._buffer.release(key)
+        with self._changed:
+            if self._pending.reserved.pop(key, None) is None:
+                self._pending.released.append(key)
+            self._note_change()
 
-    def put(self, *, stream: str, topic: str, build: Callable[[int], bytes], releases: str | None = None) -> int:
-        """Append a result and assign its number.
+    def next_number(self, stream: str) -> int:
+        """Return the number, from 1, that the next result of a stream is assigned."""
+        with self._changed:
+            return self._sequences.get(stream, 0) + 1
+
+    def put(self, *, stream: str, topic: str, payload: bytes, releases: str | None = None) -> int:
+        """Append a result and assign its number, `next_number`.
 
         Args:
-            stream: the sequence of numbers; one for each device and camera.
+            stream: the sequence of numbers; one for each device and camera. Where payloads have the number in them,
+                one caller at a time asks for the number and puts the result.
             topic: where it is to be published.
-            build: returns the payload for the number, from 1. It must not use the outbox. If it raises, nothing
-                is appended and the number is not used.
+            payload: what is to be published.
             releases: the key of the reserved payload that this result replaces.
 
         Returns:
@@ -168,13 +183,22 @@ class Outbox:
         Raises:
             ValueError: the outbox is closed.
         """
-        with self._changing():
+        with self._changed:
             if self._closing:
                 raise ValueError("the outbox is closed")
-            number = self._buffer.append(stream=stream, topic=topic, build=build, taken_at=int(self._store.now()))
+            pending, number = self._pending, self._sequences.get(stream, 0) + 1
+            self._sequences[stream] = pending.sequences[stream] = number
+            self._last_id += 1
+            pending.puts.append(Row(self._last_id, topic, payload, int(self._store.now())))
+            pending.put_bytes += len(payload)
+            while pending.put_bytes > self._max_unstored_bytes:  # the disk does not keep up
+                pending.put_bytes -= len(pending.puts.popleft().payload)
+                pending.unstored += 1
+                self._ended[UNSTORED] += 1
             if releases is not None:
-                self._buffer.release(releases)
-        return number
+                self.release(releases)
+            self._note_change()
+            return number
 
     def waiting(self, *, after: int = 0, limit: int = 100) -> list[Row]:
         """Return the oldest stored rows whose id is greater than `after`, at most `limit` of them.
@@ -185,7 +209,7 @@ class Outbox:
 
         def read(store: OutboxStore) -> list[Row]:
             with self._changed:
-                removed = self._buffer.removed
+                removed = frozenset(self._removed)
             found = store.rows(after=after, limit=limit + len(removed))
             return [row for row in found if row.id not in removed][:limit]
 
@@ -196,24 +220,26 @@ class Outbox:
 
     def delivered(self, ids: Iterable[int]) -> None:
         """Remove rows that the broker has acknowledged."""
-        with self._changing():
-            self._buffer.remove(ids, reason=None)
+        with self._changed:
+            self._remove(ids, None)
             self._last_delivery = datetime.now(timezone.utc)
 
     def drop(self, ids: Iterable[int], *, reason: str) -> None:
         """Drop rows that are given up."""
-        with self._changing():
-            self._buffer.remove(ids, reason=reason)
+        with self._changed:
+            self._remove(ids, reason)
 
     def depth(self) -> int:
         """Return the number of results that wait, stored or not."""
         with self._changed:
-            return self._buffer.depth()
+            return Totals(self._sequences, self._ended).waiting
 
     def counts(self) -> OutboxCounts:
         """Return the counts of the results that are stored."""
         with self._changed:
-            return self._buffer.counts()
+            produced = sum(self._stored_sequences.values()) + sum(batch.unstored for batch in self._uncommitted())
+            dropped = {reason: number for reason, number in self._ended.items() if reason is not None and number}
+            return OutboxCounts(produced, self._ended[None], dropped)
 
     def wait_for(self, condition: Callable[[], bool], *, timeout: float) -> bool:
         """Wait until a condition on the outbox holds; return whether it does after `timeout` seconds."""
@@ -223,10 +249,10 @@ class Outbox:
     def flush(self, *, timeout: float) -> bool:
         """Commit all changes so far; return whether that was done within `timeout` seconds."""
         with self._changed:
-            wanted = self._buffer.changes
+            wanted = self._changes
             self._flushing += 1
             self._changed.notify_all()
-            done = self._changed.wait_for(lambda: self._buffer.stored_changes >= wanted, timeout)
+            done = self._changed.wait_for(lambda: self._stored_changes >= wanted, timeout)
             self._flushing -= 1
         return done
 
@@ -245,34 +271,58 @@ class Outbox:
         self._commit_rest()
         with self._store_lock, self._changed:
             self._store.close()
-            if unstored := self._buffer.depth() - self._buffer.counts().waiting:
+            if unstored := self.depth() - self.counts().waiting:
                 _LOG.error(
                     "%d results could not be stored and are lost; their numbers will be assigned again", unstored
                 )
-            return not self._buffer.unsettled
+            return self._changes == self._stored_changes
 
     def _commit_rest(self) -> None:
         """Commit what is left after the writer has failed unexpectedly."""
         with self._changed:
-            if not self._buffer.unsettled or self._failing is not None:
+            if self._changes == self._stored_changes or self._failing is not None:
                 return
-            batch = self._buffer.batch()
+            batch = self._take_batch()
         try:
             self._use_store(partial(self._commit, batch))
         except Exception:  # noqa: BLE001 - closing continues after any error
             _LOG.exception("the last results cannot be stored")
-            with self._changed:
-                self._buffer.take_back(batch)
+            self._take_back(batch)
 
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        """Hold the lock while the buffer is changed, and wake the writer."""
-        with self._changed:
-            began = not self._buffer.unsettled
-            yield
-            if began:
-                self._commit_by = time.monotonic() + self._commit_interval
-            self._changed.notify_all()
+    # Up to `_take_batch`, the following are called under `_changed`.
+
+    def _note_change(self) -> None:
+        if self._changes == self._stored_changes:
+            self._commit_by = time.monotonic() + self._commit_interval
+        self._changes += 1
+        self._changed.notify_all()
+
+    def _remove(self, ids: Iterable[int], reason: str | None) -> None:
+        """Remove rows; None stands for delivered. A row that is removed twice counts once."""
+        for row_id in ids:
+            if row_id not in self._removed:
+                self._removed.add(row_id)
+                self._pending.removals[row_id] = reason
+                self._ended[reason] += 1
+                self._note_change()
+
+    def _uncommitted(self) -> list[Batch]:
+        return [self._pending] if self._committing is None else [self._committing, self._pending]
+
+    def _committed(self) -> Totals:
+        """Return the totals that are stored, or were until the file was damaged."""
+        ended = Counter(self._ended)
+        for batch in self._uncommitted():
+            ended[UNSTORED] -= batch.unstored
+            ended.subtract(batch.removals.values())
+        return Totals(dict(self._stored_sequences), +ended)
+
+    def _take_batch(self) -> Batch:
+        """Take all changes that are to be committed; `_commit` or `_take_back` follows."""
+        batch = self._committing = self._pending
+        batch.changes = self._changes
+        self._pending = Batch()
+        return batch
 
     def _write(self) -> None:
         while (batch := self._next_batch()) is not None:
@@ -283,8 +333,7 @@ class Outbox:
                     return
                 continue
             except Exception:  # which ends this thread; `close` tries once more
-                with self._changed:
-                    self._buffer.take_back(batch)
+                self._take_back(batch)
                 raise
             with self._changed:
                 if self._failing is not None:
@@ -297,9 +346,21 @@ class Outbox:
                 listener()
 
     def _commit(self, batch: Batch, store: OutboxStore) -> None:
-        stored = store.store(batch)
+        beyond = store.store(batch)
         with self._changed:
-            self._buffer.settle(batch, stored)
+            self._committing = None
+            self._removed.difference_update(batch.removals)
+            self._stored_sequences.update(batch.sequences)
+            if batch.puts:
+                self._stored_id = batch.puts[-1].id
+            self._ended.update(beyond)
+            self._stored_changes = batch.changes
+
+    def _take_back(self, batch: Batch) -> None:
+        """Put back the changes of a batch that could not be committed."""
+        with self._changed:
+            batch.extend(self._pending)
+            self._pending, self._committing = batch, None
 
     def _use_store(self, work: Callable[[OutboxStore], _T]) -> _T:
         """Use the file; if that finds it damaged, repair it and try again."""
@@ -312,32 +373,31 @@ class Outbox:
                         raise
                     self._damaged = str(error)
             with self._changed:
-                totals = self._buffer.committed()
+                totals = self._committed()
             lost = self._store.repair(totals, self._damaged)
             self._damaged = None
             with self._changed:
-                self._buffer.lose(lost, reason=DAMAGED)
+                self._ended[DAMAGED] += lost
             return work(self._store)
 
     def _next_batch(self) -> Batch | None:
         """Wait until there are changes to commit, or rows may have expired, and return the batch; None at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closing or self._buffer.unsettled, _EXPIRE_EVERY_S)
-            while self._buffer.unsettled and not self._urgent():
+            self._changed.wait_for(lambda: self._closing or self._changes != self._stored_changes, _EXPIRE_EVERY_S)
+            while self._changes != self._stored_changes:
+                if self._closing or self._flushing or (self._commit_immediately and self._pending.puts):
+                    break
                 left = self._commit_by - time.monotonic()
                 if left <= 0 or not self._changed.wait(left):
                     break
-            if self._closing and not self._buffer.unsettled:
+            if self._closing and self._changes == self._stored_changes:
                 return None
-            return self._buffer.batch()
-
-    def _urgent(self) -> bool:
-        return bool(self._closing or self._flushing or (self._commit_immediately and self._buffer.unstored_puts))
+            return self._take_batch()
 
     def _retry(self, batch: Batch, reason: str) -> bool:
         """Put back what could not be stored, and wait; return False if the outbox is being closed."""
+        self._take_back(batch)
         with self._changed:
-            self._buffer.take_back(batch)
             if self._failing != reason:
                 _LOG.error("%s", reason)
             self._failing = reason

@@ -1,13 +1,12 @@
 """Recovery of a damaged outbox file: it is renamed, and what can still be read of it is recovered."""
 
 import sqlite3
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
-from beeagent.outbox.write_buffer import Row, Totals
+from beeagent.outbox.rows import Row, Totals
 
 _KEPT: Final = 3  # damaged files; each may be as large as the outbox
 
@@ -55,7 +54,6 @@ def read_totals(path: Path) -> Totals | None:
     except (sqlite3.Error, UnicodeDecodeError):
         return None
     totals = Totals()
-    delivered = 0
     for kind, name, value in entries:
         if not (isinstance(kind, bytes) and isinstance(name, bytes) and isinstance(value, int) and value >= 0):
             return None
@@ -66,10 +64,9 @@ def read_totals(path: Path) -> Totals | None:
         if kind == b"seq":
             totals.sequences[text] = value
         elif kind == b"dropped":
-            totals.dropped[text] = value
+            totals.ended[text] = value
         elif kind == b"delivered":
-            delivered = value
-    totals = Totals(totals.sequences, delivered, Counter(totals.dropped))
+            totals.ended[None] = value
     return totals if totals.sequences and totals.waiting >= 0 else None
 
 

@@ -1,23 +1,15 @@
-"""Sending results from the outbox to the publisher, and the start and stop of all three."""
+"""Sending results from the outbox to the publisher."""
 
-import logging
 import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
 from beeagent.outbox.dead_letters import DeadLetterFile
 from beeagent.outbox.outbox import Outbox
 from beeagent.outbox.publisher import Outcome, Publisher, Receipt
-from beeagent.outbox.write_buffer import Row, UnreadableOutboxError
-
-_LOG: Final = logging.getLogger(__name__)
-
-_LAST_RESULTS_S: Final = 0.5
-_CLOSE_OUTBOX_S: Final = 0.7  # for its last commit, after the last receipts
+from beeagent.outbox.rows import Row, UnreadableOutboxError
 
 
 class RateLimit:
@@ -130,6 +122,17 @@ class Sender:
             return self._failing or self._unreadable or self._dead_letters.problem
 
     @property
+    def broker_problem(self) -> str | None:
+        """Why there is no connection to the broker; None if there is one, or the first is being established."""
+        state = self._publisher.state
+        return None if state.connected or state.untried else state.reason
+
+    @property
+    def delivering(self) -> bool:
+        """Whether there are waiting results and a connection to send them on."""
+        return self._publisher.state.connected and self._outbox.depth() > 0
+
+    @property
     def in_flight(self) -> frozenset[int]:
         """The ids of the rows that were handed to the publisher and have no receipt yet."""
         return frozenset(self._in_flight)
@@ -153,11 +156,8 @@ class Sender:
         self._outbox.flush(timeout=timeout)
         self._wake.set()
 
-        def ended() -> bool:
-            state = self._publisher.state
-            return self._outbox.depth() == 0 or not (state.connected or state.untried)
-
-        self.wait_for(ended, timeout=max(0.0, deadline - time.monotonic()))
+        left = max(0.0, deadline - time.monotonic())
+        self.wait_for(lambda: self._outbox.depth() == 0 or self.broker_problem is not None, timeout=left)
         return self._outbox.depth() == 0
 
     def stop(self, *, timeout: float = 2.0) -> bool:
@@ -229,11 +229,11 @@ class Sender:
 
     def _send(self) -> float | None:
         connected = self._publisher.state.connected
-        self._outbox.commit_immediately = connected
-        if connected and not self._connected:
-            self._backlog_cursor = 0
-            self._backlog_end = self._cursor = self._outbox.stored_id
-        self._connected = connected
+        if connected != self._connected:
+            self._connected = self._outbox.commit_immediately = connected
+            if connected:
+                self._backlog_cursor = 0
+                self._backlog_end = self._cursor = self._outbox.stored_id
         if not connected:
             return None
         if (pause := self._pause_until - time.monotonic()) > 0:
@@ -277,52 +277,3 @@ class Sender:
     def _handle_receipt(self, row: Row, receipt: Receipt) -> None:
         self._receipts.append((row, receipt))
         self._wake.set()
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """Outbox, sender and publisher together: started together, stopped in order."""
-
-    outbox: Outbox
-    sender: Sender
-    publisher: Publisher
-
-    @property
-    def broker_problem(self) -> str | None:
-        """Why there is no connection to the broker; None if there is one, or the first is being established."""
-        state = self.publisher.state
-        return None if state.connected or state.untried else state.reason
-
-    @property
-    def delivering(self) -> bool:
-        """Whether there are waiting results and a connection to send them on."""
-        return self.publisher.state.connected and self.outbox.depth() > 0
-
-    def start(self) -> None:
-        """Start to connect and to send."""
-        self.publisher.start()
-        self.sender.start()
-
-    def drain(self, *, timeout: float, unless: threading.Event) -> None:
-        """Wait up to `timeout` seconds until no results wait, `unless` is set, or there is no connection."""
-        by = time.monotonic() + timeout
-        while not unless.is_set() and time.monotonic() < by:
-            if self.sender.drain(timeout=0.25) or self.broker_problem is not None:
-                return
-
-    def end(self, *, farewell: Callable[[], bytes], by: float) -> None:
-        """Send the last results and the last status, and store the remaining results.
-
-        Args:
-            farewell: returns the last retained status.
-            by: when it is to be over at the latest, by `time.monotonic`. The outbox has time to commit in any case.
-        """
-        if self.publisher.state.connected:
-            self.sender.drain(timeout=_LAST_RESULTS_S)
-        left = by - _CLOSE_OUTBOX_S - time.monotonic()
-        self.publisher.stop(farewell=farewell(), timeout=max(0.1, left))
-        self.sender.stop(timeout=_CLOSE_OUTBOX_S / 4)
-        self.outbox.close(timeout=_CLOSE_OUTBOX_S / 2)
-        waiting = self.outbox.counts().waiting
-        if waiting:
-            _LOG.warning("%d results wait for the broker; they will be sent when the agent runs again", waiting)

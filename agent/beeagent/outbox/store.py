@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from beeagent.errors import InputError
-from beeagent.outbox.database import Connect, DamagedError, OutboxLock, create_database, open_database, stored_totals
+from beeagent.outbox.database import Connect, DamagedError, create_database, lock_outbox, open_database, stored_totals
 from beeagent.outbox.recovery import read_totals, readable_reserved, readable_rows, set_aside
-from beeagent.outbox.write_buffer import DAMAGED, EXPIRED, FULL, UNSTORED, Batch, Row, Stored, Totals
+from beeagent.outbox.rows import DAMAGED, EXPIRED, FULL, UNSTORED, Batch, Row, Totals
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _LOG: Final = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class OutboxStore:
         self._damage: str | None = None
         self._reported_until = 0.0
         self._database: sqlite3.Connection
-        self._lock = None if path is None else OutboxLock(path)
+        self._lock = None if path is None else lock_outbox(path)
         try:
             self._open()
         except BaseException:
@@ -108,11 +108,11 @@ class OutboxStore:
         return self._clock_began + self._clock.seconds()
 
     def read_totals(self) -> Totals:
-        """Give numbers and counts."""
+        """Return numbers and counts."""
         return stored_totals(self._database)
 
     def last_id(self) -> int:
-        """Give the greatest id of a row; 0 if there is none."""
+        """Return the greatest id of a row; 0 if there is none."""
         return int(self._database.execute("SELECT coalesce(max(id), 0) FROM message").fetchone()[0])
 
     def rows(self, *, after: int, limit: int) -> list[Row]:
@@ -126,31 +126,34 @@ class OutboxStore:
         """Return the reserved payloads by key, in the order in which they were reserved."""
         return dict(self._database.execute("SELECT key, payload FROM held ORDER BY rowid").fetchall())
 
-    def store(self, batch: Batch) -> Stored:
-        """Commit a batch, and drop rows that are too old or too many."""
+    def store(self, batch: Batch) -> Counter[str | None]:
+        """Commit a batch, and drop rows that are too old or too many.
+
+        Returns:
+            Number of rows that were dropped for a limit, by reason; negative of removals whose rows were gone already.
+        """
         execute = self._database.execute
         execute("BEGIN IMMEDIATE")
         try:
-            self._note_clock()
-            gone: list[str | None] = []
-            counted: Counter[tuple[str, str]] = Counter()
+            if not self._clock_noted:
+                self._note_clock()
+            beyond: Counter[str | None] = Counter()
             for row_id, reason in batch.removals.items():
-                if execute("DELETE FROM message WHERE id = ?", (row_id,)).rowcount:
-                    counted["delivered" if reason is None else "dropped", reason or ""] += 1
-                else:
-                    gone.append(reason)
+                if not execute("DELETE FROM message WHERE id = ?", (row_id,)).rowcount:
+                    beyond[reason] -= 1
             # After the removals: so a new row reuses the space of an old one, and no page has to be split.
             self._database.executemany(_INSERT, ((row.id, row.taken_at, row.topic, row.payload) for row in batch.puts))
             self._database.executemany(_RESERVE, batch.reserved.items())
             self._database.executemany("DELETE FROM held WHERE key = ?", ((key,) for key in batch.released))
-            dropped = {EXPIRED: self._drop_expired(), FULL: self._drop_oldest()}
-            counted["dropped", UNSTORED] += batch.unstored
-            counted.update({("dropped", reason): number for reason, number in dropped.items()})
+            beyond.update({EXPIRED: self._drop_expired(), FULL: self._drop_oldest()})
+            ended = Counter(batch.removals.values())
+            ended[UNSTORED] += batch.unstored
+            ended.update(beyond)
             self._database.executemany("INSERT OR REPLACE INTO state VALUES ('seq', ?, ?)", batch.sequences.items())
             self._database.executemany(
                 "INSERT INTO state VALUES (?, ?, ?)"
                 " ON CONFLICT (kind, name) DO UPDATE SET value = value + excluded.value",
-                ((kind, name, number) for (kind, name), number in counted.items() if number),
+                _state_rows(ended),
             )
             execute("COMMIT")
         except BaseException:
@@ -158,7 +161,7 @@ class OutboxStore:
                 execute("ROLLBACK")
             raise
         self._clock_noted = True
-        return Stored(gone, dropped)
+        return beyond
 
     def repair(self, totals: Totals | None, reason: str) -> int:
         """Rename the file, and continue in a new one with the rows that can still be read.
@@ -228,12 +231,9 @@ class OutboxStore:
             execute(_INSERT, (row.id, row.taken_at, row.topic, row.payload))
             lost -= 1
         self._database.executemany(_RESERVE, readable_reserved(aside))
-        dropped = Counter(totals.dropped)
-        dropped[DAMAGED] += lost
-        state = [("seq", *entry) for entry in totals.sequences.items()]
-        state += [("dropped", *entry) for entry in dropped.items() if entry[1]]
-        state += [("delivered", "", totals.delivered)]
-        self._database.executemany("INSERT INTO state VALUES (?, ?, ?)", state)
+        totals.ended[DAMAGED] += lost
+        sequences = [("seq", *entry) for entry in totals.sequences.items()]
+        self._database.executemany("INSERT INTO state VALUES (?, ?, ?)", [*sequences, *_state_rows(totals.ended)])
         execute("COMMIT")
         return lost
 
@@ -251,11 +251,8 @@ class OutboxStore:
         return newest if known is None else int(known[0])
 
     def _note_clock(self) -> None:
-        if not self._clock_noted:
-            self._database.execute("DELETE FROM state WHERE kind = 'clock'")
-            self._database.execute(
-                "INSERT INTO state VALUES ('clock', ?, ?)", (self._clock.boot, int(self._clock_began))
-            )
+        self._database.execute("DELETE FROM state WHERE kind = 'clock'")
+        self._database.execute("INSERT INTO state VALUES ('clock', ?, ?)", (self._clock.boot, int(self._clock_began)))
 
     def _drop_expired(self) -> int:
         """Drop rows that have waited too long; return how many. Rows are in the order of their age."""
@@ -285,3 +282,7 @@ class OutboxStore:
             for name in ("page_count", "freelist_count", "page_size")
         )
         return int((pages - free) * size)
+
+
+def _state_rows(ended: Counter[str | None]) -> list[tuple[str, str, int]]:
+    return [("delivered" if reason is None else "dropped", reason or "", n) for reason, n in ended.items() if n]

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from beeagent.runtime.agent import Agent
     from beeagent.runtime.component import run_component
     from beeagent.runtime.factory import (
-        build_mqtt_options,
         build_publisher,
         build_source,
         load_model,
@@ -26,7 +25,7 @@ else:  # a type checker would accept any name
         {
             "agent": ("Agent",),
             "component": ("run_component",),
-            "factory": ("build_mqtt_options", "build_publisher", "build_source", "load_model", "worker_count"),
+            "factory": ("build_publisher", "build_source", "load_model", "worker_count"),
             "pipeline": ("FrameResult",),
             "reload": ("RELOADED",),
             "run": ("exit_at_once", "run_agent", "run_until"),
@@ -37,7 +36,6 @@ __all__ = [
     "RELOADED",
     "Agent",
     "FrameResult",
-    "build_mqtt_options",
     "build_publisher",
     "build_source",
     "exit_at_once",

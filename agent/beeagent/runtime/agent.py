@@ -1,5 +1,6 @@
 """The agent: builds its parts from the settings, starts them, handles the results, and ends them in order."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -10,16 +11,15 @@ from typing import TYPE_CHECKING
 
 import cv2
 
-from beeagent.camera import Capture, Frame, FrameQueue, IncompleteVideoError
+from beeagent.camera import Capture, IncompleteVideoError
 from beeagent.detection import ModelBundle
 from beeagent.errors import InputError
-from beeagent.messages import CameraCounts
 from beeagent.mqtt import BrokerAddress
+from beeagent.outbox import DeadLetterFile, Sender
 from beeagent.output import LineOutput, shown
 from beeagent.runtime.factory import (
     build_capture_limits,
     build_collection,
-    build_delivery,
     build_detectors,
     build_outbox,
     build_publisher,
@@ -29,7 +29,7 @@ from beeagent.runtime.factory import (
 from beeagent.runtime.pipeline import FrameResult, Pipeline
 from beeagent.runtime.reload import ModelReload
 from beeagent.runtime.results import Results
-from beeagent.runtime.status import Health, Problems, StatusReporter, second_opinion_status
+from beeagent.runtime.status import Health, Problems, StatusReporter
 from beeagent.runtime.systemd import ServiceNotifier
 from beeagent.settings import Settings
 from beeagent.threads import ThreadGuard
@@ -43,6 +43,10 @@ _STOP_TIMEOUT_S = 2.7
 _STAGES_TIMEOUT_S = 1.0
 _DRAIN_TIMEOUT_S = 10.0  # at the end of a file
 _RELOAD_TIMEOUT_S = 0.5
+_LAST_RESULTS_S = 0.5
+_CLOSE_OUTBOX_S = 0.7  # for its last commit, after the last receipts, in any case
+
+_LOG = logging.getLogger(__name__)
 
 
 class Agent:
@@ -88,16 +92,14 @@ class Agent:
         self.problems = problems = Problems()
 
         source = build_source(settings)
-        set_camera_problem = problems.of("camera")
-        frames: FrameQueue[Frame] = FrameQueue(drop_oldest=source.live)
         self._capture = capture = Capture(
             source,
-            frames,
-            on_state=lambda fine, reason: set_camera_problem(None if fine else reason),
+            drop_oldest=source.live,
+            on_problem=problems.of("camera"),
             limits=build_capture_limits(settings),
         )
         with ExitStack() as opened:  # closed again if a later part cannot be built
-            outbox = build_outbox(settings, outbox_path)
+            self._outbox = outbox = build_outbox(settings, outbox_path)
             opened.callback(outbox.close)
             self._collection = collection = build_collection(settings)
             if collection is not None:
@@ -107,27 +109,30 @@ class Agent:
                 opened.callback(opinion.stop)
             self._pipeline = pipeline = Pipeline(
                 model=build_detectors(settings, bundle),
-                frames=frames,
+                frames=capture,
                 drop_oldest=source.live,
                 on_problem=problems.of("inference"),
                 stopping=stopping,
                 inference_timeout=settings.model.inference_timeout,
             )
             self.health = health = Health(
-                device=settings.agent.device,
-                camera=settings.camera.name,
+                settings,
                 problems=problems,
-                model=lambda: pipeline.model,
-                counts=lambda: _camera_counts(capture, pipeline),
-                outbox=outbox.counts,
-                last_delivery=lambda: outbox.last_delivery,
-                second_opinion=lambda: second_opinion_status(
-                    opinion, collection, hourly_price=settings.rekognition.hourly_price
-                ),
+                capture=capture,
+                pipeline=pipeline,
+                outbox=outbox,
+                opinion=opinion,
+                collection=collection,
             )
             will = partial(health.offline_status, "the connection broke off")
             publisher = build_publisher(settings, broker=broker, ipc=ipc, last_will=will)
-            self._delivery = delivery = build_delivery(settings, outbox, publisher, outbox_path)
+            self._publisher = publisher
+            self._sender = sender = Sender(
+                outbox=outbox,
+                publisher=publisher,
+                dead_letters=DeadLetterFile.beside(outbox_path),
+                drain_rate=settings.outbox.drain_rate,
+            )
             self._opened = opened.pop_all()
         output = LineOutput(stopping) if settings.messages.stdout else None
         self._results = Results(settings, outbox=outbox, publisher=publisher, opinion=opinion, output=output)
@@ -139,8 +144,8 @@ class Agent:
             problems=problems,
             checks={
                 "outbox": lambda: outbox.problem,
-                "delivery": lambda: delivery.sender.problem,
-                "broker": lambda: delivery.broker_problem,
+                "delivery": lambda: sender.problem,
+                "broker": lambda: sender.broker_problem,
                 "collect": lambda: None if collection is None else collection.fault,
             },
             busy_s=lambda: pipeline.busy_s,
@@ -153,7 +158,7 @@ class Agent:
     @property
     def delivering(self) -> bool:
         """Whether results are on their way out that would have to wait if the agent ended now."""
-        return self._delivery.delivering
+        return self._sender.delivering
 
     def stop(self) -> None:
         """Make `run` return soon. Safe from any thread and from a signal handler."""
@@ -196,9 +201,9 @@ class Agent:
         self._opened.close()
 
     def _start(self) -> None:
-        self._capture.start()
         self._pipeline.start()
-        self._delivery.start()
+        self._publisher.start()
+        self._sender.start()
         self._reporter.start()
         self._results.start()
 
@@ -221,21 +226,21 @@ class Agent:
         if self._collection is not None:
             self._collection.close()
         if not stopped:
-            self._delivery.drain(timeout=_DRAIN_TIMEOUT_S, unless=self._stopping)
+            by = time.monotonic() + _DRAIN_TIMEOUT_S
+            while not self._stopping.is_set() and time.monotonic() < by and self._sender.broker_problem is None:
+                if self._sender.drain(timeout=0.25):
+                    break
             self._stopping.set()
             began = time.monotonic()
         self._reporter.join(_STOP_TIMEOUT_S / 4)
         reason = self._failure or "stopped"
-        self._delivery.end(farewell=lambda: self.health.offline_status(reason), by=began + _STOP_TIMEOUT_S)
+        if self._publisher.state.connected:
+            self._sender.drain(timeout=_LAST_RESULTS_S)
+        left = began + _STOP_TIMEOUT_S - _CLOSE_OUTBOX_S - time.monotonic()
+        self._publisher.stop(farewell=self.health.offline_status(reason), timeout=max(0.1, left))
+        self._sender.stop(timeout=_CLOSE_OUTBOX_S / 4)
+        self._outbox.close(timeout=_CLOSE_OUTBOX_S / 2)
+        if waiting := self._outbox.counts().waiting:
+            _LOG.warning("%d results wait for the broker; they will be sent when the agent runs again", waiting)
         self.reload.join(_RELOAD_TIMEOUT_S)
         return ended and not self._pipeline.lost
-
-
-def _camera_counts(capture: Capture, pipeline: Pipeline) -> CameraCounts:
-    counts = capture.counts
-    return CameraCounts(
-        skipped=counts.bad + pipeline.lost,
-        replaced=counts.replaced + pipeline.replaced,
-        rate_limited=counts.rate_limited,
-        reconnects=counts.reconnects,
-    )

@@ -38,13 +38,12 @@ from beeagent.mqtt import (
     BrokerAddress,
     Embedded,
     Greengrass,
-    MqttOptions,
     MqttPublisher,
     NoBroker,
     mqtt_options,
     parse_broker,
 )
-from beeagent.outbox import DeadLetterFile, Delivery, DiscardPublisher, Outbox, Publisher, Sender
+from beeagent.outbox import DiscardPublisher, Outbox, Publisher
 from beeagent.settings import Settings
 
 if TYPE_CHECKING:
@@ -168,30 +167,6 @@ def build_capture_limits(settings: Settings) -> CaptureLimits:
     )
 
 
-def build_mqtt_options(settings: Settings, *, address: BrokerAddress, client_id: str) -> MqttOptions:
-    """Return the options of a connection to a broker.
-
-    Args:
-        settings: user, password, certificates and the version of MQTT.
-        address: of the broker, from the settings or not.
-        client_id: the client identifier.
-
-    Raises:
-        InputError: settings contradict each other, or a file cannot be used.
-    """
-    return mqtt_options(
-        address=address,
-        client_id=client_id,
-        username=settings.mqtt.username,
-        password=settings.mqtt.read_password(),
-        ca_file=settings.mqtt.ca_file,
-        certificate_file=settings.mqtt.certificate_file,
-        key_file=settings.mqtt.key_file,
-        insecure=settings.mqtt.insecure_tls,
-        version=settings.mqtt.version,
-    )
-
-
 def build_publisher(
     settings: Settings,
     *,
@@ -218,7 +193,7 @@ def build_publisher(
         raise BeeagentError("the embedded broker is started by the caller, which passes its address")
     if isinstance(address, BrokerAddress):
         client_id = settings.mqtt.client_id or f"beeagent-{settings.agent.device}-{settings.camera.name}"
-        options = build_mqtt_options(settings, address=address, client_id=client_id)
+        options = mqtt_options(settings.mqtt, address=address, client_id=client_id)
         return MqttPublisher(options=options, status_topic=topic, last_will=last_will)
     return _greengrass_publisher(settings, address, topic, ipc)
 
@@ -240,17 +215,6 @@ def build_outbox(settings: Settings, path: Path | None) -> Outbox:
         commit_interval_s=settings.outbox.commit_interval_ms / 1000,
         commit_at_once=settings.outbox.commit_at_once,
     )
-
-
-def build_delivery(settings: Settings, outbox: Outbox, publisher: Publisher, path: Path | None) -> Delivery:
-    """Connect an outbox and a publisher; the file of dead letters lies beside the outbox's `path`."""
-    sender = Sender(
-        outbox=outbox,
-        publisher=publisher,
-        dead_letters=DeadLetterFile.beside(path),
-        drain_rate=settings.outbox.drain_rate,
-    )
-    return Delivery(outbox, sender, publisher)
 
 
 def build_collection(settings: Settings) -> Collection | None:

@@ -5,16 +5,14 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from beeagent import __version__
 from beeagent.errors import InputError
-from beeagent.messages import SecondOpinionStatus
 from beeagent.runtime.status import Health, Snapshot
 from beeagent.settings import Settings
 
@@ -24,9 +22,10 @@ _POLL_S: Final = 0.2
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _Sample = tuple[Mapping[str, str], float]
+_Metric = tuple[str, str, float | list[_Sample] | None]
 
 
-class HealthServer:
+class HealthServer(ThreadingHTTPServer):
     """An HTTP server for two read-only resources, on threads of its own.
 
     `GET /metrics` returns Prometheus metrics. `GET /healthz` returns `{"state": …, "reasons": […]}` with status 200
@@ -45,22 +44,29 @@ class HealthServer:
         InputError: it cannot listen there.
     """
 
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 2 * _MAX_CONNECTIONS
+
     def __init__(self, health: Health, *, host: str, port: int) -> None:
+        self.health = health
+        self._open: dict[socket.socket, float] = {}  # with the time of its time-out, the oldest first
+        self._open_lock = threading.Lock()
         try:
-            family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-            self._server = _Server(health, family, address[:2])
+            self.address_family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            super().__init__((str(address[0]), int(address[1])), _Handler)
         except (OSError, UnicodeError) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
             raise InputError(
                 f"http_host {host} with http_port {port} cannot be listened on ({reason.lower()}): give others, or no "
                 "http_port for no HTTP"
             ) from error
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL_S,), name="http", daemon=True)
+        self._thread = threading.Thread(target=self.serve_forever, args=(_POLL_S,), name="http", daemon=True)
 
     @property
     def port(self) -> int:
         """The port it listens on."""
-        return int(self._server.server_address[1])
+        return int(self.server_address[1])
 
     def start(self) -> None:
         """Start serving."""
@@ -69,40 +75,11 @@ class HealthServer:
     def stop(self) -> None:
         """Stop serving, and close every connection. To be called once, after `start`."""
         if self._thread.is_alive():  # or this would wait for ever
-            self._server.shutdown()
-        self._server.server_close()
-        self._server.drop_all()
-
-
-@contextmanager
-def serving_health(settings: Settings, health: Health) -> Iterator[None]:
-    """While entered, serve the state on the host and port of the settings, if there is a port.
-
-    Raises:
-        InputError: it cannot listen there.
-    """
-    if settings.http.port is None:
-        yield
-        return
-    server = HealthServer(health, host=settings.http.host, port=settings.http.port)
-    server.start()
-    try:
-        yield
-    finally:
-        server.stop()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 2 * _MAX_CONNECTIONS
-
-    def __init__(self, health: Health, family: socket.AddressFamily, address: Any) -> None:  # noqa: ANN401 - the family's
-        self.address_family = family
-        self.health = health
-        self._open: dict[socket.socket, float] = {}  # with the time of its time-out, the oldest first
-        self._open_lock = threading.Lock()
-        super().__init__(address, _Handler)
+            self.shutdown()
+        self.server_close()
+        with self._open_lock:
+            for connection in list(self._open):
+                self._drop(connection)
 
     def server_bind(self) -> None:
         """Bind, without the base's look-up of the host name, which would wait for a dead name server."""
@@ -132,12 +109,6 @@ class _Server(ThreadingHTTPServer):
             self._open.pop(request, None)
         super().shutdown_request(request)
 
-    def drop_all(self) -> None:
-        """Drop every connection."""
-        with self._open_lock:
-            for connection in list(self._open):
-                self._drop(connection)
-
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002 - the base's own signature
         """Ignore a client that went away or was dropped; any other exception ends the thread, which the guard notices.
 
@@ -154,8 +125,26 @@ class _Server(ThreadingHTTPServer):
             connection.shutdown(socket.SHUT_RDWR)
 
 
+@contextmanager
+def serving_health(settings: Settings, health: Health) -> Iterator[None]:
+    """While entered, serve the state on the host and port of the settings, if there is a port.
+
+    Raises:
+        InputError: it cannot listen there.
+    """
+    if settings.http.port is None:
+        yield
+        return
+    server = HealthServer(health, host=settings.http.host, port=settings.http.port)
+    server.start()
+    try:
+        yield
+    finally:
+        server.stop()
+
+
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+    server: HealthServer
     error_message_format = "%(code)d %(message)s\n"
     error_content_type = "text/plain; charset=utf-8"
 
@@ -201,127 +190,93 @@ def metrics_text(now: Snapshot) -> str:
 
     https://prometheus.io/docs/instrumenting/exposition_formats/
     """
-    camera, outbox = now.camera, now.outbox
+    camera, outbox, opinion = now.camera, now.outbox, now.second_opinion
     front = {"camera": camera.name}
     info = {"version": __version__, "device": now.device, "camera": camera.name, "model": now.model}
     delivered_at = None if now.last_delivery is None else now.last_delivery.timestamp()
-    return "".join(
+    metrics: list[_Metric] = [
+        ("info", "Version, device, camera and model; always 1.", [(info, 1)]),
+        ("online", "1 without problems, 0 with.", not now.problems),
         (
-            _gauge("beeagent_info", "Version, device, camera and model; always 1.", 1, info),
-            _gauge("beeagent_online", "1 without problems, 0 with.", not now.problems),
-            _gauge(
-                "beeagent_trouble",
-                "1 for each component with a problem; absent for the others.",
-                [({"part": component}, 1) for component in sorted(now.problems)],
-            ),
-            _gauge("beeagent_uptime_seconds", "Time since the agent started.", now.uptime_s),
-            _counter("beeagent_frames_total", "Frames processed.", camera.frames_read, front),
-            _counter("beeagent_frames_skipped_total", "Frames that could not be read.", camera.frames_skipped, front),
-            _counter(
-                "beeagent_frames_replaced_total",
-                "Frames dropped because a newer one came before they were processed.",
-                camera.frames_replaced,
-                front,
-            ),
-            _counter(
-                "beeagent_frames_rate_limited_total",
-                "Frames dropped because they came sooner than max_rate allows.",
-                camera.frames_rate_limited,
-                front,
-            ),
-            _counter(
-                "beeagent_camera_reconnects_total",
-                "How many times the camera was opened again.",
-                camera.reconnects,
-                front,
-            ),
-            _gauge("beeagent_frames_per_second", "Frames processed per second, lately.", camera.frames_per_s, front),
-            _gauge(
-                "beeagent_frame_age_seconds",
-                "Time since the newest frame was captured; absent before the first.",
-                camera.frame_age_s,
-                front,
-            ),
-            _counter(
-                "beeagent_results_produced_total",
-                "Results stored, over all restarts: delivered, waiting or dropped.",
-                outbox.produced,
-            ),
-            _counter(
-                "beeagent_results_delivered_total",
-                "Results acknowledged by the broker, over all restarts.",
-                outbox.delivered,
-            ),
-            _counter(
-                "beeagent_results_dropped_total",
-                "Results dropped, over all restarts, by reason.",
-                _by_reason(outbox.dropped),
-            ),
-            _gauge("beeagent_results_waiting", "Results not yet acknowledged.", outbox.waiting),
-            _gauge(
-                "beeagent_last_delivery_timestamp_seconds",
-                "When the broker last acknowledged a result, in Unix time; absent until it has since the start.",
-                delivered_at,
-            ),
-            *_second_opinion_metrics(now.second_opinion),
-        )
-    )
-
-
-def _second_opinion_metrics(opinion: SecondOpinionStatus | None) -> list[str]:
-    if opinion is None:
-        return []
-    metrics = [
-        _counter("beeagent_unsure_frames_total", "Frames on which a second opinion was wanted.", opinion.asked),
-        _counter("beeagent_unsure_frames_cloud_total", "Unsure frames decided by the cloud model.", opinion.cloud),
-        _counter(
-            "beeagent_unsure_frames_degraded_total",
-            "Unsure frames without a second opinion, by reason.",
-            _by_reason(opinion.degraded),
+            "trouble",
+            "1 for each component with a problem; absent for the others.",
+            [({"part": component}, 1) for component in sorted(now.problems)],
         ),
-        _counter("beeagent_cloud_calls_total", "Calls to the cloud model.", opinion.calls),
-        _counter(
-            "beeagent_cloud_calls_saved_total", "Calls saved because another frame showed the same.", opinion.saved
+        ("uptime_seconds", "Time since the agent started.", now.uptime_s),
+        ("frames_total", "Frames processed.", [(front, camera.frames_read)]),
+        ("frames_skipped_total", "Frames that could not be read.", [(front, camera.frames_skipped)]),
+        (
+            "frames_replaced_total",
+            "Frames dropped because a newer one came before they were processed.",
+            [(front, camera.frames_replaced)],
         ),
-        _counter(
-            "beeagent_cloud_model_seen_running_seconds_total",
-            "Time the cloud model was seen running, a lower bound.",
-            opinion.seen_running_s,
+        (
+            "frames_rate_limited_total",
+            "Frames dropped because they came sooner than max_rate allows.",
+            [(front, camera.frames_rate_limited)],
         ),
-        _counter(
-            "beeagent_cloud_model_estimated_cost_dollars_total",
-            "Cost of that time at the configured price.",
-            opinion.estimated_cost_usd,
+        ("camera_reconnects_total", "How many times the camera was opened again.", [(front, camera.reconnects)]),
+        ("frames_per_second", "Frames processed per second, lately.", [(front, camera.frames_per_s)]),
+        (
+            "frame_age_seconds",
+            "Time since the newest frame was captured; absent before the first.",
+            [] if camera.frame_age_s is None else [(front, camera.frame_age_s)],
+        ),
+        (
+            "results_produced_total",
+            "Results stored, over all restarts: delivered, waiting or dropped.",
+            outbox.produced,
+        ),
+        ("results_delivered_total", "Results acknowledged by the broker, over all restarts.", outbox.delivered),
+        ("results_dropped_total", "Results dropped, over all restarts, by reason.", _by_reason(outbox.dropped)),
+        ("results_waiting", "Results not yet acknowledged.", outbox.waiting),
+        (
+            "last_delivery_timestamp_seconds",
+            "When the broker last acknowledged a result, in Unix time; absent until it has since the start.",
+            delivered_at,
         ),
     ]
-    if opinion.collected is not None:
-        collected = opinion.collected
-        metrics.append(_gauge("beeagent_collected_pictures", "Frames saved as training data.", collected.pictures))
-        metrics.append(_gauge("beeagent_collected_bytes", "Their size on disk.", collected.megabytes * 1e6))
-    return metrics
+    if opinion is not None:
+        metrics += [
+            ("unsure_frames_total", "Frames on which a second opinion was wanted.", opinion.asked),
+            ("unsure_frames_cloud_total", "Unsure frames decided by the cloud model.", opinion.cloud),
+            (
+                "unsure_frames_degraded_total",
+                "Unsure frames without a second opinion, by reason.",
+                _by_reason(opinion.degraded),
+            ),
+            ("cloud_calls_total", "Calls to the cloud model.", opinion.calls),
+            ("cloud_calls_saved_total", "Calls saved because another frame showed the same.", opinion.saved),
+            (
+                "cloud_model_seen_running_seconds_total",
+                "Time the cloud model was seen running, a lower bound.",
+                opinion.seen_running_s,
+            ),
+            (
+                "cloud_model_estimated_cost_dollars_total",
+                "Cost of that time at the configured price.",
+                opinion.estimated_cost_usd,
+            ),
+        ]
+        if (collected := opinion.collected) is not None:
+            metrics += [
+                ("collected_pictures", "Frames saved as training data.", collected.pictures),
+                ("collected_bytes", "Their size on disk.", collected.megabytes * 1e6),
+            ]
+    return "".join(_family(*metric) for metric in metrics)
 
 
 def _by_reason(counts: Mapping[str, int]) -> list[_Sample]:
     return [({"reason": reason}, count) for reason, count in sorted(counts.items())]
 
 
-def _family(
-    kind: Literal["counter", "gauge"],
-    name: str,
-    description: str,
-    value: float | Iterable[_Sample] | None,
-    labels: Mapping[str, str] | None = None,
-) -> str:
+def _family(name: str, description: str, value: float | list[_Sample] | None) -> str:
     """Return a metric: of one value, absent for None, or of several samples. Its description must need no escaping."""
-    if value is None or isinstance(value, int | float):
-        value = [] if value is None else [(labels or {}, value)]
-    lines = [f"# HELP {name} {description}", f"# TYPE {name} {kind}"]
-    lines += [f"{name}{_labels(labels)} {float(number)!r}" for labels, number in value]
+    samples = value if isinstance(value, list) else [] if value is None else [({}, value)]
+    kind = "counter" if name.endswith("_total") else "gauge"
+    lines = [f"# HELP beeagent_{name} {description}", f"# TYPE beeagent_{name} {kind}"]
+    lines += [f"beeagent_{name}{_labels(labels)} {float(number)!r}" for labels, number in samples]
     return "\n".join(lines) + "\n"
-
-
-_counter = partial(_family, "counter")
-_gauge = partial(_family, "gauge")
 
 
 def _labels(labels: Mapping[str, str]) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from beeagent.backoff import Backoff
-from beeagent.camera import Frame, FrameQueue, QueueClosedError
-from beeagent.detection import Detections, DetectorPool, FrameLayout, PreparedFrame, RawOutputs
+from beeagent.camera import Capture, Frame, FrameQueue, QueueClosedError
+from beeagent.detection import Detections, DetectorPool, PreparedFrame, RawOutputs
 from beeagent.errors import BeeagentError
 from beeagent.threads import lower_thread_priority
 
@@ -46,9 +46,7 @@ class _Prepared:
 
 @dataclass(frozen=True, slots=True)
 class _Inferred:
-    frame: Frame
-    model: DetectorPool
-    layout: FrameLayout
+    prepared: _Prepared
     raw: tuple[RawOutputs, ...]
     inference_ms: float
 
@@ -85,7 +83,7 @@ class Pipeline:
         self,
         *,
         model: DetectorPool,
-        frames: FrameQueue[Frame],
+        frames: Capture | FrameQueue[Frame],
         drop_oldest: bool,
         on_problem: Callable[[str | None], None],
         stopping: threading.Event,
@@ -96,7 +94,7 @@ class Pipeline:
 
         Args:
             model: used by this pipeline alone from here on.
-            frames: the input; closed at its end by its producer.
+            frames: the input, iterated over on the thread that prepares the frames.
             drop_oldest: whether a newer prepared frame replaces one that waits: for live sources.
             on_problem: called with the problem when an inference is stuck, and with None once one has ended after
                 that; with a lock held: it must return soon and not call back.
@@ -188,17 +186,22 @@ class Pipeline:
         Raises:
             InputError: the model returned a class that the labels do not name.
         """
+        check_at = 0.0
         while not self._stopping.is_set():
+            now = time.monotonic()
+            if now >= check_at:
+                check_at = now + self._replace_stuck()
             try:
-                item = self._inferred.get(timeout=self._replace_stuck())
+                item = self._inferred.get(timeout=check_at - now)
             except TimeoutError:
                 continue
             except ReorderClosedError:
                 break
-            detections, unsure = item.model.decode(item.raw, item.layout)
+            frame, model = item.prepared.frame, item.prepared.model
+            detections, unsure = model.decode(item.raw, item.prepared.input.layout)
             self._consumed_since = time.monotonic()
             try:
-                yield FrameResult(item.frame, item.model.identity, detections, item.inference_ms, unsure)
+                yield FrameResult(frame, model.identity, detections, item.inference_ms, unsure)
             finally:
                 self._consumed_since = None
         if self._failure is not None:
@@ -259,7 +262,8 @@ class Pipeline:
                 self._healthy = True
                 self._backoff.reset()
                 self._on_problem(None)
-        self._inferred.put(number, _Inferred(item.frame, item.model, prepared.layout, raw, inference_ms))
+        done = _Prepared(item.frame, item.model, prepared)
+        self._inferred.put(number, _Inferred(done, raw, inference_ms))
         return True
 
     def _replace_stuck(self) -> float:

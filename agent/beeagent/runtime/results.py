@@ -3,7 +3,6 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -101,12 +100,12 @@ class Results:
         published = 0
         for key, held in self._outbox.recovered_rows.items():
             try:
-                message = _update_latency(DetectionsMessage.decode(held))
+                message = _updated(DetectionsMessage.decode(held), seq=self._outbox.next_number(self._stream))
             except (UnreadableError, ValueError):
                 _LOG.error("outbox: the reserved message of a frame cannot be read, and is dropped")
                 message = None
             if message is not None and self._rule.admits(message.counts):
-                self._put(message.with_seq, releases=key)
+                self._put(message, releases=key)
                 published += 1
             else:
                 self._outbox.release(key)
@@ -153,40 +152,35 @@ class Results:
     def _publish(self, decision: _Decision, *, releases: str | None = None) -> None:
         with self._lock:
             if self._rule.admits(decision.detections.counts()):
-                self._put(partial(self._message, decision), releases=releases)
+                self._put(self._message(decision, seq=self._outbox.next_number(self._stream)), releases=releases)
             elif releases is not None:
                 self._outbox.release(releases)
 
-    def _put(self, build: Callable[[int], DetectionsMessage], *, releases: str | None) -> None:
-        payload = b""
-
-        def encoded(seq: int) -> bytes:
-            nonlocal payload
-            payload = self._encode(build(seq))
-            return payload
-
-        self._outbox.put(stream=self._stream, topic=self._topic, build=encoded, releases=releases)
+    def _put(self, message: DetectionsMessage, *, releases: str | None) -> None:
+        payload = self._encode(message)
+        self._outbox.put(stream=self._stream, topic=self._topic, payload=payload, releases=releases)
         if self._output is not None:
             self._output.write(payload)
 
-    def _message(self, decision: _Decision, seq: int) -> DetectionsMessage:
-        result = decision.result
+    def _message(self, decision: _Decision, *, seq: int) -> DetectionsMessage:
+        result, frame = decision.result, decision.result.frame
+        height, width = frame.pixels.shape[:2]
         return detections_message(
             event_id=decision.event_id,
             device=self._settings.agent.device,
             camera=self._settings.camera.name,
             seq=seq,
-            captured_at=result.frame.captured_at,
-            frame_width=result.frame.width,
-            frame_height=result.frame.height,
+            captured_at=frame.captured_at,
+            frame_width=width,
+            frame_height=height,
             model=result.model,
             decided_by=decision.decided_by,
             fallback=decision.fallback,
-            source=result.frame.name,
-            position_s=result.frame.position_s,
+            source=frame.name,
+            position_s=frame.position_s,
             detections=decision.detections,
             inference_ms=result.inference_ms,
-            total_ms=(time.monotonic_ns() - result.frame.captured_ns) / 1e6,
+            total_ms=(time.monotonic_ns() - frame.captured_ns) / 1e6,
         )
 
     def _encode(self, message: DetectionsMessage) -> bytes:
@@ -197,8 +191,8 @@ class Results:
             return message.to_json()
 
 
-def _update_latency(message: DetectionsMessage) -> DetectionsMessage:
-    """Set the time since the capture to that of now, as far as the wall clock is right across a restart."""
+def _updated(message: DetectionsMessage, *, seq: int) -> DetectionsMessage:
+    """Set the number, and the time since the capture, as far as the wall clock is right across a restart."""
     captured_at = datetime.fromisoformat(message.captured_at.replace("Z", "+00:00"))
     age_ms = (datetime.now(timezone.utc) - captured_at).total_seconds() * 1000
-    return message.with_total_ms(max(message.latency_ms.total, round(age_ms, 1)))
+    return message.updated(seq=seq, total_ms=max(message.latency_ms.total, round(age_ms, 1)))

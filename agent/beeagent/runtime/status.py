@@ -10,18 +10,20 @@ from datetime import datetime, timezone
 from typing import Final
 
 from beeagent import __version__
+from beeagent.camera import Capture
 from beeagent.cloud import Collection, SecondOpinion
 from beeagent.messages import (
-    CameraCounts,
     CameraStatus,
     CollectionStatus,
     SecondOpinionStatus,
     State,
     status_message,
 )
-from beeagent.outbox import OutboxCounts
+from beeagent.outbox import Outbox, OutboxCounts
+from beeagent.runtime.pipeline import Pipeline
 from beeagent.runtime.reload import ModelReload
 from beeagent.runtime.systemd import ServiceNotifier
+from beeagent.settings import Settings
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -108,36 +110,33 @@ class Health:
     """Reads the state of the agent, from any thread, and makes status messages of it.
 
     Args:
-        device: name of the device.
-        camera: name of the camera.
+        settings: the names of device and camera, and the price of the cloud model.
         problems: the current problems.
-        model: returns the identity of the model.
-        counts: returns the counts of the camera.
-        outbox: returns the counts of the results.
-        last_delivery: returns when the broker last acknowledged a result; None for never.
-        second_opinion: returns the counts of unsure frames; None without a second opinion.
+        capture: has the counts of the camera.
+        pipeline: has the model, and counts of frames.
+        outbox: has the counts of the results.
+        opinion: the second opinion; None if there is none.
+        collection: the frames kept for training; None if none are kept.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts of a status
+    def __init__(  # noqa: PLR0913 - the parts whose state it reads
         self,
+        settings: Settings,
         *,
-        device: str,
-        camera: str,
         problems: Problems,
-        model: Callable[[], str],
-        counts: Callable[[], CameraCounts],
-        outbox: Callable[[], OutboxCounts],
-        last_delivery: Callable[[], datetime | None],
-        second_opinion: Callable[[], SecondOpinionStatus | None] = lambda: None,
+        capture: Capture,
+        pipeline: Pipeline,
+        outbox: Outbox,
+        opinion: SecondOpinion | None = None,
+        collection: Collection | None = None,
     ) -> None:
-        self._device = device
-        self._camera = camera
+        self._settings = settings
         self._problems = problems
-        self._model = model
-        self._counts = counts
+        self._capture = capture
+        self._pipeline = pipeline
         self._outbox = outbox
-        self._last_delivery = last_delivery
-        self._second_opinion = second_opinion
+        self._opinion = opinion
+        self._collection = collection
         self._lock = threading.Lock()
         self._processed = 0
         self._recent: deque[int] = deque(maxlen=_RATE_WINDOW)
@@ -160,27 +159,27 @@ class Health:
 
     def snapshot(self) -> Snapshot:
         """Return the current state."""
-        counts = self._counts()
+        captured, lost, replaced = self._capture.counts, self._pipeline.lost, self._pipeline.replaced
         with self._lock:
             now = time.monotonic_ns()
             camera = CameraStatus(
-                name=self._camera,
+                name=self._settings.camera.name,
                 frames_read=self._processed,
-                frames_skipped=counts.skipped,
-                frames_replaced=counts.replaced,
-                frames_rate_limited=counts.rate_limited,
-                reconnects=counts.reconnects,
+                frames_skipped=captured.bad + lost,
+                frames_replaced=captured.replaced + replaced,
+                frames_rate_limited=captured.rate_limited,
+                reconnects=captured.reconnects,
                 frames_per_s=self._rate(now),
                 frame_age_s=None if self._newest_ns is None else (now - self._newest_ns) / 1e9,
             )
         return Snapshot(
-            device=self._device,
-            model=self._model(),
+            device=self._settings.agent.device,
+            model=self._pipeline.model,
             problems=self._problems.current(),
             uptime_s=time.monotonic() - self._began,
             camera=camera,
-            outbox=self._outbox(),
-            last_delivery=self._last_delivery(),
+            outbox=self._outbox.counts(),
+            last_delivery=self._outbox.last_delivery,
             second_opinion=self._second_opinion(),
         )
 
@@ -198,6 +197,24 @@ class Health:
             return 0.0
         # Up to now, not up to the newest result: a camera that stands still must not look busy.
         return (len(self._recent) - 1) / max((now - self._recent[0]) / 1e9, 1e-9)
+
+    def _second_opinion(self) -> SecondOpinionStatus | None:
+        if self._opinion is None:
+            return None
+        counts, collected = self._opinion.counts(), None
+        if self._collection is not None:
+            kept = self._collection.counts
+            collected = CollectionStatus(pictures=kept.images, megabytes=kept.megabytes)
+        return SecondOpinionStatus(
+            asked=counts.asked,
+            cloud=counts.cloud,
+            degraded={str(reason): count for reason, count in counts.degraded.items()},
+            calls=counts.calls,
+            saved=counts.saved,
+            seen_running_s=counts.seen_running_s,
+            estimated_cost_usd=counts.seen_running_s / 3600 * self._settings.rekognition.hourly_price,
+            collected=collected,
+        )
 
 
 class StatusReporter:
@@ -279,27 +296,6 @@ class StatusReporter:
             self._reported, self._report_due = now.reasons, time.monotonic() + _STATUS_INTERVAL_S
             self._report(self._health.status())
             self._notifier.status(f"{now.state}: {'; '.join(now.reasons) or f'{now.camera.frames_per_s:.1f} frames/s'}")
-
-
-def second_opinion_status(
-    opinion: SecondOpinion | None, collection: Collection | None, *, hourly_price: float
-) -> SecondOpinionStatus | None:
-    """Return the counts of unsure frames; None without a second opinion."""
-    if opinion is None:
-        return None
-    counts = opinion.counts()
-    return SecondOpinionStatus(
-        asked=counts.asked,
-        cloud=counts.cloud,
-        degraded={str(reason): count for reason, count in counts.degraded.items()},
-        calls=counts.calls,
-        saved=counts.saved,
-        seen_running_s=counts.seen_running_s,
-        estimated_cost_usd=counts.seen_running_s / 3600 * hourly_price,
-        collected=None
-        if collection is None
-        else CollectionStatus(pictures=collection.counts.images, megabytes=collection.counts.megabytes),
-    )
 
 
 def _message(now: Snapshot, state: State, reasons: tuple[str, ...]) -> bytes:
