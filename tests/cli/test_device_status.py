@@ -172,6 +172,7 @@ def test_status_of_a_running_and_a_stopped_agent(mosquitto: Mosquitto, tmp_path:
             ended = run_beeagent(*command, folder=tmp_path)
             assert ended.returncode == 0, ended.stderr
             assert ended.stdout.startswith("hive-7 is online, as of ")
+            subscribed.wait_until(lambda: subscribed.payloads("/detections"))
             agent.process.terminate()
             assert agent.end() == 0, agent.errors
         subscribed.wait_until(lambda: b'"offline"' in subscribed.payloads("/status")[-1])
