@@ -25,6 +25,7 @@ from beeagent.detection import Detections, Detector, Region, iou, parse_tiling
 from beeagent.detection.motion import MotionDetector
 from beeagent.detection.regions import RegionPlanner
 from beeagent.detection.tiling import frame_regions, merge_regions
+from beeagent_models.synthetic.boxes import visible_boxes
 from numpy.typing import NDArray
 
 _INPUT = (320, 320)
@@ -224,8 +225,8 @@ def _scene(  # noqa: PLR0913 - what distinguishes a scene
     ratio = length / max(size)
     scene = Scene(SceneOptions(width=size[0], height=size[1], fps=fps, seed=3, bees=bees, bee_length=(ratio, ratio)))
     for index in range(round(seconds * fps)):
-        frame = scene.render()
-        yield Sample(change(frame.pixels, index), start + index / fps, frame.boxes)
+        image, placed = scene.draw()
+        yield Sample(change(image, index), start + index / fps, visible_boxes(image.shape, placed))
         scene.advance()
 
 

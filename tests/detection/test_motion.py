@@ -23,7 +23,7 @@ _FPS = 10
 def board() -> Pixels:
     """A hive entrance without bees."""
     options = SceneOptions(width=_SIZE[0], height=_SIZE[1], seed=5, bees=(0, 0))
-    return Scene(options).image()
+    return Scene(options).draw()[0]
 
 
 def _with_bee(board: Pixels, x: int, y: int) -> Pixels:
@@ -96,8 +96,8 @@ def test_nothing_moves_on_a_still_board(board: Pixels) -> None:
 def test_a_crowd_at_rest_does_not_move() -> None:
     scene = Scene(SceneOptions(width=_SIZE[0], height=_SIZE[1], seed=5, bees=(40, 40), bee_length=(0.04, 0.05)))
     detector = MotionDetector()
-    detector.update(scene.image(), at=0)
-    assert not detector.update(scene.image(), at=0.1).moving.any()
+    detector.update(scene.draw()[0], at=0)
+    assert not detector.update(scene.draw()[0], at=0.1).moving.any()
 
 
 def test_a_bee_that_stays_is_no_motion_after_some_seconds(board: Pixels) -> None:

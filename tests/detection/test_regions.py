@@ -397,6 +397,14 @@ def test_regions_cover_all_cells_that_need_it_within_the_frame_and_no_more_than_
     assert not needed.any()
 
 
+def test_cells_wider_than_the_overlap_of_tiles_are_covered() -> None:
+    grid = RegionGrid((257, 603), model_input=(64, 256), tiling=Tiling(8, 8))
+    needed = np.ones((grid.rows, grid.columns))
+    for region in grid.cover(needed, margin=0, limit=1000):
+        needed[grid.inside(region)] = 0
+    assert not needed.any()
+
+
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_each_cell_is_inside_of_a_tile(data: st.DataObject) -> None:

@@ -181,9 +181,12 @@ def _placed(edges: tuple[float, float], length: int, side: int) -> tuple[int, in
 
 
 def _max_margin(spans: list[tuple[int, int]], *, cell: float) -> float:
-    """Return the margin with which each cell is inside of one of the overlapping spans."""
+    """Return the margin with which each cell is inside of one of the overlapping spans.
+
+    Negative where spans overlap by less than a cell: one may then reach out of a span by so much.
+    """
     starts = sorted({start for start, _ in spans})
     if len(starts) < 2:
         return math.inf
     overlap = min(first + spans[0][1] - second for first, second in pairwise(starts))
-    return max(0.0, (overlap - cell) / 2)
+    return (overlap - cell) / 2
