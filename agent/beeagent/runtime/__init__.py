@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from beeagent.runtime.agent import Agent
     from beeagent.runtime.component import run_component
     from beeagent.runtime.factory import (
+        advisable_model,
+        advise_model,
         build_publisher,
         build_source,
         load_model,
@@ -25,7 +27,14 @@ else:  # a type checker would accept any name
         {
             "agent": ("Agent",),
             "component": ("run_component",),
-            "factory": ("build_publisher", "build_source", "load_model", "worker_count"),
+            "factory": (
+                "advisable_model",
+                "advise_model",
+                "build_publisher",
+                "build_source",
+                "load_model",
+                "worker_count",
+            ),
             "pipeline": ("FrameResult",),
             "reload": ("RELOADED",),
             "run": ("exit_at_once", "run_agent", "run_until"),
@@ -36,6 +45,8 @@ __all__ = [
     "RELOADED",
     "Agent",
     "FrameResult",
+    "advisable_model",
+    "advise_model",
     "build_publisher",
     "build_source",
     "exit_at_once",
