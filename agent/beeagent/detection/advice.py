@@ -83,8 +83,8 @@ def advise(models: Sequence[ModelMeasurement], *, current: str, wanted_rate: flo
     )
     verb = "keep" if chosen.name == current else "take"
     text = f"bees are about {sizes}: {verb} {chosen.name}, {_rate(chosen)} frames/s here"
-    if chosen not in keeping_up:
-        text += f" of {wanted_rate:.3g}, the others are dropped"
+    if wanted_rate is not None and chosen not in keeping_up:
+        text += f" of {round(wanted_rate, 1):g}, the others are dropped"
     if chosen is not fitting:
         text += (
             f"; {fitting.name} would detect more bees, but at {_rate(fitting)} frames/s: take it if --max-rate "

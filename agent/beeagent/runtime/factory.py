@@ -139,7 +139,7 @@ def advisable_model(settings: Settings) -> str | None:
     if settings.model.regions:
         return None
     path = default_model() if settings.model.path is None else resolve_model(settings.model.path)
-    return next((name for name, folder in bundled_models().items() if folder == path.resolve()), None)
+    return next((name for name, folder in bundled_models().items() if folder.resolve() == path.resolve()), None)
 
 
 def advise_model(
