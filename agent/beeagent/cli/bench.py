@@ -26,7 +26,15 @@ from beeagent.detection import (
     runtime_name,
 )
 from beeagent.errors import InputError
-from beeagent.runtime import Agent, FrameResult, advisable_model, advise_model, load_model, worker_count
+from beeagent.runtime import (
+    Agent,
+    FrameResult,
+    advisable_model,
+    advise_model,
+    choose_workers,
+    load_model,
+    worker_count,
+)
 from beeagent.settings import Settings
 
 # As fast as frames are asked for: at the rate of a camera, the camera would be measured.
@@ -130,6 +138,8 @@ def measure(settings: Settings, *, seconds: float) -> dict[str, Any]:
     """
     bundle = load_model(settings)
     camera = settings.camera.address or DEFAULT_CAMERA
+    if settings.model.workers == "auto":
+        settings = settings.replace(workers=choose_workers(settings, bundle).workers)
     measured = settings.replace(camera=camera, broker="none", publish="always", stdout=False)
     meters: list[_Meter] = []
     bare: list[tuple[float, float]] = []

@@ -29,7 +29,7 @@ from beeagent.mqtt import (
     parse_broker,
     reader_id,
 )
-from beeagent.runtime import advisable_model, advise_model, build_source, load_model
+from beeagent.runtime import advisable_model, advise_model, build_source, choose_workers, load_model
 from beeagent.settings import Settings
 
 _CAMERA_WITHIN_S = 10.0
@@ -59,6 +59,8 @@ _Samples = queue.SimpleQueue[_CameraSample]
 def examine(settings: Settings, *, write: Callable[[str], None]) -> bool:
     """Check model, camera, broker and state folder, and name the bundled model that fits; return if nothing is wrong.
 
+    With `workers` set to auto, they are chosen here, if they are not yet.
+
     Args:
         settings: names the parts to check.
         write: called with a line for each part, and one for all.
@@ -77,6 +79,8 @@ def examine(settings: Settings, *, write: Callable[[str], None]) -> bool:
         except BeeagentError as error:
             verdicts[part], words = _WRONG, " ".join(str(error).split())
         write(f"{verdicts[part]:<5}  {part:<8} {words}")
+    if settings.model.workers == "auto" and verdicts["model"] == verdicts["state"] == _FINE:
+        write(f"{_FINE:<5}  {'workers':<8} {choose_workers(settings, load_model(settings))}")
     if current is not None and verdicts["camera"] == _FINE:
         verdict, words = _advice(settings, samples, current=current)
         write(f"{verdict:<5}  {'advice':<8} {words}")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from beeagent.runtime.pipeline import FrameResult
     from beeagent.runtime.reload import RELOADED
     from beeagent.runtime.run import exit_at_once, run_agent, run_until
+    from beeagent.runtime.workers import choose_workers
 else:  # a type checker would accept any name
     __getattr__ = lazy_exports(
         __name__,
@@ -38,6 +39,7 @@ else:  # a type checker would accept any name
             "pipeline": ("FrameResult",),
             "reload": ("RELOADED",),
             "run": ("exit_at_once", "run_agent", "run_until"),
+            "workers": ("choose_workers",),
         },
     )
 
@@ -49,6 +51,7 @@ __all__ = [
     "advise_model",
     "build_publisher",
     "build_source",
+    "choose_workers",
     "exit_at_once",
     "load_model",
     "run_agent",

@@ -86,12 +86,12 @@ def worker_count(settings: Settings) -> int:
     than two at once would cost memory and delay each result, for little.
 
     Args:
-        settings: `workers` and `threads`.
+        settings: `workers` and `threads`; `auto`, before it is measured, counts as none.
 
     Raises:
         InputError: there are more workers than threads.
     """
-    if settings.model.workers is None:
+    if settings.model.workers is None or settings.model.workers == "auto":
         return min(2, settings.model.threads)
     if settings.model.workers > settings.model.threads:
         raise InputError(
