@@ -50,6 +50,8 @@ def test_modified_bundle_is_refused(tmp_path: Path) -> None:
         (("--threshold", "1.5"), "--threshold is 1.5"),
         (("--threads", "0"), "--threads is 0"),
         (("--threads", "2", "--workers", "3"), "workers is 3 and threads is 2"),
+        (("--workers", "65"), "--workers is '65': input should be less than or equal to 64"),
+        (("--workers", "many"), "--workers is 'many'"),
         (("--max-inference-rate", "5"), "max_inference_rate is 5, but regions is off"),
         (("--publish", "sometimes"), "--publish is 'sometimes'"),
         (("--max-rate", "-1"), "--max-rate is -1"),

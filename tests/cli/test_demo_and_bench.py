@@ -1,6 +1,7 @@
 """The two commands that run the whole agent by themselves."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,22 @@ def test_bench_measures_agent_and_bare_model(tmp_path: Path) -> None:
     assert report["frames"] > 0
     assert report["ratio"] == pytest.approx(report["agent_fps"] / report["bare_fps"], rel=0.5)
     assert report["peak_memory_mb"] > 10
+    assert report["advice"] is None
     text = run_beeagent(
         "bench", *tiny_model(tmp_path), "--camera", "synthetic:320x240?live=no", "--seconds", "1.5", folder=tmp_path
     ).stdout
     assert "whole agent" in text
+
+
+def test_bench_names_the_bundled_model_that_fits(tmp_path: Path) -> None:
+    camera = "synthetic:640x360?live=no&bees=14-14"
+    ended = run_beeagent("bench", "--camera", camera, "--seconds", "1.5", "--threads", "1", folder=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert re.search(
+        r"^Model for this camera: bees are about [0-9]+ px at 320x320.*: (keep|take) bees-lite0",
+        ended.stdout,
+        re.MULTILINE,
+    )
 
 
 def test_bench_refuses_a_single_frame(tmp_path: Path) -> None:

@@ -112,6 +112,12 @@ def test_time_in_the_future_has_no_age() -> None:
     assert line == "hive-7 is online, as of 2026-05-04T10:21:07.000000Z"
 
 
+def test_measured_workers_are_printed() -> None:
+    message = status_message(device="d", state="online", reasons=[], at=MOMENT, agent_version="9", workers=2)
+    lines = status_lines(StatusMessage.decode(message.encode(limit=7000)), now=MOMENT)
+    assert lines[-1] == "  workers    2 frame(s) in parallel, as measured"
+
+
 def test_minimal_status() -> None:
     least = status_message(device="d", state="offline", reasons=["stopped"], at=MOMENT, agent_version="9")
     assert status_lines(StatusMessage.decode(least.encode(limit=7000)), now=MOMENT) == [

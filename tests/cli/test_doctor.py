@@ -1,10 +1,17 @@
 """`beeagent doctor` tries each part."""
 
+import re
+import shutil
 from pathlib import Path
 
+import beeagent
+import cv2
+import numpy as np
 import pytest
+from beeagent.detection import default_model
 from beeagent.greengrass.ipc import SOCKET_VARIABLE, TOKEN_VARIABLE
 from support.beeagent_process import run_beeagent, tiny_model
+from support.bundle_folder import write_bundle
 from support.greengrass_nucleus import nucleus_at
 from support.image_server import image_server
 from support.mosquitto import Mosquitto, free_port
@@ -21,7 +28,9 @@ def test_bundled_model_and_broker_are_ok(mosquitto: Mosquitto, tmp_path: Path) -
         "doctor", "--camera", "synthetic:320x240", "--broker", f"mqtt://127.0.0.1:{mosquitto.port}", folder=tmp_path
     )
     assert ended.returncode == 0, ended.stdout
-    assert _verdicts(ended.stdout) == {"model": "ok", "camera": "ok", "broker": "ok", "state": "ok"}
+    verdicts = _verdicts(ended.stdout)
+    assert verdicts.pop("advice") in {"ok", "note"}
+    assert verdicts == {"model": "ok", "camera": "ok", "broker": "ok", "state": "ok"}
     assert "320x240" in ended.stdout
     assert ended.stdout.endswith("Nothing is wrong.\n")
 
@@ -71,6 +80,45 @@ def test_still_image_camera_is_read_twice(tmp_path: Path) -> None:
         assert server.requests >= 2
     assert _verdicts(ended.stdout)["camera"] == "ok"
     assert "160x64" in ended.stdout
+    assert "advice" not in _verdicts(ended.stdout)  # nothing is known of how well other models than ours detect
+
+
+def _doctor_with_models(folder: Path, *models: str, camera: str) -> str:
+    """Run doctor of an installation that has only these bundled models, and return its advice."""
+    package = folder / "installed" / "beeagent"
+    shutil.copytree(Path(beeagent.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(default_model(), package / "bundles" / "bees-lite0")
+    if "bees-lite0-wide" in models:
+        write_bundle(package / "bundles" / "bees-lite0-wide", size=(640, 384), name="bees-lite0-wide")
+    ended = run_beeagent(
+        "doctor", "--camera", camera, "--broker", "none", folder=folder, PYTHONPATH=str(package.parent)
+    )
+    assert ended.returncode == 0, ended.stdout
+    assert _verdicts(ended.stdout)["camera"] == "ok"
+    (advice,) = (line for line in ended.stdout.splitlines() if " advice " in line)
+    return advice
+
+
+def test_small_bees_get_the_advice_of_an_installed_wide_model(tmp_path: Path) -> None:
+    camera = "synthetic:1280x720@5?bees=14-14&length=0.06-0.07"
+    advice = _doctor_with_models(tmp_path / "one", "bees-lite0", camera=camera)
+    assert re.search(r"^ok +advice +bees are about [0-9]+ px at 320x320: keep bees-lite0, [0-9.]+ frames/s", advice)
+    assert "wide" not in advice
+    advice = _doctor_with_models(tmp_path / "two", "bees-lite0", "bees-lite0-wide", camera=camera)
+    sizes = re.search(
+        r"^note +advice +bees are about ([0-9]+) px at 320x320 and ([0-9]+) px at 640x384: take bees-lite0-wide, "
+        r"[0-9]+ frames/s here$",
+        advice,
+    )
+    assert sizes is not None, advice
+    assert int(sizes[2]) == pytest.approx(2 * int(sizes[1]), abs=1)
+
+
+def test_advice_without_bees_is_how_to_find_out(tmp_path: Path) -> None:
+    grey = tmp_path / "grey.png"
+    cv2.imwrite(str(grey), np.full((240, 320, 3), 127, np.uint8))
+    advice = _doctor_with_models(tmp_path, "bees-lite0", camera=str(grey))
+    assert re.search(r"^note +advice +no bee was detected, so their size is not known yet", advice)
 
 
 def test_mqtt_3_broker_is_ok(tmp_path: Path) -> None:

@@ -164,9 +164,9 @@ def status(
         raise typer.Exit(_EXIT_FAILURE)
 
 
-@settings_options("camera", "model", "labels", *BROKER, "threads", "state_dir")
+@settings_options("camera", "model", "labels", *BROKER, "threads", "workers", "state_dir", "max_rate")
 def doctor(*, config: Config = None, **options: Any) -> None:  # noqa: ANN401 - as above
-    """Check model, camera, broker and state folder, and say what is wrong and how to fix it."""
+    """Check model, camera, broker and state folder: what is wrong, how to fix it, which bundled model fits."""
     from beeagent.cli.doctor import examine
 
     if not examine(load_settings(options, config=config), write=typer.echo):
@@ -180,7 +180,10 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
     **options: Any,  # noqa: ANN401 - as above
 ) -> None:
-    """Measure the speed of the whole agent and of the model alone, by default on synthetic:1280x720?live=no."""
+    """Measure the speed of the whole agent and of the model alone, by default on synthetic:1280x720?live=no.
+
+    With a camera, also name the bundled model that fits it and this machine.
+    """
     from beeagent.cli.bench import measure, report_text
 
     figures = measure(load_settings(options, config=None), seconds=seconds)

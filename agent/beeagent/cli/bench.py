@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from beeagent.camera import SourceOptions, open_source, parse_camera
 from beeagent.detection import (
@@ -25,7 +26,15 @@ from beeagent.detection import (
     runtime_name,
 )
 from beeagent.errors import InputError
-from beeagent.runtime import Agent, FrameResult, load_model, worker_count
+from beeagent.runtime import (
+    Agent,
+    FrameResult,
+    advisable_model,
+    advise_model,
+    choose_workers,
+    load_model,
+    worker_count,
+)
 from beeagent.settings import Settings
 
 # As fast as frames are asked for: at the rate of a camera, the camera would be measured.
@@ -33,6 +42,7 @@ DEFAULT_CAMERA = "synthetic:1280x720?live=no"
 _ROUNDS = 3
 _SAMPLES = 64
 _STRIDE = 7  # every 7th frame of a file is in the sample
+_PIXELS_STRIDE = 8  # of every 8th frame of the sample, the pixels are kept
 _TEXT = """\
 {model}, {runtime}, {threads} thread(s); {camera}, {frame[0]}x{frame[1]}
   whole agent         {agent_fps:8.2f} frames/s   ({frames}; {workers} in parallel)
@@ -47,13 +57,19 @@ On other threads, while the model runs (measured alone):
   preparing it        {prepare_ms:8.2f} ms
 Age of a frame when published, 95th percentile: {age_p95_ms:.1f} ms, or {age_inferences:.2f} inferences
 Peak resident memory of the agent: {peak_memory_mb:.0f} MB"""
+_ADVICE_TEXT = "\nModel for this camera: {advice}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """Some frames of a camera, prepared for the model, and the time to read and to prepare one, in milliseconds."""
+    """Some frames of a camera, prepared for the model, and the time to read and to prepare one, in milliseconds.
+
+    Of a few, the pixels as well. The rate of the camera is in frames per second; None for files, which wait.
+    """
 
     frames: list[PreparedFrame]
+    pixels: list[NDArray[np.uint8]]
+    rate: float | None
     size: tuple[int, int]
     read_ms: float
     prepare_ms: float
@@ -113,12 +129,17 @@ def measure(settings: Settings, *, seconds: float) -> dict[str, Any]:
         prepare_ms: letterboxing a frame to the model's input, measured alone; overlaps with inference.
         age_p95_ms: age of a frame when its result is ready to publish, 95th percentile.
         peak_memory_mb: largest resident memory of the process while the agent ran (10^6 bytes).
+        recommended_model: name of the bundled model that fits camera and machine; None if no camera is configured, if
+            another model is, or if no bee was detected.
+        advice: the same in words, with the reasons.
 
     Raises:
         InputError: a setting cannot be used, or the camera has fewer than two frames.
     """
     bundle = load_model(settings)
     camera = settings.camera.address or DEFAULT_CAMERA
+    if settings.model.workers == "auto":
+        settings = settings.replace(workers=choose_workers(settings, bundle).workers)
     measured = settings.replace(camera=camera, broker="none", publish="always", stdout=False)
     meters: list[_Meter] = []
     bare: list[tuple[float, float]] = []
@@ -129,6 +150,10 @@ def measure(settings: Settings, *, seconds: float) -> dict[str, Any]:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1024 if sys.platform == "linux" else 1) / 1e6
             sample = _sample(camera, bundle, resolve_tiling(settings.model.tiles, bundle))
         bare.append(_bare_inference(bundle, settings.model.threads, sample.frames, seconds / _ROUNDS))
+    current = None if settings.camera.address is None else advisable_model(settings)
+    advice = None
+    if current is not None:
+        advice = advise_model(settings, sample.pixels, current=current, camera_rate=sample.rate)
     agent_ms = statistics.median(meter.ms for meter in meters)
     bare_ms = statistics.median(ms for ms, _ in bare)
     figures = {
@@ -151,6 +176,8 @@ def measure(settings: Settings, *, seconds: float) -> dict[str, Any]:
         "prepare_ms": sample.prepare_ms,
         "age_p95_ms": float(np.percentile([ms for meter in meters for ms in meter.age_ms], 95)),
         "peak_memory_mb": peak,
+        "recommended_model": None if advice is None else advice.model,
+        "advice": None if advice is None else advice.text,
     }
     return {name: round(value, 3) if isinstance(value, float) else value for name, value in figures.items()}
 
@@ -158,7 +185,8 @@ def measure(settings: Settings, *, seconds: float) -> dict[str, Any]:
 def report_text(figures: Mapping[str, Any]) -> str:
     """Return the figures of `measure` as text for people."""
     available = 1000 * figures["cores"] / figures["agent_fps"]
-    return _TEXT.format(
+    text = _TEXT if figures["advice"] is None else _TEXT + _ADVICE_TEXT
+    return text.format(
         **figures,
         available_ms=available,
         unused_ms=available - figures["cpu_ms"],
@@ -210,6 +238,8 @@ def _sample(camera: str, bundle: ModelBundle, tiling: Tiling) -> _Sample:
     frames: list[PreparedFrame] = []
     reading: list[float] = []
     preparing: list[float] = []
+    pixels: list[NDArray[np.uint8]] = []
+    captured: list[int] = []
     size = (0, 0)
     with closing(open_source(parse_camera(camera), SourceOptions())) as source:
         while len(frames) < _SAMPLES:
@@ -219,10 +249,15 @@ def _sample(camera: str, bundle: ModelBundle, tiling: Tiling) -> _Sample:
                 break
             read = time.perf_counter_ns()
             reading.append((read - began) / 1e6)
+            captured.append(frame.captured_ns)
             if source.live or len(reading) % _STRIDE == 1:
                 frames.append(detector.prepare(frame.pixels))
                 preparing.append((time.perf_counter_ns() - read) / 1e6)
                 size = frame.size
+                if len(frames) % _PIXELS_STRIDE == 1:
+                    pixels.append(frame.pixels)
     if not frames:
         raise InputError(f"camera {camera!r} has no frame to measure")
-    return _Sample(frames, size, statistics.median(reading), statistics.median(preparing))
+    seconds = (captured[-1] - captured[0]) / 1e9
+    rate = (len(captured) - 1) / seconds if source.live and seconds > 0 else None
+    return _Sample(frames, pixels, rate, size, statistics.median(reading), statistics.median(preparing))

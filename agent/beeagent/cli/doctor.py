@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 
 import numpy as np
+from numpy.typing import NDArray
 
-from beeagent.camera import Cameras, Frame, parse_camera
+from beeagent.camera import BadFrameError, Cameras, Frame, FrameSource, SourceLostError, parse_camera
 from beeagent.detection import Detector, DetectorOptions, runtime_name
 from beeagent.errors import BeeagentError
 from beeagent.greengrass import IpcConnection, ipc_address
@@ -27,38 +29,62 @@ from beeagent.mqtt import (
     parse_broker,
     reader_id,
 )
-from beeagent.runtime import build_source, load_model
+from beeagent.runtime import advisable_model, advise_model, build_source, choose_workers, load_model
 from beeagent.settings import Settings
 
 _CAMERA_WITHIN_S = 10.0
 _BROKER_WITHIN_S = 10.0
 _INFERENCES = 5
+_SAMPLE_S = 2.0
+_SAMPLE_WITHIN_S = 2 * _SAMPLE_S
+_MAX_SAMPLED_FRAMES = 8
 
 _FINE, _NOTE, _WRONG = "ok", "note", "WRONG"
 Finding = tuple[str, str]
 """A verdict of these, and what was found with the remedy."""
 
 
+@dataclass(frozen=True, slots=True)
+class _CameraSample:
+    """Some frames of the camera, and its frames per second; None for files, which wait."""
+
+    frames: list[NDArray[np.uint8]]
+    rate: float | None
+
+
+_Answers = queue.SimpleQueue[Frame | Exception | None]
+_Samples = queue.SimpleQueue[_CameraSample]
+
+
 def examine(settings: Settings, *, write: Callable[[str], None]) -> bool:
-    """Check model, camera, broker and state folder; return whether nothing is wrong.
+    """Check model, camera, broker and state folder, and name the bundled model that fits; return if nothing is wrong.
+
+    With `workers` set to auto, they are chosen here, if they are not yet.
 
     Args:
         settings: names the parts to check.
         write: called with a line for each part, and one for all.
     """
-    fine = True
+    current = _advisable_model(settings)
+    samples: _Samples = queue.SimpleQueue()
+    verdicts: dict[str, str] = {}
     for part, check in (
         ("model", _check_model),
-        ("camera", _check_camera),
+        ("camera", partial(_check_camera, samples=None if current is None else samples)),
         ("broker", _check_broker),
         ("state", _check_state),
     ):
         try:
-            verdict, words = check(settings)
+            verdicts[part], words = check(settings)
         except BeeagentError as error:
-            verdict, words = _WRONG, " ".join(str(error).split())
-        write(f"{verdict:<5}  {part:<8} {words}")
-        fine = fine and verdict != _WRONG
+            verdicts[part], words = _WRONG, " ".join(str(error).split())
+        write(f"{verdicts[part]:<5}  {part:<8} {words}")
+    if settings.model.workers == "auto" and verdicts["model"] == verdicts["state"] == _FINE:
+        write(f"{_FINE:<5}  {'workers':<8} {choose_workers(settings, load_model(settings))}")
+    if current is not None and verdicts["camera"] == _FINE:
+        verdict, words = _advice(settings, samples, current=current)
+        write(f"{verdict:<5}  {'advice':<8} {words}")
+    fine = _WRONG not in verdicts.values()
     write("Nothing is wrong." if fine else "Something is wrong: see the lines that begin with WRONG.")
     return fine
 
@@ -80,7 +106,7 @@ def _check_model(settings: Settings) -> Finding:
     return _FINE, f"{bundle.identity}, {checksums}; {size}; an inference takes {took:.1f} ms with {runs}"
 
 
-def _check_camera(settings: Settings) -> Finding:
+def _check_camera(settings: Settings, *, samples: _Samples | None) -> Finding:
     if settings.camera.address is None:
         cameras = Cameras()
         found = cameras.find()
@@ -91,20 +117,11 @@ def _check_camera(settings: Settings) -> Finding:
         return _NOTE, "none given and none found on this machine; give --camera to check one"
     address = parse_camera(settings.camera.address)
     open_source = build_source(settings)
-    answers: queue.SimpleQueue[Frame | Exception | None] = queue.SimpleQueue()
-
-    def read() -> None:
-        try:
-            with closing(open_source()) as source:
-                frame = source.read()
-                if frame is not None and source.live:
-                    frame = source.read()  # a camera has more than one
-                answers.put(frame)
-        except Exception as error:  # noqa: BLE001 - raised again below, in the thread that waits
-            answers.put(error)
-
+    answers: _Answers = queue.SimpleQueue()
     # In its own thread: a camera that never answers blocks it for ever.
-    threading.Thread(target=read, name="doctor-camera", daemon=True).start()
+    threading.Thread(
+        target=_read_camera, args=(open_source, answers, samples), name="doctor-camera", daemon=True
+    ).start()
     try:
         answer = answers.get(timeout=_CAMERA_WITHIN_S)
     except queue.Empty:
@@ -115,6 +132,61 @@ def _check_camera(settings: Settings) -> Finding:
     if answer is None:
         return _WRONG, f"{address.description} contains no frame: give another one"
     return _FINE, f"{address.description} has frames of {answer.width}x{answer.height}"
+
+
+def _read_camera(open_source: Callable[[], FrameSource], answers: _Answers, samples: _Samples | None) -> None:
+    try:
+        with closing(open_source()) as source:
+            frame = source.read()
+            if frame is not None and source.live:
+                frame = source.read()  # a camera has more than one
+            answers.put(frame)
+            if frame is not None and samples is not None:
+                samples.put(_sample(source, frame))
+    except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
+        answers.put(error)
+
+
+def _sample(source: FrameSource, first: Frame) -> _CameraSample:
+    """Read for some seconds, and return a few frames, evenly spread."""
+    frames, times, stride = [first.pixels], [first.captured_ns], 1
+    end = time.monotonic() + _SAMPLE_S
+    while time.monotonic() < end:
+        try:
+            frame = source.read()
+        except BadFrameError:
+            continue
+        except SourceLostError:
+            break
+        if frame is None:
+            break
+        if len(times) % stride == 0:
+            frames.append(frame.pixels)
+        times.append(frame.captured_ns)
+        if len(frames) > _MAX_SAMPLED_FRAMES:
+            del frames[1::2]
+            stride *= 2
+    seconds = (times[-1] - times[0]) / 1e9
+    return _CameraSample(frames, (len(times) - 1) / seconds if source.live and seconds > 0 else None)
+
+
+def _advisable_model(settings: Settings) -> str | None:
+    try:
+        return advisable_model(settings)
+    except (BeeagentError, OSError):
+        return None  # what is wrong with the model, its own check reports
+
+
+def _advice(settings: Settings, samples: _Samples, *, current: str) -> Finding:
+    """Return which of the bundled models fits, with a note if it is not the configured one."""
+    try:
+        sample = samples.get(timeout=_SAMPLE_WITHIN_S)
+        advice = advise_model(settings, sample.frames, current=current, camera_rate=sample.rate)
+    except queue.Empty:
+        return _NOTE, f"the camera returned too few frames within {_SAMPLE_WITHIN_S:.0f} s to compare models"
+    except BeeagentError as error:
+        return _NOTE, " ".join(str(error).split())
+    return _FINE if advice.model == current else _NOTE, advice.text
 
 
 def _check_broker(settings: Settings) -> Finding:

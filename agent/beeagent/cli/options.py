@@ -54,6 +54,8 @@ def _parameter(setting: Setting) -> inspect.Parameter:
 def _kind(annotation: Any) -> Any:  # noqa: ANN401 - any type of a setting
     """Return the plain type behind what pydantic needs to know: `str` for a choice of words."""
     origin = get_origin(annotation)
+    if any(get_origin(choice) is Literal for choice in get_args(annotation)):
+        return str  # a word or something else: the settings parse it
     if origin is Annotated or origin is Union or origin is types.UnionType:
         return _kind(get_args(annotation)[0])
     return str if origin is Literal else annotation

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from beeagent import lazy_exports
 
 if TYPE_CHECKING:
+    from beeagent.detection.advice import ModelAdvice, ModelMeasurement, advise, measure_models
     from beeagent.detection.boxes import box_areas, intersection_areas, iou
     from beeagent.detection.bundle import (
         DEFAULT_MODEL,
@@ -39,6 +40,7 @@ else:  # a type checker would accept any name
     __getattr__ = lazy_exports(
         __name__,
         {
+            "advice": ("ModelAdvice", "ModelMeasurement", "advise", "measure_models"),
             "boxes": ("box_areas", "intersection_areas", "iou"),
             "bundle": (
                 "DEFAULT_MODEL",
@@ -71,8 +73,9 @@ else:  # a type checker would accept any name
 __all__ = [
     "DEFAULT_MODEL", "LABELS_FILE", "MANIFEST_FILE", "MODEL_FILE", "NO_TILES", "Box", "Detection", "Detections",
     "Detector", "DetectorOptions", "DetectorPool", "Fit", "FrameLayout", "InputSpec", "InputTransform", "Manifest",
-    "Metrics", "ModelBundle", "PreparedFrame", "RawOutputs", "Region", "RegionOptions", "Reliability", "Threshold",
-    "Tiling", "UncertaintyRange", "box_areas", "bundled_models", "default_model", "input_transform",
-    "intersection_areas", "iou", "letterbox", "load_probed_bundle", "padding_value", "parse_tiling", "read_labels",
-    "resolve_model", "resolve_tiling", "runtime_name", "uncertainty_range",
+    "Metrics", "ModelAdvice", "ModelBundle", "ModelMeasurement", "PreparedFrame", "RawOutputs", "Region",
+    "RegionOptions", "Reliability", "Threshold", "Tiling", "UncertaintyRange", "advise", "box_areas", "bundled_models",
+    "default_model", "input_transform", "intersection_areas", "iou", "letterbox", "load_probed_bundle",
+    "measure_models", "padding_value", "parse_tiling", "read_labels", "resolve_model", "resolve_tiling", "runtime_name",
+    "uncertainty_range",
 ]  # fmt: skip

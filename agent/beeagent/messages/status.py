@@ -133,6 +133,10 @@ class StatusMessage(Message):
         default=None,
         description="The model in use: its name, '@', and the first eight hexadecimal digits of its SHA-256.",
     )
+    workers: PositiveCount | None = Field(
+        default=None,
+        description="Frames processed in parallel, as measured on the device. Absent where nothing was measured.",
+    )
     cameras: list[CameraStatus] | None = Field(default=None, description="The cameras of the device.")
     outbox: OutboxStatus | None = Field(
         default=None,
@@ -173,6 +177,7 @@ def status_message(  # noqa: PLR0913 - the fields of the message
     agent_version: str,
     uptime_s: float | None = None,
     model: str | None = None,
+    workers: int | None = None,
     cameras: Sequence[CameraStatus] = (),
     outbox: ResultCounts | None = None,
     last_delivery: datetime | None = None,
@@ -188,6 +193,7 @@ def status_message(  # noqa: PLR0913 - the fields of the message
         agent_version: of beeagent.
         uptime_s: seconds since the agent started.
         model: name and short hash, such as `bees-lite0@3f9c21d0`.
+        workers: number of frames processed in parallel, if it was measured.
         cameras: the status of each camera.
         outbox: the counts of the results.
         last_delivery: when the broker last acknowledged one of them, with a time zone; counts with `outbox` only.
@@ -205,6 +211,7 @@ def status_message(  # noqa: PLR0913 - the fields of the message
         agent=agent_version,
         uptime_s=uptime_s,
         model=model,
+        workers=workers,
         cameras=list(cameras) or None,
         outbox=None if outbox is None else _outbox(outbox, last_delivery),
         second_opinion=second_opinion,

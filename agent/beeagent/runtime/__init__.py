@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from beeagent.runtime.agent import Agent
     from beeagent.runtime.component import run_component
     from beeagent.runtime.factory import (
+        advisable_model,
+        advise_model,
         build_publisher,
         build_source,
         load_model,
@@ -19,16 +21,25 @@ if TYPE_CHECKING:
     from beeagent.runtime.pipeline import FrameResult
     from beeagent.runtime.reload import RELOADED
     from beeagent.runtime.run import exit_at_once, run_agent, run_until
+    from beeagent.runtime.workers import choose_workers
 else:  # a type checker would accept any name
     __getattr__ = lazy_exports(
         __name__,
         {
             "agent": ("Agent",),
             "component": ("run_component",),
-            "factory": ("build_publisher", "build_source", "load_model", "worker_count"),
+            "factory": (
+                "advisable_model",
+                "advise_model",
+                "build_publisher",
+                "build_source",
+                "load_model",
+                "worker_count",
+            ),
             "pipeline": ("FrameResult",),
             "reload": ("RELOADED",),
             "run": ("exit_at_once", "run_agent", "run_until"),
+            "workers": ("choose_workers",),
         },
     )
 
@@ -36,8 +47,11 @@ __all__ = [
     "RELOADED",
     "Agent",
     "FrameResult",
+    "advisable_model",
+    "advise_model",
     "build_publisher",
     "build_source",
+    "choose_workers",
     "exit_at_once",
     "load_model",
     "run_agent",

@@ -31,6 +31,7 @@ from beeagent.runtime.reload import ModelReload
 from beeagent.runtime.results import Results
 from beeagent.runtime.status import Health, Problems, StatusReporter
 from beeagent.runtime.systemd import ServiceNotifier
+from beeagent.runtime.workers import choose_workers
 from beeagent.settings import Settings
 from beeagent.threads import ThreadGuard
 
@@ -84,9 +85,13 @@ class Agent:
         on_result: Callable[[FrameResult], None] | None = None,
         stopping: threading.Event | None = None,
     ) -> None:
+        self._stopping = stopping = stopping or threading.Event()
+        measured_workers = None
+        if settings.model.workers == "auto":
+            measured_workers = choose_workers(settings, bundle, stopping=stopping).workers
+            settings = settings.replace(workers=measured_workers)
         self._settings = settings
         self._on_result = on_result
-        self._stopping = stopping = stopping or threading.Event()
         self._failure: str | None = None
         self.threads_stuck = False
         self.problems = problems = Problems()
@@ -123,6 +128,7 @@ class Agent:
                 outbox=outbox,
                 opinion=opinion,
                 collection=collection,
+                workers=measured_workers,
             )
             will = partial(health.offline_status, "the connection broke off")
             publisher = build_publisher(settings, broker=broker, ipc=ipc, last_will=will)

@@ -1,9 +1,12 @@
 """Builds the parts of the agent from the settings."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from beeagent.camera import (
     ALLOWED_CAMERAS,
@@ -26,9 +29,15 @@ from beeagent.cloud import CallBudget, CallGuard, Collection, SecondOpinion
 from beeagent.detection import (
     DetectorOptions,
     DetectorPool,
+    ModelAdvice,
     ModelBundle,
     RegionOptions,
+    advise,
+    bundled_models,
+    default_model,
     load_probed_bundle,
+    measure_models,
+    resolve_model,
     resolve_tiling,
     uncertainty_range,
 )
@@ -77,12 +86,12 @@ def worker_count(settings: Settings) -> int:
     than two at once would cost memory and delay each result, for little.
 
     Args:
-        settings: `workers` and `threads`.
+        settings: `workers` and `threads`; `auto`, before it is measured, counts as none.
 
     Raises:
         InputError: there are more workers than threads.
     """
-    if settings.model.workers is None:
+    if settings.model.workers is None or settings.model.workers == "auto":
         return min(2, settings.model.threads)
     if settings.model.workers > settings.model.threads:
         raise InputError(
@@ -116,6 +125,47 @@ def build_detectors(settings: Settings, bundle: ModelBundle) -> DetectorPool:
             bundle, threshold=threshold, low=settings.rekognition.unsure_low, high=settings.rekognition.unsure_high
         )
     return DetectorPool(bundle, options, size=workers, uncertainty=unsure, regions=_region_options(settings))
+
+
+def advisable_model(settings: Settings) -> str | None:
+    """Return the name of the configured model if `advise_model` can compare it: a bundled model, without regions.
+
+    How many inferences regions take depends on the activity. Nothing is known of how well other models detect.
+
+    Raises:
+        BeeagentError: the installation lacks the default model.
+        OSError: it cannot be determined whether the model's path exists.
+    """
+    if settings.model.regions:
+        return None
+    path = default_model() if settings.model.path is None else resolve_model(settings.model.path)
+    return next((name for name, folder in bundled_models().items() if folder.resolve() == path.resolve()), None)
+
+
+def advise_model(
+    settings: Settings, frames: Sequence[NDArray[np.uint8]], *, current: str, camera_rate: float | None
+) -> ModelAdvice:
+    """Measure the bundled models on frames of the camera, and recommend one.
+
+    Args:
+        settings: `threads`, `threshold`, `tiles` and `max_rate`.
+        frames: BGR, uint8, shape (height, width, 3), at least one.
+        current: from `advisable_model`.
+        camera_rate: frames per second of the camera; None for files, which wait.
+
+    Raises:
+        InputError: a bundled model cannot be used.
+        BeeagentError: there is no working TFLite runtime.
+    """
+    rates = [rate for rate in (camera_rate, settings.camera.max_rate) if rate is not None]
+    measured = measure_models(
+        {name: ModelBundle.load(folder) for name, folder in bundled_models().items()},
+        frames,
+        current=current,
+        options=DetectorOptions(threads=settings.model.threads, threshold=settings.model.threshold),
+        tiles=settings.model.tiles,
+    )
+    return advise(measured, current=current, wanted_rate=min(rates, default=None))
 
 
 def _region_options(settings: Settings) -> RegionOptions | None:

@@ -67,6 +67,8 @@ class ModelReload:
     def _run(self) -> None:
         try:
             new = self._load()
+            if new.model.workers == "auto":  # measured at the start
+                new = new.replace(workers=self._settings.model.workers)
             if late := sorted(new.differing(self._settings).difference(RELOADED)):
                 _LOG.warning("changes of %s take effect when the agent is restarted", ", ".join(late))
             wanted = self._settings.replace(**{name: new.value(name) for name in RELOADED})

@@ -84,6 +84,7 @@ class Snapshot:
         outbox: counts of the results.
         last_delivery: when the broker last acknowledged a result; None if it has not since the start.
         second_opinion: counts of unsure frames; None without a second opinion.
+        workers: number of frames processed in parallel, if it was measured.
     """
 
     device: str
@@ -94,6 +95,7 @@ class Snapshot:
     outbox: OutboxCounts
     last_delivery: datetime | None
     second_opinion: SecondOpinionStatus | None = None
+    workers: int | None = None
 
     @property
     def state(self) -> State:
@@ -117,6 +119,7 @@ class Health:
         outbox: has the counts of the results.
         opinion: the second opinion; None if there is none.
         collection: the frames kept for training; None if none are kept.
+        workers: number of frames processed in parallel, if it was measured.
     """
 
     def __init__(  # noqa: PLR0913 - the parts whose state it reads
@@ -129,6 +132,7 @@ class Health:
         outbox: Outbox,
         opinion: SecondOpinion | None = None,
         collection: Collection | None = None,
+        workers: int | None = None,
     ) -> None:
         self._settings = settings
         self._problems = problems
@@ -137,6 +141,7 @@ class Health:
         self._outbox = outbox
         self._opinion = opinion
         self._collection = collection
+        self._workers = workers
         self._lock = threading.Lock()
         self._processed = 0
         self._recent: deque[int] = deque(maxlen=_RATE_WINDOW)
@@ -181,6 +186,7 @@ class Health:
             outbox=self._outbox.counts(),
             last_delivery=self._outbox.last_delivery,
             second_opinion=self._second_opinion(),
+            workers=self._workers,
         )
 
     def status(self) -> bytes:
@@ -307,6 +313,7 @@ def _message(now: Snapshot, state: State, reasons: tuple[str, ...]) -> bytes:
         agent_version=__version__,
         uptime_s=now.uptime_s,
         model=now.model,
+        workers=now.workers,
         cameras=(now.camera,),
         outbox=now.outbox,
         last_delivery=now.last_delivery,

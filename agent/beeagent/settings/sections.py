@@ -26,6 +26,7 @@ TopicLevel = Annotated[str, Field(pattern=_TOPIC_LEVEL)]
 Tiles = Annotated[str, Field(pattern=_TILES)]
 FrameSize = Annotated[str, Field(pattern=_SIZE)]
 ClientId = Annotated[str, Field(pattern=_CLIENT_ID)]
+Workers = Annotated[int, Field(ge=1, le=64)] | Literal["auto"]
 CameraAddress = Annotated[str, Field(coerce_numbers_to_str=True)]  # `camera = 0`
 
 
@@ -162,12 +163,11 @@ class ModelSettings(_Section):
     threads: Annotated[int, Option("threads", default="all cores, at most 4")] = Field(
         default_factory=_all_cores_up_to_four, ge=1, le=64, description="CPU threads for inference.", examples=[4]
     )
-    workers: Annotated[int | None, Option("workers", default="2, or 1 with 1 thread")] = _field(
+    workers: Annotated[Workers | None, Option("workers", metavar="N|auto", default="2, or 1 with 1 thread")] = _field(
         None,
         "Frames to process in parallel; the threads are split among them. 1 gives the lowest latency, more "
-        "a higher throughput.",
-        ge=1,
-        le=64,
+        "a higher throughput, up to 64. auto measures which number is fastest at the first start, for a few seconds, "
+        "and keeps it in the state directory.",
         example=2,
     )
     inference_timeout: Annotated[float, Option("inference_timeout")] = _field(

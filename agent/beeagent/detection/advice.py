@@ -1,0 +1,185 @@
+"""Advice on which model fits a camera and this machine, from a measurement on some frames of the camera."""
+
+import math
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beeagent.detection.boxes import box_areas
+from beeagent.detection.bundle import InputSpec, ModelBundle
+from beeagent.detection.detections import Detections
+from beeagent.detection.detector import Detector, DetectorOptions
+from beeagent.detection.tiling import Tiling, frame_regions, resolve_tiling
+from beeagent.detection.transforms import input_transform
+
+_SMALL, _LARGE_ENOUGH = 16.0, 24.0
+"""Median sizes of the bees in pixels of the model's input: below the first, few are detected; from the second on, a
+larger input is not worth its time.
+
+A size is the square root of the box's area. AP50 of bees-lite0 0.3.0 by size: 0.19 for bees of 8 to 16 pixels at hive
+entrances, 0.62 for 16 to 32, 0.77 for 32 to 96; 0.48, 0.76 and 0.65 in close-ups. So below 16, more pixels help much;
+from 16 to 32, not everywhere. With a median of 24, few of a camera's bees are below 16.
+"""
+_MEASURE_S = 0.4
+_MIN_INFERENCES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelMeasurement:
+    """A model as measured on frames of a camera.
+
+    Attributes:
+        name: of the model.
+        input_size: width and height of its input in pixels.
+        bee_size: median size of the bees in pixels of its input; None if no bee was detected.
+        frame_rate: frames per second that it can process on this machine.
+    """
+
+    name: str
+    input_size: tuple[int, int]
+    bee_size: float | None
+    frame_rate: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelAdvice:
+    """Which model to take.
+
+    Attributes:
+        model: its name; None as long as the size of the bees is not known.
+        text: the advice and its reasons, in one line.
+    """
+
+    model: str | None
+    text: str
+
+
+def advise(models: Sequence[ModelMeasurement], *, current: str, wanted_rate: float | None) -> ModelAdvice:
+    """Recommend the fastest model to which the bees are large enough, if it keeps up.
+
+    Of those that keep up, else, the one with the largest bees. If none does, each drops frames, the fastest the fewest.
+
+    Args:
+        models: the installed models, at least one; the size of the bees is known of all or of none.
+        current: name of the configured model.
+        wanted_rate: frames per second to process; None if frames wait, as those of a file do.
+    """
+    by_speed = sorted(models, key=lambda model: -model.frame_rate)
+    if any(model.bee_size is None for model in models):
+        return ModelAdvice(
+            model=None,
+            text="no bee was detected, so their size is not known yet: run this again while bees are in view, or with "
+            "a recording of them as --camera",
+        )
+    fitting = next((model for model in by_speed if _size(model) >= _LARGE_ENOUGH), max(by_speed, key=_size))
+    keeping_up = [model for model in by_speed if wanted_rate is None or model.frame_rate >= wanted_rate]
+    chosen = fitting if fitting in keeping_up else max(keeping_up or by_speed[:1], key=_size)
+    sizes = " and ".join(
+        f"{_size(model):.0f} px at {model.input_size[0]}x{model.input_size[1]}"
+        for model in sorted(models, key=lambda model: math.prod(model.input_size))
+    )
+    verb = "keep" if chosen.name == current else "take"
+    text = f"bees are about {sizes}: {verb} {chosen.name}, {_rate(chosen)} frames/s here"
+    if wanted_rate is not None and chosen not in keeping_up:
+        text += f" of {round(wanted_rate, 1):g}, the others are dropped"
+    if chosen is not fitting:
+        text += (
+            f"; {fitting.name} would detect more bees, but at {_rate(fitting)} frames/s: take it if --max-rate "
+            f"{_rate(fitting)} is enough"
+        )
+    if _size(chosen) < _SMALL:
+        text += "; few bees of this size are detected: try --regions, or move the camera nearer"
+    return ModelAdvice(model=chosen.name, text=text)
+
+
+def measure_models(
+    bundles: Mapping[str, ModelBundle],
+    frames: Sequence[NDArray[np.uint8]],
+    *,
+    current: str,
+    options: DetectorOptions,
+    tiles: str | None,
+) -> list[ModelMeasurement]:
+    """Measure models on frames of a camera, each for a fraction of a second.
+
+    The sizes are those of the detections of the configured model or, if it detects nothing, of another.
+
+    Args:
+        bundles: the models by name; one without manifest is left out.
+        frames: BGR, uint8, shape (height, width, 3); of any sizes, at least one.
+        current: name of the configured model.
+        options: how to run them; but for the tiling.
+        tiles: see `Detector.load`; None for what each bundle recommends.
+
+    Raises:
+        InputError: a model cannot be used.
+        BeeagentError: there is no working TFLite runtime.
+    """
+    measured: list[tuple[str, InputSpec, Tiling, float]] = []
+    found: list[Detections] = []
+    for name, bundle in sorted(bundles.items(), key=lambda named: named[0] != current):
+        if bundle.input is None:
+            continue
+        tiling = resolve_tiling(tiles, bundle)
+        detector = Detector(bundle, replace(options, tiling=tiling))
+        detections, rate = _detect(detector, frames)
+        measured.append((name, bundle.input, tiling, rate))
+        if not any(map(len, found)):
+            found = detections
+    return [
+        ModelMeasurement(
+            name=name,
+            input_size=(spec.width, spec.height),
+            bee_size=_median_size(found, frames, spec, tiling),
+            frame_rate=rate,
+        )
+        for name, spec, tiling, rate in measured
+    ]
+
+
+def _detect(detector: Detector, frames: Sequence[NDArray[np.uint8]]) -> tuple[list[Detections], float]:
+    """Return the detections of the first frames, as many as there was time for, and the frames per second."""
+    found: list[Detections] = []
+    began = time.perf_counter()
+    while (spent := time.perf_counter() - began) < _MEASURE_S or len(found) < _MIN_INFERENCES:
+        found.append(detector.detect(frames[len(found) % len(frames)]))
+    return found[: len(frames)], len(found) / spent
+
+
+def _median_size(
+    found: Sequence[Detections], frames: Sequence[NDArray[np.uint8]], spec: InputSpec, tiling: Tiling
+) -> float | None:
+    sizes: list[float] = []
+    for detections, pixels in zip(found, frames, strict=False):
+        frame = (int(pixels.shape[1]), int(pixels.shape[0]))
+        scale = _scale(frame, spec, tiling)
+        sizes.extend(math.sqrt(area) * scale for area in box_areas(detections.xyxy(frame)).tolist())
+    return statistics.median(sizes) if sizes else None
+
+
+def _scale(frame: tuple[int, int], spec: InputSpec, tiling: Tiling) -> float:
+    """Return the pixels of the input per pixel of the frame, or of its tiles: the mean of both directions."""
+    scales = []
+    for region in frame_regions(tiling, frame=frame, model_input=(spec.width, spec.height)):
+        transform = input_transform(
+            frame_width=region.width,
+            frame_height=region.height,
+            input_width=spec.width,
+            input_height=spec.height,
+            fit=spec.fit,
+        )
+        scales.append(math.sqrt(transform.width * transform.height / (region.width * region.height)))
+    return max(scales)
+
+
+def _size(model: ModelMeasurement) -> float:
+    return model.bee_size or 0.0
+
+
+def _rate(model: ModelMeasurement) -> str:
+    """Return the frames per second, rounded down: as a limit, the model keeps it."""
+    return f"{math.floor(model.frame_rate * 10) / 10:g}" if model.frame_rate < 10 else str(math.floor(model.frame_rate))
