@@ -489,6 +489,23 @@ def test_stop_abandons_blocked_read(started: Start) -> None:
     assert capture.stop(SOON)
 
 
+def test_stop_waits_for_closing_of_camera() -> None:
+    release = threading.Event()
+
+    class SlowToClose(Scripted):
+        def close(self) -> None:
+            if threading.current_thread().name == "capture-close":
+                release.wait(SOON)
+
+    capture = Capture(lambda: SlowToClose(forever()), drop_oldest=True, on_problem=States())
+    with contextlib.closing(iter(capture)) as frames:  # type: ignore[type-var] # it is a generator
+        next(frames)
+    assert capture.stop(0.05) is False
+    release.set()
+    assert capture.stop(SOON)
+    assert "capture-close" not in [thread.name for thread in threading.enumerate()]
+
+
 def test_stop_ends_wait_before_next_opening() -> None:
     def refuse() -> FrameSource:
         raise SourceLostError("not up")

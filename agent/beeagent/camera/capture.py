@@ -177,7 +177,9 @@ class Capture:
         deadline = time.monotonic() + timeout
         self.close()
         with self._lock:
-            threads = [run.thread for run in (*self._stuck, *([] if self._run is None else [self._run]))]
+            runs = [*self._stuck, *([] if self._run is None else [self._run])]
+        # A thread that is still in OpenCV when the interpreter ends would abort the process: also wait for the closing.
+        threads = [thread for run in runs for thread in (run.thread, run.closing) if thread is not None]
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in threads)
@@ -261,6 +263,7 @@ class _CaptureRun:
         time_limit: seconds after which what is under way counts as stuck; None for never.
         error: why it has ended, or what is missing at the end of the source; None if nothing is.
         may_reopen: whether opening the source again may help.
+        closing: the thread that closes the source of a run that was abandoned.
     """
 
     def __init__(  # noqa: PLR0913 - a part of Capture, which alone calls it
@@ -285,17 +288,21 @@ class _CaptureRun:
         self.time_limit: float | None = limits.open_timeout
         self.error: BeeagentError | None = None
         self.may_reopen = False
+        self.closing: threading.Thread | None = None
+        self._abandoning = threading.Lock()
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def abandon(self) -> None:
         """Let the run end without another frame. Returns at once, even if its thread is stuck."""
-        if self._abandoned.is_set():
-            return
-        self._abandoned.set()
-        self.frames.close()
-        if (source := self.source) is not None:
-            # Closing also ends a wait of the source's own. In a thread, as closing may be slow.
-            threading.Thread(target=_close, args=(source,), name="capture-close", daemon=True).start()
+        with self._abandoning:
+            if self._abandoned.is_set():
+                return
+            self._abandoned.set()
+            self.frames.close()
+            if (source := self.source) is not None:
+                # Closing also ends a wait of the source's own. In a thread, as closing may be slow.
+                self.closing = threading.Thread(target=_close, args=(source,), name="capture-close", daemon=True)
+                self.closing.start()
 
     def _run(self) -> None:
         lower_thread_priority()
