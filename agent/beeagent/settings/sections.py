@@ -183,10 +183,12 @@ class MessageSettings(_Section):
 
     publish: Annotated[Literal["detections", "always", "changes"], Option("publish")] = _field(
         "detections",
-        "Frames that make a message: those with detections, always (all), or changes (those whose counts "
+        "Frames to publish: those with detections, always (all), or changes (those whose counts "
         "differ from the message before).",
     )
-    topic_prefix: Annotated[str, Option("topic_prefix")] = _field("beeagent", "First levels of every topic.")
+    topic_prefix: Annotated[str, Option("topic_prefix")] = _field(
+        "beeagent", "Prefix of every topic: its first levels."
+    )
     stdout: Annotated[bool, Option("stdout")] = _field(
         False, "Also write each message as a JSON line to standard output."
     )
@@ -296,17 +298,17 @@ class AgentSettings(_Section):
 
 
 class RekognitionSettings(_Section):
-    """The second opinion: an Amazon Rekognition Custom Labels model that is asked about uncertain frames."""
+    """The second opinion: an Amazon Rekognition Custom Labels model for frames on which the device is unsure."""
 
     project_version_arn: Annotated[str | None, Option(default="off")] = _field(
         None,
-        "ARN of the running model (a project version) to ask. Without it, no frame leaves the device.",
+        "ARN of the running model (a project version) to call. Without it, no frame leaves the device.",
         example="arn:aws:rekognition:eu-west-1:123456789012:project/bees/version/bees.2026/1777777777777",
     )
     min_confidence: float = _field(0.5, "Minimum confidence of the cloud model's detections, 0 to 1.", ge=0, le=1)
     labels: Annotated[dict[str, str], Option(missing="it is a table; set it in the file or the environment")] = _field(
         {},
-        "Map from the cloud model's labels to ours. A label that maps to an empty text is left out.",
+        "Map from the cloud model's labels to ours. Detections whose label maps to an empty string are dropped.",
         example={"Apis": "bee"},
     )
     timeout: float = _field(
@@ -321,7 +323,7 @@ class RekognitionSettings(_Section):
     longest_side: int = _field(1280, "Longest side of the JPEG that is sent, in pixels.", ge=64, le=4096)
     jpeg_quality: int = _field(85, "Quality of the JPEG that is sent.", ge=1, le=100)
     same_for: float = _field(
-        10.0, "Reuse an answer for this many seconds on frames that show the same (0 = ask about each).", ge=0, le=3600
+        10.0, "Reuse an answer for this many seconds on frames that show the same scene (0 = never).", ge=0, le=3600
     )
     hourly_price: float = _field(
         4.0,
@@ -332,7 +334,7 @@ class RekognitionSettings(_Section):
     )
     unsure_low: Annotated[float | None, Option("unsure_low", default="from the model's validation")] = _field(
         None,
-        "Lower bound of the uncertainty range; a frame with a detection in the range is asked about.",
+        "Lower bound of the uncertainty range; a frame with a detection in the range is sent.",
         ge=0,
         le=1,
         example=0.2,
@@ -359,11 +361,11 @@ class CollectSettings(_Section):
 
 
 class GreengrassSettings(_Section):
-    """AWS IoT Greengrass; it matters in a Greengrass component alone."""
+    """AWS IoT Greengrass; used only in a Greengrass component."""
 
     confirm: Literal["echo", "accepted"] = _field(
         "echo",
         "When a result for AWS IoT Core counts as delivered: echo, when it comes back on a subscription to "
-        "its topic (twice the messages, none is lost); accepted, when the nucleus has taken it (lost if the nucleus "
+        "its topic (twice the messages, none is lost); accepted, when the nucleus has accepted it (lost if the nucleus "
         "restarts while it is offline).",
     )
