@@ -48,10 +48,10 @@ _TEXT = """\
   whole agent         {agent_fps:8.2f} frames/s   ({frames}; {workers} in parallel)
   bare invoke()       {bare_fps:8.2f} frames/s
   agent / bare        {ratio:8.3f}
-CPU time per frame, of {available_ms:.2f} ms on {cores} core(s):
+CPU time per frame, of {available_ms:.2f} ms available on {cores} core(s):
   the whole agent     {cpu_ms:8.2f} ms   (one inference alone: {bare_cpu_ms:.2f} ms)
-  unused              {unused_ms:8.2f} ms
-  if none were unused {possible_fps:8.2f} frames/s
+  idle                {unused_ms:8.2f} ms
+  possible, none idle {possible_fps:8.2f} frames/s
 On other threads, while the model runs (measured alone):
   reading a frame     {read_ms:8.2f} ms
   preparing it        {prepare_ms:8.2f} ms

@@ -22,17 +22,17 @@ PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 _KIND_NAMES: Final = {
     ErrorKind.MISSED: "missed",
-    ErrorKind.DUPLICATE: "double",
-    ErrorKind.LOCALISATION: "place",
+    ErrorKind.DUPLICATE: "duplicate",
+    ErrorKind.LOCALISATION: "loc",
     ErrorKind.LABEL: "label",
-    ErrorKind.LABEL_AND_LOCALISATION: "label+place",
-    ErrorKind.BACKGROUND: "ground",
+    ErrorKind.LABEL_AND_LOCALISATION: "label+loc",
+    ErrorKind.BACKGROUND: "background",
 }
 _BINS_A_ROW: Final = 2
 _OF_SEVERAL_LABELS: Final = frozenset({ErrorKind.LABEL, ErrorKind.LABEL_AND_LOCALISATION})
 _LEGEND: Final = (
-    "AP: IoU 0.50 to 0.95. Recall and errors at the threshold: missed, nothing near; double, found already; "
-    "place, IoU 0.1 to 0.5; ground, IoU below 0.1."
+    "AP: IoU 0.50 to 0.95. Recall and errors at the threshold: missed, no detection near; duplicate, of a stronger "
+    "detection; loc (localisation), IoU 0.1 to 0.5; background, IoU below 0.1."
 )
 
 

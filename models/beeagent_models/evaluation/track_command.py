@@ -107,8 +107,8 @@ def run_track_evaluation(options: TrackEvaluationOptions, *, as_json: bool) -> N
         console.print(_crossing_table(figures))
         console.print(
             Text(
-                "error: of the true number; of net: of all true crossings. missed, extra: not counted, or counted "
-                f"without one, within {MAX_SHIFT_S:g} s",
+                "error: relative to the true number, of net to all true crossings. missed: true crossings without a "
+                f"counted one within {MAX_SHIFT_S:g} s; extra: the reverse",
                 style="dim",
             )
         )
