@@ -117,11 +117,17 @@ class _Source(Row):
     position_s: Annotated[float, Field(ge=0, le=MAX_FRAMES)]
 
 
+class _Detection(Row):
+    track: _Track | None = None  # absent until its track is confirmed
+    label: str = ""
+    box: _Box
+
+
 class _Message(Row):
     format: Literal["beeagent.detections/1"] = Field(alias="schema")
     frame: _Size
     source: _Source
-    detections: list[_Object]
+    detections: list[_Detection]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +148,8 @@ def read_tracks(path: Path, *, rate: float | None = None, is_truth: bool = False
       folder `gt` gives size, rate and number of frames. In a truth, objects whose seventh value is 0 are left out, as
       the format has it.
     - JSON Lines of the schema beeagent.tracks/1.
-    - Messages of the agent, beeagent.detections/1, whose detections have a `track`: their `position_s` gives the frame.
+    - Messages of the agent, beeagent.detections/1: their `position_s` gives the frame. Detections without a `track`,
+      whose track is not confirmed, are left out.
 
     Args:
         path: the file.
@@ -181,7 +188,7 @@ def _read_messages(path: Path, lines: Iterable[tuple[int, str]], *, rate: float 
         raise InputError(
             f"{path}: messages of the agent need the frame rate of the video, which the truth does not name"
         )
-    found, size = [], None
+    found, size, detections = [], None, 0
     for number, text in lines:
         schema = schema_of(text, path=path, number=number)
         if schema not in MESSAGES:
@@ -191,9 +198,16 @@ def _read_messages(path: Path, lines: Iterable[tuple[int, str]], *, rate: float 
         message = parse_row(_Message, text, path=path, number=number)
         size = (message.frame.width, message.frame.height)
         frame = round(message.source.position_s * rate) + 1
-        found += [_placed(number, frame, one, *size) for one in message.detections]
+        detections += len(message.detections)
+        found += [
+            _placed(number, frame, _Object(track=one.track, label=one.label, box=one.box), *size)
+            for one in message.detections
+            if one.track is not None
+        ]
     if size is None:
         raise InputError(f"{path} has no message {_DETECTIONS}: give one with the tracks")
+    if detections and not found:
+        raise InputError(f"{path}: no detection has a track: give messages of an agent that tracks")
     return _assembled(path, found, size=size, rate=rate, frames=None)
 
 
