@@ -12,13 +12,11 @@ from beeagent.mqtt.connection import MqttConnection
 from beeagent.mqtt.errors import DialectChoice
 from beeagent.mqtt.options import MqttOptions
 from beeagent.mqtt.poison import PoisonDetector
-from beeagent.outbox import Outcome, PublisherState, Receipt
+from beeagent.outbox import MAX_PAYLOAD_BYTES, Outcome, PublisherState, Receipt
 
 _LOG: Final = logging.getLogger(__name__)
 
 _HEALTHY_AFTER: Final = 10.0  # seconds a connection has to last before the next failure counts as the first
-# https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits
-_PAYLOAD_LIMIT: Final = 128 * 1024  # bytes
 _STOPPED: Final = PublisherState(connected=False, reason="stopped")
 
 
@@ -78,8 +76,8 @@ class MqttPublisher:
         with self._lock:
             max_packet = None if self._accepted is None else self._accepted.max_packet
         if max_packet is None:
-            return _PAYLOAD_LIMIT
-        return max(0, min(_PAYLOAD_LIMIT, max_packet - PUBLISH_OVERHEAD - MAX_TOPIC_BYTES))
+            return MAX_PAYLOAD_BYTES
+        return max(0, min(MAX_PAYLOAD_BYTES, max_packet - PUBLISH_OVERHEAD - MAX_TOPIC_BYTES))
 
     @property
     def state(self) -> PublisherState:

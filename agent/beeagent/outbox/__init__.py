@@ -2,12 +2,13 @@
 
 from beeagent.outbox.dead_letters import DeadLetterFile
 from beeagent.outbox.outbox import Outbox
-from beeagent.outbox.publisher import DiscardPublisher, Outcome, Publisher, PublisherState, Receipt
+from beeagent.outbox.publisher import MAX_PAYLOAD_BYTES, DiscardPublisher, Outcome, Publisher, PublisherState, Receipt
 from beeagent.outbox.rows import OutboxCounts, Row, UnreadableOutboxError
 from beeagent.outbox.sender import Sender
 from beeagent.outbox.store import BootClock, boot_clock
 
 __all__ = [
+    "MAX_PAYLOAD_BYTES",
     "BootClock",
     "DeadLetterFile",
     "DiscardPublisher",

@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
+
+# Of AWS IoT Core: https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits
+MAX_PAYLOAD_BYTES: Final = 128 * 1024
 
 
 class Outcome(Enum):
@@ -126,7 +129,7 @@ class DiscardPublisher:
     @property
     def payload_limit(self) -> int:
         """That of MQTT, so that what is printed is what would be sent."""
-        return 128 * 1024
+        return MAX_PAYLOAD_BYTES
 
     @property
     def state(self) -> PublisherState:

@@ -14,6 +14,7 @@ from beeagent.camera import encode_jpeg
 from beeagent.detection import Detections, Detector, DetectorOptions, ModelBundle, resolve_tiling
 from beeagent.errors import InputError
 from beeagent.messages import detections_message
+from beeagent.outbox import MAX_PAYLOAD_BYTES
 from numpy.typing import NDArray
 
 from beeagent_models.datasets import Dataset, LabelledImage, load_image
@@ -153,8 +154,6 @@ def jpeg_bytes(pixels: NDArray[np.uint8]) -> int:
 
 # Average precision sums over all thresholds, so next to nothing is held back from it.
 _MIN_CONFIDENCE: Final = 0.001
-# AWS IoT Core's limit on a payload, https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits
-_MESSAGE_LIMIT: Final = 128 * 1024
 
 
 class DeviceSource:
@@ -205,4 +204,4 @@ class DeviceSource:
             inference_ms=milliseconds,
             total_ms=milliseconds,
         )
-        return len(message.encode(limit=_MESSAGE_LIMIT))
+        return len(message.encode(limit=MAX_PAYLOAD_BYTES))
