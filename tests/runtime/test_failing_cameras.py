@@ -49,14 +49,19 @@ class WatchedAgent:
         self._seen = found + 1
 
     def wait_for_results(self, count: int = _ENOUGH) -> list[dict[str, Any]]:
-        """Wait for so many more results, and give them."""
+        """Wait for so many more results, and return them."""
         before = len(self._subscribed.payloads("/detections"))
         self._subscribed.wait_for(before + count, topic_end="/detections")
         return [json.loads(payload) for payload in self._subscribed.payloads("/detections")[before:]]
 
     def wait_for_frames_of(self, size: dict[str, int]) -> None:
-        """Wait for a result of a frame of that size."""
-        self._subscribed.wait_until(lambda: json.loads(self._subscribed.payloads("/detections")[-1])["frame"] == size)
+        """Wait for a newest result of a frame of that size."""
+
+        def arrived() -> bool:
+            newest = self._subscribed.payloads("/detections")[-1:]  # the first may come after the status
+            return [json.loads(payload)["frame"] for payload in newest] == [size]
+
+        self._subscribed.wait_until(arrived)
 
     def drain(self) -> None:
         """Wait until all that is on its way has arrived: a message of our own comes behind it."""
