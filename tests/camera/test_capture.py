@@ -471,7 +471,7 @@ def test_stop_closes_camera_and_queue(
     assert capture.stop(SOON)
     assert capture.stop(SOON)
     assert source.closed.is_set()
-    assert len(list(frames)) <= 1, "what was read ahead"
+    assert len(list(frames)) <= 3, "one each: in this queue, in the hands of the thread that fills it, read ahead"
     assert capture.failure is None
 
 
