@@ -1,7 +1,7 @@
 """The detector pool: one detector per worker thread, since an interpreter is not thread-safe."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -101,8 +101,19 @@ class DetectorPool:
         """
         return self._detector(worker).infer(prepared)
 
-    def decode(self, raw: Sequence[RawOutputs], layout: FrameLayout) -> tuple[Detections, Detections | None]:
+    def decode(
+        self,
+        raw: Sequence[RawOutputs],
+        layout: FrameLayout,
+        *,
+        unmasked: Callable[[Detections], Detections] = lambda found: found,
+    ) -> tuple[Detections, Detections | None]:
         """Decode the outputs; see `Detector.decode`. By one thread at a time, in the order of the frames.
+
+        Args:
+            raw: from `infer`.
+            layout: of the frame.
+            unmasked: returns the detections that are not masked; the others are dropped, and nothing is unsure there.
 
         Returns:
             The detections from the threshold on; and, if the model is unsure about the frame, all of them down to the
@@ -115,9 +126,10 @@ class DetectorPool:
             plan = RegionPlan(layout.frame, layout.at, layout.regions)
             of_regions = self._first.decode_regions(raw, layout)
             found, processed = self._planner.resolve(plan, of_regions, self._first.labels)
+        found = unmasked(found)
         if self._uncertainty is None:
             return found, None
-        return found.at_least(self._threshold), found if self._uncertainty.contains_any(processed) else None
+        return found.at_least(self._threshold), found if self._uncertainty.contains_any(unmasked(processed)) else None
 
     def abandon(self, worker: int) -> None:
         """Leave a worker's detector to the thread that is stuck in it; the next use loads another."""

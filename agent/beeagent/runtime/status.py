@@ -21,7 +21,7 @@ from beeagent.messages import (
 )
 from beeagent.outbox import Outbox, OutboxCounts
 from beeagent.runtime.pipeline import Pipeline
-from beeagent.runtime.reload import ModelReload
+from beeagent.runtime.reload import Reload
 from beeagent.runtime.systemd import ServiceNotifier
 from beeagent.settings import Settings
 
@@ -227,7 +227,7 @@ class StatusReporter:
     """The thread that checks the other parts of the agent twice a second, and reports its status.
 
     It polls the problems of those that do not report them, publishes the status when its reasons change and every 30
-    seconds, notifies systemd, and starts the reload of a model that was requested.
+    seconds, notifies systemd, and starts a reload that was requested.
 
     The agent is ready once it has processed a frame, or waits for a camera that is known to be away: until then the
     settings may still prove wrong. The watchdog is fed until one frame has taken half of its time: a model that hangs
@@ -242,7 +242,7 @@ class StatusReporter:
         report: publishes a status message.
         notifier: notifies systemd.
         stopping: ends the thread when set.
-        reload: reloads the model on request; None where it cannot be reloaded.
+        reload: reloads the model and the places on request; None where nothing can be reloaded.
     """
 
     def __init__(  # noqa: PLR0913 - what it reads, and where it reports
@@ -255,7 +255,7 @@ class StatusReporter:
         report: Callable[[bytes], None],
         notifier: ServiceNotifier,
         stopping: threading.Event,
-        reload: ModelReload | None = None,
+        reload: Reload | None = None,
     ) -> None:
         self._health = health
         self._problems = problems
