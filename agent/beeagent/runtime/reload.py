@@ -19,9 +19,9 @@ RELOADED = ("model", "labels", "threshold", "tiles")
 class Reload:
     """Reads the file of places again, and loads the model of changed settings beside the current one.
 
-    The new model's hash is checked and it is run once, while the old one goes on processing frames. If it works, the two
-    are swapped; if not, the old one stays, and the problem is reported until a later reload succeeds. So it is with the
-    places.
+    The new model's hash is checked and it is run once, while the old one goes on processing frames. If it works, the
+    two are swapped; if not, the old one stays, and the problem is reported until a later reload succeeds. So it is with
+    the places.
 
     Args:
         settings: the settings of the current model.
