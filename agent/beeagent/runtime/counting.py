@@ -10,6 +10,7 @@ from typing import Final
 from beeagent.camera import Frame
 from beeagent.detection import Detections
 from beeagent.errors import BeeagentError, InputError
+from beeagent.runtime.pipeline import FrameResult
 from beeagent.tracking import (
     CountHistory,
     Interval,
@@ -74,8 +75,8 @@ class Counting:
         """Return the detections whose centre is in no mask."""
         return self._places.unmasked(detections)
 
-    def update(self, frame: Frame, detections: Detections) -> tuple[Sequence[int], TrafficReport | None]:
-        """Follow and count the detections of the next frame.
+    def update(self, result: FrameResult) -> tuple[Sequence[int], TrafficReport | None]:
+        """Follow and count the detections of the next frame, with the candidates of lower confidence.
 
         Returns:
             The number of the confirmed track of each detection, 0 where there is none; and the report of the interval
@@ -85,9 +86,11 @@ class Counting:
             self._new_places, self._places = None, places
             if self._traffic is not None:
                 self._traffic.replace(places)
+        frame, count = result.frame, len(result.detections)
         at_s, at = self._time_of(frame)
-        tracked = self._tracker.update(detections, at_s=at_s, frame_size=frame.size)
-        numbers: list[int] = (tracked.tracks * tracked.confirmed).tolist()
+        candidates = result.detections if result.candidates is None else result.candidates
+        tracked = self._tracker.update(candidates, at_s=at_s, frame_size=frame.size)
+        numbers: list[int] = (tracked.tracks * tracked.confirmed)[:count].tolist()
         return numbers, None if self._traffic is None else self._traffic.add(tracked, at)
 
     def reload(self) -> None:

@@ -127,7 +127,14 @@ def build_detectors(settings: Settings, bundle: ModelBundle) -> DetectorPool:
         unsure = uncertainty_range(
             bundle, threshold=threshold, low=settings.rekognition.unsure_low, high=settings.rekognition.unsure_high
         )
-    return DetectorPool(bundle, options, size=workers, uncertainty=unsure, regions=_region_options(settings))
+    return DetectorPool(
+        bundle,
+        options,
+        size=workers,
+        uncertainty=unsure,
+        regions=_region_options(settings),
+        candidates=settings.tracking.track or settings.tracking.places is not None,
+    )
 
 
 def advisable_model(settings: Settings) -> str | None:

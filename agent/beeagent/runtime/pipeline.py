@@ -28,6 +28,7 @@ class FrameResult:
         detections: the detections that count.
         inference_ms: time in the model alone, in milliseconds.
         unsure: where the model is unsure, all its detections, also those below the threshold; else None.
+        candidates: for tracking, the detections followed by those of lower confidence; None for no others.
     """
 
     frame: Frame
@@ -35,6 +36,7 @@ class FrameResult:
     detections: Detections
     inference_ms: float
     unsure: Detections | None = None
+    candidates: Detections | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,10 +203,12 @@ class Pipeline:
             except ReorderClosedError:
                 break
             frame, model = item.prepared.frame, item.prepared.model
-            detections, unsure = model.decode(item.raw, item.prepared.input.layout, unmasked=self._unmasked)
+            decoded = model.decode(item.raw, item.prepared.input.layout, unmasked=self._unmasked)
             self._consumed_since = time.monotonic()
             try:
-                yield FrameResult(frame, model.identity, detections, item.inference_ms, unsure)
+                yield FrameResult(
+                    frame, model.identity, decoded.detections, item.inference_ms, decoded.unsure, decoded.candidates
+                )
             finally:
                 self._consumed_since = None
         if self._failure is not None:

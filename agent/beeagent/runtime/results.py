@@ -137,7 +137,7 @@ class Results:
             raise self._failure
         tracks = None
         if self._counting is not None:
-            tracks, report = self._counting.update(result.frame, result.detections)
+            tracks, report = self._counting.update(result)
             if report is not None:
                 self._publish_traffic(report)
         if self._opinion is None or result.unsure is None:
