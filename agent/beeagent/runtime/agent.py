@@ -140,6 +140,7 @@ class Agent:
                 opinion=opinion,
                 collection=collection,
                 workers=measured_workers,
+                counting=counting,
             )
             will = partial(health.offline_status, "the connection broke off")
             publisher = build_publisher(settings, broker=broker, ipc=ipc, last_will=will)

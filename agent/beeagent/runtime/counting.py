@@ -93,6 +93,11 @@ class Counting:
         numbers: list[int] = (tracked.tracks * tracked.confirmed)[:count].tolist()
         return numbers, None if self._traffic is None else self._traffic.add(tracked, at)
 
+    @property
+    def totals(self) -> dict[tuple[str, str, str], int]:
+        """How many came in and went out, over all restarts, by place, label and direction. Safe from any thread."""
+        return {} if self._traffic is None else dict(self._traffic.totals.ever)
+
     def reload(self) -> None:
         """Read the file of places again; if it is wrong, go on with the places from before and report why."""
         if self._file is None:

@@ -20,6 +20,7 @@ from beeagent.messages import (
     status_message,
 )
 from beeagent.outbox import Outbox, OutboxCounts
+from beeagent.runtime.counting import Counting
 from beeagent.runtime.pipeline import Pipeline
 from beeagent.runtime.reload import Reload
 from beeagent.runtime.systemd import ServiceNotifier
@@ -85,6 +86,7 @@ class Snapshot:
         last_delivery: when the broker last acknowledged a result; None if it has not since the start.
         second_opinion: counts of unsure frames; None without a second opinion.
         workers: number of frames processed in parallel, if it was measured.
+        passages: how many came in and went out, over all restarts, by place, label and direction; None without places.
     """
 
     device: str
@@ -96,6 +98,7 @@ class Snapshot:
     last_delivery: datetime | None
     second_opinion: SecondOpinionStatus | None = None
     workers: int | None = None
+    passages: Mapping[tuple[str, str, str], int] | None = None
 
     @property
     def state(self) -> State:
@@ -120,6 +123,7 @@ class Health:
         opinion: the second opinion; None if there is none.
         collection: the frames kept for training; None if none are kept.
         workers: number of frames processed in parallel, if it was measured.
+        counting: tracks and counts; None without tracking.
     """
 
     def __init__(  # noqa: PLR0913 - the parts whose state it reads
@@ -133,6 +137,7 @@ class Health:
         opinion: SecondOpinion | None = None,
         collection: Collection | None = None,
         workers: int | None = None,
+        counting: Counting | None = None,
     ) -> None:
         self._settings = settings
         self._problems = problems
@@ -142,6 +147,7 @@ class Health:
         self._opinion = opinion
         self._collection = collection
         self._workers = workers
+        self._counting = counting
         self._lock = threading.Lock()
         self._processed = 0
         self._recent: deque[int] = deque(maxlen=_RATE_WINDOW)
@@ -187,6 +193,7 @@ class Health:
             last_delivery=self._outbox.last_delivery,
             second_opinion=self._second_opinion(),
             workers=self._workers,
+            passages=None if self._counting is None else self._counting.totals,
         )
 
     def status(self) -> bytes:
