@@ -2,8 +2,10 @@
 
 import json
 import signal
+import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from datetime import datetime, timezone
 from functools import partial
 from itertools import pairwise
 from operator import itemgetter
@@ -11,9 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
+from beeagent.camera import Frame
+from beeagent.detection import Detections
 from beeagent.messages import load_schema
-from beeagent.tracking import CountHistory
+from beeagent.runtime import FrameResult
+from beeagent.runtime.counting import Counting
+from beeagent.tracking import CountHistory, TrafficReport
 from jsonschema import Draft202012Validator
 from support.beeagent_process import DEADLINE, run_beeagent, running_agent, tiny_model
 from support.mosquitto import Mosquitto
@@ -157,6 +164,38 @@ def test_kill_and_restart_keep_totals(mosquitto: Mosquitto, tmp_path: Path) -> N
         subscribed.wait_until(lambda: _last_total(subscribed) == total)
         numbers = [message["seq"] for message in _traffic(subscribed)]
     assert sorted(set(numbers)) == list(range(1, max(numbers) + 1))
+
+
+def test_counts_that_cannot_be_stored_are_stored_later_and_reported_meanwhile(tmp_path: Path) -> None:
+    file = tmp_path / "counts.sqlite3"
+    problems: list[str | None] = []
+    counting = Counting(
+        places_file=_places(tmp_path),
+        interval_s=60,
+        threshold=0.5,
+        history=CountHistory(file),
+        on_places_problem=problems.append,
+        on_history_problem=problems.append,
+    )
+    nothing = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64), ("red",))
+
+    def process(minute: int) -> TrafficReport | None:
+        captured_at = datetime(2026, 5, 4, 10, minute, tzinfo=timezone.utc)
+        frame = Frame(np.zeros((8, 8, 3), np.uint8), captured_at, minute * 60 * 10**9, minute)
+        return counting.update(FrameResult(frame, "tiny@12345678", nothing, 1.0))[1]
+
+    with closing(sqlite3.connect(file, isolation_level=None)) as other, closing(counting):
+        assert process(0) is None
+        other.execute("BEGIN IMMEDIATE")
+        assert process(1) is not None
+        assert problems == [f"counts {file}: cannot be written: database is locked"]
+        other.execute("ROLLBACK")
+        assert process(2) is not None
+        assert problems[1:] == [None]
+        assert other.execute("SELECT minute, frames FROM traffic ORDER BY minute").fetchall() == [
+            ("2026-05-04T10:00:00Z", 1),
+            ("2026-05-04T10:01:00Z", 1),
+        ]
 
 
 def test_sighup_reloads_places_and_keeps_old_ones_on_failure(mosquitto: Mosquitto, tmp_path: Path) -> None:
