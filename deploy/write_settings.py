@@ -51,7 +51,7 @@ before version 0.2. The configuration of a Greengrass component takes both forms
 deployment is merged key by key with what the device already has.
 
 `path`, `labels`, `threshold` and `tiles` of `[model]` can change while the agent runs: change the file and send SIGHUP.
-All others need a restart.
+All others need a restart. SIGHUP also reads the file of `places` again.
 """
 
 

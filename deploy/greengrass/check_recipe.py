@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 import yaml
 from beeagent.errors import InputError, validation_problems
-from beeagent.messages import detections_topic, status_topic
+from beeagent.messages import detections_topic, status_topic, traffic_topic
 from beeagent.settings import load_settings, settings_by_name
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -148,16 +148,20 @@ def _needed_permissions(settings: Mapping[str, Any]) -> dict[str, dict[str, set[
     prefix, camera = settings.get("topic_prefix", "beeagent"), settings.get("camera_name", "camera")
     local = settings.get("broker") == "greengrass://local"
     # The matcher of local pubsub does not support MQTT's wildcard; neither does `{iot:thingName}` work everywhere.
-    topics = (detections_topic(prefix, "thing", camera), status_topic(prefix, "thing"))
-    results, status = (topic.replace(f"{prefix}/thing/", f"{prefix}/{'*' if local else '+'}/", 1) for topic in topics)
+    topics = (
+        detections_topic(prefix, "thing", camera),
+        traffic_topic(prefix, "thing", camera),
+        status_topic(prefix, "thing"),
+    )
+    *results, status = (topic.replace(f"{prefix}/thing/", f"{prefix}/{'*' if local else '+'}/", 1) for topic in topics)
     if local:
-        return {"aws.greengrass.ipc.pubsub": {"aws.greengrass#PublishToTopic": {results, status}}}
+        return {"aws.greengrass.ipc.pubsub": {"aws.greengrass#PublishToTopic": {*results, status}}}
     if settings.get("broker") != "greengrass://iot-core":
         return {}
     return {
         "aws.greengrass.ipc.mqttproxy": {
-            "aws.greengrass#PublishToIoTCore": {results, status},
-            "aws.greengrass#SubscribeToIoTCore": {results},
+            "aws.greengrass#PublishToIoTCore": {*results, status},
+            "aws.greengrass#SubscribeToIoTCore": set(results),
         }
     }
 

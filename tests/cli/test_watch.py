@@ -4,10 +4,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from beeagent.messages import (
     UnreadableError,
     detections_message,
     status_message,
+    traffic_message,
 )
 from beeagent.mqtt import BrokerAddress, EmbeddedBroker, MqttOptions, Received
 from beeagent.settings import load_settings
@@ -338,3 +339,28 @@ def test_limit_of_0_results_is_a_usage_error(tmp_path: Path) -> None:
     assert ended.returncode == 2
     assert "--messages" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_traffic_is_one_line(broker: Mosquitto) -> None:
+    counts = {"in": 12, "out": 10, "today": {"in": 840, "out": 851}, "total": {"in": 9410, "out": 9466}}
+    message = traffic_message(
+        event_id=UUID(int=1),
+        device="hive-7",
+        camera="front",
+        seq=3,
+        begin=MOMENT - timedelta(minutes=1),
+        end=MOMENT,
+        day=MOMENT.date(),
+        frames_per_s=14.82,
+        lines={"door": {"bee": counts}},
+        zones={"entrance": {"bee": {**counts, "inside": 3}}},
+    )
+    with watching(broker) as watched:
+        send(broker.port, "bees/hive-7/front/traffic", message.encode(limit=10_000))
+        send(broker.port, "bees/hive-7/front/traffic", b"{}")
+        watched.wait_for(lambda lines: len(lines) == 3)
+    assert watched.lines[1] == (
+        "2026-05-04T10:21:07.123456Z hive-7/front traffic #3 | door: 12 bee in, 10 out (today 840 and 851) | "
+        "entrance: 12 bee in, 10 out (today 840 and 851) | 14.8 frames/s"
+    )
+    assert watched.lines[2].startswith("not a message of beeagent on bees/hive-7/front/traffic: ")

@@ -18,10 +18,12 @@ _SIDE = 512
 _SQUARE = 48
 
 
-def _pool(*, regions: RegionOptions | None, uncertainty: UncertaintyRange | None = None) -> DetectorPool:
+def _pool(
+    *, regions: RegionOptions | None, uncertainty: UncertaintyRange | None = None, candidates: bool = False
+) -> DetectorPool:
     options = DetectorOptions(threads=1, threshold=0.6, tiling=Tiling(4, 4))
     bundle = bundle_of(square_finder(max_detections=64), labels=("red",))
-    return DetectorPool(bundle, options, size=1, uncertainty=uncertainty, regions=regions)
+    return DetectorPool(bundle, options, size=1, uncertainty=uncertainty, regions=regions, candidates=candidates)
 
 
 def _white() -> NDArray[np.uint8]:
@@ -36,7 +38,7 @@ def _square(x: int, y: int = 200) -> NDArray[np.uint8]:
 
 def _process(pool: DetectorPool, pixels: NDArray[np.uint8], *, at: float) -> tuple[Detections, Detections | None, int]:
     prepared = pool.choose_regions(pool.prepare(pixels, at=at))
-    detections, unsure = pool.decode(pool.infer(0, prepared), prepared.layout)
+    detections, unsure, _ = pool.decode(pool.infer(0, prepared), prepared.layout)
     return detections, unsure, len(prepared.layout.regions)
 
 
@@ -107,3 +109,24 @@ def test_without_regions_all_of_a_frame_is_processed() -> None:
 def _holds(region: Region, x: int, y: int) -> bool:
     right, bottom = region.left + region.width, region.top + region.height
     return region.left <= x and region.top <= y and x + _SQUARE <= right and y + _SQUARE <= bottom
+
+
+def test_candidates_are_the_detections_and_then_those_down_to_half_of_the_threshold() -> None:
+    pixels = _white()
+    for x, red in ((0, 255), (100, 110), (200, 50)):  # the model's scores: 1, 0.43 and 0.2
+        pixels[200 : 200 + _SQUARE, x : x + _SQUARE] = (0, 0, red)
+    plain, tracking = _pool(regions=None), _pool(regions=None, candidates=True)
+    decoded = {}
+    for pool in (plain, tracking):
+        prepared = pool.choose_regions(pool.prepare(pixels, at=0.0))
+        decoded[pool] = pool.decode(pool.infer(0, prepared), prepared.layout)
+    alone, both = decoded[plain], decoded[tracking]
+    assert (alone.unsure, both.unsure) == (None, None)
+    np.testing.assert_array_equal(alone.candidates.boxes, alone.detections.boxes)
+    np.testing.assert_array_equal(both.detections.boxes, alone.detections.boxes)
+    count = len(both.detections)
+    np.testing.assert_array_equal(both.candidates.boxes[:count], both.detections.boxes)
+    lower = both.candidates.confidences[count:]
+    assert len(lower) > 0
+    assert (lower < 0.6).all()
+    assert (lower >= 0.3).all()

@@ -46,6 +46,7 @@ def test_every_value_has_its_metric() -> None:
             estimated_cost_usd=6.0,
             collected=CollectionStatus(pictures=12, megabytes=3.5),
         ),
+        passages={("door", "bee", "in"): 9410, ("door", "bee", "out"): 9466},
     )
     front = (("camera", "front"),)
     info = (("camera", "front"), ("device", "hive-7"), ("model", "bees-lite0@3f9c21d0"), ("version", __version__))
@@ -76,6 +77,8 @@ def test_every_value_has_its_metric() -> None:
         ("beeagent_cloud_model_estimated_cost_dollars_total", ()): 6,
         ("beeagent_collected_pictures", ()): 12,
         ("beeagent_collected_bytes", ()): 3_500_000,
+        ("beeagent_passages_total", (*front, ("direction", "in"), ("label", "bee"), ("place", "door"))): 9410,
+        ("beeagent_passages_total", (*front, ("direction", "out"), ("label", "bee"), ("place", "door"))): 9466,
     }
 
 

@@ -1,4 +1,4 @@
-"""`beeagent watch`: prints results and status messages as they arrive.
+"""`beeagent watch`: prints results, traffic and status messages as they arrive.
 
 Input is not trusted: anyone who may publish may have written it.
 """
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from beeagent.errors import InputError
-from beeagent.messages import DetectionsMessage, StatusMessage, UnreadableError, detections_topic
+from beeagent.messages import DetectionsMessage, StatusMessage, TrafficMessage, UnreadableError, detections_topic
 from beeagent.mqtt import BrokerAddress, MqttOptions, Received, Subscription, mqtt_options, parse_broker, reader_id
 from beeagent.output import shown
 from beeagent.settings import Settings
@@ -55,7 +55,7 @@ def reader_options(settings: Settings, command: str, *, problem: str) -> MqttOpt
 
 
 class Watcher:
-    """Subscribes to results and status messages, and writes a line for each."""
+    """Subscribes to results, traffic and status messages, and writes a line for each."""
 
     def __init__(  # noqa: PLR0913 - filters and output
         self,
@@ -85,7 +85,8 @@ class Watcher:
             raise ValueError(f"limit {limit} is not positive")
         for name in (device, camera):  # `+` is allowed here only
             detections_topic(prefix, "any" if name == ANY_LEVEL else name, "any")
-        self._filters = (f"{prefix}/{device}/{camera}/detections", f"{prefix}/{device}/status")
+        front = f"{prefix}/{device}/{camera}"
+        self._filters = (f"{front}/detections", f"{front}/traffic", f"{prefix}/{device}/status")
         self._limit = limit
         self._write = write
         self._subscription = Subscription(
@@ -118,6 +119,8 @@ class Watcher:
         try:
             if message.topic.endswith("/detections"):
                 self._show_detections(DetectionsMessage.decode(message.payload))
+            elif message.topic.endswith("/traffic"):
+                self._write(traffic_line(TrafficMessage.decode(message.payload)))
             else:
                 self._show_status(StatusMessage.decode(message.payload))
         except UnreadableError as error:
@@ -173,6 +176,20 @@ def detections_line(message: DetectionsMessage, *, previous_seq: int | None) -> 
     if message.decided_by != "edge":
         parts.append(f"decided by {message.decided_by}")
     return " | ".join(parts)
+
+
+def traffic_line(message: TrafficMessage) -> str:
+    """Return the traffic of an interval as one line that is safe to print in a terminal."""
+    counts = [
+        f"{shown(place)}: {one.in_} {shown(label)} in, {one.out} out (today {one.today.in_} and {one.today.out})"
+        for places in (message.lines, message.zones)
+        for place, labels in places.items()
+        for label, one in labels.items()
+    ]
+    if len(counts) > _SHOWN_LABELS:
+        counts[_SHOWN_LABELS:] = ["…"]
+    front = f"{shown(message.to)} {shown(message.device)}/{shown(message.camera)} traffic #{message.seq}"
+    return " | ".join((front, *counts, f"{message.frames_per_s:.1f} frames/s"))
 
 
 def status_line(message: StatusMessage) -> str:

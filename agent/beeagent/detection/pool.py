@@ -1,9 +1,10 @@
 """The detector pool: one detector per worker thread, since an interpreter is not thread-safe."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,21 @@ from beeagent.detection.regions import RegionOptions, RegionPlan, RegionPlanner
 from beeagent.detection.uncertainty import UncertaintyRange
 
 
+class DecodedFrame(NamedTuple):
+    """The detections of a frame.
+
+    Attributes:
+        detections: from the threshold on.
+        unsure: if the model is unsure about the frame, all detections down to the low end of the uncertainty range;
+            else None.
+        candidates: for tracking, `detections` followed by those of lower confidence.
+    """
+
+    detections: Detections
+    unsure: Detections | None
+    candidates: Detections
+
+
 class DetectorPool:
     """Equal detectors of one model, one for each worker; each may process a frame of its own.
 
@@ -24,7 +40,7 @@ class DetectorPool:
         size: number of workers.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a pool of detectors can do
         self,
         bundle: ModelBundle,
         options: DetectorOptions,
@@ -32,6 +48,7 @@ class DetectorPool:
         size: int,
         uncertainty: UncertaintyRange | None = None,
         regions: RegionOptions | None = None,
+        candidates: bool = False,
     ) -> None:
         """Load the model `size` times, and run each once.
 
@@ -42,6 +59,8 @@ class DetectorPool:
             uncertainty: confidences at which the model is unsure; the detectors' threshold is then lowered to its low
                 end. None if nobody needs to know.
             regions: how to choose the regions of a frame by activity; None to process all of each frame.
+            candidates: whether to return candidates down to half of the threshold; not with regions, which would follow
+                each false one.
 
         Raises:
             InputError: the model cannot be used.
@@ -50,8 +69,10 @@ class DetectorPool:
         self.identity = bundle.identity
         self._uncertainty = uncertainty
         self._threshold = bundle.threshold if options.threshold is None else options.threshold
-        if uncertainty is not None:
-            options = replace(options, threshold=min(self._threshold, uncertainty.low))
+        self._unsure_from = self._threshold if uncertainty is None else min(self._threshold, uncertainty.low)
+        self._candidates_from = self._threshold / 2 if candidates and regions is None else self._threshold
+        if (lowest := min(self._unsure_from, self._candidates_from)) < self._threshold:
+            options = replace(options, threshold=lowest)
         self.size = size
         self._load = partial(Detector, bundle, options)
         self._detectors: list[Detector | None] = [self._load() for _ in range(size)]
@@ -101,13 +122,23 @@ class DetectorPool:
         """
         return self._detector(worker).infer(prepared)
 
-    def decode(self, raw: Sequence[RawOutputs], layout: FrameLayout) -> tuple[Detections, Detections | None]:
+    def decode(
+        self,
+        raw: Sequence[RawOutputs],
+        layout: FrameLayout,
+        *,
+        unmasked: Callable[[Detections], Detections] = lambda found: found,
+    ) -> DecodedFrame:
         """Decode the outputs; see `Detector.decode`. By one thread at a time, in the order of the frames.
 
+        Args:
+            raw: from `infer`.
+            layout: of the frame.
+            unmasked: returns the detections that are not masked; the others are dropped, and nothing is unsure there.
+
         Returns:
-            The detections from the threshold on; and, if the model is unsure about the frame, all of them down to the
-            low end of the uncertainty range, else None. Objects of regions that were not processed are carried over;
-            the model is unsure only about what it has processed.
+            The detections. Objects of regions that were not processed are carried over; the model is unsure only about
+            what it has processed.
         """
         if self._planner is None or layout.at is None:
             found = processed = self._first.decode(raw, layout)
@@ -115,9 +146,13 @@ class DetectorPool:
             plan = RegionPlan(layout.frame, layout.at, layout.regions)
             of_regions = self._first.decode_regions(raw, layout)
             found, processed = self._planner.resolve(plan, of_regions, self._first.labels)
-        if self._uncertainty is None:
-            return found, None
-        return found.at_least(self._threshold), found if self._uncertainty.contains_any(processed) else None
+        found = unmasked(found)
+        if self._uncertainty is None and self._candidates_from == self._threshold:
+            return DecodedFrame(found, None, found)
+        unsure = None
+        if self._uncertainty is not None and self._uncertainty.contains_any(unmasked(processed)):
+            unsure = found.at_least(self._unsure_from)
+        return DecodedFrame(found.at_least(self._threshold), unsure, found.at_least(self._candidates_from))
 
     def abandon(self, worker: int) -> None:
         """Leave a worker's detector to the thread that is stuck in it; the next use loads another."""

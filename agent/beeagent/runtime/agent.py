@@ -20,6 +20,7 @@ from beeagent.output import LineOutput, shown
 from beeagent.runtime.factory import (
     build_capture_limits,
     build_collection,
+    build_counting,
     build_detectors,
     build_outbox,
     build_publisher,
@@ -27,7 +28,7 @@ from beeagent.runtime.factory import (
     build_source,
 )
 from beeagent.runtime.pipeline import FrameResult, Pipeline
-from beeagent.runtime.reload import ModelReload
+from beeagent.runtime.reload import Reload
 from beeagent.runtime.results import Results
 from beeagent.runtime.status import Health, Problems, StatusReporter
 from beeagent.runtime.systemd import ServiceNotifier
@@ -56,7 +57,7 @@ class Agent:
     Attributes:
         health: the state of the agent.
         problems: the current problems of its components.
-        reload: reloads the model on request.
+        reload: reloads the model and the places on request.
         threads_stuck: after `run`, whether a thread is still stuck in a camera or a model.
 
     Args:
@@ -112,6 +113,15 @@ class Agent:
             opinion = build_second_opinion(settings, collection)
             if opinion is not None:
                 opened.callback(opinion.stop)
+            self._counting = counting = build_counting(
+                settings,
+                bundle,
+                in_memory=outbox_path is None,
+                on_places_problem=problems.of("places"),
+                on_history_problem=problems.of("counts"),
+            )
+            if counting is not None:
+                opened.callback(counting.close)
             self._pipeline = pipeline = Pipeline(
                 model=build_detectors(settings, bundle),
                 frames=capture,
@@ -119,6 +129,7 @@ class Agent:
                 on_problem=problems.of("inference"),
                 stopping=stopping,
                 inference_timeout=settings.model.inference_timeout,
+                unmasked=(lambda found: found) if counting is None else counting.unmasked,
             )
             self.health = health = Health(
                 settings,
@@ -129,6 +140,7 @@ class Agent:
                 opinion=opinion,
                 collection=collection,
                 workers=measured_workers,
+                counting=counting,
             )
             will = partial(health.offline_status, "the connection broke off")
             publisher = build_publisher(settings, broker=broker, ipc=ipc, last_will=will)
@@ -141,9 +153,15 @@ class Agent:
             )
             self._opened = opened.pop_all()
         output = LineOutput(stopping) if settings.messages.stdout else None
-        self._results = Results(settings, outbox=outbox, publisher=publisher, opinion=opinion, output=output)
-        self.reload = ModelReload(
-            settings, load=load or (lambda: settings), pipeline=pipeline, on_problem=problems.of("model")
+        self._results = Results(
+            settings, outbox=outbox, publisher=publisher, opinion=opinion, counting=counting, output=output
+        )
+        self.reload = Reload(
+            settings,
+            load=load or (lambda: settings),
+            pipeline=pipeline,
+            counting=counting,
+            on_problem=problems.of("model"),
         )
         self._reporter = StatusReporter(
             health=health,
@@ -229,6 +247,8 @@ class Agent:
         ended = self._capture.stop(_STAGES_TIMEOUT_S)
         ended = self._pipeline.join(max(0.0, began + _STAGES_TIMEOUT_S - time.monotonic())) and ended
         self._results.end(timeout=self._settings.rekognition.timeout, unless=self._stopping)
+        if self._counting is not None:
+            self._counting.close()
         if self._collection is not None:
             self._collection.close()
         if not stopped:

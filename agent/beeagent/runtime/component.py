@@ -31,6 +31,7 @@ from beeagent.runtime import (
 )
 from beeagent.settings import Settings
 from beeagent.threads import ThreadFailedError, ThreadGuard, on_stop_signals
+from beeagent.tracking import load_places
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -303,6 +304,8 @@ class _Component:
         """Raise BeeagentError if settings are invalid, as far as that can be found out while others are in use."""
         if settings.camera.address is not None:
             build_source(settings)
+        if settings.tracking.places is not None:
+            load_places(settings.tracking.places)
         if not isinstance(parse_broker(settings.mqtt.broker), Embedded):
             build_publisher(settings, broker=None, ipc=self._ipc, last_will=lambda: b"")
         load_model(settings)

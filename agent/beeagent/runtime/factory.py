@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -53,7 +54,9 @@ from beeagent.mqtt import (
     parse_broker,
 )
 from beeagent.outbox import DiscardPublisher, Outbox, Publisher
+from beeagent.runtime.counting import Counting
 from beeagent.settings import Settings
+from beeagent.tracking import CountHistory
 
 if TYPE_CHECKING:
     from beeagent.greengrass import IpcConnection
@@ -124,7 +127,14 @@ def build_detectors(settings: Settings, bundle: ModelBundle) -> DetectorPool:
         unsure = uncertainty_range(
             bundle, threshold=threshold, low=settings.rekognition.unsure_low, high=settings.rekognition.unsure_high
         )
-    return DetectorPool(bundle, options, size=workers, uncertainty=unsure, regions=_region_options(settings))
+    return DetectorPool(
+        bundle,
+        options,
+        size=workers,
+        uncertainty=unsure,
+        regions=_region_options(settings),
+        candidates=settings.tracking.track or settings.tracking.places is not None,
+    )
 
 
 def advisable_model(settings: Settings) -> str | None:
@@ -174,13 +184,65 @@ def _region_options(settings: Settings) -> RegionOptions | None:
         if rate is not None:
             raise InputError(f"max_inference_rate is {rate:g}, but regions is off: set regions, or use max_rate")
         return None
+    _require_sequence(settings, "regions", instead="use tiles, or set realtime")
+    return RegionOptions(max_inference_rate=rate)
+
+
+def _require_sequence(settings: Settings, name: str, *, instead: str) -> None:
+    """Raise InputError if a setting is for frames that follow each other, and the camera is a set of images."""
     address = None if settings.camera.address is None else parse_camera(settings.camera.address)
     if isinstance(address, ImageAddress | FolderAddress | PatternAddress) and not settings.camera.realtime:
         raise InputError(
-            f"regions is set and cannot be set on {address.description}, whose images need not follow each other: use "
-            "tiles, or set realtime"
+            f"{name} is set and cannot be set on {address.description}, whose images need not follow each other: "
+            f"{instead}"
         )
-    return RegionOptions(max_inference_rate=rate)
+
+
+def build_counting(
+    settings: Settings,
+    bundle: ModelBundle,
+    *,
+    in_memory: bool,
+    on_places_problem: Callable[[str | None], None],
+    on_history_problem: Callable[[str | None], None],
+) -> Counting | None:
+    """Build the tracks and counts; None where the settings do not ask for them.
+
+    Args:
+        settings: section `tracking`, and `threshold`.
+        bundle: the model.
+        in_memory: whether counts are kept in memory alone.
+        on_places_problem: see `Counting`.
+        on_history_problem: see `Counting`.
+
+    Raises:
+        InputError: the file of places is wrong, that of the counts cannot be used, or the camera is a set of images.
+    """
+    tracking = settings.tracking
+    if tracking.places is None and not tracking.track:
+        return None
+    _require_sequence(
+        settings, "track" if tracking.places is None else "places", instead="leave it out, or set realtime"
+    )
+    history = None
+    if tracking.places is not None and not in_memory:
+        file = settings.state_file("counts.sqlite3")
+        with suppress(OSError):  # opening the file says why
+            file.parent.mkdir(parents=True, exist_ok=True)
+        history = CountHistory(file)
+    try:
+        return Counting(
+            places_file=tracking.places,
+            interval_s=tracking.traffic_interval,
+            threshold=bundle.threshold if settings.model.threshold is None else settings.model.threshold,
+            history=history,
+            on_places_problem=on_places_problem,
+            on_history_problem=on_history_problem,
+        )
+    except BaseException:
+        if history is not None:
+            history.close()
+        raise
 
 
 def build_source(settings: Settings) -> SourceOpener:

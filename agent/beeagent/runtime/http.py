@@ -236,6 +236,12 @@ def metrics_text(now: Snapshot) -> str:
             delivered_at,
         ),
     ]
+    if now.passages is not None:
+        passages: list[_Sample] = [
+            ({**front, "place": place, "label": label, "direction": direction}, count)
+            for (place, label, direction), count in sorted(now.passages.items())
+        ]
+        metrics.append(("passages_total", "How many came in and went out at each place, over all restarts.", passages))
     if opinion is not None:
         metrics += [
             ("unsure_frames_total", "Frames on which a second opinion was wanted.", opinion.asked),

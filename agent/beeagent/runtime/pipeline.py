@@ -28,6 +28,7 @@ class FrameResult:
         detections: the detections that count.
         inference_ms: time in the model alone, in milliseconds.
         unsure: where the model is unsure, all its detections, also those below the threshold; else None.
+        candidates: for tracking, the detections followed by those of lower confidence; None for no others.
     """
 
     frame: Frame
@@ -35,6 +36,7 @@ class FrameResult:
     detections: Detections
     inference_ms: float
     unsure: Detections | None = None
+    candidates: Detections | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class Pipeline:
         stopping: threading.Event,
         inference_timeout: float = 10.0,
         backoff: Backoff | None = None,
+        unmasked: Callable[[Detections], Detections] = lambda found: found,
     ) -> None:
         """Set up the stages; nothing runs before `start`.
 
@@ -101,6 +104,7 @@ class Pipeline:
             stopping: ends the results when set.
             inference_timeout: seconds after which an inference counts as stuck, above 0.
             backoff: the waits before a stuck worker is replaced; None for one second to a minute.
+            unmasked: returns the detections of a frame that are not masked; called on the thread that iterates.
         """
         if inference_timeout <= 0:
             raise ValueError(f"inference_timeout must be above 0, not {inference_timeout}")
@@ -110,6 +114,7 @@ class Pipeline:
         self._stopping = stopping
         self._inference_timeout = inference_timeout
         self._backoff = Backoff(first=1.0, longest=60.0) if backoff is None else backoff
+        self._unmasked = unmasked
         self._prepared: FrameQueue[_Prepared] = FrameQueue(drop_oldest=drop_oldest)
         self._inferred: ReorderBuffer[_Inferred] = ReorderBuffer(model.size)
         self._failure: Exception | None = None
@@ -198,10 +203,12 @@ class Pipeline:
             except ReorderClosedError:
                 break
             frame, model = item.prepared.frame, item.prepared.model
-            detections, unsure = model.decode(item.raw, item.prepared.input.layout)
+            decoded = model.decode(item.raw, item.prepared.input.layout, unmasked=self._unmasked)
             self._consumed_since = time.monotonic()
             try:
-                yield FrameResult(frame, model.identity, detections, item.inference_ms, unsure)
+                yield FrameResult(
+                    frame, model.identity, decoded.detections, item.inference_ms, decoded.unsure, decoded.candidates
+                )
             finally:
                 self._consumed_since = None
         if self._failure is not None:

@@ -1,10 +1,11 @@
-"""Reload of the model while the agent runs."""
+"""Reload of the model and the places while the agent runs."""
 
 import logging
 import threading
 from collections.abc import Callable
 
 from beeagent.errors import BeeagentError
+from beeagent.runtime.counting import Counting
 from beeagent.runtime.factory import build_detectors, load_model
 from beeagent.runtime.pipeline import Pipeline
 from beeagent.settings import Settings
@@ -15,17 +16,19 @@ RELOADED = ("model", "labels", "threshold", "tiles")
 """The settings that take effect while the agent runs; all others take effect when it is restarted."""
 
 
-class ModelReload:
-    """Loads the model of changed settings beside the current one, and swaps the two if the new one works.
+class Reload:
+    """Reads the file of places again, and loads the model of changed settings beside the current one.
 
-    The new model's hash is checked and it is run once, while the old one goes on processing frames. If that fails, the
-    old one stays, and the problem is reported until a later reload succeeds.
+    The new model's hash is checked and it is run once, while the old one goes on processing frames. If it works, the
+    two are swapped; if not, the old one stays, and the problem is reported until a later reload succeeds. So it is with
+    the places.
 
     Args:
         settings: the settings of the current model.
         load: reads the settings again.
         pipeline: uses the model.
-        on_problem: called with the reason why a reload failed, and with None after one that succeeded.
+        counting: uses the places; None without tracking.
+        on_problem: called with the reason why a reload of the model failed, and with None after one that succeeded.
     """
 
     def __init__(
@@ -34,11 +37,13 @@ class ModelReload:
         *,
         load: Callable[[], Settings],
         pipeline: Pipeline,
+        counting: Counting | None = None,
         on_problem: Callable[[str | None], None],
     ) -> None:
         self._settings = settings
         self._load = load
         self._pipeline = pipeline
+        self._counting = counting
         self._on_problem = on_problem
         self._requested = threading.Event()
         self._thread: threading.Thread | None = None
@@ -65,6 +70,8 @@ class ModelReload:
             self._thread.join(timeout)
 
     def _run(self) -> None:
+        if self._counting is not None:
+            self._counting.reload()
         try:
             new = self._load()
             if new.model.workers == "auto":  # measured at the start

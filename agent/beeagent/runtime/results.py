@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -15,16 +16,21 @@ from beeagent.detection import Detections
 from beeagent.messages import (
     DecidedBy,
     DetectionsMessage,
+    Message,
     MessageTooLargeError,
     PublishRule,
     UnreadableError,
     detections_message,
     detections_topic,
+    traffic_message,
+    traffic_topic,
 )
 from beeagent.outbox import Outbox, Publisher
 from beeagent.output import LineOutput
+from beeagent.runtime.counting import Counting
 from beeagent.runtime.pipeline import FrameResult
 from beeagent.settings import Settings
+from beeagent.tracking import TrafficReport
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -39,6 +45,7 @@ class _Decision:
         decided_by: the model on the device or the cloud model.
         fallback: with `edge-degraded`, why there was no second opinion; else None.
         event_id: the same for every decision on this frame.
+        tracks: number of the track of each detection of the model on the device, 0 for none; None without tracking.
     """
 
     result: FrameResult
@@ -46,6 +53,7 @@ class _Decision:
     decided_by: DecidedBy = "edge"
     fallback: str | None = None
     event_id: UUID = field(default_factory=uuid4)
+    tracks: Sequence[int] | None = None
 
 
 class Results:
@@ -57,15 +65,19 @@ class Results:
     before.
 
     Messages go in one at a time. Those of other frames keep their order, and late answers go in between.
+
+    With tracking, each frame is followed and counted first, in order, and the traffic of an interval goes in when the
+    first frame after it comes. Only detections of the model on the device have tracks.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts that it connects
         self,
         settings: Settings,
         *,
         outbox: Outbox,
         publisher: Publisher,
         opinion: SecondOpinion | None = None,
+        counting: Counting | None = None,
         output: LineOutput | None = None,
     ) -> None:
         """Set up; nothing runs before `start`.
@@ -75,16 +87,19 @@ class Results:
             outbox: takes the messages.
             publisher: has the limit of a message's size; the weakest detections of a longer one are left out.
             opinion: the second opinion; None to publish what the model on the device detects.
+            counting: tracks and counts; None without tracking.
             output: where each message is written as well; None for nowhere.
         """
         self._settings = settings
         self._outbox = outbox
         self._publisher = publisher
         self._opinion = opinion
+        self._counting = counting
         self._output = output
         self._rule = PublishRule(settings.messages.publish)
         self._stream = f"{settings.agent.device}/{settings.camera.name}"
         self._topic = detections_topic(settings.messages.topic_prefix, settings.agent.device, settings.camera.name)
+        self._traffic_topic = traffic_topic(settings.messages.topic_prefix, settings.agent.device, settings.camera.name)
         self._lock = threading.Lock()  # one decision at a time, from the pipeline or from the second opinion
         self._failure: Exception | None = None
 
@@ -120,10 +135,15 @@ class Results:
         """
         if self._failure is not None:
             raise self._failure
+        tracks = None
+        if self._counting is not None:
+            tracks, report = self._counting.update(result)
+            if report is not None:
+                self._publish_traffic(report)
         if self._opinion is None or result.unsure is None:
-            self._publish(_Decision(result, result.detections))
+            self._publish(_Decision(result, result.detections, tracks=tracks))
             return
-        degraded = _Decision(result, result.detections, "edge-degraded", "timeout")
+        degraded = _Decision(result, result.detections, "edge-degraded", "timeout", tracks=tracks)
         self._outbox.reserve(str(degraded.event_id), self._encode(self._message(degraded, seq=1)))
         future = self._opinion.submit(
             result.frame, result.unsure, above_threshold=len(result.detections), model=result.model
@@ -131,7 +151,12 @@ class Results:
         future.add_done_callback(partial(self._handle_opinion, degraded))
 
     def end(self, *, timeout: float, unless: threading.Event) -> None:
-        """Wait up to `timeout` seconds for second opinions, or until `unless` is set; then publish without them."""
+        """Publish what is left: the traffic of the last interval, and the frames whose second opinion is pending.
+
+        Waits for second opinions up to `timeout` seconds or until `unless` is set, and publishes without the others.
+        """
+        if self._counting is not None and (report := self._counting.end()) is not None:
+            self._publish_traffic(report)
         if self._opinion is None:
             return
         by = time.monotonic() + timeout
@@ -143,7 +168,13 @@ class Results:
     def _handle_opinion(self, degraded: _Decision, future: "Future[CloudResult]") -> None:
         opinion = future.result()
         detections = opinion.detections if opinion.decided_by == "cloud" else degraded.detections
-        decision = replace(degraded, detections=detections, decided_by=opinion.decided_by, fallback=opinion.reason)
+        decision = replace(
+            degraded,
+            detections=detections,
+            decided_by=opinion.decided_by,
+            fallback=opinion.reason,
+            tracks=None if opinion.decided_by == "cloud" else degraded.tracks,
+        )
         try:
             self._publish(decision, releases=str(decision.event_id))
         except Exception as error:  # noqa: BLE001 - a future would swallow it
@@ -155,6 +186,26 @@ class Results:
                 self._put(self._message(decision, seq=self._outbox.next_number(self._stream)), releases=releases)
             elif releases is not None:
                 self._outbox.release(releases)
+
+    def _publish_traffic(self, report: TrafficReport) -> None:
+        stream = f"{self._stream}/traffic"
+        with self._lock:
+            message = traffic_message(
+                event_id=uuid4(),
+                device=self._settings.agent.device,
+                camera=self._settings.camera.name,
+                seq=self._outbox.next_number(stream),
+                begin=report.interval.begin,
+                end=report.interval.end,
+                day=report.day,
+                frames_per_s=report.interval.frames_per_s,
+                lines=report.lines,
+                zones=report.zones,
+            )
+            payload = self._encode(message)
+            self._outbox.put(stream=stream, topic=self._traffic_topic, payload=payload)
+            if self._output is not None:
+                self._output.write(payload)
 
     def _put(self, message: DetectionsMessage, *, releases: str | None) -> None:
         payload = self._encode(message)
@@ -181,9 +232,10 @@ class Results:
             detections=decision.detections,
             inference_ms=result.inference_ms,
             total_ms=(time.monotonic_ns() - frame.captured_ns) / 1e6,
+            tracks=decision.tracks,
         )
 
-    def _encode(self, message: DetectionsMessage) -> bytes:
+    def _encode(self, message: Message) -> bytes:
         try:
             return message.encode(limit=self._publisher.payload_limit)
         except MessageTooLargeError:

@@ -26,7 +26,7 @@ _EXIT_FAILURE, _EXIT_USAGE = 1, 2  # as the command line's
 
 
 def run_agent(load: Callable[[], Settings]) -> None:
-    """Run the agent until its camera ends, or SIGINT or SIGTERM; SIGHUP reloads the model.
+    """Run the agent until its camera ends, or SIGINT or SIGTERM; SIGHUP reloads the model and the places.
 
     Args:
         load: reads the settings; called at the start, and at each SIGHUP.

@@ -20,8 +20,9 @@ from beeagent.messages import (
     status_message,
 )
 from beeagent.outbox import Outbox, OutboxCounts
+from beeagent.runtime.counting import Counting
 from beeagent.runtime.pipeline import Pipeline
-from beeagent.runtime.reload import ModelReload
+from beeagent.runtime.reload import Reload
 from beeagent.runtime.systemd import ServiceNotifier
 from beeagent.settings import Settings
 
@@ -85,6 +86,7 @@ class Snapshot:
         last_delivery: when the broker last acknowledged a result; None if it has not since the start.
         second_opinion: counts of unsure frames; None without a second opinion.
         workers: number of frames processed in parallel, if it was measured.
+        passages: how many came in and went out, over all restarts, by place, label and direction; None without places.
     """
 
     device: str
@@ -96,6 +98,7 @@ class Snapshot:
     last_delivery: datetime | None
     second_opinion: SecondOpinionStatus | None = None
     workers: int | None = None
+    passages: Mapping[tuple[str, str, str], int] | None = None
 
     @property
     def state(self) -> State:
@@ -120,6 +123,7 @@ class Health:
         opinion: the second opinion; None if there is none.
         collection: the frames kept for training; None if none are kept.
         workers: number of frames processed in parallel, if it was measured.
+        counting: tracks and counts; None without tracking.
     """
 
     def __init__(  # noqa: PLR0913 - the parts whose state it reads
@@ -133,6 +137,7 @@ class Health:
         opinion: SecondOpinion | None = None,
         collection: Collection | None = None,
         workers: int | None = None,
+        counting: Counting | None = None,
     ) -> None:
         self._settings = settings
         self._problems = problems
@@ -142,6 +147,7 @@ class Health:
         self._opinion = opinion
         self._collection = collection
         self._workers = workers
+        self._counting = counting
         self._lock = threading.Lock()
         self._processed = 0
         self._recent: deque[int] = deque(maxlen=_RATE_WINDOW)
@@ -187,6 +193,7 @@ class Health:
             last_delivery=self._outbox.last_delivery,
             second_opinion=self._second_opinion(),
             workers=self._workers,
+            passages=None if self._counting is None else self._counting.totals,
         )
 
     def status(self) -> bytes:
@@ -227,7 +234,7 @@ class StatusReporter:
     """The thread that checks the other parts of the agent twice a second, and reports its status.
 
     It polls the problems of those that do not report them, publishes the status when its reasons change and every 30
-    seconds, notifies systemd, and starts the reload of a model that was requested.
+    seconds, notifies systemd, and starts a reload that was requested.
 
     The agent is ready once it has processed a frame, or waits for a camera that is known to be away: until then the
     settings may still prove wrong. The watchdog is fed until one frame has taken half of its time: a model that hangs
@@ -242,7 +249,7 @@ class StatusReporter:
         report: publishes a status message.
         notifier: notifies systemd.
         stopping: ends the thread when set.
-        reload: reloads the model on request; None where it cannot be reloaded.
+        reload: reloads the model and the places on request; None where nothing can be reloaded.
     """
 
     def __init__(  # noqa: PLR0913 - what it reads, and where it reports
@@ -255,7 +262,7 @@ class StatusReporter:
         report: Callable[[bytes], None],
         notifier: ServiceNotifier,
         stopping: threading.Event,
-        reload: ModelReload | None = None,
+        reload: Reload | None = None,
     ) -> None:
         self._health = health
         self._problems = problems

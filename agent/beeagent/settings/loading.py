@@ -38,6 +38,7 @@ class Settings(BaseModel):
 
     camera: sections.CameraSettings = Field(default_factory=sections.CameraSettings, title="Camera")
     model: sections.ModelSettings = Field(default_factory=sections.ModelSettings, title="Model")
+    tracking: sections.TrackingSettings = Field(default_factory=sections.TrackingSettings, title="Tracking")
     messages: sections.MessageSettings = Field(default_factory=sections.MessageSettings, title="Messages")
     mqtt: sections.MqttSettings = Field(default_factory=sections.MqttSettings, title="MQTT")
     outbox: sections.OutboxSettings = Field(default_factory=sections.OutboxSettings, title="Outbox")

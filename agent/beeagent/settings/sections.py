@@ -178,6 +178,23 @@ class ModelSettings(_Section):
     )
 
 
+class TrackingSettings(_Section):
+    """Tracks of bees from frame to frame, and counts of who flies in and out."""
+
+    track: Annotated[bool, Option("track")] = _field(
+        False, "Follow bees from frame to frame: each detection has the number of its track. On when places is given."
+    )
+    places: Annotated[FilePath | None, Option("places", default="none")] = _field(
+        None,
+        "TOML file of the lines, zones and masks in the frame. Bees are counted at the lines and zones, and detections "
+        "in masks are dropped. SIGHUP reads it again.",
+        example="/etc/beeagent/places.toml",
+    )
+    traffic_interval: Annotated[float, Option("traffic_interval")] = _field(
+        60.0, "Seconds from one message with counts to the next.", ge=1, le=86400
+    )
+
+
 class MessageSettings(_Section):
     """What is published, and under which topics."""
 

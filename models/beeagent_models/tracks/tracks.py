@@ -118,7 +118,7 @@ class _Source(Row):
 
 
 class _Detection(Row):
-    track: _Track | None = None  # absent until its track is confirmed
+    track: _Track | None = None  # absent before its track is confirmed
     label: str = ""
     box: _Box
 
@@ -148,8 +148,8 @@ def read_tracks(path: Path, *, rate: float | None = None, is_truth: bool = False
       folder `gt` gives size, rate and number of frames. In a truth, objects whose seventh value is 0 are left out, as
       the format has it.
     - JSON Lines of the schema beeagent.tracks/1.
-    - Messages of the agent, beeagent.detections/1: their `position_s` gives the frame. Detections without a `track`,
-      whose track is not confirmed, are left out.
+    - Messages of the agent, beeagent.detections/1, whose `position_s` gives the frame. Detections without a `track` are
+      passed over.
 
     Args:
         path: the file.
@@ -178,7 +178,7 @@ def _read_own(path: Path, first: tuple[int, str], lines: Iterable[tuple[int, str
     found = []
     for number, text in lines:
         row = parse_row(_FrameRow, text, path=path, number=number)
-        found += [_placed(number, row.frame, one, header.width, header.height) for one in row.tracks]
+        found += [_placed(number, row.frame, one.track, one, (header.width, header.height)) for one in row.tracks]
     size = (header.width, header.height)
     return _assembled(path, found, size=size, rate=header.rate, frames=header.frames)
 
@@ -188,7 +188,8 @@ def _read_messages(path: Path, lines: Iterable[tuple[int, str]], *, rate: float 
         raise InputError(
             f"{path}: messages of the agent need the frame rate of the video, which the truth does not name"
         )
-    found, size, detections = [], None, 0
+    found: list[_Found] = []
+    size, detected = None, False
     for number, text in lines:
         schema = schema_of(text, path=path, number=number)
         if schema not in MESSAGES:
@@ -198,22 +199,19 @@ def _read_messages(path: Path, lines: Iterable[tuple[int, str]], *, rate: float 
         message = parse_row(_Message, text, path=path, number=number)
         size = (message.frame.width, message.frame.height)
         frame = round(message.source.position_s * rate) + 1
-        detections += len(message.detections)
-        found += [
-            _placed(number, frame, _Object(track=one.track, label=one.label, box=one.box), *size)
-            for one in message.detections
-            if one.track is not None
-        ]
+        detected = detected or bool(message.detections)
+        found += [_placed(number, frame, one.track, one, size) for one in message.detections if one.track is not None]
     if size is None:
         raise InputError(f"{path} has no message {_DETECTIONS}: give one with the tracks")
-    if detections and not found:
-        raise InputError(f"{path}: no detection has a track: give messages of an agent that tracks")
+    if detected and not found:
+        raise InputError(f"{path} has no detection with a track: run the agent with --places or --track")
     return _assembled(path, found, size=size, rate=rate, frames=None)
 
 
-def _placed(line: int, frame: int, one: _Object, width: int, height: int) -> _Found:
+def _placed(line: int, frame: int, track: int, one: _Object | _Detection, size: tuple[int, int]) -> _Found:
+    width, height = size
     box = (one.box.left * width, one.box.top * height, one.box.width * width, one.box.height * height)
-    return _Found(line, frame, one.track, one.label, box)
+    return _Found(line, frame, track, one.label, box)
 
 
 def _read_mot(path: Path, lines: Iterable[tuple[int, str]], *, is_truth: bool) -> Tracks:

@@ -141,7 +141,7 @@ BOX = '{"left":0.1,"top":0.2,"width":0.3,"height":0.4}'
         (
             '{"schema":"beeagent.detections/1","frame":{"width":640,"height":360},"source":{"position_s":0},'
             '"detections":[{"label":"bee","box":' + BOX + "}]}",
-            "no detection has a track: give messages of an agent that tracks",
+            "has no detection with a track: run the agent with --places or --track",
         ),
     ],
 )
@@ -201,7 +201,8 @@ def test_messages_of_the_agent_are_read_by_their_position(tmp_path: Path) -> Non
                     "track": 5,
                     "box": {"left": 0.5, "top": 0.25, "width": 0.1, "height": 0.2},
                 },
-                {"label": "bee", "confidence": 0.5, "box": {"left": 0.1, "top": 0.1, "width": 0.1, "height": 0.2}},
+                # Its track is not confirmed yet.
+                {"label": "bee", "confidence": 0.5, "box": {"left": 0.1, "top": 0.1, "width": 0.1, "height": 0.1}},
             ],
         }
         for position in (0.0, 0.033, 0.067, 0.2)

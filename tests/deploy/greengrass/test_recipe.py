@@ -84,9 +84,10 @@ def test_permissions_and_platforms_follow_the_options() -> None:
     assert permissions(plain) == {
         "aws.greengrass#PublishToIoTCore": [
             "beeagent/+/camera/detections",
+            "beeagent/+/camera/traffic",
             "beeagent/+/status",
         ],
-        "aws.greengrass#SubscribeToIoTCore": ["beeagent/+/camera/detections"],
+        "aws.greengrass#SubscribeToIoTCore": ["beeagent/+/camera/detections", "beeagent/+/camera/traffic"],
     }
     secretive = yaml.safe_load(recipe("--secret", SECRET))
     assert list(secretive["ComponentDependencies"]) == ["aws.greengrass.SecretManager"]
@@ -186,16 +187,17 @@ def test_each_nucleus_permits_exactly_what_the_agent_uses(arguments: list[str], 
     """With the resources as they are in the recipe; the nucleus replaces variables itself, if at all."""
     configuration = yaml.safe_load(recipe(*arguments))["ComponentConfiguration"]["DefaultConfiguration"]
     prefix, camera = configuration["topic_prefix"], configuration["camera_name"]
-    results, status = f"{prefix}/hive-7/{camera}/detections", f"{prefix}/hive-7/status"
-    used = {(operation, results) for operation in ("PublishToIoTCore", "SubscribeToIoTCore")}
+    results = [f"{prefix}/hive-7/{camera}/{leaf}" for leaf in ("detections", "traffic")]
+    status = f"{prefix}/hive-7/status"
+    used = {(operation, topic) for operation in ("PublishToIoTCore", "SubscribeToIoTCore") for topic in results}
     used.add(("PublishToIoTCore", status))
     if configuration["broker"] == "greengrass://local":
-        used = {("PublishToTopic", results), ("PublishToTopic", status)}
+        used = {("PublishToTopic", topic) for topic in (*results, status)}
     elsewhere = (f"{prefix}/hive-7/other/detections", f"other/hive-7/{camera}/detections", f"{prefix}/hive-7/more")
     permitted = {
         (operation, topic)
         for operation in ("PublishToIoTCore", "SubscribeToIoTCore", "PublishToTopic")
-        for topic in (results, status, *elsewhere)
+        for topic in (*results, status, *elsewhere)
         if permits(configuration, operation, topic, kind=kind, thing="hive-7")
     }
     assert permitted == used

@@ -1,0 +1,152 @@
+"""Tracks and counts of the running agent: from the detections of each frame to the traffic of each interval."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from beeagent.camera import Frame
+from beeagent.detection import Detections
+from beeagent.errors import BeeagentError, InputError
+from beeagent.runtime.pipeline import FrameResult
+from beeagent.tracking import (
+    CountHistory,
+    Interval,
+    Places,
+    Totals,
+    Tracker,
+    TrackerOptions,
+    Traffic,
+    TrafficReport,
+    load_places,
+)
+
+_LOG: Final = logging.getLogger(__name__)
+
+_MAX_UNSTORED_MINUTES: Final = 1440
+
+
+class Counting:
+    """Follows the detections from frame to frame, and counts them at the places of the camera.
+
+    `unmasked` and `update` are called for each frame in order, on one thread; `reload` on any thread.
+
+    In a video, times are those of the video, from the moment at which its first frame was read.
+
+    Args:
+        places_file: the lines, zones and masks; None to follow only.
+        interval_s: of the reports, in seconds.
+        threshold: confidence from which a detection begins a track, 0 to 1.
+        history: keeps the counts; None to keep them in memory.
+        on_places_problem: called with the reason why the places could not be reloaded, and with None once they were.
+        on_history_problem: likewise for the counts that could not be stored.
+
+    Raises:
+        InputError: the places or the totals cannot be read.
+    """
+
+    def __init__(  # noqa: PLR0913 - its settings, and where it reports problems
+        self,
+        *,
+        places_file: Path | None,
+        interval_s: float,
+        threshold: float,
+        history: CountHistory | None,
+        on_places_problem: Callable[[str | None], None],
+        on_history_problem: Callable[[str | None], None],
+    ) -> None:
+        self._file = places_file
+        self._on_places_problem = on_places_problem
+        self._history = history
+        self._places = Places() if places_file is None else load_places(places_file)
+        self._new_places: Places | None = None
+        self._tracker = Tracker(TrackerOptions(high_confidence=threshold))
+        self._traffic: Traffic | None = None
+        if places_file is not None:
+            totals, store = None, None
+            if history is not None:
+                totals, store = history.totals(), _ForgivingStore(history, on_history_problem)
+            self._traffic = Traffic(self._places, interval_s=interval_s, totals=totals, store=store)
+        self._video_began: datetime | None = None
+
+    def unmasked(self, detections: Detections) -> Detections:
+        """Return the detections whose centre is in no mask."""
+        return self._places.unmasked(detections)
+
+    def update(self, result: FrameResult) -> tuple[Sequence[int], TrafficReport | None]:
+        """Follow and count the detections of the next frame, with the candidates of lower confidence.
+
+        Returns:
+            The number of the confirmed track of each detection, 0 where there is none; and the report of the interval
+            that ended before this frame, if one did.
+        """
+        if (places := self._new_places) is not None:
+            self._new_places, self._places = None, places
+            if self._traffic is not None:
+                self._traffic.replace(places)
+        frame, count = result.frame, len(result.detections)
+        at_s, at = self._time_of(frame)
+        candidates = result.detections if result.candidates is None else result.candidates
+        tracked = self._tracker.update(candidates, at_s=at_s, frame_size=frame.size)
+        numbers: list[int] = (tracked.tracks * tracked.confirmed)[:count].tolist()
+        return numbers, None if self._traffic is None else self._traffic.add(tracked, at)
+
+    @property
+    def totals(self) -> dict[tuple[str, str, str], int]:
+        """How many came in and went out, over all restarts, by place, label and direction. Safe from any thread."""
+        return {} if self._traffic is None else dict(self._traffic.totals.ever)
+
+    def reload(self) -> None:
+        """Read the file of places again; if it is wrong, go on with the places from before and report why."""
+        if self._file is None:
+            return
+        try:
+            places = load_places(self._file)
+        except InputError as error:
+            self._on_places_problem(f"the new ones are not used: {error}")
+            return
+        self._new_places = places
+        _LOG.info(
+            "read %s again: %d lines, %d zones, %d masks",
+            self._file, len(places.lines), len(places.zones), len(places.masks),
+        )  # fmt: skip
+        self._on_places_problem(None)
+
+    def end(self) -> TrafficReport | None:
+        """End the interval before its time; return its report, or None without a frame."""
+        return None if self._traffic is None else self._traffic.close()
+
+    def close(self) -> None:
+        """Close the file of counts. Safe to call twice."""
+        if self._history is not None:
+            self._history.close()
+
+    def _time_of(self, frame: Frame) -> tuple[float, datetime]:
+        """Return the time of a frame in seconds of a clock that does not jump, and by the wall clock."""
+        if frame.position_s is None:
+            return frame.captured_ns / 1e9, frame.captured_at
+        position = timedelta(seconds=frame.position_s)
+        if self._video_began is None:
+            self._video_began = frame.captured_at - position
+        return frame.position_s, self._video_began + position
+
+
+class _ForgivingStore:
+    """Stores counts in a `CountHistory`, and keeps those that cannot be stored for the next time."""
+
+    def __init__(self, history: CountHistory, on_problem: Callable[[str | None], None]) -> None:
+        self._history = history
+        self._on_problem = on_problem
+        self._unstored: deque[Interval] = deque(maxlen=_MAX_UNSTORED_MINUTES)
+
+    def add(self, minutes: Sequence[Interval], totals: Totals) -> None:
+        self._unstored.extend(minutes)
+        try:
+            self._history.add(list(self._unstored), totals)
+        except BeeagentError as error:
+            self._on_problem(str(error))
+            return
+        self._unstored.clear()
+        self._on_problem(None)
