@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from beeagent.detection import ModelBundle
 from beeagent.runtime import Agent, choose_workers
-from beeagent.runtime.reload import ModelReload
+from beeagent.runtime.reload import Reload
 from beeagent.runtime.workers import WorkerChoice
 from beeagent.settings import Settings, load_settings
 from hypothesis import given
@@ -103,7 +103,7 @@ def test_reload_leaves_the_measured_workers(tmp_path: Path, caplog: pytest.LogCa
     settings = settings_in(tmp_path, camera="synthetic:64x48", broker="none", model=model, labels=labels)
     agent = Agent(settings, bundle=ModelBundle.load(model, labels=labels), outbox_path=None, load=lambda: settings)
     try:
-        reload: ModelReload = agent.reload
+        reload: Reload = agent.reload
         reload.request()
         reload.start_if_requested()
         reload.join(30)
