@@ -40,7 +40,7 @@ def main() -> None:
         save_checkpoint(Path(sys.argv[2]), build_model(config), config, {}, half=True)
         return
     detector_model.config_for = thin_config  # type: ignore[assignment]  # a smaller network of the same make
-    adaptation._PEAK_LEARNING_RATE = 0.06  # the base knows nothing
+    adaptation._PEAK_LEARNING_RATE = 0.03  # the base knows nothing
     cli.main()
 
 

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.training
 SCRIPT = Path(__file__).with_name("adaptation_script.py")
 DEADLINE = 1200
 SERIES = ("a", "b", "c")
-STEPS = 120
+STEPS = 160
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:

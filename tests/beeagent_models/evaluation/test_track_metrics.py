@@ -4,6 +4,9 @@ import math
 
 import numpy as np
 import pytest
+
+pytest.importorskip("motrics")
+
 from beeagent_models.evaluation.track_metrics import measure_tracks
 from beeagent_models.tracks import Tracks
 
