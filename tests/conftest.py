@@ -28,7 +28,7 @@ _TRAINING_TIMEOUT_S = 600
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give what compiles networks more time than others, unless the test says how much."""
+    """Raise the time-out of tests that compile networks, unless a test sets its own."""
     for item in items:
         if item.get_closest_marker("training") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(_TRAINING_TIMEOUT_S))

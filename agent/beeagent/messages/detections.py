@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import numpy as np
@@ -13,8 +13,8 @@ from beeagent.detection import Detections
 from beeagent.messages.message import (
     CLOSED,
     OPEN,
-    UUID_PATTERN,
     Amount,
+    EventId,
     Message,
     Part,
     PositiveCount,
@@ -117,9 +117,7 @@ class DetectionsMessage(Message):
         description="Name and major version of this message. What is said here of a field stays true within the "
         "version.",
     )
-    event_id: Annotated[str, Field(pattern=UUID_PATTERN, json_schema_extra={"format": "uuid"})] = Field(
-        description="UUID of this result. The same in every copy of the message."
-    )
+    event_id: EventId = Field(description="UUID of this result. The same in every copy of the message.")
     device: TopicLevel = Field(description="Name of the device, as in the topic.")
     camera: TopicLevel = Field(description="Name of the camera on the device, as in the topic.")
     seq: PositiveCount = Field(

@@ -11,7 +11,6 @@ from beeagent.errors import BeeagentError
 _MAX_BYTES: Final = 512 * 1024  # of a message to read: four times the most that AWS IoT carries
 _MAX_INT: Final = 2**63 - 1
 _MAX_AMOUNT: Final = 1e15
-UUID_PATTERN: Final = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 
 OPEN: Final[dict[str, Any]] = {"additionalProperties": True}
 """In the JSON Schema of a part: later releases may add fields."""
@@ -25,6 +24,12 @@ Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, le=_MAX_AMOUNT, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=_MAX_INT)]
 PositiveCount = Annotated[int, Field(ge=1, le=_MAX_INT)]
+EventId = Annotated[
+    str,
+    Field(
+        pattern="^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", json_schema_extra={"format": "uuid"}
+    ),
+]
 Timestamp = Annotated[
     str,
     Field(

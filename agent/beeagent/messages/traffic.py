@@ -10,9 +10,9 @@ from pydantic import ConfigDict, Field
 from beeagent.messages.message import (
     CLOSED,
     OPEN,
-    UUID_PATTERN,
     Amount,
     Count,
+    EventId,
     Message,
     Part,
     PositiveCount,
@@ -70,9 +70,7 @@ class TrafficMessage(Message):
     schema_: Literal["beeagent.traffic/1"] = Field(
         alias="schema", description="Name and major version of this message."
     )
-    event_id: Annotated[str, Field(pattern=UUID_PATTERN, json_schema_extra={"format": "uuid"})] = Field(
-        description="UUID of this message. The same in every copy of it."
-    )
+    event_id: EventId = Field(description="UUID of this message. The same in every copy of it.")
     device: TopicLevel = Field(description="Name of the device, as in the topic.")
     camera: TopicLevel = Field(description="Name of the camera on the device, as in the topic.")
     seq: PositiveCount = Field(

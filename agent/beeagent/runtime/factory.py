@@ -123,9 +123,11 @@ def build_detectors(settings: Settings, bundle: ModelBundle) -> DetectorPool:
     )
     unsure = None
     if settings.rekognition.project_version_arn is not None:
-        threshold = bundle.threshold if settings.model.threshold is None else settings.model.threshold
         unsure = uncertainty_range(
-            bundle, threshold=threshold, low=settings.rekognition.unsure_low, high=settings.rekognition.unsure_high
+            bundle,
+            threshold=_threshold(settings, bundle),
+            low=settings.rekognition.unsure_low,
+            high=settings.rekognition.unsure_high,
         )
     return DetectorPool(
         bundle,
@@ -133,7 +135,7 @@ def build_detectors(settings: Settings, bundle: ModelBundle) -> DetectorPool:
         size=workers,
         uncertainty=unsure,
         regions=_region_options(settings),
-        candidates=settings.tracking.track or settings.tracking.places is not None,
+        candidates=settings.tracking.enabled,
     )
 
 
@@ -178,6 +180,10 @@ def advise_model(
     return advise(measured, current=current, wanted_rate=min(rates, default=None))
 
 
+def _threshold(settings: Settings, bundle: ModelBundle) -> float:
+    return bundle.threshold if settings.model.threshold is None else settings.model.threshold
+
+
 def _region_options(settings: Settings) -> RegionOptions | None:
     rate = settings.model.max_inference_rate
     if not settings.model.regions:
@@ -219,7 +225,7 @@ def build_counting(
         InputError: the file of places is wrong, that of the counts cannot be used, or the camera is a set of images.
     """
     tracking = settings.tracking
-    if tracking.places is None and not tracking.track:
+    if not tracking.enabled:
         return None
     _require_sequence(
         settings, "track" if tracking.places is None else "places", instead="leave it out, or set realtime"
@@ -234,7 +240,7 @@ def build_counting(
         return Counting(
             places_file=tracking.places,
             interval_s=tracking.traffic_interval,
-            threshold=bundle.threshold if settings.model.threshold is None else settings.model.threshold,
+            threshold=_threshold(settings, bundle),
             history=history,
             on_places_problem=on_places_problem,
             on_history_problem=on_history_problem,

@@ -194,6 +194,11 @@ class TrackingSettings(_Section):
         60.0, "Seconds from one message with counts to the next.", ge=1, le=86400
     )
 
+    @property
+    def enabled(self) -> bool:
+        """Whether bees are tracked: by `track`, or to count them at places."""
+        return self.track or self.places is not None
+
 
 class MessageSettings(_Section):
     """What is published, and under which topics."""

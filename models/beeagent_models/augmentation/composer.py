@@ -181,10 +181,12 @@ class Composer:
         wanted = self._mix.sizes.draw(rng)
         if kind == CUTOUT:
             crop = self._empty(rng, width=width, height=height)
-            crowd = rng.random() < _CROWD
-            count = int(rng.integers(_MAX_PASTED, _MAX_CROWD + 1) if crowd else rng.integers(1, _MAX_PASTED + 1))
-            wanted = min(wanted, 0.9 * math.sqrt(width * height / count)) if crowd else wanted
-            crop = self._with_cutouts(rng, crop, wanted, count=count, overlap=_CROWD_OVERLAP if crowd else _OVERLAP)
+            if rng.random() < _CROWD:
+                count, overlap = int(rng.integers(_MAX_PASTED, _MAX_CROWD + 1)), _CROWD_OVERLAP
+                wanted = min(wanted, 0.9 * math.sqrt(width * height / count))
+            else:
+                count, overlap = int(rng.integers(1, _MAX_PASTED + 1)), _OVERLAP
+            crop = self._with_cutouts(rng, crop, wanted, count=count, overlap=overlap)
         elif kind == SCENE:
             crop = self._around_object(rng, _pick(rng, self._scenes), wanted, width=width, height=height)
         else:

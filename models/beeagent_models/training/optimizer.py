@@ -173,6 +173,11 @@ def first_falling_step(steps: int) -> int:
     return steps - steps // 5
 
 
+def least_steps(done: int) -> int:
+    """Return the least number of steps of a run whose learning rate does not fall within the first `done` steps."""
+    return 5 * (done - 1) // 4 + 1
+
+
 def _is_matrix(variable: Any) -> bool:  # noqa: ANN401 - a Keras variable has no type
     shape = tuple(variable.shape)
     # The predicting layers are left to AdamW: their outputs have a scale that matters.

@@ -11,7 +11,7 @@ import keras
 from beeagent import __version__
 from beeagent.errors import InputError
 
-from beeagent_models.training.optimizer import first_falling_step
+from beeagent_models.training.optimizer import first_falling_step, least_steps
 from beeagent_models.training.options import TrainingOptions
 
 
@@ -60,13 +60,15 @@ def refuse_other_run(path: Path, wanted: dict[str, Any]) -> None:
             raise InputError(
                 f"{path.parent}: holds a run with other {part}; give the same ones to resume it, or another folder"
             )
-    if wanted_steps != steps and done > first_falling_step(steps):
+    if wanted_steps == steps:
+        return
+    if done > first_falling_step(steps):
         raise InputError(
             f"{path.parent}: holds a run of {steps} steps whose learning rate falls already; give --steps {steps}"
         )
-    if wanted_steps != steps and done > first_falling_step(wanted_steps):
+    if done > first_falling_step(wanted_steps):
         raise InputError(
-            f"{path.parent}: holds a run that has done {done} steps; give at least {5 * (done - 1) // 4 + 1}, because "
+            f"{path.parent}: holds a run that has done {done} steps; give at least {least_steps(done)}, because "
             "the learning rate falls over the last fifth"
         )
 
