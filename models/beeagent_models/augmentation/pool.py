@@ -22,6 +22,8 @@ _NO_BOXES = np.zeros((0, 4), np.float32)
 _NO_IDS = np.zeros(0, np.int64)
 _LONGEST_SIDE = 1280
 _TASKS_A_MESSAGE = 4
+# Boxes of drawn bees leave out legs and antennae, which those of photographs hold.
+_SCENE_BOX_SCALE = 1.08
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,10 +91,11 @@ class _Treatment:
     ignored_border: tuple[float, float, float, float]
     blue_background: bool
     cutouts: bool
+    box_scale: float
 
     @classmethod
     def of(cls, part: TrainingSet) -> "_Treatment":
-        return cls(part.ignored_border, part.blue_background, part.cutouts)
+        return cls(part.ignored_border, part.blue_background, part.cutouts, part.box_scale)
 
 
 def _photograph(image: LabelledImage, source: int, treatment: _Treatment) -> list[StoredImage]:
@@ -100,7 +103,8 @@ def _photograph(image: LabelledImage, source: int, treatment: _Treatment) -> lis
     ignored = _strips(pixels, treatment.ignored_border)
     if treatment.blue_background:
         ignored = np.concatenate([ignored, without_box(pixels, boxes)])
-    images = [StoredImage(pixels, boxes, image.class_ids, ignored, PHOTOGRAPH, source)]
+    scaled = _scaled(boxes, treatment.box_scale, pixels)
+    images = [StoredImage(pixels, scaled, image.class_ids, ignored, PHOTOGRAPH, source)]
     if treatment.cutouts:
         images += [
             StoredImage(cutout.pixels, _NO_BOXES, np.array([cutout.class_id]), _NO_BOXES, CUTOUT, source)
@@ -114,7 +118,8 @@ def _scene(seed: int, label: int, number: int) -> list[StoredImage]:
     width, height = _scene_size(rng)
     scene = random_scene_frame(rng, width=width, height=height)
     ids = np.full(len(scene.boxes), label, np.int64)
-    return [StoredImage(scene.pixels, scene.boxes.astype(np.float32), ids, _NO_BOXES, SCENE)]
+    boxes = _scaled(scene.boxes.astype(np.float32), _SCENE_BOX_SCALE, scene.pixels)
+    return [StoredImage(scene.pixels, boxes, ids, _NO_BOXES, SCENE)]
 
 
 def _background(seed: int, number: int) -> list[StoredImage]:
@@ -136,6 +141,14 @@ def _decoded(image: LabelledImage) -> tuple[NDArray[np.uint8], NDArray[np.float3
         pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
         boxes = boxes * np.float32(scale)
     return pixels, boxes
+
+
+def _scaled(boxes: NDArray[np.float32], factor: float, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Scale boxes about their centres, within the image."""
+    height, width = pixels.shape[:2]
+    center, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * np.float32(factor)
+    limits = np.array([width, height, width, height], np.float32)
+    return np.asarray(np.clip(np.concatenate([center - half, center + half], axis=1), 0, limits), np.float32)
 
 
 def _strips(pixels: NDArray[np.uint8], border: tuple[float, float, float, float]) -> NDArray[np.float32]:
