@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from beeagent_models.augmentation.blue_background import tightened, without_box
 from beeagent_models.augmentation.cutouts import cut_out
+from beeagent_models.augmentation.geometry import scale_boxes
 from beeagent_models.augmentation.mixture import TrainingSet
 from beeagent_models.augmentation.store import BACKGROUND, CUTOUT, PHOTOGRAPH, SCENE, StoredImage
 from beeagent_models.datasets.dataset import LabelledImage
@@ -103,7 +104,8 @@ def _photograph(image: LabelledImage, source: int, treatment: _Treatment) -> lis
     ignored = _strips(pixels, treatment.ignored_border)
     if treatment.blue_background:
         ignored = np.concatenate([ignored, without_box(pixels, boxes)])
-    scaled = _scaled(boxes, treatment.box_scale, pixels)
+    height, width = pixels.shape[:2]
+    scaled = scale_boxes(boxes, treatment.box_scale, width=width, height=height)
     images = [StoredImage(pixels, scaled, image.class_ids, ignored, PHOTOGRAPH, source)]
     if treatment.cutouts:
         images += [
@@ -118,7 +120,7 @@ def _scene(seed: int, label: int, number: int) -> list[StoredImage]:
     width, height = _scene_size(rng)
     scene = random_scene_frame(rng, width=width, height=height)
     ids = np.full(len(scene.boxes), label, np.int64)
-    boxes = _scaled(scene.boxes.astype(np.float32), _SCENE_BOX_SCALE, scene.pixels)
+    boxes = scale_boxes(scene.boxes.astype(np.float32), _SCENE_BOX_SCALE, width=width, height=height)
     return [StoredImage(scene.pixels, boxes, ids, _NO_BOXES, SCENE)]
 
 
@@ -141,14 +143,6 @@ def _decoded(image: LabelledImage) -> tuple[NDArray[np.uint8], NDArray[np.float3
         pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
         boxes = boxes * np.float32(scale)
     return pixels, boxes
-
-
-def _scaled(boxes: NDArray[np.float32], factor: float, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Scale boxes about their centres, within the image."""
-    height, width = pixels.shape[:2]
-    center, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * np.float32(factor)
-    limits = np.array([width, height, width, height], np.float32)
-    return np.asarray(np.clip(np.concatenate([center - half, center + half], axis=1), 0, limits), np.float32)
 
 
 def _strips(pixels: NDArray[np.uint8], border: tuple[float, float, float, float]) -> NDArray[np.float32]:
