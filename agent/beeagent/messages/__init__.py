@@ -11,7 +11,7 @@ from beeagent.messages.detections import (
     Source,
     detections_message,
 )
-from beeagent.messages.message import Message, MessageTooLargeError, Part, UnreadableError, rfc3339
+from beeagent.messages.message import Asleep, Message, MessageTooLargeError, Part, UnreadableError, rfc3339
 from beeagent.messages.schema import load_schema
 from beeagent.messages.status import (
     CameraStatus,
@@ -27,6 +27,7 @@ from beeagent.messages.traffic import InOut, LineTraffic, TrafficMessage, ZoneTr
 
 __all__ = [
     "MAX_TOPIC_BYTES",
+    "Asleep",
     "Box",
     "CameraStatus",
     "CollectionStatus",

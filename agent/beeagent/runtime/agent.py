@@ -25,6 +25,7 @@ from beeagent.runtime.factory import (
     build_outbox,
     build_publisher,
     build_second_opinion,
+    build_sleep,
     build_source,
 )
 from beeagent.runtime.pipeline import FrameResult, Pipeline
@@ -98,11 +99,13 @@ class Agent:
         self.problems = problems = Problems()
 
         source = build_source(settings)
+        self._sleep = build_sleep(settings)
         self._capture = capture = Capture(
             source,
             drop_oldest=source.live,
             on_problem=problems.of("camera"),
             limits=build_capture_limits(settings),
+            sleep=self._sleep,
         )
         with ExitStack() as opened:  # closed again if a later part cannot be built
             self._outbox = outbox = build_outbox(settings, outbox_path)
@@ -130,6 +133,7 @@ class Agent:
                 stopping=stopping,
                 inference_timeout=settings.model.inference_timeout,
                 unmasked=(lambda found: found) if counting is None else counting.unmasked,
+                on_idle=self._end_traffic_if_asleep,
             )
             self.health = health = Health(
                 settings,
@@ -141,6 +145,7 @@ class Agent:
                 collection=collection,
                 workers=measured_workers,
                 counting=counting,
+                sleep=self._sleep,
             )
             will = partial(health.offline_status, "the connection broke off")
             publisher = build_publisher(settings, broker=broker, ipc=ipc, last_will=will)
@@ -230,6 +235,10 @@ class Agent:
         self._sender.start()
         self._reporter.start()
         self._results.start()
+
+    def _end_traffic_if_asleep(self) -> None:
+        if self._sleep is not None and (period := self._sleep.period) is not None:
+            self._results.fall_asleep(period)
 
     def _fail(self, reason: str) -> None:
         """End `run`, since a thread has failed. Called on that thread."""

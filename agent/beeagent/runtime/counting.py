@@ -115,7 +115,8 @@ class Counting:
         self._on_places_problem(None)
 
     def end(self) -> TrafficReport | None:
-        """End the interval before its time; return its report, or None without a frame."""
+        """End all tracks, and the interval before its time; return its report, or None without a frame."""
+        self._tracker.interrupt()
         return None if self._traffic is None else self._traffic.close()
 
     def close(self) -> None:

@@ -15,15 +15,20 @@ from beeagent.camera import (
     CaptureFormat,
     CaptureLimits,
     CsiAddress,
+    DarkSleep,
     DeviceAddress,
     FolderAddress,
     ImageAddress,
     NumberAddress,
     PatternAddress,
+    Sleep,
     SourceOpener,
     SourceOptions,
     StreamAddress,
     StreamTimeouts,
+    TimedSleep,
+    is_live,
+    parse_active,
     parse_camera,
 )
 from beeagent.cloud import CallBudget, CallGuard, Collection, SecondOpinion
@@ -255,21 +260,42 @@ def build_source(settings: Settings) -> SourceOpener:
     """Return what opens the configured camera.
 
     Raises:
-        InputError: no camera is configured, or its address is invalid.
+        InputError: no camera is configured, or its address or its active times are invalid.
     """
     if settings.camera.address is None:
         raise InputError(f"no camera is given: --camera takes {ALLOWED_CAMERAS}")
     # A stream that stalls should report it itself, a little before capture only sees that no frame comes.
     timeouts = StreamTimeouts(opening=_stream_open_timeout(settings), reading=0.8 * settings.camera.timeout)
     address = parse_camera(settings.camera.address)
+    sleep = build_sleep(settings)
     options = SourceOptions(
         realtime=settings.camera.realtime,
         wanted=_capture_format(settings, address),
         timeouts=timeouts,
         poll_interval=min(1.0, 1 / (settings.camera.max_rate or 1.0), settings.camera.timeout / 2),
         freeze_timeout=settings.camera.freeze_timeout or None,
+        dark=sleep.dark if isinstance(sleep, DarkSleep) else None,
     )
     return SourceOpener(address, options)
+
+
+def build_sleep(settings: Settings) -> Sleep | None:
+    """Return what decides when the camera sleeps; None where it never does.
+
+    Raises:
+        InputError: the active times are invalid, lack a latitude or longitude, or the camera is a file.
+    """
+    active = settings.camera.active
+    if active is None or settings.camera.address is None:
+        return None
+    address = parse_camera(settings.camera.address)
+    if not is_live(address, realtime=settings.camera.realtime):
+        raise InputError(
+            f"active is {active!r} and cannot be set on {address.description}, whose frames wait: leave it out, or set "
+            "realtime"
+        )
+    parsed = parse_active(active, latitude=settings.camera.latitude, longitude=settings.camera.longitude)
+    return DarkSleep(parsed) if isinstance(parsed, float) else TimedSleep(parsed)
 
 
 def build_capture_limits(settings: Settings) -> CaptureLimits:

@@ -10,9 +10,10 @@ from datetime import datetime, timezone
 from typing import Final
 
 from beeagent import __version__
-from beeagent.camera import Capture
+from beeagent.camera import Capture, Sleep
 from beeagent.cloud import Collection, SecondOpinion
 from beeagent.messages import (
+    Asleep,
     CameraStatus,
     CollectionStatus,
     SecondOpinionStatus,
@@ -87,6 +88,7 @@ class Snapshot:
         second_opinion: counts of unsure frames; None without a second opinion.
         workers: number of frames processed in parallel, if it was measured.
         passages: how many came in and went out, over all restarts, by place, label and direction; None without places.
+        asleep: since when and until when the camera sleeps; None while it is active.
     """
 
     device: str
@@ -99,10 +101,11 @@ class Snapshot:
     second_opinion: SecondOpinionStatus | None = None
     workers: int | None = None
     passages: Mapping[tuple[str, str, str], int] | None = None
+    asleep: Asleep | None = None
 
     @property
     def state(self) -> State:
-        """`online`, or `degraded` if there is a problem."""
+        """`online`, or `degraded` if there is a problem. To be asleep is none."""
         return "degraded" if self.problems else "online"
 
     @property
@@ -124,6 +127,7 @@ class Health:
         collection: the frames kept for training; None if none are kept.
         workers: number of frames processed in parallel, if it was measured.
         counting: tracks and counts; None without tracking.
+        sleep: decides when the camera sleeps; None where it never does.
     """
 
     def __init__(  # noqa: PLR0913 - the parts whose state it reads
@@ -138,6 +142,7 @@ class Health:
         collection: Collection | None = None,
         workers: int | None = None,
         counting: Counting | None = None,
+        sleep: Sleep | None = None,
     ) -> None:
         self._settings = settings
         self._problems = problems
@@ -148,6 +153,7 @@ class Health:
         self._collection = collection
         self._workers = workers
         self._counting = counting
+        self._sleep = sleep
         self._lock = threading.Lock()
         self._processed = 0
         self._recent: deque[int] = deque(maxlen=_RATE_WINDOW)
@@ -170,6 +176,7 @@ class Health:
 
     def snapshot(self) -> Snapshot:
         """Return the current state."""
+        period = None if self._sleep is None else self._sleep.period
         captured, lost, replaced = self._capture.counts, self._pipeline.lost, self._pipeline.replaced
         with self._lock:
             now = time.monotonic_ns()
@@ -194,6 +201,7 @@ class Health:
             second_opinion=self._second_opinion(),
             workers=self._workers,
             passages=None if self._counting is None else self._counting.totals,
+            asleep=None if period is None else Asleep.between(period.since, period.until),
         )
 
     def status(self) -> bytes:
@@ -233,10 +241,10 @@ class Health:
 class StatusReporter:
     """The thread that checks the other parts of the agent twice a second, and reports its status.
 
-    It polls the problems of those that do not report them, publishes the status when its reasons change and every 30
-    seconds, notifies systemd, and starts a reload that was requested.
+    It polls the problems of those that do not report them, publishes the status when its reasons change, when the
+    camera falls asleep or wakes, and every 30 seconds, notifies systemd, and starts a reload that was requested.
 
-    The agent is ready once it has processed a frame, or waits for a camera that is known to be away: until then the
+    The agent is ready once it has processed a frame, or its camera sleeps or is known to be away: until then the
     settings may still prove wrong. The watchdog is fed until one frame has taken half of its time: a model that hangs
     once is replaced before that, and one that hangs again and again, or a result that cannot be handled, lets the
     watchdog restart the agent.
@@ -272,7 +280,7 @@ class StatusReporter:
         self._notifier = notifier
         self._stopping = stopping
         self._reload = reload
-        self._reported: tuple[str, ...] | None = None
+        self._reported: tuple[tuple[str, ...], Asleep | None] | None = None
         self._report_due = 0.0
         self._thread = threading.Thread(target=self._run, name="status", daemon=True)
 
@@ -303,12 +311,20 @@ class StatusReporter:
         if watchdog_s is not None and self._busy_s() < watchdog_s / 2:
             self._notifier.alive()
         now = self._health.snapshot()
-        if now.camera.frames_read or "camera" in now.problems:
+        if now.camera.frames_read or "camera" in now.problems or now.asleep is not None:
             self._notifier.ready()
-        if now.reasons != self._reported or time.monotonic() >= self._report_due:
-            self._reported, self._report_due = now.reasons, time.monotonic() + _STATUS_INTERVAL_S
+        if (now.reasons, now.asleep) != self._reported or time.monotonic() >= self._report_due:
+            self._reported = now.reasons, now.asleep
+            self._report_due = time.monotonic() + _STATUS_INTERVAL_S
             self._report(self._health.status())
-            self._notifier.status(f"{now.state}: {'; '.join(now.reasons) or f'{now.camera.frames_per_s:.1f} frames/s'}")
+            self._notifier.status(f"{now.state}: {'; '.join([*now.reasons, *_activity(now)])}")
+
+
+def _activity(now: Snapshot) -> tuple[str, ...]:
+    """Return what the camera does, where that is worth a line."""
+    if now.asleep is not None:
+        return (f"asleep until {now.asleep.until}" if now.asleep.until else "asleep until it is bright",)
+    return () if now.reasons else (f"{now.camera.frames_per_s:.1f} frames/s",)
 
 
 def _message(now: Snapshot, state: State, reasons: tuple[str, ...]) -> bytes:
@@ -322,6 +338,7 @@ def _message(now: Snapshot, state: State, reasons: tuple[str, ...]) -> bytes:
         model=now.model,
         workers=now.workers,
         cameras=(now.camera,),
+        asleep=now.asleep if state != "offline" else None,
         outbox=now.outbox,
         last_delivery=now.last_delivery,
         second_opinion=now.second_opinion,

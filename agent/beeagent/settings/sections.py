@@ -120,6 +120,18 @@ class CameraSettings(_Section):
     max_rate: Annotated[float | None, Option("max_rate", default="no limit")] = _field(
         None, "Maximum number of frames processed per second.", gt=0, le=1000, example=5.0
     )
+    active: Annotated[str | None, Option("active", metavar="FROM..TO|'brightness>N'", default="always")] = _field(
+        None,
+        "When to capture; at other times the camera is closed. Two times, by the clock or the sun, such as "
+        "06:00..20:30, sunrise-30m..sunset+30m or 06:00..sunset; or brightness>20 (0 to 255), to sleep in the dark.",
+        example="sunrise-30m..sunset+30m",
+    )
+    latitude: Annotated[float | None, Option("latitude", default="none")] = _field(
+        None, "Latitude of the camera in degrees, north positive; for sunrise and sunset.", ge=-90, le=90, example=46.95
+    )
+    longitude: Annotated[float | None, Option("longitude", default="none")] = _field(
+        None, "Longitude of the camera in degrees, east positive; likewise.", ge=-180, le=180, example=7.45
+    )
     realtime: Annotated[bool, Option("realtime")] = _field(False, "Play a file at its own speed, like a live camera.")
     frames: Annotated[int | None, Option("frames", default="no limit")] = _field(
         None, "Stop after this many frames.", ge=1, example=100
