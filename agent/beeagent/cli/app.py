@@ -164,7 +164,19 @@ def status(
         raise typer.Exit(_EXIT_FAILURE)
 
 
-@settings_options("camera", "model", "labels", *BROKER, "threads", "workers", "state_dir", "max_rate")
+@settings_options(
+    "camera",
+    "model",
+    "labels",
+    *BROKER,
+    "threads",
+    "workers",
+    "state_dir",
+    "max_rate",
+    "active",
+    "latitude",
+    "longitude",
+)
 def doctor(*, config: Config = None, **options: Any) -> None:  # noqa: ANN401 - as above
     """Check model, camera, broker and state folder: what is wrong, how to fix it, which bundled model fits."""
     from beeagent.cli.doctor import examine

@@ -8,13 +8,23 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from functools import partial
 from importlib.metadata import version
 
 import numpy as np
 from numpy.typing import NDArray
 
-from beeagent.camera import BadFrameError, Cameras, Frame, FrameSource, SourceLostError, parse_camera
+from beeagent.camera import (
+    BadFrameError,
+    Cameras,
+    Frame,
+    FrameSource,
+    SourceLostError,
+    brightness,
+    parse_active,
+    parse_camera,
+)
 from beeagent.detection import Detector, DetectorOptions, runtime_name
 from beeagent.errors import BeeagentError
 from beeagent.greengrass import IpcConnection, ipc_address
@@ -131,7 +141,20 @@ def _check_camera(settings: Settings, *, samples: _Samples | None) -> Finding:
         raise answer
     if answer is None:
         return _WRONG, f"{address.description} contains no frame: give another one"
-    return _FINE, f"{address.description} has frames of {answer.width}x{answer.height}"
+    return _FINE, f"{address.description} has frames of {answer.width}x{answer.height}{_activity(settings, answer)}"
+
+
+def _activity(settings: Settings, frame: Frame) -> str:
+    """Return whether the camera would sleep now, if it ever does."""
+    camera = settings.camera
+    if camera.active is None:
+        return ""
+    times = parse_active(camera.active, latitude=camera.latitude, longitude=camera.longitude)
+    if isinstance(times, float):
+        return f"; its brightness is {brightness(frame.pixels):.0f}, and it is active above {times:g}"
+    span = times.at(datetime.now(timezone.utc))
+    until = "for a year" if span.until is None else f"until {span.until.astimezone().isoformat(timespec='seconds')}"
+    return f"; it is {'active' if span.active else 'asleep'} {until}"
 
 
 def _read_camera(open_source: Callable[[], FrameSource], answers: _Answers, samples: _Samples | None) -> None:
