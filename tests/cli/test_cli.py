@@ -55,6 +55,7 @@ def test_modified_bundle_is_refused(tmp_path: Path) -> None:
         (("--max-inference-rate", "5"), "max_inference_rate is 5, but regions is off"),
         (("--active", "dawn..dusk"), "active is 'dawn..dusk': give two times"),
         (("--active", "sunrise..20:30"), "latitude and longitude are not both set"),
+        (("--active", "sunset-6h..sunrise+6h", "--latitude", "0", "--longitude", "0"), "at no time of the year"),
         (("--latitude", "91"), "--latitude is 91"),
         (("--publish", "sometimes"), "--publish is 'sometimes'"),
         (("--max-rate", "-1"), "--max-rate is -1"),

@@ -32,7 +32,7 @@ class SleepPeriod:
 
     Attributes:
         since: when it began, with a time zone.
-        until: when it ends, with a time zone; None if that depends on the light, or is not within a year.
+        until: when it ends, with a time zone; None if that depends on the light.
     """
 
     since: datetime

@@ -60,9 +60,7 @@ class Asleep(Part):
     """A time in which a camera is closed, since the settings say so."""
 
     since: Timestamp = Field(description="When the camera fell asleep: UTC by the device's clock.")
-    until: Timestamp | None = Field(
-        default=None, description="When it wakes. Absent where that depends on the light, or is not within a year."
-    )
+    until: Timestamp | None = Field(default=None, description="When it wakes. Absent where that depends on the light.")
 
     @classmethod
     def between(cls, since: datetime, until: datetime | None) -> "Asleep":

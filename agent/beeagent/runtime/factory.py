@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -283,7 +284,7 @@ def build_sleep(settings: Settings) -> Sleep | None:
     """Return what decides when the camera sleeps; None where it never does.
 
     Raises:
-        InputError: the active times are invalid, lack a latitude or longitude, or the camera is a file.
+        InputError: the active times are invalid, lack a latitude or longitude, or never come; the camera is a file.
     """
     active = settings.camera.active
     if active is None or settings.camera.address is None:
@@ -295,7 +296,11 @@ def build_sleep(settings: Settings) -> Sleep | None:
             "realtime"
         )
     parsed = parse_active(active, latitude=settings.camera.latitude, longitude=settings.camera.longitude)
-    return DarkSleep(parsed) if isinstance(parsed, float) else TimedSleep(parsed)
+    if isinstance(parsed, float):
+        return DarkSleep(parsed)
+    if parsed.at(datetime.now(timezone.utc)).until is None:
+        raise InputError(f"active is {active!r}, which is at no time of the year: give other times")
+    return TimedSleep(parsed)
 
 
 def build_capture_limits(settings: Settings) -> CaptureLimits:
