@@ -309,3 +309,30 @@ def test_problem_of_before_stays_reported_while_the_camera_sleeps(
     waiting.join(SOON)
     assert not waiting.is_alive()
     assert (problems, camera.opened) == (["camera: unplugged", None], 2)
+
+
+class HurryingClock(FakeClock):
+    """A clock on which 20 s pass each time it is read."""
+
+    def now(self) -> float:
+        self.time += 20
+        return self.time
+
+
+def test_camera_in_the_dark_is_closed_between_looks_and_no_look_is_processed(
+    captured: Callable[[Camera, Sleep], Capture],
+) -> None:
+    class NightCamera(Camera):
+        """Dark until it has been opened three times: at the start, and for two looks."""
+
+        def read(self) -> Frame | None:
+            self.reads += 1
+            return _frame(200 if self.opened == 3 else 5)
+
+    camera = NightCamera()
+    capture = captured(camera, DarkSleep(20, clock=HurryingClock(), now=WallClock(EVENING)))
+    frames = iter(capture)
+    levels = [int(next(frames).pixels[0, 0, 0]) for _ in range(20)]
+    assert levels == [5] * 15 + [200] * 5
+    assert camera.opened == 3
+    assert capture.counts.reconnects == 0
