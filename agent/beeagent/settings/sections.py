@@ -130,7 +130,11 @@ class CameraSettings(_Section):
         None, "Latitude of the camera in degrees, north positive; for sunrise and sunset.", ge=-90, le=90, example=46.95
     )
     longitude: Annotated[float | None, Option("longitude", default="none")] = _field(
-        None, "Longitude of the camera in degrees, east positive; likewise.", ge=-180, le=180, example=7.45
+        None,
+        "Longitude of the camera in degrees, east positive; for sunrise and sunset.",
+        ge=-180,
+        le=180,
+        example=7.45,
     )
     realtime: Annotated[bool, Option("realtime")] = _field(False, "Play a file at its own speed, like a live camera.")
     frames: Annotated[int | None, Option("frames", default="no limit")] = _field(
