@@ -116,6 +116,7 @@ def test_agent_reports_its_sleep(mosquitto: Mosquitto, tmp_path: Path) -> None:
         agent.fall_asleep()
         status = agent.status()
         assert (status["state"], status["reasons"]) == ("online", [])
+        assert status["cameras"][0]["frames_per_s"] == 0
         assert status["asleep"]["since"] == "2026-05-04T20:00:00.000000Z"
         assert status["asleep"]["until"].startswith("2026-05-05T03:3")
         systemd.wait_for(f"STATUS=online: asleep until {status['asleep']['until']}")

@@ -180,6 +180,8 @@ class Health:
         captured, lost, replaced = self._capture.counts, self._pipeline.lost, self._pipeline.replaced
         with self._lock:
             now = time.monotonic_ns()
+            if period is not None:
+                self._recent.clear()  # the rate after waking is not averaged over the night
             camera = CameraStatus(
                 name=self._settings.camera.name,
                 frames_read=self._processed,
