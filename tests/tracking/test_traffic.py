@@ -369,12 +369,12 @@ def test_file_of_another_program_is_refused(tmp_path: Path) -> None:
     other = sqlite3.connect(tmp_path / "other.sqlite3")
     other.execute("CREATE TABLE things (name)")
     other.close()
-    with pytest.raises(InputError, match="database of another program"):
+    with pytest.raises(InputError, match="SQLite file of another program"):
         CountHistory(tmp_path / "other.sqlite3")
     later = sqlite3.connect(tmp_path / "later.sqlite3")
     later.execute("PRAGMA user_version = 9")
     later.close()
-    with pytest.raises(InputError, match="later version"):
+    with pytest.raises(InputError, match="has format 9"):
         CountHistory(tmp_path / "later.sqlite3")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from beeagent.detection import Detector, DetectorOptions, ModelBundle, runtime_name
+from beeagent.output import write_file
 from beeagent.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -123,10 +124,8 @@ def _read(path: Path) -> WorkerChoice | None:
 
 
 def _write(path: Path, choice: WorkerChoice) -> None:
-    new = path.with_name(f"{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(choice.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        new.replace(path)
+        write_file(path, [choice.model_dump_json(indent=2).encode(), b"\n"], mode=0o644)
     except OSError as error:
         _LOG.warning("workers: %s cannot be written (%s): measured again at the next start", path, error.strerror)
