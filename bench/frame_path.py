@@ -6,11 +6,12 @@ A hop is a function of beeagent through which the frame passes, or what is made 
 detections, message, payload, row. That is, one of these is an argument (other than `self`), a local variable or the
 return value of the function. What only computes a number, a flag or a name is no hop; nor is a comprehension.
 
-A camera that OpenCV would open shows the image again some time after the last frame was published, so that one is on its
-way at a time. The frame with the fewest hops counts: on a busy machine, a thread that is late may do more for one frame.
+A camera that OpenCV would open shows the image again some time after the last frame was published, so that one is on
+its way at a time. The frame with the fewest hops counts: on a busy machine, a late thread may do more for one frame.
 """
 
 import argparse
+import inspect
 import sys
 import tempfile
 import threading
@@ -78,7 +79,7 @@ class _Trace:
         """Note that the frame is published."""
         if self._hops is not None:
             # The callers that are still at work, from the loop of this thread on.
-            frame: FrameType | None = sys._getframe(1)
+            frame = inspect.currentframe()
             while frame is not None:
                 self._note(frame, None)
                 frame = frame.f_back

@@ -137,6 +137,11 @@ class StatusMessage(Message):
         default=None,
         description="Frames processed in parallel, as measured on the device. Absent where nothing was measured.",
     )
+    threads: PositiveCount | None = Field(
+        default=None,
+        description="CPU threads for inference that these share, as measured on the device. Absent where nothing was "
+        "measured.",
+    )
     cameras: list[CameraStatus] | None = Field(default=None, description="The cameras of the device.")
     outbox: OutboxStatus | None = Field(
         default=None,
@@ -178,6 +183,7 @@ def status_message(  # noqa: PLR0913 - the fields of the message
     uptime_s: float | None = None,
     model: str | None = None,
     workers: int | None = None,
+    threads: int | None = None,
     cameras: Sequence[CameraStatus] = (),
     outbox: ResultCounts | None = None,
     last_delivery: datetime | None = None,
@@ -194,6 +200,7 @@ def status_message(  # noqa: PLR0913 - the fields of the message
         uptime_s: seconds since the agent started.
         model: name and short hash, such as `bees-lite0@3f9c21d0`.
         workers: number of frames processed in parallel, if it was measured.
+        threads: number of CPU threads that these share, if workers or threads were measured.
         cameras: the status of each camera.
         outbox: the counts of the results.
         last_delivery: when the broker last acknowledged one of them, with a time zone; counts with `outbox` only.
@@ -212,6 +219,7 @@ def status_message(  # noqa: PLR0913 - the fields of the message
         uptime_s=uptime_s,
         model=model,
         workers=workers,
+        threads=threads,
         cameras=list(cameras) or None,
         outbox=None if outbox is None else _outbox(outbox, last_delivery),
         second_opinion=second_opinion,
