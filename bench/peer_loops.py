@@ -1,6 +1,6 @@
 """Ways to run a model on a video without beeagent: each reads, infers and publishes one frame after the other.
 
-    python bench/peer_loops.py loop|slicer|mediapipe MODEL VIDEO THREADS BROKER_PORT
+    python bench/peer_loops.py loop|slicer|mediapipe MODEL VIDEO THREADS BROKER_PORT FRAMES
 
 Prints the frames per second and the processor time per frame, from the 30th frame to the last, as JSON.
 `bench/peers.py` calls it, MediaPipe's in an environment that needs no other packages than mediapipe and paho-mqtt.
@@ -59,10 +59,10 @@ def _interpreter_detect(model: str, threads: int) -> _Detect:
                 "label": int(class_id),
                 "confidence": round(float(score), 4),
                 "box": [
-                    float((box[1] * width - left) / size[0]),
-                    float((box[0] * height - top) / size[1]),
-                    float((box[3] * width - left) / size[0]),
-                    float((box[2] * height - top) / size[1]),
+                    min(1.0, max(0.0, float((box[1] * width - left) / size[0]))),
+                    min(1.0, max(0.0, float((box[0] * height - top) / size[1]))),
+                    min(1.0, max(0.0, float((box[3] * width - left) / size[0]))),
+                    min(1.0, max(0.0, float((box[2] * height - top) / size[1]))),
                 ],
             }
             for box, class_id, score in found
@@ -133,7 +133,7 @@ def _mediapipe_detect(model: str, _: int) -> _Detect:
 
 def main() -> None:
     """Run one way on the whole video."""
-    kind, model, video, threads, port = sys.argv[1:]
+    kind, model, video, threads, port, wanted = sys.argv[1:]
     ways = {"loop": _interpreter_detect, "slicer": _slicer_detect, "mediapipe": _mediapipe_detect}
     detect = ways[kind](model, int(threads))
     client = Client(CallbackAPIVersion.VERSION2)
@@ -141,7 +141,7 @@ def main() -> None:
     client.loop_start()
     capture = cv2.VideoCapture(video)
     frames, began, cpu = 0, 0.0, 0.0
-    while True:
+    while frames < int(wanted):
         read, image = capture.read()
         if not read:
             break
@@ -153,6 +153,7 @@ def main() -> None:
         raise SystemExit(f"{video} has {frames} frames; more than {WARM_UP} are needed")
     seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu
     measured = frames - WARM_UP
+    del detect  # MediaPipe's detector cannot be closed any more while Python ends
     sys.stdout.write(json.dumps({"fps": measured / seconds, "cpu_ms": 1000 * cpu_s / measured}) + "\n")
     client.loop_stop()
 

@@ -20,6 +20,7 @@ round by round. A contender whose packages are missing is left out, with the rea
 import argparse
 import contextlib
 import importlib.util
+import itertools
 import json
 import os
 import shutil
@@ -54,6 +55,7 @@ def main() -> None:
     parser.add_argument("--model", default="bees-lite0", help="name of a bundled model")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--frames", type=int, default=400, help="of the video, at most")
     parser.add_argument("--mediapipe-python", default=os.environ.get(MEDIAPIPE), help=f"default: {MEDIAPIPE}")
     parser.add_argument("--json", type=Path, help="also write the figures of every round to this file")
     parser.add_argument("--run", choices=["agent", "agent 2x2", "invoke"], help=argparse.SUPPRESS)
@@ -77,7 +79,8 @@ def main() -> None:
             rounds: dict[str, list[Figures]] = {name: [] for name in contenders}
             for _ in range(given.rounds):
                 for name in contenders:
-                    rounds[name].append(_measure(name, given, threads=threads, port=port))
+                    rounds[name].append(figures := _measure(name, given, threads=threads, port=port))
+                    print(f"{threads} thread(s), {name}: {figures['fps']:.1f} frames/s", file=sys.stderr, flush=True)
             everything[threads] = rounds
             _print_table(given, threads, rounds)
     if given.json is not None:
@@ -101,10 +104,10 @@ def _measure(name: str, given: argparse.Namespace, *, threads: int, port: int) -
     if name in {"loop", "slicer", "mediapipe"}:
         python = given.mediapipe_python if name == "mediapipe" else sys.executable
         model = bundled_models()[given.model] / "model.tflite"
-        command = [python, LOOPS, name, model, given.video, threads, port]
+        command = [python, LOOPS, name, model, given.video, threads, port, given.frames]
     else:
         command = [sys.executable, __file__, given.video, "--model", given.model, "--threads", threads]
-        command += ["--run", name, "--port", port]
+        command += ["--run", name, "--port", port, "--frames", given.frames]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         raise InputError(f"{name} failed: {' '.join(done.stderr.split())[-500:]}")
@@ -116,9 +119,9 @@ def _run_own(given: argparse.Namespace) -> Figures:
     bundle = ModelBundle.load(bundled_models()[given.model])
     (threads,) = given.threads
     if given.run == "invoke":
-        return _run_invoke(bundle, given.video, threads)
-    tiles = {"tiles": "2x2"} if given.run == "agent 2x2" else {}
-    return _run_agent(bundle, given.video, {"threads": threads, "broker": f"mqtt://127.0.0.1:{given.port}", **tiles})
+        return _run_invoke(bundle, given.video, threads, frames=given.frames)
+    options = {"threads": threads, "broker": f"mqtt://127.0.0.1:{given.port}", "frames": given.frames}
+    return _run_agent(bundle, given.video, options | ({"tiles": "2x2"} if given.run == "agent 2x2" else {}))
 
 
 def _run_agent(bundle: ModelBundle, video: Path, options: dict[str, Any]) -> Figures:
@@ -137,9 +140,10 @@ def _run_agent(bundle: ModelBundle, video: Path, options: dict[str, Any]) -> Fig
     return {"fps": frames / (ended - began), "cpu_ms": 1000 * (cpu_end - cpu) / frames}
 
 
-def _run_invoke(bundle: ModelBundle, video: Path, threads: int) -> Figures:
+def _run_invoke(bundle: ModelBundle, video: Path, threads: int, *, frames: int) -> Figures:
     detector = Detector(bundle, DetectorOptions(threads=threads))
-    prepared = [detector.prepare(frame.pixels) for frame in open_camera(str(video))]
+    with open_camera(str(video)) as camera:
+        prepared = [detector.prepare(frame.pixels) for frame in itertools.islice(camera, frames)]
     spent = cpu = 0.0
     for number, one in enumerate(prepared):
         detector.feed(one.tensors[0])
@@ -147,8 +151,8 @@ def _run_invoke(bundle: ModelBundle, video: Path, threads: int) -> Figures:
         detector.interpreter.invoke()
         if number >= WARM_UP:
             spent, cpu = spent + time.perf_counter() - began, cpu + time.process_time() - cpu_began
-    frames = len(prepared) - WARM_UP
-    return {"fps": frames / spent, "cpu_ms": 1000 * cpu / frames}
+    measured = len(prepared) - WARM_UP
+    return {"fps": measured / spent, "cpu_ms": 1000 * cpu / measured}
 
 
 @contextlib.contextmanager
