@@ -215,6 +215,7 @@ def prepare_tables(  # noqa: PLR0913 - what tells one of our SQLite files from o
     *,
     tables: str,
     version: int,
+    pragmas: Iterable[str],
     application_id: int = 0,
     upgrades: Mapping[int, str] | None = None,
 ) -> None:
@@ -225,6 +226,7 @@ def prepare_tables(  # noqa: PLR0913 - what tells one of our SQLite files from o
         name: of the file, for errors, such as `outbox /var/lib/beeagent/outbox.sqlite3`.
         tables: SQL that creates the tables.
         version: of their format, 1 or more; kept in the file as `user_version`.
+        pragmas: set once the file is known not to be of another program: `journal_mode = WAL` changes it.
         application_id: marks the file as one of these; 0 for no mark.
         upgrades: SQL that upgrades a file of an earlier version to this one.
 
@@ -246,5 +248,7 @@ def prepare_tables(  # noqa: PLR0913 - what tells one of our SQLite files from o
             f"{name} has format {found}, and this version of beeagent uses format {version}: use the version that "
             "wrote it, or move it away"
         )
+    for pragma in pragmas:
+        database.execute(f"PRAGMA {pragma}")
     if sql is not None:
         database.executescript(f"BEGIN; {sql}; PRAGMA user_version = {version}; COMMIT;")

@@ -337,7 +337,12 @@ def _open(path: Path | None) -> sqlite3.Connection:
 def _prepare(database: sqlite3.Connection, path: Path | None) -> None:
     # Two processes would respect the limit per day, but each would have its own limit per minute.
     database.execute("PRAGMA locking_mode = EXCLUSIVE")
-    database.execute("PRAGMA journal_mode = WAL")
-    # Calls cost money: what was permitted is on disk, even after a power cut.
-    database.execute("PRAGMA synchronous = FULL")
-    prepare_tables(database, f"budget {path}", tables=_TABLES, version=_FORMAT, application_id=_APPLICATION_ID)
+    prepare_tables(
+        database,
+        f"budget {path}",
+        tables=_TABLES,
+        version=_FORMAT,
+        # Calls cost money: what was permitted is on disk, even after a power cut.
+        pragmas=("journal_mode = WAL", "synchronous = FULL"),
+        application_id=_APPLICATION_ID,
+    )

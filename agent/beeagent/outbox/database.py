@@ -160,16 +160,14 @@ def _prepare(database: sqlite3.Connection, path: Path | None) -> None:
     database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file
     # One process at a time: two would assign the same numbers. It also saves the shared-memory file of WAL.
     database.execute("PRAGMA locking_mode = EXCLUSIVE")
-    # WAL with NORMAL: a commit survives the end of the process at any moment without waiting for the disk. A power
-    # cut loses the newest commits only, and the file stays intact. https://www.sqlite.org/wal.html
-    database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = NORMAL")
-    database.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
     prepare_tables(
         database,
         f"outbox {path}",
         tables=f"{_MESSAGE}; {_STATE}; {_HELD}",
         version=_FORMAT,
+        # WAL with NORMAL: a commit survives the end of the process at any moment without waiting for the disk. A power
+        # cut loses the newest commits only, and the file stays intact. https://www.sqlite.org/wal.html
+        pragmas=("journal_mode = WAL", "synchronous = NORMAL", f"wal_autocheckpoint = {_CHECKPOINT_PAGES}"),
         application_id=_APPLICATION_ID,
         upgrades={_WITHOUT_HELD: _HELD},
     )

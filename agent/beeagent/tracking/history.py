@@ -71,9 +71,13 @@ class CountHistory:
 
     def _open(self) -> None:
         database = self._database
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
-        prepare_tables(database, f"counts {self._path}", tables=_SCHEMA, version=_FORMAT)
+        prepare_tables(
+            database,
+            f"counts {self._path}",
+            tables=_SCHEMA,
+            version=_FORMAT,
+            pragmas=("journal_mode = WAL", "synchronous = FULL"),
+        )
         self._names = {
             (place, label): number for number, place, label in database.execute("SELECT id, place, label FROM names")
         }
