@@ -114,9 +114,12 @@ def test_time_in_the_future_has_no_age() -> None:
 
 
 def test_measured_workers_are_printed() -> None:
-    message = status_message(device="d", state="online", reasons=[], at=MOMENT, agent_version="9", workers=2)
-    lines = status_lines(StatusMessage.decode(message.encode(limit=7000)), now=MOMENT)
-    assert lines[-1] == "  workers    2 frame(s) in parallel, as measured"
+    for threads, on in ((None, ""), (4, " on 4 thread(s)")):
+        message = status_message(
+            device="d", state="online", reasons=[], at=MOMENT, agent_version="9", workers=2, threads=threads
+        )
+        lines = status_lines(StatusMessage.decode(message.encode(limit=7000)), now=MOMENT)
+        assert lines[-1] == f"  workers    2 frame(s) in parallel{on}, as measured"
 
 
 @pytest.mark.parametrize(

@@ -362,19 +362,21 @@ def test_minutes_older_than_a_year_are_deleted(tmp_path: Path) -> None:
     history.close()
 
 
-def test_file_of_another_program_is_refused(tmp_path: Path) -> None:
+def test_file_of_another_program_is_refused_unchanged(tmp_path: Path) -> None:
     (tmp_path / "text.sqlite3").write_text("no database at all, " * 100)
     with pytest.raises(InputError, match=r"text\.sqlite3: file is not a database"):
         CountHistory(tmp_path / "text.sqlite3")
     other = sqlite3.connect(tmp_path / "other.sqlite3")
     other.execute("CREATE TABLE things (name)")
     other.close()
-    with pytest.raises(InputError, match="database of another program"):
+    before = (tmp_path / "other.sqlite3").read_bytes()
+    with pytest.raises(InputError, match="SQLite file of another program"):
         CountHistory(tmp_path / "other.sqlite3")
+    assert (tmp_path / "other.sqlite3").read_bytes() == before
     later = sqlite3.connect(tmp_path / "later.sqlite3")
     later.execute("PRAGMA user_version = 9")
     later.close()
-    with pytest.raises(InputError, match="later version"):
+    with pytest.raises(InputError, match="has format 9"):
         CountHistory(tmp_path / "later.sqlite3")
 
 

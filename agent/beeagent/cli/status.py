@@ -75,7 +75,8 @@ def status_lines(status: StatusMessage, *, now: datetime) -> list[str]:
     if status.model is not None:
         lines.append(f"  model      {shown(status.model)}")
     if status.workers is not None:
-        lines.append(f"  workers    {status.workers} frame(s) in parallel, as measured")
+        on_threads = "" if status.threads is None else f" on {status.threads} thread(s)"
+        lines.append(f"  workers    {status.workers} frame(s) in parallel{on_threads}, as measured")
     lines += [f"  camera     {_camera(camera)}" for camera in (status.cameras or ())[:_MAX_SHOWN]]
     if status.asleep is not None:
         until = "it is bright" if status.asleep.until is None else _moment(status.asleep.until, now)

@@ -138,6 +138,11 @@ class StatusMessage(Message):
         default=None,
         description="Frames processed in parallel, as measured on the device. Absent where nothing was measured.",
     )
+    threads: PositiveCount | None = Field(
+        default=None,
+        description="CPU threads for inference that these share, as measured on the device. Absent where nothing was "
+        "measured.",
+    )
     cameras: list[CameraStatus] | None = Field(default=None, description="The cameras of the device.")
     asleep: Asleep | None = Field(
         default=None,
@@ -184,6 +189,7 @@ def status_message(  # noqa: PLR0913 - the fields of the message
     uptime_s: float | None = None,
     model: str | None = None,
     workers: int | None = None,
+    threads: int | None = None,
     cameras: Sequence[CameraStatus] = (),
     asleep: Asleep | None = None,
     outbox: ResultCounts | None = None,
@@ -201,6 +207,7 @@ def status_message(  # noqa: PLR0913 - the fields of the message
         uptime_s: seconds since the agent started.
         model: name and short hash, such as `bees-lite0@3f9c21d0`.
         workers: number of frames processed in parallel, if it was measured.
+        threads: number of CPU threads that these share, if workers or threads were measured.
         cameras: the status of each camera.
         asleep: since when and until when the camera sleeps; None while it is active.
         outbox: the counts of the results.
@@ -220,6 +227,7 @@ def status_message(  # noqa: PLR0913 - the fields of the message
         uptime_s=uptime_s,
         model=model,
         workers=workers,
+        threads=threads,
         cameras=list(cameras) or None,
         asleep=asleep,
         outbox=None if outbox is None else _outbox(outbox, last_delivery),

@@ -4,8 +4,6 @@ from typing import Final
 
 from beeagent.errors import InputError
 
-DEFAULT_PREFIX: Final = "beeagent"
-
 # AWS IoT Core's limits on a topic; other brokers accept longer ones, but a move to AWS must not fail over them.
 # https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits
 _MAX_SLASHES: Final = 7

@@ -88,10 +88,10 @@ class Agent:
         stopping: threading.Event | None = None,
     ) -> None:
         self._stopping = stopping = stopping or threading.Event()
-        measured_workers = None
-        if settings.model.workers == "auto":
-            measured_workers = choose_workers(settings, bundle, stopping=stopping).workers
-            settings = settings.replace(workers=measured_workers)
+        choice = None
+        if settings.model.measured:
+            choice = choose_workers(settings, bundle, stopping=stopping)
+            settings = settings.replace(threads=choice.threads, workers=choice.workers)
         self._settings = settings
         self._on_result = on_result
         self._failure: str | None = None
@@ -143,7 +143,7 @@ class Agent:
                 outbox=outbox,
                 opinion=opinion,
                 collection=collection,
-                workers=measured_workers,
+                choice=choice,
                 counting=counting,
                 sleep=self._sleep,
             )

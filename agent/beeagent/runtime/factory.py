@@ -61,7 +61,7 @@ from beeagent.mqtt import (
 )
 from beeagent.outbox import DiscardPublisher, Outbox, Publisher
 from beeagent.runtime.counting import Counting
-from beeagent.settings import Settings
+from beeagent.settings import Settings, all_cores_up_to_four
 from beeagent.tracking import CountHistory
 
 if TYPE_CHECKING:
@@ -83,8 +83,16 @@ def load_model(settings: Settings) -> ModelBundle:
         InputError: it cannot be used.
         BeeagentError: the installation lacks the default model.
     """
-    threads = settings.model.threads // worker_count(settings)
+    threads = thread_count(settings) // worker_count(settings)
     return load_probed_bundle(settings.model.path, labels=settings.model.labels, threads=threads)
+
+
+def thread_count(settings: Settings) -> int:
+    """Return the number of CPU threads for inference; `auto`, before it is measured, counts as all cores, at most 4."""
+    threads, workers = settings.model.threads, settings.model.workers
+    if threads == "auto":
+        return max(all_cores_up_to_four(), workers if isinstance(workers, int) else 1)
+    return threads
 
 
 def worker_count(settings: Settings) -> int:
@@ -101,8 +109,8 @@ def worker_count(settings: Settings) -> int:
         InputError: there are more workers than threads.
     """
     if settings.model.workers is None or settings.model.workers == "auto":
-        return min(2, settings.model.threads)
-    if settings.model.workers > settings.model.threads:
+        return min(2, thread_count(settings))
+    if settings.model.workers > thread_count(settings):
         raise InputError(
             f"workers is {settings.model.workers} and threads is {settings.model.threads}: "
             "each worker needs a thread of its own"
@@ -123,7 +131,7 @@ def build_detectors(settings: Settings, bundle: ModelBundle) -> DetectorPool:
     """
     workers = worker_count(settings)
     options = DetectorOptions(
-        threads=settings.model.threads // workers,
+        threads=thread_count(settings) // workers,
         threshold=settings.model.threshold,
         tiling=resolve_tiling(settings.model.tiles, bundle),
     )
@@ -180,7 +188,7 @@ def advise_model(
         {name: ModelBundle.load(folder) for name, folder in bundled_models().items()},
         frames,
         current=current,
-        options=DetectorOptions(threads=settings.model.threads, threshold=settings.model.threshold),
+        options=DetectorOptions(threads=thread_count(settings), threshold=settings.model.threshold),
         tiles=settings.model.tiles,
     )
     return advise(measured, current=current, wanted_rate=min(rates, default=None))

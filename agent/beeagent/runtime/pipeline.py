@@ -224,7 +224,9 @@ class Pipeline:
         try:
             for frame in self._frames:
                 model = self._model
-                self._prepared.put(_Prepared(frame, model, model.prepare(frame.pixels, at=_time_of(frame))))
+                # In a video its own time, however fast it is read.
+                at = frame.captured_ns / 1e9 if frame.position_s is None else frame.position_s
+                self._prepared.put(_Prepared(frame, model, model.prepare(frame.pixels, at=at)))
         except QueueClosedError:
             pass  # stopped
         except Exception as error:  # noqa: BLE001 - raised by the iteration, on another thread
@@ -314,11 +316,6 @@ class Pipeline:
     def _fail(self, error: Exception) -> None:
         self._failure = error
         self.stop()
-
-
-def _time_of(frame: Frame) -> float:
-    """Return the time of a frame in seconds: in a video its own, however fast it is read."""
-    return frame.captured_ns / 1e9 if frame.position_s is None else frame.position_s
 
 
 class ReorderClosedError(BeeagentError):

@@ -122,7 +122,7 @@ class Results:
                 _LOG.error("outbox: the reserved message of a frame cannot be read, and is dropped")
                 message = None
             if message is not None and self._rule.admits(message.counts):
-                self._put(message, releases=key)
+                self._put(message, stream=self._stream, topic=self._topic, releases=key)
                 published += 1
             else:
                 self._outbox.release(key)
@@ -190,7 +190,8 @@ class Results:
     def _publish(self, decision: _Decision, *, releases: str | None = None) -> None:
         with self._lock:
             if self._rule.admits(decision.detections.counts()):
-                self._put(self._message(decision, seq=self._outbox.next_number(self._stream)), releases=releases)
+                message = self._message(decision, seq=self._outbox.next_number(self._stream))
+                self._put(message, stream=self._stream, topic=self._topic, releases=releases)
             elif releases is not None:
                 self._outbox.release(releases)
 
@@ -210,14 +211,11 @@ class Results:
                 zones=report.zones,
                 asleep=asleep,
             )
-            payload = self._encode(message)
-            self._outbox.put(stream=stream, topic=self._traffic_topic, payload=payload)
-            if self._output is not None:
-                self._output.write(payload)
+            self._put(message, stream=stream, topic=self._traffic_topic)
 
-    def _put(self, message: DetectionsMessage, *, releases: str | None) -> None:
+    def _put(self, message: Message, *, stream: str, topic: str, releases: str | None = None) -> None:
         payload = self._encode(message)
-        self._outbox.put(stream=self._stream, topic=self._topic, payload=payload, releases=releases)
+        self._outbox.put(stream=stream, topic=topic, payload=payload, releases=releases)
         if self._output is not None:
             self._output.write(payload)
 

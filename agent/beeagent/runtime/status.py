@@ -25,6 +25,7 @@ from beeagent.runtime.counting import Counting
 from beeagent.runtime.pipeline import Pipeline
 from beeagent.runtime.reload import Reload
 from beeagent.runtime.systemd import ServiceNotifier
+from beeagent.runtime.workers import WorkerChoice
 from beeagent.settings import Settings
 
 _LOG: Final = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ class Snapshot:
         outbox: counts of the results.
         last_delivery: when the broker last acknowledged a result; None if it has not since the start.
         second_opinion: counts of unsure frames; None without a second opinion.
-        workers: number of frames processed in parallel, if it was measured.
+        choice: the numbers of workers and threads, if they were measured.
         passages: how many came in and went out, over all restarts, by place, label and direction; None without places.
         asleep: since when and until when the camera sleeps; None while it is active.
     """
@@ -99,7 +100,7 @@ class Snapshot:
     outbox: OutboxCounts
     last_delivery: datetime | None
     second_opinion: SecondOpinionStatus | None = None
-    workers: int | None = None
+    choice: WorkerChoice | None = None
     passages: Mapping[tuple[str, str, str], int] | None = None
     asleep: Asleep | None = None
 
@@ -125,7 +126,7 @@ class Health:
         outbox: has the counts of the results.
         opinion: the second opinion; None if there is none.
         collection: the frames kept for training; None if none are kept.
-        workers: number of frames processed in parallel, if it was measured.
+        choice: the numbers of workers and threads, if they were measured.
         counting: tracks and counts; None without tracking.
         sleep: decides when the camera sleeps; None where it never does.
     """
@@ -140,7 +141,7 @@ class Health:
         outbox: Outbox,
         opinion: SecondOpinion | None = None,
         collection: Collection | None = None,
-        workers: int | None = None,
+        choice: WorkerChoice | None = None,
         counting: Counting | None = None,
         sleep: Sleep | None = None,
     ) -> None:
@@ -151,7 +152,7 @@ class Health:
         self._outbox = outbox
         self._opinion = opinion
         self._collection = collection
-        self._workers = workers
+        self._choice = choice
         self._counting = counting
         self._sleep = sleep
         self._lock = threading.Lock()
@@ -201,7 +202,7 @@ class Health:
             outbox=self._outbox.counts(),
             last_delivery=self._outbox.last_delivery,
             second_opinion=self._second_opinion(),
-            workers=self._workers,
+            choice=self._choice,
             passages=None if self._counting is None else self._counting.totals,
             asleep=None if period is None else Asleep.between(period.since, period.until),
         )
@@ -338,7 +339,8 @@ def _message(now: Snapshot, state: State, reasons: tuple[str, ...]) -> bytes:
         agent_version=__version__,
         uptime_s=now.uptime_s,
         model=now.model,
-        workers=now.workers,
+        workers=None if now.choice is None else now.choice.workers,
+        threads=None if now.choice is None else now.choice.threads,
         cameras=(now.camera,),
         asleep=now.asleep if state != "offline" else None,
         outbox=now.outbox,

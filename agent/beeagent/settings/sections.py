@@ -26,7 +26,7 @@ TopicLevel = Annotated[str, Field(pattern=_TOPIC_LEVEL)]
 Tiles = Annotated[str, Field(pattern=_TILES)]
 FrameSize = Annotated[str, Field(pattern=_SIZE)]
 ClientId = Annotated[str, Field(pattern=_CLIENT_ID)]
-Workers = Annotated[int, Field(ge=1, le=64)] | Literal["auto"]
+CountOrAuto = Annotated[int, Field(ge=1, le=64)] | Literal["auto"]
 CameraAddress = Annotated[str, Field(coerce_numbers_to_str=True)]  # `camera = 0`
 
 
@@ -65,7 +65,8 @@ def _host_name() -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname())[:64] or "device"
 
 
-def _all_cores_up_to_four() -> int:
+def all_cores_up_to_four() -> int:
+    """Return the number of CPU cores, at most 4."""
     return min(4, os.cpu_count() or 1)
 
 
@@ -176,15 +177,20 @@ class ModelSettings(_Section):
         description="Maximum number of inferences per second, with regions.",
         examples=[20.0],
     )
-    threads: Annotated[int, Option("threads", default="all cores, at most 4")] = Field(
-        default_factory=_all_cores_up_to_four, ge=1, le=64, description="CPU threads for inference.", examples=[4]
+    threads: Annotated[CountOrAuto, Option("threads", metavar="N|auto", default="all cores, at most 4")] = Field(
+        default_factory=all_cores_up_to_four,
+        description="CPU threads for inference, up to 64. auto measures at the first start, for a few seconds, which "
+        "number of threads is fastest, and of workers too unless that is set; it keeps both in the state directory.",
+        examples=[4],
     )
-    workers: Annotated[Workers | None, Option("workers", metavar="N|auto", default="2, or 1 with 1 thread")] = _field(
-        None,
-        "Frames to process in parallel; the threads are split among them. 1 gives the lowest latency, more "
-        "a higher throughput, up to 64. auto measures which number is fastest at the first start, for a few seconds, "
-        "and keeps it in the state directory.",
-        example=2,
+    workers: Annotated[CountOrAuto | None, Option("workers", metavar="N|auto", default="2, or 1 with 1 thread")] = (
+        _field(
+            None,
+            "Frames to process in parallel; the threads are split among them. 1 gives the lowest latency, more "
+            "a higher throughput, up to 64. auto measures which number is fastest at the first start, for a few "
+            "seconds, and keeps it in the state directory.",
+            example=2,
+        )
     )
     inference_timeout: Annotated[float, Option("inference_timeout")] = _field(
         10.0,
@@ -192,6 +198,11 @@ class ModelSettings(_Section):
         ge=0.1,
         le=600,
     )
+
+    @property
+    def measured(self) -> bool:
+        """Whether a measurement at the first start chooses the number of threads, of workers, or of both."""
+        return "auto" in (self.threads, self.workers)
 
 
 class TrackingSettings(_Section):
