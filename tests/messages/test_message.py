@@ -288,5 +288,5 @@ def test_schemas_are_schemas_and_describe_every_field(name: str) -> None:
 
 
 def test_an_unknown_schema_is_refused() -> None:
-    with pytest.raises(InputError, match=r"'nothing'.*detections, status or traffic"):
+    with pytest.raises(InputError, match=r"'nothing'.*detections, state, status or traffic"):
         load_schema("nothing")

@@ -191,7 +191,7 @@ def bench(
 
 
 def schema(
-    name: Annotated[str, typer.Argument(metavar="[detections|status|traffic]", help="Which message.")] = "detections",
+    name: Annotated[str, typer.Argument(metavar="[detections|state|status|traffic]", help="Which message.")] = "detections",
 ) -> None:
     """Print the JSON Schema of a message."""
     from beeagent.messages import load_schema

@@ -1,4 +1,4 @@
-"""The topics that results, statuses and traffic are published on."""
+"""The topics that results, statuses, traffic and states are published on."""
 
 from typing import Final
 
@@ -19,6 +19,15 @@ def detections_topic(prefix: str, device: str, camera: str) -> str:
         InputError: the prefix or a name cannot be in a topic, or the topic passes a limit of AWS IoT.
     """
     return _topic(prefix, ("device", device), ("camera", camera), leaf="detections")
+
+
+def state_topic(prefix: str, device: str, camera: str) -> str:
+    """Return the topic of a camera's live values, such as `beeagent/hive-7/front/state`.
+
+    Raises:
+        InputError: the prefix or a name cannot be in a topic, or the topic passes a limit of AWS IoT.
+    """
+    return _topic(prefix, ("device", device), ("camera", camera), leaf="state")
 
 
 def status_topic(prefix: str, device: str) -> str:
