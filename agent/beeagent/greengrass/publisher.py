@@ -360,6 +360,9 @@ class GreengrassPublisher:
         return self._use_echoes and not message.retain and fits
 
     def _handle_failure(self, message: OutgoingMessage, error: IpcError) -> None:
+        if message.qos == 0 and error.name != UNAUTHORIZED:  # dropped; says nothing about results
+            self._in_flight.end(message, Receipt(Outcome.LOST, str(error)))
+            return
         if not self._is_full(error):
             self._in_flight.end(message, self._failure_receipt(message.topic, error))
             return
@@ -458,7 +461,7 @@ class GreengrassPublisher:
         retained = self._retained[topic]
         problem = "" if receipt.outcome is Outcome.DELIVERED else receipt.reason
         if problem and problem != retained.problem:
-            what = "the status" if topic == self._status_topic else "the retained message"
+            what = "the status" if topic == self._status_topic else f"the newest message of {topic}"
             _LOG.warning("%s is not published: %s", what, problem)
         retained.problem = problem
 

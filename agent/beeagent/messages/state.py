@@ -78,8 +78,8 @@ class StateMessage(Message):
         "no use."
     )
     objects: dict[str, Count] = Field(
-        description="Number of detections in the newest frame, by label, those of the model on the device. A model of "
-        "few labels has all of them, with 0 where there is none; another one those that it has detected since the start."
+        description="Number of detections in the newest frame, by label, of the model on the device. A model of few "
+        "labels has all of them, with 0 where there is none; another one those that it has detected since the start."
     )
     frames_per_s: Annotated[Amount, rounded(2)] = Field(description="Frames processed per second, recently.")
     camera_problem: bool = Field(description="Whether the camera has a problem.")

@@ -48,11 +48,20 @@ def traffic_topic(prefix: str, device: str, camera: str) -> str:
     return _topic(prefix, ("device", device), ("camera", camera), leaf="traffic")
 
 
-def _topic(prefix: str, *names: tuple[str, str], leaf: str) -> str:
+def check_prefix(what: str, prefix: str) -> None:
+    """Check the first levels of a topic.
+
+    Raises:
+        InputError: they cannot be in a topic; `what` names them.
+    """
     if prefix.startswith("$"):
-        raise InputError(f"topic prefix {prefix!r} begins with '$': such topics belong to the broker; choose another")
+        raise InputError(f"{what} {prefix!r} begins with '$': such topics belong to the broker; choose another")
     for level in prefix.split("/"):
-        _check_level("topic prefix", prefix, level)
+        _check_level(what, prefix, level)
+
+
+def _topic(prefix: str, *names: tuple[str, str], leaf: str) -> str:
+    check_prefix("topic prefix", prefix)
     for what, name in names:
         if "/" in name:
             raise InputError(f"{what} name {name!r} has a '/': it is one level of the topic; leave the '/' out")

@@ -33,9 +33,15 @@ else:  # a type checker would accept any name
             "places": ("Area", "Line", "Places", "load_places", "parse_places"),
             "tracker": ("TrackedFrame", "Tracker", "TrackerOptions"),
             "traffic": (
-                "Interval", "IntervalCounter", "Totals", "Traffic", "TrafficReport", "TrafficState", "TrafficStore",
+                "Interval",
+                "IntervalCounter",
+                "Totals",
+                "Traffic",
+                "TrafficReport",
+                "TrafficState",
+                "TrafficStore",
             ),
-        },  # fmt: skip
+        },
     )
 
 __all__ = [

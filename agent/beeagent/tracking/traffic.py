@@ -151,18 +151,18 @@ class Totals:
         try:
             read = json.loads(text)
             day = None if read["day"] is None else date.fromisoformat(read["day"])
-            counts = [
+            today, ever = (
                 Counter(
                     {(str(place), str(label), str(direction)): int(count) for place, label, direction, count in rows}
                 )
                 for rows in (read["today"], read["ever"])
-            ]
+            )
             first, last = (
                 None if read.get(name) is None else datetime.fromisoformat(read[name]) for name in ("first", "last")
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not the totals of a camera: {error}") from error
-        return cls(day, *counts, first, last)
+        return cls(day, today, ever, first, last)
 
 
 @dataclass(frozen=True, slots=True)
