@@ -57,7 +57,7 @@ from beeagent.mqtt import (
 )
 from beeagent.outbox import DiscardPublisher, Outbox, Publisher
 from beeagent.runtime.counting import Counting
-from beeagent.runtime.state import HomeAssistant
+from beeagent.runtime.home_assistant import HomeAssistant
 from beeagent.settings import Settings
 from beeagent.tracking import CountHistory
 

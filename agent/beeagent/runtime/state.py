@@ -1,27 +1,20 @@
-"""Publishes the live values of the camera, and announces it to Home Assistant."""
+"""Publishes the live values of the camera."""
 
 import logging
-import random
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timezone
-from math import ceil
 from typing import Any, Final
 
-from beeagent import __version__
 from beeagent.messages import (
-    Announcement,
     MessageTooLargeError,
     StateMessage,
-    announced_components,
-    discovery_topic,
     state_message,
     state_topic,
 )
-from beeagent.mqtt import Received
 from beeagent.outbox import Publisher
 from beeagent.runtime.counting import Counting
+from beeagent.runtime.home_assistant import HomeAssistant
 from beeagent.runtime.status import Health
 from beeagent.settings import Settings
 from beeagent.tracking import TrafficState
@@ -31,7 +24,6 @@ _LOG: Final = logging.getLogger(__name__)
 _MIN_INTERVAL_S: Final = 2.0  # between two state messages
 _MAX_LABELS: Final = 8  # of a model, up to which each label has a value even before it was detected
 _STALE_S: Final = 30.0  # age of the newest frame from which it no longer shows what is there now
-_MAX_BIRTH_PAUSE_S: Final = 5.0
 _VOLATILE: Final[dict[str, Any]] = {"at": True, "frames_per_s": True, "outbox": {"waiting", "last_delivery_at"}}
 """Fields whose change alone is no reason for a message."""
 
@@ -59,7 +51,7 @@ class StateReporter:
         labels: tuple[str, ...],
         counting: Counting | None,
         publisher: Publisher,
-        home_assistant: "HomeAssistant | None" = None,
+        home_assistant: HomeAssistant | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._device, self._camera = settings.agent.device, settings.camera.name
@@ -135,98 +127,6 @@ class StateReporter:
             last_delivery=now.last_delivery,
             **_fields(traffic),
         )
-
-
-class HomeAssistant:
-    """Announces the camera to Home Assistant, on the topic of MQTT device discovery, retained.
-
-    Again, after a random pause, when Home Assistant has started, which its birth message reports. Entities that an
-    earlier announcement had, of this process or of one before, and this one has not, are removed.
-
-    Args:
-        settings: the names in topics, and the interval of the state messages.
-        pause_s: returns the seconds from a birth message to the announcement; None for a random number up to 5.
-    """
-
-    def __init__(self, settings: Settings, *, pause_s: Callable[[], float] | None = None) -> None:
-        self._settings = settings
-        self._topic = discovery_topic(
-            settings.home_assistant.prefix, settings.messages.topic_prefix, settings.agent.device, settings.camera.name
-        )
-        self._expire_after_s = ceil(3 * settings.messages.state_interval + 5)
-        self._pause_s = pause_s or (lambda: random.uniform(0.5, _MAX_BIRTH_PAUSE_S))  # noqa: S311 - no secret
-        self._lock = threading.Lock()
-        self._born_at: float | None = None
-        self._earlier: dict[str, str] = {}
-        self._removed: dict[str, str] = {}
-        self._announced: tuple[Announcement, dict[str, str]] | None = None
-        self._payload: bytes | None = None
-
-    @property
-    def subscriptions(self) -> dict[str, Callable[[Received], None]]:
-        """What to subscribe to, and what to call with each message; it returns at once."""
-        return {
-            f"{self._settings.home_assistant.prefix}/status": self._handle_status,
-            self._topic: self._handle_announcement,
-        }
-
-    def announce(self, publisher: Publisher, labels: tuple[str, ...], state: StateMessage, *, now: float) -> bool:
-        """Publish the announcement if it has changed, or if Home Assistant has started; return whether it did.
-
-        Args:
-            publisher: takes the message.
-            labels: of the objects.
-            state: has the places and their labels.
-            now: by `time.monotonic`.
-        """
-        announcement = Announcement(
-            topic_prefix=self._settings.messages.topic_prefix,
-            device=self._settings.agent.device,
-            camera=self._settings.camera.name,
-            labels=labels,
-            lines=_labels_of(state.lines),
-            zones=_labels_of(state.zones),
-            agent_version=__version__,
-            expire_after_s=self._expire_after_s,
-        )
-        with self._lock:
-            earlier, self._earlier = self._earlier, {}
-            born = self._born_at is not None and now >= self._born_at
-            if born:
-                self._born_at = None
-        if self._announced is None or self._announced[0] != announcement or earlier.keys() - self._removed.keys():
-            components = announcement.components()
-            if self._announced is not None:
-                earlier |= {key: str(one["platform"]) for key, one in self._announced[0].components().items()}
-            self._removed = {
-                key: platform for key, platform in (self._removed | earlier).items() if key not in components
-            }
-        if self._announced != (announcement, self._removed):
-            self._announced = announcement, self._removed
-            try:
-                self._payload = announcement.encode(removed=self._removed, limit=publisher.payload_limit)
-            except MessageTooLargeError as error:
-                _LOG.error("%s", error)
-                self._payload = None
-        elif not born:
-            return False
-        if self._payload is not None:
-            publisher.retain(topic=self._topic, payload=self._payload)
-        return True
-
-    def _handle_status(self, message: Received) -> None:
-        if message.payload == b"online":
-            with self._lock:
-                self._born_at = time.monotonic() + self._pause_s()
-
-    def _handle_announcement(self, message: Received) -> None:
-        if message.retained:
-            with self._lock:
-                self._earlier |= announced_components(message.payload)
-
-
-def _labels_of(places: Mapping[str, Mapping[str, object]] | None) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    return tuple((name, tuple(labels)) for name, labels in (places or {}).items())
 
 
 def _fields(traffic: TrafficState | None) -> dict[str, Any]:
