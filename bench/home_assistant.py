@@ -2,7 +2,7 @@
 
     python -m venv ha                          # Python 3.13, for Home Assistant 2025.4; about 800 MB
     ha/bin/pip install homeassistant==2025.4.4 home-assistant-frontend paho-mqtt numpy PyTurboJPEG ha-ffmpeg
-    BEEAGENT_HOME_ASSISTANT=ha/bin/hass python bench/home_assistant.py --outage 300
+    HASS=ha/bin/hass python bench/home_assistant.py --outage 300
 
 A drawn camera shows one bee after the other that crosses a line downwards, which is in. After each step, the states in
 Home Assistant are compared with those that the agent has published. At the end, its statistics are read from its
@@ -340,9 +340,9 @@ def main() -> int:
     parser.add_argument("--settle", type=float, default=330.0, help="seconds at the end for the statistics")
     parser.add_argument("--keep", type=Path, help="folder for logs and the database; default: deleted")
     arguments = parser.parse_args()
-    hass = os.environ.get("BEEAGENT_HOME_ASSISTANT")
+    hass = os.environ.get("HASS")
     if hass is None or shutil.which(hass) is None:
-        print("no Home Assistant: BEEAGENT_HOME_ASSISTANT is to be the path of its command, hass")
+        print("no Home Assistant: the environment variable HASS is to be the path of its command, hass")
         return 2
     _Scene.frames = _draw()
     with ExitStack() as opened:

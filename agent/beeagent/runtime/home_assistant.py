@@ -22,6 +22,7 @@ from beeagent.settings import Settings
 
 _LOG: Final = logging.getLogger(__name__)
 
+_BIRTH_TOPIC: Final = "homeassistant/status"
 _MAX_BIRTH_PAUSE_S: Final = 5.0
 
 
@@ -53,10 +54,9 @@ class HomeAssistant:
     @property
     def subscriptions(self) -> dict[str, Callable[[Received], None]]:
         """What to subscribe to, and what to call with each message; it returns at once."""
-        return {
-            f"{self._settings.home_assistant.prefix}/status": self._handle_status,
-            self._topic: self._handle_announcement,
-        }
+        # The birth message has a topic of its own, which does not follow the prefix unless it is set to.
+        births = (_BIRTH_TOPIC, f"{self._settings.home_assistant.prefix}/status")
+        return {**dict.fromkeys(births, self._handle_status), self._topic: self._handle_announcement}
 
     def announce(self, publisher: Publisher, labels: tuple[str, ...], state: StateMessage, *, now: float) -> bool:
         """Publish the announcement if it has changed, or if Home Assistant has started; return whether it did.
