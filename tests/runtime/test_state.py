@@ -81,7 +81,13 @@ def _now_ns() -> int:
     return time.monotonic_ns()
 
 
-def _camera(*, home_assistant: HomeAssistant | None = None, payload_limit: int = 100_000, **options: object) -> Camera:
+def _camera(
+    *,
+    home_assistant: HomeAssistant | None = None,
+    payload_limit: int = 100_000,
+    thermometer: Path = Path("/nonexistent"),
+    **options: object,
+) -> Camera:
     problems, time = Problems(), [100.0]
     health, publisher = known_health(problems), Kept(payload_limit)
     reporter = StateReporter(
@@ -91,6 +97,7 @@ def _camera(*, home_assistant: HomeAssistant | None = None, payload_limit: int =
         counting=None,
         publisher=publisher,
         home_assistant=home_assistant,
+        thermometer=thermometer,
         clock=lambda: time[0],
     )
     return Camera(problems, health, publisher, reporter, time)
@@ -168,6 +175,20 @@ def test_waiting_results_alone_are_no_change() -> None:
     assert camera.check_after(5) == []
     camera.see(0)
     assert camera.check_after(26)[0]["outbox"]["waiting"] == 5
+
+
+def test_temperature_alone_is_no_change(tmp_path: Path) -> None:
+    thermometer = tmp_path / "temp"
+    thermometer.write_text("51540\n")
+    home, _ = _announcing()
+    camera = _camera(thermometer=thermometer, home_assistant=home)
+    camera.see(0)
+    assert camera.check_after(1)[0]["temperature_c"] == 51.5
+    thermometer.write_text("62000\n")
+    camera.see(0)
+    assert camera.check_after(5) == []
+    found = entities(camera.publisher.messages[0][1])
+    assert found["sensor.hive_7_front_processor_temperature"]["unit_of_measurement"] == "°C"
 
 
 def _announcing(**options: object) -> tuple[HomeAssistant, Kept]:

@@ -33,6 +33,7 @@ class Announcement:
         zones: the labels that are counted in each zone.
         agent_version: of beeagent.
         expire_after_s: seconds without a state message after which its values are no longer valid.
+        temperature: whether the temperature of the processor is known.
     """
 
     topic_prefix: str
@@ -43,6 +44,7 @@ class Announcement:
     zones: tuple[tuple[str, tuple[str, ...]], ...]
     agent_version: str
     expire_after_s: int
+    temperature: bool = False
 
     def components(self) -> dict[str, dict[str, Any]]:
         """Return the entities by their ids."""
@@ -143,6 +145,17 @@ class Announcement:
             availability=[],  # or it would be unavailable when it is to be off
             **diagnostic,
         )
+        if self.temperature:
+            yield self._sensor(
+                ("temperature",),
+                "processor temperature",
+                value_template="{{ value_json.temperature_c }}",
+                unit_of_measurement="°C",
+                suggested_display_precision=0,
+                device_class="temperature",
+                state_class="measurement",
+                **diagnostic,
+            )
         waiting, dropped = "value_json.outbox.waiting", "value_json.outbox.dropped"
         yield self._sensor(
             ("waiting",), "results waiting", **count(waiting, "results", state_class="measurement"), **diagnostic

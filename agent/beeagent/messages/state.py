@@ -84,6 +84,9 @@ class StateMessage(Message):
     frames_per_s: Annotated[Amount, rounded(2)] = Field(description="Frames processed per second, recently.")
     camera_problem: bool = Field(description="Whether the camera has a problem.")
     problems: list[_Problem] = Field(description="All problems of the agent, for people; empty if there are none.")
+    temperature_c: Annotated[float, Field(ge=-273.15, le=1000, allow_inf_nan=False), rounded(1)] | None = Field(
+        default=None, description="Temperature of the processor in degrees Celsius. Absent where it is not known."
+    )
     outbox: OutboxState = Field(description="The results that wait for the broker.")
     day: Annotated[str, Field(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$", json_schema_extra={"format": "date"})] | None = (
         Field(
@@ -117,6 +120,7 @@ def state_message(  # noqa: PLR0913 - the fields of the message
     waiting: int,
     dropped: int,
     last_delivery: datetime | None,
+    temperature_c: float | None = None,
     day: date | None = None,
     day_began: datetime | None = None,
     first_flight: datetime | None = None,
@@ -141,6 +145,7 @@ def state_message(  # noqa: PLR0913 - the fields of the message
             "frames_per_s": frames_per_s,
             "camera_problem": camera_problem,
             "problems": list(problems),
+            "temperature_c": temperature_c,
             "outbox": {"waiting": waiting, "dropped": dropped, "last_delivery_at": _time(last_delivery)},
             "day": None if day is None else day.isoformat(),
             "day_began_at": _time(day_began),

@@ -76,6 +76,7 @@ class HomeAssistant:
             zones=_labels_of(state.zones),
             agent_version=__version__,
             expire_after_s=self._expire_after_s,
+            temperature=state.temperature_c is not None,
         )
         with self._lock:
             earlier, self._earlier = self._earlier, {}

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any, Final
 
 from beeagent.messages import (
@@ -24,7 +25,12 @@ _LOG: Final = logging.getLogger(__name__)
 _MIN_INTERVAL_S: Final = 2.0  # between two state messages
 _MAX_LABELS: Final = 8  # of a model, up to which each label has a value even before it was detected
 _STALE_S: Final = 30.0  # age of the newest frame from which it no longer shows what is there now
-_VOLATILE: Final[dict[str, Any]] = {"at": True, "frames_per_s": True, "outbox": {"waiting", "last_delivery_at"}}
+_VOLATILE: Final[dict[str, Any]] = {
+    "at": True,
+    "frames_per_s": True,
+    "temperature_c": True,
+    "outbox": {"waiting", "last_delivery_at"},
+}
 """Fields whose change alone is no reason for a message."""
 
 
@@ -40,6 +46,7 @@ class StateReporter:
         counting: tracks and counts; None without tracking.
         publisher: takes the messages.
         home_assistant: announces the camera; None not to.
+        thermometer: file of the processor's temperature, in thousandths of a degree Celsius; it need not exist.
         clock: the time in seconds, which does not jump.
     """
 
@@ -52,6 +59,7 @@ class StateReporter:
         counting: Counting | None,
         publisher: Publisher,
         home_assistant: HomeAssistant | None = None,
+        thermometer: Path = Path("/sys/class/thermal/thermal_zone0/temp"),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._device, self._camera = settings.agent.device, settings.camera.name
@@ -64,6 +72,7 @@ class StateReporter:
         self._counting = counting
         self._publisher = publisher
         self._home_assistant = home_assistant
+        self._thermometer = thermometer
         self._clock = clock
         self._published: dict[str, Any] | None = None
         self._published_at = 0.0
@@ -125,8 +134,16 @@ class StateReporter:
             waiting=now.outbox.waiting,
             dropped=sum(now.outbox.dropped.values()),
             last_delivery=now.last_delivery,
+            temperature_c=_temperature(self._thermometer),
             **_fields(traffic),
         )
+
+
+def _temperature(thermometer: Path) -> float | None:
+    try:
+        return int(thermometer.read_text(encoding="ascii")) / 1000
+    except (OSError, ValueError):  # a machine without it
+        return None
 
 
 def _fields(traffic: TrafficState | None) -> dict[str, Any]:
