@@ -17,7 +17,7 @@ from beeagent.messages import (
     discovery_topic,
 )
 from beeagent.mqtt import Received
-from beeagent.outbox import Publisher
+from beeagent.outbox import MAX_PAYLOAD_BYTES, Publisher
 from beeagent.settings import Settings
 
 _LOG: Final = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ class HomeAssistant:
                 self._born_at = time.monotonic() + self._pause_s()
 
     def _handle_announcement(self, message: Received) -> None:
-        if message.retained:
+        if message.retained and len(message.payload) <= MAX_PAYLOAD_BYTES:
             with self._lock:
                 self._earlier |= announced_components(message.payload)
 
