@@ -1,6 +1,7 @@
 """Runs archive workers in processes of this machine."""
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -103,6 +104,7 @@ def _give(process: _Process, file: str) -> None:
 def _work(connection: Connection, folder: Path, options: ArchiveOptions) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of the terminal: the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    logging.getLogger("beeagent").setLevel(logging.ERROR)  # the problems of videos are listed at the end
     try:
         worker = ArchiveWorker(folder, options)
         while True:
