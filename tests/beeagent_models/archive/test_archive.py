@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from beeagent.errors import InputError
 from beeagent.tracking import load_places
@@ -269,11 +270,10 @@ def test_folder_without_videos_is_refused(tmp_path: Path, options: ArchiveOption
 
 
 def test_parquet_has_the_columns_and_types(recordings: Path, tmp_path: Path, options: ArchiveOptions) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
     archive = Archive(recordings, tmp_path / "counts", options, result_format=ResultFormat.PARQUET)
     counts = ArchiveWorker(recordings, options)("one.avi")
     archive.store(counts)
-    table = parquet.read_table(tmp_path / "counts" / "one.avi.parquet")
+    table = pq.read_table(tmp_path / "counts" / "one.avi.parquet")
     assert table.to_pylist() == counts.rows
     assert [str(kind) for kind in table.schema.types] == [
         *("string", "double", "string", "int64", "int64", "double", "int64")

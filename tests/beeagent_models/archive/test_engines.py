@@ -1,5 +1,7 @@
 """The worker class in engines that beeagent does not depend on. Each test skips where its engine is not installed."""
 
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,24 +78,32 @@ def test_ray_actors(tmp_path: Path, recordings: Path, options: ArchiveOptions, e
 
 def test_dask_bag(tmp_path: Path, recordings: Path, options: ArchiveOptions, expected: list[VideoCounts]) -> None:
     distributed = pytest.importorskip("distributed")
+    dask_bag = pytest.importorskip("dask.bag")
     with (
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         distributed.Client(cluster) as client,
     ):
-        bag = pytest.importorskip("dask.bag").from_sequence([counts.file for counts in expected], npartitions=2)
+        videos = [counts.file for counts in expected]
 
         def count(videos: Iterator[str]) -> list[VideoCounts]:
             worker = ArchiveWorker(recordings, options)  # once per partition
             return [worker(video) for video in videos]
 
-        found = client.compute(bag.map_partitions(count)).result()
-    assert found == expected
+        bag = dask_bag.from_sequence(videos, partition_size=2).map_partitions(count)
+        parts = distributed.as_completed(client.compute(bag.to_delayed()))
+        found = [counts for part in parts for counts in part.result()]
+    assert sorted(found, key=lambda counts: counts.file) == expected
     assert same_files(tmp_path, recordings, options, expected, found)
 
 
-def test_spark_map_in_pandas(recordings: Path, options: ArchiveOptions, expected: list[VideoCounts]) -> None:
+def test_spark_map_in_pandas(
+    monkeypatch: pytest.MonkeyPatch, recordings: Path, options: ArchiveOptions, expected: list[VideoCounts]
+) -> None:
     sql = pytest.importorskip("pyspark.sql")
     pandas = pytest.importorskip("pandas")
+    if shutil.which("java") is None:
+        pytest.skip("Spark needs Java")
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
     columns = list(options.columns)
 
     def count(batches: Iterator[Any]) -> Iterator[Any]:
