@@ -1,19 +1,19 @@
 """Many senders at one broker: `python bench/fleet.py --senders 10 100 1000`.
 
-A sender is the agent without camera and model: its outbox on disk, its sender, its MQTT client, with the default settings.
-As many as `--per-process` share a process, each with its own three threads and SQLite file, so interpreter and memory are
-shared, and the interpreter's lock too: agents on their own machines are faster than this, never slower. A real mosquitto
-runs beside them on the loopback interface, and a subscriber with a persistent session checks every result.
+A sender is the agent without camera and model: its outbox on disk, its sender, its MQTT client, with the default
+settings. As many as `--per-process` share a process, each with its own three threads and SQLite file. They share the
+interpreter and its lock: an agent on its own machine is faster than this, never slower. A real mosquitto runs beside
+them on the loopback interface, and a subscriber with a persistent session checks every result.
 
 For each number of senders:
 
 1. steady: `--rate` results per second each, for `--seconds`;
 2. restart: the broker is killed (SIGKILL) and started again 2 s later;
-3. backlog: it is killed, `--backlog` seconds of results are put into each outbox, and it is started again after at least
-   `--outage` seconds. Live results go on.
+3. backlog: it is killed, `--backlog` seconds of results are put into each outbox, and it is started again after at
+   least `--outage` seconds. Live results go on.
 
-Then the senders stop, and everything has to have arrived. Exit code 1 if a result was lost or out of order, or a sender
-was not back within 60 s. The backlog and the live results of a sender have an order each, as docs/outbox.md says.
+Then the senders stop, and everything has to have arrived. Exit code 1 if a result was lost or out of order, or a
+sender was not back within 60 s. The backlog and the live results of a sender have an order each (docs/outbox.md).
 """
 
 import argparse
@@ -21,6 +21,7 @@ import getpass
 import json
 import logging
 import os
+import random
 import re
 import resource
 import shutil
@@ -100,12 +101,11 @@ class _Broker:
         program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
         if program is None:
             raise SystemExit("mosquitto is not installed (Debian: apt-get install mosquitto)")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = _free_port()
         self._config = folder / "mosquitto.conf"
         self._config.write_text(
-            f"user {getpass.getuser()}\nlistener {self.port} 127.0.0.1\nallow_anonymous true\nlog_dest none\npersistence true\n"
+            f"user {getpass.getuser()}\nlistener {self.port} 127.0.0.1\nallow_anonymous true\nlog_dest none\n"
+            "persistence true\n"
             f"persistence_location {folder}/\nautosave_interval 0\nmax_inflight_messages 0\nmax_queued_messages 0\n",
             encoding="ascii",
         )
@@ -146,6 +146,15 @@ class _Broker:
             return self._past_cpu
         fields = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
         return self._past_cpu + (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _free_port() -> int:
+    """Return a port outside the range of those who connect: whoever tries such a port often enough meets itself."""
+    while True:
+        port = random.SystemRandom().randrange(16384, 32768)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 # The subscriber, in a process of its own. A plain socket: paho would take more processor time than mosquitto.
@@ -484,6 +493,7 @@ def _measure(size: int, given: argparse.Namespace) -> dict[str, Any]:
             fleet.wait_for_backlogs(0, limit=given.drain_limit)
             time.sleep(2.0)  # what the broker has sent is on its way to the subscriber
             figures |= _balance(fleet)
+    figures["limit"] = _limit(figures)
     figures["failures"] = list(_failures(figures))
     return figures
 
@@ -579,33 +589,54 @@ def _failures(figures: dict[str, Any]) -> Iterator[str]:
 
 
 def _table(figures: dict[str, Any]) -> str:
-    steady, restart, backlog = figures["steady"], figures["restart"], figures["backlog"]
-    cores = steady["cores"]
+    steady, backlog, left = figures["steady"], figures["backlog"], figures["left"]
+    cores, taken = steady["cores"], steady["ms_per_result"]
+    lines = [
+        ("steady", f"{steady['results_per_s']:.0f} results/s, {steady['skipped_per_s']:.0f} skipped for lack of time"),
+        ("", f"age {_ages(steady['age_s'])}; {steady['disk_mb_per_s']:.2f} MB/s written to the disk"),
+        ("cores", ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in cores.items())),
+        ("", f"per result {taken['senders']:.2f} ms of the senders, {taken['broker']:.3f} ms of the broker"),
+        ("limit", figures["limit"]),
+        ("restart", _returned(figures["restart"])),
+        ("backlog", f"{backlog['waiting']} results of {backlog['seconds']:.0f} s, {backlog['outage_s']:.0f} s outage"),
+        ("", _returned(backlog)),
+        ("drain", f"{backlog['results_per_s']:.0f} results/s, {backlog['drained_s']:.0f} s, {backlog['left']} left"),
+        ("", f"age of live results {_ages(backlog['live_age_s'])}"),
+        ("balance", f"{figures['produced']} produced, {figures['missing'] - left} lost, {left} still waiting"),
+        ("", f"{figures['copies']} copies, {figures['out_of_order']} out of order"),
+        *(("FAILED", failure) for failure in figures["failures"]),
+    ]
+    title = f"{figures['senders']} senders, {figures['wanted']:g} results/s wanted"
+    return "\n".join((title, *(f"  {name:<9} {text}" for name, text in lines)))
 
-    def ages(of: dict[str, float]) -> str:
-        return " / ".join(f"{of[key]:.2f}" for key in ("p50", "p95", "p99", "max")) if of else "none"
 
-    return "\n".join(
-        (
-            f"{figures['senders']} senders, {figures['wanted']:g} results/s wanted",
-            f"  steady    {steady['results_per_s']:.0f} results/s, {steady['skipped_per_s']:.0f}/s not produced for lack "
-            f"of time; age {ages(steady['age_s'])} s (p50 / p95 / p99 / max)",
-            f"  cores     senders {cores['senders']:.2f}, broker {cores['broker']:.2f}, subscriber "
-            f"{cores['subscriber']:.2f}, idle {cores['idle']:.2f}, waiting for the disk {cores['waiting_for_disk']:.2f}; "
-            f"per result {steady['ms_per_result']['senders']:.2f} ms of a sender, "
-            f"{steady['ms_per_result']['broker']:.3f} ms of the broker; {steady['disk_mb_per_s']:.2f} MB/s written",
-            f"  restart   {restart['back']} back, median {restart['median_s']:.1f} s, last {restart['last_s']:.1f} s, at "
-            f"most {restart['most_per_s']} connects/s: {' '.join(map(str, restart['per_s']))}",
-            f"  backlog   {backlog['waiting']} results of {backlog['seconds']:.0f} s, outage {backlog['outage_s']:.0f} s; "
-            f"{backlog['back']} back, median {backlog['median_s']:.1f} s, last {backlog['last_s']:.1f} s, at most "
-            f"{backlog['most_per_s']} connects/s: {' '.join(map(str, backlog['per_s']))}",
-            f"  drain     {backlog['results_per_s']:.0f} results/s, {backlog['drained_s']:.0f} s from the restart on, "
-            f"{backlog['left']} left; age of live results {ages(backlog['live_age_s'])} s",
-            f"  balance   {figures['produced']} produced, {figures['missing'] - figures['left']} lost, "
-            f"{figures['left']} still waiting, {figures['copies']} copies, {figures['out_of_order']} out of order",
-            *(f"  FAILED    {failure}" for failure in figures["failures"]),
-        )
+def _ages(ages: dict[str, float]) -> str:
+    if not ages:
+        return "unknown: nothing arrived"
+    return " / ".join(f"{ages[key]:.2f}" for key in ("p50", "p95", "p99", "max")) + " s (p50 / p95 / p99 / max)"
+
+
+def _returned(figures: dict[str, Any]) -> str:
+    if not figures["back"]:
+        return "nobody is back"
+    return (
+        f"{figures['back']} back, median {figures['median_s']:.1f} s, last {figures['last_s']:.1f} s; at most "
+        f"{figures['most_per_s']} connects/s: {' '.join(map(str, figures['per_s']))}"
     )
+
+
+def _limit(figures: dict[str, Any]) -> str:
+    """Return what keeps the fleet from more results, as far as the processors' time says it."""
+    steady, cores = figures["steady"], figures["steady"]["cores"]
+    if steady["results_per_s"] >= 0.98 * figures["wanted"]:
+        return "none: all results in time"
+    ours = {name: cores[name] for name in ("senders", "broker", "subscriber")}
+    if cores["waiting_for_disk"] > max(ours.values()):
+        return "the disk"
+    most = max(ours, key=lambda name: ours[name])
+    others = (os.cpu_count() or 1) - cores["idle"] - cores["waiting_for_disk"] - sum(ours.values())
+    busy = "" if others < 0.2 else f"; other programs and the kernel have {others:.2f} cores"
+    return f"processor time of the {most}{busy}"
 
 
 def _check_message() -> None:
