@@ -11,6 +11,7 @@ from beeagent.messages.detections import (
     Source,
     detections_message,
 )
+from beeagent.messages.fleet import HEALTHS, DeviceHealth, device_health, outliers_first
 from beeagent.messages.message import Asleep, Message, MessageTooLargeError, Part, UnreadableError, rfc3339
 from beeagent.messages.schema import load_schema
 from beeagent.messages.status import (
@@ -26,6 +27,7 @@ from beeagent.messages.topics import MAX_TOPIC_BYTES, detections_topic, status_t
 from beeagent.messages.traffic import InOut, LineTraffic, TrafficMessage, ZoneTraffic, traffic_message
 
 __all__ = [
+    "HEALTHS",
     "MAX_TOPIC_BYTES",
     "Asleep",
     "Box",
@@ -34,6 +36,7 @@ __all__ = [
     "DecidedBy",
     "Detection",
     "DetectionsMessage",
+    "DeviceHealth",
     "FrameSize",
     "InOut",
     "Latency",
@@ -52,7 +55,9 @@ __all__ = [
     "ZoneTraffic",
     "detections_message",
     "detections_topic",
+    "device_health",
     "load_schema",
+    "outliers_first",
     "rfc3339",
     "status_message",
     "status_topic",

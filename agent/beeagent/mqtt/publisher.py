@@ -17,9 +17,9 @@ from beeagent.outbox import MAX_PAYLOAD_BYTES, Outcome, PublisherState, Receipt
 _LOG: Final = logging.getLogger(__name__)
 
 _HEALTHY_AFTER: Final = 10.0  # seconds a connection has to last before the next failure counts as the first
-# Of a fleet of 1,000 whose broker dies and is back at once, at most 500 connect in a second: what AWS IoT Core accepts of an
-# account (https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits). After a long outage, all are
-# back within half a minute.
+# Of a fleet of 1,000 whose broker dies and is back at once, about 500 connect in a second, which is what AWS IoT Core
+# accepts of an account: https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits
+# After a long outage, all are back within half a minute.
 _FIRST_WAIT_S: Final = 4.0
 _LONGEST_WAIT_S: Final = 30.0
 _STOPPED: Final = PublisherState(connected=False, reason="stopped")
