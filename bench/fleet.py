@@ -8,6 +8,7 @@ them on the loopback interface, and a subscriber with a persistent session check
 For each number of senders:
 
 1. steady: `--rate` results per second each, for `--seconds`;
+   If fewer arrive, the outages follow with 0.6 of those that do;
 2. restart: the broker is killed (SIGKILL) and started again 2 s later;
 3. backlog: it is killed, `--backlog` seconds of results are put into each outbox, and it is started again after at
    least `--outage` seconds. Live results go on.
@@ -54,6 +55,8 @@ from beeagent.settings import load_settings
 _BACK_S = 60.0  # the goal
 _RESTART_S = 2.0
 _SETTLED = 50  # results: fewer per sender are no backlog, see `drain_rate`
+_ENOUGH = 0.98  # of the wanted results
+_SPARE = 0.6  # of what the fleet reaches, where that is less than wanted: the rest is for the backlog
 _SAMPLES = 1_000_000  # ages of results, about
 
 # A frame with three bees, as the agent publishes it.
@@ -73,7 +76,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=30.0, help="of the steady state")
     parser.add_argument("--backlog", type=float, default=3600.0, help="seconds of results that wait for the broker")
     parser.add_argument(
-        "--most-waiting", type=int, default=2_000_000, help="results of all backlogs; a larger one is shortened"
+        "--most-waiting", type=int, default=1_000_000, help="results of all backlogs; a larger one is shortened"
     )
     parser.add_argument("--outage", type=float, default=90.0, help="seconds without broker, at least")
     parser.add_argument("--drain-limit", type=float, default=900.0, help="seconds for the backlog, at most")
@@ -356,6 +359,10 @@ class _Process:
         """Start the live results."""
         self._feeding, self._next = True, time.monotonic()
 
+    def set_rate(self, rate: float) -> None:
+        """Change the rate of each sender's live results, per second."""
+        self._interval, self._next = 1 / (rate * len(self._cameras)), time.monotonic()
+
     def stop_feeding(self) -> None:
         """Stop the live results."""
         self._feeding = False
@@ -486,9 +493,12 @@ def _measure(size: int, given: argparse.Namespace) -> dict[str, Any]:
             fleet.broker.save()
             fleet.ask("feed")
             figures["steady"] = _steady(fleet, given.seconds)
+            figures["rate"] = rate = _sustainable_rate(figures, given.rate)
+            fleet.ask("set_rate", rate)
+            fleet.wait_for_backlogs(_SETTLED, limit=given.drain_limit)
             figures["restart"] = _restart(fleet, down=_RESTART_S)
             fleet.wait_for_backlogs(_SETTLED, limit=given.drain_limit)
-            figures["backlog"] = _backlog(fleet, given)
+            figures["backlog"] = _backlog(fleet, given, rate=rate)
             fleet.ask("stop_feeding")
             fleet.wait_for_backlogs(0, limit=given.drain_limit)
             time.sleep(2.0)  # what the broker has sent is on its way to the subscriber
@@ -515,6 +525,12 @@ def _steady(fleet: _Fleet, seconds: float) -> dict[str, Any]:
     }
 
 
+def _sustainable_rate(figures: dict[str, Any], rate: float) -> float:
+    """Return the rate for the outages: a lower one where the fleet does not reach the wanted one without a backlog."""
+    sustained: float = figures["steady"]["results_per_s"]
+    return rate if sustained >= _ENOUGH * figures["wanted"] else max(0.1, _SPARE * sustained / figures["senders"])
+
+
 def _restart(fleet: _Fleet, *, down: float) -> dict[str, Any]:
     fleet.broker.kill()
     time.sleep(down)
@@ -533,7 +549,7 @@ def _return(fleet: _Fleet, started: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _backlog(fleet: _Fleet, given: argparse.Namespace) -> dict[str, Any]:
+def _backlog(fleet: _Fleet, given: argparse.Namespace, *, rate: float) -> dict[str, Any]:
     seconds = min(given.backlog, given.most_waiting / (fleet.size * given.rate))
     fleet.broker.kill()
     killed = time.monotonic()
@@ -547,10 +563,13 @@ def _backlog(fleet: _Fleet, given: argparse.Namespace) -> dict[str, Any]:
     before = fleet.ask_subscriber("counts")["received"]
     fleet.wait_for_backlogs(_SETTLED, limit=given.drain_limit)
     lasted = time.time() - back
+    drained = (fleet.ask_subscriber("counts")["received"] - before) / max(lasted, 0.001)
+    of_backlog = drained - rate * fleet.size
     return {
         **figures,
         "drained_s": time.time() - began,
-        "results_per_s": (fleet.ask_subscriber("counts")["received"] - before) / max(lasted, 0.001),
+        "results_per_s": drained,
+        "an_hour_s": given.rate * 3600 * fleet.size / of_backlog if of_backlog > 0 else None,
         "left": sum(state["waiting"] for state in fleet.ask("state")),
         "live_age_s": fleet.ask_subscriber("ages", back, back + lasted),
     }
@@ -597,10 +616,12 @@ def _table(figures: dict[str, Any]) -> str:
         ("cores", ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in cores.items())),
         ("", f"per result {taken['senders']:.2f} ms of the senders, {taken['broker']:.3f} ms of the broker"),
         ("limit", figures["limit"]),
+        ("outages", f"with {figures['rate']:.2f} live results/s of each sender"),
         ("restart", _returned(figures["restart"])),
         ("backlog", f"{backlog['waiting']} results of {backlog['seconds']:.0f} s, {backlog['outage_s']:.0f} s outage"),
         ("", _returned(backlog)),
         ("drain", f"{backlog['results_per_s']:.0f} results/s, {backlog['drained_s']:.0f} s, {backlog['left']} left"),
+        ("", f"an hour's backlog takes {_seconds(backlog['an_hour_s'])} at this rate"),
         ("", f"age of live results {_ages(backlog['live_age_s'])}"),
         ("balance", f"{figures['produced']} produced, {figures['missing'] - left} lost, {left} still waiting"),
         ("", f"{figures['copies']} copies, {figures['out_of_order']} out of order"),
@@ -608,6 +629,10 @@ def _table(figures: dict[str, Any]) -> str:
     ]
     title = f"{figures['senders']} senders, {figures['wanted']:g} results/s wanted"
     return "\n".join((title, *(f"  {name:<9} {text}" for name, text in lines)))
+
+
+def _seconds(seconds: float | None) -> str:
+    return "forever" if seconds is None else f"{seconds:.0f} s"
 
 
 def _ages(ages: dict[str, float]) -> str:
@@ -628,7 +653,7 @@ def _returned(figures: dict[str, Any]) -> str:
 def _limit(figures: dict[str, Any]) -> str:
     """Return what keeps the fleet from more results, as far as the processors' time says it."""
     steady, cores = figures["steady"], figures["steady"]["cores"]
-    if steady["results_per_s"] >= 0.98 * figures["wanted"]:
+    if steady["results_per_s"] >= _ENOUGH * figures["wanted"]:
         return "none: all results in time"
     ours = {name: cores[name] for name in ("senders", "broker", "subscriber")}
     if cores["waiting_for_disk"] > max(ours.values()):
