@@ -7,8 +7,8 @@ them on the loopback interface, and a subscriber with a persistent session check
 
 For each number of senders:
 
-1. steady: `--rate` results per second each, for `--seconds`;
-   If fewer arrive, the outages follow with 0.6 of those that do;
+1. steady: `--rate` results per second each, for `--seconds`; if fewer arrive, the outages follow with 0.6 of those
+   that do;
 2. restart: the broker is killed (SIGKILL) and started again 2 s later;
 3. backlog: it is killed, `--backlog` seconds of results are put into each outbox, and it is started again after at
    least `--outage` seconds. Live results go on.

@@ -253,7 +253,7 @@ def test_everything_is_encrypted_with_the_key_and_has_an_end() -> None:
     assert group["ResultConfiguration"]["EncryptionConfiguration"] == {"EncryptionOption": "SSE_KMS", "KmsKey": key}
     bucket = resources("S3::Bucket", file=RESULTS)["Bucket"]
     expiring = {rule["Prefix"] for rule in bucket["LifecycleConfiguration"]["Rules"] if "ExpirationInDays" in rule}
-    assert expiring == {"detections/", "traffic/", "status/", "dead-letters/", "answers/"}
+    assert expiring == {"detections/", "traffic/", "status/", "dead-letters/", "query-results/"}
     for rule in resources("IoT::TopicRule", file=RESULTS).values():
         assert rule["TopicRulePayload"]["ErrorAction"]["Sqs"]["QueueUrl"] == {"Ref": "DeadLetterQueue"}
 
