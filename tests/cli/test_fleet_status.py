@@ -9,6 +9,7 @@ import pytest
 from beeagent.cli.fleet_status import fleet_json, fleet_table, show_fleet
 from beeagent.errors import InputError
 from beeagent.messages import (
+    Asleep,
     CameraStatus,
     DeviceHealth,
     StatusMessage,
@@ -90,6 +91,7 @@ def test_json_has_all_fields() -> None:
         "problems": [],
         "status_at": "2026-05-04T10:21:02.000000Z",
         "status_age_s": 5.0,
+        "asleep": False,
         "agent": "0.2.0",
         "model": "bees-lite0@3f9c21d0",
         "uptime_s": None,
@@ -99,6 +101,13 @@ def test_json_has_all_fields() -> None:
         "waiting": 10,
         "dropped": 3,
     }
+
+
+def test_sleeping_device_is_healthy() -> None:
+    one = health("a", asleep=Asleep.between(NOW, None))
+    assert fleet_table([one], {}, ignored=0)[1].split()[:2] == ["a", "online"]
+    assert "asleep" in fleet_table([one], {}, ignored=0)[1]
+    assert one.to_json()["asleep"]
 
 
 def test_wrong_clock_is_a_problem_and_no_silence() -> None:

@@ -148,10 +148,16 @@ def _row(one: DeviceHealth) -> tuple[str, ...]:
         "none" if one.last_result_age_s is None else f"{duration(one.last_result_age_s)} ago",
         shown(one.status.agent, most=_WIDTH),
         "-" if one.status.model is None else shown(one.status.model, most=_WIDTH),
-        "-" if one.frames_per_s is None else f"{one.frames_per_s:.1f}",
+        _frames(one),
         "-" if one.waiting is None else str(one.waiting),
         "; ".join(problems),
     )
+
+
+def _frames(one: DeviceHealth) -> str:
+    if one.status.asleep is not None:
+        return "asleep"
+    return "-" if one.frames_per_s is None else f"{one.frames_per_s:.1f}"
 
 
 def _receive(options: MqttOptions, fleet: _Fleet, *, wait_s: float) -> None:

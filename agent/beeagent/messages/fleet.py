@@ -63,6 +63,7 @@ class DeviceHealth:
             "problems": list(self.problems),
             "status_at": self.status.at,
             "status_age_s": round(self.status_age_s, 1),
+            "asleep": self.status.asleep is not None,
             "agent": self.status.agent,
             "model": self.status.model,
             "uptime_s": self.status.uptime_s,
