@@ -200,7 +200,7 @@ def test_version(tmp_path: Path) -> None:
     assert run_beeagent("--version", folder=tmp_path).stdout.strip() == __version__
 
 
-@pytest.mark.parametrize("name", ["detections", "status", "traffic"])
+@pytest.mark.parametrize("name", ["detections", "state", "status", "traffic"])
 def test_schema_prints_a_valid_schema(name: str, tmp_path: Path) -> None:
     printed = json.loads(run_beeagent("schema", name, folder=tmp_path).stdout)
     Draft202012Validator.check_schema(printed)
@@ -208,4 +208,4 @@ def test_schema_prints_a_valid_schema(name: str, tmp_path: Path) -> None:
 
 
 def test_unknown_schema_is_refused(tmp_path: Path) -> None:
-    assert "detections, status or traffic" in _error_line("schema", "frames", folder=tmp_path)
+    assert "detections, state, status or traffic" in _error_line("schema", "frames", folder=tmp_path)

@@ -34,9 +34,9 @@ DETECTIONS = f"beeagent/{THING}/camera/detections"
 STATUS = f"beeagent/{THING}/status"
 # As in the recipe.
 PERMISSIONS = {
-    "PublishToIoTCore": {"beeagent/+/camera/detections", "beeagent/+/status"},
+    "PublishToIoTCore": {"beeagent/+/camera/detections", "beeagent/+/camera/state", "beeagent/+/status"},
     "SubscribeToIoTCore": {"beeagent/+/camera/detections"},
-    "PublishToTopic": {"beeagent/*/camera/detections", "beeagent/*/status"},
+    "PublishToTopic": {"beeagent/*/camera/detections", "beeagent/*/camera/state", "beeagent/*/status"},
 }
 
 

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from beeagent import __version__
 from beeagent.cli.fleet import fleet_commands
+from beeagent.cli.home_assistant import home_assistant_commands
 from beeagent.cli.options import BROKER, Config, settings_options
 from beeagent.cli.places import places_commands
 from beeagent.cli.rekognition import rekognition_commands
@@ -75,6 +76,7 @@ def build_app() -> typer.Typer:
     app.add_typer(fleet_commands(), name="fleet")
     app.add_typer(places_commands(), name="places")
     app.add_typer(rekognition_commands(), name="rekognition")
+    app.add_typer(home_assistant_commands(), name="home-assistant")
     for entry in sorted(entry_points(group="beeagent.commands"), key=lambda entry: entry.name):
         command = entry.load()
         if isinstance(command, typer.Typer):
@@ -205,7 +207,9 @@ def bench(
 
 
 def schema(
-    name: Annotated[str, typer.Argument(metavar="[detections|status|traffic]", help="Which message.")] = "detections",
+    name: Annotated[
+        str, typer.Argument(metavar="[detections|state|status|traffic]", help="Which message.")
+    ] = "detections",
 ) -> None:
     """Print the JSON Schema of a message."""
     from beeagent.messages import load_schema

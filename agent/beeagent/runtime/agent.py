@@ -22,6 +22,7 @@ from beeagent.runtime.factory import (
     build_collection,
     build_counting,
     build_detectors,
+    build_home_assistant,
     build_outbox,
     build_publisher,
     build_second_opinion,
@@ -31,6 +32,7 @@ from beeagent.runtime.factory import (
 from beeagent.runtime.pipeline import FrameResult, Pipeline
 from beeagent.runtime.reload import Reload
 from beeagent.runtime.results import Results
+from beeagent.runtime.state import StateReporter
 from beeagent.runtime.status import Health, Problems, StatusReporter
 from beeagent.runtime.systemd import ServiceNotifier
 from beeagent.runtime.workers import choose_workers
@@ -148,7 +150,14 @@ class Agent:
                 sleep=self._sleep,
             )
             will = partial(health.offline_status, "the connection broke off")
-            publisher = build_publisher(settings, broker=broker, ipc=ipc, last_will=will)
+            home_assistant = build_home_assistant(settings, broker=broker)
+            publisher = build_publisher(
+                settings,
+                broker=broker,
+                ipc=ipc,
+                last_will=will,
+                subscriptions=None if home_assistant is None else home_assistant.subscriptions,
+            )
             self._publisher = publisher
             self._sender = sender = Sender(
                 outbox=outbox,
@@ -168,6 +177,14 @@ class Agent:
             counting=counting,
             on_problem=problems.of("model"),
         )
+        state = StateReporter(
+            settings,
+            health=self.health,
+            labels=bundle.labels,
+            counting=counting,
+            publisher=publisher,
+            home_assistant=home_assistant,
+        )
         self._reporter = StatusReporter(
             health=health,
             problems=problems,
@@ -182,6 +199,7 @@ class Agent:
             notifier=ServiceNotifier.from_environment(),
             stopping=stopping,
             reload=self.reload,
+            also=state.check,
         )
 
     @property
@@ -208,7 +226,9 @@ class Agent:
             try:
                 self._start()
                 for result in self._pipeline:
-                    processed = self.health.count_frame(captured_ns=result.frame.captured_ns)
+                    processed = self.health.count_frame(
+                        captured_ns=result.frame.captured_ns, detections=result.detections
+                    )
                     if self._on_result is not None:
                         self._on_result(result)
                     self._results.add(result)

@@ -1,7 +1,7 @@
 """Builds the parts of the agent from the settings."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -56,11 +56,14 @@ from beeagent.mqtt import (
     Greengrass,
     MqttPublisher,
     NoBroker,
+    Received,
+    check_home_assistant_broker,
     mqtt_options,
     parse_broker,
 )
 from beeagent.outbox import DiscardPublisher, Outbox, Publisher
 from beeagent.runtime.counting import Counting
+from beeagent.runtime.home_assistant import HomeAssistant
 from beeagent.settings import Settings, all_cores_up_to_four
 from beeagent.tracking import CountHistory
 
@@ -330,6 +333,7 @@ def build_publisher(
     broker: BrokerAddress | None,
     ipc: "IpcConnection | None",
     last_will: Callable[[], bytes],
+    subscriptions: Mapping[str, Callable[[Received], None]] | None = None,
 ) -> Publisher:
     """Build the publisher for the configured broker.
 
@@ -338,6 +342,7 @@ def build_publisher(
         broker: overrides the broker of the settings.
         ipc: connection to the Greengrass nucleus; None if this process is not a component.
         last_will: returns the payload of the last will; a nucleus takes none.
+        subscriptions: see `MqttPublisher`; with a broker only.
 
     Raises:
         InputError: the settings of the broker cannot be used.
@@ -351,8 +356,29 @@ def build_publisher(
     if isinstance(address, BrokerAddress):
         client_id = settings.mqtt.client_id or f"beeagent-{settings.agent.device}-{settings.camera.name}"
         options = mqtt_options(settings.mqtt, address=address, client_id=client_id)
-        return MqttPublisher(options=options, status_topic=topic, last_will=last_will)
+        return MqttPublisher(options=options, status_topic=topic, last_will=last_will, subscriptions=subscriptions)
     return _greengrass_publisher(settings, address, topic, ipc)
+
+
+def build_home_assistant(settings: Settings, *, broker: BrokerAddress | None) -> HomeAssistant | None:
+    """Build what announces the camera to Home Assistant; None where the settings do not ask for it.
+
+    Args:
+        settings: section `home_assistant`, the broker and the names in topics.
+        broker: overrides the broker of the settings.
+
+    Raises:
+        InputError: Home Assistant cannot be reached by way of this broker.
+    """
+    if not settings.home_assistant.enabled:
+        return None
+    check_home_assistant_broker(broker or parse_broker(settings.mqtt.broker), text=settings.mqtt.broker)
+    if not settings.messages.state_interval:
+        raise InputError(
+            "home_assistant is on and state_interval is 0: Home Assistant shows the state messages; give a "
+            "state_interval above 0"
+        )
+    return HomeAssistant(settings)
 
 
 def build_outbox(settings: Settings, path: Path | None) -> Outbox:

@@ -12,6 +12,7 @@ from typing import Final
 from beeagent import __version__
 from beeagent.camera import Capture, Sleep
 from beeagent.cloud import Collection, SecondOpinion
+from beeagent.detection import Detections
 from beeagent.messages import (
     Asleep,
     CameraStatus,
@@ -159,13 +160,15 @@ class Health:
         self._processed = 0
         self._recent: deque[int] = deque(maxlen=_RATE_WINDOW)
         self._newest_ns: int | None = None
+        self._newest: Detections | None = None
         self._began = time.monotonic()
 
-    def count_frame(self, *, captured_ns: int) -> int:
+    def count_frame(self, *, captured_ns: int, detections: Detections | None = None) -> int:
         """Count a processed frame, whose `Frame.captured_ns` is given; return the number of frames so far."""
         with self._lock:
             self._processed += 1
             self._newest_ns = captured_ns
+            self._newest = detections
             self._recent.append(time.monotonic_ns())
             return self._processed
 
@@ -174,6 +177,12 @@ class Health:
         """Number of frames processed."""
         with self._lock:
             return self._processed
+
+    @property
+    def newest(self) -> Detections | None:
+        """The detections of the newest frame; None before the first."""
+        with self._lock:
+            return self._newest
 
     def snapshot(self) -> Snapshot:
         """Return the current state."""
@@ -245,7 +254,8 @@ class StatusReporter:
     """The thread that checks the other parts of the agent twice a second, and reports its status.
 
     It polls the problems of those that do not report them, publishes the status when its reasons change, when the
-    camera falls asleep or wakes, and every 30 seconds, notifies systemd, and starts a reload that was requested.
+    camera falls asleep or wakes, and every 30 seconds, notifies systemd, and starts a reload that was requested. After
+    each check it calls `also`.
 
     The agent is ready once it has processed a frame, or its camera sleeps or is known to be away: until then the
     settings may still prove wrong. The watchdog is fed until one frame has taken half of its time: a model that hangs
@@ -261,6 +271,7 @@ class StatusReporter:
         notifier: notifies systemd.
         stopping: ends the thread when set.
         reload: reloads the model and the places on request; None where nothing can be reloaded.
+        also: called after each check; must return soon.
     """
 
     def __init__(  # noqa: PLR0913 - what it reads, and where it reports
@@ -274,6 +285,7 @@ class StatusReporter:
         notifier: ServiceNotifier,
         stopping: threading.Event,
         reload: Reload | None = None,
+        also: Callable[[], None] = lambda: None,
     ) -> None:
         self._health = health
         self._problems = problems
@@ -283,6 +295,7 @@ class StatusReporter:
         self._notifier = notifier
         self._stopping = stopping
         self._reload = reload
+        self._also = also
         self._reported: tuple[tuple[str, ...], Asleep | None] | None = None
         self._report_due = 0.0
         self._thread = threading.Thread(target=self._run, name="status", daemon=True)
@@ -302,6 +315,7 @@ class StatusReporter:
         pause = _CHECK_EVERY_S if watchdog_s is None else min(_CHECK_EVERY_S, watchdog_s / 4)
         while not self._stopping.wait(pause):
             self._check(watchdog_s)
+            self._also()
             if self._reload is not None:
                 self._reload.start_if_requested()
         if self._health.frames:  # a file may end before the first check

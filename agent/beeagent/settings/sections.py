@@ -238,6 +238,12 @@ class MessageSettings(_Section):
     topic_prefix: Annotated[str, Option("topic_prefix")] = _field(
         "beeagent", "Prefix of every topic: its first levels."
     )
+    state_interval: Annotated[float, Option("state_interval")] = _field(
+        30.0,
+        "Publish the live values, retained, when they change and at least every this many seconds (0 = never).",
+        ge=0,
+        le=3600,
+    )
     stdout: Annotated[bool, Option("stdout")] = _field(
         False, "Also write each message as a JSON line to standard output."
     )
@@ -295,6 +301,17 @@ class MqttSettings(_Section):
             return self.password_file.read_text(encoding="utf-8-sig").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"mqtt_password_file {self.password_file} cannot be read: {error}") from error
+
+
+class HomeAssistantSettings(_Section):
+    """Home Assistant, on the same broker."""
+
+    enabled: Annotated[bool, Option("home_assistant")] = _field(
+        False, "Announce the camera to Home Assistant, which then shows its live values and counts by itself."
+    )
+    prefix: Annotated[str, Option("home_assistant_prefix")] = _field(
+        "homeassistant", "Prefix of Home Assistant's own topics, as set there."
+    )
 
 
 class OutboxSettings(_Section):
