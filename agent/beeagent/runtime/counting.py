@@ -3,13 +3,14 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from beeagent.camera import Frame
 from beeagent.detection import Detections
 from beeagent.errors import BeeagentError, InputError
+from beeagent.messages import TrafficMessage, UnreadableError
 from beeagent.runtime.pipeline import FrameResult
 from beeagent.tracking import (
     CountHistory,
@@ -40,6 +41,8 @@ class Counting:
         interval_s: of the reports, in seconds.
         threshold: confidence from which a detection begins a track, 0 to 1.
         history: keeps the counts; None to keep them in memory.
+        last_message: returns the payload of the last traffic message that is still here, None if there is none. It has
+            the totals if the file of counts was damaged.
         on_places_problem: called with the reason why the places could not be reloaded, and with None once they were.
         on_history_problem: likewise for the counts that could not be stored.
 
@@ -54,6 +57,7 @@ class Counting:
         interval_s: float,
         threshold: float,
         history: CountHistory | None,
+        last_message: Callable[[], bytes | None] = lambda: None,
         on_places_problem: Callable[[str | None], None],
         on_history_problem: Callable[[str | None], None],
     ) -> None:
@@ -67,7 +71,8 @@ class Counting:
         if places_file is not None:
             totals, store = None, None
             if history is not None:
-                totals, store = history.totals(), _ForgivingStore(history, on_history_problem)
+                totals, origin = _totals_to_continue(history, last_message)
+                store = _ForgivingStore(history, origin, on_history_problem)
             self._traffic = Traffic(self._places, interval_s=interval_s, totals=totals, store=store)
         self._video_began: datetime | None = None
 
@@ -136,10 +141,12 @@ class Counting:
 class _ForgivingStore:
     """Stores counts in a `CountHistory`, and keeps those that cannot be stored for the next time."""
 
-    def __init__(self, history: CountHistory, on_problem: Callable[[str | None], None]) -> None:
+    def __init__(self, history: CountHistory, origin: str, on_problem: Callable[[str | None], None]) -> None:
         self._history = history
+        self._origin = origin  # of the totals, if the file was damaged
         self._on_problem = on_problem
         self._unstored: deque[Interval] = deque(maxlen=_MAX_UNSTORED_MINUTES)
+        self._report_damage()
 
     def add(self, minutes: Sequence[Interval], totals: Totals) -> None:
         self._unstored.extend(minutes)
@@ -149,4 +156,42 @@ class _ForgivingStore:
             self._on_problem(str(error))
             return
         self._unstored.clear()
-        self._on_problem(None)
+        if not self._report_damage():
+            self._on_problem(None)
+
+    def _report_damage(self) -> bool:
+        """Report a damaged file for a day; return whether there is one."""
+        damage = self._history.damage
+        if damage is not None:
+            self._on_problem(f"{damage}; {self._origin}")
+        return damage is not None
+
+
+def _totals_to_continue(history: CountHistory, last_message: Callable[[], bytes | None]) -> tuple[Totals, str]:
+    """Return the totals from before, and how they survived if the file of counts was damaged."""
+    totals, origin = history.totals(), "the totals go on"
+    if history.damage is None:
+        return totals, origin
+    if totals == Totals():
+        try:
+            payload = last_message()
+            message = None if payload is None else TrafficMessage.decode(payload)
+        except (BeeagentError, UnreadableError) as error:
+            _LOG.warning("counts: the last traffic message cannot be read: %s", error)
+            message = None
+        if message is None:
+            origin = "the totals begin again at 0"
+        else:
+            totals, origin = _totals_of(message), f"the totals go on from those of {message.to}"
+    return totals, origin
+
+
+def _totals_of(message: TrafficMessage) -> Totals:
+    totals = Totals(date.fromisoformat(message.day))
+    for places in (message.lines, message.zones):
+        for place, labels in places.items():
+            for label, one in labels.items():
+                for since, counts in ((one.today, totals.today), (one.total, totals.ever)):
+                    counts[place, label, "in"] = since.in_
+                    counts[place, label, "out"] = since.out
+    return totals
