@@ -202,8 +202,8 @@ def _traffic_of(stdout: str) -> list[dict[str, Any]]:
     return [message for message in map(json.loads, stdout.splitlines()) if "lines" in message]
 
 
-@pytest.mark.parametrize(("damage", "waiting"), [("garbage", True), ("truncated", False)])
-def test_damaged_counts_file_is_set_aside_and_totals_go_on(damage: str, waiting: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("damage", "waiting"), [("garbage", 1), ("truncated", 0)])
+def test_damaged_counts_file_is_set_aside_and_totals_go_on(damage: str, waiting: int, tmp_path: Path) -> None:
     video = _video(tmp_path / "hive.avi", ["in", "in", "out"])
     state = tmp_path / "state" / "beeagent"
     arguments: list[str | Path] = [

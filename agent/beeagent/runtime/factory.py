@@ -204,7 +204,7 @@ def _require_sequence(settings: Settings, name: str, *, instead: str) -> None:
         )
 
 
-def build_counting(
+def build_counting(  # noqa: PLR0913 - the settings, and what it reports to
     settings: Settings,
     bundle: ModelBundle,
     *,

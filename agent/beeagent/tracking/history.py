@@ -4,11 +4,13 @@ import csv
 import logging
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Final, TextIO
 
 from beeagent.errors import BeeagentError, InputError
 from beeagent.outbox import is_damage, set_aside
@@ -131,7 +133,7 @@ class CountHistory:
         self._database.close()
 
     def totals(self) -> Totals:
-        """Return the totals that were stored last, also those that a damaged file still had; zeros if there are none."""
+        """Return the totals that were stored last, or that a damaged file still had; zeros if there are none."""
         return _stored_totals(self._database)
 
     def add(self, minutes: Sequence[Interval], totals: Totals) -> None:
@@ -216,34 +218,82 @@ class CountHistory:
         return (pages - free) * _PAGE_BYTES
 
     def export_csv(self, file: TextIO, *, since: datetime | None = None, until: datetime | None = None) -> int:
-        """Write the counts as CSV, a row for each minute, place and label, by time; return the number of rows.
-
-        A minute in which nothing was counted has one row without place and label.
+        """Write the counts as CSV; return the number of rows. See `write_csv`.
 
         Args:
             file: open for text with `newline=""`.
             since: first moment, with a time zone; None for all.
             until: the moment after the last, likewise.
         """
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_CSV_HEADER)
-        count = 0
-        for row in self._select(since, until):
-            writer.writerow(row)
-            count += 1
-        return count
+        return write_csv(_intervals(self._database, since, until), file)
 
-    def _select(self, since: datetime | None, until: datetime | None) -> Iterator[tuple[Any, ...]]:
-        low = -(2**62) if since is None else -((-int(since.timestamp())) // 60)
-        high = 2**62 if until is None else -((-int(until.timestamp())) // 60)
-        with closing(self._database.cursor()) as cursor:
-            yield from cursor.execute(
-                "SELECT strftime('%Y-%m-%dT%H:%M:%SZ', m.minute * 60, 'unixepoch'), n.place, n.label, "
-                'c."in", c.out, c.inside, m.frames '
-                "FROM minutes m LEFT JOIN counts c USING (minute) LEFT JOIN names n ON n.id = c.name "
-                "WHERE m.minute >= ? AND m.minute < ? ORDER BY m.minute, n.place, n.label",
-                (low, high),
-            )
+
+def read_history(path: Path, *, since: datetime | None = None, until: datetime | None = None) -> list[Interval]:
+    """Return the minutes in a file of counts, oldest first. The file is not changed; an agent may be writing to it.
+
+    Args:
+        path: of the file.
+        since: first moment, with a time zone; None for all.
+        until: the moment after the last, likewise.
+
+    Raises:
+        InputError: there is no such file, it is of another kind, or damaged.
+    """
+    if not path.is_file():
+        raise InputError(f"counts {path}: there is no such file: run the agent with --places, or give another")
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            return list(_intervals(database, since, until))
+    except sqlite3.Error as error:
+        raise InputError(f"counts {path}: {error}: give a file of counts of the agent") from error
+
+
+def write_csv(intervals: Iterable[Interval], file: TextIO) -> int:
+    """Write counts as CSV, a row for each minute, place and label; return the number of rows.
+
+    A minute in which nothing was counted has one row without place and label. An interval of more than a minute has
+    that of its beginning.
+
+    Args:
+        intervals: oldest first.
+        file: open for text with `newline=""`.
+    """
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(_CSV_HEADER)
+    written = 0
+    for minute, group in groupby(intervals, key=lambda interval: _minute(interval.begin)):
+        frames, rows = 0, dict[tuple[str, str], tuple[int, int, int]]()
+        for interval in group:
+            frames += interval.frames
+            for name, (into, out, inside) in _rows(interval).items():
+                before = rows.get(name, (0, 0, 0))
+                rows[name] = (before[0] + into, before[1] + out, inside)
+        at = datetime.fromtimestamp(minute * 60, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        for (place, label), counts in sorted(rows.items()) or [(("", ""), ("", "", ""))]:
+            writer.writerow((at, place, label, *counts, frames))
+            written += 1
+    return written
+
+
+def _intervals(database: sqlite3.Connection, since: datetime | None, until: datetime | None) -> Iterator[Interval]:
+    low = -(2**62) if since is None else -((-int(since.timestamp())) // 60)
+    high = 2**62 if until is None else -((-int(until.timestamp())) // 60)
+    with closing(database.cursor()) as cursor:
+        cursor.execute(
+            'SELECT m.minute, m.frames, n.place, n.label, c."in", c.out, c.inside '
+            "FROM minutes m LEFT JOIN counts c USING (minute) LEFT JOIN names n ON n.id = c.name "
+            "WHERE m.minute >= ? AND m.minute < ? ORDER BY m.minute, n.place, n.label",
+            (low, high),
+        )
+        for (minute, frames), rows in groupby(cursor, key=itemgetter(0, 1)):
+            counts: dict[tuple[str, str, str], int] = {}
+            inside: dict[str, dict[str, int]] = {}
+            for _, _, place, label, into, out, now in rows:
+                if place is not None:
+                    counts[place, label, "in"], counts[place, label, "out"] = into, out
+                    inside.setdefault(place, {})[label] = now
+            begin = datetime.fromtimestamp(minute * 60, timezone.utc)
+            yield Interval(begin, begin + timedelta(minutes=1), frames, counts, inside)
 
 
 def _stored_totals(database: sqlite3.Connection) -> Totals:
