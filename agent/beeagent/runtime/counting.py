@@ -27,6 +27,9 @@ from beeagent.tracking import (
 _LOG: Final = logging.getLogger(__name__)
 
 _MAX_UNSTORED_MINUTES: Final = 1440
+_TRACKS_FROM: Final = 0.45
+"""Confidence from which a detection begins a track, as a ratio of the threshold. A false alarm that is published is an
+error; one that is tracked counts nothing, as it crosses no line. A bee that is missed for long is not counted."""
 
 
 class Counting:
@@ -39,7 +42,7 @@ class Counting:
     Args:
         places_file: the lines, zones and masks; None to follow only.
         interval_s: of the reports, in seconds.
-        threshold: confidence from which a detection begins a track, 0 to 1.
+        threshold: confidence from which a detection is published, 0 to 1. Tracks begin with less.
         history: keeps the counts; None to keep them in memory.
         last_message: returns the payload of the last traffic message that is still here, None if there is none. It has
             the totals if the file of counts was damaged.
@@ -66,7 +69,7 @@ class Counting:
         self._history = history
         self._places = Places() if places_file is None else load_places(places_file)
         self._new_places: Places | None = None
-        self._tracker = Tracker(TrackerOptions(high_confidence=threshold))
+        self._tracker = Tracker(TrackerOptions(high_confidence=_TRACKS_FROM * threshold))
         self._traffic: Traffic | None = None
         if places_file is not None:
             totals, store = None, None
