@@ -62,8 +62,8 @@ class DetectorPool:
             uncertainty: confidences at which the model is unsure; the detectors' threshold is then lowered to its low
                 end. None if nobody needs to know.
             regions: how to choose the regions of a frame by activity; None to process all of each frame.
-            candidates: whether to return candidates down to `CANDIDATES` of the threshold; not with regions, which would
-                follow each false one.
+            candidates: whether to return candidates down to `CANDIDATES` of the threshold; not with regions, which
+                would follow each false one.
 
         Raises:
             InputError: the model cannot be used.
