@@ -269,9 +269,11 @@ def write_csv(intervals: Iterable[Interval], file: TextIO) -> int:
                 before = rows.get(name, (0, 0, 0))
                 rows[name] = (before[0] + into, before[1] + out, inside)
         at = datetime.fromtimestamp(minute * 60, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-        for (place, label), counts in sorted(rows.items()) or [(("", ""), ("", "", ""))]:
+        if not rows:
+            writer.writerow((at, *[""] * 5, frames))
+        for (place, label), counts in sorted(rows.items()):
             writer.writerow((at, place, label, *counts, frames))
-            written += 1
+        written += max(1, len(rows))
     return written
 
 

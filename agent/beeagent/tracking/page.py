@@ -317,5 +317,5 @@ def _duration(length: timedelta) -> str:
 def _nice(most: int) -> int:
     """Return the next number from `most` on with one digit that is not 0, or two if the second is a 5."""
     most = max(1, most)
-    step = max(1, 10 ** (len(str(most)) - 1) // 2)
+    step: int = max(1, 10 ** (len(str(most)) - 1) // 2)
     return -(-most // step) * step

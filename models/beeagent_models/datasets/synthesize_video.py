@@ -227,8 +227,8 @@ def _draw(path: Path, options: VideoOptions, progress: Callable[[], None] | None
 
 def _slot_zone(traffic: Traffic, options: VideoOptions) -> Zone:
     """Return the zone around the slot, down to half way to the line before it, where bees appear and vanish."""
-    left, top, right, bottom = traffic.slot
-    bottom = (bottom + traffic.line_y) / 2
+    left, top, right, slot_bottom = traffic.slot
+    bottom = (slot_bottom + traffic.line_y) / 2
     corners = ((left, top), (right, top), (right, bottom), (left, bottom))
     ratios = tuple((min(1.0, max(0.0, x / options.width)), y / options.height) for x, y in corners)
     return Zone(name=ZONE, points=ratios)

@@ -111,7 +111,7 @@ class Crossings:
     @property
     def places(self) -> tuple[str, ...]:
         """Names of the lines and zones."""
-        return tuple(one.name for one in (*self.lines, *self.zones))
+        return (*(line.name for line in self.lines), *(zone.name for zone in self.zones))
 
 
 def parse_line(text: str, *, name: str = "line") -> Line:
@@ -272,7 +272,7 @@ class _Header(Row):
     rate: Annotated[float, Field(gt=0, le=10_000)]
     frames: Annotated[int, Field(ge=1, le=MAX_FRAMES)]
     lines: Annotated[list[_LineRow], Field(max_length=1000)]
-    zones: Annotated[list[_ZoneRow], Field(max_length=1000)] = []
+    zones: Annotated[list[_ZoneRow], Field(default_factory=list, max_length=1000)]
 
 
 class _CrossingRow(Row):
@@ -291,7 +291,7 @@ class _InOut(Row):
 class _Traffic(Row):
     event_id: str
     lines: dict[str, dict[str, _InOut]]
-    zones: dict[str, dict[str, _InOut]] = {}
+    zones: dict[str, dict[str, _InOut]] = Field(default_factory=dict)
 
 
 def read_counts(path: Path) -> Counts | None:
@@ -356,7 +356,7 @@ def read_crossings(path: Path) -> Crossings:
     header = parse_row(_Header, first[1], path=path, number=first[0])
     lines = tuple(_line(path, one) for one in header.lines)
     zones = tuple(_zone(path, one) for one in header.zones)
-    names = [one.name for one in (*lines, *zones)]
+    names = [*(line.name for line in lines), *(zone.name for zone in zones)]
     if not names:
         raise InputError(f"{path}, line {first[0]}: lines has no line and zones no zone: give at least one")
     for name in names:

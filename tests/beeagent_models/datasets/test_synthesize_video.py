@@ -45,12 +45,13 @@ def test_files_agree_with_each_other(busy: SynthesizedVideo) -> None:
     ]
     assert len(frames_of(busy.video)) == 240
     (line,) = busy.crossings.lines
+    corners = ", ".join(str([round(value, 6) for value in point]) for point in busy.crossings.zones[0].points)
     assert busy.places_file.read_text().splitlines() == [
         "[lines.entrance]",
         f"points = [[1.0, {line.start[1]:.6g}], [0.0, {line.end[1]:.6g}]]",
         'in = "up"',
         "[zones.slot]",
-        f"points = [{', '.join(str([round(value, 6) for value in point]) for point in busy.crossings.zones[0].points)}]",
+        f"points = [{corners}]",
     ]
     places = load_places(busy.places_file)
     assert (set(places.lines), set(places.zones)) == ({"entrance"}, {"slot"})
