@@ -19,6 +19,7 @@ _MAX_GAPS: Final = 12  # listed; the others are counted
 _LABELLED_HOURS: Final = 3  # from one label of the time axis to the next
 _MINUS: Final = "\N{MINUS SIGN}"
 _TO: Final = "\N{EN DASH}"
+_JOINED_TO: Final = f"\N{WORD JOINER}{_TO}\N{WORD JOINER}"  # no line break beside it
 
 _STYLE: Final = """
 :root { color-scheme: light dark; --paper: #fdfcf8; --ink: #231f17; --soft: #6a6252; --rule: #e5dfd1; --in: #b86e00;
@@ -121,7 +122,7 @@ def _place_section(one: PlaceDay, day: Day, number: int) -> str:
     balance = one.into - one.out
     hours = one.hours
     busiest = one.busiest_hours(_BUSIEST)
-    first, *others = [f"{_hour(day, hour)}{_TO}{_hour(day, hour + 1)}" for hour in busiest] or [_MINUS]
+    first, *others = [f"{_hour(day, hour)}{_JOINED_TO}{_hour(day, hour + 1)}" for hour in busiest] or [_MINUS]
     busy = f"{_number(sum(hours[busiest[0]]))} in and out" if busiest else "no traffic"
     then = f"; then {' and '.join(others)}" if others else ""
     return (
