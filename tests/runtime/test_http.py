@@ -90,7 +90,7 @@ def test_head_has_no_body(port: int) -> None:
 @pytest.mark.parametrize("nonsense", [b"\x16\x03\x01\x02\x00\x01\x00", b"GET /" + b"a" * 100_000, b"\r\n" * 10])
 def test_invalid_request_ends_its_own_connection_only(nonsense: bytes, port: int) -> None:
     with silent_client(port) as client:
-        # The server may end the connection before all was sent or read: with ENOTCONN, if the reset came before the shutdown.
+        # The server may end the connection early; ENOTCONN, if its reset came before the shutdown.
         try:
             client.sendall(nonsense)
             client.shutdown(socket.SHUT_WR)

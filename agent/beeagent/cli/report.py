@@ -192,6 +192,8 @@ class _Messages:
             return False
         self._known.add(event)
         self._intervals.setdefault(key, deque(maxlen=_MAX_INTERVALS)).append(_interval(message))
+        if message.asleep is not None:
+            self._add_change(message.device, StatusChange(_moment(message.asleep.since), "asleep"))
         return True
 
     def _add_status(self, text: bytes) -> None:
@@ -207,8 +209,10 @@ class _Messages:
         if message.state == "offline":  # a last will has the time at which the connection was made
             ends = (intervals[-1].end for (device, _), intervals in self._intervals.items() if device == message.device)
             at = max((at, *ends))
-        change = StatusChange(at, message.state, tuple(message.reasons))
-        self._statuses.setdefault(message.device, deque(maxlen=_MAX_STATUSES)).append(change)
+        self._add_change(message.device, StatusChange(at, message.state, tuple(message.reasons)))
+
+    def _add_change(self, device: str, change: StatusChange) -> None:
+        self._statuses.setdefault(device, deque(maxlen=_MAX_STATUSES)).append(change)
 
     def traffic(self) -> _Traffic | None:
         """Return the traffic of the one camera; None if there is none yet.

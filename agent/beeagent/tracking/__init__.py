@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from beeagent.tracking.page import report_page
     from beeagent.tracking.places import Area, Line, Places, load_places, parse_places
     from beeagent.tracking.tracker import TrackedFrame, Tracker, TrackerOptions
-    from beeagent.tracking.traffic import Interval, IntervalCounter, Totals, Traffic, TrafficReport, TrafficStore
+    from beeagent.tracking.traffic import (
+        Interval,
+        IntervalCounter,
+        Totals,
+        Traffic,
+        TrafficReport,
+        TrafficState,
+        TrafficStore,
+    )
 else:  # a type checker would accept any name
     __getattr__ = lazy_exports(
         __name__,
@@ -28,12 +36,21 @@ else:  # a type checker would accept any name
             "page": ("report_page",),
             "places": ("Area", "Line", "Places", "load_places", "parse_places"),
             "tracker": ("TrackedFrame", "Tracker", "TrackerOptions"),
-            "traffic": ("Interval", "IntervalCounter", "Totals", "Traffic", "TrafficReport", "TrafficStore"),
+            "traffic": (
+                "Interval",
+                "IntervalCounter",
+                "Totals",
+                "Traffic",
+                "TrafficReport",
+                "TrafficState",
+                "TrafficStore",
+            ),
         },
     )
 
 __all__ = [
     "Area", "CountHistory", "Day", "Interval", "IntervalCounter", "Line", "Passage", "PlaceCounter", "Places",
-    "StatusChange", "Totals", "TrackedFrame", "Tracker", "TrackerOptions", "Traffic", "TrafficReport", "TrafficStore",
-    "day_of", "draw_places", "load_places", "parse_places", "read_history", "report_page", "summarize", "write_csv",
+    "StatusChange", "Totals", "TrackedFrame", "Tracker", "TrackerOptions", "Traffic", "TrafficReport", "TrafficState",
+    "TrafficStore", "day_of", "draw_places", "load_places", "parse_places", "read_history", "report_page", "summarize",
+    "write_csv",
 ]  # fmt: skip

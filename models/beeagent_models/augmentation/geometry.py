@@ -78,6 +78,20 @@ def transform_boxes(boxes: NDArray[np.float32], matrix: NDArray[np.float64]) -> 
     return np.concatenate([new_center - new_half, new_center + new_half], axis=1).astype(np.float32)
 
 
+def scale_boxes(boxes: NDArray[np.float32], factor: float, *, width: int, height: int) -> NDArray[np.float32]:
+    """Scale boxes about their centres, within the image.
+
+    Args:
+        boxes: float32, shape (n, 4): left, top, right, bottom in pixels.
+        factor: for the sides.
+        width: of the image.
+        height: likewise.
+    """
+    center, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * factor
+    limits = np.array([width, height, width, height], np.float32)
+    return np.asarray(np.clip(np.concatenate([center - half, center + half], axis=1), 0, limits), np.float32)
+
+
 def cut_to_frame(  # noqa: PLR0913 - what is labelled, and the frame
     boxes: NDArray[np.float32],
     class_ids: NDArray[np.int64],

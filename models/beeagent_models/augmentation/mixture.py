@@ -28,6 +28,8 @@ class TrainingSet:
         ignored_border: left, top, right and bottom strips, as ratios, where objects may be unlabelled.
         blue_background: objects lie on a blue background: shrink loose boxes to them, and ignore those without a box.
         cutouts: cut objects out and paste them onto other backgrounds.
+        box_scale: factor for the sides of its boxes, to bring all datasets to one convention: the whole animal, legs
+            and wings too. A network that cannot tell which convention an image follows guesses a size between.
     """
 
     dataset: Dataset
@@ -35,6 +37,7 @@ class TrainingSet:
     ignored_border: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     blue_background: bool = False
     cutouts: bool = True
+    box_scale: float = 1.0
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as JSON values, with the name in place of the dataset."""
@@ -54,6 +57,7 @@ class _Entry(BaseModel):
     ignored_border: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     blue_background: bool = False
     cutouts: bool = True
+    box_scale: float = Field(1.0, ge=0.5, le=2)
 
     def read(self, base: Path, attribute: str | None) -> TrainingSet:
         return TrainingSet(
@@ -62,6 +66,7 @@ class _Entry(BaseModel):
             ignored_border=self.ignored_border,
             blue_background=self.blue_background,
             cutouts=self.cutouts,
+            box_scale=self.box_scale,
         )
 
 
@@ -77,7 +82,7 @@ def read_training_sets(text: str, *, attribute: str | None = None) -> tuple[Trai
     Args:
         text: `PATH`, `PATH=label,label`, either with `@WEIGHT` behind it; or a `.toml` file with a `[[dataset]]` table
             for each dataset: `path` (relative to the file), `weight`, `labels`, `attribute`, `ignored_border`,
-            `blue_background`, `cutouts`.
+            `blue_background`, `cutouts`, `box_scale`.
         attribute: the label attribute, of Ground Truth manifests that have several; a mixture file's own comes first.
 
     Raises:

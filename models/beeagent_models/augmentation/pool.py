@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from beeagent_models.augmentation.blue_background import tightened, without_box
 from beeagent_models.augmentation.cutouts import cut_out
+from beeagent_models.augmentation.geometry import scale_boxes
 from beeagent_models.augmentation.mixture import TrainingSet
 from beeagent_models.augmentation.store import BACKGROUND, CUTOUT, PHOTOGRAPH, SCENE, StoredImage
 from beeagent_models.datasets.dataset import LabelledImage
@@ -22,6 +23,8 @@ _NO_BOXES = np.zeros((0, 4), np.float32)
 _NO_IDS = np.zeros(0, np.int64)
 _LONGEST_SIDE = 1280
 _TASKS_A_MESSAGE = 4
+# Boxes of drawn bees leave out legs and antennae, which those of photographs hold.
+_SCENE_BOX_SCALE = 1.08
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,10 +92,11 @@ class _Treatment:
     ignored_border: tuple[float, float, float, float]
     blue_background: bool
     cutouts: bool
+    box_scale: float
 
     @classmethod
     def of(cls, part: TrainingSet) -> "_Treatment":
-        return cls(part.ignored_border, part.blue_background, part.cutouts)
+        return cls(part.ignored_border, part.blue_background, part.cutouts, part.box_scale)
 
 
 def _photograph(image: LabelledImage, source: int, treatment: _Treatment) -> list[StoredImage]:
@@ -100,7 +104,9 @@ def _photograph(image: LabelledImage, source: int, treatment: _Treatment) -> lis
     ignored = _strips(pixels, treatment.ignored_border)
     if treatment.blue_background:
         ignored = np.concatenate([ignored, without_box(pixels, boxes)])
-    images = [StoredImage(pixels, boxes, image.class_ids, ignored, PHOTOGRAPH, source)]
+    height, width = pixels.shape[:2]
+    scaled = scale_boxes(boxes, treatment.box_scale, width=width, height=height)
+    images = [StoredImage(pixels, scaled, image.class_ids, ignored, PHOTOGRAPH, source)]
     if treatment.cutouts:
         images += [
             StoredImage(cutout.pixels, _NO_BOXES, np.array([cutout.class_id]), _NO_BOXES, CUTOUT, source)
@@ -114,7 +120,8 @@ def _scene(seed: int, label: int, number: int) -> list[StoredImage]:
     width, height = _scene_size(rng)
     scene = random_scene_frame(rng, width=width, height=height)
     ids = np.full(len(scene.boxes), label, np.int64)
-    return [StoredImage(scene.pixels, scene.boxes.astype(np.float32), ids, _NO_BOXES, SCENE)]
+    boxes = scale_boxes(scene.boxes.astype(np.float32), _SCENE_BOX_SCALE, width=width, height=height)
+    return [StoredImage(scene.pixels, boxes, ids, _NO_BOXES, SCENE)]
 
 
 def _background(seed: int, number: int) -> list[StoredImage]:

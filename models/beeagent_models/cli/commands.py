@@ -121,7 +121,8 @@ def evaluate(
         Path | None,
         Option(
             metavar="DIR",
-            help="Folder for a contact sheet and a list of the strongest detections in images without any box.",
+            help="Folder for a contact sheet, a list and a manifest of the strongest detections in images without any "
+            "box, to train on.",
         ),
     ] = None,
     record: Annotated[

@@ -1,8 +1,10 @@
-"""False alarms in images without an object: a contact sheet and a list of the strongest detection in each."""
+"""False alarms in images without an object: contact sheet, list, and a dataset of them to train on."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,14 +13,16 @@ from numpy.typing import NDArray
 
 from beeagent_models.datasets import LabelledImage, load_image
 from beeagent_models.datasets.atomic_write import atomic_write
+from beeagent_models.datasets.ground_truth import Labelling, manifest_line
 from beeagent_models.drawing import ContactSheet, Pixels, draw_labels, fitted, write_image
 from beeagent_models.evaluation.coco_metrics import boxes_in_pixels
 from beeagent_models.evaluation.measurement import Evaluation
 
 SHEET_FILE: Final = "false-alarms.jpg"
 LIST_FILE: Final = "false-alarms.jsonl"
+DATASET_FILE: Final = "hard-negatives.manifest"
 
-_MOST = 100
+_MOST = 200
 _COLUMNS = 10
 _SIDE = 160
 _CONTEXT = 2.5
@@ -77,11 +81,14 @@ def hardest_false_alarms(evaluations: Sequence[Evaluation], *, limit: int = _MOS
 
 
 def write_false_alarms(evaluations: Sequence[Evaluation], folder: Path) -> None:
-    """Write a contact sheet of the hardest images without any box, and a list of them, a JSON object a line.
+    """Write a contact sheet of the hardest images without any box, a list of them, and a manifest.
+
+    The list has a JSON object a line. The manifest, a dataset without any box, gives these images a weight of their own
+    in training. Its lines are in the order of the sheet: delete those of images that do show an object.
 
     Args:
         evaluations: what was measured.
-        folder: that exists; takes `SHEET_FILE`, unless nothing was found, and `LIST_FILE`.
+        folder: that exists; takes `SHEET_FILE`, unless nothing was found, `LIST_FILE` and `DATASET_FILE`.
 
     Raises:
         InputError: a file cannot be written, or an image cannot be read.
@@ -89,6 +96,12 @@ def write_false_alarms(evaluations: Sequence[Evaluation], folder: Path) -> None:
     alarms = hardest_false_alarms(evaluations)
     with atomic_write(folder / LIST_FILE) as file:
         file.writelines(f"{json.dumps(alarm.to_json())}\n" for alarm in alarms)
+    labelling = Labelling("bees", "hard-negatives", datetime.now(timezone.utc), human=False)
+    with atomic_write(folder / DATASET_FILE) as file:
+        for alarm in alarms:
+            path = os.path.relpath(alarm.image.path.resolve(), folder.resolve())
+            line = manifest_line(alarm.image, source_ref=path, labels=(alarm.label,), labelling=labelling)
+            file.write(f"{line}\n")
     if not alarms:
         return
     sheet = ContactSheet(len(alarms), columns=_COLUMNS, side=_SIDE)

@@ -10,6 +10,7 @@ import numpy as np
 from beeagent.detection import box_areas
 from beeagent.errors import InputError
 
+from beeagent_models.augmentation.geometry import scale_boxes
 from beeagent_models.augmentation.pool import PoolOptions, pool_images
 from beeagent_models.augmentation.store import write_store
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
@@ -58,13 +59,21 @@ def training_sample(options: TrainingOptions, *, width: int, height: int) -> Dat
         At most 96 images; None if there is none with an object.
     """
     chosen: list[LabelledImage] = []
-    parts = [with_labels(part.dataset, options.labels) for part in options.sets]
-    visible = [[i for i in part.images if _is_visible(i, width=width, height=height)] for part in parts]
+    parts = [(with_labels(part.dataset, options.labels), part.box_scale) for part in options.sets]
+    visible = [
+        [_scaled(i, box_scale) for i in part.images if _is_visible(i, width=width, height=height)]
+        for part, box_scale in parts
+    ]
     visible = [images for images in visible if images]
     for images in visible:
         share = _SAMPLED_IMAGES // len(visible)
         chosen += [images[int(n)] for n in np.linspace(0, len(images) - 1, min(share, len(images)))]
     return Dataset(name="train", images=tuple(chosen), labels=options.labels) if chosen else None
+
+
+def _scaled(image: LabelledImage, box_scale: float) -> LabelledImage:
+    boxes = scale_boxes(image.boxes, box_scale, width=image.width, height=image.height)
+    return dataclasses.replace(image, boxes=boxes)
 
 
 def _is_visible(image: LabelledImage, *, width: int, height: int) -> bool:

@@ -38,6 +38,7 @@ def test_a_mixture_file_gives_each_dataset_its_options(drawn: Path) -> None:
         ignored_border = [0.0, 0.06, 0, 0.18]
         blue_background = true
         cutouts = false
+        box_scale = 1.1
 
         [[dataset]]
         path = "drawn/output.manifest"
@@ -45,9 +46,9 @@ def test_a_mixture_file_gives_each_dataset_its_options(drawn: Path) -> None:
     first, second = read_training_sets(mixture(drawn.parent, text))
     assert (first.dataset.name, len(first.dataset.images), first.dataset.labels) == ("drawn", 3, ("bee",))
     assert (first.weight, first.ignored_border) == (2.5, (0, 0.06, 0, 0.18))
-    assert (first.blue_background, first.cutouts) == (True, False)
+    assert (first.blue_background, first.cutouts, first.box_scale) == (True, False, 1.1)
     assert (second.weight, second.ignored_border) == (1.0, (0, 0, 0, 0))
-    assert (second.blue_background, second.cutouts) == (False, True)
+    assert (second.blue_background, second.cutouts, second.box_scale) == (False, True, 1.0)
     np.testing.assert_array_equal(first.dataset.images[2].boxes, second.dataset.images[2].boxes)
 
 

@@ -45,6 +45,16 @@ def test_each_dataset_has_its_own_ignored_border_and_number(tmp_path: Path) -> N
     assert [image.source for image in (ramp, flowers, nest)] == [0, 1, 2]
 
 
+def test_boxes_are_scaled_about_their_centres_within_the_image(tmp_path: Path) -> None:
+    dataset = photographs(tmp_path, "tight", width=52, height=100)
+    plain, scaled = (
+        next(pool_images((TrainingSet(dataset=dataset, box_scale=factor),), NOTHING_DRAWN, no_progress))
+        for factor in (1.0, 1.2)
+    )
+    np.testing.assert_allclose(plain.boxes, [[10, 10, 50, 40]])
+    np.testing.assert_allclose(scaled.boxes, [[6, 7, 52, 43]], rtol=1e-6)
+
+
 def test_a_large_photograph_is_stored_smaller_with_its_boxes(tmp_path: Path) -> None:
     (image,) = pool_images(
         (TrainingSet(dataset=photographs(tmp_path, "large", width=2560, height=1000)),), NOTHING_DRAWN, no_progress

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from beeagent.detection import Detections
+from beeagent_models.augmentation.mixture import read_training_sets
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
 from beeagent_models.evaluation.false_alarms import hardest_false_alarms, write_false_alarms
 from beeagent_models.evaluation.measurement import Evaluation, measure
@@ -35,6 +36,16 @@ def test_the_strongest_detection_of_each_image_comes_in_order(tmp_path: Path) ->
     assert [(alarm.image.path.name, round(alarm.confidence, 3)) for alarm in alarms] == [("2.png", 0.9), ("0.png", 0.4)]
     assert alarms[0].box == pytest.approx(np.array(THERE))
     assert len(hardest_false_alarms([evaluation], limit=1)) == 1
+
+
+def test_the_false_alarms_are_a_dataset_to_train_on(tmp_path: Path) -> None:
+    folder = tmp_path / "alarms"
+    folder.mkdir()
+    write_false_alarms([evaluated(tmp_path, ((HERE, 0.4),), (), ((THERE, 0.9),))], folder)
+    (hard,) = read_training_sets(f"{folder / 'hard-negatives.manifest'}@0.5")
+    assert (hard.weight, hard.dataset.labels) == (0.5, ("bee",))
+    assert [image.path.resolve().name for image in hard.dataset.images] == ["2.png", "0.png"]
+    assert not any(len(image.boxes) for image in hard.dataset.images)
 
 
 @pytest.mark.parametrize(
