@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from beeagent import __version__
+from beeagent.cli.fleet import fleet_commands
 from beeagent.cli.home_assistant import home_assistant_commands
 from beeagent.cli.options import BROKER, Config, settings_options
 from beeagent.cli.places import places_commands
@@ -74,6 +75,7 @@ def build_app() -> typer.Typer:
     app.callback(invoke_without_command=True)(run)
     for command in (demo, watch, status, report, doctor, bench, schema):
         app.command(epilog=None)(command)
+    app.add_typer(fleet_commands(), name="fleet")
     app.add_typer(places_commands(), name="places")
     app.add_typer(rekognition_commands(), name="rekognition")
     app.add_typer(home_assistant_commands(), name="home-assistant")
