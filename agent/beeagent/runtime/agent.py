@@ -122,6 +122,7 @@ class Agent:
                 settings,
                 bundle,
                 in_memory=outbox_path is None,
+                outbox=outbox,
                 on_places_problem=problems.of("places"),
                 on_history_problem=problems.of("counts"),
             )
