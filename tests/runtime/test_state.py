@@ -4,11 +4,14 @@ import json
 import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from beeagent.camera import SleepPeriod
 from beeagent.detection import Detections
 from beeagent.messages import Announcement, StateMessage, discovery_topic, load_schema
 from beeagent.mqtt import Received
@@ -139,6 +142,15 @@ def test_camera_that_is_missing_at_the_start_has_a_state() -> None:
     camera.problems.set("camera", "does not exist")
     (state,) = camera.check_after(1)
     assert (state["watching"], state["camera_problem"]) == (False, True)
+
+
+def test_camera_that_sleeps_has_no_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    camera = _camera()
+    night = SleepPeriod(datetime(2026, 5, 4, 20, tzinfo=timezone.utc), datetime(2026, 5, 5, 3, tzinfo=timezone.utc))
+    monkeypatch.setattr(camera.health, "_sleep", SimpleNamespace(period=night))
+    (state,) = camera.check_after(1)  # even before the first frame
+    assert (state["asleep"], state["watching"], state["objects"]) == (True, False, {})
+    assert state["camera_problem"] is False
 
 
 def test_model_of_many_labels_has_those_that_it_has_detected() -> None:
@@ -290,6 +302,7 @@ def test_entities_have_the_values_of_the_state() -> None:
         "sensor.hive_7_front_box_inside": "3",
         "sensor.hive_7_front_first_flight_today": "unknown",
         "sensor.hive_7_front_last_flight_today": "unknown",
+        "binary_sensor.hive_7_front_asleep": "off",
         "binary_sensor.hive_7_front_camera_problem": "off",
         "sensor.hive_7_front_frame_rate": "9.88",
         "binary_sensor.hive_7_front_problem": "off",
