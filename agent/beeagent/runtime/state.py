@@ -37,7 +37,8 @@ _VOLATILE: Final[dict[str, Any]] = {
 class StateReporter:
     """Publishes the state message when a value has changed, at most every 2 seconds, and at least once an interval.
 
-    The first follows the first frame, the first problem of the camera, or its falling asleep. `check` is called on one thread.
+    The first follows the first frame, the first problem of the camera, or its falling asleep. `check` is called on one
+    thread.
 
     Args:
         settings: the names in topics, the interval, and when the camera counts as lost.
