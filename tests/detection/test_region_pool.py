@@ -2,9 +2,11 @@
 
 import numpy as np
 from beeagent.detection import (
+    NO_MASKS,
     Detections,
     DetectorOptions,
     DetectorPool,
+    Masks,
     Region,
     RegionOptions,
     Tiling,
@@ -36,9 +38,11 @@ def _square(x: int, y: int = 200) -> NDArray[np.uint8]:
     return pixels
 
 
-def _process(pool: DetectorPool, pixels: NDArray[np.uint8], *, at: float) -> tuple[Detections, Detections | None, int]:
-    prepared = pool.choose_regions(pool.prepare(pixels, at=at))
-    detections, unsure, _ = pool.decode(pool.infer(0, prepared), prepared.layout)
+def _process(
+    pool: DetectorPool, pixels: NDArray[np.uint8], *, at: float, masks: Masks = NO_MASKS
+) -> tuple[Detections, Detections | None, int]:
+    prepared = pool.choose_regions(pool.prepare(pixels, at=at, masks=masks))
+    detections, unsure, _ = pool.decode(pool.infer(0, prepared), prepared.layout, masks=masks)
     return detections, unsure, len(prepared.layout.regions)
 
 
@@ -87,6 +91,52 @@ def test_the_maximum_inference_rate_is_kept() -> None:
     costs = [_process(pool, _square(30 + 5 * index), at=index / 20)[2] for index in range(80)]
     assert sum(costs) <= 10 * 4 + 10
     assert max(sum(costs[start : start + 20]) for start in range(60)) <= 20
+
+
+_LOWER_HALF = Masks((((0.0, 0.5), (1.0, 0.5), (1.0, 1.0), (0.0, 1.0)),))
+
+
+def _flag_below(pixels: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
+    """Wave a red flag in the lower half."""
+    x = 300 + 40 * (index % 3)
+    pixels[350 : 350 + _SQUARE, x : x + _SQUARE] = RED
+    return pixels
+
+
+def test_a_flag_in_a_mask_costs_nothing_and_is_no_detection() -> None:
+    costs = {}
+    for masks in (NO_MASKS, _LOWER_HALF):
+        pool = _pool(regions=RegionOptions())
+        results = [_process(pool, _flag_below(_white(), index), at=index / 30, masks=masks) for index in range(90)]
+        costs[masks] = [cost for _, _, cost in results[45:]]
+        assert any(len(detections) for detections, _, _ in results) == (not masks)
+    still = _pool(regions=RegionOptions())
+    resting = [_process(still, _white(), at=index / 30)[2] for index in range(90)][45:]
+    assert sum(costs[_LOWER_HALF]) == sum(resting)
+    assert sum(costs[NO_MASKS]) > sum(resting)
+
+
+def test_what_is_beside_a_mask_is_detected_and_nothing_in_it_is_unsure() -> None:
+    pool = _pool(regions=RegionOptions(), uncertainty=UncertaintyRange(0.3, 1.0))
+    for index in range(40):
+        pixels = _flag_below(_square(30 + 5 * index, 100), index)
+        detections, unsure, _ = _process(pool, pixels, at=index / 10, masks=_LOWER_HALF)
+        if index >= 8:
+            assert _in_square(detections, 30 + 5 * index, 100).all()
+            assert len(detections)
+        assert unsure is None or _in_square(unsure, 30 + 5 * index, 100).any()
+    for index in range(40, 80):
+        _, unsure, _ = _process(pool, _flag_below(_white(), index), at=index / 10, masks=_LOWER_HALF)
+        assert index < 50 or unsure is None
+
+
+def test_objects_in_a_mask_that_is_new_are_forgotten_at_once() -> None:
+    pool = _pool(regions=RegionOptions())
+    for index in range(40):
+        detections, _, _ = _process(pool, _square(100, 400), at=index / 30)
+    assert _in_square(detections, 100, 400).any()
+    detections, _, _ = _process(pool, _square(100, 400), at=40 / 30, masks=_LOWER_HALF)
+    assert len(detections) == 0
 
 
 def test_what_is_chosen_for_a_frame_is_not_chosen_for_one_that_is_left_out() -> None:

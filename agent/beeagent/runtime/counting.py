@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from beeagent.camera import Frame
-from beeagent.detection import Detections
+from beeagent.detection import Masks
 from beeagent.errors import BeeagentError, InputError
 from beeagent.runtime.pipeline import FrameResult
 from beeagent.tracking import (
@@ -31,7 +31,7 @@ _MAX_UNSTORED_MINUTES: Final = 1440
 class Counting:
     """Follows the detections from frame to frame, and counts them at the places of the camera.
 
-    `unmasked` and `update` are called for each frame in order, on one thread; `reload` on any thread.
+    `update` is called for each frame in order, on one thread; `masks` and `reload` on any thread.
 
     In a video, times are those of the video, from the moment at which its first frame was read.
 
@@ -62,6 +62,7 @@ class Counting:
         self._history = history
         self._places = Places() if places_file is None else load_places(places_file)
         self._new_places: Places | None = None
+        self._masks = self._places.all_masks
         self._tracker = Tracker(TrackerOptions(high_confidence=threshold))
         self._traffic: Traffic | None = None
         if places_file is not None:
@@ -71,9 +72,10 @@ class Counting:
             self._traffic = Traffic(self._places, interval_s=interval_s, totals=totals, store=store)
         self._video_began: datetime | None = None
 
-    def unmasked(self, detections: Detections) -> Detections:
-        """Return the detections whose centre is in no mask."""
-        return self._places.unmasked(detections)
+    @property
+    def masks(self) -> Masks:
+        """The masks of the places in use. Safe from any thread."""
+        return self._masks
 
     def update(self, result: FrameResult) -> tuple[Sequence[int], TrafficReport | None]:
         """Follow and count the detections of the next frame, with the candidates of lower confidence.
@@ -83,7 +85,7 @@ class Counting:
             that ended before this frame, if one did.
         """
         if (places := self._new_places) is not None:
-            self._new_places, self._places = None, places
+            self._new_places, self._places, self._masks = None, places, places.all_masks
             if self._traffic is not None:
                 self._traffic.replace(places)
         frame, count = result.frame, len(result.detections)
@@ -126,11 +128,11 @@ class Counting:
     def _time_of(self, frame: Frame) -> tuple[float, datetime]:
         """Return the time of a frame in seconds of a clock that does not jump, and by the wall clock."""
         if frame.position_s is None:
-            return frame.captured_ns / 1e9, frame.captured_at
+            return frame.at_s, frame.captured_at
         position = timedelta(seconds=frame.position_s)
         if self._video_began is None:
             self._video_began = frame.captured_at - position
-        return frame.position_s, self._video_began + position
+        return frame.at_s, self._video_began + position
 
 
 class _ForgivingStore:
