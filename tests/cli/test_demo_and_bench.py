@@ -26,6 +26,7 @@ def test_bench_measures_agent_and_bare_model(tmp_path: Path) -> None:
     report = json.loads(ended.stdout)
     assert report["frame"] == [320, 240]
     assert report["frames"] > 0
+    assert report["inferences_per_frame"] == 1
     assert report["ratio"] == pytest.approx(report["agent_fps"] / report["bare_fps"], rel=0.5)
     assert report["peak_memory_mb"] > 10
     assert report["advice"] is None
@@ -33,6 +34,21 @@ def test_bench_measures_agent_and_bare_model(tmp_path: Path) -> None:
         "bench", *tiny_model(tmp_path), "--camera", "synthetic:320x240?live=no", "--seconds", "1.5", folder=tmp_path
     ).stdout
     assert "whole agent" in text
+
+
+def test_bench_with_regions_counts_their_inferences(tmp_path: Path) -> None:
+    measured = {}
+    for options in ((), ("--regions",)):
+        ended = run_beeagent(
+            "bench", *tiny_model(tmp_path), "--camera", "synthetic:640x360?live=no&bees=2-2", "--seconds", "1.5",
+            "--threads", "1", "--tiles", "2x2", "--json", *options, folder=tmp_path,
+        )  # fmt: skip
+        assert ended.returncode == 0, ended.stderr
+        measured[options] = json.loads(ended.stdout)
+    assert measured[()]["inferences_per_frame"] == 5
+    assert 0 < measured["--regions",]["inferences_per_frame"] < 3.1
+    for report in measured.values():
+        assert report["ratio"] == pytest.approx(report["agent_fps"] / report["bare_fps"], rel=0.5)
 
 
 def test_bench_names_the_bundled_model_that_fits(tmp_path: Path) -> None:

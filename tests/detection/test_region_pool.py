@@ -1,9 +1,14 @@
 """A detector pool that chooses regions: the real model on what moves, and what it says of the rest."""
 
+from datetime import datetime, timezone
+
 import numpy as np
+import pytest
+from beeagent import Frame, InputError
 from beeagent.detection import (
     NO_MASKS,
     Detections,
+    Detector,
     DetectorOptions,
     DetectorPool,
     Masks,
@@ -159,6 +164,29 @@ def test_without_regions_all_of_a_frame_is_processed() -> None:
 def _holds(region: Region, x: int, y: int) -> bool:
     right, bottom = region.left + region.width, region.top + region.height
     return region.left <= x and region.top <= y and x + _SQUARE <= right and y + _SQUARE <= bottom
+
+
+def test_a_detector_detects_in_a_stream_what_the_pool_detects() -> None:
+    pool = _pool(regions=RegionOptions(max_inference_rate=40))
+    options = DetectorOptions(threads=1, threshold=0.6, tiling=Tiling(4, 4))
+    detector = Detector(bundle_of(square_finder(max_detections=64), labels=("red",)), options)
+    now = datetime.now(timezone.utc)
+    frames = [Frame(_square(30 + 10 * index), now, 0, index, "hive.mp4", index / 10) for index in range(40)]
+    stream = detector.detect_stream(iter(frames), max_inference_rate=40)
+    for index, (frame, detections) in enumerate(stream):
+        assert frame is frames[index]
+        expected, _, _ = _process(pool, frame.pixels, at=frame.at_s)
+        np.testing.assert_array_equal(detections.boxes, expected.boxes)
+        np.testing.assert_array_equal(detections.confidences, expected.confidences)
+    assert index == 39
+    assert len(detections)
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan")])
+def test_an_inference_rate_that_is_not_above_zero_is_refused_at_once(rate: float) -> None:
+    detector = Detector(bundle_of(square_finder(), labels=("red",)), DetectorOptions(threads=1))
+    with pytest.raises(InputError, match="max_inference_rate is"):
+        detector.detect_stream([], max_inference_rate=rate)
 
 
 def test_candidates_are_the_detections_and_then_those_down_to_half_of_the_threshold() -> None:
