@@ -151,7 +151,7 @@ class MotionDetector:
     def _start_anew(self, contrast: NDArray[np.uint8], *, at: float) -> Motion:
         self._at = at
         self._mean = contrast.astype(np.float32)
-        return Motion(self._view.cells.copy(), everything=True)
+        return Motion(self._view.cells, everything=True)
 
     def _contrast(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the shrunk frame as the logarithm of its grey values above that of their surroundings, plus 128."""
@@ -218,7 +218,7 @@ class _View:
         seen = None if self.pixels is None else np.ascontiguousarray(self.pixels[::_NOISE_STEP])
         median = _median(noise, seen)
         if median >= _MAX_NOISE:
-            return self.cells.copy()
+            return self.cells
         threshold = max(_MIN_DIFFERENCE, _NOISE_FACTOR * median)
         _, changed = cv2.threshold(beyond, threshold, 255, cv2.THRESH_BINARY)
         if self.pixels is not None:
