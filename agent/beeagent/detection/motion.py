@@ -85,7 +85,7 @@ class MotionDetector:
         self._frame: tuple[int, int] | None = None
         self._at = 0.0
         self._mean = np.empty((0, 0), dtype=np.float32)
-        self._window = _hanning_window((0, 0))
+        self._window = _correlation_window((0, 0))
         self._shaking = False
         self._pause = 0
         self._view = _View.of((1, 1), (1, 1), NO_MASKS)
@@ -107,7 +107,7 @@ class MotionDetector:
             self._masks, self._view = masks, _View.of(size, grid_size(frame), masks)
         if frame != self._frame or at < self._at:
             self._frame = frame
-            self._window = _hanning_window((size[0] // _CORRELATION_SHRINK, size[1] // _CORRELATION_SHRINK))
+            self._window = _correlation_window(size)
             return self._start_anew(contrast, at=at)
         seconds, self._at = at - self._at, at
         moving, contrast = self._compare(contrast)
@@ -173,7 +173,7 @@ class MotionDetector:
         height, width = self._window.shape
         first, second = (_resize(image, (width, height)).astype(np.float32) for image in (mean, contrast))
         shift, _ = cv2.phaseCorrelate(first, second, self._window)
-        x, y = (round(_CORRELATION_SHRINK * pixels) for pixels in shift)
+        x, y = round(shift[0] * contrast.shape[1] / width), round(shift[1] * contrast.shape[0] / height)
         if not x and not y:
             return None
         # By whole pixels, which takes a tenth of the time; `_compare` ignores the rest.
@@ -235,11 +235,20 @@ def _logarithm() -> NDArray[np.uint8]:
     return table
 
 
-def _hanning_window(size: tuple[int, int]) -> NDArray[np.float32]:
-    """Return the window for a correlation, empty for an image that is too small for one."""
-    if min(size) < 2:
+def _correlation_window(size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the window to correlate two images of this size with, shrunk; empty where they are too small."""
+    width, height = (_fast_length(side // _CORRELATION_SHRINK) for side in size)
+    if min(width, height) < 2:
         return np.empty((0, 0), dtype=np.float32)
-    return np.asarray(cv2.createHanningWindow(size, cv2.CV_32F), dtype=np.float32)
+    return np.asarray(cv2.createHanningWindow((width, height), cv2.CV_32F), dtype=np.float32)
+
+
+def _fast_length(length: int) -> int:
+    """Return the largest even length up to this one that is not padded for the Fourier transform.
+
+    OpenCV's shift is half a pixel too large along a side whose padded length is odd.
+    """
+    return next((even for even in range(length - length % 2, 1, -2) if cv2.getOptimalDFTSize(even) == even), 0)
 
 
 def _median(values: cv2.typing.MatLike, seen: NDArray[np.uint8] | None) -> float:
