@@ -55,7 +55,9 @@ def test_every_setting_in_file_sections_component_and_environment(
         "rekognition_workers": 3, "rekognition_per_minute": 4, "rekognition_per_day": 5,
         "rekognition_longest_side": 640, "rekognition_jpeg_quality": 70, "rekognition_same_for": 0.5,
         "rekognition_hourly_price": 8.0, "collect": "kept", "collect_megabytes": 20.0,
+        "active": "sunrise-30m..sunset+30m", "latitude": 46.95, "longitude": 7.45,
         "greengrass_confirm": "accepted", "track": True, "places": "/places.toml", "traffic_interval": 30.5,
+        "state_interval": 12.5, "home_assistant": True, "home_assistant_prefix": "ha",
     }  # fmt: skip
     assert set(values) == set(settings_by_name())
     toml = "".join(f"{key} = {json.dumps(value).replace(': ', ' = ')}\n" for key, value in values.items())

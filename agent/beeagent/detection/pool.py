@@ -4,7 +4,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from beeagent.detection.masks import NO_MASKS, Masks
 from beeagent.detection.motion import MotionDetector
 from beeagent.detection.regions import RegionOptions, RegionPlan, RegionPlanner
 from beeagent.detection.uncertainty import UncertaintyRange
+
+CANDIDATES: Final = 0.15
+"""Confidence of the weakest candidates for tracking, as a ratio of the threshold."""
 
 
 class DecodedFrame(NamedTuple):
@@ -60,8 +63,8 @@ class DetectorPool:
             uncertainty: confidences at which the model is unsure; the detectors' threshold is then lowered to its low
                 end. None if nobody needs to know.
             regions: how to choose the regions of a frame by activity; None to process all of each frame.
-            candidates: whether to return candidates down to half of the threshold; not with regions, which would follow
-                each false one.
+            candidates: whether to return candidates down to `CANDIDATES` of the threshold; not with regions, which
+                would follow each false one.
 
         Raises:
             InputError: the model cannot be used.
@@ -71,7 +74,7 @@ class DetectorPool:
         self._uncertainty = uncertainty
         self._threshold = bundle.threshold if options.threshold is None else options.threshold
         self._unsure_from = self._threshold if uncertainty is None else min(self._threshold, uncertainty.low)
-        self._candidates_from = self._threshold / 2 if candidates and regions is None else self._threshold
+        self._candidates_from = self._threshold * CANDIDATES if candidates and regions is None else self._threshold
         if (lowest := min(self._unsure_from, self._candidates_from)) < self._threshold:
             options = replace(options, threshold=lowest)
         self.size = size

@@ -56,8 +56,9 @@ class Sender:
     The results that wait when a connection is established are the backlog; those that are stored from then on are live.
     The backlog is sent from the oldest on, at a limited rate and with at most half of `max_in_flight`; live results are
     sent at the same time as they come: each of the two in its own order. A backlog of up to one second's worth of that
-    rate is sent before live results, so that after a short outage everything is in order. Lost results are published
-    again, from the oldest on.
+    rate is sent before live results, so that after a short outage everything is in order. While more live results wait
+    than may be in flight, since broker or device are too slow for both, the backlog has one in flight. Lost results are
+    published again, from the oldest on.
 
     The thread sleeps until the outbox has stored something, a receipt has come, the publisher's state has changed, or
     the rate allows more of the backlog.
@@ -109,6 +110,7 @@ class Sender:
         self._drain_limit = RateLimit(drain_rate)
         self._draining = threading.Event()  # there will be no live results any more
         self._unreadable: str | None = None
+        self._readable = False  # whether the file was read on this connection
         self._pause_until = 0.0
         self._settled = threading.Condition()
         self._failing: str | None = None  # the reason of the last lost publish
@@ -232,6 +234,7 @@ class Sender:
         if connected != self._connected:
             self._connected = self._outbox.commit_immediately = connected
             if connected:
+                self._readable = False
                 self._backlog_cursor = 0
                 self._backlog_end = self._cursor = self._outbox.stored_id
         if not connected:
@@ -240,7 +243,10 @@ class Sender:
             return pause
         wait = self._send_backlog()
         while (room := self._max_in_flight - len(self._in_flight)) > 0:
+            if self._readable and self._cursor >= self._outbox.stored_id:
+                break  # nothing new: the file need not be read
             rows = self._outbox.waiting(after=self._cursor, limit=room)
+            self._readable = True
             if not rows:
                 break
             for row in rows:
@@ -249,7 +255,12 @@ class Sender:
         return wait
 
     def _send_backlog(self) -> float | None:
-        share = self._max_in_flight if self._draining.is_set() else max(1, self._max_in_flight // 2)
+        if self._draining.is_set():
+            share = self._max_in_flight
+        elif self._outbox.stored_id - self._cursor > self._max_in_flight:  # ids rise by one
+            share = 1
+        else:
+            share = max(1, self._max_in_flight // 2)
         while self._backlog_cursor < self._backlog_end:
             of_backlog = sum(1 for row_id in self._in_flight if row_id <= self._backlog_end)
             room = min(share - of_backlog, self._max_in_flight - len(self._in_flight))

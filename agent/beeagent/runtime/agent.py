@@ -22,14 +22,17 @@ from beeagent.runtime.factory import (
     build_collection,
     build_counting,
     build_detectors,
+    build_home_assistant,
     build_outbox,
     build_publisher,
     build_second_opinion,
+    build_sleep,
     build_source,
 )
 from beeagent.runtime.pipeline import FrameResult, Pipeline
 from beeagent.runtime.reload import Reload
 from beeagent.runtime.results import Results
+from beeagent.runtime.state import StateReporter
 from beeagent.runtime.status import Health, Problems, StatusReporter
 from beeagent.runtime.systemd import ServiceNotifier
 from beeagent.runtime.workers import choose_workers
@@ -87,10 +90,10 @@ class Agent:
         stopping: threading.Event | None = None,
     ) -> None:
         self._stopping = stopping = stopping or threading.Event()
-        measured_workers = None
-        if settings.model.workers == "auto":
-            measured_workers = choose_workers(settings, bundle, stopping=stopping).workers
-            settings = settings.replace(workers=measured_workers)
+        choice = None
+        if settings.model.measured:
+            choice = choose_workers(settings, bundle, stopping=stopping)
+            settings = settings.replace(threads=choice.threads, workers=choice.workers)
         self._settings = settings
         self._on_result = on_result
         self._failure: str | None = None
@@ -98,11 +101,13 @@ class Agent:
         self.problems = problems = Problems()
 
         source = build_source(settings)
+        self._sleep = build_sleep(settings)
         self._capture = capture = Capture(
             source,
             drop_oldest=source.live,
             on_problem=problems.of("camera"),
             limits=build_capture_limits(settings),
+            sleep=self._sleep,
         )
         with ExitStack() as opened:  # closed again if a later part cannot be built
             self._outbox = outbox = build_outbox(settings, outbox_path)
@@ -117,6 +122,7 @@ class Agent:
                 settings,
                 bundle,
                 in_memory=outbox_path is None,
+                outbox=outbox,
                 on_places_problem=problems.of("places"),
                 on_history_problem=problems.of("counts"),
             )
@@ -130,6 +136,7 @@ class Agent:
                 stopping=stopping,
                 inference_timeout=settings.model.inference_timeout,
                 masks=(lambda: NO_MASKS) if counting is None else (lambda: counting.masks),
+                on_idle=self._end_traffic_if_asleep,
             )
             self.health = health = Health(
                 settings,
@@ -139,11 +146,19 @@ class Agent:
                 outbox=outbox,
                 opinion=opinion,
                 collection=collection,
-                workers=measured_workers,
+                choice=choice,
                 counting=counting,
+                sleep=self._sleep,
             )
             will = partial(health.offline_status, "the connection broke off")
-            publisher = build_publisher(settings, broker=broker, ipc=ipc, last_will=will)
+            home_assistant = build_home_assistant(settings, broker=broker)
+            publisher = build_publisher(
+                settings,
+                broker=broker,
+                ipc=ipc,
+                last_will=will,
+                subscriptions=None if home_assistant is None else home_assistant.subscriptions,
+            )
             self._publisher = publisher
             self._sender = sender = Sender(
                 outbox=outbox,
@@ -163,6 +178,14 @@ class Agent:
             counting=counting,
             on_problem=problems.of("model"),
         )
+        state = StateReporter(
+            settings,
+            health=self.health,
+            labels=bundle.labels,
+            counting=counting,
+            publisher=publisher,
+            home_assistant=home_assistant,
+        )
         self._reporter = StatusReporter(
             health=health,
             problems=problems,
@@ -177,6 +200,7 @@ class Agent:
             notifier=ServiceNotifier.from_environment(),
             stopping=stopping,
             reload=self.reload,
+            also=state.check,
         )
 
     @property
@@ -203,7 +227,9 @@ class Agent:
             try:
                 self._start()
                 for result in self._pipeline:
-                    processed = self.health.count_frame(captured_ns=result.frame.captured_ns)
+                    processed = self.health.count_frame(
+                        captured_ns=result.frame.captured_ns, detections=result.detections
+                    )
                     if self._on_result is not None:
                         self._on_result(result)
                     self._results.add(result)
@@ -230,6 +256,10 @@ class Agent:
         self._sender.start()
         self._reporter.start()
         self._results.start()
+
+    def _end_traffic_if_asleep(self) -> None:
+        if self._sleep is not None and (period := self._sleep.period) is not None:
+            self._results.fall_asleep(period)
 
     def _fail(self, reason: str) -> None:
         """End `run`, since a thread has failed. Called on that thread."""

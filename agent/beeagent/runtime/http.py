@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
@@ -29,8 +30,8 @@ class HealthServer(ThreadingHTTPServer):
     """An HTTP server for two read-only resources, on threads of its own.
 
     `GET /metrics` returns Prometheus metrics. `GET /healthz` returns `{"state": …, "reasons": […]}` with status 200
-    when online and 503 when degraded. There is no authentication and no encryption: anyone who can reach the port can
-    read both, and do nothing else.
+    when online and 503 when degraded; while the camera sleeps, also `"asleep": {"since": …, "until": …}`. There is no
+    authentication and no encryption: anyone who can reach the port can read both, and do nothing else.
 
     A request times out 5 seconds after its connection, however slowly it is sent or its response is read. At most 8
     connections are open; the next one replaces the oldest, so that silent clients lock nobody out.
@@ -156,8 +157,10 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/healthz":
             now = self.server.health.snapshot()
             status = HTTPStatus.SERVICE_UNAVAILABLE if now.problems else HTTPStatus.OK
-            text = json.dumps({"state": now.state, "reasons": list(now.reasons)}, ensure_ascii=False)
-            self._send(status, "application/json", text + "\n")
+            body: dict[str, Any] = {"state": now.state, "reasons": list(now.reasons)}
+            if now.asleep is not None:
+                body["asleep"] = now.asleep.model_dump(exclude_none=True)
+            self._send(status, "application/json", json.dumps(body, ensure_ascii=False) + "\n")
         else:
             self.send_error(HTTPStatus.NOT_FOUND, "the resources are /metrics and /healthz")
 
@@ -201,6 +204,12 @@ def metrics_text(now: Snapshot) -> str:
             "trouble",
             "1 for each component with a problem; absent for the others.",
             [({"part": component}, 1) for component in sorted(now.problems)],
+        ),
+        ("asleep", "1 while the camera sleeps, 0 while it is active.", now.asleep is not None),
+        (
+            "wake_timestamp_seconds",
+            "When the camera wakes, in Unix time; absent while it is active, and where that depends on the light.",
+            None if now.asleep is None or now.asleep.until is None else _unix_time(now.asleep.until),
         ),
         ("uptime_seconds", "Time since the agent started.", now.uptime_s),
         ("frames_total", "Frames processed.", [(front, camera.frames_read)]),
@@ -270,6 +279,10 @@ def metrics_text(now: Snapshot) -> str:
                 ("collected_bytes", "Their size on disk.", collected.megabytes * 1e6),
             ]
     return "".join(_family(*metric) for metric in metrics)
+
+
+def _unix_time(text: str) -> float:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
 def _by_reason(counts: Mapping[str, int]) -> list[_Sample]:

@@ -94,6 +94,7 @@ class Pipeline:
         inference_timeout: float = 10.0,
         backoff: Backoff | None = None,
         masks: Callable[[], Masks] = lambda: NO_MASKS,
+        on_idle: Callable[[], None] = lambda: None,
     ) -> None:
         """Set up the stages; nothing runs before `start`.
 
@@ -107,6 +108,7 @@ class Pipeline:
             inference_timeout: seconds after which an inference counts as stuck, above 0.
             backoff: the waits before a stuck worker is replaced; None for one second to a minute.
             masks: returns the masks in use, in which nothing counts; called for each frame, from any thread.
+            on_idle: called again and again while no frame is being processed, on the thread that iterates.
         """
         if inference_timeout <= 0:
             raise ValueError(f"inference_timeout must be above 0, not {inference_timeout}")
@@ -117,6 +119,7 @@ class Pipeline:
         self._inference_timeout = inference_timeout
         self._backoff = Backoff(first=1.0, longest=60.0) if backoff is None else backoff
         self._masks = masks
+        self._on_idle = on_idle
         self._prepared: FrameQueue[_Prepared] = FrameQueue(drop_oldest=drop_oldest)
         self._inferred: ReorderBuffer[_Inferred] = ReorderBuffer(model.size)
         self._failure: Exception | None = None
@@ -201,6 +204,8 @@ class Pipeline:
             try:
                 item = self._inferred.get(timeout=check_at - now)
             except TimeoutError:
+                if not self.busy_s:
+                    self._on_idle()
                 continue
             except ReorderClosedError:
                 break

@@ -10,26 +10,47 @@ from beeagent import lazy_exports
 
 if TYPE_CHECKING:
     from beeagent.tracking.counting import Passage, PlaceCounter
+    from beeagent.tracking.daily import Day, StatusChange, day_of, summarize
     from beeagent.tracking.drawing import draw_places
-    from beeagent.tracking.history import CountHistory
+    from beeagent.tracking.history import CountHistory, read_history, write_csv
+    from beeagent.tracking.page import report_page
     from beeagent.tracking.places import Area, Line, Places, load_places, parse_places
     from beeagent.tracking.tracker import TrackedFrame, Tracker, TrackerOptions
-    from beeagent.tracking.traffic import Interval, IntervalCounter, Totals, Traffic, TrafficReport, TrafficStore
+    from beeagent.tracking.traffic import (
+        Interval,
+        IntervalCounter,
+        Totals,
+        Traffic,
+        TrafficReport,
+        TrafficState,
+        TrafficStore,
+    )
 else:  # a type checker would accept any name
     __getattr__ = lazy_exports(
         __name__,
         {
             "counting": ("Passage", "PlaceCounter"),
+            "daily": ("Day", "StatusChange", "day_of", "summarize"),
             "drawing": ("draw_places",),
-            "history": ("CountHistory",),
+            "history": ("CountHistory", "read_history", "write_csv"),
+            "page": ("report_page",),
             "places": ("Area", "Line", "Places", "load_places", "parse_places"),
             "tracker": ("TrackedFrame", "Tracker", "TrackerOptions"),
-            "traffic": ("Interval", "IntervalCounter", "Totals", "Traffic", "TrafficReport", "TrafficStore"),
+            "traffic": (
+                "Interval",
+                "IntervalCounter",
+                "Totals",
+                "Traffic",
+                "TrafficReport",
+                "TrafficState",
+                "TrafficStore",
+            ),
         },
     )
 
 __all__ = [
-    "Area", "CountHistory", "Interval", "IntervalCounter", "Line", "Passage", "PlaceCounter", "Places", "Totals",
-    "TrackedFrame", "Tracker", "TrackerOptions", "Traffic", "TrafficReport", "TrafficStore", "draw_places",
-    "load_places", "parse_places",
+    "Area", "CountHistory", "Day", "Interval", "IntervalCounter", "Line", "Passage", "PlaceCounter", "Places",
+    "StatusChange", "Totals", "TrackedFrame", "Tracker", "TrackerOptions", "Traffic", "TrafficReport", "TrafficState",
+    "TrafficStore", "day_of", "draw_places", "load_places", "parse_places", "read_history", "report_page", "summarize",
+    "write_csv",
 ]  # fmt: skip
