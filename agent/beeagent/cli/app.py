@@ -238,7 +238,7 @@ def doctor(*, config: Config = None, **options: Any) -> None:  # noqa: ANN401 - 
         raise typer.Exit(_EXIT_FAILURE)
 
 
-@settings_options("camera", "model", "labels", "tiles", "threads", "workers")
+@settings_options("camera", "model", "labels", "tiles", "regions", "max_inference_rate", "threads", "workers")
 def bench(
     *,
     seconds: Annotated[float, typer.Option(min=1, max=3600, help="Seconds to measure the agent, and the model.")] = 10,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from beeagent.detection.detections import Box, Detection, Detections
     from beeagent.detection.detector import Detector, DetectorOptions, FrameLayout, PreparedFrame, RawOutputs
     from beeagent.detection.interpreter import runtime_name
+    from beeagent.detection.masks import NO_MASKS, Masks, inside_polygon
     from beeagent.detection.pool import DetectorPool
     from beeagent.detection.probe import load_probed_bundle
     from beeagent.detection.regions import RegionOptions
@@ -61,6 +62,7 @@ else:  # a type checker would accept any name
             "detections": ("Box", "Detection", "Detections"),
             "detector": ("Detector", "DetectorOptions", "FrameLayout", "PreparedFrame", "RawOutputs"),
             "interpreter": ("runtime_name",),
+            "masks": ("NO_MASKS", "Masks", "inside_polygon"),
             "pool": ("DetectorPool",),
             "probe": ("load_probed_bundle",),
             "regions": ("RegionOptions",),
@@ -71,11 +73,11 @@ else:  # a type checker would accept any name
     )
 
 __all__ = [
-    "DEFAULT_MODEL", "LABELS_FILE", "MANIFEST_FILE", "MODEL_FILE", "NO_TILES", "Box", "Detection", "Detections",
-    "Detector", "DetectorOptions", "DetectorPool", "Fit", "FrameLayout", "InputSpec", "InputTransform", "Manifest",
-    "Metrics", "ModelAdvice", "ModelBundle", "ModelMeasurement", "PreparedFrame", "RawOutputs", "Region",
-    "RegionOptions", "Reliability", "Threshold", "Tiling", "UncertaintyRange", "advise", "box_areas", "bundled_models",
-    "default_model", "input_transform", "intersection_areas", "iou", "letterbox", "load_probed_bundle",
-    "measure_models", "padding_value", "parse_tiling", "read_labels", "resolve_model", "resolve_tiling", "runtime_name",
-    "uncertainty_range",
+    "DEFAULT_MODEL", "LABELS_FILE", "MANIFEST_FILE", "MODEL_FILE", "NO_MASKS", "NO_TILES", "Box", "Detection",
+    "Detections", "Detector", "DetectorOptions", "DetectorPool", "Fit", "FrameLayout", "InputSpec", "InputTransform",
+    "Manifest", "Masks", "Metrics", "ModelAdvice", "ModelBundle", "ModelMeasurement", "PreparedFrame", "RawOutputs",
+    "Region", "RegionOptions", "Reliability", "Threshold", "Tiling", "UncertaintyRange", "advise", "box_areas",
+    "bundled_models", "default_model", "input_transform", "inside_polygon", "intersection_areas", "iou", "letterbox",
+    "load_probed_bundle", "measure_models", "padding_value", "parse_tiling", "read_labels", "resolve_model",
+    "resolve_tiling", "runtime_name", "uncertainty_range",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """The detector pool: one detector per worker thread, since an interpreter is not thread-safe."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from beeagent.detection.bundle import ModelBundle
 from beeagent.detection.detections import Detections
 from beeagent.detection.detector import Detector, DetectorOptions, FrameLayout, PreparedFrame, RawOutputs
+from beeagent.detection.masks import NO_MASKS, Masks
 from beeagent.detection.motion import MotionDetector
 from beeagent.detection.regions import RegionOptions, RegionPlan, RegionPlanner
 from beeagent.detection.uncertainty import UncertaintyRange
@@ -92,17 +93,18 @@ class DetectorPool:
                 max_inference_rate=regions.max_inference_rate,
             )
 
-    def prepare(self, pixels: NDArray[np.uint8], *, at: float) -> PreparedFrame:
+    def prepare(self, pixels: NDArray[np.uint8], *, at: float, masks: Masks = NO_MASKS) -> PreparedFrame:
         """Prepare a frame, or only detect its motion where regions are chosen; by one thread at a time.
 
         Args:
             pixels: see `Detector.prepare`.
             at: time of the frame in seconds.
+            masks: where regions do not follow motion.
         """
         if self._planner is None:
             return self._first.prepare(pixels)
         frame = (int(pixels.shape[1]), int(pixels.shape[0]))
-        self._planner.observe(self._motion.update(pixels, at=at), frame=frame, at=at)
+        self._planner.observe(self._motion.update(pixels, at=at, masks=masks), frame=frame, at=at)
         return PreparedFrame((), FrameLayout(frame, (), (), at), pixels)
 
     def choose_regions(self, prepared: PreparedFrame) -> PreparedFrame:
@@ -125,35 +127,28 @@ class DetectorPool:
         """
         return self._detector(worker).infer(prepared)
 
-    def decode(
-        self,
-        raw: Sequence[RawOutputs],
-        layout: FrameLayout,
-        *,
-        unmasked: Callable[[Detections], Detections] = lambda found: found,
-    ) -> DecodedFrame:
+    def decode(self, raw: Sequence[RawOutputs], layout: FrameLayout, *, masks: Masks = NO_MASKS) -> DecodedFrame:
         """Decode the outputs; see `Detector.decode`. By one thread at a time, in the order of the frames.
 
         Args:
             raw: from `infer`.
             layout: of the frame.
-            unmasked: returns the detections that are not masked; the others are dropped, and nothing is unsure there.
+            masks: detections whose centre is in one are dropped, and nothing is unsure there.
 
         Returns:
             The detections. Objects of regions that were not processed are carried over; the model is unsure only about
             what it has processed.
         """
         if self._planner is None or layout.at is None:
-            found = processed = self._first.decode(raw, layout)
+            found = processed = masks.unmasked(self._first.decode(raw, layout))
         else:
             plan = RegionPlan(layout.frame, layout.at, layout.regions)
             of_regions = self._first.decode_regions(raw, layout)
-            found, processed = self._planner.resolve(plan, of_regions, self._first.labels)
-        found = unmasked(found)
+            found, processed = self._planner.resolve(plan, of_regions, self._first.labels, masks=masks)
         if self._uncertainty is None and self._candidates_from == self._threshold:
             return DecodedFrame(found, None, found)
         unsure = None
-        if self._uncertainty is not None and self._uncertainty.contains_any(unmasked(processed)):
+        if self._uncertainty is not None and self._uncertainty.contains_any(processed):
             unsure = found.at_least(self._unsure_from)
         return DecodedFrame(found.at_least(self._threshold), unsure, found.at_least(self._candidates_from))
 

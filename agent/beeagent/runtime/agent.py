@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import cv2
 
 from beeagent.camera import Capture, IncompleteVideoError
-from beeagent.detection import ModelBundle
+from beeagent.detection import NO_MASKS, ModelBundle
 from beeagent.errors import InputError
 from beeagent.mqtt import BrokerAddress
 from beeagent.outbox import DeadLetterFile, Sender
@@ -135,7 +135,7 @@ class Agent:
                 on_problem=problems.of("inference"),
                 stopping=stopping,
                 inference_timeout=settings.model.inference_timeout,
-                unmasked=(lambda found: found) if counting is None else counting.unmasked,
+                masks=(lambda: NO_MASKS) if counting is None else (lambda: counting.masks),
                 on_idle=self._end_traffic_if_asleep,
             )
             self.health = health = Health(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from beeagent.camera import Frame
-from beeagent.detection import Detections
+from beeagent.detection import Masks
 from beeagent.errors import BeeagentError, InputError
 from beeagent.messages import TrafficMessage, UnreadableError
 from beeagent.runtime.pipeline import FrameResult
@@ -37,7 +37,7 @@ error; one that is tracked counts nothing, as it crosses no line. A bee that is 
 class Counting:
     """Follows the detections from frame to frame, and counts them at the places of the camera.
 
-    `unmasked` and `update` are called for each frame in order, on one thread; `reload` and `state` on any thread.
+    `update` is called for each frame in order, on one thread; `masks`, `reload` and `state` on any thread.
 
     In a video, times are those of the video, from the moment at which its first frame was read.
 
@@ -71,6 +71,7 @@ class Counting:
         self._history = history
         self._places = Places() if places_file is None else load_places(places_file)
         self._new_places: Places | None = None
+        self._masks = self._places.all_masks
         self._tracker = Tracker(TrackerOptions(high_confidence=_TRACKS_FROM * threshold))
         self._traffic: Traffic | None = None
         if places_file is not None:
@@ -83,9 +84,10 @@ class Counting:
         self._video_began: datetime | None = None
         self._video_at: datetime | None = None
 
-    def unmasked(self, detections: Detections) -> Detections:
-        """Return the detections whose centre is in no mask."""
-        return self._places.unmasked(detections)
+    @property
+    def masks(self) -> Masks:
+        """The masks of the places in use. Safe from any thread."""
+        return self._masks
 
     def update(self, result: FrameResult) -> tuple[Sequence[int], TrafficReport | None]:
         """Follow and count the detections of the next frame, with the candidates of lower confidence.
@@ -95,7 +97,7 @@ class Counting:
             that ended before this frame, if one did.
         """
         if (places := self._new_places) is not None:
-            self._new_places, self._places = None, places
+            self._new_places, self._places, self._masks = None, places, places.all_masks
             if self._traffic is not None:
                 with self._lock:
                     self._traffic.replace(places)
@@ -157,12 +159,12 @@ class Counting:
     def _time_of(self, frame: Frame) -> tuple[float, datetime]:
         """Return the time of a frame in seconds of a clock that does not jump, and by the wall clock."""
         if frame.position_s is None:
-            return frame.captured_ns / 1e9, frame.captured_at
+            return frame.at_s, frame.captured_at
         position = timedelta(seconds=frame.position_s)
         if self._video_began is None:
             self._video_began = frame.captured_at - position
         self._video_at = self._video_began + position
-        return frame.position_s, self._video_at
+        return frame.at_s, self._video_at
 
 
 class _ForgivingStore:

@@ -12,7 +12,7 @@ from beeagent.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 
-RELOADED = ("model", "labels", "threshold", "tiles")
+RELOADED = ("model", "labels", "threshold", "tiles", "regions", "max_inference_rate")
 """The settings that take effect while the agent runs; all others take effect when it is restarted."""
 
 

@@ -214,7 +214,7 @@ class TrackingSettings(_Section):
     places: Annotated[FilePath | None, Option("places", default="none")] = _field(
         None,
         "TOML file of the lines, zones and masks in the frame. Bees are counted at the lines and zones, and detections "
-        "in masks are dropped. SIGHUP reads it again.",
+        "in masks are dropped, and motion there with regions. SIGHUP reads it again.",
         example="/etc/beeagent/places.toml",
     )
     traffic_interval: Annotated[float, Option("traffic_interval")] = _field(
