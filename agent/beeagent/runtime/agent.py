@@ -27,14 +27,17 @@ from beeagent.runtime.factory import (
     build_second_opinion,
     build_source,
 )
+from beeagent.runtime.page import build_page
 from beeagent.runtime.pipeline import FrameResult, Pipeline
 from beeagent.runtime.reload import Reload
 from beeagent.runtime.results import Results
 from beeagent.runtime.status import Health, Problems, StatusReporter
 from beeagent.runtime.systemd import ServiceNotifier
+from beeagent.runtime.threshold import PageThreshold
 from beeagent.runtime.workers import choose_workers
 from beeagent.settings import Settings
 from beeagent.threads import ThreadGuard
+from beeagent.web import LiveView, Page
 
 if TYPE_CHECKING:
     from beeagent.greengrass import IpcConnection
@@ -113,8 +116,10 @@ class Agent:
             opinion = build_second_opinion(settings, collection)
             if opinion is not None:
                 opened.callback(opinion.stop)
+            threshold = PageThreshold(None if outbox_path is None else settings.state_file("threshold.json"))
+            thresholded = threshold.settings_with(settings, bundle)
             self._counting = counting = build_counting(
-                settings,
+                thresholded,
                 bundle,
                 in_memory=outbox_path is None,
                 on_places_problem=problems.of("places"),
@@ -123,7 +128,7 @@ class Agent:
             if counting is not None:
                 opened.callback(counting.close)
             self._pipeline = pipeline = Pipeline(
-                model=build_detectors(settings, bundle),
+                model=build_detectors(thresholded, bundle),
                 frames=capture,
                 drop_oldest=source.live,
                 on_problem=problems.of("inference"),
@@ -153,16 +158,36 @@ class Agent:
             )
             self._opened = opened.pop_all()
         output = LineOutput(stopping) if settings.messages.stdout else None
+        live = LiveView() if settings.page.enabled else None
         self._results = Results(
-            settings, outbox=outbox, publisher=publisher, opinion=opinion, counting=counting, output=output
+            settings, outbox=outbox, publisher=publisher, opinion=opinion, counting=counting, live=live, output=output
         )
-        self.reload = Reload(
+        self.reload = reload = Reload(
             settings,
+            bundle=bundle,
             load=load or (lambda: settings),
             pipeline=pipeline,
             counting=counting,
             on_problem=problems.of("model"),
+            threshold=threshold,
+            on_request=self._renew_page,
         )
+        self._page: Page | None = None
+        if live is not None:
+            try:
+                self._page = build_page(
+                    settings,
+                    live=live,
+                    health=health,
+                    pipeline=pipeline,
+                    counting=counting,
+                    threshold=threshold,
+                    reload=reload,
+                )
+            except BaseException:
+                self.close()
+                raise
+            self._opened.callback(self._page.stop)
         self._reporter = StatusReporter(
             health=health,
             problems=problems,
@@ -230,6 +255,12 @@ class Agent:
         self._sender.start()
         self._reporter.start()
         self._results.start()
+        if self._page is not None:
+            self._page.start()
+
+    def _renew_page(self) -> None:
+        if self._page is not None:
+            self._page.renew()
 
     def _fail(self, reason: str) -> None:
         """End `run`, since a thread has failed. Called on that thread."""
@@ -243,6 +274,8 @@ class Agent:
         If the agent was stopped, that is quick; at the end of a file there is time to wait for a broker.
         """
         began, stopped = time.monotonic(), self._stopping.is_set()
+        if self._page is not None:
+            self._page.stop()
         self._pipeline.stop()
         ended = self._capture.stop(_STAGES_TIMEOUT_S)
         ended = self._pipeline.join(max(0.0, began + _STAGES_TIMEOUT_S - time.monotonic())) and ended

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from beeagent.camera import Frame
 from beeagent.detection import Detections
@@ -92,6 +92,40 @@ class Counting:
         tracked = self._tracker.update(candidates, at_s=at_s, frame_size=frame.size)
         numbers: list[int] = (tracked.tracks * tracked.confirmed)[:count].tolist()
         return numbers, None if self._traffic is None else self._traffic.add(tracked, at)
+
+    @property
+    def places_file(self) -> Path | None:
+        """The file of the lines, zones and masks; None if bees are followed only."""
+        return self._file
+
+    @property
+    def history_file(self) -> Path | None:
+        """The file of the counts per minute; None if they are kept in memory."""
+        return None if self._history is None else self._history.path
+
+    def set_threshold(self, threshold: float) -> None:
+        """Begin tracks from another confidence on, 0 to 1. From any thread."""
+        self._tracker.set_high_confidence(threshold)
+
+    def today(self) -> dict[str, dict[str, Any]]:
+        """Return who came in and went out today, by line and zone and by label, and who is in each zone now.
+
+        Safe from any thread.
+        """
+        if self._traffic is None:
+            return {}
+        totals, inside, places = dict(self._traffic.totals.today), self._traffic.inside, self._places
+        labels = sorted({label for _, label, _ in totals} | {label for zone in inside.values() for label in zone})
+        found: dict[str, dict[str, Any]] = {}
+        for name in (*places.lines, *places.zones):
+            found[name] = {"kind": "line" if name in places.lines else "zone", "labels": {}}
+            for label in labels:
+                counts = {direction: totals.get((name, label, direction), 0) for direction in ("in", "out")}
+                if name in places.zones:
+                    counts["inside"] = inside.get(name, {}).get(label, 0)
+                if any(counts.values()):
+                    found[name]["labels"][label] = counts
+        return found
 
     @property
     def totals(self) -> dict[tuple[str, str, str], int]:

@@ -5,8 +5,9 @@ component are made from the fields of the sections.
 """
 
 from beeagent.settings.loading import Setting, Settings, flattened, load_settings, settings_by_name
-from beeagent.settings.sections import MqttSettings, RekognitionSettings
+from beeagent.settings.sections import MqttSettings, PageSettings, RekognitionSettings
 
 __all__ = [
-    "MqttSettings", "RekognitionSettings", "Setting", "Settings", "flattened", "load_settings", "settings_by_name",
+    "MqttSettings", "PageSettings", "RekognitionSettings", "Setting", "Settings", "flattened", "load_settings",
+    "settings_by_name",
 ]  # fmt: skip

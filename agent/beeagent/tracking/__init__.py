@@ -11,8 +11,8 @@ from beeagent import lazy_exports
 if TYPE_CHECKING:
     from beeagent.tracking.counting import Passage, PlaceCounter
     from beeagent.tracking.drawing import draw_places
-    from beeagent.tracking.history import CountHistory
-    from beeagent.tracking.places import Area, Line, Places, load_places, parse_places
+    from beeagent.tracking.history import CountHistory, read_traffic
+    from beeagent.tracking.places import Area, Line, Places, format_places, load_places, parse_places, validate_places
     from beeagent.tracking.tracker import TrackedFrame, Tracker, TrackerOptions
     from beeagent.tracking.traffic import Interval, IntervalCounter, Totals, Traffic, TrafficReport, TrafficStore
 else:  # a type checker would accept any name
@@ -21,8 +21,8 @@ else:  # a type checker would accept any name
         {
             "counting": ("Passage", "PlaceCounter"),
             "drawing": ("draw_places",),
-            "history": ("CountHistory",),
-            "places": ("Area", "Line", "Places", "load_places", "parse_places"),
+            "history": ("CountHistory", "read_traffic"),
+            "places": ("Area", "Line", "Places", "format_places", "load_places", "parse_places", "validate_places"),
             "tracker": ("TrackedFrame", "Tracker", "TrackerOptions"),
             "traffic": ("Interval", "IntervalCounter", "Totals", "Traffic", "TrafficReport", "TrafficStore"),
         },
@@ -31,5 +31,5 @@ else:  # a type checker would accept any name
 __all__ = [
     "Area", "CountHistory", "Interval", "IntervalCounter", "Line", "Passage", "PlaceCounter", "Places", "Totals",
     "TrackedFrame", "Tracker", "TrackerOptions", "Traffic", "TrafficReport", "TrafficStore", "draw_places",
-    "load_places", "parse_places",
+    "format_places", "load_places", "parse_places", "read_traffic", "validate_places",
 ]  # fmt: skip

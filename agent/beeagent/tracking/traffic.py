@@ -206,6 +206,12 @@ class Traffic:
         self._store = store
         self._time_zone = time_zone
         self._labels: set[str] = set()
+        self._inside: Mapping[str, Mapping[str, int]] = {}
+
+    @property
+    def inside(self) -> Mapping[str, Mapping[str, int]]:
+        """How many were in each zone in the last frame, by zone and label. Safe from any thread."""
+        return self._inside
 
     @property
     def totals(self) -> Totals:
@@ -225,7 +231,7 @@ class Traffic:
             captured_at: when it was captured by the wall clock, with a time zone.
         """
         passages = self._counter.update(frame)
-        inside = self._counter.inside()
+        inside = self._inside = self._counter.inside()
         self._labels.update(frame.detections.label(index) for index in frame.confirmed.nonzero()[0].tolist())
         minute = self._minutes.add(passages, inside, captured_at)
         interval = self._intervals.add(passages, inside, captured_at)
