@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from beeagent import __version__
 from beeagent.cli.options import BROKER, Config, settings_options
+from beeagent.cli.page import page_commands
 from beeagent.cli.places import places_commands
 from beeagent.cli.rekognition import rekognition_commands
 from beeagent.errors import BeeagentError, InputError
@@ -71,6 +72,7 @@ def build_app() -> typer.Typer:
     app.callback(invoke_without_command=True)(run)
     for command in (demo, watch, status, doctor, bench, schema):
         app.command(epilog=None)(command)
+    app.add_typer(page_commands(), name="page")
     app.add_typer(places_commands(), name="places")
     app.add_typer(rekognition_commands(), name="rekognition")
     for entry in sorted(entry_points(group="beeagent.commands"), key=lambda entry: entry.name):

@@ -56,7 +56,7 @@ def build_page(  # noqa: PLR0913 - the parts that it shows
         state=state,
         threshold=lambda: threshold.as_json(pipeline.detectors.lowest),
         set_threshold=set_threshold,
-        input_scale=lambda frame: pipeline.detectors.input_scale(frame),
+        input_scale=lambda frame: pipeline.detectors.input_scale(frame),  # noqa: PLW0108 - those of that moment
         tracking=counting is not None,
         counts=dict if counting is None else counting.today,
         places=None if counting is None else counting.places_file,

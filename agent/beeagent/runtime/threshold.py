@@ -1,4 +1,4 @@
-"""The threshold in use: the model's, that of the settings, or one that was set on the page and is kept over restarts."""
+"""The threshold in use: the model's, that of the settings, or one of the page, which is kept over restarts."""
 
 import logging
 import threading

@@ -222,7 +222,7 @@ def write_password(path: Path, role: Role, password: str) -> None:
     new = path.with_name(f"{path.name}.new")
     try:
         new.unlink(missing_ok=True)
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
             file.writelines(f"{each} {hashed}\n" for each, hashed in sorted(hashes.items()))
         new.replace(path)
     except OSError as error:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import cv2
-import numpy as np
 
 from beeagent.camera import Frame
 from beeagent.detection import Detections
@@ -173,7 +172,7 @@ def _encode(live: LiveFrame) -> bytes:
     }
     # Put together by hand: the JPEG needs no escaping.
     text = json.dumps(content, ensure_ascii=False)
-    return text[:-1].encode(errors="replace") + b', "jpeg": "' + base64.b64encode(np.asarray(jpeg)) + b'"}'
+    return text[:-1].encode(errors="replace") + b', "jpeg": "' + base64.b64encode(jpeg.tobytes()) + b'"}'
 
 
 def _boxes(detections: Detections, tracks: Sequence[int] | None = None) -> list[dict[str, Any]]:

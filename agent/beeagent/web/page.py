@@ -225,7 +225,7 @@ class Page:
             return _json(error.status, {"error": str(error)}, error.headers)
         except BeeagentError as error:
             return _json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": str(error)})
-        except Exception:
+        except Exception:  # noqa: BLE001 - see above
             _LOG.exception("page: %s %s failed", request.method, request.path[:40].encode("ascii", "replace"))
             return _json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": "this failed, and the log has the reason"})
 
@@ -261,10 +261,8 @@ class Page:
         # A link to the page may be on any site.
         if site not in {None, "same-origin", "none"} and not (reading and request.path == "/"):
             raise _RefusedError(HTTPStatus.FORBIDDEN, "requests of other sites are refused")
-        if (
-            not reading
-            and (request.header("Content-Type") or "").partition(";")[0].strip().lower() != "application/json"
-        ):
+        kind = (request.header("Content-Type") or "").partition(";")[0].strip().lower()
+        if not reading and kind != "application/json":
             raise _RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json")
 
     def _is_allowed(self, host: str, request: Request) -> bool:
