@@ -26,6 +26,7 @@ export class Editor {
   #drawing = null; // {kind, points}
   #corner = null; // index of the corner that was used last
   #settle = 0;
+  #dragging = false;
   #editable = false;
   #note = "";
 
@@ -155,7 +156,7 @@ export class Editor {
       html("label", { for: "place-name" }, "Name"),
       input,
       error,
-      place.kind === "line" ? html("p", { class: "way-in" }, `Bees come in ${WAYS[place.in]}.`) : "",
+      place.kind === "line" ? html("p", { class: "way-in" }, `The way in is ${WAYS[place.in]}.`) : "",
       html("div", { class: "actions" }, ...actions),
       html("p", { class: "quiet" }, "Drag the points. By keyboard: Tab to a point, then the arrow keys; with Shift in larger steps."),
     );
@@ -209,7 +210,7 @@ export class Editor {
       onkeydown: (event) => this.#handleKey(event, key),
       onclick: (event) => event.detail === 0 && type === "middle" && this.#split(Number(key.split("-")[1])),
       onfocus: () => type === "point" && (this.#corner = Number(key.split("-")[1])),
-      onblur: () => this.#settleNow(),
+      onblur: () => this.#dragging || this.#settleNow(),
     });
   }
 
@@ -336,7 +337,12 @@ export class Editor {
     const finished = new AbortController();
     const only = (handler) => (next) => next.pointerId === event.pointerId && handler(next);
     const listen = (type, handler) => window.addEventListener(type, handler, { signal: finished.signal });
-    const end = (handler) => (next) => (finished.abort(), handler(next));
+    const end = (handler) => (next) => {
+      finished.abort();
+      this.#dragging = false;
+      handler(next);
+    };
+    this.#dragging = true;
     listen("pointermove", only(move));
     listen("pointerup", only(end(done)));
     listen("pointercancel", only(end(cancelled)));
@@ -356,9 +362,7 @@ export class Editor {
       points = [...points];
       points.splice(index + 1, 0, round(middle(points[index], points[(index + 1) % points.length])));
       index += 1;
-      this.#put(place, points);
     }
-    if (key !== "move") this.#focusHandle(`point-${index}`);
     this.#follow(event, {
       move: (next) => {
         const at = this.#at(next);
@@ -371,6 +375,8 @@ export class Editor {
         this.#showSelected();
       },
     });
+    this.#put(place, points);
+    if (key !== "move") this.#focusHandle(`point-${index}`);
   }
 
   #press(event) {

@@ -4,7 +4,7 @@
 import { byId, svg } from "./dom.js";
 import { TABLES, centre, clamp, inSign, middle } from "./geometry.js";
 
-const TRAIL = 24; // points of a track that are shown
+const TRAIL = 16; // points of a track that are shown
 const FORGOTTEN_MS = 1_500; // after which a track without a detection is no longer shown
 const ARROW = 30;
 const SMALL = 560; // CSS pixels of width below which there is room for names only, not for counts

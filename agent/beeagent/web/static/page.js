@@ -33,8 +33,7 @@ const session = new Session(api, {
   onSignedIn() {
     live.start();
     traffic.start();
-    placesLoaded = Date.now();
-    places.load({ force: true }).catch(() => {});
+    places.forget();
     poll();
   },
   onSignedOut() {
@@ -58,7 +57,7 @@ async function poll() {
       const { data } = await api.get("/api/state");
       state = data;
       show();
-      if (Date.now() - placesLoaded > PLACES_MS) {
+      if (state.places_file && (!places.loaded || Date.now() - placesLoaded > PLACES_MS)) {
         placesLoaded = Date.now();
         await places.load();
       }
@@ -98,8 +97,8 @@ function readout() {
 }
 
 function placesNote(editable) {
-  if (!state.places_file) return "To draw lines and zones here, start the agent with --places places.toml.";
-  return editable ? "" : "You can look, not change. To draw, open the editor's link.";
+  if (!state.places_file) return "To draw lines and zones here, start the agent with --track.";
+  return editable ? "" : "You are signed in as viewer: to draw, sign in as editor.";
 }
 
 function showHealth() {
@@ -146,7 +145,7 @@ function showCounts() {
       if (!cell || cell.textContent === text) continue;
       const before = cell.textContent;
       cell.textContent = text;
-      if (before && way !== "inside") cell.animate?.({ color: [getComputedStyle(cell).getPropertyValue("--flash"), getComputedStyle(cell).color] }, 900);
+      if (before && way !== "inside") cell.animate?.({ color: [getComputedStyle(body).color, getComputedStyle(cell).color] }, 900);
     }
   }
   if (rows.length && Date.now() - spoken > SPOKEN_MS) {
@@ -156,7 +155,8 @@ function showCounts() {
 }
 
 function uncounted() {
-  if (!state.tracking) return "Nothing is counted. To count bees, start the agent with --places places.toml and draw a line.";
+  if (!state.tracking) return "Nothing is counted. To count bees, start the agent with --track and draw a line here.";
+  if (state.role !== "editor") return "Nothing is counted yet. An editor can draw a line or a zone.";
   return "Nothing is counted yet. Draw a line where bees walk in and out, or a zone around the entrance.";
 }
 

@@ -26,6 +26,10 @@ export class Places extends EventTarget {
     return this.#content;
   }
 
+  get loaded() {
+    return this.#saved !== null;
+  }
+
   get canUndo() {
     return this.#undone.length > 0;
   }
@@ -57,12 +61,17 @@ export class Places extends EventTarget {
     return "";
   }
 
+  /** Drop what is not saved; the next `load` has all. */
+  forget() {
+    this.#saved = null;
+  }
+
   /** Load what the agent has, unless a change of this page is not saved yet. */
-  async load({ force = false } = {}) {
-    if (!force && this.#saved && !same(this.#content, this.#saved)) return;
+  async load() {
+    if (this.#saved && !same(this.#content, this.#saved)) return;
     const before = this.#content;
     const { data, etag } = await this.#api.get("/api/places");
-    if (!force && (this.#content !== before || (this.#saved && etag === this.#etag))) return;
+    if (this.#content !== before || (this.#saved && etag === this.#etag)) return;
     this.#etag = etag;
     this.#saved = this.#content = { lines: data.lines ?? {}, zones: data.zones ?? {}, masks: data.masks ?? {} };
     this.#undone = [];
@@ -125,10 +134,11 @@ export class Places extends EventTarget {
   }
 
   async #refused(error) {
-    if (error.status === 401) this.#saved = null; // loaded anew after the next sign-in
+    if (error.status === 401) this.forget(); // loaded anew after the next sign-in
     else if (error.status === 0) this.#say("Not saved yet: no connection to the agent. It is saved when the agent is back.");
     else if (error.status === 409) {
-      await this.load({ force: true }).catch(() => {});
+      this.forget();
+      await this.load().catch(() => {});
       this.#say("Someone else changed the places. They are loaded again; your last change was not kept.");
     } else {
       this.#content = this.#saved;

@@ -3,10 +3,10 @@
 import { byId, setText } from "./dom.js";
 
 const ENDED = "Your session has ended. Open a new link from the agent's log, or sign in with the password.";
-const REFUSED = {
-  401: "That is not valid. A link works once: restart the agent for a new one, or check the password.",
-  0: "No connection to the agent. Check that it runs and that this device is in its network, then try again.",
-};
+const SIGNED_OUT = "You are signed out. Open a new link from the agent's log, or sign in with the password.";
+const NO_CONNECTION = "No connection to the agent. Check that it runs and that this device is in its network, then try again.";
+const WRONG_PASSWORD = "Wrong password.";
+const WRONG_LINK = "That link was used or is too old. Ask the agent for a new one, as said below.";
 
 /** Return the token in a link such as http://hive-7:8080/#token=…, or null. */
 function tokenOf(link) {
@@ -45,7 +45,7 @@ export class Session {
       this.#begin();
     } catch (error) {
       this.#show();
-      if (error.status !== 401) setText(this.#error, REFUSED[error.status] ?? error.message);
+      if (error.status !== 401) setText(this.#error, error.status === 0 ? NO_CONNECTION : error.message);
     }
   }
 
@@ -77,7 +77,9 @@ export class Session {
     } catch (error) {
       this.#show();
       if (error.status === 429) this.#wait(error.retryAfter || 10);
-      else setText(this.#error, REFUSED[error.status] ?? error.message);
+      else if (error.status === 0) setText(this.#error, NO_CONNECTION);
+      else if (error.status === 401) setText(this.#error, secret.token ? WRONG_LINK : WRONG_PASSWORD);
+      else setText(this.#error, error.message);
       this.#secret.focus();
     }
   }
@@ -102,7 +104,7 @@ export class Session {
     } catch (error) {
       if (error.status === 0) return; // the page says so already, and the session is not over
     }
-    this.#end("You are signed out. Open a new link from the agent's log, or sign in with the password.");
+    this.#end(SIGNED_OUT);
   }
 
   #begin() {

@@ -41,9 +41,10 @@ export class Threshold {
   }
 
   #show() {
-    const { value, default: initial, source } = this.#present;
+    const { value, default: initial, source, lowest } = this.#present;
     const chosen = this.#chosen ?? value;
     this.#slider.disabled = !this.#editable;
+    this.#slider.min = Math.ceil(Math.min(lowest, value) * 100) / 100; // below, no candidates are known
     this.#slider.value = chosen;
     this.#slider.setAttribute("aria-valuetext", shown(chosen));
     setText(byId("threshold-value"), shown(chosen));
