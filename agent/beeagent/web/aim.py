@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beeagent.detection import Detections, box_areas, size_advice
+from beeagent.web.live import shrink
 
 _MAX_SIDE: Final = 640
 _BLUR: Final = 9  # pixels: the filter that a frame is compared with
@@ -74,12 +75,7 @@ def measure_aim(pixels: NDArray[np.uint8]) -> Aim:
     Args:
         pixels: BGR, uint8, shape (height, width, 3).
     """
-    height, width = pixels.shape[:2]
-    scale = min(1.0, _MAX_SIDE / max(height, width))
-    if scale < 1:
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-    luma = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
+    luma = cv2.cvtColor(shrink(pixels, _MAX_SIDE), cv2.COLOR_BGR2GRAY)
     return Aim(
         sharpness=min(_sharpness(luma.astype(np.float32), axis) for axis in (0, 1)),
         mean_luma=float(luma.mean()),
@@ -89,6 +85,8 @@ def measure_aim(pixels: NDArray[np.uint8]) -> Aim:
 
 
 def _sharpness(luma: NDArray[np.float32], axis: int) -> float:
+    if luma.shape[axis] < 2:
+        return 0.0
     blurred = cv2.blur(luma, (1, _BLUR) if axis == 0 else (_BLUR, 1))  # width and height
     differences = np.abs(np.diff(luma, axis=axis))
     differences = np.maximum(differences - _NOISE * np.median(differences), 0)

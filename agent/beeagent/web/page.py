@@ -21,7 +21,7 @@ from beeagent.messages import rfc3339
 from beeagent.settings import PageSettings
 from beeagent.tracking import read_traffic, validate_places
 from beeagent.web.access import OneTimeToken, Passwords, Role, Sessions, Throttle, read_passwords
-from beeagent.web.aim import Aim, aim_json, measure_aim, object_sizes
+from beeagent.web.aim import aim_json, measure_aim, object_sizes
 from beeagent.web.live import LiveView
 from beeagent.web.places import PlacesFile, StaleError
 from beeagent.web.server import HttpServer, Request, Response, load_certificate, tls_context
@@ -143,7 +143,7 @@ class Page:
         if settings.password_file is not None:
             self._passwords = read_passwords(settings.password_file)
         self._places = None if agent.places is None else PlacesFile(agent.places, agent.reload_places)
-        self._aim: tuple[int, float, Aim] | None = None
+        self._aim: tuple[int, float, dict[str, Any]] | None = None
         self._aim_lock = threading.Lock()
         self._static = {f"/static/{file.name}": file for file in _STATIC.iterdir() if file.suffix in _TYPES}
         self._static["/"] = _STATIC / "page.html"
@@ -355,11 +355,10 @@ class Page:
         with self._aim_lock:  # the first viewer measures, for all
             now = time.monotonic()
             if self._aim is None or (self._aim[0] != newest.id and now >= self._aim[1] + _AIM_INTERVAL_S):
-                self._aim = newest.id, now, measure_aim(newest.frame.pixels)
-            aim = self._aim[2]
-        threshold = float(self._agent.threshold()["value"])
-        sizes = object_sizes(self._agent.live.recent, threshold=threshold, input_scale=self._agent.input_scale)
-        return aim_json(aim, sizes)
+                threshold = float(self._agent.threshold()["value"])
+                sizes = object_sizes(self._agent.live.recent, threshold=threshold, input_scale=self._agent.input_scale)
+                self._aim = newest.id, now, aim_json(measure_aim(newest.frame.pixels), sizes)
+            return self._aim[2]
 
     def _traffic(self, request: Request) -> Response:
         text = _query(request).get("hours", "24")
