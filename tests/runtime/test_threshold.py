@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 from beeagent.errors import BeeagentError
+from beeagent.runtime.factory import build_detectors, load_model
+from beeagent.runtime.reload import Reload
 from beeagent.runtime.threshold import PageThreshold
 from beeagent.settings import load_settings
+from support.beeagent_process import tiny_model
 
 
 def _bundle(identity: str = "bees@12345678", threshold: float = 0.65) -> Any:  # noqa: ANN401 - what is read of a bundle
@@ -58,3 +61,39 @@ def test_threshold_that_cannot_be_kept_is_not_used(tmp_path: Path) -> None:
     with pytest.raises(BeeagentError, match="cannot be written"):
         threshold.set(0.4, lambda _: pytest.fail("it was not kept"))
     assert threshold.value == 0.65
+
+
+@pytest.mark.parametrize(("configured", "of_page", "used"), [(0.3, None, 0.3), (None, 0.8, 0.8), (0.3, 0.8, 0.8)])
+def test_reload_uses_the_threshold_in_detectors_and_tracker(
+    configured: float | None, of_page: float | None, used: float, tmp_path: Path
+) -> None:
+    """The tracker went on with the threshold of the start."""
+    _, model, _, labels = tiny_model(tmp_path)
+    settings = load_settings({"model": model, "labels": labels, "threads": 1, "page": True})
+    bundle = load_model(settings)
+    threshold = PageThreshold(None)
+    pool = build_detectors(threshold.settings_with(settings, bundle), bundle)
+    pipeline = SimpleNamespace(detectors=pool, swap=lambda model: setattr(pipeline, "detectors", model))
+    of_tracker: list[float] = []
+    problems: list[str | None] = []
+    parts: dict[str, Any] = {
+        "pipeline": pipeline,
+        "counting": SimpleNamespace(set_threshold=of_tracker.append, reload=lambda: None),
+    }
+    reload = Reload(
+        settings,
+        bundle=bundle,
+        load=lambda: settings.replace(threshold=configured),
+        on_problem=problems.append,
+        threshold=threshold,
+        **parts,
+    )
+    reload.request()
+    reload.start_if_requested()
+    reload.join(60)
+    if of_page is not None:
+        reload.set_threshold(of_page)
+    assert problems == [None]
+    assert of_tracker[-1] == used
+    assert pipeline.detectors is not pool
+    assert (pipeline.detectors.threshold, pipeline.detectors.lowest) == (used, used / 2)

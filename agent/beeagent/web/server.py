@@ -145,8 +145,8 @@ class HttpServer(ThreadingHTTPServer):
         except (OSError, UnicodeError) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
             raise InputError(
-                f"{setting}_host {host} with {setting}_port {port} cannot be listened on ({reason.lower()}): give "
-                f"others, or no {setting}_port for no HTTP"
+                f"{setting}_host {host} with {setting}_port {port} cannot be listened on ({reason.lower()}): "
+                "give others"
             ) from error
         self._thread = threading.Thread(target=self._run, name=setting, daemon=True)
 
