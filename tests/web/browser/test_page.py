@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +14,7 @@ import pytest
 from beeagent.tracking import load_places
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page, Route
+    from playwright.sync_api import Page
     from support.page_agent import PageAgent
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
@@ -149,7 +152,7 @@ def test_frames_change_and_have_boxes(signed_in: Open) -> None:
 def test_paused_or_hidden_page_asks_for_nothing(signed_in: Open) -> None:
     page, other = signed_in(), signed_in()
     page.click("#pause")
-    assert page.get_attribute("#pause", "aria-pressed") == "true"
+    assert page.locator("#pause").inner_text() == "Resume"
     page.evaluate(
         "Object.defineProperty(document, 'hidden', { value: true, configurable: true });"
         "document.dispatchEvent(new Event('visibilitychange'))"
@@ -298,7 +301,7 @@ def tab_to(page: Page, text: str) -> None:
 def test_line_by_keyboard(agent: PageAgent, signed_in: Open) -> None:
     page = signed_in()
     keyboard = page.keyboard
-    tab_to(page, "Line")
+    tab_to(page, "Add line")
     wait_saved(page, lambda: keyboard.press("Enter"))
     assert focused(page).startswith("line-1, end 1 of 2")
     x, y = load_places(agent.places).lines["line-1"].points[0]
@@ -341,7 +344,7 @@ def test_line_by_keyboard(agent: PageAgent, signed_in: Open) -> None:
 @pytest.mark.usefixtures("no_places")
 def test_corners_of_a_zone_by_keyboard(agent: PageAgent, signed_in: Open) -> None:
     page = signed_in()
-    tab_to(page, "Zone")
+    tab_to(page, "Add zone")
     wait_saved(page, lambda: page.keyboard.press("Enter"))
     tab_to(page, "Add a corner after corner 1")
     wait_saved(page, lambda: page.keyboard.press("Enter"))
@@ -445,14 +448,10 @@ def test_viewer_sees_everything_and_can_change_nothing(agent: PageAgent, open_pa
     assert page.context.request.get(f"{agent.url}/api/places", headers=headers).status == 200
 
 
-def state_changed(page: Page, **changes: object) -> None:
+def change_state(page: Page, **changes: object) -> None:
     """Let the page see another state of the agent than it has."""
-
-    def answer(route: Route) -> None:
-        response = route.fetch()
-        route.fulfill(response=response, json={**response.json(), **changes})
-
-    page.route("**/api/state", answer)
+    state = {**page.context.request.get(f"{page.url}api/state").json(), **changes}
+    page.route("**/api/state", lambda route: route.fulfill(json=state))
 
 
 @pytest.mark.parametrize(
@@ -466,7 +465,7 @@ def state_changed(page: Page, **changes: object) -> None:
 )
 def test_each_state_says_what_to_do(signed_in: Open, changes: dict[str, Any], pill: str, sentence: str) -> None:
     page = signed_in()
-    state_changed(page, **changes)
+    change_state(page, **changes)
     page.get_by_text(sentence).first.wait_for()
     assert page.locator("#health").inner_text() == pill
 
@@ -508,6 +507,68 @@ def test_traffic_is_a_chart_and_a_table(signed_in: Open) -> None:
     assert page.locator("#traffic-at").inner_text() == "1 in, 0 out"
 
 
+# ---- for the docs
+
+
+def test_screenshots_of_the_docs(agent: PageAgent, signed_in: Open, tmp_path: Path) -> None:
+    """They are kept in the folder that BEEAGENT_SCREENSHOTS names."""
+    folder = Path(os.environ.get("BEEAGENT_SCREENSHOTS", tmp_path))
+    agent.places.write_text(SHOWN_PLACES, encoding="utf-8")
+    desk, phone = signed_in(), signed_in(**PHONE, color_scheme="dark")
+    for page in (desk, phone):
+        page.wait_for_selector(".place.line[data-place=door]", state="attached")
+        show_day(page)
+    desk.screenshot(path=folder / "page.jpg", type="jpeg", quality=78, full_page=True)
+    phone.locator(".place-row", has_text="door").click()
+    phone.locator("#handles .handle.point").first.wait_for()
+    phone.screenshot(path=folder / "page-phone.jpg", type="jpeg", quality=70)
+    for name in ("page.jpg", "page-phone.jpg"):
+        assert 10_000 < (folder / name).stat().st_size < 150_000, name
+
+
+SHOWN_PLACES = """\
+[lines.door]
+points = [[0.16, 0.62], [0.84, 0.58]]
+in = "up"
+
+[zones.entrance]
+points = [[0.30, 0.18], [0.70, 0.18], [0.72, 0.46], [0.28, 0.46]]
+"""
+
+
+def show_day(page: Page) -> None:
+    """Let the page see the traffic and the counts of a day, instead of those of some seconds."""
+    start = datetime(2026, 5, 4, 4, tzinfo=timezone.utc)
+    rows = []
+    for step in range(87):
+        at, busy = start + timedelta(minutes=10 * step), 60 * math.exp(-(((step - 42) / 22) ** 2))
+        numbers = {
+            "in": round(busy * (0.8 + 0.2 * math.sin(step * 2.1))),
+            "out": round(busy * (0.8 + 0.2 * math.cos(step))),
+        }
+        rows.append({"at": f"{at:%Y-%m-%dT%H:%M:%SZ}", "place": "door", "label": "bee", **numbers})
+    traffic = {"from": "2026-05-03T18:30:00Z", "step_s": 600, "rows": rows}
+    total = {way: sum(row[way] for row in rows) for way in ("in", "out")}
+    page.route("**/api/traffic*", lambda route: route.fulfill(json=traffic))
+    change_state(
+        page,
+        frames_per_s=9.8,
+        inference_ms=41.0,
+        frame_age_s=0.2,
+        places={
+            "door": {"kind": "line", "labels": {"bee": total}},
+            "entrance": {"kind": "zone", "labels": {"bee": {"in": 1204, "out": 1187, "inside": 3}}},
+        },
+    )
+    page.clock.set_fixed_time("2026-05-04T18:30:00Z")
+    page.select_option("#traffic-hours", "6")
+    page.select_option("#traffic-hours", "24")
+    page.wait_for_selector("#traffic-chart .bar-in")
+    page.get_by_text("1,204").first.wait_for()
+    page.wait_for_selector(".layer-boxes .box")
+    page.evaluate("document.activeElement.blur()")
+
+
 # ---- accessibility
 
 
@@ -523,7 +584,7 @@ def test_names_contrast_and_size_of_everything(
     wait_saved(page, lambda: page.keyboard.press("Enter"))
     page.focus("#threshold-slider")
     page.keyboard.press("ArrowLeft")
-    state_changed(page, state="degraded", reasons=["broker: refuses the connection"])
+    change_state(page, state="degraded", reasons=["broker: refuses the connection"])
     page.wait_for_selector("#notice p")
     check_accessibility(page)
     check_accessibility(open_page(agent.url, expected=(NO_SESSION,), **options))

@@ -21,9 +21,7 @@ export class Aim {
       this.#sharpness.element,
       html("div", { class: "aim-hint" }, html("p", { class: "quiet" }, "Turn the lens until the bar no longer reaches further."), reset),
       this.#exposure.element,
-      html("h3", {}, "Size of the bees"),
-      this.#size,
-      this.#advice,
+      html("div", { class: "aim-row" }, html("h3", {}, "Size of the bees"), this.#size, this.#advice),
     );
     byId("aim").append(this.#empty, this.#body);
   }

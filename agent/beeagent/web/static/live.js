@@ -26,7 +26,6 @@ export class LiveView {
     const pause = byId("pause");
     pause.addEventListener("click", () => {
       this.#paused = !this.#paused;
-      pause.setAttribute("aria-pressed", this.#paused);
       setText(pause, this.#paused ? "Resume" : "Pause");
       this.#update();
     });
