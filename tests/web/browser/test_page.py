@@ -14,7 +14,7 @@ import pytest
 from beeagent.tracking import load_places
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
     from support.page_agent import PageAgent
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
@@ -481,18 +481,22 @@ def test_no_frame_yet_says_so(agent: PageAgent, open_page: Open) -> None:
 
 
 def test_traffic_is_a_chart_and_a_table(signed_in: Open) -> None:
-    rows = [
+    day = [
         {"at": "2026-05-04T08:00:00Z", "place": "door", "label": "bee", "in": 40, "out": 10},
         {"at": "2026-05-04T09:10:00Z", "place": "door", "label": "bee", "in": 3, "out": 7},
         {"at": "2026-05-04T09:10:00Z", "place": "zone", "label": "bee", "in": 1, "out": 0},
     ]
     page = signed_in()
     page.clock.set_fixed_time("2026-05-04T12:00:00Z")
-    page.route(
-        "**/api/traffic*",
-        lambda route: route.fulfill(json={"from": "2026-05-03T12:00:00Z", "step_s": 600, "rows": rows}),
-    )
+
+    def answer(route: Route) -> None:
+        rows = day if route.request.url.endswith("=24") else []
+        route.fulfill(json={"from": "2026-05-03T12:00:00Z", "step_s": 600, "rows": rows})
+
+    page.route("**/api/traffic*", answer)
     page.select_option("#traffic-hours", "6")
+    page.get_by_text("No counts in this period").wait_for()
+    assert page.locator("#traffic-chart").is_hidden()
     page.select_option("#traffic-hours", "24")
     page.wait_for_selector("#traffic-chart .bar-in")
     assert page.locator("#traffic-at").inner_text() == "43 in, 17 out"
@@ -518,10 +522,10 @@ def test_screenshots_of_the_docs(agent: PageAgent, signed_in: Open, tmp_path: Pa
     for page in (desk, phone):
         page.wait_for_selector(".place.line[data-place=door]", state="attached")
         show_day(page)
-    desk.screenshot(path=folder / "page.jpg", type="jpeg", quality=78, full_page=True)
+    desk.screenshot(path=folder / "page.jpg", type="jpeg", quality=64, full_page=True)
     phone.locator(".place-row", has_text="door").click()
     phone.locator("#handles .handle.point").first.wait_for()
-    phone.screenshot(path=folder / "page-phone.jpg", type="jpeg", quality=70)
+    phone.screenshot(path=folder / "page-phone.jpg", type="jpeg", quality=80, scale="css")
     for name in ("page.jpg", "page-phone.jpg"):
         assert 10_000 < (folder / name).stat().st_size < 150_000, name
 
@@ -538,16 +542,15 @@ points = [[0.30, 0.18], [0.70, 0.18], [0.72, 0.46], [0.28, 0.46]]
 
 def show_day(page: Page) -> None:
     """Let the page see the traffic and the counts of a day, instead of those of some seconds."""
-    start = datetime(2026, 5, 4, 4, tzinfo=timezone.utc)
+    start = datetime.now(timezone.utc).replace(minute=0, second=0) - timedelta(hours=23)
     rows = []
-    for step in range(87):
-        at, busy = start + timedelta(minutes=10 * step), 60 * math.exp(-(((step - 42) / 22) ** 2))
-        numbers = {
-            "in": round(busy * (0.8 + 0.2 * math.sin(step * 2.1))),
-            "out": round(busy * (0.8 + 0.2 * math.cos(step))),
-        }
+    for step in range(6 * 23):
+        at = start + timedelta(minutes=10 * step)
+        busy = 60 * math.exp(-(((at.hour + at.minute / 60 - 11) / 4) ** 2))
+        ways = {"in": 0.8 + 0.2 * math.sin(step * 2.1), "out": 0.8 + 0.2 * math.cos(step)}
+        numbers = {way: round(busy * share) for way, share in ways.items()}
         rows.append({"at": f"{at:%Y-%m-%dT%H:%M:%SZ}", "place": "door", "label": "bee", **numbers})
-    traffic = {"from": "2026-05-03T18:30:00Z", "step_s": 600, "rows": rows}
+    traffic = {"from": rows[0]["at"], "step_s": 600, "rows": rows}
     total = {way: sum(row[way] for row in rows) for way in ("in", "out")}
     page.route("**/api/traffic*", lambda route: route.fulfill(json=traffic))
     change_state(
@@ -560,7 +563,6 @@ def show_day(page: Page) -> None:
             "entrance": {"kind": "zone", "labels": {"bee": {"in": 1204, "out": 1187, "inside": 3}}},
         },
     )
-    page.clock.set_fixed_time("2026-05-04T18:30:00Z")
     page.select_option("#traffic-hours", "6")
     page.select_option("#traffic-hours", "24")
     page.wait_for_selector("#traffic-chart .bar-in")

@@ -4,8 +4,8 @@
 import { byId, svg } from "./dom.js";
 import { TABLES, centre, clamp, inSign, middle } from "./geometry.js";
 
-const TRAIL = 16; // points of a track that are shown
-const FORGOTTEN_MS = 1_500; // after which a track without a detection is no longer shown
+const TRAIL_MS = 2_500; // of a track that is shown
+const FORGOTTEN_MS = 1_000; // after which a track without a detection is no longer shown
 const ARROW = 30;
 const SMALL = 560; // CSS pixels of width below which there is room for names only, not for counts
 const NO_PLACES = { lines: {}, zones: {}, masks: {} };
@@ -19,7 +19,7 @@ export class Overlay {
   );
   #size = [0, 0];
   #frame = null;
-  #trails = new Map(); // number of a track: {points, seen}
+  #trails = new Map(); // number of a track: its newest points, [x, y, time]
   #preview = null;
   #places = NO_PLACES;
   #counts = {};
@@ -62,12 +62,11 @@ export class Overlay {
     const now = Date.now();
     for (const { track, box } of frame?.detections ?? []) {
       if (track === undefined) continue;
-      const { points = [] } = this.#trails.get(track) ?? {};
-      points.push([box.left + box.width / 2, box.top + box.height / 2]);
-      this.#trails.set(track, { points: points.slice(-TRAIL), seen: now });
+      const points = (this.#trails.get(track) ?? []).filter(([, , at]) => now - at < TRAIL_MS);
+      this.#trails.set(track, [...points, [box.left + box.width / 2, box.top + box.height / 2, now]]);
     }
-    for (const [track, { seen }] of this.#trails) {
-      if (!frame || now - seen > FORGOTTEN_MS) this.#trails.delete(track);
+    for (const [track, points] of this.#trails) {
+      if (!frame || now - points.at(-1)[2] > FORGOTTEN_MS) this.#trails.delete(track);
     }
     this.#drawFrame();
   }
@@ -127,8 +126,8 @@ export class Overlay {
     boxes.replaceChildren(...shapes);
     tracks.replaceChildren(
       ...[...this.#trails.values()]
-        .filter(({ points }) => points.length > 1)
-        .flatMap(({ points }) => {
+        .filter((points) => points.length > 1)
+        .flatMap((points) => {
           const text = points.map((point) => this.#at(point)).join(" ");
           return [svg("polyline", { points: text, class: "halo" }), svg("polyline", { points: text, class: "trail" })];
         }),
@@ -210,7 +209,7 @@ export class Overlay {
   #countsOf(name) {
     const labels = Object.values(this.#counts[name]?.labels ?? {});
     if (!labels.length || this.#size[0] < SMALL) return [];
-    const sum = (key) => labels.reduce((total, counts) => total + (counts[key] ?? 0), 0);
+    const sum = (key) => labels.reduce((total, counts) => total + (counts[key] ?? 0), 0).toLocaleString();
     const inside = this.#counts[name].kind === "zone" ? [`${sum("inside")} inside`] : [];
     return [...inside, `in ${sum("in")}`, `out ${sum("out")}`];
   }

@@ -35,7 +35,7 @@ export class TrafficChart {
     this.#chart.addEventListener("pointermove", (event) => this.#point(event));
     this.#chart.addEventListener("pointerleave", () => this.#point(null));
     new ResizeObserver(([{ contentRect }]) => {
-      if (contentRect.width === this.#width) return;
+      if (!contentRect.width || contentRect.width === this.#width) return; // a hidden chart keeps its width
       this.#width = contentRect.width;
       this.#draw();
     }).observe(this.#chart);
