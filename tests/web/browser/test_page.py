@@ -371,6 +371,30 @@ def test_escape_and_cancel_leave_no_place(agent: PageAgent, signed_in: Open) -> 
 
 
 @pytest.mark.usefixtures("no_places")
+def test_corners_are_taken_back_and_closed_by_key(agent: PageAgent, signed_in: Open) -> None:
+    page = signed_in()
+    page.click("#add-zone")
+    for point in ((0.2, 0.2), (0.6, 0.2), (0.9, 0.9)):
+        page.mouse.click(*stage_point(page, *point))
+    page.keyboard.press("Backspace")
+    page.mouse.click(*stage_point(page, 0.6, 0.7))
+    wait_saved(page, lambda: page.keyboard.press("Enter"))
+    zone = load_places(agent.places).zones["zone-1"]
+    assert len(zone.points) == 3
+    assert zone.points[2] == pytest.approx((0.6, 0.7), abs=0.01)
+
+
+@pytest.mark.usefixtures("no_places")
+def test_place_is_selected_in_the_frame_by_mouse_and_by_finger(agent: PageAgent, signed_in: Open) -> None:
+    agent.places.write_text(SHOWN_PLACES, encoding="utf-8")
+    for page, press in ((desk := signed_in(), desk.mouse.click), (phone := signed_in(**PHONE), phone.touchscreen.tap)):
+        page.wait_for_selector(".place.line", state="attached")
+        press(*stage_point(page, 0.3, 0.612))
+        page.wait_for_selector(".place.line.selected", state="attached")
+        assert page.locator("#place-name").input_value() == "door"
+
+
+@pytest.mark.usefixtures("no_places")
 def test_change_from_elsewhere_is_loaded_and_said(agent: PageAgent, signed_in: Open) -> None:
     page = signed_in(expected=("409",))
     page.click("#add-line")

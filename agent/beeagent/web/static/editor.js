@@ -27,6 +27,7 @@ export class Editor {
   #corner = null; // index of the corner that was used last
   #settle = 0;
   #dragging = false;
+  #pressedDrawing = false; // whether the click that follows belongs to drawing
   #editable = false;
   #note = "";
 
@@ -44,6 +45,7 @@ export class Editor {
     byId("drawing-cancel").addEventListener("click", () => this.#cancel());
     this.#stage.addEventListener("pointerdown", (event) => this.#press(event));
     this.#stage.addEventListener("pointermove", (event) => this.#hover(event));
+    this.#stage.addEventListener("click", (event) => this.#tap(event));
     document.addEventListener("keydown", (event) => this.#key(event));
     new ResizeObserver(() => this.#showHandles()).observe(this.#stage);
   }
@@ -381,6 +383,7 @@ export class Editor {
 
   #press(event) {
     if (!this.#editable || event.button !== 0) return;
+    this.#pressedDrawing = this.#drawing !== null;
     if (this.#drawing) {
       event.preventDefault();
       this.#pressDrawing(event);
@@ -388,8 +391,13 @@ export class Editor {
     }
     const name = event.target.closest?.("[data-place]")?.dataset.place;
     if (name && name === this.#selected) this.#grab(event, "move");
-    else if (name) this.#select(name);
-    else if (this.#selected && event.pointerType === "mouse") this.#select(null);
+    else if (event.pointerType === "mouse" && (name || this.#selected)) this.#select(name ?? null);
+  }
+
+  /** Select by finger on release only: a finger that presses may begin to scroll. */
+  #tap(event) {
+    const name = event.target.closest?.("[data-place]")?.dataset.place;
+    if (this.#editable && !this.#pressedDrawing && event.pointerType !== "mouse" && name) this.#select(name);
   }
 
   #pressDrawing(event) {
@@ -445,6 +453,7 @@ export class Editor {
     byId("toolbar").hidden = true;
     byId("drawing").hidden = false;
     this.#stage.scrollIntoView({ block: "nearest" });
+    this.#stage.focus({ preventScroll: true }); // for Enter and Backspace
     this.#hint();
   }
 
@@ -479,6 +488,7 @@ export class Editor {
 
   /** Add a place in the middle of the frame and focus its first point, to be moved by keyboard. */
   #insert(kind) {
+    this.#cancel();
     const aside = 0.04 * (this.#places.list().length % 6);
     const top = clamp(0.4 + aside, 0, 0.7);
     this.#create(kind, kind === "line" ? [[0.25, top], [0.75, top]].map(round) : rectangle([0.35, top - 0.1], [0.65, top + 0.15]));
@@ -509,8 +519,13 @@ export class Editor {
         this.#select(null);
         this.#list.querySelector(`[data-focus="${row}"]`)?.focus();
       }
-    } else if (event.key === "Enter" && this.#drawing?.points.length >= 3 && event.target === document.body) {
-      this.#finish();
+    } else if (this.#drawing && event.target === this.#stage) {
+      if (event.key === "Enter" && this.#drawing.points.length >= 3) this.#finish();
+      else if (event.key === "Backspace") {
+        this.#drawing.points.pop();
+        this.#overlay.setDraft(this.#drawing.kind, this.#drawing.points);
+        this.#hint();
+      }
     } else if (event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey) {
       if (event.target.matches?.("input:not([type=range])")) return;
       event.preventDefault();
