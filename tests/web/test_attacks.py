@@ -6,6 +6,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -144,6 +145,19 @@ def test_guesses_are_slowed_and_the_owner_gets_in(
         assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers if answer.status == 429)
         assert client.sign_in(password="look at bees").status == 429  # not even the right one
         assert client.sign_in(token=token).status == 200  # the link is good at any time
+
+
+def test_guesses_at_the_same_time_are_counted_one_by_one(
+    agent: PretendedAgent, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_password(tmp_path / "passwords", "editor", "look at bees")
+    page = page_of(agent, password_file=tmp_path / "passwords")
+    with serving(page, caplog), ThreadPoolExecutor(16) as pool:
+        guesses = [pool.submit(PageClient(page.port).sign_in, password=f"guess number {i}") for i in range(16)]
+        statuses = [guess.result().status for guess in guesses]
+    # Five are free, and one each second or more while the test runs.
+    assert 5 <= statuses.count(401) <= 8
+    assert statuses.count(429) == 16 - statuses.count(401)
 
 
 def test_token_is_no_password_and_a_link_no_session(stranger: PageClient) -> None:

@@ -1,10 +1,8 @@
 """The page: what a browser may ask, who may ask it, and the link to sign in."""
 
-import ipaddress
 import json
 import logging
 import math
-import re
 import socket
 import threading
 import time
@@ -23,15 +21,15 @@ from beeagent.tracking import read_traffic, validate_places
 from beeagent.web.access import OneTimeToken, Passwords, Role, Sessions, Throttle, read_passwords
 from beeagent.web.aim import aim_json, measure_aim, object_sizes
 from beeagent.web.live import LiveView
+from beeagent.web.origins import Origins, is_loopback, is_unspecified
 from beeagent.web.places import PlacesFile, StaleError
-from beeagent.web.server import HttpServer, Request, Response, load_certificate, tls_context
+from beeagent.web.server import HttpServer, RefusedError, Request, Response, load_certificate, tls_context
 
 _LOG: Final = logging.getLogger(__name__)
 
 _MAX_CONNECTIONS: Final = 64
 _MAX_BODY: Final = 64 * 1024
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE"})
-_READING: Final = frozenset({"GET", "HEAD"})
 _LIVE_TIMEOUT_S: Final = 10.0
 _AIM_INTERVAL_S: Final = 0.5
 _COOKIE_AGE_S: Final = 7 * 86400
@@ -53,7 +51,6 @@ _TYPES: Final = {
     ".svg": "image/svg+xml",
     ".png": "image/png",
 }
-_HOST: Final = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(?::([0-9]{1,5}))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,15 +107,6 @@ class PageAgent:
     resources: Mapping[str, Callable[[], Response]]
 
 
-class _RefusedError(Exception):
-    """A request that is answered with an error."""
-
-    def __init__(self, status: HTTPStatus, text: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(text)
-        self.status = status
-        self.headers = headers or {}
-
-
 class Page:
     """Serves the page.
 
@@ -139,6 +127,7 @@ class Page:
         self._sessions = Sessions()
         self._throttle = Throttle()
         self._token = OneTimeToken()
+        self._guess_lock = threading.Lock()
         self._passwords = Passwords({})
         if settings.password_file is not None:
             self._passwords = read_passwords(settings.password_file)
@@ -177,7 +166,7 @@ class Page:
             keep_alive=True,
             tls=self._tls,
         )
-        self._hosts = _allowed_hosts(settings, self._server.port)
+        self._origins = Origins(settings, port=self._server.port)
         self._cookie = f"{'' if self._tls is None else '__Host-'}beeagent-{self._server.port}"
 
     @property
@@ -188,7 +177,7 @@ class Page:
     def start(self) -> None:
         """Start serving, and log the link."""
         self._server.start()
-        if self._tls is None and not _is_loopback(self._settings.host):
+        if self._tls is None and not is_loopback(self._settings.host):
             _LOG.warning(
                 "page: it is served without encryption at %s: others in the network may read along; set "
                 "page_certificate_file, or use it in a network that you trust",
@@ -221,7 +210,7 @@ class Page:
         """Return the response to a request. Never raises: a client must not be able to end the agent."""
         try:
             return self._respond(request)
-        except _RefusedError as error:
+        except RefusedError as error:
             return _json(error.status, {"error": str(error)}, error.headers)
         except BeeagentError as error:
             return _json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": str(error)})
@@ -230,7 +219,7 @@ class Page:
             return _json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": "this failed, and the log has the reason"})
 
     def _respond(self, request: Request) -> Response:
-        self._check_origin(request)
+        self._origins.check(request)
         method = "GET" if request.method == "HEAD" else request.method
         if method == "GET" and (file := self._static.get(request.path)) is not None:
             return Response(HTTPStatus.OK, file.read_bytes(), _TYPES[file.suffix])
@@ -238,42 +227,14 @@ class Page:
             return self._sign_in(request)
         role = self._role(request)
         if role is None:
-            raise _RefusedError(HTTPStatus.UNAUTHORIZED, "sign in first")
+            raise RefusedError(HTTPStatus.UNAUTHORIZED, "sign in first")
         request.trust()
         if (route := self._routes.get((method, request.path))) is None:
-            raise _RefusedError(HTTPStatus.NOT_FOUND, "there is no such resource")
+            raise RefusedError(HTTPStatus.NOT_FOUND, "there is no such resource")
         needed, handle = route
         if needed == "editor" and role != "editor":
-            raise _RefusedError(HTTPStatus.FORBIDDEN, "viewers cannot change anything: sign in as editor")
+            raise RefusedError(HTTPStatus.FORBIDDEN, "viewers cannot change anything: sign in as editor")
         return handle(request)
-
-    def _check_origin(self, request: Request) -> None:
-        """Refuse a request for another name (DNS rebinding), and one that another site makes (CSRF)."""
-        host = (request.header("Host") or "").lower()
-        if not self._is_allowed(host, request):
-            raise _RefusedError(HTTPStatus.FORBIDDEN, "this name is not one of the page: see the setting page_hosts")
-        origins = request.headers.get_all("Origin", [])
-        reading = request.method in _READING
-        own = {f"https://{host}"} | (set() if request.secure else {f"http://{host}"})
-        if any(str(origin).lower() not in own for origin in origins) or not (reading or len(origins) == 1):
-            raise _RefusedError(HTTPStatus.FORBIDDEN, "requests of other sites are refused")
-        site = request.header("Sec-Fetch-Site")
-        # A link to the page may be on any site.
-        if site not in {None, "same-origin", "none"} and not (reading and request.path == "/"):
-            raise _RefusedError(HTTPStatus.FORBIDDEN, "requests of other sites are refused")
-        kind = (request.header("Content-Type") or "").partition(";")[0].strip().lower()
-        if not reading and kind != "application/json":
-            raise _RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json")
-
-    def _is_allowed(self, host: str, request: Request) -> bool:
-        match = _HOST.fullmatch(host)
-        if match is None:
-            return False
-        name, port = match[1], int(match[2] or (443 if request.secure else 80))
-        if (name, port) in self._hosts or (match[2] is None and (name, None) in self._hosts):
-            return True
-        address, local = _address(name.strip("[]")), _address(request.local[0])
-        return address is not None and address == local and port == self.port
 
     def _role(self, request: Request) -> Role | None:
         pairs = [pair.strip().partition("=") for pair in (request.header("Cookie") or "").split(";")]
@@ -284,25 +245,29 @@ class Page:
         body = _body(request)
         token, password = body.get("token"), body.get("password")
         if isinstance(token, str) == isinstance(password, str) or len(body) != 1:
-            raise _RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "give a token or a password")
+            raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "give a token or a password")
         # A right token is good at any time, so that guesses of others cannot lock the owner out.
-        role: Role | None = "editor" if isinstance(token, str) and self._token.use(token) else None
-        if role is None and (wait := self._throttle.wait_s(request.client)) > 0:
-            raise _RefusedError(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                f"too many wrong tries: wait {math.ceil(wait)} s",
-                {"Retry-After": str(math.ceil(wait))},
-            )
-        if role is None and isinstance(password, str):
-            role = self._passwords.role(password)
-        if role is None:
-            self._throttle.failed(request.client)
-            _LOG.warning("page: a wrong %s from %s", "link" if password is None else "password", request.client)
-            wrong = "this link was used or is too old: SIGHUP logs another" if password is None else "wrong password"
-            raise _RefusedError(HTTPStatus.UNAUTHORIZED, wrong)
+        if isinstance(token, str) and self._token.use(token):
+            role: Role = "editor"
+        else:
+            with self._guess_lock:  # or many guesses at once would all be the first
+                role = self._guessed(request.client, password)
         self._throttle.succeeded(request.client)
         _LOG.info("page: signed in as %s from %s", role, request.client)
         return _json(HTTPStatus.OK, {"role": role}, self._set_cookie(self._sessions.begin(role), _COOKIE_AGE_S))
+
+    def _guessed(self, client: str, password: str | None) -> Role:
+        """Return the role of a password; refuse it if it is wrong, or comes too soon after wrong ones."""
+        if (wait := math.ceil(self._throttle.wait_s(client))) > 0:
+            text = f"too many wrong tries: wait {wait} s"
+            raise RefusedError(HTTPStatus.TOO_MANY_REQUESTS, text, {"Retry-After": str(wait)})
+        role = None if password is None else self._passwords.role(password)
+        if role is None:
+            self._throttle.failed(client)
+            _LOG.warning("page: a wrong %s from %s", "link" if password is None else "password", client)
+            wrong = "this link was used or is too old: SIGHUP logs another" if password is None else "wrong password"
+            raise RefusedError(HTTPStatus.UNAUTHORIZED, wrong)
+        return role
 
     def _sign_out(self, request: Request) -> Response:
         pairs = [pair.strip().partition("=") for pair in (request.header("Cookie") or "").split(";")]
@@ -321,7 +286,7 @@ class Page:
     def _live(self, request: Request) -> Response:
         after = _query(request).get("after", "0")
         if not (after.isascii() and after.isdigit() and len(after) < 16):
-            raise _RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "after is not the id of a frame")
+            raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "after is not the id of a frame")
         content = self._agent.live.wait(after=int(after), timeout=_LIVE_TIMEOUT_S)
         return Response(HTTPStatus.NO_CONTENT) if content is None else Response(HTTPStatus.OK, content, _JSON)
 
@@ -364,7 +329,7 @@ class Page:
         text = _query(request).get("hours", "24")
         hours = int(text) if text.isascii() and text.isdigit() and len(text) < 4 else 0
         if not 1 <= hours <= 168:
-            raise _RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "hours may be 1 to 168")
+            raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "hours may be 1 to 168")
         step_s = 60 if hours <= 3 else 600 if hours <= 48 else 3600
         now = datetime.now(timezone.utc)
         begin = datetime.fromtimestamp((now - timedelta(hours=hours)).timestamp() // step_s * step_s, timezone.utc)
@@ -381,25 +346,25 @@ class Page:
         try:
             etag, places = self._file().read()
         except InputError as error:
-            raise _RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
+            raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
         return _json(HTTPStatus.OK, places.model_dump(by_alias=True), {"ETag": etag})
 
     def _put_places(self, request: Request) -> Response:
         file, etag = self._file(), request.header("If-Match")
         if etag is None:
-            raise _RefusedError(HTTPStatus.PRECONDITION_REQUIRED, "send If-Match with the ETag of the places")
+            raise RefusedError(HTTPStatus.PRECONDITION_REQUIRED, "send If-Match with the ETag of the places")
         try:
             places = validate_places(_body(request))
             etag = file.write(places, etag=etag)
         except InputError as error:
-            raise _RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
+            raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
         except StaleError as error:
-            raise _RefusedError(HTTPStatus.CONFLICT, str(error)) from error
+            raise RefusedError(HTTPStatus.CONFLICT, str(error)) from error
         return _json(HTTPStatus.OK, places.model_dump(by_alias=True), {"ETag": etag})
 
     def _file(self) -> PlacesFile:
         if self._places is None:
-            raise _RefusedError(HTTPStatus.NOT_FOUND, "bees are not tracked: start the agent with --track or --places")
+            raise RefusedError(HTTPStatus.NOT_FOUND, "bees are not tracked: start the agent with --track or --places")
         return self._places
 
     def _preview(self, request: Request) -> Response:
@@ -407,7 +372,7 @@ class Page:
         threshold = self._agent.threshold()
         if value is None or value < threshold["lowest"]:
             lowest = threshold["lowest"]
-            raise _RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, f"what is below {lowest:g} is not known: give more")
+            raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, f"what is below {lowest:g} is not known: give more")
         frames = [
             (len(candidates.at_least(threshold["value"])), len(candidates.at_least(value)))
             for candidates, _ in self._agent.live.recent
@@ -437,7 +402,7 @@ class Page:
 
     def _numeric_url(self) -> str | None:
         """Return the address by number, where the page is served to the whole network."""
-        if self._settings.hosts or not _is_unspecified(self._settings.host):
+        if self._settings.hosts or not is_unspecified(self._settings.host):
             return None
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
@@ -446,44 +411,6 @@ class Page:
             except OSError:  # without a network
                 return None
         return f"{'http' if self._tls is None else 'https'}://{address}:{self.port}"
-
-
-def _allowed_hosts(settings: PageSettings, port: int) -> frozenset[tuple[str, int | None]]:
-    """Return the names under which the page answers, each with a port; None for no port in the Host header."""
-    names: list[str] = []
-    if _is_loopback(settings.host) or _is_unspecified(settings.host):
-        names += ["localhost", "127.0.0.1", "[::1]"]
-    if not _is_loopback(settings.host):
-        own = socket.gethostname().lower()
-        names += [own, own.partition(".")[0], f"{own.partition('.')[0]}.local"]
-    if not _is_unspecified(settings.host):
-        names.append(f"[{settings.host.lower()}]" if ":" in settings.host else settings.host.lower())
-    hosts: set[tuple[str, int | None]] = {(name, port) for name in names}
-    for entry in settings.allowed_hosts:
-        match = _HOST.fullmatch(entry)
-        if match is None:
-            raise InputError(f"page_hosts has {entry!r}: give names, with a port if needed, such as bees.example.org")
-        hosts |= {(match[1], int(match[2]))} if match[2] else {(match[1], port), (match[1], None)}
-    return frozenset(hosts)
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address
-
-
-def _is_loopback(host: str) -> bool:
-    address = _address(host)
-    return host.lower() == "localhost" or (address is not None and address.is_loopback)
-
-
-def _is_unspecified(host: str) -> bool:
-    address = _address(host)
-    return address is not None and address.is_unspecified
 
 
 def _json(status: HTTPStatus, content: object, headers: Mapping[str, str] | None = None) -> Response:
@@ -495,9 +422,9 @@ def _body(request: Request) -> dict[str, Any]:
     try:
         content = json.loads(request.body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise _RefusedError(HTTPStatus.BAD_REQUEST, "the body is not JSON") from error
+        raise RefusedError(HTTPStatus.BAD_REQUEST, "the body is not JSON") from error
     if not isinstance(content, dict):
-        raise _RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "give a JSON object")
+        raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "give a JSON object")
     return content
 
 
@@ -509,7 +436,7 @@ def _query(request: Request) -> dict[str, str]:
     try:
         return {name: values[0] for name, values in parse_qs(request.query, max_num_fields=8).items()}
     except ValueError as error:
-        raise _RefusedError(HTTPStatus.BAD_REQUEST, "the query cannot be read") from error
+        raise RefusedError(HTTPStatus.BAD_REQUEST, "the query cannot be read") from error
 
 
 def _threshold(body: Mapping[str, Any]) -> float | None:
@@ -517,5 +444,5 @@ def _threshold(body: Mapping[str, Any]) -> float | None:
     if "value" in body and value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.01 <= value <= 1:
-        raise _RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "give value, 0.01 to 1")
+        raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "give value, 0.01 to 1")
     return float(value)

@@ -50,6 +50,21 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+class RefusedError(Exception):
+    """A request that is answered with an error.
+
+    Args:
+        status: of HTTP.
+        text: the reason, in one line.
+        headers: further ones of the response.
+    """
+
+    def __init__(self, status: HTTPStatus, text: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+        self.headers = headers or {}
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What a client has sent; nothing in it is checked but its size.
