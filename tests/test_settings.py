@@ -56,7 +56,7 @@ def test_every_setting_in_file_sections_component_and_environment(
         "rekognition_longest_side": 640, "rekognition_jpeg_quality": 70, "rekognition_same_for": 0.5,
         "rekognition_hourly_price": 8.0, "collect": "kept", "collect_megabytes": 20.0,
         "greengrass_confirm": "accepted", "track": True, "places": "/places.toml", "traffic_interval": 30.5,
-        "page": True, "page_host": "0.0.0.0", "page_port": 8443, "page_hosts": "bees.example.org,hive.lan:8443",
+        "page": True, "page_host": "192.0.2.1", "page_port": 8443, "page_hosts": "bees.example.org,hive.lan:8443",
         "page_password_file": "/w", "page_certificate_file": "/pc", "page_key_file": "/pk",
     }  # fmt: skip
     assert set(values) == set(settings_by_name())
@@ -343,7 +343,7 @@ def test_every_default_and_example_is_a_valid_value(tmp_path: Path) -> None:
         ({}, "http://127.0.0.1:8470"),
         ({"page_host": "::1", "page_port": 81}, "http://[::1]:81"),
         ({"page_host": "192.168.1.5", "page_certificate_file": "/c"}, "https://192.168.1.5:8470"),
-        ({"page_host": "0.0.0.0", "page_hosts": " Bees.example.org , hive.lan"}, "http://bees.example.org:8470"),
+        ({"page_host": "::", "page_hosts": " Bees.example.org , hive.lan"}, "http://bees.example.org:8470"),
         ({"page_hosts": "bees.example.org:443", "page_certificate_file": "/c"}, "https://bees.example.org:443"),
     ],
 )

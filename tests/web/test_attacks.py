@@ -234,6 +234,18 @@ def test_thousand_connections_lock_out_nobody_who_is_signed_in(agent: PretendedA
         assert agent.live.newest() is not None
 
 
+def test_client_with_many_connections_displaces_its_own(stranger: PageClient) -> None:
+    """The owner, who is about to sign in from another address, keeps the connection."""
+    with ExitStack() as clients:
+        owner = clients.enter_context(
+            socket.create_connection(("127.0.0.1", stranger.port), DEADLINE, source_address=("127.0.0.2", 0))
+        )
+        others = [clients.enter_context(stranger.connect()) for _ in range(100)]
+        assert others[0].recv(1) == b""
+        answer = _sent(owner, f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{stranger.port}\r\n\r\n".encode())
+        assert answer.startswith(b"HTTP/1.1 200 ")
+
+
 def test_signed_in_viewers_who_do_not_read_keep_nothing_waiting(agent: PretendedAgent, editor: PageClient) -> None:
     """Ten viewers ask for frames and never read them: the pipeline's thread does not wait for any."""
     agent.live.newest()

@@ -116,7 +116,8 @@ class Agent:
             opinion = build_second_opinion(settings, collection)
             if opinion is not None:
                 opened.callback(opinion.stop)
-            threshold = PageThreshold(None if outbox_path is None else settings.state_file("threshold.json"))
+            in_memory = outbox_path is None or settings.agent.state_dir is None
+            threshold = PageThreshold(None if in_memory else settings.state_file("threshold.json"))
             thresholded = threshold.settings_with(settings, bundle)
             self._counting = counting = build_counting(
                 thresholded,

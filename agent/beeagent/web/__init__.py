@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from beeagent import lazy_exports
 
 if TYPE_CHECKING:
-    from beeagent.web.access import Role, write_password
+    from beeagent.web.access import write_password
     from beeagent.web.live import LiveView
     from beeagent.web.page import AgentState, Page, PageAgent
     from beeagent.web.server import HttpServer, Request, Response
@@ -16,7 +16,7 @@ else:  # a type checker would accept any name
     __getattr__ = lazy_exports(
         __name__,
         {
-            "access": ("Role", "write_password"),
+            "access": ("write_password",),
             "live": ("LiveView",),
             "page": ("AgentState", "Page", "PageAgent"),
             "server": ("HttpServer", "Request", "Response"),
@@ -24,5 +24,5 @@ else:  # a type checker would accept any name
     )
 
 __all__ = [
-    "AgentState", "HttpServer", "LiveView", "Page", "PageAgent", "Request", "Response", "Role", "write_password",
+    "AgentState", "HttpServer", "LiveView", "Page", "PageAgent", "Request", "Response", "write_password",
 ]  # fmt: skip
