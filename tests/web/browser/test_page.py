@@ -107,6 +107,16 @@ def test_used_link_is_refused_with_what_to_do(agent: PageAgent, open_page: Open)
     assert page.locator("#view").is_hidden()
 
 
+def test_used_link_opens_the_session_that_it_began(agent: PageAgent, open_page: Open) -> None:
+    link = agent.new_link()
+    page = open_page(link, expected=(NO_SESSION,))
+    page.wait_for_selector("#stage[data-frame]")
+    again = page.context.new_page()
+    again.goto(link)
+    again.wait_for_selector("#stage[data-frame]")
+    assert again.url == f"{agent.url}/"
+
+
 def test_without_a_session_there_is_only_the_sign_in(agent: PageAgent, open_page: Open) -> None:
     page = open_page(agent.url, expected=(NO_SESSION,))
     page.wait_for_selector("#sign-in-form")

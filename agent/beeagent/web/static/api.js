@@ -47,7 +47,8 @@ export class Api extends EventTarget {
     }
     this.#reached(true);
     if (!response.ok) {
-      if (response.status === 401) this.dispatchEvent(new Event("signed-out"));
+      const signingIn = method === "POST" && path === "/api/session"; // a wrong password ends no session
+      if (response.status === 401 && !signingIn) this.dispatchEvent(new Event("signed-out"));
       const retryAfter = Number(response.headers.get("Retry-After")) || 0;
       throw new ApiError(response.status, data?.error ?? `the agent answered ${response.status}`, retryAfter);
     }

@@ -9,6 +9,7 @@ const LAST_RETRY_MS = 8_000;
 const LABEL_MS = 5_000; // from one new label of the image to the next, for screen readers
 
 export class LiveView {
+  asleep = false; // whether it is no fault that there are no frames
   #api;
   #overlay;
   #canvas = byId("frame");
@@ -77,7 +78,7 @@ export class LiveView {
         const { data } = await this.#api.get(`/api/live?after=${this.#after}`, { signal, timeout: TIMEOUT_MS });
         retry = FIRST_RETRY_MS;
         if (data) await this.#draw(data, signal);
-        else this.say("No new frame for 10 s. Check the camera.");
+        else this.say(this.asleep ? "Asleep." : "No new frame for 10 s. Check the camera.");
       } catch {
         if (signal.aborted) return;
         this.#after = 0; // an agent that has restarted counts frames from the beginning

@@ -77,6 +77,7 @@ function show() {
   byId("role").hidden = editable;
   setText(byId("model"), state.model);
   setText(byId("readout"), readout());
+  live.asleep = state.state === "asleep";
   aim.set(state.aim);
   threshold.set(state.threshold, editable);
   overlay.setCounts(state.places);

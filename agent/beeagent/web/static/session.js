@@ -75,12 +75,23 @@ export class Session {
       this.#secret.value = "";
       this.#begin();
     } catch (error) {
+      // A link that was used is opened again by the browser that used it: its session is still good.
+      if (secret.token && (await this.#hasSession())) return this.#begin();
       this.#show();
       if (error.status === 429) this.#wait(error.retryAfter || 10);
       else if (error.status === 0) setText(this.#error, NO_CONNECTION);
       else if (error.status === 401) setText(this.#error, secret.token ? WRONG_LINK : WRONG_PASSWORD);
       else setText(this.#error, error.message);
       this.#secret.focus();
+    }
+  }
+
+  async #hasSession() {
+    try {
+      await this.#api.get("/api/session");
+      return true;
+    } catch {
+      return false;
     }
   }
 
@@ -108,6 +119,7 @@ export class Session {
   }
 
   #begin() {
+    if (this.#signedIn) return;
     this.#signedIn = true;
     byId("sign-in").hidden = true;
     byId("view").hidden = false;
