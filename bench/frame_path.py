@@ -1,97 +1,149 @@
-"""Count the calls of beeagent's functions from a camera's `read()` to the PUBLISH of the frame, and the threads.
+"""List the function hops of a frame from a camera to its PUBLISH, and the threads.
 
     mosquitto -p 1884 & python bench/frame_path.py docs/bees-found.jpg --broker mqtt://127.0.0.1:1884
 
-A camera shows the image again some time after the last frame was published, so that one is on its way at a time. The
-frame with the fewest calls counts: on a busy machine, calls of others come on top, such as the wait for
-the next frame.
+A hop is a function of beeagent through which the frame passes, or what is made of it: pixels, tensors, outputs,
+detections, message, payload, row. That is, one of these is an argument (other than `self`), a local variable or the
+return value of the function. What only computes a number, a flag or a name is no hop; nor is a comprehension.
+
+A camera that OpenCV would open shows the image again some time after the last frame was published, so that one is on
+its way at a time. The frame with the fewest hops counts: on a busy machine, a late thread may do more for one frame.
 """
 
 import argparse
+import inspect
 import sys
 import tempfile
 import threading
 import time
-from collections import Counter
-from datetime import datetime, timezone
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 from unittest import mock
 
 import beeagent
 import cv2
-from beeagent.camera import Frame, SourceOpener, read_image
-from beeagent.runtime import Agent, load_model
+import numpy as np
+from beeagent.camera import Frame, read_image
+from beeagent.detection import Detections
+from beeagent.messages import Message
+from beeagent.outbox import Row
+from beeagent.runtime import Agent, FrameResult, load_model
 from beeagent.settings import load_settings
+from numpy.typing import NDArray
 from paho.mqtt.client import Client
 
-_PACKAGE = str(Path(beeagent.__file__).parent)
-_FRAMES = 20
-_FIRST = 3  # the frames before are not counted: parts are still being set up
+_PACKAGE: Final = str(Path(beeagent.__file__).parent)
+_FRAMES: Final = 20
+_FIRST: Final = 3  # the frames before are not counted: parts are still being set up
+_PRIVATE_CARRIERS: Final = {
+    "_Prepared", "_Inferred", "PreparedFrame", "RawOutputs", "DecodedFrame", "_Decision", "Batch", "Publish",
+}  # fmt: skip
+_MIN_PAYLOAD: Final = 100  # bytes; shorter ones are no message
 
-_Call = tuple[str, str]  # thread and function
+_Hop = tuple[str, str]  # thread and function
+
+
+def _carries(value: object, depth: int = 2) -> bool:
+    """Return whether a value is the frame or what is made of it, or contains it."""
+    if isinstance(value, Frame | FrameResult | Detections | Message | Row):
+        return True
+    if isinstance(value, np.ndarray):
+        return value.size > 0
+    if isinstance(value, bytes):
+        return len(value) > _MIN_PAYLOAD
+    if type(value).__name__ in _PRIVATE_CARRIERS:
+        return True
+    if isinstance(value, Mapping):
+        value = tuple(value.values())
+    return depth > 0 and isinstance(value, tuple | list) and any(_carries(one, depth - 1) for one in value)
 
 
 class _Trace:
-    """Records calls while a frame is on its way."""
+    """Records the hops while a frame is on its way."""
 
     def __init__(self) -> None:
-        self.frames: list[list[_Call]] = []
+        self.frames: list[list[_Hop]] = []
         self.threads: set[str] = set()
-        self._calls: list[_Call] | None = None
+        self._hops: dict[_Hop, None] | None = None
         self.published = threading.Event()
         self.published.set()
 
     def begin(self) -> None:
         """Begin with the next frame."""
         self.published.clear()
-        self._calls = []
+        self._hops = {}
 
     def end(self) -> None:
         """Note that the frame is published."""
-        if self._calls is not None:
-            self.frames.append(self._calls)
-            self._calls = None
+        if self._hops is not None:
+            # The callers that are still at work, from the loop of this thread on.
+            frame = inspect.currentframe()
+            while frame is not None:
+                self._note(frame, None)
+                frame = frame.f_back
+            self.frames.append(list(self._hops))
+            self._hops = None
             self.published.set()
             self.threads.update(thread.name for thread in threading.enumerate())
 
-    def __call__(self, frame: FrameType, event: str, _: object) -> None:
-        """Record a call, as `sys.setprofile` reports it."""
-        code, calls = frame.f_code, self._calls
-        if event == "call" and calls is not None and code.co_filename.startswith(_PACKAGE):
-            name = getattr(code, "co_qualname", code.co_name)
-            thread = threading.current_thread().name
-            if thread != "status" and not name.endswith(">"):  # comprehensions and lambdas are parts of functions
-                calls.append((thread, f"{Path(code.co_filename).stem}: {name}"))
+    def __call__(self, frame: FrameType, event: str, result: object) -> None:
+        """Note a function that is called or returns, as `sys.setprofile` reports it, and its caller, maybe a loop."""
+        if event in {"call", "return"} and self._hops is not None:
+            self._note(frame, result)
+            if frame.f_back is not None:
+                self._note(frame.f_back, None)
+
+    def _note(self, frame: FrameType, result: object) -> None:
+        code, hops = frame.f_code, self._hops
+        name = getattr(code, "co_qualname", code.co_name)
+        if hops is None or not code.co_filename.startswith(_PACKAGE) or name.endswith(">"):
+            return
+        thread = threading.current_thread().name
+        hop = ("infer" if thread.startswith("infer") else thread, f"{Path(code.co_filename).stem}: {name}")
+        values = [value for name, value in frame.f_locals.items() if name != "self"]
+        if hop not in hops and (_carries(result) or any(_carries(value) for value in values)):
+            hops[hop] = None
 
 
-class _Camera:
-    description = "camera of the benchmark"
-    live = True
+class _Capture:
+    """What OpenCV would open."""
 
     def __init__(self, image: Path, trace: _Trace) -> None:
         self._pixels = cv2.resize(read_image(image), (1280, 720))
         self._trace = trace
-        self._index = 0
+        self._shown = 0
 
-    def read(self) -> Frame | None:
-        """Return the image again."""
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+        return True
+
+    def get(self, _: int) -> float:
+        return 0.0
+
+    def set(self, _: int, __: float) -> bool:
+        return True
+
+    def grab(self) -> bool:
+        """Wait until the last frame was published, and some time more."""
         self._trace.published.wait()
         time.sleep(0.5)
-        if self._index == _FRAMES:
-            return None
-        self._index += 1
-        frame = Frame(self._pixels.copy(), datetime.now(timezone.utc), time.monotonic_ns(), self._index - 1)
+        self._shown += 1
         self._trace.begin()
-        return frame
+        return True
 
-    def close(self) -> None:
-        """Do nothing."""
+    def retrieve(self) -> tuple[bool, NDArray[np.uint8]]:
+        """Return the image, with a little noise: a camera whose image never changes counts as frozen."""
+        pixels = np.array(self._pixels, dtype=np.uint8)
+        pixels[0, 0] = self._shown
+        return True, pixels
+
+    def release(self) -> None:
+        pass
 
 
 def main() -> None:
-    """Run the agent, and print the calls of a frame in their order by thread."""
+    """Run the agent, and print the hops of a frame in their order by thread."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("image", type=Path)
     parser.add_argument("--broker", required=True)
@@ -104,22 +156,28 @@ def main() -> None:
         return publish(self, topic, *arguments, **more)
 
     settings = load_settings(
-        {"camera": "synthetic", "broker": given.broker, "publish": "always", "camera_name": "bench"}
-    )
+        {"camera": "rtsp://camera.invalid/", "broker": given.broker, "publish": "always", "camera_name": "bench",
+         "frames": _FRAMES}
+    )  # fmt: skip
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch.object(SourceOpener, "__call__", return_value=_Camera(given.image, trace)),
+        mock.patch.object(cv2, "VideoCapture", return_value=_Capture(given.image, trace)),
         mock.patch.object(Client, "publish", published),
     ):
         threading.setprofile(trace)
         sys.setprofile(trace)
         Agent(settings, bundle=load_model(settings), outbox_path=Path(folder) / "outbox.sqlite3").run()
         sys.setprofile(None)
-    calls = min(trace.frames[_FIRST:], key=lambda calls: len(set(calls)))
-    for (thread, function), times in Counter(calls).items():
-        print(f"{times:4}  {thread:12} {function}")
-    functions = len({name for _, name in calls})
-    print(f"{functions} functions, {len(calls)} calls, {len(trace.threads)} threads: {sorted(trace.threads)}")
+    hops = min(trace.frames[_FIRST:], key=len)
+    for number, (thread, function) in enumerate(sorted(hops, key=lambda hop: _order(hops, hop)), 1):
+        print(f"{number:3}  {thread:12} {function}")
+    print(f"{len(hops)} hops, {len(trace.threads)} threads: {', '.join(sorted(trace.threads))}")
+
+
+def _order(hops: list[_Hop], hop: _Hop) -> tuple[int, int]:
+    """Sort by thread, in the order in which the threads first have the frame."""
+    threads = list(dict.fromkeys(thread for thread, _ in hops))
+    return threads.index(hop[0]), hops.index(hop)
 
 
 if __name__ == "__main__":

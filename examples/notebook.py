@@ -1,6 +1,6 @@
 """A notebook as a script: open it in VS Code, PyCharm or Jupyter (with jupytext) and run it cell by cell.
 
-Needs the extra `evaluate`: pip install 'beeagent[evaluate]'.
+Needs the extra `evaluate`: pip install '.[evaluate]'.
 """
 
 # %% [markdown]

@@ -3,7 +3,7 @@
     python own_model.py models/mine hive.jpg found.png                    # a bundle, as `beeagent export` writes it
     python own_model.py ssd.tflite hive.jpg found.png --labels coco.txt   # any TFLite detector
 
-Drawing needs the extra `evaluate`: pip install 'beeagent[evaluate]'.
+Drawing needs the extra `evaluate`: pip install '.[evaluate]'.
 """
 
 import argparse

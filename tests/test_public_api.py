@@ -1,9 +1,11 @@
 """The public API: its names and signatures. A change here is one that users notice: it belongs in the changelog."""
 
 import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -123,6 +125,15 @@ def test_import_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["{'beeagent'}", "False"]
+
+
+def test_version_is_that_of_changelog_and_component_guide() -> None:
+    root = Path(__file__).parents[1]
+    newest = re.search(r"^## ([\d.]+) ", (root / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == beeagent.__version__
+    guide = (root / "deploy/greengrass/README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"io\.beeagent\.Agent[-=/](\d+\.\d+\.\d+)", guide)) == {beeagent.__version__}
 
 
 @pytest.mark.parametrize("package", [beeagent, beeagent.detection], ids=lambda package: package.__name__)

@@ -55,7 +55,9 @@ def test_every_setting_in_file_sections_component_and_environment(
         "rekognition_workers": 3, "rekognition_per_minute": 4, "rekognition_per_day": 5,
         "rekognition_longest_side": 640, "rekognition_jpeg_quality": 70, "rekognition_same_for": 0.5,
         "rekognition_hourly_price": 8.0, "collect": "kept", "collect_megabytes": 20.0,
+        "active": "sunrise-30m..sunset+30m", "latitude": 46.95, "longitude": 7.45,
         "greengrass_confirm": "accepted", "track": True, "places": "/places.toml", "traffic_interval": 30.5,
+        "state_interval": 12.5, "home_assistant": True, "home_assistant_prefix": "ha",
         "page": True, "page_host": "192.0.2.1", "page_port": 8443, "page_hosts": "bees.example.org,hive.lan:8443",
         "page_password_file": "/w", "page_certificate_file": "/pc", "page_key_file": "/pk",
     }  # fmt: skip
@@ -350,3 +352,5 @@ def test_every_default_and_example_is_a_valid_value(tmp_path: Path) -> None:
 def test_url_of_page(options: dict[str, Any], url: str) -> None:
     assert load_settings({**options, "page": True}).page.url == url
     assert load_settings(options).page.url is None
+    reached = ("page_host" in options and options["page_host"] != "::1") or "page_hosts" in options
+    assert load_settings({**options, "page": True}).page.url_in_network == (url if reached else None)

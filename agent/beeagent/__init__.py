@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from beeagent.runtime import Agent
     from beeagent.settings import Settings
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Agent", "Detection", "Detections", "Detector", "Frame", "InputError", "ModelBundle", "Settings", "open_camera",

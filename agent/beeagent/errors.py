@@ -46,9 +46,12 @@ def requires_extra(extra: str, *, feature: str = "this command") -> Iterator[Non
         package = (error.name or "").partition(".")[0]
         if package in _OWN_PACKAGES:
             raise
-        raise InputError(
-            f"{feature} needs {package}, which is not installed: pip install 'beeagent[{extra}]'"
-        ) from error
+        raise InputError(f"{feature} needs {package}, which is not installed: {install_hint(extra)}") from error
+
+
+def install_hint(extra: str) -> str:
+    """Return how to install an extra, or several with commas between them, for an error. beeagent is in no index."""
+    return f"pip install '.[{extra}]' in the folder of beeagent's sources"
 
 
 def validation_problems(error: "ValidationError", *, within: str = "") -> list[str]:

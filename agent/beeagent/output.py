@@ -1,4 +1,4 @@
-"""What the process writes: its log, standard output that may fail or block, private files; text made safe for them."""
+"""What the process writes: its log, standard output that may fail or block, files; text made safe for them."""
 
 import io
 import json
@@ -8,15 +8,17 @@ import re
 import select
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TextIO
 
-from beeagent.errors import BeeagentError
+from beeagent.errors import BeeagentError, InputError
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from _typeshed import ReadableBuffer
 
 _MAX_TEXT: Final = 80  # characters of a name or a label
@@ -172,15 +174,20 @@ def _time(record: logging.LogRecord) -> str:
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def write_private_file(path: Path, chunks: Iterable[bytes]) -> None:
-    """Write a file atomically and sync it to disk; only its owner can read it.
+def write_file(path: Path, chunks: Iterable[bytes], *, mode: int = 0o600) -> None:
+    """Write a file atomically and sync it to disk.
+
+    Args:
+        path: the file; its folder exists.
+        chunks: the content.
+        mode: permissions, to which the umask applies; by default, only its owner can read it.
 
     Raises:
         OSError: it cannot be written; what was there is unchanged.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
             file.writelines(chunks)
             file.flush()
             os.fsync(file.fileno())
@@ -200,3 +207,48 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def prepare_tables(  # noqa: PLR0913 - what tells one of our SQLite files from others
+    database: "sqlite3.Connection",
+    name: str,
+    *,
+    tables: str,
+    version: int,
+    pragmas: Iterable[str],
+    application_id: int = 0,
+    upgrades: Mapping[int, str] | None = None,
+) -> None:
+    """Create the tables of a new SQLite file, or check that the file is of this program and format.
+
+    Args:
+        database: the file, opened in autocommit mode.
+        name: of the file, for errors, such as `outbox /var/lib/beeagent/outbox.sqlite3`.
+        tables: SQL that creates the tables.
+        version: of their format, 1 or more; kept in the file as `user_version`.
+        pragmas: set once the file is known not to be of another program: `journal_mode = WAL` changes it.
+        application_id: marks the file as one of these; 0 for no mark.
+        upgrades: SQL that upgrades a file of an earlier version to this one.
+
+    Raises:
+        InputError: the file is of another program or format; it is unchanged.
+        sqlite3.Error: it cannot be read or written.
+    """
+    application, found, entries = (
+        int(database.execute(query).fetchone()[0])
+        for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
+    )
+    sql = (upgrades or {}).get(found)
+    if application == found == entries == 0:
+        sql = f"{tables}; PRAGMA application_id = {application_id}"
+    elif application != application_id or found == 0:
+        raise InputError(f"{name} is an SQLite file of another program: move it away, or give another --state-dir")
+    elif found != version and sql is None:
+        raise InputError(
+            f"{name} has format {found}, and this version of beeagent uses format {version}: use the version that "
+            "wrote it, or move it away"
+        )
+    for pragma in pragmas:
+        database.execute(f"PRAGMA {pragma}")
+    if sql is not None:
+        database.executescript(f"BEGIN; {sql}; PRAGMA user_version = {version}; COMMIT;")

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 import yaml
 from beeagent.errors import InputError, validation_problems
-from beeagent.messages import detections_topic, status_topic, traffic_topic
+from beeagent.messages import detections_topic, state_topic, status_topic, traffic_topic
 from beeagent.settings import load_settings, settings_by_name
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -151,16 +151,19 @@ def _needed_permissions(settings: Mapping[str, Any]) -> dict[str, dict[str, set[
     topics = (
         detections_topic(prefix, "thing", camera),
         traffic_topic(prefix, "thing", camera),
+        state_topic(prefix, "thing", camera),
         status_topic(prefix, "thing"),
     )
-    *results, status = (topic.replace(f"{prefix}/thing/", f"{prefix}/{'*' if local else '+'}/", 1) for topic in topics)
+    *results, state, status = (
+        topic.replace(f"{prefix}/thing/", f"{prefix}/{'*' if local else '+'}/", 1) for topic in topics
+    )
     if local:
-        return {"aws.greengrass.ipc.pubsub": {"aws.greengrass#PublishToTopic": {*results, status}}}
+        return {"aws.greengrass.ipc.pubsub": {"aws.greengrass#PublishToTopic": {*results, state, status}}}
     if settings.get("broker") != "greengrass://iot-core":
         return {}
     return {
         "aws.greengrass.ipc.mqttproxy": {
-            "aws.greengrass#PublishToIoTCore": {*results, status},
+            "aws.greengrass#PublishToIoTCore": {*results, state, status},
             "aws.greengrass#SubscribeToIoTCore": set(results),
         }
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from beeagent.detection import Fit
-from beeagent.errors import InputError
+from beeagent.errors import InputError, install_hint
 from beeagent_models.efficientdet.input_size import check_alignment
 from beeagent_models.evaluation import PlattScaling
 
@@ -131,7 +131,7 @@ def prepare_keras() -> None:
         import tensorflow  # noqa: F401, ICN001, PLC0415 - to see whether it is there
     except ImportError as error:
         raise InputError(
-            "export needs TensorFlow, which Python 3.10 to 3.13 can have: pip install 'beeagent[export]'"
+            f"export needs TensorFlow, which Python 3.10 to 3.13 can have: {install_hint('export')}"
         ) from error
     if keras.backend.backend() != "tensorflow":
         raise InputError(

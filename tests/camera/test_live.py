@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from beeagent.camera.live import FreezeDetector
+from beeagent.camera.live import FreezeDetector, brightness
 
 
 class FakeClock:
@@ -92,3 +92,21 @@ def test_time_before_opening_does_not_count() -> None:
 def test_invalid_freeze_timeout_is_refused(freeze_timeout: float) -> None:
     with pytest.raises(ValueError, match="freeze_timeout"):
         FreezeDetector(freeze_timeout=freeze_timeout, clock=FakeClock())
+
+
+def test_black_image_is_not_frozen_where_darkness_is_expected() -> None:
+    clock = FakeClock()
+    freeze = FreezeDetector(freeze_timeout=5, clock=clock, dark=16)
+    for level, frozen in ((0, False), (16, False), (17, True)):
+        image = np.full((64, 64, 3), level, dtype=np.uint8)
+        freeze.is_frozen(image)
+        clock.time += 9
+        assert freeze.is_frozen(image) is frozen
+    assert not freeze.is_frozen(np.zeros((64, 64, 3), dtype=np.uint8))
+    assert not freeze.frozen
+
+
+def test_brightness_is_the_mean_of_all_values() -> None:
+    image = np.zeros((720, 1280, 3), dtype=np.uint8)
+    image[:360] = (30, 60, 90)
+    assert brightness(image) == pytest.approx(30, abs=1)

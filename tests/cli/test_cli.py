@@ -53,6 +53,10 @@ def test_modified_bundle_is_refused(tmp_path: Path) -> None:
         (("--workers", "65"), "--workers is '65': input should be less than or equal to 64"),
         (("--workers", "many"), "--workers is 'many'"),
         (("--max-inference-rate", "5"), "max_inference_rate is 5, but regions is off"),
+        (("--active", "dawn..dusk"), "active is 'dawn..dusk': give two times"),
+        (("--active", "sunrise..20:30"), "latitude and longitude are not both set"),
+        (("--active", "sunset-6h..sunrise+6h", "--latitude", "0", "--longitude", "0"), "at no time of the year"),
+        (("--latitude", "91"), "--latitude is 91"),
         (("--publish", "sometimes"), "--publish is 'sometimes'"),
         (("--max-rate", "-1"), "--max-rate is -1"),
         (("--frames", "0"), "--frames is 0"),
@@ -87,6 +91,15 @@ def test_regions_on_images_that_are_not_played_are_refused(tmp_path: Path) -> No
     line = _error_line(*options, folder=tmp_path)
     assert "regions is set and cannot be set on" in line
     assert "use tiles, or set realtime" in line
+
+
+def test_active_times_of_a_file_are_refused(tmp_path: Path) -> None:
+    image = tmp_path / "image.jpg"
+    image.touch()
+    options = ("--camera", str(image), "--broker", "none", "--active", "06:00..20:30", *tiny_model(tmp_path))
+    line = _error_line(*options, folder=tmp_path)
+    assert "active is '06:00..20:30' and cannot be set on" in line
+    assert "leave it out, or set realtime" in line
 
 
 def test_wrong_number_of_labels_is_refused(tmp_path: Path) -> None:
@@ -185,7 +198,7 @@ def test_version(tmp_path: Path) -> None:
     assert run_beeagent("--version", folder=tmp_path).stdout.strip() == __version__
 
 
-@pytest.mark.parametrize("name", ["detections", "status", "traffic"])
+@pytest.mark.parametrize("name", ["detections", "state", "status", "traffic"])
 def test_schema_prints_a_valid_schema(name: str, tmp_path: Path) -> None:
     printed = json.loads(run_beeagent("schema", name, folder=tmp_path).stdout)
     Draft202012Validator.check_schema(printed)
@@ -193,4 +206,4 @@ def test_schema_prints_a_valid_schema(name: str, tmp_path: Path) -> None:
 
 
 def test_unknown_schema_is_refused(tmp_path: Path) -> None:
-    assert "detections, status or traffic" in _error_line("schema", "frames", folder=tmp_path)
+    assert "detections, state, status or traffic" in _error_line("schema", "frames", folder=tmp_path)

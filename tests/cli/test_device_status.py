@@ -9,6 +9,7 @@ import pytest
 from beeagent.cli.status import show_status, status_lines
 from beeagent.errors import InputError
 from beeagent.messages import (
+    Asleep,
     CameraStatus,
     CollectionStatus,
     SecondOpinionStatus,
@@ -113,9 +114,33 @@ def test_time_in_the_future_has_no_age() -> None:
 
 
 def test_measured_workers_are_printed() -> None:
-    message = status_message(device="d", state="online", reasons=[], at=MOMENT, agent_version="9", workers=2)
-    lines = status_lines(StatusMessage.decode(message.encode(limit=7000)), now=MOMENT)
-    assert lines[-1] == "  workers    2 frame(s) in parallel, as measured"
+    for threads, on in ((None, ""), (4, " on 4 thread(s)")):
+        message = status_message(
+            device="d", state="online", reasons=[], at=MOMENT, agent_version="9", workers=2, threads=threads
+        )
+        lines = status_lines(StatusMessage.decode(message.encode(limit=7000)), now=MOMENT)
+        assert lines[-1] == f"  workers    2 frame(s) in parallel{on}, as measured"
+
+
+@pytest.mark.parametrize(
+    ("until", "words"),
+    [(MOMENT + timedelta(hours=9), "2026-05-04T19:21:07.000000Z"), (None, "it is bright")],
+)
+def test_sleep_is_printed_and_is_fine(mosquitto: Mosquitto, until: datetime | None, words: str) -> None:
+    message = status_message(
+        device="d",
+        state="online",
+        reasons=[],
+        at=MOMENT,
+        agent_version="9",
+        asleep=Asleep.between(MOMENT - timedelta(hours=1), until),
+    )
+    retain(mosquitto.port, "beeagent/d/status", message.encode(limit=7000))
+    fine, lines = printed_status(mosquitto, "d", wait_s=60)
+    assert fine
+    assert lines[0].startswith("d is online and asleep, as of ")
+    assert lines[-1].startswith("  asleep     since 2026-05-04T09:21:07.000000Z (")
+    assert f", until {words}" in lines[-1]
 
 
 def test_minimal_status() -> None:

@@ -57,6 +57,21 @@ def test_broken_part_is_named_and_the_others_are_checked(part: str, tmp_path: Pa
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--active", "00:00..24:00"], r"; it is active until 20\d\d-\d\d-\d\dT00:00:00"),
+        (["--active", "sunset..sunrise", "--latitude", "90", "--longitude", "0"], r"; it is (active|asleep) until 20"),
+        (["--active", "brightness>20"], r"; its brightness is \d+, and it is active above 20"),
+    ],
+)
+def test_state_of_the_camera_now_is_printed(options: list[str], words: str, tmp_path: Path) -> None:
+    camera = ["--camera", "synthetic:320x240", *tiny_model(tmp_path)]
+    ended = run_beeagent("doctor", *camera, "--broker", "none", *options, folder=tmp_path)
+    assert ended.returncode == 0, ended.stdout
+    assert re.search("320x240" + words, ended.stdout)
+
+
 def test_nucleus_connection_is_tried(tmp_path: Path) -> None:
     options = ["--broker", "greengrass://iot-core", *tiny_model(tmp_path)]
     with nucleus_at(tmp_path) as nucleus:

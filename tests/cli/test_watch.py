@@ -15,6 +15,7 @@ from beeagent.cli.watch import Watcher, detections_line, run_watch, status_line
 from beeagent.detection import Detections
 from beeagent.errors import InputError
 from beeagent.messages import (
+    Asleep,
     DetectionsMessage,
     StatusMessage,
     UnreadableError,
@@ -341,6 +342,21 @@ def test_limit_of_0_results_is_a_usage_error(tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
+def test_sleep_and_its_end_are_lines(broker: Mosquitto) -> None:
+    asleep = {"since": "2026-05-04T20:00:00.000000Z", "until": "2026-05-05T03:38:51.000000Z"}
+    online = json.loads(status("online"))
+    with watching(broker) as watched:
+        for message in (online, online | {"asleep": asleep}, online | {"asleep": {"since": asleep["since"]}}, online):
+            send(broker.port, "bees/hive-7/status", json.dumps(message).encode())
+        watched.wait_for(lambda lines: len(lines) == 5)
+    assert watched.lines[1:] == [
+        "2026-05-04T10:21:07.123456Z hive-7 is online",
+        "2026-05-04T10:21:07.123456Z hive-7 is online, asleep until 2026-05-05T03:38:51.000000Z",
+        "2026-05-04T10:21:07.123456Z hive-7 is online, asleep until it is bright",
+        "2026-05-04T10:21:07.123456Z hive-7 is online",
+    ]
+
+
 def test_traffic_is_one_line(broker: Mosquitto) -> None:
     counts = {"in": 12, "out": 10, "today": {"in": 840, "out": 851}, "total": {"in": 9410, "out": 9466}}
     message = traffic_message(
@@ -358,9 +374,12 @@ def test_traffic_is_one_line(broker: Mosquitto) -> None:
     with watching(broker) as watched:
         send(broker.port, "bees/hive-7/front/traffic", message.encode(limit=10_000))
         send(broker.port, "bees/hive-7/front/traffic", b"{}")
-        watched.wait_for(lambda lines: len(lines) == 3)
+        message = message.model_copy(update={"asleep": Asleep.between(MOMENT, None)})
+        send(broker.port, "bees/hive-7/front/traffic", message.encode(limit=10_000))
+        watched.wait_for(lambda lines: len(lines) == 4)
     assert watched.lines[1] == (
         "2026-05-04T10:21:07.123456Z hive-7/front traffic #3 | door: 12 bee in, 10 out (today 840 and 851) | "
         "entrance: 12 bee in, 10 out (today 840 and 851) | 14.8 frames/s"
     )
     assert watched.lines[2].startswith("not a message of beeagent on bees/hive-7/front/traffic: ")
+    assert watched.lines[3] == watched.lines[1] + " | then asleep until it is bright"

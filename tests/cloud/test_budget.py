@@ -177,10 +177,12 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with sqlite3.connect(database) as other:
         other.execute("CREATE TABLE theirs (x)")
     other.close()
+    before = database.read_bytes()
     with pytest.raises(InputError, match="damaged or not a budget file"):
         CallBudget(text, per_minute=1, per_day=1)
     with pytest.raises(InputError, match="of another program"):
         CallBudget(database, per_minute=1, per_day=1)
+    assert database.read_bytes() == before
     with pytest.raises(InputError, match=r"budget .* cannot be opened"):
         CallBudget(text / "below", per_minute=1, per_day=1)
 

@@ -83,5 +83,5 @@ def test_supervision_gets_pixels_confidences_classes_and_names() -> None:
 
 def test_missing_supervision_is_named_with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "supervision", None)
-    with pytest.raises(BeeagentError, match=r"needs supervision, .* pip install 'beeagent\[evaluate\]'"):
+    with pytest.raises(BeeagentError, match=r"needs supervision, .* pip install '\.\[evaluate\]'"):
         TWO.to_supervision((640, 480))

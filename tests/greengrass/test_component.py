@@ -5,6 +5,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,9 @@ DETECTIONS = f"beeagent/{THING}/camera/detections"
 STATUS = f"beeagent/{THING}/status"
 # As in the recipe.
 PERMISSIONS = {
-    "PublishToIoTCore": {"beeagent/+/camera/detections", "beeagent/+/status"},
+    "PublishToIoTCore": {"beeagent/+/camera/detections", "beeagent/+/camera/state", "beeagent/+/status"},
     "SubscribeToIoTCore": {"beeagent/+/camera/detections"},
-    "PublishToTopic": {"beeagent/*/camera/detections", "beeagent/*/status"},
+    "PublishToTopic": {"beeagent/*/camera/detections", "beeagent/*/camera/state", "beeagent/*/status"},
 }
 
 
@@ -147,6 +148,22 @@ def test_changed_camera_is_used_without_a_new_process(nucleus: Nucleus, tmp_path
     numbers = [message["seq"] for message in messages(nucleus)]
     assert sorted(set(numbers)) == list(range(1, max(numbers) + 1))
     assert nucleus.connections == 1
+
+
+def test_configuration_changed_while_the_camera_sleeps_is_used(nucleus: Nucleus, tmp_path: Path) -> None:
+    hours = [(datetime.now().astimezone() + timedelta(hours=shift)).strftime("%H:%M") for shift in (-1, 6, 7)]
+    nucleus.configuration = configuration(tmp_path, active=f"{hours[1]}..{hours[2]}")
+    with component(nucleus, tmp_path) as agent:
+        nucleus.wait_until(lambda: "asleep" in status(nucleus))
+        assert (status(nucleus)["state"], messages(nucleus)) == ("online", [])
+        nucleus.configure(active=f"{hours[1]}..")
+        wait_for_status(nucleus, "degraded", f"active is '{hours[1]}..': give two times")
+        assert "asleep" in status(nucleus)
+        nucleus.configure(active=f"{hours[0]}..{hours[1]}")
+        wait_for_message(nucleus)
+        wait_for_status(nucleus, "online")
+        nucleus.wait_until(lambda: "asleep" not in status(nucleus))
+        end(agent)
 
 
 def test_changed_model_is_used_without_a_gap(nucleus: Nucleus, tmp_path: Path) -> None:

@@ -27,5 +27,5 @@ def test_awsiotsdk_is_imported_by_no_module() -> None:
 def test_missing_awsiotsdk_is_reported_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "awsiot.eventstreamrpc", None)
     monkeypatch.setitem(sys.modules, "awsiot", None)
-    with pytest.raises(InputError, match=r"not installed: pip install 'beeagent\[greengrass\]'"):
+    with pytest.raises(InputError, match=r"not installed: pip install '\.\[greengrass\]'"):
         package.IpcConnection(package.IpcAddress("", ""), on_rejected=lambda _: None)

@@ -20,6 +20,7 @@ PERMISSIONS = {
     "PublishToTopic": {TOPIC, STATUS},
 }
 ELSEWHERE = "bees/hive/back/detections"
+STATE = "bees/hive/front/state"
 
 
 def quick() -> Backoff:
@@ -412,6 +413,51 @@ def test_denied_status_does_not_block_results(nucleus: Nucleus, tmp_path: Path) 
         running.put(6)
         all_delivered(running, 6)
     assert nucleus.last(STATUS) is None
+
+
+def test_newest_state_is_retained_without_echo(nucleus: Nucleus, tmp_path: Path) -> None:
+    nucleus.permit(**{**PERMISSIONS, "PublishToIoTCore": {TOPIC, STATUS, STATE}})
+    nucleus.kind = CLASSIC
+    with line(nucleus, tmp_path / "o") as running:
+        running.publisher.retain(topic=STATE, payload=b"1")
+        running.publisher.retain(topic=STATE, payload=b"2")
+        running.put(3)
+        all_delivered(running, 3)
+        nucleus.wait_until(lambda: nucleus.last(STATE) == b"2")
+    assert nucleus.retained[STATE] == b"2"
+
+
+@pytest.mark.parametrize("kind", [LITE, CLASSIC])
+def test_state_of_an_outage_is_never_published_later(nucleus: Nucleus, tmp_path: Path, kind: Kind) -> None:
+    nucleus.permit(**{**PERMISSIONS, "PublishToIoTCore": {TOPIC, STATUS, STATE}})
+    nucleus.kind = kind
+    with line(nucleus, tmp_path / "o") as running:
+        running.put(1)
+        all_delivered(running, 1)
+        nucleus.online = False
+        before = nucleus.calls.count("PublishToIoTCore")
+        running.publisher.retain(topic=STATE, payload=b"old")
+        nucleus.wait_until(lambda: nucleus.calls.count("PublishToIoTCore") > before)
+        nucleus.online = True
+        running.publisher.retain(topic=STATE, payload=b"new")
+        nucleus.wait_until(lambda: nucleus.last(STATE) == b"new")
+        running.put(1)
+        all_delivered(running, 2)
+    assert [payload for topic, payload in nucleus.cloud if topic == STATE] == [b"new"]
+
+
+def test_denied_state_does_not_block_results(
+    nucleus: Nucleus, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with line(nucleus, tmp_path / "o") as running:
+        for number in range(20):
+            running.publisher.retain(topic=STATE, payload=b"%d" % number)
+            running.put(1)
+        all_delivered(running, 20)
+    assert nucleus.last(STATE) is None
+    (warning,) = [record.message for record in caplog.records if "is not published" in record.message]
+    assert STATE in warning
+    assert "accessControl" in warning
 
 
 def test_results_in_flight_at_stop_are_delivered_by_the_next_run(nucleus: Nucleus, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ seconds = st.floats(0, 1e9, allow_nan=False)
     | st.builds(OutboxCounts, counts, counts, st.dictionaries(st.text(), st.integers(1, 9), max_size=2)),
     uptime=st.none() | seconds,
     workers=st.none() | st.integers(1, 64),
+    threads=st.none() | st.integers(1, 64),
     last_delivery=st.none() | st.datetimes(timezones=st.just(timezone.utc)),
     second_opinion=st.none()
     | st.builds(
@@ -56,6 +57,7 @@ def test_any_status_is_valid(  # noqa: PLR0913 - what a status tells
     outbox: OutboxCounts | None,
     uptime: float | None,
     workers: int | None,
+    threads: int | None,
     last_delivery: datetime | None,
     second_opinion: SecondOpinionStatus | None,
 ) -> None:
@@ -70,6 +72,7 @@ def test_any_status_is_valid(  # noqa: PLR0913 - what a status tells
         uptime_s=uptime,
         model="bees-lite0@3f9c21d0",
         workers=workers,
+        threads=threads,
         cameras=cameras,
         outbox=outbox,
         last_delivery=last_delivery,

@@ -174,4 +174,4 @@ except InputError as error:
 
 def test_missing_package_is_reported_with_remedy() -> None:
     done = subprocess.run([sys.executable, "-c", MISSING], check=True, capture_output=True, text=True, timeout=60)
-    assert "pip install 'beeagent[demo]'" in done.stdout
+    assert "pip install '.[demo]'" in done.stdout

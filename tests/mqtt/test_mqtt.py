@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import trustme
 from beeagent.errors import InputError
-from beeagent.mqtt import BrokerAddress, MqttOptions, MqttPublisher
+from beeagent.mqtt import BrokerAddress, MqttOptions, MqttPublisher, Received
 from beeagent.outbox import Outcome, PublisherState, Receipt
 from support.mosquitto import Mosquitto, find_program, free_port, running_mosquitto
 from support.mqtt_options import mqtt_options
@@ -345,6 +345,42 @@ def test_newest_status_is_retained(mosquitto: Mosquitto) -> None:
             assert (message.topic, message.payload, message.retain, message.qos) == (STATUS, b"99", True, 1)
 
 
+def test_retained_messages_of_several_topics_return_with_the_broker(mosquitto: Mosquitto) -> None:
+    with publishing(mosquitto.options) as watched:
+        watched.publisher.retain(topic="bees/hive/front/state", payload=b"old")
+        watched.publisher.retain(topic="bees/hive/front/state", payload=b"1")
+        watched.publisher.report(b"online")
+        watched.wait_connected()
+        mosquitto.stop(how=signal.SIGKILL)
+        watched.wait_until(lambda: not watched.publisher.state.connected)
+        watched.publisher.retain(topic="bees/hive/front/state", payload=b"2")
+        mosquitto.start()
+        with subscriber(mosquitto.port) as late:
+            late.wait_until(lambda: {bytes(one.payload) for one in late.messages} == {b"2", b"online"})
+            watched.publisher.stop(farewell=None, timeout=5.0)
+            assert b"old" not in late.payloads()
+            assert b"1" not in late.payloads()
+
+
+def test_publisher_passes_on_what_it_subscribes_to(mosquitto: Mosquitto) -> None:
+    received: list[bytes] = []
+    arrived = threading.Event()
+
+    def handle(message: Received) -> None:
+        received.append(message.payload)
+        arrived.set()
+
+    with publishing(mosquitto.options, subscriptions={"homeassistant/status": handle}) as watched:
+        watched.wait_connected()
+        with subscriber(mosquitto.port) as sender:
+            sender.client.publish("homeassistant/other", b"no", qos=1)
+            sender.client.publish("homeassistant/status", b"online", qos=1)
+            assert arrived.wait(DEADLINE)
+        watched.publish(b"1")
+        assert watched.wait_receipts(1) == [Receipt(Outcome.DELIVERED)]
+    assert received == [b"online"]
+
+
 def test_stop_waits_for_pending_publishes_and_publishes_the_last_status(mosquitto: Mosquitto) -> None:
     with subscriber(mosquitto.port) as seen:
         watched = Watched(mosquitto.options)
@@ -401,7 +437,7 @@ def test_unstarted_publisher_can_be_stopped() -> None:
 
 KILLED = """
 import sys, time
-from beeagent.mqtt import BrokerAddress, MqttOptions, MqttPublisher
+from beeagent.mqtt import BrokerAddress, MqttOptions, MqttPublisher, Received
 options = MqttOptions(address=BrokerAddress("127.0.0.1", int(sys.argv[1]), tls=False), client_id="killed")
 publisher = MqttPublisher(options=options, status_topic="bees/hive/status", last_will=lambda: b"offline: lost")
 publisher.start()

@@ -317,8 +317,10 @@ def test_file_of_another_program_is_refused_unchanged(tmp_path: Path) -> None:
     database = sqlite3.connect(tmp_path / "o")
     database.execute("CREATE TABLE message (text)")
     database.close()
+    before = (tmp_path / "o").read_bytes()
     with pytest.raises(InputError, match="another program"):
         Outbox(tmp_path / "o")
+    assert (tmp_path / "o").read_bytes() == before
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:

@@ -66,6 +66,9 @@ class FailingPublisher:
     def report(self, payload: bytes) -> None:
         pass
 
+    def retain(self, *, topic: str, payload: bytes) -> None:
+        pass
+
     def stop(self, *, farewell: bytes | None, timeout: float) -> None:  # noqa: ARG002 - the protocol's
         self._become(PublisherState(connected=False, reason="stopped"))
 

@@ -1,9 +1,10 @@
 """What Prometheus reads is what the snapshot says."""
 
+from dataclasses import replace
 from datetime import datetime, timezone
 
 from beeagent import __version__
-from beeagent.messages import CameraStatus, CollectionStatus, SecondOpinionStatus
+from beeagent.messages import Asleep, CameraStatus, CollectionStatus, SecondOpinionStatus
 from beeagent.outbox import OutboxCounts
 from beeagent.runtime.http import metrics_text
 from beeagent.runtime.status import Snapshot
@@ -47,6 +48,7 @@ def test_every_value_has_its_metric() -> None:
             collected=CollectionStatus(pictures=12, megabytes=3.5),
         ),
         passages={("door", "bee", "in"): 9410, ("door", "bee", "out"): 9466},
+        asleep=Asleep.between(MOMENT, MOMENT),
     )
     front = (("camera", "front"),)
     info = (("camera", "front"), ("device", "hive-7"), ("model", "bees-lite0@3f9c21d0"), ("version", __version__))
@@ -54,6 +56,8 @@ def test_every_value_has_its_metric() -> None:
         ("beeagent_info", info): 1,
         ("beeagent_online", ()): 0,
         ("beeagent_trouble", (("part", "camera"),)): 1,
+        ("beeagent_asleep", ()): 1,
+        ("beeagent_wake_timestamp_seconds", ()): 1777890067.5,
         ("beeagent_uptime_seconds", ()): 12.5,
         ("beeagent_frames_total", front): 7,
         ("beeagent_frames_skipped_total", front): 2,
@@ -80,6 +84,23 @@ def test_every_value_has_its_metric() -> None:
         ("beeagent_passages_total", (*front, ("direction", "in"), ("label", "bee"), ("place", "door"))): 9410,
         ("beeagent_passages_total", (*front, ("direction", "out"), ("label", "bee"), ("place", "door"))): 9466,
     }
+
+
+def test_camera_that_is_active_or_sleeps_until_it_is_bright_has_no_time_of_waking() -> None:
+    now = Snapshot(
+        device="hive-7",
+        model="bees@12345678",
+        problems={},
+        uptime_s=1,
+        camera=CameraStatus(name="front", frames_read=0, frames_skipped=0, frames_per_s=0),
+        outbox=OutboxCounts(produced=0, delivered=0, dropped={}),
+        last_delivery=None,
+    )
+    for asleep in (None, Asleep.between(MOMENT, None)):
+        read = read_metrics(metrics_text(replace(now, asleep=asleep)))
+        assert read["beeagent_asleep", ()] == (asleep is not None)
+        assert read["beeagent_online", ()] == 1
+        assert ("beeagent_wake_timestamp_seconds", ()) not in read
 
 
 @given(

@@ -264,6 +264,43 @@ def test_stop_event_ends_iteration() -> None:
     assert pipeline.join(_DEADLINE)
 
 
+def test_idle_is_called_only_while_no_frame_is_processed(block: threading.Event) -> None:
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
+    stopping, idle, began = threading.Event(), threading.Event(), threading.Event()
+    calls: list[float] = []
+
+    def wait(_: int) -> None:
+        began.set()
+        block.wait(_DEADLINE)
+
+    def note() -> None:
+        calls.append(pipeline.busy_s)
+        idle.set()
+
+    pipeline = Pipeline(
+        model=_Model(1, wait), frames=frames, drop_oldest=False, on_problem=lambda _: None, stopping=stopping,
+        inference_timeout=60, on_idle=note,
+    )  # fmt: skip
+    pipeline.start()
+    results: list[FrameResult] = []
+    iterating = threading.Thread(target=lambda: results.extend(pipeline), daemon=True)
+    iterating.start()
+    assert idle.wait(_DEADLINE)
+    frames.put(_frame(0))
+    assert began.wait(_DEADLINE)
+    while pipeline.busy_s < 0.3:  # three checks
+        iterating.join(0.01)
+    idle.clear()
+    block.set()
+    assert idle.wait(_DEADLINE)
+    stopping.set()
+    iterating.join(_DEADLINE)
+    pipeline.stop()
+    assert pipeline.join(_DEADLINE)
+    assert len(results) == 1
+    assert set(calls) == {0.0}
+
+
 def test_handling_of_a_result_counts_as_busy() -> None:
     frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
     pipeline = _pipeline(_model(), frames)

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from beeagent.camera import CaptureCounts
+from beeagent.camera import CaptureCounts, Frame, Sleep, SleepPeriod
 from beeagent.messages import load_schema
 from beeagent.outbox import OutboxCounts
 from beeagent.runtime.status import Health, Problems, StatusReporter
@@ -19,6 +19,7 @@ from support.known_health import known_health
 from support.notify_socket import NotifySocket, notify_socket
 
 DEADLINE = 45.0
+MOMENT = datetime(2026, 5, 4, 10, 21, 7, tzinfo=timezone.utc)
 
 
 @dataclass
@@ -54,10 +55,22 @@ class Stages:
         self.wait_until(lambda: self.checks >= before + count)
 
 
+class Asleep:
+    """What decides when the camera sleeps, as far as a status needs it."""
+
+    period: SleepPeriod | None = None
+
+    def closed_s(self) -> float:
+        raise NotImplementedError
+
+    def admits(self, frame: Frame) -> bool:
+        raise NotImplementedError
+
+
 @contextmanager
-def reporting(systemd: NotifySocket) -> Iterator[Stages]:
+def reporting(systemd: NotifySocket, *, sleep: Sleep | None = None) -> Iterator[Stages]:
     problems = Problems()
-    health = known_health(problems)
+    health = known_health(problems, sleep=sleep)
     stages = Stages(health, problems)
     reporter = StatusReporter(
         health=health,
@@ -89,6 +102,28 @@ def test_ready_when_camera_is_known_to_be_away() -> None:
         stages.problems.set("camera", "no frame came")
         systemd.wait_for("READY=1")
         stages.wait_until(lambda: stages.reports[-1:] != [] and stages.reports[-1]["state"] == "degraded")
+
+
+def test_ready_and_reported_when_the_camera_falls_asleep_and_wakes() -> None:
+    sleep = Asleep()
+    with notify_socket() as systemd, reporting(systemd, sleep=sleep) as stages:
+        stages.wait_until(lambda: stages.reports[-1:] != [])
+        assert "asleep" not in stages.reports[-1]
+        assert "READY=1" not in systemd.all_so_far()
+        sleep.period = SleepPeriod(MOMENT, MOMENT + timedelta(hours=9))
+        systemd.wait_for("READY=1")
+        systemd.wait_for("STATUS=online: asleep until 2026-05-04T19:21:07.000000Z")
+        stages.wait_until(lambda: "asleep" in stages.reports[-1])
+        assert stages.reports[-1]["asleep"] == {
+            "since": "2026-05-04T10:21:07.000000Z",
+            "until": "2026-05-04T19:21:07.000000Z",
+        }
+        sleep.period = SleepPeriod(MOMENT, None)
+        systemd.wait_for("STATUS=online: asleep until it is bright")
+        stages.problem = "the disk is full"
+        systemd.wait_for("STATUS=degraded: outbox: the disk is full; asleep until it is bright")
+        sleep.period = None
+        stages.wait_until(lambda: "asleep" not in stages.reports[-1])
 
 
 def test_watchdog_starves_while_a_frame_takes_too_long() -> None:

@@ -388,8 +388,9 @@ class Nucleus:
         topic = request["topicName"]
         self._check_right("PublishToIoTCore", topic)
         payload = self._sized(request, "payload")
-        assert request["qos"] == "1"
-        if not (self.online or self.kind.spools):
+        assert request["qos"] in ("0", "1")
+        # A classic nucleus by default does not keep QoS 0 while it is offline (keepQos0WhenOffline).
+        if not (self.online or (self.kind.spools and request["qos"] == "1")):
             raise IpcError("ServiceError")
         size = _packet(topic, payload)
         if self.online:

@@ -26,6 +26,7 @@ class MjpegServer:
         self._drop = threading.Event()
         self._encode: Callable[[int], bytes] = _numbered
         self.connections = 0
+        self._open = 0
         self._connected = threading.Condition()
         outer = self
 
@@ -80,6 +81,11 @@ class MjpegServer:
         with self._connected:
             return self._connected.wait_for(lambda: self.connections >= count, timeout)
 
+    def wait_until_nobody_watches(self, timeout: float) -> bool:
+        """Wait until no connection is open; False if one stays."""
+        with self._connected:
+            return self._connected.wait_for(lambda: not self._open, timeout)
+
     def close(self) -> None:
         """End all connections and take no new ones."""
         self._closing.set()
@@ -99,7 +105,16 @@ class MjpegServer:
             return
         with self._connected:
             self.connections += 1
+            self._open += 1
             self._connected.notify_all()
+        try:
+            self._stream_to(handler)
+        finally:
+            with self._connected:
+                self._open -= 1
+                self._connected.notify_all()
+
+    def _stream_to(self, handler: BaseHTTPRequestHandler) -> None:
         drop = self._drop
         handler.send_response(200)
         handler.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={_BOUNDARY}")

@@ -80,6 +80,15 @@ def test_track_ends_once_and_its_number_is_not_given_again() -> None:
     assert frames[-1].tracks.tolist() == [2]
 
 
+def test_tracker_that_was_interrupted_ends_all_tracks_with_the_next_frame() -> None:
+    tracker = Tracker()
+    detections = detections_at([(500, 250)])
+    tracker.update(detections, at_s=0.0, frame_size=SIZE)
+    tracker.interrupt()
+    after = tracker.update(detections, at_s=0.1, frame_size=SIZE)
+    assert (after.interrupted, after.ended, after.tracks.tolist()) == (True, (1,), [2])
+
+
 def test_gap_in_the_stream_interrupts_all_tracks() -> None:
     tracker = Tracker()
     first = track(tracker, [detections_at([(500, 250)])] * 5)

@@ -243,6 +243,63 @@ def test_message_of_a_report_is_valid() -> None:
     }
 
 
+def test_state_has_the_last_minute_and_the_day() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    traffic = Traffic(PLACES, interval_s=60, time_zone=berlin)
+    feed(traffic, crossing(1), NOON)
+    feed(traffic, crossing(2, inwards=False), NOON + timedelta(seconds=30))
+    state = traffic.state(NOON + timedelta(seconds=40), labels=("wasp",))
+    assert (state.day, state.day_began) == (date(2026, 5, 4), datetime(2026, 5, 3, 22, tzinfo=timezone.utc))
+    assert state.first_flight is not None
+    assert state.last_flight is not None
+    assert NOON < state.first_flight < NOON + timedelta(seconds=1)
+    assert NOON + timedelta(seconds=30) < state.last_flight < NOON + timedelta(seconds=31)
+    one, none = {"in": 1, "out": 1}, {"in": 0, "out": 0}
+    assert state.lines == {
+        "door": {
+            "bee": {"per_minute": one, "today": one, "away": 0, "total": one},
+            "wasp": {"per_minute": none, "today": none, "away": 0, "total": none},
+        }
+    }
+    assert state.zones["entrance"]["wasp"] == {**state.lines["door"]["wasp"], "inside": 0}
+    later = traffic.state(NOON + timedelta(seconds=75)).lines["door"]["bee"]
+    assert (later["per_minute"], later["today"]) == ({"in": 0, "out": 1}, one)
+
+
+def test_state_of_the_next_day_begins_at_0_even_without_a_frame() -> None:
+    traffic = Traffic(PLACES, interval_s=60, time_zone=timezone.utc)
+    feed(traffic, crossing(1, inwards=False), NOON)
+    assert traffic.state(NOON + timedelta(minutes=1)).lines["door"]["bee"]["away"] == 1
+    state = traffic.state(NOON + timedelta(hours=13))
+    door = state.lines["door"]["bee"]
+    assert (state.day, state.first_flight, state.last_flight) == (date(2026, 5, 5), None, None)
+    assert (door["today"], door["away"], door["total"]) == ({"in": 0, "out": 0}, 0, {"in": 0, "out": 1})
+
+
+def test_state_after_the_clock_was_set_back_counts_no_passage_of_the_future() -> None:
+    traffic = Traffic(PLACES, interval_s=60, time_zone=timezone.utc)
+    feed(traffic, crossing(1), NOON)
+    door = traffic.state(NOON - timedelta(days=2)).lines["door"]["bee"]
+    assert door["per_minute"] == {"in": 0, "out": 0}
+    assert door["today"] == {"in": 1, "out": 0}
+
+
+def test_total_of_a_state_is_the_stored_one() -> None:
+    """So it does not fall when the process is killed."""
+    store = MemoryStore()
+    traffic = Traffic(PLACES, interval_s=60, time_zone=timezone.utc, store=store)
+    feed(traffic, crossing(1), NOON)
+    door = traffic.state(NOON + timedelta(seconds=2)).lines["door"]["bee"]
+    assert (door["total"], door["today"]) == ({"in": 0, "out": 0}, {"in": 1, "out": 0})
+    feed(traffic, crossing(2), NOON + timedelta(seconds=61))
+    counted = {"in": 1, "out": 0}
+    assert traffic.state(NOON + timedelta(seconds=63)).lines["door"]["bee"]["total"] == counted
+    again = Traffic(PLACES, interval_s=60, time_zone=timezone.utc, totals=Totals.from_json(store.totals), store=store)
+    state = again.state(NOON + timedelta(seconds=70))
+    assert state.lines["door"]["bee"]["total"] == counted
+    assert state.first_flight == traffic.state(NOON + timedelta(seconds=70)).first_flight
+
+
 def test_schema_of_traffic_is_the_one_of_the_model() -> None:
     assert load_schema("traffic") == generate_schema("traffic")
 
@@ -304,7 +361,7 @@ def test_other_programs_can_read_the_file(history: CountHistory, tmp_path: Path)
 
 def test_totals_come_back_from_the_file(tmp_path: Path) -> None:
     totals = Totals(day=date(2026, 5, 4))
-    totals.add([IN, IN])
+    totals.add([IN, IN], NOON)
     first = CountHistory(tmp_path / "counts.sqlite3")
     assert first.totals() == Totals()
     first.add([], totals)
@@ -362,19 +419,21 @@ def test_minutes_older_than_a_year_are_deleted(tmp_path: Path) -> None:
     history.close()
 
 
-def test_file_of_another_program_is_refused(tmp_path: Path) -> None:
+def test_file_of_another_program_is_refused_unchanged(tmp_path: Path) -> None:
     (tmp_path / "text.sqlite3").write_text("no database at all, " * 100)
     with pytest.raises(InputError, match=r"text\.sqlite3: file is not a database"):
         CountHistory(tmp_path / "text.sqlite3")
     other = sqlite3.connect(tmp_path / "other.sqlite3")
     other.execute("CREATE TABLE things (name)")
     other.close()
-    with pytest.raises(InputError, match="database of another program"):
+    before = (tmp_path / "other.sqlite3").read_bytes()
+    with pytest.raises(InputError, match="SQLite file of another program"):
         CountHistory(tmp_path / "other.sqlite3")
+    assert (tmp_path / "other.sqlite3").read_bytes() == before
     later = sqlite3.connect(tmp_path / "later.sqlite3")
     later.execute("PRAGMA user_version = 9")
     later.close()
-    with pytest.raises(InputError, match="later version"):
+    with pytest.raises(InputError, match="has format 9"):
         CountHistory(tmp_path / "later.sqlite3")
 
 

@@ -3,12 +3,13 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 
 from beeagent.backoff import Backoff
 from beeagent.camera.frame_queue import FrameQueue, QueueClosedError
 from beeagent.camera.pacing import MonotonicClock, RateLimit
+from beeagent.camera.sleep import Sleep
 from beeagent.camera.source import (
     BadFrameError,
     Frame,
@@ -26,6 +27,7 @@ _LOG = logging.getLogger(__name__)
 _MAX_STUCK_THREADS = 3
 """Threads stuck in a driver or library at the same time; no more are started before one of these has ended."""
 _STUCK_CHECK_S = 0.2
+_SLEEP_CHECK_S = 1.0  # the clock may jump
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,9 @@ class Capture:
     A source that is not live is never reopened, as that would start it over. When its file is slow, that is reported,
     and reading goes on.
 
+    During sleep, the source is closed. Only at the start it is opened all the same, up to its first frame, so that a
+    source that does not exist is noticed at once.
+
     Args:
         open_source: opens the source, anew at each call. Runs in a capture thread.
         drop_oldest: whether a newer frame replaces one that was not taken yet: for live sources; see `is_live`.
@@ -94,6 +99,7 @@ class Capture:
             from the iterating thread. It must not raise.
         limits: rates and time-outs.
         backoff: the waits between openings; None for half a second to 15 seconds.
+        sleep: decides when to close a live source, and for how long; None to keep it open.
 
     Attributes:
         failure: why the iteration ended before the source's proper end; set before it ends. InputError: the source was
@@ -101,7 +107,7 @@ class Capture:
             Another BeeagentError: a source that is not live failed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - when to open it, and when to open it again
         self,
         open_source: Callable[[], FrameSource],
         *,
@@ -109,12 +115,14 @@ class Capture:
         on_problem: Callable[[str | None], None],
         limits: CaptureLimits | None = None,
         backoff: Backoff | None = None,
+        sleep: Sleep | None = None,
     ) -> None:
         self._open_source = open_source
         self._drop_oldest = drop_oldest
         self._on_problem = on_problem
         self._limits = CaptureLimits() if limits is None else limits
         self._backoff = Backoff(first=0.5, longest=15.0) if backoff is None else backoff
+        self._sleep = sleep
         self.failure: BeeagentError | None = None
         self._stopping = threading.Event()
         self._problem: str | None = ""  # the last one that was reported; at first neither None nor a reason
@@ -123,42 +131,53 @@ class Capture:
         self._counts = CaptureCounts()
         self._run: _CaptureRun | None = None
         self._runs = 0
+        self._sleeps = 0
         self._stuck: list[_CaptureRun] = []
 
     def __iter__(self) -> Iterator[Frame]:
         """Open the source, and yield its frames."""
         try:
             while (run := self._start_run()) is not None:
-                first_frame_at = None
-                while True:
-                    try:
-                        frame = run.frames.get(self._check_in_s(run))
-                    except QueueClosedError:
-                        break
-                    except TimeoutError:
-                        if self._is_stuck(run):
-                            break
-                        continue
-                    if first_frame_at is None:
-                        first_frame_at = time.monotonic()
-                    if self._problem is not None:
-                        self._report(None)
-                    yield frame
+                fell_asleep = yield from self._frames_of(run)
+                if fell_asleep:
+                    continue
                 if self._stopping.is_set() or not self._may_reopen(run):
                     return
                 self._report(str(run.error))
-                if first_frame_at is not None and time.monotonic() - first_frame_at > self._limits.camera_timeout:
+                if run.taken_at is not None and time.monotonic() - run.taken_at > self._limits.camera_timeout:
                     self._backoff.reset()
                 self._stopping.wait(self._backoff.next())
         finally:
             self.close()
+
+    def _frames_of(self, run: "_CaptureRun") -> Generator[Frame, None, bool]:
+        """Yield the frames of a run until it ends or is abandoned; return whether that is for sleep."""
+        while True:
+            try:
+                frame = run.frames.get(self._check_in_s(run))
+            except QueueClosedError:
+                return False
+            except TimeoutError:
+                if self._is_stuck(run):
+                    return False
+                if self._runs > 1 and self._closed_for_sleep(run):
+                    return True
+                continue
+            if run.taken_at is None:
+                run.taken_at = time.monotonic()
+            if self._problem is not None:
+                self._report(None)
+            if self._sleep is None or self._sleep.admits(frame):
+                yield frame
+            elif self._closed_for_sleep(run):
+                return True
 
     @property
     def counts(self) -> CaptureCounts:
         """A copy of the counters."""
         with self._lock:
             replaced = self._counts.replaced + (0 if self._run is None else self._run.frames.replaced)
-            return replace(self._counts, replaced=replaced, reconnects=max(0, self._runs - 1))
+            return replace(self._counts, replaced=replaced, reconnects=max(0, self._runs - 1 - self._sleeps))
 
     def close(self) -> None:
         """Let the iteration end without another frame. Returns at once; safe to call twice, from any thread."""
@@ -185,7 +204,10 @@ class Capture:
         return not any(thread.is_alive() for thread in threads)
 
     def _start_run(self) -> "_CaptureRun | None":
-        """Start to read once few enough threads are stuck; return None if capture was closed."""
+        """Start to read once that is due and few enough threads are stuck; return None if capture was closed."""
+        while self._runs and self._sleep is not None and (closed_s := self._sleep.closed_s()) > 0:
+            if self._stopping.wait(min(closed_s, _SLEEP_CHECK_S)):
+                return None
         while not self._stopping.is_set():
             with self._lock:
                 self._stuck = [run for run in self._stuck if run.thread.is_alive()]
@@ -206,14 +228,25 @@ class Capture:
             self._stopping.wait(_STUCK_CHECK_S)
         return None
 
+    def _closed_for_sleep(self, run: "_CaptureRun") -> bool:
+        """Return whether it is time to sleep; if so, the source is closed."""
+        if self._sleep is None or self._sleep.closed_s() == 0:
+            return False
+        run.abandon()
+        with self._lock:
+            self._sleeps += 1
+            self._stuck.append(run)  # until its thread has ended
+        return True
+
     def _check_in_s(self, run: "_CaptureRun") -> float:
         """Return the seconds after which a run without another frame is to be checked."""
+        longest = self._limits.camera_timeout if self._sleep is None else _SLEEP_CHECK_S
         if (since := run.since) is None:
-            return self._limits.camera_timeout
+            return longest
         moments = [] if since == self._reported_slow else [self._limits.camera_timeout]
         if run.time_limit is not None:
             moments.append(run.time_limit)
-        return max(0.0, since + min(moments) - time.monotonic()) if moments else self._limits.camera_timeout
+        return min(longest, max(0.0, since + min(moments) - time.monotonic())) if moments else longest
 
     def _is_stuck(self, run: "_CaptureRun") -> bool:
         """Return whether a run takes too long and was abandoned; report it if it is only slow."""
@@ -263,6 +296,7 @@ class _CaptureRun:
         time_limit: seconds after which what is under way counts as stuck; None for never.
         error: why it has ended, or what is missing at the end of the source; None if nothing is.
         may_reopen: whether opening the source again may help.
+        taken_at: when its first frame was taken; None before.
         closing: the thread that closes the source of a run that was abandoned.
     """
 
@@ -288,6 +322,7 @@ class _CaptureRun:
         self.time_limit: float | None = limits.open_timeout
         self.error: BeeagentError | None = None
         self.may_reopen = False
+        self.taken_at: float | None = None
         self.closing: threading.Thread | None = None
         self._abandoning = threading.Lock()
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)

@@ -16,7 +16,7 @@ from beeagent.camera.source import BadFrameError, Frame, GrabbingSource, SourceL
 
 _LOG = logging.getLogger(__name__)
 
-_GRID = 64
+_GRID = 64  # samples along the shorter side of an image
 _REOPENED_TIMEOUT = 1.0
 """Seconds in which a source that was reopened after a freeze must show another image: the first ones may come from a
 buffer."""
@@ -44,13 +44,27 @@ class CaptureFormat:
                 raise ValueError(f"{name} must be above 0, not {value}")
 
 
+def brightness(pixels: NDArray[np.uint8]) -> float:
+    """Return the mean of all colour values of an image, 0 to 255, from a grid of samples.
+
+    Args:
+        pixels: uint8, shape (height, width, channels).
+    """
+    return float(_samples(pixels).mean())
+
+
+def _samples(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    step = max(1, min(pixels.shape[:2]) // _GRID)
+    return pixels[::step, ::step]
+
+
 class FreezeDetector:
     """Detects a camera that repeats the same image.
 
     Two images of a working sensor are never identical, because of its noise; a driver or an encoder that hangs
     repeats itself exactly. Only a grid of samples is compared, about 64 along the shorter side: a hundredth of
     the image, and still tens of thousands of noisy values. A source without noise (a test image, an encoder that
-    smooths everything away) may rightly repeat itself, so detection can be turned off.
+    smooths everything away) may rightly repeat itself, so detection can be turned off, altogether or for dark images.
 
     One detector serves all sources opened for one camera, one after the other, so that a frozen camera does not pass
     for a working one each time it is reopened.
@@ -58,13 +72,16 @@ class FreezeDetector:
     Args:
         freeze_timeout: seconds without any change after which the image counts as frozen, above 0.
         clock: tells the time.
+        dark: brightness up to which an image does not count as frozen, 0 to 255; None if any may. In the dark, a camera
+            may show nothing but black.
     """
 
-    def __init__(self, *, freeze_timeout: float, clock: Clock) -> None:
+    def __init__(self, *, freeze_timeout: float, clock: Clock, dark: float | None = None) -> None:
         if not freeze_timeout > 0:
             raise ValueError(f"freeze_timeout must be above 0, not {freeze_timeout}")
         self.freeze_timeout = freeze_timeout
         self._clock = clock
+        self._dark = dark
         self._fingerprint: tuple[tuple[int, ...], int] | None = None
         self._since = 0.0
         self._frozen = False
@@ -84,10 +101,9 @@ class FreezeDetector:
         Args:
             pixels: uint8, shape (height, width, channels).
         """
-        step = max(1, min(pixels.shape[:2]) // _GRID)
-        fingerprint = (pixels.shape, zlib.crc32(pixels[::step, ::step].tobytes()))
+        fingerprint = (pixels.shape, zlib.crc32(_samples(pixels).tobytes()))
         now = self._clock.now()
-        if fingerprint != self._fingerprint:
+        if fingerprint != self._fingerprint or (self._dark is not None and brightness(pixels) <= self._dark):
             self._fingerprint = fingerprint
             self._since = now
             self._frozen = False

@@ -50,6 +50,7 @@ class SourceOptions:
         poll_interval: still images from the network: seconds between two fetches, at least.
         freeze_timeout: cameras and streams: seconds without any change in the image after which the source counts
             as lost; None turns detection off, as for a test image without noise.
+        dark: cameras and streams: brightness up to which that does not count, 0 to 255; None for no such exception.
     """
 
     realtime: bool = False
@@ -57,6 +58,7 @@ class SourceOptions:
     timeouts: StreamTimeouts = field(default_factory=StreamTimeouts)
     poll_interval: float = 1.0
     freeze_timeout: float | None = 5.0
+    dark: float | None = None
 
     def __post_init__(self) -> None:
         if self.freeze_timeout is not None and not self.freeze_timeout > 0:
@@ -86,7 +88,11 @@ class SourceOpener:
         self._cameras = Cameras() if cameras is None else cameras
         self.live = is_live(address, realtime=options.realtime)
         timeout = options.freeze_timeout
-        self._freeze = None if timeout is None else FreezeDetector(freeze_timeout=timeout, clock=MonotonicClock())
+        self._freeze = (
+            None
+            if timeout is None
+            else FreezeDetector(freeze_timeout=timeout, clock=MonotonicClock(), dark=options.dark)
+        )
 
     def __call__(self) -> FrameSource:
         """Open the source.

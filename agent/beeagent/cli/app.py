@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from beeagent import __version__
+from beeagent.cli.home_assistant import home_assistant_commands
 from beeagent.cli.options import BROKER, Config, settings_options
 from beeagent.cli.page import page_commands
 from beeagent.cli.places import places_commands
@@ -75,6 +76,7 @@ def build_app() -> typer.Typer:
     app.add_typer(page_commands(), name="page")
     app.add_typer(places_commands(), name="places")
     app.add_typer(rekognition_commands(), name="rekognition")
+    app.add_typer(home_assistant_commands(), name="home-assistant")
     for entry in sorted(entry_points(group="beeagent.commands"), key=lambda entry: entry.name):
         command = entry.load()
         if isinstance(command, typer.Typer):
@@ -166,7 +168,19 @@ def status(
         raise typer.Exit(_EXIT_FAILURE)
 
 
-@settings_options("camera", "model", "labels", *BROKER, "threads", "workers", "state_dir", "max_rate")
+@settings_options(
+    "camera",
+    "model",
+    "labels",
+    *BROKER,
+    "threads",
+    "workers",
+    "state_dir",
+    "max_rate",
+    "active",
+    "latitude",
+    "longitude",
+)
 def doctor(*, config: Config = None, **options: Any) -> None:  # noqa: ANN401 - as above
     """Check model, camera, broker and state folder: what is wrong, how to fix it, which bundled model fits."""
     from beeagent.cli.doctor import examine
@@ -193,7 +207,9 @@ def bench(
 
 
 def schema(
-    name: Annotated[str, typer.Argument(metavar="[detections|status|traffic]", help="Which message.")] = "detections",
+    name: Annotated[
+        str, typer.Argument(metavar="[detections|state|status|traffic]", help="Which message.")
+    ] = "detections",
 ) -> None:
     """Print the JSON Schema of a message."""
     from beeagent.messages import load_schema

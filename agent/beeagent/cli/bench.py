@@ -33,6 +33,7 @@ from beeagent.runtime import (
     advise_model,
     choose_workers,
     load_model,
+    thread_count,
     worker_count,
 )
 from beeagent.settings import Settings
@@ -138,8 +139,9 @@ def measure(settings: Settings, *, seconds: float) -> dict[str, Any]:
     """
     bundle = load_model(settings)
     camera = settings.camera.address or DEFAULT_CAMERA
-    if settings.model.workers == "auto":
-        settings = settings.replace(workers=choose_workers(settings, bundle).workers)
+    if settings.model.measured:
+        choice = choose_workers(settings, bundle)
+        settings = settings.replace(threads=choice.threads, workers=choice.workers)
     measured = settings.replace(camera=camera, broker="none", publish="always", stdout=False)
     meters: list[_Meter] = []
     bare: list[tuple[float, float]] = []
@@ -149,7 +151,7 @@ def measure(settings: Settings, *, seconds: float) -> dict[str, Any]:
             # Before anything but the agent has taken memory. Linux counts in KiB.
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1024 if sys.platform == "linux" else 1) / 1e6
             sample = _sample(camera, bundle, resolve_tiling(settings.model.tiles, bundle))
-        bare.append(_bare_inference(bundle, settings.model.threads, sample.frames, seconds / _ROUNDS))
+        bare.append(_bare_inference(bundle, thread_count(settings), sample.frames, seconds / _ROUNDS))
     current = None if settings.camera.address is None else advisable_model(settings)
     advice = None
     if current is not None:
@@ -159,7 +161,7 @@ def measure(settings: Settings, *, seconds: float) -> dict[str, Any]:
     figures = {
         "model": bundle.identity,
         "runtime": runtime_name(),
-        "threads": settings.model.threads,
+        "threads": thread_count(settings),
         "workers": worker_count(settings),
         "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1,
         "camera": camera,

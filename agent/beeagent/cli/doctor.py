@@ -8,13 +8,23 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from functools import partial
 from importlib.metadata import version
 
 import numpy as np
 from numpy.typing import NDArray
 
-from beeagent.camera import BadFrameError, Cameras, Frame, FrameSource, SourceLostError, parse_camera
+from beeagent.camera import (
+    BadFrameError,
+    Cameras,
+    Frame,
+    FrameSource,
+    SourceLostError,
+    brightness,
+    parse_active,
+    parse_camera,
+)
 from beeagent.detection import Detector, DetectorOptions, runtime_name
 from beeagent.errors import BeeagentError
 from beeagent.greengrass import IpcConnection, ipc_address
@@ -29,7 +39,7 @@ from beeagent.mqtt import (
     parse_broker,
     reader_id,
 )
-from beeagent.runtime import advisable_model, advise_model, build_source, choose_workers, load_model
+from beeagent.runtime import advisable_model, advise_model, build_source, choose_workers, load_model, thread_count
 from beeagent.settings import Settings
 
 _CAMERA_WITHIN_S = 10.0
@@ -59,7 +69,7 @@ _Samples = queue.SimpleQueue[_CameraSample]
 def examine(settings: Settings, *, write: Callable[[str], None]) -> bool:
     """Check model, camera, broker and state folder, and name the bundled model that fits; return if nothing is wrong.
 
-    With `workers` set to auto, they are chosen here, if they are not yet.
+    With `threads` or `workers` set to auto, they are chosen here, if they are not yet.
 
     Args:
         settings: names the parts to check.
@@ -79,8 +89,10 @@ def examine(settings: Settings, *, write: Callable[[str], None]) -> bool:
         except BeeagentError as error:
             verdicts[part], words = _WRONG, " ".join(str(error).split())
         write(f"{verdicts[part]:<5}  {part:<8} {words}")
-    if settings.model.workers == "auto" and verdicts["model"] == verdicts["state"] == _FINE:
-        write(f"{_FINE:<5}  {'workers':<8} {choose_workers(settings, load_model(settings))}")
+    if settings.model.measured and verdicts["model"] == verdicts["state"] == _FINE:
+        choice = choose_workers(settings, load_model(settings))
+        write(f"{_FINE:<5}  {'workers':<8} {choice}")
+        settings = settings.replace(threads=choice.threads, workers=choice.workers)
     if current is not None and verdicts["camera"] == _FINE:
         verdict, words = _advice(settings, samples, current=current)
         write(f"{verdict:<5}  {'advice':<8} {words}")
@@ -92,7 +104,8 @@ def examine(settings: Settings, *, write: Callable[[str], None]) -> bool:
 def _check_model(settings: Settings) -> Finding:
     """Run the model: a runtime that can be imported does not always work."""
     bundle = load_model(settings)
-    detector = Detector(bundle, DetectorOptions(threads=settings.model.threads, threshold=settings.model.threshold))
+    threads = thread_count(settings)
+    detector = Detector(bundle, DetectorOptions(threads=threads, threshold=settings.model.threshold))
     width, height = detector.input_size
     grey = np.full((height, width, 3), 127, dtype=np.uint8)
     began = time.perf_counter()
@@ -101,7 +114,7 @@ def _check_model(settings: Settings) -> Finding:
     took = (time.perf_counter() - began) / _INFERENCES * 1e3
     runtime = runtime_name()
     checksums = "a bare file without checksums" if bundle.manifest is None else "checksums match"
-    runs = f"{settings.model.threads} thread(s) of {runtime} {version(runtime.replace('_', '-'))}"
+    runs = f"{threads} thread(s) of {runtime} {version(runtime.replace('_', '-'))}"
     size = f"{width}x{height} pixels"
     return _FINE, f"{bundle.identity}, {checksums}; {size}; an inference takes {took:.1f} ms with {runs}"
 
@@ -131,7 +144,20 @@ def _check_camera(settings: Settings, *, samples: _Samples | None) -> Finding:
         raise answer
     if answer is None:
         return _WRONG, f"{address.description} contains no frame: give another one"
-    return _FINE, f"{address.description} has frames of {answer.width}x{answer.height}"
+    return _FINE, f"{address.description} has frames of {answer.width}x{answer.height}{_activity(settings, answer)}"
+
+
+def _activity(settings: Settings, frame: Frame) -> str:
+    """Return whether the camera would sleep now, if it ever does."""
+    camera = settings.camera
+    if camera.active is None:
+        return ""
+    times = parse_active(camera.active, latitude=camera.latitude, longitude=camera.longitude)
+    if isinstance(times, float):
+        return f"; its brightness is {brightness(frame.pixels):.0f}, and it is active above {times:g}"
+    span = times.at(datetime.now(timezone.utc))
+    until = "for a year" if span.until is None else f"until {span.until.astimezone().isoformat(timespec='seconds')}"
+    return f"; it is {'active' if span.active else 'asleep'} {until}"
 
 
 def _read_camera(open_source: Callable[[], FrameSource], answers: _Answers, samples: _Samples | None) -> None:

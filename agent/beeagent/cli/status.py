@@ -67,15 +67,20 @@ def status_lines(status: StatusMessage, *, now: datetime) -> list[str]:
         status: the status message.
         now: the current time, with a time zone, to show how long ago something was.
     """
-    lines = [f"{shown(status.device)} is {status.state}, as of {_moment(status.at, now)}"]
+    asleep = "" if status.asleep is None else " and asleep"
+    lines = [f"{shown(status.device)} is {status.state}{asleep}, as of {_moment(status.at, now)}"]
     lines += [f"  reason     {shown(reason)}" for reason in status.reasons[:_MAX_SHOWN]]
     uptime = "" if status.uptime_s is None else f", up {_duration(status.uptime_s)}"
     lines.append(f"  agent      beeagent {shown(status.agent)}{uptime}")
     if status.model is not None:
         lines.append(f"  model      {shown(status.model)}")
     if status.workers is not None:
-        lines.append(f"  workers    {status.workers} frame(s) in parallel, as measured")
+        on_threads = "" if status.threads is None else f" on {status.threads} thread(s)"
+        lines.append(f"  workers    {status.workers} frame(s) in parallel{on_threads}, as measured")
     lines += [f"  camera     {_camera(camera)}" for camera in (status.cameras or ())[:_MAX_SHOWN]]
+    if status.asleep is not None:
+        until = "it is bright" if status.asleep.until is None else _moment(status.asleep.until, now)
+        lines.append(f"  asleep     since {_moment(status.asleep.since, now)}, until {until}")
     if status.outbox is not None:
         lines.append(f"  results    {_results(status.outbox)}")
         if status.outbox.last_delivery_at is not None:

@@ -7,7 +7,14 @@ from collections.abc import Callable
 from typing import Final
 
 from beeagent.errors import InputError
-from beeagent.messages import DetectionsMessage, StatusMessage, TrafficMessage, UnreadableError, detections_topic
+from beeagent.messages import (
+    Asleep,
+    DetectionsMessage,
+    StatusMessage,
+    TrafficMessage,
+    UnreadableError,
+    detections_topic,
+)
 from beeagent.mqtt import BrokerAddress, MqttOptions, Received, Subscription, mqtt_options, parse_broker, reader_id
 from beeagent.output import shown
 from beeagent.settings import Settings
@@ -138,7 +145,7 @@ class Watcher:
             self.stop()
 
     def _show_status(self, message: StatusMessage) -> None:
-        now = (message.state, *message.reasons)
+        now = (message.state, *message.reasons, "" if message.asleep is None else _asleep(message.asleep))
         if self._last_state.get(message.device) == now:
             return
         if len(self._last_state) >= _MAX_REMEMBERED:
@@ -189,13 +196,20 @@ def traffic_line(message: TrafficMessage) -> str:
     if len(counts) > _SHOWN_LABELS:
         counts[_SHOWN_LABELS:] = ["…"]
     front = f"{shown(message.to)} {shown(message.device)}/{shown(message.camera)} traffic #{message.seq}"
-    return " | ".join((front, *counts, f"{message.frames_per_s:.1f} frames/s"))
+    asleep = () if message.asleep is None else (f"then {_asleep(message.asleep)}",)
+    return " | ".join((front, *counts, f"{message.frames_per_s:.1f} frames/s", *asleep))
 
 
 def status_line(message: StatusMessage) -> str:
     """Return a status as one line that is safe to print in a terminal."""
     reasons = "; ".join(shown(reason) for reason in message.reasons[:_SHOWN_LABELS])
-    return f"{shown(message.at)} {shown(message.device)} is {message.state}" + (f": {reasons}" if reasons else "")
+    asleep = "" if message.asleep is None else f", {_asleep(message.asleep)}"
+    front = f"{shown(message.at)} {shown(message.device)} is {message.state}{asleep}"
+    return front + (f": {reasons}" if reasons else "")
+
+
+def _asleep(asleep: Asleep) -> str:
+    return f"asleep until {'it is bright' if asleep.until is None else shown(asleep.until)}"
 
 
 def _position(seconds: float | None) -> str:

@@ -20,7 +20,7 @@ from beeagent.cloud.collection_store import IMAGES, MANIFEST, StoredFrame
 from beeagent.cloud.second_opinion import EdgeResult
 from beeagent.detection import Detections
 from beeagent.errors import BeeagentError
-from beeagent.output import write_private_file
+from beeagent.output import write_file
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -179,7 +179,7 @@ class Collection:
         if self._spare and disk.f_bavail * disk.f_frsize < self._spare + size:
             raise BeeagentError(f"less than {self._spare / 1e6:g} MB are free on the disk, and those are reserved")
         try:
-            write_private_file(self._folder / image, [jpeg])
+            write_file(self._folder / image, [jpeg])
             store.append_line(self._folder / MANIFEST, encoded)
         except OSError:
             with suppress(OSError):

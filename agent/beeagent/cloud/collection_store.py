@@ -24,7 +24,7 @@ from beeagent.cloud.second_opinion import EdgeResult
 from beeagent.detection import Detections
 from beeagent.errors import InputError
 from beeagent.messages import rfc3339
-from beeagent.output import write_private_file
+from beeagent.output import write_file
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -266,7 +266,7 @@ def rewrite_lines(path: Path, keep: Iterable[bool]) -> None:
         OSError: it cannot be written; the file is unchanged.
     """
     with path.open("rb") as old:
-        write_private_file(path, (line for line, kept in zip(old, keep, strict=False) if kept))
+        write_file(path, (line for line, kept in zip(old, keep, strict=False) if kept))
 
 
 def append_line(path: Path, line: bytes) -> None:

@@ -16,6 +16,7 @@ from typing import Final, Literal, TypeVar
 
 from beeagent.backoff import Backoff
 from beeagent.errors import BeeagentError, InputError
+from beeagent.output import prepare_tables
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -26,13 +27,9 @@ _MAX_DATES: Final = 64
 _MAX_GAP_S: Final = 3600.0  # results further apart say nothing about the time between
 _MAX_WAIT_S: Final = 3600.0  # whatever the service asks for: a malformed response must not end the calls for good
 
-_TABLES: Final = f"""
-BEGIN;
+_TABLES: Final = """
 CREATE TABLE day (date TEXT PRIMARY KEY, calls INTEGER NOT NULL, touched INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE recent (at REAL NOT NULL);  -- seconds since 1970
-PRAGMA application_id = {_APPLICATION_ID};
-PRAGMA user_version = {_FORMAT};
-COMMIT;
+CREATE TABLE recent (at REAL NOT NULL)
 """
 
 T = TypeVar("T")
@@ -340,18 +337,12 @@ def _open(path: Path | None) -> sqlite3.Connection:
 def _prepare(database: sqlite3.Connection, path: Path | None) -> None:
     # Two processes would respect the limit per day, but each would have its own limit per minute.
     database.execute("PRAGMA locking_mode = EXCLUSIVE")
-    database.execute("PRAGMA journal_mode = WAL")
-    # Calls cost money: what was permitted is on disk, even after a power cut.
-    database.execute("PRAGMA synchronous = FULL")
-    application = database.execute("PRAGMA application_id").fetchone()[0]
-    tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if application == 0 and tables == 0:
-        database.executescript(_TABLES)
-    elif application != _APPLICATION_ID:
-        raise InputError(f"{path} is an SQLite file of another program: use another state folder")
-    version = database.execute("PRAGMA user_version").fetchone()[0]
-    if version != _FORMAT:
-        raise InputError(
-            f"budget {path} has format {version}, and this version of beeagent reads format {_FORMAT}: use the version "
-            "that wrote it"
-        )
+    prepare_tables(
+        database,
+        f"budget {path}",
+        tables=_TABLES,
+        version=_FORMAT,
+        # Calls cost money: what was permitted is on disk, even after a power cut.
+        pragmas=("journal_mode = WAL", "synchronous = FULL"),
+        application_id=_APPLICATION_ID,
+    )

@@ -85,8 +85,8 @@ class Detections:
 
     def counts(self) -> dict[str, int]:
         """Return the number of detections by label, in the order of the labels, without labels that have none."""
-        ids, counts = np.unique(self.class_ids, return_counts=True)
-        return {self.labels[int(i)]: int(n) for i, n in zip(ids, counts, strict=True)}
+        ids = self.class_ids.tolist()
+        return {self.labels[one]: ids.count(one) for one in sorted(set(ids))}
 
     def xyxy(self, frame_size: tuple[int, int]) -> NDArray[np.float32]:
         """Return the boxes in pixels.

@@ -177,17 +177,21 @@ class Detector:
             self._image = find_image_input(self._interpreter, bundle.input, name=self._name)
             set_other_inputs_to_zero(self._interpreter, self._image)
             # Most models detect something in noise, if weakly: values that distinguish classes and scores.
-            noise = np.random.default_rng(0).integers(0, 256, (*self.input_size[::-1], 3), dtype=np.uint8)
-            tensor, transform = self._prepare_region(noise, "bgr")
-            self.feed(tensor)
+            size = self.input_size
+            noise = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+            self._whole_layout: FrameLayout | None = None  # of the last frame, for the next of its size
+            first = self.prepare(noise, regions=(Region(0, 0, *size),))
+            self.feed(first.tensors[0])
             self._outputs = find_outputs(self._interpreter, name=self._name)
             self._quantization = {
-                int(output["index"]): output["quantization"] for output in self._interpreter.get_output_details()
+                int(output["index"]): output["quantization"]
+                for output in self._interpreter.get_output_details()
+                if output["dtype"] != np.float32
             }
             classes = post_process_classes(bundle.model)
             self._first_label = _first_label(self._outputs.class_count, classes, bundle.labels, self._name)
             # A model that cannot be run is refused here, not at the first frame.
-            self._decode_region(self._infer_region(tensor), transform)
+            self.decode(self.infer(first), first.layout)
         except (ValueError, RuntimeError) as error:
             raise InputError(f"{self._name} cannot be run: {' '.join(str(error).split())}") from error
 
@@ -232,18 +236,34 @@ class Detector:
             channels: order of the channels.
             regions: the regions; None for the whole frame and its tiles.
         """
-        frame = (int(pixels.shape[1]), int(pixels.shape[0]))
-        if regions is None:
+        frame, image = (int(pixels.shape[1]), int(pixels.shape[0])), self._image
+        layout = self._whole_layout
+        if regions is not None:
+            layout = self._lay_out(frame, regions)
+        elif layout is None or layout.frame != frame:
             regions = frame_regions(self._tiling, frame=frame, model_input=self.input_size)
-        prepared = [
-            self._prepare_region(pixels[r.top : r.top + r.height, r.left : r.left + r.width], channels) for r in regions
-        ]
-        layout = FrameLayout(frame, regions, tuple(transform for _, transform in prepared))
-        return PreparedFrame(tuple(tensor for tensor, _ in prepared), layout)
+            layout = self._whole_layout = self._lay_out(frame, regions)
+        tensors: list[NDArray[Any]] = []
+        for region, transform in zip(layout.regions, layout.transforms, strict=True):
+            part = pixels[region.top : region.top + region.height, region.left : region.left + region.width]
+            padded = letterbox(part, transform, padding=image.padding, channels=channels)
+            tensors.append((padded if image.table is None else cv2.LUT(padded, image.table))[np.newaxis])
+        return PreparedFrame(tuple(tensors), layout)
 
     def infer(self, prepared: PreparedFrame) -> tuple[RawOutputs, ...]:
         """Run the model on each region, one after the other."""
-        return tuple(self._infer_region(tensor) for tensor in prepared.tensors)
+        results: list[RawOutputs] = []
+        for tensor in prepared.tensors:
+            self.feed(tensor)
+            self._interpreter.invoke()
+            boxes = self._output(self._outputs.boxes).reshape(-1, 4)
+            count = len(boxes)
+            if self._outputs.count is not None:
+                # In this order, NaN counts as none.
+                count = round(min(count, max(0.0, float(self._output(self._outputs.count).reshape(-1)[0]))))
+            classes, scores = self._output(self._outputs.classes), self._output(self._outputs.scores)
+            results.append(RawOutputs(boxes[:count], classes.reshape(-1)[:count], scores.reshape(-1)[:count]))
+        return tuple(results)
 
     def decode(self, raw: Sequence[RawOutputs], layout: FrameLayout) -> Detections:
         """Convert the outputs of all regions to detections in ratios of the frame.
@@ -257,7 +277,8 @@ class Detector:
         Raises:
             InputError: the model returned a class without a label.
         """
-        return merge_regions(self.decode_regions(raw, layout), layout.regions, frame=layout.frame)
+        found = self.decode_regions(raw, layout)
+        return found[0] if len(found) == 1 else merge_regions(found, layout.regions, frame=layout.frame)
 
     def decode_regions(self, raw: Sequence[RawOutputs], layout: FrameLayout) -> list[Detections]:
         """Convert the outputs of each region to detections in ratios of the region; see `decode`."""
@@ -268,66 +289,51 @@ class Detector:
         """Copy one of a prepared frame's tensors into the model, to measure the rest of an inference alone."""
         self._interpreter.set_tensor(self._image.index, tensor)
 
-    def _prepare_region(self, pixels: NDArray[np.uint8], channels: Channels) -> tuple[NDArray[Any], InputTransform]:
+    def _lay_out(self, frame: tuple[int, int], regions: tuple[Region, ...]) -> FrameLayout:
         image = self._image
-        transform = input_transform(
-            frame_width=pixels.shape[1],
-            frame_height=pixels.shape[0],
-            input_width=image.width,
-            input_height=image.height,
-            fit=image.fit,
-        )
-        padded = letterbox(pixels, transform, padding=image.padding, channels=channels)
-        tensor: NDArray[Any] = padded if image.table is None else cv2.LUT(padded, image.table)
-        return tensor[np.newaxis], transform
-
-    def _infer_region(self, tensor: NDArray[Any]) -> RawOutputs:
-        self.feed(tensor)
-        self._interpreter.invoke()
-        boxes = self._output(self._outputs.boxes).reshape(-1, 4)
-        count = len(boxes)
-        if self._outputs.count is not None:
-            # In this order, NaN counts as none.
-            count = round(min(count, max(0.0, float(self._output(self._outputs.count).reshape(-1)[0]))))
-        return RawOutputs(
-            boxes[:count],
-            self._output(self._outputs.classes).reshape(-1)[:count],
-            self._output(self._outputs.scores).reshape(-1)[:count],
-        )
+        transforms = [
+            input_transform(
+                frame_width=region.width,
+                frame_height=region.height,
+                input_width=image.width,
+                input_height=image.height,
+                fit=image.fit,
+            )
+            for region in regions
+        ]
+        return FrameLayout(frame, regions, tuple(transforms))
 
     def _output(self, index: int) -> NDArray[np.float32]:
-        return dequantize(self._interpreter.get_tensor(index), self._quantization[index])
+        value = self._interpreter.get_tensor(index)
+        quantization = self._quantization.get(index)
+        return value if quantization is None else dequantize(value, quantization)
 
     def _decode_region(self, raw: RawOutputs, transform: InputTransform) -> Detections:
-        corners = raw.boxes[:, [1, 0, 3, 2]]
+        strong = np.flatnonzero(raw.scores >= self.threshold)
+        corners, scores, classes = raw.boxes[strong].take((1, 0, 3, 2), axis=1), raw.scores[strong], raw.classes[strong]
         with np.errstate(invalid="ignore", over="ignore"):
             boxes = transform.to_frame(corners)
             kept = (
-                (raw.scores >= self.threshold)
-                & np.isfinite(raw.scores)
-                & np.isfinite(raw.classes)
+                np.isfinite(scores)
+                & np.isfinite(classes)
                 & np.isfinite(corners).all(axis=1)
-                & (boxes[:, 0] < boxes[:, 2])
-                & (boxes[:, 1] < boxes[:, 3])
+                & (boxes[:, :2] < boxes[:, 2:]).all(axis=1)
             )
-        class_ids = np.rint(raw.classes[kept]).astype(np.int64)
-        self._check_classes(class_ids)
+        class_ids = np.rint(classes[kept]).astype(np.int64)
+        known = len(self.labels) - self._first_label
+        for class_id in class_ids.tolist():
+            if not 0 <= class_id < known:
+                raise InputError(
+                    f"{self._name} returned class {class_id}, but there are only {known} labels: "
+                    "use the labels it was trained with"
+                )
         class_ids += self._first_label
-        boxes, scores = boxes[kept], np.clip(raw.scores[kept], 0.0, 1.0)
+        boxes, scores = boxes[kept], np.clip(scores[kept], 0.0, 1.0)
         if self._wanted_ids is not None:
             wanted = np.isin(class_ids, self._wanted_ids)
             boxes, scores, class_ids = boxes[wanted], scores[wanted], class_ids[wanted]
         order = np.argsort(-scores, kind="stable")
         return Detections(boxes[order], scores[order], class_ids[order], self.labels)
-
-    def _check_classes(self, class_ids: NDArray[np.int64]) -> None:
-        known = len(self.labels) - self._first_label
-        unknown = class_ids[(class_ids < 0) | (class_ids >= known)]
-        if unknown.size:
-            raise InputError(
-                f"{self._name} returned class {int(unknown[0])}, but there are only {known} labels: "
-                "use the labels it was trained with"
-            )
 
 
 def _read_image(path: Path) -> NDArray[np.uint8]:

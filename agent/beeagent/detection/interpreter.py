@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from beeagent.errors import BeeagentError, InputError
+from beeagent.errors import BeeagentError, InputError, install_hint
 
 TensorDetails = dict[str, Any]
 
@@ -50,7 +50,7 @@ def runtime_name() -> str:
         return name
     raise BeeagentError(
         "no TFLite runtime is installed: pip install ai-edge-litert, or on 32-bit Arm, with Python 3.10 or 3.11, "
-        "pip install 'beeagent[tflite-runtime]'"
+        f"{install_hint('tflite-runtime')}"
     )
 
 

@@ -1,8 +1,8 @@
 """From a frame to the model's image input, and from boxes over the input back to boxes over the frame."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -42,6 +42,17 @@ class InputTransform:
     top: int
     width: int
     height: int
+    _size: NDArray[np.float32] = field(init=False, repr=False, compare=False)
+    _origin: NDArray[np.float32] = field(init=False, repr=False, compare=False)
+    _covered: NDArray[np.float32] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name, (x, y) in (
+            ("_size", (self.input_width, self.input_height)),
+            ("_origin", (self.left, self.top)),
+            ("_covered", (self.width, self.height)),
+        ):
+            object.__setattr__(self, name, np.array([x, y, x, y], dtype=np.float32))
 
     def to_frame(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Convert boxes over the input to boxes over the frame.
@@ -52,21 +63,13 @@ class InputTransform:
         Returns:
             float32, shape (n, 4): the same corners as ratios of the frame, clipped to 0 to 1.
         """
-        size, origin, covered = self._vectors()
-        over_frame: NDArray[np.float32] = (boxes * size - origin) / covered
+        over_frame: NDArray[np.float32] = (boxes * self._size - self._origin) / self._covered
         return np.clip(over_frame, 0.0, 1.0)
 
     def to_input(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Convert boxes over the frame to boxes over the input: the inverse of `to_frame`, without clipping."""
-        size, origin, covered = self._vectors()
-        over_input: NDArray[np.float32] = (boxes * covered + origin) / size
+        over_input: NDArray[np.float32] = (boxes * self._covered + self._origin) / self._size
         return over_input
-
-    def _vectors(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        size = np.array([self.input_width, self.input_height] * 2, dtype=np.float32)
-        origin = np.array([self.left, self.top] * 2, dtype=np.float32)
-        covered = np.array([self.width, self.height] * 2, dtype=np.float32)
-        return size, origin, covered
 
 
 def input_transform(
@@ -98,7 +101,10 @@ def letterbox(
 ) -> NDArray[np.uint8]:
     """Resize a frame to its rectangle of the input, pad the rest, and convert it to RGB.
 
-    Channels are swapped after shrinking, when there are fewer pixels.
+    Bilinear sampling of a large frame would skip most of its pixels, and a bee's stripes with them. Averaging over
+    areas (`cv2.INTER_AREA`) costs four times as much at the usual factors as halving by bilinear sampling, which is
+    averaging, until a factor of at most two is left. Each side is halved by itself: a wide frame that is stretched
+    shrinks more in one direction. Channels are swapped after shrinking, when there are fewer pixels.
 
     Args:
         pixels: uint8, shape (height, width, 3); not changed.
@@ -112,27 +118,15 @@ def letterbox(
     padded = np.full((transform.input_height, transform.input_width, 3), padding, dtype=np.uint8)
     rows = slice(transform.top, transform.top + transform.height)
     columns = slice(transform.left, transform.left + transform.width)
-    scaled = _scale(pixels, transform.width, transform.height)
+    scaled: NDArray[Any] = pixels
+    size, wanted = pixels.shape[1::-1], (transform.width, transform.height)
+    while size != wanted:
+        # A side that is more than twice as long as wanted is halved; the last step leads from there to the input.
+        large = [side > 2 * goal for side, goal in zip(size, wanted, strict=True)]
+        if any(large):
+            size = tuple(side // 2 if halve else side for side, halve in zip(size, large, strict=True))
+        else:
+            size = wanted
+        scaled = cv2.resize(scaled, size, interpolation=cv2.INTER_LINEAR)
     padded[rows, columns] = cv2.cvtColor(scaled, cv2.COLOR_BGR2RGB) if channels == "bgr" else scaled
     return padded
-
-
-def _scale(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Scale an image, averaging where it shrinks.
-
-    Bilinear sampling of a large frame would skip most of its pixels, and a bee's stripes with them. Averaging over
-    areas (`cv2.INTER_AREA`) costs four times as much at the usual factors as halving by bilinear sampling, which is
-    averaging, until a factor of at most two is left. Each side is halved by itself: a wide frame that is stretched
-    shrinks more in one direction.
-    """
-    while pixels.shape[1] > 2 * width or pixels.shape[0] > 2 * height:
-        half = (
-            pixels.shape[1] // 2 if pixels.shape[1] > 2 * width else pixels.shape[1],
-            pixels.shape[0] // 2 if pixels.shape[0] > 2 * height else pixels.shape[0],
-        )
-        pixels = _resize(pixels, half)
-    return pixels if (pixels.shape[1], pixels.shape[0]) == (width, height) else _resize(pixels, (width, height))
-
-
-def _resize(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)

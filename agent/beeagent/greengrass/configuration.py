@@ -18,7 +18,7 @@ from beeagent.greengrass.ipc import (
     IpcError,
     missing_permission,
 )
-from beeagent.output import shown, write_private_file
+from beeagent.output import shown, write_file
 from beeagent.settings import Settings, flattened, load_settings, settings_by_name
 
 _LOG: Final = logging.getLogger(__name__)
@@ -229,6 +229,6 @@ class LastWorkingConfiguration:
         self._saved = content  # not retried
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_private_file(self._path, [json.dumps(content).encode()])
+            write_file(self._path, [json.dumps(content).encode()])
         except OSError as error:
             _LOG.warning("the working configuration cannot be saved to %s: %s", self._path, error)

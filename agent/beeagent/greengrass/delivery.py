@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from beeagent.backoff import Backoff
 from beeagent.greengrass.ipc import PUBLISH_TO_IOT_CORE, PUBLISH_TO_TOPIC, IpcConnection
@@ -47,6 +47,7 @@ class OutgoingMessage:
         deadline: until when it must have made progress, by `time.monotonic`.
         accepted: whether the nucleus has accepted it.
         retain: whether the broker is to retain it.
+        qos: 0 for one that a nucleus is to drop while it is offline, rather than to publish it later.
         queued_order: its place among those that wait.
         sent_order: its place among those that were sent.
     """
@@ -57,6 +58,7 @@ class OutgoingMessage:
     deadline: float = 0.0
     accepted: bool = False
     retain: bool = False
+    qos: Literal[0, 1] = 1
     queued_order: int = 0
     sent_order: int = 0
 
@@ -83,7 +85,7 @@ class Destination:
 
 def _publish_to_iot_core(client: Any, message: "OutgoingMessage") -> "Future[Any]":  # noqa: ANN401 - of a package without types
     future: Future[Any] = client.publish_to_iot_core_async(
-        topic_name=message.topic, qos="1", payload=message.payload, retain=message.retain or None
+        topic_name=message.topic, qos=str(message.qos), payload=message.payload, retain=message.retain or None
     )
     return future
 
@@ -103,7 +105,7 @@ IOT_CORE: Final = Destination(
     PUBLISH_TO_IOT_CORE,
     _publish_to_iot_core,
 )
-"""AWS IoT Core, at QoS 1."""
+"""AWS IoT Core."""
 
 LOCAL_PUBSUB: Final = Destination(
     Limits(payload_bytes=7_000, publish_bytes=7_000, echo_bytes=7_000, in_flight=64, in_flight_bytes=1_000_000),

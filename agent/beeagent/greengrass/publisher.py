@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -40,6 +41,15 @@ _MAX_REMEMBERED: Final = 64
 _STOPPED: Final = PublisherState(connected=False, reason="stopped")
 
 Confirmation = Literal["echo", "accepted"]
+
+
+@dataclass(slots=True)
+class _Retained:
+    """The newest retained message of a topic; `problem` is why the last one was not published."""
+
+    payload: bytes
+    unsent: bool = True
+    problem: str = ""
 
 
 class GreengrassPublisher:
@@ -126,9 +136,7 @@ class GreengrassPublisher:
         self._paused_until: float | None = None
         self._pause_reason = ""
         self._logged_reason = ""
-        self._report: bytes | None = None
-        self._report_unsent = False
-        self._report_problem = ""
+        self._retained: dict[str, _Retained] = {}
         self._stop_by: float | None = None  # deadline of `stop`
 
     @property
@@ -168,7 +176,15 @@ class GreengrassPublisher:
 
     def report(self, payload: bytes) -> None:
         """Make `payload` the status of the device, now and after each new connection; retained in the cloud."""
-        self._inbox.put(partial(self._set_report, payload))
+        self.retain(topic=self._status_topic, payload=payload)
+
+    def retain(self, *, topic: str, payload: bytes) -> None:
+        """Make `payload` the newest message of a topic, now and after each new connection; retained in the cloud.
+
+        One that is not the status has QoS 0: a nucleus that is offline drops it, where it would publish one of QoS 1
+        later.
+        """
+        self._inbox.put(partial(self._set_retained, topic, payload))
 
     def stop(self, *, farewell: bytes | None, timeout: float) -> None:
         """Wait for the messages in flight, publish `farewell` as the status, and stop using the connection."""
@@ -223,7 +239,8 @@ class GreengrassPublisher:
         self._echoes.clear()
         self._paused_until = None
         self._clear_full()
-        self._report_unsent = self._report is not None
+        for retained in self._retained.values():
+            retained.unsent = True
         lost = self._in_flight.clear()
         self._update_state()  # and publish the status, which is not lost
         for message in lost:
@@ -277,19 +294,20 @@ class GreengrassPublisher:
 
     def _probe(self) -> None:
         """Find out, after a pause, whether the nucleus publishes again: with the status, which is repeated anyway."""
-        if self._report is None:
+        status = self._retained.get(self._status_topic)
+        if status is None:
             self._update_state()
             return
 
         def handle_end(receipt: Receipt) -> None:
-            self._handle_report_receipt(receipt)
+            self._handle_retained_receipt(self._status_topic, receipt)
             if receipt.outcome is Outcome.DELIVERED:
                 self._failure_backoff.reset()
             if receipt.outcome is Outcome.DELIVERED or self._denied.reason(self._status_topic):
                 self._update_state()  # a denied status must not block the results
 
-        self._report_unsent = False
-        self._send(OutgoingMessage(self._status_topic, self._report, handle_end, retain=True))
+        status.unsent = False
+        self._send(OutgoingMessage(self._status_topic, status.payload, handle_end, retain=True))
 
     def _begin(self, message: OutgoingMessage) -> None:
         if self._stop_by is not None or not self.state.connected:
@@ -332,16 +350,19 @@ class GreengrassPublisher:
             message.accepted = True
             message.deadline = time.monotonic() + self._echo_timeout
         else:
-            if message.topic != self._status_topic:
+            if not message.retain:
                 self._note_accepted(message.topic)
             self._in_flight.settle(message, Receipt(Outcome.DELIVERED))
 
     def _needs_echo(self, message: OutgoingMessage) -> bool:
         """Return whether a message is delivered by its echo; one too long for that is delivered when it is accepted."""
         fits = message.packet_bytes <= self._destination.limits.echo_bytes
-        return self._use_echoes and message.topic != self._status_topic and fits
+        return self._use_echoes and not message.retain and fits
 
     def _handle_failure(self, message: OutgoingMessage, error: IpcError) -> None:
+        if message.qos == 0 and error.name != UNAUTHORIZED:  # dropped; says nothing about results
+            self._in_flight.end(message, Receipt(Outcome.LOST, str(error)))
+            return
         if not self._is_full(error):
             self._in_flight.end(message, self._failure_receipt(message.topic, error))
             return
@@ -417,29 +438,39 @@ class GreengrassPublisher:
             self._update_state()
             self._in_flight.end_waiting(Receipt(Outcome.LOST, reason))
 
-    def _set_report(self, payload: bytes) -> None:
+    def _set_retained(self, topic: str, payload: bytes) -> None:
         if self._stop_by is None:
-            self._report, self._report_unsent = payload, True
-            self._publish_report()
+            retained = self._retained.setdefault(topic, _Retained(payload))
+            retained.payload, retained.unsent = payload, True
+            self._publish_retained()
 
-    def _publish_report(self) -> None:
-        if self._report is None or not self._report_unsent or not self.state.connected:
-            return
-        self._report_unsent = False
-        self._send(OutgoingMessage(self._status_topic, self._report, self._handle_report_receipt, retain=True))
+    def _publish_retained(self) -> None:
+        """Publish the retained messages that were not sent yet, the status first."""
+        for topic in sorted(self._retained, key=lambda topic: topic != self._status_topic):
+            retained = self._retained[topic]
+            if not self.state.connected:
+                return
+            if not retained.unsent or (topic != self._status_topic and self._denied.reason(topic)):
+                continue
+            retained.unsent = False
+            done = partial(self._handle_retained_receipt, topic)
+            qos: Literal[0, 1] = 1 if topic == self._status_topic else 0
+            self._send(OutgoingMessage(topic, retained.payload, done, retain=True, qos=qos))
 
-    def _handle_report_receipt(self, receipt: Receipt) -> None:
+    def _handle_retained_receipt(self, topic: str, receipt: Receipt) -> None:
+        retained = self._retained[topic]
         problem = "" if receipt.outcome is Outcome.DELIVERED else receipt.reason
-        if problem and problem != self._report_problem:
-            _LOG.warning("the status is not published: %s", problem)
-        self._report_problem = problem
+        if problem and problem != retained.problem:
+            what = "the status" if topic == self._status_topic else f"the newest message of {topic}"
+            _LOG.warning("%s is not published: %s", what, problem)
+        retained.problem = problem
 
     def _update_state(self) -> None:
         connected = self._client is not None and self._paused_until is None
         reason = "" if connected else self._ipc.reason if self._client is None else self._pause_reason
         self._set_state(PublisherState(connected=connected, reason=reason))
         if connected:
-            self._publish_report()
+            self._publish_retained()
 
     def _set_state(self, state: PublisherState) -> None:
         with self._lock:

@@ -11,8 +11,10 @@ from beeagent.messages.detections import (
     Source,
     detections_message,
 )
-from beeagent.messages.message import Message, MessageTooLargeError, Part, UnreadableError, rfc3339
+from beeagent.messages.home_assistant import Announcement, announced_components, discovery_topic
+from beeagent.messages.message import Asleep, Message, MessageTooLargeError, Part, UnreadableError, rfc3339
 from beeagent.messages.schema import load_schema
+from beeagent.messages.state import LineState, OutboxState, StateMessage, ZoneState, state_message
 from beeagent.messages.status import (
     CameraStatus,
     CollectionStatus,
@@ -22,11 +24,13 @@ from beeagent.messages.status import (
     StatusMessage,
     status_message,
 )
-from beeagent.messages.topics import MAX_TOPIC_BYTES, detections_topic, status_topic, traffic_topic
+from beeagent.messages.topics import MAX_TOPIC_BYTES, detections_topic, state_topic, status_topic, traffic_topic
 from beeagent.messages.traffic import InOut, LineTraffic, TrafficMessage, ZoneTraffic, traffic_message
 
 __all__ = [
     "MAX_TOPIC_BYTES",
+    "Announcement",
+    "Asleep",
     "Box",
     "CameraStatus",
     "CollectionStatus",
@@ -36,23 +40,31 @@ __all__ = [
     "FrameSize",
     "InOut",
     "Latency",
+    "LineState",
     "LineTraffic",
     "Message",
     "MessageTooLargeError",
+    "OutboxState",
     "OutboxStatus",
     "Part",
     "PublishRule",
     "SecondOpinionStatus",
     "Source",
     "State",
+    "StateMessage",
     "StatusMessage",
     "TrafficMessage",
     "UnreadableError",
+    "ZoneState",
     "ZoneTraffic",
+    "announced_components",
     "detections_message",
     "detections_topic",
+    "discovery_topic",
     "load_schema",
     "rfc3339",
+    "state_message",
+    "state_topic",
     "status_message",
     "status_topic",
     "traffic_message",

@@ -56,6 +56,18 @@ class Part(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, json_schema_extra=OPEN)
 
 
+class Asleep(Part):
+    """A time in which a camera is closed, since the settings say so."""
+
+    since: Timestamp = Field(description="When the camera fell asleep: UTC by the device's clock.")
+    until: Timestamp | None = Field(default=None, description="When it wakes. Absent where that depends on the light.")
+
+    @classmethod
+    def between(cls, since: datetime, until: datetime | None) -> "Asleep":
+        """Build it from times with a time zone."""
+        return cls(since=rfc3339(since), until=None if until is None else rfc3339(until))
+
+
 class Message(Part):
     """A message, which is one JSON object; its model is also its JSON Schema."""
 

@@ -13,19 +13,21 @@ from pydantic_core import core_schema
 from beeagent.errors import InputError
 from beeagent.messages.detections import DetectionsMessage
 from beeagent.messages.message import Message
+from beeagent.messages.state import StateMessage
 from beeagent.messages.status import StatusMessage
 from beeagent.messages.traffic import TrafficMessage
 
 _FOLDER: Final = Path(__file__).with_name("schemas")
 _MODELS: Final[dict[str, type[Message]]] = {
     "detections": DetectionsMessage,
+    "state": StateMessage,
     "status": StatusMessage,
     "traffic": TrafficMessage,
 }
 
 
 def load_schema(name: str) -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a message: `detections`, `status` or `traffic`.
+    """Return the JSON Schema (draft 2020-12) of a message: `detections`, `state`, `status` or `traffic`.
 
     Raises:
         InputError: there is no schema of that name.

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 from beeagent.messages.message import (
     OPEN,
     Amount,
+    Asleep,
     Count,
     Message,
     Name,
@@ -137,7 +138,17 @@ class StatusMessage(Message):
         default=None,
         description="Frames processed in parallel, as measured on the device. Absent where nothing was measured.",
     )
+    threads: PositiveCount | None = Field(
+        default=None,
+        description="CPU threads for inference that these share, as measured on the device. Absent where nothing was "
+        "measured.",
+    )
     cameras: list[CameraStatus] | None = Field(default=None, description="The cameras of the device.")
+    asleep: Asleep | None = Field(
+        default=None,
+        description="Set while the camera sleeps: it is closed and nothing is processed, which is no reason to be "
+        "degraded. Absent while it is active.",
+    )
     outbox: OutboxStatus | None = Field(
         default=None,
         description="The counts of the results: produced = delivered + waiting + the sum of dropped.",
@@ -178,7 +189,9 @@ def status_message(  # noqa: PLR0913 - the fields of the message
     uptime_s: float | None = None,
     model: str | None = None,
     workers: int | None = None,
+    threads: int | None = None,
     cameras: Sequence[CameraStatus] = (),
+    asleep: Asleep | None = None,
     outbox: ResultCounts | None = None,
     last_delivery: datetime | None = None,
     second_opinion: SecondOpinionStatus | None = None,
@@ -194,7 +207,9 @@ def status_message(  # noqa: PLR0913 - the fields of the message
         uptime_s: seconds since the agent started.
         model: name and short hash, such as `bees-lite0@3f9c21d0`.
         workers: number of frames processed in parallel, if it was measured.
+        threads: number of CPU threads that these share, if workers or threads were measured.
         cameras: the status of each camera.
+        asleep: since when and until when the camera sleeps; None while it is active.
         outbox: the counts of the results.
         last_delivery: when the broker last acknowledged one of them, with a time zone; counts with `outbox` only.
         second_opinion: the counts of unsure frames; None where no cloud model is asked.
@@ -212,7 +227,9 @@ def status_message(  # noqa: PLR0913 - the fields of the message
         uptime_s=uptime_s,
         model=model,
         workers=workers,
+        threads=threads,
         cameras=list(cameras) or None,
+        asleep=asleep,
         outbox=None if outbox is None else _outbox(outbox, last_delivery),
         second_opinion=second_opinion,
     )

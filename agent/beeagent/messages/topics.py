@@ -1,10 +1,8 @@
-"""The topics that results, statuses and traffic are published on."""
+"""The topics that results, statuses, traffic and states are published on."""
 
 from typing import Final
 
 from beeagent.errors import InputError
-
-DEFAULT_PREFIX: Final = "beeagent"
 
 # AWS IoT Core's limits on a topic; other brokers accept longer ones, but a move to AWS must not fail over them.
 # https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits
@@ -19,6 +17,15 @@ def detections_topic(prefix: str, device: str, camera: str) -> str:
         InputError: the prefix or a name cannot be in a topic, or the topic passes a limit of AWS IoT.
     """
     return _topic(prefix, ("device", device), ("camera", camera), leaf="detections")
+
+
+def state_topic(prefix: str, device: str, camera: str) -> str:
+    """Return the topic of a camera's live values, such as `beeagent/hive-7/front/state`.
+
+    Raises:
+        InputError: the prefix or a name cannot be in a topic, or the topic passes a limit of AWS IoT.
+    """
+    return _topic(prefix, ("device", device), ("camera", camera), leaf="state")
 
 
 def status_topic(prefix: str, device: str) -> str:
@@ -39,11 +46,20 @@ def traffic_topic(prefix: str, device: str, camera: str) -> str:
     return _topic(prefix, ("device", device), ("camera", camera), leaf="traffic")
 
 
-def _topic(prefix: str, *names: tuple[str, str], leaf: str) -> str:
+def check_prefix(what: str, prefix: str) -> None:
+    """Check the first levels of a topic.
+
+    Raises:
+        InputError: they cannot be in a topic; `what` names them.
+    """
     if prefix.startswith("$"):
-        raise InputError(f"topic prefix {prefix!r} begins with '$': such topics belong to the broker; choose another")
+        raise InputError(f"{what} {prefix!r} begins with '$': such topics belong to the broker; choose another")
     for level in prefix.split("/"):
-        _check_level("topic prefix", prefix, level)
+        _check_level(what, prefix, level)
+
+
+def _topic(prefix: str, *names: tuple[str, str], leaf: str) -> str:
+    check_prefix("topic prefix", prefix)
     for what, name in names:
         if "/" in name:
             raise InputError(f"{what} name {name!r} has a '/': it is one level of the topic; leave the '/' out")

@@ -11,6 +11,7 @@ from beeagent.messages.message import (
     CLOSED,
     OPEN,
     Amount,
+    Asleep,
     Count,
     EventId,
     Message,
@@ -89,6 +90,11 @@ class TrafficMessage(Message):
         description="Each line by its name, with what each class did, by label. A class never seen is absent."
     )
     zones: dict[str, dict[str, ZoneTraffic]] = Field(description="Each zone, likewise.")
+    asleep: Asleep | None = Field(
+        default=None,
+        description="Set in the last message before the camera sleeps: nothing is counted until it wakes, and the next "
+        "interval begins then.",
+    )
 
 
 def traffic_message(  # noqa: PLR0913 - the fields of the message
@@ -103,6 +109,7 @@ def traffic_message(  # noqa: PLR0913 - the fields of the message
     frames_per_s: float,
     lines: Mapping[str, Mapping[str, Mapping[str, Any]]],
     zones: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    asleep: Asleep | None = None,
 ) -> TrafficMessage:
     """Build the message of one interval.
 
@@ -117,6 +124,7 @@ def traffic_message(  # noqa: PLR0913 - the fields of the message
         frames_per_s: that the tracker saw.
         lines: by name and label, the fields of `LineTraffic`.
         zones: by name and label, the fields of `ZoneTraffic`.
+        asleep: since when and until when the camera sleeps, if it does after the interval.
 
     Raises:
         ValueError: a value is out of its range.
@@ -134,5 +142,6 @@ def traffic_message(  # noqa: PLR0913 - the fields of the message
             "frames_per_s": frames_per_s,
             "lines": lines,
             "zones": zones,
+            "asleep": asleep,
         }
     )

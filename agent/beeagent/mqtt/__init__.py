@@ -9,12 +9,13 @@ from beeagent.mqtt.options import (
     MqttOptions,
     NoBroker,
     Version,
+    check_home_assistant_broker,
     mqtt_options,
     parse_broker,
 )
 from beeagent.mqtt.poison import BREAKS_CONNECTION, FORBIDDEN, PoisonDetector
 from beeagent.mqtt.publisher import MqttPublisher
-from beeagent.mqtt.subscription import Subscription, reader_id
+from beeagent.mqtt.subscription import Subscription, clear_retained, reader_id
 
 __all__ = [
     "BREAKS_CONNECTION",
@@ -30,6 +31,8 @@ __all__ = [
     "Received",
     "Subscription",
     "Version",
+    "check_home_assistant_broker",
+    "clear_retained",
     "mqtt_options",
     "parse_broker",
     "reader_id",

@@ -100,14 +100,22 @@ def connect_size(options: MqttOptions, dialect: Dialect, will: RetainedMessage |
     return size + (len(properties.pack()) if properties else 0)  # type: ignore[no-untyped-call] # as below
 
 
+class _JsonProperties(Properties):
+    """The properties that mark a payload as JSON, packed once: for each PUBLISH, that would be half of its work."""
+
+    def __init__(self, packet_type: int) -> None:
+        super().__init__(packet_type)  # type: ignore[no-untyped-call] # paho leaves these untyped
+        self.PayloadFormatIndicator = 1  # UTF-8
+        self.ContentType = "application/json"
+        self.__dict__["packed"] = super().pack()  # type: ignore[no-untyped-call]
+
+    def pack(self) -> bytes:
+        return bytes(self.__dict__["packed"])
+
+
 def message_properties(version: MQTTProtocolVersion, packet_type: int) -> Properties | None:
     """Return the properties that mark a payload as JSON; MQTT 3.1.1 has none."""
-    if version != MQTT_5:
-        return None
-    properties = Properties(packet_type)  # type: ignore[no-untyped-call] # paho leaves this one untyped
-    properties.PayloadFormatIndicator = 1  # UTF-8
-    properties.ContentType = "application/json"
-    return properties
+    return _JsonProperties(packet_type) if version == MQTT_5 else None
 
 
 @dataclass(frozen=True)

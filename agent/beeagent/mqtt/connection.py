@@ -1,5 +1,6 @@
 """One connection to an MQTT broker, from CONNECT to its end."""
 
+import logging
 import selectors
 import socket
 import ssl
@@ -29,6 +30,8 @@ from beeagent.mqtt.options import ErrorKeepingSocket, MqttOptions
 from beeagent.mqtt.poison import PoisonDetector
 from beeagent.outbox import Outcome, Receipt
 
+_LOG: Final = logging.getLogger(__name__)
+
 _MAX_SLEEP: Final = 1.0  # seconds between two checks of the time-outs
 _SOON: Final = 10.0  # seconds within which the loss of a connection may be due to another client of the same id
 _MANY_LOSSES: Final = 3  # in a row, after which there may be such a client
@@ -54,6 +57,7 @@ class MqttConnection:
         dialect: Dialect,
         will: RetainedMessage | None = None,
         subscriptions: Sequence[str] = (),
+        subscriptions_required: bool = True,
         poison: PoisonDetector | None = None,
         lost_before: int = 0,
         on_open: "Callable[[MqttConnection], None]" = _ignore,
@@ -67,6 +71,7 @@ class MqttConnection:
             dialect: to use with the broker.
             will: published by the broker if the connection ends without a DISCONNECT.
             subscriptions: topic filters to subscribe to with QoS 1.
+            subscriptions_required: whether to end the connection when the broker refuses one of them.
             poison: finds poison messages over several connections.
             lost_before: connections in a row before this one that were `lost_soon`.
             on_open: called with this connection once the broker has accepted it and the subscriptions.
@@ -78,6 +83,7 @@ class MqttConnection:
         self.max_packet: int | None = None  # bytes of a packet, as the broker announces
         self._will = will
         self._subscriptions = list(subscriptions)
+        self._subscriptions_required = subscriptions_required
         self._lost_before = lost_before
         self._on_open = on_open
         self._on_close = on_close
@@ -311,10 +317,14 @@ class MqttConnection:
     def _handle_suback(
         self, _client: paho.Client, _data: object, _mid: int, codes: list[ReasonCode], _properties: Properties | None
     ) -> None:
-        if refused := [code for code in codes if code.is_failure]:
+        refused = [code for code in codes if code.is_failure]
+        if refused and self._subscriptions_required:
             self._end(f"{self._options.address} refuses the subscription ({str(refused[0]).lower()})")
-        else:
-            self._opened, self._opened_at = True, time.monotonic()
+            return
+        for topic_filter, code in zip(self._subscriptions, codes, strict=False):
+            if code.is_failure:
+                _LOG.warning("%s refuses the subscription to %s (%s)", self._options.address, topic_filter, code)
+        self._opened, self._opened_at = True, time.monotonic()
 
     def _handle_disconnect(
         self, _client: paho.Client, _data: object, flags: paho.DisconnectFlags, code: ReasonCode, _: Properties | None

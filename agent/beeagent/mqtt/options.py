@@ -27,6 +27,7 @@ _MAX_NAME: Final = 253  # bytes of a host name, RFC 1035
 # https://docs.aws.amazon.com/iot/latest/developerguide/protocols.html
 _AWS_ALPN: Final = "x-amzn-mqtt-ca"
 _AWS_ALPN_PORT: Final = 443
+_AWS_IOT: Final = re.compile(r"\.iot\.[a-z0-9-]+\.amazonaws\.com(\.cn)?\.?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,32 @@ def parse_broker(text: str) -> BrokerAddress | Embedded | NoBroker | Greengrass:
     if text == "greengrass://local":
         return Greengrass("local")
     return _address(text)
+
+
+def check_home_assistant_broker(address: BrokerAddress | Embedded | NoBroker | Greengrass, *, text: str) -> None:
+    """Check that Home Assistant can use a broker.
+
+    Args:
+        address: of the broker.
+        text: the address as it was given.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if isinstance(address, NoBroker):
+        reason = "nothing is published"
+    elif isinstance(address, Greengrass):
+        reason = "Home Assistant has no connection to a Greengrass nucleus"
+    elif isinstance(address, BrokerAddress) and _AWS_IOT.search(address.host):
+        # It accepts 8 topic filters in one SUBSCRIBE, and ends the connection over more; Home Assistant sends hundreds.
+        # https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits
+        reason = "Home Assistant cannot use AWS IoT Core, which ends the connection when it subscribes"
+    else:
+        return
+    raise InputError(
+        f"home_assistant is on, and broker is {text}: {reason}; give the broker that Home Assistant is connected to, "
+        "which can be bridged to AWS IoT Core"
+    )
 
 
 class ErrorKeepingSocket(ssl.SSLSocket):

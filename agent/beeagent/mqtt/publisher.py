@@ -2,12 +2,13 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from beeagent.backoff import Backoff
 from beeagent.messages import MAX_TOPIC_BYTES
-from beeagent.mqtt.client import PUBLISH_OVERHEAD, RetainedMessage
+from beeagent.mqtt.client import PUBLISH_OVERHEAD, Received, RetainedMessage
 from beeagent.mqtt.connection import MqttConnection
 from beeagent.mqtt.errors import DialectChoice
 from beeagent.mqtt.options import MqttOptions
@@ -20,12 +21,21 @@ _HEALTHY_AFTER: Final = 10.0  # seconds a connection has to last before the next
 _STOPPED: Final = PublisherState(connected=False, reason="stopped")
 
 
+@dataclass(slots=True)
+class _Retained:
+    """The newest retained message of a topic; `refused` is why the broker did not accept the last one."""
+
+    payload: bytes
+    pending: bool = False
+    refused: str = ""
+
+
 class MqttPublisher:
     """Publishes at QoS 1 to a broker, and reconnects whenever the connection is lost.
 
     It uses MQTT 5, and MQTT 3.1.1 with a broker that does not answer 5; see `DialectChoice`. Every connection has a
     clean start and no session, since the outbox keeps what the broker does not have yet. The status topic is retained,
-    and is also the topic of the last will.
+    and is also the topic of the last will. Retained messages are published again on each connection.
     """
 
     def __init__(  # noqa: PLR0913 - its settings
@@ -36,6 +46,7 @@ class MqttPublisher:
         last_will: Callable[[], bytes],
         first_wait_s: float = 1.0,
         longest_wait_s: float = 60.0,
+        subscriptions: Mapping[str, Callable[[Received], None]] | None = None,
         poison: PoisonDetector | None = None,
         stopping: threading.Event | None = None,
     ) -> None:
@@ -47,6 +58,8 @@ class MqttPublisher:
             last_will: returns the payload of the last will; called for every connection.
             first_wait_s: maximum seconds before the first reconnection.
             longest_wait_s: maximum seconds before later ones.
+            subscriptions: by topic, what is called with each message on it, on the publisher's own thread; it must
+                return at once. A broker that refuses one is published to all the same.
             poison: finds poison messages; None for one with the usual limits.
             stopping: set by `stop`, and waited on between two connections; None for an event of its own.
 
@@ -64,9 +77,8 @@ class MqttPublisher:
         self._lock = threading.Lock()
         self._state = PublisherState(connected=False, reason="not yet connected", untried=True)
         self._connection: MqttConnection | None = None
-        self._report: bytes | None = None
-        self._reporting = False
-        self._report_refused = ""
+        self._subscriptions = dict(subscriptions or {})
+        self._retained: dict[str, _Retained] = {}
         self._accepted: MqttConnection | None = None  # the last one that the broker accepted
         self._warned_of_retain = False
 
@@ -106,11 +118,15 @@ class MqttPublisher:
 
     def report(self, payload: bytes) -> None:
         """Make `payload` the retained status, now and after each new connection."""
+        self.retain(topic=self._status_topic, payload=payload)
+
+    def retain(self, *, topic: str, payload: bytes) -> None:
+        """Make `payload` the retained message of a topic, now and after each new connection."""
         with self._lock:
             if self._stopping.is_set():
                 return
-            self._report = payload
-        self._send_report()
+            self._retained.setdefault(topic, _Retained(payload)).payload = payload
+        self._send_retained(topic)
 
     def stop(self, *, farewell: bytes | None, timeout: float) -> None:
         """Wait for pending publishes, publish `farewell` as the retained status, and disconnect."""
@@ -135,14 +151,18 @@ class MqttPublisher:
                 options=self._options,
                 dialect=dialect,
                 will=RetainedMessage(self._status_topic, self._last_will()),
+                subscriptions=tuple(self._subscriptions),
+                subscriptions_required=False,
                 poison=self._poison,
                 lost_before=lost_soon,
                 on_open=self._handle_open,
                 on_close=self._handle_close,
+                on_message=self._handle_message,
             )
             with self._lock:
                 self._connection = connection
-                self._reporting = False
+                for retained in self._retained.values():
+                    retained.pending = False
             if self._stopping.is_set():  # `stop` may have been called before there was this connection
                 connection.close(grace=0.0)
             ending = connection.run()
@@ -170,36 +190,45 @@ class MqttPublisher:
                 self._options.address,
             )
         # The status first: if the broker accepts it, and not what follows, the connection is not the reason.
-        self._send_report()
+        with self._lock:
+            topics = sorted(self._retained, key=lambda topic: topic != self._status_topic)
+        for topic in topics:
+            self._send_retained(topic)
         self._notify()
 
     def _handle_close(self, reason: str) -> None:
         if self.state.connected and not self._stopping.is_set():
             self._set_state(PublisherState(connected=False, reason=reason))
 
-    def _send_report(self) -> None:
-        """Publish the newest report; if one is pending, after that one."""
+    def _handle_message(self, message: Received) -> None:
+        if (handle := self._subscriptions.get(message.topic)) is not None:
+            handle(message)
+
+    def _send_retained(self, topic: str) -> None:
+        """Publish the newest retained message of a topic; if one is pending, after that one."""
         with self._lock:
-            report, connection = self._report, self._connection
-            if report is None or connection is None or not self._state.connected or self._reporting:
+            retained, connection = self._retained.get(topic), self._connection
+            if retained is None or connection is None or not self._state.connected or retained.pending:
                 return
-            self._reporting = True
+            retained.pending = True
+            payload = retained.payload
 
         def handle_receipt(receipt: Receipt) -> None:
             with self._lock:
                 if self._connection is not connection:
-                    return  # the next connection starts with the newest report anyway
-                self._reporting = False
-                newer = self._report is not report
+                    return  # the next connection starts with the newest message anyway
+                retained.pending = False
+                newer = retained.payload is not payload
                 refused = receipt.reason if receipt.outcome is Outcome.REFUSED else ""
-                changed = refused != self._report_refused
-                self._report_refused = refused
+                changed = refused != retained.refused
+                retained.refused = refused
             if refused and changed:
-                _LOG.error("the status is not published on %s: %s", self._status_topic, refused)
+                what = "the status" if topic == self._status_topic else "the retained message"
+                _LOG.error("%s is not published on %s: %s", what, topic, refused)
             if newer and receipt.outcome is Outcome.DELIVERED:
-                self._send_report()
+                self._send_retained(topic)
 
-        connection.publish(topic=self._status_topic, payload=report, retain=True, done=handle_receipt)
+        connection.publish(topic=topic, payload=payload, retain=True, done=handle_receipt)
 
     def _set_state(self, state: PublisherState) -> None:
         with self._lock:

@@ -1,4 +1,4 @@
-"""A subscription to an MQTT broker, for the commands that show messages."""
+"""A subscription to an MQTT broker, for the commands that show messages, and one that removes retained ones."""
 
 import logging
 import uuid
@@ -12,6 +12,7 @@ from beeagent.mqtt.client import Received
 from beeagent.mqtt.connection import MqttConnection
 from beeagent.mqtt.errors import DialectChoice
 from beeagent.mqtt.options import MqttOptions
+from beeagent.outbox import Outcome, Receipt
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -26,6 +27,40 @@ def reader_id(command: str, *, agent_id: str | None) -> str:
         agent_id: the client id of the agent in the settings, which is the prefix; None for the default.
     """
     return f"{agent_id or 'beeagent'}-{command}-{uuid.uuid4().hex[:8]}"
+
+
+def clear_retained(options: MqttOptions, topics: Sequence[str]) -> set[str]:
+    """Remove the retained messages of topics; return the topics that had one.
+
+    Raises:
+        InputError: the broker cannot be reached or refuses.
+    """
+    cleared: set[str] = set()
+    refused: list[str] = []
+    dialects = DialectChoice(options.version, has_will=False)
+
+    def clear(connection: MqttConnection) -> None:
+        for topic in topics:
+            connection.publish(topic=topic, payload=b"", retain=True, done=note)
+        connection.close(grace=options.acknowledge_timeout_s)
+
+    def note(receipt: Receipt) -> None:
+        if receipt.outcome is not Outcome.DELIVERED:
+            refused.append(receipt.reason)
+
+    while True:
+        ending = MqttConnection(
+            options=options,
+            dialect=dialects.current,
+            subscriptions=topics,
+            on_open=clear,
+            on_message=lambda message: cleared.add(message.topic) if message.retained else None,
+        ).run()
+        if ending.opened or not dialects.note(ending, healthy_after_s=_HEALTHY_AFTER):
+            break
+    if not ending.opened or refused:
+        raise InputError(f"{refused[0] if refused else ending.reason}: check --broker, and what its user may publish")
+    return cleared
 
 
 class Subscription:

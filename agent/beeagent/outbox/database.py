@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 from beeagent.errors import InputError
 from beeagent.outbox.recovery import is_damage
 from beeagent.outbox.rows import Totals
+from beeagent.output import prepare_tables
 
 _APPLICATION_ID: Final = 0x62656573  # "bees"; marks the file as an outbox
 _FORMAT: Final = 3
@@ -44,16 +45,6 @@ _STATE: Final = (
 )
 # Reserved payloads: see `Outbox.reserve`.
 _HELD: Final = "CREATE TABLE held (key TEXT PRIMARY KEY, payload BLOB NOT NULL)"
-_TABLES: Final = f"""
-BEGIN;
-{_MESSAGE};
-{_STATE};
-{_HELD};
-PRAGMA application_id = {_APPLICATION_ID};
-PRAGMA user_version = {_FORMAT};
-COMMIT;
-"""
-_ADD_HELD: Final = f"BEGIN; {_HELD}; PRAGMA user_version = {_FORMAT}; COMMIT;"
 
 
 def lock_outbox(outbox: Path) -> FileIO | None:
@@ -169,25 +160,17 @@ def _prepare(database: sqlite3.Connection, path: Path | None) -> None:
     database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file
     # One process at a time: two would assign the same numbers. It also saves the shared-memory file of WAL.
     database.execute("PRAGMA locking_mode = EXCLUSIVE")
-    # WAL with NORMAL: a commit survives the end of the process at any moment without waiting for the disk. A power
-    # cut loses the newest commits only, and the file stays intact. https://www.sqlite.org/wal.html
-    database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = NORMAL")
-    database.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-    application = database.execute("PRAGMA application_id").fetchone()[0]
-    tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if application == 0 and tables == 0:
-        database.executescript(_TABLES)
-    elif application != _APPLICATION_ID:
-        raise InputError(f"{path} is an SQLite file of another program: choose another path for the outbox")
-    version = database.execute("PRAGMA user_version").fetchone()[0]
-    if version == _WITHOUT_HELD:
-        database.executescript(_ADD_HELD)
-    elif version != _FORMAT:
-        raise InputError(
-            f"outbox {path} has format {version} and this beeagent knows {_FORMAT}: use the beeagent that created it, "
-            "or move it away"
-        )
+    prepare_tables(
+        database,
+        f"outbox {path}",
+        tables=f"{_MESSAGE}; {_STATE}; {_HELD}",
+        version=_FORMAT,
+        # WAL with NORMAL: a commit survives the end of the process at any moment without waiting for the disk. A power
+        # cut loses the newest commits only, and the file stays intact. https://www.sqlite.org/wal.html
+        pragmas=("journal_mode = WAL", "synchronous = NORMAL", f"wal_autocheckpoint = {_CHECKPOINT_PAGES}"),
+        application_id=_APPLICATION_ID,
+        upgrades={_WITHOUT_HELD: _HELD},
+    )
     # Acquires the lock now rather than at the first result.
     database.execute("BEGIN IMMEDIATE")
     database.execute("COMMIT")

@@ -206,17 +206,13 @@ class Outbox:
         Raises:
             UnreadableOutboxError: the file cannot be read.
         """
-
-        def read(store: OutboxStore) -> list[Row]:
-            with self._changed:
-                removed = frozenset(self._removed)
-            found = store.rows(after=after, limit=limit + len(removed))
-            return [row for row in found if row.id not in removed][:limit]
-
+        with self._changed:
+            removed = frozenset(self._removed)
         try:
-            return self._use_store(read)
+            found = self._use_store(lambda store: store.rows(after=after, limit=limit + len(removed)))
         except (sqlite3.Error, OSError) as error:
             raise UnreadableOutboxError(f"results cannot be read: {error}") from error
+        return [row for row in found if row.id not in removed][:limit]
 
     def delivered(self, ids: Iterable[int]) -> None:
         """Remove rows that the broker has acknowledged."""

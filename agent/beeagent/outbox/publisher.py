@@ -107,6 +107,13 @@ class Publisher(Protocol):
         """
         ...
 
+    def retain(self, *, topic: str, payload: bytes) -> None:
+        """Make `payload` the retained message of a topic, as `report` does for the status.
+
+        It is not a result: it is never in the outbox, and the newest is all that is ever published.
+        """
+        ...
+
     def stop(self, *, farewell: bytes | None, timeout: float) -> None:
         """Publish `farewell` as the retained status, and end the connection in an orderly way.
 
@@ -150,6 +157,9 @@ class DiscardPublisher:
 
     def report(self, payload: bytes) -> None:
         """Discard the status."""
+
+    def retain(self, *, topic: str, payload: bytes) -> None:
+        """Discard the message."""
 
     def stop(self, *, farewell: bytes | None, timeout: float) -> None:  # noqa: ARG002 - as `report`
         """Accept no more publishes."""

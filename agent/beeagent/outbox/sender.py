@@ -109,6 +109,7 @@ class Sender:
         self._drain_limit = RateLimit(drain_rate)
         self._draining = threading.Event()  # there will be no live results any more
         self._unreadable: str | None = None
+        self._readable = False  # whether the file was read on this connection
         self._pause_until = 0.0
         self._settled = threading.Condition()
         self._failing: str | None = None  # the reason of the last lost publish
@@ -232,6 +233,7 @@ class Sender:
         if connected != self._connected:
             self._connected = self._outbox.commit_immediately = connected
             if connected:
+                self._readable = False
                 self._backlog_cursor = 0
                 self._backlog_end = self._cursor = self._outbox.stored_id
         if not connected:
@@ -240,7 +242,10 @@ class Sender:
             return pause
         wait = self._send_backlog()
         while (room := self._max_in_flight - len(self._in_flight)) > 0:
+            if self._readable and self._cursor >= self._outbox.stored_id:
+                break  # nothing new: the file need not be read
             rows = self._outbox.waiting(after=self._cursor, limit=room)
+            self._readable = True
             if not rows:
                 break
             for row in rows:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         build_publisher,
         build_source,
         load_model,
+        thread_count,
         worker_count,
     )
     from beeagent.runtime.pipeline import FrameResult
@@ -34,6 +35,8 @@ else:  # a type checker would accept any name
                 "build_publisher",
                 "build_source",
                 "load_model",
+                "thread_count",
+                "thread_count",
                 "worker_count",
             ),
             "pipeline": ("FrameResult",),
@@ -57,5 +60,6 @@ __all__ = [
     "run_agent",
     "run_component",
     "run_until",
+    "thread_count",
     "worker_count",
 ]

@@ -22,15 +22,18 @@ from beeagent.runtime.factory import (
     build_collection,
     build_counting,
     build_detectors,
+    build_home_assistant,
     build_outbox,
     build_publisher,
     build_second_opinion,
+    build_sleep,
     build_source,
 )
 from beeagent.runtime.page import build_page
 from beeagent.runtime.pipeline import FrameResult, Pipeline
 from beeagent.runtime.reload import Reload
 from beeagent.runtime.results import Results
+from beeagent.runtime.state import StateReporter
 from beeagent.runtime.status import Health, Problems, StatusReporter
 from beeagent.runtime.systemd import ServiceNotifier
 from beeagent.runtime.threshold import PageThreshold
@@ -90,10 +93,10 @@ class Agent:
         stopping: threading.Event | None = None,
     ) -> None:
         self._stopping = stopping = stopping or threading.Event()
-        measured_workers = None
-        if settings.model.workers == "auto":
-            measured_workers = choose_workers(settings, bundle, stopping=stopping).workers
-            settings = settings.replace(workers=measured_workers)
+        choice = None
+        if settings.model.measured:
+            choice = choose_workers(settings, bundle, stopping=stopping)
+            settings = settings.replace(threads=choice.threads, workers=choice.workers)
         self._settings = settings
         self._on_result = on_result
         self._failure: str | None = None
@@ -101,11 +104,13 @@ class Agent:
         self.problems = problems = Problems()
 
         source = build_source(settings)
+        self._sleep = build_sleep(settings)
         self._capture = capture = Capture(
             source,
             drop_oldest=source.live,
             on_problem=problems.of("camera"),
             limits=build_capture_limits(settings),
+            sleep=self._sleep,
         )
         with ExitStack() as opened:  # closed again if a later part cannot be built
             self._outbox = outbox = build_outbox(settings, outbox_path)
@@ -136,6 +141,7 @@ class Agent:
                 stopping=stopping,
                 inference_timeout=settings.model.inference_timeout,
                 unmasked=(lambda found: found) if counting is None else counting.unmasked,
+                on_idle=self._end_traffic_if_asleep,
             )
             self.health = health = Health(
                 settings,
@@ -145,11 +151,19 @@ class Agent:
                 outbox=outbox,
                 opinion=opinion,
                 collection=collection,
-                workers=measured_workers,
+                choice=choice,
                 counting=counting,
+                sleep=self._sleep,
             )
             will = partial(health.offline_status, "the connection broke off")
-            publisher = build_publisher(settings, broker=broker, ipc=ipc, last_will=will)
+            home_assistant = build_home_assistant(settings, broker=broker)
+            publisher = build_publisher(
+                settings,
+                broker=broker,
+                ipc=ipc,
+                last_will=will,
+                subscriptions=None if home_assistant is None else home_assistant.subscriptions,
+            )
             self._publisher = publisher
             self._sender = sender = Sender(
                 outbox=outbox,
@@ -189,6 +203,14 @@ class Agent:
                 self.close()
                 raise
             self._opened.callback(self._page.stop)
+        state = StateReporter(
+            settings,
+            health=self.health,
+            labels=bundle.labels,
+            counting=counting,
+            publisher=publisher,
+            home_assistant=home_assistant,
+        )
         self._reporter = StatusReporter(
             health=health,
             problems=problems,
@@ -203,6 +225,7 @@ class Agent:
             notifier=ServiceNotifier.from_environment(),
             stopping=stopping,
             reload=self.reload,
+            also=state.check,
         )
 
     @property
@@ -229,7 +252,9 @@ class Agent:
             try:
                 self._start()
                 for result in self._pipeline:
-                    processed = self.health.count_frame(captured_ns=result.frame.captured_ns)
+                    processed = self.health.count_frame(
+                        captured_ns=result.frame.captured_ns, detections=result.detections
+                    )
                     if self._on_result is not None:
                         self._on_result(result)
                     self._results.add(result)
@@ -262,6 +287,10 @@ class Agent:
     def _renew_page(self) -> None:
         if self._page is not None:
             self._page.renew()
+
+    def _end_traffic_if_asleep(self) -> None:
+        if self._sleep is not None and (period := self._sleep.period) is not None:
+            self._results.fall_asleep(period)
 
     def _fail(self, reason: str) -> None:
         """End `run`, since a thread has failed. Called on that thread."""

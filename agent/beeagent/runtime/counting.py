@@ -1,9 +1,10 @@
 """Tracks and counts of the running agent: from the detections of each frame to the traffic of each interval."""
 
 import logging
+import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from beeagent.tracking import (
     TrackerOptions,
     Traffic,
     TrafficReport,
+    TrafficState,
     load_places,
 )
 
@@ -31,7 +33,7 @@ _MAX_UNSTORED_MINUTES: Final = 1440
 class Counting:
     """Follows the detections from frame to frame, and counts them at the places of the camera.
 
-    `unmasked` and `update` are called for each frame in order, on one thread; `reload` on any thread.
+    `unmasked` and `update` are called for each frame in order, on one thread; `reload` and `state` on any thread.
 
     In a video, times are those of the video, from the moment at which its first frame was read.
 
@@ -69,7 +71,9 @@ class Counting:
             if history is not None:
                 totals, store = history.totals(), _ForgivingStore(history, on_history_problem)
             self._traffic = Traffic(self._places, interval_s=interval_s, totals=totals, store=store)
+        self._lock = threading.Lock()  # of the traffic
         self._video_began: datetime | None = None
+        self._video_at: datetime | None = None
 
     def unmasked(self, detections: Detections) -> Detections:
         """Return the detections whose centre is in no mask."""
@@ -85,13 +89,28 @@ class Counting:
         if (places := self._new_places) is not None:
             self._new_places, self._places = None, places
             if self._traffic is not None:
-                self._traffic.replace(places)
+                with self._lock:
+                    self._traffic.replace(places)
         frame, count = result.frame, len(result.detections)
         at_s, at = self._time_of(frame)
         candidates = result.detections if result.candidates is None else result.candidates
         tracked = self._tracker.update(candidates, at_s=at_s, frame_size=frame.size)
         numbers: list[int] = (tracked.tracks * tracked.confirmed)[:count].tolist()
-        return numbers, None if self._traffic is None else self._traffic.add(tracked, at)
+        if self._traffic is None:
+            return numbers, None
+        with self._lock:
+            return numbers, self._traffic.add(tracked, at)
+
+    def state(self, labels: Iterable[str]) -> TrafficState | None:
+        """Return the current counts; None without places. In a video, now is the time of its newest frame.
+
+        Args:
+            labels: classes to include, even if none of them was seen.
+        """
+        if self._traffic is None:
+            return None
+        with self._lock:
+            return self._traffic.state(self._video_at or datetime.now(timezone.utc), labels)
 
     @property
     def places_file(self) -> Path | None:
@@ -110,21 +129,18 @@ class Counting:
     def today(self) -> dict[str, dict[str, Any]]:
         """Return who came in and went out today, by line and zone and by label, and who is in each zone now.
 
-        Safe from any thread.
+        As the page's API has it; from any thread.
         """
-        if self._traffic is None:
-            return {}
-        totals, inside, places = dict(self._traffic.totals.today), self._traffic.inside, self._places
-        labels = sorted({label for _, label, _ in totals} | {label for zone in inside.values() for label in zone})
         found: dict[str, dict[str, Any]] = {}
-        for name in (*places.lines, *places.zones):
-            found[name] = {"kind": "line" if name in places.lines else "zone", "labels": {}}
-            for label in labels:
-                counts = {direction: totals.get((name, label, direction), 0) for direction in ("in", "out")}
-                if name in places.zones:
-                    counts["inside"] = inside.get(name, {}).get(label, 0)
-                if any(counts.values()):
-                    found[name]["labels"][label] = counts
+        if (state := self.state(())) is not None:
+            for kind, places in (("line", state.lines), ("zone", state.zones)):
+                for name, labels in places.items():
+                    counts = {
+                        label: {**of["today"], **({"inside": of["inside"]} if kind == "zone" else {})}
+                        for label, of in labels.items()
+                    }
+                    seen = {label: each for label, each in counts.items() if any(each.values())}
+                    found[name] = {"kind": kind, "labels": seen}
         return found
 
     @property
@@ -149,7 +165,8 @@ class Counting:
         self._on_places_problem(None)
 
     def end(self) -> TrafficReport | None:
-        """End the interval before its time; return its report, or None without a frame."""
+        """End all tracks, and the interval before its time; return its report, or None without a frame."""
+        self._tracker.interrupt()
         return None if self._traffic is None else self._traffic.close()
 
     def close(self) -> None:
@@ -164,7 +181,8 @@ class Counting:
         position = timedelta(seconds=frame.position_s)
         if self._video_began is None:
             self._video_began = frame.captured_at - position
-        return frame.position_s, self._video_began + position
+        self._video_at = self._video_began + position
+        return frame.position_s, self._video_at
 
 
 class _ForgivingStore:

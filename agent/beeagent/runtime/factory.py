@@ -1,8 +1,9 @@
 """Builds the parts of the agent from the settings."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,15 +16,20 @@ from beeagent.camera import (
     CaptureFormat,
     CaptureLimits,
     CsiAddress,
+    DarkSleep,
     DeviceAddress,
     FolderAddress,
     ImageAddress,
     NumberAddress,
     PatternAddress,
+    Sleep,
     SourceOpener,
     SourceOptions,
     StreamAddress,
     StreamTimeouts,
+    TimedSleep,
+    is_live,
+    parse_active,
     parse_camera,
 )
 from beeagent.cloud import CallBudget, CallGuard, Collection, SecondOpinion
@@ -51,12 +57,15 @@ from beeagent.mqtt import (
     Greengrass,
     MqttPublisher,
     NoBroker,
+    Received,
+    check_home_assistant_broker,
     mqtt_options,
     parse_broker,
 )
 from beeagent.outbox import DiscardPublisher, Outbox, Publisher
 from beeagent.runtime.counting import Counting
-from beeagent.settings import Settings
+from beeagent.runtime.home_assistant import HomeAssistant
+from beeagent.settings import Settings, all_cores_up_to_four
 from beeagent.tracking import CountHistory
 
 if TYPE_CHECKING:
@@ -78,8 +87,16 @@ def load_model(settings: Settings) -> ModelBundle:
         InputError: it cannot be used.
         BeeagentError: the installation lacks the default model.
     """
-    threads = settings.model.threads // worker_count(settings)
+    threads = thread_count(settings) // worker_count(settings)
     return load_probed_bundle(settings.model.path, labels=settings.model.labels, threads=threads)
+
+
+def thread_count(settings: Settings) -> int:
+    """Return the number of CPU threads for inference; `auto`, before it is measured, counts as all cores, at most 4."""
+    threads, workers = settings.model.threads, settings.model.workers
+    if threads == "auto":
+        return max(all_cores_up_to_four(), workers if isinstance(workers, int) else 1)
+    return threads
 
 
 def worker_count(settings: Settings) -> int:
@@ -96,8 +113,8 @@ def worker_count(settings: Settings) -> int:
         InputError: there are more workers than threads.
     """
     if settings.model.workers is None or settings.model.workers == "auto":
-        return min(2, settings.model.threads)
-    if settings.model.workers > settings.model.threads:
+        return min(2, thread_count(settings))
+    if settings.model.workers > thread_count(settings):
         raise InputError(
             f"workers is {settings.model.workers} and threads is {settings.model.threads}: "
             "each worker needs a thread of its own"
@@ -118,7 +135,7 @@ def build_detectors(settings: Settings, bundle: ModelBundle) -> DetectorPool:
     """
     workers = worker_count(settings)
     options = DetectorOptions(
-        threads=settings.model.threads // workers,
+        threads=thread_count(settings) // workers,
         threshold=settings.model.threshold,
         tiling=resolve_tiling(settings.model.tiles, bundle),
     )
@@ -187,7 +204,7 @@ def advise_model(
         {name: ModelBundle.load(folder) for name, folder in bundled_models().items()},
         frames,
         current=current,
-        options=DetectorOptions(threads=settings.model.threads, threshold=settings.model.threshold),
+        options=DetectorOptions(threads=thread_count(settings), threshold=settings.model.threshold),
         tiles=settings.model.tiles,
     )
     return advise(measured, current=current, wanted_rate=min(rates, default=None))
@@ -282,21 +299,46 @@ def build_source(settings: Settings) -> SourceOpener:
     """Return what opens the configured camera.
 
     Raises:
-        InputError: no camera is configured, or its address is invalid.
+        InputError: no camera is configured, or its address or its active times are invalid.
     """
     if settings.camera.address is None:
         raise InputError(f"no camera is given: --camera takes {ALLOWED_CAMERAS}")
     # A stream that stalls should report it itself, a little before capture only sees that no frame comes.
     timeouts = StreamTimeouts(opening=_stream_open_timeout(settings), reading=0.8 * settings.camera.timeout)
     address = parse_camera(settings.camera.address)
+    sleep = build_sleep(settings)
     options = SourceOptions(
         realtime=settings.camera.realtime,
         wanted=_capture_format(settings, address),
         timeouts=timeouts,
         poll_interval=min(1.0, 1 / (settings.camera.max_rate or 1.0), settings.camera.timeout / 2),
         freeze_timeout=settings.camera.freeze_timeout or None,
+        dark=sleep.dark if isinstance(sleep, DarkSleep) else None,
     )
     return SourceOpener(address, options)
+
+
+def build_sleep(settings: Settings) -> Sleep | None:
+    """Return what decides when the camera sleeps; None where it never does.
+
+    Raises:
+        InputError: the active times are invalid, lack a latitude or longitude, or never come; the camera is a file.
+    """
+    active = settings.camera.active
+    if active is None or settings.camera.address is None:
+        return None
+    address = parse_camera(settings.camera.address)
+    if not is_live(address, realtime=settings.camera.realtime):
+        raise InputError(
+            f"active is {active!r} and cannot be set on {address.description}, whose frames wait: leave it out, or set "
+            "realtime"
+        )
+    parsed = parse_active(active, latitude=settings.camera.latitude, longitude=settings.camera.longitude)
+    if isinstance(parsed, float):
+        return DarkSleep(parsed)
+    if parsed.at(datetime.now(timezone.utc)).until is None:
+        raise InputError(f"active is {active!r}, which is at no time of the year: give other times")
+    return TimedSleep(parsed)
 
 
 def build_capture_limits(settings: Settings) -> CaptureLimits:
@@ -318,6 +360,7 @@ def build_publisher(
     broker: BrokerAddress | None,
     ipc: "IpcConnection | None",
     last_will: Callable[[], bytes],
+    subscriptions: Mapping[str, Callable[[Received], None]] | None = None,
 ) -> Publisher:
     """Build the publisher for the configured broker.
 
@@ -326,6 +369,7 @@ def build_publisher(
         broker: overrides the broker of the settings.
         ipc: connection to the Greengrass nucleus; None if this process is not a component.
         last_will: returns the payload of the last will; a nucleus takes none.
+        subscriptions: see `MqttPublisher`; with a broker only.
 
     Raises:
         InputError: the settings of the broker cannot be used.
@@ -339,8 +383,29 @@ def build_publisher(
     if isinstance(address, BrokerAddress):
         client_id = settings.mqtt.client_id or f"beeagent-{settings.agent.device}-{settings.camera.name}"
         options = mqtt_options(settings.mqtt, address=address, client_id=client_id)
-        return MqttPublisher(options=options, status_topic=topic, last_will=last_will)
+        return MqttPublisher(options=options, status_topic=topic, last_will=last_will, subscriptions=subscriptions)
     return _greengrass_publisher(settings, address, topic, ipc)
+
+
+def build_home_assistant(settings: Settings, *, broker: BrokerAddress | None) -> HomeAssistant | None:
+    """Build what announces the camera to Home Assistant; None where the settings do not ask for it.
+
+    Args:
+        settings: section `home_assistant`, the broker and the names in topics.
+        broker: overrides the broker of the settings.
+
+    Raises:
+        InputError: Home Assistant cannot be reached by way of this broker.
+    """
+    if not settings.home_assistant.enabled:
+        return None
+    check_home_assistant_broker(broker or parse_broker(settings.mqtt.broker), text=settings.mqtt.broker)
+    if not settings.messages.state_interval:
+        raise InputError(
+            "home_assistant is on and state_interval is 0: Home Assistant shows the state messages; give a "
+            "state_interval above 0"
+        )
+    return HomeAssistant(settings)
 
 
 def build_outbox(settings: Settings, path: Path | None) -> Outbox:

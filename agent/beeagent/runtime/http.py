@@ -3,8 +3,9 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from beeagent import __version__
 from beeagent.runtime.status import Health, Snapshot
@@ -21,8 +22,8 @@ class HealthServer(HttpServer):
     """Serves two read-only resources.
 
     `GET /metrics` returns Prometheus metrics. `GET /healthz` returns `{"state": …, "reasons": […]}` with status 200
-    when online and 503 when degraded. There is no authentication and no encryption: anyone who can reach the port can
-    read both, and do nothing else.
+    when online and 503 when degraded; while the camera sleeps, also `"asleep": {"since": …, "until": …}`. There is no
+    authentication and no encryption: anyone who can reach the port can read both, and do nothing else.
 
     Args:
         health: the state to serve.
@@ -53,7 +54,10 @@ def health_resources(health: Health) -> Mapping[str, Callable[[], Response]]:
     def healthz() -> Response:
         now = health.snapshot()
         status = HTTPStatus.SERVICE_UNAVAILABLE if now.problems else HTTPStatus.OK
-        text = json.dumps({"state": now.state, "reasons": list(now.reasons)}, ensure_ascii=False) + "\n"
+        body: dict[str, Any] = {"state": now.state, "reasons": list(now.reasons)}
+        if now.asleep is not None:
+            body["asleep"] = now.asleep.model_dump(exclude_none=True)
+        text = json.dumps(body, ensure_ascii=False) + "\n"
         return Response(status, text.encode(errors="replace"), "application/json")
 
     return {"/metrics": metrics, "/healthz": healthz}
@@ -95,6 +99,12 @@ def metrics_text(now: Snapshot) -> str:
             "trouble",
             "1 for each component with a problem; absent for the others.",
             [({"part": component}, 1) for component in sorted(now.problems)],
+        ),
+        ("asleep", "1 while the camera sleeps, 0 while it is active.", now.asleep is not None),
+        (
+            "wake_timestamp_seconds",
+            "When the camera wakes, in Unix time; absent while it is active, and where that depends on the light.",
+            None if now.asleep is None or now.asleep.until is None else _unix_time(now.asleep.until),
         ),
         ("uptime_seconds", "Time since the agent started.", now.uptime_s),
         ("frames_total", "Frames processed.", [(front, camera.frames_read)]),
@@ -164,6 +174,10 @@ def metrics_text(now: Snapshot) -> str:
                 ("collected_bytes", "Their size on disk.", collected.megabytes * 1e6),
             ]
     return "".join(_family(*metric) for metric in metrics)
+
+
+def _unix_time(text: str) -> float:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
 def _by_reason(counts: Mapping[str, int]) -> list[_Sample]:

@@ -92,6 +92,7 @@ class Pipeline:
         inference_timeout: float = 10.0,
         backoff: Backoff | None = None,
         unmasked: Callable[[Detections], Detections] = lambda found: found,
+        on_idle: Callable[[], None] = lambda: None,
     ) -> None:
         """Set up the stages; nothing runs before `start`.
 
@@ -105,6 +106,7 @@ class Pipeline:
             inference_timeout: seconds after which an inference counts as stuck, above 0.
             backoff: the waits before a stuck worker is replaced; None for one second to a minute.
             unmasked: returns the detections of a frame that are not masked; called on the thread that iterates.
+            on_idle: called again and again while no frame is being processed, on the thread that iterates.
         """
         if inference_timeout <= 0:
             raise ValueError(f"inference_timeout must be above 0, not {inference_timeout}")
@@ -115,6 +117,7 @@ class Pipeline:
         self._inference_timeout = inference_timeout
         self._backoff = Backoff(first=1.0, longest=60.0) if backoff is None else backoff
         self._unmasked = unmasked
+        self._on_idle = on_idle
         self._prepared: FrameQueue[_Prepared] = FrameQueue(drop_oldest=drop_oldest)
         self._inferred: ReorderBuffer[_Inferred] = ReorderBuffer(model.size)
         self._failure: Exception | None = None
@@ -204,6 +207,8 @@ class Pipeline:
             try:
                 item = self._inferred.get(timeout=check_at - now)
             except TimeoutError:
+                if not self.busy_s:
+                    self._on_idle()
                 continue
             except ReorderClosedError:
                 break
@@ -224,7 +229,9 @@ class Pipeline:
         try:
             for frame in self._frames:
                 model = self._model
-                self._prepared.put(_Prepared(frame, model, model.prepare(frame.pixels, at=_time_of(frame))))
+                # In a video its own time, however fast it is read.
+                at = frame.captured_ns / 1e9 if frame.position_s is None else frame.position_s
+                self._prepared.put(_Prepared(frame, model, model.prepare(frame.pixels, at=at)))
         except QueueClosedError:
             pass  # stopped
         except Exception as error:  # noqa: BLE001 - raised by the iteration, on another thread
@@ -314,11 +321,6 @@ class Pipeline:
     def _fail(self, error: Exception) -> None:
         self._failure = error
         self.stop()
-
-
-def _time_of(frame: Frame) -> float:
-    """Return the time of a frame in seconds: in a video its own, however fast it is read."""
-    return frame.captured_ns / 1e9 if frame.position_s is None else frame.position_s
 
 
 class ReorderClosedError(BeeagentError):

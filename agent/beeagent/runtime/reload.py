@@ -103,8 +103,8 @@ class Reload:
             self._counting.reload()
         try:
             new = self._load()
-            if new.model.workers == "auto":  # measured at the start
-                new = new.replace(workers=self._settings.model.workers)
+            if new.model.measured:  # at the start
+                new = new.replace(threads=self._settings.model.threads, workers=self._settings.model.workers)
             if late := sorted(new.differing(self._settings).difference(RELOADED)):
                 _LOG.warning("changes of %s take effect when the agent is restarted", ", ".join(late))
             wanted = self._settings.replace(**{name: new.value(name) for name in RELOADED})

@@ -11,9 +11,11 @@ from functools import partial
 from typing import Final
 from uuid import UUID, uuid4
 
+from beeagent.camera import SleepPeriod
 from beeagent.cloud import CloudResult, SecondOpinion
 from beeagent.detection import Detections
 from beeagent.messages import (
+    Asleep,
     DecidedBy,
     DetectionsMessage,
     Message,
@@ -68,7 +70,7 @@ class Results:
     Messages go in one at a time. Those of other frames keep their order, and late answers go in between.
 
     With tracking, each frame is followed and counted first, in order, and the traffic of an interval goes in when the
-    first frame after it comes. Only detections of the model on the device have tracks.
+    first frame after it comes, or when the camera falls asleep. Only detections of the model on the device have tracks.
     """
 
     def __init__(  # noqa: PLR0913 - the parts that it connects
@@ -124,7 +126,7 @@ class Results:
                 _LOG.error("outbox: the reserved message of a frame cannot be read, and is dropped")
                 message = None
             if message is not None and self._rule.admits(message.counts):
-                self._put(message, releases=key)
+                self._put(message, stream=self._stream, topic=self._topic, releases=key)
                 published += 1
             else:
                 self._outbox.release(key)
@@ -162,6 +164,11 @@ class Results:
         )
         future.add_done_callback(partial(self._handle_opinion, degraded))
 
+    def fall_asleep(self, period: SleepPeriod) -> None:
+        """End the tracks and the interval of the traffic, and publish it. Safe to call more than once."""
+        if self._counting is not None and (report := self._counting.end()) is not None:
+            self._publish_traffic(report, asleep=Asleep.between(period.since, period.until))
+
     def end(self, *, timeout: float, unless: threading.Event) -> None:
         """Publish what is left: the traffic of the last interval, and the frames whose second opinion is pending.
 
@@ -195,11 +202,12 @@ class Results:
     def _publish(self, decision: _Decision, *, releases: str | None = None) -> None:
         with self._lock:
             if self._rule.admits(decision.detections.counts()):
-                self._put(self._message(decision, seq=self._outbox.next_number(self._stream)), releases=releases)
+                message = self._message(decision, seq=self._outbox.next_number(self._stream))
+                self._put(message, stream=self._stream, topic=self._topic, releases=releases)
             elif releases is not None:
                 self._outbox.release(releases)
 
-    def _publish_traffic(self, report: TrafficReport) -> None:
+    def _publish_traffic(self, report: TrafficReport, *, asleep: Asleep | None = None) -> None:
         stream = f"{self._stream}/traffic"
         with self._lock:
             message = traffic_message(
@@ -213,15 +221,13 @@ class Results:
                 frames_per_s=report.interval.frames_per_s,
                 lines=report.lines,
                 zones=report.zones,
+                asleep=asleep,
             )
-            payload = self._encode(message)
-            self._outbox.put(stream=stream, topic=self._traffic_topic, payload=payload)
-            if self._output is not None:
-                self._output.write(payload)
+            self._put(message, stream=stream, topic=self._traffic_topic)
 
-    def _put(self, message: DetectionsMessage, *, releases: str | None) -> None:
+    def _put(self, message: Message, *, stream: str, topic: str, releases: str | None = None) -> None:
         payload = self._encode(message)
-        self._outbox.put(stream=self._stream, topic=self._topic, payload=payload, releases=releases)
+        self._outbox.put(stream=stream, topic=topic, payload=payload, releases=releases)
         if self._output is not None:
             self._output.write(payload)
 

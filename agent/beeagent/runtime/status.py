@@ -10,9 +10,11 @@ from datetime import datetime, timezone
 from typing import Final
 
 from beeagent import __version__
-from beeagent.camera import Capture
+from beeagent.camera import Capture, Sleep
 from beeagent.cloud import Collection, SecondOpinion
+from beeagent.detection import Detections
 from beeagent.messages import (
+    Asleep,
     CameraStatus,
     CollectionStatus,
     SecondOpinionStatus,
@@ -24,6 +26,7 @@ from beeagent.runtime.counting import Counting
 from beeagent.runtime.pipeline import Pipeline
 from beeagent.runtime.reload import Reload
 from beeagent.runtime.systemd import ServiceNotifier
+from beeagent.runtime.workers import WorkerChoice
 from beeagent.settings import Settings
 
 _LOG: Final = logging.getLogger(__name__)
@@ -85,8 +88,9 @@ class Snapshot:
         outbox: counts of the results.
         last_delivery: when the broker last acknowledged a result; None if it has not since the start.
         second_opinion: counts of unsure frames; None without a second opinion.
-        workers: number of frames processed in parallel, if it was measured.
+        choice: the numbers of workers and threads, if they were measured.
         passages: how many came in and went out, over all restarts, by place, label and direction; None without places.
+        asleep: since when and until when the camera sleeps; None while it is active.
     """
 
     device: str
@@ -97,12 +101,13 @@ class Snapshot:
     outbox: OutboxCounts
     last_delivery: datetime | None
     second_opinion: SecondOpinionStatus | None = None
-    workers: int | None = None
+    choice: WorkerChoice | None = None
     passages: Mapping[tuple[str, str, str], int] | None = None
+    asleep: Asleep | None = None
 
     @property
     def state(self) -> State:
-        """`online`, or `degraded` if there is a problem."""
+        """`online`, or `degraded` if there is a problem. To be asleep is none."""
         return "degraded" if self.problems else "online"
 
     @property
@@ -122,8 +127,9 @@ class Health:
         outbox: has the counts of the results.
         opinion: the second opinion; None if there is none.
         collection: the frames kept for training; None if none are kept.
-        workers: number of frames processed in parallel, if it was measured.
+        choice: the numbers of workers and threads, if they were measured.
         counting: tracks and counts; None without tracking.
+        sleep: decides when the camera sleeps; None where it never does.
     """
 
     def __init__(  # noqa: PLR0913 - the parts whose state it reads
@@ -136,8 +142,9 @@ class Health:
         outbox: Outbox,
         opinion: SecondOpinion | None = None,
         collection: Collection | None = None,
-        workers: int | None = None,
+        choice: WorkerChoice | None = None,
         counting: Counting | None = None,
+        sleep: Sleep | None = None,
     ) -> None:
         self._settings = settings
         self._problems = problems
@@ -146,19 +153,22 @@ class Health:
         self._outbox = outbox
         self._opinion = opinion
         self._collection = collection
-        self._workers = workers
+        self._choice = choice
         self._counting = counting
+        self._sleep = sleep
         self._lock = threading.Lock()
         self._processed = 0
         self._recent: deque[int] = deque(maxlen=_RATE_WINDOW)
         self._newest_ns: int | None = None
+        self._newest: Detections | None = None
         self._began = time.monotonic()
 
-    def count_frame(self, *, captured_ns: int) -> int:
+    def count_frame(self, *, captured_ns: int, detections: Detections | None = None) -> int:
         """Count a processed frame, whose `Frame.captured_ns` is given; return the number of frames so far."""
         with self._lock:
             self._processed += 1
             self._newest_ns = captured_ns
+            self._newest = detections
             self._recent.append(time.monotonic_ns())
             return self._processed
 
@@ -168,11 +178,20 @@ class Health:
         with self._lock:
             return self._processed
 
+    @property
+    def newest(self) -> Detections | None:
+        """The detections of the newest frame; None before the first."""
+        with self._lock:
+            return self._newest
+
     def snapshot(self) -> Snapshot:
         """Return the current state."""
+        period = None if self._sleep is None else self._sleep.period
         captured, lost, replaced = self._capture.counts, self._pipeline.lost, self._pipeline.replaced
         with self._lock:
             now = time.monotonic_ns()
+            if period is not None:
+                self._recent.clear()  # the rate after waking is not averaged over the night
             camera = CameraStatus(
                 name=self._settings.camera.name,
                 frames_read=self._processed,
@@ -192,8 +211,9 @@ class Health:
             outbox=self._outbox.counts(),
             last_delivery=self._outbox.last_delivery,
             second_opinion=self._second_opinion(),
-            workers=self._workers,
+            choice=self._choice,
             passages=None if self._counting is None else self._counting.totals,
+            asleep=None if period is None else Asleep.between(period.since, period.until),
         )
 
     def status(self) -> bytes:
@@ -233,10 +253,11 @@ class Health:
 class StatusReporter:
     """The thread that checks the other parts of the agent twice a second, and reports its status.
 
-    It polls the problems of those that do not report them, publishes the status when its reasons change and every 30
-    seconds, notifies systemd, and starts a reload that was requested.
+    It polls the problems of those that do not report them, publishes the status when its reasons change, when the
+    camera falls asleep or wakes, and every 30 seconds, notifies systemd, and starts a reload that was requested. After
+    each check it calls `also`.
 
-    The agent is ready once it has processed a frame, or waits for a camera that is known to be away: until then the
+    The agent is ready once it has processed a frame, or its camera sleeps or is known to be away: until then the
     settings may still prove wrong. The watchdog is fed until one frame has taken half of its time: a model that hangs
     once is replaced before that, and one that hangs again and again, or a result that cannot be handled, lets the
     watchdog restart the agent.
@@ -250,6 +271,7 @@ class StatusReporter:
         notifier: notifies systemd.
         stopping: ends the thread when set.
         reload: reloads the model and the places on request; None where nothing can be reloaded.
+        also: called after each check; must return soon.
     """
 
     def __init__(  # noqa: PLR0913 - what it reads, and where it reports
@@ -263,6 +285,7 @@ class StatusReporter:
         notifier: ServiceNotifier,
         stopping: threading.Event,
         reload: Reload | None = None,
+        also: Callable[[], None] = lambda: None,
     ) -> None:
         self._health = health
         self._problems = problems
@@ -272,7 +295,8 @@ class StatusReporter:
         self._notifier = notifier
         self._stopping = stopping
         self._reload = reload
-        self._reported: tuple[str, ...] | None = None
+        self._also = also
+        self._reported: tuple[tuple[str, ...], Asleep | None] | None = None
         self._report_due = 0.0
         self._thread = threading.Thread(target=self._run, name="status", daemon=True)
 
@@ -291,6 +315,7 @@ class StatusReporter:
         pause = _CHECK_EVERY_S if watchdog_s is None else min(_CHECK_EVERY_S, watchdog_s / 4)
         while not self._stopping.wait(pause):
             self._check(watchdog_s)
+            self._also()
             if self._reload is not None:
                 self._reload.start_if_requested()
         if self._health.frames:  # a file may end before the first check
@@ -303,12 +328,20 @@ class StatusReporter:
         if watchdog_s is not None and self._busy_s() < watchdog_s / 2:
             self._notifier.alive()
         now = self._health.snapshot()
-        if now.camera.frames_read or "camera" in now.problems:
+        if now.camera.frames_read or "camera" in now.problems or now.asleep is not None:
             self._notifier.ready()
-        if now.reasons != self._reported or time.monotonic() >= self._report_due:
-            self._reported, self._report_due = now.reasons, time.monotonic() + _STATUS_INTERVAL_S
+        if (now.reasons, now.asleep) != self._reported or time.monotonic() >= self._report_due:
+            self._reported = now.reasons, now.asleep
+            self._report_due = time.monotonic() + _STATUS_INTERVAL_S
             self._report(self._health.status())
-            self._notifier.status(f"{now.state}: {'; '.join(now.reasons) or f'{now.camera.frames_per_s:.1f} frames/s'}")
+            self._notifier.status(f"{now.state}: {'; '.join([*now.reasons, *_activity(now)])}")
+
+
+def _activity(now: Snapshot) -> tuple[str, ...]:
+    """Return what the camera does, where that is worth a line."""
+    if now.asleep is not None:
+        return (f"asleep until {now.asleep.until}" if now.asleep.until else "asleep until it is bright",)
+    return () if now.reasons else (f"{now.camera.frames_per_s:.1f} frames/s",)
 
 
 def _message(now: Snapshot, state: State, reasons: tuple[str, ...]) -> bytes:
@@ -320,8 +353,10 @@ def _message(now: Snapshot, state: State, reasons: tuple[str, ...]) -> bytes:
         agent_version=__version__,
         uptime_s=now.uptime_s,
         model=now.model,
-        workers=now.workers,
+        workers=None if now.choice is None else now.choice.workers,
+        threads=None if now.choice is None else now.choice.threads,
         cameras=(now.camera,),
+        asleep=now.asleep if state != "offline" else None,
         outbox=now.outbox,
         last_delivery=now.last_delivery,
         second_opinion=now.second_opinion,

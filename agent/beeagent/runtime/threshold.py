@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from beeagent.detection import ModelBundle
 from beeagent.errors import BeeagentError
+from beeagent.output import write_file
 from beeagent.settings import Settings
 
 _LOG: Final = logging.getLogger(__name__)
@@ -134,13 +135,11 @@ def _read(path: Path | None) -> _Kept | None:
 def _write(path: Path | None, kept: _Kept | None) -> None:
     if path is None:
         return
-    new = path.with_name(f"{path.name}.new")
     try:
         if kept is None:
             path.unlink(missing_ok=True)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            new.write_text(kept.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            new.replace(path)
+            write_file(path, [kept.model_dump_json(indent=2).encode(), b"\n"])
     except OSError as error:
         raise BeeagentError(f"threshold: {path} cannot be written: {error.strerror or error}") from error

@@ -41,6 +41,9 @@ class Settings(BaseModel):
     tracking: sections.TrackingSettings = Field(default_factory=sections.TrackingSettings, title="Tracking")
     messages: sections.MessageSettings = Field(default_factory=sections.MessageSettings, title="Messages")
     mqtt: sections.MqttSettings = Field(default_factory=sections.MqttSettings, title="MQTT")
+    home_assistant: sections.HomeAssistantSettings = Field(
+        default_factory=sections.HomeAssistantSettings, title="Home Assistant"
+    )
     outbox: sections.OutboxSettings = Field(default_factory=sections.OutboxSettings, title="Outbox")
     http: sections.HttpSettings = Field(default_factory=sections.HttpSettings, title="HTTP")
     page: sections.PageSettings = Field(default_factory=sections.PageSettings, title="Page")

@@ -26,7 +26,7 @@ TopicLevel = Annotated[str, Field(pattern=_TOPIC_LEVEL)]
 Tiles = Annotated[str, Field(pattern=_TILES)]
 FrameSize = Annotated[str, Field(pattern=_SIZE)]
 ClientId = Annotated[str, Field(pattern=_CLIENT_ID)]
-Workers = Annotated[int, Field(ge=1, le=64)] | Literal["auto"]
+CountOrAuto = Annotated[int, Field(ge=1, le=64)] | Literal["auto"]
 CameraAddress = Annotated[str, Field(coerce_numbers_to_str=True)]  # `camera = 0`
 
 
@@ -65,7 +65,8 @@ def _host_name() -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname())[:64] or "device"
 
 
-def _all_cores_up_to_four() -> int:
+def all_cores_up_to_four() -> int:
+    """Return the number of CPU cores, at most 4."""
     return min(4, os.cpu_count() or 1)
 
 
@@ -120,6 +121,22 @@ class CameraSettings(_Section):
     max_rate: Annotated[float | None, Option("max_rate", default="no limit")] = _field(
         None, "Maximum number of frames processed per second.", gt=0, le=1000, example=5.0
     )
+    active: Annotated[str | None, Option("active", metavar="FROM..TO|'brightness>N'", default="always")] = _field(
+        None,
+        "When to capture; at other times the camera is closed. Two times, by the clock or the sun, such as "
+        "06:00..20:30, sunrise-30m..sunset+30m or 06:00..sunset; or brightness>20 (0 to 255), to sleep in the dark.",
+        example="sunrise-30m..sunset+30m",
+    )
+    latitude: Annotated[float | None, Option("latitude", default="none")] = _field(
+        None, "Latitude of the camera in degrees, north positive; for sunrise and sunset.", ge=-90, le=90, example=46.95
+    )
+    longitude: Annotated[float | None, Option("longitude", default="none")] = _field(
+        None,
+        "Longitude of the camera in degrees, east positive; for sunrise and sunset.",
+        ge=-180,
+        le=180,
+        example=7.45,
+    )
     realtime: Annotated[bool, Option("realtime")] = _field(False, "Play a file at its own speed, like a live camera.")
     frames: Annotated[int | None, Option("frames", default="no limit")] = _field(
         None, "Stop after this many frames.", ge=1, example=100
@@ -160,15 +177,20 @@ class ModelSettings(_Section):
         description="Maximum number of inferences per second, with regions.",
         examples=[20.0],
     )
-    threads: Annotated[int, Option("threads", default="all cores, at most 4")] = Field(
-        default_factory=_all_cores_up_to_four, ge=1, le=64, description="CPU threads for inference.", examples=[4]
+    threads: Annotated[CountOrAuto, Option("threads", metavar="N|auto", default="all cores, at most 4")] = Field(
+        default_factory=all_cores_up_to_four,
+        description="CPU threads for inference, up to 64. auto measures at the first start, for a few seconds, which "
+        "number of threads is fastest, and of workers too unless that is set; it keeps both in the state directory.",
+        examples=[4],
     )
-    workers: Annotated[Workers | None, Option("workers", metavar="N|auto", default="2, or 1 with 1 thread")] = _field(
-        None,
-        "Frames to process in parallel; the threads are split among them. 1 gives the lowest latency, more "
-        "a higher throughput, up to 64. auto measures which number is fastest at the first start, for a few seconds, "
-        "and keeps it in the state directory.",
-        example=2,
+    workers: Annotated[CountOrAuto | None, Option("workers", metavar="N|auto", default="2, or 1 with 1 thread")] = (
+        _field(
+            None,
+            "Frames to process in parallel; the threads are split among them. 1 gives the lowest latency, more "
+            "a higher throughput, up to 64. auto measures which number is fastest at the first start, for a few "
+            "seconds, and keeps it in the state directory.",
+            example=2,
+        )
     )
     inference_timeout: Annotated[float, Option("inference_timeout")] = _field(
         10.0,
@@ -176,6 +198,11 @@ class ModelSettings(_Section):
         ge=0.1,
         le=600,
     )
+
+    @property
+    def measured(self) -> bool:
+        """Whether a measurement at the first start chooses the number of threads, of workers, or of both."""
+        return "auto" in (self.threads, self.workers)
 
 
 class TrackingSettings(_Section):
@@ -210,6 +237,12 @@ class MessageSettings(_Section):
     )
     topic_prefix: Annotated[str, Option("topic_prefix")] = _field(
         "beeagent", "Prefix of every topic: its first levels."
+    )
+    state_interval: Annotated[float, Option("state_interval")] = _field(
+        30.0,
+        "Publish the live values, retained, when they change and at least every this many seconds (0 = never).",
+        ge=0,
+        le=3600,
     )
     stdout: Annotated[bool, Option("stdout")] = _field(
         False, "Also write each message as a JSON line to standard output."
@@ -268,6 +301,17 @@ class MqttSettings(_Section):
             return self.password_file.read_text(encoding="utf-8-sig").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"mqtt_password_file {self.password_file} cannot be read: {error}") from error
+
+
+class HomeAssistantSettings(_Section):
+    """Home Assistant, on the same broker."""
+
+    enabled: Annotated[bool, Option("home_assistant")] = _field(
+        False, "Announce the camera to Home Assistant, which then shows its live values and counts by itself."
+    )
+    prefix: Annotated[str, Option("home_assistant_prefix")] = _field(
+        "homeassistant", "Prefix of Home Assistant's own topics, as set there."
+    )
 
 
 class OutboxSettings(_Section):
@@ -338,6 +382,12 @@ class PageSettings(_Section):
     def allowed_hosts(self) -> tuple[str, ...]:
         """The values of `hosts`, in small letters."""
         return tuple(host.strip().lower() for host in (self.hosts or "").split(",") if host.strip())
+
+    @property
+    def url_in_network(self) -> str | None:
+        """The address of the page for other devices; None if it is off or for this device alone."""
+        alone = self.host.startswith("127.") or self.host in {"localhost", "::1"}
+        return None if alone and not self.allowed_hosts else self.url
 
     @property
     def url(self) -> str | None:

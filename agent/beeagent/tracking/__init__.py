@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     from beeagent.tracking.history import CountHistory, read_traffic
     from beeagent.tracking.places import Area, Line, Places, format_places, load_places, parse_places, validate_places
     from beeagent.tracking.tracker import TrackedFrame, Tracker, TrackerOptions
-    from beeagent.tracking.traffic import Interval, IntervalCounter, Totals, Traffic, TrafficReport, TrafficStore
+    from beeagent.tracking.traffic import (
+        Interval,
+        IntervalCounter,
+        Totals,
+        Traffic,
+        TrafficReport,
+        TrafficState,
+        TrafficStore,
+    )
 else:  # a type checker would accept any name
     __getattr__ = lazy_exports(
         __name__,
@@ -24,12 +32,20 @@ else:  # a type checker would accept any name
             "history": ("CountHistory", "read_traffic"),
             "places": ("Area", "Line", "Places", "format_places", "load_places", "parse_places", "validate_places"),
             "tracker": ("TrackedFrame", "Tracker", "TrackerOptions"),
-            "traffic": ("Interval", "IntervalCounter", "Totals", "Traffic", "TrafficReport", "TrafficStore"),
+            "traffic": (
+                "Interval",
+                "IntervalCounter",
+                "Totals",
+                "Traffic",
+                "TrafficReport",
+                "TrafficState",
+                "TrafficStore",
+            ),
         },
     )
 
 __all__ = [
     "Area", "CountHistory", "Interval", "IntervalCounter", "Line", "Passage", "PlaceCounter", "Places", "Totals",
-    "TrackedFrame", "Tracker", "TrackerOptions", "Traffic", "TrafficReport", "TrafficStore", "draw_places",
-    "format_places", "load_places", "parse_places", "read_traffic", "validate_places",
+    "TrackedFrame", "Tracker", "TrackerOptions", "Traffic", "TrafficReport", "TrafficState", "TrafficStore",
+    "draw_places", "format_places", "load_places", "parse_places", "read_traffic", "validate_places",
 ]  # fmt: skip

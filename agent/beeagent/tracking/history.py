@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from beeagent.errors import BeeagentError, InputError
+from beeagent.output import prepare_tables
 from beeagent.tracking.traffic import Interval, Totals
 
 MAX_BYTES: Final = 20_000_000
@@ -32,7 +33,7 @@ CREATE TABLE totals (id INTEGER PRIMARY KEY CHECK (id = 1), json TEXT NOT NULL);
 CREATE VIEW traffic AS
     SELECT strftime('%Y-%m-%dT%H:%M:%SZ', m.minute * 60, 'unixepoch') AS minute,
            n.place, n.label, c."in", c.out, c.inside, m.frames
-    FROM minutes m LEFT JOIN counts c USING (minute) LEFT JOIN names n ON n.id = c.name;
+    FROM minutes m LEFT JOIN counts c USING (minute) LEFT JOIN names n ON n.id = c.name
 """
 
 
@@ -70,17 +71,13 @@ class CountHistory:
 
     def _open(self) -> None:
         database = self._database
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
-        version = int(database.execute("PRAGMA user_version").fetchone()[0])
-        if version > _FORMAT:
-            raise InputError(
-                f"counts {self._path}: was written by a later version of beeagent: update, or move it away"
-            )
-        if version == 0:
-            if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                raise InputError(f"counts {self._path}: is a database of another program: give another file")
-            database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_FORMAT}; COMMIT;")
+        prepare_tables(
+            database,
+            f"counts {self._path}",
+            tables=_SCHEMA,
+            version=_FORMAT,
+            pragmas=("journal_mode = WAL", "synchronous = FULL"),
+        )
         self._names = {
             (place, label): number for number, place, label in database.execute("SELECT id, place, label FROM names")
         }

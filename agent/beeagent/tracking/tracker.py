@@ -186,6 +186,10 @@ class Tracker:
             interrupted=interrupted,
         )
 
+    def interrupt(self) -> None:
+        """Let the next frame interrupt the stream, whenever it comes."""
+        self._at_s = None
+
     def _predict(self, step: float) -> None:
         """Advance the tracks by some seconds, with the exact solution of a velocity that decays and is disturbed."""
         options, tracks, memory = self._options, self._tracks, self._options.memory_s

@@ -2,10 +2,10 @@
 
 import json
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta, timezone, tzinfo
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from typing import Any, Protocol
 
 from beeagent.tracking.counting import Passage, PlaceCounter
@@ -13,6 +13,8 @@ from beeagent.tracking.places import Places
 from beeagent.tracking.tracker import TrackedFrame
 
 _Key = tuple[str, str, str]  # place, label, direction
+_MINUTE = timedelta(minutes=1)
+_MAX_RECENT = 10_000  # passages of the last minute that are remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,23 +104,30 @@ class Totals:
         day: of `today`; None before the first frame.
         today: counts of the day.
         ever: counts of all days.
+        first: time of the first count of the day, with a time zone; None before it.
+        last: time of the last one, likewise.
     """
 
     day: date | None = None
     today: Counter[_Key] = field(default_factory=Counter)
     ever: Counter[_Key] = field(default_factory=Counter)
+    first: datetime | None = None
+    last: datetime | None = None
 
     def begin_day(self, day: date) -> None:
         """Start the counts of a day at 0, if it is later than the one counted; an earlier one changes nothing."""
         if self.day is None or day > self.day:
             self.day = day
             self.today.clear()
+            self.first = self.last = None
 
-    def add(self, passages: Iterable[Passage]) -> None:
-        """Count."""
+    def add(self, passages: Sequence[Passage], at: datetime | None = None) -> None:
+        """Count the passages of a frame; `at`, with a time zone, is when it was captured, if that is known."""
         keys = [(one.place, one.label, one.direction) for one in passages]
         self.today.update(keys)
         self.ever.update(keys)
+        if keys and at is not None:
+            self.first, self.last = self.first or at, at
 
     def to_json(self) -> str:
         """Return them as text, for `from_json`."""
@@ -127,6 +136,8 @@ class Totals:
                 "day": None if self.day is None else self.day.isoformat(),
                 "today": [[*key, count] for key, count in self.today.items()],
                 "ever": [[*key, count] for key, count in self.ever.items()],
+                "first": None if self.first is None else self.first.isoformat(),
+                "last": None if self.last is None else self.last.isoformat(),
             }
         )
 
@@ -140,15 +151,18 @@ class Totals:
         try:
             read = json.loads(text)
             day = None if read["day"] is None else date.fromisoformat(read["day"])
-            counts = [
+            today, ever = (
                 Counter(
                     {(str(place), str(label), str(direction)): int(count) for place, label, direction, count in rows}
                 )
                 for rows in (read["today"], read["ever"])
-            ]
+            )
+            first, last = (
+                None if read.get(name) is None else datetime.fromisoformat(read[name]) for name in ("first", "last")
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not the totals of a camera: {error}") from error
-        return cls(day, *counts)
+        return cls(day, today, ever, first, last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +178,27 @@ class TrafficReport:
 
     interval: Interval
     day: date
+    lines: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    zones: Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficState:
+    """The counts at one moment; what a state message is made of.
+
+    Attributes:
+        day: the current one.
+        day_began: when it began, with a time zone.
+        first_flight: time of the first count of the day, with a time zone; None before it.
+        last_flight: time of the last one, likewise.
+        lines: the fields of `beeagent.messages.LineState` by line and label.
+        zones: the fields of `beeagent.messages.ZoneState` by zone and label.
+    """
+
+    day: date
+    day_began: datetime
+    first_flight: datetime | None
+    last_flight: datetime | None
     lines: Mapping[str, Mapping[str, Mapping[str, Any]]]
     zones: Mapping[str, Mapping[str, Mapping[str, Any]]]
 
@@ -206,12 +241,9 @@ class Traffic:
         self._store = store
         self._time_zone = time_zone
         self._labels: set[str] = set()
+        self._stored = Counter(self._totals.ever)
+        self._recent: deque[tuple[datetime, _Key]] = deque(maxlen=_MAX_RECENT)
         self._inside: Mapping[str, Mapping[str, int]] = {}
-
-    @property
-    def inside(self) -> Mapping[str, Mapping[str, int]]:
-        """How many were in each zone in the last frame, by zone and label. Safe from any thread."""
-        return self._inside
 
     @property
     def totals(self) -> Totals:
@@ -231,14 +263,58 @@ class Traffic:
             captured_at: when it was captured by the wall clock, with a time zone.
         """
         passages = self._counter.update(frame)
-        inside = self._inside = self._counter.inside()
+        self._inside = inside = self._counter.inside()
         self._labels.update(frame.detections.label(index) for index in frame.confirmed.nonzero()[0].tolist())
         minute = self._minutes.add(passages, inside, captured_at)
         interval = self._intervals.add(passages, inside, captured_at)
         report = self._report(minute, interval)
         self._totals.begin_day(captured_at.astimezone(self._time_zone).date())
-        self._totals.add(passages)
+        self._totals.add(passages, captured_at)
+        self._recent.extend((captured_at, (one.place, one.label, one.direction)) for one in passages)
         return report
+
+    def state(self, now: datetime, labels: Iterable[str] = ()) -> TrafficState:
+        """Return the counts as of now, by the clock of the frames. The totals are those that were stored last.
+
+        So they never fall, not even after a crash. Where nothing is stored, they are the current ones.
+
+        Args:
+            now: with a time zone.
+            labels: classes to include beside those that were counted, at this start or ever.
+        """
+        totals = self._totals
+        day = now.astimezone(self._time_zone).date()
+        if totals.day is not None and totals.day >= day:  # later: the clock was set back
+            day, today, first, last = totals.day, totals.today, totals.first, totals.last
+        else:
+            today, first, last = Counter(), None, None
+        ever = totals.ever if self._store is None else self._stored
+        minute = Counter(key for at, key in self._recent if now - _MINUTE < at <= now)
+        known = sorted({*labels, *self._labels, *(label for _, label, _ in totals.ever)})
+
+        def counts(place: str, label: str) -> dict[str, Any]:
+            of_day = _both(today, place, label)
+            return {
+                "per_minute": _both(minute, place, label),
+                "today": of_day,
+                "away": of_day["out"] - of_day["in"],
+                "total": _both(ever, place, label),
+            }
+
+        return TrafficState(
+            day=day,
+            day_began=datetime.combine(day, time(), self._time_zone).astimezone(timezone.utc),
+            first_flight=first,
+            last_flight=last,
+            lines={name: {label: counts(name, label) for label in known} for name in self._places.lines},
+            zones={
+                name: {
+                    label: {**counts(name, label), "inside": self._inside.get(name, {}).get(label, 0)}
+                    for label in known
+                }
+                for name in self._places.zones
+            },
+        )
 
     def close(self) -> TrafficReport | None:
         """End the interval before its time, as when the agent stops; return its report, or None without a frame."""
@@ -247,6 +323,7 @@ class Traffic:
     def _report(self, minute: Interval | None, interval: Interval | None) -> TrafficReport | None:
         if self._store is not None and (minute is not None or interval is not None):
             self._store.add([minute] if minute is not None else [], self._totals)
+            self._stored = Counter(self._totals.ever)
         if interval is None:
             return None
         day = interval.end.astimezone(self._time_zone).date() if self._totals.day is None else self._totals.day
@@ -271,10 +348,15 @@ class Traffic:
         )
 
     def _counts(self, place: str, label: str, interval: Interval) -> dict[str, Any]:
-        def both(counts: Mapping[_Key, int]) -> dict[str, int]:
-            return {direction: counts.get((place, label, direction), 0) for direction in ("in", "out")}
+        return {
+            **_both(interval.counts, place, label),
+            "today": _both(self._totals.today, place, label),
+            "total": _both(self._totals.ever, place, label),
+        }
 
-        return {**both(interval.counts), "today": both(self._totals.today), "total": both(self._totals.ever)}
+
+def _both(counts: Mapping[_Key, int], place: str, label: str) -> dict[str, int]:
+    return {direction: counts.get((place, label, direction), 0) for direction in ("in", "out")}
 
 
 def _next_multiple(at: datetime, seconds: float) -> datetime:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from beeagent.errors import InputError
+from beeagent.output import write_file
 from beeagent.web.server import network_of
 
 Role = Literal["viewer", "editor"]
@@ -217,12 +218,8 @@ def write_password(path: Path, role: Role, password: str) -> None:
         InputError: the file cannot be written, is no such file, or the password is too short.
     """
     hashes = {**(_read_hashes(path) if path.exists() else {}), role: hash_password(password)}
-    new = path.with_name(f"{path.name}.new")
     try:
-        new.unlink(missing_ok=True)
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-            file.writelines(f"{each} {hashed}\n" for each, hashed in sorted(hashes.items()))
-        new.replace(path)
+        write_file(path, [f"{each} {hashed}\n".encode() for each, hashed in sorted(hashes.items())])
     except OSError as error:
         raise InputError(f"page_password_file {path} cannot be written: {error.strerror or error}") from error
 

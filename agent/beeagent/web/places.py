@@ -1,7 +1,6 @@
 """The file of places as the page edits it."""
 
 import hashlib
-import os
 import stat
 import threading
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from beeagent.errors import BeeagentError
+from beeagent.output import write_file
 from beeagent.tracking import Places, format_places, load_places
 
 _HEAD: Final = "# Written by the page of beeagent; comments are lost when it is written again.\n\n"
@@ -76,18 +76,7 @@ class PlacesFile:
 
 def _replace(path: Path, text: str) -> None:
     """Replace a file such that after a crash there is the old one or the new one, with the mode of the old one."""
-    new = path.with_name(f"{path.name}.new")
     path.parent.mkdir(parents=True, exist_ok=True)
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fchmod(file.fileno(), mode)
-        os.fsync(file.fileno())
-    new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_file(path, [text.encode()], mode=mode)
+    path.chmod(mode)

@@ -11,6 +11,7 @@ import keras
 from beeagent import __version__
 from beeagent.errors import InputError
 
+from beeagent_models.datasets.atomic_write import atomic_write
 from beeagent_models.training.optimizer import first_falling_step, least_steps
 from beeagent_models.training.options import TrainingOptions
 
@@ -75,9 +76,8 @@ def refuse_other_run(path: Path, wanted: dict[str, Any]) -> None:
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
     """Write a record, whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(record, indent=1) + "\n")
-    partial.replace(path)
+    with atomic_write(path) as file:
+        file.write(json.dumps(record, indent=1) + "\n")
 
 
 def _version(package: str) -> str | None:

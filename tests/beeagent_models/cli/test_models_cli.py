@@ -460,6 +460,7 @@ def test_a_missing_extra_is_named(package: str, call: str, extra: str) -> None:
         "from pathlib import Path\nfrom beeagent.errors import InputError\nfrom beeagent_models import cli\n"
         f"try:\n    {call}\nexcept InputError as error:\n    print(error)"
     )
-    expected = f"this command needs {package}, which is not installed: pip install 'beeagent[{extra}]'\n"
+    install = f"pip install '.[{extra}]' in the folder of beeagent's sources"
+    expected = f"this command needs {package}, which is not installed: {install}\n"
     finished = run(code)
     assert finished.stdout == expected, finished.stderr

@@ -153,7 +153,7 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
             "except InputError as error:\n    print(error)"
         )
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        assert f"pip install 'beeagent[{extra}]'" in run.stdout, run.stderr
+        assert f"pip install '.[{extra}]'" in run.stdout, run.stderr
 
 
 def test_an_hour_costs_what_the_agent_s_settings_say() -> None:

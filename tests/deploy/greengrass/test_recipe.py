@@ -85,6 +85,7 @@ def test_permissions_and_platforms_follow_the_options() -> None:
         "aws.greengrass#PublishToIoTCore": [
             "beeagent/+/camera/detections",
             "beeagent/+/camera/traffic",
+            "beeagent/+/camera/state",
             "beeagent/+/status",
         ],
         "aws.greengrass#SubscribeToIoTCore": ["beeagent/+/camera/detections", "beeagent/+/camera/traffic"],
@@ -188,16 +189,16 @@ def test_each_nucleus_permits_exactly_what_the_agent_uses(arguments: list[str], 
     configuration = yaml.safe_load(recipe(*arguments))["ComponentConfiguration"]["DefaultConfiguration"]
     prefix, camera = configuration["topic_prefix"], configuration["camera_name"]
     results = [f"{prefix}/hive-7/{camera}/{leaf}" for leaf in ("detections", "traffic")]
-    status = f"{prefix}/hive-7/status"
+    retained = [f"{prefix}/hive-7/{camera}/state", f"{prefix}/hive-7/status"]
     used = {(operation, topic) for operation in ("PublishToIoTCore", "SubscribeToIoTCore") for topic in results}
-    used.add(("PublishToIoTCore", status))
+    used |= {("PublishToIoTCore", topic) for topic in retained}
     if configuration["broker"] == "greengrass://local":
-        used = {("PublishToTopic", topic) for topic in (*results, status)}
+        used = {("PublishToTopic", topic) for topic in (*results, *retained)}
     elsewhere = (f"{prefix}/hive-7/other/detections", f"other/hive-7/{camera}/detections", f"{prefix}/hive-7/more")
     permitted = {
         (operation, topic)
         for operation in ("PublishToIoTCore", "SubscribeToIoTCore", "PublishToTopic")
-        for topic in (*results, status, *elsewhere)
+        for topic in (*results, *retained, *elsewhere)
         if permits(configuration, operation, topic, kind=kind, thing="hive-7")
     }
     assert permitted == used

@@ -1,0 +1,161 @@
+"""The message with the live values of a camera, `beeagent.state/1`."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import ConfigDict, Field
+
+from beeagent.messages.message import (
+    OPEN,
+    Amount,
+    Count,
+    Message,
+    Part,
+    Text,
+    Timestamp,
+    TopicLevel,
+    rfc3339,
+    rounded,
+)
+from beeagent.messages.traffic import InOut
+
+SCHEMA: Final = "beeagent.state/1"
+_MAX_AWAY: Final = 2**53
+
+# No problem is empty by the JSON Schema; a reader accepts an empty one.
+_Problem = Annotated[str, Field(json_schema_extra={"minLength": 1})]
+
+
+class LineState(Part):
+    """What one class has done at a line."""
+
+    per_minute: InOut = Field(description="How many crossed it in the last 60 seconds, in each direction.")
+    today: InOut = Field(description="The same since day_began_at.")
+    away: Annotated[int, Field(ge=-_MAX_AWAY, le=_MAX_AWAY)] = Field(
+        description="today.out less today.in. Below 0 when more came in than went out."
+    )
+    total: InOut = Field(
+        description="The same since counting began, over all restarts. Never falls: counts are added once they are "
+        "stored on the device, within a minute."
+    )
+
+
+class ZoneState(LineState):
+    """What one class has done in a zone; in and out as in beeagent.traffic/1."""
+
+    inside: Count = Field(description="How many are in it now.")
+
+
+class OutboxState(Part):
+    """The results of the agent that wait for the broker."""
+
+    waiting: Count = Field(description="Results not yet acknowledged.")
+    dropped: Count = Field(description="Results given up, over all restarts.")
+    last_delivery_at: Timestamp | None = Field(
+        default=None, description="When the broker last acknowledged a result. Absent until it has done so."
+    )
+
+
+class StateMessage(Message):
+    """The live values of a camera: what Home Assistant and dashboards show.
+
+    Published retained on <prefix>/<device>/<camera>/state, QoS 1 (0 through Greengrass), UTF-8, when a value changes
+    and at least every state_interval seconds. It never waits in the outbox: a value is of the moment it is published,
+    and one that cannot be published is dropped. Later releases may add fields where additional properties are allowed:
+    a reader must ignore those it does not know.
+    """
+
+    model_config = ConfigDict(title=SCHEMA, json_schema_extra=OPEN)
+
+    schema_: Literal["beeagent.state/1"] = Field(alias="schema", description="Name and major version of this message.")
+    device: TopicLevel = Field(description="Name of the device, as in the topic.")
+    camera: TopicLevel = Field(description="Name of the camera on the device, as in the topic.")
+    at: Timestamp = Field(description="When this was written: UTC by the device's clock.")
+    model: Text = Field(description="The model in use, as in beeagent.detections/1.")
+    watching: bool = Field(
+        description="Whether frames are being processed. If false, objects is empty, and per_minute and inside are of "
+        "no use."
+    )
+    objects: dict[str, Count] = Field(
+        description="Number of detections in the newest frame, by label, of the model on the device. A model of few "
+        "labels has all of them, with 0 where there is none; another one those that it has detected since the start."
+    )
+    frames_per_s: Annotated[Amount, rounded(2)] = Field(description="Frames processed per second, recently.")
+    camera_problem: bool = Field(description="Whether the camera has a problem.")
+    problems: list[_Problem] = Field(description="All problems of the agent, for people; empty if there are none.")
+    temperature_c: Annotated[float, Field(ge=-273.15, le=1000, allow_inf_nan=False), rounded(1)] | None = Field(
+        default=None, description="Temperature of the processor in degrees Celsius. Absent where it is not known."
+    )
+    outbox: OutboxState = Field(description="The results that wait for the broker.")
+    day: Annotated[str, Field(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$", json_schema_extra={"format": "date"})] | None = (
+        Field(
+            default=None,
+            description="The day that today counts, by the device's time zone. This and what follows is absent where "
+            "nothing is counted.",
+        )
+    )
+    day_began_at: Timestamp | None = Field(default=None, description="When that day began.")
+    first_flight_at: Timestamp | None = Field(
+        default=None, description="When the first bee of that day was counted, in or out. Absent before that."
+    )
+    last_flight_at: Timestamp | None = Field(default=None, description="When the last one was, likewise.")
+    lines: dict[str, dict[str, LineState]] | None = Field(
+        default=None, description="Each line by its name, with what each class has done, by label as in objects."
+    )
+    zones: dict[str, dict[str, ZoneState]] | None = Field(default=None, description="Each zone, likewise.")
+
+
+def state_message(  # noqa: PLR0913 - the fields of the message
+    *,
+    device: str,
+    camera: str,
+    at: datetime,
+    model: str,
+    watching: bool,
+    objects: Mapping[str, int],
+    frames_per_s: float,
+    camera_problem: bool,
+    problems: Sequence[str],
+    waiting: int,
+    dropped: int,
+    last_delivery: datetime | None,
+    temperature_c: float | None = None,
+    day: date | None = None,
+    day_began: datetime | None = None,
+    first_flight: datetime | None = None,
+    last_flight: datetime | None = None,
+    lines: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+    zones: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+) -> StateMessage:
+    """Build the message; each argument is the field of that name, times with a time zone.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+    return StateMessage.model_validate(
+        {
+            "schema": SCHEMA,
+            "device": device,
+            "camera": camera,
+            "at": rfc3339(at),
+            "model": model,
+            "watching": watching,
+            "objects": objects,
+            "frames_per_s": frames_per_s,
+            "camera_problem": camera_problem,
+            "problems": list(problems),
+            "temperature_c": temperature_c,
+            "outbox": {"waiting": waiting, "dropped": dropped, "last_delivery_at": _time(last_delivery)},
+            "day": None if day is None else day.isoformat(),
+            "day_began_at": _time(day_began),
+            "first_flight_at": _time(first_flight),
+            "last_flight_at": _time(last_flight),
+            "lines": lines,
+            "zones": zones,
+        }
+    )
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else rfc3339(moment)
