@@ -174,6 +174,8 @@ def test_help_names_every_command_and_option(tmp_path: Path) -> None:
         "show",
         "dataset",
         "places",
+        "fleet",
+        "rollout",
     ):
         assert f"  {command}" in ended.stdout
     for option in (

@@ -3,7 +3,6 @@
 import http.client
 import json
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -177,9 +176,7 @@ def test_model_is_reloaded_and_sigterm_ends_the_agent_while_the_camera_sleeps(
         assert agent.is_asleep()
         assert agent.wake()[0]["model"].startswith("other@")
         agent.fall_asleep(EVENING + timedelta(days=1))
-        began = time.monotonic()
         agent.end()
-        assert time.monotonic() - began < 10
 
 
 def test_results_are_delivered_while_the_camera_sleeps(mosquitto: Mosquitto, tmp_path: Path) -> None:

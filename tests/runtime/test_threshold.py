@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from beeagent.detection.pool import CANDIDATES
 from beeagent.errors import BeeagentError
 from beeagent.runtime.factory import build_detectors, load_model
 from beeagent.runtime.reload import Reload
@@ -96,4 +97,4 @@ def test_reload_uses_the_threshold_in_detectors_and_tracker(
     assert problems == [None]
     assert of_tracker[-1] == used
     assert pipeline.detectors is not pool
-    assert (pipeline.detectors.threshold, pipeline.detectors.lowest) == (used, used / 2)
+    assert (pipeline.detectors.threshold, pipeline.detectors.lowest) == (used, used * CANDIDATES)

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from beeagent.detection.motion import MotionDetector
 from beeagent.detection.regions import RegionOptions, RegionPlan, RegionPlanner
 from beeagent.detection.transforms import Fit
 from beeagent.detection.uncertainty import UncertaintyRange
+
+CANDIDATES: Final = 0.15
+"""Confidence of the weakest candidates for tracking, as a ratio of the threshold."""
 
 
 class DecodedFrame(NamedTuple):
@@ -70,8 +73,8 @@ class DetectorPool:
             uncertainty: confidences at which the model is unsure; the detectors' threshold is then lowered to its low
                 end. None if nobody needs to know.
             regions: how to choose the regions of a frame by activity; None to process all of each frame.
-            candidates: whether to return candidates down to half of the threshold; not with regions, which would follow
-                each false one.
+            candidates: whether to return candidates down to `CANDIDATES` of the threshold; not with regions, which
+                would follow each false one.
 
         Raises:
             InputError: the model cannot be used.
@@ -208,7 +211,7 @@ class DetectorPool:
             threshold,
             uncertainty,
             unsure_from=threshold if uncertainty is None else min(threshold, uncertainty.low),
-            candidates_from=threshold / 2 if self._with_candidates else threshold,
+            candidates_from=threshold * CANDIDATES if self._with_candidates else threshold,
         )
 
     def _detector(self, worker: int) -> Detector:

@@ -128,6 +128,7 @@ class Agent:
                 thresholded,
                 bundle,
                 in_memory=outbox_path is None,
+                outbox=outbox,
                 on_places_problem=problems.of("places"),
                 on_history_problem=problems.of("counts"),
             )

@@ -50,7 +50,7 @@ from beeagent.detection import (
     uncertainty_range,
 )
 from beeagent.errors import BeeagentError, InputError, requires_extra
-from beeagent.messages import status_topic
+from beeagent.messages import status_topic, traffic_topic
 from beeagent.mqtt import (
     BrokerAddress,
     Embedded,
@@ -234,11 +234,12 @@ def _require_sequence(settings: Settings, name: str, *, instead: str) -> None:
         )
 
 
-def build_counting(
+def build_counting(  # noqa: PLR0913 - the settings, and what it reports to
     settings: Settings,
     bundle: ModelBundle,
     *,
     in_memory: bool,
+    outbox: Outbox,
     on_places_problem: Callable[[str | None], None],
     on_history_problem: Callable[[str | None], None],
 ) -> Counting | None:
@@ -248,6 +249,7 @@ def build_counting(
         settings: section `tracking`, and `threshold`.
         bundle: the model.
         in_memory: whether counts are kept in memory alone.
+        outbox: may have the last totals if the file of counts is damaged.
         on_places_problem: see `Counting`.
         on_history_problem: see `Counting`.
 
@@ -266,12 +268,18 @@ def build_counting(
         with suppress(OSError):  # opening the file says why
             file.parent.mkdir(parents=True, exist_ok=True)
         history = CountHistory(file)
+    topic = traffic_topic(settings.messages.topic_prefix, settings.agent.device, settings.camera.name)
+
+    def last_message() -> bytes | None:
+        return None if (row := outbox.newest(topic)) is None else row.payload
+
     try:
         return Counting(
             places_file=places,
             interval_s=tracking.traffic_interval,
             threshold=_threshold(settings, bundle),
             history=history,
+            last_message=last_message,
             on_places_problem=on_places_problem,
             on_history_problem=on_history_problem,
         )

@@ -37,9 +37,10 @@ def build_page(  # noqa: PLR0913 - the parts that it shows
 
     def state() -> AgentState:
         now = health.snapshot()
+        asleep = now.asleep is not None and now.state == "online"
         return AgentState(
             model=now.model,
-            state=now.state,
+            state="asleep" if asleep else now.state,
             reasons=now.reasons,
             frames_per_s=now.camera.frames_per_s,
             frame_age_s=now.camera.frame_age_s,

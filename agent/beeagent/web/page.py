@@ -59,7 +59,7 @@ class AgentState:
 
     Attributes:
         model: identity of the model.
-        state: `online`, `degraded` and so on.
+        state: `online`, `degraded`, `asleep` and so on.
         reasons: the problems, one line each.
         frames_per_s: frames processed per second.
         frame_age_s: seconds since the newest frame was captured; None before the first.

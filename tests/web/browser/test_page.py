@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from beeagent.tracking import load_places
+from support.page_agent import PageAgent
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
-    from support.page_agent import PageAgent
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
 COUNTED_MS = 120_000  # until a drawn bee has crossed the line, on a machine with other work
@@ -502,6 +502,19 @@ def test_each_state_says_what_to_do(signed_in: Open, changes: dict[str, Any], pi
     change_state(page, **changes)
     page.get_by_text(sentence).first.wait_for()
     assert page.locator("#health").inner_text() == pill
+
+
+def test_sleeping_agent_says_so(tmp_path: Path, open_page: Open) -> None:
+    later = datetime.now().astimezone() + timedelta(hours=6)
+    agent = PageAgent(tmp_path, "--track", "--active", f"{later:%H:%M}..{later + timedelta(hours=1):%H:%M}")
+    agent.start()
+    try:
+        page = open_page(agent.link())
+        page.wait_for_selector("#health[data-state=asleep]")
+        assert "no frames are processed until it wakes up" in page.locator("#notice").inner_text()
+        page.get_by_text("Asleep.").wait_for()
+    finally:
+        agent.end()
 
 
 def test_no_frame_yet_says_so(agent: PageAgent, open_page: Open) -> None:
