@@ -300,6 +300,7 @@ def focused(page: Page) -> str:
 
 
 def tab_to(page: Page, text: str) -> None:
+    page.wait_for_selector("#add-line")
     for _ in range(60):
         page.keyboard.press("Tab")
         if focused(page).startswith(text):
@@ -629,6 +630,7 @@ def test_names_contrast_and_size_of_everything(
 ) -> None:
     options = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
     page = signed_in(**options)
+    page.wait_for_selector("#add-zone")
     page.focus("#add-zone")
     wait_saved(page, lambda: page.keyboard.press("Enter"))
     page.focus("#threshold-slider")

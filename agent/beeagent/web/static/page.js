@@ -60,6 +60,7 @@ async function poll() {
       if (state.places_file && (!places.loaded || Date.now() - placesLoaded > PLACES_MS)) {
         placesLoaded = Date.now();
         await places.load();
+        allowEditing();
       }
     } catch (error) {
       if (error.status === 401) return;
@@ -81,9 +82,15 @@ function show() {
   aim.set(state.aim);
   threshold.set(state.threshold, editable);
   overlay.setCounts(state.places);
-  editor.allow(editable && state.places_file, placesNote(editable));
+  allowEditing();
   showCounts();
   showHealth();
+}
+
+function allowEditing() {
+  const editable = state.role === "editor";
+  // A place that is drawn before the others are loaded would be lost.
+  editor.allow(editable && state.places_file && places.loaded, placesNote(editable));
 }
 
 function readout() {
