@@ -117,13 +117,14 @@ class _Broker:
         self._past_cpu = 0.0
 
     def start(self) -> float:
-        """Start, and return when it listened."""
+        """Start, wait until it listens, and return when it was started: a sender may connect before this does."""
+        began = time.monotonic()
         self._process = subprocess.Popen(  # noqa: S603 - found above
             [self._program, "-c", str(self._config)], stderr=subprocess.DEVNULL
         )
         while True:
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-                return time.monotonic()
+                return began
             if self._process.poll() is not None:
                 raise SystemExit(f"mosquitto ended with {self._process.returncode}")
             time.sleep(0.01)
@@ -205,7 +206,7 @@ class _Subscriber:
         chosen = sorted(age for at, age in zip(self._captured, self._ages, strict=True) if since <= at < until)
         if len(chosen) < 2:
             return {}
-        cuts = statistics.quantiles(chosen, n=100)
+        cuts = statistics.quantiles(chosen, n=100, method="inclusive")
         return {"p50": cuts[49], "p95": cuts[94], "p99": cuts[98], "max": chosen[-1]}
 
     def missing(self, last: list[int]) -> int:

@@ -108,6 +108,7 @@ class Announcement:
                 yield self._sensor(
                     (f"{name}-flight",), f"{name} flight today", device_class="timestamp", value_template=template
                 )
+        yield self._binary_sensor("asleep", "asleep", value_template='{{ "ON" if value_json.asleep else "OFF" }}')
         yield self._binary_sensor(
             "camera-problem",
             "camera problem",

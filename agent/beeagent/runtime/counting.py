@@ -175,7 +175,10 @@ class Counting:
     def end(self) -> TrafficReport | None:
         """End all tracks, and the interval before its time; return its report, or None without a frame."""
         self._tracker.interrupt()
-        return None if self._traffic is None else self._traffic.close()
+        if self._traffic is None:
+            return None
+        with self._lock:
+            return self._traffic.close()
 
     def close(self) -> None:
         """Close the file of counts. Safe to call twice."""
