@@ -173,6 +173,7 @@ def test_help_names_every_command_and_option(tmp_path: Path) -> None:
         "evaluate",
         "show",
         "dataset",
+        "page",
         "places",
         "fleet",
         "rollout",

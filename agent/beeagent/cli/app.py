@@ -18,6 +18,7 @@ from beeagent import __version__
 from beeagent.cli.fleet import fleet_commands
 from beeagent.cli.home_assistant import home_assistant_commands
 from beeagent.cli.options import BROKER, Config, settings_options
+from beeagent.cli.page import page_commands
 from beeagent.cli.places import places_commands
 from beeagent.cli.rekognition import rekognition_commands
 from beeagent.errors import BeeagentError, InputError
@@ -75,6 +76,7 @@ def build_app() -> typer.Typer:
     app.callback(invoke_without_command=True)(run)
     for command in (demo, watch, status, report, doctor, bench, schema):
         app.command(epilog=None)(command)
+    app.add_typer(page_commands(), name="page")
     app.add_typer(fleet_commands(), name="fleet")
     app.add_typer(places_commands(), name="places")
     app.add_typer(rekognition_commands(), name="rekognition")

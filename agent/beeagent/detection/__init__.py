@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from beeagent import lazy_exports
 
 if TYPE_CHECKING:
-    from beeagent.detection.advice import ModelAdvice, ModelMeasurement, advise, measure_models
+    from beeagent.detection.advice import (
+        ModelAdvice,
+        ModelMeasurement,
+        advise,
+        input_scale,
+        measure_models,
+        size_advice,
+    )
     from beeagent.detection.boxes import box_areas, intersection_areas, iou
     from beeagent.detection.bundle import (
         DEFAULT_MODEL,
@@ -41,7 +48,7 @@ else:  # a type checker would accept any name
     __getattr__ = lazy_exports(
         __name__,
         {
-            "advice": ("ModelAdvice", "ModelMeasurement", "advise", "measure_models"),
+            "advice": ("ModelAdvice", "ModelMeasurement", "advise", "input_scale", "measure_models", "size_advice"),
             "boxes": ("box_areas", "intersection_areas", "iou"),
             "bundle": (
                 "DEFAULT_MODEL",
@@ -77,7 +84,7 @@ __all__ = [
     "Detections", "Detector", "DetectorOptions", "DetectorPool", "Fit", "FrameLayout", "InputSpec", "InputTransform",
     "Manifest", "Masks", "Metrics", "ModelAdvice", "ModelBundle", "ModelMeasurement", "PreparedFrame", "RawOutputs",
     "Region", "RegionOptions", "Reliability", "Threshold", "Tiling", "UncertaintyRange", "advise", "box_areas",
-    "bundled_models", "default_model", "input_transform", "inside_polygon", "intersection_areas", "iou", "letterbox",
-    "load_probed_bundle", "measure_models", "padding_value", "parse_tiling", "read_labels", "resolve_model",
-    "resolve_tiling", "runtime_name", "uncertainty_range",
+    "bundled_models", "default_model", "input_scale", "input_transform", "inside_polygon", "intersection_areas", "iou",
+    "letterbox", "load_probed_bundle", "measure_models", "padding_value", "parse_tiling", "read_labels",
+    "resolve_model", "resolve_tiling", "runtime_name", "size_advice", "uncertainty_range",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from beeagent.camera import Frame
 from beeagent.detection import Masks
@@ -121,6 +121,37 @@ class Counting:
             return None
         with self._lock:
             return self._traffic.state(self._video_at or datetime.now(timezone.utc), labels)
+
+    @property
+    def places_file(self) -> Path | None:
+        """The file of the lines, zones and masks; None if bees are followed only."""
+        return self._file
+
+    @property
+    def history_file(self) -> Path | None:
+        """The file of the counts per minute; None if they are kept in memory."""
+        return None if self._history is None else self._history.path
+
+    def set_threshold(self, threshold: float) -> None:
+        """Use another confidence from which a detection is published, 0 to 1. From any thread."""
+        self._tracker.set_high_confidence(_TRACKS_FROM * threshold)
+
+    def today(self) -> dict[str, dict[str, Any]]:
+        """Return who came in and went out today, by line and zone and by label, and who is in each zone now.
+
+        As the page's API has it; from any thread.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        if (state := self.state(())) is not None:
+            for kind, places in (("line", state.lines), ("zone", state.zones)):
+                for name, labels in places.items():
+                    counts = {
+                        label: {**of["today"], **({"inside": of["inside"]} if kind == "zone" else {})}
+                        for label, of in labels.items()
+                    }
+                    seen = {label: each for label, each in counts.items() if any(each.values())}
+                    found[name] = {"kind": kind, "labels": seen}
+        return found
 
     @property
     def totals(self) -> dict[tuple[str, str, str], int]:

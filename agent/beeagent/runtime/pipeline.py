@@ -159,6 +159,11 @@ class Pipeline:
         """Identity of the model that the next frame goes to."""
         return self._model.identity
 
+    @property
+    def detectors(self) -> DetectorPool:
+        """The detectors that the next frame goes to."""
+        return self._model
+
     def start(self) -> None:
         """Start the stages."""
         self._preparing.start()

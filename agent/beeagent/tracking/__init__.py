@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from beeagent.tracking.counting import Passage, PlaceCounter
     from beeagent.tracking.daily import Day, StatusChange, day_of, summarize
     from beeagent.tracking.drawing import draw_places
-    from beeagent.tracking.history import CountHistory, read_history, write_csv
+    from beeagent.tracking.history import CountHistory, read_history, read_traffic, write_csv
     from beeagent.tracking.page import report_page
-    from beeagent.tracking.places import Area, Line, Places, load_places, parse_places
+    from beeagent.tracking.places import Area, Line, Places, format_places, load_places, parse_places, validate_places
     from beeagent.tracking.tracker import TrackedFrame, Tracker, TrackerOptions
     from beeagent.tracking.traffic import (
         Interval,
@@ -32,9 +32,9 @@ else:  # a type checker would accept any name
             "counting": ("Passage", "PlaceCounter"),
             "daily": ("Day", "StatusChange", "day_of", "summarize"),
             "drawing": ("draw_places",),
-            "history": ("CountHistory", "read_history", "write_csv"),
+            "history": ("CountHistory", "read_history", "read_traffic", "write_csv"),
             "page": ("report_page",),
-            "places": ("Area", "Line", "Places", "load_places", "parse_places"),
+            "places": ("Area", "Line", "Places", "format_places", "load_places", "parse_places", "validate_places"),
             "tracker": ("TrackedFrame", "Tracker", "TrackerOptions"),
             "traffic": (
                 "Interval",
@@ -51,6 +51,6 @@ else:  # a type checker would accept any name
 __all__ = [
     "Area", "CountHistory", "Day", "Interval", "IntervalCounter", "Line", "Passage", "PlaceCounter", "Places",
     "StatusChange", "Totals", "TrackedFrame", "Tracker", "TrackerOptions", "Traffic", "TrafficReport", "TrafficState",
-    "TrafficStore", "day_of", "draw_places", "load_places", "parse_places", "read_history", "report_page", "summarize",
-    "write_csv",
+    "TrafficStore", "day_of", "draw_places", "format_places", "load_places", "parse_places", "read_history",
+    "read_traffic", "report_page", "summarize", "validate_places", "write_csv",
 ]  # fmt: skip

@@ -107,6 +107,11 @@ class CountHistory:
             (place, label): number for number, place, label in database.execute("SELECT id, place, label FROM names")
         }
 
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
     def _begin_again(self, reason: str) -> None:
         """Rename the damaged file, and begin a new one."""
         self._database.close()
@@ -306,6 +311,36 @@ def _stored_totals(database: sqlite3.Connection) -> Totals:
         return Totals() if row is None else Totals.from_json(row[0])
     except ValueError as error:
         raise sqlite3.DatabaseError(str(error)) from error
+
+
+def read_traffic(path: Path, *, since: datetime, step_minutes: int) -> list[tuple[datetime, str, str, int, int]]:
+    """Return the counts of a history, which another connection may be writing.
+
+    Args:
+        path: of the file.
+        since: first moment, with a time zone.
+        step_minutes: length of the steps over which counts are added up; they begin at multiples of it since 1970.
+
+    Returns:
+        Begin of the step, place, label, in and out, by time; only where there were any.
+
+    Raises:
+        BeeagentError: the file cannot be read.
+    """
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            rows = database.execute(
+                'SELECT c.minute / ?1 * ?1 AS step, n.place, n.label, sum(c."in"), sum(c.out) '
+                "FROM counts c JOIN names n ON n.id = c.name WHERE c.minute >= ?2 "
+                'GROUP BY step, n.place, n.label HAVING sum(c."in") + sum(c.out) > 0 ORDER BY step, n.place, n.label',
+                (step_minutes, _minute(since)),
+            ).fetchall()
+    except sqlite3.Error as error:
+        raise BeeagentError(f"counts {path}: cannot be read: {error}") from error
+    return [
+        (datetime.fromtimestamp(minute * 60, timezone.utc), place, label, into, out)
+        for minute, place, label, into, out in rows
+    ]
 
 
 def _rows(interval: Interval) -> Mapping[tuple[str, str], tuple[int, int, int]]:

@@ -162,10 +162,30 @@ def parse_places(content: bytes) -> Places:
         raise InputError(f"is not UTF-8 at byte {error.start}") from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"is not TOML: {error}") from error
+    return validate_places(read)
+
+
+def validate_places(read: object) -> Places:
+    """Return the places of the tables of a file, as TOML or JSON has them.
+
+    Raises:
+        InputError: one of them is not allowed.
+    """
     try:
         return Places.model_validate(read)
     except ValidationError as error:
         raise InputError(_explain(error)) from error
+
+
+def format_places(places: Places) -> str:
+    """Return the content of a file of these places, for `parse_places`."""
+    tables = []
+    for kind, named in places.model_dump(by_alias=True).items():
+        for name, place in named.items():
+            points = ", ".join(f"[{x!r}, {y!r}]" for x, y in place["points"])
+            direction = f'in = "{place["in"]}"\n' if "in" in place else ""
+            tables.append(f"[{kind}.{name}]\npoints = [{points}]\n{direction}")
+    return "\n".join(tables)
 
 
 def _explain(error: ValidationError) -> str:
