@@ -2,11 +2,16 @@
 
     python bench/regions.py                                   drawn scenes with known truth, a perfect detector
     python bench/regions.py --model bees-lite0 --only day     the same with a real model
+    python bench/regions.py --model bees-lite0 --only day --plot day.svg   and a plot of it
     python bench/regions.py --model bees-lite0 --video hive.mp4   agreement with all tiles on a recording
+    python bench/regions.py --model bees-lite0 --dataset hive     labelled images, each processed as a first frame
     python bench/regions.py --motion                          processor time of motion detection on one core
 
 The perfect detector returns the truth inside a region, but for bees of which less than half is visible or that have
 less than 8 pixels of the model's input: so results depend on which regions are processed, not on a model's weights.
+
+Of a recording, the truth is not known: the detections of tiles are taken for it. A second row shows how far the model
+agrees with itself: it is that of the same tiles, moved by 8 pixels.
 """
 
 import argparse
@@ -17,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cv2
+import matplotlib as mpl
 import numpy as np
 from beeagent.camera import open_camera
 from beeagent.camera.synthetic.address import SceneOptions
@@ -25,7 +31,10 @@ from beeagent.detection import Detections, Detector, Region, iou, parse_tiling
 from beeagent.detection.motion import MotionDetector
 from beeagent.detection.regions import RegionPlanner
 from beeagent.detection.tiling import frame_regions, merge_regions
+from beeagent_models.datasets import load_image, read_dataset
 from beeagent_models.synthetic.boxes import visible_boxes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 _INPUT = (320, 320)
@@ -35,6 +44,10 @@ _MATCH_IOU = 0.5
 _LABELS = ("bee",)
 _BEES = (16, 28, 40)
 """Lengths of bees in pixels."""
+_DAY = ((0, 0.1), (0, 0.1), (0, 0.1), (0, 0.2), (1, 0.4), (3, 0.7), (8, 0.9), (20, 1.0), (40, 1.0), (70, 1.1))
+"""The parts of a day, from night to noon: how many bees, and how much light."""
+_MOVED = 8
+"""By how many pixels tiles are moved to see how far a model agrees with itself."""
 
 Pixels = NDArray[np.uint8]
 Boxes = NDArray[np.float32]
@@ -53,6 +66,7 @@ class Sample(NamedTuple):
         return int(self.pixels.shape[1]), int(self.pixels.shape[0])
 
 
+Scores = dict[str, "Score"]
 Detect = Callable[[Sample, Region], Detections]
 Change = Callable[[Pixels, int], Pixels]
 
@@ -111,6 +125,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="a bundle or a bundled model; without it, the perfect detector")
     parser.add_argument("--video", help="a recording, compared with all tiles; needs --model")
+    parser.add_argument("--dataset", type=Path, help="labelled images, in any format that training reads")
+    parser.add_argument("--images", type=int, default=60, help="how many of the dataset, at even distances")
+    parser.add_argument("--plot", type=Path, help="where to write an SVG or PNG of the days")
     parser.add_argument("--only", help="only scenes whose name contains this")
     parser.add_argument("--tiles", default="2x2")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each scene, and of each part of a day")
@@ -132,21 +149,38 @@ def main() -> None:
     print("|" + " --- |" * 9)
     if arguments.video:
         scenes = {Path(arguments.video).name: _video(arguments.video, seconds=arguments.seconds)}
+    elif arguments.dataset:
+        scenes = {arguments.dataset.stem: _images(arguments.dataset, count=arguments.images)}
     else:
         scenes = _scenes(seconds=arguments.seconds, fps=arguments.fps)
+    days: dict[str, list[Scores]] = {}
     for name, samples in scenes.items():
-        if arguments.only is None or arguments.only in name:
-            planner = RegionPlanner(
-                model_input=model_input, tiling=parse_tiling(arguments.tiles), max_inference_rate=arguments.rate
-            )
-            _print(name, _compare(samples, detect, planner, tiles=arguments.tiles, model_input=model_input))
+        if arguments.only is not None and arguments.only not in name:
+            continue
+        planner = RegionPlanner(
+            model_input=model_input, tiling=parse_tiling(arguments.tiles), max_inference_rate=arguments.rate
+        )
+        scores, by_part = _compare(
+            samples, detect, planner, tiles=arguments.tiles, model_input=model_input, part_s=arguments.seconds
+        )
+        _print(name, scores)
+        if name.startswith("day"):
+            days[name] = by_part
+    if arguments.plot:
+        _plot(arguments.plot, days, title=arguments.model or "a perfect detector")
 
 
-def _compare(
-    samples: Iterator[Sample], detect: Detect, planner: RegionPlanner, *, tiles: str, model_input: tuple[int, int]
-) -> dict[str, Score]:
-    """Return the scores of the whole frame, of tiles and of regions; without truth, tiles are the truth."""
-    scores = {"whole": Score(), "tiles": Score(), "regions": Score()}
+def _compare(  # noqa: PLR0913 - what distinguishes a comparison
+    samples: Iterator[Sample],
+    detect: Detect,
+    planner: RegionPlanner,
+    *,
+    tiles: str,
+    model_input: tuple[int, int],
+    part_s: float,
+) -> tuple[Scores, list[Scores]]:
+    """Return the scores of the whole frame, of tiles and of regions, over all and for each part of so many seconds."""
+    total, parts = _new_scores(), [_new_scores()]
     motion = MotionDetector()
     for sample in samples:
         frame = sample.size
@@ -154,24 +188,81 @@ def _compare(
         found = [detect(sample, region) for region in fixed]
         merged = merge_regions(found, fixed, frame=frame)
         truth = merged.xyxy(frame) if sample.truth is None else sample.truth
-        scores["whole"].add(found[0], truth, size=frame, inferences=1)
-        scores["tiles"].add(merged, truth, size=frame, inferences=len(fixed))
         planner.observe(motion.update(sample.pixels, at=sample.at), frame=frame, at=sample.at)
         plan = planner.plan(frame=frame, at=sample.at)
         everything, _ = planner.resolve(plan, [detect(sample, region) for region in plan.regions], found[0].labels)
-        scores["regions"].add(everything, truth, size=frame, inferences=len(plan.regions))
-    return scores
+        results = {
+            "whole": (found[0], 1),
+            "tiles": (merged, len(fixed)),
+            "regions": (everything, len(plan.regions)),
+        }
+        if sample.truth is None:
+            moved = _moved(fixed, frame)
+            results["moved"] = (
+                merge_regions([detect(sample, region) for region in moved], moved, frame=frame),
+                len(moved),
+            )
+        while len(parts) <= sample.at // part_s:
+            parts.append(_new_scores())
+        for scores in (total, parts[max(0, int(sample.at // part_s))]):
+            for name, (detections, inferences) in results.items():
+                scores[name].add(detections, truth, size=frame, inferences=inferences)
+    return total, parts
 
 
-def _print(name: str, scores: dict[str, Score]) -> None:
-    whole, tiles, regions = scores["whole"], scores["tiles"], scores["regions"]
-    print(
-        f"| {name} | {whole.recall:.3f} | {tiles.recall:.3f} "
-        f"| {tiles.recall_at(regions.precision):.3f} | {regions.recall:.3f} | {tiles.precision:.3f} "
-        f"| {regions.precision:.3f} | {regions.inferences / regions.frames:.2f} "
-        f"| {regions.inferences / tiles.inferences:.0%} |".replace("nan", ""),
-        flush=True,
+def _new_scores() -> Scores:
+    return {name: Score() for name in ("whole", "tiles", "regions", "moved")}
+
+
+def _moved(regions: tuple[Region, ...], frame: tuple[int, int]) -> tuple[Region, ...]:
+    """Return the whole frame, and its tiles moved towards the middle."""
+    return regions[:1] + tuple(
+        Region(
+            min(region.left + _MOVED, max(0, frame[0] - region.width - _MOVED)),
+            min(region.top + _MOVED, max(0, frame[1] - region.height - _MOVED)),
+            region.width,
+            region.height,
+        )
+        for region in regions[1:]
     )
+
+
+def _print(name: str, scores: Scores) -> None:
+    whole, tiles = scores["whole"], scores["tiles"]
+    for suffix, chosen in (("", scores["regions"]), (", tiles moved", scores["moved"])):
+        if chosen.frames:
+            print(
+                f"| {name}{suffix} | {whole.recall:.3f} | {tiles.recall:.3f} "
+                f"| {tiles.recall_at(chosen.precision):.3f} | {chosen.recall:.3f} | {tiles.precision:.3f} "
+                f"| {chosen.precision:.3f} | {chosen.inferences / chosen.frames:.2f} "
+                f"| {chosen.inferences / tiles.inferences:.0%} |".replace("nan", ""),
+                flush=True,
+            )
+
+
+def _plot(path: Path, days: dict[str, list[Scores]], *, title: str) -> None:
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    cost, recall = figure.subplots(1, 2)
+    parts = range(len(_DAY))
+    for number, (name, by_part) in enumerate(days.items()):
+        colour = f"C{number}"
+        regions, tiles = ([scores[way] for scores in by_part[: len(_DAY)]] for way in ("regions", "tiles"))
+        cost.plot(parts, [score.inferences / score.frames for score in regions], "o-", color=colour, label=name)
+        recall.plot(parts, [score.recall for score in regions], "o-", color=colour, label=f"{name}: regions")
+        recall.plot(parts, [score.recall for score in tiles], "s:", color=colour, label="tiles")
+    cost.axhline(5, linestyle=":", color="grey", label="2x2 tiles and the whole frame")
+    cost.axhline(2, linestyle="--", color="grey", label="40 % of that, the goal over the day")
+    cost.set(ylabel="inferences per frame", ylim=(0, 5.3))
+    recall.set(ylabel="recall", ylim=(0, 1.02))
+    for axes in (cost, recall):
+        axes.set_xticks(parts, [f"{bees}\n{light:.0%}" for bees, light in _DAY])
+        axes.set_xlabel("part of the day: bees, light")
+        axes.grid(visible=True, alpha=0.3)
+        axes.legend(fontsize="x-small")
+    figure.suptitle(title)
+    mpl.rcParams["svg.hashsalt"] = "regions"
+    figure.savefig(path, dpi=100, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def _perfect(sample: Sample, region: Region) -> Detections:
@@ -232,8 +323,7 @@ def _scene(  # noqa: PLR0913 - what distinguishes a scene
 
 def _day(size: tuple[int, int], *, length: float, seconds: float, fps: float) -> Iterator[Sample]:
     """From night to noon in ten parts: ever lighter, and ever more bees."""
-    hours = ((0, 0.1), (0, 0.1), (0, 0.1), (0, 0.2), (1, 0.4), (3, 0.7), (8, 0.9), (20, 1.0), (40, 1.0), (70, 1.1))
-    for hour, (bees, light) in enumerate(hours):
+    for hour, (bees, light) in enumerate(_DAY):
         change, start = _dimmed(light), hour * seconds
         yield from _scene(size, (bees, bees), length=length, seconds=seconds, fps=fps, change=change, start=start)
 
@@ -293,6 +383,13 @@ def _video(path: str, *, seconds: float) -> Iterator[Sample]:
             if at > seconds:
                 break
             yield Sample(frame.pixels, at, None)
+
+
+def _images(path: Path, *, count: int) -> Iterator[Sample]:
+    dataset = read_dataset(path)
+    for index, image in enumerate(dataset.images[:: max(1, len(dataset.images) // count)]):
+        # With a time that goes back, each is a first frame.
+        yield Sample(load_image(image), -float(index), image.boxes)
 
 
 def _measure_motion(scenes: dict[str, Iterator[Sample]], *, only: str | None) -> None:

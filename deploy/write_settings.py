@@ -50,8 +50,8 @@ A file may also have the names of the environment, in small letters and without 
 before version 0.2. The configuration of a Greengrass component takes both forms. Its recipe has no sections, because a
 deployment is merged key by key with what the device already has.
 
-`path`, `labels`, `threshold` and `tiles` of `[model]` can change while the agent runs: change the file and send SIGHUP.
-All others need a restart. SIGHUP also reads the file of `places` again.
+`path`, `labels`, `threshold`, `tiles`, `regions` and `max_inference_rate` of `[model]` can change while the agent
+runs: change the file and send SIGHUP. All others need a restart. SIGHUP also reads the file of `places` again.
 """
 
 

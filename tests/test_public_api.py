@@ -60,6 +60,7 @@ def test_names_are_pinned() -> None:
         ),
         (Detector, "(bundle, options=None)"),
         (Detector.detect, "(self, image, *, channels='bgr')"),
+        (Detector.detect_stream, "(self, frames, *, max_inference_rate=None)"),
         (Detector.prepare, "(self, pixels, *, channels='bgr', regions=None)"),
         (Detector.infer, "(self, prepared)"),
         (Detector.decode, "(self, raw, layout)"),
@@ -93,11 +94,22 @@ def test_signatures_are_pinned(function: Callable[..., Any], expected: str) -> N
         ),
         (
             Detector,
-            {"load", "detect", "prepare", "infer", "decode", "decode_regions", "feed", "input_size", "interpreter"},
+            {
+                "load",
+                "detect",
+                "detect_stream",
+                "prepare",
+                "infer",
+                "decode",
+                "decode_regions",
+                "feed",
+                "input_size",
+                "interpreter",
+            },
         ),
         (
             Frame,
-            {"pixels", "captured_at", "captured_ns", "index", "name", "position_s", "width", "height", "size"},
+            {"pixels", "captured_at", "captured_ns", "index", "name", "position_s", "width", "height", "size", "at_s"},
         ),
         (InputError, set()),
         (

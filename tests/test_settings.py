@@ -58,6 +58,8 @@ def test_every_setting_in_file_sections_component_and_environment(
         "active": "sunrise-30m..sunset+30m", "latitude": 46.95, "longitude": 7.45,
         "greengrass_confirm": "accepted", "track": True, "places": "/places.toml", "traffic_interval": 30.5,
         "state_interval": 12.5, "home_assistant": True, "home_assistant_prefix": "ha",
+        "page": True, "page_host": "192.0.2.1", "page_port": 8443, "page_hosts": "bees.example.org,hive.lan:8443",
+        "page_password_file": "/w", "page_certificate_file": "/pc", "page_key_file": "/pk",
     }  # fmt: skip
     assert set(values) == set(settings_by_name())
     toml = "".join(f"{key} = {json.dumps(value).replace(': ', ' = ')}\n" for key, value in values.items())
@@ -335,3 +337,20 @@ def test_every_default_and_example_is_a_valid_value(tmp_path: Path) -> None:
         for value in (setting.default, *(setting.field.examples or ())):
             if value is not None:
                 load_settings({}, config=_file(tmp_path, f"{name} = {_toml(value)}\n"))
+
+
+@pytest.mark.parametrize(
+    ("options", "url"),
+    [
+        ({}, "http://127.0.0.1:8470"),
+        ({"page_host": "::1", "page_port": 81}, "http://[::1]:81"),
+        ({"page_host": "192.168.1.5", "page_certificate_file": "/c"}, "https://192.168.1.5:8470"),
+        ({"page_host": "::", "page_hosts": " Bees.example.org , hive.lan"}, "http://bees.example.org:8470"),
+        ({"page_hosts": "bees.example.org:443", "page_certificate_file": "/c"}, "https://bees.example.org:443"),
+    ],
+)
+def test_url_of_page(options: dict[str, Any], url: str) -> None:
+    assert load_settings({**options, "page": True}).page.url == url
+    assert load_settings(options).page.url is None
+    reached = ("page_host" in options and options["page_host"] != "::1") or "page_hosts" in options
+    assert load_settings({**options, "page": True}).page.url_in_network == (url if reached else None)

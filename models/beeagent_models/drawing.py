@@ -1,6 +1,7 @@
 """Draws detections on images, also compared with the labelled boxes, and contact sheets. Uses supervision."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import supervision as sv
 from beeagent.detection import Detections
 from beeagent.errors import InputError
+from beeagent.tracking import Places, draw_places
 from numpy.typing import NDArray
 
 from beeagent_models.datasets import LabelledImage
@@ -21,6 +23,7 @@ Pixels = NDArray[np.uint8]
 HIT = sv.Color.from_hex("#009E73")
 MISS = sv.Color.from_hex("#E69F00")
 FALSE_ALARM = sv.Color.from_hex("#D62728")
+_INK_OF_COUNTS = sv.Color.BLACK
 
 _MIN_SIDE = 640
 """Pixels; an image whose longer side is shorter is enlarged first, else letters would hide the bees."""
@@ -33,19 +36,36 @@ class _Style:
     padding: int
 
 
-def draw(pixels: Pixels, detections: Detections) -> Pixels:
-    """Draw boxes, labels and confidences.
+def draw(
+    pixels: Pixels,
+    detections: Detections,
+    *,
+    tracks: Sequence[int] = (),
+    places: Places | None = None,
+    counts: Sequence[str] = (),
+) -> Pixels:
+    """Draw boxes, labels, confidences and numbers of tracks.
 
     Args:
         pixels: uint8, shape (height, width, 3), BGR; left as it is.
         detections: what was found in it.
+        tracks: number of the track of each detection, 0 for none; empty without tracking.
+        places: lines, zones and masks to draw; None for none.
+        counts: what to write below the image.
 
     Returns:
         uint8, BGR: a copy, enlarged by a whole factor if the image is small.
     """
     scene = _enlarged(pixels)
-    texts = [f"{detections.label(i)} {confidence:.2f}" for i, confidence in enumerate(detections.confidences)]
-    return _annotate(scene, detections.boxes, detections.class_ids, texts, sv.ColorPalette.DEFAULT)
+    if places is not None:
+        scene = draw_places(scene, places)
+    numbers = tracks or [0] * len(detections)
+    texts = [
+        f"{detections.label(index)} {confidence:.2f}" + (f" #{track}" if track else "")
+        for index, (confidence, track) in enumerate(zip(detections.confidences, numbers, strict=True))
+    ]
+    scene = _annotate(scene, detections.boxes, detections.class_ids, texts, sv.ColorPalette.DEFAULT)
+    return _with_counts(scene, tuple((text, _INK_OF_COUNTS) for text in counts)) if counts else scene
 
 
 def draw_truth(  # noqa: PLR0913 - an image, what is known of it, and how to show it

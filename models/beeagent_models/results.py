@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 import numpy as np
 from beeagent.detection import Detections
 from beeagent.errors import InputError, validation_problems
-from beeagent.messages import Detection, FrameSize, Latency, Part, Source
+from beeagent.messages import Detection, FrameSize, Latency, Part, Source, TrafficMessage, UnreadableError
 from beeagent.output import shown
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
@@ -119,6 +119,7 @@ class Result:
         milliseconds: what the model or the call took; None if it does not say.
         source: name of the file that the frame is from; None if it does not say.
         position_s: where in a video the frame is, in seconds from its beginning; None if it does not say.
+        tracks: number of the track of each detection; 0 where it has none. Empty if it does not say.
     """
 
     size: tuple[int, int] | None
@@ -128,6 +129,7 @@ class Result:
     milliseconds: float | None = None
     source: str | None = None
     position_s: float | None = None
+    tracks: tuple[int, ...] = ()
 
 
 def read_sources(path: Path) -> Iterator[tuple[int, str, float | None]]:
@@ -214,7 +216,30 @@ def read_result(path: Path, *, line: int = 1, image_size: tuple[int, int] | None
         milliseconds=None if message.latency_ms is None else message.latency_ms.inference,
         source=None if message.source is None else message.source.name,
         position_s=None if message.source is None else message.source.position_s,
+        tracks=tuple(found.track or 0 for found in sorted(message.detections, key=lambda one: -one.confidence)),
     )
+
+
+def read_traffic(path: Path, *, before: int) -> TrafficMessage | None:
+    """Return the last traffic message in the lines before another line; None if there is none.
+
+    Args:
+        path: a file with one message per line.
+        before: number of that line, from 1.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    last = None
+    try:
+        with path.open("rb") as file:
+            for text in islice(file, before - 1):
+                if b'"beeagent.traffic/1"' in text:
+                    with suppress(UnreadableError):
+                        last = TrafficMessage.decode(text.strip())
+    except OSError as error:
+        raise InputError(f"the result {path} cannot be read: {error.strerror}") from None
+    return last
 
 
 def refuse_other_image(found: Result, *, where: str, image: Path, size: tuple[int, int], by_name: bool = True) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from beeagent.camera import VIDEO_SUFFIXES, BadFrameError, VideoFileSource
 from beeagent.errors import InputError
+from beeagent.messages import TrafficMessage
+from beeagent.tracking import Places, load_places
 from numpy.typing import NDArray
 
 from beeagent_models.datasets import ImageRecord, Reader, decode_image
@@ -20,11 +22,19 @@ from beeagent_models.drawing import (
     prepare_output,
     write_image,
 )
-from beeagent_models.results import is_source, read_result, read_sources, refuse_other_image
+from beeagent_models.results import is_source, read_result, read_sources, read_traffic, refuse_other_image
 
 
-def run_show(*, image: Path, result: Path, out: Path, line: int | None = None, threshold: float = 0.0) -> str:
-    """Draw a result onto its image.
+def run_show(  # noqa: PLR0913 - what to draw on what
+    *,
+    image: Path,
+    result: Path,
+    out: Path,
+    line: int | None = None,
+    threshold: float = 0.0,
+    places: Path | None = None,
+) -> str:
+    """Draw a result onto its image, with the numbers of its tracks.
 
     Args:
         image: the image; it may be larger or smaller than the frame was, but not of another shape. Or a video, of
@@ -33,6 +43,8 @@ def run_show(*, image: Path, result: Path, out: Path, line: int | None = None, t
         out: the image to write.
         line: which line of the result, from 1; None for the first that names the image as its source, or 1.
         threshold: detections of a lower confidence, 0 to 1, are not drawn.
+        places: file of lines, zones and masks to draw, with the counts of the day by the last traffic message before
+            the result; None for none.
 
     Returns:
         What was drawn, in a line.
@@ -51,9 +63,27 @@ def run_show(*, image: Path, result: Path, out: Path, line: int | None = None, t
     found = read_result(result, line=chosen, image_size=(width, height))
     refuse_other_image(found, where=where, image=image, size=(width, height), by_name=line is None)
     detections = found.detections.at_least(threshold)
-    write_image(out, draw(pixels, detections))
+    drawn_places = None if places is None else load_places(places)
+    traffic = None if drawn_places is None else read_traffic(result, before=chosen)
+    drawn = draw(
+        pixels,
+        detections,
+        tracks=found.tracks[: len(detections)],
+        places=drawn_places,
+        counts=[] if drawn_places is None or traffic is None else _day_counts(drawn_places, traffic),
+    )
+    write_image(out, drawn)
     counts = ", ".join(f"{count} {label}" for label, count in detections.counts().items())
     return f"{out}: {counts or 'nothing found'}"
+
+
+def _day_counts(places: Places, traffic: TrafficMessage) -> list[str]:
+    counts = []
+    for name in (*places.lines, *places.zones):
+        labels = (traffic.lines.get(name) or traffic.zones.get(name) or {}).values()
+        into, out = sum(one.today.in_ for one in labels), sum(one.today.out for one in labels)
+        counts.append(f"{name}: {into} in, {out} out")
+    return counts
 
 
 def _chosen_line(result: Path, image: Path, line: int | None) -> tuple[int, float | None]:

@@ -173,7 +173,10 @@ def test_help_names_every_command_and_option(tmp_path: Path) -> None:
         "evaluate",
         "show",
         "dataset",
+        "page",
         "places",
+        "fleet",
+        "rollout",
     ):
         assert f"  {command}" in ended.stdout
     for option in (

@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
+from beeagent import Settings
+from beeagent.cli.bench import measure
 from support.beeagent_process import run_beeagent, tiny_model
 
 
@@ -26,6 +28,7 @@ def test_bench_measures_agent_and_bare_model(tmp_path: Path) -> None:
     report = json.loads(ended.stdout)
     assert report["frame"] == [320, 240]
     assert report["frames"] > 0
+    assert report["inferences_per_frame"] == 1
     assert report["ratio"] == pytest.approx(report["agent_fps"] / report["bare_fps"], rel=0.5)
     assert report["peak_memory_mb"] > 10
     assert report["advice"] is None
@@ -33,6 +36,23 @@ def test_bench_measures_agent_and_bare_model(tmp_path: Path) -> None:
         "bench", *tiny_model(tmp_path), "--camera", "synthetic:320x240?live=no", "--seconds", "1.5", folder=tmp_path
     ).stdout
     assert "whole agent" in text
+
+
+@pytest.mark.parametrize(("regions", "least", "most"), [(False, 5, 5), (True, 0.1, 3.1)])
+def test_bench_counts_the_inferences_of_tiles_and_regions(
+    regions: bool,  # noqa: FBT001 - a parameter of the test
+    least: float,
+    most: float,
+    tmp_path: Path,
+) -> None:
+    _, model, _, labels = map(Path, tiny_model(tmp_path))
+    settings = Settings().replace(
+        camera="synthetic:320x240?live=no&bees=2-2", model=model, labels=labels, tiles="2x2", regions=regions, threads=1
+    )
+    report = measure(settings, seconds=1)
+    assert least <= report["inferences_per_frame"] <= most
+    assert report["ratio"] == pytest.approx(report["agent_fps"] / report["bare_fps"], rel=0.5)
+    assert report["bare_ms"] == pytest.approx(1000 / report["bare_fps"], rel=0.1)
 
 
 def test_bench_names_the_bundled_model_that_fits(tmp_path: Path) -> None:

@@ -379,7 +379,7 @@ def test_traffic_is_one_line(broker: Mosquitto) -> None:
         watched.wait_for(lambda lines: len(lines) == 4)
     assert watched.lines[1] == (
         "2026-05-04T10:21:07.123456Z hive-7/front traffic #3 | door: 12 bee in, 10 out (today 840 and 851) | "
-        "entrance: 12 bee in, 10 out (today 840 and 851) | 14.8 frames/s"
+        "entrance: 12 bee in, 10 out (today 840 and 851), 3 inside | 14.8 frames/s"
     )
     assert watched.lines[2].startswith("not a message of beeagent on bees/hive-7/front/traffic: ")
     assert watched.lines[3] == watched.lines[1] + " | then asleep until it is bright"

@@ -19,8 +19,8 @@ COUNTS = {"per_minute": {"in": 1, "out": 2}, "today": {"in": 1, "out": 3}, "away
 TIME = "2026-05-04T10:21:07.000000Z"
 STATE = {
     "schema": "beeagent.state/1", "device": "hive-7", "camera": "front", "at": TIME, "model": "bees@12345678",
-    "watching": True, "objects": {"bee": 4}, "frames_per_s": 9.8, "camera_problem": False, "problems": ["a", "b"],
-    "temperature_c": 51.5,
+    "watching": True, "objects": {"bee": 4}, "frames_per_s": 9.8, "asleep": False, "camera_problem": False,
+    "problems": ["a", "b"], "temperature_c": 51.5,
     "outbox": {"waiting": 1, "dropped": 0, "last_delivery_at": TIME}, "day": "2026-05-04", "day_began_at": TIME,
     "first_flight_at": TIME, "last_flight_at": TIME, "lines": {"door": {"bee": COUNTS}},
     "zones": {"box": {"bee": {**COUNTS, "inside": 3}}},

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from beeagent.camera.synthetic.address import SceneOptions
 from beeagent.camera.synthetic.scene import Scene
+from beeagent.detection import Masks
 from beeagent.detection.motion import Motion, MotionDetector, grid_size
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -86,6 +87,20 @@ def test_a_walking_bee_moves_and_little_else(board: Pixels, name: str) -> None:
     assert np.mean(others) <= 0.08
 
 
+@pytest.mark.parametrize("size", [(1280, 720), (1024, 768), (800, 600)])
+def test_little_moves_before_a_camera_that_shakes(size: tuple[int, int]) -> None:
+    """The shift was half a pixel too large of images whose shrunk sides are odd, as those of 1280x720 are."""
+    pixels = Scene(SceneOptions(width=size[0], height=size[1], seed=5, bees=(0, 0))).draw()[0]
+    rng = np.random.default_rng(0)
+    detector = MotionDetector()
+    moving = []
+    for index in range(15):
+        matrix = np.array([[1, 0, rng.uniform(-12, 12)], [0, 1, rng.uniform(-12, 12)]])
+        shaken = cv2.warpAffine(pixels, matrix, size, borderMode=cv2.BORDER_REPLICATE)
+        moving.append(detector.update(np.asarray(shaken, dtype=np.uint8), at=index / _FPS).moving.mean())
+    assert np.mean(moving[1:]) <= 0.1
+
+
 def test_nothing_moves_on_a_still_board(board: Pixels) -> None:
     rng = np.random.default_rng(0)
     detector = MotionDetector()
@@ -134,6 +149,63 @@ def test_another_size_starts_anew(board: Pixels, size: tuple[int, int]) -> None:
     assert motion.everything
     assert motion.moving.shape == grid_size(size)[::-1]
     assert not detector.update(np.zeros((size[1], size[0], 3), dtype=np.uint8), at=0.2).moving.any()
+
+
+def _flag(pixels: Pixels, index: int, *, height: int = 120) -> Pixels:
+    """Wave at the right half of the frame's upper edge."""
+    pixels = pixels.copy()
+    waves = np.random.default_rng(index).integers(0, 256, (height // 20, 16, 3), dtype=np.uint8)
+    pixels[:height, 320:] = cv2.resize(waves, (320, height))
+    return pixels
+
+
+_FLAG = Masks((((0.5, 0.0), (1.0, 0.0), (1.0, 0.34), (0.5, 0.34)),))
+
+
+def test_motion_in_a_mask_is_none(board: Pixels) -> None:
+    free, masked = MotionDetector(), MotionDetector()
+    hits = []
+    for index, (pixels, (x, y)) in enumerate(_walk(board)):
+        frame = _flag(pixels, index)
+        moving = free.update(frame, at=index / _FPS).moving
+        motion = masked.update(frame, at=index / _FPS, masks=_FLAG)
+        assert not motion.moving[:7, 21:].any()
+        if index:
+            assert moving[:6, 21:].any()
+            hits.append(_moves(motion, x, y))
+    assert np.mean(hits) >= 0.9
+
+
+def test_a_mask_that_waves_is_not_everything(board: Pixels) -> None:
+    """What is masked counts neither as part of the frame that moves nor as noise."""
+    most = Masks((((0.0, 0.0), (1.0, 0.0), (1.0, 0.4), (0.0, 0.4)), ((0.3, 0.3), (1.0, 0.3), (1.0, 1.0), (0.3, 1.0))))
+    detector = MotionDetector()
+    for index in range(10):
+        pixels = board.copy()
+        coarse = np.random.default_rng(index).integers(0, 256, (36, 64, 3), dtype=np.uint8)
+        waves = np.asarray(cv2.resize(coarse, _SIZE), dtype=np.uint8)
+        pixels[:130], pixels[:, 200:] = waves[:130], waves[:, 200:]
+        pixels = _with_bee(pixels, 60, 200 + 10 * index)
+        motion = detector.update(pixels, at=index / _FPS, masks=most)
+        if index:
+            assert not motion.everything
+            assert _moves(motion, 60, 200 + 10 * index)
+
+
+def test_a_mask_counts_from_the_next_frame_and_no_longer_when_it_is_gone(board: Pixels) -> None:
+    detector = MotionDetector()
+    moves = []
+    for index in range(9):
+        motion = detector.update(_flag(board, index), at=index / _FPS, masks=_FLAG if 3 <= index < 6 else Masks())
+        moves.append(bool(motion.moving.any()))
+    assert moves == [True] * 3 + [False] * 3 + [True] * 3
+
+
+def test_a_frame_that_is_masked_as_a_whole_does_not_move(board: Pixels) -> None:
+    detector = MotionDetector()
+    whole = Masks((((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)),))
+    for index in range(3):
+        assert not detector.update(_flag(board, index), at=index / _FPS, masks=whole).moving.any()
 
 
 def test_a_time_that_goes_back_starts_anew(board: Pixels) -> None:

@@ -1,15 +1,23 @@
 """A detector pool that chooses regions: the real model on what moves, and what it says of the rest."""
 
+from datetime import datetime, timezone
+
 import numpy as np
+import pytest
+from beeagent import Frame, InputError
 from beeagent.detection import (
+    NO_MASKS,
     Detections,
+    Detector,
     DetectorOptions,
     DetectorPool,
+    Masks,
     Region,
     RegionOptions,
     Tiling,
     UncertaintyRange,
 )
+from beeagent.detection.pool import CANDIDATES
 from numpy.typing import NDArray
 from support.memory_bundle import bundle_of
 from support.tiny_models import RED, square_finder
@@ -36,9 +44,11 @@ def _square(x: int, y: int = 200) -> NDArray[np.uint8]:
     return pixels
 
 
-def _process(pool: DetectorPool, pixels: NDArray[np.uint8], *, at: float) -> tuple[Detections, Detections | None, int]:
-    prepared = pool.choose_regions(pool.prepare(pixels, at=at))
-    detections, unsure, _ = pool.decode(pool.infer(0, prepared), prepared.layout)
+def _process(
+    pool: DetectorPool, pixels: NDArray[np.uint8], *, at: float, masks: Masks = NO_MASKS
+) -> tuple[Detections, Detections | None, int]:
+    prepared = pool.choose_regions(pool.prepare(pixels, at=at, masks=masks))
+    detections, unsure, _ = pool.decode(pool.infer(0, prepared), prepared.layout, masks=masks)
     return detections, unsure, len(prepared.layout.regions)
 
 
@@ -89,6 +99,52 @@ def test_the_maximum_inference_rate_is_kept() -> None:
     assert max(sum(costs[start : start + 20]) for start in range(60)) <= 20
 
 
+_LOWER_HALF = Masks((((0.0, 0.5), (1.0, 0.5), (1.0, 1.0), (0.0, 1.0)),))
+
+
+def _flag_below(pixels: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
+    """Wave a red flag in the lower half."""
+    x = 300 + 40 * (index % 3)
+    pixels[350 : 350 + _SQUARE, x : x + _SQUARE] = RED
+    return pixels
+
+
+def test_a_flag_in_a_mask_costs_nothing_and_is_no_detection() -> None:
+    costs = {}
+    for masks in (NO_MASKS, _LOWER_HALF):
+        pool = _pool(regions=RegionOptions())
+        results = [_process(pool, _flag_below(_white(), index), at=index / 30, masks=masks) for index in range(90)]
+        costs[masks] = [cost for _, _, cost in results[45:]]
+        assert any(len(detections) for detections, _, _ in results) == (not masks)
+    still = _pool(regions=RegionOptions())
+    resting = [_process(still, _white(), at=index / 30)[2] for index in range(90)][45:]
+    assert sum(costs[_LOWER_HALF]) == sum(resting)
+    assert sum(costs[NO_MASKS]) > sum(resting)
+
+
+def test_what_is_beside_a_mask_is_detected_and_nothing_in_it_is_unsure() -> None:
+    pool = _pool(regions=RegionOptions(), uncertainty=UncertaintyRange(0.3, 1.0))
+    for index in range(40):
+        pixels = _flag_below(_square(30 + 5 * index, 100), index)
+        detections, unsure, _ = _process(pool, pixels, at=index / 10, masks=_LOWER_HALF)
+        if index >= 8:
+            assert _in_square(detections, 30 + 5 * index, 100).all()
+            assert len(detections)
+        assert unsure is None or _in_square(unsure, 30 + 5 * index, 100).any()
+    for index in range(40, 80):
+        _, unsure, _ = _process(pool, _flag_below(_white(), index), at=index / 10, masks=_LOWER_HALF)
+        assert index < 50 or unsure is None
+
+
+def test_objects_in_a_mask_that_is_new_are_forgotten_at_once() -> None:
+    pool = _pool(regions=RegionOptions())
+    for index in range(40):
+        detections, _, _ = _process(pool, _square(100, 400), at=index / 30)
+    assert _in_square(detections, 100, 400).any()
+    detections, _, _ = _process(pool, _square(100, 400), at=40 / 30, masks=_LOWER_HALF)
+    assert len(detections) == 0
+
+
 def test_what_is_chosen_for_a_frame_is_not_chosen_for_one_that_is_left_out() -> None:
     pool = _pool(regions=RegionOptions())
     for index in range(60):
@@ -111,7 +167,30 @@ def _holds(region: Region, x: int, y: int) -> bool:
     return region.left <= x and region.top <= y and x + _SQUARE <= right and y + _SQUARE <= bottom
 
 
-def test_candidates_are_the_detections_and_then_those_down_to_half_of_the_threshold() -> None:
+def test_a_detector_detects_in_a_stream_what_the_pool_detects() -> None:
+    pool = _pool(regions=RegionOptions(max_inference_rate=40))
+    options = DetectorOptions(threads=1, threshold=0.6, tiling=Tiling(4, 4))
+    detector = Detector(bundle_of(square_finder(max_detections=64), labels=("red",)), options)
+    now = datetime.now(timezone.utc)
+    frames = [Frame(_square(30 + 10 * index), now, 0, index, "hive.mp4", index / 10) for index in range(40)]
+    stream = detector.detect_stream(iter(frames), max_inference_rate=40)
+    for index, (frame, detections) in enumerate(stream):
+        assert frame is frames[index]
+        expected, _, _ = _process(pool, frame.pixels, at=frame.at_s)
+        np.testing.assert_array_equal(detections.boxes, expected.boxes)
+        np.testing.assert_array_equal(detections.confidences, expected.confidences)
+    assert index == 39
+    assert len(detections)
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan")])
+def test_an_inference_rate_that_is_not_above_zero_is_refused_at_once(rate: float) -> None:
+    detector = Detector(bundle_of(square_finder(), labels=("red",)), DetectorOptions(threads=1))
+    with pytest.raises(InputError, match="max_inference_rate is"):
+        detector.detect_stream([], max_inference_rate=rate)
+
+
+def test_candidates_are_the_detections_and_then_those_down_to_a_share_of_the_threshold() -> None:
     pixels = _white()
     for x, red in ((0, 255), (100, 110), (200, 50)):  # the model's scores: 1, 0.43 and 0.2
         pixels[200 : 200 + _SQUARE, x : x + _SQUARE] = (0, 0, red)
@@ -129,4 +208,4 @@ def test_candidates_are_the_detections_and_then_those_down_to_half_of_the_thresh
     lower = both.candidates.confidences[count:]
     assert len(lower) > 0
     assert (lower < 0.6).all()
-    assert (lower >= 0.3).all()
+    assert (lower >= 0.6 * CANDIDATES - 1e-6).all()

@@ -123,6 +123,22 @@ def test_backlog_uses_half_of_max_in_flight() -> None:
     steps.outbox.close()
 
 
+def test_backlog_yields_to_live_results_that_fall_behind() -> None:
+    steps = Steps(max_in_flight=4)
+    steps.put(10)
+    steps.publisher.start()
+    assert steps.sent() == [1, 2]
+    steps.put(12)
+    assert steps.sent() == [11, 12]
+    steps.publisher.end_all(Outcome.DELIVERED)
+    assert steps.sent() == [3, 13, 14, 15]
+    steps.publisher.end_all(Outcome.DELIVERED)
+    assert steps.sent() == [4, 16, 17, 18]
+    steps.publisher.end_all(Outcome.DELIVERED)
+    assert steps.sent() == [5, 6, 19, 20]
+    steps.outbox.close()
+
+
 def test_drain_sends_the_backlog_without_limits() -> None:
     steps = Steps(max_in_flight=4, drain_rate=0.001)
     steps.put(10)

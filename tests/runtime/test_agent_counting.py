@@ -23,7 +23,7 @@ from beeagent.runtime.counting import Counting
 from beeagent.tracking import CountHistory, TrafficReport
 from jsonschema import Draft202012Validator
 from support.beeagent_process import DEADLINE, run_beeagent, running_agent, tiny_model
-from support.mosquitto import Mosquitto
+from support.mosquitto import Mosquitto, free_port
 from support.mqtt_subscriber import Subscriber, subscriber
 from support.tiny_models import RED, painted
 
@@ -196,6 +196,38 @@ def test_counts_that_cannot_be_stored_are_stored_later_and_reported_meanwhile(tm
             ("2026-05-04T10:00:00Z", 1),
             ("2026-05-04T10:01:00Z", 1),
         ]
+
+
+def _traffic_of(stdout: str) -> list[dict[str, Any]]:
+    return [message for message in map(json.loads, stdout.splitlines()) if "lines" in message]
+
+
+@pytest.mark.parametrize(("damage", "waiting"), [("garbage", 1), ("truncated", 0)])
+def test_damaged_counts_file_is_set_aside_and_totals_go_on(damage: str, waiting: int, tmp_path: Path) -> None:
+    video = _video(tmp_path / "hive.avi", ["in", "in", "out"])
+    state = tmp_path / "state" / "beeagent"
+    arguments: list[str | Path] = [
+        "--camera", video, *tiny_model(tmp_path), "--device", "hive", "--camera-name", "front", "--threads", "1",
+        "--broker", f"mqtt://127.0.0.1:{free_port()}", "--places", _places(tmp_path), "--stdout",
+    ]  # fmt: skip
+    first = run_beeagent(*arguments, folder=tmp_path)
+    assert first.returncode == 0, first.stderr
+    file = state / "hive-front.counts.sqlite3"
+    content = file.read_bytes()
+    # The first page alone: the totals are on another.
+    file.write_bytes(b"no database at all, " * 100 if damage == "garbage" else content[:4096])
+    if not waiting:
+        for outbox in state.glob("*.outbox.sqlite3*"):
+            outbox.unlink()
+    again = run_beeagent(*arguments, folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+    before = _traffic_of(first.stdout)[-1]
+    (reported,) = [line for line in again.stderr.splitlines() if "warning counts: " in line]
+    assert "and renamed to hive-front.counts.sqlite3.damaged-1" in reported
+    assert reported.endswith(f"the totals go on from those of {before['to']}" if waiting else "begin again at 0")
+    total = _traffic_of(again.stdout)[-1]["lines"]["door"]["red"]["total"]
+    assert total == ({"in": 4, "out": 2} if waiting else {"in": 2, "out": 1})
+    assert _stored_total(tmp_path, "in") == total["in"]
 
 
 def test_sighup_reloads_places_and_keeps_old_ones_on_failure(mosquitto: Mosquitto, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.faults
 
 FAILING = str(Path(__file__).parents[1] / "support" / "failing_thread_agent.py")
 OF_EVERY_AGENT = [
-    "capture-1", "prepare", "infer-1", "infer-2", "outbox", "sender", "mqtt", "status", "http",
+    "capture-1", "prepare", "infer-1", "infer-2", "outbox", "sender", "mqtt", "status", "http", "page",
 ]  # fmt: skip
 OF_THE_SECOND_OPINION = ["second-opinion-0", "second-opinion-1", "second-opinion-deadlines"]
 OF_A_COMPONENT = ["greengrass-ipc", "greengrass", "deployments"]
@@ -53,7 +53,8 @@ def _agent(thread: str, folder: Path, trigger: _Trigger, *arguments: str | Path,
 def _arguments(folder: Path, broker: str) -> list[str | Path]:
     return [
         "--camera", "synthetic:160x120@30", *tiny_model(folder), "--publish", "always", "--device", "hive",
-        "--broker", broker, "--stdout", "--threads", "2", "--http-port", str(free_port()),
+        "--broker", broker, "--stdout", "--threads", "2",
+        "--page", "--page-port", str(free_port()), "--http-port", str(free_port()),
     ]  # fmt: skip
 
 

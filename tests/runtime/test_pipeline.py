@@ -13,7 +13,18 @@ import numpy as np
 import pytest
 from beeagent.backoff import Backoff
 from beeagent.camera import Frame, FrameQueue, QueueClosedError
-from beeagent.detection import Detector, DetectorOptions, DetectorPool, ModelBundle, PreparedFrame, RawOutputs
+from beeagent.detection import (
+    NO_MASKS,
+    Detector,
+    DetectorOptions,
+    DetectorPool,
+    Masks,
+    ModelBundle,
+    PreparedFrame,
+    RawOutputs,
+    RegionOptions,
+    Tiling,
+)
 from beeagent.errors import InputError
 from beeagent.runtime.pipeline import FrameResult, Pipeline
 from support.tiny_models import RED, edge_finder, painted, square_finder
@@ -89,6 +100,41 @@ def test_results_are_in_order_with_their_own_boxes(places: int) -> None:
     assert [result.frame.index for result in results] == list(range(50))
     _assert_own_boxes(results)
     assert pipeline.join(_DEADLINE)
+
+
+def _waving(index: int) -> Frame:
+    x = 300 + 40 * (index % 3)
+    pixels = np.full((512, 512, 3), 255, dtype=np.uint8)
+    pixels[400:464, x : x + 64] = RED
+    return Frame(pixels, datetime.now(timezone.utc), 0, index, position_s=index / 30)
+
+
+def test_masks_in_use_drop_detections_and_motion_of_each_frame() -> None:
+    """Masks that change while the pipeline runs take effect, without another model."""
+    model = DetectorPool(
+        _bundle(), DetectorOptions(threads=1, tiling=Tiling(2, 2)), size=1, regions=RegionOptions()
+    )  # fmt: skip
+    lower_half = Masks((((0.0, 0.5), (1.0, 0.5), (1.0, 1.0), (0.0, 1.0)),))
+    in_use = [NO_MASKS]
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
+    pipeline = Pipeline(
+        model=model, frames=frames, drop_oldest=False, on_problem=lambda _: None, stopping=threading.Event(),
+        masks=lambda: in_use[0],
+    )  # fmt: skip
+    pipeline.start()
+    results = iter(pipeline)
+    seen: list[FrameResult] = []
+    for index in range(80):
+        in_use[0] = NO_MASKS if index < 40 else lower_half
+        frames.put(_waving(index))
+        seen.append(next(results))
+    frames.close()
+    assert next(results, None) is None
+    before, after = seen[10:40], seen[50:]
+    assert all(len(result.detections) for result in before)
+    assert all(not len(result.detections) for result in after)
+    # About a third of the frames of a second have one, for the parts whose turn it is.
+    assert sum(result.inferences for result in after) < len(after) / 2 < sum(result.inferences for result in before)
 
 
 def test_no_frames_give_no_results() -> None:

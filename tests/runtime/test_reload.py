@@ -5,6 +5,10 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from beeagent import Settings
+from beeagent.detection import DetectorPool
+from beeagent.runtime.reload import Reload
 from support.beeagent_process import running_agent, tiny_model
 from support.mosquitto import Mosquitto
 from support.mqtt_subscriber import subscriber
@@ -82,3 +86,50 @@ def test_settings_that_need_a_restart_are_logged(tmp_path: Path) -> None:
             agent.messages(1)
         agent.process.send_signal(signal.SIGTERM)
         assert agent.end() == 0
+
+
+class _Swapped:
+    """Stands in for a pipeline: keeps the model that it gets."""
+
+    def __init__(self) -> None:
+        self.models: list[DetectorPool] = []
+
+    def swap(self, model: DetectorPool) -> None:
+        self.models.append(model)
+
+    def costs(self) -> list[int]:
+        """Return the number of inferences of each of 20 equal frames, at 10 frames/s, with the newest model."""
+        white = np.full((240, 320, 3), 255, dtype=np.uint8)
+        frames = [self.models[-1].prepare(white, at=index / 10) for index in range(20)]
+        return [len(self.models[-1].choose_regions(frame).layout.regions) for frame in frames]
+
+
+def test_changed_regions_and_inference_rate_take_effect_without_restart(tmp_path: Path) -> None:
+    _, model, _, labels = map(Path, tiny_model(tmp_path))
+    settings = Settings().replace(camera="synthetic:320x240", model=model, labels=labels, tiles="2x2", threads=1)
+    pipeline, problems = _Swapped(), list[str | None]()
+    wanted = settings
+    reload = Reload(settings, load=lambda: wanted, pipeline=pipeline, on_problem=problems.append)  # type: ignore[arg-type]
+
+    def reloaded() -> None:
+        reload.request()
+        reload.start_if_requested()
+        reload.join(30)
+
+    reloaded()
+    assert pipeline.costs() == [5] * 20
+    wanted = settings.replace(regions=True)
+    reloaded()
+    unlimited = pipeline.costs()
+    assert unlimited[0] == 5
+    assert sum(unlimited[2:]) < 20
+    wanted = settings.replace(regions=True, max_inference_rate=1.0)
+    reloaded()
+    assert sum(pipeline.costs()) <= 3
+    assert problems == [None, None, None]
+
+    wanted = settings.replace(max_inference_rate=1.0)
+    reloaded()
+    assert "regions is off" in str(problems[-1])
+    assert len(pipeline.models) == 3
+    assert reload.settings.model.regions

@@ -21,14 +21,17 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     return {**kept, "XDG_STATE_HOME": str(folder / "state"), **more}
 
 
-def run_beeagent(*arguments: str | Path, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
+def run_beeagent(
+    *arguments: str | Path, folder: Path, stdin: str | None = None, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end; `stdin` is what it reads from standard input."""
     return subprocess.run(
         [sys.executable, "-m", "beeagent", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=DEADLINE,
         check=False,
+        input=stdin,
         env=environment(folder, **more),
     )
 

@@ -23,23 +23,23 @@ BUCKET: Final = "my-bees"
 _CODE_BUCKET: Final = "code-of-the-stack"
 
 
-def template() -> dict[str, Any]:
-    """Give the template, its tags such as `!Ref` in their long form."""
-    read: dict[str, Any] = json.loads(_template_as_json())
+def template(file: str = "template.yaml") -> dict[str, Any]:
+    """Return a template, its tags such as `!Ref` in their long form."""
+    read: dict[str, Any] = json.loads(_template_as_json(file))
     return read
 
 
 @functools.cache
-def _template_as_json() -> str:
+def _template_as_json(file: str) -> str:
     from cfnlint.decode import cfn_yaml  # noqa: PLC0415 - imports sympy, for seconds
 
-    return json.dumps(cfn_yaml.load(str(CLOUD / "template.yaml")))
+    return json.dumps(cfn_yaml.load(str(CLOUD / file)))
 
 
-def resources(kind: str) -> dict[str, dict[str, Any]]:
-    """Give the properties of all resources of a type, by name."""
+def resources(kind: str, *, file: str = "template.yaml") -> dict[str, dict[str, Any]]:
+    """Return the properties of all resources of a type, by name."""
     return {
-        name: made["Properties"] for name, made in template()["Resources"].items() if made["Type"] == f"AWS::{kind}"
+        name: made["Properties"] for name, made in template(file)["Resources"].items() if made["Type"] == f"AWS::{kind}"
     }
 
 

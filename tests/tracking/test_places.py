@@ -114,12 +114,12 @@ def test_area_contains_what_opencv_says(polygon: list[tuple[int, int]], points: 
 
 def test_mask_drops_detections_whose_centre_is_in_it() -> None:
     places = parse_places(GOOD.encode())
-    kept = places.unmasked(detections_at([(500, 250), (990, 10), (880, 10)]))
+    kept = places.all_masks.unmasked(detections_at([(500, 250), (990, 10), (880, 10)]))
     assert len(kept) == 2
     np.testing.assert_allclose(kept.xyxy((1000, 500)).mean(axis=0)[0], (500 + 880) / 2 - 17.68, atol=0.1)
-    assert len(places.unmasked(detections_at([]))) == 0
+    assert len(places.all_masks.unmasked(detections_at([]))) == 0
     everything = detections_at([(500, 250)])
-    assert Places().unmasked(everything) is everything
+    assert Places().all_masks.unmasked(everything) is everything
 
 
 @pytest.mark.parametrize("size", [(720, 1280), (40, 60), (2000, 300)])

@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -371,30 +372,48 @@ def test_totals_come_back_from_the_file(tmp_path: Path) -> None:
     again.close()
 
 
-def test_year_of_a_busy_hive_takes_at_most_20_mb(tmp_path: Path) -> None:
-    """A line and a zone count every minute of 14 h a day, and the camera runs day and night; for a sixth of a year."""
-    path = tmp_path / "counts.sqlite3"
-    history = CountHistory(path)
+def _days(path: Path, days: int, *, lines: Sequence[str], zones: Sequence[str], max_bytes: int = 20_000_000) -> int:
+    """Write days on which each place counts in every minute of 14 h; return the number of rows that are left."""
+    history = CountHistory(path, max_bytes=max_bytes)
     rng = np.random.default_rng(3)
-    totals = Totals()
-    for day in range(61):
-        flown = rng.poisson(40, (1440, 4)).tolist()
+    for day in range(days):
+        flown = rng.poisson(40, (1440, len(lines) + len(zones), 2)).tolist()
         minutes = []
-        for minute, (came, went, arrived, left) in enumerate(flown):
-            counts = {
-                ("door", "bee", "in"): came,
-                ("door", "bee", "out"): went,
-                ("entrance", "bee", "in"): arrived,
-                ("entrance", "bee", "out"): left,
-            }
+        for minute, by_place in enumerate(flown):
             by_day = 300 <= minute < 300 + 14 * 60
+            counts = {
+                (place, "bee", direction): count
+                for place, both in zip((*lines, *zones), by_place, strict=True)
+                for direction, count in zip(("in", "out"), both, strict=True)
+                if by_day
+            }
             at = NOON + timedelta(days=day, minutes=minute)
-            minutes.append(Interval(at, at, 900, counts if by_day else {}, {"entrance": {"bee": 12 if by_day else 0}}))
-        history.add(minutes, totals)
+            inside = {zone: {"bee": 12 if by_day else 0} for zone in zones}
+            minutes.append(Interval(at, at, 900, counts, inside))
+        history.add(minutes, Totals())
     count = history.export_csv(io.StringIO(newline=""))
     history.close()
-    assert path.stat().st_size * 6 <= 20_000_000
-    assert count == 61 * (14 * 60 * 2 + 10 * 60)
+    assert path.stat().st_size <= max_bytes
+    return count
+
+
+@pytest.mark.timeout(300)  # a year of rows
+def test_year_of_a_busy_hive_takes_at_most_20_mb(tmp_path: Path) -> None:
+    """A line and a zone, and a camera that runs day and night: nothing is deleted. `sqlite3` reads the file."""
+    path = tmp_path / "counts.sqlite3"
+    assert _days(path, 366, lines=["door"], zones=["entrance"]) == 366 * (14 * 60 * 2 + 10 * 60)
+    if shutil.which("sqlite3") is None:
+        pytest.skip("there is no sqlite3 command")
+    query = "SELECT count(*), sum(\"in\") > 0 FROM traffic WHERE place = 'door' AND minute LIKE '2026-05-%'"
+    said = subprocess.run(["sqlite3", str(path), query], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == f"{27 * 14 * 60 + 7 * 60}|1"
+
+
+def test_many_places_keep_the_latest_days(tmp_path: Path) -> None:
+    """In 2 MB at least 16 days, so in 20 MB 160."""
+    lines, zones = ["door", "ramp", "left", "right"], ["entrance", "board"]
+    count = _days(tmp_path / "counts.sqlite3", 30, lines=lines, zones=zones, max_bytes=2_000_000)
+    assert 16 * (14 * 60 * 6 + 10 * 60) < count < 30 * (14 * 60 * 6 + 10 * 60)
 
 
 def test_oldest_days_make_room(tmp_path: Path) -> None:
@@ -420,9 +439,6 @@ def test_minutes_older_than_a_year_are_deleted(tmp_path: Path) -> None:
 
 
 def test_file_of_another_program_is_refused_unchanged(tmp_path: Path) -> None:
-    (tmp_path / "text.sqlite3").write_text("no database at all, " * 100)
-    with pytest.raises(InputError, match=r"text\.sqlite3: file is not a database"):
-        CountHistory(tmp_path / "text.sqlite3")
     other = sqlite3.connect(tmp_path / "other.sqlite3")
     other.execute("CREATE TABLE things (name)")
     other.close()
@@ -435,6 +451,72 @@ def test_file_of_another_program_is_refused_unchanged(tmp_path: Path) -> None:
     later.close()
     with pytest.raises(InputError, match="has format 9"):
         CountHistory(tmp_path / "later.sqlite3")
+
+
+def _damaged_history(path: Path, damage: str) -> Totals:
+    """Write a file of counts, damage it, and return the totals that it had."""
+    totals = Totals(day=date(2026, 5, 4))
+    totals.add([IN, IN])
+    history = CountHistory(path)
+    for day in range(3):
+        minutes = [
+            interval(NOON + timedelta(days=day, minutes=minute), {("door", "bee", "in"): 3}) for minute in range(1440)
+        ]
+        history.add(minutes, totals)
+    history.close()
+    content = bytearray(path.read_bytes())
+    if damage == "garbage":
+        content[:] = b"no database at all, " * 100
+    elif damage == "truncated":
+        del content[len(content) // 2 :]
+    else:  # a page in the middle
+        middle = len(content) // 2 // 4096 * 4096
+        content[middle : middle + 4096] = b"\x55" * 4096
+    path.write_bytes(content)
+    return totals
+
+
+@pytest.mark.parametrize("damage", ["garbage", "truncated", "page"])
+def test_damaged_file_is_set_aside_and_counting_goes_on(
+    damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "counts.sqlite3"
+    totals = _damaged_history(path, damage)
+    damaged = path.read_bytes()
+    history = CountHistory(path)
+    assert history.totals() == (Totals() if damage == "garbage" else totals)
+    assert history.damage is not None
+    assert "and renamed to counts.sqlite3.damaged-1" in history.damage
+    assert history.damage in caplog.text
+    assert (tmp_path / "counts.sqlite3.damaged-1").read_bytes() == damaged
+    history.add([interval(NOON, {("door", "bee", "in"): 3})], totals)
+    assert len(csv_rows(history)) == 2
+    history.close()
+    again = CountHistory(path)
+    assert again.damage is None
+    assert again.totals() == totals
+    again.close()
+
+
+def test_file_damaged_while_counting_is_set_aside_without_loss_of_totals(tmp_path: Path) -> None:
+    path = tmp_path / "counts.sqlite3"
+    totals = Totals(day=date(2026, 5, 4))
+    totals.add([IN])
+    history = CountHistory(path)
+    history.add([interval(NOON, {("door", "bee", "in"): 1})], totals)
+    other = sqlite3.connect(path)  # its change makes the history read the file again
+    other.execute("DELETE FROM counts")
+    other.commit()
+    other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    path.write_bytes(b"\x55" * path.stat().st_size)
+    other.close()
+    totals.add([IN])
+    history.add([interval(NOON + timedelta(minutes=1), {("door", "bee", "in"): 1})], totals)
+    assert history.damage is not None
+    assert history.totals() == totals
+    assert [row[0] for row in csv_rows(history)[1:]] == ["2026-05-04T12:01:00Z"]
+    history.close()
+    assert {one.name for one in tmp_path.iterdir()} >= {"counts.sqlite3", "counts.sqlite3.damaged-1"}
 
 
 _COUNTING = """

@@ -50,6 +50,11 @@ class Frame:
         """Width and height in pixels."""
         return self.width, self.height
 
+    @property
+    def at_s(self) -> float:
+        """Time in seconds, of a clock that does not jump: `captured_ns`, or `position_s` in a video."""
+        return self.captured_ns / 1e9 if self.position_s is None else self.position_s
+
 
 class BadFrameError(BeeagentError):
     """One frame is unusable (a damaged image, a decoding error); the next one may be fine."""

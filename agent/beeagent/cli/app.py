@@ -5,16 +5,20 @@ The work of a command is in the module of its name, imported when the command ru
 
 import json
 import sys
+from datetime import datetime
 from functools import partial
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from beeagent import __version__
+from beeagent.cli.fleet import fleet_commands
 from beeagent.cli.home_assistant import home_assistant_commands
 from beeagent.cli.options import BROKER, Config, settings_options
+from beeagent.cli.page import page_commands
 from beeagent.cli.places import places_commands
 from beeagent.cli.rekognition import rekognition_commands
 from beeagent.errors import BeeagentError, InputError
@@ -70,8 +74,10 @@ def build_app() -> typer.Typer:
         epilog=_EPILOG,
     )
     app.callback(invoke_without_command=True)(run)
-    for command in (demo, watch, status, doctor, bench, schema):
+    for command in (demo, watch, status, report, doctor, bench, schema):
         app.command(epilog=None)(command)
+    app.add_typer(page_commands(), name="page")
+    app.add_typer(fleet_commands(), name="fleet")
     app.add_typer(places_commands(), name="places")
     app.add_typer(rekognition_commands(), name="rekognition")
     app.add_typer(home_assistant_commands(), name="home-assistant")
@@ -166,6 +172,53 @@ def status(
         raise typer.Exit(_EXIT_FAILURE)
 
 
+@settings_options("device", "camera_name", "state_dir", *BROKER, "topic_prefix")
+def report(  # noqa: PLR0913 - three sources, and what to show of them
+    *,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help="Messages of the agent, one per line, or its file of counts."),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="HTML|CSV", help="Page, or table of the counts, to write.")],
+    from_history: Annotated[
+        bool, typer.Option("--from-history", help="Use the counts in the state folder of this device and camera.")
+    ] = False,
+    from_broker: Annotated[
+        bool,
+        typer.Option("--from-broker", help="Collect messages, and write the report again with each one, until Ctrl-C."),
+    ] = False,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="End --from-broker after so many seconds.")] = None,
+    day: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            metavar="YYYY-MM-DD",
+            help="Day to show, by the time zone of this machine. Default: the last one on a page, all in a table.",
+        ),
+    ] = None,
+    config: Config = None,
+    **options: Any,  # noqa: ANN401 - as above
+) -> None:
+    """Write the traffic of a day as a page, or counts as CSV: from messages, a broker, or the counts on this device."""
+    from beeagent.cli.report import report_broker, report_file, report_history
+
+    if (file is not None) + from_history + from_broker != 1:
+        raise InputError("give one of FILE, --from-history and --from-broker")
+    if seconds is not None and not from_broker:
+        raise InputError(f"--seconds {seconds:g} is for --from-broker")
+    shown_day = None if day is None else day.date()
+    device, camera = options["device"], options["camera_name"]
+    if file is not None:
+        report_file(file, device=device, camera=camera, day=shown_day, out=out, write=typer.echo)
+        return
+    settings = load_settings(options, config=config)
+    if from_history:
+        name = f"{settings.agent.device}, camera {settings.camera.name}"
+        report_history(settings.state_file("counts.sqlite3"), camera=name, day=shown_day, out=out, write=typer.echo)
+        return
+    report_broker(settings, device=device, camera=camera, day=shown_day, seconds=seconds, out=out, write=typer.echo)
+
+
 @settings_options(
     "camera",
     "model",
@@ -187,7 +240,7 @@ def doctor(*, config: Config = None, **options: Any) -> None:  # noqa: ANN401 - 
         raise typer.Exit(_EXIT_FAILURE)
 
 
-@settings_options("camera", "model", "labels", "tiles", "threads", "workers")
+@settings_options("camera", "model", "labels", "tiles", "regions", "max_inference_rate", "threads", "workers")
 def bench(
     *,
     seconds: Annotated[float, typer.Option(min=1, max=3600, help="Seconds to measure the agent, and the model.")] = 10,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from beeagent.camera import SourceOptions, open_source, parse_camera
 from beeagent.detection import (
+    NO_TILES,
     Detector,
     DetectorOptions,
     ModelBundle,
@@ -47,10 +48,10 @@ _PIXELS_STRIDE = 8  # of every 8th frame of the sample, the pixels are kept
 _TEXT = """\
 {model}, {runtime}, {threads} thread(s); {camera}, {frame[0]}x{frame[1]}
   whole agent         {agent_fps:8.2f} frames/s   ({frames}; {workers} in parallel)
-  bare invoke()       {bare_fps:8.2f} frames/s
+  bare invoke()       {bare_fps:8.2f} frames/s   ({inferences_per_frame:.2f} inferences per frame)
   agent / bare        {ratio:8.3f}
 CPU time per frame, of {available_ms:.2f} ms available on {cores} core(s):
-  the whole agent     {cpu_ms:8.2f} ms   (one inference alone: {bare_cpu_ms:.2f} ms)
+  the whole agent     {cpu_ms:8.2f} ms   (the model alone: {bare_cpu_ms:.2f} ms)
   idle                {unused_ms:8.2f} ms
   possible, none idle {possible_fps:8.2f} frames/s
 On other threads, while the model runs (measured alone):
@@ -85,7 +86,8 @@ class _Meter:
         self.full = False
         self.frames = 0
         self.ms = self.cpu_ms = 0.0  # per frame
-        self.inference_ms: list[float] = []
+        self.inferences = 0
+        self.inference_ms: list[float] = []  # of frames with an inference
         self.age_ms: list[float] = []
 
     def take(self, result: FrameResult) -> None:
@@ -95,7 +97,9 @@ class _Meter:
             return
         self.frames += 1
         self.ms, self.cpu_ms = ((at - on) / 1e6 / self.frames for at, on in zip((now, cpu), self._began, strict=True))
-        self.inference_ms.append(result.inference_ms)
+        self.inferences += result.inferences
+        if result.inferences:
+            self.inference_ms.append(result.inference_ms)
         self.age_ms.append((now - result.frame.captured_ns) / 1e6)
         self.full = now - self._began[0] >= self._seconds * 1e9
 
@@ -106,7 +110,7 @@ def measure(settings: Settings, *, seconds: float) -> dict[str, Any]:
     Rates and times are medians over rounds; each runs the agent, then the model alone.
 
     Args:
-        settings: camera and model; other sections are not used.
+        settings: camera and model, `regions` included; other sections are not used.
         seconds: duration over all rounds, of the agent and of the model each.
 
     Returns:
@@ -119,13 +123,16 @@ def measure(settings: Settings, *, seconds: float) -> dict[str, Any]:
         frame: width and height of its frames in pixels.
         frames: frames the agent processed, over all rounds.
         agent_fps: frames/s of the whole agent: read, prepare, infer, decode, message, outbox, publisher.
-        bare_fps: frames/s of `Interpreter.invoke()` alone, once per region of a frame, on the same threads, with
-            nothing else running.
+        inferences_per_frame: number of inferences of the agent, by number of frames: 1, more with tiles, and with
+            regions as many as the activity requires.
+        bare_fps: frames/s of `Interpreter.invoke()` alone, as often per frame as the agent runs the model, on the same
+            threads, with nothing else running.
         ratio: `agent_fps` / `bare_fps`: the median over the rounds.
-        inference_ms: one inference within the agent, on a worker's share of the threads, with everything else running.
-        bare_ms: one inference alone, on all the threads.
+        inference_ms: a frame in the model within the agent, on a worker's share of the threads, with everything else
+            running; of frames without any inference, none.
+        bare_ms: a frame in the model alone, on all the threads.
         cpu_ms: CPU time of the whole agent per frame, on all cores together.
-        bare_cpu_ms: CPU time of one inference alone.
+        bare_cpu_ms: CPU time of a frame in the model alone.
         read_ms: reading and decoding a frame, measured alone; overlaps with inference.
         prepare_ms: letterboxing a frame to the model's input, measured alone; overlaps with inference.
         age_p95_ms: age of a frame when its result is ready to publish, 95th percentile.
@@ -143,6 +150,8 @@ def measure(settings: Settings, *, seconds: float) -> dict[str, Any]:
         choice = choose_workers(settings, bundle)
         settings = settings.replace(threads=choice.threads, workers=choice.workers)
     measured = settings.replace(camera=camera, broker="none", publish="always", stdout=False)
+    # The regions depend on the frames before: alone, the model runs on whole frames, as often.
+    tiling = NO_TILES if settings.model.regions else resolve_tiling(settings.model.tiles, bundle)
     meters: list[_Meter] = []
     bare: list[tuple[float, float]] = []
     for number in range(_ROUNDS):
@@ -150,14 +159,17 @@ def measure(settings: Settings, *, seconds: float) -> dict[str, Any]:
         if number == 0:
             # Before anything but the agent has taken memory. Linux counts in KiB.
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1024 if sys.platform == "linux" else 1) / 1e6
-            sample = _sample(camera, bundle, resolve_tiling(settings.model.tiles, bundle))
+            sample = _sample(camera, bundle, tiling)
         bare.append(_bare_inference(bundle, thread_count(settings), sample.frames, seconds / _ROUNDS))
     current = None if settings.camera.address is None else advisable_model(settings)
     advice = None
     if current is not None:
         advice = advise_model(settings, sample.pixels, current=current, camera_rate=sample.rate)
+    per_frame = sum(meter.inferences for meter in meters) / sum(meter.frames for meter in meters)
+    if not per_frame:
+        raise InputError(f"nothing moved before camera {camera!r}, and regions ran no inference: bench without regions")
     agent_ms = statistics.median(meter.ms for meter in meters)
-    bare_ms = statistics.median(ms for ms, _ in bare)
+    bare_ms = per_frame * statistics.median(ms for ms, _ in bare)
     figures = {
         "model": bundle.identity,
         "runtime": runtime_name(),
@@ -167,13 +179,14 @@ def measure(settings: Settings, *, seconds: float) -> dict[str, Any]:
         "camera": camera,
         "frame": sample.size,
         "frames": sum(meter.frames for meter in meters),
+        "inferences_per_frame": per_frame,
         "agent_fps": 1000 / agent_ms,
         "bare_fps": 1000 / bare_ms,
-        "ratio": statistics.median(ms / meter.ms for (ms, _), meter in zip(bare, meters, strict=True)),
+        "ratio": statistics.median(per_frame * ms / meter.ms for (ms, _), meter in zip(bare, meters, strict=True)),
         "inference_ms": statistics.median(ms for meter in meters for ms in meter.inference_ms),
         "bare_ms": bare_ms,
         "cpu_ms": statistics.median(meter.cpu_ms for meter in meters),
-        "bare_cpu_ms": statistics.median(cpu_ms for _, cpu_ms in bare),
+        "bare_cpu_ms": per_frame * statistics.median(cpu_ms for _, cpu_ms in bare),
         "read_ms": sample.read_ms,
         "prepare_ms": sample.prepare_ms,
         "age_p95_ms": float(np.percentile([ms for meter in meters for ms in meter.age_ms], 95)),
@@ -216,20 +229,20 @@ def _run_agent(settings: Settings, bundle: ModelBundle, seconds: float) -> _Mete
 def _bare_inference(
     bundle: ModelBundle, threads: int, frames: list[PreparedFrame], seconds: float
 ) -> tuple[float, float]:
-    """Return the wall-clock and CPU time of one frame in the model alone, in milliseconds.
+    """Return the wall-clock and CPU time of one inference of the model alone, in milliseconds.
 
     On the camera's own frames: the time of the post-processing depends on their content.
     """
     detector = Detector(bundle, DetectorOptions(threads=threads))
     invoke = detector.interpreter.invoke
+    tensors = [tensor for frame in frames for tensor in frame.tensors]
     spent = spent_cpu = count = 0
     while spent < seconds * 1e9:
-        for one in frames[count % len(frames)].tensors:
-            detector.feed(one)
-            began, began_cpu = time.perf_counter_ns(), time.process_time_ns()
-            invoke()
-            spent += time.perf_counter_ns() - began
-            spent_cpu += time.process_time_ns() - began_cpu
+        detector.feed(tensors[count % len(tensors)])
+        began, began_cpu = time.perf_counter_ns(), time.process_time_ns()
+        invoke()
+        spent += time.perf_counter_ns() - began
+        spent_cpu += time.process_time_ns() - began_cpu
         count += 1
     return spent / 1e6 / count, spent_cpu / 1e6 / count
 

@@ -70,7 +70,7 @@ def status_lines(status: StatusMessage, *, now: datetime) -> list[str]:
     asleep = "" if status.asleep is None else " and asleep"
     lines = [f"{shown(status.device)} is {status.state}{asleep}, as of {_moment(status.at, now)}"]
     lines += [f"  reason     {shown(reason)}" for reason in status.reasons[:_MAX_SHOWN]]
-    uptime = "" if status.uptime_s is None else f", up {_duration(status.uptime_s)}"
+    uptime = "" if status.uptime_s is None else f", up {duration(status.uptime_s)}"
     lines.append(f"  agent      beeagent {shown(status.agent)}{uptime}")
     if status.model is not None:
         lines.append(f"  model      {shown(status.model)}")
@@ -116,7 +116,7 @@ def _states(options: MqttOptions, topic_filter: str, *, wait_s: float, one: bool
 
 
 def _camera(camera: CameraStatus) -> str:
-    age = "no frame yet" if camera.frame_age_s is None else f"newest frame {_duration(camera.frame_age_s)} old"
+    age = "no frame yet" if camera.frame_age_s is None else f"newest frame {duration(camera.frame_age_s)} old"
     counts = (
         (camera.frames_skipped, "could not be read"),
         (camera.frames_replaced, "replaced by newer ones"),
@@ -151,7 +151,7 @@ def _opinion(opinion: SecondOpinionStatus) -> list[str]:
             f"{_by_reason(opinion.degraded)}; {opinion.calls} calls, {opinion.saved} saved"
         ),
         (
-            f"the cloud model ran for at least {_duration(opinion.seen_running_s)}: about "
+            f"the cloud model ran for at least {duration(opinion.seen_running_s)}: about "
             f"${opinion.estimated_cost_usd:.2f} or more"
         ),
     ]
@@ -166,11 +166,12 @@ def _moment(text: str, now: datetime) -> str:
     with suppress(ValueError, OverflowError):
         age = now - datetime.fromisoformat(text.replace("Z", "+00:00"))
         if age >= timedelta(0):
-            return f"{shown(text)} ({_duration(age.total_seconds())} ago)"
+            return f"{shown(text)} ({duration(age.total_seconds())} ago)"
     return shown(text)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a duration in its largest units, for people."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 60:

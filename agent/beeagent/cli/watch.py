@@ -13,6 +13,7 @@ from beeagent.messages import (
     StatusMessage,
     TrafficMessage,
     UnreadableError,
+    ZoneTraffic,
     detections_topic,
 )
 from beeagent.mqtt import BrokerAddress, MqttOptions, Received, Subscription, mqtt_options, parse_broker, reader_id
@@ -166,7 +167,7 @@ def detections_line(message: DetectionsMessage, *, previous_seq: int | None) -> 
         counts.append("…")
     boxes = [
         f"{shown(found.label)} {found.confidence:.0%} at {found.box.left:.2f} {found.box.top:.2f} "
-        f"size {found.box.width:.2f} {found.box.height:.2f}"
+        f"size {found.box.width:.2f} {found.box.height:.2f}" + ("" if found.track is None else f" track {found.track}")
         for found in message.detections[:_SHOWN_BOXES]
     ]
     if len(message.detections) > _SHOWN_BOXES or message.omitted:
@@ -189,6 +190,7 @@ def traffic_line(message: TrafficMessage) -> str:
     """Return the traffic of an interval as one line that is safe to print in a terminal."""
     counts = [
         f"{shown(place)}: {one.in_} {shown(label)} in, {one.out} out (today {one.today.in_} and {one.today.out})"
+        + (f", {one.inside} inside" if isinstance(one, ZoneTraffic) else "")
         for places in (message.lines, message.zones)
         for place, labels in places.items()
         for label, one in labels.items()

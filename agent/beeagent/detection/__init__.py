@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from beeagent import lazy_exports
 
 if TYPE_CHECKING:
-    from beeagent.detection.advice import ModelAdvice, ModelMeasurement, advise, measure_models
+    from beeagent.detection.advice import (
+        ModelAdvice,
+        ModelMeasurement,
+        advise,
+        input_scale,
+        measure_models,
+        size_advice,
+    )
     from beeagent.detection.boxes import box_areas, intersection_areas, iou
     from beeagent.detection.bundle import (
         DEFAULT_MODEL,
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
     from beeagent.detection.detections import Box, Detection, Detections
     from beeagent.detection.detector import Detector, DetectorOptions, FrameLayout, PreparedFrame, RawOutputs
     from beeagent.detection.interpreter import runtime_name
+    from beeagent.detection.masks import NO_MASKS, Masks, inside_polygon
     from beeagent.detection.pool import DetectorPool
     from beeagent.detection.probe import load_probed_bundle
     from beeagent.detection.regions import RegionOptions
@@ -40,7 +48,7 @@ else:  # a type checker would accept any name
     __getattr__ = lazy_exports(
         __name__,
         {
-            "advice": ("ModelAdvice", "ModelMeasurement", "advise", "measure_models"),
+            "advice": ("ModelAdvice", "ModelMeasurement", "advise", "input_scale", "measure_models", "size_advice"),
             "boxes": ("box_areas", "intersection_areas", "iou"),
             "bundle": (
                 "DEFAULT_MODEL",
@@ -61,6 +69,7 @@ else:  # a type checker would accept any name
             "detections": ("Box", "Detection", "Detections"),
             "detector": ("Detector", "DetectorOptions", "FrameLayout", "PreparedFrame", "RawOutputs"),
             "interpreter": ("runtime_name",),
+            "masks": ("NO_MASKS", "Masks", "inside_polygon"),
             "pool": ("DetectorPool",),
             "probe": ("load_probed_bundle",),
             "regions": ("RegionOptions",),
@@ -71,11 +80,11 @@ else:  # a type checker would accept any name
     )
 
 __all__ = [
-    "DEFAULT_MODEL", "LABELS_FILE", "MANIFEST_FILE", "MODEL_FILE", "NO_TILES", "Box", "Detection", "Detections",
-    "Detector", "DetectorOptions", "DetectorPool", "Fit", "FrameLayout", "InputSpec", "InputTransform", "Manifest",
-    "Metrics", "ModelAdvice", "ModelBundle", "ModelMeasurement", "PreparedFrame", "RawOutputs", "Region",
-    "RegionOptions", "Reliability", "Threshold", "Tiling", "UncertaintyRange", "advise", "box_areas", "bundled_models",
-    "default_model", "input_transform", "intersection_areas", "iou", "letterbox", "load_probed_bundle",
-    "measure_models", "padding_value", "parse_tiling", "read_labels", "resolve_model", "resolve_tiling", "runtime_name",
-    "uncertainty_range",
+    "DEFAULT_MODEL", "LABELS_FILE", "MANIFEST_FILE", "MODEL_FILE", "NO_MASKS", "NO_TILES", "Box", "Detection",
+    "Detections", "Detector", "DetectorOptions", "DetectorPool", "Fit", "FrameLayout", "InputSpec", "InputTransform",
+    "Manifest", "Masks", "Metrics", "ModelAdvice", "ModelBundle", "ModelMeasurement", "PreparedFrame", "RawOutputs",
+    "Region", "RegionOptions", "Reliability", "Threshold", "Tiling", "UncertaintyRange", "advise", "box_areas",
+    "bundled_models", "default_model", "input_scale", "input_transform", "inside_polygon", "intersection_areas", "iou",
+    "letterbox", "load_probed_bundle", "measure_models", "padding_value", "parse_tiling", "read_labels",
+    "resolve_model", "resolve_tiling", "runtime_name", "size_advice", "uncertainty_range",
 ]  # fmt: skip

@@ -156,13 +156,39 @@ def _median_size(
     sizes: list[float] = []
     for detections, pixels in zip(found, frames, strict=False):
         frame = (int(pixels.shape[1]), int(pixels.shape[0]))
-        scale = _scale(frame, spec, tiling)
+        scale = input_scale(frame, spec, tiling)
         sizes.extend(math.sqrt(area) * scale for area in box_areas(detections.xyxy(frame)).tolist())
     return statistics.median(sizes) if sizes else None
 
 
-def _scale(frame: tuple[int, int], spec: InputSpec, tiling: Tiling) -> float:
-    """Return the pixels of the input per pixel of the frame, or of its tiles: the mean of both directions."""
+def size_advice(bee_size: float | None) -> str | None:
+    """Return what to do about the size of the bees, in one line; None as long as it is not known.
+
+    Args:
+        bee_size: their median size in pixels of the model's input.
+    """
+    if bee_size is None:
+        return None
+    if bee_size < _SMALL:
+        return (
+            f"bees are about {bee_size:.0f} px in the model's input, too small for it: move the camera closer, use "
+            "--model bees-lite0-wide, or --tiles 2x2"
+        )
+    if bee_size < _LARGE_ENOUGH:
+        return (
+            f"bees are about {bee_size:.0f} px in the model's input: large enough, and better if the camera is closer"
+        )
+    return f"bees are about {bee_size:.0f} px in the model's input: large enough"
+
+
+def input_scale(frame: tuple[int, int], spec: InputSpec, tiling: Tiling) -> float:
+    """Return the pixels of the input per pixel of the frame, or of its tiles: the mean of both directions.
+
+    Args:
+        frame: width and height of the frame in pixels.
+        spec: the model's input.
+        tiling: the tiles of the frame.
+    """
     scales = []
     for region in frame_regions(tiling, frame=frame, model_input=(spec.width, spec.height)):
         transform = input_transform(

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -11,12 +11,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from beeagent.camera import BadFrameError, read_image
+from beeagent.camera import BadFrameError, Frame, read_image
 from beeagent.detection.bundle import ModelBundle
 from beeagent.detection.detections import Detections
 from beeagent.detection.interpreter import Interpreter, load_interpreter
 from beeagent.detection.model_file import post_process_classes
+from beeagent.detection.motion import MotionDetector
 from beeagent.detection.probe import load_probed_bundle
+from beeagent.detection.regions import RegionPlanner
 from beeagent.detection.tensors import dequantize, find_image_input, find_outputs, set_other_inputs_to_zero
 from beeagent.detection.tiling import NO_TILES, Region, Tiling, frame_regions, merge_regions, resolve_tiling
 from beeagent.detection.transforms import Channels, InputTransform, input_transform, letterbox
@@ -109,9 +111,9 @@ class Detector:
     left, bottom, right in ratios of the input, classes (1, n), scores (1, n) and, usually, their count (1,), in any
     order, and possibly others.
 
-    `detect` does all; `prepare`, `infer` and `decode` are its three steps, so that preparing the next frame and
-    decoding the last outputs can overlap with inference. `prepare` and `decode` may be called from any thread; `infer`,
-    and so `detect`, from one thread at a time.
+    `detect` does all, and `detect_stream` for the frames of a camera. `prepare`, `infer` and `decode` are the steps, so
+    that preparing the next frame and decoding the last outputs can overlap with inference. `prepare` and `decode` may
+    be called from any thread; `infer`, and so `detect`, from one thread at a time.
 
     Attributes:
         labels: the labels of all classes, in the order of their ids.
@@ -225,6 +227,40 @@ class Detector:
             _check_pixels(pixels, channels)
         prepared = self.prepare(pixels, channels=channels)
         return self.decode(self.infer(prepared), prepared.layout)
+
+    def detect_stream(
+        self, frames: Iterable[Frame], *, max_inference_rate: float | None = None
+    ) -> Iterator[tuple[Frame, Detections]]:
+        """Detect objects in successive frames of one camera or video, on regions that follow activity.
+
+        The model runs where something moves, where objects are, and on every part of the frame in turn, at the
+        resolution of the detector's tiles (2x2 if it has none): `--regions` of the agent. Objects in parts of a frame
+        that were not processed are carried over from frames before.
+
+        Args:
+            frames: in order, such as `open_camera` returns them.
+            max_inference_rate: maximum number of inferences per second of the frames' times, above 0; None for no
+                limit.
+
+        Returns:
+            Each frame with its detections, boxes in ratios of the frame.
+
+        Raises:
+            InputError: `max_inference_rate` is not above 0; later, the model returned a class without a label.
+        """
+        if max_inference_rate is not None and not max_inference_rate > 0:
+            raise InputError(f"max_inference_rate is {max_inference_rate}: give a number above 0, or None")
+        planner = RegionPlanner(model_input=self.input_size, tiling=self._tiling, max_inference_rate=max_inference_rate)
+        return self._detect_stream(frames, planner)
+
+    def _detect_stream(self, frames: Iterable[Frame], planner: RegionPlanner) -> Iterator[tuple[Frame, Detections]]:
+        motion = MotionDetector()
+        for frame in frames:
+            planner.observe(motion.update(frame.pixels, at=frame.at_s), frame=frame.size, at=frame.at_s)
+            plan = planner.plan(frame=frame.size, at=frame.at_s)
+            prepared = self.prepare(frame.pixels, regions=plan.regions)
+            of_regions = self.decode_regions(self.infer(prepared), prepared.layout)
+            yield frame, planner.resolve(plan, of_regions, self.labels)[0]
 
     def prepare(
         self, pixels: NDArray[np.uint8], *, channels: Channels = "bgr", regions: tuple[Region, ...] | None = None

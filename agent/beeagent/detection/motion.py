@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from beeagent.detection.masks import NO_MASKS, Masks
+
 CELLS = 40
 """Number of cells along the longer side of a frame."""
 
@@ -35,10 +37,15 @@ _MAX_NOISE = 6.0
 _MIN_CELL_PIXELS = 2
 """Number of shrunk pixels of a cell that have changed where something moves; a bee of 16 pixels covers 8 to 15."""
 
+_NOISE_STEP = 4
+"""The median of the differences is that of every fourth row."""
+
 _SHAKE_RATIO = 0.15
 """Ratio of moving cells from which the camera may have been shifted."""
 _CORRELATION_SHRINK = 3
 """By how much the shrunk frame is shrunk again to find out by how much the camera was shifted."""
+_CORRELATION_PAUSE = 3
+"""Number of frames for which no shift is looked for after one in which it explained nothing, as in rain."""
 _EVERYTHING_RATIO = 0.6
 """Ratio of moving cells from which the whole frame counts as moving, and the running mean starts anew."""
 
@@ -60,9 +67,10 @@ class Motion:
     """Where a frame has changed.
 
     Attributes:
-        moving: bool, shape (rows, columns): the cells of `grid_size` in which something moves.
+        moving: bool, shape (rows, columns): the cells of `grid_size` in which something moves; none that is masked.
         everything: whether most of the frame changed at once, as when the camera is moved or switches to infrared, so
-            that `moving`, which is True everywhere, says nothing about single objects. So it is for a first frame.
+            that `moving`, which is True wherever no mask is, says nothing about single objects. So it is for a first
+            frame.
     """
 
     moving: NDArray[np.bool_]
@@ -77,40 +85,73 @@ class MotionDetector:
         self._frame: tuple[int, int] | None = None
         self._at = 0.0
         self._mean = np.empty((0, 0), dtype=np.float32)
-        self._window = _hanning_window((0, 0))
+        self._window = _correlation_window((0, 0))
+        self._shaking = False
+        self._pause = 0
+        self._view = _View.of((1, 1), (1, 1), NO_MASKS)
+        self._masks = NO_MASKS
 
-    def update(self, pixels: NDArray[np.uint8], *, at: float) -> Motion:
+    def update(self, pixels: NDArray[np.uint8], *, at: float, masks: Masks = NO_MASKS) -> Motion:
         """Return where a frame differs from those before, and add it to the running mean.
 
         Args:
             pixels: uint8, shape (height, width, 3), BGR; not changed. A frame of another size than the one before
                 starts anew.
             at: time of the frame in seconds; one before the last frame's starts anew.
+            masks: where nothing counts as motion.
         """
         frame = (int(pixels.shape[1]), int(pixels.shape[0]))
         contrast = self._contrast(pixels)
+        size = (int(contrast.shape[1]), int(contrast.shape[0]))
+        if frame != self._frame or masks != self._masks:
+            self._masks, self._view = masks, _View.of(size, grid_size(frame), masks)
         if frame != self._frame or at < self._at:
             self._frame = frame
-            size = (contrast.shape[1] // _CORRELATION_SHRINK, contrast.shape[0] // _CORRELATION_SHRINK)
-            self._window = _hanning_window(size)
+            self._window = _correlation_window(size)
             return self._start_anew(contrast, at=at)
         seconds, self._at = at - self._at, at
-        mean = np.asarray(cv2.convertScaleAbs(self._mean), dtype=np.uint8)
-        moving = _moving_cells(contrast, mean, frame=frame)
-        if moving.mean() >= _SHAKE_RATIO and (shifted := self._shifted_back(contrast, mean)) is not None:
-            still = _moving_cells(shifted, mean, frame=frame)
-            if still.sum() < moving.sum():
-                contrast, moving = shifted, still
-        if moving.mean() >= _EVERYTHING_RATIO:
+        moving, contrast = self._compare(contrast)
+        if self._view.ratio(moving) >= _EVERYTHING_RATIO:
             return self._start_anew(contrast, at=at)
         cv2.accumulateWeighted(contrast, self._mean, 1 - math.exp(-seconds / _MEAN_S))
         return Motion(moving, everything=False)
 
+    def _compare(self, contrast: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
+        """Return the moving cells of a frame, and the frame shifted to where it fits the running mean."""
+        mean = np.asarray(cv2.convertScaleAbs(self._mean), dtype=np.uint8)
+        # A pixel counts by how far it lies outside of the range of the mean in the 3x3 pixels around: so a shift by
+        # less than a pixel, which changes every edge, is no motion.
+        lowest, highest = cv2.erode(mean, _NEIGHBOURS), cv2.dilate(mean, _NEIGHBOURS)
+
+        def moving_cells(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+            beyond = cv2.max(cv2.subtract(image, highest), cv2.subtract(lowest, image))
+            return self._view.moving_cells(beyond, noise=cv2.absdiff(image[::_NOISE_STEP], mean[::_NOISE_STEP]))
+
+        # Of a camera that shakes, most frames fit only when they are shifted.
+        if self._shaking and (shifted := self._shifted_back(contrast, mean)) is not None:
+            still = moving_cells(shifted)
+            if self._view.ratio(still) < _SHAKE_RATIO:
+                return still, shifted
+        moving = moving_cells(contrast)
+        if self._view.ratio(moving) < _SHAKE_RATIO:
+            return moving, contrast
+        if not self._shaking:
+            if self._pause > 0:
+                self._pause -= 1
+                return moving, contrast
+            shifted = self._shifted_back(contrast, mean)
+            still = moving if shifted is None else moving_cells(shifted)
+            self._pause = _CORRELATION_PAUSE
+        if shifted is None or still.sum() >= moving.sum():
+            self._shaking = False
+            return moving, contrast
+        self._shaking = True
+        return still, shifted
+
     def _start_anew(self, contrast: NDArray[np.uint8], *, at: float) -> Motion:
         self._at = at
         self._mean = contrast.astype(np.float32)
-        columns, rows = grid_size(self._frame or (1, 1))
-        return Motion(np.ones((rows, columns), dtype=np.bool_), everything=True)
+        return Motion(self._view.cells, everything=True)
 
     def _contrast(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the shrunk frame as the logarithm of its grey values above that of their surroundings, plus 128."""
@@ -131,13 +172,61 @@ class MotionDetector:
             return None
         height, width = self._window.shape
         first, second = (_resize(image, (width, height)).astype(np.float32) for image in (mean, contrast))
-        (x, y), _ = cv2.phaseCorrelate(first, second, self._window)
-        if max(abs(x), abs(y)) * _CORRELATION_SHRINK < 1:
+        shift, _ = cv2.phaseCorrelate(first, second, self._window)
+        x, y = round(shift[0] * contrast.shape[1] / width), round(shift[1] * contrast.shape[0] / height)
+        if not x and not y:
             return None
-        matrix = np.array([[1, 0, -x * _CORRELATION_SHRINK], [0, 1, -y * _CORRELATION_SHRINK]], dtype=np.float64)
-        size = (contrast.shape[1], contrast.shape[0])
-        shifted = cv2.warpAffine(contrast, matrix, size, borderMode=cv2.BORDER_REPLICATE)
-        return np.asarray(shifted, dtype=np.uint8)
+        # By whole pixels, which takes a tenth of the time; `_compare` ignores the rest.
+        margin = max(abs(x), abs(y))
+        wide = cv2.copyMakeBorder(contrast, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+        height, width = contrast.shape
+        rows, columns = slice(margin + y, margin + y + height), slice(margin + x, margin + x + width)
+        return np.asarray(wide[rows, columns], dtype=np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What of a frame is not masked.
+
+    Attributes:
+        pixels: uint8, of the shrunk frame: 255 where it is not masked; None without masks.
+        cells: bool, of `grid_size`: those of which a part is not masked.
+    """
+
+    pixels: NDArray[np.uint8] | None
+    cells: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, size: tuple[int, int], grid: tuple[int, int], masks: Masks) -> "_View":
+        if not masks:
+            return cls(None, np.ones(grid[::-1], dtype=np.bool_))
+        pixels = masks.draw(size)
+        cells = cv2.resize(pixels, grid, interpolation=cv2.INTER_AREA)
+        return cls(pixels, np.asarray(cells > 0, dtype=np.bool_))
+
+    def ratio(self, moving: NDArray[np.bool_]) -> float:
+        """Return the ratio of cells that move, of those not masked."""
+        return float(moving.sum() / max(1, self.cells.sum()))
+
+    def moving_cells(self, beyond: cv2.typing.MatLike, *, noise: cv2.typing.MatLike) -> NDArray[np.bool_]:
+        """Return the cells in which enough pixels differ from the running mean.
+
+        Args:
+            beyond: by how much each pixel does.
+            noise: difference of every so many rows, without regard to the pixels around.
+        """
+        seen = None if self.pixels is None else np.ascontiguousarray(self.pixels[::_NOISE_STEP])
+        median = _median(noise, seen)
+        if median >= _MAX_NOISE:
+            return self.cells
+        threshold = max(_MIN_DIFFERENCE, _NOISE_FACTOR * median)
+        _, changed = cv2.threshold(beyond, threshold, 255, cv2.THRESH_BINARY)
+        if self.pixels is not None:
+            changed = cv2.bitwise_and(changed, self.pixels)
+        rows, columns = self.cells.shape
+        ratios = cv2.resize(changed, (columns, rows), interpolation=cv2.INTER_AREA)
+        cell_pixels = changed.size / (columns * rows)
+        return np.asarray(ratios >= int(255 * _MIN_CELL_PIXELS / cell_pixels), dtype=np.bool_)
 
 
 def _logarithm() -> NDArray[np.uint8]:
@@ -146,32 +235,26 @@ def _logarithm() -> NDArray[np.uint8]:
     return table
 
 
-def _hanning_window(size: tuple[int, int]) -> NDArray[np.float32]:
-    """Return the window for a correlation, empty for an image that is too small for one."""
-    if min(size) < 2:
+def _correlation_window(size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the window to correlate two images of this size with, shrunk; empty where they are too small."""
+    width, height = (_fast_length(side // _CORRELATION_SHRINK) for side in size)
+    if min(width, height) < 2:
         return np.empty((0, 0), dtype=np.float32)
-    return np.asarray(cv2.createHanningWindow(size, cv2.CV_32F), dtype=np.float32)
+    return np.asarray(cv2.createHanningWindow((width, height), cv2.CV_32F), dtype=np.float32)
 
 
-def _moving_cells(contrast: NDArray[np.uint8], mean: NDArray[np.uint8], *, frame: tuple[int, int]) -> NDArray[np.bool_]:
-    # A pixel counts by how far it lies outside of the range of the mean in the 3x3 pixels around: so a shift by less
-    # than a pixel, which changes every edge, is no motion.
-    above = cv2.subtract(contrast, cv2.dilate(mean, _NEIGHBOURS))
-    below = cv2.subtract(cv2.erode(mean, _NEIGHBOURS), contrast)
-    noise = _median(np.asarray(cv2.absdiff(contrast[::4], mean[::4]), dtype=np.uint8))
-    columns, rows = grid_size(frame)
-    if noise >= _MAX_NOISE:
-        return np.ones((rows, columns), dtype=np.bool_)
-    threshold = max(_MIN_DIFFERENCE, _NOISE_FACTOR * noise)
-    _, changed = cv2.threshold(cv2.max(above, below), threshold, 255, cv2.THRESH_BINARY)
-    ratios = cv2.resize(changed, (columns, rows), interpolation=cv2.INTER_AREA)
-    cell_pixels = contrast.size / (columns * rows)
-    return np.asarray(ratios >= int(255 * _MIN_CELL_PIXELS / cell_pixels), dtype=np.bool_)
+def _fast_length(length: int) -> int:
+    """Return the largest even length up to this one that is not padded for the Fourier transform.
+
+    OpenCV's shift is half a pixel too large along a side whose padded length is odd.
+    """
+    return next((even for even in range(length - length % 2, 1, -2) if cv2.getOptimalDFTSize(even) == even), 0)
 
 
-def _median(values: NDArray[np.uint8]) -> float:
-    counts = cv2.calcHist([values], [0], None, [256], [0, 256]).ravel()
-    return float(np.searchsorted(np.cumsum(counts), values.size / 2))
+def _median(values: cv2.typing.MatLike, seen: NDArray[np.uint8] | None) -> float:
+    """Return the median of the values where `seen` is not 0; 0 if it is 0 everywhere."""
+    counts = cv2.calcHist([values], [0], seen, [256], [0, 256]).ravel()
+    return float(np.searchsorted(np.cumsum(counts), counts.sum() / 2))
 
 
 def _resize(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

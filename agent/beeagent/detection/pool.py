@@ -1,20 +1,26 @@
 """The detector pool: one detector per worker thread, since an interpreter is not thread-safe."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from beeagent.detection.bundle import ModelBundle
+from beeagent.detection.advice import input_scale
+from beeagent.detection.bundle import InputSpec, ModelBundle
 from beeagent.detection.detections import Detections
 from beeagent.detection.detector import Detector, DetectorOptions, FrameLayout, PreparedFrame, RawOutputs
+from beeagent.detection.masks import NO_MASKS, Masks
 from beeagent.detection.motion import MotionDetector
 from beeagent.detection.regions import RegionOptions, RegionPlan, RegionPlanner
+from beeagent.detection.transforms import Fit
 from beeagent.detection.uncertainty import UncertaintyRange
+
+CANDIDATES: Final = 0.15
+"""Confidence of the weakest candidates for tracking, as a ratio of the threshold."""
 
 
 class DecodedFrame(NamedTuple):
@@ -30,6 +36,15 @@ class DecodedFrame(NamedTuple):
     detections: Detections
     unsure: Detections | None
     candidates: Detections
+
+
+class _Levels(NamedTuple):
+    """The confidences from which detections count, make the model unsure, and are candidates."""
+
+    threshold: float
+    uncertainty: UncertaintyRange | None
+    unsure_from: float
+    candidates_from: float
 
 
 class DetectorPool:
@@ -59,21 +74,22 @@ class DetectorPool:
             uncertainty: confidences at which the model is unsure; the detectors' threshold is then lowered to its low
                 end. None if nobody needs to know.
             regions: how to choose the regions of a frame by activity; None to process all of each frame.
-            candidates: whether to return candidates down to half of the threshold; not with regions, which would follow
-                each false one.
+            candidates: whether to return candidates down to `CANDIDATES` of the threshold; not with regions, which
+                would follow each false one.
 
         Raises:
             InputError: the model cannot be used.
             BeeagentError: there is no working TFLite runtime.
         """
         self.identity = bundle.identity
-        self._uncertainty = uncertainty
-        self._threshold = bundle.threshold if options.threshold is None else options.threshold
-        self._unsure_from = self._threshold if uncertainty is None else min(self._threshold, uncertainty.low)
-        self._candidates_from = self._threshold / 2 if candidates and regions is None else self._threshold
-        if (lowest := min(self._unsure_from, self._candidates_from)) < self._threshold:
+        self._with_candidates = candidates and regions is None
+        self._levels = self._levels_of(
+            bundle.threshold if options.threshold is None else options.threshold, uncertainty
+        )
+        if (lowest := min(self._levels.unsure_from, self._levels.candidates_from)) < self._levels.threshold:
             options = replace(options, threshold=lowest)
         self.size = size
+        self._input, self._tiling = bundle.input, options.tiling
         self._load = partial(Detector, bundle, options)
         self._detectors: list[Detector | None] = [self._load() for _ in range(size)]
         self._generations = [0] * size
@@ -89,17 +105,48 @@ class DetectorPool:
                 max_inference_rate=regions.max_inference_rate,
             )
 
-    def prepare(self, pixels: NDArray[np.uint8], *, at: float) -> PreparedFrame:
+    @property
+    def threshold(self) -> float:
+        """The confidence from which a detection counts."""
+        return self._levels.threshold
+
+    @property
+    def lowest(self) -> float:
+        """The confidence from which there are candidates."""
+        return self._levels.candidates_from
+
+    def set_threshold(self, threshold: float, *, uncertainty: UncertaintyRange | None = None) -> None:
+        """Use another threshold from the next frame on. From any thread.
+
+        Args:
+            threshold: confidence from which a detection counts, 0 to 1.
+            uncertainty: confidences at which the model is unsure; None if nobody needs to know.
+        """
+        levels = self._levels_of(threshold, uncertainty)
+        self._first.threshold = min(levels.unsure_from, levels.candidates_from)
+        self._levels = levels
+
+    def input_scale(self, frame: tuple[int, int]) -> float:
+        """Return the pixels of the model's input per pixel of a frame, or of its tiles.
+
+        Args:
+            frame: width and height of the frame in pixels.
+        """
+        width, height = self._first.input_size
+        return input_scale(frame, self._input or InputSpec(width=width, height=height, fit=Fit.STRETCH), self._tiling)
+
+    def prepare(self, pixels: NDArray[np.uint8], *, at: float, masks: Masks = NO_MASKS) -> PreparedFrame:
         """Prepare a frame, or only detect its motion where regions are chosen; by one thread at a time.
 
         Args:
             pixels: see `Detector.prepare`.
             at: time of the frame in seconds.
+            masks: where regions do not follow motion.
         """
         if self._planner is None:
             return self._first.prepare(pixels)
         frame = (int(pixels.shape[1]), int(pixels.shape[0]))
-        self._planner.observe(self._motion.update(pixels, at=at), frame=frame, at=at)
+        self._planner.observe(self._motion.update(pixels, at=at, masks=masks), frame=frame, at=at)
         return PreparedFrame((), FrameLayout(frame, (), (), at), pixels)
 
     def choose_regions(self, prepared: PreparedFrame) -> PreparedFrame:
@@ -122,43 +169,45 @@ class DetectorPool:
         """
         return self._detector(worker).infer(prepared)
 
-    def decode(
-        self,
-        raw: Sequence[RawOutputs],
-        layout: FrameLayout,
-        *,
-        unmasked: Callable[[Detections], Detections] = lambda found: found,
-    ) -> DecodedFrame:
+    def decode(self, raw: Sequence[RawOutputs], layout: FrameLayout, *, masks: Masks = NO_MASKS) -> DecodedFrame:
         """Decode the outputs; see `Detector.decode`. By one thread at a time, in the order of the frames.
 
         Args:
             raw: from `infer`.
             layout: of the frame.
-            unmasked: returns the detections that are not masked; the others are dropped, and nothing is unsure there.
+            masks: detections whose centre is in one are dropped, and nothing is unsure there.
 
         Returns:
             The detections. Objects of regions that were not processed are carried over; the model is unsure only about
             what it has processed.
         """
         if self._planner is None or layout.at is None:
-            found = processed = self._first.decode(raw, layout)
+            found = processed = masks.unmasked(self._first.decode(raw, layout))
         else:
             plan = RegionPlan(layout.frame, layout.at, layout.regions)
             of_regions = self._first.decode_regions(raw, layout)
-            found, processed = self._planner.resolve(plan, of_regions, self._first.labels)
-        found = unmasked(found)
-        if self._uncertainty is None and self._candidates_from == self._threshold:
+            found, processed = self._planner.resolve(plan, of_regions, self._first.labels, masks=masks)
+        levels = self._levels
+        if levels.uncertainty is None and levels.candidates_from == levels.threshold:
             return DecodedFrame(found, None, found)
         unsure = None
-        if self._uncertainty is not None and self._uncertainty.contains_any(unmasked(processed)):
-            unsure = found.at_least(self._unsure_from)
-        return DecodedFrame(found.at_least(self._threshold), unsure, found.at_least(self._candidates_from))
+        if levels.uncertainty is not None and levels.uncertainty.contains_any(processed):
+            unsure = found.at_least(levels.unsure_from)
+        return DecodedFrame(found.at_least(levels.threshold), unsure, found.at_least(levels.candidates_from))
 
     def abandon(self, worker: int) -> None:
         """Leave a worker's detector to the thread that is stuck in it; the next use loads another."""
         with self._lock:
             self._generations[worker] += 1
             self._detectors[worker] = None
+
+    def _levels_of(self, threshold: float, uncertainty: UncertaintyRange | None) -> _Levels:
+        return _Levels(
+            threshold,
+            uncertainty,
+            unsure_from=threshold if uncertainty is None else min(threshold, uncertainty.low),
+            candidates_from=threshold * CANDIDATES if self._with_candidates else threshold,
+        )
 
     def _detector(self, worker: int) -> Detector:
         with self._lock:

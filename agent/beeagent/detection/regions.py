@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from beeagent.detection.boxes import box_areas, intersection_areas, iou
 from beeagent.detection.detections import Detections
+from beeagent.detection.masks import NO_MASKS, Masks
 from beeagent.detection.motion import Motion
 from beeagent.detection.region_grid import RegionGrid
 from beeagent.detection.tiling import NO_TILES, Region, Tiling, boxes_in_frame, cut_by_region, without_duplicates
@@ -206,7 +207,7 @@ class RegionPlanner:
             return RegionPlan(frame, at, tuple(regions))
 
     def resolve(
-        self, plan: RegionPlan, found: Sequence[Detections], labels: tuple[str, ...]
+        self, plan: RegionPlan, found: Sequence[Detections], labels: tuple[str, ...], *, masks: Masks = NO_MASKS
     ) -> tuple[Detections, Detections]:
         """Return the objects in a frame.
 
@@ -214,15 +215,16 @@ class RegionPlanner:
             plan: of the frame.
             found: the detections of each region, in ratios of the region.
             labels: of all classes.
+            masks: objects whose centre is in one are dropped, so that no region follows them.
 
         Returns:
             All of them, those carried over for parts that were not processed included; and those that were detected in
             this frame. In ratios of the frame.
         """
         with self._lock:
-            fresh = self._fresh(plan, found)
+            fresh = self._fresh(plan, found, masks)
             if plan.frame == self._grid.frame and plan.at <= self._observed_at:  # else it is from before a new start
-                carried = self._carried(plan)
+                carried = _unmasked(self._carried(plan), plan.frame, masks)
                 fresh, carried = _united(fresh, carried, coarsest=self._coarsest, at=plan.at)
                 self._known = fresh + carried
                 return _detections(self._known, plan.frame, labels), _detections(fresh, plan.frame, labels)
@@ -307,7 +309,7 @@ class RegionPlanner:
             inside = self._grid.inside(region)
             self._processed_at[inside] = np.maximum(self._processed_at[inside], at)
 
-    def _fresh(self, plan: RegionPlan, found: Sequence[Detections]) -> _Objects:
+    def _fresh(self, plan: RegionPlan, found: Sequence[Detections], masks: Masks) -> _Objects:
         """Return the detections of all regions, each object once, without those that the edge of a region cuts."""
         fresh, origins = _NOTHING, np.empty(0, dtype=np.int64)
         for origin, (region, detections) in enumerate(zip(plan.regions, found, strict=True)):
@@ -320,10 +322,11 @@ class RegionPlanner:
                 seen_at=np.full(len(boxes), plan.at),
                 shrink=np.full(len(boxes), self._grid.shrink(region)),
             )
-            fresh += part[~cut]
-            origins = np.concatenate([origins, np.full(len(boxes) - int(cut.sum()), origin)])
+            whole = _unmasked(part[~cut], plan.frame, masks)
+            fresh += whole
+            origins = np.concatenate([origins, np.full(len(whole), origin)])
             if plan.frame == self._grid.frame:
-                self._process_again(boxes[cut], region, at=plan.at)
+                self._process_again(_unmasked(part[cut], plan.frame, masks).boxes, region, at=plan.at)
         kept = without_duplicates(
             fresh.boxes,
             confidences=fresh.confidences,
@@ -364,6 +367,13 @@ class RegionPlanner:
             verified = as_large | (shrink <= self._coarsest) & (changed | (age > _CARRY_MISSED_S))
             kept &= ~(verified & (covered >= np.where(changed & ~large, _VERIFIED_COVER_MOVING, _VERIFIED_COVER)))
         return known[kept]
+
+
+def _unmasked(objects: _Objects, frame: tuple[int, int], masks: Masks) -> _Objects:
+    if not masks:
+        return objects
+    ratios = np.divide(objects.boxes, np.array(frame * 2, dtype=np.float32), dtype=np.float32)
+    return objects[~masks.covered(ratios)]
 
 
 def _united(fresh: _Objects, carried: _Objects, *, coarsest: float, at: float) -> tuple[_Objects, _Objects]:

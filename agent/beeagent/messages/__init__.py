@@ -11,6 +11,7 @@ from beeagent.messages.detections import (
     Source,
     detections_message,
 )
+from beeagent.messages.fleet import HEALTHS, DeviceHealth, device_health, outliers_first
 from beeagent.messages.home_assistant import Announcement, announced_components, discovery_topic
 from beeagent.messages.message import Asleep, Message, MessageTooLargeError, Part, UnreadableError, rfc3339
 from beeagent.messages.schema import load_schema
@@ -28,6 +29,7 @@ from beeagent.messages.topics import MAX_TOPIC_BYTES, detections_topic, state_to
 from beeagent.messages.traffic import InOut, LineTraffic, TrafficMessage, ZoneTraffic, traffic_message
 
 __all__ = [
+    "HEALTHS",
     "MAX_TOPIC_BYTES",
     "Announcement",
     "Asleep",
@@ -37,6 +39,7 @@ __all__ = [
     "DecidedBy",
     "Detection",
     "DetectionsMessage",
+    "DeviceHealth",
     "FrameSize",
     "InOut",
     "Latency",
@@ -60,8 +63,10 @@ __all__ = [
     "announced_components",
     "detections_message",
     "detections_topic",
+    "device_health",
     "discovery_topic",
     "load_schema",
+    "outliers_first",
     "rfc3339",
     "state_message",
     "state_topic",

@@ -34,6 +34,7 @@ class Announcement:
         agent_version: of beeagent.
         expire_after_s: seconds without a state message after which its values are no longer valid.
         temperature: whether the temperature of the processor is known.
+        page: address of the agent's page; None without one.
     """
 
     topic_prefix: str
@@ -45,6 +46,7 @@ class Announcement:
     agent_version: str
     expire_after_s: int
     temperature: bool = False
+    page: str | None = None
 
     def components(self) -> dict[str, dict[str, Any]]:
         """Return the entities by their ids."""
@@ -68,6 +70,7 @@ class Announcement:
                 "manufacturer": ORIGIN,
                 "model": "Camera agent",
                 "sw_version": self.agent_version,
+                **({} if self.page is None else {"configuration_url": self.page}),
             },
             "origin": {"name": ORIGIN, "sw_version": self.agent_version, "support_url": _URL},
             "state_topic": state_topic(self.topic_prefix, self.device, self.camera),
@@ -105,6 +108,7 @@ class Announcement:
                 yield self._sensor(
                     (f"{name}-flight",), f"{name} flight today", device_class="timestamp", value_template=template
                 )
+        yield self._binary_sensor("asleep", "asleep", value_template='{{ "ON" if value_json.asleep else "OFF" }}')
         yield self._binary_sensor(
             "camera-problem",
             "camera problem",

@@ -82,6 +82,7 @@ class StateMessage(Message):
         "labels has all of them, with 0 where there is none; another one those that it has detected since the start."
     )
     frames_per_s: Annotated[Amount, rounded(2)] = Field(description="Frames processed per second, recently.")
+    asleep: bool = Field(default=False, description="Whether the camera sleeps, by its schedule or since it is dark.")
     camera_problem: bool = Field(description="Whether the camera has a problem.")
     problems: list[_Problem] = Field(description="All problems of the agent, for people; empty if there are none.")
     temperature_c: Annotated[float, Field(ge=-273.15, le=1000, allow_inf_nan=False), rounded(1)] | None = Field(
@@ -115,6 +116,7 @@ def state_message(  # noqa: PLR0913 - the fields of the message
     watching: bool,
     objects: Mapping[str, int],
     frames_per_s: float,
+    asleep: bool,
     camera_problem: bool,
     problems: Sequence[str],
     waiting: int,
@@ -143,6 +145,7 @@ def state_message(  # noqa: PLR0913 - the fields of the message
             "watching": watching,
             "objects": objects,
             "frames_per_s": frames_per_s,
+            "asleep": asleep,
             "camera_problem": camera_problem,
             "problems": list(problems),
             "temperature_c": temperature_c,

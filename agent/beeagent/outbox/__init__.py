@@ -3,6 +3,7 @@
 from beeagent.outbox.dead_letters import DeadLetterFile
 from beeagent.outbox.outbox import Outbox
 from beeagent.outbox.publisher import MAX_PAYLOAD_BYTES, DiscardPublisher, Outcome, Publisher, PublisherState, Receipt
+from beeagent.outbox.recovery import is_damage, set_aside
 from beeagent.outbox.rows import OutboxCounts, Row, UnreadableOutboxError
 from beeagent.outbox.sender import Sender
 from beeagent.outbox.store import BootClock, boot_clock
@@ -22,4 +23,6 @@ __all__ = [
     "Sender",
     "UnreadableOutboxError",
     "boot_clock",
+    "is_damage",
+    "set_aside",
 ]

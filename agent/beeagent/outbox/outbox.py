@@ -214,6 +214,17 @@ class Outbox:
             raise UnreadableOutboxError(f"results cannot be read: {error}") from error
         return [row for row in found if row.id not in removed][:limit]
 
+    def newest(self, topic: str) -> Row | None:
+        """Return the newest stored row of a topic; None if there is none. Reads all rows.
+
+        Raises:
+            UnreadableOutboxError: the file cannot be read.
+        """
+        try:
+            return self._use_store(lambda store: store.newest(topic))
+        except (sqlite3.Error, OSError) as error:
+            raise UnreadableOutboxError(f"results cannot be read: {error}") from error
+
     def delivered(self, ids: Iterable[int]) -> None:
         """Remove rows that the broker has acknowledged."""
         with self._changed:

@@ -56,8 +56,9 @@ class Sender:
     The results that wait when a connection is established are the backlog; those that are stored from then on are live.
     The backlog is sent from the oldest on, at a limited rate and with at most half of `max_in_flight`; live results are
     sent at the same time as they come: each of the two in its own order. A backlog of up to one second's worth of that
-    rate is sent before live results, so that after a short outage everything is in order. Lost results are published
-    again, from the oldest on.
+    rate is sent before live results, so that after a short outage everything is in order. While more live results wait
+    than may be in flight, since broker or device are too slow for both, the backlog has one in flight. Lost results are
+    published again, from the oldest on.
 
     The thread sleeps until the outbox has stored something, a receipt has come, the publisher's state has changed, or
     the rate allows more of the backlog.
@@ -254,7 +255,12 @@ class Sender:
         return wait
 
     def _send_backlog(self) -> float | None:
-        share = self._max_in_flight if self._draining.is_set() else max(1, self._max_in_flight // 2)
+        if self._draining.is_set():
+            share = self._max_in_flight
+        elif self._outbox.stored_id - self._cursor > self._max_in_flight:  # ids rise by one
+            share = 1
+        else:
+            share = max(1, self._max_in_flight // 2)
         while self._backlog_cursor < self._backlog_end:
             of_backlog = sum(1 for row_id in self._in_flight if row_id <= self._backlog_end)
             room = min(share - of_backlog, self._max_in_flight - len(self._in_flight))

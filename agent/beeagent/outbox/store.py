@@ -123,6 +123,13 @@ class OutboxStore:
         )
         return [Row(*row) for row in found.fetchall()]
 
+    def newest(self, topic: str) -> Row | None:
+        """Return the newest row of a topic; None if there is none."""
+        found = self._database.execute(
+            "SELECT id, topic, payload, taken_at FROM message WHERE topic = ? ORDER BY id DESC LIMIT 1", (topic,)
+        ).fetchone()
+        return None if found is None else Row(*found)
+
     def reserved(self) -> dict[str, bytes]:
         """Return the reserved payloads by key, in the order in which they were reserved."""
         return dict(self._database.execute("SELECT key, payload FROM held ORDER BY rowid").fetchall())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import cv2
 
 from beeagent.camera import Capture, IncompleteVideoError
-from beeagent.detection import ModelBundle
+from beeagent.detection import NO_MASKS, ModelBundle
 from beeagent.errors import InputError
 from beeagent.mqtt import BrokerAddress
 from beeagent.outbox import DeadLetterFile, Sender
@@ -29,15 +29,18 @@ from beeagent.runtime.factory import (
     build_sleep,
     build_source,
 )
+from beeagent.runtime.page import build_page
 from beeagent.runtime.pipeline import FrameResult, Pipeline
 from beeagent.runtime.reload import Reload
 from beeagent.runtime.results import Results
 from beeagent.runtime.state import StateReporter
 from beeagent.runtime.status import Health, Problems, StatusReporter
 from beeagent.runtime.systemd import ServiceNotifier
+from beeagent.runtime.threshold import PageThreshold
 from beeagent.runtime.workers import choose_workers
 from beeagent.settings import Settings
 from beeagent.threads import ThreadGuard
+from beeagent.web import LiveView, Page
 
 if TYPE_CHECKING:
     from beeagent.greengrass import IpcConnection
@@ -118,23 +121,27 @@ class Agent:
             opinion = build_second_opinion(settings, collection)
             if opinion is not None:
                 opened.callback(opinion.stop)
+            in_memory = outbox_path is None or settings.agent.state_dir is None
+            threshold = PageThreshold(None if in_memory else settings.state_file("threshold.json"))
+            thresholded = threshold.settings_with(settings, bundle)
             self._counting = counting = build_counting(
-                settings,
+                thresholded,
                 bundle,
                 in_memory=outbox_path is None,
+                outbox=outbox,
                 on_places_problem=problems.of("places"),
                 on_history_problem=problems.of("counts"),
             )
             if counting is not None:
                 opened.callback(counting.close)
             self._pipeline = pipeline = Pipeline(
-                model=build_detectors(settings, bundle),
+                model=build_detectors(thresholded, bundle),
                 frames=capture,
                 drop_oldest=source.live,
                 on_problem=problems.of("inference"),
                 stopping=stopping,
                 inference_timeout=settings.model.inference_timeout,
-                unmasked=(lambda found: found) if counting is None else counting.unmasked,
+                masks=(lambda: NO_MASKS) if counting is None else (lambda: counting.masks),
                 on_idle=self._end_traffic_if_asleep,
             )
             self.health = health = Health(
@@ -167,16 +174,36 @@ class Agent:
             )
             self._opened = opened.pop_all()
         output = LineOutput(stopping) if settings.messages.stdout else None
+        live = LiveView() if settings.page.enabled else None
         self._results = Results(
-            settings, outbox=outbox, publisher=publisher, opinion=opinion, counting=counting, output=output
+            settings, outbox=outbox, publisher=publisher, opinion=opinion, counting=counting, live=live, output=output
         )
-        self.reload = Reload(
+        self.reload = reload = Reload(
             settings,
+            bundle=bundle,
             load=load or (lambda: settings),
             pipeline=pipeline,
             counting=counting,
             on_problem=problems.of("model"),
+            threshold=threshold,
+            on_request=self._renew_page,
         )
+        self._page: Page | None = None
+        if live is not None:
+            try:
+                self._page = build_page(
+                    settings,
+                    live=live,
+                    health=health,
+                    pipeline=pipeline,
+                    counting=counting,
+                    threshold=threshold,
+                    reload=reload,
+                )
+            except BaseException:
+                self.close()
+                raise
+            self._opened.callback(self._page.stop)
         state = StateReporter(
             settings,
             health=self.health,
@@ -255,6 +282,12 @@ class Agent:
         self._sender.start()
         self._reporter.start()
         self._results.start()
+        if self._page is not None:
+            self._page.start()
+
+    def _renew_page(self) -> None:
+        if self._page is not None:
+            self._page.renew()
 
     def _end_traffic_if_asleep(self) -> None:
         if self._sleep is not None and (period := self._sleep.period) is not None:
@@ -272,6 +305,8 @@ class Agent:
         If the agent was stopped, that is quick; at the end of a file there is time to wait for a broker.
         """
         began, stopped = time.monotonic(), self._stopping.is_set()
+        if self._page is not None:
+            self._page.stop()
         self._pipeline.stop()
         ended = self._capture.stop(_STAGES_TIMEOUT_S)
         ended = self._pipeline.join(max(0.0, began + _STAGES_TIMEOUT_S - time.monotonic())) and ended

@@ -4,13 +4,14 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from beeagent.camera import Frame
-from beeagent.detection import Detections
+from beeagent.detection import Masks
 from beeagent.errors import BeeagentError, InputError
+from beeagent.messages import TrafficMessage, UnreadableError
 from beeagent.runtime.pipeline import FrameResult
 from beeagent.tracking import (
     CountHistory,
@@ -28,20 +29,25 @@ from beeagent.tracking import (
 _LOG: Final = logging.getLogger(__name__)
 
 _MAX_UNSTORED_MINUTES: Final = 1440
+_TRACKS_FROM: Final = 0.45
+"""Confidence from which a detection begins a track, as a ratio of the threshold. A false alarm that is published is an
+error; one that is tracked counts nothing, as it crosses no line. A bee that is missed for long is not counted."""
 
 
 class Counting:
     """Follows the detections from frame to frame, and counts them at the places of the camera.
 
-    `unmasked` and `update` are called for each frame in order, on one thread; `reload` and `state` on any thread.
+    `update` is called for each frame in order, on one thread; `masks`, `reload` and `state` on any thread.
 
     In a video, times are those of the video, from the moment at which its first frame was read.
 
     Args:
         places_file: the lines, zones and masks; None to follow only.
         interval_s: of the reports, in seconds.
-        threshold: confidence from which a detection begins a track, 0 to 1.
+        threshold: confidence from which a detection is published, 0 to 1. Tracks begin with less.
         history: keeps the counts; None to keep them in memory.
+        last_message: returns the payload of the last traffic message that is still here, None if there is none. It has
+            the totals if the file of counts was damaged.
         on_places_problem: called with the reason why the places could not be reloaded, and with None once they were.
         on_history_problem: likewise for the counts that could not be stored.
 
@@ -56,6 +62,7 @@ class Counting:
         interval_s: float,
         threshold: float,
         history: CountHistory | None,
+        last_message: Callable[[], bytes | None] = lambda: None,
         on_places_problem: Callable[[str | None], None],
         on_history_problem: Callable[[str | None], None],
     ) -> None:
@@ -64,20 +71,23 @@ class Counting:
         self._history = history
         self._places = Places() if places_file is None else load_places(places_file)
         self._new_places: Places | None = None
-        self._tracker = Tracker(TrackerOptions(high_confidence=threshold))
+        self._masks = self._places.all_masks
+        self._tracker = Tracker(TrackerOptions(high_confidence=_TRACKS_FROM * threshold))
         self._traffic: Traffic | None = None
         if places_file is not None:
             totals, store = None, None
             if history is not None:
-                totals, store = history.totals(), _ForgivingStore(history, on_history_problem)
+                totals, origin = _totals_to_continue(history, last_message)
+                store = _ForgivingStore(history, origin, on_history_problem)
             self._traffic = Traffic(self._places, interval_s=interval_s, totals=totals, store=store)
         self._lock = threading.Lock()  # of the traffic
         self._video_began: datetime | None = None
         self._video_at: datetime | None = None
 
-    def unmasked(self, detections: Detections) -> Detections:
-        """Return the detections whose centre is in no mask."""
-        return self._places.unmasked(detections)
+    @property
+    def masks(self) -> Masks:
+        """The masks of the places in use. Safe from any thread."""
+        return self._masks
 
     def update(self, result: FrameResult) -> tuple[Sequence[int], TrafficReport | None]:
         """Follow and count the detections of the next frame, with the candidates of lower confidence.
@@ -87,7 +97,7 @@ class Counting:
             that ended before this frame, if one did.
         """
         if (places := self._new_places) is not None:
-            self._new_places, self._places = None, places
+            self._new_places, self._places, self._masks = None, places, places.all_masks
             if self._traffic is not None:
                 with self._lock:
                     self._traffic.replace(places)
@@ -113,6 +123,37 @@ class Counting:
             return self._traffic.state(self._video_at or datetime.now(timezone.utc), labels)
 
     @property
+    def places_file(self) -> Path | None:
+        """The file of the lines, zones and masks; None if bees are followed only."""
+        return self._file
+
+    @property
+    def history_file(self) -> Path | None:
+        """The file of the counts per minute; None if they are kept in memory."""
+        return None if self._history is None else self._history.path
+
+    def set_threshold(self, threshold: float) -> None:
+        """Use another confidence from which a detection is published, 0 to 1. From any thread."""
+        self._tracker.set_high_confidence(_TRACKS_FROM * threshold)
+
+    def today(self) -> dict[str, dict[str, Any]]:
+        """Return who came in and went out today, by line and zone and by label, and who is in each zone now.
+
+        As the page's API has it; from any thread.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        if (state := self.state(())) is not None:
+            for kind, places in (("line", state.lines), ("zone", state.zones)):
+                for name, labels in places.items():
+                    counts = {
+                        label: {**of["today"], **({"inside": of["inside"]} if kind == "zone" else {})}
+                        for label, of in labels.items()
+                    }
+                    seen = {label: each for label, each in counts.items() if any(each.values())}
+                    found[name] = {"kind": kind, "labels": seen}
+        return found
+
+    @property
     def totals(self) -> dict[tuple[str, str, str], int]:
         """How many came in and went out, over all restarts, by place, label and direction. Safe from any thread."""
         return {} if self._traffic is None else dict(self._traffic.totals.ever)
@@ -136,7 +177,10 @@ class Counting:
     def end(self) -> TrafficReport | None:
         """End all tracks, and the interval before its time; return its report, or None without a frame."""
         self._tracker.interrupt()
-        return None if self._traffic is None else self._traffic.close()
+        if self._traffic is None:
+            return None
+        with self._lock:
+            return self._traffic.close()
 
     def close(self) -> None:
         """Close the file of counts. Safe to call twice."""
@@ -146,21 +190,23 @@ class Counting:
     def _time_of(self, frame: Frame) -> tuple[float, datetime]:
         """Return the time of a frame in seconds of a clock that does not jump, and by the wall clock."""
         if frame.position_s is None:
-            return frame.captured_ns / 1e9, frame.captured_at
+            return frame.at_s, frame.captured_at
         position = timedelta(seconds=frame.position_s)
         if self._video_began is None:
             self._video_began = frame.captured_at - position
         self._video_at = self._video_began + position
-        return frame.position_s, self._video_at
+        return frame.at_s, self._video_at
 
 
 class _ForgivingStore:
     """Stores counts in a `CountHistory`, and keeps those that cannot be stored for the next time."""
 
-    def __init__(self, history: CountHistory, on_problem: Callable[[str | None], None]) -> None:
+    def __init__(self, history: CountHistory, origin: str, on_problem: Callable[[str | None], None]) -> None:
         self._history = history
+        self._origin = origin  # of the totals, if the file was damaged
         self._on_problem = on_problem
         self._unstored: deque[Interval] = deque(maxlen=_MAX_UNSTORED_MINUTES)
+        self._report_damage()
 
     def add(self, minutes: Sequence[Interval], totals: Totals) -> None:
         self._unstored.extend(minutes)
@@ -170,4 +216,42 @@ class _ForgivingStore:
             self._on_problem(str(error))
             return
         self._unstored.clear()
-        self._on_problem(None)
+        if not self._report_damage():
+            self._on_problem(None)
+
+    def _report_damage(self) -> bool:
+        """Report a damaged file for a day; return whether there is one."""
+        damage = self._history.damage
+        if damage is not None:
+            self._on_problem(f"{damage}; {self._origin}")
+        return damage is not None
+
+
+def _totals_to_continue(history: CountHistory, last_message: Callable[[], bytes | None]) -> tuple[Totals, str]:
+    """Return the totals from before, and how they survived if the file of counts was damaged."""
+    totals, origin = history.totals(), "the totals go on"
+    if history.damage is None:
+        return totals, origin
+    if totals == Totals():
+        try:
+            payload = last_message()
+            message = None if payload is None else TrafficMessage.decode(payload)
+        except (BeeagentError, UnreadableError) as error:
+            _LOG.warning("counts: the last traffic message cannot be read: %s", error)
+            message = None
+        if message is None:
+            origin = "the totals begin again at 0"
+        else:
+            totals, origin = _totals_of(message), f"the totals go on from those of {message.to}"
+    return totals, origin
+
+
+def _totals_of(message: TrafficMessage) -> Totals:
+    totals = Totals(date.fromisoformat(message.day))
+    for places in (message.lines, message.zones):
+        for place, labels in places.items():
+            for label, one in labels.items():
+                for since, counts in ((one.today, totals.today), (one.total, totals.ever)):
+                    counts[place, label, "in"] = since.in_
+                    counts[place, label, "out"] = since.out
+    return totals

@@ -39,6 +39,7 @@ from beeagent.detection import (
     ModelAdvice,
     ModelBundle,
     RegionOptions,
+    UncertaintyRange,
     advise,
     bundled_models,
     default_model,
@@ -49,7 +50,7 @@ from beeagent.detection import (
     uncertainty_range,
 )
 from beeagent.errors import BeeagentError, InputError, requires_extra
-from beeagent.messages import status_topic
+from beeagent.messages import status_topic, traffic_topic
 from beeagent.mqtt import (
     BrokerAddress,
     Embedded,
@@ -138,21 +139,33 @@ def build_detectors(settings: Settings, bundle: ModelBundle) -> DetectorPool:
         threshold=settings.model.threshold,
         tiling=resolve_tiling(settings.model.tiles, bundle),
     )
-    unsure = None
-    if settings.rekognition.project_version_arn is not None:
-        unsure = uncertainty_range(
-            bundle,
-            threshold=_threshold(settings, bundle),
-            low=settings.rekognition.unsure_low,
-            high=settings.rekognition.unsure_high,
-        )
     return DetectorPool(
         bundle,
         options,
         size=workers,
-        uncertainty=unsure,
+        uncertainty=build_uncertainty(settings, bundle),
         regions=_region_options(settings),
-        candidates=settings.tracking.enabled,
+        candidates=settings.tracking.enabled or settings.page.enabled,
+    )
+
+
+def build_uncertainty(settings: Settings, bundle: ModelBundle) -> UncertaintyRange | None:
+    """Return the confidences at which the model is unsure; None without a second opinion.
+
+    Args:
+        settings: `threshold`, `unsure_low` and `unsure_high`.
+        bundle: the model.
+
+    Raises:
+        InputError: the uncertainty range is invalid.
+    """
+    if settings.rekognition.project_version_arn is None:
+        return None
+    return uncertainty_range(
+        bundle,
+        threshold=_threshold(settings, bundle),
+        low=settings.rekognition.unsure_low,
+        high=settings.rekognition.unsure_high,
     )
 
 
@@ -221,11 +234,12 @@ def _require_sequence(settings: Settings, name: str, *, instead: str) -> None:
         )
 
 
-def build_counting(
+def build_counting(  # noqa: PLR0913 - the settings, and what it reports to
     settings: Settings,
     bundle: ModelBundle,
     *,
     in_memory: bool,
+    outbox: Outbox,
     on_places_problem: Callable[[str | None], None],
     on_history_problem: Callable[[str | None], None],
 ) -> Counting | None:
@@ -235,6 +249,7 @@ def build_counting(
         settings: section `tracking`, and `threshold`.
         bundle: the model.
         in_memory: whether counts are kept in memory alone.
+        outbox: may have the last totals if the file of counts is damaged.
         on_places_problem: see `Counting`.
         on_history_problem: see `Counting`.
 
@@ -247,18 +262,24 @@ def build_counting(
     _require_sequence(
         settings, "track" if tracking.places is None else "places", instead="leave it out, or set realtime"
     )
-    history = None
-    if tracking.places is not None and not in_memory:
+    history, places = None, _places_file(settings, in_memory=in_memory)
+    if places is not None and not in_memory:
         file = settings.state_file("counts.sqlite3")
         with suppress(OSError):  # opening the file says why
             file.parent.mkdir(parents=True, exist_ok=True)
         history = CountHistory(file)
+    topic = traffic_topic(settings.messages.topic_prefix, settings.agent.device, settings.camera.name)
+
+    def last_message() -> bytes | None:
+        return None if (row := outbox.newest(topic)) is None else row.payload
+
     try:
         return Counting(
-            places_file=tracking.places,
+            places_file=places,
             interval_s=tracking.traffic_interval,
             threshold=_threshold(settings, bundle),
             history=history,
+            last_message=last_message,
             on_places_problem=on_places_problem,
             on_history_problem=on_history_problem,
         )
@@ -266,6 +287,20 @@ def build_counting(
         if history is not None:
             history.close()
         raise
+
+
+def _places_file(settings: Settings, *, in_memory: bool) -> Path | None:
+    """Return the configured file of places, or else that of the page, which is made if the page is on."""
+    if settings.tracking.places is not None or in_memory or settings.agent.state_dir is None:
+        return settings.tracking.places
+    file = settings.state_file("places.toml")
+    if settings.page.enabled and not file.exists():
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("# Lines, zones and masks that were drawn on the page.\n", encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"places {file}: cannot be written: {error.strerror or error}") from error
+    return file if file.exists() else None
 
 
 def build_source(settings: Settings) -> SourceOpener:

@@ -1,40 +1,29 @@
 """The state of the agent over HTTP: `/metrics` for Prometheus, `/healthz` for health checks."""
 
 import json
-import socket
-import sys
-import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 from beeagent import __version__
-from beeagent.errors import InputError
 from beeagent.runtime.status import Health, Snapshot
 from beeagent.settings import Settings
+from beeagent.web import HttpServer, Request, Response
 
-_MAX_CONNECTIONS: Final = 8
-_REQUEST_TIMEOUT_S: Final = 5.0
-_POLL_S: Final = 0.2
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _Sample = tuple[Mapping[str, str], float]
 _Metric = tuple[str, str, float | list[_Sample] | None]
 
 
-class HealthServer(ThreadingHTTPServer):
-    """An HTTP server for two read-only resources, on threads of its own.
+class HealthServer(HttpServer):
+    """Serves two read-only resources.
 
     `GET /metrics` returns Prometheus metrics. `GET /healthz` returns `{"state": …, "reasons": […]}` with status 200
     when online and 503 when degraded; while the camera sleeps, also `"asleep": {"since": …, "until": …}`. There is no
     authentication and no encryption: anyone who can reach the port can read both, and do nothing else.
-
-    A request times out 5 seconds after its connection, however slowly it is sent or its response is read. At most 8
-    connections are open; the next one replaces the oldest, so that silent clients lock nobody out.
 
     Args:
         health: the state to serve.
@@ -45,85 +34,33 @@ class HealthServer(ThreadingHTTPServer):
         InputError: it cannot listen there.
     """
 
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 2 * _MAX_CONNECTIONS
-
     def __init__(self, health: Health, *, host: str, port: int) -> None:
-        self.health = health
-        self._open: dict[socket.socket, float] = {}  # with the time of its time-out, the oldest first
-        self._open_lock = threading.Lock()
-        try:
-            self.address_family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-            super().__init__((str(address[0]), int(address[1])), _Handler)
-        except (OSError, UnicodeError) as error:
-            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            raise InputError(
-                f"http_host {host} with http_port {port} cannot be listened on ({reason.lower()}): give others, or no "
-                "http_port for no HTTP"
-            ) from error
-        self._thread = threading.Thread(target=self.serve_forever, args=(_POLL_S,), name="http", daemon=True)
+        resources = health_resources(health)
 
-    @property
-    def port(self) -> int:
-        """The port it listens on."""
-        return int(self.server_address[1])
+        def respond(request: Request) -> Response:
+            if (resource := resources.get(request.path)) is not None:
+                return resource()
+            return Response(HTTPStatus.NOT_FOUND, b"404 the resources are /metrics and /healthz\n")
 
-    def start(self) -> None:
-        """Start serving."""
-        self._thread.start()
+        super().__init__(respond, host=host, port=port, setting="http")
 
-    def stop(self) -> None:
-        """Stop serving, and close every connection. To be called once, after `start`."""
-        if self._thread.is_alive():  # or this would wait for ever
-            self.shutdown()
-        self.server_close()
-        with self._open_lock:
-            for connection in list(self._open):
-                self._drop(connection)
 
-    def server_bind(self) -> None:
-        """Bind, without the base's look-up of the host name, which would wait for a dead name server."""
-        socket.socket.setsockopt(self.socket, socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = "beeagent", self.server_address[1]
+def health_resources(health: Health) -> Mapping[str, Callable[[], Response]]:
+    """Return the functions that return the state of the agent, by path."""
 
-    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the base's own signature
-        """Handle a request on a thread of its own; make room for it first."""
-        with self._open_lock:
-            if len(self._open) >= _MAX_CONNECTIONS:
-                self._drop(next(iter(self._open)))
-            self._open[request] = time.monotonic() + _REQUEST_TIMEOUT_S
-        super().process_request(request, client_address)
+    def metrics() -> Response:
+        return Response(HTTPStatus.OK, metrics_text(health.snapshot()).encode(errors="replace"), _METRICS_TYPE)
 
-    def service_actions(self) -> None:
-        """Drop connections that have timed out; called by the base after every poll."""
-        now = time.monotonic()
-        with self._open_lock:
-            for connection in [connection for connection, end in self._open.items() if end <= now]:
-                self._drop(connection)
+    def healthz() -> Response:
+        now = health.snapshot()
+        status = HTTPStatus.SERVICE_UNAVAILABLE if now.problems else HTTPStatus.OK
+        body: dict[str, Any] = {"state": now.state, "reasons": list(now.reasons)}
+        if now.asleep is not None:
+            body["asleep"] = now.asleep.model_dump(exclude_none=True)
+        text = json.dumps(body, ensure_ascii=False) + "\n"
+        return Response(status, text.encode(errors="replace"), "application/json")
 
-    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - the base's own signature
-        """Close a connection whose request has been handled."""
-        with self._open_lock:
-            self._open.pop(request, None)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002 - the base's own signature
-        """Ignore a client that went away or was dropped; any other exception ends the thread, which the guard notices.
-
-        The base would print a traceback for either, and go on.
-        """
-        error = sys.exc_info()[1]
-        if error is not None and not isinstance(error, OSError):
-            raise error
-
-    def _drop(self, connection: socket.socket) -> None:
-        """Wake the thread that waits for this client, which then closes it. Under the lock: it is not closed yet."""
-        del self._open[connection]
-        with suppress(OSError):  # the client was faster
-            connection.shutdown(socket.SHUT_RDWR)
+    return {"/metrics": metrics, "/healthz": healthz}
 
 
 @contextmanager
@@ -142,48 +79,6 @@ def serving_health(settings: Settings, health: Health) -> Iterator[None]:
         yield
     finally:
         server.stop()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: HealthServer
-    error_message_format = "%(code)d %(message)s\n"
-    error_content_type = "text/plain; charset=utf-8"
-
-    def do_GET(self) -> None:
-        """Send the resource."""
-        path = self.path.partition("?")[0]
-        if path == "/metrics":
-            self._send(HTTPStatus.OK, _METRICS_TYPE, metrics_text(self.server.health.snapshot()))
-        elif path == "/healthz":
-            now = self.server.health.snapshot()
-            status = HTTPStatus.SERVICE_UNAVAILABLE if now.problems else HTTPStatus.OK
-            body: dict[str, Any] = {"state": now.state, "reasons": list(now.reasons)}
-            if now.asleep is not None:
-                body["asleep"] = now.asleep.model_dump(exclude_none=True)
-            self._send(status, "application/json", json.dumps(body, ensure_ascii=False) + "\n")
-        else:
-            self.send_error(HTTPStatus.NOT_FOUND, "the resources are /metrics and /healthz")
-
-    def do_HEAD(self) -> None:
-        """Send the headers alone."""
-        self.do_GET()
-
-    def version_string(self) -> str:
-        """Name the agent, and not its Python version."""
-        return "beeagent"
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing: a scrape every few seconds would fill the log."""
-
-    def _send(self, status: HTTPStatus, content_type: str, text: str) -> None:
-        body = text.encode(errors="replace")
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
 
 
 def metrics_text(now: Snapshot) -> str:

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from beeagent.backoff import Backoff
 from beeagent.camera import Capture, Frame, FrameQueue, QueueClosedError
-from beeagent.detection import Detections, DetectorPool, PreparedFrame, RawOutputs
+from beeagent.detection import NO_MASKS, Detections, DetectorPool, Masks, PreparedFrame, RawOutputs
 from beeagent.errors import BeeagentError
 from beeagent.threads import lower_thread_priority
 
@@ -29,6 +29,7 @@ class FrameResult:
         inference_ms: time in the model alone, in milliseconds.
         unsure: where the model is unsure, all its detections, also those below the threshold; else None.
         candidates: for tracking, the detections followed by those of lower confidence; None for no others.
+        inferences: number of regions that the model has processed.
     """
 
     frame: Frame
@@ -37,6 +38,7 @@ class FrameResult:
     inference_ms: float
     unsure: Detections | None = None
     candidates: Detections | None = None
+    inferences: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class Pipeline:
         stopping: threading.Event,
         inference_timeout: float = 10.0,
         backoff: Backoff | None = None,
-        unmasked: Callable[[Detections], Detections] = lambda found: found,
+        masks: Callable[[], Masks] = lambda: NO_MASKS,
         on_idle: Callable[[], None] = lambda: None,
     ) -> None:
         """Set up the stages; nothing runs before `start`.
@@ -105,7 +107,7 @@ class Pipeline:
             stopping: ends the results when set.
             inference_timeout: seconds after which an inference counts as stuck, above 0.
             backoff: the waits before a stuck worker is replaced; None for one second to a minute.
-            unmasked: returns the detections of a frame that are not masked; called on the thread that iterates.
+            masks: returns the masks in use, in which nothing counts; called for each frame, from any thread.
             on_idle: called again and again while no frame is being processed, on the thread that iterates.
         """
         if inference_timeout <= 0:
@@ -116,7 +118,7 @@ class Pipeline:
         self._stopping = stopping
         self._inference_timeout = inference_timeout
         self._backoff = Backoff(first=1.0, longest=60.0) if backoff is None else backoff
-        self._unmasked = unmasked
+        self._masks = masks
         self._on_idle = on_idle
         self._prepared: FrameQueue[_Prepared] = FrameQueue(drop_oldest=drop_oldest)
         self._inferred: ReorderBuffer[_Inferred] = ReorderBuffer(model.size)
@@ -156,6 +158,11 @@ class Pipeline:
     def model(self) -> str:
         """Identity of the model that the next frame goes to."""
         return self._model.identity
+
+    @property
+    def detectors(self) -> DetectorPool:
+        """The detectors that the next frame goes to."""
+        return self._model
 
     def start(self) -> None:
         """Start the stages."""
@@ -208,11 +215,18 @@ class Pipeline:
             except ReorderClosedError:
                 break
             frame, model = item.prepared.frame, item.prepared.model
-            decoded = model.decode(item.raw, item.prepared.input.layout, unmasked=self._unmasked)
+            layout = item.prepared.input.layout
+            decoded = model.decode(item.raw, layout, masks=self._masks())
             self._consumed_since = time.monotonic()
             try:
                 yield FrameResult(
-                    frame, model.identity, decoded.detections, item.inference_ms, decoded.unsure, decoded.candidates
+                    frame,
+                    model.identity,
+                    decoded.detections,
+                    item.inference_ms,
+                    decoded.unsure,
+                    decoded.candidates,
+                    inferences=len(layout.regions),
                 )
             finally:
                 self._consumed_since = None
@@ -224,9 +238,8 @@ class Pipeline:
         try:
             for frame in self._frames:
                 model = self._model
-                # In a video its own time, however fast it is read.
-                at = frame.captured_ns / 1e9 if frame.position_s is None else frame.position_s
-                self._prepared.put(_Prepared(frame, model, model.prepare(frame.pixels, at=at)))
+                prepared = model.prepare(frame.pixels, at=frame.at_s, masks=self._masks())
+                self._prepared.put(_Prepared(frame, model, prepared))
         except QueueClosedError:
             pass  # stopped
         except Exception as error:  # noqa: BLE001 - raised by the iteration, on another thread

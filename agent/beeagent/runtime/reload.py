@@ -4,15 +4,17 @@ import logging
 import threading
 from collections.abc import Callable
 
+from beeagent.detection import ModelBundle
 from beeagent.errors import BeeagentError
 from beeagent.runtime.counting import Counting
-from beeagent.runtime.factory import build_detectors, load_model
+from beeagent.runtime.factory import build_detectors, build_uncertainty, load_model
 from beeagent.runtime.pipeline import Pipeline
+from beeagent.runtime.threshold import PageThreshold
 from beeagent.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 
-RELOADED = ("model", "labels", "threshold", "tiles")
+RELOADED = ("model", "labels", "threshold", "tiles", "regions", "max_inference_rate")
 """The settings that take effect while the agent runs; all others take effect when it is restarted."""
 
 
@@ -25,26 +27,35 @@ class Reload:
 
     Args:
         settings: the settings of the current model.
+        bundle: the current model.
         load: reads the settings again.
         pipeline: uses the model.
         counting: uses the places; None without tracking.
         on_problem: called with the reason why a reload of the model failed, and with None after one that succeeded.
+        threshold: one that was set on the page, if any.
+        on_request: called at the beginning of each reload.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it reads, and what uses it
         self,
         settings: Settings,
         *,
+        bundle: ModelBundle,
         load: Callable[[], Settings],
         pipeline: Pipeline,
         counting: Counting | None = None,
         on_problem: Callable[[str | None], None],
+        threshold: PageThreshold,
+        on_request: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
+        self._bundle = bundle
         self._load = load
         self._pipeline = pipeline
         self._counting = counting
         self._on_problem = on_problem
+        self._threshold = threshold
+        self._on_request = on_request
         self._requested = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -69,7 +80,25 @@ class Reload:
         if self._thread is not None:
             self._thread.join(timeout)
 
+    def set_threshold(self, threshold: float | None) -> None:
+        """Use another threshold from the next frame on, and after restarts. From any thread.
+
+        Args:
+            threshold: 0 to 1; None for that of the settings or the model.
+
+        Raises:
+            BeeagentError: it cannot be kept; nothing has changed.
+        """
+        self._threshold.set(threshold, self._use_threshold)
+
+    def _use_threshold(self, threshold: float) -> None:
+        uncertainty = build_uncertainty(self._settings.replace(threshold=threshold), self._bundle)
+        self._pipeline.detectors.set_threshold(threshold, uncertainty=uncertainty)
+        if self._counting is not None:
+            self._counting.set_threshold(threshold)
+
     def _run(self) -> None:
+        self._on_request()
         if self._counting is not None:
             self._counting.reload()
         try:
@@ -79,9 +108,12 @@ class Reload:
             if late := sorted(new.differing(self._settings).difference(RELOADED)):
                 _LOG.warning("changes of %s take effect when the agent is restarted", ", ".join(late))
             wanted = self._settings.replace(**{name: new.value(name) for name in RELOADED})
-            model = build_detectors(wanted, load_model(wanted))
+            bundle = load_model(wanted)
+            model = build_detectors(self._threshold.settings_with(wanted, bundle), bundle)
             self._pipeline.swap(model)
             self._settings = wanted
+            self._bundle = bundle
+            self._use_threshold(self._threshold.value)
         except BeeagentError as error:
             self._on_problem(f"the new one is not used: {error}")
         else:

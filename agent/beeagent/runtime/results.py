@@ -33,6 +33,7 @@ from beeagent.runtime.counting import Counting
 from beeagent.runtime.pipeline import FrameResult
 from beeagent.settings import Settings
 from beeagent.tracking import TrafficReport
+from beeagent.web import LiveView
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ class Results:
         publisher: Publisher,
         opinion: SecondOpinion | None = None,
         counting: Counting | None = None,
+        live: LiveView | None = None,
         output: LineOutput | None = None,
     ) -> None:
         """Set up; nothing runs before `start`.
@@ -90,6 +92,7 @@ class Results:
             publisher: has the limit of a message's size; the weakest detections of a longer one are left out.
             opinion: the second opinion; None to publish what the model on the device detects.
             counting: tracks and counts; None without tracking.
+            live: shows each frame to those who look; None without a page.
             output: where each message is written as well; None for nowhere.
         """
         self._settings = settings
@@ -97,6 +100,7 @@ class Results:
         self._publisher = publisher
         self._opinion = opinion
         self._counting = counting
+        self._live = live
         self._output = output
         self._rule = PublishRule(settings.messages.publish)
         self._stream = f"{settings.agent.device}/{settings.camera.name}"
@@ -142,6 +146,14 @@ class Results:
             tracks, report = self._counting.update(result)
             if report is not None:
                 self._publish_traffic(report)
+        if self._live is not None:
+            self._live.add(
+                result.frame,
+                detections=result.detections,
+                candidates=result.candidates,
+                tracks=tracks,
+                inference_ms=result.inference_ms,
+            )
         if self._opinion is None or result.unsure is None:
             self._publish(_Decision(result, result.detections, tracks=tracks))
             return

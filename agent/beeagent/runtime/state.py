@@ -37,7 +37,8 @@ _VOLATILE: Final[dict[str, Any]] = {
 class StateReporter:
     """Publishes the state message when a value has changed, at most every 2 seconds, and at least once an interval.
 
-    The first follows the first frame, or the first problem of the camera. `check` is called on one thread.
+    The first follows the first frame, the first problem of the camera, or its falling asleep. `check` is called on one
+    thread.
 
     Args:
         settings: the names in topics, the interval, and when the camera counts as lost.
@@ -111,7 +112,8 @@ class StateReporter:
         """Return the labels of the objects, and the current state; None before there is one."""
         now = self._health.snapshot()
         problem = "camera" in now.problems
-        if not (now.camera.frames_read or problem):
+        asleep = now.asleep is not None
+        if not (now.camera.frames_read or problem or asleep):
             return (), None
         detections = self._health.newest
         names = self._labels if detections is None else detections.labels
@@ -119,7 +121,8 @@ class StateReporter:
         self._seen.update(counts)
         labels = tuple(sorted(set(names))) if len(names) <= _MAX_LABELS else tuple(sorted(self._seen))
         age = now.camera.frame_age_s
-        watching = age is not None and age < self._stale_s and not problem and "inference" not in now.problems
+        recent = age is not None and age < self._stale_s
+        watching = recent and not (problem or asleep or "inference" in now.problems)
         traffic = None if self._counting is None else self._counting.state(labels)
         return labels, state_message(
             device=self._device,
@@ -129,6 +132,7 @@ class StateReporter:
             watching=watching,
             objects={label: counts.get(label, 0) for label in labels} if watching else {},
             frames_per_s=now.camera.frames_per_s,
+            asleep=asleep,
             camera_problem=problem,
             problems=now.reasons,
             waiting=now.outbox.waiting,

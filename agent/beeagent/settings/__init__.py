@@ -5,9 +5,9 @@ component are made from the fields of the sections.
 """
 
 from beeagent.settings.loading import Setting, Settings, flattened, load_settings, settings_by_name
-from beeagent.settings.sections import MqttSettings, RekognitionSettings, all_cores_up_to_four
+from beeagent.settings.sections import MqttSettings, PageSettings, RekognitionSettings, all_cores_up_to_four
 
 __all__ = [
-    "MqttSettings", "RekognitionSettings", "Setting", "Settings", "all_cores_up_to_four", "flattened", "load_settings",
-    "settings_by_name",
+    "MqttSettings", "PageSettings", "RekognitionSettings", "Setting", "Settings", "all_cores_up_to_four", "flattened",
+    "load_settings", "settings_by_name",
 ]  # fmt: skip

@@ -46,6 +46,7 @@ class Settings(BaseModel):
     )
     outbox: sections.OutboxSettings = Field(default_factory=sections.OutboxSettings, title="Outbox")
     http: sections.HttpSettings = Field(default_factory=sections.HttpSettings, title="HTTP")
+    page: sections.PageSettings = Field(default_factory=sections.PageSettings, title="Page")
     agent: sections.AgentSettings = Field(default_factory=sections.AgentSettings, title="Agent")
     rekognition: RekognitionSettings = Field(default_factory=RekognitionSettings, title="Second opinion")
     collect: CollectSettings = Field(default_factory=CollectSettings, title="Collection of training data")

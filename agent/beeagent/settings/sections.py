@@ -214,7 +214,7 @@ class TrackingSettings(_Section):
     places: Annotated[FilePath | None, Option("places", default="none")] = _field(
         None,
         "TOML file of the lines, zones and masks in the frame. Bees are counted at the lines and zones, and detections "
-        "in masks are dropped. SIGHUP reads it again.",
+        "in masks are dropped, and motion there with regions. SIGHUP reads it again.",
         example="/etc/beeagent/places.toml",
     )
     traffic_interval: Annotated[float, Option("traffic_interval")] = _field(
@@ -345,6 +345,64 @@ class HttpSettings(_Section):
         None, "Serve /metrics (Prometheus) and /healthz at this port.", ge=1, le=65535, example=9465
     )
     host: str = _field("127.0.0.1", "Address to serve them at; everyone who can reach it can read them.", min_length=1)
+
+
+class PageSettings(_Section):
+    """A page to aim the camera, draw places and see counts in a browser."""
+
+    enabled: Annotated[bool, Option("page")] = _field(
+        False, "Serve the page. A link to sign in is logged at startup, and again on SIGHUP."
+    )
+    host: str = _field(
+        "127.0.0.1",
+        "Address to serve it at: 0.0.0.0 for the whole network, where TLS or a trusted network should protect it.",
+        min_length=1,
+    )
+    port: int = _field(8470, "Port to serve it at.", ge=1, le=65535)
+    hosts: Annotated[str | None, Option(default="the addresses and the name of the device")] = _field(
+        None,
+        "Further names by which browsers reach it, with a port if that is another (behind a proxy), separated by "
+        "commas. Requests for other names are refused.",
+        example="bees.example.org,hive.lan:8443",
+    )
+    password_file: Annotated[FilePath | None, Option(default="sign in with the link")] = _field(
+        None,
+        "File with the passwords of the roles editor and viewer, made with beeagent page password. No link is logged "
+        "if it has one for the editor.",
+        example="/etc/beeagent/page-passwords",
+    )
+    certificate_file: FilePath | None = _field(
+        None, "PEM file of the certificate, to serve it over HTTPS.", example="/etc/beeagent/page.pem"
+    )
+    key_file: FilePath | None = _field(
+        None, "PEM file of the certificate's private key.", example="/etc/beeagent/page.key"
+    )
+
+    @property
+    def allowed_hosts(self) -> tuple[str, ...]:
+        """The values of `hosts`, in small letters."""
+        return tuple(host.strip().lower() for host in (self.hosts or "").split(",") if host.strip())
+
+    @property
+    def url_in_network(self) -> str | None:
+        """The address of the page for other devices; None if it is off or for this device alone."""
+        alone = self.host.startswith("127.") or self.host in {"localhost", "::1"}
+        return None if alone and not self.allowed_hosts else self.url
+
+    @property
+    def url(self) -> str | None:
+        """The address of the page for people, without a slash at its end; None if it is off."""
+        if not self.enabled:
+            return None
+        host = self.host
+        if self.allowed_hosts:
+            host = self.allowed_hosts[0]
+        elif host in {"0.0.0.0", "::"}:  # noqa: S104 - compared only
+            host = f"{socket.gethostname().split('.')[0].lower()}.local"
+        elif ":" in host:
+            host = f"[{host}]"
+        port = "" if re.search(r":[0-9]+$", host) else f":{self.port}"
+        return f"{'http' if self.certificate_file is None else 'https'}://{host}{port}"
 
 
 class AgentSettings(_Section):

@@ -10,9 +10,11 @@ from beeagent import lazy_exports
 
 if TYPE_CHECKING:
     from beeagent.tracking.counting import Passage, PlaceCounter
+    from beeagent.tracking.daily import Day, StatusChange, day_of, summarize
     from beeagent.tracking.drawing import draw_places
-    from beeagent.tracking.history import CountHistory
-    from beeagent.tracking.places import Area, Line, Places, load_places, parse_places
+    from beeagent.tracking.history import CountHistory, read_history, read_traffic, write_csv
+    from beeagent.tracking.page import report_page
+    from beeagent.tracking.places import Area, Line, Places, format_places, load_places, parse_places, validate_places
     from beeagent.tracking.tracker import TrackedFrame, Tracker, TrackerOptions
     from beeagent.tracking.traffic import (
         Interval,
@@ -28,9 +30,11 @@ else:  # a type checker would accept any name
         __name__,
         {
             "counting": ("Passage", "PlaceCounter"),
+            "daily": ("Day", "StatusChange", "day_of", "summarize"),
             "drawing": ("draw_places",),
-            "history": ("CountHistory",),
-            "places": ("Area", "Line", "Places", "load_places", "parse_places"),
+            "history": ("CountHistory", "read_history", "read_traffic", "write_csv"),
+            "page": ("report_page",),
+            "places": ("Area", "Line", "Places", "format_places", "load_places", "parse_places", "validate_places"),
             "tracker": ("TrackedFrame", "Tracker", "TrackerOptions"),
             "traffic": (
                 "Interval",
@@ -45,7 +49,8 @@ else:  # a type checker would accept any name
     )
 
 __all__ = [
-    "Area", "CountHistory", "Interval", "IntervalCounter", "Line", "Passage", "PlaceCounter", "Places", "Totals",
-    "TrackedFrame", "Tracker", "TrackerOptions", "Traffic", "TrafficReport", "TrafficState", "TrafficStore",
-    "draw_places", "load_places", "parse_places",
+    "Area", "CountHistory", "Day", "Interval", "IntervalCounter", "Line", "Passage", "PlaceCounter", "Places",
+    "StatusChange", "Totals", "TrackedFrame", "Tracker", "TrackerOptions", "Traffic", "TrafficReport", "TrafficState",
+    "TrafficStore", "day_of", "draw_places", "format_places", "load_places", "parse_places", "read_history",
+    "read_traffic", "report_page", "summarize", "validate_places", "write_csv",
 ]  # fmt: skip

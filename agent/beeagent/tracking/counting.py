@@ -72,7 +72,7 @@ class PlaceCounter:
     Tracks that are not confirmed count nothing, until they are.
 
     Args:
-        places: lines and zones. Masks have no effect here: see `Places.unmasked`.
+        places: lines and zones. Masks have no effect here: see `Places.all_masks`.
     """
 
     def __init__(self, places: Places) -> None:

@@ -62,5 +62,8 @@ def _write(
     (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thick)
     x = int(np.clip(place[0], 0, max(0, image.shape[1] - width)))
     y = int(np.clip(place[1] - 2 * thick, height + thick, image.shape[0] - thick))
-    for ink, weight in ((_BLACK, 2 * thick), (colour, max(1, thick - 1))):
-        cv2.putText(image, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, ink, weight, cv2.LINE_AA)
+    weight = max(1, thick - 1)
+    # An outline of the same weight: since OpenCV 5, letters of another weight have another width.
+    for dx, dy, ink in (*((dx, dy, _BLACK) for dx in (-1, 0, 1) for dy in (-1, 0, 1)), (0, 0, colour)):
+        corner = (x + dx * weight, y + dy * weight)
+        cv2.putText(image, text, corner, cv2.FONT_HERSHEY_SIMPLEX, scale, ink, weight, cv2.LINE_AA)

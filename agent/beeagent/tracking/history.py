@@ -1,20 +1,28 @@
 """Counts per minute on the device, for a year: an SQLite file that other programs can read."""
 
 import csv
+import logging
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
-from datetime import datetime, timezone
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from datetime import datetime, timedelta, timezone
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Final, TextIO
 
 from beeagent.errors import BeeagentError, InputError
+from beeagent.outbox import is_damage, set_aside
 from beeagent.output import prepare_tables
 from beeagent.tracking.traffic import Interval, Totals
 
 MAX_BYTES: Final = 20_000_000
 KEEP_DAYS: Final = 366
 
+_LOG: Final = logging.getLogger(__name__)
+
+_DAMAGE_REPORTED_S: Final = 24 * 3600.0  # how long a damaged file is reported
 _CSV_HEADER: Final = ("minute", "place", "label", "in", "out", "inside", "frames")
 _FORMAT: Final = 1
 _PAGE_BYTES: Final = 4096
@@ -43,6 +51,8 @@ class CountHistory:
     Each `add` is one transaction. Minutes older than `keep_days` are deleted, and the oldest days before the file grows
     beyond `max_bytes`. Not for several threads at once; several processes may read.
 
+    A file that is found to be damaged, at the start or later, is renamed to `<name>.damaged-<n>`, and a new one begins.
+
         sqlite3 front.counts.sqlite3 'SELECT * FROM traffic WHERE minute >= "2026-05-04" LIMIT 10'
 
     Args:
@@ -59,17 +69,28 @@ class CountHistory:
         self._max_bytes = max_bytes
         self._keep_days = keep_days
         self._names: dict[tuple[str, str], int] = {}
+        self._damage: str | None = None
+        self._reported_until = 0.0
+        self._database: sqlite3.Connection
         try:
-            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             try:
                 self._open()
-            except BaseException:
-                self._database.close()
-                raise
-        except sqlite3.Error as error:
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+                self._begin_again(str(error))
+        except (sqlite3.Error, OSError) as error:
             raise InputError(f"counts {path}: {error}: give a file that can be written, or move it away") from error
 
     def _open(self) -> None:
+        self._database = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare()
+        except BaseException:
+            self._database.close()
+            raise
+
+    def _prepare(self) -> None:
         database = self._database
         prepare_tables(
             database,
@@ -78,27 +99,44 @@ class CountHistory:
             version=_FORMAT,
             pragmas=("journal_mode = WAL", "synchronous = FULL"),
         )
+        problem = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
+        if problem != "ok":
+            raise sqlite3.DatabaseError(" ".join(problem.split()))
+        _stored_totals(database)
         self._names = {
             (place, label): number for number, place, label in database.execute("SELECT id, place, label FROM names")
         }
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
+    def _begin_again(self, reason: str) -> None:
+        """Rename the damaged file, and begin a new one."""
+        self._database.close()
+        aside = set_aside(self._path)
+        self._path.with_name(f"{self._path.name}-shm").unlink(missing_ok=True)
+        self._damage = f"the file was damaged ({reason}) and renamed to {aside.name}"
+        self._reported_until = time.monotonic() + _DAMAGE_REPORTED_S
+        _LOG.error("counts %s: %s; the counts per minute begin again", self._path, self._damage)
+        self._open()
+        with suppress(sqlite3.Error), closing(sqlite3.connect(aside)) as damaged:
+            damaged.execute("PRAGMA writable_schema = ON")  # without it, SQLite reads nothing of a truncated file
+            self._store_totals(_stored_totals(damaged))
+
+    @property
+    def damage(self) -> str | None:
+        """How the file was damaged, within the last day; else None."""
+        return self._damage if time.monotonic() < self._reported_until else None
 
     def close(self) -> None:
         """Close the file. Safe to call twice."""
         self._database.close()
 
     def totals(self) -> Totals:
-        """Return the totals that were stored last; zeros if none were.
-
-        Raises:
-            InputError: they cannot be read.
-        """
-        row = self._database.execute("SELECT json FROM totals").fetchone()
-        if row is None:
-            return Totals()
-        try:
-            return Totals.from_json(row[0])
-        except ValueError as error:
-            raise InputError(f"counts {self._path}: {error}: move the file away to begin at 0") from error
+        """Return the totals that were stored last, or that a damaged file still had; zeros if there are none."""
+        return _stored_totals(self._database)
 
     def add(self, minutes: Sequence[Interval], totals: Totals) -> None:
         """Store the counts of some minutes, and the totals, at once or not at all.
@@ -110,23 +148,35 @@ class CountHistory:
         Raises:
             BeeagentError: the file cannot be written; nothing of this was stored.
         """
-        database, names = self._database, dict(self._names)
         try:
-            database.execute("BEGIN IMMEDIATE")
             try:
-                for interval in minutes:
-                    self._add(interval)
-                database.execute("INSERT OR REPLACE INTO totals VALUES (1, ?)", (totals.to_json(),))
-                if minutes:
-                    self._delete_old(_minute(minutes[-1].begin))
-                database.execute("COMMIT")
-            except BaseException:
-                self._names = names
-                if database.in_transaction:
-                    database.execute("ROLLBACK")
-                raise
-        except sqlite3.Error as error:
+                self._store(minutes, totals)
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+                self._begin_again(str(error))
+                self._store(minutes, totals)
+        except (sqlite3.Error, OSError, InputError) as error:
             raise BeeagentError(f"counts {self._path}: cannot be written: {error}") from error
+
+    def _store(self, minutes: Sequence[Interval], totals: Totals) -> None:
+        database, names = self._database, dict(self._names)
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            for index, interval in enumerate(minutes, 1):
+                self._add(interval)
+                if index % 60 == 0 or index == len(minutes):  # so the file does not grow beyond its limit meanwhile
+                    self._delete_old(_minute(interval.begin))
+            self._store_totals(totals)
+            database.execute("COMMIT")
+        except BaseException:
+            self._names = names
+            with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
+                database.execute("ROLLBACK")
+            raise
+
+    def _store_totals(self, totals: Totals) -> None:
+        self._database.execute("INSERT OR REPLACE INTO totals VALUES (1, ?)", (totals.to_json(),))
 
     def _add(self, interval: Interval) -> None:
         minute = _minute(interval.begin)
@@ -170,34 +220,127 @@ class CountHistory:
         return (pages - free) * _PAGE_BYTES
 
     def export_csv(self, file: TextIO, *, since: datetime | None = None, until: datetime | None = None) -> int:
-        """Write the counts as CSV, a row for each minute, place and label, by time; return the number of rows.
-
-        A minute in which nothing was counted has one row without place and label.
+        """Write the counts as CSV; return the number of rows. See `write_csv`.
 
         Args:
             file: open for text with `newline=""`.
             since: first moment, with a time zone; None for all.
             until: the moment after the last, likewise.
         """
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_CSV_HEADER)
-        count = 0
-        for row in self._select(since, until):
-            writer.writerow(row)
-            count += 1
-        return count
+        return write_csv(_intervals(self._database, since, until), file)
 
-    def _select(self, since: datetime | None, until: datetime | None) -> Iterator[tuple[Any, ...]]:
-        low = -(2**62) if since is None else -((-int(since.timestamp())) // 60)
-        high = 2**62 if until is None else -((-int(until.timestamp())) // 60)
-        with closing(self._database.cursor()) as cursor:
-            yield from cursor.execute(
-                "SELECT strftime('%Y-%m-%dT%H:%M:%SZ', m.minute * 60, 'unixepoch'), n.place, n.label, "
-                'c."in", c.out, c.inside, m.frames '
-                "FROM minutes m LEFT JOIN counts c USING (minute) LEFT JOIN names n ON n.id = c.name "
-                "WHERE m.minute >= ? AND m.minute < ? ORDER BY m.minute, n.place, n.label",
-                (low, high),
-            )
+
+def read_history(path: Path, *, since: datetime | None = None, until: datetime | None = None) -> list[Interval]:
+    """Return the minutes in a file of counts, oldest first. The file is not changed; an agent may be writing to it.
+
+    Args:
+        path: of the file.
+        since: first moment, with a time zone; None for all.
+        until: the moment after the last, likewise.
+
+    Raises:
+        InputError: there is no such file, it is of another kind, or damaged.
+    """
+    if not path.is_file():
+        raise InputError(f"counts {path}: there is no such file: run the agent with --places, or give another")
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            return list(_intervals(database, since, until))
+    except sqlite3.Error as error:
+        raise InputError(f"counts {path}: {error}: give a file of counts of the agent") from error
+
+
+def write_csv(intervals: Iterable[Interval], file: TextIO) -> int:
+    """Write counts as CSV, a row for each minute, place and label; return the number of rows.
+
+    A minute in which nothing was counted has one row without place and label. An interval of more than a minute has
+    that of its beginning.
+
+    Args:
+        intervals: oldest first.
+        file: open for text with `newline=""`.
+    """
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(_CSV_HEADER)
+    written = 0
+    for minute, group in groupby(intervals, key=lambda interval: _minute(interval.begin)):
+        frames, rows = 0, dict[tuple[str, str], tuple[int, int, int]]()
+        for interval in group:
+            frames += interval.frames
+            for name, (into, out, inside) in _rows(interval).items():
+                before = rows.get(name, (0, 0, 0))
+                rows[name] = (before[0] + into, before[1] + out, inside)
+        at = datetime.fromtimestamp(minute * 60, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        if not rows:
+            writer.writerow((at, *[""] * 5, frames))
+        for (place, label), counts in sorted(rows.items()):
+            writer.writerow((at, place, label, *counts, frames))
+        written += max(1, len(rows))
+    return written
+
+
+def _intervals(database: sqlite3.Connection, since: datetime | None, until: datetime | None) -> Iterator[Interval]:
+    low = -(2**62) if since is None else -((-int(since.timestamp())) // 60)
+    high = 2**62 if until is None else -((-int(until.timestamp())) // 60)
+    with closing(database.cursor()) as cursor:
+        cursor.execute(
+            'SELECT m.minute, m.frames, n.place, n.label, c."in", c.out, c.inside '
+            "FROM minutes m LEFT JOIN counts c USING (minute) LEFT JOIN names n ON n.id = c.name "
+            "WHERE m.minute >= ? AND m.minute < ? ORDER BY m.minute, n.place, n.label",
+            (low, high),
+        )
+        for (minute, frames), rows in groupby(cursor, key=itemgetter(0, 1)):
+            counts: dict[tuple[str, str, str], int] = {}
+            inside: dict[str, dict[str, int]] = {}
+            for _, _, place, label, into, out, now in rows:
+                if place is not None:
+                    counts[place, label, "in"], counts[place, label, "out"] = into, out
+                    inside.setdefault(place, {})[label] = now
+            begin = datetime.fromtimestamp(minute * 60, timezone.utc)
+            yield Interval(begin, begin + timedelta(minutes=1), frames, counts, inside)
+
+
+def _stored_totals(database: sqlite3.Connection) -> Totals:
+    """Return the totals in a file; zeros if there are none.
+
+    Raises:
+        sqlite3.DatabaseError: they cannot be read.
+    """
+    row = database.execute("SELECT json FROM totals").fetchone()
+    try:
+        return Totals() if row is None else Totals.from_json(row[0])
+    except ValueError as error:
+        raise sqlite3.DatabaseError(str(error)) from error
+
+
+def read_traffic(path: Path, *, since: datetime, step_minutes: int) -> list[tuple[datetime, str, str, int, int]]:
+    """Return the counts of a history, which another connection may be writing.
+
+    Args:
+        path: of the file.
+        since: first moment, with a time zone.
+        step_minutes: length of the steps over which counts are added up; they begin at multiples of it since 1970.
+
+    Returns:
+        Begin of the step, place, label, in and out, by time; only where there were any.
+
+    Raises:
+        BeeagentError: the file cannot be read.
+    """
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            rows = database.execute(
+                'SELECT c.minute / ?1 * ?1 AS step, n.place, n.label, sum(c."in"), sum(c.out) '
+                "FROM counts c JOIN names n ON n.id = c.name WHERE c.minute >= ?2 "
+                'GROUP BY step, n.place, n.label HAVING sum(c."in") + sum(c.out) > 0 ORDER BY step, n.place, n.label',
+                (step_minutes, _minute(since)),
+            ).fetchall()
+    except sqlite3.Error as error:
+        raise BeeagentError(f"counts {path}: cannot be read: {error}") from error
+    return [
+        (datetime.fromtimestamp(minute * 60, timezone.utc), place, label, into, out)
+        for minute, place, label, into, out in rows
+    ]
 
 
 def _rows(interval: Interval) -> Mapping[tuple[str, str], tuple[int, int, int]]:

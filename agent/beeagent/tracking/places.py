@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from beeagent.detection import Detections
+from beeagent.detection import Masks, inside_polygon
 from beeagent.errors import InputError
 
 if sys.version_info >= (3, 11):
@@ -96,16 +96,7 @@ class Area(_Place):
         Args:
             points: shape (n, 2): x and y in ratios of the frame.
         """
-        corners = np.array(self.points)
-        following = np.roll(corners, -1, axis=0)
-        x, y = points[:, 0, None], points[:, 1, None]
-        spans = (corners[None, :, 1] > y) != (following[None, :, 1] > y)
-        rise = following[:, 1] - corners[:, 1]
-        crossing = corners[:, 0] + (y - corners[:, 1]) * (following[:, 0] - corners[:, 0]) / np.where(
-            rise == 0, 1, rise
-        )
-        inside: NDArray[np.bool_] = np.count_nonzero(spans & (x < crossing), axis=1) % 2 == 1
-        return inside
+        return inside_polygon(points, self.points)
 
 
 class Places(_Place):
@@ -131,18 +122,10 @@ class Places(_Place):
                 raise ValueError(f"{name!r} is the name of two places: give each its own")
         return self
 
-    def unmasked(self, detections: Detections) -> Detections:
-        """Return the detections whose centre is in no mask."""
-        if not self.masks or not len(detections):
-            return detections
-        boxes = detections.boxes.astype(np.float64)
-        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-        kept = ~np.any([mask.contains(centres) for mask in self.masks.values()], axis=0)
-        if kept.all():
-            return detections
-        return Detections(
-            detections.boxes[kept], detections.confidences[kept], detections.class_ids[kept], detections.labels
-        )
+    @property
+    def all_masks(self) -> Masks:
+        """The masks, in the order of the file."""
+        return Masks(tuple(mask.points for mask in self.masks.values()))
 
 
 def load_places(path: Path) -> Places:
@@ -179,10 +162,30 @@ def parse_places(content: bytes) -> Places:
         raise InputError(f"is not UTF-8 at byte {error.start}") from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"is not TOML: {error}") from error
+    return validate_places(read)
+
+
+def validate_places(read: object) -> Places:
+    """Return the places of the tables of a file, as TOML or JSON has them.
+
+    Raises:
+        InputError: one of them is not allowed.
+    """
     try:
         return Places.model_validate(read)
     except ValidationError as error:
         raise InputError(_explain(error)) from error
+
+
+def format_places(places: Places) -> str:
+    """Return the content of a file of these places, for `parse_places`."""
+    tables = []
+    for kind, named in places.model_dump(by_alias=True).items():
+        for name, place in named.items():
+            points = ", ".join(f"[{x!r}, {y!r}]" for x, y in place["points"])
+            direction = f'in = "{place["in"]}"\n' if "in" in place else ""
+            tables.append(f"[{kind}.{name}]\npoints = [{points}]\n{direction}")
+    return "\n".join(tables)
 
 
 def _explain(error: ValidationError) -> str:

@@ -6,7 +6,7 @@ velocity decays with time, since bees brake and turn; it uses the time between t
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -127,6 +127,10 @@ class Tracker:
         self._at_s: float | None = None
         self._before_s = 0.0  # time of the frame before
         self._frame_size: tuple[int, int] | None = None
+
+    def set_high_confidence(self, confidence: float) -> None:
+        """Begin tracks from another confidence on; see `TrackerOptions`."""
+        self._options = replace(self._options, high_confidence=confidence)
 
     def update(self, detections: Detections, *, at_s: float, frame_size: tuple[int, int]) -> TrackedFrame:
         """Return the detections of the next frame with the numbers of their tracks.

@@ -34,6 +34,10 @@ _BAD_CREDENTIALS: Final = frozenset(
 # Where the right that an operation needs has another name than the operation.
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
 _RIGHTS: Final = {
+    "greengrassv2:CancelDeployment": "greengrass:CancelDeployment",
+    "greengrassv2:CreateDeployment": "greengrass:CreateDeployment",
+    "greengrassv2:GetDeployment": "greengrass:GetDeployment",
+    "greengrassv2:ListDeployments": "greengrass:ListDeployments",
     "s3:HeadBucket": "s3:ListBucket",
     "s3:HeadObject": "s3:GetObject",
     "s3:ListObjectsV2": "s3:ListBucket",

@@ -1,4 +1,4 @@
-"""The commands `rekognition create|import|train|metrics` and `cleanup`: parse, build, run. No logic.
+"""The commands `rekognition create|import|train|metrics`, `cleanup` and `rollout`: parse, build, run. No logic.
 
 The device's command line loads this module to list the commands, so heavy imports are inside the commands.
 """
@@ -8,9 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from beeagent.cli.options import BROKER, Config, settings_options
 from beeagent.errors import InputError, requires_extra
 from beeagent.threads import on_stop_signals
 from typer import Argument, Option
@@ -118,6 +120,52 @@ def cleanup(
         confirm=_confirmation(yes=yes),
         wait=lambda: time.sleep(poll_interval),
     )
+
+
+@settings_options(*BROKER, "topic_prefix")
+def rollout(
+    *,
+    canary: Annotated[Path, Option(metavar="JSON", help="Deployment to the canary group: input of create-deployment.")],
+    fleet: Annotated[Path, Option(metavar="JSON", help="Deployment to the fleet.")],
+    soak: Annotated[
+        float, Option(min=0, max=1440, help="Minutes a device has to be online with the new version.")
+    ] = 15,
+    grace: Annotated[float, Option(min=0, max=1440, help="Minutes a device may be unhealthy meanwhile.")] = 5,
+    timeout: Annotated[float, Option(min=0, max=10080, help="Minutes for each of the two stages.")] = 60,
+    max_failed: Annotated[
+        float, Option(min=0, max=100, help="Percent of the fleet that may fail; of the canaries, 0.")
+    ] = 10,
+    roll_back: Annotated[bool, Option(help="Repeat the previous deployment if one is stopped.")] = True,
+    poll_interval: PollInterval = 10.0,
+    region: Region = None,
+    yes: Yes = False,
+    config: Config = None,
+    **options: Any,  # noqa: ANN401 - of the type of each setting
+) -> None:
+    """Deploy with Greengrass to a canary group, watch its status messages, then deploy to the fleet, or stop.
+
+    Exit code 1 if it was stopped: a device failed, or was not online with the new version in time.
+    """
+    with requires_extra("rekognition"):
+        from beeagent_cloud.rollout import Rollout, RolloutLimits, StatusWatch, read_deployment
+    from beeagent.cli.watch import reader_options
+    from beeagent.settings import load_settings
+
+    settings = load_settings(options, config=config)
+    limits = RolloutLimits(
+        soak_s=soak * 60,
+        grace_s=grace * 60,
+        timeout_s=timeout * 60,
+        max_failed_percent=max_failed,
+        poll_s=poll_interval,
+    )
+    requests = read_deployment(canary), read_deployment(fleet)
+    mqtt = reader_options(settings, "rollout", problem="has no status messages")
+    leaving = threading.Event()
+    with on_stop_signals(leaving.set), StatusWatch(mqtt, prefix=settings.messages.topic_prefix) as watch:
+        Rollout(watch=watch, limits=limits, region=region, report=typer.echo, leaving=leaving, roll_back=roll_back).run(
+            *requests, confirm=_confirmation(yes=yes)
+        )
 
 
 def _confirmation(*, yes: bool) -> Callable[[str], bool]:

@@ -290,11 +290,16 @@ def show(
         Option(min=1, help="Line of the result. Default: the first that names the image as its source, or 1."),
     ] = None,
     threshold: Annotated[float, Option(help="Minimum confidence to draw, 0 to 1.")] = 0.0,
+    places: Annotated[
+        Path | None,
+        Option(metavar="TOML", help="Lines and zones to draw, with the counts of the day if the file has them."),
+    ] = None,
 ) -> None:
-    """Draw boxes, labels and confidences of a result on its image."""
+    """Draw boxes, labels, confidences and tracks of a result on its image."""
     with requires_extra("evaluate"):
         from beeagent_models.show import run_show
-    typer.echo(run_show(image=image, result=result, out=out, line=line, threshold=threshold))
+    shown = run_show(image=image, result=result, out=out, line=line, threshold=threshold, places=places)
+    typer.echo(shown)
 
 
 def archive(

@@ -4,6 +4,7 @@ The device's command line loads this module to list the commands, so heavy impor
 """
 
 import time
+from collections import Counter
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated
@@ -263,10 +264,11 @@ def _synthesize_video(
     )
     with step_progress("drawing", options.frames) as step:
         made = synthesize_video(path, options, progress=step)
-    into = sum(one.direction.value == "in" for one in made.crossings.crossings)
+    counts = Counter((one.line, one.direction.value) for one in made.crossings.crossings)
     typer.echo(f"{made.video}: {options.frames} frames")
     typer.echo(f"{made.tracks_file}: {len(set(made.tracks.track.tolist()))} tracks")
-    typer.echo(f"{made.crossings_file}: {into} in, {len(made.crossings.crossings) - into} out")
+    by_place = (f"{name} {counts[name, 'in']} in, {counts[name, 'out']} out" for name in made.crossings.places)
+    typer.echo(f"{made.crossings_file}: {'; '.join(by_place)}")
     typer.echo(made.places_file)
     typer.echo(made.mot_file)
 

@@ -20,7 +20,9 @@ from beeagent_models.tracks import (
     Crossings,
     Line,
     Tracks,
+    Zone,
     find_crossings,
+    find_zone_passages,
     write_crossings,
     write_mot,
     write_places,
@@ -30,6 +32,7 @@ from beeagent_models.tracks.crossings import MARGIN
 
 LABEL = "bee"
 DEFAULT_LINE = "entrance"
+ZONE = "slot"
 
 _CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 _MIN_WIDTH, _MIN_HEIGHT = 240, 160
@@ -96,10 +99,10 @@ class SynthesizedVideo:
         video: the video.
         tracks_file: JSON Lines of the schema beeagent.tracks/1.
         crossings_file: JSON Lines of the schema beeagent.crossings/1.
-        places_file: a places.toml with the line.
+        places_file: a places.toml with the line and the zone.
         mot_file: `gt.txt` in a folder as the MOT challenge has it.
         tracks: of the visible bees.
-        crossings: of the line.
+        crossings: of the line, and passages of the zone around the slot.
     """
 
     video: Path
@@ -143,7 +146,7 @@ def synthesize_video(
             tracks, crossings = _draw(folder / path.name, options, progress)
             write_tracks(folder / names[1], tracks)
             write_crossings(folder / names[2], crossings)
-            write_places(folder / names[3], crossings.lines)
+            write_places(folder / names[3], crossings.lines, crossings.zones)
             write_mot(folder / path.stem, tracks)
             for name in names:
                 shutil.move(folder / name, path.parent / name)
@@ -214,8 +217,21 @@ def _draw(path: Path, options: VideoOptions, progress: Callable[[], None] | None
         # Seen from its right end to its left, the hive is to the right.
         y = made[0].line_y / options.height
         line = Line(name=DEFAULT_LINE, start=(1.0, y), end=(0.0, y))
-    found = tuple(_crossings(made[0], line, options))
-    return tracks, Crossings(lines=(line,), crossings=found, size=size, rate=options.rate, frames=options.frames)
+    zone = _slot_zone(made[0], options)
+    passages = find_zone_passages(tracks, [zone], size=size, rate=options.rate)
+    found = sorted([*_crossings(made[0], line, options), *passages], key=lambda one: (one.frame, one.track))
+    return tracks, Crossings(
+        lines=(line,), crossings=tuple(found), size=size, rate=options.rate, frames=options.frames, zones=(zone,)
+    )
+
+
+def _slot_zone(traffic: Traffic, options: VideoOptions) -> Zone:
+    """Return the zone around the slot, down to half way to the line before it, where bees appear and vanish."""
+    left, top, right, slot_bottom = traffic.slot
+    bottom = (slot_bottom + traffic.line_y) / 2
+    corners = ((left, top), (right, top), (right, bottom), (left, bottom))
+    ratios = tuple((min(1.0, max(0.0, x / options.width)), y / options.height) for x, y in corners)
+    return Zone(name=ZONE, points=ratios)
 
 
 def _crossings(traffic: Traffic, line: Line, options: VideoOptions) -> list[Crossing]:

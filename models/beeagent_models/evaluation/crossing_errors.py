@@ -34,7 +34,7 @@ class DirectionErrors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossingErrors:
-    """The crossings of one line by one label.
+    """The crossings of one line, or the passages of one zone, by one label.
 
     Attributes:
         line: its name.
@@ -94,9 +94,9 @@ def compare_crossings(truth: Crossings, counted: Sequence[Crossing]) -> list[Cro
     """
     labelled = all(one.label for one in (*truth.crossings, *counted))
     found = []
-    for line in truth.lines:
-        of_line = [one for one in truth.crossings if one.line == line.name]
-        counted_of_line = [one for one in counted if one.line == line.name]
+    for place in truth.places:
+        of_line = [one for one in truth.crossings if one.line == place]
+        counted_of_line = [one for one in counted if one.line == place]
         labels = sorted({one.label for one in (*of_line, *counted_of_line)}) if labelled else []
         for label in labels or [""]:
             into, out = (
@@ -106,7 +106,7 @@ def compare_crossings(truth: Crossings, counted: Sequence[Crossing]) -> list[Cro
                 )
                 for direction in (Direction.IN, Direction.OUT)
             )
-            found.append(CrossingErrors(line=line.name, label=label, into=into, out=out))
+            found.append(CrossingErrors(line=place, label=label, into=into, out=out))
     return found
 
 
@@ -122,9 +122,9 @@ def compare_counts(truth: Crossings, counts: Counts) -> list[CrossingErrors]:
     """
     labelled = all(one.label for one in truth.crossings)
     found = []
-    for line in truth.lines:
-        of_line = [one for one in truth.crossings if one.line == line.name]
-        by_label = counts.get(line.name, {})
+    for place in truth.places:
+        of_line = [one for one in truth.crossings if one.line == place]
+        by_label = counts.get(place, {})
         labels = sorted({one.label for one in of_line} | by_label.keys()) if labelled else []
         for label in labels or [""]:
             into, out = (
@@ -136,7 +136,7 @@ def compare_counts(truth: Crossings, counts: Counts) -> list[CrossingErrors]:
                 )
                 for direction in (Direction.IN, Direction.OUT)
             )
-            found.append(CrossingErrors(line=line.name, label=label, into=into, out=out))
+            found.append(CrossingErrors(line=place, label=label, into=into, out=out))
     return found
 
 

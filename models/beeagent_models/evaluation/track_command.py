@@ -18,6 +18,7 @@ from beeagent_models.tracks import (
     Crossings,
     Tracks,
     find_track_crossings,
+    find_zone_passages,
     read_counts,
     read_crossings,
     read_tracks,
@@ -188,24 +189,27 @@ def _at_rate(
             raise InputError(f"{options.tracks} has no tracks in every {step}th frame: measure at a higher rate")
         metrics = measure_tracks(truth, predicted.scaled_to(truth.size), every=step)
     if crossings is not None and counts is None:
-        found = find_track_crossings(
-            predicted.scaled_to(crossings.size), crossings.lines, size=crossings.size, rate=crossings.rate
-        )
+        scaled, size, frame_rate = predicted.scaled_to(crossings.size), crossings.size, crossings.rate
+        found = [
+            *find_track_crossings(scaled, crossings.lines, size=size, rate=frame_rate),
+            *find_zone_passages(scaled, crossings.zones, size=size, rate=frame_rate),
+        ]
         errors = compare_crossings(crossings, found)
     return _AtRate(rate, metrics, tuple(errors))
 
 
 def _counted(truth: Crossings, path: Path) -> Sequence[Crossing]:
     counted = read_crossings(path)
-    _refuse_other_lines(truth, [line.name for line in counted.lines], path)
+    _refuse_other_lines(truth, counted.places, path)
     return counted.crossings
 
 
 def _refuse_other_lines(truth: Crossings, names: Sequence[str], path: Path) -> None:
-    missing = next((line.name for line in truth.lines if line.name not in names), None)
+    missing = next((name for name in truth.places if name not in names), None)
     if missing is not None:
         there = ", ".join(shown(name) for name in names) or "none"
-        raise InputError(f"{path} has no line {missing!r}, as the truth has, but {there}: name them alike")
+        kind = "line" if any(line.name == missing for line in truth.lines) else "zone"
+        raise InputError(f"{path} has no {kind} {missing!r}, as the truth has, but {there}: name them alike")
 
 
 def _refuse_several_rates(options: TrackEvaluationOptions, path: Path) -> None:

@@ -102,6 +102,7 @@ class Traffic:
     ) -> None:
         place = _Place(ground, sum(lengths) / len(lengths))
         self.line_y = place.line_y
+        self.slot = ground.slot
         planned = [visit for chain in rng.spawn(bees) for visit in _chain(chain, place, lengths, seconds)]
         planned.sort(key=lambda visit: visit.start)
         self.visits = [visit.finished(number) for number, visit in enumerate(planned, 1)]

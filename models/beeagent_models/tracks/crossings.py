@@ -11,8 +11,9 @@ from typing import Annotated, Literal
 
 import numpy as np
 from beeagent.errors import InputError
+from beeagent.tracking import Area
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from beeagent_models.datasets.atomic_write import atomic_write
 from beeagent_models.tracks.json_lines import MAX_FRAMES, MAX_TRACK, Row, lines_of, parse_row, schema_of
@@ -53,13 +54,27 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Crossing:
-    """An object that has gone over a line.
+class Zone:
+    """A part of the frame that objects come into and go out of by where their tracks begin and end.
 
     Attributes:
-        line: name of the line.
+        name: of the zone.
+        points: x and y of three or more corners, in ratios of the frame.
+    """
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crossing:
+    """An object that has gone over a line, or into or out of a zone.
+
+    Attributes:
+        line: name of the line or zone.
         direction: of the object.
-        frame: the first frame in which its centre is beyond the line, 1 for the first of the video.
+        frame: the first frame in which its centre is beyond the line, 1 for the first of the video; for a zone, the
+            last frame of its track.
         position_s: seconds from the beginning of the video.
         track: number of the object; None if the file names none.
         label: of the object; empty if the file names none.
@@ -83,6 +98,7 @@ class Crossings:
         size: width and height of a frame in pixels.
         rate: frames per second of the video.
         frames: number of frames of the video.
+        zones: that were watched.
     """
 
     lines: tuple[Line, ...]
@@ -90,6 +106,12 @@ class Crossings:
     size: tuple[int, int]
     rate: float
     frames: int
+    zones: tuple[Zone, ...] = ()
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Names of the lines and zones."""
+        return (*(line.name for line in self.lines), *(zone.name for zone in self.zones))
 
 
 def parse_line(text: str, *, name: str = "line") -> Line:
@@ -188,6 +210,41 @@ def find_track_crossings(
     return sorted(found, key=lambda one: (one.frame, one.track, one.line))
 
 
+def find_zone_passages(tracks: Tracks, zones: Sequence[Zone], *, size: tuple[int, int], rate: float) -> list[Crossing]:
+    """Find who came into and went out of zones: whose first and last box have their centres on different sides.
+
+    Args:
+        tracks: in pixels of a frame of `size`.
+        zones: to watch.
+        size: width and height of a frame in pixels.
+        rate: frames per second of the video.
+
+    Returns:
+        The passages in the order of their frames, each at the last frame of its track.
+    """
+    centres = (tracks.boxes[:, :2] + tracks.boxes[:, 2:] / 2) / np.array(size)
+    found = []
+    order = np.argsort(tracks.track, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(tracks.track[order])) + 1) if len(order) else []:
+        first, last = rows[np.argmin(tracks.frame[rows])], rows[np.argmax(tracks.frame[rows])]
+        for zone in zones:
+            began_in, is_in = Area(points=zone.points).contains(centres[[first, last]]).tolist()
+            if began_in == is_in:
+                continue
+            frame = int(tracks.frame[last])
+            found.append(
+                Crossing(
+                    line=zone.name,
+                    direction=Direction.IN if is_in else Direction.OUT,
+                    frame=frame,
+                    position_s=(frame - 1) / rate,
+                    track=int(tracks.track[last]),
+                    label=tracks.label[last],
+                )
+            )
+    return sorted(found, key=lambda one: (one.frame, one.track, one.line))
+
+
 def _in_pixels(line: Line, size: tuple[int, int]) -> tuple[tuple[float, float], tuple[float, float]]:
     (x1, y1), (x2, y2) = line.start, line.end
     return (x1 * size[0], y1 * size[1]), (x2 * size[0], y2 * size[1])
@@ -203,13 +260,19 @@ class _LineRow(Row):
     end: _Point
 
 
+class _ZoneRow(Row):
+    name: Annotated[str, Field(min_length=1)]
+    points: Annotated[list[_Point], Field(min_length=3, max_length=1000)]
+
+
 class _Header(Row):
     format: Literal["beeagent.crossings/1"] = Field(alias="schema")
     width: Annotated[int, Field(ge=1, le=65_536)]
     height: Annotated[int, Field(ge=1, le=65_536)]
     rate: Annotated[float, Field(gt=0, le=10_000)]
     frames: Annotated[int, Field(ge=1, le=MAX_FRAMES)]
-    lines: Annotated[list[_LineRow], Field(min_length=1, max_length=1000)]
+    lines: Annotated[list[_LineRow], Field(max_length=1000)]
+    zones: Annotated[list[_ZoneRow], Field(default_factory=list, max_length=1000)]
 
 
 class _CrossingRow(Row):
@@ -228,6 +291,7 @@ class _InOut(Row):
 class _Traffic(Row):
     event_id: str
     lines: dict[str, dict[str, _InOut]]
+    zones: dict[str, dict[str, _InOut]] = Field(default_factory=dict)
 
 
 def read_counts(path: Path) -> Counts | None:
@@ -257,7 +321,8 @@ def read_counts(path: Path) -> Counts | None:
         if message.event_id in known:
             continue
         known.add(message.event_id)
-        for line, by_label in message.lines.items():
+        # A zone with the name of a line cannot be in a truth.
+        for line, by_label in (message.zones | message.lines).items():
             of_line = counts.setdefault(line, {})
             for label, passed in by_label.items():
                 both = of_line.setdefault(label, dict.fromkeys(Direction, 0))
@@ -290,7 +355,10 @@ def read_crossings(path: Path) -> Crossings:
         raise InputError(f"{path}, line {first[0]}: no JSON object: give a file of crossings, {SCHEMA}")
     header = parse_row(_Header, first[1], path=path, number=first[0])
     lines = tuple(_line(path, one) for one in header.lines)
-    names = [line.name for line in lines]
+    zones = tuple(_zone(path, one) for one in header.zones)
+    names = [*(line.name for line in lines), *(zone.name for zone in zones)]
+    if not names:
+        raise InputError(f"{path}, line {first[0]}: lines has no line and zones no zone: give at least one")
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"{path}, line {first[0]}: the line {name!r} is there twice: give each a name of its own")
@@ -313,13 +381,24 @@ def read_crossings(path: Path) -> Crossings:
         )
     found.sort(key=lambda one: one.frame)
     size = (header.width, header.height)
-    return Crossings(lines=lines, crossings=tuple(found), size=size, rate=header.rate, frames=header.frames)
+    return Crossings(
+        lines=lines, crossings=tuple(found), size=size, rate=header.rate, frames=header.frames, zones=zones
+    )
 
 
 def _line(path: Path, row: _LineRow) -> Line:
     if row.start == row.end:
         raise InputError(f"{path}: the line {row.name!r} starts where it ends, at {row.start}: give two points")
     return Line(name=row.name, start=(row.start[0], row.start[1]), end=(row.end[0], row.end[1]))
+
+
+def _zone(path: Path, row: _ZoneRow) -> Zone:
+    points = tuple((x, y) for x, y in row.points)
+    try:
+        Area(points=points)
+    except ValidationError:
+        raise InputError(f"{path}: the zone {row.name!r} has no area: give three or more corners in order") from None
+    return Zone(name=row.name, points=points)
 
 
 def write_crossings(path: Path, crossings: Crossings) -> None:
@@ -333,6 +412,7 @@ def write_crossings(path: Path, crossings: Crossings) -> None:
         InputError: the file cannot be written.
     """
     lines = [{"name": line.name, "start": _rounded(line.start), "end": _rounded(line.end)} for line in crossings.lines]
+    zones = [{"name": zone.name, "points": [_rounded(point) for point in zone.points]} for zone in crossings.zones]
     header = {
         "schema": SCHEMA,
         "width": crossings.size[0],
@@ -340,6 +420,7 @@ def write_crossings(path: Path, crossings: Crossings) -> None:
         "rate": crossings.rate,
         "frames": crossings.frames,
         "lines": lines,
+        **({"zones": zones} if zones else {}),
     }
     with atomic_write(path) as file:
         file.write(json.dumps(header) + "\n")
@@ -355,12 +436,13 @@ def write_crossings(path: Path, crossings: Crossings) -> None:
             file.write(json.dumps(row) + "\n")
 
 
-def write_places(path: Path, lines: Sequence[Line]) -> None:
-    """Write a places.toml with the lines, for the agent to count at.
+def write_places(path: Path, lines: Sequence[Line], zones: Sequence[Zone] = ()) -> None:
+    """Write a places.toml with the lines and zones, for the agent to count at.
 
     Args:
         path: the file; its folder exists.
         lines: to write; each name of letters, digits, - and _.
+        zones: likewise.
 
     Raises:
         InputError: the file cannot be written.
@@ -369,6 +451,8 @@ def write_places(path: Path, lines: Sequence[Line]) -> None:
         for line in lines:
             file.write(f"[lines.{line.name}]\npoints = [{_rounded(line.start)}, {_rounded(line.end)}]\n")
             file.write(f'in = "{_way_in(line)}"\n')
+        for zone in zones:
+            file.write(f"[zones.{zone.name}]\npoints = [{', '.join(str(_rounded(one)) for one in zone.points)}]\n")
 
 
 def _way_in(line: Line) -> str:

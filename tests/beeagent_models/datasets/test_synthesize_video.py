@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 import pytest
 from beeagent.camera.synthetic.behaviour import Ground
+from beeagent.detection import Detections
 from beeagent.errors import InputError
+from beeagent.tracking import PlaceCounter, Tracker, load_places
 from beeagent_models.datasets.synthesize_video import SynthesizedVideo, VideoOptions, synthesize_video
 from beeagent_models.synthetic.traffic import STEP, Traffic
 from beeagent_models.tracks import Direction, Line, find_track_crossings, read_crossings, read_tracks
@@ -43,11 +45,18 @@ def test_files_agree_with_each_other(busy: SynthesizedVideo) -> None:
     ]
     assert len(frames_of(busy.video)) == 240
     (line,) = busy.crossings.lines
+    corners = ", ".join(str([round(value, 6) for value in point]) for point in busy.crossings.zones[0].points)
     assert busy.places_file.read_text().splitlines() == [
         "[lines.entrance]",
         f"points = [[1.0, {line.start[1]:.6g}], [0.0, {line.end[1]:.6g}]]",
         'in = "up"',
+        "[zones.slot]",
+        f"points = [{corners}]",
     ]
+    places = load_places(busy.places_file)
+    assert (set(places.lines), set(places.zones)) == ({"entrance"}, {"slot"})
+    assert read_back.zones[0].name == "slot"
+    np.testing.assert_allclose(read_back.zones[0].points, busy.crossings.zones[0].points, atol=1e-6)
 
 
 def test_boxes_are_where_the_video_changes(busy: SynthesizedVideo) -> None:
@@ -67,13 +76,45 @@ def test_boxes_are_where_the_video_changes(busy: SynthesizedVideo) -> None:
 def test_perfect_tracks_have_exactly_the_true_crossings(busy: SynthesizedVideo) -> None:
     truth = busy.crossings
     found = find_track_crossings(busy.tracks, truth.lines, size=truth.size, rate=truth.rate)
+    of_line = [one for one in truth.crossings if one.line == "entrance"]
     assert Counter((one.track, one.direction) for one in found) == Counter(
-        (one.track, one.direction) for one in truth.crossings
+        (one.track, one.direction) for one in of_line
     )
     assert min(sum(one.direction is direction for one in found) for direction in Direction) >= 3
     pairs = zip(sorted(found, key=lambda one: (one.track, one.frame)),
-                sorted(truth.crossings, key=lambda one: (one.track, one.frame)), strict=True)  # fmt: skip
+                sorted(of_line, key=lambda one: (one.track, one.frame)), strict=True)  # fmt: skip
     assert all(abs(one.position_s - true.position_s) < 0.3 for one, true in pairs)
+
+
+def test_zone_counts_the_visits_that_begin_or_end_at_the_slot(busy: SynthesizedVideo) -> None:
+    passages = [one for one in busy.crossings.crossings if one.line == "slot"]
+    assert min(sum(one.direction is direction for one in passages) for direction in Direction) >= 3
+    (zone,) = busy.crossings.zones
+    low = max(y for _, y in zone.points) * 180
+    for one in passages:
+        boxes = busy.tracks.boxes[busy.tracks.track == one.track]
+        first, last = (boxes[[0, -1], 1] + boxes[[0, -1], 3] / 2).tolist()
+        assert (first < low, last < low) == ((False, True) if one.direction is Direction.IN else (True, False))
+    others = set(busy.tracks.track.tolist()) - {one.track for one in passages}
+    assert others  # they turned back, or flew past
+
+
+def test_perfect_detections_are_counted_exactly_in_the_zone(busy: SynthesizedVideo) -> None:
+    tracker, counter, counted = Tracker(), PlaceCounter(load_places(busy.places_file)), Counter[str]()
+    rows_of = dict(busy.tracks.by_frame())
+    nothing = np.empty(0, np.int64)
+    for frame in range(1, busy.tracks.frames + 60):  # and time for the last tracks to end
+        boxes = busy.tracks.boxes[rows_of.get(frame, nothing)]
+        ratios = np.concatenate((boxes[:, :2], boxes[:, :2] + boxes[:, 2:]), axis=1) / (320, 180, 320, 180)
+        found = Detections(
+            np.clip(ratios, 0, 1).astype(np.float32), np.full(len(boxes), 0.9, np.float32),
+            np.zeros(len(boxes), np.int64), ("bee",),
+        )  # fmt: skip
+        passages = counter.update(tracker.update(found, at_s=frame / 30, frame_size=(320, 180)))
+        counted.update(one.direction for one in passages if one.place == "slot")
+    true = Counter(one.direction.value for one in busy.crossings.crossings if one.line == "slot")
+    assert abs(counted["in"] - true["in"]) <= 1
+    assert abs(counted["out"] - true["out"]) <= 1
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -136,14 +177,15 @@ def test_crossings_of_a_given_line(tmp_path: Path) -> None:
     line = Line(name="line", start=(0.5, 0.0), end=(0.5, 1.0))
     made = synthesize_video(tmp_path / "a.mp4", replace(SMALL, line=line))
     assert made.crossings.lines == (line,)
-    assert len(made.crossings.crossings) > 3
-    for one in made.crossings.crossings:
+    of_line = [one for one in made.crossings.crossings if one.line == "line"]
+    assert len(of_line) > 3
+    for one in of_line:
         rows = made.tracks.track == one.track
         side = made.tracks.boxes[rows][:, 0] + made.tracks.boxes[rows][:, 2] / 2 - 160
         assert side.min() < 8
         assert side.max() > -8
     # Seen from the top of the image to its bottom, the right-hand side is the image's left.
-    first = made.crossings.crossings[0]
+    first = of_line[0]
     rows = (made.tracks.track == first.track) & (made.tracks.frame <= first.frame + 3)
     start, end = made.tracks.boxes[rows][[0, -1], 0]
     assert bool(start > end) is (first.direction is Direction.IN)

@@ -1,0 +1,347 @@
+"""`beeagent rollout`: deploy to a canary group, watch its status messages, then deploy to the fleet, or stop.
+
+The success of a Greengrass job does not show that the agent works: it also succeeds with a setting that the agent
+refuses, and a nucleus lite does not roll back. So the devices' own status messages decide.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Final
+
+from beeagent.errors import BeeagentError, InputError
+from beeagent.messages import DeviceHealth, StatusMessage, UnreadableError, device_health
+from beeagent.mqtt import MqttOptions, Received, Subscription
+from beeagent.output import shown
+
+from beeagent_cloud.aws import AwsError, Service
+
+COMPONENT: Final = "io.beeagent.Agent"
+
+_SUCCEEDED: Final = "SUCCEEDED"
+_FAILED: Final = frozenset({"FAILED", "TIMED_OUT", "REJECTED"})
+_QUIET_AFTER_S: Final = 150.0  # an agent publishes its status every 30 s
+_MAX_STATUS_BYTES: Final = 16_384
+_MAX_NAMED: Final = 5  # devices in a message
+
+
+class RolloutStoppedError(BeeagentError):
+    """The rollout was stopped, since devices are not healthy or cannot be watched."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutLimits:
+    """What counts as healthy, and when a rollout is stopped.
+
+    Attributes:
+        soak_s: seconds for which a device has to be online with the new version.
+        grace_s: seconds for which a device may be unhealthy, as during the change of the version.
+        timeout_s: seconds for a stage.
+        max_failed_percent: of the fleet's watched devices that may fail; of the canaries, none may.
+        poll_s: seconds between two checks.
+    """
+
+    soak_s: float = 900.0
+    grace_s: float = 300.0
+    timeout_s: float = 3600.0
+    max_failed_percent: float = 10.0
+    poll_s: float = 10.0
+
+
+@dataclass(slots=True)
+class _Device:
+    """One device in a stage. Moments are those of `time.monotonic`."""
+
+    name: str
+    healthy_since: float | None = None
+    unhealthy_since: float | None = None
+    old_since: float | None = None
+    healthy: bool = False
+    failure: str = ""
+
+    def judge(self, health: DeviceHealth, *, job: str, version: str, now: float, limits: RolloutLimits) -> None:
+        """Note how the device is now; set `healthy` or `failure` once that is decided."""
+        well = health.health == "online"
+        updated = job == _SUCCEEDED and health.status.agent == version
+        self.healthy_since = (self.healthy_since or now) if well and updated else None
+        self.unhealthy_since = None if well else (self.unhealthy_since or now)
+        old = job == _SUCCEEDED and not updated
+        self.old_since = (self.old_since or now) if old else None
+        self.healthy = self.healthy_since is not None and now - self.healthy_since >= limits.soak_s
+        if job in _FAILED:
+            self.failure = f"its deployment is {job}"
+        elif self.unhealthy_since is not None and now - self.unhealthy_since > limits.grace_s:
+            self.failure = f"{health.health}: {'; '.join(health.problems)}" if health.problems else health.health
+        elif self.old_since is not None and now - self.old_since > limits.grace_s:
+            self.failure = f"its deployment succeeded, and it runs version {health.status.agent}"
+
+
+class StatusWatch:
+    """Receives the status messages of all devices on a thread of its own, from `with` to its end."""
+
+    def __init__(self, options: MqttOptions, *, prefix: str) -> None:
+        self._prefix = prefix
+        self._lock = threading.Lock()
+        self._newest: dict[str, tuple[DeviceHealth, float]] = {}
+        self._connected = False
+        self._problem = ""
+        self._subscription = Subscription(
+            options=options,
+            filters=(f"{prefix}/+/status",),
+            on_open=self._handle_open,
+            on_message=self._handle_message,
+            on_lost=self._handle_lost,
+        )
+        self._thread = threading.Thread(target=self._run, name="status-watch", daemon=True)
+
+    def __enter__(self) -> "StatusWatch":  # noqa: PYI034 - `Self` is of Python 3.11
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._subscription.stop()
+        self._thread.join(5.0)
+
+    @property
+    def problem(self) -> str:
+        """Why no statuses are received now; empty if they are."""
+        with self._lock:
+            return "" if self._connected else self._problem or "not yet connected to the broker"
+
+    def health(self, device: str) -> DeviceHealth | None:
+        """Return the health of a device; None if no status has come."""
+        with self._lock:
+            health, at = self._newest.get(device, (None, 0.0))
+        if health is None:
+            return None
+        retained = time.monotonic() - at > _QUIET_AFTER_S  # it is as old as one that the broker had kept
+        if not retained:
+            return health
+        return device_health(device, health.status, retained=True, now=datetime.now(timezone.utc))
+
+    def _run(self) -> None:
+        try:
+            self._subscription.run()
+        except InputError as error:
+            self._handle_lost(str(error))
+
+    def _handle_open(self) -> None:
+        with self._lock:
+            self._connected = True
+
+    def _handle_lost(self, reason: str) -> None:
+        with self._lock:
+            self._connected, self._problem = False, reason
+
+    def _handle_message(self, message: Received) -> None:
+        device = message.topic.removeprefix(f"{self._prefix}/").removesuffix("/status")
+        try:
+            if len(message.payload) > _MAX_STATUS_BYTES:
+                return
+            status = StatusMessage.decode(message.payload)
+        except UnreadableError:
+            return  # of others, or of a version that says more: then the device goes quiet
+        health = device_health(device, status, retained=message.retained, now=datetime.now(timezone.utc))
+        with self._lock:
+            self._newest[device] = (health, time.monotonic())
+
+
+class Rollout:
+    """Deploys in two stages, and stops at the first sign of trouble."""
+
+    def __init__(  # noqa: PLR0913 - its limits and ends
+        self,
+        *,
+        watch: StatusWatch,
+        limits: RolloutLimits,
+        region: str | None,
+        report: Callable[[str], None],
+        leaving: threading.Event,
+        roll_back: bool = True,
+    ) -> None:
+        """Prepare it; nothing happens before `run`.
+
+        Args:
+            watch: receives the statuses.
+            limits: what counts as healthy.
+            region: of AWS; None for the one that the AWS configuration names.
+            report: receives progress messages.
+            leaving: set when the rollout is to be left as it is.
+            roll_back: whether a stopped stage gets its previous deployment again.
+        """
+        self._watch = watch
+        self._limits = limits
+        self._report = report
+        self._leaving = leaving
+        self._roll_back = roll_back
+        self._greengrass = Service("greengrassv2", region=region)
+        self._iot = Service("iot", region=region)
+
+    def run(self, canary: Mapping[str, Any], fleet: Mapping[str, Any], *, confirm: Callable[[str], bool]) -> None:
+        """Deploy to the canaries, and if they stay healthy to the fleet.
+
+        Args:
+            canary: the request of `create-deployment` for the canary group.
+            fleet: that for the fleet.
+            confirm: asks for confirmation; returns whether it was given.
+
+        Raises:
+            RolloutStoppedError: a stage was stopped.
+            BeeagentError: AWS refuses something, or it was not confirmed.
+        """
+        version = _version(canary)
+        if _version(fleet) != version:
+            raise InputError(f"the canaries get version {version} and the fleet {_version(fleet)}: give both the same")
+        canaries, others = self._things(canary), self._things(fleet)
+        self._await_statuses(canaries)
+        unhealthy = [name for name in canaries if not self._is_healthy(name)]
+        if unhealthy:
+            raise RolloutStoppedError(
+                f"canaries are not online before the rollout: {_named(unhealthy)}; nothing was deployed: mend them, or "
+                "choose others"
+            )
+        if not confirm(f"Deploy version {version} to {len(canaries)} canaries, then to {len(others)} devices?"):
+            raise BeeagentError("nothing was deployed")
+        self._stage("canary", canary, canaries, version=version, max_failed=0)
+        watched = [name for name in others if self._is_healthy(name)]
+        self._report(f"fleet: {len(watched)} of {len(others)} devices are online and watched")
+        allowed = int(len(watched) * self._limits.max_failed_percent / 100)
+        self._stage("fleet", fleet, watched, version=version, max_failed=allowed)
+        self._report(f"version {version} is deployed")
+
+    def _stage(
+        self, stage: str, request: Mapping[str, Any], names: list[str], *, version: str, max_failed: int
+    ) -> None:
+        previous = self._previous(request["targetArn"])
+        created = self._greengrass("create_deployment", **request)
+        deployment, job = created["deploymentId"], created.get("iotJobId")
+        self._report(f"{stage}: deployment {deployment}")
+        devices = [_Device(name) for name in names]
+        try:
+            problem = self._follow(stage, devices, job=job, version=version, max_failed=max_failed)
+        except AwsError as error:
+            problem = str(error)
+        if not problem:
+            return
+        if self._leaving.is_set():
+            raise BeeagentError(
+                f"interrupted: deployment {deployment} continues unwatched; to stop it: "
+                f"aws greengrassv2 cancel-deployment --deployment-id {deployment}"
+            )
+        self._greengrass("cancel_deployment", deploymentId=deployment)
+        self._report(f"{stage}: deployment {deployment} is cancelled")
+        after = "devices that have it keep it"
+        if self._roll_back and previous is not None:
+            restored = self._greengrass("create_deployment", **previous)["deploymentId"]
+            after = f"deployment {restored} restores the previous one"
+        raise RolloutStoppedError(f"{stage} stopped: {problem}; {after}")
+
+    def _follow(self, stage: str, devices: list[_Device], *, job: str | None, version: str, max_failed: int) -> str:
+        """Judge the devices until all are healthy; return why to stop, or nothing."""
+        deadline = time.monotonic() + self._limits.timeout_s
+        reported = (-1, -1)
+        while True:
+            now = time.monotonic()
+            jobs = self._jobs(job)
+            if not self._watch.problem:
+                for device in devices:
+                    if not device.failure and (health := self._watch.health(device.name)) is not None:
+                        state = jobs.get(device.name, "")
+                        device.judge(health, job=state, version=version, now=now, limits=self._limits)
+            failed = [device for device in devices if device.failure]
+            healthy = sum(device.healthy for device in devices)
+            if (healthy, len(failed)) != reported:
+                reported = healthy, len(failed)
+                self._report(f"{stage}: {healthy} of {len(devices)} healthy with {version}, {len(failed)} failed")
+            if len(failed) > max_failed:
+                return "; ".join(f"{one.name}: {shown(one.failure, most=200)}" for one in failed[:_MAX_NAMED])
+            if healthy + len(failed) == len(devices):
+                return ""
+            if now > deadline:
+                rest = [device.name for device in devices if not device.healthy and not device.failure]
+                return self._watch.problem or f"not healthy with {version} in time: {_named(rest)}"
+            if self._leaving.wait(self._limits.poll_s):
+                return "interrupted"
+
+    def _await_statuses(self, names: list[str]) -> None:
+        """Wait until each device has been heard of; a nucleus lite's statuses are not retained."""
+        deadline = time.monotonic() + min(self._limits.grace_s, _QUIET_AFTER_S)
+        self._report(f"waiting for the status of {len(names)} canaries")
+        while any(self._watch.health(name) is None for name in names) and time.monotonic() < deadline:
+            if self._leaving.wait(min(1.0, self._limits.poll_s)):
+                raise BeeagentError("interrupted: nothing was deployed")
+        if problem := self._watch.problem:
+            raise RolloutStoppedError(f"no status can be received: {problem}; nothing was deployed")
+
+    def _is_healthy(self, name: str) -> bool:
+        health = self._watch.health(name)
+        return health is not None and health.health == "online"
+
+    def _things(self, request: Mapping[str, Any]) -> list[str]:
+        target = str(request["targetArn"])
+        kind, _, group = target.rpartition(":")[2].partition("/")
+        if kind != "thinggroup" or not group:
+            raise InputError(f"targetArn {target} is no thing group: a nucleus lite accepts deployments to groups only")
+        things = self._iot.pages("list_things_in_thing_group", "things", thingGroupName=group, recursive=True)
+        names = sorted(str(name) for name in things)
+        if not names:
+            raise InputError(f"thing group {group} is empty: add the devices to it")
+        return names
+
+    def _previous(self, target: str) -> dict[str, Any] | None:
+        """Return the request that repeats the newest deployment of a target."""
+        found = self._greengrass("list_deployments", targetArn=target, historyFilter="LATEST_ONLY")["deployments"]
+        if not found:
+            return None
+        previous = self._greengrass("get_deployment", deploymentId=found[0]["deploymentId"])
+        members = ("targetArn", "deploymentName", "components", "deploymentPolicies", "iotJobConfiguration")
+        return {member: previous[member] for member in members if member in previous}
+
+    def _jobs(self, job: str | None) -> dict[str, str]:
+        """Return the state of the deployment on each device."""
+        if job is None:
+            return {}
+        try:
+            executions = list(self._iot.pages("list_job_executions_for_job", "executionSummaries", jobId=job))
+        except AwsError as error:
+            if error.code == "ResourceNotFoundException":  # the job is about to be created
+                return {}
+            raise
+        return {
+            str(one["thingArn"]).rpartition("/")[2]: str(one["jobExecutionSummary"]["status"]) for one in executions
+        }
+
+
+def read_deployment(path: Path) -> dict[str, Any]:
+    """Return the request of `create-deployment` in a file, as for `--cli-input-json`.
+
+    Raises:
+        InputError: it cannot be read, has no component of beeagent, or its templates are not filled in.
+    """
+    try:
+        request = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON ({error}): give the file for create-deployment") from error
+    if not isinstance(request, dict) or "targetArn" not in request:
+        raise InputError(f"{path} has no targetArn: give the file for create-deployment")
+    if ":REGION:" in str(request["targetArn"]):
+        raise InputError(f"{path} still has REGION in it: fill in the templates of deploy/greengrass/aws")
+    _version(request)
+    return request
+
+
+def _version(request: Mapping[str, Any]) -> str:
+    component = request.get("components", {}).get(COMPONENT, {})
+    version = component.get("componentVersion")
+    if not isinstance(version, str):
+        raise InputError(f"the deployment to {request.get('targetArn')} has no componentVersion of {COMPONENT}")
+    return version
+
+
+def _named(names: list[str]) -> str:
+    rest = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return ", ".join(names[:_MAX_NAMED]) + rest
