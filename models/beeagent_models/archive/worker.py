@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from beeagent import Detector, Frame, ModelBundle, open_camera
-from beeagent.detection import Detections
+from beeagent.detection import NO_MASKS, Detections
 from beeagent.errors import BeeagentError, InputError
 from beeagent.tracking import PlaceCounter, Places, Tracker, TrackerOptions
 from numpy.typing import NDArray
@@ -201,14 +201,15 @@ class _Counter:
         self._intervals: dict[int, _Interval] = {}
         self._tracker = Tracker(TrackerOptions(high_confidence=threshold))
         self._at_places = None if options.places is None else PlaceCounter(options.places)
+        self._masks = NO_MASKS if options.places is None else options.places.all_masks
 
     def add(self, frame: Frame, found: Detections) -> None:
         position_s = frame.position_s or 0.0
         interval = self._intervals.setdefault(
             math.floor(position_s / self._options.interval_s), _Interval(*np.zeros((2, len(self._labels)), np.int64))
         )
-        if self._options.places is not None and self._at_places is not None:
-            found = self._options.places.unmasked(found)
+        if self._at_places is not None:
+            found = self._masks.unmasked(found)
             tracked = self._tracker.update(found, at_s=position_s, frame_size=frame.size)
             for passage in self._at_places.update(tracked):
                 interval.passages[passage.label, passage.place, passage.direction] += 1
