@@ -12,13 +12,14 @@ import pytest
 from beeagent import Detector, open_camera
 from support.beeagent_process import environment, run_beeagent
 from support.mosquitto import Mosquitto
+from support.numbered_frames import write_video
 from support.tiny_models import RED, painted, square_finder
 
 REPOSITORY = Path(__file__).parents[2]
 DEADLINE = 45.0
 
 
-def run(program: list[str | Path], folder: Path) -> list[str]:
+def run(program: list[str | Path], folder: Path, *, deadline: float = DEADLINE) -> list[str]:
     """Run a Python program in a folder and return its output's lines."""
     done = subprocess.run(
         [sys.executable, *map(str, program)],
@@ -27,7 +28,7 @@ def run(program: list[str | Path], folder: Path) -> list[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=DEADLINE,
+        timeout=deadline,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
@@ -110,6 +111,22 @@ def test_counts_of_a_real_agent_are_plotted(mosquitto: Mosquitto, tmp_path: Path
     bars = [re.fullmatch(r"[\d:]{8} hive-7/front bee +(\d+) (#+)", line) for line in output.splitlines()]
     assert len(bars) == 3
     assert all(bar is not None and int(bar[1]) == len(bar[2]) for bar in bars)
+
+
+@pytest.mark.timeout(300)  # Ray starts processes of its own
+def test_archive_on_ray_is_identical_to_one_machine(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    (tmp_path / "recordings").mkdir()
+    for number in range(3):
+        write_video(tmp_path / "recordings" / f"{number}.mp4", 20 + number)
+    arguments = [example("archive_ray.py"), "recordings", "on-ray", "--workers", "2", "--format", "csv"]
+    lines = run(arguments, tmp_path, deadline=250)
+    assert lines[0] == "3 of 3 videos are left"
+    assert sorted(lines[1:]) == [f"{number}.mp4: 1 rows" for number in range(3)]
+    assert run(arguments, tmp_path, deadline=250) == ["0 of 3 videos are left"]
+    run(["-m", "beeagent", "archive", "recordings", "--out", "here", "--workers", "1"], tmp_path, deadline=100)
+    on_ray, here = ({path.name: path.read_bytes() for path in (tmp_path / out).iterdir()} for out in ("on-ray", "here"))
+    assert on_ray == here
 
 
 def test_python_of_the_readme_runs(hive: Path) -> None:

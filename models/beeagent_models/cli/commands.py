@@ -1,4 +1,4 @@
-"""The commands `train`, `evaluate`, `compare` and `show`: parse, build, run. No logic.
+"""The commands `train`, `evaluate`, `compare`, `show` and `archive`: parse, build, run. No logic.
 
 The device's command line loads this module to list the commands, so heavy imports are inside the commands.
 """
@@ -11,7 +11,10 @@ import typer
 from beeagent.errors import InputError, requires_extra
 from typer import Argument, Option
 
+from beeagent_models.archive import ResultFormat
 from beeagent_models.cli.options import DATA_HELP, Attribute, Certainty, Data, PrecisionFloor, RecallFloor, Threads
+
+_EXIT_PROBLEMS = 1
 
 
 def train(
@@ -297,3 +300,61 @@ def show(
         from beeagent_models.show import run_show
     shown = run_show(image=image, result=result, out=out, line=line, threshold=threshold, places=places)
     typer.echo(shown)
+
+
+def archive(
+    folder: Annotated[Path, Argument(help="Folder with videos, also in folders below it.")],
+    *,
+    out: Annotated[Path, Option(help="Folder for the results. An archive found there is resumed.")],
+    model: Annotated[
+        str | None, Option(help="Model bundle (a folder), the name of a bundled model, or a bare .tflite.")
+    ] = None,
+    labels: Annotated[Path | None, Option(help="Labels of a bare .tflite, one per line.")] = None,
+    threshold: Annotated[float | None, Option(help="Minimum confidence of a detection. Default: the bundle's.")] = None,
+    tiles: Annotated[
+        str | None, Option(metavar="none|auto|CxR", help="As for the agent. Default: the bundle's.")
+    ] = None,
+    rate: Annotated[
+        float | None, Option(help="Frames to process per second of the video. Default: all frames.")
+    ] = None,
+    interval: Annotated[float, Option(help="Seconds of the video per row of the results.")] = 60,
+    places: Annotated[
+        Path | None, Option(help="places.toml: also count who comes in and goes out at its lines and zones.")
+    ] = None,
+    result_format: Annotated[
+        ResultFormat, Option("--format", help="Of the results. parquet needs the extra archive.")
+    ] = ResultFormat.CSV,
+    workers: Annotated[
+        int | None, Option(help="Number of videos processed in parallel, each on one core. Default: one per core.")
+    ] = None,
+) -> None:
+    """Count the detections in the videos of a folder: a small file of results per video, one row per minute and label.
+
+    Stop it at any time: the same command resumes it. Videos that cannot be read, or not to their end, are listed at
+    the end, and the exit code is 1. See docs/archives.md.
+    """
+    from beeagent.tracking import load_places
+
+    from beeagent_models.archive import ArchiveOptions
+    from beeagent_models.archive.command import run_archive
+
+    options = ArchiveOptions(
+        model=model,
+        labels=None if labels is None else str(labels),
+        threshold=threshold,
+        tiles=tiles,
+        rate=rate,
+        interval_s=interval,
+        places=None if places is None else load_places(places),
+    )
+    complete = run_archive(
+        folder=folder,
+        out=out,
+        options=options,
+        result_format=result_format,
+        workers=workers,
+        write=typer.echo,
+        write_summary=lambda text: typer.echo(text, err=True),
+    )
+    if not complete:
+        raise typer.Exit(_EXIT_PROBLEMS)

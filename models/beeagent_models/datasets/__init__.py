@@ -1,24 +1,74 @@
 """Datasets of labelled images: reading, checking, converting, splitting and making them.
 
 All formats are read as a `Dataset`, or image by image as an `ImageRecord`. Nothing here depends on a model or on Keras.
+
+The names in `__all__` are imported on first use: some of their modules need the extra `evaluate`, others nothing.
 """
 
-from beeagent_models.datasets.dataset import Dataset, DatasetBuilder, LabelledImage
-from beeagent_models.datasets.defects import strict
-from beeagent_models.datasets.ground_truth import (
-    ClassMaps,
-    GroundTruthReader,
-    ManifestLine,
-    line_record,
-    manifest_lines,
-    parse_line,
-    parse_row,
-)
-from beeagent_models.datasets.image_files import decode_image, find_image, find_image_file, load_image
-from beeagent_models.datasets.reading import check_dataset, merge_datasets, open_dataset, parse_source, read_dataset
-from beeagent_models.datasets.records import ImageRecord, Reader
-from beeagent_models.datasets.split import Division, hold_back
-from beeagent_models.datasets.sqlite_index import first_seen
+from typing import TYPE_CHECKING
+
+from beeagent import lazy_exports
+
+if TYPE_CHECKING:
+    from beeagent_models.datasets.dataset import Dataset, DatasetBuilder, LabelledImage
+    from beeagent_models.datasets.defects import strict
+    from beeagent_models.datasets.ground_truth import (
+        ClassMaps,
+        GroundTruthReader,
+        ManifestLine,
+        line_record,
+        manifest_lines,
+        parse_line,
+        parse_row,
+    )
+    from beeagent_models.datasets.image_files import decode_image, find_image, find_image_file, load_image
+    from beeagent_models.datasets.reading import check_dataset, merge_datasets, open_dataset, parse_source, read_dataset
+    from beeagent_models.datasets.records import ImageRecord, Reader
+    from beeagent_models.datasets.split import Division, hold_back
+    from beeagent_models.datasets.sqlite_index import first_seen
+else:  # a type checker would accept any name
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "dataset": (
+                "Dataset",
+                "DatasetBuilder",
+                "LabelledImage",
+            ),
+            "defects": ("strict",),
+            "ground_truth": (
+                "ClassMaps",
+                "GroundTruthReader",
+                "ManifestLine",
+                "line_record",
+                "manifest_lines",
+                "parse_line",
+                "parse_row",
+            ),
+            "image_files": (
+                "decode_image",
+                "find_image",
+                "find_image_file",
+                "load_image",
+            ),
+            "reading": (
+                "check_dataset",
+                "merge_datasets",
+                "open_dataset",
+                "parse_source",
+                "read_dataset",
+            ),
+            "records": (
+                "ImageRecord",
+                "Reader",
+            ),
+            "split": (
+                "Division",
+                "hold_back",
+            ),
+            "sqlite_index": ("first_seen",),
+        },
+    )
 
 __all__ = [
     "ClassMaps",

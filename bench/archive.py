@@ -1,0 +1,106 @@
+"""Measure `beeagent archive` with 1 and with 2 worker processes, and the share of linear speed-up.
+
+    .venv/bin/python bench/archive.py
+    .venv/bin/python bench/archive.py --video hive.mp4 --copies 4 --rounds 3
+
+Without --video, it draws one of 1280x720 with the agent's synthetic scene. The same video is counted --copies times for
+each worker. A run is a whole command, from its start to its end, with the loading of the model in each worker. The
+results of all runs must be identical.
+
+Two figures for one worker, since a worker decodes in a second thread: on one core, and with all cores to itself. The
+share of linear is that of the first: frames/s of n workers on n cores / (n x frames/s of one worker on one core).
+"""
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+from beeagent import open_camera
+
+
+def draw(path: Path, *, seconds: int) -> None:
+    """Write a video of the synthetic scene, 1280x720 at 30 frames/s."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30, (1280, 720))
+    with open_camera(f"synthetic:1280x720?live=no&frames={30 * seconds}&seed=1") as frames:
+        for frame in frames:
+            writer.write(frame.pixels)
+    writer.release()
+
+
+def run(folder: Path, out: Path, *, workers: int, cores: set[int]) -> float:
+    """Count the videos of a folder; return the frames per second."""
+    confine: Callable[[], None] = lambda: os.sched_setaffinity(0, cores)  # noqa: E731 - for the type
+    begin = time.perf_counter()
+    subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-m", "beeagent", "archive", folder, "--out", out, "--workers", str(workers)],
+        check=True,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=confine,
+    )
+    seconds = time.perf_counter() - begin
+    frames = 0
+    for path in out.glob("*.csv"):
+        with path.open(encoding="utf-8", newline="") as file:
+            frames += sum(int(row["frames"]) for row in csv.DictReader(file))
+    return frames / seconds
+
+
+def main() -> None:
+    """Run all, in turns."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--video", type=Path, help="default: a drawn one")
+    parser.add_argument("--seconds", type=int, default=60, help="length of the drawn video")
+    parser.add_argument("--copies", type=int, default=2, help="videos per worker")
+    parser.add_argument("--rounds", type=int, default=3, help="the median counts")
+    parser.add_argument("--workers", type=int, default=2)
+    arguments = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))[: arguments.workers]
+    if len(cores) < arguments.workers:
+        parser.error(f"there are {len(cores)} cores here: --workers {arguments.workers} needs as many")
+    runs = {
+        "1 worker, 1 core": (1, {cores[0]}),
+        f"1 worker, {len(cores)} cores": (1, set(cores)),
+        f"{len(cores)} workers, {len(cores)} cores": (len(cores), set(cores)),
+    }
+    speeds: dict[str, list[float]] = {name: [] for name in runs}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary, "recordings")
+        folder.mkdir()
+        first = folder / f"0{arguments.video.suffix if arguments.video else '.mp4'}"
+        if arguments.video is None:
+            draw(first, seconds=arguments.seconds)
+        else:
+            shutil.copy(arguments.video, first)
+        for number in range(1, arguments.copies * len(cores)):
+            os.link(first, folder / f"{number}{first.suffix}")
+        results = set()
+        for number in range(arguments.rounds):
+            for name, (workers, allowed) in runs.items():
+                out = Path(temporary, f"{number} {name}")
+                speeds[name].append(run(folder, out, workers=workers, cores=allowed))
+                results.add(tuple(path.read_bytes() for path in sorted(out.glob("*.csv"))))
+    if len(results) != 1:
+        sys.exit("the results differ from run to run")
+    medians = {name: statistics.median(each) for name, each in speeds.items()}
+    one, alone, many = medians.values()
+    figures = {
+        "frames_per_s": {name: round(value, 1) for name, value in medians.items()},
+        "share_of_linear": round(many / (len(cores) * one), 3),
+        "speed_up_over_1_worker_with_all_cores": round(many / alone, 3),
+        "load_average": round(os.getloadavg()[0], 2),
+    }
+    print(json.dumps(figures, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""`beeagent archive`: a folder of recordings in, a small file of counts per video out."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from beeagent.errors import InputError
+
+from beeagent_models.archive.archive import Archive
+from beeagent_models.archive.formats import ResultFormat
+from beeagent_models.archive.pool import CrashedVideo, count_videos
+from beeagent_models.archive.worker import ArchiveOptions
+from beeagent_models.progress import step_progress
+
+
+def run_archive(  # noqa: PLR0913 - keywords
+    *,
+    folder: Path,
+    out: Path,
+    options: ArchiveOptions,
+    result_format: ResultFormat,
+    workers: int | None,
+    write: Callable[[str], None],
+    write_summary: Callable[[str], None],
+) -> bool:
+    """Count the detections in the videos that have no results yet.
+
+    Args:
+        folder: of the recordings.
+        out: folder of the results.
+        options: how to count.
+        result_format: of the results.
+        workers: number of worker processes; None for one for each processor core.
+        write: called with each problem of a video, at the end.
+        write_summary: called with the summary.
+
+    Returns:
+        Whether all videos could be read to their end.
+
+    Raises:
+        InputError: an option, a folder or the model cannot be used.
+    """
+    if workers is not None and workers < 1:
+        raise InputError(f"workers is {workers}: give 1 or more")
+    if workers is None:
+        workers = len(os.sched_getaffinity(0))
+    archive = Archive(folder, out, options, result_format=result_format)
+    pending = archive.pending()
+    crashed = []
+    with step_progress("counting", len(archive.videos)) as step:
+        for _ in range(len(archive.videos) - len(pending)):
+            step()
+        for counts in count_videos(folder, pending, options, workers=min(workers, len(pending))):
+            if isinstance(counts, CrashedVideo):
+                crashed.append(counts.problem)
+            else:
+                archive.store(counts)
+            step()
+    problems = sorted([*archive.problems(), *crashed])
+    for problem in problems:
+        write(problem)
+    write_summary(
+        f"{out}: {len(archive.videos)} videos, {len(archive.videos) - len(pending)} of them done before, "
+        f"{len(problems)} with a problem"
+    )
+    return not problems
