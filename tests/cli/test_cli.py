@@ -48,7 +48,7 @@ def test_modified_bundle_is_refused(tmp_path: Path) -> None:
         (("--broker", "mqtt//nowhere"), "broker 'mqtt//nowhere' is not understood"),
         (("--broker", "mqtt://user:secret@host"), "has a password in it"),
         (("--threshold", "1.5"), "--threshold is 1.5"),
-        (("--threads", "0"), "--threads is 0"),
+        (("--threads", "0"), "--threads is '0'"),
         (("--threads", "2", "--workers", "3"), "workers is 3 and threads is 2"),
         (("--workers", "65"), "--workers is '65': input should be less than or equal to 64"),
         (("--workers", "many"), "--workers is 'many'"),
