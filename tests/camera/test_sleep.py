@@ -208,16 +208,16 @@ def problems() -> list[str | None]:
 
 
 @pytest.fixture
-def captured(problems: list[str | None]) -> Iterator[Callable[[Camera, Sleep], Capture]]:
+def captured(problems: list[str | None]) -> Iterator[Callable[..., Capture]]:
     captures: list[Capture] = []
 
-    def make(camera: Camera, sleep: Sleep) -> Capture:
+    def make(camera: Camera, sleep: Sleep, camera_timeout: float = SOON) -> Capture:
         captures.append(
             Capture(
                 camera.open,
                 drop_oldest=True,
                 on_problem=problems.append,
-                limits=CaptureLimits(camera_timeout=0.2),
+                limits=CaptureLimits(camera_timeout=camera_timeout),
                 backoff=Backoff(first=0.001, longest=0.002),
                 sleep=sleep,
             )
@@ -235,7 +235,7 @@ def _next_in_thread(frames: Iterator[Frame]) -> threading.Thread:
     return thread
 
 
-def test_camera_is_closed_while_it_sleeps_and_opened_again(captured: Callable[[Camera, Sleep], Capture]) -> None:
+def test_camera_is_closed_while_it_sleeps_and_opened_again(captured: Callable[..., Capture]) -> None:
     camera, sleep = Camera(), Switch(asleep=False)
     capture = captured(camera, sleep)
     frames = iter(capture)
@@ -254,9 +254,9 @@ def test_camera_is_closed_while_it_sleeps_and_opened_again(captured: Callable[[C
         assert capture.counts.reconnects == 0
 
 
-def test_camera_that_hangs_is_closed_for_sleep(captured: Callable[[Camera, Sleep], Capture]) -> None:
+def test_camera_that_hangs_is_closed_for_sleep(captured: Callable[..., Capture]) -> None:
     camera, sleep = Camera(), Switch(asleep=False)
-    capture = captured(camera, sleep)
+    capture = captured(camera, sleep, camera_timeout=0.2)
     frames = iter(capture)
     next(frames)
     camera.block.set()
@@ -270,7 +270,7 @@ def test_camera_that_hangs_is_closed_for_sleep(captured: Callable[[Camera, Sleep
 
 
 def test_camera_is_opened_once_at_a_start_in_the_night(
-    captured: Callable[[Camera, Sleep], Capture], problems: list[str | None]
+    captured: Callable[..., Capture], problems: list[str | None]
 ) -> None:
     camera, sleep = Camera(), Switch(asleep=True)
     capture = captured(camera, sleep)
@@ -296,7 +296,7 @@ def test_camera_that_does_not_exist_is_noticed_at_a_start_in_the_night() -> None
 
 
 def test_problem_of_before_stays_reported_while_the_camera_sleeps(
-    captured: Callable[[Camera, Sleep], Capture], problems: list[str | None]
+    captured: Callable[..., Capture], problems: list[str | None]
 ) -> None:
     camera, sleep = Camera(), Switch(asleep=True)
     camera.lost = True
@@ -320,7 +320,7 @@ class HurryingClock(FakeClock):
 
 
 def test_camera_in_the_dark_is_closed_between_looks_and_no_look_is_processed(
-    captured: Callable[[Camera, Sleep], Capture],
+    captured: Callable[..., Capture],
 ) -> None:
     class NightCamera(Camera):
         """Dark until it has been opened three times: at the start, and for two looks."""

@@ -154,8 +154,8 @@ def test_pauses_grow_during_a_long_outage(mosquitto: Mosquitto) -> None:
         line.wait_empty()
         assert line.outbox.counts().delivered == 50
     pauses = [pause for pause in waits if pause]
-    assert 0.5 <= pauses[0] <= 1.0
-    assert max(pauses) <= 60.0
-    assert all(pause >= 30.0 for pause in pauses[6:])
-    assert len(set(pauses[6:])) > len(pauses[6:]) // 2  # spread at random
-    assert 60 <= len(pauses) <= 130
+    assert 2.0 <= pauses[0] <= 4.0
+    assert max(pauses) <= 30.0
+    assert all(pause >= 15.0 for pause in pauses[3:])
+    assert len(set(pauses[3:])) > len(pauses[3:]) // 2  # spread at random
+    assert 120 <= len(pauses) <= 250

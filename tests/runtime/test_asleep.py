@@ -191,9 +191,9 @@ def test_results_are_delivered_while_the_camera_sleeps(mosquitto: Mosquitto, tmp
     ) as agent:  # fmt: skip
         agent.messages(5)
         clock.set(EVENING)
-        while "asleep" not in (health := json.loads(_get(port, "/healthz")[1])):
+        # Degraded, since the broker is away, which is noticed at the first attempt to connect.
+        while "asleep" not in (health := json.loads(_get(port, "/healthz")[1])) or health["state"] != "degraded":
             pass
-        assert health["state"] == "degraded"  # the broker is away
         mosquitto.start()
         with subscriber(mosquitto.port, "beeagent/#") as subscribed:
             subscribed.wait_for(5, topic_end="/detections", deadline=DEADLINE)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 from beeagent import Settings
-from beeagent.detection import DetectorPool
+from beeagent.detection import DetectorPool, ModelBundle
 from beeagent.runtime.reload import Reload
+from beeagent.runtime.threshold import PageThreshold
 from support.beeagent_process import running_agent, tiny_model
 from support.mosquitto import Mosquitto
 from support.mqtt_subscriber import subscriber
@@ -97,6 +98,10 @@ class _Swapped:
     def swap(self, model: DetectorPool) -> None:
         self.models.append(model)
 
+    @property
+    def detectors(self) -> DetectorPool:
+        return self.models[-1]
+
     def costs(self) -> list[int]:
         """Return the number of inferences of each of 20 equal frames, at 10 frames/s, with the newest model."""
         white = np.full((240, 320, 3), 255, dtype=np.uint8)
@@ -109,7 +114,14 @@ def test_changed_regions_and_inference_rate_take_effect_without_restart(tmp_path
     settings = Settings().replace(camera="synthetic:320x240", model=model, labels=labels, tiles="2x2", threads=1)
     pipeline, problems = _Swapped(), list[str | None]()
     wanted = settings
-    reload = Reload(settings, load=lambda: wanted, pipeline=pipeline, on_problem=problems.append)  # type: ignore[arg-type]
+    reload = Reload(
+        settings,
+        bundle=ModelBundle.load(model, labels=labels),
+        load=lambda: wanted,
+        pipeline=pipeline,  # type: ignore[arg-type]
+        on_problem=problems.append,
+        threshold=PageThreshold(None),
+    )
 
     def reloaded() -> None:
         reload.request()
