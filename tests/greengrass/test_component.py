@@ -192,6 +192,7 @@ INVALID: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.faults
 def test_invalid_configuration_is_refused_and_the_old_one_stays_in_use(nucleus: Nucleus, tmp_path: Path) -> None:
     before = nucleus.configuration
     with component(nucleus, tmp_path) as agent:
@@ -214,6 +215,7 @@ def _more_messages_than(count: int, nucleus: Nucleus) -> bool:
     return len(messages(nucleus)) > count
 
 
+@pytest.mark.faults
 def test_failed_configuration_is_not_tried_again_after_reconnection(nucleus: Nucleus, tmp_path: Path) -> None:
     with component(nucleus, tmp_path) as agent:
         wait_for_message(nucleus)
@@ -247,6 +249,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(("changed", "words"), WRONG)
 def test_wrong_cloud_deployment_leaves_a_component_that_runs_with_the_last_working_configuration(
     nucleus: Nucleus, tmp_path: Path, changed: dict[str, Any], words: str
@@ -271,6 +274,7 @@ def test_wrong_cloud_deployment_leaves_a_component_that_runs_with_the_last_worki
     assert sorted(set(numbers)) == list(range(1, max(numbers) + 1))
 
 
+@pytest.mark.faults
 def test_saved_configuration_is_private_and_has_no_secret(nucleus: Nucleus, tmp_path: Path) -> None:
     nucleus.kind, nucleus.secrets = CLASSIC, {"hive/camera": "synthetic:320x240@30"}
     nucleus.configuration = configuration(
@@ -310,6 +314,7 @@ def test_without_a_nucleus_the_error_says_what_the_option_is_for(tmp_path: Path)
     assert "give one of them" in ended.stderr
 
 
+@pytest.mark.faults
 def test_configuration_changed_while_disconnected_is_found(nucleus: Nucleus, tmp_path: Path) -> None:
     with component(nucleus, tmp_path) as agent:
         wait_for_message(nucleus)
@@ -320,6 +325,7 @@ def test_configuration_changed_while_disconnected_is_found(nucleus: Nucleus, tmp
         end(agent)
 
 
+@pytest.mark.faults
 def test_expired_token_exits_1_without_loss(nucleus: Nucleus, tmp_path: Path) -> None:
     with component(nucleus, tmp_path) as agent:
         wait_for_message(nucleus)
@@ -457,6 +463,7 @@ def test_component_waits_for_the_nucleus(nucleus: Nucleus, tmp_path: Path) -> No
     assert len(messages(nucleus)) == 3
 
 
+@pytest.mark.faults
 def test_last_of_many_changes_stays_in_use(nucleus: Nucleus, tmp_path: Path) -> None:
     with component(nucleus, tmp_path) as agent:
         wait_for_message(nucleus)
@@ -474,6 +481,7 @@ def _more_than_before(read: int, nucleus: Nucleus) -> bool:
     return nucleus.calls.count("GetConfiguration") > read
 
 
+@pytest.mark.faults
 def test_port_in_use_is_refused_and_the_old_configuration_stays_in_use(nucleus: Nucleus, tmp_path: Path) -> None:
     """The agent that could not serve the port had opened the outbox, and must release it."""
     with component(nucleus, tmp_path) as agent, socket.create_server(("127.0.0.1", 0)) as taken:

@@ -397,6 +397,7 @@ def _days(path: Path, days: int, *, lines: Sequence[str], zones: Sequence[str], 
     return count
 
 
+@pytest.mark.faults  # floods the file
 @pytest.mark.timeout(300)  # a year of rows
 def test_year_of_a_busy_hive_takes_at_most_20_mb(tmp_path: Path) -> None:
     """A line and a zone, and a camera that runs day and night: nothing is deleted. `sqlite3` reads the file."""
@@ -409,6 +410,8 @@ def test_year_of_a_busy_hive_takes_at_most_20_mb(tmp_path: Path) -> None:
     assert said.strip() == f"{27 * 14 * 60 + 7 * 60}|1"
 
 
+@pytest.mark.faults
+@pytest.mark.timeout(120)
 def test_many_places_keep_the_latest_days(tmp_path: Path) -> None:
     """In 2 MB at least 16 days, so in 20 MB 160."""
     lines, zones = ["door", "ramp", "left", "right"], ["entrance", "board"]

@@ -218,6 +218,7 @@ def test_slow_request_is_dropped(editor: PageClient) -> None:
     _assert_open(editor)
 
 
+@pytest.mark.faults
 def test_thousand_connections_lock_out_nobody_who_is_signed_in(agent: PretendedAgent, editor: PageClient) -> None:
     before = threading.active_count()
     assert editor.cookie is not None
@@ -274,6 +275,7 @@ def test_random_requests_end_no_thread(editor: PageClient) -> None:
     requests = st.tuples(methods, junk, paths, junk, heads, junk).map(
         lambda p: p[0] + b" " + p[2] + p[1] + b" HTTP/1.1\r\n" + p[4] + p[3] + b"\r\n\r\n" + p[5]
     )
+    requests = requests.filter(lambda request: not request.startswith(b"DELETE /api/session"))  # signs out
 
     @settings(max_examples=150, deadline=None)
     @given(st.binary(min_size=1, max_size=300) | requests)
