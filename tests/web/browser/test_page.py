@@ -151,9 +151,9 @@ def test_sign_out_ends_the_session(agent: PageAgent, signed_in: Open) -> None:
 
 def test_frames_change_and_have_boxes(signed_in: Open) -> None:
     page = signed_in()
-    first, before = page.get_attribute("#stage", "data-frame"), pixels(page)
-    page.wait_for_function("(first) => document.getElementById('stage').dataset.frame !== first", arg=first)
-    assert pixels(page) != before
+    first = page.get_attribute("#stage", "data-frame")
+    page.wait_for_function("(before) => document.getElementById('frame').toDataURL() !== before", arg=pixels(page))
+    assert page.get_attribute("#stage", "data-frame") != first
     page.wait_for_selector(".layer-boxes .box", state="attached")
     page.wait_for_selector(".layer-tracks .trail", state="attached")
     page.wait_for_function("() => document.getElementById('readout').textContent.includes('frames/s')")
