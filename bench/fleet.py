@@ -153,7 +153,7 @@ class _Broker:
 
 
 def _free_port() -> int:
-    """Return a port outside the range of those who connect: whoever tries such a port often enough meets itself."""
+    """Return a port outside the ephemeral range: a client that tries a port of that range may connect to itself."""
     while True:
         port = random.SystemRandom().randrange(16384, 32768)
         with socket.socket() as probe, suppress(OSError):

@@ -117,10 +117,10 @@ def test_page_needs_nothing_else_and_says_in_words_what_it_draws() -> None:
     assert not any({"src", "href"} & attributes.keys() for _, attributes in page.seen)
     assert "url(http" not in text
     assert "@import" not in text
-    pictures = [attributes["aria-label"] or "" for _, attributes in page.seen if attributes.get("role") == "img"]
-    assert pictures[0].startswith("Bar chart of the traffic at door in each quarter of an hour. Most at 05:00: 600 in")
-    assert "from \N{MINUS SIGN}1,200 to 0, \N{MINUS SIGN}1,200 at the end" in pictures[1]
-    assert "ramp & <b>board</b>" in pictures[2]
+    charts = [attributes["aria-label"] or "" for _, attributes in page.seen if attributes.get("role") == "img"]
+    assert charts[0].startswith("Bar chart of the traffic at door in each quarter of an hour. Most at 05:00: 600 in")
+    assert "from \N{MINUS SIGN}1,200 to 0, \N{MINUS SIGN}1,200 at the end" in charts[1]
+    assert "ramp & <b>board</b>" in charts[2]
     for part in (
         "Monday, 4 May 2026", "hive-7, camera <front>", "12,000 came in and 13,200 went out at door",
         "offline: <script>alert(1)</script>", "Frames came for 5 h of 24 h at 10.0 frames per second.",

@@ -189,7 +189,7 @@ def test_kills_leave_whole_files_and_the_same_command_resumes(recordings: Path, 
 
 def test_crashed_worker_is_replaced(tmp_path: Path, options: ArchiveOptions) -> None:
     write_video(tmp_path / "good.avi", 10, lambda _: [(8, 8)])
-    os.mkfifo(tmp_path / "stuck.avi")  # whoever opens it waits
+    os.mkfifo(tmp_path / "stuck.avi")  # opening it blocks
     found = count_videos(tmp_path, ["good.avi", "stuck.avi", "good.avi"], options, workers=1)
     first = next(found)
     assert isinstance(first, VideoCounts)
