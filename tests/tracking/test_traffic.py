@@ -29,6 +29,8 @@ from beeagent.tracking import (
     Traffic,
     TrafficReport,
     parse_places,
+    read_history,
+    write_csv,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -316,15 +318,15 @@ def history(tmp_path: Path) -> Iterator[CountHistory]:
     opened.close()
 
 
-def csv_rows(history: CountHistory, **between: datetime) -> list[list[str]]:
+def csv_rows(path: Path, **between: datetime) -> list[list[str]]:
     file = io.StringIO(newline="")
-    count = history.export_csv(file, **between)
+    count = write_csv(read_history(path, **between), file)
     rows = list(csv.reader(io.StringIO(file.getvalue())))
     assert len(rows) == count + 1
     return rows
 
 
-def test_counts_are_kept_and_exported(history: CountHistory) -> None:
+def test_counts_are_kept_and_exported(history: CountHistory, tmp_path: Path) -> None:
     history.add(
         [Interval(NOON, NOON + timedelta(seconds=20), 300, {("door", "bee", "in"): 2}, {"entrance": {"bee": 4}})],
         Totals(),
@@ -342,15 +344,16 @@ def test_counts_are_kept_and_exported(history: CountHistory) -> None:
         Totals(),
     )
     history.add([interval(NOON + timedelta(minutes=1), {}, frames=5)], Totals())
-    rows = csv_rows(history)
+    path = tmp_path / "counts.sqlite3"
+    rows = csv_rows(path)
     assert rows == [
         ["minute", "place", "label", "in", "out", "inside", "frames"],
         ["2026-05-04T12:00:00Z", "door", "bee", "3", "7", "0", "600"],
         ["2026-05-04T12:00:00Z", "entrance", "bee", "0", "0", "1", "600"],
         ["2026-05-04T12:01:00Z", "", "", "", "", "", "5"],
     ]
-    assert csv_rows(history, since=NOON + timedelta(minutes=1)) == [rows[0], rows[3]]
-    assert csv_rows(history, until=NOON + timedelta(minutes=1)) == rows[:3]
+    assert csv_rows(path, since=NOON + timedelta(minutes=1)) == [rows[0], rows[3]]
+    assert csv_rows(path, until=NOON + timedelta(minutes=1)) == rows[:3]
 
 
 def test_other_programs_can_read_the_file(history: CountHistory, tmp_path: Path) -> None:
@@ -391,7 +394,7 @@ def _days(path: Path, days: int, *, lines: Sequence[str], zones: Sequence[str], 
             inside = {zone: {"bee": 12 if by_day else 0} for zone in zones}
             minutes.append(Interval(at, at, 900, counts, inside))
         history.add(minutes, Totals())
-    count = history.export_csv(io.StringIO(newline=""))
+    count = write_csv(read_history(path), io.StringIO(newline=""))
     history.close()
     assert path.stat().st_size <= max_bytes
     return count
@@ -426,7 +429,7 @@ def test_oldest_days_make_room(tmp_path: Path) -> None:
         begin = NOON + timedelta(hours=6 * quarter)
         minutes = [interval(begin + timedelta(minutes=minute), {("door", "bee", "in"): 3}) for minute in range(360)]
         history.add(minutes, Totals())
-    rows = csv_rows(history)
+    rows = csv_rows(path)
     history.close()
     assert path.stat().st_size <= 200_000
     assert len(rows) > 1440
@@ -437,7 +440,7 @@ def test_minutes_older_than_a_year_are_deleted(tmp_path: Path) -> None:
     history = CountHistory(tmp_path / "counts.sqlite3", keep_days=366)
     history.add([interval(NOON, {("door", "bee", "in"): 3})], Totals())
     history.add([interval(NOON + timedelta(days=367), {("door", "bee", "in"): 4})], Totals())
-    assert [row[0] for row in csv_rows(history)[1:]] == ["2027-05-06T12:00:00Z"]
+    assert [row[0] for row in csv_rows(tmp_path / "counts.sqlite3")[1:]] == ["2027-05-06T12:00:00Z"]
     history.close()
 
 
@@ -493,7 +496,7 @@ def test_damaged_file_is_set_aside_and_counting_goes_on(
     assert history.damage in caplog.text
     assert (tmp_path / "counts.sqlite3.damaged-1").read_bytes() == damaged
     history.add([interval(NOON, {("door", "bee", "in"): 3})], totals)
-    assert len(csv_rows(history)) == 2
+    assert len(csv_rows(path)) == 2
     history.close()
     again = CountHistory(path)
     assert again.damage is None
@@ -517,7 +520,7 @@ def test_file_damaged_while_counting_is_set_aside_without_loss_of_totals(tmp_pat
     history.add([interval(NOON + timedelta(minutes=1), {("door", "bee", "in"): 1})], totals)
     assert history.damage is not None
     assert history.totals() == totals
-    assert [row[0] for row in csv_rows(history)[1:]] == ["2026-05-04T12:01:00Z"]
+    assert [row[0] for row in csv_rows(path)[1:]] == ["2026-05-04T12:01:00Z"]
     history.close()
     assert {one.name for one in tmp_path.iterdir()} >= {"counts.sqlite3", "counts.sqlite3.damaged-1"}
 

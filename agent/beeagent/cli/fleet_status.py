@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from beeagent.cli.status import duration
 from beeagent.cli.watch import ANY_LEVEL, reader_options
-from beeagent.errors import InputError
 from beeagent.messages import (
     HEALTHS,
     DeviceHealth,
@@ -175,9 +174,6 @@ def _receive(options: MqttOptions, fleet: _Fleet, *, wait_s: float) -> None:
         if fleet.take(message, now=datetime.now(timezone.utc)):
             news_at = time.monotonic()
 
-    def give_up(reason: str) -> None:
-        raise InputError(f"{reason}: check --broker, and that the broker runs")
-
     def stop_in_time() -> None:
         while (left := min(news_at + wait_s, opened_at + _LIMIT * wait_s) - time.monotonic()) > 0:
             if ended.wait(left):
@@ -190,7 +186,6 @@ def _receive(options: MqttOptions, fleet: _Fleet, *, wait_s: float) -> None:
         filters=(f"{fleet.prefix}/{ANY_LEVEL}/status",),
         on_open=open_,
         on_message=take,
-        on_lost=give_up,
     )
     try:
         subscription.run()

@@ -16,7 +16,7 @@ from beeagent.cli.watch import ANY_LEVEL, reader_options
 from beeagent.errors import BeeagentError, InputError
 from beeagent.messages import StatusMessage, TrafficMessage, UnreadableError, detections_topic
 from beeagent.mqtt import Received, Subscription
-from beeagent.output import shown
+from beeagent.output import shown, write_file
 from beeagent.settings import Settings
 from beeagent.tracking import Interval, StatusChange, day_of, read_history, report_page, summarize, write_csv
 
@@ -271,10 +271,7 @@ def _write_report(traffic: _Traffic, *, form: Literal["page", "csv"], day: date 
 
 def _replace(path: Path, text: str) -> None:
     """Write a file, at once or not at all: a browser may be reading it."""
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(text, encoding="utf-8", newline="")
-        partial.replace(path)
+        write_file(path, [text.encode()], mode=0o666)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise BeeagentError(f"--out {path}: cannot be written: {error.strerror or error}") from error

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta, timezone
 from typing import Final
 
 from beeagent.cli.watch import ANY_LEVEL, reader_options
-from beeagent.errors import InputError
 from beeagent.messages import (
     CameraStatus,
     OutboxStatus,
@@ -100,14 +99,9 @@ def _states(options: MqttOptions, topic_filter: str, *, wait_s: float, one: bool
         if one:
             subscription.stop()
 
-    def give_up(reason: str) -> None:
-        raise InputError(f"{reason}: check --broker, and that the broker runs")
-
     timer = threading.Timer(wait_s, lambda: subscription.stop())  # noqa: PLW0108 - made below
     timer.daemon = True
-    subscription = Subscription(
-        options=options, filters=(topic_filter,), on_open=timer.start, on_message=take, on_lost=give_up
-    )
+    subscription = Subscription(options=options, filters=(topic_filter,), on_open=timer.start, on_message=take)
     try:
         subscription.run()
     finally:

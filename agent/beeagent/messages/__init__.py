@@ -9,6 +9,7 @@ from beeagent.messages.detections import (
     Latency,
     PublishRule,
     Source,
+    detections_json,
     detections_message,
 )
 from beeagent.messages.fleet import HEALTHS, DeviceHealth, device_health, outliers_first
@@ -61,6 +62,7 @@ __all__ = [
     "ZoneState",
     "ZoneTraffic",
     "announced_components",
+    "detections_json",
     "detections_message",
     "detections_topic",
     "device_health",

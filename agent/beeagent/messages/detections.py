@@ -250,7 +250,7 @@ def detections_message(  # noqa: PLR0913 - the fields of the message
             "decided_by": decided_by,
             "source": None if source is None else _source(source, position_s),
             "fallback": {"reason": fallback} if fallback else None,
-            "detections": _detections(detections, tracks),
+            "detections": detections_json(detections, tracks),
             "counts": detections.counts(),
             "latency_ms": {"inference": round(inference_ms, 1), "total": round(total_ms, 1)},
         }
@@ -286,7 +286,13 @@ def _source(name: str, position_s: float | None) -> dict[str, Any]:
     return {"name": readable, "position_s": None if position_s is None else round(position_s, 3)}
 
 
-def _detections(found: Detections, tracks: Sequence[int] | None) -> list[dict[str, Any]]:
+def detections_json(found: Detections, tracks: Sequence[int] | None) -> list[dict[str, Any]]:
+    """Return detections as in a message; `track` is None for one without a track.
+
+    Args:
+        found: the detections.
+        tracks: number of each one's track, 0 for none; None without tracking.
+    """
     # Both edges are rounded, and the size is the difference in whole steps: left + width can then never exceed the
     # frame, which rounding left and width each on its own would allow.
     edges = np.rint(found.boxes.astype(np.float64) * _STEPS).astype(np.int64)

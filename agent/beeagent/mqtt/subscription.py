@@ -73,7 +73,7 @@ class Subscription:
         filters: Sequence[str],
         on_open: Callable[[], None],
         on_message: Callable[[Received], None],
-        on_lost: Callable[[str], None],
+        on_lost: Callable[[str], None] | None = None,
     ) -> None:
         """Set it up; nothing happens before `run`.
 
@@ -82,7 +82,8 @@ class Subscription:
             filters: of the topics.
             on_open: called whenever it has subscribed.
             on_message: called for each message; not after `stop`.
-            on_lost: called with the reason before a reconnection. All are called on `run`'s thread.
+            on_lost: called with the reason before a reconnection; None if a lost connection is an error. All are called
+                on `run`'s thread.
         """
         self._options = options
         self._filters = tuple(filters)
@@ -95,10 +96,11 @@ class Subscription:
     def run(self) -> None:
         """Receive messages until `stop` is called.
 
-        A later loss of the connection leads to a reconnection; if the first one fails, that is an error.
+        A later loss of the connection leads to a reconnection, if there is an `on_lost`; a failure of the first one
+        is an error in any case.
 
         Raises:
-            InputError: the broker cannot be reached, or refuses.
+            InputError: the broker cannot be reached, or refuses; or the connection is lost, without `on_lost`.
         """
         for line in self._options.warnings:
             _LOG.warning("%s", line)
@@ -120,7 +122,7 @@ class Subscription:
             if dialects.note(ending, healthy_after_s=_HEALTHY_AFTER):
                 continue
             opened = opened or ending.opened
-            if not opened:
+            if not opened or self._on_lost is None:
                 raise InputError(f"{ending.reason}: check --broker, and that the broker runs")
             if ending.opened:
                 backoff.reset()

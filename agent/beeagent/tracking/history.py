@@ -219,16 +219,6 @@ class CountHistory:
         )
         return (pages - free) * _PAGE_BYTES
 
-    def export_csv(self, file: TextIO, *, since: datetime | None = None, until: datetime | None = None) -> int:
-        """Write the counts as CSV; return the number of rows. See `write_csv`.
-
-        Args:
-            file: open for text with `newline=""`.
-            since: first moment, with a time zone; None for all.
-            until: the moment after the last, likewise.
-        """
-        return write_csv(_intervals(self._database, since, until), file)
-
 
 def read_history(path: Path, *, since: datetime | None = None, until: datetime | None = None) -> list[Interval]:
     """Return the minutes in a file of counts, oldest first. The file is not changed; an agent may be writing to it.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from beeagent.camera import Frame
 from beeagent.detection import Detections
-from beeagent.messages import rfc3339
+from beeagent.messages import detections_json, rfc3339
 
 _LOOKED_AT_S: Final = 10.0
 _MIN_INTERVAL_S: Final = 0.2
@@ -192,20 +192,6 @@ def _encode(live: LiveFrame) -> bytes:
 
 
 def _boxes(detections: Detections, tracks: Sequence[int] | None = None) -> list[dict[str, Any]]:
-    found = []
-    for index, detection in enumerate(detections):
-        left, top, right, bottom = detection.box
-        one: dict[str, Any] = {
-            "label": detection.label,
-            "confidence": round(detection.confidence, 4),
-            "box": {
-                "left": round(left, 4),
-                "top": round(top, 4),
-                "width": round(right - left, 4),
-                "height": round(bottom - top, 4),
-            },
-        }
-        if tracks is not None and tracks[index]:
-            one["track"] = tracks[index]
-        found.append(one)
-    return found
+    return [
+        {name: value for name, value in one.items() if value is not None} for one in detections_json(detections, tracks)
+    ]
