@@ -99,13 +99,15 @@ def test_mosquittos_own_clients_can_use_it() -> None:
 
 
 def test_restarted_broker_has_no_retained_messages() -> None:
-    threads = threading.active_count()
+    before = set(threading.enumerate())
     broker = EmbeddedBroker(port=None)
     broker.start()
     port = broker.address.port
+    its_threads = set(threading.enumerate()) - before
+    assert its_threads
     broker.stop()
     broker.stop()
-    assert threading.active_count() == threads
+    assert not any(thread.is_alive() for thread in its_threads)
     again = EmbeddedBroker(port=port)
     again.start()
     again.stop()
