@@ -223,7 +223,7 @@ def prepare_tables(  # noqa: PLR0913 - what tells one of our SQLite files from o
 
     Args:
         database: the file, opened in autocommit mode.
-        name: of the file, for errors, such as `outbox /var/lib/beeagent/outbox.sqlite3`.
+        name: name of the file, for errors, such as `outbox /var/lib/beeagent/outbox.sqlite3`.
         tables: SQL that creates the tables.
         version: of their format, 1 or more; kept in the file as `user_version`.
         pragmas: set once the file is known not to be of another program: `journal_mode = WAL` changes it.
