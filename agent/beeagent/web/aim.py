@@ -107,7 +107,7 @@ def object_sizes(
 
     Args:
         recent: candidates of the last frames, and the size of each frame.
-        threshold: confidence from which a detection counts.
+        threshold: minimum confidence of a detection.
         input_scale: returns the pixels of the model's input per pixel of a frame of some size.
     """
     sizes: list[float] = []
