@@ -1,7 +1,7 @@
-"""A day's traffic as one HTML page that needs nothing else: no script, no font, no image from elsewhere.
+"""The traffic of a day as a self-contained HTML page, without scripts and external resources.
 
-The charts are SVG stretched to the width of the page; labels are HTML beside them, so that they stay readable on a
-phone. Bars have titles, and the hours are in a table, for those who do not see the charts.
+The charts are SVG stretched to the width of the page; labels are separate HTML, so that they remain readable on a
+phone. For accessibility, bars have titles, and the hours are in a table.
 """
 
 import math
@@ -14,9 +14,9 @@ from beeagent.tracking.daily import BIN, Day, Gap, PlaceDay
 
 _HOUR: Final = timedelta(hours=1)
 _BUSIEST: Final = 3
-_SUMMARIZED: Final = 2  # places that the first sentences speak of
-_MAX_GAPS: Final = 12  # listed; the others are counted
-_LABELLED_HOURS: Final = 3  # from one label of the time axis to the next
+_SUMMARIZED: Final = 2  # number of places in the summary
+_MAX_GAPS: Final = 12  # number of listed gaps
+_LABELLED_HOURS: Final = 3  # between two labels of the time axis
 _MINUS: Final = "\N{MINUS SIGN}"
 _TO: Final = "\N{EN DASH}"
 _JOINED_TO: Final = f"\N{WORD JOINER}{_TO}\N{WORD JOINER}"  # no line break beside it
@@ -86,8 +86,8 @@ def report_page(day: Day, *, camera: str) -> str:
     """Return the page of a day.
 
     Args:
-        day: to show.
-        camera: what to call the camera.
+        day: traffic of the day.
+        camera: displayed name of the camera.
     """
     title = f"{day.day:%A}, {day.day.day} {day.day:%B %Y}"
     sections = "".join(_place_section(one, day, number) for number, one in enumerate(day.places, 1))
@@ -238,7 +238,7 @@ def _figure(caption: str, plot: str) -> str:
     return f"<figure><figcaption>{caption}</figcaption>{plot}</figure>\n"
 
 
-def _plot(  # noqa: PLR0913, PLR0917 - what a chart consists of
+def _plot(  # noqa: PLR0913, PLR0917 - parts of a chart
     day: Day,
     label: str,
     height: int,
@@ -249,7 +249,7 @@ def _plot(  # noqa: PLR0913, PLR0917 - what a chart consists of
     *,
     kind: str = "high",
 ) -> str:
-    """Return a chart over the day: SVG of `height` units, and the labels of its scale by their place in percent."""
+    """Return a chart over the day: SVG of `height` units, and labels of the scale by their position in percent."""
     width = math.ceil((day.end - day.begin) / BIN)
     lines = "".join(
         f'<line class="{name}" x1="0" x2="{width}" y1="{y:.2f}" y2="{y:.2f}" vector-effect="non-scaling-stroke"/>'
@@ -316,7 +316,7 @@ def _duration(length: timedelta) -> str:
 
 
 def _nice(most: int) -> int:
-    """Return the next number from `most` on with one digit that is not 0, or two if the second is a 5."""
+    """Round `most` up to a number with one digit other than 0, or two if the second is a 5."""
     most = max(1, most)
     step: int = max(1, 10 ** (len(str(most)) - 1) // 2)
     return -(-most // step) * step
