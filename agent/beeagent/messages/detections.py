@@ -234,7 +234,7 @@ def detections_message(  # noqa: PLR0913 - the fields of the message
         ValueError: a value is out of its range, or has no JSON form.
     """
     if source is None and position_s is not None:
-        raise ValueError(f"position_s {position_s} requires a source")
+        raise ValueError(f"position_s {position_s} is given without a source")
     # One validation of the whole message is faster than the construction of each part.
     return DetectionsMessage.model_validate(
         {
