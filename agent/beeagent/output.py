@@ -234,19 +234,19 @@ def prepare_tables(  # noqa: PLR0913 - keywords
         InputError: the file is of another program or format; it is left unchanged.
         sqlite3.Error: the file cannot be read or written.
     """
-    application, found, entries = (
+    application, file_version, entries = (
         int(database.execute(query).fetchone()[0])
         for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
     )
-    sql = (upgrades or {}).get(found)
-    if application == found == entries == 0:
+    sql = (upgrades or {}).get(file_version)
+    if application == file_version == entries == 0:
         sql = f"{tables}; PRAGMA application_id = {application_id}"
-    elif application != application_id or found == 0:
+    elif application != application_id or file_version == 0:
         raise InputError(f"{name} is an SQLite file of another program: move it away, or give another --state-dir")
-    elif found != version and sql is None:
+    elif file_version != version and sql is None:
         raise InputError(
-            f"{name} has format {found}, and this version of beeagent uses format {version}: use the version that "
-            "wrote it, or move it away"
+            f"{name} has format {file_version}, and this version of beeagent uses format {version}: use the version "
+            "that wrote it, or move it away"
         )
     for pragma in pragmas:
         database.execute(f"PRAGMA {pragma}")

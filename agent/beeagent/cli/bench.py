@@ -67,12 +67,12 @@ class _Sample:
     """A sample of the camera's frames.
 
     Attributes:
-        frames: The frames, prepared for the model.
-        pixels: The pixels of some of the frames.
-        rate: Frames per second of the camera; None for files, which are read on request.
-        size: Width and height of a frame.
-        read_ms: Median time to read a frame, in milliseconds.
-        prepare_ms: Median time to prepare a frame, in milliseconds.
+        frames: the frames, prepared for the model.
+        pixels: the pixels of some of the frames.
+        rate: frames per second of the camera; None for files, which are read on request.
+        size: width and height of a frame.
+        read_ms: median time to read a frame, in milliseconds.
+        prepare_ms: median time to prepare a frame, in milliseconds.
     """
 
     frames: list[PreparedFrame]
@@ -118,37 +118,37 @@ def measure(settings: Settings, *, seconds: float) -> dict[str, Any]:
     Rates and times are medians over several rounds; each round runs the agent, then the model alone.
 
     Args:
-        settings: Settings; only the camera and the model, including `regions`, are used.
-        seconds: Total duration of the agent's rounds, and of the model's rounds.
+        settings: settings; only the camera and the model, including `regions`, are used.
+        seconds: total duration of the agent's rounds, and of the model's rounds.
 
     Returns:
-        model: Identity of the model.
-        runtime: The TFLite runtime.
-        threads: Number of CPU threads for inference.
-        workers: Number of frames that the agent processes in parallel, each on its share of the threads.
-        cores: Number of CPU cores that this process may use.
-        camera: Address of the camera.
-        frame: Width and height of the camera's frames in pixels.
-        frames: Number of frames processed by the agent, over all rounds.
-        agent_fps: Frames/s of the whole agent: read, prepare, infer, decode, message, outbox, publisher.
-        inferences_per_frame: Number of inferences per frame in the agent: 1, more with tiles, and depending on the
+        model: identity of the model.
+        runtime: the TFLite runtime.
+        threads: number of CPU threads for inference.
+        workers: number of frames that the agent processes in parallel, each on its share of the threads.
+        cores: number of CPU cores that this process may use.
+        camera: address of the camera.
+        frame: width and height of the camera's frames in pixels.
+        frames: number of frames processed by the agent, over all rounds.
+        agent_fps: frames/s of the whole agent: read, prepare, infer, decode, message, outbox, publisher.
+        inferences_per_frame: number of inferences per frame in the agent: 1, more with tiles, and depending on the
             activity with regions.
-        bare_fps: Frames/s of `Interpreter.invoke()` alone, with as many inferences per frame as in the agent, on the
+        bare_fps: frames/s of `Interpreter.invoke()` alone, with as many inferences per frame as in the agent, on the
             same threads, with nothing else running.
         ratio: `agent_fps` / `bare_fps`, as the median over the rounds.
-        inference_ms: Inference time of a frame in the agent, on a worker's share of the threads, with everything else
+        inference_ms: inference time of a frame in the agent, on a worker's share of the threads, with everything else
             running; frames without an inference are left out.
-        bare_ms: Inference time of a frame in the model alone, on all threads.
+        bare_ms: inference time of a frame in the model alone, on all threads.
         cpu_ms: CPU time of the whole agent per frame, summed over all cores.
         bare_cpu_ms: CPU time of a frame in the model alone.
-        read_ms: Time to read and decode a frame, measured alone; in the agent it overlaps with inference.
-        prepare_ms: Time to letterbox a frame to the model's input, measured alone; in the agent it overlaps with
+        read_ms: time to read and decode a frame, measured alone; in the agent it overlaps with inference.
+        prepare_ms: time to letterbox a frame to the model's input, measured alone; in the agent it overlaps with
             inference.
         age_p95_ms: Age of a frame when its result is ready to publish, 95th percentile.
-        peak_memory_mb: Peak resident memory of the process while the agent ran, in 10^6 bytes.
-        recommended_model: Name of the bundled model that fits camera and machine; None without a configured camera,
+        peak_memory_mb: peak resident memory of the process while the agent ran, in 10^6 bytes.
+        recommended_model: name of the bundled model that fits camera and machine; None without a configured camera,
             with a model that is not bundled, or if no bee was detected.
-        advice: The recommendation in words, with the reasons.
+        advice: the recommendation in words, with the reasons.
 
     Raises:
         InputError: A setting cannot be used, or the camera has fewer than two frames.

@@ -23,11 +23,11 @@ def run_demo(settings: Settings) -> None:
     Messages go through the outbox, MQTT and a broker, as on a real device.
 
     Args:
-        settings: Settings; only the model, the topics and the number of frames are used.
+        settings: settings; only the model, the topics and the number of frames are used.
 
     Raises:
-        InputError: The broker's package is not installed, or the model cannot be used.
-        BeeagentError: The subscriber did not receive every message.
+        InputError: the broker's package is not installed, or the model cannot be used.
+        BeeagentError: the subscriber did not receive every message.
     """
     configure_log(settings.agent.log_format)
     bundle = load_model(settings)

@@ -72,8 +72,8 @@ def examine(settings: Settings, *, write: Callable[[str], None]) -> bool:
     If `threads` or `workers` is auto and not chosen yet, they are measured here.
 
     Args:
-        settings: Settings to check.
-        write: Called with a line for each part, and a summary.
+        settings: settings to check.
+        write: called with a line for each part, and a summary.
     """
     current = _advisable_model(settings)
     samples: _Samples = queue.SimpleQueue()
@@ -146,7 +146,7 @@ def _check_camera(settings: Settings, *, samples: _Samples | None) -> Finding:
 
 
 def _activity(settings: Settings, frame: Frame) -> str:
-    """Describe whether the camera is active now; empty without active times."""
+    """Describe the activity of the camera, as text to append; empty without active times."""
     camera = settings.camera
     if camera.active is None:
         return ""

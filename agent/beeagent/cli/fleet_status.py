@@ -72,13 +72,13 @@ def show_fleet(settings: Settings, *, wait_s: float, as_json: bool, write: Calla
     """Print all devices; return True if there is at least one and all are online.
 
     Args:
-        settings: Settings with the broker, its credentials, and the topic prefix.
-        wait_s: Seconds without a new device after which the list is complete; the total is at most ten times as long.
-        as_json: Print a JSON object instead of a table.
-        write: Called with each line, without line break.
+        settings: settings with the broker, its credentials, and the topic prefix.
+        wait_s: seconds without a new device after which the list is complete; the total is at most ten times as long.
+        as_json: print a JSON object instead of a table.
+        write: called with each line, without line break.
 
     Raises:
-        InputError: The broker has no address, is unreachable or refuses the connection, or the prefix is not a valid
+        InputError: the broker has no address, is unreachable or refuses the connection, or the prefix is not a valid
             topic.
     """
     options = reader_options(settings, "fleet", problem="has no status messages")
@@ -103,10 +103,10 @@ def fleet_json(
     """Return the fleet as a JSON object.
 
     Args:
-        devices: The devices, in the order of the output.
-        unreadable: Problem of each unreadable status message, by device.
-        ignored: Number of messages ignored because of too many devices.
-        now: Current time, with a time zone.
+        devices: the devices, in the order of the output.
+        unreadable: problem of each unreadable status message, by device.
+        ignored: number of messages ignored because of too many devices.
+        now: current time, with a time zone.
     """
     healths = Counter(device.health for device in devices)
     return {

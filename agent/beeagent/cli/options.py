@@ -25,7 +25,7 @@ def settings_options(*names: str) -> Callable[[Command], Command]:
     """Replace the `**options` of a command by one option for each setting; the default of an option is None.
 
     Args:
-        names: Flat names of the settings; none for all settings that have an option.
+        names: flat names of the settings; none for all settings that have an option.
     """
 
     def expand(command: Command) -> Command:

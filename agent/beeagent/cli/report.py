@@ -34,12 +34,12 @@ def report_file(  # noqa: PLR0913 - keywords
     """Write the report of a file: messages of the agent, one per line, or its file of counts.
 
     Args:
-        path: Input file.
-        device: Name of the device; None for the only one in the messages.
-        camera: Name of the camera; None for the only one in the messages.
-        day: Day to show; None for the last day on a page, and for all days in CSV.
-        out: File to write; its suffix selects the format.
-        write: Called with a summary, in a line without line break.
+        path: input file.
+        device: name of the device; None for the only one in the messages.
+        camera: name of the camera; None for the only one in the messages.
+        day: day to show; None for the last day on a page, and for all days in CSV.
+        out: file to write; its suffix selects the format.
+        write: called with a summary, in a line without line break.
 
     Raises:
         InputError: A file cannot be used, or has no counts, or counts of several cameras.
@@ -70,11 +70,11 @@ def report_history(path: Path, *, camera: str, day: date | None, out: Path, writ
     """Write the report of a file of counts.
 
     Args:
-        path: File of counts.
-        camera: Name of the camera in the report.
-        day: Day to show; None for the last day on a page, and for all days in CSV.
-        out: File to write; its suffix selects the format.
-        write: Called with a summary, in a line without line break.
+        path: file of counts.
+        camera: name of the camera in the report.
+        day: day to show; None for the last day on a page, and for all days in CSV.
+        out: file to write; its suffix selects the format.
+        write: called with a summary, in a line without line break.
 
     Raises:
         InputError: A file cannot be used, or has no counts.
@@ -99,18 +99,18 @@ def report_broker(  # noqa: PLR0913 - keywords
     """Collect messages from a broker, and update the report with each traffic message.
 
     Args:
-        settings: Settings with the broker, its credentials, and the topic prefix.
-        device: Name of the device; None for the only one in the messages.
-        camera: Name of the camera; None for the only one in the messages.
-        day: Day to show; None for the last day on a page, and for all days in CSV.
-        seconds: Duration in seconds; None to run until Ctrl-C.
-        out: File to write; its suffix selects the format.
-        write: Called with each line, without line break.
+        settings: settings with the broker, its credentials, and the topic prefix.
+        device: name of the device; None for the only one in the messages.
+        camera: name of the camera; None for the only one in the messages.
+        day: day to show; None for the last day on a page, and for all days in CSV.
+        seconds: duration in seconds; None to run until Ctrl-C.
+        out: file to write; its suffix selects the format.
+        write: called with each line, without line break.
 
     Raises:
-        InputError: The broker has no address, is unreachable or refuses the connection, or the messages are of several
+        InputError: the broker has no address, is unreachable or refuses the connection, or the messages are of several
             cameras.
-        BeeagentError: No traffic message was received, or the report cannot be written.
+        BeeagentError: no traffic message was received, or the report cannot be written.
     """
     form = _form(out)
     options = reader_options(settings, "report", problem="has no traffic messages")
@@ -219,7 +219,7 @@ class _Messages:
         """Return the traffic of the camera; None if there is none yet.
 
         Raises:
-            InputError: The messages are of several cameras.
+            InputError: the messages are of several cameras.
         """
         if len(self._intervals) > 1:
             names = ", ".join(f"{shown(device)}/{shown(camera)}" for device, camera in list(self._intervals)[:10])

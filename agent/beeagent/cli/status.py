@@ -30,13 +30,13 @@ def show_status(settings: Settings, *, device: str, wait_s: float, write: Callab
     """Print the status of each device; return True if there is at least one and all are online.
 
     Args:
-        settings: Settings with the broker, its credentials, and the topic prefix.
-        device: Name of the device; `+` for all devices.
-        wait_s: Seconds to wait for status messages after connecting; for a single device, the maximum.
-        write: Called with each line, without line break.
+        settings: settings with the broker, its credentials, and the topic prefix.
+        device: name of the device; `+` for all devices.
+        wait_s: seconds to wait for status messages after connecting; for a single device, the maximum.
+        write: called with each line, without line break.
 
     Raises:
-        InputError: The broker has no address, is unreachable or refuses the connection, or a name is not allowed in a
+        InputError: the broker has no address, is unreachable or refuses the connection, or a name is not allowed in a
             topic.
     """
     options = reader_options(settings, "status", problem="has no status messages")
@@ -65,8 +65,8 @@ def status_lines(status: StatusMessage, *, now: datetime) -> list[str]:
     """Return a status as lines that are safe to print in a terminal.
 
     Args:
-        status: The status message.
-        now: Current time, with a time zone, to show ages.
+        status: the status message.
+        now: current time, with a time zone, to show ages.
     """
     asleep = "" if status.asleep is None else " and asleep"
     lines = [f"{shown(status.device)} is {status.state}{asleep}, as of {_moment(status.at, now)}"]

@@ -33,7 +33,7 @@ def run_watch(
     """Print the messages that arrive, until `messages` results have arrived or Ctrl-C is pressed.
 
     Raises:
-        InputError: The broker has no address, is unreachable or refuses the connection.
+        InputError: the broker has no address, is unreachable or refuses the connection.
     """
     options = reader_options(settings, "watch", problem="cannot be watched")
     prefix = settings.messages.topic_prefix
@@ -48,12 +48,12 @@ def reader_options(settings: Settings, command: str, *, problem: str) -> MqttOpt
     """Return the MQTT options for a command that reads messages.
 
     Args:
-        settings: Settings with the broker and its credentials.
-        command: Name of the command.
-        problem: Problem with a broker without an address, for the error.
+        settings: settings with the broker and its credentials.
+        command: name of the command.
+        problem: problem with a broker without an address, for the error.
 
     Raises:
-        InputError: The broker has no address, or its settings cannot be used.
+        InputError: the broker has no address, or its settings cannot be used.
     """
     address = parse_broker(settings.mqtt.broker)
     if not isinstance(address, BrokerAddress):
@@ -79,15 +79,15 @@ class Watcher:
 
         Args:
             options: MQTT options.
-            prefix: Topic prefix.
-            device: Name of the device; `+` for all devices.
-            camera: Name of the camera; `+` for all cameras.
-            limit: Number of results after which to stop; None for no limit.
-            write: Called with each line, without line break.
+            prefix: topic prefix.
+            device: name of the device; `+` for all devices.
+            camera: name of the camera; `+` for all cameras.
+            limit: number of results after which to stop; None for no limit.
+            write: called with each line, without line break.
 
         Raises:
-            InputError: The prefix or a name is not allowed in a topic.
-            ValueError: The limit is not positive.
+            InputError: the prefix or a name is not allowed in a topic.
+            ValueError: the limit is not positive.
         """
         if limit is not None and limit < 1:
             raise ValueError(f"limit {limit} is not positive")
@@ -114,7 +114,7 @@ class Watcher:
         A lost connection is re-established; a failure of the first connection is an error.
 
         Raises:
-            InputError: The broker is unreachable or refuses the connection.
+            InputError: the broker is unreachable or refuses the connection.
         """
         self._subscription.run()
         return self._seen
@@ -159,7 +159,7 @@ def detections_line(message: DetectionsMessage, *, previous_seq: int | None) -> 
     """Return a result as one line that is safe to print in a terminal.
 
     Args:
-        message: The result.
+        message: the result.
         previous_seq: `seq` of the camera's previous result; None for the first.
     """
     counts = [f"{count} {shown(label)}" for label, count in list(message.counts.items())[:_SHOWN_LABELS]]

@@ -88,14 +88,14 @@ def choose_workers(settings: Settings, bundle: ModelBundle, *, stopping: threadi
     """
     path = settings.state_file("workers.json")
     cores = os.cpu_count() or 1
-    wanted = (settings.model.threads, "auto" if settings.model.workers is None else settings.model.workers)
-    key = {"model": bundle.identity, "runtime": runtime_name(), "cores": cores, "wanted": wanted}
+    requested = (settings.model.threads, "auto" if settings.model.workers is None else settings.model.workers)
+    key = {"model": bundle.identity, "runtime": runtime_name(), "cores": cores, "wanted": requested}
     stored = _read(path)
     if stored is not None and stored.model_dump(exclude={"frames_per_s"}) == key:
         return stored
     stopping = stopping or threading.Event()
     rates: dict[int, dict[int, float]] = {}
-    for threads, workers in _candidates(*wanted, cores=cores):
+    for threads, workers in _candidates(*requested, cores=cores):
         if not (rates and stopping.is_set()):
             rate = _rate(bundle, workers=workers, threads=threads // workers, stopping=stopping)
             rates.setdefault(threads, {})[workers] = rate

@@ -159,15 +159,17 @@ def summarize(
     begin, end = bounds_of(day, time_zone)
     now = datetime.now(timezone.utc) if now is None else now
     until = max(begin, min(end, now.astimezone(timezone.utc)))
-    of_day = sorted((one for one in intervals if begin <= _middle(one) < end), key=lambda one: one.begin)
+    of_day = sorted(
+        (interval for interval in intervals if begin <= _middle(interval) < end), key=lambda interval: interval.begin
+    )
     number = math.ceil((end - begin) / BIN)
     counts: dict[tuple[str, str], list[list[int]]] = {}
-    for one in of_day:
-        index = int((_middle(one) - begin) / BIN)
-        for (place, label, direction), count in one.counts.items():
+    for interval in of_day:
+        index = int((_middle(interval) - begin) / BIN)
+        for (place, label, direction), count in interval.counts.items():
             bins = counts.setdefault((place, label), [[0, 0] for _ in range(number)])
             bins[index][direction == "out"] += count
-    watched_s = sum((one.end - one.begin).total_seconds() for one in of_day)
+    watched_s = sum((interval.end - interval.begin).total_seconds() for interval in of_day)
     return Day(
         day=day,
         begin=begin,
@@ -176,8 +178,8 @@ def summarize(
         places=tuple(
             PlaceDay(place, label, tuple((into, out) for into, out in bins)) for (place, label), bins in counts.items()
         ),
-        gaps=tuple(_gaps(of_day, begin, until, sorted(statuses, key=lambda one: one.at))),
-        frames_per_s=sum(one.frames for one in of_day) / watched_s if watched_s else 0.0,
+        gaps=tuple(_gaps(of_day, begin, until, sorted(statuses, key=lambda status: status.at))),
+        frames_per_s=sum(interval.frames for interval in of_day) / watched_s if watched_s else 0.0,
         time_zone=time_zone,
     )
 
@@ -190,14 +192,14 @@ def _gaps(
     intervals: Sequence[Interval], begin: datetime, until: datetime, statuses: Sequence[StatusChange]
 ) -> Iterator[Gap]:
     seen_until = begin
-    for one in (*intervals, Interval(until, until, 0, {}, {})):
-        if one.begin - seen_until >= _MIN_GAP:
-            yield Gap(seen_until, one.begin, _reason(seen_until, one.begin, statuses))
-        seen_until = max(seen_until, one.end)
+    for interval in (*intervals, Interval(until, until, 0, {}, {})):
+        if interval.begin - seen_until >= _MIN_GAP:
+            yield Gap(seen_until, interval.begin, _reason(seen_until, interval.begin, statuses))
+        seen_until = max(seen_until, interval.end)
 
 
 def _reason(begin: datetime, end: datetime, statuses: Sequence[StatusChange]) -> str:
-    for one in statuses:
-        if begin - _BEFORE_GAP <= one.at <= end and one.state != "online":
-            return ": ".join((one.state, *one.reasons[:1]))
+    for status in statuses:
+        if begin - _BEFORE_GAP <= status.at <= end and status.state != "online":
+            return ": ".join((status.state, *status.reasons[:1]))
     return ""

@@ -237,16 +237,16 @@ class Tracker:
         reach = np.minimum(reach, (1 + options.max_speed * gap) ** 2)
         ahead = tracks.place[rows, None] - centres[None]
         apart = (ahead[..., 0] ** 2 + ahead[..., 1] ** 2) / (length**2)[:, None]
-        of_rows, found = np.nonzero(apart < reach[:, None])
-        shape = tracks.shape[rows[of_rows]] - np.log(sides[found])
+        of_rows, candidates = np.nonzero(apart < reach[:, None])
+        shape = tracks.shape[rows[of_rows]] - np.log(sides[candidates])
         shape_spread = options.shape_noise**2 + options.shape_agility**2 * gap
         costs = (
             least[of_rows]
-            + power * np.log1p(apart[of_rows, found] / (options.tail * spread[of_rows]))
+            + power * np.log1p(apart[of_rows, candidates] / (options.tail * spread[of_rows]))
             + np.log1p((shape[:, 0] ** 2 + shape[:, 1] ** 2) / (2 * shape_spread[of_rows]))
-            + _OTHER_CLASS * (tracks.class_id[rows[of_rows]] != class_ids[found])
+            + _OTHER_CLASS * (tracks.class_id[rows[of_rows]] != class_ids[candidates])
         )
-        return of_rows, found, costs
+        return of_rows, candidates, costs
 
     def _correct(
         self,

@@ -76,7 +76,7 @@ class IntervalCounter:
             self._begin, self._due = at, _next_multiple(at, self._seconds)
         self._last = at
         self._frames += 1
-        self._counts.update((one.place, one.label, one.direction) for one in passages)
+        self._counts.update((passage.place, passage.label, passage.direction) for passage in passages)
         self._inside = inside
         return ended
 
@@ -123,7 +123,7 @@ class Totals:
 
     def add(self, passages: Sequence[Passage], at: datetime | None = None) -> None:
         """Count the passages of a frame; `at` is its time of capture with a time zone, if it is known."""
-        keys = [(one.place, one.label, one.direction) for one in passages]
+        keys = [(passage.place, passage.label, passage.direction) for passage in passages]
         self.today.update(keys)
         self.ever.update(keys)
         if keys and at is not None:
@@ -271,7 +271,7 @@ class Traffic:
         report = self._report(minute, interval)
         self._totals.begin_day(captured_at.astimezone(self._time_zone).date())
         self._totals.add(passages, captured_at)
-        self._recent.extend((captured_at, (one.place, one.label, one.direction)) for one in passages)
+        self._recent.extend((captured_at, (passage.place, passage.label, passage.direction)) for passage in passages)
         return report
 
     def state(self, now: datetime, labels: Iterable[str] = ()) -> TrafficState:

@@ -52,7 +52,7 @@ class Sessions:
     Thread-safe.
 
     Args:
-        clock: Monotonic clock, in seconds.
+        clock: monotonic clock, in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -127,7 +127,7 @@ class Throttle:
     In total, 20 failures are free, and one more each second.
 
     Args:
-        clock: Monotonic clock, in seconds.
+        clock: monotonic clock, in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -169,7 +169,7 @@ class Passwords:
     """The passwords of the roles, as salted hashes.
 
     Args:
-        hashes: Results of `hash_password`, by role.
+        hashes: results of `hash_password`, by role.
     """
 
     def __init__(self, hashes: Mapping[Role, str]) -> None:
@@ -192,7 +192,7 @@ def hash_password(password: str) -> str:
     """Return the salted hash of a password, for the password file.
 
     Raises:
-        InputError: The password is too short or too long.
+        InputError: the password is too short or too long.
     """
     if not MIN_PASSWORD <= len(password) <= _MAX_PASSWORD:
         raise InputError(f"the password has {len(password)} characters: give {MIN_PASSWORD} to {_MAX_PASSWORD}")
@@ -206,7 +206,7 @@ def read_passwords(path: Path) -> Passwords:
     """Read a password file: a line for each role, with its name and the hash of its password.
 
     Raises:
-        InputError: The file cannot be read, is readable by others, or has another format.
+        InputError: the file cannot be read, is readable by others, or has another format.
     """
     return Passwords(_read_hashes(path))
 
@@ -215,7 +215,7 @@ def write_password(path: Path, role: Role, password: str) -> None:
     """Set the password of a role in a password file, created if missing and readable by its owner only.
 
     Raises:
-        InputError: The file cannot be written or has another format, or the password is too short.
+        InputError: the file cannot be written or has another format, or the password is too short.
     """
     hashes = {**(_read_hashes(path) if path.exists() else {}), role: hash_password(password)}
     try:

@@ -15,7 +15,7 @@ from beeagent.web.live import shrink
 
 _MAX_SIDE: Final = 640
 _BLUR: Final = 9  # pixels: size of the filter
-_NOISE: Final = 4.0  # differences of neighbouring pixels below so many of their medians are noise
+_NOISE: Final = 4.0  # times the median difference of neighbouring pixels: differences below are noise
 _BLURRED, _SOFT = 0.42, 0.62
 """Limits of sharpness: below the first a frame is out of focus, below the second soft.
 
@@ -32,10 +32,10 @@ class Aim:
     """Sharpness and exposure of a frame.
 
     Attributes:
-        sharpness: Sharpness of the edges, 0 to 1, independent of contrast and brightness.
-        mean_luma: Mean brightness, 0 to 255.
-        dark: Share of black pixels.
-        bright: Share of white pixels.
+        sharpness: sharpness of the edges, 0 to 1, independent of contrast and brightness.
+        mean_luma: mean brightness, 0 to 255.
+        dark: share of black pixels.
+        bright: share of white pixels.
     """
 
     sharpness: float
@@ -73,7 +73,7 @@ def measure_aim(pixels: NDArray[np.uint8]) -> Aim:
     at noon and in the evening are comparable.
 
     Args:
-        pixels: Image, BGR, uint8, shape (height, width, 3).
+        pixels: image, BGR, uint8, shape (height, width, 3).
     """
     luma = cv2.cvtColor(shrink(pixels, _MAX_SIDE), cv2.COLOR_BGR2GRAY)
     return Aim(
@@ -106,9 +106,9 @@ def object_sizes(
     The size of an object is the square root of the area of its box.
 
     Args:
-        recent: Candidates and frame size of the last frames.
-        threshold: Minimum confidence of a detection.
-        input_scale: Function that returns the pixels of the model's input per pixel of a frame of the given size.
+        recent: candidates and frame size of the last frames.
+        threshold: minimum confidence of a detection.
+        input_scale: function that returns the pixels of the model's input per pixel of a frame of the given size.
     """
     sizes: list[float] = []
     scaled: list[float] = []

@@ -29,12 +29,12 @@ class LiveFrame:
     """A frame and its detections.
 
     Attributes:
-        id: Number of the frame, unique within the process.
-        frame: The frame.
-        detections: Detections above the threshold.
+        id: number of the frame, unique within the process.
+        frame: the frame.
+        detections: detections above the threshold.
         candidates: `detections` followed by the detections below the threshold.
-        tracks: Track number of each detection, 0 for none; None without tracking.
-        inference_ms: Inference time in milliseconds.
+        tracks: track number of each detection, 0 for none; None without tracking.
+        inference_ms: inference time in milliseconds.
     """
 
     id: int
@@ -112,7 +112,7 @@ class LiveView:
 
         Args:
             after: ID of the last frame of the viewer; None for none.
-            timeout: Maximum wait in seconds.
+            timeout: maximum wait in seconds.
 
         Returns:
             The JSON, or None after the timeout.

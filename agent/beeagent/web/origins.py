@@ -20,11 +20,11 @@ class Origins:
     Allowed hosts are the names in the settings, those of the device, and the local address of the connection.
 
     Args:
-        settings: Settings with `host` and `hosts`.
-        port: Port of the page.
+        settings: settings with `host` and `hosts`.
+        port: port of the page.
 
     Raises:
-        InputError: An entry of `hosts` is not a name.
+        InputError: an entry of `hosts` is not a name.
     """
 
     def __init__(self, settings: PageSettings, *, port: int) -> None:
@@ -35,7 +35,7 @@ class Origins:
         """Check a request.
 
         Raises:
-            RefusedError: The host is not allowed (DNS rebinding), or another site made the request (CSRF).
+            RefusedError: the host is not allowed (DNS rebinding), or another site made the request (CSRF).
         """
         host = (request.header("Host") or "").lower()
         if not self._is_allowed(host, request):

@@ -58,11 +58,11 @@ class AgentState:
     """The state of the agent.
 
     Attributes:
-        model: Identity of the model.
-        state: Published state, such as `online`, `degraded` or `asleep`.
-        reasons: Current problems, one line each.
-        frames_per_s: Frames processed per second.
-        frame_age_s: Seconds since the capture of the newest frame; None before the first.
+        model: identity of the model.
+        state: published state, such as `online`, `degraded` or `asleep`.
+        reasons: current problems, one line each.
+        frames_per_s: frames processed per second.
+        frame_age_s: seconds since the capture of the newest frame; None before the first.
     """
 
     model: str
@@ -77,19 +77,19 @@ class PageAgent:
     """The interface between the page and the agent. All functions are thread-safe.
 
     Attributes:
-        device: Name of the device.
-        camera: Name of the camera.
-        live: The newest frame.
-        state: Returns the state of the agent.
-        threshold: Returns the threshold in the format of the page's API.
-        set_threshold: Changes the threshold and saves it; None restores the threshold of the settings.
-        input_scale: Returns the pixels of the model's input per pixel of a frame of the given size.
+        device: name of the device.
+        camera: name of the camera.
+        live: the newest frame.
+        state: returns the state of the agent.
+        threshold: returns the threshold in the format of the page's API.
+        set_threshold: changes the threshold and saves it; None restores the threshold of the settings.
+        input_scale: returns the pixels of the model's input per pixel of a frame of the given size.
         tracking: True if bees are tracked.
-        counts: Returns today's traffic in the format of the page's API.
-        places: Places file; None without one.
-        reload_places: Reads the places file again.
-        history: File of counts per minute; None without one.
-        resources: Further resources for signed-in clients, by path.
+        counts: returns today's traffic in the format of the page's API.
+        places: places file; None without one.
+        reload_places: reads the places file again.
+        history: file of counts per minute; None without one.
+        resources: further resources for signed-in clients, by path.
     """
 
     device: str
@@ -113,12 +113,12 @@ class Page:
     A link with a token for a single sign-in is logged at the start and by `renew`.
 
     Args:
-        settings: Section `page` of the settings.
-        agent: The agent.
-        port: Overrides the port of the settings; 0 for a free one.
+        settings: section `page` of the settings.
+        agent: the agent.
+        port: overrides the port of the settings; 0 for a free one.
 
     Raises:
-        InputError: The port cannot be opened, or the password file or the certificate cannot be used.
+        InputError: the port cannot be opened, or the password file or the certificate cannot be used.
     """
 
     def __init__(self, settings: PageSettings, agent: PageAgent, *, port: int | None = None) -> None:

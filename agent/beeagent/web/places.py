@@ -22,8 +22,8 @@ class PlacesFile:
     """Reads and writes the places file. Thread-safe.
 
     Args:
-        path: Places file; may be missing.
-        on_change: Called after a write, so that the agent reads the file again.
+        path: places file; may be missing.
+        on_change: called after a write, so that the agent reads the file again.
     """
 
     def __init__(self, path: Path, on_change: Callable[[], None]) -> None:
@@ -35,7 +35,7 @@ class PlacesFile:
         """Return the ETag of the file and its places.
 
         Raises:
-            InputError: The file is not a places file.
+            InputError: the file is not a places file.
         """
         with self._lock:
             etag = self._etag()
@@ -45,12 +45,12 @@ class PlacesFile:
         """Replace the file atomically; return its new ETag.
 
         Args:
-            places: The new places.
+            places: the new places.
             etag: ETag from the last `read`.
 
         Raises:
-            StaleError: The file has changed since then.
-            BeeagentError: The file cannot be written.
+            StaleError: the file has changed since then.
+            BeeagentError: the file cannot be written.
         """
         with self._lock:
             try:

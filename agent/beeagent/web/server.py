@@ -39,9 +39,9 @@ class Response:
 
     Attributes:
         status: HTTP status.
-        body: Content of the response.
-        content_type: Media type of the body.
-        headers: Additional headers.
+        body: content of the response.
+        content_type: media type of the body.
+        headers: additional headers.
     """
 
     status: HTTPStatus
@@ -55,8 +55,8 @@ class RefusedError(Exception):
 
     Args:
         status: HTTP status of the response.
-        text: Reason, in one line.
-        headers: Additional headers of the response.
+        text: reason, in one line.
+        headers: additional headers of the response.
     """
 
     def __init__(self, status: HTTPStatus, text: str, headers: Mapping[str, str] | None = None) -> None:
@@ -71,14 +71,14 @@ class Request:
 
     Attributes:
         method: HTTP method.
-        path: Path of the URL, without the query.
-        query: Query of the URL, without `?`.
+        path: path of the URL, without the query.
+        query: query of the URL, without `?`.
         headers: HTTP headers.
-        body: Content of the request, within the server's limit.
-        client: Address of the client.
-        local: Local address and port of the connection.
+        body: content of the request, within the server's limit.
+        client: address of the client.
+        local: local address and port of the connection.
         secure: True for TLS.
-        trust: Marks the connection as trusted, which extends its timeout and exempts it from replacement.
+        trust: marks the connection as trusted, which extends its timeout and exempts it from replacement.
     """
 
     method: str
@@ -112,20 +112,20 @@ class HttpServer(ThreadingHTTPServer):
     the network with the most of them, so that idle clients cannot lock out others.
 
     Args:
-        app: Function that returns the response to a request. Called on many threads; an exception from it ends the
+        app: function that returns the response to a request. Called on many threads; an exception from it ends the
             agent.
-        host: Address to listen on.
-        port: Port to listen on; 0 for a free one.
-        setting: Prefix of the names of the corresponding settings, for errors.
-        methods: Methods that the app handles; others are refused.
-        headers: Headers of every response.
-        max_connections: Maximum number of open connections.
-        max_body: Maximum size of a request's body in bytes.
+        host: address to listen on.
+        port: port to listen on; 0 for a free one.
+        setting: prefix of the names of the corresponding settings, for errors.
+        methods: methods that the app handles; others are refused.
+        headers: headers of every response.
+        max_connections: maximum number of open connections.
+        max_body: maximum size of a request's body in bytes.
         keep_alive: True to allow several requests on a connection.
         tls: TLS context for HTTPS; None for HTTP.
 
     Raises:
-        InputError: The address or port cannot be listened on.
+        InputError: the address or port cannot be listened on.
     """
 
     daemon_threads = True
@@ -224,7 +224,7 @@ class HttpServer(ThreadingHTTPServer):
         """Restart the timeout of a connection.
 
         Args:
-            connection: The connection.
+            connection: the connection.
             trust: True to mark it as trusted.
         """
         with self._open_lock:
@@ -285,10 +285,10 @@ def tls_context(certificate: Path, key: Path | None, *, setting: str) -> ssl.SSL
     Args:
         certificate: PEM file of the certificate and its chain.
         key: PEM file of the private key; None if it is in the same file.
-        setting: Prefix of the names of the corresponding settings, for errors.
+        setting: prefix of the names of the corresponding settings, for errors.
 
     Raises:
-        InputError: The files cannot be used.
+        InputError: the files cannot be used.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -179,15 +179,15 @@ class Colony:
         return math.remainder(angle, 2 * math.pi)
 
     def _move(self, bee: Bee, seconds: float) -> None:
-        wanted = 0.0 if bee.rest else self._length * (5.0 if bee.flying else 1.6)
+        target = 0.0 if bee.rest else self._length * (5.0 if bee.flying else 1.6)
         if bee.flying and bee.activity is Activity.STAYING:
-            wanted *= 0.4
+            target *= 0.4
         if bee.by_slot:
             # A bee nearly at a right angle to its goal slows down to turn, or it would circle around it.
-            wanted *= max(0.2, math.cos(self._bearing(bee, bee.goal)))
+            target *= max(0.2, math.cos(self._bearing(bee, bee.goal)))
         elif bee.activity is not Activity.STAYING:
-            wanted *= max(0.3, math.cos(self._bearing(bee, bee.goal)))
-        bee.speed += (wanted - bee.speed) * min(1.0, 6 * seconds)
+            target *= max(0.3, math.cos(self._bearing(bee, bee.goal)))
+        bee.speed += (target - bee.speed) * min(1.0, 6 * seconds)
         bee.heading = math.remainder(bee.heading + bee.turning * seconds * (not bee.rest), 2 * math.pi)
         bee.x += math.cos(bee.heading) * bee.speed * seconds
         bee.y += math.sin(bee.heading) * bee.speed * seconds
