@@ -136,16 +136,16 @@ def _line(setting: Setting) -> str:
 
 def _recipe(text: str) -> str:
     """Replace the comments between the note on all other settings and the manifests."""
-    head, note, rest = text.partition("`device` is the thing's name unless set.\n")
+    head, note, rest = text.partition("`device` defaults to the thing's name.\n")
     _, manifests, tail = rest.partition("Manifests:\n")
-    given = set(re.findall(r"^    ([a-z_]+): ", head, re.MULTILINE))
-    lines = [f"    # {name}: {_yaml(setting)}\n" for name, setting in settings_by_name().items() if name not in given]
+    present = set(re.findall(r"^    ([a-z_]+): ", head, re.MULTILINE))
+    lines = [f"    # {name}: {_yaml(setting)}\n" for name, setting in settings_by_name().items() if name not in present]
     return head + note + "".join(lines) + manifests + tail
 
 
 def _yaml(setting: Setting) -> str:
     if setting.name == "mqtt_password":
-        return 'null  # give "secret:NAME#KEY": a deployment is readable in plain text'
+        return 'null  # set "secret:NAME#KEY": a deployment is readable in plain text'
     return setting.default if isinstance(setting.default, str) else json.dumps(setting.default)
 
 
