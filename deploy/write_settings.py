@@ -33,8 +33,8 @@ _TEMPLATE_HEAD: Final = """\
 _REFERENCE_HEAD: Final = """\
 # Settings
 
-All settings of the agent, with their values and defaults. A setting can be a key in the TOML file, an environment variable, or an
-option. These three are the same:
+All settings of the agent, with their values and defaults. A setting can be a key in the TOML file, an environment
+variable, or an option. These three are the same:
 
 | source | example |
 | --- | --- |

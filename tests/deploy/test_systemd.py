@@ -9,7 +9,7 @@ from beeagent.messages import detections_topic, state_topic, status_topic, traff
 GUIDE = Path(__file__).parents[2] / "deploy" / "systemd" / "README.md"
 
 
-def test_iot_policy_permits_each_topic_of_the_agent():
+def test_iot_policy_permits_each_topic_of_the_agent() -> None:
     text = GUIDE.read_text(encoding="utf-8")
     policy = json.loads(re.findall(r"^```json\n(.*?)^```", text, re.DOTALL | re.MULTILINE)[0])
 
