@@ -192,8 +192,8 @@ def refuse(message: str, out: Path, *arguments: object) -> None:
     ("name", "message"),
     [
         ("missing.npz", r"source .*missing\.npz does not exist"),
-        ("cut.npz", r"cut\.npz: cut short or not a checkpoint"),
-        ("text.npz", r"text\.npz: cut short or not a checkpoint"),
+        ("cut.npz", r"cut\.npz: truncated or not a checkpoint"),
+        ("text.npz", r"text\.npz: truncated or not a checkpoint"),
         ("saved", r"has no pipeline.config beside it"),
         ("model.keras", r"is a Keras model file"),
         ("model.tflite", r"is already a TFLite model"),

@@ -102,10 +102,10 @@ def test_options_reach_the_run_and_its_record(drawn: Path, tmp_path: Path, monke
         (["--input-size", "8"], "--input-size is '8': allowed are 64 to 2048 pixels"),
         (["--minutes", "0"], "minutes 0.0: give a number from 0.1"),
         (["--precision", "half"], "precision 'half': choose one of auto, float32, bfloat16"),
-        (["--labels", "bee,,wasp"], "write names separated by commas"),
-        (["--labels", "bee,bee"], "write names separated by commas, each once"),
+        (["--labels", "bee,,wasp"], "give names separated by commas"),
+        (["--labels", "bee,bee"], "give names separated by commas, without duplicates"),
         (["--synthetic", "1.5"], "synthetic 1.5"),
-        (["--scenes", "0"], "datasets: give at least one"),
+        (["--scenes", "0"], "there is no training data: give a dataset"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(
