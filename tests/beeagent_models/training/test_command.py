@@ -94,7 +94,7 @@ def test_options_reach_the_run_and_its_record(drawn: Path, tmp_path: Path, monke
         (["--data", "nowhere"], "nowhere: there is no such file or folder"),
         (["--data", "=bee"], "does not name a dataset"),
         (["--validate", "nowhere"], "nowhere: there is no such file or folder"),
-        (["--data", "bees@many"], "data 'bees@many': 'many' is no weight; write PATH@WEIGHT"),
+        (["--data", "bees@many"], "data 'bees@many': 'many' is not a weight; give PATH@WEIGHT"),
         (["--data", "bees@0"], "data 'bees@0': weight 0: give a number above 0"),
         (["--data", "nowhere.toml"], "mixture nowhere.toml: No such file"),
         (["--input-size", "320:192"], "--input-size is '320:192': give WIDTHxHEIGHT"),
