@@ -293,4 +293,4 @@ def test_images_that_need_not_follow_each_other_are_refused(option: str, tmp_pat
         "--camera", tmp_path / "images", *tiny_model(tmp_path), *given, "--broker", "none", folder=tmp_path
     )
     assert ended.returncode == 2
-    assert f"{option[2:]} is set and cannot be set on" in ended.stderr
+    assert f"{option[2:]} cannot be used with" in ended.stderr

@@ -61,7 +61,7 @@ def test_file_is_read(tmp_path: Path) -> None:
         ),
         (
             "".join(f"[zones.z{i}]\npoints = [[0, 0], [1, 0], [1, 1]]\n" for i in range(33)),
-            "there are 33 places: 32 at most are possible",
+            "there are 33 places, but at most 32 are allowed",
         ),
         ("lines = 3", "[lines] is 3: "),
     ],
