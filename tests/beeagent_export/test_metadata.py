@@ -113,7 +113,7 @@ def test_texts_come_back(name: str, description: str, version: str, licence: str
     assert table.text(7) == "1.0.0"
 
 
-def test_input_says_colours_size_and_normalisation() -> None:
+def test_input_metadata_has_colours_size_and_normalisation() -> None:
     (image,) = root(encode_metadata(describe())).tables(3)[0].tables(2)
     assert image.table(3).number(0, "B") == 2  # ImageProperties
     properties = image.table(3).table(1)

@@ -117,7 +117,7 @@ def test_heads_are_those_of_the_model(saved_model: tuple[Path, SavedModelDetecto
 
 
 @pytest.mark.parametrize("prepare", [as_input, scaled, untouched])
-def test_the_agent_finds_what_the_saved_model_finds(pair: Pair, prepare: Callable[[Pixels, int], Pixels]) -> None:
+def test_agent_and_saved_model_detect_the_same(pair: Pair, prepare: Callable[[Pixels, int], Pixels]) -> None:
     precision = pair.name.split()[1]
     same = SAME[precision]
     answers = [

@@ -65,7 +65,7 @@ def network_finds(checkpoint: Path, detector: Detector, pixels: NDArray[np.uint8
     return prepared.layout.transforms[0].to_frame(boxes[order]), scores[order]
 
 
-def test_bundle_says_the_shape_everywhere(exported: tuple[Path, str]) -> None:
+def test_bundle_has_the_shape_in_all_files(exported: tuple[Path, str]) -> None:
     bundle, output = exported
     assert f"int8, {WIDTH}x{HEIGHT}, " in output
     manifest = json.loads((bundle / "manifest.json").read_text())
@@ -78,7 +78,7 @@ def test_bundle_says_the_shape_everywhere(exported: tuple[Path, str]) -> None:
     assert ModelBundle.load(bundle).input == ModelBundle.load(bundle.with_name("bees-wide-float32")).input
 
 
-def test_float_bundle_finds_what_the_network_finds(
+def test_float_bundle_and_network_detect_the_same(
     exported: tuple[Path, str], checkpoint: Path, images: list[NDArray[np.uint8]]
 ) -> None:
     detector = detector_of(exported[0].with_name("bees-wide-float32"))

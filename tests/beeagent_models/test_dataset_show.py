@@ -69,7 +69,7 @@ def test_few_images_make_a_small_sheet(garden: Path, tmp_path: Path) -> None:
         ("garden/data.yaml", None, "cannot be made"),
     ],
 )
-def test_what_cannot_be_drawn_to_is_refused(
+def test_unwritable_output_is_refused(
     garden: Path, tmp_path: Path, folder: str | None, sheet: str | None, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):

@@ -147,7 +147,7 @@ def test_closed_pipe_prints_no_error(tmp_path: Path) -> None:
         assert process.wait(DEADLINE) == 1
 
 
-def test_closed_standard_output_is_no_error(tmp_path: Path) -> None:
+def test_closed_standard_output_exits_0(tmp_path: Path) -> None:
     ended = subprocess.run(
         ["sh", "-c", f"exec {sys.executable} -m beeagent schema >&-"],
         stderr=subprocess.PIPE, text=True, timeout=DEADLINE, check=False, env=environment(tmp_path),

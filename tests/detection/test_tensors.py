@@ -84,7 +84,7 @@ def test_a_signature_comes_before_values(order: tuple[str, ...]) -> None:
 
 
 @ORDERS
-def test_values_decide_in_any_order_without_telling_names(order: tuple[str, ...]) -> None:
+def test_outputs_without_names_are_recognised_by_values(order: tuple[str, ...]) -> None:
     assert_finds_red_and_blue(edge_finder(order=order))
 
 

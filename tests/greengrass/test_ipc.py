@@ -134,7 +134,7 @@ def test_nucleus_that_never_accepts_the_token_rejects_it(tmp_path: Path) -> None
             assert connected.rejected.wait(DEADLINE)
 
 
-def test_nucleus_that_closes_connections_while_it_starts_is_not_given_up(tmp_path: Path) -> None:
+def test_nucleus_that_closes_connections_at_its_start_is_retried(tmp_path: Path) -> None:
     path = tmp_path / "ipc.sock"
     with socket.socket(socket.AF_UNIX) as listening:
         listening.settimeout(DEADLINE)

@@ -70,7 +70,7 @@ def all_delivered(line: DeliveryLine, count: int) -> None:
     assert line.outbox.counts() == OutboxCounts(produced=count, delivered=count, dropped={})
 
 
-def test_results_go_online_in_order_and_leave_the_outbox_after_their_echo(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_results_are_published_in_order_and_removed_after_their_echo(nucleus: Nucleus, tmp_path: Path) -> None:
     with line(nucleus, tmp_path / "o") as running:
         running.put(40)
         all_delivered(running, 40)

@@ -72,7 +72,7 @@ def alike(found: Sequence[dict[str, Any]], ours: Detections) -> None:
 
 
 @pytest.mark.timeout(400)
-def test_mediapipe_finds_what_the_agent_finds(bundle: Path, pictures: list[Path]) -> None:
+def test_mediapipe_and_agent_detect_the_same(bundle: Path, pictures: list[Path]) -> None:
     theirs = answers("BEEAGENT_MEDIAPIPE_PYTHON", "mediapipe_client.py", bundle, pictures)
     assert sum(map(len, theirs)) >= 10
     assert {one["label"] for found in theirs for one in found} == {"bee"}
@@ -81,7 +81,7 @@ def test_mediapipe_finds_what_the_agent_finds(bundle: Path, pictures: list[Path]
 
 
 @pytest.mark.timeout(400)
-def test_plain_tflite_runtime_finds_what_the_agent_finds(bundle: Path, pictures: list[Path]) -> None:
+def test_tflite_runtime_and_agent_detect_the_same(bundle: Path, pictures: list[Path]) -> None:
     theirs = answers("BEEAGENT_TFLITE_RUNTIME_PYTHON", "tflite_runtime_client.py", bundle, pictures)
     assert sum(map(len, theirs)) >= 10
     for found, ours in zip(theirs, own(bundle, pictures), strict=True):

@@ -123,7 +123,7 @@ def _label(label: Any) -> str:  # noqa: ANN401 - a name, or what stands for it
         pytest.param(client("BEEAGENT_TFLITE_RUNTIME_PYTHON", "tflite_runtime_client.py"), id="tflite-runtime"),
     ],
 )
-def test_wide_model_finds_what_was_painted(
+def test_wide_model_detects_painted_objects(
     runtime: Callable[[Path, list[Path]], list[Found]], bundle: Path, pictures: list[Path]
 ) -> None:
     for scene, found in zip(SCENES, runtime(bundle, pictures), strict=True):

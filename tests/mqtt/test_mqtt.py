@@ -98,7 +98,7 @@ def test_publish_uses_mqtt_5_at_qos_1(mosquitto: Mosquitto) -> None:
         assert properties == {"ContentType": "application/json", "PayloadFormatIndicator": 1}
 
 
-def test_mosquitto_sub_sees_what_is_published(mosquitto: Mosquitto) -> None:
+def test_mosquitto_sub_receives_published_messages(mosquitto: Mosquitto) -> None:
     program = find_program("mosquitto_sub")
     command = [program, "-p", str(mosquitto.port), "-V", "5", "-q", "1", "-t", "bees/#", "-C", "2", "-W", "20", "-v"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
@@ -510,7 +510,7 @@ def broker_with_tls(
         yield broker
 
 
-def test_mqtts_with_a_given_authority(tmp_path: Path, authority: trustme.CA) -> None:
+def test_mqtts_with_a_ca_file(tmp_path: Path, authority: trustme.CA) -> None:
     with broker_with_tls(tmp_path, authority) as broker:
         options = mqtt_options(address=broker.address, client_id="x", ca_file=tmp_path / "ca.pem")
         with publishing(options) as watched:

@@ -58,7 +58,7 @@ def _signed_in(agent: RunningAgent, port: int) -> PageClient:
 
 
 @pytest.mark.timeout(180)  # two agents, each of which waits for bees to pass
-def test_what_is_set_on_the_page_takes_effect_at_once_and_survives_a_restart(tmp_path: Path) -> None:
+def test_settings_of_the_page_take_effect_at_once_and_survive_restart(tmp_path: Path) -> None:
     _video(tmp_path / "bees.avi")
     port = free_port()
     with running_agent(*_arguments(tmp_path, port), folder=tmp_path) as agent:

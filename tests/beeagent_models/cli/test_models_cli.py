@@ -105,7 +105,7 @@ def test_evaluate_and_compare_read_the_attribute_that_is_named(
     assert [one["ap50"] for one in compared["models"]] == pytest.approx([recall] * 2)
 
 
-def test_of_several_attributes_the_error_says_how_to_choose(model: Path, adjusted: Path) -> None:
+def test_error_about_several_attributes_names_the_option(model: Path, adjusted: Path) -> None:
     with pytest.raises(InputError, match=r"\(bees, bees-adjusted\); choose one with --attribute"):
         beeagent("evaluate", model, adjusted, "--labels", model.parent / "labels.txt")
 
@@ -119,7 +119,7 @@ def test_of_several_attributes_the_error_says_how_to_choose(model: Path, adjuste
         (["--best-f1"], 1, "best F1, on garden"),
     ],
 )
-def test_evaluate_chooses_the_threshold_as_told(
+def test_evaluate_chooses_the_threshold_by_its_options(
     model: Path, garden: Path, options: list[str], precision: float, chosen_by: str
 ) -> None:
     labels = model.parent / "labels.txt"
@@ -152,9 +152,7 @@ def lawn(tmp_path: Path) -> Path:
     return tmp_path / "lawn"
 
 
-def test_evaluate_measures_each_dataset_by_itself_at_the_threshold_of_the_first(
-    model: Path, garden: Path, lawn: Path
-) -> None:
+def test_evaluate_measures_datasets_separately_at_the_first_threshold(model: Path, garden: Path, lawn: Path) -> None:
     labels = model.parent / "labels.txt"
     result = json.loads(succeeding("evaluate", model, f"{garden}=bee", lawn, "--labels", labels, "--json"))
     first, second = result["datasets"]
@@ -214,7 +212,7 @@ def test_evaluate_leaves_out_small_objects(model: Path, garden: Path) -> None:
     assert figures["ap50"] == pytest.approx(1)
 
 
-def test_datasets_of_one_name_are_told_apart(model: Path, garden: Path, tmp_path: Path) -> None:
+def test_datasets_with_equal_names_are_distinguished(model: Path, garden: Path, tmp_path: Path) -> None:
     labels = model.parent / "labels.txt"
     other = tmp_path / "other" / "garden"
     other.parent.mkdir()
@@ -258,7 +256,7 @@ def test_evaluate_prints_a_table_and_draws(model: Path, garden: Path, tmp_path: 
         (["--pictures", "labels.txt"], "cannot be made"),
     ],
 )
-def test_evaluate_refuses_what_cannot_be(
+def test_evaluate_refuses_invalid_options(
     model: Path, garden: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], message: str
 ) -> None:
     monkeypatch.chdir(model.parent)
@@ -375,7 +373,7 @@ def test_show_draws_rekognitions_answer_from_a_threshold_on(garden: Path, tmp_pa
         ("garden/images/a.png", "out.xyz", r"end its name in \.png or \.jpg"),
     ],
 )
-def test_show_refuses_what_cannot_be(message: Path, garden: Path, image: str, out: str, message_text: str) -> None:
+def test_show_refuses_invalid_options(message: Path, garden: Path, image: str, out: str, message_text: str) -> None:
     folder = garden.parent
     cv2.imwrite(str(folder / "wide.png"), np.zeros((64, 128, 3), np.uint8))
     with pytest.raises(InputError, match=message_text):

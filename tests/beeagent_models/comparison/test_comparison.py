@@ -64,7 +64,7 @@ def test_one_that_finds_nothing_is_compared_too(tmp_path: Path) -> None:
     assert pair.apart.tolist() == [2, 1, 0]
 
 
-def test_what_a_class_that_is_not_labelled_found_sets_nobody_apart(tmp_path: Path) -> None:
+def test_detections_of_unlabelled_class_make_no_difference(tmp_path: Path) -> None:
     careful = findings("careful", CAREFUL)
     other = findings("other", (*CAREFUL[:2], (((0, 0, 20, 20), 0.95),)))
     mixed = tuple(

@@ -168,7 +168,7 @@ def test_fractions_of_pixels_come_through_coco_and_yolo(
 
 
 @pytest.mark.parametrize("form", list(DatasetFormat))
-def test_what_is_written_is_read_as_a_dataset(tmp_path: Path, form: DatasetFormat) -> None:
+def test_converted_dataset_is_readable(tmp_path: Path, form: DatasetFormat) -> None:
     rows = (record("b/1.png", (40, 30), (1, 2, 11, 12)), record("a/1.png", (40, 30)))
     done = run(Drawn(tmp_path, ("wasp", "bee"), rows, {"crowds": 2}), tmp_path / "out", form)
     assert done.changes == {"crowds": 2}
@@ -181,7 +181,7 @@ def test_what_is_written_is_read_as_a_dataset(tmp_path: Path, form: DatasetForma
     assert not images["images/b/1.png"].path.is_symlink()
 
 
-def test_a_coco_file_has_what_others_ask_for(tmp_path: Path) -> None:
+def test_coco_file_has_the_fields_that_other_tools_require(tmp_path: Path) -> None:
     source = Drawn(tmp_path, ("bee",), (record("a.png", (40, 30), (1, 2, 11, 12.5)),), {})
     done = run(source, tmp_path / "out", DatasetFormat.COCO)
     content = json.loads(done.path.read_text())
@@ -193,7 +193,7 @@ def test_a_coco_file_has_what_others_ask_for(tmp_path: Path) -> None:
     assert content["categories"] == [{"id": 1, "name": "bee"}]
 
 
-def test_without_images_none_is_looked_for(tmp_path: Path) -> None:
+def test_images_are_not_needed_without_copying(tmp_path: Path) -> None:
     manifest = tmp_path / "m.manifest"
     manifest.write_text(
         json.dumps(
@@ -255,7 +255,7 @@ def test_boxes_that_reach_out_are_refused_or_cut_and_counted(tmp_path: Path) -> 
         (DatasetFormat.COCO, [], "there is no image in the dataset"),
     ],
 )
-def test_what_cannot_be_said_is_refused_and_nothing_is_left(
+def test_inexpressible_dataset_is_refused_and_leaves_no_files(
     tmp_path: Path, form: DatasetFormat, rows: list[ImageRecord], message: str
 ) -> None:
     (tmp_path / "drawn").mkdir()
@@ -274,7 +274,7 @@ def test_a_wrong_size_and_a_full_folder_are_refused(tmp_path: Path) -> None:
         run(source, tmp_path, DatasetFormat.COCO)
 
 
-def test_crowds_and_outlines_are_told(tmp_path: Path) -> None:
+def test_crowds_and_outlines_are_reported(tmp_path: Path) -> None:
     assert cv2.imwrite(str(tmp_path / "a.png"), np.zeros((30, 40, 3), np.uint8))
     annotation = {"image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2]}
     content = {

@@ -18,7 +18,7 @@ def test_width_comes_first(width: int, height: int) -> None:
 @pytest.mark.parametrize(
     "text", ["", "wide", "640x", "x384", "640X384", "640x384x3", "640 x 384", "-320", "3.2e2", "٣٢٠", "1" * 5000]
 )
-def test_text_that_is_no_size_is_refused(text: str) -> None:
+def test_invalid_size_is_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"--input-size is .*: give WIDTHxHEIGHT in pixels, such as 640x384"):
         parse_input_size(text)
 

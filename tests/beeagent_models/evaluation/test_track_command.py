@@ -88,7 +88,7 @@ def test_figures_at_each_rate(folder: Path) -> None:
         assert errors["net"] == {"true": 1, "counted": 1, "error": 0}
 
 
-def test_formats_give_the_same_figures(folder: Path) -> None:
+def test_figures_do_not_depend_on_the_format(folder: Path) -> None:
     write_mot(folder / "predicted", read_tracks(folder / "predicted.jsonl"))
     (folder / "bare.txt").write_bytes((folder / "predicted" / "gt" / "gt.txt").read_bytes())
     found = [

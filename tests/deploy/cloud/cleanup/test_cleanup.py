@@ -198,7 +198,7 @@ def test_a_stack_without_the_tag_is_refused_by_name(account: CustomLabelsAccount
     assert snapshot(account) == before
 
 
-def test_what_loses_its_tag_meanwhile_is_left_alone(account: CustomLabelsAccount, clean_up: Run) -> None:
+def test_resource_that_lost_its_tag_is_kept(account: CustomLabelsAccount, clean_up: Run) -> None:
     project = add_project(account, "bees", TAG)
     real = account._list_tags_for_resource
 
@@ -217,9 +217,7 @@ def test_what_loses_its_tag_meanwhile_is_left_alone(account: CustomLabelsAccount
     assert "DeleteProjectVersion" not in account.asked
 
 
-def test_a_model_of_somebody_else_in_our_project_stays_and_keeps_the_project(
-    account: CustomLabelsAccount, clean_up: Run
-) -> None:
+def test_foreign_model_keeps_itself_and_the_project(account: CustomLabelsAccount, clean_up: Run) -> None:
     add_bucket("trainings")
     project = add_project(account, "bees", TAG)
     foreign = add_project(account, "theirs", {}).versions.pop("theirs.1")
@@ -248,7 +246,7 @@ def test_a_model_that_is_being_trained_is_waited_for_another_time(account: Custo
     assert account.projects == {}
 
 
-def test_it_goes_on_where_it_failed(account: CustomLabelsAccount, clean_up: Run) -> None:
+def test_cleanup_resumes_after_a_failure(account: CustomLabelsAccount, clean_up: Run) -> None:
     add_bucket("trainings")
     add_project(account, "bees", TAG, status="STARTING")
     account.faults["DeleteDataset"] = [Fault("AccessDeniedException")]

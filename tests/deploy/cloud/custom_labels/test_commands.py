@@ -110,7 +110,7 @@ def test_everything_it_makes_has_the_tag(account: CustomLabelsAccount, rekogniti
     assert all(each.tags == {"beeagent:project": "bees"} for each in made)
 
 
-def test_a_manifest_of_its_own_for_the_test_is_taken_as_it_is(account: CustomLabelsAccount, rekognition: Run) -> None:
+def test_test_manifest_is_imported_unchanged(account: CustomLabelsAccount, rekognition: Run) -> None:
     store(*(line(f"{number}.jpg") for number in range(6)))
     store(*(line(f"t{number}.jpg") for number in range(3)), at="bees/test.manifest")
     rekognition("create", "bees")
@@ -136,9 +136,7 @@ def test_replace_puts_others_in_the_place_of_those_there_are(account: CustomLabe
     }
 
 
-def test_an_import_that_was_broken_off_is_gone_on_with_and_takes_nothing_away(
-    account: CustomLabelsAccount, rekognition: Run
-) -> None:
+def test_interrupted_import_resumes_and_keeps_datasets(account: CustomLabelsAccount, rekognition: Run) -> None:
     store(*(line(f"{number}.jpg") for number in range(10)))
     rekognition("create", "bees")
     rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
@@ -153,7 +151,7 @@ def test_an_import_that_was_broken_off_is_gone_on_with_and_takes_nothing_away(
     assert "DeleteDataset" not in account.asked
 
 
-def test_the_bucket_s_policy_gets_what_rekognition_needs_and_keeps_the_rest(
+def test_bucket_policy_permits_rekognition_and_keeps_the_rest(
     account: CustomLabelsAccount,  # noqa: ARG001 - whom it asks
     rekognition: Run,
 ) -> None:
@@ -209,9 +207,7 @@ def test_a_defective_manifest_is_not_imported(
     assert "CreateDataset" not in account.asked
 
 
-def test_an_import_that_rekognition_cannot_make_says_why_and_can_be_tried_again(
-    account: CustomLabelsAccount, rekognition: Run
-) -> None:
+def test_failed_import_reports_the_reason_and_can_be_repeated(account: CustomLabelsAccount, rekognition: Run) -> None:
     store(*(line(f"{number}.jpg") for number in range(5)))
     rekognition("create", "bees")
     account.faults["CreateDataset"] = [Fault("InvalidS3ObjectException", "Unable to get object metadata from S3.")]
@@ -241,7 +237,7 @@ def test_nothing_is_trained_without_a_yes(account: CustomLabelsAccount, rekognit
     assert "CreateProjectVersion" not in account.asked
 
 
-def test_who_leaves_a_training_finds_it_again_and_pays_once(
+def test_interrupted_training_is_followed_again_and_billed_once(
     account: CustomLabelsAccount, rekognition: Run, tmp_path: Path
 ) -> None:
     store(*(line(f"{number}.jpg") for number in range(5)))
@@ -266,7 +262,7 @@ def test_who_leaves_a_training_finds_it_again_and_pays_once(
     assert account.asked.count("CreateProjectVersion") == 1
 
 
-def test_a_training_that_fails_says_why(account: CustomLabelsAccount, rekognition: Run) -> None:
+def test_failed_training_reports_the_reason(account: CustomLabelsAccount, rekognition: Run) -> None:
     store(*(line(f"{number}.jpg") for number in range(5)))
     rekognition("create", "bees")
     rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
@@ -329,7 +325,7 @@ def test_throttling_is_got_over(account: CustomLabelsAccount, rekognition: Run) 
         ("AWS_ENDPOINT_URL_REKOGNITION", "http://127.0.0.1:9", "rekognition in eu-west-1 cannot be reached"),
     ],
 )
-def test_an_environment_that_cannot_work_is_told_in_a_line(
+def test_unusable_environment_is_a_one_line_error(
     rekognition: Run, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, words: str
 ) -> None:
     if value:
@@ -341,9 +337,7 @@ def test_an_environment_that_cannot_work_is_told_in_a_line(
     assert words in said
 
 
-def test_a_bucket_of_another_region_and_one_that_is_not_there_are_told_of(
-    account: CustomLabelsAccount, rekognition: Run
-) -> None:
+def test_bucket_of_another_region_or_missing_is_reported(account: CustomLabelsAccount, rekognition: Run) -> None:
     rekognition("create", "bees")
     s3 = boto3.client("s3", region_name="eu-central-1")
     s3.create_bucket(Bucket="elsewhere", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
