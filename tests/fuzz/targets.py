@@ -25,7 +25,7 @@ class Target:
 
     Attributes:
         read: takes bytes, and raises nothing but InputError.
-        seeds: what it might be given, to begin with.
+        seeds: initial inputs.
     """
 
     read: Callable[[bytes], object]

@@ -322,7 +322,7 @@ def test_refusal_of_mqtt_5_leads_to_3_1_1(mosquitto: Mosquitto) -> None:
     with tcp_proxy(mosquitto.port, admit=admit) as proxy, subscriber(mosquitto.port) as seen:
         options = replace(mosquitto.options, address=BrokerAddress("127.0.0.1", proxy.port, tls=False))
         with publishing(options, first_wait_s=NEVER, longest_wait_s=NEVER) as watched:
-            watched.wait_connected()  # without a wait, and without having told of trouble
+            watched.wait_connected()  # without a wait, and without a reported problem
             assert watched.states == [PublisherState(connected=True)]
             mosquitto.wait_for_log("as beeagent-test", "p2", "c1")
             watched.publish(b"x")
@@ -488,8 +488,8 @@ def test_wrong_password_is_reported_without_the_password(tmp_path: Path, caplog:
         wrong = mqtt_options(address=broker.address, client_id="x", username="bee", password=WRONG_PASSWORD)
         with publishing(wrong) as watched:
             watched.wait_until(lambda: "refuses the user name or password" in watched.publisher.state.reason)
-            told = [watched.publisher.state.reason, repr(wrong), caplog.text]
-    assert not [text for text in told if PASSWORD in text or WRONG_PASSWORD in text]
+            texts = [watched.publisher.state.reason, repr(wrong), caplog.text]
+    assert not [text for text in texts if PASSWORD in text or WRONG_PASSWORD in text]
 
 
 @pytest.fixture(scope="session")

@@ -96,7 +96,7 @@ def test_result_stays_in_the_outbox_until_acknowledged(mosquitto: Mosquitto) -> 
             line.wait_state(lambda: line.publisher.state.connected)
             proxy.hold_answers()
             line.put()
-            seen.wait_for(1)  # it is there, but nobody has told us so
+            seen.wait_for(1)  # delivered, but not acknowledged
             assert line.outbox.depth() == 1
             assert line.outbox.counts().delivered == 0
             proxy.let_answers_through()

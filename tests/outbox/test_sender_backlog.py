@@ -75,7 +75,7 @@ def test_backlog_is_sent_at_its_rate(mosquitto: Mosquitto) -> None:
 
 
 class PatientPublisher(DiscardPublisher):
-    """Takes what it is given, and says only when told to what became of it."""
+    """Accepts every publish, and reports its outcome only on request."""
 
     def __init__(self) -> None:
         super().__init__()

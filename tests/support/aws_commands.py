@@ -32,8 +32,8 @@ def run(
         monkeypatch.setattr("sys.argv", ["beeagent", *words])
         with pytest.raises(SystemExit) as ended:
             main()
-        said, error = capsys.readouterr()
+        output, error = capsys.readouterr()
         assert len(error.splitlines()) <= 1
-        return int(ended.value.code or 0), said, error
+        return int(ended.value.code or 0), output, error
 
     return run

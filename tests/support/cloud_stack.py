@@ -63,10 +63,10 @@ class Stack:
 
     Args:
         polled: whether there is an event source.
-        parameters: of the template.
+        parameters: parameters of the template.
 
     Attributes:
-        outputs: of the stack.
+        outputs: outputs of the stack.
     """
 
     def __init__(self, *, polled: bool, **parameters: str) -> None:
@@ -141,11 +141,11 @@ class Stack:
             NotificationConfiguration={
                 "QueueConfigurations": [
                     {
-                        "QueueArn": told["Queue"],
-                        "Events": [told["Event"]],
-                        "Filter": {"Key": {"FilterRules": told["Filter"]["S3Key"]["Rules"]}},
+                        "QueueArn": notification["Queue"],
+                        "Events": [notification["Event"]],
+                        "Filter": {"Key": {"FilterRules": notification["Filter"]["S3Key"]["Rules"]}},
                     }
-                    for told in bucket["NotificationConfiguration"]["QueueConfigurations"]
+                    for notification in bucket["NotificationConfiguration"]["QueueConfigurations"]
                 ]
             },
         )

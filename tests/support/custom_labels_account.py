@@ -65,19 +65,19 @@ class Project:
 
 
 class CustomLabelsAccount:
-    """Answers for an account in a region; to be told to fail, put a `Fault` into `faults`.
+    """Simulates an account in a region; put a `Fault` into `faults` to make an operation fail.
 
     Args:
         server: the stand-in, which checks requests and answers by botocore's own model.
-        region: of the account's projects.
+        region: region of the account's projects.
 
     Attributes:
-        projects: by name.
-        faults: by operation, what to answer in place of the work, as often as there are any.
+        projects: projects by name.
+        faults: errors to return instead of a result, by operation; each is used once.
         asked: the operations that were asked for, in order.
         trains_to: the state that a training comes to.
         stuck: states that do not go on.
-        on_look: told of each look at something.
+        on_look: called at each poll.
     """
 
     def __init__(self, server: RekognitionServer, *, region: str) -> None:

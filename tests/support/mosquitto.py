@@ -77,7 +77,7 @@ class Mosquitto:
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
             for _ in range(int(_DEADLINE)):
-                # Right after its start, mosquitto 2.0.11 forgets that it was told to stop; so tell it again.
+                # Right after its start, mosquitto 2.0.11 ignores a signal to stop; so repeat it.
                 self._process.send_signal(how)
                 with suppress(subprocess.TimeoutExpired):
                     self._process.wait(1.0)

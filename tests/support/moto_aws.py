@@ -28,10 +28,10 @@ def moto() -> Iterator[str]:
     server.stop()
 
 
-def tell_moto(address: str, what: str, said: object = None) -> None:
+def tell_moto(address: str, what: str, body: object = None) -> None:
     """Tell the server something that is not of AWS."""
     request = urllib.request.Request(  # noqa: S310 - the server above
-        f"{address}/moto-api/{what}", data=json.dumps(said).encode(), method="POST"
+        f"{address}/moto-api/{what}", data=json.dumps(body).encode(), method="POST"
     )
     with urllib.request.urlopen(request, timeout=60):  # noqa: S310 - likewise
         pass

@@ -1,4 +1,4 @@
-"""A real HTTP server that serves one file, with ranges or without, and that can be told to misbehave."""
+"""An HTTP server that serves one file, with or without ranges, and can simulate failures."""
 
 import contextlib
 import threading

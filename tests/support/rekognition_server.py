@@ -118,7 +118,7 @@ class Request:
     Attributes:
         image: the image's bytes, decoded, or read from `s3_object`.
         parameters: the other members.
-        access_key: that signed it.
+        access_key: access key of the signature.
         s3_object: location of the image, if it is not in the request.
     """
 

@@ -21,7 +21,7 @@ class EventSource:
     """Of one queue.
 
     Args:
-        url: of the queue.
+        url: URL of the queue.
 
     """
 
@@ -56,8 +56,8 @@ class EventSource:
 
     def deliver(self, batch: list[dict[str, Any]], context: TimeLeft | None = None) -> list[str]:
         """Call the function, and delete all that it does not name; the identifiers of those it does."""
-        said = handle({"Records": batch}, context or TimeLeft())
-        failed = [failure["itemIdentifier"] for failure in said["batchItemFailures"]]
+        response = handle({"Records": batch}, context or TimeLeft())
+        failed = [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
         self._kept = [message for message in batch if message["messageId"] in failed]
         for message in batch:
             if message not in self._kept:
@@ -76,5 +76,5 @@ class EventSource:
             )
 
     def _count(self, attribute: str) -> int:
-        said = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=[attribute])
-        return int(said["Attributes"][attribute])
+        response = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=[attribute])
+        return int(response["Attributes"][attribute])

@@ -20,7 +20,7 @@ class TcpProxy:
         self._drip: tuple[int, float] | None = None
         self._offences: tuple[bytes, ...] = ()
         self.swallowing = False
-        """Whether what the client says is lost on the way, without anybody being told."""
+        """Whether data of the client are dropped silently."""
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
         self.accepted = 0

@@ -115,8 +115,8 @@ def test_settings_of_the_page_take_effect_at_once_and_survive_restart(tmp_path: 
 def test_password_command_makes_a_file_that_the_agent_takes(tmp_path: Path) -> None:
     _video(tmp_path / "bees.avi")
     port, passwords = free_port(), tmp_path / "passwords"
-    told = run_beeagent("page", "password", passwords, "--role", "viewer", folder=tmp_path, stdin="look at bees\n")
-    assert told.returncode == 0, told.stderr
+    ended = run_beeagent("page", "password", passwords, "--role", "viewer", folder=tmp_path, stdin="look at bees\n")
+    assert ended.returncode == 0, ended.stderr
     with running_agent(*_arguments(tmp_path, port), "--page-password-file", passwords, folder=tmp_path) as agent:
         _eventually(lambda: _links(agent), what="a link")
         client = PageClient(port)

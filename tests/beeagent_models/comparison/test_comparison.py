@@ -87,7 +87,7 @@ def test_time_bytes_and_price(comparison: Comparison) -> None:
     kept = findings("kept", HASTY, kind="answers", seconds=None)
     assert Price(4.0).per_thousand(kept) is None
     assert Price(4.0, 1000).per_thousand(kept) == pytest.approx(4)
-    assert Price(4.0, 1000).per_thousand(findings("told", HASTY, kind="messages", seconds=None)) == 0
+    assert Price(4.0, 1000).per_thousand(findings("messages", HASTY, kind="messages", seconds=None)) == 0
 
 
 def test_figures_have_a_json_form(comparison: Comparison) -> None:

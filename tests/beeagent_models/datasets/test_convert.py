@@ -62,7 +62,7 @@ def run(
     )
 
 
-def told(folder: Path, form: DatasetFormat) -> list[tuple[str, tuple[int, int], list[tuple[str, Box]]]]:
+def read_boxes(folder: Path, form: DatasetFormat) -> list[tuple[str, tuple[int, int], list[tuple[str, Box]]]]:
     """Read what a folder says: of each image its name, size, and boxes with their labels; by name."""
     path = (
         folder
@@ -131,7 +131,7 @@ def test_nothing_is_lost_on_the_way_through_all_forms(
             out = folder / str(step)
             done = run(source, out, form, images=ImageHandling.LINK)
             assert (done.images, done.boxes, done.changes) == (len(rows), sum(len(row.boxes) for row in rows), {})
-            assert told(out, form) == expected
+            assert read_boxes(out, form) == expected
             source = open_dataset(done.path)
             assert source.labels == classes
     finally:
@@ -146,7 +146,7 @@ def test_a_label_with_characters_that_cannot_be_seen_stays_as_it_is(label: str, 
     """A next-line character in a label became a blank on its way through YOLO's data.yaml."""
     row = record("a.png", (10, 10), (1, 1, 5, 5), labels=(label,))
     run(Drawn(tmp_path, (label,), (row,), {}), tmp_path / "yolo", DatasetFormat.YOLO)
-    assert told(tmp_path / "yolo", DatasetFormat.YOLO) == [("a.png", (10, 10), [(label, (1, 1, 5, 5))])]
+    assert read_boxes(tmp_path / "yolo", DatasetFormat.YOLO) == [("a.png", (10, 10), [(label, (1, 1, 5, 5))])]
 
 
 @settings(max_examples=40, deadline=None)
@@ -159,7 +159,7 @@ def test_fractions_of_pixels_come_through_coco_and_yolo(
     source: object = Drawn(folder, ("bee",), (record("a.png", (110, 107), box),), {})
     for step, form in enumerate((DatasetFormat.COCO, DatasetFormat.YOLO, DatasetFormat.COCO)):
         source = open_dataset(run(source, folder / str(step), form).path)
-    ((_, _, ((_, found),)),) = told(folder / "2", DatasetFormat.COCO)
+    ((_, _, ((_, found),)),) = read_boxes(folder / "2", DatasetFormat.COCO)
     assert found == pytest.approx(box, abs=3e-6)
     done = run(source, folder / "whole", DatasetFormat.GROUND_TRUTH)
     rounded = sum(not edge.is_integer() for edge in found) > 0
@@ -210,7 +210,7 @@ def test_images_are_not_needed_without_copying(tmp_path: Path) -> None:
     for form in DatasetFormat:
         run(open_dataset(manifest), tmp_path / form.value, form, images=ImageHandling.NONE)
         assert not list((tmp_path / form.value).rglob("*.jpg"))
-    assert told(tmp_path / "coco", DatasetFormat.COCO) == [("deep/none.jpg", (40, 30), [("bee", (1, 2, 4, 6))])]
+    assert read_boxes(tmp_path / "coco", DatasetFormat.COCO) == [("deep/none.jpg", (40, 30), [("bee", (1, 2, 4, 6))])]
     with pytest.raises(InputError, match=r"m\.manifest:1: the image s3://bucket/deep/none\.jpg is missing"):
         run(open_dataset(manifest), tmp_path / "with", DatasetFormat.COCO)
     assert not (tmp_path / "with").exists()
@@ -226,7 +226,7 @@ def test_boxes_that_reach_out_are_refused_or_cut_and_counted(tmp_path: Path) -> 
         "boxes clipped to their image": 1,
         "boxes left out because they lie outside of their image": 1,
     }
-    assert told(tmp_path / "out", DatasetFormat.COCO)[0][2] == [("bee", (0, 0, 10, 10)), ("bee", (1, 1, 40, 30))]
+    assert read_boxes(tmp_path / "out", DatasetFormat.COCO)[0][2] == [("bee", (0, 0, 10, 10)), ("bee", (1, 1, 40, 30))]
 
 
 @pytest.mark.parametrize(

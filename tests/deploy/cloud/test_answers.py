@@ -1,4 +1,4 @@
-"""A picture goes into the bucket, an answer comes out beside it: real events, queue, objects and clients, over HTTP."""
+"""The Lambda function with real events, queue, objects and clients over HTTP: image in, result beside it."""
 
 import json
 import subprocess
@@ -17,8 +17,8 @@ from support.sqs_event_source import EventSource, TimeLeft
 
 pytestmark = pytest.mark.aws
 
-PICTURE = Path(__file__).parents[3] / "docs" / "bees-found.jpg"
-JPEG = b"\xff\xd8\xff\xe0 as good as a picture \xff\xd9"
+IMAGE = Path(__file__).parents[3] / "docs" / "bees-found.jpg"
+JPEG = b"\xff\xd8\xff\xe0 as good as an image \xff\xd9"
 KEY = "test_images/hive.jpg"
 
 
@@ -49,18 +49,18 @@ def waits(source: EventSource) -> list[int]:  # noqa: ARG001 - comes first
     return asked
 
 
-def upload(key: str = KEY, picture: bytes = JPEG) -> str:
-    return str(boto3.client("s3").put_object(Bucket=BUCKET, Key=key, Body=picture)["VersionId"])
+def upload(key: str = KEY, image: bytes = JPEG) -> str:
+    return str(boto3.client("s3").put_object(Bucket=BUCKET, Key=key, Body=image)["VersionId"])
 
 
 def result(key: str = "test_images/hive.json") -> dict[str, Any]:
-    said: dict[str, Any] = json.loads(boto3.client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read())
-    return said
+    result: dict[str, Any] = json.loads(boto3.client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read())
+    return result
 
 
 def provenance(key: str = "test_images/hive.json") -> dict[str, str]:
-    said: dict[str, str] = boto3.client("s3").head_object(Bucket=BUCKET, Key=key)["Metadata"]
-    return said
+    metadata: dict[str, str] = boto3.client("s3").head_object(Bucket=BUCKET, Key=key)["Metadata"]
+    return metadata
 
 
 def keys() -> set[str]:
@@ -102,11 +102,11 @@ def test_the_answer_starts_nothing_and_is_known_as_one(source: EventSource, stac
 
 def test_beeagent_show_draws_the_answer(source: EventSource, tmp_path: Path) -> None:
     pytest.importorskip("supervision", reason="needs the extra evaluate")
-    upload(picture=PICTURE.read_bytes())
+    upload(image=IMAGE.read_bytes())
     source.run()
     (tmp_path / "hive.json").write_text(json.dumps(result()))
     shown = subprocess.run(
-        [sys.executable, "-m", "beeagent", "show", PICTURE, tmp_path / "hive.json", "--out", tmp_path / "found.png"],
+        [sys.executable, "-m", "beeagent", "show", IMAGE, tmp_path / "hive.json", "--out", tmp_path / "found.png"],
         capture_output=True,
         text=True,
         check=True,
@@ -174,7 +174,7 @@ def test_current_image_is_processed_once_for_events_in_any_order(
 ) -> None:
     upload()
     old = source.take()
-    version = upload(picture=JPEG + b"newer")
+    version = upload(image=JPEG + b"newer")
     new = source.take()
     assert source.deliver(new + old if late else old + new) == []
     (request,) = rekognition.requests
@@ -191,8 +191,8 @@ def test_image_replaced_during_processing_is_processed_again(
 
     def replace(**_: object) -> None:
         if not versions:
-            versions.append(upload(picture=JPEG + b"newer"))
-            source.run()  # the newer picture is answered first
+            versions.append(upload(image=JPEG + b"newer"))
+            source.run()  # the newer image is processed first
 
     clients.rekognition.meta.events.register("after-call.rekognition.DetectCustomLabels", replace)
     (message,) = source.take()
@@ -223,7 +223,7 @@ def test_deleted_image_is_no_failure(source: EventSource, rekognition: Rekogniti
 
 
 def test_invalid_image_gets_an_error_result(source: EventSource, rekognition: RekognitionServer) -> None:
-    upload(picture=b"PK\x03\x04")
+    upload(image=b"PK\x03\x04")
     batch = source.take()
     assert source.deliver(batch) == []
     assert result()["Error"]["Code"] == "InvalidImageFormatException"
@@ -232,7 +232,7 @@ def test_invalid_image_gets_an_error_result(source: EventSource, rekognition: Re
 
 
 def test_image_with_too_many_bytes_is_not_sent(source: EventSource, rekognition: RekognitionServer) -> None:
-    upload(picture=JPEG.ljust(MAX_IMAGE_BYTES + 1, b"\0"))
+    upload(image=JPEG.ljust(MAX_IMAGE_BYTES + 1, b"\0"))
     assert source.run() == []
     assert result()["Error"]["Code"] == "ImageTooLargeException"
     assert str(MAX_IMAGE_BYTES) in result()["Error"]["Message"]
@@ -241,7 +241,7 @@ def test_image_with_too_many_bytes_is_not_sent(source: EventSource, rekognition:
 
 
 def test_largest_image_is_processed(source: EventSource) -> None:
-    upload(picture=JPEG.ljust(MAX_IMAGE_BYTES, b"\0"))
+    upload(image=JPEG.ljust(MAX_IMAGE_BYTES, b"\0"))
     assert source.run() == []
     assert result() == {"CustomLabels": ARTICLE_ANSWER}
 
@@ -254,7 +254,7 @@ def test_image_with_too_many_pixels_gets_an_error_result(source: EventSource, re
 
 
 def test_valid_image_replaces_the_error_of_an_invalid_one(source: EventSource) -> None:
-    upload(picture=b"PK\x03\x04")
+    upload(image=b"PK\x03\x04")
     source.run()
     upload()
     assert source.run() == []
@@ -368,8 +368,8 @@ def test_message_without_event_fails_alone_in_its_batch(source: EventSource, wai
     upload()
     (good,) = source.take()
     bad = {**good, "messageId": "bad", "body": body}
-    said = handler.handle({"Records": [bad, good]}, TimeLeft())
-    assert said == {"batchItemFailures": [{"itemIdentifier": "bad"}]}
+    response = handler.handle({"Records": [bad, good]}, TimeLeft())
+    assert response == {"batchItemFailures": [{"itemIdentifier": "bad"}]}
     assert len(waits) == 1
     assert result() == {"CustomLabels": ARTICLE_ANSWER}
 

@@ -35,8 +35,8 @@ def test_the_role_can_write_nothing_that_would_start_the_function() -> None:
         if "s3:PutObject" in statement["Action"]
     ]
     assert writes["Resource"]["Fn::Sub"].endswith("/test_images/*.json")
-    (told,) = resources("S3::Bucket")["Bucket"]["NotificationConfiguration"]["QueueConfigurations"]
-    rules = {rule["Name"]: rule["Value"] for rule in told["Filter"]["S3Key"]["Rules"]}
+    (notification,) = resources("S3::Bucket")["Bucket"]["NotificationConfiguration"]["QueueConfigurations"]
+    rules = {rule["Name"]: rule["Value"] for rule in notification["Filter"]["S3Key"]["Rules"]}
     assert rules == {"prefix": "test_images/", "suffix": ".jpg"}
 
 
@@ -109,9 +109,9 @@ def test_stack_is_created_from_the_template() -> None:
 
 def test_queue_has_a_dead_letter_queue(stack: Stack) -> None:
     sqs = boto3.client("sqs")
-    said = sqs.get_queue_attributes(QueueUrl=stack.outputs["QueueUrl"], AttributeNames=["All"])["Attributes"]
-    assert json.loads(said["RedrivePolicy"])["deadLetterTargetArn"] == stack.outputs["DeadLetterQueueArn"]
-    assert said["KmsMasterKeyId"] == stack.outputs["KeyArn"]
+    attributes = sqs.get_queue_attributes(QueueUrl=stack.outputs["QueueUrl"], AttributeNames=["All"])["Attributes"]
+    assert json.loads(attributes["RedrivePolicy"])["deadLetterTargetArn"] == stack.outputs["DeadLetterQueueArn"]
+    assert attributes["KmsMasterKeyId"] == stack.outputs["KeyArn"]
 
 
 def test_the_bucket_is_closed_versioned_encrypted_and_cleans_up(stack: Stack) -> None:
@@ -123,7 +123,7 @@ def test_the_bucket_is_closed_versioned_encrypted_and_cleans_up(stack: Stack) ->
     assert rules["results"]["Expiration"] == {"Days": 365}
     assert rules["results"]["Filter"] == {"Tag": {"Key": "beeagent-kind", "Value": "result"}}
     assert all("Days" not in rule.get("Expiration", {}) for name, rule in rules.items() if name != "results")
-    s3.put_object(Bucket=BUCKET, Key="test_images/a.jpg", Body=b"picture")
+    s3.put_object(Bucket=BUCKET, Key="test_images/a.jpg", Body=b"image")
     head = s3.head_object(Bucket=BUCKET, Key="test_images/a.jpg")
     assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == ("aws:kms", stack.outputs["KeyArn"])
 

@@ -41,9 +41,9 @@ def record(key: str, **changes: object) -> dict[str, Any]:
 
 
 @given(st.lists(keys, max_size=3))
-def test_all_objects_of_an_event_are_returned(told: list[str]) -> None:
-    assert uploads_of(json.dumps({"Records": [record(key) for key in told]})) == tuple(
-        Upload("my-bees", key) for key in told
+def test_all_objects_of_an_event_are_returned(keys: list[str]) -> None:
+    assert uploads_of(json.dumps({"Records": [record(key) for key in keys]})) == tuple(
+        Upload("my-bees", key) for key in keys
     )
 
 
@@ -63,10 +63,10 @@ def test_key_that_is_not_unicode_is_refused(key: str) -> None:
 @given(documents.map(json.dumps) | st.text())
 def test_other_messages_in_the_queue_are_refused(body: str) -> None:
     try:
-        told = uploads_of(body)
+        uploads = uploads_of(body)
     except NotAnEventError:
         return
-    assert all(isinstance(upload, Upload) for upload in told)
+    assert all(isinstance(upload, Upload) for upload in uploads)
 
 
 def test_a_body_that_nests_too_deep_is_refused() -> None:
