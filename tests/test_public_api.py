@@ -1,4 +1,4 @@
-"""The public API: its names and signatures. A change here is one that users notice: it belongs in the changelog."""
+"""Names and signatures of the public API. A change here needs a line in the changelog."""
 
 import inspect
 import re

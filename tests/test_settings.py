@@ -1,4 +1,4 @@
-"""Settings come from four places, in one order, and an error names the place of the mistake."""
+"""Settings come from four sources with a fixed precedence, and an error names the source."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Makes a real detector with the TensorFlow 2 Object Detection API, for the tests of its export.
+"""Create a real detector with the TensorFlow 2 Object Detection API, for the tests of its export.
 
     python make_object_detection_api_model.py CONFIG IMAGES OUT --backbone b0 --size 256
 

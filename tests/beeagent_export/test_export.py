@@ -36,7 +36,7 @@ def run(*arguments: object) -> str:
 
 @dataclass(frozen=True)
 class Exported:
-    """The checkpoint as a float32 and as an int8 bundle, and what the command said to the latter."""
+    """The checkpoint as a float32 and as an int8 bundle, and the output of the latter export."""
 
     float32: Path
     int8: Path
@@ -79,7 +79,7 @@ def overlaps(boxes: Any, others: Any) -> Any:  # noqa: ANN401 - NumPy arrays (n,
 
 
 def test_int8_and_float_detect_the_same(exported: Exported, image_folder: Path) -> None:
-    """A few may change: of two anchors that score alike, either may suppress the other."""
+    """A few detections may differ: of two anchors with similar scores, either may suppress the other."""
     strong = found = 0
     for image in sorted(image_folder.iterdir()):
         exact, quantized = detect(exported.float32, image), detect(exported.int8, image)
@@ -179,7 +179,7 @@ def test_listing_the_command_loads_nothing_heavy() -> None:
 
 
 def refuse(message: str, out: Path, *arguments: object) -> None:
-    """Run the command and expect one line that matches, and nothing new where the output goes."""
+    """Run the command and expect one matching error line, and no new files."""
     out.parent.mkdir(exist_ok=True)
     before = sorted(out.parent.rglob("*"))
     with pytest.raises(InputError, match=message) as caught:

@@ -1,4 +1,4 @@
-"""The gate: every precision is measured against the float source, and one that lost too much is not released."""
+"""Release gate: every precision is compared with the float source, and not released if it lost too much."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Read back with a reader of flatbuffers that knows nothing of the writer: only the format and the schema's slots."""
+"""TFLite metadata, read by an independent flatbuffers reader."""
 
 import io
 import struct
@@ -31,7 +31,7 @@ class Table:
     at: int
 
     def slot(self, number: int) -> int | None:
-        """Where the field of a slot lies, or None where it is left out."""
+        """Return the offset of the field of a slot; None if it is omitted."""
         vtable = self.at - struct.unpack_from("<i", self.data, self.at)[0]
         if 4 + 2 * number >= struct.unpack_from("<H", self.data, vtable)[0]:
             return None

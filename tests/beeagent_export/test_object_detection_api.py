@@ -1,4 +1,4 @@
-"""SavedModels of the Object Detection API: tiny ones of the same structure, whose parts a test knows."""
+"""Export of tiny SavedModels with the structure of the Object Detection API."""
 
 import json
 import shutil
@@ -40,7 +40,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(exported: Path, tmp_path: Path) -> Path:
-    """Give one that a test may damage."""
+    """Return a copy that a test may damage."""
     return Path(shutil.copytree(exported, tmp_path / "tiny"))
 
 
@@ -173,7 +173,7 @@ def test_defective_or_unsupported_source_is_refused(
 
 
 def refuse(message: str, out: Path, *arguments: object) -> None:
-    """Run the command and expect one line that matches, and nothing new where the output goes."""
+    """Run the command and expect one matching error line, and no new files."""
     out.parent.mkdir()
     with pytest.raises(InputError, match=message) as caught:
         run(*arguments, "--out", out, "--precision", "float32")

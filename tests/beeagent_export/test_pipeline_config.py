@@ -1,4 +1,4 @@
-"""The Object Detection API's text files: what is taken from them, and that nothing in them is a crash."""
+"""Parsing of the Object Detection API's text files; no content crashes the parser."""
 
 from pathlib import Path
 from random import Random

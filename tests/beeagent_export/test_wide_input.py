@@ -1,4 +1,4 @@
-"""A checkpoint that was trained at one size, exported at another shape."""
+"""Export of a checkpoint with another input shape than in training."""
 
 import json
 from pathlib import Path
@@ -140,7 +140,7 @@ def test_sizes_that_the_weights_do_not_fit_are_refused(
 
 
 def test_own_size_needs_no_alignment(tmp_path: Path) -> None:
-    """A network that was trained at such a size has learned what is rounded there."""
+    """A network trained at such a size has learned its rounding."""
     from beeagent_models.efficientdet import build_model, config_for, save_checkpoint  # noqa: PLC0415 - imports Keras
 
     config = config_for("lite0", labels=("bee",), input_size=100)

@@ -12,7 +12,7 @@ GREY = 90
 
 @pytest.fixture
 def garden(tmp_path: Path) -> Path:
-    """Give a YOLO folder of ten grey images, 60x40, each with a box in its middle."""
+    """Return a YOLO folder of ten grey images, 60x40, each with a box in its middle."""
     for folder in ("images", "labels"):
         (tmp_path / "garden" / folder).mkdir(parents=True)
     (tmp_path / "garden" / "data.yaml").write_text("names: [bee]\n")

@@ -1,4 +1,4 @@
-"""The released models find bees, as well as their manifests say."""
+"""The released models reach the figures in their manifests."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The command as a process: interrupted while it starts, with a full disk behind standard output, without a home."""
+"""The command as a process: interrupted at startup, with a full disk for standard output, without a home folder."""
 
 import pwd
 import shutil
@@ -82,7 +82,7 @@ def test_ignored_interrupts_stay_ignored(tmp_path: Path) -> None:
 
 
 def test_interrupt_at_the_terminal_does_not_blame_a_bare_model(tmp_path: Path) -> None:
-    """The process that tries the model got the interrupt too, and was taken to have crashed."""
+    """Regression: the process that checks the model was interrupted, too, and reported as crashed."""
     program = (
         "import os, signal, subprocess, sys\n"
         "from beeagent.__main__ import main\n"

@@ -1,4 +1,4 @@
-"""Collected frames: complete images with their lines, within the quota, whatever happens."""
+"""Collected frames: complete images with their manifest lines, within the quota, despite failures."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The fake Rekognition server is checked against botocore: a wrong fake proves nothing."""
+"""The fake Rekognition server, checked against botocore."""
 
 import urllib.error
 import urllib.request

@@ -1,4 +1,4 @@
-"""Which bundled model fits a camera and this machine."""
+"""Recommendation of a bundled model for a camera and machine."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Boxes that a real TFLite model finds, against where the test painted what it finds."""
+"""Boxes of a real TFLite model, against the positions of painted objects."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""What is read from a .tflite file itself."""
+"""Reading of .tflite files."""
 
 import io
 import zipfile

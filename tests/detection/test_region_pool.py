@@ -1,4 +1,4 @@
-"""A detector pool that chooses regions: the real model on what moves, and what it says of the rest."""
+"""A detector pool with regions: the real model on moving parts, and carried-over detections elsewhere."""
 
 from datetime import datetime, timezone
 

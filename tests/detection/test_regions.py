@@ -1,4 +1,4 @@
-"""Regions follow activity; nothing starves, nothing at rest is forgotten, and a limit of inferences is kept."""
+"""Regions follow activity, verify objects at rest, and keep the limit on inferences."""
 
 import itertools
 import math

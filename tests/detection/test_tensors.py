@@ -1,4 +1,4 @@
-"""Distinguishing boxes, classes, scores and count, in any order and under any names."""
+"""Recognition of boxes, classes, scores and count among the outputs, in any order and with any names."""
 
 from collections.abc import Mapping
 from itertools import permutations

@@ -1,4 +1,4 @@
-"""What fuzzing found once, and what it begins with, is taken or refused in one line."""
+"""Findings and seeds of the fuzzer are accepted, or refused in one line."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The agent as a component: a process that a nucleus starts, and that deployments configure, change and stop."""
+"""The agent as a component: started by a nucleus, configured and stopped by deployments."""
 
 import json
 import signal
@@ -481,7 +481,7 @@ def _more_than_before(read: int, nucleus: Nucleus) -> bool:
 
 @pytest.mark.faults
 def test_port_in_use_is_refused_and_the_old_configuration_stays_in_use(nucleus: Nucleus, tmp_path: Path) -> None:
-    """The agent that could not serve the port had opened the outbox, and must release it."""
+    """The agent that could not listen on the port had opened the outbox, and must close it."""
     with component(nucleus, tmp_path) as agent, socket.create_server(("127.0.0.1", 0)) as taken:
         wait_for_message(nucleus)
         nucleus.configure(http_port=taken.getsockname()[1])

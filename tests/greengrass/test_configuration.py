@@ -1,4 +1,4 @@
-"""A component's configuration gives the same settings, whatever a nucleus has done to its values in transit."""
+"""Settings from a component's configuration, in all forms in which a nucleus passes values."""
 
 import json
 from collections.abc import Iterator

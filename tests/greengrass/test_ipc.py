@@ -1,4 +1,4 @@
-"""Greengrass IPC: the connection is made again after each end, and given up only where it is rejected for good."""
+"""Greengrass IPC: the connection is established again unless the token is rejected."""
 
 import socket
 import threading
@@ -25,7 +25,7 @@ def nucleus(tmp_path: Path) -> Iterator[Nucleus]:
 
 @dataclass
 class Connected:
-    """A connection, and whether it was rejected for good."""
+    """A connection, and whether it was rejected."""
 
     ipc: IpcConnection
     rejected: threading.Event

@@ -1,4 +1,4 @@
-"""The bundled models, run unchanged by clients that nobody here made find what the agent finds.
+"""Independent runtimes run the bundled models unchanged and detect the same as the agent.
 
 Each client has an environment of its own, named by a variable; CI makes both:
     BEEAGENT_MEDIAPIPE_PYTHON        a Python with mediapipe

@@ -1,4 +1,4 @@
-"""A model with a rectangular input, made by the exporter: three runtimes find what was painted where it was painted."""
+"""An exported model with a rectangular input: three runtimes detect the painted objects."""
 
 import json
 import os

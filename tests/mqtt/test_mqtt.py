@@ -29,7 +29,7 @@ WRONG_PASSWORD = uuid.uuid4().hex
 
 
 class Watched:
-    """A publisher whose state and receipts can be waited for."""
+    """A publisher that allows waiting for its state and acknowledgements."""
 
     def __init__(self, options: MqttOptions, **changes: Any) -> None:  # noqa: ANN401 - arguments of the publisher
         arguments: dict[str, Any] = {

@@ -38,7 +38,7 @@ def _broker(
 
 
 def _reason(options: MqttOptions) -> str:
-    """Give what the publisher says after its first attempt, which must fail."""
+    """Return the reason after the first attempt, which must fail."""
     publisher = MqttPublisher(options=options, status_topic="t", last_will=lambda: b"")
     changed = threading.Event()
     publisher.listen(changed.set)

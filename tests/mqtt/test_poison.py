@@ -1,4 +1,4 @@
-"""Messages that a broker will never take: moved to the dead-letter file and reported, and the next ones flow."""
+"""Poison messages are moved to the dead-letter file and reported, and do not block the next ones."""
 
 import json
 import socket

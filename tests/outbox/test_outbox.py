@@ -31,7 +31,7 @@ def stored(outbox: Outbox) -> list[Row]:
 
 
 def rows_in_file(path: Path) -> list[bytes]:
-    """Look at the file as another program would, after its owner has closed it."""
+    """Read the file as another program, after its owner has closed it."""
     database = sqlite3.connect(path)
     try:
         return [row[0] for row in database.execute("SELECT payload FROM message ORDER BY id")]

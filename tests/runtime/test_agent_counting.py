@@ -1,4 +1,4 @@
-"""The agent follows and counts: tracks in the detections, traffic messages, totals that survive, places that change."""
+"""Tracking and counting in the agent: tracks in detections, traffic messages, persistent totals, changed places."""
 
 import json
 import signal
@@ -42,7 +42,7 @@ _PAUSE = 10  # frames without a bee after each: a second, in which its track end
 
 
 def _video(path: Path, ways: Sequence[str]) -> Path:
-    """Draw a red flag, which is masked, and one bee after the other that goes down (`in`) or up (`out`)."""
+    """Draw a red flag in a mask, and one bee after the other moving down (`in`) or up (`out`)."""
     side = _CELLS * _CELL
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (side, side))
     for way in ways:

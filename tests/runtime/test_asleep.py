@@ -1,4 +1,4 @@
-"""An agent whose camera sleeps: what it reports, what goes on meanwhile, and that it wakes without loss."""
+"""An agent with a sleeping camera: its reports, its delivery, and waking without loss."""
 
 import http.client
 import json

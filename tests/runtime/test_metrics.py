@@ -1,4 +1,4 @@
-"""What Prometheus reads is what the snapshot says."""
+"""The metrics for Prometheus match the health snapshot."""
 
 from dataclasses import replace
 from datetime import datetime, timezone

@@ -1,4 +1,4 @@
-"""The agent with a second opinion: unsure frames go to the cloud model, and each frame makes one message."""
+"""The agent with a second opinion: unsure frames go to the cloud model, and each frame has one message."""
 
 import json
 import subprocess

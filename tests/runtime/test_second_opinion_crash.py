@@ -1,4 +1,4 @@
-"""Exactly one message a frame, also of frames that were being asked about when the process was killed."""
+"""One message per frame, also for frames that waited for the cloud model when the process was killed."""
 
 import itertools
 import json

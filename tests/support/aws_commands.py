@@ -1,4 +1,4 @@
-"""Commands that ask AWS, run as their process would: against moto, and the stand-in for Rekognition with an account."""
+"""Runs commands that call AWS, with moto and a mock of Rekognition."""
 
 from collections.abc import Callable, Iterator
 

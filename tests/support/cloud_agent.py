@@ -29,7 +29,7 @@ def write_images(folder: Path, *strengths: float) -> Path:
 
 
 def environment(server: RekognitionServer, **more: str) -> dict[str, str]:
-    """Give what turns the second opinion on, and leads boto3 to the stand-in."""
+    """Return the environment that enables the second opinion with the fake Rekognition."""
     return {
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,

@@ -1,4 +1,4 @@
-"""The projects, datasets and models of an account, behind the stand-in for Rekognition.
+"""Projects, datasets and models of an account, for the mock of Rekognition.
 
 It does what the service documents: images are read from S3, where the bucket's policy has to permit that; what takes
 long goes on by one step with each look at it; a model is deleted only when it does not run, a project when it is empty.
@@ -30,7 +30,7 @@ _AT_REST: Final = frozenset({"TRAINING_COMPLETED", "TRAINING_FAILED", "STOPPED",
 
 @dataclass
 class Dataset:
-    """A dataset: its manifest's lines, and how it is."""
+    """A dataset: the lines of its manifest, and its status."""
 
     arn: str
     lines: list[bytes]
@@ -322,7 +322,7 @@ class CustomLabelsAccount:
 
 
 def summary_of(arn: str, tested: int) -> dict[str, Any]:
-    """Give a summary as a training leaves it, in the form of the service's documentation."""
+    """Return the summary of a training, in the documented format."""
     return {
         "Version": 1,
         "EvaluationDetails": {

@@ -1,4 +1,4 @@
-"""A fake Greengrass nucleus: the real wire format on a real Unix socket, with the observed behaviour of real ones.
+"""A fake Greengrass nucleus: the real wire format on a real Unix socket, with the observed behaviour of real nuclei.
 
 It implements the operations that the agent uses, and responds with the names and shapes that `awsiotsdk` defines for
 them. It can fail as devices do: missing permissions, an unreachable cloud, a spool that loses messages, slow responses,

@@ -1,4 +1,4 @@
-"""A network camera that returns one still image at each request, and can be made to fail."""
+"""A network camera that returns one still image per request, and can simulate failures."""
 
 import base64
 import threading

@@ -77,7 +77,7 @@ class MjpegServer:
         self._drop = threading.Event()
 
     def wait_for_connections(self, count: int, timeout: float) -> bool:
-        """Wait until so many connections were made in all; False if they were not."""
+        """Return whether a total number of connections was reached in time."""
         with self._connected:
             return self._connected.wait_for(lambda: self.connections >= count, timeout)
 

@@ -70,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _start(self) -> int | None:
-        """Give the first byte asked for, if a part is to be sent."""
+        """Return the first requested byte of a range request."""
         asked = self.headers.get("Range")
         if asked is None or not self.served.ranges:
             return None

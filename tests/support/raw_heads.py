@@ -1,4 +1,4 @@
-"""Detectors that are nothing but arithmetic on their input, so that a test decides what their heads give."""
+"""Detectors whose heads compute simple functions of the input."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

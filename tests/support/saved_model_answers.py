@@ -35,7 +35,7 @@ class SavedModelDetector:
         self._constant = tf.constant
 
     def raw(self, rgb: NDArray[np.uint8]) -> tuple[Any, Any]:
-        """Give boxes (n, 4), top, left, bottom, right in ratios of the padded input, and scores (n, classes)."""
+        """Return boxes (n, 4), top, left, bottom, right in ratios of the padded input, and scores (n, classes)."""
         answer = self._run(input_tensor=self._constant(rgb[np.newaxis]))
         return answer["raw_detection_boxes"].numpy()[0], answer["raw_detection_scores"].numpy()[0]
 

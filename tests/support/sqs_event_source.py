@@ -1,4 +1,4 @@
-"""Plays Lambda's event source: takes messages from the queue, calls the function, deletes what succeeded."""
+"""Simulates Lambda's event source: receives messages, calls the function, deletes successful messages."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +9,7 @@ from bee_detection_inference.handler import handle
 
 @dataclass
 class TimeLeft:
-    """Lambda's context; says each of these times in turn, and then the last again and again."""
+    """Lambda's context, with these remaining times one after the other; the last one is repeated."""
 
     milliseconds: list[int] = field(default_factory=lambda: [90_000])
 
@@ -69,7 +69,7 @@ class EventSource:
         return self.deliver(self.take(), context)
 
     def let_the_wait_pass(self) -> None:
-        """Have the messages visible now that the last batch left: nobody waits a quarter of an hour in a test."""
+        """Make the messages left by the last batch visible at once."""
         for message in self._kept:
             self._sqs.change_message_visibility(
                 QueueUrl=self._url, ReceiptHandle=message["receiptHandle"], VisibilityTimeout=0

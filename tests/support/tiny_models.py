@@ -1,4 +1,4 @@
-"""Small real TFLite detection models with answers that a test can work out by itself."""
+"""Small real TFLite detection models with predictable detections."""
 
 import io
 import zipfile
@@ -23,7 +23,7 @@ _STATE_QUANTIZATION = Quantization(0.1, 7)
 
 @dataclass(frozen=True, slots=True)
 class InputType:
-    """How a model wants its pixels p: as (p - mean) / std, in `dtype`."""
+    """Normalisation of pixels p: (p - mean) / std, in `dtype`."""
 
     dtype: str
     mean: float
@@ -44,7 +44,7 @@ FLOAT32 = InputType("float32", 127.5, 127.5)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """How a model gives one of its outputs: the tensor's name, and its type where it is not float32."""
+    """An output tensor: its name, and its type if not float32."""
 
     name: str
     dtype: str = "float32"
@@ -221,7 +221,7 @@ def _image_input(graph: Graph, size: tuple[int, int], input_type: InputType) -> 
 
 
 def _colour_of_pixels(graph: Graph, pixels: int, size: int, input_type: InputType, *, gain: float) -> int:
-    """Give each pixel's share of the three colours, 0 to 1; with a high gain, whether it is above a half."""
+    """Return each pixel's share of the three colours, 0 to 1; with a high gain, whether it is above a half."""
     middle = 0.0 if gain == 1 else 0.5
     weights = (_COLOURS * gain * input_type.std / 255).reshape(3, 1, 1, 3)
     bias = gain * (input_type.mean * _COLOURS.sum(axis=1) / 255 - middle)

@@ -138,7 +138,7 @@ def write_saved_model(
 
 
 def anchor_boxes() -> NDArray[np.float32]:
-    """Give anchors in the cells of the levels, none like another, shape (n, 4): y_center, x_center, height, width."""
+    """Return anchors in the cells of the levels, none like another, shape (n, 4): y_center, x_center, height, width."""
     rng = np.random.default_rng(1)
     levels = []
     for cells in LEVELS:

@@ -1,4 +1,4 @@
-"""Lines and zones. The properties hold for any path: what is drawn at random is the path."""
+"""Counting at lines and zones, with properties that hold for any random path."""
 
 import itertools
 import math

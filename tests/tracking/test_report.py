@@ -1,4 +1,4 @@
-"""The traffic of a day, and its page."""
+"""The report of a day's traffic."""
 
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta, timezone

@@ -1,4 +1,4 @@
-"""Sessions, one-time tokens, the wait after wrong guesses, and the password file, on a clock that a test sets."""
+"""Sessions, one-time tokens, rate limits and the password file, with a settable clock."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What others may try at the page, each through real sockets; SECURITY.md promises that none of it works."""
+"""Attacks on the page through real sockets, against the promises in SECURITY.md."""
 
 import json
 import socket
@@ -34,7 +34,7 @@ GETS = (
 
 @pytest.fixture(autouse=True)
 def _no_thread_fails() -> Iterator[None]:
-    """A thread that fails ends the agent, which no client may."""
+    """A failing thread ends the agent, so no client may cause one."""
     with ThreadGuard(lambda _: None):
         yield
 
@@ -236,7 +236,7 @@ def test_thousand_connections_do_not_lock_out_sessions(agent: PretendedAgent, ed
 
 
 def test_client_with_many_connections_displaces_its_own(stranger: PageClient) -> None:
-    """The owner, who is about to sign in from another address, keeps the connection."""
+    """The connection of the owner, who is about to sign in from another address, is kept."""
     with ExitStack() as clients:
         owner = clients.enter_context(
             socket.create_connection(("127.0.0.1", stranger.port), DEADLINE, source_address=("127.0.0.2", 0))

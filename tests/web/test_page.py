@@ -1,4 +1,4 @@
-"""The page's API, asked through real sockets."""
+"""The API of the page, through real sockets."""
 
 import base64
 import logging

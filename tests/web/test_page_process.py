@@ -1,4 +1,4 @@
-"""The page of a real agent: frames, counts at a line that was drawn, a threshold, and all of it after a restart."""
+"""The page of a real agent: frames, counts at a drawn line, the threshold, and all of them after a restart."""
 
 import signal
 import threading

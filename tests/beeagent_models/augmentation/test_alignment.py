@@ -1,4 +1,4 @@
-"""Boxes stay on their pixels, within a tenth of a pixel, through everything that moves an object.
+"""Augmentation keeps boxes on their objects, within a tenth of a pixel.
 
 Objects are drawn with soft edges, so that resampling loses nothing; their edges are measured by moments of the
 intensities. Along x, a uniform rectangle has a third of the square of half its width as variance; a uniform ellipse,

@@ -43,7 +43,7 @@ def succeeding(*arguments: str | Path) -> str:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """Give a real TFLite model that finds the red of an image, exactly; its labels lie in labels.txt beside it."""
+    """Return a real TFLite model that detects red areas exactly, with labels.txt in its folder."""
     (tmp_path / "labels.txt").write_text("bee\ngreen\nblue\n")
     (tmp_path / "red.tflite").write_bytes(
         tiny_models.edge_finder(size=SIDE, names={kind: kind for kind in tiny_models.OUTPUTS})
@@ -53,7 +53,7 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def garden(tmp_path: Path) -> Path:
-    """Give a YOLO folder: one bee to be found; one to be missed, with a weaker false alarm elsewhere."""
+    """Return a YOLO folder with a detectable bee, and a missed bee with a weaker false alarm elsewhere."""
     for folder in ("images", "labels"):
         (tmp_path / "garden" / folder).mkdir(parents=True)
     for name, box, strength, row in (
@@ -82,7 +82,7 @@ def test_evaluate_prints_the_figures_as_json(model: Path, garden: Path) -> None:
 
 @pytest.fixture
 def adjusted(garden: Path) -> Path:
-    """Give a manifest of an adjustment job: its second label attribute alone has the box where the bee is."""
+    """Return a manifest of an adjustment job, whose second label attribute has the right box."""
     line: dict[str, object] = {"source-ref": "images/a.png"}
     for attribute, left in (("bees", 0), ("bees-adjusted", 16)):
         box = {"class_id": 0, "left": left, "top": 16, "width": 32, "height": 32}
@@ -275,7 +275,7 @@ def test_evaluate_needs_a_model_and_data_that_exist(model: Path, garden: Path) -
 
 @pytest.fixture
 def message(model: Path, garden: Path) -> Path:
-    """Give a message, as the agent would publish it, of what the model finds in the first image."""
+    """Return the agent's message for the detections in the first image."""
     detector = Detector(ModelBundle.load(model, labels=model.parent / "labels.txt"), DetectorOptions(threads=1))
     pixels = cv2.imread(str(garden / "images" / "a.png"))
     assert pixels is not None

@@ -1,4 +1,4 @@
-"""A cloud model as a contender, asked at Rekognition's own wire format."""
+"""A cloud model as a contender, over Rekognition's wire format."""
 
 import json
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ def dataset(tmp_path: Path) -> Dataset:
 
 
 class Asking:
-    """A contender in the cloud; remembers for how long it would have waited."""
+    """A contender in the cloud; records the waits."""
 
     def __init__(self, dataset: Dataset, *, keep: Path | None = None, name: str = "cloud") -> None:
         self.waits: list[float] = []

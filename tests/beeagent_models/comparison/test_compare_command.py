@@ -1,4 +1,4 @@
-"""`beeagent compare`, from the command line to the page."""
+"""`beeagent compare`, from the command line to the HTML report."""
 
 import inspect
 import json

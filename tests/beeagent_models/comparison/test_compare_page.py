@@ -1,4 +1,4 @@
-"""The page of a comparison: well-formed, complete in itself, and safe whatever names are in it."""
+"""The HTML report of a comparison: well-formed, self-contained and escaped."""
 
 import base64
 import re

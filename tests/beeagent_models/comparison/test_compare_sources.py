@@ -1,4 +1,4 @@
-"""How contenders are named, and folders of results as contenders."""
+"""Names of contenders, and folders of results as contenders."""
 
 import json
 from pathlib import Path

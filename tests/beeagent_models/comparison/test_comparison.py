@@ -1,4 +1,4 @@
-"""A comparison's figures, against those worked out by hand."""
+"""The figures of a comparison, against manual calculations."""
 
 import json
 from pathlib import Path

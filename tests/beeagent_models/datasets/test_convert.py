@@ -24,7 +24,7 @@ NOW = datetime(2026, 5, 4, tzinfo=timezone.utc)
 
 @dataclass
 class Drawn:
-    """A dataset that was thought up; its images are written when they are looked for."""
+    """An invented dataset; its images are written when they are needed."""
 
     folder: Path
     labels: tuple[str, ...]
@@ -63,7 +63,7 @@ def run(
 
 
 def read_boxes(folder: Path, form: DatasetFormat) -> list[tuple[str, tuple[int, int], list[tuple[str, Box]]]]:
-    """Read what a folder says: of each image its name, size, and boxes with their labels; by name."""
+    """Return name, size, and labelled boxes of each image in a folder, by name."""
     path = (
         folder
         / {DatasetFormat.GROUND_TRUTH: "output.manifest", DatasetFormat.COCO: "coco.json", DatasetFormat.YOLO: "."}[
@@ -143,7 +143,7 @@ fractions = st.floats(0, 50).map(lambda value: round(value, 3))
 
 @pytest.mark.parametrize("label", ["0\x85", "a\u2028b", "bee\u00a0", "Bienenkönigin"])
 def test_a_label_with_characters_that_cannot_be_seen_stays_as_it_is(label: str, tmp_path: Path) -> None:
-    """A next-line character in a label became a blank on its way through YOLO's data.yaml."""
+    """Regression: a next-line character in a label became a space in YOLO's data.yaml."""
     row = record("a.png", (10, 10), (1, 1, 5, 5), labels=(label,))
     run(Drawn(tmp_path, (label,), (row,), {}), tmp_path / "yolo", DatasetFormat.YOLO)
     assert read_boxes(tmp_path / "yolo", DatasetFormat.YOLO) == [("a.png", (10, 10), [(label, (1, 1, 5, 5))])]

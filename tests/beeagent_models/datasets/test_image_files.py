@@ -1,4 +1,4 @@
-"""One truth about an image: what the agent decodes, every command decodes, and what it refuses, they refuse."""
+"""Agent and commands decode, and refuse, the same image files."""
 
 import json
 import struct

@@ -38,7 +38,7 @@ def write(folder: Path, *rows: dict[str, Any] | str | bytes) -> Path:
 def found(
     manifest: Path, *, labels: str | None = None, attribute: str | None = None, images: bool = True
 ) -> list[tuple[int, str, str]]:
-    """Give line, kind and words of each defect."""
+    """Return line, kind and words of each defect."""
     defects = list(check_dataset(str(manifest), labels=labels, attribute=attribute, images=images))
     for defect in defects:
         assert str(defect) == f"{defect.where}: {defect.kind.value}: {defect.what}"

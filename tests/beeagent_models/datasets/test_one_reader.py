@@ -1,4 +1,4 @@
-"""One reader for each form: what check passes, convert and read_dataset take; what they refuse, check names."""
+"""One reader per format: `check`, `convert` and `read_dataset` accept, and refuse, the same datasets."""
 
 import codecs
 import json

@@ -21,7 +21,7 @@ def write(folder: Path, *names: str) -> Path:
 def split(
     manifest: Path, *, fraction: float = 0.25, seed: int = 0, by_series: bool = True, pattern: str | None = None
 ) -> tuple[list[str], list[str]]:
-    """Give the lines of both parts."""
+    """Return the lines of both parts."""
     parts = split_manifest(
         manifest, out=manifest.parent / "parts", fraction=fraction, seed=seed, by_series=by_series, pattern=pattern
     )

@@ -21,7 +21,7 @@ def image(path: Path) -> None:
 
 
 def found(data: object, folder: Path, *, labels: str | None = None) -> list[tuple[str, str, str]]:
-    """Give place within the folder, kind and words of each defect."""
+    """Return place within the folder, kind and words of each defect."""
     defects = list(check_dataset(str(data), labels=labels))
     assert not any("\n" in str(defect) for defect in defects)
     return [(d.where.removeprefix(f"{folder}/"), d.kind.value, d.what) for d in defects]

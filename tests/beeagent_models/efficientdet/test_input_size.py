@@ -31,7 +31,7 @@ def test_side_out_of_range_is_refused(text: str) -> None:
 
 @given(SIDES, SIDES)
 def test_allowed_sizes_are_those_at_which_the_backbone_rounds_nothing(width: int, height: int) -> None:
-    """Where a feature map is rounded up, its cells are not where the anchors are."""
+    """With a rounded-up feature map, cells and anchors are not aligned."""
     shapes = feature_shapes(config_for("lite0", labels=("bee",)), height, width)
     exact = [
         (rows * 2**level, columns * 2**level) == (height, width)

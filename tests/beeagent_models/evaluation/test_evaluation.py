@@ -41,7 +41,7 @@ def labelled(path: Path, *boxes: tuple[int, int, int, int]) -> LabelledImage:
 
 @pytest.fixture
 def detector(tmp_path: Path) -> Detector:
-    """Give a real TFLite model that finds the red of an image, exactly, and calls it a bee."""
+    """Return a real TFLite model that detects red areas exactly, with the label bee."""
     (tmp_path / "red.tflite").write_bytes(
         tiny_models.edge_finder(size=SIDE, names={kind: kind for kind in tiny_models.OUTPUTS})
     )
@@ -52,7 +52,7 @@ def detector(tmp_path: Path) -> Detector:
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Dataset:
-    """Give one bee found, one missed with a weaker false alarm elsewhere, and an empty image."""
+    """Return a detected bee, a missed bee with a weaker false alarm elsewhere, and an empty image."""
     return Dataset(
         name="red things",
         labels=("bee",),

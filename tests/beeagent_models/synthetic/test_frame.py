@@ -49,7 +49,7 @@ def test_images_differ_in_bees_and_light() -> None:
 
 
 def test_bees_stand_out_from_the_background() -> None:
-    """The boxes hold something: their centres differ from their surroundings more than the rest of a image does."""
+    """The centres of boxes differ from their surroundings more than the rest of an image."""
     inside, outside = [], []
     for k in range(30):
         frame = random_scene_frame(np.random.default_rng([2, k]), width=320, height=240)

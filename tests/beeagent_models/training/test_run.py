@@ -227,11 +227,11 @@ def test_another_image_or_label_is_another_dataset(tmp_path: Path) -> None:
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
-    """A run was stopped as soon as it had done enough steps."""
+    """Regression: a run was stopped as soon as it had done enough steps."""
 
 
 def test_backbone_factor_0_leaves_the_backbone_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The optimizer of a run knows the backbone: it was trained like the heads, and forgot what ImageNet taught it."""
+    """Regression: the backbone was trained at the rate of the heads, and lost its ImageNet features."""
     monkeypatch.setattr(detector_model, "config_for", thin_config)
     networks = []
     for steps in (1, 3):

@@ -1,4 +1,4 @@
-"""The scene that goes on: exact boxes, determinism, coming and going."""
+"""The moving scene: exact boxes, determinism, arriving and leaving bees."""
 
 import math
 from dataclasses import replace

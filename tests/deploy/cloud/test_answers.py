@@ -39,7 +39,7 @@ def dead_letters(stack: Stack) -> EventSource:
 
 @pytest.fixture
 def waits(source: EventSource) -> list[int]:  # noqa: ARG001 - comes first
-    """The waits that the function asks for, in seconds."""
+    """The visibility timeouts set by the function, in seconds."""
     asked: list[int] = []
     _, clients = handler._warm()
     clients.sqs.meta.events.register(

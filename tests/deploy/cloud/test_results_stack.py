@@ -1,4 +1,4 @@
-"""The stack for the results of a fleet: its template, and our messages on their way to the saved queries."""
+"""The results stack of a fleet: its template, and messages of the agent up to the saved queries."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""`beeagent rollout` deploys to canaries, watches their statuses at a real broker, and goes on or stops.
+"""`beeagent rollout` deploys to canaries, watches their statuses at a real broker, and continues or stops.
 
 The account is a stand-in: boto3's requests to it and its answers are checked by AWS's own models.
 """

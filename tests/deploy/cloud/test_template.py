@@ -1,4 +1,4 @@
-"""The template by its text, and the stack that is made of it."""
+"""The template of the cloud stack, and the stack created from it."""
 
 import json
 from typing import Any

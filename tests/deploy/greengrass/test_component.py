@@ -1,4 +1,4 @@
-"""The component is built, installed and run as by a nucleus: as an ordinary user, without network."""
+"""The component, built, installed and run as by a nucleus: as an unprivileged user, without network."""
 
 import json
 import os
@@ -267,7 +267,7 @@ def test_damaged_installation_is_repaired(installed: Device) -> None:
 
 
 def stamped(device: Device, **more: str) -> Path:
-    """Make the environment in use look like one of another Python or artifact; return its path."""
+    """Change the stamp of the environment in use to another Python or artifact; return its path."""
     environment = (device.folder / "venv").resolve()
     stamp = environment / install.STAMP
     stamp.write_text(json.dumps({**json.loads(stamp.read_text()), **more}))

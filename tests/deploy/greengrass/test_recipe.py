@@ -1,4 +1,4 @@
-"""The recipe and its companions are valid in all forms that the build creates, and the check finds each defect."""
+"""The recipe and policies are valid in all variants of the build, and the check finds each defect."""
 
 import itertools
 import json

@@ -45,7 +45,7 @@ def test_role_of_the_job_has_minimum_permissions(name: str) -> None:
 
 
 class Job:
-    """A container of a training job, as SageMaker lays it out, with the toolkit run in it for real."""
+    """The folders of a SageMaker training container, in which the real toolkit runs."""
 
     def __init__(self, folder: Path, hyperparameters: dict[str, str], *, channels: tuple[str, ...]) -> None:
         self.folder, self.log = folder, folder / "log"

@@ -1,4 +1,4 @@
-"""The page in a real browser, as its users use it: by mouse, by finger, by keyboard, on a phone and on a desk."""
+"""The page in a real browser: with mouse, touch and keyboard, on a phone and a desktop."""
 
 from __future__ import annotations
 

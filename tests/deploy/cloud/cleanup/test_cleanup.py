@@ -1,4 +1,4 @@
-"""What beeagent made goes, and nothing else: beside each kind of thing there is one of somebody else's."""
+"""The clean-up removes the resources of beeagent and keeps foreign ones of each kind."""
 
 import json
 from dataclasses import asdict
@@ -67,7 +67,7 @@ def add_stack(name: str, tags: dict[str, str]) -> None:
 
 
 def snapshot(account: CustomLabelsAccount) -> dict[str, Any]:
-    """Give all there is in the account."""
+    """Return all resources in the account."""
     s3, cloudformation = boto3.client("s3"), boto3.client("cloudformation")
     buckets: dict[str, Any] = {}
     for bucket in s3.list_buckets()["Buckets"]:

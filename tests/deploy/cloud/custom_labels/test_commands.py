@@ -1,4 +1,4 @@
-"""From nothing to a trained model, on the command line: S3 is moto's, Rekognition the stand-in with its account."""
+"""`beeagent rekognition create`, `import`, `train` and `metrics`, with moto for S3 and a mock of Rekognition."""
 
 import json
 import signal
