@@ -1,4 +1,4 @@
-"""The times of `--active`: by the clock, by the sun, over midnight, and where the sun does not set."""
+"""The times of `--active`: by clock and sun, over midnight, and with midnight sun."""
 
 from datetime import date, datetime, time, timedelta, timezone
 from zoneinfo import ZoneInfo

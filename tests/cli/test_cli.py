@@ -1,4 +1,4 @@
-"""A mistake of the user is one line on standard error and exit code 2, without traceback."""
+"""User errors are one line on standard error and exit code 2, without traceback."""
 
 import json
 import shutil

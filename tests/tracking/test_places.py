@@ -98,7 +98,7 @@ corners = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=3
 
 
 @given(corners, st.lists(st.tuples(st.floats(0.01, 0.99), st.floats(0.01, 0.99)), min_size=1, max_size=20))
-def test_area_contains_what_opencv_says(polygon: list[tuple[int, int]], points: list[tuple[float, float]]) -> None:
+def test_area_contains_matches_opencv(polygon: list[tuple[int, int]], points: list[tuple[float, float]]) -> None:
     try:
         places = Places.model_validate({"zones": {"a": {"points": [(x / 20, y / 20) for x, y in polygon]}}})
     except ValueError:
