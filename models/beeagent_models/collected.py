@@ -214,7 +214,7 @@ def _draw(collected: Collected, shown: Sequence[Disagreement], *, folder: Path |
 
 def _count(index: int, matches: ImageMatches) -> Disagreement:
     both, edge_alone = matches.scored & matches.hits, matches.scored & ~matches.hits
-    return Disagreement(index, int(both.sum()), int((matches.found_at < 0).sum()), int(edge_alone.sum()))
+    return Disagreement(index, int(both.sum()), int((matches.matched_confidence < 0).sum()), int(edge_alone.sum()))
 
 
 def _summary(found: Sequence[Disagreement]) -> list[str]:

@@ -91,7 +91,7 @@ def draw_truth(  # noqa: PLR0913 - an image, what is known of it, and how to sho
         uint8, BGR: a copy, enlarged by a whole factor if the image is small.
     """
     scene = _enlarged(pixels)
-    hits, alarms, missed = matches.judged(detections.confidences, threshold)
+    hits, alarms, missed = matches.classify(detections.confidences, threshold)
     ratios = (image.boxes / np.array([image.width, image.height] * 2, np.float32)).astype(np.float32)
     confidences = [f"{confidence:.2f}" for confidence in detections.confidences]
     for boxes, texts, colour in (

@@ -66,7 +66,7 @@ def test_few_images_make_a_small_sheet(garden: Path, tmp_path: Path) -> None:
         (None, None, "give --out, --sheet or both"),
         (None, "sheet.xyz", r"end its name in \.png or \.jpg"),
         (None, "nowhere/sheet.png", "there is no folder"),
-        ("garden/data.yaml", None, "cannot be made"),
+        ("garden/data.yaml", None, "cannot be created"),
     ],
 )
 def test_what_cannot_be_drawn_to_is_refused(

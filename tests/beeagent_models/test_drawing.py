@@ -95,7 +95,7 @@ def test_hits_misses_and_false_alarms_have_their_colours() -> None:
     matches = ImageMatches(
         scored=np.array([True, True]),
         hits=np.array([True, False]),
-        found_at=np.array([float(np.float32(0.9)), -1.0]),
+        matched_confidence=np.array([float(np.float32(0.9)), -1.0]),
         ignored=np.zeros(2, np.bool_),
     )
     drawn = draw_truth(grey(), image, found, matches, threshold=0.5)

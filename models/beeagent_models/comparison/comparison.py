@@ -62,7 +62,7 @@ def agreement(evaluations: tuple[Evaluation, ...], first: int, second: int) -> A
     """
     one, other = evaluations[first], evaluations[second]
     ours, theirs = (
-        np.concatenate([match.found(evaluation.point.threshold) for match in evaluation.metrics.matches])
+        np.concatenate([match.matched(evaluation.point.threshold) for match in evaluation.metrics.matches])
         for evaluation in (one, other)
     )
     return Agreement(
@@ -81,13 +81,13 @@ def _apart(one: Evaluation, other: Evaluation) -> NDArray[np.int64]:
     dataset, ours, theirs = one.dataset, _counted(one), _counted(other)
     images = tuple(_labelled_by(found, image, dataset) for found, image in zip(ours, dataset.images, strict=True))
     matches = coco_metrics(Dataset(dataset.name, images, dataset.labels), theirs).matches
-    return np.array([int((~match.found(0.0)).sum()) + int((~match.hits).sum()) for match in matches], np.int64)
+    return np.array([int((~match.matched(0.0)).sum()) + int((~match.hits).sum()) for match in matches], np.int64)
 
 
 def _counted(evaluation: Evaluation) -> list[Detections]:
     """Return the detections of the dataset's classes at the chosen threshold."""
     counted = []
-    for found, match in zip(evaluation.found, evaluation.metrics.matches, strict=True):
+    for found, match in zip(evaluation.detections, evaluation.metrics.matches, strict=True):
         kept = match.scored & (found.confidences >= np.float32(evaluation.point.threshold))
         counted.append(Detections(found.boxes[kept], found.confidences[kept], found.class_ids[kept], found.labels))
     return counted
@@ -293,7 +293,7 @@ def compare(dataset: Dataset, findings: Sequence[Findings], *, prices: Price, dr
     contenders = []
     for one in findings:
         try:
-            evaluation = measure(dataset, one.found, choice=ThresholdChoice(), seconds=one.seconds)
+            evaluation = measure(dataset, one.detections, choice=ThresholdChoice(), seconds=one.seconds)
         except InputError as error:
             raise InputError(f"{one.name}: {error}") from None
         points = tuple(choose_threshold(evaluation.curve, choice) for choice in drawing.choices)

@@ -117,7 +117,7 @@ class Findings:
 
     name: str
     kind: Kind
-    found: tuple[Detections, ...]
+    detections: tuple[Detections, ...]
     seconds: NDArray[np.float64] | None
     sent: NDArray[np.int64]
 

@@ -99,8 +99,8 @@ def _cell(index: int, image: LabelledImage, contender: Contender, point: Operati
     """Return what a contender made of an image at a threshold; None where there is no such threshold."""
     if not point.floors_kept:
         return None
-    found, matches = contender.findings.found[index], contender.evaluation.metrics.matches[index]
-    hits, alarms, missed = matches.judged(found.confidences, point.threshold)
+    found, matches = contender.findings.detections[index], contender.evaluation.metrics.matches[index]
+    hits, alarms, missed = matches.classify(found.confidences, point.threshold)
     boxes = found.boxes * np.array([image.width, image.height] * 2, np.float64)
     return {
         "counts": f"threshold {point.threshold:.3f}: {int(hits.sum())} found, {int(missed.sum())} missed, "

@@ -74,7 +74,7 @@ class ResultsSource:
         return Findings(
             name=self._name,
             kind="messages" if messages else "answers",
-            found=tuple(found),
+            detections=tuple(found),
             seconds=np.array(took) / 1e3 if len(took) == len(known) else None,
             sent=np.array(sent, np.int64),
         )

@@ -169,7 +169,7 @@ def test_evaluate_measures_each_dataset_by_itself_at_the_threshold_of_the_first(
 
 def test_no_threshold_is_chosen_on_images_without_a_bee(model: Path, lawn: Path) -> None:
     labels = model.parent / "labels.txt"
-    with pytest.raises(InputError, match="lawn: not one of its 2 images has a box"):
+    with pytest.raises(InputError, match="lawn: none of its 2 images has a box"):
         beeagent("evaluate", model, lawn, "--labels", labels, "--best-f1")
     assert "0.500" in succeeding("evaluate", model, lawn, "--labels", labels, "--threshold", "0.5")
 
@@ -250,12 +250,12 @@ def test_evaluate_prints_a_table_and_draws(model: Path, garden: Path, tmp_path: 
         (["--threshold", "0.5", "--recall-floor", "0.5"], "exclude each other"),
         (["--plot", "curve.docx"], "must end in"),
         (["--threads", "0"], "threads is 0"),
-        (["--certainty", "0.95"], "a certainty is that of a precision floor"),
+        (["--certainty", "0.95"], "a certainty needs a precision floor"),
         (["--max-false-alarms", "-1"], "--max-false-alarms is -1"),
         (["--max-false-alarms", "1", "--threshold", "0.5"], "leave out --threshold"),
         (["--min-size", "-1"], "--min-size is -1: allowed are 0 to 1000 pixels"),
         (["--min-size", "nan"], "--min-size is nan"),
-        (["--pictures", "labels.txt"], "cannot be made"),
+        (["--pictures", "labels.txt"], "cannot be created"),
     ],
 )
 def test_evaluate_refuses_what_cannot_be(

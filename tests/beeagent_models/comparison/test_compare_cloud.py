@@ -65,7 +65,7 @@ def test_each_image_is_asked_about_once(server: RekognitionServer, dataset: Data
     asking = Asking(dataset)
     assert asking.source.calls == 3
     findings = asking.find()
-    assert [found.confidences.tolist() for found in findings.found] == [
+    assert [found.confidences.tolist() for found in findings.detections] == [
         pytest.approx([0.9, 0.8]),
         pytest.approx([0.9]),
         pytest.approx([0.3]),
@@ -183,7 +183,7 @@ def test_where_answers_cannot_be_kept_nothing_is_asked(
     server: RekognitionServer, dataset: Dataset, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be made"):
+    with pytest.raises(InputError, match="cannot be created"):
         Asking(dataset, keep=tmp_path / "file")
     with pytest.raises(InputError, match=r"'\.\./x' cannot be the name of a cache folder"):
         Asking(dataset, keep=tmp_path, name="../x")

@@ -105,12 +105,12 @@ def test_answers_are_read_by_either_name(tmp_path: Path) -> None:
     results = {name: answer(rows) for name, rows in zip(names, CAREFUL, strict=True)}
     findings = found_in(write(tmp_path / "kept", results), dataset)
     assert (findings.kind, findings.in_cloud, findings.seconds) == ("answers", True, None)
-    assert [found.confidences.tolist() for found in findings.found] == [
+    assert [found.confidences.tolist() for found in findings.detections] == [
         pytest.approx([0.9, 0.8]),
         pytest.approx([0.9]),
         pytest.approx([0.3]),
     ]
-    assert findings.found[0].boxes[1].tolist() == pytest.approx([0.6, 0.6, 0.8, 0.8])
+    assert findings.detections[0].boxes[1].tolist() == pytest.approx([0.6, 0.6, 0.8, 0.8])
     # What a cloud model needs sent is the image.
     assert findings.sent.tolist() == [jpeg_bytes(load_image(image)) for image in dataset.images]
 
@@ -118,7 +118,7 @@ def test_answers_are_read_by_either_name(tmp_path: Path) -> None:
 def test_the_image_s_whole_name_comes_first(tmp_path: Path) -> None:
     results = {f"{name}.png.json": answer(rows) for name, rows in zip("abc", CAREFUL, strict=True)}
     findings = found_in(write(tmp_path / "kept", {**results, "a.json": answer(())}), bees(tmp_path))
-    assert len(findings.found[0]) == 2
+    assert len(findings.detections[0]) == 2
 
 
 def test_messages_tell_their_size_and_time(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_messages_are_matched_by_the_source_that_they_name(tmp_path: Path) -> No
     video = json.dumps({**message(()), "source": {"name": "a.png", "position_s": 1.0}})
     folder = write(tmp_path / "kept", {"run.jsonl": "\n".join([video, "", "no JSON", *lines]), "notes.json": "{}"})
     findings = found_in(folder, dataset)
-    assert [len(found) for found in findings.found] == [len(rows) for rows in CAREFUL]
+    assert [len(found) for found in findings.detections] == [len(rows) for rows in CAREFUL]
     assert findings.sent.tolist() == [len(line) for line in reversed(lines)]
 
 
@@ -158,7 +158,7 @@ def test_source_with_a_folder_is_that_of_the_image_in_such_a_folder(tmp_path: Pa
         for name in "abc"
     ]
     findings = found_in(write(tmp_path / "kept", {"run.jsonl": "\n".join(lines)}), dataset)
-    assert [len(found) for found in findings.found] == [0, 0, 0, 2, 2, 2]
+    assert [len(found) for found in findings.detections] == [0, 0, 0, 2, 2, 2]
 
 
 def test_result_of_another_source_is_refused(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_boxes_that_do_not_say_what_they_are_are_of_the_only_class(tmp_path: Pat
     box = {"left": 10, "top": 10, "width": 20, "height": 20, "confidence": 90}
     folder = write(tmp_path / "kept", {"a.json": [box], "b.json": [], "c.json": []})
     findings = found_in(folder, dataset)
-    assert findings.found[0].label(0) == "bee"
+    assert findings.detections[0].label(0) == "bee"
     two = Dataset("two", dataset.images, ("bee", "wasp"))
     with pytest.raises(InputError, match=r"a\.json: boxes without a label, where two is labelled bee, wasp"):
         found_in(folder, two)
@@ -188,7 +188,7 @@ def test_boxes_that_do_not_say_what_they_are_are_of_the_only_class(tmp_path: Pat
 def test_nothing_found_anywhere_is_a_result(tmp_path: Path) -> None:
     folder = write(tmp_path / "kept", {f"{name}.json": answer(()) for name in "abc"})
     findings = found_in(folder, bees(tmp_path))
-    assert [found.labels for found in findings.found] == [("bee",)] * 3
+    assert [found.labels for found in findings.detections] == [("bee",)] * 3
 
 
 def test_missing_results_are_named_and_counted(tmp_path: Path) -> None:

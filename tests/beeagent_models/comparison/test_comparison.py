@@ -117,7 +117,7 @@ def test_the_table_fits_a_terminal_of_80_columns(comparison: Comparison) -> None
 
 def test_labels_that_do_not_match_are_refused_by_name(tmp_path: Path) -> None:
     sources = [findings("careful", CAREFUL), findings("strange", HASTY, label="Apis")]
-    with pytest.raises(InputError, match=r"^strange: garden is labelled bee, but the model knows Apis: "):
+    with pytest.raises(InputError, match=r"^strange: garden is labelled bee, but the classes of the model are Apis: "):
         compare(bees(tmp_path), sources, prices=Price(4.0), drawing=DrawingThresholds())
 
 
