@@ -122,7 +122,7 @@ def test_an_image_is_written(tmp_path: Path, suffix: str) -> None:
 
 def test_an_image_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     for name in ("a", "a.docx"):
-        with pytest.raises(InputError, match=r"end its name in \.png or \.jpg"):
+        with pytest.raises(InputError, match=r"give a name that ends in \.png or \.jpg"):
             check_image_path(tmp_path / name)
     with pytest.raises(InputError, match="there is no folder"):
         check_image_path(tmp_path / "none" / "a.png")

@@ -101,8 +101,8 @@ def find_image(record: ImageRecord, find: Callable[[ImageRecord], Path], seen: F
         yield Defect.of(where, DefectKind.BAD_IMAGE, error)
         return FoundImage(record, path)
     if record.size is not None and record.size != (width, height):
-        stated = f"{record.size[0]}x{record.size[1]}"
-        what = f"the image {path} is {width}x{height}, not {stated} as stated"
+        expected = f"{record.size[0]}x{record.size[1]}"
+        what = f"the image {path} is {width}x{height}, not {expected} as in the dataset"
         yield Defect(where, DefectKind.SIZE_WRONG, what)
         return FoundImage(record, path)
     return FoundImage(record.sized((width, height)), path)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from beeagent_models.datasets import LabelledImage, load_image
 from beeagent_models.datasets.atomic_write import atomic_write
 from beeagent_models.datasets.ground_truth import Labelling, manifest_line
-from beeagent_models.drawing import ContactSheet, Pixels, draw_labels, fitted, write_image
+from beeagent_models.drawing import ContactSheet, Pixels, draw_labels, fit_square, write_image
 from beeagent_models.evaluation.coco_metrics import boxes_in_pixels
 from beeagent_models.evaluation.measurement import Evaluation
 
@@ -121,6 +121,6 @@ def _crop(alarm: FalseAlarm) -> Pixels:
         min(length, max(1, round(float(middle + side / 2))))
         for middle, length in zip(center, (image.width, image.height), strict=True)
     )
-    shown = fitted(np.ascontiguousarray(load_image(image)[top:bottom, left:right]), _SIDE)
+    shown = fit_square(np.ascontiguousarray(load_image(image)[top:bottom, left:right]), _SIDE)
     ratios = (box - [left, top, left, top]) / [right - left, bottom - top, right - left, bottom - top]
     return draw_labels(shown, np.clip(ratios, 0, 1).astype(np.float32)[None], np.zeros(1, np.int64), [""])

@@ -316,15 +316,13 @@ def test_show_finds_the_result_on_an_image_by_its_source(message: Path, garden: 
     lines.write_text("\n".join(json.dumps(one) for one in about))
     image = garden / "images" / "a.png"
     assert succeeding("show", image, lines, "--out", out) == f"{out}: 1 bee\n"
-    assert succeeding("show", image, lines, "--out", out, "--line", "1") == f"{out}: nothing found\n"
+    assert succeeding("show", image, lines, "--out", out, "--line", "1") == f"{out}: no detections\n"
     lines.write_text(json.dumps(about[0]))
-    with pytest.raises(InputError, match=r"is about b\.png, not about .*a\.png"):
+    with pytest.raises(InputError, match=r"is of b\.png, not of .*a\.png"):
         beeagent("show", image, lines, "--out", out)
     about[1]["source"]["name"] = "c.png"
     lines.write_text("\n".join(json.dumps(one) for one in about))
-    with pytest.raises(
-        InputError, match=r"no result in .*run\.jsonl names a\.png as its source: choose one with --line"
-    ):
+    with pytest.raises(InputError, match=r"no result in .*run\.jsonl has the source a\.png: choose one with --line"):
         beeagent("show", image, lines, "--out", out)
 
 
@@ -346,7 +344,7 @@ def test_show_draws_onto_the_frame_of_a_video_that_the_result_is_about(tmp_path:
     with pytest.raises(InputError, match=r"hive\.avi ends before 9 s"):
         beeagent("show", video, lines, "--out", out)
     lines.write_text(json.dumps({**json.loads(ended.stdout.splitlines()[0]), "source": {"name": "hive.avi"}}))
-    with pytest.raises(InputError, match="does not say which of its frames"):
+    with pytest.raises(InputError, match="has no position in it"):
         beeagent("show", video, lines, "--out", out)
 
 
@@ -361,7 +359,7 @@ def test_show_draws_rekognitions_answer_from_a_threshold_on(garden: Path, tmp_pa
     drawn = cv2.imread(str(out))
     assert drawn is not None
     assert tuple(drawn[320, 160]) not in {(40, 40, 40), (0, 0, 255)}
-    assert succeeding("show", image, answer, "--out", out, "--threshold", "1") == f"{out}: nothing found\n"
+    assert succeeding("show", image, answer, "--out", out, "--threshold", "1") == f"{out}: no detections\n"
     with pytest.raises(InputError, match="threshold is 50"):
         beeagent("show", image, answer, "--out", out, "--threshold", "50")
 
@@ -371,8 +369,8 @@ def test_show_draws_rekognitions_answer_from_a_threshold_on(garden: Path, tmp_pa
     [
         ("none.png", "out.png", r"none\.png: cannot be read: No such file"),
         ("labels.txt", "out.png", r"labels\.txt: is not an image"),
-        ("wide.png", "out.png", r"wide\.png is 128x64, .* belongs to another image"),
-        ("garden/images/a.png", "out.xyz", r"end its name in \.png or \.jpg"),
+        ("wide.png", "out.png", r"wide\.png is 128x64, .* give the image of the result"),
+        ("garden/images/a.png", "out.xyz", r"give a name that ends in \.png or \.jpg"),
     ],
 )
 def test_show_refuses_what_cannot_be(message: Path, garden: Path, image: str, out: str, message_text: str) -> None:
