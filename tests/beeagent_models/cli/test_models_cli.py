@@ -179,7 +179,7 @@ def test_a_threshold_leaves_so_many_false_alarms_on_images_without_a_bee(model: 
     first, second = json.loads(succeeding(*arguments, lawn, "--max-false-alarms", "0.5"))["datasets"]
     assert second["false_alarms_per_image_without_boxes"] == 0.5
     assert first["threshold_chosen_by"] == ("best recall with at most 0.5 false alarms per image without a box on lawn")
-    with pytest.raises(InputError, match="--max-false-alarms needs images without any box"):
+    with pytest.raises(InputError, match="--max-false-alarms needs images without a box"):
         beeagent(*arguments, "--max-false-alarms", "0.5")
 
 
@@ -201,7 +201,7 @@ def test_the_hardest_images_without_a_bee_are_shown(model: Path, garden: Path, l
 
 def test_without_images_without_a_bee_no_false_alarms_are_shown(model: Path, garden: Path, tmp_path: Path) -> None:
     labels = model.parent / "labels.txt"
-    with pytest.raises(InputError, match="--false-alarms needs images without any box"):
+    with pytest.raises(InputError, match="--false-alarms needs images without a box"):
         beeagent("evaluate", model, f"{garden}=bee", "--labels", labels, "--false-alarms", tmp_path / "alarms")
     assert not (tmp_path / "alarms").exists()
 
@@ -246,7 +246,7 @@ def test_evaluate_prints_a_table_and_draws(model: Path, garden: Path, tmp_path: 
     ("options", "message"),
     [
         (["--threshold", "1.5"], "threshold is 1.5: allowed are 0 to 1"),
-        (["--threshold", "0.5", "--best-f1"], "--best-f1 chooses the threshold by itself"),
+        (["--threshold", "0.5", "--best-f1"], "--best-f1 excludes --threshold"),
         (["--threshold", "0.5", "--recall-floor", "0.5"], "exclude each other"),
         (["--plot", "curve.docx"], "must end in"),
         (["--threads", "0"], "threads is 0"),
@@ -390,7 +390,7 @@ def test_synthesize_makes_a_dataset(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", ["96", "96x", "x64", "96X64", "-96x64", "9.5x64", "²x64"])
 def test_a_malformed_size_is_refused(tmp_path: Path, size: str) -> None:
-    with pytest.raises(InputError, match="write WIDTHxHEIGHT"):
+    with pytest.raises(InputError, match="give WIDTHxHEIGHT"):
         beeagent("dataset", "synthesize", "--out", tmp_path / "drawn", f"--size={size}")
     assert not (tmp_path / "drawn").exists()
 

@@ -69,7 +69,7 @@ def test_what_a_class_that_is_not_labelled_found_sets_nobody_apart(tmp_path: Pat
     other = findings("other", (*CAREFUL[:2], (((0, 0, 20, 20), 0.95),)))
     mixed = tuple(
         type(found)(found.boxes, found.confidences, found.class_ids + (index == 2), ("bee", "ant"))
-        for index, found in enumerate(other.found)
+        for index, found in enumerate(other.detections)
     )
     other = type(other)(other.name, other.kind, mixed, other.seconds, other.sent)
     comparison = compare(bees(tmp_path), [careful, other], prices=Price(4.0), drawing=DrawingThresholds())

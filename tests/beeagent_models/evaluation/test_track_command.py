@@ -214,13 +214,13 @@ def test_wrong_options_are_refused(folder: Path) -> None:
     tracks = ("--tracks", folder / "truth.jsonl")
     predictions = ("--predictions", folder / "predicted.jsonl")
     for arguments, message in (
-        ((), "give a MODEL and DATA to measure it on, or --tracks TRUTH --predictions FILE"),
+        ((), "give a MODEL and DATA, or --tracks TRUTH --predictions FILE"),
         (("model",), "give a MODEL and DATA"),
         (predictions, "need a ground truth: give --tracks TRUTH or --crossings TRUTH"),
         (tracks, "need predictions: give --predictions FILE"),
         (
             (*tracks, *predictions, "--threshold", "0.5"),
-            "--threshold belongs to the evaluation of a model: leave it out",
+            "--threshold is for the evaluation of a model: leave it out",
         ),
         (("model", "data", *tracks, *predictions), "belongs to the evaluation of a model"),
         ((*tracks, *predictions, "--rates", "30,7"), "--rates has '7': allowed are the video's 30 frames/s"),
