@@ -64,9 +64,9 @@ def test_few_images_make_a_small_sheet(garden: Path, tmp_path: Path) -> None:
     ("folder", "sheet", "message"),
     [
         (None, None, "give --out, --sheet or both"),
-        (None, "sheet.xyz", r"end its name in \.png or \.jpg"),
+        (None, "sheet.xyz", r"give a name that ends in \.png or \.jpg"),
         (None, "nowhere/sheet.png", "there is no folder"),
-        ("garden/data.yaml", None, "cannot be made"),
+        ("garden/data.yaml", None, "cannot be created"),
     ],
 )
 def test_unwritable_output_is_refused(

@@ -103,7 +103,7 @@ def test_the_kinds_of_images_are_drawn_by_their_shares(tmp_path: Path, monkeypat
 
         return note
 
-    for name in ("_with_cutouts", "_around_object", "_photograph"):
+    for name in ("_paste_cutouts", "_around_object", "_photograph"):
         monkeypatch.setattr(composer, name, noted(name))
     rng, firsts = np.random.default_rng(2), []
     for _ in range(400):
@@ -111,7 +111,7 @@ def test_the_kinds_of_images_are_drawn_by_their_shares(tmp_path: Path, monkeypat
         composer._part(rng, width=64, height=64)
         # A cut-out is pasted onto a background, which is a piece around nothing: it comes last.
         firsts.append("_photograph" if drawn[0] == "_photograph" else drawn[-1])
-    shares = [firsts.count(name) / 400 for name in ("_around_object", "_with_cutouts", "_photograph")]
+    shares = [firsts.count(name) / 400 for name in ("_around_object", "_paste_cutouts", "_photograph")]
     np.testing.assert_allclose(shares, [0.5, 0.3, 0.2], atol=0.08)
 
 

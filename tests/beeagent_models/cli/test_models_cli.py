@@ -167,7 +167,7 @@ def test_evaluate_measures_datasets_separately_at_the_first_threshold(model: Pat
 
 def test_no_threshold_is_chosen_on_images_without_a_bee(model: Path, lawn: Path) -> None:
     labels = model.parent / "labels.txt"
-    with pytest.raises(InputError, match="lawn: not one of its 2 images has a box"):
+    with pytest.raises(InputError, match="lawn: none of its 2 images has a box"):
         beeagent("evaluate", model, lawn, "--labels", labels, "--best-f1")
     assert "0.500" in succeeding("evaluate", model, lawn, "--labels", labels, "--threshold", "0.5")
 
@@ -177,7 +177,7 @@ def test_a_threshold_leaves_so_many_false_alarms_on_images_without_a_bee(model: 
     first, second = json.loads(succeeding(*arguments, lawn, "--max-false-alarms", "0.5"))["datasets"]
     assert second["false_alarms_per_image_without_boxes"] == 0.5
     assert first["threshold_chosen_by"] == ("best recall with at most 0.5 false alarms per image without a box on lawn")
-    with pytest.raises(InputError, match="--max-false-alarms needs images without any box"):
+    with pytest.raises(InputError, match="--max-false-alarms needs images without a box"):
         beeagent(*arguments, "--max-false-alarms", "0.5")
 
 
@@ -199,7 +199,7 @@ def test_the_hardest_images_without_a_bee_are_shown(model: Path, garden: Path, l
 
 def test_without_images_without_a_bee_no_false_alarms_are_shown(model: Path, garden: Path, tmp_path: Path) -> None:
     labels = model.parent / "labels.txt"
-    with pytest.raises(InputError, match="--false-alarms needs images without any box"):
+    with pytest.raises(InputError, match="--false-alarms needs images without a box"):
         beeagent("evaluate", model, f"{garden}=bee", "--labels", labels, "--false-alarms", tmp_path / "alarms")
     assert not (tmp_path / "alarms").exists()
 
@@ -244,16 +244,16 @@ def test_evaluate_prints_a_table_and_draws(model: Path, garden: Path, tmp_path: 
     ("options", "message"),
     [
         (["--threshold", "1.5"], "threshold is 1.5: allowed are 0 to 1"),
-        (["--threshold", "0.5", "--best-f1"], "--best-f1 chooses the threshold by itself"),
+        (["--threshold", "0.5", "--best-f1"], "--best-f1 excludes --threshold"),
         (["--threshold", "0.5", "--recall-floor", "0.5"], "exclude each other"),
         (["--plot", "curve.docx"], "must end in"),
         (["--threads", "0"], "threads is 0"),
-        (["--certainty", "0.95"], "a certainty is that of a precision floor"),
+        (["--certainty", "0.95"], "a certainty needs a precision floor"),
         (["--max-false-alarms", "-1"], "--max-false-alarms is -1"),
         (["--max-false-alarms", "1", "--threshold", "0.5"], "leave out --threshold"),
         (["--min-size", "-1"], "--min-size is -1: allowed are 0 to 1000 pixels"),
         (["--min-size", "nan"], "--min-size is nan"),
-        (["--pictures", "labels.txt"], "cannot be made"),
+        (["--pictures", "labels.txt"], "cannot be created"),
     ],
 )
 def test_evaluate_refuses_invalid_options(
@@ -314,15 +314,13 @@ def test_show_finds_the_result_on_an_image_by_its_source(message: Path, garden: 
     lines.write_text("\n".join(json.dumps(one) for one in about))
     image = garden / "images" / "a.png"
     assert succeeding("show", image, lines, "--out", out) == f"{out}: 1 bee\n"
-    assert succeeding("show", image, lines, "--out", out, "--line", "1") == f"{out}: nothing found\n"
+    assert succeeding("show", image, lines, "--out", out, "--line", "1") == f"{out}: no detections\n"
     lines.write_text(json.dumps(about[0]))
-    with pytest.raises(InputError, match=r"is about b\.png, not about .*a\.png"):
+    with pytest.raises(InputError, match=r"is of b\.png, not of .*a\.png"):
         beeagent("show", image, lines, "--out", out)
     about[1]["source"]["name"] = "c.png"
     lines.write_text("\n".join(json.dumps(one) for one in about))
-    with pytest.raises(
-        InputError, match=r"no result in .*run\.jsonl names a\.png as its source: choose one with --line"
-    ):
+    with pytest.raises(InputError, match=r"no result in .*run\.jsonl has the source a\.png: choose one with --line"):
         beeagent("show", image, lines, "--out", out)
 
 
@@ -344,7 +342,7 @@ def test_show_draws_onto_the_frame_of_a_video_that_the_result_is_about(tmp_path:
     with pytest.raises(InputError, match=r"hive\.avi ends before 9 s"):
         beeagent("show", video, lines, "--out", out)
     lines.write_text(json.dumps({**json.loads(ended.stdout.splitlines()[0]), "source": {"name": "hive.avi"}}))
-    with pytest.raises(InputError, match="does not say which of its frames"):
+    with pytest.raises(InputError, match="has no position in it"):
         beeagent("show", video, lines, "--out", out)
 
 
@@ -359,7 +357,7 @@ def test_show_draws_rekognitions_answer_from_a_threshold_on(garden: Path, tmp_pa
     drawn = cv2.imread(str(out))
     assert drawn is not None
     assert tuple(drawn[320, 160]) not in {(40, 40, 40), (0, 0, 255)}
-    assert succeeding("show", image, answer, "--out", out, "--threshold", "1") == f"{out}: nothing found\n"
+    assert succeeding("show", image, answer, "--out", out, "--threshold", "1") == f"{out}: no detections\n"
     with pytest.raises(InputError, match="threshold is 50"):
         beeagent("show", image, answer, "--out", out, "--threshold", "50")
 
@@ -369,8 +367,8 @@ def test_show_draws_rekognitions_answer_from_a_threshold_on(garden: Path, tmp_pa
     [
         ("none.png", "out.png", r"none\.png: cannot be read: No such file"),
         ("labels.txt", "out.png", r"labels\.txt: is not an image"),
-        ("wide.png", "out.png", r"wide\.png is 128x64, .* belongs to another image"),
-        ("garden/images/a.png", "out.xyz", r"end its name in \.png or \.jpg"),
+        ("wide.png", "out.png", r"wide\.png is 128x64, .* give the image of the result"),
+        ("garden/images/a.png", "out.xyz", r"give a name that ends in \.png or \.jpg"),
     ],
 )
 def test_show_refuses_invalid_options(message: Path, garden: Path, image: str, out: str, message_text: str) -> None:
@@ -390,7 +388,7 @@ def test_synthesize_makes_a_dataset(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", ["96", "96x", "x64", "96X64", "-96x64", "9.5x64", "²x64"])
 def test_a_malformed_size_is_refused(tmp_path: Path, size: str) -> None:
-    with pytest.raises(InputError, match="write WIDTHxHEIGHT"):
+    with pytest.raises(InputError, match="give WIDTHxHEIGHT"):
         beeagent("dataset", "synthesize", "--out", tmp_path / "drawn", f"--size={size}")
     assert not (tmp_path / "drawn").exists()
 

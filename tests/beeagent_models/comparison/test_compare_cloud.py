@@ -65,7 +65,7 @@ def test_each_image_is_sent_once(server: RekognitionServer, dataset: Dataset) ->
     asking = Asking(dataset)
     assert asking.source.calls == 3
     findings = asking.find()
-    assert [found.confidences.tolist() for found in findings.found] == [
+    assert [found.confidences.tolist() for found in findings.detections] == [
         pytest.approx([0.9, 0.8]),
         pytest.approx([0.9]),
         pytest.approx([0.3]),
@@ -88,7 +88,7 @@ def test_throttling_is_waited_for(server: RekognitionServer, dataset: Dataset) -
     throttled = Fault("ThrottlingException", retry_after="7")
     server.will(throttled, Fault("ProvisionedThroughputExceededException"), Reset(), *ANSWERS)
     asking = Asking(dataset)
-    assert len(asking.find().found[0]) == 2
+    assert len(asking.find().detections[0]) == 2
     assert len(server.requests) == 6
     assert asking.waits[0] == 7
     assert 1 <= asking.waits[1] <= 2
@@ -116,7 +116,7 @@ def test_number_of_attempts_is_limited(server: RekognitionServer, dataset: Datas
         ),
         (
             "AccessDeniedException",
-            "AccessDeniedException: rekognition:DetectCustomLabels is not permitted; give some that allow it",
+            "AccessDeniedException: rekognition:DetectCustomLabels is not permitted; give credentials with",
         ),
         ("ResourceNotFoundException", r"cloud: failed for a\.png: Rekognition returned ResourceNotFound"),
     ],
@@ -159,7 +159,7 @@ def test_kept_answers_are_compared_at_no_cost(server: RekognitionServer, dataset
     assert kept.seconds is not None
     assert live.seconds is not None
     assert kept.seconds == pytest.approx(live.seconds, abs=1e-4)
-    for one, other in zip(kept.found, live.found, strict=True):
+    for one, other in zip(kept.detections, live.detections, strict=True):
         assert one.boxes == pytest.approx(other.boxes, abs=1e-6)
         assert one.confidences == pytest.approx(other.confidences, abs=1e-6)
 
@@ -175,17 +175,17 @@ def test_only_missing_answers_are_requested(server: RekognitionServer, dataset: 
     again = Asking(dataset, keep=tmp_path / "kept")
     assert again.source.calls == 2
     server.will(*ANSWERS[1:])
-    assert [len(found) for found in again.find().found] == [2, 1, 1]
+    assert [len(found) for found in again.find().detections] == [2, 1, 1]
     assert len(server.requests) == 5
 
 
 def test_unwritable_cache_prevents_all_calls(server: RekognitionServer, dataset: Dataset, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be made"):
+    with pytest.raises(InputError, match="cannot be created"):
         Asking(dataset, keep=tmp_path / "file")
     with pytest.raises(InputError, match=r"'\.\./x' cannot be the name of a cache folder"):
         Asking(dataset, keep=tmp_path, name="../x")
     twins = Dataset("set", (*dataset.images, dataset.images[0]), ("bee",))
-    with pytest.raises(InputError, match=r"two images are called a\.png"):
+    with pytest.raises(InputError, match=r"two images have the name a\.png"):
         Asking(twins, keep=tmp_path / "kept")
     assert server.requests == []

@@ -85,9 +85,7 @@ def test_costs_of_live_and_cached_model(tmp_path: Path) -> None:
             "--keep", tmp_path / "kept", "--json", folder=tmp_path, **given,
         )  # fmt: skip
         assert live.returncode == 0, live.stderr
-        assert live.stderr == (
-            "live: about to make 3 calls; a call costs nothing by itself, the running model about $8.00 an hour\n"
-        )
+        assert live.stderr == ("live: making 3 calls; calls are free, the running model costs about $8.00 per hour\n")
         first, second = json.loads(live.stdout)["models"]
         assert (first["kind"], first["recall"], first["usd_per_1000_images"]) == ("cloud", 0.75, 4)
         assert (second["kind"], second["usd_per_1000_images"]) == ("answers", 4)
@@ -113,11 +111,11 @@ def test_the_table_is_printed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["careful"], "1 contenders: allowed are"),
+        (["careful"], "1 contenders: give"),
         (["careful", "nowhere"], "nowhere: there is no such bundle, .tflite or folder of results"),
         (["careful", "empty"], "empty: no result for 3 of 3 images"),
-        (["careful", "hasty,tiles=2x2"], "hasty: is a folder of results: tiles and labels are for a model"),
-        (["careful", f"{PROJECT_VERSION_ARN},tiles=2x2"], "is a cloud model: tiles and labels"),
+        (["careful", "hasty,tiles=2x2"], "hasty: is a folder of results: leave out tiles and labels"),
+        (["careful", f"{PROJECT_VERSION_ARN},tiles=2x2"], "is a cloud model: leave out tiles and labels"),
         (["careful", "x=arn:aws:s3:::bees"], "give the ARN of a Custom Labels model version"),
         (["careful", f"{BUNDLE},tiles=9x9"], "tiles is '9x9'"),
         (["careful", f"{BUNDLE / 'model.tflite'},labels=ants.txt"], "model: garden is labelled bee, but .* ant"),

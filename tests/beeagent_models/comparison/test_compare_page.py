@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from beeagent.errors import InputError
-from beeagent_models.comparison.charts import Line, Mark, chart, thinned
+from beeagent_models.comparison.charts import Line, Mark, chart, simplify
 from beeagent_models.comparison.comparison import Comparison, DrawingThresholds, Price, compare
 from beeagent_models.comparison.page import check_page_path, comparison_page, write_page
 from beeagent_models.datasets.image_files import load_image
@@ -156,9 +156,9 @@ points = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=50)
 
 
 @given(points)
-def test_a_thinned_curve_keeps_its_ends_and_nearly_its_course(drawn: list[tuple[float, float]]) -> None:
+def test_a_simplify_curve_keeps_its_ends_and_nearly_its_course(drawn: list[tuple[float, float]]) -> None:
     xs, ys = (np.array([point[axis] for point in drawn], np.float64) for axis in (0, 1))
-    thin_xs, thin_ys = thinned(xs, ys)
+    thin_xs, thin_ys = simplify(xs, ys)
     kept = list(zip(thin_xs, thin_ys, strict=True))
     assert len(kept) <= len(drawn)
     if drawn:

@@ -69,7 +69,7 @@ def test_detections_of_unlabelled_class_make_no_difference(tmp_path: Path) -> No
     other = findings("other", (*CAREFUL[:2], (((0, 0, 20, 20), 0.95),)))
     mixed = tuple(
         type(found)(found.boxes, found.confidences, found.class_ids + (index == 2), ("bee", "ant"))
-        for index, found in enumerate(other.found)
+        for index, found in enumerate(other.detections)
     )
     other = type(other)(other.name, other.kind, mixed, other.seconds, other.sent)
     comparison = compare(bees(tmp_path), [careful, other], prices=Price(4.0), drawing=DrawingThresholds())
@@ -117,7 +117,7 @@ def test_the_table_fits_a_terminal_of_80_columns(comparison: Comparison) -> None
 
 def test_labels_that_do_not_match_are_refused_by_name(tmp_path: Path) -> None:
     sources = [findings("careful", CAREFUL), findings("strange", HASTY, label="Apis")]
-    with pytest.raises(InputError, match=r"^strange: garden is labelled bee, but the model knows Apis: "):
+    with pytest.raises(InputError, match=r"^strange: garden is labelled bee, but the classes of the model are Apis: "):
         compare(bees(tmp_path), sources, prices=Price(4.0), drawing=DrawingThresholds())
 
 

@@ -224,7 +224,7 @@ def test_boxes_that_reach_out_are_refused_or_cut_and_counted(tmp_path: Path) -> 
     done = run(source, tmp_path / "out", DatasetFormat.COCO, clip=True)
     assert done.changes == {
         "boxes clipped to their image": 1,
-        "boxes left out because they lie outside of their image": 1,
+        "boxes left out: outside of their image": 1,
     }
     assert read_boxes(tmp_path / "out", DatasetFormat.COCO)[0][2] == [("bee", (0, 0, 10, 10)), ("bee", (1, 1, 40, 30))]
 
@@ -242,12 +242,12 @@ def test_boxes_that_reach_out_are_refused_or_cut_and_counted(tmp_path: Path) -> 
         (
             DatasetFormat.COCO,
             [record("a.png", (4, 3))] * 2,
-            r"a\.png would be the same file as the image at drawn:a\.png",
+            r"a\.png would overwrite the image at drawn:a\.png",
         ),
         (
             DatasetFormat.YOLO,
             [record("a.png", (4, 3)), record("a.jpg", (4, 3))],
-            r"a\.jpg has that of an earlier image",
+            r"a\.jpg and an earlier image differ only in their suffixes",
         ),
         (DatasetFormat.YOLO, [record("a.gif", (4, 3))], r"YOLO does not support images such as a\.gif"),
         (DatasetFormat.COCO, [record("", (4, 3))], "is not a usable image name"),
@@ -284,7 +284,7 @@ def test_crowds_and_outlines_are_reported(tmp_path: Path) -> None:
     }
     (tmp_path / "c.json").write_text(json.dumps(content))
     done = run(open_dataset(tmp_path / "c.json"), tmp_path / "yolo", DatasetFormat.YOLO)
-    assert done.changes == {"crowd regions left out, which are not boxes of single objects": 1}
+    assert done.changes == {"crowd regions left out: they are not boxes of single objects": 1}
     (tmp_path / "yolo" / "labels" / "a.txt").write_text("0 0.5 0.25 0.75 0.5 0.5 0.75 0.25 0.5\n")
     done = run(open_dataset(tmp_path / "yolo"), tmp_path / "gt", DatasetFormat.GROUND_TRUTH)
     assert done.changes["outlines, replaced by their bounding boxes"] == 1

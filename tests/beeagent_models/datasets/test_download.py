@@ -148,7 +148,7 @@ def test_permanently_busy_server_fails(served: Served, tmp_path: Path, waits: li
 def test_download_without_progress_fails(served: Served, tmp_path: Path, waits: list[float]) -> None:
     served.ranges = False
     served.cut_after = [300_000] * 50
-    with pytest.raises(BeeagentError, match="the connection broke off after 300000 of 1048576 bytes"):
+    with pytest.raises(BeeagentError, match="the connection was lost after 300000 of 1048576 bytes"):
         fetch(served, tmp_path, waits, tries=3)
     assert len(served.requests) == 4
 
@@ -165,7 +165,7 @@ def test_unreachable_server_fails(tmp_path: Path, waits: list[float]) -> None:
 def test_a_file_of_another_size_is_refused_before_it_is_fetched(
     served: Served, tmp_path: Path, waits: list[float]
 ) -> None:
-    with pytest.raises(InputError, match="has 1048576 bytes, not 7: it is another file"):
+    with pytest.raises(InputError, match="has 1048576 bytes, not 7: it is not the expected file"):
         fetch(served, tmp_path, waits, size=7)
     assert not list(tmp_path.iterdir())
 

@@ -98,7 +98,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "COCO with no category": (lambda at: coco(at, categories=[], annotations=[]), "there is no category"),
     "COCO with a name twice": (
         lambda at: coco(at, categories=[{"id": 0, "name": "bee"}, {"id": 1, "name": "bee"}]),
-        "category 0 and category 1 are both called 'bee'",
+        "category 0 and category 1 both have the name 'bee'",
     ),
     "COCO with an empty name": (
         lambda at: coco(at, categories=[{"id": 1, "name": "bee"}, {"id": 2, "name": " "}]),
@@ -110,7 +110,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "COCO with half a character for a file name": (
         lambda at: coco(at, images=[{"id": 1, "file_name": "\ud800.png", "width": 120, "height": 80}]),
-        "file_name is no Unicode text",
+        "file_name is not Unicode text",
     ),
     "manifest with half a character for a name": (
         lambda at: manifest(at, line(**{"bees-metadata": {**METADATA, "class-map": {"0": "\ud800"}}})),
@@ -128,7 +128,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
                 {"id": 2, "file_name": "./a.png", "width": 120, "height": 80},
             ],
         ),
-        "listed before, at",
+        "already listed at",
     ),
     "manifest that names no class": (
         lambda at: manifest(
@@ -138,7 +138,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
                 **{"bees-metadata": {**METADATA, "class-map": {}}},
             ),
         ),
-        "no line has a class-map that names a class",
+        "no line has a class-map with a class",
     ),
     "manifest with an empty name": (
         lambda at: manifest(at, line(**{"bees-metadata": {**METADATA, "class-map": {"0": ""}}})),
@@ -146,15 +146,15 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "manifest with a name twice": (
         lambda at: manifest(at, line(**{"bees-metadata": {**METADATA, "class-map": {"0": "bee", "1": "bee"}}})),
-        "class_id 0 and class_id 1 are both called 'bee'",
+        "class_id 0 and class_id 1 both have the name 'bee'",
     ),
     "manifest with one file for two images": (
         lambda at: manifest(at, line("s3://bucket/x/a.png"), line("s3://bucket/y/a.png")),
-        "is the image .* listed before",
+        "is the image .* already listed",
     ),
-    "manifest with a line twice": (lambda at: manifest(at, line(), line()), "was listed before"),
+    "manifest with a line twice": (lambda at: manifest(at, line(), line()), "is already listed"),
     "YOLO without label files": (lambda at: yolo(at, rows=None), "no image has a label file"),
-    "YOLO with a name twice": (lambda at: yolo(at, data="names: [bee, bee]"), "class 0 and class 1 are both called"),
+    "YOLO with a name twice": (lambda at: yolo(at, data="names: [bee, bee]"), "class 0 and class 1 both have the name"),
     "YOLO with an empty name": (lambda at: yolo(at, data='names: [bee, ""]'), "class 1 has an empty name"),
     "YOLO with a fraction for a class": (lambda at: yolo(at, rows="0.5 0.5 0.5 0.5 0.5"), "must be a whole number"),
     "YOLO with key points that kpt_shape does not have": (
@@ -319,7 +319,7 @@ def test_supercategory_is_no_class(tmp_path: Path, caplog: pytest.LogCaptureFixt
     file = coco(tmp_path, categories=ROBOFLOW)
     with caplog.at_level(logging.WARNING):
         assert read_dataset(file).labels == ("bee", "wasp")
-    assert "categories left out, which have no box and are the supercategory of others: 1" in caplog.text
+    assert "categories left out: they have no box and are the supercategory of others: 1" in caplog.text
     assert list(check_dataset(str(file), labels="bee,wasp")) == []
     assert [each["name"] for each in converted(file, tmp_path / "out")["categories"]] == ["bee", "wasp"]
 

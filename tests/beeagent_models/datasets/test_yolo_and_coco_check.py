@@ -42,7 +42,7 @@ def yolo(folder: Path, rows: str | bytes) -> str:
         ("0 0.5 0.5 0.5", 3, "broken-line", "has 4 fields"),
         ("x 0.5 0.5 0.5 0.5", 3, "broken-line", "is not a class number and ratios"),
         ("1 0.5 0.5 0.5 0.5", 3, "label-unknown", "class 1 is unknown; the labels are bee"),
-        ("0 0.9 0.5 0.5 0.5", 3, "box-outside", r"box 2, from \(78, 20\) to \(138, 60\), reaches beyond the .* 120x80"),
+        ("0 0.9 0.5 0.5 0.5", 3, "box-outside", r"box 2, from \(78, 20\) to \(138, 60\), extends beyond the .* 120x80"),
         ("0 0.5 0.5 0 0.5", 3, "box-empty", "has no area"),
         ("0 nan 0.5 0.5 0.5", 3, "box-empty", "has no area"),
         (ROW, 3, "duplicate", "box 2, .* is the same as box 1"),

@@ -127,7 +127,9 @@ def test_images_without_a_box_are_recorded_by_their_false_alarms(bundle: Path, t
     empty = tuple(
         replace(image, boxes=image.boxes[:0], class_ids=image.class_ids[:0]) for image in garden.dataset.images
     )
-    lawn = measure(replace(garden.dataset, name="lawn", images=empty), garden.found, choice=ThresholdChoice(fixed=0.4))
+    lawn = measure(
+        replace(garden.dataset, name="lawn", images=empty), garden.detections, choice=ThresholdChoice(fixed=0.4)
+    )
     record_evaluations(loaded, [garden, lawn], split="validation")
     manifest = ModelBundle.load(bundle).manifest
     assert manifest is not None

@@ -92,7 +92,7 @@ def test_options_reach_the_run_and_its_record(drawn: Path, tmp_path: Path, monke
     ("arguments", "message"),
     [
         (["--data", "nowhere"], "nowhere: there is no such file or folder"),
-        (["--data", "=bee"], "does not name a dataset"),
+        (["--data", "=bee"], "is not a dataset"),
         (["--validate", "nowhere"], "nowhere: there is no such file or folder"),
         (["--data", "bees@many"], "data 'bees@many': 'many' is not a weight; give PATH@WEIGHT"),
         (["--data", "bees@0"], "data 'bees@0': weight 0: give a number above 0"),

@@ -255,7 +255,7 @@ def _backbone(network: Any) -> list[Any]:  # noqa: ANN401 - Keras ships no types
 
 def test_minutes_set_the_steps_once_and_resume_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detector_model, "config_for", thin_config)
-    monkeypatch.setattr(run, "_MEASURED", (1, 3))
+    monkeypatch.setattr(run, "_TIMED_STEPS", (1, 3))
     monkeypatch.setattr(run, "_REPORT_EVERY", 1)
     options = dataclasses.replace(
         synthetic_options(tmp_path / "run"),
@@ -313,7 +313,7 @@ def test_a_run_resumed_with_fewer_steps_ends_there(tmp_path: Path, monkeypatch: 
 def test_a_run_of_minutes_resumed_before_its_speed_was_known_measures_it_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "_MEASURED", (2, 4))
+    monkeypatch.setattr(run, "_TIMED_STEPS", (2, 4))
     options = dataclasses.replace(synthetic_options(tmp_path), minutes=10.0)
     resumed = object.__new__(run._Run)
     resumed.options, resumed.record, resumed._first, resumed.started = options, {"steps": None}, 3, 0.0
