@@ -42,7 +42,7 @@ def test_a_path_with_an_equals_sign_is_a_path(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("text", ["", "=", "a=", "=b", "a,tiles=", "a,tiles=2x2,tiles=3x3"])
 def test_unknown_contender_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="write "):
+    with pytest.raises(InputError, match="give "):
         parse_spec(text)
 
 
