@@ -152,8 +152,10 @@ def test_submit_never_blocks_and_a_full_queue_is_reported_at_once() -> None:
 
 def test_expired_frame_is_not_sent() -> None:
     detector = FakeDetector()
-    with running(detector, workers=1, timeout=0.2) as opinion:
-        futures = [opinion.submit(frame(i), edge()) for i in range(3)]
+    with running(detector, workers=1, timeout=1) as opinion:
+        futures = [opinion.submit(frame(0), edge())]
+        detector.wait_for_calls(1)
+        futures += [opinion.submit(frame(i), edge()) for i in (1, 2)]
         assert [result(future).reason for future in futures] == ["timeout"] * 3
         detector.let_respond(9)
         assert result(opinion.submit(frame(3), edge())).decided_by == "cloud"
@@ -219,7 +221,7 @@ def test_duplicate_frames_share_one_call() -> None:
 
 def test_late_result_is_reused_for_duplicates() -> None:
     detector = FakeDetector()
-    with running(detector, workers=1, same_for=10, timeout=0.2) as opinion:
+    with running(detector, workers=1, same_for=10, timeout=1) as opinion:
         first = opinion.submit(frame(0), edge())
         detector.wait_for_calls(1)
         assert result(first).reason == "timeout"

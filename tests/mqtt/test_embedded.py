@@ -9,7 +9,7 @@ from beeagent.errors import InputError
 from beeagent.mqtt import BrokerAddress, EmbeddedBroker, MqttOptions, MqttPublisher
 from beeagent.outbox import Outbox, Sender
 from paho.mqtt.enums import MQTTProtocolVersion
-from support.mosquitto import find_program
+from support.mosquitto import find_program, free_port
 from support.mqtt_subscriber import subscriber
 from support.tcp_proxy import tcp_proxy
 
@@ -100,9 +100,9 @@ def test_mosquittos_own_clients_can_use_it() -> None:
 
 def test_restarted_broker_has_no_retained_messages() -> None:
     before = set(threading.enumerate())
-    broker = EmbeddedBroker(port=None)
+    port = free_port()
+    broker = EmbeddedBroker(port=port)
     broker.start()
-    port = broker.address.port
     its_threads = set(threading.enumerate()) - before
     assert its_threads
     broker.stop()
