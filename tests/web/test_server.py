@@ -1,4 +1,4 @@
-"""The HTTP server under the page and the metrics; `test_attacks.py` and `runtime/test_http.py` test its limits in use."""
+"""The HTTP server of the page and the metrics; `test_attacks.py` and `runtime/test_http.py` have its other limits."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,7 @@ from support.page_client import DEADLINE, PageClient
 
 
 def test_request_does_not_time_out_while_the_app_works_on_it() -> None:
-    """A password is checked at a low priority: on a busy machine that takes longer than a client has for its request."""
+    """A password is checked at a low priority: on a busy machine, that takes longer than a client may take."""
     asked, go_on = threading.Event(), threading.Event()
 
     def app(_: object) -> Response:
