@@ -33,7 +33,7 @@ from support.mjpeg_server import MjpegServer
 from support.mosquitto import free_port
 from support.numbered_frames import number_in, write_video
 
-SOON = 20.0
+SOON = 45.0
 
 Start = Callable[..., Capture]
 

@@ -25,7 +25,7 @@ from beeagent.camera.active import ActiveTimes
 from beeagent.camera.sleep import DARK_S, LOOK_EVERY_S, SETTLE_S
 from beeagent.errors import InputError
 
-SOON = 20.0
+SOON = 45.0
 EVENING = datetime(2026, 5, 4, 20, tzinfo=timezone.utc)
 MORNING = EVENING + timedelta(hours=10)
 

@@ -8,7 +8,7 @@ import pytest
 from beeagent import __version__
 from beeagent.detection import default_model
 from jsonschema import Draft202012Validator
-from support.beeagent_process import run_beeagent, tiny_model
+from support.beeagent_process import run_beeagent, tiny_bare_model, tiny_model
 from support.numbered_frames import write_video
 
 
@@ -77,10 +77,9 @@ def test_modified_bundle_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_mistake_is_one_line(options: tuple[str, ...], words: str, tmp_path: Path) -> None:
-    fine = {"--camera": "synthetic:64x48", "--broker": "none", "--frames": "1"}
-    given = dict(zip(options[::2], options[1::2], strict=True))
-    fine.update(zip(("--model", "--labels"), map(str, tiny_model(tmp_path)[1::2]), strict=True))
-    arguments = [part for pair in {**fine, **given}.items() for part in pair]
+    fine = ("--camera", "synthetic:64x48", "--broker", "none", "--frames", "1", *map(str, tiny_model(tmp_path)))
+    values = {**dict(zip(fine[::2], fine[1::2], strict=True)), **dict(zip(options[::2], options[1::2], strict=True))}
+    arguments = [part for pair in values.items() for part in pair]
     line = _error_line(*arguments, folder=tmp_path)
     assert words in line
     assert "secret" not in line
@@ -103,7 +102,7 @@ def test_active_times_of_a_file_are_refused(tmp_path: Path) -> None:
 
 
 def test_wrong_number_of_labels_is_refused(tmp_path: Path) -> None:
-    options = tiny_model(tmp_path)
+    options = tiny_bare_model(tmp_path)
     Path(options[3]).write_text("a\nb\nc\n", encoding="utf-8")
     line = _error_line("--camera", "synthetic", *options, folder=tmp_path)
     assert "there are 3 labels" in line

@@ -27,7 +27,7 @@ from support.rekognition_server import PROJECT_VERSION_ARN, Fault, Hold, Labels,
 
 pytestmark = pytest.mark.aws
 
-DEADLINE = 30.0
+DEADLINE = 45.0
 LONG = 600.0  # seconds; no test waits so long
 
 

@@ -15,7 +15,7 @@ from support.tcp_proxy import tcp_proxy
 
 pytest.importorskip("amqtt", reason="the extra `demo` is not installed")
 
-DEADLINE = 20.0
+DEADLINE = 45.0
 MQTT_3 = MQTTProtocolVersion.MQTTv311
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.outbox_disk import Disk
 
-DEADLINE = 20.0
+DEADLINE = 45.0
 NEVER = 3600.0  # seconds between commits, for tests in which only a flush or commit_immediately may commit
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.outbox_disk import Disk
 from support.outbox_files import read_books
 
-DEADLINE = 20.0
+DEADLINE = 45.0
 
 
 def put(outbox: Outbox, count: int = 1) -> None:

@@ -13,7 +13,7 @@ from support.mosquitto import Mosquitto, free_port, running_mosquitto
 from support.mqtt_subscriber import subscriber
 from support.tcp_proxy import tcp_proxy
 
-DEADLINE = 20.0
+DEADLINE = 45.0
 NEVER = 3600.0
 TOPIC = "bees/hive/front/detections"
 

@@ -13,7 +13,7 @@ from support.mqtt_subscriber import Subscriber, subscriber
 from support.outbox_disk import Disk
 from support.tcp_proxy import tcp_proxy
 
-DEADLINE = 20.0
+DEADLINE = 45.0
 TOPIC = "bees/hive/front/detections"
 
 

@@ -29,7 +29,7 @@ from beeagent.errors import InputError
 from beeagent.runtime.pipeline import FrameResult, Pipeline
 from support.tiny_models import RED, edge_finder, painted, square_finder
 
-_DEADLINE = 30.0
+_DEADLINE = 45.0
 
 
 def _bundle(labels: tuple[str, ...] = ("red",), classes: int = 1, name: str = "tiny") -> ModelBundle:
