@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from beeagent.backoff import Backoff
 from beeagent.camera import (
     BadFrameError,
     Capture,
@@ -29,6 +28,7 @@ from beeagent.camera import (
 )
 from beeagent.camera.images import ImageSource
 from beeagent.errors import BeeagentError, InputError
+from beeagent.threads import Backoff
 from support.mjpeg_server import MjpegServer
 from support.mosquitto import free_port
 from support.numbered_frames import number_in, write_video

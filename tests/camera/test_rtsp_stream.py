@@ -1,7 +1,6 @@
 import threading
 
 import pytest
-from beeagent.backoff import Backoff
 from beeagent.camera import (
     Capture,
     CaptureLimits,
@@ -15,6 +14,7 @@ from beeagent.camera import (
 from beeagent.camera.live import FreezeDetector
 from beeagent.camera.pacing import MonotonicClock
 from beeagent.camera.stream import open_stream
+from beeagent.threads import Backoff
 from support.mosquitto import free_port
 from support.rtsp_server import RtspServer, why_no_rtsp_server
 

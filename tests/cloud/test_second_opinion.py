@@ -10,7 +10,6 @@ from datetime import datetime, timezone
 
 import numpy as np
 import pytest
-from beeagent.backoff import Backoff
 from beeagent.camera import Frame
 from beeagent.cloud import (
     CallBudget,
@@ -23,6 +22,7 @@ from beeagent.cloud import (
 )
 from beeagent.detection import Detections
 from beeagent.settings import RekognitionSettings
+from beeagent.threads import Backoff
 from support.rekognition_server import PROJECT_VERSION_ARN, Fault, Hold, Labels, RekognitionServer, Reset, Rubbish
 
 pytestmark = pytest.mark.aws

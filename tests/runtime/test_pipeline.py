@@ -11,7 +11,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from beeagent.backoff import Backoff
 from beeagent.camera import Frame, FrameQueue, QueueClosedError
 from beeagent.detection import (
     NO_MASKS,
@@ -27,6 +26,7 @@ from beeagent.detection import (
 )
 from beeagent.errors import InputError
 from beeagent.runtime.pipeline import FrameResult, Pipeline
+from beeagent.threads import Backoff
 from support.tiny_models import RED, edge_finder, painted, square_finder
 
 _DEADLINE = 45.0
