@@ -191,7 +191,7 @@ def damages(draw: st.DrawFn) -> Damage:
 
 
 @given(damages())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_damaged_file_opens_with_consistent_counts(
     tmp_path_factory: pytest.TempPathFactory, damage: Damage
 ) -> None:

@@ -278,7 +278,7 @@ def test_random_requests_end_no_thread(editor: PageClient) -> None:
     )
     requests = requests.filter(lambda request: not request.startswith(b"DELETE /api/session"))  # signs out
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=80, deadline=None)
     @given(st.binary(min_size=1, max_size=300) | requests)
     def send(nonsense: bytes) -> None:
         with editor.connect() as client:
@@ -297,7 +297,7 @@ def test_random_bodies_are_answered(agent: PretendedAgent, editor: PageClient) -
     )
     etag = editor.ask("GET", "/api/places").headers["etag"]
 
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=50, deadline=None)
     @given(values, st.sampled_from(["/api/places", "/api/threshold", "/api/threshold/preview", "/api/session"]))
     def send(body: object, path: str) -> None:
         method = "POST" if path.endswith(("preview", "session")) else "PUT"
