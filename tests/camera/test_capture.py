@@ -155,7 +155,7 @@ def test_slow_consumer_gets_every_frame_of_a_file(tmp_path: Path, started: Start
             time.sleep(1)  # longer than the stall time: waiting for the taker is not a stall
         numbers.append(number_in(frame.pixels))
     assert numbers == list(range(100))
-    assert capture.stop()
+    assert capture.stop(SOON)
     counts = capture.counts
     assert (counts.read, counts.bad, counts.rate_limited, counts.replaced, counts.reconnects) == (100, 0, 0, 0, 0)
     assert capture.failure is None

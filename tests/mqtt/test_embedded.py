@@ -52,7 +52,7 @@ def test_results_reach_a_subscriber_and_the_status_is_retained() -> None:
             publisher.stop(farewell=b"offline: stopped", timeout=5.0)
             late.wait_until(lambda: late.payloads()[-1] == b"offline: stopped")
             assert set(late.payloads()) == {b"online", b"offline: stopped"}  # amqtt may repeat what it retains
-        assert sender.stop()
+        assert sender.stop(timeout=DEADLINE)
         assert outbox.counts().delivered == 300
     finally:
         publisher.stop(farewell=None, timeout=5.0)

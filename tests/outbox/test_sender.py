@@ -54,8 +54,8 @@ class Line:
 
     def stop(self) -> None:
         self.publisher.stop(farewell=None, timeout=2.0)
-        assert self.sender.stop()
-        assert self.outbox.close()
+        assert self.sender.stop(timeout=DEADLINE)
+        assert self.outbox.close(timeout=DEADLINE)
 
 
 @contextmanager
@@ -229,7 +229,7 @@ def test_without_broker_results_are_numbered_and_removed() -> None:
         assert outbox.put(stream="s", topic="t", payload=b"x") == expected
     assert sender.drain(timeout=DEADLINE)
     publisher.stop(farewell=b"offline", timeout=1.0)
-    assert sender.stop()
+    assert sender.stop(timeout=DEADLINE)
     outbox.close()
 
 
