@@ -175,7 +175,7 @@ HEADER = (
         (HEADER.replace("crossings/1", "crossings/2"), "line 1: schema is 'beeagent.crossings/2'"),
         (
             HEADER.replace("}]}", '},{"name":"a","start":[0,0],"end":[1,1]}]}'),
-            "line 1: the line 'a' is there twice",
+            "line 1: the name 'a' is duplicate",
         ),
         (HEADER + '{"frame":1,"line":"b","direction":"in"}', "line 2: line is 'b': the header has a"),
         (HEADER + '{"frame":1,"line":"a","direction":"up"}', "line 2: direction is 'up'"),
