@@ -168,7 +168,7 @@ HEADER = (
     ("content", "message"),
     [
         ("", "is empty: give a file of crossings"),
-        ("1,2,3", "line 1: no JSON object"),
+        ("1,2,3", "line 1: not a JSON object"),
         (HEADER.replace("[1,0.5]", "[0,0.5]"), "the line 'a' starts where it ends"),
         (HEADER.replace("[1,0.5]", "[1]"), "line 1: lines.0.end is [1]: List should have at least 2 items"),
         (HEADER.replace("[1,0.5]", "[1,1.5]"), "line 1: lines.0.end.1 is 1.5"),
