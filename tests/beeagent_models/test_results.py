@@ -51,7 +51,7 @@ def one(confidence: float = 0.5) -> Detections:
 
 
 @given(rows)
-def test_what_the_agent_publishes_is_read_back(
+def test_published_messages_are_readable(
     tmp_path_factory: pytest.TempPathFactory, drawn: list[tuple[list[float], list[float], float, int]]
 ) -> None:
     drawn = sorted(drawn, key=lambda row: -row[2])
@@ -120,7 +120,7 @@ def test_byte_order_marks_inside_joined_results_are_passed_over(tmp_path: Path) 
         ('[{"left": 1, "top": 1, "width": 1, "height": 1, "confidence": 9}]', ".*but the image size is unknown"),
     ],
 )
-def test_what_is_no_message_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
+def test_invalid_message_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
     path = tmp_path / "message.json"
     path.write_text(text)
     with pytest.raises(InputError, match=rf"message\.json:1: (no )?{complaint}") as caught:

@@ -228,7 +228,7 @@ class CallGuard:
             ValueError: `failures` is below 1.
         """
         if failures < 1:
-            raise ValueError(f"failures is {failures}: a circuit breaker opens after 1 or more")
+            raise ValueError(f"failures must be 1 or more, not {failures}")
         self._budget = budget
         self._max_failures = failures
         self._open_backoff = open_backoff or Backoff(first=30.0, longest=1800.0)

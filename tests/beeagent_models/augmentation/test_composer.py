@@ -129,7 +129,7 @@ def test_without_augmentation_images_are_letterboxed_as_the_agent_does_it(tmp_pa
     assert np.abs(crop.pixels[inside].astype(int) - expected[inside]).mean() < 3
 
 
-def test_a_share_of_what_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_share_of_a_missing_source_is_refused(tmp_path: Path) -> None:
     write_store(tmp_path, [gray_photograph(0, 90)])
     with pytest.raises(InputError, match="nothing to compose images from"):
         Composer(ImageStore(tmp_path), Mix(weights=(1.0,), synthetic=1.0, pasted=0.0, sizes=Sizes()))

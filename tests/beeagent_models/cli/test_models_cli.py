@@ -43,7 +43,7 @@ def succeeding(*arguments: str | Path) -> str:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """Give a real TFLite model that finds the red of an image, exactly; its labels lie in labels.txt beside it."""
+    """Return a real TFLite model that detects red areas exactly, with labels.txt in its folder."""
     (tmp_path / "labels.txt").write_text("bee\ngreen\nblue\n")
     (tmp_path / "red.tflite").write_bytes(
         tiny_models.edge_finder(size=SIDE, names={kind: kind for kind in tiny_models.OUTPUTS})
@@ -53,7 +53,7 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def garden(tmp_path: Path) -> Path:
-    """Give a YOLO folder: one bee to be found; one to be missed, with a weaker false alarm elsewhere."""
+    """Return a YOLO folder with a detectable bee, and a missed bee with a weaker false alarm elsewhere."""
     for folder in ("images", "labels"):
         (tmp_path / "garden" / folder).mkdir(parents=True)
     for name, box, strength, row in (
@@ -82,7 +82,7 @@ def test_evaluate_prints_the_figures_as_json(model: Path, garden: Path) -> None:
 
 @pytest.fixture
 def adjusted(garden: Path) -> Path:
-    """Give a manifest of an adjustment job: its second label attribute alone has the box where the bee is."""
+    """Return a manifest of an adjustment job, whose second label attribute has the right box."""
     line: dict[str, object] = {"source-ref": "images/a.png"}
     for attribute, left in (("bees", 0), ("bees-adjusted", 16)):
         box = {"class_id": 0, "left": left, "top": 16, "width": 32, "height": 32}
@@ -105,7 +105,7 @@ def test_evaluate_and_compare_read_the_attribute_that_is_named(
     assert [one["ap50"] for one in compared["models"]] == pytest.approx([recall] * 2)
 
 
-def test_of_several_attributes_the_error_says_how_to_choose(model: Path, adjusted: Path) -> None:
+def test_error_about_several_attributes_names_the_option(model: Path, adjusted: Path) -> None:
     with pytest.raises(InputError, match=r"\(bees, bees-adjusted\); choose one with --attribute"):
         beeagent("evaluate", model, adjusted, "--labels", model.parent / "labels.txt")
 
@@ -119,7 +119,7 @@ def test_of_several_attributes_the_error_says_how_to_choose(model: Path, adjuste
         (["--best-f1"], 1, "best F1, on garden"),
     ],
 )
-def test_evaluate_chooses_the_threshold_as_told(
+def test_evaluate_chooses_the_threshold_by_its_options(
     model: Path, garden: Path, options: list[str], precision: float, chosen_by: str
 ) -> None:
     labels = model.parent / "labels.txt"
@@ -152,9 +152,7 @@ def lawn(tmp_path: Path) -> Path:
     return tmp_path / "lawn"
 
 
-def test_evaluate_measures_each_dataset_by_itself_at_the_threshold_of_the_first(
-    model: Path, garden: Path, lawn: Path
-) -> None:
+def test_evaluate_measures_datasets_separately_at_the_first_threshold(model: Path, garden: Path, lawn: Path) -> None:
     labels = model.parent / "labels.txt"
     result = json.loads(succeeding("evaluate", model, f"{garden}=bee", lawn, "--labels", labels, "--json"))
     first, second = result["datasets"]
@@ -214,7 +212,7 @@ def test_evaluate_leaves_out_small_objects(model: Path, garden: Path) -> None:
     assert figures["ap50"] == pytest.approx(1)
 
 
-def test_datasets_of_one_name_are_told_apart(model: Path, garden: Path, tmp_path: Path) -> None:
+def test_datasets_with_equal_names_are_distinguished(model: Path, garden: Path, tmp_path: Path) -> None:
     labels = model.parent / "labels.txt"
     other = tmp_path / "other" / "garden"
     other.parent.mkdir()
@@ -258,7 +256,7 @@ def test_evaluate_prints_a_table_and_draws(model: Path, garden: Path, tmp_path: 
         (["--pictures", "labels.txt"], "cannot be created"),
     ],
 )
-def test_evaluate_refuses_what_cannot_be(
+def test_evaluate_refuses_invalid_options(
     model: Path, garden: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], message: str
 ) -> None:
     monkeypatch.chdir(model.parent)
@@ -277,7 +275,7 @@ def test_evaluate_needs_a_model_and_data_that_exist(model: Path, garden: Path) -
 
 @pytest.fixture
 def message(model: Path, garden: Path) -> Path:
-    """Give a message, as the agent would publish it, of what the model finds in the first image."""
+    """Return the agent's message for the detections in the first image."""
     detector = Detector(ModelBundle.load(model, labels=model.parent / "labels.txt"), DetectorOptions(threads=1))
     pixels = cv2.imread(str(garden / "images" / "a.png"))
     assert pixels is not None
@@ -373,7 +371,7 @@ def test_show_draws_rekognitions_answer_from_a_threshold_on(garden: Path, tmp_pa
         ("garden/images/a.png", "out.xyz", r"give a name that ends in \.png or \.jpg"),
     ],
 )
-def test_show_refuses_what_cannot_be(message: Path, garden: Path, image: str, out: str, message_text: str) -> None:
+def test_show_refuses_invalid_options(message: Path, garden: Path, image: str, out: str, message_text: str) -> None:
     folder = garden.parent
     cv2.imwrite(str(folder / "wide.png"), np.zeros((64, 128, 3), np.uint8))
     with pytest.raises(InputError, match=message_text):

@@ -1,4 +1,4 @@
-"""`beeagent compare`, from the command line to the page."""
+"""`beeagent compare`, from the command line to the HTML report."""
 
 import inspect
 import json
@@ -70,7 +70,7 @@ def test_the_shipped_model_whole_and_in_tiles_and_kept_results(tmp_path: Path) -
     assert page.read_text().count("<article>") <= 3
 
 
-def test_a_live_model_a_kept_one_and_what_each_costs(tmp_path: Path) -> None:
+def test_costs_of_live_and_cached_model(tmp_path: Path) -> None:
     data, hasty = manifest(tmp_path), kept(tmp_path, "hasty", HASTY)
     with RekognitionServer() as server:
         given = {
@@ -125,7 +125,7 @@ def test_the_table_is_printed(tmp_path: Path) -> None:
         (["careful", "hasty", "--images-per-hour", "0"], "--images-per-hour is 0"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(
+def test_invalid_comparison_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], complaint: str
 ) -> None:
     folder = tmp_path / "garden"
@@ -154,6 +154,6 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
         assert f"pip install '.[{extra}]'" in run.stdout, run.stderr
 
 
-def test_an_hour_costs_what_the_agent_s_settings_say() -> None:
+def test_hourly_price_is_that_of_the_settings() -> None:
     default = inspect.signature(cli.compare).parameters["hourly_price"].default
     assert default == settings_by_name()["rekognition_hourly_price"].default

@@ -1,4 +1,4 @@
-"""How contenders are named, and folders of results as contenders."""
+"""Names of contenders, and folders of results as contenders."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_a_path_with_an_equals_sign_is_a_path(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("text", ["", "=", "a=", "=b", "a,tiles=", "a,tiles=2x2,tiles=3x3"])
-def test_what_names_no_contender_is_refused(text: str) -> None:
+def test_unknown_contender_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="give "):
         parse_spec(text)
 
@@ -121,7 +121,7 @@ def test_the_image_s_whole_name_comes_first(tmp_path: Path) -> None:
     assert len(findings.detections[0]) == 2
 
 
-def test_messages_tell_their_size_and_time(tmp_path: Path) -> None:
+def test_messages_have_size_and_time(tmp_path: Path) -> None:
     dataset = bees(tmp_path)
     results = {f"{name}.json": message(rows) for name, rows in zip("abc", CAREFUL, strict=True)}
     folder = write(tmp_path / "kept", results)
@@ -147,7 +147,7 @@ def test_messages_are_matched_by_the_source_that_they_name(tmp_path: Path) -> No
     assert findings.sent.tolist() == [len(line) for line in reversed(lines)]
 
 
-def test_source_with_a_folder_is_that_of_the_image_in_such_a_folder(tmp_path: Path) -> None:
+def test_source_with_folder_selects_the_image_in_that_folder(tmp_path: Path) -> None:
     for night in ("one", "two"):
         (tmp_path / night).mkdir()
     one, two = bees(tmp_path / "one"), bees(tmp_path / "two")
@@ -174,7 +174,7 @@ def test_two_results_of_one_source_are_refused(tmp_path: Path) -> None:
         found_in(folder, bees(tmp_path))
 
 
-def test_boxes_that_do_not_say_what_they_are_are_of_the_only_class(tmp_path: Path) -> None:
+def test_boxes_without_label_have_the_only_class(tmp_path: Path) -> None:
     dataset = bees(tmp_path)
     box = {"left": 10, "top": 10, "width": 20, "height": 20, "confidence": 90}
     folder = write(tmp_path / "kept", {"a.json": [box], "b.json": [], "c.json": []})
@@ -224,7 +224,7 @@ def test_one_result_is_not_taken_for_two_images(tmp_path: Path) -> None:
         ({**message(()), "latency_ms": {"inference": -1}}, r"latency_ms\.inference"),
     ],
 )
-def test_a_result_that_is_none_is_named(tmp_path: Path, content: object, complaint: str) -> None:
+def test_error_names_an_invalid_result(tmp_path: Path, content: object, complaint: str) -> None:
     results = {"a.json": content, "b.json": answer(()), "c.json": answer(())}
     with pytest.raises(InputError, match=complaint) as caught:
         found_in(write(tmp_path / "kept", results), bees(tmp_path))

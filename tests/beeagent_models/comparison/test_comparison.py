@@ -1,4 +1,4 @@
-"""A comparison's figures, against those worked out by hand."""
+"""The figures of a comparison, against manual calculations."""
 
 import json
 from pathlib import Path
@@ -64,7 +64,7 @@ def test_one_that_finds_nothing_is_compared_too(tmp_path: Path) -> None:
     assert pair.apart.tolist() == [2, 1, 0]
 
 
-def test_what_a_class_that_is_not_labelled_found_sets_nobody_apart(tmp_path: Path) -> None:
+def test_detections_of_unlabelled_class_make_no_difference(tmp_path: Path) -> None:
     careful = findings("careful", CAREFUL)
     other = findings("other", (*CAREFUL[:2], (((0, 0, 20, 20), 0.95),)))
     mixed = tuple(
@@ -87,7 +87,7 @@ def test_time_bytes_and_price(comparison: Comparison) -> None:
     kept = findings("kept", HASTY, kind="answers", seconds=None)
     assert Price(4.0).per_thousand(kept) is None
     assert Price(4.0, 1000).per_thousand(kept) == pytest.approx(4)
-    assert Price(4.0, 1000).per_thousand(findings("told", HASTY, kind="messages", seconds=None)) == 0
+    assert Price(4.0, 1000).per_thousand(findings("messages", HASTY, kind="messages", seconds=None)) == 0
 
 
 def test_figures_have_a_json_form(comparison: Comparison) -> None:

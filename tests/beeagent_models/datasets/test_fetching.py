@@ -51,7 +51,7 @@ def test_a_zip_is_fetched_unpacked_and_not_fetched_again(served: Served, tmp_pat
     assert len(served.requests) == 1
 
 
-def test_an_interrupted_call_goes_on(served: Served, tmp_path: Path) -> None:
+def test_interrupted_call_resumes(served: Served, tmp_path: Path) -> None:
     served.cut_after = [100_000, 0]
     with pytest.raises(BeeagentError, match="the same command resumes it"):
         fetch(served, tmp_path / "bees", tries=1)

@@ -38,7 +38,7 @@ def write(folder: Path, *rows: dict[str, Any] | str | bytes) -> Path:
 def found(
     manifest: Path, *, labels: str | None = None, attribute: str | None = None, images: bool = True
 ) -> list[tuple[int, str, str]]:
-    """Give line, kind and words of each defect."""
+    """Return line, kind and words of each defect."""
     defects = list(check_dataset(str(manifest), labels=labels, attribute=attribute, images=images))
     for defect in defects:
         assert str(defect) == f"{defect.where}: {defect.kind.value}: {defect.what}"
@@ -123,7 +123,7 @@ def test_all_defects_of_a_line_are_named(tmp_path: Path) -> None:
     ]
 
 
-def test_labels_that_may_occur_can_be_given(tmp_path: Path) -> None:
+def test_allowed_labels_can_be_set(tmp_path: Path) -> None:
     assert found(write(tmp_path, row()), labels="bee") == []
     assert found(write(tmp_path, row()), labels="wasp") == [(1, "label-unknown", "label 'bee' is not one of wasp")]
 

@@ -79,7 +79,7 @@ def test_a_yolo_folder_is_known_by_its_labels(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["none", "images", ".", "empty.json", "binary.json"])
-def test_what_is_no_dataset_is_refused_by_name(folder: Path, path: str) -> None:
+def test_error_names_a_path_that_is_no_dataset(folder: Path, path: str) -> None:
     (folder / "empty.json").write_text("")
     (folder / "binary.json").write_bytes(b"\xff\x00")
     with pytest.raises(InputError) as caught:

@@ -36,7 +36,7 @@ def test_references_move_and_all_else_stays(tmp_path: Path) -> None:
     assert [list(line) for line in lines(out)] == [list(line) for line in rows]
 
 
-def test_what_follows_the_replaced_beginning_is_kept(tmp_path: Path) -> None:
+def test_rest_of_the_address_is_kept(tmp_path: Path) -> None:
     manifest = write(tmp_path, row("s3://old/bees/a/1.jpg"), row("s3://old/bees/b/1.jpg"))
     rewrite_manifest(manifest, out=manifest, bucket="my-bees", replaces="s3://old/bees")
     assert [line["source-ref"] for line in lines(manifest)] == ["s3://my-bees/a/1.jpg", "s3://my-bees/b/1.jpg"]
@@ -95,9 +95,7 @@ json_values = st.recursive(
 
 
 @given(st.dictionaries(st.text().filter(lambda key: key != "source-ref"), json_values, max_size=4))
-def test_whatever_else_a_line_says_comes_through(
-    tmp_path_factory: pytest.TempPathFactory, content: dict[str, object]
-) -> None:
+def test_other_members_of_a_line_are_kept(tmp_path_factory: pytest.TempPathFactory, content: dict[str, object]) -> None:
     folder = tmp_path_factory.getbasetemp()
     (folder / "any.manifest").write_text(json.dumps({"source-ref": "a.jpg", **content}))
     rewrite_manifest(folder / "any.manifest", out=folder / "any-new.manifest", bucket="my-bees")

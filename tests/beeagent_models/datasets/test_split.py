@@ -21,7 +21,7 @@ def write(folder: Path, *names: str) -> Path:
 def split(
     manifest: Path, *, fraction: float = 0.25, seed: int = 0, by_series: bool = True, pattern: str | None = None
 ) -> tuple[list[str], list[str]]:
-    """Give the lines of both parts."""
+    """Return the lines of both parts."""
     parts = split_manifest(
         manifest, out=manifest.parent / "parts", fraction=fraction, seed=seed, by_series=by_series, pattern=pattern
     )
@@ -154,7 +154,7 @@ def test_of_a_single_series_the_end_is_held_back(count: int, fraction: float) ->
     assert len(held_back) == min(max(1, round(count * fraction)), count - 1)
 
 
-def test_what_cannot_be_held_back_is_refused() -> None:
+def test_invalid_share_is_refused() -> None:
     with pytest.raises(InputError, match="mine: has 1 images: two or more"):
         hold_back(dataset_of(Path("/mine"), "a.jpg"), fraction=0.2, seed=0)
     with pytest.raises(InputError, match="more than 0 and less than 1"):

@@ -173,7 +173,7 @@ def test_seed_decides_every_byte(tmp_path: Path) -> None:
     assert content("a-other", 8)[1] != content("b-other", 7)[1]
 
 
-def test_crossings_of_a_given_line(tmp_path: Path) -> None:
+def test_crossings_of_a_line_option(tmp_path: Path) -> None:
     line = Line(name="line", start=(0.5, 0.0), end=(0.5, 1.0))
     made = synthesize_video(tmp_path / "a.mp4", replace(SMALL, line=line))
     assert made.crossings.lines == (line,)

@@ -101,7 +101,7 @@ def test_a_defective_data_yaml_is_named(tmp_path: Path, content: str, message: s
     assert "\n" not in str(caught.value)
 
 
-def test_without_names_the_error_says_how_to_give_them(tmp_path: Path) -> None:
+def test_error_about_missing_names_has_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no data\.yaml .*=bee"):
         read_dataset(single(tmp_path, "0 0.5 0.5 0.5 0.5"), name="set")
 

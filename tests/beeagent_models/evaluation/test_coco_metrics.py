@@ -77,7 +77,7 @@ def test_a_box_is_matched_once() -> None:
     assert metrics.matches[0].matched_confidence == pytest.approx([0.6])
 
 
-def test_classes_are_told_apart_by_name_not_number() -> None:
+def test_classes_are_matched_by_name_not_number() -> None:
     truth = dataset([((10, 10, 30, 30), 0), ((50, 50, 70, 70), 1)], labels=("bee", "wasp"))
     answer = found(
         ((10, 10, 30, 30), 0.9, 2), ((50, 50, 70, 70), 0.8, 0), ((0, 0, 5, 5), 0.7, 1), labels=("wasp", "cat", "bee")

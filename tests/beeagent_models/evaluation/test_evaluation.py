@@ -41,7 +41,7 @@ def labelled(path: Path, *boxes: tuple[int, int, int, int]) -> LabelledImage:
 
 @pytest.fixture
 def detector(tmp_path: Path) -> Detector:
-    """Give a real TFLite model that finds the red of an image, exactly, and calls it a bee."""
+    """Return a real TFLite model that detects red areas exactly, with the label bee."""
     (tmp_path / "red.tflite").write_bytes(
         tiny_models.edge_finder(size=SIDE, names={kind: kind for kind in tiny_models.OUTPUTS})
     )
@@ -52,7 +52,7 @@ def detector(tmp_path: Path) -> Detector:
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Dataset:
-    """Give one bee found, one missed with a weaker false alarm elsewhere, and an empty image."""
+    """Return a detected bee, a missed bee with a weaker false alarm elsewhere, and an empty image."""
     return Dataset(
         name="red things",
         labels=("bee",),
@@ -173,7 +173,7 @@ def test_figures_by_size_are_those_at_the_models_input(detector: Detector, datas
     assert sum(row.errors[ErrorKind.MISSED] for row in by_size.values()) == 1
 
 
-def test_small_objects_are_left_out_when_asked(detector: Detector, dataset: Dataset) -> None:
+def test_min_size_excludes_small_objects(detector: Detector, dataset: Dataset) -> None:
     evaluation = evaluate(detector, dataset, choice=ThresholdChoice(fixed=0.5), input_size=(SIDE, SIDE), min_size=20)
     assert (evaluation.curve.truths, evaluation.left_out) == (1, 1)
     assert (evaluation.point.recall, evaluation.point.precision) == (1, 0.5)
@@ -193,7 +193,7 @@ def rows_of(text: str) -> dict[str, str]:
     return {line.strip().split("  ")[0]: line for line in text.splitlines()}
 
 
-def test_the_table_tells_the_figures(evaluation: Evaluation) -> None:
+def test_table_has_the_figures(evaluation: Evaluation) -> None:
     text = printed(evaluation)
     rows = rows_of(text)
     assert "red things" in text

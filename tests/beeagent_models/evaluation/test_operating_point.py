@@ -108,7 +108,7 @@ floors = st.none() | st.floats(0, 1)
 
 
 @given(rows, st.integers(0, 20), floors, floors)
-def test_a_chosen_threshold_gives_what_it_says(
+def test_chosen_threshold_has_the_stated_figures(
     drawn: list[tuple[float, bool]], unfound: int, precision_floor: float | None, recall_floor: float | None
 ) -> None:
     truths = max(sum(hit for _, hit in drawn) + unfound, 1)

@@ -19,7 +19,7 @@ SIDE = 64
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    """Give a bundle with a real model that finds the red of an image, and threshold 0.4."""
+    """Return a bundle with a real model that detects red areas, and threshold 0.4."""
     files = {
         "model.tflite": tiny_models.edge_finder(size=SIDE, names={kind: kind for kind in tiny_models.OUTPUTS}),
         "labels.txt": b"bee\ngreen\nblue\n",

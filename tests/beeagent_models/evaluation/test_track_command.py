@@ -42,7 +42,7 @@ def evaluate(*arguments: str | Path) -> list[dict[str, dict[str, float] | list[d
 
 @pytest.fixture
 def truth() -> Tracks:
-    """Return two bees that go up across the line and one that goes down, at 3 pixels a frame."""
+    """Return two bees that cross the line upwards and one downwards, at 3 pixels per frame."""
     frames = np.arange(1, FRAMES + 1)
     ways = [(1, 100, 270 - 3 * frames), (2, 300, 272 - 3 * frames), (3, 500, 90 + 3 * frames)]
     boxes = np.stack(
@@ -88,7 +88,7 @@ def test_figures_at_each_rate(folder: Path) -> None:
         assert errors["net"] == {"true": 1, "counted": 1, "error": 0}
 
 
-def test_formats_give_the_same_figures(folder: Path) -> None:
+def test_figures_do_not_depend_on_the_format(folder: Path) -> None:
     write_mot(folder / "predicted", read_tracks(folder / "predicted.jsonl"))
     (folder / "bare.txt").write_bytes((folder / "predicted" / "gt" / "gt.txt").read_bytes())
     found = [

@@ -108,7 +108,7 @@ def test_options_reach_the_run_and_its_record(drawn: Path, tmp_path: Path, monke
         (["--scenes", "0"], "there is no training data: give a dataset"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_written(
+def test_invalid_options_are_refused_before_anything_is_written(
     tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):

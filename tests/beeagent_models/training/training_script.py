@@ -1,4 +1,4 @@
-"""A small real training run in a process of its own, to be killed and resumed. Not a test.
+"""A small real training run, as a process that tests kill and resume. Not a test.
 
 Nothing heavy is imported above `main`: the loader's processes import this file too.
 """
