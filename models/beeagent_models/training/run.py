@@ -210,14 +210,15 @@ class _Run:
         options, now = self.options, time.monotonic()
         self.record["seconds"] = round(self.record["seconds"] + now - self.saved_at, 1)
         self.saved_at = now
-        if not self.processes.is_first:
-            return options.out / CHECKPOINT
-        save_state(options.out / STATE, self.model.network, self.model.optimizer, step=step, record=self.record)
         made_by = environment(options, devices=self.processes.devices)
         record = {**made_by, **self.inputs, "steps_done": step, **self.record}
+        if self.processes.is_first:
+            save_state(options.out / STATE, self.model.network, self.model.optimizer, step=step, record=self.record)
+        # In all processes: JAX compares what is assigned between them.
         with self._averaged_weights():
-            save_checkpoint(options.out / CHECKPOINT, self.model.network, self.config, record)
-        write_record(options.out / RECORD, record)
+            if self.processes.is_first:
+                save_checkpoint(options.out / CHECKPOINT, self.model.network, self.config, record)
+                write_record(options.out / RECORD, record)
         return options.out / CHECKPOINT
 
     def _measure_speed(self, step: int) -> None:
