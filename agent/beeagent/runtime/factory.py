@@ -279,6 +279,7 @@ def build_counting(  # noqa: PLR0913 - the settings, and what it reports to
             interval_s=tracking.traffic_interval,
             threshold=_threshold(settings, bundle),
             history=history,
+            find_unusual=tracking.unusual_traffic,
             last_message=last_message,
             on_places_problem=on_places_problem,
             on_history_problem=on_history_problem,

@@ -220,6 +220,11 @@ class TrackingSettings(_Section):
     traffic_interval: Annotated[float, Option("traffic_interval")] = _field(
         60.0, "Seconds from one message with counts to the next.", ge=1, le=86400
     )
+    unusual_traffic: Annotated[bool, Option("unusual_traffic")] = _field(
+        True,
+        "Publish an event when many more or far fewer come in or go out than at the same time of earlier days. "
+        "Needs counts of a week.",
+    )
 
     @property
     def enabled(self) -> bool:
