@@ -10,17 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beeagent.detection.advice import input_scale
+from beeagent.detection.boxes import box_areas, intersection_areas
 from beeagent.detection.bundle import InputSpec, ModelBundle
 from beeagent.detection.detections import Detections
 from beeagent.detection.detector import Detector, DetectorOptions, FrameLayout, PreparedFrame, RawOutputs
 from beeagent.detection.masks import NO_MASKS, Masks
 from beeagent.detection.motion import MotionDetector
 from beeagent.detection.regions import RegionOptions, RegionPlan, RegionPlanner
+from beeagent.detection.tiling import merge_regions
 from beeagent.detection.transforms import Fit
 from beeagent.detection.uncertainty import UncertaintyRange
 
 CANDIDATES: Final = 0.15
 """Confidence of the weakest candidates for tracking, as a ratio of the threshold."""
+
+
+_SAME_COVER: Final = 0.5
+"""A weak detection of which a stronger one covers this ratio is of the same object."""
 
 
 class DecodedFrame(NamedTuple):
@@ -31,11 +37,14 @@ class DecodedFrame(NamedTuple):
         unsure: if the model is unsure about the frame, all detections down to the low end of the uncertainty range;
             else None.
         candidates: for tracking, `detections` followed by those of lower confidence.
+        preview: what another threshold would detect: `candidates`, or with regions, `detections` followed by those of
+            lower confidence in the regions that the model has processed.
     """
 
     detections: Detections
     unsure: Detections | None
     candidates: Detections
+    preview: Detections
 
 
 class _Levels(NamedTuple):
@@ -64,6 +73,7 @@ class DetectorPool:
         uncertainty: UncertaintyRange | None = None,
         regions: RegionOptions | None = None,
         candidates: bool = False,
+        preview: bool = False,
     ) -> None:
         """Load the model `size` times, and run each once.
 
@@ -76,13 +86,14 @@ class DetectorPool:
             regions: how to choose the regions of a frame by activity; None to process all of each frame.
             candidates: whether to return candidates down to `CANDIDATES` of the threshold; not with regions, which
                 would follow each false one.
+            preview: with regions, whether to return a preview with detections down to the same confidence.
 
         Raises:
             InputError: the model cannot be used.
             BeeagentError: there is no working TFLite runtime.
         """
         self.identity = bundle.identity
-        self._with_candidates = candidates and regions is None
+        self._with_candidates = preview or (candidates and regions is None)
         self._levels = self._levels_of(
             bundle.threshold if options.threshold is None else options.threshold, uncertainty
         )
@@ -111,8 +122,13 @@ class DetectorPool:
         return self._levels.threshold
 
     @property
+    def has_regions(self) -> bool:
+        """Whether parts of a frame are processed, chosen by activity."""
+        return self._planner is not None
+
+    @property
     def lowest(self) -> float:
-        """The confidence from which there are candidates."""
+        """The confidence from which there are candidates, or with regions, a preview."""
         return self._levels.candidates_from
 
     def set_threshold(self, threshold: float, *, uncertainty: UncertaintyRange | None = None) -> None:
@@ -181,19 +197,27 @@ class DetectorPool:
             The detections. Objects of regions that were not processed are carried over; the model is unsure only about
             what it has processed.
         """
+        levels, of_regions = self._levels, list[Detections]()
         if self._planner is None or layout.at is None:
             found = processed = masks.unmasked(self._first.decode(raw, layout))
         else:
             plan = RegionPlan(layout.frame, layout.at, layout.regions)
             of_regions = self._first.decode_regions(raw, layout)
-            found, processed = self._planner.resolve(plan, of_regions, self._first.labels, masks=masks)
-        levels = self._levels
+            known = [one.at_least(levels.unsure_from) for one in of_regions]
+            found, processed = self._planner.resolve(plan, known, self._first.labels, masks=masks)
         if levels.uncertainty is None and levels.candidates_from == levels.threshold:
-            return DecodedFrame(found, None, found)
+            return DecodedFrame(found, None, found, found)
         unsure = None
         if levels.uncertainty is not None and levels.uncertainty.contains_any(processed):
             unsure = found.at_least(levels.unsure_from)
-        return DecodedFrame(found.at_least(levels.threshold), unsure, found.at_least(levels.candidates_from))
+        detections = found.at_least(levels.threshold)
+        if self._planner is None:
+            candidates = found.at_least(levels.candidates_from)
+            return DecodedFrame(detections, unsure, candidates, candidates)
+        if not self._with_candidates:
+            return DecodedFrame(detections, unsure, detections, detections)
+        weak = masks.unmasked(merge_regions(of_regions, layout.regions, frame=layout.frame)) if of_regions else found
+        return DecodedFrame(detections, unsure, detections, _with_weaker(detections, weak, levels.threshold))
 
     def abandon(self, worker: int) -> None:
         """Leave a worker's detector to the thread that is stuck in it; the next use loads another."""
@@ -219,3 +243,17 @@ class DetectorPool:
                 if self._generations[worker] == generation:
                     self._detectors[worker] = detector
         return detector
+
+
+def _with_weaker(detections: Detections, all_found: Detections, threshold: float) -> Detections:
+    """Return detections followed by those below the threshold, but for those of the same objects."""
+    above = len(all_found.at_least(threshold))
+    boxes, areas = all_found.boxes[above:], box_areas(all_found.boxes[above:])
+    covered = intersection_areas(boxes[:, None], detections.boxes[None]).max(axis=1, initial=0)
+    new = above + np.flatnonzero(covered < _SAME_COVER * np.maximum(areas, np.finfo(np.float32).tiny))
+    return Detections(
+        np.concatenate([detections.boxes, all_found.boxes[new]]),
+        np.concatenate([detections.confidences, all_found.confidences[new]]),
+        np.concatenate([detections.class_ids, all_found.class_ids[new]]),
+        detections.labels,
+    )

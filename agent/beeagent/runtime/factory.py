@@ -146,6 +146,7 @@ def build_detectors(settings: Settings, bundle: ModelBundle) -> DetectorPool:
         uncertainty=build_uncertainty(settings, bundle),
         regions=_region_options(settings),
         candidates=settings.tracking.enabled or settings.page.enabled,
+        preview=settings.page.enabled,
     )
 
 

@@ -57,6 +57,7 @@ def build_page(  # noqa: PLR0913 - the parts that it shows
         state=state,
         threshold=lambda: threshold.as_json(pipeline.detectors.lowest),
         set_threshold=set_threshold,
+        partial=lambda: pipeline.detectors.has_regions,
         input_scale=lambda frame: pipeline.detectors.input_scale(frame),  # noqa: PLW0108 - those of that moment
         tracking=counting is not None,
         counts=dict if counting is None else counting.today,

@@ -29,6 +29,7 @@ class FrameResult:
         inference_ms: time in the model alone, in milliseconds.
         unsure: where the model is unsure, all its detections, also those below the threshold; else None.
         candidates: for tracking, the detections followed by those of lower confidence; None for no others.
+        preview: what another threshold would detect, likewise, for the page; None for `candidates`.
         inferences: number of regions that the model has processed.
     """
 
@@ -38,6 +39,7 @@ class FrameResult:
     inference_ms: float
     unsure: Detections | None = None
     candidates: Detections | None = None
+    preview: Detections | None = None
     inferences: int = 1
 
 
@@ -226,6 +228,7 @@ class Pipeline:
                     item.inference_ms,
                     decoded.unsure,
                     decoded.candidates,
+                    decoded.preview,
                     inferences=len(layout.regions),
                 )
             finally:

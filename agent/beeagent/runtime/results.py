@@ -157,7 +157,7 @@ class Results:
             self._live.add(
                 result.frame,
                 detections=result.detections,
-                candidates=result.candidates,
+                candidates=result.candidates if result.preview is None else result.preview,
                 tracks=tracks,
                 inference_ms=result.inference_ms,
             )

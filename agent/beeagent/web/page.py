@@ -83,6 +83,7 @@ class PageAgent:
         state: returns the state of the agent.
         threshold: returns the threshold as the page's API has it.
         set_threshold: uses another threshold and keeps it; with None, goes back to that of the settings.
+        partial: returns whether detections below the threshold are known of parts of each frame only.
         input_scale: returns the pixels of the model's input per pixel of a frame of some size.
         tracking: whether bees are tracked.
         counts: returns who came in and went out today, as the page's API has it.
@@ -98,6 +99,7 @@ class PageAgent:
     state: Callable[[], AgentState]
     threshold: Callable[[], dict[str, Any]]
     set_threshold: Callable[[float | None], None]
+    partial: Callable[[], bool]
     input_scale: Callable[[tuple[int, int]], float]
     tracking: bool
     counts: Callable[[], dict[str, Any]]
@@ -309,6 +311,7 @@ class Page:
                 "threshold": agent.threshold(),
                 "tracking": agent.tracking,
                 "places_file": self._places is not None,
+                "places_problem": None if self._places is None else self._places.problem,
                 "places": agent.counts(),
             },
         )
@@ -384,6 +387,7 @@ class Page:
             {
                 "value": value,
                 "frames": len(frames),
+                "at_least": value < threshold["value"] and self._agent.partial(),
                 "now": {"per_frame": round(now / count, 3)},
                 "then": {
                     "per_frame": round(then / count, 3),

@@ -1,6 +1,7 @@
 """The file of places as the page edits it."""
 
 import hashlib
+import os
 import stat
 import threading
 from collections.abc import Callable
@@ -30,6 +31,18 @@ class PlacesFile:
         self._path = path
         self._on_change = on_change
         self._lock = threading.Lock()
+
+    @property
+    def problem(self) -> str | None:
+        """Why it cannot be written, in a sentence for its user; None if it can."""
+        # A file is replaced, which its folder has to allow. A file system that is read-only says so here too.
+        folder = self._path.resolve().parent
+        if os.access(folder, os.W_OK | os.X_OK) or not folder.exists():
+            return None
+        return (
+            f"{self._path.name} is in a folder into which the agent may not write, so it cannot be changed here. A "
+            "service may write into its state folder alone: move the file there."
+        )
 
     def read(self) -> tuple[str, Places]:
         """Return the ETag of the file, and the places in it.
