@@ -266,7 +266,7 @@ class Page:
         role = None if password is None else self._passwords.role(password)
         if role is None:
             self._throttle.failed(client)
-            _LOG.warning("page: a wrong %s from %s", "link" if password is None else "password", client)
+            _LOG.warning("page: a wrong %s from %s", "or used link" if password is None else "password", client)
             wrong = "this link was used or is too old: SIGHUP logs another" if password is None else "wrong password"
             raise RefusedError(HTTPStatus.UNAUTHORIZED, wrong)
         return role

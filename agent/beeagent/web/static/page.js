@@ -118,6 +118,7 @@ function showHealth() {
   pill.dataset.state = name;
   setText(pill, name === "lost" ? "No connection" : (known[name] ?? "Connecting"));
   byId("stage").classList.toggle("stale", name === "lost");
+  if (name === "lost") setText(byId("readout"), ""); // its age is no longer true
   let lines = [];
   if (name === "lost") {
     lines = ["No connection to the agent: what you see is old. Check that it runs and that this device is in its network. The page tries again by itself."];
