@@ -29,7 +29,7 @@ def draw_image(seed: int, *, width: int = 200, height: int = 150) -> NDArray[np.
 
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     for seed in range(12):
         cv2.imwrite(str(folder / f"image{seed}.png"), draw_image(seed))
     return folder

@@ -49,7 +49,7 @@ def exported(checkpoint: Path, image_folder: Path, tmp_path_factory: pytest.Temp
     folder = tmp_path_factory.mktemp("exported")
     # fmt: off
     common = (
-        str(checkpoint), "--calibrate", str(image_folder), "--calibration-pictures", "8", "--name", "test-bees",
+        str(checkpoint), "--calibrate", str(image_folder), "--calibration-images", "8", "--name", "test-bees",
         "--model-version", "3.1", "--licence", "Apache-2.0", "--min-score", "0.02",
     )
     # fmt: on
@@ -107,14 +107,14 @@ def test_int8_parity_is_reported(exported: Exported) -> None:
     assert report["files"] == json.loads((exported.int8 / "manifest.json").read_text())["files"]
     # Eight of the twelve images calibrate; the others are new to the model.
     assert parity["seen_in_calibration"] is False
-    assert len(parity["pictures"]) == 4
+    assert len(parity["images"]) == 4
     for key in ("score_difference", "box_difference"):
-        assert parity[key] == max(image[key] for image in parity["pictures"])
+        assert parity[key] == max(image[key] for image in parity["images"])
         assert parity[key] > 0
     assert parity["score_difference"] < 0.1
     assert parity["smallest_iou"] > 0.5
-    assert all(abs(image["strongest_source"] - image["strongest_converted"]) < 0.05 for image in parity["pictures"])
-    assert all(image["strongest_source"] > 0.3 for image in parity["pictures"])
+    assert all(abs(image["strongest_source"] - image["strongest_converted"]) < 0.05 for image in parity["images"])
+    assert all(image["strongest_source"] > 0.3 for image in parity["images"])
 
 
 def test_manifest_says_what_was_done(exported: Exported, checkpoint: Path, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_manifest_says_what_was_done(exported: Exported, checkpoint: Path, tmp_p
     assert provenance["training"] == {"seed": 1}
     assert provenance["checkpoint"]["file"] == checkpoint.name
     assert provenance["export"]["precision"] == "int8"
-    assert provenance["export"]["calibration"]["pictures"] == 8
+    assert provenance["export"]["calibration"]["images"] == 8
     assert provenance["export"]["postprocess"]["score_threshold"] == 0.02
     assert str(tmp_path.parent) not in text
 
@@ -165,7 +165,7 @@ def test_command_says_what_it_made_and_nothing_else(exported: Exported) -> None:
     assert exported.stderr == ""
     made, compared, where = exported.stdout.splitlines()
     assert made.startswith(f"{exported.int8}: test-bees 3.1, int8, {SIZE}x{SIZE}, ")
-    assert compared.startswith("against its source on 4 images: scores differ by ")
+    assert compared.startswith("compared with its source on 4 images: maximum score difference ")
     unmeasured = "AP was not measured: give labelled images with --validate"
     assert where == f"report: {exported.int8}.report.html; {unmeasured}"
     reports = {f"{name}.report.{kind}" for name in ("int8", "float32") for kind in ("json", "html")}
@@ -192,10 +192,10 @@ def refuse(message: str, out: Path, *arguments: object) -> None:
     ("name", "message"),
     [
         ("missing.npz", r"source .*missing\.npz does not exist"),
-        ("cut.npz", r"cut\.npz: cut short or not a checkpoint"),
-        ("text.npz", r"text\.npz: cut short or not a checkpoint"),
+        ("cut.npz", r"cut\.npz: truncated or not a checkpoint"),
+        ("text.npz", r"text\.npz: truncated or not a checkpoint"),
         ("saved", r"has no pipeline.config beside it"),
-        ("model.keras", r"is an unknown Keras model"),
+        ("model.keras", r"is a Keras model file"),
         ("model.tflite", r"is already a TFLite model"),
         ("bundle", r"is already a model bundle"),
         ("folder", r"is a folder: give a checkpoint"),

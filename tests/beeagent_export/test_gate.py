@@ -100,7 +100,7 @@ def test_the_report_measures_source_and_variants_alike(measured: Path) -> None:
     for variant in variants.values():
         assert variant["ap_drop"] == pytest.approx((source["ap"] - variant["ap"]) * 100)
         assert variant["milliseconds"] > 0
-        assert variant["parity"]["pictures"]
+        assert variant["parity"]["images"]
         assert {"threshold", "precision", "recall"} <= set(variant)
     sizes = {precision: variant["size"] for precision, variant in variants.items()}
     assert sizes["int8"] < sizes["float16"] < sizes["float32"]
@@ -193,9 +193,9 @@ def test_names_cannot_break_the_page() -> None:
     evil = "<script>alert('x')</script> & \""
     nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), ("bee",))
     text = report_page(
-        title=evil, lines=[evil], refused=evil, header=[evil], rows=[[evil]],
+        title=evil, lines=[evil], rejection=evil, header=[evil], rows=[[evil]],
         images=[(evil, np.zeros((8, 8, 3), np.uint8))],
-        columns=[Column(title=evil, threshold=0.5, found=[nothing])],
+        columns=[Column(title=evil, threshold=0.5, detections=[nothing])],
     )  # fmt: skip
     page = read_page(text)
     assert "script" not in page.tags
@@ -208,26 +208,26 @@ def test_a_precision_that_lost_too_much_is_not_released_and_the_report_says_so(
     black = tmp_path / "black"
     black.mkdir()
     cv2.imwrite(str(black / "black.png"), np.zeros((64, 64, 3), np.uint8))  # ranges that nothing real has
-    with pytest.raises(BeeagentError, match=r"nothing is released: .* int8 lost \d+\.\d\d, and --max-drop allows 0.5"):
+    with pytest.raises(BeeagentError, match=r"no bundle is written: .*int8 lost \d+\.\d\d .*, but --max-drop is 0.5"):
         run(checkpoint, "--precision", "int8", "--precision", "float32", "--calibrate", black, "--validate", labelled,
             "--out", tmp_path / "out" / "bees")  # fmt: skip
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"bees.report.json", "bees.report.html"}
     report = json.loads((tmp_path / "out" / "bees.report.json").read_text())
     assert report["variants"][0]["ap_drop"] > 0.5
     assert "int8 lost" in report["refused"]
-    assert "nothing is released" in read_page((tmp_path / "out" / "bees.report.html").read_text()).text
+    assert "no bundle is written" in read_page((tmp_path / "out" / "bees.report.html").read_text()).text
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--precision", "int8", "--precision", "int8"], "--precision is given twice"),
+        (["--precision", "int8", "--precision", "int8"], "--precision has duplicates"),
         (["--max-drop", "-1"], "--max-drop is -1.0: give points of AP, 0 or more"),
-        (["--precision-floor", "0.9"], "needs labelled images to choose on: give --validate"),
+        (["--precision-floor", "0.9"], "needs labelled images: give --validate"),
         (["--validate", "missing"], "missing: there is no such file or folder"),
         (["--validate", "LABELLED", "--threshold", "0.5", "--recall-floor", "0.5"], "exclude each other"),
-        (["--validate", "WRONG"], "has boxes labelled hornet, but the model knows bee, wasp"),
-        (["--calibrate", "UNREADABLE"], "take it out of the set"),
+        (["--validate", "WRONG"], "has boxes labelled hornet, but the classes of the model are bee, wasp"),
+        (["--calibrate", "UNREADABLE"], "remove it from the dataset"),
     ],
 )
 def test_what_does_not_fit_is_told_and_nothing_is_left(  # noqa: PLR0913, PLR0917 - fixtures

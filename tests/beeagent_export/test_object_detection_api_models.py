@@ -60,7 +60,7 @@ def pair(
     app = typer.Typer(pretty_exceptions_enable=False)
     app.command()(export)
     arguments = [folder, "--out", bundle, "--calibrate", images, "--precision", request.param]
-    result = CliRunner().invoke(app, [*map(str, arguments), "--calibration-pictures", "24"], catch_exceptions=False)
+    result = CliRunner().invoke(app, [*map(str, arguments), "--calibration-images", "24"], catch_exceptions=False)
     print(result.output)  # noqa: T201 - figures for the reader
     return Pair(f"{folder.name} {request.param}", SIZES[folder.name], detector, bundle)
 

@@ -42,7 +42,7 @@ def exported(checkpoint: Path, image_folder: Path, tmp_path_factory: pytest.Temp
     """Export the checkpoint, whose own size is 128x128, as int8 and float32 of another shape."""
     out = tmp_path_factory.mktemp("wide") / "bees-wide"
     output = run(
-        checkpoint, "--input-size", f"{WIDTH}x{HEIGHT}", "--calibrate", image_folder, "--calibration-pictures", "8",
+        checkpoint, "--input-size", f"{WIDTH}x{HEIGHT}", "--calibrate", image_folder, "--calibration-images", "8",
         "--precision", "int8", "--precision", "float32", "--min-score", MIN_SCORE, "--iou", "1", "--out", out,
     )  # fmt: skip
     return out, output
@@ -98,7 +98,7 @@ def test_parity_is_measured(exported: tuple[Path, str]) -> None:
     report = json.loads(exported[0].with_name("bees-wide.report.json").read_text())
     int8, float32 = (variant["parity"] for variant in report["variants"])
     assert 0 < int8["score_difference"] < 0.2
-    for image in int8["pictures"]:
+    for image in int8["images"]:
         assert image["strongest_converted"] == pytest.approx(image["strongest_source"], abs=0.06)
     assert float32["score_difference"] < 1e-4
     assert float32["smallest_iou"] > 0.999

@@ -155,7 +155,7 @@ def test_invalid_image_is_refused(tmp_path: Path) -> None:
 
 
 def test_options_before_a_command_are_refused(tmp_path: Path) -> None:
-    assert "--threads stands before doctor" in _error_line("--threads", "2", "doctor", folder=tmp_path)
+    assert "--threads is given before doctor" in _error_line("--threads", "2", "doctor", folder=tmp_path)
 
 
 def test_help_names_every_command_and_option(tmp_path: Path) -> None:

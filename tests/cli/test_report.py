@@ -131,5 +131,5 @@ def test_messages_of_a_broker_are_reported_as_they_come(mosquitto: Mosquitto, tm
 
     report(8, write)
     assert [line.partition("entrance: ")[2] for line in written] == ["", "1 in, 0 out", "3 in, 0 out"]
-    with pytest.raises(BeeagentError, match="no traffic message of device any and camera any has come"):
+    with pytest.raises(BeeagentError, match="no traffic message of device any and camera any was received"):
         report(0.5, lambda _: None)

@@ -226,7 +226,7 @@ def test_damaged_counts_file_is_set_aside_and_totals_go_on(damage: str, waiting:
     before = _traffic_of(first.stdout)[-1]
     (reported,) = [line for line in again.stderr.splitlines() if "warning counts: " in line]
     assert "and renamed to hive-front.counts.sqlite3.damaged-1" in reported
-    assert reported.endswith(f"the totals go on from those of {before['to']}" if waiting else "begin again at 0")
+    assert reported.endswith(f"the totals continue from those of {before['to']}" if waiting else "restart at 0")
     total = _traffic_of(again.stdout)[-1]["lines"]["door"]["red"]["total"]
     assert total == ({"in": 4, "out": 2} if waiting else {"in": 2, "out": 1})
     assert _stored_total(tmp_path, "in") == total["in"]

@@ -214,7 +214,7 @@ def test_stuck_inference_loses_only_its_frame(places: int, block: threading.Even
     assert indices == sorted(set(indices))
     _assert_own_boxes(results)
     assert pipeline.lost == 1
-    assert pipeline.problems == ["an inference has taken more than 0.3 s; another thread goes on", None]  # type: ignore[attr-defined]
+    assert pipeline.problems == ["an inference has taken more than 0.3 s; its thread is replaced", None]  # type: ignore[attr-defined]
     assert pipeline.join(_DEADLINE)
 
 

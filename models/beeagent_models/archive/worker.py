@@ -31,7 +31,7 @@ class ArchiveOptions:
     Attributes:
         model: a bundle folder, the name of a bundled model, or a .tflite file; None for the default model.
         labels: a labels file, for a .tflite without labels packed in.
-        threshold: confidence from which a detection counts, 0 to 1; None for the bundle's.
+        threshold: minimum confidence of a detection, 0 to 1; None for the bundle's.
         tiles: as `--tiles` of the agent; None for what the bundle recommends.
         rate: frames per second of the video to process; None for all frames. With places, 5 or more.
         interval_s: length of an interval in seconds of the video, 1 to 86,400.

@@ -1,4 +1,4 @@
-"""Choosing the confidence from which a detection counts, on a precision-recall curve."""
+"""Choosing the minimum confidence of a detection, on a precision-recall curve."""
 
 from dataclasses import dataclass
 from statistics import NormalDist

@@ -304,7 +304,7 @@ def test_a_checkpoint_cut_short_is_one_clear_line(tmp_path: Path, share: float) 
     path, _ = saved(tmp_path)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(InputError, match=r"model\.npz: cut short or not a checkpoint") as caught:
+    with pytest.raises(InputError, match=r"model\.npz: truncated or not a checkpoint") as caught:
         load_checkpoint(path)
     assert "\n" not in str(caught.value)
 

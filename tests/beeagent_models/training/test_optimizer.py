@@ -16,7 +16,7 @@ from beeagent_models.training.optimizer import (  # noqa: E402 - likewise
     MuonAdamW,
     build_optimizer,
     learning_rate,
-    orthogonalised,
+    orthogonalise,
 )
 from beeagent_models.training.options import TrainingOptions  # noqa: E402 - likewise
 
@@ -45,7 +45,7 @@ def test_orthogonalising_brings_singular_values_near_one_and_keeps_directions(
     right, _ = np.linalg.qr(rng.normal(size=(sides[1], min(sides))))
     values = rng.uniform(0.1, 1, min(sides))
     matrix = (scale * (left * values) @ right.T).astype(np.float32)
-    found = array(orthogonalised(keras.ops.convert_to_tensor(matrix)))
+    found = array(orthogonalise(keras.ops.convert_to_tensor(matrix)))
     assert found.shape == sides
     singular = np.linalg.svd(found, compute_uv=False)
     assert singular.min() > 0.6

@@ -120,7 +120,7 @@ def test_other_options_do_not_go_on_with_a_run(tmp_path: Path) -> None:
         (100, 90, 100, None),
         (100, 40, 50, None),
         (100, 41, 50, "has done 41 steps; give at least 51,"),
-        (100, 81, 200, "of 100 steps whose learning rate falls already; give --steps 100"),
+        (100, 81, 200, "of 100 steps in its cooldown; give --steps 100"),
     ],
 )
 def test_the_number_of_steps_may_change_until_the_learning_rate_falls(
@@ -170,9 +170,9 @@ def synthetic_options(out: Path) -> TrainingOptions:
         ({"input_size": (640, 360)}, "--input-size is 640x360: .* give 640x352 or 640x384"),
         ({"precision": "float16"}, "precision 'float16': choose one of auto, float32, bfloat16"),
         ({"augmentation": "mild"}, "augmentation 'mild': choose one of full, none"),
-        ({"augmentation": "none"}, "augmentation none has no pasted cut-outs"),
-        ({"scenes": 0}, "datasets: give at least one"),
-        ({"labels": ("wasp",)}, "datasets: give at least one"),
+        ({"augmentation": "none"}, "augmentation none does not paste cut-outs"),
+        ({"scenes": 0}, "there is no training data: give a dataset"),
+        ({"labels": ("wasp",)}, "there is no training data: give a dataset"),
         ({"backbone_weights": Path("a"), "warm_start": Path("b")}, "one of them"),
     ],
 )
@@ -185,9 +185,9 @@ def test_validation_datasets_have_boxes_and_names_of_their_own(tmp_path: Path) -
     options = synthetic_options(tmp_path)
     dataset = one_image(tmp_path, ("bee", "wasp"))
     empty = dataclasses.replace(dataset.images[0], boxes=np.zeros((0, 4), np.float32), class_ids=np.zeros(0, np.int64))
-    with pytest.raises(InputError, match="more than one dataset is called 'one'"):
+    with pytest.raises(InputError, match="more than one dataset has the name 'one'"):
         dataclasses.replace(options, validation=(dataset, dataset))
-    with pytest.raises(InputError, match="more than one dataset is called 'train'"):
+    with pytest.raises(InputError, match="more than one dataset has the name 'train'"):
         dataclasses.replace(options, validation=(dataclasses.replace(dataset, name="train"),))
     with pytest.raises(InputError, match="validation dataset one: no image has a box"):
         dataclasses.replace(options, validation=(dataclasses.replace(dataset, images=(empty,)),))

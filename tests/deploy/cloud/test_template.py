@@ -5,7 +5,7 @@ from typing import Any
 
 import boto3
 import pytest
-from bee_detection_inference.handler import LEAST_TIME_MS
+from bee_detection_inference.handler import MIN_TIME_MS
 from support.cloud_stack import BUCKET, REGION, Stack, resources, statements, template
 from support.rekognition_server import PROJECT_VERSION_ARN
 
@@ -81,7 +81,7 @@ def test_all_that_is_kept_is_encrypted_with_the_key() -> None:
 def test_the_times_fit() -> None:
     function, queue = resources("Lambda::Function")["Function"], resources("SQS::Queue")["Queue"]
     assert queue["VisibilityTimeout"] >= 6 * function["Timeout"]
-    assert function["Timeout"] * 1000 > LEAST_TIME_MS
+    assert function["Timeout"] * 1000 > MIN_TIME_MS
     assert resources("SQS::Queue")["DeadLetterQueue"]["MessageRetentionPeriod"] > queue["MessageRetentionPeriod"]
 
 

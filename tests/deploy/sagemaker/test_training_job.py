@@ -128,8 +128,8 @@ def test_an_interrupted_job_goes_on_where_it_was_and_leaves_a_bundle_and_its_fig
     ("hyperparameters", "channels", "message"),
     [
         ({}, ("validation",), "the job has no channel 'training'; it has validation"),
-        ({"out": "x"}, ("training",), "hyperparameter 'out': is given by the job's channels"),
-        ({}, ("training", "weights"), "channel 'weights' holds 0 .npz files"),
+        ({"out": "x"}, ("training",), "hyperparameter 'out': is set by the job's channels"),
+        ({}, ("training", "weights"), "channel 'weights' has 0 .npz files"),
     ],
 )
 def test_a_job_that_cannot_work_says_why(

@@ -165,7 +165,7 @@ def test_without_a_yes_and_in_a_dry_run_nothing_goes(account: CustomLabelsAccoun
     code, said, error = clean_up()
     assert code == 2
     assert (
-        "Remove these 8 in account 123456789012? This cannot be undone. Standard input is no terminal: give --yes"
+        "Remove these 8 in account 123456789012? This cannot be undone. Standard input is no terminal: use --yes"
         in error
     )
     assert snapshot(account) == before
@@ -190,7 +190,7 @@ def test_a_stack_without_the_tag_is_refused_by_name(account: CustomLabelsAccount
     add_stack("bees", TAG)
     before = snapshot(account)
     code, _, said = clean_up("--stack", "theirs", "--yes")
-    assert (code, said) == (2, "beeagent: the stack theirs has no tag beeagent:project: beeagent did not make it\n")
+    assert (code, said) == (2, "beeagent: the stack theirs has no tag beeagent:project: beeagent did not create it\n")
     code, _, said = clean_up("--stack", "bees", "--project", "wasps", "--yes")
     assert (code, "has no tag beeagent:project of the value wasps" in said) == (2, True)
     code, _, said = clean_up("--stack", "nowhere", "--yes")
@@ -212,7 +212,7 @@ def test_what_loses_its_tag_meanwhile_is_left_alone(account: CustomLabelsAccount
     add_bucket("trainings")
     code, _, said = clean_up("--yes")
     assert code == 1
-    assert "model bees.1 has the tag beeagent:project no longer, and is kept; 0 of 4 are done, 4 are left" in said
+    assert "model bees.1 no longer has the tag beeagent:project, and is kept; 0 of 4 are done, 4 are left" in said
     assert list(project.versions) == ["bees.1"]
     assert "DeleteProjectVersion" not in account.asked
 
@@ -228,7 +228,7 @@ def test_a_model_of_somebody_else_in_our_project_stays_and_keeps_the_project(
     before = asdict(foreign)
     code, said, _ = clean_up("--yes")
     assert code == 0
-    assert "kept: model theirs.1 of project bees, which beeagent did not make" in said
+    assert "kept: model theirs.1 of project bees, which beeagent did not create" in said
     assert "kept: project bees, because it is not empty" in said
     assert asdict(account.projects["bees"].versions["theirs.1"]) == before
     assert list(account.projects["bees"].versions) == ["theirs.1"]

@@ -75,7 +75,7 @@ def test_all_steps_in_a_row_and_each_of_them_again(account: CustomLabelsAccount,
     assert "test: 2 images, 2 with labels" in said
     code, said, _ = rekognition("import", "bees", MANIFEST)
     assert code == 0
-    assert "a TRAIN dataset already exists and is kept unless you give --replace: 8 images" in said
+    assert "a TRAIN dataset already exists and is kept without --replace: 8 images" in said
     assert account.asked.count("CreateDataset") == 2
 
     code, said, _ = rekognition(
@@ -147,7 +147,7 @@ def test_an_import_that_was_broken_off_is_gone_on_with_and_takes_nothing_away(
     before = project.datasets["TRAIN"].arn
     code, said, _ = rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
     assert code == 0
-    assert "a TRAIN dataset already exists and is kept unless you give --replace: 10 images" in said
+    assert "a TRAIN dataset already exists and is kept without --replace: 10 images" in said
     assert "training: 8 images" in said
     assert project.datasets["TRAIN"].arn == before
     assert "DeleteDataset" not in account.asked
@@ -171,7 +171,7 @@ def test_the_bucket_s_policy_gets_what_rekognition_needs_and_keeps_the_rest(
     code, _, said = rekognition("import", "bees", MANIFEST, "--look-every", "0.01")
     assert code == 2
     assert "Let Rekognition read my-bees/bees/output.manifest*" in said
-    assert "give --yes" in said
+    assert "use --yes" in said
     assert policy()["Statement"] == [mine]
     assert rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")[0] == 0
     statements = {each["Sid"]: each for each in policy()["Statement"]}
@@ -222,7 +222,7 @@ def test_an_import_that_rekognition_cannot_make_says_why_and_can_be_tried_again(
     rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
     account.projects["bees"].datasets["TRAIN"].status = "CREATE_FAILED"
     code, _, said = rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
-    assert (code, "give --test as well, or --replace" in said) == (2, True)
+    assert (code, "use --test as well, or --replace" in said) == (2, True)
     code, said, _ = rekognition("import", "bees", MANIFEST, "--replace", "--yes", "--look-every", "0.01")
     assert (code, "training: 4 images" in said) == (0, True)
 
@@ -237,7 +237,7 @@ def test_nothing_is_trained_without_a_yes(account: CustomLabelsAccount, rekognit
     assert code == 2
     assert "costs about $1.00 an hour" in told
     assert said.startswith("beeagent: Train bees.")
-    assert "give --yes" in said
+    assert "use --yes" in said
     assert "CreateProjectVersion" not in account.asked
 
 
@@ -321,11 +321,11 @@ def test_throttling_is_got_over(account: CustomLabelsAccount, rekognition: Run) 
 @pytest.mark.parametrize(
     ("variable", "value", "words"),
     [
-        ("AWS_DEFAULT_REGION", "", "no AWS region is set: give --region"),
+        ("AWS_DEFAULT_REGION", "", "no AWS region is set: use --region"),
         ("AWS_ACCESS_KEY_ID", "", "there are no AWS credentials: run `aws configure`"),
         ("AWS_PROFILE", "nobody", "The config profile (nobody) could not be found: check AWS_PROFILE"),
-        ("AWS_ACCESS_KEY_ID", "AKIDOFANOTHER", "AWS does not take the credentials (UnrecognizedClientException)"),
-        ("AWS_SECRET_ACCESS_KEY", "wrong", "AWS does not take the credentials (InvalidSignatureException)"),
+        ("AWS_ACCESS_KEY_ID", "AKIDOFANOTHER", "AWS rejects the credentials (UnrecognizedClientException)"),
+        ("AWS_SECRET_ACCESS_KEY", "wrong", "AWS rejects the credentials (InvalidSignatureException)"),
         ("AWS_ENDPOINT_URL_REKOGNITION", "http://127.0.0.1:9", "rekognition in eu-west-1 cannot be reached"),
     ],
 )
