@@ -386,9 +386,7 @@ def test_without_time_left_a_message_waits_for_the_next_batch(
     for number in range(2):
         upload(f"test_images/{number}.jpg")
     batch = source.take()
-    assert source.deliver(batch, TimeLeft([handler.MIN_TIME_MS, handler.MIN_TIME_MS - 1])) == [
-        batch[1]["messageId"]
-    ]
+    assert source.deliver(batch, TimeLeft([handler.MIN_TIME_MS, handler.MIN_TIME_MS - 1])) == [batch[1]["messageId"]]
     assert len(rekognition.requests) == 1
 
 
