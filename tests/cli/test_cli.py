@@ -209,7 +209,7 @@ def test_version(tmp_path: Path) -> None:
     assert run_command("--version", folder=tmp_path).stdout.strip() == __version__
 
 
-@pytest.mark.parametrize("name", ["detections", "state", "status", "traffic"])
+@pytest.mark.parametrize("name", ["detections", "event", "state", "status", "traffic"])
 def test_schema_prints_a_valid_schema(name: str, tmp_path: Path) -> None:
     printed = json.loads(run_command("schema", name, folder=tmp_path).stdout)
     Draft202012Validator.check_schema(printed)

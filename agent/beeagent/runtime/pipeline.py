@@ -28,6 +28,7 @@ class FrameResult:
         inference_ms: duration of the inference in milliseconds.
         unsure: all detections, including those below the threshold, if the model is unsure; else None.
         candidates: for tracking, the detections followed by those of lower confidence; None without the latter.
+        preview: for the page, what another threshold would detect; None for `candidates`.
         inferences: number of processed regions.
     """
 
@@ -37,6 +38,7 @@ class FrameResult:
     inference_ms: float
     unsure: Detections | None = None
     candidates: Detections | None = None
+    preview: Detections | None = None
     inferences: int = 1
 
 
@@ -225,6 +227,7 @@ class Pipeline:
                     item.inference_ms,
                     decoded.unsure,
                     decoded.candidates,
+                    decoded.preview,
                     inferences=len(layout.regions),
                 )
             finally:
