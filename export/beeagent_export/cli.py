@@ -95,7 +95,7 @@ def export(
     certainty: Certainty = None,
     recall_floor: RecallFloor = None,
     max_detections: Annotated[int, Option(min=1, max=1000, help="Maximum number of detections per image.")] = 100,
-    min_score: Annotated[float, Option(min=0, max=1, help="Score threshold of the model's post-processing.")] = 0.05,
+    min_score: Annotated[float, Option(min=0, max=1, help="Score threshold of the model's post-processing.")] = 0.01,
     iou: Annotated[float, Option(min=0.01, max=1, help="IoU threshold of non-maximum suppression.")] = 0.5,
     name: Annotated[str | None, Option(help="Name of the model. Default: the bundle's folder.")] = None,
     model_version: Annotated[str, Option(help="Version of the model.")] = "0.1.0",

@@ -37,7 +37,7 @@ class PostProcessOptions:
     """
 
     max_detections: int = 100
-    score_threshold: float = 0.05
+    score_threshold: float = 0.01
     iou_threshold: float = 0.5
 
     def __post_init__(self) -> None:
