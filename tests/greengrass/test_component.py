@@ -423,7 +423,7 @@ def test_secrets_are_read_from_the_nucleus_and_never_shown(
         subscribed.wait_for(2, topic_end="/detections", deadline=DEADLINE)
         nucleus.configure(mqtt_username="secret:hive/mqtt#pin")
         subscribed.wait_until(
-            lambda: any(b"no text of the name 'pin'" in payload for payload in subscribed.payloads("/status")),
+            lambda: any(b"no text entry 'pin'" in payload for payload in subscribed.payloads("/status")),
             deadline=DEADLINE,
         )
         end(agent)
@@ -437,7 +437,7 @@ def test_secrets_are_read_from_the_nucleus_and_never_shown(
     [
         ("secret:hive/other", "has aws.greengrass#GetSecretValue for hive/mqtt, and not for hive/other"),
         ("secret:", "give secret:NAME or secret:NAME#KEY"),
-        ("secret:hive/mqtt#user", "is no JSON object"),
+        ("secret:hive/mqtt#user", "is not a JSON object"),
     ],
 )
 def test_unavailable_secret_is_named_but_not_shown(nucleus: Nucleus, tmp_path: Path, value: str, words: str) -> None:
