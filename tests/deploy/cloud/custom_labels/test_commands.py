@@ -233,7 +233,7 @@ def test_nothing_is_trained_without_a_yes(account: CustomLabelsAccount, rekognit
     assert code == 2
     assert "costs about $1.00 an hour" in stdout
     assert stderr.startswith("beeagent: Train bees.")
-    assert "use --yes" in output
+    assert "use --yes" in stderr
     assert "CreateProjectVersion" not in account.asked
 
 
