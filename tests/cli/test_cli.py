@@ -216,5 +216,9 @@ def test_schema_prints_a_valid_schema(name: str, tmp_path: Path) -> None:
     assert printed["$id"].endswith("1")
 
 
+def test_help_of_schema_lists_all_messages(tmp_path: Path) -> None:
+    assert "[detections|event|state|status|traffic]" in run_command("schema", "--help", folder=tmp_path).stdout
+
+
 def test_unknown_schema_is_refused(tmp_path: Path) -> None:
-    assert "detections, state, status or traffic" in _error_line("schema", "frames", folder=tmp_path)
+    assert "detections, event, state, status or traffic" in _error_line("schema", "frames", folder=tmp_path)

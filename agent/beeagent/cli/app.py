@@ -261,7 +261,7 @@ def bench(
 
 def schema(
     name: Annotated[
-        str, typer.Argument(metavar="[detections|state|status|traffic]", help="Type of the message.")
+        str, typer.Argument(metavar="[detections|event|state|status|traffic]", help="Type of the message.")
     ] = "detections",
 ) -> None:
     """Print the JSON Schema of a message."""

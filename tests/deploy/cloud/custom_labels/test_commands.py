@@ -233,7 +233,7 @@ def test_nothing_is_trained_without_a_yes(account: CustomLabelsAccount, rekognit
     assert code == 2
     assert "costs about $1.00 an hour" in stdout
     assert stderr.startswith("beeagent: Train bees.")
-    assert "use --yes" in output
+    assert "use --yes" in stderr
     assert "CreateProjectVersion" not in account.asked
 
 
@@ -247,12 +247,12 @@ def test_interrupted_training_is_followed_again_and_billed_once(
     command = ("rekognition", "train", "bees", "--output", OUTPUT, "--yes", "--look-every", "600")
     with running_agent(*command, folder=tmp_path, PYTHONUNBUFFERED="1") as training:
         assert training.process.stdout is not None
-        while "is TRAINING_IN_PROGRESS, for" not in (line := training.process.stdout.readline()):
+        while "is TRAINING_IN_PROGRESS, for" not in (progress := training.process.stdout.readline()):
             assert training.process.poll() is None, training.errors
         training.process.send_signal(signal.SIGINT)
         rest = training.process.stdout.read()
         assert training.end() == 0
-    name = line.split()[0]
+    name = progress.split()[0]
     assert f"The training of {name} continues and is billed" in rest
     account.stuck.clear()
     code, output, _ = rekognition("train", "bees", "--output", OUTPUT, "--look-every", "0.01")
