@@ -219,7 +219,7 @@ def test_images_are_not_needed_without_copying(tmp_path: Path) -> None:
 def test_boxes_that_reach_out_are_refused_or_cut_and_counted(tmp_path: Path) -> None:
     rows = (record("a.png", (40, 30), (-5, -5, 10, 10), (50, 5, 60, 10), (1, 1, 40.4, 30)),)
     source = Drawn(tmp_path, ("bee",), rows, {})
-    with pytest.raises(InputError, match=r"drawn:a\.png: the box from \(-5, -5\) to \(10, 10\) reaches beyond"):
+    with pytest.raises(InputError, match=r"drawn:a\.png: the box from \(-5, -5\) to \(10, 10\) extends beyond"):
         run(source, tmp_path / "out", DatasetFormat.COCO)
     done = run(source, tmp_path / "out", DatasetFormat.COCO, clip=True)
     assert done.changes == {
@@ -249,7 +249,7 @@ def test_boxes_that_reach_out_are_refused_or_cut_and_counted(tmp_path: Path) -> 
             [record("a.png", (4, 3)), record("a.jpg", (4, 3))],
             r"a\.jpg and an earlier image differ only in their suffixes",
         ),
-        (DatasetFormat.YOLO, [record("a.gif", (4, 3))], r"YOLO does not support images such as a\.gif"),
+        (DatasetFormat.YOLO, [record("a.gif", (4, 3))], r"YOLO does not support the format of a\.gif"),
         (DatasetFormat.COCO, [record("", (4, 3))], "is not a usable image name"),
         (DatasetFormat.COCO, [record("a\0.png", (4, 3))], "is not a usable image name"),
         (DatasetFormat.COCO, [], "there is no image in the dataset"),
@@ -268,7 +268,7 @@ def test_a_wrong_size_and_a_full_folder_are_refused(tmp_path: Path) -> None:
     source = Drawn(tmp_path, ("bee",), (record("a.png", (4, 3)),), {})
     source.find(source.rows[0])
     source.rows = (record("a.png", (5, 3)),)
-    with pytest.raises(InputError, match=r"0\.png is 4x3, not 5x3 as stated"):
+    with pytest.raises(InputError, match=r"0\.png is 4x3, not 5x3 as in the dataset"):
         run(source, tmp_path / "out", DatasetFormat.COCO)
     with pytest.raises(InputError, match="is not empty"):
         run(source, tmp_path, DatasetFormat.COCO)
