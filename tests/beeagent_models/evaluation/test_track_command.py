@@ -280,7 +280,7 @@ def test_drawn_video_is_measured_by_its_truth(tmp_path: Path) -> None:
         (("--out", "a", "--line", "0,0,1,1"), "--line is for a video: give it with --video"),
         (("--out", "a", "--bees", "3"), "--bees is for a video"),
         (("--video", "b.mp4", "--line", "0,0"), "write X1,Y1,X2,Y2"),
-        (("--video", "b.mp4", "--size", "big"), "size is 'big': write WIDTHxHEIGHT"),
+        (("--video", "b.mp4", "--size", "big"), "size is 'big': give WIDTHxHEIGHT"),
     ],
 )
 def test_wrong_options_of_synthesize_are_refused(arguments: tuple[str, ...], message: str) -> None:
