@@ -90,7 +90,7 @@ def test_mot_format_is_read_as_written(
         ).map(lambda value: json.dumps(value).encode()),
     )
 )
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=60)
 def test_any_file_is_read_or_refused_in_one_line(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.mktemp("any") / "a"
     path.write_bytes(content)
