@@ -222,7 +222,7 @@ def test_wrong_options_are_refused(folder: Path) -> None:
             (*tracks, *predictions, "--threshold", "0.5"),
             "--threshold is for the evaluation of a model: leave it out",
         ),
-        (("model", "data", *tracks, *predictions), "belongs to the evaluation of a model"),
+        (("model", "data", *tracks, *predictions), "is for the evaluation of a model"),
         ((*tracks, *predictions, "--rates", "30,7"), "--rates has '7': allowed are the video's 30 frames/s"),
         ((*tracks, *predictions, "--rates", "x"), "--rates has 'x'"),
         ((*tracks, *predictions, "--rates", "0"), "--rates has '0'"),
