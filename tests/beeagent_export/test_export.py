@@ -218,7 +218,7 @@ def test_unusable_sources_are_refused(
     [
         ([], r"int8 needs --calibrate"),
         (["--calibrate", "missing"], r"images .*missing do not exist"),
-        (["--calibrate", "empty"], r"empty holds no image"),
+        (["--calibrate", "empty"], r"empty contains no image"),
         (["--precision", "int4"], r"--precision is 'int4': choose one of int8, dynamic, float16, float32"),
         (["--precision", "float32", "--fit", "crop"], r"--fit is 'crop': choose one of letterbox, corner, stretch"),
         (["--precision", "float32", "--name", "my bees"], r"--name is 'my bees'"),

@@ -92,7 +92,7 @@ def findings(
     return Findings(
         name=name,
         kind=kind,
-        found=tuple(detections(row, label) for row in rows),
+        detections=tuple(detections(row, label) for row in rows),
         seconds=None if seconds is None else np.array(seconds),
         sent=np.array([100, 200, 600], np.int64),
     )

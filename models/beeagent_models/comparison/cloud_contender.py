@@ -107,7 +107,7 @@ class CloudSource:
     def _error(self, error: CloudDetectionError, frame: Frame) -> InputError:
         advice = {
             "model-not-running": f"; start it with beeagent rekognition start --arn {self._spec.location}",
-            "credentials": "; give credentials with this permission, for example by AWS_PROFILE",
+            "credentials": "; give credentials that allow it, for example by AWS_PROFILE",
         }.get(error.reason, "")
         return InputError(f"{self._spec.name}: failed for {frame.name}: {error}{advice}")
 

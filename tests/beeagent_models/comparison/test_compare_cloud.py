@@ -116,7 +116,7 @@ def test_number_of_attempts_is_limited(server: RekognitionServer, dataset: Datas
         ),
         (
             "AccessDeniedException",
-            "AccessDeniedException: rekognition:DetectCustomLabels is not permitted; give credentials with",
+            "AccessDeniedException: rekognition:DetectCustomLabels is not permitted; give credentials that allow it",
         ),
         ("ResourceNotFoundException", r"cloud: failed for a\.png: Rekognition returned ResourceNotFound"),
     ],
@@ -138,7 +138,7 @@ def test_missing_credentials_prevent_all_calls(
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    with pytest.raises(InputError, match="there are no AWS credentials; give some"):
+    with pytest.raises(InputError, match="there are no AWS credentials; give credentials that"):
         Asking(dataset).find()
     assert server.requests == []
 

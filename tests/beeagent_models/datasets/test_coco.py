@@ -89,7 +89,7 @@ def test_crowds_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptu
             r"annotations\.0: box 1, .* no area",
         ),
         (content(images=content()["images"] * 2), r"images\.1: image id 11 is used twice"),
-        (content(categories=content()["categories"] * 2), r"categories\.2: category id 3 is 'bee', too"),
+        (content(categories=content()["categories"] * 2), r"categories\.2: category id 3 is already used by 'bee'"),
         (content(categories=[]), r"there is no category; give the labels: .*data\.json=bee"),
         (
             content(images=[{"id": 11, "file_name": "b.png", "width": 120, "height": 80}]),

@@ -43,7 +43,7 @@ def test_dropped_connection_requests_only_the_rest(served: Served, tmp_path: Pat
 
 def test_later_call_resumes_the_download(served: Served, tmp_path: Path, waits: list[float]) -> None:
     served.cut_after = [300_000, 0, 0]
-    with pytest.raises(BeeagentError, match="300000 bytes are kept; the same command resumes it") as caught:
+    with pytest.raises(BeeagentError, match="300000 bytes are kept; the same command resumes the download") as caught:
         fetch(served, tmp_path, waits, tries=2)
     assert not isinstance(caught.value, InputError)
     assert fetch(served, tmp_path, waits).read_bytes() == CONTENT

@@ -53,7 +53,7 @@ def test_a_zip_is_fetched_unpacked_and_not_fetched_again(served: Served, tmp_pat
 
 def test_interrupted_call_resumes(served: Served, tmp_path: Path) -> None:
     served.cut_after = [100_000, 0]
-    with pytest.raises(BeeagentError, match="the same command resumes it"):
+    with pytest.raises(BeeagentError, match="the same command resumes the download"):
         fetch(served, tmp_path / "bees", tries=1)
     assert not (tmp_path / "bees").exists()
     fetch(served, tmp_path / "bees")

@@ -172,7 +172,7 @@ def test_a_missing_or_changed_file_is_named(tmp_path: Path) -> None:
     image_file = yolo(tmp_path, "a.png", encoded(".png"))
     (image,) = read_dataset(tmp_path).images
     image_file.write_bytes(png(10, 20))
-    with pytest.raises(InputError, match=r"a\.png: is 10x20, not 64x48 as before"):
+    with pytest.raises(InputError, match=r"a\.png: is 10x20, not 64x48 as in the dataset"):
         load_image(image)
     image_file.unlink()
     with pytest.raises(InputError, match=r"a\.png: cannot be read: No such file"):

@@ -222,7 +222,7 @@ def test_wrong_options_are_refused(folder: Path) -> None:
             (*tracks, *predictions, "--threshold", "0.5"),
             "--threshold is for the evaluation of a model: leave it out",
         ),
-        (("model", "data", *tracks, *predictions), "belongs to the evaluation of a model"),
+        (("model", "data", *tracks, *predictions), "is for the evaluation of a model"),
         ((*tracks, *predictions, "--rates", "30,7"), "--rates has '7': allowed are the video's 30 frames/s"),
         ((*tracks, *predictions, "--rates", "x"), "--rates has 'x'"),
         ((*tracks, *predictions, "--rates", "0"), "--rates has '0'"),
@@ -280,7 +280,7 @@ def test_drawn_video_is_measured_by_its_truth(tmp_path: Path) -> None:
         (("--out", "a", "--line", "0,0,1,1"), "--line is for a video: give it with --video"),
         (("--out", "a", "--bees", "3"), "--bees is for a video"),
         (("--video", "b.mp4", "--line", "0,0"), "write X1,Y1,X2,Y2"),
-        (("--video", "b.mp4", "--size", "big"), "size is 'big': write WIDTHxHEIGHT"),
+        (("--video", "b.mp4", "--size", "big"), "size is 'big': give WIDTHxHEIGHT"),
     ],
 )
 def test_wrong_options_of_synthesize_are_refused(arguments: tuple[str, ...], message: str) -> None:
