@@ -22,7 +22,8 @@ from beeagent.settings import load_settings
 from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt import publish
-from support.beeagent_process import run_beeagent, running_agent, tiny_model
+from support.beeagent_command import run_command
+from support.beeagent_process import running_agent, tiny_model
 from support.mosquitto import Mosquitto
 from support.mqtt_subscriber import subscriber
 
@@ -198,7 +199,7 @@ def test_status_of_a_running_and_a_stopped_agent(mosquitto: Mosquitto, tmp_path:
             "--publish", "always", folder=tmp_path,
         ) as agent:  # fmt: skip
             subscribed.wait_until(lambda: any(b'"online"' in message for message in subscribed.payloads("/status")))
-            ended = run_beeagent(*command, folder=tmp_path)
+            ended = run_command(*command, folder=tmp_path)
             assert ended.returncode == 0, ended.stderr
             assert ended.stdout.startswith("hive-7 is online, as of ")
             subscribed.wait_until(lambda: subscribed.payloads("/detections"))
@@ -208,7 +209,7 @@ def test_status_of_a_running_and_a_stopped_agent(mosquitto: Mosquitto, tmp_path:
     last = json.loads(subscribed.payloads("/status")[-1])
     assert last["outbox"]["delivered"] > 0
     assert last["outbox"]["last_delivery_at"] <= last["at"]
-    ended = run_beeagent(*command, folder=tmp_path)
+    ended = run_command(*command, folder=tmp_path)
     assert ended.returncode == 1
     assert "  reason     stopped" in ended.stdout.splitlines()
     assert "delivery   last at" in ended.stdout

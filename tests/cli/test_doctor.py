@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from beeagent.detection import default_model
 from beeagent.greengrass.ipc import SOCKET_VARIABLE, TOKEN_VARIABLE
+from support.beeagent_command import run_command
 from support.beeagent_process import run_beeagent, tiny_model
 from support.bundle_folder import write_bundle
 from support.greengrass_nucleus import nucleus_at
@@ -49,7 +50,7 @@ def test_broken_part_is_named_and_the_others_are_checked(part: str, tmp_path: Pa
     if part != "broker":
         chosen += ["--broker", "none"]
     folder = tmp_path if part == "state" else tmp_path / "elsewhere"
-    ended = run_beeagent("doctor", *chosen, folder=folder)
+    ended = run_command("doctor", *chosen, folder=folder)
     verdicts = _verdicts(ended.stdout)
     assert ended.returncode == 1
     assert [name for name, verdict in verdicts.items() if verdict == "WRONG"] == [part]
@@ -67,7 +68,7 @@ def test_broken_part_is_named_and_the_others_are_checked(part: str, tmp_path: Pa
 )
 def test_state_of_the_camera_now_is_printed(options: list[str], words: str, tmp_path: Path) -> None:
     camera = ["--camera", "synthetic:320x240", *tiny_model(tmp_path)]
-    ended = run_beeagent("doctor", *camera, "--broker", "none", *options, folder=tmp_path)
+    ended = run_command("doctor", *camera, "--broker", "none", *options, folder=tmp_path)
     assert ended.returncode == 0, ended.stdout
     assert re.search("320x240" + words, ended.stdout)
 
@@ -76,20 +77,20 @@ def test_nucleus_connection_is_tried(tmp_path: Path) -> None:
     options = ["--broker", "greengrass://iot-core", *tiny_model(tmp_path)]
     with nucleus_at(tmp_path) as nucleus:
         variables = {SOCKET_VARIABLE: str(nucleus.socket), TOKEN_VARIABLE: nucleus.token}
-        ended = run_beeagent("doctor", *options, folder=tmp_path, **variables)
+        ended = run_command("doctor", *options, folder=tmp_path, **variables)
         assert (ended.returncode, _verdicts(ended.stdout)["broker"]) == (0, "ok")
         nucleus.token = "of another process"  # noqa: S105 - of this test
-        ended = run_beeagent("doctor", *options, folder=tmp_path, **variables)
+        ended = run_command("doctor", *options, folder=tmp_path, **variables)
         assert (ended.returncode, _verdicts(ended.stdout)["broker"]) == (1, "WRONG")
         assert "only a new process can connect" in ended.stdout
-    ended = run_beeagent("doctor", *options, folder=tmp_path, **{SOCKET_VARIABLE: "", TOKEN_VARIABLE: ""})
+    ended = run_command("doctor", *options, folder=tmp_path, **{SOCKET_VARIABLE: "", TOKEN_VARIABLE: ""})
     assert (ended.returncode, _verdicts(ended.stdout)["broker"]) == (1, "WRONG")
     assert "no Greengrass nucleus has started this process" in ended.stdout
 
 
 def test_still_image_camera_is_read_twice(tmp_path: Path) -> None:
     with image_server() as server:
-        ended = run_beeagent(
+        ended = run_command(
             "doctor", "--camera", server.url(), *tiny_model(tmp_path), "--broker", "none", folder=tmp_path
         )
         assert server.requests >= 2
@@ -138,13 +139,13 @@ def test_advice_without_bees_is_how_to_find_out(tmp_path: Path) -> None:
 
 def test_mqtt_3_broker_is_ok(tmp_path: Path) -> None:
     with scripted_broker(lambda asked: OK_3 if asked.version == 4 else b"") as broker:
-        ended = run_beeagent("doctor", *tiny_model(tmp_path), "--broker", str(broker.address), folder=tmp_path)
+        ended = run_command("doctor", *tiny_model(tmp_path), "--broker", str(broker.address), folder=tmp_path)
     assert _verdicts(ended.stdout)["broker"] == "ok"
 
 
 @pytest.mark.parametrize("command", ["watch", "status"])
 def test_greengrass_broker_cannot_be_subscribed_to(command: str, tmp_path: Path) -> None:
-    ended = run_beeagent(command, "--broker", "greengrass://iot-core", folder=tmp_path)
+    ended = run_command(command, "--broker", "greengrass://iot-core", folder=tmp_path)
     assert ended.returncode == 2
     assert len(ended.stderr.splitlines()) == 1
     assert "greengrass://iot-core" in ended.stderr

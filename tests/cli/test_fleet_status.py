@@ -23,7 +23,7 @@ from beeagent.settings import load_settings
 from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt import publish
-from support.beeagent_process import run_beeagent
+from support.beeagent_command import run_command
 from support.mosquitto import Mosquitto
 
 NOW = datetime(2026, 5, 4, 10, 21, 7, tzinfo=timezone.utc)
@@ -183,11 +183,11 @@ def test_command(mosquitto: Mosquitto, tmp_path: Path) -> None:
     now = datetime.now(timezone.utc)
     retain(mosquitto, ("beeagent/hive-7/status", status("hive-7", at=now).encode(limit=7000)))
     command = ("fleet", "status", "--broker", str(mosquitto.address), "--wait", "1")
-    ended = run_beeagent(*command, folder=tmp_path)
+    ended = run_command(*command, folder=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines()[1].split()[:2] == ["hive-7", "online"]
     retain(mosquitto, ("beeagent/hive-8/status", status("hive-8", "camera: gone", at=now).encode(limit=7000)))
-    ended = run_beeagent(*command, "--json", folder=tmp_path)
+    ended = run_command(*command, "--json", folder=tmp_path)
     assert ended.returncode == 1
     assert [one["health"] for one in json.loads(ended.stdout)["devices"]] == ["degraded", "online"]
 

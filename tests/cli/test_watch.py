@@ -29,7 +29,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from paho.mqtt import publish
 from paho.mqtt.enums import MQTTProtocolVersion
-from support.beeagent_process import run_beeagent
+from support.beeagent_command import run_command
 from support.mosquitto import Mosquitto, free_port, running_mosquitto
 
 DEADLINE = 45.0
@@ -336,7 +336,7 @@ def test_any_input_is_at_most_one_printable_line(payload: bytes, topic: str) -> 
 
 
 def test_limit_of_0_results_is_a_usage_error(tmp_path: Path) -> None:
-    ended = run_beeagent("watch", "--messages", "0", folder=tmp_path)
+    ended = run_command("watch", "--messages", "0", folder=tmp_path)
     assert ended.returncode == 2
     assert "--messages" in ended.stderr
     assert "Traceback" not in ended.stderr

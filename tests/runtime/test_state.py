@@ -23,7 +23,7 @@ from beeagent.settings import load_settings
 from jsonschema import Draft202012Validator
 from paho.mqtt import publish
 from support.beeagent_command import run_command
-from support.beeagent_process import DEADLINE, run_beeagent, running_agent, tiny_model
+from support.beeagent_process import DEADLINE, running_agent, tiny_model
 from support.home_assistant import entities, state_of
 from support.known_health import known_health
 from support.mosquitto import Mosquitto
@@ -452,10 +452,10 @@ def test_agent_is_announced_lives_and_is_removed(
         "home-assistant", "remove", "--device", "hive-7", "--camera-name", "front",
         "--broker", f"mqtt://127.0.0.1:{mosquitto.port}",
     ]  # fmt: skip
-    ended = run_beeagent(*remove, folder=tmp_path)
+    ended = run_command(*remove, folder=tmp_path)
     assert (ended.returncode, ended.stdout) == (0, f"removed hive-7/front from Home Assistant ({DISCOVERY})\n")
     seen.wait_until(lambda: _newest(seen)[DISCOVERY] == b"")
-    ended = run_beeagent(*remove, folder=tmp_path)
+    ended = run_command(*remove, folder=tmp_path)
     assert ended.returncode == 1
     assert "was not announced" in ended.stdout
     with subscriber(mosquitto.port, "homeassistant/#", STATE, STATUS) as late:

@@ -14,7 +14,8 @@ from beeagent.runtime.workers import WorkerChoice
 from beeagent.settings import Settings, load_settings
 from hypothesis import given
 from hypothesis import strategies as st
-from support.beeagent_process import run_beeagent, tiny_bare_model, tiny_model
+from support.beeagent_command import run_command
+from support.beeagent_process import tiny_bare_model, tiny_model
 from support.memory_bundle import bundle_of
 from support.tiny_models import square_finder
 
@@ -187,17 +188,17 @@ def test_agent_runs_with_measured_threads(tmp_path: Path) -> None:
 
 def test_doctor_measures_and_shows_the_choice(tmp_path: Path) -> None:
     options = [*tiny_model(tmp_path), "--broker", "none", "--threads", "2", "--workers", "auto"]
-    printed = [run_beeagent("doctor", *options, folder=tmp_path).stdout for _ in range(2)]
+    printed = [run_command("doctor", *options, folder=tmp_path).stdout for _ in range(2)]
     lines = [next(line for line in text.splitlines() if " workers " in line) for text in printed]
     assert "frame(s) in parallel on 2 thread(s); frames/s measured: " in lines[0]
     assert lines[0] == lines[1]
-    without = run_beeagent("doctor", *options[:-2], folder=tmp_path).stdout
+    without = run_command("doctor", *options[:-2], folder=tmp_path).stdout
     assert " workers " not in without
 
 
 def test_doctor_measures_threads(tmp_path: Path) -> None:
     options = [*tiny_model(tmp_path), "--broker", "none", "--threads", "auto"]
-    printed = run_beeagent("doctor", *options, folder=tmp_path).stdout
+    printed = run_command("doctor", *options, folder=tmp_path).stdout
     line = next(line for line in printed.splitlines() if " workers " in line)
     assert "frames/s measured: " in line
     if (os.cpu_count() or 1) > 1:
