@@ -5,7 +5,7 @@
     python bench/regions.py --model bees-lite0 --only day --plot day.svg   and a plot of it
     python bench/regions.py --model bees-lite0 --video hive.mp4   agreement with all tiles on a recording
     python bench/regions.py --model bees-lite0 --dataset hive     labelled images, each processed as a first frame
-    python bench/regions.py --motion                          processor time of motion detection on one core
+    python bench/regions.py --times                           processor time of motion detection and of the planner
 
 The perfect detector returns the truth inside a region, but for bees of which less than half is visible or that have
 less than 8 pixels of the model's input: so results depend on which regions are processed, not on a model's weights.
@@ -133,11 +133,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each scene, and of each part of a day")
     parser.add_argument("--fps", type=float, default=10.0)
     parser.add_argument("--rate", type=float, help="maximum number of inferences per second")
-    parser.add_argument("--motion", action="store_true", help="measure motion detection")
+    parser.add_argument("--times", action="store_true", help="measure motion detection and the planner on one core")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    if arguments.motion:
-        _measure_motion(_scenes(seconds=arguments.seconds, fps=arguments.fps), only=arguments.only)
+    if arguments.times:
+        _measure_times(_scenes(seconds=arguments.seconds, fps=arguments.fps), only=arguments.only)
         return
     detector = None if arguments.model is None else Detector.load(arguments.model, tiles="none", threads=1)
     detect = _perfect if detector is None else _real(detector)
@@ -392,19 +392,33 @@ def _images(path: Path, *, count: int) -> Iterator[Sample]:
         yield Sample(load_image(image), -float(index), image.boxes)
 
 
-def _measure_motion(scenes: dict[str, Iterator[Sample]], *, only: str | None) -> None:
-    print("| scene | median ms | 95 % ms | cells that move |")
-    print("| --- | --- | --- | --- |")
+def _measure_times(scenes: dict[str, Iterator[Sample]], *, only: str | None) -> None:
+    steps = ("motion", "plan", "resolve")
+    print("| scene | objects | " + " | ".join(f"{step}: median ms | 95 %" for step in steps) + " | cells that move |")
+    print("|" + " --- |" * (3 + 2 * len(steps)))
     for name, samples in scenes.items():
         if only is not None and only not in name:
             continue
-        detector, times, moving = MotionDetector(), [], []
+        detector, planner = MotionDetector(), RegionPlanner(model_input=_INPUT)
+        times: dict[str, list[float]] = {step: [] for step in steps}
+        moving, objects = [], []
         for sample in samples:
-            began = time.process_time()
-            moving.append(detector.update(sample.pixels, at=sample.at).moving.mean())
-            times.append(1e3 * (time.process_time() - began))
+            began = time.thread_time()
+            motion = detector.update(sample.pixels, at=sample.at)
+            times["motion"].append(time.thread_time() - began)
+            planner.observe(motion, frame=sample.size, at=sample.at)
+            began = time.thread_time()
+            plan = planner.plan(frame=sample.size, at=sample.at)
+            times["plan"].append(time.thread_time() - began)
+            found = [_perfect(sample, region) for region in plan.regions]
+            began = time.thread_time()
+            everything, _ = planner.resolve(plan, found, _LABELS)
+            times["resolve"].append(time.thread_time() - began)
+            moving.append(motion.moving.mean())
+            objects.append(len(everything))
+        columns = (f"{1e3 * np.median(spent):.2f} | {1e3 * np.percentile(spent, 95):.2f}" for spent in times.values())
         print(
-            f"| {name} | {np.median(times):.2f} | {np.percentile(times, 95):.2f} | {np.mean(moving[1:]):.1%} |",
+            f"| {name} | {np.mean(objects):.0f} | {' | '.join(columns)} | {np.mean(moving[1:]):.1%} |",
             flush=True,
         )
 

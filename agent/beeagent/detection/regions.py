@@ -276,13 +276,12 @@ class RegionPlanner:
     def _needed(self, at: float) -> NDArray[np.float64]:
         """Return the need of each cell to be processed, 0 for none: the longer it has waited, the more."""
         needed = self._changed_at > self._processed_at
-        for box in self._known.boxes[self._due(at) & ~self._large()]:
-            needed[self._grid.touched_by(box)] = True
+        needed[self._grid.touched_by(self._known.boxes[self._due(at) & ~self._large()])] = True
         return np.where(needed, np.clip(at - self._processed_at, _MIN_WAIT_S, REVISIT_S), 0.0)
 
     def _due(self, at: float) -> NDArray[np.bool_]:
         """Return which objects have to be verified."""
-        processed = [self._processed_at[self._grid.touched_by(box)].min() for box in self._known.boxes]
+        processed = self._processed_at[self._grid.touched_by(self._known.boxes)].min(axis=(1, 2))
         return np.asarray(at - np.maximum(self._known.seen_at, processed) >= _VERIFY_S, dtype=np.bool_)
 
     def _large(self) -> NDArray[np.bool_]:
@@ -339,18 +338,16 @@ class RegionPlanner:
     def _process_again(self, boxes: NDArray[np.float32], region: Region, *, at: float) -> None:
         """Let boxes that the edge of a region cuts be processed again, if they are of small objects not known yet."""
         known = _share_covered(boxes[:, None], self._known.boxes[None]).max(axis=1, initial=0) >= _SAME_COVER
-        inside = np.zeros_like(self._moving)
-        inside[self._grid.inside(region)] = True
-        for box in boxes[~known & ~self._is_large(boxes)]:
-            touched = np.zeros_like(inside)
-            touched[self._grid.touched_by(box)] = True
-            again = touched & ~inside & (self._processed_at <= at)
-            self._changed_at[again] = np.maximum(self._changed_at[again], np.nextafter(at, math.inf))
+        again = np.zeros_like(self._moving)
+        again[self._grid.touched_by(boxes[~known & ~self._is_large(boxes)])] = True
+        again[self._grid.inside(region)] = False
+        again &= self._processed_at <= at
+        self._changed_at[again] = np.maximum(self._changed_at[again], np.nextafter(at, math.inf))
 
     def _changed_since_seen(self, objects: _Objects) -> NDArray[np.bool_]:
         """Return in the boxes of which objects something has moved since they were detected."""
-        changed = [self._changed_at[self._grid.touched_by(box)].max() for box in objects.boxes]
-        return np.asarray(np.array(changed) > objects.seen_at, dtype=np.bool_)
+        changed_at = self._changed_at[self._grid.touched_by(objects.boxes)].max(axis=(1, 2))
+        return np.asarray(changed_at > objects.seen_at, dtype=np.bool_)
 
     def _carried(self, plan: RegionPlan) -> _Objects:
         """Return the known objects that no region of a frame has verified, and that are not too old."""
