@@ -9,6 +9,7 @@ import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +32,13 @@ _CARRY_S = 3 * REVISIT_S
 """An object that is not processed is forgotten after this time."""
 _CARRY_MOVING_S = 0.5
 """Likewise, where something has moved since."""
+_CARRY_CONFIRMED_S = 2 * _CARRY_MOVING_S
+"""Likewise, where a weak detection or a part at the edge of a region confirms it."""
 _CARRY_MISSED_S = 2 * _VERIFY_S
 """Likewise, where a region did not show it that is shrunk more than that in which it was detected."""
+
+CONFIRMING: Final = 0.6
+"""Confidence from which a detection confirms a known object, as a ratio of the threshold."""
 
 _TURNS_SHARE = 0.5
 """Ratio of a limited inference rate that the regions of fixed places may take in their turns."""
@@ -75,11 +81,13 @@ class RegionPlan:
         frame: width and height of the frame in pixels.
         at: time of the frame in seconds.
         regions: in the order of their importance; may be empty.
+        shift: by how many pixels a shaking camera has displaced the frame's content, to the right and down.
     """
 
     frame: tuple[int, int]
     at: float
     regions: tuple[Region, ...]
+    shift: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,17 +188,19 @@ class RegionPlanner:
             self._changed_at[motion.moving | self._moving] = at
             self._moving = motion.moving
 
-    def plan(self, *, frame: tuple[int, int], at: float) -> RegionPlan:
+    def plan(self, *, frame: tuple[int, int], at: float, shift: tuple[float, float] = (0.0, 0.0)) -> RegionPlan:
         """Choose the regions of a frame, and count them as processed.
 
         Args:
             frame: width and height of the frame in pixels.
             at: time of the frame in seconds.
+            shift: that of its motion.
         """
         with self._lock:
             grid = self._grid
             if frame != grid.frame:  # the camera has changed its size since
-                return RegionPlan(frame, at, ())
+                return RegionPlan(frame, at, (), shift)
+            self._align(shift)
             allowed = self._allowed(at)
             regions = self._in_turn(at, limit=allowed)
             if self._everything:
@@ -204,10 +214,16 @@ class RegionPlanner:
                 self._count(region, at=at)
                 regions.append(region)
             self._tokens -= len(regions)
-            return RegionPlan(frame, at, tuple(regions))
+            return RegionPlan(frame, at, tuple(regions), shift)
 
     def resolve(
-        self, plan: RegionPlan, found: Sequence[Detections], labels: tuple[str, ...], *, masks: Masks = NO_MASKS
+        self,
+        plan: RegionPlan,
+        found: Sequence[Detections],
+        labels: tuple[str, ...],
+        *,
+        threshold: float = 0.0,
+        masks: Masks = NO_MASKS,
     ) -> tuple[Detections, Detections]:
         """Return the objects in a frame.
 
@@ -215,6 +231,7 @@ class RegionPlanner:
             plan: of the frame.
             found: the detections of each region, in ratios of the region.
             labels: of all classes.
+            threshold: confidence from which a detection is an object; a weaker one confirms an object known there.
             masks: objects whose centre is in one are dropped, so that no region follows them.
 
         Returns:
@@ -222,9 +239,10 @@ class RegionPlanner:
             this frame. In ratios of the frame.
         """
         with self._lock:
-            fresh = self._fresh(plan, found, masks)
+            self._align(plan.shift)
+            fresh, weak, cut = self._fresh(plan, found, threshold, masks)
             if plan.frame == self._grid.frame and plan.at <= self._observed_at:  # else it is from before a new start
-                carried = _unmasked(self._carried(plan), plan.frame, masks)
+                carried = _unmasked(self._carried(plan, weak, cut), plan.frame, masks)
                 fresh, carried = _united(fresh, carried, coarsest=self._coarsest, at=plan.at)
                 self._known = fresh + carried
                 return _detections(self._known, plan.frame, labels), _detections(fresh, plan.frame, labels)
@@ -245,6 +263,14 @@ class RegionPlanner:
         self._processed_at = np.full((grid.rows, grid.columns), -math.inf)
         self._whole_at = -math.inf
         self._known = _NOTHING
+        self._shift = (0.0, 0.0)
+
+    def _align(self, shift: tuple[float, float]) -> None:
+        """Move the known objects to where they are in a frame whose content the camera has displaced."""
+        if shift != self._shift:
+            x, y = shift[0] - self._shift[0], shift[1] - self._shift[1]
+            self._known = replace(self._known, boxes=self._known.boxes + np.array([x, y, x, y], dtype=np.float32))
+            self._shift = shift
 
     def _allowed(self, at: float) -> int:
         """Return the number of regions that the frame may have."""
@@ -308,12 +334,19 @@ class RegionPlanner:
             inside = self._grid.inside(region)
             self._processed_at[inside] = np.maximum(self._processed_at[inside], at)
 
-    def _fresh(self, plan: RegionPlan, found: Sequence[Detections], masks: Masks) -> _Objects:
-        """Return the detections of all regions, each object once, without those that the edge of a region cuts."""
-        fresh, origins = _NOTHING, np.empty(0, dtype=np.int64)
+    def _fresh(
+        self, plan: RegionPlan, found: Sequence[Detections], threshold: float, masks: Masks
+    ) -> tuple[_Objects, _Objects, _Objects]:
+        """Return the detections of all regions.
+
+        Returns:
+            Those from the threshold on, each object once; those below it; and those that the edge of a region cuts.
+        """
+        fresh, weak, all_cut, origins = _NOTHING, _NOTHING, _NOTHING, np.empty(0, dtype=np.int64)
         for origin, (region, detections) in enumerate(zip(plan.regions, found, strict=True)):
             boxes = boxes_in_frame(detections.boxes, region)
             cut = cut_by_region(detections.boxes, region, plan.frame)
+            strong = detections.confidences >= np.float32(threshold)
             part = _Objects(
                 boxes,
                 detections.confidences,
@@ -321,11 +354,14 @@ class RegionPlanner:
                 seen_at=np.full(len(boxes), plan.at),
                 shrink=np.full(len(boxes), self._grid.shrink(region)),
             )
-            whole = _unmasked(part[~cut], plan.frame, masks)
+            whole = _unmasked(part[strong & ~cut], plan.frame, masks)
             fresh += whole
+            weak += _unmasked(part[~strong & ~cut], plan.frame, masks)
             origins = np.concatenate([origins, np.full(len(whole), origin)])
             if plan.frame == self._grid.frame:
-                self._process_again(_unmasked(part[cut], plan.frame, masks).boxes, region, at=plan.at)
+                halves = _unmasked(part[strong & cut], plan.frame, masks)
+                self._process_again(halves.boxes, region, at=plan.at)
+                all_cut += halves
         kept = without_duplicates(
             fresh.boxes,
             confidences=fresh.confidences,
@@ -333,7 +369,7 @@ class RegionPlanner:
             origins=origins,
             cut=np.zeros(len(fresh), dtype=np.bool_),
         )
-        return fresh[kept]
+        return fresh[kept], weak, all_cut
 
     def _process_again(self, boxes: NDArray[np.float32], region: Region, *, at: float) -> None:
         """Let boxes that the edge of a region cuts be processed again, if they are of small objects not known yet."""
@@ -349,11 +385,13 @@ class RegionPlanner:
         changed_at = self._changed_at[self._grid.touched_by(objects.boxes)].max(axis=(1, 2))
         return np.asarray(changed_at > objects.seen_at, dtype=np.bool_)
 
-    def _carried(self, plan: RegionPlan) -> _Objects:
-        """Return the known objects that no region of a frame has verified, and that are not too old."""
+    def _carried(self, plan: RegionPlan, weak: _Objects, cut: _Objects) -> _Objects:
+        """Return the known objects that no region of a frame has shown to be gone, and that are not too old."""
         known = self._known
         age, changed, large = plan.at - known.seen_at, self._changed_since_seen(known), self._large()
-        kept = (age <= _CARRY_S) & ~(changed & (age > _CARRY_MOVING_S))
+        confirmed, boxes = _confirmed(known, weak)
+        confirmed |= (_share_covered(cut.boxes[:, None], known.boxes[None]) >= _SAME_COVER).any(axis=0)
+        kept = (age <= _CARRY_S) & ~(changed & (age > np.where(confirmed, _CARRY_CONFIRMED_S, _CARRY_MOVING_S)))
         for region in plan.regions:
             right, bottom = region.left + region.width, region.top + region.height
             edges = np.array([region.left, region.top, right, bottom], dtype=np.float32)
@@ -362,8 +400,21 @@ class RegionPlanner:
             # Where the model has seen an object larger, it may miss it here, for a while.
             as_large = shrink <= _FINER * known.shrink
             verified = as_large | (shrink <= self._coarsest) & (changed | (age > _CARRY_MISSED_S))
-            kept &= ~(verified & (covered >= np.where(changed & ~large, _VERIFIED_COVER_MOVING, _VERIFIED_COVER)))
-        return known[kept]
+            verified &= covered >= np.where(changed & ~large, _VERIFIED_COVER_MOVING, _VERIFIED_COVER)
+            kept &= ~verified | confirmed
+        return replace(known, boxes=boxes)[kept]
+
+
+def _confirmed(known: _Objects, weak: _Objects) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Return which known objects weak detections confirm, and the boxes of all: where they are now."""
+    if not len(known) or not len(weak):
+        return np.zeros(len(known), dtype=np.bool_), known.boxes
+    overlaps = iou(known.boxes[:, None], weak.boxes[None])
+    overlaps[known.class_ids[:, None] != weak.class_ids[None]] = 0
+    nearest = overlaps.argmax(axis=1)
+    best = overlaps.argmax(axis=0)[nearest] == np.arange(len(known))  # a detection confirms one object
+    confirmed = np.asarray(best & (overlaps.max(axis=1) >= _SAME_IOU), dtype=np.bool_)
+    return confirmed, np.where(confirmed[:, None], weak.boxes[nearest], known.boxes)
 
 
 def _unmasked(objects: _Objects, frame: tuple[int, int], masks: Masks) -> _Objects:
@@ -404,4 +455,5 @@ def _longer_sides(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
 def _detections(objects: _Objects, frame: tuple[int, int], labels: tuple[str, ...]) -> Detections:
     objects = objects[np.argsort(-objects.confidences, kind="stable")]
     boxes = np.clip(objects.boxes / np.array(frame * 2, dtype=np.float32), 0.0, 1.0).astype(np.float32)
-    return Detections(boxes, objects.confidences, objects.class_ids, labels)
+    visible = (boxes[:, :2] < boxes[:, 2:]).all(axis=1)  # the others are out of the frame while the camera shakes
+    return Detections(boxes[visible], objects.confidences[visible], objects.class_ids[visible], labels)
