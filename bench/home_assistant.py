@@ -1,13 +1,13 @@
-"""Whether a real Home Assistant shows the right values: runs one, a broker and the agent, and restarts each of them.
+"""Check that a real Home Assistant shows the right values, while it, the broker and the agent are restarted.
 
     python -m venv ha                          # Python 3.13, for Home Assistant 2025.4; about 800 MB
     ha/bin/pip install homeassistant==2025.4.4 home-assistant-frontend paho-mqtt numpy PyTurboJPEG ha-ffmpeg
     HASS=ha/bin/hass python bench/home_assistant.py --outage 300
 
-A drawn camera shows one bee after the other that crosses a line downwards, which is in. After each step, the states in
-Home Assistant are compared with those that the agent has published. At the end, its statistics are read from its
-database: the counts of `in` must never fall, and their sum must be what was counted, with no reset. Those of 5 minutes
-are judged; those of an hour too, if one has ended meanwhile. Exit code 1 if anything is wrong.
+A synthetic camera shows one bee after the other that crosses a line downwards, which is in. After each step, the states
+in Home Assistant are compared with those that the agent has published. At the end, its statistics are read from its
+database: the counts of `in` must never decrease, and their sum must be the number of counted bees, without a reset. The
+statistics of 5 minutes are checked, and those of an hour if one has ended meanwhile. The exit code is 1 on a failure.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from support.beeagent_process import environment, tiny_model
 from support.mosquitto import find_program, free_port
 from support.tiny_models import RED, painted
 
-_STEP_S = 180.0  # in which each state must have become right
+_STEP_S = 180.0  # within which each state must be right
 _CELL, _CELLS, _PAUSE = 40, 8, 10
 _FRAMES_PER_S = 10
 _PREFIX = "sensor.hive_7_front_"
@@ -58,7 +58,7 @@ _PLACES = '[lines.door]\npoints = [[0.0, 0.5], [1.0, 0.5]]\nin = "down"\n'
 
 
 class _Scene(BaseHTTPRequestHandler):
-    """Motion JPEG of one bee after the other that goes down, with a pause after each."""
+    """Motion JPEG of one bee after the other moving down, with a pause after each."""
 
     frames: ClassVar[list[bytes]] = []
 
@@ -90,14 +90,14 @@ def _draw() -> list[bytes]:
         frame = painted((side, side), {})
         if row is not None:
             frame[row * _CELL : (row + 1) * _CELL, 2 * _CELL : 3 * _CELL] = RED
-        elif len(frames) % 2:  # a camera whose frames are all the same counts as frozen
+        elif len(frames) % 2:  # a camera with identical frames counts as frozen
             frame[-1, -1] = 250
         frames.append(cv2.imencode(".jpg", frame)[1].tobytes())
     return frames
 
 
 class Bench:
-    """The processes, each of which can be ended and started again."""
+    """The processes, each of which can be stopped and started again."""
 
     def __init__(self, folder: Path, hass: str, camera: str) -> None:
         self.folder, self.hass, self.camera = folder, hass, camera
@@ -146,14 +146,14 @@ class Bench:
         return [str(option) for option in tiny_model(self.folder)]
 
     def end(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
-        """End a process, if it runs."""
+        """Stop a process, if it runs."""
         process = self.processes.pop(name, None)
         if process is not None and process.poll() is None:
             process.send_signal(how)
             process.wait(60)
 
     def listen(self) -> None:
-        """Keep the newest message of each topic, over all restarts of the broker."""
+        """Keep the newest message of each topic, across restarts of the broker."""
         client = paho.Client(CallbackAPIVersion.VERSION2, client_id="bench")
         client.on_connect = lambda it, *_: it.subscribe("beeagent/#")
         client.on_message = lambda *args: self.published.__setitem__(args[2].topic, bytes(args[2].payload))
@@ -162,7 +162,7 @@ class Bench:
         client.loop_start()
 
     def authenticate(self) -> None:
-        """Get a token from Home Assistant, once it has started."""
+        """Wait until Home Assistant has started, and get a token."""
         client_id = f"http://127.0.0.1:{self.web}/"
 
         def log_in() -> bool:
@@ -179,7 +179,7 @@ class Bench:
         self.wait("Home Assistant has started", log_in)
 
     def states(self) -> dict[str, dict[str, Any]]:
-        """Return the entities of the agents, by their ids."""
+        """Return the entities of the agents by id."""
         connection = http.client.HTTPConnection("127.0.0.1", self.web, timeout=20)
         with closing(connection):
             connection.request("GET", "/api/states", headers={"Authorization": f"Bearer {self.token}"})
@@ -192,7 +192,7 @@ class Bench:
         return message
 
     def wait(self, what: str, condition: Callable[[], bool], *, timeout: float = _STEP_S) -> None:
-        """Wait until a condition holds, and print how long that took."""
+        """Wait until a condition holds, and print the time it took."""
         began = time.monotonic()
         error: Exception | None = None
         while time.monotonic() - began < timeout:
@@ -207,7 +207,7 @@ class Bench:
         print(f"WRONG {what}: not within {timeout:.0f} s {error or ''}", flush=True)
 
     def right(self) -> bool:
-        """Return whether the values in Home Assistant are those of the newest state message."""
+        """Return whether the values in Home Assistant match the newest state message."""
         found, state = self.states(), self.state()
         door = state["lines"]["door"]["red"]
         wanted = {
@@ -238,7 +238,7 @@ class Bench:
 
 
 def judge_statistics(bench: Bench) -> None:
-    """Compare the statistics of the counts in Home Assistant's database with what was counted."""
+    """Compare the statistics in Home Assistant's database with the counts."""
     file = bench.folder / "ha" / "home-assistant_v2.db"
     query = (
         "SELECT s.state, s.sum FROM {table} s JOIN statistics_meta m ON m.id = s.metadata_id "
@@ -267,9 +267,9 @@ def judge_statistics(bench: Bench) -> None:
 
 
 def run(bench: Bench, *, outage_s: float, settle_s: float) -> None:
-    """Start everything, restart each part, and judge."""
+    """Start everything, restart each part, and check the values."""
     command = [bench.hass, "--script", "auth", "-c", str(bench.folder / "ha"), "add", _USER, _PASSWORD]
-    subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - what the caller asked for
+    subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - our own command
     for name in ("broker", "agent", "hass"):
         bench.start(name)
         time.sleep(2)
@@ -334,7 +334,7 @@ def run(bench: Bench, *, outage_s: float, settle_s: float) -> None:
 
 
 def main() -> int:
-    """Run the bench; return the exit code."""
+    """Run the benchmark and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--outage", type=float, default=300.0, help="seconds without broker")
     parser.add_argument("--settle", type=float, default=330.0, help="seconds at the end for the statistics")

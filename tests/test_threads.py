@@ -46,7 +46,7 @@ def test_exception_of_the_body_comes_first(caplog: pytest.LogCaptureFixture) -> 
     assert len(caplog.records) == 1
 
 
-def test_system_exit_of_thread_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+def test_system_exit_of_a_thread_is_not_a_failure(caplog: pytest.LogCaptureFixture) -> None:
     with ThreadGuard(pytest.fail):
         _run(sys.exit)
     assert caplog.records == []

@@ -1,4 +1,4 @@
-"""Waits between attempts."""
+"""Exponential backoff."""
 
 import random
 
@@ -6,8 +6,8 @@ import random
 class Backoff:
     """Exponential backoff with jitter: waits that double from attempt to attempt, up to a maximum.
 
-    The jitter keeps many devices from reconnecting to a restarted server at the same moment: each wait is drawn
-    evenly from the upper half of its range ("equal jitter",
+    The jitter prevents many devices from reconnecting to a restarted server at the same time: each wait is drawn
+    uniformly from the upper half of its range ("equal jitter",
     https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
     """
 
@@ -17,7 +17,7 @@ class Backoff:
         Args:
             first: maximum of the first wait, in seconds.
             longest: maximum of all waits, in seconds.
-            rng: source of the jitter; None for a new one.
+            rng: random generator for the jitter; None for a new one.
 
         Raises:
             ValueError: not 0 < first <= longest.
@@ -36,5 +36,5 @@ class Backoff:
         return self._rng.uniform(ceiling / 2, ceiling)
 
     def reset(self) -> None:
-        """Start again with the first wait, after a success."""
+        """Restart with the first wait, after a success."""
         self._ceiling = self._first

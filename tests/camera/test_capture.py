@@ -537,7 +537,7 @@ def test_end_of_iteration_ends_capture() -> None:
 
 
 class Camera(Scripted):
-    """A camera of 200 frames a second that counts what is decoded of it. A `GrabbingSource`."""
+    """A camera of 200 frames/s that counts decoded frames. A `GrabbingSource`."""
 
     def __init__(self, frames: int) -> None:
         super().__init__(forever())

@@ -1,4 +1,4 @@
-"""The camera sleeps: by a clock that jumps, in the dark, and closed meanwhile."""
+"""The sleeping camera: closed by the clock, which may jump, or in the dark."""
 
 import logging
 import threading
@@ -323,7 +323,7 @@ def test_camera_in_the_dark_is_closed_between_looks_and_no_look_is_processed(
     captured: Callable[..., Capture],
 ) -> None:
     class NightCamera(Camera):
-        """Dark until it has been opened three times: at the start, and for two looks."""
+        """Dark until it has been opened three times: at the start, and for two checks."""
 
         def read(self) -> Frame | None:
             self.reads += 1

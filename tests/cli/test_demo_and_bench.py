@@ -1,4 +1,4 @@
-"""The two commands that run the whole agent by themselves."""
+"""`beeagent demo` and `beeagent bench`, which run the whole agent."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""`beeagent status` asks a real broker and says what an agent said there."""
+"""`beeagent status` with a real broker."""
 
 import json
 from datetime import datetime, timedelta, timezone

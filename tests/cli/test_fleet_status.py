@@ -1,4 +1,4 @@
-"""`beeagent fleet status` asks a real broker for all devices."""
+"""`beeagent fleet status` with a real broker."""
 
 import json
 from datetime import datetime, timedelta, timezone

@@ -81,7 +81,7 @@ def test_counts_of_the_device_are_read_while_an_agent_writes(tmp_path: Path) -> 
     [
         (["--out", "day.html"], "give one of FILE, --from-history and --from-broker"),
         (["a.jsonl", "--from-broker", "--out", "day.html"], "give one of FILE, --from-history and --from-broker"),
-        (["a.jsonl", "--seconds", "3", "--out", "day.html"], "--seconds 3 is for --from-broker"),
+        (["a.jsonl", "--seconds", "3", "--out", "day.html"], "--seconds 3 requires --from-broker"),
         (["a.jsonl", "--out", "day.pdf"], "day.pdf: the name must end in .html for a page, or .csv for a table"),
         (["missing.jsonl", "--out", "day.html"], "missing.jsonl: cannot be read: No such file or directory"),
         (["empty.jsonl", "--out", "day.html"], "has no traffic messages of device any and camera any"),
@@ -131,5 +131,5 @@ def test_messages_of_a_broker_are_reported_as_they_come(mosquitto: Mosquitto, tm
 
     report(8, write)
     assert [line.partition("entrance: ")[2] for line in written] == ["", "1 in, 0 out", "3 in, 0 out"]
-    with pytest.raises(BeeagentError, match="no traffic message of device any and camera any has come"):
+    with pytest.raises(BeeagentError, match="no traffic message of device any and camera any was received"):
         report(0.5, lambda _: None)

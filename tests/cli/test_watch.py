@@ -187,7 +187,7 @@ def test_filter_by_device_and_camera(broker: Mosquitto) -> None:
 def test_broker_restart(broker: Mosquitto) -> None:
     with watching(broker) as watched:
         broker.stop()
-        watched.wait_for(lambda lines: any("trying again" in line for line in lines))
+        watched.wait_for(lambda lines: any("reconnecting" in line for line in lines))
         broker.start()
         watched.wait_for(lambda lines: sum(line.startswith("watching") for line in lines) == 2)
         send(broker.port, "bees/hive-7/front/detections", detections())

@@ -1,4 +1,4 @@
-"""Each unsure frame gets exactly one result, in time, whatever the cloud does."""
+"""Each unsure frame has exactly one result, in time, despite failures of the cloud."""
 
 import threading
 import time
@@ -74,7 +74,7 @@ def result(future: "Future[CloudResult]") -> CloudResult:
 
 
 class FakeDetector:
-    """A cloud detector that responds when the test lets it."""
+    """A cloud detector that responds on request of the test."""
 
     def __init__(self) -> None:
         self.frames: list[Frame] = []

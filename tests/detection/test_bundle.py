@@ -1,4 +1,4 @@
-"""The model bundle: how a model is verified, and the errors if it is not valid."""
+"""Verification of model bundles, and errors for invalid ones."""
 
 import hashlib
 import json

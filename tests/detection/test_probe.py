@@ -1,4 +1,4 @@
-"""A bare model that crashes the runtime, or never ends, is refused in one line; this process goes on."""
+"""A bare model that crashes or hangs the runtime is refused in one line, without harm to this process."""
 
 from contextlib import suppress
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How a fleet connects again after its broker has died."""
+"""Reconnecting of a fleet after the death of its broker."""
 
 import random
 from bisect import bisect_left

@@ -31,7 +31,7 @@ def stored(outbox: Outbox) -> list[Row]:
 
 
 def rows_in_file(path: Path) -> list[bytes]:
-    """Look at the file as another program would, after its owner has closed it."""
+    """Read the file as another program, after its owner has closed it."""
     database = sqlite3.connect(path)
     try:
         return [row[0] for row in database.execute("SELECT payload FROM message ORDER BY id")]
@@ -71,7 +71,7 @@ def test_numbers_rows_and_counts_survive_a_restart(tmp_path: Path) -> None:
     assert outbox.close()
 
 
-def test_numbers_go_on_when_nothing_waits(tmp_path: Path) -> None:
+def test_numbers_continue_with_an_empty_outbox(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "o")
     put(outbox)
     outbox.delivered([row.id for row in stored(outbox)])
@@ -365,7 +365,7 @@ def test_folder_that_cannot_be_created_is_refused(tmp_path: Path) -> None:
         Outbox(tmp_path / "file" / "o")
 
 
-def test_a_closed_outbox_takes_nothing() -> None:
+def test_closed_outbox_accepts_nothing() -> None:
     outbox = Outbox(None)
     assert outbox.close()
     assert outbox.close()

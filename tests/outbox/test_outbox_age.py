@@ -12,7 +12,7 @@ HOUR = 3600.0
 
 @dataclass
 class Device:
-    """A device whose time the test has in its hand."""
+    """A device with settable clocks."""
 
     boot: str = "first"
     seconds: float = 100.0

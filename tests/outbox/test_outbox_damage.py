@@ -40,7 +40,7 @@ def overwrite(path: Path, offset: int, content: bytes) -> None:
 
 
 def page_of(path: Path, number: int) -> int:
-    """Give the offset of the page that has a result, as SQLite itself knows the pages."""
+    """Return the offset of the page that has a result, from SQLite's own page numbers."""
     return path.read_bytes().index(b"%d " % number + bytes(300)) // 1024 * 1024
 
 

@@ -1,4 +1,4 @@
-"""What has gathered during an outage goes out in order, and what is seen meanwhile does not wait for it."""
+"""The backlog of an outage is sent in order, and live results do not wait for it."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -75,7 +75,7 @@ def test_backlog_is_sent_at_its_rate(mosquitto: Mosquitto) -> None:
 
 
 class PatientPublisher(DiscardPublisher):
-    """Takes what it is given, and says only when told to what became of it."""
+    """Accepts every publish, and reports its outcome only on request."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class PatientPublisher(DiscardPublisher):
 
 
 class Steps:
-    """A sender whose thread is the test's own, so that what it does is known to the letter."""
+    """A sender that runs on the test's thread, so that its steps are deterministic."""
 
     def __init__(self, **changes: Any) -> None:  # noqa: ANN401 - arguments
         self.outbox, self.publisher = Outbox(None, commit_interval_s=0.01), PatientPublisher()

@@ -1,4 +1,4 @@
-"""The agent end to end: an image goes in, a message comes out of a broker."""
+"""The agent end to end, from an image to a message at a broker."""
 
 import json
 import signal
@@ -169,7 +169,7 @@ def test_closed_pipe_of_stdout_ends_agent(tmp_path: Path) -> None:
 
 
 def test_no_result_is_handled_after_stop(tmp_path: Path) -> None:
-    """Once standard output had broken, the results still on their way were written to what was gone."""
+    """Regression: after standard output was closed, pending results were still written to it."""
     _, model, _, labels = tiny_model(tmp_path)
     seen: list[int] = []
 

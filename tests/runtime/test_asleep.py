@@ -1,4 +1,4 @@
-"""An agent whose camera sleeps: what it reports, what goes on meanwhile, and that it wakes without loss."""
+"""An agent with a sleeping camera: its reports, its delivery, and waking without loss."""
 
 import http.client
 import json
@@ -137,7 +137,7 @@ def test_agent_reports_its_sleep(mosquitto: Mosquitto, tmp_path: Path) -> None:
             validator.validate(message)
 
 
-def test_agent_wakes_without_loss_and_says_in_the_traffic_that_it_slept(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_agent_wakes_without_loss_and_traffic_has_asleep(mosquitto: Mosquitto, tmp_path: Path) -> None:
     places = tmp_path / "places.toml"
     places.write_text(PLACES, encoding="utf-8")
     with hive(mosquitto, tmp_path, *tiny_model(tmp_path), "--places", places) as agent:

@@ -1,4 +1,4 @@
-"""What a device on a pole meets: a disk that is full or read-only, and a clock that is set while the agent runs."""
+"""A full or read-only disk, and a clock that is set while the agent runs."""
 
 import json
 import signal

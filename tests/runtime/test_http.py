@@ -1,4 +1,4 @@
-"""Health over HTTP, asked through real sockets, by clients that behave and that do not."""
+"""Health over HTTP through real sockets, with well-behaved and misbehaving clients."""
 
 import errno
 import http.client
@@ -186,7 +186,7 @@ def _listeners(process: int) -> list[str]:
 
 
 def test_random_bytes_do_not_fail_a_thread(port: int) -> None:
-    """A thread that fails ends the agent, which no client may."""
+    """A failing thread ends the agent, so no client may cause one."""
 
     @given(st.binary(min_size=1, max_size=400) | st.binary(max_size=200).map(b"GET /metrics HTTP/1.1\r\n".__add__))
     def send(nonsense: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Stages overlap, keep order, replace stuck workers, and raise exceptions where results are taken."""
+"""Pipeline stages overlap, keep order, replace stuck workers, and raise exceptions in the consumer."""
 
 import contextlib
 import threading
@@ -44,7 +44,7 @@ def _model(places: int = 1, *, name: str = "tiny") -> DetectorPool:
 
 
 class _Model(DetectorPool):
-    """A real model in which something happens first: `before` is called with the place."""
+    """A real model that first calls `before` with its index in the pool."""
 
     def __init__(self, places: int, before: Callable[[int], None]) -> None:
         super().__init__(_bundle(), DetectorOptions(threads=1), size=places)
@@ -138,7 +138,7 @@ def test_masks_in_use_drop_detections_and_motion_of_each_frame() -> None:
 
 
 def test_no_frames_give_no_results() -> None:
-    """A worker that ended while the next was being started kept that one from starting, and the results from ending."""
+    """Regression: a worker that ended while the next one started prevented its start, and the end of the results."""
     model = _model(5)
     for _ in range(50):
         frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
@@ -214,7 +214,7 @@ def test_stuck_inference_loses_only_its_frame(places: int, block: threading.Even
     assert indices == sorted(set(indices))
     _assert_own_boxes(results)
     assert pipeline.lost == 1
-    assert pipeline.problems == ["an inference has taken more than 0.3 s; another thread goes on", None]  # type: ignore[attr-defined]
+    assert pipeline.problems == ["an inference has taken more than 0.3 s; its thread is replaced", None]  # type: ignore[attr-defined]
     assert pipeline.join(_DEADLINE)
 
 

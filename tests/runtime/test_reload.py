@@ -1,4 +1,4 @@
-"""A new model takes over between two frames, or the old one stays and the reason is reported."""
+"""A new model replaces the old one between two frames, or the old one stays and the reason is reported."""
 
 import json
 import signal

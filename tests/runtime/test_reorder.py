@@ -1,4 +1,4 @@
-"""Items put in any order come out in the order of their numbers."""
+"""The reorder buffer returns items in the order of their numbers."""
 
 import threading
 from contextlib import suppress

@@ -55,7 +55,7 @@ class Kept(DiscardPublisher):
 
 @dataclass
 class Camera:
-    """A state reporter with a clock and detections that a test sets."""
+    """A state reporter with a settable clock and detections."""
 
     problems: Problems
     health: Health
@@ -71,7 +71,7 @@ class Camera:
         self.health.count_frame(captured_ns=_now_ns(), detections=found)
 
     def check_after(self, seconds: float) -> list[dict[str, Any]]:
-        """Return the states that are published after so many seconds."""
+        """Return the states published after a number of seconds."""
         before = len(self.publisher.on(STATE))
         self.time[0] += seconds
         self.reporter.check()
@@ -394,7 +394,7 @@ in = "down"
 
 @pytest.fixture
 def arguments(mosquitto: Mosquitto, tmp_path: Path) -> list[str | Path]:
-    """A camera on which the model sees nothing, and a line."""
+    """A camera without detections, and a line."""
     places = tmp_path / "places.toml"
     places.write_text(PLACES)
     return [

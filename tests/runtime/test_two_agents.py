@@ -29,7 +29,7 @@ def _outbox(folder: Path) -> Path:
 
 
 def _locks_on(path: Path) -> set[str]:
-    """Return the kinds of the locks that any process holds on a file, as `/proc/locks` says."""
+    """Return the kinds of locks on a file in `/proc/locks`, of any process."""
     inode = path.stat().st_ino
     lines = [line.split() for line in Path("/proc/locks").read_text(encoding="ascii").splitlines()]
     return {line[1] for line in lines if line[5].rpartition(":")[2] == str(inode)}

@@ -123,7 +123,7 @@ def test_damaged_choice_is_measured_again(content: str, tmp_path: Path) -> None:
 def test_choice_that_cannot_be_kept_is_still_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "state").write_text("a file where a folder should be", encoding="utf-8")
     assert choose_workers(settings_in(tmp_path / "state", threads=1), bundle_of(square_finder(classes=3))).workers == 1
-    assert "measured again at the next start" in caplog.text
+    assert "the next start measures again" in caplog.text
 
 
 def test_measurement_ends_when_the_agent_is_stopped(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Runs `beeagent` as its user does: as a process of its own."""
+"""Runs `beeagent` as a process."""
 
 import json
 import os
@@ -16,7 +16,7 @@ DEADLINE = 45.0  # less than the time-out of a test, whose message says less
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
-    """Give the environment of a process that finds no settings but these, and keeps its state in `folder`."""
+    """Return an environment with only these settings, and with the state in `folder`."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("BEEAGENT_")}
     return {**kept, "XDG_STATE_HOME": str(folder / "state"), **more}
 
@@ -37,7 +37,7 @@ def run_beeagent(
 
 
 class RunningAgent:
-    """A `beeagent` that runs, whose standard output is read line by line."""
+    """A running `beeagent`, whose standard output is read line by line."""
 
     def __init__(
         self,

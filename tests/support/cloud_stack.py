@@ -1,4 +1,4 @@
-"""Makes the stack of `deploy/cloud/template.yaml` in moto, over HTTP as CloudFormation would be asked.
+"""Creates the stack of `deploy/cloud/template.yaml` in moto, over HTTP.
 
 What moto's CloudFormation leaves out (the policies and alarms, and most of a bucket) is made from the same template by
 the services' own calls: botocore refuses a member that the service does not know, moto a policy that is none.
@@ -44,7 +44,7 @@ def resources(kind: str, *, file: str = "template.yaml") -> dict[str, dict[str, 
 
 
 def statements(policy: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Give the statements of a policy, those under a condition of the template too."""
+    """Return the statements of a policy, those under a condition of the template too."""
     for statement in policy["Statement"]:
         yield statement["Fn::If"][1] if "Fn::If" in statement else statement
 
@@ -63,10 +63,10 @@ class Stack:
 
     Args:
         polled: whether there is an event source.
-        parameters: of the template.
+        parameters: parameters of the template.
 
     Attributes:
-        outputs: of the stack.
+        outputs: outputs of the stack.
     """
 
     def __init__(self, *, polled: bool, **parameters: str) -> None:
@@ -111,7 +111,7 @@ class Stack:
         self._make_what_moto_leaves_out()
 
     def properties(self, name: str) -> dict[str, Any]:
-        """Give the properties of a resource, with all that they refer to put in."""
+        """Return the properties of a resource, with references resolved."""
         resolved: dict[str, Any] = self._resolved(self._template["Resources"][name]["Properties"])
         return resolved
 
@@ -141,11 +141,11 @@ class Stack:
             NotificationConfiguration={
                 "QueueConfigurations": [
                     {
-                        "QueueArn": told["Queue"],
-                        "Events": [told["Event"]],
-                        "Filter": {"Key": {"FilterRules": told["Filter"]["S3Key"]["Rules"]}},
+                        "QueueArn": notification["Queue"],
+                        "Events": [notification["Event"]],
+                        "Filter": {"Key": {"FilterRules": notification["Filter"]["S3Key"]["Rules"]}},
                     }
-                    for told in bucket["NotificationConfiguration"]["QueueConfigurations"]
+                    for notification in bucket["NotificationConfiguration"]["QueueConfigurations"]
                 ]
             },
         )
@@ -176,7 +176,7 @@ def _rules(bucket: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _rule(rule: Mapping[str, Any]) -> dict[str, Any]:
-    """Put a rule of the lifecycle as the API wants it: CloudFormation spells some members otherwise."""
+    """Convert a lifecycle rule to the names of the API, which differ from CloudFormation's."""
     made: dict[str, Any] = {"ID": rule["Id"], "Status": rule["Status"], "Filter": {"Prefix": ""}}
     if "TagFilters" in rule:
         (tag,) = rule["TagFilters"]

@@ -61,7 +61,7 @@ def test_file_is_read(tmp_path: Path) -> None:
         ),
         (
             "".join(f"[zones.z{i}]\npoints = [[0, 0], [1, 0], [1, 1]]\n" for i in range(33)),
-            "there are 33 places: 32 at most are possible",
+            "there are 33 places, but at most 32 are allowed",
         ),
         ("lines = 3", "[lines] is 3: "),
     ],
@@ -98,7 +98,7 @@ corners = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=3
 
 
 @given(corners, st.lists(st.tuples(st.floats(0.01, 0.99), st.floats(0.01, 0.99)), min_size=1, max_size=20))
-def test_area_contains_what_opencv_says(polygon: list[tuple[int, int]], points: list[tuple[float, float]]) -> None:
+def test_area_contains_matches_opencv(polygon: list[tuple[int, int]], points: list[tuple[float, float]]) -> None:
     try:
         places = Places.model_validate({"zones": {"a": {"points": [(x / 20, y / 20) for x, y in polygon]}}})
     except ValueError:

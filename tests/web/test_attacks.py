@@ -1,4 +1,4 @@
-"""What others may try at the page, each through real sockets; SECURITY.md promises that none of it works."""
+"""Attacks on the page through real sockets, against the promises in SECURITY.md."""
 
 import json
 import socket
@@ -34,7 +34,7 @@ GETS = (
 
 @pytest.fixture(autouse=True)
 def _no_thread_fails() -> Iterator[None]:
-    """A thread that fails ends the agent, which no client may."""
+    """A failing thread ends the agent, so no client may cause one."""
     with ThreadGuard(lambda _: None):
         yield
 
@@ -60,7 +60,7 @@ def test_stranger_gets_no_frame_no_count_and_no_version(agent: PretendedAgent, s
 @pytest.mark.parametrize(
     "cookie", ["", "x", "beeagent-{port}=", "beeagent-{port}=guess", "beeagent-{port}={token}", ";;="]
 )
-def test_guessed_session_is_none(cookie: str, stranger: PageClient) -> None:
+def test_guessed_session_is_refused(cookie: str, stranger: PageClient) -> None:
     stranger.cookie = cookie.format(port=stranger.port, token=stranger.token)
     assert stranger.ask("GET", "/api/state").status == 401
 
@@ -160,7 +160,7 @@ def test_guesses_at_the_same_time_are_counted_one_by_one(
     assert statuses.count(429) == 16 - statuses.count(401)
 
 
-def test_token_is_no_password_and_a_link_no_session(stranger: PageClient) -> None:
+def test_token_is_not_a_password_and_link_not_a_session(stranger: PageClient) -> None:
     token = stranger.token
     for body in ({"password": token}, {"token": token + "x"}, {"token": token[:-1]}, {"token": ""}):
         assert stranger.ask("POST", "/api/session", body).status == 401
@@ -219,7 +219,7 @@ def test_slow_request_is_dropped(editor: PageClient) -> None:
 
 
 @pytest.mark.faults
-def test_thousand_connections_lock_out_nobody_who_is_signed_in(agent: PretendedAgent, editor: PageClient) -> None:
+def test_thousand_connections_do_not_lock_out_sessions(agent: PretendedAgent, editor: PageClient) -> None:
     before = threading.active_count()
     assert editor.cookie is not None
     with ExitStack() as clients, editor.connect() as viewer:
@@ -236,7 +236,7 @@ def test_thousand_connections_lock_out_nobody_who_is_signed_in(agent: PretendedA
 
 
 def test_client_with_many_connections_displaces_its_own(stranger: PageClient) -> None:
-    """The owner, who is about to sign in from another address, keeps the connection."""
+    """The connection of the owner, who is about to sign in from another address, is kept."""
     with ExitStack() as clients:
         owner = clients.enter_context(
             socket.create_connection(("127.0.0.1", stranger.port), DEADLINE, source_address=("127.0.0.2", 0))
@@ -247,7 +247,7 @@ def test_client_with_many_connections_displaces_its_own(stranger: PageClient) ->
         assert answer.startswith(b"HTTP/1.1 200 ")
 
 
-def test_signed_in_viewers_who_do_not_read_keep_nothing_waiting(agent: PretendedAgent, editor: PageClient) -> None:
+def test_viewers_that_do_not_read_delay_nothing(agent: PretendedAgent, editor: PageClient) -> None:
     """Ten viewers ask for frames and never read them: the pipeline's thread does not wait for any."""
     agent.live.newest()
     with ExitStack() as clients:

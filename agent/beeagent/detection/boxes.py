@@ -1,8 +1,8 @@
-"""Areas and overlap of boxes: the one definition, by which all else compares boxes.
+"""Areas and overlap of boxes.
 
 Boxes are float32 or float64 arrays of shape (..., 4): left, top, right, bottom, in any unit. The leading dimensions of
-two arrays are broadcast, so that `iou(first[:, None], second)` compares n boxes with m, and `iou(first, second)` each
-of n boxes with its counterpart.
+two arrays are broadcast: `iou(first[:, None], second)` compares n boxes with m, `iou(first, second)` compares them
+pairwise.
 """
 
 from typing import TypeVar
@@ -20,7 +20,7 @@ def box_areas(boxes: NDArray[_Float]) -> NDArray[_Float]:
 
 
 def intersection_areas(first: NDArray[_Float], second: NDArray[_Float]) -> NDArray[_Float]:
-    """Return the area that both boxes cover, in the broadcast shape."""
+    """Return the area of the intersection of two boxes, in the broadcast shape."""
     # Each edge by itself: NumPy takes a multiple of the time for loops over a last dimension of two.
     width = np.minimum(first[..., 2], second[..., 2]) - np.maximum(first[..., 0], second[..., 0])
     height = np.minimum(first[..., 3], second[..., 3]) - np.maximum(first[..., 1], second[..., 1])

@@ -1,4 +1,4 @@
-"""Probe a bare model in a child process first: a damaged one may crash the TFLite runtime, and with it the process.
+"""Probe a bare model in a child process, since a damaged one may crash the TFLite runtime and with it the process.
 
 A bundle's model is verified by its hash; a bare file has none.
 """
@@ -12,7 +12,7 @@ from beeagent.detection.bundle import ModelBundle
 from beeagent.errors import InputError
 
 _TIMEOUT_S = 120.0
-"""For starting Python, loading the model and running it once: many times what the slowest device takes."""
+"""Limit for starting Python, loading the model and running it once: many times the duration on the slowest device."""
 _CHILD = "beeagent.detection.probe_child"
 EXIT_REFUSED = 3
 """The child's exit code if the model is refused; the reason is on its standard output."""
@@ -21,15 +21,15 @@ EXIT_REFUSED = 3
 def load_probed_bundle(
     model: str | Path | None = None, *, labels: str | Path | None = None, threads: int
 ) -> ModelBundle:
-    """Load a model as `ModelBundle.load` does, and probe it if it is a bare one.
+    """Load a model with `ModelBundle.load`, and probe a bare one.
 
     Args:
         model: a bundle folder, a bundled model's name or a .tflite file; None for the default model.
         labels: a labels file, for a bare model.
-        threads: CPU threads to compute with, as later.
+        threads: number of CPU threads, as for the later inference.
 
     Raises:
-        InputError: it cannot be used.
+        InputError: the model cannot be used.
         BeeagentError: the installation lacks the default model.
     """
     bundle = ModelBundle.load(model, labels=labels)
@@ -41,12 +41,12 @@ def load_probed_bundle(
 def probe_model(bundle: ModelBundle, *, threads: int, timeout: float = _TIMEOUT_S) -> None:
     """Load a bare model and run it once in a child process.
 
-    The child is a new program, not a fork: it depends on nothing in this process, whatever threads run in it.
+    The child is a new program, not a fork, and so independent of the threads of this process.
 
     Args:
         bundle: the model, without manifest.
-        threads: CPU threads to compute with, as later.
-        timeout: in seconds, above 0.
+        threads: number of CPU threads, as for the later inference.
+        timeout: time limit in seconds, above 0.
 
     Raises:
         InputError: the model crashes the runtime, takes too long, or is refused by `Detector`.

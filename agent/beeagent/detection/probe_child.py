@@ -12,7 +12,7 @@ from beeagent.errors import BeeagentError, InputError
 
 
 def main() -> int:
-    """Load and run the model on standard input, which follows a line of JSON; return the exit code."""
+    """Read a line of JSON and a model from standard input, run the model, and return the exit code."""
     # A crash is an expected result: no core dump.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     header = json.loads(sys.stdin.buffer.readline())
@@ -32,7 +32,7 @@ def main() -> int:
         sys.stdout.write(str(error))
         return EXIT_REFUSED
     except BeeagentError:
-        return 0  # not the model's fault; the parent meets the same error when it loads the model
+        return 0  # not caused by the model; the parent gets the same error when it loads the model
     return 0
 
 

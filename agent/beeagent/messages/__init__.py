@@ -1,4 +1,4 @@
-"""The messages that are published, their topics and JSON Schemas."""
+"""The published messages, their topics and JSON Schemas."""
 
 from beeagent.messages.detections import (
     Box,

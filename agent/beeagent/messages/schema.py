@@ -1,4 +1,4 @@
-"""The JSON Schemas of the messages, as files that other programs can use too.
+"""The JSON Schemas of the messages, as files for other programs.
 
 They are generated from the models: after a change of a model, call `write_schemas`.
 """
@@ -30,7 +30,7 @@ def load_schema(name: str) -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a message: `detections`, `state`, `status` or `traffic`.
 
     Raises:
-        InputError: there is no schema of that name.
+        InputError: there is no schema with that name.
     """
     if name not in _MODELS:
         *others, last = sorted(_MODELS)
@@ -39,7 +39,7 @@ def load_schema(name: str) -> dict[str, Any]:
 
 
 def generate_schema(name: str) -> dict[str, Any]:
-    """Return the JSON Schema of a message as its model has it, which is what `load_schema` is to return."""
+    """Generate the JSON Schema of a message from its model; `load_schema` returns the same from the file."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:beeagent:schema:{name}:1",
@@ -48,14 +48,14 @@ def generate_schema(name: str) -> dict[str, Any]:
 
 
 def write_schemas() -> None:
-    """Generate the files in the source tree."""
+    """Write the generated schemas to the source tree."""
     for name in _MODELS:
         text = json.dumps(generate_schema(name), indent=2, ensure_ascii=False)
         _file(name).write_text(f"{text}\n", encoding="utf-8")
 
 
 class _Generator(GenerateJsonSchema):
-    """Writes that a field may be absent where the model has None, and no titles of single fields."""
+    """Generates optional fields in place of nullable ones, and no titles of fields."""
 
     def model_schema(self, schema: core_schema.ModelSchema) -> dict[str, Any]:
         written = super().model_schema(schema)
@@ -68,10 +68,10 @@ class _Generator(GenerateJsonSchema):
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> dict[str, Any]:
         return self.generate_inner(schema["schema"])
 
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ANN401, ARG002 - as pydantic has it
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ANN401, ARG002 - pydantic's signature
         return False
 
-    def sort(self, value: dict[str, Any], parent_key: str | None = None) -> dict[str, Any]:  # noqa: ARG002 - likewise
+    def sort(self, value: dict[str, Any], parent_key: str | None = None) -> dict[str, Any]:  # noqa: ARG002 - pydantic's signature
         return value
 
 

@@ -1,7 +1,7 @@
-"""Tracks of bees, places in the frame, and counts of who flies in and out.
+"""Tracks of bees, places in the frame, and counts of bees that fly in and out.
 
-A `Tracker` numbers the detections of successive frames, `Traffic` counts at the lines and zones of `Places`, and
-`CountHistory` keeps the counts. Nothing here knows of cameras, brokers or threads.
+A `Tracker` assigns track numbers to the detections of successive frames, `Traffic` counts at the lines and zones of
+`Places`, and `CountHistory` stores the counts. This package does not depend on transports or threads.
 """
 
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         TrafficState,
         TrafficStore,
     )
-else:  # a type checker would accept any name
+else:  # `__getattr__` would make a type checker accept any name
     __getattr__ = lazy_exports(
         __name__,
         {

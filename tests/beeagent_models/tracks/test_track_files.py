@@ -162,7 +162,7 @@ def test_files_that_are_no_text_or_missing_are_refused(tmp_path: Path) -> None:
         read_tracks(tmp_path / "missing")
 
 
-def test_mot_truth_leaves_out_what_is_not_to_be_considered(tmp_path: Path) -> None:
+def test_mot_truth_excludes_ignored_rows(tmp_path: Path) -> None:
     path = tmp_path / "gt.txt"
     path.write_text("1,1,0,0,5,5,1,1,1\n1,2,0,0,5,5,0,1,1\n")
     assert read_tracks(path, is_truth=True).track.tolist() == [1]

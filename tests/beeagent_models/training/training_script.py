@@ -1,4 +1,4 @@
-"""A small real training run in a process of its own, to be killed and resumed. Not a test.
+"""A small real training run, as a process that tests kill and resume. Not a test.
 
 Nothing heavy is imported above `main`: the loader's processes import this file too.
 """
@@ -37,7 +37,7 @@ def main(out: Path, validation: Path) -> None:
         sys.stdout.flush()
 
     detector_model.config_for = thin_config  # type: ignore[assignment, attr-defined]  # a smaller network of the same make
-    optimizer._AVERAGED_SHARE = 0.5  # so few steps would have no average otherwise
+    optimizer._AVERAGING_SPAN = 0.5  # so few steps would have no average otherwise
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf  # noqa: PLC0415 - see above
 

@@ -1,4 +1,4 @@
-"""The scene that goes on: exact boxes, determinism, coming and going."""
+"""The moving scene: exact boxes, determinism, arriving and leaving bees."""
 
 import math
 from dataclasses import replace
@@ -63,7 +63,7 @@ def test_scene_without_bees_has_no_boxes_and_does_not_move() -> None:
     np.testing.assert_array_equal(first.pixels, later.pixels)
 
 
-def test_same_options_give_same_frames() -> None:
+def test_same_options_draw_same_frames() -> None:
     scenes = [Scene(options(seed=seed)) for seed in (4, 4, 5)]
     for _ in range(20):
         for scene in scenes:
@@ -194,7 +194,7 @@ def test_option_out_of_range_is_refused(changes: dict[str, object], message: str
     assert str(caught.value) == f"synthetic scene: {message}"
 
 
-def test_render_each_gives_the_boxes_of_render_with_their_bees() -> None:
+def test_render_each_returns_the_boxes_of_render() -> None:
     scene = Scene(options(seed=4))
     for _ in range(5):
         scene.advance(0.5)
