@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 import yaml
 from beeagent.errors import InputError, validation_problems
-from beeagent.messages import detections_topic, state_topic, status_topic, traffic_topic
+from beeagent.messages import detections_topic, events_topic, state_topic, status_topic, traffic_topic
 from beeagent.settings import load_settings, settings_by_name
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -151,6 +151,7 @@ def _needed_permissions(settings: Mapping[str, Any]) -> dict[str, dict[str, set[
     topics = (
         detections_topic(prefix, "thing", camera),
         traffic_topic(prefix, "thing", camera),
+        events_topic(prefix, "thing", camera),
         state_topic(prefix, "thing", camera),
         status_topic(prefix, "thing"),
     )

@@ -6,7 +6,7 @@ from beeagent.camera import FrameQueue, QueueClosedError
 from hypothesis import given
 from hypothesis import strategies as st
 
-SOON = 10.0
+SOON = 45.0
 
 
 def in_thread(work: Callable[[], object]) -> threading.Thread:

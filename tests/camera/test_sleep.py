@@ -8,7 +8,6 @@ from datetime import datetime, timedelta, timezone
 
 import numpy as np
 import pytest
-from beeagent.backoff import Backoff
 from beeagent.camera import (
     Capture,
     CaptureLimits,
@@ -24,8 +23,9 @@ from beeagent.camera import (
 from beeagent.camera.active import ActiveTimes
 from beeagent.camera.sleep import DARK_S, LOOK_EVERY_S, SETTLE_S
 from beeagent.errors import InputError
+from beeagent.threads import Backoff
 
-SOON = 20.0
+SOON = 45.0
 EVENING = datetime(2026, 5, 4, 20, tzinfo=timezone.utc)
 MORNING = EVENING + timedelta(hours=10)
 

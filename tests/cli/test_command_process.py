@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from beeagent.errors import InputError
 from beeagent.settings import load_settings
-from support.beeagent_process import DEADLINE, environment, run_beeagent, running_agent, tiny_model
+from support.beeagent_process import DEADLINE, environment, run_beeagent, running_agent, tiny_bare_model, tiny_model
 
 pytestmark = pytest.mark.faults
 
@@ -94,7 +94,7 @@ def test_interrupt_at_the_terminal_does_not_blame_a_bare_model(tmp_path: Path) -
         "main()\n"
     )
     with running_agent(
-        "--camera", "synthetic:160x120", *tiny_model(tmp_path), "--broker", "none",
+        "--camera", "synthetic:160x120", *tiny_bare_model(tmp_path), "--broker", "none",
         folder=tmp_path, program=("-c", program), prefix=("setsid", "--wait"),
     ) as agent:  # fmt: skip
         assert agent.end() == 0, agent.errors

@@ -42,7 +42,7 @@ def scenes(draw: st.DrawFn) -> tuple[tuple[int, int], Rectangle, Rectangle]:
     return (width, height), (left, top, right, bottom), (other_left, other_top, other_right, other_bottom)
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(scenes(), st.sampled_from(list(Fit)))
 def test_boxes_enclose_the_painted_objects(scene: tuple[tuple[int, int], Rectangle, Rectangle], fit: Fit) -> None:
     size, red, blue = scene

@@ -49,7 +49,7 @@ MODEL = square_finder(classes=3)
 PACKED = ModelBundle.load(default_model()).model
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.sampled_from([MODEL, PACKED]),
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=20),

@@ -27,11 +27,17 @@ _SQUARE = 48
 
 
 def _pool(
-    *, regions: RegionOptions | None, uncertainty: UncertaintyRange | None = None, candidates: bool = False
+    *,
+    regions: RegionOptions | None,
+    uncertainty: UncertaintyRange | None = None,
+    candidates: bool = False,
+    preview: bool = False,
 ) -> DetectorPool:
     options = DetectorOptions(threads=1, threshold=0.6, tiling=Tiling(4, 4))
     bundle = bundle_of(square_finder(max_detections=64), labels=("red",))
-    return DetectorPool(bundle, options, size=1, uncertainty=uncertainty, regions=regions, candidates=candidates)
+    return DetectorPool(
+        bundle, options, size=1, uncertainty=uncertainty, regions=regions, candidates=candidates, preview=preview
+    )
 
 
 def _white() -> NDArray[np.uint8]:
@@ -48,7 +54,7 @@ def _process(
     pool: DetectorPool, pixels: NDArray[np.uint8], *, at: float, masks: Masks = NO_MASKS
 ) -> tuple[Detections, Detections | None, int]:
     prepared = pool.choose_regions(pool.prepare(pixels, at=at, masks=masks))
-    detections, unsure, _ = pool.decode(pool.infer(0, prepared), prepared.layout, masks=masks)
+    detections, unsure, *_ = pool.decode(pool.infer(0, prepared), prepared.layout, masks=masks)
     return detections, unsure, len(prepared.layout.regions)
 
 
@@ -209,3 +215,51 @@ def test_candidates_include_detections_below_the_threshold() -> None:
     assert len(lower) > 0
     assert (lower < 0.6).all()
     assert (lower >= 0.6 * CANDIDATES - 1e-6).all()
+
+
+@pytest.mark.parametrize("uncertainty", [None, UncertaintyRange(0.4, 0.9)])
+def test_preview_with_regions_has_weak_detections_that_nothing_follows(uncertainty: UncertaintyRange | None) -> None:
+    """The detections, candidates and regions are those without a preview."""
+    plain, previewing = (
+        _pool(regions=RegionOptions(), candidates=True, uncertainty=uncertainty, preview=preview)
+        for preview in (False, True)
+    )
+    weak_frames = 0
+    for index in range(12):
+        pixels = _square(30 + 10 * index)
+        pixels[400 : 400 + _SQUARE, 300 : 300 + _SQUARE] = (0, 0, 110)  # the model's score is 0.43
+        decoded, regions = [], []
+        for pool in (plain, previewing):
+            prepared = pool.choose_regions(pool.prepare(pixels, at=index / 10))
+            regions.append(prepared.layout.regions)
+            decoded.append(pool.decode(pool.infer(0, prepared), prepared.layout))
+        alone, both = decoded
+        assert regions[0] == regions[1]
+        for one, other in ((alone.detections, both.detections), (alone.candidates, both.candidates)):
+            np.testing.assert_array_equal(one.boxes, other.boxes)
+            np.testing.assert_array_equal(one.confidences, other.confidences)
+        assert (alone.unsure is None) == (both.unsure is None)
+        np.testing.assert_array_equal(alone.preview.boxes, alone.detections.boxes)
+        count = len(both.detections)
+        np.testing.assert_array_equal(both.preview.boxes[:count], both.detections.boxes)
+        weak = both.preview.confidences[count:]
+        assert ((weak < 0.6) & (weak >= 0.6 * CANDIDATES - 1e-6)).all()
+        weak_frames += bool(_in_square(both.preview, 300, 400)[count:].any())
+    assert weak_frames > 0
+    assert previewing.has_regions
+    assert previewing.lowest == pytest.approx(0.6 * CANDIDATES)
+    assert plain.lowest == 0.6
+
+
+def test_preview_with_regions_has_nothing_in_masks() -> None:
+    pixels = _white()
+    pixels[200 : 200 + _SQUARE, 200 : 200 + _SQUARE] = (0, 0, 110)
+    mask = Masks((((0.3, 0.3), (0.6, 0.3), (0.6, 0.6), (0.3, 0.6)),))
+    weak = {NO_MASKS: 0, mask: 0}
+    for masks in weak:
+        pool = _pool(regions=RegionOptions(), preview=True)
+        for index in range(12):
+            prepared = pool.choose_regions(pool.prepare(pixels, at=index / 10))
+            weak[masks] += len(pool.decode(pool.infer(0, prepared), prepared.layout, masks=masks).preview)
+    assert weak[NO_MASKS] > 0
+    assert weak[mask] == 0

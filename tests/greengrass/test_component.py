@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from beeagent.greengrass.ipc import SOCKET_VARIABLE, THING_VARIABLE, TOKEN_VARIABLE
-from support.beeagent_process import DEADLINE, RunningAgent, run_beeagent, running_agent, tiny_model
+from support.beeagent_process import DEADLINE, RunningAgent, run_beeagent, running_agent, tiny_bare_model
 from support.cloud_agent import environment
 from support.greengrass_nucleus import (
     CLASSIC,
@@ -41,7 +41,7 @@ PERMISSIONS = {
 
 
 def configuration(folder: Path, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever may be configured
-    _, model, _, labels = tiny_model(folder)
+    _, model, _, labels = tiny_bare_model(folder)
     return {
         "accessControl": access_control(**PERMISSIONS),
         "camera": "synthetic:320x240@30",

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from beeagent.backoff import Backoff
 from beeagent.errors import InputError
 from beeagent.greengrass import IpcAddress, IpcConnection, IpcError, ipc_address
+from beeagent.threads import Backoff
 from support.greengrass_nucleus import DISCONNECTS_FROM, Nucleus, nucleus_at
 
 DEADLINE = 45.0

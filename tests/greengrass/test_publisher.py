@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beeagent.backoff import Backoff
 from beeagent.greengrass import GreengrassPublisher, IpcAddress, IpcConnection
 from beeagent.outbox import OutboxCounts, Outcome, Receipt
+from beeagent.threads import Backoff
 from support.delivery_line import DEADLINE, STATUS, TOPIC, DeliveryLine, line_to
 from support.greengrass_nucleus import CLASSIC, LITE, MAX_BYTES, Kind, Nucleus, nucleus_at
 

@@ -21,7 +21,7 @@ from support.mqtt_options import mqtt_options
 from support.mqtt_subscriber import subscriber
 from support.tcp_proxy import tcp_proxy
 
-DEADLINE = 20.0
+DEADLINE = 45.0
 NEVER = 3600.0
 STATUS = "bees/hive/status"
 PASSWORD = uuid.uuid4().hex

@@ -19,7 +19,7 @@ from support.mosquitto import Mosquitto, running_mosquitto
 from support.mqtt_subscriber import subscriber
 from support.scripted_broker import OK_3, Connect, Published, connack_5, disconnect_5, scripted_broker
 
-DEADLINE = 20.0
+DEADLINE = 45.0
 STATUS = "bees/hive/status"
 TOPIC = "bees/hive/front/detections"
 DELIVERED = Receipt(Outcome.DELIVERED)

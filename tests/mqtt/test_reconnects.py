@@ -4,8 +4,8 @@ import random
 from bisect import bisect_left
 
 import pytest
-from beeagent.backoff import Backoff
 from beeagent.mqtt.publisher import _FIRST_WAIT_S, _LONGEST_WAIT_S
+from beeagent.threads import Backoff
 
 SENDERS = 1000
 

@@ -13,7 +13,7 @@ from support.mosquitto import Mosquitto, free_port, running_mosquitto
 from support.mqtt_subscriber import subscriber
 from support.tcp_proxy import tcp_proxy
 
-DEADLINE = 20.0
+DEADLINE = 45.0
 NEVER = 3600.0
 TOPIC = "bees/hive/front/detections"
 
@@ -54,8 +54,8 @@ class Line:
 
     def stop(self) -> None:
         self.publisher.stop(farewell=None, timeout=2.0)
-        assert self.sender.stop()
-        assert self.outbox.close()
+        assert self.sender.stop(timeout=DEADLINE)
+        assert self.outbox.close(timeout=DEADLINE)
 
 
 @contextmanager
@@ -229,7 +229,7 @@ def test_without_broker_results_are_numbered_and_removed() -> None:
         assert outbox.put(stream="s", topic="t", payload=b"x") == expected
     assert sender.drain(timeout=DEADLINE)
     publisher.stop(farewell=b"offline", timeout=1.0)
-    assert sender.stop()
+    assert sender.stop(timeout=DEADLINE)
     outbox.close()
 
 

@@ -13,7 +13,7 @@ from support.mqtt_subscriber import Subscriber, subscriber
 from support.outbox_disk import Disk
 from support.tcp_proxy import tcp_proxy
 
-DEADLINE = 20.0
+DEADLINE = 45.0
 TOPIC = "bees/hive/front/detections"
 
 
@@ -47,7 +47,7 @@ def backlog_of(count: int, broker: Mosquitto, **changes: Any) -> Iterator[Line]:
             yield line
     finally:
         line.publisher.stop(farewell=None, timeout=2.0)
-        assert line.sender.stop()
+        assert line.sender.stop(timeout=DEADLINE)
         line.outbox.close()
 
 
@@ -200,7 +200,7 @@ def test_unreadable_file_is_a_problem_until_it_can_be_read() -> None:
     assert outbox.counts().delivered == 1
     assert sender.problem is None
     publisher.stop(farewell=None, timeout=1.0)
-    assert sender.stop()
+    assert sender.stop(timeout=DEADLINE)
     outbox.close()
 
 
@@ -216,5 +216,5 @@ def test_unreadable_file_is_reported() -> None:
     publisher.start()
     sender.start()
     assert sender.wait_for(lambda: sender.problem == "results cannot be read: disk I/O error", timeout=DEADLINE)
-    assert sender.stop()
+    assert sender.stop(timeout=DEADLINE)
     outbox.close()

@@ -12,7 +12,7 @@ from beeagent.messages import load_schema
 from beeagent.runtime import Agent, FrameResult
 from beeagent.settings import load_settings
 from jsonschema import Draft202012Validator, FormatChecker
-from support.beeagent_process import DEADLINE, run_beeagent, running_agent, tiny_model
+from support.beeagent_process import DEADLINE, run_beeagent, running_agent, tiny_bare_model, tiny_model
 from support.mosquitto import Mosquitto
 from support.mqtt_subscriber import subscriber
 from support.numbered_frames import write_video
@@ -170,7 +170,7 @@ def test_closed_pipe_of_stdout_ends_agent(tmp_path: Path) -> None:
 
 def test_no_result_is_handled_after_stop(tmp_path: Path) -> None:
     """Regression: after standard output was closed, pending results were still written to it."""
-    _, model, _, labels = tiny_model(tmp_path)
+    _, model, _, labels = tiny_bare_model(tmp_path)
     seen: list[int] = []
 
     def stop_at_the_first(result: FrameResult) -> None:

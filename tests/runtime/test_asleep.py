@@ -13,7 +13,7 @@ from typing import Any
 from beeagent.messages import load_schema
 from jsonschema import Draft202012Validator, FormatChecker
 from support import agent_with_clock
-from support.beeagent_process import DEADLINE, RunningAgent, run_beeagent, running_agent, tiny_model
+from support.beeagent_process import DEADLINE, RunningAgent, run_beeagent, running_agent, tiny_bare_model, tiny_model
 from support.mjpeg_server import MjpegServer
 from support.mosquitto import Mosquitto, free_port
 from support.mqtt_subscriber import Subscriber, subscriber
@@ -163,7 +163,7 @@ def test_agent_wakes_without_loss_and_traffic_has_asleep(mosquitto: Mosquitto, t
 def test_model_is_reloaded_and_sigterm_ends_the_agent_while_the_camera_sleeps(
     mosquitto: Mosquitto, tmp_path: Path
 ) -> None:
-    _, model, _, labels = tiny_model(tmp_path)
+    _, model, _, labels = tiny_bare_model(tmp_path)
     other, config = tmp_path / "other.tflite", tmp_path / "beeagent.toml"
     other.write_bytes(square_finder(cells=(4, 4)))
     config.write_text(f"model = '{model}'\nlabels = '{labels}'\n", encoding="utf-8")

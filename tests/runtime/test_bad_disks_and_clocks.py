@@ -146,7 +146,7 @@ def test_outbox_settings_apply_and_dropped_results_are_counted(mosquitto: Mosqui
     for _ in range(300):
         number = outbox.next_number("hive/camera")
         outbox.put(stream="hive/camera", topic="beeagent/hive/camera/detections", payload=padded(number))
-    assert outbox.close()
+    assert outbox.close(timeout=DEADLINE)
     with (
         subscriber(mosquitto.port, "beeagent/#") as seen,
         running_agent(*arguments(tmp_path, mosquitto, state), folder=tmp_path, **small) as agent,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 T = TypeVar("T")
 
-_DEADLINE = 30.0
+_DEADLINE = 45.0
 
 
 def _rest(buffer: ReorderBuffer[T]) -> list[T]:

@@ -22,6 +22,7 @@ from beeagent.runtime.status import Health, Problems
 from beeagent.settings import load_settings
 from jsonschema import Draft202012Validator
 from paho.mqtt import publish
+from support.beeagent_command import run_command
 from support.beeagent_process import DEADLINE, run_beeagent, running_agent, tiny_model
 from support.home_assistant import entities, state_of
 from support.known_health import known_health
@@ -376,7 +377,7 @@ def test_ids_of_different_names_differ() -> None:
     ],
 )
 def test_home_assistant_is_refused_where_it_cannot_work(options: list[str], reason: str, tmp_path: Path) -> None:
-    ended = run_beeagent(
+    ended = run_command(
         "--camera", "synthetic:160x120", *tiny_model(tmp_path), "--home-assistant", *options, folder=tmp_path
     )
     assert ended.returncode == 2

@@ -11,7 +11,7 @@ from beeagent.runtime.factory import build_detectors, load_model
 from beeagent.runtime.reload import Reload
 from beeagent.runtime.threshold import PageThreshold
 from beeagent.settings import load_settings
-from support.beeagent_process import tiny_model
+from support.beeagent_process import tiny_bare_model
 
 
 def _bundle(identity: str = "bees@12345678", threshold: float = 0.65) -> Any:  # noqa: ANN401 - what is read of a bundle
@@ -69,7 +69,7 @@ def test_reload_uses_the_threshold_in_detectors_and_tracker(
     configured: float | None, of_page: float | None, used: float, tmp_path: Path
 ) -> None:
     """Regression: the tracker kept the threshold of the start."""
-    _, model, _, labels = tiny_model(tmp_path)
+    _, model, _, labels = tiny_bare_model(tmp_path)
     settings = load_settings({"model": model, "labels": labels, "threads": 1, "page": True})
     bundle = load_model(settings)
     threshold = PageThreshold(None)

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from support.beeagent_process import run_beeagent, running_agent, tiny_model
+from support.beeagent_process import run_beeagent, running_agent, tiny_bare_model, tiny_model
 from support.greengrass_nucleus import nucleus_at
 from support.mosquitto import Mosquitto
 from support.mqtt_subscriber import subscriber
@@ -95,7 +95,7 @@ def test_second_agent_exits_2_with_broker(mosquitto: Mosquitto, tmp_path: Path) 
 
 
 def test_agent_and_component_cannot_share_an_outbox(tmp_path: Path) -> None:
-    _, model, _, labels = tiny_model(tmp_path)
+    _, model, _, labels = tiny_bare_model(tmp_path)
     with nucleus_at(tmp_path) as nucleus:
         nucleus.configuration = {
             "camera": "synthetic:160x120@60", "publish": "always", "broker": NOBODY, "device": "hive",

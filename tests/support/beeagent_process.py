@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from support.bundle_folder import write_bundle
 from support.tiny_models import square_finder
 
 DEADLINE = 45.0  # less than the time-out of a test, whose message says less
@@ -105,7 +106,15 @@ def running_agent(
 
 
 def tiny_model(folder: Path) -> list[str | Path]:
-    """Write a bare model that finds what is red, and give the options for it."""
+    """Write a bundle of a model that finds what is red, and return the option for it."""
+    return ["--model", write_bundle(folder / "tiny", cells=(8, 8), labels=["red"], fit="stretch")]
+
+
+def tiny_bare_model(folder: Path) -> list[str | Path]:
+    """Write a bare model that finds what is red, and return the options for it.
+
+    The agent takes longer to start than with a bundle: it tries a bare model in another process first.
+    """
     model, labels = folder / "tiny.tflite", folder / "tiny.txt"
     model.write_bytes(square_finder())
     labels.write_text("red\n", encoding="utf-8")

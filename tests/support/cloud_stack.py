@@ -11,9 +11,10 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import boto3
+import yaml
 
 from support.moto_aws import REGION
 
@@ -31,9 +32,32 @@ def template(file: str = "template.yaml") -> dict[str, Any]:
 
 @functools.cache
 def _template_as_json(file: str) -> str:
-    from cfnlint.decode import cfn_yaml  # noqa: PLC0415 - imports sympy, for seconds
+    return json.dumps(yaml.load((CLOUD / file).read_text(encoding="utf-8"), Loader=_TemplateLoader))  # noqa: S506 - safe
 
-    return json.dumps(cfn_yaml.load(str(CLOUD / file)))
+
+class _TemplateLoader(yaml.SafeLoader):
+    """Reads a template as cfn-lint does, without sympy, which cfn-lint imports for seconds; dates stay text."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        start: [resolver for resolver in resolvers if resolver[0] != "tag:yaml.org,2002:timestamp"]
+        for start, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def function(self, name: str, node: yaml.Node) -> dict[str, Any]:
+        """Return the long form of a tag such as `!Ref` or `!Sub`."""
+        value: Any
+        if isinstance(node, yaml.ScalarNode):
+            value = self.construct_scalar(node)
+        elif isinstance(node, yaml.SequenceNode):
+            value = self.construct_sequence(node, deep=True)
+        else:
+            value = self.construct_mapping(node, deep=True)
+        if name == "GetAtt" and isinstance(value, str):
+            value = value.split(".", 1)
+        return {name if name in {"Ref", "Condition"} else f"Fn::{name}": value}
+
+
+_TemplateLoader.add_multi_constructor("!", _TemplateLoader.function)
 
 
 def resources(kind: str, *, file: str = "template.yaml") -> dict[str, dict[str, Any]]:

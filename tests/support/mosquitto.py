@@ -10,12 +10,14 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 from beeagent.mqtt import BrokerAddress, MqttOptions
 
-_DEADLINE = 20.0  # seconds for what takes milliseconds, on a machine that is busy
+_DEADLINE = 45.0  # seconds for what takes milliseconds, on a machine that is busy
 _PORTS_TRIED = 5
 
 
@@ -148,18 +150,28 @@ class Mosquitto:
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface on which nothing listens.
-
-    It is none of those that the system gives to whoever connects: one who tries again and again to connect to such a
-    port while nobody listens is given it for its own end sooner or later, is then connected to itself, and holds it.
-    """
-    given = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()
-    lowest = min(int(given[0]), 32768)
-    while True:
-        port = random.SystemRandom().randrange(lowest // 2, lowest)
+    """Return a port of the loopback interface on which nothing listens, and which no other test is given meanwhile."""
+    for port in _ports():
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+    raise AssertionError("unreachable: the ports never end")
+
+
+@cache
+def _ports() -> Iterator[int]:
+    """Return the ports of this process, in random order, again and again; those of each worker of xdist are its own.
+
+    None is of those that the system assigns to outgoing connections: a client that keeps trying to connect to such a
+    port while nobody listens is assigned it for its own end sooner or later, is connected to itself, and holds it.
+    """
+    assigned = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()
+    lowest = min(int(assigned[0]), 32768)
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    ports = list(range(lowest // 2 + worker, lowest, workers))
+    random.SystemRandom().shuffle(ports)
+    return cycle(ports)
 
 
 @contextmanager

@@ -101,6 +101,7 @@ class PretendedAgent:
     thresholds: list[float | None] = field(default_factory=list)
     reloads: int = 0
     places: Path | None = None
+    partial: bool = False
     history: Path | None = None
 
     def show(self, *confidences: float, side: int = 64, threshold: float = 0.5) -> None:
@@ -124,6 +125,7 @@ class PretendedAgent:
             ),
             threshold=lambda: {"value": 0.5, "default": 0.5, "source": "model", "lowest": 0.25},
             set_threshold=self.thresholds.append,
+            partial=lambda: self.partial,
             input_scale=lambda _: 0.5,
             tracking=True,
             counts=lambda: {"door": {"kind": "line", "labels": {"bee": {"in": 3, "out": 2}}}},

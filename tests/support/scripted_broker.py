@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from beeagent.mqtt import BrokerAddress
 
-_DEADLINE = 20.0  # seconds for what takes milliseconds, on a machine that is busy
+_DEADLINE = 45.0  # seconds for what takes milliseconds, on a machine that is busy
 
 OK_3 = b"\x20\x02\x00\x00"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-DEADLINE = 20.0
+DEADLINE = 45.0
 
 
 class TinyDisk:

@@ -17,6 +17,7 @@ from beeagent.threads import ThreadGuard
 from beeagent.web.access import write_password
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.early_close import send_and_read
 from support.page_client import DEADLINE, PageClient, PretendedAgent, page_of, serving
 
 SECRETS = (b"secret-device", b"bees@12345678", b"camera: gone", __version__.encode())
@@ -185,7 +186,7 @@ def test_token_is_not_a_password_and_link_not_a_session(stranger: PageClient) ->
 )
 def test_long_headers_end_their_connection(request_head: bytes, editor: PageClient) -> None:
     with editor.connect() as client:
-        answer = _sent(client, request_head)
+        answer = send_and_read(client, request_head)
     assert b"200 OK" not in answer
     _assert_open(editor)
 
@@ -205,7 +206,7 @@ def test_long_headers_end_their_connection(request_head: bytes, editor: PageClie
 def test_huge_and_smuggled_bodies_are_refused(head: bytes, status: bytes, editor: PageClient) -> None:
     with editor.connect() as client:
         line = b"POST /api/session HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n" % editor.port
-        answer = _sent(client, line + head + b"\r\n" + b"GET / HTTP/1.1\r\n\r\n")
+        answer = send_and_read(client, line + head + b"\r\n" + b"GET / HTTP/1.1\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 " + status)
     assert answer.count(b"HTTP/1.1 ") == 1  # what followed was not taken for another request
     _assert_open(editor)
@@ -243,7 +244,7 @@ def test_client_with_many_connections_displaces_its_own(stranger: PageClient) ->
         )
         others = [clients.enter_context(stranger.connect()) for _ in range(100)]
         assert others[0].recv(1) == b""
-        answer = _sent(owner, f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{stranger.port}\r\n\r\n".encode())
+        answer = send_and_read(owner, f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{stranger.port}\r\n\r\n".encode())
         assert answer.startswith(b"HTTP/1.1 200 ")
 
 
@@ -277,11 +278,11 @@ def test_random_requests_end_no_thread(editor: PageClient) -> None:
     )
     requests = requests.filter(lambda request: not request.startswith(b"DELETE /api/session"))  # signs out
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=80, deadline=None)
     @given(st.binary(min_size=1, max_size=300) | requests)
     def send(nonsense: bytes) -> None:
         with editor.connect() as client:
-            _sent(client, nonsense)
+            send_and_read(client, nonsense)
 
     send()
     _assert_open(editor)
@@ -296,7 +297,7 @@ def test_random_bodies_are_answered(agent: PretendedAgent, editor: PageClient) -
     )
     etag = editor.ask("GET", "/api/places").headers["etag"]
 
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=50, deadline=None)
     @given(values, st.sampled_from(["/api/places", "/api/threshold", "/api/threshold/preview", "/api/session"]))
     def send(body: object, path: str) -> None:
         method = "POST" if path.endswith(("preview", "session")) else "PUT"
@@ -329,7 +330,7 @@ def test_tls_serves_https_alone(agent: PretendedAgent, tmp_path: Path, caplog: p
             assert client.ask("GET", "/api/state").status == 200
             assert silent.recv(1) == b""
         with client.connect() as without:
-            assert b"200" not in _sent(without, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b"200" not in send_and_read(without, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         authority.configure_trust(old)
         old.maximum_version = ssl.TLSVersion.TLSv1_1
@@ -338,18 +339,6 @@ def test_tls_serves_https_alone(agent: PretendedAgent, tmp_path: Path, caplog: p
         page.renew()  # with the certificate read again
         assert client.ask("GET", "/api/state").status == 200
     assert json.loads(answer.body)["role"] == "editor"
-
-
-def _sent(client: socket.socket, content: bytes) -> bytes:
-    """Send, then read to the end; the server may have closed the connection before either."""
-    answer = b""
-    with suppress(ConnectionResetError, BrokenPipeError):
-        client.sendall(content)
-        client.shutdown(socket.SHUT_WR)
-    with suppress(OSError):
-        while part := client.recv(65536):
-            answer += part
-    return answer
 
 
 def _answered(client: socket.socket, request: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""`beeagent watch`: prints results, traffic and status messages as they arrive.
+"""`beeagent watch`: prints results, traffic, events and status messages as they arrive.
 
 Messages are untrusted: any client of the broker may have published them.
 """
@@ -10,6 +10,7 @@ from beeagent.errors import InputError
 from beeagent.messages import (
     Asleep,
     DetectionsMessage,
+    EventMessage,
     StatusMessage,
     TrafficMessage,
     UnreadableError,
@@ -63,7 +64,7 @@ def reader_options(settings: Settings, command: str, *, problem: str) -> MqttOpt
 
 
 class Watcher:
-    """Subscribes to results, traffic and status messages, and writes a line for each."""
+    """Subscribes to results, traffic, events and status messages, and writes a line for each."""
 
     def __init__(  # noqa: PLR0913 - keywords
         self,
@@ -94,7 +95,7 @@ class Watcher:
         for name in (device, camera):  # `+` is allowed here only
             detections_topic(prefix, "any" if name == ANY_LEVEL else name, "any")
         topics = f"{prefix}/{device}/{camera}"
-        self._filters = (f"{topics}/detections", f"{topics}/traffic", f"{prefix}/{device}/status")
+        self._filters = (f"{topics}/detections", f"{topics}/traffic", f"{topics}/events", f"{prefix}/{device}/status")
         self._limit = limit
         self._write = write
         self._subscription = Subscription(
@@ -129,6 +130,8 @@ class Watcher:
                 self._show_detections(DetectionsMessage.decode(message.payload))
             elif message.topic.endswith("/traffic"):
                 self._write(traffic_line(TrafficMessage.decode(message.payload)))
+            elif message.topic.endswith("/events"):
+                self._write(event_line(EventMessage.decode(message.payload)))
             else:
                 self._show_status(StatusMessage.decode(message.payload))
         except UnreadableError as error:
@@ -201,6 +204,18 @@ def traffic_line(message: TrafficMessage) -> str:
     origin = f"{shown(message.to)} {shown(message.device)}/{shown(message.camera)} traffic #{message.seq}"
     asleep = () if message.asleep is None else (f"then {_asleep(message.asleep)}",)
     return " | ".join((origin, *counts, f"{message.frames_per_s:.1f} frames/s", *asleep))
+
+
+def event_line(message: EventMessage) -> str:
+    """Return an event as one line that is safe to print in a terminal."""
+    usual, direction = message.usual, message.event_type.rpartition("_")[2]
+    parts = (
+        f"{shown(message.to)} {shown(message.device)}/{shown(message.camera)} event #{message.seq}",
+        message.event_type.replace("_", " "),
+        f"{shown(message.place)}: {message.in_} {shown(message.label)} in, {message.out} out, in ten minutes",
+        f"usually {usual.low} to {usual.high} {direction} at this time of day",
+    )
+    return " | ".join(parts)
 
 
 def status_line(message: StatusMessage) -> str:

@@ -14,9 +14,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
-from beeagent.backoff import Backoff
 from beeagent.errors import BeeagentError, InputError
 from beeagent.output import prepare_tables
+from beeagent.threads import Backoff
 
 _LOG: Final = logging.getLogger(__name__)
 

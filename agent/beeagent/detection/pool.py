@@ -10,17 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beeagent.detection.advice import input_scale
+from beeagent.detection.boxes import box_areas, intersection_areas
 from beeagent.detection.bundle import InputSpec, ModelBundle
 from beeagent.detection.detections import Detections
 from beeagent.detection.detector import Detector, DetectorOptions, FrameLayout, PreparedFrame, RawOutputs
 from beeagent.detection.masks import NO_MASKS, Masks
 from beeagent.detection.motion import MotionDetector
 from beeagent.detection.regions import CONFIRMING, RegionOptions, RegionPlan, RegionPlanner
+from beeagent.detection.tiling import merge_regions
 from beeagent.detection.transforms import Fit
 from beeagent.detection.uncertainty import UncertaintyRange
 
 CANDIDATES: Final = 0.15
 """Confidence of the weakest candidates for tracking, as a ratio of the threshold."""
+
+_SAME_COVER: Final = 0.5
+"""A weak detection of which a stronger one covers this ratio is of the same object."""
 
 
 class DecodedFrame(NamedTuple):
@@ -31,11 +36,14 @@ class DecodedFrame(NamedTuple):
         unsure: all detections down to the low end of the uncertainty range if the model is unsure about the frame,
             else None.
         candidates: for tracking, `detections` followed by those of lower confidence.
+        preview: what another threshold would detect: `candidates`, or with regions, `detections` followed by those of
+            lower confidence in the regions that the model has processed.
     """
 
     detections: Detections
     unsure: Detections | None
     candidates: Detections
+    preview: Detections
 
 
 class _Levels(NamedTuple):
@@ -64,6 +72,7 @@ class DetectorPool:
         uncertainty: UncertaintyRange | None = None,
         regions: RegionOptions | None = None,
         candidates: bool = False,
+        preview: bool = False,
     ) -> None:
         """Load the model `size` times, and run each instance once.
 
@@ -76,13 +85,14 @@ class DetectorPool:
             regions: options for regions chosen by activity; None to process whole frames.
             candidates: True to return candidates down to `CANDIDATES` of the threshold; ignored with regions, which
                 would follow every false candidate.
+            preview: True to return a preview with detections down to `CANDIDATES` of the threshold, also with regions.
 
         Raises:
             InputError: the model cannot be used.
             BeeagentError: there is no working TFLite runtime.
         """
         self.identity = bundle.identity
-        self._with_candidates = candidates and regions is None
+        self._with_candidates = preview or (candidates and regions is None)
         self._levels = self._levels_for(
             bundle.threshold if options.threshold is None else options.threshold, uncertainty
         )
@@ -111,8 +121,13 @@ class DetectorPool:
         return self._levels.threshold
 
     @property
+    def has_regions(self) -> bool:
+        """True if only regions of a frame are processed, chosen by activity."""
+        return self._planner is not None
+
+    @property
     def lowest(self) -> float:
-        """The minimum confidence of a candidate."""
+        """The minimum confidence of a candidate, or with regions, of the preview."""
         return self._levels.candidates_from
 
     def set_threshold(self, threshold: float, *, uncertainty: UncertaintyRange | None = None) -> None:
@@ -183,21 +198,36 @@ class DetectorPool:
             The detections, including objects carried over from regions that were not processed. The model can be unsure
             only about detections in processed regions.
         """
-        levels = self._levels
+        levels, per_region = self._levels, list[Detections]()
         if self._planner is None or layout.at is None:
             detections = processed = masks.unmasked(self._first.decode(raw, layout))
         else:
-            plan, threshold = RegionPlan(layout.frame, layout.at, layout.regions, layout.shift), levels.unsure_from
-            per_region = self._first.decode_regions(raw, layout, threshold=CONFIRMING * threshold)
+            plan = RegionPlan(layout.frame, layout.at, layout.regions, layout.shift)
+            threshold, confirming = levels.unsure_from, CONFIRMING * levels.unsure_from
+            lowest = min(confirming, levels.candidates_from)
+            per_region = self._first.decode_regions(raw, layout, threshold=lowest)
             detections, processed = self._planner.resolve(
-                plan, per_region, self._first.labels, threshold=threshold, masks=masks
+                plan,
+                [one.at_least(confirming) for one in per_region],
+                self._first.labels,
+                threshold=threshold,
+                masks=masks,
             )
         if levels.uncertainty is None and levels.candidates_from == levels.threshold:
-            return DecodedFrame(detections, None, detections)
+            return DecodedFrame(detections, None, detections, detections)
         unsure = None
         if levels.uncertainty is not None and levels.uncertainty.contains_any(processed):
             unsure = detections.at_least(levels.unsure_from)
-        return DecodedFrame(detections.at_least(levels.threshold), unsure, detections.at_least(levels.candidates_from))
+        certain = detections.at_least(levels.threshold)
+        if self._planner is None:
+            candidates = detections.at_least(levels.candidates_from)
+            return DecodedFrame(certain, unsure, candidates, candidates)
+        if not self._with_candidates:
+            return DecodedFrame(certain, unsure, certain, certain)
+        weak = detections
+        if per_region:
+            weak = masks.unmasked(merge_regions(per_region, layout.regions, frame=layout.frame))
+        return DecodedFrame(certain, unsure, certain, _with_weaker(certain, weak, levels.threshold))
 
     def abandon(self, worker: int) -> None:
         """Abandon a worker's detector, in which a thread hangs; the next use loads another."""
@@ -223,3 +253,17 @@ class DetectorPool:
                 if self._generations[worker] == generation:
                     self._detectors[worker] = detector
         return detector
+
+
+def _with_weaker(detections: Detections, all_found: Detections, threshold: float) -> Detections:
+    """Return detections followed by those below the threshold, except those of the same objects."""
+    above = len(all_found.at_least(threshold))
+    boxes, areas = all_found.boxes[above:], box_areas(all_found.boxes[above:])
+    covered = intersection_areas(boxes[:, None], detections.boxes[None]).max(axis=1, initial=0)
+    new = above + np.flatnonzero(covered < _SAME_COVER * np.maximum(areas, np.finfo(np.float32).tiny))
+    return Detections(
+        np.concatenate([detections.boxes, all_found.boxes[new]]),
+        np.concatenate([detections.confidences, all_found.confidences[new]]),
+        np.concatenate([detections.class_ids, all_found.class_ids[new]]),
+        detections.labels,
+    )

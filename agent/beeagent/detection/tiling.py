@@ -168,7 +168,7 @@ def merge_regions(detections: Sequence[Detections], regions: Sequence[Region], *
     Returns:
         The detections in ratios of the frame.
     """
-    if len(detections) == 1:
+    if len(detections) == 1 and regions[0] == Region(0, 0, *frame):
         return detections[0]
     pairs = list(zip(detections, regions, strict=True))
     boxes = np.concatenate([boxes_in_frame(part.boxes, region) for part, region in pairs])

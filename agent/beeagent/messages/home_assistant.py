@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from beeagent.messages.event import EVENT_TYPES
 from beeagent.messages.message import MessageTooLargeError
-from beeagent.messages.topics import check_prefix, state_topic, status_topic
+from beeagent.messages.topics import check_prefix, events_topic, state_topic, status_topic
 
 ORIGIN: Final = "beeagent"
 _URL: Final = "https://github.com/beeagent/beeagent"
+_MAX_EVENT_AGE_S: Final = 900  # of an event that Home Assistant shows
 _UNALTERED: Final = re.compile("[A-Za-z0-9-]+")
 
 Platform = str
@@ -34,6 +36,7 @@ class Announcement:
         agent_version: version of beeagent.
         expire_after_s: seconds without a state message after which values are no longer valid.
         temperature: True if the temperature of the processor is known.
+        events: True if unusual traffic is published.
         page: address of the agent's page; None without one.
     """
 
@@ -46,6 +49,7 @@ class Announcement:
     agent_version: str
     expire_after_s: int
     temperature: bool = False
+    events: bool = False
     page: str | None = None
 
     def components(self) -> dict[str, dict[str, Any]]:
@@ -107,6 +111,18 @@ class Announcement:
                 template = f'{{{{ value_json.{name}_flight_at | default("None", true) }}}}'
                 yield self._sensor(
                     (f"{name}-flight",), f"{name} flight today", device_class="timestamp", value_template=template
+                )
+            if self.events:
+                # An event that waited for the broker is outdated: Home Assistant ignores an empty value.
+                recent = f"now().timestamp() - as_timestamp(value_json.to) < {_MAX_EVENT_AGE_S}"
+                yield self._component(
+                    "event",
+                    ("unusual-traffic",),
+                    "unusual traffic",
+                    expires=False,
+                    state_topic=events_topic(self.topic_prefix, self.device, self.camera),
+                    event_types=list(EVENT_TYPES),
+                    value_template=f'{{{{ value if {recent} else "" }}}}',
                 )
         yield self._binary_sensor("asleep", "asleep", value_template='{{ "ON" if value_json.asleep else "OFF" }}')
         yield self._binary_sensor(

@@ -12,6 +12,7 @@ from pydantic_core import core_schema
 
 from beeagent.errors import InputError
 from beeagent.messages.detections import DetectionsMessage
+from beeagent.messages.event import EventMessage
 from beeagent.messages.message import Message
 from beeagent.messages.state import StateMessage
 from beeagent.messages.status import StatusMessage
@@ -20,6 +21,7 @@ from beeagent.messages.traffic import TrafficMessage
 _FOLDER: Final = Path(__file__).with_name("schemas")
 _MODELS: Final[dict[str, type[Message]]] = {
     "detections": DetectionsMessage,
+    "event": EventMessage,
     "state": StateMessage,
     "status": StatusMessage,
     "traffic": TrafficMessage,
@@ -27,7 +29,7 @@ _MODELS: Final[dict[str, type[Message]]] = {
 
 
 def load_schema(name: str) -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a message: `detections`, `state`, `status` or `traffic`.
+    """Return the JSON Schema (draft 2020-12) of a message, which has the name of its schema, such as `traffic`.
 
     Raises:
         InputError: there is no schema with that name.

@@ -1,4 +1,4 @@
-"""The topics of results, statuses, traffic and states."""
+"""The topics of results, statuses, traffic, events and states."""
 
 from typing import Final
 
@@ -17,6 +17,15 @@ def detections_topic(prefix: str, device: str, camera: str) -> str:
         InputError: the prefix or a name is not valid in a topic, or the topic exceeds a limit of AWS IoT.
     """
     return _topic(prefix, ("device", device), ("camera", camera), leaf="detections")
+
+
+def events_topic(prefix: str, device: str, camera: str) -> str:
+    """Return the topic of a camera's events, such as `beeagent/hive-7/front/events`.
+
+    Raises:
+        InputError: the prefix or a name cannot be in a topic, or the topic passes a limit of AWS IoT.
+    """
+    return _topic(prefix, ("device", device), ("camera", camera), leaf="events")
 
 
 def state_topic(prefix: str, device: str, camera: str) -> str:

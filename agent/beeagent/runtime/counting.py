@@ -21,8 +21,10 @@ from beeagent.tracking import (
     Tracker,
     TrackerOptions,
     Traffic,
+    TrafficMonitor,
     TrafficReport,
     TrafficState,
+    UnusualTraffic,
     load_places,
 )
 
@@ -46,6 +48,7 @@ class Counting:
         interval_s: interval of the reports in seconds.
         threshold: minimum confidence of a published detection, 0 to 1.
         history: store for the counts; None to keep them in memory.
+        find_unusual: True to compare the traffic with that of earlier days in `history`.
         last_message: returns the payload of the last available traffic message, or None; the source of the totals if
             the history file is damaged.
         on_places_problem: called with the reason why the places could not be reloaded, and with None after a success.
@@ -62,6 +65,7 @@ class Counting:
         interval_s: float,
         threshold: float,
         history: CountHistory | None,
+        find_unusual: bool = False,
         last_message: Callable[[], bytes | None] = lambda: None,
         on_places_problem: Callable[[str | None], None],
         on_history_problem: Callable[[str | None], None],
@@ -74,11 +78,13 @@ class Counting:
         self._masks = self._places.all_masks
         self._tracker = Tracker(TrackerOptions(high_confidence=_TRACKS_FROM * threshold))
         self._traffic: Traffic | None = None
+        self._monitor = TrafficMonitor(history) if history is not None and find_unusual else None
+        self._unusual: list[UnusualTraffic] = []
         if places_file is not None:
             totals, store = None, None
             if history is not None:
                 totals, origin = _totals_to_continue(history, last_message)
-                store = _RetryingStore(history, origin, on_history_problem)
+                store = _RetryingStore(history, origin, on_history_problem, on_minute=self._compare)
             self._traffic = Traffic(self._places, interval_s=interval_s, totals=totals, store=store)
         self._lock = threading.Lock()  # guards the traffic
         self._video_began: datetime | None = None
@@ -110,6 +116,29 @@ class Counting:
             return numbers, None
         with self._lock:
             return numbers, self._traffic.add(tracked, at)
+
+    def take_unusual(self) -> list[UnusualTraffic]:
+        """Return the unusual traffic found since the last call. Called on the thread of `update`."""
+        unusual, self._unusual = self._unusual, []
+        return unusual
+
+    def _compare(self, minute: Interval) -> None:
+        """Compare the traffic up to the end of a stored minute with that of earlier days."""
+        if self._monitor is None or self._file is None:
+            return
+        try:
+            # Before the places were changed, the same names may have counted something else.
+            changed = datetime.fromtimestamp(self._file.stat().st_mtime, timezone.utc)
+            found = self._monitor.check(minute.end, since=changed)
+        except (BeeagentError, OSError) as error:
+            _LOG.warning("traffic: not compared with that of earlier days: %s", error)
+            return
+        for one in found:
+            _LOG.info(
+                "traffic: unusually %s %s at %s in ten minutes: %d of %s, usually %d to %d at this time",
+                one.kind, one.direction, one.place, one.counts[one.direction], one.label, one.usual.low, one.usual.high,
+            )  # fmt: skip
+        self._unusual += found
 
     def state(self, labels: Iterable[str]) -> TrafficState | None:
         """Return the current counts; None without places. For a video, as of its newest frame.
@@ -201,8 +230,16 @@ class Counting:
 class _RetryingStore:
     """Stores counts in a `CountHistory`, and keeps those that cannot be stored for the next attempt."""
 
-    def __init__(self, history: CountHistory, origin: str, on_problem: Callable[[str | None], None]) -> None:
+    def __init__(
+        self,
+        history: CountHistory,
+        origin: str,
+        on_problem: Callable[[str | None], None],
+        *,
+        on_minute: Callable[[Interval], None],
+    ) -> None:
         self._history = history
+        self._on_minute = on_minute  # called with each full minute that was stored
         self._origin = origin  # of the totals, if the file was damaged
         self._on_problem = on_problem
         self._unstored: deque[Interval] = deque(maxlen=_MAX_UNSTORED_MINUTES)
@@ -218,6 +255,9 @@ class _RetryingStore:
         self._unstored.clear()
         if not self._report_damage():
             self._on_problem(None)
+        for minute in minutes:
+            if not minute.end.timestamp() % 60:
+                self._on_minute(minute)
 
     def _report_damage(self) -> bool:
         """Report a damaged file; return False if there is none."""

@@ -146,6 +146,7 @@ def build_detectors(settings: Settings, bundle: ModelBundle) -> DetectorPool:
         uncertainty=build_uncertainty(settings, bundle),
         regions=_region_options(settings),
         candidates=settings.tracking.enabled or settings.page.enabled,
+        preview=settings.page.enabled,
     )
 
 
@@ -276,6 +277,7 @@ def build_counting(  # noqa: PLR0913 - keywords
             interval_s=tracking.traffic_interval,
             threshold=_threshold(settings, bundle),
             history=history,
+            find_unusual=tracking.unusual_traffic,
             last_message=last_message,
             on_places_problem=on_places_problem,
             on_history_problem=on_history_problem,

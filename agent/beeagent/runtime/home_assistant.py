@@ -77,6 +77,7 @@ class HomeAssistant:
             agent_version=__version__,
             expire_after_s=self._expire_after_s,
             temperature=state.temperature_c is not None,
+            events=self._settings.tracking.unusual_traffic,
             page=self._settings.page.url_in_network,
         )
         with self._lock:

@@ -57,6 +57,7 @@ def build_page(  # noqa: PLR0913 - keywords
         state=state,
         threshold=lambda: threshold.as_json(pipeline.detectors.lowest),
         set_threshold=set_threshold,
+        partial=lambda: pipeline.detectors.has_regions,
         input_scale=lambda frame: pipeline.detectors.input_scale(frame),  # noqa: PLW0108 - the detectors may be swapped
         tracking=counting is not None,
         counts=dict if counting is None else counting.today,

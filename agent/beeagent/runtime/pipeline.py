@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from beeagent.backoff import Backoff
 from beeagent.camera import Capture, Frame, FrameQueue, QueueClosedError
 from beeagent.detection import NO_MASKS, Detections, DetectorPool, Masks, PreparedFrame, RawOutputs
 from beeagent.errors import BeeagentError
-from beeagent.threads import lower_thread_priority
+from beeagent.threads import Backoff, lower_thread_priority
 
 T = TypeVar("T")
 
@@ -29,6 +28,7 @@ class FrameResult:
         inference_ms: duration of the inference in milliseconds.
         unsure: all detections, including those below the threshold, if the model is unsure; else None.
         candidates: for tracking, the detections followed by those of lower confidence; None without the latter.
+        preview: for the page, what another threshold would detect; None for `candidates`.
         inferences: number of processed regions.
     """
 
@@ -38,6 +38,7 @@ class FrameResult:
     inference_ms: float
     unsure: Detections | None = None
     candidates: Detections | None = None
+    preview: Detections | None = None
     inferences: int = 1
 
 
@@ -226,6 +227,7 @@ class Pipeline:
                     item.inference_ms,
                     decoded.unsure,
                     decoded.candidates,
+                    decoded.preview,
                     inferences=len(layout.regions),
                 )
             finally:

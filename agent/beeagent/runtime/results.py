@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
 from typing import Final
@@ -22,8 +22,11 @@ from beeagent.messages import (
     MessageTooLargeError,
     PublishRule,
     UnreadableError,
+    UsualCounts,
     detections_message,
     detections_topic,
+    event_message,
+    events_topic,
     traffic_message,
     traffic_topic,
 )
@@ -32,7 +35,7 @@ from beeagent.output import LineOutput
 from beeagent.runtime.counting import Counting
 from beeagent.runtime.pipeline import FrameResult
 from beeagent.settings import Settings
-from beeagent.tracking import TrafficReport
+from beeagent.tracking import TrafficReport, UnusualTraffic
 from beeagent.web import LiveView
 
 _LOG: Final = logging.getLogger(__name__)
@@ -70,7 +73,8 @@ class Results:
     Messages are put one at a time, in the order of the frames, except those of second opinions.
 
     With tracking, each frame is first tracked and counted in order. The traffic message of an interval is put at the
-    first frame after it, or when the camera falls asleep. Only detections of the model on the device have tracks.
+    first frame after it, or when the camera falls asleep, and an event when the traffic is unusual. Only detections of
+    the model on the device have tracks.
     """
 
     def __init__(  # noqa: PLR0913 - keywords
@@ -106,6 +110,7 @@ class Results:
         self._stream = f"{settings.agent.device}/{settings.camera.name}"
         self._topic = detections_topic(settings.messages.topic_prefix, settings.agent.device, settings.camera.name)
         self._traffic_topic = traffic_topic(settings.messages.topic_prefix, settings.agent.device, settings.camera.name)
+        self._events_topic = events_topic(settings.messages.topic_prefix, settings.agent.device, settings.camera.name)
         self._lock = threading.Lock()  # one decision at a time, from the pipeline or from the second opinion
         self._failure: Exception | None = None
 
@@ -146,11 +151,13 @@ class Results:
             tracks, report = self._counting.update(result)
             if report is not None:
                 self._publish_traffic(report)
+            for unusual in self._counting.take_unusual():
+                self._publish_event(unusual)
         if self._live is not None:
             self._live.add(
                 result.frame,
                 detections=result.detections,
-                candidates=result.candidates,
+                candidates=result.candidates if result.preview is None else result.preview,
                 tracks=tracks,
                 inference_ms=result.inference_ms,
             )
@@ -224,6 +231,24 @@ class Results:
                 asleep=asleep,
             )
             self._put(message, stream=stream, topic=self._traffic_topic)
+
+    def _publish_event(self, unusual: UnusualTraffic) -> None:
+        stream = f"{self._stream}/events"
+        with self._lock:
+            message = event_message(
+                event_id=uuid4(),
+                device=self._settings.agent.device,
+                camera=self._settings.camera.name,
+                seq=self._outbox.next_number(stream),
+                event_type=f"unusually_{unusual.kind}_{unusual.direction}",
+                place=unusual.place,
+                label=unusual.label,
+                begin=unusual.begin,
+                end=unusual.end,
+                counts=unusual.counts,
+                usual=UsualCounts(**asdict(unusual.usual)),
+            )
+            self._put(message, stream=stream, topic=self._events_topic)
 
     def _put(self, message: Message, *, stream: str, topic: str, releases: str | None = None) -> None:
         payload = self._encode(message)

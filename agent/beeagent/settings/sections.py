@@ -214,11 +214,17 @@ class TrackingSettings(_Section):
     places: Annotated[FilePath | None, Option("places", default="none")] = _field(
         None,
         "TOML file of the lines, zones and masks in the frame. Bees are counted at the lines and zones, and detections "
-        "in masks are dropped, and motion there with regions. SIGHUP reads it again.",
-        example="/etc/beeagent/places.toml",
+        "in masks are dropped, and motion there with regions. SIGHUP reads it again. Without it, track and "
+        "page use a file in the state folder.",
+        example="/var/lib/beeagent/places.toml",
     )
     traffic_interval: Annotated[float, Option("traffic_interval")] = _field(
         60.0, "Seconds from one message with counts to the next.", ge=1, le=86400
+    )
+    unusual_traffic: Annotated[bool, Option("unusual_traffic")] = _field(
+        True,
+        "Publish an event when many more or far fewer come in or go out than at the same time of earlier days. "
+        "Needs counts of a week.",
     )
 
     @property

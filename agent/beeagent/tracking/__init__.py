@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         TrafficState,
         TrafficStore,
     )
+    from beeagent.tracking.unusual import TrafficMonitor, UnusualTraffic, Usual, usual_counts
 else:  # `__getattr__` would make a type checker accept any name
     __getattr__ = lazy_exports(
         __name__,
@@ -45,12 +46,14 @@ else:  # `__getattr__` would make a type checker accept any name
                 "TrafficState",
                 "TrafficStore",
             ),
+            "unusual": ("TrafficMonitor", "UnusualTraffic", "Usual", "usual_counts"),
         },
     )
 
 __all__ = [
     "Area", "CountHistory", "Day", "Interval", "IntervalCounter", "Line", "Passage", "PlaceCounter", "Places",
-    "StatusChange", "Totals", "TrackedFrame", "Tracker", "TrackerOptions", "Traffic", "TrafficReport", "TrafficState",
-    "TrafficStore", "day_of", "draw_places", "format_places", "load_places", "parse_places", "read_history",
-    "read_traffic", "report_page", "summarize", "validate_places", "write_csv",
+    "StatusChange", "Totals", "TrackedFrame", "Tracker", "TrackerOptions", "Traffic", "TrafficMonitor", "TrafficReport",
+    "TrafficState", "TrafficStore", "UnusualTraffic", "Usual", "day_of", "draw_places", "format_places", "load_places",
+    "parse_places", "read_history", "read_traffic", "report_page", "summarize", "usual_counts", "validate_places",
+    "write_csv",
 ]  # fmt: skip

@@ -138,6 +138,57 @@ class CountHistory:
         """Return the last stored totals, or those recovered from a damaged file; zeros if there are none."""
         return _stored_totals(self._database)
 
+    def windows(self, begin: datetime, *, minutes: int, count: int) -> list[Interval]:
+        """Return successive windows of time with the counts in them, without those in which a minute has no frames.
+
+        Args:
+            begin: of the first one, a full minute, with a time zone.
+            minutes: length of each.
+            count: number of windows.
+
+        Raises:
+            BeeagentError: the file cannot be read.
+        """
+        limits = {"begin": _minute(begin), "length": minutes, "end": _minute(begin) + minutes * count}
+        where = "WHERE minute >= :begin AND minute < :end"
+        try:
+            frames = self._database.execute(
+                f"SELECT (minute - :begin) / :length AS number, sum(frames) FROM minutes {where} AND frames > 0 "  # noqa: S608 - no input
+                "GROUP BY number HAVING count(*) = :length ORDER BY number",
+                limits,
+            ).fetchall()
+            rows = self._database.execute(
+                'SELECT (minute - :begin) / :length AS number, n.place, n.label, sum("in"), sum(out) '  # noqa: S608
+                f"FROM counts c JOIN names n ON n.id = c.name {where} GROUP BY number, c.name",
+                limits,
+            ).fetchall()
+        except sqlite3.Error as error:
+            raise BeeagentError(f"counts {self._path}: cannot be read: {error}") from error
+        counts: dict[int, dict[tuple[str, str, str], int]] = {}
+        for number, place, label, into, out in rows:
+            counts.setdefault(number, {}).update({(place, label, "in"): into, (place, label, "out"): out})
+        length = timedelta(minutes=minutes)
+        return [
+            Interval(begin + number * length, begin + (number + 1) * length, total, counts.get(number, {}), {})
+            for number, total in frames
+        ]
+
+    def first_counts(self, since: datetime) -> dict[tuple[str, str], datetime]:
+        """Return when each class was first counted at each place, by place and label, from a moment on.
+
+        Raises:
+            BeeagentError: the file cannot be read.
+        """
+        try:
+            rows = self._database.execute(
+                "SELECT n.place, n.label, min(c.minute) FROM counts c JOIN names n ON n.id = c.name "
+                'WHERE c.minute >= ? AND c."in" + c.out > 0 GROUP BY c.name',
+                (_minute(since),),
+            ).fetchall()
+        except sqlite3.Error as error:
+            raise BeeagentError(f"counts {self._path}: cannot be read: {error}") from error
+        return {(place, label): datetime.fromtimestamp(minute * 60, timezone.utc) for place, label, minute in rows}
+
     def add(self, minutes: Sequence[Interval], totals: Totals) -> None:
         """Store the counts of some minutes and the totals in one transaction.
 

@@ -83,6 +83,7 @@ class PageAgent:
         state: returns the state of the agent.
         threshold: returns the threshold in the format of the page's API.
         set_threshold: changes the threshold and saves it; None restores the threshold of the settings.
+        partial: returns True if detections below the threshold are known only for regions of each frame.
         input_scale: returns the pixels of the model's input per pixel of a frame of the given size.
         tracking: True if bees are tracked.
         counts: returns today's traffic in the format of the page's API.
@@ -98,6 +99,7 @@ class PageAgent:
     state: Callable[[], AgentState]
     threshold: Callable[[], dict[str, Any]]
     set_threshold: Callable[[float | None], None]
+    partial: Callable[[], bool]
     input_scale: Callable[[tuple[int, int]], float]
     tracking: bool
     counts: Callable[[], dict[str, Any]]
@@ -264,7 +266,7 @@ class Page:
         role = None if password is None else self._passwords.role(password)
         if role is None:
             self._throttle.failed(client)
-            _LOG.warning("page: wrong %s from %s", "link" if password is None else "password", client)
+            _LOG.warning("page: wrong %s from %s", "or used link" if password is None else "password", client)
             reason = "this link was used or is too old: SIGHUP logs another" if password is None else "wrong password"
             raise RefusedError(HTTPStatus.UNAUTHORIZED, reason)
         return role
@@ -309,6 +311,7 @@ class Page:
                 "threshold": agent.threshold(),
                 "tracking": agent.tracking,
                 "places_file": self._places is not None,
+                "places_problem": None if self._places is None else self._places.problem,
                 "places": agent.counts(),
             },
         )
@@ -384,6 +387,7 @@ class Page:
             {
                 "value": value,
                 "frames": len(frames),
+                "at_least": value < threshold["value"] and self._agent.partial(),
                 "now": {"per_frame": round(now / count, 3)},
                 "then": {
                     "per_frame": round(then / count, 3),

@@ -1,6 +1,7 @@
 """The places file, as edited by the page."""
 
 import hashlib
+import os
 import stat
 import threading
 from collections.abc import Callable
@@ -30,6 +31,18 @@ class PlacesFile:
         self._path = path
         self._on_change = on_change
         self._lock = threading.Lock()
+
+    @property
+    def problem(self) -> str | None:
+        """The reason why the file cannot be written, for the user; None if it can."""
+        # Writing replaces the file, so its folder must be writable. `access` also detects a read-only file system.
+        folder = self._path.resolve().parent
+        if os.access(folder, os.W_OK | os.X_OK) or not folder.exists():
+            return None
+        return (
+            f"{self._path.name} is in a folder into which the agent may not write, so it cannot be changed here. A "
+            "service may write into its state folder alone: move the file there."
+        )
 
     def read(self) -> tuple[str, Places]:
         """Return the ETag of the file and its places.

@@ -76,6 +76,9 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of weights, images and their order.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Number of loader processes.")] = None,
+    devices: Annotated[
+        int | None, typer.Option(help="Number of GPUs that share each batch, with KERAS_BACKEND=jax. Default: 1.")
+    ] = None,
 ) -> None:
     """Train a detector on labelled images and synthetic scenes.
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from beeagent.backoff import Backoff
 from beeagent.camera import Frame
 from beeagent.cloud import CloudDetectionError, RekognitionClient
 from beeagent.detection import Detections
 from beeagent.errors import BeeagentError, InputError
 from beeagent.settings import RekognitionSettings
+from beeagent.threads import Backoff
 
 from beeagent_models.comparison.contenders import LONGEST_SIDE, QUALITY, Findings, Spec, jpeg_bytes
 from beeagent_models.datasets import Dataset, LabelledImage, load_image

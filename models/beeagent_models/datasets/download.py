@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from beeagent.backoff import Backoff
 from beeagent.errors import BeeagentError, InputError
+from beeagent.threads import Backoff
 
 from beeagent_models.datasets.atomic_write import make_folder
 

@@ -15,7 +15,7 @@ from beeagent.errors import InputError
 from beeagent.tracking import load_places
 from beeagent_models.archive import Archive, ArchiveOptions, ArchiveWorker, ResultFormat, VideoCounts, find_videos
 from beeagent_models.archive.pool import CrashedVideo, count_videos
-from support.beeagent_process import environment, tiny_model
+from support.beeagent_process import environment, tiny_bare_model
 from support.tiny_models import square_finder
 
 Corners = Callable[[int], Sequence[tuple[int, int]]]
@@ -40,7 +40,7 @@ def write_video(path: Path, frames: int, corners: Corners, *, fps: float = 10.0)
 
 @pytest.fixture
 def options(tmp_path: Path) -> ArchiveOptions:
-    _, model, _, labels = tiny_model(tmp_path)
+    _, model, _, labels = tiny_bare_model(tmp_path)
     return ArchiveOptions(model=str(model), labels=str(labels), interval_s=2)
 
 
@@ -61,7 +61,7 @@ def archive(recordings: Path, out: Path, *arguments: str) -> subprocess.Popen[st
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "beeagent", "archive", recordings, "--out", out, "--interval", "2"),
-            *tiny_model(folder),
+            *tiny_bare_model(folder),
             *arguments,
         ],
         env=environment(folder),

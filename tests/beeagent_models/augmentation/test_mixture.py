@@ -121,7 +121,7 @@ def test_the_text_form_names_path_labels_and_weight(drawn: Path, labels: list[st
     assert len(part.dataset.images) == 3
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(weight=st.text(st.characters(exclude_characters="\x00@", exclude_categories=["Cs"]), max_size=12))
 def test_a_weight_is_a_number_or_is_refused_in_one_line(drawn: Path, weight: str) -> None:
     text = f"{drawn}@{weight}"

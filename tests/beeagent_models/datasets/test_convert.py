@@ -115,7 +115,7 @@ def sets(draw: st.DrawFn) -> tuple[tuple[str, ...], tuple[ImageRecord, ...]]:
     return classes, tuple(rows)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(sets(), st.permutations(list(DatasetFormat)))
 def test_nothing_is_lost_on_the_way_through_all_forms(
     tmp_path_factory: pytest.TempPathFactory,
@@ -149,7 +149,7 @@ def test_a_label_with_characters_that_cannot_be_seen_stays_as_it_is(label: str, 
     assert read_boxes(tmp_path / "yolo", DatasetFormat.YOLO) == [("a.png", (10, 10), [(label, (1, 1, 5, 5))])]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(fractions, fractions, fractions, fractions)
 def test_fractions_of_pixels_come_through_coco_and_yolo(
     tmp_path_factory: pytest.TempPathFactory, left: float, top: float, width: float, height: float

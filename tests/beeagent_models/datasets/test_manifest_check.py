@@ -165,8 +165,8 @@ def test_many_lines_take_no_more_memory_than_few(tmp_path: Path) -> None:
             tracemalloc.stop()
 
     peak(10)
-    # What is kept for each line would be a string of 30 characters at the least: 800,000 bytes for ten thousand.
-    assert peak(10_000) - peak(100) < 200_000
+    # What is kept for each line would be a string of 30 characters at the least: 400,000 bytes for five thousand.
+    assert peak(5_000) - peak(100) < 100_000
 
 
 json_values = st.recursive(

@@ -477,7 +477,7 @@ def agree(data: Path, out: Path) -> None:
                 read_dataset(data)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(rows, yamls)
 def test_check_and_readers_agree_on_any_yolo_folder(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], data: str
@@ -487,7 +487,7 @@ def test_check_and_readers_agree_on_any_yolo_folder(
     shutil.rmtree(at)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(["images", "annotations", "categories", "image", "annotation", "category"]),
     st.sampled_from(
@@ -512,7 +512,7 @@ def test_check_and_readers_agree_on_any_coco_file(
     shutil.rmtree(at)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(["source-ref", "bees", "bees-metadata", "image_size", "annotations", "class-map", "left", "0"]),
     json_values,

@@ -78,7 +78,7 @@ def test_background_has_requested_size_and_texture() -> None:
 
 
 def test_too_small_image_is_refused() -> None:
-    with pytest.raises(ValueError, match="needs 16 pixels each way, not 640x15"):
+    with pytest.raises(ValueError, match="size is 640x15: give at least 16 pixels"):
         random_scene_frame(np.random.default_rng(0), width=640, height=15)
 
 

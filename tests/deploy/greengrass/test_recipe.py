@@ -85,10 +85,15 @@ def test_permissions_and_platforms_follow_the_options() -> None:
         "aws.greengrass#PublishToIoTCore": [
             "beeagent/+/camera/detections",
             "beeagent/+/camera/traffic",
+            "beeagent/+/camera/events",
             "beeagent/+/camera/state",
             "beeagent/+/status",
         ],
-        "aws.greengrass#SubscribeToIoTCore": ["beeagent/+/camera/detections", "beeagent/+/camera/traffic"],
+        "aws.greengrass#SubscribeToIoTCore": [
+            "beeagent/+/camera/detections",
+            "beeagent/+/camera/traffic",
+            "beeagent/+/camera/events",
+        ],
     }
     secretive = yaml.safe_load(recipe("--secret", SECRET))
     assert list(secretive["ComponentDependencies"]) == ["aws.greengrass.SecretManager"]
@@ -188,7 +193,7 @@ def test_recipe_permits_exactly_the_operations_of_the_agent(arguments: list[str]
     """With the resources as they are in the recipe; the nucleus replaces variables itself, if at all."""
     configuration = yaml.safe_load(recipe(*arguments))["ComponentConfiguration"]["DefaultConfiguration"]
     prefix, camera = configuration["topic_prefix"], configuration["camera_name"]
-    results = [f"{prefix}/hive-7/{camera}/{leaf}" for leaf in ("detections", "traffic")]
+    results = [f"{prefix}/hive-7/{camera}/{leaf}" for leaf in ("detections", "traffic", "events")]
     retained = [f"{prefix}/hive-7/{camera}/state", f"{prefix}/hive-7/status"]
     used = {(operation, topic) for operation in ("PublishToIoTCore", "SubscribeToIoTCore") for topic in results}
     used |= {("PublishToIoTCore", topic) for topic in retained}

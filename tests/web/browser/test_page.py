@@ -495,6 +495,7 @@ def change_state(page: Page, **changes: object) -> None:
         ({"state": "degraded", "reasons": ["broker: refuses the connection"]}, "Degraded", "broker: refuses"),
         ({"state": "asleep", "reasons": []}, "Asleep", "no frames are processed until it wakes up"),
         ({"tracking": False, "places_file": False, "places": {}}, "Online", "start the agent with --track"),
+        ({"places_problem": "places.toml is in a folder"}, "Online", "places.toml is in a folder"),
         ({"aim": None}, "Online", "Shown from the first frame on"),
     ],
 )

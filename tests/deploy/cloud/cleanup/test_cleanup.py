@@ -142,7 +142,7 @@ def test_all_of_beeagent_s_goes_and_nothing_else(account: CustomLabelsAccount, c
         "delete project bees",
         "remove Rekognition's access from the policy of bucket trainings",
         f"empty bucket {BUCKET} of stack bees, with all versions",
-        f"{'delete stack bees':<70}  (costs about $1 a month for its key, and what is stored)",
+        f"{'delete stack bees':<70}  (costs about $1 a month for its key, plus storage)",
     ]
     after = snapshot(account)
     del after["buckets"]["code-of-the-stack"]  # of the test's own, for moto
