@@ -90,7 +90,7 @@ def _process_weakly(pool: DetectorPool, pixels: NDArray[np.uint8], *, at: float,
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_a_weak_detection_keeps_a_known_square(preview: bool) -> None:
+def test_a_weak_detection_keeps_a_known_square(*, preview: bool) -> None:
     """Weak is a confidence from 0.36 to the threshold of 0.6."""
     pool, without_knowledge = (_pool(regions=RegionOptions(), preview=preview) for _ in range(2))
     for index in range(20):

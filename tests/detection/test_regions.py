@@ -326,6 +326,16 @@ def test_a_weak_detection_keeps_a_known_object_and_moves_it() -> None:
     assert len(fresh) == 0
 
 
+def test_a_weak_detection_in_the_whole_frame_does_not_move_a_box_of_full_resolution() -> None:
+    camera = _Camera()
+    bee = (100, 100, 130, 120)
+    camera.settle(_boxes(bee))
+    camera.planner.observe(_motion(bee), frame=_FRAME, at=camera.at)
+    weak = _detect(_boxes((108, 104, 138, 124)), _WHOLE, confidence=0.4)
+    result, _ = camera.planner.resolve(RegionPlan(_FRAME, camera.at, (_WHOLE,)), [weak], _LABELS, threshold=0.5)
+    np.testing.assert_allclose(result.xyxy(_FRAME), [bee], atol=0.01)
+
+
 @pytest.mark.parametrize(("box", "class_id"), [((300, 100, 330, 120), 0), ((105, 102, 135, 122), 1)])
 def test_a_weak_detection_is_no_new_object(box: tuple[float, ...], class_id: int) -> None:
     camera = _Camera()

@@ -411,6 +411,7 @@ def _confirmed(known: _Objects, weak: _Objects) -> tuple[NDArray[np.bool_], NDAr
         return np.zeros(len(known), dtype=np.bool_), known.boxes
     overlaps = iou(known.boxes[:, None], weak.boxes[None])
     overlaps[known.class_ids[:, None] != weak.class_ids[None]] = 0
+    overlaps[weak.shrink[None] > _FINER * known.shrink[:, None]] = 0  # the known box is more precise
     nearest = overlaps.argmax(axis=1)
     best = overlaps.argmax(axis=0)[nearest] == np.arange(len(known))  # a detection confirms one object
     confirmed = np.asarray(best & (overlaps.max(axis=1) >= _SAME_IOU), dtype=np.bool_)
