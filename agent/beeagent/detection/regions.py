@@ -389,7 +389,7 @@ class RegionPlanner:
         """Return the known objects that were confirmed or not verified in this frame, and are not too old."""
         known = self._known
         age, changed, large = plan.at - known.seen_at, self._changed_since_seen(known), self._large()
-        confirmed, boxes = _confirmed(known, weak)
+        confirmed, boxes = _confirmed(known, weak, coarsest=self._coarsest)
         confirmed |= (_share_covered(cut.boxes[:, None], known.boxes[None]) >= _SAME_COVER).any(axis=0)
         kept = (age <= _CARRY_S) & ~(changed & (age > np.where(confirmed, _CARRY_CONFIRMED_S, _CARRY_MOVING_S)))
         for region in plan.regions:
@@ -405,13 +405,14 @@ class RegionPlanner:
         return replace(known, boxes=boxes)[kept]
 
 
-def _confirmed(known: _Objects, weak: _Objects) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+def _confirmed(known: _Objects, weak: _Objects, *, coarsest: float) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
     """Return a boolean for each known object, True if a weak detection confirms it, and the current boxes of all."""
     if not len(known) or not len(weak):
         return np.zeros(len(known), dtype=np.bool_), known.boxes
     overlaps = iou(known.boxes[:, None], weak.boxes[None])
     overlaps[known.class_ids[:, None] != weak.class_ids[None]] = 0
-    overlaps[weak.shrink[None] > _FINER * known.shrink[:, None]] = 0  # the known box is more precise
+    # As in `_without_same`, the known box is better than one from the whole frame.
+    overlaps[weak.shrink[None] > np.maximum(coarsest, _FINER * known.shrink[:, None])] = 0
     nearest = overlaps.argmax(axis=1)
     best = overlaps.argmax(axis=0)[nearest] == np.arange(len(known))  # a detection confirms one object
     confirmed = np.asarray(best & (overlaps.max(axis=1) >= _SAME_IOU), dtype=np.bool_)
