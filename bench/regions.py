@@ -3,15 +3,16 @@
     python bench/regions.py                                   drawn scenes with known truth, a perfect detector
     python bench/regions.py --model bees-lite0 --only day     the same with a real model
     python bench/regions.py --model bees-lite0 --only day --plot day.svg   and a plot of it
-    python bench/regions.py --model bees-lite0 --video hive.mp4   agreement with all tiles on a recording
+    python bench/regions.py --model bees-lite0 --video hive.mp4   a recording whose truth is not known
     python bench/regions.py --model bees-lite0 --dataset hive     labelled images, each processed as a first frame
-    python bench/regions.py --motion                          processor time of motion detection on one core
+    python bench/regions.py --times                           processor time of motion detection and of the planner
 
 The perfect detector returns the truth inside a region, but for bees of which less than half is visible or that have
 less than 8 pixels of the model's input: so results depend on which regions are processed, not on a model's weights.
 
-Of a recording, the truth is not known: the detections of tiles are taken for it. A second row shows how far the model
-agrees with itself: it is that of the same tiles, moved by 8 pixels.
+Of a recording, the truth is not known. The objects on which the model agrees with itself are taken for it: it runs on
+the frame without some pixels at two of its edges, four times, each on the whole and its tiles, and on the whole and the
+parts that regions take turns on. What half of these eight find counts. No contender has the same pixels as one of them.
 """
 
 import argparse
@@ -27,9 +28,11 @@ import numpy as np
 from beeagent.camera import open_camera
 from beeagent.camera.synthetic.address import SceneOptions
 from beeagent.camera.synthetic.scene import Scene
-from beeagent.detection import Detections, Detector, Region, iou, parse_tiling
+from beeagent.detection import Detections, Detector, Region, Tiling, iou, parse_tiling
+from beeagent.detection.boxes import box_areas
 from beeagent.detection.motion import MotionDetector
-from beeagent.detection.regions import RegionPlanner
+from beeagent.detection.region_grid import RegionGrid
+from beeagent.detection.regions import CONFIRMING, RegionPlanner
 from beeagent.detection.tiling import frame_regions, merge_regions
 from beeagent_models.datasets import load_image, read_dataset
 from beeagent_models.synthetic.boxes import visible_boxes
@@ -45,9 +48,13 @@ _LABELS = ("bee",)
 _BEES = (16, 28, 40)
 """Lengths of bees in pixels."""
 _DAY = ((0, 0.1), (0, 0.1), (0, 0.1), (0, 0.2), (1, 0.4), (3, 0.7), (8, 0.9), (20, 1.0), (40, 1.0), (70, 1.1))
-"""The parts of a day, from night to noon: number of bees and relative light."""
-_MOVED = 8
-"""Pixels by which tiles are moved, to measure how far a model agrees with itself."""
+"""The parts of a day, from night to noon: how many bees, and how much light."""
+_CROPS = ((8, 8), (12, -12), (-16, 16), (-20, -20))
+"""By how many pixels a frame is cropped to find on what a model agrees with itself: at the left or, if negative, the
+right, and at the top or bottom."""
+
+_SHAKES = (2, 12)
+"""By how many pixels at most a camera that shakes is moved off its place, each way."""
 
 Pixels = NDArray[np.uint8]
 Boxes = NDArray[np.float32]
@@ -133,13 +140,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="duration of each scene, and of each part of a day")
     parser.add_argument("--fps", type=float, default=10.0)
     parser.add_argument("--rate", type=float, help="maximum number of inferences per second")
-    parser.add_argument("--motion", action="store_true", help="measure motion detection")
+    parser.add_argument("--times", action="store_true", help="measure motion detection and the planner on one core")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    if arguments.motion:
-        _measure_motion(_scenes(seconds=arguments.seconds, fps=arguments.fps), only=arguments.only)
+    if arguments.times:
+        _measure_times(_scenes(seconds=arguments.seconds, fps=arguments.fps), only=arguments.only)
         return
     detector = None if arguments.model is None else Detector.load(arguments.model, tiles="none", threads=1)
+    threshold = 0.0
+    if detector is not None:
+        threshold = detector.threshold
+        detector.threshold *= CONFIRMING
     detect = _perfect if detector is None else _real(detector)
     model_input = _INPUT if detector is None else detector.input_size
     print(
@@ -161,7 +172,13 @@ def main() -> None:
             model_input=model_input, tiling=parse_tiling(arguments.tiles), max_inference_rate=arguments.rate
         )
         scores, by_part = _compare(
-            samples, detect, planner, tiles=arguments.tiles, model_input=model_input, part_s=arguments.seconds
+            samples,
+            detect,
+            planner,
+            tiling=parse_tiling(arguments.tiles),
+            model_input=model_input,
+            threshold=threshold,
+            part_s=arguments.seconds,
         )
         _print(name, scores)
         if name.startswith("day"):
@@ -175,8 +192,9 @@ def _compare(  # noqa: PLR0913 - parameters of a comparison
     detect: Detect,
     planner: RegionPlanner,
     *,
-    tiles: str,
+    tiling: Tiling,
     model_input: tuple[int, int],
+    threshold: float,
     part_s: float,
 ) -> tuple[Scores, list[Scores]]:
     """Return the scores of the whole frame, of tiles and of regions, in total and per part of `part_s` seconds."""
@@ -184,24 +202,21 @@ def _compare(  # noqa: PLR0913 - parameters of a comparison
     motion = MotionDetector()
     for sample in samples:
         frame = sample.size
-        fixed = frame_regions(parse_tiling(tiles), frame=frame, model_input=model_input)
-        found = [detect(sample, region) for region in fixed]
-        merged = merge_regions(found, fixed, frame=frame)
-        truth = merged.xyxy(frame) if sample.truth is None else sample.truth
-        planner.observe(motion.update(sample.pixels, at=sample.at), frame=frame, at=sample.at)
-        plan = planner.plan(frame=frame, at=sample.at)
-        everything, _ = planner.resolve(plan, [detect(sample, region) for region in plan.regions], found[0].labels)
+        fixed = frame_regions(tiling, frame=frame, model_input=model_input)
+        found = [detect(sample, region).at_least(threshold) for region in fixed]
+        truth = sample.truth
+        if truth is None:
+            truth = _agreed(sample, detect, tiling=tiling, model_input=model_input, threshold=threshold)
+        moved = motion.update(sample.pixels, at=sample.at)
+        planner.observe(moved, frame=frame, at=sample.at)
+        plan = planner.plan(frame=frame, at=sample.at, shift=moved.shift)
+        of_regions = [detect(sample, region) for region in plan.regions]
+        everything, _ = planner.resolve(plan, of_regions, found[0].labels, threshold=threshold)
         results = {
             "whole": (found[0], 1),
-            "tiles": (merged, len(fixed)),
+            "tiles": (merge_regions(found, fixed, frame=frame), len(fixed)),
             "regions": (everything, len(plan.regions)),
         }
-        if sample.truth is None:
-            moved = _moved(fixed, frame)
-            results["moved"] = (
-                merge_regions([detect(sample, region) for region in moved], moved, frame=frame),
-                len(moved),
-            )
         while len(parts) <= sample.at // part_s:
             parts.append(_new_scores())
         for scores in (total, parts[max(0, int(sample.at // part_s))]):
@@ -211,33 +226,42 @@ def _compare(  # noqa: PLR0913 - parameters of a comparison
 
 
 def _new_scores() -> Scores:
-    return {name: Score() for name in ("whole", "tiles", "regions", "moved")}
+    return {name: Score() for name in ("whole", "tiles", "regions")}
 
 
-def _moved(regions: tuple[Region, ...], frame: tuple[int, int]) -> tuple[Region, ...]:
-    """Return the whole frame, and its tiles moved towards the middle."""
-    return regions[:1] + tuple(
-        Region(
-            min(region.left + _MOVED, max(0, frame[0] - region.width - _MOVED)),
-            min(region.top + _MOVED, max(0, frame[1] - region.height - _MOVED)),
-            region.width,
-            region.height,
-        )
-        for region in regions[1:]
-    )
+def _agreed(sample: Sample, detect: Detect, *, tiling: Tiling, model_input: tuple[int, int], threshold: float) -> Boxes:
+    """Return the median boxes of the objects that are found in half of the ways or more; see above."""
+    width, height = sample.size
+    ways: list[Boxes] = []
+    for x, y in _CROPS:
+        left, top, size = max(0, x), max(0, y), (width - abs(x), height - abs(y))
+        grid = RegionGrid(size, model_input=model_input, tiling=tiling)
+        for parts in (frame_regions(tiling, frame=size, model_input=model_input), grid.fixed):
+            regions = [Region(part.left + left, part.top + top, part.width, part.height) for part in parts]
+            found = [detect(sample, region).at_least(threshold) for region in regions]
+            ways.append(merge_regions(found, regions, frame=sample.size).xyxy(sample.size))
+    boxes = np.concatenate(ways)
+    origins = np.repeat(np.arange(len(ways)), [len(way) for way in ways])
+    overlaps = iou(boxes[:, None], boxes[None]) >= _MATCH_IOU
+    remaining, agreed = np.ones(len(boxes), dtype=np.bool_), []
+    for index in np.argsort(-overlaps.sum(axis=1), kind="stable"):
+        same = overlaps[index] & remaining
+        if remaining[index] and len(set(origins[same])) >= len(ways) / 2:
+            agreed.append(np.median(boxes[same], axis=0))
+            remaining &= ~same
+    return np.array(agreed, dtype=np.float32).reshape(-1, 4)
 
 
 def _print(name: str, scores: Scores) -> None:
-    whole, tiles = scores["whole"], scores["tiles"]
-    for suffix, chosen in (("", scores["regions"]), (", tiles moved", scores["moved"])):
-        if chosen.frames:
-            print(
-                f"| {name}{suffix} | {whole.recall:.3f} | {tiles.recall:.3f} "
-                f"| {tiles.recall_at(chosen.precision):.3f} | {chosen.recall:.3f} | {tiles.precision:.3f} "
-                f"| {chosen.precision:.3f} | {chosen.inferences / chosen.frames:.2f} "
-                f"| {chosen.inferences / tiles.inferences:.0%} |".replace("nan", ""),
-                flush=True,
-            )
+    whole, tiles, regions = scores["whole"], scores["tiles"], scores["regions"]
+    print(
+        f"| {name} | {whole.recall:.3f} | {tiles.recall:.3f} | {tiles.recall_at(regions.precision):.3f} "
+        f"| {regions.recall:.3f} | {tiles.precision:.3f} | {regions.precision:.3f} "
+        f"| {regions.inferences / regions.frames:.2f} | {regions.inferences / tiles.inferences:.0%} |".replace(
+            "nan", ""
+        ),
+        flush=True,
+    )
 
 
 def _plot(path: Path, days: dict[str, list[Scores]], *, title: str) -> None:
@@ -300,6 +324,10 @@ def _scenes(*, seconds: float, fps: float) -> dict[str, Iterator[Sample]]:
             scenes[f"day, {length} px" + suffix] = _day(size, length=length, seconds=seconds, fps=fps)
     for name, change in _changes((1280, 720)).items():
         scenes[f"few of 28 px, {name}"] = _scene((1280, 720), (2, 6), seconds=seconds, fps=fps, change=change)
+    for by in _SHAKES:
+        suffix = f" of 28 px, shaking by {by} px"
+        scenes["few" + suffix] = _scene((1280, 720), (2, 6), seconds=seconds, fps=fps, shake=by)
+        scenes["crowd" + suffix] = _scene((1280, 720), (60, 70), seconds=seconds, fps=fps, shake=by)
     return scenes
 
 
@@ -311,14 +339,29 @@ def _scene(  # noqa: PLR0913 - parameters of a scene
     seconds: float,
     fps: float,
     change: Change = lambda pixels, _: pixels,
+    shake: float = 0.0,
     start: float = 0.0,
 ) -> Iterator[Sample]:
-    ratio = length / max(size)
+    ratio, rng = length / max(size), np.random.default_rng(1)
     scene = Scene(SceneOptions(width=size[0], height=size[1], fps=fps, seed=3, bees=bees, bee_length=(ratio, ratio)))
     for index in range(round(seconds * fps)):
         image, placed = scene.draw()
-        yield Sample(change(image, index), start + index / fps, visible_boxes(image.shape, placed))
+        image, truth = _shifted(change(image, index), visible_boxes(image.shape, placed), rng.uniform(-shake, shake, 2))
+        yield Sample(image, start + index / fps, truth)
         scene.advance()
+
+
+def _shifted(pixels: Pixels, truth: Boxes, shift: NDArray[np.float64]) -> tuple[Pixels, Boxes]:
+    """Return a frame and its boxes as a camera sees them that was moved; boxes that leave the frame are left out."""
+    if not shift.any():
+        return pixels, truth
+    height, width = pixels.shape[:2]
+    matrix = np.hstack([np.eye(2), shift[:, None]])
+    moved = cv2.warpAffine(pixels, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    boxes = truth + np.tile(shift, 2).astype(np.float32)
+    clipped = np.clip(boxes, 0, np.array([width, height] * 2, dtype=np.float32))
+    visible = box_areas(clipped) >= _MIN_VISIBLE * box_areas(boxes)
+    return np.asarray(moved, dtype=np.uint8), clipped[visible]
 
 
 def _day(size: tuple[int, int], *, length: float, seconds: float, fps: float) -> Iterator[Sample]:
@@ -344,10 +387,6 @@ def _changes(size: tuple[int, int]) -> dict[str, Change]:
     """Return changes of the whole frame, while few bees move."""
     rng = np.random.default_rng(1)
 
-    def shifted(pixels: Pixels, by: float) -> Pixels:
-        matrix = np.array([[1, 0, rng.uniform(-by, by)], [0, 1, rng.uniform(-by, by)]])
-        return np.asarray(cv2.warpAffine(pixels, matrix, size, borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8)
-
     def light(pixels: Pixels, index: int) -> Pixels:
         return np.asarray(cv2.convertScaleAbs(pixels, alpha=0.7 + 0.4 * np.sin(index / 4)), dtype=np.uint8)
 
@@ -367,8 +406,6 @@ def _changes(size: tuple[int, int]) -> dict[str, Change]:
         return np.asarray(cv2.addWeighted(pixels, 0.7, cv2.resize(coarse, size), 0.3, 0), dtype=np.uint8)
 
     return {
-        "shaking by 2 px": lambda pixels, _: shifted(pixels, 2),
-        "shaking by 12 px": lambda pixels, _: shifted(pixels, 12),
         "changing light": light,
         "infrared switching": infrared,
         "rain": rain,
@@ -392,19 +429,33 @@ def _images(path: Path, *, count: int) -> Iterator[Sample]:
         yield Sample(load_image(image), -float(index), image.boxes)
 
 
-def _measure_motion(scenes: dict[str, Iterator[Sample]], *, only: str | None) -> None:
-    print("| scene | median ms | 95 % ms | cells that move |")
-    print("| --- | --- | --- | --- |")
+def _measure_times(scenes: dict[str, Iterator[Sample]], *, only: str | None) -> None:
+    steps = ("motion", "plan", "resolve")
+    print("| scene | objects | " + " | ".join(f"{step}: median ms | 95 %" for step in steps) + " | cells that move |")
+    print("|" + " --- |" * (3 + 2 * len(steps)))
     for name, samples in scenes.items():
         if only is not None and only not in name:
             continue
-        detector, times, moving = MotionDetector(), [], []
+        detector, planner = MotionDetector(), RegionPlanner(model_input=_INPUT)
+        times: dict[str, list[float]] = {step: [] for step in steps}
+        moving, objects = [], []
         for sample in samples:
-            began = time.process_time()
-            moving.append(detector.update(sample.pixels, at=sample.at).moving.mean())
-            times.append(1e3 * (time.process_time() - began))
+            began = time.thread_time()
+            motion = detector.update(sample.pixels, at=sample.at)
+            times["motion"].append(time.thread_time() - began)
+            planner.observe(motion, frame=sample.size, at=sample.at)
+            began = time.thread_time()
+            plan = planner.plan(frame=sample.size, at=sample.at)
+            times["plan"].append(time.thread_time() - began)
+            found = [_perfect(sample, region) for region in plan.regions]
+            began = time.thread_time()
+            everything, _ = planner.resolve(plan, found, _LABELS)
+            times["resolve"].append(time.thread_time() - began)
+            moving.append(motion.moving.mean())
+            objects.append(len(everything))
+        columns = (f"{1e3 * np.median(spent):.2f} | {1e3 * np.percentile(spent, 95):.2f}" for spent in times.values())
         print(
-            f"| {name} | {np.median(times):.2f} | {np.percentile(times, 95):.2f} | {np.mean(moving[1:]):.1%} |",
+            f"| {name} | {np.mean(objects):.0f} | {' | '.join(columns)} | {np.mean(moving[1:]):.1%} |",
             flush=True,
         )
 

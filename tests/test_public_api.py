@@ -64,7 +64,7 @@ def test_names_are_pinned() -> None:
         (Detector.prepare, "(self, pixels, *, channels='bgr', regions=None)"),
         (Detector.infer, "(self, prepared)"),
         (Detector.decode, "(self, raw, layout)"),
-        (Detector.decode_regions, "(self, raw, layout)"),
+        (Detector.decode_regions, "(self, raw, layout, *, threshold=None)"),
         (Detection, "(label, confidence, box)"),
         (Detections, "(boxes, confidences, class_ids, labels)"),
         (Detections.at_least, "(self, confidence)"),

@@ -93,12 +93,16 @@ def test_little_moves_before_a_camera_that_shakes(size: tuple[int, int]) -> None
     pixels = Scene(SceneOptions(width=size[0], height=size[1], seed=5, bees=(0, 0))).draw()[0]
     rng = np.random.default_rng(0)
     detector = MotionDetector()
-    moving = []
+    moving, errors = [], []
     for index in range(15):
-        matrix = np.array([[1, 0, rng.uniform(-12, 12)], [0, 1, rng.uniform(-12, 12)]])
+        shift = rng.uniform(-12, 12, 2) if index else np.zeros(2)
+        matrix = np.hstack([np.eye(2), shift[:, None]])
         shaken = cv2.warpAffine(pixels, matrix, size, borderMode=cv2.BORDER_REPLICATE)
-        moving.append(detector.update(np.asarray(shaken, dtype=np.uint8), at=index / _FPS).moving.mean())
+        motion = detector.update(np.asarray(shaken, dtype=np.uint8), at=index / _FPS)
+        moving.append(motion.moving.mean())
+        errors.append(np.abs(motion.shift - shift).max())
     assert np.mean(moving[1:]) <= 0.1
+    assert np.median(errors) <= 3.2  # a pixel of the shrunk frame
 
 
 def test_nothing_moves_on_a_still_board(board: Pixels) -> None:

@@ -12,6 +12,7 @@ from beeagent.detection import (
     DetectorOptions,
     DetectorPool,
     Masks,
+    RawOutputs,
     Region,
     RegionOptions,
     Tiling,
@@ -77,6 +78,27 @@ def test_a_moving_square_is_detected_in_every_frame_at_a_part_of_the_inferences(
     assert np.mean(costs[8:]) <= 6
     _, _, tiles = _process(_pool(regions=None), _square(30), at=0)
     assert tiles == 17
+
+
+def _process_weakly(pool: DetectorPool, pixels: NDArray[np.uint8], *, at: float, confidence: float) -> Detections:
+    """Process a frame with the model's confidences scaled, the strongest to this one."""
+    prepared = pool.choose_regions(pool.prepare(pixels, at=at))
+    raw = pool.infer(0, prepared)
+    factor = np.float32(confidence / max(one.scores.max(initial=confidence) for one in raw))
+    scaled = [RawOutputs(one.boxes, one.classes, one.scores * factor) for one in raw]
+    return pool.decode(scaled, prepared.layout).detections
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_a_weak_detection_keeps_a_known_square(*, preview: bool) -> None:
+    """Weak is a confidence from 0.36 to the threshold of 0.6."""
+    pool, without_knowledge = (_pool(regions=RegionOptions(), preview=preview) for _ in range(2))
+    for index in range(20):
+        detections, _, _ = _process(pool, _square(30 + 4 * index), at=index / 10)
+        assert not len(_process_weakly(without_knowledge, _square(30 + 4 * index), at=index / 10, confidence=0.5))
+    assert _in_square(detections, 106).any()
+    assert _in_square(_process_weakly(pool, _square(110), at=2.0, confidence=0.5), 110).any()
+    assert not len(_process_weakly(pool, _square(114), at=2.1, confidence=0.3))
 
 
 def test_a_square_at_rest_is_carried_over_where_nothing_is_processed() -> None:

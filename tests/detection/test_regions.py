@@ -295,6 +295,90 @@ def test_an_object_that_a_region_cuts_is_processed_whole_in_the_next_frame() -> 
     assert sorted(result.tolist()) == [pytest.approx(mover, abs=0.01), pytest.approx(bystander, abs=0.01)]
 
 
+def test_an_object_that_a_region_cuts_is_kept_where_it_is_known() -> None:
+    camera = _Camera()
+    bee = (600, 300, 630, 320)
+    camera.settle(_boxes(bee))
+    region = Region(300, 100, 320, 320)  # its right edge cuts the bee
+    camera.planner.observe(_motion(bee), frame=_FRAME, at=camera.at)
+    plan = RegionPlan(_FRAME, camera.at, (region,))
+    result, fresh = camera.planner.resolve(plan, [_detect(_boxes(bee), region)], _LABELS)
+    np.testing.assert_allclose(result.xyxy(_FRAME), [bee], atol=0.01)
+    assert len(fresh) == 0
+
+
+def _detect_weakly(camera: _Camera, box: tuple[float, ...], class_id: int = 0) -> tuple[Detections, Detections]:
+    """Resolve a frame in which everything is processed and nothing found but one box, below the threshold of 0.5."""
+    camera.at += 0.1
+    camera.planner.observe(_motion(everything=True), frame=_FRAME, at=camera.at)
+    plan = RegionPlan(_FRAME, camera.at, (_WHOLE, Region(0, 0, 720, 720), Region(560, 0, 720, 720)))
+    found = [_detect(_boxes(box), region, confidence=0.4) for region in plan.regions]
+    found = [Detections(one.boxes, one.confidences, one.class_ids + class_id, one.labels) for one in found]
+    return camera.planner.resolve(plan, found, _LABELS, threshold=0.5)
+
+
+def test_a_weak_detection_keeps_a_known_object_and_moves_it() -> None:
+    camera = _Camera()
+    camera.settle(_boxes((100, 100, 130, 120)))
+    result, fresh = _detect_weakly(camera, (105, 102, 135, 122))
+    np.testing.assert_allclose(result.xyxy(_FRAME), [(105, 102, 135, 122)], atol=0.01)
+    assert result.confidences.tolist() == pytest.approx([0.9])
+    assert len(fresh) == 0
+
+
+def test_a_weak_detection_in_the_whole_frame_does_not_move_a_box_of_full_resolution() -> None:
+    camera = _Camera()
+    bee = (100, 100, 130, 120)
+    camera.settle(_boxes(bee))
+    camera.planner.observe(_motion(bee), frame=_FRAME, at=camera.at)
+    weak = _detect(_boxes((108, 104, 138, 124)), _WHOLE, confidence=0.4)
+    result, _ = camera.planner.resolve(RegionPlan(_FRAME, camera.at, (_WHOLE,)), [weak], _LABELS, threshold=0.5)
+    np.testing.assert_allclose(result.xyxy(_FRAME), [bee], atol=0.01)
+
+
+@pytest.mark.parametrize(("box", "class_id"), [((300, 100, 330, 120), 0), ((105, 102, 135, 122), 1)])
+def test_a_weak_detection_is_no_new_object(box: tuple[float, ...], class_id: int) -> None:
+    camera = _Camera()
+    camera.settle(_boxes((100, 100, 130, 120)))
+    result, fresh = _detect_weakly(camera, box, class_id)
+    assert len(result) == len(fresh) == 0
+
+
+def test_weak_detections_keep_a_moving_object_for_a_second() -> None:
+    camera = _Camera()
+    bee = (100, 100, 130, 120)
+    camera.settle(_boxes(bee), frames=1)
+    kept = [len(_detect_weakly(camera, bee)[0]) for _ in range(15)]
+    assert kept[:8] == [1] * 8
+    assert kept[11:] == [0] * 4
+
+
+def test_objects_that_are_carried_over_move_with_a_shaking_camera() -> None:
+    camera = _Camera()
+    bees = _boxes((100, 100, 130, 120), (2, 300, 32, 320))
+    camera.settle(bees)
+
+    def resolve(shift: tuple[float, float]) -> Boxes:
+        camera.planner.observe(_motion(), frame=_FRAME, at=camera.at)
+        plan = RegionPlan(_FRAME, camera.at, (), shift)
+        return camera.planner.resolve(plan, [], _LABELS)[0].xyxy(_FRAME)
+
+    shaken = resolve((-8.0, 6.0))
+    np.testing.assert_allclose(sorted(shaken.tolist()), [(0, 306, 24, 326), (92, 106, 122, 126)], atol=0.01)
+    assert len(resolve((-40.0, 0.0))) == 1  # the other is out of the frame
+    np.testing.assert_allclose(sorted(resolve((0.0, 0.0)).tolist()), sorted(bees.tolist()), atol=0.01)
+
+
+def test_a_region_is_where_a_shaking_camera_shows_an_object_that_has_to_be_verified() -> None:
+    camera = _Camera()
+    bee = (300, 300, 330, 320)
+    camera.settle(_boxes(bee))
+    camera.at += 0.5
+    camera.planner.observe(_motion(), frame=_FRAME, at=camera.at)
+    plan = camera.planner.plan(frame=_FRAME, at=camera.at, shift=(600.0, 200.0))
+    assert any(_contains(region, (900, 500, 930, 520)) for region in _crops(plan))
+
+
 def test_a_large_object_is_verified_in_the_whole_frame() -> None:
     camera = _Camera()
     large = (100, 50, 900, 700)

@@ -15,7 +15,8 @@ from beeagent.detection import (
     Tiling,
     parse_tiling,
 )
-from beeagent.detection.tiling import frame_regions, merge_regions
+from beeagent.detection.boxes import intersection_areas, iou
+from beeagent.detection.tiling import frame_regions, merge_regions, without_duplicates
 from beeagent.errors import InputError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -173,6 +174,28 @@ def test_whole_boxes_are_preferred_to_cut_ones_and_then_more_confident_ones() ->
     merged = merge_regions([_found(cut, start=0.9), _found(whole, start=0.5)], (left, right), frame=(160, 100))
     np.testing.assert_allclose(merged.boxes[0, [0, 2]] * 160, [85, 105], atol=0.01)
     assert len(merged) == 1
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 200])
+def test_many_boxes_are_compared_in_the_order_in_which_they_are_preferred(count: int) -> None:
+    rng = np.random.default_rng(count)
+    corners = rng.uniform(0, 100, (count, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(5, 40, (count, 2))], axis=1).astype(np.float32)
+    confidences = rng.integers(1, 20, count).astype(np.float32) / 20
+    class_ids, origins, cut = rng.integers(0, 2, count), rng.integers(0, 4, count), rng.random(count) < 0.3
+    kept: list[int] = []
+    for index in sorted(range(count), key=lambda index: (cut[index], -confidences[index])):
+        duplicate = False
+        for other in kept:
+            if origins[other] != origins[index] and class_ids[other] == class_ids[index]:
+                area = np.prod(boxes[index, 2:] - boxes[index, :2])
+                covers = intersection_areas(boxes[other], boxes[index]) / area >= 0.7
+                duplicate |= bool(iou(boxes[other], boxes[index]) >= 0.5 or (cut[index] and covers))
+        if not duplicate:
+            kept.append(index)
+    result = without_duplicates(boxes, confidences=confidences, class_ids=class_ids, origins=origins, cut=cut)
+    assert result.tolist() == sorted(kept, key=lambda index: -confidences[index])
+    assert count < 63 or 0 < len(kept) < count
 
 
 def test_a_box_at_the_frames_own_edge_is_not_cut() -> None:

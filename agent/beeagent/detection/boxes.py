@@ -21,9 +21,10 @@ def box_areas(boxes: NDArray[_Float]) -> NDArray[_Float]:
 
 def intersection_areas(first: NDArray[_Float], second: NDArray[_Float]) -> NDArray[_Float]:
     """Return the area of the intersection of two boxes, in the broadcast shape."""
-    corner = np.maximum(first[..., :2], second[..., :2])
-    sides = np.maximum(np.minimum(first[..., 2:], second[..., 2:]) - corner, 0)
-    return np.asarray(sides[..., 0] * sides[..., 1], dtype=first.dtype)
+    # Each edge by itself: NumPy takes a multiple of the time for loops over a last dimension of two.
+    width = np.minimum(first[..., 2], second[..., 2]) - np.maximum(first[..., 0], second[..., 0])
+    height = np.minimum(first[..., 3], second[..., 3]) - np.maximum(first[..., 1], second[..., 1])
+    return np.asarray(np.maximum(width, 0) * np.maximum(height, 0), dtype=first.dtype)
 
 
 def iou(first: NDArray[_Float], second: NDArray[_Float]) -> NDArray[_Float]:

@@ -18,7 +18,7 @@ from beeagent.detection.interpreter import Interpreter, load_interpreter
 from beeagent.detection.model_file import post_process_classes
 from beeagent.detection.motion import MotionDetector
 from beeagent.detection.probe import load_probed_bundle
-from beeagent.detection.regions import RegionPlanner
+from beeagent.detection.regions import CONFIRMING, RegionPlanner
 from beeagent.detection.tensors import dequantize, find_image_input, find_outputs, set_other_inputs_to_zero
 from beeagent.detection.tiling import NO_TILES, Region, Tiling, frame_regions, merge_regions, resolve_tiling
 from beeagent.detection.transforms import Channels, InputTransform, input_transform, letterbox
@@ -64,12 +64,14 @@ class FrameLayout:
         regions: the whole frame and its tiles, or the regions chosen by activity.
         transforms: transform of each region to the model's input.
         at: time of the frame in seconds, if regions are chosen by activity.
+        shift: displacement of its content by a shaking camera, to the right and down, in pixels; likewise.
     """
 
     frame: tuple[int, int]
     regions: tuple[Region, ...]
     transforms: tuple[InputTransform, ...]
     at: float | None = None
+    shift: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,11 +258,13 @@ class Detector:
     def _detect_stream(self, frames: Iterable[Frame], planner: RegionPlanner) -> Iterator[tuple[Frame, Detections]]:
         motion = MotionDetector()
         for frame in frames:
-            planner.observe(motion.update(frame.pixels, at=frame.at_s), frame=frame.size, at=frame.at_s)
-            plan = planner.plan(frame=frame.size, at=frame.at_s)
+            moved = motion.update(frame.pixels, at=frame.at_s)
+            planner.observe(moved, frame=frame.size, at=frame.at_s)
+            plan = planner.plan(frame=frame.size, at=frame.at_s, shift=moved.shift)
             prepared = self.prepare(frame.pixels, regions=plan.regions)
-            detections = self.decode_regions(self.infer(prepared), prepared.layout)
-            yield frame, planner.resolve(plan, detections, self.labels)[0]
+            raw, threshold = self.infer(prepared), self.threshold
+            of_regions = self.decode_regions(raw, prepared.layout, threshold=CONFIRMING * threshold)
+            yield frame, planner.resolve(plan, of_regions, self.labels, threshold=threshold)[0]
 
     def prepare(
         self, pixels: NDArray[np.uint8], *, channels: Channels = "bgr", regions: tuple[Region, ...] | None = None
@@ -316,10 +320,19 @@ class Detector:
         detections = self.decode_regions(raw, layout)
         return detections[0] if len(detections) == 1 else merge_regions(detections, layout.regions, frame=layout.frame)
 
-    def decode_regions(self, raw: Sequence[RawOutputs], layout: FrameLayout) -> list[Detections]:
-        """Convert the outputs of each region to detections in ratios of the region; see `decode`."""
+    def decode_regions(
+        self, raw: Sequence[RawOutputs], layout: FrameLayout, *, threshold: float | None = None
+    ) -> list[Detections]:
+        """Convert the outputs of each region to detections in ratios of the region; see `decode`.
+
+        Args:
+            raw: from `infer`.
+            layout: of the prepared frame.
+            threshold: confidence from which a detection counts; None for the detector's.
+        """
+        threshold = self.threshold if threshold is None else threshold
         pairs = zip(raw, layout.transforms, strict=True)
-        return [self._decode_region(outputs, transform) for outputs, transform in pairs]
+        return [self._decode_region(outputs, transform, threshold) for outputs, transform in pairs]
 
     def feed(self, tensor: NDArray[Any]) -> None:
         """Copy a tensor of a prepared frame into the model; public for benchmarks of the interpreter alone."""
@@ -344,8 +357,8 @@ class Detector:
         quantization = self._quantization.get(index)
         return value if quantization is None else dequantize(value, quantization)
 
-    def _decode_region(self, raw: RawOutputs, transform: InputTransform) -> Detections:
-        strong = np.flatnonzero(raw.scores >= self.threshold)
+    def _decode_region(self, raw: RawOutputs, transform: InputTransform, threshold: float) -> Detections:
+        strong = np.flatnonzero(raw.scores >= threshold)
         corners, scores, classes = raw.boxes[strong].take((1, 0, 3, 2), axis=1), raw.scores[strong], raw.classes[strong]
         with np.errstate(invalid="ignore", over="ignore"):
             boxes = transform.to_frame(corners)

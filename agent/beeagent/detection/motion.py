@@ -49,6 +49,7 @@ _CORRELATION_PAUSE = 3
 _EVERYTHING_RATIO = 0.6
 """Ratio of moving cells at which the whole frame counts as moving and the running mean restarts."""
 
+_NO_SHIFT: Final = (0, 0)
 _NEIGHBOURS: Final = np.ones((3, 3), dtype=np.uint8)
 
 
@@ -70,10 +71,13 @@ class Motion:
         moving: bool, shape (rows, columns): True for each moving cell of `grid_size`; False for masked cells.
         everything: True if most of the frame changed at once, as when the camera is moved or switches to infrared, and
             for a first frame. `moving` is then True for all cells that are not masked.
+        shift: displacement of the frame's content by a shaking camera since the first frame, to the right and down, in
+            pixels of the frame. That of the previous frame if `everything`.
     """
 
     moving: NDArray[np.bool_]
     everything: bool
+    shift: tuple[float, float] = (0.0, 0.0)
 
 
 class MotionDetector:
@@ -85,6 +89,7 @@ class MotionDetector:
         self._at = 0.0
         self._mean = np.empty((0, 0), dtype=np.float32)
         self._window = _correlation_window((0, 0))
+        self._origin = self._shift = (0.0, 0.0)
         self._shaking = False
         self._pause = 0
         self._view = _View.of((1, 1), (1, 1), NO_MASKS)
@@ -108,14 +113,16 @@ class MotionDetector:
             self._window = _correlation_window(size)
             return self._restart(contrast, at=at)
         seconds, self._at = at - self._at, at
-        moving, contrast = self._compare(contrast)
+        moving, contrast, shift = self._compare(contrast)
         if self._view.ratio(moving) >= _EVERYTHING_RATIO:
             return self._restart(contrast, at=at)
         cv2.accumulateWeighted(contrast, self._mean, 1 - math.exp(-seconds / _MEAN_S))
-        return Motion(moving, everything=False)
+        x, y = (pixels * side / shrunk for pixels, side, shrunk in zip(shift, frame, size, strict=True))
+        self._shift = (self._origin[0] + x, self._origin[1] + y)
+        return Motion(moving, everything=False, shift=self._shift)
 
-    def _compare(self, contrast: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
-        """Return the moving cells of a frame, and the frame aligned with the running mean."""
+    def _compare(self, contrast: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.uint8], tuple[int, int]]:
+        """Return the moving cells of a frame, the frame aligned with the running mean, and its shift."""
         mean = np.asarray(cv2.convertScaleAbs(self._mean), dtype=np.uint8)
         # A pixel's difference is its distance from the range of the mean in the 3x3 pixels around it: so a shift by
         # less than a pixel, which changes every edge, is no motion.
@@ -126,30 +133,33 @@ class MotionDetector:
             return self._view.moving_cells(beyond, noise=cv2.absdiff(image[::_NOISE_STEP], mean[::_NOISE_STEP]))
 
         # If the camera shakes, most frames match only after a shift.
-        if self._shaking and (shifted := self._shifted_back(contrast, mean)) is not None:
+        if self._shaking and (shift := self._shift_of(contrast, mean)) != _NO_SHIFT:
+            shifted = _shifted_back(contrast, shift)
             still = moving_cells(shifted)
             if self._view.ratio(still) < _SHAKE_RATIO:
-                return still, shifted
+                return still, shifted, shift
         moving = moving_cells(contrast)
         if self._view.ratio(moving) < _SHAKE_RATIO:
-            return moving, contrast
+            return moving, contrast, _NO_SHIFT
         if not self._shaking:
             if self._pause > 0:
                 self._pause -= 1
-                return moving, contrast
-            shifted = self._shifted_back(contrast, mean)
-            still = moving if shifted is None else moving_cells(shifted)
+                return moving, contrast, _NO_SHIFT
+            shift = self._shift_of(contrast, mean)
+            shifted = _shifted_back(contrast, shift)
+            still = moving if shift == _NO_SHIFT else moving_cells(shifted)
             self._pause = _CORRELATION_PAUSE
-        if shifted is None or still.sum() >= moving.sum():
+        if shift == _NO_SHIFT or still.sum() >= moving.sum():
             self._shaking = False
-            return moving, contrast
+            return moving, contrast, _NO_SHIFT
         self._shaking = True
-        return still, shifted
+        return still, shifted, shift
 
     def _restart(self, contrast: NDArray[np.uint8], *, at: float) -> Motion:
         self._at = at
         self._mean = contrast.astype(np.float32)
-        return Motion(self._view.cells, everything=True)
+        self._origin = self._shift
+        return Motion(self._view.cells, everything=True, shift=self._shift)
 
     def _contrast(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the shrunk frame's logarithmic grey values minus the mean of their surroundings, plus 128."""
@@ -164,22 +174,24 @@ class MotionDetector:
         surroundings = cv2.blur(logarithm, (_CONTRAST_SIDE, _CONTRAST_SIDE))
         return np.asarray(cv2.addWeighted(logarithm, 1, surroundings, -1, 128), dtype=np.uint8)
 
-    def _shifted_back(self, contrast: NDArray[np.uint8], mean: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-        """Return a frame aligned with the running mean; None if there is no shift."""
+    def _shift_of(self, contrast: NDArray[np.uint8], mean: NDArray[np.uint8]) -> tuple[int, int]:
+        """Return the shift of a frame against the running mean, to the right and down, in whole shrunk pixels."""
         if not self._window.size:
-            return None
+            return _NO_SHIFT
         height, width = self._window.shape
         first, second = (_resize(image, (width, height)).astype(np.float32) for image in (mean, contrast))
         shift, _ = cv2.phaseCorrelate(first, second, self._window)
-        x, y = round(shift[0] * contrast.shape[1] / width), round(shift[1] * contrast.shape[0] / height)
-        if not x and not y:
-            return None
-        # By whole pixels, in a tenth of the time; `_compare` tolerates the rest.
-        margin = max(abs(x), abs(y))
-        wide = cv2.copyMakeBorder(contrast, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
-        height, width = contrast.shape
-        rows, columns = slice(margin + y, margin + y + height), slice(margin + x, margin + x + width)
-        return np.asarray(wide[rows, columns], dtype=np.uint8)
+        # Shifting by whole pixels takes a tenth of the time; `_compare` tolerates the rest.
+        return round(shift[0] * contrast.shape[1] / width), round(shift[1] * contrast.shape[0] / height)
+
+
+def _shifted_back(contrast: NDArray[np.uint8], shift: tuple[int, int]) -> NDArray[np.uint8]:
+    x, y = shift
+    margin = max(abs(x), abs(y))
+    wide = cv2.copyMakeBorder(contrast, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+    height, width = contrast.shape
+    rows, columns = slice(margin + y, margin + y + height), slice(margin + x, margin + x + width)
+    return np.asarray(wide[rows, columns], dtype=np.uint8)
 
 
 @dataclass(frozen=True, slots=True)

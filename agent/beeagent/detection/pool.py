@@ -16,7 +16,7 @@ from beeagent.detection.detections import Detections
 from beeagent.detection.detector import Detector, DetectorOptions, FrameLayout, PreparedFrame, RawOutputs
 from beeagent.detection.masks import NO_MASKS, Masks
 from beeagent.detection.motion import MotionDetector
-from beeagent.detection.regions import RegionOptions, RegionPlan, RegionPlanner
+from beeagent.detection.regions import CONFIRMING, RegionOptions, RegionPlan, RegionPlanner
 from beeagent.detection.tiling import merge_regions
 from beeagent.detection.transforms import Fit
 from beeagent.detection.uncertainty import UncertaintyRange
@@ -161,8 +161,9 @@ class DetectorPool:
         if self._planner is None:
             return self._first.prepare(pixels)
         frame = (int(pixels.shape[1]), int(pixels.shape[0]))
-        self._planner.observe(self._motion.update(pixels, at=at, masks=masks), frame=frame, at=at)
-        return PreparedFrame((), FrameLayout(frame, (), (), at), pixels)
+        motion = self._motion.update(pixels, at=at, masks=masks)
+        self._planner.observe(motion, frame=frame, at=at)
+        return PreparedFrame((), FrameLayout(frame, (), (), at, motion.shift), pixels)
 
     def choose_regions(self, prepared: PreparedFrame) -> PreparedFrame:
         """Choose and prepare the regions of a frame that the model is to process now. Thread-safe.
@@ -171,9 +172,10 @@ class DetectorPool:
         """
         if self._planner is None or prepared.pixels is None or prepared.layout.at is None:
             return prepared
-        plan = self._planner.plan(frame=prepared.layout.frame, at=prepared.layout.at)
+        layout = prepared.layout
+        plan = self._planner.plan(frame=layout.frame, at=prepared.layout.at, shift=layout.shift)
         chosen = self._first.prepare(prepared.pixels, regions=plan.regions)
-        return replace(chosen, layout=replace(chosen.layout, at=plan.at))
+        return replace(chosen, layout=replace(chosen.layout, at=plan.at, shift=plan.shift))
 
     def infer(self, worker: int, prepared: PreparedFrame) -> tuple[RawOutputs, ...]:
         """Run the model on a frame, as `Detector.infer`.
@@ -200,10 +202,17 @@ class DetectorPool:
         if self._planner is None or layout.at is None:
             detections = processed = masks.unmasked(self._first.decode(raw, layout))
         else:
-            plan = RegionPlan(layout.frame, layout.at, layout.regions)
-            per_region = self._first.decode_regions(raw, layout)
-            known = [one.at_least(levels.unsure_from) for one in per_region]
-            detections, processed = self._planner.resolve(plan, known, self._first.labels, masks=masks)
+            plan = RegionPlan(layout.frame, layout.at, layout.regions, layout.shift)
+            threshold, confirming = levels.unsure_from, CONFIRMING * levels.unsure_from
+            lowest = min(confirming, levels.candidates_from)
+            per_region = self._first.decode_regions(raw, layout, threshold=lowest)
+            detections, processed = self._planner.resolve(
+                plan,
+                [one.at_least(confirming) for one in per_region],
+                self._first.labels,
+                threshold=threshold,
+                masks=masks,
+            )
         if levels.uncertainty is None and levels.candidates_from == levels.threshold:
             return DecodedFrame(detections, None, detections, detections)
         unsure = None

@@ -64,10 +64,19 @@ class RegionGrid:
         """Return the factor by which a region is shrunk to the model's input; below 1 if it is enlarged."""
         return max(region.width / self._input[0], region.height / self._input[1])
 
-    def touched_by(self, box: NDArray[np.float32]) -> Cells:
-        """Return the cells that a box touches, at least one; the box is left, top, right, bottom in pixels."""
-        left, top, right, bottom = (float(edge) for edge in box)
-        return _cells(top, bottom, self._cell[1], self.rows), _cells(left, right, self._cell[0], self.columns)
+    def touched_by(self, boxes: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the cells that boxes touch, at least one each, as indices of rows and of columns.
+
+        Args:
+            boxes: shape (n, 4): left, top, right, bottom in pixels.
+
+        Returns:
+            Shapes (n, h, 1) and (n, 1, w), to index an array of (rows, columns) with. The cells of a box are repeated
+            where that of another has more.
+        """
+        rows = _touched(boxes[:, 1], boxes[:, 3], cell=self._cell[1], count=self.rows)
+        columns = _touched(boxes[:, 0], boxes[:, 2], cell=self._cell[0], count=self.columns)
+        return rows[:, :, None], columns[:, None, :]
 
     def inside(self, region: Region, *, margin: float = 0.0) -> Cells:
         """Return the cells that a region covers.
@@ -153,9 +162,12 @@ class RegionGrid:
         return across, down
 
 
-def _cells(start: float, stop: float, cell: float, count: int) -> slice:
-    first = min(max(0, math.floor(start / cell)), count - 1)
-    return slice(first, min(max(first + 1, math.ceil(stop / cell)), count))
+def _touched(starts: NDArray[np.float32], stops: NDArray[np.float32], *, cell: float, count: int) -> NDArray[np.int64]:
+    """Return the cells of a side that each span touches, the last one repeated up to the length of the longest."""
+    first = np.clip(np.floor(starts.astype(np.float64) / cell), 0, count - 1).astype(np.int64)
+    last = np.clip(np.ceil(stops.astype(np.float64) / cell).astype(np.int64) - 1, first, count - 1)
+    steps = np.arange(int((last - first).max(initial=0)) + 1)
+    return np.asarray(np.minimum(first[:, None] + steps, last[:, None]), dtype=np.int64)
 
 
 def _inside(

@@ -9,6 +9,7 @@ import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +32,13 @@ _CARRY_S = 3 * REVISIT_S
 """Maximum time for which an object is carried over."""
 _CARRY_MOVING_S = 0.5
 """The same if something has moved there since."""
+_CARRY_CONFIRMED_S = 2 * _CARRY_MOVING_S
+"""The same if, in addition, a weak or a cut detection confirms the object."""
 _CARRY_MISSED_S = 2 * _VERIFY_S
 """The same if it was not detected in a region that is shrunk more than that of its last detection."""
+
+CONFIRMING: Final = 0.6
+"""Minimum confidence of a detection that confirms a known object, as a ratio of the threshold."""
 
 _TURNS_SHARE = 0.5
 """Maximum ratio of a limited inference rate for the fixed regions."""
@@ -75,11 +81,13 @@ class RegionPlan:
         frame: width and height of the frame in pixels.
         at: time of the frame in seconds.
         regions: the regions in the order of their importance; may be empty.
+        shift: displacement of the frame's content by a shaking camera, to the right and down, in pixels.
     """
 
     frame: tuple[int, int]
     at: float
     regions: tuple[Region, ...]
+    shift: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,17 +188,19 @@ class RegionPlanner:
             self._changed_at[motion.moving | self._moving] = at
             self._moving = motion.moving
 
-    def plan(self, *, frame: tuple[int, int], at: float) -> RegionPlan:
+    def plan(self, *, frame: tuple[int, int], at: float, shift: tuple[float, float] = (0.0, 0.0)) -> RegionPlan:
         """Choose the regions of a frame, and count them as processed.
 
         Args:
             frame: width and height of the frame in pixels.
             at: time of the frame in seconds.
+            shift: that of its motion.
         """
         with self._lock:
             grid = self._grid
             if frame != grid.frame:  # the frame size has changed since
-                return RegionPlan(frame, at, ())
+                return RegionPlan(frame, at, (), shift)
+            self._align(shift)
             allowed = self._allowed(at)
             regions = self._in_turn(at, limit=allowed)
             if self._everything:
@@ -204,10 +214,16 @@ class RegionPlanner:
                 self._count(region, at=at)
                 regions.append(region)
             self._tokens -= len(regions)
-            return RegionPlan(frame, at, tuple(regions))
+            return RegionPlan(frame, at, tuple(regions), shift)
 
     def resolve(
-        self, plan: RegionPlan, found: Sequence[Detections], labels: tuple[str, ...], *, masks: Masks = NO_MASKS
+        self,
+        plan: RegionPlan,
+        found: Sequence[Detections],
+        labels: tuple[str, ...],
+        *,
+        threshold: float = 0.0,
+        masks: Masks = NO_MASKS,
     ) -> tuple[Detections, Detections]:
         """Return the objects in a frame.
 
@@ -215,6 +231,7 @@ class RegionPlanner:
             plan: plan of the frame.
             found: the detections of each region, in ratios of the region.
             labels: labels of all classes.
+            threshold: minimum confidence of a new object; weaker detections only confirm known objects.
             masks: parts of the frame in which objects are dropped, by their centre, so that no region follows them.
 
         Returns:
@@ -222,9 +239,10 @@ class RegionPlanner:
             this frame. Boxes are in ratios of the frame.
         """
         with self._lock:
-            fresh = self._fresh(plan, found, masks)
+            self._align(plan.shift)
+            fresh, weak, cut = self._fresh(plan, found, threshold, masks)
             if plan.frame == self._grid.frame and plan.at <= self._observed_at:  # else from before a restart
-                carried = _unmasked(self._carried(plan), plan.frame, masks)
+                carried = _unmasked(self._carried(plan, weak, cut), plan.frame, masks)
                 fresh, carried = _without_same(fresh, carried, coarsest=self._coarsest, at=plan.at)
                 self._known = fresh + carried
                 return _detections(self._known, plan.frame, labels), _detections(fresh, plan.frame, labels)
@@ -245,6 +263,14 @@ class RegionPlanner:
         self._processed_at = np.full((grid.rows, grid.columns), -math.inf)
         self._whole_at = -math.inf
         self._known = _NO_OBJECTS
+        self._shift = (0.0, 0.0)
+
+    def _align(self, shift: tuple[float, float]) -> None:
+        """Move the known objects by the change of the shift since the last frame."""
+        if shift != self._shift:
+            x, y = shift[0] - self._shift[0], shift[1] - self._shift[1]
+            self._known = replace(self._known, boxes=self._known.boxes + np.array([x, y, x, y], dtype=np.float32))
+            self._shift = shift
 
     def _allowed(self, at: float) -> int:
         """Return the maximum number of regions of the frame."""
@@ -276,13 +302,12 @@ class RegionPlanner:
     def _needed(self, at: float) -> NDArray[np.float64]:
         """Return the need of each cell to be processed: its waiting time, or 0."""
         needed = self._changed_at > self._processed_at
-        for box in self._known.boxes[self._due(at) & ~self._large()]:
-            needed[self._grid.touched_by(box)] = True
+        needed[self._grid.touched_by(self._known.boxes[self._due(at) & ~self._large()])] = True
         return np.where(needed, np.clip(at - self._processed_at, _MIN_WAIT_S, REVISIT_S), 0.0)
 
     def _due(self, at: float) -> NDArray[np.bool_]:
         """Return a boolean for each known object: True if it must be verified."""
-        processed = [self._processed_at[self._grid.touched_by(box)].min() for box in self._known.boxes]
+        processed = self._processed_at[self._grid.touched_by(self._known.boxes)].min(axis=(1, 2))
         return np.asarray(at - np.maximum(self._known.seen_at, processed) >= _VERIFY_S, dtype=np.bool_)
 
     def _large(self) -> NDArray[np.bool_]:
@@ -309,12 +334,19 @@ class RegionPlanner:
             inside = self._grid.inside(region)
             self._processed_at[inside] = np.maximum(self._processed_at[inside], at)
 
-    def _fresh(self, plan: RegionPlan, found: Sequence[Detections], masks: Masks) -> _Objects:
-        """Return the detections of all regions, without duplicates and without those cut by the edge of a region."""
-        fresh, origins = _NO_OBJECTS, np.empty(0, dtype=np.int64)
+    def _fresh(
+        self, plan: RegionPlan, found: Sequence[Detections], threshold: float, masks: Masks
+    ) -> tuple[_Objects, _Objects, _Objects]:
+        """Return the detections of all regions.
+
+        Returns:
+            Those of at least the threshold without duplicates, those below it, and those cut by the edge of a region.
+        """
+        fresh, weak, all_cut, origins = _NO_OBJECTS, _NO_OBJECTS, _NO_OBJECTS, np.empty(0, dtype=np.int64)
         for origin, (region, detections) in enumerate(zip(plan.regions, found, strict=True)):
             boxes = boxes_in_frame(detections.boxes, region)
             cut = cut_by_region(detections.boxes, region, plan.frame)
+            strong = detections.confidences >= np.float32(threshold)
             part = _Objects(
                 boxes,
                 detections.confidences,
@@ -322,11 +354,14 @@ class RegionPlanner:
                 seen_at=np.full(len(boxes), plan.at),
                 shrink=np.full(len(boxes), self._grid.shrink(region)),
             )
-            whole = _unmasked(part[~cut], plan.frame, masks)
+            whole = _unmasked(part[strong & ~cut], plan.frame, masks)
             fresh += whole
+            weak += _unmasked(part[~strong & ~cut], plan.frame, masks)
             origins = np.concatenate([origins, np.full(len(whole), origin)])
             if plan.frame == self._grid.frame:
-                self._process_again(_unmasked(part[cut], plan.frame, masks).boxes, region, at=plan.at)
+                halves = _unmasked(part[strong & cut], plan.frame, masks)
+                self._process_again(halves.boxes, region, at=plan.at)
+                all_cut += halves
         kept = without_duplicates(
             fresh.boxes,
             confidences=fresh.confidences,
@@ -334,29 +369,29 @@ class RegionPlanner:
             origins=origins,
             cut=np.zeros(len(fresh), dtype=np.bool_),
         )
-        return fresh[kept]
+        return fresh[kept], weak, all_cut
 
     def _process_again(self, boxes: NDArray[np.float32], region: Region, *, at: float) -> None:
         """Request processing of unknown small objects that are cut by the edge of a region."""
         known = _share_covered(boxes[:, None], self._known.boxes[None]).max(axis=1, initial=0) >= _SAME_COVER
-        inside = np.zeros_like(self._moving)
-        inside[self._grid.inside(region)] = True
-        for box in boxes[~known & ~self._is_large(boxes)]:
-            touched = np.zeros_like(inside)
-            touched[self._grid.touched_by(box)] = True
-            again = touched & ~inside & (self._processed_at <= at)
-            self._changed_at[again] = np.maximum(self._changed_at[again], np.nextafter(at, math.inf))
+        again = np.zeros_like(self._moving)
+        again[self._grid.touched_by(boxes[~known & ~self._is_large(boxes)])] = True
+        again[self._grid.inside(region)] = False
+        again &= self._processed_at <= at
+        self._changed_at[again] = np.maximum(self._changed_at[again], np.nextafter(at, math.inf))
 
     def _changed_since_seen(self, objects: _Objects) -> NDArray[np.bool_]:
         """Return a boolean for each object: True if something has moved in its box since its last detection."""
-        changed = [self._changed_at[self._grid.touched_by(box)].max() for box in objects.boxes]
-        return np.asarray(np.array(changed) > objects.seen_at, dtype=np.bool_)
+        changed_at = self._changed_at[self._grid.touched_by(objects.boxes)].max(axis=(1, 2))
+        return np.asarray(changed_at > objects.seen_at, dtype=np.bool_)
 
-    def _carried(self, plan: RegionPlan) -> _Objects:
-        """Return the known objects that were not verified in this frame and are not too old."""
+    def _carried(self, plan: RegionPlan, weak: _Objects, cut: _Objects) -> _Objects:
+        """Return the known objects that were confirmed or not verified in this frame, and are not too old."""
         known = self._known
         age, changed, large = plan.at - known.seen_at, self._changed_since_seen(known), self._large()
-        kept = (age <= _CARRY_S) & ~(changed & (age > _CARRY_MOVING_S))
+        confirmed, boxes = _confirmed(known, weak, coarsest=self._coarsest)
+        confirmed |= (_share_covered(cut.boxes[:, None], known.boxes[None]) >= _SAME_COVER).any(axis=0)
+        kept = (age <= _CARRY_S) & ~(changed & (age > np.where(confirmed, _CARRY_CONFIRMED_S, _CARRY_MOVING_S)))
         for region in plan.regions:
             right, bottom = region.left + region.width, region.top + region.height
             edges = np.array([region.left, region.top, right, bottom], dtype=np.float32)
@@ -365,8 +400,23 @@ class RegionPlanner:
             # An object that was detected in a less shrunk region may be missed here: keep it for a while.
             as_large = shrink <= _FINER * known.shrink
             verified = as_large | (shrink <= self._coarsest) & (changed | (age > _CARRY_MISSED_S))
-            kept &= ~(verified & (covered >= np.where(changed & ~large, _VERIFIED_COVER_MOVING, _VERIFIED_COVER)))
-        return known[kept]
+            verified &= covered >= np.where(changed & ~large, _VERIFIED_COVER_MOVING, _VERIFIED_COVER)
+            kept &= ~verified | confirmed
+        return replace(known, boxes=boxes)[kept]
+
+
+def _confirmed(known: _Objects, weak: _Objects, *, coarsest: float) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Return a boolean for each known object, True if a weak detection confirms it, and the current boxes of all."""
+    if not len(known) or not len(weak):
+        return np.zeros(len(known), dtype=np.bool_), known.boxes
+    overlaps = iou(known.boxes[:, None], weak.boxes[None])
+    overlaps[known.class_ids[:, None] != weak.class_ids[None]] = 0
+    # As in `_without_same`, the known box is better than one from the whole frame.
+    overlaps[weak.shrink[None] > np.maximum(coarsest, _FINER * known.shrink[:, None])] = 0
+    nearest = overlaps.argmax(axis=1)
+    best = overlaps.argmax(axis=0)[nearest] == np.arange(len(known))  # a detection confirms one object
+    confirmed = np.asarray(best & (overlaps.max(axis=1) >= _SAME_IOU), dtype=np.bool_)
+    return confirmed, np.where(confirmed[:, None], weak.boxes[nearest], known.boxes)
 
 
 def _unmasked(objects: _Objects, frame: tuple[int, int], masks: Masks) -> _Objects:
@@ -408,4 +458,5 @@ def _longer_sides(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
 def _detections(objects: _Objects, frame: tuple[int, int], labels: tuple[str, ...]) -> Detections:
     objects = objects[np.argsort(-objects.confidences, kind="stable")]
     boxes = np.clip(objects.boxes / np.array(frame * 2, dtype=np.float32), 0.0, 1.0).astype(np.float32)
-    return Detections(boxes, objects.confidences, objects.class_ids, labels)
+    visible = (boxes[:, :2] < boxes[:, 2:]).all(axis=1)  # the others are out of the frame while the camera shakes
+    return Detections(boxes[visible], objects.confidences[visible], objects.class_ids[visible], labels)

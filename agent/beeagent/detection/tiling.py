@@ -29,6 +29,8 @@ _DUPLICATE_SHARE = 0.7
 """A box cut by the edge of a region is of the same object as a box that covers this ratio of its area."""
 _AT_EDGE = 0.01
 """Distance from a region's edge, as a ratio of its side, within which a box counts as cut."""
+_BLOCK = 64
+"""Number of boxes compared with all others at once: limits the memory of many boxes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,17 +202,23 @@ def without_duplicates(
         origins: index of the region of each box.
         cut: True for each box that is cut by the edge of its region.
     """
+    order = np.lexsort((-confidences, cut))
+    boxes, class_ids, origins, cut = boxes[order], class_ids[order], origins[order], cut[order]
     areas = np.maximum(box_areas(boxes), np.finfo(np.float32).tiny)
     remaining = np.ones(len(boxes), dtype=np.bool_)
-    kept: list[int] = []
-    for index in np.lexsort((-confidences, cut)):
-        if not remaining[index]:
-            continue
-        kept.append(int(index))
-        covered = intersection_areas(boxes[index], boxes) / areas
-        duplicate = (iou(boxes[index], boxes) >= _DUPLICATE_IOU) | (cut & (covered >= _DUPLICATE_SHARE))
-        remaining &= ~(duplicate & (origins != origins[index]) & (class_ids == class_ids[index]))
-    return np.array(sorted(kept, key=lambda index: -confidences[index]), dtype=np.int64)
+    for start in range(0, len(boxes), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        first, others = boxes[rows, None], boxes[None, start:]
+        covered = intersection_areas(first, others) / areas[start:]
+        duplicate = (iou(first, others) >= _DUPLICATE_IOU) | (cut[start:] & (covered >= _DUPLICATE_SHARE))
+        duplicate &= origins[rows, None] != origins[start:]
+        duplicate &= class_ids[rows, None] == class_ids[start:]
+        duplicate = np.triu(duplicate, 1)  # only what comes later in the order is a duplicate
+        for row in np.flatnonzero(duplicate.any(axis=1)).tolist():
+            if remaining[start + row]:
+                remaining[start:] &= ~duplicate[row]
+    kept = order[remaining]
+    return kept[np.argsort(-confidences[kept], kind="stable")]
 
 
 def boxes_in_frame(boxes: NDArray[np.float32], region: Region) -> NDArray[np.float32]:

@@ -115,9 +115,11 @@ def letterbox(
     Returns:
         uint8, shape (input_height, input_width, 3), RGB.
     """
-    padded = np.full((transform.input_height, transform.input_width, 3), padding, dtype=np.uint8)
+    padded = np.empty((transform.input_height, transform.input_width, 3), dtype=np.uint8)
     rows = slice(transform.top, transform.top + transform.height)
     columns = slice(transform.left, transform.left + transform.width)
+    padded[: rows.start], padded[rows.stop :] = padding, padding
+    padded[rows, : columns.start], padded[rows, columns.stop :] = padding, padding
     scaled: NDArray[Any] = pixels
     size, target = pixels.shape[1::-1], (transform.width, transform.height)
     while size != target:
@@ -127,5 +129,8 @@ def letterbox(
         else:
             size = target
         scaled = cv2.resize(scaled, size, interpolation=cv2.INTER_LINEAR)
-    padded[rows, columns] = cv2.cvtColor(scaled, cv2.COLOR_BGR2RGB) if channels == "bgr" else scaled
+    if channels == "bgr":
+        cv2.cvtColor(scaled, cv2.COLOR_BGR2RGB, dst=padded[rows, columns])
+    else:
+        padded[rows, columns] = scaled
     return padded
