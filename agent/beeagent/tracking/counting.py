@@ -13,6 +13,15 @@ from beeagent.tracking.tracker import TrackedFrame
 _CLEAR: Final = 0.3
 """Distance from a line, in body lengths, at which a bee has left it: jitter and steps on the line are less."""
 
+_MAX_BREAK_S: Final = 0.3
+"""How long before a track the one that it continues was last detected, at most."""
+_MAX_APART: Final = 0.7
+_MAX_APART_PER_S: Final = 5.4
+"""Distance between two parts of a path, in body lengths, and how much more it may be for each second between them."""
+_MIN_STEP_S: Final = 1 / 30
+_OPENING_HITS: Final = 3
+_VELOCITY_GAIN: Final = 0.5  # weight of a new velocity in that of the path
+
 _Vector = tuple[float, float]
 
 
@@ -43,16 +52,38 @@ class _Crossing:
 
 @dataclass(slots=True)
 class _Path:
-    """A track as far as places need it; in pixels."""
+    """A track as far as places need it; in pixels and seconds."""
 
     place: _Vector
     whole: bool  # whether its first detection is where the bee appeared
+    first: _Vector  # place of the first detection
+    began_s: float
+    seen_s: float
+    hits: int = 1
+    velocity: _Vector = (0.0, 0.0)
+    first_velocity: _Vector = (0.0, 0.0)  # over the first detections
+    continues: bool = False  # whether it continues another one
     length: float = 1.0
     confirmed: bool = False
     votes: dict[str, float] = field(default_factory=dict)
     crossings: dict[str, _Crossing] = field(default_factory=dict)
     began_in: frozenset[str] = frozenset()
     is_in: frozenset[str] = frozenset()
+
+    def move(self, place: _Vector, at_s: float) -> None:
+        """Note the velocity of the bee up to its next place."""
+        step = at_s - self.seen_s
+        vx, vy = (place[0] - self.place[0]) / step, (place[1] - self.place[1]) / step
+        gain = _VELOCITY_GAIN
+        self.velocity = (
+            (1 - gain) * self.velocity[0] + gain * vx,
+            (1 - gain) * self.velocity[1] + gain * vy,
+        )
+        self.seen_s = at_s
+        self.hits += 1
+        if self.hits <= _OPENING_HITS:
+            since = at_s - self.began_s
+            self.first_velocity = ((place[0] - self.first[0]) / since, (place[1] - self.first[1]) / since)
 
     @property
     def label(self) -> str:
@@ -66,6 +97,10 @@ class PlaceCounter:
     then, crossings back and forth cancel. A path that ends at the line counts where it has crossed it, and so does one
     that begins there; one that does both counts nothing. So the two directions are treated alike. A missed frame loses
     no crossing, since the path goes on straight to the next detection.
+
+    A bee that takes off, or passes close to another one, may get a new track in the middle of its way, often at the
+    line. So at a line, a track that ends is continued by one that begins there at that time and moves as if it were the
+    same bee: the path leads on to it. That never counts a crossing twice, as each track continues at most one other.
 
     A zone counts a bee by where its track begins and ends: one that appeared outside and vanished inside came in.
 
@@ -98,9 +133,10 @@ class PlaceCounter:
             frame: the next one, from the tracker.
         """
         passages: list[Passage] = []
-        for number in frame.ended:
-            if (path := self._paths.pop(number, None)) is not None and not frame.interrupted:
-                passages += self._end(number, path)
+        ended = [(number, self._paths.pop(number)) for number in frame.ended if number in self._paths]
+        if not frame.interrupted:
+            for number, path in ended:
+                passages += self._end(number, path, frame.frame_size)
         known = np.flatnonzero(frame.tracks)
         boxes = frame.detections.boxes[known].astype(np.float64)
         ratios = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -114,8 +150,17 @@ class PlaceCounter:
             is_in = frozenset(name for name, points in inside.items() if points[row])
             path = self._paths.get(number)
             if path is None:
-                path = _Path((x, y), whole=not frame.interrupted, began_in=is_in)
+                path = _Path(
+                    (x, y),
+                    whole=not frame.interrupted,
+                    first=(x, y),
+                    began_s=frame.at_s,
+                    seen_s=frame.at_s,
+                    began_in=is_in,
+                )
                 self._paths[number] = path
+            else:
+                path.move((x, y), frame.at_s)
             path.length, path.is_in = length, is_in
             path.confirmed = path.confirmed or bool(frame.confirmed[index])
             label = frame.detections.label(index)
@@ -146,17 +191,55 @@ class PlaceCounter:
         path.place = place
         return passages
 
-    def _end(self, number: int, path: _Path) -> list[Passage]:
+    def _end(self, number: int, path: _Path, frame_size: tuple[int, int]) -> list[Passage]:
         if not path.confirmed:
             return []
         passages: list[Passage] = []
-        for name, crossing in path.crossings.items():
-            if crossing.cleared:
-                passages += _passages(name, self._places.lines[name], crossing, number, path)
+        following = min(
+            ((apart, other) for other, after in self._paths.items() if (apart := _apart(path, after)) < 1), default=None
+        )
+        if following is not None:
+            passages += self._join(path, following[1], frame_size)
+        else:
+            for name, crossing in path.crossings.items():
+                if crossing.cleared:
+                    passages += _passages(name, self._places.lines[name], crossing, number, path)
         if path.whole:
             passages += [Passage(name, path.label, "in", number) for name in sorted(path.is_in - path.began_in)]
             passages += [Passage(name, path.label, "out", number) for name in sorted(path.began_in - path.is_in)]
         return passages
+
+    def _join(self, path: _Path, number: int, frame_size: tuple[int, int]) -> list[Passage]:
+        """Let the path of a track at the lines be the continuation of one that ended."""
+        passages: list[Passage] = []
+        after = self._paths[number]
+        after.continues = True
+        for name, line in self._places.lines.items():
+            before, crossing = path.crossings.get(name, _Crossing()), after.crossings.setdefault(name, _Crossing())
+            ends = _in_pixels(line, frame_size)
+            crossing.net += before.net + _crossed(ends, path.place, after.first)
+            crossing.cleared |= before.cleared
+            if after.confirmed and crossing.cleared and _distance(ends, after.place) >= _CLEAR * after.length:
+                passages += _passages(name, line, crossing, number, after)
+        return passages
+
+
+def _apart(path: _Path, after: _Path) -> float:
+    """Return how far a path is from being continued by another one: below 1 it may be, infinite if it cannot."""
+    gap = after.began_s - path.seen_s
+    if after.continues or not 0 <= gap <= _MAX_BREAK_S:
+        return math.inf
+    gap = max(gap, _MIN_STEP_S)
+    dx, dy = after.first[0] - path.place[0], after.first[1] - path.place[1]
+    # A bee that takes off moves like the later part, one that lands like the earlier one.
+    apart = min(
+        math.hypot(
+            dx - gap * (share * path.velocity[0] + later * after.first_velocity[0]),
+            dy - gap * (share * path.velocity[1] + later * after.first_velocity[1]),
+        )
+        for share, later in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.5, 0.5))
+    )
+    return apart / (max(path.length, after.length) * (_MAX_APART + _MAX_APART_PER_S * gap))
 
 
 def _passages(name: str, line: Line, crossing: _Crossing, number: int, path: _Path) -> list[Passage]:
