@@ -228,6 +228,14 @@ def test_zone_counts_by_where_tracks_begin_and_end() -> None:
     assert count_paths([(100, 450), (150, 400), None, None, (500, 150)], places=zone) == {into: 1}
 
 
+def test_bee_that_is_hidden_in_the_zone_went_in_and_another_comes_out() -> None:
+    zone = Places(zones=PLACES.zones)
+    arriving, leaving = walk((100, 450), (500, 150)), walk((500, 150), (900, 450))
+    assert count_paths(arriving + [None] * 5 + leaving, places=zone) == {("entrance", "in"): 1, ("entrance", "out"): 1}
+    assert not count_paths(arriving + [None] * 3 + leaving, places=zone)
+    assert not count_paths(arriving[:10] + [None] * 12 + arriving[10:] + leaving, places=zone)  # hidden outside
+
+
 def test_bee_that_was_there_at_the_start_did_not_appear_in_the_zone() -> None:
     zone = Places(zones=PLACES.zones)
     assert not count_paths(walk((500, 150), (900, 450)), places=zone, interrupted=True)

@@ -13,6 +13,9 @@ from beeagent.tracking.tracker import TrackedFrame
 _CLEAR: Final = 0.3
 """Distance from a line, in body lengths, at which a bee has left it: jitter and steps on the line are less."""
 
+_HIDDEN_S: Final = 0.12
+"""For how long a bee in a zone is not detected until it counts as gone: into the entrance. Who is detected there with
+the same track after that is another bee, which came out."""
 _MAX_BREAK_S: Final = 0.3
 """How long before a track the one that it continues was last detected, at most."""
 _MAX_APART: Final = 0.7
@@ -102,7 +105,9 @@ class PlaceCounter:
     line. So at a line, a track that ends is continued by one that begins there at that time and moves as if it were the
     same bee: the path leads on to it. That never counts a crossing twice, as each track continues at most one other.
 
-    A zone counts a bee by where its track begins and ends: one that appeared outside and vanished inside came in.
+    A zone counts a bee by where its track begins and ends: one that appeared outside and vanished inside came in. A bee
+    that is hidden in the zone for a moment has vanished, since at an entrance the tracker takes the next one that comes
+    out there for the same bee.
 
     Tracks that are not confirmed count nothing, until they are.
 
@@ -113,6 +118,7 @@ class PlaceCounter:
     def __init__(self, places: Places) -> None:
         self._places = places
         self._paths: dict[int, _Path] = {}
+        self._before_s = 0.0  # time of the frame before
 
     def replace(self, places: Places) -> None:
         """Use other places from the next frame on. Lines and zones that stay the same go on counting the same paths."""
@@ -160,12 +166,16 @@ class PlaceCounter:
                 )
                 self._paths[number] = path
             else:
+                if path.is_in and self._before_s - path.seen_s > _HIDDEN_S:
+                    passages += self._at_zones(number, path)
+                    path.began_in, path.whole = path.is_in, True
                 path.move((x, y), frame.at_s)
             path.length, path.is_in = length, is_in
             path.confirmed = path.confirmed or bool(frame.confirmed[index])
             label = frame.detections.label(index)
             path.votes[label] = path.votes.get(label, 0.0) + float(frame.detections.confidences[index])
             passages += self._follow(number, path, (x, y), frame.frame_size)
+        self._before_s = frame.at_s
         return passages
 
     def inside(self) -> dict[str, Counter[str]]:
@@ -204,10 +214,17 @@ class PlaceCounter:
             for name, crossing in path.crossings.items():
                 if crossing.cleared:
                     passages += _passages(name, self._places.lines[name], crossing, number, path)
-        if path.whole:
-            passages += [Passage(name, path.label, "in", number) for name in sorted(path.is_in - path.began_in)]
-            passages += [Passage(name, path.label, "out", number) for name in sorted(path.began_in - path.is_in)]
-        return passages
+        return passages + self._at_zones(number, path)
+
+    def _at_zones(self, number: int, path: _Path) -> list[Passage]:
+        """Return who came into and went out of zones with a path that ends where it is."""
+        if not (path.confirmed and path.whole):
+            return []
+        into, out_of = sorted(path.is_in - path.began_in), sorted(path.began_in - path.is_in)
+        return [
+            *(Passage(name, path.label, "in", number) for name in into),
+            *(Passage(name, path.label, "out", number) for name in out_of),
+        ]
 
     def _join(self, path: _Path, number: int, frame_size: tuple[int, int]) -> list[Passage]:
         """Let the path of a track at the lines be the continuation of one that ended."""
