@@ -21,7 +21,7 @@ _MAX_BREAK_S: Final = 0.3
 _MAX_APART: Final = 0.7
 _MAX_APART_PER_S: Final = 5.4
 """Distance between two parts of a path, in body lengths, and how much more it may be for each second between them."""
-_MIN_STEP_S: Final = 1 / 30
+_LEAST_GAP_S: Final = 1 / 30  # of two parts of a path, also if both are in one frame
 _OPENING_HITS: Final = 3
 _VELOCITY_GAIN: Final = 0.5  # weight of a new velocity in that of the path
 
@@ -75,7 +75,7 @@ class _Path:
 
     def move(self, place: _Vector, at_s: float) -> None:
         """Note the velocity of the bee up to its next place."""
-        step = at_s - self.seen_s
+        step = max(at_s - self.seen_s, 0.001)
         vx, vy = (place[0] - self.place[0]) / step, (place[1] - self.place[1]) / step
         gain = _VELOCITY_GAIN
         self.velocity = (
@@ -85,7 +85,7 @@ class _Path:
         self.seen_s = at_s
         self.hits += 1
         if self.hits <= _OPENING_HITS:
-            since = at_s - self.began_s
+            since = max(at_s - self.began_s, 0.001)
             self.first_velocity = ((place[0] - self.first[0]) / since, (place[1] - self.first[1]) / since)
 
     @property
@@ -141,8 +141,8 @@ class PlaceCounter:
         passages: list[Passage] = []
         ended = [(number, self._paths.pop(number)) for number in frame.ended if number in self._paths]
         if not frame.interrupted:
-            for number, path in ended:
-                passages += self._end(number, path, frame.frame_size)
+            for number, last in ended:
+                passages += self._end(number, last, frame.frame_size)
         known = np.flatnonzero(frame.tracks)
         boxes = frame.detections.boxes[known].astype(np.float64)
         ratios = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -246,7 +246,7 @@ def _apart(path: _Path, after: _Path) -> float:
     gap = after.began_s - path.seen_s
     if after.continues or not 0 <= gap <= _MAX_BREAK_S:
         return math.inf
-    gap = max(gap, _MIN_STEP_S)
+    gap = max(gap, _LEAST_GAP_S)
     dx, dy = after.first[0] - path.place[0], after.first[1] - path.place[1]
     # A bee that takes off moves like the later part, one that lands like the earlier one.
     apart = min(
