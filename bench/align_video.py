@@ -2,7 +2,7 @@
 
     python bench/align_video.py hand-held.mp4 aligned.mp4 --frames 240
 
-Needs a background with texture that fills most of the frame. What was outside of a frame is black.
+Needs a background with texture that fills most of the frame. Areas outside the original frame are black.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SCALE = 0.5
-"""Of the images that motion is measured in."""
+"""Scale of the images in which motion is measured."""
 _MIN_POINTS = 20
 
 
@@ -59,5 +59,5 @@ if __name__ == "__main__":
     parser.add_argument("video", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--frames", type=int, default=10**9)
-    given = parser.parse_args()
-    print(align(given.video, given.out, frames=given.frames), "frames")
+    args = parser.parse_args()
+    print(align(args.video, args.out, frames=args.frames), "frames")

@@ -3,12 +3,12 @@
     .venv/bin/python bench/archive.py
     .venv/bin/python bench/archive.py --video hive.mp4 --copies 4 --rounds 3
 
-Without --video, it draws one of 1280x720 with the agent's synthetic scene. The same video is counted --copies times for
-each worker. A run is a whole command, from its start to its end, with the loading of the model in each worker. The
-results of all runs must be identical.
+Without --video, it draws a video of 1280x720 with the agent's synthetic scene. Each worker counts --copies copies of
+the video. A run is a whole command, including loading the model in each worker. The results of all runs must be
+identical.
 
-Two figures for one worker, since a worker decodes in a second thread: on one core, and with all cores to itself. The
-share of linear is that of the first: frames/s of n workers on n cores / (n x frames/s of one worker on one core).
+One worker is measured on one core and on all cores, because a worker decodes in a second thread. The share of linear
+refers to the former: frames/s of n workers on n cores / (n x frames/s of one worker on one core).
 """
 
 import argparse
@@ -41,13 +41,17 @@ def run(folder: Path, out: Path, *, workers: int, cores: set[int]) -> float:
     """Count the videos of a folder; return the frames per second."""
     confine: Callable[[], None] = lambda: os.sched_setaffinity(0, cores)  # noqa: E731 - for the type
     begin = time.perf_counter()
-    subprocess.run(  # noqa: S603 - our own command
+    ended = subprocess.run(  # noqa: S603 - our own command
         [sys.executable, "-m", "beeagent", "archive", folder, "--out", out, "--workers", str(workers)],
-        check=True,
-        stderr=subprocess.DEVNULL,
+        check=False,
+        stderr=subprocess.PIPE,
+        text=True,
         preexec_fn=confine,
     )
     seconds = time.perf_counter() - begin
+    if ended.returncode:
+        reason = ended.stderr.strip().rpartition("\n")[2] or f"ended with code {ended.returncode}"
+        sys.exit(f"beeagent archive: {reason.removeprefix('Error: ')}")
     frames = 0
     for path in out.glob("*.csv"):
         with path.open(encoding="utf-8", newline="") as file:
@@ -56,12 +60,12 @@ def run(folder: Path, out: Path, *, workers: int, cores: set[int]) -> float:
 
 
 def main() -> None:
-    """Run all, in turns."""
+    """Run the benchmark and print its figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--video", type=Path, help="default: a drawn one")
-    parser.add_argument("--seconds", type=int, default=60, help="length of the drawn video")
+    parser.add_argument("--video", type=Path, help="default: a synthetic one")
+    parser.add_argument("--seconds", type=int, default=60, help="length of the synthetic video")
     parser.add_argument("--copies", type=int, default=2, help="videos per worker")
-    parser.add_argument("--rounds", type=int, default=3, help="the median counts")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each kind, of which the median is printed")
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))[: arguments.workers]

@@ -1,20 +1,20 @@
-"""Many senders at one broker: `python bench/fleet.py --senders 10 100 1000`.
+"""Measure many senders at one broker: `python bench/fleet.py --senders 10 100 1000`.
 
-A sender is the agent without camera and model: its outbox on disk, its sender, its MQTT client, with the default
-settings. As many as `--per-process` share a process, each with its own three threads and SQLite file. They share the
-interpreter and its lock: an agent on its own machine is faster than this, never slower. A real mosquitto runs beside
-them on the loopback interface, and a subscriber with a persistent session checks every result.
+A sender is an agent without camera and model: its outbox on disk, its sender, its MQTT client, with the default
+settings. Up to `--per-process` senders share a process, each with its own three threads and SQLite file. They share the
+interpreter and its lock: an agent on its own machine is faster than this, never slower. A real mosquitto runs on the
+loopback interface, and a subscriber with a persistent session checks every result.
 
 For each number of senders:
 
-1. steady: `--rate` results per second each, for `--seconds`; if fewer arrive, the outages follow with 0.6 of those
-   that do;
+1. steady: `--rate` results per second and sender, for `--seconds`; if fewer arrive, the outages are measured with 0.6
+   of the rate that was reached;
 2. restart: the broker is killed (SIGKILL) and started again 2 s later;
 3. backlog: it is killed, `--backlog` seconds of results are put into each outbox, and it is started again after at
-   least `--outage` seconds. Live results go on.
+   least `--outage` seconds. Live results continue.
 
-Then the senders stop, and everything has to have arrived. Exit code 1 if a result was lost or out of order, or a
-sender was not back within 60 s. The backlog and the live results of a sender have an order each (docs/outbox.md).
+Then the senders stop, and every result must have arrived. The exit code is 1 if a result was lost or out of order, or
+a sender was not back within 60 s. Backlog and live results of a sender are each in order (docs/outbox.md).
 """
 
 import argparse
@@ -52,12 +52,12 @@ from beeagent.outbox import Outbox, Sender
 from beeagent.runtime.factory import build_outbox, build_publisher
 from beeagent.settings import load_settings
 
-_BACK_S = 60.0  # the goal
+_BACK_S = 60.0  # goal for the last sender to be back
 _RESTART_S = 2.0
-_SETTLED = 50  # results: fewer per sender are no backlog, see `drain_rate`
-_ENOUGH = 0.98  # of the wanted results
-_SPARE = 0.6  # of what the fleet reaches, where that is less than wanted: the rest is for the backlog
-_SAMPLES = 1_000_000  # ages of results, about
+_SETTLED = 50  # results per sender; fewer are no backlog, see `drain_rate`
+_ENOUGH = 0.98  # share of the requested results
+_SPARE = 0.6  # share of the reached rate, if it is below the requested one; the rest is for the backlog
+_SAMPLES = 1_000_000  # approximate number of ages that are kept
 
 # A frame with three bees, as the agent publishes it.
 _MESSAGE = (
@@ -73,23 +73,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--senders", type=int, nargs="+", default=[10, 100, 1000])
     parser.add_argument("--rate", type=float, default=5.0, help="results per second of each sender")
-    parser.add_argument("--seconds", type=float, default=30.0, help="of the steady state")
+    parser.add_argument("--seconds", type=float, default=30.0, help="duration of the steady state")
     parser.add_argument("--backlog", type=float, default=3600.0, help="seconds of results that wait for the broker")
-    parser.add_argument(
-        "--most-waiting", type=int, default=1_000_000, help="results of all backlogs; a larger one is shortened"
-    )
-    parser.add_argument("--outage", type=float, default=90.0, help="seconds without broker, at least")
-    parser.add_argument("--drain-limit", type=float, default=900.0, help="seconds for the backlog, at most")
+    parser.add_argument("--most-waiting", type=int, default=1_000_000, help="maximum number of results in all backlogs")
+    parser.add_argument("--outage", type=float, default=90.0, help="minimum number of seconds without broker")
+    parser.add_argument("--drain-limit", type=float, default=900.0, help="maximum number of seconds for the backlog")
     parser.add_argument("--per-process", type=int, default=125)
-    parser.add_argument("--folder", type=Path, help="for the outboxes, on the disk that counts")
+    parser.add_argument("--folder", type=Path, help="folder for the outboxes, on the disk to measure")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    given = parser.parse_args()
+    args = parser.parse_args()
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     failed = False
-    for senders in given.senders:
-        figures = _measure(senders, given)
-        print(json.dumps(figures) if given.json else _table(figures), flush=True)
+    for senders in args.senders:
+        figures = _measure(senders, args)
+        print(json.dumps(figures) if args.json else _table(figures), flush=True)
         failed = failed or bool(figures["failures"])
     return int(failed)
 
@@ -98,7 +96,7 @@ def main() -> int:
 
 
 class _Broker:
-    """A mosquitto that holds what the subscriber does not have yet, without limits."""
+    """A mosquitto that queues messages for the subscriber without limits."""
 
     def __init__(self, folder: Path) -> None:
         program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
@@ -117,7 +115,7 @@ class _Broker:
         self._past_cpu = 0.0
 
     def start(self) -> float:
-        """Start, wait until it listens, and return when it was started: a sender may connect before this does."""
+        """Start, wait until it listens, and return the start time: a sender may connect before this returns."""
         began = time.monotonic()
         self._process = subprocess.Popen(  # noqa: S603 - found above
             [self._program, "-c", str(self._config)], stderr=subprocess.DEVNULL
@@ -130,13 +128,13 @@ class _Broker:
             time.sleep(0.01)
 
     def save(self) -> None:
-        """Save the sessions, so that the subscriber's survives a kill."""
+        """Save the sessions, so that the subscriber's session survives a kill."""
         assert self._process is not None  # noqa: S101
         self._process.send_signal(signal.SIGUSR1)
         time.sleep(1.0)
 
     def kill(self) -> None:
-        """Kill it, as a power cut would."""
+        """Kill it, to simulate a power cut."""
         if self._process is not None:
             self._past_cpu = self.cpu
             self._process.kill()
@@ -161,11 +159,11 @@ def _free_port() -> int:
             return port
 
 
-# The subscriber, in a process of its own. A plain socket: paho would take more processor time than mosquitto.
+# The subscriber, in its own process. A plain socket, because paho would take more processor time than mosquitto.
 
 
 class _Subscriber:
-    """Counts each sender's results, and keeps ages of some."""
+    """Counts the results of each sender, and keeps the ages of some."""
 
     def __init__(self, port: int, senders: int, every: int) -> None:
         self._port = port
@@ -179,7 +177,7 @@ class _Subscriber:
         self._captured, self._ages = array("d"), array("d")
 
     def serve(self, pipe: Connection) -> None:
-        """Receive, and answer the questions that come through the pipe, until there is none any more."""
+        """Receive results and answer requests from the pipe, until the pipe is closed."""
         while True:
             if self._socket is None:
                 self._connect()
@@ -195,14 +193,14 @@ class _Subscriber:
                 pipe.send(getattr(self, name)(*arguments))
 
     def counts(self) -> dict[str, float]:
-        """Return what arrived so far, and the processor time it took."""
+        """Return the numbers of results so far, and the processor time."""
         return {
             "received": self.received, "copies": self.copies, "disorder": self.disorder,
             "connected": self._socket is not None, "cpu": time.process_time(),
         }  # fmt: skip
 
     def ages(self, since: float, until: float) -> dict[str, float]:
-        """Return percentiles of the ages, on arrival, of results captured between two moments."""
+        """Return percentiles of the ages on arrival, for results captured between two times."""
         chosen = sorted(age for at, age in zip(self._captured, self._ages, strict=True) if since <= at < until)
         if len(chosen) < 2:
             return {}
@@ -210,7 +208,7 @@ class _Subscriber:
         return {"p50": cuts[49], "p95": cuts[94], "p99": cuts[98], "max": chosen[-1]}
 
     def missing(self, last: list[int]) -> int:
-        """Return the number of results that did not arrive, of those up to the last of each sender."""
+        """Return the number of missing results, up to the last one of each sender."""
         return sum(count - sum(seen[1 : count + 1]) for count, seen in zip(last, self._seen, strict=True))
 
     def _connect(self) -> None:
@@ -236,7 +234,7 @@ class _Subscriber:
             self._socket = None
 
     def _take(self, data: bytes) -> bytes:
-        """Take the packets that are complete; return their PUBACKs."""
+        """Process the complete packets, and return their PUBACKs."""
         now, at, acks = time.time(), 0, []
         while len(data) - at >= 5:
             length, shift, start = 0, 0, at + 1
@@ -287,11 +285,11 @@ def _run_subscriber(pipe: Connection, port: int, senders: int, every: int) -> No
     _Subscriber(port, senders, every).serve(pipe)
 
 
-# The senders, many in a process.
+# The senders, many in one process.
 
 
 class _Camera:
-    """One sender, and what it is fed with."""
+    """One sender and the source of its results."""
 
     def __init__(self, number: int, port: int, folder: Path) -> None:
         self._device = f"hive-{number:04}"
@@ -330,7 +328,7 @@ class _Camera:
 
 
 class _Process:
-    """The senders of one process, and the clock that feeds them."""
+    """The senders of one process, and their clock."""
 
     def __init__(self, numbers: Iterable[int], port: int, folder: Path, rate: float) -> None:
         self._cameras = [_Camera(number, port, folder) for number in numbers]
@@ -342,7 +340,7 @@ class _Process:
         self._skipped = 0
 
     def serve(self, pipe: Connection) -> None:
-        """Feed the senders, and do what comes through the pipe, until there is nothing any more."""
+        """Feed the senders and execute requests from the pipe, until the pipe is closed."""
         while True:
             pause = max(0.0, self._next - time.monotonic()) if self._feeding else None
             if pipe.poll(pause):
@@ -378,7 +376,7 @@ class _Process:
         self._next = time.monotonic()
 
     def state(self) -> dict[str, Any]:
-        """Return where the senders are, and what they took."""
+        """Return the progress of the senders, and the resources used."""
         entries = dict(line.split(": ") for line in Path("/proc/self/io").read_text(encoding="ascii").splitlines())
         late, self._late = self._late, 0.0
         return {
@@ -394,7 +392,7 @@ class _Process:
     def _feed(self) -> None:
         now = time.monotonic()
         self._late = max(self._late, now - self._next)
-        if now - self._next > 1.0:  # as a camera whose frames nobody takes
+        if now - self._next > 1.0:  # skip results, as a camera whose frames are not read
             self._skipped += int((now - self._next) / self._interval)
             self._next = now
         while self._next <= now:
@@ -409,7 +407,7 @@ def _run_senders(pipe: Connection, numbers: range, port: int, folder: str, rate:
     _Process(numbers, port, Path(folder), rate).serve(pipe)
 
 
-# The course of a measurement.
+# The measurement.
 
 
 @dataclass
@@ -426,12 +424,12 @@ class _Fleet:
             pipe.send((name, *arguments))
         return [pipe.recv() for pipe in self.processes]
 
-    def ask_subscriber(self, name: str, *arguments: object) -> Any:  # noqa: ANN401 - of each question its own
+    def ask_subscriber(self, name: str, *arguments: object) -> Any:  # noqa: ANN401 - depends on the request
         self.subscriber.send((name, *arguments))
         return self.subscriber.recv()
 
     def connects_since(self, moment: float) -> list[float]:
-        """Return the seconds from a moment to each connection since."""
+        """Return the seconds from a start time to each later connection."""
         states = self.ask("state")
         return sorted(at - moment for state in states for at in state["connects"] if at >= moment)
 
@@ -444,7 +442,7 @@ class _Fleet:
         return True
 
     def wait_for_backlogs(self, most: int, *, limit: float) -> float:
-        """Wait until no sender has more than `most` results waiting; return the seconds."""
+        """Wait until no sender has more than `most` waiting results, and return the seconds."""
         began = time.monotonic()
         while max(state["most_waiting"] for state in self.ask("state")) > most:
             if time.monotonic() - began > limit:
@@ -454,7 +452,7 @@ class _Fleet:
 
 
 @contextmanager
-def _fleet(size: int, given: argparse.Namespace, folder: Path) -> Iterator[_Fleet]:
+def _fleet(size: int, args: argparse.Namespace, folder: Path) -> Iterator[_Fleet]:
     broker, spawn = _Broker(folder), get_context("spawn")
     broker.start()
     started: list[BaseProcess] = []
@@ -470,10 +468,10 @@ def _fleet(size: int, given: argparse.Namespace, folder: Path) -> Iterator[_Flee
         return ours
 
     try:
-        every = max(1, int(size * (given.backlog + 600) * given.rate) // _SAMPLES)
+        every = max(1, int(size * (args.backlog + 600) * args.rate) // _SAMPLES)
         subscriber = start(_run_subscriber, broker.port, size, every)
-        shares = [range(first, min(size, first + given.per_process)) for first in range(0, size, given.per_process)]
-        processes = [start(_run_senders, share, broker.port, str(folder), given.rate) for share in shares]
+        shares = [range(first, min(size, first + args.per_process)) for first in range(0, size, args.per_process)]
+        processes = [start(_run_senders, share, broker.port, str(folder), args.rate) for share in shares]
         yield _Fleet(broker, subscriber, processes, size)
     finally:
         for pipe in pipes:
@@ -483,26 +481,26 @@ def _fleet(size: int, given: argparse.Namespace, folder: Path) -> Iterator[_Flee
         broker.kill()
 
 
-def _measure(size: int, given: argparse.Namespace) -> dict[str, Any]:
+def _measure(size: int, args: argparse.Namespace) -> dict[str, Any]:
     _check_message()
-    figures: dict[str, Any] = {"senders": size, "wanted": size * given.rate}
-    with tempfile.TemporaryDirectory(prefix="beeagent-fleet-", dir=given.folder) as name:
+    figures: dict[str, Any] = {"senders": size, "wanted": size * args.rate}
+    with tempfile.TemporaryDirectory(prefix="beeagent-fleet-", dir=args.folder) as name:
         folder = Path(name)
-        with _fleet(size, given, folder) as fleet:
+        with _fleet(size, args, folder) as fleet:
             if not fleet.wait_for_connections(limit=120):
                 raise SystemExit("not all senders connected within 120 s")
             fleet.broker.save()
             fleet.ask("feed")
-            figures["steady"] = _steady(fleet, given.seconds)
-            figures["rate"] = rate = _sustainable_rate(figures, given.rate)
+            figures["steady"] = _steady(fleet, args.seconds)
+            figures["rate"] = rate = _sustainable_rate(figures, args.rate)
             fleet.ask("set_rate", rate)
-            fleet.wait_for_backlogs(_SETTLED, limit=given.drain_limit)
+            fleet.wait_for_backlogs(_SETTLED, limit=args.drain_limit)
             figures["restart"] = _restart(fleet, down=_RESTART_S)
-            fleet.wait_for_backlogs(_SETTLED, limit=given.drain_limit)
-            figures["backlog"] = _backlog(fleet, given, rate=rate)
+            fleet.wait_for_backlogs(_SETTLED, limit=args.drain_limit)
+            figures["backlog"] = _backlog(fleet, args, rate=rate)
             fleet.ask("stop_feeding")
-            fleet.wait_for_backlogs(0, limit=given.drain_limit)
-            time.sleep(2.0)  # what the broker has sent is on its way to the subscriber
+            fleet.wait_for_backlogs(0, limit=args.drain_limit)
+            time.sleep(2.0)  # for messages on the way to the subscriber
             figures |= _balance(fleet)
     figures["limit"] = _limit(figures)
     figures["failures"] = list(_failures(figures))
@@ -527,7 +525,7 @@ def _steady(fleet: _Fleet, seconds: float) -> dict[str, Any]:
 
 
 def _sustainable_rate(figures: dict[str, Any], rate: float) -> float:
-    """Return the rate for the outages: a lower one where the fleet does not reach the wanted one without a backlog."""
+    """Return the rate for the outages, lower than requested if the fleet does not reach it without a backlog."""
     sustained: float = figures["steady"]["results_per_s"]
     return rate if sustained >= _ENOUGH * figures["wanted"] else max(0.1, _SPARE * sustained / figures["senders"])
 
@@ -539,7 +537,7 @@ def _restart(fleet: _Fleet, *, down: float) -> dict[str, Any]:
 
 
 def _return(fleet: _Fleet, started: float) -> dict[str, Any]:
-    """Return how the senders connect again."""
+    """Return figures of the reconnecting senders."""
     fleet.wait_for_connections(limit=2 * _BACK_S)
     connects = fleet.connects_since(started)
     per_second = Counter(int(at) for at in connects)
@@ -550,19 +548,19 @@ def _return(fleet: _Fleet, started: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _backlog(fleet: _Fleet, given: argparse.Namespace, *, rate: float) -> dict[str, Any]:
-    seconds = min(given.backlog, given.most_waiting / (fleet.size * given.rate))
+def _backlog(fleet: _Fleet, args: argparse.Namespace, *, rate: float) -> dict[str, Any]:
+    seconds = min(args.backlog, args.most_waiting / (fleet.size * args.rate))
     fleet.broker.kill()
     killed = time.monotonic()
-    fleet.ask("fill", seconds, given.rate)
+    fleet.ask("fill", seconds, args.rate)
     filled = time.monotonic() - killed
-    time.sleep(max(0.0, given.outage - filled))
+    time.sleep(max(0.0, args.outage - filled))
     waiting = sum(state["waiting"] for state in fleet.ask("state"))
     started, began = fleet.broker.start(), time.time()
     figures = {"seconds": seconds, "waiting": waiting, "outage_s": started - killed, **_return(fleet, started)}
     back = time.time()
     before = fleet.ask_subscriber("counts")["received"]
-    fleet.wait_for_backlogs(_SETTLED, limit=given.drain_limit)
+    fleet.wait_for_backlogs(_SETTLED, limit=args.drain_limit)
     lasted = time.time() - back
     drained = (fleet.ask_subscriber("counts")["received"] - before) / max(lasted, 0.001)
     of_backlog = drained - rate * fleet.size
@@ -570,7 +568,7 @@ def _backlog(fleet: _Fleet, given: argparse.Namespace, *, rate: float) -> dict[s
         **figures,
         "drained_s": time.time() - began,
         "results_per_s": drained,
-        "an_hour_s": given.rate * 3600 * fleet.size / of_backlog if of_backlog > 0 else None,
+        "an_hour_s": args.rate * 3600 * fleet.size / of_backlog if of_backlog > 0 else None,
         "left": sum(state["waiting"] for state in fleet.ask("state")),
         "live_age_s": fleet.ask_subscriber("ages", back, back + lasted),
     }
@@ -587,7 +585,7 @@ def _balance(fleet: _Fleet) -> dict[str, Any]:
 
 
 def _used(fleet: _Fleet) -> dict[str, float]:
-    """Return what everything has taken so far, in seconds of processor time, bytes and results."""
+    """Return the resources used so far: seconds of processor time, bytes and results."""
     states, counts = fleet.ask("state"), fleet.ask_subscriber("counts")
     ticks = [int(field) for field in Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:]]
     return {
@@ -652,7 +650,7 @@ def _returned(figures: dict[str, Any]) -> str:
 
 
 def _limit(figures: dict[str, Any]) -> str:
-    """Return what keeps the fleet from more results, as far as the processors' time says it."""
+    """Return the bottleneck of the fleet, judged by processor times."""
     steady, cores = figures["steady"], figures["steady"]["cores"]
     if steady["results_per_s"] >= _ENOUGH * figures["wanted"]:
         return "none: all results in time"
@@ -666,7 +664,7 @@ def _limit(figures: dict[str, Any]) -> str:
 
 
 def _check_message() -> None:
-    """Check that the senders send what the agent sends."""
+    """Check that the messages of the senders are valid messages of the agent."""
     message = _MESSAGE.format(
         event_id=uuid4(), device="hive-0000", seq=1, boxes=_BOX, at="2026-05-04T10:21:07.123456Z"
     )  # fmt: skip

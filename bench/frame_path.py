@@ -2,12 +2,12 @@
 
     mosquitto -p 1884 & python bench/frame_path.py docs/bees-found.jpg --broker mqtt://127.0.0.1:1884
 
-A hop is a function of beeagent through which the frame passes, or what is made of it: pixels, tensors, outputs,
-detections, message, payload, row. That is, one of these is an argument (other than `self`), a local variable or the
-return value of the function. What only computes a number, a flag or a name is no hop; nor is a comprehension.
+A hop is a function of beeagent that has the frame, or data derived from it (pixels, tensors, outputs, detections,
+message, payload, row), as an argument (other than `self`), a local variable or the return value. A function that only
+computes a number, a flag or a name is no hop, nor is a comprehension.
 
-A camera that OpenCV would open shows the image again some time after the last frame was published, so that one is on
-its way at a time. The frame with the fewest hops counts: on a busy machine, a late thread may do more for one frame.
+A mock of `cv2.VideoCapture` returns the image again some time after the last frame was published, so that one frame is
+processed at a time. The frame with the fewest hops counts: on a busy machine, a late thread may do more for one frame.
 """
 
 import argparse
@@ -46,7 +46,7 @@ _Hop = tuple[str, str]  # thread and function
 
 
 def _carries(value: object, depth: int = 2) -> bool:
-    """Return whether a value is the frame or what is made of it, or contains it."""
+    """Return whether a value is, or contains, the frame or data derived from it."""
     if isinstance(value, Frame | FrameResult | Detections | Message | Row):
         return True
     if isinstance(value, np.ndarray):
@@ -61,7 +61,7 @@ def _carries(value: object, depth: int = 2) -> bool:
 
 
 class _Trace:
-    """Records the hops while a frame is on its way."""
+    """Records the hops of a frame."""
 
     def __init__(self) -> None:
         self.frames: list[list[_Hop]] = []
@@ -71,14 +71,14 @@ class _Trace:
         self.published.set()
 
     def begin(self) -> None:
-        """Begin with the next frame."""
+        """Start with the next frame."""
         self.published.clear()
         self._hops = {}
 
     def end(self) -> None:
-        """Note that the frame is published."""
+        """End the frame, which is published."""
         if self._hops is not None:
-            # The callers that are still at work, from the loop of this thread on.
+            # Callers that have not returned yet, up to the loop of this thread.
             frame = inspect.currentframe()
             while frame is not None:
                 self._note(frame, None)
@@ -89,7 +89,7 @@ class _Trace:
             self.threads.update(thread.name for thread in threading.enumerate())
 
     def __call__(self, frame: FrameType, event: str, result: object) -> None:
-        """Note a function that is called or returns, as `sys.setprofile` reports it, and its caller, maybe a loop."""
+        """Record a function that is called or returns (see `sys.setprofile`), and its caller, which may be a loop."""
         if event in {"call", "return"} and self._hops is not None:
             self._note(frame, result)
             if frame.f_back is not None:
@@ -108,7 +108,7 @@ class _Trace:
 
 
 class _Capture:
-    """What OpenCV would open."""
+    """Mock of `cv2.VideoCapture`."""
 
     def __init__(self, image: Path, trace: _Trace) -> None:
         self._pixels = cv2.resize(read_image(image), (1280, 720))
@@ -125,7 +125,7 @@ class _Capture:
         return True
 
     def grab(self) -> bool:
-        """Wait until the last frame was published, and some time more."""
+        """Wait until some time after the last frame was published."""
         self._trace.published.wait()
         time.sleep(0.5)
         self._shown += 1
@@ -133,7 +133,7 @@ class _Capture:
         return True
 
     def retrieve(self) -> tuple[bool, NDArray[np.uint8]]:
-        """Return the image, with a little noise: a camera whose image never changes counts as frozen."""
+        """Return the image with one changed pixel, because a camera whose image never changes counts as frozen."""
         pixels = np.array(self._pixels, dtype=np.uint8)
         pixels[0, 0] = self._shown
         return True, pixels
@@ -143,11 +143,11 @@ class _Capture:
 
 
 def main() -> None:
-    """Run the agent, and print the hops of a frame in their order by thread."""
+    """Run the agent and print the hops of a frame in order, by thread."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("image", type=Path)
     parser.add_argument("--broker", required=True)
-    given = parser.parse_args()
+    args = parser.parse_args()
     trace, publish = _Trace(), Client.publish
 
     def published(self: Client, topic: str, *arguments: Any, **more: Any) -> object:  # noqa: ANN401 - as paho's
@@ -156,12 +156,12 @@ def main() -> None:
         return publish(self, topic, *arguments, **more)
 
     settings = load_settings(
-        {"camera": "rtsp://camera.invalid/", "broker": given.broker, "publish": "always", "camera_name": "bench",
+        {"camera": "rtsp://camera.invalid/", "broker": args.broker, "publish": "always", "camera_name": "bench",
          "frames": _FRAMES}
     )  # fmt: skip
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch.object(cv2, "VideoCapture", return_value=_Capture(given.image, trace)),
+        mock.patch.object(cv2, "VideoCapture", return_value=_Capture(args.image, trace)),
         mock.patch.object(Client, "publish", published),
     ):
         threading.setprofile(trace)

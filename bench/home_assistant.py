@@ -1,13 +1,15 @@
-"""Whether a real Home Assistant shows the right values: runs one, a broker and the agent, and restarts each of them.
+"""Check that a real Home Assistant shows the right values, while it, the broker and the agent are restarted.
 
     python -m venv ha                          # Python 3.13, for Home Assistant 2025.4; about 800 MB
     ha/bin/pip install homeassistant==2025.4.4 home-assistant-frontend paho-mqtt numpy PyTurboJPEG ha-ffmpeg
     HASS=ha/bin/hass python bench/home_assistant.py --outage 300
 
-A drawn camera shows one bee after the other that crosses a line downwards, which is in. After each step, the states in
-Home Assistant are compared with those that the agent has published. At the end, its statistics are read from its
-database: the counts of `in` must never fall, and their sum must be what was counted, with no reset. Those of 5 minutes
-are judged; those of an hour too, if one has ended meanwhile. Exit code 1 if anything is wrong.
+A synthetic camera shows one bee after the other that crosses a line downwards, which is in. Since the history has two
+weeks with nearly none, this is unusual traffic, an event. Another camera falls asleep by its schedule. After each step,
+the states in Home Assistant are compared with those that the agent has published. At the end, its statistics are read
+from its database: the counts of `in` must never decrease, and their sum must be the number of counted bees, without a
+reset. The statistics of 5 minutes are checked, and those of an hour if one has ended meanwhile. The exit code is 1 on a
+failure.
 """
 
 import argparse
@@ -24,13 +26,17 @@ import tempfile
 import threading
 import time
 import urllib.parse
+import uuid
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
 import cv2
+from beeagent.messages import rfc3339
+from beeagent.tracking import CountHistory, Interval, Totals
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
@@ -40,7 +46,7 @@ from support.beeagent_process import environment, tiny_model
 from support.mosquitto import find_program, free_port
 from support.tiny_models import RED, painted
 
-_STEP_S = 180.0  # in which each state must have become right
+_STEP_S = 180.0  # within which each state must be right
 _CELL, _CELLS, _PAUSE = 40, 8, 10
 _FRAMES_PER_S = 10
 _PREFIX = "sensor.hive_7_front_"
@@ -58,7 +64,7 @@ _PLACES = '[lines.door]\npoints = [[0.0, 0.5], [1.0, 0.5]]\nin = "down"\n'
 
 
 class _Scene(BaseHTTPRequestHandler):
-    """Motion JPEG of one bee after the other that goes down, with a pause after each."""
+    """Motion JPEG of one bee after the other moving down, with a pause after each."""
 
     frames: ClassVar[list[bytes]] = []
 
@@ -90,14 +96,29 @@ def _draw() -> list[bytes]:
         frame = painted((side, side), {})
         if row is not None:
             frame[row * _CELL : (row + 1) * _CELL, 2 * _CELL : 3 * _CELL] = RED
-        elif len(frames) % 2:  # a camera whose frames are all the same counts as frozen
+        elif len(frames) % 2:  # a camera with identical frames counts as frozen
             frame[-1, -1] = 250
         frames.append(cv2.imencode(".jpg", frame)[1].tobytes())
     return frames
 
 
+def _count_before(folder: Path) -> None:
+    """Store two weeks of nearly no traffic, up to now."""
+    state = folder / "state" / "beeagent"
+    state.mkdir(parents=True, exist_ok=True)
+    now = datetime.now(timezone.utc).replace(second=0, microsecond=0)
+    begin = now - timedelta(days=14, hours=1)
+    minutes = (begin + timedelta(minutes=index) for index in range(14 * 1440 + 61))
+    history = CountHistory(state / "hive-7-front.counts.sqlite3")
+    with closing(history):
+        counts = {("door", "red", "in"): 1}
+        history.add(
+            [Interval(at, at + timedelta(minutes=1), 60 * _FRAMES_PER_S, counts, {}) for at in minutes], Totals()
+        )
+
+
 class Bench:
-    """The processes, each of which can be ended and started again."""
+    """The processes, each of which can be stopped and started again."""
 
     def __init__(self, folder: Path, hass: str, camera: str) -> None:
         self.folder, self.hass, self.camera = folder, hass, camera
@@ -105,8 +126,11 @@ class Bench:
         self.failures: list[str] = []
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.token = ""
+        self.active = ""
         self.published: dict[str, bytes] = {}
         (folder / "places.toml").write_text(_PLACES)
+        os.utime(folder / "places.toml", (0, 0))  # or only later days would be compared
+        _count_before(folder)
         (folder / "mosquitto.conf").write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
         storage = folder / "ha" / ".storage"
         storage.mkdir(parents=True)
@@ -122,7 +146,7 @@ class Bench:
         (storage / "core.config_entries").write_text(json.dumps(entries))
 
     def start(self, name: str) -> None:
-        """Start `broker`, `agent`, `side` (an agent of another camera of the device) or `hass`."""
+        """Start `broker`, `agent`, `side` or `sleepy` (agents of other cameras of the device), or `hass`."""
         agent = [
             sys.executable, "-m", "beeagent", "--device", "hive-7", "--threads", "1",
             "--broker", f"mqtt://127.0.0.1:{self.port}", "--home-assistant", "--publish", "always", *self.model(),
@@ -133,6 +157,9 @@ class Bench:
                 *agent, "--camera", self.camera, "--camera-name", "front", "--places", str(self.folder / "places.toml")
             ],
             "side": [*agent, "--camera", "synthetic:160x120@5", "--camera-name", "side"],
+            "sleepy": [
+                *agent, "--camera", "synthetic:160x120@5", "--camera-name", "sleepy", "--active", self.active,
+            ],
             "hass": [self.hass, "-c", str(self.folder / "ha"), "--skip-pip"],
         }  # fmt: skip
         log = (self.folder / f"{name}.log").open("ab")
@@ -146,23 +173,24 @@ class Bench:
         return [str(option) for option in tiny_model(self.folder)]
 
     def end(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
-        """End a process, if it runs."""
+        """Stop a process, if it runs."""
         process = self.processes.pop(name, None)
         if process is not None and process.poll() is None:
             process.send_signal(how)
             process.wait(60)
 
     def listen(self) -> None:
-        """Keep the newest message of each topic, over all restarts of the broker."""
+        """Keep the newest message of each topic, across restarts of the broker."""
         client = paho.Client(CallbackAPIVersion.VERSION2, client_id="bench")
         client.on_connect = lambda it, *_: it.subscribe("beeagent/#")
         client.on_message = lambda *args: self.published.__setitem__(args[2].topic, bytes(args[2].payload))
+        self.client = client
         client.reconnect_delay_set(1, 1)
         client.connect("127.0.0.1", self.port)
         client.loop_start()
 
     def authenticate(self) -> None:
-        """Get a token from Home Assistant, once it has started."""
+        """Wait until Home Assistant has started, and get a token."""
         client_id = f"http://127.0.0.1:{self.web}/"
 
         def log_in() -> bool:
@@ -176,10 +204,10 @@ class Bench:
             self.token = self._post("/auth/token", urllib.parse.urlencode(form))["access_token"]
             return True
 
-        self.wait("Home Assistant has started", log_in)
+        self.wait("Home Assistant has started", log_in, timeout=600)  # on a busy machine
 
     def states(self) -> dict[str, dict[str, Any]]:
-        """Return the entities of the agents, by their ids."""
+        """Return the entities of the agents by id."""
         connection = http.client.HTTPConnection("127.0.0.1", self.web, timeout=20)
         with closing(connection):
             connection.request("GET", "/api/states", headers={"Authorization": f"Bearer {self.token}"})
@@ -192,7 +220,7 @@ class Bench:
         return message
 
     def wait(self, what: str, condition: Callable[[], bool], *, timeout: float = _STEP_S) -> None:
-        """Wait until a condition holds, and print how long that took."""
+        """Wait until a condition holds, and print the time it took."""
         began = time.monotonic()
         error: Exception | None = None
         while time.monotonic() - began < timeout:
@@ -207,7 +235,7 @@ class Bench:
         print(f"WRONG {what}: not within {timeout:.0f} s {error or ''}", flush=True)
 
     def right(self) -> bool:
-        """Return whether the values in Home Assistant are those of the newest state message."""
+        """Return whether the values in Home Assistant match the newest state message."""
         found, state = self.states(), self.state()
         door = state["lines"]["door"]["red"]
         wanted = {
@@ -218,6 +246,21 @@ class Bench:
             all(float(found[_PREFIX + name]["state"]) == value for name, value in wanted.items())
             and found["binary_sensor.hive_7_front_connected"]["state"] == "on"
             and found["binary_sensor.hive_7_front_camera_problem"]["state"] == "off"
+        )
+
+    def event(self) -> tuple[str, dict[str, Any]]:
+        """Return when Home Assistant got the last event of unusual traffic, and what it is."""
+        entity = self.states()["event.hive_7_front_unusual_traffic"]
+        return entity["state"], entity["attributes"]
+
+    def asleep(self, *, asleep: bool) -> bool:
+        """Return whether the sleepy camera is shown as asleep, or as awake."""
+        found = {name: one["state"] for name, one in self.states().items() if "hive_7_sleepy_" in name}
+        return (
+            found["binary_sensor.hive_7_sleepy_asleep"] == ("on" if asleep else "off")
+            and found["binary_sensor.hive_7_sleepy_connected"] == "on"
+            and found["binary_sensor.hive_7_sleepy_camera_problem"] == "off"
+            and (found["sensor.hive_7_sleepy_reds"] == "unavailable") == asleep
         )
 
     def unavailable(self, camera: str = "front") -> bool:
@@ -238,7 +281,7 @@ class Bench:
 
 
 def judge_statistics(bench: Bench) -> None:
-    """Compare the statistics of the counts in Home Assistant's database with what was counted."""
+    """Compare the statistics in Home Assistant's database with the counts."""
     file = bench.folder / "ha" / "home-assistant_v2.db"
     query = (
         "SELECT s.state, s.sum FROM {table} s JOIN statistics_meta m ON m.id = s.metadata_id "
@@ -266,10 +309,62 @@ def judge_statistics(bench: Bench) -> None:
         bench.failures.append("a count fell")
 
 
+def judge_late_event(bench: Bench) -> None:
+    """Publish events as after an outage: one of an hour ago, which is not to be shown, and one of now, which is."""
+    topic = "beeagent/hive-7/front/events"
+    before = bench.event()[0]
+    for age, label in ((timedelta(hours=1), "late"), (timedelta(), "now")):
+        message = json.loads(bench.published[topic])
+        message |= {
+            "to": rfc3339(datetime.now(timezone.utc) - age), "event_id": str(uuid.uuid4()), "label": label,
+            "event_type": "unusually_few_out",
+        }  # fmt: skip
+        bench.client.publish(topic, json.dumps(message), qos=1).wait_for_publish(10)
+    seen: set[str] = set()
+
+    def shown() -> bool:
+        at, attributes = bench.event()
+        seen.add(attributes["label"])
+        return at != before and attributes["label"] == "now"
+
+    bench.wait("an event of now is shown", shown)
+    if "late" in seen:
+        bench.failures.append("an event of an hour ago was shown")
+
+
+def judge_sleep(bench: Bench) -> None:
+    """Let another camera fall asleep by its schedule, restart its agent, and let it wake."""
+    # Between two clock times; the camera sleeps from the next full minute but one, and wakes two minutes later.
+    sleeps = (datetime.now().astimezone() + timedelta(minutes=2)).replace(second=0)
+    wakes = sleeps + timedelta(minutes=2)
+    bench.active = f"{wakes:%H:%M}..{sleeps:%H:%M}"
+    bench.start("sleepy")
+    bench.wait("a camera that is awake", lambda: bench.asleep(asleep=False))
+    bench.wait("it is asleep", lambda: bench.asleep(asleep=True))
+    print(f"      asleep for {datetime.now().astimezone() - sleeps}", flush=True)
+    bench.end("sleepy", signal.SIGKILL)
+    bench.start("sleepy")
+    bench.wait("it is asleep after a restart of its agent", lambda: bench.asleep(asleep=True))
+    bench.wait("it is awake again", lambda: bench.asleep(asleep=False))
+    bench.end("sleepy")
+
+
+def judge_removal(bench: Bench) -> None:
+    """Remove the cameras from Home Assistant, as their user does."""
+    bench.end("agent")
+    remove = [
+        sys.executable, "-m", "beeagent", "home-assistant", "remove", "--device", "hive-7",
+        "--broker", f"mqtt://127.0.0.1:{bench.port}", "--camera-name",
+    ]  # fmt: skip
+    for camera in ("front", "side", "sleepy"):
+        subprocess.run([*remove, camera], check=False, stdout=subprocess.DEVNULL)  # noqa: S603 - our own command
+    bench.wait("no entity is left after home-assistant remove", lambda: not bench.states())
+
+
 def run(bench: Bench, *, outage_s: float, settle_s: float) -> None:
-    """Start everything, restart each part, and judge."""
+    """Start everything, restart each part, and check the values."""
     command = [bench.hass, "--script", "auth", "-c", str(bench.folder / "ha"), "add", _USER, _PASSWORD]
-    subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - what the caller asked for
+    subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - our own command
     for name in ("broker", "agent", "hass"):
         bench.start(name)
         time.sleep(2)
@@ -281,6 +376,14 @@ def run(bench: Bench, *, outage_s: float, settle_s: float) -> None:
         attributes = one["attributes"]
         unit, kind = attributes.get("unit_of_measurement", ""), attributes.get("state_class", "")
         print(f"      {name:52} {one['state']:>34} {unit:10} {kind}", flush=True)
+
+    bench.wait(
+        "an event of unusual traffic",
+        lambda: bench.event()[1]["event_type"] == "unusually_many_in" and bench.event()[1]["place"] == "door",
+    )
+    judge_late_event(bench)
+
+    judge_sleep(bench)
 
     bench.end("hass")
     bench.start("hass")
@@ -323,18 +426,11 @@ def run(bench: Bench, *, outage_s: float, settle_s: float) -> None:
     time.sleep(settle_s)
     judge_statistics(bench)
 
-    bench.end("agent")
-    remove = [
-        sys.executable, "-m", "beeagent", "home-assistant", "remove", "--device", "hive-7",
-        "--broker", f"mqtt://127.0.0.1:{bench.port}", "--camera-name",
-    ]  # fmt: skip
-    for camera in ("front", "side"):
-        subprocess.run([*remove, camera], check=False, stdout=subprocess.DEVNULL)  # noqa: S603 - our own command
-    bench.wait("no entity is left after home-assistant remove", lambda: not bench.states())
+    judge_removal(bench)
 
 
 def main() -> int:
-    """Run the bench; return the exit code."""
+    """Run the benchmark and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--outage", type=float, default=300.0, help="seconds without broker")
     parser.add_argument("--settle", type=float, default=330.0, help="seconds at the end for the statistics")

@@ -1,7 +1,7 @@
-"""What the outbox writes to disk: `python bench/outbox_wear.py --seconds 600 --folder /somewhere/on/the/disk`.
+"""Measure what the outbox writes to disk: `python bench/outbox_wear.py --seconds 600 --folder /somewhere/on/the/disk`.
 
-Each way of running it gets a process of its own, all at the same time, at the rate of a live camera. Bytes are those
-that the kernel has to write for the process (`write_bytes` in /proc/self/io: pages of its files that became dirty).
+Each mode runs in its own process, all at the same time, at the rate of a live camera. The bytes are those that the
+kernel has to write for the process (`write_bytes` in /proc/self/io: pages of its files that became dirty).
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any
 
 from beeagent.outbox import DiscardPublisher, Outbox, Sender, database
 
-_WAYS = {
+_MODES = {
     "connected, each at once": {"connected": True},
     "connected, outbox_commit_at_once = false": {"connected": True, "at_once": False},
     "connected, that and outbox_commit_interval_ms = 2000": {"connected": True, "at_once": False, "interval": 2.0},
@@ -39,37 +39,37 @@ class _CountingConnection(sqlite3.Connection):
 
 
 def main() -> None:
-    """Run all ways, and print a table."""
+    """Run all modes and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=600)
-    parser.add_argument("--rate", type=float, default=5, help="messages a second")
-    parser.add_argument("--bytes", type=int, default=600, help="of a message")
-    parser.add_argument("--folder", type=Path, help="on the disk that counts; a tmpfs writes nothing")
-    parser.add_argument("--way", choices=_WAYS, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.way is not None:
-        _measure(given.way, given)
+    parser.add_argument("--rate", type=float, default=5, help="messages per second")
+    parser.add_argument("--bytes", type=int, default=600, help="size of a message")
+    parser.add_argument("--folder", type=Path, help="folder on the disk to measure; a tmpfs writes nothing")
+    parser.add_argument("--mode", choices=_MODES, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.mode is not None:
+        _measure(args.mode, args)
         return
     running = [
-        subprocess.Popen([sys.executable, __file__, *sys.argv[1:], "--way", way], stdout=subprocess.PIPE, text=True)  # noqa: S603
-        for way in _WAYS
+        subprocess.Popen([sys.executable, __file__, *sys.argv[1:], "--mode", mode], stdout=subprocess.PIPE, text=True)  # noqa: S603
+        for mode in _MODES
     ]
-    print(f"{given.rate:g} messages/s of {given.bytes} bytes, {given.seconds:g} s")
-    print("| way | commits an hour | MB an hour | bytes a message |\n| --- | --- | --- | --- |")
-    for way, process in zip(_WAYS, running, strict=True):
+    print(f"{args.rate:g} messages/s of {args.bytes} bytes, {args.seconds:g} s")
+    print("| mode | commits per hour | MB per hour | bytes per message |\n| --- | --- | --- | --- |")
+    for mode, process in zip(_MODES, running, strict=True):
         figures = json.loads(process.communicate()[0])
-        per_hour = 3600 / given.seconds
+        per_hour = 3600 / args.seconds
         print(
-            f"| {way} | {figures['commits'] * per_hour:,.0f} | {figures['bytes'] * per_hour / 1e6:,.1f} "
+            f"| {mode} | {figures['commits'] * per_hour:,.0f} | {figures['bytes'] * per_hour / 1e6:,.1f} "
             f"| {figures['bytes'] / figures['messages']:,.0f} |"
         )
 
 
-def _measure(way: str, given: argparse.Namespace) -> None:
-    settings = _WAYS[way]
+def _measure(mode: str, args: argparse.Namespace) -> None:
+    settings = _MODES[mode]
     database._PAGE_BYTES = settings.get("page_bytes", database._PAGE_BYTES)  # noqa: SLF001
-    payload = os.urandom(given.bytes // 2).hex().encode()
-    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+    payload = os.urandom(args.bytes // 2).hex().encode()
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         outbox = Outbox(
             Path(folder) / "outbox",
             commit_interval_s=settings.get("interval", 0.25),
@@ -84,7 +84,7 @@ def _measure(way: str, given: argparse.Namespace) -> None:
         before, commits = _written(), _CountingConnection.commits
         began = time.monotonic()
         messages = 0
-        while (due := began + messages / given.rate) < began + given.seconds:
+        while (due := began + messages / args.rate) < began + args.seconds:
             time.sleep(max(0.0, due - time.monotonic()))
             outbox.put(stream="s", topic="beeagent/hive/front/detections", payload=payload)
             messages += 1

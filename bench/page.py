@@ -1,11 +1,11 @@
-"""Processor time of the page: with nobody looking, with one viewer, and with ten who read slowly.
+"""Measure the processor time of the page: without a viewer, with one viewer, and with ten slow viewers.
 
     python bench/page.py                            15 s for each, on the synthetic scene at 10 frames/s
     python bench/page.py --seconds 60 --camera /dev/video0 --rate 10
 
-Runs agents as processes of their own, with the page off and on in turns, and asks for frames as the page's script does:
-the next frame as soon as there is one, and the state once a second. The processor time of the viewers' requests is that
-of the process without that of the threads that ran before somebody looked; that includes threads that have ended.
+Runs the agent in a process, alternately with the page off and on, and requests frames as the page's script does: the
+next frame as soon as there is one, and the state once a second. The processor time of the requests is that of the
+process minus that of the threads that ran before the first request, so it includes threads that have ended.
 """
 
 import argparse
@@ -33,12 +33,12 @@ _ROUNDS = 2
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an agent used in a second.
+    """The load of an agent.
 
     Attributes:
-        cores: of processor time, by the whole process.
-        viewers: of that, by threads that did not run before.
-        frames_per_s: results of the pipeline.
+        cores: processor time of the process per second.
+        viewers: the part of it that later threads took.
+        frames_per_s: results of the pipeline per second.
     """
 
     cores: float
@@ -47,7 +47,7 @@ class Usage:
 
 
 class Agent:
-    """A running agent, whose messages are counted."""
+    """A running agent; counts its messages."""
 
     def __init__(self, arguments: list[str], folder: Path) -> None:
         self.frames = 0
@@ -65,11 +65,11 @@ class Agent:
             threading.Thread(target=read, daemon=True).start()
 
     def remember_threads(self) -> None:
-        """Take the threads that run now as those of the agent; later ones are of viewers."""
+        """Record the present threads as those of the agent; later ones serve viewers."""
         self._own = [task.name for task in self._tasks.iterdir()]
 
     def measure(self, seconds: float) -> Usage:
-        """Measure for some seconds."""
+        """Return the load over a number of seconds."""
         began, frames, before = time.monotonic(), self.frames, self._cores()
         time.sleep(seconds)
         spent, after = time.monotonic() - began, self._cores()
@@ -98,12 +98,12 @@ class Agent:
 
 
 class Viewer:
-    """One who has signed in.
+    """A signed-in client.
 
     Args:
-        port: of the page.
-        token: of its link; None with a cookie.
-        cookie: of another viewer.
+        port: port of the page.
+        token: token of the sign-in link; None with a cookie.
+        cookie: session cookie of another viewer.
     """
 
     def __init__(self, port: int, *, token: str | None = None, cookie: str | None = None) -> None:
@@ -127,12 +127,12 @@ class Viewer:
 
 
 @contextmanager
-def looking(viewer: Viewer) -> Iterator[list[int]]:
-    """While entered, look at frames as the page does; yield a list that grows with the id of each."""
+def viewing(viewer: Viewer) -> Iterator[list[int]]:
+    """Request frames as the page does; yield a list to which the id of each is added."""
     seen: list[int] = []
     stop = threading.Event()
 
-    def look() -> None:
+    def view() -> None:
         state_at = 0.0
         while not stop.is_set():
             body = viewer.get(f"/api/live?after={seen[-1] if seen else 0}")
@@ -142,7 +142,7 @@ def looking(viewer: Viewer) -> Iterator[list[int]]:
                 state_at = time.monotonic() + 1
                 viewer.get("/api/state")
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=view)
     thread.start()
     try:
         yield seen
@@ -152,12 +152,12 @@ def looking(viewer: Viewer) -> Iterator[list[int]]:
 
 
 @contextmanager
-def looking_slowly(port: int, cookie: str) -> Iterator[None]:
-    """While entered, ask for frames and read a few thousand bytes of them a second."""
+def slow_viewing(port: int, cookie: str) -> Iterator[None]:
+    """Request frames and read a few thousand bytes of them a second."""
     stop = threading.Event()
     request = f"GET /api/live HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nCookie: {cookie}\r\n\r\n".encode()
 
-    def look() -> None:
+    def view() -> None:
         while not stop.is_set():
             with socket.socket() as connection:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -166,7 +166,7 @@ def looking_slowly(port: int, cookie: str) -> Iterator[None]:
                 while not stop.wait(0.25) and connection.recv(_SLOW_BYTES_PER_S // 4):
                     pass
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=view)
     thread.start()
     try:
         yield
@@ -178,9 +178,9 @@ def looking_slowly(port: int, cookie: str) -> Iterator[None]:
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=15.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=15.0, help="duration of each measurement")
     parser.add_argument("--camera", default="synthetic:1280x720@10")
-    parser.add_argument("--rate", default="10", help="frames per second that the agent processes, at most")
+    parser.add_argument("--rate", default="10", help="maximum number of frames processed per second")
     parser.add_argument("--threads", default="1")
     parser.add_argument("--model", default="bees-lite0")
     options = parser.parse_args()
@@ -198,7 +198,7 @@ def main() -> None:
 
     print(f"{'':42} {'cores':>6} {'viewer':>6} {'frames/s':>8}")
     for number in range(_ROUNDS):
-        for name, arguments in (("page off", base), ("page on, nobody looking", page)):
+        for name, arguments in (("page off", base), ("page on, no viewer", page)):
             with _running(arguments) as agent:
                 add(name, agent.measure(options.seconds))
                 if name == "page off" or number < _ROUNDS - 1:
@@ -214,16 +214,16 @@ def _measure_viewers(agent: Agent, port: int, seconds: float, add: Callable[[str
     token = re.search(r"#token=([A-Za-z0-9_-]+)", agent.log)
     assert token is not None, agent.log  # noqa: S101 - the agent has started
     viewer = Viewer(port, token=token[1])
-    with looking(viewer) as seen:
+    with viewing(viewer) as seen:
         time.sleep(1)
         began = len(seen)
         usage = agent.measure(seconds)
         shown = (len(seen) - began) / seconds
     add(f"one viewer, {shown:.1f} frames/s", usage)
-    time.sleep(11)  # until nobody looks any more
+    time.sleep(11)  # until the agent stops encoding frames
     with ExitStack() as viewers:
         for _ in range(10):
-            viewers.enter_context(looking_slowly(port, viewer.cookie))
+            viewers.enter_context(slow_viewing(port, viewer.cookie))
         time.sleep(2)
         add("ten slow viewers", agent.measure(seconds))
 

@@ -1,9 +1,9 @@
-"""Ways to run a model on a video without beeagent: each reads, infers and publishes one frame after the other.
+"""Run a model on a video without beeagent: read, infer and publish one frame after the other.
 
     python bench/peer_loops.py loop|slicer|mediapipe MODEL VIDEO THREADS BROKER_PORT FRAMES
 
 Prints the frames per second and the processor time per frame, from the 30th frame to the last, as JSON.
-`bench/peers.py` calls it, MediaPipe's in an environment that needs no other packages than mediapipe and paho-mqtt.
+`bench/peers.py` calls this program, for MediaPipe in an environment with mediapipe and paho-mqtt only.
 """
 
 import json
@@ -27,8 +27,8 @@ _Detect = Callable[[_Image], _Found]
 
 
 def _interpreter_detect(model: str, threads: int) -> _Detect:
-    """Return the plain way: resize with padding, set the tensor, invoke, and read the outputs."""
-    from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 - MediaPipe's environment has none
+    """Return a plain detector: letterbox, set the tensor, invoke, and read the outputs."""
+    from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 - not in MediaPipe's environment
 
     interpreter = Interpreter(model_path=model, num_threads=threads)
     interpreter.allocate_tensors()
@@ -73,7 +73,7 @@ def _interpreter_detect(model: str, threads: int) -> _Detect:
 
 
 def _slicer_detect(model: str, threads: int) -> _Detect:
-    """Return supervision's InferenceSlicer with 2x2 tiles, and the whole frame too, as in the agent."""
+    """Return supervision's InferenceSlicer with 2x2 tiles and the whole frame, as in the agent."""
     import supervision as sv  # noqa: PLC0415 - as above
 
     plain = _interpreter_detect(model, threads)
@@ -103,7 +103,7 @@ def _slicer_detect(model: str, threads: int) -> _Detect:
 
 
 def _mediapipe_detect(model: str, _: int) -> _Detect:
-    """Return MediaPipe Tasks, which chooses the number of threads by itself."""
+    """Return MediaPipe Tasks, which selects the number of threads by itself."""
     import mediapipe as mp  # noqa: PLC0415 - as above
 
     detector = mp.tasks.vision.ObjectDetector.create_from_options(
@@ -132,10 +132,10 @@ def _mediapipe_detect(model: str, _: int) -> _Detect:
 
 
 def main() -> None:
-    """Run one way on the whole video."""
+    """Run one detector on the video."""
     kind, model, video, threads, port, wanted = sys.argv[1:]
-    ways = {"loop": _interpreter_detect, "slicer": _slicer_detect, "mediapipe": _mediapipe_detect}
-    detect = ways[kind](model, int(threads))
+    detectors = {"loop": _interpreter_detect, "slicer": _slicer_detect, "mediapipe": _mediapipe_detect}
+    detect = detectors[kind](model, int(threads))
     client = Client(CallbackAPIVersion.VERSION2)
     client.connect("127.0.0.1", int(port))
     client.loop_start()
@@ -153,7 +153,7 @@ def main() -> None:
         raise SystemExit(f"{video} has {frames} frames; more than {WARM_UP} are needed")
     seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu
     measured = frames - WARM_UP
-    del detect  # MediaPipe's detector cannot be closed any more while Python ends
+    del detect  # MediaPipe's detector cannot be closed during the exit of Python
     sys.stdout.write(json.dumps({"fps": measured / seconds, "cpu_ms": 1000 * cpu_s / measured}) + "\n")
     client.loop_stop()
 

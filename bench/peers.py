@@ -1,20 +1,20 @@
-"""Measure the whole agent beside other ways to run its model on the same video.
+"""Compare the whole agent with other ways to run its model on the same video.
 
     uv venv .venv-mediapipe && uv pip install --python .venv-mediapipe mediapipe paho-mqtt
     BEEAGENT_MEDIAPIPE_PYTHON=.venv-mediapipe/bin/python python bench/peers.py hive.mp4 --threads 1 2
 
-Each contender processes every frame of the video once per round, in a process of its own, one after the other. All but
-`invoke` publish each frame to one mosquitto at QoS 1; the agent stores it in its outbox on disk before.
+Each contender processes every frame of the video once per round, in its own process, one after the other. All but
+`invoke` publish the result of each frame to one mosquitto at QoS 1; the agent first stores it in its outbox on disk.
 
     agent       beeagent with default settings
     invoke      the interpreter alone, on frames that were read and prepared before
     loop        cv2 reads, LiteRT infers, paho publishes; one frame after the other
-    mediapipe   the same with MediaPipe Tasks, which chooses its threads by itself
+    mediapipe   the same with MediaPipe Tasks, which selects its number of threads by itself
     agent 2x2   beeagent --tiles 2x2: the whole frame and four tiles
     slicer      the loop with supervision's InferenceSlicer, for the same five inferences
 
-The table has the median of the rounds; `agent is` is the median of the ratios of the agent's frame rate to this one's,
-round by round. A contender whose packages are missing is left out, with the reason. Measure on an idle machine.
+The table has the median of the rounds; `agent is` is the median, over the rounds, of the agent's frame rate divided by
+the contender's. A contender whose packages are missing is skipped, with the reason. Measure on an idle machine.
 """
 
 import argparse
@@ -43,53 +43,53 @@ from beeagent.settings import load_settings
 LOOPS: Final = Path(__file__).with_name("peer_loops.py")
 WARM_UP: Final = 30  # frames, as in the loops
 MEDIAPIPE: Final = "BEEAGENT_MEDIAPIPE_PYTHON"
-AGENT_OF: Final = {"slicer": "agent 2x2"}  # what a contender is compared with, if not `agent`
+AGENT_OF: Final = {"slicer": "agent 2x2"}  # the contender's counterpart, if not `agent`
 
 Figures = dict[str, float]
 
 
 def main() -> None:
-    """Run the contenders in turn, and print a table per number of threads."""
+    """Run the contenders and print a table per number of threads."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("video", type=Path)
     parser.add_argument("--model", default="bees-lite0", help="name of a bundled model")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--frames", type=int, default=400, help="of the video, at most")
+    parser.add_argument("--frames", type=int, default=400, help="maximum number of frames of the video")
     parser.add_argument("--mediapipe-python", default=os.environ.get(MEDIAPIPE), help=f"default: {MEDIAPIPE}")
     parser.add_argument("--json", type=Path, help="also write the figures of every round to this file")
     parser.add_argument("--run", choices=["agent", "agent 2x2", "invoke"], help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.run is not None:
-        sys.stdout.write(json.dumps(_run_own(given)) + "\n")
+    args = parser.parse_args()
+    if args.run is not None:
+        sys.stdout.write(json.dumps(_run_own(args)) + "\n")
         return
     if shutil.which("mosquitto") is None:
         raise InputError("mosquitto is not installed: apt install mosquitto")
     contenders = ["agent", "invoke", "loop", "mediapipe", "agent 2x2", "slicer"]
-    if given.mediapipe_python is None:
+    if args.mediapipe_python is None:
         contenders.remove("mediapipe")
-        print(f"mediapipe is left out: {MEDIAPIPE} names no Python with mediapipe and paho-mqtt")
+        print(f"mediapipe is skipped: {MEDIAPIPE} names no Python with mediapipe and paho-mqtt")
     if importlib.util.find_spec("supervision") is None:
         contenders.remove("slicer")
-        print("slicer is left out: supervision is not installed")
+        print("slicer is skipped: supervision is not installed")
     everything: dict[int, dict[str, list[Figures]]] = {}
     with _mosquitto() as port:
-        for threads in given.threads:
+        for threads in args.threads:
             rounds: dict[str, list[Figures]] = {name: [] for name in contenders}
-            for _ in range(given.rounds):
+            for _ in range(args.rounds):
                 for name in contenders:
-                    rounds[name].append(figures := _measure(name, given, threads=threads, port=port))
+                    rounds[name].append(figures := _measure(name, args, threads=threads, port=port))
                     print(f"{threads} thread(s), {name}: {figures['fps']:.1f} frames/s", file=sys.stderr, flush=True)
             everything[threads] = rounds
-            _print_table(given, threads, rounds)
-    if given.json is not None:
-        given.json.write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
+            _print_table(args, threads, rounds)
+    if args.json is not None:
+        args.json.write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
 
 
-def _print_table(given: argparse.Namespace, threads: int, rounds: dict[str, list[Figures]]) -> None:
+def _print_table(args: argparse.Namespace, threads: int, rounds: dict[str, list[Figures]]) -> None:
     load = os.getloadavg()[0]
-    print(f"\n{given.video.name}, {given.model}, {threads} thread(s), {given.rounds} rounds, load average {load:.1f}\n")
+    print(f"\n{args.video.name}, {args.model}, {threads} thread(s), {args.rounds} rounds, load average {load:.1f}\n")
     print("| contender | frames/s | processor time per frame | agent is |\n| --- | --- | --- | --- |")
     for name, figures in rounds.items():
         fps, cpu = (statistics.median(one[key] for one in figures) for key in ("fps", "cpu_ms"))
@@ -99,15 +99,15 @@ def _print_table(given: argparse.Namespace, threads: int, rounds: dict[str, list
         print(f"| {name} | {fps:.1f} | {cpu:.1f} ms | {ratio} |")
 
 
-def _measure(name: str, given: argparse.Namespace, *, threads: int, port: int) -> Figures:
+def _measure(name: str, args: argparse.Namespace, *, threads: int, port: int) -> Figures:
     """Run one contender in a process of its own."""
     if name in {"loop", "slicer", "mediapipe"}:
-        python = given.mediapipe_python if name == "mediapipe" else sys.executable
-        model = bundled_models()[given.model] / "model.tflite"
-        command = [python, LOOPS, name, model, given.video, threads, port, given.frames]
+        python = args.mediapipe_python if name == "mediapipe" else sys.executable
+        model = bundled_models()[args.model] / "model.tflite"
+        command = [python, LOOPS, name, model, args.video, threads, port, args.frames]
     else:
-        command = [sys.executable, __file__, given.video, "--model", given.model, "--threads", threads]
-        command += ["--run", name, "--port", port, "--frames", given.frames]
+        command = [sys.executable, __file__, args.video, "--model", args.model, "--threads", threads]
+        command += ["--run", name, "--port", port, "--frames", args.frames]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         raise InputError(f"{name} failed: {' '.join(done.stderr.split())[-500:]}")
@@ -115,13 +115,13 @@ def _measure(name: str, given: argparse.Namespace, *, threads: int, port: int) -
     return figures
 
 
-def _run_own(given: argparse.Namespace) -> Figures:
-    bundle = ModelBundle.load(bundled_models()[given.model])
-    (threads,) = given.threads
-    if given.run == "invoke":
-        return _run_invoke(bundle, given.video, threads, frames=given.frames)
-    options = {"threads": threads, "broker": f"mqtt://127.0.0.1:{given.port}", "frames": given.frames}
-    return _run_agent(bundle, given.video, options | ({"tiles": "2x2"} if given.run == "agent 2x2" else {}))
+def _run_own(args: argparse.Namespace) -> Figures:
+    bundle = ModelBundle.load(bundled_models()[args.model])
+    (threads,) = args.threads
+    if args.run == "invoke":
+        return _run_invoke(bundle, args.video, threads, frames=args.frames)
+    options = {"threads": threads, "broker": f"mqtt://127.0.0.1:{args.port}", "frames": args.frames}
+    return _run_agent(bundle, args.video, options | ({"tiles": "2x2"} if args.run == "agent 2x2" else {}))
 
 
 def _run_agent(bundle: ModelBundle, video: Path, options: dict[str, Any]) -> Figures:

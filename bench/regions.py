@@ -1,4 +1,4 @@
-"""Recall, precision and inferences of the whole frame, of tiles and of regions that follow activity.
+"""Measure recall, precision and inferences of the whole frame, of tiles and of regions.
 
     python bench/regions.py                                   drawn scenes with known truth, a perfect detector
     python bench/regions.py --model bees-lite0 --only day     the same with a real model
@@ -45,16 +45,16 @@ _LABELS = ("bee",)
 _BEES = (16, 28, 40)
 """Lengths of bees in pixels."""
 _DAY = ((0, 0.1), (0, 0.1), (0, 0.1), (0, 0.2), (1, 0.4), (3, 0.7), (8, 0.9), (20, 1.0), (40, 1.0), (70, 1.1))
-"""The parts of a day, from night to noon: how many bees, and how much light."""
+"""The parts of a day, from night to noon: number of bees and relative light."""
 _MOVED = 8
-"""By how many pixels tiles are moved to see how far a model agrees with itself."""
+"""Pixels by which tiles are moved, to measure how far a model agrees with itself."""
 
 Pixels = NDArray[np.uint8]
 Boxes = NDArray[np.float32]
 
 
 class Sample(NamedTuple):
-    """A frame; `truth` are the boxes in pixels, or None where they are not known."""
+    """A frame; `truth` are the boxes in pixels, None if unknown."""
 
     pixels: Pixels
     at: float
@@ -73,7 +73,7 @@ Change = Callable[[Pixels, int], Pixels]
 
 @dataclass(slots=True)
 class Score:
-    """How often the detections were right, and what they cost."""
+    """Accuracy and cost of the detections."""
 
     right: int = 0
     wrong: int = 0
@@ -87,7 +87,7 @@ class Score:
         found = detections.xyxy(size)
         overlaps = iou(found[:, None], truth[None]) if len(found) and len(truth) else np.zeros((len(found), len(truth)))
         right = 0
-        # By descending confidence, each to the best that is left.
+        # By descending confidence, each to the best remaining box.
         for row, confidence in zip(overlaps, detections.confidences.tolist(), strict=True):
             matched = bool(row.size) and bool(row.max() >= _MATCH_IOU)
             if matched:
@@ -102,16 +102,16 @@ class Score:
 
     @property
     def recall(self) -> float:
-        """Ratio of the true boxes that were found; NaN without any."""
+        """Ratio of detected true boxes; NaN without true boxes."""
         return self.right / (self.right + self.missed) if self.right + self.missed else float("nan")
 
     @property
     def precision(self) -> float:
-        """Ratio of the detections that are right; NaN without any."""
+        """Ratio of correct detections; NaN without detections."""
         return self.right / (self.right + self.wrong) if self.right + self.wrong else float("nan")
 
     def recall_at(self, precision: float) -> float:
-        """Return the recall at the lowest higher threshold that has at least this precision; NaN without any."""
+        """Return the recall at the lowest higher threshold with at least this precision; NaN without one."""
         right, best = 0, 0
         for count, (_, matched) in enumerate(sorted(self.ranked, reverse=True), start=1):
             right += matched
@@ -121,16 +121,16 @@ class Score:
 
 
 def main() -> None:
-    """Run what the arguments say and print tables."""
+    """Run the benchmark and print tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="a bundle or a bundled model; without it, the perfect detector")
     parser.add_argument("--video", help="a recording, compared with all tiles; needs --model")
     parser.add_argument("--dataset", type=Path, help="labelled images, in any format that training reads")
-    parser.add_argument("--images", type=int, default=60, help="how many of the dataset, at even distances")
-    parser.add_argument("--plot", type=Path, help="where to write an SVG or PNG of the days")
+    parser.add_argument("--images", type=int, default=60, help="number of images of the dataset, at even distances")
+    parser.add_argument("--plot", type=Path, help="SVG or PNG file of the days to write")
     parser.add_argument("--only", help="only scenes whose name contains this")
     parser.add_argument("--tiles", default="2x2")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each scene, and of each part of a day")
+    parser.add_argument("--seconds", type=float, default=3.0, help="duration of each scene, and of each part of a day")
     parser.add_argument("--fps", type=float, default=10.0)
     parser.add_argument("--rate", type=float, help="maximum number of inferences per second")
     parser.add_argument("--motion", action="store_true", help="measure motion detection")
@@ -170,7 +170,7 @@ def main() -> None:
         _plot(arguments.plot, days, title=arguments.model or "a perfect detector")
 
 
-def _compare(  # noqa: PLR0913 - what distinguishes a comparison
+def _compare(  # noqa: PLR0913 - parameters of a comparison
     samples: Iterator[Sample],
     detect: Detect,
     planner: RegionPlanner,
@@ -179,7 +179,7 @@ def _compare(  # noqa: PLR0913 - what distinguishes a comparison
     model_input: tuple[int, int],
     part_s: float,
 ) -> tuple[Scores, list[Scores]]:
-    """Return the scores of the whole frame, of tiles and of regions, over all and for each part of so many seconds."""
+    """Return the scores of the whole frame, of tiles and of regions, in total and per part of `part_s` seconds."""
     total, parts = _new_scores(), [_new_scores()]
     motion = MotionDetector()
     for sample in samples:
@@ -303,7 +303,7 @@ def _scenes(*, seconds: float, fps: float) -> dict[str, Iterator[Sample]]:
     return scenes
 
 
-def _scene(  # noqa: PLR0913 - what distinguishes a scene
+def _scene(  # noqa: PLR0913 - parameters of a scene
     size: tuple[int, int],
     bees: tuple[int, int],
     *,
@@ -322,7 +322,7 @@ def _scene(  # noqa: PLR0913 - what distinguishes a scene
 
 
 def _day(size: tuple[int, int], *, length: float, seconds: float, fps: float) -> Iterator[Sample]:
-    """From night to noon in ten parts: ever lighter, and ever more bees."""
+    """Yield a day from night to noon in ten parts, with increasing light and number of bees."""
     for hour, (bees, light) in enumerate(_DAY):
         change, start = _dimmed(light), hour * seconds
         yield from _scene(size, (bees, bees), length=length, seconds=seconds, fps=fps, change=change, start=start)
@@ -341,7 +341,7 @@ def _dimmed(light: float) -> Change:
 
 
 def _changes(size: tuple[int, int]) -> dict[str, Change]:
-    """What makes everything change at once, though few bees move."""
+    """Return changes of the whole frame, while few bees move."""
     rng = np.random.default_rng(1)
 
     def shifted(pixels: Pixels, by: float) -> Pixels:
@@ -388,7 +388,7 @@ def _video(path: str, *, seconds: float) -> Iterator[Sample]:
 def _images(path: Path, *, count: int) -> Iterator[Sample]:
     dataset = read_dataset(path)
     for index, image in enumerate(dataset.images[:: max(1, len(dataset.images) // count)]):
-        # With a time that goes back, each is a first frame.
+        # With decreasing times, each image is processed as a first frame.
         yield Sample(load_image(image), -float(index), image.boxes)
 
 

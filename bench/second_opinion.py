@@ -1,13 +1,12 @@
-"""What a second opinion is worth, on labelled pictures: precision and recall at several budgets, what was sent.
+"""Measure the value of a second opinion on labelled images: precision, recall and bytes sent at several budgets.
 
     python bench/second_opinion.py worth models/bees-lite0 DATA --oracle labels --oracle BUNDLE@2x2@0.5 --plot worth.svg
     python bench/second_opinion.py collect models/bees-lite0 DATA --oracle BUNDLE@2x2@0.5 --out kept
 
-In the cloud's place stands an oracle: a model bundle, with `@2x2` one that looks at that many tiles as well, with
-`@2x2@0.5` at that threshold; or with `labels` the labels themselves, which is what a cloud model would be worth that is
-always right. A budget is a share of the unsure pictures; which of them are asked about is drawn, and each figure is the
-mean over the draws. `collect` keeps the unsure pictures with both answers as `beeagent --collect` does, for
-`beeagent train`.
+An oracle replaces the cloud model: a model bundle, with `@2x2` also on these tiles, with `@2x2@0.5` at this threshold;
+or `labels`, the labels themselves, for a perfect cloud model. A budget is a share of the uncertain images; a random
+selection of them is sent, and each figure is the mean over the selections. `collect` keeps the uncertain images with
+both results as `beeagent --collect` does, for `beeagent train`.
 """
 
 import argparse
@@ -46,7 +45,7 @@ Oracle = Callable[[LabelledImage], Detections]
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """What the device's model makes of the pictures."""
+    """The detections of the device's model in the images."""
 
     model: str
     dataset: Dataset
@@ -56,16 +55,16 @@ class Edge:
 
     @property
     def unsure(self) -> list[int]:
-        """Which pictures it would ask about."""
+        """Indices of the uncertain images."""
         return [index for index, found in enumerate(self.found) if self.band.contains_any(found)]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a budget leads to."""
+    """The figures of a budget."""
 
     budget: float
-    asked: int
+    calls: int
     precision: float
     recall: float
     megabytes: float
@@ -77,7 +76,7 @@ class Row:
 
 
 def main() -> None:
-    """Run what was asked for."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("worth", "collect"))
     parser.add_argument("bundle", type=Path)
@@ -94,8 +93,8 @@ def main() -> None:
         _collect(edge, next(iter(oracles.values())), arguments.out)
         return
     print(
-        f"{edge.dataset.name}: {len(edge.dataset.images)} pictures; edge threshold {edge.threshold:.3f}, unsure from "
-        f"{edge.band.low:.2f} to {edge.band.high:.2f}: {len(edge.unsure)} pictures"
+        f"{edge.dataset.name}: {len(edge.dataset.images)} images; edge threshold {edge.threshold:.3f}, unsure from "
+        f"{edge.band.low:.2f} to {edge.band.high:.2f}: {len(edge.unsure)} images"
     )
     worth = {name: _worth(edge, oracle, draws=arguments.draws) for name, oracle in oracles.items()}
     for name, rows in worth.items():
@@ -146,33 +145,33 @@ def _worth(edge: Edge, oracle: Oracle, *, draws: int) -> list[Row]:
     orders = [[int(index) for index in generator.permutation(edge.unsure)] for _ in range(draws)]
     rows = []
     for budget in _BUDGETS:
-        asked = math.ceil(budget * len(edge.unsure))
-        # Where all or none are asked about, every draw is the same.
-        drawn = [frozenset(order[:asked]) for order in (orders if 0 < asked < len(edge.unsure) else orders[:1])]
+        calls = math.ceil(budget * len(edge.unsure))
+        # If all or none are sent, every selection is the same.
+        drawn = [frozenset(order[:calls]) for order in (orders if 0 < calls < len(edge.unsure) else orders[:1])]
         precision, recall = np.mean([_figures(edge, answers, chosen) for chosen in drawn], axis=0).tolist()
         sent = float(np.mean([sum(sizes[index] for index in chosen) for chosen in drawn]))
-        rows.append(Row(budget, asked, precision, recall, sent / 1e6))
+        rows.append(Row(budget, calls, precision, recall, sent / 1e6))
     return rows
 
 
-def _figures(edge: Edge, answers: Mapping[int, Detections], asked: frozenset[int]) -> tuple[float, float]:
-    """Give precision and recall at IoU 0.5."""
-    told = [
-        answers[index] if index in asked else found.at_least(edge.threshold) for index, found in enumerate(edge.found)
+def _figures(edge: Edge, answers: Mapping[int, Detections], sent: frozenset[int]) -> tuple[float, float]:
+    """Return precision and recall at IoU 0.5."""
+    detections = [
+        answers[index] if index in sent else found.at_least(edge.threshold) for index, found in enumerate(edge.found)
     ]
-    matches = coco_metrics(edge.dataset, told).matches
+    matches = coco_metrics(edge.dataset, detections).matches
     hits = sum(int(match.hits.sum()) for match in matches)
-    truths = sum(len(match.found_at) for match in matches)
+    truths = sum(len(match.matched_confidence) for match in matches)
     return hits / max(1, sum(int(match.scored.sum()) for match in matches)), hits / truths
 
 
 def _print(name: str, rows: Sequence[Row]) -> None:
-    print(f"\nin the cloud's place: {name}\n")
-    print("| unsure frames asked about | calls | sent | precision | recall | F1 |")
+    print(f"\noracle: {name}\n")
+    print("| uncertain frames sent | calls | sent | precision | recall | F1 |")
     print("| --- | --- | --- | --- | --- | --- |")
     for row in rows:
         print(
-            f"| {row.budget:.0%} | {row.asked} | {row.megabytes:.1f} MB | {row.precision:.3f} | {row.recall:.3f} | "
+            f"| {row.budget:.0%} | {row.calls} | {row.megabytes:.1f} MB | {row.precision:.3f} | {row.recall:.3f} | "
             f"{row.f1:.3f} |"
         )
 
@@ -186,28 +185,26 @@ def _plot(edge: Edge, worth: Mapping[str, Sequence[Row]], path: Path) -> None:
         shares = [row.budget * 100 for row in rows]
         axes.plot(shares, [row.precision for row in rows], "o-", color="#0072B2", label="precision")
         axes.plot(shares, [row.recall for row in rows], "s-", color="#D55E00", label="recall")
-        axes.set(xlabel="unsure frames asked about, %", ylim=(0, 1.02), title=f"asked: {Path(name).name}")
+        axes.set(xlabel="uncertain frames sent, %", ylim=(0, 1.02), title=f"oracle: {Path(name).name}")
         axes.grid(visible=True, alpha=0.3)
         axes.legend(loc="lower right")
-    figure.suptitle(f"{edge.model} on {len(edge.dataset.images)} pictures, IoU 0.5")
+    figure.suptitle(f"{edge.model} on {len(edge.dataset.images)} images, IoU 0.5")
     figure.savefig(path, dpi=120, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def _collect(edge: Edge, oracle: Oracle, folder: Path) -> None:
-    collection = Collection(
-        folder, megabytes=1000, longest_side=_LONGEST_SIDE, quality=_QUALITY, origin="bench/stand-in"
-    )
+    collection = Collection(folder, megabytes=1000, longest_side=_LONGEST_SIDE, quality=_QUALITY, origin="bench/oracle")
     for index in edge.unsure:
         image = edge.dataset.images[index]
         frame = Frame(load_image(image), datetime.now(timezone.utc), 0, index, image.path.name)
         found = edge.found[index]
-        told = len(found.at_least(edge.threshold))
-        collection.add(frame, EdgeResult(found, told, edge.model), oracle(image))
+        above_threshold = len(found.at_least(edge.threshold))
+        collection.add(frame, EdgeResult(found, above_threshold, edge.model), oracle(image))
         if collection.fault is not None:
             raise SystemExit(collection.fault)
     collection.close()
     kept = collection.counts
-    print(f"{kept.pictures} of {len(edge.dataset.images)} pictures kept, {kept.megabytes:.1f} MB")
+    print(f"{kept.pictures} of {len(edge.dataset.images)} images kept, {kept.megabytes:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Whether the agent's memory stays flat: runs it as its user does, and watches its resident memory.
+"""Check that the agent's memory does not grow: run it and monitor its resident memory.
 
-    python bench/soak.py --minutes 60                     the drawn scene at full speed, results thrown away
+    python bench/soak.py --minutes 60                     the synthetic scene at full speed, results discarded
     python bench/soak.py --minutes 1440 -- --camera 0 --broker mqtt://127.0.0.1
 
-What follows `--` are options of `beeagent`. Linux only. Exit code 1 if memory grew by more than `--limit` megabytes
-(10^6 bytes) between the end of the warm-up and the end, each taken as the median of five minutes or of a tenth of the
-time, whichever is less.
+The arguments after `--` are options of `beeagent`. Linux only. The exit code is 1 if memory grew by more than
+`--limit` megabytes (10^6 bytes) from the end of the warm-up to the end of the run, each taken as the median of five
+minutes or of a tenth of the time, whichever is less.
 """
 
 import argparse
@@ -24,15 +24,15 @@ _SAMPLES_A_MINUTE = 30
 
 
 def main() -> int:
-    """Run, watch, print a line a minute and the verdict."""
+    """Run the agent, print its memory each minute and the growth at the end, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--limit", type=float, default=5.0, help="megabytes of growth, at most")
-    parser.add_argument("options", nargs="*", help="of beeagent, after --")
+    parser.add_argument("--limit", type=float, default=5.0, help="maximum growth in megabytes")
+    parser.add_argument("options", nargs="*", help="options of beeagent, after --")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="beeagent-soak-") as folder:
         command = [sys.executable, "-m", "beeagent", *(arguments.options or _FULL_SPEED), "--state-dir", folder]
-        agent = subprocess.Popen(command)  # noqa: S603 - what the caller asked for
+        agent = subprocess.Popen(command)  # noqa: S603 - our own command
         try:
             samples = _watch(agent, minutes=arguments.minutes)
         finally:

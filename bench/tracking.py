@@ -1,15 +1,16 @@
-"""Judge the tracker beside ByteTrack, on the same detections at several frame rates.
+"""Compare the tracker with ByteTrack, on the same detections at several frame rates.
 
     uv venv .venv-tracking && uv pip install --python .venv-tracking --editable . trackers trackeval
     .venv-tracking/bin/python bench/tracking.py compare
     .venv-tracking/bin/python bench/tracking.py compare --tune      # also a search for ByteTrack's best parameters
     .venv-tracking/bin/python bench/tracking.py speed --bees 50
 
-Truth comes from two simulations. `flights` is a busy entrance from the front: bees fly in at 15 to 45 body lengths a
-second, brake, land and walk into the slot, others walk out and take off, some hover. `colony` is the motion of the
-agent's synthetic camera. From the truth at 30 frames/s come detections with noise, misses (in bursts, and more in
-flight) and false alarms, all from one seed; lower rates are every second, third and sixth frame of the same detections.
-HOTA, IDF1 and identity switches are those of the package trackeval, at an IoU of 0.5 where they need one.
+The ground truth comes from two simulations. `flights` is a busy entrance from the front: bees fly in at 15 to 45 body
+lengths a second, brake, land and walk into the slot, others walk out and take off, some hover. `colony` is the motion
+of the agent's synthetic camera. Detections are the ground truth at 30 frames/s with noise, misses (in bursts, and more
+in flight) and false alarms, all from one seed; lower rates use every second, third and sixth frame of the same
+detections.
+HOTA, IDF1 and identity switches are computed by the package trackeval, the latter two at an IoU of 0.5.
 """
 
 import argparse
@@ -33,14 +34,14 @@ from numpy.typing import NDArray
 
 SIZE = (1280, 720)
 RATES = (30, 15, 10, 5)
-TUNING_SEEDS = (101, 102)  # the parameters of our tracker were chosen on them too
+TUNING_SEEDS = (101, 102)  # on which the parameters of our tracker were chosen, too
 
 Boxes = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The truth and the detections of one frame."""
+    """Ground truth and detections of one frame."""
 
     identities: NDArray[np.int64]
     boxes: Boxes
@@ -165,7 +166,7 @@ class Flights:
 
 
 class SyntheticColony:
-    """The motion of the agent's synthetic camera, without its drawing."""
+    """The motion of the agent's synthetic camera, without drawing."""
 
     def __init__(self, seed: int) -> None:
         slot = (round(0.3 * SIZE[0]), round(0.3 * SIZE[1]), round(0.7 * SIZE[0]), round(0.38 * SIZE[1]))
@@ -182,13 +183,13 @@ class SyntheticColony:
     def truth(self) -> Iterator[tuple[int, float, float, float, float, bool]]:
         """Yield identity, x, y, length, heading and whether it flies."""
         for bee in self._colony.bees:
-            # The bee is kept, so that no other can get its id().
+            # Keep the bee, so that no other object can have its id().
             identity, _ = self._identities.setdefault(id(bee), (len(self._identities) + 1, bee))
             yield identity, bee.x, bee.y, self._length, bee.heading, bee.flying
 
 
 def scene_frames(scene: Flights | SyntheticColony, *, seed: int, seconds: float) -> list[Frame]:
-    """Return the truth of a scene at 30 frames/s, with detections as a good model would make them."""
+    """Return the ground truth of a scene at 30 frames/s, with the detections of a simulated good model."""
     rng = np.random.default_rng(seed + 1000)
     missed_before: set[int] = set()
     frames = []
@@ -258,20 +259,20 @@ def run_beeagent(frames: Sequence[Frame], rate: float, options: TrackerOptions |
     return outputs
 
 
-def run_byte_track(frames: Sequence[Frame], rate: float, **parameters: Any) -> list[Output]:  # noqa: ANN401 - its own
-    """Return what ByteTrack makes of the detections."""
-    import supervision  # noqa: PLC0415 - of an environment of its own
+def run_byte_track(frames: Sequence[Frame], rate: float, **parameters: Any) -> list[Output]:  # noqa: ANN401 - ByteTrack's
+    """Return the tracks of ByteTrack."""
+    import supervision  # noqa: PLC0415 - in an environment of its own
     import trackers  # noqa: PLC0415
 
     tracker = trackers.ByteTrackTracker(frame_rate=rate, **parameters)
     outputs = []
     for frame in frames:
-        given = supervision.Detections(
+        detections = supervision.Detections(
             xyxy=frame.detections.xyxy(SIZE),
             confidence=frame.detections.confidences,
             class_id=frame.detections.class_ids,
         )
-        tracked = tracker.update(given)
+        tracked = tracker.update(detections)
         if tracked.tracker_id is None or not len(tracked):
             outputs.append((np.empty(0, np.int64), np.empty((0, 4))))
             continue
@@ -280,9 +281,9 @@ def run_byte_track(frames: Sequence[Frame], rate: float, **parameters: Any) -> l
     return outputs
 
 
-def judge(sequences: Iterable[tuple[Sequence[Frame], Sequence[Output]]]) -> dict[str, float]:
-    """Return HOTA, IDF1 and the identity switches over all sequences, as trackeval has them."""
-    from trackeval.metrics import CLEAR, HOTA, Identity  # noqa: PLC0415 - of an environment of its own
+def evaluate(sequences: Iterable[tuple[Sequence[Frame], Sequence[Output]]]) -> dict[str, float]:
+    """Return HOTA, IDF1 and the identity switches over all sequences, as computed by trackeval."""
+    from trackeval.metrics import CLEAR, HOTA, Identity  # noqa: PLC0415 - in an environment of its own
 
     quiet = {"PRINT_CONFIG": False}
     metrics = {
@@ -338,12 +339,12 @@ def scenes(seeds: Sequence[int], seconds: float) -> dict[str, list[list[Frame]]]
 def figures(sequences: Sequence[Sequence[Frame]], rate: int, run: Run) -> dict[str, float]:
     """Return the figures of a tracker over these sequences at a frame rate that divides 30."""
     thinned = [list(frames[:: 30 // rate]) for frames in sequences]
-    return judge([(frames, run(frames, rate)) for frames in thinned])
+    return evaluate([(frames, run(frames, rate)) for frames in thinned])
 
 
 def tune_byte_track(made: dict[str, list[list[Frame]]]) -> dict[str, Any]:
     """Return the parameters of ByteTrack with the highest mean HOTA over all scenes and rates."""
-    from trackers.utils.iou import DIoU, IoU  # noqa: PLC0415 - of an environment of its own
+    from trackers.utils.iou import DIoU, IoU  # noqa: PLC0415 - in an environment of its own
 
     best: tuple[float, dict[str, Any]] = (-1.0, {})
     for activation, high, consecutive, (measure, threshold) in itertools.product(
@@ -357,8 +358,8 @@ def tune_byte_track(made: dict[str, list[list[Frame]]]) -> dict[str, Any]:
             "iou": measure,
         }
 
-        def run(frames: Sequence[Frame], rate: float, given: dict[str, Any] = parameters) -> list[Output]:
-            return run_byte_track(frames, rate, **given)
+        def run(frames: Sequence[Frame], rate: float, options: dict[str, Any] = parameters) -> list[Output]:
+            return run_byte_track(frames, rate, **options)
 
         mean = statistics.mean(figures(sequences, rate, run)["HOTA"] for sequences in made.values() for rate in RATES)
         if mean > best[0]:
@@ -367,7 +368,7 @@ def tune_byte_track(made: dict[str, list[list[Frame]]]) -> dict[str, Any]:
 
 
 def compare(*, seeds: int, seconds: float, tune: bool) -> None:
-    """Print the table, and the same as JSON lines on standard error."""
+    """Print a table, and the same figures as JSON lines on standard error."""
     runs: dict[str, Run] = {"beeagent": run_beeagent, "ByteTrack": run_byte_track}
     if tune:
         parameters = tune_byte_track(scenes(TUNING_SEEDS, 20))
@@ -389,7 +390,7 @@ def compare(*, seeds: int, seconds: float, tune: bool) -> None:
 
 
 def speed(bees: int) -> None:
-    """Print the time of one update with about so many bees in view."""
+    """Print the time of an update with about this number of bees in view."""
     frames = scene_frames(Flights(7, rate=bees / 2.05), seed=7, seconds=20)
     for rate in (30, 10):
         tracker, times = Tracker(), []
@@ -399,14 +400,14 @@ def speed(bees: int) -> None:
             tracker.update(frame.detections, at_s=index / rate, frame_size=SIZE)
             times.append((time.thread_time_ns() - began) / 1e6)
         print(
-            f"{rate} frames/s, {statistics.mean(len(frame.detections) for frame in chosen):.0f} detections a frame: "
+            f"{rate} frames/s, {statistics.mean(len(frame.detections) for frame in chosen):.0f} detections per frame: "
             f"mean {statistics.mean(times):.2f} ms, 95th percentile {statistics.quantiles(times, n=20)[-1]:.2f} ms of "
             "processor time"
         )
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
     comparing = commands.add_parser("compare")
@@ -414,11 +415,11 @@ def main() -> None:
     comparing.add_argument("--seeds", type=int, default=5)
     comparing.add_argument("--seconds", type=float, default=60)
     commands.add_parser("speed").add_argument("--bees", type=int, default=50)
-    given = parser.parse_args()
-    if given.command == "speed":
-        speed(given.bees)
+    args = parser.parse_args()
+    if args.command == "speed":
+        speed(args.bees)
     else:
-        compare(seeds=given.seeds, seconds=given.seconds, tune=given.tune)
+        compare(seeds=args.seeds, seconds=args.seconds, tune=args.tune)
 
 
 if __name__ == "__main__":

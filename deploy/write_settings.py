@@ -26,29 +26,30 @@ _SERVICE: Final[dict[str, Any]] = {
 """The values that the template sets: those that a service needs."""
 
 _TEMPLATE_HEAD: Final = """\
-# /etc/beeagent/beeagent.toml: all settings. A key behind a # shows its default, or an example.
-# No secrets in here: everybody can read this file.
+# /etc/beeagent/beeagent.toml: all settings. A commented-out key shows its default, or an example.
+# No secrets in this file: every user can read it.
 """
 
 _REFERENCE_HEAD: Final = """\
 # Settings
 
-Every setting has one name in three spellings. These are the same:
+All settings of the agent, with their values and defaults. A setting can be a key in the TOML file, an environment
+variable, or an option. These three are the same:
 
-| where | spelling |
+| source | example |
 | --- | --- |
-| TOML file (`--config beeagent.toml`) | `[camera]`, and below it `timeout = 3` |
+| TOML file (`--config beeagent.toml`) | `timeout = 3` in section `[camera]` |
 | environment | `BEEAGENT_CAMERA_TIMEOUT=3` |
 | command line | `--camera-timeout 3` |
 
-The environment name is the name of the option in capitals, with `BEEAGENT_` in front and underscores for hyphens. The
+The environment variable is the option in capitals, with the prefix `BEEAGENT_` and underscores for hyphens. The
 command line overrides the environment, and the environment overrides the file.
 [`deploy/systemd/beeagent.toml`](https://github.com/beeagent/beeagent/blob/main/deploy/systemd/beeagent.toml) is a file
 with all settings.
 
-A file may also have the names of the environment, in small letters and without sections (`camera_timeout = 3`), as
-before version 0.2. The configuration of a Greengrass component takes both forms. Its recipe has no sections, because a
-deployment is merged key by key with what the device already has.
+A file may also use the names of the environment variables in lower case, without prefix and sections, as before
+version 0.2: `camera_timeout = 3`. The configuration of a Greengrass component accepts both forms. Its recipe has no
+sections, because a deployment is merged with the existing configuration key by key.
 
 `path`, `labels`, `threshold`, `tiles`, `regions` and `max_inference_rate` of `[model]` can change while the agent
 runs: change the file and send SIGHUP. All others need a restart. SIGHUP also reads the file of `places` again.
@@ -79,7 +80,7 @@ def _sections() -> Iterator[tuple[str, str, list[Setting]]]:
 def _reference() -> str:
     parts = [_REFERENCE_HEAD]
     for section, description, settings in _sections():
-        parts += [f"\n## `[{section}]`\n", f"{description}\n", "| key | option | what it does | values | default |"]
+        parts += [f"\n## `[{section}]`\n", f"{description}\n", "| key | option | description | values | default |"]
         parts.append("| --- | --- | --- | --- | --- |")
         parts += [_row(setting) for setting in settings]
     return "\n".join(parts).replace("\n\n\n", "\n\n") + "\n"
@@ -135,16 +136,16 @@ def _line(setting: Setting) -> str:
 
 def _recipe(text: str) -> str:
     """Replace the comments between the note on all other settings and the manifests."""
-    head, note, rest = text.partition("`device` is the thing's name unless set.\n")
+    head, note, rest = text.partition("`device` defaults to the thing's name.\n")
     _, manifests, tail = rest.partition("Manifests:\n")
-    given = set(re.findall(r"^    ([a-z_]+): ", head, re.MULTILINE))
-    lines = [f"    # {name}: {_yaml(setting)}\n" for name, setting in settings_by_name().items() if name not in given]
+    present = set(re.findall(r"^    ([a-z_]+): ", head, re.MULTILINE))
+    lines = [f"    # {name}: {_yaml(setting)}\n" for name, setting in settings_by_name().items() if name not in present]
     return head + note + "".join(lines) + manifests + tail
 
 
 def _yaml(setting: Setting) -> str:
     if setting.name == "mqtt_password":
-        return 'null  # give "secret:NAME#KEY": a deployment is readable in plain text'
+        return 'null  # set "secret:NAME#KEY": a deployment is readable in plain text'
     return setting.default if isinstance(setting.default, str) else json.dumps(setting.default)
 
 

@@ -17,7 +17,7 @@ parser.add_argument("model", help="a bundle folder, a .tflite file, or the name 
 parser.add_argument("image")
 parser.add_argument("out", help="the image with the detections drawn")
 parser.add_argument("--labels", help="a text file with a label a line, for a .tflite without labels packed in")
-parser.add_argument("--threshold", type=float, help="confidence from which a detection counts")
+parser.add_argument("--threshold", type=float, help="minimum confidence of a detection")
 arguments = parser.parse_args()
 
 image = cv2.imread(arguments.image)

@@ -1,4 +1,4 @@
-"""Settings come from four places, in one order, and an error names the place of the mistake."""
+"""Settings come from four sources with a fixed precedence, and an error names the source."""
 
 import contextlib
 import json
@@ -57,6 +57,7 @@ def test_every_setting_in_file_sections_component_and_environment(
         "rekognition_hourly_price": 8.0, "collect": "kept", "collect_megabytes": 20.0,
         "active": "sunrise-30m..sunset+30m", "latitude": 46.95, "longitude": 7.45,
         "greengrass_confirm": "accepted", "track": True, "places": "/places.toml", "traffic_interval": 30.5,
+        "unusual_traffic": False,
         "state_interval": 12.5, "home_assistant": True, "home_assistant_prefix": "ha",
         "page": True, "page_host": "192.0.2.1", "page_port": 8443, "page_hosts": "bees.example.org,hive.lan:8443",
         "page_password_file": "/w", "page_certificate_file": "/pc", "page_key_file": "/pk",
@@ -265,7 +266,7 @@ def test_toml_that_exhausts_its_parser_is_refused(text: str, tmp_path: Path) -> 
         ("device", "a/b", "give 1 to 64 characters, without / + #"),
     ],
 )
-def test_errors_say_what_is_allowed(key: str, value: str, words: str) -> None:
+def test_errors_list_the_allowed_values(key: str, value: str, words: str) -> None:
     with pytest.raises(InputError, match=re.escape(words)):
         load_settings({key: value}, config=None)
 

@@ -1,4 +1,4 @@
-"""Detect bees, or what else a TFLite model detects, in images and camera frames, and publish the results over MQTT.
+"""Detect bees, or other objects of a TFLite model, in images and camera frames, and publish the results over MQTT.
 
     from beeagent import Detector
 
@@ -6,8 +6,8 @@
         print(detection.label, detection.confidence, detection.box)
 
 The names in `__all__` are the public API; everything else may change without notice. They are imported on first use
-(PEP 562): `import beeagent` itself loads neither NumPy nor OpenCV. Never imports `beeagent_models` or
-`beeagent_export`, which may import this package.
+(PEP 562): `import beeagent` itself loads neither NumPy nor OpenCV. This package does not import `beeagent_models` or
+`beeagent_export`, which import it.
 """
 
 TYPE_CHECKING = False  # without importing `typing`
@@ -31,8 +31,8 @@ def lazy_exports(package: str, modules: "Mapping[str, tuple[str, ...]]") -> "Cal
     """Return the `__getattr__` of a package whose public names are imported on first use (PEP 562).
 
     Args:
-        package: its `__name__`.
-        modules: the public names by module of the package.
+        package: `__name__` of the package.
+        modules: public names by module.
     """
     module_of = {name: module for module, names in modules.items() for name in names}
 
@@ -46,7 +46,7 @@ def lazy_exports(package: str, modules: "Mapping[str, tuple[str, ...]]") -> "Cal
     return get
 
 
-if not TYPE_CHECKING:  # a type checker would accept any name
+if not TYPE_CHECKING:  # `__getattr__` would make a type checker accept any name
     __getattr__ = lazy_exports(
         __name__,
         {

@@ -1,6 +1,6 @@
 """The command `beeagent`, also as `python -m beeagent`.
 
-Light: only what is built into Python is imported before Ctrl-C is handled. Even `signal` imports for milliseconds.
+Only built-in modules are imported before Ctrl-C is handled: even importing `signal` takes milliseconds.
 """
 
 import _signal as signal  # type: ignore[import-not-found]  # the standard library's `signal` without its enums
@@ -16,31 +16,31 @@ _IMPORT = "<frozen importlib._bootstrap>"
 
 
 def main() -> None:
-    """Run the command line; interrupted at any moment, leave with exit code 130 and without a traceback."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored, as under nohup
+    """Run the command line; if interrupted at any time, exit with 130 and without a traceback."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not if it is ignored, as under nohup
         signal.signal(signal.SIGINT, _interrupt)
     try:
-        from beeagent.cli.app import main as run_command_line  # noqa: PLC0415 - see above
+        from beeagent.cli.app import main as run_command_line  # noqa: PLC0415 - slow
 
         run_command_line()
     except KeyboardInterrupt:
         sys.exit(_EXIT_INTERRUPTED)
     finally:
         if signal.getsignal(signal.SIGINT) is _interrupt:
-            signal.signal(signal.SIGINT, _leave)
+            signal.signal(signal.SIGINT, _exit)
 
 
 def _interrupt(number: int, frame: "FrameType | None") -> None:
-    """Raise KeyboardInterrupt, unless a module is being imported: some turn it into another error, or pass over it."""
+    """Raise KeyboardInterrupt; exit during an import, since some modules convert or ignore the exception."""
     inner = frame
     while inner is not None:
         if inner.f_code.co_filename == _IMPORT:
-            _leave(number, frame)
+            _exit(number, frame)
         inner = inner.f_back
     raise KeyboardInterrupt
 
 
-def _leave(_number: int, _frame: "FrameType | None") -> None:
+def _exit(_number: int, _frame: "FrameType | None") -> None:
     os._exit(_EXIT_INTERRUPTED)
 
 

@@ -1,4 +1,4 @@
-"""Errors that a user can cause, each reported in one line; among them a missing extra."""
+"""Errors that are reported to the user in one line, such as a missing extra."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +14,7 @@ class BeeagentError(Exception):
     """An error that is reported in one line, without a traceback; the command line exits with 1.
 
     Args:
-        message: what went wrong. Characters that cannot be printed in one line, such as a line break in a quoted
-            file name, are escaped.
+        message: description of the error. Unprintable characters, such as a line break in a file name, are escaped.
     """
 
     def __init__(self, message: str) -> None:
@@ -25,7 +24,7 @@ class BeeagentError(Exception):
 class InputError(BeeagentError):
     """Invalid input from the user: an option, a file, a model, an address.
 
-    The message names the thing, its value and the remedy; the command line exits with 2.
+    The message states the subject, its value and the remedy; the command line exits with 2.
     """
 
 
@@ -34,11 +33,11 @@ def requires_extra(extra: str, *, feature: str = "this command") -> Iterator[Non
     """Run a block that imports packages of an extra.
 
     Args:
-        extra: name of the extra that provides them, or several with commas between them.
-        feature: what needs them, for the error.
+        extra: name of the extra that provides the packages, or several separated by commas.
+        feature: name of the feature that needs them, for the error.
 
     Raises:
-        InputError: a package is missing; names the extra to install.
+        InputError: a package is missing; the message names the extra to install.
     """
     try:
         yield
@@ -50,19 +49,19 @@ def requires_extra(extra: str, *, feature: str = "this command") -> Iterator[Non
 
 
 def install_hint(extra: str) -> str:
-    """Return how to install an extra, or several with commas between them, for an error. beeagent is in no index."""
+    """Return the command that installs extras, separated by commas, for errors. beeagent is not on PyPI."""
     return f"pip install '.[{extra}]' in the folder of beeagent's sources"
 
 
 def validation_problems(error: "ValidationError", *, within: str = "") -> list[str]:
-    """Return what is wrong with data from outside, one text each: `place.of.the.value: what is wrong`.
+    """Return the problems in external data, as texts of the form `path.of.the.value: problem`.
 
     Args:
-        error: of pydantic.
-        within: place of the data in its document; empty for the whole.
+        error: error raised by pydantic.
+        within: path of the data in its document; empty for the whole document.
     """
     problems = []
-    for each in error.errors():
-        place = ".".join(str(part) for part in (within, *each["loc"]) if part != "")
-        problems.append(f"{place}: {each['msg']}" if place else each["msg"])
+    for details in error.errors():
+        path = ".".join(str(part) for part in (within, *details["loc"]) if part != "")
+        problems.append(f"{path}: {details['msg']}" if path else details["msg"])
     return problems

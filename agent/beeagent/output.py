@@ -1,4 +1,4 @@
-"""What the process writes: its log, standard output that may fail or block, files; text made safe for them."""
+"""Output of the process: log, standard output that may fail or block, files, and sanitised text."""
 
 import io
 import json
@@ -26,27 +26,27 @@ _STOP_CHECK_S: Final = 0.1
 
 
 def shown(text: str, *, most: int = _MAX_TEXT) -> str:
-    """Return text from outside as it can be shown in a terminal.
+    """Sanitise external text for a terminal.
 
-    Control, format and unassigned characters are replaced, and text beyond `most` characters is cut.
+    Control, format and unassigned characters are replaced, and text beyond `most` characters is truncated.
     """
     cut = text if len(text) <= most else f"{text[: most - 1]}…"
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in cut)
 
 
 def redacted(url: str) -> str:
-    """Return an address without user, password, query and fragment, where secrets are.
+    """Return an address without user, password, query and fragment, which may be secret.
 
-    Everything before the last `@` counts as user and password, so that a password with a `/`, `?` or `@` in it is
-    removed as a whole.
+    Everything before the last `@` counts as user and password, so that a password that contains `/`, `?` or `@` is
+    removed completely.
     """
     # Without a scheme, `://` may be a part of the password.
     match = re.match("[A-Za-z][A-Za-z0-9+.-]*://", url)
     scheme, rest = (match[0], url[match.end() :]) if match else ("", url)
     if "@" in rest:
         rest = "***@" + rest.rpartition("@")[2]
-    shown = re.split("[?#]", rest, maxsplit=1)
-    return scheme + shown[0] + ("?***" if len(shown) > 1 else "")
+    parts = re.split("[?#]", rest, maxsplit=1)
+    return scheme + parts[0] + ("?***" if len(parts) > 1 else "")
 
 
 def unwritable(error: OSError) -> BeeagentError:
@@ -57,21 +57,21 @@ def unwritable(error: OSError) -> BeeagentError:
 class LineOutput:
     """Writes lines to standard output.
 
-    A slow reader is waited for. Once the agent is stopping, a reader that does not read is no longer waited for, and
-    its last line may be cut. A reader that has closed the pipe, as `head` does, stops the agent.
+    It waits for a slow reader, but not once the agent is stopping: then the last line may be truncated. A reader that
+    closes the pipe, such as `head`, stops the agent.
 
     Args:
-        stopping: set when the agent is to stop, also by this class.
+        stopping: event that stops the agent, which this class may set too.
     """
 
     def __init__(self, stopping: threading.Event) -> None:
         self._stopping = stopping
 
     def write(self, line: bytes) -> None:
-        """Write a line, given without line break.
+        """Write a line and a line break.
 
         Raises:
-            BeeagentError: it cannot be written, for lack of disk space for instance.
+            BeeagentError: the line cannot be written, for example because the disk is full.
         """
         if sys.stdout is None:  # closed before the start
             self._stopping.set()
@@ -92,22 +92,22 @@ class LineOutput:
 
 class _Descriptor(io.FileIO):
     def write(self, data: "ReadableBuffer") -> int:
-        """Write; after a failure discard the rest, since Python flushes its buffer once more at exit."""
+        """Write; after a failure, discard the rest, since Python flushes its buffer again at exit."""
         try:
             return super().write(data)
         except OSError as error:
-            with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - no path of a user's
-                os.dup2(nowhere.fileno(), self.fileno())
-            if isinstance(error, BrokenPipeError):  # the reader has closed it, as `| head` does
+            with open(os.devnull, "wb") as devnull:  # noqa: PTH123 - a constant path
+                os.dup2(devnull.fileno(), self.fileno())
+            if isinstance(error, BrokenPipeError):  # closed by the reader, such as `| head`
                 raise
             raise unwritable(error) from error
 
 
 @contextmanager
 def checked_output() -> Iterator[None]:
-    """While entered, make `sys.stdout` raise a BeeagentError where it cannot be written to, and flush it at the end.
+    """Make `sys.stdout` raise BeeagentError within the context if it cannot be written to, and flush it at the end.
 
-    A replacement of standard output, such as a test's, is left as it is.
+    A replaced standard output, such as in a test, is left unchanged.
     """
     output = sys.stdout
     if output is None or output is not sys.__stdout__ or not isinstance(output, io.TextIOWrapper):
@@ -155,8 +155,8 @@ def configure_log(form: Literal["text", "json"], *, stream: TextIO | None = None
     """Write the log of this process to a stream.
 
     Args:
-        form: `text` for people, `json` for machines.
-        stream: where to write; None for standard error.
+        form: format of the log, `text` or `json`.
+        stream: stream to write to; None for standard error.
         level: minimum level.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
@@ -165,7 +165,7 @@ def configure_log(form: Literal["text", "json"], *, stream: TextIO | None = None
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)  # for libraries
     logging.getLogger("beeagent").setLevel(level)
-    # It logs each failed connection as an error; the agent reports those itself.
+    # It logs each failed connection as an error, which the agent reports itself.
     logging.getLogger("awsiot").setLevel(logging.CRITICAL)
 
 
@@ -180,10 +180,10 @@ def write_file(path: Path, chunks: Iterable[bytes], *, mode: int = 0o600) -> Non
     Args:
         path: the file; its folder exists.
         chunks: the content.
-        mode: permissions, to which the umask applies; by default, only its owner can read it.
+        mode: permissions, to which the umask applies; readable only by the owner by default.
 
     Raises:
-        OSError: it cannot be written; what was there is unchanged.
+        OSError: the file cannot be written; an existing file is unchanged.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -200,7 +200,7 @@ def write_file(path: Path, chunks: Iterable[bytes], *, mode: int = 0o600) -> Non
 
 
 def _sync_folder(folder: Path) -> None:
-    """Sync the names in a folder to disk, where its file system can."""
+    """Sync the entries of a folder to disk, if its file system supports it."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with suppress(OSError):
@@ -209,7 +209,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def prepare_tables(  # noqa: PLR0913 - what tells one of our SQLite files from others
+def prepare_tables(  # noqa: PLR0913 - keywords
     database: "sqlite3.Connection",
     name: str,
     *,
@@ -223,30 +223,30 @@ def prepare_tables(  # noqa: PLR0913 - what tells one of our SQLite files from o
 
     Args:
         database: the file, opened in autocommit mode.
-        name: of the file, for errors, such as `outbox /var/lib/beeagent/outbox.sqlite3`.
+        name: name of the file, for errors, such as `outbox /var/lib/beeagent/outbox.sqlite3`.
         tables: SQL that creates the tables.
-        version: of their format, 1 or more; kept in the file as `user_version`.
-        pragmas: set once the file is known not to be of another program: `journal_mode = WAL` changes it.
-        application_id: marks the file as one of these; 0 for no mark.
+        version: version of the format, 1 or more; stored in the file as `user_version`.
+        pragmas: pragmas to set after the check that the file is not of another program, since some change the file.
+        application_id: `application_id` of the file; 0 for none.
         upgrades: SQL that upgrades a file of an earlier version to this one.
 
     Raises:
-        InputError: the file is of another program or format; it is unchanged.
-        sqlite3.Error: it cannot be read or written.
+        InputError: the file is of another program or format; it is left unchanged.
+        sqlite3.Error: the file cannot be read or written.
     """
-    application, found, entries = (
+    application, file_version, entries = (
         int(database.execute(query).fetchone()[0])
         for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
     )
-    sql = (upgrades or {}).get(found)
-    if application == found == entries == 0:
+    sql = (upgrades or {}).get(file_version)
+    if application == file_version == entries == 0:
         sql = f"{tables}; PRAGMA application_id = {application_id}"
-    elif application != application_id or found == 0:
+    elif application != application_id or file_version == 0:
         raise InputError(f"{name} is an SQLite file of another program: move it away, or give another --state-dir")
-    elif found != version and sql is None:
+    elif file_version != version and sql is None:
         raise InputError(
-            f"{name} has format {found}, and this version of beeagent uses format {version}: use the version that "
-            "wrote it, or move it away"
+            f"{name} has format {file_version}, and this version of beeagent uses format {version}: use the version "
+            "that wrote it, or move it away"
         )
     for pragma in pragmas:
         database.execute(f"PRAGMA {pragma}")

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Builds the Greengrass component: one artifact for each platform, and the recipe that names them.
+"""Build the Greengrass component: one artifact per platform, and the recipe.
 
-Needs Python 3.10, git and uv, but neither AWS nor the GDK. The build is reproducible: the same commit and options give
-the same bytes, in any folder and at any time. It builds the commit or, with --uncommitted, the working tree.
-`build.py --help` lists the options; README.md describes what to do with the result.
+Needs Python 3.10, git and uv, but neither AWS nor the GDK. The build is reproducible: the same commit and options
+produce the same bytes, in any folder and at any time. It builds the commit or, with --uncommitted, the working tree.
+`build.py --help` lists the options; README.md describes the deployment of the result.
 """
 
 import argparse
@@ -29,7 +29,7 @@ _MAX_RECIPE_BYTES: Final = 16_000
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Build what the command line asks for."""
+    """Build the component with the options of the command line."""
     options = parse(arguments)
     with tempfile.TemporaryDirectory() as scratch:
         source = _repository() if options.uncommitted else _commit(Path(scratch) / "source")
@@ -83,7 +83,7 @@ def recipe_for(source: Path, options: argparse.Namespace, version: str) -> str:
     recipe = fill_recipe(template, values, conditions)
     for key, value in options.set:
         recipe = _with_default(recipe, key, value)
-    # The GDK fills in the bucket itself, with account and region in its name.
+    # The GDK replaces the bucket itself, by a name with account and region.
     if not options.gdk:
         place = f"s3://{options.bucket or bucket}/{name}/{version}/"
         recipe = recipe.replace("s3://BUCKET_NAME/COMPONENT_NAME/COMPONENT_VERSION/", place)
@@ -100,12 +100,12 @@ def _with_default(recipe: str, key: str, value: str) -> str:
 
 
 def fill_recipe(template: str, values: dict[str, str], conditions: set[str]) -> str:
-    """Fill in the template's `{NAME}`s, and omit each block from `# if WORD` to `# end` whose word is not a condition.
+    """Replace the placeholders `{NAME}`, and omit each block from `# if WORD` to `# end` whose word is no condition.
 
     Args:
         template: text of `recipe.yaml`.
-        values: by name.
-        conditions: the words whose blocks are kept.
+        values: values of the placeholders, by name.
+        conditions: words whose blocks are kept.
     """
     kept: list[str] = []
     inside: str | None = None
@@ -149,9 +149,9 @@ def _fill_artifact(folder: Path, source: Path, wheel: Path, architecture: str, o
 
 
 def _zip(folder: Path, target: Path, time: int) -> None:
-    """Pack a folder reproducibly: files sorted, with one time and fixed modes, not compressed.
+    """Pack a folder reproducibly: sorted files, one time, fixed modes, no compression.
 
-    Most of it is wheels, which are compressed already; versions of zlib compress the rest differently.
+    Most files are wheels, which are compressed already; versions of zlib would compress the rest differently.
     """
     moment = dt.datetime.fromtimestamp(max(time, _MIN_ZIP_TIME), dt.timezone.utc)
     stamp = (moment.year, moment.month, moment.day, moment.hour, moment.minute, moment.second)
@@ -164,7 +164,7 @@ def _zip(folder: Path, target: Path, time: int) -> None:
 
 
 def _component(source: Path) -> tuple[str, str, str]:
-    """Return name, author and bucket from the GDK's configuration, where they are defined."""
+    """Return name, author and bucket from the configuration of the GDK."""
     config: dict[str, Any] = json.loads((source / "deploy" / "greengrass" / "gdk-config.json").read_text("utf-8"))
     ((name, component),) = config["component"].items()
     return name, component["author"], component["publish"]["bucket"]
@@ -175,7 +175,7 @@ def _repository() -> Path:
 
 
 def _commit(folder: Path) -> Path:
-    """Unpack the commit that is checked out into a folder, and return it."""
+    """Unpack the current commit into a folder, and return the folder."""
     if run("git", "-C", _repository(), "status", "--porcelain", "--untracked-files=no"):
         _log("the working tree has uncommitted changes, which are not in the component")
     folder.mkdir()
@@ -218,7 +218,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--broker",
         default="greengrass://iot-core",
         choices=("greengrass://iot-core", "greengrass://local"),
-        help="where results are published. Default: greengrass://iot-core",
+        help="destination of the results. Default: greengrass://iot-core",
     )
     parser.add_argument("--camera-name", default="camera", type=_level, help="name in topics. Default: camera")
     parser.add_argument("--topic-prefix", default="beeagent", type=_levels, help="default: beeagent")
@@ -232,15 +232,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--bucket", help="bucket of the artifacts. Default: the one in gdk-config.json")
     parser.add_argument(
-        "--out", type=Path, default=HERE / "greengrass-build", help="default: greengrass-build beside it"
+        "--out", type=Path, default=HERE / "greengrass-build", help="default: greengrass-build beside build.py"
     )
     parser.add_argument("--uncommitted", action="store_true", help="build the working tree instead of the commit")
-    parser.add_argument("--gdk", action="store_true", help="let the GDK, which runs this, fill in the bucket")
+    parser.add_argument("--gdk", action="store_true", help="let the GDK, which calls build.py, fill in the bucket")
     options = parser.parse_args(arguments)
     if options.offline and "arm" in (options.platform or ()):
         parser.error("--offline is not for --platform arm: OpenCV, NumPy and others have no wheels for it on the index")
     options.platform = options.platform or [name for name in PLATFORMS if not (options.offline and name == "arm")]
-    # Those of Raspberry Pi OS and Debian bookworm and trixie.
+    # The versions in Debian and Raspberry Pi OS bookworm and trixie.
     options.python = options.python or list(("3.11", "3.13") if options.offline else PYTHONS)
     arn = options.second_opinion
     if arn and not re.fullmatch(

@@ -1,7 +1,7 @@
-"""Checks a filled recipe: `python deploy/greengrass/check_recipe.py RECIPE.yaml ...`.
+"""Check a filled recipe: `python deploy/greengrass/check_recipe.py RECIPE.yaml ...`.
 
-A nucleus lite is case-sensitive and ignores unknown keys, and AWS's own schema does not find typing errors: they would
-show on the device, if at all. The recipe also must not permit more than the agent uses.
+A nucleus lite is case-sensitive and ignores unknown keys, and AWS's own schema does not detect typing errors. So they
+would appear only on the device, if at all. The recipe also must not permit more than the agent uses.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 import yaml
 from beeagent.errors import InputError, validation_problems
-from beeagent.messages import detections_topic, state_topic, status_topic, traffic_topic
+from beeagent.messages import detections_topic, events_topic, state_topic, status_topic, traffic_topic
 from beeagent.settings import load_settings, settings_by_name
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,7 +21,7 @@ _CREDENTIALS: Final = "aws.greengrass.TokenExchangeService"
 _SECRETS: Final = "aws.greengrass.SecretManager"
 _GET_SECRET: Final = "aws.greengrass#GetSecretValue"  # noqa: S105 - an operation
 _SECRET_ARN: Final = re.compile(r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:[A-Za-z0-9/_+=.@-]+")
-_VARIABLES: Final = ("{artifacts:path}", "{work:path}")  # those that have a value with every nucleus
+_VARIABLES: Final = ("{artifacts:path}", "{work:path}")  # variables that every nucleus replaces
 
 
 class _Part(BaseModel):
@@ -30,7 +30,7 @@ class _Part(BaseModel):
 
 class _Platform(_Part):
     os: Literal["linux"]
-    runtime: Literal["*"]  # without it, a nucleus lite ignores the manifest
+    runtime: Literal["*"]  # otherwise a nucleus lite ignores the manifest
     architecture: Literal["aarch64", "amd64", "arm"]
 
 
@@ -95,7 +95,7 @@ class _Recipe(_Part):
 
 
 def findings(text: str) -> list[str]:
-    """Return what is wrong with a recipe, one line each; empty if it is valid.
+    """Return the defects of a recipe, one line each; empty if it is valid.
 
     Args:
         text: the filled recipe, in YAML.
@@ -119,21 +119,21 @@ def _dependencies(recipe: _Recipe) -> Iterator[str]:
 
 
 def _settings(recipe: _Recipe, text: str) -> Iterator[str]:
-    given = recipe.defaults.settings
+    defaults = recipe.defaults.settings
     try:
-        load_settings(given, config=None)
+        load_settings(defaults, config=None)
     except (InputError, TypeError) as error:
         yield f"DefaultConfiguration: {error}"
-    for key, value in given.items():
+    for key, value in defaults.items():
         if isinstance(value, str) and "{" in value:
             yield f"DefaultConfiguration: {key} is {value!r}, and no nucleus replaces recipe variables there"
-    if "mqtt_password" in given:
+    if "mqtt_password" in defaults:
         yield "DefaultConfiguration has a mqtt_password: everybody who may read the recipe can read it"
     commented = yaml.safe_load("\n".join(re.findall(r"^    # ([a-z_]+: .*)$", text, re.MULTILINE))) or {}
     known = settings_by_name()
     for key, setting in known.items():
         default = setting.default
-        if key in given:
+        if key in defaults:
             continue
         if key not in commented and key != "rekognition_project_version_arn":
             yield f"DefaultConfiguration lists {key} neither as a value nor as a comment"
@@ -144,13 +144,14 @@ def _settings(recipe: _Recipe, text: str) -> Iterator[str]:
 
 
 def _needed_permissions(settings: Mapping[str, Any]) -> dict[str, dict[str, set[str]]]:
-    """Return the operations that the agent uses, by service, with their topics."""
+    """Return the operations that the agent uses, with their topics, by service."""
     prefix, camera = settings.get("topic_prefix", "beeagent"), settings.get("camera_name", "camera")
     local = settings.get("broker") == "greengrass://local"
-    # The matcher of local pubsub does not support MQTT's wildcard; neither does `{iot:thingName}` work everywhere.
+    # Local pubsub does not support the wildcard of MQTT, and `{iot:thingName}` does not work everywhere.
     topics = (
         detections_topic(prefix, "thing", camera),
         traffic_topic(prefix, "thing", camera),
+        events_topic(prefix, "thing", camera),
         state_topic(prefix, "thing", camera),
         status_topic(prefix, "thing"),
     )
@@ -216,7 +217,7 @@ def _manifests(recipe: _Recipe) -> Iterator[str]:
 def _script(step: str, script: str, version: str) -> Iterator[str]:
     for variable in re.findall(r"\{[^}]*\}?", script):
         if variable not in _VARIABLES:
-            yield f"{step}: {variable} is not a recipe variable that has a value with every nucleus: {_VARIABLES} are"
+            yield f"{step}: {variable} is not a recipe variable that every nucleus replaces: {_VARIABLES} are"
     if not script.startswith("exec ") or "\n" in script.strip():
         yield f"{step}: the script must be one line that begins with exec, or no signal reaches the agent"
     if "sudo" in script.split():
@@ -226,7 +227,7 @@ def _script(step: str, script: str, version: str) -> Iterator[str]:
 
 
 def main(paths: Sequence[str]) -> int:
-    """Check each file; return the exit code."""
+    """Check each file, and return the exit code."""
     code = 0
     for path in paths:
         for finding in findings(Path(path).read_text(encoding="utf-8")):

@@ -1,13 +1,13 @@
 """`python3 ARTIFACT.zip install FOLDER`: the component's `install` step on the device.
 
-`build.py` puts this module into the artifact as its `__main__`, so that Python can run the artifact. It needs only
-Python's standard library, and no nucleus. It creates a virtual environment in FOLDER, whose name contains the version:
-during an update the previous version still runs from its own folder. Nothing is done if FOLDER already has a working
-installation of this artifact: a classic nucleus installs at each of its starts, a nucleus lite also while the component
-runs, and there may be no network then.
+`build.py` puts this module into the artifact as `__main__`, so that Python can run the artifact. It needs only
+Python's standard library, and no nucleus. It creates a virtual environment in FOLDER, whose name contains the version,
+because during an update the previous version still runs from its own folder. It does nothing if FOLDER already has a
+working installation of this artifact: a classic nucleus installs at each of its starts, a nucleus lite also while the
+component runs, and there may be no network then.
 
-FOLDER/venv is a link to the environment in use. A new one is created beside it and replaces it once it works, so that a
-working one is never removed; the previous one stays until the next installation, as it may be running.
+FOLDER/venv is a link to the environment in use. A new environment is created beside it and replaces it once it works,
+so that a working one is never removed; the previous one is kept until the next installation, because it may be running.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ _PINNED = ("--only-binary", ":all:", "--require-hashes", "--ignore-requires-pyth
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Install this artifact, or exit with a line that says why not."""
+    """Install this artifact, or exit with an error line."""
     if len(arguments) != 2 or arguments[0] != "install":
         _fail("usage: python3 ARTIFACT.zip install FOLDER")
     artifact = Path(sys.argv[0]).resolve()
@@ -45,7 +45,7 @@ def install(artifact: Path, folder: Path) -> None:
     """Install the agent of `artifact` into `folder`, and run an inference to check it.
 
     Args:
-        artifact: created by `build.py`.
+        artifact: artifact created by `build.py`.
         folder: unchanged if it already has this installation; its parent contains the component's state.
     """
     with zipfile.ZipFile(artifact) as archive:
@@ -62,7 +62,7 @@ def install(artifact: Path, folder: Path) -> None:
             archive.extractall(environment / "unpacked")
             _make_environment(contents, environment)
             if not _infers(environment, folder):
-                _fail("the model does not run on this machine: the lines above say what is wrong")
+                _fail("the model does not run on this machine: see the lines above")
             (environment / STAMP).write_text(json.dumps(source), encoding="utf-8")
             _activate(environment, folder)
         except BaseException:
@@ -75,7 +75,7 @@ def install(artifact: Path, folder: Path) -> None:
 
 
 def _activate(environment: Path, folder: Path) -> None:
-    """Make `environment` the one in use; of the others, keep the previous one, which may be running."""
+    """Switch to `environment`, and remove the others except the previous one, which may be running."""
     link, unfinished = folder / ENVIRONMENT, folder / f"{ENVIRONMENT}.new"
     if link.is_dir() and not link.is_symlink():  # of an earlier version
         link.rename(folder / f"{ENVIRONMENT}-0")
@@ -92,7 +92,7 @@ def _activate(environment: Path, folder: Path) -> None:
 
 
 def _check_platform(contents: dict[str, Any]) -> None:
-    bits = struct.calcsize("P") * 8  # of this Python: a 64-bit kernel may have 32-bit programs
+    bits = struct.calcsize("P") * 8  # of this Python: a 64-bit kernel can run 32-bit programs
     machine = os.uname().machine
     if bits != contents["bits"] or not machine.startswith(tuple(contents["machines"])):
         _fail(
@@ -136,7 +136,7 @@ def _pip(environment: Path, *arguments: str | Path) -> None:
     )
     if done.returncode:
         _fail(
-            "the packages cannot be installed: the lines above say which. Without access to a package index, build the "
+            "packages cannot be installed: see the lines above. Without access to a package index, build the "
             "component with --offline"
         )
 
@@ -184,8 +184,8 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _fail(why: str) -> NoReturn:
-    sys.exit(f"beeagent install: {why}")
+def _fail(reason: str) -> NoReturn:
+    sys.exit(f"beeagent install: {reason}")
 
 
 if __name__ == "__main__":

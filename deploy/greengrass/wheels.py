@@ -1,4 +1,4 @@
-"""The packages in the component's artifacts: the agent's wheel, and its dependencies for a platform.
+"""Build the agent's wheel, and download its dependencies for a platform.
 
 uv resolves the versions, pip downloads wheels for other platforms, and `constraints.txt` beside this module pins the
 versions of the repository, with their hashes.
@@ -19,11 +19,11 @@ class Platform:
     """A platform of devices.
 
     Attributes:
-        bits: of its Python.
+        bits: word size of its Python, 32 or 64.
         machines: prefixes of `uname -m`.
-        uv: the platform's name in uv; empty where not all packages have wheels.
-        pip: its tags in pip.
-        extras: of the agent.
+        uv: name of the platform in uv; empty if not all packages have wheels for it.
+        pip: tags of the platform in pip.
+        extras: extras of the agent.
     """
 
     bits: int
@@ -41,20 +41,20 @@ def _glibc_tags(machine: str) -> tuple[str, ...]:
 PLATFORMS: Final = {
     "aarch64": Platform(64, ("aarch64",), "aarch64-manylinux_2_28", _glibc_tags("aarch64"), ("greengrass",)),
     "amd64": Platform(64, ("x86_64",), "x86_64-manylinux_2_28", _glibc_tags("x86_64"), ("greengrass",)),
-    # Neither awscrt nor LiteRT has a wheel there; OpenCV's and NumPy's come from piwheels, which Raspberry Pi OS asks.
+    # Neither awscrt nor LiteRT has a wheel for it. Those of OpenCV and NumPy are on piwheels, the default of Pi OS.
     "arm": Platform(32, ("arm", "aarch64"), "", (), ("tflite-runtime",)),
 }
 
 
 def requirements(wheel: Path, constraints: Path, platform: Platform, python: str, extras: Sequence[str]) -> str:
     """Return the dependencies of the agent in `wheel` as requirements with the hashes of `constraints`."""
-    asked = wheel.with_suffix(".in")
-    asked.write_text(f"beeagent[{','.join(extras)}] @ {wheel.as_uri()}\n", encoding="utf-8")
+    requested = wheel.with_suffix(".in")
+    requested.write_text(f"beeagent[{','.join(extras)}] @ {wheel.as_uri()}\n", encoding="utf-8")
     compiled = run(
         "uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate",
         "--only-binary", ":all:", "--python-version", python, "--python-platform", platform.uv,
-        "--constraints", constraints, asked,
-        # All of them are wheels: that Python is not needed.
+        "--constraints", constraints, requested,
+        # Only wheels are resolved, which does not need this Python.
         UV_PYTHON_DOWNLOADS="never",
     )  # fmt: skip
     pinned = _pins(constraints)
@@ -97,7 +97,7 @@ def build_wheel(source: Path, folder: Path, commit_time: int) -> Path:
 
 
 def run(*command: str | Path, **environment: str) -> str:
-    """Run a program and return its output; exit with a line if it fails."""
+    """Run a program and return its output; exit with an error line if it fails."""
     try:
         done = subprocess.run(
             list(map(str, command)), env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True, check=False
@@ -105,10 +105,10 @@ def run(*command: str | Path, **environment: str) -> str:
     except FileNotFoundError:
         fail(f"{command[0]} is not installed")
     if done.returncode:
-        fail(f"{command[0]} failed: the lines above say why")
+        fail(f"{command[0]} failed: see the lines above")
     return done.stdout
 
 
-def fail(why: str) -> NoReturn:
-    """Exit with a line that says why."""
-    sys.exit(f"build.py: {why}")
+def fail(reason: str) -> NoReturn:
+    """Exit with an error line."""
+    sys.exit(f"build.py: {reason}")

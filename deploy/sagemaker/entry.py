@@ -1,14 +1,15 @@
-"""What a SageMaker training job runs: train, export to a bundle, and measure it if there is something to measure on.
+"""Entry point of a SageMaker training job: train, export a bundle, and evaluate it if there are validation images.
 
-The channels of the job say on what:
+The channels of the job are
 
-- `training`, and others whose name begins so: labelled images, in any form that `beeagent train` takes;
-- `validation`, if given: labelled images that are only measured on, during training too, and choose the threshold;
-- `weights`, if given: one `.npz`, the ImageNet weights of a backbone to start from;
-- `checkpoint`, in its place: one `.npz`, a checkpoint of an earlier run to start from.
+- `training`, and others with this prefix: labelled images, in any format that `beeagent train` reads;
+- `validation` (optional): labelled images for validation during training, and for the threshold;
+- `weights` (optional): one `.npz` with ImageNet weights of the backbone;
+- `checkpoint` (optional, instead of `weights`): one `.npz`, the checkpoint of an earlier run.
 
-Hyperparameters are the options of `beeagent train` without their dashes (several values of one with blanks between),
-and `licence`, that of the weights. The job's model.tar.gz has the bundle, its report and the record of the run.
+Hyperparameters are the options of `beeagent train` without the leading dashes (several values are separated by
+spaces), and `licence`, the licence of the weights. The job's model.tar.gz has the bundle, its report and the record of
+the run.
 """
 
 import os
@@ -19,25 +20,25 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-_CHANNEL = "SM_CHANNEL_"  # and the channel's name in capitals: what the SageMaker Training Toolkit sets
+_CHANNEL = "SM_CHANNEL_"  # followed by the channel in capitals; set by the SageMaker Training Toolkit
 _EXPORT_OPTIONS = ("licence",)
-_GIVEN_BY_CHANNELS = ("data", "validate", "out", "backbone-weights", "warm-start")
+_CHANNEL_OPTIONS = ("data", "validate", "out", "backbone-weights", "warm-start")
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Do the job.
+    """Run the job.
 
     Args:
-        arguments: the hyperparameters, as the toolkit gives them: `--name value …`.
+        arguments: hyperparameters as the toolkit passes them, `--name value …`.
 
     Raises:
-        SystemExit: something is missing, or a command failed; its own words are in the log.
+        SystemExit: a channel is missing, or a command failed; its errors are in the log.
     """
     channels = {
         name[len(_CHANNEL) :].lower(): Path(path) for name, path in os.environ.items() if name.startswith(_CHANNEL)
     }
     options = _options(arguments)
-    # Here the job's checkpoints are mirrored to S3 and back: a job that was interrupted goes on where it was.
+    # SageMaker mirrors this folder to S3 and back, so that an interrupted job resumes.
     run = Path(os.environ.get("BEEAGENT_CHECKPOINTS", "/opt/ml/checkpoints")) / "run"
     model = Path(os.environ["SM_MODEL_DIR"])
     data = [path for name, path in sorted(channels.items()) if name.startswith("training")]
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def beeagent(*arguments: str) -> None:
-    """Run a command of beeagent; its output is the job's log."""
+    """Run a command of beeagent; its output goes to the log of the job."""
     sys.stdout.write(f"{shlex.join(['beeagent', *arguments])}\n")
     sys.stdout.flush()
     done = subprocess.run([sys.executable, "-m", "beeagent", *arguments], check=False)
@@ -69,14 +70,14 @@ def beeagent(*arguments: str) -> None:
 
 
 def _options(arguments: Sequence[str]) -> dict[str, list[str]]:
-    """Read `--name value` pairs; a value with blanks is several."""
+    """Parse `--name value` pairs; a value with spaces is a list."""
     options: dict[str, list[str]] = {}
     for name, value in zip(arguments[::2], arguments[1::2], strict=True):
         if not name.startswith("-"):
             raise SystemExit(f"hyperparameter {name!r}: expected --NAME VALUE")
         plain = name.lstrip("-").replace("_", "-")
-        if plain in _GIVEN_BY_CHANNELS:
-            raise SystemExit(f"hyperparameter {plain!r}: is given by the job's channels, leave it out")
+        if plain in _CHANNEL_OPTIONS:
+            raise SystemExit(f"hyperparameter {plain!r}: is set by the job's channels; remove it")
         options[plain] = [value] if plain in _EXPORT_OPTIONS else value.split()
     return options
 
@@ -88,7 +89,7 @@ def _weights(channels: dict[str, Path]) -> list[str]:
             continue
         found = sorted(channels[channel].glob("*.npz"))
         if len(found) != 1:
-            raise SystemExit(f"channel {channel!r} holds {len(found)} .npz files: put exactly one there")
+            raise SystemExit(f"channel {channel!r} has {len(found)} .npz files: it must have exactly one")
         words += [option, str(found[0])]
     return words
 

@@ -1,4 +1,4 @@
-"""A trained EfficientDet in; a quantized, standard TFLite model in a bundle out.
+"""Exports a trained EfficientDet as a quantized, standard TFLite model in a bundle.
 
 Runs on a workstation, never on the device.
 """

@@ -1,4 +1,4 @@
-"""`beeagent adapt`: options from the command line in; a training run, a table before and after, and bundles out."""
+"""`beeagent adapt`: trains from a base model, compares it with the result, and writes the bundles that are better."""
 
 import contextlib
 import sys
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import typer
 from beeagent.errors import BeeagentError
-from beeagent_models.datasets import Division
+from beeagent_models.datasets import Split
 from beeagent_models.evaluation import Evaluation
 from beeagent_models.training.command import training_report
 from rich.console import Console
 from rich.table import Table
 
 from beeagent_export.adaptation import Adaptation, AdaptationOptions, Comparison
-from beeagent_export.bundle import as_json, refuse_unwritable, written
+from beeagent_export.bundle import as_json, atomic_files, refuse_unwritable
 from beeagent_export.terminal import export_progress, hidden_native_output
 
 _FEW_BOXES = 50
@@ -21,56 +21,56 @@ _TABLE_WIDTH = 100
 
 
 def run_adapt(options: AdaptationOptions, *, verbose: bool) -> None:
-    """Adapt a model to the user's images, print figures before and after, and write the bundles that are better.
+    """Adapt a model to the user's images, print metrics before and after, and write the bundles that are better.
 
     Args:
-        options: what to adapt and how.
-        verbose: whether to show TensorFlow's output.
+        options: settings of the adaptation.
+        verbose: show TensorFlow's output.
 
     Raises:
         InputError: an option or a file cannot be used.
-        BeeagentError: a model is not better than the base, and is not released.
+        BeeagentError: a model is not better than the base, and is therefore not released.
     """
     report_path = options.out.with_name(f"{options.out.name}.report.json") if options.out.name else options.out
     refuse_unwritable(report_path, what="report")
     adaptation = Adaptation(options)
-    division = adaptation.division
-    Console(stderr=True).print(_division_in_words(division), highlight=False, soft_wrap=True)
+    split = adaptation.split
+    Console(stderr=True).print(_describe_split(split), highlight=False, soft_wrap=True)
     with training_report(adaptation.run) as report:
         checkpoint = adaptation.train(report)
     with export_progress() as progress, contextlib.nullcontext() if verbose else hidden_native_output():
         comparisons = adaptation.compare(checkpoint, progress)
-    with written({report_path: _report(adaptation, options, comparisons)}):
+    with atomic_files({report_path: _report(adaptation, options, comparisons)}):
         released = adaptation.release(comparisons)
-    Console(width=None if sys.stdout.isatty() else _TABLE_WIDTH).print(_table(division, comparisons))
+    Console(width=None if sys.stdout.isatty() else _TABLE_WIDTH).print(_table(split, comparisons))
     for comparison in comparisons:
         if not comparison.adapted.point.floors_kept:
             typer.echo(f"the threshold of {comparison.out}: {comparison.adapted.point.chosen_by}")
     for path in released:
         typer.echo(f"{path}: better than the base, released")
     typer.echo(f"report: {report_path}")
-    objections = [f"{one.out} is not released: {one.objection}" for one in comparisons if one.objection]
-    if objections:
-        raise BeeagentError(f"{'; '.join(objections)}; label more images of more series, or train longer")
+    rejected = [f"{one.out} is not released: {one.objection}" for one in comparisons if one.objection]
+    if rejected:
+        raise BeeagentError(f"{'; '.join(rejected)}; label more images of more series, or train longer")
 
 
-def _division_in_words(division: Division) -> str:
-    train, held_back = division.train, division.held_back
-    words = f"{len(train.images)} images to train on, {len(held_back.images)} held back"
-    if division.series is None:
+def _describe_split(split: Split) -> str:
+    train, held_back = split.train, split.held_back
+    counts = f"{len(train.images)} training images, {len(held_back.images)} held back"
+    if split.series is None:
         return (
-            f"{words}: all are of one series, so its last images are held back; they resemble the others, and other "
-            "days will be harder than these figures say"
+            f"{counts}: all images are of one series, so its last ones are held back; they resemble the training "
+            "images, so expect lower metrics on other days"
         )
-    return f"{words}, from {division.series} series that are not trained on"
+    return f"{counts}, from {split.series} series that are not trained on"
 
 
-def _table(division: Division, comparisons: Sequence[Comparison]) -> Table:
-    images = division.held_back.images
+def _table(split: Split, comparisons: Sequence[Comparison]) -> Table:
+    images = split.held_back.images
     boxes = sum(len(image.boxes) for image in images)
-    few = "; few boxes: the difference may be luck" if boxes < _FEW_BOXES else ""
-    table = Table(title=f"int8, on {len(images)} images held back, with {boxes} boxes{few}", title_justify="left")
-    for column in ("model", "AP50", "precision", "recall", "false alarms", "…per image without a box", "threshold"):
+    few = "; too few boxes for a reliable comparison" if boxes < _FEW_BOXES else ""
+    table = Table(title=f"int8, on {len(images)} held-back images with {boxes} boxes{few}", title_justify="left")
+    for column in ("model", "AP50", "precision", "recall", "false alarms", "per image without a box", "threshold"):
         table.add_column(column, justify="left" if column == "model" else "right")
     for comparison in comparisons:
         size = "x".join(map(str, comparison.input_size))
@@ -88,14 +88,14 @@ def _cells(evaluation: Evaluation) -> tuple[str, ...]:
 
 
 def _report(adaptation: Adaptation, options: AdaptationOptions, comparisons: Sequence[Comparison]) -> str:
-    division = adaptation.division
+    split = adaptation.split
     return as_json(
         {
             "base": adaptation.base.name,
-            "data": division.train.name,
-            "train": [image.path.name for image in division.train.images],
-            "held_back": [image.path.name for image in division.held_back.images],
-            "series_held_back": division.series,
+            "data": split.train.name,
+            "train": [image.path.name for image in split.train.images],
+            "held_back": [image.path.name for image in split.held_back.images],
+            "series_held_back": split.series,
             "precision_floor": options.precision_floor,
             "models": [comparison.to_json() for comparison in comparisons],
         }

@@ -1,4 +1,4 @@
-"""Adapts a detector to the user's own camera: trains from a checkpoint, exports, and compares with where it started."""
+"""Adapts a detector to the user's camera: trains from a checkpoint, exports, and compares the result with the base."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,39 +27,39 @@ from beeagent_export.terminal import Progress
 from beeagent_export.variant import Variant
 
 RELEASED_CHECKPOINT = "checkpoint.float16.npz"
-"""In the folder of the default model, in the repository; it is not part of the package that a device installs."""
+"""File in the folder of the default model in the repository; not part of the installed package."""
 
-# Training images are this share of the input a side: faster by its square, with the objects of the size they will have.
+# Side of the training images as a share of the input's. A step costs the square of it; objects keep their size.
 _IMAGE_SHARE = 0.8
 _IMAGE_MULTIPLE = 32
-# A fifth of what trains from nothing: the images are few, and the base knows much that they do not show.
+# A fifth of the rate for training from scratch: with few images, a higher one makes the network forget the base's data.
 _PEAK_LEARNING_RATE = 0.006
 _VALIDATED_IMAGES = 64
-# Quantiles of the objects' sizes; sizes between them are drawn in half of the training images.
+# Quantiles of the object sizes; half of the training images have sizes between them.
 _COMMON_SIZES = 0.1, 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdaptationOptions:
-    """What to adapt to what.
+    """Settings of an adaptation.
 
     Attributes:
         data: the user's datasets, `PATH` or `PATH=label,label`.
-        out: folder of the first bundle; one of another input size is written beside it, as `OUT-640x384`.
-        run: folder of the training run and of what is compared; an existing run is resumed. None for `OUT.run`.
-        base: the checkpoint to start from; None for that of the released model.
-        attribute: the label attribute, of manifests that have several.
-        also: further datasets to train on, `PATH[=LABELS][@WEIGHT]`.
-        held_back: share of the user's images to measure on, not to train on.
-        series: a regular expression that matches an image's series in its name; see `hold_back`.
-        input_sizes: width and height of further inputs to export for, beside the base's own.
-        precision_floor: the threshold is the one with the best recall at this precision or more, 0 to 1.
-        minutes: of training, at most.
-        steps: of training, instead of minutes.
-        seed: of the images held back and of the training.
-        workers: processes that make training images.
-        force: replace bundles that are there.
-        command: for the record.
+        out: folder of the first bundle; bundles of other input sizes are written beside it, as `OUT-640x384`.
+        run: folder of the training run and of the compared bundles; an existing run is resumed. None for `OUT.run`.
+        base: initial checkpoint; None for that of the released model.
+        attribute: label attribute to read from manifests that have several.
+        also: further training datasets, `PATH[=LABELS][@WEIGHT]`.
+        held_back: share of the user's images that are held back for the evaluation, 0 to 1.
+        series: regular expression for the series in an image's name; see `hold_back`.
+        input_sizes: width and height of further model inputs to export, besides the base's own.
+        precision_floor: minimum precision of the chosen threshold, which is the one with the best recall, 0 to 1.
+        minutes: maximum training time.
+        steps: number of training steps, instead of minutes.
+        seed: random seed of the split and of the training.
+        workers: number of loader processes.
+        force: replace existing bundles.
+        command: command line, for the training record.
     """
 
     data: tuple[str, ...]
@@ -82,13 +82,13 @@ class AdaptationOptions:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The base and the adapted model at one input size, as int8, on the images held back.
+    """The base and the adapted model at one input size, both int8, on the held-back images.
 
     Attributes:
         input_size: width and height.
         out: folder of the adapted model's bundle.
-        base: what was measured of the base, at a threshold chosen likewise.
-        adapted: what was measured of the adapted model.
+        base: evaluation of the base, at a threshold chosen by the same rule.
+        adapted: evaluation of the adapted model.
         variant: the adapted model.
     """
 
@@ -100,13 +100,13 @@ class Comparison:
 
     @property
     def objection(self) -> str | None:
-        """Why the adapted model is not better; None if it is: AP50 above the base's, and F1 not below."""
+        """Reason not to release the adapted model; None if its AP50 is above the base's and its F1 not below."""
         ap50, base_ap50 = self.adapted.metrics.ap50, self.base.metrics.ap50
         if not ap50 > base_ap50:
-            return f"its AP50 is {ap50:.3f}, that of the base {base_ap50:.3f}"
+            return f"its AP50 is {ap50:.3f}, the base has {base_ap50:.3f}"
         f1, base_f1 = self.adapted.point.f1, self.base.point.f1
         if f1 < base_f1:
-            return f"its F1 at the threshold is {f1:.3f}, that of the base {base_f1:.3f}"
+            return f"its F1 at the threshold is {f1:.3f}, the base has {base_f1:.3f}"
         return None
 
     def to_json(self) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class Adaptation:
     """Adapts a detector, in three steps: `train`, `compare`, `release`.
 
     Args:
-        options: what to adapt and how.
+        options: settings of the adaptation.
 
     Raises:
         InputError: an option, the base, the images or a path to write to cannot be used.
@@ -141,42 +141,42 @@ class Adaptation:
         sources = map(parse_source, options.data)
         own = [read_dataset(path, labels=labels, label_attribute=options.attribute) for path, labels in sources]
         fraction, pattern = options.held_back, options.series
-        self.division = hold_back(merge_datasets(own), fraction=fraction, seed=options.seed, pattern=pattern)
-        """The user's images: to train on, and held back."""
+        self.split = hold_back(merge_datasets(own), fraction=fraction, seed=options.seed, pattern=pattern)
+        """The user's images, split into training and held-back images."""
         self.base = options.base or released_checkpoint()
-        """The checkpoint to start from."""
+        """Initial checkpoint."""
         self._also = tuple(part for text in options.also for part in read_training_sets(text))
-        for part, name in ((self.division.train, "to train on"), (self.division.held_back, "held back")):
+        for part, name in ((self.split.train, "training"), (self.split.held_back, "held-back")):
             if not any(len(image.boxes) for image in part.images):
                 raise InputError(
-                    f"{part.name}: not one of the {len(part.images)} images {name} has a box: give more labelled "
+                    f"{part.name}: none of the {len(part.images)} {name} images has a box: give more labelled "
                     "images, or another --seed"
                 )
         self._config: EfficientDetConfig = read_config(self.base)
-        for dataset in (self.division.train, *(part.dataset for part in self._also)):
+        for dataset in (self.split.train, *(part.dataset for part in self._also)):
             with_labels(dataset, self._config.labels)
         own_size = (self._config.input_size, self._config.input_size)
         self._sizes = tuple(dict.fromkeys((own_size, *options.input_sizes)))
         for size in self._sizes:
-            refuse_existing(self._out_of(size), force=options.force)
-            self._export_options(self.base, size, "base")  # refuses now what it would refuse after the training
+            refuse_existing(self._bundle_folder(size), force=options.force)
+            self._export_options(self.base, size, "base")  # validates before the training, not after
 
     def train(self, report: Callable[[TrainingProgress], None]) -> Path:
         """Train from the base, or resume the run, and return the path of the checkpoint.
 
         Raises:
-            InputError: data cannot be used, or the folder holds another run.
-            BeeagentError: the loss is no longer a number, or a process failed.
+            InputError: data cannot be used, or the folder contains another run.
+            BeeagentError: the loss is not finite, or a loader process failed.
         """
         options, config = self._options, self._config
         side = max(64, round(_IMAGE_SHARE * config.input_size / _IMAGE_MULTIPLE) * _IMAGE_MULTIPLE)
-        held_back = self.division.held_back
-        shown = replace(held_back, name="held_back", images=spread(held_back.images, _VALIDATED_IMAGES))
+        held_back = self.split.held_back
+        validation = replace(held_back, name="held_back", images=spread(held_back.images, _VALIDATED_IMAGES))
         length: dict[str, Any] = {"steps": options.steps} if options.steps else {"minutes": options.minutes}
         return train(
             TrainingOptions(
-                sets=(TrainingSet(dataset=self.division.train), *self._also),
-                validation=(shown,),
+                sets=(TrainingSet(dataset=self.split.train), *self._also),
+                validation=(validation,),
                 labels=config.labels,
                 out=self.run,
                 model=config.name,
@@ -193,7 +193,7 @@ class Adaptation:
                 pasted=0.15,
                 scenes=80,
                 backgrounds=40,
-                sizes=_common_sizes(self.division.train, self._sizes),
+                sizes=_common_sizes(self.split.train, self._sizes),
                 validate_every=300,
                 save_every=50,
                 workers=options.workers,
@@ -203,11 +203,11 @@ class Adaptation:
         )
 
     def compare(self, checkpoint: Path, progress: Progress) -> list[Comparison]:
-        """Export base and adapted model as int8 and measure both, as the device runs them, on the images held back.
+        """Export base and adapted model as int8 and evaluate both with the device's detector on the held-back images.
 
         Args:
-            checkpoint: of the adapted model.
-            progress: receives the stages and counts.
+            checkpoint: checkpoint of the adapted model.
+            progress: progress display.
 
         Raises:
             InputError: an input size or an image cannot be used.
@@ -215,9 +215,9 @@ class Adaptation:
         """
         comparisons = []
         for size in self._sizes:
-            base, _ = self._exported(self.base, size, "base", progress)
-            adapted, variant = self._exported(checkpoint, size, "adapted", progress)
-            comparisons.append(Comparison(size, self._out_of(size), base, adapted, variant))
+            base, _ = self._export(self.base, size, "base", progress)
+            adapted, variant = self._export(checkpoint, size, "adapted", progress)
+            comparisons.append(Comparison(size, self._bundle_folder(size), base, adapted, variant))
         return comparisons
 
     def release(self, comparisons: Sequence[Comparison]) -> list[Path]:
@@ -231,13 +231,11 @@ class Adaptation:
             write_bundle(one.out, one.variant.manifest, one.variant.files, force=self._options.force)
         return [comparison.out for comparison in better]
 
-    def _exported(
-        self, source: Path, size: tuple[int, int], kind: str, progress: Progress
-    ) -> tuple[Evaluation, Variant]:
+    def _export(self, source: Path, size: tuple[int, int], kind: str, progress: Progress) -> tuple[Evaluation, Variant]:
         result = export_bundle(self._export_options(source, size, kind), progress=progress)
         (variant,) = result.variants
         if variant.measured.evaluation is None:
-            raise RuntimeError("labelled images were given, but not measured")
+            raise RuntimeError("the exported model was not evaluated")
         return variant.measured.evaluation, variant
 
     def _export_options(self, source: Path, size: tuple[int, int], kind: str) -> ExportOptions:
@@ -247,20 +245,20 @@ class Adaptation:
             source=source,
             out=folder,
             report=folder.with_name(f"{folder.name}.report.json"),
-            name=self._out_of(size).name,
+            name=self._bundle_folder(size).name,
             version="0.1.0",
             licence="NOASSERTION",
             precisions=(Precision.INT8,),
-            calibrate=self.division.train,
-            validate=(self.division.held_back,),
-            # What int8 loses shows in the comparison, which is of int8 models.
+            calibrate=self.split.train,
+            validate=(self.split.held_back,),
+            # The comparison is between int8 models, so it includes the loss by quantization.
             max_drop=100.0,
             choice=ThresholdChoice(precision_floor=options.precision_floor),
             input_size=size,
             force=True,
         )
 
-    def _out_of(self, size: tuple[int, int]) -> Path:
+    def _bundle_folder(self, size: tuple[int, int]) -> Path:
         out = self._options.out
         return out if size == self._sizes[0] else out.with_name(f"{out.name}-{size[0]}x{size[1]}")
 
@@ -274,21 +272,21 @@ def released_checkpoint() -> Path:
     path = default_model() / RELEASED_CHECKPOINT
     if not path.is_file():
         raise InputError(
-            f"the checkpoint of {DEFAULT_MODEL} is not part of the installed package: take "
+            f"the checkpoint of {DEFAULT_MODEL} is not part of the installed package: download "
             f"models/{DEFAULT_MODEL}/{RELEASED_CHECKPOINT} from beeagent's repository, and give it with --base"
         )
     return path
 
 
 def _common_sizes(dataset: Dataset, inputs: Sequence[tuple[int, int]]) -> Sizes:
-    """Return sizes that are common where the dataset's objects have them at one of the inputs."""
-    found = np.concatenate(
+    """Return the range of object sizes at the given model inputs, between the common quantiles."""
+    sizes = np.concatenate(
         [sizes_at_input(image.boxes, image, size) for image in dataset.images if len(image.boxes) for size in inputs]
     )
-    low, high = (float(value) for value in np.quantile(found, _COMMON_SIZES))
-    wide = Sizes()
-    low = min(max(low, wide.smallest), wide.largest)
-    return replace(wide, common_low=low, common_high=min(max(high, low), wide.largest))
+    low, high = (float(value) for value in np.quantile(sizes, _COMMON_SIZES))
+    default = Sizes()
+    low = min(max(low, default.smallest), default.largest)
+    return replace(default, common_low=low, common_high=min(max(high, low), default.largest))
 
 
 def _figures(evaluation: Evaluation) -> dict[str, Any]:

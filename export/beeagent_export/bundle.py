@@ -1,4 +1,4 @@
-"""Writes bundles and reports: checks first whether they can be written, and writes them atomically."""
+"""Writes bundles and reports atomically, and checks in advance that they can be written."""
 
 import hashlib
 import json
@@ -14,28 +14,28 @@ from beeagent_models.datasets.atomic_write import atomic_write, make_folder
 
 
 def refuse_unwritable(path: Path, *, what: str) -> None:
-    """Refuse a place below which nothing can be made.
+    """Refuse a path that cannot be created.
 
     Args:
-        path: of the file or folder to be made; folders above it may be missing.
-        what: to call it in the error.
+        path: file or folder to create; parent folders may be missing.
+        what: name of the thing in the error.
 
     Raises:
-        InputError: the nearest folder above it that exists is no folder, or not ours to write to.
+        InputError: the nearest existing parent is not a folder, or not writable.
     """
-    above = next(folder for folder in path.absolute().parents if folder.exists())
-    if not above.is_dir():
-        raise InputError(f"the {what} {path} cannot be written: {above} is not a folder")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise InputError(f"the {what} {path} cannot be written: no permission for {above}")
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not parent.is_dir():
+        raise InputError(f"the {what} {path} cannot be written: {parent} is not a folder")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError(f"the {what} {path} cannot be written: no permission for {parent}")
 
 
 @contextmanager
-def written(files: dict[Path, str]) -> Iterator[None]:
-    """Write text files that replace their predecessors once the block has succeeded.
+def atomic_files(files: dict[Path, str]) -> Iterator[None]:
+    """Write text files that appear under their names only if the block succeeds.
 
     Raises:
-        InputError: one cannot be written.
+        InputError: a file cannot be written.
     """
     with ExitStack() as stack:
         for path, text in files.items():
@@ -47,18 +47,18 @@ def written(files: dict[Path, str]) -> Iterator[None]:
 
 
 def as_json(report: dict[str, object]) -> str:
-    """Return a report as the text of a file."""
+    """Return a report as JSON text."""
     return json.dumps(report, indent=2) + "\n"
 
 
 def refuse_existing(out: Path, *, force: bool) -> None:
-    """Refuse an output that may not be replaced.
+    """Refuse to replace an existing bundle without `force`, or anything that is not a bundle.
 
     Raises:
-        InputError: there is a bundle and `force` is not given, or something that is no bundle.
+        InputError: the output must not be replaced.
     """
     if not out.name:
-        raise InputError(f"{out} is not a name for a bundle: give a folder that does not exist yet")
+        raise InputError(f"{out} is not a valid bundle folder: give a folder that does not exist yet")
     if not os.path.lexists(out):
         return
     if not out.is_dir() or out.is_symlink() or not (out / MANIFEST_FILE).is_file():
@@ -68,7 +68,7 @@ def refuse_existing(out: Path, *, force: bool) -> None:
 
 
 def bundle_files(model: bytes, labels: tuple[str, ...]) -> dict[str, bytes]:
-    """Return the content of a bundle's files, except its manifest, by name."""
+    """Return the content of a bundle's files by name, without the manifest."""
     return {MODEL_FILE: model, LABELS_FILE: "".join(f"{label}\n" for label in labels).encode()}
 
 
@@ -78,16 +78,16 @@ def hashes(files: dict[str, bytes]) -> dict[str, str]:
 
 
 def write_bundle(out: Path, manifest: Manifest, files: dict[str, bytes], *, force: bool) -> None:
-    """Write a bundle beside its place, load and run it as the device does, and only then move it there.
+    """Write a bundle to a temporary folder, load and run it as the device does, then move it into place.
 
     Args:
-        out: the bundle's folder. Folders above it are made.
-        manifest: with the hashes of the files.
-        files: the other files' content by name.
-        force: replace a bundle that is there; it stays until the new one takes its place.
+        out: folder of the bundle. Missing parents are created.
+        manifest: the manifest, with the hashes of the files.
+        files: content of the other files by name.
+        force: replace an existing bundle; it stays in place until the new one is complete.
 
     Raises:
-        InputError: the place is taken or cannot be written, or the bundle is not one that the agent accepts.
+        InputError: the folder exists or cannot be written, or the agent does not accept the bundle.
     """
     refuse_existing(out, force=force)
     text = manifest.model_dump_json(by_alias=True, indent=2) + "\n"
@@ -105,7 +105,7 @@ def write_bundle(out: Path, manifest: Manifest, files: dict[str, bytes], *, forc
 
 
 def _replace(out: Path, new: Path, *, aside: Path) -> None:
-    """Put a folder in the place of another, which is moved aside, and back if that fails."""
+    """Replace a folder by another; the old one is moved to `aside`, and back on failure."""
     exists = os.path.lexists(out)
     if exists:
         out.rename(aside)

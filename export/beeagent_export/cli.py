@@ -46,24 +46,24 @@ def export(
         list[str] | None,
         Option(
             metavar="DATA[=LABELS]",
-            help="Labelled images, as for evaluate, to measure the source and each precision on. Repeatable.",
+            help="Labelled images, as for evaluate, to evaluate the source and each precision on. Repeatable.",
         ),
     ] = None,
     calibrate_confidence: Annotated[
         list[str] | None,
         Option(
             metavar="DATA[=LABELS]",
-            help="Labelled images that were not trained on, with and without bees as the camera will see them: makes "
-            "confidence mean precision. Needs --validate, best with other images. Repeatable.",
+            help="Labelled images that were not trained on, with and without bees, as from your camera: calibrates "
+            "confidence to precision. Needs --validate, preferably with other images. Repeatable.",
         ),
     ] = None,
     attribute: Attribute = None,
-    max_drop: Annotated[float, Option(help="Maximum loss of AP in points; above it nothing is released.")] = 0.5,
+    max_drop: Annotated[
+        float, Option(help="Maximum loss of AP in points; no bundle is written if a precision loses more.")
+    ] = 0.5,
     calibration_images: Annotated[
         int,
-        Option(
-            "--calibration-pictures", min=1, max=10_000, help="Maximum number of calibration images, evenly spread."
-        ),
+        Option(min=1, max=10_000, help="Maximum number of calibration images, evenly spread over the dataset."),
     ] = 200,
     labels: Annotated[
         Path | None,
@@ -95,8 +95,8 @@ def export(
     certainty: Certainty = None,
     recall_floor: RecallFloor = None,
     max_detections: Annotated[int, Option(min=1, max=1000, help="Maximum number of detections per image.")] = 100,
-    min_score: Annotated[float, Option(min=0, max=1, help="Minimum confidence that the model itself returns.")] = 0.05,
-    iou: Annotated[float, Option(min=0.01, max=1, help="Overlap at which the weaker of two boxes is dropped.")] = 0.5,
+    min_score: Annotated[float, Option(min=0, max=1, help="Score threshold of the model's post-processing.")] = 0.05,
+    iou: Annotated[float, Option(min=0.01, max=1, help="IoU threshold of non-maximum suppression.")] = 0.5,
     name: Annotated[str | None, Option(help="Name of the model. Default: the bundle's folder.")] = None,
     model_version: Annotated[str, Option(help="Version of the model.")] = "0.1.0",
     licence: Annotated[str, Option(help="SPDX licence expression of the weights.")] = "NOASSERTION",
@@ -185,21 +185,21 @@ def adapt(
             help="Further input size to export for, such as 640x384, as OUT-640x384. Repeatable.",
         ),
     ] = None,
-    held_back: Annotated[float, Option(metavar="RATIO", help="Share of your images only measured on.")] = 0.25,
+    held_back: Annotated[float, Option(metavar="RATIO", help="Share of your images held back to evaluate.")] = 0.25,
     series: Series = None,
     precision_floor: Annotated[
         float, Option(min=0, max=1, help="Choose the threshold with the best recall at this precision or more.")
     ] = 0.95,
     run: Annotated[Path | None, Option(help="Folder of the run, resumed if it exists. Default: OUT.run.")] = None,
-    seed: Annotated[int, Option(min=0, help="Seed of the series held back and of the training.")] = 0,
+    seed: Annotated[int, Option(min=0, help="Random seed of the split and of the training.")] = 0,
     workers: Annotated[int, Option(min=1, max=64, help="Number of processes that make training images.")] = 1,
     force: Force = False,
     verbose: Verbose = False,
 ) -> None:
     """Adapt the released model to your own camera, with some tens of labelled images.
 
-    Trains on most of the series, measures the model before and after on the others, and writes a bundle only if it is
-    better. Stop it at any time: the same command resumes it.
+    Trains on most of the series, evaluates the model before and after on the others, and writes a bundle only if it is
+    better. You can stop it at any time: the same command resumes it.
 
     beeagent adapt --data mine/output.manifest --out models/mine
     """

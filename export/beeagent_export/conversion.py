@@ -1,4 +1,4 @@
-"""From the raw heads to TFLite: quantization by TensorFlow's converter."""
+"""Converts raw heads to TFLite with TensorFlow's converter, quantized or not."""
 
 from collections.abc import Iterable, Iterator
 from enum import Enum
@@ -16,7 +16,7 @@ SCORES_OUTPUT = "output_1"
 
 
 class Precision(str, Enum):
-    """What the converted model computes in."""
+    """Precision of the converted model."""
 
     INT8 = "int8"
     """Weights (per channel) and activations in int8."""
@@ -31,25 +31,24 @@ class Precision(str, Enum):
 def convert_heads(heads: RawHeads, *, precision: Precision, calibration: Iterable[NDArray[np.uint8]] = ()) -> bytes:
     """Convert the raw heads to a TFLite model.
 
-    Its signature `serving_default` has one input, `images`, and gives `output_0`, the box codes, and `output_1`,
-    the scores, both float32. The input is uint8, shape (1, height, width, 3), RGB, pixels as they are, whatever the
-    precision: the same code can feed all variants.
+    The signature `serving_default` has one input, `images`, and two float32 outputs: `output_0`, the box codes, and
+    `output_1`, the scores. For every precision, the input is uint8, shape (1, height, width, 3), RGB, not normalised.
 
     Args:
-        heads: to convert.
-        precision: of the result.
-        calibration: images, each uint8, shape (height, width, 3), RGB, from which the range of every
-            activation is learned; needed for int8 alone.
+        heads: raw heads of the source model.
+        precision: precision of the TFLite model.
+        calibration: representative images for the activation ranges, each uint8, shape (height, width, 3), RGB; needed
+            only for int8.
 
     Raises:
-        ValueError: int8 without an image.
-        BeeagentError: the converter failed, or gave a model that reads pixels otherwise than was asked.
+        ValueError: int8 without a calibration image.
+        BeeagentError: the converter failed, or the input quantization is not that of the normalisation.
     """
-    import tensorflow as tf  # noqa: PLC0415 - seconds of start-up that only an export should pay
+    import tensorflow as tf  # noqa: PLC0415 - takes seconds
 
-    # int8 needs no step in front: its input's own scale normalises.
-    function = heads.function if precision is Precision.INT8 else _taking_pixels(heads)
-    # An empty module: without one the converter takes a path that it calls deprecated and loses the signature.
+    # With int8, the quantization of the input does the normalisation.
+    function = heads.function if precision is Precision.INT8 else _with_pixel_input(heads)
+    # Without a module, the converter takes a deprecated path that loses the signature.
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module())
     if precision is not Precision.FLOAT32:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -60,7 +59,7 @@ def convert_heads(heads: RawHeads, *, precision: Precision, calibration: Iterabl
         first = next(images, None)
         if first is None:
             raise ValueError("int8 needs at least one image for calibration")
-        converter.representative_dataset = lambda: _representative(heads, first, images)
+        converter.representative_dataset = lambda: _representative_dataset(heads, first, images)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.uint8
         converter.inference_output_type = tf.float32
@@ -74,9 +73,9 @@ def convert_heads(heads: RawHeads, *, precision: Precision, calibration: Iterabl
     return model
 
 
-def _taking_pixels(heads: RawHeads) -> Any:  # noqa: ANN401 - TensorFlow ships no types
-    """Return the function of the heads with uint8 pixels as its input, normalised inside."""
-    import tensorflow as tf  # noqa: PLC0415 - as above
+def _with_pixel_input(heads: RawHeads) -> Any:  # noqa: ANN401 - TensorFlow ships no types
+    """Return the function of the heads with uint8 input and the normalisation inside."""
+    import tensorflow as tf  # noqa: PLC0415 - takes seconds
 
     signature = [tf.TensorSpec([1, heads.height, heads.width, 3], tf.uint8, name="images")]
 
@@ -87,14 +86,13 @@ def _taking_pixels(heads: RawHeads) -> Any:  # noqa: ANN401 - TensorFlow ships n
     return pixels_to_heads.get_concrete_function()
 
 
-def _representative(
+def _representative_dataset(
     heads: RawHeads, first: NDArray[np.uint8], others: Iterator[NDArray[np.uint8]]
 ) -> Iterator[list[NDArray[np.float32]]]:
-    """Return the calibration images, with the whole range of pixel values in the first of them.
+    """Yield the normalised calibration images; two pixels of the first one are set to 0 and 255.
 
-    The input's scale comes from the smallest and largest value seen. Only if they are 0 and 255 does the scale
-    become 1 / std and the zero point the mean, so that a uint8 pixel goes in as it is. Two pixels of one image
-    see to that, and change nothing else.
+    The converter derives the input's scale and zero point from the smallest and largest value. With 0 and 255 they
+    become 1 / std and the mean, so that the quantized input is the uint8 pixel itself.
     """
     first = first.copy()
     first[0, 0], first[0, 1] = 0, 255
@@ -106,7 +104,7 @@ def _representative(
 def _check_pixel_scale(model: bytes, heads: RawHeads) -> None:
     details: dict[str, Any] = Interpreter(model_content=model).get_input_details()[0]
     scale, zero_point = details["quantization"]
-    # A mean between two pixel values, such as 127.5, falls on either: half a grey level.
+    # The zero point is an integer, so a mean such as 127.5 is rounded by half a grey level.
     if not (np.isclose(scale * heads.std, 1.0, rtol=1e-4) and abs(zero_point - heads.mean) <= 0.5 + 1e-3):
         raise BeeagentError(
             f"the converted model reads pixels as (pixel - {zero_point}) * {scale:.6g}, "

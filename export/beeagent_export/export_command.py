@@ -1,4 +1,4 @@
-"""`beeagent export`: options of the command line in; progress and a summary out."""
+"""`beeagent export`: runs an export with a progress display and prints a summary."""
 
 import contextlib
 
@@ -15,12 +15,12 @@ def run_export(options: ExportOptions, *, verbose: bool) -> None:
     """Export a trained detector, with progress on standard error and a summary on standard output.
 
     Args:
-        options: what to export and how.
-        verbose: whether to show TensorFlow's output.
+        options: settings of the export.
+        verbose: show TensorFlow's output.
 
     Raises:
         InputError: an option or a file cannot be used.
-        BeeagentError: the conversion failed, or a variant lost more AP than it may.
+        BeeagentError: the conversion failed, or a variant lost more AP than allowed.
     """
     if options.float16_checkpoint is not None:
         refuse_unwritable(options.float16_checkpoint, what="checkpoint")
@@ -31,12 +31,12 @@ def run_export(options: ExportOptions, *, verbose: bool) -> None:
 
             halve_checkpoint(options.source, options.float16_checkpoint)
     if result.confidence is not None:
-        typer.echo(result.confidence.in_words())
+        typer.echo(result.confidence.summary())
     for variant in result.variants:
         typer.echo(_summary(variant))
-    measured = result.variants[0].measured.evaluation is not None
-    hint = "" if measured else "; AP was not measured: give labelled images with --validate"
-    typer.echo(f"report: {options.page}{hint}")
+    evaluated = result.variants[0].measured.evaluation is not None
+    hint = "" if evaluated else "; AP was not measured: give labelled images with --validate"
+    typer.echo(f"report: {options.html_report}{hint}")
 
 
 def _summary(variant: Variant) -> str:
@@ -47,10 +47,9 @@ def _summary(variant: Variant) -> str:
     if parity is not None:
         images = len(parity.images)
         lines.append(
-            f"against its source on {images} image{'s' if images > 1 else ''}"
-            f"{' of the calibration' if parity.seen_in_calibration else ''}: "
-            f"scores differ by {parity.score_difference:.3f} at most, "
-            f"boxes overlap by {parity.smallest_iou:.2f} at least"
+            f"compared with its source on {images} {'calibration ' if parity.seen_in_calibration else ''}"
+            f"image{'s' if images > 1 else ''}: maximum score difference {parity.score_difference:.3f}, "
+            f"minimum IoU of boxes {parity.smallest_iou:.2f}"
         )
     if evaluation is not None and variant.drop is not None:
         point = evaluation.point

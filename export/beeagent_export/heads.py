@@ -1,4 +1,4 @@
-"""A trained detector cut before its post-processing: what every source is brought to before it is converted."""
+"""A trained detector without its post-processing: the common form of every source before the conversion."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoxScales:
-    """What the box codes are divided by before they correct an anchor (the "variances" of SSD, inverted)."""
+    """Divisors of the box codes (the inverse of SSD's "variances")."""
 
     y: float = 1.0
     x: float = 1.0
@@ -20,23 +20,23 @@ class BoxScales:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawHeads:
-    """The two heads of a trained detector and how to read them.
+    """Box head and class head of a trained detector, with input and anchors.
 
     Attributes:
-        function: a TensorFlow concrete function without variables. It takes `images`, float32, shape
-            (1, height, width, 3), RGB, `(pixel - mean) / std`, and gives box codes, float32, shape (1, n, 4),
-            as ty, tx, th, tw, and scores, float32, shape (1, n, classes), within 0 to 1.
-        width: of the input, in pixels.
-        height: of the input, in pixels.
-        fit: how a frame is fitted into the input.
-        mean: subtracted from every RGB value (0 to 255).
-        std: what the difference is divided by, more than 0.
-        labels: the names of the classes, in the order of the scores.
+        function: TensorFlow concrete function without variables. Its input `images` is float32, shape
+            (1, height, width, 3), RGB, `(pixel - mean) / std`. It returns box codes, float32, shape (1, n, 4):
+            ty, tx, th, tw; and scores, float32, shape (1, n, classes), 0 to 1.
+        width: input width in pixels.
+        height: input height in pixels.
+        fit: method of fitting a frame into the input.
+        mean: mean of the normalisation, in RGB values of 0 to 255.
+        std: standard deviation of the normalisation, above 0.
+        labels: class names in the order of the scores.
         anchors: float32, shape (n, 4): y_center, x_center, height, width as ratios of the input.
-        box_scales: of the box codes.
+        box_scales: divisors of the box codes.
 
     Raises:
-        ValueError: anchors, labels or normalisation do not fit together.
+        ValueError: the numbers of anchors, labels and outputs differ, or std is not positive.
     """
 
     function: Any
@@ -61,11 +61,11 @@ class RawHeads:
 
     @property
     def input_spec(self) -> InputSpec:
-        """The input as a manifest describes it."""
+        """Input of the model, as in a manifest."""
         return InputSpec(width=self.width, height=self.height, fit=self.fit, mean=self.mean, std=self.std)
 
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Turn an image into the function's input.
+        """Normalise an image for `function`.
 
         Args:
             pixels: uint8, shape (height, width, 3), RGB.
@@ -76,18 +76,18 @@ class RawHeads:
         return ((pixels[np.newaxis].astype(np.float32) - self.mean) / self.std).astype(np.float32)
 
     def run(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Run the function on what `normalise` gave.
+        """Run `function` on a normalised image.
 
         Returns:
             Box codes, float32, shape (n, 4), and scores, float32, shape (n, classes).
         """
-        import tensorflow as tf  # noqa: PLC0415 - seconds of start-up that only an export should pay
+        import tensorflow as tf  # noqa: PLC0415 - takes seconds
 
         box_codes, scores = self.function(tf.constant(images))
         return box_codes.numpy()[0], scores.numpy()[0]
 
     def decode(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Turn box codes into boxes, as `TFLite_Detection_PostProcess` does.
+        """Decode box codes as `TFLite_Detection_PostProcess` does.
 
         Args:
             codes: float32, shape (n, 4): ty, tx, th, tw.

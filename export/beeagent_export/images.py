@@ -1,4 +1,4 @@
-"""The user's own images: found, selected, and resized to the model's input as the agent resizes frames."""
+"""Lists, selects and resizes the user's images for calibration and comparison."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,38 +20,38 @@ def find_images(source: Path | Dataset, *, attribute: str | None = None) -> tupl
     """List the images of a dataset.
 
     Args:
-        source: a Ground Truth manifest, a COCO file, or a folder, such as a YOLO folder, all of whose images
-            are taken, at any depth; or a dataset that was read.
-        attribute: the label attribute, of a manifest that has several.
+        source: a Ground Truth manifest, a COCO file, a folder that is searched for images recursively, or a loaded
+            dataset.
+        attribute: label attribute to read from a manifest that has several.
 
     Returns:
-        The paths, in the dataset's order or, of a folder, in natural order.
+        The paths in the order of the dataset; those of a folder in natural order.
 
     Raises:
-        InputError: there is none, or the dataset cannot be read.
+        InputError: there is no image, or the dataset cannot be read.
     """
     if isinstance(source, Dataset):
         return tuple(image.path for image in source.images)
     if not source.exists():
         raise InputError(f"the images {source} do not exist: give a folder of images or a Ground Truth manifest")
     if source.is_dir():
-        found = sorted((path for path in source.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)
+        paths = sorted((path for path in source.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)
     else:
-        found = [image.path for image in read_dataset(source, label_attribute=attribute).images]
-    if not found:
-        raise InputError(f"{source} holds no image: give a folder of images or a Ground Truth manifest")
-    return tuple(found)
+        paths = [image.path for image in read_dataset(source, label_attribute=attribute).images]
+    if not paths:
+        raise InputError(f"{source} contains no image: give a folder of images or a Ground Truth manifest")
+    return tuple(paths)
 
 
 def spread(items: Sequence[_Item], count: int) -> tuple[_Item, ...]:
-    """Choose up to `count` items (at least 1), evenly spread: images of one series stand side by side."""
+    """Return up to `count` items (at least 1), evenly spread, because neighbouring images are often of one series."""
     if len(items) <= count:
         return tuple(items)
     return tuple(items[int(index)] for index in np.linspace(0, len(items) - 1, count).round())
 
 
 def resize_images(paths: Sequence[Path], heads: RawHeads) -> Iterator[NDArray[np.uint8]]:
-    """Lay images into the model's input, exactly as the agent does with a frame.
+    """Yield images fitted into the model's input, exactly as the agent fits frames.
 
     Yields:
         uint8, shape (height, width, 3), RGB.
@@ -63,7 +63,7 @@ def resize_images(paths: Sequence[Path], heads: RawHeads) -> Iterator[NDArray[np
         try:
             pixels = read_image(path)
         except BadFrameError as error:
-            raise InputError(f"the image {error}; take it out of the set") from error
+            raise InputError(f"the image {error}; remove it from the dataset") from error
         placement = input_transform(
             frame_width=pixels.shape[1],
             frame_height=pixels.shape[0],

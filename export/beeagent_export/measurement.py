@@ -1,4 +1,4 @@
-"""Measures a model by the very detector that the device runs."""
+"""Measures size, speed and accuracy of a model with the device's detector."""
 
 import hashlib
 import time
@@ -17,30 +17,30 @@ from beeagent_export.heads import RawHeads
 from beeagent_export.options import ExportOptions
 
 THREADS = 2
-"""CPU threads an inference is timed with: the agent's default."""
+"""CPU threads of the timed inferences: the agent's default."""
 
-_TIMED = 30
-_MIN_CONFIDENCE = 0.001  # a confidence; average precision sums over all thresholds, so nothing is held back from it
+_TIMED_INFERENCES = 30
+_MIN_CONFIDENCE = 0.001  # low, because average precision integrates over all thresholds
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """How a model did.
+    """Measurements of a model.
 
     Attributes:
-        size: of the .tflite, in bytes.
-        milliseconds: of an inference, the median of 30 on this machine with `THREADS` threads.
-        found: what it found in each of the images that are shown, weak detections too.
-        evaluation: on the labelled images; None without.
+        size: size of the .tflite in bytes.
+        milliseconds: median duration of 30 inferences on this machine with `THREADS` threads.
+        detections: detections in each image of the report, down to a confidence of 0.001.
+        evaluation: evaluation on the labelled images; None without.
     """
 
     size: int
     milliseconds: float
-    found: tuple[Detections, ...]
+    detections: tuple[Detections, ...]
     evaluation: Evaluation | None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the figures as JSON values; those of the evaluation are None if there was none."""
+        """Return the figures as JSON values; None for metrics without an evaluation."""
         figures = {"size": self.size, "milliseconds": self.milliseconds}
         names = ("ap", "ap50", "threshold", "threshold_chosen_by", "precision", "recall")
         measured = self.evaluation.to_json() if self.evaluation is not None else {}
@@ -48,14 +48,14 @@ class Measured:
 
 
 def read_validation(sources: Sequence[str | Dataset], *, attribute: str | None = None) -> Dataset | None:
-    """Read labelled images, as one dataset; None where none are given.
+    """Read labelled images as one dataset; return None without sources.
 
     Args:
-        sources: as on the command line, `PATH` or `PATH=label,label`, or datasets that were read.
-        attribute: the label attribute, of manifests that have several.
+        sources: `PATH` or `PATH=label,label` as on the command line, or loaded datasets.
+        attribute: label attribute to read from manifests that have several.
 
     Raises:
-        InputError: a dataset cannot be read, or there is no box to measure by.
+        InputError: a dataset cannot be read, or none has a box.
     """
     if not sources:
         return None
@@ -63,7 +63,7 @@ def read_validation(sources: Sequence[str | Dataset], *, attribute: str | None =
     for source in sources:
         if isinstance(source, str):
             path, labels = parse_source(source)
-            source = read_dataset(path, labels=labels, label_attribute=attribute)  # noqa: PLW2901 - read by now
+            source = read_dataset(path, labels=labels, label_attribute=attribute)  # noqa: PLW2901
         datasets.append(source)
     dataset = merge_datasets(datasets)
     refuse_without_boxes(dataset)
@@ -71,38 +71,38 @@ def read_validation(sources: Sequence[str | Dataset], *, attribute: str | None =
 
 
 def refuse_other_labels(dataset: Dataset, labels: Sequence[str]) -> None:
-    """Refuse labelled images of what the model was not trained to find.
+    """Refuse a dataset with labels that the model does not have.
 
     Raises:
-        InputError: a box has a label that the model does not know.
+        InputError: a box has a label that is not a class of the model.
     """
     used = np.unique(np.concatenate([image.class_ids for image in dataset.images]))
     unknown = [dataset.labels[index] for index in used if dataset.labels[index] not in labels]
     if unknown:
         raise InputError(
-            f"{dataset.name} has boxes labelled {', '.join(unknown[:10])}, but the model knows "
-            f"{', '.join(labels[:20])}: measure it on what it was trained to find"
+            f"{dataset.name} has boxes labelled {', '.join(unknown[:10])}, but the classes of the model are "
+            f"{', '.join(labels[:20])}: give a dataset with these labels"
         )
 
 
-def measure_model(  # noqa: PLR0913 - a model and what to measure it on
+def measure_model(  # noqa: PLR0913
     model: bytes,
     heads: RawHeads,
     options: ExportOptions,
     *,
-    shown: Sequence[NDArray[np.uint8]],
+    images: Sequence[NDArray[np.uint8]],
     validation: Dataset | None,
     step: Callable[[], object],
 ) -> Measured:
-    """Run a model as the device would.
+    """Measure a model with the device's detector.
 
     Args:
-        model: a .tflite that ends in the post-processing op.
-        heads: that it was made from.
-        options: of the export.
-        shown: images of the report, uint8, BGR, of any size.
+        model: .tflite file with the post-processing op.
+        heads: raw heads of the source model.
+        options: settings of the export.
+        images: images of the report, uint8, BGR, of any size.
         validation: labelled images.
-        step: called after each of them.
+        step: called after each labelled image.
 
     Raises:
         InputError: the model or an image cannot be used.
@@ -114,17 +114,17 @@ def measure_model(  # noqa: PLR0913 - a model and what to measure it on
         evaluation = evaluate(detector, validation, choice=options.choice, input_size=size, progress=step)
     return Measured(
         size=len(model),
-        milliseconds=_milliseconds(detector, shown),
-        found=tuple(detector.detect(pixels) for pixels in shown),
+        milliseconds=_inference_milliseconds(detector, images),
+        detections=tuple(detector.detect(pixels) for pixels in images),
         evaluation=evaluation,
     )
 
 
-def _milliseconds(detector: Detector, shown: Sequence[NDArray[np.uint8]]) -> float:
-    images = shown or [np.full((*detector.input_size[::-1], 3), 127, np.uint8)]
+def _inference_milliseconds(detector: Detector, images: Sequence[NDArray[np.uint8]]) -> float:
+    images = images or [np.full((*detector.input_size[::-1], 3), 127, np.uint8)]
     prepared = [detector.prepare(pixels) for pixels in images]
     seconds = []
-    for index in range(_TIMED):
+    for index in range(_TIMED_INFERENCES):
         start = time.perf_counter()
         detector.infer(prepared[index % len(prepared)])
         seconds.append(time.perf_counter() - start)

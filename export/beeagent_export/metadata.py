@@ -1,8 +1,8 @@
-"""TFLite metadata: what a model's tensors mean, written into its file for MediaPipe Tasks and other readers.
+"""Writes TFLite metadata, which MediaPipe Tasks and other readers need.
 
-The form is that of TensorFlow's `metadata_schema.fbs` (file identifier M001): a flatbuffer in a buffer of the model
-named `TFLITE_METADATA`, and the files it speaks of in a ZIP archive behind the model. No package that is still cared
-for writes it, so this module does; the slot numbers below are the places of the fields in that schema.
+The format is TensorFlow's `metadata_schema.fbs` (file identifier M001): a flatbuffer in the model's buffer
+`TFLITE_METADATA`, and its associated files in a ZIP archive appended to the model. No maintained package writes it; the
+slot numbers below are those of the fields in that schema.
 """
 
 import io
@@ -14,21 +14,21 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from beeagent_export.tflite_file import filled, pack, unpack
+from beeagent_export.tflite_file import pack, set_fields, unpack
 
 LABELS_FILE = "labels.txt"
 
 _ENTRY = "TFLITE_METADATA"
 _FILE_IDENTIFIER = b"M001"
-_PARSER_VERSION = "1.0.0"  # every field used here was in the schema's first version
-_EARLIEST_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # a fixed one, so that the same model is the same file
+_PARSER_VERSION = "1.0.0"  # the first version of the schema has all fields used here
+_EARLIEST_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # constant, so that exports are reproducible
 
 # Readers identify the outputs by these names.
 _OUTPUTS = (
     ("location", "The boxes, as top, left, bottom, right in ratios of the input."),
     ("category", "The classes of the boxes."),
     ("score", "The confidences of the boxes, from 0 to 1."),
-    ("number of detections", "How many of the boxes are meant."),
+    ("number of detections", "The number of detected boxes."),
 )
 
 
@@ -36,27 +36,27 @@ _OUTPUTS = (
 _FEATURE, _IMAGE, _BOUNDING_BOX = np.uint8(1), np.uint8(2), np.uint8(3)
 _NORMALIZATION, _SCORE_THRESHOLDING = np.uint8(1), np.uint8(3)
 _TENSOR_VALUE_LABELS, _RGB, _BOUNDARIES = np.uint8(3), np.uint8(1), np.uint8(1)
-# Where left, top, right, bottom stand in a box.
+# Indices of left, top, right, bottom in a box.
 _BOX_INDEX = np.array([1, 0, 3, 2], np.uint32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelDescription:
-    """What the metadata says.
+    """Content of the metadata.
 
     Attributes:
-        name: of the model.
-        description: of the model, a sentence.
-        version: of the model.
-        licence: of the weights.
-        labels: the names of the classes, in the order of their ids.
-        width: of the input, in pixels.
-        height: of the input, in pixels.
-        mean: subtracted from every RGB value (0 to 255), where the input is float32.
-        std: what the difference is divided by.
-        largest_input: the largest value an input element takes: 255 for uint8.
-        smallest_input: the smallest value an input element takes.
-        score_threshold: the confidence from which a reader should count a detection, 0 to 1.
+        name: name of the model.
+        description: one sentence about the model.
+        version: version of the model.
+        licence: licence of the weights.
+        labels: class names in the order of their ids.
+        width: input width in pixels.
+        height: input height in pixels.
+        mean: mean of the normalisation, in RGB values of 0 to 255, for readers that feed float32.
+        std: standard deviation of the normalisation.
+        largest_input: maximum value of an input element: 255 for uint8.
+        smallest_input: minimum value of an input element.
+        score_threshold: recommended minimum confidence, 0 to 1.
     """
 
     name: str
@@ -74,22 +74,22 @@ class ModelDescription:
 
 
 def add_metadata(model: bytes, description: ModelDescription) -> bytes:
-    """Write metadata into a model that ends in `TFLite_Detection_PostProcess`, and pack its labels behind it.
+    """Add metadata and the labels file to a model that ends in `TFLite_Detection_PostProcess`.
 
     Args:
-        model: a .tflite file with one image input and the op's four outputs in their order.
-        description: what to write.
+        model: .tflite file with one image input and the four outputs of the op in their order.
+        description: content of the metadata.
     """
     tree = unpack(model)
     data = np.frombuffer(encode_metadata(description), dtype=np.uint8)
-    entry = filled(schema.MetadataT(), name=_ENTRY, buffer=len(tree.buffers))
-    tree.buffers.append(filled(schema.BufferT(), data=data))
+    entry = set_fields(schema.MetadataT(), name=_ENTRY, buffer=len(tree.buffers))
+    tree.buffers.append(set_fields(schema.BufferT(), data=data))
     tree.metadata = [*(tree.metadata or []), entry]
     return _with_file(pack(tree), LABELS_FILE, "".join(f"{label}\n" for label in description.labels))
 
 
 def encode_metadata(description: ModelDescription) -> bytes:
-    """Write the metadata flatbuffer itself."""
+    """Return the metadata flatbuffer."""
     subgraph = _Table(10, {0: description.name, 2: [_image(description)], 3: _outputs(description)})
     texts = {0: description.name, 1: description.description, 2: description.version, 5: description.licence}
     builder = flatbuffers.Builder(1024)
@@ -99,14 +99,14 @@ def encode_metadata(description: ModelDescription) -> bytes:
 
 
 class _Table(NamedTuple):
-    """A table with this number of slots, and its fields by slot; missing ones keep the schema's default, 0."""
+    """A flatbuffer table: number of slots, and fields by slot; missing fields have the default 0."""
 
     slots: int
     fields: dict[int, Any]
 
 
-def _write(builder: flatbuffers.Builder, value: Any) -> int:  # noqa: ANN401 - what a field of a table may be
-    """Write a text, a vector of numbers, a list of tables or a table, and return the offset to refer to it."""
+def _write(builder: flatbuffers.Builder, value: Any) -> int:  # noqa: ANN401 - any field type
+    """Write a string, a vector of numbers, a list of tables or a table, and return its offset."""
     if isinstance(value, str):
         return int(builder.CreateString(value))
     if isinstance(value, np.ndarray):
@@ -144,12 +144,17 @@ def _image(description: ModelDescription) -> _Table:
 
 def _outputs(description: ModelDescription) -> list[_Table]:
     box = _Table(3, {0: _BOX_INDEX, 1: _BOUNDARIES})
-    labels = _Table(5, {0: LABELS_FILE, 1: "The names of the classes, one a line.", 2: _TENSOR_VALUE_LABELS})
+    labels = _Table(5, {0: LABELS_FILE, 1: "The class names, one per line.", 2: _TENSOR_VALUE_LABELS})
     threshold = _Table(1, {0: np.float32(description.score_threshold)})
     feature, empty = {0: _FEATURE, 1: _Table(0, {})}, dict[int, Any]()
-    # The values meant lie along this dimension of the tensor.
-    along = {2: _Table(2, {0: np.int32(2), 1: np.int32(2)})}
-    contents = ({0: _BOUNDING_BOX, 1: box, **along}, {**feature, **along}, {**feature, **along}, feature)
+    # Range of the dimension that has the values.
+    value_range = {2: _Table(2, {0: np.int32(2), 1: np.int32(2)})}
+    contents = (
+        {0: _BOUNDING_BOX, 1: box, **value_range},
+        {**feature, **value_range},
+        {**feature, **value_range},
+        feature,
+    )
     units = {4: [_Table(2, {0: _SCORE_THRESHOLDING, 1: threshold})]}
     return [
         _Table(7, {0: name, 1: text, 3: _Table(3, content), **more})
@@ -158,7 +163,7 @@ def _outputs(description: ModelDescription) -> list[_Table]:
 
 
 def _with_file(model: bytes, name: str, content: str) -> bytes:
-    """Append a ZIP archive with one file, stored as it is: readers map it without unpacking."""
+    """Append a ZIP archive with one uncompressed file: readers map it into memory."""
     file = io.BytesIO(model)
     with zipfile.ZipFile(file, mode="a", compression=zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo(name, date_time=_EARLIEST_ZIP_DATE), content.encode())

@@ -14,7 +14,7 @@ from beeagent_models.evaluation import ThresholdChoice
 from beeagent_export.conversion import Precision
 from beeagent_export.postprocess import PostProcessOptions
 
-# What a manifest takes, and stays readable in file names and messages.
+# Names and versions also appear in file names and messages, so their characters are limited.
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _VERSION = r"[A-Za-z0-9._+-]{1,64}"
 
@@ -23,29 +23,28 @@ _Choice = TypeVar("_Choice", Fit, Precision)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOptions:
-    """What to export and how.
+    """Settings of an export.
 
     Attributes:
-        source: the trained detector.
-        out: folder of the bundle of the first precision; the others are written beside it, as `OUT-float16`.
-        report: where the report for programs goes; the one for people has `.html` for its suffix.
-        name: of the model; those of the further precisions have it in theirs, as in `bees-float16`.
-        version: of the model.
+        source: path of the trained detector.
+        out: bundle folder of the first precision; further bundles are written beside it, as `OUT-float16`.
+        report: path of the JSON report; the HTML report has the same name with the suffix `.html`.
+        name: name of the model; further precisions are appended to it, as in `bees-float16`.
+        version: version of the model.
         licence: SPDX expression for the weights.
-        precisions: what the models compute in, a bundle each; at least one, each once.
-        calibrate: the user's own images: a manifest, a folder or a dataset that was read; needed for int8.
-        calibration_images: how many of them to calibrate on, at most.
-        labels: names of the classes, where the source does not know them.
-        validate: labelled datasets, as `PATH` or `PATH=label,label` or read already, measured as one; empty to measure
-            no AP.
-        calibrate_confidence: labelled datasets likewise, of images that were not trained on, on which confidence is
-            made to mean precision; empty to leave it as the network has it.
-        attribute: the label attribute, of manifests that have several.
-        max_drop: how many points (of 100) of AP a variant may lose against the float source.
-        choice: of the threshold on the validation curve; a fixed one needs no validation.
-        input_size: width and height of the input in pixels; None for the source's own.
-        fit: how a frame is fitted into the input; None as in the source.
-        postprocess: options of the op in the graph.
+        precisions: precisions to export, one bundle each; at least one, without duplicates.
+        calibrate: calibration images: a manifest, a folder or a loaded dataset; needed for int8.
+        calibration_images: maximum number of calibration images.
+        labels: file with the class names, for sources without.
+        validate: labelled datasets, `PATH`, `PATH=label,label` or loaded, evaluated as one; empty for no evaluation.
+        calibrate_confidence: labelled datasets, `PATH` or `PATH=label,label`, of images that were not trained on, for
+            the calibration of confidence to precision; empty for none.
+        attribute: label attribute to read from manifests that have several.
+        max_drop: maximum loss of AP against the float source, in points of 100.
+        choice: rule for the threshold on the validation curve; a fixed threshold needs no validation.
+        input_size: input width and height in pixels; None for those of the source.
+        fit: method of fitting a frame into the input; None for that of the source.
+        postprocess: options of the post-processing op.
         float16_checkpoint: file for the checkpoint with its kernels as float16; None for none.
         force: replace existing bundles.
 
@@ -81,14 +80,14 @@ class ExportOptions:
             )
         if len(set(self.precisions)) != len(self.precisions):
             names = ", ".join(precision.value for precision in self.precisions)
-            raise InputError(f"--precision is given twice as {names}: give each once")
+            raise InputError(f"--precision has duplicates ({names}): give each once")
         if Precision.INT8 in self.precisions and self.calibrate is None:
             raise InputError(
-                "int8 needs --calibrate IMAGES: a manifest or folder of some hundred images like those that "
-                "the camera will give"
+                "int8 needs --calibrate IMAGES: a manifest or folder with some hundred images of the kind that "
+                "the camera takes"
             )
         for option, value, pattern in (
-            *(("name", self.name_of(precision), _NAME) for precision in self.precisions),
+            *(("name", self.model_name(precision), _NAME) for precision in self.precisions),
             ("model-version", self.version, _VERSION),
         ):
             if re.fullmatch(pattern, value) is None:
@@ -96,11 +95,11 @@ class ExportOptions:
                     f"--{option} is {value!r}: allowed are letters, digits, dots, underscores and hyphens, 64 at most"
                 )
         if not self.validate and (self.choice.precision_floor is not None or self.choice.recall_floor is not None):
-            raise InputError("a floor of precision or recall needs labelled images to choose on: give --validate DATA")
+            raise InputError("a precision or recall floor needs labelled images: give --validate DATA")
         self._check_confidence()
         if not math.isfinite(self.max_drop) or self.max_drop < 0:
             raise InputError(f"--max-drop is {self.max_drop}: give points of AP, 0 or more")
-        for path in (self.report, self.page):
+        for path in (self.report, self.html_report):
             if path.is_dir():
                 raise InputError(f"the report {path} is a folder: give a file name with --report")
 
@@ -114,37 +113,37 @@ class ExportOptions:
             )
         if not self.validate and self.choice.fixed is None:
             raise InputError(
-                "--calibrate-confidence changes the meaning of confidence, so the threshold has to be chosen again: "
+                "--calibrate-confidence changes the confidence values, so the threshold has to be chosen again: "
                 "give --validate DATA, or --threshold"
             )
 
-    def out_of(self, precision: Precision) -> Path:
-        """Return the folder of a precision's bundle."""
-        return self.out.with_name(self._beside(self.out.name, precision))
+    def bundle_folder(self, precision: Precision) -> Path:
+        """Return the bundle folder of a precision."""
+        return self.out.with_name(self._suffixed(self.out.name, precision))
 
-    def name_of(self, precision: Precision) -> str:
-        """Return the name of a precision's model."""
-        return self._beside(self.name, precision)
+    def model_name(self, precision: Precision) -> str:
+        """Return the model name of a precision."""
+        return self._suffixed(self.name, precision)
 
     @property
-    def page(self) -> Path:
-        """The report for people."""
+    def html_report(self) -> Path:
+        """Path of the HTML report."""
         return self.report.with_suffix(".html")
 
-    def _beside(self, name: str, precision: Precision) -> str:
+    def _suffixed(self, name: str, precision: Precision) -> str:
         return name if precision is self.precisions[0] else f"{name}-{precision.value}"
 
 
 def parse_choice(kind: type[_Choice], value: str, option: str) -> _Choice:
-    """Return the choice of this value.
+    """Parse the value of an option that takes a member of an enumeration.
 
     Args:
-        kind: the choices.
-        value: of one of them, as given on the command line.
-        option: the name of the option, for errors.
+        kind: the enumeration.
+        value: value on the command line.
+        option: name of the option, for errors.
 
     Raises:
-        InputError: there is no such choice.
+        InputError: the enumeration has no such value.
     """
     try:
         return kind(value)

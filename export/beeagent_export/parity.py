@@ -1,4 +1,4 @@
-"""How far a converted model's raw heads are from those it was made from."""
+"""Compares the raw heads of a converted model with those of its source."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,14 +20,14 @@ class ImageParity:
     """The differences on one image.
 
     Attributes:
-        name: of the image.
-        boxes: how many anchors' boxes were compared: those that score at least the report's threshold in the
-            source, or, if these are fewer than 10, its 10 strongest.
-        strongest_source: the highest score that the source gives, 0 to 1.
-        strongest_converted: the highest score that the converted model gives, 0 to 1.
-        score_difference: the largest difference of a score, over all anchors and classes.
-        box_difference: the largest difference of a box's side, as a ratio of the input.
-        smallest_iou: the smallest overlap (IoU) of a box with itself in the other model.
+        name: file name of the image.
+        boxes: number of compared boxes: those of the anchors whose source score is at or above the threshold, but at
+            least the 10 with the highest scores.
+        strongest_source: highest score of the source, 0 to 1.
+        strongest_converted: highest score of the converted model, 0 to 1.
+        score_difference: maximum absolute difference of scores over all anchors and classes.
+        box_difference: maximum absolute difference of box coordinates, as a ratio of the input.
+        smallest_iou: minimum IoU of the two boxes of an anchor.
     """
 
     name: str
@@ -41,12 +41,12 @@ class ImageParity:
 
 @dataclass(frozen=True, slots=True)
 class ParityReport:
-    """The differences on some images, anchor by anchor, before post-processing.
+    """The differences per anchor on some images, before post-processing.
 
     Attributes:
-        score_threshold: from which score on boxes were compared.
-        seen_in_calibration: whether the images were also used for calibration, which flatters the result.
-        images: one entry an image, at least one.
+        score_threshold: minimum source score of the compared boxes.
+        seen_in_calibration: True if the images were also used for calibration, which makes the result optimistic.
+        images: differences per image, at least one.
     """
 
     score_threshold: float
@@ -55,17 +55,17 @@ class ParityReport:
 
     @property
     def score_difference(self) -> float:
-        """The largest difference of a score."""
+        """Maximum absolute difference of scores."""
         return max(image.score_difference for image in self.images)
 
     @property
     def box_difference(self) -> float:
-        """The largest difference of a box's side, as a ratio of the input."""
+        """Maximum absolute difference of box coordinates, as a ratio of the input."""
         return max(image.box_difference for image in self.images)
 
     @property
     def smallest_iou(self) -> float:
-        """The smallest overlap of a box with itself in the other model."""
+        """Minimum IoU of the two boxes of an anchor."""
         return min(image.smallest_iou for image in self.images)
 
     def to_json(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class ParityReport:
             "smallest_iou": self.smallest_iou,
             "score_threshold": self.score_threshold,
             "seen_in_calibration": self.seen_in_calibration,
-            "pictures": [asdict(image) for image in self.images],
+            "images": [asdict(image) for image in self.images],
         }
 
 
@@ -91,11 +91,11 @@ def compare(
     """Run the source and the converted heads on the same images.
 
     Args:
-        heads: the source.
-        converted: the result of `convert_heads`.
-        images: name and pixels, uint8, shape (height, width, 3), RGB; at least one.
-        score_threshold: from which score on boxes are compared, 0 to 1.
-        seen_in_calibration: for the report.
+        heads: raw heads of the source model.
+        converted: TFLite model from `convert_heads`.
+        images: name and pixels of at least one image, uint8, shape (height, width, 3), RGB.
+        score_threshold: minimum source score of the compared boxes, 0 to 1.
+        seen_in_calibration: True if the images were also used for calibration.
 
     Raises:
         ValueError: there is no image.
@@ -121,11 +121,11 @@ def _compare_image(
 ) -> ImageParity:
     best = source[1].max(axis=1)
     strongest = np.argsort(-best)
-    chosen = strongest[: max(_MIN_BOXES, int((best >= score_threshold).sum()))]
-    boxes, others = heads.decode(source[0])[chosen], heads.decode(converted[0])[chosen]
+    compared = strongest[: max(_MIN_BOXES, int((best >= score_threshold).sum()))]
+    boxes, others = heads.decode(source[0])[compared], heads.decode(converted[0])[compared]
     return ImageParity(
         name=name,
-        boxes=len(chosen),
+        boxes=len(compared),
         strongest_source=float(best.max()),
         strongest_converted=float(converted[1].max()),
         score_difference=float(np.abs(source[1] - converted[1]).max()),

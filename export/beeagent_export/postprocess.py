@@ -1,7 +1,7 @@
 """Appends `TFLite_Detection_PostProcess` to a TFLite model of two raw heads.
 
-The op is the one that the TensorFlow Object Detection API's and Model Maker's detectors end in; every TFLite runtime
-has it. It decodes the boxes, drops the weak ones and suppresses those that overlap a stronger one (NMS).
+Detectors of the TensorFlow Object Detection API and of Model Maker end in this op; every TFLite runtime has it. It
+decodes the boxes, applies the score threshold, and suppresses overlapping boxes (NMS).
 """
 
 from dataclasses import dataclass
@@ -13,24 +13,24 @@ from numpy.typing import NDArray
 
 from beeagent_export.conversion import BOX_CODES_OUTPUT, SCORES_OUTPUT
 from beeagent_export.heads import BoxScales, RawHeads
-from beeagent_export.tflite_file import filled, pack, unpack
+from beeagent_export.tflite_file import pack, set_fields, unpack
 
 SIGNATURE = "serving_default"
 INPUT_NAME = "images"
 OUTPUT_NAMES = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
-"""In the order in which the op gives them."""
+"""In the output order of the op."""
 
 _OP = "TFLite_Detection_PostProcess"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostProcessOptions:
-    """How raw heads become detections.
+    """Options of the post-processing op.
 
     Attributes:
-        max_detections: maximum number per image, at least 1.
-        score_threshold: weaker detections are dropped, 0 to 1. Keep it low: thresholds are chosen later.
-        iou_threshold: of two boxes that overlap more than this, the weaker is dropped, above 0 to 1.
+        max_detections: maximum number of detections per image, at least 1.
+        score_threshold: minimum score of a detection, 0 to 1. Keep it low: the agent applies its own threshold.
+        iou_threshold: IoU threshold of NMS, above 0 to 1.
 
     Raises:
         ValueError: a value is out of its range.
@@ -46,27 +46,27 @@ class PostProcessOptions:
 
 
 def append_postprocess(model: bytes, heads: RawHeads, options: PostProcessOptions) -> bytes:
-    """Append the op, with the anchors as its constant input.
+    """Append the op with the anchors as a constant.
 
-    The result's signature `serving_default` takes `images` and gives, as float32, `detection_boxes`, shape
-    (1, max_detections, 4): top, left, bottom, right in ratios of the input; `detection_classes` and
-    `detection_scores`, shape (1, max_detections), strongest first; `num_detections`, shape (1,).
+    The signature `serving_default` has the input `images` and four float32 outputs: `detection_boxes`, shape
+    (1, max_detections, 4): top, left, bottom, right as ratios of the input; `detection_classes` and `detection_scores`,
+    shape (1, max_detections), by descending score; `num_detections`, shape (1,).
 
     Args:
-        model: what `convert_heads` gave.
-        heads: that it was made from.
-        options: of the op.
+        model: TFLite model from `convert_heads`.
+        heads: raw heads of the source model.
+        options: options of the op.
     """
     tree = unpack(model)
     graph = tree.subgraphs[0]
     outputs = {tensor.name: tensor.tensorIndex for tensor in tree.signatureDefs[0].outputs}
     anchors = _add_tensor(tree, "anchors", heads.anchors.shape, values=heads.anchors)
-    most = options.max_detections
-    shapes = ((1, most, 4), (1, most), (1, most), (1,))
+    count = options.max_detections
+    shapes = ((1, count, 4), (1, count), (1, count), (1,))
     detections = [_add_tensor(tree, name, shape) for name, shape in zip(OUTPUT_NAMES, shapes, strict=True)]
 
     encoded = _encode(options, classes=len(heads.labels), scales=heads.box_scales)
-    operator = filled(
+    operator = set_fields(
         schema.OperatorT(),
         opcodeIndex=len(tree.operatorCodes),
         inputs=[outputs[BOX_CODES_OUTPUT.encode()], outputs[SCORES_OUTPUT.encode()], anchors],
@@ -75,13 +75,17 @@ def append_postprocess(model: bytes, heads: RawHeads, options: PostProcessOption
         customOptionsFormat=schema.CustomOptionsFormat.FLEXBUFFERS,
     )
     custom = schema.BuiltinOperator.CUSTOM
-    code = filled(schema.OperatorCodeT(), builtinCode=custom, deprecatedBuiltinCode=custom, customCode=_OP, version=1)
+    code = set_fields(
+        schema.OperatorCodeT(), builtinCode=custom, deprecatedBuiltinCode=custom, customCode=_OP, version=1
+    )
     tree.operatorCodes.append(code)
     graph.operators.append(operator)
     graph.outputs = detections
     graph.tensors[graph.inputs[0]].name = INPUT_NAME
     inputs, results = [_tensor_map(INPUT_NAME, graph.inputs[0])], list(map(_tensor_map, OUTPUT_NAMES, detections))
-    signature = filled(schema.SignatureDefT(), signatureKey=SIGNATURE, subgraphIndex=0, inputs=inputs, outputs=results)
+    signature = set_fields(
+        schema.SignatureDefT(), signatureKey=SIGNATURE, subgraphIndex=0, inputs=inputs, outputs=results
+    )
     tree.signatureDefs = [signature]
     return pack(tree)
 
@@ -89,24 +93,24 @@ def append_postprocess(model: bytes, heads: RawHeads, options: PostProcessOption
 def _add_tensor(
     tree: schema.ModelT, name: str, shape: tuple[int, ...], values: NDArray[np.float32] | None = None
 ) -> int:
-    """Add a float32 tensor, constant where values are given, and return its index."""
-    buffer = 0  # by convention the empty one
+    """Add a float32 tensor, constant if it has values, and return its index."""
+    buffer = 0  # by convention, buffer 0 is empty
     if values is not None:
         data = np.frombuffer(np.ascontiguousarray(values, dtype="<f4").tobytes(), dtype=np.uint8)
         buffer = len(tree.buffers)
-        tree.buffers.append(filled(schema.BufferT(), data=data))
+        tree.buffers.append(set_fields(schema.BufferT(), data=data))
     float32 = schema.TensorType.FLOAT32
     tensors = tree.subgraphs[0].tensors
-    tensors.append(filled(schema.TensorT(), name=name, shape=list(shape), type=float32, buffer=buffer))
+    tensors.append(set_fields(schema.TensorT(), name=name, shape=list(shape), type=float32, buffer=buffer))
     return len(tensors) - 1
 
 
 def _tensor_map(name: str, index: int) -> schema.TensorMapT:
-    return filled(schema.TensorMapT(), name=name, tensorIndex=index)
+    return set_fields(schema.TensorMapT(), name=name, tensorIndex=index)
 
 
 def _encode(options: PostProcessOptions, *, classes: int, scales: BoxScales) -> bytes:
-    """Write the op's options, under the names that its kernel reads."""
+    """Encode the op's options as a flexbuffer with the keys of its kernel."""
     builder = flexbuffers.Builder()
     with builder.Map():
         builder.Int("max_detections", options.max_detections)

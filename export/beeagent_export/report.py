@@ -1,4 +1,4 @@
-"""The reports of an export: JSON for programs, and one self-contained HTML file for people."""
+"""The reports of an export: JSON, and a self-contained HTML page."""
 
 import base64
 from collections.abc import Sequence
@@ -18,52 +18,52 @@ from beeagent_export.options import ExportOptions
 from beeagent_export.source import Source
 from beeagent_export.variant import Variant
 
-_WIDTH = 480  # pixels, of an image
-_QUALITY = 80
+_IMAGE_WIDTH = 480
+_JPEG_QUALITY = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """What one model found in the images that are shown.
+    """Detections of one model in the images of the report.
 
     Attributes:
-        title: of the model, such as `int8`.
-        threshold: from which its detections are drawn.
-        found: what it found in each image, weak detections too.
+        title: name of the model, such as `int8`.
+        threshold: minimum confidence of the drawn detections.
+        detections: detections in each image, including those below the threshold.
     """
 
     title: str
     threshold: float
-    found: Sequence[Detections]
+    detections: Sequence[Detections]
 
 
-def report_page(  # noqa: PLR0913 - the parts of a page
+def report_page(  # noqa: PLR0913
     *,
     title: str,
     lines: Sequence[str],
-    refused: str | None,
+    rejection: str | None,
     header: Sequence[str],
     rows: Sequence[Sequence[str]],
     images: Sequence[tuple[str, NDArray[np.uint8]]],
     columns: Sequence[Column],
 ) -> str:
-    """Write the page.
+    """Render the HTML page.
 
     Args:
-        title: of the page.
-        lines: what is to be said first, a paragraph each.
-        refused: why nothing was released; None if all was.
-        header: of the table.
-        rows: of the table.
-        images: name and pixels, uint8, BGR, of each image that is shown.
-        columns: what each model found in them.
+        title: title of the page.
+        lines: introductory paragraphs.
+        rejection: reason why no bundle was written; None if they were.
+        header: header of the table.
+        rows: rows of the table.
+        images: name and pixels of each image, uint8, BGR.
+        columns: detections of each model in the images.
     """
     return render(
         "beeagent_export",
         "report.html.jinja",
         title=title,
         lines=lines,
-        refused=refused,
+        rejection=rejection,
         header=header,
         rows=rows,
         images=[
@@ -74,46 +74,46 @@ def report_page(  # noqa: PLR0913 - the parts of a page
 
 
 def _figure(pixels: NDArray[np.uint8], column: Column, index: int) -> tuple[str, str]:
-    """Return the image with what one model found, a JPEG in base64, and its caption."""
-    found = column.found[index].at_least(column.threshold)
-    drawn = draw(pixels, found)
-    height = max(1, round(drawn.shape[0] * _WIDTH / drawn.shape[1]))
-    small = cv2.resize(drawn, (_WIDTH, height), interpolation=cv2.INTER_AREA)
-    _, encoded = cv2.imencode(".jpg", small, (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))
-    caption = f"{column.title}: {len(found)} of {column.threshold:.2f} or more"
+    """Return the image with the detections of one model drawn, as base64 JPEG, and a caption."""
+    detections = column.detections[index].at_least(column.threshold)
+    drawn = draw(pixels, detections)
+    height = max(1, round(drawn.shape[0] * _IMAGE_WIDTH / drawn.shape[1]))
+    small = cv2.resize(drawn, (_IMAGE_WIDTH, height), interpolation=cv2.INTER_AREA)
+    _, encoded = cv2.imencode(".jpg", small, (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))
+    caption = f"{column.title}: {len(detections)} with confidence ≥ {column.threshold:.2f}"
     return base64.b64encode(encoded.tobytes()).decode("ascii"), caption
 
 
 _HEADER = (
-    "model", "size", "time", "AP", "AP50", "AP lost", "threshold", "precision", "recall", "score off", "box off",
-    "overlap",
+    "model", "size", "time", "AP", "AP50", "AP lost", "threshold", "precision", "recall", "score difference",
+    "box difference", "IoU",
 )  # fmt: skip
 
-_MEANINGS = (
-    f"Time is that of one inference with {THREADS} threads on the machine that exported. Score and box off are the "
-    "largest differences to the source's raw heads, of a score and of a side as a ratio of the input; overlap is the "
-    "smallest of a box with itself."
+_LEGEND = (
+    f"Time is the median of an inference with {THREADS} threads on the machine of the export. Score difference, box "
+    "difference (as a ratio of the input) and IoU compare the raw heads with those of the source: maximum differences, "
+    "and the minimum IoU of the two boxes of an anchor."
 )
 
 
-def report_files(  # noqa: PLR0913 - all that a report tells of
+def report_files(  # noqa: PLR0913
     options: ExportOptions,
     source: Source,
     variants: Sequence[Variant],
     reference: Measured | None,
-    shown: Sequence[tuple[str, NDArray[np.uint8]]],
+    images: Sequence[tuple[str, NDArray[np.uint8]]],
     *,
-    refused: str | None,
+    rejection: str | None,
 ) -> dict[Path, str]:
-    """Write the report for programs and the one for people.
+    """Render the JSON report and the HTML report.
 
     Args:
-        options: of the export.
-        source: what was exported.
-        variants: what came of it.
-        reference: the float source; None without images.
-        shown: the images that are shown, uint8, BGR, with their names.
-        refused: why nothing was released; None if all was.
+        options: settings of the export.
+        source: exported source.
+        variants: exported variants.
+        reference: measurements of the float source; None without images.
+        images: name and pixels of the images to show, uint8, BGR.
+        rejection: reason why no bundle was written; None if they were.
 
     Returns:
         The text of each file by its path.
@@ -125,16 +125,16 @@ def report_files(  # noqa: PLR0913 - all that a report tells of
         "source": reference.to_json() if reference is not None else None,
         "variants": [variant.to_json() for variant in variants],
         "max_drop": options.max_drop,
-        "refused": refused,
+        "refused": rejection,
         "threads": THREADS,
     }
     columns = [
-        Column(title=one.precision.value, threshold=one.manifest.threshold.value, found=one.measured.found)
+        Column(title=one.precision.value, threshold=one.manifest.threshold.value, detections=one.measured.detections)
         for one in variants
     ]
     if reference is not None:
         own = reference.evaluation.point.threshold if reference.evaluation is not None else columns[0].threshold
-        columns.insert(0, Column(title="float source", threshold=own, found=reference.found))
+        columns.insert(0, Column(title="float source", threshold=own, detections=reference.detections))
     rows = [] if reference is None else [("float source", *_figures(reference), "", "", "")]
     rows += [(one.precision.value, *_figures(one.measured, one), *_differences(one)) for one in variants]
     page = report_page(
@@ -142,15 +142,15 @@ def report_files(  # noqa: PLR0913 - all that a report tells of
         lines=[
             f"{source.architecture}, {source.heads.width}x{source.heads.height}, {', '.join(source.heads.labels)}.",
             _measured_on(variants),
-            _MEANINGS,
+            _LEGEND,
         ],
-        refused=refused,
+        rejection=rejection,
         header=_HEADER,
         rows=rows,
-        images=shown,
+        images=images,
         columns=columns,
     )
-    return {options.report: as_json(report), options.page: page}
+    return {options.report: as_json(report), options.html_report: page}
 
 
 def _measured_on(variants: Sequence[Variant]) -> str:

@@ -1,4 +1,4 @@
-"""What can be exported: recognises it and brings it to raw heads."""
+"""Recognises and loads the supported sources of an export as raw heads."""
 
 import hashlib
 import os
@@ -13,22 +13,22 @@ from beeagent_models.evaluation import PlattScaling
 
 from beeagent_export.heads import RawHeads
 from beeagent_export.object_detection_api.pipeline_config import read_pipeline_config
-from beeagent_export.object_detection_api.saved_model import config_of, load_saved_model, saved_model_in
+from beeagent_export.object_detection_api.saved_model import find_config, load_saved_model, saved_model_in
 
 _SUPPORTED = (
-    "give a checkpoint that `beeagent train` wrote, or what exporter_main_v2.py of the TensorFlow 2 Object Detection "
-    "API wrote of an EfficientDet"
+    "give a checkpoint of `beeagent train`, or the output of exporter_main_v2.py of the TensorFlow 2 Object Detection "
+    "API for an EfficientDet"
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A trained detector, ready to be converted.
+    """A trained detector, ready for conversion.
 
     Attributes:
-        heads: its raw heads.
-        architecture: such as `efficientdet-lite0`.
-        provenance: how it was made, with the name and SHA-256 of its file.
+        heads: raw heads of the detector.
+        architecture: name of the architecture, such as `efficientdet-lite0`.
+        provenance: training record, with name and SHA-256 of the file.
     """
 
     heads: RawHeads
@@ -37,22 +37,22 @@ class Source:
 
 
 def refuse_unsupported(path: Path) -> None:
-    """Refuse what is known not to be exportable, before anything slow is done.
+    """Refuse unsupported sources before anything slow is done.
 
     Raises:
-        InputError: there is nothing at the path, or something that no exporter is there for.
+        InputError: the path does not exist, or its format is not supported.
     """
     if not path.exists():
         raise InputError(f"the source {path} does not exist: {_SUPPORTED}")
     if path.is_dir():
         if (folder := saved_model_in(path)) is not None:
-            read_pipeline_config(config_of(folder))
+            read_pipeline_config(find_config(folder))
             return
         if (path / "manifest.json").is_file():
             raise InputError(f"the source {path} is already a model bundle: {_SUPPORTED}")
-        raise InputError(f"the source {path} is a folder: {_SUPPORTED}")
+        raise InputError(f"the source {path} is a folder without a SavedModel: {_SUPPORTED}")
     if path.suffix in {".keras", ".h5"}:
-        raise InputError(f"the source {path} is an unknown Keras model, which cannot be exported: {_SUPPORTED}")
+        raise InputError(f"the source {path} is a Keras model file, which cannot be exported: {_SUPPORTED}")
     if path.suffix == ".tflite":
         raise InputError(f"the source {path} is already a TFLite model: run it with `beeagent --model {path}`")
 
@@ -68,12 +68,12 @@ def load_source(
     """Load a checkpoint of `beeagent train`, or a SavedModel of the Object Detection API.
 
     Args:
-        path: of the checkpoint, or the folder of the SavedModel.
-        labels: names of the classes of a SavedModel; a checkpoint knows its own.
-        input_size: width and height of the input in pixels; None takes the size that the source was made for. The
-            weights of a checkpoint serve every size that `check_alignment` allows, a SavedModel has a fixed one.
-        fit: how frames were fitted into the input in training; None for what a SavedModel's pipeline.config says, and
-            for letterbox with a checkpoint.
+        path: checkpoint, or folder of the SavedModel.
+        labels: file with the class names of a SavedModel; a checkpoint has its own.
+        input_size: input width and height in pixels; None for the source's own. A checkpoint supports every size that
+            `check_alignment` allows, a SavedModel only its own.
+        fit: method of fitting frames into the input, as in training; None for that of pipeline.config, or letterbox
+            with a checkpoint.
         confidence: calibration to fold into the class head of a checkpoint.
 
     Raises:
@@ -87,7 +87,7 @@ def load_source(
         heads, architecture, provenance = load_saved_model(path, labels=labels, input_size=input_size, fit=fit)
         return Source(heads=heads, architecture=architecture, provenance=provenance)
     if labels is not None:
-        raise InputError(f"--labels is {labels}, but the checkpoint {path} knows its own labels: leave it out")
+        raise InputError(f"--labels is {labels}, but the checkpoint {path} has its own labels: leave --labels out")
     from beeagent_models.efficientdet import (  # noqa: PLC0415 - imports Keras
         anchor_boxes,
         load_checkpoint,
@@ -99,7 +99,7 @@ def load_source(
         scale_class_logits(model, scale=confidence.scale, bias=confidence.bias)
     own_size = (config.input_size, config.input_size)
     width, height = input_size or own_size
-    if (width, height) != own_size:  # at its own size, the network was trained with whatever rounding there is
+    if (width, height) != own_size:  # at its own size, the network was trained with the same rounding
         check_alignment((width, height))
     heads = RawHeads(
         function=_freeze(model, width, height),
@@ -120,7 +120,7 @@ def load_source(
 
 
 def prepare_keras() -> None:
-    """Make Keras run on TensorFlow, which alone converts to TFLite.
+    """Select the TensorFlow backend of Keras, which the TFLite conversion needs.
 
     Raises:
         InputError: TensorFlow is not installed, or this process already runs Keras on another backend.
@@ -128,10 +128,10 @@ def prepare_keras() -> None:
     os.environ["KERAS_BACKEND"] = "tensorflow"
     try:
         import keras  # noqa: PLC0415 - takes seconds
-        import tensorflow  # noqa: F401, ICN001, PLC0415 - to see whether it is there
+        import tensorflow  # noqa: F401, ICN001, PLC0415 - checks that it is installed
     except ImportError as error:
         raise InputError(
-            f"export needs TensorFlow, which Python 3.10 to 3.13 can have: {install_hint('export')}"
+            f"export needs TensorFlow, which supports Python 3.10 to 3.13: {install_hint('export')}"
         ) from error
     if keras.backend.backend() != "tensorflow":
         raise InputError(
@@ -141,9 +141,9 @@ def prepare_keras() -> None:
 
 
 def _freeze(model: Any, width: int, height: int) -> Any:  # noqa: ANN401 - Keras and TensorFlow ship no types
-    """Return the model with its sigmoid as a concrete function with variables replaced by constants.
+    """Return the model and a sigmoid as a concrete function with variables replaced by constants.
 
-    The converter's calibration fails on a graph that still has variables (TensorFlow 2.21).
+    The converter's calibration fails on a graph with variables (TensorFlow 2.21).
     """
     import tensorflow as tf  # noqa: PLC0415 - takes seconds
     from tensorflow.python.framework.convert_to_constants import (  # noqa: PLC0415

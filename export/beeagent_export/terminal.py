@@ -1,4 +1,4 @@
-"""What an export shows on the terminal: progress, without the output of native libraries."""
+"""Terminal output of an export: progress, and suppression of the output of native libraries."""
 
 import os
 import sys
@@ -14,21 +14,21 @@ _Item = TypeVar("_Item")
 
 
 class Progress:
-    """Shows the stage of an export, and how far it is."""
+    """Shows the current stage of an export and its progress."""
 
     def __init__(self, bar: rich.progress.Progress) -> None:
         self._bar = bar
 
-    def stage(self, what: str, total: int | None = None) -> Callable[[], None]:
-        """Show the name of a stage; return a function that counts one of its steps."""
+    def stage(self, name: str, total: int | None = None) -> Callable[[], None]:
+        """Show a new stage and return a function that advances it by one step."""
         for task in self._bar.task_ids:
             self._bar.remove_task(task)
-        task = self._bar.add_task(what, total=total)
+        task = self._bar.add_task(name, total=total)
         return lambda: self._bar.advance(task)
 
-    def track(self, items: Iterable[_Item], what: str, total: int) -> Iterator[_Item]:
-        """Yield `total` items, counting them."""
-        step = self.stage(what, total)
+    def track(self, items: Iterable[_Item], name: str, total: int) -> Iterator[_Item]:
+        """Yield the items and show how many of `total` are done."""
+        step = self.stage(name, total)
         for item in items:
             yield item
             step()
@@ -36,9 +36,9 @@ class Progress:
 
 @contextmanager
 def export_progress() -> Iterator[Progress]:
-    """Show progress as a line on a terminal, which is gone when the block is done; elsewhere show nothing.
+    """Show a transient progress line if standard error is a terminal.
 
-    It is written to what is standard error now, whatever becomes of the descriptor meanwhile.
+    Standard error is duplicated first, so `hidden_native_output` does not hide the progress.
     """
     columns = (
         rich.progress.SpinnerColumn(),
@@ -62,15 +62,15 @@ def export_progress() -> Iterator[Progress]:
 
 @contextmanager
 def hidden_native_output() -> Iterator[None]:
-    """Swallow what is written to file descriptor 2, such as the logs of TensorFlow's C++ code.
+    """Discard everything written to file descriptor 2, such as the logs of TensorFlow's C++ code.
 
-    `sys.stderr` is silenced with it: write through a duplicate of the descriptor, made before.
+    This includes `sys.stderr`; to write meanwhile, duplicate the descriptor before.
     """
     sys.stderr.flush()
     saved = os.dup(2)
     try:
-        with tempfile.TemporaryFile() as swallowed:
-            os.dup2(swallowed.fileno(), 2)
+        with tempfile.TemporaryFile() as discarded:
+            os.dup2(discarded.fileno(), 2)
             yield
     finally:
         sys.stderr.flush()

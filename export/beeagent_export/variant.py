@@ -1,4 +1,4 @@
-"""One precision of an export: converted, compared with its source, measured, and described for its bundle."""
+"""The exported model of one precision, with its bundle's manifest and files."""
 
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -22,16 +22,16 @@ _SPLIT = "validation"
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """What an export made in one precision.
+    """The exported model of one precision.
 
     Attributes:
-        precision: that.
-        out: the folder of its bundle.
-        manifest: of the bundle.
-        files: the other files of the bundle.
-        parity: against the source's raw heads; None without images.
-        measured: by the device's detector.
-        drop: points of AP (of 100) that it lost against the float source; None without labelled images.
+        precision: precision of the model.
+        out: folder of the bundle.
+        manifest: manifest of the bundle.
+        files: content of the other files of the bundle by name.
+        parity: comparison with the source's raw heads; None without images.
+        measured: measurements with the device's detector.
+        drop: loss of AP against the float source, in points of 100; None without labelled images.
     """
 
     precision: Precision
@@ -44,11 +44,11 @@ class Variant:
 
     @property
     def size(self) -> int:
-        """Of the .tflite, in bytes."""
+        """Size of the .tflite in bytes."""
         return len(self.files["model.tflite"])
 
     def to_json(self) -> dict[str, Any]:
-        """Return the values for the report."""
+        """Return the entry of the JSON report."""
         return {
             "model": self.manifest.name,
             "variant": self.precision.value,
@@ -60,28 +60,28 @@ class Variant:
         }
 
 
-def describe_variant(  # noqa: PLR0913 - what came of each step
+def build_variant(  # noqa: PLR0913
     source: Source,
     options: ExportOptions,
     precision: Precision,
     *,
     model: bytes,
-    calibrated_on: int,
+    calibration_images: int,
     parity: ParityReport | None,
     measured: Measured,
     reference: Measured | None,
 ) -> Variant:
-    """Choose the threshold, and make what goes into the bundle.
+    """Choose the threshold and build the manifest and the files of the bundle.
 
     Args:
-        source: what was exported.
-        options: of the export.
-        precision: of the model.
-        model: a .tflite that ends in the post-processing op.
-        calibrated_on: number of images.
-        parity: against the source's raw heads.
-        measured: the model, by the device's detector.
-        reference: the float source, likewise; None without images.
+        source: exported source.
+        options: settings of the export.
+        precision: precision of the model.
+        model: .tflite file with the post-processing op.
+        calibration_images: number of calibration images.
+        parity: comparison with the source's raw heads.
+        measured: measurements of the model.
+        reference: measurements of the float source; None without images.
     """
     threshold = _threshold(options, measured)
     heads = source.heads
@@ -90,7 +90,7 @@ def describe_variant(  # noqa: PLR0913 - what came of each step
     if reference is not None and reference.evaluation is not None and measured.evaluation is not None:
         drop = (reference.evaluation.metrics.ap - measured.evaluation.metrics.ap) * 100
     manifest = Manifest(
-        name=options.name_of(precision),
+        name=options.model_name(precision),
         version=options.version,
         licence=options.licence,
         files=hashes(files),
@@ -98,9 +98,9 @@ def describe_variant(  # noqa: PLR0913 - what came of each step
         labels=list(heads.labels),
         threshold=threshold,
         metrics=[] if measured.evaluation is None else [figures_of(measured.evaluation, split=_SPLIT)],
-        provenance={**source.provenance, "export": _provenance(options, precision, calibrated_on, parity, drop)},
+        provenance={**source.provenance, "export": _provenance(options, precision, calibration_images, parity, drop)},
     )
-    out = options.out_of(precision)
+    out = options.bundle_folder(precision)
     return Variant(precision, out, manifest, files, parity, measured, drop)
 
 
@@ -115,7 +115,7 @@ def _threshold(options: ExportOptions, measured: Measured) -> Threshold:
 def _describe(source: Source, options: ExportOptions, precision: Precision, threshold: Threshold) -> ModelDescription:
     heads = source.heads
     return ModelDescription(
-        name=options.name_of(precision),
+        name=options.model_name(precision),
         description=f"Finds {', '.join(heads.labels)} in an image ({source.architecture}, {precision.value}).",
         version=options.version,
         licence=options.licence,
@@ -124,22 +124,26 @@ def _describe(source: Source, options: ExportOptions, precision: Precision, thre
         height=heads.height,
         mean=heads.mean,
         std=heads.std,
-        largest_input=255.0,  # every precision takes pixels as they are
+        largest_input=255.0,  # every precision has a uint8 input
         smallest_input=0.0,
         score_threshold=threshold.value,
     )
 
 
 def _provenance(
-    options: ExportOptions, precision: Precision, calibrated_on: int, parity: ParityReport | None, drop: float | None
+    options: ExportOptions,
+    precision: Precision,
+    calibration_images: int,
+    parity: ParityReport | None,
+    drop: float | None,
 ) -> dict[str, Any]:
-    """Describe how the model was converted, with names of files but not their folders."""
+    """Describe the conversion; paths without their folders."""
     differences = parity.to_json() if parity is not None else {}
-    differences.pop("pictures", None)
+    differences.pop("images", None)
     return {
         "precision": precision.value,
-        "calibration": {"source": options.calibrate.name, "pictures": calibrated_on}
-        if options.calibrate is not None and calibrated_on
+        "calibration": {"source": options.calibrate.name, "images": calibration_images}
+        if options.calibrate is not None and calibration_images
         else None,
         "postprocess": asdict(options.postprocess),
         "parity": differences or None,

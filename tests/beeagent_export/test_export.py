@@ -36,7 +36,7 @@ def run(*arguments: object) -> str:
 
 @dataclass(frozen=True)
 class Exported:
-    """The checkpoint as a float32 and as an int8 bundle, and what the command said to the latter."""
+    """The checkpoint as a float32 and as an int8 bundle, and the output of the latter export."""
 
     float32: Path
     int8: Path
@@ -49,7 +49,7 @@ def exported(checkpoint: Path, image_folder: Path, tmp_path_factory: pytest.Temp
     folder = tmp_path_factory.mktemp("exported")
     # fmt: off
     common = (
-        str(checkpoint), "--calibrate", str(image_folder), "--calibration-pictures", "8", "--name", "test-bees",
+        str(checkpoint), "--calibrate", str(image_folder), "--calibration-images", "8", "--name", "test-bees",
         "--model-version", "3.1", "--licence", "Apache-2.0", "--min-score", "0.02",
     )
     # fmt: on
@@ -78,8 +78,8 @@ def overlaps(boxes: Any, others: Any) -> Any:  # noqa: ANN401 - NumPy arrays (n,
     return shared / (areas[0][:, None] + areas[1][None] - shared)
 
 
-def test_int8_finds_what_float_finds(exported: Exported, image_folder: Path) -> None:
-    """A few may change: of two anchors that score alike, either may suppress the other."""
+def test_int8_and_float_detect_the_same(exported: Exported, image_folder: Path) -> None:
+    """A few detections may differ: of two anchors with similar scores, either may suppress the other."""
     strong = found = 0
     for image in sorted(image_folder.iterdir()):
         exact, quantized = detect(exported.float32, image), detect(exported.int8, image)
@@ -107,17 +107,17 @@ def test_int8_parity_is_reported(exported: Exported) -> None:
     assert report["files"] == json.loads((exported.int8 / "manifest.json").read_text())["files"]
     # Eight of the twelve images calibrate; the others are new to the model.
     assert parity["seen_in_calibration"] is False
-    assert len(parity["pictures"]) == 4
+    assert len(parity["images"]) == 4
     for key in ("score_difference", "box_difference"):
-        assert parity[key] == max(image[key] for image in parity["pictures"])
+        assert parity[key] == max(image[key] for image in parity["images"])
         assert parity[key] > 0
     assert parity["score_difference"] < 0.1
     assert parity["smallest_iou"] > 0.5
-    assert all(abs(image["strongest_source"] - image["strongest_converted"]) < 0.05 for image in parity["pictures"])
-    assert all(image["strongest_source"] > 0.3 for image in parity["pictures"])
+    assert all(abs(image["strongest_source"] - image["strongest_converted"]) < 0.05 for image in parity["images"])
+    assert all(image["strongest_source"] > 0.3 for image in parity["images"])
 
 
-def test_manifest_says_what_was_done(exported: Exported, checkpoint: Path, tmp_path: Path) -> None:
+def test_manifest_records_the_export(exported: Exported, checkpoint: Path, tmp_path: Path) -> None:
     text = (exported.int8 / "manifest.json").read_text()
     manifest = json.loads(text)
     assert [manifest[key] for key in ("name", "version", "licence")] == ["test-bees", "3.1", "Apache-2.0"]
@@ -128,7 +128,7 @@ def test_manifest_says_what_was_done(exported: Exported, checkpoint: Path, tmp_p
     assert provenance["training"] == {"seed": 1}
     assert provenance["checkpoint"]["file"] == checkpoint.name
     assert provenance["export"]["precision"] == "int8"
-    assert provenance["export"]["calibration"]["pictures"] == 8
+    assert provenance["export"]["calibration"]["images"] == 8
     assert provenance["export"]["postprocess"]["score_threshold"] == 0.02
     assert str(tmp_path.parent) not in text
 
@@ -161,11 +161,11 @@ def test_int8_is_int8_from_image_to_heads(exported: Exported) -> None:
     assert all(len(kernel["quantization_parameters"]["scales"]) == kernel["shape"][0] for kernel in kernels)
 
 
-def test_command_says_what_it_made_and_nothing_else(exported: Exported) -> None:
+def test_command_prints_only_the_created_files(exported: Exported) -> None:
     assert exported.stderr == ""
     made, compared, where = exported.stdout.splitlines()
     assert made.startswith(f"{exported.int8}: test-bees 3.1, int8, {SIZE}x{SIZE}, ")
-    assert compared.startswith("against its source on 4 images: scores differ by ")
+    assert compared.startswith("compared with its source on 4 images: maximum score difference ")
     unmeasured = "AP was not measured: give labelled images with --validate"
     assert where == f"report: {exported.int8}.report.html; {unmeasured}"
     reports = {f"{name}.report.{kind}" for name in ("int8", "float32") for kind in ("json", "html")}
@@ -179,7 +179,7 @@ def test_listing_the_command_loads_nothing_heavy() -> None:
 
 
 def refuse(message: str, out: Path, *arguments: object) -> None:
-    """Run the command and expect one line that matches, and nothing new where the output goes."""
+    """Run the command and expect one matching error line, and no new files."""
     out.parent.mkdir(exist_ok=True)
     before = sorted(out.parent.rglob("*"))
     with pytest.raises(InputError, match=message) as caught:
@@ -192,10 +192,10 @@ def refuse(message: str, out: Path, *arguments: object) -> None:
     ("name", "message"),
     [
         ("missing.npz", r"source .*missing\.npz does not exist"),
-        ("cut.npz", r"cut\.npz: cut short or not a checkpoint"),
-        ("text.npz", r"text\.npz: cut short or not a checkpoint"),
+        ("cut.npz", r"cut\.npz: truncated or not a checkpoint"),
+        ("text.npz", r"text\.npz: truncated or not a checkpoint"),
         ("saved", r"has no pipeline.config beside it"),
-        ("model.keras", r"is an unknown Keras model"),
+        ("model.keras", r"is a Keras model file"),
         ("model.tflite", r"is already a TFLite model"),
         ("bundle", r"is already a model bundle"),
         ("folder", r"is a folder: give a checkpoint"),

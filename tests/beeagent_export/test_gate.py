@@ -1,4 +1,4 @@
-"""The gate: every precision is measured against the float source, and one that lost too much is not released."""
+"""Release gate: every precision is compared with the float source, and not released if it lost too much."""
 
 import base64
 import json
@@ -75,7 +75,7 @@ def measured(checkpoint: Path, image_folder: Path, labelled: Path, tmp_path_fact
     return folder
 
 
-def test_each_precision_has_a_bundle_of_its_own_that_the_agent_runs(measured: Path, image_folder: Path) -> None:
+def test_agent_runs_the_bundle_of_each_precision(measured: Path, image_folder: Path) -> None:
     names = {"bees", "bees-dynamic", "bees-float16", "bees-float32"}
     assert {path.name for path in measured.iterdir()} == names | {"bees.report.json", "bees.report.html"}
     pixels = np.asarray(cv2.imread(str(image_folder / "image3.png")), np.uint8)
@@ -100,7 +100,7 @@ def test_the_report_measures_source_and_variants_alike(measured: Path) -> None:
     for variant in variants.values():
         assert variant["ap_drop"] == pytest.approx((source["ap"] - variant["ap"]) * 100)
         assert variant["milliseconds"] > 0
-        assert variant["parity"]["pictures"]
+        assert variant["parity"]["images"]
         assert {"threshold", "precision", "recall"} <= set(variant)
     sizes = {precision: variant["size"] for precision, variant in variants.items()}
     assert sizes["int8"] < sizes["float16"] < sizes["float32"]
@@ -178,7 +178,7 @@ def read_page(text: str) -> _Page:
     return page
 
 
-def test_the_page_shows_every_model_on_every_image_and_needs_nothing_beside_it(measured: Path) -> None:
+def test_page_shows_every_model_on_every_image_self_contained(measured: Path) -> None:
     page = read_page((measured / "bees.report.html").read_text())
     assert len(page.images) == 8 * (1 + len(PRECISIONS))
     assert all(link.startswith("data:image/jpeg;base64,") for link in page.links)
@@ -193,44 +193,44 @@ def test_names_cannot_break_the_page() -> None:
     evil = "<script>alert('x')</script> & \""
     nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), ("bee",))
     text = report_page(
-        title=evil, lines=[evil], refused=evil, header=[evil], rows=[[evil]],
+        title=evil, lines=[evil], rejection=evil, header=[evil], rows=[[evil]],
         images=[(evil, np.zeros((8, 8, 3), np.uint8))],
-        columns=[Column(title=evil, threshold=0.5, found=[nothing])],
+        columns=[Column(title=evil, threshold=0.5, detections=[nothing])],
     )  # fmt: skip
     page = read_page(text)
     assert "script" not in page.tags
     assert page.text.count("alert('x')") == 8
 
 
-def test_a_precision_that_lost_too_much_is_not_released_and_the_report_says_so(
+def test_precision_with_too_much_loss_is_reported_and_not_released(
     checkpoint: Path, labelled: Path, tmp_path: Path
 ) -> None:
     black = tmp_path / "black"
     black.mkdir()
     cv2.imwrite(str(black / "black.png"), np.zeros((64, 64, 3), np.uint8))  # ranges that nothing real has
-    with pytest.raises(BeeagentError, match=r"nothing is released: .* int8 lost \d+\.\d\d, and --max-drop allows 0.5"):
+    with pytest.raises(BeeagentError, match=r"no bundle is written: .*int8 lost \d+\.\d\d .*, but --max-drop is 0.5"):
         run(checkpoint, "--precision", "int8", "--precision", "float32", "--calibrate", black, "--validate", labelled,
             "--out", tmp_path / "out" / "bees")  # fmt: skip
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"bees.report.json", "bees.report.html"}
     report = json.loads((tmp_path / "out" / "bees.report.json").read_text())
     assert report["variants"][0]["ap_drop"] > 0.5
     assert "int8 lost" in report["refused"]
-    assert "nothing is released" in read_page((tmp_path / "out" / "bees.report.html").read_text()).text
+    assert "no bundle is written" in read_page((tmp_path / "out" / "bees.report.html").read_text()).text
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--precision", "int8", "--precision", "int8"], "--precision is given twice"),
+        (["--precision", "int8", "--precision", "int8"], "--precision has duplicates"),
         (["--max-drop", "-1"], "--max-drop is -1.0: give points of AP, 0 or more"),
-        (["--precision-floor", "0.9"], "needs labelled images to choose on: give --validate"),
+        (["--precision-floor", "0.9"], "needs labelled images: give --validate"),
         (["--validate", "missing"], "missing: there is no such file or folder"),
         (["--validate", "LABELLED", "--threshold", "0.5", "--recall-floor", "0.5"], "exclude each other"),
-        (["--validate", "WRONG"], "has boxes labelled hornet, but the model knows bee, wasp"),
-        (["--calibrate", "UNREADABLE"], "take it out of the set"),
+        (["--validate", "WRONG"], "has boxes labelled hornet, but the classes of the model are bee, wasp"),
+        (["--calibrate", "UNREADABLE"], "remove it from the dataset"),
     ],
 )
-def test_what_does_not_fit_is_told_and_nothing_is_left(  # noqa: PLR0913, PLR0917 - fixtures
+def test_mismatch_is_reported_and_leaves_no_files(  # noqa: PLR0913, PLR0917 - fixtures
     options: list[str], message: str, checkpoint: Path, labelled: Path, image_folder: Path, tmp_path: Path
 ) -> None:
     wrong = tmp_path / "wrong"

@@ -1,4 +1,4 @@
-"""SavedModels of the Object Detection API: tiny ones of the same structure, whose parts a test knows."""
+"""Export of tiny SavedModels with the structure of the Object Detection API."""
 
 import json
 import shutil
@@ -40,7 +40,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(exported: Path, tmp_path: Path) -> Path:
-    """Give one that a test may damage."""
+    """Return a copy that a test may damage."""
     return Path(shutil.copytree(exported, tmp_path / "tiny"))
 
 
@@ -67,7 +67,7 @@ def test_heads_are_those_of_the_model(exported: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_the_agent_finds_what_the_saved_model_finds(
+def test_agent_and_saved_model_detect_the_same(
     exported: Path, image_folder: Path, tmp_path: Path, precision: str
 ) -> None:
     bundle = tmp_path / precision
@@ -91,7 +91,7 @@ def test_the_agent_finds_what_the_saved_model_finds(
     assert wanted > 20
 
 
-def test_manifest_says_where_it_comes_from(exported: Path, tmp_path: Path) -> None:
+def test_manifest_records_the_origin(exported: Path, tmp_path: Path) -> None:
     run(exported / "saved_model", "--out", tmp_path / "bees", "--precision", "float32")
     text = (tmp_path / "bees" / "manifest.json").read_text()
     manifest = json.loads(text)
@@ -102,7 +102,7 @@ def test_manifest_says_where_it_comes_from(exported: Path, tmp_path: Path) -> No
     assert str(exported.parent) not in text
 
 
-def test_labels_may_be_given_as_text(exported: Path, tmp_path: Path) -> None:
+def test_labels_from_a_text_file(exported: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("honey bee\nhornet\n")
     run(exported, "--out", tmp_path / "bees", "--precision", "float32", "--labels", tmp_path / "labels.txt")
     assert (tmp_path / "bees" / "labels.txt").read_text() == "honey bee\nhornet\n"
@@ -142,21 +142,21 @@ DATA = "saved_model/variables/variables.data-00000-of-00001"
     ("damage", "message"),
     [
         (remove("pipeline.config"), r"saved_model has no pipeline\.config beside it: .* other SavedModels cannot"),
-        (remove("label_map.pbtxt"), r"names of the model's 2 classes are not known: give --labels FILE"),
-        (edit("label_map.pbtxt", 'item { id: 2 name: "wasp" }', ""), r"label_map\.pbtxt name 1 classes, .* has 2"),
+        (remove("label_map.pbtxt"), r"names of the model's 2 classes are unknown: give --labels FILE"),
+        (edit("label_map.pbtxt", 'item { id: 2 name: "wasp" }', ""), r"label_map\.pbtxt have 1 classes, .* has 2"),
         (edit("label_map.pbtxt", "id: 2", "id: 3"), r"has the ids 1, 3: they must be 1 to 2"),
-        (edit("label_map.pbtxt", "id: 2", "id: 1"), r"gives the id 1 twice"),
-        (edit("label_map.pbtxt", "wasp", "bee"), r"label_map\.pbtxt name a class twice"),
-        (edit("label_map.pbtxt", 'name: "wasp"', ""), r"label_map\.pbtxt gives no name to the id 2"),
+        (edit("label_map.pbtxt", "id: 2", "id: 1"), r"has the id 1 twice"),
+        (edit("label_map.pbtxt", "wasp", "bee"), r"label_map\.pbtxt have duplicate names"),
+        (edit("label_map.pbtxt", 'name: "wasp"', ""), r"label_map\.pbtxt has no name for the id 2"),
         (edit("label_map.pbtxt", "item {", "item"), r"label_map\.pbtxt: is not the text format of a protocol buffer"),
         (edit("pipeline.config", "ssd {", "faster_rcnn {"), r"feature extractor is 'not given': only EfficientDet"),
         (edit("pipeline.config", "efficientnet-b0_bifpn", "mobilenet_v2_fpn"), r"mobilenet_v2_fpn_keras': only Eff"),
         (edit("pipeline.config", "SIGMOID", "SOFTMAX"), r"score_converter is not SIGMOID"),
         (edit("pipeline.config", "num_classes: 2", "num_classes: 0"), r"num_classes is 0: it must be 1 or more"),
-        (edit("pipeline.config", "num_classes: 2", "num_classes: 3"), r"label_map\.pbtxt name 2 classes, .* has 3"),
-        (edit("pipeline.config", str(SIZE), "128"), r"takes 64x64 pixels .* but .* says 128x128 and 2"),
+        (edit("pipeline.config", "num_classes: 2", "num_classes: 3"), r"label_map\.pbtxt have 2 classes, .* has 3"),
+        (edit("pipeline.config", str(SIZE), "128"), r"input of 64x64 pixels .* but .* has 128x128 and 2"),
         (edit("pipeline.config", "x_scale: 10.0", "x_scale: 0"), r"faster_rcnn_box_coder must be more than 0"),
-        (edit("pipeline.config", "height_scale: 5.0", "height_scale: 1.0"), r"does not decode its boxes as"),
+        (edit("pipeline.config", "height_scale: 5.0", "height_scale: 1.0"), r"does not decode boxes as"),
         (edit("pipeline.config", "pad_to_max_dimension: true", ""), r"without pad_to_max_dimension"),
         (cut("pipeline.config", 100), r"pipeline\.config: is not the text format of a protocol buffer"),
         (cut("saved_model/saved_model.pb", 5000), r"SavedModel .* cannot be loaded: .*; export it again"),
@@ -165,7 +165,7 @@ DATA = "saved_model/variables/variables.data-00000-of-00001"
         (cut("saved_model/variables/variables.index", 100), r"SavedModel .* cannot be loaded: .*; export it again"),
     ],
 )
-def test_what_is_defective_or_of_another_kind_is_refused(
+def test_defective_or_unsupported_source_is_refused(
     damage: Callable[[Path], None], message: str, copy: Path, tmp_path: Path
 ) -> None:
     damage(copy)
@@ -173,7 +173,7 @@ def test_what_is_defective_or_of_another_kind_is_refused(
 
 
 def refuse(message: str, out: Path, *arguments: object) -> None:
-    """Run the command and expect one line that matches, and nothing new where the output goes."""
+    """Run the command and expect one matching error line, and no new files."""
     out.parent.mkdir()
     with pytest.raises(InputError, match=message) as caught:
         run(*arguments, "--out", out, "--precision", "float32")
@@ -185,7 +185,7 @@ def refuse(message: str, out: Path, *arguments: object) -> None:
     ("options", "message"),
     [
         (["--input-size", "128"], r"--input-size is 128x128, but a SavedModel's is fixed: 64x64"),
-        (["--fit", "stretch"], r"--fit is stretch, but .* says corner: leave it out"),
+        (["--fit", "stretch"], r"--fit is stretch, but .* has corner: leave --fit out"),
         (["--labels", "missing.pbtxt"], r"labels missing\.pbtxt cannot be read: No such file"),
     ],
 )
@@ -197,7 +197,7 @@ def test_options_that_the_model_fixes_are_refused(
 
 def test_labels_of_a_checkpoint_are_refused(checkpoint: Path, exported: Path, tmp_path: Path) -> None:
     options = ("--labels", exported / "label_map.pbtxt")
-    refuse(r"--labels is .*, but the checkpoint .* knows its own", tmp_path / "out" / "bees", checkpoint, *options)
+    refuse(r"--labels is .*, but the checkpoint .* has its own", tmp_path / "out" / "bees", checkpoint, *options)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A checkpoint that was trained at one size, exported at another shape."""
+"""Export of a checkpoint with another input shape than in training."""
 
 import json
 from pathlib import Path
@@ -42,7 +42,7 @@ def exported(checkpoint: Path, image_folder: Path, tmp_path_factory: pytest.Temp
     """Export the checkpoint, whose own size is 128x128, as int8 and float32 of another shape."""
     out = tmp_path_factory.mktemp("wide") / "bees-wide"
     output = run(
-        checkpoint, "--input-size", f"{WIDTH}x{HEIGHT}", "--calibrate", image_folder, "--calibration-pictures", "8",
+        checkpoint, "--input-size", f"{WIDTH}x{HEIGHT}", "--calibrate", image_folder, "--calibration-images", "8",
         "--precision", "int8", "--precision", "float32", "--min-score", MIN_SCORE, "--iou", "1", "--out", out,
     )  # fmt: skip
     return out, output
@@ -65,7 +65,7 @@ def network_finds(checkpoint: Path, detector: Detector, pixels: NDArray[np.uint8
     return prepared.layout.transforms[0].to_frame(boxes[order]), scores[order]
 
 
-def test_bundle_says_the_shape_everywhere(exported: tuple[Path, str]) -> None:
+def test_bundle_has_the_shape_in_all_files(exported: tuple[Path, str]) -> None:
     bundle, output = exported
     assert f"int8, {WIDTH}x{HEIGHT}, " in output
     manifest = json.loads((bundle / "manifest.json").read_text())
@@ -78,7 +78,7 @@ def test_bundle_says_the_shape_everywhere(exported: tuple[Path, str]) -> None:
     assert ModelBundle.load(bundle).input == ModelBundle.load(bundle.with_name("bees-wide-float32")).input
 
 
-def test_float_bundle_finds_what_the_network_finds(
+def test_float_bundle_and_network_detect_the_same(
     exported: tuple[Path, str], checkpoint: Path, images: list[NDArray[np.uint8]]
 ) -> None:
     detector = detector_of(exported[0].with_name("bees-wide-float32"))
@@ -98,7 +98,7 @@ def test_parity_is_measured(exported: tuple[Path, str]) -> None:
     report = json.loads(exported[0].with_name("bees-wide.report.json").read_text())
     int8, float32 = (variant["parity"] for variant in report["variants"])
     assert 0 < int8["score_difference"] < 0.2
-    for image in int8["pictures"]:
+    for image in int8["images"]:
         assert image["strongest_converted"] == pytest.approx(image["strongest_source"], abs=0.06)
     assert float32["score_difference"] < 1e-4
     assert float32["smallest_iou"] > 0.999
@@ -140,7 +140,7 @@ def test_sizes_that_the_weights_do_not_fit_are_refused(
 
 
 def test_own_size_needs_no_alignment(tmp_path: Path) -> None:
-    """A network that was trained at such a size has learned what is rounded there."""
+    """A network trained at such a size has learned its rounding."""
     from beeagent_models.efficientdet import build_model, config_for, save_checkpoint  # noqa: PLC0415 - imports Keras
 
     config = config_for("lite0", labels=("bee",), input_size=100)

@@ -1,4 +1,4 @@
-"""A detector pool that chooses regions: the real model on what moves, and what it says of the rest."""
+"""A detector pool with regions: the real model on moving parts, and carried-over detections elsewhere."""
 
 from datetime import datetime, timezone
 
@@ -27,11 +27,17 @@ _SQUARE = 48
 
 
 def _pool(
-    *, regions: RegionOptions | None, uncertainty: UncertaintyRange | None = None, candidates: bool = False
+    *,
+    regions: RegionOptions | None,
+    uncertainty: UncertaintyRange | None = None,
+    candidates: bool = False,
+    preview: bool = False,
 ) -> DetectorPool:
     options = DetectorOptions(threads=1, threshold=0.6, tiling=Tiling(4, 4))
     bundle = bundle_of(square_finder(max_detections=64), labels=("red",))
-    return DetectorPool(bundle, options, size=1, uncertainty=uncertainty, regions=regions, candidates=candidates)
+    return DetectorPool(
+        bundle, options, size=1, uncertainty=uncertainty, regions=regions, candidates=candidates, preview=preview
+    )
 
 
 def _white() -> NDArray[np.uint8]:
@@ -48,7 +54,7 @@ def _process(
     pool: DetectorPool, pixels: NDArray[np.uint8], *, at: float, masks: Masks = NO_MASKS
 ) -> tuple[Detections, Detections | None, int]:
     prepared = pool.choose_regions(pool.prepare(pixels, at=at, masks=masks))
-    detections, unsure, _ = pool.decode(pool.infer(0, prepared), prepared.layout, masks=masks)
+    detections, unsure, *_ = pool.decode(pool.infer(0, prepared), prepared.layout, masks=masks)
     return detections, unsure, len(prepared.layout.regions)
 
 
@@ -84,7 +90,7 @@ def test_a_square_at_rest_is_carried_over_where_nothing_is_processed() -> None:
     assert 0 in costs
 
 
-def test_the_model_is_unsure_only_about_what_it_has_processed() -> None:
+def test_only_processed_regions_are_unsure() -> None:
     pool = _pool(regions=RegionOptions(), uncertainty=UncertaintyRange(0.3, 1.0))
     results = [_process(pool, _square(100), at=index / 30) for index in range(80)]
     assert any(unsure is not None for _, unsure, _ in results)
@@ -122,7 +128,7 @@ def test_a_flag_in_a_mask_costs_nothing_and_is_no_detection() -> None:
     assert sum(costs[NO_MASKS]) > sum(resting)
 
 
-def test_what_is_beside_a_mask_is_detected_and_nothing_in_it_is_unsure() -> None:
+def test_mask_drops_unsure_detections_and_nothing_beside_it() -> None:
     pool = _pool(regions=RegionOptions(), uncertainty=UncertaintyRange(0.3, 1.0))
     for index in range(40):
         pixels = _flag_below(_square(30 + 5 * index, 100), index)
@@ -145,7 +151,7 @@ def test_objects_in_a_mask_that_is_new_are_forgotten_at_once() -> None:
     assert len(detections) == 0
 
 
-def test_what_is_chosen_for_a_frame_is_not_chosen_for_one_that_is_left_out() -> None:
+def test_regions_of_a_dropped_frame_are_chosen_again() -> None:
     pool = _pool(regions=RegionOptions())
     for index in range(60):
         _process(pool, _white(), at=index / 10)
@@ -167,7 +173,7 @@ def _holds(region: Region, x: int, y: int) -> bool:
     return region.left <= x and region.top <= y and x + _SQUARE <= right and y + _SQUARE <= bottom
 
 
-def test_a_detector_detects_in_a_stream_what_the_pool_detects() -> None:
+def test_detect_stream_matches_the_pool() -> None:
     pool = _pool(regions=RegionOptions(max_inference_rate=40))
     options = DetectorOptions(threads=1, threshold=0.6, tiling=Tiling(4, 4))
     detector = Detector(bundle_of(square_finder(max_detections=64), labels=("red",)), options)
@@ -190,7 +196,7 @@ def test_an_inference_rate_that_is_not_above_zero_is_refused_at_once(rate: float
         detector.detect_stream([], max_inference_rate=rate)
 
 
-def test_candidates_are_the_detections_and_then_those_down_to_a_share_of_the_threshold() -> None:
+def test_candidates_include_detections_below_the_threshold() -> None:
     pixels = _white()
     for x, red in ((0, 255), (100, 110), (200, 50)):  # the model's scores: 1, 0.43 and 0.2
         pixels[200 : 200 + _SQUARE, x : x + _SQUARE] = (0, 0, red)
@@ -209,3 +215,51 @@ def test_candidates_are_the_detections_and_then_those_down_to_a_share_of_the_thr
     assert len(lower) > 0
     assert (lower < 0.6).all()
     assert (lower >= 0.6 * CANDIDATES - 1e-6).all()
+
+
+@pytest.mark.parametrize("uncertainty", [None, UncertaintyRange(0.4, 0.9)])
+def test_preview_with_regions_has_weak_detections_that_nothing_follows(uncertainty: UncertaintyRange | None) -> None:
+    """The detections, candidates and regions are those without a preview."""
+    plain, previewing = (
+        _pool(regions=RegionOptions(), candidates=True, uncertainty=uncertainty, preview=preview)
+        for preview in (False, True)
+    )
+    weak_frames = 0
+    for index in range(12):
+        pixels = _square(30 + 10 * index)
+        pixels[400 : 400 + _SQUARE, 300 : 300 + _SQUARE] = (0, 0, 110)  # the model's score is 0.43
+        decoded, regions = [], []
+        for pool in (plain, previewing):
+            prepared = pool.choose_regions(pool.prepare(pixels, at=index / 10))
+            regions.append(prepared.layout.regions)
+            decoded.append(pool.decode(pool.infer(0, prepared), prepared.layout))
+        alone, both = decoded
+        assert regions[0] == regions[1]
+        for one, other in ((alone.detections, both.detections), (alone.candidates, both.candidates)):
+            np.testing.assert_array_equal(one.boxes, other.boxes)
+            np.testing.assert_array_equal(one.confidences, other.confidences)
+        assert (alone.unsure is None) == (both.unsure is None)
+        np.testing.assert_array_equal(alone.preview.boxes, alone.detections.boxes)
+        count = len(both.detections)
+        np.testing.assert_array_equal(both.preview.boxes[:count], both.detections.boxes)
+        weak = both.preview.confidences[count:]
+        assert ((weak < 0.6) & (weak >= 0.6 * CANDIDATES - 1e-6)).all()
+        weak_frames += bool(_in_square(both.preview, 300, 400)[count:].any())
+    assert weak_frames > 0
+    assert previewing.has_regions
+    assert previewing.lowest == pytest.approx(0.6 * CANDIDATES)
+    assert plain.lowest == 0.6
+
+
+def test_preview_with_regions_has_nothing_in_masks() -> None:
+    pixels = _white()
+    pixels[200 : 200 + _SQUARE, 200 : 200 + _SQUARE] = (0, 0, 110)
+    mask = Masks((((0.3, 0.3), (0.6, 0.3), (0.6, 0.6), (0.3, 0.6)),))
+    weak = {NO_MASKS: 0, mask: 0}
+    for masks in weak:
+        pool = _pool(regions=RegionOptions(), preview=True)
+        for index in range(12):
+            prepared = pool.choose_regions(pool.prepare(pixels, at=index / 10))
+            weak[masks] += len(pool.decode(pool.infer(0, prepared), prepared.layout, masks=masks).preview)
+    assert weak[NO_MASKS] > 0
+    assert weak[mask] == 0

@@ -264,12 +264,12 @@ def test_message_reserved_before_the_clock_was_set_is_readable() -> None:
     assert DetectionsMessage.decode(message.updated(seq=1, total_ms=years_ms).to_json()).latency_ms.total == years_ms
 
 
-@pytest.mark.parametrize("name", ["detections", "state", "status", "traffic"])
+@pytest.mark.parametrize("name", ["detections", "event", "state", "status", "traffic"])
 def test_schema_files_are_generated_from_the_models(name: str) -> None:
     assert load_schema(name) == generate_schema(name), "call beeagent.messages.schema.write_schemas()"
 
 
-@pytest.mark.parametrize("name", ["detections", "state", "status", "traffic"])
+@pytest.mark.parametrize("name", ["detections", "event", "state", "status", "traffic"])
 def test_schemas_are_schemas_and_describe_every_field(name: str) -> None:
     schema = load_schema(name)
     Draft202012Validator.check_schema(schema)
@@ -288,5 +288,5 @@ def test_schemas_are_schemas_and_describe_every_field(name: str) -> None:
 
 
 def test_an_unknown_schema_is_refused() -> None:
-    with pytest.raises(InputError, match=r"'nothing'.*detections, state, status or traffic"):
+    with pytest.raises(InputError, match=r"'nothing'.*detections, event, state, status or traffic"):
         load_schema("nothing")

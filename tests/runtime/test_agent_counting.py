@@ -1,11 +1,12 @@
-"""The agent follows and counts: tracks in the detections, traffic messages, totals that survive, places that change."""
+"""Tracking and counting in the agent: tracks in detections, traffic messages, persistent totals, changed places."""
 
 import json
+import os
 import signal
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from itertools import pairwise
 from operator import itemgetter
@@ -17,12 +18,13 @@ import numpy as np
 import pytest
 from beeagent.camera import Frame
 from beeagent.detection import Detections
-from beeagent.messages import load_schema
+from beeagent.messages import load_schema, rfc3339
 from beeagent.runtime import FrameResult
 from beeagent.runtime.counting import Counting
-from beeagent.tracking import CountHistory, TrafficReport
+from beeagent.tracking import CountHistory, Interval, Totals, TrafficReport
 from jsonschema import Draft202012Validator
 from support.beeagent_process import DEADLINE, run_beeagent, running_agent, tiny_model
+from support.home_assistant import entities, state_of
 from support.mosquitto import Mosquitto, free_port
 from support.mqtt_subscriber import Subscriber, subscriber
 from support.tiny_models import RED, painted
@@ -41,13 +43,13 @@ _CELL = 40  # pixels
 _PAUSE = 10  # frames without a bee after each: a second, in which its track ends
 
 
-def _video(path: Path, ways: Sequence[str]) -> Path:
-    """Draw a red flag, which is masked, and one bee after the other that goes down (`in`) or up (`out`)."""
+def _video(path: Path, ways: Sequence[str], *, rate: int = 10, pause: int = _PAUSE) -> Path:
+    """Draw a red flag in a mask, and one bee after the other moving down (`in`) or up (`out`)."""
     side = _CELLS * _CELL
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (side, side))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), rate, (side, side))
     for way in ways:
         rows = range(_CELLS) if way == "in" else reversed(range(_CELLS))
-        for row in (None, *rows, *[None] * _PAUSE):
+        for row in (None, *rows, *[None] * pause):
             frame = painted((side, side), {RED: (side - _CELL, 0, side, _CELL)})
             if row is not None:
                 frame[row * _CELL : (row + 1) * _CELL, 2 * _CELL : 3 * _CELL] = RED
@@ -91,7 +93,7 @@ def _stored_total(folder: Path, direction: str) -> int:
         return history.totals().ever["door", "red", direction]
 
 
-def test_drawn_video_is_counted_exactly_and_totals_go_on_in_the_next_run(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_synthetic_video_is_counted_exactly_and_totals_continue(mosquitto: Mosquitto, tmp_path: Path) -> None:
     video = _video(tmp_path / "hive.avi", ["in", "in", "out"])
     arguments = [*_arguments(tmp_path, mosquitto, video), "--places", _places(tmp_path), "--traffic-interval", "2"]
     with subscriber(mosquitto.port, "beeagent/#") as subscribed:
@@ -166,7 +168,7 @@ def test_kill_and_restart_keep_totals(mosquitto: Mosquitto, tmp_path: Path) -> N
     assert sorted(set(numbers)) == list(range(1, max(numbers) + 1))
 
 
-def test_counts_that_cannot_be_stored_are_stored_later_and_reported_meanwhile(tmp_path: Path) -> None:
+def test_counts_are_stored_after_a_disk_error_which_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "counts.sqlite3"
     problems: list[str | None] = []
     counting = Counting(
@@ -203,7 +205,7 @@ def _traffic_of(stdout: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("damage", "waiting"), [("garbage", 1), ("truncated", 0)])
-def test_damaged_counts_file_is_set_aside_and_totals_go_on(damage: str, waiting: int, tmp_path: Path) -> None:
+def test_damaged_counts_file_is_renamed_and_totals_continue(damage: str, waiting: int, tmp_path: Path) -> None:
     video = _video(tmp_path / "hive.avi", ["in", "in", "out"])
     state = tmp_path / "state" / "beeagent"
     arguments: list[str | Path] = [
@@ -224,7 +226,7 @@ def test_damaged_counts_file_is_set_aside_and_totals_go_on(damage: str, waiting:
     before = _traffic_of(first.stdout)[-1]
     (reported,) = [line for line in again.stderr.splitlines() if "warning counts: " in line]
     assert "and renamed to hive-front.counts.sqlite3.damaged-1" in reported
-    assert reported.endswith(f"the totals go on from those of {before['to']}" if waiting else "begin again at 0")
+    assert reported.endswith(f"the totals continue from those of {before['to']}" if waiting else "restart at 0")
     total = _traffic_of(again.stdout)[-1]["lines"]["door"]["red"]["total"]
     assert total == ({"in": 4, "out": 2} if waiting else {"in": 2, "out": 1})
     assert _stored_total(tmp_path, "in") == total["in"]
@@ -293,4 +295,69 @@ def test_images_that_need_not_follow_each_other_are_refused(option: str, tmp_pat
         "--camera", tmp_path / "images", *tiny_model(tmp_path), *given, "--broker", "none", folder=tmp_path
     )
     assert ended.returncode == 2
-    assert f"{option[2:]} is set and cannot be set on" in ended.stderr
+    assert f"{option[2:]} cannot be used with" in ended.stderr
+
+
+def test_unusual_traffic_is_an_event_at_the_broker_and_in_home_assistant(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    """After 14 days with 2 in a minute, and 9 minutes with 5, the drawn video has some 20."""
+    video = _busy_video(tmp_path)
+    places = Path(_places(tmp_path))
+    os.utime(places, (0, 0))
+    now = datetime.now(timezone.utc).replace(second=0, microsecond=0)
+    _count_before(tmp_path, now)
+    arguments = [*_arguments(tmp_path, mosquitto, video), "--places", places, "--home-assistant"]
+    with subscriber(mosquitto.port, "beeagent/#", "homeassistant/#") as subscribed:
+        ended = run_beeagent(*arguments, "--stdout", folder=tmp_path)
+        assert ended.returncode == 0, ended.stderr
+        (message,) = (one for one in map(json.loads, ended.stdout.splitlines()) if one["schema"] == "beeagent.event/1")
+        subscribed.wait_until(lambda: subscribed.payloads("hive/front/events") != [])
+        (payload,) = subscribed.payloads("hive/front/events")
+        assert json.loads(payload) == message
+        discovery = subscribed.payloads("/config")[0]
+    Draft202012Validator(load_schema("event")).validate(message)
+    assert (message["event_type"], message["place"], message["seq"]) == ("unusually_many_in", "door", 1)
+    assert message["in"] > message["usual"]["high"] >= message["usual"]["median"] + 29
+    assert message["usual"]["days"] == 14
+    assert "traffic: unusually many in at door in ten minutes: " in ended.stderr
+    entity = entities(discovery)["event.hive_front_unusual_traffic"]
+    assert message["event_type"] in entity["event_types"]
+    topics = {"beeagent/hive/status": b'{"state": "online", "cameras": [{"name": "front"}]}'}
+    assert state_of(entity, {**topics, "beeagent/hive/front/events": payload}) == message["event_type"]
+    late = json.dumps({**message, "to": rfc3339(now - timedelta(hours=1))}).encode()
+    assert state_of(entity, {**topics, "beeagent/hive/front/events": late}) == "unknown"
+
+
+def test_unusual_traffic_is_not_looked_for_when_it_is_off(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    video = _busy_video(tmp_path)
+    places = Path(_places(tmp_path))
+    os.utime(places, (0, 0))
+    _count_before(tmp_path, datetime.now(timezone.utc).replace(second=0, microsecond=0))
+    arguments = [*_arguments(tmp_path, mosquitto, video), "--places", places, "--no-unusual-traffic", "--stdout"]
+    ended = run_beeagent(*arguments, folder=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    schemas = {json.loads(line)["schema"] for line in ended.stdout.splitlines()}
+    assert schemas == {"beeagent.detections/1", "beeagent.traffic/1"}
+
+
+def _busy_video(folder: Path) -> Path:
+    """Draw two minutes of bees, few frames of each."""
+    return _video(folder / "hive.avi", ["in"] * 41, rate=4, pause=3)
+
+
+def _count_before(folder: Path, now: datetime) -> None:
+    """Store the traffic at this time of the last 14 days, and more of the last ten minutes."""
+    state = folder / "state" / "beeagent"
+    state.mkdir(parents=True)
+    minutes = [
+        _minute(now - timedelta(days=days) + timedelta(minutes=minute), 2)
+        for days in range(14, 0, -1)
+        for minute in range(-60, 60)
+    ]
+    minutes += [_minute(now + timedelta(minutes=minute), 5) for minute in range(-9, 1)]
+    with closing(CountHistory(state / "hive-front.counts.sqlite3")) as history:
+        history.add(minutes, Totals())
+
+
+def _minute(at: datetime, count: int) -> Interval:
+    counts = {("door", "red", "in"): count, ("door", "red", "out"): 2}
+    return Interval(at, at + timedelta(minutes=1), 240, counts, {})

@@ -14,7 +14,7 @@ from beeagent.runtime.workers import WorkerChoice
 from beeagent.settings import Settings, load_settings
 from hypothesis import given
 from hypothesis import strategies as st
-from support.beeagent_process import run_beeagent, tiny_model
+from support.beeagent_process import run_beeagent, tiny_bare_model, tiny_model
 from support.memory_bundle import bundle_of
 from support.tiny_models import square_finder
 
@@ -123,7 +123,7 @@ def test_damaged_choice_is_measured_again(content: str, tmp_path: Path) -> None:
 def test_choice_that_cannot_be_kept_is_still_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "state").write_text("a file where a folder should be", encoding="utf-8")
     assert choose_workers(settings_in(tmp_path / "state", threads=1), bundle_of(square_finder(classes=3))).workers == 1
-    assert "measured again at the next start" in caplog.text
+    assert "the next start measures again" in caplog.text
 
 
 def test_measurement_ends_when_the_agent_is_stopped(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_agent_runs_with_the_kept_choice_and_reports_it(tmp_path: Path) -> None:
 
 
 def test_reload_leaves_the_measured_workers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (_, model, _, labels) = tiny_model(tmp_path)
+    (_, model, _, labels) = tiny_bare_model(tmp_path)
     settings = settings_in(tmp_path, camera="synthetic:64x48", broker="none", model=model, labels=labels)
     agent = Agent(settings, bundle=ModelBundle.load(model, labels=labels), outbox_path=None, load=lambda: settings)
     try:

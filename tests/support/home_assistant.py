@@ -1,7 +1,8 @@
-"""What Home Assistant makes of a discovery message and of the messages on its topics, as it documents both."""
+"""Entities and states that Home Assistant derives from discovery and state messages, by its documentation."""
 
 import json
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ from jsonschema import Draft202012Validator
 
 _SCHEMA = json.loads(Path(__file__).with_name("home_assistant_discovery.schema.json").read_text(encoding="utf-8"))
 _JINJA = ImmutableSandboxedEnvironment()
+_JINJA.globals.update(
+    now=lambda: datetime.now(timezone.utc),
+    as_timestamp=lambda text: datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp(),
+)
 _VALIDATOR = Draft202012Validator(_SCHEMA)
 
 
@@ -38,10 +43,12 @@ def state_of(entity: Mapping[str, Any], messages: Mapping[str, bytes]) -> str | 
         return {entity.get("payload_on", "ON"): "on", entity.get("payload_off", "OFF"): "off"}.get(value, "unknown")
     if "unit_of_measurement" in entity:
         float(value)  # a numeric sensor takes nothing else
+    if entity["platform"] == "event":
+        return str(json.loads(value)["event_type"]) if value else "unknown"
     return "unknown" if value == "None" else value
 
 
 def _rendered(template: str, payload: bytes | None) -> str:
     if payload is None:
         return ""
-    return str(_JINJA.from_string(template).render(value_json=json.loads(payload)))
+    return str(_JINJA.from_string(template).render(value=payload.decode(), value_json=json.loads(payload)))

@@ -1,4 +1,4 @@
-"""A client of the page, as careful or as careless as a test wants, and a page of an agent that only pretends."""
+"""A client of the page, and a page with a fake agent."""
 
 import http.client
 import json
@@ -26,7 +26,7 @@ LINK = re.compile(r"https?://\S+?:(\d+)/#token=([A-Za-z0-9_-]+)")
 
 @dataclass(frozen=True)
 class Answer:
-    """What the page has answered."""
+    """A response of the page."""
 
     status: int
     headers: Mapping[str, str]
@@ -95,12 +95,13 @@ class PageClient:
 
 @dataclass
 class PretendedAgent:
-    """What a page shows and changes, without an agent."""
+    """A fake agent for the page."""
 
     live: LiveView = field(default_factory=LiveView)
     thresholds: list[float | None] = field(default_factory=list)
     reloads: int = 0
     places: Path | None = None
+    partial: bool = False
     history: Path | None = None
 
     def show(self, *confidences: float, side: int = 64, threshold: float = 0.5) -> None:
@@ -124,6 +125,7 @@ class PretendedAgent:
             ),
             threshold=lambda: {"value": 0.5, "default": 0.5, "source": "model", "lowest": 0.25},
             set_threshold=self.thresholds.append,
+            partial=lambda: self.partial,
             input_scale=lambda _: 0.5,
             tracking=True,
             counts=lambda: {"door": {"kind": "line", "labels": {"bee": {"in": 3, "out": 2}}}},

@@ -1,4 +1,4 @@
-"""The page's API, asked through real sockets."""
+"""The API of the page, through real sockets."""
 
 import base64
 import logging
@@ -116,12 +116,27 @@ def test_state_has_health_aim_and_counts(agent: PretendedAgent, editor: PageClie
         "threshold": {"value": 0.5, "default": 0.5, "source": "model", "lowest": 0.25},
         "tracking": True,
         "places_file": True,
+        "places_problem": None,
         "places": {"door": {"kind": "line", "labels": {"bee": {"in": 3, "out": 2}}}},
     }
     # Of frames of 128x64, a quarter of the width and half of the height.
     assert aim["object_px"] == {"median": 32.0, "input_median": 16.0}
     assert aim["mean_luma"] == 90
     assert aim["exposure_text"] == "good"
+
+
+def test_places_that_cannot_be_written_say_so_before_anything_is_drawn(
+    agent: PretendedAgent, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()  # no folder: not even root may write into it
+    agent.places = tmp_path / "file" / "places.toml"
+    page = page_of(agent)
+    with serving(page, caplog) as token:
+        client = PageClient(page.port)
+        client.sign_in(token=token)
+        problem = client.ask("GET", "/api/state").json["places_problem"]
+    assert problem.startswith("places.toml is in a folder into which the agent may not write")
+    assert str(tmp_path) not in problem
 
 
 def test_places_are_drawn_saved_and_used_at_once(agent: PretendedAgent, editor: PageClient, tmp_path: Path) -> None:
@@ -181,19 +196,28 @@ def test_without_tracking_there_are_no_places(caplog: pytest.LogCaptureFixture) 
         assert client.ask("GET", "/api/traffic").json["rows"] == []
 
 
-def test_threshold_preview_counts_what_would_change(agent: PretendedAgent, editor: PageClient) -> None:
+def test_threshold_preview_counts_changes(agent: PretendedAgent, editor: PageClient) -> None:
     for _ in range(4):
         agent.show(0.9, 0.6, 0.4, 0.3)
     preview = editor.ask("POST", "/api/threshold/preview", {"value": 0.35}).json
     assert preview == {
         "value": 0.35,
         "frames": 4,
+        "at_least": False,
         "now": {"per_frame": 2.0},
         "then": {"per_frame": 3.0, "added": 4, "removed": 0},
     }
     assert editor.ask("POST", "/api/threshold/preview", {"value": 0.7}).json["then"]["removed"] == 4
     assert editor.ask("POST", "/api/threshold/preview", {"value": 0.2}).status == 422
     assert agent.thresholds == []
+
+
+def test_preview_of_regions_below_the_threshold_is_a_lower_limit(agent: PretendedAgent, editor: PageClient) -> None:
+    agent.partial = True
+    agent.show(0.9, 0.6, 0.4, 0.3)
+    previews = {value: editor.ask("POST", "/api/threshold/preview", {"value": value}).json for value in (0.35, 0.7)}
+    assert (previews[0.35]["then"]["added"], previews[0.35]["at_least"]) == (1, True)
+    assert (previews[0.7]["then"]["removed"], previews[0.7]["at_least"]) == (1, False)
 
 
 def test_threshold_is_set_and_unset(agent: PretendedAgent, editor: PageClient) -> None:
@@ -209,7 +233,7 @@ def test_wrong_threshold_is_422(body: object, agent: PretendedAgent, editor: Pag
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"\xff", b'{"value": NaN}', b"[" * 30_000, b'{"value": 1e999}'])
-def test_body_that_is_no_json_is_refused(raw: bytes, agent: PretendedAgent, editor: PageClient) -> None:
+def test_body_without_json_is_refused(raw: bytes, agent: PretendedAgent, editor: PageClient) -> None:
     assert editor.ask("PUT", "/api/threshold", raw=raw).status in {400, 422}
     assert agent.thresholds == []
 
@@ -298,7 +322,7 @@ def test_renewed_link_replaces_the_one_before(agent: PretendedAgent, caplog: pyt
         assert PageClient(page.port).sign_in(token=second).status == 401
 
 
-def test_nobody_looking_keeps_no_frame(agent: PretendedAgent) -> None:
+def test_no_frame_is_kept_without_a_viewer(agent: PretendedAgent) -> None:
     agent.show(0.9)
     assert agent.live.newest() is None  # which is the first look
     agent.show(0.9)
@@ -327,7 +351,7 @@ def test_waiting_viewers_all_get_the_same_frame(agent: PretendedAgent) -> None:
         assert len({id(viewer.result()) for viewer in viewers}) == 1
 
 
-def test_live_view_that_is_closed_lets_nobody_wait(agent: PretendedAgent) -> None:
+def test_closed_live_view_ends_waiting_requests(agent: PretendedAgent) -> None:
     with ThreadPoolExecutor(1) as pool:
         viewer = pool.submit(agent.live.wait, after=0, timeout=10 * DEADLINE)
         agent.live.close()

@@ -1,6 +1,6 @@
-"""Frames and where they come from: cameras, streams, files and the built-in synthetic scene.
+"""Frame sources: cameras, streams, files and the built-in synthetic scene.
 
-Nothing here depends on what is in a frame or what becomes of it.
+This package does not depend on the content or the processing of frames.
 """
 
 from beeagent.camera.active import parse_active

@@ -1,4 +1,4 @@
-"""When the camera is active: between two times of the day or of the sun, or while it is bright."""
+"""The active times of the camera: between two times by the clock or the sun, or while it is bright."""
 
 import re
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ _MAX_DAYS: Final = 400  # a polar night is shorter
 
 @dataclass(frozen=True, slots=True)
 class DayTime:
-    """A time that every day has.
+    """A time of the day.
 
     Attributes:
-        of: what it is counted from: midnight by the clock, sunrise or sunset.
-        offset: from there.
+        of: reference: `clock` for local midnight, sunrise or sunset.
+        offset: offset from the reference.
     """
 
     of: Literal["clock", "sunrise", "sunset"]
@@ -35,17 +35,17 @@ class DayTime:
 
     @property
     def nominal(self) -> timedelta:
-        """The time by the clock, on a day of twelve hours."""
+        """The time by the clock on a day with twelve hours of daylight."""
         return _NOMINAL[self.of] + self.offset
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Whether the camera is active now.
+    """The current state of the camera.
 
     Attributes:
-        active: whether it is.
-        until: until when, with a time zone; None if that does not change within a year.
+        active: True if the camera is active.
+        until: time of the next change, with a time zone; None if there is none within a year.
     """
 
     active: bool
@@ -53,20 +53,21 @@ class Span:
 
 
 class ActiveTimes:
-    """Times from a beginning to an end, every day.
+    """A daily active period.
 
-    The end is on the day after if it is earlier by the clock, where sunrise counts as 06:00 and sunset as 18:00. So it
-    is the same in every season, and a day on which the end comes before the beginning has no active time.
+    The end is on the next day if it is earlier by the clock than the beginning, where sunrise counts as 06:00 and
+    sunset as 18:00. This does not depend on the season: a day on which the sun moves the end before the beginning has
+    no active period.
 
-    On a day on which the sun stays up, its sunrise is the solar midnight before and its sunset the one after; on a day
-    on which it stays down, both are solar noon. Offsets from them are left out.
+    If the sun stays up all day, sunrise and sunset are the solar midnights before and after; if it stays down, both are
+    solar noon. Offsets are then ignored.
 
     Args:
-        begin: when the camera wakes.
-        end: when it falls asleep.
-        latitude: degrees, north positive; for times of the sun.
-        longitude: degrees, east positive; likewise.
-        time_zone: of times by the clock; None for the device's own.
+        begin: beginning of the active period.
+        end: end of the active period.
+        latitude: degrees, north positive; required for times of the sun.
+        longitude: degrees, east positive; required for times of the sun.
+        time_zone: time zone of times by the clock; None for that of the device.
     """
 
     def __init__(
@@ -86,14 +87,14 @@ class ActiveTimes:
         self._end_shift = 1 if end.nominal < begin.nominal else 0  # in days
 
     def at(self, now: datetime) -> Span:
-        """Return whether the camera is active at a time, and until when.
+        """Return the state of the camera at a time.
 
         Args:
-            now: with a time zone.
+            now: the time, with a time zone.
         """
         today = now.astimezone(self._time_zone).date()
-        near = [self._window(today + timedelta(days=shift)) for shift in range(-2, 3)]
-        ends = [end for begin, end in near if begin <= now < end]
+        windows = [self._window(today + timedelta(days=shift)) for shift in range(-2, 3)]
+        ends = [end for begin, end in windows if begin <= now < end]
         if ends:
             return Span(active=True, until=max(ends))
         for shift in range(-2, _MAX_DAYS):
@@ -103,7 +104,7 @@ class ActiveTimes:
         return Span(active=False, until=None)
 
     def _window(self, day: date) -> tuple[datetime, datetime]:
-        """Return the beginning and the end of the active time of a day; if the end is not later, there is none."""
+        """Return the beginning and end of the active period of a day; there is none if the end is not later."""
         return self._time(self._begin, day), self._time(self._end, day + timedelta(days=self._end_shift))
 
     def _time(self, time: DayTime, day: date) -> datetime:
@@ -122,15 +123,16 @@ class ActiveTimes:
 
 
 def parse_active(text: str, *, latitude: float | None, longitude: float | None) -> ActiveTimes | float:
-    """Return the active times of a setting; for a brightness, the one above which the camera is active, 0 to 255.
+    """Parse the setting `active`: return active times, or the brightness, 0 to 255, above which the camera is active.
 
     Args:
-        text: such as `sunrise-30m..sunset+30m`, `06:00..20:30`, `06:00..sunset`, `brightness>20` or `brightness`.
+        text: two times or a brightness, such as `sunrise-30m..sunset+30m`, `06:00..20:30`, `06:00..sunset`,
+            `brightness>20` or `brightness`.
         latitude: degrees, north positive; None if it is not set.
         longitude: degrees, east positive; None if it is not set.
 
     Raises:
-        InputError: it is none of these, or a time of the sun without latitude and longitude.
+        InputError: the text is invalid, or has a time of the sun without latitude and longitude.
     """
     words = "".join(text.split()).lower()
     if match := _BRIGHTNESS.fullmatch(words):
@@ -143,7 +145,7 @@ def parse_active(text: str, *, latitude: float | None, longitude: float | None) 
         raise InputError(f"active is {text!r}: {_ALLOWED}")
     times = _day_time(begin, text), _day_time(end, text)
     if times[0] == times[1]:
-        raise InputError(f"active is {text!r}, which begins when it ends: give two times, or leave it out for always")
+        raise InputError(f"active is {text!r}, but its times are equal: give two different times, or leave it out")
     if all(time.of == "clock" for time in times):
         return ActiveTimes(*times)
     if latitude is None or longitude is None:
@@ -157,7 +159,7 @@ def _day_time(words: str, text: str) -> DayTime:
     if match := _CLOCK.fullmatch(words):
         offset = timedelta(hours=int(match[1]), minutes=int(match[2]))
         if int(match[2]) > 59 or offset > timedelta(days=1):
-            raise InputError(f"active is {text!r}: {words} is no time of the day: {_ALLOWED}")
+            raise InputError(f"active is {text!r}: {words} is not a time of day: {_ALLOWED}")
         return DayTime("clock", offset)
     if match := _SUN.fullmatch(words):
         offset = timedelta(hours=int(match[3] or 0), minutes=int(match[4] or 0))

@@ -1,4 +1,4 @@
-"""Parses what `--camera` names into a typed address."""
+"""The addresses of `--camera`, and their parser."""
 
 import re
 import stat
@@ -15,10 +15,10 @@ ALLOWED_CAMERAS = (
     "a camera number such as 0, a device such as /dev/video0, csi or csi:1, an rtsp://, rtsps://, http:// or "
     "https:// address, a video file, an image, a folder or pattern of images such as 'night/*.jpg', or synthetic"
 )
-"""What `--camera` accepts, for help and errors."""
+"""Description of the valid addresses, for help and errors."""
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"})
-"""The image formats that every OpenCV from 4.10 on reads, whatever it was built with."""
+"""The image formats that every build of OpenCV from 4.10 on can read."""
 
 VIDEO_SUFFIXES = frozenset(
     {
@@ -26,8 +26,7 @@ VIDEO_SUFFIXES = frozenset(
         ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv", ".y4m",
     }
 )  # fmt: skip
-"""What counts as a video file. A closed set, because FFmpeg plays more than that: a text file, for one, as an
-image of its text."""
+"""The formats of video files. FFmpeg would accept others too, even text files, which it renders as images."""
 
 _STREAM_SCHEMES = ("rtsp", "rtsps", "http", "https")
 _MAX_DIGITS = 4
@@ -40,19 +39,19 @@ class _PathAddress:
 
     @property
     def description(self) -> str:
-        """For logs and errors."""
+        """The address as text, for logs and errors."""
         return str(self.path)
 
 
 @dataclass(frozen=True, slots=True)
 class NumberAddress:
-    """A local camera by number: `/dev/video<number>` if that is a camera, else the CSI camera of that number."""
+    """A local camera by number: `/dev/video<number>` if that is a camera, else the CSI camera with that number."""
 
     number: int
 
     @property
     def description(self) -> str:
-        """For logs and errors."""
+        """The address as text, for logs and errors."""
         return f"camera {self.number}"
 
 
@@ -62,29 +61,29 @@ class DeviceAddress(_PathAddress):
 
 @dataclass(frozen=True, slots=True)
 class CsiAddress:
-    """A camera on the ribbon cable of a Raspberry Pi, by libcamera's number."""
+    """A CSI camera of a Raspberry Pi, by libcamera's number."""
 
     number: int = 0
 
     @property
     def description(self) -> str:
-        """For logs and errors."""
+        """The address as text, for logs and errors."""
         return f"csi:{self.number}"
 
 
 @dataclass(frozen=True, slots=True)
 class StreamAddress:
-    """A stream over the network.
+    """A network stream.
 
     Attributes:
-        url: may contain a user and password: display `description` instead.
+        url: URL, which may contain a user and password; for display, use `description`.
     """
 
     url: str = field(repr=False)
 
     @property
     def description(self) -> str:
-        """For logs and errors: the address without user, password and query."""
+        """The address without user, password and query, for logs and errors."""
         return redacted(self.url)
 
 
@@ -108,7 +107,7 @@ class PatternAddress:
 
     @property
     def description(self) -> str:
-        """For logs and errors."""
+        """The address as text, for logs and errors."""
         return self.pattern
 
 
@@ -118,7 +117,7 @@ CameraAddress = NumberAddress | LiveAddress | FileAddress | SyntheticAddress
 
 
 def parse_camera(text: str) -> CameraAddress:
-    """Parse what the user named as the camera.
+    """Parse the address of a camera.
 
     | text | address |
     |---|---|
@@ -131,12 +130,12 @@ def parse_camera(text: str) -> CameraAddress:
     | a path with `*`, `?` or `[…]` that is not a file of that very name | PatternAddress |
     | `synthetic`, `synthetic:…` | SyntheticAddress |
 
-    For `synthetic:…`, see `parse_synthetic`. A file named like one of the words is written `./0` or `./csi`. Local
-    devices and streams are not opened here, nor are files.
+    For `synthetic:…`, see `parse_synthetic`. A file with one of these names is written `./0` or `./csi`. Devices,
+    streams and files are not opened.
 
     Raises:
         InputError: the text is none of these, a file does not exist, or an address is malformed. The message
-            never contains the password of an address.
+            does not contain the password of an address.
     """
     if not text.strip():
         raise InputError(f"camera: nothing was given; use {ALLOWED_CAMERAS}")
@@ -155,11 +154,11 @@ def parse_camera(text: str) -> CameraAddress:
 
 
 def is_live(address: CameraAddress, *, realtime: bool) -> bool:
-    """Return whether the frames of an address pass whether or not they are read.
+    """Return True if an address is of a live source, which produces frames whether or not they are read.
 
     Args:
-        address: the camera.
-        realtime: whether files are played at their own frame rate, like a camera.
+        address: address of the source.
+        realtime: True if files are played at their own frame rate, like a camera.
     """
     if isinstance(address, SyntheticAddress):
         return address.live
@@ -188,7 +187,7 @@ def _parse_stream(text: str) -> StreamAddress:
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
-    except ValueError:  # its message may have a part of the password
+    except ValueError:  # its message may contain a part of the password
         host = None
     if not host:
         remedy = "in passwords write / ? # @ : as %2F %3F %23 %40 %3A"

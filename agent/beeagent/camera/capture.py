@@ -1,4 +1,4 @@
-"""Captures frames in a thread of its own, and reopens a source that fails."""
+"""Capture of frames in a separate thread, which reopens a source that fails."""
 
 import logging
 import threading
@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 
-from beeagent.backoff import Backoff
 from beeagent.camera.frame_queue import FrameQueue, QueueClosedError
 from beeagent.camera.pacing import MonotonicClock, RateLimit
 from beeagent.camera.sleep import Sleep
@@ -20,27 +19,26 @@ from beeagent.camera.source import (
 )
 from beeagent.camera.video import IncompleteVideoError
 from beeagent.errors import BeeagentError, InputError
-from beeagent.threads import lower_thread_priority
+from beeagent.threads import Backoff, lower_thread_priority
 
 _LOG = logging.getLogger(__name__)
 
 _MAX_STUCK_THREADS = 3
-"""Threads stuck in a driver or library at the same time; no more are started before one of these has ended."""
+"""Maximum number of threads stuck in a driver or library; another is started only when one of them has ended."""
 _STUCK_CHECK_S = 0.2
-_SLEEP_CHECK_S = 1.0  # the clock may jump
+_SLEEP_CHECK_S = 1.0  # short, since the clock may jump
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptureLimits:
-    """Limits for capture. Rates in frames per second, times in seconds, each above 0.
+    """Limits for capture. Rates are in frames per second, times in seconds, each above 0.
 
     Attributes:
-        max_rate: maximum frame rate; None for no limit. Frames of a live source that come sooner are dropped before
+        max_rate: maximum frame rate; None for no limit. Frames of a live source that arrive early are dropped before
             they are decoded; a file is read more slowly.
-        camera_timeout: a live source without a usable frame for so long is abandoned and reopened.
-        open_timeout: an opening that takes longer is abandoned and tried again.
-        await_camera: whether a source that is refused at the very first opening is tried again, like one that
-            worked before.
+        camera_timeout: time without a usable frame after which a live source is abandoned and reopened.
+        open_timeout: time after which opening a source is abandoned and retried.
+        await_camera: True to retry the first opening of a source that does not exist, instead of failing.
     """
 
     max_rate: float | None = None
@@ -61,10 +59,10 @@ class CaptureCounts:
 
     Attributes:
         read: frames read, including those replaced later.
-        bad: frames that were unusable and left out.
+        bad: unusable frames, which were skipped.
         rate_limited: frames of a live source dropped because of `max_rate`.
-        replaced: frames that a newer one replaced before they were taken.
-        reconnects: how many times the source was reopened.
+        replaced: frames replaced by a newer one before they were taken.
+        reconnects: number of times that the source was reopened.
     """
 
     read: int = 0
@@ -75,39 +73,38 @@ class CaptureCounts:
 
 
 class Capture:
-    """The frames of a source, to be iterated over once, by one thread, while another thread reads the source.
+    """An iterator over the frames of a source, which is read in another thread. For one iteration, in one thread.
 
-    Of a live source, each step yields the newest frame; of others, every frame. The iteration ends with the source,
-    and when it is closed.
+    A live source yields the newest frame at each step, other sources every frame. The iteration ends at the end of the
+    source, or when the capture is closed.
 
-    A live source that fails, blocks, delivers only bad frames or cannot be opened is reopened, after waits that grow.
-    A read that blocks is abandoned in its thread. The iterating thread checks for this, since it is the one that waits
-    for frames. A source that is refused at the very first opening, with SourceUnreachableError or any error but
-    SourceLostError, above all InputError, ends the iteration, since the user named something that does not exist;
-    later, or with `await_camera`, the same error is a camera that was unplugged, and capture goes on trying.
+    A live source that fails, blocks, delivers only bad frames or cannot be opened is reopened, with exponential
+    backoff. A read that blocks is abandoned with its thread; the iterating thread detects this while it waits for
+    frames. If the first opening fails with SourceUnreachableError or any error but SourceLostError, such as InputError,
+    the iteration ends, since the source does not exist. Later, or with `await_camera`, the same error means that the
+    camera was unplugged, and capture retries.
 
-    A source that is not live is never reopened, as that would start it over. When its file is slow, that is reported,
-    and reading goes on.
+    A source that is not live is never reopened, as that would restart it. A slow read is reported and continued.
 
-    During sleep, the source is closed. Only at the start it is opened all the same, up to its first frame, so that a
-    source that does not exist is noticed at once.
+    During sleep, the source is closed. At the start it is nevertheless opened until its first frame, so that a source
+    that does not exist is noticed at once.
 
     Args:
-        open_source: opens the source, anew at each call. Runs in a capture thread.
-        drop_oldest: whether a newer frame replaces one that was not taken yet: for live sources; see `is_live`.
-        on_problem: called with None once frames flow, and with the reason once they do not; only when that changes,
-            from the iterating thread. It must not raise.
+        open_source: opens the source; called again to reopen it. Runs in a capture thread.
+        drop_oldest: True if a newer frame replaces one that was not taken yet: for live sources; see `is_live`.
+        on_problem: called with None when frames arrive, and with the reason when they do not; only on changes, and from
+            the iterating thread. It must not raise.
         limits: rates and time-outs.
-        backoff: the waits between openings; None for half a second to 15 seconds.
+        backoff: waits between openings; None for half a second to 15 seconds.
         sleep: decides when to close a live source, and for how long; None to keep it open.
 
     Attributes:
-        failure: why the iteration ended before the source's proper end; set before it ends. InputError: the source was
-            refused at the first opening. IncompleteVideoError: the file ended too early, after all its readable frames.
+        failure: reason why the iteration ended before the end of the source, set before the iteration ends. InputError:
+            the first opening failed. IncompleteVideoError: the file ended too early, after all its readable frames.
             Another BeeagentError: a source that is not live failed.
     """
 
-    def __init__(  # noqa: PLR0913 - when to open it, and when to open it again
+    def __init__(  # noqa: PLR0913 - keywords
         self,
         open_source: Callable[[], FrameSource],
         *,
@@ -125,9 +122,9 @@ class Capture:
         self._sleep = sleep
         self.failure: BeeagentError | None = None
         self._stopping = threading.Event()
-        self._problem: str | None = ""  # the last one that was reported; at first neither None nor a reason
-        self._reported_slow: float | None = None  # when the reading began that was reported as slow
-        self._lock = threading.Lock()  # of the following
+        self._problem: str | None = ""  # last reported; "" differs from None and from every reason
+        self._reported_slow: float | None = None  # start of the read that was reported as slow
+        self._lock = threading.Lock()  # guards the following
         self._counts = CaptureCounts()
         self._run: _CaptureRun | None = None
         self._runs = 0
@@ -135,7 +132,7 @@ class Capture:
         self._stuck: list[_CaptureRun] = []
 
     def __iter__(self) -> Iterator[Frame]:
-        """Open the source, and yield its frames."""
+        """Open the source and yield its frames."""
         try:
             while (run := self._start_run()) is not None:
                 fell_asleep = yield from self._frames_of(run)
@@ -151,7 +148,7 @@ class Capture:
             self.close()
 
     def _frames_of(self, run: "_CaptureRun") -> Generator[Frame, None, bool]:
-        """Yield the frames of a run until it ends or is abandoned; return whether that is for sleep."""
+        """Yield the frames of a run until it ends or is abandoned; return True if it was closed for sleep."""
         while True:
             try:
                 frame = run.frames.get(self._check_in_s(run))
@@ -180,7 +177,7 @@ class Capture:
             return replace(self._counts, replaced=replaced, reconnects=max(0, self._runs - 1 - self._sleeps))
 
     def close(self) -> None:
-        """Let the iteration end without another frame. Returns at once; safe to call twice, from any thread."""
+        """End the iteration without another frame. Returns at once; idempotent and thread-safe."""
         self._stopping.set()
         with self._lock:
             run = self._run
@@ -191,20 +188,20 @@ class Capture:
         """Close, and wait up to `timeout` seconds for the capture threads.
 
         Returns:
-            False if a thread is stuck in a driver or library; it cannot keep the process alive.
+            False if a thread is stuck in a driver or library; it is a daemon thread.
         """
         deadline = time.monotonic() + timeout
         self.close()
         with self._lock:
             runs = [*self._stuck, *([] if self._run is None else [self._run])]
-        # A thread that is still in OpenCV when the interpreter ends would abort the process: also wait for the closing.
+        # A thread still in OpenCV when the interpreter exits would abort the process: wait for closing threads too.
         threads = [thread for run in runs for thread in (run.thread, run.closing) if thread is not None]
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in threads)
 
     def _start_run(self) -> "_CaptureRun | None":
-        """Start to read once that is due and few enough threads are stuck; return None if capture was closed."""
+        """Wait for the end of sleep and for stuck threads, and start a run; return None if capture was closed."""
         while self._runs and self._sleep is not None and (closed_s := self._sleep.closed_s()) > 0:
             if self._stopping.wait(min(closed_s, _SLEEP_CHECK_S)):
                 return None
@@ -229,7 +226,7 @@ class Capture:
         return None
 
     def _closed_for_sleep(self, run: "_CaptureRun") -> bool:
-        """Return whether it is time to sleep; if so, the source is closed."""
+        """Close the source if it is time to sleep; return True if it was closed."""
         if self._sleep is None or self._sleep.closed_s() == 0:
             return False
         run.abandon()
@@ -239,17 +236,17 @@ class Capture:
         return True
 
     def _check_in_s(self, run: "_CaptureRun") -> float:
-        """Return the seconds after which a run without another frame is to be checked."""
+        """Return the seconds after which to check a run that delivers no frame."""
         longest = self._limits.camera_timeout if self._sleep is None else _SLEEP_CHECK_S
         if (since := run.since) is None:
             return longest
-        moments = [] if since == self._reported_slow else [self._limits.camera_timeout]
+        limits = [] if since == self._reported_slow else [self._limits.camera_timeout]
         if run.time_limit is not None:
-            moments.append(run.time_limit)
-        return min(longest, max(0.0, since + min(moments) - time.monotonic())) if moments else longest
+            limits.append(run.time_limit)
+        return min(longest, max(0.0, since + min(limits) - time.monotonic())) if limits else longest
 
     def _is_stuck(self, run: "_CaptureRun") -> bool:
-        """Return whether a run takes too long and was abandoned; report it if it is only slow."""
+        """Abandon a run that exceeds its time limit and return True; report one that is only slow."""
         if (since := run.since) is None:
             return False
         waited, limit = time.monotonic() - since, run.time_limit
@@ -269,7 +266,7 @@ class Capture:
         return False
 
     def _may_reopen(self, run: "_CaptureRun") -> bool:
-        """Return whether to open the source again after a run; set `failure` if not."""
+        """Return True if the source is to be reopened after a run, else set `failure`."""
         never_opened = self._runs == 1 and run.source is None and not self._limits.await_camera
         if not run.may_reopen or (never_opened and not isinstance(run.error, SourceLostError)):
             self.failure = run.error
@@ -286,21 +283,21 @@ class Capture:
 
 
 class _CaptureRun:
-    """Opens a source and reads it until it ends, fails or is abandoned, in a thread of its own.
+    """Opens a source and reads it in a thread until it ends, fails or is abandoned.
 
-    Its queue is closed at its end. Once it is abandoned, it puts and counts nothing.
+    The queue is then closed. An abandoned run neither puts nor counts frames.
 
     Attributes:
         source: the source; None until it is open.
-        since: when the opening or reading under way began; None while a frame waits to be taken.
-        time_limit: seconds after which what is under way counts as stuck; None for never.
-        error: why it has ended, or what is missing at the end of the source; None if nothing is.
-        may_reopen: whether opening the source again may help.
-        taken_at: when its first frame was taken; None before.
-        closing: the thread that closes the source of a run that was abandoned.
+        since: start time of the current opening or read; None while a frame waits to be taken.
+        time_limit: seconds after which the current opening or read counts as stuck; None for no limit.
+        error: reason for the end of the run, or the error of an incomplete source; None without an error.
+        may_reopen: True if reopening the source may help.
+        taken_at: time at which the first frame was taken; None before.
+        closing: thread that closes the source of an abandoned run.
     """
 
-    def __init__(  # noqa: PLR0913 - a part of Capture, which alone calls it
+    def __init__(  # noqa: PLR0913 - keywords
         self,
         open_source: Callable[[], FrameSource],
         *,
@@ -328,14 +325,14 @@ class _CaptureRun:
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def abandon(self) -> None:
-        """Let the run end without another frame. Returns at once, even if its thread is stuck."""
+        """End the run without another frame. Returns at once, even if its thread is stuck."""
         with self._abandoning:
             if self._abandoned.is_set():
                 return
             self._abandoned.set()
             self.frames.close()
             if (source := self.source) is not None:
-                # Closing also ends a wait of the source's own. In a thread, as closing may be slow.
+                # Closing interrupts a wait of the source. In a thread, since closing may be slow.
                 self.closing = threading.Thread(target=_close, args=(source,), name="capture-close", daemon=True)
                 self.closing.start()
 
@@ -349,11 +346,11 @@ class _CaptureRun:
                 self._read(source)
             finally:
                 source.close()
-        except QueueClosedError:  # nobody wants any more frames
+        except QueueClosedError:  # the run was abandoned
             return
         except BeeagentError as failure:
             error = failure
-        except Exception as failure:  # noqa: BLE001 - whatever a driver's binding raises must not end capture silently
+        except Exception as failure:  # noqa: BLE001 - an unexpected error of a driver must not end capture silently
             _LOG.exception("capture failed with an unexpected error")
             error = BeeagentError(f"capture failed: {type(failure).__name__}: {failure}")
         if not self._abandoned.is_set():
@@ -368,14 +365,14 @@ class _CaptureRun:
                 self._abandoned.wait(rate.seconds_early())
             if self._abandoned.is_set():
                 return
-            # Bad frames alone are no sign of life in a camera; a folder may have many bad images.
+            # A camera that delivers only bad frames counts as stuck; a folder may have many bad images.
             if not (self._last_was_bad and source.live):
                 self.since = time.monotonic()
             try:
                 if rate is not None and source.live and isinstance(source, GrabbingSource):
                     ended = not source.grab()
                     early = not ended and not rate.admit()
-                    frame = None if ended or early else source.retrieve()  # what comes too early is not even decoded
+                    frame = None if ended or early else source.retrieve()  # an early frame is not decoded
                 else:
                     frame = source.read()
                     ended = frame is None
@@ -396,13 +393,13 @@ class _CaptureRun:
                 self._counts.read += 1
 
     def _note_bad(self, error: BadFrameError, *, live: bool) -> None:
-        if self._abandoned.is_set():  # closed while it was read: the frame was fine
+        if self._abandoned.is_set():  # closed during the read: the frame is not bad
             return
         with self._lock:
             self._counts.bad += 1
         if isinstance(error, IncompleteVideoError):
-            self.error = error  # unless another follows
-        # A camera that stutters would fill the log: there, only the first of several in a row is logged.
+            self.error = error  # a later error replaces it
+        # Log only the first of consecutive bad frames of a camera, which would flood the log.
         if not (live and self._last_was_bad):
             _LOG.warning("%s", error)
         self._last_was_bad = True
@@ -411,5 +408,5 @@ class _CaptureRun:
 def _close(source: FrameSource) -> None:
     try:
         source.close()
-    except Exception:  # noqa: BLE001 - what a driver raises about a camera that is gone is no reason to end the agent
+    except Exception:  # noqa: BLE001 - a driver's error about an unplugged camera must not end the agent
         _LOG.exception("closing the camera failed")

@@ -1,7 +1,7 @@
-"""Frames from a CSI camera on a Raspberry Pi, through picamera2.
+"""Frames from a CSI camera of a Raspberry Pi, through picamera2.
 
-Written after picamera2's manual and sources. The project's tests run it with a stand-in module that checks colour
-order, shape and cleanup; picamera2 itself needs the hardware, so no test here has run it.
+The module follows picamera2's manual and sources. The tests run it with a fake module that checks colour order, shape
+and cleanup; they do not run picamera2 itself, which needs the hardware.
 """
 
 import importlib
@@ -18,24 +18,24 @@ from beeagent.camera.source import BadFrameError, DeferredClose, Frame, Grabbing
 from beeagent.errors import InputError
 
 Picamera2Module = Any
-"""The module picamera2, which has no type information. Used of it: `Picamera2.global_camera_info()`, and of a
-`Picamera2(number)` the methods create_video_configuration, configure, start, capture_request, stop and close."""
+"""The module picamera2, which has no type information. Used are `Picamera2.global_camera_info()`, and the methods
+create_video_configuration, configure, start, capture_request, stop and close of a `Picamera2(number)`."""
 
-# picamera2 names formats after the order of the bits in a little-endian word, as DRM does: in the memory of its
-# "RGB888" blue comes first, then green, then red. So this is the BGR of OpenCV and of `Frame`; "BGR888" is not.
+# picamera2 names formats by the order of the bits in a little-endian word, like DRM: in memory, its "RGB888" has the
+# order blue, green, red. So this is the BGR of OpenCV and `Frame`, and "BGR888" is not.
 PIXEL_FORMAT = "RGB888"
 _DEFAULT_SIZE = (1280, 720)
 _MAX_AGE_NS = 10 * 10**9
-"""An older time stamp belongs to another clock than expected."""
+"""Maximum age of an image; an older time stamp is of another clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class CsiInfo:
-    """A camera that libcamera knows.
+    """A camera listed by libcamera.
 
     Attributes:
-        number: counted from 0, as in `csi:0`.
-        model: of the sensor, such as `imx708`.
+        number: number of the camera from 0, as in `csi:0`.
+        model: model of the sensor, such as `imx708`.
     """
 
     number: int
@@ -53,7 +53,7 @@ def load_picamera2() -> Picamera2Module:
     """
     try:
         return importlib.import_module("picamera2")
-    except (ImportError, OSError, RuntimeError) as error:  # it loads system libraries of matching versions
+    except (ImportError, OSError, RuntimeError) as error:  # system libraries may be of other versions
         raise InputError(
             f"CSI cameras need picamera2, which cannot be imported ({error}); install it with "
             "`sudo apt install python3-picamera2`, and make beeagent's virtual environment with --system-site-packages"
@@ -64,13 +64,13 @@ def find_csi_cameras(*, module: Picamera2Module | None = None) -> list[CsiInfo]:
     """Return the CSI cameras; none if picamera2 is not installed.
 
     Args:
-        module: picamera2, or a stand-in for it in a test; None imports it.
+        module: picamera2, or a fake in a test; None to import it.
     """
     try:
         loaded = load_picamera2() if module is None else module
     except InputError:
         return []
-    # libcamera lists USB cameras too; those have V4L2 nodes of their own, and are opened through them.
+    # libcamera lists USB cameras too; those are opened through their V4L2 nodes.
     return [
         CsiInfo(number=int(camera.get("Num", index)), model=str(camera.get("Model", "")))
         for index, camera in enumerate(loaded.Picamera2.global_camera_info())
@@ -82,10 +82,10 @@ class CsiSource(GrabbingSource):
     """Frames of a CSI camera.
 
     Args:
-        number: of the camera.
-        wanted: size and rate to request; 1280x720 at the camera's own rate by default.
-        freeze: detects a frozen image; None turns detection off.
-        module: picamera2, or a stand-in for it in a test; None imports it.
+        number: number of the camera.
+        wanted: size and rate to request; 1280x720 at the camera's default rate by default.
+        freeze: detector of frozen images; None to disable detection.
+        module: picamera2, or a fake in a test; None to import it.
 
     Raises:
         InputError: picamera2 is missing, or there is no such camera.
@@ -103,11 +103,11 @@ class CsiSource(GrabbingSource):
         module: Picamera2Module | None = None,
     ) -> None:
         loaded = load_picamera2() if module is None else module
-        found = find_csi_cameras(module=loaded)
-        info = next((camera for camera in found if camera.number == number), None)
+        cameras = find_csi_cameras(module=loaded)
+        info = next((camera for camera in cameras if camera.number == number), None)
         if info is None:
-            cameras = ", ".join(map(str, found)) or "none; check the ribbon cable"
-            raise InputError(f"camera csi:{number}: there is no such camera; CSI cameras found: {cameras}")
+            names = ", ".join(map(str, cameras)) or "none; check the ribbon cable"
+            raise InputError(f"camera csi:{number}: there is no such camera; CSI cameras found: {names}")
         self.description = str(info)
         self._frames = LiveFrames(self.description, freeze, wanted=wanted)
         self._grabbed: Any = None  # a picamera2 CompletedRequest
@@ -135,7 +135,7 @@ class CsiSource(GrabbingSource):
                 "format": PIXEL_FORMAT,
             },
             controls=controls,
-            # No image is queued for the next request: each image is captured after it was requested.
+            # Do not queue an image for the next request: each image is captured after its request.
             queue=False,
         )
         self._camera.configure(configuration)
@@ -186,14 +186,14 @@ class CsiSource(GrabbingSource):
 
     def _release(self) -> None:
         self._release_grabbed()
-        # A camera that is gone may refuse to be stopped; it must be closed all the same.
+        # An unplugged camera may refuse to stop, but must be closed.
         with suppress(RuntimeError, OSError):
             self._camera.stop()
         self._camera.close()
 
 
 def _age_ns(metadata: Mapping[str, Any]) -> int:
-    """Return the age of an image by its time stamp: nanoseconds of CLOCK_BOOTTIME at the start of its capture."""
+    """Return the age of an image by its time stamp, which is CLOCK_BOOTTIME in nanoseconds at the start of capture."""
     stamp = metadata.get("SensorTimestamp")
     if not isinstance(stamp, int):
         return 0

@@ -1,4 +1,4 @@
-"""The queue of one item between two threads."""
+"""A queue of one item between two threads."""
 
 import threading
 from collections.abc import Iterator
@@ -10,23 +10,21 @@ T = TypeVar("T")
 
 
 class QueueClosedError(BeeagentError):
-    """The queue is closed: nothing can be put any more, and what was put has been taken."""
+    """The queue is closed: no item can be put, or all items have been taken."""
 
 
 class FrameQueue(Generic[T]):
     """A queue of at most one item between a producing and a consuming thread.
 
-    With `drop_oldest`, putting into a full queue replaces the item in it and never waits: for frames of a camera, which
-    pass whether or not anyone reads them. Without, putting waits until the queue is empty: nothing is lost, and the
-    producer works at most one item ahead. For what must all be processed, such as frames of a file.
+    With `drop_oldest`, `put` replaces the item in a full queue and never waits: for frames of a camera. Without, `put`
+    waits until the queue is empty, so that no item is lost and the producer is at most one item ahead: for frames of a
+    file.
 
-    Closing means that nothing more will be put. It wakes both sides. An item still in the queue can be taken after
-    that, so the last one is not lost. Items come out in the order in which they went in.
-
-    Meant for one producer and one consumer; more of either are safe, but share the items among them.
+    `close` wakes both sides; after it, an item still in the queue can be taken. Items are taken in the order in which
+    they were put. Several producers or consumers are safe, but share the items.
 
     Args:
-        drop_oldest: whether a new item replaces one that was not taken yet.
+        drop_oldest: True if a new item replaces one that was not taken yet.
     """
 
     def __init__(self, *, drop_oldest: bool) -> None:
@@ -64,10 +62,10 @@ class FrameQueue(Generic[T]):
         """Take the item, waiting until there is one.
 
         Args:
-            timeout: seconds to wait at most; None waits until there is an item or the queue is closed.
+            timeout: maximum number of seconds to wait; None for no limit.
 
         Raises:
-            TimeoutError: nothing came in time.
+            TimeoutError: no item was put in time.
             QueueClosedError: the queue is closed and its last item was taken.
         """
         with self._changed:
@@ -80,7 +78,7 @@ class FrameQueue(Generic[T]):
             return item
 
     def close(self) -> None:
-        """Let nothing more be put, and wake waiting threads. Safe to call twice, from any thread."""
+        """Close the queue and wake waiting threads. Idempotent and thread-safe."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""Image files: decoding and encoding them, and frames from one file, a folder, or the matches of a pattern."""
+"""Image files: decoding, encoding, and frames from a file, a folder or the files that match a pattern."""
 
 import glob
 import re
@@ -19,10 +19,10 @@ from beeagent.errors import BeeagentError, InputError
 UNSUPPORTED_SUFFIXES = frozenset(
     {".avif", ".dng", ".exr", ".gif", ".hdr", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".mpo", ".pfm"}
 )
-"""Image formats that only some builds of OpenCV read, or none: refused everywhere, so that all builds agree."""
+"""Image formats that not every build of OpenCV can read: refused, so that all builds behave alike."""
 
 
-# Of `Image.Bytes`, before base64, in botocore's model of Rekognition (2016-06-27).
+# The maximum of `Image.Bytes`, before base64, in botocore's model of Rekognition (2016-06-27).
 _REKOGNITION_MAX_BYTES = 5_242_880
 _MIN_QUALITY = 40
 _QUALITY_STEP = 15
@@ -30,15 +30,15 @@ _SIDE_STEP = 0.75
 
 
 def natural_key(path: Path) -> tuple[tuple[str | int, ...], str]:
-    """Return a sort key that puts `frame2` before `frame10`, and ignores case where nothing else differs.
+    """Return a sort key that orders `frame2` before `frame10`, and ignores case unless nothing else differs.
 
     Runs of the digits 0 to 9 compare as numbers, everything else as text. The order is total: only equal paths
     have equal keys.
     """
     text = str(path)
-    # Text and digits alternate, text first, so a number is never compared with a text.
+    # Text and digits alternate, starting with text, so a number is never compared with text.
     pieces = re.split("([0-9]+)", text.casefold())
-    return tuple(int(piece) if place % 2 else piece for place, piece in enumerate(pieces)), text
+    return tuple(int(piece) if index % 2 else piece for index, piece in enumerate(pieces)), text
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -58,7 +58,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         known = " ".join(sorted(IMAGE_SUFFIXES))
         raise BadFrameError(f"{path}: the format {path.suffix} is not supported; convert it to one of {known}")
     try:
-        # Not cv2.imread: on some systems it mangles names that are not ASCII, reports no reason, fills up a cut-off
+        # Not cv2.imread: on some systems it fails on names that are not ASCII, reports no reason, fills a truncated
         # JPEG with grey and fails on a rotated TIFF.
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
@@ -73,10 +73,10 @@ def decode_image(data: NDArray[np.uint8], *, name: str) -> NDArray[np.uint8]:
 
     Args:
         data: the content, uint8, one dimension.
-        name: for errors.
+        name: name of the image, for errors.
     """
     try:
-        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size and not _is_cut_off_jpeg(data) else None
+        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size and not _is_truncated_jpeg(data) else None
     except cv2.error:  # raised for an absurd size in the header; None is returned for anything else
         pixels = None
     bgr = None if pixels is None else as_bgr(pixels)
@@ -94,12 +94,12 @@ def encode_jpeg(
 
     Args:
         pixels: uint8, shape (height, width, 3), BGR.
-        longest_side: in pixels; larger images are shrunk to it, smaller ones are not enlarged.
-        quality: of the JPEG, 1 to 100.
-        max_bytes: of the JPEG.
+        longest_side: maximum length of the longer side in pixels; larger images are shrunk.
+        quality: maximum quality of the JPEG, 1 to 100.
+        max_bytes: maximum size of the JPEG.
 
     Raises:
-        BeeagentError: it cannot be encoded, not even as a single pixel within the limit.
+        BeeagentError: the image cannot be encoded within the limit, not even as a single pixel.
     """
     side = min(longest_side, max(pixels.shape[:2]))
     while True:
@@ -123,11 +123,11 @@ def _shrunk(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
-def _is_cut_off_jpeg(data: NDArray[np.uint8]) -> bool:
-    """Return whether a JPEG file lacks its end: OpenCV 4.10 fills up such a file with grey, later ones refuse it.
+def _is_truncated_jpeg(data: NDArray[np.uint8]) -> bool:
+    """Return True if a JPEG file is truncated: OpenCV 4.10 fills such a file with grey, later versions refuse it.
 
-    Within the compressed data, FF is always followed by a byte other than D9 (ITU-T T.81, B.1.1.5): after the start of
-    the first scan, FFD9 is the end of the image, whatever a camera has appended to it.
+    Within the compressed data, FF is never followed by D9 (ITU-T T.81, B.1.1.5): after the start of the first scan,
+    FFD9 is the end of the image, even if a camera has appended data to it.
     """
     content = data.data
     if bytes(content[:2]) != b"\xff\xd8":
@@ -137,9 +137,9 @@ def _is_cut_off_jpeg(data: NDArray[np.uint8]) -> bool:
         marker = content[at + 1]
         if marker == 0xDA:  # start of scan
             return b"\xff\xd9" not in bytes(content[at:])
-        # A marker may be preceded by any number of FF (B.1.1.2); all others before the scan have a length.
+        # A marker may be preceded by any number of FF (B.1.1.2); all other markers before the scan have a length.
         at += 1 if marker == 0xFF else 2 + int.from_bytes(bytes(content[at + 2 : at + 4]), "big")
-    return False  # not in order: OpenCV decides
+    return False  # malformed: left to OpenCV
 
 
 def list_folder(folder: Path) -> tuple[Path, ...]:
@@ -149,13 +149,13 @@ def list_folder(folder: Path) -> tuple[Path, ...]:
         InputError: the folder cannot be read or contains no image.
     """
     try:
-        found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+        paths = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
     except OSError as error:
         raise InputError(f"folder {folder}: cannot be read: {error.strerror or error}") from error
-    if not found:
+    if not paths:
         suffixes = " ".join(sorted(IMAGE_SUFFIXES))
         raise InputError(f"folder {folder}: contains no images (files ending in {suffixes})")
-    return tuple(sorted(found, key=natural_key))
+    return tuple(sorted(paths, key=natural_key))
 
 
 def list_pattern(pattern: str) -> tuple[Path, ...]:
@@ -164,16 +164,16 @@ def list_pattern(pattern: str) -> tuple[Path, ...]:
     Raises:
         InputError: it matches no file.
     """
-    found = [path for path in map(Path, glob.glob(pattern, recursive=True)) if path.is_file()]  # noqa: PTH207 - Path.glob refuses absolute patterns
-    if not found:
+    paths = [path for path in map(Path, glob.glob(pattern, recursive=True)) if path.is_file()]  # noqa: PTH207 - Path.glob refuses absolute patterns
+    if not paths:
         raise InputError(f"pattern {pattern}: matches no file")
-    return tuple(sorted(found, key=natural_key))
+    return tuple(sorted(paths, key=natural_key))
 
 
 def pattern_folder(pattern: str) -> Path:
     """Return the folder that contains all files that a pattern matches: its part before the first wildcard."""
     parts = Path(pattern).parts
-    fixed = next((place for place, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
+    fixed = next((index for index, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
     return Path(*parts[:fixed])
 
 
@@ -182,8 +182,8 @@ class ImageSource(GrabbingSource):
 
     Args:
         paths: the files.
-        description: of all of them, for logs and errors.
-        folder: frames are named by their path relative to it; None for the file names alone.
+        description: description of the files, for logs and errors.
+        folder: folder relative to which frames are named; None for file names alone.
 
     Raises:
         InputError: the only file is not a readable image.
@@ -201,7 +201,7 @@ class ImageSource(GrabbingSource):
         self._grabbed: Path | None = None
         self._closed = False
         if len(self._paths) == 1:
-            # With a single image there is no next one to continue with.
+            # Without a next image to continue with, a bad image is an error.
             try:
                 read_image(self._paths[0])
             except BadFrameError as error:
@@ -220,7 +220,7 @@ class ImageSource(GrabbingSource):
         if self._grabbed is None:
             raise RuntimeError("nothing was grabbed")
         path, self._grabbed = self._grabbed, None
-        # An image file counts as captured when it is read: its own time stamps are not reliable.
+        # The time of capture is the time of reading: the file's own time stamps are not reliable.
         captured_at, captured_ns = datetime.now(timezone.utc), time.monotonic_ns()
         name = path.name if self._folder is None else path.relative_to(self._folder).as_posix()
         return Frame(read_image(path), captured_at, captured_ns, self._next - 1, name=name)

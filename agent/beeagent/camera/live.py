@@ -1,4 +1,4 @@
-"""What all cameras and streams share: requested format, numbered frames, and detection of a frozen image."""
+"""The common part of cameras and streams: requested format, frame numbers, and detection of frozen images."""
 
 import logging
 import math
@@ -18,8 +18,7 @@ _LOG = logging.getLogger(__name__)
 
 _GRID = 64  # samples along the shorter side of an image
 _REOPENED_TIMEOUT = 1.0
-"""Seconds in which a source that was reopened after a freeze must show another image: the first ones may come from a
-buffer."""
+"""Seconds within which the image of a source reopened after a freeze must change: the first ones may be buffered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +26,9 @@ class CaptureFormat:
     """Size and frame rate to request from a camera, which may deliver others.
 
     Attributes:
-        width: in pixels; None leaves it to the camera. Set together with `height` or not at all.
-        height: in pixels.
-        fps: frames per second; None leaves it to the camera.
+        width: width in pixels; None for the camera's default. Set it together with `height` or not at all.
+        height: height in pixels, or None.
+        fps: frames per second; None for the camera's default.
     """
 
     width: int | None = None
@@ -61,19 +60,19 @@ def _samples(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 class FreezeDetector:
     """Detects a camera that repeats the same image.
 
-    Two images of a working sensor are never identical, because of its noise; a driver or an encoder that hangs
-    repeats itself exactly. Only a grid of samples is compared, about 64 along the shorter side: a hundredth of
-    the image, and still tens of thousands of noisy values. A source without noise (a test image, an encoder that
-    smooths everything away) may rightly repeat itself, so detection can be turned off, altogether or for dark images.
+    Two images of a working sensor are never identical, because of its noise; a driver or encoder that hangs repeats
+    exactly the same image. Only a grid of samples is compared, about 64 along the shorter side: a hundredth of the
+    image, but still tens of thousands of noisy values. A source without noise, such as a test image or an encoder that
+    smooths strongly, may legitimately repeat images; so detection can be disabled completely or for dark images.
 
-    One detector serves all sources opened for one camera, one after the other, so that a frozen camera does not pass
-    for a working one each time it is reopened.
+    All sources opened for one camera, one after the other, share one detector, so that a frozen camera does not count
+    as working each time it is reopened.
 
     Args:
         freeze_timeout: seconds without any change after which the image counts as frozen, above 0.
-        clock: tells the time.
-        dark: brightness up to which an image does not count as frozen, 0 to 255; None if any may. In the dark, a camera
-            may show nothing but black.
+        clock: clock for the time-out.
+        dark: brightness up to which an image does not count as frozen, 0 to 255, since a camera may deliver black
+            images in the dark; None for no exception.
     """
 
     def __init__(self, *, freeze_timeout: float, clock: Clock, dark: float | None = None) -> None:
@@ -88,7 +87,7 @@ class FreezeDetector:
 
     @property
     def frozen(self) -> bool:
-        """Whether the image was frozen, and has not changed since."""
+        """True if the image was frozen and has not changed since."""
         return self._frozen
 
     def begin(self) -> None:
@@ -96,7 +95,7 @@ class FreezeDetector:
         self._since = self._clock.now()
 
     def is_frozen(self, pixels: NDArray[np.uint8]) -> bool:
-        """Check the next image.
+        """Check the next image; return True if it is frozen.
 
         Args:
             pixels: uint8, shape (height, width, channels).
@@ -116,12 +115,12 @@ class FreezeDetector:
 
 
 class LiveFrames:
-    """Makes numbered frames of a live source's images; a frozen image is a lost source.
+    """Creates numbered frames from the images of a live source, and checks for frozen images.
 
     Args:
-        description: of the source, for errors.
-        freeze: detects a frozen image; None turns detection off.
-        wanted: what was requested of the source; a first frame of another size logs a warning.
+        description: description of the source, for errors.
+        freeze: detector of frozen images; None to disable detection.
+        wanted: format requested from the source; a warning is logged if the first frame has another size.
     """
 
     def __init__(self, description: str, freeze: FreezeDetector | None, *, wanted: CaptureFormat | None = None) -> None:
@@ -131,7 +130,7 @@ class LiveFrames:
         self._next = 0
 
     def make(self, pixels: NDArray[np.uint8], *, captured_at: datetime, captured_ns: int) -> Frame:
-        """Make the next frame; arguments as those of `Frame`.
+        """Create the next frame; for the arguments, see `Frame`.
 
         Raises:
             SourceLostError: the image is frozen.
@@ -142,8 +141,10 @@ class LiveFrames:
             )
         height, width = pixels.shape[:2]
         if self._next == 0 and self._wanted.width and (width, height) != (self._wanted.width, self._wanted.height):
-            asked = f"{self._wanted.width}x{self._wanted.height}"
-            _LOG.warning("%s: frames are %dx%d, not %s as set by camera_size", self._description, width, height, asked)
+            requested = f"{self._wanted.width}x{self._wanted.height}"
+            _LOG.warning(
+                "%s: frames are %dx%d, not %s as set by camera_size", self._description, width, height, requested
+            )
         self._next += 1
         return Frame(pixels=pixels, captured_at=captured_at, captured_ns=captured_ns, index=self._next - 1)
 
@@ -152,11 +153,11 @@ class LiveReader(GrabbingSource):
     """The frames of a camera or stream that OpenCV has opened.
 
     Args:
-        reader: opened; closed with this source.
-        description: for logs and errors, without secrets.
-        lost: error text for when no frame came, such as `no frame came; the camera may be unplugged`.
-        freeze: detects a frozen image; None turns detection off.
-        wanted: what was requested of the camera.
+        reader: an open reader; closed with this source.
+        description: description of the source for logs and errors, without secrets.
+        lost: error text if no frame arrives, such as `no frame came; the camera may be unplugged`.
+        freeze: detector of frozen images; None to disable detection.
+        wanted: format requested from the camera.
     """
 
     live = True
@@ -181,7 +182,7 @@ class LiveReader(GrabbingSource):
         """See `GrabbingSource.grab`."""
         if not self._reader.grab():
             raise SourceLostError(f"{self.description}: {self._lost}")
-        # Stamped before it is decoded, which takes a while.
+        # Before decoding, which takes time.
         self._captured_ns = time.monotonic_ns()
         self._captured_at = datetime.now(timezone.utc)
         return True

@@ -1,4 +1,4 @@
-"""cv2.VideoCapture made safe to rely on: silent, and closable from another thread."""
+"""A wrapper of cv2.VideoCapture that is silent and can be closed from another thread."""
 
 import os
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from beeagent.camera.source import DeferredClose
 
 
 def silence_opencv() -> None:
-    """Keep OpenCV and the FFmpeg inside it from writing to standard error and standard output.
+    """Prevent OpenCV and its FFmpeg from writing to standard error and standard output.
 
-    Our own errors report the same better, and FFmpeg prints addresses with the passwords in them. To see their
-    output all the same, set OPENCV_LOG_LEVEL or OPENCV_FFMPEG_LOGLEVEL. Works for the whole process; call it before
-    the first VideoCapture, while no other thread reads the environment.
+    Errors of this package report the same, and FFmpeg prints addresses with their passwords. OPENCV_LOG_LEVEL or
+    OPENCV_FFMPEG_LOGLEVEL enables the output again. It affects the whole process; call it before the first
+    VideoCapture, while no other thread reads the environment.
     """
     if "OPENCV_LOG_LEVEL" not in os.environ:
-        # OpenCV 4 has it at the top, OpenCV 5 in a submodule. 0 is LOG_LEVEL_SILENT in both.
+        # The function is in cv2 in OpenCV 4, in a submodule in OpenCV 5. 0 is LOG_LEVEL_SILENT in both.
         set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
         set_log_level(0)
     if "OPENCV_FFMPEG_DEBUG" not in os.environ:
@@ -27,12 +27,12 @@ def silence_opencv() -> None:
 
 
 class VideoReader:
-    """A cv2.VideoCapture that may be closed from another thread at any moment.
+    """A cv2.VideoCapture that may be closed from another thread at any time.
 
     Args:
-        name: a path or an address, as the backend takes it.
-        backend: `cv2.CAP_V4L2` or `cv2.CAP_FFMPEG`; never left to OpenCV's guess.
-        parameters: property, value, property, value; set while opening, as time-outs must be.
+        name: a path or address for the backend.
+        backend: `cv2.CAP_V4L2` or `cv2.CAP_FFMPEG`.
+        parameters: properties and their values, alternating, which are set while opening, as required for time-outs.
     """
 
     def __init__(self, name: str, backend: int, parameters: Sequence[int] = ()) -> None:
@@ -41,27 +41,27 @@ class VideoReader:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is something to read from."""
+        """True if the device, file or connection is open."""
         with self._handle.use():
             return self._capture.isOpened()
 
     def get(self, prop: int) -> float:
-        """Return one of the `cv2.CAP_PROP_` values; negative or 0 where it is not known."""
+        """Return one of the `cv2.CAP_PROP_` values; negative or 0 if it is unknown."""
         with self._handle.use():
             return float(self._capture.get(prop))
 
     def set(self, prop: int, value: float) -> bool:
-        """Request one of the `cv2.CAP_PROP_` values; False if the backend refuses it."""
+        """Request one of the `cv2.CAP_PROP_` values; return False if the backend refuses it."""
         with self._handle.use():
             return bool(self._capture.set(prop, value))
 
     def grab(self) -> bool:
-        """Wait for the next frame and keep it undecoded; False if none came, or after `close`."""
+        """Wait for the next frame and keep it undecoded; return False if none arrived, or after `close`."""
         with self._handle.use():
             return not self._handle.closing and bool(self._capture.grab())
 
     def retrieve(self) -> NDArray[np.uint8] | None:
-        """Decode the frame grabbed last.
+        """Decode the last grabbed frame.
 
         Returns:
             uint8, shape (height, width, 3), BGR, owned by the caller; None if it cannot be decoded.
@@ -71,7 +71,7 @@ class VideoReader:
                 return None
             try:
                 decoded, pixels = self._capture.retrieve()
-            except cv2.error:  # what some backends raise for a damaged frame
+            except cv2.error:  # raised by some backends for a damaged frame
                 return None
         return as_bgr(pixels) if decoded and pixels.size else None
 

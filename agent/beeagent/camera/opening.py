@@ -1,4 +1,4 @@
-"""Opens the source of frames that an address names."""
+"""Opening the frame source of an address."""
 
 import logging
 from collections.abc import Iterator
@@ -40,17 +40,18 @@ _DEFAULT_IMAGE_FPS = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceOptions:
-    """How to open a source; options that do not apply to its kind are ignored.
+    """Options for opening a source; options that do not apply to its kind are ignored.
 
     Attributes:
-        realtime: files only: play them like a camera, live, at their own frame rate (images: at `wanted.fps`, or
-            30 frames/s).
+        realtime: files: True to play them as a live source at their own frame rate; images at `wanted.fps`, or 30
+            frames/s.
         wanted: cameras: size and rate to request.
         timeouts: streams: time-outs for opening and reading.
-        poll_interval: still images from the network: seconds between two fetches, at least.
+        poll_interval: still images from the network: minimum number of seconds between two fetches.
         freeze_timeout: cameras and streams: seconds without any change in the image after which the source counts
-            as lost; None turns detection off, as for a test image without noise.
-        dark: cameras and streams: brightness up to which that does not count, 0 to 255; None for no such exception.
+            as lost; None to disable detection, as for a test image without noise.
+        dark: cameras and streams: brightness, 0 to 255, up to which an image does not count as frozen; None for no
+            exception.
     """
 
     realtime: bool = False
@@ -68,17 +69,17 @@ class SourceOptions:
 
 
 class SourceOpener:
-    """Opens the source that an address names, anew at each call, from one thread at a time.
+    """Opens the source of an address at each call, from one thread at a time.
 
-    It silences OpenCV for the whole process (see `silence_opencv`), so make it before other threads are busy.
+    It silences OpenCV for the whole process (see `silence_opencv`), so create it before starting other threads.
 
     Args:
-        address: from `parse_camera`.
-        options: how to open it.
-        cameras: the cameras of this machine; None looks for the real ones.
+        address: result of `parse_camera`.
+        options: options for opening the source.
+        cameras: the cameras of this machine; None to find them.
 
     Attributes:
-        live: whether the frames pass whether or not they are read.
+        live: True for a live source; see `is_live`.
     """
 
     def __init__(self, address: CameraAddress, options: SourceOptions, *, cameras: Cameras | None = None) -> None:
@@ -97,13 +98,12 @@ class SourceOpener:
     def __call__(self) -> FrameSource:
         """Open the source.
 
-        A camera that froze counts as open only once its image has changed.
+        A camera that froze counts as open only after its image has changed.
 
         Raises:
-            InputError: it does not exist, or is not what it should be: trying again is useless unless someone
-                changes something.
-            SourceUnreachableError: it is on the network, and delivers nothing now.
-            SourceLostError: it exists, or may exist, but delivers nothing now: try again later.
+            InputError: the source does not exist or is of another kind; a retry does not help.
+            SourceUnreachableError: the source is on the network and delivers no frames now.
+            SourceLostError: the source exists, or may exist, but delivers no frames now; a retry may help.
         """
         address = self._address
         if isinstance(address, NumberAddress):
@@ -140,7 +140,7 @@ class SourceOpener:
 
 
 def open_source(address: CameraAddress, options: SourceOptions, *, cameras: Cameras | None = None) -> FrameSource:
-    """Open the source that an address names, once; see `SourceOpener`."""
+    """Open the source of an address once; see `SourceOpener`."""
     return SourceOpener(address, options, cameras=cameras)()
 
 
@@ -153,21 +153,21 @@ def open_camera(
     max_rate: float | None = None,
     realtime: bool = False,
 ) -> Iterator[Iterator[Frame]]:
-    """Open a camera, stream, video or images for the length of a `with` block, and iterate over the frames.
+    """Open a camera, stream, video or images for a `with` block, and iterate over the frames.
 
-    Of a live source, each step returns the newest frame, however long the step before took; a source that breaks is
-    opened again, when the next frame is wanted. Of files, every frame comes in order, and the iteration ends with them.
+    A live source yields the newest frame at each step, and is reopened if it fails. Files yield every frame in order,
+    and the iteration ends with them.
 
     Args:
-        address: as `--camera` takes it, such as `0`, `csi`, `rtsp://…`, `hive.mp4`, `night/*.jpg` or `synthetic`.
-        size: cameras: width and height in pixels to request; None for the camera's own.
-        fps: cameras: frames per second to request; None for the camera's own.
-        max_rate: frames per second at most; None for no limit.
-        realtime: files: play them at their own rate, as a live source.
+        address: address as for `--camera`, such as `0`, `csi`, `rtsp://…`, `hive.mp4`, `night/*.jpg` or `synthetic`.
+        size: cameras: width and height in pixels to request; None for the camera's default.
+        fps: cameras: frames per second to request; None for the camera's default.
+        max_rate: maximum number of frames per second; None for no limit.
+        realtime: files: True to play them at their own rate, as a live source.
 
     Raises:
-        InputError: the address is not valid; from the iteration: it does not exist or is not a camera.
-        BeeagentError: from the iteration: a file ends too early.
+        InputError: the address is invalid or, during iteration: it does not exist or is not a camera.
+        BeeagentError: during iteration: a file ends too early.
     """
     width, height = size or (None, None)
     wanted = CaptureFormat(width=width, height=height, fps=fps)
@@ -191,7 +191,7 @@ def _log_problem(problem: str | None) -> None:
 
 
 def _await_change(source: FrameSource, freeze: FreezeDetector) -> None:
-    """Read until the image differs from the frozen one; close a source that goes on repeating it."""
+    """Read until the image differs from the frozen one; close a source that keeps repeating it."""
     try:
         while freeze.frozen:
             with suppress(BadFrameError):

@@ -1,4 +1,4 @@
-"""Clocks that tests can replace, a rate limit, and files played at their own frame rate."""
+"""Clocks, a rate limit, and files played at their own frame rate."""
 
 import math
 import threading
@@ -8,23 +8,23 @@ from typing import Protocol
 from beeagent.camera.source import Frame, GrabbingSource
 
 _MAX_LAG = 1.0
-"""Seconds by which playback may lag and still catch up; a longer lag is accepted."""
+"""Maximum lag in seconds for which playback catches up; a longer lag is accepted."""
 
 
 class Clock(Protocol):
-    """A monotonic clock with an interruptible wait; a test passes one that need not wait."""
+    """A monotonic clock with an interruptible wait, which tests replace by one that does not wait."""
 
     def now(self) -> float:
-        """Return seconds since some fixed moment; never goes back."""
+        """Return the seconds since a fixed time; never decreases."""
         ...
 
     def wait(self, interrupt: threading.Event, seconds: float) -> None:
-        """Wait for so many seconds, or until the event is set."""
+        """Wait until the event is set, at most this number of seconds."""
         ...
 
 
 class MonotonicClock:
-    """The system's clock."""
+    """The monotonic clock of the system."""
 
     def now(self) -> float:
         """See `Clock.now`."""
@@ -38,13 +38,13 @@ class MonotonicClock:
 class RateLimit:
     """Admits items at a limited average rate.
 
-    Admitted items are due on a grid of equal steps. An item up to half a step early is admitted, and the next step
-    is counted from the grid, not from it: a camera's frames never arrive exactly on time, and a strict rule would
-    drop every other frame of a camera at 30 frames/s limited to 30. Steps missed by more than one are not made up for.
+    Items are due at equal steps. An item up to half a step early is admitted, and the next one is due a step after the
+    due time, not after the item: a camera's frames never arrive exactly on time, and a strict rule would drop every
+    other frame of a camera at 30 frames/s limited to 30. After a gap of more than one step, missed steps are skipped.
 
     Args:
         rate: items per second, above 0.
-        clock: tells the time.
+        clock: clock for the due times.
     """
 
     def __init__(self, rate: float, clock: Clock) -> None:
@@ -55,11 +55,11 @@ class RateLimit:
         self._due: float | None = None
 
     def seconds_early(self) -> float:
-        """Return the seconds until the next item is due; 0 if it may come now."""
+        """Return the seconds until the next item is due; 0 if it is due now."""
         return 0.0 if self._due is None else max(0.0, self._due - self._clock.now())
 
     def admit(self) -> bool:
-        """Return whether an item that comes now is admitted; if so, count it."""
+        """Return True and count an item if it is admitted now."""
         now = self._clock.now()
         if self._due is None:
             self._due = now
@@ -71,16 +71,16 @@ class RateLimit:
 
 
 class RealtimeSource(GrabbingSource):
-    """Plays a file like a camera: no frame comes sooner than its time. Live.
+    """Plays a file like a camera, as a live source: no frame is delivered before its time.
 
-    Frame n comes n / fps seconds after the first. A reader that is late gets the next frame at once, and the
-    following ones too until the lag is made up; dropping what it has no time for is the reader's part, as with a
-    camera. On a machine too slow to decode the file at its rate, it plays slower.
+    Frame n is due n / fps seconds after the first. A late reader gets frames without delay until it has caught up;
+    dropping frames is left to the reader, as with a camera. A machine that cannot decode the file at its rate plays it
+    more slowly.
 
     Args:
-        source: the file's frames; closed with this source.
+        source: source of the file's frames; closed with this source.
         fps: frames per second.
-        clock: tells the time and waits.
+        clock: clock for the due times.
     """
 
     live = True

@@ -1,4 +1,4 @@
-"""When the camera sleeps: outside its active times, or while it is dark."""
+"""Sleep of the camera: outside its active times, or while it is dark."""
 
 import logging
 from collections.abc import Callable
@@ -16,11 +16,11 @@ _LOG: Final = logging.getLogger(__name__)
 DARK_S: Final = 300.0
 """Seconds of darkness after which the camera falls asleep."""
 LOOK_EVERY_S: Final = 60.0
-"""Seconds from one look at the brightness to the next, while the camera sleeps."""
+"""Seconds between two checks of the brightness during sleep."""
 SETTLE_S: Final = 2.0
-"""Seconds from the first frame of a look to the one that counts: a camera that was just opened adjusts its exposure."""
+"""Seconds from the first frame of a check to the frame that is used: a camera first adjusts its exposure."""
 DARK_SHARE: Final = 0.8
-"""Share of the brightness of waking up to which it is dark."""
+"""Maximum brightness of darkness, as a ratio of the brightness at which the camera wakes."""
 
 _UNSET_CLOCK: Final = datetime(2025, 1, 1, tzinfo=timezone.utc)  # earlier than this software
 _NO_CHANGE: Final = timedelta(days=1)
@@ -28,11 +28,11 @@ _NO_CHANGE: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class SleepPeriod:
-    """A time in which the camera sleeps.
+    """A period of sleep.
 
     Attributes:
-        since: when it began, with a time zone.
-        until: when it ends, with a time zone; None if that depends on the light.
+        since: beginning, with a time zone.
+        until: end, with a time zone; None if it depends on the light.
     """
 
     since: datetime
@@ -40,38 +40,38 @@ class SleepPeriod:
 
 
 class Sleep(Protocol):
-    """Decides when the camera is closed. Used by the thread that takes the frames; `period` is safe from any thread."""
+    """Decides when the camera is closed. For the thread that takes the frames; `period` is thread-safe."""
 
     @property
     def period(self) -> SleepPeriod | None:
-        """The current time of sleep; None while the camera is active."""
+        """The current period of sleep; None while the camera is active."""
         ...
 
     def closed_s(self) -> float:
-        """Return the seconds for which the camera is to be closed from now on; 0 if it is to be open."""
+        """Return the seconds for which to keep the camera closed from now; 0 to keep it open."""
         ...
 
     def admits(self, frame: Frame) -> bool:
-        """Return whether a frame of the open camera is to be processed."""
+        """Return True if a frame of the open camera is to be processed."""
         ...
 
 
 class TimedSleep:
     """Sleeps outside active times, by the wall clock, which may jump.
 
-    Before 2025 the clock is not set, as on a Raspberry Pi without network and clock battery: the camera stays active,
-    since too many frames are better than none.
+    A clock before 2025 is not set, as on a Raspberry Pi without network and clock battery. The camera then stays
+    active, since too many frames are better than none.
 
     Args:
-        times: when the camera is active.
-        now: returns the current time with a time zone.
+        times: active times of the camera.
+        now: returns the current time with a time zone; None for the system clock.
     """
 
     def __init__(self, times: ActiveTimes, *, now: Callable[[], datetime] | None = None) -> None:
         self._times = times
         self._now = _utc_now if now is None else now
         self._period: SleepPeriod | None = None
-        self._decided: tuple[datetime, datetime] | None = None  # from when to when the last decision holds
+        self._decided: tuple[datetime, datetime] | None = None  # period in which the last decision is valid
 
     @property
     def period(self) -> SleepPeriod | None:
@@ -87,13 +87,13 @@ class TimedSleep:
             return 0.0
         return (self._decided[1] - now).total_seconds()
 
-    def admits(self, frame: Frame) -> bool:  # noqa: ARG002 - it is the clock that decides
+    def admits(self, frame: Frame) -> bool:  # noqa: ARG002 - depends on the clock alone
         """See `Sleep.admits`."""
         return self.closed_s() == 0
 
     def _decide(self, now: datetime) -> None:
         if now < _UNSET_CLOCK:
-            _LOG.warning("the clock is not set (%s): the camera stays active until it is", now.isoformat())
+            _LOG.warning("the clock is not set (%s): the camera stays active until it is set", now.isoformat())
             self._decided = (now, _UNSET_CLOCK)
             self._period = None
             return
@@ -112,15 +112,15 @@ class TimedSleep:
 
 
 class DarkSleep:
-    """Sleeps in the dark: after five minutes of it, and then looks every minute whether it is bright again.
+    """Sleeps after five minutes of darkness, and then checks the brightness every minute.
 
     Attributes:
-        dark: brightness up to which it is dark.
+        dark: maximum brightness of darkness.
 
     Args:
-        level: mean brightness above which the camera wakes, 0 to 255. It is dark at 80 % of it or less.
-        clock: tells the time.
-        now: returns the current time with a time zone, for `period`.
+        level: mean brightness above which the camera wakes, 0 to 255; 80 % of it or less counts as darkness.
+        clock: monotonic clock; None for that of the system.
+        now: returns the current time with a time zone, for `period`; None for the system clock.
     """
 
     def __init__(self, level: float, *, clock: Clock | None = None, now: Callable[[], datetime] | None = None) -> None:
@@ -130,8 +130,8 @@ class DarkSleep:
         self._now = _utc_now if now is None else now
         self._period: SleepPeriod | None = None
         self._dark_since: float | None = None
-        self._look_at = 0.0
-        self._look_began: float | None = None  # with its first frame
+        self._check_at = 0.0
+        self._check_started: float | None = None  # time of its first frame
 
     @property
     def period(self) -> SleepPeriod | None:
@@ -140,7 +140,7 @@ class DarkSleep:
 
     def closed_s(self) -> float:
         """See `Sleep.closed_s`."""
-        return 0.0 if self._period is None else max(0.0, self._look_at - self._clock.now())
+        return 0.0 if self._period is None else max(0.0, self._check_at - self._clock.now())
 
     def admits(self, frame: Frame) -> bool:
         """See `Sleep.admits`."""
@@ -153,20 +153,20 @@ class DarkSleep:
             self._dark_since = now
         elif now - self._dark_since >= DARK_S:
             self._period = SleepPeriod(self._now(), None)
-            self._look_at = now + LOOK_EVERY_S
+            self._check_at = now + LOOK_EVERY_S
             _LOG.info("the camera is asleep until it is bright: brightness %.1f, it wakes above %g", level, self._level)
             return False
         return True
 
     def _is_over(self, level: float, now: float) -> bool:
-        """Return whether a look finds that it is bright; if not, it goes on or ends."""
-        if self._look_began is None:
-            self._look_began = now
-        if now - self._look_began < SETTLE_S:
+        """Check the brightness during sleep; return True, and end the sleep, if it is bright."""
+        if self._check_started is None:
+            self._check_started = now
+        if now - self._check_started < SETTLE_S:
             return False
-        self._look_began = None
+        self._check_started = None
         if level <= self._level:
-            self._look_at = now + LOOK_EVERY_S
+            self._check_at = now + LOOK_EVERY_S
             return False
         self._period = self._dark_since = None
         _LOG.info("the camera is active again: brightness %.1f", level)

@@ -1,4 +1,4 @@
-"""Frames, what every source of frames offers, and closing a source that another thread is using."""
+"""Frames, the interface of frame sources, and closing a source that is used by another thread."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -18,14 +18,13 @@ class Frame:
     """One image and the time of its capture.
 
     Attributes:
-        pixels: uint8, shape (height, width, 3), **BGR** as in OpenCV. Read-only: later stages read it while the
-            camera already captures the next frame. The detector converts it to the RGB that models expect, after
-            resizing.
+        pixels: uint8, shape (height, width, 3), **BGR** as in OpenCV. Read-only, since later stages use it while the
+            next frame is captured. The detector converts it to RGB after resizing.
         captured_at: wall-clock time of capture, with time zone UTC.
-        captured_ns: `time.monotonic_ns()` at capture, for ages and latencies that no clock change can falsify.
+        captured_ns: `time.monotonic_ns()` at capture, for ages and latencies, which must not depend on clock changes.
         index: number of the frame within its source, from 0.
-        name: of the file it came from, if any: the file name, or the path below the folder of a pattern.
-        position_s: in a video file, seconds from its beginning.
+        name: name of the image or video file, or path below the folder of a pattern; None for other sources.
+        position_s: seconds from the beginning of a video file; None for other sources.
     """
 
     pixels: NDArray[np.uint8]
@@ -52,36 +51,35 @@ class Frame:
 
     @property
     def at_s(self) -> float:
-        """Time in seconds, of a clock that does not jump: `captured_ns`, or `position_s` in a video."""
+        """Monotonic time in seconds: `captured_ns`, or `position_s` in a video."""
         return self.captured_ns / 1e9 if self.position_s is None else self.position_s
 
 
 class BadFrameError(BeeagentError):
-    """One frame is unusable (a damaged image, a decoding error); the next one may be fine."""
+    """One frame is unusable (a damaged image, a decoding error); the next one may be usable."""
 
 
 class SourceLostError(BeeagentError):
-    """A source delivers no more frames though it should (unplugged, stalled, connection lost); reopen it."""
+    """A source delivers no frames (unplugged, stalled, connection lost); reopen it."""
 
 
 class SourceUnreachableError(SourceLostError):
-    """A network source could not be opened: its host is down, or has nothing at the address."""
+    """A network source could not be opened: its host is down, or has no video at the address."""
 
 
 class FrameSource(Protocol):
-    """A sequence of frames. Used by one thread at a time.
+    """A sequence of frames. For one thread at a time.
 
     Attributes:
-        description: for logs and errors, without secrets, such as `/dev/video0 (HD Webcam)`.
-        live: True where frames pass whether or not they are read (a camera, a stream); False where they wait
-            (files).
+        description: description for logs and errors, without secrets, such as `/dev/video0 (HD Webcam)`.
+        live: True for a camera or stream, which produces frames whether or not they are read; False for files.
     """
 
     description: str
     live: bool
 
     def read(self) -> Frame | None:
-        """Wait for the next frame and return it; None at the end of the source.
+        """Wait for the next frame and return it; return None at the end of the source.
 
         Raises:
             BadFrameError: this frame is unusable; continue reading.
@@ -90,7 +88,7 @@ class FrameSource(Protocol):
         ...
 
     def close(self) -> None:
-        """Release the device, file or connection. Safe to call twice, and from another thread."""
+        """Release the device, file or connection. Idempotent and thread-safe."""
         ...
 
 
@@ -103,7 +101,7 @@ class GrabbingSource(FrameSource, Protocol):
         return self.retrieve() if self.grab() else None
 
     def grab(self) -> bool:
-        """Wait for the next frame and keep it undecoded; False at the end of the source.
+        """Wait for the next frame and keep it undecoded; return False at the end of the source.
 
         Raises:
             BadFrameError: this frame is unusable; continue grabbing.
@@ -112,23 +110,23 @@ class GrabbingSource(FrameSource, Protocol):
         ...
 
     def retrieve(self) -> Frame:
-        """Decode the frame grabbed last. Call it once for each.
+        """Decode the last grabbed frame. Call it once for each.
 
         Raises:
-            BadFrameError: it cannot be decoded; continue grabbing.
+            BadFrameError: the frame cannot be decoded; continue grabbing.
             SourceLostError: the source failed; close it and open it again later.
         """
         ...
 
 
 class DeferredClose:
-    """Releases a resource once: when it is closed or, if a thread is using it then, when that thread has finished.
+    """Releases a resource once: when it is closed or, if a thread is using it, when that thread has finished.
 
-    Releasing a camera's handle while another thread is blocked in it crashes the process, and waiting for that
-    thread may take forever.
+    Releasing a camera's handle while another thread is blocked in it would crash the process, and waiting for that
+    thread could take forever.
 
     Args:
-        release: releases the resource.
+        release: function that releases the resource.
     """
 
     def __init__(self, release: Callable[[], None]) -> None:
@@ -139,7 +137,7 @@ class DeferredClose:
 
     @property
     def closing(self) -> bool:
-        """Whether `close` was called. A thread that finds it set within `use` must not touch the resource."""
+        """True if `close` was called. A thread within `use` must then not use the resource."""
         return self._closing
 
     @contextmanager
@@ -152,13 +150,13 @@ class DeferredClose:
             self._release_if_closing()
 
     def close(self) -> None:
-        """Release the resource as soon as no thread uses it. Returns at once; safe to call twice, from any thread."""
+        """Release the resource as soon as no thread uses it. Returns at once; idempotent and thread-safe."""
         self._closing = True
         self._release_if_closing()
 
     def _release_if_closing(self) -> None:
-        # `close` may find the lock taken by a thread that checked `closing` before it was set. That thread comes
-        # here after it has released the lock, and finds it set.
+        # If the lock is held by a thread that checked `closing` before it was set, that thread calls this method after
+        # it has released the lock.
         if self._closing and self._lock.acquire(blocking=False):
             try:
                 if not self._released:

@@ -1,4 +1,4 @@
-"""Network cameras that answer each request with a still image, not a stream."""
+"""Network cameras that serve still images, not a stream."""
 
 import http.client
 import logging
@@ -26,18 +26,18 @@ _STREAM_TYPES = ("multipart/", "video/", "audio/")
 
 
 class StillImageSource(GrabbingSource):
-    """The still image at an `http://` or `https://` address, fetched repeatedly. Live.
+    """The still image at an `http://` or `https://` address, fetched repeatedly, as a live source.
 
     `grab` waits until the next fetch is due, and `retrieve` fetches: skipped frames are not fetched.
 
-    The certificate of an `https://` address is not verified, as FFmpeg verifies none for streams: cameras have
-    self-signed ones.
+    The certificate of an `https://` address is not verified, as FFmpeg does for streams, since cameras have self-signed
+    certificates.
 
     Args:
-        address: of the image.
-        poll_interval: seconds between two fetches, at least.
-        timeout: of a fetch, in seconds.
-        clock: tells the time and waits.
+        address: address of the image.
+        poll_interval: minimum number of seconds between two fetches.
+        timeout: time limit of a fetch in seconds.
+        clock: clock for the interval and the time-out.
     """
 
     live = True
@@ -97,13 +97,13 @@ class StillImageSource(GrabbingSource):
 
 
 class HttpSource(GrabbingSource):
-    """An `http://` or `https://` address as a stream or, if that ends with its first frame, as a still image.
+    """An `http://` or `https://` address as a stream or, if the stream ends with its first frame, as a still image.
 
-    Live. FFmpeg reads a still image as a stream of one frame, or of none.
+    It is a live source. FFmpeg reads a still image as a stream of one frame, or of none.
 
     Args:
         stream: the address, opened as a stream; closed with this source.
-        still: makes a source that fetches the address as a still image.
+        still: creates a source that fetches the address as a still image.
     """
 
     live = True
@@ -140,7 +140,7 @@ class HttpSource(GrabbingSource):
         self._source.close()
 
     def _fetch_instead(self, still: Callable[[], StillImageSource]) -> bool:
-        """Replace the stream by a still image, if there is one; return whether."""
+        """Replace the stream by a still image; return False if there is none."""
         self._still = None
         source = still()
         try:
@@ -149,14 +149,14 @@ class HttpSource(GrabbingSource):
             return False
         stream, self._source, self._offset = self._source, source, self._grabs
         stream.close()
-        if self._closed:  # meanwhile, from another thread, which did not see the new source
+        if self._closed:  # by another thread, which closed only the stream
             source.close()
         _LOG.info("%s: sends still images, not a stream; fetching them repeatedly", self.description)
         return True
 
 
 def http_problem(address: StreamAddress, *, timeout: float) -> str | None:
-    """Return what an `http://` or `https://` server answers instead of a video; None if that is not known."""
+    """Return the problem of an `http://` or `https://` server that sends no video; None if it is unknown."""
     url, opener = _opener(address)
     try:
         with opener.open(url, timeout=timeout) as response:

@@ -21,8 +21,8 @@ class StreamTimeouts:
     """Time-outs of a stream in seconds, each above 0.
 
     Attributes:
-        opening: for the connection and the first frames.
-        reading: between two frames.
+        opening: time-out for the connection and the first frames.
+        reading: time-out between two frames.
     """
 
     opening: float = 8.0
@@ -36,18 +36,18 @@ class StreamTimeouts:
 def open_stream(address: StreamAddress, *, timeouts: StreamTimeouts, freeze: FreezeDetector | None) -> LiveReader:
     """Connect to a stream and wait for its first frames.
 
-    RTSP goes over TCP where the server allows it, which is OpenCV's default: over UDP, lost packets smear the
-    image. Decoding uses one thread, since FFmpeg's frame threads hold back as many frames as there are threads.
+    RTSP uses TCP if the server allows it, which is OpenCV's default, since lost UDP packets damage the image. Decoding
+    uses one thread, since FFmpeg's frame threads delay as many frames as there are threads.
 
-    A stream that changes its size keeps the size it began with: OpenCV silently scales each image to that.
+    If the size of the stream changes, OpenCV silently scales each image to the first size.
 
     Args:
-        address: of the stream.
-        timeouts: for opening and reading.
-        freeze: detects a frozen image; None turns detection off.
+        address: address of the stream.
+        timeouts: time-outs for opening and reading.
+        freeze: detector of frozen images; None to disable detection.
 
     Raises:
-        SourceUnreachableError: there is no stream now; the message contains what is known about the reason.
+        SourceUnreachableError: there is no stream now; the message contains the reason as far as it is known.
     """
     parameters = [
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(timeouts.opening * 1000),
@@ -63,7 +63,7 @@ def open_stream(address: StreamAddress, *, timeouts: StreamTimeouts, freeze: Fre
 
 
 def _diagnose(address: StreamAddress) -> str:
-    """Return why a stream did not open, as far as its host shows; OpenCV does not pass on FFmpeg's reason."""
+    """Return the reason why a stream did not open, from requests to its host: OpenCV does not report FFmpeg's."""
     parts = urlsplit(address.url)
     host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
     try:

@@ -1,6 +1,6 @@
-"""Sunrise and sunset, by the equations of NOAA's solar calculator, without network.
+"""Sunrise and sunset, by the equations of NOAA's solar calculator.
 
-The equations are those of Jean Meeus, Astronomical Algorithms. They are good for a minute up to 72 degrees of latitude:
+The equations are from Jean Meeus, Astronomical Algorithms, and accurate to a minute up to 72 degrees of latitude:
 https://gml.noaa.gov/grad/solcalc/calcdetails.html
 """
 
@@ -11,8 +11,8 @@ from typing import Final
 
 _J2000: Final = datetime(2000, 1, 1, 12, tzinfo=timezone.utc)
 _DAY: Final = timedelta(days=1)
-_ZENITH: Final = radians(90.833)  # of the sun's centre when its upper edge is seen on the horizon
-_ITERATIONS: Final = 5  # the sun moves on between noon and its setting; near a pole, a minute needs all of these
+_ZENITH: Final = radians(90.833)  # of the sun's centre when its upper edge appears on the horizon
+_ITERATIONS: Final = 5  # the sun's position changes during the day; near a pole, all are needed for a minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +20,8 @@ class SunEvent:
     """A sunrise or a sunset.
 
     Attributes:
-        at: the time, UTC. On a day without it, what it comes near to: solar midnight where the sun stays up, solar noon
-            where it stays down.
-        occurs: whether the sun crosses the horizon then.
+        at: the time, UTC. On a day without the event: solar midnight if the sun stays up, solar noon if it stays down.
+        occurs: True if the sun crosses the horizon at this time.
     """
 
     at: datetime
@@ -30,12 +29,12 @@ class SunEvent:
 
 
 def sunrise_and_sunset(near: datetime, *, latitude: float, longitude: float) -> tuple[SunEvent, SunEvent]:
-    """Return the sunrise before and the sunset after the solar noon that is nearest to a time.
+    """Return the sunrise before and the sunset after the solar noon nearest to a time.
 
-    Where the sun stays up, one day's sunset is the next day's sunrise: the solar midnight between them.
+    If the sun stays up, the sunset of a day and the sunrise of the next are both the solar midnight between them.
 
     Args:
-        near: with a time zone.
+        near: the time, with a time zone.
         latitude: degrees, north positive, -90 to 90.
         longitude: degrees, east positive, -180 to 180.
     """
@@ -67,7 +66,7 @@ def _between(noons: list[datetime], sign: int) -> datetime:
 
 
 def _solar_noon(number: int, longitude: float) -> datetime:
-    """Return when the sun is highest, on a day counted from 2000-01-01."""
+    """Return the time of the solar noon of a day, counted from 2000-01-01."""
     mean_noon = _J2000 + (number - longitude / 360) * _DAY
     return mean_noon - timedelta(minutes=_position(mean_noon)[1])
 

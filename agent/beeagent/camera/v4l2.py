@@ -1,4 +1,4 @@
-"""Cameras of this machine: which /dev/video* nodes can be read, why the others cannot, and opening V4L2 cameras."""
+"""Cameras of this machine: classification of the /dev/video* nodes, and opening V4L2 cameras."""
 
 import errno
 import fcntl
@@ -21,13 +21,13 @@ from beeagent.camera.source import SourceLostError
 from beeagent.errors import InputError
 
 _BUFFERS = 2
-"""One that is being read and one that the driver fills meanwhile. With one, the driver misses every frame that
-comes while the last is decoded; more only increase the delay when reading falls behind."""
+"""One buffer that is read, and one that the driver fills meanwhile. With one, the driver would drop the frames that
+arrive during decoding; more would increase the delay of a slow reader."""
 
 # From linux/videodev2.h. `struct v4l2_capability` has driver, card, bus_info, version, capabilities, device_caps
 # and three reserved words.
 _CAPABILITY = struct.Struct("=16s32s32s6I")
-# _IOR('V', 0, struct v4l2_capability) as the generic ioctl encoding has it (x86, Arm, RISC-V).
+# _IOR('V', 0, struct v4l2_capability) in the generic ioctl encoding (x86, Arm, RISC-V).
 VIDIOC_QUERYCAP = (2 << 30) | (_CAPABILITY.size << 16) | (ord("V") << 8) | 0
 
 CAP_VIDEO_CAPTURE = 0x00000001
@@ -46,8 +46,8 @@ _ANY_CAPTURE = CAP_VIDEO_CAPTURE | CAP_VIDEO_CAPTURE_MPLANE
 _ANY_M2M = CAP_VIDEO_M2M | CAP_VIDEO_M2M_MPLANE
 
 # The pipeline of a Raspberry Pi's CSI cameras. The receivers (unicam up to the Pi 4, rp1-cfe on the Pi 5) deliver raw
-# sensor data, the signal processors (bcm2835-isp, pispbe) work from memory to memory. All of them claim to capture
-# video; none delivers an image unless libcamera drives them together.
+# sensor data, the signal processors (bcm2835-isp, pispbe) process from memory to memory. All of them report video
+# capture, but deliver images only if libcamera controls them together.
 _CSI_PIPELINE_DRIVERS = frozenset({"unicam", "rp1-cfe", "bcm2835-isp", "pispbe"})
 
 
@@ -56,11 +56,11 @@ class Capability:
     """A driver's answer to VIDIOC_QUERYCAP.
 
     Attributes:
-        driver: its name, such as `uvcvideo`.
-        card: the device's name, such as `HD Webcam`.
-        bus: where it is attached, such as `usb-0000:01:00.0-1.2`.
-        capabilities: of the whole physical device.
-        device_caps: of this node; only valid where `capabilities` has CAP_DEVICE_CAPS.
+        driver: name of the driver, such as `uvcvideo`.
+        card: name of the device, such as `HD Webcam`.
+        bus: location of the device, such as `usb-0000:01:00.0-1.2`.
+        capabilities: capabilities of the whole physical device.
+        device_caps: capabilities of this node; valid only if `capabilities` contains CAP_DEVICE_CAPS.
     """
 
     driver: str
@@ -76,7 +76,7 @@ class Capability:
 
 
 CapabilityQuery = Callable[[Path], Capability]
-"""Queries the driver of a node; `query_capability` is the real one."""
+"""A function that queries the driver of a node, such as `query_capability`."""
 
 
 def query_capability(path: Path) -> Capability:
@@ -85,7 +85,7 @@ def query_capability(path: Path) -> Capability:
     Raises:
         OSError: the node cannot be opened, or is not a V4L2 device (ENOTTY).
     """
-    # Non-blocking, since opening another device may wait: a serial line for its carrier, a tape for its medium.
+    # Non-blocking, since opening a device of another kind, such as a serial line, may wait.
     node = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         answer = bytearray(_CAPABILITY.size)
@@ -106,7 +106,7 @@ def _text(field: bytes) -> str:
 
 
 class NodeKind(Enum):
-    """What a path is."""
+    """The kind of a path."""
 
     CAMERA = auto()
     CSI_PIPELINE = auto()
@@ -125,10 +125,10 @@ class CameraInfo:
     """A V4L2 camera that can be opened.
 
     Attributes:
-        path: its node, such as `/dev/video0`.
-        card: its name.
-        driver: the name of its driver.
-        bus: where it is attached.
+        path: path of the node, such as `/dev/video0`.
+        card: name of the device.
+        driver: name of the driver.
+        bus: location of the device.
     """
 
     path: Path
@@ -142,12 +142,12 @@ class CameraInfo:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What a path is and, if it is not a camera, why.
+    """The kind of a path and, if it is not a camera, the reason.
 
     Attributes:
-        kind: of the node.
-        camera: set where `kind` is CAMERA.
-        problem: one clause for an error message, such as `is an output device, not a camera`; empty for a camera.
+        kind: kind of the node.
+        camera: the camera if `kind` is CAMERA, else None.
+        problem: predicate for an error message, such as `is an output device, not a camera`; empty for a camera.
     """
 
     kind: NodeKind
@@ -156,7 +156,7 @@ class Inspection:
 
 
 def inspect_node(path: Path, *, query: CapabilityQuery = query_capability) -> Inspection:
-    """Determine whether a path is a camera that can be read directly."""
+    """Determine the kind of a path: a camera that can be read directly, or not."""
     try:
         capability = query(path)
     except OSError as error:
@@ -169,8 +169,8 @@ class Cameras:
 
     Args:
         query: queries the V4L2 driver of a node.
-        device_folder: of the nodes.
-        csi: lists the CSI cameras; only called if there is no such V4L2 camera, since it loads libcamera.
+        device_folder: folder of the nodes.
+        csi: lists the CSI cameras; called only if there is no matching V4L2 camera, since it loads libcamera.
     """
 
     def __init__(
@@ -185,19 +185,23 @@ class Cameras:
         self._csi = csi
 
     def find(self) -> list[CameraInfo | CsiInfo]:
-        """Return all cameras that can be opened, V4L2 before CSI, each in the order of their numbers."""
-        return self._found(self._csi())
+        """Return all cameras that can be opened: V4L2 before CSI, by their numbers."""
+        return self._cameras(self._csi())
 
     def forbidden(self) -> str | None:
         """Return a V4L2 node that this user may not open and the remedy, in one line; None if there is none."""
-        nodes = (f"{node} {found.problem}" for node, found in self._nodes() if found.kind is NodeKind.FORBIDDEN)
+        nodes = (
+            f"{node} {inspection.problem}"
+            for node, inspection in self._nodes()
+            if inspection.kind is NodeKind.FORBIDDEN
+        )
         return next(nodes, None)
 
     def by_number(self, number: int) -> DeviceAddress | CsiAddress:
-        """Return the camera that a number names.
+        """Return the camera with a number.
 
-        `/dev/video<number>` if that is a camera, else the CSI camera of the number if libcamera knows one: on a
-        Raspberry Pi, /dev/video0 may be a raw node of the CSI camera's pipeline, or not exist.
+        This is `/dev/video<number>` if it is a camera, else the CSI camera with this number: on a Raspberry Pi,
+        /dev/video0 may be a raw node of the CSI camera's pipeline, or not exist.
 
         Raises:
             InputError: neither exists; the message contains the reason and lists the cameras found.
@@ -207,7 +211,7 @@ class Cameras:
         if inspection.kind is NodeKind.CAMERA:
             return DeviceAddress(path)
         csi = self._csi()
-        # A node that exists and may not be opened is most likely the one that was meant.
+        # A node without permission is most likely the requested camera.
         if inspection.kind is not NodeKind.FORBIDDEN and any(camera.number == number for camera in csi):
             return CsiAddress(number)
         raise InputError(f"camera {number}: {self._refusal(path, inspection, csi)}")
@@ -216,7 +220,7 @@ class Cameras:
         """Return the camera at a path.
 
         Raises:
-            InputError: it is not a V4L2 camera; the message contains the reason and lists the cameras found.
+            InputError: the path is not a V4L2 camera; the message contains the reason and lists the cameras found.
         """
         inspection = inspect_node(path, query=self._query)
         if inspection.camera is None:
@@ -224,12 +228,12 @@ class Cameras:
         return inspection.camera
 
     def _refusal(self, path: Path, inspection: Inspection, csi: Sequence[CsiInfo]) -> str:
-        found = self._found(csi)
-        cameras = f"cameras found: {', '.join(map(str, found))}" if found else "no camera was found"
-        return f"{path} {inspection.problem}; {cameras}"
+        cameras = self._cameras(csi)
+        names = f"cameras found: {', '.join(map(str, cameras))}" if cameras else "no camera was found"
+        return f"{path} {inspection.problem}; {names}"
 
-    def _found(self, csi: Sequence[CsiInfo]) -> list[CameraInfo | CsiInfo]:
-        return [*(found.camera for _, found in self._nodes() if found.camera is not None), *csi]
+    def _cameras(self, csi: Sequence[CsiInfo]) -> list[CameraInfo | CsiInfo]:
+        return [*(inspection.camera for _, inspection in self._nodes() if inspection.camera is not None), *csi]
 
     def _nodes(self) -> Iterator[tuple[Path, Inspection]]:
         for node in sorted(self._device_folder.glob("video[0-9]*"), key=natural_key):
@@ -239,23 +243,23 @@ class Cameras:
 def open_v4l2(camera: CameraInfo, *, wanted: CaptureFormat, freeze: FreezeDetector | None) -> LiveReader:
     """Open a V4L2 camera.
 
-    Requests Motion JPEG, because over USB 2 only compressed frames come at full rate in larger sizes; a camera
+    It requests Motion JPEG, since large frames reach the full rate over USB 2 only if they are compressed; a camera
     without it uses another format.
 
     Args:
-        camera: from `Cameras.by_path`.
+        camera: result of `Cameras.by_path`.
         wanted: size and rate to request.
-        freeze: detects a frozen image; None turns detection off.
+        freeze: detector of frozen images; None to disable detection.
 
     Raises:
-        SourceLostError: it cannot be opened now, most often because another program uses it.
+        SourceLostError: the camera cannot be opened now, usually because another program uses it.
     """
     description = str(camera)
     reader = VideoReader(str(camera.path), cv2.CAP_V4L2)
     if not reader.is_open:
         reader.close()
         raise SourceLostError(f"{description}: cannot be opened; another program may be using it")
-    # The order matters: the size is chosen for a pixel format, and the rate for a size.
+    # The order matters: drivers choose the size for a pixel format, and the rate for a size.
     reader.set(cv2.CAP_PROP_BUFFERSIZE, _BUFFERS)
     reader.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
     if wanted.width and wanted.height:
@@ -273,8 +277,8 @@ def _classify(path: Path, capability: Capability) -> Inspection:
         problem = f"is a part of a CSI camera's pipeline (driver {capability.driver}), which only libcamera can drive"
         return Inspection(NodeKind.CSI_PIPELINE, problem=problem)
     if caps & _ANY_M2M or (caps & _ANY_CAPTURE and caps & (CAP_VIDEO_OUTPUT | CAP_VIDEO_OUTPUT_MPLANE)):
-        # Before M2M had a flag of its own, such a device claimed both capture and output. v4l2loopback, in its
-        # default mode, does so too until something is written to it.
+        # Before the M2M flag existed, such a device reported both capture and output. v4l2loopback in its default mode
+        # also does, until something is written to it.
         return Inspection(NodeKind.CODEC, problem="is a codec or loopback without images of its own, not a camera")
     if caps & _ANY_CAPTURE and caps & CAP_STREAMING:
         return Inspection(NodeKind.CAMERA, CameraInfo(path, capability.card, capability.driver, capability.bus))
@@ -299,7 +303,7 @@ def _classify_error(error: OSError) -> Inspection:
 
 
 def _user() -> str:
-    """Return the name of the user that runs this process, whatever the environment says."""
+    """Return the name of the user of this process, independent of the environment."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

@@ -1,4 +1,4 @@
-"""Frames from a video file, and how many frames its container counts that are never shown."""
+"""Frames from a video file, and the number of frames in its container that are never displayed."""
 
 import math
 import struct
@@ -15,7 +15,7 @@ from beeagent.camera.source import BadFrameError, Frame, GrabbingSource
 from beeagent.errors import InputError
 
 _DECODE_ATTEMPTS = 64
-"""Frames to try after one that fails to decode; if all of them fail too, the file is at its end."""
+"""Number of frames to try after one that cannot be decoded; if all fail, the file is at its end."""
 
 _DEFAULT_FPS = 30.0
 _MIN_FPS, _MAX_FPS = 0.1, 1000.0
@@ -26,24 +26,24 @@ _MP4_PARENTS = frozenset({b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl"})
 
 
 class IncompleteVideoError(BadFrameError):
-    """A video file has fewer frames than its header promises: it is cut off or damaged.
+    """A video file has fewer frames than its header promises: it is truncated or damaged.
 
-    Raised once, after all readable frames; the next read returns the end.
+    Raised once, after all readable frames; the next read reports the end.
     """
 
 
 class VideoFileSource(GrabbingSource):
-    """The frames of a video file in order, none skipped, as fast as they are read.
+    """The frames of a video file in order, as fast as they are read.
 
-    A frame that cannot be decoded raises BadFrameError and keeps its index. Damage may also make FFmpeg skip
-    frames silently. If frames are missing at the end, IncompleteVideoError is raised once. Frames without an
-    image, which a capture card writes where it drops one, are skipped, as are those that an edit list hides.
+    A frame that cannot be decoded raises BadFrameError and keeps its index. FFmpeg may also skip damaged frames
+    silently. If frames are missing at the end, IncompleteVideoError is raised once. Frames without an image, which a
+    capture card writes for dropped frames, and frames hidden by an edit list are skipped.
 
     Args:
         path: the file.
 
     Raises:
-        InputError: it cannot be opened, or is not a video with at least one frame that can be decoded.
+        InputError: the file cannot be opened, or is not a video with at least one frame that can be decoded.
     """
 
     live = False
@@ -52,12 +52,12 @@ class VideoFileSource(GrabbingSource):
         self.description = str(path)
         self._path = path
         self._exact_count = path.is_file() and _has_exact_count(path)
-        # Made absolute, because FFmpeg takes `a:b.mp4` for the address of a protocol named a.
+        # Absolute, because FFmpeg interprets `a:b.mp4` as an address with the protocol a.
         self._reader = VideoReader(str(path.absolute()), cv2.CAP_FFMPEG)
         if not self._reader.is_open or not self._reader.grab():
             self._reader.close()
             raise InputError(f"video {path}: is not a video that can be decoded, or its beginning or index is missing")
-        # The first frame is grabbed already: only that shows whether anything can be decoded.
+        # The first frame is grabbed now, to check that the file can be decoded.
         self._ahead = True
         self._position_s = 0.0
         self._index = 0
@@ -67,17 +67,17 @@ class VideoFileSource(GrabbingSource):
         self.fps = fps if _MIN_FPS <= fps <= _MAX_FPS else _DEFAULT_FPS
         promised = self._reader.get(cv2.CAP_PROP_FRAME_COUNT)
         self._promised = int(promised) if 0 < promised < 2**53 else None
-        self._note_position()
+        self._update_position()
 
     def grab(self) -> bool:
         """See `GrabbingSource.grab`."""
         if self._ended:
             return False
         if not self._ahead and not self._bad and not self._grab():
-            # Either the end or a frame that cannot be decoded: OpenCV does not distinguish them. It is a bad frame if
-            # a good one follows it.
+            # The end, or a frame that cannot be decoded: OpenCV does not distinguish them. It is a bad frame if it is
+            # followed by a good one.
             self._bad = self._count_bad_frames()
-            if self._ended:  # closed meanwhile, from another thread
+            if self._ended:  # closed by another thread
                 return False
             if not self._bad:
                 self._ended = True
@@ -93,8 +93,8 @@ class VideoFileSource(GrabbingSource):
 
     @property
     def position_s(self) -> float:
-        """Seconds from the beginning of the video to the frame grabbed last."""
-        # What has no time stamps, such as raw H.264, stays at 0.
+        """Seconds from the beginning of the video to the last grabbed frame."""
+        # A format without time stamps, such as raw H.264, reports 0.
         return self._position_s or (self._index - 1) / self.fps
 
     def retrieve(self) -> Frame:
@@ -117,10 +117,10 @@ class VideoFileSource(GrabbingSource):
     def _grab(self) -> bool:
         if not self._reader.grab():
             return False
-        self._note_position()
+        self._update_position()
         return True
 
-    def _note_position(self) -> None:
+    def _update_position(self) -> None:
         self._position_s = max(0.0, self._reader.get(cv2.CAP_PROP_POS_MSEC) / 1000)
 
     def _check_complete(self) -> None:
@@ -131,8 +131,8 @@ class VideoFileSource(GrabbingSource):
             if reached < self._promised:
                 reached += self._hidden_frames(self._promised)
         else:
-            # Here OpenCV derives the count from the duration, so compare it with the time stamps: a recording may have
-            # pauses. A second more or less is within rounding.
+            # For other containers, OpenCV derives the count from the duration. So compare it with the time stamps,
+            # since a recording may have pauses, with a tolerance of one second.
             reached = max(self._index, round(self._position_s * self.fps) + 1) + math.ceil(self.fps)
         if reached < self._promised:
             raise IncompleteVideoError(
@@ -143,12 +143,12 @@ class VideoFileSource(GrabbingSource):
     def _hidden_frames(self, counted: int) -> int:
         try:
             return hidden_frames(self._path, counted)
-        except (OSError, struct.error):  # gone meanwhile, or cut off within a header
+        except (OSError, struct.error):  # deleted, or truncated within a header
             return 0
 
 
 def _has_exact_count(path: Path) -> bool:
-    """Return whether the container has an exact count of its frames: AVI (`RIFF....AVI `) and MP4 (`....ftyp`)."""
+    """Return True if the container has an exact frame count: AVI (`RIFF....AVI `) and MP4 (`....ftyp`)."""
     try:
         with path.open("rb") as file:
             return _is_avi(start := file.read(12)) or start[4:8] == b"ftyp"
@@ -157,15 +157,15 @@ def _has_exact_count(path: Path) -> bool:
 
 
 def hidden_frames(path: Path, counted: int) -> int:
-    """Return how many of the frames that an AVI or MP4 file counts need not be shown.
+    """Return the maximum number of frames in an AVI or MP4 file that are not displayed.
 
-    A capture card that drops a frame, or has no signal, leaves an AVI chunk or an MP4 sample of 0 bytes. A recording
-    that was trimmed without re-encoding keeps frames before its beginning, which the edit list of an MP4 file
-    hides; their number is not computed.
+    A capture card that drops a frame, or has no signal, writes an AVI chunk or an MP4 sample of 0 bytes. A recording
+    that was trimmed without re-encoding keeps frames before its beginning, hidden by the edit list of an MP4 file;
+    their number is not computed.
 
     Args:
-        path: of the file.
-        counted: the number of frames in its header.
+        path: path of the file.
+        counted: number of frames in the header.
 
     Raises:
         OSError: the file cannot be read.
@@ -181,7 +181,7 @@ def hidden_frames(path: Path, counted: int) -> int:
 
 def _hidden_in_mp4(file: BinaryIO, size: int, counted: int) -> int:
     boxes = list(_mp4_boxes(file, 0, size))
-    if any(end > size for _, _, end in boxes):  # cut off: what is missing is missing
+    if any(end > size for _, _, end in boxes):  # truncated
         return 0
     if any(kind == b"elst" for kind, _, _ in boxes):
         return counted
@@ -189,7 +189,7 @@ def _hidden_in_mp4(file: BinaryIO, size: int, counted: int) -> int:
 
 
 def _empty_samples(file: BinaryIO, start: int, end: int) -> int:
-    """Return how many samples of a track have 0 bytes according to its `stsz` box."""
+    """Return the number of samples with 0 bytes in the `stsz` box of a track."""
     file.seek(start)
     _, same_for_all, count = struct.unpack(">3I", file.read(12))
     sizes = b"" if same_for_all else file.read(min(4 * count, end - start - 12))
@@ -197,7 +197,7 @@ def _empty_samples(file: BinaryIO, start: int, end: int) -> int:
 
 
 def _avi_chunks(file: BinaryIO, start: int, end: int, depth: int = 0) -> Iterator[tuple[bytes, int, int]]:
-    """Yield kind, start and end of each chunk that is not a list, until the file ends or becomes invalid."""
+    """Yield kind, start and end of each chunk that is not a list, up to the end or an invalid chunk."""
     while start + 8 <= end:
         file.seek(start)
         kind, length = struct.unpack("<4sI", file.read(8))

@@ -1,6 +1,6 @@
-"""The command line: parse, build, run. No logic of its own.
+"""The command line: parses arguments and calls the modules that implement the commands.
 
-The work of a command is in the module of its name, imported when the command runs: `--help` starts light.
+These modules are imported when their command runs, so that `--help` starts fast.
 """
 
 import json
@@ -40,7 +40,7 @@ Device = Annotated[str, typer.Option(help="Only this device (+ = all).")]
 
 
 class _GroupedHelp(TyperGroup):
-    """Lists the options in plain text, by section of the settings; Typer does so only with Rich."""
+    """Help in plain text with the options by section of the settings, which Typer supports with Rich only."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - Typer has its own copy of Click's types
         sections: dict[str, list[tuple[str, str]]] = {"Options": []}
@@ -54,7 +54,7 @@ class _GroupedHelp(TyperGroup):
 
 
 def main() -> None:
-    """Run the `beeagent` command and leave the process with its exit code."""
+    """Run the `beeagent` command and exit with its exit code."""
     try:
         with checked_output():
             build_app()()
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def build_app() -> typer.Typer:
-    """Return the command line: the commands below, and those that other packages provide as entry points."""
+    """Return the command line: the commands below, and the entry points of other packages."""
     app = typer.Typer(
         cls=_GroupedHelp,
         add_completion=False,
@@ -104,7 +104,7 @@ def run(
         ),
     ] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-    **options: Any,  # noqa: ANN401 - of the type of each setting
+    **options: Any,  # noqa: ANN401 - the type depends on the setting
 ) -> None:
     """Detect bees in every frame of a camera, and publish the detections.
 
@@ -173,7 +173,7 @@ def status(
 
 
 @settings_options("device", "camera_name", "state_dir", *BROKER, "topic_prefix")
-def report(  # noqa: PLR0913 - three sources, and what to show of them
+def report(  # noqa: PLR0913 - the options of the command
     *,
     file: Annotated[
         Path | None,
@@ -185,9 +185,9 @@ def report(  # noqa: PLR0913 - three sources, and what to show of them
     ] = False,
     from_broker: Annotated[
         bool,
-        typer.Option("--from-broker", help="Collect messages, and write the report again with each one, until Ctrl-C."),
+        typer.Option("--from-broker", help="Collect messages, and update the report with each one, until Ctrl-C."),
     ] = False,
-    seconds: Annotated[float | None, typer.Option(min=0.1, help="End --from-broker after so many seconds.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="Duration of --from-broker in seconds.")] = None,
     day: Annotated[
         datetime | None,
         typer.Option(
@@ -205,7 +205,7 @@ def report(  # noqa: PLR0913 - three sources, and what to show of them
     if (file is not None) + from_history + from_broker != 1:
         raise InputError("give one of FILE, --from-history and --from-broker")
     if seconds is not None and not from_broker:
-        raise InputError(f"--seconds {seconds:g} is for --from-broker")
+        raise InputError(f"--seconds {seconds:g} requires --from-broker")
     shown_day = None if day is None else day.date()
     device, camera = options["device"], options["camera_name"]
     if file is not None:
@@ -233,7 +233,7 @@ def report(  # noqa: PLR0913 - three sources, and what to show of them
     "longitude",
 )
 def doctor(*, config: Config = None, **options: Any) -> None:  # noqa: ANN401 - as above
-    """Check model, camera, broker and state folder: what is wrong, how to fix it, which bundled model fits."""
+    """Check model, camera, broker and state folder, with remedies, and name the bundled model that fits best."""
     from beeagent.cli.doctor import examine
 
     if not examine(load_settings(options, config=config), write=typer.echo):
@@ -243,11 +243,13 @@ def doctor(*, config: Config = None, **options: Any) -> None:  # noqa: ANN401 - 
 @settings_options("camera", "model", "labels", "tiles", "regions", "max_inference_rate", "threads", "workers")
 def bench(
     *,
-    seconds: Annotated[float, typer.Option(min=1, max=3600, help="Seconds to measure the agent, and the model.")] = 10,
+    seconds: Annotated[
+        float, typer.Option(min=1, max=3600, help="Seconds to measure the agent, and again the model.")
+    ] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
     **options: Any,  # noqa: ANN401 - as above
 ) -> None:
-    """Measure the speed of the whole agent and of the model alone, by default on synthetic:1280x720?live=no.
+    """Measure the speed of the whole agent and of the model alone, by default with synthetic:1280x720?live=no.
 
     With a camera, also name the bundled model that fits it and this machine.
     """
@@ -259,7 +261,7 @@ def bench(
 
 def schema(
     name: Annotated[
-        str, typer.Argument(metavar="[detections|state|status|traffic]", help="Which message.")
+        str, typer.Argument(metavar="[detections|state|status|traffic]", help="Type of the message.")
     ] = "detections",
 ) -> None:
     """Print the JSON Schema of a message."""
@@ -277,7 +279,7 @@ def _refuse_password(camera: str | None) -> None:
         )
 
 
-def _refuse_options_before_command(given: dict[str, Any], command: str) -> None:
-    for key, value in given.items():
+def _refuse_options_before_command(options: dict[str, Any], command: str) -> None:
+    for key, value in options.items():
         if value is not None:
-            raise InputError(f"--{key.replace('_', '-')} stands before {command}: put options after the command")
+            raise InputError(f"--{key.replace('_', '-')} is given before {command}: put options after the command")

@@ -1,4 +1,4 @@
-"""`beeagent bench`: the speed of the whole agent, beside that of the model alone."""
+"""`beeagent bench`: the speed of the whole agent, compared with the model alone."""
 
 import os
 import resource
@@ -39,12 +39,12 @@ from beeagent.runtime import (
 )
 from beeagent.settings import Settings
 
-# As fast as frames are asked for: at the rate of a camera, the camera would be measured.
+# Frames on request: at the rate of a live camera, the result would be the rate of the camera.
 DEFAULT_CAMERA = "synthetic:1280x720?live=no"
 _ROUNDS = 3
 _SAMPLES = 64
-_STRIDE = 7  # every 7th frame of a file is in the sample
-_PIXELS_STRIDE = 8  # of every 8th frame of the sample, the pixels are kept
+_STRIDE = 7  # of the frames of a file, every 7th is in the sample
+_PIXELS_STRIDE = 8  # of the frames in the sample, every 8th keeps its pixels
 _TEXT = """\
 {model}, {runtime}, {threads} thread(s); {camera}, {frame[0]}x{frame[1]}
   whole agent         {agent_fps:8.2f} frames/s   ({frames}; {workers} in parallel)
@@ -64,9 +64,15 @@ _ADVICE_TEXT = "\nModel for this camera: {advice}"
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """Some frames of a camera, prepared for the model, and the time to read and to prepare one, in milliseconds.
+    """A sample of the camera's frames.
 
-    Of a few, the pixels as well. The rate of the camera is in frames per second; None for files, which wait.
+    Attributes:
+        frames: the frames, prepared for the model.
+        pixels: the pixels of some of the frames.
+        rate: frames per second of the camera; None for files, which are read on request.
+        size: width and height of a frame.
+        read_ms: median time to read a frame, in milliseconds.
+        prepare_ms: median time to prepare a frame, in milliseconds.
     """
 
     frames: list[PreparedFrame]
@@ -78,71 +84,74 @@ class _Sample:
 
 
 class _Meter:
-    """Measures one run of the agent from its first result to its last; startup does not count."""
+    """Measures a run of the agent from its first to its last result, without the startup."""
 
     def __init__(self, *, seconds: float) -> None:
         self._seconds = seconds
-        self._began: tuple[int, int] | None = None
+        self._start: tuple[int, int] | None = None
         self.full = False
         self.frames = 0
         self.ms = self.cpu_ms = 0.0  # per frame
         self.inferences = 0
-        self.inference_ms: list[float] = []  # of frames with an inference
+        self.inference_ms: list[float] = []  # only frames with an inference
         self.age_ms: list[float] = []
 
-    def take(self, result: FrameResult) -> None:
+    def add(self, result: FrameResult) -> None:
         now, cpu = time.monotonic_ns(), time.process_time_ns()
-        if self._began is None:
-            self._began = now, cpu
+        if self._start is None:
+            self._start = now, cpu
             return
         self.frames += 1
-        self.ms, self.cpu_ms = ((at - on) / 1e6 / self.frames for at, on in zip((now, cpu), self._began, strict=True))
+        self.ms, self.cpu_ms = (
+            (end - start) / 1e6 / self.frames for start, end in zip(self._start, (now, cpu), strict=True)
+        )
         self.inferences += result.inferences
         if result.inferences:
             self.inference_ms.append(result.inference_ms)
         self.age_ms.append((now - result.frame.captured_ns) / 1e6)
-        self.full = now - self._began[0] >= self._seconds * 1e9
+        self.full = now - self._start[0] >= self._seconds * 1e9
 
 
 def measure(settings: Settings, *, seconds: float) -> dict[str, Any]:
-    """Measure the agent against the bare model.
+    """Measure the whole agent and the model alone.
 
-    Rates and times are medians over rounds; each runs the agent, then the model alone.
+    Rates and times are medians over several rounds; each round runs the agent, then the model alone.
 
     Args:
-        settings: camera and model, `regions` included; other sections are not used.
-        seconds: duration over all rounds, of the agent and of the model each.
+        settings: settings; only the camera and the model, including `regions`, are used.
+        seconds: total duration of the agent's rounds, and of the model's rounds.
 
     Returns:
         model: identity of the model.
         runtime: the TFLite runtime.
-        threads: CPU threads for inference.
-        workers: frames the agent processes in parallel, each on its share of the threads.
-        cores: CPU cores that this process may use.
+        threads: number of CPU threads for inference.
+        workers: number of frames that the agent processes in parallel, each on its share of the threads.
+        cores: number of CPU cores that this process may use.
         camera: address of the camera.
-        frame: width and height of its frames in pixels.
-        frames: frames the agent processed, over all rounds.
+        frame: width and height of the camera's frames in pixels.
+        frames: number of frames processed by the agent, over all rounds.
         agent_fps: frames/s of the whole agent: read, prepare, infer, decode, message, outbox, publisher.
-        inferences_per_frame: number of inferences of the agent, by number of frames: 1, more with tiles, and with
-            regions as many as the activity requires.
-        bare_fps: frames/s of `Interpreter.invoke()` alone, as often per frame as the agent runs the model, on the same
-            threads, with nothing else running.
-        ratio: `agent_fps` / `bare_fps`: the median over the rounds.
-        inference_ms: a frame in the model within the agent, on a worker's share of the threads, with everything else
-            running; of frames without any inference, none.
-        bare_ms: a frame in the model alone, on all the threads.
-        cpu_ms: CPU time of the whole agent per frame, on all cores together.
+        inferences_per_frame: number of inferences per frame in the agent: 1, more with tiles, and depending on the
+            activity with regions.
+        bare_fps: frames/s of `Interpreter.invoke()` alone, with as many inferences per frame as in the agent, on the
+            same threads, with nothing else running.
+        ratio: `agent_fps` / `bare_fps`, as the median over the rounds.
+        inference_ms: inference time of a frame in the agent, on a worker's share of the threads, with everything else
+            running; frames without an inference are left out.
+        bare_ms: inference time of a frame in the model alone, on all threads.
+        cpu_ms: CPU time of the whole agent per frame, summed over all cores.
         bare_cpu_ms: CPU time of a frame in the model alone.
-        read_ms: reading and decoding a frame, measured alone; overlaps with inference.
-        prepare_ms: letterboxing a frame to the model's input, measured alone; overlaps with inference.
-        age_p95_ms: age of a frame when its result is ready to publish, 95th percentile.
-        peak_memory_mb: largest resident memory of the process while the agent ran (10^6 bytes).
-        recommended_model: name of the bundled model that fits camera and machine; None if no camera is configured, if
-            another model is, or if no bee was detected.
-        advice: the same in words, with the reasons.
+        read_ms: time to read and decode a frame, measured alone; in the agent it overlaps with inference.
+        prepare_ms: time to letterbox a frame to the model's input, measured alone; in the agent it overlaps with
+            inference.
+        age_p95_ms: Age of a frame when its result is ready to publish, 95th percentile.
+        peak_memory_mb: peak resident memory of the process while the agent ran, in 10^6 bytes.
+        recommended_model: name of the bundled model that fits camera and machine; None without a configured camera,
+            with a model that is not bundled, or if no bee was detected.
+        advice: the recommendation in words, with the reasons.
 
     Raises:
-        InputError: a setting cannot be used, or the camera has fewer than two frames.
+        InputError: A setting cannot be used, or the camera has fewer than two frames.
     """
     bundle = load_model(settings)
     camera = settings.camera.address or DEFAULT_CAMERA
@@ -150,14 +159,14 @@ def measure(settings: Settings, *, seconds: float) -> dict[str, Any]:
         choice = choose_workers(settings, bundle)
         settings = settings.replace(threads=choice.threads, workers=choice.workers)
     measured = settings.replace(camera=camera, broker="none", publish="always", stdout=False)
-    # The regions depend on the frames before: alone, the model runs on whole frames, as often.
+    # Regions depend on the previous frames, so the model alone runs on whole frames, with as many inferences.
     tiling = NO_TILES if settings.model.regions else resolve_tiling(settings.model.tiles, bundle)
     meters: list[_Meter] = []
     bare: list[tuple[float, float]] = []
     for number in range(_ROUNDS):
         meters.append(_run_agent(measured, bundle, seconds / _ROUNDS))
         if number == 0:
-            # Before anything but the agent has taken memory. Linux counts in KiB.
+            # Before anything but the agent has allocated memory. The unit is KiB on Linux.
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1024 if sys.platform == "linux" else 1) / 1e6
             sample = _sample(camera, bundle, tiling)
         bare.append(_bare_inference(bundle, thread_count(settings), sample.frames, seconds / _ROUNDS))
@@ -198,7 +207,7 @@ def measure(settings: Settings, *, seconds: float) -> dict[str, Any]:
 
 
 def report_text(figures: Mapping[str, Any]) -> str:
-    """Return the figures of `measure` as text for people."""
+    """Return the figures of `measure` as readable text."""
     available = 1000 * figures["cores"] / figures["agent_fps"]
     text = _TEXT if figures["advice"] is None else _TEXT + _ADVICE_TEXT
     return text.format(
@@ -213,13 +222,13 @@ def report_text(figures: Mapping[str, Any]) -> str:
 def _run_agent(settings: Settings, bundle: ModelBundle, seconds: float) -> _Meter:
     meter = _Meter(seconds=seconds)
 
-    def take(result: FrameResult) -> None:
-        meter.take(result)
+    def add(result: FrameResult) -> None:
+        meter.add(result)
         if meter.full:
             agent.stop()
 
     with tempfile.TemporaryDirectory(prefix="beeagent-bench-") as folder:
-        agent = Agent(settings, bundle=bundle, outbox_path=Path(folder) / "outbox.sqlite3", on_result=take)
+        agent = Agent(settings, bundle=bundle, outbox_path=Path(folder) / "outbox.sqlite3", on_result=add)
         agent.run()
     if not meter.frames:
         raise InputError(f"camera {settings.camera.address!r} has too few frames to measure: give a video or a camera")
@@ -231,7 +240,7 @@ def _bare_inference(
 ) -> tuple[float, float]:
     """Return the wall-clock and CPU time of one inference of the model alone, in milliseconds.
 
-    On the camera's own frames: the time of the post-processing depends on their content.
+    It runs on frames of the camera, because the time of the post-processing depends on their content.
     """
     detector = Detector(bundle, DetectorOptions(threads=threads))
     invoke = detector.interpreter.invoke
@@ -239,16 +248,16 @@ def _bare_inference(
     spent = spent_cpu = count = 0
     while spent < seconds * 1e9:
         detector.feed(tensors[count % len(tensors)])
-        began, began_cpu = time.perf_counter_ns(), time.process_time_ns()
+        start, start_cpu = time.perf_counter_ns(), time.process_time_ns()
         invoke()
-        spent += time.perf_counter_ns() - began
-        spent_cpu += time.process_time_ns() - began_cpu
+        spent += time.perf_counter_ns() - start
+        spent_cpu += time.process_time_ns() - start_cpu
         count += 1
     return spent / 1e6 / count, spent_cpu / 1e6 / count
 
 
 def _sample(camera: str, bundle: ModelBundle, tiling: Tiling) -> _Sample:
-    """Read and prepare some frames, spread over a file, with nothing else running."""
+    """Read and prepare a sample of frames, spread over a file, with nothing else running."""
     detector = Detector(bundle, DetectorOptions(threads=1, tiling=tiling))
     frames: list[PreparedFrame] = []
     reading: list[float] = []
@@ -258,12 +267,12 @@ def _sample(camera: str, bundle: ModelBundle, tiling: Tiling) -> _Sample:
     size = (0, 0)
     with closing(open_source(parse_camera(camera), SourceOptions())) as source:
         while len(frames) < _SAMPLES:
-            began = time.perf_counter_ns()
+            start = time.perf_counter_ns()
             frame = source.read()
             if frame is None:
                 break
             read = time.perf_counter_ns()
-            reading.append((read - began) / 1e6)
+            reading.append((read - start) / 1e6)
             captured.append(frame.captured_ns)
             if source.live or len(reading) % _STRIDE == 1:
                 frames.append(detector.prepare(frame.pixels))

@@ -1,4 +1,4 @@
-"""`beeagent demo`: the whole agent in one terminal, without setup."""
+"""`beeagent demo`: the whole agent in a terminal, without setup."""
 
 import threading
 
@@ -23,7 +23,7 @@ def run_demo(settings: Settings) -> None:
     Messages go through the outbox, MQTT and a broker, as on a real device.
 
     Args:
-        settings: model, topics, and the number of frames.
+        settings: settings; only the model, the topics and the number of frames are used.
 
     Raises:
         InputError: the broker's package is not installed, or the model cannot be used.

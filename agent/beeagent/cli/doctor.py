@@ -1,4 +1,4 @@
-"""`beeagent doctor`: checks each part, and says what is wrong and how to fix it."""
+"""`beeagent doctor`: checks each part of the setup, and reports problems with their remedies."""
 
 import os
 import queue
@@ -51,12 +51,12 @@ _MAX_SAMPLED_FRAMES = 8
 
 _FINE, _NOTE, _WRONG = "ok", "note", "WRONG"
 Finding = tuple[str, str]
-"""A verdict of these, and what was found with the remedy."""
+"""One of these verdicts, and the result of the check with the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class _CameraSample:
-    """Some frames of the camera, and its frames per second; None for files, which wait."""
+    """Some frames of the camera, and its rate in frames per second; None for files, which are read on request."""
 
     frames: list[NDArray[np.uint8]]
     rate: float | None
@@ -67,13 +67,13 @@ _Samples = queue.SimpleQueue[_CameraSample]
 
 
 def examine(settings: Settings, *, write: Callable[[str], None]) -> bool:
-    """Check model, camera, broker and state folder, and name the bundled model that fits; return if nothing is wrong.
+    """Check model, camera, broker and state folder, and recommend a bundled model; return True without problems.
 
-    With `threads` or `workers` set to auto, they are chosen here, if they are not yet.
+    If `threads` or `workers` is auto and not chosen yet, they are measured here.
 
     Args:
-        settings: names the parts to check.
-        write: called with a line for each part, and one for all.
+        settings: settings to check.
+        write: called with a line for each part, and a summary.
     """
     current = _advisable_model(settings)
     samples: _Samples = queue.SimpleQueue()
@@ -85,61 +85,59 @@ def examine(settings: Settings, *, write: Callable[[str], None]) -> bool:
         ("state", _check_state),
     ):
         try:
-            verdicts[part], words = check(settings)
+            verdicts[part], text = check(settings)
         except BeeagentError as error:
-            verdicts[part], words = _WRONG, " ".join(str(error).split())
-        write(f"{verdicts[part]:<5}  {part:<8} {words}")
+            verdicts[part], text = _WRONG, " ".join(str(error).split())
+        write(f"{verdicts[part]:<5}  {part:<8} {text}")
     if settings.model.measured and verdicts["model"] == verdicts["state"] == _FINE:
         choice = choose_workers(settings, load_model(settings))
         write(f"{_FINE:<5}  {'workers':<8} {choice}")
         settings = settings.replace(threads=choice.threads, workers=choice.workers)
     if current is not None and verdicts["camera"] == _FINE:
-        verdict, words = _advice(settings, samples, current=current)
-        write(f"{verdict:<5}  {'advice':<8} {words}")
+        verdict, text = _advice(settings, samples, current=current)
+        write(f"{verdict:<5}  {'advice':<8} {text}")
     fine = _WRONG not in verdicts.values()
     write("Nothing is wrong." if fine else "Something is wrong: see the lines that begin with WRONG.")
     return fine
 
 
 def _check_model(settings: Settings) -> Finding:
-    """Run the model: a runtime that can be imported does not always work."""
+    """Run the model, since a runtime that can be imported does not always work."""
     bundle = load_model(settings)
     threads = thread_count(settings)
     detector = Detector(bundle, DetectorOptions(threads=threads, threshold=settings.model.threshold))
     width, height = detector.input_size
     grey = np.full((height, width, 3), 127, dtype=np.uint8)
-    began = time.perf_counter()
+    start = time.perf_counter()
     for _ in range(_INFERENCES):
         detector.detect(grey)
-    took = (time.perf_counter() - began) / _INFERENCES * 1e3
+    inference_ms = (time.perf_counter() - start) / _INFERENCES * 1e3
     runtime = runtime_name()
     checksums = "a bare file without checksums" if bundle.manifest is None else "checksums match"
     runs = f"{threads} thread(s) of {runtime} {version(runtime.replace('_', '-'))}"
     size = f"{width}x{height} pixels"
-    return _FINE, f"{bundle.identity}, {checksums}; {size}; an inference takes {took:.1f} ms with {runs}"
+    return _FINE, f"{bundle.identity}, {checksums}; {size}; an inference takes {inference_ms:.1f} ms with {runs}"
 
 
 def _check_camera(settings: Settings, *, samples: _Samples | None) -> Finding:
     if settings.camera.address is None:
         cameras = Cameras()
-        found = cameras.find()
-        if found:
-            return _NOTE, f"none given; found: {', '.join(map(str, found))}"
+        if addresses := cameras.find():
+            return _NOTE, f"none given; found: {', '.join(map(str, addresses))}"
         if forbidden := cameras.forbidden():
             return _NOTE, f"none given; {forbidden}"
         return _NOTE, "none given and none found on this machine; give --camera to check one"
     address = parse_camera(settings.camera.address)
     open_source = build_source(settings)
     answers: _Answers = queue.SimpleQueue()
-    # In its own thread: a camera that never answers blocks it for ever.
+    # In its own thread, since a camera that never answers blocks it for ever.
     threading.Thread(
         target=_read_camera, args=(open_source, answers, samples), name="doctor-camera", daemon=True
     ).start()
     try:
         answer = answers.get(timeout=_CAMERA_WITHIN_S)
     except queue.Empty:
-        words = f"{address.description} returned no frame within {_CAMERA_WITHIN_S:.0f} s: plug it in again"
-        return _WRONG, words
+        return _WRONG, f"{address.description} returned no frame within {_CAMERA_WITHIN_S:.0f} s: plug it in again"
     if isinstance(answer, Exception):
         raise answer
     if answer is None:
@@ -148,7 +146,7 @@ def _check_camera(settings: Settings, *, samples: _Samples | None) -> Finding:
 
 
 def _activity(settings: Settings, frame: Frame) -> str:
-    """Return whether the camera would sleep now, if it ever does."""
+    """Describe the activity of the camera, as text to append; empty without active times."""
     camera = settings.camera
     if camera.active is None:
         return ""
@@ -174,7 +172,7 @@ def _read_camera(open_source: Callable[[], FrameSource], answers: _Answers, samp
 
 
 def _sample(source: FrameSource, first: Frame) -> _CameraSample:
-    """Read for some seconds, and return a few frames, evenly spread."""
+    """Read for some seconds, and return a few evenly spaced frames."""
     frames, times, stride = [first.pixels], [first.captured_ns], 1
     end = time.monotonic() + _SAMPLE_S
     while time.monotonic() < end:
@@ -200,11 +198,11 @@ def _advisable_model(settings: Settings) -> str | None:
     try:
         return advisable_model(settings)
     except (BeeagentError, OSError):
-        return None  # what is wrong with the model, its own check reports
+        return None  # reported by the check of the model
 
 
 def _advice(settings: Settings, samples: _Samples, *, current: str) -> Finding:
-    """Return which of the bundled models fits, with a note if it is not the configured one."""
+    """Return the bundled model that fits best, as a note if it is not the configured one."""
     try:
         sample = samples.get(timeout=_SAMPLE_WITHIN_S)
         advice = advise_model(settings, sample.frames, current=current, camera_rate=sample.rate)
@@ -227,7 +225,7 @@ def _check_broker(settings: Settings) -> Finding:
     client_id = reader_id("doctor", agent_id=settings.mqtt.client_id)
     options = mqtt_options(settings.mqtt, address=address, client_id=client_id)
     publisher = MqttPublisher(
-        # Time for an answer to MQTT 5, to MQTT 3.1.1, and to that without retained messages.
+        # Leaves time for attempts with MQTT 5, MQTT 3.1.1, and MQTT 3.1.1 without retained messages.
         options=replace(options, connect_timeout_s=_BROKER_WITHIN_S / 4),
         # Its own topic, so that the status of the device is not overwritten.
         status_topic=status_topic(settings.messages.topic_prefix, "doctor"),
@@ -268,6 +266,5 @@ def _check_state(settings: Settings) -> Finding:
             probe.write(b"beeagent")
             os.fsync(probe.fileno())
     except OSError as error:
-        words = f"{folder} is not writable ({error.strerror}): give a writable folder as --state-dir"
-        return _WRONG, words
+        return _WRONG, f"{folder} is not writable ({error.strerror}): give a writable folder as --state-dir"
     return _FINE, f"{folder} is writable"

@@ -11,7 +11,7 @@ _EXIT_FAILURE = 1
 
 
 def fleet_commands() -> typer.Typer:
-    """Return the group of commands."""
+    """Return the command group `fleet`."""
     app = typer.Typer(help="Show all devices at a broker.", no_args_is_help=True)
     app.command()(status)
     return app
@@ -21,11 +21,12 @@ def fleet_commands() -> typer.Typer:
 def status(
     *,
     wait: Annotated[
-        float, typer.Option(min=0.1, max=60, help="Seconds to wait for another device; ten times that in all, at most.")
+        float,
+        typer.Option(min=0.1, max=60, help="Seconds to wait for another device; at most ten times that in total."),
     ] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     config: Config = None,
-    **options: Any,  # noqa: ANN401 - of the type of each setting
+    **options: Any,  # noqa: ANN401 - the type depends on the setting
 ) -> None:
     """Print a table of all devices, outliers first: version, model, health, last result.
 

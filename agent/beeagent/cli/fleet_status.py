@@ -1,6 +1,6 @@
-"""What `beeagent fleet status` prints, from the status messages of all devices.
+"""`beeagent fleet status`: the status messages of all devices as a table or JSON.
 
-Input is not trusted: anyone who may publish may have written it.
+Messages are untrusted: any client of the broker may have published them.
 """
 
 import json
@@ -29,8 +29,8 @@ from beeagent.output import shown
 from beeagent.settings import Settings
 
 _MAX_DEVICES: Final = 20_000
-_MAX_BYTES: Final = 16_384  # of a status; those of the agent have at most half of it
-_LIMIT: Final = 10  # waits in all, however often somebody publishes
+_MAX_BYTES: Final = 16_384  # of a status message; the agent's have at most half of that
+_LIMIT: Final = 10  # total duration, in multiples of `wait_s`, for any number of messages
 _MAX_SHOWN: Final = 4  # problems of a device
 _WIDTH: Final = 32  # of a column
 _COLUMNS: Final = ("device", "health", "status", "last result", "version", "model", "frames/s", "waiting", "problems")
@@ -45,8 +45,8 @@ class _Fleet:
     unreadable: dict[str, str] = field(default_factory=dict)
     ignored: int = 0
 
-    def take(self, message: Received, *, now: datetime) -> bool:
-        """Note a message; return whether it is of a device that was not known."""
+    def add(self, message: Received, *, now: datetime) -> bool:
+        """Store a message; return True if its device is new."""
         device = message.topic.removeprefix(f"{self.prefix}/").removesuffix("/status")
         known = device in self.devices or device in self.unreadable
         if not known and len(self.devices) + len(self.unreadable) >= _MAX_DEVICES:
@@ -54,7 +54,7 @@ class _Fleet:
             return False
         self.devices.pop(device, None)
         self.unreadable.pop(device, None)
-        if not message.payload:  # how a retained message is deleted
+        if not message.payload:  # deletes a retained message
             return False
         if len(message.payload) > _MAX_BYTES:
             self.unreadable[device] = f"{len(message.payload)} bytes long"
@@ -69,16 +69,17 @@ class _Fleet:
 
 
 def show_fleet(settings: Settings, *, wait_s: float, as_json: bool, write: Callable[[str], None]) -> bool:
-    """Print all devices; return whether there is at least one, and all are online.
+    """Print all devices; return True if there is at least one and all are online.
 
     Args:
-        settings: the broker, authentication, and the prefix of topics.
-        wait_s: seconds without another device after which the list is complete; ten times that at most in all.
-        as_json: print one JSON object instead of a table.
+        settings: settings with the broker, its credentials, and the topic prefix.
+        wait_s: seconds without a new device after which the list is complete; the total is at most ten times as long.
+        as_json: print a JSON object instead of a table.
         write: called with each line, without line break.
 
     Raises:
-        InputError: there is no broker to connect to, it cannot be reached or refuses, or the prefix is no topic.
+        InputError: the broker has no address, is unreachable or refuses the connection, or the prefix is not a valid
+            topic.
     """
     options = reader_options(settings, "fleet", problem="has no status messages")
     prefix = settings.messages.topic_prefix
@@ -93,7 +94,7 @@ def show_fleet(settings: Settings, *, wait_s: float, as_json: bool, write: Calla
             write(line)
         if not devices:
             write(f"no status of any device at {prefix}/{ANY_LEVEL}/status")
-    return bool(devices) and not fleet.unreadable and all(one.health == "online" for one in devices)
+    return bool(devices) and not fleet.unreadable and all(device.health == "online" for device in devices)
 
 
 def fleet_json(
@@ -102,16 +103,16 @@ def fleet_json(
     """Return the fleet as a JSON object.
 
     Args:
-        devices: in their order.
-        unreadable: what is wrong with the status of others, by device.
-        ignored: number of messages that were one device too many.
-        now: the current time, with a time zone.
+        devices: the devices, in the order of the output.
+        unreadable: problem of each unreadable status message, by device.
+        ignored: number of messages ignored because of too many devices.
+        now: current time, with a time zone.
     """
-    healths = Counter(one.health for one in devices)
+    healths = Counter(device.health for device in devices)
     return {
         "at": rfc3339(now),
         "summary": {"devices": len(devices), **{health: healths[health] for health in HEALTHS}},
-        "devices": [one.to_json() for one in devices],
+        "devices": [device.to_json() for device in devices],
         "unreadable": [{"device": device, "problem": problem} for device, problem in sorted(unreadable.items())],
         "ignored": ignored,
     }
@@ -119,7 +120,7 @@ def fleet_json(
 
 def fleet_table(devices: Sequence[DeviceHealth], unreadable: Mapping[str, str], *, ignored: int) -> list[str]:
     """Return the fleet as lines that are safe to print in a terminal; arguments as for `fleet_json`."""
-    rows = [_COLUMNS, *(_row(one) for one in devices)] if devices else []
+    rows = [_COLUMNS, *(_row(device) for device in devices)] if devices else []
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))] if rows else []
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines += [
@@ -129,53 +130,52 @@ def fleet_table(devices: Sequence[DeviceHealth], unreadable: Mapping[str, str], 
     if ignored:
         lines.append(f"{ignored} messages were of more than {_MAX_DEVICES} devices and are left out")
     if devices:
-        healths = Counter(one.health for one in devices)
-        lines.append(
-            f"{len(devices)} devices: " + ", ".join(f"{healths[one]} {one}" for one in HEALTHS if healths[one])
-        )
+        healths = Counter(device.health for device in devices)
+        counts = ", ".join(f"{healths[health]} {health}" for health in HEALTHS if healths[health])
+        lines.append(f"{len(devices)} device{'' if len(devices) == 1 else 's'}: {counts}")
     return lines
 
 
-def _row(one: DeviceHealth) -> tuple[str, ...]:
-    problems = [shown(problem) for problem in one.problems[:_MAX_SHOWN]]
-    if len(one.problems) > _MAX_SHOWN:
+def _row(device: DeviceHealth) -> tuple[str, ...]:
+    problems = [shown(problem) for problem in device.problems[:_MAX_SHOWN]]
+    if len(device.problems) > _MAX_SHOWN:
         problems.append("…")
     return (
-        shown(one.device, most=_WIDTH),
-        one.health,
-        f"{duration(one.status_age_s)} ago",
-        "none" if one.last_result_age_s is None else f"{duration(one.last_result_age_s)} ago",
-        shown(one.status.agent, most=_WIDTH),
-        "-" if one.status.model is None else shown(one.status.model, most=_WIDTH),
-        _frames(one),
-        "-" if one.waiting is None else str(one.waiting),
+        shown(device.device, most=_WIDTH),
+        device.health,
+        f"{duration(device.status_age_s)} ago",
+        "none" if device.last_result_age_s is None else f"{duration(device.last_result_age_s)} ago",
+        shown(device.status.agent, most=_WIDTH),
+        "-" if device.status.model is None else shown(device.status.model, most=_WIDTH),
+        _frames(device),
+        "-" if device.waiting is None else str(device.waiting),
         "; ".join(problems),
     )
 
 
-def _frames(one: DeviceHealth) -> str:
-    if one.status.asleep is not None:
+def _frames(device: DeviceHealth) -> str:
+    if device.status.asleep is not None:
         return "asleep"
-    return "-" if one.frames_per_s is None else f"{one.frames_per_s:.1f}"
+    return "-" if device.frames_per_s is None else f"{device.frames_per_s:.1f}"
 
 
 def _receive(options: MqttOptions, fleet: _Fleet, *, wait_s: float) -> None:
-    """Receive until no other device has come for `wait_s` seconds."""
+    """Receive until no new device has appeared for `wait_s` seconds."""
     ended = threading.Event()
-    opened_at = news_at = float("inf")
+    opened_at = newest_at = float("inf")
 
     def open_() -> None:
-        nonlocal opened_at, news_at
-        opened_at = news_at = time.monotonic()
+        nonlocal opened_at, newest_at
+        opened_at = newest_at = time.monotonic()
         timer.start()
 
-    def take(message: Received) -> None:
-        nonlocal news_at
-        if fleet.take(message, now=datetime.now(timezone.utc)):
-            news_at = time.monotonic()
+    def handle(message: Received) -> None:
+        nonlocal newest_at
+        if fleet.add(message, now=datetime.now(timezone.utc)):
+            newest_at = time.monotonic()
 
     def stop_in_time() -> None:
-        while (left := min(news_at + wait_s, opened_at + _LIMIT * wait_s) - time.monotonic()) > 0:
+        while (left := min(newest_at + wait_s, opened_at + _LIMIT * wait_s) - time.monotonic()) > 0:
             if ended.wait(left):
                 return
         subscription.stop()
@@ -185,7 +185,7 @@ def _receive(options: MqttOptions, fleet: _Fleet, *, wait_s: float) -> None:
         options=options,
         filters=(f"{fleet.prefix}/{ANY_LEVEL}/status",),
         on_open=open_,
-        on_message=take,
+        on_message=handle,
     )
     try:
         subscription.run()

@@ -8,20 +8,20 @@ from beeagent.cli.options import BROKER, Config, settings_options
 
 
 def home_assistant_commands() -> typer.Typer:
-    """Return the group of commands."""
-    app = typer.Typer(help="Manage what Home Assistant knows of the cameras.", no_args_is_help=True)
+    """Return the command group `home-assistant`."""
+    app = typer.Typer(help="Manage the cameras in Home Assistant.", no_args_is_help=True)
     app.callback()(_group)
     app.command()(remove)
     return app
 
 
 def _group() -> None:
-    """Keep `remove` a command of its own name, though it is the only one."""
+    """Make Typer keep `remove` as a subcommand, though it is the only one."""
 
 
 @settings_options(*BROKER, "topic_prefix", "home_assistant_prefix", "device", "camera_name")
-def remove(*, config: Config = None, **options: Any) -> None:  # noqa: ANN401 - of the type of each setting
-    """Remove a camera and its entities from Home Assistant. Stop its agent, or take home_assistant out, before."""
+def remove(*, config: Config = None, **options: Any) -> None:  # noqa: ANN401 - the type depends on the setting
+    """Remove a camera and its entities from Home Assistant. First stop its agent, or remove home_assistant from it."""
     from beeagent.cli.watch import reader_options
     from beeagent.messages import discovery_topic, state_topic
     from beeagent.mqtt import clear_retained

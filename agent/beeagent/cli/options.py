@@ -1,4 +1,4 @@
-"""Options of the command line, made from the settings: each has the name, type and description of its field."""
+"""Options of the command line, created from the settings with the name, type and description of their fields."""
 
 import inspect
 import types
@@ -22,18 +22,18 @@ Config = Annotated[Path | None, typer.Option(envvar="BEEAGENT_CONFIG", help="TOM
 
 
 def settings_options(*names: str) -> Callable[[Command], Command]:
-    """Replace the `**options` of a command by one option for each of these settings; an option not given is None.
+    """Replace the `**options` of a command by one option for each setting; the default of an option is None.
 
     Args:
-        names: flat names of settings; none for all that have an option.
+        names: flat names of the settings; none for all settings that have an option.
     """
 
     def expand(command: Command) -> Command:
         signature = inspect.signature(command)
-        own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        kept = [value for value in signature.parameters.values() if value.kind is not inspect.Parameter.VAR_KEYWORD]
         chosen = names or [name for name, setting in settings_by_name().items() if setting.option.missing is None]
-        made = [_parameter(settings_by_name()[name]) for name in chosen]
-        command.__signature__ = signature.replace(parameters=[*made, *own])  # type: ignore[attr-defined]
+        options = [_parameter(settings_by_name()[name]) for name in chosen]
+        command.__signature__ = signature.replace(parameters=[*options, *kept])  # type: ignore[attr-defined]
         return command
 
     return expand
@@ -52,10 +52,10 @@ def _parameter(setting: Setting) -> inspect.Parameter:
 
 
 def _kind(annotation: Any) -> Any:  # noqa: ANN401 - any type of a setting
-    """Return the plain type behind what pydantic needs to know: `str` for a choice of words."""
+    """Return the plain type of an annotation for pydantic: `str` for a choice of words."""
     origin = get_origin(annotation)
     if any(get_origin(choice) is Literal for choice in get_args(annotation)):
-        return str  # a word or something else: the settings parse it
+        return str  # parsed by the settings
     if origin is Annotated or origin is Union or origin is types.UnionType:
         return _kind(get_args(annotation)[0])
     return str if origin is Literal else annotation

@@ -11,16 +11,16 @@ from beeagent.errors import InputError
 
 
 class Role(str, Enum):
-    """Who signs in: an editor may change places and threshold, a viewer may look."""
+    """Role of a user: an editor may change places and threshold, a viewer may not."""
 
     EDITOR = "editor"
     VIEWER = "viewer"
 
 
 def page_commands() -> typer.Typer:
-    """Return the group of commands."""
+    """Return the command group `page`."""
     app = typer.Typer(help="Set the passwords of the page.", no_args_is_help=True)
-    app.callback()(lambda: None)  # or its only command would be the group itself
+    app.callback()(lambda: None)  # makes Typer keep `password` as a subcommand, though it is the only one
     app.command()(password)
     return app
 
@@ -28,9 +28,9 @@ def page_commands() -> typer.Typer:
 def password(
     *,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Password file, for --page-password-file.")],
-    role: Annotated[Role, typer.Option(help="Whose password to set.")] = Role.EDITOR,
+    role: Annotated[Role, typer.Option(help="Role of the user.")] = Role.EDITOR,
 ) -> None:
-    """Set a password, read from the terminal or the first line of standard input; the file has only its hash.
+    """Set a password, read from the terminal or the first line of standard input; the file stores only its hash.
 
     A running agent reads the file again on SIGHUP.
     """

@@ -1,4 +1,4 @@
-"""`beeagent places check|draw|schema`: the file of lines, zones and masks."""
+"""`beeagent places check|draw|schema`: the places file with lines, zones and masks."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="TOML file of lines, 
 
 
 def places_commands() -> typer.Typer:
-    """Return the group of commands."""
+    """Return the command group `places`."""
     app = typer.Typer(help="Check and draw a file of places: lines, zones and masks.", no_args_is_help=True)
     for command in (check, draw, schema):
         app.command()(command)

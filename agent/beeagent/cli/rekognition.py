@@ -1,6 +1,6 @@
-"""`beeagent rekognition status|start|stop`: the cloud model of the second opinion, which AWS bills by the hour.
+"""`beeagent rekognition status|start|stop`: the cloud model for the second opinion, which AWS bills by the hour.
 
-Other packages add commands to this group by entry points.
+Other packages can add commands to this group through entry points.
 """
 
 import re
@@ -26,7 +26,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation; f
 
 
 def rekognition_commands() -> typer.Typer:
-    """Return the group of commands."""
+    """Return the command group `rekognition`."""
     app = typer.Typer(
         help="Create, show, start and stop the cloud model of the second opinion. AWS bills it by the hour.",
         no_args_is_help=True,
@@ -39,7 +39,7 @@ def rekognition_commands() -> typer.Typer:
 
 
 def status(arn: Arn = None, config: Config = None) -> None:
-    """Print whether the cloud model is running."""
+    """Print the state of the cloud model."""
     settings = _settings(arn, config)
     state = _lifecycle(settings).model.state()
     costs = state in {"RUNNING", "STARTING", "STOPPING"}
@@ -114,7 +114,7 @@ def _price(settings: Settings, units: int = 1) -> str:
 
 
 def _seconds(text: str) -> float:
-    found = re.fullmatch(r"(\d{1,5})(m|min|h)", text.strip())
-    if found is None or int(found[1]) == 0:
+    match = re.fullmatch(r"(\d{1,5})(m|min|h)", text.strip())
+    if match is None or int(match[1]) == 0:
         raise InputError(f"--stop-after is {text!r}: give minutes or hours, such as 90m or 2h")
-    return int(found[1]) * (3600.0 if found[2] == "h" else 60.0)
+    return int(match[1]) * (3600.0 if match[2] == "h" else 60.0)

@@ -1,6 +1,6 @@
 """`beeagent report`: the traffic of a day as a page, or counts as CSV.
 
-Input is not trusted: anyone who may publish may have written it.
+Messages are untrusted: any client of the broker may have published them.
 """
 
 import io
@@ -28,21 +28,21 @@ _TRAFFIC: Final = '"beeagent.traffic/1"'
 _STATUS: Final = '"beeagent.status/1"'
 
 
-def report_file(  # noqa: PLR0913 - what to show of which file
+def report_file(  # noqa: PLR0913 - keywords
     path: Path, *, device: str | None, camera: str | None, day: date | None, out: Path, write: Callable[[str], None]
 ) -> None:
-    """Write the report of a file: messages of the agent, one in each line, or its file of counts.
+    """Write the report of a file: messages of the agent, one per line, or its file of counts.
 
     Args:
-        path: of the file.
-        device: this device only; None for any, if the messages are of one.
-        camera: this camera only; likewise.
-        day: to show; None for the last one on a page, and for all in CSV.
-        out: the file to write; its suffix says in what form.
-        write: called with what was done, in a line without line break.
+        path: input file.
+        device: name of the device; None for the only one in the messages.
+        camera: name of the camera; None for the only one in the messages.
+        day: day to show; None for the last day on a page, and for all days in CSV.
+        out: file to write; its suffix selects the format.
+        write: called with a summary, in a line without line break.
 
     Raises:
-        InputError: a file cannot be used, or there are no counts of one camera in it.
+        InputError: A file cannot be used, or has no counts, or counts of several cameras.
     """
     form = _form(out)
     try:
@@ -62,22 +62,22 @@ def report_file(  # noqa: PLR0913 - what to show of which file
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     traffic = messages.traffic()
     if traffic is None:
-        raise InputError(f"{path}: has no traffic messages of {messages.wanted}: run the agent with --places")
+        raise InputError(f"{path}: has no traffic messages of {messages.selection}: run the agent with --places")
     write(_write_report(traffic, form=form, day=day, out=out))
 
 
 def report_history(path: Path, *, camera: str, day: date | None, out: Path, write: Callable[[str], None]) -> None:
-    """Write the report of a file of counts; see `report_file`.
+    """Write the report of a file of counts.
 
     Args:
-        path: of the file.
-        camera: what to call the camera.
-        day: see `report_file`.
-        out: likewise.
-        write: likewise.
+        path: file of counts.
+        camera: name of the camera in the report.
+        day: day to show; None for the last day on a page, and for all days in CSV.
+        out: file to write; its suffix selects the format.
+        write: called with a summary, in a line without line break.
 
     Raises:
-        InputError: a file cannot be used, or nothing is in it.
+        InputError: A file cannot be used, or has no counts.
     """
     form = _form(out)
     intervals = read_history(path)
@@ -86,7 +86,7 @@ def report_history(path: Path, *, camera: str, day: date | None, out: Path, writ
     write(_write_report(_Traffic(camera, deque(intervals)), form=form, day=day, out=out))
 
 
-def report_broker(  # noqa: PLR0913 - what to show of which broker
+def report_broker(  # noqa: PLR0913 - keywords
     settings: Settings,
     *,
     device: str | None,
@@ -96,20 +96,21 @@ def report_broker(  # noqa: PLR0913 - what to show of which broker
     out: Path,
     write: Callable[[str], None],
 ) -> None:
-    """Collect messages from a broker, and write the report again with each traffic message.
+    """Collect messages from a broker, and update the report with each traffic message.
 
     Args:
-        settings: the broker, authentication, and the prefix of topics.
-        device: this device only; None for any, if the messages are of one.
-        camera: this camera only; likewise.
-        day: to show; see `report_file`.
-        seconds: how long; None until Ctrl-C is pressed.
-        out: see `report_file`.
+        settings: settings with the broker, its credentials, and the topic prefix.
+        device: name of the device; None for the only one in the messages.
+        camera: name of the camera; None for the only one in the messages.
+        day: day to show; None for the last day on a page, and for all days in CSV.
+        seconds: duration in seconds; None to run until Ctrl-C.
+        out: file to write; its suffix selects the format.
         write: called with each line, without line break.
 
     Raises:
-        InputError: there is no broker to connect to, it cannot be reached or refuses, or the file cannot be written.
-        BeeagentError: no traffic message has come.
+        InputError: the broker has no address, is unreachable or refuses the connection, or the messages are of several
+            cameras.
+        BeeagentError: no traffic message was received, or the report cannot be written.
     """
     form = _form(out)
     options = reader_options(settings, "report", problem="has no traffic messages")
@@ -134,7 +135,7 @@ def report_broker(  # noqa: PLR0913 - what to show of which broker
         filters=filters,
         on_open=lambda: write(f"collecting {', '.join(filters)} at {options.address}"),
         on_message=handle,
-        on_lost=lambda reason: write(f"{shown(reason)}; trying again"),
+        on_lost=lambda reason: write(f"{shown(reason)}; reconnecting"),
     )
     ending = None if seconds is None else threading.Timer(seconds, subscription.stop)
     if ending is not None:
@@ -150,12 +151,12 @@ def report_broker(  # noqa: PLR0913 - what to show of which broker
     if failures:
         raise failures[0]
     if messages.traffic() is None:
-        raise BeeagentError(f"no traffic message of {messages.wanted} has come: does its agent run with --places?")
+        raise BeeagentError(f"no traffic message of {messages.selection} was received: run the agent with --places")
 
 
 @dataclass(frozen=True, slots=True)
 class _Traffic:
-    camera: str  # for people
+    camera: str  # as shown in the report
     intervals: deque[Interval]
     statuses: tuple[StatusChange, ...] = ()
 
@@ -171,11 +172,11 @@ class _Messages:
     _known: set[str] = field(default_factory=set)
 
     @property
-    def wanted(self) -> str:
+    def selection(self) -> str:
         return f"device {self.device or 'any'} and camera {self.camera or 'any'}"
 
     def add(self, payload: bytes) -> bool:
-        """Add a message; return whether it is a traffic message that is wanted and new. Others are passed over."""
+        """Add a message; return True for a new traffic message of the selection. Other messages are ignored."""
         text = payload.strip()
         if _STATUS.encode() in text:
             self._add_status(text)
@@ -206,7 +207,7 @@ class _Messages:
         ):
             return
         at = _moment(message.at)
-        if message.state == "offline":  # a last will has the time at which the connection was made
+        if message.state == "offline":  # the time of a last will is the time of its connection
             ends = (intervals[-1].end for (device, _), intervals in self._intervals.items() if device == message.device)
             at = max((at, *ends))
         self._add_change(message.device, StatusChange(at, message.state, tuple(message.reasons)))
@@ -215,10 +216,10 @@ class _Messages:
         self._statuses.setdefault(device, deque(maxlen=_MAX_STATUSES)).append(change)
 
     def traffic(self) -> _Traffic | None:
-        """Return the traffic of the one camera; None if there is none yet.
+        """Return the traffic of the camera; None if there is none yet.
 
         Raises:
-            InputError: there are several.
+            InputError: the messages are of several cameras.
         """
         if len(self._intervals) > 1:
             names = ", ".join(f"{shown(device)}/{shown(camera)}" for device, camera in list(self._intervals)[:10])
@@ -234,10 +235,10 @@ def _interval(message: TrafficMessage) -> Interval:
     inside: dict[str, dict[str, int]] = {}
     for places in (message.lines, message.zones):
         for place, labels in places.items():
-            for label, one in labels.items():
-                counts[place, label, "in"], counts[place, label, "out"] = one.in_, one.out
-    for zone, of_zone in message.zones.items():
-        inside[zone] = {label: one.inside for label, one in of_zone.items()}
+            for label, count in labels.items():
+                counts[place, label, "in"], counts[place, label, "out"] = count.in_, count.out
+    for zone, by_label in message.zones.items():
+        inside[zone] = {label: count.inside for label, count in by_label.items()}
     return Interval(begin, end, round(message.frames_per_s * (end - begin).total_seconds()), counts, inside)
 
 
@@ -255,22 +256,22 @@ def _form(out: Path) -> Literal["page", "csv"]:
 
 
 def _write_report(traffic: _Traffic, *, form: Literal["page", "csv"], day: date | None, out: Path) -> str:
-    """Write the report; return what was done."""
+    """Write the report; return a summary in one line."""
     if form == "csv":
         file = io.StringIO(newline="")
-        intervals = sorted(traffic.intervals, key=lambda one: one.begin)
-        rows = write_csv([one for one in intervals if day is None or day_of(one.begin) == day], file)
+        intervals = sorted(traffic.intervals, key=lambda interval: interval.begin)
+        rows = write_csv([interval for interval in intervals if day is None or day_of(interval.begin) == day], file)
         _replace(out, file.getvalue())
         return f"{out}: {rows} rows"
-    shown_day = day_of(max(one.begin for one in traffic.intervals)) if day is None else day
+    shown_day = day_of(max(interval.begin for interval in traffic.intervals)) if day is None else day
     summary = summarize(traffic.intervals, shown_day, statuses=traffic.statuses)
     _replace(out, report_page(summary, camera=traffic.camera))
-    counts = ", ".join(f"{shown(one.place)}: {one.into} in, {one.out} out" for one in summary.places[:5])
+    counts = ", ".join(f"{shown(place.place)}: {place.into} in, {place.out} out" for place in summary.places[:5])
     return f"{out}: {shown_day.isoformat()}, {counts or 'nothing counted'}"
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file, at once or not at all: a browser may be reading it."""
+    """Replace a file atomically, since a browser may be reading it."""
     try:
         write_file(path, [text.encode()], mode=0o666)
     except OSError as error:

@@ -1,6 +1,6 @@
-"""`beeagent status`: the status of devices, from their retained status messages.
+"""`beeagent status`: the status of devices from their retained status messages.
 
-Input is not trusted: anyone who may publish may have written it.
+Messages are untrusted: any client of the broker may have published them.
 """
 
 import threading
@@ -27,36 +27,38 @@ _MAX_SHOWN: Final = 20  # reasons, cameras, causes of dropped results
 
 
 def show_status(settings: Settings, *, device: str, wait_s: float, write: Callable[[str], None]) -> bool:
-    """Print the status of each device; return whether there is at least one and all are online.
+    """Print the status of each device; return True if there is at least one and all are online.
 
     Args:
-        settings: the broker, authentication, and the prefix of topics.
-        device: this device only, or `+` for all.
-        wait_s: seconds to wait for status messages after connecting; with one device, at most.
+        settings: settings with the broker, its credentials, and the topic prefix.
+        device: name of the device; `+` for all devices.
+        wait_s: seconds to wait for status messages after connecting; for a single device, the maximum.
         write: called with each line, without line break.
 
     Raises:
-        InputError: there is no broker to connect to, it cannot be reached or refuses, or a name cannot be in a topic.
+        InputError: the broker has no address, is unreachable or refuses the connection, or a name is not allowed in a
+            topic.
     """
     options = reader_options(settings, "status", problem="has no status messages")
     status_topic(settings.messages.topic_prefix, "any" if device == ANY_LEVEL else device)
     topic_filter = f"{settings.messages.topic_prefix}/{device}/status"
-    states = _states(options, topic_filter, wait_s=wait_s, one=device != ANY_LEVEL)
-    if not states:
-        one = f"device {device}: no agent of that name has connected"
-        write(f"no status of {f'any device at {topic_filter}' if device == ANY_LEVEL else one}")
-    fine = bool(states)
-    for topic, payload in sorted(states.items()):
+    payloads = _payloads(options, topic_filter, wait_s=wait_s, single=device != ANY_LEVEL)
+    if not payloads and device == ANY_LEVEL:
+        write(f"no status of any device at {topic_filter}")
+    elif not payloads:
+        write(f"no status of device {device}: no agent of that name has connected")
+    all_online = bool(payloads)
+    for topic, payload in sorted(payloads.items()):
         try:
             status = StatusMessage.decode(payload)
         except UnreadableError as error:
             write(f"not a status message of beeagent on {shown(topic)}: {shown(str(error))}")
-            fine = False
+            all_online = False
             continue
         for line in status_lines(status, now=datetime.now(timezone.utc)):
             write(line)
-        fine = fine and status.state == "online"
-    return fine
+        all_online = all_online and status.state == "online"
+    return all_online
 
 
 def status_lines(status: StatusMessage, *, now: datetime) -> list[str]:
@@ -64,7 +66,7 @@ def status_lines(status: StatusMessage, *, now: datetime) -> list[str]:
 
     Args:
         status: the status message.
-        now: the current time, with a time zone, to show how long ago something was.
+        now: current time, with a time zone, to show ages.
     """
     asleep = "" if status.asleep is None else " and asleep"
     lines = [f"{shown(status.device)} is {status.state}{asleep}, as of {_moment(status.at, now)}"]
@@ -89,24 +91,24 @@ def status_lines(status: StatusMessage, *, now: datetime) -> list[str]:
     return lines
 
 
-def _states(options: MqttOptions, topic_filter: str, *, wait_s: float, one: bool) -> dict[str, bytes]:
-    """Return the newest payload of each topic within `wait_s` seconds; with `one`, return as soon as one arrives."""
-    states: dict[str, bytes] = {}
+def _payloads(options: MqttOptions, topic_filter: str, *, wait_s: float, single: bool) -> dict[str, bytes]:
+    """Return the newest payload of each topic within `wait_s` seconds; with `single`, return with the first message."""
+    payloads: dict[str, bytes] = {}
 
-    def take(message: Received) -> None:
-        if message.topic in states or len(states) < _MAX_DEVICES:
-            states[message.topic] = message.payload
-        if one:
+    def handle(message: Received) -> None:
+        if message.topic in payloads or len(payloads) < _MAX_DEVICES:
+            payloads[message.topic] = message.payload
+        if single:
             subscription.stop()
 
-    timer = threading.Timer(wait_s, lambda: subscription.stop())  # noqa: PLW0108 - made below
+    timer = threading.Timer(wait_s, lambda: subscription.stop())  # noqa: PLW0108 - assigned below
     timer.daemon = True
-    subscription = Subscription(options=options, filters=(topic_filter,), on_open=timer.start, on_message=take)
+    subscription = Subscription(options=options, filters=(topic_filter,), on_open=timer.start, on_message=handle)
     try:
         subscription.run()
     finally:
         timer.cancel()
-    return states
+    return payloads
 
 
 def _camera(camera: CameraStatus) -> str:
@@ -117,8 +119,8 @@ def _camera(camera: CameraStatus) -> str:
         (camera.frames_rate_limited, "over max_rate"),
         (camera.reconnects, "reconnects"),
     )
-    # The first is always shown, since it counts faults; the others if they are not 0.
-    shown_counts = [f"{count} {what}" for place, (count, what) in enumerate(counts) if count or not place]
+    # The first is a count of faults and always shown; the others only if they are not 0.
+    shown_counts = [f"{count} {text}" for index, (count, text) in enumerate(counts) if count or index == 0]
     return (
         f"{shown(camera.name)}: {camera.frames_per_s:.1f} frames/s, {age}; {camera.frames_read} processed, "
         f"{', '.join(shown_counts)}"
@@ -156,7 +158,7 @@ def _opinion(opinion: SecondOpinionStatus) -> list[str]:
 
 
 def _moment(text: str, now: datetime) -> str:
-    """Return a time, and how long ago it was, unless it is in the future by our clock."""
+    """Return a time with its age; without, if it is in the future by the local clock."""
     with suppress(ValueError, OverflowError):
         age = now - datetime.fromisoformat(text.replace("Z", "+00:00"))
         if age >= timedelta(0):
@@ -165,7 +167,7 @@ def _moment(text: str, now: datetime) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in its largest units, for people."""
+    """Return a duration as readable text in suitable units."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 60:

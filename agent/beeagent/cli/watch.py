@@ -1,6 +1,6 @@
-"""`beeagent watch`: prints results, traffic and status messages as they arrive.
+"""`beeagent watch`: prints results, traffic, events and status messages as they arrive.
 
-Input is not trusted: anyone who may publish may have written it.
+Messages are untrusted: any client of the broker may have published them.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from beeagent.errors import InputError
 from beeagent.messages import (
     Asleep,
     DetectionsMessage,
+    EventMessage,
     StatusMessage,
     TrafficMessage,
     UnreadableError,
@@ -21,7 +22,7 @@ from beeagent.output import shown
 from beeagent.settings import Settings
 
 ANY_LEVEL: Final = "+"
-"""In place of a name in a topic filter: all."""
+"""Wildcard for a level of a topic filter."""
 _SHOWN_BOXES: Final = 3
 _SHOWN_LABELS: Final = 6
 _MAX_REMEMBERED: Final = 1000  # devices, and cameras
@@ -30,10 +31,10 @@ _MAX_REMEMBERED: Final = 1000  # devices, and cameras
 def run_watch(
     settings: Settings, *, device: str, camera: str, messages: int | None, write: Callable[[str], None]
 ) -> None:
-    """Print what arrives at the broker, until `messages` results have arrived or Ctrl-C is pressed.
+    """Print the messages that arrive, until `messages` results have arrived or Ctrl-C is pressed.
 
     Raises:
-        InputError: there is no broker to connect to, or it cannot be reached or refuses.
+        InputError: the broker has no address, is unreachable or refuses the connection.
     """
     options = reader_options(settings, "watch", problem="cannot be watched")
     prefix = settings.messages.topic_prefix
@@ -45,12 +46,12 @@ def run_watch(
 
 
 def reader_options(settings: Settings, command: str, *, problem: str) -> MqttOptions:
-    """Return how a command that reads messages connects to the broker of the settings.
+    """Return the MQTT options for a command that reads messages.
 
     Args:
-        settings: the broker and authentication.
-        command: its name.
-        problem: why it has no use for a broker without an address, for the error.
+        settings: settings with the broker and its credentials.
+        command: name of the command.
+        problem: problem with a broker without an address, for the error.
 
     Raises:
         InputError: the broker has no address, or its settings cannot be used.
@@ -63,9 +64,9 @@ def reader_options(settings: Settings, command: str, *, problem: str) -> MqttOpt
 
 
 class Watcher:
-    """Subscribes to results, traffic and status messages, and writes a line for each."""
+    """Subscribes to results, traffic, events and status messages, and writes a line for each."""
 
-    def __init__(  # noqa: PLR0913 - filters and output
+    def __init__(  # noqa: PLR0913 - keywords
         self,
         *,
         options: MqttOptions,
@@ -75,14 +76,14 @@ class Watcher:
         limit: int | None = None,
         write: Callable[[str], None],
     ) -> None:
-        """Prepare to watch; nothing happens before `run`.
+        """Prepare the watcher, which `run` connects.
 
         Args:
-            options: the broker and authentication.
-            prefix: first levels of the topics.
-            device: this device only; `+` for all.
-            camera: this camera only; `+` for all.
-            limit: stop after this many results; None for no limit.
+            options: MQTT options.
+            prefix: topic prefix.
+            device: name of the device; `+` for all devices.
+            camera: name of the camera; `+` for all cameras.
+            limit: number of results after which to stop; None for no limit.
             write: called with each line, without line break.
 
         Raises:
@@ -93,8 +94,8 @@ class Watcher:
             raise ValueError(f"limit {limit} is not positive")
         for name in (device, camera):  # `+` is allowed here only
             detections_topic(prefix, "any" if name == ANY_LEVEL else name, "any")
-        front = f"{prefix}/{device}/{camera}"
-        self._filters = (f"{front}/detections", f"{front}/traffic", f"{prefix}/{device}/status")
+        topics = f"{prefix}/{device}/{camera}"
+        self._filters = (f"{topics}/detections", f"{topics}/traffic", f"{topics}/events", f"{prefix}/{device}/status")
         self._limit = limit
         self._write = write
         self._subscription = Subscription(
@@ -102,7 +103,7 @@ class Watcher:
             filters=self._filters,
             on_open=lambda: write(f"watching {', '.join(self._filters)} at {options.address}"),
             on_message=self._handle_message,
-            on_lost=lambda reason: write(f"{shown(reason)}; trying again"),
+            on_lost=lambda reason: write(f"{shown(reason)}; reconnecting"),
         )
         self._seen = 0
         self._last_seq: dict[tuple[str, str], int] = {}
@@ -111,16 +112,16 @@ class Watcher:
     def run(self) -> int:
         """Watch until the limit is reached or `stop` is called; return the number of results.
 
-        A lost connection is made again; a first connection that fails is an error.
+        A lost connection is re-established; a failure of the first connection is an error.
 
         Raises:
-            InputError: the broker cannot be reached, or refuses.
+            InputError: the broker is unreachable or refuses the connection.
         """
         self._subscription.run()
         return self._seen
 
     def stop(self) -> None:
-        """Let `run` return. Callable from any thread."""
+        """Make `run` return. Thread-safe."""
         self._subscription.stop()
 
     def _handle_message(self, message: Received) -> None:
@@ -129,6 +130,8 @@ class Watcher:
                 self._show_detections(DetectionsMessage.decode(message.payload))
             elif message.topic.endswith("/traffic"):
                 self._write(traffic_line(TrafficMessage.decode(message.payload)))
+            elif message.topic.endswith("/events"):
+                self._write(event_line(EventMessage.decode(message.payload)))
             else:
                 self._show_status(StatusMessage.decode(message.payload))
         except UnreadableError as error:
@@ -136,22 +139,22 @@ class Watcher:
 
     def _show_detections(self, message: DetectionsMessage) -> None:
         key = (message.device, message.camera)
-        before = self._last_seq.get(key)
+        previous_seq = self._last_seq.get(key)
         if len(self._last_seq) >= _MAX_REMEMBERED:
             self._last_seq.clear()
         self._last_seq[key] = message.seq
-        self._write(detections_line(message, previous_seq=before))
+        self._write(detections_line(message, previous_seq=previous_seq))
         self._seen += 1
         if self._limit is not None and self._seen >= self._limit:
             self.stop()
 
     def _show_status(self, message: StatusMessage) -> None:
-        now = (message.state, *message.reasons, "" if message.asleep is None else _asleep(message.asleep))
-        if self._last_state.get(message.device) == now:
+        state = (message.state, *message.reasons, "" if message.asleep is None else _asleep(message.asleep))
+        if self._last_state.get(message.device) == state:
             return
         if len(self._last_state) >= _MAX_REMEMBERED:
             self._last_state.clear()
-        self._last_state[message.device] = now
+        self._last_state[message.device] = state
         self._write(status_line(message))
 
 
@@ -166,16 +169,16 @@ def detections_line(message: DetectionsMessage, *, previous_seq: int | None) -> 
     if len(message.counts) > _SHOWN_LABELS:
         counts.append("…")
     boxes = [
-        f"{shown(found.label)} {found.confidence:.0%} at {found.box.left:.2f} {found.box.top:.2f} "
-        f"size {found.box.width:.2f} {found.box.height:.2f}" + ("" if found.track is None else f" track {found.track}")
-        for found in message.detections[:_SHOWN_BOXES]
+        f"{shown(item.label)} {item.confidence:.0%} at {item.box.left:.2f} {item.box.top:.2f} "
+        f"size {item.box.width:.2f} {item.box.height:.2f}" + ("" if item.track is None else f" track {item.track}")
+        for item in message.detections[:_SHOWN_BOXES]
     ]
     if len(message.detections) > _SHOWN_BOXES or message.omitted:
         boxes.append("…")
-    place = f"{shown(message.captured_at)} {shown(message.device)}/{shown(message.camera)} #{message.seq}"
+    origin = f"{shown(message.captured_at)} {shown(message.device)}/{shown(message.camera)} #{message.seq}"
     source = message.source
     parts = [
-        place + _gap(message.seq, previous_seq),
+        origin + _gap(message.seq, previous_seq),
         ", ".join(counts) or "nothing",
         *([] if source is None else [shown(source.name) + _position(source.position_s)]),
         *([", ".join(boxes)] if boxes else []),
@@ -189,25 +192,38 @@ def detections_line(message: DetectionsMessage, *, previous_seq: int | None) -> 
 def traffic_line(message: TrafficMessage) -> str:
     """Return the traffic of an interval as one line that is safe to print in a terminal."""
     counts = [
-        f"{shown(place)}: {one.in_} {shown(label)} in, {one.out} out (today {one.today.in_} and {one.today.out})"
-        + (f", {one.inside} inside" if isinstance(one, ZoneTraffic) else "")
+        f"{shown(place)}: {count.in_} {shown(label)} in, {count.out} out "
+        f"(today {count.today.in_} and {count.today.out})"
+        + (f", {count.inside} inside" if isinstance(count, ZoneTraffic) else "")
         for places in (message.lines, message.zones)
         for place, labels in places.items()
-        for label, one in labels.items()
+        for label, count in labels.items()
     ]
     if len(counts) > _SHOWN_LABELS:
         counts[_SHOWN_LABELS:] = ["…"]
-    front = f"{shown(message.to)} {shown(message.device)}/{shown(message.camera)} traffic #{message.seq}"
+    origin = f"{shown(message.to)} {shown(message.device)}/{shown(message.camera)} traffic #{message.seq}"
     asleep = () if message.asleep is None else (f"then {_asleep(message.asleep)}",)
-    return " | ".join((front, *counts, f"{message.frames_per_s:.1f} frames/s", *asleep))
+    return " | ".join((origin, *counts, f"{message.frames_per_s:.1f} frames/s", *asleep))
+
+
+def event_line(message: EventMessage) -> str:
+    """Return an event as one line that is safe to print in a terminal."""
+    usual, direction = message.usual, message.event_type.rpartition("_")[2]
+    parts = (
+        f"{shown(message.to)} {shown(message.device)}/{shown(message.camera)} event #{message.seq}",
+        message.event_type.replace("_", " "),
+        f"{shown(message.place)}: {message.in_} {shown(message.label)} in, {message.out} out, in ten minutes",
+        f"usually {usual.low} to {usual.high} {direction} at this time of day",
+    )
+    return " | ".join(parts)
 
 
 def status_line(message: StatusMessage) -> str:
     """Return a status as one line that is safe to print in a terminal."""
     reasons = "; ".join(shown(reason) for reason in message.reasons[:_SHOWN_LABELS])
     asleep = "" if message.asleep is None else f", {_asleep(message.asleep)}"
-    front = f"{shown(message.at)} {shown(message.device)} is {message.state}{asleep}"
-    return front + (f": {reasons}" if reasons else "")
+    state = f"{shown(message.at)} {shown(message.device)} is {message.state}{asleep}"
+    return state + (f": {reasons}" if reasons else "")
 
 
 def _asleep(asleep: Asleep) -> str:
@@ -215,7 +231,7 @@ def _asleep(asleep: Asleep) -> str:
 
 
 def _position(seconds: float | None) -> str:
-    """Return the position in a video as players show it, to the millisecond."""
+    """Return the position in a video as h:mm:ss.mmm."""
     if seconds is None:
         return ""
     minutes, rest = divmod(round(seconds * 1000), 60_000)

@@ -1,6 +1,6 @@
-"""The second opinion: requests to a cloud model about unsure frames, their cost, and collecting those frames.
+"""The second opinion: calls of a cloud model for unsure frames, their cost, and the collection of those frames.
 
-Nothing here knows messages, the outbox or brokers. What needs boto3, an extra, is imported on first use.
+This package does not depend on the outbox or transports. Modules that need boto3, an extra, are imported on first use.
 """
 
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from beeagent.cloud.second_opinion import CloudDetector, CloudResult, EdgeResult
 if TYPE_CHECKING:
     from beeagent.cloud.model_lifecycle import CloudModel, ModelLifecycle
     from beeagent.cloud.rekognition import RekognitionClient
-else:  # a type checker would accept any name
+else:  # `__getattr__` would make a type checker accept any name
     __getattr__ = lazy_exports(
         __name__, {"model_lifecycle": ("CloudModel", "ModelLifecycle"), "rekognition": ("RekognitionClient",)}
     )

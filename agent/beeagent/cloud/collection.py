@@ -1,4 +1,4 @@
-"""Collects the frames that both models have processed as training data: images and a manifest, within a quota."""
+"""Collection of frames processed by both models as training data: images and a manifest, within a quota."""
 
 import logging
 import os
@@ -24,7 +24,7 @@ from beeagent.output import write_file
 
 _LOG: Final = logging.getLogger(__name__)
 
-_FREED_SHARE: Final = 0.05  # of the quota: the manifest is rewritten once for many images, not for each
+_FREED_SHARE: Final = 0.05  # of the quota, so that the manifest is rewritten once for many images
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class CollectionCounts:
     """Size of a collection.
 
     Attributes:
-        images: their number.
+        images: number of images.
         megabytes: size of images and manifest, in 10^6 bytes.
     """
 
@@ -44,19 +44,19 @@ class Collection:
     """A folder with images and `output.manifest`, a dataset that `beeagent train` reads directly.
 
     The image is written first, then its line, each synced to disk before the next step: a crash leaves an image without
-    a line, or part of a line, and both are removed when the collection is opened again. When the quota is full, the
-    oldest frames are removed. Only the owner can read folder and files. Safe from any thread.
+    a line, or part of a line, and both are removed when the collection is opened again. If the quota is exceeded, the
+    oldest frames are removed. Only the owner can read the folder and its files. Thread-safe.
 
-    A disk that is full, read-only or missing loses the frame and nothing else: `fault` says so until a frame is
-    collected again, and every further frame retries. A disk with little free space is not filled, for the sake of what
-    else is stored there, such as results.
+    If the disk is full, read-only or missing, only the frame is lost: `fault` contains the reason until a frame is
+    collected again, and every further frame retries. A reserve of free space is left on the disk for other data, such
+    as results.
 
     Attributes:
-        fault: why the newest frame could not be collected; None if it was.
-        counts: its size.
+        fault: reason why the newest frame could not be collected; None if it was collected.
+        counts: size of the collection.
     """
 
-    def __init__(  # noqa: PLR0913 - each a limit of its own
+    def __init__(  # noqa: PLR0913 - keywords
         self,
         folder: Path,
         *,
@@ -69,15 +69,15 @@ class Collection:
         """Create the folder, or open the collection in it.
 
         Args:
-            folder: used for nothing else.
-            megabytes: quota in 10^6 bytes, images and manifest together.
-            longest_side: of the images, in pixels.
-            quality: of their JPEG, 1 to 100.
+            folder: folder without other contents.
+            megabytes: quota of images and manifest, in 10^6 bytes.
+            longest_side: maximum length of the images' longer side in pixels.
+            quality: JPEG quality, 1 to 100.
             origin: source of the frames, such as `hive-7/front`.
-            spare_megabytes: space to leave free on the disk, in 10^6 bytes; 0 to use all of it.
+            spare_megabytes: reserve of free space on the disk, in 10^6 bytes; 0 for none.
 
         Raises:
-            InputError: it is not a folder, has other contents, is in use, or others can read it.
+            InputError: the path is not a folder, has other contents, is in use, or is readable by others.
         """
         self._folder = folder.absolute()
         self._quota = int(megabytes * 1e6)
@@ -86,7 +86,7 @@ class Collection:
         self._quality = quality
         self._origin = origin
         self._adding = threading.Lock()
-        self._lock_file: FileIO | None = None  # None while the folder has to be opened
+        self._lock_file: FileIO | None = None  # None until the folder is opened
         self._closed = False
         self._frames: deque[StoredFrame] = deque()
         self._image_bytes = self._manifest_bytes = 0
@@ -99,10 +99,10 @@ class Collection:
             self._note_error(error)
 
     def add(self, frame: Frame, edge: EdgeResult, cloud: Detections) -> None:
-        """Add a frame with the detections of both models. Does not raise for errors of the disk.
+        """Add a frame with the detections of both models. Disk errors do not raise.
 
         Args:
-            frame: stored in the size in which it was sent to the cloud model.
+            frame: the frame, stored in the size in which it was sent to the cloud model.
             edge: result of the edge model.
             cloud: detections of the cloud model.
         """
@@ -118,7 +118,7 @@ class Collection:
             self._update_counts()
 
     def close(self) -> None:
-        """Unlock the folder; nothing is added any more. Does not wait for a disk that hangs."""
+        """Unlock the folder, and ignore further frames. Does not wait for a hanging disk."""
         self._closed = True
         if self._lock_file is not None:
             self._lock_file.close()
@@ -190,14 +190,14 @@ class Collection:
         self._manifest_bytes += len(encoded)
 
     def _has_changed(self) -> bool:
-        """Return whether someone else has changed or removed the manifest, such as a person who relabels it."""
+        """Return True if the manifest was changed or removed by others, for example for relabelling."""
         try:
             return (self._folder / MANIFEST).stat().st_size != self._manifest_bytes
         except FileNotFoundError:
             return bool(self._frames)
 
     def _remove_oldest(self, size: int) -> None:
-        """Remove the oldest frames, as far as `size` bytes need the space: first their lines, then their images."""
+        """Remove the oldest frames, first their lines, then their images, until `size` bytes are free."""
         used = self._image_bytes + self._manifest_bytes
         if used + size <= self._quota:
             return

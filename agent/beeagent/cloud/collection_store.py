@@ -1,9 +1,9 @@
-"""The files of a collection: the lines of its manifest, private files written atomically, and repair after a crash.
+"""The files of a collection: lines of the manifest, private files written atomically, and repair after a crash.
 
-A line of the manifest has the cloud model's detections as labels, and those of the edge model beside them. Both are
-label attributes of SageMaker Ground Truth,
-https://docs.aws.amazon.com/sagemaker/latest/dg/sms-data-output.html, "Bounding box job output". The edge model's has a
-type of our own, so that readers of the manifest find one attribute to train on, the cloud model's.
+A line of the manifest contains the cloud model's detections as labels, and those of the edge model. Both are label
+attributes of SageMaker Ground Truth, https://docs.aws.amazon.com/sagemaker/latest/dg/sms-data-output.html, "Bounding
+box job output". That of the edge model has a custom type, so that readers of the manifest find only one attribute to
+train on.
 """
 
 import errno
@@ -41,7 +41,7 @@ _CLOUD_TYPE: Final = "groundtruth/object-detection"
 _EDGE_TYPE: Final = "beeagent/edge-detection"
 
 
-def format_line(  # noqa: PLR0913 - each a value in the line
+def format_line(  # noqa: PLR0913 - keywords
     source_ref: str,
     *,
     size: tuple[int, int],
@@ -52,7 +52,7 @@ def format_line(  # noqa: PLR0913 - each a value in the line
     origin: str,
     classes: Mapping[str, int],
 ) -> str:
-    """Return a line of the manifest, without line break.
+    """Return a line of the manifest without a line break.
 
     Args:
         source_ref: path of the image, relative to the manifest.
@@ -75,14 +75,14 @@ def format_line(  # noqa: PLR0913 - each a value in the line
         row[f"{attribute}-metadata"] = {
             "objects": objects, **labels, "type": kind, "creation-date": rfc3339(at), "job-name": job,
         }  # fmt: skip
-    for index, found in enumerate(row[f"{EDGE_ATTRIBUTE}-metadata"]["objects"]):
-        found["told"] = index < edge.above_threshold
+    for index, metadata in enumerate(row[f"{EDGE_ATTRIBUTE}-metadata"]["objects"]):
+        metadata["told"] = index < edge.above_threshold
     return json.dumps(row, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestLine:
-    """A line of the manifest, as far as it matters for repair.
+    """The parts of a manifest line that are needed for repair.
 
     Attributes:
         image: path of the image, relative to the manifest.
@@ -94,7 +94,7 @@ class ManifestLine:
 
 
 def parse_line(line: bytes) -> ManifestLine | None:
-    """Parse a line that `format_line` wrote; return None for any other line."""
+    """Parse a line written by `format_line`; return None for any other line."""
     try:
         row = json.loads(line)
         if row[f"{EDGE_ATTRIBUTE}-metadata"]["type"] != _EDGE_TYPE:
@@ -136,11 +136,11 @@ def load_collection(folder: Path) -> tuple[list[StoredFrame], dict[str, int]]:
     """Load a collection; remove damaged lines, lines without an image, and images without a line.
 
     Returns:
-        The frames, the oldest first; and the number of each label.
+        The frames, oldest first; and the number of each label.
 
     Raises:
-        InputError: it contains something that was not collected; nothing is changed.
-        OSError: it cannot be read or repaired.
+        InputError: the folder has other contents; it is left unchanged.
+        OSError: the folder cannot be read or repaired.
     """
     manifest = folder / MANIFEST
     frames: list[StoredFrame] = []
@@ -186,7 +186,7 @@ def _size(path: Path) -> int:
 
 
 def _is_damaged(line: bytes) -> bool:
-    """Return whether a line is what a crash left of one of ours, truncated or with zeros, and not someone else's."""
+    """Return True if a line was left by a crash, truncated or with zeros, and not written by others."""
     try:
         json.loads(line)
     except (ValueError, RecursionError):
@@ -195,7 +195,7 @@ def _is_damaged(line: bytes) -> bool:
 
 
 def _is_consistent(line: ManifestLine, classes: Mapping[str, int]) -> bool:
-    """Return whether a line belongs to a collection in which the labels have these numbers so far."""
+    """Return True if the labels of a line are consistent with those of the previous lines."""
     merged = {**classes, **line.classes}
     unchanged = all(merged[label] == number for label, number in classes.items())
     consecutive = sorted(merged.values()) == list(range(len(merged)))
@@ -206,8 +206,8 @@ def refuse_foreign_folder(folder: Path) -> None:
     """Refuse a folder with other contents, before anything in it is changed.
 
     Raises:
-        InputError: it is a file, or has other contents and no collection.
-        OSError: it cannot be read.
+        InputError: the path is a file, or a folder with other contents and no collection.
+        OSError: the folder cannot be read.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"collect {folder}: is not a folder: use a new or empty one")
@@ -219,15 +219,15 @@ def refuse_foreign_folder(folder: Path) -> None:
 
 
 def make_private(folder: Path) -> None:
-    """Create a folder that only its owner can read, or make an existing one so.
+    """Create a folder that only its owner can read, or restrict an existing one.
 
     Raises:
-        InputError: its file system lets others read it all the same.
-        OSError: it cannot be created or changed.
+        InputError: its file system does not support the restriction.
+        OSError: the folder cannot be created or changed.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.stat().st_mode & 0o077:
-        with suppress(PermissionError):  # of file systems without permissions; checked next
+        with suppress(PermissionError):  # file systems without permissions; checked below
             folder.chmod(0o700)
         mode = folder.stat().st_mode & 0o777
         if mode & 0o077:
@@ -241,7 +241,7 @@ def lock_folder(folder: Path) -> FileIO:
     """Lock the folder for as long as the returned file is open.
 
     Raises:
-        InputError: another process collects there.
+        InputError: another process has locked the folder.
         OSError: the folder cannot be written to.
     """
     file = FileIO(os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600), "rb+")
@@ -259,11 +259,11 @@ def rewrite_lines(path: Path, keep: Iterable[bool]) -> None:
     """Rewrite a file with some of its lines.
 
     Args:
-        path: of the file.
-        keep: for each line, whether it is kept.
+        path: path of the file.
+        keep: True for each line to keep.
 
     Raises:
-        OSError: it cannot be written; the file is unchanged.
+        OSError: the file cannot be written; it is unchanged.
     """
     with path.open("rb") as old:
         write_file(path, (line for line, kept in zip(old, keep, strict=False) if kept))
@@ -273,13 +273,13 @@ def append_line(path: Path, line: bytes) -> None:
     """Append a line and sync it to disk, completely or not at all; the file is created if necessary.
 
     Raises:
-        OSError: it cannot be appended; the file is unchanged.
+        OSError: the line cannot be appended; the file is unchanged.
     """
     with FileIO(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as file:
         before = os.fstat(file.fileno()).st_size
         try:
             if file.write(line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - undone below, as any other
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - reverted below, like other errors
             os.fsync(file.fileno())
         except BaseException:
             file.truncate(before)

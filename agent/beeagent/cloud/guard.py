@@ -1,6 +1,6 @@
-"""Decides whether the cloud model may be called now: rate and budget, the service's requests to wait, its failures.
+"""Guard of calls of the cloud model: rate limit, budget, throttling and circuit breaker.
 
-Also what the cloud model costs: calls per minute and per day, limited across restarts, and the hours that it runs.
+It also measures the cost of the cloud model: calls per minute and per day, across restarts, and its running time.
 """
 
 import logging
@@ -14,9 +14,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
-from beeagent.backoff import Backoff
 from beeagent.errors import BeeagentError, InputError
 from beeagent.output import prepare_tables
+from beeagent.threads import Backoff
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -24,8 +24,8 @@ _APPLICATION_ID: Final = 0x62656562  # "beeb"; marks a budget file
 _FORMAT: Final = 1
 _MINUTE_S: Final = 60.0
 _MAX_DATES: Final = 64
-_MAX_GAP_S: Final = 3600.0  # results further apart say nothing about the time between
-_MAX_WAIT_S: Final = 3600.0  # whatever the service asks for: a malformed response must not end the calls for good
+_MAX_GAP_S: Final = 3600.0  # between two results for which the model counts as running
+_MAX_WAIT_S: Final = 3600.0  # limit for the service's requested wait, since a malformed response must not end all calls
 
 _TABLES: Final = """
 CREATE TABLE day (date TEXT PRIMARY KEY, calls INTEGER NOT NULL, touched INTEGER NOT NULL) WITHOUT ROWID;
@@ -40,13 +40,13 @@ FailureReason = Literal[
 ]  # fmt: skip
 """The values of `fallback.reason` in a message:
 
-- `timeout`: no result in time: the service is slow, unreachable, closed the connection or failed internally.
-- `throttled`: the service asked for fewer calls; also until the wait it asked for is over.
+- `timeout`: no result in time, since the service is slow, unreachable, closed the connection or failed internally.
+- `throttled`: the service throttled a call, and the wait that it requested is not over.
 - `budget`, `rate`: the limit of calls per day, or per minute, is reached.
-- `breaker-open`: the last calls failed; none is made until a wait is over.
-- `model-not-running`: nobody has started the cloud model.
-- `credentials`: there are none, or they do not permit the call.
-- `refused`: the service rejects the call or the image, or its response is malformed.
+- `breaker-open`: the last calls failed, and the circuit breaker is open.
+- `model-not-running`: the cloud model is not running.
+- `credentials`: there are no credentials, or they do not permit the call.
+- `refused`: the service rejected the call or the image, or its response is malformed.
 - `queue-full`: more frames are unsure than can be processed.
 """
 
@@ -55,9 +55,9 @@ class CloudDetectionError(BeeagentError):
     """The cloud model has no result for a frame.
 
     Attributes:
-        reason: why, as the message reports it.
-        is_service_failure: whether it counts as a failure of the service, and is not about this frame alone.
-        retry_after_s: seconds that the service asked to wait before the next call; None if it did not ask.
+        reason: reason, as reported in the message.
+        is_service_failure: True for a failure of the service, False for an error of this frame alone.
+        retry_after_s: wait in seconds requested by the service before the next call; None without one.
     """
 
     def __init__(
@@ -75,16 +75,16 @@ class CloudDetectionError(BeeagentError):
 
 
 class CallBudget:
-    """Permits calls within the limits, each written to disk before it is permitted.
+    """Permits calls within the limits, and records each on disk before it is permitted.
 
-    So neither a restart nor a power cut refunds a call, and a call that cannot be recorded is not permitted. The SD
-    card sees one small commit per call, and the limits bound those too.
+    So neither a restart nor a power failure refunds a call, and a call that cannot be recorded is not permitted. Each
+    call causes one small commit, so the limits also bound the wear of the SD card.
 
-    A day is a date in UTC by the device's clock, and each date has its own count, so a clock that jumps back and forth
-    finds the calls already made. The minute is measured by the monotonic clock; across a restart it is taken from the
-    wall clock, and calls that then lie in the future count as just made.
+    A day is a date in UTC by the device's clock. Each date has its own count, which is kept if the clock jumps back and
+    forth. The minute is measured by the monotonic clock; after a restart, by the wall clock, and calls in the future
+    count as just made.
 
-    Safe from any thread; one process at a time.
+    Thread-safe; for one process at a time.
     """
 
     def __init__(
@@ -96,14 +96,14 @@ class CallBudget:
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Open the file, or create it.
+        """Open or create the file.
 
         Args:
-            path: the SQLite file; its folder is created if necessary; None keeps the counts in memory.
-            per_minute: calls within any 60 seconds, 0 or more.
-            per_day: calls on any date, 0 or more.
-            wall: seconds since 1970.
-            clock: monotonic seconds.
+            path: path of the SQLite file, whose folder is created if necessary; None to keep the counts in memory.
+            per_minute: maximum number of calls within any 60 seconds, 0 or more.
+            per_day: maximum number of calls on any date, 0 or more.
+            wall: returns the seconds since 1970.
+            clock: returns monotonic seconds.
 
         Raises:
             InputError: the file cannot be used.
@@ -114,15 +114,15 @@ class CallBudget:
         self._clock = clock
         self._lock = threading.Lock()
         self._database = _open(path)
-        now, here = wall(), clock()
-        ages = [now - at for (at,) in self._database.execute("SELECT at FROM recent ORDER BY rowid")]
-        self._recent = deque(sorted(here - max(0.0, age) for age in ages if age < _MINUTE_S))
+        wall_now, now = wall(), clock()
+        ages = [wall_now - at for (at,) in self._database.execute("SELECT at FROM recent ORDER BY rowid")]
+        self._recent = deque(sorted(now - max(0.0, age) for age in ages if age < _MINUTE_S))
 
     def spend(self) -> Literal["rate", "budget"] | None:
-        """Record one call, and return None; or return the limit that is reached, of the minute or of the day."""
+        """Record one call and return None; or return the limit that is reached, per minute or per day."""
         with self._lock:
-            here = self._clock()
-            while self._recent and here - self._recent[0] >= _MINUTE_S:
+            now = self._clock()
+            while self._recent and now - self._recent[0] >= _MINUTE_S:
                 self._recent.popleft()
             if len(self._recent) >= self._per_minute:
                 return "rate"
@@ -133,7 +133,7 @@ class CallBudget:
             except sqlite3.Error as error:
                 _LOG.warning("no second opinion: the calls cannot be counted (%s)", error)
                 return "budget"
-            self._recent.append(here)
+            self._recent.append(now)
             return None
 
     def close(self) -> None:
@@ -168,15 +168,15 @@ class CallBudget:
 
 
 class RunningTime:
-    """Adds up the time between results of the cloud model, which AWS bills by the hour.
+    """Sums up the time between results of the cloud model, which AWS bills by the hour.
 
-    Two results at most an hour apart count as one period in which the model ran, unless the service reported in between
-    that it does not. So the sum is a lower bound: the time before the first result and after the last is not observed.
+    The model counts as running between two results at most an hour apart, unless the service has reported in between
+    that it is not running. The sum is a lower bound, without the time before the first and after the last result.
 
     Not thread-safe.
 
     Attributes:
-        seconds: for which the model was observed running.
+        seconds: observed running time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -186,25 +186,24 @@ class RunningTime:
         self.seconds = 0.0
 
     def note_result(self) -> None:
-        """The model returned a result just now."""
+        """Record that the model has returned a result."""
         now = self._clock()
         if self._last is not None and now - self._last <= _MAX_GAP_S:
             self.seconds += now - self._last
         self._last = now
 
     def note_not_running(self) -> None:
-        """The service reported just now that the model does not run."""
+        """Record that the service has reported that the model is not running."""
         self._last = None
 
 
 class CallGuard:
-    """Makes a call if budget, throttling and circuit breaker permit it, and learns from its outcome.
+    """Makes a call if budget, throttling and circuit breaker permit it, and updates them by the outcome.
 
-    The circuit breaker opens after some failures in a row. Once its wait is over it permits one call at a time as a
-    probe: success closes it, failure opens it again for longer. Throttling is no failure: the service is up, and has
-    said what it wants.
+    The circuit breaker opens after several consecutive failures. After its wait it permits one call at a time as a
+    probe: success closes it, failure opens it again for a longer wait. Throttling does not count as a failure.
 
-    Safe from any thread.
+    Thread-safe.
     """
 
     def __init__(
@@ -219,17 +218,17 @@ class CallGuard:
         """Start with the circuit breaker closed.
 
         Args:
-            budget: limits the calls per minute and per day.
-            failures: failures in a row that open the circuit breaker, 1 or more.
-            open_backoff: waits of the open circuit breaker, in seconds; None for 30 s to half an hour.
-            throttle_backoff: waits when throttled where the service does not say how long; None for 2 s to 2 minutes.
-            clock: monotonic seconds.
+            budget: limits of calls per minute and per day.
+            failures: number of consecutive failures that open the circuit breaker, 1 or more.
+            open_backoff: waits of the open circuit breaker; None for 30 s to half an hour.
+            throttle_backoff: waits after throttling without a requested wait; None for 2 s to 2 minutes.
+            clock: returns monotonic seconds.
 
         Raises:
             ValueError: `failures` is below 1.
         """
         if failures < 1:
-            raise ValueError(f"failures is {failures}: a circuit breaker opens after 1 or more")
+            raise ValueError(f"failures must be 1 or more, not {failures}")
         self._budget = budget
         self._max_failures = failures
         self._open_backoff = open_backoff or Backoff(first=30.0, longest=1800.0)
@@ -237,19 +236,19 @@ class CallGuard:
         self._clock = clock
         self._lock = threading.Lock()
         self._throttled_until = float("-inf")
-        self._failures = 0  # in a row
+        self._failures = 0  # consecutive
         self._open_until: float | None = None  # None while closed
         self._probing = False
 
     def call(self, function: Callable[[], T]) -> T:
-        """Return what `function` returns, if it may be called.
+        """Call `function` if this is permitted, and return its result.
 
         Raises:
-            CloudDetectionError: it may not be called, or raised this.
+            CloudDetectionError: the call is not permitted, or raised this error.
         """
         probe = self._admit()
         try:
-            self._spend()  # last, as it is not refunded
+            self._spend()  # last, since it is not refunded
             result = function()
         except Exception as error:
             self._note_error(error, probe=probe)
@@ -258,11 +257,11 @@ class CallGuard:
         return result
 
     def close(self) -> None:
-        """Close the file of the budget; nothing may be called any more."""
+        """Close the file of the budget. No call is permitted any more."""
         self._budget.close()
 
     def _admit(self) -> bool:
-        """Raise if no call is due; else return whether the call is a probe."""
+        """Return True if the call is a probe; raise if no call is permitted now."""
         with self._lock:
             now = self._clock()
             if now < self._throttled_until:
@@ -281,7 +280,7 @@ class CallGuard:
             raise CloudDetectionError(limit, f"the limit of calls per {period} is reached", is_service_failure=False)
 
     def _note_success(self) -> None:
-        # Also of a call from before the circuit breaker opened: the service responds.
+        # Also after a call made before the circuit breaker opened: the service responds.
         with self._lock:
             self._failures = 0
             self._open_until = None
@@ -300,7 +299,7 @@ class CallGuard:
 
     def _throttle(self, seconds: float | None) -> None:
         now = self._clock()
-        # Several calls that were in progress are throttled together: that counts once.
+        # Throttling of several concurrent calls counts once.
         wait = self._throttle_backoff.next() if now >= self._throttled_until else 0.0
         self._throttled_until = max(self._throttled_until, now + max(wait, min(seconds or 0.0, _MAX_WAIT_S)))
 
@@ -342,7 +341,7 @@ def _prepare(database: sqlite3.Connection, path: Path | None) -> None:
         f"budget {path}",
         tables=_TABLES,
         version=_FORMAT,
-        # Calls cost money: what was permitted is on disk, even after a power cut.
+        # Calls cost money: a permitted call must be on disk, even after a power failure.
         pragmas=("journal_mode = WAL", "synchronous = FULL"),
         application_id=_APPLICATION_ID,
     )

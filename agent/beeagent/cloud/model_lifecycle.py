@@ -1,4 +1,4 @@
-"""Starts and stops the cloud model, which AWS bills by the hour. Needs the extra `rekognition`."""
+"""Start and stop of the cloud model, which AWS bills by the hour. Requires the extra `rekognition`."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ class CloudModel:
     """A version of a Custom Labels model.
 
     Args:
-        project_version_arn: of the model.
+        project_version_arn: ARN of the model version.
 
     Raises:
         InputError: the ARN is not that of a Custom Labels model version, or boto3 cannot be set up.
@@ -38,7 +38,7 @@ class CloudModel:
             self._client: Any = boto3.session.Session().client("rekognition", region_name=region, config=config)
 
     def state(self) -> str:
-        """Return its `Status`, such as `RUNNING` or `STOPPED`.
+        """Return the `Status` of the model version, such as `RUNNING` or `STOPPED`.
 
         Raises:
             BeeagentError: the service does not return it.
@@ -58,10 +58,10 @@ class CloudModel:
         raise BeeagentError(f"Rekognition has no version {self._version} of project {self._project}: check the ARN")
 
     def start(self, units: int) -> None:
-        """Request its start, which takes minutes.
+        """Request the start of the model, which takes minutes.
 
         Args:
-            units: inference units, 1 or more; each is billed by the hour.
+            units: number of inference units, 1 or more; each is billed by the hour.
 
         Raises:
             BeeagentError: the service rejects the request.
@@ -69,14 +69,14 @@ class CloudModel:
         self._call(self._client.start_project_version, ProjectVersionArn=self._arn, MinInferenceUnits=units)
 
     def stop(self) -> None:
-        """Request its stop, which takes minutes.
+        """Request the stop of the model, which takes minutes.
 
         Raises:
             BeeagentError: the service rejects the request.
         """
         self._call(self._client.stop_project_version, ProjectVersionArn=self._arn)
 
-    def _call(self, operation: Callable[..., Any], **members: object) -> Any:  # noqa: ANN401 - boto3's own
+    def _call(self, operation: Callable[..., Any], **members: object) -> Any:  # noqa: ANN401 - boto3 is untyped
         try:
             return operation(**members)
         except (ClientError, BotoCoreError) as error:
@@ -85,12 +85,12 @@ class CloudModel:
 
 @dataclass(frozen=True, slots=True)
 class ModelLifecycle:
-    """Starts or stops a model, waits until that is done, and reports the progress.
+    """Starts or stops a model, waits for completion, and reports the progress.
 
     Attributes:
         model: the model.
         report: called with each line, without line break.
-        interrupted: set when the user wants to leave, as at Ctrl-C.
+        interrupted: event set when the user interrupts, as by Ctrl-C.
         poll_interval_s: seconds between two queries of the model's state.
     """
 
@@ -101,32 +101,34 @@ class ModelLifecycle:
     poll_interval_s: float = 10.0
 
     def start(self, units: int) -> None:
-        """Start the model unless it runs, and wait until it does or `interrupted` is set.
+        """Start the model unless it is running, and wait until it is running or `interrupted` is set.
 
         Raises:
-            BeeagentError: it does not start.
+            BeeagentError: the model does not start.
         """
         if self.model.state() not in {"RUNNING", "STARTING"}:
             self.model.start(units)
-        began, before = time.monotonic(), ""
+        started, before = time.monotonic(), ""
         while (state := self.model.state()) != "RUNNING":
-            # Right after the request the service may still return the previous state.
+            # Right after the request, the service may still return the previous state.
             if state == "FAILED" or (state in _NOT_BILLED and before == "STARTING"):
-                raise BeeagentError(f"the cloud model is {state} and does not start: the AWS console says why")
+                raise BeeagentError(
+                    f"the cloud model is {state} and does not start: see the AWS console for the reason"
+                )
             if state != before:
                 self.report(f"it is {state}; this takes minutes")
             before = state
             if self.interrupted.wait(self.poll_interval_s):
                 return
-        self.report(f"it is RUNNING, after {time.monotonic() - began:.0f} s")
+        self.report(f"it is RUNNING, after {time.monotonic() - started:.0f} s")
 
     def wait(self, seconds: float) -> None:
-        """Wait for that time, or until `interrupted` is set or the model no longer runs."""
+        """Wait for a time, or until `interrupted` is set or the model is no longer running."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0 and not self.interrupted.wait(min(left, self.poll_interval_s)):
             try:
                 state = self.model.state()
-            except BeeagentError as error:  # what counts is the stop at the end, not this query
+            except BeeagentError as error:  # not fatal: only the final stop matters
                 self.report(f"its state is not available: {error}")
                 continue
             if state == "STOPPING" or state in _NOT_BILLED:
@@ -134,12 +136,12 @@ class ModelLifecycle:
                 return
 
     def stop(self) -> None:
-        """Stop the model, even while it is starting, and wait until it is stopped; `interrupted` does not end this.
+        """Stop the model, even while it is starting, and wait until it is stopped, even if `interrupted` is set.
 
         Raises:
-            BeeagentError: it may still run.
+            BeeagentError: the model may still be running.
         """
-        pause = threading.Event()  # never set: this must be completed even when interrupted
+        pause = threading.Event()  # never set: an interruption must not end the wait
         before, failures = "", 0
         while True:
             try:

@@ -1,4 +1,4 @@
-"""Calls an Amazon Rekognition Custom Labels model. Needs the extra `rekognition`, which installs boto3."""
+"""The client of an Amazon Rekognition Custom Labels model. Requires the extra `rekognition`, which installs boto3."""
 
 import logging
 import re
@@ -21,14 +21,14 @@ from beeagent.detection import Detections
 from beeagent.errors import InputError, validation_problems
 from beeagent.settings import RekognitionSettings
 
-# As `ProjectVersionArn` in botocore's model of Rekognition (2016-06-27).
+# The pattern of `ProjectVersionArn` in botocore's model of Rekognition (2016-06-27).
 _ARN = re.compile(
     r"arn:[a-z\d-]+:rekognition:([a-z\d-]+):\d{12}:project/[a-zA-Z0-9_.\-]{1,255}/version/[a-zA-Z0-9_.\-]{1,255}/[0-9]+"
 )
 
 
-# Of DetectCustomLabels, https://docs.aws.amazon.com/rekognition/latest/APIReference/API_DetectCustomLabels.html, and of
-# every service, https://docs.aws.amazon.com/rekognition/latest/APIReference/CommonErrors.html
+# Error codes of DetectCustomLabels, https://docs.aws.amazon.com/rekognition/latest/APIReference/API_DetectCustomLabels.html,
+# and of all services, https://docs.aws.amazon.com/rekognition/latest/APIReference/CommonErrors.html
 _CODES: Final[dict[FailureReason, str]] = {
     "credentials": "AccessDeniedException ExpiredTokenException IncompleteSignature InvalidSignatureException "
     "MissingAuthenticationToken MissingAuthenticationTokenException NotAuthorized OptInRequired RequestExpired "
@@ -40,7 +40,7 @@ _CODES: Final[dict[FailureReason, str]] = {
     "timeout": "InternalFailure InternalServerError ServiceUnavailable",
 }
 _REASON_BY_CODE: Final = {code: reason for reason, codes in _CODES.items() for code in codes.split()}
-# About one image, not about the service.
+# Errors of one image, not of the service.
 _IMAGE_ERRORS: Final = frozenset({"ImageTooLargeException", "InvalidImageFormatException"})
 _CREDENTIAL_ERRORS: Final = (
     exceptions.CredentialRetrievalError, exceptions.NoAuthTokenError, exceptions.NoCredentialsError,
@@ -49,29 +49,29 @@ _CREDENTIAL_ERRORS: Final = (
 
 
 class RekognitionClient:
-    """Sends frames to the cloud model. Safe from any thread.
+    """Sends frames to the cloud model. Thread-safe.
 
-    Credentials come from boto3's default chain: environment, shared files, a container's endpoint such as Greengrass's
-    Token Exchange Service, the instance. botocore renews those that expire, minutes before. Each call is one request:
-    boto3's own retries are off, as the budget counts calls.
+    Credentials are from boto3's default chain: environment, shared files, a container's endpoint such as Greengrass's
+    Token Exchange Service, the instance. botocore renews expiring ones minutes before. Each call is one request:
+    boto3's retries are disabled, since the budget counts calls.
     """
 
     def __init__(self, settings: RekognitionSettings, *, endpoint_url: str | None = None) -> None:
-        """Set up; nothing is sent, and no credentials are looked up yet.
+        """Prepare the client, without a request or a search for credentials.
 
         Args:
-            settings: which cloud model to call, and how.
-            endpoint_url: used in place of Rekognition's own; None for boto3's default, which honours
+            settings: the cloud model and the options of its calls.
+            endpoint_url: endpoint in place of Rekognition's; None for boto3's default, which uses
                 `AWS_ENDPOINT_URL_REKOGNITION`.
 
         Raises:
-            InputError: the ARN is not that of a Custom Labels model version, or boto3 cannot be set up, as with a
-                damaged AWS configuration file.
+            InputError: the ARN is not that of a Custom Labels model version, or boto3 cannot be set up, for example
+                because of a damaged AWS configuration file.
         """
         self._settings = settings
         self._region = model_region(settings.project_version_arn or "")
         self._endpoint_url = endpoint_url
-        # At debug level, botocore logs the headers that it signs, the session token included.
+        # At debug level, botocore logs the signed headers, including the session token.
         for name in ("boto3", "botocore", "urllib3"):
             logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger(name).level))
         self._lock = threading.Lock()
@@ -84,11 +84,11 @@ class RekognitionClient:
         """Return the cloud model's detections in a frame; blocks until it responds.
 
         Args:
-            frame: sent as a JPEG.
-            labels: of the edge model's classes.
+            frame: frame, which is sent as a JPEG.
+            labels: labels of the edge model's classes.
 
         Raises:
-            CloudDetectionError: there is no result, and why.
+            CloudDetectionError: there is no result.
         """
         settings = self._settings
         client = self._connected_client()
@@ -101,7 +101,7 @@ class RekognitionClient:
             )
         except (ClientError, BotoCoreError) as error:
             raise cloud_error(error) from None
-        except Exception as error:  # noqa: BLE001 - on malformed responses, botocore's parsers raise anything
+        except Exception as error:  # noqa: BLE001 - botocore's parsers raise various exceptions
             raise CloudDetectionError("refused", f"botocore failed ({type(error).__name__})") from None
         return parse_response(response, labels=labels, names=settings.labels)
 
@@ -114,8 +114,8 @@ class RekognitionClient:
     def _connected_client(self) -> Any:  # noqa: ANN401 - boto3 creates its classes at run time
         """Return a client with valid credentials.
 
-        A client renews the credentials that its session found, but never looks for others. So none is created before
-        there are some: a device may start before the service that provides them.
+        A client renews the credentials of its session, but never searches for others. So it is created only when there
+        are credentials: a device may start before the service that provides them.
         """
         with self._lock:
             try:
@@ -126,7 +126,7 @@ class RekognitionClient:
                         self._client = self._new_client(session)
                 if self._client is not None:
                     self._credentials.get_frozen_credentials()  # renews them if necessary
-            except Exception as error:  # noqa: BLE001 - providers raise anything, such as RuntimeError
+            except Exception as error:  # noqa: BLE001 - providers raise various exceptions, such as RuntimeError
                 raise CloudDetectionError(
                     "credentials", f"AWS credentials cannot be loaded or renewed ({type(error).__name__})"
                 ) from None
@@ -136,7 +136,7 @@ class RekognitionClient:
 
     def _new_session(self) -> boto3.session.Session:
         core = botocore.session.get_session()
-        _ = core.full_config  # parsed here, so that a damaged file is found
+        _ = core.full_config  # parses it, to detect a damaged file
         return boto3.session.Session(botocore_session=core)
 
     def _new_client(self, session: boto3.session.Session) -> Any:  # noqa: ANN401 - boto3 creates its classes at run time
@@ -154,20 +154,20 @@ def model_region(project_version_arn: str) -> str:
     """Return the region in the ARN of a Custom Labels model version.
 
     Raises:
-        InputError: it is not such an ARN.
+        InputError: the text is not such an ARN.
     """
-    found = _ARN.fullmatch(project_version_arn)
-    if found is None:
+    match = _ARN.fullmatch(project_version_arn)
+    if match is None:
         raise InputError(
             f"rekognition_project_version_arn is {project_version_arn!r}: give the ARN of a Custom Labels "
             "model version, arn:aws:rekognition:REGION:ACCOUNT:project/NAME/version/VERSION/NUMBER"
         )
-    return found[1]
+    return match[1]
 
 
 @contextmanager
 def setup_errors() -> Iterator[None]:
-    """Raise InputError where boto3 cannot be set up; it names the error only, as the values in it may be secret."""
+    """Convert errors of boto3's setup to InputError, without their messages, which may contain secrets."""
     try:
         yield
     except (BotoCoreError, ValueError) as error:
@@ -179,8 +179,8 @@ def setup_errors() -> Iterator[None]:
 def cloud_error(error: ClientError | BotoCoreError) -> CloudDetectionError:
     """Classify an error of boto3.
 
-    The result names the error and the missing permission, but does not quote the service's message: where a signature
-    does not match, that contains what was signed, the session token included.
+    The result contains the name of the error and the missing permission, but not the service's message: if a signature
+    does not match, that contains the signed data, including the session token.
     """
     if isinstance(error, ClientError):
         return _service_error(error.response, error.operation_name)
@@ -192,7 +192,7 @@ def cloud_error(error: ClientError | BotoCoreError) -> CloudDetectionError:
     return CloudDetectionError("refused", f"the call could not be made, or its response not be read ({name})")
 
 
-def _service_error(response: Any, operation: str) -> CloudDetectionError:  # noqa: ANN401 - as botocore parsed it
+def _service_error(response: Any, operation: str) -> CloudDetectionError:  # noqa: ANN401 - botocore is untyped
     code = str(response.get("Error", {}).get("Code", ""))[:100]
     meta = response.get("ResponseMetadata", {})
     status = int(meta.get("HTTPStatusCode", 0))
@@ -209,13 +209,13 @@ def _service_error(response: Any, operation: str) -> CloudDetectionError:  # noq
 
 
 def _seconds(retry_after: object) -> float | None:
-    """Parse the header in seconds; its other form, a date, would need two clocks that agree."""
+    """Parse a Retry-After header in seconds; a date is ignored, since it would require synchronised clocks."""
     text = str(retry_after).strip()
     return float(text) if text.isascii() and text.isdigit() else None
 
 
 class _Lenient(BaseModel):
-    # The service may add members, but those below must be there, and be finite numbers.
+    # The service may add members, but the following are required, and numbers must be finite.
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
 
@@ -241,15 +241,15 @@ class _Response(_Lenient):
 
 
 def parse_response(response: Any, *, labels: tuple[str, ...], names: Mapping[str, str]) -> Detections:  # noqa: ANN401 - any JSON
-    """Return the detections of a response of DetectCustomLabels, strongest first.
+    """Return the detections in a response of DetectCustomLabels, by descending confidence.
 
-    Boxes are clipped to the frame. Labels of the image as a whole, which have no box, are ignored.
+    Boxes are clipped to the frame. Labels of the whole image, which have no box, are ignored.
 
     Args:
-        response: as parsed from JSON.
-        labels: of the edge model's classes; they come first in those of the result.
-        names: our label for each label of the cloud model; an empty one omits its detections. Labels that are not in
-            it stay as they are.
+        response: response, parsed from JSON.
+        labels: labels of the edge model's classes, which are the first labels of the result.
+        names: mapping from labels of the cloud model to labels of the result; an empty label omits its detections.
+            Labels that are not in the mapping are unchanged.
 
     Raises:
         CloudDetectionError: the response is malformed.
@@ -263,12 +263,12 @@ def parse_response(response: Any, *, labels: tuple[str, ...], names: Mapping[str
         for label in parsed.custom_labels
         if label.geometry is not None and label.geometry.box is not None
     ]
-    found = sorted((each for each in boxed if each[0]), key=lambda each: -each[1])
-    known = tuple(dict.fromkeys([*labels, *(name for name, _, _ in found)]))
-    edges = [[box.left, box.top, box.left + box.width, box.top + box.height] for _, _, box in found]
+    objects = sorted((entry for entry in boxed if entry[0]), key=lambda entry: -entry[1])
+    known = tuple(dict.fromkeys([*labels, *(name for name, _, _ in objects)]))
+    edges = [[box.left, box.top, box.left + box.width, box.top + box.height] for _, _, box in objects]
     return Detections(
         boxes=np.clip(np.array(edges, np.float64).reshape(-1, 4), 0, 1).astype(np.float32),
-        confidences=np.array([confidence / 100 for _, confidence, _ in found], np.float32),
-        class_ids=np.array([known.index(name) for name, _, _ in found], np.int64),
+        confidences=np.array([confidence / 100 for _, confidence, _ in objects], np.float32),
+        class_ids=np.array([known.index(name) for name, _, _ in objects], np.int64),
         labels=known,
     )

@@ -1,4 +1,4 @@
-"""Requests second opinions on unsure frames beside the pipeline: each frame gets exactly one result, in time."""
+"""Second opinions on unsure frames, concurrent with the pipeline: exactly one result for each frame, in time."""
 
 import logging
 import threading
@@ -17,19 +17,19 @@ from beeagent.detection import Detections, iou
 
 _LOG: Final = logging.getLogger(__name__)
 
-_COLLECT_WITHIN_S: Final = 0.5  # how long `stop` waits for a frame that is being collected
+_COLLECT_WITHIN_S: Final = 0.5  # time limit of `stop` for a frame that is being collected
 _MAX_RECENT_CALLS: Final = 16  # calls whose results are reused for duplicate frames
-_SAME_BOX_IOU: Final = 0.8  # a box that jitters by a pixel or two in twenty stays above
+_SAME_BOX_IOU: Final = 0.8  # exceeded by a box of 20 pixels that jitters by one or two
 
 
 class CloudDetector(Protocol):
-    """Detects objects in the cloud: `RekognitionClient`, or a test's substitute."""
+    """Detects objects in the cloud: `RekognitionClient`, or a fake in a test."""
 
     def detect(self, frame: Frame, labels: tuple[str, ...]) -> Detections:
         """Return the detections of the cloud model; `labels` are the edge model's classes.
 
         Raises:
-            CloudDetectionError: there is no result, and why.
+            CloudDetectionError: there is no result.
         """
 
 
@@ -38,8 +38,8 @@ class EdgeResult:
     """The edge model's result for a frame.
 
     Attributes:
-        detections: all detections, down to the low end of the uncertainty range, strongest first.
-        above_threshold: how many of them, the strongest, count as detected.
+        detections: all detections down to the low end of the uncertainty range, by descending confidence.
+        above_threshold: number of detections at or above the threshold.
         model: identity of the edge model, such as `bees-lite0@3f9c21d0`.
     """
 
@@ -50,12 +50,12 @@ class EdgeResult:
 
 @dataclass(frozen=True, slots=True)
 class CloudResult:
-    """What to publish for a frame.
+    """The final result for a frame.
 
     Attributes:
-        decided_by: `cloud`, or `edge-degraded` where the cloud model has no result.
-        detections: the cloud model's, or those of the edge model.
-        reason: why there is no result of the cloud model; None with `cloud`.
+        decided_by: `cloud`, or `edge-degraded` if the cloud model has no result.
+        detections: detections of the cloud model, or of the edge model.
+        reason: reason for the missing result of the cloud model; None with `cloud`.
     """
 
     decided_by: Literal["cloud", "edge-degraded"]
@@ -68,12 +68,12 @@ class SecondOpinionCounts:
     """Counts of frames since the start.
 
     Attributes:
-        asked: all frames for which a second opinion was requested.
-        cloud: those with a result of the cloud model.
-        degraded: those without, by reason.
+        asked: frames for which a second opinion was requested.
+        cloud: frames with a result of the cloud model.
+        degraded: frames without one, by reason.
         calls: calls of the cloud model.
         saved: duplicate frames that reused the call of another frame.
-        seen_running_s: seconds for which the cloud model was observed running; see `RunningTime`.
+        seen_running_s: observed running time of the cloud model in seconds; see `RunningTime`.
     """
 
     asked: int
@@ -94,14 +94,14 @@ class _Request:
     resolved: bool = False
 
     def __post_init__(self) -> None:
-        self.future.set_running_or_notify_cancel()  # cannot be cancelled: a frame always gets its result
+        self.future.set_running_or_notify_cancel()  # cannot be cancelled: every frame has a result
 
 
 @dataclass(slots=True)
 class _Call:
-    """One call of the cloud model, and the frames that its result is for."""
+    """One call of the cloud model, and the frames that share its result."""
 
-    frame: Frame | None  # None once the call is made: pixels are large
+    frame: Frame | None  # None after the call, to free its memory
     captured_ns: int
     edge: EdgeResult
     requests: list[_Request] = field(default_factory=list)
@@ -109,16 +109,16 @@ class _Call:
 
 
 class SecondOpinion:
-    """Some threads that call the cloud model, and one that watches the deadlines.
+    """Worker threads that call the cloud model, and a thread that watches the deadlines.
 
-    `submit` never blocks. A frame's future gets its result on one of these threads, in any order: when the cloud model
-    responds, when it is known to fail, or at the latest after `timeout`, whatever the service does. A duplicate of a
-    recent frame shares that frame's call, also while it is in progress.
+    `submit` never blocks. A frame's future is resolved on one of these threads, in any order: when the cloud model
+    responds or the call fails, and after `timeout` at the latest. A duplicate of a recent frame shares that frame's
+    call, also while it is in progress.
 
-    A result that arrives after its frame's timeout is not used for that frame, but for later duplicates.
+    A result that arrives after its frame's time-out is used only for later duplicates.
     """
 
-    def __init__(  # noqa: PLR0913 - each a limit of its own
+    def __init__(  # noqa: PLR0913 - keywords
         self,
         detector: CloudDetector,
         guard: CallGuard,
@@ -129,17 +129,17 @@ class SecondOpinion:
         same_for: float = 10.0,
         collect: Callable[[Frame, EdgeResult, Detections], None] | None = None,
     ) -> None:
-        """Set up; nothing runs before `start`.
+        """Prepare the threads, which `start` starts.
 
         Args:
             detector: the cloud model.
-            guard: makes every call.
-            workers: concurrent calls, 1 or more.
-            queue: frames that may wait for a worker, 1 or more. Each holds its pixels.
-            timeout: seconds from `submit` until a frame goes without a result of the cloud model, above 0.
+            guard: guard of the calls.
+            workers: number of concurrent calls, 1 or more.
+            queue: maximum number of frames that wait for a worker, 1 or more. Each keeps its pixels in memory.
+            timeout: seconds from `submit` until a frame is resolved without the cloud model, above 0.
             same_for: seconds for which a result is reused for duplicate frames; 0 for never.
-            collect: called with each frame that has a result of the cloud model, and both models' detections, on one
-                of the worker threads after the future is resolved; must not raise.
+            collect: called with each frame that has a result of the cloud model, and both models' detections, on a
+                worker thread after the future is resolved; must not raise.
         """
         self._detector = detector
         self._guard = guard
@@ -147,7 +147,7 @@ class SecondOpinion:
         self._timeout = timeout
         self._same_ns = int(same_for * 1e9)
         self._collect = collect
-        # Everything below is guarded by `_changed`, which is never held for long; futures are resolved outside of it.
+        # The following are guarded by `_changed`, which is held only briefly; futures are resolved outside of it.
         self._changed = threading.Condition()
         self._queue: deque[_Call] = deque()
         self._recent: deque[_Call] = deque(maxlen=_MAX_RECENT_CALLS)
@@ -166,18 +166,18 @@ class SecondOpinion:
             thread.start()
 
     def drain(self, *, timeout: float) -> bool:
-        """Wait up to `timeout` seconds until every frame has its result; return whether that is so.
+        """Wait up to `timeout` seconds until every frame has its result; return False if one has none.
 
-        The callbacks of the futures, where they were added before the result, have then returned too.
+        Callbacks that were added to the futures before the result have then returned too.
         """
         with self._changed:
             return self._changed.wait_for(lambda: self._resolved == self._asked, timeout)
 
     def stop(self) -> None:
-        """Resolve the frames that still wait without the cloud model.
+        """Resolve the waiting frames without the cloud model.
 
-        On return, every frame has its result, and its future's callbacks have returned; frames submitted later get
-        their result at once. Must not be called from a callback.
+        On return, every frame has its result, and its future's callbacks have returned; frames submitted later are
+        resolved at once. Must not be called from a callback.
         """
         with self._changed:
             self._stopped = True
@@ -204,10 +204,10 @@ class SecondOpinion:
         """Request a second opinion on a frame.
 
         Args:
-            frame: its pixels are kept until the call is made.
-            detections: of the edge model, down to the low end of the uncertainty range; returned where the cloud model
-                has no result.
-            above_threshold: see `EdgeResult`; None for all detections. This and `model` are for `collect` alone.
+            frame: the frame, which is kept in memory until the call is made.
+            detections: detections of the edge model down to the low end of the uncertainty range, which are the result
+                if the cloud model has none.
+            above_threshold: see `EdgeResult`; None for all detections. Used only by `collect`, like `model`.
             model: identity of the edge model.
         """
         request = _Request(detections, time.monotonic() + self._timeout)
@@ -254,7 +254,7 @@ class SecondOpinion:
                 frame, call.frame = call.frame, None
                 expired = all(request.resolved for request in call.requests)
             outcome: Detections | CloudDetectionError
-            if expired or frame is None:  # no frame waits for it any more: not worth its price
+            if expired or frame is None:  # no frame waits for the result: save the cost
                 outcome = CloudDetectionError("timeout", "the timeout passed before the call was made")
             else:
                 outcome = self._detect(frame, call.edge.detections.labels)
@@ -281,7 +281,7 @@ class SecondOpinion:
             return self._guard.call(detect)
         except CloudDetectionError as error:
             return error
-        except Exception:  # noqa: BLE001 - no defect may leave a frame without its result, nor end the worker
+        except Exception:  # noqa: BLE001 - every frame needs a result, and the worker must continue
             _LOG.exception("second opinion: unexpected failure")
             return CloudDetectionError("refused", "unexpected failure")
 
@@ -289,7 +289,7 @@ class SecondOpinion:
         try:
             if self._collect is not None:
                 self._collect(frame, edge, cloud)
-        except Exception:  # noqa: BLE001 - no defect may end the worker
+        except Exception:  # noqa: BLE001 - the worker must continue
             _LOG.exception("second opinion: a frame could not be collected")
         finally:
             with self._changed:
@@ -324,16 +324,16 @@ class SecondOpinion:
                 self._cloud += 1
             else:
                 self._degraded[result.reason] += 1
-        request.future.set_result(result)  # and run its callbacks, which count as part of it
+        request.future.set_result(result)  # runs its callbacks
         with self._changed:
             self._resolved += 1
             self._changed.notify_all()
 
 
 def is_same_scene(one: Detections, other: Detections) -> bool:
-    """Return whether two frames show the same scene: each box has its match of the same class, none is left over.
+    """Return True if two frames show the same scene: each box matches exactly one box of the same class.
 
-    Every detection counts, above the threshold or not, since the result for one frame is reused for all of the other.
+    All detections are compared, also those below the threshold, since the result of one frame is reused for the other.
     """
     if len(one) != len(other) or one.labels != other.labels:
         return False

@@ -1,7 +1,7 @@
-"""From a frame's pixels to `Detections`: the model bundle, the TFLite detector and its transforms.
+"""Object detection: model bundles, the TFLite detector, tiles and regions.
 
-Nothing here knows of brokers or messages. The names in `__all__` are imported on first use, since most of their modules
-import OpenCV.
+This package does not depend on messages or transports. The names in `__all__` are imported on first use, since most of
+their modules import OpenCV.
 """
 
 from typing import TYPE_CHECKING
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from beeagent.detection.tiling import NO_TILES, Region, Tiling, parse_tiling, resolve_tiling
     from beeagent.detection.transforms import Fit, InputTransform, input_transform, letterbox, padding_value
     from beeagent.detection.uncertainty import UncertaintyRange, uncertainty_range
-else:  # a type checker would accept any name
+else:  # `__getattr__` would make a type checker accept any name
     __getattr__ = lazy_exports(
         __name__,
         {

@@ -1,4 +1,4 @@
-"""Advice on which model fits a camera and this machine, from a measurement on some frames of the camera."""
+"""Recommend a model for a camera and this machine, from measurements on some frames of the camera."""
 
 import math
 import statistics
@@ -17,12 +17,12 @@ from beeagent.detection.tiling import Tiling, frame_regions, resolve_tiling
 from beeagent.detection.transforms import input_transform
 
 _SMALL, _LARGE_ENOUGH = 16.0, 24.0
-"""Median sizes of the bees in pixels of the model's input: below the first, few are detected; from the second on, a
-larger input is not worth its time.
+"""Median sizes of the bees in pixels of the model's input. Below the first, few are detected; from the second on, a
+larger input does not justify its longer inference.
 
 A size is the square root of the box's area. AP50 of bees-lite0 0.3.0 by size: 0.19 for bees of 8 to 16 pixels at hive
-entrances, 0.62 for 16 to 32, 0.77 for 32 to 96; 0.48, 0.76 and 0.65 in close-ups. So below 16, more pixels help much;
-from 16 to 32, not everywhere. With a median of 24, few of a camera's bees are below 16.
+entrances, 0.62 for 16 to 32, 0.77 for 32 to 96; 0.48, 0.76 and 0.65 in close-ups. So more pixels help much below 16,
+and only at entrances from 16 to 32. With a median of 24, few of a camera's bees are below 16.
 """
 _MEASURE_S = 0.4
 _MIN_INFERENCES = 3
@@ -30,13 +30,13 @@ _MIN_INFERENCES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelMeasurement:
-    """A model as measured on frames of a camera.
+    """Measurement of a model on frames of a camera.
 
     Attributes:
-        name: of the model.
-        input_size: width and height of its input in pixels.
-        bee_size: median size of the bees in pixels of its input; None if no bee was detected.
-        frame_rate: frames per second that it can process on this machine.
+        name: name of the model.
+        input_size: width and height of the model's input in pixels.
+        bee_size: median size of the bees in pixels of the model's input; None if no bee was detected.
+        frame_rate: maximum number of frames per second on this machine.
     """
 
     name: str
@@ -47,11 +47,11 @@ class ModelMeasurement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelAdvice:
-    """Which model to take.
+    """The recommended model.
 
     Attributes:
-        model: its name; None as long as the size of the bees is not known.
-        text: the advice and its reasons, in one line.
+        model: name of the model; None if the size of the bees is unknown.
+        text: the recommendation and its reasons, in one line.
     """
 
     model: str | None
@@ -59,14 +59,15 @@ class ModelAdvice:
 
 
 def advise(models: Sequence[ModelMeasurement], *, current: str, wanted_rate: float | None) -> ModelAdvice:
-    """Recommend the fastest model to which the bees are large enough, if it keeps up.
+    """Recommend the fastest model for which the bees are large enough, if it reaches the wanted rate.
 
-    Of those that keep up, else, the one with the largest bees. If none does, each drops frames, the fastest the fewest.
+    If it does not, recommend the model with the largest bees among those that reach the rate. If none does, recommend
+    the fastest, which drops the fewest frames.
 
     Args:
-        models: the installed models, at least one; the size of the bees is known of all or of none.
+        models: the installed models, at least one; `bee_size` is None for all or for none.
         current: name of the configured model.
-        wanted_rate: frames per second to process; None if frames wait, as those of a file do.
+        wanted_rate: frames per second to process; None if frames are never dropped, as those of a file.
     """
     by_speed = sorted(models, key=lambda model: -model.frame_rate)
     if any(model.bee_size is None for model in models):
@@ -106,35 +107,35 @@ def measure_models(
 ) -> list[ModelMeasurement]:
     """Measure models on frames of a camera, each for a fraction of a second.
 
-    The sizes are those of the detections of the configured model or, if it detects nothing, of another.
+    The sizes of bees are from the detections of the configured model or, if it detects nothing, of the next one.
 
     Args:
-        bundles: the models by name; one without manifest is left out.
+        bundles: the models by name; those without a manifest are skipped.
         frames: BGR, uint8, shape (height, width, 3); of any sizes, at least one.
         current: name of the configured model.
-        options: how to run them; but for the tiling.
-        tiles: see `Detector.load`; None for what each bundle recommends.
+        options: options of the detectors; the tiling is ignored.
+        tiles: see `Detector.load`; None for the tiles that each bundle recommends.
 
     Raises:
         InputError: a model cannot be used.
         BeeagentError: there is no working TFLite runtime.
     """
     measured: list[tuple[str, InputSpec, Tiling, float]] = []
-    found: list[Detections] = []
-    for name, bundle in sorted(bundles.items(), key=lambda named: named[0] != current):
+    sample: list[Detections] = []
+    for name, bundle in sorted(bundles.items(), key=lambda item: item[0] != current):
         if bundle.input is None:
             continue
         tiling = resolve_tiling(tiles, bundle)
         detector = Detector(bundle, replace(options, tiling=tiling))
         detections, rate = _detect(detector, frames)
         measured.append((name, bundle.input, tiling, rate))
-        if not any(map(len, found)):
-            found = detections
+        if not any(map(len, sample)):
+            sample = detections
     return [
         ModelMeasurement(
             name=name,
             input_size=(spec.width, spec.height),
-            bee_size=_median_size(found, frames, spec, tiling),
+            bee_size=_median_size(sample, frames, spec, tiling),
             frame_rate=rate,
         )
         for name, spec, tiling, rate in measured
@@ -142,19 +143,19 @@ def measure_models(
 
 
 def _detect(detector: Detector, frames: Sequence[NDArray[np.uint8]]) -> tuple[list[Detections], float]:
-    """Return the detections of the first frames, as many as there was time for, and the frames per second."""
-    found: list[Detections] = []
-    began = time.perf_counter()
-    while (spent := time.perf_counter() - began) < _MEASURE_S or len(found) < _MIN_INFERENCES:
-        found.append(detector.detect(frames[len(found) % len(frames)]))
-    return found[: len(frames)], len(found) / spent
+    """Process frames for `_MEASURE_S`; return the detections, and the frames per second."""
+    results: list[Detections] = []
+    started = time.perf_counter()
+    while (elapsed := time.perf_counter() - started) < _MEASURE_S or len(results) < _MIN_INFERENCES:
+        results.append(detector.detect(frames[len(results) % len(frames)]))
+    return results[: len(frames)], len(results) / elapsed
 
 
 def _median_size(
-    found: Sequence[Detections], frames: Sequence[NDArray[np.uint8]], spec: InputSpec, tiling: Tiling
+    results: Sequence[Detections], frames: Sequence[NDArray[np.uint8]], spec: InputSpec, tiling: Tiling
 ) -> float | None:
     sizes: list[float] = []
-    for detections, pixels in zip(found, frames, strict=False):
+    for detections, pixels in zip(results, frames, strict=False):
         frame = (int(pixels.shape[1]), int(pixels.shape[0]))
         scale = input_scale(frame, spec, tiling)
         sizes.extend(math.sqrt(area) * scale for area in box_areas(detections.xyxy(frame)).tolist())
@@ -162,10 +163,10 @@ def _median_size(
 
 
 def size_advice(bee_size: float | None) -> str | None:
-    """Return what to do about the size of the bees, in one line; None as long as it is not known.
+    """Return advice on the size of the bees, in one line; None if it is unknown.
 
     Args:
-        bee_size: their median size in pixels of the model's input.
+        bee_size: median size of the bees in pixels of the model's input.
     """
     if bee_size is None:
         return None
@@ -182,7 +183,7 @@ def size_advice(bee_size: float | None) -> str | None:
 
 
 def input_scale(frame: tuple[int, int], spec: InputSpec, tiling: Tiling) -> float:
-    """Return the pixels of the input per pixel of the frame, or of its tiles: the mean of both directions.
+    """Return the pixels of the model's input per pixel of the frame, or of its tiles: the mean of both directions.
 
     Args:
         frame: width and height of the frame in pixels.
@@ -207,5 +208,5 @@ def _size(model: ModelMeasurement) -> float:
 
 
 def _rate(model: ModelMeasurement) -> str:
-    """Return the frames per second, rounded down: as a limit, the model keeps it."""
+    """Return the frames per second, rounded down, so that the model keeps up with it as a limit."""
     return f"{math.floor(model.frame_rate * 10) / 10:g}" if model.frame_rate < 10 else str(math.floor(model.frame_rate))

@@ -1,8 +1,8 @@
-"""Areas and overlap of boxes: the one definition, by which all else compares boxes.
+"""Areas and overlap of boxes.
 
 Boxes are float32 or float64 arrays of shape (..., 4): left, top, right, bottom, in any unit. The leading dimensions of
-two arrays are broadcast, so that `iou(first[:, None], second)` compares n boxes with m, and `iou(first, second)` each
-of n boxes with its counterpart.
+two arrays are broadcast: `iou(first[:, None], second)` compares n boxes with m, `iou(first, second)` compares them
+pairwise.
 """
 
 from typing import TypeVar
@@ -20,7 +20,7 @@ def box_areas(boxes: NDArray[_Float]) -> NDArray[_Float]:
 
 
 def intersection_areas(first: NDArray[_Float], second: NDArray[_Float]) -> NDArray[_Float]:
-    """Return the area that both boxes cover, in the broadcast shape."""
+    """Return the area of the intersection of two boxes, in the broadcast shape."""
     corner = np.maximum(first[..., :2], second[..., :2])
     sides = np.maximum(np.minimum(first[..., 2:], second[..., 2:]) - corner, 0)
     return np.asarray(sides[..., 0] * sides[..., 1], dtype=first.dtype)

@@ -40,11 +40,12 @@ class InputSpec(_Strict):
     """The model's image input.
 
     Attributes:
-        width: in pixels.
-        height: in pixels.
-        fit: how a frame is resized to it.
-        mean: subtracted from pixel values of 0 to 255, for a float32 or int8 input. A uint8 input takes them unchanged.
-        std: by which the difference is divided.
+        width: width in pixels.
+        height: height in pixels.
+        fit: method of resizing a frame to this size.
+        mean: value subtracted from the pixel values, 0 to 255, for a float32 or int8 input; a uint8 input takes them
+            unchanged.
+        std: divisor of the difference.
     """
 
     width: int = Field(ge=1, le=8192)
@@ -55,14 +56,14 @@ class InputSpec(_Strict):
 
 
 class Threshold(_Strict):
-    """The confidence from which a detection counts, and how it was chosen."""
+    """The minimum confidence of a detection, and the method by which it was chosen."""
 
     value: Ratio
     chosen_by: str
 
 
 class Reliability(_Strict):
-    """How often detections of each confidence were right, at IoU 0.5.
+    """Number of correct detections at each confidence, at IoU 0.5.
 
     Of n bins of equal width from 0 to 1, bin i counts the confidences from i/n up to (i + 1)/n.
 
@@ -79,7 +80,7 @@ class Reliability(_Strict):
         if len(self.right) != len(self.detections) or any(
             right > number for right, number in zip(self.right, self.detections, strict=False)
         ):
-            raise ValueError("each bin of detections needs a number in right, of at most as many")
+            raise ValueError("right must have a number for each bin, at most that of its detections")
         return self
 
 
@@ -88,14 +89,15 @@ class Metrics(_Strict):
 
     Attributes:
         dataset: name of the dataset.
-        split: its use for the model, such as `validation`.
-        ap: mean over IoU 0.50 to 0.95; this and the next three are None for a dataset without any box.
-        ap50: at IoU 0.5.
-        precision: ratio of the detections that are right.
-        recall: ratio of the objects that were found.
+        split: split of the dataset, such as `validation`.
+        ap: average precision, mean over IoU 0.50 to 0.95; this and the next three are None for a dataset without any
+            box.
+        ap50: average precision at IoU 0.5.
+        precision: ratio of correct detections to all detections.
+        recall: ratio of detected objects to all objects.
         false_alarms_per_image: detections per image without any box; None if every image has one.
-        threshold: the confidence from which a detection counted.
-        reliability: how often each confidence was right, down to low ones; the uncertainty range is derived from it.
+        threshold: the minimum confidence of a detection.
+        reliability: number of correct detections at each confidence, from which the uncertainty range is derived.
     """
 
     dataset: str
@@ -114,16 +116,16 @@ class Manifest(_Strict):
 
     Attributes:
         schema_: format of this file, always `beeagent.bundle/1`; `schema` in JSON.
-        name: of the model, such as `bees-lite0`.
-        version: of the model.
+        name: name of the model, such as `bees-lite0`.
+        version: version of the model.
         licence: SPDX expression for the weights.
         files: SHA-256 of the bundle's other files, by name.
         input: the model's image input.
         labels: the classes, in the order of their ids.
         threshold: the default threshold.
         tiles: the recommended tiles, in the syntax of `--tiles`.
-        metrics: on each dataset.
-        provenance: how the model was made: command, commit, data, seed.
+        metrics: metrics of the model, one entry for each dataset.
+        provenance: origin of the model: command, commit, data, seed.
     """
 
     schema_: str = Field(default="beeagent.bundle/1", alias="schema", pattern=r"^beeagent\.bundle/1$")
@@ -141,17 +143,18 @@ class Manifest(_Strict):
 
 @dataclass(frozen=True, slots=True)
 class ModelBundle:
-    """A model with all that is needed to run it, verified and in memory.
+    """A model with its labels and input specification, verified and in memory.
 
     Attributes:
-        path: where it was loaded from, for messages.
-        name: of the model.
-        sha256: of the .tflite, in hexadecimal.
+        path: path of the folder or file, for messages.
+        name: name of the model.
+        sha256: SHA-256 of the .tflite, in hexadecimal.
         model: content of the .tflite.
         labels: the classes in the order of their ids.
-        input: how to feed its image input; None for a bare model, which is fed by the shape and type of its input.
-        threshold: the confidence from which a detection counts, 0 to 1.
-        manifest: the bundle's; None for a bare model.
+        input: specification of the image input; None for a bare model, whose frames are prepared by the shape and type
+            of its input tensor.
+        threshold: the minimum confidence of a detection, 0 to 1.
+        manifest: manifest of the bundle; None for a bare model.
     """
 
     path: Path
@@ -172,7 +175,7 @@ class ModelBundle:
         Args:
             model: a bundle folder or a .tflite file; if there is no such path, the name of a bundled model; None for
                 the default model.
-            labels: a text file with a label a line, for a bare model.
+            labels: a text file with one label per line, for a bare model.
 
         Raises:
             InputError: something is missing, unreadable, or does not match the manifest.
@@ -203,7 +206,7 @@ class ModelBundle:
 def bundled_models() -> dict[str, Path]:
     """Return the folder of each bundled model by its name, the default model first.
 
-    In an installed package they lie inside it; in a checkout that is installed in place, at the repository's top.
+    They are inside an installed package, or at the top of the repository in a checkout that is installed in place.
     """
     package = Path(__file__).resolve().parent.parent
     folders = (package / "bundles", package.parent.parent / "models")
@@ -239,20 +242,20 @@ def resolve_model(path: Path) -> Path:
 
 
 def read_labels(text: str, *, name: str) -> tuple[str, ...]:
-    """Parse a labels file: a label a line, or `id label` on every line.
+    """Parse a labels file: one label per line, or `id label` on every line.
 
-    Ids that are left out become `???`, the name that COCO label files use for ids without a class.
+    Missing ids get the label `???`, as in COCO label files.
 
     Args:
         text: content of the file.
-        name: of the file, for errors.
+        name: name of the file, for errors.
 
     Raises:
         InputError: there is no label, a line is empty or not text, or an id occurs twice.
     """
     lines = text.lstrip("\ufeff").rstrip().splitlines()
     if not lines:
-        raise InputError(f"the labels file {name} is empty: it needs one label a line")
+        raise InputError(f"the labels file {name} is empty: it needs one label per line")
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             raise InputError(f"the labels file {name} has no label in line {number}")
@@ -262,7 +265,7 @@ def read_labels(text: str, *, name: str) -> tuple[str, ...]:
     if all(numbered):
         by_id: dict[int, str] = {}
         for match in numbered:
-            if match is None:  # not after all()
+            if match is None:  # impossible after all(), but not for mypy
                 continue
             if int(match[1]) in by_id:
                 raise InputError(f"the labels file {name} has the id {int(match[1])} twice")
@@ -337,21 +340,21 @@ def _read_manifest(path: Path) -> Manifest:
 
 
 def _packed_labels(model: bytes, path: Path) -> tuple[str, ...] | None:
-    """Read the labels that TFLite metadata appends to the model in a ZIP archive, if there are any."""
+    """Return the labels from the ZIP archive that TFLite metadata appends to a model; None without any."""
     try:
         with zipfile.ZipFile(io.BytesIO(model)) as archive:
             names = [name for name in archive.namelist() if name.endswith(".txt")]
-            # The metadata name the labels file among several.
-            stated = label_file_name(model)
-            if stated is not None and stated in archive.namelist():
-                names = [stated]
+            # If there are several text files, the metadata name the one with the labels.
+            labels_name = label_file_name(model)
+            if labels_name is not None and labels_name in archive.namelist():
+                names = [labels_name]
             if len(names) != 1:
                 return None
-            # Not `read`: a few kilobytes may decompress to more than the memory holds.
+            # Not `archive.read`: a few kilobytes may decompress to more than fits in memory.
             with archive.open(names[0]) as packed:
                 content = packed.read(_MAX_PACKED_LABELS + 1)
     except Exception:  # noqa: BLE001 - on damaged archives, zipfile raises whatever its decoders do
-        # No archive, or one that cannot be unpacked: no labels.
+        # No archive, or a damaged one.
         return None
     if len(content) > _MAX_PACKED_LABELS:
         raise InputError(

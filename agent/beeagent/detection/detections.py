@@ -27,9 +27,9 @@ class Detection:
     """One detected object.
 
     Attributes:
-        label: name of its class.
-        confidence: 0 to 1.
-        box: in ratios of the frame.
+        label: name of the class.
+        confidence: score of the model, 0 to 1.
+        box: bounding box in ratios of the frame.
     """
 
     label: str
@@ -79,14 +79,14 @@ class Detections:
 
     def at_least(self, confidence: float) -> "Detections":
         """Return the detections of at least this confidence, 0 to 1."""
-        # In float32, the type of the confidences, as the detector compares.
+        # In float32, the type of the confidences, as in the detector.
         kept = int(np.count_nonzero(self.confidences >= np.float32(confidence)))
         return Detections(self.boxes[:kept], self.confidences[:kept], self.class_ids[:kept], self.labels)
 
     def counts(self) -> dict[str, int]:
-        """Return the number of detections by label, in the order of the labels, without labels that have none."""
+        """Return the number of detections by label, in the order of the labels, without zeros."""
         ids = self.class_ids.tolist()
-        return {self.labels[one]: ids.count(one) for one in sorted(set(ids))}
+        return {self.labels[class_id]: ids.count(class_id) for class_id in sorted(set(ids))}
 
     def xyxy(self, frame_size: tuple[int, int]) -> NDArray[np.float32]:
         """Return the boxes in pixels.
@@ -100,7 +100,7 @@ class Detections:
         return self.boxes * np.array(frame_size * 2, dtype=np.float32)
 
     def to_supervision(self, frame_size: tuple[int, int]) -> "supervision.Detections":
-        """Return the detections as those of the package supervision, to draw, track or count them with it.
+        """Convert to the detections of the package supervision, which draws, tracks and counts.
 
         Args:
             frame_size: width and height of the frame in pixels.

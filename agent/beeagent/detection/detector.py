@@ -1,4 +1,4 @@
-"""The TFLite detector: a frame's pixels in, `Detections` out."""
+"""The TFLite detector, which converts the pixels of a frame to `Detections`."""
 
 import os
 import re
@@ -26,17 +26,17 @@ from beeagent.errors import InputError
 
 _DEFAULT_THREADS = 2
 _BACKGROUND_LABEL = re.compile(r"\?\?\?|_*background_*", re.IGNORECASE)
-"""The first line of label files that list the background, which is no class of the model."""
+"""The first line of label files that list the background, which the model never returns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorOptions:
-    """How to run a model.
+    """Options of a detector.
 
     Attributes:
         threads: CPU threads of an inference, 1 to 64.
-        threshold: confidence from which a detection counts, 0 to 1; None for the bundle's.
-        tiling: the tiles on which to run the model beside the whole frame.
+        threshold: minimum confidence of a detection, 0 to 1; None for the bundle's.
+        tiling: tiles on which the model runs in addition to the whole frame.
         classes: labels to detect; None for all.
 
     Raises:
@@ -61,9 +61,9 @@ class FrameLayout:
 
     Attributes:
         frame: width and height of the frame in pixels.
-        regions: the whole frame and its tiles, or those that were chosen.
-        transforms: of each region to the model's input.
-        at: time of the frame in seconds, where regions are chosen by activity.
+        regions: the whole frame and its tiles, or the regions chosen by activity.
+        transforms: transform of each region to the model's input.
+        at: time of the frame in seconds, if regions are chosen by activity.
     """
 
     frame: tuple[int, int]
@@ -77,9 +77,9 @@ class PreparedFrame:
     """A frame, ready for the model.
 
     Attributes:
-        tensors: of each region, shape (1, input_height, input_width, 3), RGB, in the type of the model's input.
-        layout: of the regions.
-        pixels: of the frame, where its regions are not chosen yet.
+        tensors: one per region, shape (1, input_height, input_width, 3), RGB, in the type of the model's input.
+        layout: the regions.
+        pixels: pixels of the frame, if its regions are not chosen yet.
     """
 
     tensors: tuple[NDArray[Any], ...]
@@ -94,7 +94,7 @@ class RawOutputs:
     Attributes:
         boxes: float32, shape (n, 4): top, left, bottom, right as ratios of the input.
         classes: float32, shape (n,): class ids.
-        scores: float32, shape (n,).
+        scores: float32, shape (n,): confidences.
     """
 
     boxes: NDArray[np.float32]
@@ -103,21 +103,21 @@ class RawOutputs:
 
 
 class Detector:
-    """Runs a TFLite object detection model on frames, and on tiles of them if wanted.
+    """Runs a TFLite object detection model on frames and, optionally, on their tiles.
 
     The model has one image input, shape (1, height, width, 3), RGB, as uint8 (pixel values 0 to 255), int8 or float32
     (normalised with the bundle's mean and std, then quantized if the input is int8). Further inputs, such as the state
-    of a recurrent model, are held at zero: each frame is processed on its own. Its outputs are boxes (1, n, 4) as top,
+    of a recurrent model, stay at zero: each frame is processed on its own. Its outputs are boxes (1, n, 4) as top,
     left, bottom, right in ratios of the input, classes (1, n), scores (1, n) and, usually, their count (1,), in any
     order, and possibly others.
 
-    `detect` does all, and `detect_stream` for the frames of a camera. `prepare`, `infer` and `decode` are the steps, so
-    that preparing the next frame and decoding the last outputs can overlap with inference. `prepare` and `decode` may
-    be called from any thread; `infer`, and so `detect`, from one thread at a time.
+    `detect` processes one image, `detect_stream` the frames of a camera. Their steps are `prepare`, `infer` and
+    `decode`, which allow preparing the next frame and decoding the last outputs during inference. `prepare` and
+    `decode` may be called from any thread; `infer`, and thus `detect`, from one thread at a time.
 
     Attributes:
         labels: the labels of all classes, in the order of their ids.
-        threshold: the confidence from which a detection counts.
+        threshold: the minimum confidence of a detection.
     """
 
     @classmethod
@@ -131,16 +131,16 @@ class Detector:
         classes: Collection[str] | None = None,
         threads: int = _DEFAULT_THREADS,
     ) -> "Detector":
-        """Load a model by its path or name.
+        """Load a model by path or name.
 
-        A bare `.tflite`, which no hash verifies, is first run in a child process: a damaged file may crash the runtime.
+        A bare `.tflite` has no hash to verify. It is first run in a child process, since it may crash the runtime.
 
         Args:
             model: a bundle folder, the name of a bundled model, or a .tflite file; None for the default model.
-            labels: a text file with a label a line, for a .tflite without labels packed in.
-            threshold: confidence from which a detection counts, 0 to 1; None for the bundle's.
-            tiles: run the model on overlapping tiles too, to find small objects: `none`, `auto`, or columns and rows
-                such as `3x2`; None for what the bundle recommends.
+            labels: a text file with one label per line, for a .tflite without packed labels.
+            threshold: minimum confidence of a detection, 0 to 1; None for the bundle's.
+            tiles: overlapping tiles on which the model runs too, to detect small objects: `none`, `auto`, or columns
+                and rows such as `3x2`; None for the tiles that the bundle recommends.
             classes: labels to detect; None for all.
             threads: CPU threads of an inference, 1 to 64.
 
@@ -162,7 +162,7 @@ class Detector:
 
         Args:
             bundle: the model.
-            options: how to run it; None for the defaults.
+            options: options; None for the defaults.
 
         Raises:
             InputError: the model is not a detection model, or does not match its labels or its manifest.
@@ -173,15 +173,15 @@ class Detector:
         self.labels = bundle.labels
         self.threshold = bundle.threshold if options.threshold is None else options.threshold
         self._tiling = options.tiling
-        self._wanted_ids = _ids_of(bundle.labels, options.classes)
+        self._selected_ids = _class_ids(bundle.labels, options.classes)
         self._interpreter = load_interpreter(bundle.model, name=self._name, threads=options.threads)
         try:
             self._image = find_image_input(self._interpreter, bundle.input, name=self._name)
             set_other_inputs_to_zero(self._interpreter, self._image)
-            # Most models detect something in noise, if weakly: values that distinguish classes and scores.
+            # Most models detect something in noise, with low scores: values that distinguish classes from scores.
             size = self.input_size
             noise = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
-            self._whole_layout: FrameLayout | None = None  # of the last frame, for the next of its size
+            self._whole_layout: FrameLayout | None = None  # of the last frame; reused for frames of the same size
             first = self.prepare(noise, regions=(Region(0, 0, *size),))
             self.feed(first.tensors[0])
             self._outputs = find_outputs(self._interpreter, name=self._name)
@@ -192,7 +192,7 @@ class Detector:
             }
             classes = post_process_classes(bundle.model)
             self._first_label = _first_label(self._outputs.class_count, classes, bundle.labels, self._name)
-            # A model that cannot be run is refused here, not at the first frame.
+            # Refuse a model that cannot be run now, not at the first frame.
             self.decode(self.infer(first), first.layout)
         except (ValueError, RuntimeError) as error:
             raise InputError(f"{self._name} cannot be run: {' '.join(str(error).split())}") from error
@@ -204,18 +204,18 @@ class Detector:
 
     @property
     def interpreter(self) -> Interpreter:
-        """The runtime's interpreter, to measure it alone."""
+        """The interpreter, for benchmarks of the model alone."""
         return self._interpreter
 
     def detect(self, image: str | os.PathLike[str] | NDArray[Any], *, channels: Channels = "bgr") -> Detections:
         """Detect objects in one image.
 
         Args:
-            image: path of an image file; or pixels, uint8, shape (height, width, 3), of any size.
+            image: path of an image file, or pixels: uint8, shape (height, width, 3), of any size.
             channels: order of the channels of pixels: `bgr` as in `Frame.pixels` and OpenCV, or `rgb`.
 
         Returns:
-            The detections from the threshold on, boxes in ratios of the image.
+            The detections at or above the threshold, with boxes in ratios of the image.
 
         Raises:
             InputError: the image cannot be used, or the model returned a class without a label.
@@ -231,22 +231,22 @@ class Detector:
     def detect_stream(
         self, frames: Iterable[Frame], *, max_inference_rate: float | None = None
     ) -> Iterator[tuple[Frame, Detections]]:
-        """Detect objects in successive frames of one camera or video, on regions that follow activity.
+        """Detect objects in successive frames of one camera or video, in regions that follow activity.
 
         The model runs where something moves, where objects are, and on every part of the frame in turn, at the
-        resolution of the detector's tiles (2x2 if it has none): `--regions` of the agent. Objects in parts of a frame
-        that were not processed are carried over from frames before.
+        resolution of the detector's tiles (2x2 if it has none), like the agent with `--regions`. Objects in parts of a
+        frame that were not processed are carried over from earlier frames.
 
         Args:
-            frames: in order, such as `open_camera` returns them.
+            frames: frames in the order of their times, such as those of `open_camera`.
             max_inference_rate: maximum number of inferences per second of the frames' times, above 0; None for no
                 limit.
 
         Returns:
-            Each frame with its detections, boxes in ratios of the frame.
+            Each frame with its detections, with boxes in ratios of the frame.
 
         Raises:
-            InputError: `max_inference_rate` is not above 0; later, the model returned a class without a label.
+            InputError: `max_inference_rate` is not above 0, or during iteration: the model returned a class without a
         """
         if max_inference_rate is not None and not max_inference_rate > 0:
             raise InputError(f"max_inference_rate is {max_inference_rate}: give a number above 0, or None")
@@ -259,8 +259,8 @@ class Detector:
             planner.observe(motion.update(frame.pixels, at=frame.at_s), frame=frame.size, at=frame.at_s)
             plan = planner.plan(frame=frame.size, at=frame.at_s)
             prepared = self.prepare(frame.pixels, regions=plan.regions)
-            of_regions = self.decode_regions(self.infer(prepared), prepared.layout)
-            yield frame, planner.resolve(plan, of_regions, self.labels)[0]
+            detections = self.decode_regions(self.infer(prepared), prepared.layout)
+            yield frame, planner.resolve(plan, detections, self.labels)[0]
 
     def prepare(
         self, pixels: NDArray[np.uint8], *, channels: Channels = "bgr", regions: tuple[Region, ...] | None = None
@@ -270,15 +270,15 @@ class Detector:
         Args:
             pixels: uint8, shape (height, width, 3), of any size; not changed.
             channels: order of the channels.
-            regions: the regions; None for the whole frame and its tiles.
+            regions: regions to convert; None for the whole frame and its tiles.
         """
         frame, image = (int(pixels.shape[1]), int(pixels.shape[0])), self._image
         layout = self._whole_layout
         if regions is not None:
-            layout = self._lay_out(frame, regions)
+            layout = self._layout_of(frame, regions)
         elif layout is None or layout.frame != frame:
             regions = frame_regions(self._tiling, frame=frame, model_input=self.input_size)
-            layout = self._whole_layout = self._lay_out(frame, regions)
+            layout = self._whole_layout = self._layout_of(frame, regions)
         tensors: list[NDArray[Any]] = []
         for region, transform in zip(layout.regions, layout.transforms, strict=True):
             part = pixels[region.top : region.top + region.height, region.left : region.left + region.width]
@@ -295,7 +295,7 @@ class Detector:
             boxes = self._output(self._outputs.boxes).reshape(-1, 4)
             count = len(boxes)
             if self._outputs.count is not None:
-                # In this order, NaN counts as none.
+                # This order of arguments converts NaN to 0.
                 count = round(min(count, max(0.0, float(self._output(self._outputs.count).reshape(-1)[0]))))
             classes, scores = self._output(self._outputs.classes), self._output(self._outputs.scores)
             results.append(RawOutputs(boxes[:count], classes.reshape(-1)[:count], scores.reshape(-1)[:count]))
@@ -304,17 +304,17 @@ class Detector:
     def decode(self, raw: Sequence[RawOutputs], layout: FrameLayout) -> Detections:
         """Convert the outputs of all regions to detections in ratios of the frame.
 
-        Detections that are not finite, and boxes outside of the frame, are left out.
+        Detections with non-finite values and boxes outside of the frame are dropped.
 
         Args:
-            raw: from `infer`.
-            layout: of the prepared frame.
+            raw: outputs of `infer`.
+            layout: layout of the prepared frame.
 
         Raises:
             InputError: the model returned a class without a label.
         """
-        found = self.decode_regions(raw, layout)
-        return found[0] if len(found) == 1 else merge_regions(found, layout.regions, frame=layout.frame)
+        detections = self.decode_regions(raw, layout)
+        return detections[0] if len(detections) == 1 else merge_regions(detections, layout.regions, frame=layout.frame)
 
     def decode_regions(self, raw: Sequence[RawOutputs], layout: FrameLayout) -> list[Detections]:
         """Convert the outputs of each region to detections in ratios of the region; see `decode`."""
@@ -322,10 +322,10 @@ class Detector:
         return [self._decode_region(outputs, transform) for outputs, transform in pairs]
 
     def feed(self, tensor: NDArray[Any]) -> None:
-        """Copy one of a prepared frame's tensors into the model, to measure the rest of an inference alone."""
+        """Copy a tensor of a prepared frame into the model; public for benchmarks of the interpreter alone."""
         self._interpreter.set_tensor(self._image.index, tensor)
 
-    def _lay_out(self, frame: tuple[int, int], regions: tuple[Region, ...]) -> FrameLayout:
+    def _layout_of(self, frame: tuple[int, int], regions: tuple[Region, ...]) -> FrameLayout:
         image = self._image
         transforms = [
             input_transform(
@@ -365,9 +365,9 @@ class Detector:
                 )
         class_ids += self._first_label
         boxes, scores = boxes[kept], np.clip(scores[kept], 0.0, 1.0)
-        if self._wanted_ids is not None:
-            wanted = np.isin(class_ids, self._wanted_ids)
-            boxes, scores, class_ids = boxes[wanted], scores[wanted], class_ids[wanted]
+        if self._selected_ids is not None:
+            selected = np.isin(class_ids, self._selected_ids)
+            boxes, scores, class_ids = boxes[selected], scores[selected], class_ids[selected]
         order = np.argsort(-scores, kind="stable")
         return Detections(boxes[order], scores[order], class_ids[order], self.labels)
 
@@ -393,22 +393,22 @@ def _check_pixels(pixels: NDArray[Any], channels: str) -> None:
 def _first_label(scored: int | None, classes: int | None, labels: tuple[str, ...], name: str) -> int:
     """Return the index of the label of class 0.
 
-    A model may score a background class before the others that it never returns. The labels may have a line for it,
+    A model may score a background class before the others, but never return it. The labels may have a line for it,
     under any name.
 
     Args:
-        scored: number of classes that the model scores, the background included; None for a model without the op.
-        classes: number of classes that it returns, according to the op.
-        labels: of the classes.
-        name: of the model, for errors.
+        scored: number of classes that the model scores, including the background; None for a model without the op.
+        classes: number of classes that the model returns, according to the op.
+        labels: labels of the classes.
+        name: name of the model, for errors.
 
     Raises:
         InputError: there are too few or too many labels.
     """
     if scored is None or classes is None or len(labels) == classes:
         return 0
-    # If no background is scored, one label more may be a class that this model does not have: so the first line must
-    # name the background.
+    # If no background is scored, the additional label may be a class that this model lacks, unless the first line names
+    # the background.
     if len(labels) == classes + 1 and (scored > classes or _BACKGROUND_LABEL.fullmatch(labels[0])):
         return 1
     raise InputError(
@@ -417,10 +417,10 @@ def _first_label(scored: int | None, classes: int | None, labels: tuple[str, ...
     )
 
 
-def _ids_of(labels: tuple[str, ...], wanted: frozenset[str] | None) -> NDArray[np.int64] | None:
-    if wanted is None:
+def _class_ids(labels: tuple[str, ...], classes: frozenset[str] | None) -> NDArray[np.int64] | None:
+    if classes is None:
         return None
-    unknown = sorted(wanted - set(labels))
+    unknown = sorted(classes - set(labels))
     if unknown:
         raise InputError(f"the model has no class {unknown[0]!r}: it has {', '.join(labels[:20])}")
-    return np.array([i for i, label in enumerate(labels) if label in wanted], dtype=np.int64)
+    return np.array([i for i, label in enumerate(labels) if label in classes], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""The TFLite interpreter: of LiteRT, or of tflite-runtime where LiteRT has no wheel."""
+"""The TFLite interpreter of LiteRT or, where LiteRT has no wheel, of tflite-runtime."""
 
 import importlib
 from typing import Any, Protocol
@@ -12,16 +12,16 @@ TensorDetails = dict[str, Any]
 
 
 class Interpreter(Protocol):
-    """The part of the interpreter's interface that is used; both runtimes have it."""
+    """The used part of the interface of both runtimes' interpreters."""
 
     def allocate_tensors(self) -> None:
-        """Allocate the tensors; to be called first."""
+        """Allocate the tensors; must be called first."""
 
     def get_input_details(self) -> list[TensorDetails]:
         """Return `index`, `name`, `shape`, `dtype` and `quantization` of each input."""
 
     def get_output_details(self) -> list[TensorDetails]:
-        """Return the same of each output."""
+        """Return `index`, `name`, `shape`, `dtype` and `quantization` of each output."""
 
     def get_signature_list(self) -> dict[str, dict[str, list[str]]]:
         """Return the names of inputs and outputs by signature."""
@@ -37,7 +37,7 @@ class Interpreter(Protocol):
 
 
 def runtime_name() -> str:
-    """Return the package of the installed runtime, `ai_edge_litert` or `tflite_runtime`.
+    """Return the package name of the installed runtime, `ai_edge_litert` or `tflite_runtime`.
 
     Raises:
         BeeagentError: neither is installed.
@@ -57,19 +57,19 @@ def runtime_name() -> str:
 def load_interpreter(model: bytes, *, name: str, threads: int) -> Interpreter:
     """Load a model, ready to be invoked.
 
-    It is loaded from memory, so that what runs is what was hashed. An interpreter is not thread-safe.
+    The model is loaded from memory, so that the hashed bytes are run. An interpreter is not thread-safe.
 
     Args:
         model: the content of a .tflite file.
-        name: of the model, for errors.
-        threads: CPU threads to compute with, at least 1.
+        name: name of the model, for errors.
+        threads: number of CPU threads, at least 1.
 
     Raises:
         InputError: the bytes are not a model that this runtime can run.
         BeeagentError: no runtime is installed, or it does not work on this machine.
     """
     if len(model) < 8 or model[4:8] != b"TFL3":
-        raise InputError(f"{name} is not a TFLite model: its content does not begin as one; use a .tflite file")
+        raise InputError(f"{name} is not a TFLite model: its header is not that of one; use a .tflite file")
     runtime = importlib.import_module(f"{runtime_name()}.interpreter")
     try:
         interpreter: Interpreter = runtime.Interpreter(model_content=model, num_threads=threads)

@@ -1,4 +1,4 @@
-"""Masks: parts of a frame in which nothing counts, neither objects nor motion."""
+"""Masks: parts of a frame in which objects and motion are ignored."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from beeagent.detection.detections import Detections
 Point = tuple[float, float]
 
 _SHIFT = 4
-"""Number of binary digits after the point with which OpenCV draws."""
+"""Number of fractional bits of the coordinates passed to OpenCV."""
 
 
 @dataclass(frozen=True, slots=True)
 class Masks:
-    """Polygons whose content does not count; False without any.
+    """Polygons whose content is ignored; false if there are none.
 
     Attributes:
-        polygons: of each, its corners in order, x and y in ratios of the frame's width and height.
+        polygons: corners of each polygon in order, x and y in ratios of the frame's width and height.
     """
 
     polygons: tuple[tuple[Point, ...], ...] = ()
@@ -29,7 +29,7 @@ class Masks:
         return bool(self.polygons)
 
     def covered(self, boxes: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """Return which boxes have their centre in a mask.
+        """Return a boolean for each box: True if its centre is in a mask.
 
         Args:
             boxes: shape (n, 4): left, top, right, bottom in ratios of the frame.
@@ -50,10 +50,10 @@ class Masks:
         )
 
     def draw(self, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """Return an image of this width and height, 0 where a mask is, else 255."""
+        """Return an image of this width and height: 0 inside the masks, 255 elsewhere."""
         image = np.full(size[::-1], 255, dtype=np.uint8)
         for polygon in self.polygons:
-            corners = np.array(polygon) * size - 0.5  # OpenCV has the middle of a pixel at whole numbers
+            corners = np.array(polygon) * size - 0.5  # in OpenCV, integer coordinates are the centres of pixels
             cv2.fillPoly(image, [np.rint(corners * (1 << _SHIFT)).astype(np.int32)], 0, shift=_SHIFT)
         return image
 
@@ -62,11 +62,11 @@ NO_MASKS = Masks()
 
 
 def inside_polygon(points: NDArray[np.float64], corners: Sequence[Point]) -> NDArray[np.bool_]:
-    """Return which points are inside a polygon, shape (n,).
+    """Return a boolean for each point, shape (n,): True if it is inside a polygon.
 
     Args:
         points: shape (n, 2): x and y.
-        corners: of the polygon, in order; the last is joined to the first.
+        corners: corners of the polygon in order; the last is joined to the first.
     """
     first = np.array(corners)
     following = np.roll(first, -1, axis=0)

@@ -1,14 +1,14 @@
-"""Read what the runtimes do not report from a .tflite file: its number of classes and the name of its labels file.
+"""Read the number of classes and the name of the labels file from a .tflite file: the runtimes do not report them.
 
-A .tflite is a FlatBuffer (https://flatbuffers.dev/internals), the options of a custom op in it a FlexBuffer. Read
-without the `flatbuffers` package, which tflite-runtime does not depend on.
+A .tflite is a FlatBuffer (https://flatbuffers.dev/internals); the options of its custom ops are FlexBuffers. They are
+parsed here, since tflite-runtime does not depend on the `flatbuffers` package.
 """
 
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# Numbers of the fields, from tensorflow/compiler/mlir/lite/schema/schema.fbs and metadata_schema.fbs.
+# Field numbers from tensorflow/compiler/mlir/lite/schema/schema.fbs and metadata_schema.fbs.
 _OPERATOR_CODES, _SUBGRAPHS, _BUFFERS, _METADATA = 1, 2, 4, 6
 _CUSTOM_CODE = 1
 _OPERATORS = 3
@@ -86,22 +86,22 @@ def post_process_classes(model: bytes) -> int | None:
 
 
 def label_file_name(model: bytes) -> str | None:
-    """Return the name of the packed file with the labels of the model's outputs, according to its metadata.
+    """Return the name of the packed file with the labels of the model's outputs, from the model's metadata.
 
     Args:
         model: the content of a .tflite file.
 
     Returns:
-        The name, among several that of the file without a language; None if the metadata name none.
+        The name; a file without a locale is preferred. None if the metadata name no file.
     """
     try:
         root = _root(model)
         buffers = list(root.tables(_BUFFERS))
         for entry in root.tables(_METADATA):
             if entry.bytes(_NAME) == _METADATA_NAME:
-                found = list(_label_files(_root(buffers[entry.number(_BUFFER, "<I")].bytes(_DATA))))
-                found.sort(key=lambda file: bool(file.bytes(_FILE_LOCALE)))
-                return found[0].bytes(_FILE_NAME).decode("utf-8", "replace") if found else None
+                files = list(_label_files(_root(buffers[entry.number(_BUFFER, "<I")].bytes(_DATA))))
+                files.sort(key=lambda file: bool(file.bytes(_FILE_LOCALE)))
+                return files[0].bytes(_FILE_NAME).decode("utf-8", "replace") if files else None
     except (struct.error, IndexError):
         return None
     return None
@@ -129,9 +129,9 @@ def _read(form: str, content: bytes, at: int) -> int:
 def _flex_integers(content: bytes) -> dict[bytes, int]:
     """Return the integers of a FlexBuffer that is a map, by their keys.
 
-    From its end backwards: the width of the root, its type (shifted by 2), the offset back to the map's values. The
-    values are preceded by their number, the width of the keys and the offset back to the keys, and followed by their
-    types, a byte each.
+    The layout, from the end backwards: the width of the root, its type (shifted by 2), the offset back to the map's
+    values. The values are preceded by their number, the width of the keys and the offset back to the keys, and followed
+    by their types, one byte each.
     """
     root_width, root_type = content[-1], content[-2]
     if root_type >> 2 != _FLEX_MAP:
@@ -141,14 +141,14 @@ def _flex_integers(content: bytes) -> dict[bytes, int]:
     count = _flex(content, values - width, width)
     key_width = _flex(content, values - 2 * width, width)
     keys = values - 3 * width - _flex(content, values - 3 * width, width)
-    found = {}
+    integers = {}
     for index in range(count):
         entry = keys + index * key_width
         key = entry - _flex(content, entry, key_width)
         kind = content[values + count * width + index]
         if kind >> 2 in _FLEX_INTEGERS:
-            found[content[key : content.index(0, key)]] = _flex(content, values + index * width, width)
-    return found
+            integers[content[key : content.index(0, key)]] = _flex(content, values + index * width, width)
+    return integers
 
 
 def _flex(content: bytes, at: int, width: int) -> int:

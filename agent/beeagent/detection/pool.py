@@ -10,36 +10,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beeagent.detection.advice import input_scale
+from beeagent.detection.boxes import box_areas, intersection_areas
 from beeagent.detection.bundle import InputSpec, ModelBundle
 from beeagent.detection.detections import Detections
 from beeagent.detection.detector import Detector, DetectorOptions, FrameLayout, PreparedFrame, RawOutputs
 from beeagent.detection.masks import NO_MASKS, Masks
 from beeagent.detection.motion import MotionDetector
 from beeagent.detection.regions import RegionOptions, RegionPlan, RegionPlanner
+from beeagent.detection.tiling import merge_regions
 from beeagent.detection.transforms import Fit
 from beeagent.detection.uncertainty import UncertaintyRange
 
 CANDIDATES: Final = 0.15
 """Confidence of the weakest candidates for tracking, as a ratio of the threshold."""
 
+_SAME_COVER: Final = 0.5
+"""A weak detection of which a stronger one covers this ratio is of the same object."""
+
 
 class DecodedFrame(NamedTuple):
     """The detections of a frame.
 
     Attributes:
-        detections: from the threshold on.
-        unsure: if the model is unsure about the frame, all detections down to the low end of the uncertainty range;
+        detections: the detections at or above the threshold.
+        unsure: all detections down to the low end of the uncertainty range if the model is unsure about the frame,
             else None.
         candidates: for tracking, `detections` followed by those of lower confidence.
+        preview: what another threshold would detect: `candidates`, or with regions, `detections` followed by those of
+            lower confidence in the regions that the model has processed.
     """
 
     detections: Detections
     unsure: Detections | None
     candidates: Detections
+    preview: Detections
 
 
 class _Levels(NamedTuple):
-    """The confidences from which detections count, make the model unsure, and are candidates."""
+    """Minimum confidences of detections, of unsure detections and of candidates."""
 
     threshold: float
     uncertainty: UncertaintyRange | None
@@ -48,14 +56,14 @@ class _Levels(NamedTuple):
 
 
 class DetectorPool:
-    """Equal detectors of one model, one for each worker; each may process a frame of its own.
+    """Detectors of one model, one for each worker, which process different frames at the same time.
 
     Attributes:
         identity: name and short hash of the model, such as `bees-lite0@3f9c21d0`.
         size: number of workers.
     """
 
-    def __init__(  # noqa: PLR0913 - what a pool of detectors can do
+    def __init__(  # noqa: PLR0913 - keywords
         self,
         bundle: ModelBundle,
         options: DetectorOptions,
@@ -64,26 +72,28 @@ class DetectorPool:
         uncertainty: UncertaintyRange | None = None,
         regions: RegionOptions | None = None,
         candidates: bool = False,
+        preview: bool = False,
     ) -> None:
-        """Load the model `size` times, and run each once.
+        """Load the model `size` times, and run each instance once.
 
         Args:
             bundle: the model.
-            options: of each detector.
+            options: options of each detector.
             size: number of workers, 1 or more.
-            uncertainty: confidences at which the model is unsure; the detectors' threshold is then lowered to its low
-                end. None if nobody needs to know.
-            regions: how to choose the regions of a frame by activity; None to process all of each frame.
-            candidates: whether to return candidates down to `CANDIDATES` of the threshold; not with regions, which
-                would follow each false one.
+            uncertainty: confidences at which the model is unsure; lowers the detectors' threshold to their low end.
+                None if `DecodedFrame.unsure` is not needed.
+            regions: options for regions chosen by activity; None to process whole frames.
+            candidates: True to return candidates down to `CANDIDATES` of the threshold; ignored with regions, which
+                would follow every false candidate.
+            preview: True to return a preview with detections down to `CANDIDATES` of the threshold, also with regions.
 
         Raises:
             InputError: the model cannot be used.
             BeeagentError: there is no working TFLite runtime.
         """
         self.identity = bundle.identity
-        self._with_candidates = candidates and regions is None
-        self._levels = self._levels_of(
+        self._with_candidates = preview or (candidates and regions is None)
+        self._levels = self._levels_for(
             bundle.threshold if options.threshold is None else options.threshold, uncertainty
         )
         if (lowest := min(self._levels.unsure_from, self._levels.candidates_from)) < self._levels.threshold:
@@ -94,7 +104,7 @@ class DetectorPool:
         self._detectors: list[Detector | None] = [self._load() for _ in range(size)]
         self._generations = [0] * size
         self._lock = threading.Lock()
-        # Preparing and decoding only read what never changes, so one detector does both for all.
+        # Preparing and decoding only read immutable state, so one detector does both for all workers.
         self._first = self._detector(0)
         self._motion = MotionDetector()
         self._planner: RegionPlanner | None = None
@@ -107,22 +117,27 @@ class DetectorPool:
 
     @property
     def threshold(self) -> float:
-        """The confidence from which a detection counts."""
+        """The minimum confidence of a detection."""
         return self._levels.threshold
 
     @property
+    def has_regions(self) -> bool:
+        """True if only regions of a frame are processed, chosen by activity."""
+        return self._planner is not None
+
+    @property
     def lowest(self) -> float:
-        """The confidence from which there are candidates."""
+        """The minimum confidence of a candidate, or with regions, of the preview."""
         return self._levels.candidates_from
 
     def set_threshold(self, threshold: float, *, uncertainty: UncertaintyRange | None = None) -> None:
-        """Use another threshold from the next frame on. From any thread.
+        """Change the threshold from the next frame on. Thread-safe.
 
         Args:
-            threshold: confidence from which a detection counts, 0 to 1.
-            uncertainty: confidences at which the model is unsure; None if nobody needs to know.
+            threshold: minimum confidence of a detection, 0 to 1.
+            uncertainty: confidences at which the model is unsure; None if `DecodedFrame.unsure` is not needed.
         """
-        levels = self._levels_of(threshold, uncertainty)
+        levels = self._levels_for(threshold, uncertainty)
         self._first.threshold = min(levels.unsure_from, levels.candidates_from)
         self._levels = levels
 
@@ -136,12 +151,12 @@ class DetectorPool:
         return input_scale(frame, self._input or InputSpec(width=width, height=height, fit=Fit.STRETCH), self._tiling)
 
     def prepare(self, pixels: NDArray[np.uint8], *, at: float, masks: Masks = NO_MASKS) -> PreparedFrame:
-        """Prepare a frame, or only detect its motion where regions are chosen; by one thread at a time.
+        """Prepare a frame or, if regions are chosen by activity, only detect its motion. By one thread at a time.
 
         Args:
             pixels: see `Detector.prepare`.
             at: time of the frame in seconds.
-            masks: where regions do not follow motion.
+            masks: parts of the frame in which regions do not follow motion.
         """
         if self._planner is None:
             return self._first.prepare(pixels)
@@ -150,9 +165,9 @@ class DetectorPool:
         return PreparedFrame((), FrameLayout(frame, (), (), at), pixels)
 
     def choose_regions(self, prepared: PreparedFrame) -> PreparedFrame:
-        """Choose and prepare the regions of a frame that the model is to process now. From any thread.
+        """Choose and prepare the regions of a frame that the model is to process now. Thread-safe.
 
-        Later than in `prepare`, since a prepared frame may be left out: what has been chosen counts as processed.
+        This is not part of `prepare`, since chosen regions count as processed but a prepared frame may be dropped.
         """
         if self._planner is None or prepared.pixels is None or prepared.layout.at is None:
             return prepared
@@ -161,47 +176,57 @@ class DetectorPool:
         return replace(chosen, layout=replace(chosen.layout, at=plan.at))
 
     def infer(self, worker: int, prepared: PreparedFrame) -> tuple[RawOutputs, ...]:
-        """Run the model; see `Detector.infer`.
+        """Run the model on a frame, as `Detector.infer`.
 
         Args:
             worker: 0 to `size` - 1; each by one thread at a time.
-            prepared: from `choose_regions`.
+            prepared: result of `choose_regions`.
         """
         return self._detector(worker).infer(prepared)
 
     def decode(self, raw: Sequence[RawOutputs], layout: FrameLayout, *, masks: Masks = NO_MASKS) -> DecodedFrame:
-        """Decode the outputs; see `Detector.decode`. By one thread at a time, in the order of the frames.
+        """Decode the outputs, as `Detector.decode`. By one thread at a time, in the order of the frames.
 
         Args:
-            raw: from `infer`.
-            layout: of the frame.
-            masks: detections whose centre is in one are dropped, and nothing is unsure there.
+            raw: outputs of `infer`.
+            layout: layout of the frame.
+            masks: parts of the frame in which detections are dropped, by their centre.
 
         Returns:
-            The detections. Objects of regions that were not processed are carried over; the model is unsure only about
-            what it has processed.
+            The detections, including objects carried over from regions that were not processed. The model can be unsure
+            only about detections in processed regions.
         """
+        levels, per_region = self._levels, list[Detections]()
         if self._planner is None or layout.at is None:
-            found = processed = masks.unmasked(self._first.decode(raw, layout))
+            detections = processed = masks.unmasked(self._first.decode(raw, layout))
         else:
             plan = RegionPlan(layout.frame, layout.at, layout.regions)
-            of_regions = self._first.decode_regions(raw, layout)
-            found, processed = self._planner.resolve(plan, of_regions, self._first.labels, masks=masks)
-        levels = self._levels
+            per_region = self._first.decode_regions(raw, layout)
+            known = [one.at_least(levels.unsure_from) for one in per_region]
+            detections, processed = self._planner.resolve(plan, known, self._first.labels, masks=masks)
         if levels.uncertainty is None and levels.candidates_from == levels.threshold:
-            return DecodedFrame(found, None, found)
+            return DecodedFrame(detections, None, detections, detections)
         unsure = None
         if levels.uncertainty is not None and levels.uncertainty.contains_any(processed):
-            unsure = found.at_least(levels.unsure_from)
-        return DecodedFrame(found.at_least(levels.threshold), unsure, found.at_least(levels.candidates_from))
+            unsure = detections.at_least(levels.unsure_from)
+        certain = detections.at_least(levels.threshold)
+        if self._planner is None:
+            candidates = detections.at_least(levels.candidates_from)
+            return DecodedFrame(certain, unsure, candidates, candidates)
+        if not self._with_candidates:
+            return DecodedFrame(certain, unsure, certain, certain)
+        weak = detections
+        if per_region:
+            weak = masks.unmasked(merge_regions(per_region, layout.regions, frame=layout.frame))
+        return DecodedFrame(certain, unsure, certain, _with_weaker(certain, weak, levels.threshold))
 
     def abandon(self, worker: int) -> None:
-        """Leave a worker's detector to the thread that is stuck in it; the next use loads another."""
+        """Abandon a worker's detector, in which a thread hangs; the next use loads another."""
         with self._lock:
             self._generations[worker] += 1
             self._detectors[worker] = None
 
-    def _levels_of(self, threshold: float, uncertainty: UncertaintyRange | None) -> _Levels:
+    def _levels_for(self, threshold: float, uncertainty: UncertaintyRange | None) -> _Levels:
         return _Levels(
             threshold,
             uncertainty,
@@ -215,7 +240,21 @@ class DetectorPool:
         if detector is None:
             detector = self._load()
             with self._lock:
-                # A thread that was abandoned while it loaded keeps its detector: an interpreter is for one thread.
+                # If this thread was abandoned while loading, it keeps its own: an interpreter is not thread-safe.
                 if self._generations[worker] == generation:
                     self._detectors[worker] = detector
         return detector
+
+
+def _with_weaker(detections: Detections, all_found: Detections, threshold: float) -> Detections:
+    """Return detections followed by those below the threshold, except those of the same objects."""
+    above = len(all_found.at_least(threshold))
+    boxes, areas = all_found.boxes[above:], box_areas(all_found.boxes[above:])
+    covered = intersection_areas(boxes[:, None], detections.boxes[None]).max(axis=1, initial=0)
+    new = above + np.flatnonzero(covered < _SAME_COVER * np.maximum(areas, np.finfo(np.float32).tiny))
+    return Detections(
+        np.concatenate([detections.boxes, all_found.boxes[new]]),
+        np.concatenate([detections.confidences, all_found.confidences[new]]),
+        np.concatenate([detections.class_ids, all_found.class_ids[new]]),
+        detections.labels,
+    )

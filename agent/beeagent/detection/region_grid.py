@@ -14,18 +14,18 @@ Cells = tuple[slice, slice]
 
 
 class RegionGrid:
-    """The cells of a frame, the regions of fixed places, and regions where they are needed.
+    """The cells of a frame, its fixed regions, and regions where they are needed.
 
-    A region is for the cells that lie inside it at some distance from its edges, since the edges may cut an object;
-    where its edge is one of the frame, no distance is needed.
+    A region covers the cells inside it at some distance from its edges, since the edges may cut an object; where an
+    edge of the region is an edge of the frame, no distance is needed.
 
     Attributes:
         frame: width and height of the frame in pixels.
         columns: number of columns of cells.
         rows: number of rows of cells.
         whole: the whole frame.
-        tiles: the fewest that cover the frame and are shrunk no more than the tiles of `tiling`. Each cell is inside of
-            one. None where the whole frame has that resolution.
+        tiles: the smallest number of tiles that cover every cell and are shrunk no more than the tiles of `tiling`;
+            empty if the whole frame has that resolution.
         largest: width and height in pixels of the largest region with that resolution, in the input's aspect ratio.
     """
 
@@ -35,7 +35,7 @@ class RegionGrid:
         Args:
             frame: width and height in pixels, at least 1.
             model_input: width and height of the model's input in pixels.
-            tiling: tiles whose resolution the regions have at least.
+            tiling: tiles whose resolution is the minimum for regions.
         """
         self.frame = frame
         self.columns, self.rows = grid_size(frame)
@@ -57,11 +57,11 @@ class RegionGrid:
 
     @property
     def fixed(self) -> tuple[Region, ...]:
-        """The regions of fixed places: the whole frame, and the tiles."""
+        """The fixed regions: the whole frame and the tiles."""
         return (self.whole, *self.tiles)
 
     def shrink(self, region: Region) -> float:
-        """Return by how much a region is shrunk to the model's input; below 1 if it is enlarged."""
+        """Return the factor by which a region is shrunk to the model's input; below 1 if it is enlarged."""
         return max(region.width / self._input[0], region.height / self._input[1])
 
     def touched_by(self, box: NDArray[np.float32]) -> Cells:
@@ -70,12 +70,12 @@ class RegionGrid:
         return _cells(top, bottom, self._cell[1], self.rows), _cells(left, right, self._cell[0], self.columns)
 
     def inside(self, region: Region, *, margin: float = 0.0) -> Cells:
-        """Return the cells that a region is for.
+        """Return the cells that a region covers.
 
         Args:
             region: the region.
-            margin: distance in pixels that they have from its edges; one cell, if that is more, and as much as the
-                overlap of the tiles allows, if that is less.
+            margin: minimum distance in pixels of the cells from the region's edges; raised to the size of a cell, and
+                limited by the overlap of the tiles.
         """
         across, down = self._margins(margin)
         left, right = _inside(region.left, region.width, self.frame[0], self._cell[0], margin=across)
@@ -83,35 +83,34 @@ class RegionGrid:
         return slice(int(top), int(bottom)), slice(int(left), int(right))
 
     def cover(self, needed: NDArray[np.float64], *, margin: float, limit: int) -> list[Region]:
-        """Return regions for the cells that need one, no more than there are tiles.
+        """Return regions that cover the cells with a need, at most as many as there are tiles.
 
-        The region that covers the most need comes first, then that which covers the most of the rest, and so on. Each
-        is no larger than its cells require, and no smaller than the model's input: so it is shrunk as little as
-        possible.
+        The regions are chosen greedily: each covers the most of the remaining need. A region is no larger than its
+        cells require, and no smaller than the model's input: so it is shrunk as little as possible.
 
         Args:
             needed: shape (rows, columns): the need of each cell, 0 for none.
-            margin: as for `inside`.
+            margin: see `inside`.
             limit: maximum number of regions; 0 or more.
         """
         if not self.tiles:
             return [self.whole] if limit > 0 and needed.any() else []
-        left = needed.copy()
+        remaining = needed.copy()
         regions: list[Region] = []
         for _ in self.tiles:
-            place = self._best_place(left, margin=margin)
-            if not left[place].any():
+            cells = self._best_cells(remaining, margin=margin)
+            if not remaining[cells].any():
                 break
-            region = self._fitted(left, place, margin=margin)
-            left[self.inside(region, margin=margin)] = 0
+            region = self._fitted(remaining, cells, margin=margin)
+            remaining[self.inside(region, margin=margin)] = 0
             regions.append(region)
-        if left.any():  # the tiles are as many, and cover everything
+        if remaining.any():  # the same number of tiles covers everything
             needs = {tile: float(needed[self.inside(tile)].sum()) for tile in self.tiles}
             regions = sorted((tile for tile in self.tiles if needs[tile] > 0), key=lambda tile: -needs[tile])
         return regions[: max(0, limit)]
 
-    def _best_place(self, needed: NDArray[np.float64], *, margin: float) -> Cells:
-        """Return the cells inside of the largest region where it covers the most need."""
+    def _best_cells(self, needed: NDArray[np.float64], *, margin: float) -> Cells:
+        """Return the cells of the position at which the largest region covers the most need."""
         across, down = self._margins(margin)
         lefts = np.minimum(np.arange(self.columns) * self._cell[0], self.frame[0] - self.largest[0])
         tops = np.minimum(np.arange(self.rows) * self._cell[1], self.frame[1] - self.largest[1])
@@ -131,12 +130,12 @@ class RegionGrid:
         )
 
     def _fitted(self, needed: NDArray[np.float64], cells: Cells, *, margin: float) -> Region:
-        """Return the smallest region for the cells of a rectangle that need one."""
+        """Return the smallest region that covers the needed cells of a rectangle."""
         rows, columns = np.nonzero(needed[cells])
         first = (cells[1].start + int(columns.min()), cells[0].start + int(rows.min()))
         last = (cells[1].start + int(columns.max()) + 1, cells[0].start + int(rows.max()) + 1)
         margins = self._margins(margin)
-        # Rounding outwards by a pixel keeps the cells inside.
+        # One pixel more on each side, so that rounding leaves the cells inside.
         edges = [
             (start * cell - space - 1, stop * cell + space + 1)
             for start, stop, cell, space in zip(first, last, self._cell, margins, strict=True)
@@ -144,7 +143,7 @@ class RegionGrid:
         sides = [min(high, side) - max(low, 0) for (low, high), side in zip(edges, self.frame, strict=True)]
         shrink = max(1.0, *(side / inside for side, inside in zip(sides, self._input, strict=True)))
         (left, width), (top, height) = (
-            _placed(edge, math.ceil(shrink * inside), side)
+            _centred_span(edge, math.ceil(shrink * inside), side)
             for edge, inside, side in zip(edges, self._input, self.frame, strict=True)
         )
         return Region(left, top, width, height)
@@ -170,20 +169,20 @@ def _inside(
     return first.astype(np.int64), np.maximum(first, last).astype(np.int64)
 
 
-def _placed(edges: tuple[float, float], length: int, side: int) -> tuple[int, int]:
-    """Return the first pixel and the number of pixels of a span around two edges, within a side of the frame."""
+def _centred_span(edges: tuple[float, float], length: int, side: int) -> tuple[int, int]:
+    """Return the start and length in pixels of a span centred on two edges, within a side of the frame."""
     length = min(length, side)
     start = round((edges[0] + edges[1] - length) / 2)
-    # Where it is as long as the edges are apart, rounding may not move it off them.
+    # If the span is only as long as the distance of the edges, rounding must not move it off them.
     start = min(start, math.floor(max(0.0, edges[0])))
     start = max(start, math.ceil(min(side, edges[1])) - length)
     return min(max(0, start), side - length), length
 
 
 def _max_margin(spans: list[tuple[int, int]], *, cell: float) -> float:
-    """Return the margin with which each cell is inside of one of the overlapping spans.
+    """Return the largest margin with which each cell is still inside of one of the overlapping spans.
 
-    Negative where spans overlap by less than a cell: one may then reach out of a span by so much.
+    It is negative if spans overlap by less than a cell: a cell may then extend beyond its span by this much.
     """
     starts = sorted({start for start, _ in spans})
     if len(starts) < 2:

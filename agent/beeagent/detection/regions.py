@@ -1,7 +1,7 @@
-"""Regions that follow activity: which parts of a frame go through the model, and what that says about the whole frame.
+"""Regions that follow activity: the choice of the parts of a frame to process, and the objects of the whole frame.
 
-A frame is processed in full resolution only where something has changed since the model was last run there, and where
-objects are that have to be verified. Beside that, the whole frame and the tiles of a fixed grid take turns, so that
+A frame is processed in full resolution only where something has changed since the model last ran there, and where
+objects must be verified. In addition, the whole frame and the tiles of a fixed grid are processed in turn, so that
 every part is processed within `RegionPlanner.revisit_s`. Objects in parts that are not processed are carried over.
 """
 
@@ -21,44 +21,44 @@ from beeagent.detection.region_grid import RegionGrid
 from beeagent.detection.tiling import NO_TILES, Region, Tiling, boxes_in_frame, cut_by_region, without_duplicates
 
 _DEFAULT_TILING = Tiling(2, 2)
-"""The tiles whose resolution regions have at least, where none are given."""
+"""Default tiles, whose resolution is the minimum for regions."""
 
 REVISIT_S = 4.0
-"""Every part of the frame is processed once in this time, unless the maximum inference rate does not allow it."""
+"""Interval in which every part of the frame is processed, unless the maximum inference rate requires a longer one."""
 _VERIFY_S = 0.5
-"""An object at rest is verified when it has not been processed for this time."""
+"""Interval at which an object at rest is verified."""
 _CARRY_S = 3 * REVISIT_S
-"""An object that is not processed is forgotten after this time."""
+"""Maximum time for which an object is carried over."""
 _CARRY_MOVING_S = 0.5
-"""Likewise, where something has moved since."""
+"""The same if something has moved there since."""
 _CARRY_MISSED_S = 2 * _VERIFY_S
-"""Likewise, where a region did not show it that is shrunk more than that in which it was detected."""
+"""The same if it was not detected in a region that is shrunk more than that of its last detection."""
 
 _TURNS_SHARE = 0.5
-"""Ratio of a limited inference rate that the regions of fixed places may take in their turns."""
+"""Maximum ratio of a limited inference rate for the fixed regions."""
 _EVERYTHING_REGIONS = 3
-"""Number of regions of a frame in which everything has changed, at most."""
+"""Maximum number of regions of a frame in which everything has changed."""
 _MIN_WAIT_S = 0.02
-"""The least that counts as the waiting time of a cell."""
+"""Minimum waiting time of a cell in the computation of its need."""
 _VERIFIED_COVER = 0.95
-"""An object is verified by a region that covers this ratio of its box."""
+"""Minimum ratio of its box that a region must cover to verify an object."""
 _VERIFIED_COVER_MOVING = 0.5
-"""Likewise, where something has moved since."""
+"""The same if something has moved there since."""
 _OBJECT_MARGIN = 0.75
 """Distance of an object from the edges of its region, in its own sides."""
 _FINER = 1.25
-"""An object is verified only by a region that is shrunk at most by this much more than where it was detected."""
+"""Maximum factor by which a region that verifies an object is shrunk more than that of its last detection."""
 _LARGE = 0.5
-"""An object of which a side is longer than this ratio of the largest region's needs the whole frame."""
+"""An object with a side longer than this ratio of the largest region's side needs the whole frame."""
 _SAME_IOU = 0.3
-"""From this IoU on, a new detection is of an object carried over."""
+"""Minimum IoU at which a new detection is of an object carried over."""
 _SAME_COVER = 0.7
-"""A new detection of which an object carried over covers this ratio is of the same object; and the reverse."""
+"""Minimum ratio of a box covered by the other at which a detection is of an object carried over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegionOptions:
-    """How to choose the regions of a frame.
+    """Options for regions chosen by activity.
 
     Attributes:
         max_inference_rate: maximum number of inferences per second, above 0; None for no limit.
@@ -74,7 +74,7 @@ class RegionPlan:
     Attributes:
         frame: width and height of the frame in pixels.
         at: time of the frame in seconds.
-        regions: in the order of their importance; may be empty.
+        regions: the regions in the order of their importance; may be empty.
     """
 
     frame: tuple[int, int]
@@ -84,9 +84,9 @@ class RegionPlan:
 
 @dataclass(frozen=True, slots=True)
 class _Objects:
-    """What is known to be in the frame, a row an object.
+    """The known objects, one per row.
 
-    `boxes` are in pixels; `seen_at` is when it was detected last, `shrink` by how much the region of that detection was
+    `boxes` are in pixels; `seen_at` is the time of the last detection, `shrink` the factor by which its region was
     shrunk.
     """
 
@@ -114,7 +114,7 @@ class _Objects:
         )
 
 
-_NOTHING = _Objects(
+_NO_OBJECTS = _Objects(
     np.empty((0, 4), dtype=np.float32),
     np.empty(0, dtype=np.float32),
     np.empty(0, dtype=np.int64),
@@ -124,23 +124,23 @@ _NOTHING = _Objects(
 
 
 class RegionPlanner:
-    """Plans the regions of the frames of one camera, and knows the objects in all of the frame.
+    """Plans the regions of the frames of one camera, and keeps the objects of the whole frame.
 
-    For each frame `observe`, `plan` and `resolve` are called in this order; `observe` and `resolve` in the order of the
-    frames. Each may be called from any thread, also while another frame is between them. A frame may be left out after
-    any of them.
+    For each frame, call `observe`, `plan` and `resolve` in this order; call `observe` and `resolve` in the order of the
+    frames. All methods are thread-safe, and the calls for different frames may be interleaved. A frame may be dropped
+    after any of them.
     """
 
     def __init__(
         self, *, model_input: tuple[int, int], tiling: Tiling = NO_TILES, max_inference_rate: float | None = None
     ) -> None:
-        """Start without knowledge.
+        """Start without any objects.
 
         Args:
             model_input: width and height of the model's input in pixels.
-            tiling: tiles whose resolution a region has at least; without tiles, that of 2x2.
-            max_inference_rate: maximum number of inferences per second of the frames' times, above 0; what one second
-                allows may be used at once. None for no limit.
+            tiling: tiles whose resolution is the minimum for regions; 2x2 is used in place of no tiles.
+            max_inference_rate: maximum number of inferences per second of the frames' times, above 0; those of one
+                second may run at once. None for no limit.
         """
         self._input = model_input
         self._tiling = _DEFAULT_TILING if tiling == NO_TILES else tiling
@@ -157,26 +157,26 @@ class RegionPlanner:
 
     @property
     def revisit_s(self) -> float:
-        """The seconds within which each part of the frame, of its current size, is processed once.
+        """The interval in seconds in which each part of a frame of the current size is processed.
 
-        To these comes the time until the next frame and, with a maximum inference rate, that of one inference.
+        The time until the next frame and, with a maximum inference rate, the time of one inference may be added.
         """
         return len(self._grid.fixed) * self._turn_s
 
     def observe(self, motion: Motion, *, frame: tuple[int, int], at: float) -> None:
-        """Take note of the motion in a frame.
+        """Record the motion in a frame.
 
         Args:
-            motion: of the frame.
-            frame: its width and height in pixels. If they change, everything is forgotten.
-            at: its time in seconds. If it goes back, everything is forgotten.
+            motion: motion in the frame.
+            frame: width and height of the frame in pixels; a change discards all objects.
+            at: time of the frame in seconds; an earlier time than before discards all objects.
         """
         with self._lock:
             if frame != self._grid.frame or at < self._observed_at:
                 self._restart(frame, at=at)
             self._observed_at = at
             self._everything = motion.everything
-            # Where motion has ended too: an object that was there for a moment has left.
+            # Also where motion has ended: an object that was there has left.
             self._changed_at[motion.moving | self._moving] = at
             self._moving = motion.moving
 
@@ -189,12 +189,12 @@ class RegionPlanner:
         """
         with self._lock:
             grid = self._grid
-            if frame != grid.frame:  # the camera has changed its size since
+            if frame != grid.frame:  # the frame size has changed since
                 return RegionPlan(frame, at, ())
             allowed = self._allowed(at)
             regions = self._in_turn(at, limit=allowed)
             if self._everything:
-                # Motion does not tell where anything is: the whole frame, and some of the others in turn.
+                # Motion does not show where objects are: the whole frame, and some of the tiles in turn.
                 allowed = min(allowed, _EVERYTHING_REGIONS)
             whole = self._everything or self._large_due(at)
             if whole and grid.whole not in regions and len(regions) < allowed:
@@ -212,20 +212,20 @@ class RegionPlanner:
         """Return the objects in a frame.
 
         Args:
-            plan: of the frame.
+            plan: plan of the frame.
             found: the detections of each region, in ratios of the region.
-            labels: of all classes.
-            masks: objects whose centre is in one are dropped, so that no region follows them.
+            labels: labels of all classes.
+            masks: parts of the frame in which objects are dropped, by their centre, so that no region follows them.
 
         Returns:
-            All of them, those carried over for parts that were not processed included; and those that were detected in
-            this frame. In ratios of the frame.
+            All objects, including those carried over for parts that were not processed; and the objects detected in
+            this frame. Boxes are in ratios of the frame.
         """
         with self._lock:
             fresh = self._fresh(plan, found, masks)
-            if plan.frame == self._grid.frame and plan.at <= self._observed_at:  # else it is from before a new start
+            if plan.frame == self._grid.frame and plan.at <= self._observed_at:  # else from before a restart
                 carried = _unmasked(self._carried(plan), plan.frame, masks)
-                fresh, carried = _united(fresh, carried, coarsest=self._coarsest, at=plan.at)
+                fresh, carried = _without_same(fresh, carried, coarsest=self._coarsest, at=plan.at)
                 self._known = fresh + carried
                 return _detections(self._known, plan.frame, labels), _detections(fresh, plan.frame, labels)
             alone = _detections(fresh, plan.frame, labels)
@@ -244,28 +244,28 @@ class RegionPlanner:
         self._changed_at = np.full((grid.rows, grid.columns), at)
         self._processed_at = np.full((grid.rows, grid.columns), -math.inf)
         self._whole_at = -math.inf
-        self._known = _NOTHING
+        self._known = _NO_OBJECTS
 
     def _allowed(self, at: float) -> int:
-        """Return the number of regions that the frame may have."""
+        """Return the maximum number of regions of the frame."""
         most = len(self._grid.fixed)
         if self._rate is None:
             return most
-        # A frame that is planned after a later one adds nothing.
+        # A frame planned after a later one adds no tokens.
         self._tokens = min(self._capacity, self._tokens + max(0.0, at - self._filled_at) * self._rate)
         self._filled_at = max(at, self._filled_at)
         return min(most, int(self._tokens))
 
     def _in_turn(self, at: float, *, limit: int) -> list[Region]:
-        """Return the regions of fixed places whose turn it is: those that were not processed for the longest time."""
+        """Return the fixed regions to process next: those that were not processed for the longest time."""
         grid = self._grid
         regions: list[Region] = []
-        # After a gap, each is processed once, not once for each turn that was missed.
+        # After a gap, each is processed once, not once for each missed turn.
         self._turn_at = max(self._turn_at, at - len(grid.fixed) * self._turn_s)
         while at >= self._turn_at and len(regions) < limit:
             processed = (self._processed_at[grid.inside(tile)].min(initial=math.inf) for tile in grid.tiles)
             region = grid.fixed[int(np.argmin([self._whole_at, *processed]))]
-            if region in regions:  # frames come so rarely that each has all of them
+            if region in regions:  # at a low frame rate, each frame has all of them
                 self._turn_at = at + self._turn_s
                 break
             self._count(region, at=at)
@@ -274,19 +274,19 @@ class RegionPlanner:
         return regions
 
     def _needed(self, at: float) -> NDArray[np.float64]:
-        """Return the need of each cell to be processed, 0 for none: the longer it has waited, the more."""
+        """Return the need of each cell to be processed: its waiting time, or 0."""
         needed = self._changed_at > self._processed_at
         for box in self._known.boxes[self._due(at) & ~self._large()]:
             needed[self._grid.touched_by(box)] = True
         return np.where(needed, np.clip(at - self._processed_at, _MIN_WAIT_S, REVISIT_S), 0.0)
 
     def _due(self, at: float) -> NDArray[np.bool_]:
-        """Return which objects have to be verified."""
+        """Return a boolean for each known object: True if it must be verified."""
         processed = [self._processed_at[self._grid.touched_by(box)].min() for box in self._known.boxes]
         return np.asarray(at - np.maximum(self._known.seen_at, processed) >= _VERIFY_S, dtype=np.bool_)
 
     def _large(self) -> NDArray[np.bool_]:
-        """Return which objects are too large for any region but the whole frame."""
+        """Return a boolean for each known object: True if it needs the whole frame."""
         return self._is_large(self._known.boxes)
 
     def _is_large(self, boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -310,8 +310,8 @@ class RegionPlanner:
             self._processed_at[inside] = np.maximum(self._processed_at[inside], at)
 
     def _fresh(self, plan: RegionPlan, found: Sequence[Detections], masks: Masks) -> _Objects:
-        """Return the detections of all regions, each object once, without those that the edge of a region cuts."""
-        fresh, origins = _NOTHING, np.empty(0, dtype=np.int64)
+        """Return the detections of all regions, without duplicates and without those cut by the edge of a region."""
+        fresh, origins = _NO_OBJECTS, np.empty(0, dtype=np.int64)
         for origin, (region, detections) in enumerate(zip(plan.regions, found, strict=True)):
             boxes = boxes_in_frame(detections.boxes, region)
             cut = cut_by_region(detections.boxes, region, plan.frame)
@@ -337,7 +337,7 @@ class RegionPlanner:
         return fresh[kept]
 
     def _process_again(self, boxes: NDArray[np.float32], region: Region, *, at: float) -> None:
-        """Let boxes that the edge of a region cuts be processed again, if they are of small objects not known yet."""
+        """Request processing of unknown small objects that are cut by the edge of a region."""
         known = _share_covered(boxes[:, None], self._known.boxes[None]).max(axis=1, initial=0) >= _SAME_COVER
         inside = np.zeros_like(self._moving)
         inside[self._grid.inside(region)] = True
@@ -348,12 +348,12 @@ class RegionPlanner:
             self._changed_at[again] = np.maximum(self._changed_at[again], np.nextafter(at, math.inf))
 
     def _changed_since_seen(self, objects: _Objects) -> NDArray[np.bool_]:
-        """Return in the boxes of which objects something has moved since they were detected."""
+        """Return a boolean for each object: True if something has moved in its box since its last detection."""
         changed = [self._changed_at[self._grid.touched_by(box)].max() for box in objects.boxes]
         return np.asarray(np.array(changed) > objects.seen_at, dtype=np.bool_)
 
     def _carried(self, plan: RegionPlan) -> _Objects:
-        """Return the known objects that no region of a frame has verified, and that are not too old."""
+        """Return the known objects that were not verified in this frame and are not too old."""
         known = self._known
         age, changed, large = plan.at - known.seen_at, self._changed_since_seen(known), self._large()
         kept = (age <= _CARRY_S) & ~(changed & (age > _CARRY_MOVING_S))
@@ -362,7 +362,7 @@ class RegionPlanner:
             edges = np.array([region.left, region.top, right, bottom], dtype=np.float32)
             covered = _share_covered(known.boxes, edges)
             shrink = self._grid.shrink(region)
-            # Where the model has seen an object larger, it may miss it here, for a while.
+            # An object that was detected in a less shrunk region may be missed here: keep it for a while.
             as_large = shrink <= _FINER * known.shrink
             verified = as_large | (shrink <= self._coarsest) & (changed | (age > _CARRY_MISSED_S))
             kept &= ~(verified & (covered >= np.where(changed & ~large, _VERIFIED_COVER_MOVING, _VERIFIED_COVER)))
@@ -376,10 +376,11 @@ def _unmasked(objects: _Objects, frame: tuple[int, int], masks: Masks) -> _Objec
     return objects[~masks.covered(ratios)]
 
 
-def _united(fresh: _Objects, carried: _Objects, *, coarsest: float, at: float) -> tuple[_Objects, _Objects]:
-    """Return new detections and objects carried over, each object once: as the new one, in general.
+def _without_same(fresh: _Objects, carried: _Objects, *, coarsest: float, at: float) -> tuple[_Objects, _Objects]:
+    """Remove duplicates between new detections and carried-over objects.
 
-    If that comes from the whole frame, with less than the resolution of tiles, the one carried over has the better box.
+    The new detection is kept, unless its region had less than the resolution of tiles: then the carried-over box is
+    more precise.
     """
     if not len(fresh) or not len(carried):
         return fresh, carried
@@ -395,7 +396,7 @@ def _united(fresh: _Objects, carried: _Objects, *, coarsest: float, at: float) -
 
 
 def _share_covered(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the ratio of the area of each box that the other covers."""
+    """Return the ratio of the area of each box that is covered by the other."""
     areas = np.maximum(box_areas(boxes), np.finfo(np.float32).tiny)
     return np.asarray(intersection_areas(boxes, others) / areas, dtype=np.float32)
 

@@ -1,4 +1,4 @@
-"""A detection model's tensors: its image input, and which of its outputs are boxes, classes, scores and count."""
+"""The tensors of a detection model: the image input, and the outputs for boxes, classes, scores and count."""
 
 import re
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ _POST_PROCESS = "TFLite_Detection_PostProcess"
 _SCORE_OP_INPUT = 1
 _OUTPUTS = ("boxes", "classes", "scores", "count")
 _NAMES = {
-    # The words in signatures and tensor names of TensorFlow's and other exporters.
+    # Words in signatures and tensor names, as written by the exporters of TensorFlow and others.
     "boxes": re.compile(r"box|location", re.IGNORECASE),
     "classes": re.compile(r"class|categor|label", re.IGNORECASE),
     "scores": re.compile(r"score|confidence|prob", re.IGNORECASE),
@@ -35,7 +35,7 @@ class OutputIndices:
         classes: tensor (1, n): class ids.
         scores: tensor (1, n): confidences.
         count: tensor (1,): number of detections, at most n; None for a model without it.
-        class_count: number of classes that the model scores, a background included; None without the op.
+        class_count: number of classes that the model scores, including a background; None without the op.
     """
 
     boxes: int
@@ -50,13 +50,13 @@ class ImageInput:
     """The model's image input: shape (1, height, width, 3), RGB.
 
     Attributes:
-        index: of the tensor.
-        width: in pixels.
-        height: in pixels.
-        fit: how frames are resized to it.
-        padding: pixel value 0 to 255 of what a frame does not cover.
-        table: the input's value for each pixel value 0 to 255, shape (256,), in the input's type; None for a uint8
-            input, which takes pixel values unchanged.
+        index: index of the tensor.
+        width: width in pixels.
+        height: height in pixels.
+        fit: method of resizing frames to this size.
+        padding: pixel value of the padding, 0 to 255.
+        table: lookup table from pixel values 0 to 255 to values of the input, shape (256,), in the input's type; None
+            for a uint8 input, which takes pixel values unchanged.
     """
 
     index: int
@@ -71,12 +71,12 @@ def find_image_input(interpreter: Interpreter, spec: InputSpec | None, *, name: 
     """Find the one image input of a detection model.
 
     Args:
-        interpreter: with tensors allocated.
-        spec: from the manifest; None for a bare model, whose frames are stretched and normalised to -1 to 1.
-        name: of the model, for errors.
+        interpreter: an interpreter with allocated tensors.
+        spec: input of the manifest; None for a bare model, whose frames are stretched and normalised to -1 to 1.
+        name: name of the model, for errors.
 
     Raises:
-        InputError: there is not exactly one, it is of any size or an unsupported type, or it does not match `spec`.
+        InputError: there is not exactly one, it has no fixed size or an unsupported type, or it does not match `spec`.
     """
     details = [d for d in interpreter.get_input_details() if _is_image(d)]
     if len(details) != 1:
@@ -126,7 +126,7 @@ def _pixel_table(details: TensorDetails, spec: InputSpec, name: str) -> NDArray[
 
 
 def set_other_inputs_to_zero(interpreter: Interpreter, image: ImageInput) -> None:
-    """Set all inputs but the image to zero, such as the state of a recurrent model."""
+    """Set all inputs except the image, such as the state of a recurrent model, to zero."""
     for details in interpreter.get_input_details():
         if int(details["index"]) != image.index:
             zero = details["quantization"][1]
@@ -137,26 +137,23 @@ def set_other_inputs_to_zero(interpreter: Interpreter, image: ImageInput) -> Non
 def find_outputs(interpreter: Interpreter, *, name: str) -> OutputIndices:
     """Find the four outputs of a detection model.
 
-    In this order: by the post-processing op, whose definition fixes the order of its outputs; by signature and tensor
-    names together with shapes; and, for classes against scores, by the values of a first inference (class ids are
-    whole numbers). Never by the position among the model's outputs: exporters differ in it.
+    They are identified by the post-processing op, whose definition fixes the order of its outputs; else by names in the
+    signature, names of tensors and shapes; and classes and scores, if necessary, by the values of a first inference
+    (class ids are whole numbers). The order of the model's outputs is not used, since it depends on the exporter.
 
     Args:
-        interpreter: with tensors allocated and inputs set.
-        name: of the model, for errors.
+        interpreter: an interpreter with allocated tensors and set inputs.
+        name: name of the model, for errors.
 
     Raises:
         InputError: the outputs are not those of a detection model, or cannot be distinguished.
     """
     details = {int(output["index"]): output for output in interpreter.get_output_details()}
-    found = _by_operation(interpreter, details)
-    if found is not None:
-        return found
-    return _by_name_and_shape(interpreter, details, name)
+    return _by_operation(interpreter, details) or _by_name_and_shape(interpreter, details, name)
 
 
 def _by_operation(interpreter: Interpreter, details: dict[int, TensorDetails]) -> OutputIndices | None:
-    # Both runtimes have these two undocumented methods; without them, names and shapes decide.
+    # Both runtimes have these undocumented methods; if one is missing, names and shapes are used.
     operations = getattr(interpreter, "_get_ops_details", None)
     tensor = getattr(interpreter, "_get_tensor_details", None)
     if operations is None:
@@ -192,8 +189,8 @@ def _by_name_and_shape(interpreter: Interpreter, details: dict[int, TensorDetail
         "boxes",
         name,
     )
-    most = shapes[boxes][0]
-    rows = [i for i, shape in shapes.items() if shape == (most,) and i != boxes]
+    max_detections = shapes[boxes][0]
+    rows = [i for i, shape in shapes.items() if shape == (max_detections,) and i != boxes]
     singles = [i for i, shape in shapes.items() if shape in {(), (1,)} and i != boxes]
     count = _pick_count(singles, rows, names)
     rows = [i for i in rows if i != count]
@@ -202,15 +199,15 @@ def _by_name_and_shape(interpreter: Interpreter, details: dict[int, TensorDetail
         rows = named if len(named) == 2 else rows
     if len(rows) != 2:
         raise InputError(
-            f"{name} is not a detection model of the usual kind: beside boxes for {most} detections it needs one "
-            f"output of classes and one of scores, and has {_describe(details)}"
+            f"{name} is not a detection model of the usual kind: beside boxes for {max_detections} detections it "
+            f"needs one output of classes and one of scores, and has {_describe(details)}"
         )
     classes, scores = _classes_then_scores(interpreter, {i: details[i] for i in rows}, names, name)
     return OutputIndices(boxes, classes, scores, count, class_count=None)
 
 
 def _names(interpreter: Interpreter, details: dict[int, TensorDetails]) -> dict[int, str]:
-    """Return each output's tensor name, after its name in the signature if the model has exactly one signature."""
+    """Return each output's tensor name, prefixed with its signature name if the model has exactly one signature."""
     names = {index: str(output["name"]) for index, output in details.items()}
     signatures = interpreter.get_signature_list()
     if len(signatures) == 1:
@@ -271,11 +268,11 @@ def _classes_then_scores(
 
 
 def dequantize(value: NDArray[Any], quantization: tuple[float, int]) -> NDArray[np.float32]:
-    """Return a tensor as float32, whatever its type in the model.
+    """Convert a tensor to float32.
 
     Args:
-        value: any shape and numeric type.
-        quantization: scale and zero point from the runtime's tensor details; scale 0 means none.
+        value: array of any shape and numeric type.
+        quantization: scale and zero point from the runtime's tensor details; scale 0 for a tensor without quantization.
     """
     scale, zero_point = quantization
     if scale and np.issubdtype(value.dtype, np.integer):

@@ -1,6 +1,6 @@
 """Tiles: overlapping regions of a frame in which small objects are large enough for the model.
 
-A frame is cut into regions, the model runs on each, and the detections of all regions are merged.
+The model runs on each tile, and the detections of all tiles are merged.
 """
 
 import math
@@ -17,18 +17,18 @@ from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
 
 _OVERLAP = 0.25
-"""Ratio of a tile's side that it shares with its neighbour. What is shorter lies whole in one of the two."""
+"""Ratio of a tile's side that overlaps with its neighbour. Smaller objects lie completely in one of the two."""
 _MAX_SHRINK = 2.0
-"""The factor by which `auto` lets a tile be shrunk to the model's input."""
+"""Maximum factor by which `auto` shrinks a tile to the model's input."""
 _MAX_TILES = 8
-"""Along one side."""
+"""Maximum number of tiles along one side."""
 
 _DUPLICATE_IOU = 0.5
-"""From this IoU on, two boxes of different regions are of the same object."""
+"""Minimum IoU at which two boxes of different regions are of the same object."""
 _DUPLICATE_SHARE = 0.7
-"""A box that the edge of a region cuts is of the same object as one that covers this ratio of its area."""
+"""A box cut by the edge of a region is of the same object as a box that covers this ratio of its area."""
 _AT_EDGE = 0.01
-"""Ratio of a region's side within which a box counts as cut by its edge."""
+"""Distance from a region's edge, as a ratio of its side, within which a box counts as cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,8 @@ class Tiling:
     """The number of tiles into which a frame is cut.
 
     Attributes:
-        columns: 1 to 8; None, as in `rows`, to choose by the sizes of frame and input.
-        rows: likewise.
+        columns: number of columns, 1 to 8; None, in both attributes, to choose by the sizes of frame and input.
+        rows: number of rows, 1 to 8, or None.
     """
 
     columns: int | None = 1
@@ -89,7 +89,7 @@ def parse_tiling(text: str) -> Tiling:
 
 
 def resolve_tiling(tiles: str | None, bundle: ModelBundle) -> Tiling:
-    """Return the tiling for a model: `tiles` if given, else what the bundle recommends.
+    """Return the tiling for a model: `tiles` if not None, else the recommendation of the bundle.
 
     Raises:
         InputError: `tiles` cannot be parsed.
@@ -102,15 +102,15 @@ def resolve_tiling(tiles: str | None, bundle: ModelBundle) -> Tiling:
 def frame_regions(tiling: Tiling, *, frame: tuple[int, int], model_input: tuple[int, int]) -> tuple[Region, ...]:
     """Return the regions of a frame on which to run the model.
 
-    `auto` takes the fewest tiles of which none is shrunk by more than 2.
+    `auto` uses the smallest number of tiles such that none is shrunk by more than 2.
 
     Args:
         tiling: number of tiles.
-        frame: its width and height in pixels, at least 1.
+        frame: width and height of the frame in pixels, at least 1.
         model_input: width and height of the model's input in pixels.
 
     Returns:
-        The whole frame, for objects larger than a tile, followed by the tiles, if there are several.
+        The whole frame, for objects larger than a tile, followed by the tiles if there is more than one.
     """
     whole = Region(0, 0, *frame)
     if tiling.columns is None or tiling.rows is None:
@@ -125,7 +125,7 @@ def frame_regions(tiling: Tiling, *, frame: tuple[int, int], model_input: tuple[
 
 
 def tile_grid(frame: tuple[int, int], *, largest: tuple[int, int]) -> tuple[Region, ...]:
-    """Return the fewest overlapping tiles that cover a frame, of at most this width and height in pixels."""
+    """Return the fewest overlapping tiles, of at most this width and height in pixels, that cover a frame."""
     columns, rows = (_spans_needed(side, length) for side, length in zip(frame, largest, strict=True))
     return _tiles(frame, columns, rows)
 
@@ -153,32 +153,31 @@ def _spans(side: int, count: int) -> list[tuple[int, int]]:
 
 
 def merge_regions(detections: Sequence[Detections], regions: Sequence[Region], *, frame: tuple[int, int]) -> Detections:
-    """Merge the detections of several regions of a frame, each object once.
+    """Merge the detections of several regions of a frame, without duplicates.
 
-    Within a region the model has suppressed duplicates; only boxes of different regions are compared. Of duplicates, a
-    box that lies whole in its region is kept rather than one that the region's edge cuts, and otherwise the one with
-    more confidence.
+    The model has suppressed duplicates within a region; only boxes of different regions are compared. Of duplicates,
+    boxes that lie completely in their region are preferred to boxes cut by its edge, then those of higher confidence.
 
     Args:
-        detections: of each region, in ratios of the region.
+        detections: the detections of each region, in ratios of the region.
         regions: the regions, in the same order.
         frame: width and height of the frame in pixels.
 
     Returns:
         The detections in ratios of the frame.
     """
-    if len(detections) == 1:
+    if len(detections) == 1 and regions[0] == Region(0, 0, *frame):
         return detections[0]
     pairs = list(zip(detections, regions, strict=True))
-    boxes = np.concatenate([boxes_in_frame(one.boxes, region) for one, region in pairs])
-    confidences = np.concatenate([one.confidences for one in detections])
-    class_ids = np.concatenate([one.class_ids for one in detections])
+    boxes = np.concatenate([boxes_in_frame(part.boxes, region) for part, region in pairs])
+    confidences = np.concatenate([part.confidences for part in detections])
+    class_ids = np.concatenate([part.class_ids for part in detections])
     order = without_duplicates(
         boxes,
         confidences=confidences,
         class_ids=class_ids,
-        origins=np.repeat(np.arange(len(detections)), [len(one) for one in detections]),
-        cut=np.concatenate([cut_by_region(one.boxes, region, frame) for one, region in pairs]),
+        origins=np.repeat(np.arange(len(detections)), [len(part) for part in detections]),
+        cut=np.concatenate([cut_by_region(part.boxes, region, frame) for part, region in pairs]),
     )
     merged = np.clip(boxes[order] / np.array(frame * 2, dtype=np.float32), 0.0, 1.0).astype(np.float32)
     return Detections(merged, confidences[order], class_ids[order], detections[0].labels)
@@ -195,11 +194,11 @@ def without_duplicates(
     """Return the indices of the boxes to keep, by descending confidence; see `merge_regions`.
 
     Args:
-        boxes: of all regions, in pixels of the frame.
-        confidences: of each box.
-        class_ids: of each box.
-        origins: the region of each box.
-        cut: whether the edge of its region cuts it.
+        boxes: boxes of all regions, shape (n, 4), in pixels of the frame.
+        confidences: confidence of each box.
+        class_ids: class id of each box.
+        origins: index of the region of each box.
+        cut: True for each box that is cut by the edge of its region.
     """
     areas = np.maximum(box_areas(boxes), np.finfo(np.float32).tiny)
     remaining = np.ones(len(boxes), dtype=np.bool_)
@@ -221,7 +220,7 @@ def boxes_in_frame(boxes: NDArray[np.float32], region: Region) -> NDArray[np.flo
 
 
 def cut_by_region(boxes: NDArray[np.float32], region: Region, frame: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return which boxes end at an edge of their region that is not an edge of the frame."""
+    """Return a boolean for each box: True if it ends at an edge of its region that is not an edge of the frame."""
     inner = np.array(
         [
             region.left > 0,

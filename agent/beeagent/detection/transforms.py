@@ -1,4 +1,4 @@
-"""From a frame to the model's image input, and from boxes over the input back to boxes over the frame."""
+"""Conversion of a frame to the model's image input, and of boxes over the input to boxes over the frame."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -9,18 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 Channels = Literal["bgr", "rgb"]
-"""Order of an image's channels: `bgr` as OpenCV reads images, `rgb` as Pillow and most others do."""
+"""Order of an image's channels: `bgr` as in OpenCV, `rgb` as in Pillow and most other libraries."""
 
 
 class Fit(str, Enum):
-    """How a frame is resized to an input of another aspect ratio: as in the model's training."""
+    """Method of resizing a frame to an input of another aspect ratio, as in the training of the model."""
 
     LETTERBOX = "letterbox"
     """Keep the aspect ratio, centre, and pad."""
     CORNER = "corner"
     """Keep the aspect ratio, start in the top left corner, and pad."""
     STRETCH = "stretch"
-    """Scale each side to the input's, without regard to the aspect ratio."""
+    """Scale each side to that of the input, ignoring the aspect ratio."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class InputTransform:
         input_height: height of the model's input.
         left: first column of the rectangle.
         top: first row of the rectangle.
-        width: of the rectangle, at least 1.
-        height: of the rectangle, at least 1.
+        width: width of the rectangle, at least 1.
+        height: height of the rectangle, at least 1.
     """
 
     input_width: int
@@ -75,7 +75,7 @@ class InputTransform:
 def input_transform(
     *, frame_width: int, frame_height: int, input_width: int, input_height: int, fit: Fit
 ) -> InputTransform:
-    """Return which rectangle of the input a frame covers.
+    """Return the rectangle of the model's input that a frame covers.
 
     All sizes are in pixels and at least 1. A letterboxed frame is centred; if the padding is odd, the right or bottom
     side has one pixel more. With `Fit.CORNER`, all padding is at the right or the bottom.
@@ -92,7 +92,7 @@ def input_transform(
 
 
 def padding_value(mean: float) -> int:
-    """Return the pixel value, 0 to 255, that normalisation with this mean brings nearest to zero."""
+    """Return the pixel value, 0 to 255, whose normalised value with this mean is nearest to zero."""
     return min(255, max(0, round(mean)))
 
 
@@ -101,15 +101,15 @@ def letterbox(
 ) -> NDArray[np.uint8]:
     """Resize a frame to its rectangle of the input, pad the rest, and convert it to RGB.
 
-    Bilinear sampling of a large frame would skip most of its pixels, and a bee's stripes with them. Averaging over
-    areas (`cv2.INTER_AREA`) costs four times as much at the usual factors as halving by bilinear sampling, which is
-    averaging, until a factor of at most two is left. Each side is halved by itself: a wide frame that is stretched
-    shrinks more in one direction. Channels are swapped after shrinking, when there are fewer pixels.
+    Bilinear sampling of a large frame would skip most of its pixels, and with them details such as a bee's stripes.
+    So a frame is halved by bilinear sampling, which averages, until a factor of at most two is left; `cv2.INTER_AREA`
+    takes four times as long at usual factors. Each side is halved separately, since a stretched frame shrinks more in
+    one direction. Channels are swapped after shrinking, when there are fewer pixels.
 
     Args:
         pixels: uint8, shape (height, width, 3); not changed.
-        transform: from `input_transform` with this frame's size.
-        padding: pixel value 0 to 255 of the rest.
+        transform: result of `input_transform` for this frame's size.
+        padding: pixel value of the padding, 0 to 255.
         channels: order of the channels of `pixels`.
 
     Returns:
@@ -119,14 +119,13 @@ def letterbox(
     rows = slice(transform.top, transform.top + transform.height)
     columns = slice(transform.left, transform.left + transform.width)
     scaled: NDArray[Any] = pixels
-    size, wanted = pixels.shape[1::-1], (transform.width, transform.height)
-    while size != wanted:
-        # A side that is more than twice as long as wanted is halved; the last step leads from there to the input.
-        large = [side > 2 * goal for side, goal in zip(size, wanted, strict=True)]
+    size, target = pixels.shape[1::-1], (transform.width, transform.height)
+    while size != target:
+        large = [side > 2 * target_side for side, target_side in zip(size, target, strict=True)]
         if any(large):
             size = tuple(side // 2 if halve else side for side, halve in zip(size, large, strict=True))
         else:
-            size = wanted
+            size = target
         scaled = cv2.resize(scaled, size, interpolation=cv2.INTER_LINEAR)
     padded[rows, columns] = cv2.cvtColor(scaled, cv2.COLOR_BGR2RGB) if channels == "bgr" else scaled
     return padded

@@ -17,8 +17,8 @@ class UncertaintyRange:
     """The confidences, 0 to 1, at which a detection may be right or wrong.
 
     Attributes:
-        low: below, a detection is almost always wrong.
-        high: above, it is almost always right.
+        low: lower end; below it, a detection is almost always wrong.
+        high: upper end; above it, a detection is almost always right.
 
     Raises:
         InputError: not 0 <= low <= high <= 1.
@@ -34,12 +34,12 @@ class UncertaintyRange:
             )
 
     def contains_any(self, detections: Detections) -> bool:
-        """Return whether the confidence of any detection is in the range, both ends included.
+        """Return True if the confidence of any detection is in the range, including both ends.
 
-        The detections must include those down to `low`. If the threshold is higher, run the detector with the threshold
-        `low`, and reduce what is published with `Detections.at_least`.
+        The detections must include those down to `low`: if the threshold is higher, run the detector with the threshold
+        `low`, and filter the published detections with `Detections.at_least`.
         """
-        # The ends in the confidences' own type: 0.3 from the settings and 0.3 from the model are the same.
+        # Compare in the type of the confidences, so that 0.3 in the settings equals 0.3 from the model.
         low, high = np.float32(self.low), np.float32(self.high)
         return bool(np.any((detections.confidences >= low) & (detections.confidences <= high)))
 
@@ -47,20 +47,20 @@ class UncertaintyRange:
 def uncertainty_range(
     bundle: ModelBundle, *, threshold: float, low: float | None = None, high: float | None = None
 ) -> UncertaintyRange:
-    """Return the uncertainty range of a model: the given ends, and for the others those of the bundle's validation.
+    """Return the uncertainty range of a model.
 
-    They come from the reliability of the split `validation` (`Metrics.reliability`; see `range_from_reliability`).
-    Without it, the range reaches from the threshold half of the way down to 0 and half of the way up to 1: near the
-    threshold the model is least sure, and nothing else is known.
+    Ends that are not set are derived from the reliability of the split `validation` (`Metrics.reliability`; see
+    `range_from_reliability`). If the bundle has none, the range extends from the threshold half of the way to 0 and to
+    1, since the model is least sure near the threshold.
 
     Args:
         bundle: the model.
-        threshold: confidence from which a detection counts, 0 to 1.
-        low: as set by the user; None for the default.
-        high: likewise.
+        threshold: minimum confidence of a detection, 0 to 1.
+        low: low end set by the user; None for the default.
+        high: high end set by the user; None for the default.
 
     Raises:
-        InputError: low is above high.
+        InputError: `low` is above `high`, or an end is not within 0 to 1.
     """
     curves = [m.reliability for m in (bundle.manifest.metrics if bundle.manifest else ()) if m.split == "validation"]
     curve = next((curve for curve in curves if curve is not None), None)
@@ -73,12 +73,12 @@ def uncertainty_range(
 
 
 def range_from_reliability(curve: Reliability) -> UncertaintyRange:
-    """Derive the range from how often detections of each confidence were right.
+    """Derive the range from the number of correct detections at each confidence.
 
-    The ratio of right detections is first made to rise with confidence (isotonic regression, weighted by the number of
-    detections), so that a bin of three detections does not decide. `low` is then the upper edge of the last bin with a
-    ratio of 0.1 at most, `high` the lower edge of the first with 0.9 at least. If no bin is almost always wrong, the
-    range begins with the first bin that has detections; if none is almost always right, it ends at 1.
+    Isotonic regression, weighted by the number of detections, first makes the ratio of correct detections rise with the
+    confidence, so that a bin with few detections has little influence. `low` is then the upper edge of the last bin
+    with a ratio of at most 0.1, `high` the lower edge of the first with at least 0.9. If no bin has a ratio of at most
+    0.1, the range begins at the first bin with detections; if none has at least 0.9, it ends at 1.
     """
     count = len(curve.detections)
     filled = [i for i in range(count) if curve.detections[i]]

@@ -1,4 +1,4 @@
-"""The component's configuration: its conversion to settings, its secrets, and the last one that worked."""
+"""The component's configuration: conversion to settings, secrets, and the last working configuration."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ from beeagent.settings import Settings, flattened, load_settings, settings_by_na
 
 _LOG: Final = logging.getLogger(__name__)
 
-_SECRET_PREFIX: Final = "secret:"  # noqa: S105 - of a reference
+_SECRET_PREFIX: Final = "secret:"  # noqa: S105 - prefix of a reference
 _SECRET_KEYS: Final = ("camera", "mqtt_username", "mqtt_password")  # settings that may be secrets
 _LAST_WORKING_FILE: Final = "last-working-configuration.json"
 
@@ -33,8 +33,8 @@ class Configuration:
     """A configuration of the component.
 
     Attributes:
-        values: as received from the nucleus, with references to secrets.
-        settings: with the secrets themselves.
+        values: values as received from the nucleus, with references to secrets.
+        settings: settings with the secrets themselves.
     """
 
     values: Mapping[str, Any]
@@ -45,7 +45,7 @@ class Configuration:
 class ConfigurationReader:
     """Reads the settings from the component's configuration.
 
-    It takes the place of the TOML file: environment and command line take precedence.
+    It replaces the TOML file: environment and command line take precedence.
 
     Attributes:
         ipc: the connection to the nucleus.
@@ -66,8 +66,8 @@ class ConfigurationReader:
         """Read the current configuration.
 
         Raises:
-            InputError: it is invalid; the message names the key, the value and what is allowed.
-            IpcError: the nucleus does not return it.
+            InputError: the configuration is invalid; the message contains the key, the value and the allowed values.
+            IpcError: the nucleus does not return the configuration.
         """
         try:
             response = self.ipc.call(lambda client: client.get_configuration_async(key_path=[]))
@@ -81,54 +81,53 @@ class ConfigurationReader:
 
     def parse(self, values: Mapping[str, Any]) -> Configuration:
         """Convert a configuration to settings, with the secrets to which it refers; raises as `read`."""
-        given = parse_values(values)
         resolved = {
-            key: _read_secret(key, value, self.ipc) if _is_secret(key, value) else value for key, value in given.items()
+            key: _read_secret(key, value, self.ipc) if _is_secret(key, value) else value
+            for key, value in parse_values(values).items()
         }
         return Configuration(values, self._load(resolved))
 
     def parse_without_secrets(self, values: Mapping[str, Any]) -> Settings:
-        """Convert a configuration whose secrets the nucleus may not have yet; settings that refer to one are omitted.
+        """Convert a configuration whose secrets may not be available yet; settings that refer to one are omitted.
 
         Raises:
-            InputError: as for `read`.
+            InputError: the configuration is invalid.
         """
-        given = parse_values(values)
-        return self._load({key: value for key, value in given.items() if not _is_secret(key, value)})
+        return self._load({key: value for key, value in parse_values(values).items() if not _is_secret(key, value)})
 
-    def _load(self, given: Mapping[str, Any]) -> Settings:
+    def _load(self, values: Mapping[str, Any]) -> Settings:
         device = {} if self.thing is None else {"device": self.thing}
-        return load_settings(self.options, config=None, component={**device, **given})
+        return load_settings(self.options, config=None, component={**device, **values})
 
 
 def parse_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Revert what a nucleus does to values in transit, and nothing more.
+    """Revert the conversion of values by a nucleus.
 
-    From a YAML recipe, a nucleus lite returns every value as text; from a JSON one, integers may have a decimal point.
-    A value that a deployment has cleared is null, and counts as not set.
+    A nucleus lite returns every value of a YAML recipe as text, and integers of a JSON recipe possibly with a decimal
+    point. A value that a deployment has cleared is null, and counts as not set.
 
     Args:
-        values: of the component's configuration; `accessControl` is omitted.
+        values: values of the component's configuration; `accessControl` is omitted from the result.
 
     Raises:
-        InputError: a value is a boolean and must not be, or the reverse.
+        InputError: a value is a boolean where none is allowed, or is none where one is required.
     """
-    given: dict[str, Any] = {}
+    parsed: dict[str, Any] = {}
     settings = settings_by_name()
     for key, value in flattened(values).items():
         if key == ACCESS_CONTROL:
             continue
-        given[key] = value
+        parsed[key] = value
         kind = settings[key].field.annotation if key in settings else None
         if isinstance(value, float) and value.is_integer():
-            given[key] = int(value)
+            parsed[key] = int(value)
         elif kind is bool:
-            given[key] = _parse_bool(key, value)
+            parsed[key] = _parse_bool(key, value)
         elif kind is not None and isinstance(value, bool):
             raise InputError(
                 f"{key} in the component's configuration is {str(value).lower()}: it takes a value, not true or false"
             )
-    return given
+    return parsed
 
 
 def _parse_bool(key: str, value: object) -> bool:
@@ -140,7 +139,7 @@ def _parse_bool(key: str, value: object) -> bool:
 
 
 def _is_secret(key: str, value: object) -> bool:
-    """Return whether a value refers to a secret; raise InputError where the key does not allow that."""
+    """Return True if a value refers to a secret; raise InputError if the key does not allow it."""
     if not isinstance(value, str) or not value.startswith(_SECRET_PREFIX):
         return False
     if key not in _SECRET_KEYS:
@@ -155,13 +154,13 @@ def _describe(key: str, reference: str) -> str:
 def _read_secret(key: str, reference: str, ipc: IpcConnection) -> str:
     """Return the secret of a reference.
 
-    That is `secret:NAME`, where NAME is the secret's name or ARN in AWS Secrets Manager, or `secret:NAME#KEY`, where
-    the secret is a JSON object, the form of key/value pairs in Secrets Manager. The nucleus returns the secrets that
-    the component `aws.greengrass.SecretManager` stores on the device, even while it is offline.
+    A reference is `secret:NAME`, where NAME is the secret's name or ARN in AWS Secrets Manager, or `secret:NAME#KEY`,
+    where the secret is a JSON object, the form of key/value pairs in Secrets Manager. The nucleus returns the secrets
+    stored on the device by the component `aws.greengrass.SecretManager`, even while it is offline.
 
     Raises:
         InputError: this component has no such secret.
-        IpcError: the nucleus does not return it for another reason.
+        IpcError: the nucleus does not return the secret for another reason.
     """
     where = _describe(key, reference)
     name, _, entry = reference.removeprefix(_SECRET_PREFIX).partition("#")
@@ -173,10 +172,10 @@ def _read_secret(key: str, reference: str, ipc: IpcConnection) -> str:
         if error.name not in (UNAUTHORIZED, NOT_FOUND):
             hint = " (a nucleus lite has no secrets: use mqtt_password_file)" if error.name == SERVICE_ERROR else ""
             raise IpcError(f"{where}: {error}{hint}", name=error.name) from error
-        why = missing_permission(ipc, GET_SECRET_VALUE, name) if error.name == UNAUTHORIZED else str(error)
+        reason = missing_permission(ipc, GET_SECRET_VALUE, name) if error.name == UNAUTHORIZED else str(error)
         raise InputError(
-            f"{where}, which the nucleus does not return ({why}): accessControl must permit {GET_SECRET_VALUE} for it, "
-            "and the configuration of aws.greengrass.SecretManager must list it"
+            f"{where}, which the nucleus does not return ({reason}): accessControl must permit {GET_SECRET_VALUE} "
+            "for it, and the configuration of aws.greengrass.SecretManager must list it"
         ) from error
     if text is None:
         raise InputError(f"{where}, which is binary: store it as text")
@@ -184,26 +183,26 @@ def _read_secret(key: str, reference: str, ipc: IpcConnection) -> str:
 
 
 def _secret_entry(where: str, text: str, entry: str) -> str:
-    # No error message contains anything of the secret.
+    # Error messages must not contain any part of the secret.
     try:
         content = json.loads(text)
     except ValueError:
         content = None
     if not isinstance(content, dict):
-        raise InputError(f"{where}, and that secret is no JSON object: leave out #{entry}")
+        raise InputError(f"{where}, and that secret is not a JSON object: leave out #{entry}")
     if not isinstance(content.get(entry), str):
-        raise InputError(f"{where}, and that secret has no text of the name {entry!r}")
+        raise InputError(f"{where}, and that secret has no text entry {entry!r}")
     return str(content[entry])
 
 
 class LastWorkingConfiguration:
-    """A file with the configuration with which the agent last ran, as received from the nucleus.
+    """A file with the last configuration with which the agent ran, as received from the nucleus.
 
-    It contains references to secrets and not the secrets; but a password in the configuration itself is in it, so only
-    the component's user may read it.
+    It contains references to secrets, not the secrets; but it may contain a password from the configuration itself, so
+    only the component's user can read it.
 
     Args:
-        folder: of the component's state.
+        folder: folder of the component's state.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -222,7 +221,7 @@ class LastWorkingConfiguration:
         return content if isinstance(content, dict) else None
 
     def save(self, values: Mapping[str, Any]) -> None:
-        """Save a configuration in place of the one before; errors of the disk are logged."""
+        """Save a configuration, replacing the previous one; disk errors are logged."""
         content = {key: value for key, value in values.items() if key != ACCESS_CONTROL}
         if content == self._saved:
             return

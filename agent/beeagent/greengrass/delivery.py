@@ -1,4 +1,4 @@
-"""What is under way to the nucleus: destinations with their limits, messages in flight, echoes, topics it denies."""
+"""Delivery to the nucleus: destinations with their limits, messages in flight, echoes, and denied topics."""
 
 import bisect
 import itertools
@@ -9,24 +9,24 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal
 
-from beeagent.backoff import Backoff
 from beeagent.greengrass.ipc import PUBLISH_TO_IOT_CORE, PUBLISH_TO_TOPIC, IpcConnection
 from beeagent.outbox import Receipt
+from beeagent.threads import Backoff
 
-_PACKET_HEADER: Final = 20  # bytes of an MQTT 5 PUBLISH packet beside topic and payload, at most
+_PACKET_HEADER: Final = 20  # maximum bytes of an MQTT 5 PUBLISH packet without topic and payload
 _MAX_TOPICS: Final = 64  # more than any device publishes on
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of a nucleus lite; a classic one accepts more, and which one it is cannot be found out.
+    """Limits of a nucleus lite. A classic one accepts more, but the agent cannot determine the kind of the nucleus.
 
     Attributes:
-        payload_bytes: of a message that the agent creates.
-        publish_bytes: of any publish: lite refuses 7,100 and closes the connection at 10,000.
-        echo_bytes: of a packet on a subscription, with topic and header; the broker silently drops larger ones.
-        in_flight: publishes without echo.
-        in_flight_bytes: of those, in total.
+        payload_bytes: maximum payload of a message created by the agent.
+        publish_bytes: maximum payload of any publish: lite refuses 7,100 and closes the connection at 10,000.
+        echo_bytes: maximum packet on a subscription, with topic and header; the broker silently drops larger ones.
+        in_flight: maximum number of publishes without echo.
+        in_flight_bytes: maximum total size of their packets.
     """
 
     payload_bytes: int
@@ -41,15 +41,15 @@ class OutgoingMessage:
     """A message to publish.
 
     Attributes:
-        topic: of the message.
-        payload: of the message.
-        done: called with its receipt, once.
-        deadline: until when it must have made progress, by `time.monotonic`.
-        accepted: whether the nucleus has accepted it.
-        retain: whether the broker is to retain it.
-        qos: 0 for one that a nucleus is to drop while it is offline, rather than to publish it later.
-        queued_order: its place among those that wait.
-        sent_order: its place among those that were sent.
+        topic: topic of the message.
+        payload: payload of the message.
+        done: called once with the receipt.
+        deadline: time limit of the next step, by `time.monotonic`.
+        accepted: True if the nucleus has accepted it.
+        retain: True if the broker is to retain it.
+        qos: quality of service; 0 for a message that an offline nucleus is to drop, not to publish later.
+        queued_order: position among waiting messages.
+        sent_order: position among sent messages.
     """
 
     topic: str
@@ -64,18 +64,18 @@ class OutgoingMessage:
 
     @property
     def packet_bytes(self) -> int:
-        """Size of its MQTT packet, at most."""
+        """Maximum size of the MQTT packet."""
         return len(self.topic.encode()) + len(self.payload) + _PACKET_HEADER
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where the nucleus publishes.
+    """A destination of messages.
 
     Attributes:
-        limits: of its messages.
-        operation: that `accessControl` must permit.
-        publish: called with the SDK's client and a message; returns the future of the response; may raise anything.
+        limits: limits of messages.
+        operation: operation that `accessControl` must permit.
+        publish: called with the SDK's client and a message; returns the future of the response; may raise.
     """
 
     limits: Limits
@@ -83,14 +83,14 @@ class Destination:
     publish: Callable[[Any, "OutgoingMessage"], "Future[Any]"]
 
 
-def _publish_to_iot_core(client: Any, message: "OutgoingMessage") -> "Future[Any]":  # noqa: ANN401 - of a package without types
+def _publish_to_iot_core(client: Any, message: "OutgoingMessage") -> "Future[Any]":  # noqa: ANN401 - untyped package
     future: Future[Any] = client.publish_to_iot_core_async(
         topic_name=message.topic, qos=str(message.qos), payload=message.payload, retain=message.retain or None
     )
     return future
 
 
-def _publish_to_topic(client: Any, message: "OutgoingMessage") -> "Future[Any]":  # noqa: ANN401 - of a package without types
+def _publish_to_topic(client: Any, message: "OutgoingMessage") -> "Future[Any]":  # noqa: ANN401 - untyped package
     from awsiot.greengrasscoreipc import model  # noqa: PLC0415 - an extra
 
     binary = model.PublishMessage(binary_message=model.BinaryMessage(message=message.payload))
@@ -99,7 +99,7 @@ def _publish_to_topic(client: Any, message: "OutgoingMessage") -> "Future[Any]":
 
 
 IOT_CORE: Final = Destination(
-    # The iotcored of a nucleus lite holds at most 10 unacknowledged publishes of 15,000 bytes in total; some of that is
+    # The iotcored of a nucleus lite holds at most 10 unacknowledged publishes of 15,000 bytes in total; some space is
     # left for the status and for other components.
     Limits(payload_bytes=4_800, publish_bytes=7_000, echo_bytes=5_000, in_flight=8, in_flight_bytes=12_000),
     PUBLISH_TO_IOT_CORE,
@@ -116,14 +116,14 @@ LOCAL_PUBSUB: Final = Destination(
 
 
 class InFlight:
-    """The messages in flight, in the order in which they were sent, and those that wait. Used by one thread.
+    """The messages in flight, in the order in which they were sent, and the waiting messages. For one thread.
 
-    A message takes space from when it is sent until its echo arrives. Without echoes, the broker's
-    acknowledgement is not visible, and it takes space for a short time longer.
+    A message occupies space until its echo arrives. Without echoes, the broker's acknowledgement is not visible, so it
+    occupies space for a short additional time.
 
     Args:
-        limits: the space.
-        settle_s: that short time, in seconds.
+        limits: the available space.
+        settle_s: the additional time in seconds.
 
     Attributes:
         sent: the messages in flight.
@@ -134,38 +134,38 @@ class InFlight:
         self._settle = settle_s
         self.sent: list[OutgoingMessage] = []
         self._waiting: list[OutgoingMessage] = []
-        self._settling: list[tuple[float, int]] = []  # until when, and how many bytes
+        self._settling: list[tuple[float, int]] = []  # end of the additional time, and number of bytes
         self._queued_orders = itertools.count(1)
         self._sent_orders = itertools.count(1)
 
     def __contains__(self, message: OutgoingMessage) -> bool:
-        """Whether a message is in flight."""
+        """Return True if a message is in flight."""
         return message in self.sent
 
     def __bool__(self) -> bool:
-        """Whether any message is in flight or waiting."""
+        """Return True if any message is in flight or waiting."""
         return bool(self.sent or self._waiting)
 
     @property
     def deadline(self) -> float | None:
-        """When the first message must have made progress, or there may be space for one that waits; None for never."""
+        """Time of the first deadline, or at which there may be space for a waiting message; None for never."""
         now = time.monotonic()
         settled = (until for until, _ in self._settling if self._waiting and until > now)
         return min((*(message.deadline for message in self.sent), *settled), default=None)
 
     @property
     def any_accepted(self) -> bool:
-        """Whether the nucleus has accepted a message that the broker may not have acknowledged yet."""
+        """True if the nucleus has accepted a message that the broker may not have acknowledged yet."""
         now = time.monotonic()
         return any(until > now for until, _ in self._settling) or any(message.accepted for message in self.sent)
 
     def wait(self, message: OutgoingMessage) -> None:
         """Queue a message until there is space, in the order of the first attempts."""
         message.queued_order = message.queued_order or next(self._queued_orders)
-        bisect.insort(self._waiting, message, key=lambda each: each.queued_order)
+        bisect.insort(self._waiting, message, key=lambda other: other.queued_order)
 
     def next(self) -> OutgoingMessage | None:
-        """Remove and return the first message that waits, if there is space for it; else return None."""
+        """Remove and return the first waiting message; None without one, or without space for it."""
         now = time.monotonic()
         self._settling = [(until, size) for until, size in self._settling if until > now]
         sizes = [message.packet_bytes for message in self.sent] + [size for _, size in self._settling]
@@ -176,7 +176,7 @@ class InFlight:
         return self._waiting.pop(0)
 
     def add(self, message: OutgoingMessage, *, timeout_s: float) -> None:
-        """Note that a message is sent, and must make progress within `timeout_s`."""
+        """Record that a message is sent, with a time limit of `timeout_s` for the next step."""
         message.queued_order = message.queued_order or next(self._queued_orders)
         message.sent_order = next(self._sent_orders)
         message.deadline = time.monotonic() + timeout_s
@@ -188,12 +188,12 @@ class InFlight:
         return [message for message in self.sent if now >= message.deadline]
 
     def take_back(self, message: OutgoingMessage) -> None:
-        """Queue a message again that the nucleus did not accept for lack of space."""
+        """Queue a message again that the nucleus refused for lack of space."""
         self.sent.remove(message)
         self.wait(message)
 
     def settle(self, message: OutgoingMessage, receipt: Receipt) -> None:
-        """End a message that the nucleus has accepted, and that the broker may not have acknowledged yet."""
+        """End a message that the nucleus has accepted but the broker may not have acknowledged yet."""
         self._settling.append((time.monotonic() + self._settle, message.packet_bytes))
         self.end(message, receipt)
 
@@ -203,7 +203,7 @@ class InFlight:
         message.done(receipt)
 
     def end_waiting(self, receipt: Receipt) -> None:
-        """Remove all messages that wait."""
+        """Remove all waiting messages."""
         waiting, self._waiting = self._waiting, []
         for message in waiting:
             message.done(receipt)
@@ -216,7 +216,7 @@ class InFlight:
 
 
 class EchoSubscriptions:
-    """Subscriptions in AWS IoT Core to the topics on which the agent publishes. Used by one thread.
+    """Subscriptions in AWS IoT Core to the topics on which the agent publishes. For one thread.
 
     An echo proves that a message has arrived. The callbacks run on the connection's own thread.
     """
@@ -224,12 +224,12 @@ class EchoSubscriptions:
     def __init__(
         self, ipc: IpcConnection, *, on_echo: Callable[[str, bytes], None], on_end: Callable[[str, int], None]
     ) -> None:
-        """Set up; nothing is subscribed yet.
+        """Start without subscriptions.
 
         Args:
             ipc: the connection to the nucleus.
             on_echo: called with topic and payload of each message on a subscription.
-            on_end: called with a topic whose subscription has ended, for whatever reason, and with its number.
+            on_end: called with the topic and number of a subscription that has ended.
         """
         self._ipc = ipc
         self._on_echo = on_echo
@@ -238,11 +238,11 @@ class EchoSubscriptions:
         self._created = 0
 
     def __contains__(self, topic: str) -> bool:
-        """Whether there is a subscription to a topic."""
+        """Return True if there is a subscription to a topic."""
         return topic in self._streams
 
     def subscribe(self, topic: str) -> None:
-        """Subscribe to a topic; blocks until that is done.
+        """Subscribe to a topic; blocks until the response.
 
         Raises:
             IpcError: the nucleus did not subscribe.
@@ -250,7 +250,7 @@ class EchoSubscriptions:
         self._created += 1
         number, streams = self._created, list[Any]()
 
-        def operation(client: Any) -> "Future[Any]":  # noqa: ANN401 - of a package without types
+        def operation(client: Any) -> "Future[Any]":  # noqa: ANN401 - untyped package
             response: Future[Any]
             response, stream = client.subscribe_to_iot_core_async(
                 topic_name=topic,
@@ -272,14 +272,14 @@ class EchoSubscriptions:
             stream.close()
 
     def note_end(self, topic: str, number: int) -> bool:
-        """Take the arguments of `on_end`; return whether it was the current subscription, not an earlier one."""
+        """Record the end of a subscription; return False if it was not the current one of the topic."""
         if topic not in self._streams or self._streams[topic][0] != number:
             return False
         del self._streams[topic]
         return True
 
     def clear(self) -> None:
-        """Note that all subscriptions have ended with their connection."""
+        """Remove all subscriptions, after the end of their connection."""
         self._streams.clear()
 
     def close(self) -> None:
@@ -287,7 +287,7 @@ class EchoSubscriptions:
         for topic in list(self._streams):
             self.unsubscribe(topic)
 
-    def _handle_event(self, topic: str, event: Any) -> None:  # noqa: ANN401 - of a package without types
+    def _handle_event(self, topic: str, event: Any) -> None:  # noqa: ANN401 - untyped package
         if event.message is not None:
             self._on_echo(topic, event.message.payload or b"")
 
@@ -301,19 +301,19 @@ class _Denial:
 
 
 class DeniedTopics:
-    """Topics for which the component's configuration lacks a permission. Used by one thread.
+    """Topics for which the component's configuration lacks a permission. For one thread.
 
-    A deployment may add the permission at any time, so each topic is tried again, less and less often. While nothing
-    else gets through either, no topic is given up. But where others are accepted, a topic that is still denied after a
-    while belongs to an older configuration, and would only delay the others.
+    A deployment may add the permission at any time, so each topic is retried with exponential backoff. No topic is
+    abandoned while no other topic is accepted. If others are accepted, a topic that is denied for too long belongs to
+    an older configuration, and would only delay the others.
     """
 
     def __init__(self, *, backoff: Callable[[], Backoff], give_up_after_s: float) -> None:
-        """Set up.
+        """Start without denied topics.
 
         Args:
-            backoff: creates the waits between attempts.
-            give_up_after_s: seconds after which a topic is given up, where others are accepted.
+            backoff: creates the backoff of a topic.
+            give_up_after_s: seconds after which a topic is abandoned if others are accepted.
         """
         self._new_backoff = backoff
         self._give_up_after = give_up_after_s
@@ -321,7 +321,7 @@ class DeniedTopics:
         self._others_accepted_at = -1.0
 
     def note_denied(self, topic: str, reason: str) -> None:
-        """Note that the nucleus has not permitted a topic."""
+        """Record that the nucleus has denied a topic."""
         now = time.monotonic()
         denial = self._denials.get(topic)
         if denial is None:
@@ -331,17 +331,17 @@ class DeniedTopics:
         denial.until, denial.reason = now + denial.backoff.next(), reason
 
     def note_accepted(self, topic: str) -> None:
-        """Note that the nucleus has accepted a result."""
+        """Record that the nucleus has accepted a result on a topic."""
         self._denials.pop(topic, None)
         self._others_accepted_at = time.monotonic()
 
     def reason(self, topic: str) -> str | None:
-        """Return why a topic is not to be tried now; None if it is."""
+        """Return the reason why a topic is not to be tried now; None if it is to be tried."""
         denial = self._denials.get(topic)
         return None if denial is None or time.monotonic() >= denial.until else denial.reason
 
     def is_given_up(self, topic: str) -> bool:
-        """Return whether messages on a topic will never be accepted."""
+        """Return True if a topic is abandoned."""
         denial = self._denials.get(topic)
         if denial is None:
             return False

@@ -1,4 +1,4 @@
-"""Deployments to a running component: changes of its configuration, their validation, and updates to a new version."""
+"""Deployments to a running component: changes of the configuration, their validation, and component updates."""
 
 import logging
 import queue
@@ -21,24 +21,24 @@ _CHANGES: Final = "changes of the configuration"
 class Deployments:
     """A thread that receives the nucleus' events about deployments, and responds to them.
 
-    - The configuration has changed: `on_configuration` is called, once all keys of a deployment have changed. Also
-      after each new connection, as changes before it are not reported; and every minute, as a nucleus lite whose
+    - Changed configuration: `on_configuration` is called when all keys of a deployment have changed. It is also called
+      after each new connection, since earlier changes are not reported; and every minute, since a nucleus lite whose
       ggconfigd has restarted reports no more changes, without ending the subscription.
-    - A configuration is to be validated before it is deployed: `validate` returns what is wrong. (Classic nucleus.)
-    - The component is to be stopped for another version: that is deferred while results are in flight, for 5 minutes at
-      most; they stay in the outbox in any case. (Classic nucleus.)
+    - Validation of a configuration before its deployment: `validate` returns the problem. (Classic nucleus.)
+    - Update of the component to another version: deferred while results are in flight, for at most 5 minutes; they stay
+      in the outbox in any case. (Classic nucleus.)
 
     Args:
         ipc: the connection to the nucleus.
-        on_configuration: reads and applies the configuration; called again later if it raises IpcError.
-        validate: returns what is wrong with a configuration, None if it is valid.
-        may_stop: returns whether the component may be stopped now.
-        read_interval_s: seconds after which the configuration is read even if no change was reported.
-        retry_after_s: seconds until a failed operation is repeated, and until a deferred deployment asks again.
-        max_deferral_s: seconds for which a deployment is deferred, at most.
+        on_configuration: reads and applies the configuration; retried later if it raises IpcError.
+        validate: returns the problem of a configuration; None if it is valid.
+        may_stop: returns True if the component may be stopped now.
+        read_interval_s: seconds after which the configuration is read without a reported change.
+        retry_after_s: seconds until a failed operation is retried, and until a deferred deployment is checked again.
+        max_deferral_s: maximum number of seconds for which a deployment is deferred.
     """
 
-    def __init__(  # noqa: PLR0913 - its connection, callbacks and times
+    def __init__(  # noqa: PLR0913 - keywords
         self,
         ipc: IpcConnection,
         *,
@@ -60,8 +60,8 @@ class Deployments:
         self._stop_listening: Callable[[], None] = lambda: None
         self._read_at: float | None = None
         self._client: object = None
-        self._subscribed: dict[str, bool] = {}  # on this connection: whether each attempt succeeded
-        self._deferred: dict[str, float] = {}  # deployments, and since when
+        self._subscribed: dict[str, bool] = {}  # success of each attempt on this connection
+        self._deferred: dict[str, float] = {}  # time of the first deferral, by deployment
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="deployments", daemon=True)
 
@@ -96,7 +96,7 @@ class Deployments:
         self._read_at = time.monotonic()
 
     def _subscribe(self) -> None:
-        """Make the subscriptions that do not exist."""
+        """Create missing subscriptions."""
         subscriptions: tuple[tuple[str, str, dict[str, Any]], ...] = (
             (_CHANGES, "configuration_update", {"key_path": [], "on_stream_event": self._on_change}),
             ("validation requests", "validate_configuration_updates", {"on_stream_event": self._on_validation_request}),
@@ -105,7 +105,7 @@ class Deployments:
         for subject, operation, arguments in subscriptions:
             if subject not in self._subscribed:
                 self._subscribed[subject] = self._try_to_subscribe(subject, operation, arguments)
-        if not self._subscribed[_CHANGES]:  # supported by every nucleus, so it is tried again
+        if not self._subscribed[_CHANGES]:  # supported by every nucleus: retry
             del self._subscribed[_CHANGES]
             self._read_at = time.monotonic() + self._retry_after
 
@@ -117,31 +117,31 @@ class Deployments:
         try:
             self._ipc.call(lambda client: getattr(client, f"subscribe_to_{operation}_async")(**arguments)[0])
         except IpcError as error:
-            # A nucleus lite supports the first subscription alone; the others are optional.
+            # A nucleus lite supports only the first subscription; the others are optional.
             if subject == _CHANGES:
                 _LOG.info("this nucleus does not report %s: %s", subject, error)
             else:
-                _LOG.info("this nucleus does not report %s; the agent works without", subject)
+                _LOG.info("this nucleus does not report %s, which are optional", subject)
             return False
         return True
 
-    # These three run on the connection's own thread, and only put what they receive into the queue.
+    # The following three run on the connection's thread, and only put events into the queue.
 
     def _on_change(self, _: object) -> None:
         self._inbox.put(self._schedule_read)
 
-    def _on_validation_request(self, event: Any) -> None:  # noqa: ANN401 - of a package without types
+    def _on_validation_request(self, event: Any) -> None:  # noqa: ANN401 - untyped package
         if event.validate_configuration_update_event is not None:
             self._inbox.put(partial(self._respond_to_validation, event.validate_configuration_update_event))
 
-    def _on_update(self, event: Any) -> None:  # noqa: ANN401 - of a package without types
+    def _on_update(self, event: Any) -> None:  # noqa: ANN401 - untyped package
         if event.pre_update_event is not None:
             self._inbox.put(partial(self._respond_to_update, event.pre_update_event.deployment_id))
 
-    # And these run on the thread of this class.
+    # The following run on the thread of this class.
 
     def _handle_end(self, subject: str, client: object) -> None:
-        """Subscribe again, after a while, where the nucleus has ended a subscription but not the connection."""
+        """Schedule a new subscription if the nucleus has ended one but not the connection."""
         if client is self._client and self._subscribed.get(subject):
             del self._subscribed[subject]
             self._read_at = time.monotonic() + self._retry_after
@@ -152,21 +152,21 @@ class Deployments:
     def _read(self) -> None:
         self._read_at = None
         if self._ipc.client is not self._client:
-            return  # the next connection begins with this
+            return  # the next connection starts with a read
         self._read_at = time.monotonic() + self._read_interval
         self._subscribe()
         try:
             self._on_configuration()
         except IpcError as error:
-            _LOG.warning("the configuration is not available: %s; trying again", error)
+            _LOG.warning("the configuration cannot be read: %s; retrying", error)
             self._read_at = time.monotonic() + self._retry_after
 
-    def _respond_to_validation(self, request: Any) -> None:  # noqa: ANN401 - of a package without types
+    def _respond_to_validation(self, request: Any) -> None:  # noqa: ANN401 - untyped package
         from awsiot.greengrasscoreipc import model  # noqa: PLC0415 - an extra
 
-        defect = self._validate(request.configuration or {})
+        problem = self._validate(request.configuration or {})
         report = model.ConfigurationValidityReport(
-            deployment_id=request.deployment_id, status="ACCEPTED" if defect is None else "REJECTED", message=defect
+            deployment_id=request.deployment_id, status="ACCEPTED" if problem is None else "REJECTED", message=problem
         )
         self._respond("send_configuration_validity_report", configuration_validity_report=report)
 
@@ -175,7 +175,7 @@ class Deployments:
         since = self._deferred.setdefault(deployment, now)
         if self._may_stop() or now - since >= self._max_deferral:
             del self._deferred[deployment]
-            wait_s = 0.0  # go on
+            wait_s = 0.0  # continue
         else:
             _LOG.info("a deployment is deferred until the waiting results are delivered")
             wait_s = self._retry_after

@@ -1,6 +1,6 @@
-"""Greengrass IPC: the connection of a component to the nucleus, its address, its errors and missing permissions.
+"""Greengrass IPC: the connection of a component to the nucleus, its address, errors and missing permissions.
 
-Needs the extra `greengrass`, which installs `awsiotsdk`; it is imported when a connection is created.
+It requires the extra `greengrass`, which installs `awsiotsdk`; this is imported when a connection is created.
 """
 
 import logging
@@ -11,9 +11,9 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from beeagent.backoff import Backoff
 from beeagent.errors import BeeagentError, InputError, requires_extra
 from beeagent.output import shown
+from beeagent.threads import Backoff
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -47,18 +47,18 @@ _THING: Final = "{iot:thingName}"
 _MAX_SHOWN: Final = 300  # characters
 
 _RESPONSE_TIMEOUT_S: Final = 10.0
-# Times in a row that the nucleus closes the connection, or stays silent, before it has accepted the token, until that
-# counts as a rejection. A nucleus that is starting does so too.
+# Number of consecutive attempts that the nucleus closes or leaves unanswered before they count as a rejection of the
+# token. A starting nucleus does this too.
 _MAX_UNANSWERED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class IpcAddress:
-    """Where to connect.
+    """The address of the nucleus.
 
     Attributes:
         socket: path of the nucleus' Unix socket.
-        token: identifies this process; valid until the nucleus' IPC daemon restarts.
+        token: token of this process, valid until the nucleus' IPC daemon restarts.
     """
 
     socket: str
@@ -69,7 +69,7 @@ def ipc_address(environment: Mapping[str, str]) -> IpcAddress:
     """Return the address of the nucleus that started this process.
 
     Raises:
-        InputError: no nucleus did.
+        InputError: this process was not started by a nucleus.
     """
     for name in (SOCKET_VARIABLE, TOKEN_VARIABLE):
         if not environment.get(name):
@@ -81,10 +81,10 @@ def ipc_address(environment: Mapping[str, str]) -> IpcAddress:
 
 
 class IpcError(BeeagentError):
-    """The nucleus did not do what it was asked to do.
+    """An operation of the nucleus failed.
 
     Attributes:
-        name: of the nucleus' error, such as `UnauthorizedError`; else of the exception that was raised on the way.
+        name: name of the nucleus' error, such as `UnauthorizedError`, or of another exception.
     """
 
     def __init__(self, message: str, *, name: str) -> None:
@@ -93,7 +93,7 @@ class IpcError(BeeagentError):
 
 
 def ipc_error(error: BaseException) -> IpcError:
-    """Describe the exception of an IPC call; a nucleus lite mostly sends the names of errors alone."""
+    """Convert the exception of an IPC call; a nucleus lite usually sends only the name of an error."""
     if isinstance(error, IpcError):
         return error
     name = type(error).__name__
@@ -106,13 +106,13 @@ def ipc_error(error: BaseException) -> IpcError:
 
 
 class IpcConnection:
-    """Keeps a connection to the nucleus, and reconnects whenever it ends, until `close`.
+    """Maintains a connection to the nucleus, and reconnects until `close`.
 
     After a restart of its IPC daemon, the nucleus never accepts this process' token again: then `on_rejected` is
-    called, once, and only a new process can connect.
+    called once, and only a new process can connect.
 
-    Nothing that runs on the connection's own thread may call the nucleus and block: that thread has to deliver the
-    response. So listeners and the callbacks of subscriptions only put what they receive into a queue.
+    Code on the connection's thread must not make a blocking call of the nucleus, since that thread delivers the
+    response. So listeners and callbacks of subscriptions should only put events into a queue.
     """
 
     def __init__(
@@ -123,13 +123,13 @@ class IpcConnection:
         backoff: Backoff | None = None,
         connect_timeout_s: float = 10.0,
     ) -> None:
-        """Set up; nothing happens before `start`.
+        """Prepare the connection, which `start` establishes.
 
         Args:
-            address: of the nucleus.
+            address: address of the nucleus.
             on_rejected: called with the reason why this process can never connect again.
             backoff: waits between attempts; None for the defaults.
-            connect_timeout_s: seconds until the nucleus must have accepted the token.
+            connect_timeout_s: time-out in seconds for the acceptance of the token.
 
         Raises:
             InputError: `awsiotsdk` is not installed.
@@ -150,19 +150,19 @@ class IpcConnection:
         self._thread = threading.Thread(target=self._run, name="greengrass-ipc", daemon=True)
 
     @property
-    def client(self) -> Any:  # noqa: ANN401 - `GreengrassCoreIPCClientV2`, of a package without types
-        """The SDK's client; None while there is no connection."""
+    def client(self) -> Any:  # noqa: ANN401 - `GreengrassCoreIPCClientV2` of an untyped package
+        """The SDK's client; None without a connection."""
         with self._lock:
             return self._client
 
     @property
     def reason(self) -> str:
-        """Why there is no connection; empty while there is one."""
+        """Reason for the missing connection; empty while connected."""
         with self._lock:
             return self._reason
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call `listener` whenever a connection begins or ends; return a function that removes it."""
+        """Call `listener` when a connection begins or ends; return a function that removes it."""
         with self._lock:
             self._listeners.append(listener)
 
@@ -178,14 +178,14 @@ class IpcConnection:
         self._thread.start()
 
     def wait_connected(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for a connection; return whether there is one."""
+        """Wait up to `timeout` seconds for a connection; return False if there is none."""
         return self._connected.wait(timeout)
 
     def call(self, operation: Callable[[Any], "Future[Any]"]) -> Any:  # noqa: ANN401 - the SDK's shapes
-        """Call the nucleus, and return its response; blocks.
+        """Call the nucleus and return its response; blocks.
 
         Args:
-            operation: gets the SDK's client, calls one of its `..._async` methods and returns the future.
+            operation: called with the SDK's client; calls one of its `..._async` methods and returns the future.
 
         Raises:
             IpcError: the operation failed, there is no connection, or no response arrived within 10 s.
@@ -199,7 +199,7 @@ class IpcConnection:
             raise ipc_error(error) from error
 
     def close(self, timeout: float = 2.0) -> None:
-        """End the connection. Safe to call twice, and without `start`."""
+        """Close the connection. Idempotent, and allowed without `start`."""
         self._stopping.set()
         client = self.client
         if client is not None:
@@ -209,7 +209,7 @@ class IpcConnection:
 
     def _run(self) -> None:
         from awscrt import io  # noqa: PLC0415 - an extra
-        from awsiot.eventstreamrpc import Connection, MessageAmendment  # noqa: PLC0415 - as above
+        from awsiot.eventstreamrpc import Connection, MessageAmendment  # noqa: PLC0415 - an extra
 
         loop = io.EventLoopGroup(num_threads=1)
         bootstrap = io.ClientBootstrap(loop, io.DefaultHostResolver(loop))
@@ -231,11 +231,11 @@ class IpcConnection:
             if not self._stopping.is_set():
                 self._stopping.wait(self._backoff.next())
 
-    def _connect(self, connection: Any) -> bool:  # noqa: ANN401 - of a package without types
-        """Connect, and return when the connection has ended; return whether the nucleus accepted the token."""
+    def _connect(self, connection: Any) -> bool:  # noqa: ANN401 - untyped package
+        """Connect and wait for the end of the connection; return False if the nucleus did not accept the token."""
         from awsiot.eventstreamrpc import AccessDeniedError, LifecycleHandler  # noqa: PLC0415 - an extra
-        from awsiot.greengrasscoreipc.client import GreengrassCoreIPCClient  # noqa: PLC0415 - as above
-        from awsiot.greengrasscoreipc.clientv2 import GreengrassCoreIPCClientV2  # noqa: PLC0415 - as above
+        from awsiot.greengrasscoreipc.client import GreengrassCoreIPCClient  # noqa: PLC0415 - an extra
+        from awsiot.greengrasscoreipc.clientv2 import GreengrassCoreIPCClientV2  # noqa: PLC0415 - an extra
 
         ended = threading.Event()
         handler = LifecycleHandler()
@@ -246,12 +246,12 @@ class IpcConnection:
         except AccessDeniedError:
             self._reject()
             return False
-        except Exception as error:  # noqa: BLE001 - the SDK raises anything
-            connection.close()  # it may only be slow
+        except Exception as error:  # noqa: BLE001 - the SDK raises various exceptions
+            connection.close()  # in case it is only slow
             self._unanswered = self._unanswered + 1 if _is_unanswered(error) else 0
             self._set(None, f"no connection to the nucleus at {self._address.socket} ({_short_message(error)})")
             return False
-        # Without an executor: the callbacks are quick, and its threads would outlive the connection.
+        # Without an executor, whose threads would outlive the connection: the callbacks are fast.
         self._set(GreengrassCoreIPCClientV2(client=GreengrassCoreIPCClient(connection), executor=None), "")
         if self._stopping.is_set():
             connection.close()
@@ -268,7 +268,7 @@ class IpcConnection:
         self._set(None, reason)
         self._on_rejected(reason)
 
-    def _set(self, client: Any, reason: str) -> None:  # noqa: ANN401 - of a package without types
+    def _set(self, client: Any, reason: str) -> None:  # noqa: ANN401 - untyped package
         with self._lock:
             changed = (client, reason) != (self._client, self._reason)
             self._client, self._reason = client, reason
@@ -282,7 +282,7 @@ class IpcConnection:
         if client is not None:
             _LOG.info("connected to the nucleus")
         elif not self._stopping.is_set():
-            _LOG.warning("%s; trying again", reason)
+            _LOG.warning("%s; reconnecting", reason)
         for listener in listeners:
             listener()
 
@@ -293,7 +293,7 @@ def _short_message(error: Exception) -> str:
 
 
 def _is_unanswered(error: Exception) -> bool:
-    """Return whether the nucleus accepted the connection but not the token, rather than being unreachable."""
+    """Return True if the nucleus was reachable but did not accept the token."""
     return isinstance(error, FutureTimeoutError) or getattr(error, "name", None) in {
         "AWS_IO_SOCKET_CLOSED",
         "AWS_ERROR_EVENT_STREAM_RPC_CONNECTION_CLOSED",
@@ -301,14 +301,14 @@ def _is_unanswered(error: Exception) -> bool:
 
 
 def missing_permission(ipc: IpcConnection, operation: str, resource: str) -> str:
-    """Return why the nucleus does not permit an operation, and what `accessControl` must contain instead.
+    """Return the reason why the nucleus does not permit an operation, and the missing entry of `accessControl`.
 
-    Calls the nucleus, so it must not be used on the connection's own thread.
+    It calls the nucleus, so it must not be used on the connection's thread.
 
     Args:
-        ipc: used to read the component's configuration.
-        operation: such as `aws.greengrass#PublishToIoTCore`.
-        resource: the topic for which it is not permitted.
+        ipc: the connection to the nucleus.
+        operation: operation, such as `aws.greengrass#PublishToIoTCore`.
+        resource: resource of the operation, such as a topic.
     """
     begin = f"the nucleus does not permit it: {ACCESS_CONTROL} in the component's configuration"
     try:
@@ -321,12 +321,12 @@ def missing_permission(ipc: IpcConnection, operation: str, resource: str) -> str
         resources = _resources(response.value, operation)
     if not resources:
         return f"{begin} has no {operation}: add it for {shown(resource, most=_MAX_SHOWN)}"
-    variables = [each for each in resources if "{" in each]
+    variables = [entry for entry in resources if "{" in entry]
     permitted = f"{begin} has {operation} for {shown(', '.join(resources), most=_MAX_SHOWN)}"
     if not variables:
         return f"{permitted}, and not for {shown(resource, most=_MAX_SHOWN)}"
     wildcard = "*" if operation == PUBLISH_TO_TOPIC else "+"
-    replaced = ", ".join(each.replace(_THING, wildcard) for each in variables)
+    replaced = ", ".join(entry.replace(_THING, wildcard) for entry in variables)
     return f"{permitted}, and this nucleus does not replace recipe variables: write {shown(replaced, most=_MAX_SHOWN)}"
 
 
@@ -342,9 +342,9 @@ def _resources(value: Any, operation: str) -> list[str]:  # noqa: ANN401 - any c
     ]
 
 
-def _mappings(value: Any) -> list[Mapping[str, Any]]:  # noqa: ANN401 - as above
-    return [each for each in value.values() if isinstance(each, Mapping)] if isinstance(value, Mapping) else []
+def _mappings(value: Any) -> list[Mapping[str, Any]]:  # noqa: ANN401 - any configuration
+    return [entry for entry in value.values() if isinstance(entry, Mapping)] if isinstance(value, Mapping) else []
 
 
-def _list(value: Any) -> list[Any]:  # noqa: ANN401 - as above
+def _list(value: Any) -> list[Any]:  # noqa: ANN401 - any configuration
     return value if isinstance(value, list) else []

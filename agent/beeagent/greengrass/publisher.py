@@ -1,4 +1,4 @@
-"""Publishing through Greengrass IPC."""
+"""The publisher for Greengrass IPC."""
 
 import logging
 import queue
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal
 
-from beeagent.backoff import Backoff
 from beeagent.greengrass.delivery import (
     IOT_CORE,
     LOCAL_PUBSUB,
@@ -30,12 +29,13 @@ from beeagent.greengrass.ipc import (
 )
 from beeagent.mqtt import FORBIDDEN
 from beeagent.outbox import Outcome, PublisherState, Receipt
+from beeagent.threads import Backoff
 
 _LOG: Final = logging.getLogger(__name__)
 
 TOO_LARGE: Final = "too-large"
 _MAX_WITHOUT_ECHO: Final = 3
-"""How often a message is published without echo though later messages have one."""
+"""Number of attempts for a message without echo, if later messages have one."""
 _MAX_REMEMBERED: Final = 64
 
 _STOPPED: Final = PublisherState(connected=False, reason="stopped")
@@ -45,7 +45,7 @@ Confirmation = Literal["echo", "accepted"]
 
 @dataclass(slots=True)
 class _Retained:
-    """The newest retained message of a topic; `problem` is why the last one was not published."""
+    """The newest retained message of a topic; `problem` is the reason why the last one was not published."""
 
     payload: bytes
     unsent: bool = True
@@ -55,21 +55,21 @@ class _Retained:
 class GreengrassPublisher:
     """Publishes through the nucleus that runs this process as a component.
 
-    To AWS IoT Core, the nucleus' success means little: a classic one has then put the message into a spool in memory,
-    and neither kind reports the response of the broker in the cloud. So a result counts as delivered when it has come
-    back on a subscription to its own topic (its echo). A nucleus that is offline fails at once or does not respond, and
-    does not report when it is online again: after each failure the publisher pauses, longer each time, and retries.
+    For AWS IoT Core, success of the nucleus does not confirm delivery: a classic one has put the message into a spool
+    in memory, and neither kind reports the response of the broker in the cloud. So a result counts as delivered when it
+    is received on a subscription to its own topic (its echo). An offline nucleus fails at once or does not respond, and
+    does not report when it is online again: after each failure the publisher pauses, with exponential backoff.
 
-    A nucleus lite also fails when too many publishes are unacknowledged. So the number in flight is limited, and a
-    failure while others are in flight is first taken for "full": the message is sent again after the next echo.
+    A nucleus lite also fails if too many publishes are unacknowledged. So the number in flight is limited, and a
+    failure while others are in flight is first interpreted as "full": the message is sent again after the next echo.
 
     For local pubsub, success is the only confirmation.
 
-    One thread does everything; responses and events of the nucleus reach it through a queue, as the connection's thread
-    must not block.
+    All work is done by one thread; it receives responses and events of the nucleus through a queue, since the
+    connection's thread must not block.
     """
 
-    def __init__(  # noqa: PLR0913 - the parameters of a publisher
+    def __init__(  # noqa: PLR0913 - keywords
         self,
         *,
         ipc: IpcConnection,
@@ -82,19 +82,18 @@ class GreengrassPublisher:
         settle_s: float = 0.15,
         backoff: Callable[[], Backoff] | None = None,
     ) -> None:
-        """Set up; nothing happens before `start`.
+        """Prepare the publisher, which publishes after `start`.
 
         Args:
             ipc: the connection to the nucleus, shared with others.
-            destination: where the nucleus publishes.
-            status_topic: where `report` and `stop` publish.
-            confirmation: what makes a result to AWS IoT Core delivered: its echo, or that the nucleus accepted it.
-            response_timeout_s: seconds until the nucleus must respond.
-            echo_timeout_s: seconds from acceptance until the echo must arrive.
-            give_up_denied_after_s: seconds for which a topic that is not permitted is retried though others are
-                accepted.
+            destination: destination of messages.
+            status_topic: topic of `report` and `stop`.
+            confirmation: confirmation of a delivery to AWS IoT Core: the echo, or acceptance by the nucleus.
+            response_timeout_s: time-out in seconds for a response of the nucleus.
+            echo_timeout_s: time-out in seconds from acceptance to the echo.
+            give_up_denied_after_s: seconds for which a denied topic is retried if others are accepted.
             settle_s: seconds after which a message without echo counts as acknowledged by the broker.
-            backoff: creates the pauses after failures; None for the defaults.
+            backoff: creates the backoff for pauses after failures; None for the defaults.
 
         Raises:
             ValueError: a time is not positive.
@@ -107,7 +106,7 @@ class GreengrassPublisher:
         self._status_topic = status_topic
         self._response_timeout = response_timeout_s
         self._echo_timeout = echo_timeout_s
-        # Retrying a call that fails costs nothing; what enters the spool of an offline nucleus is published later.
+        # Retrying a failed call is cheap; a message in the spool of an offline nucleus is published later.
         self._failure_backoff = (backoff or partial(Backoff, first=1.0, longest=10.0))()
         self._no_echo_backoff = (backoff or partial(Backoff, first=1.0, longest=60.0))()
         self._full_backoff = Backoff(first=0.1, longest=1.0)
@@ -126,11 +125,11 @@ class GreengrassPublisher:
         self._lock = threading.Lock()
         self._accepting = True
         self._state = PublisherState(connected=False, reason="not yet connected", untried=True)
-        # The thread's own from here on.
+        # The following are used only by the thread.
         self._client: Any = None
         self._in_flight = InFlight(self._destination.limits, settle_s=0.0 if destination == "local" else settle_s)
         self._last_echoed: dict[str, int] = {}  # by topic: `sent_order` of the newest message with an echo
-        self._without_echo: dict[int, int] = {}  # how often a message had no echo though later ones had
+        self._without_echo: dict[int, int] = {}  # by message: number of attempts without echo while later ones had one
         self._full_since: float | None = None
         self._full_until: float | None = None
         self._paused_until: float | None = None
@@ -146,7 +145,7 @@ class GreengrassPublisher:
 
     @property
     def state(self) -> PublisherState:
-        """Whether a publish is worth trying now."""
+        """The current state of the connection."""
         with self._lock:
             return self._state
 
@@ -155,13 +154,13 @@ class GreengrassPublisher:
         self._listeners.append(listener)
 
     def start(self) -> None:
-        """Start publishing as soon as there is a connection to the nucleus."""
+        """Start publishing when there is a connection to the nucleus."""
         self._stop_listening = self._ipc.listen(lambda: self._inbox.put(self._handle_connection))
         self._inbox.put(self._handle_connection)
         self._thread.start()
 
     def publish(self, *, topic: str, payload: bytes, done: Callable[[Receipt], None]) -> None:
-        """Publish at QoS 1; `done` is called with the receipt, once."""
+        """Publish with QoS 1; `done` is called once with the receipt."""
         limit = self._destination.limits.publish_bytes  # messages of an older version may be longer
         if len(payload) > limit:
             reason = f"a message of {len(payload)} bytes exceeds the nucleus' limit of {limit}"
@@ -181,16 +180,14 @@ class GreengrassPublisher:
     def retain(self, *, topic: str, payload: bytes) -> None:
         """Make `payload` the newest message of a topic, now and after each new connection; retained in the cloud.
 
-        One that is not the status has QoS 0: a nucleus that is offline drops it, where it would publish one of QoS 1
-        later.
+        Messages other than the status have QoS 0, so that an offline nucleus drops them instead of spooling them.
         """
         self._inbox.put(partial(self._set_retained, topic, payload))
 
     def stop(self, *, farewell: bytes | None, timeout: float) -> None:
         """Wait for the messages in flight, publish `farewell` as the status, and stop using the connection."""
         self._stop_listening()
-        by = time.monotonic() + timeout
-        self._inbox.put(partial(self._begin_stop, farewell, by))
+        self._inbox.put(partial(self._begin_stop, farewell, time.monotonic() + timeout))
         if self._thread.is_alive():
             self._thread.join(timeout)
         self._set_state(_STOPPED)
@@ -200,7 +197,7 @@ class GreengrassPublisher:
     def _run(self) -> None:
         while not self._is_done():
             times = (self._in_flight.deadline, self._full_until, self._paused_until, self._stop_by)
-            deadlines = [moment for moment in times if moment is not None]
+            deadlines = [deadline for deadline in times if deadline is not None]
             timeout = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
             try:
                 work = self._inbox.get(timeout=timeout)
@@ -211,7 +208,7 @@ class GreengrassPublisher:
             self._send_waiting()
         with self._lock:
             self._accepting = False
-        while not self._inbox.empty():  # too late
+        while not self._inbox.empty():  # reports them as lost
             self._inbox.get()()
         for message in self._in_flight.clear():
             message.done(Receipt(Outcome.LOST, "stopped"))
@@ -222,16 +219,16 @@ class GreengrassPublisher:
             return False
         return not self._in_flight or time.monotonic() >= self._stop_by
 
-    def _begin_stop(self, farewell: bytes | None, by: float) -> None:
+    def _begin_stop(self, farewell: bytes | None, deadline: float) -> None:
         if self._stop_by is not None:
             return
-        self._stop_by = by - 0.1
+        self._stop_by = deadline - 0.1
         self._in_flight.end_waiting(Receipt(Outcome.LOST, "stopped"))
         if farewell is not None and self.state.connected:
             self._send(OutgoingMessage(self._status_topic, farewell, lambda _: None, retain=True))
 
     def _handle_connection(self) -> None:
-        """Note that the connection to the nucleus has begun, ended or changed."""
+        """Handle a new, ended or changed connection to the nucleus."""
         client = self._ipc.client
         if client is self._client and not self.state.untried:
             return
@@ -242,7 +239,7 @@ class GreengrassPublisher:
         for retained in self._retained.values():
             retained.unsent = True
         lost = self._in_flight.clear()
-        self._update_state()  # and publish the status, which is not lost
+        self._update_state()  # also publishes the status, which is not lost
         for message in lost:
             message.done(Receipt(Outcome.LOST, "the connection to the nucleus ended"))
 
@@ -261,10 +258,10 @@ class GreengrassPublisher:
                 self._in_flight.end(message, Receipt(Outcome.LOST, reason))
 
     def _handle_missing_echo(self, message: OutgoingMessage) -> None:
-        """Handle a message that the nucleus accepted and whose echo has not arrived in time."""
+        """Handle a message that was accepted by the nucleus, but whose echo has not arrived in time."""
         reason = f"no message has come back from AWS IoT Core for {self._echo_timeout:g} s"
         if self._last_echoed.get(message.topic, 0) > message.sent_order:
-            # Later messages have an echo: the subscription works, and only this message does not get through.
+            # Later messages have an echo: the subscription works, and only this message is lost.
             key = hash((message.topic, message.payload))
             times = self._without_echo.pop(key, 0) + 1
             if times >= _MAX_WITHOUT_ECHO:
@@ -281,19 +278,19 @@ class GreengrassPublisher:
                 del self._without_echo[next(iter(self._without_echo))]
             self._in_flight.end(message, Receipt(Outcome.LOST, reason))
             return
-        # The subscription may have been lost silently. All messages on its topic end with it, so that each is published
-        # only once more.
+        # The subscription may have been lost silently. End all messages on its topic, so that each is published only
+        # once more.
         reason += ": is the nucleus offline, or does the device's IoT policy lack iot:Receive for the topic?"
         self._echoes.unsubscribe(message.topic)
         self._pause(reason, self._no_echo_backoff)
         self._lose_topic(message.topic, reason)
 
     def _lose_topic(self, topic: str, reason: str) -> None:
-        for message in [each for each in self._in_flight.sent if each.topic == topic]:
+        for message in [sent for sent in self._in_flight.sent if sent.topic == topic]:
             self._in_flight.end(message, Receipt(Outcome.LOST, reason))
 
     def _probe(self) -> None:
-        """Find out, after a pause, whether the nucleus publishes again: with the status, which is repeated anyway."""
+        """Check, after a pause, whether the nucleus publishes again, by publishing the current status."""
         status = self._retained.get(self._status_topic)
         if status is None:
             self._update_state()
@@ -319,7 +316,7 @@ class GreengrassPublisher:
         self._in_flight.wait(message)
 
     def _send_waiting(self) -> None:
-        """Send waiting messages, as far as there is space."""
+        """Send waiting messages while there is space."""
         if self._full_until is not None and time.monotonic() >= self._full_until:
             self._full_until = None
         while self._full_until is None and (message := self._in_flight.next()) is not None:
@@ -335,14 +332,14 @@ class GreengrassPublisher:
         self._in_flight.add(message, timeout_s=self._response_timeout)
         try:
             future = self._destination.publish(self._client, message)
-        except Exception as error:  # noqa: BLE001 - the SDK raises anything when the connection has ended
+        except Exception as error:  # noqa: BLE001 - the SDK raises various exceptions after the connection has ended
             self._in_flight.end(message, self._failure_receipt(message.topic, ipc_error(error)))
             return
         future.add_done_callback(lambda future: self._inbox.put(partial(self._handle_response, message, future)))
 
     def _handle_response(self, message: OutgoingMessage, future: "Future[Any]") -> None:
         if message not in self._in_flight:
-            return  # its echo has arrived already, or it was lost
+            return  # the echo has already arrived, or the message was lost
         error = future.exception()
         if error is not None:
             self._handle_failure(message, ipc_error(error))
@@ -351,16 +348,16 @@ class GreengrassPublisher:
             message.deadline = time.monotonic() + self._echo_timeout
         else:
             if not message.retain:
-                self._note_accepted(message.topic)
+                self._handle_accepted(message.topic)
             self._in_flight.settle(message, Receipt(Outcome.DELIVERED))
 
     def _needs_echo(self, message: OutgoingMessage) -> bool:
-        """Return whether a message is delivered by its echo; one too long for that is delivered when it is accepted."""
+        """Return True if an echo confirms the delivery; for a message too large for that, acceptance does."""
         fits = message.packet_bytes <= self._destination.limits.echo_bytes
         return self._use_echoes and not message.retain and fits
 
     def _handle_failure(self, message: OutgoingMessage, error: IpcError) -> None:
-        if message.qos == 0 and error.name != UNAUTHORIZED:  # dropped; says nothing about results
+        if message.qos == 0 and error.name != UNAUTHORIZED:  # dropped; unrelated to results
             self._in_flight.end(message, Receipt(Outcome.LOST, str(error)))
             return
         if not self._is_full(error):
@@ -368,12 +365,12 @@ class GreengrassPublisher:
             return
         now = time.monotonic()
         self._full_since = self._full_since or now
-        if self._full_until is None:  # many may fail at once
+        if self._full_until is None:  # several messages may fail at once
             self._full_until = now + self._full_backoff.next()
         self._in_flight.take_back(message)
 
     def _is_full(self, error: IpcError) -> bool:
-        """Return whether an error may mean too many messages in flight, rather than an offline nucleus."""
+        """Return True if an error may be due to too many messages in flight, not to an offline nucleus."""
         if error.name != SERVICE_ERROR or self._paused_until is not None or not self._in_flight.any_accepted:
             return False
         return self._full_since is None or time.monotonic() - self._full_since < self._response_timeout
@@ -387,11 +384,11 @@ class GreengrassPublisher:
         message = next((message for message in same_topic if message.payload == payload), None)
         if message is None:
             return
-        self._note_accepted(topic)
+        self._handle_accepted(topic)
         self._no_echo_backoff.reset()
         self._last_echoed[topic] = max(message.sent_order, self._last_echoed.get(topic, 0))
         self._in_flight.end(message, Receipt(Outcome.DELIVERED))
-        # Echoes arrive in order, so earlier messages are most likely lost and only take space.
+        # Echoes arrive in order, so earlier messages are probably lost and only occupy space.
         soon = time.monotonic() + self._echo_timeout / 6
         for other in same_topic:
             if other.accepted and other.sent_order < message.sent_order:
@@ -401,15 +398,15 @@ class GreengrassPublisher:
         if self._echoes.note_end(topic, number):
             self._lose_topic(topic, f"the nucleus ended the subscription to {topic}")
 
-    def _note_accepted(self, topic: str) -> None:
-        """Note that a result got through."""
+    def _handle_accepted(self, topic: str) -> None:
+        """Reset the failures of a topic after an accepted result."""
         self._denied.note_accepted(topic)
         self._failure_backoff.reset()
         self._clear_full()
         self._logged_reason = ""
 
     def _failure_receipt(self, topic: str, error: IpcError, operation: str | None = None) -> Receipt:
-        """Return the receipt of a message that the nucleus did not accept, or whose topic it did not subscribe to."""
+        """Return the receipt of a message after a failed publish or subscription."""
         action = "publishing on" if operation is None else "subscribing to"
         if error.name == UNAUTHORIZED:
             missing = missing_permission(self._ipc, operation or self._destination.operation, topic)
@@ -421,7 +418,7 @@ class GreengrassPublisher:
         self._pause(reason, self._failure_backoff)
         if error.name == SERVICE_ERROR:
             # Sessions are clean: messages in flight when the nucleus went offline have no echo.
-            for message in [each for each in self._in_flight.sent if each.accepted]:
+            for message in [sent for sent in self._in_flight.sent if sent.accepted]:
                 self._in_flight.end(message, Receipt(Outcome.LOST, reason))
         return Receipt(Outcome.LOST, reason)
 
@@ -461,8 +458,8 @@ class GreengrassPublisher:
         retained = self._retained[topic]
         problem = "" if receipt.outcome is Outcome.DELIVERED else receipt.reason
         if problem and problem != retained.problem:
-            what = "the status" if topic == self._status_topic else f"the newest message of {topic}"
-            _LOG.warning("%s is not published: %s", what, problem)
+            name = "the status" if topic == self._status_topic else f"the newest message of {topic}"
+            _LOG.warning("%s is not published: %s", name, problem)
         retained.problem = problem
 
     def _update_state(self) -> None:
@@ -479,6 +476,6 @@ class GreengrassPublisher:
             self._state = state
         if not state.connected and state != _STOPPED and state.reason != self._logged_reason:
             self._logged_reason = state.reason
-            _LOG.warning("nothing can be published through the nucleus: %s; trying again", state.reason)
+            _LOG.warning("cannot publish through the nucleus: %s; retrying", state.reason)
         for listener in self._listeners:
             listener()

@@ -1,4 +1,4 @@
-"""The messages that are published, their topics and JSON Schemas."""
+"""The published messages, their topics and JSON Schemas."""
 
 from beeagent.messages.detections import (
     Box,
@@ -12,6 +12,7 @@ from beeagent.messages.detections import (
     detections_json,
     detections_message,
 )
+from beeagent.messages.event import EVENT_TYPES, EventMessage, UsualCounts, event_message
 from beeagent.messages.fleet import HEALTHS, DeviceHealth, device_health, outliers_first
 from beeagent.messages.home_assistant import Announcement, announced_components, discovery_topic
 from beeagent.messages.message import Asleep, Message, MessageTooLargeError, Part, UnreadableError, rfc3339
@@ -26,10 +27,18 @@ from beeagent.messages.status import (
     StatusMessage,
     status_message,
 )
-from beeagent.messages.topics import MAX_TOPIC_BYTES, detections_topic, state_topic, status_topic, traffic_topic
+from beeagent.messages.topics import (
+    MAX_TOPIC_BYTES,
+    detections_topic,
+    events_topic,
+    state_topic,
+    status_topic,
+    traffic_topic,
+)
 from beeagent.messages.traffic import InOut, LineTraffic, TrafficMessage, ZoneTraffic, traffic_message
 
 __all__ = [
+    "EVENT_TYPES",
     "HEALTHS",
     "MAX_TOPIC_BYTES",
     "Announcement",
@@ -41,6 +50,7 @@ __all__ = [
     "Detection",
     "DetectionsMessage",
     "DeviceHealth",
+    "EventMessage",
     "FrameSize",
     "InOut",
     "Latency",
@@ -59,6 +69,7 @@ __all__ = [
     "StatusMessage",
     "TrafficMessage",
     "UnreadableError",
+    "UsualCounts",
     "ZoneState",
     "ZoneTraffic",
     "announced_components",
@@ -67,6 +78,8 @@ __all__ = [
     "detections_topic",
     "device_health",
     "discovery_topic",
+    "event_message",
+    "events_topic",
     "load_schema",
     "outliers_first",
     "rfc3339",

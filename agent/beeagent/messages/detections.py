@@ -38,19 +38,19 @@ class FrameSize(Part):
 
     model_config = ConfigDict(json_schema_extra=CLOSED)
 
-    width: PositiveCount = Field(description="In pixels.")
-    height: PositiveCount = Field(description="In pixels.")
+    width: PositiveCount = Field(description="Width in pixels.")
+    height: PositiveCount = Field(description="Height in pixels.")
 
 
 class Box(Part):
-    """Where a detection is, in ratios of the frame's width and height."""
+    """The bounding box of a detection, in ratios of the frame's width and height."""
 
     model_config = ConfigDict(json_schema_extra=CLOSED)
 
     left: Ratio = Field(description="Left edge, ratio of the frame's width.")
     top: Ratio = Field(description="Top edge, ratio of the frame's height.")
-    width: Ratio = Field(description="Ratio of the frame's width.")
-    height: Ratio = Field(description="Ratio of the frame's height.")
+    width: Ratio = Field(description="Width, ratio of the frame's width.")
+    height: Ratio = Field(description="Height, ratio of the frame's height.")
 
 
 class Detection(Part):
@@ -60,29 +60,31 @@ class Detection(Part):
     confidence: Ratio = Field(description="0 to 1, to four decimals.")
     track: PositiveCount | None = Field(
         default=None,
-        description="Number of its track: the same for the same bee in successive frames of a camera, since the agent "
-        "started. Absent without tracking, and of a detection without a confirmed track.",
+        description="Number of the track: the same for the same bee in successive frames of a camera, since the start "
+        "of the agent. Absent without tracking, and for a detection without a confirmed track.",
     )
     box: Box = Field(
-        description="Where it is, in ratios of the frame's width and height to four decimals, in the form of Amazon "
-        "Rekognition's BoundingBox. left + width and top + height are 1 at most."
+        description="Bounding box in ratios of the frame's width and height to four decimals, in the format of Amazon "
+        "Rekognition's BoundingBox. left + width and top + height are at most 1."
     )
 
 
 class Source(Part):
-    """The file that a frame is from."""
+    """The file of a frame."""
 
     name: Text = Field(
-        description="Name of the file; of a pattern such as night/**/*.jpg, its path below the folder before the first "
-        "wildcard, with /. What is not UTF-8 in it is replaced by U+FFFD."
+        description="Name of the file; for a pattern such as night/**/*.jpg, its path below the folder before the "
+        "first wildcard, with /. Invalid UTF-8 is replaced by U+FFFD."
     )
-    position_s: Amount | None = Field(default=None, description="In a video: seconds from its beginning to the frame.")
+    position_s: Amount | None = Field(
+        default=None, description="Seconds from the beginning of a video to the frame. Absent for images."
+    )
 
 
 class Fallback(Part):
-    """Why there is no second opinion."""
+    """The reason for a missing second opinion."""
 
-    reason: Text = Field(description="A short word for machines, such as timeout or budget.")
+    reason: Text = Field(description="Machine-readable reason, such as timeout or budget.")
 
 
 class Latency(Part):
@@ -90,8 +92,8 @@ class Latency(Part):
 
     model_config = ConfigDict(json_schema_extra={"additionalProperties": {"type": "number", "minimum": 0}})
 
-    inference: Amount = Field(description="In the model.")
-    total: Amount = Field(description="From the capture of the frame to this message.")
+    inference: Amount = Field(description="Duration of the inference.")
+    total: Amount = Field(description="Time from the capture of the frame to this message.")
 
 
 class DetectionsMessage(Message):
@@ -114,76 +116,73 @@ class DetectionsMessage(Message):
 
     schema_: Literal["beeagent.detections/1"] = Field(
         alias="schema",
-        description="Name and major version of this message. What is said here of a field stays true within the "
-        "version.",
+        description="Name and major version of this message. Fields keep their meaning within the version.",
     )
-    event_id: EventId = Field(description="UUID of this result. The same in every copy of the message.")
+    event_id: EventId = Field(description="UUID of this result, the same in every copy of the message.")
     device: TopicLevel = Field(description="Name of the device, as in the topic.")
     camera: TopicLevel = Field(description="Name of the camera on the device, as in the topic.")
     seq: PositiveCount = Field(
-        description="Number of this result, counted from 1 for each device and camera, rising by one, across restarts. "
-        "A gap is a lost result, and nothing else makes one."
+        description="Number of this result, from 1 for each device and camera, increasing by one, also across "
+        "restarts. A gap always means a lost result."
     )
     captured_at: Timestamp = Field(
-        description="When the frame was captured: UTC by the device's clock, RFC 3339 with microseconds."
+        description="Time of capture of the frame: UTC by the device's clock, RFC 3339 with microseconds."
     )
     frame: FrameSize = Field(description="Size of the frame.")
-    model: Text = Field(
-        description="The model that was used: its name, '@', and the first eight hexadecimal digits of its SHA-256."
-    )
+    model: Text = Field(description="Model: its name, '@', and the first eight hexadecimal digits of its SHA-256.")
     decided_by: DecidedBy = Field(
-        description="Where the detections are from: the device (edge), the second opinion (cloud), or the device "
-        "because a second opinion was wanted and could not be had (edge-degraded)."
+        description="Origin of the detections: the device (edge), the second opinion (cloud), or the device because "
+        "the requested second opinion was not available (edge-degraded)."
     )
     source: Source | None = Field(
         default=None,
-        description="What the frame is from, where that is a file, a folder or a video. Absent for a camera.",
+        description="Image or video file of the frame. Absent for a camera.",
     )
     fallback: Fallback | None = Field(
-        default=None, description="Why a second opinion could not be had. With edge-degraded, and only then."
+        default=None, description="Reason for the missing second opinion. Present only with edge-degraded."
     )
-    detections: list[Detection] = Field(description="What was detected, the most confident first.")
+    detections: list[Detection] = Field(description="Detections, by descending confidence.")
     counts: dict[str, PositiveCount] = Field(
-        description="Number of detections by label, of the labels that were detected, omitted ones included."
+        description="Number of detections by label, including omitted ones; labels without detections are absent."
     )
-    latency_ms: Latency = Field(description="How long it took, in milliseconds.")
+    latency_ms: Latency = Field(description="Durations of the processing, in milliseconds.")
     omitted: PositiveCount | None = Field(
         default=None,
-        description="How many of the least confident detections were left out because the message would have exceeded "
-        "its size limit. Absent when all are there. counts includes them.",
+        description="Number of detections with the lowest confidence that were omitted because the message would have "
+        "exceeded its size limit. Absent if there are none. counts includes them.",
     )
 
     @model_validator(mode="after")
     def _check_fallback(self) -> "DetectionsMessage":
         if (self.decided_by == "edge-degraded") != (self.fallback is not None):
-            raise ValueError(f"a fallback goes with edge-degraded and nothing else, not with {self.decided_by!r}")
+            raise ValueError(f"a fallback and edge-degraded require each other: decided_by is {self.decided_by!r}")
         return self
 
     def encode(self, *, limit: int) -> bytes:
         """Return the message as compact UTF-8 JSON of at most `limit` bytes.
 
-        A message that would be longer keeps its counts and as many of its strongest detections as fit, and says in
-        `omitted` how many are left out.
+        A longer message keeps its counts and as many detections of the highest confidence as fit; `omitted` is the
+        number of the others.
 
         Raises:
-            MessageTooLargeError: it does not fit even without detections.
-            ValueError: a text in it is not Unicode.
+            MessageTooLargeError: the message does not fit even without detections.
+            ValueError: a text in it is not valid Unicode.
         """
         payload = self.to_json()
         if len(payload) <= limit:
             return payload
-        fitting, fits, too_many = None, -1, len(self.detections)
-        while too_many - fits > 1:
-            middle = (fits + too_many) // 2
+        fitting, low, high = None, -1, len(self.detections)
+        while high - low > 1:
+            middle = (low + high) // 2
             payload = self._keeping(middle).to_json()
             if len(payload) <= limit:
-                fitting, fits = payload, middle
+                fitting, low = payload, middle
             else:
-                too_many = middle
+                high = middle
         return super().encode(limit=limit) if fitting is None else fitting
 
     def updated(self, *, seq: int, total_ms: float) -> "DetectionsMessage":
-        """Return the message with another number and another time from the capture of the frame."""
+        """Return a copy with another number and another total latency."""
         latency = self.latency_ms.model_copy(update={"total": total_ms})
         return self.model_copy(update={"seq": seq, "latency_ms": latency})
 
@@ -214,29 +213,29 @@ def detections_message(  # noqa: PLR0913 - the fields of the message
     """Build the message of one frame.
 
     Args:
-        event_id: of this result; the same in every copy of the message.
+        event_id: UUID of this result, the same in every copy of the message.
         device: name of the device, a topic level.
         camera: name of the camera, a topic level.
         seq: number of this result for the device and camera, from 1.
-        captured_at: when the frame was captured, with a time zone.
-        frame_width: in pixels.
-        frame_height: in pixels.
-        model: name and short hash, such as `bees-lite0@3f9c21d0`.
+        captured_at: time of capture of the frame, with a time zone.
+        frame_width: width of the frame in pixels.
+        frame_height: height of the frame in pixels.
+        model: name and short hash of the model, such as `bees-lite0@3f9c21d0`.
         decided_by: `edge`, `cloud` or `edge-degraded`.
-        detections: of the frame. Confidences and ratios are rounded to four decimals.
-        inference_ms: time in the model, in milliseconds.
-        total_ms: time from capture to this message, in milliseconds.
-        fallback: with `edge-degraded` only: a word for why there was no second opinion.
-        source: name of the file that the frame is from; None for a camera.
-        position_s: with `source` only, and in a video: seconds from its beginning.
-        tracks: number of the track of each detection, from 1; 0 for none. None without tracking.
+        detections: detections in the frame; confidences and ratios are rounded to four decimals.
+        inference_ms: duration of the inference in milliseconds.
+        total_ms: time from capture to this message in milliseconds.
+        fallback: reason for the missing second opinion, only with `edge-degraded`.
+        source: name of the file of the frame; None for a camera.
+        position_s: seconds from the beginning of a video, only with `source`; None for images.
+        tracks: track number of each detection, from 1; 0 for none. None without tracking.
 
     Raises:
         ValueError: a value is out of its range, or has no JSON form.
     """
     if source is None and position_s is not None:
         raise ValueError(f"position_s {position_s} is given without a source")
-    # One validation of all of it costs less than the construction of each part.
+    # One validation of the whole message is faster than the construction of each part.
     return DetectionsMessage.model_validate(
         {
             "schema": SCHEMA,
@@ -258,11 +257,11 @@ def detections_message(  # noqa: PLR0913 - the fields of the message
 
 
 class PublishRule:
-    """Decides which frames make a message.
+    """Decides which frames are published.
 
     Args:
-        mode: `detections`: frames with detections; `always`: every frame; `changes`: frames whose counts differ from
-            those of the message before, the first frame among them.
+        mode: `detections` for frames with detections, `always` for all frames, `changes` for the first frame and frames
+            whose counts differ from those of the previous message.
     """
 
     def __init__(self, mode: Literal["detections", "always", "changes"]) -> None:
@@ -270,7 +269,7 @@ class PublishRule:
         self._before: dict[str, int] | None = None
 
     def admits(self, counts: Mapping[str, int]) -> bool:
-        """Return whether a frame with these counts by label makes a message; to be called for each frame, in order."""
+        """Return True if a frame with these counts by label is to be published; call it for each frame in order."""
         if self._mode == "always":
             return True
         if self._mode == "detections":
@@ -281,31 +280,31 @@ class PublishRule:
 
 
 def _source(name: str, position_s: float | None) -> dict[str, Any]:
-    # A name that is not UTF-8, which Python keeps in lone surrogates, has no JSON form.
+    # Python represents invalid UTF-8 in file names by lone surrogates, which cannot be encoded as JSON.
     readable = os.fsencode(name).decode("utf-8", "replace")
     return {"name": readable, "position_s": None if position_s is None else round(position_s, 3)}
 
 
-def detections_json(found: Detections, tracks: Sequence[int] | None) -> list[dict[str, Any]]:
-    """Return detections as in a message; `track` is None for one without a track.
+def detections_json(detections: Detections, tracks: Sequence[int] | None) -> list[dict[str, Any]]:
+    """Return detections in the format of a message; `track` is None for a detection without a track.
 
     Args:
-        found: the detections.
-        tracks: number of each one's track, 0 for none; None without tracking.
+        detections: the detections.
+        tracks: track number of each detection, 0 for none; None without tracking.
     """
-    # Both edges are rounded, and the size is the difference in whole steps: left + width can then never exceed the
-    # frame, which rounding left and width each on its own would allow.
-    edges = np.rint(found.boxes.astype(np.float64) * _STEPS).astype(np.int64)
+    # Round both edges, and compute the size as their difference in whole steps: if left and width were rounded
+    # separately, left + width could exceed the frame.
+    edges = np.rint(detections.boxes.astype(np.float64) * _STEPS).astype(np.int64)
     corners, sizes = (edges[:, :2] / _STEPS).tolist(), ((edges[:, 2:] - edges[:, :2]) / _STEPS).tolist()
-    numbers = [0] * len(found) if tracks is None else tracks
+    numbers = [0] * len(detections) if tracks is None else tracks
     return [
         {
-            "label": found.labels[class_id],
+            "label": detections.labels[class_id],
             "confidence": round(confidence, _DECIMALS),
             "track": track or None,
             "box": {"left": left, "top": top, "width": width, "height": height},
         }
         for class_id, confidence, track, (left, top), (width, height) in zip(
-            found.class_ids.tolist(), found.confidences.tolist(), numbers, corners, sizes, strict=True
+            detections.class_ids.tolist(), detections.confidences.tolist(), numbers, corners, sizes, strict=True
         )
     ]

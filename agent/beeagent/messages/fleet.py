@@ -11,11 +11,11 @@ from beeagent.messages.status import StatusMessage
 Health = Literal["quiet", "offline", "degraded", "online"]
 
 HEALTHS: Final[tuple[Health, ...]] = ("quiet", "offline", "degraded", "online")
-"""The worst first."""
+"""All values, the worst first."""
 
 _QUIET_AFTER_S: Final = 150.0  # an agent publishes its status every 30 s
 _CLOCK_OFF_S: Final = 60.0
-_MANY_WAITING: Final = 100  # results: more than a short outage leaves
+_MANY_WAITING: Final = 100  # results; more than after a short outage
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,12 @@ class DeviceHealth:
     """The health of one device.
 
     Attributes:
-        device: its name, from the topic of its status.
-        health: the state of its status; `quiet` if it is not offline and has published none for minutes.
-        problems: why it is an outlier, for people; texts from its status among them are not safe for a terminal.
+        device: name of the device, from the topic of its status.
+        health: state of the device; `quiet` if it is not offline and has published no status for minutes.
+        problems: human-readable problems; they contain texts of the status, which are not safe for a terminal.
         status: the newest status.
-        status_age_s: seconds since the status was written, by the device's clock; 0 for one that has just arrived.
-        last_result_age_s: seconds since the broker last acknowledged a result; None if it has not since the start.
+        status_age_s: seconds since the status was written, by the device's clock; 0 if it has just arrived.
+        last_result_age_s: seconds since the broker last acknowledged a result; None without one since the start.
     """
 
     device: str
@@ -40,22 +40,22 @@ class DeviceHealth:
 
     @property
     def waiting(self) -> int | None:
-        """Number of results that wait for the broker."""
+        """Number of results waiting for the broker."""
         return None if self.status.outbox is None else self.status.outbox.waiting
 
     @property
     def dropped(self) -> int | None:
-        """Number of results given up."""
+        """Number of dropped results."""
         return None if self.status.outbox is None else sum(self.status.outbox.dropped.values())
 
     @property
     def frames_per_s(self) -> float | None:
-        """Frames processed per second, of all cameras together."""
+        """Frames processed per second, sum of all cameras."""
         cameras = self.status.cameras
         return None if cameras is None else sum(camera.frames_per_s for camera in cameras)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as a JSON object. Texts of the status are as they arrived."""
+        """Return the health as a JSON object. Texts of the status are not sanitised."""
         outbox = self.status.outbox
         return {
             "device": self.device,
@@ -79,9 +79,9 @@ def device_health(device: str, status: StatusMessage, *, retained: bool, now: da
     """Return the health of a device.
 
     Args:
-        device: its name, from the topic.
-        status: its newest status.
-        retained: whether the broker had kept the status; if not, it has just arrived.
+        device: name of the device, from the topic.
+        status: newest status of the device.
+        retained: True for a retained message; False if the status has just been published.
         now: the current time, with a time zone.
     """
     age = _age(status.at, now)
@@ -99,17 +99,18 @@ def device_health(device: str, status: StatusMessage, *, retained: bool, now: da
 
 
 def outliers_first(devices: Iterable[DeviceHealth]) -> list[DeviceHealth]:
-    """Return the devices, the unhealthiest first, then those with a problem, then by name.
+    """Sort devices by health, the worst first, then by problems, then by name.
 
-    A version or a model other than that of most devices is a problem too.
+    A version or model that differs from that of most devices counts as a problem too.
     """
     known = list(devices)
-    agents = Counter(one.status.agent for one in known)
-    models = Counter(one.status.model for one in known if one.status.model is not None)
+    agents = Counter(device.status.agent for device in known)
+    models = Counter(device.status.model for device in known if device.status.model is not None)
     marked = [
-        replace(one, problems=(*one.problems, *_differences(one.status, agents=agents, models=models))) for one in known
+        replace(device, problems=(*device.problems, *_differences(device.status, agents=agents, models=models)))
+        for device in known
     ]
-    return sorted(marked, key=lambda one: (HEALTHS.index(one.health), not one.problems, one.device))
+    return sorted(marked, key=lambda device: (HEALTHS.index(device.health), not device.problems, device.device))
 
 
 def _problems(device: str, status: StatusMessage, *, age: float | None, quiet: bool, retained: bool) -> Iterator[str]:
@@ -137,11 +138,11 @@ def _differences(status: StatusMessage, *, agents: Counter[str], models: Counter
 
 
 def _age(at: str | None, now: datetime) -> float | None:
-    """Return the seconds since a time of a message; None if there is none, or its pattern fits no time."""
+    """Return the seconds since a time in a message; None if it is absent or invalid."""
     if at is None:
         return None
     try:
         moment = datetime.strptime(at, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
-    except ValueError:  # the 31st of February
+    except ValueError:  # for example the 31st of February
         return None
     return (now - moment) / timedelta(seconds=1)

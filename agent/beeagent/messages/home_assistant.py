@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from beeagent.messages.event import EVENT_TYPES
 from beeagent.messages.message import MessageTooLargeError
-from beeagent.messages.topics import check_prefix, state_topic, status_topic
+from beeagent.messages.topics import check_prefix, events_topic, state_topic, status_topic
 
 ORIGIN: Final = "beeagent"
 _URL: Final = "https://github.com/beeagent/beeagent"
+_MAX_EVENT_AGE_S: Final = 900  # of an event that Home Assistant shows
 _UNALTERED: Final = re.compile("[A-Za-z0-9-]+")
 
 Platform = str
@@ -22,18 +24,19 @@ Platform = str
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What is announced of a camera.
+    """The announcement of a camera.
 
     Attributes:
-        topic_prefix: of the topics of the agent.
+        topic_prefix: prefix of the agent's topics.
         device: name of the device.
         camera: name of the camera.
-        labels: of the objects that are counted in each frame.
-        lines: the labels that are counted at each line.
-        zones: the labels that are counted in each zone.
-        agent_version: of beeagent.
-        expire_after_s: seconds without a state message after which its values are no longer valid.
-        temperature: whether the temperature of the processor is known.
+        labels: labels of the objects counted in each frame.
+        lines: labels counted at each line.
+        zones: labels counted in each zone.
+        agent_version: version of beeagent.
+        expire_after_s: seconds without a state message after which values are no longer valid.
+        temperature: True if the temperature of the processor is known.
+        events: True if unusual traffic is published.
         page: address of the agent's page; None without one.
     """
 
@@ -46,6 +49,7 @@ class Announcement:
     agent_version: str
     expire_after_s: int
     temperature: bool = False
+    events: bool = False
     page: str | None = None
 
     def components(self) -> dict[str, dict[str, Any]]:
@@ -56,11 +60,11 @@ class Announcement:
         """Return the message as UTF-8 JSON of at most `limit` bytes.
 
         Args:
-            removed: entities that were announced before and are no more, with the platform of each by its id.
-            limit: in bytes.
+            removed: platforms, by id, of entities that were announced before and are removed now.
+            limit: maximum size in bytes.
 
         Raises:
-            MessageTooLargeError: it does not fit.
+            MessageTooLargeError: the message exceeds the limit.
         """
         status = status_topic(self.topic_prefix, self.device)
         message = {
@@ -108,6 +112,18 @@ class Announcement:
                 yield self._sensor(
                     (f"{name}-flight",), f"{name} flight today", device_class="timestamp", value_template=template
                 )
+            if self.events:
+                # An event that waited for the broker is outdated: Home Assistant ignores an empty value.
+                recent = f"now().timestamp() - as_timestamp(value_json.to) < {_MAX_EVENT_AGE_S}"
+                yield self._component(
+                    "event",
+                    ("unusual-traffic",),
+                    "unusual traffic",
+                    expires=False,
+                    state_topic=events_topic(self.topic_prefix, self.device, self.camera),
+                    event_types=list(EVENT_TYPES),
+                    value_template=f'{{{{ value if {recent} else "" }}}}',
+                )
         yield self._binary_sensor("asleep", "asleep", value_template='{{ "ON" if value_json.asleep else "OFF" }}')
         yield self._binary_sensor(
             "camera-problem",
@@ -146,7 +162,7 @@ class Announcement:
             payload_on="online",
             payload_off="offline",
             device_class="connectivity",
-            availability=[],  # or it would be unavailable when it is to be off
+            availability=[],  # else it would be unavailable instead of off
             **diagnostic,
         )
         if self.temperature:
@@ -216,7 +232,7 @@ class Announcement:
         live: bool = False,
         **fields: Any,  # noqa: ANN401 - JSON
     ) -> tuple[str, dict[str, Any]]:
-        """Return a sensor; a live one is unavailable while no frames are processed."""
+        """Return a sensor; a live sensor is unavailable while no frames are processed."""
         if live:
             fields["availability_mode"] = "all"
             fields["availability"] = [
@@ -263,11 +279,11 @@ class Announcement:
 def discovery_topic(home_assistant_prefix: str, topic_prefix: str, device: str, camera: str) -> str:
     """Return the topic of a camera's discovery message, such as `homeassistant/device/beeagent_hive-7_front/config`.
 
-    Each camera has a topic of its own, since each has an agent of its own: the messages of two cameras of a device add
-    up to one device in Home Assistant.
+    Each camera has its own topic, since it has its own agent: Home Assistant merges the messages of two cameras of a
+    device to one device.
 
     Raises:
-        InputError: the prefix cannot be in a topic.
+        InputError: the prefix is not valid in a topic.
     """
     check_prefix("home_assistant_prefix", home_assistant_prefix)
     return f"{home_assistant_prefix}/device/{camera_id(topic_prefix, device, camera)}/config"
@@ -279,7 +295,7 @@ def camera_id(topic_prefix: str, device: str, camera: str) -> str:
 
 
 def identifier(*names: str) -> str:
-    """Return an id for Home Assistant, of `A-Z a-z 0-9 _ -` only, that is different for different names."""
+    """Return an id for Home Assistant, of `A-Z a-z 0-9 _ -`, that is unique for the names."""
     plain = "_".join(re.sub("[^A-Za-z0-9-]+", "-", name) for name in names)
     if all(_UNALTERED.fullmatch(name) for name in names):
         return plain
@@ -287,18 +303,18 @@ def identifier(*names: str) -> str:
 
 
 def announced_components(payload: bytes) -> dict[str, Platform]:
-    """Return the platform of each entity of a discovery message by its id; none if it is not one of beeagent."""
+    """Return the platform of each entity in a discovery message by its id; empty if it is not from beeagent."""
     try:
         message = json.loads(payload)
         if message["origin"]["name"] != ORIGIN:
             return {}
-        return {str(key): str(one["platform"]) for key, one in message["components"].items() if len(one) > 1}
+        return {str(key): str(entity["platform"]) for key, entity in message["components"].items() if len(entity) > 1}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
 
 def _availability_of_agent(status: str, camera: str) -> dict[str, str]:
-    """Return the availability by the status, of which another camera's agent may be the author: that is ignored."""
+    """Return the availability by the status topic; a status published by the agent of another camera is ignored."""
     names = '(value_json.cameras | default([]) | map(attribute="name") | list)'
     return {
         "topic": status,
@@ -308,5 +324,5 @@ def _availability_of_agent(status: str, camera: str) -> dict[str, str]:
 
 
 def _quoted(text: str) -> str:
-    """Return a text as a string of Jinja."""
+    """Return a text as a Jinja string literal."""
     return json.dumps(text)

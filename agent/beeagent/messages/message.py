@@ -1,4 +1,4 @@
-"""What the messages have in common: how they are written, read back and checked."""
+"""The common part of messages: encoding, decoding and validation."""
 
 from codecs import BOM_UTF8
 from datetime import datetime, timezone
@@ -8,14 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationEr
 
 from beeagent.errors import BeeagentError
 
-_MAX_BYTES: Final = 512 * 1024  # of a message to read: four times the most that AWS IoT carries
+_MAX_BYTES: Final = 512 * 1024  # of a message to decode: four times the limit of AWS IoT
 _MAX_INT: Final = 2**63 - 1
 _MAX_AMOUNT: Final = 1e15
 
 OPEN: Final[dict[str, Any]] = {"additionalProperties": True}
-"""In the JSON Schema of a part: later releases may add fields."""
+"""JSON Schema of a part to which later releases may add fields."""
 CLOSED: Final[dict[str, Any]] = {"additionalProperties": False}
-"""In the JSON Schema of a part: it has these fields for good. A reader ignores others all the same."""
+"""JSON Schema of a part without later additions. A reader ignores unknown fields nevertheless."""
 
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 TopicLevel = Annotated[str, Field(min_length=1, max_length=256, pattern="^[^/+#]+$")]
@@ -43,45 +43,45 @@ _Message = TypeVar("_Message", bound="Message")
 
 
 class MessageTooLargeError(BeeagentError):
-    """A message does not fit into its size limit, not even without detections."""
+    """A message exceeds its size limit, even without detections."""
 
 
 class UnreadableError(Exception):
-    """The payload is not one of our messages; the text says why, in a few words."""
+    """The payload is not a valid message; the text is the reason."""
 
 
 class Part(BaseModel):
-    """A part of a message. Types are not converted, and a reader ignores fields that it does not know."""
+    """A part of a message. Types are not converted, and unknown fields are ignored."""
 
     model_config = ConfigDict(strict=True, frozen=True, json_schema_extra=OPEN)
 
 
 class Asleep(Part):
-    """A time in which a camera is closed, since the settings say so."""
+    """A period in which a camera is closed according to the settings."""
 
-    since: Timestamp = Field(description="When the camera fell asleep: UTC by the device's clock.")
-    until: Timestamp | None = Field(default=None, description="When it wakes. Absent where that depends on the light.")
+    since: Timestamp = Field(description="Beginning of the sleep: UTC by the device's clock.")
+    until: Timestamp | None = Field(default=None, description="End of the sleep. Absent if it depends on the light.")
 
     @classmethod
     def between(cls, since: datetime, until: datetime | None) -> "Asleep":
-        """Build it from times with a time zone."""
+        """Create a period from times with a time zone."""
         return cls(since=rfc3339(since), until=None if until is None else rfc3339(until))
 
 
 class Message(Part):
-    """A message, which is one JSON object; its model is also its JSON Schema."""
+    """A message, which is one JSON object. Its JSON Schema is generated from the model."""
 
     def encode(self, *, limit: int) -> bytes:
         """Return the message as compact UTF-8 JSON of at most `limit` bytes.
 
         Raises:
-            MessageTooLargeError: it does not fit.
-            ValueError: a text in it is not Unicode.
+            MessageTooLargeError: the message exceeds the limit.
+            ValueError: a text in it is not valid Unicode.
         """
         payload = self.to_json()
         if len(payload) > limit:
             raise MessageTooLargeError(
-                f"a message of {len(payload)} bytes cannot be brought within the limit of {limit} bytes: raise the "
+                f"a message of {len(payload)} bytes cannot be reduced to the limit of {limit} bytes: raise the "
                 "limit, or shorten the names of device, camera, model and labels"
             )
         return payload
@@ -91,7 +91,7 @@ class Message(Part):
         """Decode a message from an untrusted publisher.
 
         Raises:
-            UnreadableError: it is no such message.
+            UnreadableError: the payload is not a valid message of this class.
         """
         if len(payload) > _MAX_BYTES:
             raise UnreadableError(f"{len(payload)} bytes long")
@@ -99,20 +99,20 @@ class Message(Part):
             return cls.model_validate_json(payload.removeprefix(BOM_UTF8))
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(str(part) for part in first["loc"])
-            raise UnreadableError(f"{place}: {first['msg']}" if place else first["msg"]) from error
+            path = ".".join(str(part) for part in first["loc"])
+            raise UnreadableError(f"{path}: {first['msg']}" if path else first["msg"]) from error
 
     def to_json(self) -> bytes:
-        """Return the message as compact UTF-8 JSON, however long.
+        """Return the message as compact UTF-8 JSON, without a limit.
 
         Raises:
-            ValueError: a text in it is not Unicode.
+            ValueError: a text in it is not valid Unicode.
         """
         return self.model_dump_json(by_alias=True, exclude_none=True).encode()
 
 
 def rounded(digits: int) -> PlainSerializer:
-    """Return the annotation of a number that is written with at most so many decimals."""
+    """Return the annotation of a number that is rounded to this number of decimals."""
     return PlainSerializer(lambda value: round(value, digits), return_type=float)
 
 

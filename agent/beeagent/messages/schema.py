@@ -1,4 +1,4 @@
-"""The JSON Schemas of the messages, as files that other programs can use too.
+"""The JSON Schemas of the messages, as files for other programs.
 
 They are generated from the models: after a change of a model, call `write_schemas`.
 """
@@ -12,6 +12,7 @@ from pydantic_core import core_schema
 
 from beeagent.errors import InputError
 from beeagent.messages.detections import DetectionsMessage
+from beeagent.messages.event import EventMessage
 from beeagent.messages.message import Message
 from beeagent.messages.state import StateMessage
 from beeagent.messages.status import StatusMessage
@@ -20,6 +21,7 @@ from beeagent.messages.traffic import TrafficMessage
 _FOLDER: Final = Path(__file__).with_name("schemas")
 _MODELS: Final[dict[str, type[Message]]] = {
     "detections": DetectionsMessage,
+    "event": EventMessage,
     "state": StateMessage,
     "status": StatusMessage,
     "traffic": TrafficMessage,
@@ -27,10 +29,10 @@ _MODELS: Final[dict[str, type[Message]]] = {
 
 
 def load_schema(name: str) -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a message: `detections`, `state`, `status` or `traffic`.
+    """Return the JSON Schema (draft 2020-12) of a message, which has the name of its schema, such as `traffic`.
 
     Raises:
-        InputError: there is no schema of that name.
+        InputError: there is no schema with that name.
     """
     if name not in _MODELS:
         *others, last = sorted(_MODELS)
@@ -39,7 +41,7 @@ def load_schema(name: str) -> dict[str, Any]:
 
 
 def generate_schema(name: str) -> dict[str, Any]:
-    """Return the JSON Schema of a message as its model has it, which is what `load_schema` is to return."""
+    """Generate the JSON Schema of a message from its model; `load_schema` returns the same from the file."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:beeagent:schema:{name}:1",
@@ -48,14 +50,14 @@ def generate_schema(name: str) -> dict[str, Any]:
 
 
 def write_schemas() -> None:
-    """Generate the files in the source tree."""
+    """Write the generated schemas to the source tree."""
     for name in _MODELS:
         text = json.dumps(generate_schema(name), indent=2, ensure_ascii=False)
         _file(name).write_text(f"{text}\n", encoding="utf-8")
 
 
 class _Generator(GenerateJsonSchema):
-    """Writes that a field may be absent where the model has None, and no titles of single fields."""
+    """Generates optional fields in place of nullable ones, and no titles of fields."""
 
     def model_schema(self, schema: core_schema.ModelSchema) -> dict[str, Any]:
         written = super().model_schema(schema)
@@ -68,10 +70,10 @@ class _Generator(GenerateJsonSchema):
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> dict[str, Any]:
         return self.generate_inner(schema["schema"])
 
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ANN401, ARG002 - as pydantic has it
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ANN401, ARG002 - pydantic's signature
         return False
 
-    def sort(self, value: dict[str, Any], parent_key: str | None = None) -> dict[str, Any]:  # noqa: ARG002 - likewise
+    def sort(self, value: dict[str, Any], parent_key: str | None = None) -> dict[str, Any]:  # noqa: ARG002 - pydantic's signature
         return value
 
 

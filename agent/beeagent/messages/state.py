@@ -23,46 +23,46 @@ from beeagent.messages.traffic import InOut
 SCHEMA: Final = "beeagent.state/1"
 _MAX_AWAY: Final = 2**53
 
-# No problem is empty by the JSON Schema; a reader accepts an empty one.
+# The JSON Schema requires problems that are not empty; a reader accepts empty ones.
 _Problem = Annotated[str, Field(json_schema_extra={"minLength": 1})]
 
 
 class LineState(Part):
-    """What one class has done at a line."""
+    """The counts of one class at a line."""
 
-    per_minute: InOut = Field(description="How many crossed it in the last 60 seconds, in each direction.")
+    per_minute: InOut = Field(description="Number of crossings in the last 60 seconds, in each direction.")
     today: InOut = Field(description="The same since day_began_at.")
     away: Annotated[int, Field(ge=-_MAX_AWAY, le=_MAX_AWAY)] = Field(
-        description="today.out less today.in. Below 0 when more came in than went out."
+        description="today.out minus today.in. Negative if more came in than went out."
     )
     total: InOut = Field(
-        description="The same since counting began, over all restarts. Never falls: counts are added once they are "
+        description="The same since counting began, over all restarts. Never decreases: counts are added when they are "
         "stored on the device, within a minute."
     )
 
 
 class ZoneState(LineState):
-    """What one class has done in a zone; in and out as in beeagent.traffic/1."""
+    """The counts of one class in a zone; in and out as in beeagent.traffic/1."""
 
-    inside: Count = Field(description="How many are in it now.")
+    inside: Count = Field(description="Number in the zone now.")
 
 
 class OutboxState(Part):
-    """The results of the agent that wait for the broker."""
+    """The results waiting for the broker."""
 
     waiting: Count = Field(description="Results not yet acknowledged.")
-    dropped: Count = Field(description="Results given up, over all restarts.")
+    dropped: Count = Field(description="Dropped results, over all restarts.")
     last_delivery_at: Timestamp | None = Field(
-        default=None, description="When the broker last acknowledged a result. Absent until it has done so."
+        default=None, description="Time of the broker's last acknowledgement of a result. Absent before the first."
     )
 
 
 class StateMessage(Message):
-    """The live values of a camera: what Home Assistant and dashboards show.
+    """The live values of a camera, for Home Assistant and dashboards.
 
     Published retained on <prefix>/<device>/<camera>/state, QoS 1 (0 through Greengrass), UTF-8, when a value changes
-    and at least every state_interval seconds. It never waits in the outbox: a value is of the moment it is published,
-    and one that cannot be published is dropped. Later releases may add fields where additional properties are allowed:
+    and at least every state_interval seconds. It is not stored in the outbox: values are current when published, and a
+    message that cannot be published is dropped. Later releases may add fields where additional properties are allowed:
     a reader must ignore those it does not know.
     """
 
@@ -71,40 +71,44 @@ class StateMessage(Message):
     schema_: Literal["beeagent.state/1"] = Field(alias="schema", description="Name and major version of this message.")
     device: TopicLevel = Field(description="Name of the device, as in the topic.")
     camera: TopicLevel = Field(description="Name of the camera on the device, as in the topic.")
-    at: Timestamp = Field(description="When this was written: UTC by the device's clock.")
+    at: Timestamp = Field(description="Time of this message: UTC by the device's clock.")
     model: Text = Field(description="The model in use, as in beeagent.detections/1.")
     watching: bool = Field(
-        description="Whether frames are being processed. If false, objects is empty, and per_minute and inside are of "
-        "no use."
+        description="True while frames are processed. If false, objects is empty, and per_minute and inside are not "
+        "meaningful."
     )
     objects: dict[str, Count] = Field(
-        description="Number of detections in the newest frame, by label, of the model on the device. A model of few "
-        "labels has all of them, with 0 where there is none; another one those that it has detected since the start."
+        description="Number of detections of the model on the device in the newest frame, by label. For a model with "
+        "few labels, all labels, with 0 for none; for others, the labels detected since the start."
     )
     frames_per_s: Annotated[Amount, rounded(2)] = Field(description="Frames processed per second, recently.")
-    asleep: bool = Field(default=False, description="Whether the camera sleeps, by its schedule or since it is dark.")
-    camera_problem: bool = Field(description="Whether the camera has a problem.")
-    problems: list[_Problem] = Field(description="All problems of the agent, for people; empty if there are none.")
+    asleep: bool = Field(default=False, description="True while the camera sleeps, by its schedule or in the dark.")
+    camera_problem: bool = Field(description="True if the camera has a problem.")
+    problems: list[_Problem] = Field(description="Human-readable problems of the agent; empty if there are none.")
     temperature_c: Annotated[float, Field(ge=-273.15, le=1000, allow_inf_nan=False), rounded(1)] | None = Field(
-        default=None, description="Temperature of the processor in degrees Celsius. Absent where it is not known."
+        default=None, description="Temperature of the processor in degrees Celsius. Absent if it is unknown."
     )
-    outbox: OutboxState = Field(description="The results that wait for the broker.")
+    outbox: OutboxState = Field(description="State of the outbox.")
     day: Annotated[str, Field(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$", json_schema_extra={"format": "date"})] | None = (
         Field(
             default=None,
-            description="The day that today counts, by the device's time zone. This and what follows is absent where "
-            "nothing is counted.",
+            description="The day of the counts of today, by the device's time zone. This and the following fields are "
+            "absent without counting.",
         )
     )
-    day_began_at: Timestamp | None = Field(default=None, description="When that day began.")
+    day_began_at: Timestamp | None = Field(default=None, description="Beginning of that day.")
     first_flight_at: Timestamp | None = Field(
-        default=None, description="When the first bee of that day was counted, in or out. Absent before that."
+        default=None, description="Time of the first bee counted on that day, in or out. Absent before that."
     )
-    last_flight_at: Timestamp | None = Field(default=None, description="When the last one was, likewise.")
+    last_flight_at: Timestamp | None = Field(
+        default=None, description="Time of the last bee counted on that day, in or out. Absent before the first."
+    )
     lines: dict[str, dict[str, LineState]] | None = Field(
-        default=None, description="Each line by its name, with what each class has done, by label as in objects."
+        default=None, description="The counts at each line, by its name and by label."
     )
-    zones: dict[str, dict[str, ZoneState]] | None = Field(default=None, description="Each zone, likewise.")
+    zones: dict[str, dict[str, ZoneState]] | None = Field(
+        default=None, description="The counts in each zone, by its name and by label."
+    )
 
 
 def state_message(  # noqa: PLR0913 - the fields of the message
@@ -130,7 +134,7 @@ def state_message(  # noqa: PLR0913 - the fields of the message
     lines: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
     zones: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
 ) -> StateMessage:
-    """Build the message; each argument is the field of that name, times with a time zone.
+    """Build the message. Arguments have the names of its fields; times have a time zone.
 
     Raises:
         ValueError: a value is out of its range.

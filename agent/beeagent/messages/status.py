@@ -26,23 +26,21 @@ SCHEMA: Final = "beeagent.status/1"
 
 State = Literal["online", "degraded", "offline"]
 
-# No reason is empty by the JSON Schema; a reader accepts an empty one.
+# The JSON Schema requires reasons that are not empty; a reader accepts empty ones.
 _Reason = Annotated[str, Field(json_schema_extra={"minLength": 1})]
 
 
 class CameraStatus(Part):
     """The status of a camera."""
 
-    name: Name = Field(description="As in the topic of its detections.")
+    name: Name = Field(description="Name of the camera, as in the topic of its detections.")
     frames_read: Count = Field(description="Frames processed since the start.")
     frames_skipped: Count = Field(description="Frames that could not be read since the start.")
     frames_replaced: Count = Field(
-        default=0, description="Frames dropped since the start because a newer one came before they were processed."
+        default=0, description="Frames dropped since the start because a newer one arrived before their processing."
     )
-    frames_rate_limited: Count = Field(
-        default=0, description="Frames dropped since the start because they came sooner than max_rate allows."
-    )
-    reconnects: Count = Field(default=0, description="How often the camera was opened again since the start.")
+    frames_rate_limited: Count = Field(default=0, description="Frames dropped since the start because of max_rate.")
+    reconnects: Count = Field(default=0, description="Number of times that the camera was reopened since the start.")
     frames_per_s: Annotated[Amount, rounded(2)] = Field(description="Frames processed per second, recently.")
     frame_age_s: Annotated[Amount, rounded(3)] | None = Field(
         default=None, description="Seconds since the newest frame was captured. Absent before the first."
@@ -53,45 +51,44 @@ class OutboxStatus(Part):
     """The counts of the outbox."""
 
     produced: Count = Field(description="Results produced, over all restarts.")
-    delivered: Count = Field(description="Results the broker has acknowledged.")
+    delivered: Count = Field(description="Results acknowledged by the broker.")
     waiting: Count = Field(description="Results not yet acknowledged.")
-    dropped: dict[str, PositiveCount] = Field(description="Results given up, by reason.")
+    dropped: dict[str, PositiveCount] = Field(description="Dropped results, by reason.")
     last_delivery_at: Timestamp | None = Field(
         default=None,
-        description="When the broker last acknowledged a result: UTC by the device's clock, as in at. Absent until it "
-        "has done so since the agent started.",
+        description="Time of the broker's last acknowledgement of a result: UTC by the device's clock. Absent before "
+        "the first since the start of the agent.",
     )
 
 
 class CollectionStatus(Part):
-    """The frames that are kept for training."""
+    """The frames collected for training."""
 
     pictures: Count = Field(description="Number of frames.")
-    megabytes: Annotated[Amount, rounded(3)] = Field(description="Their size on disk, in 10^6 bytes.")
+    megabytes: Annotated[Amount, rounded(3)] = Field(description="Size on disk, in 10^6 bytes.")
 
 
 class SecondOpinionStatus(Part):
-    """Counts of uncertain frames."""
+    """Counts of unsure frames."""
 
-    asked: Count = Field(description="All of them.")
-    cloud: Count = Field(description="Those that the cloud model decided on.")
+    asked: Count = Field(description="Frames for which a second opinion was requested.")
+    cloud: Count = Field(description="Frames with a result of the cloud model.")
     degraded: dict[str, PositiveCount] = Field(
-        description="Those without a second opinion, by reason; the reasons are those of fallback.reason in "
-        "beeagent.detections/1."
+        description="Frames without a second opinion, by reason, as in fallback.reason of beeagent.detections/1."
     )
-    calls: Count = Field(description="Calls to the cloud model.")
-    saved: Count = Field(description="Calls saved, since another frame a moment ago showed the same.")
+    calls: Count = Field(description="Calls of the cloud model.")
+    saved: Count = Field(description="Calls saved by reusing the result of a recent frame with the same scene.")
     seen_running_s: Annotated[Amount, rounded(1)] = Field(
-        description="Seconds for which the cloud model was seen to run: between its answers, where they are at most an "
-        "hour apart and it did not say in between that it does not run. A lower bound: AWS bills it from start to "
-        "stop, asked or not."
+        description="Observed running time of the cloud model in seconds: the time between results at most an hour "
+        "apart, without a report in between that it is not running. A lower bound: AWS bills it from start to stop, "
+        "called or not."
     )
     estimated_cost_usd: Annotated[Amount, rounded(4)] = Field(
-        description="US dollars for that time, at the hourly price of the device's settings. An estimate, no bill."
+        description="Estimated cost of that time in US dollars, at the hourly price in the device's settings."
     )
     collected: CollectionStatus | None = Field(
         default=None,
-        description="Frames that are kept on the device for training; absent where none are to be kept.",
+        description="Frames collected on the device for training. Absent without collection.",
     )
 
 
@@ -115,54 +112,53 @@ class StatusMessage(Message):
 
     schema_: Literal["beeagent.status/1"] = Field(
         alias="schema",
-        description="Name and major version of this message. What is said here of a field stays true within the "
-        "version.",
+        description="Name and major version of this message. Fields keep their meaning within the version.",
     )
     device: TopicLevel = Field(description="Name of the device, as in the topic.")
     state: State = Field(
-        description="online: all is well. degraded: it continues in spite of the reasons given, and recovers by "
-        "itself. offline: it was stopped, or its connection was lost."
+        description="online: no problems. degraded: it continues despite the reasons, and recovers automatically. "
+        "offline: it was stopped, or its connection was lost."
     )
-    reasons: list[_Reason] = Field(description="Why it is not online, for people; empty when it is.")
+    reasons: list[_Reason] = Field(description="Human-readable reasons for a state other than online; empty if online.")
     at: Timestamp = Field(
-        description="When this was written: UTC by the device's clock, RFC 3339 with microseconds. A last will is "
-        "written when the connection is made, so there this is the time of connecting."
+        description="Time of this message: UTC by the device's clock, RFC 3339 with microseconds. For a last will, the "
+        "time of the connection."
     )
     agent: Name = Field(description="Version of beeagent.")
     uptime_s: Annotated[Amount, rounded(1)] | None = Field(default=None, description="Seconds since the agent started.")
     model: Text | None = Field(
         default=None,
-        description="The model in use: its name, '@', and the first eight hexadecimal digits of its SHA-256.",
+        description="Model in use: its name, '@', and the first eight hexadecimal digits of its SHA-256.",
     )
     workers: PositiveCount | None = Field(
         default=None,
-        description="Frames processed in parallel, as measured on the device. Absent where nothing was measured.",
+        description="Number of frames processed in parallel, if it was chosen by a measurement on the device.",
     )
     threads: PositiveCount | None = Field(
         default=None,
-        description="CPU threads for inference that these share, as measured on the device. Absent where nothing was "
-        "measured.",
+        description="Number of CPU threads for inference, which the workers share, if it or workers was chosen by a "
+        "measurement on the device.",
     )
     cameras: list[CameraStatus] | None = Field(default=None, description="The cameras of the device.")
     asleep: Asleep | None = Field(
         default=None,
-        description="Set while the camera sleeps: it is closed and nothing is processed, which is no reason to be "
-        "degraded. Absent while it is active.",
+        description="Present while the camera sleeps: it is closed and no frames are processed, which does not count "
+        "as degraded.",
     )
     outbox: OutboxStatus | None = Field(
         default=None,
-        description="The counts of the results: produced = delivered + waiting + the sum of dropped.",
+        description="Counts of results: produced = delivered + waiting + the sum of dropped.",
     )
     second_opinion: SecondOpinionStatus | None = Field(
         default=None,
-        description="Counts of uncertain frames since the agent started: asked = cloud + the sum of degraded + those "
-        "that still wait for an answer. Absent where no cloud model is asked.",
+        description="Counts of unsure frames since the start of the agent: asked = cloud + the sum of degraded + "
+        "frames still waiting for a result. Absent without a cloud model.",
     )
 
     @model_validator(mode="after")
     def _check_reasons(self) -> "StatusMessage":
         if (self.state == "online") != (not self.reasons):
-            raise ValueError(f"reasons go with every state but online: {self.state!r}, {self.reasons!r}")
+            raise ValueError(f"only the state online has no reasons: {self.state!r}, {self.reasons!r}")
         return self
 
 
@@ -201,18 +197,18 @@ def status_message(  # noqa: PLR0913 - the fields of the message
     Args:
         device: name of the device, a topic level.
         state: `online`, `degraded` or `offline`.
-        reasons: why it is not online; none when it is.
-        at: now, with a time zone.
-        agent_version: of beeagent.
-        uptime_s: seconds since the agent started.
-        model: name and short hash, such as `bees-lite0@3f9c21d0`.
+        reasons: reasons for a state other than `online`; empty if it is.
+        at: the current time, with a time zone.
+        agent_version: version of beeagent.
+        uptime_s: seconds since the start of the agent.
+        model: name and short hash of the model, such as `bees-lite0@3f9c21d0`.
         workers: number of frames processed in parallel, if it was measured.
-        threads: number of CPU threads that these share, if workers or threads were measured.
-        cameras: the status of each camera.
-        asleep: since when and until when the camera sleeps; None while it is active.
-        outbox: the counts of the results.
-        last_delivery: when the broker last acknowledged one of them, with a time zone; counts with `outbox` only.
-        second_opinion: the counts of unsure frames; None where no cloud model is asked.
+        threads: number of CPU threads that the workers share, if workers or threads were measured.
+        cameras: status of each camera.
+        asleep: current period of sleep; None while the camera is active.
+        outbox: counts of results.
+        last_delivery: time of the broker's last acknowledgement, with a time zone; used only with `outbox`.
+        second_opinion: counts of unsure frames; None without a cloud model.
 
     Raises:
         ValueError: the state and the reasons contradict each other, or a value is out of its range.

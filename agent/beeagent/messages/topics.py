@@ -1,10 +1,10 @@
-"""The topics that results, statuses, traffic and states are published on."""
+"""The topics of results, statuses, traffic, events and states."""
 
 from typing import Final
 
 from beeagent.errors import InputError
 
-# AWS IoT Core's limits on a topic; other brokers accept longer ones, but a move to AWS must not fail over them.
+# AWS IoT Core's limits on topics, which are applied with all brokers, so that topics remain valid after a move to AWS.
 # https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits
 _MAX_SLASHES: Final = 7
 MAX_TOPIC_BYTES: Final = 256
@@ -14,25 +14,34 @@ def detections_topic(prefix: str, device: str, camera: str) -> str:
     """Return the topic of a camera's results, such as `beeagent/hive-7/front/detections`.
 
     Raises:
-        InputError: the prefix or a name cannot be in a topic, or the topic passes a limit of AWS IoT.
+        InputError: the prefix or a name is not valid in a topic, or the topic exceeds a limit of AWS IoT.
     """
     return _topic(prefix, ("device", device), ("camera", camera), leaf="detections")
+
+
+def events_topic(prefix: str, device: str, camera: str) -> str:
+    """Return the topic of a camera's events, such as `beeagent/hive-7/front/events`.
+
+    Raises:
+        InputError: the prefix or a name cannot be in a topic, or the topic passes a limit of AWS IoT.
+    """
+    return _topic(prefix, ("device", device), ("camera", camera), leaf="events")
 
 
 def state_topic(prefix: str, device: str, camera: str) -> str:
     """Return the topic of a camera's live values, such as `beeagent/hive-7/front/state`.
 
     Raises:
-        InputError: the prefix or a name cannot be in a topic, or the topic passes a limit of AWS IoT.
+        InputError: the prefix or a name is not valid in a topic, or the topic exceeds a limit of AWS IoT.
     """
     return _topic(prefix, ("device", device), ("camera", camera), leaf="state")
 
 
 def status_topic(prefix: str, device: str) -> str:
-    """Return the topic of a device's state, such as `beeagent/hive-7/status`.
+    """Return the topic of a device's status, such as `beeagent/hive-7/status`.
 
     Raises:
-        InputError: the prefix or a name cannot be in a topic, or the topic passes a limit of AWS IoT.
+        InputError: the prefix or a name is not valid in a topic, or the topic exceeds a limit of AWS IoT.
     """
     return _topic(prefix, ("device", device), leaf="status")
 
@@ -41,7 +50,7 @@ def traffic_topic(prefix: str, device: str, camera: str) -> str:
     """Return the topic of a camera's traffic, such as `beeagent/hive-7/front/traffic`.
 
     Raises:
-        InputError: the prefix or a name cannot be in a topic, or the topic passes a limit of AWS IoT.
+        InputError: the prefix or a name is not valid in a topic, or the topic exceeds a limit of AWS IoT.
     """
     return _topic(prefix, ("device", device), ("camera", camera), leaf="traffic")
 
@@ -50,7 +59,7 @@ def check_prefix(what: str, prefix: str) -> None:
     """Check the first levels of a topic.
 
     Raises:
-        InputError: they cannot be in a topic; `what` names them.
+        InputError: the prefix is not valid in a topic; the message names it `what`.
     """
     if prefix.startswith("$"):
         raise InputError(f"{what} {prefix!r} begins with '$': such topics belong to the broker; choose another")
@@ -84,6 +93,6 @@ def _check_level(what: str, value: str, level: str) -> None:
     for character in level:
         if character in "+#":
             raise InputError(f"{what} {value!r} has a {character!r}, reserved by MQTT for subscriptions: leave it out")
-        # MQTT says "should not" of control characters and "must not" of NUL; lone surrogates have no UTF-8 form.
+        # MQTT discourages control characters and forbids NUL; lone surrogates cannot be encoded as UTF-8.
         if ord(character) < 0x20 or 0x7F <= ord(character) <= 0x9F or 0xD800 <= ord(character) <= 0xDFFF:
             raise InputError(f"{what} {value!r} has the character {character!r}, not allowed in a topic: leave it out")

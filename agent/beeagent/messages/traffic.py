@@ -31,35 +31,37 @@ class InOut(Part):
 
     model_config = ConfigDict(json_schema_extra=CLOSED, populate_by_name=True)
 
-    in_: Count = Field(alias="in", description="How many came in.")
-    out: Count = Field(description="How many went out.")
+    in_: Count = Field(alias="in", description="Number that came in.")
+    out: Count = Field(description="Number that went out.")
 
 
 class LineTraffic(Part):
-    """What one class did at a line."""
+    """The counts of one class at a line."""
 
     model_config = ConfigDict(populate_by_name=True)
 
-    in_: Count = Field(alias="in", description="How many crossed it inwards, in this interval.")
-    out: Count = Field(description="How many crossed it outwards, in this interval.")
+    in_: Count = Field(alias="in", description="Number of inward crossings in this interval.")
+    out: Count = Field(description="Number of outward crossings in this interval.")
     today: InOut = Field(description="The same since the beginning of day.")
-    total: InOut = Field(description="The same since counting began, over all restarts. Never falls.")
+    total: InOut = Field(description="The same since counting began, over all restarts. Never decreases.")
 
 
 class ZoneTraffic(Part):
-    """What one class did in a zone."""
+    """The counts of one class in a zone."""
 
     model_config = ConfigDict(populate_by_name=True)
 
-    in_: Count = Field(alias="in", description="How many appeared outside it and vanished in it, in this interval.")
-    out: Count = Field(description="How many appeared in it and vanished outside it, in this interval.")
-    inside: Count = Field(description="How many are in it at the end of the interval.")
+    in_: Count = Field(
+        alias="in", description="Number that appeared outside and disappeared inside the zone in this interval."
+    )
+    out: Count = Field(description="Number that appeared inside and disappeared outside the zone in this interval.")
+    inside: Count = Field(description="Number in the zone at the end of the interval.")
     today: InOut = Field(description="In and out since the beginning of day.")
-    total: InOut = Field(description="In and out since counting began, over all restarts. Never falls.")
+    total: InOut = Field(description="In and out since counting began, over all restarts. Never decreases.")
 
 
 class TrafficMessage(Message):
-    """Who flew in and out in an interval.
+    """The counts of bees that flew in and out in an interval.
 
     Published on <prefix>/<device>/<camera>/traffic, QoS 1, UTF-8. A message may arrive more than once; copies share
     their event_id. Later releases may add fields where additional properties are allowed: a reader must ignore those it
@@ -71,29 +73,31 @@ class TrafficMessage(Message):
     schema_: Literal["beeagent.traffic/1"] = Field(
         alias="schema", description="Name and major version of this message."
     )
-    event_id: EventId = Field(description="UUID of this message. The same in every copy of it.")
+    event_id: EventId = Field(description="UUID of this message, the same in every copy of it.")
     device: TopicLevel = Field(description="Name of the device, as in the topic.")
     camera: TopicLevel = Field(description="Name of the camera on the device, as in the topic.")
     seq: PositiveCount = Field(
-        description="Number of this message among those of its schema, device and camera, counted from 1, across "
-        "restarts. A gap is a lost message."
+        description="Number of this message among those of its schema, device and camera, from 1, also across "
+        "restarts. A gap means a lost message."
     )
     from_: Timestamp = Field(alias="from", description="Beginning of the interval: UTC by the device's clock.")
     to: Timestamp = Field(description="End of the interval.")
     day: Annotated[str, Field(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$", json_schema_extra={"format": "date"})] = Field(
-        description="The day that today counts, by the device's time zone: the one in which the interval ends."
+        description="The day of the counts of today, by the device's time zone: that of the end of the interval."
     )
     frames_per_s: Annotated[Amount, rounded(2)] = Field(
-        description="Frames per second that the tracker saw in the interval. The lower, the more bees it misses."
+        description="Frames per second processed by the tracker in the interval. At a low rate, it misses more bees."
     )
     lines: dict[str, dict[str, LineTraffic]] = Field(
-        description="Each line by its name, with what each class did, by label. A class never seen is absent."
+        description="The counts at each line, by its name and by label. Classes that were never detected are absent."
     )
-    zones: dict[str, dict[str, ZoneTraffic]] = Field(description="Each zone, likewise.")
+    zones: dict[str, dict[str, ZoneTraffic]] = Field(
+        description="The counts in each zone, by its name and by label. Classes that were never detected are absent."
+    )
     asleep: Asleep | None = Field(
         default=None,
-        description="Set in the last message before the camera sleeps: nothing is counted until it wakes, and the next "
-        "interval begins then.",
+        description="Present in the last message before the camera sleeps: counting stops until it wakes, when the "
+        "next interval begins.",
     )
 
 
@@ -114,17 +118,17 @@ def traffic_message(  # noqa: PLR0913 - the fields of the message
     """Build the message of one interval.
 
     Args:
-        event_id: of this message; the same in every copy of it.
+        event_id: UUID of this message, the same in every copy of it.
         device: name of the device, a topic level.
         camera: name of the camera, a topic level.
         seq: number of this message, from 1.
-        begin: of the interval, with a time zone.
-        end: of the interval, with a time zone.
-        day: that the counts of today are of.
-        frames_per_s: that the tracker saw.
-        lines: by name and label, the fields of `LineTraffic`.
-        zones: by name and label, the fields of `ZoneTraffic`.
-        asleep: since when and until when the camera sleeps, if it does after the interval.
+        begin: beginning of the interval, with a time zone.
+        end: end of the interval, with a time zone.
+        day: day of the counts of today.
+        frames_per_s: frames per second processed by the tracker.
+        lines: fields of `LineTraffic`, by name and label.
+        zones: fields of `ZoneTraffic`, by name and label.
+        asleep: period of sleep that begins after the interval; None if there is none.
 
     Raises:
         ValueError: a value is out of its range.

@@ -1,4 +1,4 @@
-"""paho's client as beeagent uses it, and the publishes of one connection."""
+"""The configuration of paho's client, and the publishes of one connection."""
 
 import hashlib
 import threading
@@ -20,7 +20,7 @@ from beeagent.mqtt.options import MqttOptions
 from beeagent.mqtt.poison import BREAKS_CONNECTION, FORBIDDEN, PoisonDetector, Sent
 from beeagent.outbox import Outcome, Receipt
 
-PUBLISH_OVERHEAD: Final = 64  # bytes; an upper bound of a PUBLISH without topic and payload, with our properties
+PUBLISH_OVERHEAD: Final = 64  # bytes; upper bound of a PUBLISH with its properties, without topic and payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,9 @@ class Received:
 
 
 class PingingClient(paho.Client):
-    """paho's client, which can ask the broker for a PINGRESP at any time, and reports all of them.
+    """paho's client, extended to send a PINGREQ at any time and report every PINGRESP.
 
-    paho has no public method for it; these two are the only private ones that are used.
+    paho has no public methods for this; the two overridden ones are private.
     """
 
     on_ping: Callable[[], None]
@@ -66,12 +66,12 @@ class PingingClient(paho.Client):
 
 
 def make_client(*, options: MqttOptions, dialect: Dialect, will: RetainedMessage | None) -> PingingClient:
-    """Return a client for one connection: with a clean start, without a session, and without reconnection.
+    """Create a client for one connection, with a clean start, without a session and without reconnection.
 
     Args:
-        options: the client id and credentials.
-        dialect: the version and features of MQTT to use.
-        will: published by the broker, retained if possible, if the connection ends without a DISCONNECT.
+        options: client id and credentials.
+        dialect: version and features of MQTT to use.
+        will: last will, retained if possible; None for none.
     """
     client = PingingClient(
         callback_api_version=CallbackAPIVersion.VERSION2,
@@ -80,7 +80,7 @@ def make_client(*, options: MqttOptions, dialect: Dialect, will: RetainedMessage
         protocol=dialect.version,
         reconnect_on_failure=False,
     )
-    client.max_inflight_messages = 0  # no limit here: `PendingPublishes` has it, with what the broker allows
+    client.max_inflight_messages = 0  # no limit: `PendingPublishes` applies it together with that of the broker
     client.connect_timeout = options.connect_timeout_s
     if options.username is not None:
         client.username_pw_set(options.username, options.password)
@@ -93,18 +93,18 @@ def make_client(*, options: MqttOptions, dialect: Dialect, will: RetainedMessage
 
 
 def connect_size(options: MqttOptions, dialect: Dialect, will: RetainedMessage | None) -> int:
-    """Return the bytes of the CONNECT packet of `make_client`'s client, to within a dozen."""
+    """Return the approximate size in bytes of the CONNECT packet of a client of `make_client`."""
     texts = [options.client_id, options.username or "", options.password or "", will.topic if will else ""]
     size = 20 + sum(2 + len(text.encode()) for text in texts) + (2 + len(will.payload) if will else 0)
     properties = message_properties(dialect.version, PacketTypes.WILLMESSAGE) if will else None
-    return size + (len(properties.pack()) if properties else 0)  # type: ignore[no-untyped-call] # as below
+    return size + (len(properties.pack()) if properties else 0)  # type: ignore[no-untyped-call] # untyped in paho
 
 
 class _JsonProperties(Properties):
-    """The properties that mark a payload as JSON, packed once: for each PUBLISH, that would be half of its work."""
+    """The properties that mark a payload as JSON. Packed once, since that takes half of the time of a PUBLISH."""
 
     def __init__(self, packet_type: int) -> None:
-        super().__init__(packet_type)  # type: ignore[no-untyped-call] # paho leaves these untyped
+        super().__init__(packet_type)  # type: ignore[no-untyped-call] # untyped in paho
         self.PayloadFormatIndicator = 1  # UTF-8
         self.ContentType = "application/json"
         self.__dict__["packed"] = super().pack()  # type: ignore[no-untyped-call]
@@ -120,7 +120,7 @@ def message_properties(version: MQTTProtocolVersion, packet_type: int) -> Proper
 
 @dataclass(frozen=True)
 class Publish:
-    """A message to be published, and the callback that reports its outcome."""
+    """A message to publish, and the callback for its outcome."""
 
     topic: str
     payload: bytes
@@ -129,31 +129,31 @@ class Publish:
 
     @cached_property
     def key(self) -> str:
-        """Its identity: the topic of a retained status, whatever its content; the content of a result."""
+        """The identity of the message: the topic of a retained message, a hash of topic and payload otherwise."""
         if self.retain:
             return f"retained {self.topic}"
         return hashlib.sha256(self.topic.encode("utf-8", "surrogatepass") + b"\0" + self.payload).hexdigest()
 
 
 class PendingPublishes:
-    """Sends publishes in order, with as many in flight as the broker allows, and reports their receipts.
+    """Sends publishes in order, within the broker's limit of messages in flight, and reports their receipts.
 
-    A broker without QoS 1 acknowledges no publish. There, a PINGREQ follows the publishes: since a broker processes the
-    packets of a connection in order, its PINGRESP confirms that it has them.
+    A broker without QoS 1 acknowledges no publish. The publishes are then followed by a PINGREQ: since a broker
+    processes the packets of a connection in order, its PINGRESP confirms them.
 
-    `add` and `close` may be called from any thread, everything else from the connection's own.
+    `add` and `close` are thread-safe; the other methods are for the thread of the connection.
     """
 
     def __init__(
         self, *, dialect: Dialect, max_in_flight: int, acknowledge_timeout_s: float, poison: PoisonDetector
     ) -> None:
-        """Start with nothing to send.
+        """Start without publishes.
 
         Args:
-            dialect: to use until `open`.
+            dialect: dialect to use until `open`.
             max_in_flight: maximum number of unacknowledged publishes.
             acknowledge_timeout_s: seconds after which a publish without acknowledgement is overdue.
-            poison: finds poison messages.
+            poison: detector of poison messages.
         """
         self._dialect = dialect
         self._max_in_flight = max_in_flight
@@ -171,32 +171,32 @@ class PendingPublishes:
         self._properties: Properties | None = None
 
     def add(self, publish: Publish) -> bool:
-        """Add a publish; return whether it is accepted."""
+        """Add a publish; return False if it is not accepted."""
         with self._lock:
             if self._accepting:
                 self._waiting.append(publish)
             return self._accepting
 
     def close(self) -> bool:
-        """Accept no more publishes; return whether any were accepted before."""
+        """Accept no more publishes; return False if closed already."""
         with self._lock:
             before, self._accepting = self._accepting, False
             return before
 
     @property
     def idle(self) -> bool:
-        """Whether every publish has its receipt."""
+        """True if every publish has its receipt."""
         with self._lock:
             return not self._waiting and not self._in_flight
 
     @property
     def overdue(self) -> bool:
-        """Whether an acknowledgement has not come in time."""
+        """True if an acknowledgement is overdue."""
         oldest = next(iter(self._in_flight.values()), None)
         return oldest is not None and time.monotonic() - oldest[1] > self._acknowledge_timeout
 
     def open(self, *, dialect: Dialect, receive_maximum: int | None, max_packet: int | None) -> None:
-        """Note that the broker has accepted the connection, and its limits."""
+        """Record that the broker has accepted the connection, and its limits."""
         self._opened_at = time.monotonic()
         self._dialect = dialect
         self._properties = message_properties(dialect.version, PacketTypes.PUBLISH)
@@ -205,7 +205,7 @@ class PendingPublishes:
             self._max_in_flight = min(self._max_in_flight, receive_maximum)
 
     def pause(self) -> float:
-        """Return the seconds for which nothing may be sent yet; 0 if something may."""
+        """Return the seconds for which nothing may be sent; 0 if publishes may be sent now."""
         with self._lock:
             closing = not self._accepting
         if closing or not self._poison.careful:
@@ -226,8 +226,8 @@ class PendingPublishes:
             client.ping()
 
     def acknowledge(self, number: int, code: ReasonCode) -> None:
-        """Process the broker's answer to a publish."""
-        if self._dialect.qos == 0:  # paho reports here that it has written the packet
+        """Process the broker's acknowledgement or refusal of a publish."""
+        if self._dialect.qos == 0:  # paho only reports that it has written the packet
             return
         if not code.is_failure:
             self._deliver(number)
@@ -242,21 +242,21 @@ class PendingPublishes:
             self._end(publish, Receipt(Outcome.LOST, reason))
 
     def note_ping(self) -> None:
-        """Note that a PINGREQ was sent."""
+        """Record that a PINGREQ was sent."""
         self._pinged.append(self._unconfirmed)
         self._unconfirmed = []
 
     def note_pong(self) -> None:
-        """Process the broker's answer to the oldest PINGREQ."""
+        """Process the PINGRESP to the oldest PINGREQ."""
         for number in self._pinged.popleft() if self._pinged else ():
             self._deliver(number)
 
     def end(self, reason: str, *, by_broker: bool) -> None:
-        """End all publishes with the connection; `by_broker` if it may have been ended over a message."""
+        """End all publishes with the connection; `by_broker` if a message may be the reason for its end."""
         self.close()
         poison = None
         if by_broker and self._in_flight:
-            sent = [Sent(one.key, not one.retain, when) for one, when in self._in_flight.values()]
+            sent = [Sent(publish.key, not publish.retain, sent_at) for publish, sent_at in self._in_flight.values()]
             poison = self._poison.note_connection_ended(sent, opened_at=self._opened_at)
         for publish, _ in self._in_flight.values():
             self._end(publish, _breaks_connection() if publish.key == poison else Receipt(Outcome.LOST, reason))
@@ -266,7 +266,7 @@ class PendingPublishes:
         self.report_receipts()
 
     def report_receipts(self) -> None:
-        """Call `done` of the publishes that have ended; not to be called under paho's locks."""
+        """Call `done` of ended publishes. Must not be called under paho's locks."""
         receipts, self._receipts = self._receipts, []
         for publish, receipt in receipts:
             publish.done(receipt)
@@ -279,7 +279,7 @@ class PendingPublishes:
     def _send_one(self, client: paho.Client, publish: Publish) -> None:
         size = len(publish.topic.encode()) + len(publish.payload) + PUBLISH_OVERHEAD
         if self._max_packet is not None and size > self._max_packet:
-            reason = f"a message of {size} bytes is more than the {self._max_packet} that the broker accepts"
+            reason = f"a message of {size} bytes exceeds the broker's maximum packet size, {self._max_packet}"
             self._end(publish, Receipt(Outcome.REFUSED, reason))
             return
         if self._poison.is_poison(publish.key):

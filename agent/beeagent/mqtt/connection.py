@@ -33,9 +33,9 @@ from beeagent.outbox import Outcome, Receipt
 _LOG: Final = logging.getLogger(__name__)
 
 _MAX_SLEEP: Final = 1.0  # seconds between two checks of the time-outs
-_SOON: Final = 10.0  # seconds within which the loss of a connection may be due to another client of the same id
-_MANY_LOSSES: Final = 3  # in a row, after which there may be such a client
-_FAREWELL_TIME: Final = 0.5  # seconds for a DISCONNECT to leave
+_SOON: Final = 10.0  # seconds within which a connection may be lost because of another client with the same id
+_MANY_LOSSES: Final = 3  # consecutive losses after which there may be such a client
+_FAREWELL_TIME: Final = 0.5  # seconds for sending a DISCONNECT
 
 
 def _ignore(_: object = None) -> None:
@@ -43,14 +43,14 @@ def _ignore(_: object = None) -> None:
 
 
 class MqttConnection:
-    """One connection, which is established, used and ended once. `run` does all the work on the thread that calls it.
+    """One connection, which is established, used and ended once. `run` does all work on the calling thread.
 
-    That thread alone uses paho's client. So paho's locks cannot be acquired in the wrong order, and no publish is
-    given to a client that is offline, which would queue it and send it later. Nothing is carried over to the next
-    connection, so each has a client of its own and a clean start: what the broker does not have is in the outbox.
+    Only that thread uses paho's client. So paho's locks cannot be acquired in the wrong order, and no publish is passed
+    to an offline client, which would queue it and send it later. No state is carried over to the next connection, which
+    has a new client and a clean start: unacknowledged messages are in the outbox.
     """
 
-    def __init__(  # noqa: PLR0913 - its settings and callbacks
+    def __init__(  # noqa: PLR0913 - keywords
         self,
         *,
         options: MqttOptions,
@@ -64,23 +64,23 @@ class MqttConnection:
         on_close: Callable[[str], None] = _ignore,
         on_message: Callable[[Received], None] = _ignore,
     ) -> None:
-        """Set the connection up; nothing happens before `run`.
+        """Prepare the connection, which `run` establishes.
 
         Args:
             options: the broker and the credentials for it.
-            dialect: to use with the broker.
-            will: published by the broker if the connection ends without a DISCONNECT.
+            dialect: dialect to use with the broker.
+            will: last will; None for none.
             subscriptions: topic filters to subscribe to with QoS 1.
-            subscriptions_required: whether to end the connection when the broker refuses one of them.
-            poison: finds poison messages over several connections.
-            lost_before: connections in a row before this one that were `lost_soon`.
-            on_open: called with this connection once the broker has accepted it and the subscriptions.
-            on_close: called with the reason once the connection has ended, before the receipts of what is lost with it.
-            on_message: called for each received message. All are called on `run`'s thread.
+            subscriptions_required: True to end the connection if the broker refuses one of them.
+            poison: detector of poison messages, shared by several connections.
+            lost_before: number of consecutive connections before this one that were lost soon.
+            on_open: called with this connection when the broker has accepted it and the subscriptions.
+            on_close: called with the reason when the connection has ended, before the receipts of lost publishes.
+            on_message: called for each received message. All callbacks run on the thread of `run`.
         """
         self._options = options
-        self.dialect = dialect  # corrected by what the broker announces
-        self.max_packet: int | None = None  # bytes of a packet, as the broker announces
+        self.dialect = dialect  # adapted to the broker's CONNACK
+        self.max_packet: int | None = None  # the broker's maximum packet size in bytes
         self._will = will
         self._subscriptions = list(subscriptions)
         self._subscriptions_required = subscriptions_required
@@ -99,7 +99,7 @@ class MqttConnection:
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)  # noqa: FBT003 - the standard library's own signature
         self._wake_writer.setblocking(False)  # noqa: FBT003 - the standard library's own signature
-        # From here on used by the thread of `run` only.
+        # The following are used only by the thread of `run`.
         self._received: list[Received] = []
         self._socket: ErrorKeepingSocket | None = None
         self._opened = False
@@ -116,14 +116,14 @@ class MqttConnection:
         self._farewell_by: float | None = None
 
     def publish(self, *, topic: str, payload: bytes, retain: bool, done: Callable[[Receipt], None]) -> None:
-        """Publish with QoS 1; from any thread. `done` is called exactly once, from the thread of `run` or this one."""
+        """Publish with QoS 1. Thread-safe; `done` is called exactly once, on the thread of `run` or the caller's."""
         if self._publishes.add(Publish(topic, payload, retain, done)):
             self._wake()
         else:
             done(Receipt(Outcome.LOST, "the connection is closed"))
 
     def close(self, *, grace: float) -> None:
-        """Accept no more publishes; end once all are acknowledged, or after `grace` seconds. From any thread."""
+        """Accept no more publishes; end when all are acknowledged, or after `grace` seconds. Thread-safe."""
         with self._lock:
             if self._close_by is None:
                 self._close_by = time.monotonic() + grace
@@ -156,7 +156,7 @@ class MqttConnection:
         )
 
     def _wake(self) -> None:
-        with self._lock, suppress(OSError):  # full: awake already; closed: ended already
+        with self._lock, suppress(OSError):  # full: already awake; closed: already ended
             self._wake_writer.send(b"\0")
 
     def _connect(self) -> PingingClient | None:
@@ -182,7 +182,7 @@ class MqttConnection:
     def _serve(self, client: PingingClient) -> None:
         connection = client.socket()
         self._reached = True
-        if connection is None:  # lost while CONNECT was written
+        if connection is None:  # lost during CONNECT
             return
         answer_by = time.monotonic() + self._options.connect_timeout_s
         with selectors.DefaultSelector() as selector:
@@ -204,7 +204,7 @@ class MqttConnection:
         if (connection := client.socket()) is None:
             return
         selector.modify(connection, selectors.EVENT_READ | (selectors.EVENT_WRITE if client.want_write() else 0))
-        # What TLS has read from the socket and decrypted already does not wake the selector.
+        # Data that TLS has already read and decrypted does not wake the selector.
         decrypted = isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
         ready = {key.fileobj: mask for key, mask in selector.select(0 if decrypted else self._sleep(client))}
         if self._wake_reader in ready:
@@ -216,16 +216,16 @@ class MqttConnection:
             if mask & selectors.EVENT_WRITE:
                 client.loop_write()
             client.loop_misc()
-        except Exception as error:  # noqa: BLE001 - paho raises many kinds for what is not MQTT
-            self._end(f"{self._options.address} sent what is not MQTT ({type(error).__name__})")
+        except Exception as error:  # noqa: BLE001 - paho raises various exceptions for invalid packets
+            self._end(f"{self._options.address} sent invalid MQTT packets ({type(error).__name__})")
 
     def _sleep(self, client: paho.Client) -> float:
         with self._lock:
-            times = [time for time in (self._close_by, self._farewell_by) if time is not None]
-        # The broker may have announced a shorter keep-alive than ours; it tolerates 1.5 times of it.
+            deadlines = [deadline for deadline in (self._close_by, self._farewell_by) if deadline is not None]
+        # The broker may have set a shorter keep-alive; it tolerates 1.5 times the interval.
         sleeps = [
             min(_MAX_SLEEP, client.keepalive / 4 or _MAX_SLEEP),
-            *(moment - time.monotonic() for moment in times),
+            *(deadline - time.monotonic() for deadline in deadlines),
         ]
         if self._opened and (pause := self._publishes.pause()):
             sleeps.append(pause)
@@ -245,23 +245,23 @@ class MqttConnection:
         if close_by is None:
             return
         if self._farewell_by is not None:
-            if now >= self._farewell_by:  # not even DISCONNECT gets through
+            if now >= self._farewell_by:  # DISCONNECT cannot be sent
                 self._end("disconnected")
         elif self._opened and self._publishes.idle:
             self._reason = self._reason or "disconnected"
             self._farewell_by = now + _FAREWELL_TIME
             client.disconnect()
         elif not self._opened or now >= close_by:
-            # The last status could not be delivered: the broker publishes the will.
+            # The last status could not be delivered: let the broker publish the will.
             self._end("disconnected")
 
     def _end(self, reason: str) -> None:
-        """Let `run` end the connection without a DISCONNECT, so that the broker publishes the will."""
+        """Request the end of the connection without a DISCONNECT, so that the broker publishes the will."""
         self._reason = self._reason or reason
         self._ended = True
 
     def _call_back(self) -> None:
-        """Call the callbacks; outside of paho's callbacks, which run under its locks."""
+        """Call the callbacks, but not from paho's callbacks, which run under its locks."""
         if self._opened and not self._announced:
             self._announced = True
             self._on_open(self)
@@ -287,15 +287,15 @@ class MqttConnection:
             self._reason = errors.refusal(self._options, code, client_id=self._client_id, dialect=self.dialect)
             return
 
-        def announced(name: str, default: int) -> int:
+        def broker_limit(name: str, default: int) -> int:
             return int(getattr(properties, name, default))
 
         self._client_id = getattr(properties, "AssignedClientIdentifier", self._client_id)
         if self.dialect.version == MQTT_5:
             self.dialect = replace(
                 self.dialect,
-                retain=self.dialect.retain and bool(announced("RetainAvailable", 1)),
-                qos=min(self.dialect.qos, announced("MaximumQoS", 1)),
+                retain=self.dialect.retain and bool(broker_limit("RetainAvailable", 1)),
+                qos=min(self.dialect.qos, broker_limit("MaximumQoS", 1)),
             )
         self.max_packet = getattr(properties, "MaximumPacketSize", None)
         self._publishes.open(
@@ -303,8 +303,8 @@ class MqttConnection:
             receive_maximum=getattr(properties, "ReceiveMaximum", None),
             max_packet=self.max_packet,
         )
-        wildcards = [one for one in self._subscriptions if "+" in one or "#" in one]
-        if wildcards and not announced("WildcardSubscriptionAvailable", 1):
+        wildcards = [topic_filter for topic_filter in self._subscriptions if set(topic_filter) & set("+#")]
+        if wildcards and not broker_limit("WildcardSubscriptionAvailable", 1):
             self._end(
                 f"{self._options.address} accepts no subscription with wildcards, such as {wildcards[0]}: give "
                 "the device and the camera"
@@ -330,20 +330,20 @@ class MqttConnection:
         self, _client: paho.Client, _data: object, flags: paho.DisconnectFlags, code: ReasonCode, _: Properties | None
     ) -> None:
         by_packet = flags.is_disconnect_packet_from_server
-        what = errors.end(code, by_packet=by_packet, client_id=self._client_id)
+        reason = errors.end(code, by_packet=by_packet, client_id=self._client_id)
         if not self._answered and errors.is_silent(code):
-            what = errors.lost_unanswered(
+            reason = errors.lost_unanswered(
                 self._options.address,
                 self.dialect,
                 connect_bytes=connect_size(self._options, self.dialect, self._will),
             )
         elif not self._answered and not by_packet:
-            what = errors.misunderstood(self._options, code, dialect=self.dialect)
+            reason = errors.misunderstood(self._options, code, dialect=self.dialect)
         unexpected = not self._ended and self._farewell_by is None
         self._lost = self._opened and unexpected and not by_packet and errors.is_silent(code)
         if self._lost and self._lost_before + 1 >= _MANY_LOSSES and time.monotonic() - self._opened_at < _SOON:
-            what = errors.lost_again(self._lost_before + 1, client_id=self._client_id)
+            reason = errors.lost_again(self._lost_before + 1, client_id=self._client_id)
         self._by_broker = unexpected and errors.may_be_over_a_message(code)
         if by_packet:
             self.dialect = self.dialect.after(code.value)
-        self._reason = self._reason or what
+        self._reason = self._reason or reason

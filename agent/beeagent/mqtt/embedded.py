@@ -1,4 +1,4 @@
-"""A small MQTT broker in this process, for demos and trials."""
+"""A small MQTT broker in this process, for demos and tests."""
 
 import asyncio
 import contextlib
@@ -17,24 +17,24 @@ _TIMEOUT: Final = 10.0  # seconds to start and to stop
 
 
 class EmbeddedBroker:
-    """A broker for this machine only, without authentication and persistence.
+    """A broker on the loopback interface, without authentication and persistence.
 
-    It supports MQTT 3.1.1 only, and does not answer an MQTT 5 client that has a last will. It keeps everything in
-    memory and is written in Python: for demos, not for production.
+    It supports MQTT 3.1.1 only, and does not answer an MQTT 5 client with a last will. It keeps all data in memory and
+    is written in Python: for demos, not for production.
     """
 
     def __init__(self, *, port: int | None = DEFAULT_PORT) -> None:
-        """Choose the port; nothing listens before `start`.
+        """Prepare the broker, which listens after `start`.
 
         Args:
-            port: to listen on; None for a free one.
+            port: port to listen on; None for a free one.
 
         Raises:
             InputError: amqtt is not installed.
         """
         with requires_extra("demo", feature="the embedded broker"):
-            import amqtt.broker  # noqa: F401, PLC0415 - an extra; to be missed here rather than on the thread
-        self._wanted_port = port
+            import amqtt.broker  # noqa: F401, PLC0415 - an extra; report it here if it is missing, not on the thread
+        self._port = port
         self._address: BrokerAddress | None = None
         self._thread = threading.Thread(target=self._run, name="embedded-broker", daemon=True)
         self._started = threading.Event()
@@ -44,23 +44,23 @@ class EmbeddedBroker:
 
     @property
     def address(self) -> BrokerAddress:
-        """Its address, after `start`.
+        """The address of the broker, after `start`.
 
         Raises:
-            ValueError: it is not started.
+            ValueError: the broker is not started.
         """
         if self._address is None:
             raise ValueError("the embedded broker is not started")
         return self._address
 
     def start(self) -> None:
-        """Start, and return once it listens.
+        """Start the broker, and return when it listens.
 
         Raises:
-            InputError: the port is taken.
-            BeeagentError: it did not start.
+            InputError: the port is in use.
+            BeeagentError: the broker did not start.
         """
-        port = _free_port() if self._wanted_port is None else self._wanted_port
+        port = _free_port() if self._port is None else self._port
         _check_free(port)
         self._address = BrokerAddress(host=_HOST, port=port, tls=False, mqtt="3.1.1")
         self._thread.start()
@@ -68,7 +68,7 @@ class EmbeddedBroker:
             raise BeeagentError(f"the embedded broker did not start: {self._failure or 'no answer'}")
 
     def stop(self) -> None:
-        """End all connections, and stop. Safe to call twice, and without `start`."""
+        """Close all connections, and stop. Idempotent, and allowed without `start`."""
         if self._loop is not None and self._stopping is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended already
                 self._loop.call_soon_threadsafe(self._stopping.set)
@@ -84,7 +84,7 @@ class EmbeddedBroker:
         except Exception as error:
             if self._started.is_set():
                 raise
-            self._failure = error  # reported by `start`, which is on another thread
+            self._failure = error  # raised by `start` on another thread
         finally:
             self._started.set()
 
@@ -93,7 +93,7 @@ class EmbeddedBroker:
 
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        # A client that disappears in the middle of a packet is not worth a line in the terminal.
+        # A client that disconnects in the middle of a packet must not print an error.
         self._loop.set_exception_handler(lambda _, context: _LOG.debug("%s", context.get("message")))
         config: dict[str, Any] = {
             "listeners": {"default": {"type": "tcp", "bind": f"{_HOST}:{self.address.port}"}},

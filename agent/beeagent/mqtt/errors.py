@@ -41,9 +41,9 @@ class Dialect:
     """The version and features of MQTT to use with a broker.
 
     Attributes:
-        version: of MQTT.
-        retain: whether the broker keeps retained messages.
-        qos: the highest quality of service for messages to the broker, 0 or 1.
+        version: version of MQTT.
+        retain: True if the broker supports retained messages.
+        qos: maximum quality of service for messages to the broker, 0 or 1.
     """
 
     version: MQTTProtocolVersion
@@ -59,7 +59,7 @@ class Dialect:
         return f"{self.name}{'' if self.retain else ', not retained'}{'' if self.qos else ', at QoS 0'}"
 
     def after(self, code: int) -> "Dialect":
-        """Return the dialect to use after the broker has refused something with a reason code."""
+        """Return the dialect to use after a refusal with a reason code."""
         if code == _RETAIN_NOT_SUPPORTED:
             return replace(self, retain=False)
         return replace(self, qos=0) if code == _QOS_NOT_SUPPORTED else self
@@ -67,16 +67,16 @@ class Dialect:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a connection ended.
+    """The end of a connection.
 
     Attributes:
-        reason: for people, without secrets.
-        opened: whether the broker had accepted it.
-        dialect: that was used; once the broker has accepted the connection, corrected by what it announced.
-        lasted_s: seconds from the broker's acceptance to the end; 0 if there was none.
-        refusal: the reason code of a CONNACK that refuses; None if there was none.
-        unanswered: whether the broker could be reached, but sent no valid answer to CONNECT.
-        lost: whether it was open and ended without a DISCONNECT from the broker.
+        reason: human-readable reason, without secrets.
+        opened: True if the broker had accepted the connection.
+        dialect: dialect of the connection; adapted to the CONNACK if the broker had accepted it.
+        lasted_s: seconds from the broker's acceptance to the end; 0 if it was not accepted.
+        refusal: reason code of a CONNACK that refuses the connection; None without one.
+        unanswered: True if the broker was reachable, but sent no valid answer to CONNECT.
+        lost: True if the connection was open and ended without a DISCONNECT from the broker.
     """
 
     reason: str
@@ -89,19 +89,19 @@ class Ending:
 
 
 class DialectChoice:
-    """Chooses the dialect of each connection by how the ones before ended. Used by one thread.
+    """Chooses the dialect of each connection by the ends of the previous ones. For one thread.
 
-    A broker that does not support MQTT 5 may refuse it, close the connection, not answer, or answer in the format of
-    MQTT 3.1.1. A broker without retained messages or without QoS 1 refuses a CONNECT whose will uses them; in MQTT
-    3.1.1 it can only close the connection. So without an answer, the next connection uses fewer features.
+    A broker without MQTT 5 may refuse it, close the connection, not answer, or answer in the format of MQTT 3.1.1. A
+    broker without retained messages or QoS 1 refuses a CONNECT whose will uses them; in MQTT 3.1.1 it can only close
+    the connection. So without an answer, the next connection uses fewer features.
     """
 
     def __init__(self, version: Version, *, has_will: bool) -> None:
         """Choose the first dialect.
 
         Args:
-            version: to use; `auto` for 5, and 3.1.1 if the broker does not answer that.
-            has_will: whether the connections have a will.
+            version: version of MQTT; `auto` for 5, with 3.1.1 as fallback.
+            has_will: True if the connections have a will.
         """
         self._versions = {"auto": (MQTT_5, MQTT_3), "5": (MQTT_5,), "3.1.1": (MQTT_3,)}[version]
         self._ladder = [Dialect(version) for version in self._versions]
@@ -116,12 +116,12 @@ class DialectChoice:
         return self._current
 
     def note(self, ending: Ending, *, healthy_after_s: float) -> bool:
-        """Adapt the dialect to the end of a connection; return whether to connect again at once.
+        """Adapt the dialect to the end of a connection; return True to reconnect at once.
 
         Args:
-            ending: of a connection in the current dialect.
-            healthy_after_s: seconds after which a connection in a guessed dialect was stable. The next one begins with
-                the first dialect again, since the broker may have been restarting when it did not answer.
+            ending: end of a connection in the current dialect.
+            healthy_after_s: seconds after which a connection in a fallback dialect counts as stable. The next one then
+                uses the first dialect, since the missing answer may have been due to a restart of the broker.
         """
         if ending.opened:
             self._current = ending.dialect
@@ -149,7 +149,7 @@ class DialectChoice:
 
 
 def connect_error(address: BrokerAddress, error: Exception) -> str:
-    """Return why no connection to the broker can be established."""
+    """Return the reason why no connection to the broker can be established."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"{address} is not trusted: {_verification_error(address, error)}"
     if isinstance(error, ssl.SSLError) or (address.tls and isinstance(error, ConnectionResetError)):
@@ -183,7 +183,7 @@ def _verification_error(address: BrokerAddress, error: ssl.SSLCertVerificationEr
 
 
 def tls_error(address: BrokerAddress, error: ssl.SSLError | ConnectionResetError) -> str:
-    """Return why TLS failed: in the handshake, or after it, when the broker has verified the client certificate."""
+    """Return the reason for a TLS failure, in the handshake or in the later check of the client certificate."""
     if isinstance(error, (ssl.SSLEOFError, ConnectionResetError)):
         return f"{address} ended the handshake: give a port that speaks TLS, or the broker as mqtt://"
     words = (error.reason or "handshake failed").replace("_", " ").lower()
@@ -200,12 +200,12 @@ def tls_error(address: BrokerAddress, error: ssl.SSLError | ConnectionResetError
 
 
 def lost_unanswered(address: BrokerAddress, dialect: Dialect, *, connect_bytes: int) -> str:
-    """Return why the broker may have closed the connection in place of an answer to CONNECT.
+    """Return possible reasons why the broker has closed the connection without an answer to CONNECT.
 
     Args:
-        address: of the broker.
-        dialect: of the connection.
-        connect_bytes: about the size of the CONNECT packet, which has the will in it.
+        address: address of the broker.
+        dialect: dialect of the connection.
+        connect_bytes: approximate size of the CONNECT packet, including the will.
     """
     hints = [
         "a broker that requires another client certificate, mqtt_certificate_file,"
@@ -219,13 +219,13 @@ def lost_unanswered(address: BrokerAddress, dialect: Dialect, *, connect_bytes: 
 
 
 def refusal(options: MqttOptions, code: ReasonCode, *, client_id: str, dialect: Dialect) -> str:
-    """Return why the broker refused the connection.
+    """Return the reason why the broker refused the connection.
 
     Args:
-        options: of the connection.
-        code: of the CONNACK.
-        client_id: of the connection.
-        dialect: of the connection.
+        options: options of the connection.
+        code: reason code of the CONNACK.
+        client_id: client id of the connection.
+        dialect: dialect of the connection.
     """
     address = options.address
     code_name = str(code).lower()
@@ -246,7 +246,7 @@ def refusal(options: MqttOptions, code: ReasonCode, *, client_id: str, dialect: 
 
 
 def misunderstood(options: MqttOptions, code: ReasonCode, *, dialect: Dialect) -> str:
-    """Return that the answer to CONNECT is invalid; paho reports a refusal of the version in MQTT 3.1.1 like this."""
+    """Return an error text for an invalid answer to CONNECT, which may be a refusal of the version in MQTT 3.1.1."""
     return f"{options.address} does not answer {dialect.name} correctly ({str(code).lower()}){_other_version(options)}"
 
 
@@ -255,26 +255,26 @@ def _other_version(options: MqttOptions) -> str:
 
 
 def end(code: ReasonCode, *, by_packet: bool, client_id: str) -> str:
-    """Return why an open connection has ended.
+    """Return the reason for the end of an open connection.
 
     Args:
-        code: of the DISCONNECT, or paho's for a connection that was lost.
-        by_packet: whether the broker sent a DISCONNECT.
-        client_id: of the connection.
+        code: reason code of the DISCONNECT, or paho's code for a lost connection.
+        by_packet: True if the broker sent a DISCONNECT.
+        client_id: client id of the connection.
     """
     if code.value == _SESSION_TAKEN_OVER:
         return f"another client has connected with the same client id, {client_id!r}: {_OWN_ID}"
-    what = "the broker ended the connection" if by_packet else "the connection was lost"
-    return what if is_silent(code) else f"{what} ({str(code).lower()})"
+    reason = "the broker ended the connection" if by_packet else "the connection was lost"
+    return reason if is_silent(code) else f"{reason} ({str(code).lower()})"
 
 
 def is_silent(code: ReasonCode) -> bool:
-    """Return whether a code does not say why a connection has ended."""
+    """Return True if a code contains no reason for the end of a connection."""
     return code.getName() in ("Unspecified error", "Success")
 
 
 def lost_again(times: int, *, client_id: str) -> str:
-    """Return that several connections in a row were lost soon after they were open, without a DISCONNECT."""
+    """Return an error text for consecutive connections that were lost soon, without a DISCONNECT."""
     return (
         f"the connection was lost {times} times soon after it was established: if another client has the same client "
         f"id, {client_id!r}, {_OWN_ID}"
@@ -282,15 +282,15 @@ def lost_again(times: int, *, client_id: str) -> str:
 
 
 def is_final(code: ReasonCode) -> bool:
-    """Return whether the same message would always be refused, whatever changes at the broker."""
+    """Return True if the same message will always be refused."""
     return code.value in (_TOPIC_NAME_INVALID, _PAYLOAD_FORMAT_INVALID)
 
 
 def is_refusal(code: ReasonCode) -> bool:
-    """Return whether the broker refuses a message now, and may accept it with another configuration."""
+    """Return True if the broker refuses a message that it may accept with another configuration."""
     return code.value in _REFUSALS
 
 
 def may_be_over_a_message(code: ReasonCode) -> bool:
-    """Return whether a connection that ended with this code may have been ended over a message."""
+    """Return True if a message may be the reason for the end of a connection with this code."""
     return code.value not in _OTHER_ENDS

@@ -35,11 +35,11 @@ class BrokerAddress:
     """A broker to connect to.
 
     Attributes:
-        host: a name, or an IPv4 or IPv6 address without brackets.
-        port: 1 to 65535.
+        host: host name, or IPv4 or IPv6 address without brackets.
+        port: port, 1 to 65535.
         tls: True for `mqtts`.
-        username: of the URL, decoded; None if it has none.
-        mqtt: the version of MQTT that it is known to support; `auto` if unknown.
+        username: decoded user name in the URL; None without one.
+        mqtt: version of MQTT that the broker is known to support; `auto` if unknown.
     """
 
     host: str
@@ -68,7 +68,7 @@ class Greengrass:
     """The nucleus that runs this process as a Greengrass component.
 
     Attributes:
-        destination: where the nucleus publishes: to AWS IoT Core, or to other components on the device.
+        destination: destination of messages: AWS IoT Core, or other components on the device.
     """
 
     destination: Literal["iot-core", "local"]
@@ -80,11 +80,11 @@ class Greengrass:
 def parse_broker(text: str) -> BrokerAddress | Embedded | NoBroker | Greengrass:
     """Parse an address such as `mqtt://hive.local`, `mqtts://bee@[2001:db8::1]:8884`, `embedded` or `none`.
 
-    In a Greengrass component it may be `greengrass://iot-core` or `greengrass://local`. The port is 1883 for `mqtt` and
-    8883 for `mqtts` by default.
+    In a Greengrass component, `greengrass://iot-core` and `greengrass://local` are valid too. The default port is 1883
+    for `mqtt` and 8883 for `mqtts`.
 
     Raises:
-        InputError: the text is none of these, or has a password in it.
+        InputError: the text is none of these, or contains a password.
     """
     if text == "embedded":
         return Embedded()
@@ -101,18 +101,18 @@ def check_home_assistant_broker(address: BrokerAddress | Embedded | NoBroker | G
     """Check that Home Assistant can use a broker.
 
     Args:
-        address: of the broker.
-        text: the address as it was given.
+        address: address of the broker.
+        text: the address as written by the user.
 
     Raises:
-        InputError: it cannot.
+        InputError: Home Assistant cannot use the broker.
     """
     if isinstance(address, NoBroker):
         reason = "nothing is published"
     elif isinstance(address, Greengrass):
         reason = "Home Assistant has no connection to a Greengrass nucleus"
     elif isinstance(address, BrokerAddress) and _AWS_IOT.search(address.host):
-        # It accepts 8 topic filters in one SUBSCRIBE, and ends the connection over more; Home Assistant sends hundreds.
+        # It ends the connection if a SUBSCRIBE has more than 8 topic filters; Home Assistant sends hundreds.
         # https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits
         reason = "Home Assistant cannot use AWS IoT Core, which ends the connection when it subscribes"
     else:
@@ -124,16 +124,16 @@ def check_home_assistant_broker(address: BrokerAddress | Embedded | NoBroker | G
 
 
 class ErrorKeepingSocket(ssl.SSLSocket):
-    """A TLS socket that keeps the error that ended it.
+    """A TLS socket that keeps its last error.
 
-    A broker that does not accept the client's certificate reports it only after the handshake (TLS 1.3), where paho
-    drops the error.
+    In TLS 1.3, a broker that rejects the client certificate reports it only after the handshake, where paho discards
+    the error.
     """
 
     fault: ssl.SSLError | None = None
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        """Read as `ssl.SSLSocket` does."""
+        """Read, as `ssl.SSLSocket.recv`."""
         try:
             return super().recv(buflen, flags)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -142,8 +142,8 @@ class ErrorKeepingSocket(ssl.SSLSocket):
             self.fault = error
             raise
 
-    def send(self, data: Any, flags: int = 0) -> int:  # noqa: ANN401 - Buffer, which Python 3.10 has no name for
-        """Write as `ssl.SSLSocket` does; if the other side has closed, read the error that it sent."""
+    def send(self, data: Any, flags: int = 0) -> int:  # noqa: ANN401 - Buffer, which does not exist in Python 3.10
+        """Write, as `ssl.SSLSocket.send`; if the peer has closed the connection, read its TLS alert."""
         try:
             return super().send(data, flags)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -159,14 +159,14 @@ class MqttOptions:
     """The broker and the credentials for it. `mqtt_options` checks and builds one.
 
     Attributes:
-        address: of the broker.
-        client_id: a broker ends the connection of another client of the same id.
-        username: None for none.
-        password: None for none. Not printed with this object.
-        tls: for `mqtts`; None for `mqtt`.
-        version: of MQTT to use.
-        keepalive_s: seconds of silence after which the client sends a PINGREQ.
-        connect_timeout_s: seconds for each step of connecting: TCP, TLS, the broker's answer.
+        address: address of the broker.
+        client_id: client id, unique among the clients of the broker.
+        username: user name; None for none.
+        password: password, excluded from `repr`; None for none.
+        tls: TLS context for `mqtts`; None for `mqtt`.
+        version: version of MQTT to use.
+        keepalive_s: seconds without traffic after which the client sends a PINGREQ.
+        connect_timeout_s: time-out in seconds of each step of connecting: TCP, TLS, CONNACK.
         acknowledge_timeout_s: seconds after which a publish without acknowledgement ends the connection.
         max_in_flight: maximum number of unacknowledged publishes.
     """
@@ -189,7 +189,7 @@ class MqttOptions:
             )
         if self.password is not None and self.username is None:
             raise InputError("mqtt_password is set and mqtt_username is not: give the user name that belongs to it")
-        # AWS IoT accepts 30 to 1200 s; the field of MQTT ends at 65535.
+        # AWS IoT accepts 30 to 1200 s; the maximum in MQTT is 65535.
         if not 1 <= self.keepalive_s <= 65535:
             raise ValueError(f"keepalive_s {self.keepalive_s} is not within 1 to 65535")
         if self.max_in_flight < 1 or self.connect_timeout_s <= 0 or self.acknowledge_timeout_s <= 0:
@@ -197,7 +197,7 @@ class MqttOptions:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Settings that are allowed but unsafe, a line each."""
+        """Warnings about allowed but unsafe settings, one line each."""
         lines = []
         if self.tls is not None and self.tls.verify_mode is ssl.CERT_NONE:
             lines.append(
@@ -216,9 +216,9 @@ def mqtt_options(settings: MqttSettings, *, address: BrokerAddress, client_id: s
     """Check the settings of a broker, and build the options of a connection.
 
     Args:
-        settings: user, password, certificates and the version of MQTT.
-        address: of the broker, from the settings or not; a user name in it counts as that of the settings.
-        client_id: of the agent, or of the command.
+        settings: user, password, certificates and version of MQTT.
+        address: address of the broker; its user name, if any, counts as that of the settings.
+        client_id: client id of the agent or the command.
 
     Raises:
         InputError: settings contradict each other, or a file cannot be used.
@@ -282,14 +282,14 @@ def _address(text: str) -> BrokerAddress:
             "address and set BEEAGENT_MQTT_PASSWORD or mqtt_password_file"
         )
     if not text.isprintable() or any(character.isspace() or character in "?#\\" for character in text):
-        raise InputError(f"broker {text!r} has a character that no address may have: {_FORMS}")
+        raise InputError(f"broker {text!r} contains an invalid character: {_FORMS}")
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise InputError(f"broker {text!r} is malformed ({error}): {_FORMS}") from error
     if parts.path not in ("", "/"):
-        raise InputError(f"broker {text!r} has something behind the host and port: {_FORMS}")
+        raise InputError(f"broker {text!r} has text after the host and port: {_FORMS}")
     if not host or not _is_host(host) or parts.netloc.endswith(":"):
         raise InputError(f"broker {text!r} has no usable host and port: {_FORMS}")
     if port is None:
@@ -321,7 +321,7 @@ def _is_host(host: str) -> bool:
 
 
 def _without_password(text: str) -> str:
-    """Return the text without what may be a password, for an error that may be logged."""
+    """Return the text without a possible password, for errors, which may be logged."""
     before, at, after = text.rpartition("@")
     scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", before)  # else `://` may be a part of the password
     start = scheme.end() if scheme else 0
@@ -331,8 +331,8 @@ def _without_password(text: str) -> str:
 
 def _load_certificate(context: ssl.SSLContext, certificate_file: Path, key_file: Path) -> None:
     def no_passphrase() -> str:
-        # Without this, OpenSSL asks for it on the terminal, and a service would wait there for ever.
-        raise InputError(f"mqtt_key_file {key_file} has a passphrase, which cannot be typed here: give one without")
+        # Otherwise OpenSSL would ask for it on the terminal, and a service would wait forever.
+        raise InputError(f"mqtt_key_file {key_file} has a passphrase, which is not supported: give one without")
 
     try:
         context.load_cert_chain(str(certificate_file), str(key_file), password=no_passphrase)

@@ -7,7 +7,7 @@ from typing import Final
 
 FORBIDDEN: Final = "forbidden"
 BREAKS_CONNECTION: Final = "breaks-connection"
-"""Causes for giving up a message: the broker has refused it for long; the broker ends the connection over it."""
+"""Causes for abandoning a message: the broker has refused it for too long; the broker ends the connection after it."""
 
 _RIGHT_AFTER: Final = 10.0  # seconds between a message and the end of the connection that it may have caused
 _TRY_AGAIN_AFTER: Final = 3600.0  # seconds after which a poison message is tried again
@@ -19,9 +19,9 @@ class Sent:
     """A message that was in flight when the connection ended.
 
     Attributes:
-        key: identifies it.
-        precious: whether a result is lost if it is given up.
-        sent_at: when it was sent, by `time.monotonic`.
+        key: identity of the message.
+        precious: True if abandoning it loses a result.
+        sent_at: time of sending, by `time.monotonic`.
     """
 
     key: str
@@ -30,17 +30,16 @@ class Sent:
 
 
 class PoisonDetector:
-    """Finds poison messages over all connections of a publisher. Used by one thread.
+    """Detects poison messages over all connections of a publisher. For one thread.
 
-    Some brokers, AWS IoT among them, end the connection when they do not accept a message; if it is sent again, they do
-    so again, and no other message ever gets through. To find that message among those that were in flight, the next
-    connection is `careful`: it sends nothing for `settle_s`, then one message at a time. A message is poison if
-    `strikes` connections in a row were stable, and were ended by the broker right after this message alone was sent;
-    and if the broker accepted others meanwhile, since a broker that accepts nothing is an outage.
+    Some brokers, such as AWS IoT, end the connection if they do not accept a message; sent again, it ends the next
+    connection, and blocks all other messages. To identify it among those in flight, the next connection is `careful`:
+    it sends nothing for `settle_s`, then one message at a time. A message is poison if `strikes` consecutive stable
+    connections were ended by the broker right after this message alone was sent, and if the broker accepted others
+    meanwhile, since a broker that accepts no message has an outage.
 
-    A broker that refuses a message with a reason code ("not authorized") may be misconfigured and be repaired; so the
-    message is tried again for `patience_s`. From then on each message on that topic is given up at once, until one is
-    accepted again.
+    A refusal with a reason code ("not authorized") may be due to a temporary misconfiguration; so the message is
+    retried for `patience_s`. After that, each message on that topic is abandoned at once until one is accepted again.
     """
 
     def __init__(self, *, settle_s: float = 1.0, strikes: int = 3, patience_s: float = 60.0) -> None:
@@ -49,7 +48,7 @@ class PoisonDetector:
         Args:
             settle_s: seconds after which a connection is stable, so that its end may be due to a message.
             strikes: number of connections that a message may end.
-            patience_s: seconds for which a refused message is tried again.
+            patience_s: seconds for which a refused message is retried.
 
         Raises:
             ValueError: a value is out of range.
@@ -67,11 +66,11 @@ class PoisonDetector:
 
     @property
     def careful(self) -> bool:
-        """Whether messages are to be sent one at a time, once the connection is stable."""
+        """True if messages are to be sent one at a time, once the connection is stable."""
         return bool(self._strikes)
 
     def is_poison(self, key: str) -> bool:
-        """Return whether a message was found to be poison recently."""
+        """Return True if a message was recently detected as poison."""
         since = self._poison.get(key)
         if since is not None and time.monotonic() - since > _TRY_AGAIN_AFTER:
             del self._poison[key]
@@ -79,17 +78,17 @@ class PoisonDetector:
         return since is not None
 
     def note_accepted(self, key: str, topic: str) -> None:
-        """Note that the broker has accepted a message."""
+        """Record that the broker has accepted a message."""
         self._strikes.pop(key, None)
         self._refused_since.pop(key, None)
         self._refused_since.pop(topic, None)
         self._others_accepted = True
         self._accepted_in_a_row += 1
         if self._accepted_in_a_row > _MAX_REMEMBERED:
-            self._strikes.clear()  # those that were not sent again by now will not be
+            self._strikes.clear()  # messages that were not sent again so far will not be
 
     def note_refused(self, key: str, topic: str) -> bool:
-        """Note that the broker refuses a message for now; return whether to give it up."""
+        """Record that the broker refuses a message for now; return True to abandon it."""
         self._strikes.pop(key, None)
         self._others_accepted = True  # the broker answers
         now = time.monotonic()
@@ -102,28 +101,28 @@ class PoisonDetector:
         return True
 
     def note_connection_ended(self, sent: Sequence[Sent], *, opened_at: float) -> str | None:
-        """Note that the broker has ended a connection; return the key of the poison message that caused it, if known.
+        """Record that the broker has ended a connection; return the key of the poison message, if it is identified.
 
         Args:
             sent: the messages in flight, oldest first.
-            opened_at: when the connection was accepted, by `time.monotonic`.
+            opened_at: time at which the connection was accepted, by `time.monotonic`.
         """
         self._accepted_in_a_row = 0
-        before, self._strikes = self._strikes, {one.key: self._strikes.get(one.key, 0) for one in sent}
-        for key in list(before)[:_MAX_REMEMBERED]:
-            self._strikes.setdefault(key, before[key])
+        previous, self._strikes = self._strikes, {message.key: self._strikes.get(message.key, 0) for message in sent}
+        for key in list(previous)[:_MAX_REMEMBERED]:
+            self._strikes.setdefault(key, previous[key])
         if len(sent) != 1:
             return None
-        (one,) = sent
-        stable = one.sent_at - opened_at >= self.settle_s
-        if not stable or time.monotonic() - one.sent_at > _RIGHT_AFTER:
+        (suspect,) = sent
+        stable = suspect.sent_at - opened_at >= self.settle_s
+        if not stable or time.monotonic() - suspect.sent_at > _RIGHT_AFTER:
             return None
-        self._strikes[one.key] += 1
-        if self._strikes[one.key] < self._allowed or (one.precious and not self._others_accepted):
+        self._strikes[suspect.key] += 1
+        if self._strikes[suspect.key] < self._allowed or (suspect.precious and not self._others_accepted):
             return None
-        del self._strikes[one.key]
-        self._poison[one.key] = time.monotonic()
+        del self._strikes[suspect.key]
+        self._poison[suspect.key] = time.monotonic()
         if len(self._poison) > _MAX_REMEMBERED:
             del self._poison[next(iter(self._poison))]
         self._others_accepted = False
-        return one.key
+        return suspect.key

@@ -1,4 +1,4 @@
-"""The publisher for an MQTT broker."""
+"""The publisher for MQTT brokers."""
 
 import logging
 import threading
@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from beeagent.backoff import Backoff
 from beeagent.messages import MAX_TOPIC_BYTES
 from beeagent.mqtt.client import PUBLISH_OVERHEAD, Received, RetainedMessage
 from beeagent.mqtt.connection import MqttConnection
@@ -14,13 +13,14 @@ from beeagent.mqtt.errors import DialectChoice
 from beeagent.mqtt.options import MqttOptions
 from beeagent.mqtt.poison import PoisonDetector
 from beeagent.outbox import MAX_PAYLOAD_BYTES, Outcome, PublisherState, Receipt
+from beeagent.threads import Backoff
 
 _LOG: Final = logging.getLogger(__name__)
 
-_HEALTHY_AFTER: Final = 10.0  # seconds a connection has to last before the next failure counts as the first
-# Of a fleet of 1,000 whose broker dies and is back at once, about 500 connect in a second, which is what AWS IoT Core
-# accepts of an account: https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits
-# After a long outage, all are back within half a minute.
+_HEALTHY_AFTER: Final = 10.0  # minimum duration in seconds of a connection that resets the backoff
+# If the broker of 1,000 agents restarts, about 500 connect per second, the limit of AWS IoT Core for an account:
+# https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits
+# After a long outage, all reconnect within half a minute.
 _FIRST_WAIT_S: Final = 4.0
 _LONGEST_WAIT_S: Final = 30.0
 _STOPPED: Final = PublisherState(connected=False, reason="stopped")
@@ -28,7 +28,7 @@ _STOPPED: Final = PublisherState(connected=False, reason="stopped")
 
 @dataclass(slots=True)
 class _Retained:
-    """The newest retained message of a topic; `refused` is why the broker did not accept the last one."""
+    """The newest retained message of a topic; `refused` is the reason why the broker refused the last one."""
 
     payload: bytes
     pending: bool = False
@@ -38,12 +38,12 @@ class _Retained:
 class MqttPublisher:
     """Publishes at QoS 1 to a broker, and reconnects whenever the connection is lost.
 
-    It uses MQTT 5, and MQTT 3.1.1 with a broker that does not answer 5; see `DialectChoice`. Every connection has a
-    clean start and no session, since the outbox keeps what the broker does not have yet. The status topic is retained,
-    and is also the topic of the last will. Retained messages are published again on each connection.
+    It uses MQTT 5, with MQTT 3.1.1 as fallback; see `DialectChoice`. Every connection has a clean start and no session,
+    since the outbox keeps unacknowledged messages. The status is retained, and its topic is that of the last will.
+    Retained messages are published again on each connection.
     """
 
-    def __init__(  # noqa: PLR0913 - its settings
+    def __init__(  # noqa: PLR0913 - keywords
         self,
         *,
         options: MqttOptions,
@@ -55,18 +55,18 @@ class MqttPublisher:
         poison: PoisonDetector | None = None,
         stopping: threading.Event | None = None,
     ) -> None:
-        """Set the publisher up; nothing happens before `start`.
+        """Prepare the publisher, which connects after `start`.
 
         Args:
             options: the broker and the credentials for it.
-            status_topic: where `report`, `stop` and the last will publish, retained.
+            status_topic: topic of `report`, `stop` and the last will, retained.
             last_will: returns the payload of the last will; called for every connection.
-            first_wait_s: maximum seconds before the first reconnection.
-            longest_wait_s: maximum seconds before later ones.
-            subscriptions: by topic, what is called with each message on it, on the publisher's own thread; it must
-                return at once. A broker that refuses one is published to all the same.
-            poison: finds poison messages; None for one with the usual limits.
-            stopping: set by `stop`, and waited on between two connections; None for an event of its own.
+            first_wait_s: maximum wait in seconds before the first reconnection.
+            longest_wait_s: maximum wait in seconds before later ones.
+            subscriptions: handlers of received messages by topic, called on the publisher's thread; they must return at
+                once. A refused subscription does not prevent publishing.
+            poison: detector of poison messages; None for one with the default limits.
+            stopping: event set by `stop`, which ends the wait between two connections; None for a new one.
 
         Raises:
             ValueError: the waits are out of range.
@@ -84,12 +84,12 @@ class MqttPublisher:
         self._connection: MqttConnection | None = None
         self._subscriptions = dict(subscriptions or {})
         self._retained: dict[str, _Retained] = {}
-        self._accepted: MqttConnection | None = None  # the last one that the broker accepted
+        self._accepted: MqttConnection | None = None  # last connection accepted by the broker
         self._warned_of_retain = False
 
     @property
     def payload_limit(self) -> int:
-        """The limit of the broker, at most that of AWS IoT Core, which ends the connection over a longer one."""
+        """The limit of the broker, at most that of AWS IoT Core, which ends the connection after a larger payload."""
         with self._lock:
             max_packet = None if self._accepted is None else self._accepted.max_packet
         if max_packet is None:
@@ -98,7 +98,7 @@ class MqttPublisher:
 
     @property
     def state(self) -> PublisherState:
-        """Whether there is a connection."""
+        """The state of the connection."""
         with self._lock:
             return self._state
 
@@ -113,7 +113,7 @@ class MqttPublisher:
         self._thread.start()
 
     def publish(self, *, topic: str, payload: bytes, done: Callable[[Receipt], None]) -> None:
-        """Publish with QoS 1; `done` reports the PUBACK, or that there will be none."""
+        """Publish with QoS 1; `done` reports the PUBACK or its absence."""
         with self._lock:
             state, connection = self._state, self._connection
         if connection is None or not state.connected:
@@ -168,7 +168,7 @@ class MqttPublisher:
                 self._connection = connection
                 for retained in self._retained.values():
                     retained.pending = False
-            if self._stopping.is_set():  # `stop` may have been called before there was this connection
+            if self._stopping.is_set():  # `stop` may have been called before this connection existed
                 connection.close(grace=0.0)
             ending = connection.run()
             with self._lock:
@@ -194,7 +194,7 @@ class MqttPublisher:
                 "%s keeps no retained messages: a new subscriber gets the status at its next change only",
                 self._options.address,
             )
-        # The status first: if the broker accepts it, and not what follows, the connection is not the reason.
+        # The status first: if the broker accepts it but not the next message, the connection is not the reason.
         with self._lock:
             topics = sorted(self._retained, key=lambda topic: topic != self._status_topic)
         for topic in topics:
@@ -210,7 +210,7 @@ class MqttPublisher:
             handle(message)
 
     def _send_retained(self, topic: str) -> None:
-        """Publish the newest retained message of a topic; if one is pending, after that one."""
+        """Publish the newest retained message of a topic, after the pending one if there is one."""
         with self._lock:
             retained, connection = self._retained.get(topic), self._connection
             if retained is None or connection is None or not self._state.connected or retained.pending:
@@ -221,15 +221,15 @@ class MqttPublisher:
         def handle_receipt(receipt: Receipt) -> None:
             with self._lock:
                 if self._connection is not connection:
-                    return  # the next connection starts with the newest message anyway
+                    return  # the next connection publishes the newest message anyway
                 retained.pending = False
                 newer = retained.payload is not payload
                 refused = receipt.reason if receipt.outcome is Outcome.REFUSED else ""
                 changed = refused != retained.refused
                 retained.refused = refused
             if refused and changed:
-                what = "the status" if topic == self._status_topic else "the retained message"
-                _LOG.error("%s is not published on %s: %s", what, topic, refused)
+                name = "the status" if topic == self._status_topic else "the retained message"
+                _LOG.error("%s is not published on %s: %s", name, topic, refused)
             if newer and receipt.outcome is Outcome.DELIVERED:
                 self._send_retained(topic)
 
@@ -255,4 +255,4 @@ class MqttPublisher:
 
 
 def _ignore(_: Receipt) -> None:
-    """Ignore the receipt."""
+    pass

@@ -1,4 +1,4 @@
-"""A subscription to an MQTT broker, for the commands that show messages, and one that removes retained ones."""
+"""Subscriptions to an MQTT broker for commands, and the removal of retained messages."""
 
 import logging
 import uuid
@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from threading import Event
 from typing import Final
 
-from beeagent.backoff import Backoff
 from beeagent.errors import InputError
 from beeagent.mqtt.client import Received
 from beeagent.mqtt.connection import MqttConnection
 from beeagent.mqtt.errors import DialectChoice
 from beeagent.mqtt.options import MqttOptions
 from beeagent.outbox import Outcome, Receipt
+from beeagent.threads import Backoff
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -20,11 +20,11 @@ _HEALTHY_AFTER: Final = 10.0  # seconds after which a connection was stable
 
 
 def reader_id(command: str, *, agent_id: str | None) -> str:
-    """Return a unique client id, since a broker ends the connection of another client of the same id.
+    """Return a unique client id, since a broker ends the connection of another client with the same id.
 
     Args:
-        command: that connects.
-        agent_id: the client id of the agent in the settings, which is the prefix; None for the default.
+        command: name of the command.
+        agent_id: client id of the agent in the settings, used as prefix; None for the default prefix.
     """
     return f"{agent_id or 'beeagent'}-{command}-{uuid.uuid4().hex[:8]}"
 
@@ -33,7 +33,7 @@ def clear_retained(options: MqttOptions, topics: Sequence[str]) -> set[str]:
     """Remove the retained messages of topics; return the topics that had one.
 
     Raises:
-        InputError: the broker cannot be reached or refuses.
+        InputError: the broker cannot be reached, or refuses the connection or a message.
     """
     cleared: set[str] = set()
     refused: list[str] = []
@@ -64,7 +64,7 @@ def clear_retained(options: MqttOptions, topics: Sequence[str]) -> set[str]:
 
 
 class Subscription:
-    """Subscribes, and reconnects until it is stopped."""
+    """A subscription that reconnects until it is stopped."""
 
     def __init__(
         self,
@@ -75,15 +75,15 @@ class Subscription:
         on_message: Callable[[Received], None],
         on_lost: Callable[[str], None] | None = None,
     ) -> None:
-        """Set it up; nothing happens before `run`.
+        """Prepare the subscription, which connects in `run`.
 
         Args:
             options: the broker and the credentials for it.
-            filters: of the topics.
-            on_open: called whenever it has subscribed.
+            filters: topic filters.
+            on_open: called after each subscription.
             on_message: called for each message; not after `stop`.
-            on_lost: called with the reason before a reconnection; None if a lost connection is an error. All are called
-                on `run`'s thread.
+            on_lost: called with the reason before a reconnection; None if a lost connection is an error. All callbacks
+                run on the thread of `run`.
         """
         self._options = options
         self._filters = tuple(filters)
@@ -96,11 +96,10 @@ class Subscription:
     def run(self) -> None:
         """Receive messages until `stop` is called.
 
-        A later loss of the connection leads to a reconnection, if there is an `on_lost`; a failure of the first one
-        is an error in any case.
+        With `on_lost`, a lost connection is reestablished. A failure of the first connection is always an error.
 
         Raises:
-            InputError: the broker cannot be reached, or refuses; or the connection is lost, without `on_lost`.
+            InputError: the broker cannot be reached or refuses the connection, or it is lost without `on_lost`.
         """
         for line in self._options.warnings:
             _LOG.warning("%s", line)
@@ -130,7 +129,7 @@ class Subscription:
             self._stopping.wait(backoff.next())
 
     def stop(self) -> None:
-        """Let `run` end; from any thread."""
+        """End `run`. Thread-safe."""
         self._stopping.set()
         if self._connection is not None:
             self._connection.close(grace=0.0)

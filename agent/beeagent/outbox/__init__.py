@@ -1,4 +1,4 @@
-"""The outbox of results and their delivery to a publisher. It does not know what the results are."""
+"""The outbox of results and their delivery to a publisher, independent of the content of results."""
 
 from beeagent.outbox.dead_letters import DeadLetterFile
 from beeagent.outbox.outbox import Outbox

@@ -1,4 +1,4 @@
-"""The outbox's SQLite file: its tables, its lock, and the checks when it is opened."""
+"""The outbox's SQLite file: tables, lock, and the checks when it is opened."""
 
 import errno
 import fcntl
@@ -17,13 +17,12 @@ from beeagent.output import prepare_tables
 _APPLICATION_ID: Final = 0x62656573  # "bees"; marks the file as an outbox
 _FORMAT: Final = 3
 _WITHOUT_HELD: Final = 2  # the previous format, without the table `held`
-# The smaller the pages, the fewer bytes a commit writes: at least the page of the row and that of the numbers.
-# Measured in docs/outbox.md.
+# A commit writes at least the page of the row and that of the totals: smaller pages mean fewer bytes (docs/outbox.md).
 _PAGE_BYTES: Final = 1024
-# As many pages as SQLite's own 1000 of 4096 bytes: each checkpoint waits for the disk twice.
+# The same number of bytes as SQLite's default, 1000 pages of 4096: each checkpoint waits for the disk twice.
 _CHECKPOINT_PAGES: Final = 4000
 _MAGIC: Final = b"SQLite format 3\0"
-# Offsets in the file's header of the versions of SQLite that may write and read it.
+# Offsets of the write version and the read version in the file's header.
 _VERSIONS_START: Final = 18
 _VERSIONS_END: Final = 20
 _WAL_VERSION: Final = 2
@@ -37,8 +36,8 @@ _MESSAGE: Final = (
     "CREATE TABLE message (id INTEGER PRIMARY KEY, taken_at INTEGER NOT NULL, topic TEXT NOT NULL, "
     "payload BLOB NOT NULL)"
 )
-# seq: the last number of stream `name`; delivered; dropped: for reason `name`; clock: the outbox's clock when the
-# device's boot `name` began, in seconds.
+# Kinds: seq, last number of stream `name`; delivered; dropped, for reason `name`; clock, time of the outbox's clock in
+# seconds at the beginning of the device's boot `name`.
 _STATE: Final = (
     "CREATE TABLE state (kind TEXT NOT NULL, name TEXT NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (kind, name)) "
     "WITHOUT ROWID"
@@ -51,14 +50,14 @@ def lock_outbox(outbox: Path) -> FileIO | None:
     """Acquire an flock on a file beside the outbox, `<name>.lock`, held until it is closed or the process ends.
 
     SQLite's own lock on the outbox is a POSIX lock, which the process releases as soon as it closes any other
-    descriptor of that file. An flock belongs to its own descriptor alone, also within one process. The lock file stays
-    when the lock is released: another process may be waiting on it. The folder is created if necessary.
+    descriptor of that file. An flock belongs to one descriptor, also within one process. The lock file is not deleted
+    with the lock, since another process may wait on it. The folder is created if necessary.
 
     Returns:
-        The lock; None if the disk is full, which is no reason to refuse an outbox that is there: SQLite's lock remains.
+        The lock; None if the disk is full, which must not prevent the use of an existing outbox: SQLite's lock remains.
 
     Raises:
-        InputError: another agent has it, or the folder cannot be used.
+        InputError: another agent holds the lock, or the folder cannot be used.
     """
     try:
         outbox.parent.mkdir(parents=True, exist_ok=True)
@@ -82,19 +81,19 @@ def lock_outbox(outbox: Path) -> FileIO | None:
 
 
 class DamagedError(Exception):
-    """The file is damaged; the text says what SQLite found."""
+    """The file is damaged; the text is the problem that SQLite found."""
 
 
 def open_database(path: Path | None, *, connect: Connect) -> sqlite3.Connection:
-    """Open the file, or create it, and check it. The caller holds its lock.
+    """Open or create the file, and check it. The caller holds its lock.
 
     Args:
-        path: of the file; None for a database in memory.
+        path: path of the file; None for a database in memory.
         connect: opens the SQLite file.
 
     Raises:
-        DamagedError: it is damaged.
-        InputError: it is in use, of another program or of another release, or the folder cannot be used.
+        DamagedError: the file is damaged.
+        InputError: the file is in use, of another program or of another release, or the folder cannot be used.
     """
     try:
         if path is not None:
@@ -124,7 +123,7 @@ def create_database(path: Path, *, connect: Connect) -> sqlite3.Connection:
     """Create the file.
 
     Raises:
-        sqlite3.Error: it cannot be created.
+        sqlite3.Error: the file cannot be created.
     """
     database = _connect(path, connect)
     try:
@@ -136,7 +135,7 @@ def create_database(path: Path, *, connect: Connect) -> sqlite3.Connection:
 
 
 def stored_totals(database: sqlite3.Connection) -> Totals:
-    """Read the numbers of the streams and the counts.
+    """Read the last numbers of the streams and the counts.
 
     Raises:
         sqlite3.Error: they cannot be read, or are invalid.
@@ -158,33 +157,33 @@ def _connect(path: Path | None, connect: Connect) -> sqlite3.Connection:
 
 def _prepare(database: sqlite3.Connection, path: Path | None) -> None:
     database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file
-    # One process at a time: two would assign the same numbers. It also saves the shared-memory file of WAL.
+    # One process at a time, since two would assign the same numbers. It also avoids the shared-memory file of WAL.
     database.execute("PRAGMA locking_mode = EXCLUSIVE")
     prepare_tables(
         database,
         f"outbox {path}",
         tables=f"{_MESSAGE}; {_STATE}; {_HELD}",
         version=_FORMAT,
-        # WAL with NORMAL: a commit survives the end of the process at any moment without waiting for the disk. A power
-        # cut loses the newest commits only, and the file stays intact. https://www.sqlite.org/wal.html
+        # WAL with NORMAL: a commit survives a crash of the process without waiting for the disk. A power failure loses
+        # only the newest commits, and the file stays intact. https://www.sqlite.org/wal.html
         pragmas=("journal_mode = WAL", "synchronous = NORMAL", f"wal_autocheckpoint = {_CHECKPOINT_PAGES}"),
         application_id=_APPLICATION_ID,
         upgrades={_WITHOUT_HELD: _HELD},
     )
-    # Acquires the lock now rather than at the first result.
+    # Acquire the lock now, not at the first result.
     database.execute("BEGIN IMMEDIATE")
     database.execute("COMMIT")
     _check(database)
 
 
 def _check_header(path: Path) -> None:
-    """Check that SQLite may write to the file, which it reports at the first write only.
+    """Check that SQLite may write to the file, which SQLite reports only at the first write.
 
-    Only before SQLite opens the file: the close of any descriptor of it drops every POSIX lock that this process has on
-    it, SQLite's among them. https://www.sqlite.org/howtocorrupt.html, 2.2
+    To be called before SQLite opens the file: closing any descriptor of it drops all POSIX locks of this process on it,
+    including SQLite's. https://www.sqlite.org/howtocorrupt.html, 2.2
 
     Raises:
-        DamagedError: it must not.
+        DamagedError: SQLite may not write to it.
         OSError: the file cannot be read.
     """
     try:
@@ -192,22 +191,22 @@ def _check_header(path: Path) -> None:
             header = file.read(_VERSIONS_END)
     except FileNotFoundError:
         return  # it will be created
-    # Write and read version: 1 is a rollback journal's, 2 WAL's. https://www.sqlite.org/fileformat.html
+    # Write and read version: 1 for a rollback journal, 2 for WAL. https://www.sqlite.org/fileformat.html
     versions = header[_VERSIONS_START:]
     if header.startswith(_MAGIC) and any(version > _WAL_VERSION for version in versions):
         raise DamagedError(f"its header has the versions {', '.join(map(str, versions))}")
 
 
 def _check(database: sqlite3.Connection) -> None:
-    """Check the file, by SQLite's own check and by the counts of its rows.
+    """Check the file with SQLite's check, and its rows against its counts.
 
     Raises:
-        sqlite3.DatabaseError: it is damaged.
+        sqlite3.DatabaseError: the file is damaged.
     """
-    found = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
-    if found != "ok":
-        raise sqlite3.DatabaseError(" ".join(found.split()))
-    # All columns: text that cannot be decoded is found by reading it.
+    result = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
+    if result != "ok":
+        raise sqlite3.DatabaseError(" ".join(result.split()))
+    # All columns, since text that cannot be decoded is detected only by reading it.
     entries = database.execute("SELECT sql, type, name, tbl_name FROM sqlite_master").fetchall()
     tables = {sql for sql, *_ in entries if sql is not None}
     if tables != {_MESSAGE, _STATE, _HELD}:
@@ -221,4 +220,4 @@ def _check(database: sqlite3.Connection) -> None:
         "SELECT count(*) FROM state WHERE kind = 'clock' AND typeof(value) <> 'integer'"
     ).fetchone()
     if totals.waiting != rows or clocks:
-        raise sqlite3.DatabaseError(f"{rows} valid rows where its counts say {totals.waiting}")
+        raise sqlite3.DatabaseError(f"it has {rows} valid rows, but its counts are for {totals.waiting}")

@@ -1,4 +1,4 @@
-"""The dead-letter file, with the results that the broker does not accept."""
+"""The dead-letter file, which keeps results that the broker does not accept."""
 
 import json
 import logging
@@ -20,20 +20,20 @@ _LOGGED_EVERY: Final = 60.0  # seconds between two log lines for the same reason
 
 
 class DeadLetterFile:
-    """Keeps results that were given up in a file, one a line, to be inspected or published by hand.
+    """Appends abandoned results to a file, one per line, for inspection or manual publishing.
 
-    A line is a JSON object with `at` (RFC 3339), `cause`, `reason`, `topic` and `payload` (the message as it would
-    have been published). A file of half of the limit is renamed to FILE.1 and replaces the one before, so that the
-    oldest are deleted. A crash of the process loses no line; a crash before the removal from the outbox leaves a
-    result in both.
+    A line is a JSON object with `at` (RFC 3339), `cause`, `reason`, `topic` and `payload` (the unpublished message). At
+    half of the size limit, the file is renamed to FILE.1, which replaces the previous FILE.1, so that the oldest
+    results are deleted. A crash of the process loses no line; after a crash before the removal from the outbox, a
+    result is in both.
     """
 
     def __init__(self, path: Path | None, *, max_megabytes: float = 20.0) -> None:
-        """Choose the file; it is created with the first result, in an existing folder.
+        """Set the path; the file is created with the first result, in an existing folder.
 
         Args:
-            path: of the file; None to keep no results.
-            max_megabytes: of FILE and FILE.1 together, in 10^6 bytes.
+            path: path of the file; None to keep no results.
+            max_megabytes: maximum size of FILE and FILE.1 together, in 10^6 bytes.
 
         Raises:
             ValueError: the limit is not positive.
@@ -55,12 +55,12 @@ class DeadLetterFile:
 
     @property
     def problem(self) -> str | None:
-        """What was given up within the last hour and why; None if nothing was."""
+        """The results abandoned within the last hour and the reason; None if there are none."""
         with self._lock:
             return self._problem if time.monotonic() < self._reported_until else None
 
     def append(self, row: Row, receipt: Receipt) -> None:
-        """Write a result that is given up. If that fails, the problem says so, and the result is lost."""
+        """Write an abandoned result; if that fails, it is lost, which `problem` reports."""
         try:
             self._write(row, receipt)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""The outbox, in which results wait until the broker has them."""
+"""The outbox, which stores results until the broker has acknowledged them."""
 
 import logging
 import sqlite3
@@ -22,32 +22,32 @@ _LOG: Final = logging.getLogger(__name__)
 
 _RETRY_S: Final = 1.0  # after a commit that failed
 _EXPIRE_EVERY_S: Final = 60.0  # when nothing else is to be committed
-# Of results that wait for a disk that accepts nothing: a small device has no more memory to spare.
+# Limit for results in memory while the disk accepts no writes: a small device has no more memory to spare.
 _MAX_UNSTORED_BYTES: Final = 16_000_000
 
 
 class Outbox:
     """Numbers results and stores them in an SQLite file until they are delivered.
 
-    `put` only appends a result to a buffer in memory: it never waits for the disk. A thread of the outbox commits the
-    buffer, and a result is returned by `waiting`, and counts as produced, only after its commit. So a crash loses at
-    most results that nobody has seen, whose numbers are then assigned again; a number that somebody has seen is never
-    assigned to another result. Removals are committed along with the results that follow them: after a crash, delivered
-    rows may be back, which are then published a second time.
+    `put` only appends a result to a write buffer in memory and never waits for the disk. A thread of the outbox commits
+    the buffer; only then is a result returned by `waiting` and counted as produced. So a crash loses only results that
+    were never published, and their numbers are assigned again; the number of a published result is never assigned
+    again. Removals are committed together with the next results: after a crash, delivered rows may be restored, and are
+    then published a second time.
 
     Commits are at most `commit_interval_s` apart. While `commit_immediately` is set, each result is committed at once;
-    set it while there is a connection, and leave it off during an outage, where it would only wear out the disk.
+    set it while there is a connection, and unset it during an outage, when it would only wear out the disk.
 
-    A file that is found to be damaged, at the start or later, is renamed, and what can be read of it is copied to a new
-    one; what cannot is dropped and counted. docs/outbox.md explains all this for those who run it.
+    A damaged file is renamed, at the start or later, and its readable rows are copied to a new one; the others are
+    dropped and counted. See docs/outbox.md.
 
-    The message of a frame whose result is not decided yet can be reserved; it is released in the commit that stores the
-    result. Messages that a crashed process had reserved are in `recovered_rows`, by key, oldest first.
+    The message of a frame whose result is still undecided can be reserved; it is released in the commit that stores the
+    result. Messages reserved by a crashed process are in `recovered_rows`, by key, oldest first.
 
-    One thread may put while another one reads and removes. The file belongs to one process at a time.
+    One thread may put while another one reads and removes. The file can be used by one process at a time.
     """
 
-    def __init__(  # noqa: PLR0913 - its settings
+    def __init__(  # noqa: PLR0913 - keywords
         self,
         path: Path | None,
         *,
@@ -58,16 +58,16 @@ class Outbox:
         clock: BootClock | None = None,
         connect: Connect = sqlite3.connect,
     ) -> None:
-        """Open the outbox, or create it.
+        """Open or create the outbox.
 
         Args:
-            path: the SQLite file; its folder is created if necessary. None keeps everything in memory only.
+            path: path of the SQLite file, whose folder is created if necessary; None for a database in memory.
             max_megabytes: maximum size of the file in 10^6 bytes; beyond that the oldest results are dropped.
-            max_age_hours: how long a result may wait, in hours in which the device was on; older ones are dropped.
-            commit_interval_s: how long a commit waits for more changes, in seconds.
-            commit_at_once: whether `commit_immediately` has an effect.
-            clock: measures ages; None for the device's.
-            connect: opens the SQLite file, as `sqlite3.connect` does.
+            max_age_hours: maximum age of a result in hours during which the device was on; older ones are dropped.
+            commit_interval_s: maximum delay of a commit in seconds, in which changes are collected.
+            commit_at_once: False to ignore `commit_immediately`.
+            clock: clock for the ages; None for that of the device.
+            connect: opens the SQLite file, with the parameters of `sqlite3.connect`.
 
         Raises:
             InputError: the file cannot be used.
@@ -89,8 +89,8 @@ class Outbox:
         self._commit_interval = commit_interval_s
         self._commit_at_once = commit_at_once
         self._listeners: list[Callable[[], None]] = []
-        # `_store` is used under `_store_lock` only, which may be held while the disk works; everything else
-        # under `_changed`, which is held for moments. Where both are acquired, `_store_lock` comes first.
+        # `_store` is guarded by `_store_lock`, which may be held during disk access; everything else by `_changed`,
+        # which is held only briefly. If both are needed, `_store_lock` is acquired first.
         self._store_lock = threading.Lock()
         self._changed = threading.Condition()
         self.recovered_rows = self._store.reserved()
@@ -98,25 +98,25 @@ class Outbox:
         totals = self._store.read_totals()
         self._sequences = dict(totals.sequences)
         self._stored_sequences = dict(totals.sequences)
-        self._ended = totals.ended  # as in `Totals`, with what is not committed yet
+        self._ended = totals.ended  # as in `Totals`, including uncommitted changes
         self._last_id = self._stored_id = self._store.last_id()
-        self._pending = Batch()  # the changes that are not committed
+        self._pending = Batch()  # uncommitted changes
         self._committing: Batch | None = None
         self._removed: set[int] = set()  # rows whose removal is not committed yet
-        self._changes = self._stored_changes = 0  # numbers of changes
+        self._changes = self._stored_changes = 0  # numbers of all and of committed changes
         self._commit_by = 0.0
         self._commit_immediately = False
         self._flushing = 0
         self._closing = False
         self._last_delivery: datetime | None = None
-        self._failing: str | None = None  # why the last commit failed
-        self._damaged: str | None = None  # why the file must be repaired before it is used; under `_store_lock`
+        self._failing: str | None = None  # reason why the last commit failed
+        self._damaged: str | None = None  # damage to repair before the next use; guarded by `_store_lock`
         self._writer = threading.Thread(target=self._write, name="outbox", daemon=True)
         self._writer.start()
 
     @property
     def commit_immediately(self) -> bool:
-        """Whether each result is committed at once."""
+        """True if each result is committed at once."""
         with self._changed:
             return self._commit_immediately
 
@@ -128,19 +128,19 @@ class Outbox:
 
     @property
     def problem(self) -> str | None:
-        """Why results cannot be stored at present, or what was damaged within the last day; else None."""
+        """Reason why results cannot be stored now, or damage within the last day; else None."""
         with self._changed:
             return self._failing or self._store.damage
 
     @property
     def stored_id(self) -> int:
-        """The greatest id of a row that is stored, or was; rows that are stored later have greater ones."""
+        """The greatest id of any row stored so far; later rows have greater ids."""
         with self._changed:
             return self._stored_id
 
     @property
     def last_delivery(self) -> datetime | None:
-        """When the broker last acknowledged a result, in UTC; None if it has not since the start."""
+        """Time of the broker's last acknowledgement, in UTC; None if there is none since the start."""
         with self._changed:
             return self._last_delivery
 
@@ -150,20 +150,20 @@ class Outbox:
             self._listeners.append(listener)
 
     def reserve(self, key: str, payload: bytes) -> None:
-        """Keep a payload until `put` or `release` releases its key. Nothing is written if that is before the commit."""
+        """Keep a payload until `put` or `release` releases its key. Not written if it is released before the commit."""
         with self._changed:
             self._pending.reserved[key] = payload
             self._note_change()
 
     def release(self, key: str) -> None:
-        """Drop a reserved payload, without a result in its place."""
+        """Drop a reserved payload without storing a result."""
         with self._changed:
             if self._pending.reserved.pop(key, None) is None:
                 self._pending.released.append(key)
             self._note_change()
 
     def next_number(self, stream: str) -> int:
-        """Return the number, from 1, that the next result of a stream is assigned."""
+        """Return the number of the next result of a stream, from 1."""
         with self._changed:
             return self._sequences.get(stream, 0) + 1
 
@@ -171,11 +171,11 @@ class Outbox:
         """Append a result and assign its number, `next_number`.
 
         Args:
-            stream: the sequence of numbers; one for each device and camera. Where payloads have the number in them,
-                one caller at a time asks for the number and puts the result.
-            topic: where it is to be published.
-            payload: what is to be published.
-            releases: the key of the reserved payload that this result replaces.
+            stream: the sequence of numbers, one for each device and camera. If payloads contain the number, calls of
+                `next_number` and `put` must not be interleaved.
+            topic: topic of the message.
+            payload: payload of the message.
+            releases: key of the reserved payload that this result replaces.
 
         Returns:
             The number.
@@ -209,10 +209,10 @@ class Outbox:
         with self._changed:
             removed = frozenset(self._removed)
         try:
-            found = self._use_store(lambda store: store.rows(after=after, limit=limit + len(removed)))
+            rows = self._use_store(lambda store: store.rows(after=after, limit=limit + len(removed)))
         except (sqlite3.Error, OSError) as error:
             raise UnreadableOutboxError(f"results cannot be read: {error}") from error
-        return [row for row in found if row.id not in removed][:limit]
+        return [row for row in rows if row.id not in removed][:limit]
 
     def newest(self, topic: str) -> Row | None:
         """Return the newest stored row of a topic; None if there is none. Reads all rows.
@@ -232,49 +232,49 @@ class Outbox:
             self._last_delivery = datetime.now(timezone.utc)
 
     def drop(self, ids: Iterable[int], *, reason: str) -> None:
-        """Drop rows that are given up."""
+        """Drop abandoned rows."""
         with self._changed:
             self._remove(ids, reason)
 
     def depth(self) -> int:
-        """Return the number of results that wait, stored or not."""
+        """Return the number of waiting results, committed or not."""
         with self._changed:
             return Totals(self._sequences, self._ended).waiting
 
     def counts(self) -> OutboxCounts:
-        """Return the counts of the results that are stored."""
+        """Return the counts of committed results."""
         with self._changed:
             produced = sum(self._stored_sequences.values()) + sum(batch.unstored for batch in self._uncommitted())
             dropped = {reason: number for reason, number in self._ended.items() if reason is not None and number}
             return OutboxCounts(produced, self._ended[None], dropped)
 
     def wait_for(self, condition: Callable[[], bool], *, timeout: float) -> bool:
-        """Wait until a condition on the outbox holds; return whether it does after `timeout` seconds."""
+        """Wait until a condition on the outbox is true; return False after `timeout` seconds."""
         with self._changed:
             return self._changed.wait_for(condition, timeout)
 
     def flush(self, *, timeout: float) -> bool:
-        """Commit all changes so far; return whether that was done within `timeout` seconds."""
+        """Commit all changes so far; return False if that takes more than `timeout` seconds."""
         with self._changed:
-            wanted = self._changes
+            target = self._changes
             self._flushing += 1
             self._changed.notify_all()
-            done = self._changed.wait_for(lambda: self._stored_changes >= wanted, timeout)
+            done = self._changed.wait_for(lambda: self._stored_changes >= target, timeout)
             self._flushing -= 1
         return done
 
     def close(self, *, timeout: float = 2.0) -> bool:
-        """Commit all changes, and close the file. Safe to call twice.
+        """Commit all changes, and close the file. Idempotent.
 
         Returns:
-            Whether everything was stored.
+            True if everything was stored.
         """
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         self._writer.join(timeout)
         if self._writer.is_alive():
-            return False  # the disk hangs; the file is as after a crash, which it survives
+            return False  # the disk hangs; the file is consistent, as after a crash
         self._commit_rest()
         with self._store_lock, self._changed:
             self._store.close()
@@ -285,7 +285,7 @@ class Outbox:
             return self._changes == self._stored_changes
 
     def _commit_rest(self) -> None:
-        """Commit what is left after the writer has failed unexpectedly."""
+        """Commit the remaining changes after an unexpected failure of the writer."""
         with self._changed:
             if self._changes == self._stored_changes or self._failing is not None:
                 return
@@ -296,7 +296,7 @@ class Outbox:
             _LOG.exception("the last results cannot be stored")
             self._take_back(batch)
 
-    # Up to `_take_batch`, the following are called under `_changed`.
+    # The methods up to `_take_batch` require `_changed`.
 
     def _note_change(self) -> None:
         if self._changes == self._stored_changes:
@@ -305,7 +305,7 @@ class Outbox:
         self._changed.notify_all()
 
     def _remove(self, ids: Iterable[int], reason: str | None) -> None:
-        """Remove rows; None stands for delivered. A row that is removed twice counts once."""
+        """Remove rows for a reason, None for delivered. A row that is removed twice counts once."""
         for row_id in ids:
             if row_id not in self._removed:
                 self._removed.add(row_id)
@@ -317,7 +317,7 @@ class Outbox:
         return [self._pending] if self._committing is None else [self._committing, self._pending]
 
     def _committed(self) -> Totals:
-        """Return the totals that are stored, or were until the file was damaged."""
+        """Return the committed totals."""
         ended = Counter(self._ended)
         for batch in self._uncommitted():
             ended[UNSTORED] -= batch.unstored
@@ -325,7 +325,7 @@ class Outbox:
         return Totals(dict(self._stored_sequences), +ended)
 
     def _take_batch(self) -> Batch:
-        """Take all changes that are to be committed; `_commit` or `_take_back` follows."""
+        """Take all pending changes for a commit; `_commit` or `_take_back` must follow."""
         batch = self._committing = self._pending
         batch.changes = self._changes
         self._pending = Batch()
@@ -339,7 +339,7 @@ class Outbox:
                 if not self._retry(batch, f"results cannot be stored: {error}"):
                     return
                 continue
-            except Exception:  # which ends this thread; `close` tries once more
+            except Exception:  # ends this thread; `close` retries once
                 self._take_back(batch)
                 raise
             with self._changed:
@@ -353,24 +353,24 @@ class Outbox:
                 listener()
 
     def _commit(self, batch: Batch, store: OutboxStore) -> None:
-        beyond = store.store(batch)
+        corrections = store.store(batch)
         with self._changed:
             self._committing = None
             self._removed.difference_update(batch.removals)
             self._stored_sequences.update(batch.sequences)
             if batch.puts:
                 self._stored_id = batch.puts[-1].id
-            self._ended.update(beyond)
+            self._ended.update(corrections)
             self._stored_changes = batch.changes
 
     def _take_back(self, batch: Batch) -> None:
-        """Put back the changes of a batch that could not be committed."""
+        """Return the changes of a batch that could not be committed to the pending ones."""
         with self._changed:
             batch.extend(self._pending)
             self._pending, self._committing = batch, None
 
     def _use_store(self, work: Callable[[OutboxStore], _T]) -> _T:
-        """Use the file; if that finds it damaged, repair it and try again."""
+        """Use the file; if it turns out to be damaged, repair it and retry."""
         with self._store_lock:
             if self._damaged is None:
                 try:
@@ -388,7 +388,7 @@ class Outbox:
             return work(self._store)
 
     def _next_batch(self) -> Batch | None:
-        """Wait until there are changes to commit, or rows may have expired, and return the batch; None at the end."""
+        """Wait for changes, or until rows may have expired, and return the batch; None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._closing or self._changes != self._stored_changes, _EXPIRE_EVERY_S)
             while self._changes != self._stored_changes:
@@ -402,7 +402,7 @@ class Outbox:
             return self._take_batch()
 
     def _retry(self, batch: Batch, reason: str) -> bool:
-        """Put back what could not be stored, and wait; return False if the outbox is being closed."""
+        """Take back a failed batch and wait before the next commit; return False if the outbox is closing."""
         self._take_back(batch)
         with self._changed:
             if self._failing != reason:

@@ -1,11 +1,11 @@
-"""The protocol of a publisher, such as MQTT or Greengrass, and the one that discards everything."""
+"""The interface of publishers, such as MQTT and Greengrass, and a publisher that discards all messages."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
 
-# Of AWS IoT Core: https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits
+# Limit of AWS IoT Core: https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits
 MAX_PAYLOAD_BYTES: Final = 128 * 1024
 
 
@@ -13,10 +13,10 @@ class Outcome(Enum):
     """The outcome of one publish.
 
     Attributes:
-        DELIVERED: the other side is responsible for it now: in MQTT, the PUBACK came. A publisher whose own
-            "success" means less than that must not report it as delivered.
-        LOST: it may or may not have arrived: publish it again.
-        REFUSED: the other side does not accept it as it is: publishing it again is useless.
+        DELIVERED: the peer has taken responsibility for the message: in MQTT, by PUBACK. A publisher must not report
+            this for a weaker confirmation.
+        LOST: the message may or may not have arrived; publish it again.
+        REFUSED: the peer does not accept the message; publishing it again does not help.
     """
 
     DELIVERED = "delivered"
@@ -26,12 +26,12 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The report on one publish.
+    """The result of one publish.
 
     Attributes:
         outcome: delivered, lost or refused.
-        reason: for people; empty when delivered.
-        cause: when refused, a word under which it is counted.
+        reason: human-readable reason; empty if delivered.
+        cause: key under which a refused message is counted.
     """
 
     outcome: Outcome
@@ -41,11 +41,11 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class PublisherState:
-    """Whether a publish is worth trying.
+    """The state of the connection.
 
     Attributes:
-        connected: True if it is.
-        reason: why not, for people and without secrets; empty when connected.
+        connected: True if messages can be published.
+        reason: human-readable reason if not, without secrets; empty if connected.
         untried: True until the first attempt to connect has ended.
     """
 
@@ -55,42 +55,42 @@ class PublisherState:
 
 
 class Publisher(Protocol):
-    """Publishes messages. All methods may be called from any thread, and none waits for the network.
+    """Publishes messages. All methods are thread-safe, and none waits for the network.
 
-    A publisher does not queue: what cannot be sent now is reported as lost at once, and is still in the outbox. It
-    connects by itself, and again whenever the connection ends, until it is stopped.
+    A publisher has no queue: a message that cannot be sent now is reported as lost at once, and stays in the outbox. It
+    connects and reconnects automatically until it is stopped.
 
-    Where the other side is not a broker, such as a Greengrass nucleus:
+    If the peer is not a broker, such as a Greengrass nucleus:
 
-    - If its success means only that it has queued a message (in memory, say), the message is not delivered yet. The
-      publisher waits for a confirmation that the message has arrived, such as its echo on a subscription to the same
-      topic, and reports it as lost when none comes in time. It is then published again.
-    - If it fails while it is offline, and does not report when it is online again, the failed publish is lost, and
-      `state` is not connected, with the reason, for a pause that grows from failure to failure; then connected
-      again, for the next attempt. If it stayed connected, the sender would try again every second for ever.
-    - A message that is too large, or whose topic is not permitted, is REFUSED: at once where nothing can change that,
-      after some time where a change of settings may.
+    - If the peer's success means only that it has queued a message, for example in memory, the message is not delivered
+      yet. The publisher waits for a confirmation that the message has arrived, such as its echo on a subscription to
+      the same topic, and reports the message as lost if there is none in time. It is then published again.
+    - If the peer fails while it is offline, and does not report when it is online again, the failed publish is lost,
+      and `state` is not connected, with the reason, for a pause with exponential backoff; then connected again, for the
+      next attempt. If it stayed connected, the sender would retry every second.
+    - A message that is too large, or whose topic is not permitted, is REFUSED: at once if this is permanent, after some
+      time if a change of settings may resolve it.
     """
 
     @property
     def payload_limit(self) -> int:
-        """The maximum size of a payload in bytes; a longer one is refused, or may even end the connection."""
+        """The maximum size of a payload in bytes; a larger one is refused, or may end the connection."""
         ...
 
     @property
     def state(self) -> PublisherState:
-        """Whether a publish is worth trying now."""
+        """The current state of the connection."""
         ...
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Call `listener` whenever `state` may have changed. Call this before `start`.
+        """Call `listener` whenever `state` may have changed. Must be called before `start`.
 
         The listener is called on the publisher's own thread and must return at once.
         """
         ...
 
     def start(self) -> None:
-        """Start to connect. An unreachable broker is not an error: `state` reports it."""
+        """Start to connect. An unreachable broker is not an error, but reported by `state`."""
         ...
 
     def publish(self, *, topic: str, payload: bytes, done: Callable[[Receipt], None]) -> None:
@@ -103,30 +103,30 @@ class Publisher(Protocol):
     def report(self, payload: bytes) -> None:
         """Make `payload` the retained status of the device, now and again after each new connection.
 
-        Only the newest counts: one that has not been sent when the next is given is dropped.
+        Only the newest payload is kept: a new one replaces one that has not been sent yet.
         """
         ...
 
     def retain(self, *, topic: str, payload: bytes) -> None:
         """Make `payload` the retained message of a topic, as `report` does for the status.
 
-        It is not a result: it is never in the outbox, and the newest is all that is ever published.
+        It is not stored in the outbox, and only the newest payload of a topic is published.
         """
         ...
 
     def stop(self, *, farewell: bytes | None, timeout: float) -> None:
-        """Publish `farewell` as the retained status, and end the connection in an orderly way.
+        """Publish `farewell` as the retained status, and disconnect.
 
-        Every pending publish ends with its receipt. Returns after `timeout` seconds at the latest.
-        Safe to call twice, and without `start`.
+        Every pending publish ends with its receipt. Returns after at most `timeout` seconds.
+        Idempotent, and allowed without `start`.
         """
         ...
 
 
 class DiscardPublisher:
-    """Reports everything as delivered, for `--broker none`.
+    """Reports all messages as delivered, for `--broker none`.
 
-    So the outbox numbers results as usual, and does not fill up.
+    So the outbox numbers results as usual, but does not fill up.
     """
 
     def __init__(self) -> None:
@@ -135,7 +135,7 @@ class DiscardPublisher:
 
     @property
     def payload_limit(self) -> int:
-        """That of MQTT, so that what is printed is what would be sent."""
+        """The limit of MQTT, so that printed messages are the same as published ones."""
         return MAX_PAYLOAD_BYTES
 
     @property
@@ -151,8 +151,8 @@ class DiscardPublisher:
         """Accept publishes."""
         self._set(started=True)
 
-    def publish(self, *, topic: str, payload: bytes, done: Callable[[Receipt], None]) -> None:  # noqa: ARG002 - it is discarded
-        """Report it as delivered."""
+    def publish(self, *, topic: str, payload: bytes, done: Callable[[Receipt], None]) -> None:  # noqa: ARG002 - discarded
+        """Report the message as delivered."""
         done(Receipt(Outcome.DELIVERED) if self._started else Receipt(Outcome.LOST, "stopped"))
 
     def report(self, payload: bytes) -> None:
@@ -161,7 +161,7 @@ class DiscardPublisher:
     def retain(self, *, topic: str, payload: bytes) -> None:
         """Discard the message."""
 
-    def stop(self, *, farewell: bytes | None, timeout: float) -> None:  # noqa: ARG002 - as `report`
+    def stop(self, *, farewell: bytes | None, timeout: float) -> None:  # noqa: ARG002 - discarded
         """Accept no more publishes."""
         self._set(started=False)
 

@@ -1,4 +1,4 @@
-"""Recovery of a damaged outbox file: it is renamed, and what can still be read of it is recovered."""
+"""Recovery of a damaged outbox file: the file is renamed, and its readable content recovered."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -8,19 +8,19 @@ from typing import Final
 
 from beeagent.outbox.rows import Row, Totals
 
-_KEPT: Final = 3  # damaged files; each may be as large as the outbox
+_KEPT: Final = 3  # number of damaged files to keep; each may be as large as the outbox
 
-# One row at a time: Python's cursor reads a row ahead, and where that fails, loses the one before as well.
+# One row at a time: Python's cursor reads a row ahead and, if that fails, loses the current one too.
 _NEXT_ROW: Final = "SELECT id, topic, payload, taken_at FROM message WHERE id > ? ORDER BY id LIMIT 1"
 _ROW_BEFORE: Final = "SELECT id, topic, payload, taken_at FROM message WHERE id < ? ORDER BY id DESC LIMIT 1"
 _ABOVE_ALL_IDS: Final = 2**63 - 1
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Return whether an error means that the file itself is damaged, and not a full disk or missing rights.
+    """Return True if an error means that the file itself is damaged, unlike a full disk or missing permissions.
 
-    Python raises the plain class for SQLITE_CORRUPT and SQLITE_NOTADB, and one derived from it for full disks, failed
-    reads and missing rights. A duplicate row id and text that cannot be decoded come from a damaged file too.
+    Python raises DatabaseError itself for SQLITE_CORRUPT and SQLITE_NOTADB, and subclasses of it for full disks, failed
+    reads and missing permissions. A duplicate row id and text that cannot be decoded are caused by damage too.
     """
     return type(error) in {sqlite3.DatabaseError, sqlite3.IntegrityError} or "Could not decode" in str(error)
 
@@ -28,21 +28,21 @@ def is_damage(error: sqlite3.Error) -> bool:
 def set_aside(path: Path) -> Path:
     """Rename a file and its write-ahead log to `<name>.damaged-<n>`, and return the new path.
 
-    The newest three are kept.
+    The newest three files are kept, older ones deleted.
 
     Raises:
         OSError: the file cannot be renamed.
     """
-    numbers = sorted(_number(one) for one in path.parent.glob(f"{path.name}.damaged-*") if _number(one))
+    numbers = sorted(_number(file) for file in path.parent.glob(f"{path.name}.damaged-*") if _number(file))
     aside = path.with_name(f"{path.name}.damaged-{numbers[-1] + 1 if numbers else 1}")
-    # The log first: SQLite deletes a log without its file, and a new file must not find the old log.
+    # The log first: SQLite deletes a log without its file, and must not apply the old log to a new file.
     with suppress(FileNotFoundError):
         _log_of(path).rename(_log_of(aside))
     path.rename(aside)
     for number in numbers[: max(0, len(numbers) + 1 - _KEPT)]:
         old = path.with_name(f"{path.name}.damaged-{number}")
-        for one in (old, _log_of(old)):
-            one.unlink(missing_ok=True)
+        for file in (old, _log_of(old)):
+            file.unlink(missing_ok=True)
     return aside
 
 
@@ -96,18 +96,18 @@ def readable_reserved(path: Path) -> list[tuple[str, bytes]]:
     return reserved
 
 
-def _walk(path: Path, query: str, place: int) -> Iterator[tuple[int, list[Row]]]:
-    """Go from row to row until that fails; yield the id of each, and the row if it is valid."""
+def _walk(path: Path, query: str, row_id: int) -> Iterator[tuple[int, list[Row]]]:
+    """Read one row after the other until that fails; yield the id of each, and the row if it is valid."""
     with suppress(sqlite3.Error, UnicodeDecodeError), closing(_open(path)) as database:
-        while (found := database.execute(query, (place,)).fetchone()) is not None:
-            place, topic, payload, taken_at = found
-            if not isinstance(place, int):
+        while (columns := database.execute(query, (row_id,)).fetchone()) is not None:
+            row_id, topic, payload, taken_at = columns
+            if not isinstance(row_id, int):
                 return
             valid: list[Row] = []
             if isinstance(topic, bytes) and isinstance(payload, bytes) and isinstance(taken_at, int) and taken_at >= 0:
                 with suppress(UnicodeDecodeError):
-                    valid.append(Row(place, topic.decode(), payload, taken_at))
-            yield place, valid
+                    valid.append(Row(row_id, topic.decode(), payload, taken_at))
+            yield row_id, valid
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -126,6 +126,6 @@ def _log_of(path: Path) -> Path:
 
 
 def _number(path: Path) -> int:
-    """Return the number at the end of a name; 0 if there is none, as in the name of a log."""
+    """Return the number at the end of a file name; 0 if there is none, as for a log."""
     end = path.name.rpartition("-")[2]
     return int(end) if end.isascii() and end.isdigit() else 0

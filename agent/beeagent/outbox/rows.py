@@ -11,23 +11,23 @@ FULL: Final = "full"
 EXPIRED: Final = "expired"
 UNSTORED: Final = "not-stored"
 DAMAGED: Final = "damaged"
-"""Reasons for dropping a result: the outbox is full; it waited too long; the disk accepts nothing and memory is full;
-it was lost with a damaged file."""
+"""Reasons for dropping a result: the outbox is full; the result is too old; it could not be stored and the memory limit
+was reached; it was lost with a damaged file."""
 
 
 class UnreadableOutboxError(BeeagentError):
-    """The file cannot be read at present."""
+    """The file cannot be read now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A result that waits.
+    """A waiting result.
 
     Attributes:
-        id: rows are in the order of their ids, in which they were appended.
-        topic: where it is to be published.
-        payload: what is to be published.
-        taken_at: when it was appended, in whole seconds of the outbox's clock.
+        id: id of the row; ids ascend in the order in which rows were appended.
+        topic: topic of the message.
+        payload: payload of the message.
+        taken_at: time at which it was appended, in whole seconds of the outbox's clock.
     """
 
     id: int
@@ -41,9 +41,9 @@ class OutboxCounts:
     """Counts of results, over all restarts.
 
     Attributes:
-        produced: stored, or dropped before they could be.
-        delivered: acknowledged by the broker.
-        dropped: given up, by reason; only reasons that occurred.
+        produced: number of results stored, or dropped before they could be stored.
+        delivered: number of results acknowledged by the broker.
+        dropped: number of dropped results by reason; only reasons that occurred.
     """
 
     produced: int
@@ -52,18 +52,18 @@ class OutboxCounts:
 
     @property
     def waiting(self) -> int:
-        """Not yet acknowledged."""
-        # A row that was dropped in a commit, and acknowledged before the next one, counts twice until then.
+        """Number of results that are neither acknowledged nor dropped."""
+        # A row dropped in a commit and acknowledged before the next one counts twice until then.
         return max(0, self.produced - self.delivered - sum(self.dropped.values()))
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """The state of an outbox besides its rows.
+    """The state of an outbox except its rows.
 
     Attributes:
-        sequences: the last number of each stream.
-        ended: number of results that no longer wait: of dropped ones by reason, of delivered ones for None.
+        sequences: last number of each stream.
+        ended: number of results that no longer wait: dropped ones by reason, delivered ones under None.
     """
 
     sequences: dict[str, int] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Totals:
 
     @property
     def waiting(self) -> int:
-        """The number of rows that there must be."""
+        """The expected number of rows."""
         return sum(self.sequences.values()) - self.ended.total()
 
 
@@ -81,13 +81,13 @@ class Batch:
 
     Attributes:
         puts: new rows.
-        put_bytes: of their payloads.
-        removals: rows to remove, and why; None stands for delivered.
-        sequences: the last numbers of the streams that have new ones.
-        unstored: how many of those numbers were dropped before they could be stored.
+        put_bytes: size of their payloads.
+        removals: reason for removing each row, by id; None for delivered rows.
+        sequences: last number of each stream with new results.
+        unstored: number of results that were dropped before they could be stored.
         reserved: reserved payloads, by key.
-        released: keys that are no longer reserved. One may be in both: a commit reserves first, then releases.
-        changes: the number of all changes so far, up to the last of these.
+        released: keys to release. A key may be in both: a commit reserves first, then releases.
+        changes: total number of changes of the outbox up to the last one in this batch.
     """
 
     puts: deque[Row] = field(default_factory=deque)

@@ -1,4 +1,4 @@
-"""Sending results from the outbox to the publisher."""
+"""The sender, which passes results from the outbox to the publisher."""
 
 import threading
 import time
@@ -16,8 +16,8 @@ class RateLimit:
     """Limits the rate of publishes, with bursts of up to one second's worth.
 
     Args:
-        per_second: the rate, greater than 0.
-        now: returns seconds; for tests.
+        per_second: maximum number of publishes per second, above 0.
+        now: returns the time in seconds; for tests.
 
     Raises:
         ValueError: the rate is not positive.
@@ -34,7 +34,7 @@ class RateLimit:
 
     @property
     def allowed(self) -> int:
-        """How many may be published now."""
+        """Number of publishes that are allowed now."""
         moment = self._now()
         self._left = min(self._burst, self._left + (moment - self._counted_at) * self._rate)
         self._counted_at = moment
@@ -42,7 +42,7 @@ class RateLimit:
 
     @property
     def wait_s(self) -> float:
-        """Seconds until one more may be published; 0 if one may be published now."""
+        """Seconds until the next publish is allowed; 0 if it is allowed now."""
         return 0.0 if self.allowed else (1 - self._left) / self._rate
 
     def count(self) -> None:
@@ -53,20 +53,20 @@ class RateLimit:
 class Sender:
     """A thread that publishes waiting results in order, and removes each from the outbox once it is delivered.
 
-    The results that wait when a connection is established are the backlog; those that are stored from then on are live.
-    The backlog is sent from the oldest on, at a limited rate and with at most half of `max_in_flight`; live results are
-    sent at the same time as they come: each of the two in its own order. A backlog of up to one second's worth of that
-    rate is sent before live results, so that after a short outage everything is in order. While more live results wait
-    than may be in flight, since broker or device are too slow for both, the backlog has one in flight. Lost results are
-    published again, from the oldest on.
+    The results that wait when a connection is established are the backlog; results stored later are live. The backlog
+    is sent from the oldest on, at a limited rate and with at most half of `max_in_flight`. Live results are sent at the
+    same time; each of the two is in order. A backlog of at most one second of that rate is sent before live results, so
+    that all results are in order after a short outage. While more live results wait than may be in flight, since the
+    broker or the device is too slow for both, the backlog is limited to one in flight. Lost results are published
+    again, from the oldest on.
 
-    The thread sleeps until the outbox has stored something, a receipt has come, the publisher's state has changed, or
-    the rate allows more of the backlog.
+    The thread waits until the outbox has stored a result, a receipt has arrived, the publisher's state has changed, or
+    the rate limit allows more of the backlog.
 
-    To end in order: `drain` if the results should be sent, then stop the publisher, the sender, the outbox.
+    To shut down, call `drain` if the results are to be sent, then stop the publisher, the sender and the outbox.
     """
 
-    def __init__(  # noqa: PLR0913 - its two ends, and its limits
+    def __init__(  # noqa: PLR0913 - keywords
         self,
         *,
         outbox: Outbox,
@@ -76,16 +76,16 @@ class Sender:
         retry_after_s: float = 1.0,
         drain_rate: float = 50.0,
     ) -> None:
-        """Connect the outbox and the publisher; nothing happens before `start`.
+        """Connect the outbox and the publisher; `start` begins sending.
 
         Args:
-            outbox: has the results.
-            publisher: publishes them. Its `listen` is used, so it must not have been started.
-            dead_letters: keeps results that the publisher refuses; None to keep none.
+            outbox: source of the results.
+            publisher: destination of the results; not started yet, since `listen` is called.
+            dead_letters: file for results that the publisher refuses; None to keep none.
             max_in_flight: maximum number of unacknowledged results.
-            retry_after_s: pause after a publish that failed though there is a connection, in seconds.
-            drain_rate: maximum number of results of the backlog per second. The default leaves half of the 100
-                publishes per second that AWS IoT Core accepts on a connection
+            retry_after_s: pause in seconds after a publish that failed despite a connection.
+            drain_rate: maximum number of results of the backlog per second. The default is half of the 100 publishes
+                per second that AWS IoT Core accepts on a connection
                 (https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits).
 
         Raises:
@@ -104,13 +104,13 @@ class Sender:
         self._receipts: deque[tuple[Row, Receipt]] = deque()
         self._in_flight: set[int] = set()
         self._connected = False
-        self._cursor = 0  # the last live row that was handed over
-        self._backlog_cursor = 0  # the last row of the backlog that was handed over
-        self._backlog_end = 0  # the last row of the backlog
+        self._cursor = 0  # last live row passed to the publisher
+        self._backlog_cursor = 0  # last row of the backlog passed to the publisher
+        self._backlog_end = 0  # last row of the backlog
         self._drain_limit = RateLimit(drain_rate)
-        self._draining = threading.Event()  # there will be no live results any more
+        self._draining = threading.Event()  # no more live results follow
         self._unreadable: str | None = None
-        self._readable = False  # whether the file was read on this connection
+        self._readable = False  # True if the file was read on this connection
         self._pause_until = 0.0
         self._settled = threading.Condition()
         self._failing: str | None = None  # the reason of the last lost publish
@@ -119,24 +119,24 @@ class Sender:
 
     @property
     def problem(self) -> str | None:
-        """Why results are not delivered though there is a connection; None if they are."""
+        """Reason why results are not delivered despite a connection; None if they are delivered."""
         with self._settled:
             return self._failing or self._unreadable or self._dead_letters.problem
 
     @property
     def broker_problem(self) -> str | None:
-        """Why there is no connection to the broker; None if there is one, or the first is being established."""
+        """Reason for the missing connection to the broker; None if connected or during the first attempt."""
         state = self._publisher.state
         return None if state.connected or state.untried else state.reason
 
     @property
     def delivering(self) -> bool:
-        """Whether there are waiting results and a connection to send them on."""
+        """True if there are waiting results and a connection."""
         return self._publisher.state.connected and self._outbox.depth() > 0
 
     @property
     def in_flight(self) -> frozenset[int]:
-        """The ids of the rows that were handed to the publisher and have no receipt yet."""
+        """The ids of the rows that were passed to the publisher and have no receipt yet."""
         return frozenset(self._in_flight)
 
     def start(self) -> None:
@@ -144,14 +144,14 @@ class Sender:
         self._thread.start()
 
     def wait_for(self, condition: Callable[[], bool], *, timeout: float) -> bool:
-        """Wait until a condition holds that receipts can change; return whether it does after `timeout` seconds."""
+        """Wait until a condition is true, checked after receipts; return False after `timeout` seconds."""
         with self._settled:
             return self._settled.wait_for(condition, timeout)
 
     def drain(self, *, timeout: float) -> bool:
-        """Wait until no results wait any more; return whether that is so. From now on, the backlog has no rate limit.
+        """Wait until all results are delivered, without a rate limit for the backlog; return False if some remain.
 
-        Gives up after `timeout` seconds, or as soon as the publisher has failed to connect.
+        The wait ends after `timeout` seconds, or when the publisher has failed to connect.
         """
         deadline = time.monotonic() + timeout
         self._draining.set()
@@ -163,7 +163,7 @@ class Sender:
         return self._outbox.depth() == 0
 
     def stop(self, *, timeout: float = 2.0) -> bool:
-        """Process the receipts that have come, and end; return whether that was within `timeout` seconds."""
+        """Process the pending receipts and stop; return False if that takes more than `timeout` seconds."""
         self._stopping.set()
         self._wake.set()
         if self._thread.is_alive():
@@ -171,10 +171,10 @@ class Sender:
         return not self._thread.is_alive()
 
     def run_once(self) -> float | None:
-        """Process receipts and publish what may be published now, on the caller's thread.
+        """Process receipts and publish results, as far as allowed now, on the caller's thread.
 
         Returns:
-            The seconds after which more may be published; None if something else has to happen first.
+            The seconds after which more may be published; None if it depends on another event.
         """
         self._settle()
         if self._stopping.is_set():
@@ -193,7 +193,7 @@ class Sender:
         while not stopping:
             self._wake.wait(pause)
             self._wake.clear()
-            stopping = self._stopping.is_set()  # before the receipts are processed, so that none is left
+            stopping = self._stopping.is_set()  # before processing receipts, so that none remains
             pause = self.run_once()
 
     def _settle(self) -> None:
@@ -209,7 +209,7 @@ class Sender:
             elif receipt.outcome is Outcome.REFUSED:
                 self._dead_letters.append(row, receipt)
                 refused[receipt.cause].append(row.id)
-                failing = None  # the dead letters have the reason
+                failing = None  # reported by the dead-letter file
             else:
                 self._go_back(row.id)
                 if self._publisher.state.connected:
@@ -244,7 +244,7 @@ class Sender:
         wait = self._send_backlog()
         while (room := self._max_in_flight - len(self._in_flight)) > 0:
             if self._readable and self._cursor >= self._outbox.stored_id:
-                break  # nothing new: the file need not be read
+                break  # no new rows: avoid reading the file
             rows = self._outbox.waiting(after=self._cursor, limit=room)
             self._readable = True
             if not rows:

@@ -1,4 +1,4 @@
-"""Storage of results in the SQLite file, with their ages and limits."""
+"""Storage of results in the SQLite file, with limits of size and age."""
 
 import logging
 import sqlite3
@@ -19,7 +19,7 @@ from beeagent.outbox.rows import DAMAGED, EXPIRED, FULL, UNSTORED, Batch, Row, T
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _LOG: Final = logging.getLogger(__name__)
 
-_DAMAGE_REPORTED_S: Final = 24 * 3600.0  # how long a damaged file is reported
+_DAMAGE_REPORTED_S: Final = 24 * 3600.0  # seconds for which a damaged file is reported
 _DROP_STEP: Final = 16  # rows dropped at once when the outbox is full
 _RESERVE: Final = "INSERT OR REPLACE INTO held VALUES (?, ?)"
 _INSERT: Final = "INSERT INTO message (id, taken_at, topic, payload) VALUES (?, ?, ?, ?)"
@@ -27,10 +27,10 @@ _INSERT: Final = "INSERT INTO message (id, taken_at, topic, payload) VALUES (?, 
 
 @dataclass(frozen=True, slots=True)
 class BootClock:
-    """Seconds since the device was booted, the same in every process; time in suspend counts.
+    """Seconds since the boot of the device, including suspend; the same in every process.
 
     Attributes:
-        boot: identifies this boot of the device.
+        boot: id of this boot of the device.
         seconds: returns the seconds since the boot.
     """
 
@@ -41,8 +41,7 @@ class BootClock:
 def boot_clock() -> BootClock:
     """Return the clock of this device: Linux's CLOCK_BOOTTIME.
 
-    The time of day is unsuitable: a Pi has no battery-backed clock, so that its time of day jumps by hours or years
-    once the network sets it.
+    The time of day is unsuitable: a Pi without a battery-backed clock jumps by hours or years when the network sets it.
     """
     if sys.platform == "linux":
         return BootClock(_BOOT_ID.read_text(encoding="ascii").strip(), lambda: time.clock_gettime(time.CLOCK_BOOTTIME))
@@ -50,10 +49,10 @@ def boot_clock() -> BootClock:
 
 
 class OutboxStore:
-    """Rows, numbers and counts in one SQLite file. Used by one thread at a time, and by one process.
+    """Rows, numbers and counts in one SQLite file. For one thread at a time, in one process.
 
-    All changes of a commit are stored, or none: at any moment, the numbers assigned are as many as the rows, the
-    delivered and the dropped results together.
+    Commits are atomic, with the invariant that the number of assigned numbers is the sum of rows, delivered results and
+    dropped results.
     """
 
     def __init__(
@@ -65,14 +64,14 @@ class OutboxStore:
         clock: BootClock,
         connect: Connect = sqlite3.connect,
     ) -> None:
-        """Open the file, or create it. A damaged one is renamed, and what can be read of it is copied to a new one.
+        """Open or create the file. A damaged one is renamed, and its readable rows are copied to a new one.
 
         Args:
-            path: its folder is created if necessary; None keeps everything in memory.
-            max_bytes: of the file's used pages; when a commit passes it, the oldest rows are dropped.
-            max_age_s: seconds that a row may wait by the outbox's clock; a commit drops those that waited longer.
-            clock: of the device.
-            connect: opens the SQLite file, as `sqlite3.connect` does.
+            path: path of the file, whose folder is created if necessary; None for a database in memory.
+            max_bytes: maximum size of the file's used pages; a commit that exceeds it drops the oldest rows.
+            max_age_s: maximum age of a row in seconds of the outbox's clock; a commit drops older ones.
+            clock: clock of the device.
+            connect: opens the SQLite file, with the parameters of `sqlite3.connect`.
 
         Raises:
             InputError: the file cannot be used.
@@ -83,8 +82,8 @@ class OutboxStore:
         self._clock = clock
         self._connect = connect
         self._aside: Path | None = None
-        self._clock_noted = False
-        self._oldest_taken_at = float("-inf")  # no row was taken before; rows are only added behind it
+        self._clock_stored = False
+        self._oldest_taken_at = float("-inf")  # lower bound; rows are only appended
         self._damage: str | None = None
         self._reported_until = 0.0
         self._database: sqlite3.Connection
@@ -97,19 +96,19 @@ class OutboxStore:
 
     @property
     def damage(self) -> str | None:
-        """What was damaged within the last day, and the consequences; else None. Safe from any thread."""
+        """Damage within the last day and its consequences; else None. Thread-safe."""
         return self._damage if time.monotonic() < self._reported_until else None
 
     def now(self) -> float:
         """Return the time of the outbox's clock, in seconds.
 
-        It runs while the device is on, and stops while it is off, since the device cannot measure that time. It never
-        goes back, and does not depend on the time of day. Safe from any thread.
+        It runs only while the device is on, since the device cannot measure the time while it is off. It never
+        decreases, and does not depend on the time of day. Thread-safe.
         """
         return self._clock_began + self._clock.seconds()
 
     def read_totals(self) -> Totals:
-        """Return numbers and counts."""
+        """Return the numbers and counts."""
         return stored_totals(self._database)
 
     def last_id(self) -> int:
@@ -118,17 +117,17 @@ class OutboxStore:
 
     def rows(self, *, after: int, limit: int) -> list[Row]:
         """Return the oldest rows whose id is greater than `after`."""
-        found = self._database.execute(
+        cursor = self._database.execute(
             "SELECT id, topic, payload, taken_at FROM message WHERE id > ? ORDER BY id LIMIT ?", (after, limit)
         )
-        return [Row(*row) for row in found.fetchall()]
+        return [Row(*columns) for columns in cursor.fetchall()]
 
     def newest(self, topic: str) -> Row | None:
         """Return the newest row of a topic; None if there is none."""
-        found = self._database.execute(
+        columns = self._database.execute(
             "SELECT id, topic, payload, taken_at FROM message WHERE topic = ? ORDER BY id DESC LIMIT 1", (topic,)
         ).fetchone()
-        return None if found is None else Row(*found)
+        return None if columns is None else Row(*columns)
 
     def reserved(self) -> dict[str, bytes]:
         """Return the reserved payloads by key, in the order in which they were reserved."""
@@ -138,25 +137,25 @@ class OutboxStore:
         """Commit a batch, and drop rows that are too old or too many.
 
         Returns:
-            Number of rows that were dropped for a limit, by reason; negative of removals whose rows were gone already.
+            Number of rows dropped by reason, due to limits; minus the number of removals whose rows no longer existed.
         """
         execute = self._database.execute
         execute("BEGIN IMMEDIATE")
         try:
-            if not self._clock_noted:
-                self._note_clock()
-            beyond: Counter[str | None] = Counter()
+            if not self._clock_stored:
+                self._store_clock()
+            corrections: Counter[str | None] = Counter()
             for row_id, reason in batch.removals.items():
                 if not execute("DELETE FROM message WHERE id = ?", (row_id,)).rowcount:
-                    beyond[reason] -= 1
-            # After the removals: so a new row reuses the space of an old one, and no page has to be split.
+                    corrections[reason] -= 1
+            # After the removals, so that new rows reuse the space of old ones and no page is split.
             self._database.executemany(_INSERT, ((row.id, row.taken_at, row.topic, row.payload) for row in batch.puts))
             self._database.executemany(_RESERVE, batch.reserved.items())
             self._database.executemany("DELETE FROM held WHERE key = ?", ((key,) for key in batch.released))
-            beyond.update({EXPIRED: self._drop_expired(), FULL: self._drop_oldest()})
+            corrections.update({EXPIRED: self._drop_expired(), FULL: self._drop_oldest()})
             ended = Counter(batch.removals.values())
             ended[UNSTORED] += batch.unstored
-            ended.update(beyond)
+            ended.update(corrections)
             self._database.executemany("INSERT OR REPLACE INTO state VALUES ('seq', ?, ?)", batch.sequences.items())
             self._database.executemany(
                 "INSERT INTO state VALUES (?, ?, ?)"
@@ -165,28 +164,27 @@ class OutboxStore:
             )
             execute("COMMIT")
         except BaseException:
-            with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
+            with suppress(sqlite3.Error):  # SQLite may have rolled back already
                 execute("ROLLBACK")
             raise
-        self._clock_noted = True
-        return beyond
+        self._clock_stored = True
+        return corrections
 
     def repair(self, totals: Totals | None, reason: str) -> int:
-        """Rename the file, and continue in a new one with the rows that can still be read.
+        """Rename the file, and continue in a new one with the readable rows.
 
-        Call it again if it fails.
+        If it fails, call it again.
 
         Args:
-            totals: as they were stored last; None takes those of the damaged file if they can be read, and otherwise
-                starts from zero.
-            reason: what is wrong with the file.
+            totals: last stored totals; None to read them from the damaged file, or start from zero if that fails.
+            reason: damage of the file.
 
         Returns:
             The number of lost rows.
 
         Raises:
             OSError: the file cannot be renamed.
-            sqlite3.Error: a new one cannot be created.
+            sqlite3.Error: a new file cannot be created.
         """
         if hasattr(self, "_database"):
             self._database.close()
@@ -194,22 +192,22 @@ class OutboxStore:
             raise sqlite3.OperationalError(f"memory is damaged: {reason}")
         if self._aside is None:
             self._aside = set_aside(self._path)
-        else:  # the new file of the try before
+        else:  # the new file of the previous attempt
             self._path.unlink(missing_ok=True)
         known = totals if totals is not None else read_totals(self._aside)
         self._database = create_database(self._path, connect=self._connect)
         self._page_bytes = self._pragma("page_size")
-        self._clock_noted = False
+        self._clock_stored = False
         lost = 0 if known is None else self._refill(known, self._aside)
-        what = "its numbers could not be read and start again from 1" if known is None else f"{lost} results are lost"
-        self._damage = f"the file was damaged ({reason}) and renamed to {self._aside.name}: {what}"
+        effect = "its numbers could not be read and start again from 1" if known is None else f"{lost} results are lost"
+        self._damage = f"the file was damaged ({reason}) and renamed to {self._aside.name}: {effect}"
         self._reported_until = time.monotonic() + _DAMAGE_REPORTED_S
         _LOG.error("outbox: %s", self._damage)
         self._aside = None
         return lost
 
     def close(self) -> None:
-        """Close the file, so that another process can use it. Safe to call twice."""
+        """Close the file, so that another process can use it. Idempotent."""
         self._database.close()
         self._release()
 
@@ -231,7 +229,7 @@ class OutboxStore:
             self._lock.close()
 
     def _refill(self, totals: Totals, aside: Path) -> int:
-        """Store the rows that can be read; return the number of lost rows."""
+        """Store the readable rows; return the number of lost rows."""
         execute = self._database.execute
         execute("BEGIN IMMEDIATE")
         lost = totals.waiting
@@ -250,22 +248,22 @@ class OutboxStore:
     def _begin_clock(self) -> float:
         """Return the time of the outbox's clock at this boot of the device.
 
-        It is stored together with the rows. So where it is not stored for this boot, all rows are from before, and the
-        clock continues from the newest row.
+        It is stored together with the rows. If there is none for this boot, all rows are older, and the clock continues
+        from the newest row.
         """
         execute = self._database.execute
         newest = int(execute("SELECT coalesce(max(taken_at), 0) FROM message").fetchone()[0])
-        if self._damage is not None:  # it is lost: assume too little time rather than too much
+        if self._damage is not None:  # the clock is lost: rather assume too little time than too much
             return newest - self._clock.seconds()
         known = execute("SELECT value FROM state WHERE kind = 'clock' AND name = ?", (self._clock.boot,)).fetchone()
         return newest if known is None else int(known[0])
 
-    def _note_clock(self) -> None:
+    def _store_clock(self) -> None:
         self._database.execute("DELETE FROM state WHERE kind = 'clock'")
         self._database.execute("INSERT INTO state VALUES ('clock', ?, ?)", (self._clock.boot, int(self._clock_began)))
 
     def _drop_expired(self) -> int:
-        """Drop rows that have waited too long; return how many. Rows are in the order of their age."""
+        """Drop rows that are too old; return their number. Rows are in the order of their age."""
         oldest = self.now() - self._max_age
         if self._oldest_taken_at >= oldest:
             return 0
@@ -278,7 +276,7 @@ class OutboxStore:
         return self._database.execute("DELETE FROM message WHERE id < ?", (kept[0],)).rowcount
 
     def _drop_oldest(self) -> int:
-        """Drop rows until the used pages of the file are within their limit; return how many."""
+        """Drop rows until the used pages of the file are within the limit; return the number of rows."""
         dropped = 0
         while self._used_bytes() > self._max_bytes:
             step = self._database.execute(
@@ -290,7 +288,7 @@ class OutboxStore:
         return dropped
 
     def _used_bytes(self) -> int:
-        # A page of the file need not be used: two statements less per commit while the whole file is within the limit.
+        # Free pages do not count, but need not be queried while the whole file is within the limit.
         pages = self._pragma("page_count")
         if pages * self._page_bytes > self._max_bytes:
             pages -= self._pragma("freelist_count")

@@ -1,4 +1,4 @@
-"""The running agent: its wiring, pipeline and results, its status and HTTP server, and the factory of its parts.
+"""The running agent: factory of its parts, pipeline, results, status and HTTP server.
 
 The public names are imported on first use (PEP 562), so that the command line starts without NumPy and OpenCV.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from beeagent.runtime.reload import RELOADED
     from beeagent.runtime.run import exit_at_once, run_agent, run_until
     from beeagent.runtime.workers import choose_workers
-else:  # a type checker would accept any name
+else:  # `__getattr__` would make a type checker accept any name
     __getattr__ = lazy_exports(
         __name__,
         {
@@ -35,7 +35,6 @@ else:  # a type checker would accept any name
                 "build_publisher",
                 "build_source",
                 "load_model",
-                "thread_count",
                 "thread_count",
                 "worker_count",
             ),

@@ -1,4 +1,4 @@
-"""The agent: builds its parts from the settings, starts them, handles the results, and ends them in order."""
+"""The agent: builds its parts from the settings, starts them, handles the results, and stops them in order."""
 
 import logging
 import threading
@@ -45,42 +45,42 @@ from beeagent.web import LiveView, Page
 if TYPE_CHECKING:
     from beeagent.greengrass import IpcConnection
 
-# Once stopped, the agent ends within 3 s: Python's own end aside it has the first of these, and of that time the stages
-# that make results have the second.
+# The agent ends within 3 s after a stop: the first is the limit without Python's shutdown, the second the part of it
+# for the stages that produce results.
 _STOP_TIMEOUT_S = 2.7
 _STAGES_TIMEOUT_S = 1.0
 _DRAIN_TIMEOUT_S = 10.0  # at the end of a file
 _RELOAD_TIMEOUT_S = 0.5
 _LAST_RESULTS_S = 0.5
-_CLOSE_OUTBOX_S = 0.7  # for its last commit, after the last receipts, in any case
+_CLOSE_OUTBOX_S = 0.7  # reserved for the last commit, after the last receipts
 
 _LOG = logging.getLogger(__name__)
 
 
 class Agent:
-    """Processes the frames of one camera until it ends or the agent is stopped, and publishes the results.
+    """Processes the frames of a camera until it ends or the agent is stopped, and publishes the results.
 
     Attributes:
         health: the state of the agent.
         problems: the current problems of its components.
         reload: reloads the model and the places on request.
-        threads_stuck: after `run`, whether a thread is still stuck in a camera or a model.
+        threads_stuck: after `run`, True if a thread is still stuck in a camera or model.
 
     Args:
         settings: the settings; a camera must be set.
         bundle: the model.
-        outbox_path: the file of the outbox; None for memory alone.
+        outbox_path: path of the outbox file; None for an outbox in memory.
         broker: overrides the broker of the settings.
         ipc: connection to the Greengrass nucleus; None if this process is not a component.
-        load: reads the settings again, for a reload of the model; None to keep those given.
+        load: reads the settings again, for a reload of the model; None to reuse `settings`.
         on_result: called with the result of each frame, on the thread of `run`.
-        stopping: set to make `run` return soon, as `stop` does; None for an event of its own.
+        stopping: event that makes `run` return, like `stop`; None for a new one.
 
     Raises:
-        InputError: something in the settings cannot be used.
+        InputError: the settings cannot be used.
     """
 
-    def __init__(  # noqa: PLR0913 - what distinguishes an agent
+    def __init__(  # noqa: PLR0913 - keywords
         self,
         settings: Settings,
         *,
@@ -231,23 +231,23 @@ class Agent:
 
     @property
     def delivering(self) -> bool:
-        """Whether results are on their way out that would have to wait if the agent ended now."""
+        """True if there are waiting results and a connection."""
         return self._sender.delivering
 
     def stop(self) -> None:
-        """Make `run` return soon. Safe from any thread and from a signal handler."""
+        """Make `run` return soon. Thread-safe, and safe in a signal handler."""
         self._stopping.set()
 
     def run(self) -> None:
-        """Run until the source ends, `stop` is called, or the configured number of frames was processed.
+        """Run until the source ends, `stop` is called, or the configured number of frames is processed.
 
         Raises:
-            InputError: the camera does not exist or is not a camera; a file is shorter than its header says.
-            ThreadFailedError: a thread ended with an unforeseen exception.
+            InputError: the camera does not exist or is not a camera; a file is shorter than its header promises.
+            ThreadFailedError: a thread ended with an unexpected exception.
             BeeagentError: a stage failed.
         """
-        self._opened.pop_all()  # from here on, `_end` closes them
-        # OpenCV's own threads would only take the cores from the model's.
+        self._opened.pop_all()  # now closed by `_end`
+        # OpenCV's threads would compete with those of the model.
         cv2.setNumThreads(1)
         with ThreadGuard(self._fail):
             try:
@@ -273,7 +273,7 @@ class Agent:
                 raise failure
 
     def close(self) -> None:
-        """Release the files of an agent that is not going to run; after `run`, do nothing. Safe to call twice."""
+        """Close the files of an agent that is not run; does nothing after `run`. Idempotent."""
         self._opened.close()
 
     def _start(self) -> None:
@@ -294,43 +294,43 @@ class Agent:
             self._results.fall_asleep(period)
 
     def _fail(self, reason: str) -> None:
-        """End `run`, since a thread has failed. Called on that thread."""
+        """End `run` after the failure of a thread. Called on that thread."""
         self._failure = reason
         self.problems.set("agent", reason)
         self._stopping.set()
 
     def _end(self) -> bool:
-        """End the stages, publish the last results and the offline status; return whether all threads have ended.
+        """Stop the stages, publish the last results and the offline status; return False if a thread has not ended.
 
-        If the agent was stopped, that is quick; at the end of a file there is time to wait for a broker.
+        After `stop`, this is fast; at the end of a file, it waits for the broker.
         """
-        began, stopped = time.monotonic(), self._stopping.is_set()
+        started, stopped = time.monotonic(), self._stopping.is_set()
         if self._page is not None:
             self._page.stop()
         self._pipeline.stop()
         ended = self._capture.stop(_STAGES_TIMEOUT_S)
-        ended = self._pipeline.join(max(0.0, began + _STAGES_TIMEOUT_S - time.monotonic())) and ended
+        ended = self._pipeline.join(max(0.0, started + _STAGES_TIMEOUT_S - time.monotonic())) and ended
         self._results.end(timeout=self._settings.rekognition.timeout, unless=self._stopping)
         if self._counting is not None:
             self._counting.close()
         if self._collection is not None:
             self._collection.close()
         if not stopped:
-            by = time.monotonic() + _DRAIN_TIMEOUT_S
-            while not self._stopping.is_set() and time.monotonic() < by and self._sender.broker_problem is None:
+            deadline = time.monotonic() + _DRAIN_TIMEOUT_S
+            while not self._stopping.is_set() and time.monotonic() < deadline and self._sender.broker_problem is None:
                 if self._sender.drain(timeout=0.25):
                     break
             self._stopping.set()
-            began = time.monotonic()
+            started = time.monotonic()
         self._reporter.join(_STOP_TIMEOUT_S / 4)
         reason = self._failure or "stopped"
         if self._publisher.state.connected:
             self._sender.drain(timeout=_LAST_RESULTS_S)
-        left = began + _STOP_TIMEOUT_S - _CLOSE_OUTBOX_S - time.monotonic()
+        left = started + _STOP_TIMEOUT_S - _CLOSE_OUTBOX_S - time.monotonic()
         self._publisher.stop(farewell=self.health.offline_status(reason), timeout=max(0.1, left))
         self._sender.stop(timeout=_CLOSE_OUTBOX_S / 4)
         self._outbox.close(timeout=_CLOSE_OUTBOX_S / 2)
         if waiting := self._outbox.counts().waiting:
-            _LOG.warning("%d results wait for the broker; they will be sent when the agent runs again", waiting)
+            _LOG.warning("%d results wait for the broker; they will be sent after the next start", waiting)
         self.reload.join(_RELOAD_TIMEOUT_S)
         return ended and not self._pipeline.lost

@@ -1,4 +1,4 @@
-"""Runs the agent as a Greengrass component: configured by deployments, at the start and while it runs."""
+"""The agent as a Greengrass component, configured by deployments at the start and while it runs."""
 
 import logging
 import os
@@ -44,13 +44,14 @@ _PART: Final = "configuration"
 def run_component(options: Mapping[str, Any]) -> None:
     """Run the agent with the component's configuration, until its camera ends or SIGINT or SIGTERM is received.
 
-    If the configuration is invalid, the agent runs with the last one that worked, and its status says why.
+    If the configuration is invalid, the agent runs with the last working one, and its status contains the problem.
 
     Args:
-        options: options of the command line, by key; they take precedence over the configuration.
+        options: command-line options by key, which take precedence over the configuration.
 
     Raises:
-        InputError: no nucleus has started this process, or its configuration is invalid and none has worked before.
+        InputError: this process was not started by a nucleus, or its configuration is invalid and there is no working
+            one.
         BeeagentError: a stage failed, or the nucleus no longer accepts this process.
     """
     address = ipc_address(os.environ)
@@ -78,9 +79,9 @@ class _Stop:
     """Events that stop the process, or only the current agent.
 
     Attributes:
-        process: set to stop the process.
-        agent: set to stop the current agent.
-        rejected: why the nucleus no longer accepts this process; None if it does.
+        process: event to stop the process.
+        agent: event to stop the current agent.
+        rejected: reason why the nucleus no longer accepts this process; None if it does.
     """
 
     def __init__(self) -> None:
@@ -89,7 +90,7 @@ class _Stop:
         self.rejected: str | None = None
 
     def stop_process(self) -> None:
-        """Stop the process. Safe from a signal handler."""
+        """Stop the process. Safe in a signal handler."""
         self.process.set()
         self.agent.set()
 
@@ -111,9 +112,9 @@ class _Initial:
     """The configuration at the start.
 
     Attributes:
-        configuration: to run with.
-        fallback: the last one that worked, if it differs and is valid.
-        error: why the nucleus' configuration is not used; None if it is.
+        configuration: configuration to run with.
+        fallback: last working configuration, if it differs and is valid.
+        error: reason why the nucleus' configuration is not used; None if it is used.
     """
 
     configuration: Configuration
@@ -124,10 +125,10 @@ class _Initial:
 def _wait_for_configuration(
     ipc: IpcConnection, reader: ConfigurationReader, last_working: LastWorkingConfiguration, stop: _Stop
 ) -> _Initial | None:
-    """Wait for the nucleus, and read the configuration; return None if the process is stopped meanwhile.
+    """Wait for the nucleus, and read the configuration; return None if the process is stopped.
 
     Raises:
-        InputError: the configuration is invalid, and so is the last one that worked.
+        InputError: the configuration is invalid, and there is no valid last working one.
     """
     while not stop.process.is_set():
         if not ipc.wait_connected(_POLL_INTERVAL_S):
@@ -137,7 +138,7 @@ def _wait_for_configuration(
         except InputError:
             raise
         except BeeagentError as error:
-            _LOG.warning("the configuration is not available: %s; trying again", error)
+            _LOG.warning("the configuration cannot be read: %s; retrying", error)
             stop.process.wait(_RETRY_AFTER_S)
     return None
 
@@ -153,29 +154,29 @@ def _initial_configuration(reader: ConfigurationReader, last_working: LastWorkin
     try:
         fallback = _fallback(reader, last_working)
     except BeeagentError:
-        fallback = None  # its secrets are not available; it is not needed yet
+        fallback = None  # its secrets are not available, but it is not needed yet
     if fallback is not None and not fallback.settings.differing(configuration.settings):
         fallback = None
     return _Initial(configuration, fallback)
 
 
 def _fallback(reader: ConfigurationReader, last_working: LastWorkingConfiguration) -> Configuration | None:
-    """Return the last configuration that worked, None if there is none or it is invalid; raises IpcError."""
+    """Return the last working configuration; None if there is none or it is invalid. Raises IpcError."""
     values = last_working.read()
     try:
         return None if values is None else reader.parse(values)
     except InputError as error:
-        _LOG.warning("the last configuration that worked is no longer valid: %s", error)
+        _LOG.warning("the last working configuration is no longer valid: %s", error)
         return None
 
 
 class _Component:
-    """One agent after the other, each with the settings of its time.
+    """Runs agents one after the other, each with the configuration at its start.
 
-    A change of the model alone is applied while an agent runs. For any other change, the agent stops and another one
-    takes its place in this process, as a local deployment does not restart a component. If the new settings fail, the
-    old ones stay in use, and the status says why. They also stay where a nucleus lite restarts the component with an
-    invalid configuration, as it does after a cloud deployment: the last one that worked is saved to a file.
+    A change of the model alone is applied to the running agent. After any other change, the agent is stopped and
+    replaced in the same process, since a local deployment does not restart a component. If the new settings fail, the
+    old ones stay in use, and the status contains the problem. This also holds if a nucleus lite restarts the component
+    with an invalid configuration, as after a cloud deployment: the last working one is saved to a file.
     """
 
     def __init__(
@@ -191,7 +192,7 @@ class _Component:
         self._last_working = last_working
         self._stop = stop
         self._fallback = initial.fallback
-        self._lock = threading.Lock()  # guards the following, which the thread of the deployments uses too
+        self._lock = threading.Lock()  # guards the following against the thread of the deployments
         self._current = initial.configuration
         self._wanted = initial.configuration.settings
         self._next: Configuration | None = None
@@ -200,10 +201,10 @@ class _Component:
         self._frames = 0  # processed by the last agent
         if initial.error is not None:
             self._refuse(initial.error)
-            _LOG.warning("beginning with the last configuration that worked")
+            _LOG.warning("starting with the last working configuration")
 
     def run(self) -> bool:
-        """Run agents; return whether all their threads have ended."""
+        """Run agents; return False if one of their threads has not ended."""
         deployments = Deployments(
             self._ipc,
             on_configuration=self._read_configuration,
@@ -240,12 +241,12 @@ class _Component:
                 self._begin_agent(configuration)
 
     def _begin_agent(self, configuration: Configuration) -> None:
-        # Under the lock that also guards `_next`, so that a configuration that arrives meanwhile is not lost.
+        # Requires the lock that also guards `_next`, so that a new configuration is not lost.
         self._stop.begin_agent()
         self._current, self._next, self._frames = configuration, None, 0
 
     def _save_if_working(self) -> None:
-        """Save the current configuration, if a frame was processed with it and its model is in use."""
+        """Save the current configuration if a frame was processed with it and its model is in use."""
         if self._agent is None or not self._agent.health.frames:
             return
         if not self._agent.reload.settings.differing(self._current.settings):
@@ -273,7 +274,7 @@ class _Component:
             new = self._reader.read()
             changed = new.settings.differing((self._next or self._current).settings)
             if changed and not new.settings.differing(self._wanted):
-                return  # it was tried, and failed
+                return  # it has failed before
             if not changed <= set(RELOADED):
                 self._check(new.settings)
         except InputError as error:
@@ -301,7 +302,7 @@ class _Component:
         return None
 
     def _check(self, settings: Settings) -> None:
-        """Raise BeeagentError if settings are invalid, as far as that can be found out while others are in use."""
+        """Raise BeeagentError if settings are invalid, as far as this can be checked while others are in use."""
         if settings.camera.address is not None:
             build_source(settings)
         if settings.tracking.places is not None:
@@ -312,7 +313,7 @@ class _Component:
 
     def _refuse(self, error: BeeagentError) -> None:
         problem = f"the new one is not used: {error}"
-        if problem != self._problem:  # it is read again and again
+        if problem != self._problem:  # log it once, although it is read repeatedly
             _LOG.error("the new configuration is not used: %s", error)
         self._set_problem(problem)
 

@@ -1,4 +1,4 @@
-"""Tracks and counts of the running agent: from the detections of each frame to the traffic of each interval."""
+"""Tracking and counting in the running agent."""
 
 import logging
 import threading
@@ -21,8 +21,10 @@ from beeagent.tracking import (
     Tracker,
     TrackerOptions,
     Traffic,
+    TrafficMonitor,
     TrafficReport,
     TrafficState,
+    UnusualTraffic,
     load_places,
 )
 
@@ -30,38 +32,40 @@ _LOG: Final = logging.getLogger(__name__)
 
 _MAX_UNSTORED_MINUTES: Final = 1440
 _TRACKS_FROM: Final = 0.45
-"""Confidence from which a detection begins a track, as a ratio of the threshold. A false alarm that is published is an
-error; one that is tracked counts nothing, as it crosses no line. A bee that is missed for long is not counted."""
+"""Minimum confidence of a detection that begins a track, as a ratio of the threshold. It is lower than that for
+publishing, since a tracked false alarm crosses no line, but a bee that is missed for too long is not counted."""
 
 
 class Counting:
-    """Follows the detections from frame to frame, and counts them at the places of the camera.
+    """Tracks the detections from frame to frame, and counts them at the places of the camera.
 
-    `update` is called for each frame in order, on one thread; `masks`, `reload` and `state` on any thread.
+    `update` is called for each frame in order, on one thread; `masks`, `reload` and `state` are thread-safe.
 
-    In a video, times are those of the video, from the moment at which its first frame was read.
+    The times of a video are its positions, added to the time at which its first frame was read.
 
     Args:
-        places_file: the lines, zones and masks; None to follow only.
-        interval_s: of the reports, in seconds.
-        threshold: confidence from which a detection is published, 0 to 1. Tracks begin with less.
-        history: keeps the counts; None to keep them in memory.
-        last_message: returns the payload of the last traffic message that is still here, None if there is none. It has
-            the totals if the file of counts was damaged.
-        on_places_problem: called with the reason why the places could not be reloaded, and with None once they were.
-        on_history_problem: likewise for the counts that could not be stored.
+        places_file: file of lines, zones and masks; None for tracking without counting.
+        interval_s: interval of the reports in seconds.
+        threshold: minimum confidence of a published detection, 0 to 1.
+        history: store for the counts; None to keep them in memory.
+        find_unusual: True to compare the traffic with that of earlier days in `history`.
+        last_message: returns the payload of the last available traffic message, or None; the source of the totals if
+            the history file is damaged.
+        on_places_problem: called with the reason why the places could not be reloaded, and with None after a success.
+        on_history_problem: called with the reason why counts could not be stored, and with None after a success.
 
     Raises:
         InputError: the places or the totals cannot be read.
     """
 
-    def __init__(  # noqa: PLR0913 - its settings, and where it reports problems
+    def __init__(  # noqa: PLR0913 - keywords
         self,
         *,
         places_file: Path | None,
         interval_s: float,
         threshold: float,
         history: CountHistory | None,
+        find_unusual: bool = False,
         last_message: Callable[[], bytes | None] = lambda: None,
         on_places_problem: Callable[[str | None], None],
         on_history_problem: Callable[[str | None], None],
@@ -74,27 +78,29 @@ class Counting:
         self._masks = self._places.all_masks
         self._tracker = Tracker(TrackerOptions(high_confidence=_TRACKS_FROM * threshold))
         self._traffic: Traffic | None = None
+        self._monitor = TrafficMonitor(history) if history is not None and find_unusual else None
+        self._unusual: list[UnusualTraffic] = []
         if places_file is not None:
             totals, store = None, None
             if history is not None:
                 totals, origin = _totals_to_continue(history, last_message)
-                store = _ForgivingStore(history, origin, on_history_problem)
+                store = _RetryingStore(history, origin, on_history_problem, on_minute=self._compare)
             self._traffic = Traffic(self._places, interval_s=interval_s, totals=totals, store=store)
-        self._lock = threading.Lock()  # of the traffic
+        self._lock = threading.Lock()  # guards the traffic
         self._video_began: datetime | None = None
         self._video_at: datetime | None = None
 
     @property
     def masks(self) -> Masks:
-        """The masks of the places in use. Safe from any thread."""
+        """The masks of the places in use. Thread-safe."""
         return self._masks
 
     def update(self, result: FrameResult) -> tuple[Sequence[int], TrafficReport | None]:
-        """Follow and count the detections of the next frame, with the candidates of lower confidence.
+        """Track and count the detections of the next frame, with the candidates of lower confidence.
 
         Returns:
-            The number of the confirmed track of each detection, 0 where there is none; and the report of the interval
-            that ended before this frame, if one did.
+            The number of the confirmed track of each detection, 0 for none; and the report of the interval that ended
+            before this frame, or None.
         """
         if (places := self._new_places) is not None:
             self._new_places, self._places, self._masks = None, places, places.all_masks
@@ -111,11 +117,34 @@ class Counting:
         with self._lock:
             return numbers, self._traffic.add(tracked, at)
 
+    def take_unusual(self) -> list[UnusualTraffic]:
+        """Return the unusual traffic found since the last call. Called on the thread of `update`."""
+        unusual, self._unusual = self._unusual, []
+        return unusual
+
+    def _compare(self, minute: Interval) -> None:
+        """Compare the traffic up to the end of a stored minute with that of earlier days."""
+        if self._monitor is None or self._file is None:
+            return
+        try:
+            # Before the places were changed, the same names may have counted something else.
+            changed = datetime.fromtimestamp(self._file.stat().st_mtime, timezone.utc)
+            found = self._monitor.check(minute.end, since=changed)
+        except (BeeagentError, OSError) as error:
+            _LOG.warning("traffic: not compared with that of earlier days: %s", error)
+            return
+        for one in found:
+            _LOG.info(
+                "traffic: unusually %s %s at %s in ten minutes: %d of %s, usually %d to %d at this time",
+                one.kind, one.direction, one.place, one.counts[one.direction], one.label, one.usual.low, one.usual.high,
+            )  # fmt: skip
+        self._unusual += found
+
     def state(self, labels: Iterable[str]) -> TrafficState | None:
-        """Return the current counts; None without places. In a video, now is the time of its newest frame.
+        """Return the current counts; None without places. For a video, as of its newest frame.
 
         Args:
-            labels: classes to include, even if none of them was seen.
+            labels: classes to include even if they were not detected.
         """
         if self._traffic is None:
             return None
@@ -124,7 +153,7 @@ class Counting:
 
     @property
     def places_file(self) -> Path | None:
-        """The file of the lines, zones and masks; None if bees are followed only."""
+        """The file of lines, zones and masks; None for tracking without counting."""
         return self._file
 
     @property
@@ -133,33 +162,33 @@ class Counting:
         return None if self._history is None else self._history.path
 
     def set_threshold(self, threshold: float) -> None:
-        """Use another confidence from which a detection is published, 0 to 1. From any thread."""
+        """Change the minimum confidence of a published detection, 0 to 1. Thread-safe."""
         self._tracker.set_high_confidence(_TRACKS_FROM * threshold)
 
     def today(self) -> dict[str, dict[str, Any]]:
-        """Return who came in and went out today, by line and zone and by label, and who is in each zone now.
+        """Return the counts of today at each line and zone by label, and the current number in each zone.
 
-        As the page's API has it; from any thread.
+        The format is that of the page's API. Thread-safe.
         """
-        found: dict[str, dict[str, Any]] = {}
+        today: dict[str, dict[str, Any]] = {}
         if (state := self.state(())) is not None:
             for kind, places in (("line", state.lines), ("zone", state.zones)):
                 for name, labels in places.items():
                     counts = {
-                        label: {**of["today"], **({"inside": of["inside"]} if kind == "zone" else {})}
-                        for label, of in labels.items()
+                        label: {**values["today"], **({"inside": values["inside"]} if kind == "zone" else {})}
+                        for label, values in labels.items()
                     }
-                    seen = {label: each for label, each in counts.items() if any(each.values())}
-                    found[name] = {"kind": kind, "labels": seen}
-        return found
+                    nonzero = {label: numbers for label, numbers in counts.items() if any(numbers.values())}
+                    today[name] = {"kind": kind, "labels": nonzero}
+        return today
 
     @property
     def totals(self) -> dict[tuple[str, str, str], int]:
-        """How many came in and went out, over all restarts, by place, label and direction. Safe from any thread."""
+        """Number of passages over all restarts, by place, label and direction. Thread-safe."""
         return {} if self._traffic is None else dict(self._traffic.totals.ever)
 
     def reload(self) -> None:
-        """Read the file of places again; if it is wrong, go on with the places from before and report why."""
+        """Read the file of places again; if it is invalid, keep the current places and report the problem."""
         if self._file is None:
             return
         try:
@@ -175,7 +204,7 @@ class Counting:
         self._on_places_problem(None)
 
     def end(self) -> TrafficReport | None:
-        """End all tracks, and the interval before its time; return its report, or None without a frame."""
+        """End all tracks, and the interval early; return its report, or None if it has no frames."""
         self._tracker.interrupt()
         if self._traffic is None:
             return None
@@ -183,12 +212,12 @@ class Counting:
             return self._traffic.close()
 
     def close(self) -> None:
-        """Close the file of counts. Safe to call twice."""
+        """Close the history file. Idempotent."""
         if self._history is not None:
             self._history.close()
 
     def _time_of(self, frame: Frame) -> tuple[float, datetime]:
-        """Return the time of a frame in seconds of a clock that does not jump, and by the wall clock."""
+        """Return the monotonic time of a frame in seconds, and its wall-clock time."""
         if frame.position_s is None:
             return frame.at_s, frame.captured_at
         position = timedelta(seconds=frame.position_s)
@@ -198,11 +227,19 @@ class Counting:
         return frame.at_s, self._video_at
 
 
-class _ForgivingStore:
-    """Stores counts in a `CountHistory`, and keeps those that cannot be stored for the next time."""
+class _RetryingStore:
+    """Stores counts in a `CountHistory`, and keeps those that cannot be stored for the next attempt."""
 
-    def __init__(self, history: CountHistory, origin: str, on_problem: Callable[[str | None], None]) -> None:
+    def __init__(
+        self,
+        history: CountHistory,
+        origin: str,
+        on_problem: Callable[[str | None], None],
+        *,
+        on_minute: Callable[[Interval], None],
+    ) -> None:
         self._history = history
+        self._on_minute = on_minute  # called with each full minute that was stored
         self._origin = origin  # of the totals, if the file was damaged
         self._on_problem = on_problem
         self._unstored: deque[Interval] = deque(maxlen=_MAX_UNSTORED_MINUTES)
@@ -218,9 +255,12 @@ class _ForgivingStore:
         self._unstored.clear()
         if not self._report_damage():
             self._on_problem(None)
+        for minute in minutes:
+            if not minute.end.timestamp() % 60:
+                self._on_minute(minute)
 
     def _report_damage(self) -> bool:
-        """Report a damaged file for a day; return whether there is one."""
+        """Report a damaged file; return False if there is none."""
         damage = self._history.damage
         if damage is not None:
             self._on_problem(f"{damage}; {self._origin}")
@@ -228,8 +268,8 @@ class _ForgivingStore:
 
 
 def _totals_to_continue(history: CountHistory, last_message: Callable[[], bytes | None]) -> tuple[Totals, str]:
-    """Return the totals from before, and how they survived if the file of counts was damaged."""
-    totals, origin = history.totals(), "the totals go on"
+    """Return the totals to continue, and a description of their origin for a damaged history file."""
+    totals, origin = history.totals(), "the totals continue"
     if history.damage is None:
         return totals, origin
     if totals == Totals():
@@ -240,9 +280,9 @@ def _totals_to_continue(history: CountHistory, last_message: Callable[[], bytes 
             _LOG.warning("counts: the last traffic message cannot be read: %s", error)
             message = None
         if message is None:
-            origin = "the totals begin again at 0"
+            origin = "the totals restart at 0"
         else:
-            totals, origin = _totals_of(message), f"the totals go on from those of {message.to}"
+            totals, origin = _totals_of(message), f"the totals continue from those of {message.to}"
     return totals, origin
 
 
@@ -250,8 +290,8 @@ def _totals_of(message: TrafficMessage) -> Totals:
     totals = Totals(date.fromisoformat(message.day))
     for places in (message.lines, message.zones):
         for place, labels in places.items():
-            for label, one in labels.items():
-                for since, counts in ((one.today, totals.today), (one.total, totals.ever)):
-                    counts[place, label, "in"] = since.in_
-                    counts[place, label, "out"] = since.out
+            for label, traffic in labels.items():
+                for source, counts in ((traffic.today, totals.today), (traffic.total, totals.ever)):
+                    counts[place, label, "in"] = source.in_
+                    counts[place, label, "out"] = source.out
     return totals

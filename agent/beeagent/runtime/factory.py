@@ -1,4 +1,4 @@
-"""Builds the parts of the agent from the settings."""
+"""The factory, which builds the parts of the agent from the settings."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -75,16 +75,16 @@ _LOG: Final = logging.getLogger(__name__)
 
 _STREAM_OPEN_TIMEOUT_S: Final = 8.0
 _OPENING_MARGIN_S: Final = 12.0
-"""How much longer than a stream's own time-out opening may take: name resolution, and finding out why it failed."""
+"""Time in addition to a stream's time-out for opening: for name resolution, and the diagnosis of a failure."""
 
 
 def load_model(settings: Settings) -> ModelBundle:
     """Load the configured model, or the default model.
 
-    A bare model, for which there is no hash, is run in a child process first.
+    A bare model, which has no hash, is first run in a child process.
 
     Raises:
-        InputError: it cannot be used.
+        InputError: the model cannot be used.
         BeeagentError: the installation lacks the default model.
     """
     threads = thread_count(settings) // worker_count(settings)
@@ -92,7 +92,7 @@ def load_model(settings: Settings) -> ModelBundle:
 
 
 def thread_count(settings: Settings) -> int:
-    """Return the number of CPU threads for inference; `auto`, before it is measured, counts as all cores, at most 4."""
+    """Return the number of CPU threads for inference; `auto` before the measurement is all cores, at most 4."""
     threads, workers = settings.model.threads, settings.model.workers
     if threads == "auto":
         return max(all_cores_up_to_four(), workers if isinstance(workers, int) else 1)
@@ -102,12 +102,12 @@ def thread_count(settings: Settings) -> int:
 def worker_count(settings: Settings) -> int:
     """Return the number of frames to process in parallel.
 
-    Two frames on one thread each take less time than one after the other on two threads: an inference has parts that
-    only one thread can do, and its threads wait for each other whenever one has lost its core to another task. More
-    than two at once would cost memory and delay each result, for little.
+    Two frames in parallel on one thread each take less time than one after the other on two threads: parts of an
+    inference run on a single thread, and its threads wait for each other if one is preempted. More than two frames
+    would gain little, and cost memory and latency.
 
     Args:
-        settings: `workers` and `threads`; `auto`, before it is measured, counts as none.
+        settings: `workers` and `threads`; `auto` before the measurement counts as not set.
 
     Raises:
         InputError: there are more workers than threads.
@@ -117,7 +117,7 @@ def worker_count(settings: Settings) -> int:
     if settings.model.workers > thread_count(settings):
         raise InputError(
             f"workers is {settings.model.workers} and threads is {settings.model.threads}: "
-            "each worker needs a thread of its own"
+            "each worker needs at least one thread"
         )
     return settings.model.workers
 
@@ -146,6 +146,7 @@ def build_detectors(settings: Settings, bundle: ModelBundle) -> DetectorPool:
         uncertainty=build_uncertainty(settings, bundle),
         regions=_region_options(settings),
         candidates=settings.tracking.enabled or settings.page.enabled,
+        preview=settings.page.enabled,
     )
 
 
@@ -170,9 +171,9 @@ def build_uncertainty(settings: Settings, bundle: ModelBundle) -> UncertaintyRan
 
 
 def advisable_model(settings: Settings) -> str | None:
-    """Return the name of the configured model if `advise_model` can compare it: a bundled model, without regions.
+    """Return the name of the configured model if `advise_model` supports it: a bundled model without regions.
 
-    How many inferences regions take depends on the activity. Nothing is known of how well other models detect.
+    With regions, the number of inferences depends on the activity. The accuracy of other models is unknown.
 
     Raises:
         BeeagentError: the installation lacks the default model.
@@ -192,8 +193,8 @@ def advise_model(
     Args:
         settings: `threads`, `threshold`, `tiles` and `max_rate`.
         frames: BGR, uint8, shape (height, width, 3), at least one.
-        current: from `advisable_model`.
-        camera_rate: frames per second of the camera; None for files, which wait.
+        current: result of `advisable_model`.
+        camera_rate: frames per second of the camera; None for files.
 
     Raises:
         InputError: a bundled model cannot be used.
@@ -225,16 +226,13 @@ def _region_options(settings: Settings) -> RegionOptions | None:
 
 
 def _require_sequence(settings: Settings, name: str, *, instead: str) -> None:
-    """Raise InputError if a setting is for frames that follow each other, and the camera is a set of images."""
+    """Raise InputError for a setting that requires successive frames if the camera is a set of images."""
     address = None if settings.camera.address is None else parse_camera(settings.camera.address)
     if isinstance(address, ImageAddress | FolderAddress | PatternAddress) and not settings.camera.realtime:
-        raise InputError(
-            f"{name} is set and cannot be set on {address.description}, whose images need not follow each other: "
-            f"{instead}"
-        )
+        raise InputError(f"{name} cannot be used with {address.description}, whose images may be unrelated: {instead}")
 
 
-def build_counting(  # noqa: PLR0913 - the settings, and what it reports to
+def build_counting(  # noqa: PLR0913 - keywords
     settings: Settings,
     bundle: ModelBundle,
     *,
@@ -243,18 +241,18 @@ def build_counting(  # noqa: PLR0913 - the settings, and what it reports to
     on_places_problem: Callable[[str | None], None],
     on_history_problem: Callable[[str | None], None],
 ) -> Counting | None:
-    """Build the tracks and counts; None where the settings do not ask for them.
+    """Build tracking and counting; return None if they are disabled.
 
     Args:
         settings: section `tracking`, and `threshold`.
         bundle: the model.
-        in_memory: whether counts are kept in memory alone.
-        outbox: may have the last totals if the file of counts is damaged.
+        in_memory: True to keep counts only in memory.
+        outbox: source of the last traffic message if the history file is damaged.
         on_places_problem: see `Counting`.
         on_history_problem: see `Counting`.
 
     Raises:
-        InputError: the file of places is wrong, that of the counts cannot be used, or the camera is a set of images.
+        InputError: the file of places is invalid, the history file cannot be used, or the camera is a set of images.
     """
     tracking = settings.tracking
     if not tracking.enabled:
@@ -265,7 +263,7 @@ def build_counting(  # noqa: PLR0913 - the settings, and what it reports to
     history, places = None, _places_file(settings, in_memory=in_memory)
     if places is not None and not in_memory:
         file = settings.state_file("counts.sqlite3")
-        with suppress(OSError):  # opening the file says why
+        with suppress(OSError):  # opening the file reports it
             file.parent.mkdir(parents=True, exist_ok=True)
         history = CountHistory(file)
     topic = traffic_topic(settings.messages.topic_prefix, settings.agent.device, settings.camera.name)
@@ -279,6 +277,7 @@ def build_counting(  # noqa: PLR0913 - the settings, and what it reports to
             interval_s=tracking.traffic_interval,
             threshold=_threshold(settings, bundle),
             history=history,
+            find_unusual=tracking.unusual_traffic,
             last_message=last_message,
             on_places_problem=on_places_problem,
             on_history_problem=on_history_problem,
@@ -290,7 +289,7 @@ def build_counting(  # noqa: PLR0913 - the settings, and what it reports to
 
 
 def _places_file(settings: Settings, *, in_memory: bool) -> Path | None:
-    """Return the configured file of places, or else that of the page, which is made if the page is on."""
+    """Return the configured file of places, or that of the page, which is created if the page is enabled."""
     if settings.tracking.places is not None or in_memory or settings.agent.state_dir is None:
         return settings.tracking.places
     file = settings.state_file("places.toml")
@@ -304,14 +303,14 @@ def _places_file(settings: Settings, *, in_memory: bool) -> Path | None:
 
 
 def build_source(settings: Settings) -> SourceOpener:
-    """Return what opens the configured camera.
+    """Build the opener of the configured camera.
 
     Raises:
-        InputError: no camera is configured, or its address or its active times are invalid.
+        InputError: no camera is configured, or its address or active times are invalid.
     """
     if settings.camera.address is None:
         raise InputError(f"no camera is given: --camera takes {ALLOWED_CAMERAS}")
-    # A stream that stalls should report it itself, a little before capture only sees that no frame comes.
+    # A stalled stream should report its own error, shortly before the time-out of the capture.
     timeouts = StreamTimeouts(opening=_stream_open_timeout(settings), reading=0.8 * settings.camera.timeout)
     address = parse_camera(settings.camera.address)
     sleep = build_sleep(settings)
@@ -327,10 +326,11 @@ def build_source(settings: Settings) -> SourceOpener:
 
 
 def build_sleep(settings: Settings) -> Sleep | None:
-    """Return what decides when the camera sleeps; None where it never does.
+    """Build the decision when the camera sleeps; return None if it never does.
 
     Raises:
-        InputError: the active times are invalid, lack a latitude or longitude, or never come; the camera is a file.
+        InputError: the active times are invalid, lack a latitude or longitude, or are never active; the camera is a
+            file.
     """
     active = settings.camera.active
     if active is None or settings.camera.address is None:
@@ -338,27 +338,27 @@ def build_sleep(settings: Settings) -> Sleep | None:
     address = parse_camera(settings.camera.address)
     if not is_live(address, realtime=settings.camera.realtime):
         raise InputError(
-            f"active is {active!r} and cannot be set on {address.description}, whose frames wait: leave it out, or set "
-            "realtime"
+            f"active is {active!r} and cannot be used with {address.description}, which is not live: leave it out, or "
+            "set realtime"
         )
     parsed = parse_active(active, latitude=settings.camera.latitude, longitude=settings.camera.longitude)
     if isinstance(parsed, float):
         return DarkSleep(parsed)
     if parsed.at(datetime.now(timezone.utc)).until is None:
-        raise InputError(f"active is {active!r}, which is at no time of the year: give other times")
+        raise InputError(f"active is {active!r}, which never occurs: give other times")
     return TimedSleep(parsed)
 
 
 def build_capture_limits(settings: Settings) -> CaptureLimits:
-    """Return the limits beyond which a camera counts as lost."""
+    """Build the limits of the capture."""
     address = None if settings.camera.address is None else parse_camera(settings.camera.address)
-    # These may be attached or switched on later; a file that is missing is a mistake.
-    may_come = isinstance(address, NumberAddress | DeviceAddress | CsiAddress | StreamAddress)
+    # These may be attached or switched on later; a missing file is an error.
+    may_appear = isinstance(address, NumberAddress | DeviceAddress | CsiAddress | StreamAddress)
     return CaptureLimits(
         max_rate=settings.camera.max_rate,
         camera_timeout=settings.camera.timeout,
         open_timeout=_stream_open_timeout(settings) + _OPENING_MARGIN_S,
-        await_camera=settings.camera.await_camera and may_come,
+        await_camera=settings.camera.await_camera and may_appear,
     )
 
 
@@ -373,11 +373,11 @@ def build_publisher(
     """Build the publisher for the configured broker.
 
     Args:
-        settings: the broker, and how to authenticate there.
+        settings: the broker and its credentials.
         broker: overrides the broker of the settings.
         ipc: connection to the Greengrass nucleus; None if this process is not a component.
-        last_will: returns the payload of the last will; a nucleus takes none.
-        subscriptions: see `MqttPublisher`; with a broker only.
+        last_will: returns the payload of the last will; not used with a nucleus.
+        subscriptions: see `MqttPublisher`; not used with a nucleus.
 
     Raises:
         InputError: the settings of the broker cannot be used.
@@ -396,14 +396,14 @@ def build_publisher(
 
 
 def build_home_assistant(settings: Settings, *, broker: BrokerAddress | None) -> HomeAssistant | None:
-    """Build what announces the camera to Home Assistant; None where the settings do not ask for it.
+    """Build the announcement of the camera to Home Assistant; return None if it is disabled.
 
     Args:
         settings: section `home_assistant`, the broker and the names in topics.
         broker: overrides the broker of the settings.
 
     Raises:
-        InputError: Home Assistant cannot be reached by way of this broker.
+        InputError: Home Assistant cannot use this broker.
     """
     if not settings.home_assistant.enabled:
         return None
@@ -421,7 +421,7 @@ def build_outbox(settings: Settings, path: Path | None) -> Outbox:
 
     Args:
         settings: the keys that begin with `outbox_`.
-        path: of its file; None for memory alone.
+        path: path of the file; None for an outbox in memory.
 
     Raises:
         InputError: the file cannot be used.
@@ -436,7 +436,7 @@ def build_outbox(settings: Settings, path: Path | None) -> Outbox:
 
 
 def build_collection(settings: Settings) -> Collection | None:
-    """Open the folder for frames with a second opinion; None where the settings keep none.
+    """Open the collection of frames with a second opinion; return None if it is disabled.
 
     Raises:
         InputError: the folder cannot be used, or there is no second opinion.
@@ -465,11 +465,11 @@ def build_collection(settings: Settings) -> Collection | None:
 
 
 def build_second_opinion(settings: Settings, collection: Collection | None) -> SecondOpinion | None:
-    """Build the second opinion of the configured cloud model; None where none is configured.
+    """Build the second opinion of the configured cloud model; return None if there is none.
 
     Args:
         settings: the model and its limits.
-        collection: keeps the frames with a second opinion; None to keep none.
+        collection: collection of the frames with a second opinion; None for none.
 
     Raises:
         InputError: boto3 is not installed, the model's ARN is invalid, or the file of the budget cannot be used.
@@ -495,7 +495,7 @@ def build_second_opinion(settings: Settings, collection: Collection | None) -> S
 
 
 def _stream_open_timeout(settings: Settings) -> float:
-    """Return the seconds a stream may take to open: one whose frames may come slowly may open as slowly."""
+    """Return the time-out in seconds for opening a stream, at least that for its frames."""
     return max(_STREAM_OPEN_TIMEOUT_S, settings.camera.timeout)
 
 

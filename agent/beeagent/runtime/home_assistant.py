@@ -1,4 +1,4 @@
-"""Announces the camera to Home Assistant."""
+"""The announcement of the camera to Home Assistant."""
 
 import logging
 import random
@@ -27,14 +27,14 @@ _MAX_BIRTH_PAUSE_S: Final = 5.0
 
 
 class HomeAssistant:
-    """Announces the camera to Home Assistant, on the topic of MQTT device discovery, retained.
+    """Announces the camera to Home Assistant by MQTT device discovery, retained.
 
-    Again, after a random pause, when Home Assistant has started, which its birth message reports. Entities that an
-    earlier announcement had, of this process or of one before, and this one has not, are removed.
+    The announcement is repeated, after a random pause, when Home Assistant has started, according to its birth message.
+    Entities of earlier announcements, also of previous processes, that are not in the current one are removed.
 
     Args:
         settings: the names in topics, and the interval of the state messages.
-        pause_s: returns the seconds from a birth message to the announcement; None for a random number up to 5.
+        pause_s: returns the seconds from a birth message to the announcement; None for a random pause of at most 5.
     """
 
     def __init__(self, settings: Settings, *, pause_s: Callable[[], float] | None = None) -> None:
@@ -53,19 +53,19 @@ class HomeAssistant:
 
     @property
     def subscriptions(self) -> dict[str, Callable[[Received], None]]:
-        """What to subscribe to, and what to call with each message; it returns at once."""
-        # The birth message has a topic of its own, which does not follow the prefix unless it is set to.
+        """Handlers of received messages by topic."""
+        # The topic of the birth message is configured separately and does not depend on the prefix.
         births = (_BIRTH_TOPIC, f"{self._settings.home_assistant.prefix}/status")
         return {**dict.fromkeys(births, self._handle_status), self._topic: self._handle_announcement}
 
     def announce(self, publisher: Publisher, labels: tuple[str, ...], state: StateMessage, *, now: float) -> bool:
-        """Publish the announcement if it has changed, or if Home Assistant has started; return whether it did.
+        """Publish the announcement if it has changed or Home Assistant has started; return True in this case.
 
         Args:
-            publisher: takes the message.
-            labels: of the objects.
-            state: has the places and their labels.
-            now: by `time.monotonic`.
+            publisher: publisher of the message.
+            labels: labels of the objects.
+            state: current state, with the places and their labels.
+            now: current time, by `time.monotonic`.
         """
         announcement = Announcement(
             topic_prefix=self._settings.messages.topic_prefix,
@@ -77,6 +77,7 @@ class HomeAssistant:
             agent_version=__version__,
             expire_after_s=self._expire_after_s,
             temperature=state.temperature_c is not None,
+            events=self._settings.tracking.unusual_traffic,
             page=self._settings.page.url_in_network,
         )
         with self._lock:
@@ -87,7 +88,7 @@ class HomeAssistant:
         if self._announced is None or self._announced[0] != announcement or earlier.keys() - self._removed.keys():
             components = announcement.components()
             if self._announced is not None:
-                earlier |= {key: str(one["platform"]) for key, one in self._announced[0].components().items()}
+                earlier |= {key: str(entity["platform"]) for key, entity in self._announced[0].components().items()}
             self._removed = {
                 key: platform for key, platform in (self._removed | earlier).items() if key not in components
             }

@@ -1,4 +1,4 @@
-"""The state of the agent over HTTP: `/metrics` for Prometheus, `/healthz` for health checks."""
+"""The HTTP endpoints `/metrics` for Prometheus and `/healthz` for health checks."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -19,19 +19,19 @@ _Metric = tuple[str, str, float | list[_Sample] | None]
 
 
 class HealthServer(HttpServer):
-    """Serves two read-only resources.
+    """A server of two read-only resources.
 
     `GET /metrics` returns Prometheus metrics. `GET /healthz` returns `{"state": …, "reasons": […]}` with status 200
     when online and 503 when degraded; while the camera sleeps, also `"asleep": {"since": …, "until": …}`. There is no
-    authentication and no encryption: anyone who can reach the port can read both, and do nothing else.
+    authentication and no encryption: everyone who can reach the port can read both.
 
     Args:
-        health: the state to serve.
-        host: the address to listen on.
-        port: the port; 0 for a free one.
+        health: state of the agent.
+        host: address to listen on.
+        port: port to listen on; 0 for a free one.
 
     Raises:
-        InputError: it cannot listen there.
+        InputError: the server cannot listen on this address.
     """
 
     def __init__(self, health: Health, *, host: str, port: int) -> None:
@@ -46,7 +46,7 @@ class HealthServer(HttpServer):
 
 
 def health_resources(health: Health) -> Mapping[str, Callable[[], Response]]:
-    """Return the functions that return the state of the agent, by path."""
+    """Return the functions that respond with the state of the agent, by path."""
 
     def metrics() -> Response:
         return Response(HTTPStatus.OK, metrics_text(health.snapshot()).encode(errors="replace"), _METRICS_TYPE)
@@ -65,10 +65,10 @@ def health_resources(health: Health) -> Mapping[str, Callable[[], Response]]:
 
 @contextmanager
 def serving_health(settings: Settings, health: Health) -> Iterator[None]:
-    """While entered, serve the state on the host and port of the settings, if there is a port.
+    """Serve the state within the context, on the host and port of the settings, if there is a port.
 
     Raises:
-        InputError: it cannot listen there.
+        InputError: the server cannot listen on this address.
     """
     if settings.http.port is None:
         yield
@@ -82,9 +82,9 @@ def serving_health(settings: Settings, health: Health) -> Iterator[None]:
 
 
 def metrics_text(now: Snapshot) -> str:
-    """Return all metrics in Prometheus' text exposition format, version 0.0.4; their names and labels are stable.
+    """Return all metrics in Prometheus' text exposition format, version 0.0.4. Their names and labels are stable.
 
-    The texts of problems are left out, since each would be a time series of its own.
+    The texts of problems are omitted, since each would be a separate time series.
 
     https://prometheus.io/docs/instrumenting/exposition_formats/
     """
@@ -103,24 +103,24 @@ def metrics_text(now: Snapshot) -> str:
         ("asleep", "1 while the camera sleeps, 0 while it is active.", now.asleep is not None),
         (
             "wake_timestamp_seconds",
-            "When the camera wakes, in Unix time; absent while it is active, and where that depends on the light.",
+            "Unix time at which the camera wakes; absent while it is active, and if it depends on the light.",
             None if now.asleep is None or now.asleep.until is None else _unix_time(now.asleep.until),
         ),
-        ("uptime_seconds", "Time since the agent started.", now.uptime_s),
+        ("uptime_seconds", "Time since the start of the agent.", now.uptime_s),
         ("frames_total", "Frames processed.", [(front, camera.frames_read)]),
         ("frames_skipped_total", "Frames that could not be read.", [(front, camera.frames_skipped)]),
         (
             "frames_replaced_total",
-            "Frames dropped because a newer one came before they were processed.",
+            "Frames dropped because a newer one arrived before their processing.",
             [(front, camera.frames_replaced)],
         ),
         (
             "frames_rate_limited_total",
-            "Frames dropped because they came sooner than max_rate allows.",
+            "Frames dropped because of max_rate.",
             [(front, camera.frames_rate_limited)],
         ),
-        ("camera_reconnects_total", "How many times the camera was opened again.", [(front, camera.reconnects)]),
-        ("frames_per_second", "Frames processed per second, lately.", [(front, camera.frames_per_s)]),
+        ("camera_reconnects_total", "Number of times that the camera was reopened.", [(front, camera.reconnects)]),
+        ("frames_per_second", "Frames processed per second, recently.", [(front, camera.frames_per_s)]),
         (
             "frame_age_seconds",
             "Time since the newest frame was captured; absent before the first.",
@@ -136,7 +136,7 @@ def metrics_text(now: Snapshot) -> str:
         ("results_waiting", "Results not yet acknowledged.", outbox.waiting),
         (
             "last_delivery_timestamp_seconds",
-            "When the broker last acknowledged a result, in Unix time; absent until it has since the start.",
+            "Unix time of the broker's last acknowledgement; absent before the first since the start.",
             delivered_at,
         ),
     ]
@@ -145,21 +145,21 @@ def metrics_text(now: Snapshot) -> str:
             ({**front, "place": place, "label": label, "direction": direction}, count)
             for (place, label, direction), count in sorted(now.passages.items())
         ]
-        metrics.append(("passages_total", "How many came in and went out at each place, over all restarts.", passages))
+        metrics.append(("passages_total", "Bees that came in and went out at each place, over all restarts.", passages))
     if opinion is not None:
         metrics += [
-            ("unsure_frames_total", "Frames on which a second opinion was wanted.", opinion.asked),
+            ("unsure_frames_total", "Frames for which a second opinion was requested.", opinion.asked),
             ("unsure_frames_cloud_total", "Unsure frames decided by the cloud model.", opinion.cloud),
             (
                 "unsure_frames_degraded_total",
                 "Unsure frames without a second opinion, by reason.",
                 _by_reason(opinion.degraded),
             ),
-            ("cloud_calls_total", "Calls to the cloud model.", opinion.calls),
-            ("cloud_calls_saved_total", "Calls saved because another frame showed the same.", opinion.saved),
+            ("cloud_calls_total", "Calls of the cloud model.", opinion.calls),
+            ("cloud_calls_saved_total", "Calls saved because a recent frame showed the same scene.", opinion.saved),
             (
                 "cloud_model_seen_running_seconds_total",
-                "Time the cloud model was seen running, a lower bound.",
+                "Observed running time of the cloud model, a lower bound.",
                 opinion.seen_running_s,
             ),
             (
@@ -171,7 +171,7 @@ def metrics_text(now: Snapshot) -> str:
         if (collected := opinion.collected) is not None:
             metrics += [
                 ("collected_pictures", "Frames saved as training data.", collected.pictures),
-                ("collected_bytes", "Their size on disk.", collected.megabytes * 1e6),
+                ("collected_bytes", "Size on disk of the saved frames.", collected.megabytes * 1e6),
             ]
     return "".join(_family(*metric) for metric in metrics)
 
@@ -185,7 +185,7 @@ def _by_reason(counts: Mapping[str, int]) -> list[_Sample]:
 
 
 def _family(name: str, description: str, value: float | list[_Sample] | None) -> str:
-    """Return a metric: of one value, absent for None, or of several samples. Its description must need no escaping."""
+    """Return a metric with one value, none, or several samples. The description must not need escaping."""
     samples = value if isinstance(value, list) else [] if value is None else [({}, value)]
     kind = "counter" if name.endswith("_total") else "gauge"
     lines = [f"# HELP beeagent_{name} {description}", f"# TYPE beeagent_{name} {kind}"]

@@ -1,4 +1,4 @@
-"""Connects the page to the parts of the running agent."""
+"""The connection of the page to the parts of the running agent."""
 
 from beeagent.runtime.counting import Counting
 from beeagent.runtime.http import health_resources
@@ -10,7 +10,7 @@ from beeagent.settings import Settings
 from beeagent.web import AgentState, LiveView, Page, PageAgent
 
 
-def build_page(  # noqa: PLR0913 - the parts that it shows
+def build_page(  # noqa: PLR0913 - keywords
     settings: Settings,
     *,
     live: LiveView,
@@ -20,19 +20,19 @@ def build_page(  # noqa: PLR0913 - the parts that it shows
     threshold: PageThreshold,
     reload: Reload,
 ) -> Page:
-    """Build the page; it listens, but serves nothing before it is started.
+    """Build the page, whose socket listens at once, but is served only after its start.
 
     Args:
         settings: section `page`, and the names of device and camera.
-        live: the newest frame.
-        health: the state of the agent.
-        pipeline: has the detectors.
-        counting: tracks and counts; None without tracking.
-        threshold: the threshold in use.
-        reload: sets the threshold.
+        live: live view of the frames.
+        health: state of the agent.
+        pipeline: pipeline with the detectors.
+        counting: tracking and counting; None without tracking.
+        threshold: threshold in use.
+        reload: reload, which sets the threshold.
 
     Raises:
-        InputError: it cannot listen there, or a file of its settings cannot be used.
+        InputError: the page cannot listen on its address, or a file in its settings cannot be used.
     """
 
     def state() -> AgentState:
@@ -48,7 +48,7 @@ def build_page(  # noqa: PLR0913 - the parts that it shows
 
     def set_threshold(value: float | None) -> None:
         reload.set_threshold(value)
-        live.forget()  # its candidates were those of another threshold
+        live.forget()  # its candidates are those of the previous threshold
 
     agent = PageAgent(
         device=settings.agent.device,
@@ -57,7 +57,8 @@ def build_page(  # noqa: PLR0913 - the parts that it shows
         state=state,
         threshold=lambda: threshold.as_json(pipeline.detectors.lowest),
         set_threshold=set_threshold,
-        input_scale=lambda frame: pipeline.detectors.input_scale(frame),  # noqa: PLW0108 - those of that moment
+        partial=lambda: pipeline.detectors.has_regions,
+        input_scale=lambda frame: pipeline.detectors.input_scale(frame),  # noqa: PLW0108 - the detectors may be swapped
         tracking=counting is not None,
         counts=dict if counting is None else counting.today,
         places=None if counting is None else counting.places_file,

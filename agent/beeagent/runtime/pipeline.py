@@ -1,4 +1,4 @@
-"""The stages from a frame to its detections: prepare, infer on several workers, decode in order."""
+"""The pipeline from frames to detections: prepare, infer on several workers, decode in order."""
 
 import threading
 import time
@@ -6,30 +6,30 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from beeagent.backoff import Backoff
 from beeagent.camera import Capture, Frame, FrameQueue, QueueClosedError
 from beeagent.detection import NO_MASKS, Detections, DetectorPool, Masks, PreparedFrame, RawOutputs
 from beeagent.errors import BeeagentError
-from beeagent.threads import lower_thread_priority
+from beeagent.threads import Backoff, lower_thread_priority
 
 T = TypeVar("T")
 
-_MAX_STUCK = 3  # threads that do not return from the model; above that, none is replaced
+_MAX_STUCK = 3  # maximum number of stuck threads that are replaced
 _CHECK_EVERY_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class FrameResult:
-    """What was detected in one frame.
+    """The detections in a frame.
 
     Attributes:
         frame: the frame.
         model: identity of the model that processed it.
-        detections: the detections that count.
-        inference_ms: time in the model alone, in milliseconds.
-        unsure: where the model is unsure, all its detections, also those below the threshold; else None.
-        candidates: for tracking, the detections followed by those of lower confidence; None for no others.
-        inferences: number of regions that the model has processed.
+        detections: the detections at or above the threshold.
+        inference_ms: duration of the inference in milliseconds.
+        unsure: all detections, including those below the threshold, if the model is unsure; else None.
+        candidates: for tracking, the detections followed by those of lower confidence; None without the latter.
+        preview: for the page, what another threshold would detect; None for `candidates`.
+        inferences: number of processed regions.
     """
 
     frame: Frame
@@ -38,6 +38,7 @@ class FrameResult:
     inference_ms: float
     unsure: Detections | None = None
     candidates: Detections | None = None
+    preview: Detections | None = None
     inferences: int = 1
 
 
@@ -58,9 +59,9 @@ class _Inferred:
 class _Worker:
     """The state of one inference thread; guarded by the pipeline's lock."""
 
-    def __init__(self, place: int, *, since: float = 0.0) -> None:
-        self.place = place
-        self.number: int | None = None  # of the frame in the model; None while the worker waits for one
+    def __init__(self, index: int, *, since: float = 0.0) -> None:
+        self.index = index
+        self.number: int | None = None  # number of the frame in the model; None while the worker waits
         self.model: DetectorPool | None = None
         self.since = since
         self.stuck = False
@@ -68,22 +69,22 @@ class _Worker:
 
 
 class Pipeline:
-    """Turns frames into results, in order.
+    """Converts frames to results, in order.
 
-    While the model runs, the next frame is prepared and the outputs of the last one are decoded, so that the model
-    never waits for either. Several frames are processed in parallel, one per detector. Of a live source only
-    the newest prepared frame is kept, so that a result is never older than one wait for the model and one inference;
-    of files, every frame is processed.
+    During an inference, the next frame is prepared and the last outputs are decoded, so that the model does not wait
+    for either. Several frames are processed in parallel, one per detector. For a live source, only the newest prepared
+    frame is kept, so that a result is at most as old as one wait for the model and one inference; for files, every
+    frame is processed.
 
-    Iterating yields the results, and ends when the frames have ended or `stopping` is set. An exception in a stage is
-    raised there.
+    Iterating yields the results, and ends when the frames have ended or `stopping` is set. It raises the exceptions of
+    all stages.
 
     An inference that takes longer than `inference_timeout` counts as stuck. Its thread cannot be ended: it is abandoned
-    with its frame and its interpreter, and after a wait that grows another thread takes its place. The other workers go
-    on. The thread that iterates checks for this, since it is the one that waits for results.
+    with its frame and its interpreter, and replaced by another thread, with exponential backoff. The other workers
+    continue. The iterating thread detects this while it waits for results.
     """
 
-    def __init__(  # noqa: PLR0913 - both ends of the stages, and their limits
+    def __init__(  # noqa: PLR0913 - keywords
         self,
         *,
         model: DetectorPool,
@@ -96,19 +97,19 @@ class Pipeline:
         masks: Callable[[], Masks] = lambda: NO_MASKS,
         on_idle: Callable[[], None] = lambda: None,
     ) -> None:
-        """Set up the stages; nothing runs before `start`.
+        """Prepare the stages, which `start` starts.
 
         Args:
-            model: used by this pipeline alone from here on.
-            frames: the input, iterated over on the thread that prepares the frames.
-            drop_oldest: whether a newer prepared frame replaces one that waits: for live sources.
-            on_problem: called with the problem when an inference is stuck, and with None once one has ended after
-                that; with a lock held: it must return soon and not call back.
-            stopping: ends the results when set.
+            model: detectors, for exclusive use by this pipeline.
+            frames: input, which is iterated over on the thread that prepares frames.
+            drop_oldest: True if a newer prepared frame replaces a waiting one: for live sources.
+            on_problem: called with the problem when an inference is stuck, and with None when a later one has ended.
+                Called with a lock held: it must return soon and not call the pipeline.
+            stopping: event that ends the iteration.
             inference_timeout: seconds after which an inference counts as stuck, above 0.
-            backoff: the waits before a stuck worker is replaced; None for one second to a minute.
-            masks: returns the masks in use, in which nothing counts; called for each frame, from any thread.
-            on_idle: called again and again while no frame is being processed, on the thread that iterates.
+            backoff: waits before a stuck worker is replaced; None for one second to a minute.
+            masks: returns the masks in use; called for each frame, from any thread.
+            on_idle: called repeatedly on the iterating thread while no frame is processed.
         """
         if inference_timeout <= 0:
             raise ValueError(f"inference_timeout must be above 0, not {inference_timeout}")
@@ -123,71 +124,71 @@ class Pipeline:
         self._prepared: FrameQueue[_Prepared] = FrameQueue(drop_oldest=drop_oldest)
         self._inferred: ReorderBuffer[_Inferred] = ReorderBuffer(model.size)
         self._failure: Exception | None = None
-        self._consumed_since: float | None = None  # when the result that the consumer is handling was yielded
-        self._taking = threading.Lock()  # a worker takes a frame and its number under it, or the two would not agree
+        self._consumed_since: float | None = None  # time at which the result was yielded that is now consumed
+        self._taking = threading.Lock()  # makes taking a frame and its number atomic
         self._taken = 0
-        self._lock = threading.Lock()  # of everything below
-        self._workers = [_Worker(place) for place in range(model.size)]
+        self._lock = threading.Lock()  # guards the following
+        self._workers = [_Worker(index) for index in range(model.size)]
         self._stuck: list[_Worker] = []
         self._lost = 0
-        self._replace_at: float | None = None  # when the stuck worker that was abandoned last is replaced
+        self._replace_at: float | None = None  # time at which to replace the last abandoned worker
         self._healthy = True
         self._preparing = threading.Thread(target=self._prepare, name="prepare", daemon=True)
 
     @property
     def lost(self) -> int:
-        """Number of frames that were abandoned because the model did not return from them."""
+        """Number of frames abandoned because of a stuck inference."""
         with self._lock:
             return self._lost
 
     @property
     def replaced(self) -> int:
-        """Number of prepared frames that a newer one replaced before the model took them."""
+        """Number of prepared frames replaced by a newer one before their inference."""
         return self._prepared.replaced
 
     @property
     def busy_s(self) -> float:
-        """Seconds spent so far on one and the same frame, in the model or by the consumer; the most of these."""
+        """Maximum time in seconds spent so far on a frame, in the model or by the consumer."""
         with self._lock:
-            began = [worker.since for worker in self._workers if worker.number is not None or worker.thread is None]
+            starts = [worker.since for worker in self._workers if worker.number is not None or worker.thread is None]
         if (consumed_since := self._consumed_since) is not None:
-            began.append(consumed_since)
-        return max(0.0, time.monotonic() - min(began)) if began else 0.0
+            starts.append(consumed_since)
+        return max(0.0, time.monotonic() - min(starts)) if starts else 0.0
 
     @property
     def model(self) -> str:
-        """Identity of the model that the next frame goes to."""
+        """Identity of the model for the next frame."""
         return self._model.identity
 
     @property
     def detectors(self) -> DetectorPool:
-        """The detectors that the next frame goes to."""
+        """The detectors for the next frame."""
         return self._model
 
     def start(self) -> None:
         """Start the stages."""
         self._preparing.start()
-        # A copy: a worker that finds nothing to do leaves the list while the next one is started.
+        # A copy, since a worker without frames may remove itself from the list while the next one is started.
         for worker in list(self._workers):
             self._start_worker(worker)
 
     def swap(self, model: DetectorPool) -> None:
-        """Use another model from the next frame on; no frame is skipped for it.
+        """Use another model from the next frame on, without skipping a frame.
 
         Args:
-            model: with as many detectors as the one before; used by this pipeline alone from here on.
+            model: the same number of detectors as before, for exclusive use by this pipeline.
         """
         if model.size != self._model.size:
             raise ValueError(f"the new model has {model.size} detectors and the old one {self._model.size}")
         self._model = model
 
     def stop(self) -> None:
-        """Let the stages end after their current frame. Safe to call twice, from any thread."""
+        """Stop the stages after their current frame. Idempotent and thread-safe."""
         for queue in (self._frames, self._prepared, self._inferred):
             queue.close()
 
     def join(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for the stages to end, abandoned threads aside; return whether they did."""
+        """Wait up to `timeout` seconds for the threads, except abandoned ones; return False if one is still alive."""
         deadline = time.monotonic() + timeout
         with self._lock:
             threads = [worker.thread for worker in self._workers if worker.thread is not None]
@@ -199,7 +200,7 @@ class Pipeline:
         """Yield the results as they come.
 
         Raises:
-            InputError: the model returned a class that the labels do not name.
+            InputError: the model returned a class without a label.
         """
         check_at = 0.0
         while not self._stopping.is_set():
@@ -226,6 +227,7 @@ class Pipeline:
                     item.inference_ms,
                     decoded.unsure,
                     decoded.candidates,
+                    decoded.preview,
                     inferences=len(layout.regions),
                 )
             finally:
@@ -242,14 +244,14 @@ class Pipeline:
                 self._prepared.put(_Prepared(frame, model, prepared))
         except QueueClosedError:
             pass  # stopped
-        except Exception as error:  # noqa: BLE001 - raised by the iteration, on another thread
+        except Exception as error:  # noqa: BLE001 - raised by the iteration on another thread
             self._fail(error)
         finally:
             self._prepared.close()
 
     def _start_worker(self, worker: _Worker) -> None:
         worker.thread = threading.Thread(
-            target=self._work, args=(worker,), name=f"infer-{worker.place + 1}", daemon=True
+            target=self._work, args=(worker,), name=f"infer-{worker.index + 1}", daemon=True
         )
         worker.thread.start()
 
@@ -258,7 +260,7 @@ class Pipeline:
             while self._infer(worker):
                 pass
         except (QueueClosedError, ReorderClosedError):
-            pass  # at the end of the frames, or stopped
+            pass  # end of the frames, or stopped
         except Exception as error:  # noqa: BLE001 - raised by the iteration, on another thread
             if not worker.stuck:
                 self._fail(error)
@@ -270,7 +272,7 @@ class Pipeline:
                 self._inferred.close()
 
     def _infer(self, worker: _Worker) -> bool:
-        """Process one frame; return False if that took so long that the worker was abandoned."""
+        """Process one frame; return False if the worker was abandoned because it took too long."""
         with self._taking:
             item = self._prepared.get()
             number = self._taken
@@ -278,9 +280,9 @@ class Pipeline:
         with self._lock:
             worker.number, worker.model, worker.since = number, item.model, time.monotonic()
         prepared = item.model.choose_regions(item.input)
-        began = time.perf_counter_ns()
-        raw = item.model.infer(worker.place, prepared)
-        inference_ms = (time.perf_counter_ns() - began) / 1e6
+        started = time.perf_counter_ns()
+        raw = item.model.infer(worker.index, prepared)
+        inference_ms = (time.perf_counter_ns() - started) / 1e6
         with self._lock:
             if worker.stuck:
                 return False
@@ -294,7 +296,7 @@ class Pipeline:
         return True
 
     def _replace_stuck(self) -> float:
-        """Abandon a worker that is stuck, or replace one that was; return the seconds until the next check."""
+        """Abandon a stuck worker, or replace an abandoned one; return the seconds until the next check."""
         with self._lock:
             now = time.monotonic()
             if self._replace_at is None:
@@ -317,14 +319,14 @@ class Pipeline:
         worker.stuck = True
         self._lost += 1
         self._stuck.append(worker)
-        self._workers[self._workers.index(worker)] = _Worker(worker.place, since=worker.since)
+        self._workers[self._workers.index(worker)] = _Worker(worker.index, since=worker.since)
         if worker.model is not None:
-            worker.model.abandon(worker.place)
+            worker.model.abandon(worker.index)
         if worker.number is not None:
             self._inferred.skip(worker.number)
         if self._healthy:
             self._healthy = False
-            self._on_problem(f"an inference has taken more than {self._inference_timeout:g} s; another thread goes on")
+            self._on_problem(f"an inference has taken more than {self._inference_timeout:g} s; its thread is replaced")
 
     def _fail(self, error: Exception) -> None:
         self._failure = error
@@ -332,18 +334,17 @@ class Pipeline:
 
 
 class ReorderClosedError(BeeagentError):
-    """The reorder buffer is closed: nothing more can be put, and the next item will not come."""
+    """The reorder buffer is closed: no item can be put, or the next item will not arrive."""
 
 
 class ReorderBuffer(Generic[T]):
-    """Returns numbered items that several threads put in any order, to one thread in the order of their numbers.
+    """Returns numbered items, put by several threads in any order, to one thread in the order of their numbers.
 
-    An item that is too far ahead waits, with the thread that puts it, until the ones before it have been taken. So at
-    most `maxsize` items are kept. Every number, from 0 on, must be put or skipped once; closing ends the wait for those
-    that are not.
+    `put` blocks for an item that is too far ahead until earlier ones have been taken, so that at most `maxsize` items
+    are kept. Every number from 0 on must be put or skipped once; closing ends the wait for missing ones.
 
     Args:
-        maxsize: number of items to keep, 1 or more.
+        maxsize: maximum number of items, 1 or more.
     """
 
     def __init__(self, maxsize: int) -> None:
@@ -357,10 +358,10 @@ class ReorderBuffer(Generic[T]):
         self._changed = threading.Condition()
 
     def put(self, number: int, item: T) -> None:
-        """Put the item of a number; wait until there is room for it.
+        """Put the item of a number; wait until there is space for it.
 
         Raises:
-            ReorderClosedError: the buffer was closed before the item could be put; it was not.
+            ReorderClosedError: the buffer was closed before the item could be put.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or number < self._next + self._maxsize)
@@ -370,27 +371,27 @@ class ReorderBuffer(Generic[T]):
             self._changed.notify_all()
 
     def skip(self, number: int) -> None:
-        """Go on without the item of a number, which will not come."""
+        """Skip a number, whose item will not arrive."""
         with self._changed:
             self._skipped.add(number)
             self._pass_skipped()
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Let nothing more be put. Safe to call twice, from any thread."""
+        """Close the buffer and wake waiting threads. Idempotent and thread-safe."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def get(self, timeout: float | None = None) -> T:
-        """Take the next item, waiting until it is there.
+        """Take the next item, waiting until it has been put.
 
         Args:
             timeout: maximum wait in seconds; None to wait until there is an item or the buffer is closed.
 
         Raises:
-            TimeoutError: it did not come in time.
-            ReorderClosedError: the buffer is closed and the item of the next number is not in it.
+            TimeoutError: the item was not put in time.
+            ReorderClosedError: the buffer is closed and does not contain the next item.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: self._closed or self._next in self._items, timeout):

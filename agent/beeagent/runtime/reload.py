@@ -15,28 +15,28 @@ from beeagent.settings import Settings
 _LOG = logging.getLogger(__name__)
 
 RELOADED = ("model", "labels", "threshold", "tiles", "regions", "max_inference_rate")
-"""The settings that take effect while the agent runs; all others take effect when it is restarted."""
+"""Settings that take effect while the agent runs; all others require a restart."""
 
 
 class Reload:
-    """Reads the file of places again, and loads the model of changed settings beside the current one.
+    """Reads the file of places again, and loads the model of the changed settings.
 
-    The new model's hash is checked and it is run once, while the old one goes on processing frames. If it works, the
-    two are swapped; if not, the old one stays, and the problem is reported until a later reload succeeds. So it is with
-    the places.
+    The new model is verified and run once while the old one continues to process frames. If it works, the two are
+    swapped; if not, the old one stays in use, and the problem is reported until a later reload succeeds. Places are
+    handled in the same way.
 
     Args:
-        settings: the settings of the current model.
+        settings: settings of the current model.
         bundle: the current model.
         load: reads the settings again.
-        pipeline: uses the model.
-        counting: uses the places; None without tracking.
-        on_problem: called with the reason why a reload of the model failed, and with None after one that succeeded.
-        threshold: one that was set on the page, if any.
+        pipeline: pipeline that uses the model.
+        counting: counting that uses the places; None without tracking.
+        on_problem: called with the reason why a reload of the model failed, and with None after a success.
+        threshold: threshold set on the page, if any.
         on_request: called at the beginning of each reload.
     """
 
-    def __init__(  # noqa: PLR0913 - what it reads, and what uses it
+    def __init__(  # noqa: PLR0913 - keywords
         self,
         settings: Settings,
         *,
@@ -65,29 +65,29 @@ class Reload:
         return self._settings
 
     def request(self) -> None:
-        """Request a reload, which begins within half a second. Safe from any thread and from a signal handler."""
+        """Request a reload, which begins within half a second. Thread-safe, and safe in a signal handler."""
         self._requested.set()
 
     def start_if_requested(self) -> None:
-        """Start a requested reload in a thread of its own, unless one is under way. Called on one thread only."""
+        """Start a requested reload in a new thread, unless one is in progress. To be called on one thread only."""
         if self._requested.is_set() and (self._thread is None or not self._thread.is_alive()):
             self._requested.clear()
             self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
             self._thread.start()
 
     def join(self, timeout: float) -> None:
-        """Wait up to `timeout` seconds for a reload that is under way."""
+        """Wait up to `timeout` seconds for a reload in progress."""
         if self._thread is not None:
             self._thread.join(timeout)
 
     def set_threshold(self, threshold: float | None) -> None:
-        """Use another threshold from the next frame on, and after restarts. From any thread.
+        """Change the threshold from the next frame on, also for later starts. Thread-safe.
 
         Args:
-            threshold: 0 to 1; None for that of the settings or the model.
+            threshold: threshold, 0 to 1; None for that of the settings or the model.
 
         Raises:
-            BeeagentError: it cannot be kept; nothing has changed.
+            BeeagentError: the threshold cannot be stored, and is not changed.
         """
         self._threshold.set(threshold, self._use_threshold)
 
@@ -103,15 +103,15 @@ class Reload:
             self._counting.reload()
         try:
             new = self._load()
-            if new.model.measured:  # at the start
+            if new.model.measured:  # keep the numbers measured at the start
                 new = new.replace(threads=self._settings.model.threads, workers=self._settings.model.workers)
             if late := sorted(new.differing(self._settings).difference(RELOADED)):
                 _LOG.warning("changes of %s take effect when the agent is restarted", ", ".join(late))
-            wanted = self._settings.replace(**{name: new.value(name) for name in RELOADED})
-            bundle = load_model(wanted)
-            model = build_detectors(self._threshold.settings_with(wanted, bundle), bundle)
+            settings = self._settings.replace(**{name: new.value(name) for name in RELOADED})
+            bundle = load_model(settings)
+            model = build_detectors(self._threshold.settings_with(settings, bundle), bundle)
             self._pipeline.swap(model)
-            self._settings = wanted
+            self._settings = settings
             self._bundle = bundle
             self._use_threshold(self._threshold.value)
         except BeeagentError as error:

@@ -1,11 +1,11 @@
-"""From the result of each frame to its message in the outbox, by way of a second opinion where the model is unsure."""
+"""Messages of frames and intervals, which are put into the outbox, after a second opinion if the model is unsure."""
 
 import logging
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
 from typing import Final
@@ -22,8 +22,11 @@ from beeagent.messages import (
     MessageTooLargeError,
     PublishRule,
     UnreadableError,
+    UsualCounts,
     detections_message,
     detections_topic,
+    event_message,
+    events_topic,
     traffic_message,
     traffic_topic,
 )
@@ -32,7 +35,7 @@ from beeagent.output import LineOutput
 from beeagent.runtime.counting import Counting
 from beeagent.runtime.pipeline import FrameResult
 from beeagent.settings import Settings
-from beeagent.tracking import TrafficReport
+from beeagent.tracking import TrafficReport, UnusualTraffic
 from beeagent.web import LiveView
 
 _LOG: Final = logging.getLogger(__name__)
@@ -40,15 +43,15 @@ _LOG: Final = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Decision:
-    """What is published of a frame: the detections, and who decided on them.
+    """The final detections of a frame, and their origin.
 
     Attributes:
-        result: of the model on the device.
-        detections: those that count.
-        decided_by: the model on the device or the cloud model.
-        fallback: with `edge-degraded`, why there was no second opinion; else None.
-        event_id: the same for every decision on this frame.
-        tracks: number of the track of each detection of the model on the device, 0 for none; None without tracking.
+        result: result of the model on the device.
+        detections: detections to publish.
+        decided_by: origin of the detections.
+        fallback: reason for the missing second opinion, with `edge-degraded`; else None.
+        event_id: UUID, the same for all decisions on this frame.
+        tracks: track number of each detection of the model on the device, 0 for none; None without tracking.
     """
 
     result: FrameResult
@@ -60,20 +63,21 @@ class _Decision:
 
 
 class Results:
-    """Puts exactly one message of each frame into the outbox, where the settings publish the frame at all.
+    """Puts exactly one message for each frame that is to be published into the outbox.
 
-    A frame without uncertain detections goes in at once. An uncertain one goes to the cloud model, where there is one,
-    and its message follows when the second opinion arrives or has failed: a slow answer delays its own frame alone.
-    Until then the outbox reserves the message without a second opinion; `start` publishes it if the process ended
+    The message of a frame without unsure detections is put at once. With a cloud model, an unsure frame is submitted to
+    it, and its message is put when the second opinion has arrived or failed: a slow response delays only its own frame.
+    Until then the outbox reserves the message without a second opinion, which `start` publishes if the process ended
     before.
 
-    Messages go in one at a time. Those of other frames keep their order, and late answers go in between.
+    Messages are put one at a time, in the order of the frames, except those of second opinions.
 
-    With tracking, each frame is followed and counted first, in order, and the traffic of an interval goes in when the
-    first frame after it comes, or when the camera falls asleep. Only detections of the model on the device have tracks.
+    With tracking, each frame is first tracked and counted in order. The traffic message of an interval is put at the
+    first frame after it, or when the camera falls asleep, and an event when the traffic is unusual. Only detections of
+    the model on the device have tracks.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts that it connects
+    def __init__(  # noqa: PLR0913 - keywords
         self,
         settings: Settings,
         *,
@@ -84,16 +88,16 @@ class Results:
         live: LiveView | None = None,
         output: LineOutput | None = None,
     ) -> None:
-        """Set up; nothing runs before `start`.
+        """Connect the parts.
 
         Args:
-            settings: the names in topics, and which frames are published.
-            outbox: takes the messages.
-            publisher: has the limit of a message's size; the weakest detections of a longer one are left out.
-            opinion: the second opinion; None to publish what the model on the device detects.
-            counting: tracks and counts; None without tracking.
-            live: shows each frame to those who look; None without a page.
-            output: where each message is written as well; None for nowhere.
+            settings: the names in topics, and the rule for publishing.
+            outbox: destination of the messages.
+            publisher: publisher, whose payload limit applies to messages.
+            opinion: second opinion; None for none.
+            counting: tracking and counting; None without tracking.
+            live: live view of the frames; None without a page.
+            output: additional destination of messages; None for none.
         """
         self._settings = settings
         self._outbox = outbox
@@ -106,22 +110,23 @@ class Results:
         self._stream = f"{settings.agent.device}/{settings.camera.name}"
         self._topic = detections_topic(settings.messages.topic_prefix, settings.agent.device, settings.camera.name)
         self._traffic_topic = traffic_topic(settings.messages.topic_prefix, settings.agent.device, settings.camera.name)
+        self._events_topic = events_topic(settings.messages.topic_prefix, settings.agent.device, settings.camera.name)
         self._lock = threading.Lock()  # one decision at a time, from the pipeline or from the second opinion
         self._failure: Exception | None = None
 
     @property
     def failure(self) -> Exception | None:
-        """The exception with which the message of a frame with a second opinion failed; None if none did."""
+        """The exception raised for a frame with a second opinion; None if there is none."""
         return self._failure
 
     def start(self) -> None:
-        """Start the second opinion, and publish the messages that an earlier process had reserved when it ended."""
+        """Start the second opinion, and publish the messages that a previous process had reserved."""
         if self._opinion is not None:
             self._opinion.start()
         published = 0
-        for key, held in self._outbox.recovered_rows.items():
+        for key, payload in self._outbox.recovered_rows.items():
             try:
-                message = _updated(DetectionsMessage.decode(held), seq=self._outbox.next_number(self._stream))
+                message = _updated(DetectionsMessage.decode(payload), seq=self._outbox.next_number(self._stream))
             except (UnreadableError, ValueError):
                 _LOG.error("outbox: the reserved message of a frame cannot be read, and is dropped")
                 message = None
@@ -134,7 +139,7 @@ class Results:
             _LOG.info("publishing %d results whose second opinion was pending when the agent ended", published)
 
     def add(self, result: FrameResult) -> None:
-        """Decide on a frame, now or once there is a second opinion; never waits for one.
+        """Process the result of a frame; does not wait for a second opinion.
 
         Raises:
             Exception: the message of this frame, or of an earlier one with a second opinion, failed.
@@ -146,11 +151,13 @@ class Results:
             tracks, report = self._counting.update(result)
             if report is not None:
                 self._publish_traffic(report)
+            for unusual in self._counting.take_unusual():
+                self._publish_event(unusual)
         if self._live is not None:
             self._live.add(
                 result.frame,
                 detections=result.detections,
-                candidates=result.candidates,
+                candidates=result.candidates if result.preview is None else result.preview,
                 tracks=tracks,
                 inference_ms=result.inference_ms,
             )
@@ -165,21 +172,21 @@ class Results:
         future.add_done_callback(partial(self._handle_opinion, degraded))
 
     def fall_asleep(self, period: SleepPeriod) -> None:
-        """End the tracks and the interval of the traffic, and publish it. Safe to call more than once."""
+        """End the tracks and the interval, and publish its traffic message. Idempotent."""
         if self._counting is not None and (report := self._counting.end()) is not None:
             self._publish_traffic(report, asleep=Asleep.between(period.since, period.until))
 
     def end(self, *, timeout: float, unless: threading.Event) -> None:
-        """Publish what is left: the traffic of the last interval, and the frames whose second opinion is pending.
+        """Publish the traffic of the last interval, and the frames whose second opinion is pending.
 
-        Waits for second opinions up to `timeout` seconds or until `unless` is set, and publishes without the others.
+        It waits for second opinions up to `timeout` seconds or until `unless` is set, and then publishes without them.
         """
         if self._counting is not None and (report := self._counting.end()) is not None:
             self._publish_traffic(report)
         if self._opinion is None:
             return
-        by = time.monotonic() + timeout
-        while not unless.is_set() and time.monotonic() < by:
+        deadline = time.monotonic() + timeout
+        while not unless.is_set() and time.monotonic() < deadline:
             if self._opinion.drain(timeout=0.1):
                 break
         self._opinion.stop()
@@ -197,7 +204,7 @@ class Results:
         try:
             self._publish(decision, releases=str(decision.event_id))
         except Exception as error:  # noqa: BLE001 - a future would swallow it
-            self._failure = error  # raised by the next `add`, on another thread
+            self._failure = error  # raised by the next `add` on another thread
 
     def _publish(self, decision: _Decision, *, releases: str | None = None) -> None:
         with self._lock:
@@ -224,6 +231,24 @@ class Results:
                 asleep=asleep,
             )
             self._put(message, stream=stream, topic=self._traffic_topic)
+
+    def _publish_event(self, unusual: UnusualTraffic) -> None:
+        stream = f"{self._stream}/events"
+        with self._lock:
+            message = event_message(
+                event_id=uuid4(),
+                device=self._settings.agent.device,
+                camera=self._settings.camera.name,
+                seq=self._outbox.next_number(stream),
+                event_type=f"unusually_{unusual.kind}_{unusual.direction}",
+                place=unusual.place,
+                label=unusual.label,
+                begin=unusual.begin,
+                end=unusual.end,
+                counts=unusual.counts,
+                usual=UsualCounts(**asdict(unusual.usual)),
+            )
+            self._put(message, stream=stream, topic=self._events_topic)
 
     def _put(self, message: Message, *, stream: str, topic: str, releases: str | None = None) -> None:
         payload = self._encode(message)
@@ -257,12 +282,12 @@ class Results:
         try:
             return message.encode(limit=self._publisher.payload_limit)
         except MessageTooLargeError:
-            # The publisher refuses it, which costs this message alone and is counted.
+            # The publisher refuses it, which drops only this message and is counted.
             return message.to_json()
 
 
 def _updated(message: DetectionsMessage, *, seq: int) -> DetectionsMessage:
-    """Set the number, and the time since the capture, as far as the wall clock is right across a restart."""
+    """Set the number and the total latency, by the wall clock."""
     captured_at = datetime.fromisoformat(message.captured_at.replace("Z", "+00:00"))
     age_ms = (datetime.now(timezone.utc) - captured_at).total_seconds() * 1000
     return message.updated(seq=seq, total_ms=max(message.latency_ms.total, round(age_ms, 1)))

@@ -1,4 +1,4 @@
-"""Runs the agent as the command line does, with log, signals and embedded broker."""
+"""Running the agent with log, signals and embedded broker, for the command line."""
 
 import logging
 import os
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-_EXIT_FAILURE, _EXIT_USAGE = 1, 2  # as the command line's
+_EXIT_FAILURE, _EXIT_USAGE = 1, 2  # as in the command line
 
 
 def run_agent(load: Callable[[], Settings]) -> None:
@@ -32,8 +32,8 @@ def run_agent(load: Callable[[], Settings]) -> None:
         load: reads the settings; called at the start, and at each SIGHUP.
 
     Raises:
-        InputError: something in the settings cannot be used.
-        ThreadFailedError: a thread ended with an unforeseen exception.
+        InputError: the settings cannot be used.
+        ThreadFailedError: a thread ended with an unexpected exception.
         BeeagentError: a stage failed.
     """
     settings = load()
@@ -53,17 +53,17 @@ def run_until(
     ipc: "IpcConnection | None" = None,
     during: Callable[[Agent], AbstractContextManager[None]] = lambda _: nullcontext(),
 ) -> bool:
-    """Run the agent until its camera ends or `stop` is set; return whether all its threads have ended.
+    """Run the agent until its camera ends or `stop` is set; return False if one of its threads has not ended.
 
     Args:
-        stop: ends the agent when set.
-        settings: the settings of the agent.
-        load: reads the settings again, for another model.
+        stop: event that stops the agent.
+        settings: settings of the agent.
+        load: reads the settings again, for a reload.
         ipc: connection to the Greengrass nucleus; None if this process is not a component.
-        during: returns a context that is entered while the agent runs.
+        during: returns a context manager that is entered while the agent runs.
 
     Raises:
-        InputError: something in the settings cannot be used.
+        InputError: the settings cannot be used.
         BeeagentError: a stage failed.
     """
     bundle = load_model(settings)
@@ -103,7 +103,7 @@ def run_until(
 
 
 def exit_at_once(code: int) -> NoReturn:
-    """End the process without finalizing Python, which would wait for a thread stuck in foreign code, or crash it."""
+    """End the process without finalizing Python, which could hang or crash with a thread stuck in native code."""
     _LOG.warning("some threads did not stop in time; exiting without them")
     logging.shutdown()
     os._exit(code)

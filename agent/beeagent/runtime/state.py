@@ -1,4 +1,4 @@
-"""Publishes the live values of the camera."""
+"""Publishing of the live values of the camera."""
 
 import logging
 import time
@@ -23,35 +23,35 @@ from beeagent.tracking import TrafficState
 _LOG: Final = logging.getLogger(__name__)
 
 _MIN_INTERVAL_S: Final = 2.0  # between two state messages
-_MAX_LABELS: Final = 8  # of a model, up to which each label has a value even before it was detected
-_STALE_S: Final = 30.0  # age of the newest frame from which it no longer shows what is there now
+_MAX_LABELS: Final = 8  # maximum number of labels of a model for which undetected labels have a value
+_STALE_S: Final = 30.0  # age from which the newest frame is not current
 _VOLATILE: Final[dict[str, Any]] = {
     "at": True,
     "frames_per_s": True,
     "temperature_c": True,
     "outbox": {"waiting", "last_delivery_at"},
 }
-"""Fields whose change alone is no reason for a message."""
+"""Fields whose change alone does not cause a message."""
 
 
 class StateReporter:
-    """Publishes the state message when a value has changed, at most every 2 seconds, and at least once an interval.
+    """Publishes the state message when a value has changed, at most every 2 seconds, and at least once per interval.
 
-    The first follows the first frame, the first problem of the camera, or its falling asleep. `check` is called on one
-    thread.
+    The first message follows the first frame, the first problem of the camera, or its first sleep. `check` is called on
+    one thread.
 
     Args:
-        settings: the names in topics, the interval, and when the camera counts as lost.
-        health: the state of the agent.
-        labels: of the model at the start.
-        counting: tracks and counts; None without tracking.
-        publisher: takes the messages.
-        home_assistant: announces the camera; None not to.
-        thermometer: file of the processor's temperature, in thousandths of a degree Celsius; it need not exist.
-        clock: the time in seconds, which does not jump.
+        settings: the names in topics, the interval, and the limits of the camera.
+        health: state of the agent.
+        labels: labels of the model at the start.
+        counting: tracking and counting; None without tracking.
+        publisher: publisher of the messages.
+        home_assistant: announcement of the camera; None for none.
+        thermometer: file of the processor's temperature in thousandths of a degree Celsius, which need not exist.
+        clock: returns monotonic seconds.
     """
 
-    def __init__(  # noqa: PLR0913 - what it reads, and where it publishes
+    def __init__(  # noqa: PLR0913 - keywords
         self,
         settings: Settings,
         *,
@@ -80,7 +80,7 @@ class StateReporter:
         self._too_large = False
 
     def check(self) -> None:
-        """Publish what is due. Never waits."""
+        """Publish the message if it is due. Does not block."""
         if not self._interval:
             return
         now = self._clock()
@@ -92,7 +92,7 @@ class StateReporter:
         if message is None:
             return
         values = message.model_dump(exclude=_VOLATILE)
-        if self._home_assistant is not None:  # first, so that a new value finds its entity
+        if self._home_assistant is not None:  # first, so that the entity of a new value exists
             due = self._home_assistant.announce(self._publisher, labels, message, now=now) or due
         if due or values != self._published:
             self._published, self._published_at = values, now
@@ -109,7 +109,7 @@ class StateReporter:
         self._publisher.retain(topic=self._topic, payload=payload)
 
     def _message(self) -> tuple[tuple[str, ...], StateMessage | None]:
-        """Return the labels of the objects, and the current state; None before there is one."""
+        """Return the labels of the objects, and the current state, or None before the first."""
         now = self._health.snapshot()
         problem = "camera" in now.problems
         asleep = now.asleep is not None
@@ -146,7 +146,7 @@ class StateReporter:
 def _temperature(thermometer: Path) -> float | None:
     try:
         return int(thermometer.read_text(encoding="ascii")) / 1000
-    except (OSError, ValueError):  # a machine without it
+    except (OSError, ValueError):  # no thermometer
         return None
 
 

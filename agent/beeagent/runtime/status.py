@@ -1,4 +1,4 @@
-"""The state of the agent: its problems and counts, the status message made of them, and the thread that reports it."""
+"""The state of the agent: its problems and counts, the status message, and the thread that reports it."""
 
 import logging
 import threading
@@ -35,18 +35,18 @@ _RATE_WINDOW: Final = 64  # results over which frames/s is averaged
 _STATUS_LIMIT: Final = 7000  # bytes; the maximum of a Greengrass nucleus lite
 _CHECK_EVERY_S: Final = 0.5
 _STATUS_INTERVAL_S: Final = 30.0
-_LOGGED_ELSEWHERE: Final = frozenset({"agent", "broker"})  # by the thread guard and by the publisher
+_LOGGED_ELSEWHERE: Final = frozenset({"agent", "broker"})  # by the thread guard and the publisher
 
 
 class Problems:
-    """The current problems of the agent's components. Safe from any thread; each change is logged."""
+    """The current problems of the agent's components. Thread-safe; each change is logged."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._problems: dict[str, str] = {}
 
     def set(self, component: str, problem: str | None) -> bool:
-        """Set the problem of a component, or clear it with None; return whether that is a change."""
+        """Set the problem of a component, or clear it with None; return False if it is unchanged."""
         with self._lock:
             if self._problems.get(component) == problem:
                 return False
@@ -77,20 +77,20 @@ class Problems:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The state of the agent at one moment.
+    """The state of the agent at a point in time.
 
     Attributes:
         device: name of the device.
         model: identity of the model.
         problems: the current problems, by component.
         uptime_s: seconds since the start.
-        camera: the state of the camera.
-        outbox: counts of the results.
-        last_delivery: when the broker last acknowledged a result; None if it has not since the start.
+        camera: status of the camera.
+        outbox: counts of results.
+        last_delivery: time of the broker's last acknowledgement; None without one since the start.
         second_opinion: counts of unsure frames; None without a second opinion.
-        choice: the numbers of workers and threads, if they were measured.
-        passages: how many came in and went out, over all restarts, by place, label and direction; None without places.
-        asleep: since when and until when the camera sleeps; None while it is active.
+        choice: numbers of workers and threads, if they were measured.
+        passages: number of passages over all restarts, by place, label and direction; None without places.
+        asleep: current period of sleep; None while the camera is active.
     """
 
     device: str
@@ -107,7 +107,7 @@ class Snapshot:
 
     @property
     def state(self) -> State:
-        """`online`, or `degraded` if there is a problem. To be asleep is none."""
+        """`online`, or `degraded` if there is a problem; sleep does not count as one."""
         return "degraded" if self.problems else "online"
 
     @property
@@ -117,22 +117,22 @@ class Snapshot:
 
 
 class Health:
-    """Reads the state of the agent, from any thread, and makes status messages of it.
+    """Collects the state of the agent, and builds status messages. Thread-safe.
 
     Args:
         settings: the names of device and camera, and the price of the cloud model.
-        problems: the current problems.
-        capture: has the counts of the camera.
-        pipeline: has the model, and counts of frames.
-        outbox: has the counts of the results.
-        opinion: the second opinion; None if there is none.
-        collection: the frames kept for training; None if none are kept.
-        choice: the numbers of workers and threads, if they were measured.
-        counting: tracks and counts; None without tracking.
-        sleep: decides when the camera sleeps; None where it never does.
+        problems: current problems.
+        capture: capture, for the counts of the camera.
+        pipeline: pipeline, for the model and counts of frames.
+        outbox: outbox, for the counts of results.
+        opinion: second opinion; None for none.
+        collection: collection of frames for training; None for none.
+        choice: numbers of workers and threads, if they were measured.
+        counting: tracking and counting; None without tracking.
+        sleep: sleep of the camera; None if it never sleeps.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts whose state it reads
+    def __init__(  # noqa: PLR0913 - keywords
         self,
         settings: Settings,
         *,
@@ -161,10 +161,10 @@ class Health:
         self._recent: deque[int] = deque(maxlen=_RATE_WINDOW)
         self._newest_ns: int | None = None
         self._newest: Detections | None = None
-        self._began = time.monotonic()
+        self._started = time.monotonic()
 
     def count_frame(self, *, captured_ns: int, detections: Detections | None = None) -> int:
-        """Count a processed frame, whose `Frame.captured_ns` is given; return the number of frames so far."""
+        """Count a processed frame by its `Frame.captured_ns`; return the number of frames so far."""
         with self._lock:
             self._processed += 1
             self._newest_ns = captured_ns
@@ -191,7 +191,7 @@ class Health:
         with self._lock:
             now = time.monotonic_ns()
             if period is not None:
-                self._recent.clear()  # the rate after waking is not averaged over the night
+                self._recent.clear()  # exclude the sleep from the average rate
             camera = CameraStatus(
                 name=self._settings.camera.name,
                 frames_read=self._processed,
@@ -206,7 +206,7 @@ class Health:
             device=self._settings.agent.device,
             model=self._pipeline.model,
             problems=self._problems.current(),
-            uptime_s=time.monotonic() - self._began,
+            uptime_s=time.monotonic() - self._started,
             camera=camera,
             outbox=self._outbox.counts(),
             last_delivery=self._outbox.last_delivery,
@@ -222,13 +222,13 @@ class Health:
         return _message(now, now.state, now.reasons)
 
     def offline_status(self, reason: str) -> bytes:
-        """Return the status message of an agent that has ended."""
+        """Return the status message of a stopped agent."""
         return _message(self.snapshot(), "offline", (reason,))
 
     def _rate(self, now: int) -> float:
         if len(self._recent) < 2:
             return 0.0
-        # Up to now, not up to the newest result: a camera that stands still must not look busy.
+        # Up to now, not up to the newest result, so that the rate decreases without frames.
         return (len(self._recent) - 1) / max((now - self._recent[0]) / 1e9, 1e-9)
 
     def _second_opinion(self) -> SecondOpinionStatus | None:
@@ -251,30 +251,29 @@ class Health:
 
 
 class StatusReporter:
-    """The thread that checks the other parts of the agent twice a second, and reports its status.
+    """A thread that checks the other parts of the agent twice a second, and reports the status.
 
-    It polls the problems of those that do not report them, publishes the status when its reasons change, when the
-    camera falls asleep or wakes, and every 30 seconds, notifies systemd, and starts a reload that was requested. After
+    It polls the problems of parts that do not report them, notifies systemd, and starts a requested reload. It
+    publishes the status when its reasons change, when the camera falls asleep or wakes, and every 30 seconds. After
     each check it calls `also`.
 
-    The agent is ready once it has processed a frame, or its camera sleeps or is known to be away: until then the
-    settings may still prove wrong. The watchdog is fed until one frame has taken half of its time: a model that hangs
-    once is replaced before that, and one that hangs again and again, or a result that cannot be handled, lets the
-    watchdog restart the agent.
+    The agent is ready when it has processed a frame, or its camera sleeps or is lost: until then the settings may be
+    invalid. The watchdog is notified unless a frame has taken more than half of its time. A model that hangs once is
+    replaced before that; if it hangs repeatedly, or a result cannot be handled, the watchdog restarts the agent.
 
     Args:
-        health: the state of the agent.
-        problems: takes the problems that the checks return.
-        checks: by component, what returns its current problem, or None.
-        busy_s: returns the seconds spent so far on one and the same frame.
+        health: state of the agent.
+        problems: problems, updated by the checks.
+        checks: functions that return the current problem of a component or None, by component.
+        busy_s: returns the maximum time in seconds spent so far on a frame.
         report: publishes a status message.
-        notifier: notifies systemd.
-        stopping: ends the thread when set.
-        reload: reloads the model and the places on request; None where nothing can be reloaded.
+        notifier: notifier for systemd.
+        stopping: event that ends the thread.
+        reload: reload of the model and the places; None for none.
         also: called after each check; must return soon.
     """
 
-    def __init__(  # noqa: PLR0913 - what it reads, and where it reports
+    def __init__(  # noqa: PLR0913 - keywords
         self,
         *,
         health: Health,
@@ -305,7 +304,7 @@ class StatusReporter:
         self._thread.start()
 
     def join(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for the thread to end after `stopping` was set; return whether it has."""
+        """Wait up to `timeout` seconds for the thread after `stopping` was set; return False if it has not ended."""
         if self._thread.ident is not None:
             self._thread.join(timeout)
         return not self._thread.is_alive()
@@ -338,7 +337,7 @@ class StatusReporter:
 
 
 def _activity(now: Snapshot) -> tuple[str, ...]:
-    """Return what the camera does, where that is worth a line."""
+    """Return the activity of the camera for the status line."""
     if now.asleep is not None:
         return (f"asleep until {now.asleep.until}" if now.asleep.until else "asleep until it is bright",)
     return () if now.reasons else (f"{now.camera.frames_per_s:.1f} frames/s",)

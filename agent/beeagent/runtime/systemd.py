@@ -1,6 +1,6 @@
-"""Notification of systemd by a service of `Type=notify`: ready, status, alive (watchdog), stopping.
+"""Notification of systemd for a service of `Type=notify`: ready, status, alive (watchdog), stopping.
 
-The protocol is a datagram of `KEY=value` lines to the socket that `NOTIFY_SOCKET` names:
+The protocol is a datagram of `KEY=value` lines to the socket in `NOTIFY_SOCKET`:
 https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
 """
 
@@ -14,13 +14,12 @@ _MAX_STATUS: Final = 200  # characters; `systemctl status` shows them in one lin
 
 
 class ServiceNotifier:
-    """Notifies systemd of the state of the service; does nothing where systemd does not listen.
+    """Notifies systemd of the state of the service; does nothing without systemd.
 
-    A message that cannot be sent is dropped: sending never blocks and raises nothing, since a working agent must not
-    end for lack of a listener. The watchdog's next message, or its absence, says enough.
+    Sending never blocks or raises: a message that cannot be sent is dropped, since this must not end a working agent.
 
     Args:
-        address: the socket: a path, or `@` and the name of an abstract socket; None to send nothing.
+        address: path of the socket, or `@` and the name of an abstract socket; None to send nothing.
         watchdog_s: seconds after which the watchdog restarts the service unless `alive` is called; None without one.
 
     Raises:
@@ -37,10 +36,10 @@ class ServiceNotifier:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "ServiceNotifier":
-        """Create one from `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`, which systemd sets.
+        """Create a notifier from `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`, which systemd sets.
 
         Args:
-            environment: where to read these; None for the process's own. Invalid values are ignored.
+            environment: environment variables; None for those of the process. Invalid values are ignored.
         """
         environment = os.environ if environment is None else environment
         address = environment.get("NOTIFY_SOCKET", "")
@@ -59,7 +58,7 @@ class ServiceNotifier:
         return self._watchdog_s
 
     def ready(self) -> None:
-        """Notify that the start is over; sent once."""
+        """Notify that the service is ready; sent once."""
         self._send_once("READY=1")
 
     def stopping(self) -> None:
@@ -67,14 +66,14 @@ class ServiceNotifier:
         self._send_once("STOPPING=1")
 
     def status(self, text: str) -> None:
-        """Set the line that `systemctl status` shows; sent when it changes."""
-        # A line break in it would begin another assignment.
+        """Set the status line of `systemctl status`; sent when it changes."""
+        # A line break would begin another assignment.
         line = "".join(character if character.isprintable() else " " for character in text)[:_MAX_STATUS]
         if line != self._status and self._send(f"STATUS={line}"):
             self._status = line
 
     def alive(self) -> None:
-        """Reset the watchdog. To be called at least twice in `watchdog_s`."""
+        """Reset the watchdog; to be called at least twice in `watchdog_s`."""
         if self._watchdog_s is not None:
             self._send("WATCHDOG=1")
 

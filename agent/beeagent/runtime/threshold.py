@@ -1,4 +1,4 @@
-"""The threshold in use: the model's, that of the settings, or one of the page, which is kept over restarts."""
+"""The threshold in use: that of the model, of the settings, or of the page, which is stored for later starts."""
 
 import logging
 import threading
@@ -23,9 +23,9 @@ class _Kept(BaseModel):
     """The content of the file `…threshold.json`.
 
     Attributes:
-        threshold: as set on the page.
-        model: name of the model for which it was set.
-        configured: threshold of the settings at that time. Whatever was changed last holds.
+        threshold: threshold set on the page.
+        model: name of the model at that time.
+        configured: threshold of the settings at that time. A later change of the settings takes precedence.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,10 +38,10 @@ class _Kept(BaseModel):
 class PageThreshold:
     """The threshold of the agent, which the page may change while it runs.
 
-    Safe from any thread, but for `settings_with`, which the agent calls when it loads a model.
+    Thread-safe, except `settings_with`, which the agent calls when it loads a model.
 
     Args:
-        path: of the file that keeps it; None to keep it in memory.
+        path: path of the file in which it is stored; None to keep it in memory.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -53,7 +53,7 @@ class PageThreshold:
         self._configured: float | None = None
 
     def settings_with(self, settings: Settings, bundle: ModelBundle) -> Settings:
-        """Return the settings with the threshold of the page, if one is kept for this model and these settings."""
+        """Return the settings with the threshold of the page, if it was set for this model and these settings."""
         with self._lock:
             self._model, self._of_model = bundle.identity.partition("@")[0], bundle.threshold
             self._configured = settings.model.threshold
@@ -61,7 +61,7 @@ class PageThreshold:
                 return settings
             if (self._kept.model, self._kept.configured) != (self._model, self._configured):
                 _LOG.warning(
-                    "threshold %g, set on the page, was for another model or setting: it is not used",
+                    "threshold %g, set on the page, is ignored: it was set for another model or other settings",
                     self._kept.threshold,
                 )
                 self._kept = None
@@ -71,7 +71,7 @@ class PageThreshold:
 
     @property
     def default(self) -> float:
-        """The threshold without the page: that of the settings, or else the model's."""
+        """The threshold without the page: that of the settings, or else of the model."""
         return self._of_model if self._configured is None else self._configured
 
     @property
@@ -82,20 +82,20 @@ class PageThreshold:
 
     @property
     def source(self) -> Source:
-        """Where the threshold in use comes from."""
+        """The source of the threshold in use."""
         if self._kept is not None:
             return "page"
         return "model" if self._configured is None else "settings"
 
     def set(self, value: float | None, apply: Callable[[float], None]) -> None:
-        """Set the threshold of the page, or with None go back to the one without.
+        """Set the threshold of the page, or reset it to the default with None.
 
         Args:
-            value: 0 to 1.
+            value: threshold, 0 to 1, or None.
             apply: called with the threshold to use from now on.
 
         Raises:
-            BeeagentError: it cannot be kept; nothing has changed.
+            BeeagentError: the threshold cannot be stored, and is not changed.
         """
         with self._lock:
             kept = None
@@ -104,13 +104,13 @@ class PageThreshold:
             _write(self._path, kept)
             self._kept = kept
             apply(self.value)
-        _LOG.info("threshold: %g, %s", self.value, "as set on the page" if kept else "as before the page's")
+        _LOG.info("threshold: %g, %s", self.value, "as set on the page" if kept else "reset to the default")
 
     def as_json(self, lowest: float) -> dict[str, Any]:
-        """Return it as the page's API has it.
+        """Return the threshold in the format of the page's API.
 
         Args:
-            lowest: confidence from which there are candidates.
+            lowest: minimum confidence of a candidate.
         """
         return {
             "value": round(self.value, 4),
@@ -128,7 +128,9 @@ def _read(path: Path | None) -> _Kept | None:
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
-        _LOG.warning("threshold: %s cannot be read (%s): the one of the settings is used", path, type(error).__name__)
+        _LOG.warning(
+            "threshold: %s cannot be read (%s): using the threshold of the settings", path, type(error).__name__
+        )
         return None
 
 

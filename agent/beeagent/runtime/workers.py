@@ -1,4 +1,4 @@
-"""`--threads auto` and `--workers auto`: measured at the first start and kept."""
+"""The measurement for `--threads auto` and `--workers auto`, at the first start."""
 
 import logging
 import os
@@ -20,22 +20,22 @@ _LOG = logging.getLogger(__name__)
 _MEASURE_S = 0.5
 _MAX_WORKERS = 8
 _ENOUGH = 0.95
-"""Ratio of the best rate that is enough: a further thread takes a core from the rest of the agent, and a further worker
-costs memory and delays each result."""
+"""Sufficient ratio of the best rate, since an additional thread takes a core from the rest of the agent, and an
+additional worker costs memory and latency."""
 
 _Threads = Annotated[int, Field(ge=1, le=64)]
 _Workers = Annotated[int, Field(ge=1, le=_MAX_WORKERS)]
 
 
 class WorkerChoice(BaseModel):
-    """The content of the file `…workers.json`, for one model and the settings of threads and workers on one machine.
+    """The content of the file `…workers.json`, for a model, a machine, and the settings of threads and workers.
 
     Attributes:
         model: identity of the model.
         runtime: the TFLite runtime.
-        cores: CPU cores of the machine.
-        wanted: the settings `threads` and `workers`.
-        frames_per_s: inferences per second by number of threads, and by number of workers that share them.
+        cores: number of CPU cores of the machine.
+        wanted: settings `threads` and `workers`.
+        frames_per_s: inferences per second, by number of threads and number of workers that share them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,12 +48,12 @@ class WorkerChoice(BaseModel):
 
     @property
     def threads(self) -> int:
-        """The fewest threads that reach almost the best rate."""
+        """The smallest number of threads that reaches almost the best rate."""
         return self._best[0]
 
     @property
     def workers(self) -> int:
-        """The fewest workers that reach almost the best rate on these threads."""
+        """The smallest number of workers that reaches almost the best rate with these threads."""
         return self._best[1]
 
     @property
@@ -63,7 +63,7 @@ class WorkerChoice(BaseModel):
         return min(numbers for numbers, rate in rates.items() if rate >= _ENOUGH * best)
 
     def __str__(self) -> str:
-        """Return the choice and the rates for people."""
+        """Return the choice and the rates as text."""
         several = len(self.frames_per_s) > 1
         rates = [
             f"{rate:.1f} with {workers}" + (f" on {threads}" if several else "")
@@ -74,13 +74,13 @@ class WorkerChoice(BaseModel):
 
 
 def choose_workers(settings: Settings, bundle: ModelBundle, *, stopping: threading.Event | None = None) -> WorkerChoice:
-    """Return the choice of the state directory or, if it is of another model or machine, measure and keep it.
+    """Return the choice stored in the state directory or, if it is of another model or machine, measure and store it.
 
     Args:
-        settings: `threads` and `workers`, of which one or both are `auto`, and the state directory. With threads, also
-            workers are chosen where they are not set.
+        settings: `threads` and `workers`, one or both of which are `auto`, and the state directory. Workers that are
+            not set are chosen together with threads.
         bundle: the model.
-        stopping: when set, the measurement ends, and its result is not kept.
+        stopping: event that ends the measurement; its result is then not stored.
 
     Raises:
         InputError: there is no state directory, or the model cannot be used.
@@ -88,14 +88,14 @@ def choose_workers(settings: Settings, bundle: ModelBundle, *, stopping: threadi
     """
     path = settings.state_file("workers.json")
     cores = os.cpu_count() or 1
-    wanted = (settings.model.threads, "auto" if settings.model.workers is None else settings.model.workers)
-    key = {"model": bundle.identity, "runtime": runtime_name(), "cores": cores, "wanted": wanted}
-    kept = _read(path)
-    if kept is not None and kept.model_dump(exclude={"frames_per_s"}) == key:
-        return kept
+    requested = (settings.model.threads, "auto" if settings.model.workers is None else settings.model.workers)
+    key = {"model": bundle.identity, "runtime": runtime_name(), "cores": cores, "wanted": requested}
+    stored = _read(path)
+    if stored is not None and stored.model_dump(exclude={"frames_per_s"}) == key:
+        return stored
     stopping = stopping or threading.Event()
     rates: dict[int, dict[int, float]] = {}
-    for threads, workers in _candidates(*wanted, cores=cores):
+    for threads, workers in _candidates(*requested, cores=cores):
         if not (rates and stopping.is_set()):
             rate = _rate(bundle, workers=workers, threads=threads // workers, stopping=stopping)
             rates.setdefault(threads, {})[workers] = rate
@@ -107,7 +107,7 @@ def choose_workers(settings: Settings, bundle: ModelBundle, *, stopping: threadi
 
 
 def _candidates(threads: int | Literal["auto"], workers: int | Literal["auto"], *, cores: int) -> list[tuple[int, int]]:
-    """Return the numbers of threads and workers to measure; workers split the threads evenly."""
+    """Return the numbers of threads and workers to measure; the threads are divided evenly among the workers."""
     doubling = {2**power for power in range(7) if 2**power <= cores} | {min(cores, 64)}
     return [
         (total, share)
@@ -126,11 +126,11 @@ def _rate(bundle: ModelBundle, *, workers: int, threads: int, stopping: threadin
 
     def infer(detector: Detector) -> float:
         ready.wait()
-        began, count = time.perf_counter(), 0
-        while not count or (not stopping.is_set() and time.perf_counter() - began < _MEASURE_S):
+        started, count = time.perf_counter(), 0
+        while not count or (not stopping.is_set() and time.perf_counter() - started < _MEASURE_S):
             detector.infer(prepared)
             count += 1
-        return count / (time.perf_counter() - began)
+        return count / (time.perf_counter() - started)
 
     with ThreadPoolExecutor(workers, thread_name_prefix="measure") as pool:
         return sum(pool.map(infer, detectors))
@@ -140,7 +140,7 @@ def _read(path: Path) -> WorkerChoice | None:
     try:
         return WorkerChoice.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
-        return None  # it is measured again
+        return None  # measure again
 
 
 def _write(path: Path, choice: WorkerChoice) -> None:
@@ -148,4 +148,4 @@ def _write(path: Path, choice: WorkerChoice) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, [choice.model_dump_json(indent=2).encode(), b"\n"], mode=0o644)
     except OSError as error:
-        _LOG.warning("workers: %s cannot be written (%s): measured again at the next start", path, error.strerror)
+        _LOG.warning("workers: %s cannot be written (%s); the next start measures again", path, error.strerror)

@@ -1,7 +1,7 @@
-"""The settings: one typed tree, from defaults, a TOML file, the environment and the command line.
+"""The settings: a typed tree, loaded from defaults, a TOML file, the environment and the command line.
 
-The options of the command line, `docs/settings.md`, the `beeagent.toml` template and the recipe of the Greengrass
-component are made from the fields of the sections.
+The command-line options, `docs/settings.md`, the `beeagent.toml` template and the recipe of the Greengrass component
+are generated from the fields of the sections.
 """
 
 from beeagent.settings.loading import Setting, Settings, flattened, load_settings, settings_by_name

@@ -32,7 +32,7 @@ _COMPONENT = "the component's configuration"
 
 
 class Settings(BaseModel):
-    """Everything that can be set, by section. See `load_settings` for where values come from."""
+    """All settings, by section. See `load_settings` for the sources of their values."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -56,7 +56,7 @@ class Settings(BaseModel):
         """Return `state_dir`.
 
         Raises:
-            InputError: there is none.
+            InputError: it is not set and has no default.
         """
         if self.agent.state_dir is None:
             raise InputError("state_dir: there is no home directory: give --state-dir")
@@ -66,11 +66,11 @@ class Settings(BaseModel):
         """Return the path of a state file of this device and camera: `hive-front.outbox.sqlite3` for `outbox.sqlite3`.
 
         Raises:
-            InputError: there is no `state_dir`.
+            InputError: `state_dir` is not set and has no default.
         """
         return self.state_folder() / f"{self.agent.device}-{self.camera.name}.{kind}"
 
-    def value(self, name: str) -> Any:  # noqa: ANN401 - of the type of that setting
+    def value(self, name: str) -> Any:  # noqa: ANN401 - the type depends on the setting
         """Return the value of a setting by its flat name, such as `camera_timeout`."""
         setting = settings_by_name()[name]
         return getattr(getattr(self, setting.section), setting.key)
@@ -95,12 +95,12 @@ class Setting:
     """One setting.
 
     Attributes:
-        section: its section in the TOML file.
-        key: its key there.
-        name: its flat name: `BEEAGENT_NAME`, `--name` (with hyphens), and a key of the TOML file without sections.
-        title: title of its section.
-        field: its type, bounds, default and description.
-        option: what else the field says about it.
+        section: section in the TOML file.
+        key: key in the section.
+        name: flat name, used for `BEEAGENT_NAME`, `--name` (with hyphens), and as a key of a file without sections.
+        title: title of the section.
+        field: type, bounds, default and description.
+        option: further properties of the option.
     """
 
     section: str
@@ -111,13 +111,13 @@ class Setting:
     option: Option
 
     @property
-    def default(self) -> Any:  # noqa: ANN401 - of the type of that setting
-        """The default; None where it is computed or there is none."""
+    def default(self) -> Any:  # noqa: ANN401 - the type depends on the setting
+        """The default; None if it is computed or there is none."""
         return None if self.field.default_factory is not None else self.field.default
 
     @property
     def is_table(self) -> bool:
-        """Whether its value is a table."""
+        """True if the value is a table."""
         return get_origin(self.field.annotation) is dict
 
 
@@ -136,60 +136,60 @@ def _each_setting() -> Iterator[Setting]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
-    """A value that somebody has set, and the place where it is written."""
+class _Value:
+    """A value set by the user, and its source, for errors."""
 
     value: object
-    place: str
+    source: str
 
 
 def load_settings(
     options: Mapping[str, Any], *, config: Path | None = None, component: Mapping[str, Any] | None = None
 ) -> Settings:
-    """Merge defaults, file, environment and command line; each overrides the one before.
+    """Merge defaults, file, environment and command line, in ascending precedence.
 
     Args:
-        options: values from the command line, by flat name; None where an option is not given.
-        config: the TOML file, with sections or flat names; None for none.
-        component: the configuration of a Greengrass component, in place of the file.
+        options: values from the command line, by flat name; None for absent options.
+        config: path of the TOML file, with sections or flat names; None for none.
+        component: configuration of a Greengrass component, in place of the file.
 
     Raises:
-        InputError: a file that cannot be read, an unknown setting, a value that is not allowed. The message names
-            the setting as the user wrote it, the value and what is allowed.
+        InputError: a file cannot be read, a setting is unknown, or a value is not allowed. The message contains the
+            setting as written by the user, the value and the allowed values.
     """
-    given: dict[str, _Given] = {}
+    values: dict[str, _Value] = {}
     if component is not None:
-        given.update(_flat(component, where=_COMPONENT))
+        values.update(_flat(component, where=_COMPONENT))
     elif config is not None:
-        given.update(_flat(_read_toml(config), where=str(config)))
-    given.update(_environment())
-    given.update(
-        (name, _Given(value, f"--{name.replace('_', '-')}")) for name, value in options.items() if value is not None
+        values.update(_flat(_read_toml(config), where=str(config)))
+    values.update(_environment())
+    values.update(
+        (name, _Value(value, f"--{name.replace('_', '-')}")) for name, value in options.items() if value is not None
     )
     groups: dict[str, dict[str, object]] = {}
-    for name, one in given.items():
+    for name, entry in values.items():
         setting = settings_by_name().get(name)
         if setting is None:
-            raise InputError(_unknown(name, one))
-        groups.setdefault(setting.section, {})[setting.key] = one.value
+            raise InputError(_unknown(name, entry))
+        groups.setdefault(setting.section, {})[setting.key] = entry.value
     try:
         return Settings.model_validate(groups)
     except ValidationError as error:
-        raise InputError(_explain(error, given)) from error
+        raise InputError(_explain(error, values)) from error
 
 
 def flattened(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a component's configuration by flat names, whether it has sections or not. Nulls count as not given.
+    """Return a component's configuration by flat names, with or without sections. Nulls count as not set.
 
     Raises:
-        InputError: a setting is given twice, in its section and by its flat name.
+        InputError: a setting is set twice, in its section and by its flat name.
     """
-    return {name: one.value for name, one in _flat(configuration, where=_COMPONENT).items()}
+    return {name: entry.value for name, entry in _flat(configuration, where=_COMPONENT).items()}
 
 
-def _flat(content: Mapping[str, Any], *, where: str) -> dict[str, _Given]:
+def _flat(content: Mapping[str, Any], *, where: str) -> dict[str, _Value]:
     names = {(setting.section, setting.key): setting.name for setting in settings_by_name().values()}
-    given: dict[str, _Given] = {}
+    values: dict[str, _Value] = {}
     for key, value in content.items():
         if key in Settings.model_fields and isinstance(value, Mapping):
             entries = [(names.get((key, inner), f"{key}.{inner}"), f"{key}.{inner}", value[inner]) for inner in value]
@@ -198,22 +198,22 @@ def _flat(content: Mapping[str, Any], *, where: str) -> dict[str, _Given]:
         for name, written, entry in entries:
             if entry is None:
                 continue
-            place = f"{shown(written)} in {where}"
-            if name in given:
-                raise InputError(f"{place} and {given[name].place} are the same setting: give one of them")
-            given[name] = _Given(entry, place)
-    return given
+            source = f"{shown(written)} in {where}"
+            if name in values:
+                raise InputError(f"{source} and {values[name].source} are the same setting: give one of them")
+            values[name] = _Value(entry, source)
+    return values
 
 
 def _read_toml(config: Path) -> dict[str, Any]:
-    """Read a TOML file, with or without the byte order mark that editors on Windows put before it."""
+    """Read a TOML file, with or without a byte order mark, which editors on Windows may write."""
     if not config.is_file():
         raise InputError(f"the configuration file {config} does not exist or is not a file")
     try:
         content: dict[str, Any] = tomllib.loads(config.read_bytes().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise InputError(f"the configuration file {config} is not UTF-8 text: save it as UTF-8") from error
-    except (ValueError, RecursionError) as error:  # of the last kinds: a number too long, brackets too deep
+    except (ValueError, RecursionError) as error:  # also for too long numbers and too deep nesting
         reason = shown(str(error), most=_MAX_SHOWN)
         raise InputError(f"the configuration file {config} is not TOML: {reason}") from error
     except OSError as error:
@@ -221,9 +221,9 @@ def _read_toml(config: Path) -> dict[str, Any]:
     return content
 
 
-def _environment() -> dict[str, _Given]:
+def _environment() -> dict[str, _Value]:
     variables = {name.upper(): value for name, value in os.environ.items()}
-    given: dict[str, _Given] = {}
+    values: dict[str, _Value] = {}
     for name, setting in settings_by_name().items():
         variable = f"{_ENVIRONMENT_PREFIX}{name.upper()}"
         if variable not in variables:
@@ -235,41 +235,43 @@ def _environment() -> dict[str, _Given]:
             except (ValueError, RecursionError) as error:
                 text = shown(repr(value), most=_MAX_SHOWN)
                 raise InputError(f'{variable} is {text}: give a JSON object, such as {{"Apis": "bee"}}') from error
-        given[name] = _Given(value, variable)
-    return given
+        values[name] = _Value(value, variable)
+    return values
 
 
-def _unknown(name: str, given: _Given) -> str:
-    """Return the error for a setting that does not exist, with the one that was probably meant."""
+def _unknown(name: str, entry: _Value) -> str:
+    """Return the error for an unknown setting, with the most similar one."""
     settings = settings_by_name()
     if name in Settings.model_fields:
-        return f"unknown setting {given.place}; {name} is a section: write its settings below [{name}]"
+        return f"unknown setting {entry.source}; {name} is a section: write its settings below [{name}]"
     section, dot, key = name.partition(".")
-    dotted = [f"{one.section}.{one.key}" for one in settings.values()]
-    if isinstance(given.value, Mapping) and not dot:
-        close = [f"[{one}]" for one in difflib.get_close_matches(name, Settings.model_fields, n=1)]
+    dotted = [f"{setting.section}.{setting.key}" for setting in settings.values()]
+    if isinstance(entry.value, Mapping) and not dot:
+        close = [f"[{match}]" for match in difflib.get_close_matches(name, Settings.model_fields, n=1)]
     elif not dot:
         close = difflib.get_close_matches(name, settings, n=1)
-        if given.place.startswith("--"):
-            close = [f"--{one.replace('_', '-')}" for one in close]
+        if entry.source.startswith("--"):
+            close = [f"--{match.replace('_', '-')}" for match in close]
     elif key in settings:  # the flat name, within a section
         close = [f"{settings[key].section}.{settings[key].key}"]
     else:
-        same_section = [one for one in dotted if one.startswith(f"{section}.")]
+        same_section = [candidate for candidate in dotted if candidate.startswith(f"{section}.")]
         close = difflib.get_close_matches(name, same_section, n=1) or difflib.get_close_matches(name, dotted, n=1)
     hint = f"did you mean {close[0]}?" if close else "beeagent --help lists all settings"
-    return f"unknown setting {given.place}; {hint}"
+    return f"unknown setting {entry.source}; {hint}"
 
 
-def _explain(error: ValidationError, given: Mapping[str, _Given]) -> str:
+def _explain(error: ValidationError, values: Mapping[str, _Value]) -> str:
     first = error.errors()[0]
     section, key = first["loc"][:2]
-    name = next(one.name for one in settings_by_name().values() if (one.section, one.key) == (section, key))
-    place = given[name].place
+    name = next(
+        setting.name for setting in settings_by_name().values() if (setting.section, setting.key) == (section, key)
+    )
+    source = values[name].source
     if first["type"] == "string_pattern_mismatch":
         first["msg"] = sections.PATTERNS_IN_WORDS.get(first["ctx"]["pattern"], first["msg"])
     # Pydantic capitalises its messages; a secret's value must not be repeated.
     reason = (first["msg"][0].lower() + first["msg"][1:]).removeprefix("value error, ")
     if name in _WITH_SECRETS:
-        return f"{place}: {reason}"
-    return f"{place} is {shown(repr(first['input']), most=_MAX_SHOWN)}: {reason}"
+        return f"{source}: {reason}"
+    return f"{source} is {shown(repr(first['input']), most=_MAX_SHOWN)}: {reason}"

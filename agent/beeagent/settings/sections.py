@@ -1,4 +1,4 @@
-"""The sections of the settings. Each setting is defined here once: type, bounds, default and description."""
+"""The sections of the settings: type, bounds, default and description of each setting."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from beeagent.errors import InputError
 
-# A level of an MQTT topic, and so without its separators and wildcards.
+# A level of an MQTT topic, without separators and wildcards.
 _TOPIC_LEVEL = r"^[^/+#\x00-\x1f\x7f]{1,64}$"
 _TILES = r"^(none|auto|[1-8]x[1-8])$"
 _SIZE = r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$"
@@ -32,13 +32,13 @@ CameraAddress = Annotated[str, Field(coerce_numbers_to_str=True)]  # `camera = 0
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """How a setting is spelled outside its section, where that does not follow from its field.
+    """Properties of a setting that do not follow from its field.
 
     Attributes:
-        name: its name as `BEEAGENT_NAME` and `--name`, in snake case; None for `section_key`.
-        metavar: what the help shows in place of the value.
-        default: the default in words, where it is computed.
-        missing: why there is no command-line option for it; None where there is one.
+        name: flat name for `BEEAGENT_NAME` and `--name`, in snake case; None for `section_key`.
+        metavar: placeholder of the value in the help.
+        default: description of a computed default.
+        missing: reason why there is no command-line option; None if there is one.
     """
 
     name: str | None = None
@@ -57,7 +57,7 @@ FilePath = Annotated[Path, AfterValidator(_without_nul)]
 
 
 def _as_text(value: object) -> object:
-    """Return a version that was written as a number, `5`, as text."""
+    """Convert a version written as a number, such as `5`, to text."""
     return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
@@ -72,18 +72,18 @@ def all_cores_up_to_four() -> int:
 
 def _state_dir() -> Path | None:
     # systemd sets the first; the XDG base directory specification defines the second.
-    if given := os.environ.get("STATE_DIRECTORY"):
-        return Path(given.split(":")[0])
-    if given := os.environ.get("XDG_STATE_HOME"):
-        return Path(given) / "beeagent"
+    if folder := os.environ.get("STATE_DIRECTORY"):
+        return Path(folder.split(":")[0])
+    if folder := os.environ.get("XDG_STATE_HOME"):
+        return Path(folder) / "beeagent"
     try:
         return Path.home() / ".local" / "state" / "beeagent"
     except RuntimeError:  # a user without an entry in /etc/passwd, as in a container
         return None
 
 
-def _field(default: Any, description: str, *, example: Any = None, **bounds: Any) -> Any:  # noqa: ANN401 - of any type
-    """Return a field with its default, its description and perhaps an example and bounds (ge, gt, le, min_length)."""
+def _field(default: Any, description: str, *, example: Any = None, **bounds: Any) -> Any:  # noqa: ANN401 - any type
+    """Return a field with a default, a description, and optionally an example and bounds (ge, gt, le, min_length)."""
     return Field(default=default, description=description, examples=None if example is None else [example], **bounds)
 
 
@@ -92,7 +92,7 @@ class _Section(BaseModel):
 
 
 class CameraSettings(_Section):
-    """Where frames come from, and how they are read."""
+    """Source of the frames, and how they are read."""
 
     address: Annotated[CameraAddress | None, Option("camera")] = _field(
         None,
@@ -201,12 +201,12 @@ class ModelSettings(_Section):
 
     @property
     def measured(self) -> bool:
-        """Whether a measurement at the first start chooses the number of threads, of workers, or of both."""
+        """True if the number of threads or workers is chosen by a measurement at the first start."""
         return "auto" in (self.threads, self.workers)
 
 
 class TrackingSettings(_Section):
-    """Tracks of bees from frame to frame, and counts of who flies in and out."""
+    """Tracks of bees from frame to frame, and counts of bees that fly in and out."""
 
     track: Annotated[bool, Option("track")] = _field(
         False, "Follow bees from frame to frame: each detection has the number of its track. On when places is given."
@@ -214,21 +214,27 @@ class TrackingSettings(_Section):
     places: Annotated[FilePath | None, Option("places", default="none")] = _field(
         None,
         "TOML file of the lines, zones and masks in the frame. Bees are counted at the lines and zones, and detections "
-        "in masks are dropped, and motion there with regions. SIGHUP reads it again.",
-        example="/etc/beeagent/places.toml",
+        "in masks are dropped, and motion there with regions. SIGHUP reads it again. Without it, track and "
+        "page use a file in the state folder.",
+        example="/var/lib/beeagent/places.toml",
     )
     traffic_interval: Annotated[float, Option("traffic_interval")] = _field(
         60.0, "Seconds from one message with counts to the next.", ge=1, le=86400
     )
+    unusual_traffic: Annotated[bool, Option("unusual_traffic")] = _field(
+        True,
+        "Publish an event when many more or far fewer come in or go out than at the same time of earlier days. "
+        "Needs counts of a week.",
+    )
 
     @property
     def enabled(self) -> bool:
-        """Whether bees are tracked: by `track`, or to count them at places."""
+        """True if bees are tracked, because of `track` or to count them at places."""
         return self.track or self.places is not None
 
 
 class MessageSettings(_Section):
-    """What is published, and under which topics."""
+    """Published messages and their topics."""
 
     publish: Annotated[Literal["detections", "always", "changes"], Option("publish")] = _field(
         "detections",
@@ -250,7 +256,7 @@ class MessageSettings(_Section):
 
 
 class MqttSettings(_Section):
-    """The broker, and how to authenticate there."""
+    """The broker, and the authentication."""
 
     broker: Annotated[str, Option("broker")] = _field(
         "mqtt://127.0.0.1:1883",
@@ -291,7 +297,7 @@ class MqttSettings(_Section):
         """Return the broker's password, from the setting itself or from its file.
 
         Raises:
-            InputError: both are given, or the file cannot be read.
+            InputError: both are set, or the file cannot be read.
         """
         if self.password_file is None:
             return self.password.get_secret_value() if self.password else None
@@ -315,7 +321,7 @@ class HomeAssistantSettings(_Section):
 
 
 class OutboxSettings(_Section):
-    """Results that wait for the broker."""
+    """Storage of results until the broker has acknowledged them."""
 
     megabytes: float = _field(
         100.0,
@@ -380,18 +386,18 @@ class PageSettings(_Section):
 
     @property
     def allowed_hosts(self) -> tuple[str, ...]:
-        """The values of `hosts`, in small letters."""
+        """The values of `hosts`, in lower case."""
         return tuple(host.strip().lower() for host in (self.hosts or "").split(",") if host.strip())
 
     @property
     def url_in_network(self) -> str | None:
-        """The address of the page for other devices; None if it is off or for this device alone."""
+        """The address of the page for other devices; None if it is disabled or on the loopback interface only."""
         alone = self.host.startswith("127.") or self.host in {"localhost", "::1"}
         return None if alone and not self.allowed_hosts else self.url
 
     @property
     def url(self) -> str | None:
-        """The address of the page for people, without a slash at its end; None if it is off."""
+        """The address of the page, without a trailing slash; None if it is disabled."""
         if not self.enabled:
             return None
         host = self.host

@@ -1,7 +1,7 @@
-"""Tracks of bees, places in the frame, and counts of who flies in and out.
+"""Tracks of bees, places in the frame, and counts of bees that fly in and out.
 
-A `Tracker` numbers the detections of successive frames, `Traffic` counts at the lines and zones of `Places`, and
-`CountHistory` keeps the counts. Nothing here knows of cameras, brokers or threads.
+A `Tracker` assigns track numbers to the detections of successive frames, `Traffic` counts at the lines and zones of
+`Places`, and `CountHistory` stores the counts. This package does not depend on transports or threads.
 """
 
 from typing import TYPE_CHECKING
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
         TrafficState,
         TrafficStore,
     )
-else:  # a type checker would accept any name
+    from beeagent.tracking.unusual import TrafficMonitor, UnusualTraffic, Usual, usual_counts
+else:  # `__getattr__` would make a type checker accept any name
     __getattr__ = lazy_exports(
         __name__,
         {
@@ -45,12 +46,14 @@ else:  # a type checker would accept any name
                 "TrafficState",
                 "TrafficStore",
             ),
+            "unusual": ("TrafficMonitor", "UnusualTraffic", "Usual", "usual_counts"),
         },
     )
 
 __all__ = [
     "Area", "CountHistory", "Day", "Interval", "IntervalCounter", "Line", "Passage", "PlaceCounter", "Places",
-    "StatusChange", "Totals", "TrackedFrame", "Tracker", "TrackerOptions", "Traffic", "TrafficReport", "TrafficState",
-    "TrafficStore", "day_of", "draw_places", "format_places", "load_places", "parse_places", "read_history",
-    "read_traffic", "report_page", "summarize", "validate_places", "write_csv",
+    "StatusChange", "Totals", "TrackedFrame", "Tracker", "TrackerOptions", "Traffic", "TrafficMonitor", "TrafficReport",
+    "TrafficState", "TrafficStore", "UnusualTraffic", "Usual", "day_of", "draw_places", "format_places", "load_places",
+    "parse_places", "read_history", "read_traffic", "report_page", "summarize", "usual_counts", "validate_places",
+    "write_csv",
 ]  # fmt: skip

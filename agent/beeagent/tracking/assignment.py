@@ -1,8 +1,8 @@
-"""Optimal assignment of rows to columns, where a pair may also be left apart.
+"""Optimal assignment of rows to columns, where rows and columns may remain unassigned.
 
-The tracker leaves each track a few possible detections, so the pairs form a sparse graph in which most rows
-find their cheapest column free. Only the others need a shortest augmenting path (Jonker and Volgenant, 1987), which is
-short. The result is exact, and takes a fraction of the time that a dense solver takes.
+Each track has only a few possible detections, so the pairs form a sparse graph in which the cheapest column of most
+rows is free. Only the others need a shortest augmenting path (Jonker and Volgenant, 1987), which is short. The result
+is exact, and computed in a fraction of the time of a dense solver.
 """
 
 from heapq import heappop, heappush
@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 def assign(
     rows: NDArray[np.int64], columns: NDArray[np.int64], costs: NDArray[np.float64], *, limit: float
 ) -> NDArray[np.int64]:
-    """Choose pairs so that no row and no column is in two of them, and the sum of their costs less `limit` is least.
+    """Choose pairs with distinct rows and columns that minimise the sum of cost - `limit`.
 
-    So a pair that costs `limit` or more is never chosen, and the number of pairs is not fixed.
+    So a pair with a cost of `limit` or more is never chosen, and the number of pairs is not fixed.
 
     Args:
-        rows: shape (n,): the row of each possible pair.
-        columns: shape (n,): its column. No pair comes twice.
-        costs: shape (n,): its cost.
-        limit: what a pair may cost at most.
+        rows: shape (n,): row of each possible pair.
+        columns: shape (n,): column of each pair; pairs are unique.
+        costs: shape (n,): cost of each pair.
+        limit: maximum cost of a pair.
 
     Returns:
         Indices of the chosen pairs, ascending.
@@ -41,12 +41,12 @@ def assign(
 
 
 class _Solver:
-    """Least total cost over sparse pairs with costs below 0; a row may stay alone, which costs 0."""
+    """Minimises the total cost of sparse pairs with negative costs; an unassigned row costs 0."""
 
     def __init__(self, edges: dict[int, list[tuple[int, float]]]) -> None:
         self._edges = edges
-        self._price: dict[int, float] = {}  # dual variable of a column; 0 where absent
-        self._value = {row: min(cost for _, cost in pairs) for row, pairs in edges.items()}  # of a row
+        self._price: dict[int, float] = {}  # dual variable of each column; 0 if absent
+        self._value = {row: min(cost for _, cost in pairs) for row, pairs in edges.items()}  # dual variable of each row
         self.column_of: dict[int, int] = {}
         self._row_of: dict[int, int] = {}
         waiting = []
@@ -64,13 +64,13 @@ class _Solver:
         self._row_of[column] = row
 
     def _augment(self, start: int) -> None:
-        """Add a row: find the shortest alternating path to a free column, or to a row that is best left alone."""
+        """Add a row: find the shortest alternating path to a free column, or to a row to leave unassigned."""
         distance: dict[int, float] = {}  # to a column
-        before: dict[int, int] = {}  # the row from which a column was reached
-        final: dict[int, float] = {}  # distance of the columns that are settled
+        before: dict[int, int] = {}  # row from which a column was reached
+        final: dict[int, float] = {}  # distance to settled columns
         visited = [(start, 0.0)]
         heap: list[tuple[float, int]] = []
-        alone, shortest = start, inf  # the row to leave alone, and the distance to doing so
+        alone, shortest = start, inf  # row to leave unassigned, and the distance of this
         row, base = start, 0.0
         while True:
             slack = base - self._value[row]
@@ -100,7 +100,7 @@ class _Solver:
         self._flip(end, before, start)
 
     def _flip(self, end: int | None, before: dict[int, int], start: int) -> None:
-        """Join each row of the path that ends in a column with its next column."""
+        """Assign each row of the path that ends in a column to its next column."""
         while end is not None:
             row = before[end]
             following = self.column_of.get(row)

@@ -1,4 +1,4 @@
-"""Counts bees that cross lines, and those that arrive in and depart from zones."""
+"""Counting of bees that cross lines, and of bees that arrive in and depart from zones."""
 
 import math
 from collections import Counter
@@ -11,7 +11,7 @@ from beeagent.tracking.places import Line, Places
 from beeagent.tracking.tracker import TrackedFrame
 
 _CLEAR: Final = 0.3
-"""Distance from a line, in body lengths, at which a bee has left it: jitter and steps on the line are less."""
+"""Distance from a line, in body lengths, at which a bee has left it; more than jitter and steps on the line."""
 
 _HIDDEN_S: Final = 0.12
 """For how long a bee in a zone is not detected until it counts as gone: into the entrance. Who is detected there with
@@ -30,13 +30,13 @@ _Vector = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One bee that came in or went out.
+    """A bee that came in or went out.
 
     Attributes:
         place: name of the line or zone.
-        label: its class, the one with the most confidence over its track.
+        label: class of the bee, that with the highest sum of confidences over the track.
         direction: `in` or `out`.
-        track: number of its track.
+        track: number of the track.
     """
 
     place: str
@@ -49,23 +49,23 @@ class Passage:
 class _Crossing:
     """A track at a line."""
 
-    net: int = 0  # crossings to the right-hand side, less those back, that are not counted yet
-    cleared: bool = False  # whether it has been away from the line
+    net: int = 0  # uncounted crossings to the right-hand side minus those back
+    cleared: bool = False  # True once the track was away from the line
 
 
 @dataclass(slots=True)
 class _Path:
-    """A track as far as places need it; in pixels and seconds."""
+    """The properties of a track that are needed for counting; in pixels and seconds."""
 
     place: _Vector
-    whole: bool  # whether its first detection is where the bee appeared
+    whole: bool  # True if the bee appeared at the first detection
     first: _Vector  # place of the first detection
     began_s: float
     seen_s: float
     hits: int = 1
     velocity: _Vector = (0.0, 0.0)
     first_velocity: _Vector = (0.0, 0.0)  # over the first detections
-    continues: bool = False  # whether it continues another one
+    continues: bool = False  # True if it continues another path
     length: float = 1.0
     confirmed: bool = False
     votes: dict[str, float] = field(default_factory=dict)
@@ -94,25 +94,25 @@ class _Path:
 
 
 class PlaceCounter:
-    """Counts by the paths of tracks, each from one detection to the next.
+    """Counts bees by the paths of their tracks, which are straight between detections.
 
-    A line counts a bee once its path has crossed the line and has then left it behind by some of a body length. Until
-    then, crossings back and forth cancel. A path that ends at the line counts where it has crossed it, and so does one
-    that begins there; one that does both counts nothing. So the two directions are treated alike. A missed frame loses
-    no crossing, since the path goes on straight to the next detection.
+    A line counts a bee when its path has crossed the line and then moved away by a part of a body length. Until then,
+    crossings back and forth cancel out. A path that ends at the line counts if it has crossed it, and so does a path
+    that begins there; a path that does both does not count. So both directions are treated alike. Missed frames lose no
+    crossing, since the path is straight to the next detection.
 
-    A bee that takes off, or passes close to another one, may get a new track in the middle of its way, often at the
-    line. So at a line, a track that ends is continued by one that begins there at that time and moves as if it were the
-    same bee: the path leads on to it. That never counts a crossing twice, as each track continues at most one other.
+    A bee that takes off, or passes close to another one, may get a new track on its way, often at the line. So at a
+    line, a track that ends is continued by one that begins there shortly after and moves as if it were the same bee:
+    the path connects both. Each track continues at most one other, so no crossing counts twice.
 
-    A zone counts a bee by where its track begins and ends: one that appeared outside and vanished inside came in. A bee
-    that is hidden in the zone for a moment has vanished, since at an entrance the tracker takes the next one that comes
-    out there for the same bee.
+    A zone counts a bee by the ends of its track: a bee that appeared outside and disappeared inside came in. A bee that
+    is hidden in the zone for a moment has disappeared: at an entrance, the tracker mistakes the next one that comes out
+    there for it.
 
-    Tracks that are not confirmed count nothing, until they are.
+    Unconfirmed tracks count only once they are confirmed.
 
     Args:
-        places: lines and zones. Masks have no effect here: see `Places.all_masks`.
+        places: lines and zones. Masks have no effect here; see `Places.all_masks`.
     """
 
     def __init__(self, places: Places) -> None:
@@ -121,7 +121,7 @@ class PlaceCounter:
         self._before_s = 0.0  # time of the frame before
 
     def replace(self, places: Places) -> None:
-        """Use other places from the next frame on. Lines and zones that stay the same go on counting the same paths."""
+        """Use other places from the next frame on. Unchanged lines and zones continue to count the same paths."""
         same_lines = {name for name, line in places.lines.items() if self._places.lines.get(name) == line}
         same_zones = {name for name, zone in places.zones.items() if self._places.zones.get(name) == zone}
         for path in self._paths.values():
@@ -133,10 +133,10 @@ class PlaceCounter:
         self._places = places
 
     def update(self, frame: TrackedFrame) -> list[Passage]:
-        """Return who came in and went out with this frame.
+        """Return the bees that came in and went out in this frame.
 
         Args:
-            frame: the next one, from the tracker.
+            frame: the next frame of the tracker.
         """
         passages: list[Passage] = []
         ended = [(number, self._paths.pop(number)) for number in frame.ended if number in self._paths]
@@ -179,7 +179,7 @@ class PlaceCounter:
         return passages
 
     def inside(self) -> dict[str, Counter[str]]:
-        """Return how many bees are in each zone now, by label."""
+        """Return the number of bees in each zone now, by label."""
         counts: dict[str, Counter[str]] = {name: Counter() for name in self._places.zones}
         for path in self._paths.values():
             if path.confirmed:
@@ -188,7 +188,7 @@ class PlaceCounter:
         return counts
 
     def _follow(self, number: int, path: _Path, place: _Vector, frame_size: tuple[int, int]) -> list[Passage]:
-        """Continue a path to a place."""
+        """Extend a path to a position."""
         passages: list[Passage] = []
         for name, line in self._places.lines.items():
             crossing = path.crossings.setdefault(name, _Crossing())
@@ -272,12 +272,12 @@ def _in_pixels(line: Line, frame_size: tuple[int, int]) -> tuple[_Vector, _Vecto
 
 
 def _crossed(ends: tuple[_Vector, _Vector], before: _Vector, after: _Vector) -> int:
-    """Return 1 if a straight way crosses a line to its right-hand side, -1 if to its left-hand side, else 0."""
+    """Return 1 if a straight path crosses a line to its right-hand side, -1 if to its left-hand side, else 0."""
     (x1, y1), (x2, y2) = ends
     dx, dy = x2 - x1, y2 - y1
     side_before = dx * (before[1] - y1) - dy * (before[0] - x1)
     side_after = dx * (after[1] - y1) - dy * (after[0] - x1)
-    # A place on the line itself belongs to its right-hand side, so that no path through it crosses twice or never.
+    # A position on the line counts as on its right-hand side, so that a path through it crosses exactly once.
     if (side_before >= 0) == (side_after >= 0):
         return 0
     share = side_before / (side_before - side_after)

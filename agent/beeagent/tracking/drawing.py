@@ -1,4 +1,4 @@
-"""Draws places on an image, to check them."""
+"""Drawing of places on an image."""
 
 from typing import Final
 
@@ -15,11 +15,11 @@ _BLACK: Final = (0, 0, 0)
 
 
 def draw_places(image: NDArray[np.uint8], places: Places) -> NDArray[np.uint8]:
-    """Return a copy of an image with the places and their names; an arrow at each line shows the way in.
+    """Return a copy of an image with the places and their names; an arrow at each line shows its inward direction.
 
     Args:
         image: uint8, shape (height, width, 3), BGR.
-        places: to draw.
+        places: places to draw.
     """
     drawn: NDArray[np.uint8] = image.copy()
     size = np.array((image.shape[1], image.shape[0]), dtype=np.float64)
@@ -63,7 +63,7 @@ def _write(
     x = int(np.clip(place[0], 0, max(0, image.shape[1] - width)))
     y = int(np.clip(place[1] - 2 * thick, height + thick, image.shape[0] - thick))
     weight = max(1, thick - 1)
-    # An outline of the same weight: since OpenCV 5, letters of another weight have another width.
+    # The outline has the same weight as the text: in OpenCV 5, the width of letters depends on it.
     for dx, dy, ink in (*((dx, dy, _BLACK) for dx in (-1, 0, 1) for dy in (-1, 0, 1)), (0, 0, colour)):
         corner = (x + dx * weight, y + dy * weight)
         cv2.putText(image, text, corner, cv2.FONT_HERSHEY_SIMPLEX, scale, ink, weight, cv2.LINE_AA)

@@ -1,4 +1,4 @@
-"""Counts per minute on the device, for a year: an SQLite file that other programs can read."""
+"""History of counts per minute, for a year, in an SQLite file that other programs can read."""
 
 import csv
 import logging
@@ -22,13 +22,13 @@ KEEP_DAYS: Final = 366
 
 _LOG: Final = logging.getLogger(__name__)
 
-_DAMAGE_REPORTED_S: Final = 24 * 3600.0  # how long a damaged file is reported
+_DAMAGE_REPORTED_S: Final = 24 * 3600.0  # seconds for which a damaged file is reported
 _CSV_HEADER: Final = ("minute", "place", "label", "in", "out", "inside", "frames")
 _FORMAT: Final = 1
 _PAGE_BYTES: Final = 4096
 _MINUTES_OF_A_DAY: Final = 1440
-# A minute is a number of minutes since 1970, and a name is stored once: a row takes some 15 bytes. A minute without a
-# count has a row in `minutes` alone, so that a quiet camera and one that was off differ.
+# A minute is stored as the number of minutes since 1970, and each name once, so that a row takes about 15 bytes. A
+# minute without counts has a row only in `minutes`, which distinguishes it from a minute without frames.
 _SCHEMA: Final = """
 CREATE TABLE names (id INTEGER PRIMARY KEY, place TEXT NOT NULL, label TEXT NOT NULL, UNIQUE (place, label));
 CREATE TABLE minutes (minute INTEGER PRIMARY KEY, frames INTEGER NOT NULL);
@@ -46,19 +46,19 @@ CREATE VIEW traffic AS
 
 
 class CountHistory:
-    """Keeps counts per minute and the totals in one file.
+    """Stores counts per minute and the totals in a file.
 
-    Each `add` is one transaction. Minutes older than `keep_days` are deleted, and the oldest days before the file grows
-    beyond `max_bytes`. Not for several threads at once; several processes may read.
+    Each `add` is one transaction. Minutes older than `keep_days` are deleted, and the oldest days if the file would
+    exceed `max_bytes`. Not thread-safe; several processes may read.
 
-    A file that is found to be damaged, at the start or later, is renamed to `<name>.damaged-<n>`, and a new one begins.
+    A damaged file is renamed to `<name>.damaged-<n>`, at the start or later, and replaced by a new one.
 
         sqlite3 front.counts.sqlite3 'SELECT * FROM traffic WHERE minute >= "2026-05-04" LIMIT 10'
 
     Args:
-        path: the file; made if it is missing.
-        max_bytes: its largest size, 100,000 or more, the write-ahead log aside.
-        keep_days: how long minutes are kept, 1 or more.
+        path: path of the file, which is created if necessary.
+        max_bytes: maximum size of the file without its write-ahead log, 100,000 or more.
+        keep_days: number of days for which minutes are kept, 1 or more.
 
     Raises:
         InputError: the file is of another kind, of a later version, or cannot be written.
@@ -78,7 +78,7 @@ class CountHistory:
             except sqlite3.DatabaseError as error:
                 if not is_damage(error):
                     raise
-                self._begin_again(str(error))
+                self._restart(str(error))
         except (sqlite3.Error, OSError) as error:
             raise InputError(f"counts {path}: {error}: give a file that can be written, or move it away") from error
 
@@ -109,44 +109,95 @@ class CountHistory:
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """The path of the file."""
         return self._path
 
-    def _begin_again(self, reason: str) -> None:
-        """Rename the damaged file, and begin a new one."""
+    def _restart(self, reason: str) -> None:
+        """Rename the damaged file, and create a new one."""
         self._database.close()
         aside = set_aside(self._path)
         self._path.with_name(f"{self._path.name}-shm").unlink(missing_ok=True)
         self._damage = f"the file was damaged ({reason}) and renamed to {aside.name}"
         self._reported_until = time.monotonic() + _DAMAGE_REPORTED_S
-        _LOG.error("counts %s: %s; the counts per minute begin again", self._path, self._damage)
+        _LOG.error("counts %s: %s; the history restarts", self._path, self._damage)
         self._open()
         with suppress(sqlite3.Error), closing(sqlite3.connect(aside)) as damaged:
-            damaged.execute("PRAGMA writable_schema = ON")  # without it, SQLite reads nothing of a truncated file
+            damaged.execute("PRAGMA writable_schema = ON")  # required for reading a truncated file
             self._store_totals(_stored_totals(damaged))
 
     @property
     def damage(self) -> str | None:
-        """How the file was damaged, within the last day; else None."""
+        """Damage of the file within the last day; else None."""
         return self._damage if time.monotonic() < self._reported_until else None
 
     def close(self) -> None:
-        """Close the file. Safe to call twice."""
+        """Close the file. Idempotent."""
         self._database.close()
 
     def totals(self) -> Totals:
-        """Return the totals that were stored last, or that a damaged file still had; zeros if there are none."""
+        """Return the last stored totals, or those recovered from a damaged file; zeros if there are none."""
         return _stored_totals(self._database)
 
-    def add(self, minutes: Sequence[Interval], totals: Totals) -> None:
-        """Store the counts of some minutes, and the totals, at once or not at all.
+    def windows(self, begin: datetime, *, minutes: int, count: int) -> list[Interval]:
+        """Return successive windows of time with the counts in them, without those in which a minute has no frames.
 
         Args:
-            minutes: intervals of at most a minute each; two of the same minute are added up.
-            totals: replace those stored before.
+            begin: of the first one, a full minute, with a time zone.
+            minutes: length of each.
+            count: number of windows.
 
         Raises:
-            BeeagentError: the file cannot be written; nothing of this was stored.
+            BeeagentError: the file cannot be read.
+        """
+        limits = {"begin": _minute(begin), "length": minutes, "end": _minute(begin) + minutes * count}
+        where = "WHERE minute >= :begin AND minute < :end"
+        try:
+            frames = self._database.execute(
+                f"SELECT (minute - :begin) / :length AS number, sum(frames) FROM minutes {where} AND frames > 0 "  # noqa: S608 - no input
+                "GROUP BY number HAVING count(*) = :length ORDER BY number",
+                limits,
+            ).fetchall()
+            rows = self._database.execute(
+                'SELECT (minute - :begin) / :length AS number, n.place, n.label, sum("in"), sum(out) '  # noqa: S608
+                f"FROM counts c JOIN names n ON n.id = c.name {where} GROUP BY number, c.name",
+                limits,
+            ).fetchall()
+        except sqlite3.Error as error:
+            raise BeeagentError(f"counts {self._path}: cannot be read: {error}") from error
+        counts: dict[int, dict[tuple[str, str, str], int]] = {}
+        for number, place, label, into, out in rows:
+            counts.setdefault(number, {}).update({(place, label, "in"): into, (place, label, "out"): out})
+        length = timedelta(minutes=minutes)
+        return [
+            Interval(begin + number * length, begin + (number + 1) * length, total, counts.get(number, {}), {})
+            for number, total in frames
+        ]
+
+    def first_counts(self, since: datetime) -> dict[tuple[str, str], datetime]:
+        """Return when each class was first counted at each place, by place and label, from a moment on.
+
+        Raises:
+            BeeagentError: the file cannot be read.
+        """
+        try:
+            rows = self._database.execute(
+                "SELECT n.place, n.label, min(c.minute) FROM counts c JOIN names n ON n.id = c.name "
+                'WHERE c.minute >= ? AND c."in" + c.out > 0 GROUP BY c.name',
+                (_minute(since),),
+            ).fetchall()
+        except sqlite3.Error as error:
+            raise BeeagentError(f"counts {self._path}: cannot be read: {error}") from error
+        return {(place, label): datetime.fromtimestamp(minute * 60, timezone.utc) for place, label, minute in rows}
+
+    def add(self, minutes: Sequence[Interval], totals: Totals) -> None:
+        """Store the counts of some minutes and the totals in one transaction.
+
+        Args:
+            minutes: intervals of at most a minute; those of the same minute are added up.
+            totals: totals, which replace the stored ones.
+
+        Raises:
+            BeeagentError: the file cannot be written; nothing was stored.
         """
         try:
             try:
@@ -154,7 +205,7 @@ class CountHistory:
             except sqlite3.DatabaseError as error:
                 if not is_damage(error):
                     raise
-                self._begin_again(str(error))
+                self._restart(str(error))
                 self._store(minutes, totals)
         except (sqlite3.Error, OSError, InputError) as error:
             raise BeeagentError(f"counts {self._path}: cannot be written: {error}") from error
@@ -165,13 +216,13 @@ class CountHistory:
         try:
             for index, interval in enumerate(minutes, 1):
                 self._add(interval)
-                if index % 60 == 0 or index == len(minutes):  # so the file does not grow beyond its limit meanwhile
+                if index % 60 == 0 or index == len(minutes):  # also in between, to keep the file within its limit
                     self._delete_old(_minute(interval.begin))
             self._store_totals(totals)
             database.execute("COMMIT")
         except BaseException:
             self._names = names
-            with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
+            with suppress(sqlite3.Error):  # SQLite may have rolled back already
                 database.execute("ROLLBACK")
             raise
 
@@ -200,7 +251,7 @@ class CountHistory:
         return known
 
     def _delete_old(self, now: int) -> None:
-        """Delete what is too old, and whole days from the oldest on while the file would be too large."""
+        """Delete minutes that are too old, and the oldest days while the file is too large."""
         limit = now - self._keep_days * _MINUTES_OF_A_DAY
         self._delete_before(limit)
         while self._used_bytes() > self._max_bytes - 8 * _PAGE_BYTES:
@@ -224,9 +275,9 @@ def read_history(path: Path, *, since: datetime | None = None, until: datetime |
     """Return the minutes in a file of counts, oldest first. The file is not changed; an agent may be writing to it.
 
     Args:
-        path: of the file.
-        since: first moment, with a time zone; None for all.
-        until: the moment after the last, likewise.
+        path: path of the file.
+        since: beginning, with a time zone; None for the first minute.
+        until: exclusive end, with a time zone; None for the last minute.
 
     Raises:
         InputError: there is no such file, it is of another kind, or damaged.
@@ -241,14 +292,14 @@ def read_history(path: Path, *, since: datetime | None = None, until: datetime |
 
 
 def write_csv(intervals: Iterable[Interval], file: TextIO) -> int:
-    """Write counts as CSV, a row for each minute, place and label; return the number of rows.
+    """Write counts as CSV, with a row for each minute, place and label; return the number of rows.
 
-    A minute in which nothing was counted has one row without place and label. An interval of more than a minute has
-    that of its beginning.
+    A minute without counts has one row without place and label. An interval of more than a minute is written at the
+    minute of its beginning.
 
     Args:
-        intervals: oldest first.
-        file: open for text with `newline=""`.
+        intervals: intervals, oldest first.
+        file: text file, opened with `newline=""`.
     """
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(_CSV_HEADER)
@@ -294,7 +345,7 @@ def _stored_totals(database: sqlite3.Connection) -> Totals:
     """Return the totals in a file; zeros if there are none.
 
     Raises:
-        sqlite3.DatabaseError: they cannot be read.
+        sqlite3.DatabaseError: the totals cannot be read.
     """
     row = database.execute("SELECT json FROM totals").fetchone()
     try:
@@ -304,15 +355,15 @@ def _stored_totals(database: sqlite3.Connection) -> Totals:
 
 
 def read_traffic(path: Path, *, since: datetime, step_minutes: int) -> list[tuple[datetime, str, str, int, int]]:
-    """Return the counts of a history, which another connection may be writing.
+    """Return the counts in a history file, which may be open in another connection.
 
     Args:
-        path: of the file.
-        since: first moment, with a time zone.
+        path: path of the file.
+        since: beginning, with a time zone.
         step_minutes: length of the steps over which counts are added up; they begin at multiples of it since 1970.
 
     Returns:
-        Begin of the step, place, label, in and out, by time; only where there were any.
+        Beginning of the step, place, label, in and out, by time; steps without counts are omitted.
 
     Raises:
         BeeagentError: the file cannot be read.
@@ -334,7 +385,7 @@ def read_traffic(path: Path, *, since: datetime, step_minutes: int) -> list[tupl
 
 
 def _rows(interval: Interval) -> Mapping[tuple[str, str], tuple[int, int, int]]:
-    """Return in, out and inside by place and label, where there is any."""
+    """Return in, out and inside by place and label; places and labels without counts are omitted."""
     keys = {(place, label) for place, label, _ in interval.counts}
     keys |= {(zone, label) for zone, counts in interval.inside.items() for label, count in counts.items() if count}
     return {

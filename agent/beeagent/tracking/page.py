@@ -1,7 +1,7 @@
-"""A day's traffic as one HTML page that needs nothing else: no script, no font, no image from elsewhere.
+"""The traffic of a day as a self-contained HTML page, without scripts and external resources.
 
-The charts are SVG stretched to the width of the page; labels are HTML beside them, so that they stay readable on a
-phone. Bars have titles, and the hours are in a table, for those who do not see the charts.
+The charts are SVG stretched to the width of the page; labels are separate HTML, so that they remain readable on a
+phone. For accessibility, bars have titles, and the hours are in a table.
 """
 
 import math
@@ -14,9 +14,9 @@ from beeagent.tracking.daily import BIN, Day, Gap, PlaceDay
 
 _HOUR: Final = timedelta(hours=1)
 _BUSIEST: Final = 3
-_SUMMARIZED: Final = 2  # places that the first sentences speak of
-_MAX_GAPS: Final = 12  # listed; the others are counted
-_LABELLED_HOURS: Final = 3  # from one label of the time axis to the next
+_SUMMARIZED: Final = 2  # number of places in the summary
+_MAX_GAPS: Final = 12  # number of listed gaps
+_LABELLED_HOURS: Final = 3  # between two labels of the time axis
 _MINUS: Final = "\N{MINUS SIGN}"
 _TO: Final = "\N{EN DASH}"
 _JOINED_TO: Final = f"\N{WORD JOINER}{_TO}\N{WORD JOINER}"  # no line break beside it
@@ -86,11 +86,11 @@ def report_page(day: Day, *, camera: str) -> str:
     """Return the page of a day.
 
     Args:
-        day: to show.
-        camera: what to call the camera.
+        day: traffic of the day.
+        camera: displayed name of the camera.
     """
     title = f"{day.day:%A}, {day.day.day} {day.day:%B %Y}"
-    sections = "".join(_place_section(one, day, number) for number, one in enumerate(day.places, 1))
+    sections = "".join(_place_section(place, day, number) for number, place in enumerate(day.places, 1))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -106,10 +106,10 @@ def _summary(day: Day) -> str:
     if not day.places:
         return "Nothing was counted on this day."
     sentences = []
-    for one in day.places[:_SUMMARIZED]:
-        where = f" at {_name(one, day)}" if len(day.places) > 1 else ""
-        text = f"{_number(one.into)} came in and {_number(one.out)} went out{where}"
-        if busiest := one.busiest_hours(1):
+    for place in day.places[:_SUMMARIZED]:
+        where = f" at {_name(place, day)}" if len(day.places) > 1 else ""
+        text = f"{_number(place.into)} came in and {_number(place.out)} went out{where}"
+        if busiest := place.busiest_hours(1):
             text += f", busiest between {_hour(day, busiest[0])} and {_hour(day, busiest[0] + 1)}"
         sentences.append(f"{text}.")
     if day.gaps:
@@ -118,28 +118,28 @@ def _summary(day: Day) -> str:
     return " ".join(sentences)
 
 
-def _place_section(one: PlaceDay, day: Day, number: int) -> str:
-    balance = one.into - one.out
-    hours = one.hours
-    busiest = one.busiest_hours(_BUSIEST)
+def _place_section(place: PlaceDay, day: Day, number: int) -> str:
+    balance = place.into - place.out
+    hours = place.hours
+    busiest = place.busiest_hours(_BUSIEST)
     first, *others = [f"{_hour(day, hour)}{_JOINED_TO}{_hour(day, hour + 1)}" for hour in busiest] or [_MINUS]
     busy = f"{_number(sum(hours[busiest[0]]))} in and out" if busiest else "no traffic"
     then = f"; then {' and '.join(others)}" if others else ""
     return (
-        f'<section aria-labelledby="place-{number}">\n<h2 id="place-{number}">{escape(_name(one, day))}</h2>\n'
+        f'<section aria-labelledby="place-{number}">\n<h2 id="place-{number}">{escape(_name(place, day))}</h2>\n'
         f'<dl class="figures">'
-        f'<div><dt><i class="swatch in"></i>In</dt><dd>{_number(one.into)}</dd></div>'
-        f'<div><dt><i class="swatch out"></i>Out</dt><dd>{_number(one.out)}</dd></div>'
+        f'<div><dt><i class="swatch in"></i>In</dt><dd>{_number(place.into)}</dd></div>'
+        f'<div><dt><i class="swatch out"></i>Out</dt><dd>{_number(place.out)}</dd></div>'
         f"<div><dt>Balance</dt><dd>{_signed(balance)}</dd></div>"
         f"<div><dt>Busiest hour</dt><dd>{first}<small>{busy}{then}</small></dd></div></dl>\n"
-        f"{_traffic_chart(one, day)}{_balance_chart(one, day)}{_hours_table(one, day)}</section>\n"
+        f"{_traffic_chart(place, day)}{_balance_chart(place, day)}{_hours_table(place, day)}</section>\n"
     )
 
 
-def _traffic_chart(one: PlaceDay, day: Day) -> str:
-    top = _nice(max(max(both) for both in one.bins))
+def _traffic_chart(place: PlaceDay, day: Day) -> str:
+    top = _nice(max(max(both) for both in place.bins))
     bars = []
-    for index, both in enumerate(one.bins):
+    for index, both in enumerate(place.bins):
         for count, name in zip(both, ("in", "out"), strict=True):
             if count:
                 height = 100 * count / top
@@ -148,10 +148,10 @@ def _traffic_chart(one: PlaceDay, day: Day) -> str:
                     f'<rect class="bar-{name}" x="{index + 0.12:g}" y="{100 - height if name == "in" else 100:.2f}" '
                     f'width=".76" height="{height:.2f}"><title>{begin:%H:%M}: {_number(count)} {name}</title></rect>'
                 )
-    most = max(range(len(one.bins)), key=lambda index: sum(one.bins[index]))
-    into, out = one.bins[most]
+    most = max(range(len(place.bins)), key=lambda index: sum(place.bins[index]))
+    into, out = place.bins[most]
     label = (
-        f"Bar chart of the traffic at {_name(one, day)} in each quarter of an hour. Most at "
+        f"Bar chart of the traffic at {_name(place, day)} in each quarter of an hour. Most at "
         f"{day.local(day.begin + most * BIN):%H:%M}: {_number(into)} in, {_number(out)} out."
     )
     return _figure(
@@ -160,16 +160,16 @@ def _traffic_chart(one: PlaceDay, day: Day) -> str:
     )
 
 
-def _balance_chart(one: PlaceDay, day: Day) -> str:
+def _balance_chart(place: PlaceDay, day: Day) -> str:
     known = max(1, math.ceil((day.until - day.begin) / BIN))
-    balances = (0, *one.balances[:known])
+    balances = (0, *place.balances[:known])
     low, high = min(balances), max(balances)
     if low == high:
         return ""
     span = high - low
     zero = 100 * high / span
     points = " ".join(f"{index},{100 * (high - balance) / span:.2f}" for index, balance in enumerate(balances))
-    number = len(one.bins)
+    number = len(place.bins)
     areas = "".join(
         f'<clipPath id="{name}-{zero:.4f}"><rect x="0" y="{y:.2f}" width="{number}" height="{height:.2f}"/></clipPath>'
         f'<polygon class="{name}" clip-path="url(#{name}-{zero:.4f})" '
@@ -178,7 +178,7 @@ def _balance_chart(one: PlaceDay, day: Day) -> str:
     )
     line = f'<polyline class="balance" points="{points}" vector-effect="non-scaling-stroke"/>'
     label = (
-        f"Line chart of the balance at {_name(one, day)}: in less out since the beginning of the day, from "
+        f"Line chart of the balance at {_name(place, day)}: in less out since the beginning of the day, from "
         f"{_signed(low)} to {_signed(high)}, {_signed(balances[-1])} at the end."
     )
     scale = {zero: "0"}
@@ -192,11 +192,11 @@ def _balance_chart(one: PlaceDay, day: Day) -> str:
     )
 
 
-def _hours_table(one: PlaceDay, day: Day) -> str:
+def _hours_table(place: PlaceDay, day: Day) -> str:
     rows = "".join(
         f'<tr><th scope="row">{_hour(day, index)}</th><td>{_number(into)}</td><td>{_number(out)}</td>'
         f"<td>{_signed(into - out)}</td></tr>"
-        for index, (into, out) in enumerate(one.hours)
+        for index, (into, out) in enumerate(place.hours)
         if into or out
     )
     if not rows:
@@ -238,7 +238,7 @@ def _figure(caption: str, plot: str) -> str:
     return f"<figure><figcaption>{caption}</figcaption>{plot}</figure>\n"
 
 
-def _plot(  # noqa: PLR0913, PLR0917 - what a chart consists of
+def _plot(  # noqa: PLR0913, PLR0917 - parts of a chart
     day: Day,
     label: str,
     height: int,
@@ -249,7 +249,7 @@ def _plot(  # noqa: PLR0913, PLR0917 - what a chart consists of
     *,
     kind: str = "high",
 ) -> str:
-    """Return a chart over the day: SVG of `height` units, and the labels of its scale by their place in percent."""
+    """Return a chart over the day: SVG of `height` units, and labels of the scale by their position in percent."""
     width = math.ceil((day.end - day.begin) / BIN)
     lines = "".join(
         f'<line class="{name}" x1="0" x2="{width}" y1="{y:.2f}" y2="{y:.2f}" vector-effect="non-scaling-stroke"/>'
@@ -290,9 +290,9 @@ def _percent(day: Day, at: datetime, since: datetime | None = None) -> str:
     return f"{100 * (at - (since or day.begin)) / (day.end - day.begin):.3f}%"
 
 
-def _name(one: PlaceDay, day: Day) -> str:
-    several = any(other.place == one.place and other.label != one.label for other in day.places)
-    return f"{one.place}, {one.label}" if several else one.place
+def _name(place: PlaceDay, day: Day) -> str:
+    several = any(other.place == place.place and other.label != place.label for other in day.places)
+    return f"{place.place}, {place.label}" if several else place.place
 
 
 def _hour(day: Day, index: int) -> str:
@@ -316,7 +316,7 @@ def _duration(length: timedelta) -> str:
 
 
 def _nice(most: int) -> int:
-    """Return the next number from `most` on with one digit that is not 0, or two if the second is a 5."""
+    """Round `most` up to a number with one digit other than 0, or two if the second is a 5."""
     most = max(1, most)
     step: int = max(1, 10 ** (len(str(most)) - 1) // 2)
     return -(-most // step) * step

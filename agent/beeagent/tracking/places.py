@@ -1,4 +1,4 @@
-"""Places: named lines, zones and masks in the frame, from a TOML file.
+"""Places: named lines, zones and masks in the frame, defined in a TOML file.
 
 [lines.door]                             # counts crossings, in each direction
 points = [[0.20, 0.55], [0.80, 0.55]]    # from, to: x and y in ratios of the frame's width and height
@@ -70,7 +70,7 @@ class Line(_Place):
 
     @property
     def in_sign(self) -> int:
-        """1 if the way in is to the right of the way from the first point to the second, in the image; else -1."""
+        """1 if the inward direction is to the right of the line from the first to the second point; else -1."""
         along = np.subtract(self.points[1], self.points[0])
         step = _STEPS[self.in_]
         return 1 if along[0] * step[1] - along[1] * step[0] > 0 else -1
@@ -91,7 +91,7 @@ class Area(_Place):
         return self
 
     def contains(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return which points are in it, shape (n,).
+        """Return a boolean for each point, shape (n,): True if it is in the area.
 
         Args:
             points: shape (n, 2): x and y in ratios of the frame.
@@ -116,7 +116,7 @@ class Places(_Place):
     def _check(self) -> "Places":
         names = [*self.lines, *self.zones, *self.masks]
         if len(names) > MAX_PLACES:
-            raise ValueError(f"there are {len(names)} places: {MAX_PLACES} at most are possible")
+            raise ValueError(f"there are {len(names)} places, but at most {MAX_PLACES} are allowed")
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"{name!r} is the name of two places: give each its own")
@@ -132,8 +132,8 @@ def load_places(path: Path) -> Places:
     """Read a file of places.
 
     Raises:
-        InputError: it cannot be read, is no TOML, or has a place that is not allowed. The message names the file, the
-            place and what is allowed.
+        InputError: the file cannot be read, is not TOML, or has an invalid place. The message contains the file, the
+            place and the allowed values.
     """
     try:
         with path.open("rb") as file:
@@ -151,34 +151,34 @@ def load_places(path: Path) -> Places:
 
 
 def parse_places(content: bytes) -> Places:
-    """Return the places of the content of a file.
+    """Parse the content of a file of places.
 
     Raises:
-        InputError: as `load_places`, without the name of the file.
+        InputError: the content is invalid; the message does not contain the name of the file.
     """
     try:
-        read = tomllib.loads(content.decode())
+        document = tomllib.loads(content.decode())
     except UnicodeDecodeError as error:
         raise InputError(f"is not UTF-8 at byte {error.start}") from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"is not TOML: {error}") from error
-    return validate_places(read)
+    return validate_places(document)
 
 
-def validate_places(read: object) -> Places:
-    """Return the places of the tables of a file, as TOML or JSON has them.
+def validate_places(document: object) -> Places:
+    """Validate places parsed from TOML or JSON.
 
     Raises:
-        InputError: one of them is not allowed.
+        InputError: a place is invalid.
     """
     try:
-        return Places.model_validate(read)
+        return Places.model_validate(document)
     except ValidationError as error:
         raise InputError(_explain(error)) from error
 
 
 def format_places(places: Places) -> str:
-    """Return the content of a file of these places, for `parse_places`."""
+    """Return the TOML text of places, the inverse of `parse_places`."""
     tables = []
     for kind, named in places.model_dump(by_alias=True).items():
         for name, place in named.items():
@@ -209,7 +209,7 @@ def _explain(error: ValidationError) -> str:
 
 
 def _place(parts: list[int | str]) -> str:
-    """Return where a value is, as the file writes it: `[lines.door] points[1][0]`."""
+    """Return the path of a value as in the file: `[lines.door] points[1][0]`."""
     keys = [str(part) for part in parts if isinstance(part, str)]
     indices = "".join(f"[{part}]" for part in parts if isinstance(part, int))
     table, rest = ".".join(keys[:2]), ".".join(keys[2:])

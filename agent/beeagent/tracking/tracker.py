@@ -1,8 +1,8 @@
-"""Tracks: which detections of successive frames are the same bee.
+"""The tracker, which identifies the detections of the same bee in successive frames.
 
-At the frame rates of a Raspberry Pi, the boxes of a flying bee in two frames do not touch. So detections are matched by
-their distance to where a track is expected, in body lengths, never by overlap. The expectation is a Kalman filter whose
-velocity decays with time, since bees brake and turn; it uses the time between the frames, not their number.
+At the frame rates of a Raspberry Pi, the boxes of a flying bee in two frames do not overlap. So detections are matched
+by their distance from the predicted position of a track, in body lengths, not by overlap. The prediction is a Kalman
+filter whose velocity decays with time, since bees brake and turn; it uses the time between frames, not their number.
 """
 
 import math
@@ -16,34 +16,34 @@ from beeagent.detection import Detections
 from beeagent.tracking.assignment import assign
 
 _LENGTH_OF_DIAGONAL: Final = 0.9
-"""Body length by the diagonal of the box. For an ellipse, twice as long as wide, that is the same in every heading."""
+"""Ratio of the body length to the box's diagonal, which is independent of the heading for an ellipse of aspect 2:1."""
 
 _LENGTH_GAIN: Final = 0.2  # weight of a new length in that of the track
-_SHAPE_GAIN: Final = 0.5  # likewise of width and height, which change as the bee turns
-_OTHER_CLASS: Final = 2.0  # what a detection of another class costs: classes flicker too
+_SHAPE_GAIN: Final = 0.5  # weight of a new width and height, which change when the bee turns
+_OTHER_CLASS: Final = 2.0  # cost of a detection of another class, since the detected class may vary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackerOptions:
-    """How bees move, and how far the tracker trusts detections. Lengths are body lengths, times seconds.
+    """Parameters of the motion of bees and of the noise of detections. Lengths are body lengths, times seconds.
 
     Attributes:
-        high_confidence: detections below it continue a track, but begin none; 0 to 1.
+        high_confidence: minimum confidence of a detection that begins a track, 0 to 1; others only continue tracks.
         confirming_hits: number of detections that confirm a track, 1 or more.
-        max_gap_s: how long a confirmed track survives without a detection. One that is not confirmed survives one
-            missed frame.
-        interruption_s: frames farther apart than this interrupt the stream, which ends all tracks.
-        max_speed: in lengths per second.
+        max_gap_s: maximum time of a confirmed track without a detection. An unconfirmed track survives one missed
+            frame.
+        interruption_s: maximum time between two frames; a longer one interrupts the stream, which ends all tracks.
+        max_speed: maximum speed, in lengths per second.
         first_speed: standard deviation of the velocity of a new track, on each axis, in lengths per second.
         agility: standard deviation of the change of velocity of a bee at rest, in lengths per second per root second.
-        speed_agility: what its speed, in lengths per second, adds to that, as a ratio.
+        speed_agility: increase of `agility` per speed in lengths per second.
         memory_s: time in which the velocity decays to 37 %.
         noise: standard deviation of the centre of a box, in lengths.
-        tail: degrees of freedom of the Student distribution of a bee's place; fewer allow more surprises.
+        tail: degrees of freedom of the Student distribution of a bee's position; fewer permit more outliers.
         shape_noise: standard deviation of the logarithm of the width and height of a box.
-        shape_agility: how much more that is after a second, as bees turn.
-        miss_cost: what each second in which a track was missed adds to the cost of a match: the bee may have left.
-        max_cost: of a match, the negative logarithm of its likelihood.
+        shape_agility: increase of `shape_noise` after a second, since bees turn.
+        miss_cost: cost of a match per second in which the track was missed, since the bee may have left.
+        max_cost: maximum cost of a match, the negative logarithm of its likelihood.
     """
 
     high_confidence: float = 0.45
@@ -68,14 +68,14 @@ class TrackedFrame:
     """The detections of a frame with their tracks.
 
     Attributes:
-        detections: as they were given.
-        tracks: int64, shape (n,): number of the track of each detection, from 1; 0 where it has none.
-        confirmed: bool, shape (n,): whether that track is confirmed. One that is not may be a false alarm.
+        detections: the detections of the frame.
+        tracks: int64, shape (n,): track number of each detection, from 1; 0 for none.
+        confirmed: bool, shape (n,): True if the track is confirmed; an unconfirmed one may be a false alarm.
         frame_size: width and height of the frame in pixels.
         at_s: time of the frame in seconds.
-        ended: numbers of the tracks that ended since the frame before.
-        interrupted: whether the stream was interrupted before this frame, which ended all tracks. True of the first
-            frame: the bees in it did not just arrive.
+        ended: numbers of the tracks that ended since the previous frame.
+        interrupted: True if the stream was interrupted before this frame, which ended all tracks. Also True for the
+            first frame, since its bees have not just arrived.
     """
 
     detections: Detections
@@ -94,7 +94,7 @@ class _Tracks:
     number: NDArray[np.int64]
     hits: NDArray[np.int64]
     seen_s: NDArray[np.float64]  # time of the last detection
-    missed: NDArray[np.int64]  # frames since
+    missed: NDArray[np.int64]  # number of frames since
     class_id: NDArray[np.int64]
     length: NDArray[np.float64]
     shape: NDArray[np.float64]  # shape (n, 2): logarithms of width and height
@@ -102,7 +102,7 @@ class _Tracks:
     velocity: NDArray[np.float64]  # shape (n, 2)
     variance: NDArray[
         np.float64
-    ]  # shape (n, 3): of the place, with the velocity, of the velocity; the same on both axes
+    ]  # shape (n, 3): variance of the place, covariance, variance of the velocity; the same on both axes
 
     def keep(self, rows: NDArray[np.bool_]) -> None:
         for name in self.__slots__:
@@ -117,7 +117,7 @@ class Tracker:
     """Follows bees from frame to frame.
 
     Args:
-        options: None for the defaults.
+        options: options; None for the defaults.
     """
 
     def __init__(self, options: TrackerOptions | None = None) -> None:
@@ -125,20 +125,20 @@ class Tracker:
         self._next = 1
         self._tracks = _no_tracks()
         self._at_s: float | None = None
-        self._before_s = 0.0  # time of the frame before
+        self._before_s = 0.0  # time of the previous frame
         self._frame_size: tuple[int, int] | None = None
 
     def set_high_confidence(self, confidence: float) -> None:
-        """Begin tracks from another confidence on; see `TrackerOptions`."""
+        """Change `TrackerOptions.high_confidence`."""
         self._options = replace(self._options, high_confidence=confidence)
 
     def update(self, detections: Detections, *, at_s: float, frame_size: tuple[int, int]) -> TrackedFrame:
         """Return the detections of the next frame with the numbers of their tracks.
 
         Args:
-            detections: of the frame, those of low confidence included.
-            at_s: when the frame was captured, in seconds of any clock that does not jump. A frame that is not later
-                than the one before counts as an interruption, and so does one of another size.
+            detections: detections of the frame, including those of low confidence.
+            at_s: time of the frame in seconds of a monotonic clock. A frame that is not later than the previous one, or
+                of another size, counts as an interruption.
             frame_size: width and height of the frame in pixels.
         """
         step = math.inf if self._at_s is None else at_s - self._at_s
@@ -187,11 +187,11 @@ class Tracker:
         )
 
     def interrupt(self) -> None:
-        """Let the next frame interrupt the stream, whenever it comes."""
+        """Treat the next frame as an interruption of the stream."""
         self._at_s = None
 
     def _predict(self, step: float) -> None:
-        """Advance the tracks by some seconds, with the exact solution of a velocity that decays and is disturbed."""
+        """Advance the tracks by a time in seconds, with the exact solution for a decaying velocity with noise."""
         options, tracks, memory = self._options, self._tracks, self._options.memory_s
         decay = math.exp(-step / memory)
         reach = memory * (1 - decay)
@@ -220,7 +220,7 @@ class Tracker:
         class_ids: NDArray[np.int64],
         at_s: float,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-        """Return the tracks and detections that may be the same bee, and what that costs.
+        """Return the possible pairs of tracks and detections, and their costs.
 
         The cost is the negative logarithm of the likelihood, up to a constant.
 
@@ -232,21 +232,21 @@ class Tracker:
         spread = tracks.variance[rows, 0] / length**2 + options.noise**2
         least = np.log(spread) + options.miss_cost * (self._before_s - tracks.seen_s[rows])  # the cost at no distance
         power = options.tail / 2 + 1
-        # Beyond it, the distance alone costs too much.
+        # Beyond this distance, its cost alone exceeds the maximum.
         reach = options.tail * spread * np.expm1((options.max_cost - least) / power)
         reach = np.minimum(reach, (1 + options.max_speed * gap) ** 2)
         ahead = tracks.place[rows, None] - centres[None]
         apart = (ahead[..., 0] ** 2 + ahead[..., 1] ** 2) / (length**2)[:, None]
-        of_rows, found = np.nonzero(apart < reach[:, None])
-        shape = tracks.shape[rows[of_rows]] - np.log(sides[found])
+        of_rows, candidates = np.nonzero(apart < reach[:, None])
+        shape = tracks.shape[rows[of_rows]] - np.log(sides[candidates])
         shape_spread = options.shape_noise**2 + options.shape_agility**2 * gap
         costs = (
             least[of_rows]
-            + power * np.log1p(apart[of_rows, found] / (options.tail * spread[of_rows]))
+            + power * np.log1p(apart[of_rows, candidates] / (options.tail * spread[of_rows]))
             + np.log1p((shape[:, 0] ** 2 + shape[:, 1] ** 2) / (2 * shape_spread[of_rows]))
-            + _OTHER_CLASS * (tracks.class_id[rows[of_rows]] != class_ids[found])
+            + _OTHER_CLASS * (tracks.class_id[rows[of_rows]] != class_ids[candidates])
         )
-        return of_rows, found, costs
+        return of_rows, candidates, costs
 
     def _correct(
         self,
@@ -300,7 +300,7 @@ class Tracker:
         self._next += count
 
     def _end(self, at_s: float) -> list[int]:
-        """Remove the tracks that were not seen for too long, and return their numbers."""
+        """Remove the tracks without a detection for too long, and return their numbers."""
         options, tracks = self._options, self._tracks
         gap = at_s - tracks.seen_s
         confirmed = tracks.hits >= options.confirming_hits

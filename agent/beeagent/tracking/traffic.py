@@ -1,4 +1,4 @@
-"""Turns tracked frames into traffic: who came in and went out per interval, today and ever."""
+"""Traffic: counts of bees that came in and went out, per interval, today and in total."""
 
 import json
 import math
@@ -14,19 +14,19 @@ from beeagent.tracking.tracker import TrackedFrame
 
 _Key = tuple[str, str, str]  # place, label, direction
 _MINUTE = timedelta(minutes=1)
-_MAX_RECENT = 10_000  # passages of the last minute that are remembered
+_MAX_RECENT = 10_000  # maximum number of passages kept for the last minute
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """What was counted from one moment to another.
+    """The counts of an interval.
 
     Attributes:
-        begin: with a time zone.
-        end: likewise, later than `begin`.
-        frames: number of frames that the tracker saw.
-        counts: who came in or went out, by place, label and direction (`in` or `out`).
-        inside: how many were in each zone at the end, by zone and label.
+        begin: beginning, with a time zone.
+        end: end, with a time zone, later than `begin`.
+        frames: number of frames processed by the tracker.
+        counts: number of passages by place, label and direction (`in` or `out`).
+        inside: number in each zone at the end, by zone and label.
     """
 
     begin: datetime
@@ -37,14 +37,14 @@ class Interval:
 
     @property
     def frames_per_s(self) -> float:
-        """Frames per second that the tracker saw."""
+        """Frames per second processed by the tracker."""
         return self.frames / (self.end - self.begin).total_seconds()
 
 
 class IntervalCounter:
-    """Collects counts and closes an interval at every multiple of its length, by the clock of the frames.
+    """Collects counts, and closes an interval at every multiple of its length, by the clock of the frames.
 
-    Where that clock was set back, the interval ends, and another begins. A gap without frames makes no intervals.
+    If that clock is set back, a new interval begins. There are no intervals for a gap without frames.
 
     Args:
         seconds: length of an interval, above 0.
@@ -62,12 +62,12 @@ class IntervalCounter:
     def add(
         self, passages: Iterable[Passage], inside: Mapping[str, Mapping[str, int]], at: datetime
     ) -> Interval | None:
-        """Add a frame; return the interval that ended before it, if one did.
+        """Add a frame; return the interval that ended before it, or None.
 
         Args:
-            passages: of the frame.
-            inside: how many are in each zone in it, by zone and label.
-            at: when it was captured, with a time zone.
+            passages: passages in the frame.
+            inside: number in each zone, by zone and label.
+            at: time of capture, with a time zone.
         """
         ended = None
         if self._due is not None and self._last is not None and not self._last <= at < self._due:
@@ -76,20 +76,20 @@ class IntervalCounter:
             self._begin, self._due = at, _next_multiple(at, self._seconds)
         self._last = at
         self._frames += 1
-        self._counts.update((one.place, one.label, one.direction) for one in passages)
+        self._counts.update((passage.place, passage.label, passage.direction) for passage in passages)
         self._inside = inside
         return ended
 
     def close(self, at: datetime | None = None) -> Interval | None:
-        """End the interval before its time; return it, or None if no frame has come.
+        """End the interval early and return it; return None if it has no frames.
 
         Args:
-            at: the time of the next frame; None if none follows.
+            at: time of the next frame; None if there is none.
         """
         if self._begin is None or self._due is None or self._last is None:
             return None
         end = self._due if at is not None and at >= self._due else self._last
-        # An interval of a single frame, or one that the clock has not moved in, still has a length.
+        # The length must be above 0, also with a single frame or a clock that has not advanced.
         end = max(end, self._begin + timedelta(milliseconds=1))
         ended = Interval(self._begin, end, self._frames, dict(self._counts), self._inside)
         self._begin, self._frames, self._counts, self._inside = None, 0, Counter(), {}
@@ -98,14 +98,14 @@ class IntervalCounter:
 
 @dataclass(slots=True)
 class Totals:
-    """Counts since the beginning of the day and ever, by place, label and direction. They never fall within their time.
+    """Counts of the day and of all days, by place, label and direction. They never decrease within the period.
 
     Attributes:
-        day: of `today`; None before the first frame.
+        day: day of `today`; None before the first frame.
         today: counts of the day.
         ever: counts of all days.
         first: time of the first count of the day, with a time zone; None before it.
-        last: time of the last one, likewise.
+        last: time of the last count of the day, with a time zone; None before the first.
     """
 
     day: date | None = None
@@ -115,22 +115,22 @@ class Totals:
     last: datetime | None = None
 
     def begin_day(self, day: date) -> None:
-        """Start the counts of a day at 0, if it is later than the one counted; an earlier one changes nothing."""
+        """Reset the counts of the day if a day is later than the current one."""
         if self.day is None or day > self.day:
             self.day = day
             self.today.clear()
             self.first = self.last = None
 
     def add(self, passages: Sequence[Passage], at: datetime | None = None) -> None:
-        """Count the passages of a frame; `at`, with a time zone, is when it was captured, if that is known."""
-        keys = [(one.place, one.label, one.direction) for one in passages]
+        """Count the passages of a frame; `at` is its time of capture with a time zone, if it is known."""
+        keys = [(passage.place, passage.label, passage.direction) for passage in passages]
         self.today.update(keys)
         self.ever.update(keys)
         if keys and at is not None:
             self.first, self.last = self.first or at, at
 
     def to_json(self) -> str:
-        """Return them as text, for `from_json`."""
+        """Return the totals as JSON text, for `from_json`."""
         return json.dumps(
             {
                 "day": None if self.day is None else self.day.isoformat(),
@@ -143,22 +143,23 @@ class Totals:
 
     @classmethod
     def from_json(cls, text: str) -> "Totals":
-        """Return the totals of a text that `to_json` has made.
+        """Parse the text of `to_json`.
 
         Raises:
-            ValueError: it is no such text.
+            ValueError: the text is invalid.
         """
         try:
-            read = json.loads(text)
-            day = None if read["day"] is None else date.fromisoformat(read["day"])
+            content = json.loads(text)
+            day = None if content["day"] is None else date.fromisoformat(content["day"])
             today, ever = (
                 Counter(
                     {(str(place), str(label), str(direction)): int(count) for place, label, direction, count in rows}
                 )
-                for rows in (read["today"], read["ever"])
+                for rows in (content["today"], content["ever"])
             )
             first, last = (
-                None if read.get(name) is None else datetime.fromisoformat(read[name]) for name in ("first", "last")
+                None if content.get(name) is None else datetime.fromisoformat(content[name])
+                for name in ("first", "last")
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not the totals of a camera: {error}") from error
@@ -167,13 +168,13 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class TrafficReport:
-    """An interval with the totals at its end; what a traffic message is made of.
+    """An interval with the totals at its end, for a traffic message.
 
     Attributes:
-        interval: the counts.
-        day: of the totals of today.
-        lines: the fields of `beeagent.messages.LineTraffic` by line and label.
-        zones: the fields of `beeagent.messages.ZoneTraffic` by zone and label.
+        interval: counts of the interval.
+        day: day of the totals of today.
+        lines: fields of `beeagent.messages.LineTraffic` by line and label.
+        zones: fields of `beeagent.messages.ZoneTraffic` by zone and label.
     """
 
     interval: Interval
@@ -184,15 +185,15 @@ class TrafficReport:
 
 @dataclass(frozen=True, slots=True)
 class TrafficState:
-    """The counts at one moment; what a state message is made of.
+    """The current counts, for a state message.
 
     Attributes:
-        day: the current one.
-        day_began: when it began, with a time zone.
+        day: current day.
+        day_began: beginning of the day, with a time zone.
         first_flight: time of the first count of the day, with a time zone; None before it.
-        last_flight: time of the last one, likewise.
-        lines: the fields of `beeagent.messages.LineState` by line and label.
-        zones: the fields of `beeagent.messages.ZoneState` by zone and label.
+        last_flight: time of the last count of the day, with a time zone; None before the first.
+        lines: fields of `beeagent.messages.LineState` by line and label.
+        zones: fields of `beeagent.messages.ZoneState` by zone and label.
     """
 
     day: date
@@ -204,23 +205,23 @@ class TrafficState:
 
 
 class TrafficStore(Protocol):
-    """Keeps counts per minute and the totals; `CountHistory` is one."""
+    """Stores counts per minute and the totals, such as `CountHistory`."""
 
     def add(self, minutes: Sequence[Interval], totals: Totals) -> None:
-        """Store both at once, or neither."""
+        """Store both in one transaction."""
 
 
 class Traffic:
     """Counts the traffic of one camera.
 
-    Totals are stored once a minute, and before each report: what was reported never falls, not even after a crash.
+    Totals are stored once a minute, and before each report: so reported totals never decrease, even after a crash.
 
     Args:
         places: lines and zones.
-        interval_s: of the reports, in seconds, above 0.
-        totals: to continue; None to begin at 0.
-        store: keeps counts per minute and the totals; None for nothing.
-        time_zone: of the days; None for the device's own.
+        interval_s: interval of the reports in seconds, above 0.
+        totals: totals to continue; None to begin at 0.
+        store: store for counts per minute and totals; None for none.
+        time_zone: time zone of the days; None for that of the device.
     """
 
     def __init__(
@@ -251,16 +252,16 @@ class Traffic:
         return self._totals
 
     def replace(self, places: Places) -> None:
-        """Use other places from the next frame on. Totals of places that are gone are kept."""
+        """Use other places from the next frame on. Totals of removed places are kept."""
         self._counter.replace(places)
         self._places = places
 
     def add(self, frame: TrackedFrame, captured_at: datetime) -> TrafficReport | None:
-        """Count a frame; return the report of the interval that ended before it, if one did.
+        """Count a frame; return the report of the interval that ended before it, or None.
 
         Args:
-            frame: from the tracker.
-            captured_at: when it was captured by the wall clock, with a time zone.
+            frame: result of the tracker.
+            captured_at: wall-clock time of capture, with a time zone.
         """
         passages = self._counter.update(frame)
         self._inside = inside = self._counter.inside()
@@ -270,21 +271,21 @@ class Traffic:
         report = self._report(minute, interval)
         self._totals.begin_day(captured_at.astimezone(self._time_zone).date())
         self._totals.add(passages, captured_at)
-        self._recent.extend((captured_at, (one.place, one.label, one.direction)) for one in passages)
+        self._recent.extend((captured_at, (passage.place, passage.label, passage.direction)) for passage in passages)
         return report
 
     def state(self, now: datetime, labels: Iterable[str] = ()) -> TrafficState:
-        """Return the counts as of now, by the clock of the frames. The totals are those that were stored last.
+        """Return the current counts, with the last stored totals, which never decrease, even after a crash.
 
-        So they never fall, not even after a crash. Where nothing is stored, they are the current ones.
+        Without a store, these are the current totals.
 
         Args:
-            now: with a time zone.
-            labels: classes to include beside those that were counted, at this start or ever.
+            now: current time by the clock of the frames, with a time zone.
+            labels: classes to include in addition to those counted so far.
         """
         totals = self._totals
         day = now.astimezone(self._time_zone).date()
-        if totals.day is not None and totals.day >= day:  # later: the clock was set back
+        if totals.day is not None and totals.day >= day:  # later if the clock was set back
             day, today, first, last = totals.day, totals.today, totals.first, totals.last
         else:
             today, first, last = Counter(), None, None
@@ -317,7 +318,7 @@ class Traffic:
         )
 
     def close(self) -> TrafficReport | None:
-        """End the interval before its time, as when the agent stops; return its report, or None without a frame."""
+        """End the interval early and return its report; return None if it has no frames."""
         return self._report(self._minutes.close(), self._intervals.close())
 
     def _report(self, minute: Interval | None, interval: Interval | None) -> TrafficReport | None:
@@ -360,7 +361,7 @@ def _both(counts: Mapping[_Key, int], place: str, label: str) -> dict[str, int]:
 
 
 def _next_multiple(at: datetime, seconds: float) -> datetime:
-    """Return the first moment after `at` that is a whole number of intervals since 1970."""
+    """Return the first time after `at` that is a whole number of intervals since 1970."""
     epoch = datetime(1970, 1, 1, tzinfo=timezone.utc)
     passed = math.floor((at - epoch).total_seconds() / seconds)
     due = epoch + timedelta(seconds=(passed + 1) * seconds)

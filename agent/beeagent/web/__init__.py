@@ -1,6 +1,6 @@
-"""The page and the server that serves it, and the metrics: limits, sign-in, live frames, places and threshold.
+"""HTTP server for the page and the metrics, with its limits; sign-in, live frames, places and threshold of the page.
 
-Nothing here knows of the running agent: `beeagent.runtime` passes in what the page shows and may change.
+This package does not depend on the running agent: `beeagent.runtime` passes in the data and functions of the page.
 """
 
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from beeagent.web.live import LiveView
     from beeagent.web.page import AgentState, Page, PageAgent
     from beeagent.web.server import HttpServer, Request, Response
-else:  # a type checker would accept any name
+else:  # `__getattr__` would make a type checker accept any name
     __getattr__ = lazy_exports(
         __name__,
         {

@@ -1,4 +1,4 @@
-"""Who may use the page: the one-time link, passwords, sessions, and the wait after wrong guesses."""
+"""Access to the page: the one-time link, passwords, sessions, and the throttle after failed sign-ins."""
 
 import base64
 import hashlib
@@ -49,10 +49,10 @@ class _Session:
 class Sessions:
     """The sessions, in memory: they end with the process, 12 hours after the last request, or after 7 days.
 
-    Safe from any thread.
+    Thread-safe.
 
     Args:
-        clock: returns seconds.
+        clock: monotonic clock, in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -61,7 +61,7 @@ class Sessions:
         self._sessions: dict[bytes, _Session] = {}  # by the hash of the token, the oldest first
 
     def begin(self, role: Role) -> str:
-        """Begin a session; return its token. If there are too many, the oldest ends."""
+        """Begin a session and return its token. If there are too many, the oldest session ends."""
         token, now = secrets.token_urlsafe(_TOKEN_BYTES), self._clock()
         with self._lock:
             self._end_old(now)
@@ -71,7 +71,7 @@ class Sessions:
         return token
 
     def role(self, token: str) -> Role | None:
-        """Return the role of a session; None if there is none of this token."""
+        """Return the role of the session with this token; None if there is no such session."""
         now = self._clock()
         with self._lock:
             self._end_old(now)
@@ -82,7 +82,7 @@ class Sessions:
             return session.role
 
     def end(self, token: str) -> None:
-        """End a session, if there is one of this token."""
+        """End the session with this token, if there is one."""
         with self._lock:
             self._sessions.pop(_hashed(token), None)
 
@@ -94,7 +94,7 @@ class Sessions:
 
 
 class OneTimeToken:
-    """A token that is good for one sign-in within an hour. Safe from any thread."""
+    """A token for a single sign-in within an hour. Thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -103,14 +103,14 @@ class OneTimeToken:
         self._ends_at = 0.0
 
     def renew(self) -> str:
-        """Return a new token; the one before is worth nothing from now on."""
+        """Return a new token; the previous one becomes invalid."""
         token = secrets.token_urlsafe(_TOKEN_BYTES)
         with self._lock:
             self._hashed, self._ends_at = _hashed(token), self._clock() + _LINK_S
         return token
 
     def use(self, token: str) -> bool:
-        """Return whether this is the token, and was not used before."""
+        """Return True if the token is valid, and invalidate it."""
         with self._lock:
             if self._hashed is None or self._clock() >= self._ends_at:
                 return False
@@ -121,23 +121,23 @@ class OneTimeToken:
 
 
 class Throttle:
-    """Slows down guesses: per network, and in total. Safe from any thread.
+    """Rate limit for failed sign-ins, per network and in total. Thread-safe.
 
-    After 5 wrong guesses from a network it waits a second, and twice as long after each further one, up to a minute.
-    In total 20 guesses are free, and one more each second.
+    After 5 failures, a network has to wait a second; the wait doubles with each further failure, up to a minute.
+    In total, 20 failures are free, and one more each second.
 
     Args:
-        clock: returns seconds.
+        clock: monotonic clock, in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._failures: dict[str, tuple[int, float]] = {}  # number of them and time of the last, the oldest first
+        self._failures: dict[str, tuple[int, float]] = {}  # count and time of the last; oldest first
         self._total, self._total_at = float(_TOTAL_BURST), clock()
 
     def wait_s(self, client: str) -> float:
-        """Return the seconds that a client has to wait before its next guess; 0 if it need not."""
+        """Return the seconds that a client has to wait before its next attempt; 0 for none."""
         now = self._clock()
         with self._lock:
             count, last = self._failures.get(network_of(client), (0, 0.0))
@@ -147,7 +147,7 @@ class Throttle:
             return max(0.0, wait, (1 - self._available(now)) / _TOTAL_PER_S)
 
     def failed(self, client: str) -> None:
-        """Count a wrong guess of a client."""
+        """Count a failed sign-in of a client."""
         now, network = self._clock(), network_of(client)
         with self._lock:
             count, last = self._failures.pop(network, (0, 0.0))
@@ -157,7 +157,7 @@ class Throttle:
             self._total, self._total_at = max(0.0, self._available(now) - 1), now
 
     def succeeded(self, client: str) -> None:
-        """Forget the wrong guesses of a client."""
+        """Reset the failures of a client."""
         with self._lock:
             self._failures.pop(network_of(client), None)
 
@@ -166,23 +166,23 @@ class Throttle:
 
 
 class Passwords:
-    """The passwords of the roles, of which only salted hashes are known.
+    """The passwords of the roles, as salted hashes.
 
     Args:
-        hashes: from `hash_password`, by role.
+        hashes: results of `hash_password`, by role.
     """
 
     def __init__(self, hashes: Mapping[Role, str]) -> None:
         self._hashes = dict(hashes)
 
     def has(self, role: Role) -> bool:
-        """Return whether a role has a password."""
+        """Return True if a role has a password."""
         return role in self._hashes
 
     def role(self, password: str) -> Role | None:
-        """Return the role of a password; None if it is of none.
+        """Return the role of a password; None if it matches no role.
 
-        Takes the same time for any of them: some 50 ms of a core, and 16 MB, for each role.
+        The time does not depend on the password: some 50 ms of a core, and 16 MB, for each role.
         """
         roles = [role for role, hashed in self._hashes.items() if _matches(password, hashed)]
         return "editor" if "editor" in roles else next(iter(roles), None)
@@ -192,7 +192,7 @@ def hash_password(password: str) -> str:
     """Return the salted hash of a password, for the password file.
 
     Raises:
-        InputError: it is too short or too long.
+        InputError: the password is too short or too long.
     """
     if not MIN_PASSWORD <= len(password) <= _MAX_PASSWORD:
         raise InputError(f"the password has {len(password)} characters: give {MIN_PASSWORD} to {_MAX_PASSWORD}")
@@ -206,20 +206,20 @@ def read_passwords(path: Path) -> Passwords:
     """Read a password file: a line for each role, with its name and the hash of its password.
 
     Raises:
-        InputError: it cannot be read, can be read by others, or is no such file.
+        InputError: the file cannot be read, is readable by others, or has another format.
     """
     return Passwords(_read_hashes(path))
 
 
 def write_password(path: Path, role: Role, password: str) -> None:
-    """Set the password of a role in a password file, which only its owner can read; make the file if it is missing.
+    """Set the password of a role in a password file, created if missing and readable by its owner only.
 
     Raises:
-        InputError: the file cannot be written, is no such file, or the password is too short.
+        InputError: the file cannot be written or has another format, or the password is too short.
     """
     hashes = {**(_read_hashes(path) if path.exists() else {}), role: hash_password(password)}
     try:
-        write_file(path, [f"{each} {hashed}\n".encode() for each, hashed in sorted(hashes.items())])
+        write_file(path, [f"{name} {hashed}\n".encode() for name, hashed in sorted(hashes.items())])
     except OSError as error:
         raise InputError(f"page_password_file {path} cannot be written: {error.strerror or error}") from error
 
@@ -238,7 +238,7 @@ def _read_hashes(path: Path) -> dict[Role, str]:
     hashes: dict[Role, str] = {}
     for number, line in enumerate(content.decode(errors="replace").splitlines(), start=1):
         role, _, hashed = line.strip().partition(" ")
-        known: Role | None = next((each for each in get_args(Role) if each == role), None)
+        known: Role | None = next((name for name in get_args(Role) if name == role), None)
         if known is None or len(content) > _MAX_FILE_BYTES or _parsed(hashed) is None:
             raise InputError(
                 f"page_password_file {path}: line {number} is not a role with the hash of a password: make the file "
@@ -265,7 +265,7 @@ def _parsed(hashed: str) -> tuple[int, int, int, bytes, bytes] | None:
         salt_bytes, key_bytes = (base64.b64decode(part, validate=True) for part in (salt, key))
     except ValueError:
         return None
-    # Within limits: a check must not take all memory.
+    # Limited, so that a check cannot take all memory.
     if name != "scrypt" or numbers[0] not in {2**bits for bits in range(12, 17)} or numbers[1:] != (8, 1):
         return None
     return (*numbers, salt_bytes, key_bytes) if len(key_bytes) == 32 and len(salt_bytes) >= 8 else None
@@ -277,5 +277,5 @@ def _scrypt(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:
 
 
 def _hashed(token: str) -> bytes:
-    """Return what is kept of a token. Finding it by its hash takes a time that says nothing of the token."""
+    """Return the hash of a token, which is stored in its place; the time of a look-up by hash reveals no token."""
     return hashlib.sha256(token.encode(errors="surrogatepass")).digest()

@@ -1,4 +1,4 @@
-"""What helps to aim and focus a camera: sharpness, exposure and the size of the bees."""
+"""Measurements for aiming and focusing a camera: sharpness, exposure and the size of the bees."""
 
 import math
 import statistics
@@ -14,28 +14,28 @@ from beeagent.detection import Detections, box_areas, size_advice
 from beeagent.web.live import shrink
 
 _MAX_SIDE: Final = 640
-_BLUR: Final = 9  # pixels: the filter that a frame is compared with
-_NOISE: Final = 4.0  # medians of the differences of neighbouring pixels: less is noise of the camera
+_BLUR: Final = 9  # pixels: size of the filter
+_NOISE: Final = 4.0  # times the median difference of neighbouring pixels: differences below are noise
 _BLURRED, _SOFT = 0.42, 0.62
-"""Sharpness below the first is out of focus, below the second soft.
+"""Limits of sharpness: below the first a frame is out of focus, below the second soft.
 
-Frames of 18 cameras and close-ups have 0.69 to 0.80; blurred with a Gaussian filter of 1, 2 and 4 pixels of a frame of
-1280, they have 0.56 to 0.71, 0.24 to 0.53 and 0.02 to 0.38, and with noise of 6 of 255 added to it not more.
+Frames of 18 cameras and close-ups have 0.69 to 0.80. Blurred with a Gaussian filter of 1, 2 and 4 pixels at a width of
+1280, they have 0.56 to 0.71, 0.24 to 0.53 and 0.02 to 0.38; added noise of 6 of 255 does not increase these values.
 """
 _DARK, _BRIGHT = 50.0, 205.0  # mean luma
-_BLACK, _WHITE = 5, 250  # luma from which on nothing can be seen
-_CLIPPED = 0.1  # of the frame
+_BLACK, _WHITE = 5, 250  # luma: clipped at or beyond
+_CLIPPED = 0.1  # share of the frame
 
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """How well a frame is taken.
+    """Sharpness and exposure of a frame.
 
     Attributes:
-        sharpness: 0 to 1, of the edges in the frame; contrast and brightness do not matter.
-        mean_luma: 0 to 255.
-        dark: share of the frame that is black.
-        bright: share of the frame that is white.
+        sharpness: sharpness of the edges, 0 to 1, independent of contrast and brightness.
+        mean_luma: mean brightness, 0 to 255.
+        dark: share of black pixels.
+        bright: share of white pixels.
     """
 
     sharpness: float
@@ -45,7 +45,7 @@ class Aim:
 
     @property
     def sharpness_text(self) -> str:
-        """What that means, and what to do."""
+        """The sharpness in words, and the remedy."""
         if self.sharpness < _BLURRED:
             return "out of focus: turn the lens until this value is highest, or wipe it"
         if self.sharpness < _SOFT:
@@ -54,7 +54,7 @@ class Aim:
 
     @property
     def exposure_text(self) -> str:
-        """What the exposure is like, and what to do."""
+        """The exposure in words, and the remedy."""
         if self.dark >= _CLIPPED and self.bright >= _CLIPPED:
             return "too much contrast: parts are black and parts white; avoid the sun and hard shadows in the frame"
         if self.mean_luma < _DARK or self.dark >= 0.5:
@@ -65,15 +65,15 @@ class Aim:
 
 
 def measure_aim(pixels: NDArray[np.uint8]) -> Aim:
-    """Measure a frame.
+    """Measure the sharpness and exposure of a frame.
 
-    Sharpness is how much a blur of 9 pixels takes away from the differences of neighbouring pixels (Crété and others,
-    "The blur effect", 2007): much from a sharp frame, little from one that is blurred already. Differences that may be
-    noise are left out. Unlike the variance of the Laplacian it rises neither with contrast nor with noise, so that a
-    value means the same at noon and in the evening.
+    Sharpness is the share of the differences of neighbouring pixels that a blur of 9 pixels removes (Crété and others,
+    "The blur effect", 2007): a large one for a sharp frame, a small one for a blurred frame. Differences that may be
+    noise are left out. Unlike the variance of the Laplacian, it rises neither with contrast nor with noise, so values
+    at noon and in the evening are comparable.
 
     Args:
-        pixels: BGR, uint8, shape (height, width, 3).
+        pixels: image, BGR, uint8, shape (height, width, 3).
     """
     luma = cv2.cvtColor(shrink(pixels, _MAX_SIDE), cv2.COLOR_BGR2GRAY)
     return Aim(
@@ -90,9 +90,9 @@ def _sharpness(luma: NDArray[np.float32], axis: int) -> float:
     blurred = cv2.blur(luma, (1, _BLUR) if axis == 0 else (_BLUR, 1))  # width and height
     differences = np.abs(np.diff(luma, axis=axis))
     differences = np.maximum(differences - _NOISE * np.median(differences), 0)
-    left = np.minimum(np.abs(np.diff(blurred, axis=axis)), differences)
+    remaining = np.minimum(np.abs(np.diff(blurred, axis=axis)), differences)
     total = float(differences.sum())
-    return 1 - float(left.sum()) / total if total else 0.0
+    return 1 - float(remaining.sum()) / total if total else 0.0
 
 
 def object_sizes(
@@ -101,20 +101,20 @@ def object_sizes(
     threshold: float,
     input_scale: Callable[[tuple[int, int]], float],
 ) -> tuple[float | None, float | None]:
-    """Return the median size of the objects in pixels: of the frame, and of the model's input; None without any.
+    """Return the median size of the objects, in pixels of the frame and of the model's input; None without objects.
 
-    A size is the square root of the area of the box.
+    The size of an object is the square root of the area of its box.
 
     Args:
-        recent: candidates of the last frames, and the size of each frame.
-        threshold: confidence from which a detection counts.
-        input_scale: returns the pixels of the model's input per pixel of a frame of some size.
+        recent: candidates and frame size of the last frames.
+        threshold: minimum confidence of a detection.
+        input_scale: function that returns the pixels of the model's input per pixel of a frame of the given size.
     """
     sizes: list[float] = []
     scaled: list[float] = []
     for candidates, frame in recent:
-        if len(found := candidates.at_least(threshold)):
-            sides = [math.sqrt(area) for area in box_areas(found.xyxy(frame)).tolist()]
+        if len(detections := candidates.at_least(threshold)):
+            sides = [math.sqrt(area) for area in box_areas(detections.xyxy(frame)).tolist()]
             scale = input_scale(frame)
             sizes += sides
             scaled += [side * scale for side in sides]
@@ -122,7 +122,7 @@ def object_sizes(
 
 
 def aim_json(aim: Aim, sizes: tuple[float | None, float | None]) -> dict[str, Any]:
-    """Return the aim as the page's API has it."""
+    """Return the measurements in the format of the page's API."""
     of_frame, of_input = (None if size is None else round(size, 1) for size in sizes)
     return {
         "sharpness": round(aim.sharpness, 3),

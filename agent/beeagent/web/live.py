@@ -1,4 +1,4 @@
-"""The newest frame for those who look: kept only while somebody does, and encoded once for all of them."""
+"""The newest frame for the viewers of the page: kept only while there are any, and encoded once for all of them."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ from beeagent.camera import Frame
 from beeagent.detection import Detections
 from beeagent.messages import detections_json, rfc3339
 
-_LOOKED_AT_S: Final = 10.0
+_VIEWED_S: Final = 10.0
 _MIN_INTERVAL_S: Final = 0.2
 _MAX_SIDE: Final = 960
 _QUALITY: Final = 75
@@ -26,15 +26,15 @@ _RECENT_FRAMES: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveFrame:
-    """A frame and what was detected in it.
+    """A frame and its detections.
 
     Attributes:
-        id: a number that no other frame of this process has.
+        id: number of the frame, unique within the process.
         frame: the frame.
-        detections: those that count.
-        candidates: the detections followed by those below the threshold.
-        tracks: number of the track of each detection, 0 for none; None without tracking.
-        inference_ms: time in the model, in milliseconds.
+        detections: detections above the threshold.
+        candidates: `detections` followed by the detections below the threshold.
+        tracks: track number of each detection, 0 for none; None without tracking.
+        inference_ms: inference time in milliseconds.
     """
 
     id: int
@@ -48,21 +48,21 @@ class LiveFrame:
 class LiveView:
     """Passes the newest frame from the pipeline to the viewers.
 
-    With nobody looking, which is 10 seconds after the last request, no frame is kept: the pipeline's thread then only
-    adds the detections of each to those of the last frames. It never waits for a viewer, and never encodes: the thread
-    of the first request that wants a frame does, 5 times a second at most, and all others get the same bytes.
+    Without viewers, which is 10 seconds after the last request, no frame is kept: the pipeline's thread only adds its
+    detections to those of the last frames. It never waits for a viewer and never encodes: the thread of the first
+    request for a frame encodes it, 5 times a second at most, and all other requests get the same bytes.
 
-    `add` is called on one thread, the rest on any.
+    `add` is for one thread, the rest for any.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._looked_until = 0.0
+        self._viewed_until = 0.0
         self._next_id = 1
         self._newest: LiveFrame | None = None
         self._encoded: tuple[int, bytes] | None = None
         self._encoding = False
-        self._encoded_at = 0.0  # when encoding it began
+        self._encoded_at = 0.0  # start of the last encoding
         self._closed = False
         self._recent: deque[tuple[Detections, tuple[int, int]]] = deque(maxlen=_RECENT_FRAMES)
 
@@ -75,10 +75,10 @@ class LiveView:
         tracks: Sequence[int] | None,
         inference_ms: float,
     ) -> None:
-        """Take the next frame; see `LiveFrame`."""
+        """Add the next frame; for the arguments see `LiveFrame`."""
         candidates = detections if candidates is None else candidates
         self._recent.append((candidates, frame.size))
-        if time.monotonic() >= self._looked_until:
+        if time.monotonic() >= self._viewed_until:
             return
         with self._changed:
             self._newest = LiveFrame(
@@ -94,7 +94,7 @@ class LiveView:
 
     @property
     def recent(self) -> list[tuple[Detections, tuple[int, int]]]:
-        """The candidates of the last 200 frames, and the size of each frame."""
+        """Candidates and frame size of the last 200 frames."""
         return list(self._recent)
 
     def forget(self) -> None:
@@ -102,24 +102,24 @@ class LiveView:
         self._recent.clear()
 
     def newest(self) -> LiveFrame | None:
-        """Return the newest frame, which counts as looking; None if none has come since somebody looks."""
+        """Return the newest frame, None if there is none since the first viewer; the caller counts as a viewer."""
         with self._changed:
-            self._look()
+            self._keep_viewed()
             return self._newest
 
     def wait(self, *, after: int | None, timeout: float) -> bytes | None:
-        """Return a frame as JSON (see the page's API), as soon as there is one that the viewer has not seen.
+        """Wait for a frame that the viewer does not have yet, and return it as JSON (see the page's API).
 
         Args:
-            after: id of the frame that it has; None for none.
-            timeout: seconds to wait, at most.
+            after: ID of the last frame of the viewer; None for none.
+            timeout: maximum wait in seconds.
 
         Returns:
-            The JSON, or None if no other frame came in time.
+            The JSON, or None after the timeout.
         """
         deadline = time.monotonic() + timeout
         with self._changed:
-            self._look()
+            self._keep_viewed()
             while True:
                 now, newest, encoded = time.monotonic(), self._newest, self._encoded
                 if self._closed or now >= deadline:
@@ -144,22 +144,22 @@ class LiveView:
         return content
 
     def close(self) -> None:
-        """Let nobody wait any more."""
+        """End all waits."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
-    def _look(self) -> None:
+    def _keep_viewed(self) -> None:
         now = time.monotonic()
-        if now >= self._looked_until:  # what there is may be old
+        if now >= self._viewed_until:  # the frame may be old
             self._newest = self._encoded = None
-        self._looked_until = now + _LOOKED_AT_S
+        self._viewed_until = now + _VIEWED_S
 
 
 def shrink(pixels: NDArray[np.uint8], longest_side: int) -> NDArray[np.uint8]:
-    """Return an image whose longest side has at most so many pixels.
+    """Scale an image down to at most `longest_side` pixels.
 
-    By a whole number first, and the rest between neighbours: a fifth of the time of OpenCV's area filter.
+    An area filter by a whole factor, then a linear one for the rest take a fifth of the time of one area filter.
     """
     height, width = pixels.shape[:2]
     scale = max(height, width) / longest_side
@@ -186,12 +186,12 @@ def _encode(live: LiveFrame) -> bytes:
         "below": _boxes(live.candidates)[count:],
         "counts": live.detections.counts(),
     }
-    # Put together by hand: the JPEG needs no escaping.
+    # Inserted into the text, since the JPEG needs no escaping.
     text = json.dumps(content, ensure_ascii=False)
     return text[:-1].encode(errors="replace") + b', "jpeg": "' + base64.b64encode(jpeg.tobytes()) + b'"}'
 
 
 def _boxes(detections: Detections, tracks: Sequence[int] | None = None) -> list[dict[str, Any]]:
     return [
-        {name: value for name, value in one.items() if value is not None} for one in detections_json(detections, tracks)
+        {name: value for name, value in box.items() if value is not None} for box in detections_json(detections, tracks)
     ]

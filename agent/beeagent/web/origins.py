@@ -1,4 +1,4 @@
-"""From which names and sites the page takes requests: no rebound name, and no other site."""
+"""Protection of the page against DNS rebinding and requests from other sites (CSRF)."""
 
 import ipaddress
 import re
@@ -17,14 +17,14 @@ _HOST: Final = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(?::([0-9]{
 class Origins:
     """Checks the host, origin and content type of requests.
 
-    The page answers under the names of its settings and the device, and under the address at which the request came in.
+    Allowed hosts are the names in the settings, those of the device, and the local address of the connection.
 
     Args:
-        settings: `host` and `hosts`.
-        port: the port it listens on.
+        settings: settings with `host` and `hosts`.
+        port: port of the page.
 
     Raises:
-        InputError: `hosts` has something else than names.
+        InputError: an entry of `hosts` is not a name.
     """
 
     def __init__(self, settings: PageSettings, *, port: int) -> None:
@@ -32,21 +32,21 @@ class Origins:
         self._hosts = _allowed_hosts(settings, port)
 
     def check(self, request: Request) -> None:
-        """Check a request for another name (DNS rebinding), or one that another site makes (CSRF).
+        """Check a request.
 
         Raises:
-            RefusedError: it is one.
+            RefusedError: the host is not allowed (DNS rebinding), or another site made the request (CSRF).
         """
         host = (request.header("Host") or "").lower()
         if not self._is_allowed(host, request):
-            raise RefusedError(HTTPStatus.FORBIDDEN, "this name is not one of the page: see the setting page_hosts")
+            raise RefusedError(HTTPStatus.FORBIDDEN, "this host name is not allowed: add it to the setting page_hosts")
         origins = request.headers.get_all("Origin", [])
         reading = request.method in _READING
         own = {f"https://{host}"} | (set() if request.secure else {f"http://{host}"})
         if any(str(origin).lower() not in own for origin in origins) or not (reading or len(origins) == 1):
             raise RefusedError(HTTPStatus.FORBIDDEN, "requests of other sites are refused")
         site = request.header("Sec-Fetch-Site")
-        # A link to the page may be on any site.
+        # Any site may link to the page.
         if site not in {None, "same-origin", "none"} and not (reading and request.path == "/"):
             raise RefusedError(HTTPStatus.FORBIDDEN, "requests of other sites are refused")
         kind = (request.header("Content-Type") or "").partition(";")[0].strip().lower()
@@ -65,19 +65,19 @@ class Origins:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether an address is reached from this device alone."""
+    """Return True if an address is reachable from this device only."""
     address = _address(host)
     return host.lower() == "localhost" or (address is not None and address.is_loopback)
 
 
 def is_unspecified(host: str) -> bool:
-    """Return whether an address stands for all addresses of this device."""
+    """Return True if an address stands for all addresses of this device."""
     address = _address(host)
     return address is not None and address.is_unspecified
 
 
 def _allowed_hosts(settings: PageSettings, port: int) -> frozenset[tuple[str, int | None]]:
-    """Return the names under which the page answers, each with a port; None for no port in the Host header."""
+    """Return the allowed names, each with a port; None for a Host header without port."""
     names: list[str] = []
     if is_loopback(settings.host) or is_unspecified(settings.host):
         names += ["localhost", "127.0.0.1", "[::1]"]

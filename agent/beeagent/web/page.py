@@ -1,4 +1,4 @@
-"""The page: what a browser may ask, who may ask it, and the link to sign in."""
+"""The page: its HTTP API, roles, and sign-in link."""
 
 import json
 import logging
@@ -59,10 +59,10 @@ class AgentState:
 
     Attributes:
         model: identity of the model.
-        state: `online`, `degraded`, `asleep` and so on.
-        reasons: the problems, one line each.
+        state: published state, such as `online`, `degraded` or `asleep`.
+        reasons: current problems, one line each.
         frames_per_s: frames processed per second.
-        frame_age_s: seconds since the newest frame was captured; None before the first.
+        frame_age_s: seconds since the capture of the newest frame; None before the first.
     """
 
     model: str
@@ -74,22 +74,23 @@ class AgentState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageAgent:
-    """What the page shows of the agent, and what it may change. All functions may be called from any thread.
+    """The interface between the page and the agent. All functions are thread-safe.
 
     Attributes:
         device: name of the device.
         camera: name of the camera.
         live: the newest frame.
         state: returns the state of the agent.
-        threshold: returns the threshold as the page's API has it.
-        set_threshold: uses another threshold and keeps it; with None, goes back to that of the settings.
-        input_scale: returns the pixels of the model's input per pixel of a frame of some size.
-        tracking: whether bees are tracked.
-        counts: returns who came in and went out today, as the page's API has it.
-        places: the file of places; None if there is none.
-        reload_places: reads that file again.
-        history: the file of counts per minute; None if there is none.
-        resources: what else is served, by path, to those who have signed in.
+        threshold: returns the threshold in the format of the page's API.
+        set_threshold: changes the threshold and saves it; None restores the threshold of the settings.
+        partial: returns True if detections below the threshold are known only for regions of each frame.
+        input_scale: returns the pixels of the model's input per pixel of a frame of the given size.
+        tracking: True if bees are tracked.
+        counts: returns today's traffic in the format of the page's API.
+        places: places file; None without one.
+        reload_places: reads the places file again.
+        history: file of counts per minute; None without one.
+        resources: further resources for signed-in clients, by path.
     """
 
     device: str
@@ -98,6 +99,7 @@ class PageAgent:
     state: Callable[[], AgentState]
     threshold: Callable[[], dict[str, Any]]
     set_threshold: Callable[[float | None], None]
+    partial: Callable[[], bool]
     input_scale: Callable[[tuple[int, int]], float]
     tracking: bool
     counts: Callable[[], dict[str, Any]]
@@ -110,15 +112,15 @@ class PageAgent:
 class Page:
     """Serves the page.
 
-    A link with a token that is good for one sign-in is logged when it starts and by `renew`.
+    A link with a token for a single sign-in is logged at the start and by `renew`.
 
     Args:
-        settings: section `page`.
-        agent: what it shows.
+        settings: section `page` of the settings.
+        agent: the agent.
         port: overrides the port of the settings; 0 for a free one.
 
     Raises:
-        InputError: it cannot listen there, or the password file or the certificate cannot be used.
+        InputError: the port cannot be opened, or the password file or the certificate cannot be used.
     """
 
     def __init__(self, settings: PageSettings, agent: PageAgent, *, port: int | None = None) -> None:
@@ -127,7 +129,7 @@ class Page:
         self._sessions = Sessions()
         self._throttle = Throttle()
         self._token = OneTimeToken()
-        self._guess_lock = threading.Lock()
+        self._attempt_lock = threading.Lock()
         self._passwords = Passwords({})
         if settings.password_file is not None:
             self._passwords = read_passwords(settings.password_file)
@@ -171,52 +173,52 @@ class Page:
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
+        """Port of the server."""
         return self._server.port
 
     def start(self) -> None:
-        """Start serving, and log the link."""
+        """Start serving, and log the sign-in link."""
         self._server.start()
         if self._tls is None and not is_loopback(self._settings.host):
             _LOG.warning(
-                "page: it is served without encryption at %s: others in the network may read along; set "
-                "page_certificate_file, or use it in a network that you trust",
+                "page: served without encryption at %s, so others in the network may read it; set "
+                "page_certificate_file, or use it only in a network that you trust",
                 self._settings.host,
             )
         self.renew()
 
     def renew(self) -> None:
-        """Read passwords and certificate again, and log a new link; the one before is worth nothing from now on."""
+        """Read passwords and certificate again, and log a new link; the previous link becomes invalid."""
         try:
             if self._settings.password_file is not None:
                 self._passwords = read_passwords(self._settings.password_file)
             if self._tls is not None and self._settings.certificate_file is not None:
                 load_certificate(self._tls, self._settings.certificate_file, self._settings.key_file, setting="page")
         except InputError as error:
-            _LOG.warning("page: the files from before stay in use: %s", error)
+            _LOG.warning("page: the previous passwords and certificate stay in use: %s", error)
         if self._passwords.has("editor"):
             _LOG.info("page: %s", self._url())
             return
         token = self._token.renew()
         links = " or ".join(f"{url}/#token={token}" for url in (self._url(), self._numeric_url()) if url)
-        _LOG.info("page: sign in within an hour, once, at %s (SIGHUP makes another link)", links)
+        _LOG.info("page: sign in within an hour, once, at %s (SIGHUP logs a new link)", links)
 
     def stop(self) -> None:
-        """Stop serving. Safe to call twice, and without `start`."""
+        """Stop serving. Idempotent; also valid without `start`."""
         self._agent.live.close()
         self._server.stop()
 
     def respond(self, request: Request) -> Response:
-        """Return the response to a request. Never raises: a client must not be able to end the agent."""
+        """Return the response to a request. Never raises, because an exception here would end the agent."""
         try:
             return self._respond(request)
         except RefusedError as error:
             return _json(error.status, {"error": str(error)}, error.headers)
         except BeeagentError as error:
             return _json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": str(error)})
-        except Exception:  # noqa: BLE001 - see above
+        except Exception:  # noqa: BLE001 - would end the agent
             _LOG.exception("page: %s %s failed", request.method, request.path[:40].encode("ascii", "replace"))
-            return _json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": "this failed, and the log has the reason"})
+            return _json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": "internal error: see the agent's log"})
 
     def _respond(self, request: Request) -> Response:
         self._origins.check(request)
@@ -246,27 +248,27 @@ class Page:
         token, password = body.get("token"), body.get("password")
         if isinstance(token, str) == isinstance(password, str) or len(body) != 1:
             raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "give a token or a password")
-        # A right token is good at any time, so that guesses of others cannot lock the owner out.
+        # A valid token is exempt from the throttle, so that other clients cannot lock the owner out.
         if isinstance(token, str) and self._token.use(token):
             role: Role = "editor"
         else:
-            with self._guess_lock:  # or many guesses at once would all be the first
-                role = self._guessed(request.client, password)
+            with self._attempt_lock:  # concurrent attempts must not bypass the throttle
+                role = self._check_password(request.client, password)
         self._throttle.succeeded(request.client)
         _LOG.info("page: signed in as %s from %s", role, request.client)
         return _json(HTTPStatus.OK, {"role": role}, self._set_cookie(self._sessions.begin(role), _COOKIE_AGE_S))
 
-    def _guessed(self, client: str, password: str | None) -> Role:
-        """Return the role of a password; refuse it if it is wrong, or comes too soon after wrong ones."""
+    def _check_password(self, client: str, password: str | None) -> Role:
+        """Return the role of a password; None stands for an invalid token. Failed attempts are throttled."""
         if (wait := math.ceil(self._throttle.wait_s(client))) > 0:
             text = f"too many wrong tries: wait {wait} s"
             raise RefusedError(HTTPStatus.TOO_MANY_REQUESTS, text, {"Retry-After": str(wait)})
         role = None if password is None else self._passwords.role(password)
         if role is None:
             self._throttle.failed(client)
-            _LOG.warning("page: a wrong %s from %s", "link" if password is None else "password", client)
-            wrong = "this link was used or is too old: SIGHUP logs another" if password is None else "wrong password"
-            raise RefusedError(HTTPStatus.UNAUTHORIZED, wrong)
+            _LOG.warning("page: wrong %s from %s", "or used link" if password is None else "password", client)
+            reason = "this link was used or is too old: SIGHUP logs another" if password is None else "wrong password"
+            raise RefusedError(HTTPStatus.UNAUTHORIZED, reason)
         return role
 
     def _sign_out(self, request: Request) -> Response:
@@ -309,6 +311,7 @@ class Page:
                 "threshold": agent.threshold(),
                 "tracking": agent.tracking,
                 "places_file": self._places is not None,
+                "places_problem": None if self._places is None else self._places.problem,
                 "places": agent.counts(),
             },
         )
@@ -317,7 +320,7 @@ class Page:
         newest = self._agent.live.newest()
         if newest is None:
             return None
-        with self._aim_lock:  # the first viewer measures, for all
+        with self._aim_lock:  # measured once for all viewers
             now = time.monotonic()
             if self._aim is None or (self._aim[0] != newest.id and now >= self._aim[1] + _AIM_INTERVAL_S):
                 threshold = float(self._agent.threshold()["value"])
@@ -372,18 +375,19 @@ class Page:
         threshold = self._agent.threshold()
         if value is None or value < threshold["lowest"]:
             lowest = threshold["lowest"]
-            raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, f"what is below {lowest:g} is not known: give more")
+            raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, f"value must be at least {lowest:g}")
         frames = [
             (len(candidates.at_least(threshold["value"])), len(candidates.at_least(value)))
             for candidates, _ in self._agent.live.recent
         ]
         count = max(1, len(frames))
-        now, then = sum(one for one, _ in frames), sum(one for _, one in frames)
+        now, then = sum(current for current, _ in frames), sum(new for _, new in frames)
         return _json(
             HTTPStatus.OK,
             {
                 "value": value,
                 "frames": len(frames),
+                "at_least": value < threshold["value"] and self._agent.partial(),
                 "now": {"per_frame": round(now / count, 3)},
                 "then": {
                     "per_frame": round(then / count, 3),
@@ -401,7 +405,7 @@ class Page:
         return self._settings.model_copy(update={"enabled": True, "port": self.port}).url or ""
 
     def _numeric_url(self) -> str | None:
-        """Return the address by number, where the page is served to the whole network."""
+        """Return the URL with the IP address of this device, if the page is served on all addresses."""
         if self._settings.hosts or not is_unspecified(self._settings.host):
             return None
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

@@ -1,6 +1,7 @@
-"""The file of places as the page edits it."""
+"""The places file, as edited by the page."""
 
 import hashlib
+import os
 import stat
 import threading
 from collections.abc import Callable
@@ -15,15 +16,15 @@ _HEAD: Final = "# Written by the page of beeagent; comments are lost when it is 
 
 
 class StaleError(BeeagentError):
-    """The file was changed since it was read."""
+    """The file has changed since it was read."""
 
 
 class PlacesFile:
-    """Reads and writes one file of places. Safe from any thread.
+    """Reads and writes the places file. Thread-safe.
 
     Args:
-        path: of the file; it need not exist.
-        on_change: called after it was written, for the agent to read it again.
+        path: places file; may be missing.
+        on_change: called after a write, so that the agent reads the file again.
     """
 
     def __init__(self, path: Path, on_change: Callable[[], None]) -> None:
@@ -31,26 +32,38 @@ class PlacesFile:
         self._on_change = on_change
         self._lock = threading.Lock()
 
+    @property
+    def problem(self) -> str | None:
+        """The reason why the file cannot be written, for the user; None if it can."""
+        # Writing replaces the file, so its folder must be writable. `access` also detects a read-only file system.
+        folder = self._path.resolve().parent
+        if os.access(folder, os.W_OK | os.X_OK) or not folder.exists():
+            return None
+        return (
+            f"{self._path.name} is in a folder into which the agent may not write, so it cannot be changed here. A "
+            "service may write into its state folder alone: move the file there."
+        )
+
     def read(self) -> tuple[str, Places]:
-        """Return the ETag of the file, and the places in it.
+        """Return the ETag of the file and its places.
 
         Raises:
-            InputError: it is not a file of places.
+            InputError: the file is not a places file.
         """
         with self._lock:
             etag = self._etag()
             return etag, load_places(self._path) if self._path.exists() else Places()
 
     def write(self, places: Places, *, etag: str) -> str:
-        """Replace the file at once or not at all; return its new ETag.
+        """Replace the file atomically; return its new ETag.
 
         Args:
-            places: the new ones.
-            etag: of the file that was read before.
+            places: the new places.
+            etag: ETag from the last `read`.
 
         Raises:
-            StaleError: the file is another by now.
-            BeeagentError: it cannot be written.
+            StaleError: the file has changed since then.
+            BeeagentError: the file cannot be written.
         """
         with self._lock:
             try:
@@ -75,7 +88,7 @@ class PlacesFile:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Replace a file such that after a crash there is the old one or the new one, with the mode of the old one."""
+    """Replace a file atomically, keeping its mode."""
     path.parent.mkdir(parents=True, exist_ok=True)
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
     write_file(path, [text.encode()], mode=mode)

@@ -1,11 +1,12 @@
-"""An HTTP server with limits for everything that a client can do: time, connections, headers and bodies.
+"""An HTTP server with limits on time, connections, headers and bodies.
 
-It serves the metrics and the page. The standard library's server with these limits is less code than an extra for a web
-framework beside it would be: the metrics must work without extras, and the limits would have to be set there as well.
+It serves the metrics and the page. It is based on the standard library, since the metrics must work without extras, and
+a web framework for the page would be a second server with the same limits to configure.
 """
 
 import ipaddress
 import logging
+import math
 import socket
 import ssl
 import sys
@@ -35,13 +36,13 @@ _TEXT: Final = "text/plain; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What is sent to a client.
+    """A response.
 
     Attributes:
-        status: of HTTP.
-        body: its content.
-        content_type: of the body.
-        headers: further ones.
+        status: HTTP status.
+        body: content of the response.
+        content_type: media type of the body.
+        headers: additional headers.
     """
 
     status: HTTPStatus
@@ -51,12 +52,12 @@ class Response:
 
 
 class RefusedError(Exception):
-    """A request that is answered with an error.
+    """A request is refused.
 
     Args:
-        status: of HTTP.
-        text: the reason, in one line.
-        headers: further ones of the response.
+        status: HTTP status of the response.
+        text: reason, in one line.
+        headers: additional headers of the response.
     """
 
     def __init__(self, status: HTTPStatus, text: str, headers: Mapping[str, str] | None = None) -> None:
@@ -67,18 +68,18 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a client has sent; nothing in it is checked but its size.
+    """A request; only its size has been checked.
 
     Attributes:
-        method: such as `GET`.
-        path: without the query.
-        query: what follows the `?`.
-        headers: of HTTP.
-        body: at most as long as the server allows.
+        method: HTTP method.
+        path: path of the URL, without the query.
+        query: query of the URL, without `?`.
+        headers: HTTP headers.
+        body: content of the request, within the server's limit.
         client: address of the client.
-        local: address and port of this end of the connection.
-        secure: whether it came over TLS.
-        trust: gives the connection more time, and precedence over those of strangers.
+        local: local address and port of the connection.
+        secure: True for TLS.
+        trust: marks the connection as trusted, which extends its timeout and exempts it from replacement.
     """
 
     method: str
@@ -105,32 +106,34 @@ class _Connection:
 
 
 class HttpServer(ThreadingHTTPServer):
-    """Serves an app on threads of its own, which have a low priority.
+    """Serves an app on its own threads, which have a low priority.
 
-    A request times out 5 seconds after its connection, or after the response before it, however slowly it is sent or
-    its response is read; a trusted one after 30. At most `max_connections` are open. The next one replaces the oldest
-    that is not trusted of the network that has the most, so that silent clients lock nobody out.
+    A request times out 5 seconds after the start of the connection or the previous response; on a trusted connection
+    after 30. The time that the app takes does not count, and the response has the same time again. At most
+    `max_connections` are open. One more replaces the oldest untrusted one of the network with the most of them, so that
+    idle clients cannot lock out others.
 
     Args:
-        app: returns the response to a request. Called on many threads; an exception from it ends the agent.
-        host: the address to listen on.
-        port: the port; 0 for a free one.
-        setting: beginning of the names of the settings for these, for errors.
-        methods: those that the app handles; others are refused.
-        headers: sent with every response.
-        max_connections: how many may be open.
-        max_body: bytes of a request's body, at most.
-        keep_alive: whether a connection may be used for several requests.
-        tls: for HTTPS; None for HTTP.
+        app: function that returns the response to a request. Called on many threads; an exception from it ends the
+            agent.
+        host: address to listen on.
+        port: port to listen on; 0 for a free one.
+        setting: prefix of the names of the corresponding settings, for errors.
+        methods: methods that the app handles; others are refused.
+        headers: headers of every response.
+        max_connections: maximum number of open connections.
+        max_body: maximum size of a request's body in bytes.
+        keep_alive: True to allow several requests on a connection.
+        tls: TLS context for HTTPS; None for HTTP.
 
     Raises:
-        InputError: it cannot listen there.
+        InputError: the address or port cannot be listened on.
     """
 
     daemon_threads = True
     block_on_close = False
 
-    def __init__(  # noqa: PLR0913 - its limits
+    def __init__(  # noqa: PLR0913 - keywords
         self,
         app: Callable[[Request], Response],
         *,
@@ -167,7 +170,7 @@ class HttpServer(ThreadingHTTPServer):
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
+        """Port of the server."""
         return int(self.server_address[1])
 
     def start(self) -> None:
@@ -175,8 +178,8 @@ class HttpServer(ThreadingHTTPServer):
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop serving, and close every connection. Safe to call twice, and without `start`."""
-        if self._thread.is_alive():  # or this would wait for ever
+        """Stop serving, and close every connection. Idempotent; also valid without `start`."""
+        if self._thread.is_alive():  # otherwise `shutdown` blocks for ever
             self.shutdown()
         self.server_close()
         with self._open_lock:
@@ -184,63 +187,69 @@ class HttpServer(ThreadingHTTPServer):
                 self._drop(connection)
 
     def server_bind(self) -> None:
-        """Bind, without the base's look-up of the host name, which would wait for a dead name server."""
+        """Bind without the base class's look-up of the host name, which blocks while the name server is unreachable."""
         socket.socket.setsockopt(self.socket, socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = "beeagent", self.server_address[1]
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a connection. The TLS handshake is left to the thread that handles it, since a client may be slow."""
+        """Accept a connection. Its handler's thread does the TLS handshake, since a client may be slow."""
         connection, address = super().get_request()
         if self.tls is not None:
             try:
                 connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-            except (OSError, ValueError) as error:  # the client is gone already, or has sent something before
+            except (OSError, ValueError) as error:  # the client has gone, or has sent data already
                 connection.close()
                 raise ConnectionAbortedError(str(error)) from error
         return connection, address
 
-    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the base's own signature
-        """Handle a connection on a thread of its own; make room for it first."""
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - signature of the base class
+        """Handle a connection on its own thread; drop another one if there are too many."""
         network = network_of(str(client_address[0]))
         with self._open_lock:
             self._open[request] = _Connection(network, time.monotonic() + _REQUEST_TIMEOUT_S)
             if len(self._open) > self._max_connections:
-                self._drop(self._least_wanted())
+                self._drop(self._replaceable())
         super().process_request(request, client_address)
 
     def service_actions(self) -> None:
-        """Drop connections that have timed out; called by the base after every poll."""
+        """Drop connections that have timed out; called by the base class after every poll."""
         if not self._open:
             return
         now = time.monotonic()
         with self._open_lock:
-            for connection in [each for each, state in self._open.items() if state.ends_at <= now]:
+            for connection in [key for key, state in self._open.items() if state.ends_at <= now]:
                 self._drop(connection)
 
     def extend(self, connection: socket.socket, *, trust: bool = False) -> None:
-        """Let a connection go on, for the time of another request.
+        """Restart the timeout of a connection.
 
         Args:
-            connection: of the request.
-            trust: whether it is trusted from now on.
+            connection: the connection.
+            trust: True to mark it as trusted.
         """
         with self._open_lock:
             if (state := self._open.get(connection)) is not None:
                 state.trusted |= trust
                 state.ends_at = time.monotonic() + (_TRUSTED_TIMEOUT_S if state.trusted else _REQUEST_TIMEOUT_S)
 
-    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - the base's own signature
+    def suspend_time_limit(self, connection: socket.socket) -> None:
+        """Keep a connection open while the app handles its request, until `extend`."""
+        with self._open_lock:
+            if (state := self._open.get(connection)) is not None:
+                state.ends_at = math.inf
+
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - signature of the base class
         """Close a connection whose requests have been handled."""
         with self._open_lock:
             self._open.pop(request, None)
         super().shutdown_request(request)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002 - the base's own signature
-        """Ignore a client that went away or was dropped; any other exception ends the thread, which the guard notices.
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002 - as above
+        """Ignore lost or dropped connections; any other exception ends the thread, and so the agent.
 
-        The base would print a traceback for either, and go on.
+        The base class would print a traceback for both and continue.
         """
         error = sys.exc_info()[1]
         if error is not None and not isinstance(error, OSError):
@@ -250,23 +259,23 @@ class HttpServer(ThreadingHTTPServer):
         lower_thread_priority()  # the threads of the requests inherit it
         self.serve_forever(_POLL_S)
 
-    def _least_wanted(self) -> socket.socket:
-        strangers = {each: state for each, state in self._open.items() if not state.trusted}
+    def _replaceable(self) -> socket.socket:
+        strangers = {key: state for key, state in self._open.items() if not state.trusted}
         if not strangers:
             return next(iter(self._open))
         (network, _), *_ = Counter(state.network for state in strangers.values()).most_common(1)
-        return next(each for each, state in strangers.items() if state.network == network)
+        return next(key for key, state in strangers.items() if state.network == network)
 
     def _drop(self, connection: socket.socket) -> None:
-        """Wake the thread that waits for this client, which then closes it. Under the lock: it is not closed yet."""
+        """Wake the thread of a connection, which then closes it. The caller holds the lock, so it is still open."""
         del self._open[connection]
-        with suppress(OSError):  # the client was faster
-            # Not the method of a TLS socket, which would make the other thread read without TLS.
+        with suppress(OSError):  # closed by the client
+            # `shutdown` of a TLS socket would make the other thread read without TLS.
             socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
 def network_of(address: str) -> str:
-    """Return what one client may be expected to own: an IPv4 address, or the /64 network of an IPv6 address."""
+    """Return the network that a single client may own: an IPv4 address, or the /64 network of an IPv6 address."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -283,11 +292,11 @@ def tls_context(certificate: Path, key: Path | None, *, setting: str) -> ssl.SSL
 
     Args:
         certificate: PEM file of the certificate and its chain.
-        key: PEM file of its private key; None if that is in the same file.
-        setting: beginning of the names of the settings for these, for errors.
+        key: PEM file of the private key; None if it is in the same file.
+        setting: prefix of the names of the corresponding settings, for errors.
 
     Raises:
-        InputError: they cannot be used.
+        InputError: the files cannot be used.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -296,9 +305,9 @@ def tls_context(certificate: Path, key: Path | None, *, setting: str) -> ssl.SSL
 
 
 def load_certificate(context: ssl.SSLContext, certificate: Path, key: Path | None, *, setting: str) -> None:
-    """Load a certificate into a context, also again after it was renewed; see `tls_context`."""
+    """Load a certificate, or a renewed one, into a context; for the arguments see `tls_context`."""
     try:
-        # A key with a passphrase is refused; without this, OpenSSL would ask for it on the terminal.
+        # With a password set, OpenSSL does not prompt for the passphrase of an encrypted key, but fails.
         context.load_cert_chain(certificate, key, password="")
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
@@ -309,7 +318,7 @@ def load_certificate(context: ssl.SSLContext, certificate: Path, key: Path | Non
 
 
 class _LimitedReader:
-    """Reads lines of at most so many bytes in total, so that headers cannot fill the memory."""
+    """A reader that limits the total size of lines, so that headers cannot fill the memory."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -366,19 +375,22 @@ class _Handler(BaseHTTPRequestHandler):
                 secure=isinstance(self.connection, ssl.SSLSocket),
                 trust=self._trust,
             )
-            self._send(self.server.app(request))
+            self.server.suspend_time_limit(self.connection)
+            response = self.server.app(request)
+            self.server.extend(self.connection)
+            self._send(response)
 
-    do_HEAD = do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 - the base's own names
+    do_HEAD = do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 - names of the base class
 
     def version_string(self) -> str:
-        """Name the agent, and not its Python version."""
+        """Return the name of the server, without the version of Python."""
         return "beeagent"
 
     def log_message(self, *_: object) -> None:
         """Log nothing: a request every few seconds would fill the log."""
 
     def end_headers(self) -> None:
-        """Add those of the server, to errors too."""
+        """Add the headers of the server, also to errors."""
         for name, value in self.server.headers.items():
             self.send_header(name, value)
         super().end_headers()
@@ -387,7 +399,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.extend(self.connection, trust=True)
 
     def _read_body(self) -> bytes | None:
-        """Return the body; None if it cannot be, which has been answered and ends the connection."""
+        """Return the body; None if it is invalid, after sending an error, which ends the connection."""
         lengths = self.headers.get_all("Content-Length", ["0"])
         if "Transfer-Encoding" in self.headers:
             self.send_error(HTTPStatus.NOT_IMPLEMENTED, "send a body with Content-Length")
@@ -398,7 +410,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             body = self.rfile.read(int(lengths[0]))
             if len(body) < int(lengths[0]):
-                raise ConnectionAbortedError("the client has sent a part of the body")
+                raise ConnectionAbortedError("the body of the request is incomplete")
             return body
         return None
 

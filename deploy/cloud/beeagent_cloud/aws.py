@@ -11,7 +11,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, ProfileNotFound
 
 PROJECT_TAG: Final = "beeagent:project"
-"""The tag of everything that beeagent makes in an account; its value is the project's name."""
+"""Tag of all resources that beeagent creates in an account; its value is the name of the project."""
 
 _TIMEOUT_S: Final = 60.0
 _DENIED: Final = frozenset(
@@ -31,9 +31,9 @@ _BAD_CREDENTIALS: Final = frozenset(
         "UnrecognizedClientException",
     }
 )
-# Where the right that an operation needs has another name than the operation.
+# Permissions whose name is not that of the operation.
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
-_RIGHTS: Final = {
+_PERMISSIONS: Final = {
     "greengrassv2:CancelDeployment": "greengrass:CancelDeployment",
     "greengrassv2:CreateDeployment": "greengrass:CreateDeployment",
     "greengrassv2:GetDeployment": "greengrass:GetDeployment",
@@ -51,10 +51,10 @@ _NO_CREDENTIALS: Final = (
 
 
 class AwsError(BeeagentError):
-    """AWS did not do what it was asked for.
+    """A request to AWS failed.
 
     Attributes:
-        code: the service's word for why, such as `ResourceNotFoundException`; empty if none came.
+        code: error code of the service, such as `ResourceNotFoundException`; empty without a response.
     """
 
     def __init__(self, message: str, *, code: str = "") -> None:
@@ -63,11 +63,11 @@ class AwsError(BeeagentError):
 
 
 class Service:
-    """One service of AWS in one region.
+    """A client of an AWS service in one region.
 
     Args:
-        name: as boto3 knows it, such as `rekognition`.
-        region: None for the one that the AWS configuration names.
+        name: name of the service in boto3, such as `rekognition`.
+        region: AWS region; None for the region of the AWS configuration.
 
     Raises:
         InputError: there is no region, or the AWS configuration cannot be used.
@@ -86,24 +86,24 @@ class Service:
             self.region = str(self._client.meta.region_name)
             self.partition = str(session.get_partition_for_region(self.region))
         except NoRegionError:
-            raise InputError("no AWS region is set: give --region, or set AWS_DEFAULT_REGION") from None
+            raise InputError("no AWS region is set: use --region, or set AWS_DEFAULT_REGION") from None
         except ProfileNotFound as error:
             raise InputError(f"{error}: check AWS_PROFILE and ~/.aws/config") from None
         except (BotoCoreError, ValueError) as error:
             raise InputError(
-                f"AWS cannot be asked ({type(error).__name__}): check --region and the AWS configuration files"
+                f"AWS cannot be called ({type(error).__name__}): check --region and the AWS configuration files"
             ) from None
 
-    def __call__(self, operation: str, **members: object) -> Any:  # noqa: ANN401 - of each operation its own
-        """Ask for an operation.
+    def __call__(self, operation: str, **members: object) -> Any:  # noqa: ANN401 - depends on the operation
+        """Call an operation and return its response.
 
         Args:
-            operation: as boto3 names the method.
-            members: of the request.
+            operation: name of the method in boto3.
+            members: members of the request.
 
         Raises:
-            InputError: there are no credentials, or AWS does not take them.
-            AwsError: it did not do it. The message names the right that is missing, or what AWS said.
+            InputError: there are no credentials, or AWS rejects them.
+            AwsError: the request failed. The message has the missing permission, or the error of AWS.
         """
         try:
             return getattr(self._client, operation)(**members)
@@ -114,9 +114,9 @@ class Service:
         """Yield all entries of a list, page by page.
 
         Args:
-            operation: that returns the list.
-            member: of the answer that has the entries.
-            members: of the request.
+            operation: operation that returns the list.
+            member: member of the response with the entries.
+            members: members of the request.
 
         Raises:
             AwsError: as for a call.
@@ -136,26 +136,26 @@ class Service:
         code = str(error.response.get("Error", {}).get("Code", ""))[:100]
         headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         if code in _DENIED:
-            right = _RIGHTS.get(action, action)
+            permission = _PERMISSIONS.get(action, action)
             return AwsError(
-                f"AWS does not permit {right} in {self.region}: the caller needs this permission", code=code
+                f"AWS does not permit {permission} in {self.region}: the caller needs this permission", code=code
             )
         if code in _BAD_CREDENTIALS:
-            # What the service says of them may quote what was signed, and with it a session token.
-            return InputError(f"AWS does not take the credentials ({code}): get new ones, or check the machine's clock")
+            # The message of the service may quote the signed request, and with it a session token.
+            return InputError(f"AWS rejects the credentials ({code}): get new ones, or check the machine's clock")
         if code in _ELSEWHERE:
             where = headers.get("x-amz-bucket-region")
             place = f"in {where}" if where else "in another region"
-            return AwsError(f"the bucket is {place}, not in {self.region}: give --region, or another bucket", code=code)
+            return AwsError(f"the bucket is {place}, not in {self.region}: use --region, or another bucket", code=code)
         words = shown(str(error.response.get("Error", {}).get("Message", "")), most=300)
         return AwsError(f"{action} in {self.region}: {code}: {words}", code=code)
 
 
 def split_s3_address(text: str) -> tuple[str, str]:
-    """Read `s3://BUCKET/KEY` as bucket and key; the key may be empty.
+    """Return bucket and key of `s3://BUCKET/KEY`; the key may be empty.
 
     Raises:
-        InputError: it is no such address.
+        InputError: `text` is no such address.
     """
     found = re.fullmatch(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?", text)
     if found is None:
@@ -167,12 +167,12 @@ def bucket_region(bucket: str, *, near: str) -> str:
     """Return the region of a bucket.
 
     Args:
-        bucket: its name.
-        near: a region to ask in.
+        bucket: name of the bucket.
+        near: region of the request.
 
     Raises:
         InputError: there is no such bucket.
-        AwsError: AWS does not say.
+        AwsError: the request failed.
     """
     try:
         answer = Service("s3", region=near)("get_bucket_location", Bucket=bucket)
@@ -180,7 +180,7 @@ def bucket_region(bucket: str, *, near: str) -> str:
         if error.code == "NoSuchBucket":
             raise InputError(f"there is no bucket {bucket}: check its name") from None
         raise
-    # What is in us-east-1 has no location, and EU is an old name.
+    # Buckets in us-east-1 have no location, and EU is an old name.
     # https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketLocation.html
     return {None: "us-east-1", "": "us-east-1", "EU": "eu-west-1"}.get(
         answer.get("LocationConstraint"), str(answer.get("LocationConstraint"))

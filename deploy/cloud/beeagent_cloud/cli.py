@@ -70,7 +70,7 @@ def train(
 
 
 def metrics(project: Name, *, version: VersionName = None, region: Region = None) -> None:
-    """Show precision, recall, F1 and threshold of each label as Rekognition measured them."""
+    """Show precision, recall, F1 and threshold of each label, as measured by Rekognition."""
     with _steps(region, yes=True, poll_interval=1.0) as steps:
         steps.metrics(project, version=version)
 
@@ -96,15 +96,15 @@ def _steps(region: str | None, *, yes: bool, poll_interval: float) -> "Iterator[
 def cleanup(
     *,
     project: Annotated[
-        str | None, Option(metavar="NAME", help="Only of this project. Default: all of beeagent.")
+        str | None, Option(metavar="NAME", help="Only resources of this project. Default: all of beeagent.")
     ] = None,
     stack: Annotated[str | None, Option(metavar="NAME", help="Only this stack.")] = None,
     region: Region = None,
-    dry_run: Annotated[bool, Option("--dry-run", help="Only list what would be removed.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Only list the resources to remove.")] = False,
     yes: Yes = False,
     poll_interval: PollInterval = 10.0,
 ) -> None:
-    """Remove what beeagent made in an AWS account: models, projects and datasets of Rekognition, stacks and buckets.
+    """Remove the AWS resources that beeagent created: models, projects and datasets of Rekognition, stacks and buckets.
 
     Resources are identified by their tag beeagent:project, in one region; nothing else is touched.
     """
@@ -140,11 +140,11 @@ def rollout(
     region: Region = None,
     yes: Yes = False,
     config: Config = None,
-    **options: Any,  # noqa: ANN401 - of the type of each setting
+    **options: Any,  # noqa: ANN401 - the type depends on the setting
 ) -> None:
     """Deploy with Greengrass to a canary group, watch its status messages, then deploy to the fleet, or stop.
 
-    Exit code 1 if it was stopped: a device failed, or was not online with the new version in time.
+    The exit code is 1 if it was stopped: a device failed, or was not online with the new version in time.
     """
     with requires_extra("rekognition"):
         from beeagent_cloud.rollout import Rollout, RolloutLimits, StatusWatch, read_deployment
@@ -176,7 +176,7 @@ def _confirmation(*, yes: bool) -> Callable[[str], bool]:
             typer.echo(f"{question} yes")
             return True
         if not sys.stdin.isatty():
-            raise InputError(f"{question} Standard input is no terminal: give --yes")
+            raise InputError(f"{question} Standard input is no terminal: use --yes")
         return typer.confirm(question)
 
     return confirm

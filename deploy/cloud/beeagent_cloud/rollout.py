@@ -1,7 +1,7 @@
 """`beeagent rollout`: deploy to a canary group, watch its status messages, then deploy to the fleet, or stop.
 
-The success of a Greengrass job does not show that the agent works: it also succeeds with a setting that the agent
-refuses, and a nucleus lite does not roll back. So the devices' own status messages decide.
+A successful Greengrass job does not mean that the agent works: it also succeeds with a setting that the agent refuses,
+and a nucleus lite does not roll back. So the rollout depends on the status messages of the devices.
 """
 
 import json
@@ -30,18 +30,18 @@ _MAX_NAMED: Final = 5  # devices in a message
 
 
 class RolloutStoppedError(BeeagentError):
-    """The rollout was stopped, since devices are not healthy or cannot be watched."""
+    """The rollout was stopped, because devices are not healthy or their status cannot be received."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutLimits:
-    """What counts as healthy, and when a rollout is stopped.
+    """When a device is healthy, and when a rollout is stopped.
 
     Attributes:
         soak_s: seconds for which a device has to be online with the new version.
         grace_s: seconds for which a device may be unhealthy, as during the change of the version.
         timeout_s: seconds for a stage.
-        max_failed_percent: of the fleet's watched devices that may fail; of the canaries, none may.
+        max_failed_percent: percentage of the fleet's watched devices that may fail; no canary may fail.
         poll_s: seconds between two checks.
     """
 
@@ -54,7 +54,7 @@ class RolloutLimits:
 
 @dataclass(slots=True)
 class _Device:
-    """One device in a stage. Moments are those of `time.monotonic`."""
+    """A device in a stage. Times are those of `time.monotonic`."""
 
     name: str
     healthy_since: float | None = None
@@ -63,8 +63,8 @@ class _Device:
     healthy: bool = False
     failure: str = ""
 
-    def judge(self, health: DeviceHealth, *, job: str, version: str, now: float, limits: RolloutLimits) -> None:
-        """Note how the device is now; set `healthy` or `failure` once that is decided."""
+    def update(self, health: DeviceHealth, *, job: str, version: str, now: float, limits: RolloutLimits) -> None:
+        """Record the present health, and set `healthy` or `failure` once it is decided."""
         well = health.health == "online"
         updated = job == _SUCCEEDED and health.status.agent == version
         self.healthy_since = (self.healthy_since or now) if well and updated else None
@@ -81,7 +81,7 @@ class _Device:
 
 
 class StatusWatch:
-    """Receives the status messages of all devices on a thread of its own, from `with` to its end."""
+    """Context manager that receives the status messages of all devices on its own thread."""
 
     def __init__(self, options: MqttOptions, *, prefix: str) -> None:
         self._prefix = prefix
@@ -98,7 +98,7 @@ class StatusWatch:
         )
         self._thread = threading.Thread(target=self._run, name="status-watch", daemon=True)
 
-    def __enter__(self) -> "StatusWatch":  # noqa: PYI034 - `Self` is of Python 3.11
+    def __enter__(self) -> "StatusWatch":  # noqa: PYI034 - `Self` needs Python 3.11
         self._thread.start()
         return self
 
@@ -108,17 +108,17 @@ class StatusWatch:
 
     @property
     def problem(self) -> str:
-        """Why no statuses are received now; empty if they are."""
+        """Reason why no statuses are received; empty if they are."""
         with self._lock:
             return "" if self._connected else self._problem or "not yet connected to the broker"
 
     def health(self, device: str) -> DeviceHealth | None:
-        """Return the health of a device; None if no status has come."""
+        """Return the health of a device; None before its first status."""
         with self._lock:
             health, at = self._newest.get(device, (None, 0.0))
         if health is None:
             return None
-        retained = time.monotonic() - at > _QUIET_AFTER_S  # it is as old as one that the broker had kept
+        retained = time.monotonic() - at > _QUIET_AFTER_S  # treat an old status like a retained one
         if not retained:
             return health
         return device_health(device, health.status, retained=True, now=datetime.now(timezone.utc))
@@ -144,16 +144,16 @@ class StatusWatch:
                 return
             status = StatusMessage.decode(message.payload)
         except UnreadableError:
-            return  # of others, or of a version that says more: then the device goes quiet
+            return  # not from beeagent, or from a newer version: then the device is quiet
         health = device_health(device, status, retained=message.retained, now=datetime.now(timezone.utc))
         with self._lock:
             self._newest[device] = (health, time.monotonic())
 
 
 class Rollout:
-    """Deploys in two stages, and stops at the first sign of trouble."""
+    """Deploys in two stages, and stops if too many devices fail."""
 
-    def __init__(  # noqa: PLR0913 - its limits and ends
+    def __init__(  # noqa: PLR0913 - limits and callbacks
         self,
         *,
         watch: StatusWatch,
@@ -163,15 +163,15 @@ class Rollout:
         leaving: threading.Event,
         roll_back: bool = True,
     ) -> None:
-        """Prepare it; nothing happens before `run`.
+        """Prepare the rollout; `run` starts it.
 
         Args:
             watch: receives the statuses.
-            limits: what counts as healthy.
-            region: of AWS; None for the one that the AWS configuration names.
+            limits: when a device is healthy, and when to stop.
+            region: AWS region; None for the region of the AWS configuration.
             report: receives progress messages.
-            leaving: set when the rollout is to be left as it is.
-            roll_back: whether a stopped stage gets its previous deployment again.
+            leaving: set to interrupt the rollout and leave deployments as they are.
+            roll_back: whether to repeat the previous deployment of a stopped stage.
         """
         self._watch = watch
         self._limits = limits
@@ -185,23 +185,25 @@ class Rollout:
         """Deploy to the canaries, and if they stay healthy to the fleet.
 
         Args:
-            canary: the request of `create-deployment` for the canary group.
-            fleet: that for the fleet.
-            confirm: asks for confirmation; returns whether it was given.
+            canary: request of `create-deployment` for the canary group.
+            fleet: request of `create-deployment` for the fleet.
+            confirm: asks for confirmation; returns whether the user confirmed.
 
         Raises:
             RolloutStoppedError: a stage was stopped.
-            BeeagentError: AWS refuses something, or it was not confirmed.
+            BeeagentError: a request failed, or the user did not confirm.
         """
         version = _version(canary)
         if _version(fleet) != version:
-            raise InputError(f"the canaries get version {version} and the fleet {_version(fleet)}: give both the same")
+            raise InputError(
+                f"the canaries get version {version} and the fleet {_version(fleet)}: both must have the same version"
+            )
         canaries, others = self._things(canary), self._things(fleet)
         self._await_statuses(canaries)
         unhealthy = [name for name in canaries if not self._is_healthy(name)]
         if unhealthy:
             raise RolloutStoppedError(
-                f"canaries are not online before the rollout: {_named(unhealthy)}; nothing was deployed: mend them, or "
+                f"canaries are not online before the rollout: {_named(unhealthy)}; nothing was deployed: fix them, or "
                 "choose others"
             )
         if not confirm(f"Deploy version {version} to {len(canaries)} canaries, then to {len(others)} devices?"):
@@ -241,7 +243,7 @@ class Rollout:
         raise RolloutStoppedError(f"{stage} stopped: {problem}; {after}")
 
     def _follow(self, stage: str, devices: list[_Device], *, job: str | None, version: str, max_failed: int) -> str:
-        """Judge the devices until all are healthy; return why to stop, or nothing."""
+        """Check the devices until all are healthy; return the reason to stop, or an empty string."""
         deadline = time.monotonic() + self._limits.timeout_s
         reported = (-1, -1)
         while True:
@@ -251,7 +253,7 @@ class Rollout:
                 for device in devices:
                     if not device.failure and (health := self._watch.health(device.name)) is not None:
                         state = jobs.get(device.name, "")
-                        device.judge(health, job=state, version=version, now=now, limits=self._limits)
+                        device.update(health, job=state, version=version, now=now, limits=self._limits)
             failed = [device for device in devices if device.failure]
             healthy = sum(device.healthy for device in devices)
             if (healthy, len(failed)) != reported:
@@ -268,7 +270,7 @@ class Rollout:
                 return "interrupted"
 
     def _await_statuses(self, names: list[str]) -> None:
-        """Wait until each device has been heard of; a nucleus lite's statuses are not retained."""
+        """Wait for the status of each device, because a nucleus lite does not retain statuses."""
         deadline = time.monotonic() + min(self._limits.grace_s, _QUIET_AFTER_S)
         self._report(f"waiting for the status of {len(names)} canaries")
         while any(self._watch.health(name) is None for name in names) and time.monotonic() < deadline:
@@ -320,14 +322,16 @@ def read_deployment(path: Path) -> dict[str, Any]:
     """Return the request of `create-deployment` in a file, as for `--cli-input-json`.
 
     Raises:
-        InputError: it cannot be read, has no component of beeagent, or its templates are not filled in.
+        InputError: the file cannot be read, lacks the component of beeagent, or is a template.
     """
     try:
         request = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON ({error}): give the file for create-deployment") from error
+        raise InputError(
+            f"{path} cannot be read as JSON ({error}): it must be the input of create-deployment"
+        ) from error
     if not isinstance(request, dict) or "targetArn" not in request:
-        raise InputError(f"{path} has no targetArn: give the file for create-deployment")
+        raise InputError(f"{path} has no targetArn: it must be the input of create-deployment")
     if ":REGION:" in str(request["targetArn"]):
         raise InputError(f"{path} still has REGION in it: fill in the templates of deploy/greengrass/aws")
     _version(request)

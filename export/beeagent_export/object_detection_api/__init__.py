@@ -1,5 +1,4 @@
-"""Detectors trained with the TensorFlow 2 Object Detection API, as a source of exports.
+"""Loads detectors of the TensorFlow 2 Object Detection API as raw heads.
 
-What they leave (`exporter_main_v2.py`: a SavedModel and a pipeline.config) is read, cut and brought to raw heads here.
-Nothing here needs their package, and nothing here knows of TFLite.
+The input is the output of `exporter_main_v2.py`: a SavedModel and a pipeline.config. The API's package is not needed.
 """

@@ -1,4 +1,4 @@
-"""The names of the classes: a label map of the Object Detection API, or a text file with one a line."""
+"""Reads class names from a label map of the Object Detection API or a text file."""
 
 from pathlib import Path
 
@@ -11,24 +11,26 @@ LABEL_MAP = "label_map.pbtxt"
 
 
 def read_labels(path: Path, *, classes: int) -> tuple[str, ...]:
-    """Read the names of a detector's classes, in the order of their ids.
+    """Read the class names of a detector in the order of their ids.
 
     Args:
-        path: `.pbtxt`, a label map, whose ids count from 1; else a text file with one name a line, as a bundle has it.
-        classes: number of the detector's classes.
+        path: label map (`.pbtxt`, ids from 1), or a text file with one name per line, as in a bundle.
+        classes: number of classes of the detector.
 
     Raises:
-        InputError: the file cannot be read, or does not fit the detector.
+        InputError: the file cannot be read, or has another number of classes.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the labels {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    labels = _of_map(text, path, classes) if path.suffix == ".pbtxt" else bundle.read_labels(text, name=str(path))
+    labels = (
+        _parse_label_map(text, path, classes) if path.suffix == ".pbtxt" else bundle.read_labels(text, name=str(path))
+    )
     if len(labels) != classes:
-        raise InputError(f"the labels {path} name {len(labels)} classes, but the model has {classes}")
+        raise InputError(f"the labels {path} have {len(labels)} classes, but the model has {classes}")
     if len(set(labels)) != len(labels):
-        raise InputError(f"the labels {path} name a class twice")
+        raise InputError(f"the labels {path} have duplicate names: give each class its own")
     if bundle.read_labels("".join(f"{label}\n" for label in labels), name=str(path)) != labels:
         raise InputError(
             f"the labels {path} cannot be written one per line: give names without line breaks and numbers"
@@ -36,14 +38,14 @@ def read_labels(path: Path, *, classes: int) -> tuple[str, ...]:
     return labels
 
 
-def _of_map(text: str, path: Path, classes: int) -> tuple[str, ...]:
+def _parse_label_map(text: str, path: Path, classes: int) -> tuple[str, ...]:
     items: dict[int, str] = {}
     for item in parse_text("LabelMap", text, where=str(path)).item:
         if item.id in items:
-            raise InputError(f"the label map {path} gives the id {item.id} twice")
+            raise InputError(f"the label map {path} has the id {item.id} twice")
         items[item.id] = (item.display_name or item.name).strip()
         if not items[item.id]:
-            raise InputError(f"the label map {path} gives no name to the id {item.id}")
+            raise InputError(f"the label map {path} has no name for the id {item.id}")
     if sorted(items) != list(range(1, len(items) + 1)):
         raise InputError(
             f"the label map {path} has the ids {', '.join(map(str, sorted(items)[:10]))}: they must be 1 to {classes}"

@@ -1,4 +1,4 @@
-"""What a pipeline.config says of a detector, as far as its export needs it."""
+"""Reads the fields of a pipeline.config that an export needs."""
 
 import re
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from beeagent_export.heads import BoxScales
 from beeagent_export.object_detection_api.text_format import parse_text
 
 _EXTRACTOR = re.compile(r"ssd_efficientnet-(b[0-7])_bifpn_keras")
-_SIDES = (64, 2048)
+_MIN_SIDE, _MAX_SIDE = 64, 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineConfig:
-    """How the detector was set up.
+    """Configuration of a detector of the Object Detection API.
 
     Attributes:
         backbone: `b0` to `b7`.
         classes: number of classes.
-        width: of the input, in pixels.
-        height: of the input, in pixels.
-        fit: how an image is fitted into the input.
-        box_scales: what the box codes are divided by.
+        width: input width in pixels.
+        height: input height in pixels.
+        fit: method of fitting an image into the input.
+        box_scales: divisors of the box codes.
     """
 
     backbone: str
@@ -39,7 +39,7 @@ def read_pipeline_config(path: Path) -> PipelineConfig:
     """Read a pipeline.config.
 
     Raises:
-        InputError: it cannot be read, or is of a detector that cannot be exported.
+        InputError: the file cannot be read, or the detector cannot be exported.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -49,7 +49,7 @@ def read_pipeline_config(path: Path) -> PipelineConfig:
 
 
 def parse_pipeline_config(text: str, *, where: str) -> PipelineConfig:
-    """Understand the text of a pipeline.config; arguments and errors as of `read_pipeline_config`."""
+    """Parse the text of a pipeline.config; errors as in `read_pipeline_config`."""
     model = parse_text("Pipeline", text, where=where).model
     ssd = model.ssd
     extractor = ssd.feature_extractor.type
@@ -61,9 +61,9 @@ def parse_pipeline_config(text: str, *, where: str) -> PipelineConfig:
         )
     converter = ssd.post_processing.score_converter
     if converter != 1:
-        raise InputError(f"{where}: post_processing.score_converter is not SIGMOID, as an EfficientDet's is")
+        raise InputError(f"{where}: post_processing.score_converter is not SIGMOID: only EfficientDet can be exported")
     if ssd.add_background_class:
-        raise InputError(f"{where}: add_background_class is not false, as an EfficientDet's is")
+        raise InputError(f"{where}: add_background_class is not false: only EfficientDet can be exported")
     if ssd.num_classes < 1:
         raise InputError(f"{where}: num_classes is {ssd.num_classes}: it must be 1 or more")
     width, height, fit = _input(ssd.image_resizer, where)
@@ -87,6 +87,6 @@ def _input(resizer: object, where: str) -> tuple[int, int, Fit]:
         fit = Fit.CORNER
     else:
         raise InputError(f"{where}: has neither a keep_aspect_ratio_resizer nor a fixed_shape_resizer")
-    if not all(_SIDES[0] <= side <= _SIDES[1] for side in (width, height)):
-        raise InputError(f"{where}: the input is {width}x{height}: sides of {_SIDES[0]} to {_SIDES[1]} can be exported")
+    if not all(_MIN_SIDE <= side <= _MAX_SIDE for side in (width, height)):
+        raise InputError(f"{where}: the input is {width}x{height}: sides must be {_MIN_SIDE} to {_MAX_SIDE} pixels")
     return width, height, fit

@@ -1,4 +1,4 @@
-"""From what the Object Detection API exported to raw heads."""
+"""Loads a SavedModel of the Object Detection API as raw heads."""
 
 import hashlib
 from dataclasses import asdict
@@ -16,28 +16,27 @@ from beeagent_export.object_detection_api.pipeline_config import PipelineConfig,
 
 SAVED_MODEL, CONFIG = "saved_model.pb", "pipeline.config"
 
-# Of the input that the agent feeds; the network's own normalisation, which has other numbers for each colour, follows
-# within.
+# Standard deviation of the exported input. The network's own normalisation, per channel, is inside the graph.
 _STD = 128.0
 
 
 def saved_model_in(path: Path) -> Path | None:
-    """Return the folder of the SavedModel in what `exporter_main_v2.py` wrote, or None if there is none."""
+    """Return the folder of the SavedModel in the output of `exporter_main_v2.py`, or None."""
     return next((folder for folder in (path, path / "saved_model") if (folder / SAVED_MODEL).is_file()), None)
 
 
-def config_of(folder: Path) -> Path:
-    """Find the pipeline.config of a SavedModel, in its folder or the one above.
+def find_config(folder: Path) -> Path:
+    """Return the pipeline.config of a SavedModel, from its folder or the parent folder.
 
     Raises:
-        InputError: there is none.
+        InputError: the file does not exist.
     """
-    for place in (folder, folder.parent):
-        if (place / CONFIG).is_file():
-            return place / CONFIG
+    for parent in (folder, folder.parent):
+        if (parent / CONFIG).is_file():
+            return parent / CONFIG
     raise InputError(
-        f"the SavedModel {folder} has no {CONFIG} beside it: put there the one that exporter_main_v2.py of the "
-        "TensorFlow 2 Object Detection API wrote; other SavedModels cannot be exported"
+        f"the SavedModel {folder} has no {CONFIG} beside it: copy there the one from exporter_main_v2.py of the "
+        "TensorFlow 2 Object Detection API; other SavedModels cannot be exported"
     )
 
 
@@ -47,21 +46,21 @@ def load_saved_model(
     """Load a detector of the Object Detection API.
 
     Args:
-        path: what `exporter_main_v2.py` wrote, or the SavedModel in it.
-        labels: a label map or a text file with a name a line; None for a label map beside pipeline.config.
-        input_size: width and height that the user wants; a SavedModel has a fixed one.
-        fit: what the user wants; pipeline.config says which it is.
+        path: output folder of `exporter_main_v2.py`, or the SavedModel in it.
+        labels: label map or text file with one name per line; None for the label map beside pipeline.config.
+        input_size: requested width and height; None, or that of the SavedModel.
+        fit: requested fit; None, or that of pipeline.config.
 
     Returns:
-        The raw heads, the architecture, such as `efficientdet-d1`, and where it all comes from.
+        The raw heads, the architecture, such as `efficientdet-d1`, and the provenance.
 
     Raises:
-        InputError: something of it cannot be used.
+        InputError: a file or an option cannot be used.
     """
     folder = saved_model_in(path)
     if folder is None:
         raise InputError(f"the source {path} is not a SavedModel: it has no {SAVED_MODEL}")
-    config_path = config_of(folder)
+    config_path = find_config(folder)
     config = read_pipeline_config(config_path)
     names = read_labels(labels or _label_map(config_path, config), classes=config.classes)
     if input_size is not None and input_size != (config.width, config.height):
@@ -70,14 +69,14 @@ def load_saved_model(
             f"{config.width}x{config.height}"
         )
     if fit is not None and fit is not config.fit:
-        raise InputError(f"--fit is {fit.value}, but {config_path} says {config.fit.value}: leave it out")
+        raise InputError(f"--fit is {fit.value}, but {config_path} has {config.fit.value}: leave --fit out")
     cut = cut_saved_model(folder, box_scales=config.box_scales)
     if (cut.width, cut.height, cut.classes) != (config.width, config.height, config.classes):
         raise InputError(
-            f"the SavedModel {folder} takes {cut.width}x{cut.height} pixels and has {cut.classes} classes, but "
-            f"{config_path} says {config.width}x{config.height} and {config.classes}: is the file of this model?"
+            f"the SavedModel {folder} has an input of {cut.width}x{cut.height} pixels and {cut.classes} classes, but "
+            f"{config_path} has {config.width}x{config.height} and {config.classes}: use the file of this model"
         )
-    mean = _grey(cut)
+    mean = _padding_grey(cut)
     heads = RawHeads(
         function=_with_normalisation(cut, mean),
         width=cut.width,
@@ -102,16 +101,16 @@ def _label_map(config_path: Path, config: PipelineConfig) -> Path:
     if not path.is_file():
         classes = "class" if config.classes == 1 else "classes"
         raise InputError(
-            f"the names of the model's {config.classes} {classes} are not known: give --labels FILE, the label map it "
-            f"was trained with or one name per line, or put {LABEL_MAP} beside {config_path}"
+            f"the names of the model's {config.classes} {classes} are unknown: give --labels FILE, its label map or a "
+            f"text file with one name per line, or put {LABEL_MAP} beside {config_path}"
         )
     return path
 
 
-def _grey(cut: CutGraph) -> float:
-    """Return the pixel value nearest to zero, with which the API pads.
+def _padding_grey(cut: CutGraph) -> float:
+    """Return the grey value whose normalised value is closest to 0, the padding value of the API.
 
-    A whole one, so that int8's zero point can be it; the agent fills with it what a frame leaves over.
+    It is an integer, so that it can be the zero point of int8; the agent pads with the same value.
     """
     return float(np.clip(np.rint(np.mean(-cut.offset / cut.gain)), 0, 255))
 
@@ -131,7 +130,7 @@ def _with_normalisation(cut: CutGraph, mean: float) -> Any:  # noqa: ANN401 - Te
 
 
 def _digest(folder: Path) -> str:
-    """Return one SHA-256 of all files of a SavedModel, with their names."""
+    """Return one SHA-256 over names and contents of all files of a SavedModel."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(str(path.relative_to(folder)).encode())

@@ -1,4 +1,4 @@
-"""The messages of the Object Detection API's text files, as far as an export needs them; the rest is passed over."""
+"""Parses the text files of the Object Detection API; fields that an export does not need are ignored."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,8 +9,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 _F = descriptor_pb2.FieldDescriptorProto
 _PACKAGE = "beeagent_export"
 
-# https://github.com/tensorflow/models/tree/master/research/object_detection/protos: names and defaults; the numbers
-# of fields do not occur in text.
+# Names and defaults as in https://github.com/tensorflow/models/tree/master/research/object_detection/protos.
+# Field numbers are arbitrary, because the text format does not have them.
 _MESSAGES: Mapping[str, Mapping[str, Any]] = {
     "Pipeline": {"model": "Model"},
     "Model": {"ssd": "Ssd"},
@@ -44,19 +44,19 @@ _MESSAGES: Mapping[str, Mapping[str, Any]] = {
 _SCORE_CONVERTERS = ("IDENTITY", "SIGMOID", "SOFTMAX")
 
 
-def parse_text(message: str, text: str, *, where: str) -> Any:  # noqa: ANN401 - protobuf makes its classes as it runs
+def parse_text(message: str, text: str, *, where: str) -> Any:  # noqa: ANN401 - a class made at run time
     """Read a text file of the Object Detection API.
 
     Args:
         message: `Pipeline` or `LabelMap`.
-        text: of the file.
-        where: the file, for errors.
+        text: content of the file.
+        where: path of the file, for errors.
 
     Returns:
         The message, with its fields as attributes.
 
     Raises:
-        InputError: the text is none of a protocol buffer.
+        InputError: the text is not the text format of a protocol buffer.
     """
     pool = descriptor_pool.DescriptorPool()
     pool.Add(_file())  # type: ignore[no-untyped-call, unused-ignore]  # protobuf is typed in some versions

@@ -1,6 +1,6 @@
-"""Augmentation: from labelled photographs to training images.
+"""Augmentation: composes training images from labelled photographs.
 
-`pool` decodes photographs, cuts objects out of them and draws synthetic scenes; `store` keeps them on disk for all
-loader processes; `composer` makes a training image from them. Boxes here count pixel edges: the pixel in column c
-covers c to c + 1.
+`pool` decodes photographs, cuts out objects and draws synthetic scenes; `store` keeps them on disk for all loader
+processes; `composer` composes training images. Box coordinates are pixel edges: the pixel in column c covers c to c +
+1.
 """

@@ -1,4 +1,4 @@
-"""Composes training images: crops of photographs and scenes, cut-outs on other backgrounds, mosaics of these."""
+"""Composes training images: crops of photographs and scenes, pasted cut-outs, and mosaics."""
 
 import math
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from beeagent.detection import box_areas, intersection_areas
 from beeagent.errors import InputError
 from numpy.typing import NDArray
 
-from beeagent_models.augmentation.cutouts import blue_background_opacity, without_blue_spill
+from beeagent_models.augmentation.cutouts import blue_background_opacity, remove_blue_spill
 from beeagent_models.augmentation.geometry import (
     Crop,
     affine_matrix,
-    cut_to_frame,
+    clip_to_frame,
     transform_boxes,
     warp,
 )
@@ -23,36 +23,37 @@ from beeagent_models.augmentation.pasting import paste
 from beeagent_models.augmentation.store import BACKGROUND, CUTOUT, PHOTOGRAPH, SCENE, ImageStore
 
 _MOSAIC = 0.2
-# Of photographs: shown whole, as the agent sees them; not rotated; with objects pasted in. The others are rotated by
-# quarter turns: at another angle, a box says too little about the object's new extent. Cut-outs are rotated freely.
+# Probabilities for photographs: uncropped; not rotated; with pasted objects. The others are rotated by multiples of 90
+# degrees: at other angles, the new extent of an object does not follow from its box. Cut-outs are rotated freely.
 _WHOLE, _UPRIGHT, _PASTED_INTO = 0.35, 0.6, 0.15
-# On a blue background: another one is put behind the objects.
+# Probability of another background for images with a blue one.
 _REPLACED_BACKGROUND = 0.45
 _MAX_PASTED = 9
-# Of images of cut-outs: crowds, as on a comb, in which objects touch and lie over each other.
+# Probability of a crowd of cut-outs, with objects that touch and overlap as on a comb.
 _CROWD, _MAX_CROWD = 0.35, 40
+# Maximum covered share of an object.
 _OVERLAP, _CROWD_OVERLAP = 0.25, 0.5
-# Of backgrounds for cut-outs: in another colour. Those of combs are grey, which real ones are not.
+# Probability of a colour shift of backgrounds: those of combs are grey, unlike real ones.
 _TINTED = 0.5
-# A photograph whose objects would be smaller than this is not shown whole.
-_LEAST_WHOLE = 9.0
-# Objects are enlarged by this much at most: beyond, nothing but blur is added.
-_LARGEST_SCALE = 2.5
-# An image is shrunk to this share of what fits at most: a small image in a wide frame teaches its frame.
-_LEAST_COVER = 0.85
+# Minimum size of the median object of an uncropped photograph, in pixels of the training image.
+_MIN_WHOLE_SIZE = 9.0
+# Maximum scale of objects: more only adds blur.
+_MAX_SCALE = 2.5
+# Minimum scale relative to that of the whole image: with more padding, the network would learn the padding.
+_MIN_RELATIVE_SCALE = 0.85
 
 _Key = TypeVar("_Key", int, str)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """How large objects appear in composed images: root of the box area, in pixels of the network's input.
+    """Object sizes in composed images: square root of the box area, in pixels of the network's input.
 
     Attributes:
-        smallest: the lower limit of the wide range; what ends up smaller than 0.7 of it is ignored.
-        common_low: lower limit of the range that half of the images are drawn from.
-        common_high: its upper limit.
-        largest: the upper limit of the wide range.
+        smallest: lower limit of the wide range; objects below 0.7 of it are ignored.
+        common_low: lower limit of the common range, which half of the images use.
+        common_high: upper limit of the common range.
+        largest: upper limit of the wide range.
     """
 
     smallest: float = 8.0
@@ -62,25 +63,25 @@ class Sizes:
 
     @property
     def ignored_below(self) -> float:
-        """The size below which an object need not be found."""
+        """Size below which an object is ignored."""
         return 0.7 * self.smallest
 
     def draw(self, rng: np.random.Generator) -> float:
-        """Draw a size, uniformly on a logarithmic scale."""
+        """Draw a size from a log-uniform distribution."""
         low, high = (self.common_low, self.common_high) if rng.random() < 0.5 else (self.smallest, self.largest)
         return math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mix:
-    """What training images are made of.
+    """Composition of the training images.
 
     Attributes:
-        weights: share of each dataset among the photographs, in the order of the store's sources.
+        weights: weight of each dataset among the photographs, in the order of the store's sources.
         synthetic: share of images that are synthetic scenes.
-        pasted: share of images that are cut-outs on another background.
-        sizes: of the objects.
-        augmented: False shows whole images as the agent sees them, and changes nothing.
+        pasted: share of images that are cut-outs pasted onto other backgrounds.
+        sizes: object sizes.
+        augmented: False for whole, letterboxed images without augmentation.
     """
 
     weights: tuple[float, ...]
@@ -91,14 +92,14 @@ class Mix:
 
 
 class Composer:
-    """Draws training images from a store.
+    """Composes random training images from a store.
 
     Args:
         store: photographs, synthetic scenes, empty backgrounds and cut-outs.
-        mix: shares and sizes.
+        mix: composition of the images.
 
     Raises:
-        InputError: the store has nothing of which the mix has a share.
+        InputError: the store has no image of a kind with a share above 0.
     """
 
     def __init__(self, store: ImageStore, mix: Mix) -> None:
@@ -107,7 +108,7 @@ class Composer:
         self._scenes = [number for numbers in store.sources(SCENE).values() for number in numbers]
         self._cutouts = list(store.sources(CUTOUT).values())
         self._backgrounds = list(store.sources(BACKGROUND).values())
-        # A photograph without an object, and without a region that may hold one, is a background as well.
+        # Photographs without objects and ignored regions are backgrounds too.
         empty = [
             [n for n in numbers if not len(store.boxes(n)) and not len(store.ignored(n))]
             for numbers in self._photographs.values()
@@ -121,22 +122,24 @@ class Composer:
             }
         )
         if not self._kinds:
-            raise InputError("nothing to compose images from: no photograph, scene or cut-out has a share above 0")
+            raise InputError(
+                "there is nothing to compose images from: no photograph, scene or cut-out has a share above 0"
+            )
         self._sources, self._source_weights = _normalised({s: mix.weights[s] for s in self._photographs})
 
     def compose(self, rng: np.random.Generator, *, width: int, height: int) -> Crop:
-        """Draw one training image; the same generator state gives the same image.
+        """Compose a training image, which only depends on the state of `rng`.
 
         Args:
-            rng: decides everything.
-            width: in pixels.
-            height: in pixels.
+            rng: random generator.
+            width: width of the image in pixels.
+            height: height of the image in pixels.
         """
         if not self._mix.augmented:
-            return self._unchanged(rng, width=width, height=height)
+            return self._letterboxed(rng, width=width, height=height)
         crop = (self._mosaic if rng.random() < _MOSAIC else self._part)(rng, width=width, height=height)
         pixels = vary_camera(rng, crop.pixels)
-        boxes, class_ids, ignored = cut_to_frame(
+        boxes, class_ids, ignored = clip_to_frame(
             crop.boxes,
             crop.class_ids,
             crop.ignored,
@@ -146,8 +149,8 @@ class Composer:
         )
         return Crop(pixels, boxes, class_ids, ignored)
 
-    def _unchanged(self, rng: np.random.Generator, *, width: int, height: int) -> Crop:
-        """Show a whole photograph or scene, letterboxed."""
+    def _letterboxed(self, rng: np.random.Generator, *, width: int, height: int) -> Crop:
+        """Return a whole photograph or scene, letterboxed."""
         kind = self._kinds[int(rng.choice(len(self._kinds), p=self._kind_weights))]
         number = _pick(rng, self._scenes) if kind == SCENE else self._draw_photograph(rng)
         rows, columns = self._store.pixels(number).shape[:2]
@@ -163,7 +166,7 @@ class Composer:
         return self._cut(rng, number, matrix, scale, width=width, height=height)
 
     def _mosaic(self, rng: np.random.Generator, *, width: int, height: int) -> Crop:
-        """Put four parts together around a point near the middle."""
+        """Join four parts around a point near the centre."""
         x, y = (int(value) for value in rng.uniform(0.3, 0.7, 2) * (width, height))
         pixels = np.empty((height, width, 3), np.uint8)
         boxes, class_ids, ignored = [], [], []
@@ -178,30 +181,30 @@ class Composer:
 
     def _part(self, rng: np.random.Generator, *, width: int, height: int) -> Crop:
         kind = self._kinds[int(rng.choice(len(self._kinds), p=self._kind_weights))]
-        wanted = self._mix.sizes.draw(rng)
+        target_size = self._mix.sizes.draw(rng)
         if kind == CUTOUT:
-            crop = self._empty(rng, width=width, height=height)
+            crop = self._background(rng, width=width, height=height)
             if rng.random() < _CROWD:
                 count, overlap = int(rng.integers(_MAX_PASTED, _MAX_CROWD + 1)), _CROWD_OVERLAP
-                wanted = min(wanted, 0.9 * math.sqrt(width * height / count))
+                target_size = min(target_size, 0.9 * math.sqrt(width * height / count))
             else:
                 count, overlap = int(rng.integers(1, _MAX_PASTED + 1)), _OVERLAP
-            crop = self._with_cutouts(rng, crop, wanted, count=count, overlap=overlap)
+            crop = self._paste_cutouts(rng, crop, target_size, count=count, overlap=overlap)
         elif kind == SCENE:
-            crop = self._around_object(rng, _pick(rng, self._scenes), wanted, width=width, height=height)
+            crop = self._around_object(rng, _pick(rng, self._scenes), target_size, width=width, height=height)
         else:
-            crop = self._photograph(rng, wanted, width=width, height=height)
+            crop = self._photograph(rng, target_size, width=width, height=height)
         return Crop(vary_light(rng, crop.pixels), crop.boxes, crop.class_ids, crop.ignored)
 
-    def _photograph(self, rng: np.random.Generator, wanted: float, *, width: int, height: int) -> Crop:
+    def _photograph(self, rng: np.random.Generator, target_size: float, *, width: int, height: int) -> Crop:
         number = self._draw_photograph(rng)
         if rng.random() < _WHOLE and self._fits_whole(number, width=width, height=height):
             return self._whole(rng, number, width=width, height=height)
-        crop = self._around_object(rng, number, wanted, width=width, height=height)
+        crop = self._around_object(rng, number, target_size, width=width, height=height)
         if self._backgrounds and rng.random() < _REPLACED_BACKGROUND:
-            crop = self._with_other_background(rng, crop)
+            crop = self._replace_background(rng, crop)
         if self._cutouts and rng.random() < _PASTED_INTO:
-            crop = self._with_cutouts(rng, crop, wanted, count=int(rng.integers(1, 4)))
+            crop = self._paste_cutouts(rng, crop, target_size, count=int(rng.integers(1, 4)))
         return crop
 
     def _draw_photograph(self, rng: np.random.Generator) -> int:
@@ -212,10 +215,10 @@ class Composer:
         boxes = self._store.boxes(number)
         rows, columns = self._store.pixels(number).shape[:2]
         scale = min(width / columns, height / rows)
-        return not len(boxes) or float(np.median(np.sqrt(box_areas(boxes)))) * scale >= _LEAST_WHOLE
+        return not len(boxes) or float(np.median(np.sqrt(box_areas(boxes)))) * scale >= _MIN_WHOLE_SIZE
 
     def _whole(self, rng: np.random.Generator, number: int, *, width: int, height: int) -> Crop:
-        """Show a whole photograph, a little larger or smaller than it fits, upright or mirrored."""
+        """Return a whole photograph with random scale, stretch, shift and mirroring."""
         rows, columns = self._store.pixels(number).shape[:2]
         scale = min(width / columns, height / rows) * math.exp(rng.uniform(-0.15, 0.45))
         matrix = affine_matrix(
@@ -228,34 +231,36 @@ class Composer:
         )
         return self._cut(rng, number, matrix, scale, width=width, height=height)
 
-    def _around_object(self, rng: np.random.Generator, number: int, wanted: float, *, width: int, height: int) -> Crop:
-        """Cut a scaled piece out of an image, perhaps by quarter turns, around one of its objects if it has any."""
+    def _around_object(
+        self, rng: np.random.Generator, number: int, target_size: float, *, width: int, height: int
+    ) -> Crop:
+        """Return a randomly transformed crop around a random object, or around a random point without objects."""
         full, boxes = self._store.pixels(number), self._store.boxes(number)
         rows, columns = full.shape[:2]
         if len(boxes):
             box = boxes[int(rng.integers(len(boxes)))]
             side = math.sqrt(max(float((box[2] - box[0]) * (box[3] - box[1])), 1.0))
             fits = min(width / columns, height / rows)
-            scale = min(max(wanted / side, _LEAST_COVER * fits), _LARGEST_SCALE)
+            scale = min(max(target_size / side, _MIN_RELATIVE_SCALE * fits), _MAX_SCALE)
             point = ((box[:2] + box[2:]) / 2).astype(np.float64)
         else:
             scale = min(width / columns, height / rows) * math.exp(rng.uniform(-0.2, 1.6))
-            scale = min(scale, _LARGEST_SCALE)
+            scale = min(scale, _MAX_SCALE)
             point = rng.uniform(0, 1, 2) * (columns, rows)
-        quarter = 0.0 if rng.random() < _UPRIGHT else int(rng.integers(4)) * math.pi / 2
+        angle = 0.0 if rng.random() < _UPRIGHT else int(rng.integers(4)) * math.pi / 2
         stretch = math.exp(rng.normal(0, 0.08))
         matrix = affine_matrix(
             scale_x=scale * stretch,
             scale_y=scale / stretch,
-            angle=quarter,
+            angle=angle,
             mirror=bool(rng.random() < 0.5),
             source=(float(point[0]), float(point[1])),
             target=tuple(rng.uniform(0.08, 0.92, 2) * (width, height)),
         )
-        matrix = _kept_inside(matrix, columns=columns, rows=rows, width=width, height=height)
+        matrix = _shift_inside(matrix, columns=columns, rows=rows, width=width, height=height)
         return self._cut(rng, number, matrix, scale, width=width, height=height)
 
-    def _empty(self, rng: np.random.Generator, *, width: int, height: int) -> Crop:
+    def _background(self, rng: np.random.Generator, *, width: int, height: int) -> Crop:
         number = _pick(rng, self._backgrounds[int(rng.integers(len(self._backgrounds)))])
         crop = self._around_object(rng, number, 0.0, width=width, height=height)
         if rng.random() < _TINTED:
@@ -264,7 +269,7 @@ class Composer:
             crop = Crop(tinted, crop.boxes, crop.class_ids, crop.ignored)
         return crop
 
-    def _cut(  # noqa: PLR0913 - what to cut, and the frame
+    def _cut(  # noqa: PLR0913
         self,
         rng: np.random.Generator,
         number: int,
@@ -280,7 +285,7 @@ class Composer:
         scaled[:, :2] /= level_scale
         color = rng.uniform(0, 255, 3) if rng.random() < 0.5 else level[::16, ::16].mean((0, 1))
         pixels = warp(level, scaled, width=width, height=height, fill=tuple(float(v) for v in color))
-        boxes, class_ids, ignored = cut_to_frame(
+        boxes, class_ids, ignored = clip_to_frame(
             transform_boxes(store.boxes(number), matrix),
             store.class_ids(number),
             transform_boxes(store.ignored(number), matrix),
@@ -290,37 +295,35 @@ class Composer:
         )
         return Crop(pixels, boxes, class_ids, ignored)
 
-    def _with_other_background(self, rng: np.random.Generator, crop: Crop) -> Crop:
-        """Put another background behind the objects of a crop with a blue one."""
+    def _replace_background(self, rng: np.random.Generator, crop: Crop) -> Crop:
+        """Replace the background of a crop if it is blue."""
         height, width = crop.pixels.shape[:2]
         opacity = blue_background_opacity(crop.pixels)
         if float(opacity.mean()) > 0.8:
             return crop
-        background = self._empty(rng, width=width, height=height).pixels
-        objects = without_blue_spill(crop.pixels).astype(np.float32)
+        background = self._background(rng, width=width, height=height).pixels
+        objects = remove_blue_spill(crop.pixels).astype(np.float32)
         pixels = (background + opacity[..., None] * (objects - background)).astype(np.uint8)
         return Crop(pixels, crop.boxes, crop.class_ids, crop.ignored)
 
-    def _with_cutouts(
-        self, rng: np.random.Generator, crop: Crop, wanted: float, *, count: int, overlap: float = _OVERLAP
+    def _paste_cutouts(
+        self, rng: np.random.Generator, crop: Crop, target_size: float, *, count: int, overlap: float = _OVERLAP
     ) -> Crop:
         height, width = crop.pixels.shape[:2]
         pixels = crop.pixels
         boxes, class_ids = list(crop.boxes), list(crop.class_ids)
-        # Of one dataset each time: its objects are of about one size, and would not stand side by side with others.
+        # Cut-outs of one dataset per image, because their sizes are consistent.
         cutouts = self._cutouts[int(rng.integers(len(self._cutouts)))]
         for _ in range(count):
             number = _pick(rng, cutouts)
             native = math.sqrt(self._store.pixels(number)[..., 0].size)
-            size = min(wanted * math.exp(rng.normal(0, 0.2)) * 1.05, _LARGEST_SCALE * native, 0.9 * min(width, height))
+            size = min(target_size * math.exp(rng.normal(0, 0.2)) * 1.05, _MAX_SCALE * native, 0.9 * min(width, height))
             x, y = rng.uniform(-0.02, 1.02, 2) * (width, height)
-            reach = np.array([[x - size / 2, y - size / 2, x + size / 2, y + size / 2]], np.float32)
-            # Of those that are there already, none is to be covered by more.
-            if (
-                boxes
-                and float((intersection_areas(reach, np.stack(boxes)) / box_areas(np.stack(boxes))).max()) > overlap
-            ):
-                continue
+            extent = np.array([[x - size / 2, y - size / 2, x + size / 2, y + size / 2]], np.float32)
+            if boxes:
+                covered = intersection_areas(extent, np.stack(boxes)) / box_areas(np.stack(boxes))
+                if float(covered.max()) > overlap:
+                    continue
             source, _ = self._store.shrunk(number, size / native)
             box = paste(rng, pixels, source, center=(x, y), size=size)
             if box is not None:
@@ -328,7 +331,7 @@ class Composer:
                 class_ids.append(self._store.class_ids(number)[0])
         if not boxes:
             return crop
-        kept, ids, ignored = cut_to_frame(
+        kept, ids, ignored = clip_to_frame(
             np.stack(boxes).astype(np.float32),
             np.asarray(class_ids, np.int64),
             crop.ignored,
@@ -349,15 +352,15 @@ def _pick(rng: np.random.Generator, numbers: list[int]) -> int:
     return numbers[int(rng.integers(len(numbers)))]
 
 
-def _kept_inside(
+def _shift_inside(
     matrix: NDArray[np.float64], *, columns: int, rows: int, width: int, height: int
 ) -> NDArray[np.float64]:
-    """Shift a map so that the piece it cuts lies within the image, or about its middle if it is larger."""
+    """Shift an affine map so that the crop is inside the image, or centred if it is larger."""
     inverse = np.asarray(cv2.invertAffineTransform(matrix), np.float64)
-    middle = inverse[:, :2] @ np.array([width / 2, height / 2]) + inverse[:, 2]
-    reach = np.abs(inverse[:, :2]) @ np.array([width / 2, height / 2])
-    sides = np.array([columns, rows], np.float64)
-    wanted = np.where(2 * reach < sides, np.clip(middle, reach, np.maximum(sides - reach, reach)), sides / 2)
+    center = inverse[:, :2] @ np.array([width / 2, height / 2]) + inverse[:, 2]
+    half = np.abs(inverse[:, :2]) @ np.array([width / 2, height / 2])
+    size = np.array([columns, rows], np.float64)
+    new_center = np.where(2 * half < size, np.clip(center, half, np.maximum(size - half, half)), size / 2)
     shifted: NDArray[np.float64] = matrix.copy()
-    shifted[:, 2] += matrix[:, :2] @ (middle - wanted)
+    shifted[:, 2] += matrix[:, :2] @ (center - new_center)
     return shifted

@@ -1,4 +1,4 @@
-"""What an affine map and a cut do to images and boxes."""
+"""Affine maps and crops of images and boxes."""
 
 import math
 from dataclasses import dataclass
@@ -8,21 +8,21 @@ import numpy as np
 from beeagent.detection import box_areas
 from numpy.typing import NDArray
 
-# Of a box that is cut by the edge: with half of it in view it is still an object to find, with a tenth or less
-# it is background, between the two nobody can say.
-_VISIBLE_OBJECT = 0.5
-_VISIBLE_NOTHING = 0.1
+# Visible share of a box at the edge of the frame: an object from the first value on, background up to the second, an
+# ignored region between.
+_MIN_VISIBLE_OBJECT = 0.5
+_MAX_VISIBLE_BACKGROUND = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A piece of an image with what is labelled in it.
+    """A crop of an image with its labels.
 
     Attributes:
         pixels: uint8, shape (height, width, 3), BGR.
         boxes: float32, shape (n, 4): left, top, right, bottom in pixels, within the crop.
         class_ids: int64, shape (n,).
-        ignored: float32, shape (m, 4): regions that count neither as object nor as background.
+        ignored: float32, shape (m, 4): regions that are neither positive nor negative in training.
     """
 
     pixels: NDArray[np.uint8]
@@ -31,7 +31,7 @@ class Crop:
     ignored: NDArray[np.float32]
 
 
-def affine_matrix(  # noqa: PLR0913 - an affine map has six degrees of freedom
+def affine_matrix(  # noqa: PLR0913
     *,
     scale_x: float,
     scale_y: float,
@@ -40,15 +40,15 @@ def affine_matrix(  # noqa: PLR0913 - an affine map has six degrees of freedom
     source: tuple[float, float],
     target: tuple[float, float],
 ) -> NDArray[np.float64]:
-    """Compose a map that scales, mirrors and rotates about `source` and moves that point to `target`.
+    """Return an affine map that mirrors, scales and rotates about `source` and moves that point to `target`.
 
     Args:
         scale_x: factor along x, before rotation.
         scale_y: factor along y, before rotation.
-        angle: in radians, clockwise as y points down.
-        mirror: whether left and right change places first.
-        source: x and y in the image mapped from, counted in pixel edges as boxes are.
-        target: x and y in the image mapped to, likewise.
+        angle: rotation in radians, clockwise because y points down.
+        mirror: flip horizontally before scaling.
+        source: x and y in the source image, in pixel edges like boxes.
+        target: x and y in the target image, in pixel edges.
 
     Returns:
         float64, shape (2, 3).
@@ -61,10 +61,10 @@ def affine_matrix(  # noqa: PLR0913 - an affine map has six degrees of freedom
 
 
 def transform_boxes(boxes: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Map boxes: the new one encloses the image of the ellipse that fills the old one.
+    """Transform boxes: the new box encloses the transformed ellipse inscribed in the old one.
 
-    An animal fills an ellipse better than its box's corners: rotated by 45 degrees, the box of the corners would be
-    41 % too wide. For quarter turns both are the same.
+    An ellipse fits an animal better than the box's corners, whose bounding box would be 41 % wider after a rotation by
+    45 degrees. For multiples of 90 degrees both are the same.
 
     Args:
         boxes: float32, shape (n, 4): left, top, right, bottom.
@@ -79,20 +79,20 @@ def transform_boxes(boxes: NDArray[np.float32], matrix: NDArray[np.float64]) -> 
 
 
 def scale_boxes(boxes: NDArray[np.float32], factor: float, *, width: int, height: int) -> NDArray[np.float32]:
-    """Scale boxes about their centres, within the image.
+    """Scale boxes about their centres, clipped to the image.
 
     Args:
         boxes: float32, shape (n, 4): left, top, right, bottom in pixels.
-        factor: for the sides.
-        width: of the image.
-        height: likewise.
+        factor: factor on width and height.
+        width: image width in pixels.
+        height: image height in pixels.
     """
     center, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * factor
     limits = np.array([width, height, width, height], np.float32)
     return np.asarray(np.clip(np.concatenate([center - half, center + half], axis=1), 0, limits), np.float32)
 
 
-def cut_to_frame(  # noqa: PLR0913 - what is labelled, and the frame
+def clip_to_frame(  # noqa: PLR0913
     boxes: NDArray[np.float32],
     class_ids: NDArray[np.int64],
     ignored: NDArray[np.float32],
@@ -101,15 +101,15 @@ def cut_to_frame(  # noqa: PLR0913 - what is labelled, and the frame
     height: int,
     smallest: float,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-    """Clip boxes to a frame; those that show too little, or are too small, become regions to ignore.
+    """Clip boxes to a frame; boxes that are hardly visible or too small become ignored regions.
 
     Args:
         boxes: float32, shape (n, 4), in pixels.
         class_ids: int64, shape (n,).
-        ignored: float32, shape (m, 4): clipped likewise.
-        width: of the frame.
-        height: of the frame.
-        smallest: side in pixels (root of the area) below which an object need not be found.
+        ignored: float32, shape (m, 4): ignored regions, in pixels.
+        width: frame width in pixels.
+        height: frame height in pixels.
+        smallest: minimum size of an object in pixels, as the square root of its area.
 
     Returns:
         Boxes, class ids and ignored regions.
@@ -118,27 +118,27 @@ def cut_to_frame(  # noqa: PLR0913 - what is labelled, and the frame
     clipped = np.clip(boxes, 0, limits).astype(np.float32)
     area, whole = box_areas(clipped), box_areas(boxes)
     visible = area / np.maximum(whole, 1e-6)
-    kept = (visible >= _VISIBLE_OBJECT) & (area >= smallest**2)
-    unsure = ~kept & (visible > _VISIBLE_NOTHING)
+    kept = (visible >= _MIN_VISIBLE_OBJECT) & (area >= smallest**2)
+    uncertain = ~kept & (visible > _MAX_VISIBLE_BACKGROUND)
     regions = np.clip(ignored, 0, limits).astype(np.float32)
-    regions = np.concatenate([regions[box_areas(regions) > 0], clipped[unsure]])
+    regions = np.concatenate([regions[box_areas(regions) > 0], clipped[uncertain]])
     return clipped[kept], class_ids[kept], regions
 
 
 def warp(
     pixels: NDArray[np.uint8], matrix: NDArray[np.float64], *, width: int, height: int, fill: tuple[float, ...]
 ) -> NDArray[np.uint8]:
-    """Map an image; what lies outside of it becomes `fill`.
+    """Warp an image; pixels outside the source become `fill`.
 
-    OpenCV counts pixel centres as whole numbers where boxes count edges, so that the translation it needs differs by
-    `L @ (0.5, 0.5) - 0.5`, L being the linear part. Without that, boxes are up to a pixel off after mirroring.
+    In OpenCV, integer coordinates are pixel centres, in boxes they are pixel edges. So the translation is corrected by
+    `L @ (0.5, 0.5) - 0.5`, with the linear part L. Otherwise, boxes would be up to one pixel off after mirroring.
 
     Args:
         pixels: uint8, shape (height, width, channels).
-        matrix: float64, shape (2, 3), as `transform_boxes` takes it.
-        width: of the result.
-        height: of the result.
-        fill: a value for each channel.
+        matrix: float64, shape (2, 3), as in `transform_boxes`.
+        width: width of the result in pixels.
+        height: height of the result in pixels.
+        fill: value of each channel.
     """
     centers = matrix.copy()
     centers[:, 2] += matrix[:, :2] @ np.array([0.5, 0.5]) - 0.5

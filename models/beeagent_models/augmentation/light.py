@@ -1,4 +1,4 @@
-"""Other light, other cameras: changes of an image that leave its boxes where they are."""
+"""Photometric augmentation: lighting and camera artefacts."""
 
 import cv2
 import numpy as np
@@ -8,10 +8,10 @@ Image = NDArray[np.uint8]
 
 
 def vary_light(rng: np.random.Generator, pixels: Image) -> Image:
-    """Change exposure, contrast, white balance and saturation; sometimes light the image unevenly, or cast a shadow.
+    """Vary exposure, contrast, white balance and saturation; sometimes add uneven light or a shadow.
 
     Args:
-        rng: decides everything.
+        rng: random generator.
         pixels: uint8, shape (height, width, 3), BGR; may be written to.
     """
     if rng.random() < 0.3:
@@ -30,15 +30,15 @@ def vary_light(rng: np.random.Generator, pixels: Image) -> Image:
         light = cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
         pixels = _uint8(cv2.multiply(pixels, cv2.merge([light] * 3), dtype=cv2.CV_8U))
     if rng.random() < 0.12:
-        pixels = _shaded(rng, pixels)
+        pixels = _add_shadow(rng, pixels)
     return pixels
 
 
 def vary_camera(rng: np.random.Generator, pixels: Image) -> Image:
-    """Blur, smear, coarsen, add noise and compress, each sometimes, as cameras do.
+    """Sometimes add blur, motion blur, downscaling, sharpening, noise or JPEG compression.
 
     Args:
-        rng: decides everything.
+        rng: random generator.
         pixels: uint8, shape (height, width, 3), BGR.
     """
     height, width = pixels.shape[:2]
@@ -50,7 +50,7 @@ def vary_camera(rng: np.random.Generator, pixels: Image) -> Image:
     elif draws[0] < 0.2:
         pixels = _uint8(cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.3, 1.4)))
     if draws[1] < 0.04:
-        pixels = _smear(rng, pixels)
+        pixels = _add_motion_blur(rng, pixels)
     if draws[2] < 0.05:
         soft = cv2.GaussianBlur(pixels, (0, 0), 1.0)
         pixels = _uint8(cv2.addWeighted(pixels, 1.8, soft, -0.8, 0))
@@ -64,8 +64,8 @@ def vary_camera(rng: np.random.Generator, pixels: Image) -> Image:
     return pixels
 
 
-def _shaded(rng: np.random.Generator, pixels: Image) -> Image:
-    """Cast a shadow with straight edges, as lids and boards do in the sun: on one side of a line, or a strip."""
+def _add_shadow(rng: np.random.Generator, pixels: Image) -> Image:
+    """Add a shadow with straight edges, like that of a lid or a board: on one side of a line, or a strip."""
     height, width = pixels.shape[:2]
     angle = rng.uniform(0, 2 * np.pi)
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -79,8 +79,7 @@ def _shaded(rng: np.random.Generator, pixels: Image) -> Image:
     return _uint8(pixels * light[..., None])
 
 
-def _smear(rng: np.random.Generator, pixels: Image) -> Image:
-    """Move the camera in a straight line while the shutter is open."""
+def _add_motion_blur(rng: np.random.Generator, pixels: Image) -> Image:
     length = int(rng.integers(3, 8))
     kernel = np.zeros((length, length), np.float32)
     kernel[length // 2] = 1

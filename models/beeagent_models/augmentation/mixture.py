@@ -1,4 +1,4 @@
-"""What a run trains on: datasets, each with its share of the photographs and what is peculiar to it."""
+"""Training datasets with their weights and options, from the command line or a mixture file."""
 
 import dataclasses
 import sys
@@ -20,16 +20,16 @@ else:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSet:
-    """A dataset and how it is trained on.
+    """A training dataset with its options.
 
     Attributes:
-        dataset: the labelled photographs; one without any box gives background only.
-        weight: its share of the photographs, beside the weights of the others.
-        ignored_border: left, top, right and bottom strips, as ratios, where objects may be unlabelled.
-        blue_background: objects lie on a blue background: shrink loose boxes to them, and ignore those without a box.
-        cutouts: cut objects out and paste them onto other backgrounds.
-        box_scale: factor for the sides of its boxes, to bring all datasets to one convention: the whole animal, legs
-            and wings too. A network that cannot tell which convention an image follows guesses a size between.
+        dataset: the labelled photographs; images without boxes are background.
+        weight: sampling weight relative to the other datasets.
+        ignored_border: left, top, right and bottom strips, as ratios, that may contain unlabelled objects.
+        blue_background: the background is blue: shrink loose boxes to their objects, and ignore unlabelled objects.
+        cutouts: cut out objects to paste them onto other backgrounds.
+        box_scale: factor on the sides of boxes, for one labelling convention in all datasets: the whole animal with
+            legs and wings. With several conventions, the network predicts sizes between them.
     """
 
     dataset: Dataset
@@ -40,7 +40,7 @@ class TrainingSet:
     box_scale: float = 1.0
 
     def to_json(self) -> dict[str, Any]:
-        """Return the options as JSON values, with the name in place of the dataset."""
+        """Return the options as JSON values, with the name of the dataset."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {**values, "dataset": self.dataset.name, "ignored_border": list(self.ignored_border)}
 
@@ -77,16 +77,17 @@ class _File(BaseModel):
 
 
 def read_training_sets(text: str, *, attribute: str | None = None) -> tuple[TrainingSet, ...]:
-    """Read what `--data` names.
+    """Read the datasets of a value of `--data`.
 
     Args:
-        text: `PATH`, `PATH=label,label`, either with `@WEIGHT` behind it; or a `.toml` file with a `[[dataset]]` table
-            for each dataset: `path` (relative to the file), `weight`, `labels`, `attribute`, `ignored_border`,
-            `blue_background`, `cutouts`, `box_scale`.
-        attribute: the label attribute, of Ground Truth manifests that have several; a mixture file's own comes first.
+        text: `PATH` or `PATH=label,label`, optionally followed by `@WEIGHT`; or a `.toml` mixture file with a
+            `[[dataset]]` table per dataset: `path` (relative to the file), `weight`, `labels`, `attribute`,
+            `ignored_border`, `blue_background`, `cutouts`, `box_scale`.
+        attribute: label attribute to read from Ground Truth manifests that have several; that of a mixture file takes
+            precedence.
 
     Raises:
-        InputError: something there cannot be used; names file and key.
+        InputError: a file or a value cannot be used; the error names file and key.
     """
     if text.endswith(".toml"):
         return _read_file(Path(text), attribute)
@@ -96,7 +97,7 @@ def read_training_sets(text: str, *, attribute: str | None = None) -> tuple[Trai
         try:
             weight = float(number)
         except ValueError:
-            raise InputError(f"data '{text}': '{number}' is no weight; write PATH@WEIGHT, such as bees@2") from None
+            raise InputError(f"data '{text}': '{number}' is not a weight; give PATH@WEIGHT, such as bees@2") from None
         if not 0 < weight <= 1000:
             raise InputError(f"data '{text}': weight {number}: give a number above 0, at most 1000")
     path, labels = parse_source(source)

@@ -1,4 +1,4 @@
-"""Pastes cut-outs onto other backgrounds."""
+"""Pastes cut-outs into images."""
 
 import math
 from typing import Any
@@ -12,27 +12,27 @@ from beeagent_models.augmentation.geometry import affine_matrix, warp
 
 Image = NDArray[np.uint8]
 
-# A box holds all of an animal, legs and antennae too, which are too thin for the opacity of a cut-out.
-_THIN_PARTS = 1.05
-# Shares of pasted objects that come half out of a slit, and that sit in the shade of it.
+# Boxes include legs and antennae, which are too thin for the cut-out's opacity.
+_BOX_SCALE = 1.05
+# Probabilities that a pasted object is partly hidden, as in a slit, and that it is in the shade.
 _HIDDEN, _IN_SHADE = 0.18, 0.2
 
 
 def paste(
     rng: np.random.Generator, background: Image, cutout: Image, *, center: tuple[float, float], size: float
 ) -> NDArray[np.float32] | None:
-    """Paste a cut-out into an image, rotated and lit at random, with a shadow below it; sometimes half hidden.
+    """Paste a cut-out into an image with random rotation, light, shadow and occlusion.
 
     Args:
-        rng: decides rotation, light and shadow.
-        background: uint8, shape (height, width, 3), BGR; is written to.
+        rng: random generator.
+        background: uint8, shape (height, width, 3), BGR; changed in place.
         cutout: uint8, shape (height, width, 4).
         center: x and y in pixels of the background.
-        size: root of the area of the cut-out's rectangle, in pixels of the background.
+        size: square root of the area of the cut-out's rectangle, in pixels of the background.
 
     Returns:
-        float32, shape (4,): left, top, right, bottom of what is opaque and 5 % more, reaching beyond the image where it
-        does; None if nothing is opaque.
+        float32, shape (4,): left, top, right, bottom of the opaque pixels, enlarged by 5 % and not clipped to the
+        image; None if no pixel is opaque.
     """
     rows, columns = cutout.shape[:2]
     scale = size / math.sqrt(rows * columns)
@@ -64,23 +64,23 @@ def paste(
     xs, ys = np.flatnonzero(opaque.any(0)), np.flatnonzero(opaque.any(1))
     corners = np.array([[left + xs[0], top + ys[0]], [left + xs[-1] + 1, top + ys[-1] + 1]], np.float32)
     middle = corners.mean(axis=0)
-    box = np.asarray(middle + (corners - middle) * _THIN_PARTS, np.float32).reshape(4)
+    box = np.asarray(middle + (corners - middle) * _BOX_SCALE, np.float32).reshape(4)
     light = -0.6 if rng.random() < _IN_SHADE else 0.15
     gain = np.exp(rng.normal(light, 0.22) + rng.normal(0, 0.06, 3)).astype(np.float32)
     color = np.clip(rotated[..., :3] * gain + rng.normal(0, 8), 0, 255)
     opacity = rotated[..., 3].astype(np.float32) / 255
     if rng.random() < 0.6:
         shade = cv2.GaussianBlur(opacity, (0, 0), max(0.5, size * rng.uniform(0.02, 0.12)))
-        reach = size * rng.uniform(0, 0.15)
+        distance = size * rng.uniform(0, 0.15)
         angle = rng.uniform(0, 2 * math.pi)
-        offset = (round(left + reach * math.cos(angle)), round(top + reach * math.sin(angle)))
+        offset = (round(left + distance * math.cos(angle)), round(top + distance * math.sin(angle)))
         _blend(background, np.zeros((side, side, 3), np.float32), shade * rng.uniform(0.15, 0.6), offset)
     _blend(background, color, opacity, (left, top))
     return box
 
 
 def _hide_part(rng: np.random.Generator, cutout: Image) -> None:
-    """Make what lies on one side of a line through a cut-out transparent, half of it at most or thereabouts."""
+    """Make 15 to 55 % of a cut-out transparent, on one side of a line."""
     rows, columns = np.nonzero(cutout[..., 3] > VISIBLE_OPACITY * 255)
     if not len(rows):
         return
@@ -100,7 +100,7 @@ def _blend(
     x1, y1 = min(left + opacity.shape[1], width), min(top + opacity.shape[0], height)
     if x0 >= x1 or y0 >= y1:
         return
-    here = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
+    visible = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
     below = background[y0:y1, x0:x1]
-    weight = opacity[here][..., None]
-    below[:] = (below + weight * (color[here] - below)).astype(np.uint8)
+    weight = opacity[visible][..., None]
+    below[:] = (below + weight * (color[visible] - below)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Fills an image store for training: photographs, cut-outs from them, synthetic scenes and empty backgrounds."""
+"""Generates the images of the training pool: photographs, cut-outs, synthetic scenes and empty backgrounds."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from beeagent_models.augmentation.blue_background import tightened, without_box
+from beeagent_models.augmentation.blue_background import find_unlabelled, tighten_boxes
 from beeagent_models.augmentation.cutouts import cut_out
 from beeagent_models.augmentation.geometry import scale_boxes
 from beeagent_models.augmentation.mixture import TrainingSet
@@ -21,22 +21,22 @@ from beeagent_models.synthetic import random_background, random_scene_frame
 
 _NO_BOXES = np.zeros((0, 4), np.float32)
 _NO_IDS = np.zeros(0, np.int64)
-_LONGEST_SIDE = 1280
-_TASKS_A_MESSAGE = 4
-# Boxes of drawn bees leave out legs and antennae, which those of photographs hold.
+_MAX_SIDE = 1280
+_CHUNK_SIZE = 4
+# Boxes of drawn bees exclude legs and antennae, unlike those of photographs.
 _SCENE_BOX_SCALE = 1.08
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolOptions:
-    """What goes into the pool beside the photographs.
+    """Options of the training pool.
 
     Attributes:
         scenes: number of synthetic scenes.
         backgrounds: number of empty synthetic backgrounds.
-        scene_label: class id of the bees in synthetic scenes; None leaves scenes out.
-        seed: decides the synthetic part.
-        workers: processes that decode and draw. The result does not depend on it.
+        scene_label: class id of the bees in synthetic scenes; None for no scenes.
+        seed: random seed of the synthetic images.
+        workers: number of worker processes. The result does not depend on it.
     """
 
     scenes: int
@@ -49,20 +49,20 @@ class PoolOptions:
 def pool_images(
     sets: tuple[TrainingSet, ...], options: PoolOptions, report: Callable[[int, int], None]
 ) -> Iterator[StoredImage]:
-    """Decode and draw everything that training images are composed from.
+    """Yield the images of the pool.
 
     Args:
-        sets: the photographs; a cut-out or photograph keeps the number of its set.
-        options: says how much of the rest.
-        report: called with the number of images done and their total.
+        sets: training datasets; photographs and cut-outs have the index of their dataset as source.
+        options: options of the pool.
+        report: called with the number of finished tasks and the total.
 
     Raises:
         InputError: an image cannot be read.
     """
     tasks: list[Callable[[], list[StoredImage]]] = []
     for number, part in enumerate(sets):
-        dataset = tightened(part.dataset) if part.blue_background else part.dataset
-        tasks += [partial(_photograph, image, number, _Treatment.of(part)) for image in dataset.images]
+        dataset = tighten_boxes(part.dataset) if part.blue_background else part.dataset
+        tasks += [partial(_photograph, image, number, _PhotographOptions.of(part)) for image in dataset.images]
     if options.scene_label is not None:
         tasks += [partial(_scene, options.seed, options.scene_label, number) for number in range(options.scenes)]
     tasks += [partial(_background, options.seed, number) for number in range(options.backgrounds)]
@@ -75,9 +75,9 @@ def _run(tasks: list[Callable[[], list[StoredImage]]], workers: int) -> Iterator
     if workers == 1:
         yield from (task() for task in tasks)
         return
-    # Processes started afresh share no threads or locks with a running backend.
+    # A forked process would inherit threads and locks of the running backend.
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(_call, tasks, chunksize=_TASKS_A_MESSAGE)
+        yield from pool.map(_call, tasks, chunksize=_CHUNK_SIZE)
 
 
 def _call(task: Callable[[], list[StoredImage]]) -> list[StoredImage]:
@@ -86,8 +86,8 @@ def _call(task: Callable[[], list[StoredImage]]) -> list[StoredImage]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Treatment:
-    """What is done to the photographs of a set: its options without its images, which would be sent along with each."""
+class _PhotographOptions:
+    """Options of a training dataset without its images, to be sent to worker processes."""
 
     ignored_border: tuple[float, float, float, float]
     blue_background: bool
@@ -95,19 +95,19 @@ class _Treatment:
     box_scale: float
 
     @classmethod
-    def of(cls, part: TrainingSet) -> "_Treatment":
+    def of(cls, part: TrainingSet) -> "_PhotographOptions":
         return cls(part.ignored_border, part.blue_background, part.cutouts, part.box_scale)
 
 
-def _photograph(image: LabelledImage, source: int, treatment: _Treatment) -> list[StoredImage]:
-    pixels, boxes = _decoded(image)
-    ignored = _strips(pixels, treatment.ignored_border)
-    if treatment.blue_background:
-        ignored = np.concatenate([ignored, without_box(pixels, boxes)])
+def _photograph(image: LabelledImage, source: int, options: _PhotographOptions) -> list[StoredImage]:
+    pixels, boxes = _load_scaled(image)
+    ignored = _border_strips(pixels, options.ignored_border)
+    if options.blue_background:
+        ignored = np.concatenate([ignored, find_unlabelled(pixels, boxes)])
     height, width = pixels.shape[:2]
-    scaled = scale_boxes(boxes, treatment.box_scale, width=width, height=height)
+    scaled = scale_boxes(boxes, options.box_scale, width=width, height=height)
     images = [StoredImage(pixels, scaled, image.class_ids, ignored, PHOTOGRAPH, source)]
-    if treatment.cutouts:
+    if options.cutouts:
         images += [
             StoredImage(cutout.pixels, _NO_BOXES, np.array([cutout.class_id]), _NO_BOXES, CUTOUT, source)
             for cutout in cut_out(pixels, boxes, image.class_ids)
@@ -135,9 +135,9 @@ def _scene_size(rng: np.random.Generator) -> tuple[int, int]:
     return [(480, 360), (640, 360), (480, 480), (360, 480)][int(rng.integers(4))]
 
 
-def _decoded(image: LabelledImage) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+def _load_scaled(image: LabelledImage) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     pixels, boxes = load_image(image), image.boxes
-    scale = _LONGEST_SIDE / max(pixels.shape[:2])
+    scale = _MAX_SIDE / max(pixels.shape[:2])
     if scale < 1:
         size = (round(image.width * scale), round(image.height * scale))
         pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
@@ -145,7 +145,7 @@ def _decoded(image: LabelledImage) -> tuple[NDArray[np.uint8], NDArray[np.float3
     return pixels, boxes
 
 
-def _strips(pixels: NDArray[np.uint8], border: tuple[float, float, float, float]) -> NDArray[np.float32]:
+def _border_strips(pixels: NDArray[np.uint8], border: tuple[float, float, float, float]) -> NDArray[np.float32]:
     height, width = pixels.shape[:2]
     left, top, right, bottom = border[0] * width, border[1] * height, border[2] * width, border[3] * height
     strips = np.array(

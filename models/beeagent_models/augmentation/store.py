@@ -1,4 +1,4 @@
-"""Decoded images on disk, mapped into memory, so that loader processes share them and none decodes twice."""
+"""A memory-mapped store of decoded images, shared by the loader processes."""
 
 import json
 from collections.abc import Iterable
@@ -13,21 +13,21 @@ from numpy.typing import NDArray
 # The kinds of images in a store.
 PHOTOGRAPH, SCENE, BACKGROUND, CUTOUT = "photograph", "scene", "background", "cutout"
 
-_SMALLEST_SIDE = 48
+_MIN_SIDE = 48
 _HALVINGS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """An image to be put into a store.
+    """An image for the store.
 
     Attributes:
         pixels: uint8, shape (height, width, channels), BGR or BGR with opacity.
         boxes: float32, shape (n, 4): left, top, right, bottom in pixels.
         class_ids: int64, shape (n,).
-        ignored: float32, shape (m, 4): regions in which there may be objects that nobody labelled.
+        ignored: float32, shape (m, 4): regions that may contain unlabelled objects.
         kind: `PHOTOGRAPH`, `SCENE`, `BACKGROUND` or `CUTOUT`.
-        source: number of the dataset that a photograph or cut-out is from; -1 for what was drawn.
+        source: index of the dataset of a photograph or cut-out; -1 for synthetic images.
     """
 
     pixels: NDArray[np.uint8]
@@ -39,10 +39,10 @@ class StoredImage:
 
 
 class ImageStore:
-    """Images and their boxes, each image also at half, a quarter and an eighth of its size.
+    """Images with labels; each image also at a half, a quarter and an eighth of its size.
 
     Args:
-        folder: what `write_store` filled.
+        folder: folder of `write_store`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -64,15 +64,15 @@ class ImageStore:
             self._numbers.setdefault((entry["kind"], entry["source"]), []).append(number)
 
     def sources(self, kind: str) -> dict[int, list[int]]:
-        """Return the numbers of the images of a kind, by the dataset they are from."""
-        return {source: numbers for (found, source), numbers in self._numbers.items() if found == kind}
+        """Return the numbers of the images of a kind by dataset."""
+        return {source: numbers for (key, source), numbers in self._numbers.items() if key == kind}
 
     def pixels(self, number: int) -> NDArray[np.uint8]:
-        """Return an image at full size; not to be written to."""
+        """Return an image at full size, read-only."""
         return self._levels[number][0]
 
     def shrunk(self, number: int, scale: float) -> tuple[NDArray[np.uint8], float]:
-        """Return the smallest stored size that need not be enlarged to reach `scale`, and its own scale."""
+        """Return the smallest stored level with at least this scale, and its scale."""
         levels = self._levels[number]
         level = 0
         while level + 1 < len(levels) and scale <= 0.5 ** (level + 1):
@@ -88,12 +88,12 @@ class ImageStore:
         return self._class_ids[number]
 
     def ignored(self, number: int) -> NDArray[np.float32]:
-        """Return the regions of an image that may hold unlabelled objects."""
+        """Return the regions of an image that may contain unlabelled objects."""
         return self._ignored[number]
 
 
 def write_store(folder: Path, images: Iterable[StoredImage]) -> None:
-    """Write images to a folder. `index.json` comes last: with it there, the store is whole."""
+    """Write images to a folder. `index.json` is written last, so a store that has it is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     index, position = [], 0
     with (folder / "pixels.bin").open("wb") as file:
@@ -101,7 +101,7 @@ def write_store(folder: Path, images: Iterable[StoredImage]) -> None:
             levels, pixels = [], image.pixels
             for halving in range(_HALVINGS + 1):
                 if halving:
-                    if min(pixels.shape[:2]) < 2 * _SMALLEST_SIDE:
+                    if min(pixels.shape[:2]) < 2 * _MIN_SIDE:
                         break
                     pixels = halve(pixels)
                 levels.append((position, pixels.shape))
@@ -122,7 +122,7 @@ def write_store(folder: Path, images: Iterable[StoredImage]) -> None:
 
 
 def halve(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Halve an image by the mean of each four pixels; an odd last row or column is dropped."""
+    """Downscale an image by 2 with area averaging; an odd last row or column is dropped."""
     height, width = pixels.shape[0] // 2, pixels.shape[1] // 2
     even = pixels[: 2 * height, : 2 * width]
     return np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA), np.uint8)

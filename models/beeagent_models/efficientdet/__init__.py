@@ -1,7 +1,7 @@
 """The EfficientDet-Lite network in `keras.ops`: configuration, backbone, BiFPN, heads, anchors, box coding.
 
-Nothing here knows of datasets, training loops or TFLite. Keras is imported when the network itself is first asked for:
-configuration and anchors do without, in the loader's processes and in evaluation.
+Independent of datasets, training and TFLite. Keras is imported on the first use of the network: configuration and
+anchors do not need it in loader processes and in evaluation.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""The fixed boxes that the network corrects, and how a correction is written."""
+"""Anchor boxes, and encoding and decoding of boxes relative to them."""
 
 import math
 
@@ -7,14 +7,14 @@ from numpy.typing import NDArray
 
 from beeagent_models.efficientdet.config import EfficientDetConfig
 
-# A box code further out than this would overflow exp() long before it meant a box.
-_LARGEST_LOG_RATIO = 10.0
+# Limits exp() against overflow for outliers.
+_MAX_LOG_RATIO = 10.0
 
 
 def feature_shapes(config: EfficientDetConfig, height: int, width: int) -> list[tuple[int, int]]:
-    """Return the height and width of every pyramid level's feature map, finest first.
+    """Return height and width of the feature map of each pyramid level, finest first.
 
-    Each level halves the one before, rounding up, as 'same' padding does.
+    Each level has half the size of the previous one, rounded up, as with 'same' padding.
     """
     shapes = []
     for level in range(1, config.max_level + 1):
@@ -25,19 +25,19 @@ def feature_shapes(config: EfficientDetConfig, height: int, width: int) -> list[
 
 
 def anchor_boxes(config: EfficientDetConfig, height: int, width: int) -> NDArray[np.float32]:
-    """Lay out the anchors of an input of this size, in the order of the network's outputs.
+    """Return the anchors for an input size, in the order of the network's outputs.
 
     Order: level (finest first), row, column, octave scale, aspect ratio. An anchor of level n has the area of a
-    square of `anchor_scale * 2**n * 2**(octave / octave_scales)` pixels; a level's centres are evenly spread.
+    square of `anchor_scale * 2**n * 2**(octave / octave_scales)` pixels; the centres of a level are on a regular grid.
 
     Args:
-        config: says levels, scales and aspect ratios.
-        height: of the input, in pixels.
-        width: of the input, in pixels.
+        config: architecture, with levels, scales and aspect ratios.
+        height: input height in pixels.
+        width: input width in pixels.
 
     Returns:
         float32, shape (n, 4): y_center, x_center, height, width, as ratios of the input. Anchors at the edges
-        reach beyond 0 to 1.
+        extend beyond 0 to 1.
     """
     ratios = np.asarray(config.aspect_ratios, np.float64)
     octaves = 2.0 ** (np.arange(config.octave_scales) / config.octave_scales)
@@ -59,7 +59,7 @@ def anchor_boxes(config: EfficientDetConfig, height: int, width: int) -> NDArray
 
 
 def encode_boxes(boxes: NDArray[np.float32], anchors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Write boxes as corrections of anchors (Ren et al., "Faster R-CNN", 2015), without scale factors.
+    """Encode boxes relative to anchors (Ren et al., "Faster R-CNN", 2015), without scale factors.
 
     Args:
         boxes: float, shape (..., 4): left, top, right, bottom, in the units of the anchors; width and height > 0.
@@ -75,7 +75,7 @@ def encode_boxes(boxes: NDArray[np.float32], anchors: NDArray[np.float32]) -> ND
 
 
 def decode_boxes(codes: NDArray[np.float32], anchors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Turn corrections of anchors back into boxes; the inverse of `encode_boxes`.
+    """Decode box codes relative to anchors; the inverse of `encode_boxes`.
 
     Args:
         codes: float, shape (..., 4): ty, tx, th, tw.
@@ -85,6 +85,6 @@ def decode_boxes(codes: NDArray[np.float32], anchors: NDArray[np.float32]) -> ND
         float32, shape (..., 4): left, top, right, bottom in the units of the anchors, not clipped.
     """
     center = codes[..., :2] * anchors[..., 2:] + anchors[..., :2]
-    half = np.exp(np.minimum(codes[..., 2:], _LARGEST_LOG_RATIO)) * anchors[..., 2:] / 2
+    half = np.exp(np.minimum(codes[..., 2:], _MAX_LOG_RATIO)) * anchors[..., 2:] / 2
     top_left, bottom_right = center - half, center + half
     return np.concatenate([top_left[..., ::-1], bottom_right[..., ::-1]], axis=-1).astype(np.float32)

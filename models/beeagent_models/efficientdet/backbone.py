@@ -1,7 +1,7 @@
-"""EfficientNet-Lite, the feature extractor, as plain convolutions with biases.
+"""EfficientNet-Lite backbone of plain convolutions with biases.
 
-The batch normalisation of the ImageNet training is folded into the kernels of the weights we start from, so there is
-none here: what is left trains steadily at a small learning rate, and quantizes as it stands.
+The ImageNet weights have their batch normalisation folded into the kernels, so the backbone has none. It needs a small
+learning rate, and quantizes without further folding.
 """
 
 import math
@@ -40,19 +40,19 @@ _STAGES = (
     _Stage(4, 5, 2, 6, 192),
     _Stage(1, 3, 1, 6, 320),
 )
-# Between blocks the ImageNet network carries values of a deviation near 5 in kernels of size 0.01, which an optimizer
-# with steps of one size everywhere would soon wear away. Projections are linear: dividing them and multiplying the
-# expansions that read them leaves the function as it is (exactly so, for a power of two).
+# In the ImageNet network, activations between blocks have a standard deviation near 5 and kernels a size near 0.01; the
+# equal step sizes of the optimizer would soon destroy them. Projections are linear, so dividing them and multiplying
+# the following expansions by the same power of two does not change the function.
 _STREAM_SCALE = 4.0
-# The stages whose outputs are the last ones at strides 8, 16 and 32.
+# The last stages at strides 8, 16 and 32.
 _FEATURE_STAGES = (2, 4, 6)
 
 
 def build_backbone(config: EfficientDetConfig, image: Any) -> list[Any]:  # noqa: ANN401 - a Keras tensor has no type
-    """Add the layers of the backbone after a Keras input.
+    """Apply the backbone to a Keras input.
 
     Args:
-        config: gives the width and depth coefficients.
+        config: architecture, with the width and depth coefficients.
         image: Keras tensor (batch, height, width, 3), normalised RGB.
 
     Returns:
@@ -86,18 +86,18 @@ def backbone_layers(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def load_backbone_weights(model: keras.Model, config: EfficientDetConfig, path: Path) -> int:
-    """Put ImageNet weights with folded batch normalisation into the backbone.
+    """Load ImageNet weights with folded batch normalisation into the backbone.
 
-    The file holds one kernel and one bias a layer, keys `NN_conv_w`, `NN_conv_b` (kernels output, height, width, input)
-    or `NN_dw_w`, `NN_dw_b` (kernels 1, height, width, channel), numbered in the order of the network; layers past
-    the backbone (the classifier's) are left unread. Its stem expects `RGB - 127`: the division by the configuration's
-    deviation is taken out of the stem's kernel here, and the values carried between blocks are scaled down.
+    The file has one kernel and one bias per layer, with the keys `NN_conv_w`, `NN_conv_b` (kernels output, height,
+    width, input) or `NN_dw_w`, `NN_dw_b` (kernels 1, height, width, channel), numbered in the order of the network; the
+    layers of the classifier are ignored. Its stem expects `RGB - 127`, so the kernel of the stem is multiplied by
+    `config.std`, and the activations between blocks are scaled down.
 
     Returns:
         The number of layers loaded.
 
     Raises:
-        InputError: the file cannot be read, or its layers are not those of this backbone.
+        InputError: the file cannot be read, or its layers do not match the backbone.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -117,15 +117,15 @@ def load_backbone_weights(model: keras.Model, config: EfficientDetConfig, path: 
             kernel = kernel * _STREAM_SCALE
         elif bias is not None and layer.name.endswith("_project"):
             kernel, bias = kernel / _STREAM_SCALE, bias / _STREAM_SCALE
-        wanted = [tuple(weight.shape) for weight in layer.weights]
-        if bias is None or wanted != [kernel.shape, bias.shape]:
+        shapes = [tuple(weight.shape) for weight in layer.weights]
+        if bias is None or shapes != [kernel.shape, bias.shape]:
             raise InputError(f"backbone weights {path}: layer {key} does not fit {config.name}'s {layer.name}")
         layer.set_weights([kernel, bias])
     return len(layers)
 
 
 def _block(x: Any, name: str, *, stage: _Stage, stride: int, channels: int) -> Any:  # noqa: ANN401 - Keras tensors
-    """Add one inverted residual block: expand, filter each channel, project."""
+    """Apply an inverted residual block: expansion, depthwise convolution, projection."""
     source, inputs = x, x.shape[-1]
     if stage.expansion != 1:
         x = _convolution(x, f"{name}_expand", inputs * stage.expansion)
@@ -147,6 +147,6 @@ def _convolution(x: Any, name: str, channels: int, *, kernel: int = 1, stride: i
 
 
 def _round_channels(channels: float) -> int:
-    """Round to a multiple of 8 that loses at most a tenth (Howard et al., "MobileNets")."""
+    """Round to a multiple of 8 that is at least 90 % of the value (Howard et al., "MobileNets")."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded

@@ -1,4 +1,4 @@
-"""A trained network in one file: weights, configuration and where it came from."""
+"""Checkpoint files: weights, configuration and provenance of a network."""
 
 import json
 import os
@@ -21,17 +21,17 @@ _HEADER = "header.json"
 def save_checkpoint(
     path: Path, model: keras.Model, config: EfficientDetConfig, provenance: dict[str, Any], *, half: bool = False
 ) -> None:
-    """Write weights, configuration and provenance to one file, whole or not at all.
+    """Write weights, configuration and provenance to a file atomically.
 
-    The file is a NumPy `.npz` archive: one array a weight, named by its path in the model, and a JSON text under
-    `header.json`. It needs no Keras to be read and is the same for every Keras backend.
+    The file is a NumPy `.npz` archive with one array per weight, named by its path in the model, and JSON text as
+    `header.json`. Reading it needs no Keras, and it is the same for every Keras backend.
 
     Args:
-        path: of the file; conventionally `.npz`. Its folder exists. What is there is replaced.
-        model: what `build_model` made for this configuration.
-        config: the configuration of the model.
-        provenance: what `json.dumps` can write: how, when and from what the weights were made.
-        half: store kernels as float16: half the size, for a release.
+        path: file to write or replace, conventionally `.npz`, in an existing folder.
+        model: model from `build_model`.
+        config: configuration of the model.
+        provenance: JSON values that describe the training.
+        half: store kernels as float16, for half the file size.
     """
     header = {"format": _FORMAT, "config": config.to_json(), "provenance": provenance}
     arrays = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
@@ -39,30 +39,30 @@ def save_checkpoint(
 
 
 def halve_checkpoint(source: Path, out: Path) -> None:
-    """Write a checkpoint again with its kernels as float16; arguments and errors as for the other functions."""
+    """Write a copy of a checkpoint with float16 kernels; errors as in `load_checkpoint`."""
     header, arrays = _read_checkpoint(source)
     write_archive(out, header, _half(arrays))
 
 
 def _half(arrays: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
-    """Return kernels as float16. Biases and statistics take little room, and a variance may be too small for it."""
+    """Convert kernels to float16; biases and statistics are small, and a variance may underflow."""
     return {name: array.astype(np.float16) if array.ndim > 1 else array for name, array in arrays.items()}
 
 
 def load_checkpoint(
     path: Path, input_size: int | tuple[int, int] | None = None
 ) -> tuple[keras.Model, EfficientDetConfig, dict[str, Any]]:
-    """Read back what `save_checkpoint` wrote, of either precision.
+    """Load a checkpoint with float32 or float16 kernels.
 
     Args:
-        path: of the file.
-        input_size: as `build_model` takes it; None leaves height and width open.
+        path: checkpoint file.
+        input_size: input size as for `build_model`; None for variable height and width.
 
     Returns:
         The model with its weights, its configuration, and the provenance.
 
     Raises:
-        InputError: the file is missing, cut short, or no checkpoint of this version.
+        InputError: the file is missing, truncated, or not a checkpoint of this version.
     """
     header, arrays = _read_checkpoint(path)
     config = EfficientDetConfig.from_json(header["config"])
@@ -72,7 +72,7 @@ def load_checkpoint(
 
 
 def read_config(path: Path) -> EfficientDetConfig:
-    """Read the configuration in a checkpoint; errors as in `load_checkpoint`."""
+    """Return the configuration of a checkpoint; errors as in `load_checkpoint`."""
     return EfficientDetConfig.from_json(_read_checkpoint(path)[0]["config"])
 
 
@@ -84,21 +84,21 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray[A
 
 
 def assign_weights(path: Path, model: keras.Model, arrays: dict[str, np.ndarray[Any, Any]]) -> None:
-    """Put arrays into the weights of the same paths.
+    """Assign arrays to the weights of the same paths.
 
     Raises:
-        InputError: an array is missing or has another shape; `path` names the file they came from.
+        InputError: an array is missing or has another shape; the error names the file `path`.
     """
     for weight in model.weights:
         array = arrays.get(weight.path)
         if array is None or array.shape != tuple(weight.shape):
-            found = "missing" if array is None else f"of shape {array.shape}"
-            raise InputError(f"checkpoint {path}: weight {weight.path} is {found}, expected {tuple(weight.shape)}")
+            actual = "missing" if array is None else f"of shape {array.shape}"
+            raise InputError(f"checkpoint {path}: weight {weight.path} is {actual}, expected {tuple(weight.shape)}")
         weight.assign(array)
 
 
 def write_archive(path: Path, header: dict[str, Any], arrays: dict[str, np.ndarray[Any, Any]]) -> None:
-    """Write a header and arrays to a `.npz` archive that is complete as soon as it exists under its name."""
+    """Write a header and arrays to a `.npz` archive atomically."""
     partial = path.with_name(f".{path.name}.partial")
     text = np.frombuffer(json.dumps(header).encode(), np.uint8)
     with partial.open("wb") as file:
@@ -109,10 +109,10 @@ def write_archive(path: Path, header: dict[str, Any], arrays: dict[str, np.ndarr
 
 
 def read_archive(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
-    """Read what `write_archive` wrote.
+    """Read header and arrays of an archive of `write_archive`.
 
     Raises:
-        InputError: the file is missing, cut short, or no such archive.
+        InputError: the file is missing, truncated, or not such an archive.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -130,5 +130,5 @@ def read_archive(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, 
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        raise InputError(f"checkpoint {path}: cut short or not a checkpoint ({error})") from None
+        raise InputError(f"checkpoint {path}: truncated or not a checkpoint ({error})") from None
     return header, arrays

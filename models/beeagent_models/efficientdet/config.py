@@ -1,4 +1,4 @@
-"""What distinguishes one EfficientDet-Lite from another."""
+"""Configurations of EfficientDet-Lite0 to Lite4."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -9,29 +9,28 @@ from beeagent.errors import InputError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EfficientDetConfig:
-    """The architecture, the labels and the normalisation of one detector.
+    """Architecture, labels and normalisation of a detector.
 
     Attributes:
         name: `lite0` to `lite4`.
-        labels: the names of the classes, in the order of the class logits.
-        input_size: height and width in pixels that the detector is meant to run at. The network is
-            convolutional and takes other sizes too.
+        labels: class names in the order of the class logits.
+        input_size: intended height and width of the input in pixels; the network is convolutional and accepts others.
         width_coefficient: factor on the channels of the backbone's stages.
         depth_coefficient: factor on the repeats of the backbone's inner stages.
-        bifpn_width: channels of the feature pyramid and of the heads.
-        bifpn_repeats: how often the bidirectional pyramid is run.
-        head_repeats: separable convolutions in each head before the predicting one.
-        min_level: the finest pyramid level; level n has a stride of 2**n pixels.
-        max_level: the coarsest pyramid level.
-        aspect_ratios: anchor width over anchor height.
-        octave_scales: anchors per level and aspect ratio; sizes grow by 2**(1 / octave_scales).
-        anchor_scale: side of a level's smallest square anchor over its stride. 3.0 or 4.0 as published; a smaller
-            one gives anchors that fit smaller objects.
-        mean: subtracted from every RGB value (0 to 255).
-        std: what the difference is divided by. The network's input is `(pixel - mean) / std`.
+        bifpn_width: number of channels of the feature pyramid and the heads.
+        bifpn_repeats: number of BiFPN cells.
+        head_repeats: number of separable convolutions in each head before the prediction layer.
+        min_level: finest pyramid level; level n has a stride of 2**n pixels.
+        max_level: coarsest pyramid level.
+        aspect_ratios: ratios of anchor width to anchor height.
+        octave_scales: number of anchor sizes per level and aspect ratio, in steps of 2**(1 / octave_scales).
+        anchor_scale: side of a level's smallest square anchor divided by its stride; published: 3.0 or 4.0. Smaller
+            values suit smaller objects.
+        mean: mean of the normalisation, in RGB values of 0 to 255.
+        std: standard deviation of the normalisation. The network's input is `(pixel - mean) / std`.
 
     Raises:
-        InputError: there is no label, or one comes twice.
+        InputError: there is no label, or a label is duplicate.
     """
 
     name: str
@@ -52,20 +51,20 @@ class EfficientDetConfig:
 
     def __post_init__(self) -> None:
         if not self.labels or len(set(self.labels)) != len(self.labels):
-            raise InputError(f"labels {list(self.labels)}: give each class one name of its own, and at least one")
+            raise InputError(f"labels {list(self.labels)}: give at least one name, without duplicates")
 
     @property
     def anchors_per_cell(self) -> int:
-        """Anchors at each place of a feature map."""
+        """Number of anchors per cell of a feature map."""
         return len(self.aspect_ratios) * self.octave_scales
 
     def to_json(self) -> dict[str, Any]:
-        """Return the values as JSON values; `from_json` reads them."""
+        """Return the configuration as JSON values."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "EfficientDetConfig":
-        """Rebuild a configuration from what `to_json` gave.
+        """Return the configuration for the JSON values of `to_json`.
 
         Raises:
             InputError: a value is missing or unknown.
@@ -79,8 +78,8 @@ class EfficientDetConfig:
             raise InputError(f"model configuration does not fit this version: {error}") from None
 
 
-# Tan, Pang and Le, "EfficientDet: Scalable and Efficient Object Detection" (2020), as changed for the Lite series
-# by its authors: ReLU6, no squeeze-and-excitation, plain sums for fusion, mean 127 and deviation 128.
+# Tan, Pang and Le, "EfficientDet: Scalable and Efficient Object Detection" (2020), with the authors' changes for the
+# Lite series: ReLU6, no squeeze-and-excitation, unweighted fusion, mean 127 and standard deviation 128.
 _PUBLISHED: dict[str, dict[str, float]] = {
     "lite0": {"size": 320, "width": 1.0, "depth": 1.0, "fpn": 64, "cells": 3, "head": 3, "anchor": 3.0},
     "lite1": {"size": 384, "width": 1.0, "depth": 1.1, "fpn": 88, "cells": 4, "head": 3, "anchor": 3.0},
@@ -97,12 +96,12 @@ def config_for(
 
     Args:
         name: `lite0` to `lite4`.
-        labels: the names of the classes.
-        anchor_scale: instead of the published one (3.0; lite4: 4.0).
-        input_size: in pixels, instead of the published one.
+        labels: class names.
+        anchor_scale: anchor scale; None for the published one (3.0; lite4: 4.0).
+        input_size: input size in pixels; None for the published one.
 
     Raises:
-        InputError: no such model, or a number out of range.
+        InputError: the model is unknown, or a number is out of range.
     """
     if name not in _PUBLISHED:
         raise InputError(f"model {name!r}: choose one of {', '.join(_PUBLISHED)}")

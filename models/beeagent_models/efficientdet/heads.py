@@ -1,4 +1,4 @@
-"""The two heads that read class and box from every level of the pyramid."""
+"""Box head and class head of the network."""
 
 import math
 from typing import Any
@@ -8,14 +8,14 @@ import keras
 from beeagent_models.efficientdet.config import EfficientDetConfig
 from beeagent_models.efficientdet.pyramid import batch_norm
 
-# The share of anchors that the untrained class head calls an object (Lin et al., "Focal Loss", 2017, section 3.3).
+# Initial object probability of the class head (Lin et al., "Focal Loss", 2017, section 3.3).
 _PRIOR_PROBABILITY = 0.01
 
 
 def build_heads(config: EfficientDetConfig, levels: list[Any]) -> tuple[Any, Any]:
-    """Add the box head and the class head after the pyramid.
+    """Apply the box head and the class head to the levels of the pyramid.
 
-    Kernels are shared by all levels, batch normalisation is each level's own.
+    Convolutions are shared by all levels; each level has its own batch normalisation.
 
     Returns:
         Keras tensors: box codes (batch, anchors, 4) as ty, tx, th, tw, and class logits (batch, anchors, classes).
@@ -29,14 +29,14 @@ def build_heads(config: EfficientDetConfig, levels: list[Any]) -> tuple[Any, Any
 
 
 def scale_class_logits(model: keras.Model, *, scale: float, bias: float) -> None:
-    """Make each class logit `scale` times what it was, plus `bias`, by changing the last layer of the class head.
+    """Apply a scale and a bias to all class logits by changing the weights of the class head's last layer.
 
-    That layer is linear: its pointwise kernel and bias take up both, and the network stays of the same architecture.
+    The layer is linear, so both are folded into its pointwise kernel and bias; the architecture stays the same.
 
     Args:
-        model: what `build_model` made; changed in place.
-        scale: more than 0, for the order of detections to stay.
-        bias: of every class.
+        model: model from `build_model`; changed in place.
+        scale: factor above 0, so that the order of scores stays the same.
+        bias: bias added to every logit.
     """
     layer = model.get_layer("class_predict")
     depthwise, pointwise, offset = layer.get_weights()

@@ -1,4 +1,4 @@
-"""BiFPN: the feature pyramid that passes information down and up again (Tan et al., "EfficientDet", 2020)."""
+"""BiFPN, the bidirectional feature pyramid (Tan et al., "EfficientDet", 2020)."""
 
 from typing import Any
 
@@ -7,40 +7,40 @@ from keras import ops
 
 from beeagent_models.efficientdet.config import EfficientDetConfig
 
-# A run of a few hundred steps has to end with statistics of its own weights, not of its first ones.
+# Low enough for runs of a few hundred steps: the statistics have to follow the weights.
 BATCH_NORM_MOMENTUM = 0.97
 BATCH_NORM_EPSILON = 1e-3
 
 
 @keras.saving.register_keras_serializable(package="beeagent")
 class UpsampleLike(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no types
-    """Doubles a feature map by repeating values, and cuts it to the height and width of another.
+    """Nearest-neighbour upsampling by 2, cropped to the height and width of another feature map.
 
-    'Same' padding rounds up when it halves, so the doubled map is up to one row and column too large.
+    With 'same' padding, sizes are rounded up, so the upsampled map may have one row or column too many.
     """
 
     def call(self, inputs: list[Any]) -> Any:  # noqa: ANN401 - a Keras tensor has no type
-        """Take `[small, like]`, both (batch, height, width, channels); give `small` at the size of `like`."""
+        """Upsample `small` to the size of `like`, for inputs `[small, like]` of (batch, height, width, channels)."""
         small, like = inputs
         doubled = ops.repeat(ops.repeat(small, 2, axis=1), 2, axis=2)
         height, width = ops.shape(like)[1], ops.shape(like)[2]
         return doubled[:, :height, :width, :]
 
     def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
-        """Return the shape of the output for the shapes of the two inputs."""
+        """Return the output shape for the two input shapes."""
         small, like = input_shape
         return (small[0], like[1], like[2], small[3])
 
 
 def build_pyramid(config: EfficientDetConfig, features: list[Any]) -> list[Any]:
-    """Add the layers of the feature pyramid after those of the backbone.
+    """Apply the feature pyramid to the backbone's feature maps.
 
     Args:
-        config: gives levels, width and repeats.
-        features: Keras tensors, the backbone's feature maps from `min_level` on.
+        config: architecture, with levels, width and repeats.
+        features: Keras tensors, the feature maps from `min_level` on.
 
     Returns:
-        One Keras tensor of `bifpn_width` channels a level, finest first.
+        One Keras tensor of `bifpn_width` channels per level, finest first.
     """
     levels = list(features)
     for level in range(config.min_level + len(features), config.max_level + 1):
@@ -54,7 +54,7 @@ def build_pyramid(config: EfficientDetConfig, features: list[Any]) -> list[Any]:
 
 
 def _cell(config: EfficientDetConfig, levels: list[Any], name: str) -> list[Any]:
-    """Add one pass from the coarsest level to the finest and back."""
+    """Apply one BiFPN cell: top-down pass, then bottom-up pass."""
     width, numbers = config.bifpn_width, range(config.min_level, config.max_level + 1)
     top = len(levels) - 1
 
@@ -68,20 +68,20 @@ def _cell(config: EfficientDetConfig, levels: list[Any], name: str) -> list[Any]
     down = {top: down_inputs[top]}
     for index in range(top - 1, -1, -1):
         node = f"{name}_level{numbers[index]}_down"
-        raised = UpsampleLike(name=f"{node}_upsample")([down[index + 1], down_inputs[index]])
-        down[index] = _fuse([down_inputs[index], raised], node, width)
-    # Only the levels between the ends are used a second time; as published, through a channel match of their own.
-    up_inputs = down_inputs if all(x.shape[-1] == width for x in levels[1:top]) else _second(levels, name, config)
+        upsampled = UpsampleLike(name=f"{node}_upsample")([down[index + 1], down_inputs[index]])
+        down[index] = _fuse([down_inputs[index], upsampled], node, width)
+    # As published, the bottom-up pass has its own channel matching of the inner levels.
+    up_inputs = down_inputs if all(x.shape[-1] == width for x in levels[1:top]) else _up_laterals(levels, name, config)
     out = [down[0]]
     for index in range(1, top + 1):
         node = f"{name}_level{numbers[index]}_up"
-        lowered = keras.layers.MaxPooling2D(3, 2, "same", name=f"{node}_pool")(out[-1])
-        inputs = [up_inputs[index], lowered] if index == top else [up_inputs[index], down[index], lowered]
+        pooled = keras.layers.MaxPooling2D(3, 2, "same", name=f"{node}_pool")(out[-1])
+        inputs = [up_inputs[index], pooled] if index == top else [up_inputs[index], down[index], pooled]
         out.append(_fuse(inputs, node, width))
     return out
 
 
-def _second(levels: list[Any], name: str, config: EfficientDetConfig) -> list[Any]:
+def _up_laterals(levels: list[Any], name: str, config: EfficientDetConfig) -> list[Any]:
     width = config.bifpn_width
     return [
         x
@@ -103,5 +103,5 @@ def _match_channels(x: Any, name: str, width: int) -> Any:  # noqa: ANN401 - a K
 
 
 def batch_norm(name: str) -> keras.layers.Layer:
-    """Make a batch normalisation with the network's momentum and epsilon."""
+    """Return a batch normalisation with the network's momentum and epsilon."""
     return keras.layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=name)

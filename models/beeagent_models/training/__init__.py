@@ -1,5 +1,5 @@
-"""Training: what the network is compared with, the losses, the optimizer, and the run that can be resumed.
+"""Training: data loading, anchor matching, losses, optimizer, and resumable runs.
 
-`options.TrainingOptions` says what a run is, `run.train` does it. Nothing is imported here: the loader's processes need
-parts of this package but not Keras.
+`run.train` runs the training that `options.TrainingOptions` describes. Nothing is imported here, because loader
+processes need parts of this package without Keras.
 """

@@ -1,4 +1,4 @@
-"""What the Keras backend of this machine offers."""
+"""Capabilities of the Keras backend."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ import keras
 
 
 def has_gpu() -> bool:
-    """Return whether the Keras backend computes on a GPU."""
+    """Return True if the Keras backend uses a GPU."""
     backend = keras.backend.backend()
     if backend == "jax":
         import jax  # noqa: PLC0415 - only where it is the backend
@@ -24,10 +24,10 @@ def has_gpu() -> bool:
 
 @contextmanager
 def layer_precision(name: str) -> Iterator[None]:
-    """Build and run layers at a precision; weights stay float32.
+    """Set the compute precision of layers inside the block; weights stay float32.
 
     Args:
-        name: `float32`, `bfloat16`, or `auto`: bfloat16 on a GPU.
+        name: `float32`, `bfloat16`, or `auto` for bfloat16 on a GPU and float32 elsewhere.
     """
     before = keras.config.dtype_policy()
     half = name == "bfloat16" or (name == "auto" and has_gpu())

@@ -1,4 +1,4 @@
-"""`beeagent train`: options from the command line in, a training run with progress out."""
+"""`beeagent train`: runs a training with a progress display."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -21,33 +21,33 @@ _EVENTS = "events"  # in the run's folder
 _STAGES = {"images": "preparing images", "steps": "training"}
 
 
-def run_training(given: dict[str, Any], *, command: str) -> None:
-    """Train, or resume the run found in the folder `out`, and print the path of the checkpoint.
+def run_training(arguments: dict[str, Any], *, command: str) -> None:
+    """Start a run, or resume the one in the folder `out`, and print the path of the checkpoint.
 
-    The figures also go to `out`/events, for TensorBoard.
+    Metrics are also written to `out`/events for TensorBoard.
 
     Args:
-        given: the options of `beeagent train` that were given, by name, as on the command line.
-        command: for the record.
+        arguments: options of `beeagent train` that are set on the command line, by name.
+        command: command line, for the training record.
 
     Raises:
         InputError: an option cannot be used.
     """
-    attribute, labels = given.pop("attribute", None), given.pop("labels", None)
-    sets = tuple(part for text in given.pop("data", ()) for part in read_training_sets(text, attribute=attribute))
+    attribute, labels = arguments.pop("attribute", None), arguments.pop("labels", None)
+    sets = tuple(part for text in arguments.pop("data", ()) for part in read_training_sets(text, attribute=attribute))
     validation = tuple(
         read_dataset(path, labels=names, label_attribute=attribute)
-        for path, names in map(parse_source, given.pop("validate", ()))
+        for path, names in map(parse_source, arguments.pop("validate", ()))
     )
-    found = tuple(dict.fromkeys(label for part in sets for label in part.dataset.labels))
-    for name in {"input_size", "image_size"} & given.keys():
-        given[name] = parse_input_size(given[name], option=f"--{name.replace('_', '-')}")
+    dataset_labels = tuple(dict.fromkeys(label for part in sets for label in part.dataset.labels))
+    for name in {"input_size", "image_size"} & arguments.keys():
+        arguments[name] = parse_input_size(arguments[name], option=f"--{name.replace('_', '-')}")
     options = TrainingOptions(
         sets=sets,
         validation=validation,
-        labels=_labels(labels) if labels is not None else found or _DEFAULT_LABELS,
+        labels=_labels(labels) if labels is not None else dataset_labels or _DEFAULT_LABELS,
         command=command,
-        **given,
+        **arguments,
     )
     with training_report(options.out) as report:
         checkpoint = train(options, report)
@@ -56,52 +56,54 @@ def run_training(given: dict[str, Any], *, command: str) -> None:
 
 @contextlib.contextmanager
 def training_report(out: Path) -> Iterator[Callable[[TrainingProgress], None]]:
-    """Show a run's progress on standard error, and keep its figures for TensorBoard, while the block runs.
+    """Show the progress of a run on standard error and write its metrics for TensorBoard.
 
     Args:
         out: folder of the run.
 
     Yields:
-        A function that takes what the run reports.
+        The progress callback of the run.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     rest = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[figures]}"))
     console = Console(stderr=True)
     with (
-        Progress(*columns, *rest, console=console, disable=not console.is_terminal) as progress,
+        Progress(*columns, *rest, console=console, disable=not console.is_terminal) as bars,
         event_log(out / _EVENTS) as log,
     ):
-        display = _Display(progress)
+        display = _Display(bars)
 
-        def report(news: TrainingProgress) -> None:
-            display(news)
-            log(news)
+        def report(progress: TrainingProgress) -> None:
+            display(progress)
+            log(progress)
 
         yield report
 
 
 class _Display:
-    """Shows each stage of a run as a bar, and its figures as they come."""
+    """Shows a progress bar for each stage of a run, with its metrics."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
         self._tasks: dict[str, TaskID] = {}
 
-    def __call__(self, news: TrainingProgress) -> None:
-        """Show what the run reports."""
-        if news.stage not in self._tasks:
-            name = _STAGES.get(news.stage, news.stage)
-            self._tasks[news.stage] = self._progress.add_task(name, total=news.total, figures="")
-        figures = "  ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in news.figures.items())
-        self._progress.update(self._tasks[news.stage], completed=news.done, total=news.total, figures=figures)
-        validated = any(key.endswith("_ap50") for key in news.figures)
-        if figures and (validated or not self._progress.console.is_terminal):
-            # A log file has no bar, and a bar shows what was measured until the next report only.
-            self._progress.console.print(f"step {news.done}/{news.total}  {figures}", highlight=False, soft_wrap=True)
+    def __call__(self, progress: TrainingProgress) -> None:
+        """Show progress and metrics."""
+        if progress.stage not in self._tasks:
+            name = _STAGES.get(progress.stage, progress.stage)
+            self._tasks[progress.stage] = self._bars.add_task(name, total=progress.total, figures="")
+        figures = "  ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in progress.figures.items())
+        self._bars.update(self._tasks[progress.stage], completed=progress.done, total=progress.total, figures=figures)
+        validated = any(key.endswith("_ap50") for key in progress.figures)
+        if figures and (validated or not self._bars.console.is_terminal):
+            # A log file has no bar, and the bar shows validation metrics only until the next report.
+            self._bars.console.print(
+                f"step {progress.done}/{progress.total}  {figures}", highlight=False, soft_wrap=True
+            )
 
 
 def _labels(text: str) -> tuple[str, ...]:
     labels = tuple(label.strip() for label in text.split(","))
     if not all(labels) or len(set(labels)) != len(labels):
-        raise InputError(f"labels are '{text}': write names separated by commas, each once")
+        raise InputError(f"labels are '{text}': give names separated by commas, without duplicates")
     return labels

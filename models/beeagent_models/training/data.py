@@ -1,4 +1,4 @@
-"""From datasets to the image pool of a run, and to the samples it is measured on."""
+"""Prepares the image pool of a run, and the training samples for its validation."""
 
 import dataclasses
 import hashlib
@@ -17,16 +17,16 @@ from beeagent_models.datasets.dataset import Dataset, LabelledImage
 from beeagent_models.training.options import TrainingOptions
 
 _SAMPLED_IMAGES = 96
-# Smaller objects, at the network's input, are not expected to be found.
-_LEAST_SIZE = 8.0
+# Smaller objects, in pixels of the network's input, cannot be detected.
+_MIN_OBJECT_SIZE = 8.0
 
 
 def prepare_pool(options: TrainingOptions, report: Callable[[int, int], None]) -> Path:
-    """Decode and draw the images that training images are composed from, unless an earlier start did.
+    """Fill the image pool of a run, unless it exists.
 
     Args:
-        options: of the run.
-        report: called with the number of images done and their total.
+        options: options of the run.
+        report: called with the number of finished images and the total.
 
     Returns:
         The folder of the image store.
@@ -48,44 +48,44 @@ def prepare_pool(options: TrainingOptions, report: Callable[[int, int], None]) -
 
 
 def training_sample(options: TrainingOptions, *, width: int, height: int) -> Dataset | None:
-    """Return some of the training images, evenly from all datasets, whose objects are large enough to be found.
+    """Return a sample of the training images with only detectable objects, in equal parts from all datasets.
 
     Args:
-        options: of the run.
-        width: of the network's input.
-        height: likewise.
+        options: options of the run.
+        width: input width of the network in pixels.
+        height: input height of the network in pixels.
 
     Returns:
-        At most 96 images; None if there is none with an object.
+        At most 96 images; None if there is no such image.
     """
-    chosen: list[LabelledImage] = []
+    sample: list[LabelledImage] = []
     parts = [(with_labels(part.dataset, options.labels), part.box_scale) for part in options.sets]
-    visible = [
-        [_scaled(i, box_scale) for i in part.images if _is_visible(i, width=width, height=height)]
+    detectable = [
+        [_scale_boxes(i, box_scale) for i in part.images if _is_detectable(i, width=width, height=height)]
         for part, box_scale in parts
     ]
-    visible = [images for images in visible if images]
-    for images in visible:
-        share = _SAMPLED_IMAGES // len(visible)
-        chosen += [images[int(n)] for n in np.linspace(0, len(images) - 1, min(share, len(images)))]
-    return Dataset(name="train", images=tuple(chosen), labels=options.labels) if chosen else None
+    detectable = [images for images in detectable if images]
+    for images in detectable:
+        share = _SAMPLED_IMAGES // len(detectable)
+        sample += [images[int(n)] for n in np.linspace(0, len(images) - 1, min(share, len(images)))]
+    return Dataset(name="train", images=tuple(sample), labels=options.labels) if sample else None
 
 
-def _scaled(image: LabelledImage, box_scale: float) -> LabelledImage:
+def _scale_boxes(image: LabelledImage, box_scale: float) -> LabelledImage:
     boxes = scale_boxes(image.boxes, box_scale, width=image.width, height=image.height)
     return dataclasses.replace(image, boxes=boxes)
 
 
-def _is_visible(image: LabelledImage, *, width: int, height: int) -> bool:
+def _is_detectable(image: LabelledImage, *, width: int, height: int) -> bool:
     scale = min(width / image.width, height / image.height)
-    return bool(len(image.boxes)) and float(np.sqrt(box_areas(image.boxes)).min()) * scale >= _LEAST_SIZE
+    return bool(len(image.boxes)) and float(np.sqrt(box_areas(image.boxes)).min()) * scale >= _MIN_OBJECT_SIZE
 
 
 def with_labels(dataset: Dataset, labels: tuple[str, ...]) -> Dataset:
-    """Renumber the classes of a dataset as they stand in `labels`.
+    """Return the dataset with class ids that are indices into `labels`.
 
     Raises:
-        InputError: the dataset has a class that is not among them.
+        InputError: the dataset has a label that is not in `labels`.
     """
     missing = [label for label in dataset.labels if label not in labels]
     if missing:
@@ -98,7 +98,7 @@ def with_labels(dataset: Dataset, labels: tuple[str, ...]) -> Dataset:
 
 
 def describe_datasets(datasets: tuple[Dataset, ...]) -> list[dict[str, Any]]:
-    """Describe datasets, with a SHA-256 over all images and labels: other content has another."""
+    """Return name, sizes and a SHA-256 over images and labels of each dataset."""
     described = []
     for dataset in datasets:
         digest = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""The network with its losses: what a run trains."""
+"""The trainable Keras model: network, normalisation and losses."""
 
 from typing import Any
 
@@ -21,17 +21,17 @@ Tensor = Any
 
 
 class DetectorModel(keras.Model):  # type: ignore[misc]  # Keras ships no types
-    """A detector network that takes pixels, and is compared with matched anchors.
+    """A detector network with normalisation and losses.
 
-    It is called on uint8 images (batch, height, width, 3), RGB, and trained against `matches`, `boxes` and `class_ids`
-    of a `loader.Batch`.
+    The input is uint8 images (batch, height, width, 3), RGB; the targets are `matches`, `boxes` and `class_ids` of a
+    `loader.Batch`.
 
     Args:
-        network: from `build_model`.
-        config: of the network.
-        width: of the training images in pixels.
-        height: likewise.
-        box_weight: of the box loss, beside the class loss.
+        network: network from `build_model`.
+        config: configuration of the network.
+        width: width of the training images in pixels.
+        height: height of the training images in pixels.
+        box_weight: weight of the box loss relative to the class loss.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class DetectorModel(keras.Model):  # type: ignore[misc]  # Keras ships no types
         self._box_mean, self._class_mean = keras.metrics.Mean(name="box"), keras.metrics.Mean(name="class")
 
     def call(self, images: Tensor, training: bool | None = None) -> Tensor:  # noqa: FBT001 - Keras passes it by name
-        """Return box codes and class logits, as `build_model` describes them."""
+        """Return box codes and class logits as in `build_model`."""
         pixels = ops.cast(images, "float32")
         return self.network((pixels - self._config.mean) / self._config.std, training=training)
 
@@ -68,33 +68,33 @@ class DetectorModel(keras.Model):  # type: ignore[misc]  # Keras ships no types
 def anchor_targets(
     anchors: NDArray[np.float32], matches: Tensor, boxes: Tensor, class_ids: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return what `box_loss` and `focal_loss` compare the heads with.
+    """Return the targets of `box_loss` and `focal_loss`.
 
     Args:
         anchors: float32, shape (anchors, 4): y_center, x_center, height, width in pixels.
-        matches: int32, shape (batch, anchors): index of an object, `NO_OBJECT` or `IGNORED`.
+        matches: int32, shape (batch, anchors): index of the matched object, `NO_OBJECT` or `IGNORED`.
         boxes: float32, shape (batch, objects, 4): left, top, right, bottom in pixels.
         class_ids: int32, shape (batch, objects).
 
     Returns:
-        float32, shape (batch, anchors, 5): ty, tx, th, tw, and 1 where the anchor is responsible for an object.
-        float32, shape (batch, anchors, 1): class id + 1, 0 for background, -1 where the anchor does not count.
+        float32, shape (batch, anchors, 5): ty, tx, th, tw, and 1 for positive anchors, else 0.
+        float32, shape (batch, anchors, 1): class id + 1 for positive anchors, 0 for negative ones, -1 for ignored ones.
     """
-    matched = matches >= 0
+    is_positive = matches >= 0
     index = ops.maximum(matches, 0)
     box = ops.take_along_axis(boxes, index[..., None], axis=1)
     size = ops.maximum(ops.stack([box[..., 3] - box[..., 1], box[..., 2] - box[..., 0]], axis=-1), 1e-3)
     center = ops.stack([box[..., 1] + box[..., 3], box[..., 0] + box[..., 2]], axis=-1) / 2
     codes = ops.concatenate([(center - anchors[:, :2]) / anchors[:, 2:], ops.log(size / anchors[:, 2:])], axis=-1)
-    responsible = ops.cast(matched, "float32")[..., None]
+    positive = ops.cast(is_positive, "float32")[..., None]
     classes = ops.take_along_axis(class_ids, index, axis=1) + 1
     background = ops.where(matches == IGNORED, -1, 0)
-    class_targets = ops.cast(ops.where(matched, classes, background), "float32")[..., None]
-    return ops.concatenate([codes * responsible, responsible], axis=-1), class_targets
+    class_targets = ops.cast(ops.where(is_positive, classes, background), "float32")[..., None]
+    return ops.concatenate([codes * positive, positive], axis=-1), class_targets
 
 
 def build_network(options: TrainingOptions) -> tuple[keras.Model, EfficientDetConfig]:
-    """Build the network of a run and load the weights to start from.
+    """Build the network of a run and load its initial weights.
 
     Raises:
         InputError: the weights cannot be used.
@@ -107,19 +107,18 @@ def build_network(options: TrainingOptions) -> tuple[keras.Model, EfficientDetCo
         input_size=size and max(size),
     )
     if options.warm_start:
-        network, found, _ = load_checkpoint(options.warm_start)
-        if found != config:
+        network, loaded, _ = load_checkpoint(options.warm_start)
+        if loaded != config:
             raise InputError(
-                f"warm start {options.warm_start}: it is a {found.name} with labels {', '.join(found.labels)}, "
-                f"input size {found.input_size} and anchor scale {found.anchor_scale:g}, which is not what these "
-                "options say"
+                f"warm start {options.warm_start}: it is a {loaded.name} with labels {', '.join(loaded.labels)}, "
+                f"input size {loaded.input_size} and anchor scale {loaded.anchor_scale:g}: give the same options"
             )
     else:
         network = build_model(config)
         if options.backbone_weights:
             load_backbone_weights(network, config, options.backbone_weights)
     for layer in backbone_layers(network):
-        # Early stages see edges and colours, which are general.
+        # The features of early stages are general: edges and colours.
         stage = 1 if layer.name == "stem" else int(layer.name.removeprefix("stage").partition("_")[0])
         layer.trainable = stage > options.frozen_stages
     return network, config

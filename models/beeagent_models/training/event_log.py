@@ -1,4 +1,4 @@
-"""The figures of a run for TensorBoard."""
+"""Writes the metrics of a run for TensorBoard."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,37 +10,37 @@ from beeagent_models.training.run import TrainingProgress
 
 
 class EventLog:
-    """Writes each step's figures as TensorBoard scalars; `tensorboard --logdir FOLDER` draws them.
+    """Writes metrics as TensorBoard scalars; `tensorboard --logdir FOLDER` shows them.
 
-    A run that is resumed goes on in a file of its own: TensorBoard drops what the first file has of later steps.
+    A resumed run writes a new file; TensorBoard then ignores later steps in the first one.
 
     Args:
-        folder: for the event files; made at the first figures, so that a run that is refused leaves nothing.
+        folder: folder of the event files; created with the first metrics, so that a refused run leaves nothing.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._writer: Writer | None = None
 
-    def __call__(self, news: TrainingProgress) -> None:
-        """Take what the run reports."""
-        if not news.figures:
+    def __call__(self, progress: TrainingProgress) -> None:
+        """Write the metrics of a progress report."""
+        if not progress.figures:
             return
         if self._writer is None:
             self._writer = Writer(str(self._folder))
-        for name, value in news.figures.items():
-            self._writer.add_scalar(name, value, news.done)
+        for name, value in progress.figures.items():
+            self._writer.add_scalar(name, value, progress.done)
         self._writer.flush()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush and close the file."""
         if self._writer is not None:
             self._writer.close()
 
 
 @contextmanager
 def event_log(folder: Path) -> Iterator[EventLog]:
-    """Open a log for the time of a run."""
+    """Open an event log and close it at the end of the block."""
     log = EventLog(folder)
     try:
         yield log

@@ -1,4 +1,4 @@
-"""Batches of composed images, made ahead by worker processes, in an order that only the seed decides."""
+"""Loads batches of composed images with worker processes; the seed alone determines the batches."""
 
 import contextlib
 import multiprocessing
@@ -21,27 +21,27 @@ from beeagent_models.augmentation.geometry import Crop
 from beeagent_models.augmentation.store import ImageStore
 
 MAX_OBJECTS = 128
-"""Objects of an image beyond this number count neither as object nor as background."""
+"""Maximum number of objects per image; further ones are ignored regions."""
 
-# Returns the index of the object that each anchor is responsible for, or a negative number.
+# Returns the index of the matched object of each anchor, or a negative number.
 Matcher = Callable[[Crop], NDArray[np.int64]]
 
-_BATCHES_AHEAD = 3
-# Of these, so many are unpickled while a step is computed: on a GPU, that takes a fair part of a step.
-_RECEIVED_AHEAD = 2
+_PREFETCH_PER_WORKER = 3
+# Number of batches that are unpickled during a step: on a GPU, unpickling takes a large part of a step.
+_PREFETCH_UNPICKLED = 2
 _POLL_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Images and what is in them.
+    """A batch of images with ground truth and anchor matches.
 
     Attributes:
         images: uint8, shape (batch, height, width, 3), RGB.
-        matches: int16, shape (batch, anchors): the index of the object that each anchor is responsible for, or
-            `matching.NO_OBJECT` or `matching.IGNORED`.
-        boxes: float32, shape (batch, MAX_OBJECTS, 4): left, top, right, bottom in pixels; padded.
-        class_ids: int32, shape (batch, MAX_OBJECTS): padded.
+        matches: int16, shape (batch, anchors): the index of the matched object, `matching.NO_OBJECT` or
+            `matching.IGNORED`.
+        boxes: float32, shape (batch, MAX_OBJECTS, 4): left, top, right, bottom in pixels, zero-padded.
+        class_ids: int32, shape (batch, MAX_OBJECTS), zero-padded.
     """
 
     images: NDArray[np.uint8]
@@ -52,17 +52,18 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoaderOptions:
-    """What the worker processes need to know.
+    """Options of a loader.
 
     Attributes:
         store: folder of the image store.
-        mix: what the images are made of.
-        seed: with the number of the step, decides each batch.
-        width: of the images in pixels.
-        height: likewise.
-        batch_size: images in a batch.
-        first_step: the step of the first batch.
-        last_step: the step after that of the last batch.
+        mix: composition of the images.
+        seed: random seed; seed and step determine a batch.
+        width: image width in pixels.
+        height: image height in pixels.
+        batch_size: number of images per batch.
+        first_step: step of the first batch.
+        last_step: step after the last batch.
+        first_image: index of the first image in the batch of all processes of a run.
     """
 
     store: Path
@@ -73,18 +74,19 @@ class LoaderOptions:
     batch_size: int
     first_step: int
     last_step: int
+    first_image: int = 0
 
 
 def make_batch(composer: Composer, match: Matcher, options: LoaderOptions, step: int) -> Batch:
-    """Compose the batch of one step; depends on nothing but its arguments."""
+    """Compose the batch of a step deterministically."""
     size = options.batch_size
     images = np.empty((size, options.height, options.width, 3), np.uint8)
     boxes = np.zeros((size, MAX_OBJECTS, 4), np.float32)
     class_ids = np.zeros((size, MAX_OBJECTS), np.int32)
     matches = []
     for number in range(size):
-        rng = np.random.default_rng([options.seed, step, number])
-        crop = _limited(composer.compose(rng, width=options.width, height=options.height))
+        rng = np.random.default_rng([options.seed, step, options.first_image + number])
+        crop = _limit_objects(composer.compose(rng, width=options.width, height=options.height))
         images[number] = crop.pixels[..., ::-1]
         boxes[number, : len(crop.boxes)] = crop.boxes
         class_ids[number, : len(crop.boxes)] = crop.class_ids
@@ -92,7 +94,7 @@ def make_batch(composer: Composer, match: Matcher, options: LoaderOptions, step:
     return Batch(images, np.stack(matches).astype(np.int16), boxes, class_ids)
 
 
-def _limited(crop: Crop) -> Crop:
+def _limit_objects(crop: Crop) -> Crop:
     if len(crop.boxes) <= MAX_OBJECTS:
         return crop
     rest = crop.boxes[MAX_OBJECTS:]
@@ -102,17 +104,17 @@ def _limited(crop: Crop) -> Crop:
 
 
 class BatchLoader:
-    """Returns the batches of a run of steps, in order, made ahead by worker processes.
+    """Prefetches the batches of consecutive steps with worker processes.
 
-    A context manager; its processes end with the block.
+    A context manager; the processes end with the block.
 
     Args:
-        options: what to make.
-        match: matches anchors with objects; is sent to the processes, so it must be picklable.
+        options: options of the loader.
+        match: matches anchors with objects; must be picklable.
         workers: number of processes, at least 1. The batches do not depend on it.
 
     Raises:
-        BeeagentError: from `next_batch`: a worker process ended or failed.
+        BeeagentError: a worker process ended or failed; raised by `next_batch`.
     """
 
     def __init__(self, options: LoaderOptions, match: Matcher, *, workers: int) -> None:
@@ -124,17 +126,17 @@ class BatchLoader:
         self._step = options.first_step
 
     def __enter__(self) -> "BatchLoader":  # noqa: PYI034 - typing has Self from Python 3.11 on
-        # Processes started afresh share no threads or locks with a running backend.
+        # A forked process would inherit threads and locks of the running backend.
         context = multiprocessing.get_context("spawn")
         for worker in range(self._workers):
-            batches = context.Queue(_BATCHES_AHEAD)
+            batches = context.Queue(_PREFETCH_PER_WORKER)
             process = context.Process(
                 target=_work, args=(self._options, self._match, worker, self._workers, batches), daemon=True
             )
             process.start()
             self._queues.append(batches)
             self._processes.append(process)
-        self._received.extend(self._receiver.submit(self._receive) for _ in range(_RECEIVED_AHEAD))
+        self._received.extend(self._receiver.submit(self._receive) for _ in range(_PREFETCH_UNPICKLED))
         return self
 
     def __exit__(
@@ -149,7 +151,7 @@ class BatchLoader:
             batches.close()
 
     def next_batch(self) -> Batch:
-        """Return the batch of the next step, waiting for it where need be."""
+        """Wait for the batch of the next step and return it."""
         self._received.append(self._receiver.submit(self._receive))
         return self._received.popleft().result()
 
@@ -161,9 +163,9 @@ class BatchLoader:
         self._step += 1
         return Batch(*item)
 
-    def _wait_for_item(self, worker: int) -> Any:  # noqa: ANN401 - a batch's arrays, or the text of a failure
+    def _wait_for_item(self, worker: int) -> Any:  # noqa: ANN401 - the arrays of a batch, or an error text
         while True:
-            # Asked first: what a process sent before its end is there once it has ended.
+            # Checked before the queue: everything that a dead process sent is in the queue.
             alive = self._processes[worker].is_alive()
             try:
                 return self._queues[worker].get(timeout=_POLL_SECONDS)
@@ -182,14 +184,14 @@ def _work(options: LoaderOptions, match: Matcher, worker: int, workers: int, bat
         for step in range(options.first_step + worker, options.last_step, workers):
             batch = make_batch(composer, match, options, step)
             if not _put(batches, (batch.images, batch.matches, batch.boxes, batch.class_ids)):
-                batches.cancel_join_thread()  # nobody will take what is still in the queue
+                batches.cancel_join_thread()  # nobody reads the rest of the queue
                 return
-    except Exception as error:  # noqa: BLE001 - the process that waits for the batch reports it
+    except Exception as error:  # noqa: BLE001 - the main process raises it
         batches.put(f"{type(error).__name__}: {error}")
 
 
 def _put(batches: Any, item: object) -> bool:  # noqa: ANN401 - a queue of any context
-    """Wait for a free place in the queue; return False if the run was killed meanwhile."""
+    """Wait for space in the queue and put the item; return False if the main process has ended."""
     run = multiprocessing.parent_process()
     while run is None or run.is_alive():
         with contextlib.suppress(queue.Full):

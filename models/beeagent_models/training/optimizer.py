@@ -1,4 +1,4 @@
-"""Muon for the matrices of pyramid and heads, AdamW for everything else, and the learning rate over a run."""
+"""Optimizer (Muon for pyramid and heads, AdamW for the rest) and learning-rate schedule."""
 
 import math
 from typing import Any
@@ -11,27 +11,28 @@ from beeagent_models.training.options import TrainingOptions
 
 Tensor = Any
 
-# Of Muon's learning rate. Muon's update has the size of an orthogonal matrix, AdamW's that of one value.
+# AdamW's learning rate relative to Muon's, whose updates have the norm of an orthogonal matrix.
 _ADAM_FACTOR = 0.1
+# Relative to the peak.
 _FINAL_LEARNING_RATE = 0.01
-# The moving average of the weights covers about this share of the steps so far.
-_AVERAGED_SHARE = 0.05
-# Matrices with a shorter side are left to AdamW: there is nothing to orthogonalise.
-_LEAST_RANK = 8
+# Span of the moving average of the weights, as a share of the steps so far.
+_AVERAGING_SPAN = 0.05
+# Matrices with a shorter side are trained by AdamW: there is little to orthogonalise.
+_MIN_RANK = 8
 
 
 @keras.saving.register_keras_serializable(package="beeagent")
 class MuonAdamW(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras ships no types
     """Muon (Jordan et al., "Muon: An optimizer for hidden layers", 2024) for some variables, AdamW for the others.
 
-    Keras' own Muon takes two-dimensional variables alone; here, kernels of 1x1 convolutions are matrices too. And its
-    moving average of the weights has one span, which a short run ends before; here, the span grows with the run.
+    Unlike Keras' own Muon, it also treats kernels of 1x1 convolutions as matrices, and the span of its moving average
+    of the weights grows with the run instead of being fixed, which suits short runs.
 
     Args:
-        muon_paths: paths of the variables trained by Muon: kernels of 1x1 convolutions.
-        factors: by path, factors on the learning rate of other variables.
-        decay: of kernels: each step takes this share, times the learning rate, off them.
-        **options: of `keras.optimizers.Optimizer`.
+        muon_paths: paths of the variables that Muon trains: kernels of 1x1 convolutions.
+        factors: factors on the learning rate of other variables, by path.
+        decay: weight decay of kernels, decoupled and relative to the learning rate.
+        **options: options of `keras.optimizers.Optimizer`.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class MuonAdamW(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras ship
         self._averages: list[Any] = []
 
     def build(self, variables: list[Any]) -> None:
-        """Make the optimizer's own variables."""
+        """Create the optimizer's variables."""
         if self.built:
             return
         super().build(variables)
@@ -64,7 +65,7 @@ class MuonAdamW(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras ship
 
     @property
     def averages(self) -> list[Any]:
-        """The moving averages of the variables, in the order in which `build` was given them."""
+        """Moving averages of the variables, in the order of `build`."""
         return self._averages
 
     def update_step(self, gradient: Tensor, variable: Any, learning_rate: Tensor) -> None:  # noqa: ANN401
@@ -81,7 +82,7 @@ class MuonAdamW(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras ship
             update = update + self._decay * ops.convert_to_tensor(variable)
         self.assign_sub(variable, rate * update)
         average, steps = self._averages[index], ops.cast(self.iterations + 1, variable.dtype)
-        share = 1 / ops.maximum(_AVERAGED_SHARE * steps, 1.0)
+        share = 1 / ops.maximum(_AVERAGING_SPAN * steps, 1.0)
         self.assign_add(average, share * (ops.convert_to_tensor(variable) - ops.convert_to_tensor(average)))
 
     def _muon(self, gradient: Tensor, momentum: Any) -> Tensor:  # noqa: ANN401
@@ -89,7 +90,7 @@ class MuonAdamW(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras ship
         nesterov = gradient + 0.95 * ops.convert_to_tensor(momentum)
         inputs, outputs = nesterov.shape[-2:]
         matrix = ops.reshape(nesterov, (inputs, outputs))
-        update = orthogonalised(matrix) * math.sqrt(max(1.0, outputs / inputs))
+        update = orthogonalise(matrix) * math.sqrt(max(1.0, outputs / inputs))
         return ops.reshape(update, nesterov.shape)
 
     def _adam(self, gradient: Tensor, momentum: Any, square: Any) -> Tensor:  # noqa: ANN401
@@ -106,14 +107,14 @@ class MuonAdamW(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras ship
         return {**super().get_config(), **own}
 
 
-def orthogonalised(matrix: Tensor) -> Tensor:
-    """Move a matrix's singular values near 1 by five steps of Newton and Schulz (coefficients: Jordan et al., 2024).
+def orthogonalise(matrix: Tensor) -> Tensor:
+    """Orthogonalise a matrix approximately with five Newton-Schulz steps (coefficients: Jordan et al., 2024).
 
     Args:
         matrix: float32, shape (m, n).
 
     Returns:
-        float32, shape (m, n): singular values of about 0.7 to 1.2.
+        float32, shape (m, n), with singular values of about 0.7 to 1.2.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     wide = matrix.shape[0] <= matrix.shape[1]
@@ -126,18 +127,18 @@ def orthogonalised(matrix: Tensor) -> Tensor:
 
 
 def build_optimizer(model: keras.Model, options: TrainingOptions) -> MuonAdamW:
-    """Build the optimizer of a run, for the trainable variables of a detector network.
+    """Build the optimizer for the trainable variables of a detector network.
 
     Args:
-        model: the network, from `build_model`.
-        options: of the run.
+        model: network from `build_model`.
+        options: options of the run.
 
     Raises:
         ValueError: the model has no backbone.
     """
     backbone = {weight.path for layer in backbone_layers(model) for weight in layer.weights}
-    if not backbone:  # all of it would be trained at the rate of the heads
-        raise ValueError(f"{model.name} has no backbone at its top level: give the network itself")
+    if not backbone:  # the backbone would be trained with the learning rate of the heads
+        raise ValueError(f"{model.name} has no backbone at its top level: pass the network itself")
     return MuonAdamW(
         muon_paths=frozenset(v.path for v in model.trainable_variables if _is_matrix(v) and v.path not in backbone),
         factors=dict.fromkeys(backbone, options.backbone_factor),
@@ -149,36 +150,36 @@ def build_optimizer(model: keras.Model, options: TrainingOptions) -> MuonAdamW:
 
 
 def learning_rate(step: int, *, steps: int, options: TrainingOptions) -> float:
-    """Return the learning rate of a step: a linear warm-up, the peak, and a linear fall to a hundredth of it.
+    """Return the learning rate of a step: linear warm-up, constant peak, linear cooldown to a hundredth of the peak.
 
-    A long run at the peak can be ended at any time by a fall over its last fifth, with results as good as those of a
-    cosine planned for that length (Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed Training
+    Until the cooldown over the last fifth, a run can still be extended. The results are as good as with a cosine
+    schedule of the same length (Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed Training
     Durations", 2024).
 
     Args:
-        step: from 0.
-        steps: of the whole run.
-        options: peak and warm-up.
+        step: number of the step, from 0.
+        steps: number of steps of the run.
+        options: options of the run, with peak and warm-up.
     """
     warmup = min(options.warmup_steps, steps // 4)
     if step < warmup:
         return options.peak_learning_rate * (step + 1) / warmup
-    fall = first_falling_step(steps)
-    progress = max(0, step + 1 - fall) / max(1, steps - fall)
+    cooldown = first_cooldown_step(steps)
+    progress = max(0, step + 1 - cooldown) / max(1, steps - cooldown)
     return options.peak_learning_rate * (1 - (1 - _FINAL_LEARNING_RATE) * min(1.0, progress))
 
 
-def first_falling_step(steps: int) -> int:
-    """Return the step from which on the learning rate of a run of so many steps falls."""
+def first_cooldown_step(steps: int) -> int:
+    """Return the first step of the cooldown in a run of `steps` steps."""
     return steps - steps // 5
 
 
-def least_steps(done: int) -> int:
-    """Return the least number of steps of a run whose learning rate does not fall within the first `done` steps."""
+def min_steps(done: int) -> int:
+    """Return the minimum length of a run whose cooldown begins after `done` steps."""
     return 5 * (done - 1) // 4 + 1
 
 
 def _is_matrix(variable: Any) -> bool:  # noqa: ANN401 - a Keras variable has no type
     shape = tuple(variable.shape)
-    # The predicting layers are left to AdamW: their outputs have a scale that matters.
-    return len(shape) == 4 and shape[:2] == (1, 1) and min(shape[2:]) >= _LEAST_RANK and "_predict" not in variable.path
+    # AdamW for the prediction layers: orthogonalised updates would disturb the scale of their outputs.
+    return len(shape) == 4 and shape[:2] == (1, 1) and min(shape[2:]) >= _MIN_RANK and "_predict" not in variable.path

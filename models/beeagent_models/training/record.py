@@ -1,4 +1,4 @@
-"""The record of a run: what it takes to do it again, and what came of it."""
+"""The record of a run: options, data, environment and metrics."""
 
 import datetime as dt
 import json
@@ -12,12 +12,12 @@ from beeagent import __version__
 from beeagent.errors import InputError
 
 from beeagent_models.datasets.atomic_write import atomic_write
-from beeagent_models.training.optimizer import first_falling_step, least_steps
+from beeagent_models.training.optimizer import first_cooldown_step, min_steps
 from beeagent_models.training.options import TrainingOptions
 
 
-def circumstances(options: TrainingOptions) -> dict[str, Any]:
-    """Say by what command, code, libraries and machine a run is made."""
+def environment(options: TrainingOptions, *, devices: int) -> dict[str, Any]:
+    """Return command, code revision, library versions, machine and number of devices of a run."""
     backend = keras.backend.backend()
     return {
         "command": options.command,
@@ -26,6 +26,7 @@ def circumstances(options: TrainingOptions) -> dict[str, Any]:
         "python": platform.python_version(),
         "machine": platform.machine(),
         "backend": backend,
+        "devices": devices,
         "versions": {
             "beeagent": __version__,
             **{name: _version(name) for name in ("keras", "numpy", "opencv-python-headless", backend)},
@@ -33,49 +34,49 @@ def circumstances(options: TrainingOptions) -> dict[str, Any]:
     }
 
 
-def refuse_other_run(path: Path, wanted: dict[str, Any]) -> None:
-    """Let a run go on only with the options and data it was started with.
+def refuse_other_run(path: Path, expected: dict[str, Any]) -> None:
+    """Refuse to resume a run with other options or data than it was started with.
 
-    Only its number of steps may change, until its learning rate falls.
+    The number of steps may change until the cooldown of the learning rate begins.
 
     Args:
-        path: of the record that an earlier start may have left.
-        wanted: its `options` and `data`, as they are now.
+        path: record of the run, if the run exists.
+        expected: the current `options` and `data`.
 
     Raises:
-        InputError: the folder holds another run.
+        InputError: the folder contains another run.
     """
     if not path.exists():
         return
     try:
-        found = json.loads(path.read_text())
-        done = int(found.get("steps_done", 0))
-        found = {part: found[part] for part in ("options", "data")}
-        steps = found["options"].pop("steps")
+        record = json.loads(path.read_text())
+        done = int(record.get("steps_done", 0))
+        recorded = {part: record[part] for part in ("options", "data")}
+        steps = recorded["options"].pop("steps")
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path}: not the record of a training run; choose another folder") from None
-    now = json.loads(json.dumps(wanted))
-    wanted_steps = now["options"].pop("steps")
+    current = json.loads(json.dumps(expected))
+    new_steps = current["options"].pop("steps")
     for part in ("options", "data"):
-        if found[part] != now[part]:
+        if recorded[part] != current[part]:
             raise InputError(
-                f"{path.parent}: holds a run with other {part}; give the same ones to resume it, or another folder"
+                f"{path.parent}: contains a run with other {part}; give the same ones to resume it, or another folder"
             )
-    if wanted_steps == steps:
+    if new_steps == steps:
         return
-    if done > first_falling_step(steps):
+    if done > first_cooldown_step(steps):
         raise InputError(
-            f"{path.parent}: holds a run of {steps} steps whose learning rate falls already; give --steps {steps}"
+            f"{path.parent}: contains a run of {steps} steps in its cooldown; give --steps {steps} to resume it"
         )
-    if done > first_falling_step(wanted_steps):
+    if done > first_cooldown_step(new_steps):
         raise InputError(
-            f"{path.parent}: holds a run that has done {done} steps; give at least {least_steps(done)}, because "
-            "the learning rate falls over the last fifth"
+            f"{path.parent}: contains a run that has done {done} steps; give at least {min_steps(done)}, because "
+            "the last fifth is the cooldown of the learning rate"
         )
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Write a record, whole or not at all."""
+    """Write a record atomically."""
     with atomic_write(path) as file:
         file.write(json.dumps(record, indent=1) + "\n")
 

@@ -1,6 +1,6 @@
-"""A run's state on disk: what it takes to go on after a kill as if nothing had happened.
+"""Saves and loads the state of a run, so that a killed run can be resumed.
 
-Images are decided by the seed and the number of the step alone, so no random state has to be kept.
+Seed and step determine the images, so there is no random state to save.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ _OPTIMIZER = "optimizer:"
 def save_state(
     path: Path, network: keras.Model, optimizer: keras.Optimizer, *, step: int, record: dict[str, Any]
 ) -> None:
-    """Write weights, the optimizer's variables (momenta, averages, iteration) and the step, whole or not at all."""
+    """Write weights, optimizer variables (momenta, averages, iteration) and the step atomically."""
     arrays = {weight.path: keras.ops.convert_to_numpy(weight) for weight in network.weights}
     for index, variable in enumerate(optimizer.variables):
         arrays[f"{_OPTIMIZER}{index}"] = keras.ops.convert_to_numpy(variable)
@@ -25,19 +25,19 @@ def save_state(
 
 
 def load_state(path: Path, network: keras.Model, optimizer: keras.Optimizer) -> tuple[int, dict[str, Any]]:
-    """Put back what `save_state` wrote into a network and an optimizer that is built for it.
+    """Load a saved state into a network and its built optimizer.
 
     Returns:
         The number of steps done, and the record.
 
     Raises:
-        InputError: the file is cut short, or of another model.
+        InputError: the file is truncated, or of another model.
     """
     header, arrays = read_archive(path)
     assign_weights(path, network, arrays)
     for index, variable in enumerate(optimizer.variables):
         array = arrays.get(f"{_OPTIMIZER}{index}")
         if array is None or array.shape != tuple(variable.shape):
-            raise InputError(f"training state {path}: does not fit this optimizer; start anew in another folder")
+            raise InputError(f"training state {path}: does not fit this optimizer; start a new run in another folder")
         variable.assign(array)
     return int(header["step"]), dict(header["record"])

@@ -1,4 +1,4 @@
-"""Measures the network of a run in progress: AP50 and AP75 on whole images."""
+"""Computes AP50 and AP75 of the network during a run, on whole images."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,7 +15,7 @@ from beeagent_models.efficientdet.config import EfficientDetConfig
 from beeagent_models.evaluation.coco_metrics import MAX_DETECTIONS, coco_metrics
 
 # As in the exported model's post-processing.
-_LEAST_SCORE, _NMS_IOU = 0.05, 0.5
+_MIN_SCORE, _NMS_IOU = 0.05, 0.5
 _BATCH = 16
 
 # Takes uint8 images (batch, height, width, 3), RGB, and returns box codes and class logits.
@@ -23,15 +23,15 @@ Predict = Callable[[NDArray[np.uint8]], tuple[Any, Any]]
 
 
 class Validation:
-    """A dataset at the input size of a network, and what it measures.
+    """A validation dataset at the input size of a network.
 
-    Images stay in memory, letterboxed as the agent does it.
+    The images are letterboxed like the agent's frames, and stay in memory.
 
     Args:
-        dataset: with boxes in some image at least.
-        config: of the network.
-        width: of the network's input.
-        height: likewise.
+        dataset: dataset with at least one box.
+        config: configuration of the network.
+        width: input width of the network in pixels.
+        height: input height of the network in pixels.
 
     Raises:
         InputError: an image cannot be read.
@@ -59,10 +59,10 @@ class Validation:
         """Return `ap50` and `ap75`, 0 to 1.
 
         Args:
-            predict: the network; is called with batches of one size.
+            predict: the network; called with batches of a constant size.
         """
-        found = list(self._detections(predict))
-        metrics = coco_metrics(self._dataset, found, input_size=self._size)
+        detections = list(self._detections(predict))
+        metrics = coco_metrics(self._dataset, detections, input_size=self._size)
         return {"ap50": metrics.ap50, "ap75": metrics.ap75}
 
     def _detections(self, predict: Predict) -> Iterator[Detections]:
@@ -76,7 +76,7 @@ class Validation:
 
     def _decode(self, codes: NDArray[np.float32], logits: NDArray[np.float32], placement: InputTransform) -> Detections:
         scores = 1 / (1 + np.exp(-logits))
-        anchors, classes = np.nonzero(scores > _LEAST_SCORE)
+        anchors, classes = np.nonzero(scores > _MIN_SCORE)
         confidences = scores[anchors, classes].astype(np.float32)
         boxes = decode_boxes(codes[anchors], self._anchors[anchors])
         sized = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)

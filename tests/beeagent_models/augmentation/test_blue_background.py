@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from beeagent.errors import InputError
-from beeagent_models.augmentation.blue_background import tightened, without_box
+from beeagent_models.augmentation.blue_background import find_unlabelled, tighten_boxes
 from beeagent_models.augmentation.mixture import TrainingSet
 from beeagent_models.augmentation.pool import PoolOptions, pool_images
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
@@ -30,15 +30,15 @@ def dataset(folder: Path, pixels: NDArray[np.uint8], *boxes: tuple[float, float,
 
 
 def test_a_loose_box_is_drawn_in_to_its_object(tmp_path: Path) -> None:
-    (image,) = tightened(dataset(tmp_path, board((100, 60)), (60, 36, 140, 84))).images
+    (image,) = tighten_boxes(dataset(tmp_path, board((100, 60)), (60, 36, 140, 84))).images
     np.testing.assert_allclose(image.boxes, [[74, 48, 127, 73]], atol=1.5)
 
 
 def test_others_are_drawn_in_as_much_and_stay_at_the_edge_of_the_image(tmp_path: Path) -> None:
     pixels = board((100, 60))
-    pixels[120:] = GREY  # where nothing can be told apart
+    pixels[120:] = GREY  # an area without contrast
     boxes = (60, 36, 140, 84), (200, 140, 280, 188), (0, 150, 80, 240)
-    (image,) = tightened(dataset(tmp_path, pixels, *boxes)).images
+    (image,) = tighten_boxes(dataset(tmp_path, pixels, *boxes)).images
     np.testing.assert_allclose(image.boxes[1], [214, 152, 267, 176], atol=2)
     assert image.boxes[2][[0, 3]].tolist() == [0, 240]
     assert image.boxes[2][2] < 75
@@ -47,17 +47,17 @@ def test_others_are_drawn_in_as_much_and_stay_at_the_edge_of_the_image(tmp_path:
 
 def test_without_a_blue_background_nothing_changes(tmp_path: Path) -> None:
     grey = dataset(tmp_path, board((100, 60), background=GREY), (60, 36, 140, 84))
-    assert tightened(grey) is grey
-    assert len(without_box(board((100, 60), background=GREY), grey.images[0].boxes)) == 0
+    assert tighten_boxes(grey) is grey
+    assert len(find_unlabelled(board((100, 60), background=GREY), grey.images[0].boxes)) == 0
 
 
 def test_objects_without_a_box_are_found_and_walls_are_none() -> None:
     pixels = board((100, 60), (220, 60), (220, 160))
     pixels[:, :30] = (230, 230, 230)
     cv2.line(pixels, (127, 60), (160, 40), BROWN, 2)  # a leg
-    found = without_box(pixels, np.array([[70, 45, 130, 75], [190, 145, 250, 175]], np.float32))
+    found = find_unlabelled(pixels, np.array([[70, 45, 130, 75], [190, 145, 250, 175]], np.float32))
     np.testing.assert_allclose(found, [[194, 48, 247, 73]], atol=2)
-    assert len(without_box(pixels, np.zeros((0, 4), np.float32))) == 0
+    assert len(find_unlabelled(pixels, np.zeros((0, 4), np.float32))) == 0
 
 
 def test_a_pool_ignores_them_on_a_blue_background_alone(tmp_path: Path) -> None:
@@ -73,4 +73,4 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     boards = dataset(tmp_path, board((100, 60)), (70, 45, 130, 75))
     boards.images[0].path.write_bytes(b"none")
     with pytest.raises(InputError, match=r"board\.png"):
-        tightened(boards)
+        tighten_boxes(boards)

@@ -92,9 +92,9 @@ def test_options_reach_the_run_and_its_record(drawn: Path, tmp_path: Path, monke
     ("arguments", "message"),
     [
         (["--data", "nowhere"], "nowhere: there is no such file or folder"),
-        (["--data", "=bee"], "does not name a dataset"),
+        (["--data", "=bee"], "is not a dataset"),
         (["--validate", "nowhere"], "nowhere: there is no such file or folder"),
-        (["--data", "bees@many"], "data 'bees@many': 'many' is no weight; write PATH@WEIGHT"),
+        (["--data", "bees@many"], "data 'bees@many': 'many' is not a weight; give PATH@WEIGHT"),
         (["--data", "bees@0"], "data 'bees@0': weight 0: give a number above 0"),
         (["--data", "nowhere.toml"], "mixture nowhere.toml: No such file"),
         (["--input-size", "320:192"], "--input-size is '320:192': give WIDTHxHEIGHT"),
@@ -102,13 +102,13 @@ def test_options_reach_the_run_and_its_record(drawn: Path, tmp_path: Path, monke
         (["--input-size", "8"], "--input-size is '8': allowed are 64 to 2048 pixels"),
         (["--minutes", "0"], "minutes 0.0: give a number from 0.1"),
         (["--precision", "half"], "precision 'half': choose one of auto, float32, bfloat16"),
-        (["--labels", "bee,,wasp"], "write names separated by commas"),
-        (["--labels", "bee,bee"], "write names separated by commas, each once"),
+        (["--labels", "bee,,wasp"], "give names separated by commas"),
+        (["--labels", "bee,bee"], "give names separated by commas, without duplicates"),
         (["--synthetic", "1.5"], "synthetic 1.5"),
-        (["--scenes", "0"], "datasets: give at least one"),
+        (["--scenes", "0"], "there is no training data: give a dataset"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_written(
+def test_invalid_options_are_refused_before_anything_is_written(
     tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):

@@ -16,7 +16,7 @@ from beeagent_models.training.optimizer import (  # noqa: E402 - likewise
     MuonAdamW,
     build_optimizer,
     learning_rate,
-    orthogonalised,
+    orthogonalise,
 )
 from beeagent_models.training.options import TrainingOptions  # noqa: E402 - likewise
 
@@ -45,7 +45,7 @@ def test_orthogonalising_brings_singular_values_near_one_and_keeps_directions(
     right, _ = np.linalg.qr(rng.normal(size=(sides[1], min(sides))))
     values = rng.uniform(0.1, 1, min(sides))
     matrix = (scale * (left * values) @ right.T).astype(np.float32)
-    found = array(orthogonalised(keras.ops.convert_to_tensor(matrix)))
+    found = array(orthogonalise(keras.ops.convert_to_tensor(matrix)))
     assert found.shape == sides
     singular = np.linalg.svd(found, compute_uv=False)
     assert singular.min() > 0.6
@@ -79,7 +79,7 @@ def variables(**shapes: tuple[int, ...]) -> list[object]:
     return [keras.Variable(rng.normal(size=shape).astype(np.float32), name=name) for name, shape in shapes.items()]
 
 
-def test_a_muon_step_is_orthogonal_and_an_adam_step_has_a_tenth_and_its_factor() -> None:
+def test_muon_step_is_orthogonal_and_adam_step_is_scaled() -> None:
     matrix, vector, slow = trained = variables(matrix=(1, 1, 16, 32), vector=(5,), slow=(5,))
     before = [array(variable).copy() for variable in trained]
     optimizer = MuonAdamW(muon_paths=frozenset({matrix.path}), factors={slow.path: 0.25}, decay=0.0, learning_rate=0.01)

@@ -101,7 +101,7 @@ def test_a_killed_run_ends_as_one_that_was_not(tmp_path: Path) -> None:
     assert any(np.abs(early[key] - value).max() > 1e-3 for key, value in whole.items() if key.endswith("kernel"))
 
 
-def test_other_options_do_not_go_on_with_a_run(tmp_path: Path) -> None:
+def test_run_is_not_resumed_with_other_options(tmp_path: Path) -> None:
     options = synthetic_options(tmp_path)
     record = {"options": options.to_json(), "data": []}
     (tmp_path / "training.json").write_text(json.dumps(record))
@@ -120,7 +120,7 @@ def test_other_options_do_not_go_on_with_a_run(tmp_path: Path) -> None:
         (100, 90, 100, None),
         (100, 40, 50, None),
         (100, 41, 50, "has done 41 steps; give at least 51,"),
-        (100, 81, 200, "of 100 steps whose learning rate falls already; give --steps 100"),
+        (100, 81, 200, "of 100 steps in its cooldown; give --steps 100"),
     ],
 )
 def test_the_number_of_steps_may_change_until_the_learning_rate_falls(
@@ -170,9 +170,9 @@ def synthetic_options(out: Path) -> TrainingOptions:
         ({"input_size": (640, 360)}, "--input-size is 640x360: .* give 640x352 or 640x384"),
         ({"precision": "float16"}, "precision 'float16': choose one of auto, float32, bfloat16"),
         ({"augmentation": "mild"}, "augmentation 'mild': choose one of full, none"),
-        ({"augmentation": "none"}, "augmentation none has no pasted cut-outs"),
-        ({"scenes": 0}, "datasets: give at least one"),
-        ({"labels": ("wasp",)}, "datasets: give at least one"),
+        ({"augmentation": "none"}, "augmentation none does not paste cut-outs"),
+        ({"scenes": 0}, "there is no training data: give a dataset"),
+        ({"labels": ("wasp",)}, "there is no training data: give a dataset"),
         ({"backbone_weights": Path("a"), "warm_start": Path("b")}, "one of them"),
     ],
 )
@@ -185,9 +185,9 @@ def test_validation_datasets_have_boxes_and_names_of_their_own(tmp_path: Path) -
     options = synthetic_options(tmp_path)
     dataset = one_image(tmp_path, ("bee", "wasp"))
     empty = dataclasses.replace(dataset.images[0], boxes=np.zeros((0, 4), np.float32), class_ids=np.zeros(0, np.int64))
-    with pytest.raises(InputError, match="more than one dataset is called 'one'"):
+    with pytest.raises(InputError, match="more than one dataset has the name 'one'"):
         dataclasses.replace(options, validation=(dataset, dataset))
-    with pytest.raises(InputError, match="more than one dataset is called 'train'"):
+    with pytest.raises(InputError, match="more than one dataset has the name 'train'"):
         dataclasses.replace(options, validation=(dataclasses.replace(dataset, name="train"),))
     with pytest.raises(InputError, match="validation dataset one: no image has a box"):
         dataclasses.replace(options, validation=(dataclasses.replace(dataset, images=(empty,)),))
@@ -227,11 +227,11 @@ def test_another_image_or_label_is_another_dataset(tmp_path: Path) -> None:
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
-    """A run was stopped as soon as it had done enough steps."""
+    """Regression: a run was stopped as soon as it had done enough steps."""
 
 
 def test_backbone_factor_0_leaves_the_backbone_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The optimizer of a run knows the backbone: it was trained like the heads, and forgot what ImageNet taught it."""
+    """Regression: the backbone was trained at the rate of the heads, and lost its ImageNet features."""
     monkeypatch.setattr(detector_model, "config_for", thin_config)
     networks = []
     for steps in (1, 3):
@@ -253,11 +253,9 @@ def _backbone(network: Any) -> list[Any]:  # noqa: ANN401 - Keras ships no types
     return [weight for layer in backbone_layers(network) for weight in layer.weights]
 
 
-def test_a_run_of_minutes_decides_on_its_steps_once_and_keeps_them_when_resumed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_minutes_set_the_steps_once_and_resume_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detector_model, "config_for", thin_config)
-    monkeypatch.setattr(run, "_MEASURED", (1, 3))
+    monkeypatch.setattr(run, "_TIMED_STEPS", (1, 3))
     monkeypatch.setattr(run, "_REPORT_EVERY", 1)
     options = dataclasses.replace(
         synthetic_options(tmp_path / "run"),
@@ -315,7 +313,7 @@ def test_a_run_resumed_with_fewer_steps_ends_there(tmp_path: Path, monkeypatch: 
 def test_a_run_of_minutes_resumed_before_its_speed_was_known_measures_it_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "_MEASURED", (2, 4))
+    monkeypatch.setattr(run, "_TIMED_STEPS", (2, 4))
     options = dataclasses.replace(synthetic_options(tmp_path), minutes=10.0)
     resumed = object.__new__(run._Run)
     resumed.options, resumed.record, resumed._first, resumed.started = options, {"steps": None}, 3, 0.0

@@ -1,4 +1,4 @@
-from bee_detection_inference.backoff import LONGEST_S, wait_s
+from bee_detection_inference.backoff import MAX_DELAY_S, wait_s
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,17 +9,17 @@ receives = st.integers(-3, 10**9)
 @given(codes, receives, st.uuids().map(str))
 def test_a_wait_is_one_that_sqs_takes_and_never_shrinks(code: str, count: int, message_id: str) -> None:
     wait = wait_s(code, receives=count, message_id=message_id)
-    assert 0 < wait <= LONGEST_S
+    assert 0 < wait <= MAX_DELAY_S
     assert wait <= wait_s(code, receives=count + 1, message_id=message_id)
 
 
 @given(st.uuids().map(str), st.integers(1, 10))
-def test_what_is_throttled_comes_back_sooner(message_id: str, count: int) -> None:
+def test_throttled_message_waits_less(message_id: str, count: int) -> None:
     throttled, other = (
         wait_s(code, receives=count, message_id=message_id)
         for code in ("ProvisionedThroughputExceededException", "ResourceNotReadyException")
     )
-    assert throttled < other or other > 0.74 * LONGEST_S
+    assert throttled < other or other > 0.74 * MAX_DELAY_S
 
 
 def test_messages_that_failed_together_come_back_spread() -> None:

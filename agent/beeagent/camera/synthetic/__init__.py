@@ -1,5 +1,5 @@
-"""The synthetic camera: a hive entrance with bees, drawn by the project itself, with the exact boxes known.
+"""The synthetic camera: a rendered hive entrance with bees, with exact bounding boxes.
 
-`--camera synthetic`, the demo, tests with ground truth and benchmarks use it, and `beeagent_models.synthetic` draws
-training images with its parts. Nothing here detects anything.
+It is used by `--camera synthetic`, the demo, benchmarks and tests with ground truth; `beeagent_models.synthetic`
+renders training images with its parts.
 """

@@ -20,13 +20,13 @@ class SceneOptions:
     """Options of a synthetic scene.
 
     Attributes:
-        width: of the frame in pixels, 16 to 8192.
-        height: likewise.
-        fps: frames per second, more than 0 and at most 1000.
-        seed: the same seed gives the same scene, 0 or more.
-        bees: minimum and maximum number of bees in view; the number varies between them over time.
-        bee_length: minimum and maximum length of a body, as a ratio of the frame's longer side. A scene chooses one
-            size in between, from which its bees differ a little.
+        width: width of the frame in pixels, 16 to 8192.
+        height: height of the frame in pixels, 16 to 8192.
+        fps: frames per second, above 0 and at most 1000.
+        seed: random seed, 0 or more.
+        bees: minimum and maximum number of bees in view; the number varies over time.
+        bee_length: minimum and maximum body length, as a ratio of the frame's longer side. A scene chooses one length
+            in between, from which its bees differ slightly.
 
     Raises:
         InputError: a value is out of range.
@@ -59,9 +59,9 @@ class SyntheticAddress:
     """A synthetic scene as a camera.
 
     Attributes:
-        scene: what to draw.
-        live: whether it runs at its own rate, like a camera, or as fast as it is read, like a file.
-        frames: number of frames until it ends, 1 or more; None for no end.
+        scene: options of the scene.
+        live: True to run at its own rate, like a camera; False to run as fast as it is read, like a file.
+        frames: number of frames, 1 or more; None for no end.
     """
 
     scene: SceneOptions
@@ -70,7 +70,7 @@ class SyntheticAddress:
 
     @property
     def description(self) -> str:
-        """For logs and errors."""
+        """The address as text, for logs and errors."""
         return f"synthetic:{self.scene.width}x{self.scene.height}@{self.scene.fps:g}?seed={self.scene.seed}"
 
 
@@ -99,10 +99,10 @@ _SETTINGS: dict[str, tuple[str, str, Callable[[str], Any]]] = {
 def parse_synthetic(text: str) -> SyntheticAddress:
     """Parse `synthetic` or `synthetic:[WIDTHxHEIGHT][@FPS][?NAME=VALUE&NAME=VALUE…]`.
 
-    The names: `seed`, a whole number; `bees`, the number in view, as one number or a range (`2-10`); `length`, the
-    length of a bee as a ratio of the frame's longer side, likewise (`0.05-0.1`); `live`, `yes` for the scene's own
-    rate or `no` for as fast as it is read; `frames`, the number of frames. The defaults are those of `SceneOptions`
-    and `SyntheticAddress`.
+    The names are `seed`, an integer; `bees`, the number in view, as one number or a range (`2-10`); `length`, the
+    length of a bee as a ratio of the frame's longer side, as one number or a range (`0.05-0.1`); `live`, `yes` for the
+    scene's own rate or `no` for as fast as it is read; `frames`, the number of frames. The defaults are those of
+    `SceneOptions` and `SyntheticAddress`.
 
     Raises:
         InputError: the text does not follow this format, or a value is out of range.

@@ -1,8 +1,7 @@
-"""A honeybee, drawn from nothing. Proportions are those of a worker of Apis mellifera.
+"""Procedural rendering of a honeybee, with the proportions of a worker of Apis mellifera.
 
-Head, thorax and abdomen are shaded bodies of revolution. Where a ray from above meets one, the surface normal
-determines the shading, and the position along and around the axis the colour: so one routine shows a bee from above,
-from the side and from below.
+Head, thorax and abdomen are shaded bodies of revolution. The surface normal determines the shading, and the position
+along and around the axis the colour: so one routine renders a bee from above, from the side and from below.
 """
 
 import math
@@ -20,7 +19,7 @@ _SIDE = 1.9
 """Width and height of the drawing in body lengths: room for spread wings, legs and antennae."""
 
 _FACTORS = ((110, 1.5), (60, 2.0), (24, 3.0), (0, 4.0))
-"""Supersampling: from which body length in pixels a bee is drawn how many times larger."""
+"""Supersampling: minimum body length in pixels, and factor by which the bee is drawn larger."""
 
 _LEGS = (  # hip, knee, heel and foot of the fore, middle and hind legs, and the phase of their step
     ((0.29, 0.08), (0.36, 0.19), (0.45, 0.2), (0.51, 0.23), 0.0),
@@ -38,10 +37,10 @@ _VEINS = (((0.0, 0.0), (0.4, -0.05), (0.85, -0.06)), ((0.1, 0.0), (0.45, 0.03), 
           ((0.15, 0.02), (0.45, 0.1), (0.75, 0.17)), ((0.45, -0.04), (0.5, 0.1), (0.48, 0.16)),
           ((0.68, -0.05), (0.7, 0.06), (0.66, 0.16)))  # fmt: skip
 _WINGS = ((_HIND_WING, 0.46, (0.14, 0.09), 0.12), (_FORE_WING, 0.66, (0.22, 0.1), 0.0))
-"""Outline, length in body lengths, hinge, and how far each kind of wing lags behind the fore wing, in radians."""
+"""Outline, length in body lengths, hinge, and lag behind the fore wing in radians, of each kind of wing."""
 
 _MIN_WING_COVER = 0.12
-"""Coverage from which a pixel swept by a wing belongs in the box."""
+"""Minimum coverage of a pixel swept by a wing that belongs in the box."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ class BeeLook:
 
 
 def random_look(rng: np.random.Generator) -> BeeLook:
-    """Return a random appearance: from light Italian over striped grey Carniolan to almost black."""
+    """Return a random appearance, from light Italian over striped grey Carniolan to almost black."""
     melanin = float(rng.beta(0.9, 1.3))
     grey = float(rng.random()) ** 2.5
 
@@ -116,19 +115,19 @@ def _pollen(rng: np.random.Generator) -> Colour:
 
 
 def draw_bee(look: BeeLook, pose: BeePose, *, length: float, rng: np.random.Generator) -> Sprite:
-    """Draw one bee heading to the right, larger than requested, and shrink it.
+    """Draw one bee heading to the right, with supersampling.
 
     Args:
-        look: its appearance.
-        pose: its pose.
-        length: of the body in pixels, at least 1.
-        rng: for hair and mottling.
+        look: appearance of the bee.
+        pose: pose of the bee.
+        length: length of the body in pixels, at least 1.
+        rng: random generator for hair and mottling.
 
     Returns:
         A sprite whose centre is the centre of the body, without a shadow.
     """
     side = max(4, round(_SIDE * length))
-    # The smaller the bee, the more it gains from being drawn larger; lines are smooth at any size.
+    # Small bees need more supersampling; lines are smooth at any size.
     factor = next(factor for threshold, factor in _FACTORS if length >= threshold)
     canvas = Canvas(round(side * factor), scale=length * factor, pose=pose)
     upright = math.cos(pose.roll) > 0
@@ -141,9 +140,9 @@ def draw_bee(look: BeeLook, pose: BeePose, *, length: float, rng: np.random.Gene
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One body of revolution: from `front` backwards over `length`, `radius` at its thickest.
+    """One body of revolution, from `front` backwards over `length`, with a maximum radius of `radius`.
 
-    `taper` thins its rear, `bend` curves it to one side, `fuzz` is how far hair makes its edge uneven.
+    `taper` thins its rear, `bend` curves it to one side, `fuzz` is the unevenness of its edge due to hair.
     """
 
     front: float
@@ -193,7 +192,7 @@ def _surface(canvas: Canvas, part: _Part, rng: np.random.Generator) -> _Surface:
 
 
 def _blend_lit(canvas: Canvas, surface: _Surface, base: NDArray[np.float32], *, gloss: float = 0.0) -> None:
-    """Light a part and blend it over the drawing: sky from above, sun from one side, a highlight on what shines."""
+    """Light a part by the sky from above and the sun from one side, with a highlight, and blend it over the drawing."""
     lit = sum((n * c for n, c in zip(surface.normal, canvas.light, strict=True)), np.float32(0))
     diffuse = np.clip(lit, 0, 1) * np.float32(0.8) + np.float32(0.16) + np.float32(0.16) * surface.normal[2]
     colour = base * diffuse[..., None]
@@ -341,7 +340,7 @@ class _Wing:
         return np.stack([x, y * math.cos(roll) - height * math.sin(roll)], axis=1)
 
     def draw(self, look: BeeLook, *, angle: float, beat: float) -> None:
-        """Draw it at an angle, or swept over `beat` radians around it."""
+        """Draw the wing at an angle, or swept over `beat` radians around it."""
         count = 1 + min(7, math.ceil(beat / 0.12))
         places = [self._placed(self.curve, angle + beat * (k / max(count - 1, 1) - 0.5)) for k in range(count)]
         where = self.canvas.patch_around([(p[0], p[1]) for p in np.concatenate(places)], 0)
@@ -352,7 +351,7 @@ class _Wing:
             total += as_share(mask)
         swept = np.asarray(total / count, dtype=np.float32)
         opacity = look.wing_opacity + 0.2 * look.wing_glint
-        # A beating wing is at each place for a part of the time; the eye sees a little more than that.
+        # A beating wing is at each position for a fraction of the time; it appears slightly more opaque than that.
         cover = np.asarray(swept**0.7 * opacity, dtype=np.float32)
         solid = (cover > _MIN_WING_COVER if count > 1 else swept > 0.5).astype(np.float32)
         glint = self._glint(where, angle) * 100 * look.wing_glint

@@ -1,4 +1,4 @@
-"""How bees move about a hive entrance: they walk, pause, turn, take off, fly, land, come and go."""
+"""Simulation of bees at a hive entrance: they walk, pause, turn, take off, fly, land, arrive and leave."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Activity(Enum):
-    """What a bee is doing."""
+    """The activity of a bee."""
 
     COMING = "coming"
     STAYING = "staying"
@@ -20,18 +20,18 @@ class Bee:
     """One bee in the scene.
 
     Attributes:
-        x: of its centre, in pixels.
-        y: likewise.
-        heading: radians, 0 to the right, growing clockwise on the screen.
-        look: index of the scene's individual that it looks like.
-        activity: whether it comes, stays or leaves.
-        flying: in the air rather than on foot.
-        speed: pixels per second.
-        turning: radians per second.
-        gait: phase of its steps or wings, in radians.
-        rest: seconds for which it still rests.
-        goal: x and y of its destination while it comes or leaves.
-        by_slot: whether it comes or leaves on foot through the entrance slot.
+        x: x of the centre in pixels.
+        y: y of the centre in pixels.
+        heading: direction in radians, 0 to the right, clockwise on the screen.
+        look: index of its appearance among those of the scene.
+        activity: activity of the bee.
+        flying: True while it flies, False while it walks.
+        speed: speed in pixels per second.
+        turning: rate of turn in radians per second.
+        gait: phase of its steps or wings in radians.
+        rest: remaining seconds of rest.
+        goal: x and y of its destination while it arrives or leaves.
+        by_slot: True if it arrives or leaves on foot through the entrance slot.
     """
 
     x: float
@@ -50,11 +50,11 @@ class Bee:
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """The area where bees can be.
+    """The area of the bees.
 
     Attributes:
-        width: of the frame in pixels.
-        height: likewise.
+        width: width of the frame in pixels.
+        height: height of the frame in pixels.
         slot: left, top, right, bottom of the entrance slot in pixels.
     """
 
@@ -64,13 +64,13 @@ class Ground:
 
 
 class Colony:
-    """All bees of a scene, and their coming and going.
+    """All bees of a scene.
 
     Args:
-        rng: source of all randomness.
-        ground: where they can be.
-        bees: minimum and maximum number in view.
-        lengths: body length in pixels of each individual that a bee can look like.
+        rng: random generator.
+        ground: area of the bees.
+        bees: minimum and maximum number of bees in view.
+        lengths: body length in pixels of each appearance.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Colony:
         return bee
 
     def _place(self) -> tuple[float, float]:
-        """Choose a place well within the frame, more often below the slot than above."""
+        """Choose a position within the frame, more often below the slot than above."""
         ground, margin = self._ground, 0.5 * self._length
         low = ground.slot[3] if self._rng.random() < 0.75 else 0
         x, y = ground.width / 2, ground.height / 2
@@ -123,7 +123,7 @@ class Colony:
         )
 
     def _outside(self) -> tuple[float, float]:
-        """Choose a place just outside the frame."""
+        """Choose a position just outside the frame."""
         ground, margin = self._ground, 1.2 * self._length
         along = float(self._rng.random())
         side = int(self._rng.integers(4))
@@ -132,7 +132,7 @@ class Colony:
         return (along * ground.width, -margin if side == 2 else ground.height + margin)
 
     def _door(self) -> tuple[float, float]:
-        """Choose a place behind the entrance slot, out of sight."""
+        """Choose a position behind the entrance slot, out of view."""
         left, top, right, _ = self._ground.slot
         return (float(self._rng.uniform(left, right)), top - 0.8 * self._length)
 
@@ -174,20 +174,20 @@ class Colony:
 
     @staticmethod
     def _bearing(bee: Bee, goal: tuple[float, float]) -> float:
-        """Return the angle by which a bee has to turn towards a place, -pi to pi."""
+        """Return the angle by which a bee must turn towards a position, -pi to pi."""
         angle = math.atan2(goal[1] - bee.y, goal[0] - bee.x) - bee.heading
         return math.remainder(angle, 2 * math.pi)
 
     def _move(self, bee: Bee, seconds: float) -> None:
-        wanted = 0.0 if bee.rest else self._length * (5.0 if bee.flying else 1.6)
+        target = 0.0 if bee.rest else self._length * (5.0 if bee.flying else 1.6)
         if bee.flying and bee.activity is Activity.STAYING:
-            wanted *= 0.4
+            target *= 0.4
         if bee.by_slot:
-            # A bee that is nearly sideways to its goal turns first, or it would circle around it.
-            wanted *= max(0.2, math.cos(self._bearing(bee, bee.goal)))
+            # A bee nearly at a right angle to its goal slows down to turn, or it would circle around it.
+            target *= max(0.2, math.cos(self._bearing(bee, bee.goal)))
         elif bee.activity is not Activity.STAYING:
-            wanted *= max(0.3, math.cos(self._bearing(bee, bee.goal)))
-        bee.speed += (wanted - bee.speed) * min(1.0, 6 * seconds)
+            target *= max(0.3, math.cos(self._bearing(bee, bee.goal)))
+        bee.speed += (target - bee.speed) * min(1.0, 6 * seconds)
         bee.heading = math.remainder(bee.heading + bee.turning * seconds * (not bee.rest), 2 * math.pi)
         bee.x += math.cos(bee.heading) * bee.speed * seconds
         bee.y += math.sin(bee.heading) * bee.speed * seconds
@@ -197,7 +197,7 @@ class Colony:
             bee.y = min(max(bee.y, 0.3 * self._length), max(self._ground.height - 0.3 * self._length, 0.0))
 
     def _keep_apart(self, seconds: float) -> None:
-        """Push walking bees off one another, so that they touch and overlap but do not sit in one place."""
+        """Push walking bees apart, so that they touch and overlap but are not in the same position."""
         walkers = [bee for bee in self.bees if not bee.flying and bee.activity is Activity.STAYING]
         if len(walkers) < 2:
             return

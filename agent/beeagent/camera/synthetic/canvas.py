@@ -1,4 +1,4 @@
-"""The pose of a bee, and its drawing in progress, measured in body lengths."""
+"""The pose of a bee, and the canvas on which it is drawn, in units of body lengths."""
 
 import math
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ class BeePose:
     """The pose of a bee.
 
     Attributes:
-        wing_angle: radians between the body's axis, backwards, and each fore wing, left and right; about 0.2
-            when folded, 1.5 when spread.
-        wing_beat: radians that the wings sweep while the shutter is open; 0 for wings at rest.
+        wing_angle: radians between the backward axis of the body and each fore wing, left and right; about 0.2 if
+            folded, 1.5 if spread.
+        wing_beat: radians that the wings sweep during the exposure; 0 for wings at rest.
         roll: radians around the body's own axis; 0 seen from above, pi / 2 from the side, pi from below.
         bend: curvature of the abdomen to one side, about -0.5 to 0.5.
         gait: phase of the walk, in radians.
-        legs: 0 to 1: how far the legs are extended; small in flight.
+        legs: extension of the legs, 0 to 1; small in flight.
         light: direction towards the light: ahead, to the side, up; any length.
     """
 
@@ -44,9 +44,9 @@ class Canvas:
     """A square drawing; coordinates are body lengths from its centre, x ahead, y to the bee's right.
 
     Args:
-        side: in pixels.
+        side: width and height in pixels.
         scale: pixels per body length.
-        pose: of the bee.
+        pose: pose of the bee.
     """
 
     def __init__(self, side: int, *, scale: float, pose: BeePose) -> None:
@@ -66,7 +66,7 @@ class Canvas:
         return (x, y * math.cos(self.pose.roll) - z * math.sin(self.pose.roll))
 
     def patch(self, left: float, top: float, right: float, bottom: float) -> Patch:
-        """Return the rows and columns of a rectangle in body lengths, cut to the canvas."""
+        """Return the rows and columns of a rectangle in body lengths, clipped to the canvas."""
         x0, y0, x1, y1 = (place * self.scale + self.side / 2 for place in (left, top, right, bottom))
         rows = slice(min(max(0, math.floor(y0) - 1), self.side - 1), max(1, min(self.side, math.ceil(y1) + 2)))
         return rows, slice(min(max(0, math.floor(x0) - 1), self.side - 1), max(1, min(self.side, math.ceil(x1) + 2)))
@@ -93,8 +93,8 @@ class Canvas:
         Args:
             where: rows and columns.
             colour: BGR for the whole patch or for each pixel.
-            cover: 0 to 1 for each pixel.
-            solid: likewise: coverage by what belongs in the bee's box.
+            cover: coverage, 0 to 1 for each pixel.
+            solid: coverage by parts that belong in the bee's box, 0 to 1 for each pixel.
         """
         keep = 1 - cover
         self._colour[where] *= keep[..., None]
@@ -105,7 +105,7 @@ class Canvas:
             np.maximum(self._solid[where], solid, out=self._solid[where])
 
     def strokes(self, lines: Sequence[Line], *, colour: Colour) -> None:
-        """Draw lines of one colour in one step, so that overlaps are not darker."""
+        """Draw lines of one colour in one step, so that overlaps do not add up."""
         widest = max(width for _, width in lines)
         where = self.patch_around([place for places, _ in lines for place in places], widest)
         mask = blank(where)
@@ -114,7 +114,7 @@ class Canvas:
         self.blend(where, np.array(colour, dtype=np.float32), as_share(mask))
 
     def sprite(self, side: int) -> Sprite:
-        """Return the drawing, shrunk to its final size."""
+        """Return the drawing, resized to its final size."""
         colour, cover, solid = (
             np.asarray(cv2.resize(plane, (side, side), interpolation=cv2.INTER_AREA))
             for plane in (self._colour, self._cover, self._solid)

@@ -13,7 +13,7 @@ _SHIFT = 4
 
 
 def as_image(array: object) -> Image:
-    """Return an image that OpenCV has made with its exact type."""
+    """Return an image created by OpenCV with its exact type."""
     return np.asarray(array, dtype=np.uint8)
 
 
@@ -25,7 +25,7 @@ def _path(points: ArrayLike) -> NDArray[np.int32]:
 def draw_line(image: Image, points: ArrayLike, colour: Colour, *, thickness: int = 1) -> None:
     """Draw an open line through points (shape (n, 2), x and y in pixels), in place.
 
-    An image with one channel takes the first number of the colour.
+    An image with one channel uses the first number of the colour.
     """
     cv2.polylines(image, [_path(points)], isClosed=False, color=colour, thickness=thickness,
                   lineType=cv2.LINE_AA, shift=_SHIFT)  # fmt: skip
@@ -49,7 +49,7 @@ def value_noise(rng: np.random.Generator, size: tuple[int, int], cell: tuple[flo
     """Return smooth value noise: random values on a lattice, interpolated in between.
 
     Args:
-        rng: source of the values.
+        rng: random generator.
         size: width and height of the result, in pixels.
         cell: width and height of a lattice cell in pixels; unequal ones give streaks.
 
@@ -66,7 +66,7 @@ def value_noise(rng: np.random.Generator, size: tuple[int, int], cell: tuple[flo
 def fractal_noise(
     rng: np.random.Generator, size: tuple[int, int], cell: tuple[float, float], *, octaves: int = 4, gain: float = 0.5
 ) -> Plane:
-    """Sum octaves of value noise, each with half the cell size and `gain` times the strength of the one before.
+    """Sum octaves of value noise, each with half the cell size and `gain` times the strength of the previous one.
 
     Returns:
         float32, shape (height, width), stretched to exactly 0 to 1.

@@ -1,4 +1,4 @@
-"""Textures of surfaces around a hive: wood, paint, stone, earth, grass, bark, comb, leaves. Each call draws another."""
+"""Random textures of surfaces around a hive: wood, paint, stone, earth, grass, bark, comb, leaves."""
 
 import math
 from collections.abc import Callable
@@ -61,7 +61,7 @@ def wood(rng: np.random.Generator, width: int, height: int) -> Image:
         dx = (np.arange(width, dtype=np.float32)[None, :] - cx) / (radius * 2.2)
         dy = (np.arange(height, dtype=np.float32)[:, None] - cy) / radius
         phase += np.float32(rng.uniform(1, 4)) * np.exp(-(dx * dx + dy * dy))
-    # A ring is pale early wood that darkens slowly, then ends at once; softly, or the edge would be jagged.
+    # A ring is pale early wood that darkens slowly, then ends abruptly; slightly softened against a jagged edge.
     place = phase - np.floor(phase)
     sharp = np.minimum(place / np.float32(0.8), (1 - place) / np.float32(0.2))
     streaks = value_noise(rng, (width, height), (size * 0.12, 1.5))

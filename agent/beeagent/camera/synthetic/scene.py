@@ -1,4 +1,4 @@
-"""A scene in motion, as a source of frames: one hive entrance, one camera, bees that come, walk, fly and leave."""
+"""The synthetic scene as a frame source: a hive entrance with bees that arrive, walk, fly and leave."""
 
 import math
 import threading
@@ -27,7 +27,7 @@ from beeagent.errors import InputError
 _LOOKS = 4
 _GRAINS = 3
 _FLYING_SHADOW = 4.0
-"""How much farther from a bee its shadow falls when it flies."""
+"""Factor on the distance of the shadow of a flying bee."""
 
 _GAITS = 4
 _WING_PHASES = 3
@@ -40,21 +40,21 @@ class BeesInMotion(Protocol):
 
     @property
     def bees(self) -> Sequence[Bee]:
-        """Those in the scene at the current time."""
+        """The bees in the scene at the current time."""
 
     def advance(self, seconds: float) -> None:
         """Advance the time."""
 
 
 class Scene:
-    """A hive entrance with bees, drawn frame by frame; the same options give the same frames.
+    """A hive entrance with bees, drawn frame by frame; deterministic for the same options.
 
-    Everything slow is done once, here; a frame costs a copy of the background and a small rectangle per bee.
+    Slow steps run once, in the constructor; a frame requires a copy of the background and a small rectangle per bee.
 
     Args:
-        options: of the scene.
-        bees_in_motion: makes the bees from the source of randomness, the ground and the length in pixels of each
-            individual; None for a `Colony`.
+        options: options of the scene.
+        bees_in_motion: creates the bees from the random generator, the ground and the body length in pixels of each
+            appearance; None for a `Colony`.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Scene:
         exposure = float(np.clip(rng.uniform(105, 150) / max(float(image.mean()), 1.0), 0.7, 2.5))
         tint = float(rng.normal(0, 0.05))
         balance = (exposure * (1 - tint), exposure, exposure * (1 + tint))
-        # Sensor noise that changes from frame to frame, at no cost: a few noisy copies alternate.
+        # A few noisy copies alternate, which simulates sensor noise at no cost.
         image = toned(image, gains=balance)
         self._backgrounds = [noisy(rng, image, sigma=2.0, coarse=False) for _ in range(_GRAINS)]
         angle = float(rng.uniform(0.2, math.pi - 0.2))
@@ -95,20 +95,20 @@ class Scene:
         """Advance the time: bees walk, fly, enter and leave.
 
         Args:
-            seconds: 0 or more; one frame's time by default.
+            seconds: 0 or more; None for the interval of one frame.
         """
         self._colony.advance(1 / self.options.fps if seconds is None else seconds)
         self._frames += 1
 
     def drawn_bees(self) -> list[Bee]:
-        """Return the bees in drawing order: those in the air, with their shadows, are nearer to the camera."""
+        """Return the bees in drawing order: flying bees last, since they are nearer to the camera."""
         return sorted(self._colony.bees, key=lambda bee: bee.flying)
 
     def draw(self) -> tuple[NDArray[np.uint8], list[Placed]]:
-        """Draw the scene at its current time, which does not advance.
+        """Draw the scene at its current time.
 
         Returns:
-            The image, uint8, shape (height, width, 3), BGR, in memory of its own; and the bees as they were pasted.
+            The image, uint8, shape (height, width, 3), BGR, in its own memory; and the bees as pasted.
         """
         image = self._backgrounds[self._frames % _GRAINS].copy()
         placed: list[Placed] = []
@@ -131,14 +131,14 @@ class Scene:
 
 
 class SyntheticSource(GrabbingSource):
-    """Frames of a synthetic scene: a frame that is skipped is not drawn.
+    """Frames of a synthetic scene; skipped frames are not drawn.
 
     Args:
-        options: of the scene.
-        live: True delivers frames at the scene's rate, as a camera does; False as fast as they are read. Either way
-            every frame is one step of the scene after the one before.
-        frames: number of frames until the end, 1 or more; None for no end.
-        clock: tells the time and waits; None for the system's.
+        options: options of the scene.
+        live: True to deliver frames at the scene's rate, like a camera; False as fast as they are read. In both cases,
+            each frame is one step of the scene after the previous one.
+        frames: number of frames, 1 or more; None for no end.
+        clock: clock for the due times; None for that of the system.
 
     Raises:
         InputError: `frames` is out of range.
@@ -180,7 +180,7 @@ class SyntheticSource(GrabbingSource):
         return True
 
     def retrieve(self) -> Frame:
-        """Draw the frame grabbed last."""
+        """Draw the last grabbed frame."""
         if self._captured is None:
             raise RuntimeError("retrieve() comes after grab()")
         captured_at, captured_ns = self._captured
@@ -188,7 +188,7 @@ class SyntheticSource(GrabbingSource):
         return Frame(pixels=pixels, captured_at=captured_at, captured_ns=captured_ns, index=self._next - 1)
 
     def _await_due(self) -> None:
-        """Wait until the next frame is due; if the reader is late by a frame or more, count anew from now."""
+        """Wait until the next frame is due; if the reader is late by more than a frame, restart from now."""
         now = self._clock.now()
         if self._due is None or now - self._due > self._step:
             self._due = now
@@ -203,7 +203,7 @@ class SyntheticSource(GrabbingSource):
 
 @dataclass(frozen=True, slots=True)
 class _BeeStamps:
-    """A bee as it is pasted; one in flight has a separate shadow at a distance."""
+    """The stamps of a bee; a flying bee has a separate shadow at a distance."""
 
     body: Stamp
     shadow: Stamp | None
@@ -219,9 +219,9 @@ _Phase = tuple[Sprite, Image]
 
 
 class _StampCache:
-    """The stamps of the scene's individuals in any heading; beyond 16 MB the least recently used are dropped.
+    """An LRU cache, of at most 16 MB, for the stamps of the scene's appearances in any heading.
 
-    `lengths` are the body lengths in pixels, one for each individual; `gains` are factors for B, G and R: exposure and
+    `lengths` are the body lengths in pixels, one for each appearance; `gains` are factors for B, G and R: exposure and
     white balance.
     """
 
@@ -264,10 +264,10 @@ class _StampCache:
         phase = int(bee.gait / (2 * math.pi) * phases) % phases
         heading = round(bee.heading / (2 * math.pi) * _HEADINGS) % _HEADINGS
         key = (bee.look, bee.flying, phase, heading)
-        found = self._cache.get(key)
-        if found is not None:
+        cached = self._cache.get(key)
+        if cached is not None:
             self._cache.move_to_end(key)
-            return found
+            return cached
         drawn = (self._flying if bee.flying else self._walking)[bee.look][phase]
         made = self._make(drawn, heading=2 * math.pi * heading / _HEADINGS, flying=bee.flying)
         self._cache[key] = made

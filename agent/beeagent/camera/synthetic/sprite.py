@@ -1,4 +1,4 @@
-"""Small images with transparency: transforming them, and placing them on an image."""
+"""Small images with transparency, their transformation, and pasting them onto an image."""
 
 import math
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels; right and bottom are exclusive."""
 
 _MIN_COVERAGE = 96
-"""Coverage, of 255, from which a pixel counts as part of what an annotator would box."""
+"""Minimum coverage, of 255, of a pixel that belongs in the box."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sprite:
-    """One drawn thing, its centre in the centre of the arrays.
+    """A drawn object, centred in the arrays.
 
     Attributes:
         paint: uint8, shape (h, w, 4), BGR premultiplied by alpha, and alpha.
-        solid: uint8, shape (h, w): coverage by what belongs in the box (body and wings).
+        solid: uint8, shape (h, w): coverage by parts that belong in the box (body and wings).
     """
 
     paint: Image
@@ -33,20 +33,20 @@ def turned(sprite: Sprite, *, heading: float, stretch: tuple[float, float] = (1.
     """Scale a sprite along and across its own axis, then turn it.
 
     Args:
-        sprite: with its own axis along +x.
-        heading: radians, 0 to the right, growing clockwise on the screen.
-        stretch: factors along and across; a negative one mirrors.
+        sprite: a sprite with its axis along +x.
+        heading: direction in radians, 0 to the right, clockwise on the screen.
+        stretch: factors along and across the axis; a negative one mirrors.
     """
     matrix, size = _turn(sprite.solid.shape, heading, stretch)
     return Sprite(
         paint=as_image(cv2.warpAffine(sprite.paint, matrix, size)),
-        # A mask that is only counted needs no smooth edge.
+        # A mask that is compared with a threshold needs no smooth edge.
         solid=as_image(cv2.warpAffine(sprite.solid, matrix, size, flags=cv2.INTER_NEAREST)),
     )
 
 
 def turned_shadow(shadow: Image, *, heading: float, stretch: tuple[float, float] = (1.0, 1.0)) -> Image:
-    """Transform a shadow as `turned` does its sprite."""
+    """Transform a shadow like its sprite; see `turned`."""
     matrix, size = _turn(shadow.shape, heading, stretch)
     return as_image(cv2.warpAffine(shadow, matrix, size))
 
@@ -54,7 +54,7 @@ def turned_shadow(shadow: Image, *, heading: float, stretch: tuple[float, float]
 def _turn(
     shape: tuple[int, ...], heading: float, stretch: tuple[float, float]
 ) -> tuple[NDArray[np.float64], tuple[int, int]]:
-    """Return the affine map around the centre, and the width and height that hold the result."""
+    """Return the affine map around the centre, and the width and height of the result."""
     height, width = shape
     cos, sin = math.cos(heading), math.sin(heading)
     matrix = np.array([[cos * stretch[0], -sin * stretch[1], 0.0], [sin * stretch[0], cos * stretch[1], 0.0]])
@@ -66,7 +66,7 @@ def _turn(
 
 
 def trimmed(sprite: Sprite) -> Sprite:
-    """Cut off empty borders, the same on opposite sides, so that the centre stays in place."""
+    """Crop empty borders equally on opposite sides, which keeps the centre."""
     left, top, width, height = cv2.boundingRect(sprite.paint[..., 3])
     down, across = sprite.solid.shape
     if not width:
@@ -85,9 +85,9 @@ def recoloured(sprite: Sprite, gains: tuple[float, float, float]) -> Sprite:
 
 
 def smeared(sprite: Sprite, *, along: float, across: float) -> Sprite:
-    """Blur a sprite by a movement along and across its axis, in pixels.
+    """Apply motion blur along and across the axis of a sprite, in pixels.
 
-    Its box does not grow: an annotator boxes the bee and not the whole smear.
+    The box does not grow, like that of an annotator, who excludes the blur.
     """
     size = (2 * round(along / 2) + 1, 2 * round(across / 2) + 1)
     if size == (1, 1):
@@ -100,12 +100,12 @@ def shadow_of(sprite: Sprite, *, softness: float, strength: float) -> Image:
     """Return the shadow of a sprite.
 
     Args:
-        sprite: the one that casts it.
+        sprite: the sprite that casts the shadow.
         softness: standard deviation of the shadow's blur in pixels.
         strength: 0 for none, 1 for black.
 
     Returns:
-        uint8, shape (h, w), larger than the sprite and with the same centre: its darkness, 255 for black.
+        uint8, shape (h, w), larger than the sprite and with the same centre: darkness, 255 for black.
     """
     shadow = _grown(np.ascontiguousarray(sprite.paint[..., 3]), math.ceil(2.5 * softness))
     height, width = shadow.shape
@@ -119,10 +119,10 @@ def shadow_of(sprite: Sprite, *, softness: float, strength: float) -> Image:
 
 
 def over_shadow(sprite: Sprite, shadow: Image, offset: tuple[int, int]) -> Sprite:
-    """Put a sprite over a shadow that lies `offset` pixels to the right of it and below."""
+    """Put a sprite over a shadow that is shifted by `offset` pixels to the right and below."""
     height, width = sprite.solid.shape
     down, across = shadow.shape
-    # Room for both around the common centre, with sides as odd or even as the sprite's.
+    # Pad equally on opposite sides, which keeps the centre.
     x = max(0, math.ceil((across - width) / 2) + abs(offset[0]))
     y = max(0, math.ceil((down - height) / 2) + abs(offset[1]))
     paint = as_image(cv2.copyMakeBorder(sprite.paint, y, y, x, x, cv2.BORDER_CONSTANT))
@@ -135,7 +135,7 @@ def over_shadow(sprite: Sprite, shadow: Image, offset: tuple[int, int]) -> Sprit
 
 
 def as_sprite(shadow: Image) -> Sprite:
-    """Return a shadow as a sprite of its own; nothing of it belongs in a box."""
+    """Return a shadow as a separate sprite, no part of which belongs in a box."""
     paint = np.zeros((*shadow.shape, 4), dtype=np.uint8)
     paint[..., 3] = shadow
     return Sprite(paint=paint, solid=np.zeros_like(shadow))
@@ -146,10 +146,10 @@ def _grown(plane: Image, margin: int) -> Image:
 
 
 class Stamp:
-    """A sprite prepared for being pasted many times.
+    """A sprite prepared for repeated pasting.
 
     Args:
-        sprite: to paste.
+        sprite: the sprite.
     """
 
     def __init__(self, sprite: Sprite) -> None:
@@ -169,10 +169,10 @@ class Placed:
     """A stamp and its position on an image.
 
     Attributes:
-        stamp: to paste.
+        stamp: the stamp.
         centre: x and y of its centre.
-        top: the first row of the image in which it is visible; above, something covers it.
-        light: factor on its colours, for one in the shade.
+        top: first row of the image in which the stamp is visible.
+        light: factor on its colours, for shade.
     """
 
     stamp: Stamp
@@ -187,7 +187,7 @@ class Placed:
         return self.centre[0] - width // 2, self.centre[1] - height // 2
 
     def visible_part(self, part: Box, shape: tuple[int, ...]) -> Box:
-        """Move a rectangle of the stamp onto the image and cut it to what is visible there."""
+        """Convert a rectangle of the stamp to image coordinates, and clip it to its visible part."""
         x, y = self.corner
         return (
             max(part[0] + x, 0),
@@ -197,7 +197,7 @@ class Placed:
         )
 
     def inside(self, area: Box) -> tuple[slice, slice]:
-        """Return the rows and columns of the stamp at an area of the image."""
+        """Return the rows and columns of the stamp for an area of the image."""
         x, y = self.corner
         return slice(area[1] - y, area[3] - y), slice(area[0] - x, area[2] - x)
 

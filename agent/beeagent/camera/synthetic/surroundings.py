@@ -1,4 +1,4 @@
-"""The surroundings of the bees: a hive entrance, things that lie about, daylight, and a camera's exposure and noise."""
+"""The surroundings of the bees: a hive entrance, scattered objects, daylight, and a camera's exposure and noise."""
 
 import math
 from collections.abc import Callable
@@ -31,7 +31,7 @@ _Thing = Callable[[np.random.Generator, Image, tuple[float, float], float], None
 
 @dataclass(frozen=True, slots=True)
 class Entrance:
-    """A hive's front seen squarely, before any light falls on it.
+    """The unlit front of a hive.
 
     Attributes:
         image: uint8, shape (height, width, 3), BGR.
@@ -51,7 +51,7 @@ def entrance(rng: np.random.Generator, *, width: int, height: int) -> Entrance:
     inset = int(width * rng.uniform(0, 0.3)) if rng.random() < 0.5 else 0
     left, right = inset, max(inset + 1, width - int(inset * rng.uniform(0.2, 1.8)))
     image[top:bottom, left:right] = material.filled(right - left, bottom - top, (8, 10, 13))
-    # The front casts a soft shadow onto the board before it.
+    # The front casts a soft shadow onto the landing board.
     rows = max(1, int(height * rng.uniform(0.02, 0.15)))
     strip = image[bottom : bottom + rows]
     fade = np.linspace(rng.uniform(0.35, 0.8), 1, rows, dtype=np.float32)[: len(strip), None, None]
@@ -70,7 +70,7 @@ def board(rng: np.random.Generator, width: int, height: int) -> Image:
 
 
 def daylight(rng: np.random.Generator, *, width: int, height: int) -> Plane:
-    """Draw the light that falls on each pixel: a gradient, patches of sun and shade with soft or hard edges.
+    """Return the light on each pixel: a gradient, and patches of sun and shade with soft or hard edges.
 
     Returns:
         float32, shape (height, width), a factor above 0, 1 for full light.
@@ -100,7 +100,7 @@ def _shade(rng: np.random.Generator, width: int, height: int) -> Plane:
 
 
 def lit(image: Image, light: Plane) -> Image:
-    """Multiply an image by the light that falls on it (0 to 2)."""
+    """Multiply an image by the light on each pixel, 0 to 2."""
     levels = cv2.cvtColor(as_image(np.clip(light * 128, 0, 255)), cv2.COLOR_GRAY2BGR)
     return as_image(cv2.multiply(image, levels, scale=1 / 128))
 
@@ -121,7 +121,7 @@ def noisy(rng: np.random.Generator, image: Image, *, sigma: float, coarse: bool)
         tile = np.asarray(cv2.GaussianBlur(tile, (0, 0), 0.8), dtype=np.float32) * 2
     tile = np.asarray(tile * sigma).round().astype(np.int16)
     rows, columns = -(-height // side), -(-width // side)
-    # The tile is turned and mirrored from place to place, so that no repetition is visible.
+    # The tiles are rotated and mirrored at random, so that no repetition is visible.
     strips = [np.hstack([_mirrored(tile, int(rng.integers(8))) for _ in range(columns)]) for _ in range(rows)]
     grain = np.vstack(strips)[:height, :width]
     return as_image(cv2.add(image, grain, dtype=cv2.CV_8U))
@@ -192,7 +192,7 @@ def _twig(rng: np.random.Generator, image: Image, centre: tuple[float, float], r
 
 
 def _stain(rng: np.random.Generator, image: Image, centre: tuple[float, float], radius: float) -> None:
-    """Darken a soft, uneven spot: wet wood, or the shadow of nothing in view."""
+    """Darken a soft, uneven spot, such as wet wood or the shadow of an object out of view."""
     reach = math.ceil(radius * 3)
     x, y = int(centre[0]), int(centre[1])
     rows = slice(max(0, y - reach), min(image.shape[0], y + reach))

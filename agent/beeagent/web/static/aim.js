@@ -2,6 +2,7 @@
 
 import { byId, html, setText, showText } from "./dom.js";
 
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 const number = (value) => (value >= 10 ? Math.round(value) : Math.round(value * 10) / 10);
 
 export class Aim {
@@ -33,12 +34,11 @@ export class Aim {
     if (!aim) return;
     this.#peak = Math.max(this.#peak, aim.sharpness);
     const share = (value) => Math.round(value * 100);
-    this.#sharpness.set(aim.sharpness, this.#peak, `${share(aim.sharpness)}`, `${aim.sharpness_text}; best ${share(this.#peak)}`);
-    this.#exposure.set(aim.mean_luma / 255, null, "", aim.exposure_text);
-    const { median, input_median: input } = aim.object_px;
-    const model = input ? `, ${number(input)} px in the model's input` : "";
-    setText(this.#size, median ? `${number(median)} px in the frame${model}` : "No bee seen yet.");
-    showText(this.#advice, aim.advice ?? "");
+    this.#sharpness.set(aim.sharpness, this.#peak, `${share(aim.sharpness)}`, `${sentence(aim.sharpness_text)}; best ${share(this.#peak)}`);
+    this.#exposure.set(aim.mean_luma / 255, null, "", sentence(aim.exposure_text));
+    const { median } = aim.object_px;
+    setText(this.#size, median ? `${number(median)} px in the frame` : "No bee seen yet.");
+    showText(this.#advice, sentence(aim.advice ?? "")); // it has the size in the model's input
   }
 
   #reset() {

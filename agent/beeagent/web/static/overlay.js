@@ -8,8 +8,10 @@ const TRAIL_MS = 2_500; // of a track that is shown
 const FORGOTTEN_MS = 1_000; // after which a track without a detection is no longer shown
 const ARROW = 30;
 const SMALL = 560; // CSS pixels of width below which there is room for names only, not for counts
+const LETTER = 6.6; // CSS pixels, on average
 const NO_PLACES = { lines: {}, zones: {}, masks: {} };
 
+const overlap = (one, other) => one[0] < other[2] && other[0] < one[2] && one[1] < other[3] && other[1] < one[3];
 const percent = (confidence) => `${Math.round(confidence * 100)} %`;
 
 export class Overlay {
@@ -24,6 +26,7 @@ export class Overlay {
   #places = NO_PLACES;
   #counts = {};
   #selected = null;
+  #taken = []; // boxes of the frame in which no name may be written: [left, top, right, bottom]
 
   constructor(stage) {
     this.#svg.append(
@@ -146,6 +149,7 @@ export class Overlay {
 
   #drawPlaces() {
     const shapes = [];
+    this.#taken = Object.values(this.#places.lines).flatMap(({ points }) => this.#along(points.map((point) => this.#at(point))));
     for (const [kind, table] of [["mask", TABLES.mask], ["zone", TABLES.zone], ["line", TABLES.line]]) {
       for (const [name, place] of Object.entries(this.#places[table])) shapes.push(this.#place(kind, name, place));
     }
@@ -189,16 +193,34 @@ export class Overlay {
     return [svg("path", { d: path, class: "halo" }), svg("path", { d: path, class: "stroke way" }), word];
   }
 
+  /** Write the name of a place and its counts at its left end or corner, where it hides neither a line nor another name. */
   #name(kind, name, points) {
+    const text = [name, ...this.#countsOf(name)].join(" · ");
+    const width = LETTER * text.length;
     const [x, y] = kind === "line" ? points.reduce((left, point) => (point[0] < left[0] ? point : left)) : this.#corner(points);
-    const inwards = kind !== "line" && y < 24; // no room above: write inside
-    const label = svg("text", {
-      x: clamp(x + 4, 6, Math.max(6, this.#size[0] - 7 * name.length - 12)),
-      y: clamp(y + (kind === "line" ? 20 : inwards ? 18 : -8), 14, this.#size[1] - 6),
-      class: "tag name",
+    const bottom = Math.max(...points.map((point) => point[1])) - y;
+    const above = y < 24 ? [] : [-8];
+    const rises = kind === "line" ? [20, -10, 36, -26] : [...above, 18, bottom + 18, -24, 34];
+    const spots = rises.map((rise) => {
+      const left = clamp(x + 4, 6, Math.max(6, this.#size[0] - width - 6));
+      const base = clamp(y + rise, 14, Math.max(14, this.#size[1] - 6));
+      return { left, base, box: [left, base - 12, left + width, base + 4] };
     });
-    label.textContent = [name, ...this.#countsOf(name)].join(" · ");
+    const { left, base, box } = spots.find(({ box: spot }) => !this.#taken.some((other) => overlap(spot, other))) ?? spots[0];
+    this.#taken.push(box);
+    const label = svg("text", { x: left, y: base, class: "tag name" });
+    label.textContent = text;
     return label;
+  }
+
+  /** Return small boxes along a line. */
+  #along([from, to]) {
+    const count = Math.ceil(Math.hypot(to[0] - from[0], to[1] - from[1]) / 8) + 1;
+    return Array.from({ length: count }, (_, index) => {
+      const part = index / Math.max(1, count - 1);
+      const [x, y] = [from[0] + part * (to[0] - from[0]), from[1] + part * (to[1] - from[1])];
+      return [x - 3, y - 3, x + 3, y + 3];
+    });
   }
 
   #corner(points) {

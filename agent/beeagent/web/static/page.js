@@ -90,7 +90,8 @@ function show() {
 function allowEditing() {
   const editable = state.role === "editor";
   // A place that is drawn before the others are loaded would be lost.
-  editor.allow(editable && state.places_file && places.loaded, placesNote(editable));
+  const writable = state.places_file && !state.places_problem;
+  editor.allow(editable && writable && places.loaded, placesNote(editable));
 }
 
 function readout() {
@@ -106,7 +107,7 @@ function readout() {
 
 function placesNote(editable) {
   if (!state.places_file) return "To draw lines and zones here, start the agent with --track.";
-  return editable ? "" : "You are signed in as viewer: to draw, sign in as editor.";
+  return editable ? (state.places_problem ?? "") : "You are signed in as viewer: to draw, sign in as editor.";
 }
 
 function showHealth() {
@@ -117,6 +118,7 @@ function showHealth() {
   pill.dataset.state = name;
   setText(pill, name === "lost" ? "No connection" : (known[name] ?? "Connecting"));
   byId("stage").classList.toggle("stale", name === "lost");
+  if (name === "lost") setText(byId("readout"), ""); // its age is no longer true
   let lines = [];
   if (name === "lost") {
     lines = ["No connection to the agent: what you see is old. Check that it runs and that this device is in its network. The page tries again by itself."];

@@ -91,10 +91,12 @@ export class Threshold {
   }
 }
 
-function sentence({ frames, now, then }) {
+function sentence({ frames, now, then, at_least: partial }) {
   if (!frames) return "No frames yet to compare with.";
   const rate = ({ per_frame: value }) => value.toFixed(1);
   const change = [then.added && `${then.added} boxes more`, then.removed && `${then.removed} boxes fewer`].filter(Boolean);
   const difference = change.length ? change.join(", ") : "no difference";
-  return `In the last ${frames} frames: ${rate(now)} boxes per frame now, ${rate(then)} then (${difference}).`;
+  const least = partial ? "at least " : "";
+  const why = partial ? " With --regions, only parts of each frame are processed: it may be more." : "";
+  return `In the last ${frames} frames: ${rate(now)} boxes per frame now, ${least}${rate(then)} then (${least}${difference}).${why}`;
 }

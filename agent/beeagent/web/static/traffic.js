@@ -74,7 +74,7 @@ export class TrafficChart {
     const empty = !rows.length;
     byId("traffic-legend").hidden = byId("traffic-details").hidden = empty;
     this.#chart.toggleAttribute("hidden", empty);
-    this.#say(empty ? "No counts in this period. A line or a zone counts bees from the moment on at which it is drawn." : "");
+    this.#say(empty ? "No counts in this period. Lines and zones count from the moment they are drawn; the chart follows once a minute." : "");
     if (empty) return;
     this.#bars = this.#sums(this.#place.value);
     this.#drawChart();

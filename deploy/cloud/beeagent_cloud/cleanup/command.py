@@ -1,4 +1,4 @@
-"""`beeagent cleanup`: find the resources that beeagent made, list them, and remove them after confirmation."""
+"""`beeagent cleanup`: find the resources that beeagent created, list them, and remove them after confirmation."""
 
 from collections.abc import Callable
 from typing import Final
@@ -13,7 +13,7 @@ from beeagent_cloud.cleanup.stacks import StackCleanup
 _WIDTH: Final = 70
 
 
-def clean_up(  # noqa: PLR0913 - the choices of the command
+def clean_up(  # noqa: PLR0913 - options of the command
     *,
     project: str | None,
     stack: str | None,
@@ -23,15 +23,15 @@ def clean_up(  # noqa: PLR0913 - the choices of the command
     confirm: Callable[[str], bool],
     wait: Callable[[], object],
 ) -> None:
-    """Remove what carries the tag of beeagent, in one region.
+    """Remove the resources with the tag of beeagent in one region.
 
     Args:
-        project: only of the project of this name; None for all.
-        stack: only the stack of this name, and nothing but it; None for everything.
-        region: of AWS; None for the one that the AWS configuration names.
-        dry_run: only show it.
+        project: name of the project whose resources to remove; None for all projects.
+        stack: name of the only stack to remove; None for all resources.
+        region: AWS region; None for the region of the AWS configuration.
+        dry_run: whether to list the resources only.
         report: receives progress messages.
-        confirm: asks for confirmation; returns whether it was given.
+        confirm: asks for confirmation; returns whether the user confirmed.
         wait: waits until the next poll of a long operation.
 
     Raises:
@@ -75,7 +75,7 @@ def _find(
         return of_stacks
     rekognition, sagemaker = Service("rekognition", region=s3.region), Service("sagemaker", region=s3.region)
     parts = [
-        # What costs by the hour goes first.
+        # Resources that cost by the hour go first.
         CustomLabelsCleanup(
             rekognition=rekognition, s3=s3, project=project, emptied=stacks.buckets, report=report, wait=wait
         ).find(),

@@ -1,4 +1,4 @@
-"""Custom Labels projects with their datasets and models; running models are stopped first."""
+"""Remove Custom Labels projects with their datasets and models; running models are stopped first."""
 
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -21,10 +21,10 @@ class CustomLabelsCleanup:
     """Finds projects by their tag.
 
     Attributes:
-        rekognition: the service.
-        s3: the service, for the policies of buckets that trainings wrote to.
-        project: only of this name; None for all.
-        emptied: buckets that go by themselves.
+        rekognition: client of Rekognition.
+        s3: client of S3, for the policies of buckets with training results.
+        project: name of the only project to consider; None for all.
+        emptied: buckets that are deleted with their stacks.
         report: receives progress messages.
         wait: waits until the next poll.
     """
@@ -37,30 +37,30 @@ class CustomLabelsCleanup:
     wait: Callable[[], object]
 
     def find(self) -> Found:
-        """Find what there is.
+        """Find projects, datasets and models.
 
         Raises:
-            AwsError: that cannot be found out.
+            AwsError: a request failed.
         """
         found = Found()
         buckets: dict[str, None] = {}
-        for said in list(self.rekognition.pages("describe_projects", "ProjectDescriptions")):
-            if self._is_ours(said["ProjectArn"]):
-                for bucket in self._find_project(said, found):
+        for description in list(self.rekognition.pages("describe_projects", "ProjectDescriptions")):
+            if self._is_ours(description["ProjectArn"]):
+                for bucket in self._find_project(description, found):
                     buckets[bucket] = None
         for bucket in buckets.keys() - self.emptied:
             statements_removal(self.s3, bucket, found)
         return found
 
-    def _find_project(self, said: Mapping[str, Any], found: Found) -> Iterator[str]:
-        arn = str(said["ProjectArn"])
+    def _find_project(self, description: Mapping[str, Any], found: Found) -> Iterator[str]:
+        arn = str(description["ProjectArn"])
         name = arn.split("/")[1]
         kept = len(found.kept)
         for model in versions(self.rekognition, arn):
             if model.status == "DELETING":
                 continue
             if not self._is_ours(model.arn):
-                found.kept.append(f"model {model.name} of project {name}, which beeagent did not make")
+                found.kept.append(f"model {model.name} of project {name}, which beeagent did not create")
             elif model.status == "TRAINING_IN_PROGRESS":
                 found.kept.append(
                     f"model {model.name} of project {name}, which is being trained, and cannot be stopped"
@@ -72,15 +72,15 @@ class CustomLabelsCleanup:
                 found.removals.append(
                     Removal(f"delete model {model.name}", "", partial(self._delete_model, arn, model))
                 )
-                if "S3Bucket" in (output := model.said.get("OutputConfig", {})):
+                if "S3Bucket" in (output := model.details.get("OutputConfig", {})):
                     yield output["S3Bucket"]
-        for dataset in said.get("Datasets", []):
+        for dataset in description.get("Datasets", []):
             words = f"{dataset['DatasetType']} dataset of project {name}"
             if self._is_ours(dataset["DatasetArn"]):
                 act = partial(self._delete_dataset, words, dataset["DatasetArn"])
                 found.removals.append(Removal(f"delete {words}", "", act))
             else:
-                found.kept.append(f"{words}, which beeagent did not make")
+                found.kept.append(f"{words}, which beeagent did not create")
         if len(found.kept) == kept:
             found.removals.append(Removal(f"delete project {name}", "", partial(self._delete_project, name, arn)))
         else:
@@ -117,7 +117,7 @@ class CustomLabelsCleanup:
             self.rekognition("delete_project", ProjectArn=arn)
         except AwsError as error:
             if error.code == "ResourceInUseException":
-                raise BeeagentError(f"project {name} is not empty any longer: run the cleanup again") from None
+                raise BeeagentError(f"project {name} is no longer empty: run the cleanup again") from None
             raise
         while self.rekognition("describe_projects", ProjectNames=[name])["ProjectDescriptions"]:
             self.wait()

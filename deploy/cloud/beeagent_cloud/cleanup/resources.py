@@ -17,9 +17,9 @@ class Removal:
     """A step of the clean-up.
 
     Attributes:
-        what: in words.
-        costs: what it costs as long as it is there, in words; empty for nothing worth telling.
-        act: removes it, after checking its tag again, and returns when it is done.
+        what: description of the step.
+        costs: description of the running costs of the resource; empty if negligible.
+        act: checks the tag again, removes the resource and waits until it is gone.
     """
 
     what: str
@@ -29,11 +29,11 @@ class Removal:
 
 @dataclass(slots=True)
 class Found:
-    """What there is.
+    """The resources found.
 
     Attributes:
-        removals: what can be removed, in the order in which it has to be.
-        kept: what stays, each with the reason.
+        removals: steps in the order in which they must be done.
+        kept: descriptions of resources that are kept, with the reason.
     """
 
     removals: list[Removal] = field(default_factory=list)
@@ -41,24 +41,24 @@ class Found:
 
 
 def is_ours(tags: Mapping[str, str] | Sequence[Mapping[str, Any]], project: str | None) -> bool:
-    """Return whether the tags are those of a resource that beeagent made.
+    """Return whether the tags are those of a resource that beeagent created.
 
     Args:
-        tags: as one service gives them, by key, or as another does, each with `Key` and `Value`.
-        project: the project's name, if only things of one project count.
+        tags: tags of the resource, as a mapping or as a list of `Key` and `Value`.
+        project: name of the only project to consider; None for all.
     """
     by_key = dict(tags) if isinstance(tags, Mapping) else {tag["Key"]: tag["Value"] for tag in tags}
     return PROJECT_TAG in by_key and project in (None, by_key[PROJECT_TAG])
 
 
 def refuse_unless_ours(what: str, *, ours: bool) -> None:
-    """Stop where something has lost its tag since it was found.
+    """Refuse to remove a resource that no longer has the tag.
 
     Raises:
-        BeeagentError: it has.
+        BeeagentError: the resource is not ours.
     """
     if not ours:
-        raise BeeagentError(f"{what} has the tag {PROJECT_TAG} no longer, and is kept")
+        raise BeeagentError(f"{what} no longer has the tag {PROJECT_TAG}, and is kept")
 
 
 _RUNS: Final = frozenset({"InProgress", "Stopping"})
@@ -66,11 +66,11 @@ _RUNS: Final = frozenset({"InProgress", "Stopping"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingJobCleanup:
-    """Finds running jobs by their tag.
+    """Finds running training jobs by their tag.
 
     Attributes:
-        sagemaker: the service.
-        project: only of this project; None for all.
+        sagemaker: client of SageMaker.
+        project: name of the only project to consider; None for all.
         wait: waits until the next poll.
     """
 
@@ -79,10 +79,10 @@ class TrainingJobCleanup:
     wait: Callable[[], object]
 
     def find(self) -> Found:
-        """Find what runs.
+        """Find running training jobs.
 
         Raises:
-            AwsError: that cannot be found out.
+            AwsError: a request failed.
         """
         found = Found()
         for job in list(self.sagemaker.pages("list_training_jobs", "TrainingJobSummaries")):
@@ -104,12 +104,12 @@ class TrainingJobCleanup:
 
 
 def statements_removal(s3: Service, bucket: str, found: Found) -> None:
-    """Find the statements in a bucket's policy that permit Rekognition to use it; the bucket itself stays.
+    """Find the statements in a bucket's policy that permit Rekognition to use it; the bucket itself is kept.
 
     Args:
-        s3: the service.
-        bucket: where a training left its results.
-        found: gets the removal, and that the bucket stays.
+        s3: client of S3.
+        bucket: bucket with the results of a training.
+        found: receives the removal, and a note that the bucket is kept.
 
     Raises:
         AwsError: the policy cannot be read.

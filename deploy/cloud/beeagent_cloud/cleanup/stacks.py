@@ -1,4 +1,4 @@
-"""CloudFormation stacks; their buckets are emptied first, with all versions, since they cannot be deleted otherwise."""
+"""Remove CloudFormation stacks; their buckets are emptied first, with all versions, or they could not be deleted."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +11,8 @@ from beeagent_cloud.aws import PROJECT_TAG, AwsError, Service
 from beeagent_cloud.cleanup.resources import Found, Removal, is_ours, refuse_unless_ours
 
 _BATCH: Final = 1000  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
-_MOST_ROUNDS: Final = 50
-_COSTS: Final = "about $1 a month for its key, and what is stored"  # https://aws.amazon.com/kms/pricing/
+_MAX_ROUNDS: Final = 50
+_COSTS: Final = "about $1 a month for its key, plus storage"  # https://aws.amazon.com/kms/pricing/
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,13 +20,13 @@ class StackCleanup:
     """Finds stacks by their tag.
 
     Attributes:
-        cloudformation: the service.
-        s3: the service.
-        project: only of this project; None for all.
-        stack: only the stack of this name; None for all.
+        cloudformation: client of CloudFormation.
+        s3: client of S3.
+        project: name of the only project to consider; None for all.
+        stack: name of the only stack to consider; None for all.
         report: receives progress messages.
         wait: waits until the next poll.
-        buckets: those of the stacks that were found.
+        buckets: buckets of the stacks that were found.
     """
 
     cloudformation: Service
@@ -38,16 +38,16 @@ class StackCleanup:
     buckets: set[str] = field(default_factory=set)
 
     def find(self) -> Found:
-        """Find what there is.
+        """Find the stacks and their buckets.
 
         Raises:
-            InputError: the stack that is named is none of beeagent's, or is not there.
-            AwsError: that cannot be found out.
+            InputError: the named stack does not exist, or was not created by beeagent.
+            AwsError: a request failed.
         """
         found = Found()
         for stack in list(self._stacks()):
             if "RootId" in stack or "ParentId" in stack:
-                continue  # goes with the one that it is in
+                continue  # deleted with its root stack
             name, number = str(stack["StackName"]), str(stack["StackId"])
             for bucket in self._buckets(number):
                 self.buckets.add(bucket)
@@ -65,14 +65,14 @@ class StackCleanup:
             raise InputError(f"there is no stack {self.stack} in {self.cloudformation.region}")
         if not is_ours(stack.get("Tags", []), self.project):
             of = "" if self.project is None else f" of the value {self.project}"
-            raise InputError(f"the stack {self.stack} has no tag {PROJECT_TAG}{of}: beeagent did not make it")
+            raise InputError(f"the stack {self.stack} has no tag {PROJECT_TAG}{of}: beeagent did not create it")
         return [stack]
 
     def _described(self, name: str) -> Mapping[str, Any] | None:
         try:
             stacks = self.cloudformation("describe_stacks", StackName=name)["Stacks"]
         except AwsError as error:
-            if error.code == "ValidationError":  # that there is none has no code of its own
+            if error.code == "ValidationError":  # also the code of a missing stack
                 return None
             raise
         found: Mapping[str, Any] | None = next(iter(stacks), None)
@@ -96,15 +96,15 @@ class StackCleanup:
     def _empty(self, name: str, number: str, bucket: str) -> None:
         self._refuse_unless_ours(name, number)
         refuse_unless_ours(f"bucket {bucket}", ours=bucket in self._buckets(number))
-        for _ in range(_MOST_ROUNDS):
+        for _ in range(_MAX_ROUNDS):
             removed = self._empty_once(bucket)
             if not removed:
                 return
             self.report(f"bucket {bucket}: {removed} versions and uploads removed")
-        raise BeeagentError(f"bucket {bucket} is filled as fast as it is emptied: stop what writes to it")
+        raise BeeagentError(f"bucket {bucket} is filled as fast as it is emptied: stop the program that writes to it")
 
     def _empty_once(self, bucket: str) -> int:
-        """Remove what there is at the moment, and say how much that was."""
+        """Remove the present versions and uploads, and return their number."""
         removed = 0
         try:
             for member in ("Versions", "DeleteMarkers"):

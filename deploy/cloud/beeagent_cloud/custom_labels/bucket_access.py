@@ -9,7 +9,7 @@ from beeagent.errors import BeeagentError
 from beeagent_cloud.aws import AwsError, Service
 
 SIDS: Final = ("BeeagentRekognitionBucket", "BeeagentRekognitionRead", "BeeagentRekognitionWrite")
-"""The names of the statements that beeagent manages; all others are kept unchanged."""
+"""Sids of the statements that beeagent manages; all others are kept unchanged."""
 
 _SERVICE: Final = {"Service": "rekognition.amazonaws.com"}
 
@@ -20,14 +20,14 @@ def permit(
     """Grant Rekognition access to a part of a bucket, unless it has access already.
 
     Args:
-        s3: the service, in the bucket's region.
-        bucket: its name.
-        reads: what the keys begin with that it has to read.
-        writes: what those begin with that it has to write; None for none.
+        s3: client of S3 in the bucket's region.
+        bucket: name of the bucket.
+        reads: key prefixes to read.
+        writes: key prefix to write; None for none.
         confirm: asks for confirmation to change the bucket's policy.
 
     Raises:
-        BeeagentError: it may not, or that cannot be found out.
+        BeeagentError: the user did not confirm, or a request failed.
     """
     before = bucket_policy(s3, bucket)
     after = permitting(before, bucket, partition=s3.partition, reads=reads, writes=writes)
@@ -45,17 +45,17 @@ def permit(
 def permitting(
     policy: Mapping[str, Any] | None, bucket: str, *, partition: str, reads: Sequence[str], writes: str | None
 ) -> dict[str, Any]:
-    """Return the policy with statements that grant access, in addition to what they granted before.
+    """Return the policy with statements that grant this access in addition to the existing one.
 
     The statements are those of https://docs.aws.amazon.com/rekognition/latest/customlabels-dg/su-console-policy.html,
     for a part of the bucket.
 
     Args:
-        policy: of the bucket; None where it has none.
-        bucket: its name.
-        partition: of AWS, such as `aws`.
-        reads: what the keys begin with that Rekognition has to read.
-        writes: what those begin with that it has to write; None for none.
+        policy: policy of the bucket; None if it has none.
+        bucket: name of the bucket.
+        partition: AWS partition, such as `aws`.
+        reads: key prefixes that Rekognition has to read.
+        writes: key prefix that Rekognition has to write; None for none.
     """
     whole = f"arn:{partition}:s3:::{bucket}"
     bucket_sid, read_sid, write_sid = SIDS

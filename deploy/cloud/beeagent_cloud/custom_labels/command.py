@@ -13,7 +13,7 @@ from beeagent_cloud.aws import Service, bucket_region, split_s3_address
 from beeagent_cloud.custom_labels.bucket_access import permit
 from beeagent_cloud.custom_labels.importing import Import, Stored, StoredManifest, read_stored_manifest
 from beeagent_cloud.custom_labels.training import (
-    PRICE_AN_HOUR,
+    HOURLY_PRICE,
     Project,
     Version,
     begin,
@@ -28,21 +28,21 @@ from beeagent_cloud.custom_labels.training import (
     versions,
 )
 
-_RUNNING_PRICE_AN_HOUR: Final = 4.0  # https://aws.amazon.com/rekognition/pricing/
+_RUNNING_HOURLY_PRICE: Final = 4.0  # https://aws.amazon.com/rekognition/pricing/
 
 
 class Steps:
     """The steps to a trained model; each is idempotent.
 
     Args:
-        region: of AWS; None for the one that the AWS configuration names.
+        region: AWS region; None for the region of the AWS configuration.
         report: receives progress messages.
-        confirm: asks for confirmation; returns whether it was given.
+        confirm: asks for confirmation; returns whether the user confirmed.
         poll_interval: seconds between two polls of a long operation.
         leaving: set to stop waiting.
 
     Raises:
-        InputError: AWS cannot be asked as things are.
+        InputError: there is no region, or the AWS configuration is invalid.
     """
 
     def __init__(
@@ -62,51 +62,51 @@ class Steps:
         self._leaving = leaving
 
     def create(self, name: str) -> None:
-        """Make a project.
+        """Create a project.
 
         Raises:
-            BeeagentError: that failed.
+            BeeagentError: a request failed.
         """
         arn, new = create_project(self._rekognition, name)
         self._report(f"{'created' if new else 'already exists:'} {arn}")
         self._report(
-            f"A project costs nothing. A training costs about ${PRICE_AN_HOUR:.2f} an hour, a running model about "
-            f"${_RUNNING_PRICE_AN_HOUR:.2f}."
+            f"A project costs nothing. A training costs about ${HOURLY_PRICE:.2f} an hour, a running model about "
+            f"${_RUNNING_HOURLY_PRICE:.2f}."
         )
 
     def import_(self, name: str, manifest: str, *, test: str | None, replace: bool) -> None:
         """Import the datasets of a project.
 
         Args:
-            name: of the project.
-            manifest: to train on, `s3://BUCKET/KEY`.
-            test: to test with, likewise; None to have a fifth of `manifest` taken for that.
-            replace: whether to put them in the place of those it has.
+            name: name of the project.
+            manifest: manifest of the training images, `s3://BUCKET/KEY`.
+            test: manifest of the test images; None to use a fifth of the training images.
+            replace: whether to replace existing datasets.
 
         Raises:
-            BeeagentError: that failed, or was not agreed to.
+            BeeagentError: a request failed, or the user did not confirm.
         """
         project = known_project(self._rekognition, name)
         importing = Import(self._rekognition, project, self._report, self._wait)
-        there: dict[str, Stored | None] = {"TRAIN": None, "TEST": None}
+        existing: dict[str, Stored | None] = {"TRAIN": None, "TEST": None}
         if not replace:
-            there = {kind: importing.existing(kind) for kind in there}
-            for kind, stored in there.items():
+            existing = {kind: importing.existing(kind) for kind in existing}
+            for kind, stored in existing.items():
                 if stored is not None:
-                    self._report(f"a {kind} dataset already exists and is kept unless you give --replace: {stored}")
-        if there["TRAIN"] is not None and there["TEST"] is not None and there["TEST"].entries:
+                    self._report(f"a {kind} dataset already exists and is kept without --replace: {stored}")
+        if existing["TRAIN"] is not None and existing["TEST"] is not None and existing["TEST"].entries:
             return
-        if there["TRAIN"] is None and there["TEST"] is not None and there["TEST"].entries and test is None:
+        if existing["TRAIN"] is None and existing["TEST"] is not None and existing["TEST"].entries and test is None:
             raise InputError(
-                f"the project {name} has test images, which may be among the training images: give --test as "
+                f"the project {name} has test images, which may be among the training images: use --test as "
                 "well, or --replace"
             )
         train, tests = self._read(manifest), None if test is None else self._read(test)
         self._permit_reading([train] if tests is None else [train, tests])
         self._report("An import costs only the requests that read the images.")
-        made = there["TRAIN"] or importing.create("TRAIN", train)
-        empty = there["TEST"] is not None and not there["TEST"].entries
-        to_test = importing.create("TEST", tests) if there["TEST"] is None or (empty and tests) else there["TEST"]
+        made = existing["TRAIN"] or importing.create("TRAIN", train)
+        empty = existing["TEST"] is not None and not existing["TEST"].entries
+        to_test = importing.create("TEST", tests) if existing["TEST"] is None or (empty and tests) else existing["TEST"]
         if not to_test.entries:
             made, to_test = importing.divide(made, to_test)
             self._report(
@@ -119,24 +119,24 @@ class Steps:
         """Train a model and wait until it is trained, or until the user stops waiting.
 
         Args:
-            name: of the project.
-            version: of the model; None to follow the one that is being trained, or else to begin one.
-            output: where Rekognition is to leave what the training gives, `s3://BUCKET/PREFIX`.
+            name: name of the project.
+            version: name of the model; None for the one in training, or a new one if there is none.
+            output: destination of the training results, `s3://BUCKET/PREFIX`.
 
         Raises:
-            BeeagentError: it failed, or was not agreed to.
+            BeeagentError: the training failed, or the user did not confirm.
         """
         project = known_project(self._rekognition, name)
         known = versions(self._rekognition, project.arn)
         if version is None:
             version = next((each.name for each in known if each.status == "TRAINING_IN_PROGRESS"), None)
-        there = next((each for each in known if each.name == version), None)
-        if there is None:
+        existing = next((each for each in known if each.name == version), None)
+        if existing is None:
             version = version or new_name(project, datetime.now(timezone.utc))
             self._begin(project, version, output)
         else:
-            self._report(f"{there.name} is {there.status}; no training is started")
-        assert version is not None  # noqa: S101 - for the type checker; it was given or made above
+            self._report(f"{existing.name} is {existing.status}; no training is started")
+        assert version is not None  # noqa: S101 - for the type checker; set above
         trained = follow(self._rekognition, project, version, report=self._report, wait=self._left)
         if trained is None:
             self._report(
@@ -145,31 +145,31 @@ class Steps:
             )
             return
         hours = billed_hours(trained)
-        cost = "" if hours is None else f", {hours:.1f} h billed, about ${hours * PRICE_AN_HOUR:.2f}"
+        cost = "" if hours is None else f", {hours:.1f} h billed, about ${hours * HOURLY_PRICE:.2f}"
         self._report(f"{version} is trained{cost}: {trained.arn}")
         self._show(trained)
 
     def metrics(self, name: str, *, version: str | None) -> None:
-        """Show how good a model is, by Rekognition's own count on its test set.
+        """Show the metrics of a model, as measured by Rekognition on the test set.
 
         Args:
-            name: of the project.
-            version: of the model; None for the newest that is trained.
+            name: name of the project.
+            version: name of the model; None for the newest trained one.
 
         Raises:
-            BeeagentError: there is none.
+            BeeagentError: there is no such model.
         """
         project = known_project(self._rekognition, name)
         if version is None:
             found = next((each for each in versions(self._rekognition, project.arn) if each.trained), None)
             if found is None:
                 raise InputError(
-                    f"the project {name} has no trained model: beeagent rekognition train {name} makes one"
+                    f"the project {name} has no trained model: beeagent rekognition train {name} trains one"
                 )
         else:
             found = named(self._rekognition, project, version)
             if found is None:
-                raise InputError(f"the project {name} has no model {version}: leave --version out for the newest")
+                raise InputError(f"the project {name} has no model {version}: omit --version for the newest")
         self._report(f"{found.arn} is {found.status}")
         self._show(found)
 
@@ -201,11 +201,11 @@ class Steps:
 
     def _begin(self, project: Project, version: str, output: str) -> None:
         if set(project.datasets) != {"TRAIN", "TEST"}:
-            raise InputError(f"the project {project.name} lacks a dataset: `beeagent rekognition import` makes them")
+            raise InputError(f"the project {project.name} lacks a dataset: `beeagent rekognition import` creates both")
         bucket, prefix = split_s3_address(output)
         self._check_region(bucket)
         self._report(
-            f"A training takes from half an hour to a day and costs about ${PRICE_AN_HOUR:.2f} an hour, more where "
+            f"A training takes from half an hour to a day and costs about ${HOURLY_PRICE:.2f} an hour, more where "
             "Rekognition trains on several machines at a time. It cannot be stopped."
         )
         if not self._confirm(f"Train {version}?"):
@@ -219,7 +219,7 @@ class Steps:
 
     def _wait(self) -> None:
         if self._leaving.wait(self._poll_interval):
-            raise BeeagentError("left; what was begun goes on, and the same command follows it")
+            raise BeeagentError("interrupted; the operation continues, and the same command waits for it again")
 
     def _left(self) -> bool:
         return self._leaving.wait(self._poll_interval)

@@ -1,4 +1,4 @@
-"""Imports manifests from S3 into a project, after checking them."""
+"""Import manifests from S3 into a project, after checking them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ _CHUNK: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class StoredManifest:
-    """What a manifest says.
+    """A manifest in S3.
 
     Attributes:
-        bucket: where it is.
-        key: likewise.
-        images: how many it names.
-        boxes: how many there are on them.
-        labels: what they may show.
-        prefixes: by each bucket with images, what their keys begin with.
+        bucket: bucket of the manifest.
+        key: key of the manifest.
+        images: number of images.
+        boxes: number of boxes in all images.
+        labels: class names.
+        prefixes: common key prefix of the images, by bucket.
     """
 
     bucket: str
@@ -40,17 +40,17 @@ class StoredManifest:
 
 
 def read_stored_manifest(s3: Service, address: str, *, folder: Path, report: Callable[[str], None]) -> StoredManifest:
-    """Fetch a manifest, and look for every defect that can be seen without fetching the images.
+    """Fetch a manifest, and check everything that can be checked without fetching the images.
 
     Args:
-        s3: the service, in the region in which all has to be.
-        address: of the manifest, `s3://BUCKET/KEY`.
-        folder: where to keep it meanwhile.
+        s3: client of S3 in the region of the project.
+        address: address of the manifest, `s3://BUCKET/KEY`.
+        folder: folder for a temporary copy.
         report: receives each defect.
 
     Raises:
-        InputError: it is not there, or has defects.
-        AwsError: it cannot be read.
+        InputError: the address is invalid, or the manifest has defects.
+        AwsError: the manifest cannot be read.
     """
     bucket, key = split_s3_address(address)
     if not key:
@@ -69,13 +69,13 @@ def read_stored_manifest(s3: Service, address: str, *, folder: Path, report: Cal
                 f"{address} names the image {image.reference}, which is not in S3: `beeagent dataset rewrite` "
                 "points a manifest at a bucket"
             )
-        of, at = split_s3_address(image.reference)
-        keys.setdefault(of, set()).add(at)
+        image_bucket, image_key = split_s3_address(image.reference)
+        keys.setdefault(image_bucket, set()).add(image_key)
         images += 1
         boxes += len(image.boxes)
-    prefixes = {of: _folder_of(those) for of, those in keys.items()}
-    for of, those in keys.items():
-        _refuse_missing(s3, of, those, prefixes[of], report)
+    prefixes = {name: _folder_of(those) for name, those in keys.items()}
+    for name, those in keys.items():
+        _refuse_missing(s3, name, those, prefixes[name], report)
     return StoredManifest(bucket, key, images, boxes, source.labels, prefixes)
 
 
@@ -100,7 +100,7 @@ def _refuse_missing(s3: Service, bucket: str, keys: set[str], prefix: str, repor
 
 def _folder_of(keys: set[str]) -> str:
     """Return the common prefix of all keys, up to a slash; it may be empty."""
-    first, last = min(keys), max(keys)  # what these two share, all between them do
+    first, last = min(keys), max(keys)  # the common prefix of these two is that of all
     shared = next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
     return first[: first.rfind("/", 0, shared) + 1]
 
@@ -111,13 +111,13 @@ _FAILED: Final = frozenset({"CREATE_FAILED", "UPDATE_FAILED"})
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What Rekognition says of a dataset.
+    """A dataset in Rekognition.
 
     Attributes:
-        arn: its own.
-        entries: images.
-        labelled: images with a label.
-        wrong: images that Rekognition could not use.
+        arn: ARN of the dataset.
+        entries: number of images.
+        labelled: number of images with a label.
+        wrong: number of images that Rekognition cannot use.
     """
 
     arn: str
@@ -132,11 +132,11 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """Makes the datasets of a project, and waits until they are made.
+    """Creates the datasets of a project, and waits until they are complete.
 
     Attributes:
-        rekognition: the service.
-        project: the project.
+        rekognition: client of Rekognition.
+        project: project of the datasets.
         report: receives progress messages.
         wait: waits until the next poll.
     """
@@ -147,19 +147,19 @@ class Import:
     wait: Callable[[], object]
 
     def existing(self, kind: str) -> Stored | None:
-        """Return the existing dataset, once it is complete; None if there is none, or only one that failed."""
+        """Wait until an existing dataset is complete and return it; None if there is none, or it failed."""
         arn, status = self.project.datasets.get(kind, ("", ""))
-        return None if not arn or status in _FAILED or status == "DELETE_IN_PROGRESS" else self._made(arn, kind)
+        return None if not arn or status in _FAILED or status == "DELETE_IN_PROGRESS" else self._wait_for(arn, kind)
 
     def create(self, kind: str, manifest: StoredManifest | None) -> Stored:
         """Create a dataset that replaces the existing one, if any.
 
         Args:
             kind: `TRAIN` or `TEST`.
-            manifest: what to make it of; None for an empty one.
+            manifest: content of the dataset; None for an empty one.
 
         Raises:
-            BeeagentError: that failed.
+            BeeagentError: the dataset cannot be created.
         """
         arn, _ = self.project.datasets.get(kind, ("", ""))
         if arn:
@@ -170,26 +170,26 @@ class Import:
             members = {"DatasetSource": {"GroundTruthManifest": {"S3Object": place}}}
         tags = {PROJECT_TAG: self.project.name}
         made = self.rekognition("create_dataset", ProjectArn=self.project.arn, DatasetType=kind, Tags=tags, **members)
-        return self._made(str(made["DatasetArn"]), kind)
+        return self._wait_for(str(made["DatasetArn"]), kind)
 
     def divide(self, train: Stored, test: Stored) -> tuple[Stored, Stored]:
         """Let Rekognition move a fifth of the images of `train`, drawn at random, into the empty `test`.
 
         Raises:
-            BeeagentError: that failed.
+            BeeagentError: the images cannot be moved.
         """
         self.rekognition("distribute_dataset_entries", Datasets=[{"Arn": train.arn}, {"Arn": test.arn}])
-        return self._made(train.arn, "TRAIN"), self._made(test.arn, "TEST")
+        return self._wait_for(train.arn, "TRAIN"), self._wait_for(test.arn, "TEST")
 
-    def _made(self, arn: str, kind: str) -> Stored:
+    def _wait_for(self, arn: str, kind: str) -> Stored:
         before = ""
         while True:
-            said = self.rekognition("describe_dataset", DatasetArn=arn)["DatasetDescription"]
-            status = str(said["Status"])
+            description = self.rekognition("describe_dataset", DatasetArn=arn)["DatasetDescription"]
+            status = str(description["Status"])
             if status in _FAILED:
-                raise BeeagentError(f"the {kind} dataset cannot be made: {said.get('StatusMessage', status)}")
+                raise BeeagentError(f"the {kind} dataset cannot be created: {description.get('StatusMessage', status)}")
             if status not in _IN_PROGRESS:
-                stats = said.get("DatasetStats", {})
+                stats = description.get("DatasetStats", {})
                 numbers = (int(stats.get(name, 0)) for name in ("TotalEntries", "LabeledEntries", "ErrorEntries"))
                 return Stored(arn, *numbers)
             if status != before:

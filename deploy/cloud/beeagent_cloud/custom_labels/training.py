@@ -14,12 +14,12 @@ from beeagent_cloud.aws import PROJECT_TAG, AwsError, Service
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A project as Rekognition knows it.
+    """A Custom Labels project.
 
     Attributes:
-        name: as people call it.
-        arn: as AWS does.
-        datasets: the ARN and status of each dataset, by `TRAIN` and `TEST`.
+        name: name of the project.
+        arn: ARN of the project.
+        datasets: ARN and status of each dataset, by `TRAIN` and `TEST`.
     """
 
     name: str
@@ -31,24 +31,24 @@ def known_project(rekognition: Service, name: str) -> Project:
     """Return the project of this name.
 
     Raises:
-        InputError: it is not.
-        AwsError: that cannot be found out.
+        InputError: there is no such project.
+        AwsError: the request failed.
     """
     found = rekognition("describe_projects", ProjectNames=[name])["ProjectDescriptions"]
     if not found:
         raise InputError(
-            f"there is no project {name} in {rekognition.region}: `beeagent rekognition create {name}` makes it, or "
-            "--region leads to another"
+            f"there is no project {name} in {rekognition.region}: `beeagent rekognition create {name}` creates it, or "
+            "use --region for another region"
         )
     datasets = {each["DatasetType"]: (each["DatasetArn"], each["Status"]) for each in found[0].get("Datasets", [])}
     return Project(name, str(found[0]["ProjectArn"]), datasets)
 
 
 def create_project(rekognition: Service, name: str) -> tuple[str, bool]:
-    """Make a project unless there is one of that name; give its ARN, and whether it is new.
+    """Create a project unless it exists; return its ARN, and whether it is new.
 
     Raises:
-        AwsError: it cannot be made.
+        AwsError: the request failed.
     """
     try:
         made: Any = rekognition("create_project", ProjectName=name, Tags={PROJECT_TAG: name})
@@ -59,9 +59,8 @@ def create_project(rekognition: Service, name: str) -> tuple[str, bool]:
     return str(made["ProjectArn"]), True
 
 
-PRICE_AN_HOUR: Final = 1.0
-"""US dollars, https://aws.amazon.com/rekognition/pricing/; Rekognition may train on several machines at a time, and an
-hour on the clock is then several on the bill."""
+HOURLY_PRICE: Final = 1.0
+"""US dollars per hour and machine; Rekognition may use several at a time. https://aws.amazon.com/rekognition/pricing/"""
 
 _TRAINING: Final = "TRAINING_IN_PROGRESS"
 _FAILED: Final = "TRAINING_FAILED"
@@ -72,20 +71,20 @@ class Version:
     """A model of a project.
 
     Attributes:
-        name: as people call it.
-        arn: as AWS does.
-        status: of the training, and of the model later.
-        said: all that Rekognition says of it.
+        name: name of the model.
+        arn: ARN of the model.
+        status: status of the training, later of the model.
+        details: the description by Rekognition.
     """
 
     name: str
     arn: str
     status: str
-    said: dict[str, Any]
+    details: dict[str, Any]
 
     @property
     def trained(self) -> bool:
-        """Whether it is a model, and not one in the making or one that failed."""
+        """Whether the training succeeded, and the model is not being deleted."""
         return self.status not in (_TRAINING, _FAILED, "DELETING")
 
 
@@ -96,10 +95,10 @@ def versions(rekognition: Service, project_arn: str) -> list[Version]:
         AwsError: the request failed.
     """
     found = rekognition.pages("describe_project_versions", "ProjectVersionDescriptions", ProjectArn=project_arn)
-    newest_first = sorted(found, key=lambda said: str(said.get("CreationTimestamp", "")), reverse=True)
+    newest_first = sorted(found, key=lambda details: str(details.get("CreationTimestamp", "")), reverse=True)
     return [
-        Version(said["ProjectVersionArn"].split("/")[3], said["ProjectVersionArn"], said["Status"], said)
-        for said in newest_first
+        Version(details["ProjectVersionArn"].split("/")[3], details["ProjectVersionArn"], details["Status"], details)
+        for details in newest_first
     ]
 
 
@@ -113,7 +112,7 @@ def named(rekognition: Service, project: Project, name: str) -> Version | None:
 
 
 def new_name(project: Project, now: datetime) -> str:
-    """Name a model by the time at which its training begins, as the console does."""
+    """Return a name with the time at which the training begins, as the console uses."""
     return f"{project.name}.{now.astimezone(timezone.utc):%Y-%m-%dT%H.%M.%S}"
 
 
@@ -121,14 +120,14 @@ def begin(rekognition: Service, project: Project, name: str, *, bucket: str, pre
     """Start a training, which is billed from now on.
 
     Args:
-        rekognition: the service.
-        project: with datasets to train on and to test with.
-        name: of the model.
-        bucket: where Rekognition is to leave what the training gives.
-        prefix: what the keys there begin with.
+        rekognition: client of Rekognition.
+        project: project with training and test datasets.
+        name: name of the model.
+        bucket: bucket for the training results.
+        prefix: key prefix of the training results.
 
     Raises:
-        BeeagentError: it does not begin.
+        BeeagentError: the training cannot be started.
     """
     try:
         rekognition(
@@ -141,7 +140,7 @@ def begin(rekognition: Service, project: Project, name: str, *, bucket: str, pre
     except AwsError as error:
         if error.code == "LimitExceededException":
             raise BeeagentError(
-                f"{error}; the number of trainings of an account at a time is limited: wait for the others, "
+                f"{error}; the number of parallel trainings of an account is limited: wait for the others, "
                 "or request a higher quota"
             ) from None
         raise
@@ -153,14 +152,14 @@ def follow(
     """Follow a training to its end.
 
     Args:
-        rekognition: the service.
-        project: the model's.
-        name: the model's.
+        rekognition: client of Rekognition.
+        project: project of the model.
+        name: name of the model.
         report: receives progress messages.
         wait: waits until the next poll; returns True to stop waiting.
 
     Returns:
-        The trained model, or None where `wait` wanted to leave.
+        The trained model, or None if `wait` returned True.
 
     Raises:
         BeeagentError: the training failed, or there is no such model.
@@ -169,10 +168,10 @@ def follow(
     while True:
         version = named(rekognition, project, name)
         if version is None:
-            raise BeeagentError(f"the project {project.name} has no model {name} any longer")
+            raise BeeagentError(f"the project {project.name} no longer has a model {name}")
         if version.status == _FAILED:
             raise BeeagentError(
-                f"the training of {name} failed: {version.said.get('StatusMessage', 'no reason is given')}"
+                f"the training of {name} failed: {version.details.get('StatusMessage', 'no reason is given')}"
             )
         if version.trained:
             return version
@@ -183,21 +182,21 @@ def follow(
 
 def billed_hours(version: Version) -> float | None:
     """Return the billed hours of the training; None if Rekognition does not report them."""
-    seconds = version.said.get("BillableTrainingTimeInSeconds")
+    seconds = version.details.get("BillableTrainingTimeInSeconds")
     return None if seconds is None else float(seconds) / 3600
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of a label, or of all together.
+    """Metrics of a label, or of all labels.
 
     Attributes:
-        label: which; None for all.
-        precision: ratio of what was found that is right, 0 to 1.
-        recall: ratio of what there is that was found.
-        f1: the harmonic mean of both.
-        threshold: confidence from which Rekognition counts, 0 to 1, chosen by itself; None of all together.
-        images: that were tested with; None where it does not say.
+        label: name of the label; None for all labels.
+        precision: precision, 0 to 1.
+        recall: recall, 0 to 1.
+        f1: harmonic mean of precision and recall.
+        threshold: minimum confidence chosen by Rekognition, 0 to 1; None for all labels.
+        images: number of test images; None if not reported.
     """
 
     label: str | None
@@ -209,17 +208,17 @@ class Figures:
 
 
 def read_summary(s3: Service, version: Version) -> list[Figures]:
-    """Fetch the summary that the training has left, all labels together first.
+    """Fetch the summary of a training, and return the metrics of all labels, then those of each.
 
-    Its form is that of https://docs.aws.amazon.com/rekognition/latest/customlabels-dg/im-summary-file.html, in which
-    the figures of all labels stand either by themselves or in a part of their own.
+    The format is that of https://docs.aws.amazon.com/rekognition/latest/customlabels-dg/im-summary-file.html, where the
+    metrics of all labels are either in `Metrics` or beside it.
 
     Raises:
-        BeeagentError: there is none, or it has another form.
-        AwsError: it cannot be read.
+        BeeagentError: there is no summary, or it has another format.
+        AwsError: the summary cannot be read.
     """
     try:
-        where = version.said["EvaluationResult"]["Summary"]["S3Object"]
+        where = version.details["EvaluationResult"]["Summary"]["S3Object"]
         bucket, key = where["Bucket"], where["Name"]
     except KeyError:
         raise BeeagentError(f"Rekognition has no evaluation of {version.name}, which is {version.status}") from None
@@ -236,7 +235,7 @@ def read_summary(s3: Service, version: Version) -> list[Figures]:
 
 
 def table(figures: list[Figures]) -> str:
-    """Lay the figures out for a terminal."""
+    """Return a text table of the metrics."""
     lines = [f"{'label':<20} {'precision':>9} {'recall':>7} {'F1':>6} {'threshold':>9} {'images':>8}"]
     for each in figures:
         name = "all labels" if each.label is None else each.label
@@ -259,8 +258,8 @@ def delete_dataset(rekognition: Service, arn: str, *, wait: Callable[[], object]
     """Delete a dataset and wait until it is gone.
 
     Args:
-        rekognition: the service.
-        arn: of the dataset.
+        rekognition: client of Rekognition.
+        arn: ARN of the dataset.
         wait: waits until the next poll.
 
     Raises:

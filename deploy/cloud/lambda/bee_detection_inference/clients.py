@@ -1,4 +1,4 @@
-"""Creates the clients of the services: in one place, and never at import."""
+"""Creates the clients of the services, never at import."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +12,12 @@ _READ_TIMEOUT_S = 10
 
 @dataclass(frozen=True)
 class Clients:
-    """One client of each service; boto3 makes their classes as it runs.
+    """One client of each service; boto3 creates their classes at run time.
 
     Attributes:
-        s3: with few attempts.
-        sqs: likewise.
-        rekognition: one attempt: the queue repeats a throttled call later, and not all at once.
+        s3: client of S3, with two attempts per call.
+        sqs: client of SQS, with two attempts per call.
+        rekognition: client of Rekognition, with one attempt: the queue repeats throttled calls later, spread over time.
     """
 
     s3: Any

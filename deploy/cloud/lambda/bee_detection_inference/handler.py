@@ -1,4 +1,4 @@
-"""What Lambda calls: messages of the queue in, the identifiers of failed ones out."""
+"""Handles batches of messages from the queue, and returns the identifiers of those that failed."""
 
 import functools
 import logging
@@ -14,10 +14,10 @@ from bee_detection_inference.inference import ReplacedError, answer
 from bee_detection_inference.settings import Settings, settings_of
 from bee_detection_inference.uploads import NotAnEventError, uploads_of
 
-LEAST_TIME_MS = 30_000
-"""What one message may take with a slow service: with less time left, it waits for the next batch.
+MIN_TIME_MS = 30_000
+"""Time for one message with a slow service: with less time left, the message waits for the next batch.
 
-Where each of its calls ran into its time-out, it would take longer: Lambda ends the batch, and all of it comes again.
+If each of its calls timed out, it would take longer: then Lambda ends the batch, and all its messages are repeated.
 """
 
 _log = logging.getLogger(__name__)
@@ -31,24 +31,24 @@ class Context(Protocol):
 
 
 def handle(event: Mapping[str, Any], context: Context) -> dict[str, list[dict[str, str]]]:
-    """Process a batch of the queue, as the event source's `ReportBatchItemFailures` wants it.
+    """Process a batch of the queue, for an event source with `ReportBatchItemFailures`.
 
     Args:
         event: `Records` of messages, each an event of S3.
-        context: has the time that is left.
+        context: has the remaining time.
 
     Returns:
         `batchItemFailures`: the messages that SQS keeps; all others are deleted.
     """
     settings, clients = _warm()
     return answer_batch(
-        event["Records"], settings, clients, has_time=lambda: context.get_remaining_time_in_millis() >= LEAST_TIME_MS
+        event["Records"], settings, clients, has_time=lambda: context.get_remaining_time_in_millis() >= MIN_TIME_MS
     )
 
 
 @functools.cache
 def _warm() -> tuple[Settings, Clients]:
-    """Create what all calls share, at the first call: a client costs some tenths of a second."""
+    """Create settings and clients once for all calls, because a client takes some tenths of a second."""
     logging.getLogger().setLevel(logging.INFO)
     return settings_of(os.environ), make_clients()
 
@@ -59,10 +59,10 @@ def answer_batch(
     """Process one message after the other; the failure of one does not affect the next.
 
     Args:
-        messages: as Lambda gives them.
-        settings: which model, which queue.
-        clients: of the services.
-        has_time: whether there is enough left for one more message.
+        messages: messages of the event.
+        settings: model and queue.
+        clients: clients of the services.
+        has_time: returns whether there is enough time for another message.
 
     Returns:
         As `handle`.
@@ -78,15 +78,15 @@ def _succeeds(message: Mapping[str, Any], settings: Settings, clients: Clients, 
                 _log.warning("no time left for message %s", message["messageId"])
                 return False
             outcome = answer(upload, settings, clients)
-            _log.info("%s: %r", outcome, upload.key)  # a key may hold line breaks
+            _log.info("%s: %r", outcome, upload.key)  # a key may contain line breaks
     except NotAnEventError as error:
         code = str(error)
     except ClientError as error:
         code = error.response["Error"]["Code"]
     except (BotoCoreError, ReplacedError) as error:
         code = type(error).__name__
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is logged and reported
-        # Unforeseen. One message must not take the others of its batch to the dead-letter queue.
+    except Exception as error:  # noqa: BLE001 - logged and reported
+        # An unforeseen error must not send the other messages of the batch to the dead-letter queue.
         _log.exception("message %s", message["messageId"])
         code = type(error).__name__
     else:
@@ -96,7 +96,7 @@ def _succeeds(message: Mapping[str, Any], settings: Settings, clients: Clients, 
 
 
 def _retry_later(message: Mapping[str, Any], code: str, settings: Settings, clients: Clients) -> None:
-    """Hide a message for a while. SQS counts the attempts, and moves it to the dead-letter queue after the last."""
+    """Hide a message for a while. SQS counts the attempts, and moves it to the dead-letter queue after the last one."""
     wait = wait_s(code, receives=int(message["attributes"]["ApproximateReceiveCount"]), message_id=message["messageId"])
     _log.warning("message %s failed: %s; again in %d s", message["messageId"], code, wait)
     try:
@@ -104,5 +104,5 @@ def _retry_later(message: Mapping[str, Any], code: str, settings: Settings, clie
             QueueUrl=settings.queue_url, ReceiptHandle=message["receiptHandle"], VisibilityTimeout=wait
         )
     except (ClientError, BotoCoreError) as error:
-        # The queue's own time-out then says when.
+        # Then the visibility timeout of the queue applies.
         _log.warning("message %s keeps the queue's time-out (%s)", message["messageId"], type(error).__name__)

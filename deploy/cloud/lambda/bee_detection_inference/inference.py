@@ -1,4 +1,4 @@
-"""Runs the cloud model on one image and writes the response beside it."""
+"""Runs the cloud model on an image and writes the result beside it."""
 
 import json
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ from bee_detection_inference.uploads import Upload, is_image, result_key
 Outcome = Literal["answered", "refused", "already-answered", "gone", "not-an-image"]
 
 MAX_IMAGE_BYTES = 15 * 1024 * 1024
-"""Size of an image that Rekognition reads from S3. https://docs.aws.amazon.com/rekognition/latest/customlabels-dg/limits.html."""
+"""Maximum size of an image in S3. https://docs.aws.amazon.com/rekognition/latest/customlabels-dg/limits.html."""
 
-# Of the image itself: the next attempt would fail as well.
+# Errors of the image: the next attempt would fail as well.
 _REFUSALS = frozenset({"ImageTooLargeException", "InvalidImageFormatException"})
 _NOT_THERE = frozenset({"404", "NoSuchKey", "NoSuchVersion"})
 
@@ -33,19 +33,19 @@ class _Image:
 
 
 def answer(upload: Upload, settings: Settings, clients: Clients) -> Outcome:
-    """Run the model on an image and write its response, unless that is there already.
+    """Run the model on an image and write the result, unless it exists.
 
-    The result beside the image is the service's response, or `{"Error": …}` where it cannot read the image. Its
-    metadata say which image, model and confidence it is of, so that no call is repeated.
+    The result is the service's response, or `{"Error": …}` if it cannot read the image. Its metadata identify the
+    image, model and confidence, so that no call is repeated.
 
     Args:
-        upload: the object, as it is now.
-        settings: which model.
-        clients: of S3 and Rekognition.
+        upload: the uploaded object.
+        settings: model and minimum confidence.
+        clients: clients of S3 and Rekognition.
 
     Raises:
-        ReplacedError: the image was replaced meanwhile, and the result may be of the old one.
-        ClientError: a service refused, perhaps only this time: throttled, the model does not run, no access.
+        ReplacedError: the image was replaced meanwhile, and the result may belong to the old one.
+        ClientError: a service refused, perhaps temporarily: throttled, the model does not run, no access.
         BotoCoreError: a service could not be reached.
     """
     if not is_image(upload.key):
@@ -68,7 +68,7 @@ def answer(upload: Upload, settings: Settings, clients: Clients) -> Outcome:
         Body=json.dumps(result).encode(),
         ContentType="application/json",
         Metadata=provenance,
-        Tagging="beeagent-kind=result",  # by which the bucket's lifecycle distinguishes results from images
+        Tagging="beeagent-kind=result",  # for the lifecycle rule of the results
     )
     # Another call may have processed the new image before this one overwrote its result.
     if _current(upload, clients) != image:

@@ -1,6 +1,6 @@
-"""Parses the events of S3 that arrive as messages of the queue.
+"""Parses S3 events in the messages of the queue.
 
-Their form: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html.
+Their format: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html.
 """
 
 import json
@@ -13,16 +13,16 @@ RESULT_SUFFIX = ".json"
 
 
 class NotAnEventError(ValueError):
-    """A message is no event of S3."""
+    """A message is not an S3 event."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """An object that was put into the bucket. What lies there now is what counts: events come late, and in any order.
+    """An uploaded object. Its present content counts, because events may be late and in any order.
 
     Attributes:
-        bucket: its name.
-        key: of the object, as it is in the bucket.
+        bucket: name of the bucket.
+        key: decoded key of the object.
     """
 
     bucket: str
@@ -30,15 +30,15 @@ class Upload:
 
 
 def uploads_of(body: str) -> tuple[Upload, ...]:
-    """Return the uploads in a message; none for the message with which S3 tests a new queue.
+    """Return the uploads in a message; none for the test message of S3.
 
-    Events of other kinds, such as deletions, are left out.
+    Other events, such as deletions, are ignored.
 
     Args:
-        body: of the message.
+        body: body of the message.
 
     Raises:
-        NotAnEventError: it is no event of S3.
+        NotAnEventError: the message is not an S3 event.
     """
     try:
         event = json.loads(body)
@@ -48,20 +48,20 @@ def uploads_of(body: str) -> tuple[Upload, ...]:
             _upload(record["s3"]) for record in event["Records"] if record["eventName"].startswith("ObjectCreated:")
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise NotAnEventError(f"the message is no event of S3 ({type(error).__name__})") from None
+        raise NotAnEventError(f"the message is not an S3 event ({type(error).__name__})") from None
 
 
 def _upload(record: dict[str, Any]) -> Upload:
-    # Keys come encoded as in a form: a blank is a plus sign.
+    # Keys are form-encoded: a space is a plus sign.
     key = unquote_plus(record["object"]["key"], errors="strict")
     bucket = record["bucket"]["name"]
     for text in (key, bucket):
-        text.encode()  # half a surrogate pair goes into no request
+        text.encode()  # a lone surrogate cannot be in a request
     return Upload(bucket, key)
 
 
 def is_image(key: str) -> bool:
-    """Return whether an object is an image to process. A result never is, whatever the bucket notifies of."""
+    """Return whether an object is an image to process; results never are."""
     return key.lower().endswith(IMAGE_SUFFIX)
 
 

@@ -35,7 +35,7 @@ def test_folders_are_searched_at_any_depth_for_images_only(tmp_path: Path) -> No
     assert found == ["images/a.jpg", "images/train/b2.PNG", "images/train/b10.png"]
 
 
-def test_a_manifest_gives_its_own_images(tmp_path: Path) -> None:
+def test_manifest_lists_its_images(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     for name in ("one.png", "two.png", "other.png"):
         cv2.imwrite(str(tmp_path / "images" / name), np.zeros((20, 30, 3), dtype=np.uint8))
@@ -50,7 +50,7 @@ def test_a_manifest_gives_its_own_images(tmp_path: Path) -> None:
     assert [path.name for path in find_images(manifest)] == ["two.png", "one.png"]
 
 
-@pytest.mark.parametrize(("name", "message"), [("missing", "do not exist"), ("", "holds no image")])
+@pytest.mark.parametrize(("name", "message"), [("missing", "do not exist"), ("", "contains no image")])
 def test_no_images_are_refused(name: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         find_images(tmp_path / name)
@@ -58,7 +58,7 @@ def test_no_images_are_refused(name: str, message: str, tmp_path: Path) -> None:
 
 def test_a_broken_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff no image")
-    with pytest.raises(InputError, match=r"broken\.jpg.*take it out"):
+    with pytest.raises(InputError, match=r"broken\.jpg.*remove it"):
         list(resize_images([tmp_path / "broken.jpg"], colour_heads(mean=127.0, std=128.0)))
 
 
