@@ -19,6 +19,7 @@ in = "up"
 [zones.entrance]
 points = [[0.3, 0.1], [0.7, 0.1], [0.7, 0.4], [0.3, 0.4]]
 """)
+WIDE = Places.model_validate({"lines": {"door": {"points": [[0, 0.5], [1, 0.5]], "in": "up"}}})
 LINE_ONLY = Places(lines=PLACES.lines)
 Path = list[Point | None]
 
@@ -130,13 +131,8 @@ def test_path_and_its_reverse_balance(points: list[Point]) -> None:
     assert there[IN] == back[OUT]
     assert there[OUT] == back[IN]
     # A path that comes back to its beginning has crossed the line as often in as out, but for ways around its ends.
-    closed = PLACES.model_copy(update={"lines": _infinite_line(), "zones": {}})
-    both = count_paths([*points, *reversed(points)], places=closed)
+    both = count_paths([*points, *reversed(points)], places=WIDE)
     assert abs(both[IN] - both[OUT]) <= (1 if abs(points[0][1] - LINE_Y) < 0.3 * LENGTH else 0)
-
-
-def _infinite_line() -> dict[str, object]:
-    return dict(Places.model_validate({"lines": {"door": {"points": [[0, 0.5], [1, 0.5]], "in": "up"}}}).lines)
 
 
 def test_track_that_begins_just_before_the_line_or_ends_just_behind_it_counts() -> None:
@@ -145,6 +141,50 @@ def test_track_that_begins_just_before_the_line_or_ends_just_behind_it_counts() 
     assert count_paths(walk((500, 400), (500, LINE_Y - near))) == {IN: 1}
     assert count_paths(walk((500, 100), (500, LINE_Y + near))) == {OUT: 1}
     assert count_paths(walk((500, LINE_Y - near), (500, 400))) == {OUT: 1}
+
+
+AWAY: Path = [None] * 12  # a track that is missed for so many frames before it ends
+
+
+def test_crossing_counts_where_a_bee_that_takes_off_or_lands_gets_another_track() -> None:
+    """One track ends before the line and another begins behind it, a leap away."""
+    walking = walk((500, 150), (500, LINE_Y - 20), step=4)
+    flying = walk((500, LINE_Y + 25), (500, 480), step=50)
+    assert count_paths(walking + AWAY, [None] * len(walking) + flying + AWAY) == {OUT: 1}
+    landing, walking_in = flying[::-1], walking[::-1]
+    assert count_paths(landing + AWAY, [None] * len(landing) + walking_in + AWAY) == {IN: 1}
+
+
+@pytest.mark.parametrize(("frames_between", "x"), [(10, 500), (1, 600), (-6, 500)])
+def test_track_elsewhere_or_at_another_time_continues_none(frames_between: int, x: float) -> None:
+    walking = walk((500, 150), (500, LINE_Y - 20), step=4)
+    flying = walk((x, LINE_Y + 25), (x, 480), step=50)
+    assert not count_paths(walking + AWAY, [None] * (len(walking) + frames_between) + flying + AWAY)
+
+
+def test_track_continues_at_most_one_other() -> None:
+    walking = walk((500, 150), (500, LINE_Y - 20), step=4)
+    beside = walk((510, 150), (510, LINE_Y - 20), step=4)
+    flying = walk((505, LINE_Y + 25), (505, 480), step=50)
+    assert count_paths(walking + AWAY, beside + AWAY, [None] * len(walking) + flying + AWAY) == {OUT: 1}
+
+
+@given(
+    st.lists(st.tuples(st.floats(100, 900), st.sampled_from([100.0, 400.0])), min_size=2, max_size=5),
+    st.lists(st.integers(0, 200), max_size=4),
+    st.integers(0, 3),
+    st.sampled_from([4.0, 25.0, 60.0]),
+)
+def test_path_in_several_tracks_counts_like_one(points: list[Point], cuts: list[int], missed: int, step: float) -> None:
+    path = walk(*points, step=step)
+    parts: list[Path] = []
+    begin = 0
+    for cut in [*sorted(cuts), len(path)]:
+        if cut == len(path) or begin + 12 <= cut <= len(path) - 12:
+            end = cut if cut == len(path) else cut - missed
+            parts.append([*[None] * begin, *path[begin:end], *AWAY])
+            begin = cut
+    assert count_paths(*parts, places=WIDE) == count_paths(path, places=WIDE)
 
 
 @pytest.mark.parametrize(("edge", "direction"), [(0.02, "up"), (0.98, "down")])
@@ -184,6 +224,14 @@ def test_zone_counts_by_where_tracks_begin_and_end() -> None:
     assert not count_paths(walk((100, 150), (900, 150)), places=zone)  # through it
     assert not count_paths(walk((500, 150), (900, 450), (500, 150)), places=zone)  # out for a moment
     assert count_paths([(100, 450), (150, 400), None, None, (500, 150)], places=zone) == {into: 1}
+
+
+def test_bee_that_is_hidden_in_the_zone_went_in_and_another_comes_out() -> None:
+    zone = Places(zones=PLACES.zones)
+    arriving, leaving = walk((100, 450), (500, 150)), walk((500, 150), (900, 450))
+    assert count_paths(arriving + [None] * 5 + leaving, places=zone) == {("entrance", "in"): 1, ("entrance", "out"): 1}
+    assert not count_paths(arriving + [None] * 3 + leaving, places=zone)
+    assert not count_paths(arriving[:10] + [None] * 12 + arriving[10:] + leaving, places=zone)  # hidden outside
 
 
 def test_bee_that_was_there_at_the_start_did_not_appear_in_the_zone() -> None:

@@ -13,6 +13,18 @@ from beeagent.tracking.tracker import TrackedFrame
 _CLEAR: Final = 0.3
 """Distance from a line, in body lengths, at which a bee has left it; more than jitter and steps on the line."""
 
+_HIDDEN_S: Final = 0.12
+"""For how long a bee in a zone is not detected until it counts as gone: into the entrance. Who is detected there with
+the same track after that is another bee, which came out."""
+_MAX_BREAK_S: Final = 0.3
+"""How long before a track the one that it continues was last detected, at most."""
+_MAX_APART: Final = 0.7
+_MAX_APART_PER_S: Final = 5.4
+"""Distance between two parts of a path, in body lengths, and how much more it may be for each second between them."""
+_LEAST_GAP_S: Final = 1 / 30  # of two parts of a path, also if both are in one frame
+_OPENING_HITS: Final = 3
+_VELOCITY_GAIN: Final = 0.5  # weight of a new velocity in that of the path
+
 _Vector = tuple[float, float]
 
 
@@ -43,16 +55,38 @@ class _Crossing:
 
 @dataclass(slots=True)
 class _Path:
-    """The properties of a track that are needed for counting; in pixels."""
+    """The properties of a track that are needed for counting; in pixels and seconds."""
 
     place: _Vector
     whole: bool  # True if the bee appeared at the first detection
+    first: _Vector  # place of the first detection
+    began_s: float
+    seen_s: float
+    hits: int = 1
+    velocity: _Vector = (0.0, 0.0)
+    first_velocity: _Vector = (0.0, 0.0)  # over the first detections
+    continues: bool = False  # True if it continues another path
     length: float = 1.0
     confirmed: bool = False
     votes: dict[str, float] = field(default_factory=dict)
     crossings: dict[str, _Crossing] = field(default_factory=dict)
     began_in: frozenset[str] = frozenset()
     is_in: frozenset[str] = frozenset()
+
+    def move(self, place: _Vector, at_s: float) -> None:
+        """Note the velocity of the bee up to its next place."""
+        step = max(at_s - self.seen_s, 0.001)
+        vx, vy = (place[0] - self.place[0]) / step, (place[1] - self.place[1]) / step
+        gain = _VELOCITY_GAIN
+        self.velocity = (
+            (1 - gain) * self.velocity[0] + gain * vx,
+            (1 - gain) * self.velocity[1] + gain * vy,
+        )
+        self.seen_s = at_s
+        self.hits += 1
+        if self.hits <= _OPENING_HITS:
+            since = max(at_s - self.began_s, 0.001)
+            self.first_velocity = ((place[0] - self.first[0]) / since, (place[1] - self.first[1]) / since)
 
     @property
     def label(self) -> str:
@@ -67,7 +101,13 @@ class PlaceCounter:
     that begins there; a path that does both does not count. So both directions are treated alike. Missed frames lose no
     crossing, since the path is straight to the next detection.
 
-    A zone counts a bee by the ends of its track: a bee that appeared outside and disappeared inside came in.
+    A bee that takes off, or passes close to another one, may get a new track on its way, often at the line. So at a
+    line, a track that ends is continued by one that begins there shortly after and moves as if it were the same bee:
+    the path connects both. Each track continues at most one other, so no crossing counts twice.
+
+    A zone counts a bee by the ends of its track: a bee that appeared outside and disappeared inside came in. A bee that
+    is hidden in the zone for a moment has disappeared: at an entrance, the tracker mistakes the next one that comes out
+    there for it.
 
     Unconfirmed tracks count only once they are confirmed.
 
@@ -78,6 +118,7 @@ class PlaceCounter:
     def __init__(self, places: Places) -> None:
         self._places = places
         self._paths: dict[int, _Path] = {}
+        self._before_s = 0.0  # time of the frame before
 
     def replace(self, places: Places) -> None:
         """Use other places from the next frame on. Unchanged lines and zones continue to count the same paths."""
@@ -98,9 +139,10 @@ class PlaceCounter:
             frame: the next frame of the tracker.
         """
         passages: list[Passage] = []
-        for number in frame.ended:
-            if (path := self._paths.pop(number, None)) is not None and not frame.interrupted:
-                passages += self._end(number, path)
+        ended = [(number, self._paths.pop(number)) for number in frame.ended if number in self._paths]
+        if not frame.interrupted:
+            for number, last in ended:
+                passages += self._end(number, last, frame.frame_size)
         known = np.flatnonzero(frame.tracks)
         boxes = frame.detections.boxes[known].astype(np.float64)
         ratios = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -114,13 +156,26 @@ class PlaceCounter:
             is_in = frozenset(name for name, points in inside.items() if points[row])
             path = self._paths.get(number)
             if path is None:
-                path = _Path((x, y), whole=not frame.interrupted, began_in=is_in)
+                path = _Path(
+                    (x, y),
+                    whole=not frame.interrupted,
+                    first=(x, y),
+                    began_s=frame.at_s,
+                    seen_s=frame.at_s,
+                    began_in=is_in,
+                )
                 self._paths[number] = path
+            else:
+                if path.is_in and self._before_s - path.seen_s > _HIDDEN_S:
+                    passages += self._at_zones(number, path)
+                    path.began_in, path.whole = path.is_in, True
+                path.move((x, y), frame.at_s)
             path.length, path.is_in = length, is_in
             path.confirmed = path.confirmed or bool(frame.confirmed[index])
             label = frame.detections.label(index)
             path.votes[label] = path.votes.get(label, 0.0) + float(frame.detections.confidences[index])
             passages += self._follow(number, path, (x, y), frame.frame_size)
+        self._before_s = frame.at_s
         return passages
 
     def inside(self) -> dict[str, Counter[str]]:
@@ -146,17 +201,62 @@ class PlaceCounter:
         path.place = place
         return passages
 
-    def _end(self, number: int, path: _Path) -> list[Passage]:
+    def _end(self, number: int, path: _Path, frame_size: tuple[int, int]) -> list[Passage]:
         if not path.confirmed:
             return []
         passages: list[Passage] = []
-        for name, crossing in path.crossings.items():
-            if crossing.cleared:
-                passages += _passages(name, self._places.lines[name], crossing, number, path)
-        if path.whole:
-            passages += [Passage(name, path.label, "in", number) for name in sorted(path.is_in - path.began_in)]
-            passages += [Passage(name, path.label, "out", number) for name in sorted(path.began_in - path.is_in)]
+        following = min(
+            ((apart, other) for other, after in self._paths.items() if (apart := _apart(path, after)) < 1), default=None
+        )
+        if following is not None:
+            passages += self._join(path, following[1], frame_size)
+        else:
+            for name, crossing in path.crossings.items():
+                if crossing.cleared:
+                    passages += _passages(name, self._places.lines[name], crossing, number, path)
+        return passages + self._at_zones(number, path)
+
+    def _at_zones(self, number: int, path: _Path) -> list[Passage]:
+        """Return who came into and went out of zones with a path that ends where it is."""
+        if not (path.confirmed and path.whole):
+            return []
+        into, out_of = sorted(path.is_in - path.began_in), sorted(path.began_in - path.is_in)
+        return [
+            *(Passage(name, path.label, "in", number) for name in into),
+            *(Passage(name, path.label, "out", number) for name in out_of),
+        ]
+
+    def _join(self, path: _Path, number: int, frame_size: tuple[int, int]) -> list[Passage]:
+        """Let the path of a track at the lines be the continuation of one that ended."""
+        passages: list[Passage] = []
+        after = self._paths[number]
+        after.continues = True
+        for name, line in self._places.lines.items():
+            before, crossing = path.crossings.get(name, _Crossing()), after.crossings.setdefault(name, _Crossing())
+            ends = _in_pixels(line, frame_size)
+            crossing.net += before.net + _crossed(ends, path.place, after.first)
+            crossing.cleared |= before.cleared
+            if after.confirmed and crossing.cleared and _distance(ends, after.place) >= _CLEAR * after.length:
+                passages += _passages(name, line, crossing, number, after)
         return passages
+
+
+def _apart(path: _Path, after: _Path) -> float:
+    """Return how far a path is from being continued by another one: below 1 it may be, infinite if it cannot."""
+    gap = after.began_s - path.seen_s
+    if after.continues or not 0 <= gap <= _MAX_BREAK_S:
+        return math.inf
+    gap = max(gap, _LEAST_GAP_S)
+    dx, dy = after.first[0] - path.place[0], after.first[1] - path.place[1]
+    # A bee that takes off moves like the later part, one that lands like the earlier one.
+    apart = min(
+        math.hypot(
+            dx - gap * (share * path.velocity[0] + later * after.first_velocity[0]),
+            dy - gap * (share * path.velocity[1] + later * after.first_velocity[1]),
+        )
+        for share, later in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.5, 0.5))
+    )
+    return apart / (max(path.length, after.length) * (_MAX_APART + _MAX_APART_PER_S * gap))
 
 
 def _passages(name: str, line: Line, crossing: _Crossing, number: int, path: _Path) -> list[Passage]:
