@@ -209,4 +209,4 @@ def test_schema_prints_a_valid_schema(name: str, tmp_path: Path) -> None:
 
 
 def test_unknown_schema_is_refused(tmp_path: Path) -> None:
-    assert "detections, state, status or traffic" in _error_line("schema", "frames", folder=tmp_path)
+    assert "detections, event, state, status or traffic" in _error_line("schema", "frames", folder=tmp_path)
